@@ -1,0 +1,49 @@
+//! Everything that is written in assembly, and nothing else: one folder per architecture with the same surface.
+//!
+//! | item | what it is |
+//! |---|---|
+//! | `object()` | this object's [`Object`](crate::table::Object) |
+//! | `copy`, `copy_unpredictable`, `copy_bytes`, `fill` | the out-of-line operations; they return an [`Outcome`] |
+//! | `load_*`, `store_*`, atomics | one instruction with a table entry, inlined |
+//! | `touch_read`, `touch_write` | one access that changes nothing |
+//! | `cpu` | what the machine has, asked once |
+//! | `context` | reading and editing the interrupted registers in a signal |
+//! | `fpstate` | the floating-point state to and from foreign memory |
+
+// The one named label is emitted once per assembly unit, however often its `asm!` is inlined: see `__faultin_object`.
+#![allow(named_asm_labels)]
+
+#[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+mod x86_64;
+#[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+pub(crate) use x86_64::*;
+
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+mod aarch64;
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+pub(crate) use aarch64::*;
+
+#[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod syscall;
+#[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) use syscall::*;
+
+use crate::fault::{Fault, FaultCode};
+
+/// What an out-of-line operation left in its registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    /// 0 if everything was done.
+    pub code: u64,
+    /// `si_addr` of the fault.
+    pub si_addr: usize,
+    /// Bytes before the progress registers.
+    pub base: usize,
+}
+
+/// What an inlined access left in its registers: called only where the error register is not 0.
+#[cold]
+#[inline(never)]
+pub fn fault_of(code: u64, si_addr: usize) -> Fault {
+    Fault::from_registers(FaultCode(code), si_addr)
+}

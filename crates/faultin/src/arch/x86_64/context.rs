@@ -1,0 +1,89 @@
+//! The interrupted registers in a signal, on Linux/x86-64.
+
+use crate::fault::Access;
+
+/// Register numbers of table entries, in the order of `gregs`.
+const GREGS: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
+/// The program counter of the interrupted instruction.
+pub(crate) fn pc(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
+}
+
+/// Continues elsewhere. The direction flag is cleared: no operation of ours sets it, and compiled code needs it so.
+pub(crate) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
+    const DF: i64 = 1 << 10;
+    context.uc_mcontext.gregs[libc::REG_RIP as usize] = pc as i64;
+    context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !DF;
+}
+
+/// Writes the register with this number.
+pub(crate) fn set_register(context: &mut libc::ucontext_t, number: usize, value: u64) {
+    context.uc_mcontext.gregs[GREGS[number & 15] as usize] = value as i64;
+}
+
+/// What the hardware says failed: bit 1 of a page fault's error code is set for stores.
+pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
+    const PAGE_FAULT: i64 = 14;
+    if context.uc_mcontext.gregs[libc::REG_TRAPNO as usize] != PAGE_FAULT {
+        return None;
+    }
+    let store = context.uc_mcontext.gregs[libc::REG_ERR as usize] & 2 != 0;
+    Some(if store { Access::Write } else { Access::Read })
+}
+
+/// Whether the kernel itself called the handler that was entered with this stack pointer. The kernel's frame is the
+/// return address (the restorer) with the context right above it; a handler that another handler calls is deeper.
+pub(crate) fn called_by_kernel(entry_sp: usize, _info: *const libc::siginfo_t, context: *const libc::ucontext_t) -> bool {
+    entry_sp + size_of::<usize>() == context.addr()
+}
+
+/// The address of the handler to install: passes its own stack pointer on as a fourth argument.
+pub(crate) fn entry() -> usize {
+    signal_entry as *const () as usize
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn signal_entry() {
+    core::arch::naked_asm!("mov rcx, rsp", "jmp {handler}", handler = sym crate::signal::handler::handle)
+}
+
+/// A system call that touches neither errno nor anything else of the C library.
+///
+/// # Safety
+/// As the system call.
+pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
+    let result: isize;
+    // SAFETY: the `syscall` instruction changes rax, rcx and r11 only; the rest is the caller's contract.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}

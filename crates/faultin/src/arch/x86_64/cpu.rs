@@ -1,0 +1,96 @@
+//! What this CPU has, and where its ways of copying change places.
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+use core::sync::atomic::Ordering;
+
+use super::copy::LIMITS;
+
+/// The widest registers to copy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Vector {
+    /// 16 bytes; every x86-64 has them.
+    Sse2,
+    /// 32 bytes.
+    Avx2,
+    /// 64 bytes, with the 32-byte forms (VL), byte masks (BW) and BMI2.
+    Avx512,
+}
+
+/// The widest this CPU and this kernel support.
+pub(crate) fn widest() -> Vector {
+    use std::arch::is_x86_feature_detected as has;
+    if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
+        Vector::Avx512
+    } else if has!("avx2") {
+        Vector::Avx2
+    } else {
+        Vector::Sse2
+    }
+}
+
+/// Enhanced `rep movsb` (CPUID 7: EBX bit 9), and fast short ones (EDX bit 4).
+fn string_features() -> (bool, bool) {
+    if __cpuid(0).eax < 7 {
+        return (false, false);
+    }
+    let leaf = __cpuid_count(7, 0);
+    (leaf.ebx & (1 << 9) != 0, leaf.edx & (1 << 4) != 0)
+}
+
+/// Bytes of the caches as CPUID reports them: (second level, last level). Leaf 4 on Intel, 0x8000001d on AMD.
+pub(crate) fn caches() -> (usize, usize) {
+    let leaf = if is_amd() { 0x8000_001d } else { 4 };
+    let highest = __cpuid(leaf & 0x8000_0000).eax;
+    let (mut second, mut last) = (0, 0);
+    if highest >= leaf {
+        for index in 0..8 {
+            let c = __cpuid_count(leaf, index);
+            let (kind, level) = (c.eax & 31, (c.eax >> 5) & 7);
+            if kind == 0 {
+                break;
+            }
+            if kind == 2 {
+                continue; // instructions
+            }
+            let ways = (c.ebx >> 22) as usize + 1;
+            let partitions = ((c.ebx >> 12) & 0x3ff) as usize + 1;
+            let line = (c.ebx & 0xfff) as usize + 1;
+            let size = ways * partitions * line * (c.ecx as usize + 1);
+            if level == 2 {
+                second = size;
+            }
+            last = last.max(size);
+        }
+    }
+    // A hypervisor may hide them all.
+    let second = if second == 0 { 1 << 20 } else { second };
+    (second, last.max(second))
+}
+
+/// AMD and its licensee: their string microcode and caches behave alike.
+fn is_amd() -> bool {
+    let id = __cpuid(0);
+    (id.ebx, id.edx, id.ecx) == (0x6874_7541, 0x6974_6e65, 0x444d_4163)
+        || (id.ebx, id.edx, id.ecx) == (0x6f67_7948, 0x6e65_476e, 0x656e_6975)
+}
+
+/// Sets [`LIMITS`] for this CPU; the figures behind the choice are in DESIGN.md.
+pub(crate) fn tune() {
+    let (erms, fsrm) = string_features();
+    let (_second, last) = caches();
+    let nt = (last / 4 * 3).max(24 << 20);
+    let (rep_min, rep_max) = match (erms, is_amd()) {
+        (false, _) => (nt, nt),
+        (true, false) => (if fsrm { 8 << 10 } else { 16 << 10 }, nt),
+        (true, true) => (nt, nt),
+    };
+    LIMITS.rep_min.store(rep_min, Ordering::Relaxed);
+    LIMITS.rep_max.store(rep_max, Ordering::Relaxed);
+    LIMITS.nt_min.store(nt, Ordering::Relaxed);
+}
+
+/// The time-stamp counter: a clock cheap enough to time one memory access with.
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: every x86-64 has `rdtsc`; a process that was forbidden it (PR_SET_TSC) could not run its C library.
+    unsafe { _rdtsc() }
+}

@@ -1,0 +1,36 @@
+//! x86-64: the operations in assembly, and what the signal frame looks like here.
+//!
+//! Register numbers in table entries are the hardware's encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, rbp 5, rsi 6,
+//! rdi 7, r8 to r15.
+
+#[macro_use]
+mod entry;
+#[cfg(feature = "std")]
+pub(crate) mod context;
+mod copy;
+#[cfg(feature = "std")]
+pub(crate) mod cpu;
+mod fill;
+#[cfg(feature = "std")]
+pub mod fpstate;
+mod scalar;
+
+pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
+pub(crate) use entry::object;
+pub(crate) use fill::{fill, fill_bytes};
+pub use scalar::*;
+
+/// The smallest page: no protection on x86-64 is finer.
+pub(crate) const MIN_PAGE: usize = 1 << 12;
+
+/// Bits of an address that select memory.
+pub(crate) const fn untag(address: usize) -> usize {
+    address
+}
+
+/// Whether the address is one the CPU can translate: bits 47 to 63 (56 to 63 with five-level paging) are alike.
+/// Without asking the CPU, the wider form is the one that never calls a canonical address non-canonical.
+pub(crate) const fn is_canonical(address: usize) -> bool {
+    let top = (address as isize) >> 47;
+    top == 0 || top == -1
+}

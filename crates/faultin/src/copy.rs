@@ -1,0 +1,281 @@
+//! Copying, filling and comparing memory that may fault.
+//!
+//! *Foreign memory* is memory that may not be there: its owner may unmap, protect, truncate or poison it at any time,
+//! but lets us access it. *Plain memory* is memory that Rust's rules cover. Every function here returns what the
+//! kernel's user copies return, turned round: `Ok(())` if everything was done, or a [`Short`] whose `done` bytes are
+//! done, no more, and whose fault says why it stopped there. After a short copy, restart at the first byte that was not
+//! copied.
+//!
+//! # Guarantees
+//!
+//! * The count is exact at every size, alignment and fault position, on both sides. Bytes after it are untouched.
+//! * A failed operation takes one signal; two where more than one page of its ranges is bad, or the CPU reports no
+//!   address (non-canonical addresses).
+//! * Null, kernel and non-canonical addresses, and ranges that wrap around or are longer than `isize::MAX`, behave as
+//!   ranges that end in unmapped memory. A length of 0 succeeds without an access.
+//! * Concurrent writers: each byte copied is one the memory held at some time during the call. Nothing more: use the
+//!   operations of [`scalar`](crate::scalar) where a value must not be torn.
+//! * `DF` and `MXCSR` may have any value. On CPUs where vector registers need `vzeroupper`, it is executed.
+//!
+//! # Preconditions
+//!
+//! The functions are `unsafe`: besides what each states, [`install`](crate::install) (or the host's handler, see
+//! [`host_owns_handler`](crate::host_owns_handler)) must have succeeded before, in an object loaded with or after this
+//! one, and both signals must be unblocked in this thread. Otherwise a fault kills the process.
+
+use core::mem::MaybeUninit;
+
+use crate::arch::{self, Outcome};
+use crate::fault::{Access, Cause, Fault, FaultCode, Short};
+use crate::table::Progress;
+
+/// Copies `len` bytes of foreign memory into plain memory.
+///
+/// Differs from the kernel's `copy_from_user`: returns what was copied, not what was not, and leaves the rest of the
+/// destination alone instead of zeroing it.
+///
+/// # Errors
+/// [`Short`] if a byte of either range could not be accessed.
+///
+/// # Safety
+/// * The module's preconditions.
+/// * `dst` is valid for writes of `len` bytes; `src` is foreign memory (or anything) that we may read.
+/// * The ranges do not overlap.
+#[doc(alias = "copy_from_user")]
+#[doc(alias = "raw_copy_from_user")]
+#[doc(alias = "copy_from_user_nofault")]
+#[inline]
+pub unsafe fn copy_in(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    unsafe { copy_nonoverlapping(dst, src, len) }
+}
+
+/// Copies `len` bytes of plain memory out to foreign memory.
+///
+/// Differs from the kernel's `copy_to_user`: returns what was copied, not what was not.
+///
+/// # Errors
+/// [`Short`] if a byte of either range could not be accessed.
+///
+/// # Safety
+/// * The module's preconditions.
+/// * `src` is valid for reads of `len` bytes; `dst` is foreign memory (or anything) that its owner lets us write.
+/// * The ranges do not overlap.
+#[doc(alias = "copy_to_user")]
+#[doc(alias = "raw_copy_to_user")]
+#[doc(alias = "copy_to_user_nofault")]
+#[inline]
+pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    unsafe { copy_nonoverlapping(dst, src, len) }
+}
+
+/// Copies between two ranges of foreign memory, ascending.
+///
+/// Ranges that overlap with `dst` below `src` are copied as `memmove` would, byte by byte in the CPU's own string
+/// operation. With `dst` above `src` no exact count could be kept, and the copy is refused ([`Cause::Overlap`], nothing
+/// accessed). `dst == src` accesses every byte.
+///
+/// # Errors
+/// [`Short`] if a byte of either range could not be accessed.
+///
+/// # Safety
+/// * The module's preconditions.
+/// * `src` is foreign memory that we may read, `dst` foreign memory that its owner lets us write.
+#[doc(alias = "raw_copy_in_user")]
+#[inline]
+pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    let (above, below) = (dst.addr().wrapping_sub(src.addr()), src.addr().wrapping_sub(dst.addr()));
+    if above < len || below < len {
+        // SAFETY: forwarded.
+        return unsafe { copy_overlapping(dst, src, len) };
+    }
+    // SAFETY: forwarded; no overlap.
+    unsafe { copy_nonoverlapping(dst, src, len) }
+}
+
+#[cold]
+unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    if dst.addr() > src.addr() {
+        return Err(Short::refused(Access::Write, Cause::Overlap, dst.addr()));
+    }
+    // SAFETY: forwarded; ascending, with `dst` not above `src`.
+    let outcome = unsafe { arch::copy_bytes(dst, src, len) };
+    if outcome.code == 0 { Ok(()) } else { Err(exact(dst.addr(), src.addr(), outcome)) }
+}
+
+/// As [`copy`] for short copies whose size nobody can predict: the same contract and counts.
+///
+/// Where the CPU has masked 64-byte registers (AVX-512), up to 64 bytes are copied without a branch on the size, which
+/// is several times faster where a branch predictor has nothing to go by. The price: a later load of the copied bytes
+/// cannot be forwarded from the store that is still under way, and takes about 2.5 times as long (store forwarding does
+/// not look through masks). Use it for data that is passed on, not for objects that are used at once; for sizes that
+/// repeat, [`copy_in`] is as fast.
+///
+/// # Errors
+/// As [`copy_in`].
+///
+/// # Safety
+/// * The module's preconditions.
+/// * Each range is plain memory valid for the access, or foreign memory that its owner lets us access.
+/// * They do not overlap.
+#[inline]
+pub unsafe fn copy_unpredictable(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    let outcome = unsafe { arch::copy_unpredictable(dst, src, len) };
+    if outcome.code == 0 {
+        return Ok(());
+    }
+    // SAFETY: forwarded.
+    unsafe { finish_copy(dst, src, len, outcome) }
+}
+
+#[inline]
+unsafe fn copy_nonoverlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    let outcome = unsafe { arch::copy(dst, src, len) };
+    if outcome.code == 0 {
+        return Ok(());
+    }
+    // SAFETY: forwarded.
+    unsafe { finish_copy(dst, src, len, outcome) }
+}
+
+/// Fills `len` bytes of foreign memory with `byte`.
+///
+/// Differs from the kernel's `clear_user` (for `byte` 0): returns what was filled, not what was not.
+///
+/// # Errors
+/// [`Short`] if a byte could not be stored.
+///
+/// # Safety
+/// * The module's preconditions.
+/// * `dst` is foreign memory (or anything) that its owner lets us write.
+pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    let outcome = unsafe { arch::fill(dst, byte, len) };
+    if outcome.code == 0 {
+        return Ok(());
+    }
+    let (done, limit) = bounds(dst.addr(), len, &outcome);
+    let mut last = outcome;
+    let mut done = done;
+    if done < limit {
+        // SAFETY: a part of the range.
+        last = unsafe { arch::fill_bytes(dst.wrapping_add(done), byte, limit - done) };
+        done += if last.code == 0 { limit - done } else { last.base };
+        if done == len {
+            return Ok(());
+        }
+    }
+    let code = if last.code == 0 { outcome.code } else { last.code };
+    Err(Short { done, fault: Fault::from_registers(FaultCode(code), 0).at(dst.addr().wrapping_add(done)) })
+}
+
+/// Zeroes `len` bytes of foreign memory.
+///
+/// # Errors
+/// As [`fill`].
+///
+/// # Safety
+/// As [`fill`].
+#[doc(alias = "clear_user")]
+#[inline]
+pub unsafe fn zero(dst: *mut u8, len: usize) -> Result<(), Short> {
+    // SAFETY: forwarded.
+    unsafe { fill(dst, 0, len) }
+}
+
+/// Finishes a copy that an out-of-line routine could not: copies up to the first byte that cannot be copied, exactly.
+#[cold]
+#[inline(never)]
+unsafe fn finish_copy(dst: *mut u8, src: *const u8, len: usize, outcome: Outcome) -> Result<(), Short> {
+    let side = match FaultCode(outcome.code).access() {
+        Access::Read => src.addr(),
+        Access::Write => dst.addr(),
+    };
+    let (done, limit) = bounds(side, len, &outcome);
+    if done >= limit {
+        return Err(exact(dst.addr(), src.addr(), Outcome { base: done, ..outcome }));
+    }
+    // SAFETY: a part of both ranges.
+    let rest = unsafe { arch::copy_bytes(dst.wrapping_add(done), src.wrapping_add(done), limit - done) };
+    match rest.code {
+        // The owner made it accessible in the meantime.
+        0 if limit == len => Ok(()),
+        0 => Err(exact(dst.addr(), src.addr(), Outcome { base: limit, ..outcome })),
+        _ => Err(exact(dst.addr(), src.addr(), Outcome { base: done + rest.base, ..rest })),
+    }
+}
+
+/// How much is done, and up to where it is worth trying, when the access on the side that starts at `side` failed.
+///
+/// Protection, backing and poison are alike within a page (or the poison's extent), tags within a granule; so the bytes
+/// before the extent of `si_addr` may be accessible although a wide access over them failed.
+fn bounds(side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
+    let code = FaultCode(outcome.code);
+    let done = Progress::from_bits(code.progress()).done(outcome.base, len);
+    let extent = match code.cause() {
+        Cause::Tag => TAG_GRANULE,
+        Cause::Poison { extent } => extent,
+        // The CPU gave no address, or the access as a whole was at fault: every byte is worth trying.
+        Cause::NonCanonical | Cause::Alignment | Cause::Other => return (done, len),
+        _ => arch::MIN_PAGE,
+    };
+    let bad = arch::untag(outcome.si_addr) & !(extent - 1);
+    let limit = bad.wrapping_sub(arch::untag(side));
+    if limit <= len {
+        (done, limit)
+    } else if arch::untag(outcome.si_addr).wrapping_sub(arch::untag(side)) < len {
+        // The bad extent begins before the range.
+        (done, 0)
+    } else {
+        (done, len)
+    }
+}
+
+/// Bytes that share a memory tag (Arm MTE).
+pub const TAG_GRANULE: usize = 16;
+
+/// The short result of an outcome whose `base` is exact.
+fn exact(dst: usize, src: usize, outcome: Outcome) -> Short {
+    let fault = Fault::from_registers(FaultCode(outcome.code), outcome.si_addr);
+    let done = outcome.base;
+    let (from, to) = (src.wrapping_add(done), dst.wrapping_add(done));
+    // A general protection fault says neither address nor direction; canonical addresses do not cause it.
+    let fault = match fault.cause() {
+        Cause::NonCanonical if arch::is_canonical(from) => fault.of_kind(Access::Write),
+        Cause::NonCanonical => fault.of_kind(Access::Read),
+        _ => fault,
+    };
+    let address = match fault.access() {
+        Access::Read => from,
+        Access::Write => to,
+    };
+    Short { done, fault: fault.at(address) }
+}
+
+/// Copies foreign memory into memory that need not be initialised, and gives back which part is: the copied bytes, and
+/// the rest, which is untouched. `Ok` has no rest.
+///
+/// # Errors
+/// `(initialised, uninitialised, fault)` if the copy came short.
+///
+/// # Safety
+/// * The module's preconditions.
+/// * `src` is foreign memory (or anything) that we may read, and does not overlap with `dst`.
+pub unsafe fn read_uninit(
+    dst: &mut [MaybeUninit<u8>],
+    src: *const u8,
+) -> Result<&mut [u8], (&mut [u8], &mut [MaybeUninit<u8>], Fault)> {
+    // SAFETY: `dst` is valid for writes; the rest is forwarded.
+    match unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) } {
+        // SAFETY: every byte was written.
+        Ok(()) => Ok(unsafe { dst.assume_init_mut() }),
+        Err(short) => {
+            let (init, uninit) = dst.split_at_mut(short.done);
+            // SAFETY: the bytes before the count were written.
+            Err((unsafe { init.assume_init_mut() }, uninit, short.fault))
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Why an access stopped: [`Fault`], and [`Short`], the count that goes with it.
+//!
+//! The vocabulary is the kernel's. A *short* result is one that moved fewer bytes than asked; its count is exact.
+//! A *cause* is what the hardware or the kernel said about the first byte that could not be accessed.
+
+use core::fmt;
+
+/// Which kind of access failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Access {
+    /// A load.
+    Read = 1,
+    /// A store, or a read-modify-write operation (which needs the right to store).
+    Write = 2,
+}
+
+/// Why an access failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Nothing is mapped there, or a guard page (`SEGV_MAPERR`).
+    Unmapped,
+    /// Mapped, but not with this right (`SEGV_ACCERR`).
+    Protection,
+    /// Mapped, but what stands behind it did not deliver (`BUS_ADRERR`): beyond the end of the file, an I/O
+    /// error, no space, exhausted huge pages, a userfaultfd in `SIGBUS` mode. One signal code serves them all:
+    /// [`Backing`](crate::Backing) tells them apart where the file is known.
+    Backing,
+    /// Poisoned memory (`BUS_MCEERR_AR`), lost in an aligned extent of this many bytes.
+    Poison {
+        /// Bytes lost, a power of two; the extent is aligned to its size.
+        extent: usize,
+    },
+    /// The pointer's tag is not the memory's (`SEGV_MTESERR`).
+    Tag,
+    /// A protection key forbids it (`SEGV_PKUERR`).
+    ProtectionKey,
+    /// Not an address of this machine at all (x86-64: `#GP`, which reports no address).
+    NonCanonical,
+    /// A misaligned atomic operation, or `BUS_ADRALN`.
+    Alignment,
+    /// Would have had to wait, and was asked not to.
+    NotResident,
+    /// The range leaves the view it was asked of. Nothing was accessed.
+    OutOfRange,
+    /// The ranges overlap with the destination above the source. Nothing was accessed.
+    Overlap,
+    /// This machine or this mode has no such operation. Nothing was accessed.
+    Unsupported,
+    /// Anything else; the signal and its code are kept in the [`Fault`].
+    Other,
+}
+
+impl Cause {
+    /// How many causes there are: the length of a table indexed by [`Cause::index`].
+    pub const COUNT: usize = 13;
+
+    /// Every cause, in the order of [`Cause::index`].
+    pub const ALL: [Cause; Self::COUNT] = [
+        Cause::Unmapped,
+        Cause::Protection,
+        Cause::Backing,
+        Cause::Poison { extent: 0 },
+        Cause::Tag,
+        Cause::ProtectionKey,
+        Cause::NonCanonical,
+        Cause::Alignment,
+        Cause::NotResident,
+        Cause::OutOfRange,
+        Cause::Overlap,
+        Cause::Unsupported,
+        Cause::Other,
+    ];
+
+    /// A small number for this cause, `0..COUNT`, the same in every build: for tables and for C.
+    pub const fn index(self) -> usize {
+        match self {
+            Cause::Unmapped => 0,
+            Cause::Protection => 1,
+            Cause::Backing => 2,
+            Cause::Poison { .. } => 3,
+            Cause::Tag => 4,
+            Cause::ProtectionKey => 5,
+            Cause::NonCanonical => 6,
+            Cause::Alignment => 7,
+            Cause::NotResident => 8,
+            Cause::OutOfRange => 9,
+            Cause::Overlap => 10,
+            Cause::Unsupported => 11,
+            Cause::Other => 12,
+        }
+    }
+
+    /// The cause in a word or two.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Unmapped => "unmapped",
+            Cause::Protection => "protection",
+            Cause::Backing => "backing",
+            Cause::Poison { .. } => "hardware poison",
+            Cause::Tag => "memory tag",
+            Cause::ProtectionKey => "protection key",
+            Cause::NonCanonical => "non-canonical address",
+            Cause::Alignment => "alignment",
+            Cause::NotResident => "not resident",
+            Cause::OutOfRange => "out of range",
+            Cause::Overlap => "overlap",
+            Cause::Unsupported => "unsupported",
+            Cause::Other => "other",
+        }
+    }
+}
+
+/// An access that failed: which kind, why, and where if that is known.
+///
+/// The layout is `repr(C)`, 16 bytes on 64-bit machines, and part of the stable interface.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Fault {
+    address: usize,
+    code: i16,
+    signal: u8,
+    access: Access,
+    cause: u8,
+    extent_log2: u8,
+    address_known: bool,
+    reserved: u8,
+}
+
+// Signal numbers and codes of <asm-generic/siginfo.h>, the same on every Linux this crate has a handler for.
+// They are repeated here because this module also compiles without libc.
+pub(crate) const SIGSEGV: u8 = 11;
+pub(crate) const SIGBUS: u8 = 7;
+const SEGV_MAPERR: i16 = 1;
+const SEGV_ACCERR: i16 = 2;
+const SEGV_PKUERR: i16 = 4;
+const SEGV_MTESERR: i16 = 9;
+const SI_KERNEL: i16 = 0x80;
+const BUS_ADRALN: i16 = 1;
+const BUS_ADRERR: i16 = 2;
+const BUS_MCEERR_AR: i16 = 4;
+
+impl Fault {
+    /// A fault that no signal reported: a refused argument, or an operation this mode does not have.
+    #[cold]
+    pub const fn refused(access: Access, cause: Cause, address: usize) -> Self {
+        Fault {
+            address,
+            code: 0,
+            signal: 0,
+            access,
+            cause: cause.index() as u8,
+            extent_log2: match cause {
+                Cause::Poison { extent } if extent > 0 => extent.ilog2() as u8,
+                _ => 0,
+            },
+            address_known: true,
+            reserved: 0,
+        }
+    }
+
+    /// What the handler wrote into the registers of the access that failed.
+    #[cold]
+    pub(crate) const fn from_registers(code: FaultCode, si_addr: usize) -> Self {
+        let cause = code.cause();
+        Fault {
+            address: si_addr,
+            code: code.si_code(),
+            signal: code.signal(),
+            access: code.access(),
+            cause: cause.index() as u8,
+            extent_log2: code.lsb(),
+            address_known: !matches!(cause, Cause::NonCanonical),
+            reserved: 0,
+        }
+    }
+
+    /// The same fault at a known address: copies know it from their count, also where the CPU does not say.
+    #[must_use]
+    pub(crate) const fn at(mut self, address: usize) -> Self {
+        self.address = address;
+        self.address_known = true;
+        self
+    }
+
+    /// The same fault, as the part of an operation of this kind.
+    #[must_use]
+    pub(crate) const fn of_kind(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Whether a load or a store failed.
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Why.
+    pub const fn cause(&self) -> Cause {
+        match self.cause {
+            3 => Cause::Poison { extent: 1 << self.extent_log2 },
+            i if (i as usize) < Cause::COUNT => Cause::ALL[i as usize],
+            _ => Cause::Other,
+        }
+    }
+
+    /// The first byte that could not be accessed, if it is known. Copies and views always know it; a single load or
+    /// store does not know it where the CPU reports none (a non-canonical address on x86-64).
+    pub const fn address(&self) -> Option<usize> {
+        if self.address_known { Some(self.address) } else { None }
+    }
+
+    /// The signal that reported it (`SIGSEGV` or `SIGBUS`), 0 if none did.
+    pub const fn signal(&self) -> i32 {
+        self.signal as i32
+    }
+
+    /// The signal's `si_code`, 0 if no signal reported it.
+    pub const fn code(&self) -> i32 {
+        self.code as i32
+    }
+
+    /// The errno a system call would give for the same memory: `EFAULT`, but `EAGAIN` where waiting was not allowed,
+    /// `EINVAL` for arguments no access could satisfy, `ENOSYS` for what this machine does not have.
+    pub const fn errno(&self) -> i32 {
+        const EAGAIN: i32 = 11;
+        const EFAULT: i32 = 14;
+        const EINVAL: i32 = 22;
+        const ENOSYS: i32 = 38;
+        match self.cause() {
+            Cause::NotResident => EAGAIN,
+            // futex(2) and io_uring's atomics answer a misaligned word with EINVAL.
+            Cause::Overlap | Cause::OutOfRange => EINVAL,
+            Cause::Alignment if self.signal == 0 => EINVAL,
+            Cause::Unsupported => ENOSYS,
+            _ => EFAULT,
+        }
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut d = f.debug_struct("Fault");
+        d.field("access", &self.access).field("cause", &self.cause());
+        if let Some(address) = self.address() {
+            d.field("address", &format_args!("{address:#x}"));
+        }
+        d.field("signal", &self.signal).field("code", &self.code).finish()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = match self.access {
+            Access::Read => "load",
+            Access::Write => "store",
+        };
+        write!(f, "{access} failed: {}", self.cause().name())?;
+        if let Cause::Poison { extent } = self.cause() {
+            write!(f, " ({extent} bytes lost)")?;
+        }
+        if self.cause() == Cause::Other {
+            write!(f, " (signal {}, code {})", self.signal, self.code)?;
+        }
+        match self.address() {
+            Some(address) => write!(f, " at {address:#x}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// A short result: the first `done` bytes are done, nothing after them is, and `fault` says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Short {
+    /// Bytes done. Exact: everything before is complete, everything after is untouched.
+    pub done: usize,
+    /// What happened at the first byte that is not done.
+    pub fault: Fault,
+}
+
+impl Short {
+    #[cold]
+    pub(crate) const fn refused(access: Access, cause: Cause, address: usize) -> Self {
+        Short { done: 0, fault: Fault::refused(access, cause, address) }
+    }
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "short after {} bytes: {}", self.done, self.fault)
+    }
+}
+
+impl core::error::Error for Short {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.fault)
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<Fault> for std::io::Error {
+    fn from(fault: Fault) -> Self {
+        std::io::Error::from_raw_os_error(fault.errno())
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<Short> for std::io::Error {
+    fn from(short: Short) -> Self {
+        short.fault.into()
+    }
+}
+
+/// What a fault looks like in the error register of the access it interrupted. Never 0: 0 is success.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0-7 | signal |
+/// | 8-15 | `si_addr_lsb` of poison, log2 of the bytes lost |
+/// | 16-31 | `si_code` |
+/// | 32-39 | [`Access`] |
+/// | 48-63 | the table entry's [`progress`](crate::table::Progress) |
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct FaultCode(pub u64);
+
+impl FaultCode {
+    // Built in the handler; a build that has none only takes codes apart.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u16) -> Self {
+        FaultCode(
+            signal as u64
+                | ((if lsb < 48 { lsb } else { 48 }) as u64) << 8
+                | ((si_code as u16) as u64) << 16
+                | (access as u64) << 32
+                | (progress as u64) << 48,
+        )
+    }
+
+    pub(crate) const fn signal(self) -> u8 {
+        self.0 as u8
+    }
+
+    pub(crate) const fn lsb(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    pub(crate) const fn si_code(self) -> i16 {
+        (self.0 >> 16) as u16 as i16
+    }
+
+    pub(crate) const fn access(self) -> Access {
+        if (self.0 >> 32) as u8 == Access::Write as u8 { Access::Write } else { Access::Read }
+    }
+
+    pub(crate) const fn progress(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    pub(crate) const fn cause(self) -> Cause {
+        match (self.signal(), self.si_code()) {
+            (SIGSEGV, SEGV_MAPERR) => Cause::Unmapped,
+            (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
+            (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
+            (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
+            (SIGSEGV, SI_KERNEL) => Cause::NonCanonical,
+            (SIGBUS, BUS_ADRERR) => Cause::Backing,
+            (SIGBUS, BUS_ADRALN) => Cause::Alignment,
+            (SIGBUS, BUS_MCEERR_AR) => Cause::Poison { extent: 1 << self.lsb() },
+            _ => Cause::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_is_sixteen_bytes_on_64_bit() {
+        assert_eq!(size_of::<Fault>(), if size_of::<usize>() == 8 { 16 } else { 12 });
+    }
+
+    #[test]
+    fn every_cause_survives_the_c_layout() {
+        for (i, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause.index(), i);
+            let fault = Fault::refused(Access::Write, cause, 64);
+            assert_eq!(fault.cause().index(), i, "{cause:?}");
+        }
+        let poison = Fault::refused(Access::Read, Cause::Poison { extent: 4096 }, 0);
+        assert_eq!(poison.cause(), Cause::Poison { extent: 4096 });
+    }
+
+    #[test]
+    fn registers_round_trip() {
+        for (signal, code, cause) in [
+            (SIGSEGV, SEGV_MAPERR, Cause::Unmapped),
+            (SIGSEGV, SEGV_ACCERR, Cause::Protection),
+            (SIGSEGV, SEGV_PKUERR, Cause::ProtectionKey),
+            (SIGSEGV, SEGV_MTESERR, Cause::Tag),
+            (SIGSEGV, SI_KERNEL, Cause::NonCanonical),
+            (SIGSEGV, 77, Cause::Other),
+            (SIGBUS, BUS_ADRERR, Cause::Backing),
+            (SIGBUS, BUS_ADRALN, Cause::Alignment),
+            (SIGBUS, BUS_MCEERR_AR, Cause::Poison { extent: 1 << 21 }),
+        ] {
+            let raw = FaultCode::new(signal, code, 21, Access::Write, 0x8123);
+            assert_eq!(raw.progress(), 0x8123);
+            let fault = Fault::from_registers(raw, 0x1000);
+            assert_eq!((fault.cause(), fault.access(), fault.code()), (cause, Access::Write, i32::from(code)));
+            assert_eq!(fault.address().is_none(), cause == Cause::NonCanonical);
+        }
+    }
+}

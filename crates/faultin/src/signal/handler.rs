@@ -1,0 +1,95 @@
+//! The handler: finds the interrupted instruction in the tables, tells it what happened, and sends it to its fixup.
+//!
+//! Rules for everything in this folder: it runs in a signal, in any thread, on any stack, with any lock held by the
+//! code it interrupted. No allocation, no lock, no thread-local, no C library call, no formatting, no panic. Raw system
+//! calls only.
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering;
+
+use super::chain;
+use crate::arch;
+use crate::fault::FaultCode;
+use crate::registry::{REGISTRY, Registry};
+use crate::table::search_sorted;
+
+/// Asynchronous although the kernel sent it: poison found elsewhere, and tag faults of the asynchronous mode. The
+/// interrupted instruction has nothing to do with either.
+const BUS_MCEERR_AO: c_int = 5;
+const SEGV_MTEAERR: c_int = 8;
+const BUS_MCEERR_AR: c_int = 4;
+
+/// What the kernel calls, by way of `arch::context::entry`, which adds the stack pointer at entry.
+pub(crate) unsafe extern "C" fn handle(
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+    entry_sp: usize,
+) {
+    // SAFETY: the kernel, or a handler that forwards what the kernel gave it, passes the signal's own data.
+    unsafe {
+        if !recover(&REGISTRY, signal, info, context) {
+            let from_kernel = arch::context::called_by_kernel(entry_sp, info, context.cast());
+            chain::forward(&REGISTRY, signal, info, context, from_kernel);
+        }
+    }
+}
+
+/// Recovers from the fault if the interrupted instruction is in a table.
+///
+/// # Safety
+/// `info` and `context` are a signal's, as an `SA_SIGINFO` handler receives them.
+pub(crate) unsafe fn recover(
+    registry: &Registry,
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) -> bool {
+    if (signal != libc::SIGSEGV && signal != libc::SIGBUS) || info.is_null() || context.is_null() {
+        return false;
+    }
+    // SAFETY: not null, and a signal's by contract.
+    let (info, context) = unsafe { (&*info, &mut *context.cast::<libc::ucontext_t>()) };
+    let code = info.si_code;
+    let asynchronous = code <= 0
+        || (signal == libc::SIGBUS && code == BUS_MCEERR_AO)
+        || (signal == libc::SIGSEGV && code == SEGV_MTEAERR);
+    if asynchronous {
+        return false;
+    }
+    let pc = arch::context::pc(context);
+    let mut object = registry.objects.load(Ordering::Acquire);
+    // SAFETY: registered objects are pinned and their fields published before them.
+    while let Some(o) = unsafe { object.as_ref() } {
+        let sites = o.sorted.load(Ordering::Relaxed);
+        // SAFETY: `publish` stored both before it stored the object, and the array is never freed.
+        let sites = unsafe { core::slice::from_raw_parts(sites, o.sorted_len.load(Ordering::Relaxed)) };
+        if let Some(site) = search_sorted(sites, pc) {
+            let lsb = if signal == libc::SIGBUS && code == BUS_MCEERR_AR { address_lsb(info) } else { 0 };
+            let access = site.access(arch::context::access(context));
+            let fault = FaultCode::new(signal as u8, code as i16, lsb, access, site.progress_bits());
+            registry.recovered[fault.cause().index()].fetch_add(1, Ordering::Relaxed);
+            // SAFETY: SIGSEGV and SIGBUS carry an address.
+            let address = unsafe { info.si_addr() }.addr();
+            arch::context::set_register(context, site.error_register(), fault.0);
+            arch::context::set_register(context, site.address_register(), address as u64);
+            arch::context::set_pc(context, site.fixup);
+            return true;
+        }
+        object = o.next.load(Ordering::Relaxed);
+    }
+    false
+}
+
+/// `si_addr_lsb`, which libc does not show: it follows `si_addr`.
+fn address_lsb(info: &libc::siginfo_t) -> u8 {
+    #[repr(C)]
+    struct Prefix {
+        numbers: [c_int; 3],
+        address: *mut c_void,
+        lsb: i16,
+    }
+    const _: () = assert!(size_of::<Prefix>() <= size_of::<libc::siginfo_t>());
+    // SAFETY: a `siginfo_t` of SIGBUS begins like `Prefix`, with the same alignment.
+    unsafe { (*core::ptr::from_ref(info).cast::<Prefix>()).lsb as u8 }
+}

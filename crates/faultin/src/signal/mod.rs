@@ -1,0 +1,187 @@
+//! The handler's life outside the signal: installing it, asking whether it is reached, calling it from a host's own.
+//!
+//! Views install the handler when they are made ([`install`]); the raw functions state it as a precondition. Hosts that
+//! own SIGSEGV and SIGBUS call [`host_owns_handler`] once and [`try_handle`] from their handler. Hosts that may not have
+//! one at all use [`signal_free`](crate::signal_free).
+
+pub(crate) mod chain;
+pub(crate) mod handler;
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering;
+
+use crate::arch;
+use crate::fault::Cause;
+use crate::registry::{self, InstallError, MODE_NONE, Registry, SIGNALS};
+use crate::table::Object;
+
+/// Makes sure that a fault of this object's accesses is recovered: registers the exception tables of all loaded objects
+/// and installs the handler for SIGSEGV and SIGBUS, once per process.
+///
+/// Cheap once done: one load. Whatever was installed before keeps receiving every signal that is not ours. A handler
+/// that others install *later* stands above ours; it must pass on what it does not know (see [`status`] and
+/// [`raise_to_top`]).
+///
+/// # Errors
+/// [`InstallError`], after which nothing has changed.
+#[inline]
+pub fn install() -> Result<(), InstallError> {
+    let object = arch::object();
+    match registry::of(object) {
+        Some(registry) if registry.mode.load(Ordering::Acquire) != MODE_NONE => Ok(()),
+        _ => install_for(object),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn install_for(object: &'static Object) -> Result<(), InstallError> {
+    registry::attach(object)?.install_handler()
+}
+
+/// As [`install`], and asks the kernel whether our handler still has the signals: about the time of two system calls.
+/// Installs it again where somebody set the default action in the meantime, as Rust's own handler does for a signal
+/// it does not know. Leaves another handler above ours alone.
+///
+/// # Errors
+/// As [`install`].
+pub fn reinstall() -> Result<(), InstallError> {
+    install_for(arch::object())
+}
+
+/// For hosts whose own handler calls [`try_handle`]: registers the tables, installs nothing, now or later.
+///
+/// # Errors
+/// As [`install`].
+pub fn host_owns_handler() -> Result<(), InstallError> {
+    registry::attach(arch::object())?.host_owns_handler();
+    Ok(())
+}
+
+/// Moves our handler above one that was installed after it, for hosts such as Python's faulthandler that do not pass
+/// signals on. That handler still receives what is not ours, and may pass it back: no cycle arises.
+///
+/// # Errors
+/// As [`install`].
+pub fn raise_to_top() -> Result<(), InstallError> {
+    registry::attach(arch::object())?.raise_to_top()
+}
+
+/// What [`try_handle`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum Handled {
+    /// The signal was a fault of one of our accesses: return from the handler and it continues as a short result.
+    Yes = 1,
+    /// Not ours; nothing was changed.
+    No = 0,
+}
+
+/// The handler as a function, for hosts that own SIGSEGV and SIGBUS. Async-signal-safe.
+///
+/// # Safety
+/// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread, and
+/// the handler returns normally (not by `longjmp`) after [`Handled::Yes`].
+pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Handled {
+    match registry::of(arch::object()) {
+        // SAFETY: forwarded from the caller.
+        Some(registry) if unsafe { handler::recover(registry, signo, info, context) } => Handled::Yes,
+        _ => Handled::No,
+    }
+}
+
+/// Whether our handler answers a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reached {
+    /// The kernel calls it directly.
+    Directly,
+    /// The handler at this address stands above it: ours is reached if that one passes on what it does not know.
+    Behind(usize),
+    /// The default action or "ignore" is in force: a fault kills the process.
+    No,
+    /// The host said that it owns the handler: reached if it calls [`try_handle`].
+    ByHost,
+}
+
+/// The state of both signals, for this thread and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// SIGSEGV.
+    pub segv: Reached,
+    /// SIGBUS.
+    pub bus: Reached,
+    /// Whether this thread blocks SIGSEGV: the kernel then kills the process on a fault, handler or not.
+    pub segv_blocked: bool,
+    /// Whether this thread blocks SIGBUS.
+    pub bus_blocked: bool,
+}
+
+impl Status {
+    /// Whether a fault in this thread is known to be recovered.
+    pub fn is_covered(&self) -> bool {
+        self.segv == Reached::Directly && self.bus == Reached::Directly && !self.segv_blocked && !self.bus_blocked
+    }
+}
+
+/// Asks the kernel; three system calls.
+pub fn status() -> Status {
+    let registry = registry::of(arch::object());
+    let reached = |signal| reached(registry, signal);
+    let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
+    let blocked = unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), mask.as_mut_ptr());
+        let mask = mask.assume_init();
+        SIGNALS.map(|signal| libc::sigismember(&mask, signal) == 1)
+    };
+    Status {
+        segv: reached(libc::SIGSEGV),
+        bus: reached(libc::SIGBUS),
+        segv_blocked: blocked[0],
+        bus_blocked: blocked[1],
+    }
+}
+
+fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {
+    let now = registry::current(signal).map_or(libc::SIG_DFL, |action| action.sa_sigaction);
+    match (registry, now) {
+        (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => Reached::ByHost,
+        (None, _) | (_, libc::SIG_DFL | libc::SIG_IGN) => Reached::No,
+        (Some(r), handler) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
+            if handler == r.entry.load(Ordering::Acquire) { Reached::Directly } else { Reached::Behind(handler) }
+        }
+        _ => Reached::No,
+    }
+}
+
+/// Faults recovered so far in this process, by every object that shares the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    recovered: [u64; Cause::COUNT],
+    /// Signals that were not ours and were passed on.
+    pub forwarded: u64,
+}
+
+impl Counters {
+    /// Signals recovered whose cause was of this kind (an extent is not compared).
+    pub fn recovered(&self, cause: Cause) -> u64 {
+        self.recovered[cause.index()]
+    }
+
+    /// Signals recovered in all. A failed access is one signal, two where several pages are bad.
+    pub fn total(&self) -> u64 {
+        self.recovered.iter().sum()
+    }
+}
+
+/// Reads the counters. Each is exact; together they are not one instant's.
+pub fn counters() -> Counters {
+    let Some(registry) = registry::of(arch::object()) else { return Counters::default() };
+    Counters {
+        recovered: core::array::from_fn(|i| registry.recovered[i].load(Ordering::Relaxed)),
+        forwarded: registry.forwarded.load(Ordering::Relaxed),
+    }
+}

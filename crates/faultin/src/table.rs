@@ -1,0 +1,202 @@
+//! The exception table: which instructions may fault, and where to go on if they do.
+//!
+//! Each instruction of this crate that may touch foreign memory leaves an [`Entry`] in the section `faultin_ex` of the
+//! object it is linked into. A handler that finds the interrupted program counter there writes what happened into two
+//! registers the entry names, and continues at the entry's *fixup*. Nothing else is remembered anywhere, so an access
+//! costs nothing until it fails, may nest, and may run in any thread, fiber or signal handler.
+//!
+//! A load that is inlined into another crate leaves its entry in *that* crate's object. So every object that contains
+//! such an instruction also gets one [`Object`], which knows the bounds of its own table, and an ELF note that leads to
+//! it; both come out of the same `asm!` as the entry, folded into one per object by the linker.
+//!
+//! This module compiles without `std`, for kernels: [`own_table`] and [`search`] are all their trap handler needs.
+
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
+
+use crate::fault::Access;
+
+/// The version of everything objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
+/// version have a registry and a handler of their own, and chain to each other.
+pub const ABI: u32 = 1;
+
+/// One instruction that may fault. Positions are relative to the field that holds them: no relocations.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Entry {
+    insn: i32,
+    fixup: i32,
+    info: u32,
+}
+
+/// The access an entry's instruction makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It loads.
+    Load,
+    /// It stores.
+    Store,
+    /// It does both (`rep movsb`): the hardware says which one failed.
+    Either,
+}
+
+/// What is done when the instruction of an entry faults, beyond what the progress registers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// This many bytes after the progress registers are done.
+    Head(usize),
+    /// All but the last so many bytes of the operation are done.
+    Tail(usize),
+}
+
+impl Progress {
+    /// Decodes an entry's upper half.
+    pub const fn from_bits(bits: u16) -> Self {
+        if bits & 0x8000 != 0 {
+            Progress::Tail((bits & 0x7fff) as usize)
+        } else {
+            Progress::Head(bits as usize)
+        }
+    }
+
+    /// Bytes done of `len`, when the registers say that `base` are.
+    pub const fn done(self, base: usize, len: usize) -> usize {
+        let done = match self {
+            Progress::Head(n) => base + n,
+            Progress::Tail(n) => len.saturating_sub(n),
+        };
+        if done > base { done } else { base }
+    }
+}
+
+/// An entry with its positions resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Address of the instruction.
+    pub insn: usize,
+    /// Address to continue at.
+    pub fixup: usize,
+    info: u32,
+}
+
+// The layout of `info`, low bits first: kind (2), 6 unused, error register (8), address register (5) and 3 unused
+// bits would be enough; progress has the upper half to itself.
+const KIND_LOAD: u32 = 1;
+const KIND_STORE: u32 = 2;
+
+impl Site {
+    /// The access the instruction makes.
+    pub const fn kind(&self) -> Kind {
+        match self.info & 3 {
+            KIND_LOAD => Kind::Load,
+            KIND_STORE => Kind::Store,
+            _ => Kind::Either,
+        }
+    }
+
+    /// The access that failed, given what the hardware said about it, if it said anything.
+    pub const fn access(&self, hardware: Option<Access>) -> Access {
+        match (self.kind(), hardware) {
+            (Kind::Load, _) => Access::Read,
+            (Kind::Store, _) => Access::Write,
+            (Kind::Either, Some(access)) => access,
+            (Kind::Either, None) => Access::Read,
+        }
+    }
+
+    /// Number of the register that receives the fault code (never 0).
+    pub const fn error_register(&self) -> usize {
+        ((self.info >> 4) & 31) as usize
+    }
+
+    /// Number of the register that receives `si_addr`.
+    pub const fn address_register(&self) -> usize {
+        ((self.info >> 10) & 31) as usize
+    }
+
+    /// The raw bits of [`Progress`], which the fault code carries on.
+    pub const fn progress_bits(&self) -> u16 {
+        (self.info >> 16) as u16
+    }
+}
+
+impl Entry {
+    /// Resolves the entry's relative positions.
+    pub fn site(&self) -> Site {
+        let at = |field: &i32| (core::ptr::from_ref(field).addr()).wrapping_add_signed(*field as isize);
+        Site { insn: at(&self.insn), fixup: at(&self.fixup), info: self.info }
+    }
+}
+
+/// What each object (executable or shared library) has one of: the bounds of its table, and its place in the registry.
+#[repr(C)]
+pub struct Object {
+    /// The next object in the process-wide registry.
+    pub(crate) next: AtomicPtr<Object>,
+    /// The registry this object has been entered into, null before.
+    pub(crate) registry: AtomicPtr<core::ffi::c_void>,
+    /// A sorted copy of the table, made when the object is registered, and its length.
+    pub(crate) sorted: AtomicPtr<Site>,
+    pub(crate) sorted_len: AtomicUsize,
+    start: i32,
+    stop: i32,
+}
+
+/// Size of [`Object`] in the assembly that makes it.
+const _: () = assert!(size_of::<Object>() == 4 * size_of::<usize>() + 8);
+
+impl Object {
+    /// The object's table, in link order.
+    pub fn table(&'static self) -> &'static [Entry] {
+        let at = |field: &'static i32| core::ptr::from_ref(field).cast::<u8>().wrapping_offset(*field as isize);
+        let (start, stop) = (at(&self.start), at(&self.stop));
+        let len = (stop.addr() - start.addr()) / size_of::<Entry>();
+        // SAFETY: `start` and `stop` are the linker's bounds of the section `faultin_ex` of the object that holds
+        // `self`, which consists of entries only, is never written and stays mapped as long as `self` does.
+        unsafe { core::slice::from_raw_parts(start.cast::<Entry>(), len) }
+    }
+}
+
+/// The table of the object this crate's code is linked into: its copies, and what was inlined into the same object.
+pub fn own_table() -> &'static [Entry] {
+    crate::arch::object().table()
+}
+
+/// The site at `pc`, if one of the table's instructions is there. Linear, because a table in a read-only section is in
+/// link order; hosts with many entries keep a sorted array of [`Site`]s instead, as the registry of this crate does.
+///
+/// Mirrors the kernel's `search_exception_tables`.
+#[doc(alias = "search_exception_tables")]
+#[doc(alias = "fixup_exception")]
+pub fn search(table: &[Entry], pc: usize) -> Option<Site> {
+    table.iter().map(Entry::site).find(|site| site.insn == pc)
+}
+
+/// The site at `pc` in an array sorted by `insn`.
+pub fn search_sorted(sites: &[Site], pc: usize) -> Option<Site> {
+    sites.binary_search_by_key(&pc, |site| site.insn).ok().map(|i| sites[i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_never_goes_back() {
+        assert_eq!(Progress::from_bits(64).done(128, 1000), 192);
+        assert_eq!(Progress::from_bits(0x8000 | 256).done(128, 1000), 744);
+        assert_eq!(Progress::from_bits(0x8000 | 256).done(800, 1000), 800);
+        assert_eq!(Progress::from_bits(0x8000 | 256).done(0, 100), 0);
+    }
+
+    #[test]
+    fn every_entry_has_a_fixup_in_the_same_object() {
+        let table = own_table();
+        assert!(!table.is_empty());
+        for entry in table {
+            let site = entry.site();
+            assert_eq!(search(table, site.insn), Some(site));
+            assert_ne!(site.error_register(), site.address_register());
+            assert!(site.insn.abs_diff(site.fixup) < 1 << 24, "{site:?}");
+        }
+    }
+}
