@@ -13,6 +13,10 @@
 // The one named label is emitted once per assembly unit, however often its `asm!` is inlined: see `__faultin_object`.
 #![allow(named_asm_labels)]
 
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
+#[macro_use]
+mod entry;
+
 #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]

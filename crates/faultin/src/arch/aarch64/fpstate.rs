@@ -1,0 +1,1 @@
+//! The floating-point and SIMD registers to and from foreign memory.
