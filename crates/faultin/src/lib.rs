@@ -86,6 +86,9 @@ pub mod string;
 pub mod structs;
 pub mod table;
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod testing;
+#[cfg(feature = "std")]
 pub mod view;
 #[cfg(feature = "std")]
 mod walk;

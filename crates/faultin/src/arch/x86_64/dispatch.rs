@@ -3,7 +3,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::copy_vector::{copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
+use super::copy_vector::{LIMITS, copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
 use super::cpu::{self, Vector};
 
 pub(super) static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
@@ -18,6 +18,39 @@ pub(crate) fn select(vector: Vector) {
     };
     COPY.store(copy, Ordering::Relaxed);
     COPY_UNPREDICTABLE.store(unpredictable, Ordering::Relaxed);
+}
+
+const NAMES: [(&str, Vector); 3] = [("avx512", Vector::Avx512), ("avx2", Vector::Avx2), ("sse2", Vector::Sse2)];
+
+/// The widths this CPU has, widest first.
+pub(crate) fn names() -> Vec<&'static str> {
+    NAMES.iter().filter(|(_, vector)| *vector <= cpu::widest()).map(|(name, _)| *name).collect()
+}
+
+/// Selects a width by name, if the CPU has it.
+pub(crate) fn select_by_name(name: &str) -> bool {
+    resolve();
+    match NAMES.iter().find(|(n, vector)| *n == name && *vector <= cpu::widest()) {
+        Some((_, vector)) => {
+            select(*vector);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The sizes at which the vector copies change their way.
+pub(crate) fn thresholds() -> [usize; 3] {
+    resolve();
+    [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].map(|limit| limit.load(Ordering::Relaxed))
+}
+
+/// Sets them, for tests.
+pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
+    resolve();
+    for (limit, value) in [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].into_iter().zip(thresholds) {
+        limit.store(value, Ordering::Relaxed);
+    }
 }
 
 extern "C" fn resolve() {
