@@ -208,29 +208,37 @@ unsafe fn finish_copy(dst: *mut u8, src: *const u8, len: usize, outcome: Outcome
     }
 }
 
-/// How much is done, and up to where it is worth trying, when the access on the side that starts at `side` failed.
-///
-/// Protection, backing and poison are alike within a page (or the poison's extent), tags within a granule; so the bytes
-/// before the extent of `si_addr` may be accessible although a wide access over them failed.
+/// How much an out-of-line operation did, and up to where it is worth trying to go on.
 fn bounds(side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
     let code = FaultCode(outcome.code);
     let done = Progress::from_bits(code.progress()).done(outcome.base, len);
-    let extent = match code.cause() {
+    (done, worth_trying(&Fault::from_registers(code, outcome.si_addr), side, len))
+}
+
+/// How many bytes of the range at `side` may be accessible although a wide access over them failed.
+///
+/// Protection, backing and poison are alike within a page (or the poison's extent), tags within a granule; so the bytes
+/// before the extent of the reported address are not what failed. A smaller page than the real one would only cost
+/// another signal, so the architecture's smallest serves.
+pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
+    let extent = match fault.cause() {
         Cause::Tag => TAG_GRANULE,
         Cause::Poison { extent } => extent,
-        // The CPU gave no address, or the access as a whole was at fault: every byte is worth trying.
-        Cause::NonCanonical | Cause::Alignment | Cause::Other => return (done, len),
+        // The access as a whole was at fault: every byte is worth trying.
+        Cause::Alignment | Cause::Other => return len,
         _ => arch::MIN_PAGE,
     };
-    let bad = arch::untag(outcome.si_addr) & !(extent - 1);
-    let limit = bad.wrapping_sub(arch::untag(side));
-    if limit <= len {
-        (done, limit)
-    } else if arch::untag(outcome.si_addr).wrapping_sub(arch::untag(side)) < len {
+    // The CPU gave no address: every byte is worth trying.
+    let Some(address) = fault.address().map(arch::untag) else { return len };
+    let side = arch::untag(side);
+    let before_bad = (address & !(extent - 1)).wrapping_sub(side);
+    if before_bad <= len {
+        before_bad
+    } else if address.wrapping_sub(side) < len {
         // The bad extent begins before the range.
-        (done, 0)
+        0
     } else {
-        (done, len)
+        len
     }
 }
 
