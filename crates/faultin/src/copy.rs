@@ -251,11 +251,12 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
     // The CPU gave no address: every byte is worth trying.
     let Some(address) = fault.address().map(arch::untag) else { return len };
     let side = arch::untag(side);
-    let before_bad = (address & !(extent - 1)).wrapping_sub(side);
+    let bad = address & !(extent - 1);
+    let before_bad = bad.wrapping_sub(side);
     if before_bad <= len {
         before_bad
-    } else if address.wrapping_sub(side) < len {
-        // The bad extent begins before the range.
+    } else if side.wrapping_sub(bad) < extent {
+        // The bad extent begins before the range. The address may be its first byte, although that was not accessed.
         0
     } else {
         len

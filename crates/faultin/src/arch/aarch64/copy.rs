@@ -178,7 +178,7 @@ macro_rules! call {
             lateout("x30") _,
             $(lateout($clobbered) _,)*
         );
-        Outcome { code, si_addr, base: reached.wrapping_sub($dst.addr()) }
+        Outcome { code, si_addr, reached }
     }};
 }
 

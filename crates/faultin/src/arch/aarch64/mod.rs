@@ -14,6 +14,8 @@ pub(crate) mod context;
 mod copy;
 #[cfg(feature = "std")]
 pub(crate) mod cpu;
+#[cfg(feature = "std")]
+pub(crate) mod dispatch;
 mod fill;
 #[cfg(feature = "std")]
 pub mod fpstate;

@@ -523,6 +523,7 @@ const fn has_lse2() -> bool {
 ///
 /// # Safety
 /// As the other loads.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     // Not `readonly`: a load nobody uses must still happen.
@@ -538,9 +539,10 @@ pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
     read_modify_write!("", "", ptr, 0_u8, u8, "b", "w", "ldset", "orr {tmp}, {addr}, {value}").map(|_| ())
 }
 
+#[cfg(feature = "std")]
 pub use block::{Block, load_vector};
 
-/// Sixteen bytes at once, in a vector register.
+/// Sixteen bytes at once. Kernels have no vector registers, and nothing that needs this.
 #[cfg(feature = "std")]
 mod block {
     use core::arch::aarch64::*;
@@ -605,60 +607,6 @@ mod block {
         pub fn bytes(self) -> [u8; 16] {
             // SAFETY: both types are 16 plain bytes.
             unsafe { core::mem::transmute(self.0) }
-        }
-    }
-}
-
-/// Sixteen bytes at once, in two general registers: kernels have no others.
-#[cfg(not(feature = "std"))]
-mod block {
-    use super::*;
-
-    /// Sixteen bytes in two registers, in memory order from the lowest bit.
-    #[derive(Clone, Copy)]
-    pub struct Block(u64, u64);
-
-    /// A 16-byte load: the one access that everything which scans memory is built on.
-    ///
-    /// # Safety
-    /// As the other loads, for 16 bytes at any alignment.
-    #[inline(always)]
-    pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
-        // SAFETY: forwarded.
-        let value = unsafe { load_128(ptr.cast()) }?.to_le();
-        Ok(Block(value as u64, (value >> 64) as u64))
-    }
-
-    impl Block {
-        /// One bit per byte that is zero, the first byte's lowest.
-        #[inline(always)]
-        pub fn zero_bytes(self) -> u32 {
-            const fn half(word: u64) -> u32 {
-                const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-                // The top bit of each byte, if the byte is zero; no carry leaves a byte.
-                let zero = !(((word & LOW7) + LOW7) | word | LOW7);
-                // Multiplying gathers bit 8 * i + 7 at bit 56 + i.
-                ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-            }
-            half(self.0) | half(self.1) << 8
-        }
-
-        /// The bits set in either.
-        #[inline(always)]
-        pub fn or(self, other: Block) -> Block {
-            Block(self.0 | other.0, self.1 | other.1)
-        }
-
-        /// The bits that differ.
-        #[inline(always)]
-        pub fn xor(self, other: Block) -> Block {
-            Block(self.0 ^ other.0, self.1 ^ other.1)
-        }
-
-        /// The bytes in memory order.
-        #[inline(always)]
-        pub fn bytes(self) -> [u8; 16] {
-            (u128::from(self.0) | u128::from(self.1) << 64).to_le_bytes()
         }
     }
 }
