@@ -5,7 +5,8 @@
 ///
 /// Every `asm!` with a table entry carries this text. It emits something once per assembly unit (`.ifndef`), the linker
 /// keeps one per object (`comdat`, hidden), and nothing collects it (`R`, the retain flag). All positions are
-/// self-relative, so that none needs a relocation at load time.
+/// self-relative, so that none needs a relocation at load time. The bounds are weak, because an object may ask for its
+/// table and have no entry in it.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __faultin_object {
@@ -13,6 +14,8 @@ macro_rules! __faultin_object {
         concat!(
             ".ifndef .Lfaultin_object_v1_here\n",
             ".set .Lfaultin_object_v1_here, 1\n",
+            ".weak __start_faultin_ex\n",
+            ".weak __stop_faultin_ex\n",
             ".hidden __start_faultin_ex\n",
             ".hidden __stop_faultin_ex\n",
             ".pushsection .data.faultin_object_v1,\"awGR\",@progbits,faultin_object_v1,comdat\n",

@@ -15,7 +15,7 @@ use crate::registry::{Disposition, Registry};
 struct KernelSigaction {
     handler: usize,
     flags: usize,
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(target_arch = "x86_64")]
     restorer: usize,
     mask: u64,
 }
@@ -100,7 +100,7 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t, synchronous: bool) {
     let default = KernelSigaction {
         handler: libc::SIG_DFL,
         flags: 0,
-        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        #[cfg(target_arch = "x86_64")]
         restorer: 0,
         mask: 0,
     };
