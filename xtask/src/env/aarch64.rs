@@ -1,9 +1,9 @@
 //! aarch64 under user-mode emulation, memory tags included.
 //!
 //! Two parts: an emulator with a linker and a C library, and a Rust standard library for the target. The latter is the
-//! installed toolchain's if it has one (`rustup target add aarch64-unknown-linux-gnu`). Otherwise it comes from Debian's
-//! packages, unpacked beside the build and never installed, together with the compiler it belongs to: a standard library
-//! only works with the very compiler that made it.
+//! installed toolchain's if it has one (`rustup target add aarch64-unknown-linux-gnu`). Otherwise it comes from
+//! Debian's packages, unpacked beside the build and never installed, together with the compiler it belongs to: a
+//! standard library only works with the very compiler that made it.
 //!
 //! User-mode emulation checks tags on every access of ours, as the hardware does. System calls ignore them, and
 //! `process_vm_readv` and userfaultfd do not exist: what needs those needs a whole kernel.

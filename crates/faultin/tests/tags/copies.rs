@@ -8,9 +8,11 @@ const WINDOW: usize = GRANULES * GRANULE;
 
 /// Sizes around every boundary between two size classes, and all small ones.
 fn sizes() -> impl Iterator<Item = usize> {
-    (0..=68).chain([79, 80, 81, 95, 96, 97, 111, 112, 113]).chain(126..=146).chain([160, 176, 191, 192, 193]).chain(
-        [207, 208, 209, 223, 240, 255, 256, 257, 272, 288, 300, 319, 320, 321],
-    )
+    (0..=68)
+        .chain([79, 80, 81, 95, 96, 97, 111, 112, 113])
+        .chain(126..=146)
+        .chain([160, 176, 191, 192, 193])
+        .chain([207, 208, 209, 223, 240, 255, 256, 257, 272, 288, 300, 319, 320, 321])
 }
 
 /// Offset and size of every range to try in the window, so that it begins anywhere in the second granule.

@@ -126,5 +126,7 @@ fn tagged(ptr: *mut u8, tag: usize) -> *mut u8 {
 /// Gives the granule the pointer's tag.
 fn set_tag(ptr: *mut u8) {
     // SAFETY: the granule lies in a mapping of `Tagged`; its bytes stay as they are.
-    unsafe { asm!(".arch_extension memtag", "stg {ptr}, [{ptr}]", ptr = in(reg) ptr, options(nostack, preserves_flags)) }
+    unsafe {
+        asm!(".arch_extension memtag", "stg {ptr}, [{ptr}]", ptr = in(reg) ptr, options(nostack, preserves_flags))
+    }
 }

@@ -61,21 +61,29 @@ fn loads_and_stores_are_all_or_nothing() {
 /// Every read-modify-write operation of `T`, `a` on a memory that holds `m`: its result and what memory holds then.
 fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagged, convert: fn(u64) -> T) {
     type Operation<T> = unsafe fn(*mut T, T) -> Result<T, Fault>;
+    macro_rules! operation {
+        ($p:ident, $v:ident, $call:expr) => {
+            |$p, $v| {
+                // SAFETY: called with a mapped address, and with the handler installed.
+                unsafe { $call }
+            }
+        };
+    }
     let (m, a) = (0x35_u64, 0x53_u64);
     let operations: [(&str, Operation<T>, u64); 13] = [
-        ("swap", |p, v| unsafe { faultin::swap(p, v) }, a),
-        ("fetch_add relaxed", |p, v| unsafe { faultin::fetch_add(p, v, Relaxed) }, m + a),
-        ("fetch_add acquire", |p, v| unsafe { faultin::fetch_add(p, v, Acquire) }, m + a),
-        ("fetch_add release", |p, v| unsafe { faultin::fetch_add(p, v, Release) }, m + a),
-        ("fetch_add", |p, v| unsafe { faultin::fetch_add(p, v, SeqCst) }, m + a),
-        ("fetch_and", |p, v| unsafe { faultin::fetch_and(p, v, AcqRel) }, m & a),
-        ("fetch_or", |p, v| unsafe { faultin::fetch_or(p, v, SeqCst) }, m | a),
-        ("fetch_xor", |p, v| unsafe { faultin::fetch_xor(p, v, SeqCst) }, m ^ a),
-        ("fetch_max", |p, v| unsafe { faultin::fetch_max(p, v, SeqCst) }, m.max(a)),
-        ("fetch_min", |p, v| unsafe { faultin::fetch_min(p, v, SeqCst) }, m.min(a)),
-        ("store_atomic relaxed", |p, v| unsafe { faultin::store_atomic(p, v, Relaxed).and(faultin::load(p)) }, a),
-        ("store_atomic release", |p, v| unsafe { faultin::store_atomic(p, v, Release).and(faultin::load(p)) }, a),
-        ("store_atomic", |p, v| unsafe { faultin::store_atomic(p, v, SeqCst).and(faultin::load(p)) }, a),
+        ("swap", operation!(p, v, faultin::swap(p, v)), a),
+        ("fetch_add relaxed", operation!(p, v, faultin::fetch_add(p, v, Relaxed)), m + a),
+        ("fetch_add acquire", operation!(p, v, faultin::fetch_add(p, v, Acquire)), m + a),
+        ("fetch_add release", operation!(p, v, faultin::fetch_add(p, v, Release)), m + a),
+        ("fetch_add", operation!(p, v, faultin::fetch_add(p, v, SeqCst)), m + a),
+        ("fetch_and", operation!(p, v, faultin::fetch_and(p, v, AcqRel)), m & a),
+        ("fetch_or", operation!(p, v, faultin::fetch_or(p, v, SeqCst)), m | a),
+        ("fetch_xor", operation!(p, v, faultin::fetch_xor(p, v, SeqCst)), m ^ a),
+        ("fetch_max", operation!(p, v, faultin::fetch_max(p, v, SeqCst)), m.max(a)),
+        ("fetch_min", operation!(p, v, faultin::fetch_min(p, v, SeqCst)), m.min(a)),
+        ("store relaxed", operation!(p, v, faultin::store_atomic(p, v, Relaxed).and(faultin::load(p))), a),
+        ("store release", operation!(p, v, faultin::store_atomic(p, v, Release).and(faultin::load(p))), a),
+        ("store", operation!(p, v, faultin::store_atomic(p, v, SeqCst).and(faultin::load(p))), a),
     ];
     let size = size_of::<T>();
     for offset in offsets(size, size) {

@@ -46,7 +46,7 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
             return data_abort.then_some(access);
         }
         // The last record is all zeros.
-        if size < 16 || size % 16 != 0 {
+        if size < 16 || !size.is_multiple_of(16) {
             return None;
         }
         at += size as usize;
@@ -56,7 +56,11 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
 
 /// Whether the kernel itself called the handler that was entered with this stack pointer. The kernel's frame begins
 /// with the `siginfo`; a handler that another handler calls is deeper.
-pub(crate) fn called_by_kernel(entry_sp: usize, info: *const libc::siginfo_t, _context: *const libc::ucontext_t) -> bool {
+pub(crate) fn called_by_kernel(
+    entry_sp: usize,
+    info: *const libc::siginfo_t,
+    _context: *const libc::ucontext_t,
+) -> bool {
     entry_sp == info.addr()
 }
 

@@ -1,10 +1,10 @@
 //! The floating-point and SIMD registers to and from foreign memory: q0 to q31, FPSR and FPCR, with guarded pair loads
 //! and stores.
 //!
-//! Each routine does everything in one piece of assembly, in which no compiled code sees the foreign state: it saves the
-//! thread's own state, lets the foreign one in, and restores its own, also after a fault, when some registers have been
-//! loaded. They are functions with the C calling convention, which keeps no more of a vector register than they restore:
-//! wider (SVE) registers lose their upper part in any load of a q register.
+//! Each routine does everything in one piece of assembly, in which no compiled code sees the foreign state: it saves
+//! the thread's own state, lets the foreign one in, and restores its own, also after a fault, when some registers have
+//! been loaded. They are functions with the C calling convention, which keeps no more of a vector register than they
+//! restore: wider (SVE) registers lose their upper part in any load of a q register.
 
 use core::arch::naked_asm;
 
@@ -146,8 +146,8 @@ unsafe extern "C" fn restore_state(src: *const u8, arrived: *mut u8, scratch: *m
 /// Loads `state` into the registers and saves them to `dst`.
 ///
 /// # Safety
-/// All three are `ALIGN`-aligned and of the size of [`layout`]; `state` and `scratch` are plain memory; `dst` is foreign
-/// memory that its owner lets us write; the handler is reached.
+/// All three are `ALIGN`-aligned and of the size of [`layout`]; `state` and `scratch` are plain memory; `dst` is
+/// foreign memory that its owner lets us write; the handler is reached.
 pub unsafe fn save(dst: *mut u8, state: *const u8, scratch: *mut u8, _mask: u64) -> Result<(), Fault> {
     // SAFETY: the routine stores to `dst` through table entries and otherwise touches the two plain images only.
     let raw = unsafe { save_state(dst, state, scratch) };

@@ -3,9 +3,9 @@
 //! Register numbers in table entries are those of the general registers, x0 to x30. Out-of-line operations keep the
 //! fault code in x3 and the address in x4.
 //!
-//! Arm calls it UNKNOWN what a store across a page or granule boundary leaves on the good side when the other side faults.
-//! This crate relies on what CPUs do: they store nothing, or what lies before the bad side, in ascending order. Both are
-//! mended, because the operation goes on up to the first bad byte.
+//! Arm calls it UNKNOWN what a store across a page or granule boundary leaves on the good side when the other side
+//! faults. This crate relies on what CPUs do: they store nothing, or what lies before the bad side, in ascending order.
+//! Both are mended, because the operation goes on up to the first bad byte.
 
 #[macro_use]
 mod entry;

@@ -70,7 +70,10 @@ macro_rules! store {
 }
 
 macro_rules! accesses {
-    ($load:ident, $store:ident, $atomic_load:ident, $atomic_store:ident, $ty:ty, $suffix:literal, $modifier:literal) => {
+    (
+        $load:ident, $store:ident, $atomic_load:ident, $atomic_store:ident,
+        $ty:ty, $suffix:literal, $modifier:literal
+    ) => {
         /// A load.
         ///
         /// # Safety
@@ -146,7 +149,10 @@ const fn either(success: Ordering, failure: Ordering) -> Ordering {
 /// One instruction that gives back the old value: `$insn` is its name up to the ordering.
 #[cfg(target_feature = "lse")]
 macro_rules! read_modify_write {
-    ($acquire:literal, $release:literal, $ptr:ident, $value:expr, $ty:ty, $suffix:literal, $modifier:literal, $insn:literal, $between:expr) => {{
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $value:expr,
+        ($ty:ty, $suffix:literal, $modifier:literal), $insn:literal, $between:expr
+    ) => {{
         let (err, old): (u64, u64);
         // SAFETY: one read-modify-write with a table entry.
         unsafe {
@@ -154,7 +160,10 @@ macro_rules! read_modify_write {
                 "mov {err}, xzr",
                 guarded!(
                     "2",
-                    concat!($insn, $acquire, $release, $suffix, " {value:", $modifier, "}, {addr:", $modifier, "}, [{ptr}]")
+                    concat!(
+                        $insn, $acquire, $release, $suffix,
+                        " {value:", $modifier, "}, {addr:", $modifier, "}, [{ptr}]"
+                    )
                 ),
                 ptr = in(reg) $ptr,
                 value = in(reg) u64::from($value),
@@ -170,7 +179,10 @@ macro_rules! read_modify_write {
 /// An exclusive load and store, with `$between` making `tmp` out of `addr` (the old value) and `value`.
 #[cfg(not(target_feature = "lse"))]
 macro_rules! read_modify_write {
-    ($acquire:literal, $release:literal, $ptr:ident, $value:expr, $ty:ty, $suffix:literal, $modifier:literal, $insn:literal, $between:expr) => {{
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $value:expr,
+        ($ty:ty, $suffix:literal, $modifier:literal), $insn:literal, $between:expr
+    ) => {{
         let (err, old): (u64, u64);
         // SAFETY: one read-modify-write with table entries.
         unsafe {
@@ -197,7 +209,10 @@ macro_rules! read_modify_write {
 /// The old value, and whether it was `current`.
 #[cfg(target_feature = "lse")]
 macro_rules! compare_and_swap {
-    ($acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident, $ty:ty, $suffix:literal, $modifier:literal) => {{
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident,
+        ($ty:ty, $suffix:literal, $modifier:literal)
+    ) => {{
         let (err, old): (u64, u64);
         // SAFETY: one read-modify-write with a table entry.
         unsafe {
@@ -205,7 +220,10 @@ macro_rules! compare_and_swap {
                 "mov {err}, xzr",
                 guarded!(
                     "2",
-                    concat!("cas", $acquire, $release, $suffix, " {addr:", $modifier, "}, {new:", $modifier, "}, [{ptr}]")
+                    concat!(
+                        "cas", $acquire, $release, $suffix,
+                        " {addr:", $modifier, "}, {new:", $modifier, "}, [{ptr}]"
+                    )
                 ),
                 ptr = in(reg) $ptr,
                 new = in(reg) u64::from($new),
@@ -222,7 +240,10 @@ macro_rules! compare_and_swap {
 /// The old value, and whether it was `current`. Where it was not, it is stored again.
 #[cfg(not(target_feature = "lse"))]
 macro_rules! compare_and_swap {
-    ($acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident, $ty:ty, $suffix:literal, $modifier:literal) => {{
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident,
+        ($ty:ty, $suffix:literal, $modifier:literal)
+    ) => {{
         let (err, old): (u64, u64);
         // SAFETY: one read-modify-write with table entries.
         unsafe {
@@ -249,14 +270,14 @@ macro_rules! compare_and_swap {
 }
 
 macro_rules! read_modify_writes {
-    ($swap:ident, $add:ident, $and:ident, $or:ident, $xor:ident, $cas:ident, $ty:ty, $suffix:literal, $modifier:literal) => {
+    ($swap:ident, $add:ident, $and:ident, $or:ident, $xor:ident, $cas:ident, $ty:ty, $form:tt) => {
         /// Exchanges the value, sequentially consistent.
         ///
         /// # Safety
         /// As the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $swap(ptr: *mut $ty, value: $ty) -> Result<$ty, Fault> {
-            read_modify_write!("a", "l", ptr, value, $ty, $suffix, $modifier, "swp", "mov {tmp}, {value}")
+            read_modify_write!("a", "l", ptr, value, $form, "swp", "mov {tmp}, {value}")
         }
 
         /// Adds and returns the old value.
@@ -265,7 +286,7 @@ macro_rules! read_modify_writes {
         /// As the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $add(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
-            by_order!(order, read_modify_write, ptr, value, $ty, $suffix, $modifier, "ldadd", "add {tmp}, {addr}, {value}")
+            by_order!(order, read_modify_write, ptr, value, $form, "ldadd", "add {tmp}, {addr}, {value}")
         }
 
         /// Bitwise and; returns the old value. The instruction there is clears the bits it is given.
@@ -274,7 +295,7 @@ macro_rules! read_modify_writes {
         /// As the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $and(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
-            by_order!(order, read_modify_write, ptr, (!value), $ty, $suffix, $modifier, "ldclr", "bic {tmp}, {addr}, {value}")
+            by_order!(order, read_modify_write, ptr, (!value), $form, "ldclr", "bic {tmp}, {addr}, {value}")
         }
 
         /// Bitwise or; returns the old value.
@@ -283,7 +304,7 @@ macro_rules! read_modify_writes {
         /// As the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $or(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
-            by_order!(order, read_modify_write, ptr, value, $ty, $suffix, $modifier, "ldset", "orr {tmp}, {addr}, {value}")
+            by_order!(order, read_modify_write, ptr, value, $form, "ldset", "orr {tmp}, {addr}, {value}")
         }
 
         /// Bitwise exclusive or; returns the old value.
@@ -292,7 +313,7 @@ macro_rules! read_modify_writes {
         /// As the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $xor(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
-            by_order!(order, read_modify_write, ptr, value, $ty, $suffix, $modifier, "ldeor", "eor {tmp}, {addr}, {value}")
+            by_order!(order, read_modify_write, ptr, value, $form, "ldeor", "eor {tmp}, {addr}, {value}")
         }
 
         /// Stores `new` if the value is `current`: the old value, and whether it was.
@@ -307,14 +328,26 @@ macro_rules! read_modify_writes {
             success: Ordering,
             failure: Ordering,
         ) -> Result<Result<$ty, $ty>, Fault> {
-            by_order!(either(success, failure), compare_and_swap, ptr, current, new, $ty, $suffix, $modifier)
+            by_order!(either(success, failure), compare_and_swap, ptr, current, new, $form)
         }
     };
 }
-read_modify_writes!(swap_8, fetch_add_8, fetch_and_8, fetch_or_8, fetch_xor_8, compare_exchange_8, u8, "b", "w");
-read_modify_writes!(swap_16, fetch_add_16, fetch_and_16, fetch_or_16, fetch_xor_16, compare_exchange_16, u16, "h", "w");
-read_modify_writes!(swap_32, fetch_add_32, fetch_and_32, fetch_or_32, fetch_xor_32, compare_exchange_32, u32, "", "w");
-read_modify_writes!(swap_64, fetch_add_64, fetch_and_64, fetch_or_64, fetch_xor_64, compare_exchange_64, u64, "", "x");
+read_modify_writes!(
+    swap_8, fetch_add_8, fetch_and_8, fetch_or_8, fetch_xor_8, compare_exchange_8,
+    u8, (u8, "b", "w")
+);
+read_modify_writes!(
+    swap_16, fetch_add_16, fetch_and_16, fetch_or_16, fetch_xor_16, compare_exchange_16,
+    u16, (u16, "h", "w")
+);
+read_modify_writes!(
+    swap_32, fetch_add_32, fetch_and_32, fetch_or_32, fetch_xor_32, compare_exchange_32,
+    u32, (u32, "", "w")
+);
+read_modify_writes!(
+    swap_64, fetch_add_64, fetch_and_64, fetch_or_64, fetch_xor_64, compare_exchange_64,
+    u64, (u64, "", "x")
+);
 
 /// One guarded load of a pair.
 macro_rules! load_pair {
@@ -345,14 +378,14 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
     load_pair!(ptr, readonly)
 }
 
-/// A store of two halves; not one single-copy atomic access. Nothing is stored where a part of it may not be: CPUs store
-/// the halves one after the other, so where they do not share a granule, the right to store the end is tried first.
+/// A store of two halves; not one single-copy atomic access. Nothing is stored where a part of it may not be: CPUs
+/// store the halves one after the other, so where they do not share a granule, the right to store the end comes first.
 ///
 /// # Safety
 /// As the other stores.
 #[inline(always)]
 pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
-    if ptr.addr() % 16 != 0 {
+    if !ptr.addr().is_multiple_of(16) {
         // SAFETY: the last byte of the range.
         unsafe { touch_write(ptr.cast::<u8>().wrapping_add(15)) }?;
     }
@@ -427,8 +460,8 @@ pub unsafe fn compare_exchange_128(
 }
 
 macro_rules! pair_ops {
-    ($($name:ident $between:literal $doc:literal;)*) => {$(
-        #[doc = $doc]
+    ($($name:ident $low:literal $high:literal;)*) => {$(
+        /// The operation of this name on exclusive pairs, sequentially consistent; the old value.
         ///
         /// # Safety
         /// As the store; `ptr` is aligned to 16 bytes.
@@ -436,7 +469,7 @@ macro_rules! pair_ops {
         pub unsafe fn $name(ptr: *mut u128, value: u128, _order: Ordering) -> Result<u128, Fault> {
             exclusive_pair!(
                 ptr,
-                $between,
+                concat!($low, "\n", $high),
                 value = in(reg) value as u64,
                 value_high = in(reg) (value >> 64) as u64,
             )
@@ -444,11 +477,11 @@ macro_rules! pair_ops {
     )*};
 }
 pair_ops! {
-    swap_any_128 "mov {tmp}, {value}\n mov {tmp_high}, {value_high}" "Exchanges the value.";
-    fetch_add_128 "adds {tmp}, {addr}, {value}\n adc {tmp_high}, {old_high}, {value_high}" "Adds and returns the old value.";
-    fetch_and_128 "and {tmp}, {addr}, {value}\n and {tmp_high}, {old_high}, {value_high}" "Bitwise and; returns the old value.";
-    fetch_or_128 "orr {tmp}, {addr}, {value}\n orr {tmp_high}, {old_high}, {value_high}" "Bitwise or; returns the old value.";
-    fetch_xor_128 "eor {tmp}, {addr}, {value}\n eor {tmp_high}, {old_high}, {value_high}" "Bitwise exclusive or; returns the old value.";
+    swap_any_128 "mov {tmp}, {value}" "mov {tmp_high}, {value_high}";
+    fetch_add_128 "adds {tmp}, {addr}, {value}" "adc {tmp_high}, {old_high}, {value_high}";
+    fetch_and_128 "and {tmp}, {addr}, {value}" "and {tmp_high}, {old_high}, {value_high}";
+    fetch_or_128 "orr {tmp}, {addr}, {value}" "orr {tmp_high}, {old_high}, {value_high}";
+    fetch_xor_128 "eor {tmp}, {addr}, {value}" "eor {tmp_high}, {old_high}, {value_high}";
 }
 
 /// Exchanges the value, sequentially consistent.
@@ -461,8 +494,8 @@ pub unsafe fn swap_128(ptr: *mut u128, value: u128) -> Result<u128, Fault> {
     unsafe { swap_any_128(ptr, value, Ordering::SeqCst) }
 }
 
-/// A 16-byte load in one access. CPUs with LSE2 make an aligned pair one access; an exclusive pair would be one too, but
-/// only if it stores, which needs the right to.
+/// A 16-byte load in one access. CPUs with LSE2 make an aligned pair one access; an exclusive pair would be one too,
+/// but only if it stores, which needs the right to.
 ///
 /// # Safety
 /// As the other loads; `ptr` is aligned to 16 bytes.
@@ -536,7 +569,7 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
 /// As the stores.
 #[inline(always)]
 pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
-    read_modify_write!("", "", ptr, 0_u8, u8, "b", "w", "ldset", "orr {tmp}, {addr}, {value}").map(|_| ())
+    read_modify_write!("", "", ptr, 0_u8, (u8, "b", "w"), "ldset", "orr {tmp}, {addr}, {value}").map(|_| ())
 }
 
 #[cfg(feature = "std")]
