@@ -5,24 +5,17 @@
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod memory;
+mod skip;
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod copies;
-#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
-mod modes;
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod scalars;
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod walks;
 
-/// Says that a test did not run, where the harness does not hide it.
-fn skipped() {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "skipped: memory tags (aarch64 with MTE)");
-}
-
 #[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
 #[test]
 fn memory_tags() {
-    skipped();
+    skip::skipped();
 }
