@@ -5,18 +5,13 @@
 
 mod common;
 
-use std::sync::Mutex;
-
-use common::{Bad, CANARY, Pages, Random, pattern, thin_out};
+use common::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
 use faultin::{Access, Cause, Short, testing};
-
-/// The width and the thresholds are the process's: one test at a time.
-static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs `test` once per vector width, with the large paths within reach: string instruction from 700 bytes, vectors
 /// again from 1100, non-temporal stores from 1500.
 fn each_width(test: impl Fn(&str)) {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let _one = serial();
     faultin::install().expect("install");
     let usual = testing::thresholds();
     testing::set_thresholds([700, 1100, 1500]);

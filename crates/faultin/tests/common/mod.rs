@@ -1,7 +1,15 @@
 //! Memory whose second page is bad, in every way this machine can make a page bad, for tests.
 #![allow(dead_code)] // each test binary uses a part of it
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use faultin::{Access, Cause};
+
+/// One test at a time: a hole may be filled by another test's mapping, and the counters are the process's.
+pub fn serial() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How the middle page is made bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
