@@ -191,6 +191,14 @@ impl Fault {
         self
     }
 
+    /// The same fault under another name.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub(crate) const fn with_cause(mut self, cause: Cause) -> Self {
+        self.cause = cause.index() as u8;
+        self
+    }
+
     /// Whether a load or a store failed.
     pub const fn access(&self) -> Access {
         self.access

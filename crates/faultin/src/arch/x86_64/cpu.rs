@@ -3,7 +3,7 @@
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 use core::sync::atomic::Ordering;
 
-use super::copy::LIMITS;
+use super::copy_vector::LIMITS;
 
 /// The widest registers to copy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,4 +93,10 @@ pub(crate) fn tune() {
 pub(crate) fn ticks() -> u64 {
     // SAFETY: every x86-64 has `rdtsc`; a process that was forbidden it (PR_SET_TSC) could not run its C library.
     unsafe { _rdtsc() }
+}
+
+/// Ticks that a touch of a resident page stays below and a page fault does not: about 0.4 microseconds, between a cache
+/// and TLB miss and the cheapest fault.
+pub(crate) fn cold_ticks() -> u64 {
+    1000
 }

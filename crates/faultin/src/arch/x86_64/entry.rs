@@ -75,6 +75,8 @@ macro_rules! guarded {
 
 /// `$insn` in an out-of-line operation: code to rax, address to r8, and on to the operation's exit at label `77`.
 /// `$progress` is the assembler expression of [`Progress`](crate::table::Progress).
+// (The compiler does not count a macro that only `asm!` templates expand as used.)
+#[allow(unused_macros)]
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
@@ -85,12 +87,36 @@ macro_rules! step {
 }
 
 /// A guarded load that leaves the progress as it is.
+#[cfg(feature = "std")]
+#[allow(unused_macros)]
 macro_rules! ld {
     ($insn:expr) => {
         step!("1", "0", $insn)
     };
 }
 
+#[cfg(feature = "std")]
+// (The compiler does not count a macro that only `asm!` templates expand as used.)
+#[allow(unused_macros)]
+macro_rules! step {
+    ($kind:literal, $progress:expr, $insn:expr) => {
+        concat!(
+            "90: ", $insn, "\n",
+            entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
+        )
+    };
+}
+
+/// A guarded load that leaves the progress as it is.
+#[cfg(feature = "std")]
+#[allow(unused_macros)]
+macro_rules! ld {
+    ($insn:expr) => {
+        step!("1", "0", $insn)
+    };
+}
+
+#[cfg(feature = "std")]
 /// A guarded store: `head N`, this many bytes after the progress registers are done; `tail N`, all but the last N.
 macro_rules! st {
     (head $n:literal, $insn:expr) => {

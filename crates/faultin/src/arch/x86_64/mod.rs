@@ -9,7 +9,11 @@ mod entry;
 pub(crate) mod context;
 mod copy;
 #[cfg(feature = "std")]
+mod copy_vector;
+#[cfg(feature = "std")]
 pub(crate) mod cpu;
+#[cfg(feature = "std")]
+pub(crate) mod dispatch;
 mod fill;
 #[cfg(feature = "std")]
 pub mod fpstate;

@@ -5,6 +5,7 @@
 //! `xchg`. All operations of 16 bytes are two 8-byte halves, except the atomic ones.
 
 use core::arch::asm;
+#[cfg(feature = "std")]
 use core::arch::x86_64::__m128i;
 use core::sync::atomic::Ordering;
 
@@ -259,10 +260,30 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
     }
 }
 
+/// Two 8-byte stores, the upper half first: a build without `std` uses no vector registers. If the upper half can be
+/// stored and the lower cannot (the value crosses from a page that cannot be written), it is put back.
+///
+/// # Safety
+/// As the other stores.
+#[cfg(not(feature = "std"))]
+#[inline(always)]
+pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
+    let (low, high) = (ptr.cast::<u64>(), ptr.cast::<u64>().wrapping_add(1));
+    // SAFETY: forwarded; both halves lie in the same 16 bytes.
+    unsafe {
+        let before = load_64(high).map_err(as_store)?;
+        store_64(high, (value >> 64) as u64)?;
+        store_64(low, value as u64).inspect_err(|_| {
+            let _ = store_64(high, before);
+        })
+    }
+}
+
 /// One 16-byte store, so that nothing is stored where a part of it may not be; not single-copy atomic.
 ///
 /// # Safety
 /// As the other stores.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     let (err, addr): (u64, u64);
@@ -286,6 +307,7 @@ pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
 ///
 /// # Safety
 /// As the other loads, for 16 bytes at any alignment.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
     let (err, addr): (u64, u64);
@@ -306,9 +328,11 @@ pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
 }
 
 /// Sixteen bytes in a vector register.
+#[cfg(feature = "std")]
 #[derive(Clone, Copy)]
 pub struct Block(__m128i);
 
+#[cfg(feature = "std")]
 impl Block {
     /// One bit per byte that is zero, the first byte's lowest.
     #[inline(always)]
@@ -387,15 +411,17 @@ pub unsafe fn compare_exchange_128(
 /// As the other loads; `ptr` is aligned to 16 bytes.
 #[inline(always)]
 pub unsafe fn atomic_load_128(ptr: *const u128, order: Ordering) -> Result<u128, Fault> {
-    if !has_avx() {
-        return Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()));
+    #[cfg(feature = "std")]
+    if has_avx() {
+        // SAFETY: forwarded.
+        let block = unsafe { load_vector(ptr.cast()) }?;
+        if order != Ordering::Relaxed {
+            core::sync::atomic::compiler_fence(order);
+        }
+        return Ok(u128::from_ne_bytes(block.bytes()));
     }
-    // SAFETY: forwarded.
-    let block = unsafe { load_vector(ptr.cast()) }?;
-    if order != Ordering::Relaxed {
-        core::sync::atomic::compiler_fence(order);
-    }
-    Ok(u128::from_ne_bytes(block.bytes()))
+    let _ = order;
+    Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()))
 }
 
 /// A 16-byte store in one access.
@@ -404,12 +430,13 @@ pub unsafe fn atomic_load_128(ptr: *const u128, order: Ordering) -> Result<u128,
 /// As the store; `ptr` is aligned to 16 bytes.
 #[inline(always)]
 pub unsafe fn atomic_store_128(ptr: *mut u128, value: u128, order: Ordering) -> Result<(), Fault> {
-    if order == Ordering::SeqCst || !has_avx() {
-        // SAFETY: forwarded.
-        return unsafe { swap_any_128(ptr, value, order) }.map(|_| ());
+    #[cfg(feature = "std")]
+    if order != Ordering::SeqCst && has_avx() {
+        // SAFETY: forwarded; an aligned 16-byte vector store is one access on CPUs with AVX.
+        return unsafe { store_128(ptr, value) };
     }
-    // SAFETY: forwarded; an aligned 16-byte vector store is one access on CPUs with AVX.
-    unsafe { store_128(ptr, value) }
+    // SAFETY: forwarded.
+    unsafe { swap_any_128(ptr, value, order) }.map(|_| ())
 }
 
 /// `lock cmpxchg16b` in a loop.
@@ -434,11 +461,6 @@ fn has_cmpxchg16b() -> bool {
 
 // Without detection, what the target promises.
 #[cfg(not(feature = "std"))]
-const fn has_avx() -> bool {
-    cfg!(target_feature = "avx")
-}
-
-#[cfg(not(feature = "std"))]
 const fn has_cmpxchg16b() -> bool {
     cfg!(target_feature = "cmpxchg16b")
 }
@@ -447,6 +469,7 @@ const fn has_cmpxchg16b() -> bool {
 ///
 /// # Safety
 /// As the other loads.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     let (err, addr): (u64, u64);
@@ -468,6 +491,7 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
 ///
 /// # Safety
 /// As the stores.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
     let (err, addr): (u64, u64);

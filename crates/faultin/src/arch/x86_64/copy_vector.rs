@@ -1,0 +1,349 @@
+//! The copies in vector registers. Contract of each: `rdi` destination, `rsi` source, `rdx` bytes, both of which may be
+//! foreign memory.
+//!
+//! * Success: `rax` is 0.
+//! * A fault: `rax` is the fault code, `r8` is `si_addr`, everything before `rdi` is stored and the code's progress
+//!   says what is stored beyond it. Stores are ascending, so what is stored is a prefix, and nothing after it is.
+//!
+//! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
+//! caller finishes with [`copy_bytes`](super::copy_bytes), which is exact by itself, up to the page of `si_addr`.
+//!
+//! Up to eight registers, a size class is one path without a loop: as many from the start as from the end, overlapping.
+
+use core::arch::naked_asm;
+
+/// Below 32 bytes, at label 20: halves that overlap, down to one byte.
+macro_rules! copy_below_32 {
+    ($mov:literal, $x0:literal, $x1:literal) => {
+        concat!(
+            ".p2align 4\n",
+            "20: cmp edx, 16\n",
+            "jae 24f\n",
+            "cmp edx, 8\n",
+            "jae 23f\n",
+            "cmp edx, 4\n",
+            "jae 22f\n",
+            "cmp edx, 1\n",
+            "jb 21f\n",
+            ld!("movzx ecx, byte ptr [rsi]"),
+            "je 26f\n",
+            ld!("movzx r9d, word ptr [rsi + rdx - 2]"),
+            st!(head "0", "mov byte ptr [rdi], cl"),
+            st!(tail "2", "mov word ptr [rdi + rdx - 2], r9w"),
+            "21: ret\n",
+            "26:\n",
+            st!(head "0", "mov byte ptr [rdi], cl"),
+            "ret\n",
+            ".p2align 4\n",
+            "22:\n",
+            ld!("mov ecx, [rsi]"),
+            ld!("mov r9d, [rsi + rdx - 4]"),
+            st!(head "0", "mov [rdi], ecx"),
+            st!(tail "4", "mov [rdi + rdx - 4], r9d"),
+            "ret\n",
+            ".p2align 4\n",
+            "23:\n",
+            ld!("mov rcx, [rsi]"),
+            ld!("mov r9, [rsi + rdx - 8]"),
+            st!(head "0", "mov [rdi], rcx"),
+            st!(tail "8", "mov [rdi + rdx - 8], r9"),
+            "ret\n",
+            ".p2align 4\n",
+            "24:\n",
+            ld!(concat!($mov, " ", $x0, ", [rsi]")),
+            ld!(concat!($mov, " ", $x1, ", [rsi + rdx - 16]")),
+            st!(head "0", concat!($mov, " [rdi], ", $x0)),
+            st!(tail "16", concat!($mov, " [rdi + rdx - 16], ", $x1)),
+            "ret\n",
+        )
+    };
+}
+
+/// Two, four and eight overlapping registers of `$w` bytes: the classes `$w..=2w`, up to `4w` and up to `8w`, then on to
+/// label 30. What is smaller goes to `$below`.
+macro_rules! copy_classes {
+    (
+        $w:literal, [$w1:literal, $w2:literal, $w3:literal, $w4:literal, $w8:literal], $mov:literal,
+        [$v0:literal, $v1:literal, $v2:literal, $v3:literal, $v4:literal, $v5:literal, $v6:literal, $v7:literal],
+        $below:literal, $leave:literal
+    ) => {
+        concat!(
+            "xor eax, eax\n",
+            "cmp rdx, ", $w, "\n",
+            "jb ", $below, "\n",
+            "cmp rdx, ", $w2, "\n",
+            "ja 28f\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + rdx - ", $w1, "]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v1)),
+            $leave,
+            "ret\n",
+            ".p2align 4\n",
+            "28: cmp rdx, ", $w4, "\n",
+            "ja 29f\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + rdx - ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + rdx - ", $w1, "]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v2)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v3)),
+            $leave,
+            "ret\n",
+            ".p2align 4\n",
+            "29: cmp rdx, ", $w8, "\n",
+            "ja 30f\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + ", $w3, "]")),
+            ld!(concat!($mov, " ", $v4, ", [rsi + rdx - ", $w4, "]")),
+            ld!(concat!($mov, " ", $v5, ", [rsi + rdx - ", $w3, "]")),
+            ld!(concat!($mov, " ", $v6, ", [rsi + rdx - ", $w2, "]")),
+            ld!(concat!($mov, " ", $v7, ", [rsi + rdx - ", $w1, "]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            st!(head $w2, concat!($mov, " [rdi + ", $w2, "], ", $v2)),
+            st!(head $w3, concat!($mov, " [rdi + ", $w3, "], ", $v3)),
+            st!(tail $w4, concat!($mov, " [rdi + rdx - ", $w4, "], ", $v4)),
+            st!(tail $w3, concat!($mov, " [rdi + rdx - ", $w3, "], ", $v5)),
+            st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v6)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v7)),
+            $leave,
+            "ret\n",
+        )
+    };
+}
+
+/// More than eight registers, at label 30, given four of `$w` bytes each. The thresholds are [`Limits`].
+macro_rules! copy_large {
+    ($w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
+        concat!(
+            ".p2align 4\n",
+            "30:\n",
+            "cmp rdx, [rip + {limits}]\n",
+            "jae 40f\n",
+            // The vector loop. First register unaligned, then aligned stores.
+            "31:\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            "lea rcx, [rdi + ", $w, "]\n",
+            "and rcx, -", $w, "\n",
+            "sub rcx, rdi\n",
+            "add rdi, rcx\n",
+            "add rsi, rcx\n",
+            "sub rdx, rcx\n",
+            "cmp rdx, ", $w4, "\n",
+            "jb 33f\n",
+            ".p2align 5\n",
+            "32:\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + ", $w3, "]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            st!(head $w2, concat!($mov, " [rdi + ", $w2, "], ", $v2)),
+            st!(head $w3, concat!($mov, " [rdi + ", $w3, "], ", $v3)),
+            "add rsi, ", $w4, "\n",
+            "add rdi, ", $w4, "\n",
+            "sub rdx, ", $w4, "\n",
+            "cmp rdx, ", $w4, "\n",
+            "jae 32b\n",
+            // Less than four registers are left: the last four end at the end, the same bytes over again before them.
+            "33:\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi + rdx - ", $w4, "]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + rdx - ", $w3, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + rdx - ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + rdx - ", $w1, "]")),
+            st!(tail $w4, concat!($mov, " [rdi + rdx - ", $w4, "], ", $v0)),
+            st!(tail $w3, concat!($mov, " [rdi + rdx - ", $w3, "], ", $v1)),
+            st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v2)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v3)),
+            $leave,
+            "ret\n",
+            // rep movsb: the CPU keeps the count itself. Aligned stores first, as above.
+            ".p2align 4\n",
+            "40: cmp rdx, [rip + {limits} + 8]\n",
+            "jae 50f\n",
+            "42:\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            "lea rcx, [rdi + ", $w, "]\n",
+            "and rcx, -", $w, "\n",
+            "sub rcx, rdi\n",
+            "add rdi, rcx\n",
+            "add rsi, rcx\n",
+            "sub rdx, rcx\n",
+            "mov rcx, rdx\n",
+            "cld\n",
+            step!("3", "0", "rep movsb"),
+            $leave,
+            "ret\n",
+            // Non-temporal stores, for what no cache will hold.
+            ".p2align 4\n",
+            "50: cmp rdx, [rip + {limits} + 16]\n",
+            "jb 31b\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            "lea rcx, [rdi + ", $w, "]\n",
+            "and rcx, -", $w, "\n",
+            "sub rcx, rdi\n",
+            "add rdi, rcx\n",
+            "add rsi, rcx\n",
+            "sub rdx, rcx\n",
+            ".p2align 5\n",
+            "52:\n",
+            "prefetcht0 [rsi + {ahead}]\n",
+            "prefetcht0 [rsi + {ahead} + 64]\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + ", $w3, "]")),
+            st!(head "0", concat!($nt, " [rdi], ", $v0)),
+            st!(head $w1, concat!($nt, " [rdi + ", $w1, "], ", $v1)),
+            st!(head $w2, concat!($nt, " [rdi + ", $w2, "], ", $v2)),
+            st!(head $w3, concat!($nt, " [rdi + ", $w3, "], ", $v3)),
+            "add rsi, ", $w4, "\n",
+            "add rdi, ", $w4, "\n",
+            "sub rdx, ", $w4, "\n",
+            "cmp rdx, ", $w4, "\n",
+            "jae 52b\n",
+            "sfence\n",
+            "jmp 33b\n",
+        )
+    };
+}
+
+/// Where each way of copying more than 256 bytes begins, in bytes: the vector loop ends at `rep_min`; from there to
+/// `rep_max`, `rep movsb`; the vector loop again up to `nt_min`; from there, non-temporal stores. Offsets are known to
+/// the assembly above. Written once, by [`cpu`](super::cpu), before any copy reads it.
+#[repr(C)]
+pub(super) struct Limits {
+    pub rep_min: core::sync::atomic::AtomicUsize,
+    pub rep_max: core::sync::atomic::AtomicUsize,
+    pub nt_min: core::sync::atomic::AtomicUsize,
+}
+
+pub(super) static LIMITS: Limits = {
+    use core::sync::atomic::AtomicUsize;
+    Limits {
+        rep_min: AtomicUsize::new(usize::MAX),
+        rep_max: AtomicUsize::new(usize::MAX),
+        nt_min: AtomicUsize::new(usize::MAX),
+    }
+};
+
+/// How far ahead the non-temporal loop fetches, in bytes: far enough to cover memory latency across a page boundary,
+/// where the hardware prefetcher stops.
+const AHEAD: usize = 1024;
+
+/// AVX-512VL: registers 16 to 31, whose use needs no `vzeroupper`.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_avx512() {
+    naked_asm!(
+        copy_classes!(
+            "64", ["64", "128", "192", "256", "512"], "vmovdqu64",
+            ["zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23"],
+            "19f", ""
+        ),
+        ".p2align 4",
+        "19: cmp edx, 32",
+        "jb 20f",
+        ld!("vmovdqu64 ymm16, [rsi]"),
+        ld!("vmovdqu64 ymm17, [rsi + rdx - 32]"),
+        st!(head "0", "vmovdqu64 [rdi], ymm16"),
+        st!(tail "32", "vmovdqu64 [rdi + rdx - 32], ymm17"),
+        "ret",
+        copy_below_32!("vmovdqu64", "xmm16", "xmm17"),
+        copy_large!(
+            "64", "vmovdqu64", "vmovntdq",
+            ["zmm16", "zmm17", "zmm18", "zmm19"],
+            ["64", "128", "192", "256"],
+            ""
+        ),
+        "77: sfence",
+        "ret",
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+    )
+}
+
+/// AVX2.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_avx2() {
+    naked_asm!(
+        copy_classes!(
+            "32", ["32", "64", "96", "128", "256"], "vmovdqu",
+            ["ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7"],
+            "20f", "vzeroupper\n"
+        ),
+        copy_below_32!("vmovdqu", "xmm0", "xmm1"),
+        copy_large!(
+            "32", "vmovdqu", "vmovntdq",
+            ["ymm0", "ymm1", "ymm2", "ymm3"],
+            ["32", "64", "96", "128"],
+            "vzeroupper\n"
+        ),
+        "77: vzeroupper",
+        "sfence",
+        "ret",
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+    )
+}
+
+/// SSE2, which every x86-64 has.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_sse2() {
+    naked_asm!(
+        copy_classes!(
+            "16", ["16", "32", "48", "64", "128"], "movups",
+            ["xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"],
+            "20f", ""
+        ),
+        copy_below_32!("movups", "xmm0", "xmm1"),
+        copy_large!(
+            "16", "movups", "movntps",
+            ["xmm0", "xmm1", "xmm2", "xmm3"],
+            ["16", "32", "48", "64"],
+            ""
+        ),
+        "77: sfence",
+        "ret",
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+    )
+}
+
+/// Up to 64 bytes without a branch on the size: one masked register. Needs AVX-512BW and BMI2.
+///
+/// Masked-out lanes that lie on a page that is not accessible cost a microcode assist (about 100 ns), so within 64
+/// bytes of a page's end, and above 64 bytes, [`copy_avx512`] takes over.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_unpredictable_avx512() {
+    naked_asm!(
+        "cmp rdx, 64",
+        "ja {branchy}",
+        "mov ecx, edi",
+        "mov r9d, esi",
+        "and ecx, {page} - 1",
+        "and r9d, {page} - 1",
+        "cmp ecx, r9d",
+        "cmovb ecx, r9d",
+        "cmp ecx, {page} - 64",
+        "ja {branchy}",
+        "xor eax, eax",
+        "mov rcx, -1",
+        "bzhi rcx, rcx, rdx",
+        "kmovq k1, rcx",
+        ld!("vmovdqu8 zmm16{{k1}}{{z}}, [rsi]"),
+        st!(head "0", "vmovdqu8 [rdi]{{k1}}, zmm16"),
+        "ret",
+        "77: ret",
+        branchy = sym copy_avx512,
+        page = const super::MIN_PAGE,
+    )
+}

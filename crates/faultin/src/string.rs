@@ -1,0 +1,80 @@
+//! Strings in foreign memory: they end at a NUL, and nothing after it is needed.
+//!
+//! Memory is loaded in aligned blocks of 16 bytes, each of which lies in one page and one tag granule: nothing is
+//! touched that the string's own bytes do not share both with. (A block may hold bytes before the start or after the
+//! NUL; they are ignored.)
+//!
+//! # Preconditions
+//!
+//! Those of [`copy`](mod@crate::copy).
+
+use crate::arch::{self, Block};
+use crate::fault::Short;
+
+const BLOCK: usize = size_of::<Block>();
+
+/// The length of the string at `ptr`: the bytes before its NUL, or `max` if none of the first `max` bytes is one.
+///
+/// Differs from the kernel's `strnlen_user`: the NUL is not counted, a string that is too long is `max`, and a fault is
+/// an error instead of 0.
+///
+/// # Errors
+/// [`Short`] if a byte could not be loaded; none of the `done` bytes before it is NUL.
+///
+/// # Safety
+/// The module's preconditions; the string is foreign memory (or anything) that we may read.
+#[doc(alias = "strnlen_user")]
+#[doc(alias = "strnlen_user_nofault")]
+pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
+    let mut at = 0;
+    while at < max {
+        let skip = ptr.wrapping_add(at).addr() & (BLOCK - 1);
+        // SAFETY: forwarded; aligned, so no other page is touched.
+        let block = match unsafe { arch::load_vector(ptr.wrapping_add(at).wrapping_sub(skip)) } {
+            Ok(block) => block,
+            Err(fault) => return Err(Short { done: at, fault: fault.at(ptr.wrapping_add(at).addr()) }),
+        };
+        let zeros = block.zero_bytes() >> skip;
+        if zeros != 0 {
+            return Ok(max.min(at + zeros.trailing_zeros() as usize));
+        }
+        at += BLOCK - skip;
+    }
+    Ok(max)
+}
+
+/// Copies the string at `src` up to and including its NUL, at most `max` bytes. Returns the bytes before the NUL; `max`
+/// means that there was none and `dst` is not terminated. Each byte is loaded once.
+///
+/// Differs from the kernel's `strncpy_from_user`: a fault says how many bytes were copied.
+///
+/// # Errors
+/// [`Short`] if a byte could not be loaded; none of the `done` bytes copied is NUL.
+///
+/// # Safety
+/// The module's preconditions; the string is foreign memory (or anything) that we may read, `dst` is valid for writes
+/// of `max` bytes and does not overlap with it.
+#[doc(alias = "strncpy_from_user")]
+#[doc(alias = "strncpy_from_user_nofault")]
+pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize, Short> {
+    let mut at = 0;
+    while at < max {
+        let skip = src.wrapping_add(at).addr() & (BLOCK - 1);
+        // SAFETY: forwarded; aligned, so no other page is touched.
+        let block = match unsafe { arch::load_vector(src.wrapping_add(at).wrapping_sub(skip)) } {
+            Ok(block) => block,
+            Err(fault) => return Err(Short { done: at, fault: fault.at(src.wrapping_add(at).addr()) }),
+        };
+        let here = (BLOCK - skip).min(max - at);
+        let zeros = block.zero_bytes() >> skip;
+        let nul = if zeros == 0 { BLOCK } else { zeros.trailing_zeros() as usize };
+        let count = here.min(nul.saturating_add(1));
+        // SAFETY: `at + count <= max`, for which `dst` is valid.
+        unsafe { dst.add(at).copy_from_nonoverlapping(block.bytes().as_ptr().add(skip), count) };
+        if nul < here {
+            return Ok(at + nul);
+        }
+        at += here;
+    }
+    Ok(max)
+}

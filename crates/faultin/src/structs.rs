@@ -1,0 +1,73 @@
+//! Structures whose size is their version: the caller of an interface may be older or newer than the interface.
+//!
+//! # Preconditions
+//!
+//! Those of [`copy`](mod@crate::copy).
+
+use core::fmt;
+
+use crate::copy::{copy_in, zero};
+use crate::fault::{Fault, Short};
+use crate::scan::is_zeroed;
+
+/// Why a versioned structure could not be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StructError {
+    /// The caller's structure is longer than ours, and asks for something in the part we do not know: the first byte
+    /// there that is not zero makes it so (`E2BIG`).
+    TooBig,
+    /// A byte could not be loaded (`EFAULT`). Nothing of the destination is meaningful.
+    Fault(Fault),
+}
+
+impl fmt::Display for StructError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StructError::TooBig => f.write_str("the structure sets fields that this version does not know"),
+            StructError::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for StructError {}
+
+impl From<StructError> for std::io::Error {
+    fn from(error: StructError) -> Self {
+        match error {
+            StructError::TooBig => std::io::Error::from_raw_os_error(libc::E2BIG),
+            StructError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Short> for StructError {
+    fn from(short: Short) -> Self {
+        StructError::Fault(short.fault)
+    }
+}
+
+/// Copies a structure of `src_len` bytes into one of `dst_len`: a shorter one is completed with zeros, a longer one must
+/// have nothing but zeros in the part that does not fit. That part is looked at *before* anything is copied.
+///
+/// Mirrors the kernel's function of the same name; there `dst_len` is `ksize` and `src_len` is `usize`.
+///
+/// # Errors
+/// [`StructError`].
+///
+/// # Safety
+/// The module's preconditions; `src` is foreign memory (or anything) that we may read, `dst` is valid for writes of
+/// `dst_len` bytes and does not overlap with it.
+#[doc(alias = "copy_struct_from_user")]
+pub unsafe fn copy_struct_in(dst: *mut u8, dst_len: usize, src: *const u8, src_len: usize) -> Result<(), StructError> {
+    let common = dst_len.min(src_len);
+    // SAFETY: parts of the two ranges.
+    unsafe {
+        if src_len > dst_len && !is_zeroed(src.wrapping_add(common), src_len - common)? {
+            return Err(StructError::TooBig);
+        }
+        copy_in(dst, src, common)?;
+        zero(dst.wrapping_add(common), dst_len - common)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,420 @@
+//! Typed views of foreign memory, for whoever has a mapping: [`ReadView`] and [`WriteView`], one per direction.
+//!
+//! # Valid ranges
+//!
+//! A view is made, once and `unsafe`ly, of a *reserved* range: addresses that belong to the view's owner for the view's
+//! lifetime, whatever stands behind them. The memory may be unmapped, truncated, protected or poisoned at any time and
+//! become accessible again; what must not happen is that something else comes to live at these addresses, because a
+//! store would hit it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place
+//! (`MAP_FIXED`, `PROT_NONE`) rather than a hole.
+//!
+//! Everything after that is safe: an access is a result. Nothing here gives out a reference to the memory.
+//!
+//! # Bounds
+//!
+//! Offsets are bytes from the start of the view. An operation that would leave the view does nothing and returns
+//! [`Cause::OutOfRange`].
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::probe::Granularity;
+use crate::registry::InstallError;
+use crate::scalar::Scalar;
+use crate::{copy, fault_in, probe, scalar, scan, signal, string, structs};
+
+/// A range of foreign memory to read from.
+///
+/// # Invariants
+///
+/// 1. The range is reserved for `'a` (see the [module](self)), and may be read by us.
+/// 2. `ptr + len` does not wrap.
+/// 3. The handler was installed, or the host has said that it owns it, when the view was made.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadView<'a> {
+    ptr: *const u8,
+    len: usize,
+    range: PhantomData<&'a ()>,
+}
+
+/// A range of foreign memory to write to.
+///
+/// # Invariants
+///
+/// Those of [`ReadView`], and its owner lets us write it. Several views of one range may exist: what they write
+/// concurrently mixes byte by byte, as it does with the other side's stores.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteView<'a> {
+    ptr: *mut u8,
+    len: usize,
+    range: PhantomData<&'a ()>,
+}
+
+// SAFETY: a view is an address range whose every access is a fallible operation that tolerates concurrent ones.
+unsafe impl Send for ReadView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for ReadView<'_> {}
+// SAFETY: as above; stores race with the other side's anyway, and are made by assembly only.
+unsafe impl Send for WriteView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for WriteView<'_> {}
+
+macro_rules! common {
+    ($view:ident, $access:expr, $ptr:ty) => {
+        /// Bytes in the view.
+        #[inline]
+        pub fn len(&self) -> usize {
+            self.len
+        }
+
+        /// Whether the view has no bytes.
+        #[inline]
+        pub fn is_empty(&self) -> bool {
+            self.len == 0
+        }
+
+        /// The first byte's address. Reading through it is the caller's risk.
+        #[inline]
+        pub fn as_ptr(&self) -> $ptr {
+            self.ptr
+        }
+
+        /// The part of the view in `range`, `None` if it leaves the view.
+        #[inline]
+        pub fn subslice(&self, range: Range<usize>) -> Option<Self> {
+            if range.start > range.end || range.end > self.len {
+                return None;
+            }
+            Some($view { ptr: self.ptr.wrapping_add(range.start), len: range.end - range.start, range: PhantomData })
+        }
+
+        /// Both parts of the view at `mid`, `None` if it lies beyond the end.
+        #[inline]
+        pub fn split_at(&self, mid: usize) -> Option<(Self, Self)> {
+            Some((self.subslice(0..mid)?, self.subslice(mid..self.len)?))
+        }
+
+        #[inline]
+        fn at(&self, offset: usize, len: usize) -> Result<$ptr, Fault> {
+            if offset <= self.len && len <= self.len - offset {
+                Ok(self.ptr.wrapping_add(offset))
+            } else {
+                Err(Fault::refused($access, Cause::OutOfRange, self.ptr.addr().wrapping_add(offset)))
+            }
+        }
+
+        #[inline]
+        fn range_at(&self, offset: usize, len: usize) -> Result<$ptr, Short> {
+            self.at(offset, len).map_err(|fault| Short { done: 0, fault })
+        }
+    };
+}
+
+impl<'a> ReadView<'a> {
+    /// A view of `len` bytes at `ptr`. Installs the handler if need be.
+    ///
+    /// # Errors
+    /// [`InstallError`], from [`install`](crate::install).
+    ///
+    /// # Safety
+    /// The range satisfies invariants 1 and 2, and SIGSEGV and SIGBUS stay unblocked in threads that use the view.
+    #[inline]
+    pub unsafe fn new(ptr: *const u8, len: usize) -> Result<Self, InstallError> {
+        signal::install()?;
+        Ok(ReadView { ptr, len, range: PhantomData })
+    }
+
+    common!(ReadView, Access::Read, *const u8);
+
+    /// Copies `dst.len()` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; `dst` is untouched beyond its count.
+    #[doc(alias = "copy_from_user")]
+    #[inline]
+    pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        let src = self.range_at(offset, dst.len())?;
+        // SAFETY: invariants 1 and 3; `dst` is a unique reference, so it does not overlap with a range others own.
+        unsafe { copy::copy_in(dst.as_mut_ptr(), src, dst.len()) }
+    }
+
+    /// As [`read`](Self::read) into memory that need not be initialised; gives back which part now is.
+    ///
+    /// # Errors
+    /// `(initialised, uninitialised, fault)`.
+    #[inline]
+    pub fn read_uninit<'d>(
+        &self,
+        offset: usize,
+        dst: &'d mut [MaybeUninit<u8>],
+    ) -> Result<&'d mut [u8], (&'d mut [u8], &'d mut [MaybeUninit<u8>], Fault)> {
+        match self.at(offset, dst.len()) {
+            // SAFETY: as in `read`.
+            Ok(src) => unsafe { copy::read_uninit(dst, src) },
+            Err(fault) => Err((&mut [], dst, fault)),
+        }
+    }
+
+    /// Copies `len` bytes from `offset` to `to_offset` of `to`, both of which may fault.
+    ///
+    /// # Errors
+    /// [`Short`]; also if the ranges overlap with the destination above the source.
+    #[inline]
+    pub fn copy_to(&self, offset: usize, to: &WriteView<'_>, to_offset: usize, len: usize) -> Result<(), Short> {
+        let src = self.range_at(offset, len)?;
+        let dst = to.range_at(to_offset, len)?;
+        // SAFETY: both views' invariants.
+        unsafe { copy::copy(dst, src, len) }
+    }
+
+    /// Loads a value.
+    ///
+    /// # Errors
+    /// The [`Fault`].
+    #[doc(alias = "get_user")]
+    #[inline(always)]
+    pub fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scalar::load(ptr.cast()) }
+    }
+
+    /// Loads a value atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal (see [`scalar`](mod@crate::scalar)).
+    #[inline(always)]
+    pub fn load_atomic<T: Scalar>(&self, offset: usize, order: Ordering) -> Result<T, Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scalar::load_atomic(ptr.cast(), order) }
+    }
+
+    /// The length of the string at `offset`; the view's end if it has no NUL.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "strnlen_user")]
+    pub fn strnlen(&self, offset: usize) -> Result<usize, Short> {
+        let src = self.range_at(offset, 0)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { string::strnlen(src, self.len - offset) }
+    }
+
+    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the bytes before
+    /// the NUL: the number of bytes looked at if there was none.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "strncpy_from_user")]
+    pub fn strncpy(&self, offset: usize, dst: &mut [u8]) -> Result<usize, Short> {
+        let src = self.range_at(offset, 0)?;
+        let max = dst.len().min(self.len - offset);
+        // SAFETY: invariants 1 and 3; `dst` is a unique reference.
+        unsafe { string::strncpy(dst.as_mut_ptr(), src, max) }
+    }
+
+    /// Whether `len` bytes from `offset` are all zero.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "check_zeroed_user")]
+    pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scan::is_zeroed(src, len) }
+    }
+
+    /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn compare(&self, offset: usize, with: &ReadView<'_>, at: usize, len: usize) -> Result<Option<usize>, Short> {
+        let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
+        // SAFETY: both views' invariants.
+        unsafe { scan::compare(a, b, len) }
+    }
+
+    /// Takes a structure of `len` bytes at `offset` whose size is its version: a shorter one is completed with zeros, a
+    /// longer one must have zeros where `dst` has nothing.
+    ///
+    /// # Errors
+    /// [`StructError`](structs::StructError); `dst` is then meaningless.
+    #[doc(alias = "copy_struct_from_user")]
+    pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), structs::StructError> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3; `dst` is a unique reference.
+        unsafe { structs::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len) }
+    }
+
+    /// Faults in `len` bytes from `offset`; returns the accessible prefix. See [`fault_in`](mod@crate::fault_in).
+    ///
+    /// # Errors
+    /// The [`Fault`] at the very first byte.
+    #[doc(alias = "fault_in_readable")]
+    pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let src = self.at(offset, len.get())?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { fault_in::fault_in_readable(src, len) }
+    }
+
+    /// Proves that `len` bytes from `offset` can be loaded. See [`probe`](mod@crate::probe).
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { probe::probe_read(src, len, granularity) }
+    }
+}
+
+macro_rules! fetch {
+    ($($name:ident)*) => {$(
+        /// The operation of [`scalar`](mod@crate::scalar) with this name.
+        ///
+        /// # Errors
+        /// The [`Fault`], or a refusal.
+        #[inline(always)]
+        pub fn $name<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<T, Fault> {
+            let ptr = self.at(offset, size_of::<T>())?;
+            // SAFETY: the view's invariants.
+            unsafe { scalar::$name(ptr.cast(), value, order) }
+        }
+    )*};
+}
+
+impl<'a> WriteView<'a> {
+    /// A view of `len` bytes at `ptr`. Installs the handler if need be.
+    ///
+    /// # Errors
+    /// [`InstallError`], from [`install`](crate::install).
+    ///
+    /// # Safety
+    /// As [`ReadView::new`], and the range's owner lets us write it: no reference of Rust's to it exists meanwhile.
+    #[inline]
+    pub unsafe fn new(ptr: *mut u8, len: usize) -> Result<Self, InstallError> {
+        signal::install()?;
+        Ok(WriteView { ptr, len, range: PhantomData })
+    }
+
+    common!(WriteView, Access::Write, *mut u8);
+
+    /// The same range to read from: memory that can be written can be read, on every machine we know.
+    #[inline]
+    pub fn as_read(&self) -> ReadView<'a> {
+        ReadView { ptr: self.ptr, len: self.len, range: PhantomData }
+    }
+
+    /// Copies `src` to `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; the view is untouched beyond its count.
+    #[doc(alias = "copy_to_user")]
+    #[inline]
+    pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        let dst = self.range_at(offset, src.len())?;
+        // SAFETY: the view's invariants; `src` is a reference, which the range's owner promised not to be to it.
+        unsafe { copy::copy_out(dst, src.as_ptr(), src.len()) }
+    }
+
+    /// Fills `len` bytes from `offset` with `byte`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "clear_user")]
+    pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        let dst = self.range_at(offset, len)?;
+        // SAFETY: the view's invariants.
+        unsafe { copy::fill(dst, byte, len) }
+    }
+
+    /// Zeroes `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "clear_user")]
+    pub fn zero(&self, offset: usize, len: usize) -> Result<(), Short> {
+        self.fill(offset, 0, len)
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// The [`Fault`].
+    #[doc(alias = "put_user")]
+    #[inline(always)]
+    pub fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: the view's invariants.
+        unsafe { scalar::store(ptr.cast(), value) }
+    }
+
+    /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal (see [`scalar`](mod@crate::scalar)).
+    #[inline(always)]
+    pub fn store_atomic<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<(), Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: the view's invariants.
+        unsafe { scalar::store_atomic(ptr.cast(), value, order) }
+    }
+
+    /// Exchanges a value, sequentially consistent.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal.
+    #[inline(always)]
+    pub fn swap<T: Scalar>(&self, offset: usize, value: T) -> Result<T, Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: the view's invariants.
+        unsafe { scalar::swap(ptr.cast(), value) }
+    }
+
+    /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal.
+    #[inline(always)]
+    pub fn compare_exchange<T: Scalar>(
+        &self,
+        offset: usize,
+        current: T,
+        new: T,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<Result<T, T>, Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: the view's invariants.
+        unsafe { scalar::compare_exchange(ptr.cast(), current, new, success, failure) }
+    }
+
+    fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
+
+    /// Faults in `len` bytes from `offset` for writing; returns the accessible prefix. Changes no byte. See
+    /// [`fault_in`](mod@crate::fault_in).
+    ///
+    /// # Errors
+    /// The [`Fault`] at the very first byte.
+    #[doc(alias = "fault_in_safe_writeable")]
+    pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let dst = self.at(offset, len.get())?;
+        // SAFETY: the view's invariants.
+        unsafe { fault_in::fault_in_writeable(dst, len) }
+    }
+
+    /// Proves that `len` bytes from `offset` can be stored, without changing any. See [`probe`](mod@crate::probe).
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let dst = self.range_at(offset, len)?;
+        // SAFETY: the view's invariants.
+        unsafe { probe::probe_write(dst, len, granularity) }
+    }
+}
