@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 
 use crate::arch;
 use crate::fault::Cause;
-pub use crate::registry::InstallError;
+use crate::registry::InstallError;
 use crate::registry::{self, MODE_NONE, Registry, SIGNALS};
 use crate::table::Object;
 
@@ -37,7 +37,12 @@ pub fn install() -> Result<(), InstallError> {
 #[cold]
 #[inline(never)]
 fn install_for(object: &'static Object) -> Result<(), InstallError> {
-    registry::attach(object)?.install_handler()
+    registry_of(object)?.install_handler()
+}
+
+/// The registry, with `object` in it. Needs the loader only the first time: a forked child may not have it.
+fn registry_of(object: &'static Object) -> Result<&'static Registry, InstallError> {
+    registry::of(object).map_or_else(|| registry::attach(object), Ok)
 }
 
 /// As [`install`], and asks the kernel whether our handler still has the signals: about the time of two system calls.
@@ -56,7 +61,7 @@ pub fn reinstall() -> Result<(), InstallError> {
 /// # Errors
 /// As [`install`].
 pub fn host_owns_handler() -> Result<(), InstallError> {
-    registry::attach(arch::object())?.host_owns_handler();
+    registry_of(arch::object())?.host_owns_handler();
     Ok(())
 }
 
@@ -68,7 +73,7 @@ pub fn host_owns_handler() -> Result<(), InstallError> {
 /// As [`install`]; and [`InstallError::TooManyHandlers`] if that was done for seven different handlers already,
 /// [`InstallError::HostOwnsHandler`] after [`host_owns_handler`].
 pub fn raise_to_top() -> Result<(), InstallError> {
-    registry::attach(arch::object())?.raise_to_top()
+    registry_of(arch::object())?.raise_to_top()
 }
 
 /// What [`try_handle`] did.
