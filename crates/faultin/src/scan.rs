@@ -13,13 +13,6 @@ use crate::fault::{Fault, Short};
 
 const BLOCK: usize = size_of::<Block>();
 
-/// What a scan stops at.
-enum Stop {
-    /// At this byte, what was looked for.
-    Found(usize),
-    Fault(Fault),
-}
-
 /// Whether all of `len` bytes are zero; stops at the first that is not.
 ///
 /// Differs from the kernel's `check_zeroed_user`: reads nothing outside the range, and a fault comes with the number of
@@ -74,20 +67,15 @@ fn scan(
     byte: impl Fn(usize) -> Result<bool, Fault>,
     clear: impl Fn(&Fault, usize) -> usize,
 ) -> Result<Option<usize>, Short> {
-    let bytes = |from: usize, to: usize| {
+    let settle = |from: usize, to: usize| {
         for at in from..to {
             match byte(at) {
                 Ok(false) => {}
-                Ok(true) => return Some((at, Stop::Found(at))),
-                Err(fault) => return Some((at, Stop::Fault(fault))),
+                Ok(true) => return Ok(Some(at)),
+                Err(fault) => return Err(Short { done: at, fault }),
             }
         }
-        None
-    };
-    let settle = |from: usize, to: usize| match bytes(from, to) {
-        None => Ok(None),
-        Some((_, Stop::Found(at))) => Ok(Some(at)),
-        Some((at, Stop::Fault(fault))) => Err(Short { done: at, fault }),
+        Ok(None)
     };
     let mut at = 0;
     let fault = 'fault: {
@@ -101,7 +89,11 @@ fn scan(
         }
         while len - at >= BLOCK {
             match load(at) {
-                Ok(block) if hit(block) => return settle(at, at + BLOCK),
+                // Somebody may have changed it back between the two looks.
+                Ok(block) if hit(block) => match settle(at, at + BLOCK)? {
+                    None => at += BLOCK,
+                    found => return Ok(found),
+                },
                 Ok(_) => at += BLOCK,
                 Err(fault) => break 'fault fault,
             }

@@ -37,8 +37,15 @@ pub(crate) struct Outcome {
     pub code: u64,
     /// `si_addr` of the fault.
     pub si_addr: usize,
-    /// Bytes before the progress registers.
-    pub base: usize,
+    /// The progress register: everything of the destination before this address is stored.
+    pub reached: usize,
+}
+
+impl Outcome {
+    /// Bytes before the progress register, when the operation began at `start`.
+    pub(crate) fn done(&self, start: *mut u8) -> usize {
+        self.reached.wrapping_sub(start.addr())
+    }
 }
 
 /// What an inlined access left in its registers: called only where the error register is not 0.

@@ -1,4 +1,7 @@
 //! Which copy this CPU gets: settled by the first call, as an ifunc is, so that no call asks.
+//!
+//! Callers in other crates call [`copy`] and [`copy_unpredictable`], which jump through a pointer of this object: code
+//! is reached directly, a pointer in another crate only by way of the global offset table.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -6,8 +9,18 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use super::copy_vector::{LIMITS, copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
 use super::cpu::{self, Vector};
 
-pub(super) static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
-pub(super) static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
+static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy() {
+    naked_asm!("jmp [rip + {slot}]", slot = sym COPY)
+}
+
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_unpredictable() {
+    naked_asm!("jmp [rip + {slot}]", slot = sym COPY_UNPREDICTABLE)
+}
 
 /// Points both entries at the copies for `vector`, whatever the CPU: for tests of every path the CPU can run.
 pub(crate) fn select(vector: Vector) {

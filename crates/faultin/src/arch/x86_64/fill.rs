@@ -102,7 +102,7 @@ macro_rules! call {
             lateout("r8") si_addr,
             clobber_abi("sysv64"),
         );
-        Outcome { code, si_addr, base: reached.wrapping_sub($dst.addr()) }
+        Outcome { code, si_addr, reached }
     }};
 }
 
