@@ -51,11 +51,7 @@ pub enum Progress {
 impl Progress {
     /// Decodes an entry's upper half.
     pub const fn from_bits(bits: u16) -> Self {
-        if bits & 0x8000 != 0 {
-            Progress::Tail((bits & 0x7fff) as usize)
-        } else {
-            Progress::Head(bits as usize)
-        }
+        if bits & 0x8000 != 0 { Progress::Tail((bits & 0x7fff) as usize) } else { Progress::Head(bits as usize) }
     }
 
     /// Bytes done of `len`, when the registers say that `base` are.
@@ -145,6 +141,20 @@ pub struct Object {
 const _: () = assert!(size_of::<Object>() == 4 * size_of::<usize>() + 8);
 
 impl Object {
+    /// An object without entries.
+    #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    pub(crate) const fn empty() -> Self {
+        Object {
+            next: AtomicPtr::new(core::ptr::null_mut()),
+            registry: AtomicPtr::new(core::ptr::null_mut()),
+            sorted: AtomicPtr::new(core::ptr::null_mut()),
+            sorted_len: AtomicUsize::new(0),
+            // The same place: each is relative to itself.
+            start: 4,
+            stop: 0,
+        }
+    }
+
     /// The object's table, in link order.
     pub fn table(&'static self) -> &'static [Entry] {
         let at = |field: &'static i32| core::ptr::from_ref(field).cast::<u8>().wrapping_offset(*field as isize);

@@ -42,7 +42,9 @@ fn judge(what: &str, access: Access, ptr: *mut u8, good: usize, len: usize, caus
     let what = format!("{what}, {access:?}, {good} good of {len}");
     match cause.filter(|_| good < len) {
         None => assert_eq!(found, Ok(len), "{what}"),
-        Some(cause) if good == 0 => assert_eq!(found.map_err(|f| (f.cause(), f.access())), Err((cause, access)), "{what}"),
+        Some(cause) if good == 0 => {
+            assert_eq!(found.map_err(|f| (f.cause(), f.access())), Err((cause, access)), "{what}")
+        }
         Some(_) => assert_eq!(found, Ok(good), "{what}"),
     }
     for granularity in GRANULARITIES {
@@ -151,14 +153,7 @@ fn secret_memory_is_accessible_although_page_table_queries_refuse_it() {
     // SAFETY: a new mapping of it.
     let map = unsafe {
         libc::ftruncate(fd, len as libc::off_t);
-        let map = libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            fd,
-            0,
-        );
+        let map = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0);
         libc::close(fd);
         map
     };

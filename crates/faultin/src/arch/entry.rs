@@ -47,9 +47,15 @@ macro_rules! entry_at {
         concat!(
             ".pushsection faultin_ex,\"aR\",@progbits\n",
             ".balign 4\n",
-            ".long ", $insn, " - .\n",
-            ".long ", $fixup, " - .\n",
-            ".long ", $info, "\n",
+            ".long ",
+            $insn,
+            " - .\n",
+            ".long ",
+            $fixup,
+            " - .\n",
+            ".long ",
+            $info,
+            "\n",
             ".popsection\n",
         )
     };

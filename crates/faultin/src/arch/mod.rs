@@ -32,6 +32,7 @@ mod syscall;
 #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) use syscall::*;
 
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 use crate::fault::{Fault, FaultCode};
 
 /// What an out-of-line operation left in its registers.
@@ -53,6 +54,7 @@ impl Outcome {
 }
 
 /// What an inlined access left in its registers: called only where the error register is not 0.
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 #[cold]
 #[inline(never)]
 pub fn fault_of(code: u64, si_addr: usize) -> Fault {

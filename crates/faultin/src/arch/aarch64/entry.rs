@@ -38,9 +38,14 @@ macro_rules! guarded {
 macro_rules! exclusive {
     ($load:expr, $between:expr, $store:expr) => {
         concat!(
-            "2: ", $load, "\n",
-            $between, "\n",
-            "4: ", $store, "\n",
+            "2: ",
+            $load,
+            "\n",
+            $between,
+            "\n",
+            "4: ",
+            $store,
+            "\n",
             "cbnz {status:w}, 2b\n",
             "3:\n",
             prelude!(),
@@ -55,7 +60,9 @@ macro_rules! exclusive {
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
-            "90: ", $insn, "\n",
+            "90: ",
+            $insn,
+            "\n",
             entry_at!("90b", "77f", concat!($kind, " | (3 << 4) | (4 << 10) | ((", $progress, ") << 16)")),
         )
     };

@@ -84,7 +84,9 @@ macro_rules! save_plain {
             registers!(plain, "stp", $base),
             "mrs x9, fpsr\n",
             "mrs x10, fpcr\n",
-            "add x11, ", $base, ", #512\n",
+            "add x11, ",
+            $base,
+            ", #512\n",
             "stp w9, w10, [x11]\n",
         )
     };
@@ -95,7 +97,9 @@ macro_rules! restore_plain {
     ($base:literal) => {
         concat!(
             registers!(plain, "ldp", $base),
-            "add x11, ", $base, ", #512\n",
+            "add x11, ",
+            $base,
+            ", #512\n",
             "ldp w9, w10, [x11]\n",
             "msr fpsr, x9\n",
             "msr fpcr, x10\n",

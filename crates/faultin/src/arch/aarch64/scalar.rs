@@ -332,21 +332,36 @@ macro_rules! read_modify_writes {
         }
     };
 }
+read_modify_writes!(swap_8, fetch_add_8, fetch_and_8, fetch_or_8, fetch_xor_8, compare_exchange_8, u8, (u8, "b", "w"));
 read_modify_writes!(
-    swap_8, fetch_add_8, fetch_and_8, fetch_or_8, fetch_xor_8, compare_exchange_8,
-    u8, (u8, "b", "w")
+    swap_16,
+    fetch_add_16,
+    fetch_and_16,
+    fetch_or_16,
+    fetch_xor_16,
+    compare_exchange_16,
+    u16,
+    (u16, "h", "w")
 );
 read_modify_writes!(
-    swap_16, fetch_add_16, fetch_and_16, fetch_or_16, fetch_xor_16, compare_exchange_16,
-    u16, (u16, "h", "w")
+    swap_32,
+    fetch_add_32,
+    fetch_and_32,
+    fetch_or_32,
+    fetch_xor_32,
+    compare_exchange_32,
+    u32,
+    (u32, "", "w")
 );
 read_modify_writes!(
-    swap_32, fetch_add_32, fetch_and_32, fetch_or_32, fetch_xor_32, compare_exchange_32,
-    u32, (u32, "", "w")
-);
-read_modify_writes!(
-    swap_64, fetch_add_64, fetch_and_64, fetch_or_64, fetch_xor_64, compare_exchange_64,
-    u64, (u64, "", "x")
+    swap_64,
+    fetch_add_64,
+    fetch_and_64,
+    fetch_or_64,
+    fetch_xor_64,
+    compare_exchange_64,
+    u64,
+    (u64, "", "x")
 );
 
 /// One guarded load of a pair.

@@ -9,7 +9,9 @@ use crate::table::Object;
 macro_rules! guarded {
     ($kind:literal, $insn:expr) => {
         concat!(
-            "2: ", $insn, "\n3:\n",
+            "2: ",
+            $insn,
+            "\n3:\n",
             __faultin_object!(),
             ".set .Lfaultin_r, 0\n",
             ".irp r,rax,rcx,rdx,rbx,rsp,rbp,rsi,rdi,r8,r9,r10,r11,r12,r13,r14,r15\n",
@@ -29,7 +31,9 @@ macro_rules! guarded {
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
-            "90: ", $insn, "\n",
+            "90: ",
+            $insn,
+            "\n",
             entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
         )
     };
@@ -50,7 +54,9 @@ macro_rules! ld {
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
-            "90: ", $insn, "\n",
+            "90: ",
+            $insn,
+            "\n",
             entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
         )
     };
