@@ -209,6 +209,9 @@ pub(crate) fn of(object: &Object) -> Option<&'static Registry> {
 
 /// Registers the tables of this object, of `caller`'s, and of every other object that is loaded now.
 pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, InstallError> {
+    if !arch::HAS_TABLE {
+        return Err(InstallError::Unsupported);
+    }
     let own = arch::object();
     // This object first: its registry may be the one everybody uses from now on.
     if of(own).is_none() {

@@ -27,6 +27,9 @@ use crate::table::Object;
 /// [`InstallError`], after which nothing has changed.
 #[inline]
 pub fn install() -> Result<(), InstallError> {
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
     let object = arch::object();
     match registry::of(object) {
         Some(registry) if registry.mode.load(Ordering::Acquire) != MODE_NONE => Ok(()),
@@ -37,6 +40,9 @@ pub fn install() -> Result<(), InstallError> {
 #[cold]
 #[inline(never)]
 fn install_for(object: &'static Object) -> Result<(), InstallError> {
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
     registry_of(object)?.install_handler()
 }
 

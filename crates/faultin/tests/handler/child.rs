@@ -63,7 +63,8 @@ pub(crate) fn edge() -> usize {
     let p = map(0, 2 * page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
     // A guard page rather than a hole, so that no other thread's mapping lands there.
     // SAFETY: just mapped, nobody else's.
-    let guarded = unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(p + page()), page(), MADV_GUARD_INSTALL) };
+    let guarded =
+        unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(p + page()), page(), MADV_GUARD_INSTALL) };
     if guarded != 0 {
         // SAFETY: as before; on kernels without guards, a hole.
         unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(p + page()), page()) };
@@ -162,10 +163,8 @@ pub(crate) fn ours_is_recovered() {
         let before = faultin::counters().recovered(cause);
         let mut buffer = [7_u8; 64];
         // SAFETY: the buffer is ours; the source is memory of the tests, with a bad page.
-        let short = unsafe {
-            faultin::copy_in(buffer.as_mut_ptr(), core::ptr::with_exposed_provenance(edge - 10), 64)
-        }
-        .unwrap_err();
+        let short = unsafe { faultin::copy_in(buffer.as_mut_ptr(), core::ptr::with_exposed_provenance(edge - 10), 64) }
+            .unwrap_err();
         assert_eq!((short.done, short.fault.cause(), short.fault.address()), (10, cause, Some(edge)), "{short:?}");
         assert!(buffer[..10] == [0; 10] && buffer[10..] == [7; 54], "{buffer:?}");
         let counted = faultin::counters().recovered(cause) - before;
