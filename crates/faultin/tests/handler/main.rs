@@ -6,6 +6,8 @@
 //! hold.
 
 mod child;
+#[path = "../common/mod.rs"]
+mod common;
 mod foreign;
 mod parent;
 
