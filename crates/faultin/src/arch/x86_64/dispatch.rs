@@ -42,7 +42,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// Selects a width by name, if the CPU has it.
 pub(crate) fn select_by_name(name: &str) -> bool {
-    resolve();
+    resolved();
     match NAMES.iter().find(|(n, vector)| *n == name && *vector <= cpu::widest()) {
         Some((_, vector)) => {
             select(*vector);
@@ -54,15 +54,22 @@ pub(crate) fn select_by_name(name: &str) -> bool {
 
 /// The sizes at which the vector copies change their way.
 pub(crate) fn thresholds() -> [usize; 3] {
-    resolve();
+    resolved();
     [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].map(|limit| limit.load(Ordering::Relaxed))
 }
 
 /// Sets them, for tests.
 pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
-    resolve();
+    resolved();
     for (limit, value) in [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].into_iter().zip(thresholds) {
         limit.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Resolves once: again would undo what a test has chosen.
+fn resolved() {
+    if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
+        resolve();
     }
 }
 
