@@ -1,2 +1,37 @@
-//! wip
-fn main() {}
+//! The `faultin` command: the audit, and the figures.
+
+mod audit;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Memory that may fault: an access that fails is a short count and a reason, never a dead process.
+#[derive(Parser)]
+#[command(name = "faultin", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Audit(audit::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Audit(args) => audit::run(&args),
+    }
+}
+
+/// Prints, and minds nobody having listened to the end.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("faultin: {error}");
+    }
+}
