@@ -117,7 +117,7 @@ impl Log {
     /// # Errors
     /// [`Stuck`]: the loop is to end here, with this.
     pub fn again(&mut self) -> Result<(), Stuck> {
-        let round: Vec<Step> = self.steps[self.round..].iter().map(Step::without_offset_in_page).collect();
+        let round: Vec<Step> = self.steps[self.round..].iter().map(|step| self.by_page(step)).collect();
         self.repeats = if round == self.previous { self.repeats + 1 } else { 0 };
         self.previous = round;
         self.round = self.steps.len();
@@ -145,15 +145,14 @@ impl Log {
         let offset = fault.address().map(|address| address.wrapping_sub(self.base).cast_signed());
         Came::Short { done, cause: fault.cause(), offset }
     }
-}
 
-impl Step {
-    /// The step as a part of a state. Instructions that are all or nothing may report any byte of the page they failed
-    /// at, and another one next time.
-    fn without_offset_in_page(&self) -> Step {
-        let mut step = self.clone();
+    /// A step as a part of a state. Instructions that are all or nothing may report any byte of the page they failed at,
+    /// and another one next time.
+    fn by_page(&self, step: &Step) -> Step {
+        let mut step = step.clone();
         if let Came::Short { offset: Some(offset), .. } = &mut step.came {
-            *offset = offset.div_euclid(faultin::page_size().cast_signed());
+            let address = self.base.wrapping_add_signed(*offset);
+            *offset = (address - address % faultin::page_size()).wrapping_sub(self.base).cast_signed();
         }
         step
     }
@@ -176,6 +175,16 @@ mod tests {
             log.again().err().map(|stuck| (round, stuck))
         });
         assert_eq!(ended, Some((1 + REPEATS as usize, Stuck::Livelock)));
+    }
+
+    #[test]
+    fn another_page_is_another_state_wherever_the_object_begins() {
+        let page = faultin::page_size();
+        let mut log = Log::new(page - 8, false);
+        for round in 0..4 * REPEATS as usize {
+            log.accessed("load", 1, &fault(page - 8 + (round % 2) * 16));
+            assert_eq!(log.again(), Ok(()));
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ const ENDLESS: &str = "∞";
 
 /// An end in short: the status, and the count where it is neither nothing nor all.
 fn ended(status: &str, moved: usize, of: usize) -> String {
-    if moved == 0 || moved == of { status.into() } else { format!("{status}, {moved} B") }
+    if moved == 0 || moved == of { status.into() } else { format!("{status}, {moved}") }
 }
 
 fn in_short(result: &Result<Ended, Halt>, of: usize) -> String {

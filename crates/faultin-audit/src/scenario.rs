@@ -72,10 +72,10 @@ impl Scenario {
         self.name().replace(' ', "-")
     }
 
-    /// The scenario with this name, hyphenated or not, or with a name that begins like this if only one does.
+    /// The scenario with this name, hyphenated or not, or the only one whose name contains this.
     pub fn named(name: &str) -> Option<Scenario> {
         let name = name.trim().to_lowercase().replace([' ', '_'], "-");
-        let mut like = Self::ALL.into_iter().filter(|s| s.slug().starts_with(&name));
+        let mut like = Self::ALL.into_iter().filter(|s| s.slug().contains(&name));
         match (Self::ALL.into_iter().find(|s| s.slug() == name), like.next(), like.next()) {
             (Some(exact), ..) => Some(exact),
             (None, Some(only), None) if !name.is_empty() => Some(only),
@@ -95,6 +95,7 @@ mod tests {
             assert_eq!(Scenario::named(&scenario.slug()), Some(scenario));
         }
         assert_eq!(Scenario::named("second"), Some(Scenario::SecondPageBad));
+        assert_eq!(Scenario::named("thread"), Some(Scenario::Remapping));
         for none in ["", "re", "bad", "warm"] {
             assert_eq!(Scenario::named(none), None, "{none}");
         }

@@ -12,9 +12,6 @@ use crate::json::Summary;
 use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
 
-/// Columns before and after those of the scenarios.
-const BEFORE: usize = 4;
-
 /// Steps of one run that are printed at its beginning and at its end, if there are more.
 const SHOWN: usize = 12;
 
@@ -27,66 +24,139 @@ pub struct Style {
     pub width: u16,
 }
 
-/// The table, its legend and its sum.
+/// Lines this wide have room for every column.
+const WIDE: u16 = 176;
+
+/// The table, its legend and its sum. In lines that have no room for it, a small table for each caller.
 pub fn table(report: &Report, style: Style) -> String {
-    let scenarios: Vec<Scenario> =
-        Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect();
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(style.width);
-    if style.colour {
-        table.enforce_styling();
+    let mut out = format!("faultin audit: {}\n\n", report.environment);
+    if style.width >= WIDE {
+        writeln!(out, "{}\n", grid(report, style).trim_fmt()).expect(STRING);
     } else {
-        table.force_no_tty();
+        out += &blocks(report, style);
     }
-    let heads = ["#", "caller", "needs", "variant"].into_iter().chain(scenarios.iter().map(|s| s.name()));
-    table.set_header(heads.chain(["the mail"]).map(|head| Field::new(head).add_attribute(Attribute::Bold)));
-    let mut cells = report.cells.as_slice();
-    while let Some(first) = cells.first() {
-        let row;
-        (row, cells) = cells.split_at(scenarios.len());
-        let starts = row[0].variant == Variant::AsFound
-            || !report.cells.iter().any(|c| c.caller.row == first.caller.row && c.variant == Variant::AsFound);
-        if starts || !matches!(first.outcome, Outcome::NotYet) {
-            table.add_row(line(row, starts, report));
-        }
-    }
-    let constraints = [2, 25, 7, 8].into_iter().chain(scenarios.iter().map(|_| 9));
-    table.set_constraints(constraints.map(|width| ColumnConstraint::LowerBoundary(Width::Fixed(width))));
-    let mut out = String::new();
-    writeln!(out, "faultin audit: {}\n", report.environment).expect(STRING);
-    writeln!(out, "{}\n", table.trim_fmt()).expect(STRING);
     out + &legend() + &unexpected(report) + &sum(&Summary::of(report))
 }
 
 const STRING: &str = "a string takes everything";
 
-fn line(cells: &[Cell], starts: bool, report: &Report) -> Vec<Field> {
-    let caller = &cells[0].caller;
-    let waits = matches!(cells[0].outcome, Outcome::NotYet);
-    let dim = |field: Field| if waits { field.fg(Color::DarkGrey) } else { field };
-    let only = |text: String| if starts { text } else { String::new() };
-    let variant = if waits { "" } else { cells[0].variant.name() };
-    let mut line = Vec::with_capacity(BEFORE + cells.len() + 1);
-    line.push(dim(Field::new(only(caller.row.to_string()))));
-    line.push(dim(Field::new(only(format!("{} ({})", caller.name, caller.place)))));
-    line.push(dim(Field::new(only(caller.need.to_string()))));
-    line.push(dim(Field::new(variant)));
-    line.extend(cells.iter().map(|cell| field(cell, report)));
-    line.push(dim(Field::new(only(caller.finding.into()))));
-    line
+fn empty(style: Style) -> Table {
+    let mut table = Table::new();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(style.width);
+    if style.colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// The cells of each caller.
+fn by_caller(report: &Report) -> impl Iterator<Item = &[Cell]> {
+    report.cells.chunk_by(|a, b| a.caller.row == b.caller.row)
+}
+
+/// Everything: callers and variants down, scenarios across.
+fn grid(report: &Report, style: Style) -> Table {
+    let scenarios: Vec<Scenario> =
+        Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect();
+    // Names and results stay in one piece; heads fold at words; what the mail says takes the rest.
+    let needs = report.cells.iter().map(|cell| cell.caller.need.name().len()).max().unwrap_or(0);
+    let mut widths = vec![2, 25, 8, needs.max(5), 8];
+    widths.extend(scenarios.iter().map(|&scenario| {
+        let results =
+            report.cells.iter().filter(|cell| cell.scenario == scenario).map(|cell| text(cell).chars().count());
+        results.chain(scenario.name().split(' ').map(str::len)).max().unwrap_or(0)
+    }));
+    let taken: usize = widths.iter().map(|width| width + PADDING + 1).sum();
+    widths.push(usize::from(style.width).saturating_sub(taken + PADDING + 2).max(12));
+    let mut table = empty(style);
+    table.load_style(UTF8_FULL_CONDENSED);
+    let heads = ["#", "caller", "where", "needs", "variant"].into_iter().chain(scenarios.iter().map(|s| s.name()));
+    table.set_header(heads.chain(["the mail"]).map(|head| Field::new(head).add_attribute(Attribute::Bold)));
+    for cells in by_caller(report) {
+        let waits = matches!(cells[0].outcome, Outcome::NotYet);
+        let shown = if waits { &cells[..scenarios.len()] } else { cells };
+        let finding = folded(cells[0].caller.finding, widths[widths.len() - 1]);
+        let lines = shown.len() / scenarios.len();
+        let mut finding = finding.chunks(finding.len().div_ceil(lines)).map(|part| part.join("\n"));
+        for (index, line) in shown.chunks(scenarios.len()).enumerate() {
+            let caller = &line[0].caller;
+            let dim = |field: Field| if waits { field.fg(Color::DarkGrey) } else { field };
+            let once = |text: &str| dim(Field::new(if index == 0 { text } else { "" }));
+            let mut row = vec![once(&caller.row.to_string()), once(caller.name), once(caller.place)];
+            row.push(once(caller.need.name()));
+            row.push(dim(Field::new(if waits { "" } else { line[0].variant.name() })));
+            row.extend(line.iter().map(|cell| field(cell, report)));
+            row.push(dim(Field::new(finding.next().unwrap_or_default())));
+            table.add_row(row);
+        }
+    }
+    let width = |width: usize| Width::Fixed(u16::try_from(width + PADDING).unwrap_or(u16::MAX));
+    table.set_constraints(widths.into_iter().map(|w| ColumnConstraint::Absolute(width(w))));
+    table
+}
+
+/// Spaces on both sides of a column's text.
+const PADDING: usize = 2;
+
+/// The text in lines of at most `width` characters.
+fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines
+}
+
+/// A small table for each caller that runs, a line for each that does not.
+fn blocks(report: &Report, style: Style) -> String {
+    let mut out = String::new();
+    for cells in by_caller(report) {
+        let caller = &cells[0].caller;
+        let head = format!("{} {} ({}), needs {}", caller.row, caller.name, caller.place, caller.need);
+        if matches!(cells[0].outcome, Outcome::NotYet) {
+            writeln!(out, "{head}: not yet\n   the mail: {}\n", caller.finding).expect(STRING);
+            continue;
+        }
+        let lines: Vec<&[Cell]> = cells.chunk_by(|a, b| a.variant == b.variant).collect();
+        let mut table = empty(style);
+        table.load_style(UTF8_FULL_CONDENSED);
+        let heads = ["scenario"].into_iter().chain(lines.iter().map(|line| line[0].variant.name()));
+        table.set_header(heads.map(|head| Field::new(head).add_attribute(Attribute::Bold)));
+        for (index, cell) in lines[0].iter().enumerate() {
+            let results = lines.iter().map(|line| field(&line[index], report));
+            table.add_row([Field::new(cell.scenario.name())].into_iter().chain(results));
+        }
+        writeln!(out, "{head}\n   the mail: {}\n{}\n", caller.finding, table.trim_fmt()).expect(STRING);
+    }
+    out
+}
+
+/// What a cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
+fn text(cell: &Cell) -> String {
+    let actual = cell.actual();
+    let short = actual.split(':').next().unwrap_or_default();
+    if cell.ok() == Some(false) { format!("✗ {short}") } else { short.into() }
 }
 
 /// What a cell shows. Red is only what is not as expected; yellow is a defect that was expected.
 fn field(cell: &Cell, report: &Report) -> Field {
-    let text = cell.actual();
-    // Beside an adversary it is a statement that holds, and the tally is for the steps and the JSON.
-    let short = text.split(':').next().unwrap_or(&text).to_owned();
+    let field = Field::new(text(cell));
     match cell.ok() {
-        Some(false) => Field::new(format!("✗ {short}")).fg(Color::Red).add_attribute(Attribute::Bold),
-        None => Field::new(short).fg(Color::DarkGrey),
-        Some(true) if text.contains('∞') => Field::new(short).fg(Color::Yellow).add_attribute(Attribute::Bold),
-        Some(true) if is_defect(cell, report) => Field::new(short).fg(Color::Yellow),
-        Some(true) => Field::new(short).fg(Color::Green),
+        Some(false) => field.fg(Color::Red).add_attribute(Attribute::Bold),
+        None => field.fg(Color::DarkGrey),
+        Some(true) if cell.actual().contains('∞') => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
+        Some(true) if is_defect(cell, report) => field.fg(Color::Yellow),
+        Some(true) => field.fg(Color::Green),
     }
 }
 
@@ -102,7 +172,7 @@ fn legend() -> String {
     "as-found  the caller and its helper as the mail met them     fixed  as it should be\n\
      ANY       some progress is enough                            ALL    every byte must be proven: starts from scratch\n\
      ∞         a state repeated with nothing happening between    ✗      not as expected\n\
-     holds     what must hold beside the remapping thread held    B      bytes that moved, where neither none nor all\n\n"
+     holds     what must hold beside the remapping thread held    , n    bytes that moved, where neither none nor all\n\n"
         .into()
 }
 
@@ -204,6 +274,7 @@ pub fn list(callers: &[Caller]) -> String {
 /// The names that a caller or a scenario may be asked for by.
 pub fn names() -> (Vec<&'static str>, Vec<String>) {
     let mut names: Vec<&str> = callers::all().iter().map(|caller| caller.name).collect();
+    names.sort_unstable();
     names.dedup();
     (names, Scenario::ALL.map(Scenario::slug).into())
 }
@@ -211,4 +282,19 @@ pub fn names() -> (Vec<&'static str>, Vec<String>) {
 /// Characters in a line of the terminal, if standard output is one.
 pub fn terminal_width() -> Option<u16> {
     Table::new().width()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_keeps_every_word_and_the_width() {
+        let finding = callers::named("15")[0].finding;
+        for width in [12, 20, 200] {
+            let lines = folded(finding, width);
+            assert_eq!(lines.join(" "), finding);
+            assert!(lines.iter().all(|line| line.len() <= width), "{lines:?}");
+        }
+    }
 }

@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// Colours on a terminal, unless <https://no-color.org> asks for none; as wide as that is.
 fn style() -> Style {
-    const PIPED: u16 = 180;
+    const PIPED: u16 = 200;
     let terminal = stdout().is_terminal();
     let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());

@@ -15,7 +15,7 @@ pub(super) const ROWS: [Caller; 16] = [
         "swapcontext",
         "ppc32",
         All,
-        "pointless: failure becomes EFAULT so as not to kill later; bad contents kill anyway",
+        "pointless: EFAULT now so as not to be killed later, which bad contents are anyway",
     ),
     row(3, "debug_setcontext", "ppc32", All, "pointless, as swapcontext"),
     row(4, "swapcontext", "ppc64", All, "pointless, as on ppc32"),
