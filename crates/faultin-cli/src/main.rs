@@ -1,13 +1,14 @@
 //! The `faultin` command: the audit, and the figures.
 
 mod audit;
+mod bench;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Memory that may fault: an access that fails is a short count and a reason, never a dead process.
+/// Memory that may fault: an access that fails is a short count and a reason, never a dead process
 #[derive(Parser)]
 #[command(name = "faultin", version)]
 struct Cli {
@@ -18,11 +19,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Audit(audit::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Audit(args) => audit::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

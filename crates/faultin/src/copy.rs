@@ -23,6 +23,7 @@
 //! [`host_owns_handler`](crate::host_owns_handler)) must have succeeded before, in an object loaded with or after this
 //! one, and both signals must be unblocked in this thread. Otherwise a fault kills the process.
 
+use core::fmt;
 use core::mem::MaybeUninit;
 
 use crate::arch::{self, Outcome};
@@ -101,7 +102,10 @@ unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(
     }
     // SAFETY: forwarded; ascending, with `dst` not above `src`.
     let outcome = unsafe { arch::copy_bytes(dst, src, len) };
-    if outcome.code == 0 { Ok(()) } else { Err(exact(dst.addr(), src.addr(), outcome)) }
+    if outcome.code == 0 {
+        return Ok(());
+    }
+    Err(exact(dst.addr(), src.addr(), outcome.done(dst), FaultCode(outcome.code), outcome.si_addr))
 }
 
 /// As [`copy`] for short copies whose size nobody can predict: the same contract and counts.
@@ -127,7 +131,7 @@ pub unsafe fn copy_unpredictable(dst: *mut u8, src: *const u8, len: usize) -> Re
         return Ok(());
     }
     // SAFETY: forwarded.
-    unsafe { finish_copy(dst, src, len, outcome) }
+    unsafe { finish_copy(dst, src, len, outcome.code, outcome.si_addr, outcome.reached) }
 }
 
 #[inline]
@@ -138,7 +142,7 @@ unsafe fn copy_nonoverlapping(dst: *mut u8, src: *const u8, len: usize) -> Resul
         return Ok(());
     }
     // SAFETY: forwarded.
-    unsafe { finish_copy(dst, src, len, outcome) }
+    unsafe { finish_copy(dst, src, len, outcome.code, outcome.si_addr, outcome.reached) }
 }
 
 /// Fills `len` bytes of foreign memory with `byte`.
@@ -157,18 +161,22 @@ pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
     if outcome.code == 0 {
         return Ok(());
     }
-    let (done, limit) = bounds(dst.addr(), len, &outcome);
-    let mut last = outcome;
-    let mut done = done;
+    let (mut done, limit) = bounds(dst, dst.addr(), len, &outcome);
+    let mut code = outcome.code;
     if done < limit {
+        let rest = dst.wrapping_add(done);
         // SAFETY: a part of the range.
-        last = unsafe { arch::fill_bytes(dst.wrapping_add(done), byte, limit - done) };
-        done += if last.code == 0 { limit - done } else { last.base };
-        if done == len {
-            return Ok(());
+        let last = unsafe { arch::fill_bytes(rest, byte, limit - done) };
+        if last.code == 0 {
+            done = limit;
+            if done == len {
+                return Ok(());
+            }
+        } else {
+            done += last.done(rest);
+            code = last.code;
         }
     }
-    let code = if last.code == 0 { outcome.code } else { last.code };
     Err(Short { done, fault: Fault::from_registers(FaultCode(code), 0).at(dst.addr().wrapping_add(done)) })
 }
 
@@ -187,31 +195,44 @@ pub unsafe fn zero(dst: *mut u8, len: usize) -> Result<(), Short> {
 }
 
 /// Finishes a copy that an out-of-line routine could not: copies up to the first byte that cannot be copied, exactly.
+/// (The outcome comes in registers, so that nothing is stored where a copy succeeds.)
 #[cold]
 #[inline(never)]
-unsafe fn finish_copy(dst: *mut u8, src: *const u8, len: usize, outcome: Outcome) -> Result<(), Short> {
-    let side = match FaultCode(outcome.code).access() {
+unsafe fn finish_copy(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    code: u64,
+    si_addr: usize,
+    reached: usize,
+) -> Result<(), Short> {
+    let first = Outcome { code, si_addr, reached };
+    let side = match FaultCode(code).access() {
         Access::Read => src.addr(),
         Access::Write => dst.addr(),
     };
-    let (done, limit) = bounds(side, len, &outcome);
+    let (done, limit) = bounds(dst, side, len, &first);
     if done >= limit {
-        return Err(exact(dst.addr(), src.addr(), Outcome { base: done, ..outcome }));
+        return Err(exact(dst.addr(), src.addr(), done, FaultCode(code), si_addr));
     }
+    let (to, from) = (dst.wrapping_add(done), src.wrapping_add(done));
     // SAFETY: a part of both ranges.
-    let rest = unsafe { arch::copy_bytes(dst.wrapping_add(done), src.wrapping_add(done), limit - done) };
-    match rest.code {
-        // The owner made it accessible in the meantime.
-        0 if limit == len => Ok(()),
-        0 => Err(exact(dst.addr(), src.addr(), Outcome { base: limit, ..outcome })),
-        _ => Err(exact(dst.addr(), src.addr(), Outcome { base: done + rest.base, ..rest })),
+    let rest = unsafe { arch::copy_bytes(to, from, limit - done) };
+    if rest.code != 0 {
+        let done = done + rest.done(to);
+        return Err(exact(dst.addr(), src.addr(), done, FaultCode(rest.code), rest.si_addr));
     }
+    if limit == len {
+        // The owner made it accessible in the meantime.
+        return Ok(());
+    }
+    Err(exact(dst.addr(), src.addr(), limit, FaultCode(code), si_addr))
 }
 
 /// How much an out-of-line operation did, and up to where it is worth trying to go on.
-fn bounds(side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
+fn bounds(dst: *mut u8, side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
     let code = FaultCode(outcome.code);
-    let done = Progress::from_bits(code.progress()).done(outcome.base, len);
+    let done = Progress::from_bits(code.progress()).done(outcome.done(dst), len);
     (done, worth_trying(&Fault::from_registers(code, outcome.si_addr), side, len))
 }
 
@@ -231,11 +252,12 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
     // The CPU gave no address: every byte is worth trying.
     let Some(address) = fault.address().map(arch::untag) else { return len };
     let side = arch::untag(side);
-    let before_bad = (address & !(extent - 1)).wrapping_sub(side);
+    let bad = address & !(extent - 1);
+    let before_bad = bad.wrapping_sub(side);
     if before_bad <= len {
         before_bad
-    } else if address.wrapping_sub(side) < len {
-        // The bad extent begins before the range.
+    } else if side.wrapping_sub(bad) < extent {
+        // The bad extent begins before the range. The address may be its first byte, although that was not accessed.
         0
     } else {
         len
@@ -245,10 +267,9 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
 /// Bytes that share a memory tag (Arm MTE).
 pub const TAG_GRANULE: usize = 16;
 
-/// The short result of an outcome whose `base` is exact.
-fn exact(dst: usize, src: usize, outcome: Outcome) -> Short {
-    let fault = Fault::from_registers(FaultCode(outcome.code), outcome.si_addr);
-    let done = outcome.base;
+/// The short result after exactly `done` bytes.
+fn exact(dst: usize, src: usize, done: usize, code: FaultCode, si_addr: usize) -> Short {
+    let fault = Fault::from_registers(code, si_addr);
     let (from, to) = (src.wrapping_add(done), dst.wrapping_add(done));
     // A general protection fault says neither address nor direction; canonical addresses do not cause it.
     let fault = match fault.cause() {
@@ -263,19 +284,35 @@ fn exact(dst: usize, src: usize, outcome: Outcome) -> Short {
     Short { done, fault: fault.at(address) }
 }
 
-/// Copies foreign memory into memory that need not be initialised, and gives back which part is: the copied bytes, and
-/// the rest, which is untouched. `Ok` has no rest.
+/// A short read into memory that was not initialised: which part of it is now.
+#[derive(Debug)]
+pub struct ShortRead<'d> {
+    /// The bytes that were read.
+    pub init: &'d mut [u8],
+    /// The rest, untouched.
+    pub uninit: &'d mut [MaybeUninit<u8>],
+    /// Why it stopped.
+    pub fault: Fault,
+}
+
+impl fmt::Display for ShortRead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Short { done: self.init.len(), fault: self.fault }.fmt(f)
+    }
+}
+
+impl core::error::Error for ShortRead<'_> {}
+
+/// Copies foreign memory into memory that need not be initialised, and gives back the part that is: all of it, or the
+/// two halves of a [`ShortRead`].
 ///
 /// # Errors
-/// `(initialised, uninitialised, fault)` if the copy came short.
+/// [`ShortRead`] if a byte could not be loaded.
 ///
 /// # Safety
 /// * The module's preconditions.
 /// * `src` is foreign memory (or anything) that we may read, and does not overlap with `dst`.
-pub unsafe fn read_uninit(
-    dst: &mut [MaybeUninit<u8>],
-    src: *const u8,
-) -> Result<&mut [u8], (&mut [u8], &mut [MaybeUninit<u8>], Fault)> {
+pub unsafe fn read_uninit(dst: &mut [MaybeUninit<u8>], src: *const u8) -> Result<&mut [u8], ShortRead<'_>> {
     // SAFETY: `dst` is valid for writes; the rest is forwarded.
     match unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) } {
         // SAFETY: every byte was written.
@@ -283,7 +320,7 @@ pub unsafe fn read_uninit(
         Err(short) => {
             let (init, uninit) = dst.split_at_mut(short.done);
             // SAFETY: the bytes before the count were written.
-            Err((unsafe { init.assume_init_mut() }, uninit, short.fault))
+            Err(ShortRead { init: unsafe { init.assume_init_mut() }, uninit, fault: short.fault })
         }
     }
 }

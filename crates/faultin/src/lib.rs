@@ -86,11 +86,14 @@ pub mod string;
 pub mod structs;
 pub mod table;
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod testing;
+#[cfg(feature = "std")]
 pub mod view;
 #[cfg(feature = "std")]
 mod walk;
 
-pub use copy::{copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
+pub use copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
 pub use fault::{Access, Cause, Fault, Short};
 pub use scalar::{
     Scalar, compare_exchange, fetch_add, fetch_and, fetch_max, fetch_min, fetch_nand, fetch_or, fetch_sub, fetch_xor,

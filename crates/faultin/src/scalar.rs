@@ -326,7 +326,7 @@ macro_rules! fetch_update {
         ///
         /// # Safety
         /// As [`store`].
-        #[inline]
+        #[inline(always)]
         pub unsafe fn $name<T: Scalar>(ptr: *mut T, value: T, order: Ordering) -> Result<T, Fault> {
             aligned(ptr, Access::Write)?;
             // SAFETY: forwarded. A torn first value (128 bits) only costs one more round.

@@ -13,13 +13,6 @@ use crate::fault::{Fault, Short};
 
 const BLOCK: usize = size_of::<Block>();
 
-/// What a scan stops at.
-enum Stop {
-    /// At this byte, what was looked for.
-    Found(usize),
-    Fault(Fault),
-}
-
 /// Whether all of `len` bytes are zero; stops at the first that is not.
 ///
 /// Differs from the kernel's `check_zeroed_user`: reads nothing outside the range, and a fault comes with the number of
@@ -37,9 +30,13 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
     let load = |at: usize| unsafe { arch::load_vector(ptr.wrapping_add(at)) };
     // SAFETY: forwarded.
     let byte = |at: usize| unsafe { arch::load_8(ptr.wrapping_add(at)) };
-    let first = scan(len, load, |block| block.zero_bytes() != 0xffff, |at| Ok(byte(at)? != 0), |fault, rest| {
-        worth_trying(fault, ptr.addr(), rest)
-    })?;
+    let first = scan(
+        len,
+        load,
+        |block| block.zero_bytes() != 0xffff,
+        |at| Ok(byte(at)? != 0),
+        |fault, rest| worth_trying(fault, ptr.addr(), rest),
+    )?;
     Ok(first.is_none())
 }
 
@@ -53,15 +50,20 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
 #[doc(alias = "memcmp")]
 pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
-    let load = |at: usize| unsafe {
-        Ok(arch::load_vector(a.wrapping_add(at))?.xor(arch::load_vector(b.wrapping_add(at))?))
-    };
+    let load =
+        |at: usize| unsafe { Ok(arch::load_vector(a.wrapping_add(at))?.xor(arch::load_vector(b.wrapping_add(at))?)) };
     // SAFETY: forwarded.
     let byte = |at: usize| unsafe { Ok(arch::load_8(a.wrapping_add(at))? != arch::load_8(b.wrapping_add(at))?) };
-    scan(len, load, |block| block.zero_bytes() != 0xffff, byte, |fault, rest| {
-        // Whichever range it was in, the other's answer is no smaller than what is worth trying.
-        worth_trying(fault, a.addr(), rest).min(worth_trying(fault, b.addr(), rest))
-    })
+    scan(
+        len,
+        load,
+        |block| block.zero_bytes() != 0xffff,
+        byte,
+        |fault, rest| {
+            // Whichever range it was in, the other's answer is no smaller than what is worth trying.
+            worth_trying(fault, a.addr(), rest).min(worth_trying(fault, b.addr(), rest))
+        },
+    )
 }
 
 /// The first byte of `0..len` at which a block is hit, found in blocks and settled byte by byte. `clear` bounds, after a
@@ -74,20 +76,15 @@ fn scan(
     byte: impl Fn(usize) -> Result<bool, Fault>,
     clear: impl Fn(&Fault, usize) -> usize,
 ) -> Result<Option<usize>, Short> {
-    let bytes = |from: usize, to: usize| {
+    let settle = |from: usize, to: usize| {
         for at in from..to {
             match byte(at) {
                 Ok(false) => {}
-                Ok(true) => return Some((at, Stop::Found(at))),
-                Err(fault) => return Some((at, Stop::Fault(fault))),
+                Ok(true) => return Ok(Some(at)),
+                Err(fault) => return Err(Short { done: at, fault }),
             }
         }
-        None
-    };
-    let settle = |from: usize, to: usize| match bytes(from, to) {
-        None => Ok(None),
-        Some((_, Stop::Found(at))) => Ok(Some(at)),
-        Some((at, Stop::Fault(fault))) => Err(Short { done: at, fault }),
+        Ok(None)
     };
     let mut at = 0;
     let fault = 'fault: {
@@ -101,7 +98,11 @@ fn scan(
         }
         while len - at >= BLOCK {
             match load(at) {
-                Ok(block) if hit(block) => return settle(at, at + BLOCK),
+                // Somebody may have changed it back between the two looks.
+                Ok(block) if hit(block) => match settle(at, at + BLOCK)? {
+                    None => at += BLOCK,
+                    found => return Ok(found),
+                },
                 Ok(_) => at += BLOCK,
                 Err(fault) => break 'fault fault,
             }

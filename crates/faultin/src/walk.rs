@@ -224,7 +224,8 @@ fn populate(touch: Touch, start: *mut u8, len: usize) -> bool {
 }
 
 /// Whether populating is to be trusted here: on Linux 6.1 it never returns from a file page that cannot be read, so it
-/// is used from 6.12 on, where that is known to be mended.
+/// is used from 6.12 on, where that is known to be mended. User-mode emulation does nothing and reports success: also for
+/// the null page, which no kernel populates.
 fn can_populate() -> bool {
     const UNKNOWN: u8 = 0;
     const YES: u8 = 1;
@@ -232,7 +233,9 @@ fn can_populate() -> bool {
     static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
     match ANSWER.load(Ordering::Relaxed) {
         UNKNOWN => {
-            let answer = if kernel_version().is_some_and(|v| v >= (6, 12)) { YES } else { NO };
+            let mended = kernel_version().is_some_and(|v| v >= (6, 12));
+            let honest = || !populate(Touch::Read, core::ptr::null_mut(), page_size());
+            let answer = if mended && honest() { YES } else { NO };
             ANSWER.store(answer, Ordering::Relaxed);
             answer == YES
         }

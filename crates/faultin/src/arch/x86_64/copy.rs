@@ -10,28 +10,16 @@ use crate::arch::Outcome;
 /// vector registers nor to know the CPU.
 #[unsafe(naked)]
 unsafe extern "C" fn copy_rep() {
-    naked_asm!(
-        "cld",
-        "mov rcx, rdx",
-        "xor eax, eax",
-        step!("3", "0", "rep movsb"),
-        "77: ret",
-    )
+    naked_asm!("cld", "mov rcx, rdx", "xor eax, eax", step!("3", "0", "rep movsb"), "77: ret",)
 }
 
 /// Calls `routine` with the registers its contract names.
 macro_rules! call {
-    (sym $routine:path, $dst:expr, $src:expr, $len:expr) => {
-        call!(@ (sym $routine), $dst, $src, $len)
-    };
-    (reg $routine:expr, $dst:expr, $src:expr, $len:expr) => {
-        call!(@ (in(reg) $routine), $dst, $src, $len)
-    };
-    (@ ($($routine:tt)*), $dst:expr, $src:expr, $len:expr) => {{
+    ($routine:path, $dst:expr, $src:expr, $len:expr) => {{
         let (code, si_addr, reached): (u64, usize, usize);
         core::arch::asm!(
             "call {routine}",
-            routine = $($routine)*,
+            routine = sym $routine,
             inlateout("rdi") $dst => reached,
             inlateout("rsi") $src => _,
             inlateout("rdx") $len => _,
@@ -39,7 +27,7 @@ macro_rules! call {
             lateout("r8") si_addr,
             clobber_abi("sysv64"),
         );
-        Outcome { code, si_addr, base: reached.wrapping_sub($dst.addr()) }
+        Outcome { code, si_addr, reached }
     }};
 }
 
@@ -51,7 +39,7 @@ macro_rules! call {
 #[inline(never)]
 pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     // SAFETY: `copy_rep` touches the two ranges only, through table entries; forwarded from the caller.
-    unsafe { call!(sym copy_rep, dst, src, len) }
+    unsafe { call!(copy_rep, dst, src, len) }
 }
 
 /// Copies with the widest registers of this CPU. What the outcome says is stored is stored; see the module.
@@ -61,10 +49,9 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Out
 #[inline]
 pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     #[cfg(feature = "std")]
-    {
-        let routine = dispatch::COPY.load(core::sync::atomic::Ordering::Relaxed);
-        // SAFETY: `COPY` holds one of the copies above or the resolver that jumps to one.
-        unsafe { call!(reg routine, dst, src, len) }
+    // SAFETY: jumps to one of the copies; forwarded from the caller.
+    unsafe {
+        call!(dispatch::copy, dst, src, len)
     }
     #[cfg(not(feature = "std"))]
     // SAFETY: forwarded from the caller.
@@ -80,10 +67,9 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
 #[inline]
 pub(crate) unsafe fn copy_unpredictable(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     #[cfg(feature = "std")]
-    {
-        let routine = dispatch::COPY_UNPREDICTABLE.load(core::sync::atomic::Ordering::Relaxed);
-        // SAFETY: as in `copy`.
-        unsafe { call!(reg routine, dst, src, len) }
+    // SAFETY: jumps to one of the copies; forwarded from the caller.
+    unsafe {
+        call!(dispatch::copy_unpredictable, dst, src, len)
     }
     #[cfg(not(feature = "std"))]
     // SAFETY: forwarded from the caller.

@@ -1,4 +1,5 @@
-//! The copies in vector registers. Contract of each: `rdi` destination, `rsi` source, `rdx` bytes, all of which may be foreign memory.
+//! The copies in vector registers. Contract of each: `rdi` destination, `rsi` source, `rdx` bytes, both of which may be
+//! foreign memory.
 //!
 //! * Success: `rax` is 0.
 //! * A fault: `rax` is the fault code, `r8` is `si_addr`, everything before `rdi` is stored and the code's progress
@@ -7,116 +8,117 @@
 //! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
 //! caller finishes with [`copy_bytes`](super::copy_bytes), which is exact by itself, up to the page of `si_addr`.
 //!
-//! Small sizes are two overlapping halves, so that each size class is one path without a loop. 33 to 256 bytes use
-//! 32-byte registers: later loads of the copied data forward from 32-byte stores, not from 64-byte ones.
+//! Up to eight registers, a size class is one path without a loop: as many from the start as from the end, overlapping.
 
 use core::arch::naked_asm;
 
-/// Up to 32 bytes, and on to label 25 with more.
-macro_rules! copy_upto_32 {
+/// Below 32 bytes, at label 20: halves that overlap, down to one byte.
+macro_rules! copy_below_32 {
     ($mov:literal, $x0:literal, $x1:literal) => {
         concat!(
-            "xor eax, eax\n",
-            "cmp rdx, 16\n",
-            "jb 21f\n",
-            "cmp rdx, 32\n",
-            "ja 25f\n",
-            // 16 to 32
-            ld!(concat!($mov, " ", $x0, ", [rsi]")),
-            ld!(concat!($mov, " ", $x1, ", [rsi + rdx - 16]")),
-            st!(head "0", concat!($mov, " [rdi], ", $x0)),
-            st!(tail "16", concat!($mov, " [rdi + rdx - 16], ", $x1)),
-            "ret\n",
-            // below 16
             ".p2align 4\n",
-            "21: cmp edx, 8\n",
-            "jae 22f\n",
-            "cmp edx, 4\n",
+            "20: cmp edx, 16\n",
+            "jae 24f\n",
+            "cmp edx, 8\n",
             "jae 23f\n",
+            "cmp edx, 4\n",
+            "jae 22f\n",
             "cmp edx, 1\n",
-            "jb 24f\n",
+            "jb 21f\n",
             ld!("movzx ecx, byte ptr [rsi]"),
-            "je 27f\n",
+            "je 26f\n",
             ld!("movzx r9d, word ptr [rsi + rdx - 2]"),
             st!(head "0", "mov byte ptr [rdi], cl"),
             st!(tail "2", "mov word ptr [rdi + rdx - 2], r9w"),
-            "24: ret\n",
-            "27:\n",
+            "21: ret\n",
+            "26:\n",
             st!(head "0", "mov byte ptr [rdi], cl"),
             "ret\n",
             ".p2align 4\n",
             "22:\n",
-            ld!("mov rcx, [rsi]"),
-            ld!("mov r9, [rsi + rdx - 8]"),
-            st!(head "0", "mov [rdi], rcx"),
-            st!(tail "8", "mov [rdi + rdx - 8], r9"),
-            "ret\n",
-            "23:\n",
             ld!("mov ecx, [rsi]"),
             ld!("mov r9d, [rsi + rdx - 4]"),
             st!(head "0", "mov [rdi], ecx"),
             st!(tail "4", "mov [rdi + rdx - 4], r9d"),
             "ret\n",
+            ".p2align 4\n",
+            "23:\n",
+            ld!("mov rcx, [rsi]"),
+            ld!("mov r9, [rsi + rdx - 8]"),
+            st!(head "0", "mov [rdi], rcx"),
+            st!(tail "8", "mov [rdi + rdx - 8], r9"),
+            "ret\n",
+            ".p2align 4\n",
+            "24:\n",
+            ld!(concat!($mov, " ", $x0, ", [rsi]")),
+            ld!(concat!($mov, " ", $x1, ", [rsi + rdx - 16]")),
+            st!(head "0", concat!($mov, " [rdi], ", $x0)),
+            st!(tail "16", concat!($mov, " [rdi + rdx - 16], ", $x1)),
+            "ret\n",
         )
     };
 }
 
-/// 33 to 256 bytes in 32-byte registers.
-macro_rules! copy_33_to_256 {
-    ($mov:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal, $v4:literal, $v5:literal, $v6:literal, $v7:literal], $leave:literal) => {
+/// Two, four and eight overlapping registers of `$w` bytes: the classes `$w..=2w`, up to `4w` and up to `8w`, then on to
+/// label 30. What is smaller goes to `$below`.
+macro_rules! copy_classes {
+    (
+        $w:literal, [$w1:literal, $w2:literal, $w3:literal, $w4:literal, $w8:literal], $mov:literal,
+        [$v0:literal, $v1:literal, $v2:literal, $v3:literal, $v4:literal, $v5:literal, $v6:literal, $v7:literal],
+        $below:literal, $leave:literal
+    ) => {
         concat!(
-            ".p2align 4\n",
-            "25: cmp rdx, 64\n",
-            "ja 26f\n",
-            // 33 to 64
-            ld!(concat!($mov, " ", $v0, ", [rsi]")),
-            ld!(concat!($mov, " ", $v1, ", [rsi + rdx - 32]")),
-            st!(head "0", concat!($mov, " [rdi], ", $v0)),
-            st!(tail "32", concat!($mov, " [rdi + rdx - 32], ", $v1)),
-            $leave,
-            "ret\n",
-            ".p2align 4\n",
-            "26: cmp rdx, 128\n",
+            "xor eax, eax\n",
+            "cmp rdx, ", $w, "\n",
+            "jb ", $below, "\n",
+            "cmp rdx, ", $w2, "\n",
             "ja 28f\n",
-            // 65 to 128
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
-            ld!(concat!($mov, " ", $v1, ", [rsi + 32]")),
-            ld!(concat!($mov, " ", $v2, ", [rsi + rdx - 64]")),
-            ld!(concat!($mov, " ", $v3, ", [rsi + rdx - 32]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + rdx - ", $w1, "]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
-            st!(head "32", concat!($mov, " [rdi + 32], ", $v1)),
-            st!(tail "64", concat!($mov, " [rdi + rdx - 64], ", $v2)),
-            st!(tail "32", concat!($mov, " [rdi + rdx - 32], ", $v3)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v1)),
             $leave,
             "ret\n",
             ".p2align 4\n",
-            "28: cmp rdx, 256\n",
-            "ja 30f\n",
-            // 129 to 256
+            "28: cmp rdx, ", $w4, "\n",
+            "ja 29f\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
-            ld!(concat!($mov, " ", $v1, ", [rsi + 32]")),
-            ld!(concat!($mov, " ", $v2, ", [rsi + 64]")),
-            ld!(concat!($mov, " ", $v3, ", [rsi + 96]")),
-            ld!(concat!($mov, " ", $v4, ", [rsi + rdx - 128]")),
-            ld!(concat!($mov, " ", $v5, ", [rsi + rdx - 96]")),
-            ld!(concat!($mov, " ", $v6, ", [rsi + rdx - 64]")),
-            ld!(concat!($mov, " ", $v7, ", [rsi + rdx - 32]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + rdx - ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + rdx - ", $w1, "]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
-            st!(head "32", concat!($mov, " [rdi + 32], ", $v1)),
-            st!(head "64", concat!($mov, " [rdi + 64], ", $v2)),
-            st!(head "96", concat!($mov, " [rdi + 96], ", $v3)),
-            st!(tail "128", concat!($mov, " [rdi + rdx - 128], ", $v4)),
-            st!(tail "96", concat!($mov, " [rdi + rdx - 96], ", $v5)),
-            st!(tail "64", concat!($mov, " [rdi + rdx - 64], ", $v6)),
-            st!(tail "32", concat!($mov, " [rdi + rdx - 32], ", $v7)),
+            st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v2)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v3)),
+            $leave,
+            "ret\n",
+            ".p2align 4\n",
+            "29: cmp rdx, ", $w8, "\n",
+            "ja 30f\n",
+            ld!(concat!($mov, " ", $v0, ", [rsi]")),
+            ld!(concat!($mov, " ", $v1, ", [rsi + ", $w1, "]")),
+            ld!(concat!($mov, " ", $v2, ", [rsi + ", $w2, "]")),
+            ld!(concat!($mov, " ", $v3, ", [rsi + ", $w3, "]")),
+            ld!(concat!($mov, " ", $v4, ", [rsi + rdx - ", $w4, "]")),
+            ld!(concat!($mov, " ", $v5, ", [rsi + rdx - ", $w3, "]")),
+            ld!(concat!($mov, " ", $v6, ", [rsi + rdx - ", $w2, "]")),
+            ld!(concat!($mov, " ", $v7, ", [rsi + rdx - ", $w1, "]")),
+            st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            st!(head $w2, concat!($mov, " [rdi + ", $w2, "], ", $v2)),
+            st!(head $w3, concat!($mov, " [rdi + ", $w3, "], ", $v3)),
+            st!(tail $w4, concat!($mov, " [rdi + rdx - ", $w4, "], ", $v4)),
+            st!(tail $w3, concat!($mov, " [rdi + rdx - ", $w3, "], ", $v5)),
+            st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v6)),
+            st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v7)),
             $leave,
             "ret\n",
         )
     };
 }
 
-/// Above 256 bytes, given four registers of `$w` bytes each. The thresholds are [`Limits`].
-macro_rules! copy_above_256 {
+/// More than eight registers, at label 30, given four of `$w` bytes each. The thresholds are [`Limits`].
+macro_rules! copy_large {
     ($w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
         concat!(
             ".p2align 4\n",
@@ -242,13 +244,21 @@ const AHEAD: usize = 1024;
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_avx512() {
     naked_asm!(
-        copy_upto_32!("vmovdqu64", "xmm16", "xmm17"),
-        copy_33_to_256!(
-            "vmovdqu64",
-            ["ymm16", "ymm17", "ymm18", "ymm19", "ymm20", "ymm21", "ymm22", "ymm23"],
-            ""
+        copy_classes!(
+            "64", ["64", "128", "192", "256", "512"], "vmovdqu64",
+            ["zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23"],
+            "19f", ""
         ),
-        copy_above_256!(
+        ".p2align 4",
+        "19: cmp edx, 32",
+        "jb 20f",
+        ld!("vmovdqu64 ymm16, [rsi]"),
+        ld!("vmovdqu64 ymm17, [rsi + rdx - 32]"),
+        st!(head "0", "vmovdqu64 [rdi], ymm16"),
+        st!(tail "32", "vmovdqu64 [rdi + rdx - 32], ymm17"),
+        "ret",
+        copy_below_32!("vmovdqu64", "xmm16", "xmm17"),
+        copy_large!(
             "64", "vmovdqu64", "vmovntdq",
             ["zmm16", "zmm17", "zmm18", "zmm19"],
             ["64", "128", "192", "256"],
@@ -265,13 +275,13 @@ pub(super) unsafe extern "C" fn copy_avx512() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_avx2() {
     naked_asm!(
-        copy_upto_32!("vmovdqu", "xmm0", "xmm1"),
-        copy_33_to_256!(
-            "vmovdqu",
+        copy_classes!(
+            "32", ["32", "64", "96", "128", "256"], "vmovdqu",
             ["ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7"],
-            "vzeroupper\n"
+            "20f", "vzeroupper\n"
         ),
-        copy_above_256!(
+        copy_below_32!("vmovdqu", "xmm0", "xmm1"),
+        copy_large!(
             "32", "vmovdqu", "vmovntdq",
             ["ymm0", "ymm1", "ymm2", "ymm3"],
             ["32", "64", "96", "128"],
@@ -289,40 +299,13 @@ pub(super) unsafe extern "C" fn copy_avx2() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_sse2() {
     naked_asm!(
-        copy_upto_32!("movups", "xmm0", "xmm1"),
-        ".p2align 4",
-        "25: cmp rdx, 64",
-        "ja 26f",
-        ld!("movups xmm0, [rsi]"),
-        ld!("movups xmm1, [rsi + 16]"),
-        ld!("movups xmm2, [rsi + rdx - 32]"),
-        ld!("movups xmm3, [rsi + rdx - 16]"),
-        st!(head "0", "movups [rdi], xmm0"),
-        st!(head "16", "movups [rdi + 16], xmm1"),
-        st!(tail "32", "movups [rdi + rdx - 32], xmm2"),
-        st!(tail "16", "movups [rdi + rdx - 16], xmm3"),
-        "ret",
-        ".p2align 4",
-        "26: cmp rdx, 128",
-        "ja 30f",
-        ld!("movups xmm0, [rsi]"),
-        ld!("movups xmm1, [rsi + 16]"),
-        ld!("movups xmm2, [rsi + 32]"),
-        ld!("movups xmm3, [rsi + 48]"),
-        ld!("movups xmm4, [rsi + rdx - 64]"),
-        ld!("movups xmm5, [rsi + rdx - 48]"),
-        ld!("movups xmm6, [rsi + rdx - 32]"),
-        ld!("movups xmm7, [rsi + rdx - 16]"),
-        st!(head "0", "movups [rdi], xmm0"),
-        st!(head "16", "movups [rdi + 16], xmm1"),
-        st!(head "32", "movups [rdi + 32], xmm2"),
-        st!(head "48", "movups [rdi + 48], xmm3"),
-        st!(tail "64", "movups [rdi + rdx - 64], xmm4"),
-        st!(tail "48", "movups [rdi + rdx - 48], xmm5"),
-        st!(tail "32", "movups [rdi + rdx - 32], xmm6"),
-        st!(tail "16", "movups [rdi + rdx - 16], xmm7"),
-        "ret",
-        copy_above_256!(
+        copy_classes!(
+            "16", ["16", "32", "48", "64", "128"], "movups",
+            ["xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"],
+            "20f", ""
+        ),
+        copy_below_32!("movups", "xmm0", "xmm1"),
+        copy_large!(
             "16", "movups", "movntps",
             ["xmm0", "xmm1", "xmm2", "xmm3"],
             ["16", "32", "48", "64"],

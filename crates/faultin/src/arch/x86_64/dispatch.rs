@@ -1,13 +1,26 @@
 //! Which copy this CPU gets: settled by the first call, as an ifunc is, so that no call asks.
+//!
+//! Callers in other crates call [`copy`] and [`copy_unpredictable`], which jump through a pointer of this object: code
+//! is reached directly, a pointer in another crate only by way of the global offset table.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::copy_vector::{copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
+use super::copy_vector::{LIMITS, copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
 use super::cpu::{self, Vector};
 
-pub(super) static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
-pub(super) static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
+static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy() {
+    naked_asm!("jmp [rip + {slot}]", slot = sym COPY)
+}
+
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_unpredictable() {
+    naked_asm!("jmp [rip + {slot}]", slot = sym COPY_UNPREDICTABLE)
+}
 
 /// Points both entries at the copies for `vector`, whatever the CPU: for tests of every path the CPU can run.
 pub(crate) fn select(vector: Vector) {
@@ -18,6 +31,46 @@ pub(crate) fn select(vector: Vector) {
     };
     COPY.store(copy, Ordering::Relaxed);
     COPY_UNPREDICTABLE.store(unpredictable, Ordering::Relaxed);
+}
+
+const NAMES: [(&str, Vector); 3] = [("avx512", Vector::Avx512), ("avx2", Vector::Avx2), ("sse2", Vector::Sse2)];
+
+/// The widths this CPU has, widest first.
+pub(crate) fn names() -> Vec<&'static str> {
+    NAMES.iter().filter(|(_, vector)| *vector <= cpu::widest()).map(|(name, _)| *name).collect()
+}
+
+/// Selects a width by name, if the CPU has it.
+pub(crate) fn select_by_name(name: &str) -> bool {
+    resolved();
+    match NAMES.iter().find(|(n, vector)| *n == name && *vector <= cpu::widest()) {
+        Some((_, vector)) => {
+            select(*vector);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The sizes at which the vector copies change their way.
+pub(crate) fn thresholds() -> [usize; 3] {
+    resolved();
+    [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].map(|limit| limit.load(Ordering::Relaxed))
+}
+
+/// Sets them, for tests.
+pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
+    resolved();
+    for (limit, value) in [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].into_iter().zip(thresholds) {
+        limit.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Resolves once: again would undo what a test has chosen.
+fn resolved() {
+    if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
+        resolve();
+    }
 }
 
 extern "C" fn resolve() {

@@ -1,57 +1,6 @@
-//! The assembly that puts an instruction into the exception table, and its object onto the map.
+//! The assembly that puts an instruction into the exception table.
 
 use crate::table::Object;
-
-/// Emits the [`Object`] of the object file's final executable or shared library, and the ELF note that leads to it.
-///
-/// Every `asm!` with a table entry carries this text. It emits something once per assembly unit (`.ifndef`), the linker
-/// keeps one per object (`comdat`, hidden), and nothing collects it (`R`, the retain flag). All positions are
-/// self-relative, so that none needs a relocation at load time.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! __faultin_object {
-    () => {
-        concat!(
-            ".ifndef .Lfaultin_object_v1_here\n",
-            ".set .Lfaultin_object_v1_here, 1\n",
-            ".hidden __start_faultin_ex\n",
-            ".hidden __stop_faultin_ex\n",
-            ".pushsection .data.faultin_object_v1,\"awGR\",@progbits,faultin_object_v1,comdat\n",
-            ".balign 8\n",
-            ".weak faultin_object_v1\n",
-            ".hidden faultin_object_v1\n",
-            ".type faultin_object_v1,@object\n",
-            ".size faultin_object_v1, 40\n",
-            "faultin_object_v1:\n",
-            ".quad 0, 0, 0, 0\n",
-            ".long __start_faultin_ex - .\n",
-            ".long __stop_faultin_ex - .\n",
-            ".popsection\n",
-            ".pushsection .note.faultin,\"aGR\",@note,faultin_object_v1,comdat\n",
-            ".balign 4\n",
-            ".long 8, 4, 1\n",
-            ".asciz \"faultin\"\n",
-            ".long faultin_object_v1 - .\n",
-            ".popsection\n",
-            ".endif\n",
-        )
-    };
-}
-
-/// A table entry for the instruction at the numeric label `2` (backwards), continuing at `3` (forwards), with the info
-/// word given as an assembler expression.
-macro_rules! entry_at {
-    ($insn:literal, $fixup:literal, $info:expr) => {
-        concat!(
-            ".pushsection faultin_ex,\"aR\",@progbits\n",
-            ".balign 4\n",
-            ".long ", $insn, " - .\n",
-            ".long ", $fixup, " - .\n",
-            ".long ", $info, "\n",
-            ".popsection\n",
-        )
-    };
-}
 
 /// `$insn` with a table entry; operands `err` and `addr` of the surrounding `asm!` receive code and address.
 ///
@@ -60,7 +9,9 @@ macro_rules! entry_at {
 macro_rules! guarded {
     ($kind:literal, $insn:expr) => {
         concat!(
-            "2: ", $insn, "\n3:\n",
+            "2: ",
+            $insn,
+            "\n3:\n",
             __faultin_object!(),
             ".set .Lfaultin_r, 0\n",
             ".irp r,rax,rcx,rdx,rbx,rsp,rbp,rsi,rdi,r8,r9,r10,r11,r12,r13,r14,r15\n",
@@ -80,7 +31,9 @@ macro_rules! guarded {
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
-            "90: ", $insn, "\n",
+            "90: ",
+            $insn,
+            "\n",
             entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
         )
     };
@@ -101,7 +54,9 @@ macro_rules! ld {
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
-            "90: ", $insn, "\n",
+            "90: ",
+            $insn,
+            "\n",
             entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
         )
     };

@@ -189,9 +189,7 @@ macro_rules! ordered {
         #[inline(always)]
         pub unsafe fn $store(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<(), Fault> {
             // SAFETY: forwarded.
-            unsafe {
-                if order == Ordering::SeqCst { $swap(ptr, value).map(|_| ()) } else { $put(ptr, value) }
-            }
+            unsafe { if order == Ordering::SeqCst { $swap(ptr, value).map(|_| ()) } else { $put(ptr, value) } }
         }
     };
 }

@@ -1,0 +1,295 @@
+//! Every copy path at every size and fault position: the count is exact, what is before it is done, what is after it is
+//! untouched, and no more signals are taken than documented.
+//!
+//! The paths for large sizes are reached at sizes a test can afford by moving their thresholds.
+
+mod common;
+
+use common::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
+use faultin::{Access, Cause, Short, testing};
+
+/// Runs `test` once per vector width, with the large paths within reach: string instruction from 700 bytes, vectors
+/// again from 1100, non-temporal stores from 1500.
+fn each_width(test: impl Fn(&str)) {
+    let _one = serial();
+    faultin::install().expect("install");
+    let usual = testing::thresholds();
+    testing::set_thresholds([700, 1100, 1500]);
+    for name in testing::vectors() {
+        assert!(testing::select_vector(name));
+        test(name);
+    }
+    testing::set_thresholds(usual);
+    testing::select_widest();
+}
+
+/// All sizes up to 600, then around each threshold and page multiple.
+fn sizes() -> Vec<usize> {
+    let page = faultin::page_size();
+    let mut sizes: Vec<usize> = (0..=600).collect();
+    for around in [700, 1024, 1100, 1500, 2048, page, 2 * page] {
+        sizes.extend(around - 3..=around + 3);
+    }
+    sizes
+}
+
+/// Fault positions for a size: all of them for small sizes, near both ends and at random for large ones.
+fn positions(size: usize, random: &mut Random) -> Vec<usize> {
+    if size <= 600 {
+        return (0..size).collect();
+    }
+    let mut all: Vec<usize> = (0..70).chain(size - 70..size).collect();
+    all.extend((0..60).map(|_| random.below(size)));
+    all
+}
+
+type Copy = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
+
+const COPIES: [(&str, Copy); 3] =
+    [("copy_in", faultin::copy_in), ("copy_unpredictable", faultin::copy_unpredictable), ("copy", faultin::copy)];
+
+struct Case<'a> {
+    width: &'a str,
+    name: &'a str,
+    bad: Bad,
+    size: usize,
+    good: usize,
+    misalign: usize,
+}
+
+impl std::fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case { width, name, bad, size, good, misalign } = self;
+        write!(f, "{name} ({width}): {size} bytes, {good} good before {bad:?}, other side misaligned by {misalign}")
+    }
+}
+
+fn check(case: &Case<'_>, result: Result<(), Short>, access: Access, boundary: *mut u8, signals: u64) {
+    match case.bad.cause(access) {
+        Some(cause) if case.good < case.size => {
+            let short = result.expect_err(&case.to_string());
+            assert_eq!(short.done, case.good, "count: {case}");
+            assert_eq!(short.fault.cause(), cause, "cause: {case}");
+            assert_eq!(short.fault.access(), access, "access: {case}");
+            assert_eq!(short.fault.address(), Some(boundary.addr()), "address: {case}");
+            assert_eq!(signals, 1, "signals: {case}");
+        }
+        _ => {
+            assert_eq!(result, Ok(()), "{case}");
+            assert_eq!(signals, 0, "signals: {case}");
+        }
+    }
+}
+
+#[test]
+fn short_load_side_counts_exactly_and_leaves_the_tail_untouched() {
+    each_width(|width| {
+        let page = faultin::page_size();
+        let mut random = Random(0x1234_5678_9abc_def1);
+        let mut out = vec![CANARY; 4 * page];
+        for bad in Bad::ALL {
+            let mut pages = Pages::new(bad, 3 * page);
+            pages.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i));
+            let boundary = pages.boundary();
+            let start = pages.good;
+            for size in sizes() {
+                // The full table once; the other causes differ in the signal, not in the counting.
+                let step = thin_out() * if bad == Bad::Unmapped { 1 } else { 7 };
+                for good in positions(size, &mut random).into_iter().skip(random.below(step)).step_by(step) {
+                    let (name, copy) = COPIES[random.below(COPIES.len())];
+                    let misalign = random.below(64);
+                    let case = Case { width, name, bad, size, good, misalign };
+                    let before = faultin::counters().total();
+                    let src = boundary.wrapping_sub(good);
+                    // SAFETY: `out` is longer than any size and offset; `src` may fault, which is the point.
+                    let result = unsafe { copy(out.as_mut_ptr().add(64 + misalign), src, size) };
+                    check(&case, result, Access::Read, boundary, faultin::counters().total() - before);
+                    let done = result.map_or_else(|short| short.done, |()| size);
+                    let (head, rest) = out[64..].split_at(misalign);
+                    assert!(head.iter().all(|&b| b == CANARY), "bytes before the destination: {case}");
+                    for (i, &b) in rest[..done].iter().enumerate() {
+                        assert_eq!(b, pattern(start - good + i), "byte {i}: {case}");
+                    }
+                    assert!(rest[done..done + 80].iter().all(|&b| b == CANARY), "bytes after the count: {case}");
+                    out[64 + misalign..64 + misalign + done].fill(CANARY);
+                }
+            }
+            assert!(out.iter().all(|&b| b == CANARY), "{bad:?}");
+        }
+    });
+}
+
+#[test]
+fn short_store_side_counts_exactly_and_leaves_the_tail_untouched() {
+    each_width(|width| {
+        let page = faultin::page_size();
+        let mut random = Random(0xfeed_5678_9abc_def1);
+        let source: Vec<u8> = (0..4 * page).map(pattern).collect();
+        for bad in Bad::ALL {
+            let mut pages = Pages::new(bad, 3 * page);
+            pages.all().fill(CANARY);
+            let boundary = pages.boundary();
+            let start = pages.good;
+            for size in sizes() {
+                let step = thin_out() * if bad == Bad::Unmapped { 1 } else { 7 };
+                for good in positions(size, &mut random).into_iter().skip(random.below(step)).step_by(step) {
+                    let (name, copy) = COPIES[random.below(COPIES.len())];
+                    let misalign = random.below(64);
+                    let case = Case { width, name, bad, size, good, misalign };
+                    let before = faultin::counters().total();
+                    let dst = boundary.wrapping_sub(good);
+                    // SAFETY: `source` is longer than any size and offset; `dst` may fault, which is the point.
+                    let result = unsafe { copy(dst, source.as_ptr().add(misalign), size) };
+                    check(&case, result, Access::Write, boundary, faultin::counters().total() - before);
+                    let seen = pages.all();
+                    let at = start - good;
+                    assert!(seen[at.saturating_sub(64)..at].iter().all(|&b| b == CANARY), "before: {case}");
+                    assert!(seen[at..start].iter().zip(&source[misalign..]).all(|(a, b)| a == b), "prefix: {case}");
+                    assert!(seen[start..].iter().take(page).all(|&b| b == CANARY), "after the count: {case}");
+                    seen[at..start].fill(CANARY);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn fill_counts_exactly_and_leaves_the_tail_untouched() {
+    each_width(|width| {
+        let page = faultin::page_size();
+        let mut random = Random(0xabad_5678_9abc_def1);
+        for bad in Bad::ALL {
+            let mut pages = Pages::new(bad, 3 * page);
+            pages.all().fill(CANARY);
+            let (boundary, start) = (pages.boundary(), pages.good);
+            for size in sizes() {
+                let step = thin_out() * 5;
+                for good in positions(size, &mut random).into_iter().skip(random.below(step)).step_by(step) {
+                    let case = Case { width, name: "fill", bad, size, good, misalign: 0 };
+                    let before = faultin::counters().total();
+                    // SAFETY: may fault, which is the point.
+                    let result = unsafe { faultin::fill(boundary.wrapping_sub(good), 0x5a, size) };
+                    check(&case, result, Access::Write, boundary, faultin::counters().total() - before);
+                    let seen = pages.all();
+                    let at = start - good;
+                    assert!(seen[at.saturating_sub(64)..at].iter().all(|&b| b == CANARY), "before: {case}");
+                    assert!(seen[at..start].iter().all(|&b| b == 0x5a), "prefix: {case}");
+                    assert!(seen[start..].iter().take(page).all(|&b| b == CANARY), "after the count: {case}");
+                    seen[at..start].fill(CANARY);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_complete_copy_touches_exactly_its_range_at_every_size_and_alignment() {
+    each_width(|width| {
+        let source: Vec<u8> = (0..8192).map(pattern).collect();
+        let mut out = vec![CANARY; 8192];
+        let mut random = Random(77);
+        for size in (0..=600).chain([700, 1023, 1100, 1101, 1499, 1500, 1501, 2047, 4096, 5000]) {
+            for (name, copy) in COPIES {
+                for _ in 0..8 {
+                    let (from, to) = (random.below(64), 64 + random.below(64));
+                    // SAFETY: both in bounds.
+                    let result = unsafe { copy(out.as_mut_ptr().add(to), source.as_ptr().add(from), size) };
+                    assert_eq!(result, Ok(()), "{name} {width} {size}");
+                    assert_eq!(out[to..to + size], source[from..from + size], "{name} {width} {size} {from} {to}");
+                    assert!(out[..to].iter().all(|&b| b == CANARY), "{name} {width} {size} {from} {to}");
+                    assert!(out[to + size..].iter().all(|&b| b == CANARY), "{name} {width} {size} {from} {to}");
+                    out[to..to + size].fill(CANARY);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn with_both_sides_bad_the_nearer_one_decides() {
+    each_width(|width| {
+        let page = faultin::page_size();
+        let (mut from, mut to) = (Pages::new(Bad::Unmapped, 3 * page), Pages::new(Bad::NoAccess, 3 * page));
+        from.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i));
+        to.all().fill(CANARY);
+        let mut random = Random(0x55aa_1234);
+        for size in sizes().into_iter().filter(|&s| s > 1) {
+            for _ in 0..(40 / thin_out()).max(2) {
+                let (load, store) = (random.below(size), random.below(size));
+                let (src, dst) = (from.boundary().wrapping_sub(load), to.boundary().wrapping_sub(store));
+                let before = faultin::counters().total();
+                // SAFETY: may fault, which is the point.
+                let short = unsafe { faultin::copy(dst, src, size) }.expect_err("both sides are bad");
+                let what = format!("{width}: {size} bytes, {load} can be loaded, {store} can be stored");
+                assert_eq!(short.done, load.min(store), "{what}");
+                let (access, cause) = match load.cmp(&store) {
+                    std::cmp::Ordering::Less => (Access::Read, Cause::Unmapped),
+                    std::cmp::Ordering::Greater => (Access::Write, Cause::Protection),
+                    // Both fail at the same byte: either may be named.
+                    std::cmp::Ordering::Equal => (short.fault.access(), short.fault.cause()),
+                };
+                assert_eq!((short.fault.access(), short.fault.cause()), (access, cause), "{what}");
+                assert!(faultin::counters().total() - before <= 2, "signals: {what}");
+                let good = to.good;
+                let seen = to.all();
+                assert!(seen[good - store + short.done..].iter().all(|&b| b == CANARY), "after the count: {what}");
+                seen.fill(CANARY);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_bad_page_in_the_middle_ends_the_copy_although_its_tail_is_good() {
+    each_width(|width| {
+        let page = faultin::page_size();
+        for bad in [Bad::Unmapped, Bad::NoAccess] {
+            let mut pages = Pages::new(bad, 3 * page);
+            pages.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i));
+            let (boundary, start) = (pages.boundary(), pages.good);
+            let mut out = vec![CANARY; 8 * page];
+            for good in [0, 1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 300, 699, 1000, page - 1, page, page + 1] {
+                for size in [good + page + 1, good + page + 64, good + page + 700, good + 2 * page] {
+                    let before = faultin::counters().total();
+                    // SAFETY: may fault, which is the point.
+                    let result = unsafe { faultin::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
+                    let short = result.expect_err("a page in the middle is bad");
+                    assert_eq!(short.done, good, "{width} {bad:?} {size}");
+                    assert_eq!(short.fault.address(), Some(boundary.addr()));
+                    assert_eq!(faultin::counters().total() - before, 1, "{width} {bad:?} {good} of {size}");
+                    assert!(out[..good].iter().enumerate().all(|(i, &b)| b == pattern(start - good + i)));
+                    assert!(out[good..].iter().all(|&b| b == CANARY), "{width} {bad:?} {good} of {size}");
+                    out.fill(CANARY);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn overlapping_ranges_move_down_and_are_refused_upwards() {
+    each_width(|width| {
+        for size in [1usize, 2, 15, 64, 100, 257, 600, 800, 1200, 3000] {
+            for distance in [1usize, 3, 16, 63, 64, 200, 599] {
+                let mut memory: Vec<u8> = (0..8192).map(pattern).collect();
+                let mut expected = memory.clone();
+                expected.copy_within(1000..1000 + size, 1000 - distance);
+                let base = memory.as_mut_ptr();
+                // SAFETY: in bounds; overlaps with the destination below the source.
+                let down = unsafe { faultin::copy(base.add(1000 - distance), base.add(1000), size) };
+                assert_eq!(down, Ok(()), "{width} {size} {distance}");
+                assert!(memory == expected, "{width} {size} {distance}");
+                let base = memory.as_mut_ptr();
+                // SAFETY: in bounds.
+                let up = unsafe { faultin::copy(base.add(1000), base.add(1000 - distance), size) };
+                if distance < size {
+                    let short = up.expect_err("overlaps upwards");
+                    assert_eq!((short.done, short.fault.cause()), (0, Cause::Overlap));
+                    assert!(memory == expected, "refused, yet changed: {width} {size} {distance}");
+                } else {
+                    assert_eq!(up, Ok(()));
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,53 @@
+//! One function per operation and type, so that the check finds each inlined access in a place of its own.
+//!
+//! None is ever called. Their arguments and results are plain integers: what a function here touches through a pointer
+//! in a register is the operation's access and nothing else.
+
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+/// A function of this module: its name and its address.
+pub type Operation = (&'static str, usize);
+
+macro_rules! operations {
+    (@one $list:ident $ty:ident $name:literal |$ptr:ident, $a:ident, $b:ident| $body:expr) => {{
+        /// # Safety
+        /// As the operation.
+        #[inline(never)]
+        unsafe extern "C" fn operation($ptr: *mut $ty, $a: u64, $b: u64) -> bool {
+            let _ = ($a, $b);
+            // SAFETY: forwarded.
+            unsafe { $body }
+        }
+        $list.push((concat!(stringify!($ty), "::", $name), operation as *const () as usize));
+    }};
+    ($($ty:ident)*) => {
+        /// All of them.
+        pub fn all() -> Vec<Operation> {
+            let mut list = Vec::new();
+            $(
+                operations!(@one list $ty "load" |p, _a, _b| faultin::load(p).is_ok());
+                operations!(@one list $ty "store" |p, a, _b| faultin::store(p, a as $ty).is_ok());
+                operations!(@one list $ty "load relaxed" |p, _a, _b| faultin::load_atomic(p, Relaxed).is_ok());
+                operations!(@one list $ty "load acquire" |p, _a, _b| faultin::load_atomic(p, Acquire).is_ok());
+                operations!(@one list $ty "load seqcst" |p, _a, _b| faultin::load_atomic(p, SeqCst).is_ok());
+                operations!(@one list $ty "store relaxed" |p, a, _b| faultin::store_atomic(p, a as $ty, Relaxed).is_ok());
+                operations!(@one list $ty "store release" |p, a, _b| faultin::store_atomic(p, a as $ty, Release).is_ok());
+                operations!(@one list $ty "store seqcst" |p, a, _b| faultin::store_atomic(p, a as $ty, SeqCst).is_ok());
+                operations!(@one list $ty "swap" |p, a, _b| faultin::swap(p, a as $ty).is_ok());
+                operations!(@one list $ty "compare_exchange" |p, a, b| {
+                    faultin::compare_exchange(p, a as $ty, b as $ty, AcqRel, Acquire).is_ok()
+                });
+                operations!(@one list $ty "fetch_add" |p, a, _b| faultin::fetch_add(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_sub" |p, a, _b| faultin::fetch_sub(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_and" |p, a, _b| faultin::fetch_and(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_or" |p, a, _b| faultin::fetch_or(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_xor" |p, a, _b| faultin::fetch_xor(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_nand" |p, a, _b| faultin::fetch_nand(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_max" |p, a, _b| faultin::fetch_max(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_min" |p, a, _b| faultin::fetch_min(p, a as $ty, AcqRel).is_ok());
+            )*
+            list
+        }
+    };
+}
+operations!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize);
