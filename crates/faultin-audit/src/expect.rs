@@ -24,7 +24,7 @@ pub struct Expectation {
 /// An end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// With this status, after moving so much.
+    /// With this status, after moving so much, in one attempt.
     With(&'static str, Moved),
     /// Never: a livelock.
     Never,

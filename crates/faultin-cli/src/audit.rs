@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use faultin_audit::table::{self, Style};
 use faultin_audit::{Caller, Scenario, Selection, Variant, callers, json, run};
 
-/// Run the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
+/// Runs the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
 ///
 /// Every cell of the table is executed and compared with an expectation written by hand. Exits with 0 only if every cell
 /// that ran is as expected, and every skip names a feature that may be missing in this environment; with 1 if not; with 2

@@ -17,7 +17,8 @@ fn every_peer_runs_and_every_row_is_complete() {
         for field in ["ours_ns", "peer_ns", "ratio"] {
             assert!(row[field].as_f64().is_some_and(|v| v > 0.0), "{field} of {row}");
         }
-        let interval: Vec<f64> = row["interval"].as_array().expect("interval").iter().flat_map(|v| v.as_f64()).collect();
+        let interval: Vec<f64> =
+            row["interval"].as_array().expect("interval").iter().flat_map(|v| v.as_f64()).collect();
         let ratio = row["ratio"].as_f64().unwrap_or_default();
         assert!(matches!(interval[..], [low, high] if low <= ratio && ratio <= high), "interval of {row}");
         assert!(row["rounds"].as_u64() > Some(0) && row["size"].as_u64() > Some(0), "{row}");
