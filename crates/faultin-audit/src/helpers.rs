@@ -67,7 +67,7 @@ pub fn is_page_fault(fault: &Fault) -> bool {
 fn touched(start: usize, len: usize) -> impl Iterator<Item = usize> {
     let page = faultin::page_size();
     let strides = (0..len).step_by(page);
-    let reached = strides.clone().last().unwrap_or(0);
+    let reached = strides.clone().next_back().unwrap_or(0);
     let last = len.saturating_sub(1);
     let spills = (start + last) / page != (start + reached) / page;
     strides.chain(spills.then_some(last))

@@ -114,5 +114,5 @@ fn style() -> Style {
     let terminal = stdout().is_terminal();
     let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    Style { colour: terminal && !asked_for_none, width: width.or_else(|| table::terminal_width()).unwrap_or(PIPED) }
+    Style { colour: terminal && !asked_for_none, width: width.or_else(table::terminal_width).unwrap_or(PIPED) }
 }
