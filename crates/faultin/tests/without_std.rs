@@ -12,11 +12,8 @@ use object::read::archive::ArchiveFile;
 use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind};
 
 /// The compiler's flags of a kernel: it saves no vector registers when it is entered, so it must use none.
-const NO_VECTORS: &str = if cfg!(target_arch = "x86_64") {
-    "-C target-feature=-mmx,-sse,-sse2"
-} else {
-    "-C target-feature=-neon"
-};
+const NO_VECTORS: &str =
+    if cfg!(target_arch = "x86_64") { "-C target-feature=-mmx,-sse,-sse2" } else { "-C target-feature=-neon" };
 
 /// Builds the fixture; the archive, or what is missing.
 fn build() -> Result<PathBuf, String> {

@@ -21,15 +21,9 @@ use object::Architecture;
 /// The routines that consist of assembly only.
 fn routines(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
-        Architecture::X86_64 => &[
-            "copy_avx512",
-            "copy_avx2",
-            "copy_sse2",
-            "copy_unpredictable_avx512",
-            "copy_rep",
-            "fill_sse2",
-            "fill_rep",
-        ],
+        Architecture::X86_64 => {
+            &["copy_avx512", "copy_avx2", "copy_sse2", "copy_unpredictable_avx512", "copy_rep", "fill_sse2", "fill_rep"]
+        }
         Architecture::Aarch64 => &["copy_vector", "copy_general", "fill_vector", "fill_general"],
         other => panic!("no routines for {other:?}"),
     }
@@ -76,7 +70,11 @@ fn each_entry_fits(program: &Program, function: &Function, entries: &[Entry]) ->
         Err(at) => return vec![format!("{}: no instruction at {at:#x}", function.name)],
     };
     let at = |address: u64| code.binary_search_by_key(&address, |insn| insn.address).ok().map(|i| &code[i]);
-    entries.iter().filter_map(|entry| misfit(entry, at(entry.insn), at(entry.fixup))).map(|what| format!("{}: {what}", function.name)).collect()
+    entries
+        .iter()
+        .filter_map(|entry| misfit(entry, at(entry.insn), at(entry.fixup)))
+        .map(|what| format!("{}: {what}", function.name))
+        .collect()
 }
 
 fn misfit(entry: &Entry, insn: Option<&Instruction>, fixup: Option<&Instruction>) -> Option<String> {
