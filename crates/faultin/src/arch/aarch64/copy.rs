@@ -112,8 +112,8 @@ unsafe extern "C" fn copy_vector() {
     )
 }
 
-/// Words of eight bytes, each aligned on its side: an aligned access lies in one page and one granule, so it is exact by
-/// itself. Where the sides are not aligned alike, each word stored is put together from two that are loaded; nothing
+/// Words of eight bytes, each aligned on its side: an aligned access lies in one page and one granule, so it is exact
+/// by itself. Where the sides are not aligned alike, each word stored is put together from two that are loaded; nothing
 /// outside the range is. The only copy of a build without `std`, because it needs neither vector registers nor to know
 /// the CPU.
 #[unsafe(naked)]
