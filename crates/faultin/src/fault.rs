@@ -373,7 +373,8 @@ impl FaultCode {
             (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
             (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
             (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
-            (SIGSEGV, SI_KERNEL) => Cause::NonCanonical,
+            // x86-64: a general protection fault, or a stack fault where the address was made of rbp or rsp.
+            (SIGSEGV | SIGBUS, SI_KERNEL) => Cause::NonCanonical,
             (SIGBUS, BUS_ADRERR) => Cause::Backing,
             (SIGBUS, BUS_ADRALN) => Cause::Alignment,
             (SIGBUS, BUS_MCEERR_AR) => Cause::Poison { extent: 1 << self.lsb() },
@@ -410,6 +411,7 @@ mod tests {
             (SIGSEGV, SEGV_PKUERR, Cause::ProtectionKey),
             (SIGSEGV, SEGV_MTESERR, Cause::Tag),
             (SIGSEGV, SI_KERNEL, Cause::NonCanonical),
+            (SIGBUS, SI_KERNEL, Cause::NonCanonical),
             (SIGSEGV, 77, Cause::Other),
             (SIGBUS, BUS_ADRERR, Cause::Backing),
             (SIGBUS, BUS_ADRALN, Cause::Alignment),
