@@ -23,6 +23,7 @@
 //! [`host_owns_handler`](crate::host_owns_handler)) must have succeeded before, in an object loaded with or after this
 //! one, and both signals must be unblocked in this thread. Otherwise a fault kills the process.
 
+use core::fmt;
 use core::mem::MaybeUninit;
 
 use crate::arch::{self, Outcome};
@@ -251,11 +252,12 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
     // The CPU gave no address: every byte is worth trying.
     let Some(address) = fault.address().map(arch::untag) else { return len };
     let side = arch::untag(side);
-    let before_bad = (address & !(extent - 1)).wrapping_sub(side);
+    let bad = address & !(extent - 1);
+    let before_bad = bad.wrapping_sub(side);
     if before_bad <= len {
         before_bad
-    } else if address.wrapping_sub(side) < len {
-        // The bad extent begins before the range.
+    } else if side.wrapping_sub(bad) < extent {
+        // The bad extent begins before the range. The address may be its first byte, although that was not accessed.
         0
     } else {
         len
@@ -282,19 +284,35 @@ fn exact(dst: usize, src: usize, done: usize, code: FaultCode, si_addr: usize) -
     Short { done, fault: fault.at(address) }
 }
 
-/// Copies foreign memory into memory that need not be initialised, and gives back which part is: the copied bytes, and
-/// the rest, which is untouched. `Ok` has no rest.
+/// A short read into memory that was not initialised: which part of it is now.
+#[derive(Debug)]
+pub struct ShortRead<'d> {
+    /// The bytes that were read.
+    pub init: &'d mut [u8],
+    /// The rest, untouched.
+    pub uninit: &'d mut [MaybeUninit<u8>],
+    /// Why it stopped.
+    pub fault: Fault,
+}
+
+impl fmt::Display for ShortRead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Short { done: self.init.len(), fault: self.fault }.fmt(f)
+    }
+}
+
+impl core::error::Error for ShortRead<'_> {}
+
+/// Copies foreign memory into memory that need not be initialised, and gives back the part that is: all of it, or the
+/// two halves of a [`ShortRead`].
 ///
 /// # Errors
-/// `(initialised, uninitialised, fault)` if the copy came short.
+/// [`ShortRead`] if a byte could not be loaded.
 ///
 /// # Safety
 /// * The module's preconditions.
 /// * `src` is foreign memory (or anything) that we may read, and does not overlap with `dst`.
-pub unsafe fn read_uninit(
-    dst: &mut [MaybeUninit<u8>],
-    src: *const u8,
-) -> Result<&mut [u8], (&mut [u8], &mut [MaybeUninit<u8>], Fault)> {
+pub unsafe fn read_uninit(dst: &mut [MaybeUninit<u8>], src: *const u8) -> Result<&mut [u8], ShortRead<'_>> {
     // SAFETY: `dst` is valid for writes; the rest is forwarded.
     match unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) } {
         // SAFETY: every byte was written.
@@ -302,7 +320,7 @@ pub unsafe fn read_uninit(
         Err(short) => {
             let (init, uninit) = dst.split_at_mut(short.done);
             // SAFETY: the bytes before the count were written.
-            Err((unsafe { init.assume_init_mut() }, uninit, short.fault))
+            Err(ShortRead { init: unsafe { init.assume_init_mut() }, uninit, fault: short.fault })
         }
     }
 }

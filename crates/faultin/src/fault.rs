@@ -192,7 +192,7 @@ impl Fault {
     }
 
     /// The same fault under another name.
-    #[cfg(feature = "std")]
+    #[cfg(all(feature = "std", target_arch = "x86_64", not(faultin_syscall)))]
     #[must_use]
     pub(crate) const fn with_cause(mut self, cause: Cause) -> Self {
         self.cause = cause.index() as u8;

@@ -102,7 +102,7 @@ pub fn restore(from: &ReadView<'_>) -> Result<Image, Fault> {
 
 fn check(address: usize, len: usize, access: Access) -> Result<u64, Fault> {
     let (mask, size) = cpu::layout().ok_or(Fault::refused(access, Cause::Unsupported, address))?;
-    if address % ALIGN != 0 {
+    if !address.is_multiple_of(ALIGN) {
         return Err(Fault::refused(access, Cause::Alignment, address));
     }
     if len < size {

@@ -70,6 +70,8 @@ pub mod fault_in;
 #[cfg(feature = "std")]
 pub mod fpstate;
 #[cfg(feature = "std")]
+mod populate_cost;
+#[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 mod registry;
@@ -93,7 +95,7 @@ pub mod view;
 #[cfg(feature = "std")]
 mod walk;
 
-pub use copy::{copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
+pub use copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
 pub use fault::{Access, Cause, Fault, Short};
 pub use scalar::{
     Scalar, compare_exchange, fetch_add, fetch_and, fetch_max, fetch_min, fetch_nand, fetch_or, fetch_sub, fetch_xor,

@@ -14,12 +14,16 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crate::arch;
 use crate::fault::Cause;
+use crate::signal::handler::{self, GENERATIONS};
 use crate::table::{ABI, Entry, Object, Site};
 
 /// Who answers the signals.
 pub(crate) const MODE_NONE: u32 = 0;
 pub(crate) const MODE_OURS: u32 = 1;
 pub(crate) const MODE_HOST: u32 = 2;
+
+/// `SA_EXPOSE_TAGBITS` (Linux 5.11): `si_addr` keeps the tag of the pointer that faulted, where there are tags.
+const EXPOSE_TAGBITS: c_int = 0x800;
 
 /// SIGSEGV and SIGBUS.
 pub(crate) const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -35,9 +39,10 @@ pub(crate) struct Registry {
     pub(crate) recovered: [AtomicU64; 16],
     /// Signals passed on to whoever was there before.
     pub(crate) forwarded: AtomicU64,
-    pub(crate) previous: [Previous; 2],
-    /// Address of the handler of the object this registry lives in; 0 until that object is registered.
-    pub(crate) entry: AtomicUsize,
+    /// For each of [`SIGNALS`].
+    previous: [Previous; 2],
+    /// The handler of the object this registry lives in, by generation.
+    entries: [handler::Entry; GENERATIONS],
     /// Process id of the thread that changes dispositions, 0 if none does. A child that is forked meanwhile inherits
     /// its parent's, which it may ignore.
     lock: AtomicU32,
@@ -45,22 +50,55 @@ pub(crate) struct Registry {
 
 const _: () = assert!(Cause::COUNT <= 16);
 
-/// What was installed for one signal before us.
+/// What was in force for one signal before us, by generation of our handler. The first generation stands where we were
+/// installed first, or after somebody set the default action; each further one above a handler that others installed
+/// above ours, and that we were raised above in turn.
 #[repr(C)]
 pub(crate) struct Previous {
-    /// When we were installed first, or again after a reset to the default: the end of every chain.
-    pub(crate) base: Disposition,
-    /// When we were raised to the top again: whoever stood above us, and so leads back to us.
-    pub(crate) top: Disposition,
+    pub(crate) before: [Disposition; GENERATIONS],
 }
 
-/// A published `struct sigaction`. Two slots: one is written while the other may be read.
+impl Previous {
+    /// The generation to install above `action`: the one that stood above the same handler before, else a new one.
+    fn generation_above(&self, action: &Action) -> Option<usize> {
+        let known = self.before.iter().position(|b| b.get().is_some_and(|b| b.handler == action.handler));
+        known.or_else(|| self.before.iter().position(|b| b.get().is_none()))
+    }
+}
+
+/// What there is to know of a `struct sigaction` to do as it says.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Action {
+    pub(crate) handler: usize,
+    pub(crate) flags: c_int,
+    /// The kernel's signal set.
+    pub(crate) mask: u64,
+}
+
+impl Action {
+    /// Whether it is a function, not the default or "ignore".
+    pub(crate) fn is_function(&self) -> bool {
+        self.handler != libc::SIG_DFL && self.handler != libc::SIG_IGN
+    }
+}
+
+impl From<libc::sigaction> for Action {
+    fn from(action: libc::sigaction) -> Self {
+        const { assert!(size_of::<libc::sigset_t>() >= size_of::<u64>()) };
+        // SAFETY: the C library's signal set begins with the kernel's.
+        let mask = unsafe { (&raw const action.sa_mask).cast::<u64>().read_unaligned() };
+        Action { handler: action.sa_sigaction, flags: action.sa_flags, mask }
+    }
+}
+
+/// A published [`Action`]. Two slots: one is written while the other may be read.
 #[repr(C)]
 pub(crate) struct Disposition {
-    current: AtomicPtr<libc::sigaction>,
-    slots: [UnsafeCell<MaybeUninit<libc::sigaction>>; 2],
+    current: AtomicPtr<Action>,
+    slots: [UnsafeCell<MaybeUninit<Action>>; 2],
     next: AtomicUsize,
-    /// Whether a one-shot (`SA_RESETHAND`) predecessor has had its shot.
+    /// Whether a one-shot (`SA_RESETHAND`) handler has had its shot.
     pub(crate) spent: AtomicU32,
 }
 
@@ -79,14 +117,14 @@ impl Disposition {
     }
 
     /// What was there, if anything was recorded. Signal-safe.
-    pub(crate) fn get(&self) -> Option<libc::sigaction> {
+    pub(crate) fn get(&self) -> Option<Action> {
         let current = self.current.load(Ordering::Acquire);
         // SAFETY: a non-null `current` points to a slot that was written before it was published.
         if current.is_null() { None } else { Some(unsafe { *current }) }
     }
 
     /// Publishes. Only under the registry's lock.
-    fn set(&self, action: libc::sigaction) {
+    fn set(&self, action: Action) {
         let slot = self.slots[self.next.fetch_xor(1, Ordering::Relaxed) & 1].get();
         // SAFETY: the other slot is the published one; see `Sync`. A handler that still reads this slot from two
         // publications ago would have to be in the midst of copying it for the time of two sigaction calls; the values
@@ -104,8 +142,8 @@ pub(crate) static REGISTRY: Registry = Registry {
     objects: AtomicPtr::new(core::ptr::null_mut()),
     recovered: [const { AtomicU64::new(0) }; 16],
     forwarded: AtomicU64::new(0),
-    previous: [const { Previous { base: Disposition::new(), top: Disposition::new() } }; 2],
-    entry: AtomicUsize::new(0),
+    previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
+    entries: handler::ENTRIES,
     lock: AtomicU32::new(0),
 };
 
@@ -115,6 +153,10 @@ pub(crate) static REGISTRY: Registry = Registry {
 pub enum InstallError {
     /// `sigaction(2)` refused, for this signal.
     Sigaction(i32, std::io::Error),
+    /// Our handler was raised above so many others', one after the other, that there is no room for one more.
+    TooManyHandlers,
+    /// The host owns the handler: see [`host_owns_handler`](crate::host_owns_handler).
+    HostOwnsHandler,
     /// An object could not be pinned, so that its table could vanish while the handler reads it.
     Pin(String),
     /// This object's table was not found among the loaded objects: the ELF note was stripped.
@@ -127,6 +169,8 @@ impl core::fmt::Display for InstallError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             InstallError::Sigaction(signal, error) => write!(f, "sigaction for signal {signal}: {error}"),
+            InstallError::TooManyHandlers => f.write_str("too many other handlers to stand above"),
+            InstallError::HostOwnsHandler => f.write_str("the host owns the handler; ours is not installed"),
             InstallError::Pin(what) => write!(f, "cannot keep {what} from being unloaded"),
             InstallError::NotFound => {
                 f.write_str("this object's exception table is not registered; was the note `faultin` stripped from it?")
@@ -165,6 +209,9 @@ pub(crate) fn of(object: &Object) -> Option<&'static Registry> {
 
 /// Registers the tables of this object, of `caller`'s, and of every other object that is loaded now.
 pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, InstallError> {
+    if !arch::HAS_TABLE {
+        return Err(InstallError::Unsupported);
+    }
     let own = arch::object();
     // This object first: its registry may be the one everybody uses from now on.
     if of(own).is_none() {
@@ -176,10 +223,7 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
             if of(own).is_some() {
                 return;
             }
-            let registry = loaded().iter().find_map(|l| of(l.object)).unwrap_or(&REGISTRY);
-            if core::ptr::eq(registry, &REGISTRY) {
-                registry.entry.store(arch::context::entry(), Ordering::Release);
-            }
+            let registry = find(|object| of(object).is_some()).first().and_then(|l| of(l.object)).unwrap_or(&REGISTRY);
             publish(registry, own, sorted.take().unwrap_or_default());
         });
     }
@@ -206,92 +250,113 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
 }
 
 impl Registry {
-    /// Makes our handler answer both signals, unless it does or the host does.
-    pub(crate) fn install_handler(&self) -> Result<(), InstallError> {
-        if self.mode.load(Ordering::Acquire) != MODE_NONE {
-            // Somebody may have set the default since (Rust's own handler does, before it gives up).
-            return self.locked(|| self.heal());
+    /// What was in force for `signal` before us; nothing for a signal that is none of ours.
+    pub(crate) fn previous(&self, signal: c_int) -> Option<&Previous> {
+        let [segv, bus] = &self.previous;
+        match signal {
+            libc::SIGSEGV => Some(segv),
+            libc::SIGBUS => Some(bus),
+            _ => None,
         }
-        self.locked(|| {
-            if self.mode.load(Ordering::Acquire) == MODE_NONE {
-                for (signal, previous) in SIGNALS.into_iter().zip(&self.previous) {
-                    self.take(signal, &previous.base)?;
-                }
+    }
+
+    /// Whether the function at this address is our handler.
+    pub(crate) fn is_ours(&self, handler: usize) -> bool {
+        self.entries.iter().any(|entry| *entry as usize == handler)
+    }
+
+    /// Makes our handler answer both signals, unless another stands above it or the host has them.
+    pub(crate) fn install_handler(&self) -> Result<(), InstallError> {
+        self.locked(|| match self.mode.load(Ordering::Acquire) {
+            MODE_HOST => Ok(()),
+            // Somebody may have set the default since (Rust's own handler does, before it gives up).
+            MODE_OURS => self.take_both(|_, now| Ok(if now.is_function() { None } else { Some(0) })),
+            _ => {
+                self.take_both(|_, _| Ok(Some(0)))?;
                 self.mode.store(MODE_OURS, Ordering::Release);
+                Ok(())
             }
-            Ok(())
         })
     }
 
-    /// The host's own handler calls ours.
+    /// The host's own handler calls ours. Once ours is installed it stays; a host may call it all the same.
     pub(crate) fn host_owns_handler(&self) {
-        // Once ours is installed it stays; a host may call it all the same.
-        let _ = self.mode.compare_exchange(MODE_NONE, MODE_HOST, Ordering::AcqRel, Ordering::Acquire);
+        self.locked(|| {
+            let _ = self.mode.compare_exchange(MODE_NONE, MODE_HOST, Ordering::AcqRel, Ordering::Acquire);
+        });
     }
 
     /// Puts our handler on top again where another stands above it.
     pub(crate) fn raise_to_top(&self) -> Result<(), InstallError> {
         self.locked(|| {
-            for (signal, previous) in SIGNALS.into_iter().zip(&self.previous) {
-                let now = current(signal)?;
-                if now.sa_sigaction == self.entry.load(Ordering::Acquire) {
-                    continue;
-                }
-                if now.sa_sigaction == libc::SIG_DFL || now.sa_sigaction == libc::SIG_IGN {
-                    self.take(signal, &previous.base)?;
-                } else {
-                    // Whoever stands there may lead back to us; `chain` knows that from `top`.
-                    self.take(signal, &previous.top)?;
-                }
+            if self.mode.load(Ordering::Acquire) == MODE_HOST {
+                return Err(InstallError::HostOwnsHandler);
             }
+            self.take_both(|previous, now| match now.is_function() {
+                true => previous.generation_above(now).map(Some).ok_or(InstallError::TooManyHandlers),
+                false => Ok(Some(0)),
+            })?;
             self.mode.store(MODE_OURS, Ordering::Release);
             Ok(())
         })
     }
 
-    fn heal(&self) -> Result<(), InstallError> {
-        if self.mode.load(Ordering::Acquire) != MODE_OURS {
-            return Ok(());
-        }
-        for (signal, previous) in SIGNALS.into_iter().zip(&self.previous) {
-            let now = current(signal)?;
-            if now.sa_sigaction == libc::SIG_DFL {
-                self.take(signal, &previous.base)?;
+    /// [Takes](Registry::take) both signals or, if that fails, none.
+    fn take_both(
+        &self,
+        generation: impl Fn(&Previous, &Action) -> Result<Option<usize>, InstallError>,
+    ) -> Result<(), InstallError> {
+        let replaced = self.take(0, &generation)?;
+        self.take(1, &generation).map(drop).inspect_err(|_| {
+            if let Some(action) = replaced {
+                // SAFETY: gives back what was in force, as the kernel returned it.
+                unsafe { libc::sigaction(SIGNALS[0], &action, core::ptr::null_mut()) };
             }
-        }
-        Ok(())
+        })
     }
 
-    /// Installs our handler for `signal` and records in `record` what was there. Recorded first, so that a signal that
-    /// arrives in between finds its way.
-    fn take(&self, signal: c_int, record: &Disposition) -> Result<(), InstallError> {
-        let before = current(signal)?;
-        record.set(before);
+    /// Installs our handler for a signal, as the generation that is chosen for what is in force now (none: leaves it
+    /// alone), and returns what it replaced.
+    fn take(
+        &self,
+        which: usize,
+        generation: impl Fn(&Previous, &Action) -> Result<Option<usize>, InstallError>,
+    ) -> Result<Option<libc::sigaction>, InstallError> {
+        let (signal, previous) = (SIGNALS[which], &self.previous[which]);
+        let now = current(signal)?;
+        let before = Action::from(now);
+        if self.is_ours(before.handler) {
+            return Ok(None);
+        }
+        let Some(generation) = generation(previous, &before)? else { return Ok(None) };
+        // Recorded first, so that a signal that arrives in between finds its way.
+        previous.before[generation].set(before);
         // SAFETY: all-zero is a valid `sigaction`; every field that matters is set below.
         let mut ours: libc::sigaction = unsafe { core::mem::zeroed() };
-        ours.sa_sigaction = self.entry.load(Ordering::Acquire);
+        ours.sa_sigaction = self.entries[generation] as usize;
         // SIGINFO: the fault's address and the registers. ONSTACK: a stack overflow leaves no other stack, and the
         // predecessor (Rust's runtime, for one) may count on it. NODEFER: a handler that we call and that faults again
-        // must find us. RESTART is the predecessor's wish: only what is forwarded to it
-        // interrupts system calls.
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | (before.sa_flags & libc::SA_RESTART);
-        if before.sa_sigaction == libc::SIG_IGN {
+        // must find us. Of the predecessor's wishes those that take effect before a handler runs: only what is
+        // forwarded to it interrupts system calls, and addresses keep their tags for its sake.
+        ours.sa_flags =
+            libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | before.flags & (libc::SA_RESTART | EXPOSE_TAGBITS);
+        if before.handler == libc::SIG_IGN {
             // An ignored signal interrupts no system call.
             ours.sa_flags |= libc::SA_RESTART;
         }
+        let mut replaced = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: `ours` is initialised; the handler it names lives in a pinned object.
-        let after = unsafe {
-            let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-            if libc::sigaction(signal, &ours, old.as_mut_ptr()) != 0 {
-                return Err(InstallError::Sigaction(signal, std::io::Error::last_os_error()));
-            }
-            old.assume_init()
-        };
-        // Somebody else was quicker between the two calls.
-        if after.sa_sigaction != before.sa_sigaction && after.sa_sigaction != ours.sa_sigaction {
-            record.set(after);
+        if unsafe { libc::sigaction(signal, &ours, replaced.as_mut_ptr()) } != 0 {
+            return Err(InstallError::Sigaction(signal, std::io::Error::last_os_error()));
         }
-        Ok(())
+        // SAFETY: written by the call, and zeroed before.
+        let replaced = unsafe { replaced.assume_init() };
+        let after = Action::from(replaced);
+        // Somebody else was quicker between the two calls.
+        if after.handler != before.handler && !self.is_ours(after.handler) {
+            previous.before[generation].set(after);
+        }
+        Ok(Some(replaced))
     }
 
     /// Runs `f` while no other thread of this process changes dispositions.
@@ -299,9 +364,7 @@ impl Registry {
         let me = std::process::id();
         loop {
             let holder = self.lock.load(Ordering::Relaxed);
-            if holder != me
-                && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
+            if holder != me && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 break;
             }
             std::thread::yield_now();
@@ -339,7 +402,7 @@ fn sort(object: &'static Object) -> Vec<Site> {
     sites
 }
 
-/// A loaded object that carries our note.
+/// A loaded object that carries our note. Unless it is pinned, it may be unloaded at any time, and `object` dangle.
 struct Loaded {
     object: &'static Object,
     /// Path the loader knows it by; empty for the executable, which is never unloaded.
@@ -347,15 +410,15 @@ struct Loaded {
     base: usize,
 }
 
-/// Every loaded object with a note of our ABI that `want`s.
-fn find(want: impl Fn(&'static Object) -> bool) -> Vec<Loaded> {
-    loaded().into_iter().filter(|l| want(l.object)).collect()
-}
-
-fn loaded() -> Vec<Loaded> {
-    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, out: *mut c_void) -> c_int {
-        // SAFETY: the loader passes a valid `info` for the time of the call, and `out` is the vector below.
-        let (info, out) = unsafe { (&*info, &mut *out.cast::<Vec<Loaded>>()) };
+/// Every loaded object with a note of our ABI that `want`s. It is asked while nothing can be unloaded.
+fn find<W: Fn(&'static Object) -> bool>(want: W) -> Vec<Loaded> {
+    unsafe extern "C" fn visit<W: Fn(&'static Object) -> bool>(
+        info: *mut libc::dl_phdr_info,
+        _size: usize,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the loader passes a valid `info` for the time of the call, and `data` is the pair below.
+        let (info, (found, want)) = unsafe { (&*info, &mut *data.cast::<(Vec<Loaded>, W)>()) };
         if info.dlpi_phdr.is_null() {
             return 0;
         }
@@ -367,22 +430,25 @@ fn loaded() -> Vec<Loaded> {
             let notes = unsafe {
                 core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(start), header.p_memsz as usize)
             };
-            if let Some(object) = object_in(notes, header.p_align as usize) {
-                let name = if info.dlpi_name.is_null() {
-                    Box::from(c"")
-                } else {
-                    // SAFETY: the loader's NUL-terminated name.
-                    Box::from(unsafe { CStr::from_ptr(info.dlpi_name) })
-                };
-                out.push(Loaded { object, name, base: info.dlpi_addr as usize });
+            let Some(object) = object_in(notes, header.p_align as usize) else { continue };
+            if !want(object) {
+                break;
             }
+            let name = if info.dlpi_name.is_null() {
+                Box::from(c"")
+            } else {
+                // SAFETY: the loader's NUL-terminated name.
+                Box::from(unsafe { CStr::from_ptr(info.dlpi_name) })
+            };
+            found.push(Loaded { object, name, base: info.dlpi_addr as usize });
+            break;
         }
         0
     }
-    let mut out = Vec::new();
-    // SAFETY: `visit` only reads what the loader shows it and pushes to `out`.
-    unsafe { libc::dl_iterate_phdr(Some(visit), core::ptr::from_mut(&mut out).cast()) };
-    out
+    let mut data = (Vec::new(), want);
+    // SAFETY: `visit` only reads what the loader shows it, asks `want` and pushes to the vector.
+    unsafe { libc::dl_iterate_phdr(Some(visit::<W>), core::ptr::from_mut(&mut data).cast()) };
+    data.0
 }
 
 /// The object a note of ours leads to, among `notes`.
@@ -424,7 +490,9 @@ fn pin(loaded: &Loaded) -> Result<(), InstallError> {
     // SAFETY: gives the reference back; the mark stays.
     unsafe { libc::dlclose(handle) };
     // Another object may have taken its name and place since we looked.
-    let same = find(|object| core::ptr::eq(object, loaded.object)).iter().any(|l| l.base == loaded.base && l.name == loaded.name);
+    let same = find(|object| core::ptr::eq(object, loaded.object))
+        .iter()
+        .any(|l| l.base == loaded.base && l.name == loaded.name);
     if same { Ok(()) } else { Err(error()) }
 }
 
@@ -438,7 +506,7 @@ fn with_loader_lock(mut f: impl FnMut()) {
         1
     }
     fn go<F: FnMut()>(f: &mut F) {
-        // SAFETY: `once` calls `f` at most once, during this call. It does not unwind: `f` only allocates before.
+        // SAFETY: `once` calls `f` at most once, during this call. `f` does not unwind.
         unsafe { libc::dl_iterate_phdr(Some(once::<F>), core::ptr::from_mut(f).cast()) };
     }
     go(&mut f);

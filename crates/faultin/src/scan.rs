@@ -30,9 +30,13 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
     let load = |at: usize| unsafe { arch::load_vector(ptr.wrapping_add(at)) };
     // SAFETY: forwarded.
     let byte = |at: usize| unsafe { arch::load_8(ptr.wrapping_add(at)) };
-    let first = scan(len, load, |block| block.zero_bytes() != 0xffff, |at| Ok(byte(at)? != 0), |fault, rest| {
-        worth_trying(fault, ptr.addr(), rest)
-    })?;
+    let first = scan(
+        len,
+        load,
+        |block| block.zero_bytes() != 0xffff,
+        |at| Ok(byte(at)? != 0),
+        |fault, rest| worth_trying(fault, ptr.addr(), rest),
+    )?;
     Ok(first.is_none())
 }
 
@@ -46,15 +50,20 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
 #[doc(alias = "memcmp")]
 pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
-    let load = |at: usize| unsafe {
-        Ok(arch::load_vector(a.wrapping_add(at))?.xor(arch::load_vector(b.wrapping_add(at))?))
-    };
+    let load =
+        |at: usize| unsafe { Ok(arch::load_vector(a.wrapping_add(at))?.xor(arch::load_vector(b.wrapping_add(at))?)) };
     // SAFETY: forwarded.
     let byte = |at: usize| unsafe { Ok(arch::load_8(a.wrapping_add(at))? != arch::load_8(b.wrapping_add(at))?) };
-    scan(len, load, |block| block.zero_bytes() != 0xffff, byte, |fault, rest| {
-        // Whichever range it was in, the other's answer is no smaller than what is worth trying.
-        worth_trying(fault, a.addr(), rest).min(worth_trying(fault, b.addr(), rest))
-    })
+    scan(
+        len,
+        load,
+        |block| block.zero_bytes() != 0xffff,
+        byte,
+        |fault, rest| {
+            // Whichever range it was in, the other's answer is no smaller than what is worth trying.
+            worth_trying(fault, a.addr(), rest).min(worth_trying(fault, b.addr(), rest))
+        },
+    )
 }
 
 /// The first byte of `0..len` at which a block is hit, found in blocks and settled byte by byte. `clear` bounds, after a

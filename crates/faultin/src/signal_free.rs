@@ -98,27 +98,32 @@ pub unsafe fn store<T: crate::scalar::Scalar>(ptr: *mut T, value: T) -> Result<(
     unsafe { copy_out(ptr.cast(), core::ptr::from_ref(&value).cast(), size_of::<T>()) }.map_err(|short| short.fault)
 }
 
-/// Calls `step(done, left)` until everything is moved or the kernel moves nothing more.
-fn transfer(
-    access: Access,
-    len: usize,
-    foreign: usize,
-    step: impl Fn(usize, usize) -> isize,
-) -> Result<(), Short> {
-    let mut done = 0;
+/// Bytes asked of the kernel at once: it refuses a range that leaves the address space as a whole, and pins pages.
+const CHUNK: usize = 1 << 20;
+
+/// Calls `step(done, len)` until everything is moved or the kernel moves nothing more, however little it is asked.
+fn transfer(access: Access, len: usize, foreign: usize, step: impl Fn(usize, usize) -> isize) -> Result<(), Short> {
+    let page = crate::page_size();
+    let (mut done, mut chunk) = (0, CHUNK);
     while done < len {
-        // The kernel moves at most MAX_RW_COUNT a call and refuses more than isize::MAX.
-        let moved = step(done, (len - done).min(isize::MAX as usize));
+        let moved = step(done, (len - done).min(chunk));
         match usize::try_from(moved) {
-            Ok(0) => {
-                return Err(Short { done, fault: Fault::refused(access, Cause::Other, foreign.wrapping_add(done)) });
-            }
             // Short, but not nothing: the next round says why.
-            Ok(moved) => done += moved,
-            Err(_) => {
-                let cause = match std::io::Error::last_os_error().raw_os_error() {
+            Ok(moved) if moved > 0 => done += moved,
+            _ => {
+                let error = if moved < 0 { std::io::Error::last_os_error().raw_os_error() } else { None };
+                let cause = match error {
                     Some(libc::EINTR) => continue,
                     Some(libc::ENOSYS | libc::EPERM) => Cause::Unsupported,
+                    // The whole chunk was refused: ask for less, in the end for a byte.
+                    _ if chunk > page => {
+                        chunk = page;
+                        continue;
+                    }
+                    _ if chunk > 1 => {
+                        chunk = 1;
+                        continue;
+                    }
                     _ => Cause::Other,
                 };
                 return Err(Short { done, fault: Fault::refused(access, cause, foreign.wrapping_add(done)) });

@@ -21,6 +21,7 @@ use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
+use crate::copy::ShortRead;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::probe::Granularity;
 use crate::registry::InstallError;
@@ -145,17 +146,17 @@ impl<'a> ReadView<'a> {
     /// As [`read`](Self::read) into memory that need not be initialised; gives back which part now is.
     ///
     /// # Errors
-    /// `(initialised, uninitialised, fault)`.
+    /// [`ShortRead`]: both halves.
     #[inline]
     pub fn read_uninit<'d>(
         &self,
         offset: usize,
         dst: &'d mut [MaybeUninit<u8>],
-    ) -> Result<&'d mut [u8], (&'d mut [u8], &'d mut [MaybeUninit<u8>], Fault)> {
+    ) -> Result<&'d mut [u8], ShortRead<'d>> {
         match self.at(offset, dst.len()) {
             // SAFETY: as in `read`.
             Ok(src) => unsafe { copy::read_uninit(dst, src) },
-            Err(fault) => Err((&mut [], dst, fault)),
+            Err(fault) => Err(ShortRead { init: &mut [], uninit: dst, fault }),
         }
     }
 

@@ -343,7 +343,8 @@ fn views_keep_to_their_bounds_and_give_back_both_halves() {
     };
     // In bounds, short.
     let mut buffer = vec![MaybeUninit::uninit(); page];
-    let (init, uninit, fault) = read.read_uninit(page - 100, &mut buffer).expect_err("past the end");
+    let faultin::ShortRead { init, uninit, fault } =
+        read.read_uninit(page - 100, &mut buffer).expect_err("past the end");
     assert_eq!((init.len(), uninit.len(), fault.cause()), (100, page - 100, Cause::Backing));
     assert_eq!(init, &pages.before()[page - 100..]);
     assert_eq!(write.write(page - 3, b"abcdef").expect_err("past the end").done, 3);
@@ -360,7 +361,7 @@ fn views_keep_to_their_bounds_and_give_back_both_halves() {
     out(write.write(3 * page + 1, &[]).expect_err("starts behind the view").fault);
     assert_eq!(write.write(3 * page, &[]), Ok(()), "nothing, at the very end");
     // Parts.
-    assert!(read.subslice(5..4).is_none() && read.subslice(0..3 * page + 1).is_none());
+    assert!(read.subslice(std::ops::Range { start: 5, end: 4 }).is_none() && read.subslice(0..3 * page + 1).is_none());
     let (left, right) = read.split_at(page).expect("in bounds");
     assert_eq!((left.len(), right.len(), right.as_ptr()), (page, 2 * page, pages.boundary().cast_const()));
     assert!(read.split_at(3 * page + 1).is_none());

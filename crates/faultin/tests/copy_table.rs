@@ -252,8 +252,7 @@ fn a_bad_page_in_the_middle_ends_the_copy_although_its_tail_is_good() {
                 for size in [good + page + 1, good + page + 64, good + page + 700, good + 2 * page] {
                     let before = faultin::counters().total();
                     // SAFETY: may fault, which is the point.
-                    let result =
-                        unsafe { faultin::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
+                    let result = unsafe { faultin::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
                     let short = result.expect_err("a page in the middle is bad");
                     assert_eq!(short.done, good, "{width} {bad:?} {size}");
                     assert_eq!(short.fault.address(), Some(boundary.addr()));

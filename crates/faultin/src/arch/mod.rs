@@ -13,6 +13,10 @@
 // The one named label is emitted once per assembly unit, however often its `asm!` is inlined: see `__faultin_object`.
 #![allow(named_asm_labels)]
 
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
+#[macro_use]
+mod entry;
+
 #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
@@ -28,6 +32,7 @@ mod syscall;
 #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) use syscall::*;
 
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 use crate::fault::{Fault, FaultCode};
 
 /// What an out-of-line operation left in its registers.
@@ -49,6 +54,7 @@ impl Outcome {
 }
 
 /// What an inlined access left in its registers: called only where the error register is not 0.
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 #[cold]
 #[inline(never)]
 pub fn fault_of(code: u64, si_addr: usize) -> Fault {

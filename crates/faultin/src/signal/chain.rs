@@ -1,84 +1,163 @@
 //! Passing a signal on to whoever had it before us, as the kernel would have.
 //!
-//! What is emulated and what must differ is listed in SAFETY.md. Nothing here may build a cycle: a predecessor that was
-//! installed above us will call us again, and then we are not called by the kernel; that is how we know to take the
-//! other way.
+//! What is emulated and what must differ is listed in SAFETY.md. Nothing here may build a cycle. Our handler has one
+//! [entry](super::handler::ENTRIES) per *generation*, a time it was installed: the signal goes to who was there just
+//! before the generation that was entered. So a handler that stood above an older generation of ours, and has a younger
+//! one above it now, leads down to the older one, and from there further down. A handler that installed itself twice
+//! may still lead in a circle of its own; each pass of a signal through us is noted in its context, and none goes the
+//! same way twice.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
+use super::handler::is_asynchronous;
 use crate::arch::context::syscall4;
-use crate::registry::{Disposition, Registry};
+use crate::registry::{Action, Disposition, Registry};
 
 /// The kernel's `struct sigaction`, not the C library's.
 #[repr(C)]
 struct KernelSigaction {
     handler: usize,
     flags: usize,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     restorer: usize,
     mask: u64,
+}
+
+impl KernelSigaction {
+    const DEFAULT: Self = KernelSigaction {
+        handler: libc::SIG_DFL,
+        flags: 0,
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        restorer: 0,
+        mask: 0,
+    };
 }
 
 /// The kernel's `sigset_t`, in bytes.
 const SIGSET: usize = size_of::<u64>();
 
+/// One pass of a signal through a registry's handler. Those that are under way for the same signal form a list that
+/// begins in `uc_link` of its context: the kernel leaves that word 0 and does not read it back.
+#[repr(C, align(16))]
+struct Pass {
+    registry: *const Registry,
+    generation: usize,
+    outer: usize,
+}
+
+/// Marks a pointer in `uc_link` as a [`Pass`]: no `ucontext_t` has such an address.
+const PASS_TAG: usize = 5;
+
+impl Pass {
+    /// The pass that `word` leads to, if it is one.
+    ///
+    /// # Safety
+    /// `word` comes out of `uc_link` of a signal that is still being handled, or out of a pass of such a signal.
+    unsafe fn at<'a>(word: usize) -> Option<&'a Pass> {
+        if word & 15 != PASS_TAG {
+            return None;
+        }
+        // SAFETY: a tagged word points to a pass in a frame of `forward` that has not returned: it restores `uc_link`
+        // before it does.
+        Some(unsafe { &*core::ptr::with_exposed_provenance::<Pass>(word - PASS_TAG) })
+    }
+}
+
+/// Passes the signal on to who had it before this `generation` of our handler.
+///
 /// # Safety
-/// As [`recover`](super::handler::recover).
+/// As [`recover`](super::handler::recover), except that `info` and `context` may be null.
 pub(crate) unsafe fn forward(
     registry: &Registry,
+    generation: usize,
     signal: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
-    from_kernel: bool,
 ) {
-    registry.forwarded.fetch_add(1, Ordering::Relaxed);
-    let previous = &registry.previous[usize::from(signal == libc::SIGBUS)];
-    let above = if from_kernel { previous.top.get().map(|action| (action, &previous.top)) } else { None };
-    let (action, record) = match above {
-        Some(found) => found,
-        None => match previous.base.get() {
-            Some(action) => (action, &previous.base),
-            // Nobody was recorded: we are called by a host that owns the handler, and have nothing to add.
-            None => return,
-        },
+    let Some(previous) = registry.previous(signal) else { return };
+    let context = context.cast::<libc::ucontext_t>();
+    let link = if context.is_null() {
+        core::ptr::null_mut()
+    } else {
+        // SAFETY: a signal's context by contract.
+        unsafe { (&raw mut (*context).uc_link).cast::<usize>() }
     };
-    // SAFETY: forwarded from the caller.
-    unsafe { deliver(&action, record, signal, info, context) }
+    // SAFETY: not null, and a part of the context.
+    let outer = if link.is_null() { 0 } else { unsafe { *link } };
+    // SAFETY: `outer` is this signal's `uc_link`.
+    let (taken, nested) = unsafe { taken(registry, outer) };
+    if !nested {
+        registry.forwarded.fetch_add(1, Ordering::Relaxed);
+    }
+    // Whoever the kernel calls has had this signal.
+    let top = current_handler(signal);
+    for (generation, before) in previous.before.iter().enumerate().take(generation + 1).rev() {
+        let Some(action) = before.get() else { continue };
+        if taken & (1 << generation) != 0 || Some(action.handler) == top {
+            continue;
+        }
+        let pass = Pass { registry, generation, outer };
+        // SAFETY: `link` is null or a part of the context. The rest is forwarded.
+        unsafe {
+            if !link.is_null() {
+                link.write((&raw const pass).expose_provenance() | PASS_TAG);
+            }
+            deliver(&action, before, signal, info, context.cast());
+            if !link.is_null() {
+                link.write(outer);
+            }
+        }
+        return;
+    }
+    // Every way down leads back to where we came from: there the chain ends, and at the end is the default.
+    // SAFETY: forwarded.
+    unsafe { die(signal, info) }
+}
+
+/// The generations whose way down this signal has taken in this registry, one bit each, and whether it has been in
+/// any.
+///
+/// # Safety
+/// As [`Pass::at`].
+unsafe fn taken(registry: &Registry, mut word: usize) -> (usize, bool) {
+    let (mut taken, mut nested) = (0, false);
+    // SAFETY: forwarded.
+    while let Some(pass) = unsafe { Pass::at(word) } {
+        if core::ptr::eq(pass.registry, registry) {
+            taken |= 1 << pass.generation;
+            nested = true;
+        }
+        word = pass.outer;
+    }
+    (taken, nested)
 }
 
 /// # Safety
-/// As [`forward`]; `action` was installed for `signal`.
+/// As [`forward`]; `action` was in force for `signal`, and `before` is where it is recorded.
 unsafe fn deliver(
-    action: &libc::sigaction,
-    record: &Disposition,
+    action: &Action,
+    before: &Disposition,
     signal: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
     // A one-shot handler's second signal finds the default.
-    let spent = action.sa_flags & libc::SA_RESETHAND != 0 && record.spent.swap(1, Ordering::Relaxed) != 0;
-    let handler = if spent { libc::SIG_DFL } else { action.sa_sigaction };
-    // SAFETY: `info` is the signal's.
-    let synchronous = unsafe { (*info).si_code } > 0;
-    match handler {
+    let spent = action.flags & libc::SA_RESETHAND != 0 && before.spent.swap(1, Ordering::Relaxed) != 0;
+    match if spent { libc::SIG_DFL } else { action.handler } {
         // The kernel does not let a process ignore its own fault: it resets the disposition and kills.
-        libc::SIG_IGN if !synchronous => {}
-        libc::SIG_DFL | libc::SIG_IGN => {
-            // SAFETY: forwarded from the caller.
-            unsafe { die(signal, info, synchronous) }
-        }
-        _ => {
+        // SAFETY: `info` is null or the signal's.
+        libc::SIG_IGN if unsafe { info.as_ref() }.is_none_or(|info| is_asynchronous(signal, info.si_code)) => {}
+        // SAFETY: forwarded.
+        libc::SIG_DFL | libc::SIG_IGN => unsafe { die(signal, info) },
+        handler => {
             // Blocked while it runs: its own mask, and the signal itself unless it said otherwise. The kernel restores
-            // the interrupted mask when we return.
-            // SAFETY: a `sigset_t` begins with the kernel's, and `action` outlives the call.
+            // the interrupted mask when the signal returns, and not before: a signal that waits for that must strike
+            // at the interrupted instruction.
+            block(action.mask | if action.flags & libc::SA_NODEFER == 0 { 1 << (signal - 1) } else { 0 });
+            // SAFETY: neither default nor "ignore", so a function, of the type that its flags say.
             unsafe {
-                let mut mask = *core::ptr::from_ref(&action.sa_mask).cast::<u64>();
-                if action.sa_flags & libc::SA_NODEFER == 0 {
-                    mask |= 1 << (signal - 1);
-                }
-                block(mask);
-                if action.sa_flags & libc::SA_SIGINFO != 0 {
+                if action.flags & libc::SA_SIGINFO != 0 {
                     let call: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                         core::mem::transmute(handler);
                     call(signal, info, context);
@@ -91,44 +170,55 @@ unsafe fn deliver(
     }
 }
 
-/// The default action, with the original `siginfo` and program counter in the core: the fault happens again when we
-/// return, and what came from elsewhere is sent to ourselves again, unchanged.
+/// The default action, with the original `siginfo` and program counter in the core: the signal is sent to this thread
+/// again, unchanged, and waits until our return restores the interrupted mask and instruction.
+///
+/// A fault would also happen again by itself, but not always: somebody may have mapped the page by then, and a trap has
+/// left its instruction behind.
 ///
 /// # Safety
-/// `info` is the signal's.
-unsafe fn die(signal: c_int, info: *mut libc::siginfo_t, synchronous: bool) {
-    let default = KernelSigaction {
-        handler: libc::SIG_DFL,
-        flags: 0,
-        #[cfg(target_arch = "x86_64")]
-        restorer: 0,
-        mask: 0,
-    };
+/// `info` is null or the signal's.
+unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
+    // SAFETY: asks for two numbers.
+    let (process, thread) = unsafe { (syscall4(libc::SYS_getpid, 0, 0, 0, 0), syscall4(libc::SYS_gettid, 0, 0, 0, 0)) };
+    // SAFETY: by contract.
+    let asynchronous = unsafe { info.as_ref() }.is_none_or(|info| is_asynchronous(signal, info.si_code));
+    if asynchronous && process == 1 {
+        // The init process of a container gets no signal from inside that it has no handler for.
+        return;
+    }
+    let default = KernelSigaction::DEFAULT;
     // SAFETY: a valid kernel sigaction; the call changes nothing but the disposition.
     unsafe {
-        syscall4(libc::SYS_rt_sigaction, signal as usize, core::ptr::from_ref(&default).addr(), 0, SIGSET);
+        let default = (&raw const default).expose_provenance();
+        syscall4(libc::SYS_rt_sigaction, signal as usize, default, 0, SIGSET);
     }
-    if !synchronous {
-        // Blocked until our return restores the interrupted mask, so that it strikes at the interrupted instruction.
-        block(1 << (signal - 1));
-        // SAFETY: sends this thread the siginfo it just received.
-        unsafe {
-            let process = syscall4(libc::SYS_getpid, 0, 0, 0, 0) as usize;
-            let thread = syscall4(libc::SYS_gettid, 0, 0, 0, 0) as usize;
-            syscall4(libc::SYS_rt_tgsigqueueinfo, process, thread, signal as usize, info.addr());
+    block(1 << (signal - 1));
+    // SAFETY: sends this thread the signal that it just received; if its `siginfo` is not to be had, without.
+    unsafe {
+        let (process, thread, number) = (process as usize, thread as usize, signal as usize);
+        if syscall4(libc::SYS_rt_tgsigqueueinfo, process, thread, number, info.expose_provenance()) != 0 {
+            syscall4(libc::SYS_tgkill, process, thread, number, 0);
         }
     }
 }
 
-fn block(mask: u64) {
-    // SAFETY: changes this thread's mask until the signal returns.
+/// The function the kernel calls for `signal`, if it calls one.
+fn current_handler(signal: c_int) -> Option<usize> {
+    let mut now = KernelSigaction::DEFAULT;
+    // SAFETY: only asks; `now` is as large as what the kernel writes.
     unsafe {
-        syscall4(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_BLOCK as usize,
-            core::ptr::from_ref(&mask).addr(),
-            0,
-            SIGSET,
-        );
+        let now = (&raw mut now).expose_provenance();
+        syscall4(libc::SYS_rt_sigaction, signal as usize, 0, now, SIGSET);
+    }
+    (now.handler != libc::SIG_DFL && now.handler != libc::SIG_IGN).then_some(now.handler)
+}
+
+/// Blocks signals in this thread until the signal returns.
+fn block(mask: u64) {
+    // SAFETY: reads one kernel signal set.
+    unsafe {
+        let mask = (&raw const mask).expose_provenance();
+        syscall4(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, mask, 0, SIGSET);
     }
 }

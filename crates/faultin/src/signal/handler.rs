@@ -19,20 +19,29 @@ const BUS_MCEERR_AO: c_int = 5;
 const SEGV_MTEAERR: c_int = 8;
 const BUS_MCEERR_AR: c_int = 4;
 
-/// What the kernel calls, by way of `arch::context::entry`, which adds the stack pointer at entry.
-pub(crate) unsafe extern "C" fn handle(
-    signal: c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut c_void,
-    entry_sp: usize,
-) {
+/// How many handlers of others ours can be installed above, one after the other.
+pub(crate) const GENERATIONS: usize = 8;
+
+/// A handler as the kernel calls it.
+pub(crate) type Entry = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Our handler, once for each *generation*: each time it is installed above somebody else, it is by another address,
+/// so that whoever passes a signal on to us says whom to ask next.
+pub(crate) const ENTRIES: [Entry; GENERATIONS] =
+    [entry::<0>, entry::<1>, entry::<2>, entry::<3>, entry::<4>, entry::<5>, entry::<6>, entry::<7>];
+
+unsafe extern "C" fn entry<const GENERATION: usize>(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel, or a handler that forwards what the kernel gave it, passes the signal's own data.
     unsafe {
         if !recover(&REGISTRY, signal, info, context) {
-            let from_kernel = arch::context::called_by_kernel(entry_sp, info, context.cast());
-            chain::forward(&REGISTRY, signal, info, context, from_kernel);
+            chain::forward(&REGISTRY, GENERATION, signal, info, context);
         }
     }
+}
+
+/// Whether the interrupted instruction has nothing to do with the signal.
+pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
+    code <= 0 || (signal == libc::SIGBUS && code == BUS_MCEERR_AO) || (signal == libc::SIGSEGV && code == SEGV_MTEAERR)
 }
 
 /// Recovers from the fault if the interrupted instruction is in a table.
@@ -51,10 +60,7 @@ pub(crate) unsafe fn recover(
     // SAFETY: not null, and a signal's by contract.
     let (info, context) = unsafe { (&*info, &mut *context.cast::<libc::ucontext_t>()) };
     let code = info.si_code;
-    let asynchronous = code <= 0
-        || (signal == libc::SIGBUS && code == BUS_MCEERR_AO)
-        || (signal == libc::SIGSEGV && code == SEGV_MTEAERR);
-    if asynchronous {
+    if is_asynchronous(signal, code) {
         return false;
     }
     let pc = arch::context::pc(context);

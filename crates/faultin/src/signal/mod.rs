@@ -12,7 +12,8 @@ use core::sync::atomic::Ordering;
 
 use crate::arch;
 use crate::fault::Cause;
-use crate::registry::{self, InstallError, MODE_NONE, Registry, SIGNALS};
+use crate::registry::InstallError;
+use crate::registry::{self, MODE_NONE, Registry, SIGNALS};
 use crate::table::Object;
 
 /// Makes sure that a fault of this object's accesses is recovered: registers the exception tables of all loaded objects
@@ -26,6 +27,9 @@ use crate::table::Object;
 /// [`InstallError`], after which nothing has changed.
 #[inline]
 pub fn install() -> Result<(), InstallError> {
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
     let object = arch::object();
     match registry::of(object) {
         Some(registry) if registry.mode.load(Ordering::Acquire) != MODE_NONE => Ok(()),
@@ -36,12 +40,21 @@ pub fn install() -> Result<(), InstallError> {
 #[cold]
 #[inline(never)]
 fn install_for(object: &'static Object) -> Result<(), InstallError> {
-    registry::attach(object)?.install_handler()
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
+    registry_of(object)?.install_handler()
+}
+
+/// The registry, with `object` in it. Needs the loader only the first time: a forked child may not have it.
+fn registry_of(object: &'static Object) -> Result<&'static Registry, InstallError> {
+    registry::of(object).map_or_else(|| registry::attach(object), Ok)
 }
 
 /// As [`install`], and asks the kernel whether our handler still has the signals: about the time of two system calls.
-/// Installs it again where somebody set the default action in the meantime, as Rust's own handler does for a signal
-/// it does not know. Leaves another handler above ours alone.
+/// Installs it again where somebody set the default action or "ignore" in the meantime, as Rust's own handler does for
+/// a signal it does not know; from then on that is what signals that are not ours find. Leaves another handler above
+/// ours alone.
 ///
 /// # Errors
 /// As [`install`].
@@ -54,17 +67,19 @@ pub fn reinstall() -> Result<(), InstallError> {
 /// # Errors
 /// As [`install`].
 pub fn host_owns_handler() -> Result<(), InstallError> {
-    registry::attach(arch::object())?.host_owns_handler();
+    registry_of(arch::object())?.host_owns_handler();
     Ok(())
 }
 
 /// Moves our handler above one that was installed after it, for hosts such as Python's faulthandler that do not pass
-/// signals on. That handler still receives what is not ours, and may pass it back: no cycle arises.
+/// signals on. That handler still receives what is not ours, and may pass it back: no cycle arises. If it removes
+/// itself later, by restoring what it found, ours stays.
 ///
 /// # Errors
-/// As [`install`].
+/// As [`install`]; and [`InstallError::TooManyHandlers`] if that was done for seven different handlers already,
+/// [`InstallError::HostOwnsHandler`] after [`host_owns_handler`].
 pub fn raise_to_top() -> Result<(), InstallError> {
-    registry::attach(arch::object())?.raise_to_top()
+    registry_of(arch::object())?.raise_to_top()
 }
 
 /// What [`try_handle`] did.
@@ -150,7 +165,11 @@ fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {
         (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => Reached::ByHost,
         (None, _) | (_, libc::SIG_DFL | libc::SIG_IGN) => Reached::No,
         (Some(r), handler) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
-            if handler == r.entry.load(Ordering::Acquire) { Reached::Directly } else { Reached::Behind(handler) }
+            if r.is_ours(handler) {
+                Reached::Directly
+            } else {
+                Reached::Behind(handler)
+            }
         }
         _ => Reached::No,
     }

@@ -49,22 +49,6 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     Some(if store { Access::Write } else { Access::Read })
 }
 
-/// Whether the kernel itself called the handler that was entered with this stack pointer. The kernel's frame is the
-/// return address (the restorer) with the context right above it; a handler that another handler calls is deeper.
-pub(crate) fn called_by_kernel(entry_sp: usize, _info: *const libc::siginfo_t, context: *const libc::ucontext_t) -> bool {
-    entry_sp + size_of::<usize>() == context.addr()
-}
-
-/// The address of the handler to install: passes its own stack pointer on as a fourth argument.
-pub(crate) fn entry() -> usize {
-    signal_entry as *const () as usize
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn signal_entry() {
-    core::arch::naked_asm!("mov rcx, rsp", "jmp {handler}", handler = sym crate::signal::handler::handle)
-}
-
 /// A system call that touches neither errno nor anything else of the C library.
 ///
 /// # Safety

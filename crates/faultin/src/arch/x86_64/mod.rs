@@ -24,6 +24,10 @@ pub(crate) use entry::object;
 pub(crate) use fill::{fill, fill_bytes};
 pub use scalar::*;
 
+/// Whether accesses fault in the thread that makes them, so that the handler is needed.
+#[cfg(feature = "std")]
+pub(crate) const HAS_TABLE: bool = true;
+
 /// The smallest page: no protection on x86-64 is finer.
 pub(crate) const MIN_PAGE: usize = 1 << 12;
 

@@ -1,0 +1,57 @@
+//! The others: what people use today for the same jobs.
+//!
+//! `memcpy`, `ptr::copy_nonoverlapping`, `read_volatile` and the atomics of `core` need no file of their own.
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub mod bare;
+pub mod guarded;
+pub mod kernel;
+#[cfg(target_arch = "x86_64")]
+pub mod streaming;
+pub mod touch;
+pub mod vm;
+
+use std::mem::MaybeUninit;
+
+/// A signal handler of a peer, put in place of ours for the time of its samples.
+pub struct Handler {
+    action: libc::sigaction,
+    ours: [libc::sigaction; 2],
+}
+
+const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+
+impl Handler {
+    /// Remembers what is installed now.
+    fn new(handler: usize, flags: libc::c_int) -> Self {
+        // SAFETY: all-zero is a valid `sigaction`: an empty mask.
+        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        Handler { action, ours: SIGNALS.map(|signal| exchange(signal, None)) }
+    }
+
+    /// From here on the peer's handler has both signals.
+    pub fn install(&self) {
+        for signal in SIGNALS {
+            exchange(signal, Some(&self.action));
+        }
+    }
+
+    /// From here on ours has them again.
+    pub fn restore(&self) {
+        for (signal, ours) in SIGNALS.into_iter().zip(&self.ours) {
+            exchange(signal, Some(ours));
+        }
+    }
+}
+
+fn exchange(signal: libc::c_int, new: Option<&libc::sigaction>) -> libc::sigaction {
+    let new = new.map_or(core::ptr::null(), core::ptr::from_ref);
+    let mut old = MaybeUninit::zeroed();
+    // SAFETY: both point to valid memory or nowhere; the handlers are functions of this program that suit the flags.
+    let result = unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) };
+    assert_eq!(result, 0, "sigaction({signal}) with valid arguments");
+    // SAFETY: written by the call.
+    unsafe { old.assume_init() }
+}

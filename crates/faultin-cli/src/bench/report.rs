@@ -1,0 +1,215 @@
+//! What was measured, as JSON and as a table.
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+/// One operation of ours against one peer.
+#[derive(Clone, Serialize)]
+pub struct Row {
+    pub name: String,
+    /// Bytes of the operation.
+    pub size: u64,
+    pub peer: String,
+    /// Median time of one operation.
+    pub ours_ns: f64,
+    pub peer_ns: f64,
+    /// Median of the paired ratios ours / peer.
+    pub ratio: f64,
+    pub rounds: usize,
+    /// Confidence interval (95 %) of the ratio; see [`measure`](super::measure).
+    pub interval: [f64; 2],
+    /// What the ratio is to stay below, where there is a goal.
+    pub bound: Option<f64>,
+}
+
+impl Row {
+    fn label(&self) -> String {
+        format!("{}, {}, against {}", self.name, bytes(self.size), self.peer)
+    }
+}
+
+/// A goal that takes more than one row, beside what was reached.
+#[derive(Clone, Serialize)]
+pub struct Goal {
+    pub goal: String,
+    pub bound: f64,
+    pub figure: f64,
+    pub met: bool,
+    /// Where the figure comes from.
+    pub detail: String,
+}
+
+impl Goal {
+    /// The geometric mean of the rows' ratios.
+    pub fn mean(goal: &str, bound: f64, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
+        let ratios: Vec<f64> = rows.iter().filter(|r| which(r)).map(|r| r.ratio).collect();
+        let figure = geometric_mean(&ratios)?;
+        let detail = format!("geometric mean of {} ratios", ratios.len());
+        Some(Goal { goal: goal.to_owned(), bound, figure, met: figure <= bound, detail })
+    }
+
+    /// The largest of the rows' ratios.
+    pub fn worst(goal: &str, bound: f64, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
+        let rows: Vec<&Row> = rows.iter().filter(|r| which(r)).collect();
+        let worst = rows.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio))?;
+        let good = rows.iter().filter(|r| r.ratio <= bound).count();
+        let detail = format!("{good} of {} within; worst: {}", rows.len(), worst.label());
+        Some(Goal { goal: goal.to_owned(), bound, figure: worst.ratio, met: worst.ratio <= bound, detail })
+    }
+
+    /// The row that exceeds its own bound by the largest factor; the figure is that factor.
+    pub fn within_bounds(goal: &str, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
+        let rows: Vec<(&Row, f64)> =
+            rows.iter().filter(|r| which(r)).filter_map(|r| Some((r, r.ratio / r.bound?))).collect();
+        let (worst, figure) = rows.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let good = rows.iter().filter(|(_, part)| *part <= 1.0).count();
+        let detail = format!(
+            "ratio / bound; {good} of {} within; worst: {}: {:.2} of at most {:.2}",
+            rows.len(),
+            worst.label(),
+            worst.ratio,
+            worst.bound.unwrap_or(f64::NAN)
+        );
+        Some(Goal { goal: goal.to_owned(), bound: 1.0, figure: *figure, met: *figure <= 1.0, detail })
+    }
+}
+
+fn geometric_mean(values: &[f64]) -> Option<f64> {
+    let sum: f64 = values.iter().map(|v| v.ln()).sum();
+    (!values.is_empty()).then(|| (sum / values.len() as f64).exp())
+}
+
+/// Everything a run has to say.
+#[derive(Default, Serialize)]
+pub struct Report {
+    pub results: Vec<Row>,
+    pub goals: Vec<Goal>,
+    /// Peers that did not run. Not empty: the table has failed.
+    pub missing: Vec<String>,
+    /// What this machine cannot measure.
+    pub skipped: Vec<String>,
+}
+
+/// The rows of one bench, for people.
+pub fn table(rows: &[Row]) -> Table {
+    let mut table = plain(["what", "size", "ours", "peer", "its time", "ratio", "95 % interval", "bound"]);
+    let mut before = ("", u64::MAX);
+    for row in rows {
+        let now = (row.name.as_str(), row.size);
+        // A group of rows shows its name once; a name, its sizes below each other.
+        let (name, size, ours) = if now == before {
+            (String::new(), String::new(), String::new())
+        } else {
+            let name = if now.0 == before.0 { String::new() } else { row.name.clone() };
+            (name, bytes(row.size), time(row.ours_ns))
+        };
+        before = now;
+        table.add_row([
+            Cell::new(name).add_attribute(Attribute::Bold),
+            Cell::new(size).set_alignment(CellAlignment::Right),
+            Cell::new(ours).set_alignment(CellAlignment::Right),
+            Cell::new(&row.peer),
+            Cell::new(time(row.peer_ns)).set_alignment(CellAlignment::Right),
+            verdict(Cell::new(ratio(row.ratio)), row.bound, row.ratio, row.interval[0]),
+            Cell::new(format!("{} - {}", ratio(row.interval[0]), ratio(row.interval[1]))),
+            Cell::new(row.bound.map_or(String::new(), |b| format!("≤ {}", ratio(b)))),
+        ]);
+    }
+    table
+}
+
+/// The goals, for people.
+pub fn goals(goals: &[Goal]) -> Table {
+    let mut table = plain(["here", "bound", "goal"]);
+    for goal in goals {
+        table.add_row([
+            verdict(Cell::new(ratio(goal.figure)), Some(goal.bound), goal.figure, goal.figure),
+            Cell::new(format!("≤ {}", ratio(goal.bound))),
+            Cell::new(format!("{}\n  {}", goal.goal, goal.detail)),
+        ]);
+    }
+    table
+}
+
+fn plain<const N: usize>(header: [&str; N]) -> Table {
+    const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
+    let style = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);
+    let mut table = Table::new();
+    table.load_style(style).set_header(header);
+    table
+}
+
+/// Green within the bound, yellow where the interval still reaches it, red above. Colours only show on a terminal.
+fn verdict(cell: Cell, bound: Option<f64>, ratio: f64, low: f64) -> Cell {
+    let cell = cell.set_alignment(CellAlignment::Right);
+    match bound {
+        Some(bound) if ratio <= bound => cell.fg(Color::Green),
+        Some(bound) if low <= bound => cell.fg(Color::Yellow),
+        Some(_) => cell.fg(Color::Red),
+        None => cell,
+    }
+}
+
+fn ratio(value: f64) -> String {
+    match value {
+        v if v < 0.1 => format!("{v:.4}"),
+        v if v < 10.0 => format!("{v:.3}"),
+        v => format!("{v:.1}"),
+    }
+}
+
+fn time(ns: f64) -> String {
+    match ns {
+        v if v < 100.0 => format!("{v:.2} ns"),
+        v if v < 10_000.0 => format!("{v:.0} ns"),
+        v if v < 10_000_000.0 => format!("{:.1} µs", v / 1e3),
+        v => format!("{:.1} ms", v / 1e6),
+    }
+}
+
+/// A number of bytes as people write it.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| size >= *unit && size.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", size / unit),
+        None => format!("{size} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ratio: f64, bound: Option<f64>) -> Row {
+        Row {
+            name: "copy copy_in".into(),
+            size: 4 << 10,
+            peer: "memcpy".into(),
+            ours_ns: 2.0 * ratio,
+            peer_ns: 2.0,
+            ratio,
+            rounds: 11,
+            interval: [ratio, ratio],
+            bound,
+        }
+    }
+
+    #[test]
+    fn goals_find_the_mean_and_the_worst() {
+        let rows = [row(0.5, Some(0.4)), row(2.0, Some(2.5))];
+        let mean = Goal::mean("", 1.1, &rows, |_| true).unwrap();
+        assert!((mean.figure - 1.0).abs() < 1e-9 && mean.met);
+        let worst = Goal::worst("", 1.1, &rows, |_| true).unwrap();
+        assert!(worst.figure == 2.0 && !worst.met);
+        let bounds = Goal::within_bounds("", &rows, |_| true).unwrap();
+        assert!((bounds.figure - 1.25).abs() < 1e-9 && !bounds.met);
+        assert!(Goal::mean("", 1.0, &rows, |_| false).is_none());
+    }
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        for (size, text) in [(0, "0 B"), (1, "1 B"), (1536, "1536 B"), (4096, "4 KiB"), (96 << 20, "96 MiB")] {
+            assert_eq!(bytes(size), text);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `faultin bench` runs, with every peer, and says so in JSON.
+
+use std::process::Command;
+
+fn faultin(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_faultin")).args(arguments).output().expect("the command starts")
+}
+
+#[test]
+fn every_peer_runs_and_every_row_is_complete() {
+    let output = faultin(&["bench", "--quick", "--json"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{errors}", output.status);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = report["results"].as_array().expect("results");
+    for row in rows {
+        for field in ["ours_ns", "peer_ns", "ratio"] {
+            assert!(row[field].as_f64().is_some_and(|v| v > 0.0), "{field} of {row}");
+        }
+        let interval: Vec<f64> =
+            row["interval"].as_array().expect("interval").iter().flat_map(|v| v.as_f64()).collect();
+        let ratio = row["ratio"].as_f64().unwrap_or_default();
+        assert!(matches!(interval[..], [low, high] if low <= ratio && ratio <= high), "interval of {row}");
+        assert!(row["rounds"].as_u64() > Some(0) && row["size"].as_u64() > Some(0), "{row}");
+    }
+    let mut wanted = vec![
+        "memcpy",
+        "ptr::copy_nonoverlapping",
+        "VolatileSlice",
+        "read_obj",
+        "read_volatile",
+        "process_vm_readv",
+        "pread",
+        "sigsetjmp(0) + memcpy",
+        "sigsetjmp(1) + memcpy",
+        "sigsetjmp(1), siglongjmp",
+        "touch loop",
+        "MADV_POPULATE_READ",
+        "MADV_POPULATE_WRITE",
+        "core::sync::atomic",
+    ];
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        wanted.push("bare handler");
+    }
+    if cfg!(target_arch = "x86_64") {
+        wanted.push("non-temporal");
+    }
+    for peer in wanted {
+        assert!(rows.iter().any(|row| row["peer"] == peer), "no row against {peer}");
+    }
+    for bench in ["copy", "load", "fault", "fault-in", "probe"] {
+        assert!(rows.iter().any(|row| row["name"].as_str().is_some_and(|n| n.starts_with(&format!("{bench} ")))));
+    }
+}
+
+#[test]
+fn the_table_is_plain_when_piped_and_shows_the_goals() {
+    let output = faultin(&["bench", "load", "--quick"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", output.status);
+    assert!(!text.contains('\x1b'), "colours in a pipe");
+    assert!(text.contains("read_volatile") && text.contains("≤ 1.300"), "{text}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_an_error() {
+    let output = faultin(&["bench", "--quick", "--filter", "no such case"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no case"));
+}

@@ -1,0 +1,222 @@
+//! The copies. Contract of each: `x0` destination, `x1` source, `x2` bytes, all of which may be foreign memory.
+//!
+//! * Success: `x3` is 0.
+//! * A fault: `x3` is the fault code, `x4` is `si_addr`, everything before `x0` is stored and the code's progress says
+//!   what is stored beyond it. Stores are ascending, so what is stored is a prefix, and nothing after it is.
+//!
+//! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
+//! caller finishes with [`copy_bytes`], which is exact by itself, up to the page or granule of `si_addr`.
+//!
+//! Small sizes are two overlapping halves, so that each size class is one path without a loop; 16-byte registers in
+//! pairs above, because pairs are what these CPUs load and store best.
+
+use core::arch::naked_asm;
+
+use crate::arch::Outcome;
+
+/// Registers of 16 bytes, which every aarch64 that runs Linux programs has. `x5` and `x6` are the ends of source and
+/// destination.
+#[cfg(feature = "std")]
+#[unsafe(naked)]
+unsafe extern "C" fn copy_vector() {
+    naked_asm!(
+        "mov x3, #0",
+        "add x5, x1, x2",
+        "add x6, x0, x2",
+        "cmp x2, #16",
+        "b.lo 21f",
+        "cmp x2, #32",
+        "b.hi 25f",
+        // 16 to 32
+        ld!("ldr q0, [x1]"),
+        ld!("ldur q1, [x5, #-16]"),
+        st!(head "0", "str q0, [x0]"),
+        st!(tail "16", "stur q1, [x6, #-16]"),
+        "ret",
+        // below 16
+        ".p2align 4",
+        "21: tbz x2, #3, 22f",
+        ld!("ldr x7, [x1]"),
+        ld!("ldur x8, [x5, #-8]"),
+        st!(head "0", "str x7, [x0]"),
+        st!(tail "8", "stur x8, [x6, #-8]"),
+        "ret",
+        "22: tbz x2, #2, 23f",
+        ld!("ldr w7, [x1]"),
+        ld!("ldur w8, [x5, #-4]"),
+        st!(head "0", "str w7, [x0]"),
+        st!(tail "4", "stur w8, [x6, #-4]"),
+        "ret",
+        "23: cbz x2, 24f",
+        ld!("ldrb w7, [x1]"),
+        "tbz x2, #1, 27f",
+        ld!("ldurh w8, [x5, #-2]"),
+        st!(head "0", "strb w7, [x0]"),
+        st!(tail "2", "sturh w8, [x6, #-2]"),
+        "24: ret",
+        "27:",
+        st!(head "0", "strb w7, [x0]"),
+        "ret",
+        ".p2align 4",
+        "25: cmp x2, #64",
+        "b.hi 26f",
+        // 33 to 64
+        ld!("ldp q0, q1, [x1]"),
+        ld!("ldp q2, q3, [x5, #-32]"),
+        st!(head "0", "stp q0, q1, [x0]"),
+        st!(tail "32", "stp q2, q3, [x6, #-32]"),
+        "ret",
+        ".p2align 4",
+        "26: cmp x2, #128",
+        "b.hi 30f",
+        // 65 to 128
+        ld!("ldp q0, q1, [x1]"),
+        ld!("ldp q2, q3, [x1, #32]"),
+        ld!("ldp q4, q5, [x5, #-64]"),
+        ld!("ldp q6, q7, [x5, #-32]"),
+        st!(head "0", "stp q0, q1, [x0]"),
+        st!(head "32", "stp q2, q3, [x0, #32]"),
+        st!(tail "64", "stp q4, q5, [x6, #-64]"),
+        st!(tail "32", "stp q6, q7, [x6, #-32]"),
+        "ret",
+        // Above: one register unaligned, then aligned stores.
+        ".p2align 4",
+        "30:",
+        ld!("ldr q0, [x1]"),
+        st!(head "0", "str q0, [x0]"),
+        "add x7, x0, #16",
+        "and x7, x7, #-16",
+        "sub x7, x7, x0",
+        "add x0, x0, x7",
+        "add x1, x1, x7",
+        "sub x2, x2, x7",
+        ".p2align 5",
+        "32:",
+        ld!("ldp q0, q1, [x1]"),
+        ld!("ldp q2, q3, [x1, #32]"),
+        st!(head "0", "stp q0, q1, [x0]"),
+        st!(head "32", "stp q2, q3, [x0, #32]"),
+        "add x1, x1, #64",
+        "add x0, x0, #64",
+        "sub x2, x2, #64",
+        "cmp x2, #64",
+        "b.hs 32b",
+        // Less than four registers are left: the last four end at the end, the same bytes over again before them.
+        "cbz x2, 33f",
+        ld!("ldp q0, q1, [x5, #-64]"),
+        ld!("ldp q2, q3, [x5, #-32]"),
+        st!(tail "64", "stp q0, q1, [x6, #-64]"),
+        st!(tail "32", "stp q2, q3, [x6, #-32]"),
+        "33: ret",
+        "77: ret",
+    )
+}
+
+/// Byte by byte, eight at a time where both sides are aligned to eight: an aligned access lies in one page and one
+/// granule, so it is exact by itself. The only copy of a build without `std`, because it needs neither vector registers
+/// nor to know the CPU.
+#[unsafe(naked)]
+unsafe extern "C" fn copy_general() {
+    naked_asm!(
+        "mov x3, #0",
+        "eor x5, x0, x1",
+        "tst x5, #7",
+        "b.ne 40f",
+        // Up to the first multiple of eight.
+        "20: cbz x2, 44f",
+        "tst x0, #7",
+        "b.eq 30f",
+        ld!("ldrb w5, [x1]"),
+        st!(head "0", "strb w5, [x0]"),
+        "add x1, x1, #1",
+        "add x0, x0, #1",
+        "sub x2, x2, #1",
+        "b 20b",
+        "30: cmp x2, #8",
+        "b.lo 40f",
+        ".p2align 4",
+        "31:",
+        ld!("ldr x5, [x1]"),
+        st!(head "0", "str x5, [x0]"),
+        "add x1, x1, #8",
+        "add x0, x0, #8",
+        "sub x2, x2, #8",
+        "cmp x2, #8",
+        "b.hs 31b",
+        "40: cbz x2, 44f",
+        "41:",
+        ld!("ldrb w5, [x1]"),
+        st!(head "0", "strb w5, [x0]"),
+        "add x1, x1, #1",
+        "add x0, x0, #1",
+        "subs x2, x2, #1",
+        "b.ne 41b",
+        "44: ret",
+        "77: ret",
+    )
+}
+
+/// Calls `$routine` with the registers its contract names, and `$clobbered` of its own.
+macro_rules! call {
+    ($routine:path, $dst:expr, $src:expr, $len:expr $(, $clobbered:tt)*) => {{
+        let (code, si_addr, reached): (u64, usize, usize);
+        core::arch::asm!(
+            "bl {routine}",
+            routine = sym $routine,
+            inlateout("x0") $dst => reached,
+            inlateout("x1") $src => _,
+            inlateout("x2") $len => _,
+            lateout("x3") code,
+            lateout("x4") si_addr,
+            // Scratch, the linker's, and the return address.
+            lateout("x5") _,
+            lateout("x6") _,
+            lateout("x7") _,
+            lateout("x8") _,
+            lateout("x16") _,
+            lateout("x17") _,
+            lateout("x30") _,
+            $(lateout($clobbered) _,)*
+        );
+        Outcome { code, si_addr, reached }
+    }};
+}
+
+/// Copies ascending, exact by itself at every byte, in any build.
+///
+/// # Safety
+/// Each range is plain memory of the right kind or foreign memory; the handler of this object's table is reached.
+/// They do not overlap with `dst` above `src`.
+#[inline(never)]
+pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    // SAFETY: `copy_general` touches the two ranges only, through table entries; forwarded from the caller.
+    unsafe { call!(copy_general, dst, src, len) }
+}
+
+/// Copies with the widest registers every CPU has. What the outcome says is stored is stored; see the module.
+///
+/// # Safety
+/// As [`copy_bytes`], and the ranges do not overlap at all.
+#[inline]
+pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    #[cfg(feature = "std")]
+    // SAFETY: as in `copy_bytes`; the vector registers named are all that `copy_vector` uses.
+    unsafe {
+        call!(copy_vector, dst, src, len, "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7")
+    }
+    #[cfg(not(feature = "std"))]
+    // SAFETY: forwarded from the caller.
+    unsafe {
+        copy_bytes(dst, src, len)
+    }
+}
+
+/// As [`copy`]: these CPUs have nothing better for sizes that nobody can predict.
+///
+/// # Safety
+/// As [`copy`].
+#[inline]
+pub(crate) unsafe fn copy_unpredictable(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    // SAFETY: forwarded from the caller.
+    unsafe { copy(dst, src, len) }
+}

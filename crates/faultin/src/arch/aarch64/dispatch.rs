@@ -1,0 +1,21 @@
+//! The one copy there is here, under the names that tests ask for.
+
+const NAME: &str = "vector";
+
+/// The widths this CPU has, widest first.
+pub(crate) fn names() -> Vec<&'static str> {
+    vec![NAME]
+}
+
+/// Selects a width by name, if the CPU has it.
+pub(crate) fn select_by_name(name: &str) -> bool {
+    name == NAME
+}
+
+/// The sizes at which the vector copies change their way: none.
+pub(crate) fn thresholds() -> [usize; 3] {
+    [usize::MAX; 3]
+}
+
+/// Sets them, for tests: there is nothing to set.
+pub(crate) fn set_thresholds(_thresholds: [usize; 3]) {}

@@ -1,0 +1,181 @@
+//! The floating-point and SIMD registers to and from foreign memory: q0 to q31, FPSR and FPCR, with guarded pair loads
+//! and stores.
+//!
+//! Each routine does everything in one piece of assembly, in which no compiled code sees the foreign state: it saves
+//! the thread's own state, lets the foreign one in, and restores its own, also after a fault, when some registers have
+//! been loaded. They are functions with the C calling convention, which keeps no more of a vector register than they
+//! restore: wider (SVE) registers lose their upper part in any load of a q register.
+
+use core::arch::naked_asm;
+
+use crate::arch::fault_of;
+use crate::fault::Fault;
+
+/// Alignment of an image, in bytes.
+pub const ALIGN: usize = 16;
+
+/// Bytes of an image: the 32 registers, then FPSR and FPCR, the order of the kernel's `struct user_fpsimd_state`.
+const SIZE: usize = 528;
+
+/// Bytes of the registers.
+const REGISTERS: usize = 512;
+
+/// A component mask, of which this architecture has no more than one, and the bytes of an image.
+pub fn layout() -> Option<(u64, usize)> {
+    Some((1, SIZE))
+}
+
+/// What a routine left in its result registers.
+#[repr(C)]
+struct Raw {
+    code: u64,
+    si_addr: usize,
+}
+
+/// `stp` or `ldp` (`$insn`) of all registers at `$base`, each of them made by `$make`.
+macro_rules! registers {
+    ($make:ident, $insn:literal, $base:literal) => {
+        concat!(
+            $make!($insn, " q0, q1, [", $base, "]"),
+            $make!($insn, " q2, q3, [", $base, ", #32]"),
+            $make!($insn, " q4, q5, [", $base, ", #64]"),
+            $make!($insn, " q6, q7, [", $base, ", #96]"),
+            $make!($insn, " q8, q9, [", $base, ", #128]"),
+            $make!($insn, " q10, q11, [", $base, ", #160]"),
+            $make!($insn, " q12, q13, [", $base, ", #192]"),
+            $make!($insn, " q14, q15, [", $base, ", #224]"),
+            $make!($insn, " q16, q17, [", $base, ", #256]"),
+            $make!($insn, " q18, q19, [", $base, ", #288]"),
+            $make!($insn, " q20, q21, [", $base, ", #320]"),
+            $make!($insn, " q22, q23, [", $base, ", #352]"),
+            $make!($insn, " q24, q25, [", $base, ", #384]"),
+            $make!($insn, " q26, q27, [", $base, ", #416]"),
+            $make!($insn, " q28, q29, [", $base, ", #448]"),
+            $make!($insn, " q30, q31, [", $base, ", #480]"),
+        )
+    };
+}
+
+/// An access to plain memory.
+macro_rules! plain {
+    ($($part:literal),*) => {
+        concat!($($part,)* "\n")
+    };
+}
+
+/// A load from foreign memory.
+macro_rules! foreign_load {
+    ($($part:literal),*) => {
+        ld!(concat!($($part),*))
+    };
+}
+
+/// A store to foreign memory.
+macro_rules! foreign_store {
+    ($($part:literal),*) => {
+        st!(head "0", concat!($($part),*))
+    };
+}
+
+/// All registers to plain memory at `$base`; x9 and x10 are scratch.
+macro_rules! save_plain {
+    ($base:literal) => {
+        concat!(
+            registers!(plain, "stp", $base),
+            "mrs x9, fpsr\n",
+            "mrs x10, fpcr\n",
+            "add x11, ",
+            $base,
+            ", #512\n",
+            "stp w9, w10, [x11]\n",
+        )
+    };
+}
+
+/// All registers from plain memory at `$base`.
+macro_rules! restore_plain {
+    ($base:literal) => {
+        concat!(
+            registers!(plain, "ldp", $base),
+            "add x11, ",
+            $base,
+            ", #512\n",
+            "ldp w9, w10, [x11]\n",
+            "msr fpsr, x9\n",
+            "msr fpcr, x10\n",
+        )
+    };
+}
+
+/// `x0` foreign destination, `x1` state to load, `x2` scratch.
+#[unsafe(naked)]
+unsafe extern "C" fn save_state(dst: *mut u8, state: *const u8, scratch: *mut u8) -> Raw {
+    naked_asm!(
+        save_plain!("x2"),
+        restore_plain!("x1"),
+        "mov x3, #0",
+        registers!(foreign_store, "stp", "x0"),
+        "mrs x9, fpsr",
+        "mrs x10, fpcr",
+        "add x11, x0, #512",
+        st!(head "0", "stp w9, w10, [x11]"),
+        "77:",
+        restore_plain!("x2"),
+        "mov x0, x3",
+        "mov x1, x4",
+        "ret",
+    )
+}
+
+/// `x0` foreign source, `x1` where to show what arrived, `x2` scratch.
+#[unsafe(naked)]
+unsafe extern "C" fn restore_state(src: *const u8, arrived: *mut u8, scratch: *mut u8) -> Raw {
+    naked_asm!(
+        save_plain!("x2"),
+        "mov x3, #0",
+        registers!(foreign_load, "ldp", "x0"),
+        "add x11, x0, #512",
+        ld!("ldp w9, w10, [x11]"),
+        "msr fpsr, x9",
+        "msr fpcr, x10",
+        save_plain!("x1"),
+        "77:",
+        restore_plain!("x2"),
+        "mov x0, x3",
+        "mov x1, x4",
+        "ret",
+    )
+}
+
+/// Loads `state` into the registers and saves them to `dst`.
+///
+/// # Safety
+/// All three are `ALIGN`-aligned and of the size of [`layout`]; `state` and `scratch` are plain memory; `dst` is
+/// foreign memory that its owner lets us write; the handler is reached.
+pub unsafe fn save(dst: *mut u8, state: *const u8, scratch: *mut u8, _mask: u64) -> Result<(), Fault> {
+    // SAFETY: the routine stores to `dst` through table entries and otherwise touches the two plain images only.
+    let raw = unsafe { save_state(dst, state, scratch) };
+    if raw.code == 0 { Ok(()) } else { Err(fault_of(raw.code, raw.si_addr)) }
+}
+
+/// Loads the registers from `src` and shows what arrived, as an image in `arrived`.
+///
+/// # Safety
+/// As [`save`]: `scratch` and `arrived` are plain memory, `src` is foreign memory that we may read.
+pub unsafe fn restore(src: *const u8, arrived: *mut u8, scratch: *mut u8, _mask: u64) -> Result<(), Fault> {
+    // SAFETY: as in `save`.
+    let raw = unsafe { restore_state(src, arrived, scratch) };
+    if raw.code == 0 { Ok(()) } else { Err(fault_of(raw.code, raw.si_addr)) }
+}
+
+/// Fills the registers of a zero image; FPSR and FPCR stay at their defaults, which are zero.
+pub fn pattern(image: &mut [u8], seed: u8) {
+    for (i, byte) in image.iter_mut().take(REGISTERS).enumerate() {
+        *byte = (i as u8).wrapping_mul(7).wrapping_add(seed);
+    }
+}
+
+/// The registers of an image.
+pub fn registers(image: &[u8]) -> &[u8] {
+    image.get(..REGISTERS).unwrap_or(&[])
+}

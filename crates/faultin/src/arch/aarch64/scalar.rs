@@ -1,0 +1,704 @@
+//! Loads, stores and atomics of fixed size: one instruction with a table entry (two where an exclusive load and store
+//! make a loop), inlined where they are called.
+//!
+//! `err` is zeroed before the instruction and stays 0 unless it faults; `addr` is whichever register is free by then.
+//! Read-modify-write operations are single instructions where the target has them (`lse`), loops otherwise. They store
+//! in any case, also where a comparison fails, so that both forms need the right to store.
+
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+
+use crate::arch::fault_of;
+use crate::fault::{Access, Cause, Fault};
+
+macro_rules! outcome {
+    ($err:ident, $addr:expr, $value:expr) => {
+        if $err == 0 { Ok($value) } else { Err(fault_of($err, $addr)) }
+    };
+}
+
+/// The load-acquire that may pass earlier store-releases to other addresses, which is what `Acquire` asks for.
+#[cfg(target_feature = "rcpc")]
+macro_rules! acquire {
+    ($suffix:literal) => {
+        concat!("ldapr", $suffix)
+    };
+}
+#[cfg(not(target_feature = "rcpc"))]
+macro_rules! acquire {
+    ($suffix:literal) => {
+        concat!("ldar", $suffix)
+    };
+}
+
+/// One guarded load. `$options` is `readonly` where the compiler may move other accesses across it.
+macro_rules! load {
+    ($ptr:ident, $ty:ty, $modifier:literal, $insn:expr $(, $options:ident)?) => {{
+        let (err, value): (u64, u64);
+        // SAFETY: one load with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!("1", concat!($insn, " {addr:", $modifier, "}, [{ptr}]")),
+                ptr = in(reg) $ptr,
+                err = out(reg) err,
+                addr = lateout(reg) value,
+                options(nostack, preserves_flags $(, $options)?),
+            );
+        }
+        outcome!(err, value as usize, value as $ty)
+    }};
+}
+
+/// One guarded store.
+macro_rules! store {
+    ($ptr:ident, $value:ident, $modifier:literal, $insn:expr) => {{
+        let (err, addr): (u64, u64);
+        // SAFETY: one store with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!("2", concat!($insn, " {addr:", $modifier, "}, [{ptr}]")),
+                ptr = in(reg) $ptr,
+                err = out(reg) err,
+                addr = inlateout(reg) u64::from($value) => addr,
+                options(nostack, preserves_flags),
+            );
+        }
+        outcome!(err, addr as usize, ())
+    }};
+}
+
+macro_rules! accesses {
+    (
+        $load:ident, $store:ident, $atomic_load:ident, $atomic_store:ident,
+        $ty:ty, $suffix:literal, $modifier:literal
+    ) => {
+        /// A load.
+        ///
+        /// # Safety
+        /// `ptr` points to memory that may be read as this type, or to foreign memory; the handler is reached.
+        #[inline(always)]
+        pub unsafe fn $load(ptr: *const $ty) -> Result<$ty, Fault> {
+            load!(ptr, $ty, $modifier, concat!("ldr", $suffix), readonly)
+        }
+
+        /// A load with an ordering; the caller has checked alignment and ordering.
+        ///
+        /// # Safety
+        /// As the plain load.
+        #[inline(always)]
+        pub unsafe fn $atomic_load(ptr: *const $ty, order: Ordering) -> Result<$ty, Fault> {
+            match order {
+                Ordering::Relaxed => load!(ptr, $ty, $modifier, concat!("ldr", $suffix)),
+                Ordering::Acquire => load!(ptr, $ty, $modifier, acquire!($suffix)),
+                _ => load!(ptr, $ty, $modifier, concat!("ldar", $suffix)),
+            }
+        }
+
+        /// A store.
+        ///
+        /// # Safety
+        /// `ptr` points to memory that may be written as this type, or to foreign memory that its owner lets us
+        /// write; the handler is reached.
+        #[inline(always)]
+        pub unsafe fn $store(ptr: *mut $ty, value: $ty) -> Result<(), Fault> {
+            store!(ptr, value, $modifier, concat!("str", $suffix))
+        }
+
+        /// A store with an ordering; the caller has checked alignment and ordering.
+        ///
+        /// # Safety
+        /// As the plain store.
+        #[inline(always)]
+        pub unsafe fn $atomic_store(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<(), Fault> {
+            match order {
+                Ordering::Relaxed => store!(ptr, value, $modifier, concat!("str", $suffix)),
+                _ => store!(ptr, value, $modifier, concat!("stlr", $suffix)),
+            }
+        }
+    };
+}
+accesses!(load_8, store_8, atomic_load_8, atomic_store_8, u8, "b", "w");
+accesses!(load_16, store_16, atomic_load_16, atomic_store_16, u16, "h", "w");
+accesses!(load_32, store_32, atomic_load_32, atomic_store_32, u32, "", "w");
+accesses!(load_64, store_64, atomic_load_64, atomic_store_64, u64, "", "x");
+
+/// Picks the instructions for an ordering: `$make!(acquire, release, ...)` with "a" or "", and "l" or "".
+macro_rules! by_order {
+    ($order:expr, $make:ident, $($argument:tt)*) => {
+        match $order {
+            Ordering::Relaxed => $make!("", "", $($argument)*),
+            Ordering::Acquire => $make!("a", "", $($argument)*),
+            Ordering::Release => $make!("", "l", $($argument)*),
+            _ => $make!("a", "l", $($argument)*),
+        }
+    };
+}
+
+/// The ordering of one instruction that serves for both outcomes of a comparison.
+#[inline(always)]
+const fn either(success: Ordering, failure: Ordering) -> Ordering {
+    match (success, failure) {
+        (_, Ordering::Relaxed) => success,
+        (Ordering::Relaxed | Ordering::Acquire, Ordering::Acquire) => Ordering::Acquire,
+        _ => Ordering::AcqRel,
+    }
+}
+
+/// One instruction that gives back the old value: `$insn` is its name up to the ordering.
+#[cfg(target_feature = "lse")]
+macro_rules! read_modify_write {
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $value:expr,
+        ($ty:ty, $suffix:literal, $modifier:literal), $insn:literal, $between:expr
+    ) => {{
+        let (err, old): (u64, u64);
+        // SAFETY: one read-modify-write with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!(
+                    "2",
+                    concat!(
+                        $insn, $acquire, $release, $suffix,
+                        " {value:", $modifier, "}, {addr:", $modifier, "}, [{ptr}]"
+                    )
+                ),
+                ptr = in(reg) $ptr,
+                value = in(reg) u64::from($value),
+                err = out(reg) err,
+                addr = lateout(reg) old,
+                options(nostack, preserves_flags),
+            );
+        }
+        outcome!(err, old as usize, old as $ty)
+    }};
+}
+
+/// An exclusive load and store, with `$between` making `tmp` out of `addr` (the old value) and `value`.
+#[cfg(not(target_feature = "lse"))]
+macro_rules! read_modify_write {
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $value:expr,
+        ($ty:ty, $suffix:literal, $modifier:literal), $insn:literal, $between:expr
+    ) => {{
+        let (err, old): (u64, u64);
+        // SAFETY: one read-modify-write with table entries.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                exclusive!(
+                    concat!("ld", $acquire, "xr", $suffix, " {addr:", $modifier, "}, [{ptr}]"),
+                    $between,
+                    concat!("st", $release, "xr", $suffix, " {status:w}, {tmp:", $modifier, "}, [{ptr}]")
+                ),
+                ptr = in(reg) $ptr,
+                value = in(reg) u64::from($value),
+                err = out(reg) err,
+                addr = out(reg) old,
+                tmp = out(reg) _,
+                status = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+        outcome!(err, old as usize, old as $ty)
+    }};
+}
+
+/// The old value, and whether it was `current`.
+#[cfg(target_feature = "lse")]
+macro_rules! compare_and_swap {
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident,
+        ($ty:ty, $suffix:literal, $modifier:literal)
+    ) => {{
+        let (err, old): (u64, u64);
+        // SAFETY: one read-modify-write with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!(
+                    "2",
+                    concat!(
+                        "cas", $acquire, $release, $suffix,
+                        " {addr:", $modifier, "}, {new:", $modifier, "}, [{ptr}]"
+                    )
+                ),
+                ptr = in(reg) $ptr,
+                new = in(reg) u64::from($new),
+                err = out(reg) err,
+                addr = inout(reg) u64::from($current) => old,
+                options(nostack, preserves_flags),
+            );
+        }
+        let found = old as $ty;
+        outcome!(err, old as usize, if found == $current { Ok(found) } else { Err(found) })
+    }};
+}
+
+/// The old value, and whether it was `current`. Where it was not, it is stored again.
+#[cfg(not(target_feature = "lse"))]
+macro_rules! compare_and_swap {
+    (
+        $acquire:literal, $release:literal, $ptr:ident, $current:ident, $new:ident,
+        ($ty:ty, $suffix:literal, $modifier:literal)
+    ) => {{
+        let (err, old): (u64, u64);
+        // SAFETY: one read-modify-write with table entries.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                exclusive!(
+                    concat!("ld", $acquire, "xr", $suffix, " {addr:", $modifier, "}, [{ptr}]"),
+                    "cmp {addr}, {current}\n csel {tmp}, {new}, {addr}, eq",
+                    concat!("st", $release, "xr", $suffix, " {status:w}, {tmp:", $modifier, "}, [{ptr}]")
+                ),
+                ptr = in(reg) $ptr,
+                current = in(reg) u64::from($current),
+                new = in(reg) u64::from($new),
+                err = out(reg) err,
+                addr = out(reg) old,
+                tmp = out(reg) _,
+                status = out(reg) _,
+                options(nostack),
+            );
+        }
+        let found = old as $ty;
+        outcome!(err, old as usize, if found == $current { Ok(found) } else { Err(found) })
+    }};
+}
+
+macro_rules! read_modify_writes {
+    ($swap:ident, $add:ident, $and:ident, $or:ident, $xor:ident, $cas:ident, $ty:ty, $form:tt) => {
+        /// Exchanges the value, sequentially consistent.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $swap(ptr: *mut $ty, value: $ty) -> Result<$ty, Fault> {
+            read_modify_write!("a", "l", ptr, value, $form, "swp", "mov {tmp}, {value}")
+        }
+
+        /// Adds and returns the old value.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $add(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
+            by_order!(order, read_modify_write, ptr, value, $form, "ldadd", "add {tmp}, {addr}, {value}")
+        }
+
+        /// Bitwise and; returns the old value. The instruction there is clears the bits it is given.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $and(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
+            by_order!(order, read_modify_write, ptr, (!value), $form, "ldclr", "bic {tmp}, {addr}, {value}")
+        }
+
+        /// Bitwise or; returns the old value.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $or(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
+            by_order!(order, read_modify_write, ptr, value, $form, "ldset", "orr {tmp}, {addr}, {value}")
+        }
+
+        /// Bitwise exclusive or; returns the old value.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $xor(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
+            by_order!(order, read_modify_write, ptr, value, $form, "ldeor", "eor {tmp}, {addr}, {value}")
+        }
+
+        /// Stores `new` if the value is `current`: the old value, and whether it was.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned.
+        #[inline(always)]
+        pub unsafe fn $cas(
+            ptr: *mut $ty,
+            current: $ty,
+            new: $ty,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<Result<$ty, $ty>, Fault> {
+            by_order!(either(success, failure), compare_and_swap, ptr, current, new, $form)
+        }
+    };
+}
+read_modify_writes!(swap_8, fetch_add_8, fetch_and_8, fetch_or_8, fetch_xor_8, compare_exchange_8, u8, (u8, "b", "w"));
+read_modify_writes!(
+    swap_16,
+    fetch_add_16,
+    fetch_and_16,
+    fetch_or_16,
+    fetch_xor_16,
+    compare_exchange_16,
+    u16,
+    (u16, "h", "w")
+);
+read_modify_writes!(
+    swap_32,
+    fetch_add_32,
+    fetch_and_32,
+    fetch_or_32,
+    fetch_xor_32,
+    compare_exchange_32,
+    u32,
+    (u32, "", "w")
+);
+read_modify_writes!(
+    swap_64,
+    fetch_add_64,
+    fetch_and_64,
+    fetch_or_64,
+    fetch_xor_64,
+    compare_exchange_64,
+    u64,
+    (u64, "", "x")
+);
+
+/// One guarded load of a pair.
+macro_rules! load_pair {
+    ($ptr:ident $(, $options:ident)?) => {{
+        let (err, low, high): (u64, u64, u64);
+        // SAFETY: one load with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!("1", "ldp {addr}, {high}, [{ptr}]"),
+                ptr = in(reg) $ptr,
+                err = out(reg) err,
+                addr = lateout(reg) low,
+                high = lateout(reg) high,
+                options(nostack, preserves_flags $(, $options)?),
+            );
+        }
+        outcome!(err, low as usize, u128::from(low) | u128::from(high) << 64)
+    }};
+}
+
+/// A load of two halves; not one single-copy atomic access.
+///
+/// # Safety
+/// As the other loads.
+#[inline(always)]
+pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
+    load_pair!(ptr, readonly)
+}
+
+/// A store of two halves; not one single-copy atomic access. Nothing is stored where a part of it may not be: CPUs
+/// store the halves one after the other, so where they do not share a granule, the right to store the end comes first.
+///
+/// # Safety
+/// As the other stores.
+#[inline(always)]
+pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
+    if !ptr.addr().is_multiple_of(16) {
+        // SAFETY: the last byte of the range.
+        unsafe { touch_write(ptr.cast::<u8>().wrapping_add(15)) }?;
+    }
+    let (err, addr): (u64, u64);
+    // SAFETY: one store with a table entry.
+    unsafe {
+        asm!(
+            "mov {err}, xzr",
+            guarded!("2", "stp {addr}, {high}, [{ptr}]"),
+            ptr = in(reg) ptr,
+            high = in(reg) (value >> 64) as u64,
+            err = out(reg) err,
+            addr = inlateout(reg) value as u64 => addr,
+            options(nostack, preserves_flags),
+        );
+    }
+    outcome!(err, addr as usize, ())
+}
+
+/// Exclusive pairs: `$between` makes `tmp`, `tmp_high` out of `addr`, `old_high` and the operands.
+macro_rules! exclusive_pair {
+    ($ptr:ident, $between:expr, $($operand:tt)*) => {{
+        let (err, low, high): (u64, u64, u64);
+        // SAFETY: one read-modify-write with table entries.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                exclusive!(
+                    "ldaxp {addr}, {old_high}, [{ptr}]",
+                    $between,
+                    "stlxp {status:w}, {tmp}, {tmp_high}, [{ptr}]"
+                ),
+                ptr = in(reg) $ptr,
+                err = out(reg) err,
+                addr = out(reg) low,
+                old_high = out(reg) high,
+                tmp = out(reg) _,
+                tmp_high = out(reg) _,
+                status = out(reg) _,
+                $($operand)*
+                options(nostack),
+            );
+        }
+        outcome!(err, low as usize, u128::from(low) | u128::from(high) << 64)
+    }};
+}
+
+/// Exclusive pairs, sequentially consistent: the old value, and whether it was `current`.
+///
+/// # Safety
+/// As the store; `ptr` is aligned to 16 bytes.
+#[inline(always)]
+pub unsafe fn compare_exchange_128(
+    ptr: *mut u128,
+    current: u128,
+    new: u128,
+    _success: Ordering,
+    _failure: Ordering,
+) -> Result<Result<u128, u128>, Fault> {
+    let old = exclusive_pair!(
+        ptr,
+        "cmp {addr}, {current}
+         ccmp {old_high}, {current_high}, #0, eq
+         csel {tmp}, {new}, {addr}, eq
+         csel {tmp_high}, {new_high}, {old_high}, eq",
+        current = in(reg) current as u64,
+        current_high = in(reg) (current >> 64) as u64,
+        new = in(reg) new as u64,
+        new_high = in(reg) (new >> 64) as u64,
+    )?;
+    Ok(if old == current { Ok(old) } else { Err(old) })
+}
+
+macro_rules! pair_ops {
+    ($($name:ident $low:literal $high:literal;)*) => {$(
+        /// The operation of this name on exclusive pairs, sequentially consistent; the old value.
+        ///
+        /// # Safety
+        /// As the store; `ptr` is aligned to 16 bytes.
+        #[inline(always)]
+        pub unsafe fn $name(ptr: *mut u128, value: u128, _order: Ordering) -> Result<u128, Fault> {
+            exclusive_pair!(
+                ptr,
+                concat!($low, "\n", $high),
+                value = in(reg) value as u64,
+                value_high = in(reg) (value >> 64) as u64,
+            )
+        }
+    )*};
+}
+pair_ops! {
+    swap_any_128 "mov {tmp}, {value}" "mov {tmp_high}, {value_high}";
+    fetch_add_128 "adds {tmp}, {addr}, {value}" "adc {tmp_high}, {old_high}, {value_high}";
+    fetch_and_128 "and {tmp}, {addr}, {value}" "and {tmp_high}, {old_high}, {value_high}";
+    fetch_or_128 "orr {tmp}, {addr}, {value}" "orr {tmp_high}, {old_high}, {value_high}";
+    fetch_xor_128 "eor {tmp}, {addr}, {value}" "eor {tmp_high}, {old_high}, {value_high}";
+}
+
+/// Exchanges the value, sequentially consistent.
+///
+/// # Safety
+/// As the store; `ptr` is aligned to 16 bytes.
+#[inline(always)]
+pub unsafe fn swap_128(ptr: *mut u128, value: u128) -> Result<u128, Fault> {
+    // SAFETY: forwarded.
+    unsafe { swap_any_128(ptr, value, Ordering::SeqCst) }
+}
+
+/// A 16-byte load in one access. CPUs with LSE2 make an aligned pair one access; an exclusive pair would be one too,
+/// but only if it stores, which needs the right to.
+///
+/// # Safety
+/// As the other loads; `ptr` is aligned to 16 bytes.
+#[inline(always)]
+pub unsafe fn atomic_load_128(ptr: *const u128, order: Ordering) -> Result<u128, Fault> {
+    if !has_lse2() {
+        return Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()));
+    }
+    if order == Ordering::SeqCst {
+        barrier();
+    }
+    let value = load_pair!(ptr)?;
+    if order != Ordering::Relaxed {
+        barrier();
+    }
+    Ok(value)
+}
+
+/// A 16-byte store in one access.
+///
+/// # Safety
+/// As the store; `ptr` is aligned to 16 bytes.
+#[inline(always)]
+pub unsafe fn atomic_store_128(ptr: *mut u128, value: u128, order: Ordering) -> Result<(), Fault> {
+    if !has_lse2() {
+        // SAFETY: forwarded.
+        return unsafe { swap_any_128(ptr, value, order) }.map(|_| ());
+    }
+    if order != Ordering::Relaxed {
+        barrier();
+    }
+    // SAFETY: forwarded; an aligned pair is one access on CPUs with LSE2.
+    unsafe { store_128(ptr, value) }?;
+    if order == Ordering::SeqCst {
+        barrier();
+    }
+    Ok(())
+}
+
+/// Orders every access before it against every access after it.
+#[inline(always)]
+fn barrier() {
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
+#[cfg(feature = "std")]
+fn has_lse2() -> bool {
+    std::arch::is_aarch64_feature_detected!("lse2")
+}
+
+// Without detection, what the target promises.
+#[cfg(not(feature = "std"))]
+const fn has_lse2() -> bool {
+    cfg!(target_feature = "lse2")
+}
+
+/// One byte loaded and forgotten.
+///
+/// # Safety
+/// As the other loads.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
+    // Not `readonly`: a load nobody uses must still happen.
+    load!(ptr, u8, "w", "ldrb").map(|_| ())
+}
+
+/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+#[cfg(feature = "std")]
+pub const MANY: usize = 8;
+
+/// [`MANY`] bytes loaded and forgotten, `STRIDE` apart. A fault does not say which of them it was.
+///
+/// # Safety
+/// As the other loads, for each byte.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
+    let (err, addr): (u64, u64);
+    // SAFETY: loads with a table entry each. Not `readonly`: loads nobody uses must still happen.
+    unsafe {
+        core::arch::asm!(
+            "mov {err}, xzr",
+            "20: ldrb {addr:w}, [{ptr}]",
+            "21: ldrb {addr:w}, [{ptr}, #{s}]",
+            "22: ldrb {addr:w}, [{ptr}, #2 * {s}]",
+            "23: ldrb {addr:w}, [{ptr}, #3 * {s}]",
+            "24: ldrb {addr:w}, [{ptr}, #4 * {s}]",
+            "25: ldrb {addr:w}, [{ptr}, #5 * {s}]",
+            "26: ldrb {addr:w}, [{ptr}, #6 * {s}]",
+            "27: ldrb {addr:w}, [{ptr}, #7 * {s}]",
+            "3:",
+            prelude!(),
+            entry_at!("20b", "3b", info!("1")),
+            entry_at!("21b", "3b", info!("1")),
+            entry_at!("22b", "3b", info!("1")),
+            entry_at!("23b", "3b", info!("1")),
+            entry_at!("24b", "3b", info!("1")),
+            entry_at!("25b", "3b", info!("1")),
+            entry_at!("26b", "3b", info!("1")),
+            entry_at!("27b", "3b", info!("1")),
+            s = const STRIDE,
+            ptr = in(reg) ptr,
+            err = out(reg) err,
+            addr = out(reg) addr,
+            options(nostack),
+        );
+    }
+    if err == 0 { Ok(()) } else { Err(crate::arch::fault_of(err, addr as usize)) }
+}
+
+/// Sets no bit of a byte, atomically: the right to store is needed, no byte changes, whoever writes at the same time.
+///
+/// # Safety
+/// As the stores.
+#[inline(always)]
+pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
+    read_modify_write!("", "", ptr, 0_u8, (u8, "b", "w"), "ldset", "orr {tmp}, {addr}, {value}").map(|_| ())
+}
+
+#[cfg(feature = "std")]
+pub use block::{Block, load_vector};
+
+/// Sixteen bytes at once. Kernels have no vector registers, and nothing that needs this.
+#[cfg(feature = "std")]
+mod block {
+    use core::arch::aarch64::*;
+
+    use super::*;
+
+    /// Sixteen bytes in a vector register.
+    #[derive(Clone, Copy)]
+    pub struct Block(uint8x16_t);
+
+    /// A 16-byte load into a vector register: the one access that everything which scans memory is built on.
+    ///
+    /// # Safety
+    /// As the other loads, for 16 bytes at any alignment.
+    #[inline(always)]
+    pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
+        let (err, addr): (u64, u64);
+        let value: uint8x16_t;
+        // SAFETY: one load with a table entry.
+        unsafe {
+            asm!(
+                "mov {err}, xzr",
+                guarded!("1", "ldr {value:q}, [{ptr}]"),
+                ptr = in(reg) ptr,
+                value = out(vreg) value,
+                err = out(reg) err,
+                addr = lateout(reg) addr,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        outcome!(err, addr as usize, Block(value))
+    }
+
+    impl Block {
+        /// One bit per byte that is zero, the first byte's lowest.
+        #[inline(always)]
+        pub fn zero_bytes(self) -> u32 {
+            const BITS: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+            // SAFETY: these vector instructions are part of every target that has `std`; `BITS` is 16 bytes.
+            unsafe {
+                let bits = vandq_u8(vceqzq_u8(self.0), vld1q_u8(BITS.as_ptr()));
+                u32::from(vaddv_u8(vget_low_u8(bits))) | u32::from(vaddv_u8(vget_high_u8(bits))) << 8
+            }
+        }
+
+        /// The bits set in either.
+        #[inline(always)]
+        pub fn or(self, other: Block) -> Block {
+            // SAFETY: as in `zero_bytes`.
+            Block(unsafe { vorrq_u8(self.0, other.0) })
+        }
+
+        /// The bits that differ.
+        #[inline(always)]
+        pub fn xor(self, other: Block) -> Block {
+            // SAFETY: as in `zero_bytes`.
+            Block(unsafe { veorq_u8(self.0, other.0) })
+        }
+
+        /// The bytes in memory order.
+        #[inline(always)]
+        pub fn bytes(self) -> [u8; 16] {
+            // SAFETY: both types are 16 plain bytes.
+            unsafe { core::mem::transmute(self.0) }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! No instruction for it here.
+
+use crate::fault::{Access, Cause, Fault};
+
+pub const ALIGN: usize = 64;
+
+pub fn layout() -> Option<(u64, usize)> {
+    None
+}
+
+/// # Safety
+/// None: refuses.
+pub unsafe fn save(dst: *mut u8, _: *const u8, _: *mut u8, _: u64) -> Result<(), Fault> {
+    Err(Fault::refused(Access::Write, Cause::Unsupported, dst.addr()))
+}
+
+/// # Safety
+/// None: refuses.
+pub unsafe fn restore(src: *const u8, _: *mut u8, _: *mut u8, _: u64) -> Result<(), Fault> {
+    Err(Fault::refused(Access::Read, Cause::Unsupported, src.addr()))
+}
+
+pub fn pattern(_: &mut [u8], _: u8) {}
+
+pub fn registers(_: &[u8]) -> &[u8] {
+    &[]
+}

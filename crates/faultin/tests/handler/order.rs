@@ -1,0 +1,154 @@
+//! Who is called in which order, for every order of installation.
+
+use crate::Ends;
+use crate::child::{self, SIGNALS, status_is};
+use crate::foreign::{self, A, B, C};
+
+pub(crate) const SCENARIOS: &[crate::Scenario] = &[("order", play)];
+
+/// What a fault that is not ours meets: the handlers called, in order, and whether the last repaired it.
+#[derive(Clone, Copy)]
+enum Meets {
+    /// These; the last had nobody to pass it on to, and repaired the memory.
+    Repair(&'static str),
+    /// These, and then the default action.
+    Default(&'static str),
+}
+use Meets::{Default, Repair};
+
+/// One row: what is done, where that leaves us, what a fault that is not ours meets.
+///
+/// `A`, `B`, `C`: that handler installs itself and remembers what it replaced, forgetting what it replaced before;
+/// `a`, `b`, `c`: it restores that. `O`: `install()`, `H`: `reinstall()`, `R`: `raise_to_top()`, `D`: somebody sets the
+/// default action, `G`: "ignore".
+const ROWS: &[(&str, &str, Meets)] = &[
+    // Each once, in every order.
+    ("O", "Directly", Default("")),
+    ("A O", "Directly", Repair("A")),
+    ("O A", "Behind", Default("A")),
+    ("A B O", "Directly", Repair("BA")),
+    ("B A O", "Directly", Repair("AB")),
+    ("A O B", "Behind", Repair("BA")),
+    ("B O A", "Behind", Repair("AB")),
+    ("O A B", "Behind", Default("BA")),
+    ("O B A", "Behind", Default("AB")),
+    // Twice. A handler that installs itself again forgets who was before it: there the chain ends.
+    ("O O", "Directly", Default("")),
+    ("A O O", "Directly", Repair("A")),
+    ("A O A", "Behind", Default("A")),
+    ("O A O", "Behind", Default("A")),
+    ("O A H", "Behind", Default("A")),
+    ("A O B O", "Behind", Repair("BA")),
+    ("A O B H", "Behind", Repair("BA")),
+    ("A O B A", "Behind", Default("AB")),
+    // Without us these two would call each other for ever: A was B's predecessor.
+    ("A B O A", "Behind", Default("ABA")),
+    ("A B O B", "Behind", Default("B")),
+    ("B O A B", "Behind", Default("BA")),
+    // Raised above others.
+    ("R", "Directly", Default("")),
+    ("A R", "Directly", Repair("A")),
+    ("A O R", "Directly", Repair("A")),
+    ("O A R", "Directly", Default("A")),
+    ("A O A R", "Directly", Default("A")),
+    ("A O B R", "Directly", Repair("BA")),
+    ("A O R B", "Behind", Repair("BA")),
+    ("A O B R R", "Directly", Repair("BA")),
+    ("A O B R A", "Behind", Default("AB")),
+    ("A O B R B", "Behind", Repair("BA")),
+    ("A O B R B R", "Directly", Repair("BA")),
+    ("A O B A R", "Directly", Default("AB")),
+    ("O A R B R", "Directly", Default("BA")),
+    ("A O B R C R", "Directly", Repair("CBA")),
+    ("A O B R C R B R", "Directly", Repair("BCA")),
+    ("A O B R C R B", "Behind", Repair("BCA")),
+    ("A R B R C R", "Directly", Repair("CBA")),
+    // Removed again.
+    ("O A a", "Directly", Default("")),
+    ("A O B b", "Directly", Repair("A")),
+    ("O A R a", "Directly", Default("")),
+    ("O A R a A R", "Directly", Default("A")),
+    ("A O B R b", "Directly", Repair("A")),
+    ("A O B R b C R", "Directly", Repair("CA")),
+    ("A O B R C R c", "Directly", Repair("BA")),
+    ("A O a", "No", Default("")),
+    ("A O a H", "Directly", Default("")),
+    // Reset.
+    ("O D", "No", Default("")),
+    ("O D O", "No", Default("")),
+    ("A O D H", "Directly", Default("")),
+    ("A O D R", "Directly", Default("")),
+    ("A O B R D H", "Directly", Default("")),
+    ("A O B D R", "Directly", Default("")),
+    ("A O D H B", "Behind", Default("B")),
+    ("A O D B", "Behind", Repair("B")),
+    ("O G", "No", Default("")),
+    ("A O G H", "Directly", Default("")),
+    ("G O", "Directly", Default("")),
+    ("D O", "Directly", Default("")),
+];
+
+#[test]
+fn every_order_of_installation_reaches_everybody_once_and_ends() {
+    for (script, state, meets) in ROWS {
+        for signal in SIGNALS {
+            let (order, ends) = match meets {
+                Repair(order) => (order, Ends::Well),
+                Default(order) => (order, Ends::Killed(signal)),
+            };
+            crate::parent::check("order", &format!("{script}|{state}|{order}|{signal}"), ends);
+        }
+    }
+}
+
+/// Plays a row in the child.
+fn play(row: &str) {
+    let [script, state, order, signal] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+    child::clean_slate();
+    for step in script.split(' ') {
+        let both = |f: &dyn Fn(i32)| SIGNALS.into_iter().for_each(f);
+        let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        let install = |who| both(&|signal| foreign::install(who, signal, flags, &[], foreign::pass_on));
+        match step {
+            "A" => install(A),
+            "B" => install(B),
+            "C" => install(C),
+            "a" => both(&|signal| foreign::remove(A, signal)),
+            "b" => both(&|signal| foreign::remove(B, signal)),
+            "c" => both(&|signal| foreign::remove(C, signal)),
+            "O" => faultin::install().unwrap(),
+            "H" => faultin::reinstall().unwrap(),
+            "R" => faultin::raise_to_top().unwrap(),
+            "D" => child::clean_slate(),
+            "G" => both(&|signal| _ = child::install(signal, libc::SIG_IGN, 0, &[])),
+            _ => panic!("{step}"),
+        }
+    }
+    match state {
+        "Directly" => status_is!(Directly),
+        "Behind" => status_is!(Behind),
+        _ => status_is!(No),
+    }
+    let reached = state != "No" && script != "A O D B";
+    if reached {
+        child::ours_is_recovered();
+    }
+    foreign::forget();
+    let forwarded = faultin::counters().forwarded;
+    let signal = signal.parse().unwrap();
+    if !repairs(script) {
+        println!("calls: {order}");
+        child::dies_of_foreign_fault(signal);
+    }
+    child::foreign_fault(signal);
+    assert_eq!(foreign::order(), order);
+    if reached {
+        assert_eq!(faultin::counters().forwarded - forwarded, 1, "counted once, however often it passes");
+        child::ours_is_recovered();
+    }
+}
+
+/// Whether the row ends in a repair.
+fn repairs(script: &str) -> bool {
+    ROWS.iter().any(|(s, _, meets)| *s == script && matches!(meets, Repair(_)))
+}

@@ -1,0 +1,21 @@
+//! Memory tags, for real: a granule of 16 bytes whose tag is not the pointer's, anywhere in a page, on either side.
+//!
+//! These faults are the finest there are. They lie in the middle of a page, no page table shows them, and a wide access
+//! may begin before one, end behind it, or both. So every count is checked at every position of the bad granule.
+
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+mod memory;
+mod skip;
+
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+mod copies;
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+mod scalars;
+#[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+mod walks;
+
+#[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
+#[test]
+fn memory_tags() {
+    skip::skipped();
+}

@@ -1,0 +1,96 @@
+//! Environments: machines, kernels and devices on which faults happen that this machine does not have.
+//!
+//! An environment installs what it needs, so that a second run starts at once. Where that is impossible here it is
+//! *skipped*: the last line says what is missing, the count above it says so in numbers, and the exit status is 0,
+//! because nothing was found wrong. Everything else that goes wrong, a failing test included, is not 0.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+mod aarch64;
+
+/// What `cargo xtask env` takes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// List the environments
+    #[arg(long)]
+    list: bool,
+    #[command(subcommand)]
+    environment: Option<Environment>,
+}
+
+#[derive(clap::Subcommand)]
+enum Environment {
+    /// The tests on aarch64 with memory tags, under user-mode emulation
+    Aarch64(aarch64::Args),
+}
+
+/// Why an environment gave no result of its own.
+enum Stop {
+    /// This machine cannot have it; what is missing.
+    Skipped(String),
+    /// It should have worked.
+    Failed(String),
+}
+
+/// Runs the command line.
+pub fn main(args: Args) -> ExitCode {
+    let environment = match args.environment {
+        Some(environment) if !args.list => environment,
+        _ => {
+            println!("aarch64   {}", aarch64::ABOUT);
+            return ExitCode::SUCCESS;
+        }
+    };
+    let result = match environment {
+        Environment::Aarch64(args) => aarch64::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Skipped(what)) => {
+            println!("0 passed, 0 failed, 1 skipped");
+            println!("skipped: {what}");
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Failed(what)) => {
+            eprintln!("failed: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+/// Where the environment of this name keeps what it downloads and builds.
+fn home(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    workspace().join(target).join("env").join(name)
+}
+
+/// Whether a command of this name can be run.
+fn has_command(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+}
+
+/// Runs to the end, output and all; success or what failed.
+fn succeed(command: &mut Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?}: {status}")),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
+}
+
+/// Runs to the end; what it printed.
+fn output(command: &mut Command) -> Result<String, String> {
+    match command.output() {
+        Ok(out) if out.status.success() => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        Ok(out) => Err(format!("{command:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr).trim_end())),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
+}
