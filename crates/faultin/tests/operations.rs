@@ -1,11 +1,11 @@
 //! Random sequences of operations behave as the model says; `fuzz/` grows such sequences for as long as one likes.
 
-mod common;
 mod model;
+mod pages;
 
 use std::time::{Duration, Instant};
 
-use common::{Random, serial, thin_out};
+use pages::{Random, serial, thin_out};
 
 /// Runs sequences from the generator's state `first` on; a failure names the state of the sequence that failed.
 fn run(first: u64, sequences: u64, bytes: usize) -> model::Tally {

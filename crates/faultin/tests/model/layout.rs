@@ -93,8 +93,7 @@ impl Layout {
         let len = PAGES * page;
         // SAFETY: new files and mappings.
         let (start, alias, memory, empty) = unsafe {
-            let (memory, empty) =
-                (libc::memfd_create(c"model".as_ptr(), 0), libc::memfd_create(c"empty".as_ptr(), 0));
+            let (memory, empty) = (libc::memfd_create(c"model".as_ptr(), 0), libc::memfd_create(c"empty".as_ptr(), 0));
             assert!(memory >= 0 && empty >= 0, "memfd_create: {}", std::io::Error::last_os_error());
             assert_eq!(libc::ftruncate(memory, len as libc::off_t), 0);
             let around = libc::mmap(
@@ -145,9 +144,7 @@ impl Layout {
         unsafe {
             let mapped = match kind {
                 Kind::PastEnd => libc::mmap(at, page, rw, libc::MAP_SHARED | fixed, self.empty, 0),
-                Kind::Guard => {
-                    libc::mmap(at, page, rw, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed, -1, 0)
-                }
+                Kind::Guard => libc::mmap(at, page, rw, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed, -1, 0),
                 Kind::Good | Kind::ReadOnly | Kind::NoAccess | Kind::Hole => {
                     libc::mmap(at, page, rw, libc::MAP_SHARED | fixed, self.memory, offset)
                 }

@@ -123,11 +123,9 @@ impl Operation {
             8 => Operation::Strncpy { at: layout.place(source), max: layout.len(source).min(BUFFER) },
             9 => Operation::IsZeroed { at: layout.place(source), len: layout.len(source) },
             10 => Operation::Compare { a: layout.place(source), b: layout.place(source), len: layout.len(source) },
-            11 => Operation::CopyStruct {
-                src: layout.place(source),
-                ours: source.below(300),
-                theirs: source.below(300),
-            },
+            11 => {
+                Operation::CopyStruct { src: layout.place(source), ours: source.below(300), theirs: source.below(300) }
+            }
             12 => Operation::Load { at: layout.place(source), bits: bits(source) },
             13 => Operation::Store { at: layout.place(source), bits: bits(source), value: wide(source) },
             14 => Operation::Atomic {
@@ -236,9 +234,7 @@ impl Operation {
                     }
                 };
                 match (NonZeroUsize::new(done), real) {
-                    (Some(done), Ok(real)) if done == real => {
-                        Ok(if done == len { End::Complete } else { End::Short })
-                    }
+                    (Some(done), Ok(real)) if done == real => Ok(if done == len { End::Complete } else { End::Short }),
                     (None, Err(fault)) => {
                         reason(layout, &fault, access, at)?;
                         Ok(End::Short)
@@ -354,10 +350,10 @@ fn copy_in(layout: &Layout, src: Place, len: usize, how: In) -> Result<End, Stri
                 match faultin::read_uninit(dst, src.read()) {
                     Ok(all) if all.len() == len => Ok(()),
                     Ok(all) => return Err(format!("{} of {len} bytes are said to be all", all.len())),
-                    Err((init, uninit, fault)) if init.len() + uninit.len() == len => {
-                        Err(Short { done: init.len(), fault })
+                    Err(half) if half.init.len() + half.uninit.len() == len => {
+                        Err(Short { done: half.init.len(), fault: half.fault })
                     }
-                    Err((init, uninit, _)) => return Err(format!("{} + {} of {len}", init.len(), uninit.len())),
+                    Err(half) => return Err(format!("{} + {} of {len}", half.init.len(), half.uninit.len())),
                 }
             }
             In::Uninit => faultin::copy_in(own.as_mut_ptr(), src.read(), len),
@@ -548,13 +544,7 @@ fn store<T: Word>(layout: &mut Layout, at: Place, value: u128) -> Result<End, St
     }
 }
 
-fn atomic<T: Word>(
-    layout: &mut Layout,
-    at: Place,
-    what: Atomic,
-    value: u128,
-    expected: bool,
-) -> Result<End, String> {
+fn atomic<T: Word>(layout: &mut Layout, at: Place, what: Atomic, value: u128, expected: bool) -> Result<End, String> {
     let (size, value) = (size_of::<T>(), T::truncate(value));
     let access = if what == Atomic::Load { Access::Read } else { Access::Write };
     let readable = layout.prefix(at, size, Access::Read) == size;
@@ -605,7 +595,13 @@ fn atomic<T: Word>(
     let new = match what {
         Atomic::Load => o,
         Atomic::Store | Atomic::Swap => v,
-        Atomic::CompareExchange => if expected { v } else { o },
+        Atomic::CompareExchange => {
+            if expected {
+                v
+            } else {
+                o
+            }
+        }
         Atomic::Add => o.wrapping_add(v),
         Atomic::Sub => o.wrapping_sub(v),
         Atomic::And => o & v,

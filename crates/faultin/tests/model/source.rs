@@ -30,7 +30,8 @@ impl<'a> Source<'a> {
 
     /// One of `n`, at most 65536; even if `n` is far smaller.
     pub fn below(&mut self, n: usize) -> usize {
-        let value = if n <= 16 { usize::from(self.byte()) } else { usize::from(self.byte()) << 8 | usize::from(self.byte()) };
+        let value =
+            if n <= 16 { usize::from(self.byte()) } else { usize::from(self.byte()) << 8 | usize::from(self.byte()) };
         value % n
     }
 
