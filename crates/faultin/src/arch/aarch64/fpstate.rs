@@ -111,12 +111,13 @@ macro_rules! restore_plain {
 #[unsafe(naked)]
 unsafe extern "C" fn store_registers() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         registers!(foreign_store, "stp", "x0"),
         "mrs x9, fpsr",
         "mrs x10, fpcr",
         "add x11, x0, #512",
-        st!(head "512", "stp w9, w10, [x11]"),
+        st!(head "0", "stp w9, w10, [x11]"),
         "77: ret",
     )
 }
@@ -125,6 +126,7 @@ unsafe extern "C" fn store_registers() {
 #[unsafe(naked)]
 unsafe extern "C" fn load_registers() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         registers!(foreign_load, "ldp", "x0"),
         "add x11, x0, #512",
