@@ -11,12 +11,21 @@ pub fn target() -> String {
 
 /// Runs `exe`, a program for [`target`]: itself, or with cargo's runner where the system cannot.
 pub fn run(exe: impl AsRef<OsStr>) -> Command {
-    let variable = format!("CARGO_TARGET_{}_RUNNER", target().to_uppercase().replace('-', "_"));
-    let Ok(runner) = std::env::var(variable) else { return Command::new(exe) };
+    let Some(runner) = runner() else { return Command::new(exe) };
     let mut words = runner.split_whitespace();
     let mut command = Command::new(words.next().expect("a runner is a command"));
     command.args(words).arg(exe);
     command
+}
+
+fn runner() -> Option<String> {
+    std::env::var(format!("CARGO_TARGET_{}_RUNNER", target().to_uppercase().replace('-', "_"))).ok()
+}
+
+/// Whether these tests run under user-mode emulation.
+#[allow(dead_code, reason = "not every test asks")]
+pub fn is_emulated() -> bool {
+    runner().is_some_and(|runner| runner.starts_with("qemu-"))
 }
 
 /// Says what this machine lacks, past the harness that keeps what a passing test prints.
