@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faultin::{Cause, Reached};
@@ -34,15 +35,20 @@ pub(crate) fn entry(all: &[&[Scenario]]) {
     }
     // Behind what the harness printed.
     println!();
+    // Found out now: handlers ask it, too.
+    emulated();
     // Rust's alternate stacks have room for little more than the kernel's frame; handlers here do real work.
     on_alternate_stack(1 << 20, || run(&argument));
 }
 
 /// Whether this is user-mode emulation: it accepts any advice, also one that does not exist, and ignores it.
 fn emulated() -> bool {
-    let page = map(0, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
-    // SAFETY: a mapping of its own; no kernel knows this advice.
-    unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(page), 1, i32::MAX) == 0 }
+    static EMULATED: OnceLock<bool> = OnceLock::new();
+    *EMULATED.get_or_init(|| {
+        let page = map(0, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+        // SAFETY: a mapping of its own; no kernel knows this advice.
+        unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(page), 1, i32::MAX) == 0 }
+    })
 }
 
 /// Ends the scenario without a verdict where user-mode emulation cannot do it: the emulator takes SIGSEGV and SIGBUS
@@ -73,12 +79,18 @@ fn map(at: usize, len: usize, protection: i32, flags: i32, fd: i32) -> usize {
     p.expose_provenance()
 }
 
-/// Two pages of which the second is not mapped; gives the first byte of the second. Where several threads map memory,
-/// the hole may be filled: use [`NOWHERE`].
+/// Two pages of which the second is not mapped; gives the first byte of the second.
 pub(crate) fn edge() -> usize {
+    const MADV_GUARD_INSTALL: i32 = 102;
     let p = map(0, 2 * page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+    let second = core::ptr::with_exposed_provenance_mut(p + page());
+    // A guard rather than a hole, so that no other thread's mapping lands there.
     // SAFETY: just mapped, nobody else's.
-    unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(p + page()), page()) };
+    let guarded = !emulated() && unsafe { libc::madvise(second, page(), MADV_GUARD_INSTALL) } == 0;
+    if !guarded {
+        // SAFETY: as before. On kernels without guards, a hole.
+        unsafe { libc::munmap(second, page()) };
+    }
     p + page()
 }
 
