@@ -289,6 +289,7 @@ fn beside_adversary(
     let mut runs = |cycles: &AtomicU64, memory: &UserMemory| -> std::io::Result<()> {
         let base = memory.source()?.as_ptr().addr();
         while (cycles.load(Ordering::Relaxed) < CYCLES || ran.runs < RUNS) && ran.runs < MOST_RUNS {
+            memory.refill(object)?;
             let mut log = Log::new(base, true);
             let result = job.run(variant, memory, &mut log);
             let status = match &result {
