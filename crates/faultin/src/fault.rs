@@ -337,8 +337,6 @@ impl From<Short> for std::io::Error {
 pub(crate) struct FaultCode(pub u64);
 
 impl FaultCode {
-    // Built in the handler; a build that has none only takes codes apart.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u16) -> Self {
         FaultCode(
             signal as u64

@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
-use crate::fault::Access;
+use crate::fault::{Access, FaultCode};
 
 /// The version of everything objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
 /// version have a registry and a handler of their own, and chain to each other.
@@ -107,6 +107,12 @@ impl Site {
     /// Number of the register that receives `si_addr`.
     pub const fn address_register(&self) -> usize {
         ((self.info >> 10) & 31) as usize
+    }
+
+    /// The fault code, what belongs into the error register: for handlers that get no `siginfo` and say themselves what
+    /// a signal of Linux would say. `signal` and `si_code` are those of Linux (11 and 1: nothing is mapped there).
+    pub const fn fault_code(&self, signal: u8, si_code: i16, hardware: Option<Access>) -> u64 {
+        FaultCode::new(signal, si_code, 0, self.access(hardware), self.progress_bits()).0
     }
 
     /// The raw bits of [`Progress`], which the fault code carries on.

@@ -29,6 +29,10 @@ fn routines(architecture: Architecture) -> &'static [&'static str] {
     }
 }
 
+/// Instructions from an inlined access to its fixup, at most: a loop of load-exclusive and store-exclusive. A fixup
+/// further away is the exit of a routine.
+const NEAR: usize = 8;
+
 /// What is wrong with the table.
 fn complaints(program: &Program, operations: &[(String, u64)]) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -69,12 +73,19 @@ fn each_entry_fits(program: &Program, function: &Function, entries: &[Entry]) ->
         Ok(code) => code,
         Err(at) => return vec![format!("{}: no instruction at {at:#x}", function.name)],
     };
-    let at = |address: u64| code.binary_search_by_key(&address, |insn| insn.address).ok().map(|i| &code[i]);
-    entries
+    let index = |address: u64| code.binary_search_by_key(&address, |insn| insn.address).ok();
+    let at = |address: u64| index(address).map(|i| &code[i]);
+    let mut complaints: Vec<String> = entries
         .iter()
         .filter_map(|entry| misfit(entry, at(entry.insn), at(entry.fixup)))
         .map(|what| format!("{}: {what}", function.name))
-        .collect()
+        .collect();
+    let far = |entry: &Entry| matches!((index(entry.insn), index(entry.fixup)), (Some(a), Some(b)) if b > a + NEAR);
+    let known = || routines(program.architecture).iter().filter_map(|name| program.routine(name));
+    if entries.iter().any(far) && known().all(|routine| routine.address != function.address) {
+        complaints.push(format!("{}: an out-of-line routine that this check does not know", function.name));
+    }
+    complaints
 }
 
 fn misfit(entry: &Entry, insn: Option<&Instruction>, fixup: Option<&Instruction>) -> Option<String> {
@@ -141,6 +152,7 @@ fn dead(program: &Program) -> Option<BTreeSet<u64>> {
 /// This executable, and where each of [`operations`] lies in it.
 fn this() -> (Program, Vec<(String, u64)>) {
     let path = std::env::current_exe().expect("this executable's path");
+    operations::link_the_rest();
     let program = Program::read(&path);
     let bias = (faultin::table::own_table().as_ptr() as u64).wrapping_sub(program.table);
     let operations = operations::all()

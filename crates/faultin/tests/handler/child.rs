@@ -44,6 +44,21 @@ pub(crate) fn skip(missing: &str) -> ! {
     std::process::exit(0);
 }
 
+/// Whether this is user-mode emulation: it accepts any advice, also one that does not exist, and ignores it.
+pub(crate) fn emulated() -> bool {
+    let page = map(0, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+    // SAFETY: a mapping of its own; no kernel knows this advice.
+    unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(page), 1, i32::MAX) == 0 }
+}
+
+/// Skips scenarios that send these signals under user-mode emulation: it has them for itself, delays and loses those
+/// that are sent, and restarts no system call.
+pub(crate) fn needs_sent_signals() {
+    if emulated() {
+        skip("SIGSEGV and SIGBUS that are sent (user-mode emulation loses some)");
+    }
+}
+
 // ---- memory
 
 pub(crate) fn page() -> usize {
@@ -62,12 +77,12 @@ fn map(at: usize, len: usize, protection: i32, flags: i32, fd: i32) -> usize {
 pub(crate) fn edge() -> usize {
     let p = map(0, 2 * page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
     // A guard page rather than a hole, so that no other thread's mapping lands there.
+    let guard = core::ptr::with_exposed_provenance_mut(p + page());
     // SAFETY: just mapped, nobody else's.
-    let guarded =
-        unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(p + page()), page(), MADV_GUARD_INSTALL) };
-    if guarded != 0 {
+    let guarded = !emulated() && unsafe { libc::madvise(guard, page(), MADV_GUARD_INSTALL) } == 0;
+    if !guarded {
         // SAFETY: as before; on kernels without guards, a hole.
-        unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(p + page()), page()) };
+        unsafe { libc::munmap(guard, page()) };
     }
     p + page()
 }

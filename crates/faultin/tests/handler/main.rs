@@ -5,7 +5,12 @@
 //! the child and compares signal, `siginfo` and program counter at the last stop before the end: what a core file would
 //! hold.
 
+// Where there is no assembly there is no handler.
+#![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
+
 mod child;
+#[path = "../common/mod.rs"]
+mod common;
 mod foreign;
 mod parent;
 

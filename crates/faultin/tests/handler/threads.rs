@@ -75,11 +75,14 @@ crate::scenarios! {
                 scope.spawn(|| {
                     barrier.wait();
                     faultin::install().unwrap();
-                    child::ours_is_recovered();
+                    // SAFETY: memory of the tests that nobody maps.
+                    let byte = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(child::edge())) };
+                    assert_eq!(byte.unwrap_err().cause(), Cause::Unmapped);
                 });
             }
         });
         status_is!(Directly);
+        child::ours_is_recovered();
         child::dies_in_a_fork_as_default();
     };
     forked_child_recovers_and_counts_for_itself => Ends::Well, |_| {
