@@ -20,7 +20,7 @@ const CYCLES: u64 = 64;
 /// at least so often,
 const RUNS: u32 = 64;
 /// and at most so often.
-const MOST_RUNS: u32 = 4096;
+const MOST_RUNS: u32 = 5000;
 
 /// Which cells to run.
 #[derive(Clone)]
