@@ -1,8 +1,9 @@
 //! Loads, stores and atomic operations: inlined, so what counts is the loop around them.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::measure::{Bench, Bound, Case, Random, hot, opaque_ptr, used};
+use super::measure::{Bench, Bound, Case, Random, hot, opaque, opaque_ptr, used};
 use super::memory::{Kind, Memory};
 use super::peers::vm;
 use super::report::{Goal, Row};
@@ -30,66 +31,95 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// The sum of independent loads.
+/// Adds all words up, in a plain loop or in one that is unrolled by hand. `$load` loads the word `$i`, or leaves.
+macro_rules! sum {
+    (plain, $i:ident => $load:expr) => {{
+        let mut total = 0_u64;
+        for $i in 0..COUNT {
+            total = total.wrapping_add($load);
+        }
+        total
+    }};
+    (unrolled, $i:ident => $load:expr) => {{
+        let mut total = 0_u64;
+        let mut start = 0;
+        while start < COUNT {
+            sum!(@ total, $load, $i, start, 0 1 2 3 4 5 6 7);
+            start += 8;
+        }
+        total
+    }};
+    (@ $total:ident, $load:expr, $i:ident, $start:ident, $($k:literal)*) => {$(
+        let $i = $start + $k;
+        $total = $total.wrapping_add($load);
+    )*};
+}
+
+/// Does `$what` eight times, so that the loop around it does not count.
+macro_rules! eight_times {
+    ($what:expr) => {{
+        $what;
+        $what;
+        $what;
+        $what;
+        $what;
+        $what;
+        $what;
+        $what;
+    }};
+}
+
+/// Independent loads, one after the other. The compiler unrolls a loop of `read_volatile` by itself, but not one that
+/// may leave at every load; so both are also compared in a loop that is unrolled by hand.
 fn stream(bench: &mut Bench, words: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
-    let expected = core::cell::Cell::new(0);
-    let sum = &core::cell::Cell::new(0);
-    let ours = hot(move || {
-        let words = opaque_ptr(words);
-        let mut total = 0_u64;
-        for i in 0..COUNT {
-            // SAFETY: within the words.
-            match unsafe { faultin::load(words.wrapping_add(i)) } {
-                Ok(value) => total = total.wrapping_add(value),
-                Err(_) => return false,
-            }
-        }
-        sum.set(total);
-        true
-    });
-    let volatile = hot(move || {
-        let words = opaque_ptr(words);
-        let mut total = 0_u64;
-        for i in 0..COUNT {
-            // SAFETY: within the words.
-            total = total.wrapping_add(unsafe { words.add(i).read_volatile() });
-        }
-        sum.set(total);
-        true
-    });
-    let read_obj = hot(move || {
-        let mut total = 0_u64;
-        for i in 0..COUNT {
-            match vm::load(&slice, i * size_of::<u64>()) {
-                Some(value) => total = total.wrapping_add(value),
-                None => return false,
-            }
-        }
-        sum.set(total);
-        true
-    });
-    let prepare = || {
-        sum.set(0);
-        // SAFETY: within the words.
-        let words = (0..COUNT).map(|i| unsafe { words.add(i).read() });
-        expected.set(words.fold(0, u64::wrapping_add));
-    };
-    bench.run(
-        Case::new("u64 stream", COUNT * size_of::<u64>(), ours)
-            .per(COUNT)
-            .peer(READ_VOLATILE, Some(Bound::times(1.3)), volatile)
-            .peer(READ_OBJ, Some(Bound::times(0.2)), read_obj)
-            .verified(1, prepare, || same(sum.get(), expected.get())),
-    );
+    let slice = &slice;
+    let sum = &Cell::new(0);
+    // SAFETY: within the words.
+    let expected = (0..COUNT).map(|i| unsafe { words.add(i).read() }).fold(0, u64::wrapping_add);
+    macro_rules! case {
+        ($name:literal, $form:ident) => {{
+            let ours = hot(move || {
+                let words = opaque_ptr(words);
+                sum.set(sum!($form, i => {
+                    // SAFETY: within the words.
+                    match unsafe { faultin::load(words.wrapping_add(i)) } {
+                        Ok(value) => value,
+                        Err(_) => return false,
+                    }
+                }));
+                true
+            });
+            let volatile = hot(move || {
+                let words = opaque_ptr(words);
+                // SAFETY: within the words.
+                sum.set(sum!($form, i => unsafe { words.wrapping_add(i).read_volatile() }));
+                true
+            });
+            let read_obj = hot(move || {
+                sum.set(sum!($form, i => match vm::load(slice, i * size_of::<u64>()) {
+                    Some(value) => value,
+                    None => return false,
+                }));
+                true
+            });
+            Case::new($name, COUNT * size_of::<u64>(), ours)
+                .per(COUNT)
+                .peer(READ_VOLATILE, Some(Bound::times(1.3)), volatile)
+                .peer(READ_OBJ, Some(Bound::times(0.2)), read_obj)
+                .verified(1, || sum.set(0), move || same(sum.get(), expected))
+        }};
+    }
+    bench.run(case!("u64 stream, unrolled", unrolled));
+    bench.run(case!("u64 stream, plain loop", plain));
 }
 
 /// Each load's address is the result of the one before.
 fn chain(bench: &mut Bench, ring: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(ring.cast(), COUNT * size_of::<u64>()) };
-    let end = &core::cell::Cell::new(u64::MAX);
+    let end = &Cell::new(u64::MAX);
     let ours = hot(move || {
         let mut at = 0;
         for _ in 0..COUNT {
@@ -136,30 +166,32 @@ fn chain(bench: &mut Bench, ring: *mut u64) {
 fn single(bench: &mut Bench, words: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
-    let read_obj = hot(move || match vm::load(&slice, super::measure::opaque(0)) {
-        Some(value) => {
-            used(value);
-            true
-        }
-        None => false,
+    let read_obj = hot(move || {
+        eight_times!(match vm::load(&slice, opaque(0)) {
+            Some(value) => used(value),
+            None => return false,
+        });
+        true
     });
     macro_rules! of {
         ($ty:ty) => {{
-            // SAFETY: our own, aligned.
-            let ours = hot(move || match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
-                Ok(value) => {
-                    used(value as u64);
-                    true
-                }
-                Err(_) => false,
+            let ours = hot(move || {
+                eight_times!(
+                    // SAFETY: our own, aligned.
+                    match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
+                        Ok(value) => used(value as u64),
+                        Err(_) => return false,
+                    }
+                );
+                true
             });
             let volatile = hot(move || {
                 // SAFETY: our own, aligned.
-                used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64);
+                eight_times!(used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64));
                 true
             });
             let name = concat!(stringify!($ty), " alone");
-            Case::new(name, size_of::<$ty>(), ours).peer(READ_VOLATILE, None, volatile)
+            Case::new(name, size_of::<$ty>(), ours).per(8).peer(READ_VOLATILE, None, volatile)
         }};
     }
     bench.run(of!(u8));
@@ -173,21 +205,21 @@ fn single(bench: &mut Bench, words: *mut u64) {
 fn stores(bench: &mut Bench, words: *mut u64) {
     let ours = hot(move || {
         let words = opaque_ptr(words);
-        for i in 0..COUNT {
+        sum!(unrolled, i => {
             // SAFETY: within the words.
-            if unsafe { faultin::store(words.wrapping_add(i), i as u64) }.is_err() {
-                return false;
+            match unsafe { faultin::store(words.wrapping_add(i), i as u64) } {
+                Ok(()) => 0,
+                Err(_) => return false,
             }
-        }
-        true
+        }) == 0
     });
     let volatile = hot(move || {
         let words = opaque_ptr(words);
-        for i in 0..COUNT {
+        sum!(unrolled, i => {
             // SAFETY: within the words.
-            unsafe { words.add(i).write_volatile(i as u64) };
-        }
-        true
+            unsafe { words.wrapping_add(i).write_volatile(i as u64) };
+            0
+        }) == 0
     });
     let verify = move || {
         // SAFETY: within the words.
@@ -197,7 +229,7 @@ fn stores(bench: &mut Bench, words: *mut u64) {
         }
     };
     bench.run(
-        Case::new("u64 store stream", COUNT * size_of::<u64>(), ours)
+        Case::new("u64 stores, unrolled", COUNT * size_of::<u64>(), ours)
             .per(COUNT)
             .peer("write_volatile", None, volatile)
             .verified(1, move || fill(words), verify),
@@ -207,61 +239,52 @@ fn stores(bench: &mut Bench, words: *mut u64) {
 fn atomics(bench: &mut Bench, words: *mut u64) {
     const CORE: &str = "core::sync::atomic";
     // SAFETY: our own, aligned, and only accessed atomically while the reference lives.
-    let atomic = || unsafe { AtomicU64::from_ptr(opaque_ptr(words)) };
-    // SAFETY: our own, aligned.
-    let ours = hot(move || match unsafe { faultin::load_atomic(opaque_ptr(words), Ordering::Acquire) } {
-        Ok(value) => {
-            used(value);
-            true
-        }
-        Err(_) => false,
-    });
-    let core = hot(move || {
-        used(atomic().load(Ordering::Acquire));
-        true
-    });
-    bench.run(Case::new("u64 atomic load", size_of::<u64>(), ours).peer(CORE, None, core));
-
-    let reset = move || {
-        atomic().store(0, Ordering::SeqCst);
-    };
-    let is_one = move || same(atomic().load(Ordering::SeqCst), 1);
-    // SAFETY: our own, aligned.
-    let ours = hot(move || match unsafe { faultin::fetch_add(opaque_ptr(words), 1, Ordering::SeqCst) } {
-        Ok(old) => {
-            used(old);
-            true
-        }
-        Err(_) => false,
-    });
-    let core = hot(move || {
-        used(atomic().fetch_add(1, Ordering::SeqCst));
-        true
-    });
-    bench.run(Case::new("u64 fetch_add", size_of::<u64>(), ours).peer(CORE, None, core).verified(1, reset, is_one));
-
-    let ours = hot(move || {
-        // SAFETY: our own, aligned.
-        let old = unsafe {
-            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-            faultin::compare_exchange(opaque_ptr(words), 0, 1, success, failure)
-        };
-        match old {
-            Ok(Ok(old) | Err(old)) => {
-                used(old);
+    let atomic = move || unsafe { AtomicU64::from_ptr(opaque_ptr(words)) };
+    let reset = move || atomic().store(0, Ordering::SeqCst);
+    // `$ours` is what we return for the value that `$core` returns.
+    macro_rules! case {
+        ($name:literal, $ours:expr, $core:expr, $expected:literal) => {{
+            let ours = hot(move || {
+                // SAFETY: our own, aligned.
+                eight_times!(match unsafe { $ours } {
+                    Ok(value) => used(value),
+                    Err(_) => return false,
+                });
                 true
-            }
-            Err(_) => false,
-        }
-    });
-    let core = hot(move || {
-        let (Ok(old) | Err(old)) = atomic().compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
-        used(old);
-        true
-    });
-    bench.run(
-        Case::new("u64 compare_exchange", size_of::<u64>(), ours).peer(CORE, None, core).verified(1, reset, is_one),
-    );
+            });
+            let core = hot(move || {
+                eight_times!(used($core));
+                true
+            });
+            let verify = move || same(atomic().load(Ordering::SeqCst), $expected);
+            Case::new($name, size_of::<u64>(), ours).per(8).peer(CORE, None, core).verified(1, reset, verify)
+        }};
+    }
+    let order = Ordering::SeqCst;
+    bench.run(case!(
+        "u64 atomic load",
+        faultin::load_atomic(opaque_ptr(words), Ordering::Acquire),
+        atomic().load(Ordering::Acquire),
+        0
+    ));
+    bench.run(case!(
+        "u64 atomic store",
+        faultin::store_atomic(opaque_ptr(words), 1, Ordering::Release).map(|()| 0),
+        {
+            atomic().store(1, Ordering::Release);
+            0
+        },
+        1
+    ));
+    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 8));
+    bench.run(case!(
+        "u64 compare_exchange",
+        faultin::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),
+        match atomic().compare_exchange(0, 1, order, order) {
+            Ok(old) | Err(old) => old,
+        },
+        1
+    ));
 }
 
 fn fill(words: *mut u64) {
@@ -291,11 +314,18 @@ fn same(found: u64, expected: u64) -> Result<(), String> {
 }
 
 fn goals(bench: &mut Bench) {
-    let against = |peer: &'static str| move |row: &Row| row.name == "load u64 stream" && row.peer == peer;
-    let rows = &bench.rows;
-    let goals = [
-        Goal::worst("inlined loads in a stream, against read_volatile", 1.3, rows, against(READ_VOLATILE)),
-        Goal::worst("inlined loads in a stream, against read_obj (5 times faster)", 0.2, rows, against(READ_OBJ)),
-    ];
-    bench.goals.extend(goals.into_iter().flatten());
+    let goals = ["unrolled", "plain loop"].into_iter().flat_map(|form| {
+        let name = format!("load u64 stream, {form}");
+        let against = |peer: &'static str| {
+            let name = name.clone();
+            move |row: &Row| row.name == name && row.peer == peer
+        };
+        let volatile = format!("inlined loads in a stream, {form}, against read_volatile");
+        let obj = format!("inlined loads in a stream, {form}, against read_obj (5 times faster)");
+        [
+            Goal::worst(&volatile, 1.3, &bench.rows, against(READ_VOLATILE)),
+            Goal::worst(&obj, 0.2, &bench.rows, against(READ_OBJ)),
+        ]
+    });
+    bench.goals = goals.flatten().collect();
 }

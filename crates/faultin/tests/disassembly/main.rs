@@ -24,7 +24,9 @@ fn routines(architecture: Architecture) -> &'static [&'static str] {
         Architecture::X86_64 => {
             &["copy_avx512", "copy_avx2", "copy_sse2", "copy_unpredictable_avx512", "copy_rep", "fill_sse2", "fill_rep"]
         }
-        Architecture::Aarch64 => &["copy_vector", "copy_general", "fill_vector", "fill_general"],
+        Architecture::Aarch64 => {
+            &["copy_vector", "copy_general", "fill_vector", "fill_general", "store_registers", "load_registers"]
+        }
         other => panic!("no routines for {other:?}"),
     }
 }
