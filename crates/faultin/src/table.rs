@@ -214,11 +214,12 @@ pub(crate) fn search_slots(slots: &[Site], pc: usize) -> Option<Site> {
     // Ends: half of the slots are free.
     loop {
         let site = *slots.get(at)?;
-        if site.insn == pc {
-            return Some(site);
-        }
+        // First: a call of a null pointer faults at the address that free slots have.
         if site.insn == 0 {
             return None;
+        }
+        if site.insn == pc {
+            return Some(site);
         }
         at = (at + 1) & (slots.len() - 1);
     }
@@ -254,6 +255,7 @@ mod tests {
         assert!(!table.is_empty());
         let slots = slots(table);
         assert_eq!(search_slots(&slots, 1), None);
+        assert_eq!(search_slots(&slots, 0), None, "a call of a null pointer");
         for entry in table {
             let site = entry.site();
             assert_eq!(search(table, site.insn), Some(site));
