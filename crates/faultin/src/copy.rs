@@ -15,7 +15,9 @@
 //!   ranges that end in unmapped memory. A length of 0 succeeds without an access.
 //! * Concurrent writers: each byte copied is one the memory held at some time during the call. Nothing more: use the
 //!   operations of [`scalar`](crate::scalar) where a value must not be torn.
-//! * `DF` and `MXCSR` may have any value. On CPUs where vector registers need `vzeroupper`, it is executed.
+//! * `DF` and `MXCSR` may have any value. (`EFLAGS.AC` may not: compiled code, the C library and this crate's handler
+//!   are full of misaligned accesses, each of which would be a fault.) On CPUs where vector registers need `vzeroupper`,
+//!   it is executed.
 //!
 //! # Preconditions
 //!
@@ -162,6 +164,10 @@ pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
         return Ok(());
     }
     let (mut done, limit) = bounds(dst, dst.addr(), len, &outcome);
+    if done == len {
+        // What failed stored bytes over again.
+        return Ok(());
+    }
     let mut code = outcome.code;
     if done < limit {
         let rest = dst.wrapping_add(done);
@@ -212,6 +218,10 @@ unsafe fn finish_copy(
         Access::Write => dst.addr(),
     };
     let (done, limit) = bounds(dst, side, len, &first);
+    if done == len {
+        // What failed stored bytes over again.
+        return Ok(());
+    }
     if done >= limit {
         return Err(exact(dst.addr(), src.addr(), done, FaultCode(code), si_addr));
     }

@@ -137,9 +137,9 @@ pub struct Object {
     pub(crate) next: AtomicPtr<Object>,
     /// The registry this object has been entered into, null before.
     pub(crate) registry: AtomicPtr<core::ffi::c_void>,
-    /// A sorted copy of the table, made when the object is registered, and its length.
-    pub(crate) sorted: AtomicPtr<Site>,
-    pub(crate) sorted_len: AtomicUsize,
+    /// The table as a handler looks it up, made when the object is registered: see [`slots`].
+    pub(crate) slots: AtomicPtr<Site>,
+    pub(crate) slot_count: AtomicUsize,
     start: i32,
     stop: i32,
 }
@@ -154,8 +154,8 @@ impl Object {
         Object {
             next: AtomicPtr::new(core::ptr::null_mut()),
             registry: AtomicPtr::new(core::ptr::null_mut()),
-            sorted: AtomicPtr::new(core::ptr::null_mut()),
-            sorted_len: AtomicUsize::new(0),
+            slots: AtomicPtr::new(core::ptr::null_mut()),
+            slot_count: AtomicUsize::new(0),
             // The same place: each is relative to itself.
             start: 4,
             stop: 0,
@@ -183,7 +183,7 @@ pub fn own_table() -> &'static [Entry] {
 }
 
 /// The site at `pc`, if one of the table's instructions is there. Linear, because a table in a read-only section is in
-/// link order; hosts with many entries keep a sorted array of [`Site`]s instead, as the registry of this crate does.
+/// link order; the registry of this crate keeps a hash table of the [`Site`]s instead.
 ///
 /// Mirrors the kernel's `search_exception_tables`.
 #[doc(alias = "search_exception_tables")]
@@ -192,12 +192,47 @@ pub fn search(table: &[Entry], pc: usize) -> Option<Site> {
     table.iter().map(Entry::site).find(|site| site.insn == pc)
 }
 
-/// The site at `pc` in an array sorted by `insn`.
-pub fn search_sorted(sites: &[Site], pc: usize) -> Option<Site> {
-    sites.binary_search_by_key(&pc, |site| site.insn).ok().map(|i| sites[i])
+/// The table's sites, each in the slot that the hash of its address says or the next free one: at most half of a power
+/// of two of slots is taken, so that looking one up in a handler takes a cache line, not a search.
+#[cfg(feature = "std")]
+pub(crate) fn slots(table: &[Entry]) -> Vec<Site> {
+    let mut slots = vec![Site { insn: 0, fixup: 0, info: 0 }; (2 * table.len()).next_power_of_two().max(2)];
+    for site in table.iter().map(Entry::site) {
+        let mut at = slot(site.insn, slots.len());
+        while slots[at].insn != 0 {
+            at = (at + 1) & (slots.len() - 1);
+        }
+        slots[at] = site;
+    }
+    slots
 }
 
-#[cfg(test)]
+/// The site at `pc` among [`slots`]. Signal-safe.
+#[cfg(feature = "std")]
+pub(crate) fn search_slots(slots: &[Site], pc: usize) -> Option<Site> {
+    let mut at = slot(pc, slots.len());
+    // Ends: half of the slots are free.
+    loop {
+        let site = *slots.get(at)?;
+        // First: a call of a null pointer faults at the address that free slots have.
+        if site.insn == 0 {
+            return None;
+        }
+        if site.insn == pc {
+            return Some(site);
+        }
+        at = (at + 1) & (slots.len() - 1);
+    }
+}
+
+/// Multiplicative hashing: the upper bits of a product with 2^64 divided by the golden ratio.
+#[cfg(feature = "std")]
+fn slot(pc: usize, slots: usize) -> usize {
+    let hash = (pc as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    hash as usize & (slots - 1)
+}
+
+#[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
 
@@ -218,9 +253,14 @@ mod tests {
         assert_eq!(unsafe { crate::load(&7_u32) }, Ok(7));
         let table = own_table();
         assert!(!table.is_empty());
+        let slots = slots(table);
+        assert_eq!(search_slots(&slots, 1), None);
+        assert_eq!(search_slots(&slots, 0), None, "a call of a null pointer");
         for entry in table {
             let site = entry.site();
             assert_eq!(search(table, site.insn), Some(site));
+            assert_eq!(search_slots(&slots, site.insn), Some(site));
+            assert_eq!(search_slots(&slots, site.insn + 1), search(table, site.insn + 1));
             assert_ne!(site.error_register(), site.address_register());
             assert!(site.insn.abs_diff(site.fixup) < 1 << 24, "{site:?}");
         }

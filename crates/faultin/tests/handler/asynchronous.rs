@@ -13,7 +13,6 @@ crate::scenarios! {
         static IN_COPY: AtomicUsize = AtomicUsize::new(0);
         static STRANGE: AtomicUsize = AtomicUsize::new(0);
         static HANDLED: AtomicUsize = AtomicUsize::new(0);
-        child::needs_sent_signals();
         child::clean_slate();
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, signal, _, _| {

@@ -120,7 +120,6 @@ fn poison_found_elsewhere_is_no_fault_of_the_interrupted_instruction() {
 
 pub(crate) const TABLES: &[crate::Scenario] = &[
     ("deaths::sent", |argument| {
-        child::needs_sent_signals();
         let (signal, sent) = argument.split_once(' ').unwrap();
         child::clean_slate();
         faultin::install().unwrap();

@@ -47,7 +47,6 @@ fn one_shot_predecessor_has_one_shot() {
 
 crate::scenarios! {
     ignored_signals_that_are_sent_stay_ignored => Ends::Well, |_| {
-        child::needs_sent_signals();
         for signal in SIGNALS {
             child::install(signal, libc::SIG_IGN, 0, &[]);
         }
@@ -63,7 +62,6 @@ crate::scenarios! {
         child::ours_is_recovered();
     };
     system_calls_are_interrupted_as_the_predecessor_wished => Ends::Well, |_| {
-        child::needs_sent_signals();
         for (flags, interrupted) in [(0, true), (libc::SA_RESTART, false)] {
             for ours in [false, true] {
                 child::clean_slate();
@@ -80,7 +78,6 @@ crate::scenarios! {
 pub(crate) const TABLES: &[crate::Scenario] = &[("flags::seen", seen_alike), ("flags::one_shot", one_shot)];
 
 fn seen_alike(_: &str) {
-    child::needs_sent_signals();
     for signal in SIGNALS {
         for (flags, name) in FLAGS {
             for blocked in BLOCKED {

@@ -64,7 +64,6 @@ crate::scenarios! {
         assert_eq!((NOT_OURS.load(SeqCst), faultin::counters().forwarded), (1, 0));
     };
     try_handle_refuses_what_is_not_a_fault_of_ours => Ends::Well, |_| {
-        child::needs_sent_signals();
         faultin::host_owns_handler().unwrap();
         // SAFETY: null is what is being tested: a handler without SA_SIGINFO has nothing else to pass.
         let handled = unsafe { faultin::try_handle(libc::SIGSEGV, core::ptr::null_mut(), core::ptr::null_mut()) };

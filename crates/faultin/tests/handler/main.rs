@@ -9,10 +9,10 @@
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 
 mod child;
-#[path = "../common/mod.rs"]
-mod common;
 mod foreign;
 mod parent;
+#[path = "../processes/mod.rs"]
+mod processes;
 
 mod asynchronous;
 mod deaths;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
-use crate::common;
+use crate::processes;
 
 /// How the objects are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +86,8 @@ const DYNAMIC: &[Member] = &[
 
 /// The folder with what was built, or what this machine lacks.
 pub(crate) fn built(build: Build) -> Result<PathBuf, String> {
-    static BUILT: Mutex<Vec<(Build, &'static OnceLock<Result<PathBuf, String>>)>> = Mutex::new(Vec::new());
-    let cell = {
-        let mut built = BUILT.lock().unwrap();
-        match built.iter().find(|(b, _)| *b == build) {
-            Some((_, cell)) => *cell,
-            None => {
-                built.push((build, Box::leak(Box::default())));
-                built.last().unwrap().1
-            }
-        }
-    };
-    cell.get_or_init(|| make(build)).clone()
+    static BUILT: [OnceLock<Result<PathBuf, String>>; 5] = [const { OnceLock::new() }; 5];
+    BUILT[build as usize].get_or_init(|| make(build)).clone()
 }
 
 fn make(build: Build) -> Result<PathBuf, String> {
@@ -109,9 +99,10 @@ fn make(build: Build) -> Result<PathBuf, String> {
     let mut manifest = String::from("[workspace]\nresolver = '3'\nmembers = [");
     for member in build.members() {
         manifest += &format!("'{}', ", member.name);
-        let text = format!("[package]\nname = '{}'\nversion = '0.0.0'\nedition = '2024'\n{}", member.name, member.manifest)
-            .replace("{fixtures}", here.join("tests/objects/fixtures").to_str().unwrap())
-            .replace("{faultin}", &format!("faultin.path = '{}'", here.display()));
+        let text =
+            format!("[package]\nname = '{}'\nversion = '0.0.0'\nedition = '2024'\n{}", member.name, member.manifest)
+                .replace("{fixtures}", here.join("tests/objects/fixtures").to_str().unwrap())
+                .replace("{faultin}", &format!("faultin.path = '{}'", here.display()));
         write(&root.join(member.name).join("Cargo.toml"), &text);
     }
     manifest += "]\n[profile.many]\ninherits = 'release'\ncodegen-units = 16\n\
@@ -123,7 +114,7 @@ fn make(build: Build) -> Result<PathBuf, String> {
     }
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
         .current_dir(&root)
-        .args(["build", "--offline", "--quiet", "--profile", build.profile(), "--target", &common::target()])
+        .args(["build", "--offline", "--quiet", "--profile", build.profile(), "--target", &processes::target()])
         .arg("--target-dir")
         .arg(root.join("target"))
         .env("RUSTFLAGS", build.rustflags())
@@ -133,7 +124,7 @@ fn make(build: Build) -> Result<PathBuf, String> {
     let output = output.map_err(|error| format!("cargo: {error}"))?;
     assert!(output.status.success(), "{build:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     let profile = if build.profile() == "dev" { "debug" } else { build.profile() };
-    Ok(root.join("target").join(common::target()).join(profile))
+    Ok(root.join("target").join(processes::target()).join(profile))
 }
 
 /// Writes a file unless it is so already, for cargo's sake.

@@ -7,9 +7,9 @@
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 
 mod build;
-#[path = "../common/mod.rs"]
-mod common;
 mod elf;
+#[path = "../processes/mod.rs"]
+mod processes;
 
 use std::path::{Path, PathBuf};
 
@@ -106,7 +106,7 @@ fn executable_without_accesses_of_its_own_links_and_installs() {
 
 /// What was built, or nothing if this machine cannot.
 fn folder(build: Build) -> Option<PathBuf> {
-    built(build).inspect_err(|missing| common::skipped(format_args!("{build:?}: {missing}"))).ok()
+    built(build).inspect_err(|missing| processes::skipped(format_args!("{build:?}: {missing}"))).ok()
 }
 
 fn play(build: Build, with: &[&str], without: &[&str]) {
@@ -128,7 +128,7 @@ fn play(build: Build, with: &[&str], without: &[&str]) {
 
 /// Runs a fixture and shows everything if it does not end well.
 fn run(exe: &Path, row: &str) {
-    let mut command = common::run(exe);
+    let mut command = processes::run(exe);
     command.args(row.split(", ").filter(|step| !step.is_empty()));
     let folder = exe.parent().unwrap();
     command.env("LD_LIBRARY_PATH", format!("{}:{}", folder.display(), rust_libraries().display()));
@@ -146,7 +146,7 @@ fn run(exe: &Path, row: &str) {
 fn rust_libraries() -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = std::process::Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", &common::target()])
+        .args(["--print", "target-libdir", "--target", &processes::target()])
         .output()
         .expect("rustc is there: it has built this");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())

@@ -83,6 +83,7 @@ macro_rules! resolver {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             naked_asm!(
+                "cld",
                 "push rdi",
                 "push rsi",
                 "push rdx",
