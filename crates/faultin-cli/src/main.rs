@@ -1,10 +1,12 @@
-//! The `faultin` command.
+//! The `faultin` command: the audit, and the figures.
 
+mod audit;
 mod bench;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Memory that may fault: an access that fails is a short count and a reason, never a dead process
 #[derive(Parser)]
@@ -14,13 +16,25 @@ struct Cli {
     command: Command,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Subcommand)]
 enum Command {
+    Audit(audit::Args),
     Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Audit(args) => audit::run(&args),
         Command::Bench(args) => bench::run(&args),
+    }
+}
+
+/// Prints, and minds nobody having listened to the end.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("faultin: {error}");
     }
 }

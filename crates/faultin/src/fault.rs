@@ -163,15 +163,14 @@ impl Fault {
     /// What the handler wrote into the registers of the access that failed.
     #[cold]
     pub(crate) const fn from_registers(code: FaultCode, si_addr: usize) -> Self {
-        let cause = code.cause();
         Fault {
             address: si_addr,
             code: code.si_code(),
             signal: code.signal(),
             access: code.access(),
-            cause: cause.index() as u8,
+            cause: code.cause_index(),
             extent_log2: code.lsb(),
-            address_known: !matches!(cause, Cause::NonCanonical),
+            address_known: code.cause_index() as usize != Cause::NonCanonical.index(),
             reserved: 0,
         }
     }
@@ -206,11 +205,7 @@ impl Fault {
 
     /// Why.
     pub const fn cause(&self) -> Cause {
-        match self.cause {
-            3 => Cause::Poison { extent: 1 << self.extent_log2 },
-            i if (i as usize) < Cause::COUNT => Cause::ALL[i as usize],
-            _ => Cause::Other,
-        }
+        cause_at(self.cause, self.extent_log2)
     }
 
     /// The first byte that could not be accessed, if it is known. Copies and views always know it; a single load or
@@ -330,22 +325,22 @@ impl From<Short> for std::io::Error {
 /// | 0-7 | signal |
 /// | 8-15 | `si_addr_lsb` of poison, log2 of the bytes lost |
 /// | 16-31 | `si_code` |
-/// | 32-39 | [`Access`] |
-/// | 48-63 | the table entry's [`progress`](crate::table::Progress) |
+/// | 32-33 | [`Access`] |
+/// | 36-39 | [`Cause::index`] |
+/// | 44-63 | the table entry's [`progress`](crate::table::Progress) |
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct FaultCode(pub u64);
 
 impl FaultCode {
-    // Built in the handler; a build that has none only takes codes apart.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
-    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u16) -> Self {
+    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u32) -> Self {
         FaultCode(
             signal as u64
+                | (cause_index(signal, si_code) as u64) << 36
                 | ((if lsb < 48 { lsb } else { 48 }) as u64) << 8
                 | ((si_code as u16) as u64) << 16
                 | (access as u64) << 32
-                | (progress as u64) << 48,
+                | (progress as u64) << 44,
         )
     }
 
@@ -362,25 +357,72 @@ impl FaultCode {
     }
 
     pub(crate) const fn access(self) -> Access {
-        if (self.0 >> 32) as u8 == Access::Write as u8 { Access::Write } else { Access::Read }
+        if (self.0 >> 32) & 3 == Access::Write as u64 { Access::Write } else { Access::Read }
     }
 
-    pub(crate) const fn progress(self) -> u16 {
-        (self.0 >> 48) as u16
+    pub(crate) const fn progress(self) -> u32 {
+        (self.0 >> 44) as u32
     }
 
-    pub(crate) const fn cause(self) -> Cause {
-        match (self.signal(), self.si_code()) {
-            (SIGSEGV, SEGV_MAPERR) => Cause::Unmapped,
-            (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
-            (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
-            (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
-            (SIGSEGV, SI_KERNEL) => Cause::NonCanonical,
-            (SIGBUS, BUS_ADRERR) => Cause::Backing,
-            (SIGBUS, BUS_ADRALN) => Cause::Alignment,
-            (SIGBUS, BUS_MCEERR_AR) => Cause::Poison { extent: 1 << self.lsb() },
-            _ => Cause::Other,
-        }
+    pub(crate) const fn cause_index(self) -> u8 {
+        (self.0 >> 36) as u8 & 15
+    }
+}
+
+/// What Linux says with this signal and `si_code`.
+const fn cause_of(signal: u8, si_code: i16) -> Cause {
+    match (signal, si_code) {
+        (SIGSEGV, SEGV_MAPERR) => Cause::Unmapped,
+        (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
+        (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
+        (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
+        // x86-64: a general protection fault, or a stack fault where the address was made of rbp or rsp.
+        (SIGSEGV | SIGBUS, SI_KERNEL) => Cause::NonCanonical,
+        (SIGBUS, BUS_ADRERR) => Cause::Backing,
+        (SIGBUS, BUS_ADRALN) => Cause::Alignment,
+        (SIGBUS, BUS_MCEERR_AR) => POISON,
+        _ => Cause::Other,
+    }
+}
+
+/// The [index](Cause::index) of [`cause_of`]. In a handler everything is cold: two constants with four bits per code
+/// save the memory and the indirect jump that the compiler would make of the `match`.
+const fn cause_index(signal: u8, si_code: i16) -> u8 {
+    const SEGV: u64 = nibbles(SIGSEGV);
+    const BUS: u64 = nibbles(SIGBUS);
+    let table = match signal {
+        SIGSEGV => SEGV,
+        SIGBUS => BUS,
+        _ => return Cause::Other.index() as u8,
+    };
+    if si_code >= 0 && si_code < 16 {
+        (table >> (4 * si_code)) as u8 & 15
+    } else if si_code == SI_KERNEL {
+        cause_of(signal, SI_KERNEL).index() as u8
+    } else {
+        Cause::Other.index() as u8
+    }
+}
+
+const fn nibbles(signal: u8) -> u64 {
+    let (mut table, mut code) = (0, 0);
+    while code < 16 {
+        table |= (cause_of(signal, code).index() as u64) << (4 * code);
+        code += 1;
+    }
+    table
+}
+
+const POISON: Cause = Cause::Poison { extent: 0 };
+
+/// The cause with this index, lost in 2^`extent_log2` bytes if it is poison.
+const fn cause_at(index: u8, extent_log2: u8) -> Cause {
+    if index as usize == POISON.index() {
+        Cause::Poison { extent: 1 << extent_log2 }
+    } else if (index as usize) < Cause::COUNT {
+        Cause::ALL[index as usize]
+    } else {
+        Cause::Other
     }
 }
 
@@ -400,6 +442,11 @@ mod tests {
             let fault = Fault::refused(Access::Write, cause, 64);
             assert_eq!(fault.cause().index(), i, "{cause:?}");
         }
+        for signal in [0, SIGBUS, SIGSEGV, 31] {
+            for code in -7..0x100 {
+                assert_eq!(usize::from(cause_index(signal, code)), cause_of(signal, code).index(), "{signal} {code}");
+            }
+        }
         let poison = Fault::refused(Access::Read, Cause::Poison { extent: 4096 }, 0);
         assert_eq!(poison.cause(), Cause::Poison { extent: 4096 });
     }
@@ -412,13 +459,14 @@ mod tests {
             (SIGSEGV, SEGV_PKUERR, Cause::ProtectionKey),
             (SIGSEGV, SEGV_MTESERR, Cause::Tag),
             (SIGSEGV, SI_KERNEL, Cause::NonCanonical),
+            (SIGBUS, SI_KERNEL, Cause::NonCanonical),
             (SIGSEGV, 77, Cause::Other),
             (SIGBUS, BUS_ADRERR, Cause::Backing),
             (SIGBUS, BUS_ADRALN, Cause::Alignment),
             (SIGBUS, BUS_MCEERR_AR, Cause::Poison { extent: 1 << 21 }),
         ] {
-            let raw = FaultCode::new(signal, code, 21, Access::Write, 0x8123);
-            assert_eq!(raw.progress(), 0x8123);
+            let raw = FaultCode::new(signal, code, 21, Access::Write, 0xf8123);
+            assert_eq!(raw.progress(), 0xf8123);
             let fault = Fault::from_registers(raw, 0x1000);
             assert_eq!((fault.cause(), fault.access(), fault.code()), (cause, Access::Write, i32::from(code)));
             assert_eq!(fault.address().is_none(), cause == Cause::NonCanonical);

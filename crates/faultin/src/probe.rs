@@ -5,6 +5,8 @@
 //! read-modify-write in each page: the pages become dirty, copy-on-write is broken, the modification time of a mapped
 //! file changes, write-protect faults are raised as by any store.
 //!
+//! A failed probe takes one signal at `Page` granularity, two at the finer ones.
+//!
 //! Protection is the page's, so a store probe stores once per page and only reads in between: tags and poison are found
 //! by reading.
 //!
@@ -32,15 +34,7 @@ pub enum Granularity {
     Tag,
 }
 
-impl Granularity {
-    fn bytes(self) -> Option<usize> {
-        match self {
-            Granularity::Page => None,
-            Granularity::Line => Some(64),
-            Granularity::Tag => Some(TAG_GRANULE),
-        }
-    }
-}
+const LINE: usize = 64;
 
 /// Proves that every byte can be loaded.
 ///
@@ -51,11 +45,13 @@ impl Granularity {
 /// The module's preconditions; the range is foreign memory (or anything) that we may read.
 #[doc(alias = "probe_user_read")]
 pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -> Result<(), Short> {
-    match granularity.bytes() {
-        // SAFETY: forwarded.
-        None => unsafe { whole_pages(Touch::Read, ptr.cast_mut(), len) },
-        // SAFETY: forwarded.
-        Some(unit) => unsafe { units(ptr, 0, len, unit) },
+    // SAFETY: forwarded.
+    unsafe {
+        match granularity {
+            Granularity::Page => whole_pages(Touch::Read, ptr.cast_mut(), len),
+            Granularity::Line => units::<LINE>(ptr, 0, len),
+            Granularity::Tag => units::<TAG_GRANULE>(ptr, 0, len),
+        }
     }
 }
 
@@ -72,10 +68,10 @@ pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -
 #[doc(alias = "probe_subpage_writeable")]
 #[doc(alias = "fault_in_subpage_writeable")]
 pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) -> Result<(), Short> {
-    let Some(unit) = granularity.bytes() else {
+    if granularity == Granularity::Page {
         // SAFETY: forwarded.
         return unsafe { whole_pages(Touch::Write, ptr, len) };
-    };
+    }
     let page = page_size();
     let mut at = 0;
     while at < len {
@@ -83,7 +79,11 @@ pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) ->
         // SAFETY: forwarded.
         unsafe {
             arch::touch_write(ptr.wrapping_add(at)).map_err(|fault| Short { done: at, fault })?;
-            units(ptr, at, at + here, unit)?;
+            if granularity == Granularity::Line {
+                units::<LINE>(ptr, at, at + here)?;
+            } else {
+                units::<TAG_GRANULE>(ptr, at, at + here)?;
+            }
         }
         at += here;
     }
@@ -95,13 +95,27 @@ unsafe fn whole_pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), Shor
     unsafe { walk::pages(touch, ptr, len) }.map_err(|(done, fault)| Short { done, fault })
 }
 
-/// Loads one byte of every unit that `from..to` touches.
-unsafe fn units(ptr: *const u8, from: usize, to: usize, unit: usize) -> Result<(), Short> {
+/// Loads one byte of every unit of `UNIT` bytes that `from..to` touches.
+unsafe fn units<const UNIT: usize>(ptr: *const u8, from: usize, to: usize) -> Result<(), Short> {
+    let many = arch::MANY * UNIT;
     let mut at = from;
+    // Many at once where they begin with a whole unit; one by one before that, and to find the one that failed.
+    let mut alone_until = from;
     while at < to {
+        let aligned = ptr.wrapping_add(at).addr() & (UNIT - 1) == 0;
+        if aligned && at >= alone_until && to - at >= many {
+            // SAFETY: forwarded.
+            match unsafe { arch::touch_read_many::<UNIT>(ptr.wrapping_add(at)) } {
+                Ok(()) => {
+                    at += many;
+                    continue;
+                }
+                Err(_) => alone_until = at + many,
+            }
+        }
         // SAFETY: forwarded.
         unsafe { arch::touch_read(ptr.wrapping_add(at)) }.map_err(|fault| Short { done: at, fault })?;
-        at += unit - (ptr.wrapping_add(at).addr() & (unit - 1));
+        at += UNIT - (ptr.wrapping_add(at).addr() & (UNIT - 1));
     }
     Ok(())
 }

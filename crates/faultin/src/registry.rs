@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use crate::arch;
 use crate::fault::Cause;
 use crate::signal::handler::{self, GENERATIONS};
-use crate::table::{ABI, Entry, Object, Site};
+use crate::table::{self, ABI, Object, Site};
 
 /// Who answers the signals.
 pub(crate) const MODE_NONE: u32 = 0;
@@ -217,14 +217,13 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
     if of(own).is_none() {
         let site = find(|object| core::ptr::eq(object, own)).into_iter().next().ok_or(InstallError::NotFound)?;
         pin(&site)?;
-        let sorted = sort(own);
-        let mut sorted = Some(sorted);
+        let mut slots = Some(table::slots(own.table()));
         with_loader_lock(|| {
             if of(own).is_some() {
                 return;
             }
             let registry = find(|object| of(object).is_some()).first().and_then(|l| of(l.object)).unwrap_or(&REGISTRY);
-            publish(registry, own, sorted.take().unwrap_or_default());
+            publish(registry, own, slots.take().unwrap_or_default());
         });
     }
     let registry = of(own).ok_or(InstallError::NotFound)?;
@@ -236,10 +235,10 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
         } else if pinned.is_err() {
             continue;
         }
-        let mut sorted = Some(sort(site.object));
+        let mut slots = Some(table::slots(site.object.table()));
         with_loader_lock(|| {
             if of(site.object).is_none() {
-                publish(registry, site.object, sorted.take().unwrap_or_default());
+                publish(registry, site.object, slots.take().unwrap_or_default());
             }
         });
     }
@@ -387,19 +386,13 @@ pub(crate) fn current(signal: c_int) -> Result<libc::sigaction, InstallError> {
 }
 
 /// Enters `object` into `registry`. Only under the loader's lock, once per object.
-fn publish(registry: &'static Registry, object: &'static Object, sorted: Vec<Site>) {
-    let sorted: &'static mut [Site] = sorted.leak();
-    object.sorted_len.store(sorted.len(), Ordering::Relaxed);
-    object.sorted.store(sorted.as_mut_ptr(), Ordering::Relaxed);
+fn publish(registry: &'static Registry, object: &'static Object, slots: Vec<Site>) {
+    let slots: &'static mut [Site] = slots.leak();
+    object.slot_count.store(slots.len(), Ordering::Relaxed);
+    object.slots.store(slots.as_mut_ptr(), Ordering::Relaxed);
     object.next.store(registry.objects.load(Ordering::Relaxed), Ordering::Relaxed);
     registry.objects.store(core::ptr::from_ref(object).cast_mut(), Ordering::Release);
     object.registry.store(core::ptr::from_ref(registry).cast_mut().cast::<c_void>(), Ordering::Release);
-}
-
-fn sort(object: &'static Object) -> Vec<Site> {
-    let mut sites: Vec<Site> = object.table().iter().map(Entry::site).collect();
-    sites.sort_unstable_by_key(|site| site.insn);
-    sites
 }
 
 /// A loaded object that carries our note. Unless it is pinned, it may be unloaded at any time, and `object` dangle.

@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
-use crate::fault::Access;
+use crate::fault::{Access, FaultCode};
 
 /// The version of everything objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
 /// version have a registry and a handler of their own, and chain to each other.
@@ -39,28 +39,30 @@ pub enum Kind {
     Either,
 }
 
-/// What is done when the instruction of an entry faults, beyond what the progress registers say.
+/// What is done when the instruction of an entry faults, beyond what the progress register says: the largest of three
+/// counts, each of which is a prefix that is stored for certain.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0-8 | *n* |
+/// | 9 | 0: *n* bytes after the progress register are done; 1: all but the last *n* bytes of the operation are |
+/// | 10-18 | so many bytes from the start are done: a first register that the progress register does not step over whole, or the head of two that overlap |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// This many bytes after the progress registers are done.
-    Head(usize),
-    /// All but the last so many bytes of the operation are done.
-    Tail(usize),
-}
+pub struct Progress(u32);
 
 impl Progress {
-    /// Decodes an entry's upper half.
-    pub const fn from_bits(bits: u16) -> Self {
-        if bits & 0x8000 != 0 { Progress::Tail((bits & 0x7fff) as usize) } else { Progress::Head(bits as usize) }
+    /// Decodes an entry's progress bits.
+    pub const fn from_bits(bits: u32) -> Self {
+        Progress(bits)
     }
 
-    /// Bytes done of `len`, when the registers say that `base` are.
+    /// Bytes done of `len`, when the progress register says that `base` are.
     pub const fn done(self, base: usize, len: usize) -> usize {
-        let done = match self {
-            Progress::Head(n) => base + n,
-            Progress::Tail(n) => len.saturating_sub(n),
-        };
-        if done > base { done } else { base }
+        let n = (self.0 & 0x1ff) as usize;
+        let edge = if self.0 & 0x200 == 0 { base + n } else { len.saturating_sub(n) };
+        let floor = (self.0 >> 10 & 0x1ff) as usize;
+        let done = if edge > base { edge } else { base };
+        if done > floor { done } else { floor }
     }
 }
 
@@ -74,8 +76,7 @@ pub struct Site {
     info: u32,
 }
 
-// The layout of `info`, low bits first: kind (2), 6 unused, error register (8), address register (5) and 3 unused
-// bits would be enough; progress has the upper half to itself.
+// The layout of `info`, low bits first: kind (2), error register (5), address register (5), progress (20).
 const KIND_LOAD: u32 = 1;
 const KIND_STORE: u32 = 2;
 
@@ -101,17 +102,23 @@ impl Site {
 
     /// Number of the register that receives the fault code (never 0).
     pub const fn error_register(&self) -> usize {
-        ((self.info >> 4) & 31) as usize
+        ((self.info >> 2) & 31) as usize
     }
 
     /// Number of the register that receives `si_addr`.
     pub const fn address_register(&self) -> usize {
-        ((self.info >> 10) & 31) as usize
+        ((self.info >> 7) & 31) as usize
+    }
+
+    /// The fault code, what belongs into the error register: for handlers that get no `siginfo` and say themselves what
+    /// a signal of Linux would say. `signal` and `si_code` are those of Linux (11 and 1: nothing is mapped there).
+    pub const fn fault_code(&self, signal: u8, si_code: i16, hardware: Option<Access>) -> u64 {
+        FaultCode::new(signal, si_code, 0, self.access(hardware), self.progress_bits()).0
     }
 
     /// The raw bits of [`Progress`], which the fault code carries on.
-    pub const fn progress_bits(&self) -> u16 {
-        (self.info >> 16) as u16
+    pub const fn progress_bits(&self) -> u32 {
+        self.info >> 12
     }
 }
 
@@ -130,9 +137,9 @@ pub struct Object {
     pub(crate) next: AtomicPtr<Object>,
     /// The registry this object has been entered into, null before.
     pub(crate) registry: AtomicPtr<core::ffi::c_void>,
-    /// A sorted copy of the table, made when the object is registered, and its length.
-    pub(crate) sorted: AtomicPtr<Site>,
-    pub(crate) sorted_len: AtomicUsize,
+    /// The table as a handler looks it up, made when the object is registered: see [`slots`].
+    pub(crate) slots: AtomicPtr<Site>,
+    pub(crate) slot_count: AtomicUsize,
     start: i32,
     stop: i32,
 }
@@ -147,8 +154,8 @@ impl Object {
         Object {
             next: AtomicPtr::new(core::ptr::null_mut()),
             registry: AtomicPtr::new(core::ptr::null_mut()),
-            sorted: AtomicPtr::new(core::ptr::null_mut()),
-            sorted_len: AtomicUsize::new(0),
+            slots: AtomicPtr::new(core::ptr::null_mut()),
+            slot_count: AtomicUsize::new(0),
             // The same place: each is relative to itself.
             start: 4,
             stop: 0,
@@ -176,7 +183,7 @@ pub fn own_table() -> &'static [Entry] {
 }
 
 /// The site at `pc`, if one of the table's instructions is there. Linear, because a table in a read-only section is in
-/// link order; hosts with many entries keep a sorted array of [`Site`]s instead, as the registry of this crate does.
+/// link order; the registry of this crate keeps a hash table of the [`Site`]s instead.
 ///
 /// Mirrors the kernel's `search_exception_tables`.
 #[doc(alias = "search_exception_tables")]
@@ -185,21 +192,58 @@ pub fn search(table: &[Entry], pc: usize) -> Option<Site> {
     table.iter().map(Entry::site).find(|site| site.insn == pc)
 }
 
-/// The site at `pc` in an array sorted by `insn`.
-pub fn search_sorted(sites: &[Site], pc: usize) -> Option<Site> {
-    sites.binary_search_by_key(&pc, |site| site.insn).ok().map(|i| sites[i])
+/// The table's sites, each in the slot that the hash of its address says or the next free one: at most half of a power
+/// of two of slots is taken, so that looking one up in a handler takes a cache line, not a search.
+#[cfg(feature = "std")]
+pub(crate) fn slots(table: &[Entry]) -> Vec<Site> {
+    let mut slots = vec![Site { insn: 0, fixup: 0, info: 0 }; (2 * table.len()).next_power_of_two().max(2)];
+    for site in table.iter().map(Entry::site) {
+        let mut at = slot(site.insn, slots.len());
+        while slots[at].insn != 0 {
+            at = (at + 1) & (slots.len() - 1);
+        }
+        slots[at] = site;
+    }
+    slots
 }
 
-#[cfg(test)]
+/// The site at `pc` among [`slots`]. Signal-safe.
+#[cfg(feature = "std")]
+pub(crate) fn search_slots(slots: &[Site], pc: usize) -> Option<Site> {
+    let mut at = slot(pc, slots.len());
+    // Ends: half of the slots are free.
+    loop {
+        let site = *slots.get(at)?;
+        if site.insn == pc {
+            return Some(site);
+        }
+        if site.insn == 0 {
+            return None;
+        }
+        at = (at + 1) & (slots.len() - 1);
+    }
+}
+
+/// Multiplicative hashing: the upper bits of a product with 2^64 divided by the golden ratio.
+#[cfg(feature = "std")]
+fn slot(pc: usize, slots: usize) -> usize {
+    let hash = (pc as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    hash as usize & (slots - 1)
+}
+
+#[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
 
     #[test]
     fn progress_never_goes_back() {
-        assert_eq!(Progress::from_bits(64).done(128, 1000), 192);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(128, 1000), 744);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(800, 1000), 800);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(0, 100), 0);
+        let (head, tail, floor) = (Progress::from_bits(64), Progress::from_bits(0x200 | 256), Progress::from_bits(64 << 10));
+        assert_eq!(head.done(128, 1000), 192);
+        assert_eq!(tail.done(128, 1000), 744);
+        assert_eq!(tail.done(800, 1000), 800);
+        assert_eq!(tail.done(0, 100), 0);
+        assert_eq!(floor.done(3, 1000), 64);
+        assert_eq!(floor.done(100, 1000), 100);
     }
 
     #[test]
@@ -208,9 +252,13 @@ mod tests {
         assert_eq!(unsafe { crate::load(&7_u32) }, Ok(7));
         let table = own_table();
         assert!(!table.is_empty());
+        let slots = slots(table);
+        assert_eq!(search_slots(&slots, 1), None);
         for entry in table {
             let site = entry.site();
             assert_eq!(search(table, site.insn), Some(site));
+            assert_eq!(search_slots(&slots, site.insn), Some(site));
+            assert_eq!(search_slots(&slots, site.insn + 1), search(table, site.insn + 1));
             assert_ne!(site.error_register(), site.address_register());
             assert!(site.insn.abs_diff(site.fixup) < 1 << 24, "{site:?}");
         }

@@ -3,7 +3,7 @@
 //! A *touch* is a real access that changes nothing: a one-byte load, or `lock or [p], 0` and its like. *Populating* is
 //! `MADV_POPULATE_READ` or `_WRITE`: one system call for many pages, far cheaper than a page fault each, far dearer than
 //! a touch of a resident page, and almost free for huge pages. Which of them a range wants cannot be asked, only
-//! measured while going: each block of pages is timed (with the CPU's counter) and the next one goes the cheaper way.
+//! measured while going: see [`Meter`].
 //!
 //! Only a touch proves anything. Populating walks page tables; it refuses memory that can be read (`memfd_secret`,
 //! device memory) and knows nothing of memory tags. So a refusal is settled by touching, and the first byte of a range
@@ -13,16 +13,7 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::arch;
 use crate::fault::Fault;
-
-/// Pages in the first block that is populated, and the factor by which blocks grow.
-const FIRST_BLOCK: usize = 16;
-const GROWTH: usize = 4;
-
-/// Pages in the largest block: 64 MiB of 4 KiB pages, so that a signal waits no longer than such a call takes.
-const LARGEST_BLOCK: usize = 1 << 14;
-
-/// From so many pages on, a look at what populating costs is worth its time even where touches are cheap: huge pages.
-const LOOK_FOR_HUGE: usize = 1 << 11;
+use crate::populate_cost::PopulateCost;
 
 /// What to do with each page.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,47 +69,35 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     if len <= to_next {
         return at(0);
     }
-    // One page more: its fault costs no more than asking would.
-    let started = arch::cpu::ticks();
-    at(0)?;
-    let first = arch::cpu::ticks().wrapping_sub(started);
+    let first = timed(|| at(0))?;
     let count = (len - to_next).div_ceil(page);
     let offset = |index: usize| to_next + index * page;
-    let mut meter = Meter::new(touch, count, first);
+    let mut meter = Meter::new(ptr.addr(), count, first);
     let mut index = 0;
     while index < count {
-        let left = count - index;
-        let (way, size) = meter.next(left);
-        let end = index + size.min(left);
-        let started = arch::cpu::ticks();
-        match way {
-            Way::Touch => {
-                for i in index..end {
-                    at(offset(i))?;
+        let (way, size) = meter.next(count - index);
+        let end = index + size.min(count - index);
+        let ticks = timed(|| {
+            if way == Way::Populate {
+                if populate(touch, ptr.wrapping_add(offset(index)), (end - index) * page) {
+                    return Ok(());
                 }
+                // If all of it can be touched, the kernel's answer is of no use for this memory.
+                meter.may_populate = false;
             }
-            Way::Populate => {
-                let start = ptr.wrapping_add(offset(index));
-                if populate(touch, start, (end - index) * page) {
-                    // A page that just came in may be gone again, or never have been touchable.
-                    if meter.confirm() {
-                        for i in index..end {
-                            at(offset(i))?;
-                        }
-                    }
-                } else {
-                    for i in index..end {
-                        at(offset(i))?;
-                    }
-                    // All of it can be touched: the kernel's answer is of no use for this memory.
-                    meter.forget_populate();
-                }
-            }
-        }
-        meter.took(way, end - index, arch::cpu::ticks().wrapping_sub(started));
+            (index..end).try_for_each(|i| at(offset(i)))
+        })?;
+        meter.took(way, end - index, ticks);
         index = end;
     }
     Ok(())
+}
+
+/// Runs `f` and returns the ticks it took.
+fn timed<E>(f: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
+    let start = arch::cpu::ticks();
+    f()?;
+    Ok(arch::cpu::ticks().wrapping_sub(start))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,32 +106,73 @@ enum Way {
     Populate,
 }
 
-/// What each way costs in this range, in ticks per page times 16, as far as it has been tried.
+/// Pages in the first block, and the factor by which blocks grow.
+const FIRST_BLOCK: usize = 16;
+const GROWTH: usize = 4;
+const HUGE_GROWTH: usize = 64;
+
+/// Pages in the largest block: 64 MiB of 4 KiB pages, so that a signal waits no longer than such a call takes.
+const LARGEST_BLOCK: usize = 1 << 14;
+
+/// From so many pages on, a look at whether they are huge is worth its time: at once where the first page was not
+/// resident, and only for many more where touching them all takes little longer than the look.
+const LOOK_IF_COLD: usize = 1 << 9;
+const LOOK_IF_WARM: usize = 3 << 10;
+
+/// Where the last range of huge pages began: one that begins there again is taken for one without a look, until that
+/// proves wrong, which costs one block.
+static LAST_HUGE: AtomicUsize = AtomicUsize::new(0);
+
+/// Chooses the way through a range block by block, by what the blocks before it cost.
+///
+/// * The first page was resident: touch, in growing blocks.
+/// * It was not: touch one more. If that faults as well, no fault brings its neighbours in (as it does for files, and
+///   for huge pages): populate.
+/// * Where huge pages are possible and worth it, populate a few pages. If that costs no more than one page would, they
+///   are one: populate everything, and trust the kernel, because touching costs many times more.
+/// * From then on the cheaper of both, as measured in the last block that went each way. Touching is tried again where
+///   populating costs what it does for resident pages; populating is tried where touching costs more than that.
 struct Meter {
+    stage: Stage,
+    start: usize,
+    /// Pages after the first.
+    count: usize,
+    may_populate: bool,
+    /// Populating is the better guess as long as nothing is measured.
+    cold: bool,
+    /// Ticks per page of the last block that went each way, times 16.
     touch: Option<u64>,
     populate: Option<u64>,
-    may_populate: bool,
-    /// The page before was not resident when it was touched.
-    cold: bool,
-    /// Two touches in a row were cold: no fault-around here.
-    each_cold: bool,
-    /// A look at the cost of populating is due, whatever touches cost.
-    look: bool,
+    /// Pages in the next block.
     size: usize,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The first page was cold: touches one more.
+    Second,
+    /// Populates a few pages, to see whether they are huge.
+    Look,
+    /// They are: populates everything.
+    Huge,
+    /// The cheaper way.
+    Cheaper,
+}
+
 impl Meter {
-    fn new(touch: Touch, count: usize, first: u64) -> Self {
-        let cold = first > arch::cpu::cold_ticks();
-        Meter {
-            touch: None,
-            populate: None,
-            may_populate: can_populate(),
-            cold,
-            each_cold: cold && touch == Touch::Write,
-            look: count >= LOOK_FOR_HUGE,
-            size: FIRST_BLOCK,
-        }
+    fn new(start: usize, count: usize, first: u64) -> Self {
+        let may_populate = can_populate();
+        let stage = if count >= LOOK_IF_COLD && LAST_HUGE.load(Ordering::Relaxed) == start {
+            Stage::Huge
+        } else if first > arch::cpu::cold_ticks() {
+            Stage::Second
+        } else if count >= LOOK_IF_WARM {
+            Stage::Look
+        } else {
+            Stage::Cheaper
+        };
+        let size = if stage == Stage::Huge { LARGEST_BLOCK } else { FIRST_BLOCK };
+        Meter { stage, start, count, may_populate, cold: false, touch: None, populate: None, size }
     }
 
     /// The way and the size of the next block.
@@ -160,57 +180,51 @@ impl Meter {
         if !self.may_populate {
             return (Way::Touch, left);
         }
-        match (self.touch, self.populate) {
-            (Some(t), Some(p)) if p <= t => (Way::Populate, self.size),
-            (Some(_), Some(_)) => (Way::Touch, self.size),
-            // Cold: populate, once it is clear that one fault does not bring the neighbours in, too.
-            (None, None) if self.cold && self.each_cold => (Way::Populate, self.size),
-            (None, None) if self.cold => (Way::Touch, 1),
-            (None, None) if self.look => (Way::Populate, self.size * GROWTH),
-            (None, Some(_)) if self.cold => (Way::Populate, self.size),
-            (None, _) => (Way::Touch, self.size),
-            (Some(t), None) if t / 16 > worth_a_look() => (Way::Populate, self.size),
-            (Some(_), None) => (Way::Touch, self.size),
+        match self.stage {
+            Stage::Second => (Way::Touch, 1),
+            Stage::Look => (Way::Populate, FIRST_BLOCK),
+            Stage::Huge => (Way::Populate, self.size),
+            Stage::Cheaper => (self.cheaper(), self.size),
         }
+    }
+
+    fn cheaper(&self) -> Way {
+        let populate = match (self.touch, self.populate) {
+            (None, None) => self.cold,
+            (Some(touch), Some(populate)) => populate < touch,
+            // Well above what populating costs where there is nothing to do.
+            (Some(touch), None) => touch > 2 * PopulateCost::here().page,
+            // As well: it did more than look at resident pages.
+            (None, Some(populate)) => populate > 2 * PopulateCost::here().page,
+        };
+        if populate { Way::Populate } else { Way::Touch }
     }
 
     fn took(&mut self, way: Way, pages: usize, ticks: u64) {
-        if pages == 1 && way == Way::Touch {
-            // The second touch after a cold one.
-            if self.cold && ticks > arch::cpu::cold_ticks() {
-                self.each_cold = true;
-            } else {
-                self.cold = false;
+        match self.stage {
+            Stage::Second => {
+                self.cold = ticks > arch::cpu::cold_ticks();
+                let look = !self.cold && self.count >= LOOK_IF_COLD;
+                self.stage = if look { Stage::Look } else { Stage::Cheaper };
             }
-            return;
-        }
-        let rate = Some(ticks * 16 / pages as u64);
-        match way {
-            Way::Touch => self.touch = rate,
-            Way::Populate => {
-                self.populate = rate;
-                self.look = false;
+            Stage::Look | Stage::Huge => {
+                // As one page would, or at most a page more for every huge one.
+                let cost = PopulateCost::here();
+                let huge = ticks < cost.call + cost.call / 2 + pages as u64 * cost.page / 16 / 8;
+                LAST_HUGE.store(if huge { self.start } else { 0 }, Ordering::Relaxed);
+                self.stage = if huge { Stage::Huge } else { Stage::Cheaper };
+                self.size = if huge { (self.size * HUGE_GROWTH).min(LARGEST_BLOCK) } else { FIRST_BLOCK };
+            }
+            Stage::Cheaper => {
+                let rate = Some(ticks * 16 / pages as u64);
+                match way {
+                    Way::Touch => self.touch = rate,
+                    Way::Populate => self.populate = rate,
+                }
+                self.size = (self.size * GROWTH).min(LARGEST_BLOCK);
             }
         }
-        if pages >= self.size {
-            self.size = (self.size * GROWTH).min(LARGEST_BLOCK);
-        }
     }
-
-    /// Whether populated pages are to be touched as well: not where they come in faster than they can be touched.
-    fn confirm(&self) -> bool {
-        self.cold
-    }
-
-    fn forget_populate(&mut self) {
-        self.may_populate = false;
-    }
-}
-
-/// Ticks per page above which populating might be cheaper than touching what is resident: what a page-table walk of the
-/// kernel costs per page, about 30 ns.
-fn worth_a_look() -> u64 {
-    arch::cpu::cold_ticks() / 16
 }
 
 /// `MADV_POPULATE_READ` or `_WRITE`: whether the kernel says that all pages were populated.

@@ -19,6 +19,8 @@ pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under use
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 const EMULATOR: &str = "qemu-aarch64";
+/// The cargo command of the lints.
+const LINTS: &str = "cargo-clippy";
 /// Where the distribution keeps the target's C library; programs look for their loader below it.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
@@ -26,11 +28,14 @@ const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only set up, and print the environment for cargo
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lint")]
     print: bool,
-    /// Arguments for `cargo test`; without `-p` it tests the whole workspace
+    /// Lint the code that only this architecture compiles, instead of testing
+    #[arg(long)]
+    lint: bool,
+    /// Arguments for cargo; without `-p`, the whole workspace
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    test: Vec<String>,
+    cargo: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
@@ -41,8 +46,8 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
         ("CARGO_TARGET_DIR", home("aarch64").join("target").display().to_string()),
     ];
-    if !toolchain_has_target() {
-        let bin = toolchain()?;
+    let packaged = if toolchain_has_target() { None } else { Some(toolchain()?) };
+    if let Some(bin) = &packaged {
         variables.push(("RUSTC", bin.join("rustc").display().to_string()));
         variables.push(("RUSTDOC", bin.join("rustdoc").display().to_string()));
     }
@@ -52,13 +57,18 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         }
         return Ok(());
     }
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(workspace()).arg("test").envs(variables);
-    if !args.test.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
+    let mut cargo = match packaged {
+        // The lints come with the compiler they are a part of.
+        Some(bin) if args.lint => Command::new(bin.join(LINTS)),
+        _ => Command::new("cargo"),
+    };
+    cargo.current_dir(workspace()).envs(variables);
+    cargo.arg(if args.lint { "clippy" } else { "test" });
+    if !args.cargo.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
         // Tasks are of the host.
         cargo.args(["--workspace", "--exclude", "xtask"]);
     }
-    succeed(cargo.args(&args.test)).map_err(Stop::Failed)
+    succeed(cargo.args(&args.cargo)).map_err(|_| Stop::Failed("cargo; what it said is above".into()))
 }
 
 /// Makes sure of linker, C library and emulator.
@@ -109,11 +119,11 @@ fn toolchain_has_target() -> bool {
     files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
 }
 
-/// The folder with `rustc` and `rustdoc` of Debian's packages, made on the first call.
+/// The folder with the commands of Debian's packages, made on the first call.
 fn toolchain() -> Result<PathBuf, Stop> {
     let home = home("aarch64");
     let (root, bin, stamp) = (home.join("root"), home.join("bin"), home.join("version"));
-    if stamp.exists() && bin.join("rustdoc").exists() {
+    if stamp.exists() && bin.join(LINTS).exists() {
         return Ok(bin);
     }
     let skipped = |why: String| Stop::Skipped(format!("a Rust standard library for {TARGET} ({why})"));
@@ -136,7 +146,7 @@ fn toolchain() -> Result<PathBuf, Stop> {
     }
     fs::remove_dir_all(&downloads).map_err(io)?;
     fs::create_dir_all(&bin).map_err(io)?;
-    for tool in ["rustc", "rustdoc"] {
+    for tool in ["rustc", "rustdoc", LINTS] {
         wrapper(&root, &bin.join(tool), tool).map_err(io)?;
     }
     let version = output(Command::new(bin.join("rustc")).arg("--version")).map_err(Stop::Failed)?;
@@ -164,8 +174,9 @@ fn packages() -> Result<Vec<String>, String> {
     // The compiler proper is a shared library in a package with a name of its own, and so is its LLVM.
     let library = dependency(&format!("libstd-rust-web-dev={version}"), "libstd-rust-web-")?;
     let llvm = dependency(&format!("{library}={version}"), "libllvm")?;
-    let mut packages: Vec<String> =
-        ["rustc-web", "libstd-rust-web-dev", &library, arm64].iter().map(|name| format!("{name}={version}")).collect();
+    let mut packages: Vec<String> = ["rustc-web", "rust-web-clippy", "libstd-rust-web-dev", &library, arm64]
+        .map(|name| format!("{name}={version}"))
+        .into();
     packages.push(llvm);
     Ok(packages)
 }

@@ -68,6 +68,8 @@ impl Pass {
 ///
 /// # Safety
 /// As [`recover`](super::handler::recover), except that `info` and `context` may be null.
+#[cold]
+#[inline(never)]
 pub(crate) unsafe fn forward(
     registry: &Registry,
     generation: usize,

@@ -11,7 +11,7 @@ use super::chain;
 use crate::arch;
 use crate::fault::FaultCode;
 use crate::registry::{REGISTRY, Registry};
-use crate::table::search_sorted;
+use crate::table::search_slots;
 
 /// Asynchronous although the kernel sent it: poison found elsewhere, and tag faults of the asynchronous mode. The
 /// interrupted instruction has nothing to do with either.
@@ -48,6 +48,7 @@ pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
 ///
 /// # Safety
 /// `info` and `context` are a signal's, as an `SA_SIGINFO` handler receives them.
+#[inline]
 pub(crate) unsafe fn recover(
     registry: &Registry,
     signal: c_int,
@@ -67,14 +68,14 @@ pub(crate) unsafe fn recover(
     let mut object = registry.objects.load(Ordering::Acquire);
     // SAFETY: registered objects are pinned and their fields published before them.
     while let Some(o) = unsafe { object.as_ref() } {
-        let sites = o.sorted.load(Ordering::Relaxed);
+        let slots = o.slots.load(Ordering::Relaxed);
         // SAFETY: `publish` stored both before it stored the object, and the array is never freed.
-        let sites = unsafe { core::slice::from_raw_parts(sites, o.sorted_len.load(Ordering::Relaxed)) };
-        if let Some(site) = search_sorted(sites, pc) {
+        let slots = unsafe { core::slice::from_raw_parts(slots, o.slot_count.load(Ordering::Relaxed)) };
+        if let Some(site) = search_slots(slots, pc) {
             let lsb = if signal == libc::SIGBUS && code == BUS_MCEERR_AR { address_lsb(info) } else { 0 };
             let access = site.access(arch::context::access(context));
             let fault = FaultCode::new(signal as u8, code as i16, lsb, access, site.progress_bits());
-            registry.recovered[fault.cause().index()].fetch_add(1, Ordering::Relaxed);
+            registry.recovered[usize::from(fault.cause_index()) & 15].fetch_add(1, Ordering::Relaxed);
             // SAFETY: SIGSEGV and SIGBUS carry an address.
             let address = unsafe { info.si_addr() }.addr();
             arch::context::set_register(context, site.error_register(), fault.0);

@@ -51,3 +51,24 @@ macro_rules! operations {
     };
 }
 operations!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize);
+
+/// Everything else of the crate that has table entries, so that it is linked into this executable.
+pub fn link_the_rest() {
+    let functions: [*const (); 14] = [
+        faultin::copy_in as *const (),
+        faultin::copy_out as *const (),
+        faultin::copy as *const (),
+        faultin::copy_unpredictable as *const (),
+        faultin::fill as *const (),
+        faultin::strnlen as *const (),
+        faultin::strncpy as *const (),
+        faultin::is_zeroed as *const (),
+        faultin::compare as *const (),
+        faultin::fault_in_writeable as *const (),
+        faultin::fault_in_readable as *const (),
+        faultin::probe_write as *const (),
+        faultin::fpstate::save as *const (),
+        faultin::fpstate::restore as *const (),
+    ];
+    std::hint::black_box(functions);
+}

@@ -2,7 +2,8 @@
 
 use faultin::table::Kind;
 use iced_x86::{
-    Decoder, DecoderOptions, Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, Register, UsedMemory,
+    Decoder, DecoderOptions, Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, Register,
+    UsedMemory,
 };
 
 use crate::decode::{Instruction, Memory, Position};
@@ -89,20 +90,20 @@ mod tests {
     fn instructions_are_told_apart() {
         use Kind::{Either, Load, Store};
         for (code, memory) in [
-            (&[0x48, 0x8b, 0x06][..], Memory::Foreign(Load)),                      // mov rax, [rsi]
-            (&[0x48, 0x89, 0x07], Memory::Foreign(Store)),                         // mov [rdi], rax
-            (&[0xf3, 0xa4], Memory::Foreign(Either)),                              // rep movsb
-            (&[0xf3, 0xaa], Memory::Foreign(Store)),                               // rep stosb
-            (&[0xf0, 0x80, 0x0f, 0x00], Memory::Foreign(Store)),                   // lock or byte ptr [rdi], 0
-            (&[0xf0, 0x48, 0x0f, 0xb1, 0x0f], Memory::Foreign(Store)),             // lock cmpxchg [rdi], rcx
-            (&[0x62, 0xe1, 0x7f, 0xc9, 0x6f, 0x06], Memory::Foreign(Load)),        // vmovdqu8 zmm16{k1}{z}, [rsi]
-            (&[0x48, 0x0f, 0xae, 0x27], Memory::Foreign(Store)),                   // xsave64 [rdi]
-            (&[0x48, 0x0f, 0xae, 0x2e], Memory::Foreign(Load)),                    // xrstor64 [rsi]
-            (&[0x0f, 0x18, 0x0e], Memory::None),                                   // prefetcht0 [rsi]
-            (&[0x48, 0x8d, 0x06], Memory::None),                                   // lea rax, [rsi]
-            (&[0x57], Memory::Own),                                                // push rdi
-            (&[0xc3], Memory::Own),                                                // ret
-            (&[0x48, 0x3b, 0x15, 0, 0, 0, 0], Memory::Own),                        // cmp rdx, [rip]
+            (&[0x48, 0x8b, 0x06][..], Memory::Foreign(Load)),    // mov rax, [rsi]
+            (&[0x48, 0x89, 0x07], Memory::Foreign(Store)),       // mov [rdi], rax
+            (&[0xf3, 0xa4], Memory::Foreign(Either)),            // rep movsb
+            (&[0xf3, 0xaa], Memory::Foreign(Store)),             // rep stosb
+            (&[0xf0, 0x80, 0x0f, 0x00], Memory::Foreign(Store)), // lock or byte ptr [rdi], 0
+            (&[0xf0, 0x48, 0x0f, 0xb1, 0x0f], Memory::Foreign(Store)), // lock cmpxchg [rdi], rcx
+            (&[0x62, 0xe1, 0x7f, 0xc9, 0x6f, 0x06], Memory::Foreign(Load)), // vmovdqu8 zmm16{k1}{z}, [rsi]
+            (&[0x48, 0x0f, 0xae, 0x27], Memory::Foreign(Store)), // xsave64 [rdi]
+            (&[0x48, 0x0f, 0xae, 0x2e], Memory::Foreign(Load)),  // xrstor64 [rsi]
+            (&[0x0f, 0x18, 0x0e], Memory::None),                 // prefetcht0 [rsi]
+            (&[0x48, 0x8d, 0x06], Memory::None),                 // lea rax, [rsi]
+            (&[0x57], Memory::Own),                              // push rdi
+            (&[0xc3], Memory::Own),                              // ret
+            (&[0x48, 0x3b, 0x15, 0, 0, 0, 0], Memory::Own),      // cmp rdx, [rip]
         ] {
             let decoded = decode(code, 0).expect("an instruction");
             assert_eq!(decoded.len(), 1, "{code:x?}");

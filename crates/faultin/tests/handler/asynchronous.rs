@@ -12,6 +12,7 @@ crate::scenarios! {
         static IN_TABLE: AtomicUsize = AtomicUsize::new(0);
         static IN_COPY: AtomicUsize = AtomicUsize::new(0);
         static STRANGE: AtomicUsize = AtomicUsize::new(0);
+        static HANDLED: AtomicUsize = AtomicUsize::new(0);
         child::clean_slate();
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, signal, _, _| {
@@ -27,6 +28,7 @@ crate::scenarios! {
                 if (seen.signal, seen.code, seen.addr, seen.value) != expected {
                     STRANGE.fetch_add(1, SeqCst);
                 }
+                HANDLED.fetch_add(1, SeqCst);
             });
         }
         faultin::install().unwrap();
@@ -38,10 +40,12 @@ crate::scenarios! {
                 child::change_mask(libc::SIG_BLOCK, &SIGNALS);
                 let mut sent = 0;
                 while !done.load(SeqCst) {
-                    let before = foreign::seen(A).calls;
+                    let (before, time) = (HANDLED.load(SeqCst), std::time::Instant::now());
                     Sent::Queued.send_to(me, SIGNALS[sent % 2]);
                     sent += 1;
-                    while foreign::seen(A).calls == before {
+                    // One that meets a fault with the same signal is lost, with or without us: a process has at most
+                    // one of a kind pending.
+                    while HANDLED.load(SeqCst) == before && time.elapsed().as_millis() < 5 {
                         std::hint::spin_loop();
                     }
                 }
@@ -54,7 +58,7 @@ crate::scenarios! {
         let mut target = vec![1_u8; good + 256];
         let start = std::time::Instant::now();
         let mut rounds = 0_usize;
-        while rounds < 200 || (IN_TABLE.load(SeqCst) < 20 && start.elapsed().as_secs() < 10) {
+        while rounds < 100 || (IN_TABLE.load(SeqCst) < 20 && start.elapsed().as_secs() < 10) {
             for len in [good, 300, 40] {
                 let from = source + good - len;
                 target[len..len + 100].fill(1);
@@ -73,11 +77,16 @@ crate::scenarios! {
         }
         done.store(true, SeqCst);
         let sent = sender.join().unwrap();
+        let handled = HANDLED.load(SeqCst);
+        println!(
+            "{sent} signals sent, {handled} handled, {} in copies, {} at table entries",
+            IN_COPY.load(SeqCst),
+            IN_TABLE.load(SeqCst)
+        );
         assert_eq!(STRANGE.load(SeqCst), 0);
-        assert_eq!(foreign::seen(A).calls, sent);
-        assert_eq!(faultin::counters().forwarded - forwarded, sent as u64);
-        assert!(IN_COPY.load(SeqCst) > 0, "none of {sent} signals met a copy in {rounds} rounds");
-        println!("{sent} signals, {} in copies, {} at table entries", IN_COPY.load(SeqCst), IN_TABLE.load(SeqCst));
+        assert!(handled <= sent && foreign::seen(A).calls == handled);
+        assert_eq!(faultin::counters().forwarded - forwarded, handled as u64);
+        assert!(IN_COPY.load(SeqCst) > 0, "none of {handled} signals met a copy in {rounds} rounds");
     };
     copy_in_a_handler_that_interrupts_a_copy_changes_nothing_of_it => Ends::Well, |_| {
         faultin::install().unwrap();

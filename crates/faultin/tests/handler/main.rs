@@ -5,9 +5,14 @@
 //! the child and compares signal, `siginfo` and program counter at the last stop before the end: what a core file would
 //! hold.
 
+// Where there is no assembly there is no handler.
+#![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
+
 mod child;
 mod foreign;
 mod parent;
+#[path = "../processes/mod.rs"]
+mod processes;
 
 mod asynchronous;
 mod deaths;

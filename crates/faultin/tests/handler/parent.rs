@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::FromRawFd;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::Ends;
 use crate::child::{ARGUMENT, SCENARIO};
+use crate::processes;
 
 /// A traced thread that is about to receive a signal.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ struct Outcome {
 pub(crate) fn check(scenario: &str, argument: &str, ends: Ends) {
     let outcome = run(scenario, argument);
     if let Some(missing) = outcome.stdout.lines().find_map(|line| line.strip_prefix("skipped: ")) {
-        eprintln!("skipped: {scenario} {argument}: {missing}");
+        processes::skipped(format_args!("{scenario} {argument}: {missing}"));
         return;
     }
     if let Err(what) = judge(&outcome, ends) {
@@ -71,7 +72,7 @@ fn judge(outcome: &Outcome, ends: Ends) -> Result<(), String> {
         return Err("nothing was announced".into());
     };
     if outcome.stdout.lines().any(|line| line == "not traced") {
-        eprintln!("skipped: siginfo and program counter of a death: no ptrace");
+        processes::skipped("siginfo and program counter of a death: no ptrace");
         return Ok(());
     }
     let want: BTreeMap<&str, usize> = announced
@@ -98,30 +99,11 @@ fn judge(outcome: &Outcome, ends: Ends) -> Result<(), String> {
     Ok(())
 }
 
-/// This binary again. Under an emulator that the system does not start by itself, with cargo's runner for the target.
-fn itself() -> Command {
-    let exe = std::env::current_exe().expect("this binary has a path");
-    let runner = std::env::vars()
-        .find(|(name, _)| name.starts_with("CARGO_TARGET_") && name.ends_with(&format!("{}_RUNNER", target_env())));
-    match runner {
-        Some((_, runner)) => {
-            let mut words = runner.split_whitespace();
-            let mut command = Command::new(words.next().expect("a runner is a command"));
-            command.args(words).arg(exe);
-            command
-        }
-        None => Command::new(exe),
-    }
-}
-
-/// The target as cargo writes it in environment variables.
-fn target_env() -> String {
-    format!("{}_UNKNOWN_LINUX_GNU", std::env::consts::ARCH.to_uppercase())
-}
-
 fn run(scenario: &str, argument: &str) -> Outcome {
     let (mut stdout, mut stderr) = (memfd(), memfd());
-    let child = itself()
+    // `follow` waits for it: a `Child` would not see the stops.
+    #[allow(clippy::zombie_processes)]
+    let child = processes::run(std::env::current_exe().expect("this binary has a path"))
         .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
         .env(SCENARIO, scenario)
         .env(ARGUMENT, argument)

@@ -49,7 +49,7 @@ crate::scenarios! {
         const FAULTS: u64 = 2000;
         faultin::install().unwrap();
         let barrier = Barrier::new(THREADS as usize);
-        let (unmapped, backing) = (child::edge(), child::beyond_end_of_file());
+        let (unmapped, backing) = (child::NOWHERE, child::beyond_end_of_file());
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
@@ -75,12 +75,15 @@ crate::scenarios! {
                 scope.spawn(|| {
                     barrier.wait();
                     faultin::install().unwrap();
-                    child::ours_is_recovered();
+                    // SAFETY: memory of the tests that nobody maps.
+                    let byte = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(child::NOWHERE)) };
+                    assert_eq!(byte.unwrap_err().cause(), Cause::Unmapped);
                 });
             }
         });
         status_is!(Directly);
-        child::dies_in_a_fork_as_default();
+        child::ours_is_recovered();
+        child::dies_in_a_fork();
     };
     forked_child_recovers_and_counts_for_itself => Ends::Well, |_| {
         faultin::install().unwrap();

@@ -54,27 +54,6 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     None
 }
 
-/// Whether the kernel itself called the handler that was entered with this stack pointer. The kernel's frame begins
-/// with the `siginfo`; a handler that another handler calls is deeper.
-pub(crate) fn called_by_kernel(
-    entry_sp: usize,
-    info: *const libc::siginfo_t,
-    _context: *const libc::ucontext_t,
-) -> bool {
-    entry_sp == info.addr()
-}
-
-/// The address of the handler to install: passes its own stack pointer on as a fourth argument.
-pub(crate) fn entry() -> usize {
-    signal_entry as *const () as usize
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn signal_entry() {
-    // `hint 34` is `bti c`, a landing pad for the kernel's indirect branch; other CPUs ignore it.
-    core::arch::naked_asm!("hint #34", "mov x3, sp", "b {handler}", handler = sym crate::signal::handler::handle)
-}
-
 /// A system call that touches neither errno nor anything else of the C library.
 ///
 /// # Safety

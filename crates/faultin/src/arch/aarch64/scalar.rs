@@ -578,6 +578,50 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     load!(ptr, u8, "w", "ldrb").map(|_| ())
 }
 
+/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+#[cfg(feature = "std")]
+pub const MANY: usize = 8;
+
+/// [`MANY`] bytes loaded and forgotten, `STRIDE` apart. A fault does not say which of them it was.
+///
+/// # Safety
+/// As the other loads, for each byte.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
+    let (err, addr): (u64, u64);
+    // SAFETY: loads with a table entry each. Not `readonly`: loads nobody uses must still happen.
+    unsafe {
+        core::arch::asm!(
+            "mov {err}, xzr",
+            "20: ldrb {addr:w}, [{ptr}]",
+            "21: ldrb {addr:w}, [{ptr}, #{s}]",
+            "22: ldrb {addr:w}, [{ptr}, #2 * {s}]",
+            "23: ldrb {addr:w}, [{ptr}, #3 * {s}]",
+            "24: ldrb {addr:w}, [{ptr}, #4 * {s}]",
+            "25: ldrb {addr:w}, [{ptr}, #5 * {s}]",
+            "26: ldrb {addr:w}, [{ptr}, #6 * {s}]",
+            "27: ldrb {addr:w}, [{ptr}, #7 * {s}]",
+            "3:",
+            prelude!(),
+            entry_at!("20b", "3b", info!("1")),
+            entry_at!("21b", "3b", info!("1")),
+            entry_at!("22b", "3b", info!("1")),
+            entry_at!("23b", "3b", info!("1")),
+            entry_at!("24b", "3b", info!("1")),
+            entry_at!("25b", "3b", info!("1")),
+            entry_at!("26b", "3b", info!("1")),
+            entry_at!("27b", "3b", info!("1")),
+            s = const STRIDE,
+            ptr = in(reg) ptr,
+            err = out(reg) err,
+            addr = out(reg) addr,
+            options(nostack),
+        );
+    }
+    if err == 0 { Ok(()) } else { Err(crate::arch::fault_of(err, addr as usize)) }
+}
+
 /// Sets no bit of a byte, atomically: the right to store is needed, no byte changes, whoever writes at the same time.
 ///
 /// # Safety

@@ -206,6 +206,16 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     unsafe { load_8(ptr) }.map(|_| ())
 }
 
+/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+pub const MANY: usize = 8;
+
+/// # Safety
+/// As [`touch_read`], for each byte.
+pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
+    // SAFETY: forwarded.
+    (0..MANY).try_for_each(|i| unsafe { touch_read(ptr.wrapping_add(i * STRIDE)) })
+}
+
 /// The kernel cannot store a byte without changing what another thread stores at the same moment: asks whether the page
 /// can be written by populating it, and reads.
 ///

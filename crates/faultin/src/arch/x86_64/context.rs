@@ -2,25 +2,35 @@
 
 use crate::fault::Access;
 
-/// Register numbers of table entries, in the order of `gregs`.
-const GREGS: [i32; 16] = [
-    libc::REG_RAX,
-    libc::REG_RCX,
-    libc::REG_RDX,
-    libc::REG_RBX,
-    libc::REG_RSP,
-    libc::REG_RBP,
-    libc::REG_RSI,
-    libc::REG_RDI,
-    libc::REG_R8,
-    libc::REG_R9,
-    libc::REG_R10,
-    libc::REG_R11,
-    libc::REG_R12,
-    libc::REG_R13,
-    libc::REG_R14,
-    libc::REG_R15,
-];
+/// Where the registers lie in `gregs`, four bits per register number of table entries. In a handler everything is cold,
+/// so this is a constant in the code, not a table in memory.
+const GREGS: u64 = {
+    let order = [
+        libc::REG_RAX,
+        libc::REG_RCX,
+        libc::REG_RDX,
+        libc::REG_RBX,
+        libc::REG_RSP,
+        libc::REG_RBP,
+        libc::REG_RSI,
+        libc::REG_RDI,
+        libc::REG_R8,
+        libc::REG_R9,
+        libc::REG_R10,
+        libc::REG_R11,
+        libc::REG_R12,
+        libc::REG_R13,
+        libc::REG_R14,
+        libc::REG_R15,
+    ];
+    let (mut packed, mut number) = (0, 0);
+    while number < order.len() {
+        assert!(order[number] >= 0 && order[number] < 16);
+        packed |= (order[number] as u64) << (4 * number);
+        number += 1;
+    }
+    packed
+};
 
 /// The program counter of the interrupted instruction.
 pub(crate) fn pc(context: &libc::ucontext_t) -> usize {
@@ -36,7 +46,8 @@ pub(crate) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
 
 /// Writes the register with this number.
 pub(crate) fn set_register(context: &mut libc::ucontext_t, number: usize, value: u64) {
-    context.uc_mcontext.gregs[GREGS[number & 15] as usize] = value as i64;
+    let greg = (GREGS >> (4 * (number & 15))) & 15;
+    context.uc_mcontext.gregs[greg as usize] = value as i64;
 }
 
 /// What the hardware says failed: bit 1 of a page fault's error code is set for stores.

@@ -387,7 +387,7 @@ pub unsafe fn compare_exchange_128(
             "2: lock cmpxchg16b xmmword ptr [rdi]",
             "3: mov rbx, rsi",
             __faultin_object!(),
-            entry_at!("2b", "3b", "2 | (8 << 4) | (9 << 10)"),
+            entry_at!("2b", "3b", "2 | (8 << 2) | (9 << 7)"),
             in("rdi") ptr,
             out("r8") err,
             out("r9") addr,
@@ -501,6 +501,50 @@ pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
             ptr = in(reg) ptr,
             err = out(reg) err,
             addr = lateout(reg) addr,
+            options(nostack),
+        );
+    }
+    outcome!(err, addr as usize, ())
+}
+
+/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+#[cfg(feature = "std")]
+pub const MANY: usize = 8;
+
+/// [`MANY`] bytes loaded and forgotten, `STRIDE` apart. A fault does not say which of them it was.
+///
+/// # Safety
+/// As the other loads, for each byte.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
+    let (err, addr): (u64, u64);
+    // SAFETY: loads with a table entry each. Not `readonly`: loads nobody uses must still happen.
+    unsafe {
+        asm!(
+            "xor {err:e}, {err:e}",
+            "20: movzx {addr:e}, byte ptr [{ptr}]",
+            "21: movzx {addr:e}, byte ptr [{ptr} + {s}]",
+            "22: movzx {addr:e}, byte ptr [{ptr} + 2 * {s}]",
+            "23: movzx {addr:e}, byte ptr [{ptr} + 3 * {s}]",
+            "24: movzx {addr:e}, byte ptr [{ptr} + 4 * {s}]",
+            "25: movzx {addr:e}, byte ptr [{ptr} + 5 * {s}]",
+            "26: movzx {addr:e}, byte ptr [{ptr} + 6 * {s}]",
+            "27: movzx {addr:e}, byte ptr [{ptr} + 7 * {s}]",
+            "3:",
+            prelude!(),
+            entry_at!("20b", "3b", info!("1")),
+            entry_at!("21b", "3b", info!("1")),
+            entry_at!("22b", "3b", info!("1")),
+            entry_at!("23b", "3b", info!("1")),
+            entry_at!("24b", "3b", info!("1")),
+            entry_at!("25b", "3b", info!("1")),
+            entry_at!("26b", "3b", info!("1")),
+            entry_at!("27b", "3b", info!("1")),
+            s = const STRIDE,
+            ptr = in(reg) ptr,
+            err = out(reg) err,
+            addr = out(reg) addr,
             options(nostack),
         );
     }

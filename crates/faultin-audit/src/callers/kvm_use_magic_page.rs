@@ -1,0 +1,126 @@
+//! Row 1, `kvm_use_magic_page` (powerpc guests): once, at start-up, asks whether the host has mapped its magic page, by
+//! reading a word that may not exist, and turns a feature on if so: from then on the word is used without asking.
+//!
+//! Neither a loop nor a user copy. As found the answer is turned round: the helper's 0, success, is taken for a failure.
+//! So where the page is there, the feature stays off; where it is not, the feature is turned on and the kernel falls over
+//! it. What is wanted is a read that says whether it succeeded.
+//!
+//! The product is whether the feature is on, and whether the word it then uses is the one that is there.
+
+#![forbid(unsafe_code)]
+
+use faultin::{Fault, ReadView};
+
+use super::Variant::{AsFound, Fixed};
+use super::{Caller, Ended, Halt, Job, Need, Variant};
+use crate::expect::Ends::{OneOf, With};
+use crate::expect::{Expectation, Moved, expect};
+use crate::helpers::fault_in_pages_readable;
+use crate::log::Log;
+use crate::memory::{Object, UserMemory};
+use crate::scenario::Scenario::{AllResident, Cold, FirstPageBad, Poisoned, ReadOnly, Remapping, SecondPageBad};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 1,
+    name: "kvm_use_magic_page",
+    place: "powerpc",
+    need: Need::NofaultRead,
+    finding: "broken: result inverted; wants a no-fault read of the word",
+    job: Some(&KvmUseMagicPage),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct KvmUseMagicPage;
+
+const WORD: u32 = 0x4b56_4d21;
+const OFF: &str = "off";
+const ON: &str = "on";
+const FAULTS: &str = "on, faults";
+
+/// Whether the feature is on, and what using the word then gives.
+enum Feature {
+    Off,
+    On(Result<u32, Fault>),
+}
+
+fn as_found(magic: &ReadView<'_>, log: &mut Log) -> Feature {
+    if fault_in_pages_readable(magic, log).is_ok() {
+        log.decide("0 is taken for failure: feature off");
+        return Feature::Off;
+    }
+    log.decide("not 0 is taken for success: feature on");
+    let word = magic.load::<u32>(0);
+    log.accessed("use the word", size_of::<u32>(), &word);
+    Feature::On(word)
+}
+
+fn fixed(magic: &ReadView<'_>, log: &mut Log) -> Feature {
+    let word = magic.load::<u32>(0);
+    log.accessed("load the word", size_of::<u32>(), &word);
+    match word {
+        Ok(word) => {
+            log.decide("it is there: feature on");
+            Feature::On(Ok(word))
+        }
+        Err(_) => {
+            log.decide("it is not: feature off");
+            Feature::Off
+        }
+    }
+}
+
+impl Job for KvmUseMagicPage {
+    /// A word at the very end of the first page: the second one is its neighbour only.
+    fn object(&self) -> Object {
+        Object { bytes: WORD.to_ne_bytes().into(), on_first_page: size_of::<u32>() }
+    }
+
+    fn run(&self, variant: Variant, user: &UserMemory, log: &mut Log) -> Result<Ended, Halt> {
+        let magic = user.source()?;
+        let feature = match variant {
+            AsFound => as_found(&magic, log),
+            Fixed => fixed(&magic, log),
+        };
+        let ended = |status, moved, product| Ok(Ended { status, moved, product });
+        match feature {
+            Feature::Off => ended(OFF, 0, Ok(())),
+            Feature::On(Ok(WORD)) => ended(ON, size_of::<u32>(), Ok(())),
+            Feature::On(Ok(word)) => ended(ON, size_of::<u32>(), Err(format!("the word is {word:#x}, not {WORD:#x}"))),
+            Feature::On(Err(_)) => ended(FAULTS, 0, Ok(())),
+        }
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => "caller from 5.14, helper from 5.14 (fault_in_pages_readable)",
+            Fixed => "caller as the mail asks for it, no helper: faultin's load",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+}
+
+const INVERTED: &str = "5.14: leaves the feature off if the helper returns 0, which is success; the mail: broken";
+const INVERTED_BAD: &str = "5.14: goes on if the helper returns an error; the mail: broken";
+const WANTED: &str = "the mail: wants a no-fault read of the word; on if it can be read";
+const WANTED_BAD: &str = "the mail: wants a no-fault read of the word; off if it cannot be read";
+
+const EXPECTED: [Expectation; 14] = [
+    expect(AsFound, AllResident, With(OFF, Moved::Nothing), INVERTED),
+    expect(AsFound, Cold, With(OFF, Moved::Nothing), INVERTED),
+    expect(AsFound, FirstPageBad, With(FAULTS, Moved::Nothing), INVERTED_BAD),
+    expect(AsFound, SecondPageBad, With(OFF, Moved::Nothing), INVERTED),
+    expect(AsFound, ReadOnly, With(OFF, Moved::Nothing), INVERTED),
+    expect(AsFound, Poisoned, With(FAULTS, Moved::Nothing), INVERTED_BAD),
+    expect(AsFound, Remapping, OneOf(&[OFF, ON, FAULTS]), "5.14: asks, and uses the word later"),
+    expect(Fixed, AllResident, With(ON, Moved::All), WANTED),
+    expect(Fixed, Cold, With(ON, Moved::All), WANTED),
+    expect(Fixed, FirstPageBad, With(OFF, Moved::Nothing), WANTED_BAD),
+    expect(Fixed, SecondPageBad, With(ON, Moved::All), WANTED),
+    expect(Fixed, ReadOnly, With(ON, Moved::All), WANTED),
+    expect(Fixed, Poisoned, With(OFF, Moved::Nothing), WANTED_BAD),
+    expect(Fixed, Remapping, OneOf(&[OFF, ON]), "the word that is used is the one that was read: it cannot fault"),
+];

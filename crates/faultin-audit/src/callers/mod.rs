@@ -1,0 +1,214 @@
+//! The callers of the kernel's fault-in helpers, in the order of the mail, and the four that the series added: one file
+//! for each that runs, one list of those that do not yet.
+//!
+//! Each runs in two [variants](Variant) that differ in their steps. Each says of both, in one line, which caller of which
+//! kernel version it is and which helper it uses.
+
+#![forbid(unsafe_code)]
+
+mod armada_gem_pwrite_ioctl;
+mod copy_fpstate_to_sigframe;
+mod kvm_use_magic_page;
+mod later;
+mod restore_fpregs_from_user;
+
+use std::fmt;
+use std::io;
+
+use crate::environment::Feature;
+use crate::expect::Expectation;
+use crate::log::{Log, Stuck};
+use crate::memory::{Object, UserMemory};
+
+pub use armada_gem_pwrite_ioctl::ArmadaGemPwriteIoctl;
+pub use copy_fpstate_to_sigframe::CopyFpstateToSigframe;
+pub use kvm_use_magic_page::KvmUseMagicPage;
+pub use restore_fpregs_from_user::RestoreFpregsFromUser;
+
+/// One row of the audit.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    /// Its number in the mail, or after it.
+    pub row: u8,
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Where it is found: an architecture or a part of the kernel.
+    pub place: &'static str,
+    /// What it needs of a fault-in.
+    pub need: Need,
+    /// What the mail found, in our words.
+    pub finding: &'static str,
+    /// The code that does its job, if that is written yet.
+    pub job: Option<&'static dyn Job>,
+}
+
+/// What a caller needs of a fault-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// That some progress is possible.
+    Any,
+    /// That every byte is accessible.
+    All,
+    /// Either will do, or neither.
+    Either,
+    /// Not a fault-in: a read that fails instead of faulting.
+    NofaultRead,
+}
+
+impl Need {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Need::Any => "ANY",
+            Need::All => "ALL",
+            Need::Either => "either",
+            Need::NofaultRead => "no-fault read",
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which code of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// As it was found.
+    AsFound,
+    /// As it should be.
+    Fixed,
+}
+
+impl Variant {
+    /// Both.
+    pub const ALL: [Variant; 2] = [Variant::AsFound, Variant::Fixed];
+
+    /// The name as an argument.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Variant::AsFound => "as-found",
+            Variant::Fixed => "fixed",
+        }
+    }
+}
+
+/// How a caller ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it reports.
+    pub status: &'static str,
+    /// How many bytes it moved.
+    pub moved: usize,
+    /// Whether what it was for is right; if not, what is wrong.
+    pub product: Result<(), String>,
+}
+
+/// Why a caller did not end.
+#[derive(Debug)]
+pub enum Halt {
+    /// It would not have.
+    Stuck(Stuck),
+    /// The machine failed it.
+    Machine(io::Error),
+}
+
+impl From<Stuck> for Halt {
+    fn from(stuck: Stuck) -> Halt {
+        Halt::Stuck(stuck)
+    }
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Halt {
+        Halt::Machine(error)
+    }
+}
+
+/// The code of a caller.
+pub trait Job: Sync {
+    /// What it keeps in user memory, and where that is divided.
+    fn object(&self) -> Object;
+
+    /// Does the job on an object in user memory and checks its product.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    fn run(&self, variant: Variant, user: &UserMemory, log: &mut Log) -> Result<Ended, Halt>;
+
+    /// "Caller from X, helper from Y".
+    fn origin(&self, variant: Variant) -> &'static str;
+
+    /// How each of its cells must end.
+    fn expectations(&self) -> &'static [Expectation];
+
+    /// What it needs of the machine.
+    fn needs(&self) -> Option<Feature> {
+        None
+    }
+}
+
+/// Every row, in order.
+pub fn all() -> Vec<Caller> {
+    let running = [
+        kvm_use_magic_page::CALLER,
+        restore_fpregs_from_user::CALLER,
+        armada_gem_pwrite_ioctl::CALLER,
+        copy_fpstate_to_sigframe::CALLER,
+    ];
+    let mut rows: Vec<Caller> = later::ROWS.into_iter().chain(running).collect();
+    rows.sort_by_key(|caller| caller.row);
+    rows
+}
+
+/// The rows with this name (which two of them share) or this number.
+pub fn named(name: &str) -> Vec<Caller> {
+    let number = name.trim_start_matches('#').parse::<u8>().ok();
+    let spelling = |name: &str| name.to_lowercase().replace([' ', '-'], "_");
+    all()
+        .into_iter()
+        .filter(|caller| Some(caller.row) == number || spelling(caller.name) == spelling(name.trim()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn twenty_rows_in_order() {
+        assert_eq!(all().len(), 20);
+        for (index, caller) in all().iter().enumerate() {
+            assert_eq!(usize::from(caller.row), index + 1);
+        }
+        let running: Vec<u8> = all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
+        assert_eq!(running, [1, 5, 6, 14]);
+    }
+
+    #[test]
+    fn found_by_name_and_by_number() {
+        let rows = |name| named(name).iter().map(|caller| caller.row).collect::<Vec<_>>();
+        assert_eq!(rows("restore_fpregs_from_user"), [5]);
+        assert_eq!(rows("swapcontext"), [2, 4]);
+        assert_eq!(rows("gfs2 direct read"), [19]);
+        assert_eq!(rows("gfs2-direct-read"), [19]);
+        assert_eq!((rows("14"), rows("#6"), rows("21"), rows("")), (vec![14], vec![6], vec![], vec![]));
+    }
+
+    #[test]
+    fn one_expectation_for_each_cell_with_a_source() {
+        for (name, job) in all().iter().filter_map(|caller| Some((caller.name, caller.job?))) {
+            assert_eq!(job.expectations().len(), Variant::ALL.len() * Scenario::ALL.len(), "{name}");
+            for variant in Variant::ALL {
+                for scenario in Scenario::ALL {
+                    let cell = job.expectations().iter().filter(|e| e.variant == variant && e.scenario == scenario);
+                    let sources: Vec<_> = cell.map(|e| e.source).collect();
+                    assert!(matches!(sources[..], [source] if !source.is_empty()), "{name} {variant:?} {scenario:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What this machine can show, and what it may be excused from.
+//!
+//! A cell that needs something the machine does not have is skipped, by the name of the feature, which was *probed*: tried
+//! out. Whether the skip is all right is another question, answered from what is known of the environment otherwise: a
+//! feature that ought to be there and is not is a failure.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::memory::poison;
+
+/// Something a cell needs beyond memory that can be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Poisoned pages.
+    Poison,
+    /// Registers that an instruction saves to memory and restores from it.
+    FpState,
+}
+
+impl Feature {
+    /// Its name in a skip.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Feature::Poison => "userfaultfd with UFFDIO_POISON",
+            Feature::FpState if cfg!(target_arch = "x86_64") => "XSAVE",
+            Feature::FpState => "FP state to save and restore",
+        }
+    }
+
+    /// Whether it is there, found out by using it.
+    pub fn present(self) -> bool {
+        match self {
+            Feature::Poison => poison::probe().is_ok(),
+            Feature::FpState => faultin::fpstate::image_size() > 0,
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is known of the machine without trying a [`Feature`].
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The architecture this was compiled for.
+    pub arch: &'static str,
+    /// The running kernel's major and minor version.
+    pub kernel: Option<(u32, u32)>,
+    /// What creating a userfaultfd says: the errno if it fails.
+    pub userfaultfd: Result<(), i32>,
+}
+
+impl Facts {
+    /// Of this machine.
+    pub fn gather() -> Facts {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let userfaultfd = poison::probe_userfaultfd();
+        Facts { arch: std::env::consts::ARCH, kernel: version(&release), userfaultfd }
+    }
+}
+
+/// An environment that may lack something.
+struct Excuse {
+    name: &'static str,
+    applies: fn(&Facts) -> bool,
+    may_skip: &'static [Feature],
+}
+
+/// The skips that are all right, and where. Whatever is not on this list fails.
+const EXCUSES: [Excuse; 4] = [
+    Excuse {
+        name: "before 6.6",
+        applies: |facts| facts.kernel.is_some_and(|version| version < (6, 6)),
+        may_skip: &[Feature::Poison],
+    },
+    Excuse {
+        name: "user-mode emulation",
+        applies: |facts| facts.arch != "x86_64" && facts.userfaultfd == Err(libc::ENOSYS),
+        may_skip: &[Feature::Poison],
+    },
+    Excuse {
+        name: "a sandbox that refuses userfaultfd",
+        applies: |facts| matches!(facts.userfaultfd, Err(libc::EPERM | libc::EACCES)),
+        may_skip: &[Feature::Poison],
+    },
+    Excuse {
+        name: "no FP state on this architecture",
+        applies: |facts| !matches!(facts.arch, "x86_64" | "aarch64"),
+        may_skip: &[Feature::FpState],
+    },
+];
+
+/// This machine.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    facts: Facts,
+}
+
+impl Environment {
+    /// Looks around.
+    pub fn probe() -> Environment {
+        Environment { facts: Facts::gather() }
+    }
+
+    /// An environment of which this is known.
+    pub fn of(facts: Facts) -> Environment {
+        Environment { facts }
+    }
+
+    /// Whether a cell may be skipped here for want of `feature`.
+    pub fn may_skip(&self, feature: Feature) -> bool {
+        self.excuses().any(|excuse| excuse.may_skip.contains(&feature))
+    }
+
+    fn excuses(&self) -> impl Iterator<Item = &'static Excuse> {
+        EXCUSES.iter().filter(|excuse| (excuse.applies)(&self.facts))
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, ", self.facts.arch)?;
+        match self.facts.kernel {
+            Some((major, minor)) => write!(f, "Linux {major}.{minor}")?,
+            None => write!(f, "Linux")?,
+        }
+        self.excuses().try_for_each(|excuse| write!(f, ", {}", excuse.name))
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_is_allowed_where_the_list_says_and_nowhere_else() {
+        let native = Facts { arch: "x86_64", kernel: Some((6, 18)), userfaultfd: Ok(()) };
+        for (facts, poison, fpstate) in [
+            (native, false, false),
+            (Facts { kernel: Some((6, 1)), ..native }, true, false),
+            (Facts { userfaultfd: Err(libc::EPERM), ..native }, true, false),
+            (Facts { userfaultfd: Err(libc::ENOSYS), ..native }, false, false),
+            (Facts { userfaultfd: Err(libc::ENOSYS), arch: "aarch64", ..native }, true, false),
+            (Facts { arch: "riscv64", ..native }, false, true),
+            (Facts { kernel: None, ..native }, false, false),
+        ] {
+            let environment = Environment::of(facts);
+            assert_eq!(environment.may_skip(Feature::Poison), poison, "{facts:?}");
+            assert_eq!(environment.may_skip(Feature::FpState), fpstate, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn releases_parse() {
+        assert_eq!(version("6.18.44-fc-v595\n"), Some((6, 18)));
+        assert_eq!(version("7.0-rc3"), Some((7, 0)));
+        assert_eq!(version(""), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a caller did, step by step, and whether it still gets anywhere.
+//!
+//! A *round* is one attempt: the steps between two calls of [`Log::again`]. Its *state* is what was attempted, what moved,
+//! why it stopped and in which page. A loop that comes back to the state it left, with no outside event between, will do
+//! so for ever: a livelock. A loop that counts its attempts says so in its steps: the count is a part of its state.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+use faultin::{Cause, Fault, Short};
+
+/// How many times a state is repeated before it is called a livelock. Once would do on a machine that is deterministic.
+pub const REPEATS: u32 = 3;
+
+/// Rounds after which a loop is stopped that neither ends nor repeats itself.
+pub const BOUND: u32 = 10_000;
+
+/// How a step came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// So many bytes, and all there were.
+    Through(usize),
+    /// Only so many bytes, for this reason, at this offset in the object if it is known.
+    Short {
+        /// Bytes before it stopped.
+        done: usize,
+        /// Why.
+        cause: Cause,
+        /// Where: from the object's first byte.
+        offset: Option<isize>,
+    },
+    /// It is a decision: nothing was accessed.
+    Decided,
+}
+
+/// One step of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was done, in words.
+    pub what: Cow<'static, str>,
+    /// How it came out.
+    pub came: Came,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.came {
+            Came::Decided => write!(f, "{}", self.what),
+            Came::Through(bytes) => write!(f, "{}: all {bytes} bytes", self.what),
+            Came::Short { done, cause, offset } => {
+                write!(f, "{}: ", self.what)?;
+                if done > 0 {
+                    write!(f, "{done} bytes, then ")?;
+                }
+                write!(f, "{} fault", cause.name())?;
+                offset.map_or(Ok(()), |offset| write!(f, " at {offset:+}"))
+            }
+        }
+    }
+}
+
+/// Why a caller was stopped that would not have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// A state was repeated with no outside event between.
+    Livelock,
+    /// [`BOUND`] rounds.
+    Bound,
+}
+
+/// The steps of one run of a caller.
+#[derive(Debug)]
+pub struct Log {
+    base: usize,
+    outside_events: bool,
+    steps: Vec<Step>,
+    round: usize,
+    previous: Vec<Step>,
+    repeats: u32,
+    rounds: u32,
+}
+
+impl Log {
+    /// An empty log of what is done to the object at address `base`. Where there are `outside_events`, a state that is
+    /// repeated proves nothing, and only [`BOUND`] ends a loop.
+    pub fn new(base: usize, outside_events: bool) -> Log {
+        Log { base, outside_events, steps: Vec::new(), round: 0, previous: Vec::new(), repeats: 0, rounds: 1 }
+    }
+
+    /// A decision.
+    pub fn decide(&mut self, what: impl Into<Cow<'static, str>>) {
+        self.steps.push(Step { what: what.into(), came: Came::Decided });
+    }
+
+    /// A step over `len` bytes that is complete or short.
+    pub fn copied(&mut self, what: impl Into<Cow<'static, str>>, len: usize, result: &Result<(), Short>) {
+        let came = match result {
+            Ok(()) => Came::Through(len),
+            Err(short) => self.short(short.done, &short.fault),
+        };
+        self.steps.push(Step { what: what.into(), came });
+    }
+
+    /// A step over `len` bytes that is all or nothing.
+    pub fn accessed<T>(&mut self, what: impl Into<Cow<'static, str>>, len: usize, result: &Result<T, Fault>) {
+        let came = match result {
+            Ok(_) => Came::Through(len),
+            Err(fault) => self.short(0, fault),
+        };
+        self.steps.push(Step { what: what.into(), came });
+    }
+
+    /// To be called by a loop where it is about to start over.
+    ///
+    /// # Errors
+    /// [`Stuck`]: the loop is to end here, with this.
+    pub fn again(&mut self) -> Result<(), Stuck> {
+        let round: Vec<Step> = self.steps[self.round..].iter().map(|step| self.by_page(step)).collect();
+        self.repeats = if round == self.previous { self.repeats + 1 } else { 0 };
+        self.previous = round;
+        self.round = self.steps.len();
+        if self.repeats >= REPEATS && !self.outside_events {
+            return Err(Stuck::Livelock);
+        }
+        if self.rounds >= BOUND {
+            return Err(Stuck::Bound);
+        }
+        self.rounds += 1;
+        Ok(())
+    }
+
+    /// Attempts so far.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// Every step so far.
+    pub fn into_steps(self) -> Vec<Step> {
+        self.steps
+    }
+
+    fn short(&self, done: usize, fault: &Fault) -> Came {
+        let offset = fault.address().map(|address| address.wrapping_sub(self.base).cast_signed());
+        Came::Short { done, cause: fault.cause(), offset }
+    }
+
+    /// A step as a part of a state. Instructions that are all or nothing may report any byte of the page they failed at,
+    /// and another one next time.
+    fn by_page(&self, step: &Step) -> Step {
+        let mut step = step.clone();
+        if let Came::Short { offset: Some(offset), .. } = &mut step.came {
+            let address = self.base.wrapping_add_signed(*offset);
+            *offset = (address - address % faultin::page_size()).wrapping_sub(self.base).cast_signed();
+        }
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faultin::Access;
+
+    fn fault(address: usize) -> Result<(), Fault> {
+        Err(Fault::refused(Access::Read, Cause::Protection, address))
+    }
+
+    #[test]
+    fn a_repeated_state_is_a_livelock() {
+        let mut log = Log::new(0, false);
+        let ended = (1..).find_map(|round| {
+            log.accessed("load", 1, &fault(round % 2));
+            log.again().err().map(|stuck| (round, stuck))
+        });
+        assert_eq!(ended, Some((1 + REPEATS as usize, Stuck::Livelock)));
+    }
+
+    #[test]
+    fn another_page_is_another_state_wherever_the_object_begins() {
+        let page = faultin::page_size();
+        let mut log = Log::new(page - 8, false);
+        for round in 0..4 * REPEATS as usize {
+            log.accessed("load", 1, &fault(page - 8 + (round % 2) * 16));
+            assert_eq!(log.again(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn progress_is_no_livelock_and_neither_is_waiting_for_an_outside_event() {
+        for (outside_events, step) in [(false, faultin::page_size()), (true, 0)] {
+            let mut log = Log::new(0, outside_events);
+            let ended = (1..).find_map(|round| {
+                log.accessed("load", 1, &fault(round * step));
+                log.again().err().map(|stuck| (round, stuck))
+            });
+            assert_eq!(ended, Some((BOUND as usize, Stuck::Bound)));
+        }
+    }
+}

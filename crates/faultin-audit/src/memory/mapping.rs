@@ -1,0 +1,110 @@
+//! The reservation: a run of pages that is ours, whatever is mapped in it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::null_mut;
+
+use faultin::{ReadView, WriteView, page_size};
+
+/// What a page may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protection {
+    Read,
+    ReadWrite,
+}
+
+/// Pages between two inaccessible ones, themselves inaccessible until something is mapped there.
+///
+/// # Invariants
+///
+/// 1. `base..base + (pages + 2) * page_size()` was reserved by one `mmap` and stays so until the drop: mappings in it are
+///    only ever replaced (`MAP_FIXED`), never removed.
+/// 2. No reference of Rust's to this memory exists: it is accessed through views only.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    base: *mut u8,
+    pages: usize,
+}
+
+// SAFETY: an address range; what may happen to it from several threads is the kernel's to order (invariant 2).
+unsafe impl Sync for Reservation {}
+
+impl Reservation {
+    pub(super) fn new(pages: usize) -> io::Result<Reservation> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let base = unsafe { libc::mmap(null_mut(), (pages + 2) * page_size(), libc::PROT_NONE, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Reservation { base: base.cast(), pages })
+    }
+
+    pub(super) fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The address of a page.
+    ///
+    /// # Panics
+    /// If it is none of ours.
+    pub(super) fn page(&self, index: usize) -> *mut u8 {
+        assert!(index < self.pages, "page {index} of {}", self.pages);
+        self.base.wrapping_add((index + 1) * page_size())
+    }
+
+    /// Maps the file's page of the same number.
+    pub(super) fn map(&self, index: usize, file: &File, protection: Protection) -> io::Result<()> {
+        let protection = match protection {
+            Protection::Read => libc::PROT_READ,
+            Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        };
+        self.replace(index, protection, libc::MAP_SHARED, file.as_raw_fd(), index * page_size())
+    }
+
+    /// Puts the inaccessible reservation back in a page's place.
+    pub(super) fn unmap(&self, index: usize) -> io::Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        self.replace(index, libc::PROT_NONE, flags, -1, 0)
+    }
+
+    fn replace(&self, index: usize, protection: i32, flags: i32, fd: i32, offset: usize) -> io::Result<()> {
+        let offset = libc::off_t::try_from(offset).expect("a few pages");
+        let page = self.page(index);
+        // SAFETY: replaces one page of the reservation (invariant 1), of which there are no references (invariant 2).
+        let mapped = unsafe { libc::mmap(page.cast(), page_size(), protection, flags | libc::MAP_FIXED, fd, offset) };
+        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// All pages, to read from.
+    pub(super) fn read(&self) -> io::Result<ReadView<'_>> {
+        // SAFETY: reserved for as long as `self` is borrowed (invariant 1).
+        unsafe { ReadView::new(self.page(0), self.pages * page_size()) }.map_err(io::Error::other)
+    }
+
+    /// All pages, to write to.
+    pub(super) fn write(&self) -> io::Result<WriteView<'_>> {
+        // SAFETY: as in `read`; ours to write, and no reference to it exists (invariant 2).
+        unsafe { WriteView::new(self.page(0), self.pages * page_size()) }.map_err(io::Error::other)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the whole reservation; views of it have ended, because they borrow it.
+        unsafe { libc::munmap(self.base.cast(), (self.pages + 2) * page_size()) };
+    }
+}
+
+/// A file that lives in memory only.
+pub(super) fn memfd(name: &str) -> io::Result<File> {
+    let name = std::ffi::CString::new(name).expect("a name without NUL");
+    // SAFETY: a valid string; gives a new descriptor or an error.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: new, and ours.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}

@@ -1,0 +1,103 @@
+//! The scenarios: what is the matter with the user's memory. They are the columns of the table.
+//!
+//! An *object* (a word, a register image, a buffer) lies in user memory across two pages, divided where its caller says;
+//! a word lies at the very end of the first page. *Bad* means inaccessible: the page is not there, and an inaccessible
+//! reservation (`PROT_NONE`) holds its place, so that nothing else can come to live at its address.
+
+#![forbid(unsafe_code)]
+
+/// What is the matter with the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scenario {
+    /// Nothing: every page is mapped and present.
+    AllResident,
+    /// The contents exist, but no page of this mapping is present yet.
+    Cold,
+    /// The page that holds the object's first byte is bad.
+    FirstPageBad,
+    /// The page after it is bad.
+    SecondPageBad,
+    /// Loads succeed, stores do not.
+    ReadOnly,
+    /// The page that holds the object's last byte is poisoned.
+    Poisoned,
+    /// Another thread unmaps and remaps page after page, for as long as the caller runs.
+    Remapping,
+}
+
+impl Scenario {
+    /// Every scenario, in the order of the columns.
+    pub const ALL: [Scenario; 7] = [
+        Scenario::AllResident,
+        Scenario::Cold,
+        Scenario::FirstPageBad,
+        Scenario::SecondPageBad,
+        Scenario::ReadOnly,
+        Scenario::Poisoned,
+        Scenario::Remapping,
+    ];
+
+    /// The column's head.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scenario::AllResident => "all resident",
+            Scenario::Cold => "cold",
+            Scenario::FirstPageBad => "first page bad",
+            Scenario::SecondPageBad => "second page bad",
+            Scenario::ReadOnly => "read-only",
+            Scenario::Poisoned => "poisoned",
+            Scenario::Remapping => "remapping thread",
+        }
+    }
+
+    /// What it means, and how it is made.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Scenario::AllResident => "every page is mapped and present",
+            Scenario::Cold => {
+                "the contents exist, but no page of this mapping is present yet (a new mapping of a memfd)"
+            }
+            Scenario::FirstPageBad => "the page that holds the object's first byte is inaccessible (PROT_NONE)",
+            Scenario::SecondPageBad => "the page after it is inaccessible (PROT_NONE)",
+            Scenario::ReadOnly => "loads succeed, stores do not (PROT_READ)",
+            Scenario::Poisoned => "the page that holds the object's last byte is poisoned (UFFDIO_POISON)",
+            Scenario::Remapping => {
+                "another thread unmaps and remaps page after page throughout; asserts what must hold, not a value"
+            }
+        }
+    }
+
+    /// The name as an argument: with hyphens.
+    pub fn slug(self) -> String {
+        self.name().replace(' ', "-")
+    }
+
+    /// The scenario with this name, hyphenated or not, or the only one whose name contains this.
+    pub fn named(name: &str) -> Option<Scenario> {
+        let name = name.trim().to_lowercase().replace([' ', '_'], "-");
+        let mut like = Self::ALL.into_iter().filter(|s| s.slug().contains(&name));
+        match (Self::ALL.into_iter().find(|s| s.slug() == name), like.next(), like.next()) {
+            (Some(exact), ..) => Some(exact),
+            (None, Some(only), None) if !name.is_empty() => Some(only),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_every_spelling() {
+        for scenario in Scenario::ALL {
+            assert_eq!(Scenario::named(scenario.name()), Some(scenario));
+            assert_eq!(Scenario::named(&scenario.slug()), Some(scenario));
+        }
+        assert_eq!(Scenario::named("second"), Some(Scenario::SecondPageBad));
+        assert_eq!(Scenario::named("thread"), Some(Scenario::Remapping));
+        for none in ["", "re", "bad", "warm"] {
+            assert_eq!(Scenario::named(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What tests that start processes share.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::Command;
+
+/// The target these tests were built for.
+pub fn target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// Runs `exe`, a program for [`target`]: itself, or with cargo's runner where the system cannot.
+pub fn run(exe: impl AsRef<OsStr>) -> Command {
+    let variable = format!("CARGO_TARGET_{}_RUNNER", target().to_uppercase().replace('-', "_"));
+    let Ok(runner) = std::env::var(variable) else { return Command::new(exe) };
+    let mut words = runner.split_whitespace();
+    let mut command = Command::new(words.next().expect("a runner is a command"));
+    command.args(words).arg(exe);
+    command
+}
+
+/// Says what this machine lacks, past the harness that keeps what a passing test prints.
+pub fn skipped(missing: impl core::fmt::Display) {
+    writeln!(std::io::stderr(), "skipped: {missing}").expect("stderr can be written");
+}
