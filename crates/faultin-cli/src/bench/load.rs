@@ -260,7 +260,7 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
         },
         1
     ));
-    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 8));
+    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 1));
     bench.run(case!(
         "u64 compare_exchange",
         faultin::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),

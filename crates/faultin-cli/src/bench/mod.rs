@@ -18,7 +18,6 @@ mod peers;
 mod probe;
 mod report;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use measure::Bench;
@@ -106,7 +105,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         bench.finish();
         outcome.map_err(|why| format!("{title}: {why}"))?;
         if !args.json {
-            print(&bench).map_err(|error| error.to_string())?;
+            crate::print(&text(&bench));
         }
         report.results.append(&mut bench.rows);
         report.goals.append(&mut bench.goals);
@@ -118,21 +117,22 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        writeln!(std::io::stdout(), "{text}").map_err(|error| error.to_string())?;
+        crate::print(&(text + "\n"));
     }
     Ok(report)
 }
 
-fn print(bench: &Bench) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+/// What people are shown of one bench.
+fn text(bench: &Bench) -> String {
+    let mut text = String::new();
     if !bench.rows.is_empty() {
-        writeln!(out, "{}\n", report::table(&bench.rows))?;
+        text += &format!("{}\n\n", report::table(&bench.rows));
     }
     if !bench.goals.is_empty() {
-        writeln!(out, "{}\n", report::goals(&bench.goals))?;
+        text += &format!("{}\n\n", report::goals(&bench.goals));
     }
     for what in &bench.skipped {
-        writeln!(out, "skipped: {what}")?;
+        text += &format!("skipped: {what}\n");
     }
-    Ok(())
+    text
 }
