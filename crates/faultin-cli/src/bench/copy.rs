@@ -2,67 +2,23 @@
 
 use std::os::fd::AsFd;
 
-use super::measure::{Bench, Bound, Case, Random, hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::guarded::{self, Mask};
 use super::peers::{kernel, vm};
 use super::report::Goal;
+use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::stats::Random;
 
 const MEMCPY: &str = "memcpy";
 
 /// Every size class of short copies, powers of two, and what lies between.
+#[rustfmt::skip]
 const SIZES: [usize; 51] = [
-    1,
-    2,
-    3,
-    4,
-    7,
-    8,
-    12,
-    15,
-    16,
-    24,
-    31,
-    32,
-    33,
-    48,
-    63,
-    64,
-    65,
-    96,
-    127,
-    128,
-    129,
-    200,
-    255,
-    256,
-    257,
-    384,
-    512,
-    640,
-    1024,
-    1500,
-    2048,
-    3000,
-    4096,
-    6144,
-    8192,
-    12288,
-    16 << 10,
-    32 << 10,
-    64 << 10,
-    128 << 10,
-    256 << 10,
-    512 << 10,
-    1 << 20,
-    2 << 20,
-    4 << 20,
-    8 << 20,
-    16 << 20,
-    32 << 20,
-    64 << 20,
-    128 << 20,
-    256 << 20,
+    1, 2, 3, 4, 7, 8, 12, 15, 16, 24, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 200, 255, 256, 257, 384, 512, 640,
+    1024, 1500, 2048, 3000, 4096, 6144, 8192, 12288, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10,
+    1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20, 256 << 20,
 ];
 
 /// Where all peers compete.
@@ -255,7 +211,7 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
 /// A copy whose result is used at once, and decides where the next copy reads: the latency of store and load.
 fn then_load(bench: &mut Bench, pair: Pair, size: usize) {
     let Pair { dst, src } = pair;
-    fn chain<'a>(copy: impl Fn(usize) + 'a, dst: *mut u8) -> super::measure::Sampler<'a> {
+    fn chain<'a>(copy: impl Fn(usize) + 'a, dst: *mut u8) -> super::sample::Sampler<'a> {
         let mut last = 0_u64;
         hot(move || {
             // Zero, as nobody knows.

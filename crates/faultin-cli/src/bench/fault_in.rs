@@ -6,10 +6,12 @@
 
 use core::num::NonZeroUsize;
 
-use super::measure::{Bench, Bound, Case, Sampler, cold, hot, opaque, opaque_ptr};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory, huge_page_size};
 use super::peers::{kernel, touch};
 use super::report::{Goal, Row};
+use super::sample::{Sampler, cold, hot, opaque, opaque_ptr};
 
 const TOUCH: &str = "touch loop";
 const BETTER: &str = "the better of both";

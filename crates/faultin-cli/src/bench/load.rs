@@ -3,10 +3,13 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::measure::{Bench, Bound, Case, Random, hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::vm;
 use super::report::{Goal, Row};
+use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::stats::Random;
 
 /// Loads of one pass over the memory.
 const COUNT: usize = 512;

@@ -2,12 +2,13 @@
 //!
 //! | module | what it tells |
 //! |---|---|
-//! | `measure` | the method: cases, rounds, ratios |
+//! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory the cases run on |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe` | what is compared with what, and the goals |
 //! | `peers` | the others |
 
+mod case;
 mod copy;
 mod fault;
 mod fault_in;
@@ -17,6 +18,8 @@ mod memory;
 mod peers;
 mod probe;
 mod report;
+mod sample;
+mod stats;
 
 use std::process::ExitCode;
 
