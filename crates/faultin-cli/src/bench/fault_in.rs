@@ -1,8 +1,8 @@
 //! Making memory accessible: cold and resident, 1 page to 64 MiB, on every kind of memory.
 //!
-//! *Cold* is memory whose pages are not in the page tables: of anonymous memory they do not exist, of a file they are in
-//! the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that has
-//! just been touched.
+//! *Cold* is memory whose pages are not in the page tables: of anonymous memory they do not exist, of a file they are
+//! in the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that
+//! has just been touched.
 
 use core::num::NonZeroUsize;
 

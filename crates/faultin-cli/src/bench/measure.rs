@@ -7,8 +7,8 @@
 //! ours / peer within a round, so that whatever slows the machine down for longer than a round slows both.
 //!
 //! The interval beside it is the confidence interval of that median by order statistics: the narrowest pair of ranks,
-//! symmetric around the median, that covers it with at least 95 % probability (for less than 6 rounds there is none, and
-//! it is the lowest and the highest ratio). It speaks of this run, not of another machine or another hour.
+//! symmetric around the median, that covers it with at least 95 % probability (for less than 6 rounds there is none,
+//! and it is the lowest and the highest ratio). It speaks of this run, not of another machine or another hour.
 
 use std::time::{Duration, Instant};
 

@@ -27,6 +27,7 @@ impl Random {
     }
 }
 
+/// The middle value, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
