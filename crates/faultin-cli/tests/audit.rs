@@ -1,9 +1,11 @@
 //! `faultin audit`, as people run it.
 
-use std::process::{Command, Output};
+mod common;
+
+use std::process::Output;
 
 fn audit(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_faultin"));
+    let mut command = common::faultin();
     command.arg("audit").args(arguments).env_remove("COLUMNS");
     command.output().unwrap()
 }

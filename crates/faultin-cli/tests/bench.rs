@@ -1,6 +1,6 @@
 //! `faultin bench` runs, with every peer, and says so in JSON.
 
-use std::process::Command;
+mod common;
 
 /// User-mode emulators have no `process_vm_readv`, and accept `MADV_POPULATE_*` without doing it.
 fn emulated() -> bool {
@@ -13,7 +13,7 @@ fn emulated() -> bool {
 const NOT_EMULATED: [&str; 3] = ["process_vm_readv", "MADV_POPULATE_", "signal_free"];
 
 fn faultin(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_faultin")).args(arguments).output().expect("the command starts")
+    common::faultin().args(arguments).output().expect("the command starts")
 }
 
 #[test]
