@@ -265,7 +265,7 @@ fn kernel_version() -> Option<(u32, u32)> {
         libc::uname(name.as_mut_ptr());
         name.assume_init()
     };
-    let release: Vec<u8> = name.release.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+    let release: Vec<u8> = name.release.iter().flat_map(|c| c.to_ne_bytes()).take_while(|&c| c != 0).collect();
     parse_version(core::str::from_utf8(&release).ok()?)
 }
 
