@@ -48,7 +48,7 @@ pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
 ///
 /// # Safety
 /// `info` and `context` are a signal's, as an `SA_SIGINFO` handler receives them.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn recover(
     registry: &Registry,
     signal: c_int,
