@@ -15,7 +15,9 @@
 //!   ranges that end in unmapped memory. A length of 0 succeeds without an access.
 //! * Concurrent writers: each byte copied is one the memory held at some time during the call. Nothing more: use the
 //!   operations of [`scalar`](crate::scalar) where a value must not be torn.
-//! * `DF` and `MXCSR` may have any value. On CPUs where vector registers need `vzeroupper`, it is executed.
+//! * `DF` and `MXCSR` may have any value. (`EFLAGS.AC` may not: compiled code, the C library and this crate's handler
+//!   are full of misaligned accesses, each of which would be a fault.) On CPUs where vector registers need `vzeroupper`,
+//!   it is executed.
 //!
 //! # Preconditions
 //!

@@ -29,7 +29,7 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
     // SAFETY: forwarded.
     let load = |at: usize| unsafe { arch::load_vector(ptr.wrapping_add(at)) };
     // SAFETY: forwarded.
-    let byte = |at: usize| unsafe { arch::load_8(ptr.wrapping_add(at)) };
+    let byte = |at: usize| unsafe { load_byte(ptr.wrapping_add(at)) };
     let first = scan(
         len,
         load,
@@ -53,7 +53,7 @@ pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<u
     let load =
         |at: usize| unsafe { Ok(arch::load_vector(a.wrapping_add(at))?.xor(arch::load_vector(b.wrapping_add(at))?)) };
     // SAFETY: forwarded.
-    let byte = |at: usize| unsafe { Ok(arch::load_8(a.wrapping_add(at))? != arch::load_8(b.wrapping_add(at))?) };
+    let byte = |at: usize| unsafe { Ok(load_byte(a.wrapping_add(at))? != load_byte(b.wrapping_add(at))?) };
     scan(
         len,
         load,
@@ -64,6 +64,15 @@ pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<u
             worth_trying(fault, a.addr(), rest).min(worth_trying(fault, b.addr(), rest))
         },
     )
+}
+
+/// One byte; its fault knows the address, also where the CPU does not say.
+///
+/// # Safety
+/// The module's preconditions; the byte is foreign memory (or anything) that we may read.
+unsafe fn load_byte(ptr: *const u8) -> Result<u8, Fault> {
+    // SAFETY: forwarded.
+    unsafe { arch::load_8(ptr) }.map_err(|fault| fault.at(ptr.addr()))
 }
 
 /// The first byte of `0..len` at which a block is hit, found in blocks and settled byte by byte. `clear` bounds, after a

@@ -73,7 +73,7 @@ macro_rules! foreign_load {
 /// The same, to foreign memory.
 macro_rules! foreign_store {
     ($insn:literal, $first:literal, $second:literal, $base:literal, $offset:literal) => {
-        st!(head $offset, pair!($insn, $first, $second, $base, $offset))
+        st!(head "0", pair!($insn, $first, $second, $base, $offset))
     };
 }
 
@@ -107,16 +107,17 @@ macro_rules! restore_plain {
     };
 }
 
-/// All registers to foreign memory at `x0`. Code to x3, address to x4; x9 to x11 are scratch.
+/// All registers to foreign memory at `x0`; nobody asks for a count. Code to x3, address to x4; x9 to x11 are scratch.
 #[unsafe(naked)]
 unsafe extern "C" fn store_registers() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         registers!(foreign_store, "stp", "x0"),
         "mrs x9, fpsr",
         "mrs x10, fpcr",
         "add x11, x0, #512",
-        st!(head "512", "stp w9, w10, [x11]"),
+        st!(head "0", "stp w9, w10, [x11]"),
         "77: ret",
     )
 }
@@ -125,6 +126,7 @@ unsafe extern "C" fn store_registers() {
 #[unsafe(naked)]
 unsafe extern "C" fn load_registers() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         registers!(foreign_load, "ldp", "x0"),
         "add x11, x0, #512",

@@ -91,6 +91,7 @@ macro_rules! resolver {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             naked_asm!(
+                "cld",
                 "push rdi",
                 "push rsi",
                 "push rdx",
