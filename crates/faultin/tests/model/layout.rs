@@ -156,7 +156,9 @@ impl Layout {
                 Kind::Hole => libc::munmap(at, page),
                 Kind::Guard => {
                     const MADV_GUARD_INSTALL: i32 = 102;
-                    if libc::madvise(at, page, MADV_GUARD_INSTALL) != 0 {
+                    // User-mode emulation accepts any advice, also one that does not exist, and ignores it.
+                    let obeyed = libc::madvise(at, page, i32::MAX) != 0;
+                    if !obeyed || libc::madvise(at, page, MADV_GUARD_INSTALL) != 0 {
                         // A kernel before 6.13.
                         kind = Kind::NoAccess;
                         libc::mprotect(at, page, libc::PROT_NONE)
