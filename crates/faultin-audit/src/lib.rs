@@ -2,7 +2,7 @@
 //! run on memory that really faults.
 //!
 //! A [caller](callers) is one loop around a user copy, with its own idea of what a fault-in promises. A
-//! [scenario](scenario) is what is wrong with the user's memory. A *cell* is one caller, in one [`Variant`], in one
+//! [scenario] is what is wrong with the user's memory. A *cell* is one caller, in one [`Variant`], in one
 //! scenario: it is [executed](run) on real memory, what it did is written to its [log], what came of it, the product, is
 //! checked, and both are compared with an [expectation](expect) that was written by hand.
 //!

@@ -2,7 +2,7 @@
 //!
 //! A *round* is one attempt: the steps between two calls of [`Log::again`]. Its *state* is what was attempted, what moved,
 //! why it stopped and in which page. A loop that comes back to the state it left, with no outside event between, will do
-//! so for ever: a livelock.
+//! so for ever: a livelock. A loop that counts its attempts says so in its steps: the count is a part of its state.
 
 #![forbid(unsafe_code)]
 

@@ -20,7 +20,7 @@ const CYCLES: u64 = 64;
 /// at least so often,
 const RUNS: u32 = 64;
 /// and at most so often.
-const MOST_RUNS: u32 = 4096;
+const MOST_RUNS: u32 = 5000;
 
 /// Which cells to run.
 #[derive(Clone)]
@@ -289,6 +289,7 @@ fn beside_adversary(
     let mut runs = |cycles: &AtomicU64, memory: &UserMemory| -> std::io::Result<()> {
         let base = memory.source()?.as_ptr().addr();
         while (cycles.load(Ordering::Relaxed) < CYCLES || ran.runs < RUNS) && ran.runs < MOST_RUNS {
+            memory.refill(object)?;
             let mut log = Log::new(base, true);
             let result = job.run(variant, memory, &mut log);
             let status = match &result {

@@ -193,7 +193,7 @@ fn unexpected(report: &Report) -> String {
 
 fn sum(summary: &Summary) -> String {
     let mut out = format!(
-        "{} of {} executed cells as expected, {} of them livelocks; {} skipped; {} of {} callers not yet.\n",
+        "{} of {} executed cells as expected (livelocks: {}); {} skipped; {} of {} callers not yet.\n",
         summary.as_expected,
         summary.executed,
         summary.livelocks,
@@ -212,14 +212,11 @@ fn title(cell: &Cell) -> String {
     format!("{} {} ({}), {}, {}", caller.row, caller.name, caller.place, cell.variant.name(), cell.scenario.name())
 }
 
-/// The steps of each cell.
+/// The steps of each cell, and the sum.
 pub fn traces(report: &Report) -> String {
     let mut out = String::new();
     for cell in &report.cells {
-        let (Some(job), Some(expectation)) = (cell.caller.job, cell.expectation) else {
-            writeln!(out, "{}\n  not yet\n", title(cell)).expect(STRING);
-            continue;
-        };
+        let (Some(job), Some(expectation)) = (cell.caller.job, cell.expectation) else { continue };
         writeln!(out, "{}", title(cell)).expect(STRING);
         writeln!(out, "  {}", job.origin(cell.variant)).expect(STRING);
         writeln!(out, "  expected  {} [{}]", cell.expected().unwrap_or_default(), expectation.source).expect(STRING);
@@ -246,7 +243,12 @@ pub fn traces(report: &Report) -> String {
         }
         out.push('\n');
     }
-    out
+    let mut waiting: Vec<&Caller> = report.cells.iter().map(|cell| &cell.caller).filter(|c| c.job.is_none()).collect();
+    waiting.dedup_by_key(|caller| caller.row);
+    for caller in waiting {
+        writeln!(out, "{} {} ({})\n  not yet\n", caller.row, caller.name, caller.place).expect(STRING);
+    }
+    out + &sum(&Summary::of(report))
 }
 
 /// What there is: the callers and the scenarios.

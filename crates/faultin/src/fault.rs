@@ -325,22 +325,22 @@ impl From<Short> for std::io::Error {
 /// | 0-7 | signal |
 /// | 8-15 | `si_addr_lsb` of poison, log2 of the bytes lost |
 /// | 16-31 | `si_code` |
-/// | 32-39 | [`Access`] |
-/// | 40-47 | [`Cause::index`] |
-/// | 48-63 | the table entry's [`progress`](crate::table::Progress) |
+/// | 32-33 | [`Access`] |
+/// | 36-39 | [`Cause::index`] |
+/// | 44-63 | the table entry's [`progress`](crate::table::Progress) |
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct FaultCode(pub u64);
 
 impl FaultCode {
-    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u16) -> Self {
+    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u32) -> Self {
         FaultCode(
             signal as u64
-                | (cause_index(signal, si_code) as u64) << 40
+                | (cause_index(signal, si_code) as u64) << 36
                 | ((if lsb < 48 { lsb } else { 48 }) as u64) << 8
                 | ((si_code as u16) as u64) << 16
                 | (access as u64) << 32
-                | (progress as u64) << 48,
+                | (progress as u64) << 44,
         )
     }
 
@@ -357,15 +357,15 @@ impl FaultCode {
     }
 
     pub(crate) const fn access(self) -> Access {
-        if (self.0 >> 32) as u8 == Access::Write as u8 { Access::Write } else { Access::Read }
+        if (self.0 >> 32) & 3 == Access::Write as u64 { Access::Write } else { Access::Read }
     }
 
-    pub(crate) const fn progress(self) -> u16 {
-        (self.0 >> 48) as u16
+    pub(crate) const fn progress(self) -> u32 {
+        (self.0 >> 44) as u32
     }
 
     pub(crate) const fn cause_index(self) -> u8 {
-        (self.0 >> 40) as u8
+        (self.0 >> 36) as u8 & 15
     }
 }
 
@@ -376,7 +376,8 @@ const fn cause_of(signal: u8, si_code: i16) -> Cause {
         (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
         (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
         (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
-        (SIGSEGV, SI_KERNEL) => Cause::NonCanonical,
+        // x86-64: a general protection fault, or a stack fault where the address was made of rbp or rsp.
+        (SIGSEGV | SIGBUS, SI_KERNEL) => Cause::NonCanonical,
         (SIGBUS, BUS_ADRERR) => Cause::Backing,
         (SIGBUS, BUS_ADRALN) => Cause::Alignment,
         (SIGBUS, BUS_MCEERR_AR) => POISON,
@@ -458,13 +459,14 @@ mod tests {
             (SIGSEGV, SEGV_PKUERR, Cause::ProtectionKey),
             (SIGSEGV, SEGV_MTESERR, Cause::Tag),
             (SIGSEGV, SI_KERNEL, Cause::NonCanonical),
+            (SIGBUS, SI_KERNEL, Cause::NonCanonical),
             (SIGSEGV, 77, Cause::Other),
             (SIGBUS, BUS_ADRERR, Cause::Backing),
             (SIGBUS, BUS_ADRALN, Cause::Alignment),
             (SIGBUS, BUS_MCEERR_AR, Cause::Poison { extent: 1 << 21 }),
         ] {
-            let raw = FaultCode::new(signal, code, 21, Access::Write, 0x8123);
-            assert_eq!(raw.progress(), 0x8123);
+            let raw = FaultCode::new(signal, code, 21, Access::Write, 0xf8123);
+            assert_eq!(raw.progress(), 0xf8123);
             let fault = Fault::from_registers(raw, 0x1000);
             assert_eq!((fault.cause(), fault.access(), fault.code()), (cause, Access::Write, i32::from(code)));
             assert_eq!(fault.address().is_none(), cause == Cause::NonCanonical);

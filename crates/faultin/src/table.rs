@@ -39,28 +39,30 @@ pub enum Kind {
     Either,
 }
 
-/// What is done when the instruction of an entry faults, beyond what the progress registers say.
+/// What is done when the instruction of an entry faults, beyond what the progress register says: the largest of three
+/// counts, each of which is a prefix that is stored for certain.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0-8 | *n* |
+/// | 9 | 0: *n* bytes after the progress register are done; 1: all but the last *n* bytes of the operation are |
+/// | 10-18 | so many bytes from the start are done: a first register that the progress register does not step over whole, or the head of two that overlap |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// This many bytes after the progress registers are done.
-    Head(usize),
-    /// All but the last so many bytes of the operation are done.
-    Tail(usize),
-}
+pub struct Progress(u32);
 
 impl Progress {
-    /// Decodes an entry's upper half.
-    pub const fn from_bits(bits: u16) -> Self {
-        if bits & 0x8000 != 0 { Progress::Tail((bits & 0x7fff) as usize) } else { Progress::Head(bits as usize) }
+    /// Decodes an entry's progress bits.
+    pub const fn from_bits(bits: u32) -> Self {
+        Progress(bits)
     }
 
-    /// Bytes done of `len`, when the registers say that `base` are.
+    /// Bytes done of `len`, when the progress register says that `base` are.
     pub const fn done(self, base: usize, len: usize) -> usize {
-        let done = match self {
-            Progress::Head(n) => base + n,
-            Progress::Tail(n) => len.saturating_sub(n),
-        };
-        if done > base { done } else { base }
+        let n = (self.0 & 0x1ff) as usize;
+        let edge = if self.0 & 0x200 == 0 { base + n } else { len.saturating_sub(n) };
+        let floor = (self.0 >> 10 & 0x1ff) as usize;
+        let done = if edge > base { edge } else { base };
+        if done > floor { done } else { floor }
     }
 }
 
@@ -74,8 +76,7 @@ pub struct Site {
     info: u32,
 }
 
-// The layout of `info`, low bits first: kind (2), 6 unused, error register (8), address register (5) and 3 unused
-// bits would be enough; progress has the upper half to itself.
+// The layout of `info`, low bits first: kind (2), error register (5), address register (5), progress (20).
 const KIND_LOAD: u32 = 1;
 const KIND_STORE: u32 = 2;
 
@@ -101,12 +102,12 @@ impl Site {
 
     /// Number of the register that receives the fault code (never 0).
     pub const fn error_register(&self) -> usize {
-        ((self.info >> 4) & 31) as usize
+        ((self.info >> 2) & 31) as usize
     }
 
     /// Number of the register that receives `si_addr`.
     pub const fn address_register(&self) -> usize {
-        ((self.info >> 10) & 31) as usize
+        ((self.info >> 7) & 31) as usize
     }
 
     /// The fault code, what belongs into the error register: for handlers that get no `siginfo` and say themselves what
@@ -116,8 +117,8 @@ impl Site {
     }
 
     /// The raw bits of [`Progress`], which the fault code carries on.
-    pub const fn progress_bits(&self) -> u16 {
-        (self.info >> 16) as u16
+    pub const fn progress_bits(&self) -> u32 {
+        self.info >> 12
     }
 }
 
@@ -237,10 +238,13 @@ mod tests {
 
     #[test]
     fn progress_never_goes_back() {
-        assert_eq!(Progress::from_bits(64).done(128, 1000), 192);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(128, 1000), 744);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(800, 1000), 800);
-        assert_eq!(Progress::from_bits(0x8000 | 256).done(0, 100), 0);
+        let (head, tail, floor) = (Progress::from_bits(64), Progress::from_bits(0x200 | 256), Progress::from_bits(64 << 10));
+        assert_eq!(head.done(128, 1000), 192);
+        assert_eq!(tail.done(128, 1000), 744);
+        assert_eq!(tail.done(800, 1000), 800);
+        assert_eq!(tail.done(0, 100), 0);
+        assert_eq!(floor.done(3, 1000), 64);
+        assert_eq!(floor.done(100, 1000), 100);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Scalars, strings, scans, structures and views, next to a bad page and away from it.
 
-mod common;
+mod pages;
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use common::{Bad, CANARY, Pages, pattern, serial};
 use faultin::{Access, Cause, ReadView, Scalar, StructError, WriteView};
+use pages::{Bad, CANARY, Pages, pattern, serial};
 
 fn filled(bad: Bad) -> Pages {
     faultin::install().expect("install");

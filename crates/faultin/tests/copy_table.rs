@@ -3,10 +3,10 @@
 //!
 //! The paths for large sizes are reached at sizes a test can afford by moving their thresholds.
 
-mod common;
+mod pages;
 
-use common::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
 use faultin::{Access, Cause, Short, testing};
+use pages::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
 
 /// Runs `test` once per vector width, with the large paths within reach: string instruction from 700 bytes, vectors
 /// again from 1100, non-temporal stores from 1500.

@@ -1,13 +1,13 @@
 //! fault_in and probe on every kind of memory: the prefix is right, nothing changes, and what page tables misjudge is
 //! judged by an access.
 
-mod common;
+mod pages;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::{Bad, Pages, pattern, serial};
 use faultin::{Access, Cause, Fault, Granularity, Short};
+use pages::{Bad, Pages, pattern, serial};
 
 /// Sizes that reach every way of going through a range: touching, populating, populating in growing blocks.
 const PAGES: [usize; 9] = [1, 2, 3, 5, 17, 40, 300, 2100, 5000];

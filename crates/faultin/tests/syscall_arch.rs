@@ -2,12 +2,12 @@
 //! faultin --test syscall_arch`. The counts are those of the assembly; the causes are the kernel's `EFAULT`.
 #![cfg(faultin_syscall)]
 
-mod common;
+mod pages;
 
 use std::num::NonZeroUsize;
 
-use common::{Bad, CANARY, Pages, pattern, serial};
 use faultin::{Access, Cause};
+use pages::{Bad, CANARY, Pages, pattern, serial};
 
 #[test]
 fn counts_are_exact_and_what_follows_is_untouched() {

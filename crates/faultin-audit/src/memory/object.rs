@@ -1,6 +1,8 @@
 //! A graphics driver's buffer object: memory of a device's, here pages of a memfd, which a driver writes through its own
 //! mapping.
 
+#![forbid(unsafe_code)]
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -44,7 +44,8 @@ fn memory(word: u32) -> Memory {
         (0b001, 0b00) if bits(word, 26, 26) == 0 => {
             let (second, load, first) = (bits(word, 23, 23), bits(word, 22, 22), bits(word, 21, 21));
             let swap = first == 1 && (second == 1 || bits(word, 31, 31) == 0);
-            if load == 1 && !swap { Kind::Load } else { Kind::Store }
+            // An exclusive load is half of an operation that stores, and is reported as that.
+            load_if(load == 1 && second == 1 && !swap)
         }
         // Vector structures.
         (0b001, _) => load_if(bits(word, 22, 22) == 1),
@@ -109,11 +110,11 @@ mod tests {
             (0xa9bf_7bfd, Memory::Own, "stp x29, x30, [sp, #-16]!"),
             (0x5800_0040, Memory::Own, "ldr x0, .+8"),
             (0xf980_0020, Memory::None, "prfm pldl1keep, [x1]"),
-            (0xc85f_fc20, Memory::Foreign(Load), "ldaxr x0, [x1]"),
+            (0xc85f_fc20, Memory::Foreign(Store), "ldaxr x0, [x1]"),
             (0xc802_fc20, Memory::Foreign(Store), "stlxr w2, x0, [x1]"),
             (0xc8df_fc20, Memory::Foreign(Load), "ldar x0, [x1]"),
             (0xc89f_fc20, Memory::Foreign(Store), "stlr x0, [x1]"),
-            (0xc87f_8420, Memory::Foreign(Load), "ldaxp x0, x1, [x1]"),
+            (0xc87f_8420, Memory::Foreign(Store), "ldaxp x0, x1, [x1]"),
             (0xc8e0_fc41, Memory::Foreign(Store), "casal x0, x1, [x2]"),
             (0x4860_fc82, Memory::Foreign(Store), "caspal x0, x1, x2, x3, [x4]"),
             (0xf8e0_0041, Memory::Foreign(Store), "ldaddal x0, x1, [x2]"),

@@ -24,11 +24,11 @@ impl Entry {
     }
 
     pub fn registers(&self) -> (u32, u32) {
-        ((self.info >> 4) & 31, (self.info >> 10) & 31)
+        ((self.info >> 2) & 31, (self.info >> 7) & 31)
     }
 
     pub fn progress(&self) -> Progress {
-        Progress::from_bits((self.info >> 16) as u16)
+        Progress::from_bits(self.info >> 12)
     }
 }
 

@@ -141,7 +141,7 @@ fn the_nearer_of_two_bad_granules_counts_whichever_side_it_is_on() {
 fn moving_down_stops_at_the_bad_granule() {
     let Some(mut memory) = Tagged::new() else { return };
     for distance in [1, 2, 7, 8, 15, 16, 17, 24, 64] {
-        for len in [1, 2, 8, 9, 16, 17, 31, 64, 100, 200] {
+        for len in [1, 2, 8, 9, 16, 17, 31, 32, 33, 47, 48, 64, 100, 200] {
             for to in [16, 17, 24, 31] {
                 for bad in 0..GRANULES {
                     memory.number(4);

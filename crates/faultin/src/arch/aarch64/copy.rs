@@ -20,6 +20,7 @@ use crate::arch::Outcome;
 #[unsafe(naked)]
 unsafe extern "C" fn copy_vector() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         "add x5, x1, x2",
         "add x6, x0, x2",
@@ -31,42 +32,53 @@ unsafe extern "C" fn copy_vector() {
         ld!("ldr q0, [x1]"),
         ld!("ldur q1, [x5, #-16]"),
         st!(head "0", "str q0, [x0]"),
+        floor!("16"),
         st!(tail "16", "stur q1, [x6, #-16]"),
         "ret",
         // below 16
         ".p2align 4",
+        floor!("0"),
         "21: tbz x2, #3, 22f",
         ld!("ldr x7, [x1]"),
         ld!("ldur x8, [x5, #-8]"),
         st!(head "0", "str x7, [x0]"),
+        floor!("8"),
         st!(tail "8", "stur x8, [x6, #-8]"),
         "ret",
+        floor!("0"),
         "22: tbz x2, #2, 23f",
         ld!("ldr w7, [x1]"),
         ld!("ldur w8, [x5, #-4]"),
         st!(head "0", "str w7, [x0]"),
+        floor!("4"),
         st!(tail "4", "stur w8, [x6, #-4]"),
         "ret",
+        floor!("0"),
         "23: cbz x2, 24f",
         ld!("ldrb w7, [x1]"),
         "tbz x2, #1, 27f",
         ld!("ldurh w8, [x5, #-2]"),
         st!(head "0", "strb w7, [x0]"),
+        floor!("1"),
         st!(tail "2", "sturh w8, [x6, #-2]"),
         "24: ret",
         "27:",
+        floor!("0"),
         st!(head "0", "strb w7, [x0]"),
         "ret",
         ".p2align 4",
+        floor!("0"),
         "25: cmp x2, #64",
         "b.hi 26f",
         // 33 to 64
         ld!("ldp q0, q1, [x1]"),
         ld!("ldp q2, q3, [x5, #-32]"),
         st!(head "0", "stp q0, q1, [x0]"),
+        floor!("32"),
         st!(tail "32", "stp q2, q3, [x6, #-32]"),
         "ret",
         ".p2align 4",
+        floor!("0"),
         "26: cmp x2, #128",
         "b.hi 30f",
         // 65 to 128
@@ -76,14 +88,17 @@ unsafe extern "C" fn copy_vector() {
         ld!("ldp q6, q7, [x5, #-32]"),
         st!(head "0", "stp q0, q1, [x0]"),
         st!(head "32", "stp q2, q3, [x0, #32]"),
+        floor!("64"),
         st!(tail "64", "stp q4, q5, [x6, #-64]"),
         st!(tail "32", "stp q6, q7, [x6, #-32]"),
         "ret",
         // Above: one register unaligned, then aligned stores.
         ".p2align 4",
         "30:",
+        floor!("0"),
         ld!("ldr q0, [x1]"),
         st!(head "0", "str q0, [x0]"),
+        floor!("16"),
         "add x7, x0, #16",
         "and x7, x7, #-16",
         "sub x7, x7, x0",
@@ -112,28 +127,36 @@ unsafe extern "C" fn copy_vector() {
     )
 }
 
-/// Byte by byte, eight at a time where both sides are aligned to eight: an aligned access lies in one page and one
-/// granule, so it is exact by itself. The only copy of a build without `std`, because it needs neither vector registers
-/// nor to know the CPU.
+/// Words of eight bytes, each aligned on its side: an aligned access lies in one page and one granule, so it is exact
+/// by itself. Where the sides are not aligned alike, each word stored is put together from two that are loaded; nothing
+/// outside the range is. The only copy of a build without `std`, because it needs neither vector registers nor to know
+/// the CPU.
 #[unsafe(naked)]
 unsafe extern "C" fn copy_general() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
+        "cmp x2, #32",
+        "b.lo 40f",
+        // Bytes, up to a word of the destination. Eight more if the sides differ: then a word of the source that begins
+        // before the next byte begins in the range all the same.
         "eor x5, x0, x1",
         "tst x5, #7",
-        "b.ne 40f",
-        // Up to the first multiple of eight.
-        "20: cbz x2, 44f",
-        "tst x0, #7",
-        "b.eq 30f",
+        "neg x6, x0",
+        "and x6, x6, #7",
+        "b.eq 20f",
+        "add x6, x6, #8",
+        "20: cbz x6, 22f",
+        "21:",
         ld!("ldrb w5, [x1]"),
         st!(head "0", "strb w5, [x0]"),
         "add x1, x1, #1",
         "add x0, x0, #1",
         "sub x2, x2, #1",
-        "b 20b",
-        "30: cmp x2, #8",
-        "b.lo 40f",
+        "subs x6, x6, #1",
+        "b.ne 21b",
+        "22: ands x6, x1, #7",
+        "b.ne 35f",
         ".p2align 4",
         "31:",
         ld!("ldr x5, [x1]"),
@@ -143,6 +166,29 @@ unsafe extern "C" fn copy_general() {
         "sub x2, x2, #8",
         "cmp x2, #8",
         "b.hs 31b",
+        "b 40f",
+        // x7 is the source's word that holds the next byte, x5 that word; x6 bytes of it are done, x8 bits.
+        "35: sub x7, x1, x6",
+        "lsl x8, x6, #3",
+        "neg x9, x8",
+        ld!("ldr x5, [x7]"),
+        ".p2align 4",
+        "36:",
+        "90: ldr x10, [x7, #8]",
+        entry_at!("90b", "46f", "1 | (3 << 4) | (4 << 10)"),
+        // Shifts count modulo 64.
+        "lsr x5, x5, x8",
+        "lsl x11, x10, x9",
+        "orr x5, x5, x11",
+        st!(head "0", "str x5, [x0]"),
+        "mov x5, x10",
+        "add x7, x7, #8",
+        "add x0, x0, #8",
+        "sub x2, x2, #8",
+        "cmp x2, #8",
+        "b.hs 36b",
+        "add x1, x7, x6",
+        // What is left, or the whole of a short copy.
         "40: cbz x2, 44f",
         "41:",
         ld!("ldrb w5, [x1]"),
@@ -152,6 +198,17 @@ unsafe extern "C" fn copy_general() {
         "subs x2, x2, #1",
         "b.ne 41b",
         "44: ret",
+        // The second word of a pair cannot be loaded: what the first one holds is good. A store that fails now is the
+        // nearer fault, and the one that is reported.
+        "46: lsr x5, x5, x8",
+        "mov x9, #8",
+        "sub x6, x9, x6",
+        "47:",
+        st!(head "0", "strb w5, [x0]"),
+        "lsr x5, x5, #8",
+        "add x0, x0, #1",
+        "subs x6, x6, #1",
+        "b.ne 47b",
         "77: ret",
     )
 }
@@ -190,7 +247,7 @@ macro_rules! call {
 #[inline(never)]
 pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     // SAFETY: `copy_general` touches the two ranges only, through table entries; forwarded from the caller.
-    unsafe { call!(copy_general, dst, src, len) }
+    unsafe { call!(copy_general, dst, src, len, "x9", "x10", "x11") }
 }
 
 /// Copies with the widest registers every CPU has. What the outcome says is stored is stored; see the module.

@@ -10,25 +10,33 @@ use crate::arch::Outcome;
 #[unsafe(naked)]
 unsafe extern "C" fn fill_vector() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         "add x6, x0, x2",
         "cmp x2, #16",
         "b.hs 22f",
         "tbz x2, #3, 20f",
         st!(head "0", "str x1, [x0]"),
+        floor!("8"),
         st!(tail "8", "stur x1, [x6, #-8]"),
         "ret",
+        floor!("0"),
         "20: tbz x2, #2, 21f",
         st!(head "0", "str w1, [x0]"),
+        floor!("4"),
         st!(tail "4", "stur w1, [x6, #-4]"),
         "ret",
+        floor!("0"),
         "21: cbz x2, 25f",
         st!(head "0", "strb w1, [x0]"),
         "tbz x2, #1, 25f",
+        floor!("1"),
         st!(tail "2", "sturh w1, [x6, #-2]"),
         "25: ret",
+        floor!("0"),
         "22: dup v0.2d, x1",
         st!(head "0", "str q0, [x0]"),
+        floor!("16"),
         "add x5, x0, #16",
         "and x5, x5, #-16",
         "sub x5, x5, x0",
@@ -62,6 +70,7 @@ unsafe extern "C" fn fill_vector() {
 #[unsafe(naked)]
 unsafe extern "C" fn fill_general() {
     naked_asm!(
+        floor!("0"),
         "mov x3, #0",
         "20: cbz x2, 44f",
         "tst x0, #15",

@@ -1,10 +1,10 @@
 //! The floating-point and SIMD registers to and from foreign memory: q0 to q31, FPSR and FPCR, with guarded pair loads
 //! and stores.
 //!
-//! Each routine does everything in one piece of assembly, in which no compiled code sees the foreign state: it saves
-//! the thread's own state, lets the foreign one in, and restores its own, also after a fault, when some registers have
-//! been loaded. They are functions with the C calling convention, which keeps no more of a vector register than they
-//! restore: wider (SVE) registers lose their upper part in any load of a q register.
+//! No compiled code sees the foreign state: a piece of assembly saves the thread's own state, lets the foreign one in,
+//! and restores its own, also after a fault, when some registers have been loaded. It is a function with the C calling
+//! convention, which keeps no more of a vector register than is restored: wider (SVE) registers lose their upper part
+//! in any load of a q register.
 
 use core::arch::naked_asm;
 
@@ -36,52 +36,52 @@ struct Raw {
 macro_rules! registers {
     ($make:ident, $insn:literal, $base:literal) => {
         concat!(
-            $make!($insn, " q0, q1, [", $base, "]"),
-            $make!($insn, " q2, q3, [", $base, ", #32]"),
-            $make!($insn, " q4, q5, [", $base, ", #64]"),
-            $make!($insn, " q6, q7, [", $base, ", #96]"),
-            $make!($insn, " q8, q9, [", $base, ", #128]"),
-            $make!($insn, " q10, q11, [", $base, ", #160]"),
-            $make!($insn, " q12, q13, [", $base, ", #192]"),
-            $make!($insn, " q14, q15, [", $base, ", #224]"),
-            $make!($insn, " q16, q17, [", $base, ", #256]"),
-            $make!($insn, " q18, q19, [", $base, ", #288]"),
-            $make!($insn, " q20, q21, [", $base, ", #320]"),
-            $make!($insn, " q22, q23, [", $base, ", #352]"),
-            $make!($insn, " q24, q25, [", $base, ", #384]"),
-            $make!($insn, " q26, q27, [", $base, ", #416]"),
-            $make!($insn, " q28, q29, [", $base, ", #448]"),
-            $make!($insn, " q30, q31, [", $base, ", #480]"),
+            $make!($insn, "q0", "q1", $base, "0"),
+            $make!($insn, "q2", "q3", $base, "32"),
+            $make!($insn, "q4", "q5", $base, "64"),
+            $make!($insn, "q6", "q7", $base, "96"),
+            $make!($insn, "q8", "q9", $base, "128"),
+            $make!($insn, "q10", "q11", $base, "160"),
+            $make!($insn, "q12", "q13", $base, "192"),
+            $make!($insn, "q14", "q15", $base, "224"),
+            $make!($insn, "q16", "q17", $base, "256"),
+            $make!($insn, "q18", "q19", $base, "288"),
+            $make!($insn, "q20", "q21", $base, "320"),
+            $make!($insn, "q22", "q23", $base, "352"),
+            $make!($insn, "q24", "q25", $base, "384"),
+            $make!($insn, "q26", "q27", $base, "416"),
+            $make!($insn, "q28", "q29", $base, "448"),
+            $make!($insn, "q30", "q31", $base, "480"),
         )
     };
 }
 
-/// An access to plain memory.
-macro_rules! plain {
-    ($($part:literal),*) => {
-        concat!($($part,)* "\n")
+/// A pair at an offset.
+macro_rules! pair {
+    ($insn:literal, $first:literal, $second:literal, $base:literal, $offset:literal) => {
+        concat!($insn, " ", $first, ", ", $second, ", [", $base, ", #", $offset, "]\n")
     };
 }
 
-/// A load from foreign memory.
+/// The same, from foreign memory.
 macro_rules! foreign_load {
-    ($($part:literal),*) => {
-        ld!(concat!($($part),*))
+    ($insn:literal, $first:literal, $second:literal, $base:literal, $offset:literal) => {
+        ld!(pair!($insn, $first, $second, $base, $offset))
     };
 }
 
-/// A store to foreign memory.
+/// The same, to foreign memory.
 macro_rules! foreign_store {
-    ($($part:literal),*) => {
-        st!(head "0", concat!($($part),*))
+    ($insn:literal, $first:literal, $second:literal, $base:literal, $offset:literal) => {
+        st!(head $offset, pair!($insn, $first, $second, $base, $offset))
     };
 }
 
-/// All registers to plain memory at `$base`; x9 and x10 are scratch.
+/// All registers to plain memory at `$base`; x9 to x11 are scratch.
 macro_rules! save_plain {
     ($base:literal) => {
         concat!(
-            registers!(plain, "stp", $base),
+            registers!(pair, "stp", $base),
             "mrs x9, fpsr\n",
             "mrs x10, fpcr\n",
             "add x11, ",
@@ -92,11 +92,11 @@ macro_rules! save_plain {
     };
 }
 
-/// All registers from plain memory at `$base`.
+/// All registers from plain memory at `$base`; x9 to x11 are scratch.
 macro_rules! restore_plain {
     ($base:literal) => {
         concat!(
-            registers!(plain, "ldp", $base),
+            registers!(pair, "ldp", $base),
             "add x11, ",
             $base,
             ", #512\n",
@@ -107,43 +107,65 @@ macro_rules! restore_plain {
     };
 }
 
-/// `x0` foreign destination, `x1` state to load, `x2` scratch.
+/// All registers to foreign memory at `x0`. Code to x3, address to x4; x9 to x11 are scratch.
 #[unsafe(naked)]
-unsafe extern "C" fn save_state(dst: *mut u8, state: *const u8, scratch: *mut u8) -> Raw {
+unsafe extern "C" fn store_registers() {
     naked_asm!(
-        save_plain!("x2"),
-        restore_plain!("x1"),
         "mov x3, #0",
         registers!(foreign_store, "stp", "x0"),
         "mrs x9, fpsr",
         "mrs x10, fpcr",
         "add x11, x0, #512",
-        st!(head "0", "stp w9, w10, [x11]"),
-        "77:",
-        restore_plain!("x2"),
-        "mov x0, x3",
-        "mov x1, x4",
-        "ret",
+        st!(head "512", "stp w9, w10, [x11]"),
+        "77: ret",
     )
 }
 
-/// `x0` foreign source, `x1` where to show what arrived, `x2` scratch.
+/// All registers from foreign memory at `x0`. As [`store_registers`]; after a fault, some are loaded.
 #[unsafe(naked)]
-unsafe extern "C" fn restore_state(src: *const u8, arrived: *mut u8, scratch: *mut u8) -> Raw {
+unsafe extern "C" fn load_registers() {
     naked_asm!(
-        save_plain!("x2"),
         "mov x3, #0",
         registers!(foreign_load, "ldp", "x0"),
         "add x11, x0, #512",
         ld!("ldp w9, w10, [x11]"),
         "msr fpsr, x9",
         "msr fpcr, x10",
-        save_plain!("x1"),
-        "77:",
+        "77: ret",
+    )
+}
+
+/// `x0` foreign destination, `x1` state to load, `x2` scratch; x12 keeps the return address.
+#[unsafe(naked)]
+unsafe extern "C" fn save_state(dst: *mut u8, state: *const u8, scratch: *mut u8) -> Raw {
+    naked_asm!(
+        "mov x12, x30",
+        save_plain!("x2"),
+        restore_plain!("x1"),
+        "bl {store}",
         restore_plain!("x2"),
         "mov x0, x3",
         "mov x1, x4",
-        "ret",
+        "ret x12",
+        store = sym store_registers,
+    )
+}
+
+/// `x0` foreign source, `x1` where to show what arrived, `x2` scratch; x12 keeps the return address.
+#[unsafe(naked)]
+unsafe extern "C" fn restore_state(src: *const u8, arrived: *mut u8, scratch: *mut u8) -> Raw {
+    naked_asm!(
+        "mov x12, x30",
+        save_plain!("x2"),
+        "bl {load}",
+        "cbnz x3, 20f",
+        save_plain!("x1"),
+        "20:",
+        restore_plain!("x2"),
+        "mov x0, x3",
+        "mov x1, x4",
+        "ret x12",
+        load = sym load_registers,
     )
 }
 

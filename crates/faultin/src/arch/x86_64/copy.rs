@@ -10,7 +10,7 @@ use crate::arch::Outcome;
 /// vector registers nor to know the CPU.
 #[unsafe(naked)]
 unsafe extern "C" fn copy_rep() {
-    naked_asm!("cld", "mov rcx, rdx", "xor eax, eax", step!("3", "0", "rep movsb"), "77: ret",)
+    naked_asm!(floor!("0"), "cld", "mov rcx, rdx", "xor eax, eax", step!("3", "0", "rep movsb"), "77: ret",)
 }
 
 /// Calls `routine` with the registers its contract names.

@@ -3,7 +3,7 @@
 //!
 //! * Success: `rax` is 0.
 //! * A fault: `rax` is the fault code, `r8` is `si_addr`, everything before `rdi` is stored and the code's progress
-//!   says what is stored beyond it. Stores are ascending, so what is stored is a prefix, and nothing after it is.
+//!   says what is stored beyond it (of registers that overlap, the part that a count by `rdi` would forget, too). Stores are ascending, so what is stored is a prefix, and nothing after it is.
 //!
 //! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
 //! caller finishes with [`copy_bytes`](super::copy_bytes), which is exact by itself, up to the page of `si_addr`.
@@ -16,6 +16,7 @@ use core::arch::naked_asm;
 macro_rules! copy_below_32 {
     ($mov:literal, $x0:literal, $x1:literal) => {
         concat!(
+            floor!("0"),
             ".p2align 4\n",
             "20: cmp edx, 16\n",
             "jae 24f\n",
@@ -29,30 +30,38 @@ macro_rules! copy_below_32 {
             "je 26f\n",
             ld!("movzx r9d, word ptr [rsi + rdx - 2]"),
             st!(head "0", "mov byte ptr [rdi], cl"),
+            floor!("1"),
             st!(tail "2", "mov word ptr [rdi + rdx - 2], r9w"),
             "21: ret\n",
             "26:\n",
+            floor!("0"),
             st!(head "0", "mov byte ptr [rdi], cl"),
             "ret\n",
             ".p2align 4\n",
             "22:\n",
+            floor!("0"),
             ld!("mov ecx, [rsi]"),
             ld!("mov r9d, [rsi + rdx - 4]"),
             st!(head "0", "mov [rdi], ecx"),
+            floor!("4"),
             st!(tail "4", "mov [rdi + rdx - 4], r9d"),
             "ret\n",
             ".p2align 4\n",
             "23:\n",
+            floor!("0"),
             ld!("mov rcx, [rsi]"),
             ld!("mov r9, [rsi + rdx - 8]"),
             st!(head "0", "mov [rdi], rcx"),
+            floor!("8"),
             st!(tail "8", "mov [rdi + rdx - 8], r9"),
             "ret\n",
             ".p2align 4\n",
             "24:\n",
+            floor!("0"),
             ld!(concat!($mov, " ", $x0, ", [rsi]")),
             ld!(concat!($mov, " ", $x1, ", [rsi + rdx - 16]")),
             st!(head "0", concat!($mov, " [rdi], ", $x0)),
+            floor!("16"),
             st!(tail "16", concat!($mov, " [rdi + rdx - 16], ", $x1)),
             "ret\n",
         )
@@ -68,6 +77,7 @@ macro_rules! copy_classes {
         $below:literal, $leave:literal
     ) => {
         concat!(
+            floor!("0"),
             "xor eax, eax\n",
             "cmp rdx, ", $w, "\n",
             "jb ", $below, "\n",
@@ -76,10 +86,12 @@ macro_rules! copy_classes {
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
             ld!(concat!($mov, " ", $v1, ", [rsi + rdx - ", $w1, "]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            floor!($w1),
             st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v1)),
             $leave,
             "ret\n",
             ".p2align 4\n",
+            floor!("0"),
             "28: cmp rdx, ", $w4, "\n",
             "ja 29f\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
@@ -88,11 +100,13 @@ macro_rules! copy_classes {
             ld!(concat!($mov, " ", $v3, ", [rsi + rdx - ", $w1, "]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
             st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
+            floor!($w2),
             st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v2)),
             st!(tail $w1, concat!($mov, " [rdi + rdx - ", $w1, "], ", $v3)),
             $leave,
             "ret\n",
             ".p2align 4\n",
+            floor!("0"),
             "29: cmp rdx, ", $w8, "\n",
             "ja 30f\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
@@ -107,6 +121,7 @@ macro_rules! copy_classes {
             st!(head $w1, concat!($mov, " [rdi + ", $w1, "], ", $v1)),
             st!(head $w2, concat!($mov, " [rdi + ", $w2, "], ", $v2)),
             st!(head $w3, concat!($mov, " [rdi + ", $w3, "], ", $v3)),
+            floor!($w4),
             st!(tail $w4, concat!($mov, " [rdi + rdx - ", $w4, "], ", $v4)),
             st!(tail $w3, concat!($mov, " [rdi + rdx - ", $w3, "], ", $v5)),
             st!(tail $w2, concat!($mov, " [rdi + rdx - ", $w2, "], ", $v6)),
@@ -122,6 +137,7 @@ macro_rules! copy_large {
     ($w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
         concat!(
             ".p2align 4\n",
+            floor!("0"),
             "30:\n",
             "cmp rdx, [rip + {limits}]\n",
             "jae 40f\n",
@@ -129,6 +145,7 @@ macro_rules! copy_large {
             "31:\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            floor!($w),
             "lea rcx, [rdi + ", $w, "]\n",
             "and rcx, -", $w, "\n",
             "sub rcx, rdi\n",
@@ -168,9 +185,11 @@ macro_rules! copy_large {
             ".p2align 4\n",
             "40: cmp rdx, [rip + {limits} + 8]\n",
             "jae 50f\n",
+            floor!("0"),
             "42:\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            floor!($w),
             "lea rcx, [rdi + ", $w, "]\n",
             "and rcx, -", $w, "\n",
             "sub rcx, rdi\n",
@@ -184,10 +203,12 @@ macro_rules! copy_large {
             "ret\n",
             // Non-temporal stores, for what no cache will hold.
             ".p2align 4\n",
+            floor!("0"),
             "50: cmp rdx, [rip + {limits} + 16]\n",
             "jb 31b\n",
             ld!(concat!($mov, " ", $v0, ", [rsi]")),
             st!(head "0", concat!($mov, " [rdi], ", $v0)),
+            floor!($w),
             "lea rcx, [rdi + ", $w, "]\n",
             "and rcx, -", $w, "\n",
             "sub rcx, rdi\n",
@@ -250,11 +271,13 @@ pub(super) unsafe extern "C" fn copy_avx512() {
             "19f", ""
         ),
         ".p2align 4",
+        floor!("0"),
         "19: cmp edx, 32",
         "jb 20f",
         ld!("vmovdqu64 ymm16, [rsi]"),
         ld!("vmovdqu64 ymm17, [rsi + rdx - 32]"),
         st!(head "0", "vmovdqu64 [rdi], ymm16"),
+        floor!("32"),
         st!(tail "32", "vmovdqu64 [rdi + rdx - 32], ymm17"),
         "ret",
         copy_below_32!("vmovdqu64", "xmm16", "xmm17"),
@@ -325,6 +348,7 @@ pub(super) unsafe extern "C" fn copy_sse2() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_unpredictable_avx512() {
     naked_asm!(
+        floor!("0"),
         "cmp rdx, 64",
         "ja {branchy}",
         "mov ecx, edi",

@@ -8,7 +8,7 @@ use crate::table::Object;
 /// the number, once per assembly unit. (The kernel's `_ASM_EXTABLE_TYPE_REG` compares names instead.)
 macro_rules! info {
     ($kind:literal) => {
-        concat!($kind, " | (.Lfaultin_gpr_{err:r} << 4) | (.Lfaultin_gpr_{addr:r} << 10)")
+        concat!($kind, " | (.Lfaultin_gpr_{err:r} << 2) | (.Lfaultin_gpr_{addr:r} << 7)")
     };
 }
 
@@ -35,15 +35,28 @@ macro_rules! guarded {
     };
 }
 
+/// From here on, in the text of a routine, so many bytes from the start of the operation are stored, whatever the
+/// progress register says. Each routine begins with 0.
+macro_rules! floor {
+    ($n:literal) => {
+        concat!(".set .Lfaultin_floor, ", $n, "\n")
+    };
+}
+
 /// `$insn` in an out-of-line operation: code to rax, address to r8, and on to the operation's exit at label `77`.
-/// `$progress` is the assembler expression of [`Progress`](crate::table::Progress).
+/// `$progress` is the assembler expression of the low bits of [`Progress`](crate::table::Progress); [`floor`] is above
+/// them.
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         concat!(
             "90: ",
             $insn,
             "\n",
-            entry_at!("90b", "77f", concat!($kind, " | (0 << 4) | (8 << 10) | ((", $progress, ") << 16)")),
+            entry_at!(
+                "90b",
+                "77f",
+                concat!($kind, " | (0 << 2) | (8 << 7) | ((", $progress, ") << 12) | (.Lfaultin_floor << 22)")
+            ),
         )
     };
 }
@@ -63,7 +76,7 @@ macro_rules! st {
         step!("2", $n, $insn)
     };
     (tail $n:literal, $insn:expr) => {
-        step!("2", concat!("0x8000 + ", $n), $insn)
+        step!("2", concat!("0x200 + ", $n), $insn)
     };
 }
 

@@ -11,6 +11,7 @@ use crate::arch::Outcome;
 #[unsafe(naked)]
 unsafe extern "C" fn fill_sse2() {
     naked_asm!(
+        floor!("0"),
         "xor eax, eax",
         "cmp rdx, 16",
         "ja 22f",
@@ -23,20 +24,27 @@ unsafe extern "C" fn fill_sse2() {
         st!(head "0", "mov byte ptr [rdi], sil"),
         "cmp edx, 1",
         "je 25f",
+        floor!("1"),
         st!(tail "2", "mov word ptr [rdi + rdx - 2], si"),
         "25: ret",
         "20:",
+        floor!("0"),
         st!(head "0", "mov [rdi], esi"),
+        floor!("4"),
         st!(tail "4", "mov [rdi + rdx - 4], esi"),
         "ret",
         "21:",
+        floor!("0"),
         st!(head "0", "mov [rdi], rsi"),
+        floor!("8"),
         st!(tail "8", "mov [rdi + rdx - 8], rsi"),
         "ret",
         "22:",
+        floor!("0"),
         "movq xmm0, rsi",
         "punpcklqdq xmm0, xmm0",
         st!(head "0", "movups [rdi], xmm0"),
+        floor!("16"),
         "lea rcx, [rdi + 16]",
         "and rcx, -16",
         "sub rcx, rdi",
@@ -79,7 +87,7 @@ unsafe extern "C" fn fill_sse2() {
 /// One `rep stosb`, exact by itself, without vector registers.
 #[unsafe(naked)]
 unsafe extern "C" fn fill_rep() {
-    naked_asm!("cld", "mov eax, esi", "mov rcx, rdx", step!("2", "0", "rep stosb"), "xor eax, eax", "77: ret",)
+    naked_asm!(floor!("0"), "cld", "mov eax, esi", "mov rcx, rdx", step!("2", "0", "rep stosb"), "xor eax, eax", "77: ret",)
 }
 
 macro_rules! call {

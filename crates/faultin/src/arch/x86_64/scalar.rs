@@ -387,7 +387,7 @@ pub unsafe fn compare_exchange_128(
             "2: lock cmpxchg16b xmmword ptr [rdi]",
             "3: mov rbx, rsi",
             __faultin_object!(),
-            entry_at!("2b", "3b", "2 | (8 << 4) | (9 << 10)"),
+            entry_at!("2b", "3b", "2 | (8 << 2) | (9 << 7)"),
             in("rdi") ptr,
             out("r8") err,
             out("r9") addr,

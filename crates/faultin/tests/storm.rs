@@ -1,0 +1,497 @@
+//! Storms: threads access memory at full speed while another protects, unmaps, remaps, truncates and grows it. Whatever
+//! happens, a count is exact: what is before it is done, what is after it is untouched.
+//!
+//! The stormed pages are mapped a second time, where they stay accessible: what an operation really stored is seen there.
+//! Each thread stores to pages of its own, so that nobody else's stores are in the way of looking.
+
+mod pages;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use faultin::{Access, Cause, Fault, Granularity, Short, testing};
+use pages::{CANARY, Random, pattern, serial};
+
+/// Threads that access.
+const WORKERS: usize = 2;
+
+/// Pages that are only read, and pages of each thread's own, in the stormed range.
+const READ_PAGES: usize = 4;
+const OWN_PAGES: usize = 4;
+const PAGES: usize = READ_PAGES + WORKERS * OWN_PAGES;
+
+/// How long a storm lasts, over all vector widths.
+const STORM: Duration = Duration::from_millis(2000);
+
+/// What happens to the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// `mprotect`: none, read-only, all.
+    Protect,
+    /// `munmap`, and `MAP_FIXED` where it was.
+    Unmap,
+    /// `ftruncate`, both ways. What comes back is zero.
+    Truncate,
+}
+
+/// A file, mapped twice.
+struct Sky {
+    memory: i32,
+    stormed: *mut u8,
+    calm: *mut u8,
+    page: usize,
+}
+
+// SAFETY: the addresses are shared on purpose; who stores where is said at the top.
+unsafe impl Sync for Sky {}
+
+impl Sky {
+    fn new() -> Sky {
+        let page = faultin::page_size();
+        // SAFETY: a new file and new mappings.
+        unsafe {
+            let memory = libc::memfd_create(c"storm".as_ptr(), 0);
+            assert!(memory >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+            assert_eq!(libc::ftruncate(memory, (PAGES * page) as libc::off_t), 0);
+            let map = || {
+                let rw = libc::PROT_READ | libc::PROT_WRITE;
+                let map = libc::mmap(std::ptr::null_mut(), PAGES * page, rw, libc::MAP_SHARED, memory, 0);
+                assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+                map.cast::<u8>()
+            };
+            let sky = Sky { memory, stormed: map(), calm: map(), page };
+            sky.write_pattern();
+            sky
+        }
+    }
+
+    /// What is read: bytes that are not zero, but for one NUL in 300.
+    fn byte(offset: usize) -> u8 {
+        if offset % 300 == 299 { 0 } else { pattern(offset) | 1 }
+    }
+
+    /// By system call, so that nobody's truncation is in the way.
+    fn write_pattern(&self) {
+        let bytes: Vec<u8> = (0..READ_PAGES * self.page).map(Sky::byte).collect();
+        // SAFETY: reads the vector.
+        unsafe { libc::pwrite(self.memory, bytes.as_ptr().cast(), bytes.len(), 0) };
+    }
+
+    /// One change somewhere.
+    fn change(&self, weather: Weather, random: &mut Random) {
+        let (first, count) = (random.below(PAGES), 1 + random.below(3));
+        let count = count.min(PAGES - first);
+        let (at, len) = (self.stormed.wrapping_add(first * self.page).cast(), count * self.page);
+        let (none, read, all) = (libc::PROT_NONE, libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: changes the stormed mapping, or the file behind it; that is what everybody here expects.
+        unsafe {
+            match weather {
+                Weather::Protect => {
+                    assert_eq!(libc::mprotect(at, len, [none, read, all, all][random.below(4)]), 0);
+                }
+                Weather::Unmap => {
+                    if random.below(2) == 0 {
+                        assert_eq!(libc::munmap(at, len), 0);
+                    }
+                    let protection = [all, all, all, read][random.below(4)];
+                    let (flags, offset) = (libc::MAP_SHARED | libc::MAP_FIXED, (first * self.page) as libc::off_t);
+                    assert_eq!(libc::mmap(at, len, protection, flags, self.memory, offset), at);
+                }
+                Weather::Truncate => {
+                    let size = random.below(PAGES * self.page + 1);
+                    assert_eq!(libc::ftruncate(self.memory, size as libc::off_t), 0);
+                    if random.below(3) == 0 {
+                        self.write_pattern();
+                    }
+                    assert_eq!(libc::ftruncate(self.memory, (PAGES * self.page) as libc::off_t), 0);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Sky {
+    fn drop(&mut self) {
+        // SAFETY: our own; all threads are gone.
+        unsafe {
+            libc::munmap(self.stormed.cast(), PAGES * self.page);
+            libc::munmap(self.calm.cast(), PAGES * self.page);
+            libc::close(self.memory);
+        }
+    }
+}
+
+/// A thread that accesses.
+struct Worker<'a> {
+    sky: &'a Sky,
+    weather: Weather,
+    /// Offset of the thread's own pages, and what they hold. In a truncation nobody can know what they hold.
+    own: usize,
+    holds: Vec<u8>,
+    random: Random,
+    complete: u64,
+    short: u64,
+}
+
+impl Worker<'_> {
+    /// Somewhere in `pages` from `first`, near the end of a page more often than not, and a length that stays inside.
+    fn range(&mut self, first: usize, pages: usize) -> (usize, usize) {
+        let page = self.sky.page;
+        let end = first + pages * page;
+        let at = match self.random.below(4) {
+            0 => first + self.random.below(pages * page),
+            _ => first + (1 + self.random.below(pages - 1)) * page - self.random.below(130),
+        };
+        let len = match self.random.below(8) {
+            0 => self.random.below(2 * page),
+            1 | 2 => self.random.below(1800),
+            3 => self.random.below(300),
+            _ => self.random.below(70),
+        };
+        (at, len.min(end - at))
+    }
+
+    fn own_range(&mut self) -> (usize, usize) {
+        self.range(self.own, OWN_PAGES)
+    }
+
+    fn read_range(&mut self) -> (usize, usize) {
+        self.range(0, READ_PAGES)
+    }
+
+    fn stormed(&self, offset: usize) -> *mut u8 {
+        self.sky.stormed.wrapping_add(offset)
+    }
+
+    /// The bytes done; the reason is one this weather can give, at the byte after them.
+    fn count(&mut self, what: &str, result: Result<(), Short>, len: usize, sides: &[(Access, *mut u8)]) -> usize {
+        match result {
+            Ok(()) => {
+                self.complete += 1;
+                len
+            }
+            Err(short) => {
+                self.short += 1;
+                let fits = sides.iter().any(|(access, start)| {
+                    short.fault.access() == *access
+                        && short.fault.address() == Some(start.addr().wrapping_add(short.done))
+                });
+                assert!(fits && short.done < len, "{what} of {len} bytes, {sides:?}: {short:?}");
+                self.reason(what, &short.fault);
+                short.done
+            }
+        }
+    }
+
+    fn reason(&self, what: &str, fault: &Fault) {
+        let possible = match self.weather {
+            Weather::Protect => fault.cause() == Cause::Protection,
+            Weather::Unmap => matches!(fault.cause(), Cause::Unmapped | Cause::Protection),
+            Weather::Truncate => fault.cause() == Cause::Backing,
+        };
+        assert!(possible, "{what}: {fault:?} in {:?}", self.weather);
+    }
+
+    /// Whether `byte` is one that the read pages may hold at `offset`.
+    fn may_read(&self, offset: usize, byte: u8) -> bool {
+        byte == Sky::byte(offset) || (self.weather == Weather::Truncate && byte == 0)
+    }
+
+    fn check_read(&self, what: &str, src: usize, bytes: &[u8], done: usize) {
+        if let Some(at) = (0..done).find(|at| !self.may_read(src + at, bytes[*at])) {
+            panic!("{what} from {src:#x}: byte {at} of {done} is {:#x}, never in memory", bytes[at]);
+        }
+        if let Some(at) = bytes[done..].iter().position(|byte| *byte != CANARY) {
+            panic!("{what} from {src:#x}: byte {} behind the count of {done} was touched", done + at);
+        }
+    }
+
+    /// The thread's own pages hold what it stored: its `done` bytes of `bytes` at `dst`, and nothing more.
+    fn check_stored(&mut self, what: &str, dst: usize, len: usize, done: &[u8]) {
+        if self.weather == Weather::Truncate {
+            return;
+        }
+        let from = dst - self.own;
+        self.holds[from..from + done.len()].copy_from_slice(done);
+        let (low, high) = (from.saturating_sub(80), (from + len + 80).min(self.holds.len()));
+        // SAFETY: the calm mapping; only this thread stores to these pages, and it is here.
+        let real = unsafe { std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low) };
+        if let Some(at) = (low..high).find(|at| real[at - low] != self.holds[*at]) {
+            panic!(
+                "{what} to {dst:#x}, {} of {len} bytes done: byte {} is {:#x} and should be {:#x}",
+                done.len(),
+                at as isize - from as isize,
+                real[at - low],
+                self.holds[at]
+            );
+        }
+    }
+
+    fn copy_in(&mut self) {
+        let (src, len) = self.read_range();
+        let mut bytes = vec![CANARY; len + 70];
+        let from = self.stormed(src);
+        let unpredictable = self.random.below(2) == 1;
+        // SAFETY: a private buffer, and foreign memory that stays ours.
+        let result = unsafe {
+            if unpredictable {
+                faultin::copy_unpredictable(bytes.as_mut_ptr(), from, len)
+            } else {
+                faultin::copy_in(bytes.as_mut_ptr(), from, len)
+            }
+        };
+        let done = self.count("copy_in", result, len, &[(Access::Read, from)]);
+        self.check_read("copy_in", src, &bytes, done);
+    }
+
+    fn copy_out(&mut self) {
+        let (dst, len) = self.own_range();
+        let seed = self.random.below(256) as u8;
+        let bytes: Vec<u8> = (0..len).map(|i| pattern(i).wrapping_add(seed)).collect();
+        let to = self.stormed(dst);
+        let unpredictable = self.random.below(2) == 1;
+        // SAFETY: a private buffer, and foreign memory that stays ours.
+        let result = unsafe {
+            if unpredictable {
+                faultin::copy_unpredictable(to, bytes.as_ptr(), len)
+            } else {
+                faultin::copy_out(to, bytes.as_ptr(), len)
+            }
+        };
+        let done = self.count("copy_out", result, len, &[(Access::Write, to)]);
+        self.check_stored("copy_out", dst, len, &bytes[..done]);
+    }
+
+    fn copy(&mut self) {
+        let (src, most) = self.read_range();
+        let (dst, len) = self.own_range();
+        let len = len.min(most);
+        let (from, to) = (self.stormed(src), self.stormed(dst));
+        // SAFETY: foreign memory that stays ours on both sides.
+        let result = unsafe { faultin::copy(to, from, len) };
+        let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
+        let bytes: Vec<u8> = (src..src + done).map(Sky::byte).collect();
+        self.check_stored("copy", dst, len, &bytes);
+    }
+
+    fn fill(&mut self) {
+        let (dst, len) = self.own_range();
+        let byte = self.random.below(256) as u8;
+        let to = self.stormed(dst);
+        // SAFETY: foreign memory that stays ours.
+        let result = unsafe { faultin::fill(to, byte, len) };
+        let done = self.count("fill", result, len, &[(Access::Write, to)]);
+        self.check_stored("fill", dst, len, &vec![byte; done]);
+    }
+
+    fn string(&mut self) {
+        let (src, max) = self.read_range();
+        let from = self.stormed(src);
+        let mut bytes = vec![CANARY; max + 70];
+        // SAFETY: a private buffer, and foreign memory that stays ours.
+        let (length, copied) =
+            unsafe { (faultin::strnlen(from, max), faultin::strncpy(bytes.as_mut_ptr(), from, max)) };
+        let nul = (src..src + max).position(|offset| Sky::byte(offset) == 0).unwrap_or(max);
+        for (what, result) in [("strnlen", length), ("strncpy", copied)] {
+            match result {
+                // Truncated pages are full of NULs.
+                Ok(len) => assert!(
+                    len == nul || (self.weather == Weather::Truncate && len < nul),
+                    "{what} from {src:#x}: {len} of at most {max}, the NUL is at {nul}"
+                ),
+                Err(short) => {
+                    self.count(what, Err(short), max, &[(Access::Read, from)]);
+                    assert!(
+                        short.done <= nul || self.weather == Weather::Truncate,
+                        "{what} from {src:#x}: {} bytes without a NUL, which is at {nul}",
+                        short.done
+                    );
+                }
+            }
+        }
+        let done = match copied {
+            Ok(len) => max.min(len + 1),
+            Err(short) => short.done,
+        };
+        self.check_read("strncpy", src, &bytes, done);
+    }
+
+    fn scan(&mut self) {
+        let (src, len) = self.read_range();
+        let from = self.stormed(src);
+        let same: Vec<u8> = (src..src + len).map(Sky::byte).collect();
+        // SAFETY: a private buffer, and foreign memory that stays ours.
+        let (different, zeroed) =
+            unsafe { (faultin::compare(from, same.as_ptr(), len), faultin::is_zeroed(from, len)) };
+        match different {
+            Ok(None) => self.complete += 1,
+            Ok(Some(at)) if self.weather == Weather::Truncate && at < len => {}
+            Err(short) if short.done < len => self.reason("compare", &short.fault),
+            other => panic!("compare of {len} equal bytes from {src:#x}: {other:?}"),
+        }
+        match zeroed {
+            Ok(zeroed) if zeroed == same.iter().all(|byte| *byte == 0) || self.weather == Weather::Truncate => {}
+            Err(short) if short.done < len => self.reason("is_zeroed", &short.fault),
+            other => panic!("is_zeroed of {len} bytes from {src:#x}: {other:?}"),
+        }
+    }
+
+    fn scalar(&mut self) {
+        let (dst, len) = self.own_range();
+        if len < 16 {
+            return;
+        }
+        let aligned = dst & !7;
+        let (at, to) = (aligned.max(self.own), self.stormed(aligned.max(self.own)).cast::<u64>());
+        let value = self.random.below(usize::MAX) as u64;
+        let old = u64::from_ne_bytes(self.holds[at - self.own..at - self.own + 8].try_into().expect("eight bytes"));
+        // SAFETY: foreign memory that stays ours.
+        let (what, result, new) = unsafe {
+            match self.random.below(4) {
+                0 => ("store", faultin::store(to, value), value),
+                1 => ("swap", faultin::swap(to, value).map(|found| self.check_old("swap", found, old)), value),
+                2 => {
+                    let found = faultin::fetch_add(to, value, Ordering::AcqRel);
+                    ("fetch_add", found.map(|found| self.check_old("fetch_add", found, old)), old.wrapping_add(value))
+                }
+                _ => {
+                    let found = faultin::fetch_xor(to, value, Ordering::AcqRel);
+                    ("fetch_xor", found.map(|found| self.check_old("fetch_xor", found, old)), old ^ value)
+                }
+            }
+        };
+        let done = match result {
+            Ok(()) => &new.to_ne_bytes()[..],
+            Err(fault) => {
+                self.reason(what, &fault);
+                &[]
+            }
+        };
+        self.check_stored(what, at, 8, done);
+        let (src, len) = self.read_range();
+        if len < 4 {
+            return;
+        }
+        // SAFETY: foreign memory that stays ours.
+        match unsafe { faultin::load(self.stormed(src).cast::<u32>()) } {
+            Ok(value) => {
+                let bytes = value.to_ne_bytes();
+                assert!((0..4).all(|i| self.may_read(src + i, bytes[i])), "load from {src:#x}: {value:#x}");
+            }
+            Err(fault) => self.reason("load", &fault),
+        }
+    }
+
+    fn check_old(&self, what: &str, found: u64, old: u64) {
+        if self.weather != Weather::Truncate {
+            assert_eq!(found, old, "{what}");
+        }
+    }
+
+    fn prepare(&mut self) {
+        let (dst, len) = self.own_range();
+        let Some(some) = NonZeroUsize::new(len) else { return };
+        let to = self.stormed(dst);
+        // SAFETY: foreign memory that stays ours.
+        let (prefix, probe) =
+            unsafe { (faultin::fault_in_writeable(to, some), faultin::probe_write(to, len, Granularity::Line)) };
+        match prefix {
+            Ok(prefix) => assert!(prefix <= some, "fault_in_writeable: {prefix} of {some}"),
+            Err(fault) => self.reason("fault_in_writeable", &fault),
+        }
+        if let Err(short) = probe {
+            assert!(short.done < len, "probe_write of {len}: {short:?}");
+            self.reason("probe_write", &short.fault);
+        }
+        // Neither changes a byte.
+        self.check_stored("fault_in_writeable and probe_write", dst, len, &[]);
+    }
+
+    fn work(&mut self) {
+        match self.random.below(9) {
+            0 | 1 => self.copy_in(),
+            2 | 3 => self.copy_out(),
+            4 => self.copy(),
+            5 => self.fill(),
+            6 => self.string(),
+            7 => {
+                if self.random.below(2) == 0 {
+                    self.scan()
+                } else {
+                    self.prepare()
+                }
+            }
+            _ => self.scalar(),
+        }
+    }
+}
+
+fn storm(weather: Weather) {
+    let _one = serial();
+    faultin::install().expect("install");
+    let usual = testing::thresholds();
+    testing::set_thresholds([700, 1100, 1500]);
+    let widths = testing::vectors();
+    for width in &widths {
+        assert!(testing::select_vector(width));
+        let (sky, over) = (Sky::new(), AtomicBool::new(false));
+        let (operations, complete, short, changes) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for index in 0..WORKERS {
+                let (sky, over, operations, complete, short) = (&sky, &over, &operations, &complete, &short);
+                scope.spawn(move || {
+                    let own = (READ_PAGES + index * OWN_PAGES) * sky.page;
+                    let random = Random(0x9e37_79b9_7f4a_7c15 ^ index as u64);
+                    let holds = vec![0; OWN_PAGES * sky.page];
+                    let mut worker = Worker { sky, weather, own, holds, random, complete: 0, short: 0 };
+                    let _stop = Stop(over);
+                    while !over.load(Ordering::Relaxed) {
+                        worker.work();
+                        operations.fetch_add(1, Ordering::Relaxed);
+                    }
+                    complete.fetch_add(worker.complete, Ordering::Relaxed);
+                    short.fetch_add(worker.short, Ordering::Relaxed);
+                });
+            }
+            let mut random = Random(77);
+            let (started, share) = (Instant::now(), STORM / widths.len() as u32);
+            let _stop = Stop(&over);
+            while started.elapsed() < share && !over.load(Ordering::Relaxed) {
+                sky.change(weather, &mut random);
+                changes.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        eprintln!(
+            "{weather:?}, {width}: {changes:?} changes, {operations:?} operations, of the copies {complete:?} complete, {short:?} short"
+        );
+        assert!(complete.load(Ordering::Relaxed) > 0 && short.load(Ordering::Relaxed) > 0, "no weather at all");
+    }
+    testing::set_thresholds(usual);
+    testing::select_widest();
+}
+
+/// Ends the storm for everybody, also when a check fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn counts_are_exact_while_pages_are_protected() {
+    storm(Weather::Protect);
+}
+
+#[test]
+fn counts_are_exact_while_pages_are_unmapped_and_remapped() {
+    storm(Weather::Unmap);
+}
+
+#[test]
+fn counts_are_exact_while_the_file_is_truncated_and_grown() {
+    storm(Weather::Truncate);
+}
