@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn progress_never_goes_back() {
-        let (head, tail, floor) = (Progress::from_bits(64), Progress::from_bits(0x200 | 256), Progress::from_bits(64 << 10));
+        let (head, tail, floor) =
+            (Progress::from_bits(64), Progress::from_bits(0x200 | 256), Progress::from_bits(64 << 10));
         assert_eq!(head.done(128, 1000), 192);
         assert_eq!(tail.done(128, 1000), 744);
         assert_eq!(tail.done(800, 1000), 800);
