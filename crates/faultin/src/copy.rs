@@ -162,6 +162,10 @@ pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
         return Ok(());
     }
     let (mut done, limit) = bounds(dst, dst.addr(), len, &outcome);
+    if done == len {
+        // What failed stored bytes over again.
+        return Ok(());
+    }
     let mut code = outcome.code;
     if done < limit {
         let rest = dst.wrapping_add(done);
@@ -212,6 +216,10 @@ unsafe fn finish_copy(
         Access::Write => dst.addr(),
     };
     let (done, limit) = bounds(dst, side, len, &first);
+    if done == len {
+        // What failed stored bytes over again.
+        return Ok(());
+    }
     if done >= limit {
         return Err(exact(dst.addr(), src.addr(), done, FaultCode(code), si_addr));
     }
