@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use faultin::{Access, Cause, Fault, Granularity, Short, testing};
 use pages::{CANARY, Random, pattern, serial};
 
+/// Linux 6.13.
+const MADV_GUARD_INSTALL: libc::c_int = 102;
+
 /// Threads that access.
 const WORKERS: usize = 2;
 
@@ -29,7 +32,7 @@ const STORM: Duration = Duration::from_millis(2000);
 enum Weather {
     /// `mprotect`: none, read-only, all.
     Protect,
-    /// `munmap`, and `MAP_FIXED` where it was.
+    /// Unmapped (a guard where the kernel has them, else `PROT_NONE`), and `MAP_FIXED` where it was.
     Unmap,
     /// `ftruncate`, both ways. What comes back is zero.
     Truncate,
@@ -92,7 +95,11 @@ impl Sky {
                 }
                 Weather::Unmap => {
                     if random.below(2) == 0 {
-                        assert_eq!(libc::munmap(at, len), 0);
+                        // Nothing is left there, but the range stays reserved: the test harness starts threads at any
+                        // time, and what they map must not come to live in the hole.
+                        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+                        assert_eq!(libc::mmap(at, len, none, flags, -1, 0), at);
+                        libc::madvise(at, len, MADV_GUARD_INSTALL);
                     }
                     let protection = [all, all, all, read][random.below(4)];
                     let (flags, offset) = (libc::MAP_SHARED | libc::MAP_FIXED, (first * self.page) as libc::off_t);

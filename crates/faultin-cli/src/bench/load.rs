@@ -3,10 +3,13 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::measure::{Bench, Bound, Case, Random, hot, opaque, opaque_ptr, used};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::vm;
 use super::report::{Goal, Row};
+use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::stats::Random;
 
 /// Loads of one pass over the memory.
 const COUNT: usize = 512;
@@ -53,20 +56,6 @@ macro_rules! sum {
         let $i = $start + $k;
         $total = $total.wrapping_add($load);
     )*};
-}
-
-/// Does `$what` eight times, so that the loop around it does not count.
-macro_rules! eight_times {
-    ($what:expr) => {{
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-    }};
 }
 
 /// Independent loads, one after the other. The compiler unrolls a loop of `read_volatile` by itself, but not one that
@@ -166,32 +155,30 @@ fn chain(bench: &mut Bench, ring: *mut u64) {
 fn single(bench: &mut Bench, words: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
-    let read_obj = hot(move || {
-        eight_times!(match vm::load(&slice, opaque(0)) {
-            Some(value) => used(value),
-            None => return false,
-        });
-        true
+    let read_obj = hot_unrolled(move || match vm::load(&slice, opaque(0)) {
+        Some(value) => {
+            used(value);
+            true
+        }
+        None => false,
     });
     macro_rules! of {
         ($ty:ty) => {{
-            let ours = hot(move || {
-                eight_times!(
-                    // SAFETY: our own, aligned.
-                    match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
-                        Ok(value) => used(value as u64),
-                        Err(_) => return false,
-                    }
-                );
-                true
+            // SAFETY: our own, aligned.
+            let ours = hot_unrolled(move || match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
+                Ok(value) => {
+                    used(value as u64);
+                    true
+                }
+                Err(_) => false,
             });
-            let volatile = hot(move || {
+            let volatile = hot_unrolled(move || {
                 // SAFETY: our own, aligned.
-                eight_times!(used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64));
+                used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64);
                 true
             });
             let name = concat!(stringify!($ty), " alone");
-            Case::new(name, size_of::<$ty>(), ours).per(8).peer(READ_VOLATILE, None, volatile)
+            Case::new(name, size_of::<$ty>(), ours).peer(READ_VOLATILE, None, volatile)
         }};
     }
     bench.run(of!(u8));
@@ -244,20 +231,20 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
     // `$ours` is what we return for the value that `$core` returns.
     macro_rules! case {
         ($name:literal, $ours:expr, $core:expr, $expected:literal) => {{
-            let ours = hot(move || {
-                // SAFETY: our own, aligned.
-                eight_times!(match unsafe { $ours } {
-                    Ok(value) => used(value),
-                    Err(_) => return false,
-                });
-                true
+            // SAFETY: our own, aligned.
+            let ours = hot_unrolled(move || match unsafe { $ours } {
+                Ok(value) => {
+                    used(value);
+                    true
+                }
+                Err(_) => false,
             });
-            let core = hot(move || {
-                eight_times!(used($core));
+            let core = hot_unrolled(move || {
+                used($core);
                 true
             });
             let verify = move || same(atomic().load(Ordering::SeqCst), $expected);
-            Case::new($name, size_of::<u64>(), ours).per(8).peer(CORE, None, core).verified(1, reset, verify)
+            Case::new($name, size_of::<u64>(), ours).peer(CORE, None, core).verified(1, reset, verify)
         }};
     }
     let order = Ordering::SeqCst;
@@ -276,7 +263,7 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
         },
         1
     ));
-    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 8));
+    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 1));
     bench.run(case!(
         "u64 compare_exchange",
         faultin::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),
