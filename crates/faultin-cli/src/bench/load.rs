@@ -97,15 +97,11 @@ fn stream(bench: &mut Bench, words: *mut u64) {
         total.is_some()
     };
     let mut case = |name, bounds: [Option<Bound>; 2], ours: Sum, volatile: Sum, read_obj: SumSlice| {
-        let case = Case::new(
-            name,
-            COUNT * size_of::<u64>(),
-            hot(move || done(ours(opaque_ptr(words), opaque(COUNT)))),
-        )
-        .per(COUNT)
-        .peer(READ_VOLATILE, bounds[0], hot(move || done(volatile(opaque_ptr(words), opaque(COUNT)))))
-        .peer(READ_OBJ, bounds[1], hot(move || done(read_obj(slice, opaque(COUNT)))))
-        .verified(1, || sum.set(None), move || same(sum.get(), Some(expected)));
+        let case = Case::new(name, COUNT * size_of::<u64>(), hot(move || done(ours(opaque_ptr(words), opaque(COUNT)))))
+            .per(COUNT)
+            .peer(READ_VOLATILE, bounds[0], hot(move || done(volatile(opaque_ptr(words), opaque(COUNT)))))
+            .peer(READ_OBJ, bounds[1], hot(move || done(read_obj(slice, opaque(COUNT)))))
+            .verified(1, || sum.set(None), move || same(sum.get(), Some(expected)));
         bench.run(case);
     };
     let bounds = [Some(Bound::times(1.3)), Some(Bound::times(0.2))];
