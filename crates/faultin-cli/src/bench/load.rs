@@ -68,10 +68,14 @@ macro_rules! sum {
         $total = $total.wrapping_add($load);
     )*};
 }
-// SAFETY: within the words that the caller passes.
-sum!(sum_ours, sum8_ours, words: *const u64, i => unsafe { faultin::load(words.wrapping_add(i)) }.ok()?);
-// SAFETY: as above.
-sum!(sum_volatile, sum8_volatile, words: *const u64, i => unsafe { words.wrapping_add(i).read_volatile() });
+sum!(sum_ours, sum8_ours, words: *const u64, i => {
+    // SAFETY: within the words that the caller passes.
+    unsafe { faultin::load(words.wrapping_add(i)) }.ok()?
+});
+sum!(sum_volatile, sum8_volatile, words: *const u64, i => {
+    // SAFETY: as above.
+    unsafe { words.wrapping_add(i).read_volatile() }
+});
 sum!(sum_read_obj, sum8_read_obj, slice: &VolatileSlice<'_>, i => vm::load(slice, i * size_of::<u64>())?);
 sum!(store_ours, store8_ours, words: *mut u64, i => {
     // SAFETY: as above.
