@@ -301,11 +301,16 @@ fn overlap_is_moved_down_refused_upwards_and_checked_in_place() {
                     let down = unsafe { faultin::copy(low, high, len) };
                     let readable = if over > 0 { len - len.min(over as usize) } else { len };
                     let mut expected = before;
-                    let (to, from) = (page.wrapping_add_signed(over) - len - distance, page.wrapping_add_signed(over) - len);
+                    let (to, from) =
+                        (page.wrapping_add_signed(over) - len - distance, page.wrapping_add_signed(over) - len);
                     if readable > 0 {
                         expected.copy_within(from..from + readable, to);
                     }
-                    assert_eq!(down.map_err(|short| short.done), if readable == len { Ok(()) } else { Err(readable) }, "{what}");
+                    assert_eq!(
+                        down.map_err(|short| short.done),
+                        if readable == len { Ok(()) } else { Err(readable) },
+                        "{what}"
+                    );
                     assert_eq!(pages.before(), expected, "{what}");
                 }
             }

@@ -183,9 +183,9 @@ fn check(two: &mut Two, case: &Case<'_>, own: &mut [u8]) -> usize {
     };
     let stored = |at: usize| if side == Side::Fill { 0x5a } else { outward(at) };
     if into {
-        for at in 0..len + 64 {
+        for (at, byte) in own.iter().enumerate() {
             let expected = if at < done { pattern(start + at) } else { CANARY };
-            assert_eq!(own[at], expected, "{case}: {done} done, byte {at}");
+            assert_eq!(*byte, expected, "{case}: {done} done, byte {at}");
         }
     } else {
         for (at, byte) in two.calm()[start..].iter().enumerate().take(len + 64) {

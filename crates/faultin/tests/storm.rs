@@ -24,6 +24,10 @@ const READ_PAGES: usize = 4;
 const OWN_PAGES: usize = 4;
 const PAGES: usize = READ_PAGES + WORKERS * OWN_PAGES;
 
+/// Where the stormed range lies: far below everything else, so that nobody's new mapping (the signal stack of a thread
+/// that begins, for one) is ever put into a hole of it.
+const FAR_BELOW: usize = 0x10_0000_0000;
+
 /// How long a storm lasts, over all vector widths.
 const STORM: Duration = Duration::from_millis(2000);
 
@@ -61,13 +65,13 @@ impl Sky {
             let memory = libc::memfd_create(c"storm".as_ptr(), 0);
             assert!(memory >= 0, "memfd_create: {}", std::io::Error::last_os_error());
             assert_eq!(libc::ftruncate(memory, (PAGES * page) as libc::off_t), 0);
-            let map = || {
-                let rw = libc::PROT_READ | libc::PROT_WRITE;
-                let map = libc::mmap(std::ptr::null_mut(), PAGES * page, rw, libc::MAP_SHARED, memory, 0);
+            let map = |at: usize, flags| {
+                let (at, rw) = (std::ptr::without_provenance_mut(at), libc::PROT_READ | libc::PROT_WRITE);
+                let map = libc::mmap(at, PAGES * page, rw, libc::MAP_SHARED | flags, memory, 0);
                 assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
                 map.cast::<u8>()
             };
-            let sky = Sky { memory, stormed: map(), calm: map(), page };
+            let sky = Sky { memory, stormed: map(FAR_BELOW, libc::MAP_FIXED_NOREPLACE), calm: map(0, 0), page };
             sky.write_pattern();
             sky
         }

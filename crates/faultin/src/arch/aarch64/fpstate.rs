@@ -73,7 +73,7 @@ macro_rules! foreign_load {
 /// The same, to foreign memory.
 macro_rules! foreign_store {
     ($insn:literal, $first:literal, $second:literal, $base:literal, $offset:literal) => {
-        st!(head $offset, pair!($insn, $first, $second, $base, $offset))
+        st!(head "0", pair!($insn, $first, $second, $base, $offset))
     };
 }
 
@@ -107,7 +107,7 @@ macro_rules! restore_plain {
     };
 }
 
-/// All registers to foreign memory at `x0`. Code to x3, address to x4; x9 to x11 are scratch.
+/// All registers to foreign memory at `x0`; nobody asks for a count. Code to x3, address to x4; x9 to x11 are scratch.
 #[unsafe(naked)]
 unsafe extern "C" fn store_registers() {
     naked_asm!(

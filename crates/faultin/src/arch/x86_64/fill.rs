@@ -87,7 +87,15 @@ unsafe extern "C" fn fill_sse2() {
 /// One `rep stosb`, exact by itself, without vector registers.
 #[unsafe(naked)]
 unsafe extern "C" fn fill_rep() {
-    naked_asm!(floor!("0"), "cld", "mov eax, esi", "mov rcx, rdx", step!("2", "0", "rep stosb"), "xor eax, eax", "77: ret",)
+    naked_asm!(
+        floor!("0"),
+        "cld",
+        "mov eax, esi",
+        "mov rcx, rdx",
+        step!("2", "0", "rep stosb"),
+        "xor eax, eax",
+        "77: ret",
+    )
 }
 
 macro_rules! call {
