@@ -102,7 +102,7 @@ crate::scenarios! {
     counters_count_each_cause_once_per_signal => Ends::Well, |_| {
         faultin::install().unwrap();
         let protection = child::forbidden();
-        #[allow(unused_mut)]
+        #[allow(unused_mut, clippy::useless_vec)] // grows on x86-64
         let mut rows = vec![
             (Cause::Unmapped, child::edge()),
             (Cause::Protection, protection),
