@@ -175,7 +175,7 @@ unsafe extern "C" fn copy_general() {
         ".p2align 4",
         "36:",
         "90: ldr x10, [x7, #8]",
-        entry_at!("90b", "46f", "1 | (3 << 4) | (4 << 10)"),
+        entry_at!("90b", "46f", "1 | (3 << 2) | (4 << 7)"),
         // Shifts count modulo 64.
         "lsr x5, x5, x8",
         "lsl x11, x10, x9",
