@@ -77,7 +77,7 @@ fn every_peer_runs_and_every_row_is_complete() {
 fn the_table_is_plain_when_piped_and_shows_the_goals() {
     let output = faultin(&["bench", "load", "--quick"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", output.status);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!text.contains('\x1b'), "colours in a pipe");
     assert!(text.contains("read_volatile") && text.contains("≤ 1.300"), "{text}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

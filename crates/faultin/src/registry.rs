@@ -28,8 +28,9 @@ const EXPOSE_TAGBITS: c_int = 0x800;
 /// SIGSEGV and SIGBUS.
 pub(crate) const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// The process-wide registry, shared by every object with the same [`ABI`].
-#[repr(C)]
+/// The process-wide registry, shared by every object with the same [`ABI`]. What a recovery touches comes first, and
+/// shares a cache line.
+#[repr(C, align(64))]
 pub(crate) struct Registry {
     abi: u32,
     pub(crate) mode: AtomicU32,

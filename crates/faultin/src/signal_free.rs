@@ -98,15 +98,17 @@ pub unsafe fn store<T: crate::scalar::Scalar>(ptr: *mut T, value: T) -> Result<(
     unsafe { copy_out(ptr.cast(), core::ptr::from_ref(&value).cast(), size_of::<T>()) }.map_err(|short| short.fault)
 }
 
-/// Bytes asked of the kernel at once: it refuses a range that leaves the address space as a whole, and pins pages.
+/// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
 
-/// Calls `step(done, len)` until everything is moved or the kernel moves nothing more, however little it is asked.
+/// Calls `step(done, len)` until everything is moved or the kernel moves nothing more. It refuses a request that leaves
+/// the address space as a whole, so one that spans pages is repeated for a byte before that counts as an answer.
 fn transfer(access: Access, len: usize, foreign: usize, step: impl Fn(usize, usize) -> isize) -> Result<(), Short> {
     let page = crate::page_size();
     let (mut done, mut chunk) = (0, CHUNK);
     while done < len {
-        let moved = step(done, (len - done).min(chunk));
+        let ask = (len - done).min(chunk);
+        let moved = step(done, ask);
         match usize::try_from(moved) {
             // Short, but not nothing: the next round says why.
             Ok(moved) if moved > 0 => done += moved,
@@ -115,12 +117,11 @@ fn transfer(access: Access, len: usize, foreign: usize, step: impl Fn(usize, usi
                 let cause = match error {
                     Some(libc::EINTR) => continue,
                     Some(libc::ENOSYS | libc::EPERM) => Cause::Unsupported,
-                    // The whole chunk was refused: ask for less, in the end for a byte.
-                    _ if chunk > page => {
+                    _ if ask > page => {
                         chunk = page;
                         continue;
                     }
-                    _ if chunk > 1 => {
+                    _ if ask > 1 && foreign.wrapping_add(done) & (page - 1) > page - ask => {
                         chunk = 1;
                         continue;
                     }

@@ -2,67 +2,23 @@
 
 use std::os::fd::AsFd;
 
-use super::measure::{Bench, Bound, Case, Random, hot, opaque, opaque_ptr, used};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::guarded::{self, Mask};
 use super::peers::{kernel, vm};
 use super::report::Goal;
+use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::stats::Random;
 
 const MEMCPY: &str = "memcpy";
 
 /// Every size class of short copies, powers of two, and what lies between.
+#[rustfmt::skip]
 const SIZES: [usize; 51] = [
-    1,
-    2,
-    3,
-    4,
-    7,
-    8,
-    12,
-    15,
-    16,
-    24,
-    31,
-    32,
-    33,
-    48,
-    63,
-    64,
-    65,
-    96,
-    127,
-    128,
-    129,
-    200,
-    255,
-    256,
-    257,
-    384,
-    512,
-    640,
-    1024,
-    1500,
-    2048,
-    3000,
-    4096,
-    6144,
-    8192,
-    12288,
-    16 << 10,
-    32 << 10,
-    64 << 10,
-    128 << 10,
-    256 << 10,
-    512 << 10,
-    1 << 20,
-    2 << 20,
-    4 << 20,
-    8 << 20,
-    16 << 20,
-    32 << 20,
-    64 << 20,
-    128 << 20,
-    256 << 20,
+    1, 2, 3, 4, 7, 8, 12, 15, 16, 24, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 200, 255, 256, 257, 384, 512, 640,
+    1024, 1500, 2048, 3000, 4096, 6144, 8192, 12288, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10,
+    1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20, 256 << 20,
 ];
 
 /// Where all peers compete.
@@ -71,8 +27,8 @@ const SELECTED: [usize; 9] = [8, 64, 256, 1024, 4096, 16 << 10, 64 << 10, 1 << 2
 /// Where a non-temporal copy competes.
 const LARGE: [usize; 3] = [64 << 20, 96 << 20, 128 << 20];
 
-/// Up to where a smoke test goes.
-const QUICK: usize = 64 << 10;
+/// Up to where copies are measured in common rounds, and up to where a smoke test goes.
+const SMALL: usize = 64 << 10;
 
 /// Bytes beyond a copy that must stay as they are.
 const CANARY: usize = 64;
@@ -90,24 +46,29 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let page = faultin::page_size();
     let source = Memory::resident(Kind::Anon, largest + page)?;
     let target = Memory::resident(Kind::Anon, largest + page)?;
-    let pair = Pair { dst: target.ptr(), src: source.ptr() };
-    fill_at_random(pair.src, largest + page);
+    fill_at_random(source.ptr(), largest + page);
+    let aligned = Pair { dst: target.ptr(), src: source.ptr() };
+    // Half a page apart: at the same offset in their pages, CPUs that compare only these bits at first take the store
+    // of one copy for the source of the next, and what is measured is how often they do.
+    let pair = Pair { dst: target.ptr().wrapping_add(page / 2), src: source.ptr() };
 
     let file = Memory::new(Kind::Memfd, SELECTED[SELECTED.len() - 1])?;
-    for size in SIZES {
-        if !bench.quick || size <= QUICK {
-            by_size(bench, pair, size, &file);
+    let (small, rest): (Vec<usize>, Vec<usize>) = SIZES.into_iter().partition(|size| *size <= SMALL);
+    bench.run_together(small.into_iter().map(|size| by_size(pair, size, &file)).collect());
+    if !bench.quick {
+        for size in rest {
+            bench.run(by_size(pair, size, &file));
         }
     }
     for size in LARGE {
         if size <= largest && (!bench.quick || size == LARGE[0]) {
-            large(bench, pair, size);
+            large(bench, aligned, size);
         }
     }
     let (dst_shift, src_shift) = (7, 3);
     let shifted = Pair { dst: pair.dst.wrapping_add(dst_shift), src: pair.src.wrapping_add(src_shift) };
     for size in [16, 64, 200, 640, 1024, 4096, 8192, 16 << 10, 64 << 10, 1 << 20, 64 << 20] {
-        if !bench.quick || size <= QUICK {
+        if !bench.quick || size <= SMALL {
             bench.run(against_memcpy(
                 format!("copy_in misaligned +{dst_shift} from +{src_shift}"),
                 shifted,
@@ -126,16 +87,17 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-fn by_size(bench: &mut Bench, pair: Pair, size: usize, file: &Memory) {
+fn by_size<'a>(pair: Pair, size: usize, file: &'a Memory) -> Case<'a> {
     let case = against_memcpy("copy_in".to_owned(), pair, size, Some(Bound::times(1.2)));
-    bench.run(if SELECTED.contains(&size) { with_everybody(case, pair, size, file) } else { case });
+    if SELECTED.contains(&size) { with_everybody(case, pair, size, file) } else { case }
 }
 
 fn against_memcpy<'a>(name: String, pair: Pair, size: usize, bound: Option<Bound>) -> Case<'a> {
     let Pair { dst, src } = pair;
     // SAFETY: both ranges are our own, and longer.
-    let ours = hot(move || unsafe { faultin::copy_in(opaque_ptr(dst), opaque_ptr(src), opaque(size)).is_ok() });
-    let memcpy = hot(move || {
+    let ours =
+        hot_unrolled(move || unsafe { faultin::copy_in(opaque_ptr(dst), opaque_ptr(src), opaque(size)).is_ok() });
+    let memcpy = hot_unrolled(move || {
         // SAFETY: as above.
         unsafe { libc::memcpy(opaque_ptr(dst).cast(), opaque_ptr(src).cast(), opaque(size)) };
         true
@@ -152,29 +114,33 @@ fn with_everybody<'a>(case: Case<'a>, pair: Pair, size: usize, file: &'a Memory)
     let slice = unsafe { vm::slice(src, size) };
     let guarded = move |mask| {
         // SAFETY: both ranges are our own, and longer.
-        hot(move || unsafe { guarded::copy(mask, opaque_ptr(dst), opaque_ptr(src), opaque(size)) })
+        hot_unrolled(move || unsafe { guarded::copy(mask, opaque_ptr(dst), opaque_ptr(src), opaque(size)) })
     };
     case.peer(
         "ptr::copy_nonoverlapping",
         None,
-        hot(move || {
+        hot_unrolled(move || {
             // SAFETY: both ranges are our own, and longer.
             unsafe { core::ptr::copy_nonoverlapping(opaque_ptr(src), opaque_ptr(dst), opaque(size)) };
             true
         }),
     )
     // SAFETY: the range is our own, longer, and not in the slice.
-    .peer("VolatileSlice", None, hot(move || unsafe { vm::copy(&slice, opaque_ptr(dst), opaque(size)) }))
+    .peer("VolatileSlice", None, hot_unrolled(move || unsafe { vm::copy(&slice, opaque_ptr(dst), opaque(size)) }))
     .peer("sigsetjmp(0) + memcpy", None, guarded(Mask::NotSaved))
     .peer("sigsetjmp(1) + memcpy", None, guarded(Mask::Saved))
     .peer(
         "process_vm_readv",
         None,
         // SAFETY: both ranges are our own, and longer.
-        hot(move || unsafe { kernel::process_vm_readv(dst, src, opaque(size)) == Some(size) }),
+        hot_unrolled(move || unsafe { kernel::process_vm_readv(dst, src, opaque(size)) == Some(size) }),
     )
-    // SAFETY: the range is our own, and longer.
-    .peer("pread", None, hot(move || unsafe { kernel::pread(file.as_fd(), dst, opaque(size)) == Some(size) }))
+    .peer(
+        "pread",
+        None,
+        // SAFETY: the range is our own, and longer.
+        hot_unrolled(move || unsafe { kernel::pread(file.as_fd(), dst, opaque(size)) == Some(size) }),
+    )
 }
 
 fn large(bench: &mut Bench, pair: Pair, size: usize) {
@@ -219,7 +185,7 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     };
     let memcpy = || {
         let mut next = next();
-        hot(move || {
+        hot_unrolled(move || {
             // SAFETY: both ranges are our own, and longer.
             unsafe { libc::memcpy(opaque_ptr(pair.dst).cast(), opaque_ptr(pair.src).cast(), next()) };
             true
@@ -227,11 +193,13 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     };
     let mut size = next();
     // SAFETY: both ranges are our own, and longer.
-    let unpredictable =
-        hot(move || unsafe { faultin::copy_unpredictable(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok() });
+    let unpredictable = hot_unrolled(move || unsafe {
+        faultin::copy_unpredictable(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok()
+    });
     let mut size = next();
     // SAFETY: both ranges are our own, and longer.
-    let ours = hot(move || unsafe { faultin::copy_in(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok() });
+    let ours =
+        hot_unrolled(move || unsafe { faultin::copy_in(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok() });
     for (entry, sampler) in [("copy_unpredictable", unpredictable), ("copy_in", ours)] {
         let bound = (entry == "copy_unpredictable" && most <= 64).then(|| Bound::times(0.5));
         let case = Case::new(format!("{entry} random 0-{most}"), most, sampler).peer(MEMCPY, bound, memcpy());
@@ -243,7 +211,7 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
 /// A copy whose result is used at once, and decides where the next copy reads: the latency of store and load.
 fn then_load(bench: &mut Bench, pair: Pair, size: usize) {
     let Pair { dst, src } = pair;
-    fn chain<'a>(copy: impl Fn(usize) + 'a, dst: *mut u8) -> super::measure::Sampler<'a> {
+    fn chain<'a>(copy: impl Fn(usize) + 'a, dst: *mut u8) -> super::sample::Sampler<'a> {
         let mut last = 0_u64;
         hot(move || {
             // Zero, as nobody knows.

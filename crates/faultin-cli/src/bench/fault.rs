@@ -4,11 +4,13 @@
 //! sample is preceded by a `sigaction` for both signals and followed by another that gives them back, so that ours and
 //! theirs alternate in one process, on one page, in one thread.
 
-use super::measure::{Bench, Bound, Case, Sampler, around, hot, opaque, opaque_ptr};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::guarded::{self, Mask};
 use super::peers::{Handler, kernel};
 use super::report::Goal;
+use super::sample::{Sampler, around, hot, opaque, opaque_ptr};
 
 const BARE: &str = "bare handler";
 const READV: &str = "process_vm_readv";

@@ -1,15 +1,17 @@
 //! Making memory accessible: cold and resident, 1 page to 64 MiB, on every kind of memory.
 //!
-//! *Cold* is memory whose pages are not in the page tables: of anonymous memory they do not exist, of a file they are in
-//! the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that has
-//! just been touched.
+//! *Cold* is memory whose pages are not in the page tables: of anonymous memory they do not exist, of a file they are
+//! in the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that
+//! has just been touched.
 
 use core::num::NonZeroUsize;
 
-use super::measure::{Bench, Bound, Case, Sampler, cold, hot, opaque, opaque_ptr};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory, huge_page_size};
 use super::peers::{kernel, touch};
 use super::report::{Goal, Row};
+use super::sample::{Sampler, cold, hot, opaque, opaque_ptr};
 
 const TOUCH: &str = "touch loop";
 const BETTER: &str = "the better of both";

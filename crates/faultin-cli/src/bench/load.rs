@@ -3,10 +3,14 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::measure::{Bench, Bound, Case, Random, hot, opaque, opaque_ptr, used};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::vm;
 use super::report::{Goal, Row};
+use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
+use super::stats::Random;
+use vm_memory::VolatileSlice;
 
 /// Loads of one pass over the memory.
 const COUNT: usize = 512;
@@ -31,89 +35,86 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds all words up, in a plain loop or in one that is unrolled by hand. `$load` loads the word `$i`, or leaves.
+/// Functions of their own that add up however many words they are given (a multiple of 8), as programs have them:
+/// `$load` loads the word `$i` of `$from`, or leaves. `$unrolled` does 8 at a time.
+///
+/// The compiler unrolls a loop of volatile accesses by itself, but not one that may leave at each of them; and what a
+/// loop of so few instructions takes, depends on where it happens to lie. So the unrolled form is what is compared; the
+/// plain one is shown.
 macro_rules! sum {
-    (plain, $i:ident => $load:expr) => {{
-        let mut total = 0_u64;
-        for $i in 0..COUNT {
-            total = total.wrapping_add($load);
+    ($plain:ident, $unrolled:ident, $from:ident: $ty:ty, $i:ident => $load:expr) => {
+        #[inline(never)]
+        fn $plain($from: $ty, count: usize) -> Option<u64> {
+            let mut total = 0_u64;
+            for $i in 0..count {
+                total = total.wrapping_add($load);
+            }
+            Some(total)
         }
-        total
-    }};
-    (unrolled, $i:ident => $load:expr) => {{
-        let mut total = 0_u64;
-        let mut start = 0;
-        while start < COUNT {
-            sum!(@ total, $load, $i, start, 0 1 2 3 4 5 6 7);
-            start += 8;
+
+        #[inline(never)]
+        fn $unrolled($from: $ty, count: usize) -> Option<u64> {
+            let mut total = 0_u64;
+            let mut start = 0;
+            while start < count {
+                sum!(@ total, $load, $i, start, 0 1 2 3 4 5 6 7);
+                start += 8;
+            }
+            Some(total)
         }
-        total
-    }};
+    };
     (@ $total:ident, $load:expr, $i:ident, $start:ident, $($k:literal)*) => {$(
         let $i = $start + $k;
         $total = $total.wrapping_add($load);
     )*};
 }
+sum!(sum_ours, sum8_ours, words: *const u64, i => {
+    // SAFETY: within the words that the caller passes.
+    unsafe { faultin::load(words.wrapping_add(i)) }.ok()?
+});
+sum!(sum_volatile, sum8_volatile, words: *const u64, i => {
+    // SAFETY: as above.
+    unsafe { words.wrapping_add(i).read_volatile() }
+});
+sum!(sum_read_obj, sum8_read_obj, slice: &VolatileSlice<'_>, i => vm::load(slice, i * size_of::<u64>())?);
+sum!(store_ours, store8_ours, words: *mut u64, i => {
+    // SAFETY: as above.
+    unsafe { faultin::store(words.wrapping_add(i), i as u64) }.ok()?;
+    1
+});
+sum!(store_volatile, store8_volatile, words: *mut u64, i => {
+    // SAFETY: as above.
+    unsafe { words.wrapping_add(i).write_volatile(i as u64) };
+    1
+});
 
-/// Does `$what` eight times, so that the loop around it does not count.
-macro_rules! eight_times {
-    ($what:expr) => {{
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-        $what;
-    }};
-}
-
-/// Independent loads, one after the other. The compiler unrolls a loop of `read_volatile` by itself, but not one that
-/// may leave at every load; so both are also compared in a loop that is unrolled by hand.
+/// Independent loads, one after the other.
 fn stream(bench: &mut Bench, words: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
     let slice = &slice;
-    let sum = &Cell::new(0);
+    let sum = &Cell::new(None);
     // SAFETY: within the words.
     let expected = (0..COUNT).map(|i| unsafe { words.add(i).read() }).fold(0, u64::wrapping_add);
-    macro_rules! case {
-        ($name:literal, $form:ident) => {{
-            let ours = hot(move || {
-                let words = opaque_ptr(words);
-                sum.set(sum!($form, i => {
-                    // SAFETY: within the words.
-                    match unsafe { faultin::load(words.wrapping_add(i)) } {
-                        Ok(value) => value,
-                        Err(_) => return false,
-                    }
-                }));
-                true
-            });
-            let volatile = hot(move || {
-                let words = opaque_ptr(words);
-                // SAFETY: within the words.
-                sum.set(sum!($form, i => unsafe { words.wrapping_add(i).read_volatile() }));
-                true
-            });
-            let read_obj = hot(move || {
-                sum.set(sum!($form, i => match vm::load(slice, i * size_of::<u64>()) {
-                    Some(value) => value,
-                    None => return false,
-                }));
-                true
-            });
-            Case::new($name, COUNT * size_of::<u64>(), ours)
-                .per(COUNT)
-                .peer(READ_VOLATILE, Some(Bound::times(1.3)), volatile)
-                .peer(READ_OBJ, Some(Bound::times(0.2)), read_obj)
-                .verified(1, || sum.set(0), move || same(sum.get(), expected))
-        }};
-    }
-    bench.run(case!("u64 stream, unrolled", unrolled));
-    bench.run(case!("u64 stream, plain loop", plain));
+    let done = move |total: Option<u64>| {
+        sum.set(total);
+        total.is_some()
+    };
+    let mut case = |name, bounds: [Option<Bound>; 2], ours: Sum, volatile: Sum, read_obj: SumSlice| {
+        let case = Case::new(name, COUNT * size_of::<u64>(), hot(move || done(ours(opaque_ptr(words), opaque(COUNT)))))
+            .per(COUNT)
+            .peer(READ_VOLATILE, bounds[0], hot(move || done(volatile(opaque_ptr(words), opaque(COUNT)))))
+            .peer(READ_OBJ, bounds[1], hot(move || done(read_obj(slice, opaque(COUNT)))))
+            .verified(1, || sum.set(None), move || same(sum.get(), Some(expected)));
+        bench.run(case);
+    };
+    let bounds = [Some(Bound::times(1.3)), Some(Bound::times(0.2))];
+    case("u64 stream", bounds, sum8_ours, sum8_volatile, sum8_read_obj);
+    case("u64 stream, plain loop", [None; 2], sum_ours, sum_volatile, sum_read_obj);
 }
+
+type Sum = fn(*const u64, usize) -> Option<u64>;
+type SumSlice = fn(&VolatileSlice<'_>, usize) -> Option<u64>;
 
 /// Each load's address is the result of the one before.
 fn chain(bench: &mut Bench, ring: *mut u64) {
@@ -166,32 +167,30 @@ fn chain(bench: &mut Bench, ring: *mut u64) {
 fn single(bench: &mut Bench, words: *mut u64) {
     // SAFETY: the words are our own, and nobody holds a reference to them.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
-    let read_obj = hot(move || {
-        eight_times!(match vm::load(&slice, opaque(0)) {
-            Some(value) => used(value),
-            None => return false,
-        });
-        true
+    let read_obj = hot_unrolled(move || match vm::load(&slice, opaque(0)) {
+        Some(value) => {
+            used(value);
+            true
+        }
+        None => false,
     });
     macro_rules! of {
         ($ty:ty) => {{
-            let ours = hot(move || {
-                eight_times!(
-                    // SAFETY: our own, aligned.
-                    match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
-                        Ok(value) => used(value as u64),
-                        Err(_) => return false,
-                    }
-                );
-                true
+            // SAFETY: our own, aligned.
+            let ours = hot_unrolled(move || match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
+                Ok(value) => {
+                    used(value as u64);
+                    true
+                }
+                Err(_) => false,
             });
-            let volatile = hot(move || {
+            let volatile = hot_unrolled(move || {
                 // SAFETY: our own, aligned.
-                eight_times!(used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64));
+                used(unsafe { opaque_ptr(words.cast::<$ty>()).read_volatile() } as u64);
                 true
             });
             let name = concat!(stringify!($ty), " alone");
-            Case::new(name, size_of::<$ty>(), ours).per(8).peer(READ_VOLATILE, None, volatile)
+            Case::new(name, size_of::<$ty>(), ours).peer(READ_VOLATILE, None, volatile)
         }};
     }
     bench.run(of!(u8));
@@ -203,24 +202,6 @@ fn single(bench: &mut Bench, words: *mut u64) {
 
 /// A store to each word.
 fn stores(bench: &mut Bench, words: *mut u64) {
-    let ours = hot(move || {
-        let words = opaque_ptr(words);
-        sum!(unrolled, i => {
-            // SAFETY: within the words.
-            match unsafe { faultin::store(words.wrapping_add(i), i as u64) } {
-                Ok(()) => 0,
-                Err(_) => return false,
-            }
-        }) == 0
-    });
-    let volatile = hot(move || {
-        let words = opaque_ptr(words);
-        sum!(unrolled, i => {
-            // SAFETY: within the words.
-            unsafe { words.wrapping_add(i).write_volatile(i as u64) };
-            0
-        }) == 0
-    });
     let verify = move || {
         // SAFETY: within the words.
         match (0..COUNT).all(|i| unsafe { words.add(i).read() } == i as u64) {
@@ -228,13 +209,19 @@ fn stores(bench: &mut Bench, words: *mut u64) {
             false => Err("a word was not stored".to_owned()),
         }
     };
-    bench.run(
-        Case::new("u64 stores, unrolled", COUNT * size_of::<u64>(), ours)
+    let mut case = |name, ours: StoreAll, volatile: StoreAll| {
+        let all = move |store: StoreAll| store(opaque_ptr(words), opaque(COUNT)) == Some(COUNT as u64);
+        let case = Case::new(name, COUNT * size_of::<u64>(), hot(move || all(ours)))
             .per(COUNT)
-            .peer("write_volatile", None, volatile)
-            .verified(1, move || fill(words), verify),
-    );
+            .peer("write_volatile", None, hot(move || all(volatile)))
+            .verified(1, move || fill(words), verify);
+        bench.run(case);
+    };
+    case("u64 store stream", store8_ours, store8_volatile);
+    case("u64 store stream, plain loop", store_ours, store_volatile);
 }
+
+type StoreAll = fn(*mut u64, usize) -> Option<u64>;
 
 fn atomics(bench: &mut Bench, words: *mut u64) {
     const CORE: &str = "core::sync::atomic";
@@ -244,20 +231,20 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
     // `$ours` is what we return for the value that `$core` returns.
     macro_rules! case {
         ($name:literal, $ours:expr, $core:expr, $expected:literal) => {{
-            let ours = hot(move || {
-                // SAFETY: our own, aligned.
-                eight_times!(match unsafe { $ours } {
-                    Ok(value) => used(value),
-                    Err(_) => return false,
-                });
-                true
+            // SAFETY: our own, aligned.
+            let ours = hot_unrolled(move || match unsafe { $ours } {
+                Ok(value) => {
+                    used(value);
+                    true
+                }
+                Err(_) => false,
             });
-            let core = hot(move || {
-                eight_times!(used($core));
+            let core = hot_unrolled(move || {
+                used($core);
                 true
             });
             let verify = move || same(atomic().load(Ordering::SeqCst), $expected);
-            Case::new($name, size_of::<u64>(), ours).per(8).peer(CORE, None, core).verified(1, reset, verify)
+            Case::new($name, size_of::<u64>(), ours).peer(CORE, None, core).verified(1, reset, verify)
         }};
     }
     let order = Ordering::SeqCst;
@@ -276,7 +263,7 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
         },
         1
     ));
-    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 8));
+    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 1));
     bench.run(case!(
         "u64 compare_exchange",
         faultin::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),
@@ -309,23 +296,16 @@ fn link(words: *mut u64) {
     }
 }
 
-fn same(found: u64, expected: u64) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{found} instead of {expected}")) }
+fn same<T: PartialEq + core::fmt::Debug>(found: T, expected: T) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{found:?} instead of {expected:?}")) }
 }
 
 fn goals(bench: &mut Bench) {
-    let goals = ["unrolled", "plain loop"].into_iter().flat_map(|form| {
-        let name = format!("load u64 stream, {form}");
-        let against = |peer: &'static str| {
-            let name = name.clone();
-            move |row: &Row| row.name == name && row.peer == peer
-        };
-        let volatile = format!("inlined loads in a stream, {form}, against read_volatile");
-        let obj = format!("inlined loads in a stream, {form}, against read_obj (5 times faster)");
-        [
-            Goal::worst(&volatile, 1.3, &bench.rows, against(READ_VOLATILE)),
-            Goal::worst(&obj, 0.2, &bench.rows, against(READ_OBJ)),
-        ]
-    });
-    bench.goals = goals.flatten().collect();
+    let against = |peer: &'static str| move |row: &Row| row.name == "load u64 stream" && row.peer == peer;
+    let rows = &bench.rows;
+    let goals = [
+        Goal::worst("inlined loads in a stream, against read_volatile", 1.3, rows, against(READ_VOLATILE)),
+        Goal::worst("inlined loads in a stream, against read_obj (5 times faster)", 0.2, rows, against(READ_OBJ)),
+    ];
+    bench.goals = goals.into_iter().flatten().collect();
 }

@@ -2,12 +2,13 @@
 //!
 //! | module | what it tells |
 //! |---|---|
-//! | `measure` | the method: cases, rounds, ratios |
+//! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory the cases run on |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe` | what is compared with what, and the goals |
 //! | `peers` | the others |
 
+mod case;
 mod copy;
 mod fault;
 mod fault_in;
@@ -17,8 +18,9 @@ mod memory;
 mod peers;
 mod probe;
 mod report;
+mod sample;
+mod stats;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use measure::Bench;
@@ -106,7 +108,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         bench.finish();
         outcome.map_err(|why| format!("{title}: {why}"))?;
         if !args.json {
-            print(&bench).map_err(|error| error.to_string())?;
+            crate::print(&text(&bench));
         }
         report.results.append(&mut bench.rows);
         report.goals.append(&mut bench.goals);
@@ -118,21 +120,22 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        writeln!(std::io::stdout(), "{text}").map_err(|error| error.to_string())?;
+        crate::print(&(text + "\n"));
     }
     Ok(report)
 }
 
-fn print(bench: &Bench) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+/// What people are shown of one bench.
+fn text(bench: &Bench) -> String {
+    let mut text = String::new();
     if !bench.rows.is_empty() {
-        writeln!(out, "{}\n", report::table(&bench.rows))?;
+        text += &format!("{}\n\n", report::table(&bench.rows));
     }
     if !bench.goals.is_empty() {
-        writeln!(out, "{}\n", report::goals(&bench.goals))?;
+        text += &format!("{}\n\n", report::goals(&bench.goals));
     }
     for what in &bench.skipped {
-        writeln!(out, "skipped: {what}")?;
+        text += &format!("skipped: {what}\n");
     }
-    Ok(())
+    text
 }

@@ -2,10 +2,12 @@
 
 use faultin::Granularity;
 
-use super::measure::{Bench, Bound, Case, cold, hot, opaque, opaque_ptr};
+use super::case::{Bound, Case};
+use super::measure::Bench;
 use super::memory::{Kind, Memory, huge_page_size};
 use super::peers::{kernel, touch};
 use super::report::Goal;
+use super::sample::{cold, hot, opaque, opaque_ptr};
 
 const TOUCH: &str = "touch loop";
 const POPULATE: &str = "MADV_POPULATE_WRITE";

@@ -10,7 +10,7 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
-use super::handler::is_asynchronous;
+use super::handler::{Entry, is_asynchronous};
 use crate::arch::context::syscall4;
 use crate::registry::{Action, Disposition, Registry};
 
@@ -160,11 +160,10 @@ unsafe fn deliver(
             // SAFETY: neither default nor "ignore", so a function, of the type that its flags say.
             unsafe {
                 if action.flags & libc::SA_SIGINFO != 0 {
-                    let call: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                        core::mem::transmute(handler);
+                    let call: Entry = core::mem::transmute(handler);
                     call(signal, info, context);
                 } else {
-                    let call: unsafe extern "C" fn(c_int) = core::mem::transmute(handler);
+                    let call: unsafe extern "C-unwind" fn(c_int) = core::mem::transmute(handler);
                     call(signal);
                 }
             }

@@ -22,15 +22,20 @@ const BUS_MCEERR_AR: c_int = 4;
 /// How many handlers of others ours can be installed above, one after the other.
 pub(crate) const GENERATIONS: usize = 8;
 
-/// A handler as the kernel calls it.
-pub(crate) type Entry = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+/// A handler as the kernel calls it. It may unwind, because a predecessor may: some languages turn a fault into an
+/// exception that way.
+pub(crate) type Entry = unsafe extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Our handler, once for each *generation*: each time it is installed above somebody else, it is by another address,
 /// so that whoever passes a signal on to us says whom to ask next.
 pub(crate) const ENTRIES: [Entry; GENERATIONS] =
     [entry::<0>, entry::<1>, entry::<2>, entry::<3>, entry::<4>, entry::<5>, entry::<6>, entry::<7>];
 
-unsafe extern "C" fn entry<const GENERATION: usize>(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+unsafe extern "C-unwind" fn entry<const GENERATION: usize>(
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
     // SAFETY: the kernel, or a handler that forwards what the kernel gave it, passes the signal's own data.
     unsafe {
         if !recover(&REGISTRY, signal, info, context) {
@@ -48,7 +53,7 @@ pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
 ///
 /// # Safety
 /// `info` and `context` are a signal's, as an `SA_SIGINFO` handler receives them.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn recover(
     registry: &Registry,
     signal: c_int,

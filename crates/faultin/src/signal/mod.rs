@@ -43,6 +43,7 @@ fn install_for(object: &'static Object) -> Result<(), InstallError> {
     if !arch::HAS_TABLE {
         return Ok(());
     }
+    arch::dispatch::settle();
     registry_of(object)?.install_handler()
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, Sent};
-use crate::foreign::{self, A};
+use crate::foreign::{self, A, B};
 
 crate::scenarios! {
     /// The program counter of the interrupted copy may be in the table, and yet the signal is none of ours.
@@ -15,7 +15,7 @@ crate::scenarios! {
         static HANDLED: AtomicUsize = AtomicUsize::new(0);
         child::clean_slate();
         for signal in SIGNALS {
-            foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, signal, _, _| {
+            foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_RESTART, &SIGNALS, |who, signal, _, _| {
                 let seen = foreign::seen(who);
                 let sites = faultin::table::own_table().iter().map(|entry| entry.site());
                 if sites.clone().any(|site| site.insn == seen.pc) {
@@ -87,6 +87,43 @@ crate::scenarios! {
         assert!(handled <= sent && foreign::seen(A).calls == handled);
         assert_eq!(faultin::counters().forwarded - forwarded, handled as u64);
         assert!(IN_COPY.load(SeqCst) > 0, "none of {handled} signals met a copy in {rounds} rounds");
+    };
+    /// The kernel reports it with a code above 0, as it does a fault; only a thread itself can pretend that.
+    poison_found_elsewhere_during_a_copy_goes_to_the_predecessor => Ends::Well, |_| {
+        static IN_TABLE: AtomicUsize = AtomicUsize::new(0);
+        child::clean_slate();
+        foreign::install(B, libc::SIGBUS, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, _, _, _| {
+            let seen = foreign::seen(who);
+            if faultin::table::own_table().iter().any(|entry| entry.site().insn == seen.pc) {
+                IN_TABLE.fetch_add(1, SeqCst);
+            }
+        });
+        faultin::install().unwrap();
+        let flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        foreign::install(A, libc::SIGUSR1, flags, &[libc::SIGBUS], |_, _, _, _| {
+            // Waits until this handler returns, and strikes where the copy was interrupted.
+            child::queue(child::tid(), libc::SIGBUS, child::BUS_MCEERR_AO);
+        });
+        let (me, done) = (child::tid(), std::sync::Arc::new(AtomicBool::new(false)));
+        let sender = std::thread::spawn({
+            let done = done.clone();
+            move || while !done.load(SeqCst) {
+                Sent::Tgkill.send_to(me, libc::SIGUSR1);
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            }
+        });
+        let len = 64 * child::page();
+        let (source, mut target) = (vec![1_u8; len], vec![0_u8; len]);
+        let start = std::time::Instant::now();
+        while foreign::seen(B).calls < 50 || (IN_TABLE.load(SeqCst) < 5 && start.elapsed().as_secs() < 10) {
+            // SAFETY: both are ours; no fault is expected.
+            unsafe { faultin::copy_in(target.as_mut_ptr(), source.as_ptr(), len) }.unwrap();
+        }
+        done.store(true, SeqCst);
+        sender.join().unwrap();
+        assert_eq!(foreign::seen(B).code, child::BUS_MCEERR_AO);
+        assert_eq!(faultin::counters().total(), 0);
+        assert!(IN_TABLE.load(SeqCst) > 0, "no signal met an instruction of the table");
     };
     copy_in_a_handler_that_interrupts_a_copy_changes_nothing_of_it => Ends::Well, |_| {
         faultin::install().unwrap();

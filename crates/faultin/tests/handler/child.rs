@@ -155,6 +155,15 @@ pub(crate) fn peek_pc() -> usize {
     peek as *const () as usize
 }
 
+/// Goes to an address.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn jump(_address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    core::arch::naked_asm!("jmp rdi");
+    #[cfg(target_arch = "aarch64")]
+    core::arch::naked_asm!("br x0");
+}
+
 /// Loops in one instruction.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn spin() {

@@ -16,6 +16,14 @@ crate::scenarios! {
         child::ours_is_recovered();
         child::dies_of_null();
     };
+    jump_to_null_dies_there => Ends::Killed(libc::SIGSEGV), |_| {
+        child::clean_slate();
+        faultin::install().unwrap();
+        child::ours_is_recovered();
+        child::dies(libc::SIGSEGV, child::SEGV_MAPERR, 0, 0, Some(0));
+        // SAFETY: kills this process, which is what is being tested.
+        unsafe { child::jump(0) };
+    };
     access_beyond_end_of_file_dies_with_its_own_address_and_pc => Ends::Killed(libc::SIGBUS), |_| {
         child::clean_slate();
         faultin::install().unwrap();

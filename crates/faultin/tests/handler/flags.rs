@@ -62,14 +62,17 @@ crate::scenarios! {
         child::ours_is_recovered();
     };
     system_calls_are_interrupted_as_the_predecessor_wished => Ends::Well, |_| {
-        for (flags, interrupted) in [(0, true), (libc::SA_RESTART, false)] {
+        for (flags, interrupted) in [(Some(0), true), (Some(libc::SA_RESTART), false), (None, false)] {
             for ours in [false, true] {
                 child::clean_slate();
-                foreign::install(A, libc::SIGSEGV, flags, &[], foreign::nothing);
+                match flags {
+                    Some(flags) => foreign::install(A, libc::SIGSEGV, flags, &[], foreign::nothing),
+                    None => _ = child::install(libc::SIGSEGV, libc::SIG_IGN, 0, &[]),
+                }
                 if ours {
                     faultin::raise_to_top().unwrap();
                 }
-                assert_eq!(read_is_interrupted(libc::SIGSEGV), interrupted, "flags {flags:#x}, ours {ours}");
+                assert_eq!(read_is_interrupted(libc::SIGSEGV), interrupted, "flags {flags:?}, ours {ours}");
             }
         }
     };

@@ -86,6 +86,20 @@ crate::scenarios! {
         assert_eq!(foreign::order(), "BBAA");
         child::ours_is_recovered();
     };
+    /// As Python's faulthandler does: it reports, restores what it found, and raises the signal again at once.
+    handler_that_restores_what_it_found_and_raises_again_is_called_once => Ends::Killed(libc::SIGSEGV), |_| {
+        child::clean_slate();
+        faultin::install().unwrap();
+        foreign::install(A, libc::SIGSEGV, NESTABLE, &[], |who, signal, _, _| {
+            foreign::remove(who, signal);
+            child::dies(signal, libc::SI_TKILL, child::pid(), 0, None);
+            child::Sent::Tgkill.send(signal);
+        });
+        faultin::raise_to_top().unwrap();
+        child::ours_is_recovered();
+        println!("calls: A");
+        child::foreign_fault(libc::SIGSEGV);
+    };
     fault_of_ours_in_a_handler_of_another_signal_is_recovered => Ends::Well, |_| {
         faultin::install().unwrap();
         foreign::install(A, libc::SIGUSR1, libc::SA_SIGINFO, &[], |_, _, _, _| child::ours_is_recovered());

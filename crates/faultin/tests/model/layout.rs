@@ -156,11 +156,10 @@ impl Layout {
                 Kind::Hole => libc::munmap(at, page),
                 Kind::Guard => {
                     const MADV_GUARD_INSTALL: i32 = 102;
-                    libc::madvise(at, page, MADV_GUARD_INSTALL);
-                    // A kernel before 6.13 does not know the advice, an emulator may ignore it.
-                    let guarded = libc::access(at.cast(), libc::F_OK) != 0
-                        && std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT);
-                    if !guarded {
+                    // User-mode emulation accepts any advice, also one that does not exist, and ignores it.
+                    let obeyed = libc::madvise(at, page, i32::MAX) != 0;
+                    if !obeyed || libc::madvise(at, page, MADV_GUARD_INSTALL) != 0 {
+                        // A kernel before 6.13.
                         kind = Kind::NoAccess;
                         libc::mprotect(at, page, libc::PROT_NONE)
                     } else {

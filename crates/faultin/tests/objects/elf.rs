@@ -77,7 +77,8 @@ impl Elf {
         let record = desc.wrapping_add_signed(self.signed(desc));
         let [start, stop] = [32, 36].map(|at| (record + at).wrapping_add_signed(self.signed(record + at)));
         let Some(table) = self.section("faultin_ex") else {
-            assert_eq!(start, stop, "no section, no entries");
+            // Whatever the linker makes of undefined weak symbols, it must be less than an entry.
+            assert!(stop.wrapping_sub(start) < 12, "no section, no entries: {start:#x} to {stop:#x}");
             return 0;
         };
         assert_eq!((start, stop), (table.address, table.address + table.size as u64));

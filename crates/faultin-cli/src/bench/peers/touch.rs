@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::super::measure::{opaque, used};
+use super::super::sample::{opaque, used};
 
 /// Loads one byte of each unit of `stride` bytes.
 #[inline]

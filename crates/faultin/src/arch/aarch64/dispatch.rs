@@ -19,3 +19,6 @@ pub(crate) fn thresholds() -> [usize; 3] {
 
 /// Sets them, for tests: there is nothing to set.
 pub(crate) fn set_thresholds(_thresholds: [usize; 3]) {}
+
+/// Chooses now: nothing to choose.
+pub(crate) fn settle() {}

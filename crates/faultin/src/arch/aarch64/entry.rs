@@ -63,18 +63,22 @@ macro_rules! floor {
     };
 }
 
-/// `$insn` in an out-of-line operation: code to x3, address to x4, and on to the operation's exit at label `77`.
+/// `$insn` in an out-of-line operation: code to x3, address to x4, and on to the operation's exit at label `77`, or at
+/// the label given.
 /// `$progress` is the assembler expression of the low bits of [`Progress`](crate::table::Progress); [`floor`] is above
 /// them.
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
+        step!($kind, $progress, $insn, "77f")
+    };
+    ($kind:literal, $progress:expr, $insn:expr, $exit:literal) => {
         concat!(
             "90: ",
             $insn,
             "\n",
             entry_at!(
                 "90b",
-                "77f",
+                $exit,
                 concat!($kind, " | (3 << 2) | (4 << 7) | ((", $progress, ") << 12) | (.Lfaultin_floor << 22)")
             ),
         )

@@ -5,7 +5,8 @@
 //!
 //! Arm calls it UNKNOWN what a store across a page or granule boundary leaves on the good side when the other side
 //! faults. This crate relies on what CPUs do: they store nothing, or what lies before the bad side, in ascending order.
-//! Both are mended, because the operation goes on up to the first bad byte.
+//! Both are mended, because the operation goes on up to the first bad byte. One thing cannot be: where another thread
+//! takes the good side away before that is done, bytes behind the count may be stored: fewer than 32, the widest store.
 
 #[macro_use]
 mod entry;

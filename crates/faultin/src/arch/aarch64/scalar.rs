@@ -401,8 +401,8 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
 #[inline(always)]
 pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     if !ptr.addr().is_multiple_of(16) {
-        // SAFETY: the last byte of the range.
-        unsafe { touch_write(ptr.cast::<u8>().wrapping_add(15)) }?;
+        // SAFETY: forwarded.
+        unsafe { try_end(ptr.cast()) }?;
     }
     let (err, addr): (u64, u64);
     // SAFETY: one store with a table entry.
@@ -418,6 +418,22 @@ pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
         );
     }
     outcome!(err, addr as usize, ())
+}
+
+/// Whether the last of sixteen bytes that are not aligned can be stored; if not, the fault that storing them all in one
+/// access would have.
+///
+/// # Safety
+/// As the stores.
+#[inline]
+unsafe fn try_end(start: *mut u8) -> Result<(), Fault> {
+    let end = start.wrapping_add(15);
+    // SAFETY: forwarded; both bytes belong to the range.
+    unsafe { touch_write(end) }.or_else(|fault| {
+        // SAFETY: as above.
+        unsafe { touch_write(start) }?;
+        Err(fault.at(end.addr() & !15))
+    })
 }
 
 /// Exclusive pairs: `$between` makes `tmp`, `tmp_high` out of `addr`, `old_high` and the operands.

@@ -73,6 +73,14 @@ fn resolved() {
     }
 }
 
+/// Chooses now, if no copy has yet: a jump that first led to a resolver is remembered as one with several targets, and
+/// costs cycles for a while.
+pub(crate) fn settle() {
+    if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
+        resolve();
+    }
+}
+
 extern "C" fn resolve() {
     cpu::tune();
     select(cpu::widest());
