@@ -222,24 +222,24 @@ impl Worker<'_> {
         }
     }
 
-    /// The thread's own pages hold what it stored: the bytes `done` at `dst`, and nothing more, except for what may be
-    /// stored `partly`, so many bytes.
-    fn check_stored(&mut self, what: &str, dst: usize, len: usize, done: &[u8], partly: usize) {
+    /// The thread's own pages hold what it stored: the first `done` of `bytes` at `dst`, and nothing more.
+    fn check_stored(&mut self, what: &str, dst: usize, bytes: &[u8], done: usize) {
         if self.weather == Weather::Truncate {
             return;
         }
-        let from = dst - self.own;
-        self.holds[from..from + done.len()].copy_from_slice(done);
+        let (from, len) = (dst - self.own, bytes.len());
+        self.holds[from..from + done].copy_from_slice(&bytes[..done]);
         let (low, high) = (from.saturating_sub(80), (from + len + 80).min(self.holds.len()));
         // SAFETY: the calm mapping; only this thread stores to these pages, and it is here.
         let real = unsafe { std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low) };
-        let end = from + done.len();
-        let partly = end..(end + partly).min(from + len);
-        self.holds[partly.clone()].copy_from_slice(&real[partly.start - low..partly.end - low]);
+        for at in done..len.min(done + PARTLY) {
+            if real[from + at - low] == bytes[at] {
+                self.holds[from + at] = bytes[at];
+            }
+        }
         if let Some(at) = (low..high).find(|at| real[at - low] != self.holds[*at]) {
             panic!(
-                "{what} to {dst:#x}, {} of {len} bytes done: byte {} is {:#x} and should be {:#x}",
-                done.len(),
+                "{what} to {dst:#x}, {done} of {len} bytes done: byte {} is {:#x} and should be {:#x}",
                 at as isize - from as isize,
                 real[at - low],
                 self.holds[at]
@@ -279,7 +279,7 @@ impl Worker<'_> {
             }
         };
         let done = self.count("copy_out", result, len, &[(Access::Write, to)]);
-        self.check_stored("copy_out", dst, len, &bytes[..done], PARTLY);
+        self.check_stored("copy_out", dst, &bytes, done);
     }
 
     fn copy(&mut self) {
@@ -290,8 +290,8 @@ impl Worker<'_> {
         // SAFETY: foreign memory that stays ours on both sides.
         let result = unsafe { faultin::copy(to, from, len) };
         let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
-        let bytes: Vec<u8> = (src..src + done).map(Sky::byte).collect();
-        self.check_stored("copy", dst, len, &bytes, PARTLY);
+        let bytes: Vec<u8> = (src..src + len).map(Sky::byte).collect();
+        self.check_stored("copy", dst, &bytes, done);
     }
 
     fn fill(&mut self) {
@@ -301,7 +301,7 @@ impl Worker<'_> {
         // SAFETY: foreign memory that stays ours.
         let result = unsafe { faultin::fill(to, byte, len) };
         let done = self.count("fill", result, len, &[(Access::Write, to)]);
-        self.check_stored("fill", dst, len, &vec![byte; done], PARTLY);
+        self.check_stored("fill", dst, &vec![byte; len], done);
     }
 
     fn string(&mut self) {
@@ -381,13 +381,13 @@ impl Worker<'_> {
             }
         };
         let done = match result {
-            Ok(()) => &new.to_ne_bytes()[..],
+            Ok(()) => 8,
             Err(fault) => {
                 self.reason(what, &fault);
-                &[]
+                0
             }
         };
-        self.check_stored(what, at, 8, done, 0);
+        self.check_stored(what, at, &new.to_ne_bytes(), done);
         let (src, len) = self.read_range();
         if len < 4 {
             return;
@@ -424,7 +424,8 @@ impl Worker<'_> {
             self.reason("probe_write", &short.fault);
         }
         // Neither changes a byte.
-        self.check_stored("fault_in_writeable and probe_write", dst, len, &[], 0);
+        let same = self.holds[dst - self.own..][..len].to_vec();
+        self.check_stored("fault_in_writeable and probe_write", dst, &same, 0);
     }
 
     fn work(&mut self) {

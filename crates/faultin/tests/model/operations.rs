@@ -514,10 +514,14 @@ macro_rules! words {
 }
 words!(u8 u16 u32 u64 u128);
 
-/// A fixed-size access that fails does so at the first byte that cannot be accessed, or without saying where: the CPU
-/// reports the first byte of the page, or nothing.
+/// A fixed-size access that fails does so at a byte that cannot be accessed, the first of them or, if it crosses into a
+/// bad page, whichever the CPU looks at first; or without saying where.
 fn failed<T>(layout: &Layout, fault: &Fault, access: Access, at: Place) -> Result<End, String> {
-    let place = at.after(layout.prefix(at, size_of::<T>(), access));
+    let first = at.after(layout.prefix(at, size_of::<T>(), access));
+    let place = match fault.address() {
+        Some(address) if address.wrapping_sub(at.0) < size_of::<T>() => Place(address),
+        _ => first,
+    };
     reason(layout, fault, access, place)?;
     Ok(End::Short)
 }
