@@ -70,6 +70,8 @@ pub mod fault_in;
 #[cfg(feature = "std")]
 pub mod fpstate;
 #[cfg(feature = "std")]
+pub mod memory;
+#[cfg(feature = "std")]
 mod populate_cost;
 #[cfg(feature = "std")]
 pub mod probe;

@@ -1,0 +1,171 @@
+//! Memory as loops see it: small traits, so that a loop is written once and runs on every kind of memory that may fault.
+//!
+//! | trait | what it adds |
+//! |---|---|
+//! | [`ReadMemory`] | a range to read from: copy, load, fault_in, probe |
+//! | [`WriteMemory`] | a range to write to: copy, fill, store, fault_in, probe |
+//! | [`AtomicMemory`] | read-modify-write operations |
+//! | [`ReadNoWait`], [`WriteNoWait`] | copies that never wait for a fault: what is not resident ends them |
+//!
+//! *Host* memory is this process's: [`ReadView`] and [`WriteView`], whose methods these are, dispatched statically.
+//! What a backend cannot do it does not implement: plain process memory cannot promise not to wait, so it has no
+//! `NoWait`, and a loop that needs it under a lock does not compile for it.
+//!
+//! The promises are those of the crate: exact counts, everything after a count untouched, a reason; `fault_in` is *ANY*,
+//! `probe` is *ALL*, and neither changes a byte.
+
+mod host;
+
+use core::num::NonZeroUsize;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use crate::fault::{Fault, Short};
+use crate::probe::Granularity;
+use crate::scalar::Scalar;
+#[cfg(doc)]
+use crate::view::{ReadView, WriteView};
+
+/// A range of memory to read from. Offsets are bytes from its start; an operation that would leave it does nothing and
+/// returns [`Cause::OutOfRange`](crate::Cause::OutOfRange).
+pub trait ReadMemory: Clone {
+    /// Bytes in the range.
+    fn len(&self) -> usize;
+
+    /// Whether it has none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The part of the range in `range`, `None` if it leaves it.
+    fn subslice(&self, range: Range<usize>) -> Option<Self>;
+
+    /// Bytes in a page of this memory.
+    fn page_size(&self) -> usize;
+
+    /// Bytes from `offset` to the end of its page: where the next page begins.
+    fn to_page_end(&self, offset: usize) -> usize;
+
+    /// Copies `dst.len()` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; `dst` is untouched beyond its count.
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>;
+
+    /// Loads a value.
+    ///
+    /// # Errors
+    /// The [`Fault`].
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault>;
+
+    /// Makes the next attempt progress: the accessible prefix of `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// The [`Fault`] at the very first byte.
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
+
+    /// Proves that `len` bytes from `offset` can be loaded.
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
+}
+
+/// A range of memory to write to.
+pub trait WriteMemory: Clone {
+    /// The same range to read from.
+    type Read: ReadMemory;
+
+    /// The same range to read from.
+    fn as_read(&self) -> Self::Read;
+
+    /// Bytes in the range.
+    fn len(&self) -> usize;
+
+    /// Whether it has none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The part of the range in `range`, `None` if it leaves it.
+    fn subslice(&self, range: Range<usize>) -> Option<Self>;
+
+    /// Copies `src` to `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; the range is untouched beyond its count.
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short>;
+
+    /// Fills `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; the range is untouched beyond its count.
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short>;
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// The [`Fault`]; nothing is stored.
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault>;
+
+    /// Makes the next attempt to store progress, without changing a byte: the accessible prefix.
+    ///
+    /// # Errors
+    /// The [`Fault`] at the very first byte.
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
+
+    /// Proves that `len` bytes from `offset` can be stored, without changing one.
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
+}
+
+/// Memory with read-modify-write operations. A misaligned one is an error
+/// ([`Cause::Alignment`](crate::Cause::Alignment)).
+pub trait AtomicMemory: WriteMemory {
+    /// Exchanges a value.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal.
+    fn swap<T: Scalar>(&self, offset: usize, value: T) -> Result<T, Fault>;
+
+    /// Adds (wrapping) and returns the old value.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal.
+    fn fetch_add<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<T, Fault>;
+
+    /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
+    ///
+    /// # Errors
+    /// The [`Fault`], or a refusal.
+    fn compare_exchange<T: Scalar>(
+        &self,
+        offset: usize,
+        current: T,
+        new: T,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<Result<T, T>, Fault>;
+}
+
+/// Memory that can be read without ever waiting for a fault: what a loop may call under a lock that the fault would take.
+pub trait ReadNoWait: ReadMemory {
+    /// As [`read`](ReadMemory::read), but what is not resident ends it
+    /// ([`Cause::NotResident`](crate::Cause::NotResident)). Never best effort.
+    ///
+    /// # Errors
+    /// [`Short`].
+    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>;
+}
+
+/// Memory that can be written without ever waiting for a fault.
+pub trait WriteNoWait: WriteMemory {
+    /// As [`write`](WriteMemory::write), but what is not resident ends it
+    /// ([`Cause::NotResident`](crate::Cause::NotResident)). Never best effort.
+    ///
+    /// # Errors
+    /// [`Short`].
+    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short>;
+}
