@@ -76,7 +76,7 @@ fn whole<M: Memory>(memory: &M, page: usize, access: Access, case: Case, fault: 
     assert_eq!(fault.access(), access, "pages of {page}, {case:?}");
     assert!(bad.iter().any(|(_, cause)| *cause == fault.cause()), "{fault:?}, {bad:?}, pages of {page}, {case:?}");
     let at = fault.address().map(|address| address.wrapping_sub(memory.base()));
-    if case.offset % case.len == 0 && case.len <= page {
+    if case.offset.is_multiple_of(case.len) && case.len <= page {
         assert_eq!(at, Some(case.offset), "aligned, pages of {page}, {case:?}");
     } else {
         let inside = at.is_none_or(|at| (case.offset..case.offset + case.len).contains(&at));
@@ -146,7 +146,7 @@ pub fn atomics_change_the_whole_value_or_nothing<B: Backend>(backend: &B) {
     macro_rules! run {
         ($backend:expr, $($ty:ty),*) => {$(
             scalars::<B, $ty>($backend, |memory, case| {
-                if case.offset % size_of::<$ty>() != 0 {
+                if !case.offset.is_multiple_of(size_of::<$ty>()) {
                     return;
                 }
                 let (write, at) = (memory.write(), case.offset..case.offset + case.len);
