@@ -72,8 +72,6 @@ pub mod fpstate;
 #[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
-mod populate_cost;
-#[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 mod registry;

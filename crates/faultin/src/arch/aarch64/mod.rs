@@ -40,9 +40,12 @@ pub(crate) const fn untag(address: usize) -> usize {
     ((address << 8) as isize >> 8) as usize
 }
 
-/// Whether the address is one the CPU can translate: bits 52 to 55 are alike, with the widest addresses there are. The
-/// top byte does not count, and the CPU reports the address also where it cannot be translated.
-pub(crate) const fn is_canonical(address: usize) -> bool {
-    let top = (untag(address) as isize) >> 52;
-    top == 0 || top == -1
+/// Whether `a` is further from being an address the CPU can translate than `b`: bits 52 to 55 are alike, with the widest
+/// addresses there are. The top byte does not count.
+pub(crate) const fn less_canonical(a: usize, b: usize) -> bool {
+    const fn canonical(address: usize) -> bool {
+        let top = (untag(address) as isize) >> 52;
+        top == 0 || top == -1
+    }
+    !canonical(a) && canonical(b)
 }

@@ -62,7 +62,8 @@ pub(crate) fn thresholds() -> [usize; 3] {
 pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
     resolved();
     for (limit, value) in [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].into_iter().zip(thresholds) {
-        limit.store(value, Ordering::Relaxed);
+        // Below this the large paths, which align first, would have nothing left to do.
+        limit.store(value.max(640), Ordering::Relaxed);
     }
 }
 

@@ -36,9 +36,12 @@ pub(crate) const fn untag(address: usize) -> usize {
     address
 }
 
-/// Whether the address is one the CPU can translate: bits 47 to 63 (56 to 63 with five-level paging) are alike.
-/// Without asking the CPU, the wider form is the one that never calls a canonical address non-canonical.
-pub(crate) const fn is_canonical(address: usize) -> bool {
-    let top = (address as isize) >> 47;
-    top == 0 || top == -1
+/// Whether `a` is further from being an address the CPU can translate than `b`: bits 47 to 63 are alike, or 56 to 63
+/// with five-level paging, which a program cannot ask for.
+pub(crate) const fn less_canonical(a: usize, b: usize) -> bool {
+    const fn alike_from(address: usize, bit: u32) -> bool {
+        let top = (address as isize) >> bit;
+        top == 0 || top == -1
+    }
+    if alike_from(a, 56) != alike_from(b, 56) { alike_from(b, 56) } else { !alike_from(a, 47) && alike_from(b, 47) }
 }
