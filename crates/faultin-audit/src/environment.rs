@@ -8,13 +8,17 @@
 
 use std::fmt;
 
-use crate::memory::poison;
+use crate::user::host::paging;
 
 /// Something a cell needs beyond memory that can be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
+    /// Pages whose faults this process serves itself.
+    Paging,
     /// Poisoned pages.
     Poison,
+    /// Permissions below page size.
+    Tags,
     /// Registers that an instruction saves to memory and restores from it.
     FpState,
 }
@@ -23,6 +27,8 @@ impl Feature {
     /// Its name in a skip.
     pub const fn name(self) -> &'static str {
         match self {
+            Feature::Paging => "userfaultfd with SIGBUS and minor faults",
+            Feature::Tags => "memory tags",
             Feature::Poison => "userfaultfd with UFFDIO_POISON",
             Feature::FpState if cfg!(target_arch = "x86_64") => "XSAVE",
             Feature::FpState => "FP state to save and restore",
@@ -32,7 +38,9 @@ impl Feature {
     /// Whether it is there, found out by using it.
     pub fn present(self) -> bool {
         match self {
-            Feature::Poison => poison::probe().is_ok(),
+            Feature::Paging => paging::probe().is_ok(),
+            Feature::Poison => paging::probe_poison().is_ok(),
+            Feature::Tags => false,
             Feature::FpState => faultin::fpstate::image_size() > 0,
         }
     }
@@ -53,15 +61,25 @@ pub struct Facts {
     pub kernel: Option<(u32, u32)>,
     /// What creating a userfaultfd says: the errno if it fails.
     pub userfaultfd: Result<(), i32>,
+    /// Whether the CPU says that it has memory tags.
+    pub tags: bool,
 }
 
 impl Facts {
     /// Of this machine.
     pub fn gather() -> Facts {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let userfaultfd = poison::probe_userfaultfd();
-        Facts { arch: std::env::consts::ARCH, kernel: version(&release), userfaultfd }
+        let userfaultfd = paging::probe_userfaultfd();
+        Facts { arch: std::env::consts::ARCH, kernel: version(&release), userfaultfd, tags: cpu_has_tags() }
     }
+}
+
+fn cpu_has_tags() -> bool {
+    #[cfg(target_arch = "aarch64")]
+    let tags = std::arch::is_aarch64_feature_detected!("mte");
+    #[cfg(not(target_arch = "aarch64"))]
+    let tags = false;
+    tags
 }
 
 /// An environment that may lack something.
@@ -72,7 +90,12 @@ struct Excuse {
 }
 
 /// The skips that are all right, and where. Whatever is not on this list fails.
-const EXCUSES: [Excuse; 4] = [
+const EXCUSES: [Excuse; 6] = [
+    Excuse {
+        name: "before 5.13",
+        applies: |facts| facts.kernel.is_some_and(|version| version < (5, 13)),
+        may_skip: &[Feature::Paging],
+    },
     Excuse {
         name: "before 6.6",
         applies: |facts| facts.kernel.is_some_and(|version| version < (6, 6)),
@@ -81,13 +104,14 @@ const EXCUSES: [Excuse; 4] = [
     Excuse {
         name: "user-mode emulation",
         applies: |facts| facts.arch != "x86_64" && facts.userfaultfd == Err(libc::ENOSYS),
-        may_skip: &[Feature::Poison],
+        may_skip: &[Feature::Poison, Feature::Paging],
     },
     Excuse {
         name: "a sandbox that refuses userfaultfd",
         applies: |facts| matches!(facts.userfaultfd, Err(libc::EPERM | libc::EACCES)),
-        may_skip: &[Feature::Poison],
+        may_skip: &[Feature::Poison, Feature::Paging],
     },
+    Excuse { name: "no memory tags", applies: |facts| !facts.tags, may_skip: &[Feature::Tags] },
     Excuse {
         name: "no FP state on this architecture",
         applies: |facts| !matches!(facts.arch, "x86_64" | "aarch64"),
@@ -144,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_skip_is_allowed_where_the_list_says_and_nowhere_else() {
-        let native = Facts { arch: "x86_64", kernel: Some((6, 18)), userfaultfd: Ok(()) };
+        let native = Facts { arch: "x86_64", kernel: Some((6, 18)), userfaultfd: Ok(()), tags: false };
         for (facts, poison, fpstate) in [
             (native, false, false),
             (Facts { kernel: Some((6, 1)), ..native }, true, false),

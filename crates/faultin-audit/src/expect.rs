@@ -17,6 +17,8 @@ pub struct Expectation {
     pub scenario: Scenario,
     /// How it ends.
     pub ends: Ends,
+    /// Attempts it takes. Where nobody but the kernel serves the faults, nothing is ever missing, and it may take fewer.
+    pub attempts: u32,
     /// Who says so.
     pub source: &'static str,
 }
@@ -24,7 +26,7 @@ pub struct Expectation {
 /// An end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// With this status, after moving so much, in one attempt.
+    /// With this status, after moving so much.
     With(&'static str, Moved),
     /// Never: a livelock.
     Never,
@@ -41,12 +43,26 @@ pub enum Moved {
     Nothing,
     /// The bytes in front of the second page.
     FirstPage,
+    /// The bytes in front of the bad tail.
+    BeforeTail,
+    /// The bytes in front of where it starts over.
+    BeforeRestart,
+    /// So many.
+    Bytes(usize),
 }
 
 /// The status of a caller that is still starting over when it is stopped, though others have moved the world meanwhile.
 pub const STILL_RETRYING: &str = "still retrying";
 
-/// One expectation: reads as a line of a table.
+/// One expectation, of one attempt: reads as a line of a table.
 pub const fn expect(variant: Variant, scenario: Scenario, ends: Ends, source: &'static str) -> Expectation {
-    Expectation { variant, scenario, ends, source }
+    Expectation { variant, scenario, ends, attempts: 1, source }
+}
+
+impl Expectation {
+    /// It takes so many attempts.
+    #[must_use]
+    pub const fn in_attempts(self, attempts: u32) -> Expectation {
+        Expectation { attempts, ..self }
+    }
 }

@@ -1,4 +1,5 @@
-//! The helpers of the kernels that the callers were found in, on a view of user memory, with their faults.
+//! The helpers of the kernels that the callers were found in, on user memory, with their faults, and the two of this crate's that
+//! take their place. Each says when it has brought something in.
 //!
 //! None of them proves what its callers took it to prove: one byte in each page says nothing about the others.
 
@@ -6,7 +7,8 @@
 
 use std::num::NonZeroUsize;
 
-use faultin::{Cause, Fault, ReadView, WriteView};
+use faultin::memory::{ReadMemory, WriteMemory};
+use faultin::{Cause, Fault, Granularity, Short};
 
 use crate::log::Log;
 
@@ -15,10 +17,10 @@ use crate::log::Log;
 ///
 /// # Errors
 /// The first fault.
-pub fn fault_in_pages_readable(user: &ReadView<'_>, log: &mut Log) -> Result<(), Fault> {
-    let result = touched(user.as_ptr().addr(), user.len()).try_for_each(|at| user.load::<u8>(at).map(drop));
+pub fn fault_in_pages_readable(user: &impl ReadMemory, log: &mut Log) -> Result<(), Fault> {
+    let result = touched(user).try_for_each(|at| user.load::<u8>(at).map(drop));
     log.accessed("fault_in_pages_readable (5.14: a byte of each page; all or EFAULT)", user.len(), &result);
-    result
+    result.inspect(|()| log.faulted_in())
 }
 
 /// `fault_in_pages_writeable` of Linux 5.14: *stores a zero* where its sibling loads. All or an error; the zeros stay
@@ -26,10 +28,10 @@ pub fn fault_in_pages_readable(user: &ReadView<'_>, log: &mut Log) -> Result<(),
 ///
 /// # Errors
 /// The first fault.
-pub fn fault_in_pages_writeable(user: &WriteView<'_>, log: &mut Log) -> Result<(), Fault> {
-    let result = touched(user.as_ptr().addr(), user.len()).try_for_each(|at| user.store::<u8>(at, 0));
+pub fn fault_in_pages_writeable(user: &impl WriteMemory, log: &mut Log) -> Result<(), Fault> {
+    let result = touched(&user.as_read()).try_for_each(|at| user.store::<u8>(at, 0));
     log.accessed("fault_in_pages_writeable (5.14: stores a zero in each page; all or EFAULT)", user.len(), &result);
-    result
+    result.inspect(|()| log.faulted_in())
 }
 
 /// The helper that the mail argues against: some of it is success. It is what the callers that need ANY want, and what
@@ -37,7 +39,7 @@ pub fn fault_in_pages_writeable(user: &WriteView<'_>, log: &mut Log) -> Result<(
 ///
 /// # Errors
 /// The fault at the first byte: nothing could be faulted in.
-pub fn fault_in_partial_is_success(user: &ReadView<'_>, log: &mut Log) -> Result<(), Fault> {
+pub fn fault_in_partial_is_success(user: &impl ReadMemory, log: &mut Log) -> Result<(), Fault> {
     let what = "fault-in (partial counts as success)";
     let Some(len) = NonZeroUsize::new(user.len()) else { return Ok(()) };
     let result = user.fault_in(0, len);
@@ -46,7 +48,27 @@ pub fn fault_in_partial_is_success(user: &ReadView<'_>, log: &mut Log) -> Result
         Ok(_) if bytes < user.len() => log.decide(format!("{what}: {bytes} of {len} bytes, success")),
         _ => log.accessed(what, user.len(), &result),
     }
-    result.map(drop)
+    result.map(drop).inspect(|()| log.faulted_in())
+}
+
+/// faultin's own *ALL* for loads: proves every granule.
+///
+/// # Errors
+/// [`Short`]: the bytes proven.
+pub fn probe_read(user: &impl ReadMemory, log: &mut Log) -> Result<(), Short> {
+    let proven = user.probe(0, user.len(), Granularity::Tag);
+    log.copied("probe every byte for reading", user.len(), &proven);
+    proven.inspect(|()| log.faulted_in())
+}
+
+/// faultin's own *ALL* for stores: proves every granule, and changes none.
+///
+/// # Errors
+/// [`Short`]: the bytes proven.
+pub fn probe_write(user: &impl WriteMemory, log: &mut Log) -> Result<(), Short> {
+    let proven = user.probe(0, user.len(), Granularity::Tag);
+    log.copied("probe every byte for writing, change none", user.len(), &proven);
+    proven.inspect(|()| log.faulted_in())
 }
 
 /// Whether a kernel would have seen a page fault, which a fault-in may mend, and not a refusal that it cannot.
@@ -64,12 +86,17 @@ pub fn is_page_fault(fault: &Fault) -> bool {
 }
 
 /// The offsets that the helpers of 5.14 touch.
-fn touched(start: usize, len: usize) -> impl Iterator<Item = usize> {
-    let page = faultin::page_size();
+fn touched(user: &impl ReadMemory) -> impl Iterator<Item = usize> {
+    strides(user.page_size(), if user.is_empty() { 1 } else { user.to_page_end(0) }, user.len())
+}
+
+/// In a range of so many bytes of which the first page ends after `to_page_end`.
+fn strides(page: usize, to_page_end: usize, len: usize) -> impl Iterator<Item = usize> {
     let strides = (0..len).step_by(page);
     let reached = strides.clone().next_back().unwrap_or(0);
     let last = len.saturating_sub(1);
-    let spills = (start + last) / page != (start + reached) / page;
+    let page_of = |offset: usize| (page - to_page_end + offset) / page;
+    let spills = page_of(last) != page_of(reached);
     strides.chain(spills.then_some(last))
 }
 
@@ -79,7 +106,7 @@ mod tests {
 
     #[test]
     fn touches_every_page_once() {
-        let page = faultin::page_size();
+        let page = 4096;
         for (start, len, expected) in [
             (0, 0, vec![]),
             (0, 1, vec![0]),
@@ -91,7 +118,7 @@ mod tests {
             (page - 4, page + 4, vec![0, page]),
             (page - 4, page + 5, vec![0, page, page + 4]),
         ] {
-            assert_eq!(touched(start, len).collect::<Vec<_>>(), expected, "{start} {len}");
+            assert_eq!(strides(page, page - start, len).collect::<Vec<_>>(), expected, "{start} {len}");
         }
     }
 }

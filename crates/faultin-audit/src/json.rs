@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use crate::run::{Cell, MEMORY, Outcome, Report};
+use crate::run::{Cell, Outcome, Report};
 
 /// The report.
 #[derive(Debug, Serialize)]
@@ -128,7 +128,7 @@ impl Row {
             place: cell.caller.place,
             need: cell.caller.need.name(),
             variant: cell.variant.name(),
-            memory: MEMORY,
+            memory: cell.memory.name(),
             scenario: cell.scenario.name(),
             expected: cell.expected(),
             source: cell.expectation.map(|expectation| expectation.source),

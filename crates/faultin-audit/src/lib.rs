@@ -1,9 +1,12 @@
 //! The audit: the callers of the kernel's two fault-in helpers, as they were found in August 2021 and as they should be,
 //! run on memory that really faults.
 //!
+//! It happens on two kinds of [memory](user): pages of this process, and simulated ones, on which every scenario exists on
+//! every machine.
+//!
 //! A [caller](callers) is one loop around a user copy, with its own idea of what a fault-in promises. A
 //! [scenario] is what is wrong with the user's memory. A *cell* is one caller, in one [`Variant`], in one
-//! scenario: it is [executed](run) on real memory, what it did is written to its [log], what came of it, the product, is
+//! scenario: it is [executed](run), what it did is written to its [log], what came of it, the product, is
 //! checked, and both are compared with an [expectation](expect) that was written by hand.
 //!
 //! The question behind every row is which of two things the caller needs from a fault-in:
@@ -17,12 +20,13 @@
 //! # Example
 //!
 //! ```
-//! use faultin_audit::{Scenario, Selection, Variant, callers, run};
+//! use faultin_audit::{Memory, Scenario, Selection, Variant, callers, run};
 //!
 //! let report = run::report(&Selection {
 //!     callers: callers::named("restore_fpregs_from_user"),
 //!     scenarios: vec![Scenario::SecondPageBad],
 //!     variants: vec![Variant::AsFound],
+//!     memories: vec![Memory::Host],
 //! });
 //! assert_eq!(report.cells[0].actual(), "∞");
 //! assert!(report.is_ok());
@@ -34,11 +38,12 @@ pub mod expect;
 pub mod helpers;
 pub mod json;
 pub mod log;
-pub mod memory;
 pub mod run;
 pub mod scenario;
 pub mod table;
+pub mod user;
 
 pub use callers::{Caller, Need, Variant};
 pub use run::{Cell, Report, Selection};
 pub use scenario::Scenario;
+pub use user::Memory;

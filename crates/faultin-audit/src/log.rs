@@ -11,6 +11,8 @@ use std::fmt;
 
 use faultin::{Cause, Fault, Short};
 
+use crate::user::User;
+
 /// How many times a state is repeated before it is called a livelock. Once would do on a machine that is deterministic.
 pub const REPEATS: u32 = 3;
 
@@ -71,10 +73,12 @@ pub enum Stuck {
 }
 
 /// The steps of one run of a caller.
-#[derive(Debug)]
-pub struct Log {
+pub struct Log<'a> {
     base: usize,
+    page_size: usize,
     outside_events: bool,
+    after_fault_in: Option<Box<dyn FnOnce() + 'a>>,
+    held: Vec<&'static str>,
     steps: Vec<Step>,
     round: usize,
     previous: Vec<Step>,
@@ -82,11 +86,64 @@ pub struct Log {
     rounds: u32,
 }
 
-impl Log {
-    /// An empty log of what is done to the object at address `base`. Where there are `outside_events`, a state that is
-    /// repeated proves nothing, and only [`BOUND`] ends a loop.
-    pub fn new(base: usize, outside_events: bool) -> Log {
-        Log { base, outside_events, steps: Vec::new(), round: 0, previous: Vec::new(), repeats: 0, rounds: 1 }
+impl<'a> Log<'a> {
+    /// An empty log of what is done to the object of `user`.
+    pub fn of(user: &impl User) -> Log<'a> {
+        Log::new(user.address(), user.page_size())
+    }
+
+    fn new(base: usize, page_size: usize) -> Log<'a> {
+        Log {
+            base,
+            page_size,
+            outside_events: false,
+            after_fault_in: None,
+            held: Vec::new(),
+            steps: Vec::new(),
+            round: 0,
+            previous: Vec::new(),
+            repeats: 0,
+            rounds: 1,
+        }
+    }
+
+    /// There are outside events: a state that is repeated proves nothing, and only [`BOUND`] ends a loop.
+    #[must_use]
+    pub fn beside_adversary(self) -> Log<'a> {
+        Log { outside_events: true, ..self }
+    }
+
+    /// Does this, once, after the first fault-in that succeeded.
+    #[must_use]
+    pub fn after_fault_in(self, event: impl FnOnce() + 'a) -> Log<'a> {
+        Log { after_fault_in: Some(Box::new(event)), ..self }
+    }
+
+    /// To be called by a helper that has brought something in.
+    pub fn faulted_in(&mut self) {
+        if let Some(event) = self.after_fault_in.take() {
+            event();
+            self.decide("(the pages are taken away again)");
+        }
+    }
+
+    /// The caller takes a lock.
+    pub fn lock(&mut self, name: &'static str) {
+        self.decide(format!("lock {name}"));
+        self.held.push(name);
+    }
+
+    /// The caller lets it go.
+    pub fn unlock(&mut self, name: &'static str) {
+        self.decide(format!("unlock {name}"));
+        if let Some(at) = self.held.iter().rposition(|held| *held == name) {
+            self.held.remove(at);
+        }
+    }
+
+    /// Locks that are held now.
+    pub fn held(&self) -> &[&'static str] {
+        &self.held
     }
 
     /// A decision.
@@ -152,9 +209,15 @@ impl Log {
         let mut step = step.clone();
         if let Came::Short { offset: Some(offset), .. } = &mut step.came {
             let address = self.base.wrapping_add_signed(*offset);
-            *offset = (address - address % faultin::page_size()).wrapping_sub(self.base).cast_signed();
+            *offset = (address - address % self.page_size).wrapping_sub(self.base).cast_signed();
         }
         step
+    }
+}
+
+impl fmt::Debug for Log<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("steps", &self.steps).field("rounds", &self.rounds).finish_non_exhaustive()
     }
 }
 
@@ -169,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_repeated_state_is_a_livelock() {
-        let mut log = Log::new(0, false);
+        let mut log = Log::new(0, 4096);
         let ended = (1..).find_map(|round| {
             log.accessed("load", 1, &fault(round % 2));
             log.again().err().map(|stuck| (round, stuck))
@@ -179,8 +242,8 @@ mod tests {
 
     #[test]
     fn another_page_is_another_state_wherever_the_object_begins() {
-        let page = faultin::page_size();
-        let mut log = Log::new(page - 8, false);
+        let page = 4096;
+        let mut log = Log::new(page - 8, page);
         for round in 0..4 * REPEATS as usize {
             log.accessed("load", 1, &fault(page - 8 + (round % 2) * 16));
             assert_eq!(log.again(), Ok(()));
@@ -189,8 +252,8 @@ mod tests {
 
     #[test]
     fn progress_is_no_livelock_and_neither_is_waiting_for_an_outside_event() {
-        for (outside_events, step) in [(false, faultin::page_size()), (true, 0)] {
-            let mut log = Log::new(0, outside_events);
+        for (outside_events, step) in [(false, 4096), (true, 0)] {
+            let mut log = Log { outside_events, ..Log::new(0, 4096) };
             let ended = (1..).find_map(|round| {
                 log.accessed("load", 1, &fault(round * step));
                 log.again().err().map(|stuck| (round, stuck))

@@ -2,9 +2,13 @@
 //!
 //! An *object* (a word, a register image, a buffer) lies in user memory across two pages, divided where its caller says;
 //! a word lies at the very end of the first page. *Bad* means inaccessible: the page is not there, and an inaccessible
-//! reservation (`PROT_NONE`) holds its place, so that nothing else can come to live at its address.
+//! reservation (`PROT_NONE`) holds its place, so that nothing else can come to live at its address. Below page size it is a
+//! memory tag, kept for each *granule* of 16 bytes, that makes bytes inaccessible.
 
 #![forbid(unsafe_code)]
+
+use crate::environment::Feature;
+use crate::user::Memory;
 
 /// What is the matter with the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,21 +23,30 @@ pub enum Scenario {
     SecondPageBad,
     /// Loads succeed, stores do not.
     ReadOnly,
+    /// Nothing is present at first; and once a fault-in has brought it in, it is taken away again, once.
+    Evicted,
     /// The page that holds the object's last byte is poisoned.
     Poisoned,
+    /// The object's tail is inaccessible, but not the first byte of a page: permissions below page size.
+    InaccessibleTail,
+    /// Only the granule is inaccessible that holds the byte where the caller starts over.
+    RestartGranuleBad,
     /// Another thread unmaps and remaps page after page, for as long as the caller runs.
     Remapping,
 }
 
 impl Scenario {
     /// Every scenario, in the order of the columns.
-    pub const ALL: [Scenario; 7] = [
+    pub const ALL: [Scenario; 10] = [
         Scenario::AllResident,
         Scenario::Cold,
         Scenario::FirstPageBad,
         Scenario::SecondPageBad,
         Scenario::ReadOnly,
+        Scenario::Evicted,
         Scenario::Poisoned,
+        Scenario::InaccessibleTail,
+        Scenario::RestartGranuleBad,
         Scenario::Remapping,
     ];
 
@@ -45,7 +58,10 @@ impl Scenario {
             Scenario::FirstPageBad => "first page bad",
             Scenario::SecondPageBad => "second page bad",
             Scenario::ReadOnly => "read-only",
+            Scenario::Evicted => "evicted",
             Scenario::Poisoned => "poisoned",
+            Scenario::InaccessibleTail => "tail bad",
+            Scenario::RestartGranuleBad => "restart granule bad",
             Scenario::Remapping => "remapping thread",
         }
     }
@@ -55,15 +71,34 @@ impl Scenario {
         match self {
             Scenario::AllResident => "every page is mapped and present",
             Scenario::Cold => {
-                "the contents exist, but no page of this mapping is present yet (a new mapping of a memfd)"
+                "the contents exist, but no page of this mapping is present yet (a memfd behind a userfaultfd)"
             }
             Scenario::FirstPageBad => "the page that holds the object's first byte is inaccessible (PROT_NONE)",
             Scenario::SecondPageBad => "the page after it is inaccessible (PROT_NONE)",
             Scenario::ReadOnly => "loads succeed, stores do not (PROT_READ)",
+            Scenario::Evicted => {
+                "as cold; and after the first fault-in every page is taken away again (MADV_DONTNEED), before the copy"
+            }
             Scenario::Poisoned => "the page that holds the object's last byte is poisoned (UFFDIO_POISON)",
+            Scenario::InaccessibleTail => {
+                "the object's last bytes are inaccessible, its pages' first ones are not (memory tags)"
+            }
+            Scenario::RestartGranuleBad => {
+                "only the granule where the caller starts over is inaccessible (memory tags)"
+            }
             Scenario::Remapping => {
                 "another thread unmaps and remaps page after page throughout; asserts what must hold, not a value"
             }
+        }
+    }
+
+    /// What it needs of the machine, on this memory.
+    pub const fn needs(self, memory: Memory) -> Option<Feature> {
+        match (memory, self) {
+            (Memory::Host, Scenario::Evicted) => Some(Feature::Paging),
+            (Memory::Host, Scenario::Poisoned) => Some(Feature::Poison),
+            (Memory::Host, Scenario::InaccessibleTail | Scenario::RestartGranuleBad) => Some(Feature::Tags),
+            _ => None,
         }
     }
 
@@ -96,7 +131,7 @@ mod tests {
         }
         assert_eq!(Scenario::named("second"), Some(Scenario::SecondPageBad));
         assert_eq!(Scenario::named("thread"), Some(Scenario::Remapping));
-        for none in ["", "re", "bad", "warm"] {
+        for none in ["", "re", "bad", "warm", "page"] {
             assert_eq!(Scenario::named(none), None, "{none}");
         }
     }

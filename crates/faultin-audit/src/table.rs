@@ -62,7 +62,7 @@ fn grid(report: &Report, style: Style) -> Table {
         Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect();
     // Names and results stay in one piece; heads fold at words; what the mail says takes the rest.
     let needs = report.cells.iter().map(|cell| cell.caller.need.name().len()).max().unwrap_or(0);
-    let mut widths = vec![2, 25, 8, needs.max(5), 8];
+    let mut widths = vec![2, 25, 8, needs.max(5), 13];
     widths.extend(scenarios.iter().map(|&scenario| {
         let results =
             report.cells.iter().filter(|cell| cell.scenario == scenario).map(|cell| text(cell).chars().count());
@@ -86,7 +86,8 @@ fn grid(report: &Report, style: Style) -> Table {
             let once = |text: &str| dim(Field::new(if index == 0 { text } else { "" }));
             let mut row = vec![once(&caller.row.to_string()), once(caller.name), once(caller.place)];
             row.push(once(caller.need.name()));
-            row.push(dim(Field::new(if waits { "" } else { line[0].variant.name() })));
+            let variant = format!("{} {}", line[0].variant.name(), line[0].memory.name());
+            row.push(dim(Field::new(if waits { String::new() } else { variant })));
             row.extend(line.iter().map(|cell| field(cell, report)));
             row.push(dim(Field::new(finding.next().unwrap_or_default())));
             table.add_row(row);
@@ -209,7 +210,8 @@ fn sum(summary: &Summary) -> String {
 
 fn title(cell: &Cell) -> String {
     let caller = &cell.caller;
-    format!("{} {} ({}), {}, {}", caller.row, caller.name, caller.place, cell.variant.name(), cell.scenario.name())
+    let (variant, memory, scenario) = (cell.variant.name(), cell.memory.name(), cell.scenario.name());
+    format!("{} {} ({}), {variant}, {scenario}, {memory}", caller.row, caller.name, caller.place)
 }
 
 /// The steps of each cell, and the sum.

@@ -3,7 +3,7 @@
 use faultin_audit::environment::Feature;
 use faultin_audit::run::Outcome;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Report, Scenario, Selection, Variant, callers, json, run};
+use faultin_audit::{Memory, Report, Scenario, Selection, Variant, callers, json, run};
 use serde_json::Value;
 
 fn small() -> Report {
@@ -11,6 +11,7 @@ fn small() -> Report {
         callers: [callers::named("armada_gem_pwrite_ioctl"), callers::named("search_ioctl")].concat(),
         scenarios: vec![Scenario::AllResident, Scenario::SecondPageBad],
         variants: Variant::ALL.into(),
+        memories: vec![Memory::Host],
     })
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Caller, Scenario, Selection, Variant, callers, json, run};
+use faultin_audit::{Caller, Memory, Scenario, Selection, Variant, callers, json, run};
 
 /// Runs the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
 ///
@@ -29,6 +29,10 @@ pub struct Args {
     /// Which code of the callers
     #[arg(long, value_enum, default_value_t = Which::Both)]
     variant: Which,
+
+    /// Which memory to run on: this process', or simulated
+    #[arg(long, value_enum, default_value_t = On::Both)]
+    memory: On,
 
     /// Print the steps of each cell
     #[arg(long, conflicts_with_all = ["list", "json"])]
@@ -54,6 +58,13 @@ struct Names<T>(Vec<T>);
 enum Which {
     AsFound,
     Fixed,
+    Both,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum On {
+    Host,
+    Sim,
     Both,
 }
 
@@ -85,6 +96,11 @@ impl Args {
             Which::AsFound => *variant == Variant::AsFound,
             Which::Fixed => *variant == Variant::Fixed,
             Which::Both => true,
+        });
+        selection.memories.retain(|memory| match self.memory {
+            On::Host => *memory == Memory::Host,
+            On::Sim => *memory == Memory::Sim,
+            On::Both => true,
         });
         selection
     }

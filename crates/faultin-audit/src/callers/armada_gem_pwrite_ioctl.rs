@@ -8,16 +8,18 @@
 
 #![forbid(unsafe_code)]
 
-use faultin::{ReadView, Short, WriteView};
+use faultin::Short;
+use faultin::memory::ReadMemory;
 
 use super::Variant::{AsFound, Fixed};
-use super::{Caller, Ended, Halt, Job, Need, Variant};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, expect};
 use crate::helpers::fault_in_pages_readable;
 use crate::log::Log;
-use crate::memory::{BufferObject, Object, UserMemory};
-use crate::scenario::Scenario::{AllResident, Cold, FirstPageBad, Poisoned, ReadOnly, Remapping, SecondPageBad};
+
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
 
 pub(super) const CALLER: Caller = Caller {
     row: 6,
@@ -32,45 +34,49 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct ArmadaGemPwriteIoctl;
 
-/// 100 bytes on each page.
-const SIZE: usize = 200;
-/// Where in the object they go.
+/// Bytes in the object,
+const OBJECT: usize = 512;
+/// and where in it those of the user go.
 const OFFSET: usize = 64;
 
 const WRITTEN: &str = "ok";
 const EFAULT: &str = "EFAULT";
 
-fn as_found(from: &ReadView<'_>, object: &WriteView<'_>, log: &mut Log) -> Result<(), usize> {
+fn as_found(from: &impl ReadMemory, object: &mut [u8], log: &mut Log) -> Result<(), usize> {
     fault_in_pages_readable(from, log).map_err(|_| 0_usize)?;
     copy(from, object, log).map_err(|short| short.done)
 }
 
-fn fixed(from: &ReadView<'_>, object: &WriteView<'_>, log: &mut Log) -> Result<(), usize> {
+fn fixed(from: &impl ReadMemory, object: &mut [u8], log: &mut Log) -> Result<(), usize> {
     copy(from, object, log).map_err(|short| short.done)
 }
 
-fn copy(from: &ReadView<'_>, object: &WriteView<'_>, log: &mut Log) -> Result<(), Short> {
-    let copied = from.copy_to(0, object, OFFSET, from.len());
+fn copy(from: &impl ReadMemory, object: &mut [u8], log: &mut Log) -> Result<(), Short> {
+    let copied = from.read(0, &mut object[OFFSET..OFFSET + from.len()]);
     log.copied("copy to the object", from.len(), &copied);
     copied
 }
 
-impl Job for ArmadaGemPwriteIoctl {
-    fn object(&self) -> Object {
-        Object { bytes: (1..=SIZE as u8).collect(), on_first_page: SIZE / 2 }
+impl Code for ArmadaGemPwriteIoctl {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        match scale {
+            // 100 bytes on each page.
+            Scale::Full => Object::new((1..=200).collect(), 100).with_tail(132),
+            Scale::Small => Object::new((1..=14).collect(), 6).with_tail(10),
+        }
     }
 
-    fn run(&self, variant: Variant, user: &UserMemory, log: &mut Log) -> Result<Ended, Halt> {
-        let (from, object) = (user.source()?, BufferObject::new()?);
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let (from, mut object) = (user.source()?, vec![0; OBJECT]);
         let written = match variant {
-            AsFound => as_found(&from, &object.mapped()?, log),
-            Fixed => fixed(&from, &object.mapped()?, log),
+            AsFound => as_found(&from, &mut object, log),
+            Fixed => fixed(&from, &mut object, log),
         };
         let (status, moved) = match written {
-            Ok(()) => (WRITTEN, SIZE),
+            Ok(()) => (WRITTEN, from.len()),
             Err(moved) => (EFAULT, moved),
         };
-        Ok(Ended { status, moved, product: check(&object.contents()?, &user.contents()?[..moved]) })
+        Ok(Ended { status, moved, product: check(&object, &user.contents()?[..moved]) })
     }
 
     fn origin(&self, variant: Variant) -> &'static str {
@@ -103,20 +109,30 @@ const REFUSED: &str = "5.14: EFAULT if the range cannot all be faulted in, befor
 const COPY_ONLY: &str =
     "the mail: the copy follows right after; EFAULT if any is left, the bytes before it are written";
 
-const EXPECTED: [Expectation; 14] = [
+const WAITS: &str = "5.14: the copy takes page faults like any other";
+const TAIL: &str = "5.14: the helper touches the last byte too; EFAULT before anything is copied";
+const FIRST: &str = "nothing is accessible where it starts";
+
+const EXPECTED: [Expectation; 20] = [
     expect(AsFound, AllResident, With(WRITTEN, Moved::All), FINE),
     expect(AsFound, Cold, With(WRITTEN, Moved::All), FINE),
     expect(AsFound, FirstPageBad, With(EFAULT, Moved::Nothing), REFUSED),
     expect(AsFound, SecondPageBad, With(EFAULT, Moved::Nothing), REFUSED),
     expect(AsFound, ReadOnly, With(WRITTEN, Moved::All), FINE),
+    expect(AsFound, Evicted, With(WRITTEN, Moved::All), WAITS),
     expect(AsFound, Poisoned, With(EFAULT, Moved::Nothing), REFUSED),
+    expect(AsFound, InaccessibleTail, With(EFAULT, Moved::Nothing), TAIL),
+    expect(AsFound, RestartGranuleBad, With(EFAULT, Moved::Nothing), FIRST),
     expect(AsFound, Remapping, OneOf(&[WRITTEN, EFAULT]), "any prefix may have moved; the object has it, and no more"),
     expect(Fixed, AllResident, With(WRITTEN, Moved::All), FINE),
     expect(Fixed, Cold, With(WRITTEN, Moved::All), FINE),
     expect(Fixed, FirstPageBad, With(EFAULT, Moved::Nothing), COPY_ONLY),
     expect(Fixed, SecondPageBad, With(EFAULT, Moved::FirstPage), COPY_ONLY),
     expect(Fixed, ReadOnly, With(WRITTEN, Moved::All), FINE),
+    expect(Fixed, Evicted, With(WRITTEN, Moved::All), WAITS),
     expect(Fixed, Poisoned, With(EFAULT, Moved::FirstPage), COPY_ONLY),
+    expect(Fixed, InaccessibleTail, With(EFAULT, Moved::BeforeTail), COPY_ONLY),
+    expect(Fixed, RestartGranuleBad, With(EFAULT, Moved::Nothing), FIRST),
     expect(Fixed, Remapping, OneOf(&[WRITTEN, EFAULT]), "any prefix may have moved; the object has it, and no more"),
 ];
 

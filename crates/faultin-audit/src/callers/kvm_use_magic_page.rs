@@ -9,16 +9,17 @@
 
 #![forbid(unsafe_code)]
 
-use faultin::{Fault, ReadView};
+use faultin::Fault;
+use faultin::memory::ReadMemory;
 
 use super::Variant::{AsFound, Fixed};
-use super::{Caller, Ended, Halt, Job, Need, Variant};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, expect};
 use crate::helpers::fault_in_pages_readable;
 use crate::log::Log;
-use crate::memory::{Object, UserMemory};
-use crate::scenario::Scenario::{AllResident, Cold, FirstPageBad, Poisoned, ReadOnly, Remapping, SecondPageBad};
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
 
 pub(super) const CALLER: Caller = Caller {
     row: 1,
@@ -44,7 +45,7 @@ enum Feature {
     On(Result<u32, Fault>),
 }
 
-fn as_found(magic: &ReadView<'_>, log: &mut Log) -> Feature {
+fn as_found(magic: &impl ReadMemory, log: &mut Log) -> Feature {
     if fault_in_pages_readable(magic, log).is_ok() {
         log.decide("0 is taken for failure: feature off");
         return Feature::Off;
@@ -55,7 +56,7 @@ fn as_found(magic: &ReadView<'_>, log: &mut Log) -> Feature {
     Feature::On(word)
 }
 
-fn fixed(magic: &ReadView<'_>, log: &mut Log) -> Feature {
+fn fixed(magic: &impl ReadMemory, log: &mut Log) -> Feature {
     let word = magic.load::<u32>(0);
     log.accessed("load the word", size_of::<u32>(), &word);
     match word {
@@ -70,13 +71,13 @@ fn fixed(magic: &ReadView<'_>, log: &mut Log) -> Feature {
     }
 }
 
-impl Job for KvmUseMagicPage {
+impl Code for KvmUseMagicPage {
     /// A word at the very end of the first page: the second one is its neighbour only.
-    fn object(&self) -> Object {
-        Object { bytes: WORD.to_ne_bytes().into(), on_first_page: size_of::<u32>() }
+    fn object<R: Registers>(&self, _: Scale) -> Object {
+        Object::new(WORD.to_ne_bytes().into(), size_of::<u32>())
     }
 
-    fn run(&self, variant: Variant, user: &UserMemory, log: &mut Log) -> Result<Ended, Halt> {
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
         let magic = user.source()?;
         let feature = match variant {
             AsFound => as_found(&magic, log),
@@ -108,19 +109,28 @@ const INVERTED_BAD: &str = "5.14: goes on if the helper returns an error; the ma
 const WANTED: &str = "the mail: wants a no-fault read of the word; on if it can be read";
 const WANTED_BAD: &str = "the mail: wants a no-fault read of the word; off if it cannot be read";
 
-const EXPECTED: [Expectation; 14] = [
+const INVERTED_LATER: &str =
+    "5.14: leaves the feature off if the helper returns 0, whatever becomes of the page after it";
+
+const EXPECTED: [Expectation; 20] = [
     expect(AsFound, AllResident, With(OFF, Moved::Nothing), INVERTED),
     expect(AsFound, Cold, With(OFF, Moved::Nothing), INVERTED),
     expect(AsFound, FirstPageBad, With(FAULTS, Moved::Nothing), INVERTED_BAD),
     expect(AsFound, SecondPageBad, With(OFF, Moved::Nothing), INVERTED),
     expect(AsFound, ReadOnly, With(OFF, Moved::Nothing), INVERTED),
+    expect(AsFound, Evicted, With(OFF, Moved::Nothing), INVERTED_LATER),
     expect(AsFound, Poisoned, With(FAULTS, Moved::Nothing), INVERTED_BAD),
+    expect(AsFound, InaccessibleTail, With(FAULTS, Moved::Nothing), INVERTED_BAD),
+    expect(AsFound, RestartGranuleBad, With(FAULTS, Moved::Nothing), INVERTED_BAD),
     expect(AsFound, Remapping, OneOf(&[OFF, ON, FAULTS]), "5.14: asks, and uses the word later"),
     expect(Fixed, AllResident, With(ON, Moved::All), WANTED),
     expect(Fixed, Cold, With(ON, Moved::All), WANTED),
     expect(Fixed, FirstPageBad, With(OFF, Moved::Nothing), WANTED_BAD),
     expect(Fixed, SecondPageBad, With(ON, Moved::All), WANTED),
     expect(Fixed, ReadOnly, With(ON, Moved::All), WANTED),
+    expect(Fixed, Evicted, With(ON, Moved::All), WANTED),
     expect(Fixed, Poisoned, With(OFF, Moved::Nothing), WANTED_BAD),
+    expect(Fixed, InaccessibleTail, With(OFF, Moved::Nothing), WANTED_BAD),
+    expect(Fixed, RestartGranuleBad, With(OFF, Moved::Nothing), WANTED_BAD),
     expect(Fixed, Remapping, OneOf(&[OFF, ON]), "the word that is used is the one that was read: it cannot fault"),
 ];

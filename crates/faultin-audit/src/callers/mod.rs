@@ -18,7 +18,7 @@ use std::io;
 use crate::environment::Feature;
 use crate::expect::Expectation;
 use crate::log::{Log, Stuck};
-use crate::memory::{Object, UserMemory};
+use crate::user::{HostUser, Memory, Object, Registers, Scale, SimUser, User};
 
 pub use armada_gem_pwrite_ioctl::ArmadaGemPwriteIoctl;
 pub use copy_fpstate_to_sigframe::CopyFpstateToSigframe;
@@ -127,16 +127,45 @@ impl From<io::Error> for Halt {
     }
 }
 
-/// The code of a caller.
-pub trait Job: Sync {
-    /// What it keeps in user memory, and where that is divided.
-    fn object(&self) -> Object;
+/// The code of a caller, written once for every kind of user.
+pub trait Code: Sync {
+    /// What it keeps in user memory, and where that is divided, on a machine with these registers.
+    fn object<R: Registers>(&self, scale: Scale) -> Object;
 
     /// Does the job on an object in user memory and checks its product.
     ///
     /// # Errors
     /// [`Halt`].
-    fn run(&self, variant: Variant, user: &UserMemory, log: &mut Log) -> Result<Ended, Halt>;
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt>;
+
+    /// "Caller from X, helper from Y".
+    fn origin(&self, variant: Variant) -> &'static str;
+
+    /// How each of its cells must end, on either memory.
+    fn expectations(&self) -> &'static [Expectation];
+
+    /// What it needs of the machine, if it runs on that and not on a simulated one.
+    fn needs(&self) -> Option<Feature> {
+        None
+    }
+}
+
+/// [`Code`] as a table can have it.
+pub trait Job: Sync {
+    /// As [`Code::object`], on the machine that has this memory.
+    fn object(&self, memory: Memory, scale: Scale) -> Object;
+
+    /// As [`Code::run`], in this process.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    fn on_host(&self, variant: Variant, user: &HostUser, log: &mut Log) -> Result<Ended, Halt>;
+
+    /// As [`Code::run`], simulated.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    fn on_sim(&self, variant: Variant, user: &SimUser, log: &mut Log) -> Result<Ended, Halt>;
 
     /// "Caller from X, helper from Y".
     fn origin(&self, variant: Variant) -> &'static str;
@@ -144,9 +173,36 @@ pub trait Job: Sync {
     /// How each of its cells must end.
     fn expectations(&self) -> &'static [Expectation];
 
-    /// What it needs of the machine.
-    fn needs(&self) -> Option<Feature> {
-        None
+    /// What it needs of the machine with this memory.
+    fn needs(&self, memory: Memory) -> Option<Feature>;
+}
+
+impl<C: Code> Job for C {
+    fn object(&self, memory: Memory, scale: Scale) -> Object {
+        match memory {
+            Memory::Host => Code::object::<<HostUser as User>::Registers>(self, scale),
+            Memory::Sim => Code::object::<<SimUser as User>::Registers>(self, scale),
+        }
+    }
+
+    fn on_host(&self, variant: Variant, user: &HostUser, log: &mut Log) -> Result<Ended, Halt> {
+        self.run(variant, user, log)
+    }
+
+    fn on_sim(&self, variant: Variant, user: &SimUser, log: &mut Log) -> Result<Ended, Halt> {
+        self.run(variant, user, log)
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        Code::origin(self, variant)
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        Code::expectations(self)
+    }
+
+    fn needs(&self, memory: Memory) -> Option<Feature> {
+        Code::needs(self).filter(|_| memory == Memory::Host)
     }
 }
 

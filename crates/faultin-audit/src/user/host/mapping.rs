@@ -69,6 +69,13 @@ impl Reservation {
         self.replace(index, libc::PROT_NONE, flags, -1, 0)
     }
 
+    /// Takes what this mapping has of a page out of it; the file keeps its contents.
+    pub(super) fn discard(&self, index: usize) -> io::Result<()> {
+        // SAFETY: a page of the reservation (invariant 1), of which there are no references (invariant 2).
+        let result = unsafe { libc::madvise(self.page(index).cast(), page_size(), libc::MADV_DONTNEED) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     fn replace(&self, index: usize, protection: i32, flags: i32, fd: i32, offset: usize) -> io::Result<()> {
         let offset = libc::off_t::try_from(offset).expect("a few pages");
         let page = self.page(index);

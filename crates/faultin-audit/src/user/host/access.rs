@@ -1,0 +1,197 @@
+//! Views of memory whose faults may be ours to serve.
+//!
+//! A copy of ours never has a fault served inside it: it comes back short, the page is brought in, and it goes on behind
+//! what it has done. Where nobody serves the pages the kernel does, inside the copy, and no lock of a caller's stands in its
+//! way.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
+use faultin::scalar::Scalar;
+use faultin::{Access, Fault, Granularity, ReadView, Short, WriteView};
+
+use super::paging::Paging;
+
+/// User memory to read from.
+#[derive(Clone, Copy, Debug)]
+pub struct HostRead<'a> {
+    pub(super) view: ReadView<'a>,
+    pub(super) paging: Option<&'a Paging>,
+}
+
+/// User memory to write to.
+#[derive(Clone, Copy, Debug)]
+pub struct HostWrite<'a> {
+    pub(super) view: WriteView<'a>,
+    pub(super) paging: Option<&'a Paging>,
+}
+
+/// What both directions share: an attempt is made again where it stopped, for as long as pages are missing.
+macro_rules! served {
+    ($access:expr) => {
+        fn address(&self, offset: usize) -> usize {
+            self.view.as_ptr().addr() + offset
+        }
+
+        fn bring_in(&self, offset: usize) -> bool {
+            self.paging.is_some_and(|paging| paging.bring_in(self.address(offset)))
+        }
+
+        /// `attempt` gets how many bytes from `offset` are done.
+        fn in_steps(&self, offset: usize, mut attempt: impl FnMut(usize) -> Result<(), Short>) -> Result<(), Short> {
+            let mut done = 0;
+            while let Err(short) = attempt(done) {
+                done += short.done;
+                if !self.bring_in(offset + done) {
+                    return Err(Short { done, fault: short.fault });
+                }
+            }
+            Ok(())
+        }
+
+        /// All or nothing, `len` bytes.
+        fn at_once<T>(
+            &self,
+            offset: usize,
+            len: usize,
+            mut attempt: impl FnMut() -> Result<T, Fault>,
+        ) -> Result<T, Fault> {
+            loop {
+                match attempt() {
+                    Err(_) if self.bring_in(offset) || self.bring_in(offset + len - 1) => {}
+                    result => return result,
+                }
+            }
+        }
+
+        fn fault_in_served(
+            &self,
+            offset: usize,
+            len: NonZeroUsize,
+            attempt: impl Fn(usize, NonZeroUsize) -> Result<NonZeroUsize, Fault>,
+        ) -> Result<NonZeroUsize, Fault> {
+            let short = |done, fault| Short { done, fault };
+            let all = self.in_steps(offset, |done| {
+                let Some(left) = NonZeroUsize::new(len.get() - done) else { return Ok(()) };
+                match attempt(offset + done, left) {
+                    Ok(part) if part == left => Ok(()),
+                    Ok(part) => Err(short(
+                        part.get(),
+                        Fault::refused($access, faultin::Cause::Backing, self.address(offset + done + part.get())),
+                    )),
+                    Err(fault) => Err(short(0, fault)),
+                }
+            });
+            match all {
+                Ok(()) => Ok(len),
+                Err(stopped) => NonZeroUsize::new(stopped.done).ok_or(stopped.fault),
+            }
+        }
+
+        fn nofault(&self, offset: usize, short: Short) -> Short {
+            let at = self.address(offset + short.done);
+            let fault = self.paging.map_or(short.fault, |paging| paging.nofault($access, at, short.fault));
+            Short { fault, ..short }
+        }
+
+        /// The fault of an instruction that is all or nothing, wherever it met it.
+        pub(super) fn nofault_anywhere(&self, fault: Fault) -> Fault {
+            let pages = (0..self.view.len()).step_by(faultin::page_size()).chain([self.view.len() - 1]);
+            let seen = pages.map(|offset| self.nofault(offset, Short { done: 0, fault }).fault);
+            seen.into_iter().find(|other| *other != fault).unwrap_or(fault)
+        }
+    };
+}
+
+impl HostRead<'_> {
+    served!(Access::Read);
+}
+
+impl HostWrite<'_> {
+    served!(Access::Write);
+}
+
+impl ReadMemory for HostRead<'_> {
+    fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(HostRead { view: self.view.subslice(range)?, ..*self })
+    }
+
+    fn page_size(&self) -> usize {
+        faultin::page_size()
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        self.view.to_page_end(offset)
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.read(offset + done, &mut dst[done..]))
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        self.at_once(offset, size_of::<T>(), || self.view.load(offset))
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.fault_in_served(offset, len, |at, left| self.view.fault_in(at, left))
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.probe(offset + done, len - done, granularity))
+    }
+}
+
+impl ReadNoWait for HostRead<'_> {
+    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.view.read(offset, dst).map_err(|short| self.nofault(offset, short))
+    }
+}
+
+impl<'a> WriteMemory for HostWrite<'a> {
+    type Read = HostRead<'a>;
+
+    fn as_read(&self) -> HostRead<'a> {
+        HostRead { view: self.view.as_read(), paging: self.paging }
+    }
+
+    fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(HostWrite { view: self.view.subslice(range)?, ..*self })
+    }
+
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.write(offset + done, &src[done..]))
+    }
+
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.fill(offset + done, byte, len - done))
+    }
+
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        self.at_once(offset, size_of::<T>(), || self.view.store(offset, value))
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.fault_in_served(offset, len, |at, left| self.view.fault_in(at, left))
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.probe(offset + done, len - done, granularity))
+    }
+}
+
+impl WriteNoWait for HostWrite<'_> {
+    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        self.view.write(offset, src).map_err(|short| self.nofault(offset, short))
+    }
+}

@@ -1,0 +1,275 @@
+//! User memory of this process in the state a [`Scenario`] asks for: a few pages of a memfd, mapped inside a reservation of
+//! their own.
+//!
+//! The memfd keeps the bytes whatever happens to the mapping, so they can be written before a page of it is present and
+//! looked at after it is gone.
+
+mod access;
+mod adversary;
+mod mapping;
+pub(crate) mod paging;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin::fpstate::{self, Image};
+use faultin::{Fault, Granularity, page_size};
+
+use super::{Object, Scale, User};
+use crate::scenario::Scenario;
+use mapping::{Protection, Reservation};
+use paging::Paging;
+
+pub use access::{HostRead, HostWrite};
+
+/// What surrounds an object in its pages: must still be there afterwards.
+const SURROUNDINGS: u8 = 0xa5;
+
+/// A caller runs beside the adversary until that has taken and given back so many pages,
+const CYCLES: u64 = 64;
+/// at least so often,
+const RUNS: u32 = 64;
+/// and at most so often.
+const MOST_RUNS: u32 = 5000;
+
+/// An object in memory of this process.
+#[derive(Debug)]
+pub struct HostUser {
+    file: File,
+    range: Reservation,
+    /// Nobody but the kernel serves the faults where this is missing.
+    paging: Option<Paging>,
+    /// Where the object lies, from the first page's first byte.
+    start: usize,
+    len: usize,
+}
+
+impl User for HostUser {
+    type Source<'a> = HostRead<'a>;
+    type Dest<'a> = HostWrite<'a>;
+    type Registers = Image;
+
+    fn new(object: &Object, scenario: Scenario, _: Scale) -> io::Result<HostUser> {
+        let (page, len) = (page_size(), object.len());
+        let (start, pages) = (object.start(page), object.pages(page));
+        let file = mapping::memfd("user memory")?;
+        file.write_all_at(&vec![SURROUNDINGS; pages * page], 0)?;
+        file.write_all_at(&object.bytes, start as u64)?;
+        let range = Reservation::new(pages)?;
+        let served = scenario != Scenario::Remapping && paging::probe().is_ok();
+        let paging = if served { Some(Paging::new(&range)?) } else { None };
+        let user = HostUser { file, range, paging, start, len };
+        user.arrange(scenario)?;
+        Ok(user)
+    }
+
+    fn beside_adversary(
+        object: &Object,
+        scale: Scale,
+        mut each: impl FnMut(&HostUser) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let user = HostUser::new(object, Scenario::Remapping, scale)?;
+        user.while_remapped(|cycles| {
+            let mut runs = 0;
+            while (cycles.load(Ordering::Relaxed) < CYCLES || runs < RUNS) && runs < MOST_RUNS {
+                user.file.write_all_at(&object.bytes, user.start as u64)?;
+                runs += 1;
+                if !each(&user)? {
+                    break;
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    fn source(&self) -> io::Result<HostRead<'_>> {
+        let view = self.range.read()?.subslice(self.start..self.start + self.len);
+        Ok(HostRead { view: view.expect("the object lies in its pages"), paging: self.paging.as_ref() })
+    }
+
+    fn dest(&self) -> io::Result<HostWrite<'_>> {
+        let view = self.range.write()?.subslice(self.start..self.start + self.len);
+        Ok(HostWrite { view: view.expect("the object lies in its pages"), paging: self.paging.as_ref() })
+    }
+
+    fn address(&self) -> usize {
+        self.range.page(0).addr() + self.start
+    }
+
+    fn scale(&self) -> Scale {
+        Scale::Full
+    }
+
+    fn page_size(&self) -> usize {
+        page_size()
+    }
+
+    fn evict(&self) {
+        if let Some(paging) = &self.paging {
+            (0..self.range.pages()).for_each(|index| paging.evict(&self.range, index));
+        }
+    }
+
+    fn contents(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len];
+        self.file.read_exact_at(&mut bytes, self.start as u64)?;
+        Ok(bytes)
+    }
+
+    fn surroundings_intact(&self) -> io::Result<bool> {
+        let mut all = vec![0; self.range.pages() * page_size()];
+        self.file.read_exact_at(&mut all, 0)?;
+        let (before, rest) = all.split_at(self.start);
+        Ok(before.iter().chain(&rest[self.len..]).all(|&byte| byte == SURROUNDINGS))
+    }
+
+    fn witness(&self) -> io::Result<HostUser> {
+        let range = Reservation::new(self.range.pages())?;
+        for index in 0..range.pages() {
+            range.map(index, &self.file, Protection::ReadWrite)?;
+        }
+        Ok(HostUser { file: self.file.try_clone()?, range, paging: None, start: self.start, len: self.len })
+    }
+
+    fn save_registers(&self, to: &HostWrite<'_>, registers: &Image) -> Result<(), Fault> {
+        fpstate::save(&to.view, registers).map_err(|fault| to.nofault_anywhere(fault))
+    }
+
+    fn restore_registers(&self, from: &HostRead<'_>) -> Result<Image, Fault> {
+        fpstate::restore(&from.view).map_err(|fault| from.nofault_anywhere(fault))
+    }
+}
+
+impl HostUser {
+    fn arrange(&self, scenario: Scenario) -> io::Result<()> {
+        let last = (self.start + self.len - 1) / page_size();
+        for index in 0..self.range.pages() {
+            let protection = match (scenario, index) {
+                (Scenario::FirstPageBad, 0) | (Scenario::SecondPageBad, 1) => continue,
+                (Scenario::ReadOnly, _) => Protection::Read,
+                (Scenario::InaccessibleTail | Scenario::RestartGranuleBad, _) => {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, "memory tags"));
+                }
+                _ => Protection::ReadWrite,
+            };
+            self.range.map(index, &self.file, protection)?;
+            let missing = matches!(scenario, Scenario::Cold | Scenario::Evicted);
+            match &self.paging {
+                Some(paging) => {
+                    paging.serve(index)?;
+                    match scenario {
+                        _ if missing => {}
+                        Scenario::Poisoned if index == last => paging.poison(index)?,
+                        _ => paging.continue_page(index)?,
+                    }
+                }
+                None if missing => {}
+                None => self.range.read()?.probe(index * page_size(), page_size(), Granularity::Page)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `work` while another thread unmaps and remaps page after page, and counts how often it has; all pages are
+    /// back when this returns.
+    fn while_remapped<R>(&self, work: impl FnOnce(&AtomicU64) -> R) -> io::Result<R> {
+        adversary::run(&self.range, &self.file, work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faultin::Cause;
+    use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory};
+
+    fn object() -> Object {
+        Object::new((0..200).collect(), 100).with_tail(132)
+    }
+
+    fn new(scenario: Scenario) -> io::Result<HostUser> {
+        HostUser::new(&object(), scenario, Scale::Full)
+    }
+
+    #[test]
+    fn the_bad_byte_lies_where_the_scenario_says() {
+        for (scenario, readable, writeable) in [
+            (Scenario::AllResident, 200, 200),
+            (Scenario::Cold, 200, 200),
+            (Scenario::FirstPageBad, 0, 0),
+            (Scenario::SecondPageBad, 100, 100),
+            (Scenario::ReadOnly, 200, 0),
+            (Scenario::Poisoned, 100, 100),
+        ] {
+            let memory = match new(scenario) {
+                Err(_) if scenario == Scenario::Poisoned && paging::probe_poison().is_err() => continue,
+                made => made.unwrap(),
+            };
+            let mut bytes = [0; 200];
+            let read = memory.source().unwrap().read(0, &mut bytes).map_or_else(|short| short.done, |()| 200);
+            assert_eq!((scenario, read), (scenario, readable));
+            assert_eq!(bytes[..read], object().bytes[..read]);
+            let written = memory.dest().unwrap().write(0, &bytes).map_or_else(|short| short.done, |()| 200);
+            assert_eq!((scenario, written), (scenario, writeable));
+            assert!(memory.surroundings_intact().unwrap());
+        }
+    }
+
+    #[test]
+    fn contents_and_witness_survive_the_mapping() {
+        let memory = new(Scenario::FirstPageBad).unwrap();
+        assert_eq!(memory.contents().unwrap(), object().bytes);
+        let witness = memory.witness().unwrap();
+        let mut bytes = [0; 200];
+        witness.source().unwrap().read(0, &mut bytes).unwrap();
+        assert_eq!(bytes[..], object().bytes);
+    }
+
+    #[test]
+    fn the_adversary_takes_pages_away_and_gives_them_back() {
+        let memory = new(Scenario::Remapping).unwrap();
+        let view = memory.source().unwrap();
+        let failed = memory.while_remapped(|cycles| {
+            let mut faults = [0_u32; 2];
+            while faults.contains(&0) || cycles.load(std::sync::atomic::Ordering::Relaxed) < 10 {
+                for (at, count) in [0, 199].into_iter().zip(&mut faults) {
+                    match view.load::<u8>(at) {
+                        Ok(byte) => assert_eq!(usize::from(byte), at),
+                        Err(fault) => {
+                            assert!(matches!(fault.cause(), Cause::Protection | Cause::Unmapped), "{fault}");
+                            *count += 1;
+                        }
+                    }
+                }
+            }
+        });
+        failed.unwrap();
+        view.read(0, &mut [0; 200]).unwrap();
+    }
+
+    #[test]
+    fn who_may_not_wait_sees_a_missing_page_and_who_may_brings_it_in() {
+        if paging::probe().is_err() {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "skipped: userfaultfd with SIGBUS and minor faults").unwrap();
+            return;
+        }
+        let memory = new(Scenario::Cold).unwrap();
+        let (source, mut bytes) = (memory.source().unwrap(), [0; 200]);
+        let nowait = |bytes: &mut [u8]| source.read_nowait(0, bytes).map_err(|short| (short.done, short.fault.cause()));
+        assert_eq!(nowait(&mut bytes), Err((0, Cause::NotResident)));
+        assert_eq!(source.load::<u8>(0), Ok(0));
+        assert_eq!(nowait(&mut bytes), Err((100, Cause::NotResident)));
+        source.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes[..], object().bytes);
+        memory.evict();
+        assert_eq!(nowait(&mut bytes), Err((0, Cause::NotResident)));
+        assert_eq!(source.fault_in(0, std::num::NonZeroUsize::new(200).unwrap()).map(usize::from), Ok(200));
+        assert_eq!(nowait(&mut bytes), Ok(()));
+        memory.evict();
+        memory.dest().unwrap().write(0, &[7; 200]).unwrap();
+        assert_eq!(memory.contents().unwrap(), [7; 200]);
+    }
+}

@@ -1,0 +1,197 @@
+//! User memory that is simulated: every scenario on every machine, and an adversary that acts between any two steps.
+
+#![forbid(unsafe_code)]
+
+mod registers;
+
+use std::io;
+use std::ops::Range;
+
+use faultin::memory::sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite, State};
+use faultin::memory::{ReadNoWait, WriteNoWait};
+use faultin::{Access, Cause, Fault};
+
+use super::{Object, Registers, Scale, User};
+use crate::scenario::Scenario;
+
+pub use registers::SimRegisters;
+
+/// What surrounds an object in its pages: must still be there afterwards.
+const SURROUNDINGS: u8 = 0xa5;
+
+/// A tag that no pointer of the caller's has.
+const OTHER_TAG: u8 = 5;
+
+/// At how many moments of an undisturbed run the adversary begins, one after the other, at most.
+const MOMENTS: u64 = 48;
+/// For how many steps it keeps a page.
+const HOLDS: [u64; 3] = [1, 3, 9];
+
+/// An object in simulated memory.
+#[derive(Clone, Debug)]
+pub struct SimUser {
+    sim: Sim,
+    object: Range<usize>,
+    scale: Scale,
+}
+
+impl Scale {
+    /// Sizes of pages and granules.
+    pub const fn geometry(self) -> Geometry {
+        match self {
+            Scale::Full => Geometry::new(4096, 16),
+            Scale::Small => Geometry::new(16, 4),
+        }
+    }
+}
+
+impl SimUser {
+    /// Memory in this state, in which the object lies here.
+    pub fn of(state: State, object: Range<usize>, scale: Scale) -> SimUser {
+        SimUser { sim: Sim::from_state(state), object, scale }
+    }
+
+    /// The space.
+    pub fn sim(&self) -> &Sim {
+        &self.sim
+    }
+
+    /// Where in the space the object lies.
+    pub fn range(&self) -> Range<usize> {
+        self.object.clone()
+    }
+
+    fn page(&self, index: usize) -> Range<usize> {
+        let size = self.page_size();
+        index * size..(index + 1) * size
+    }
+
+    fn pages(&self) -> usize {
+        self.sim.len() / self.page_size()
+    }
+
+    fn arrange(&self, scenario: Scenario, object: &Object) {
+        let (all, start) = (0..self.sim.len(), self.object.start);
+        match scenario {
+            Scenario::AllResident | Scenario::Remapping => {}
+            Scenario::Cold | Scenario::Evicted => self.evict(),
+            Scenario::FirstPageBad => self.sim.act(Action::Protect(self.page(0), Permission::None)),
+            Scenario::SecondPageBad => self.sim.act(Action::Protect(self.page(1), Permission::None)),
+            Scenario::ReadOnly => self.sim.act(Action::Protect(all, Permission::Read)),
+            Scenario::Poisoned => {
+                let page = self.page((self.object.end - 1) / self.page_size());
+                self.sim.act(Action::Poison { at: page.start, extent: page.len() });
+            }
+            Scenario::InaccessibleTail => {
+                self.sim.act(Action::Retag(start + object.before_tail..self.object.end, OTHER_TAG));
+            }
+            Scenario::RestartGranuleBad => {
+                let at = start + object.restart;
+                self.sim.act(Action::Retag(at..at + 1, OTHER_TAG));
+            }
+        }
+    }
+}
+
+impl User for SimUser {
+    type Source<'a> = SimRead;
+    type Dest<'a> = SimWrite;
+    type Registers = SimRegisters;
+
+    fn new(object: &Object, scenario: Scenario, scale: Scale) -> io::Result<SimUser> {
+        let geometry = scale.geometry();
+        let page_size = geometry.page_size();
+        let mut state = State::new(geometry, object.pages(page_size));
+        let start = object.start(page_size);
+        state.bytes_mut().fill(SURROUNDINGS);
+        state.bytes_mut()[start..start + object.len()].copy_from_slice(&object.bytes);
+        let user = SimUser::of(state, start..start + object.len(), scale);
+        user.arrange(scenario, object);
+        Ok(user)
+    }
+
+    /// Every page, at every moment (or at [`MOMENTS`] of them, evenly), for a short and for a long while; and then the
+    /// page after it.
+    fn beside_adversary(
+        object: &Object,
+        scale: Scale,
+        mut each: impl FnMut(&SimUser) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let undisturbed = SimUser::new(object, Scenario::Remapping, scale)?;
+        if !each(&undisturbed)? {
+            return Ok(());
+        }
+        let steps = undisturbed.sim.steps();
+        for begin in (0..=steps).step_by(usize::try_from(steps / MOMENTS).unwrap_or(0) + 1) {
+            for (first, hold) in (0..undisturbed.pages()).flat_map(|page| HOLDS.map(|hold| (page, hold))) {
+                let user = SimUser::new(object, Scenario::Remapping, scale)?;
+                let mut script = Script::new();
+                for (turn, index) in (first..first + 2).enumerate() {
+                    let (page, at) = (user.page(index % user.pages()), begin + turn as u64 * (hold + 1));
+                    script = script.after(at, Action::Protect(page.clone(), Permission::None));
+                    script = script.after(at + hold, Action::Protect(page, Permission::Write));
+                }
+                user.sim.play(script);
+                if !each(&user)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self) -> io::Result<SimRead> {
+        Ok(self.sim.read_range(self.object.clone()))
+    }
+
+    fn dest(&self) -> io::Result<SimWrite> {
+        Ok(self.sim.write_range(self.object.clone()))
+    }
+
+    fn address(&self) -> usize {
+        self.sim.base() + self.object.start
+    }
+
+    fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    fn page_size(&self) -> usize {
+        self.sim.geometry().page_size()
+    }
+
+    fn evict(&self) {
+        (0..self.pages()).for_each(|page| self.sim.act(Action::Evict(page)));
+    }
+
+    fn contents(&self) -> io::Result<Vec<u8>> {
+        Ok(self.sim.state().bytes()[self.object.clone()].to_vec())
+    }
+
+    fn surroundings_intact(&self) -> io::Result<bool> {
+        let state = self.sim.state();
+        let (before, rest) = state.bytes().split_at(self.object.start);
+        Ok(before.iter().chain(&rest[self.object.len()..]).all(|&byte| byte == SURROUNDINGS))
+    }
+
+    fn witness(&self) -> io::Result<SimUser> {
+        let user = SimUser::of(self.sim.state(), self.object.clone(), self.scale);
+        user.sim.act(Action::Heal(0..user.sim.len()));
+        Ok(user)
+    }
+
+    fn save_registers(&self, to: &SimWrite, registers: &SimRegisters) -> Result<(), Fault> {
+        for part in registers.stored() {
+            to.write_nowait(part.start, &registers.image()[part]).map_err(|short| short.fault)?;
+        }
+        Ok(())
+    }
+
+    fn restore_registers(&self, from: &SimRead) -> Result<SimRegisters, Fault> {
+        let frame = SimRegisters::frame(self.scale);
+        let mut image = vec![0; frame.size];
+        from.read_nowait(0, &mut image).map_err(|short| short.fault)?;
+        let refused = Fault::refused(Access::Read, Cause::Other, self.address());
+        SimRegisters::arrived(image, frame.header).ok_or(refused)
+    }
+}
