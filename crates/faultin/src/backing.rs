@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::fault::{Access, Cause, Fault};
+use crate::fault::{Cause, Fault};
 
 /// Why the memory behind a file mapping did not deliver, found out *after* the fault: the file may have changed again in
 /// between.
@@ -19,7 +19,8 @@ pub enum Backing {
     },
     /// Reading the same bytes from the file fails, too, and this is how.
     Io(io::Error),
-    /// A store found no room: the bytes can be read, and the file system is full there (or the huge pages are used up).
+    /// Nothing is allocated there, and nothing could be: the file system is full, or the huge pages are used up. (On
+    /// tmpfs a load needs room, too, although reading the file gives zeros.)
     NoSpace,
     /// The file delivers now: it healed or grew again, or the fault was not the file's (a userfaultfd, an exhausted
     /// cgroup).
@@ -44,20 +45,26 @@ impl Fault {
         if let Err(error) = file.read_at(&mut [0], offset.min(size - 1)) {
             return Ok(Some(Backing::Io(error)));
         }
-        if self.access() == Access::Write && is_hole(file, offset) {
+        if is_hole(file, offset) {
             return Ok(Some(Backing::NoSpace));
         }
         Ok(Some(Backing::Healthy))
     }
 }
 
-/// Whether the file has nothing allocated at `offset`: where a store would have to allocate.
+/// Whether the file has nothing allocated in the page of `offset`: where an access would have to allocate.
 fn is_hole(file: &File, offset: u64) -> bool {
     use std::os::fd::AsRawFd;
-    let Ok(offset) = libc::off_t::try_from(offset) else { return false };
+    let page = crate::page_size() as u64;
+    let start = offset / page * page;
+    let Ok(from) = libc::off_t::try_from(start) else { return false };
     // SEEK_DATA moves the file's position, which is the caller's: ask through a description of our own.
     let Ok(own) = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())) else { return false };
     // SAFETY: seeks a descriptor we own.
-    let data = unsafe { libc::lseek(own.as_raw_fd(), offset, libc::SEEK_DATA) };
-    data != offset
+    let data = unsafe { libc::lseek(own.as_raw_fd(), from, libc::SEEK_DATA) };
+    if data < 0 {
+        // Nothing but a hole up to the end, or a file system that cannot tell.
+        return io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
+    }
+    data as u64 >= start + page
 }

@@ -74,8 +74,6 @@ pub mod iov;
 #[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
-mod populate_cost;
-#[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 mod registry;

@@ -52,6 +52,10 @@ mod sealed {
         fn nand(self, other: Self) -> Self;
         fn larger(self, other: Self) -> Self;
         fn smaller(self, other: Self) -> Self;
+        // What memory that is not this process's is made of: values as bytes, in the machine's order.
+        fn plus(self, other: Self) -> Self;
+        fn from_bytes(bytes: &[u8]) -> Self;
+        fn put_bytes(self, bytes: &mut [u8]);
     }
 }
 
@@ -135,6 +139,20 @@ macro_rules! scalars {
             #[inline(always)]
             fn smaller(self, other: Self) -> Self {
                 Ord::min(self, other)
+            }
+            #[inline]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            #[inline]
+            fn from_bytes(bytes: &[u8]) -> Self {
+                let mut value = [0; size_of::<Self>()];
+                value.copy_from_slice(bytes);
+                Self::from_ne_bytes(value)
+            }
+            #[inline]
+            fn put_bytes(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_ne_bytes());
             }
         }
     )*};

@@ -58,7 +58,7 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
 /// # Safety
 /// `dst` is foreign memory (or anything) that its owner lets us write. No handler is needed.
 pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
-    let block = [byte; 4096];
+    let block = [byte; PATTERN];
     let mut at = 0;
     while at < len {
         let step = (len - at).min(block.len());
@@ -97,6 +97,9 @@ pub unsafe fn store<T: crate::scalar::Scalar>(ptr: *mut T, value: T) -> Result<(
     // SAFETY: `value` is valid for reads; the rest is forwarded.
     unsafe { copy_out(ptr.cast(), core::ptr::from_ref(&value).cast(), size_of::<T>()) }.map_err(|short| short.fault)
 }
+
+/// Bytes filled by one call: what is copied from, on the stack.
+const PATTERN: usize = 4 << 10;
 
 /// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;

@@ -11,10 +11,17 @@
 //! What a backend cannot do it does not implement: plain process memory cannot promise not to wait, so it has no
 //! `NoWait`, and a loop that needs it under a lock does not compile for it.
 //!
+//! *Simulated* memory is [`sim`]: any page size and granule, every kind of fault on every machine, and an adversary that
+//! acts between two steps; deterministic. One suite of tests runs the same cases on both.
+//!
+//! What a loop over these traits costs on the host was looked at in the machine code: instantiated with [`ReadView`] it is
+//! instruction for instruction the loop written for [`ReadView`], with the same calls; a test compares them.
+//!
 //! The promises are those of the crate: exact counts, everything after a count untouched, a reason; `fault_in` is *ANY*,
 //! `probe` is *ALL*, and neither changes a byte.
 
 mod host;
+pub mod sim;
 
 use core::num::NonZeroUsize;
 use core::ops::Range;

@@ -8,6 +8,7 @@
 mod aarch64;
 mod decode;
 mod elf;
+mod memory_traits;
 mod operations;
 mod x86_64;
 

@@ -1,5 +1,5 @@
 //! What `MADV_POPULATE_READ` costs on this system where there is nothing to do, measured once: the price of asking, with
-//! which [`walk`](crate::walk) compares what it sees.
+//! which [`meter`](super::meter) compares what it sees.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::page_size;
 
 /// Both in ticks of [`ticks`].
 #[derive(Clone, Copy)]
-pub(crate) struct PopulateCost {
+pub(super) struct PopulateCost {
     /// A call for one resident page.
     pub call: u64,
     /// Each further resident page, times 16.
@@ -23,7 +23,7 @@ const TRIES: usize = 5;
 
 impl PopulateCost {
     /// This system's, measured by the first caller.
-    pub(crate) fn here() -> Self {
+    pub(super) fn here() -> Self {
         static CALL: AtomicU64 = AtomicU64::new(0);
         static PAGE: AtomicU64 = AtomicU64::new(0);
         if CALL.load(Ordering::Relaxed) == 0 {

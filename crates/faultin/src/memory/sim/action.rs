@@ -1,0 +1,145 @@
+//! What may happen to memory behind the back of whoever accesses it, and when.
+
+use core::fmt;
+use core::ops::Range;
+use std::collections::VecDeque;
+
+use super::state::{Permission, State};
+
+/// Something that another thread, the kernel or the hardware does to the memory. Offsets are bytes from the start of the
+/// space; what lies outside of it is ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// A page, by its number, is no longer resident. Its bytes are kept.
+    Evict(usize),
+    /// A page, by its number, becomes resident.
+    MakeResident(usize),
+    /// What may be done with these bytes. Unmapping is one kind of it; bytes that are mapped again are the same.
+    Protect(Range<usize>, Permission),
+    /// The granules that these bytes touch have this tag.
+    Retag(Range<usize>, u8),
+    /// The hardware lost an aligned extent around the byte `at`: a power of two, no less than a granule nor than 2 bytes.
+    Poison {
+        /// A byte of it.
+        at: usize,
+        /// Bytes lost, rounded up to what is possible.
+        extent: usize,
+    },
+    /// The backing ends here: the bytes behind become zero, and the pages behind are not backed any more.
+    Truncate(usize),
+    /// The backing reaches to here, at least: its pages are backed again.
+    Extend(usize),
+    /// One page, by its number, is not backed any more, its neighbours are: an I/O error. Its bytes are kept.
+    LoseBacking(usize),
+    /// The other side stores a byte, through a mapping of its own.
+    Store {
+        /// Where.
+        at: usize,
+        /// What.
+        byte: u8,
+    },
+    /// These bytes can be read and written again: mapped, their pages backed, their granules not poisoned and of tag 0.
+    /// Residency is left as it is.
+    Heal(Range<usize>),
+}
+
+impl Action {
+    pub(super) fn apply(&self, state: &mut State) {
+        match self {
+            Action::Evict(page) => state.set_resident(*page, false),
+            Action::MakeResident(page) => state.set_resident(*page, true),
+            Action::Protect(range, permission) => state.set_permission(range.clone(), *permission),
+            Action::Retag(range, tag) => state.set_tag(range.clone(), *tag),
+            Action::Poison { at, extent } => {
+                let extent = (*extent).max(state.geometry().granule()).max(2).next_power_of_two();
+                let start = at & !(extent - 1);
+                state.set_poison(start..start.saturating_add(extent), extent);
+            }
+            Action::Truncate(end) => {
+                let end = (*end).min(state.len());
+                state.bytes[end..].fill(0);
+                let first_behind = end.div_ceil(state.geometry().page_size());
+                state.set_backed(first_behind..usize::MAX, false);
+            }
+            Action::Extend(end) => {
+                let pages = state.pages_of(0..*end);
+                state.set_backed(pages, true);
+            }
+            Action::LoseBacking(page) => state.set_backed(*page..page.saturating_add(1), false),
+            Action::Store { at, byte } => {
+                if let Some(cell) = state.bytes.get_mut(*at) {
+                    *cell = *byte;
+                }
+            }
+            Action::Heal(range) => {
+                state.set_permission(range.clone(), Permission::Write);
+                state.set_tag(range.clone(), 0);
+                state.set_poison(range.clone(), 0);
+                let pages = state.pages_of(range.clone());
+                state.set_backed(pages, true);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Evict(page) => write!(f, "evict page {page}"),
+            Action::MakeResident(page) => write!(f, "make page {page} resident"),
+            Action::Protect(range, Permission::Unmapped) => write!(f, "unmap {range:?}"),
+            Action::Protect(range, permission) => write!(f, "protect {range:?} as {permission:?}"),
+            Action::Retag(range, tag) => write!(f, "tag {range:?} {tag}"),
+            Action::Poison { at, extent } => write!(f, "poison {extent} bytes at {at}"),
+            Action::Truncate(end) => write!(f, "truncate to {end}"),
+            Action::Extend(end) => write!(f, "extend to {end}"),
+            Action::LoseBacking(page) => write!(f, "lose the backing of page {page}"),
+            Action::Store { at, byte } => write!(f, "store {byte:#04x} at {at}"),
+            Action::Heal(range) => write!(f, "heal {range:?}"),
+        }
+    }
+}
+
+/// An adversary: what it does after which [step](super). Deterministic, and finite.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Script {
+    /// By step; in the order given, where several follow the same one.
+    actions: VecDeque<(u64, Action)>,
+}
+
+impl Script {
+    /// One that does nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an action after the `step`-th step; 0 is before the first.
+    #[must_use]
+    pub fn after(mut self, step: u64, action: Action) -> Self {
+        let at = self.actions.partition_point(|(other, _)| *other <= step);
+        self.actions.insert(at, (step, action));
+        self
+    }
+
+    /// Actions in it.
+    pub fn len(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// The next action that is due after so many steps.
+    pub(super) fn due(&mut self, steps: u64) -> Option<Action> {
+        self.actions.pop_front_if(|(after, _)| *after <= steps).map(|(_, action)| action)
+    }
+}
+
+impl FromIterator<(u64, Action)> for Script {
+    fn from_iter<I: IntoIterator<Item = (u64, Action)>>(actions: I) -> Self {
+        actions.into_iter().fold(Self::new(), |script, (step, action)| script.after(step, action))
+    }
+}

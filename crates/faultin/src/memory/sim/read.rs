@@ -1,0 +1,68 @@
+//! Simulated memory to read from.
+
+use core::num::NonZeroUsize;
+use core::ops::Range;
+
+use super::copy::Waiting;
+use super::range::Window;
+use crate::fault::{Access, Fault, Short};
+use crate::memory::{ReadMemory, ReadNoWait};
+use crate::probe::Granularity;
+use crate::scalar::Scalar;
+
+/// A range of a [`Sim`](super::Sim) to read from.
+#[derive(Clone, Debug)]
+pub struct SimRead(pub(super) Window);
+
+impl SimRead {
+    /// The address of the first byte: what faults count from.
+    pub fn address(&self) -> usize {
+        self.0.address()
+    }
+
+    /// The same range through pointers with this tag. A range has tag 0 unless it is given another.
+    #[must_use]
+    pub fn with_tag(self, tag: u8) -> Self {
+        SimRead(self.0.with_tag(tag))
+    }
+}
+
+impl ReadMemory for SimRead {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        self.0.subslice(range).map(SimRead)
+    }
+
+    fn page_size(&self) -> usize {
+        self.0.geometry.page_size()
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        self.0.to_page_end(offset)
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.0.copy_in(offset, dst, Waiting::May)
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        self.0.load(offset)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.0.fault_in(Access::Read, offset, len)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        self.0.probe(Access::Read, offset, len, granularity)
+    }
+}
+
+impl ReadNoWait for SimRead {
+    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.0.copy_in(offset, dst, Waiting::MustNot)
+    }
+}

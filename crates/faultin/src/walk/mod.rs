@@ -1,0 +1,106 @@
+//! Touching a range page by page, or letting the kernel populate it: whichever is cheaper here and now.
+//!
+//! A *touch* is a real access that changes nothing: a one-byte load, or `lock or [p], 0` and its like. *Populating* is
+//! `MADV_POPULATE_READ` or `_WRITE`: one system call for many pages, far cheaper than a page fault each, far dearer than
+//! a touch of a resident page, and almost free for huge pages. Which of them a range wants cannot be asked, only
+//! measured while going: see [`meter`].
+//!
+//! Only a touch proves anything. Populating walks page tables; it refuses memory that can be read (`memfd_secret`,
+//! device memory) and knows nothing of memory tags. So a refusal is settled by touching, and the first byte of a range
+//! is always touched.
+
+mod cost;
+mod meter;
+mod populate;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use self::meter::{Meter, Way};
+use self::populate::populate;
+use crate::arch;
+use crate::fault::Fault;
+
+/// What to do with each page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    Write,
+}
+
+impl Touch {
+    /// # Safety
+    /// The handler is reached; the range is foreign memory that we may access this way.
+    #[inline(always)]
+    unsafe fn page(self, ptr: *mut u8) -> Result<(), Fault> {
+        // SAFETY: forwarded.
+        unsafe {
+            match self {
+                Touch::Read => arch::touch_read(ptr),
+                Touch::Write => arch::touch_write(ptr),
+            }
+        }
+    }
+}
+
+/// The size of a page of this system, in bytes.
+pub fn page_size() -> usize {
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    match PAGE.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: asks for a constant.
+            let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+            let size = usize::try_from(size).ok().filter(|s| s.is_power_of_two()).unwrap_or(arch::MIN_PAGE);
+            PAGE.store(size, Ordering::Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// Touches the first byte of `ptr..ptr + len` and of every further page in it, or has the kernel populate those.
+/// `Err`: the bytes before the first page that failed, and its fault.
+///
+/// # Safety
+/// The handler is reached; the range is foreign memory that we may access this way.
+pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), (usize, Fault)> {
+    if len == 0 {
+        return Ok(());
+    }
+    let page = page_size();
+    // SAFETY: forwarded.
+    let at = |offset: usize| unsafe { touch.page(ptr.wrapping_add(offset)).map_err(|fault| (offset, fault)) };
+    // Offset of the second page; those after it follow at page distance. A range that wraps ends in a fault.
+    let to_next = page - (ptr.addr() & (page - 1));
+    if len <= to_next {
+        return at(0);
+    }
+    let first = timed(|| at(0))?;
+    let count = (len - to_next).div_ceil(page);
+    let offset = |index: usize| to_next + index * page;
+    let mut meter = Meter::new(ptr.addr(), count, first);
+    let mut index = 0;
+    while index < count {
+        let (way, size) = meter.next(count - index);
+        let end = index + size.min(count - index);
+        let ticks = timed(|| {
+            if way == Way::Populate {
+                if populate(touch, ptr.wrapping_add(offset(index)), (end - index) * page) {
+                    return Ok(());
+                }
+                // If all of it can be touched, the kernel's answer is of no use for this memory.
+                meter.never_populate();
+            }
+            (index..end).try_for_each(|i| at(offset(i)))
+        })?;
+        meter.took(way, end - index, ticks);
+        index = end;
+    }
+    Ok(())
+}
+
+/// Runs `f` and returns the ticks it took.
+fn timed<E>(f: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
+    let start = arch::cpu::ticks();
+    f()?;
+    Ok(arch::cpu::ticks().wrapping_sub(start))
+}

@@ -1,0 +1,70 @@
+//! `MADV_POPULATE_READ` and `_WRITE`, where they can be trusted.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::{Touch, page_size};
+
+/// `MADV_POPULATE_READ` or `_WRITE`: whether the kernel says that all pages were populated.
+pub(super) fn populate(touch: Touch, start: *mut u8, len: usize) -> bool {
+    let advice = match touch {
+        Touch::Read => libc::MADV_POPULATE_READ,
+        Touch::Write => libc::MADV_POPULATE_WRITE,
+    };
+    // SAFETY: populating changes no byte and no mapping; a range that is not ours to touch is an error.
+    unsafe { libc::madvise(start.cast(), len, advice) == 0 }
+}
+
+/// Whether populating is to be trusted here: on Linux 6.1 it never returns from a file page that cannot be read, so it
+/// is used from 6.12 on, where that is known to be mended. User-mode emulation does nothing and reports success: also for
+/// the null page, which no kernel populates.
+pub(super) fn can_populate() -> bool {
+    const UNKNOWN: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    match ANSWER.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            let mended = kernel_version().is_some_and(|v| v >= (6, 12));
+            let honest = || !populate(Touch::Read, core::ptr::null_mut(), page_size());
+            let answer = if mended && honest() { YES } else { NO };
+            ANSWER.store(answer, Ordering::Relaxed);
+            answer == YES
+        }
+        answer => answer == YES,
+    }
+}
+
+/// Major and minor version of the running kernel.
+fn kernel_version() -> Option<(u32, u32)> {
+    let mut name = core::mem::MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: fills the structure; all zero is a valid one, too.
+    let name = unsafe {
+        libc::uname(name.as_mut_ptr());
+        name.assume_init()
+    };
+    let release: Vec<u8> = name.release.iter().flat_map(|c| c.to_ne_bytes()).take_while(|&c| c != 0).collect();
+    parse_version(core::str::from_utf8(&release).ok()?)
+}
+
+fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_parse() {
+        for (release, version) in [
+            ("6.18.44-fc-v595", Some((6, 18))),
+            ("6.1.0-13-amd64", Some((6, 1))),
+            ("5.14", Some((5, 14))),
+            ("7.0-rc3", Some((7, 0))),
+            ("unknown", None),
+        ] {
+            assert_eq!(parse_version(release), version, "{release}");
+        }
+    }
+}
