@@ -175,6 +175,15 @@ impl Fault {
         }
     }
 
+    /// A refusal of what has no address: bytes behind the end of a list.
+    #[cfg(feature = "std")]
+    #[cold]
+    pub(crate) const fn refused_nowhere(access: Access, cause: Cause) -> Self {
+        let mut fault = Fault::refused(access, cause, 0);
+        fault.address_known = false;
+        fault
+    }
+
     /// The same fault at a known address: copies know it from their count, also where the CPU does not say.
     #[must_use]
     pub(crate) const fn at(mut self, address: usize) -> Self {

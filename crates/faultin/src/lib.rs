@@ -70,6 +70,8 @@ pub mod fault_in;
 #[cfg(feature = "std")]
 pub mod fpstate;
 #[cfg(feature = "std")]
+pub mod iov;
+#[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
 pub mod probe;
@@ -106,6 +108,7 @@ pub use scalar::{
 pub use {
     backing::Backing,
     fault_in::{fault_in_readable, fault_in_writeable},
+    iov::{IovDest, IovSource},
     probe::{Granularity, probe_read, probe_write},
     registry::InstallError,
     scan::{compare, is_zeroed},

@@ -34,6 +34,11 @@ impl ReadMemory for ReadView<'_> {
     }
 
     #[inline]
+    fn addr(&self) -> usize {
+        self.as_ptr().addr()
+    }
+
+    #[inline]
     fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         ReadView::read(self, offset, dst)
     }

@@ -53,6 +53,12 @@ pub trait ReadMemory: Clone {
     /// Bytes from `offset` to the end of its page: where the next page begins.
     fn to_page_end(&self, offset: usize) -> usize;
 
+    /// The address of the first byte, for questions of alignment. A memory that has no addresses answers for its pages:
+    /// the first byte's offset in its page.
+    fn addr(&self) -> usize {
+        (self.page_size() - self.to_page_end(0)) % self.page_size()
+    }
+
     /// Copies `dst.len()` bytes from `offset`.
     ///
     /// # Errors

@@ -1,0 +1,152 @@
+//! A list to write to.
+
+use super::layout;
+use super::list::List;
+use super::segment::{Segment, WriteSegment};
+use super::state::{IovState, OutsideIov};
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::memory::{WriteMemory, WriteNoWait};
+use crate::view::WriteView;
+
+/// A list of segments to write to.
+///
+/// See the [module](crate::iov) for what moves and how much. `'s` is the lifetime of the segments' array, which is borrowed
+/// exclusively because plain segments are; `'a` is that of their bytes.
+///
+/// # Invariants
+///
+/// `state` is a state of `list`: what [`IovState`] says holds for its segments.
+#[doc(alias = "iov_iter")]
+#[doc(alias = "ITER_DEST")]
+#[derive(Debug)]
+pub struct IovDest<'s, 'a, M = WriteView<'a>> {
+    pub(super) list: List<WriteSegment<'a, M>, &'s mut [WriteSegment<'a, M>]>,
+    pub(super) state: IovState,
+}
+
+/// What is written where zeros are wanted without waiting, so many bytes at a time.
+static ZEROS: [u8; 1024] = [0; 1024];
+
+impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
+    /// The bytes of `segments`, in this order. There may be any number; [`import_iovec`](Self::import_iovec) has the
+    /// kernel's limits.
+    #[doc(alias = "iov_iter_init")]
+    #[doc(alias = "iov_iter_kvec")]
+    #[inline]
+    pub fn new(segments: &'s mut [WriteSegment<'a, M>]) -> Self {
+        Self::from_list(List::Borrowed(segments))
+    }
+
+    /// The bytes of one segment, which costs what a view costs.
+    #[doc(alias = "iov_iter_ubuf")]
+    #[inline]
+    pub fn one(segment: impl Into<WriteSegment<'a, M>>) -> Self {
+        Self::from_list(List::One([segment.into()]))
+    }
+
+    #[inline]
+    pub(super) fn from_list(list: List<WriteSegment<'a, M>, &'s mut [WriteSegment<'a, M>]>) -> Self {
+        IovDest { state: IovState::start(list.as_ref()), list }
+    }
+
+    cursor!(Access::Write);
+
+    /// What is left, segment by segment: the first from the position on, the last up to the bytes left, none empty.
+    #[doc(alias = "iterate_and_advance")]
+    pub fn segments(&mut self) -> impl Iterator<Item = WriteSegment<'_, M>> {
+        let (index, mut offset) = self.state.place();
+        let mut left = self.count();
+        self.list.as_mut()[index..].iter_mut().filter_map(move |segment| {
+            let end = segment.len().min(offset + left);
+            let range = core::mem::take(&mut offset)..end;
+            left -= range.len();
+            if range.is_empty() { None } else { segment.part(range) }
+        })
+    }
+
+    /// Copies `src` to the list, or as much as the list has left, and advances by what it copied. `Ok`: how many.
+    ///
+    /// Differs from the kernel's in that the fault is kept.
+    ///
+    /// # Errors
+    /// [`Short`]: `done` bytes were copied, the list advanced by them, its memory is untouched beyond them.
+    #[doc(alias = "_copy_to_iter")]
+    #[inline]
+    pub fn copy_to_iter(&mut self, src: &[u8]) -> Result<usize, Short> {
+        self.state.transfer(&mut self.list, src.len(), |list, piece, at| {
+            list.as_mut()[piece.index].write(piece.offset, &src[at])
+        })
+    }
+
+    /// Copies all of `src` to the list and advances by it, or does not advance at all.
+    ///
+    /// # Errors
+    /// [`Short`]: the list is where it was; `done` bytes of its memory were written nevertheless, as the kernel's does. If
+    /// fewer bytes are left than `src` has, nothing is accessed ([`Cause::OutOfRange`]), while the kernel's copies them.
+    #[doc(alias = "_copy_to_iter_full")]
+    #[inline]
+    pub fn copy_to_iter_full(&mut self, src: &[u8]) -> Result<(), Short> {
+        self.need(src.len())?;
+        let result = self.copy_to_iter(src);
+        self.all_or_revert(result)
+    }
+
+    /// Zeroes `len` bytes, or what is left if that is less, and advances by them. `Ok`: how many.
+    ///
+    /// # Errors
+    /// [`Short`]: `done` bytes were zeroed, the list advanced by them, its memory is untouched beyond them.
+    #[doc(alias = "iov_iter_zero")]
+    pub fn zero(&mut self, len: usize) -> Result<usize, Short> {
+        self.state
+            .transfer(&mut self.list, len, |list, piece, _| list.as_mut()[piece.index].zero(piece.offset, piece.len))
+    }
+
+    /// As [`copy_to_iter`](Self::copy_to_iter), but never waits for a fault: what is not resident ends it. For use under a
+    /// lock that the fault would take. Only for memory that can promise it.
+    ///
+    /// Differs from the kernel's `copy_page_to_iter_nofault`, which counts nothing of a piece that faults although a part
+    /// of it may have been stored: this count is exact.
+    ///
+    /// # Errors
+    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    #[doc(alias = "copy_page_to_iter_nofault")]
+    pub fn copy_to_iter_nowait(&mut self, src: &[u8]) -> Result<usize, Short>
+    where
+        M: WriteNoWait,
+    {
+        self.state.transfer(&mut self.list, src.len(), |list, piece, at| {
+            list.as_mut()[piece.index].write_nowait(piece.offset, &src[at])
+        })
+    }
+
+    /// As [`copy_to_iter_full`](Self::copy_to_iter_full), but never waits for a fault.
+    ///
+    /// # Errors
+    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    pub fn copy_to_iter_full_nowait(&mut self, src: &[u8]) -> Result<(), Short>
+    where
+        M: WriteNoWait,
+    {
+        self.need(src.len())?;
+        let result = self.copy_to_iter_nowait(src);
+        self.all_or_revert(result)
+    }
+
+    /// As [`zero`](Self::zero), but never waits for a fault: what the kernel's readers of holes do with page faults
+    /// disabled.
+    ///
+    /// # Errors
+    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    pub fn zero_nowait(&mut self, len: usize) -> Result<usize, Short>
+    where
+        M: WriteNoWait,
+    {
+        let goal = len.min(self.count());
+        let mut done = 0;
+        while done < goal {
+            let zeros = &ZEROS[..ZEROS.len().min(goal - done)];
+            done += self.copy_to_iter_nowait(zeros).map_err(|short| Short { done: done + short.done, ..short })?;
+        }
+        Ok(done)
+    }
+}

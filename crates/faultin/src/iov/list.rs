@@ -1,0 +1,32 @@
+//! Where the segments of a list live.
+
+/// One segment is kept in place, as cheap as the segment itself; more of them are the caller's (`B`, a slice), or were
+/// imported. Nothing here grows after the list was made.
+#[derive(Clone, Debug)]
+pub(super) enum List<S, B> {
+    One([S; 1]),
+    Borrowed(B),
+    Imported(Box<[S]>),
+}
+
+impl<S, B: AsRef<[S]>> AsRef<[S]> for List<S, B> {
+    #[inline]
+    fn as_ref(&self) -> &[S] {
+        match self {
+            List::One(one) => one,
+            List::Borrowed(many) => many.as_ref(),
+            List::Imported(many) => many,
+        }
+    }
+}
+
+impl<S, B: AsMut<[S]>> AsMut<[S]> for List<S, B> {
+    #[inline]
+    fn as_mut(&mut self) -> &mut [S] {
+        match self {
+            List::One(one) => one,
+            List::Borrowed(many) => many.as_mut(),
+            List::Imported(many) => many,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Lists of memory that may fault: [`IovSource`] to read from, [`IovDest`] to write to, split by direction.
+//!
+//! A list is a sequence of [segments](ReadSegment), a position in it, and the bytes left. A segment is a range of
+//! [memory](crate::memory), or a plain slice, which never faults. Copies go from segment to segment, allocate nothing,
+//! and **advance by exactly what moved**; what stopped one is kept, as everywhere in this crate.
+//!
+//! # How much moves
+//!
+//! `Ok(n)`: everything that was asked for, or everything that was left, whichever is less. `Err(`[`Short`]`)`: a fault
+//! ended it after `done` bytes. Operations that are *all or nothing* (the `_full` ones, probe, whole pages) refuse a length
+//! that is not there with [`Cause::OutOfRange`], before they access anything.
+//!
+//! # Zero-length segments
+//!
+//! They are skipped everywhere, whatever their address: the position never rests on one. (In the kernel,
+//! `iov_iter_single_seg_count` answers 0 on one, and a loop that goes by it never ends: CVE-2015-8785.)
+//!
+//! # Example
+//!
+//! ```
+//! use faultin::iov::{IovSource, ReadSegment};
+//! use faultin::ReadView;
+//!
+//! let segments: [ReadSegment<'_, ReadView<'_>>; 3] =
+//!     [b"to be"[..].into(), b""[..].into(), b", or not"[..].into()];
+//! let mut iov = IovSource::new(&segments);
+//! let mut buffer = [0; 9];
+//! assert_eq!(iov.copy_from_iter(&mut buffer), Ok(9));
+//! assert_eq!(&buffer, b"to be, or");
+//! iov.revert(4)?;
+//! assert_eq!((iov.count(), iov.single_seg_count()), (8, 8));
+//! assert!(iov.revert(6).is_err(), "beyond the start");
+//! # Ok::<(), faultin::iov::OutsideIov>(())
+//! ```
+//!
+//! [`Cause::OutOfRange`]: crate::Cause::OutOfRange
+//! [`Short`]: crate::Short
+
+#[macro_use]
+mod cursor;
+mod dest;
+mod fault_in;
+mod import;
+mod layout;
+mod list;
+mod page;
+mod segment;
+mod source;
+mod state;
+
+pub use dest::IovDest;
+pub use import::{ImportError, UIO_MAXIOV, max_rw_count};
+pub use segment::{ReadSegment, WriteSegment};
+pub use source::IovSource;
+pub use state::{IovState, OutsideIov};

@@ -1,0 +1,180 @@
+//! What a list is made of.
+
+use core::num::NonZeroUsize;
+use core::ops::Range;
+
+use crate::fault::{Fault, Short};
+use crate::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
+use crate::page_size;
+use crate::probe::Granularity;
+use crate::view::{ReadView, WriteView};
+
+/// A segment to read from.
+#[derive(Clone, Copy, Debug)]
+pub enum ReadSegment<'a, M> {
+    /// Plain memory: never faults.
+    #[doc(alias = "ITER_KVEC")]
+    Plain(&'a [u8]),
+    /// A range of memory that may fault.
+    #[doc(alias = "ITER_IOVEC")]
+    Memory(M),
+}
+
+/// A segment to write to.
+#[derive(Debug)]
+pub enum WriteSegment<'a, M> {
+    /// Plain memory: never faults.
+    #[doc(alias = "ITER_KVEC")]
+    Plain(&'a mut [u8]),
+    /// A range of memory that may fault.
+    #[doc(alias = "ITER_IOVEC")]
+    Memory(M),
+}
+
+impl<'a, M> From<&'a [u8]> for ReadSegment<'a, M> {
+    fn from(bytes: &'a [u8]) -> Self {
+        ReadSegment::Plain(bytes)
+    }
+}
+
+impl<'v> From<ReadView<'v>> for ReadSegment<'_, ReadView<'v>> {
+    fn from(view: ReadView<'v>) -> Self {
+        ReadSegment::Memory(view)
+    }
+}
+
+impl<'a, M> From<&'a mut [u8]> for WriteSegment<'a, M> {
+    fn from(bytes: &'a mut [u8]) -> Self {
+        WriteSegment::Plain(bytes)
+    }
+}
+
+impl<'v> From<WriteView<'v>> for WriteSegment<'_, WriteView<'v>> {
+    fn from(view: WriteView<'v>) -> Self {
+        WriteSegment::Memory(view)
+    }
+}
+
+/// What the position of a list and its questions need to know of a segment.
+pub(super) trait Segment {
+    fn len(&self) -> usize;
+    fn addr(&self) -> usize;
+    fn page_size(&self) -> usize;
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
+}
+
+macro_rules! segment {
+    ($segment:ident, $memory:ident, $addr:expr, $page_size:expr) => {
+        impl<M: $memory> Segment for $segment<'_, M> {
+            #[inline]
+            fn len(&self) -> usize {
+                match self {
+                    $segment::Plain(bytes) => bytes.len(),
+                    $segment::Memory(memory) => memory.len(),
+                }
+            }
+
+            fn addr(&self) -> usize {
+                match self {
+                    $segment::Plain(bytes) => bytes.as_ptr().addr(),
+                    $segment::Memory(memory) => $addr(memory),
+                }
+            }
+
+            fn page_size(&self) -> usize {
+                match self {
+                    $segment::Plain(_) => page_size(),
+                    $segment::Memory(memory) => $page_size(memory),
+                }
+            }
+
+            fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+                match self {
+                    $segment::Plain(_) => Ok(len),
+                    $segment::Memory(memory) => memory.fault_in(offset, len),
+                }
+            }
+
+            fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+                match self {
+                    $segment::Plain(_) => Ok(()),
+                    $segment::Memory(memory) => memory.probe(offset, len, granularity),
+                }
+            }
+        }
+    };
+}
+
+segment!(ReadSegment, ReadMemory, M::addr, M::page_size);
+segment!(WriteSegment, WriteMemory, |m: &M| m.as_read().addr(), |m: &M| m.as_read().page_size());
+
+impl<'a, M: ReadMemory> ReadSegment<'a, M> {
+    #[inline]
+    pub(super) fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        match self {
+            ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
+            ReadSegment::Memory(memory) => return memory.read(offset, dst),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>
+    where
+        M: ReadNoWait,
+    {
+        match self {
+            ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
+            ReadSegment::Memory(memory) => return memory.read_nowait(offset, dst),
+        }
+        Ok(())
+    }
+
+    /// The part in `range`, which lies within the segment.
+    pub(super) fn part(&self, range: Range<usize>) -> Option<ReadSegment<'a, M>> {
+        Some(match self {
+            ReadSegment::Plain(bytes) => ReadSegment::Plain(bytes.get(range)?),
+            ReadSegment::Memory(memory) => ReadSegment::Memory(memory.subslice(range)?),
+        })
+    }
+}
+
+impl<M: WriteMemory> WriteSegment<'_, M> {
+    #[inline]
+    pub(super) fn write(&mut self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        match self {
+            WriteSegment::Plain(bytes) => bytes[offset..offset + src.len()].copy_from_slice(src),
+            WriteSegment::Memory(memory) => return memory.write(offset, src),
+        }
+        Ok(())
+    }
+
+    pub(super) fn zero(&mut self, offset: usize, len: usize) -> Result<(), Short> {
+        match self {
+            WriteSegment::Plain(bytes) => bytes[offset..offset + len].fill(0),
+            WriteSegment::Memory(memory) => return memory.fill(offset, 0, len),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn write_nowait(&mut self, offset: usize, src: &[u8]) -> Result<(), Short>
+    where
+        M: WriteNoWait,
+    {
+        match self {
+            WriteSegment::Plain(bytes) => bytes[offset..offset + src.len()].copy_from_slice(src),
+            WriteSegment::Memory(memory) => return memory.write_nowait(offset, src),
+        }
+        Ok(())
+    }
+
+    /// The part in `range`, which lies within the segment.
+    pub(super) fn part(&mut self, range: Range<usize>) -> Option<WriteSegment<'_, M>> {
+        Some(match self {
+            WriteSegment::Plain(bytes) => WriteSegment::Plain(bytes.get_mut(range)?),
+            WriteSegment::Memory(memory) => WriteSegment::Memory(memory.subslice(range)?),
+        })
+    }
+}

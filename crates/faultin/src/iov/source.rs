@@ -1,0 +1,113 @@
+//! A list to read from.
+
+use super::layout;
+use super::list::List;
+use super::segment::ReadSegment;
+use super::state::{IovState, OutsideIov};
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::memory::{ReadMemory, ReadNoWait};
+use crate::view::ReadView;
+
+/// A list of segments to read from.
+///
+/// See the [module](crate::iov) for what moves and how much. `'s` is the lifetime of the segments' array, `'a` that of plain bytes.
+///
+/// # Invariants
+///
+/// `state` is a state of `list`: what [`IovState`] says holds for its segments.
+#[doc(alias = "iov_iter")]
+#[doc(alias = "ITER_SOURCE")]
+#[derive(Clone, Debug)]
+pub struct IovSource<'s, 'a, M = ReadView<'a>> {
+    pub(super) list: List<ReadSegment<'a, M>, &'s [ReadSegment<'a, M>]>,
+    pub(super) state: IovState,
+}
+
+impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
+    /// The bytes of `segments`, in this order. There may be any number; [`import_iovec`](Self::import_iovec) has the
+    /// kernel's limits.
+    #[doc(alias = "iov_iter_init")]
+    #[doc(alias = "iov_iter_kvec")]
+    #[inline]
+    pub fn new(segments: &'s [ReadSegment<'a, M>]) -> Self {
+        Self::from_list(List::Borrowed(segments))
+    }
+
+    /// The bytes of one segment, which costs what a view costs.
+    #[doc(alias = "iov_iter_ubuf")]
+    #[inline]
+    pub fn one(segment: impl Into<ReadSegment<'a, M>>) -> Self {
+        Self::from_list(List::One([segment.into()]))
+    }
+
+    #[inline]
+    pub(super) fn from_list(list: List<ReadSegment<'a, M>, &'s [ReadSegment<'a, M>]>) -> Self {
+        IovSource { state: IovState::start(list.as_ref()), list }
+    }
+
+    cursor!(Access::Read);
+
+    /// What is left, segment by segment: the first from the position on, the last up to the bytes left, none empty.
+    #[doc(alias = "iterate_and_advance")]
+    pub fn segments(&self) -> impl Iterator<Item = ReadSegment<'a, M>> {
+        let segments = self.list.as_ref();
+        self.state.pieces(segments, usize::MAX).map_while(|piece| segments[piece.index].part(piece.range()))
+    }
+
+    /// Copies `dst.len()` bytes, or what is left if that is less, to `dst` and advances by what it copied. `Ok`: how many.
+    ///
+    /// Differs from the kernel's in that the fault is kept.
+    ///
+    /// # Errors
+    /// [`Short`]: `done` bytes were copied, the list advanced by them, `dst` is untouched beyond them.
+    #[doc(alias = "_copy_from_iter")]
+    #[inline]
+    pub fn copy_from_iter(&mut self, dst: &mut [u8]) -> Result<usize, Short> {
+        self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
+            list.as_ref()[piece.index].read(piece.offset, &mut dst[at])
+        })
+    }
+
+    /// Copies `dst.len()` bytes to `dst` and advances by them, or does not advance at all.
+    ///
+    /// # Errors
+    /// [`Short`]: the list is where it was; `done` bytes of `dst` were written nevertheless, as the kernel's does. If fewer
+    /// bytes are left than `dst` has, nothing is accessed ([`Cause::OutOfRange`]), while the kernel's copies them.
+    #[doc(alias = "_copy_from_iter_full")]
+    #[doc(alias = "csum_and_copy_from_iter_full")]
+    #[inline]
+    pub fn copy_from_iter_full(&mut self, dst: &mut [u8]) -> Result<(), Short> {
+        self.need(dst.len())?;
+        let result = self.copy_from_iter(dst);
+        self.all_or_revert(result)
+    }
+
+    /// As [`copy_from_iter`](Self::copy_from_iter), but never waits for a fault: what is not resident ends it. For use under
+    /// a lock that the fault would take. Only for memory that can promise it.
+    ///
+    /// # Errors
+    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    #[doc(alias = "copy_page_from_iter_atomic")]
+    #[doc(alias = "copy_folio_from_iter_atomic")]
+    pub fn copy_from_iter_nowait(&mut self, dst: &mut [u8]) -> Result<usize, Short>
+    where
+        M: ReadNoWait,
+    {
+        self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
+            list.as_ref()[piece.index].read_nowait(piece.offset, &mut dst[at])
+        })
+    }
+
+    /// As [`copy_from_iter_full`](Self::copy_from_iter_full), but never waits for a fault.
+    ///
+    /// # Errors
+    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    pub fn copy_from_iter_full_nowait(&mut self, dst: &mut [u8]) -> Result<(), Short>
+    where
+        M: ReadNoWait,
+    {
+        self.need(dst.len())?;
+        let result = self.copy_from_iter_nowait(dst);
+        self.all_or_revert(result)
+    }
+}

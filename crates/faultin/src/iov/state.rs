@@ -1,0 +1,177 @@
+//! Where a list stands: all of its arithmetic, for both directions.
+
+use core::fmt;
+use core::ops::Range;
+
+use super::segment::Segment;
+use crate::fault::Short;
+
+/// Where a list stands, to come back to with `restore`. Belongs to the list that gave it.
+///
+/// # Invariants
+///
+/// 1. `index` names a segment with more than `offset` bytes; or there is none left, and `offset` is 0. So the position
+///    is never on a zero-length segment, and never behind the end of one.
+/// 2. `moved` bytes of the list lie before it.
+/// 3. `moved + count <= total`, the bytes of all segments (at most `usize::MAX`: what is beyond is never reached).
+#[doc(alias = "iov_iter_state")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IovState {
+    index: usize,
+    offset: usize,
+    moved: usize,
+    count: usize,
+    total: usize,
+}
+
+/// A position that lies outside of the list, or a state that is another list's. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutsideIov;
+
+impl fmt::Display for OutsideIov {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outside of the list of segments")
+    }
+}
+
+impl core::error::Error for OutsideIov {}
+
+impl From<OutsideIov> for std::io::Error {
+    fn from(_: OutsideIov) -> Self {
+        std::io::Error::from_raw_os_error(libc::EINVAL)
+    }
+}
+
+/// A part of one segment: `len` bytes from `offset`, at least one.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub index: usize,
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Piece {
+    /// The piece within its segment.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len
+    }
+}
+
+impl IovState {
+    /// The start of a list.
+    #[inline]
+    pub(super) fn start<S: Segment>(segments: &[S]) -> Self {
+        let total = segments.iter().fold(0, |sum: usize, segment| sum.saturating_add(segment.len()));
+        let mut state = IovState { index: 0, offset: 0, moved: 0, count: total, total };
+        state.settle(segments);
+        state
+    }
+
+    /// Bytes left.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The current segment, and where in it.
+    pub(super) fn place(&self) -> (usize, usize) {
+        (self.index, self.offset)
+    }
+
+    /// Establishes invariant 1: goes on to the segment that has the byte at `offset`.
+    #[inline]
+    fn settle<S: Segment>(&mut self, segments: &[S]) {
+        while let Some(segment) = segments.get(self.index)
+            && self.offset >= segment.len()
+        {
+            self.offset -= segment.len();
+            self.index += 1;
+        }
+    }
+
+    /// Goes forward by `n`, at most `count`.
+    #[inline]
+    pub(super) fn advance<S: Segment>(&mut self, segments: &[S], n: usize) {
+        let n = n.min(self.count);
+        self.offset += n;
+        self.moved += n;
+        self.count -= n;
+        self.settle(segments);
+    }
+
+    /// Goes back by `n`.
+    pub(super) fn revert<S: Segment>(&mut self, segments: &[S], n: usize) -> Result<(), OutsideIov> {
+        self.moved = self.moved.checked_sub(n).ok_or(OutsideIov)?;
+        self.count += n;
+        let mut left = n;
+        while left > self.offset {
+            left -= self.offset;
+            self.index -= 1;
+            self.offset = segments[self.index].len();
+        }
+        self.offset -= left;
+        Ok(())
+    }
+
+    pub(super) fn truncate(&mut self, limit: usize) {
+        self.count = self.count.min(limit);
+    }
+
+    /// Sets the bytes left.
+    pub(super) fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
+        if count > self.total - self.moved {
+            return Err(OutsideIov);
+        }
+        self.count = count;
+        Ok(())
+    }
+
+    /// Whether it can be a state of this list.
+    pub(super) fn belongs_to<S: Segment>(&self, segments: &[S], current: &IovState) -> bool {
+        let in_range = match segments.get(self.index) {
+            Some(segment) => self.offset < segment.len(),
+            None => self.index == segments.len() && self.offset == 0,
+        };
+        in_range && self.total == current.total
+    }
+
+    /// The next piece, of at most `limit` bytes; both `limit` and `count` are more than 0.
+    #[inline]
+    fn next<S: Segment>(&self, segments: &[S], limit: usize) -> Piece {
+        let left = segments[self.index].len() - self.offset;
+        Piece { index: self.index, offset: self.offset, len: left.min(limit) }
+    }
+
+    /// What is left, piece by piece, at most `limit` bytes of it.
+    pub(super) fn pieces<S: Segment>(&self, segments: &[S], limit: usize) -> impl Iterator<Item = Piece> {
+        let mut ahead = *self;
+        ahead.truncate(limit);
+        core::iter::from_fn(move || {
+            let piece = (ahead.count > 0).then(|| ahead.next(segments, ahead.count))?;
+            ahead.advance(segments, piece.len);
+            Some(piece)
+        })
+    }
+
+    /// Moves at most `len` bytes, piece by piece, and advances by exactly what moved. `step` gets each piece and where it
+    /// is in what was asked for. The first piece that is short ends it.
+    #[inline]
+    pub(super) fn transfer<S: Segment, L: AsRef<[S]>>(
+        &mut self,
+        list: &mut L,
+        len: usize,
+        mut step: impl FnMut(&mut L, Piece, Range<usize>) -> Result<(), Short>,
+    ) -> Result<usize, Short> {
+        let goal = len.min(self.count);
+        let mut done = 0;
+        while done < goal {
+            let piece = self.next(list.as_ref(), goal - done);
+            let result = step(list, piece, done..done + piece.len);
+            let moved = result.map_or_else(|short| short.done, |()| piece.len);
+            self.advance(list.as_ref(), moved);
+            done += moved;
+            result.map_err(|short| Short { done, fault: short.fault })?;
+        }
+        Ok(done)
+    }
+}
