@@ -9,7 +9,7 @@ const fn row(row: u8, name: &'static str, place: &'static str, need: Need, findi
     Caller { row, name, place, need, finding, job: None }
 }
 
-pub(super) const ROWS: [Caller; 16] = [
+pub(super) const ROWS: [Caller; 14] = [
     row(
         2,
         "swapcontext",
@@ -19,7 +19,6 @@ pub(super) const ROWS: [Caller; 16] = [
     ),
     row(3, "debug_setcontext", "ppc32", All, "pointless, as swapcontext"),
     row(4, "swapcontext", "ppc64", All, "pointless, as on ppc32"),
-    row(7, "copy_page_from_iter_iovec", "iov_iter", Either, "either semantics works; right on any short copy"),
     row(
         8,
         "generic_perform_write",
@@ -39,7 +38,6 @@ pub(super) const ROWS: [Caller; 16] = [
     row(12, "ntfs_perform_write", "ntfs", Any, "like 8"),
     row(13, "iomap_write_actor", "iomap", Any, "like 8"),
     row(15, "search_ioctl", "btrfs", All, "broken with poisoned memory and sub-page permissions, whichever semantics"),
-    row(16, "copy_page_to_iter_iovec", "iov_iter", Either, "either semantics works"),
     row(
         17,
         "gfs2 buffered write",

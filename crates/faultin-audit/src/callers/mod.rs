@@ -8,6 +8,8 @@
 
 mod armada_gem_pwrite_ioctl;
 mod copy_fpstate_to_sigframe;
+mod copy_page_from_iter_iovec;
+mod copy_page_to_iter_iovec;
 mod kvm_use_magic_page;
 mod later;
 mod restore_fpregs_from_user;
@@ -22,6 +24,8 @@ use crate::user::{HostUser, Memory, Object, Registers, Scale, SimUser, User};
 
 pub use armada_gem_pwrite_ioctl::ArmadaGemPwriteIoctl;
 pub use copy_fpstate_to_sigframe::CopyFpstateToSigframe;
+pub use copy_page_from_iter_iovec::CopyPageFromIterIovec;
+pub use copy_page_to_iter_iovec::CopyPageToIterIovec;
 pub use kvm_use_magic_page::KvmUseMagicPage;
 pub use restore_fpregs_from_user::RestoreFpregsFromUser;
 
@@ -212,6 +216,8 @@ pub fn all() -> Vec<Caller> {
         kvm_use_magic_page::CALLER,
         restore_fpregs_from_user::CALLER,
         armada_gem_pwrite_ioctl::CALLER,
+        copy_page_from_iter_iovec::CALLER,
+        copy_page_to_iter_iovec::CALLER,
         copy_fpstate_to_sigframe::CALLER,
     ];
     let mut rows: Vec<Caller> = later::ROWS.into_iter().chain(running).collect();
@@ -241,7 +247,7 @@ mod tests {
             assert_eq!(usize::from(caller.row), index + 1);
         }
         let running: Vec<u8> = all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-        assert_eq!(running, [1, 5, 6, 14]);
+        assert_eq!(running, [1, 5, 6, 7, 14, 16]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether the audit would notice: every caller with its loop changed turns a cell red.
 
 mod copy_fpstate_to_sigframe;
+mod copy_page;
 mod kvm_use_magic_page;
 mod pwrite;
 mod restore_fpregs_from_user;

@@ -9,6 +9,12 @@ macro_rules! cursor {
             self.state.count()
         }
 
+        /// Bytes before the position: what moved since the list was made, less what was reverted.
+        #[inline]
+        pub fn moved(&self) -> usize {
+            self.state.moved()
+        }
+
         /// Whether no byte is left.
         #[inline]
         pub fn is_empty(&self) -> bool {

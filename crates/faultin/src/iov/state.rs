@@ -73,6 +73,12 @@ impl IovState {
         self.count
     }
 
+    /// Bytes before the position.
+    #[inline]
+    pub fn moved(&self) -> usize {
+        self.moved
+    }
+
     /// The current segment, and where in it.
     pub(super) fn place(&self) -> (usize, usize) {
         (self.index, self.offset)

@@ -1,0 +1,158 @@
+//! Row 7, `copy_page_from_iter_iovec` (the kernel's vectors of segments): copies from a user's segments into a page.
+//!
+//! As found it is written for machines on which a page is mapped for the moment only, and nothing may fault while it is: it
+//! faults the first segment in, copies with page faults disabled, and whatever is left after that with page faults enabled.
+//! A fault-in that says too much or too little only decides which of the two ways a byte takes. Fixed it is the second way
+//! alone, which is what became of it.
+//!
+//! The product is the page: the bytes that moved, at their place, and nothing else; and the position, moved by just as many.
+
+#![forbid(unsafe_code)]
+
+use faultin::Short;
+use faultin::iov::{IovSource, ReadSegment};
+use faultin::memory::{ReadMemory, ReadNoWait};
+
+use super::Variant::{AsFound, Fixed};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::expect::Ends::{OneOf, With};
+use crate::expect::{Expectation, Moved, expect};
+use crate::helpers::fault_in_pages_readable;
+use crate::log::Log;
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 7,
+    name: "copy_page_from_iter_iovec",
+    place: "iov_iter",
+    need: Need::Either,
+    finding: "either semantics works; right on any short copy",
+    job: Some(&CopyPageFromIterIovec),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyPageFromIterIovec;
+
+/// Bytes in the page,
+const PAGE: usize = 512;
+/// and where in it those of the user go.
+const OFFSET: usize = 24;
+/// What else is in it.
+const STALE: u8 = 0x77;
+
+const COPIED: &str = "ok";
+const SHORT: &str = "short";
+
+/// Three segments: a short one, an empty one, and the rest.
+pub(super) fn segments(len: usize) -> [std::ops::Range<usize>; 3] {
+    let first = len / 3;
+    [0..first, first..first, first..len]
+}
+
+/// An object in the middle segment of which nothing is, and of which the last crosses into the second page.
+pub(super) fn object(scale: Scale, byte: impl Fn(u8) -> u8) -> Object {
+    match scale {
+        // 100 bytes on each page. The second way starts at the second page.
+        Scale::Full => Object::new((1..=200).map(byte).collect(), 100).with_tail(132).with_restart(100),
+        Scale::Small => Object::new((1..=14).map(byte).collect(), 6).with_tail(10).with_restart(6),
+    }
+}
+
+fn as_found<M: ReadMemory + ReadNoWait>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, first: &M, log: &mut Log) {
+    if fault_in_pages_readable(first, log).is_ok() {
+        let wanted = from.count();
+        let copied = from.copy_from_iter_nowait(&mut page[OFFSET..OFFSET + wanted]);
+        log.copied("map the page for the moment, copy with page faults disabled", wanted, &copied.map(drop));
+    }
+    if !from.is_empty() {
+        log.decide("too bad: map the page for longer");
+        rest(page, from, log);
+    }
+}
+
+fn fixed<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) {
+    rest(page, from, log);
+}
+
+/// Copies what is left to where it belongs, with page faults enabled.
+fn rest<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) {
+    let (wanted, at) = (from.count(), OFFSET + from.moved());
+    let copied: Result<usize, Short> = from.copy_page_from_iter(page, at, wanted);
+    log.copied("copy with page faults enabled", wanted, &copied.map(drop));
+}
+
+impl Code for CopyPageFromIterIovec {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        object(scale, |byte| byte)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let buffer = user.source()?;
+        let [first, empty, last] =
+            segments(buffer.len()).map(|range| buffer.subslice(range).expect("within the buffer"));
+        let segments = [first.clone(), empty, last].map(ReadSegment::Memory);
+        let (mut from, mut page) = (IovSource::new(&segments), vec![STALE; PAGE]);
+        match variant {
+            AsFound => as_found(&mut page, &mut from, &first, log),
+            Fixed => fixed(&mut page, &mut from, log),
+        }
+        let moved = buffer.len() - from.count();
+        let status = if from.is_empty() { COPIED } else { SHORT };
+        Ok(Ended { status, moved, product: check(&page, &user.contents()?[..moved]) })
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => "caller from 5.14 with HIGHMEM, helper from 5.14 (fault_in_pages_readable)",
+            Fixed => "caller from 6.1, where only the second way is left; no helper",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+}
+
+/// Whether `moved`, and nothing else, is in the page.
+fn check(page: &[u8], moved: &[u8]) -> Result<(), String> {
+    let (before, rest) = page.split_at(OFFSET);
+    let (landed, after) = rest.split_at(moved.len());
+    if landed != moved {
+        return Err(format!("not the {} bytes that were to move", moved.len()));
+    }
+    match before.iter().chain(after).filter(|&&byte| byte != STALE).count() {
+        0 => Ok(()),
+        others => Err(format!("{others} bytes more than the {} counted", moved.len())),
+    }
+}
+
+const FINE: &str = "the mail: either semantics works";
+const SHORT_COPY: &str =
+    "the mail: right on any short copy; 5.14: counts what was copied, up to the byte that cannot be read";
+const SECOND_WAY: &str = "5.14: what the first way leaves, the second copies, and that may fault";
+const SURPRISE: &str = "any prefix may have moved; the page has it, and no more";
+
+const EXPECTED: [Expectation; 20] = [
+    expect(AsFound, AllResident, With(COPIED, Moved::All), FINE),
+    expect(AsFound, Cold, With(COPIED, Moved::All), SECOND_WAY),
+    expect(AsFound, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
+    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(AsFound, ReadOnly, With(COPIED, Moved::All), FINE),
+    expect(AsFound, Evicted, With(COPIED, Moved::All), SECOND_WAY),
+    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
+    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
+    expect(AsFound, Remapping, OneOf(&[COPIED, SHORT]), SURPRISE),
+    expect(Fixed, AllResident, With(COPIED, Moved::All), FINE),
+    expect(Fixed, Cold, With(COPIED, Moved::All), FINE),
+    expect(Fixed, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
+    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(Fixed, ReadOnly, With(COPIED, Moved::All), FINE),
+    expect(Fixed, Evicted, With(COPIED, Moved::All), FINE),
+    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
+    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
+    expect(Fixed, Remapping, OneOf(&[COPIED, SHORT]), SURPRISE),
+];

@@ -1,0 +1,151 @@
+//! Row 16, `copy_page_to_iter_iovec`: the other direction of row 7, from a page to a user's segments, in the same two ways.
+//!
+//! As found its fault-in stores a zero at the first segment's start. The copy is about to overwrite it, unless that byte's
+//! page goes away in between: then it stays, though nothing was counted.
+//!
+//! The product is the user's memory: the bytes that moved, in their segments, and nothing else; and the position, moved by
+//! just as many.
+
+#![forbid(unsafe_code)]
+
+use faultin::iov::{IovDest, WriteSegment};
+use faultin::memory::{WriteMemory, WriteNoWait};
+
+use super::Variant::{AsFound, Fixed};
+use super::copy_page_from_iter_iovec::{object, segments};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::expect::Ends::{OneOf, With};
+use crate::expect::{Expectation, Moved, expect};
+use crate::helpers::fault_in_pages_writeable;
+use crate::log::Log;
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 16,
+    name: "copy_page_to_iter_iovec",
+    place: "iov_iter",
+    need: Need::Either,
+    finding: "either semantics works",
+    job: Some(&CopyPageToIterIovec),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyPageToIterIovec;
+
+/// Bytes in the page,
+const PAGE: usize = 512;
+/// and where in it those for the user begin.
+const OFFSET: usize = 24;
+/// What is in the user's memory before.
+const STALE: u8 = 0x77;
+
+const COPIED: &str = "ok";
+const SHORT: &str = "short";
+
+fn page() -> Vec<u8> {
+    (0..PAGE).map(|at| (at % 101) as u8 + 0x80).collect()
+}
+
+fn as_found<M: WriteMemory + WriteNoWait>(page: &[u8], to: &mut IovDest<'_, '_, M>, first: &M, log: &mut Log) {
+    if fault_in_pages_writeable(first, log).is_ok() {
+        let wanted = to.count();
+        let copied = to.copy_to_iter_nowait(&page[OFFSET..OFFSET + wanted]);
+        log.copied("map the page for the moment, copy with page faults disabled", wanted, &copied.map(drop));
+    }
+    if !to.is_empty() {
+        log.decide("too bad: map the page for longer");
+        rest(page, to, log);
+    }
+}
+
+fn fixed<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) {
+    rest(page, to, log);
+}
+
+/// Copies what is left to where it belongs, with page faults enabled.
+fn rest<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) {
+    let (wanted, at) = (to.count(), OFFSET + to.moved());
+    let copied = to.copy_page_to_iter(page, at, wanted);
+    log.copied("copy with page faults enabled", wanted, &copied.map(drop));
+}
+
+impl Code for CopyPageToIterIovec {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        object(scale, |_| STALE)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let buffer = user.dest()?;
+        let [first, empty, last] =
+            segments(buffer.len()).map(|range| buffer.subslice(range).expect("within the buffer"));
+        let mut segments = [first.clone(), empty, last].map(WriteSegment::Memory);
+        let (mut to, page) = (IovDest::new(&mut segments), page());
+        match variant {
+            AsFound => as_found(&page, &mut to, &first, log),
+            Fixed => fixed(&page, &mut to, log),
+        }
+        let (left, moved) = (to.count(), buffer.len() - to.count());
+        let status = if left == 0 { COPIED } else { SHORT };
+        let product = if !user.surroundings_intact()? {
+            Err("bytes outside the buffer changed".into())
+        } else {
+            check(&user.contents()?, &page[OFFSET..OFFSET + moved], variant)
+        };
+        Ok(Ended { status, moved, product })
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => "caller from 5.14 with HIGHMEM, helper from 5.14 (fault_in_pages_writeable)",
+            Fixed => "caller from 6.1, where only the second way is left; no helper",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+}
+
+/// Whether `moved`, and nothing else, has been written: but for the helper's zero, as found.
+fn check(buffer: &[u8], moved: &[u8], variant: Variant) -> Result<(), String> {
+    let (landed, after) = buffer.split_at(moved.len());
+    if landed != moved {
+        return Err(format!("not the {} bytes that were to move", moved.len()));
+    }
+    let zeroed = variant == AsFound && moved.is_empty() && after.first() == Some(&0);
+    match after.iter().skip(usize::from(zeroed)).filter(|&&byte| byte != STALE).count() {
+        0 => Ok(()),
+        others => Err(format!("{others} bytes more than the {} counted", moved.len())),
+    }
+}
+
+const FINE: &str = "the mail: either semantics works";
+const SHORT_COPY: &str = "the mail: either works; 5.14: counts what was copied, up to the byte that cannot be written";
+const SECOND_WAY: &str = "5.14: what the first way leaves, the second copies, and that may fault";
+const STORES: &str = "nothing can be stored there";
+const SURPRISE: &str = "any prefix may have moved; the user has it, and no more";
+
+const EXPECTED: [Expectation; 20] = [
+    expect(AsFound, AllResident, With(COPIED, Moved::All), FINE),
+    expect(AsFound, Cold, With(COPIED, Moved::All), SECOND_WAY),
+    expect(AsFound, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
+    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(AsFound, ReadOnly, With(SHORT, Moved::Nothing), STORES),
+    expect(AsFound, Evicted, With(COPIED, Moved::All), SECOND_WAY),
+    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
+    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
+    expect(AsFound, Remapping, OneOf(&[COPIED, SHORT]), "as fixed; a zero of the helper's may stay at the start"),
+    expect(Fixed, AllResident, With(COPIED, Moved::All), FINE),
+    expect(Fixed, Cold, With(COPIED, Moved::All), FINE),
+    expect(Fixed, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
+    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(Fixed, ReadOnly, With(SHORT, Moved::Nothing), STORES),
+    expect(Fixed, Evicted, With(COPIED, Moved::All), FINE),
+    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
+    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
+    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
+    expect(Fixed, Remapping, OneOf(&[COPIED, SHORT]), SURPRISE),
+];
