@@ -80,7 +80,7 @@ mutation!(Destructive of CopyPageToIterIovec, |user, log| {
     let cleared = to.fill(0, 0, to.len());
     log.copied("clear everything first", to.len(), &cleared);
     let done = cleared.map_or_else(|short| short.done, |()| to.len());
-    let product = if user.contents()?[..done].iter().any(|&byte| byte == 0) { Err("zeros".into()) } else { Ok(()) };
+    let product = if user.contents()?[..done].contains(&0) { Err("zeros".into()) } else { Ok(()) };
     Ok(Ended { status: if done == to.len() { "ok" } else { "short" }, moved: done, product })
 });
 
