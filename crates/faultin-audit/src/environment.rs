@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::user::host::paging;
+use crate::user::host::{paging, tags};
 
 /// Something a cell needs beyond memory that can be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Feature {
         match self {
             Feature::Paging => paging::probe().is_ok(),
             Feature::Poison => paging::probe_poison().is_ok(),
-            Feature::Tags => false,
+            Feature::Tags => tags::probe(),
             Feature::FpState => faultin::fpstate::image_size() > 0,
         }
     }

@@ -12,6 +12,22 @@ use faultin::{ReadView, WriteView, page_size};
 pub(super) enum Protection {
     Read,
     ReadWrite,
+    /// As that, with a tag for each granule.
+    Tagged,
+}
+
+impl Protection {
+    fn bits(self) -> i32 {
+        #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
+        const TAGS: i32 = faultin::testing::tags::PROT_MTE;
+        #[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
+        const TAGS: i32 = 0;
+        match self {
+            Protection::Read => libc::PROT_READ,
+            Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+            Protection::Tagged => libc::PROT_READ | libc::PROT_WRITE | TAGS,
+        }
+    }
 }
 
 /// Pages between two inaccessible ones, themselves inaccessible until something is mapped there.
@@ -56,11 +72,12 @@ impl Reservation {
 
     /// Maps the file's page of the same number.
     pub(super) fn map(&self, index: usize, file: &File, protection: Protection) -> io::Result<()> {
-        let protection = match protection {
-            Protection::Read => libc::PROT_READ,
-            Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
-        };
-        self.replace(index, protection, libc::MAP_SHARED, file.as_raw_fd(), index * page_size())
+        self.replace(index, protection.bits(), libc::MAP_SHARED, file.as_raw_fd(), index * page_size())
+    }
+
+    /// Maps zeros.
+    pub(super) fn map_anonymous(&self, index: usize, protection: Protection) -> io::Result<()> {
+        self.replace(index, protection.bits(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     }
 
     /// Puts the inaccessible reservation back in a page's place.

@@ -2,15 +2,17 @@
 //! their own.
 //!
 //! The memfd keeps the bytes whatever happens to the mapping, so they can be written before a page of it is present and
-//! looked at after it is gone.
+//! looked at after it is gone. Memory with tags is anonymous instead, because there are machines whose files have none.
 
 mod access;
 mod adversary;
 mod mapping;
 pub(crate) mod paging;
+pub(crate) mod tags;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +23,7 @@ use super::{Object, Scale, User};
 use crate::scenario::Scenario;
 use mapping::{Protection, Reservation};
 use paging::Paging;
+use tags::Tags;
 
 pub use access::{HostRead, HostWrite};
 
@@ -41,6 +44,8 @@ pub struct HostUser {
     range: Reservation,
     /// Nobody but the kernel serves the faults where this is missing.
     paging: Option<Paging>,
+    /// Bad granules; the bytes are not the file's then.
+    tags: Option<Tags>,
     /// Where the object lies, from the first page's first byte.
     start: usize,
     len: usize,
@@ -54,14 +59,17 @@ impl User for HostUser {
     fn new(object: &Object, scenario: Scenario, _: Scale) -> io::Result<HostUser> {
         let (page, len) = (page_size(), object.len());
         let (start, pages) = (object.start(page), object.pages(page));
+        let mut bytes = vec![SURROUNDINGS; pages * page];
+        bytes[start..start + len].copy_from_slice(&object.bytes);
         let file = mapping::memfd("user memory")?;
-        file.write_all_at(&vec![SURROUNDINGS; pages * page], 0)?;
-        file.write_all_at(&object.bytes, start as u64)?;
+        file.write_all_at(&bytes, 0)?;
         let range = Reservation::new(pages)?;
-        let served = scenario != Scenario::Remapping && paging::probe().is_ok();
-        let paging = if served { Some(Paging::new(&range)?) } else { None };
-        let user = HostUser { file, range, paging, start, len };
-        user.arrange(scenario)?;
+        let mut user = HostUser { file, range, paging: None, tags: None, start, len };
+        match scenario {
+            Scenario::InaccessibleTail => user.spoil(&bytes, start + object.before_tail..start + len)?,
+            Scenario::RestartGranuleBad => user.spoil(&bytes, start + object.restart..start + object.restart + 1)?,
+            _ => user.arrange(scenario)?,
+        }
         Ok(user)
     }
 
@@ -113,24 +121,18 @@ impl User for HostUser {
     }
 
     fn contents(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len];
-        self.file.read_exact_at(&mut bytes, self.start as u64)?;
-        Ok(bytes)
+        Ok(self.pages()?[self.start..self.start + self.len].to_vec())
     }
 
     fn surroundings_intact(&self) -> io::Result<bool> {
-        let mut all = vec![0; self.range.pages() * page_size()];
-        self.file.read_exact_at(&mut all, 0)?;
+        let all = self.pages()?;
         let (before, rest) = all.split_at(self.start);
         Ok(before.iter().chain(&rest[self.len..]).all(|&byte| byte == SURROUNDINGS))
     }
 
     fn witness(&self) -> io::Result<HostUser> {
-        let range = Reservation::new(self.range.pages())?;
-        for index in 0..range.pages() {
-            range.map(index, &self.file, Protection::ReadWrite)?;
-        }
-        Ok(HostUser { file: self.file.try_clone()?, range, paging: None, start: self.start, len: self.len })
+        let object = Object::new(self.contents()?, page_size() - self.start);
+        HostUser::new(&object, Scenario::AllResident, Scale::Full)
     }
 
     fn save_registers(&self, to: &HostWrite<'_>, registers: &Image) -> Result<(), Fault> {
@@ -143,15 +145,15 @@ impl User for HostUser {
 }
 
 impl HostUser {
-    fn arrange(&self, scenario: Scenario) -> io::Result<()> {
+    fn arrange(&mut self, scenario: Scenario) -> io::Result<()> {
+        if scenario != Scenario::Remapping && paging::probe().is_ok() {
+            self.paging = Some(Paging::new(&self.range)?);
+        }
         let last = (self.start + self.len - 1) / page_size();
         for index in 0..self.range.pages() {
             let protection = match (scenario, index) {
                 (Scenario::FirstPageBad, 0) | (Scenario::SecondPageBad, 1) => continue,
                 (Scenario::ReadOnly, _) => Protection::Read,
-                (Scenario::InaccessibleTail | Scenario::RestartGranuleBad, _) => {
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, "memory tags"));
-                }
                 _ => Protection::ReadWrite,
             };
             self.range.map(index, &self.file, protection)?;
@@ -172,6 +174,24 @@ impl HostUser {
         Ok(())
     }
 
+    /// Memory with these bytes, of which the granules are bad that `bad` touches.
+    fn spoil(&mut self, bytes: &[u8], bad: Range<usize>) -> io::Result<()> {
+        (0..self.range.pages()).try_for_each(|index| self.range.map_anonymous(index, Protection::Tagged))?;
+        self.range.write()?.write(0, bytes)?;
+        self.tags = Some(Tags::new(&self.range, bad)?);
+        Ok(())
+    }
+
+    /// All bytes, whatever has become of the mapping.
+    fn pages(&self) -> io::Result<Vec<u8>> {
+        let mut all = vec![0; self.range.pages() * page_size()];
+        match &self.tags {
+            None => self.file.read_exact_at(&mut all, 0)?,
+            Some(tags) => tags.healed(&self.range, || self.range.read()?.read(0, &mut all).map_err(io::Error::from))?,
+        }
+        Ok(all)
+    }
+
     /// Runs `work` while another thread unmaps and remaps page after page, and counts how often it has; all pages are
     /// back when this returns.
     fn while_remapped<R>(&self, work: impl FnOnce(&AtomicU64) -> R) -> io::Result<R> {
@@ -182,6 +202,7 @@ impl HostUser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::user::Memory;
     use faultin::Cause;
     use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory};
 
@@ -202,9 +223,11 @@ mod tests {
             (Scenario::SecondPageBad, 100, 100),
             (Scenario::ReadOnly, 200, 0),
             (Scenario::Poisoned, 100, 100),
+            (Scenario::InaccessibleTail, 132, 132),
+            (Scenario::RestartGranuleBad, 0, 0),
         ] {
             let memory = match new(scenario) {
-                Err(_) if scenario == Scenario::Poisoned && paging::probe_poison().is_err() => continue,
+                Err(_) if scenario.needs(Memory::Host).is_some_and(|feature| !feature.present()) => continue,
                 made => made.unwrap(),
             };
             let mut bytes = [0; 200];

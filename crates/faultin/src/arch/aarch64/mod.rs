@@ -21,6 +21,8 @@ mod fill;
 #[cfg(feature = "std")]
 pub mod fpstate;
 mod scalar;
+#[cfg(feature = "std")]
+pub(crate) mod tag;
 
 pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
 pub(crate) use entry::object;
