@@ -167,6 +167,9 @@ impl HostUser {
                         _ => paging.continue_page(index)?,
                     }
                 }
+                None if matches!(scenario, Scenario::Evicted | Scenario::Poisoned) => {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, "faults that this process serves"));
+                }
                 None if missing => {}
                 None => self.range.read()?.probe(index * page_size(), page_size(), Granularity::Page)?,
             }
