@@ -126,8 +126,8 @@ pub fn kind(cell: &Cell) -> Kind {
     }
 }
 
-/// What a cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
-fn text(cell: &Cell) -> String {
+/// What one cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
+pub fn text(cell: &Cell) -> String {
     let actual = cell.actual();
     let short = actual.split(':').next().unwrap_or_default();
     if cell.ok() == Some(false) { format!("✗ {short}") } else { short.into() }

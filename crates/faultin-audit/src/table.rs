@@ -212,11 +212,11 @@ fn legend(marks: &Marks) -> String {
          ANY       some progress is enough                            ALL    every byte must be proven: starts from scratch\n\
          ∞         a state repeated with nothing happening between    ✗      not as expected\n\
          holds     what must hold beside the remapping thread held    , n    bytes that moved, where neither none nor all\n\
-         one result stands for both memories, this process\u{2019} (host) and simulated (sim), where they agree or one was skipped:\n",
+         host      memory of this process                             sim    simulated; one result where both agree\n",
     );
     for skip in marks.skips() {
         let Skip { mark, memory, feature, cells } = skip;
-        writeln!(out, "{mark:<9} {cells} cells skipped on {}: {feature}", memory.name()).expect(STRING);
+        writeln!(out, "{mark:<9} skipped on the {}: {feature} ({cells} cells)", memory.name()).expect(STRING);
     }
     out.push('\n');
     out
