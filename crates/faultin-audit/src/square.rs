@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use crate::callers::{Caller, Variant};
 use crate::environment::Feature;
 use crate::run::{Cell, Outcome, Report};
@@ -140,7 +142,7 @@ fn is_skipped(cell: &Cell) -> bool {
 /// The signs that stand for what skipped cells wanted: one for each feature.
 pub struct Marks(Vec<Skip>);
 
-/// The skips for want of one feature.
+/// The skips for want of one feature. Printed without its sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Skip {
     /// Its sign.
@@ -151,6 +153,13 @@ pub struct Skip {
     pub feature: Feature,
     /// How many cells were skipped.
     pub cells: usize,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = if self.cells == 1 { "cell" } else { "cells" };
+        write!(f, "skipped on the {}: {} ({} {cells})", self.memory.name(), self.feature, self.cells)
+    }
 }
 
 impl Marks {

@@ -11,7 +11,7 @@ use crate::callers::{self, Caller, Variant};
 use crate::json::Summary;
 use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
-use crate::square::{self, Kind, Marks, Rows, Skip, Square};
+use crate::square::{self, Kind, Marks, Rows, Square};
 
 /// Steps of one run that are shown at its beginning and at its end, if there are more.
 pub const SHOWN: usize = 12;
@@ -215,8 +215,7 @@ fn legend(marks: &Marks) -> String {
          host      memory of this process                             sim    simulated; one result where both agree\n",
     );
     for skip in marks.skips() {
-        let Skip { mark, memory, feature, cells } = skip;
-        writeln!(out, "{mark:<9} skipped on the {}: {feature} ({cells} cells)", memory.name()).expect(STRING);
+        writeln!(out, "{:<9} {skip}", skip.mark).expect(STRING);
     }
     out.push('\n');
     out

@@ -15,8 +15,8 @@ use crate::file;
 /// Runs the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
 ///
 /// Every cell of the table is executed and compared with an expectation written by hand. Exits with 0 only if every cell
-/// that ran is as expected, and every skip names a feature that may be missing in this environment; with 1 if not; with 2
-/// if asked for what there is not.
+/// that ran is as expected, and every skip names a feature that may be missing in this environment; with 1 if not, or
+/// if --check finds a difference; with 2 if asked for what there is not, or if a file cannot be read or written.
 ///
 /// In the JSON, "ok" is true or false where the cell ran; false, too, for a skip that is not allowed here; null where it
 /// did not run and need not have ("not yet", "skipped: …"). A livelock is ∞. Beside a remapping thread "moved" is the sum

@@ -168,10 +168,10 @@ fn button(square: &Square, marks: &Marks) -> Markup {
 fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
     match kind {
         Kind::Fine => ("fine", "✓", "as expected"),
-        Kind::Defect => ("defect", "▲", "as expected: a defect, ended in another way by the fixed code"),
-        Kind::Livelock => ("livelock", "⟳", "as expected: a livelock, repeats itself for ever"),
+        Kind::Defect => ("defect", "▲", "as expected: a defect, the fixed code ends in another way"),
+        Kind::Livelock => ("livelock", "⟳", "as expected: a livelock, without end"),
         Kind::Unexpected => ("unexpected", "✗", "not as expected"),
-        Kind::Skipped => ("skipped", "–", "skipped: needs what this machine does not have"),
+        Kind::Skipped => ("skipped", "–", "skipped, for want of what this machine does not have"),
         Kind::NotYet => ("later", "·", "not yet"),
     }
 }
@@ -187,10 +187,7 @@ fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
                     li { span.swatch.(class) { (sign) } " " (meaning) }
                 }
                 @for skip in marks.skips() {
-                    li {
-                        span.swatch.partly { (skip.mark) } " skipped on the " (skip.memory.name()) ": " (skip.feature) " ("
-                        (skip.cells) " cells); the other memory’s result is shown"
-                    }
+                    li { span.swatch.partly { (skip.mark) } " " (skip) "; the other memory’s result is shown" }
                 }
             }
             dl {
@@ -246,18 +243,16 @@ fn memory(cell: &Cell) -> Markup {
     let (class, sign, meaning) = look(square::kind(cell));
     html! {
         section.memory {
-            h3 {
-                span.swatch.(class) { (sign) } " " (cell.memory.name()) ": " (cell.actual())
-            }
+            h3 { span.swatch.(class) { (sign) } " " (cell.memory.name()) span.soft { ", " (meaning) } }
             dl {
                 dt { "expected" }
                 dd {
                     (cell.expected().unwrap_or_default())
                     @if let Some(expectation) = cell.expectation { " " span.source { (expectation.source) } }
                 }
-                dt { "actual" } dd { (cell.actual()) span.source { " " (meaning) } }
+                dt { "actual" } dd { (cell.actual()) }
                 @if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() {
-                    dt { "fixed" } dd { (cell.expected_of_fixed().unwrap_or_default()) }
+                    dt { "fixed code" } dd { (cell.expected_of_fixed().unwrap_or_default()) }
                 }
                 @match &cell.outcome {
                     Outcome::Ran(ran) => {
