@@ -35,7 +35,7 @@ pub fn table(report: &Report, style: Style) -> String {
         Some(grid) => out += &(grid + &findings(&rows, style)),
         None => out += &blocks(&rows, &marks, style),
     }
-    out + &legend(&marks) + &verdict(report)
+    out + &legend(&marks, style) + &verdict(report)
 }
 
 /// What is not as expected, and the sum.
@@ -69,9 +69,10 @@ fn grid(report: &Report, rows: &[Rows], marks: &Marks, style: Style) -> Option<S
         return Some(String::new());
     }
     let mut table = empty(style);
-    table.set_header(["#", "caller", "variant"].into_iter().chain(scenarios.iter().map(|s| s.name())).map(head));
     let mut columns = vec![Column::default(); 3 + scenarios.len()];
-    columns[3..].iter_mut().zip(&scenarios).for_each(|(column, scenario)| column.takes_folded(scenario.name()));
+    let heads = ["#", "caller", "variant"].into_iter().chain(scenarios.iter().map(|scenario| scenario.name()));
+    columns.iter_mut().zip(heads.clone()).for_each(|(column, head)| column.takes_folded(head));
+    table.set_header(heads.map(head));
     for rows in running {
         let caller = rows.caller;
         let need = format!("{}, needs {}", caller.place, caller.need);
@@ -166,19 +167,20 @@ fn folded(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Before each line of a caller but the first.
+const INDENT: &str = "\n   ";
+
 /// A small table for each caller that runs, two lines for each that does not.
 fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
     let mut out = String::new();
     for rows in rows {
         let caller = rows.caller;
         let not_yet = if rows.is_not_yet() { ": not yet" } else { "" };
-        let lines = [
-            format!("{} {} ({}), needs {}{not_yet}", caller.row, caller.name, caller.place, caller.need),
-            format!("   the mail: {}", caller.finding),
-        ];
-        for line in lines {
-            writeln!(out, "{}", folded(&line, style.width.into()).join("\n   ")).expect(STRING);
-        }
+        let title = format!("{} {} ({}), needs {}{not_yet}", caller.row, caller.name, caller.place, caller.need);
+        let finding = format!("the mail: {}", caller.finding);
+        let width = usize::from(style.width).saturating_sub(INDENT.len());
+        let lines = folded(&title, width).into_iter().chain(folded(&finding, width));
+        writeln!(out, "{}", lines.collect::<Vec<_>>().join(INDENT)).expect(STRING);
         if !rows.is_not_yet() {
             let mut table = empty(style);
             let variants = rows.variants.iter().map(|squares| squares[0].variant.name());
@@ -206,14 +208,25 @@ fn field(square: &Square, marks: &Marks) -> Field {
     }
 }
 
-fn legend(marks: &Marks) -> String {
-    let mut out = String::from(
-        "as-found  the caller and its helper as the mail met them     fixed  as it should be\n\
-         ANY       some progress is enough                            ALL    every byte must be proven: starts from scratch\n\
-         ∞         a state repeated with nothing happening between    ✗      not as expected\n\
-         holds     what must hold beside the remapping thread held    , n    bytes that moved, where neither none nor all\n\
-         host      memory of this process                             sim    simulated; one result where both agree\n",
-    );
+fn legend(marks: &Marks, style: Style) -> String {
+    const ENTRIES: [(&str, &str); 10] = [
+        ("as-found", "the caller and its helper as the mail met them"),
+        ("fixed", "as it should be"),
+        ("ANY", "some progress is enough"),
+        ("ALL", "every byte must be proven: starts from scratch"),
+        ("∞", "a state repeated with nothing happening between"),
+        ("✗", "not as expected"),
+        ("holds", "what must hold beside the remapping thread held"),
+        (", n", "bytes that moved, where neither none nor all"),
+        ("host", "memory of this process"),
+        ("sim", "simulated memory; one result where both agree"),
+    ];
+    const TWO: u16 = 115;
+    let mut out = String::new();
+    for pair in ENTRIES.chunks(if style.width >= TWO { 2 } else { 1 }) {
+        let pair: Vec<String> = pair.iter().map(|(sign, meaning)| format!("{sign:<9} {meaning:<51}")).collect();
+        writeln!(out, "{}", pair.concat().trim_end()).expect(STRING);
+    }
     for skip in marks.skips() {
         writeln!(out, "{:<9} {skip}", skip.mark).expect(STRING);
     }
