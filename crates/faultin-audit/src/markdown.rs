@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use crate::callers::Variant;
 use crate::environment::Feature;
-use crate::run::{Cell, Report};
+use crate::run::Report;
 use crate::square::{self, Kind, Rows, Square};
 use crate::user::Memory;
 
@@ -146,16 +146,13 @@ fn result(square: &Square) -> String {
     if square.kind() == Kind::Defect { format!("▲ {text}") } else { text }
 }
 
-/// What the simulated cell says, and the host's if that is not as expected.
+/// What the simulated cell says, and the host's if that is not as expected and says something else.
 fn plain(square: &Square) -> String {
-    let shown = |cell: &&&Cell| cell.memory == Memory::Sim || cell.ok() == Some(false);
-    let mut cells: Vec<&Cell> = square.cells.iter().filter(shown).copied().collect();
-    cells.sort_by_key(|cell| cell.memory != Memory::Sim);
-    let texts = cells.iter().map(|cell| match cell.memory {
-        Memory::Sim => square::text(cell),
-        Memory::Host => format!("host {}", square::text(cell)),
-    });
-    escaped(&texts.collect::<Vec<_>>().join("; "))
+    let cell = |memory| square.cells.iter().find(|cell| cell.memory == memory);
+    let simulated = cell(Memory::Sim).map(|cell| square::text(cell));
+    let host = cell(Memory::Host).filter(|cell| cell.ok() == Some(false)).map(|cell| square::text(cell));
+    let host = host.filter(|host| Some(host) != simulated.as_ref()).map(|host| format!("host {host}"));
+    escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
 }
 
 fn strong(text: &str) -> String {
