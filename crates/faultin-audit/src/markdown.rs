@@ -2,7 +2,7 @@
 //!
 //! Both say the same whenever and wherever they are written, unless a result changed: they show the results on simulated
 //! memory, which run everywhere. A cell on memory of this process is held to the same expectation, so where it ran it
-//! either agrees or is not as expected; it is shown only then, and a skipped one never.
+//! either agrees or is not as expected; it is shown only then, and one that was skipped never.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use crate::callers::Variant;
 use crate::environment::Feature;
-use crate::run::{Cell, Report};
+use crate::run::{Cell, Outcome, Report};
 use crate::square::{self, Kind, Rows, Square};
 use crate::user::Memory;
 
@@ -118,7 +118,7 @@ fn changes(rows: &Rows) -> String {
     let mut changes: Vec<(String, Vec<&str>)> = Vec::new();
     for (as_found, fixed) in as_found.iter().zip(fixed) {
         let (was, is) = (plain(as_found), plain(fixed));
-        if was == is && as_found.kind() != Kind::Unexpected {
+        if was == is && !was.contains('✗') {
             continue;
         }
         let change = format!("{} → {}", strong(&was), strong(&is));
@@ -138,24 +138,30 @@ fn named(rows: &Rows) -> String {
 
 /// What a square says in the document. Beside an adversary, which ends are allowed; how often each came is never the same.
 fn result(square: &Square) -> String {
-    let expected = square.cells.first().and_then(|cell| cell.expected()).filter(|text| text.starts_with("holds"));
-    let text = match expected {
-        Some(ends) if square.kind() != Kind::Unexpected => escaped(&ends),
-        _ => strong(&plain(square)),
+    let (text, kind) = (strong(&plain(square)), simulated(square).map(square::kind));
+    let ends = simulated(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
+    let text = match ends {
+        Some(ends) if text == "holds" => escaped(&ends),
+        _ => text,
     };
-    if square.kind() == Kind::Defect { format!("▲ {text}") } else { text }
+    if kind == Some(Kind::Defect) { format!("▲ {text}") } else { text }
 }
 
-/// What the simulated cell says, and the host's if that is not as expected.
+/// What the simulated cell says, and the host's if that ran, is not as expected and says something else.
 fn plain(square: &Square) -> String {
-    let shown = |cell: &&&Cell| cell.memory == Memory::Sim || cell.ok() == Some(false);
-    let mut cells: Vec<&Cell> = square.cells.iter().filter(shown).copied().collect();
-    cells.sort_by_key(|cell| cell.memory != Memory::Sim);
-    let texts = cells.iter().map(|cell| match cell.memory {
-        Memory::Sim => square::text(cell),
-        Memory::Host => format!("host {}", square::text(cell)),
-    });
-    escaped(&texts.collect::<Vec<_>>().join("; "))
+    let simulated = simulated(square).map(square::text);
+    let wrong = square.cells.iter().filter(|cell| cell.memory == Memory::Host && ran_wrong(cell));
+    let host = wrong.map(|cell| square::text(cell)).filter(|host| Some(host) != simulated.as_ref());
+    let host: Vec<String> = host.map(|host| format!("host {host}")).collect();
+    escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
+}
+
+fn simulated<'a>(square: &Square<'a>) -> Option<&'a Cell> {
+    square.cells.iter().copied().find(|cell| cell.memory == Memory::Sim)
+}
+
+fn ran_wrong(cell: &Cell) -> bool {
+    matches!(&cell.outcome, Outcome::Ran(ran) if ran.verdict.is_err())
 }
 
 fn strong(text: &str) -> String {

@@ -71,7 +71,7 @@ fn grid(report: &Report, rows: &[Rows], marks: &Marks, style: Style) -> Option<S
     let mut table = empty(style);
     let mut columns = vec![Column::default(); 3 + scenarios.len()];
     let heads = ["#", "caller", "variant"].into_iter().chain(scenarios.iter().map(|scenario| scenario.name()));
-    columns.iter_mut().zip(heads.clone()).for_each(|(column, head)| column.takes_folded(head));
+    columns.iter_mut().zip(heads.clone()).for_each(|(column, head)| column.takes_head(head));
     table.set_header(heads.map(head));
     for rows in running {
         let caller = rows.caller;
@@ -112,13 +112,14 @@ struct Column {
 
 impl Column {
     fn takes(&mut self, line: &str) {
-        self.takes_folded(line);
+        self.least = line.split(' ').map(|word| word.chars().count()).fold(self.least, usize::max);
         self.most = self.most.max(line.chars().count());
     }
 
-    fn takes_folded(&mut self, text: &str) {
-        self.least = text.split(' ').map(|word| word.chars().count()).fold(self.least, usize::max);
-        self.most = self.most.max(self.least);
+    /// A head would like two lines.
+    fn takes_head(&mut self, head: &str) {
+        let in_two = (0..head.len()).find(|&width| folded(head, width).len() <= 2);
+        folded(head, in_two.unwrap_or(head.len())).iter().for_each(|line| self.takes(line));
     }
 
     /// Widths for all of them in lines of `width` characters: what they would like, less what the widest can do without.
