@@ -32,9 +32,12 @@
 //! assert!(report.is_ok());
 //! ```
 
+#[doc(hidden)]
+pub mod bug;
 pub mod callers;
 pub mod environment;
 pub mod expect;
+pub mod explore;
 pub mod helpers;
 pub mod html;
 pub mod json;
