@@ -9,16 +9,7 @@ const fn row(row: u8, name: &'static str, place: &'static str, need: Need, findi
     Caller { row, name, place, need, finding, job: None }
 }
 
-pub(super) const ROWS: [Caller; 14] = [
-    row(
-        2,
-        "swapcontext",
-        "ppc32",
-        All,
-        "pointless: EFAULT now so as not to be killed later, which bad contents are anyway",
-    ),
-    row(3, "debug_setcontext", "ppc32", All, "pointless, as swapcontext"),
-    row(4, "swapcontext", "ppc64", All, "pointless, as on ppc32"),
+pub(super) const ROWS: [Caller; 11] = [
     row(
         8,
         "generic_perform_write",
