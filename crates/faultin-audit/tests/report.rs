@@ -8,7 +8,7 @@ use serde_json::Value;
 
 fn small() -> Report {
     run::report(&Selection {
-        callers: [callers::named("armada_gem_pwrite_ioctl"), callers::named("search_ioctl")].concat(),
+        callers: [callers::named("armada_gem_pwrite_ioctl"), callers::named("iomap_write_actor")].concat(),
         scenarios: vec![Scenario::AllResident, Scenario::SecondPageBad],
         variants: Variant::ALL.into(),
         memories: vec![Memory::Host],
@@ -66,7 +66,7 @@ fn the_table_has_colours_only_if_asked_and_everything_at_every_width() {
     for width in [40, 80, 120, 200] {
         let plain = table::table(&report, Style { colour: false, width });
         assert!(!plain.contains('\x1b'), "{plain}");
-        for text in ["armada_gem_pwrite_ioctl", "EFAULT, 100", "search_ioctl", "not yet", "4 of 4 executed cells"] {
+        for text in ["armada_gem_pwrite_ioctl", "EFAULT, 100", "iomap_write_actor", "not yet", "4 of 4 executed cells"] {
             assert!(plain.contains(text), "{text} at {width}:\n{plain}");
         }
         assert!(table::table(&report, Style { colour: true, width }).contains('\x1b'));

@@ -49,31 +49,40 @@ const BRANCH_TRACING: u64 = 2;
 /// Single steps on, branches off: the other way round than it is before.
 const ACTIONS: [[u64; 2]; 2] = [[SINGLE_STEPPING, 1], [BRANCH_TRACING, 0]];
 
+/// What became of the alternate stack of a thread that was switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stack {
+    /// It is the context's.
+    Set,
+    /// It could not be read, and nobody is told.
+    Kept,
+}
+
 fn as_found(
     layout: &Layout,
     thread: &mut Thread,
     actions: &impl ReadMemory,
     context: &impl ReadMemory,
     log: &mut Log,
-) -> &'static str {
+) -> (&'static str, Stack) {
     let msr = match debug_actions(layout, thread, actions, log) {
         Ok(msr) => msr,
-        Err(status) => return status,
+        Err(status) => return (status, Stack::Set),
     };
     thread.set_msr(layout, msr);
     log.decide("set MSR");
     if fault_in_pages_readable(context, log).is_err() {
-        return EFAULT;
+        return (EFAULT, Stack::Set);
     }
     let context = InUserMemory(context);
     let status = restore(layout, thread, &context, log);
     if status == SWITCHED {
         match context.get("get the alternate stack", layout.stack.clone(), log) {
             Ok(stack) => thread.stack = stack,
-            Err(_) => log.decide("keep the alternate stack, and say nothing"),
+            Err(_) => return (SWITCHED, Stack::Kept),
         }
     }
-    status
+    (status, Stack::Set)
 }
 
 fn fixed(
@@ -149,17 +158,15 @@ impl Code for DebugSetcontext {
         let actions = U::new(&Object::new(actions, layout.word), Scenario::AllResident, user.scale())?;
         let before = Thread::patterned(BEFORE, &layout);
         let (mut thread, from, context) = (before.clone(), actions.source()?, user.source()?);
-        let status = match variant {
+        let (status, stack) = match variant {
             AsFound => as_found(&layout, &mut thread, &from, &context, log),
-            Fixed => fixed(&layout, &mut thread, &from, &context, log),
+            Fixed => (fixed(&layout, &mut thread, &from, &context, log), Stack::Set),
         };
         let mut debugged = before.clone();
         debugged.set_msr(&layout, before.msr(&layout) & !BRANCH | STEP);
         let mut switched = debugged.switched(&layout, true);
-        switched.stack = Thread::patterned(AFTER, &layout).stack;
-        if variant == AsFound && thread.stack == before.stack {
-            // Whoever takes the page of the stack away in time changes that, and nobody is told.
-            switched.stack.clone_from(&before.stack);
+        if stack == Stack::Set {
+            switched.stack = Thread::patterned(AFTER, &layout).stack;
         }
         let untouched = if variant == AsFound && status == EFAULT { &debugged } else { &before };
         Ok(ucontext::ended(user, &layout, status, &thread, [untouched, &switched])?)
@@ -227,7 +234,7 @@ mod tests {
         let (actions, context) = (actions.source().unwrap(), user.source().unwrap());
         let before = Thread::patterned(BEFORE, &layout);
         let (mut found, mut mended) = (before.clone(), before.clone());
-        assert_eq!(as_found(&layout, &mut found, &actions, &context, &mut Log::of(&user)), EFAULT);
+        assert_eq!(as_found(&layout, &mut found, &actions, &context, &mut Log::of(&user)).0, EFAULT);
         assert_eq!(fixed(&layout, &mut mended, &actions, &context, &mut Log::of(&user)), EFAULT);
         assert_eq!((found.msr(&layout), mended), (before.msr(&layout) | STEP, before));
     }
@@ -243,7 +250,7 @@ mod tests {
         let (actions, context) = (actions.source().unwrap(), user.source().unwrap());
         let before = Thread::patterned(BEFORE, &layout);
         let mut thread = before.clone();
-        assert_eq!(as_found(&layout, &mut thread, &actions, &context, &mut Log::of(&user)), EINVAL);
+        assert_eq!(as_found(&layout, &mut thread, &actions, &context, &mut Log::of(&user)).0, EINVAL);
         assert_eq!(fixed(&layout, &mut thread, &actions, &context, &mut Log::of(&user)), EINVAL);
         assert_eq!(thread, before);
     }

@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::Need::{All, Any, Either};
+use super::Need::{Any, Either};
 use super::{Caller, Need};
 
 const fn row(row: u8, name: &'static str, place: &'static str, need: Need, finding: &'static str) -> Caller {
     Caller { row, name, place, need, finding, job: None }
 }
 
-pub(super) const ROWS: [Caller; 11] = [
+pub(super) const ROWS: [Caller; 10] = [
     row(
         8,
         "generic_perform_write",
@@ -28,7 +28,6 @@ pub(super) const ROWS: [Caller; 11] = [
     ),
     row(12, "ntfs_perform_write", "ntfs", Any, "like 8"),
     row(13, "iomap_write_actor", "iomap", Any, "like 8"),
-    row(15, "search_ioctl", "btrfs", All, "broken with poisoned memory and sub-page permissions, whichever semantics"),
     row(
         17,
         "gfs2 buffered write",

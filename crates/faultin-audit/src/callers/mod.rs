@@ -14,6 +14,7 @@ mod debug_setcontext;
 mod kvm_use_magic_page;
 mod later;
 mod restore_fpregs_from_user;
+mod search_ioctl;
 mod swapcontext_ppc32;
 mod swapcontext_ppc64;
 mod ucontext;
@@ -33,6 +34,7 @@ pub use copy_page_to_iter_iovec::CopyPageToIterIovec;
 pub use debug_setcontext::DebugSetcontext;
 pub use kvm_use_magic_page::KvmUseMagicPage;
 pub use restore_fpregs_from_user::RestoreFpregsFromUser;
+pub use search_ioctl::SearchIoctl;
 pub use swapcontext_ppc32::SwapcontextPpc32;
 pub use swapcontext_ppc64::SwapcontextPpc64;
 
@@ -229,6 +231,7 @@ pub fn all() -> Vec<Caller> {
         copy_page_from_iter_iovec::CALLER,
         copy_page_to_iter_iovec::CALLER,
         copy_fpstate_to_sigframe::CALLER,
+        search_ioctl::CALLER,
     ];
     let mut rows: Vec<Caller> = later::ROWS.into_iter().chain(running).collect();
     rows.sort_by_key(|caller| caller.row);
@@ -257,7 +260,7 @@ mod tests {
             assert_eq!(usize::from(caller.row), index + 1);
         }
         let running: Vec<u8> = all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-        assert_eq!(running, [1, 2, 3, 4, 5, 6, 7, 14, 16]);
+        assert_eq!(running, [1, 2, 3, 4, 5, 6, 7, 14, 15, 16]);
     }
 
     #[test]

@@ -509,6 +509,30 @@ mod tests {
     }
 
     #[test]
+    fn the_check_sees_a_wrong_register_and_one_that_changed_for_nothing() {
+        let layout = Layout::ppc32(Scale::Full);
+        let before = Thread::patterned(BEFORE, &layout);
+        let switched = before.switched(&layout, false);
+        let object = Object::new(layout.context(&Thread::patterned(AFTER, &layout)), 256);
+        let user = SimUser::new(&object, Scenario::AllResident, Scale::Full).unwrap();
+        let mut half = before.clone();
+        half.general[..4].copy_from_slice(&switched.general[..4]);
+        for (status, thread, right) in [
+            (SWITCHED, &switched, true),
+            (SWITCHED, &half, false),
+            (SWITCHED, &before, false),
+            (EFAULT, &before, true),
+            (EFAULT, &half, false),
+            (KILLED, &half, true),
+        ] {
+            let end = ended(&user, &layout, status, thread, [&before, &switched]).unwrap();
+            assert_eq!(end.product.is_ok(), right, "{status}: {:?}", end.product);
+        }
+        user.dest().unwrap().write(300, &[0]).unwrap();
+        assert!(ended(&user, &layout, KILLED, &half, [&before, &switched]).unwrap().product.is_err());
+    }
+
+    #[test]
     fn vector_registers_that_a_context_does_not_use_are_cleared() {
         let layout = Layout::ppc64(Scale::Full);
         let mut bare = Thread::patterned(AFTER, &layout);
