@@ -77,10 +77,11 @@ fn as_found(
     let context = InUserMemory(context);
     let status = restore(layout, thread, &context, log);
     if status == SWITCHED {
-        match context.get("get the alternate stack", layout.stack.clone(), log) {
-            Ok(stack) => thread.stack = stack,
-            Err(_) => return (SWITCHED, Stack::Kept),
+        let mut stack = vec![0; layout.stack.len()];
+        if context.get("get the alternate stack", layout.stack.start, &mut stack, log).is_err() {
+            return (SWITCHED, Stack::Kept);
         }
+        thread.stack = stack;
     }
     (status, Stack::Set)
 }
@@ -99,13 +100,11 @@ fn fixed(
     let Ok(context) = Copied::from(context, log) else { return EFAULT };
     thread.set_msr(layout, msr);
     log.decide("set MSR");
-    let stack = context.get("get the alternate stack", layout.stack.clone(), log);
-    match (restore(layout, thread, &context, log), stack) {
-        (SWITCHED, Ok(stack)) => {
-            thread.stack = stack;
+    match restore(layout, thread, &context, log) {
+        SWITCHED if context.get("get the alternate stack", layout.stack.start, &mut thread.stack, log).is_ok() => {
             SWITCHED
         }
-        (status, _) => status,
+        _ => KILLED,
     }
 }
 

@@ -193,4 +193,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_thread_that_is_killed_is_neither_of_the_two() {
+        let layout = Layout::ppc32(Scale::Full);
+        let object = Code::object::<<SimUser as User>::Registers>(&SwapcontextPpc32, Scale::Full);
+        let user = SimUser::new(&object, RestartGranuleBad, Scale::Full).unwrap();
+        let old = ucontext::memory_for_old::<SimUser>(&layout, Scale::Full).unwrap();
+        let (old, new) = (old.dest().unwrap(), user.source().unwrap());
+        let (before, after) = (Thread::patterned(BEFORE, &layout), Thread::patterned(AFTER, &layout));
+        let mut thread = before.clone();
+        assert_eq!(as_found(&layout, &mut thread, &old, &new, &mut Log::of(&user)), KILLED);
+        // Eight registers up to the bad granule.
+        assert_eq!(thread.mask, after.mask);
+        assert_eq!(thread.general[..32], after.general[..32]);
+        assert_eq!(thread.general[32..], before.general[32..]);
+        thread = before.clone();
+        assert_eq!(fixed(&layout, &mut thread, &old, &new, &mut Log::of(&user)), EFAULT);
+        assert_eq!(thread, before);
+    }
 }

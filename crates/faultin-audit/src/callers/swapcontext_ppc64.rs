@@ -20,7 +20,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 use super::Variant::{AsFound, Fixed};
 use super::ucontext::{
     self, AFTER, BEFORE, Context, Copied, EFAULT, EINVAL, InUserMemory, KILLED, Layout, SWITCHED, Thread, Unusable,
-    VSX, killed, restore_sigcontext, value,
+    VSX, killed, restore_sigcontext,
 };
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -48,9 +48,9 @@ type Way = (&'static str, bool);
 
 fn as_found(layout: &Layout, thread: &mut Thread, old: &impl WriteMemory, new: &impl ReadMemory, log: &mut Log) -> Way {
     let context = InUserMemory(new);
-    match context.get("look at MSR", layout.msr(), log) {
+    match context.word("look at MSR", layout.msr(), log) {
         Err(Unusable) => return (EFAULT, false),
-        Ok(msr) if !fits(layout, new.len(), value(&msr)) => return (EINVAL, false),
+        Ok(msr) if !fits(layout, new.len(), msr) => return (EINVAL, false),
         Ok(_) => {}
     }
     if !save(layout, thread, old, log) {
@@ -70,8 +70,8 @@ fn fixed(layout: &Layout, thread: &mut Thread, old: &impl WriteMemory, new: &imp
         return (EFAULT, true);
     }
     let Ok(context) = Copied::from(new, log) else { return (EFAULT, true) };
-    match context.get("look at MSR", layout.msr(), log) {
-        Ok(msr) if fits(layout, new.len(), value(&msr)) => (restore(layout, thread, &context, log), true),
+    match context.word("look at MSR", layout.msr(), log) {
+        Ok(msr) if fits(layout, new.len(), msr) => (restore(layout, thread, &context, log), true),
         _ => (EINVAL, true),
     }
 }
@@ -89,11 +89,8 @@ fn save(layout: &Layout, thread: &Thread, old: &impl WriteMemory, log: &mut Log)
 
 fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut Log) -> &'static str {
     let before = thread.clone();
-    let restored = from.get("get the mask", layout.mask.clone(), log).and_then(|mask| {
-        thread.mask = mask;
-        restore_sigcontext(from, layout, thread, log)
-    });
-    match restored {
+    let mask = from.get("get the mask", layout.mask.start, &mut thread.mask, log);
+    match mask.and_then(|()| restore_sigcontext(from, layout, thread, log)) {
         Ok(()) => SWITCHED,
         Err(Unusable) => killed(layout, thread, &before, log),
     }

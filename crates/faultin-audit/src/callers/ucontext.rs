@@ -256,8 +256,16 @@ impl Thread {
 
 /// A context to restore from.
 pub(super) trait Context {
-    /// A field of it. A fault, or a place outside the user's memory, makes it unusable.
-    fn get(&self, what: &'static str, at: Range<usize>, log: &mut Log) -> Result<Vec<u8>, Unusable>;
+    /// A field of it, as far as it goes: the bytes in front of a fault arrive. A fault, or a place outside the user's
+    /// memory, makes the context unusable.
+    fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable>;
+
+    /// A word of it.
+    fn word(&self, what: &'static str, at: Range<usize>, log: &mut Log) -> Result<u64, Unusable> {
+        let mut bytes = vec![0; at.len()];
+        self.get(what, at.start, &mut bytes, log)?;
+        Ok(value(&bytes))
+    }
 }
 
 /// The context cannot be restored from.
@@ -268,11 +276,10 @@ pub(super) struct Unusable;
 pub(super) struct InUserMemory<'a, M>(pub(super) &'a M);
 
 impl<M: ReadMemory> Context for InUserMemory<'_, M> {
-    fn get(&self, what: &'static str, at: Range<usize>, log: &mut Log) -> Result<Vec<u8>, Unusable> {
-        let mut bytes = vec![0; at.len()];
-        let read = self.0.read(at.start, &mut bytes);
-        log.copied(what, at.len(), &read);
-        read.map(|()| bytes).map_err(|_| Unusable)
+    fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable> {
+        let read = self.0.read(at, into);
+        log.copied(what, into.len(), &read);
+        read.map_err(|_| Unusable)
     }
 }
 
@@ -293,8 +300,10 @@ impl Copied {
 }
 
 impl Context for Copied {
-    fn get(&self, _: &'static str, at: Range<usize>, _: &mut Log) -> Result<Vec<u8>, Unusable> {
-        self.0.get(at).map(<[u8]>::to_vec).ok_or(Unusable)
+    fn get(&self, _: &'static str, at: usize, into: &mut [u8], _: &mut Log) -> Result<(), Unusable> {
+        let field = self.0.get(at..).and_then(|rest| rest.get(..into.len())).ok_or(Unusable)?;
+        into.copy_from_slice(field);
+        Ok(())
     }
 }
 
@@ -308,20 +317,21 @@ pub(super) fn do_setcontext(
     signal: bool,
     log: &mut Log,
 ) -> Result<(), Unusable> {
-    let mask = from.get("get the mask", layout.mask.clone(), log)?;
-    let machine = value(&from.get("get the pointer to the registers", layout.pointer.clone(), log)?);
+    let mut mask = vec![0; layout.mask.len()];
+    from.get("get the mask", layout.mask.start, &mut mask, log)?;
+    let machine = from.word("get the pointer to the registers", layout.pointer.clone(), log)?;
     thread.mask = mask;
-    let there = pointed(machine, layout.general.start, layout.general.start..layout.size)?;
+    let there = pointed(machine, layout.general.start, layout.size)?;
 
     let tls = thread.tls(layout);
     general_registers(from, layout, thread, &there, log)?;
-    let msr = value(&from.get("get MSR", there(&layout.msr()), log)?);
+    let msr = layout.msr();
+    let msr = from.word("get MSR", there(msr.start)..there(msr.end), log)?;
     if !signal {
         thread.keep_tls(layout, &tls);
     }
     vector_registers(from, layout, thread, msr, &there, log)?;
-    thread.floating = from.get("get the floating point registers", there(&layout.floating), log)?;
-    Ok(())
+    from.get("get the floating point registers", there(layout.floating.start), &mut thread.floating, log)
 }
 
 /// `restore_sigcontext` of ppc64: the general registers around MSR, MSR, the pointer to the vector registers, these, the
@@ -333,35 +343,35 @@ pub(super) fn restore_sigcontext(
     log: &mut Log,
 ) -> Result<(), Unusable> {
     let tls = thread.tls(layout);
-    general_registers(from, layout, thread, &Clone::clone, log)?;
-    let msr = value(&from.get("get MSR", layout.msr(), log)?);
+    general_registers(from, layout, thread, &|at| at, log)?;
+    let msr = from.word("get MSR", layout.msr(), log)?;
     thread.keep_tls(layout, &tls);
 
-    let vectors = value(&from.get("get the pointer to the vector registers", layout.pointer.clone(), log)?);
-    let there = pointed(vectors, layout.target, layout.vector.clone())?;
+    let vectors = from.word("get the pointer to the vector registers", layout.pointer.clone(), log)?;
+    let there = pointed(vectors, layout.target, layout.size)?;
     vector_registers(from, layout, thread, msr, &there, log)?;
-    thread.floating = from.get("get the floating point registers", layout.floating.clone(), log)?;
+    from.get("get the floating point registers", layout.floating.start, &mut thread.floating, log)?;
     if msr & VSX == 0 {
         thread.vsx.fill(0);
-    } else {
-        thread.vsx = from.get("get the halves that came later", there(&layout.vsx), log)?;
+        return Ok(());
     }
-    Ok(())
+    from.get("get the halves that came later", there(layout.vsx.start), &mut thread.vsx, log)
 }
 
 fn general_registers(
     from: &impl Context,
     layout: &Layout,
     thread: &mut Thread,
-    there: &impl Fn(&Range<usize>) -> Range<usize>,
+    there: &impl Fn(usize) -> usize,
     log: &mut Log,
 ) -> Result<(), Unusable> {
     let [before, after] = layout.around_msr();
     for (what, part) in
         [("get the general registers in front of MSR", before), ("get the general registers behind MSR", after)]
     {
-        let bytes = from.get(what, there(&part), log)?;
-        thread.general[part.start - layout.general.start..part.end - layout.general.start].copy_from_slice(&bytes);
+        let start = layout.general.start;
+        let registers = &mut thread.general[part.start - start..part.end - start];
+        from.get(what, there(part.start), registers, log)?;
     }
     Ok(())
 }
@@ -371,27 +381,22 @@ fn vector_registers(
     layout: &Layout,
     thread: &mut Thread,
     msr: u64,
-    there: &impl Fn(&Range<usize>) -> Range<usize>,
+    there: &impl Fn(usize) -> usize,
     log: &mut Log,
 ) -> Result<(), Unusable> {
     if msr & VECTOR == 0 {
         thread.vector.fill(0);
-    } else {
-        thread.vector = from.get("get the vector registers", there(&layout.vector), log)?;
+        return Ok(());
     }
-    Ok(())
+    from.get("get the vector registers", there(layout.vector.start), &mut thread.vector, log)
 }
 
-/// Where the fields are that should lie behind `target`, if a pointer says something else. It is unusable if `fields`
-/// would not have addresses there.
-fn pointed(
-    pointer: u64,
-    target: usize,
-    fields: Range<usize>,
-) -> Result<impl Fn(&Range<usize>) -> Range<usize>, Unusable> {
+/// Where the fields between `target` and `end` are if a pointer says that they begin somewhere else. It is unusable if they
+/// would have no addresses there.
+fn pointed(pointer: u64, target: usize, end: usize) -> Result<impl Fn(usize) -> usize, Unusable> {
     let pointer = usize::try_from(pointer).map_err(|_| Unusable)?;
-    pointer.checked_add(fields.end - target).ok_or(Unusable)?;
-    Ok(move |field: &Range<usize>| field.start - target + pointer..field.end - target + pointer)
+    pointer.checked_add(end - target).ok_or(Unusable)?;
+    Ok(move |at| at - target + pointer)
 }
 
 /// Memory for the old context, in which nothing is the matter.
@@ -498,7 +503,7 @@ mod tests {
             let source = old.source().unwrap();
             let context = InUserMemory(&source);
             if ppc64 {
-                thread.mask = context.get("mask", layout.mask.clone(), &mut log).unwrap();
+                context.get("mask", layout.mask.start, &mut thread.mask, &mut log).unwrap();
                 restore_sigcontext(&context, &layout, &mut thread, &mut log).unwrap();
             } else {
                 do_setcontext(&context, &layout, &mut thread, false, &mut log).unwrap();
