@@ -36,10 +36,13 @@ pub mod callers;
 pub mod environment;
 pub mod expect;
 pub mod helpers;
+pub mod html;
 pub mod json;
 pub mod log;
+pub mod markdown;
 pub mod run;
 pub mod scenario;
+pub mod square;
 pub mod table;
 pub mod user;
 

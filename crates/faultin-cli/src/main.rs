@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod file;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -110,7 +110,7 @@ impl User for SimUser {
         Ok(user)
     }
 
-    /// Every page, at every moment (or at [`MOMENTS`] of them, evenly), for a short and for a long while; and then the
+    /// Every page, at every moment (or at `MOMENTS` of them, evenly), for a short and for a long while; and then the
     /// page after it.
     fn beside_adversary(
         object: &Object,
