@@ -15,6 +15,7 @@ mod kvm_use_magic_page;
 mod later;
 mod restore_fpregs_from_user;
 mod search_ioctl;
+mod search_tree;
 mod swapcontext_ppc32;
 mod swapcontext_ppc64;
 mod ucontext;
