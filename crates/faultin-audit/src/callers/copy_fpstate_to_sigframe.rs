@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 use faultin::Short;
-use faultin::memory::WriteMemory;
+use faultin::memory::{ReadMemory, WriteMemory};
 
 use super::Variant::{AsFound, Fixed};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
@@ -95,9 +95,7 @@ fn made_writeable(frame: &impl WriteMemory, log: &mut Log) -> bool {
     }
     match probe_write(frame, log) {
         Ok(()) => true,
-        Err(short) => {
-            log.has(Bug::FailureBehindTheFirstPageIsSuccess) && short.done >= frame.as_read().to_page_end(0)
-        }
+        Err(short) => log.has(Bug::FailureBehindTheFirstPageIsSuccess) && short.done >= frame.as_read().to_page_end(0),
     }
 }
 

@@ -18,11 +18,12 @@
 
 #![forbid(unsafe_code)]
 
-use faultin::memory::{WriteMemory, WriteNoWait};
+use faultin::memory::{ReadMemory, WriteMemory, WriteNoWait};
 
 use super::Variant::{AsFound, Fixed};
 use super::search_tree::{Item, Key, Tree};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::expect::Ends::{Never, OneOf, With};
 use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
 use crate::helpers::{fault_in_pages_writeable, probe_write, touched};
@@ -111,7 +112,9 @@ impl Search {
             Some(((transaction, items), slot)) => self.pack_items(at, *transaction, &items[slot..], to, log),
             None => Leaf::Over(FOUND),
         };
-        log.unlock(TREE);
+        if !(log.has(Bug::KeepsTheLock) && matches!(leaf, Leaf::Short)) {
+            log.unlock(TREE);
+        }
         leaf
     }
 
@@ -135,9 +138,12 @@ impl Search {
                 if part.is_empty() {
                     continue;
                 }
-                let copied = to.write_nowait(end, &part);
+                let copied = match log.has(Bug::FaultsUnderTheLock) {
+                    false => to.write_nowait(end, &part),
+                    true => to.write(end, &part),
+                };
                 log.copied(what, part.len(), &copied);
-                if copied.is_err() {
+                if copied.is_err() && !log.has(Bug::CutRecordCounts) {
                     // Nothing has moved: the next search is for this key and this place.
                     return Leaf::Short;
                 }
@@ -189,7 +195,7 @@ impl Search {
     fn fixed<M: WriteNoWait>(&self, at: &mut Position, to: &M, log: &mut Log) -> Result<&'static str, Stuck> {
         let mut attempt = 1;
         loop {
-            if probe_write(&rest(to, at), log).is_err() {
+            if !made_writeable(&rest(to, at), log) {
                 return Ok(EFAULT);
             }
             let before = at.packed;
@@ -240,6 +246,17 @@ impl Search {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether every byte of the rest can be written now.
+fn made_writeable(rest: &impl WriteMemory, log: &mut Log) -> bool {
+    if log.has(Bug::OneBytePerPage) {
+        return fault_in_pages_writeable(rest, log).is_ok();
+    }
+    match probe_write(rest, log) {
+        Ok(()) => true,
+        Err(short) => log.has(Bug::FailureBehindTheFirstPageIsSuccess) && short.done >= rest.as_read().to_page_end(0),
     }
 }
 
