@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Caller, Memory, Report, Scenario, Selection, Variant, callers, html, json, markdown, run};
+use faultin_audit::{Memory, Report, Scenario, Selection, html, json, markdown, run};
 use similar::TextDiff;
 
 use crate::file;
+use crate::rows::{self, Callers, Which};
 
 /// Runs the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
 ///
@@ -26,7 +27,7 @@ use crate::file;
 #[command(group(clap::ArgGroup::new("documents").args(["markdown", "readme"]).multiple(true)))]
 pub struct Args {
     /// Callers, by the kernel's name or by number [default: all]
-    #[arg(value_name = "CALLER", value_parser = caller)]
+    #[arg(value_name = "CALLER", value_parser = rows::parse)]
     callers: Vec<Callers>,
 
     /// Only this scenario (may be repeated)
@@ -73,34 +74,11 @@ pub struct Args {
 /// What cannot go with a document of everything.
 const PARTS: [&str; 7] = ["callers", "scenarios", "variant", "memory", "list", "json", "trace"];
 
-/// The rows one name stands for.
-type Callers = Names<Caller>;
-
-/// What clap takes for one value though it is several.
-#[derive(Clone)]
-struct Names<T>(Vec<T>);
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Which {
-    AsFound,
-    Fixed,
-    Both,
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum On {
     Host,
     Sim,
     Both,
-}
-
-fn caller(name: &str) -> Result<Callers, String> {
-    match callers::named(name) {
-        rows if rows.is_empty() => {
-            Err(format!("no such caller; there are 1 to 20, or\n  {}", table::names().0.join("\n  ")))
-        }
-        rows => Ok(Names(rows)),
-    }
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
@@ -111,18 +89,12 @@ impl Args {
     fn selection(&self) -> Selection {
         let mut selection = Selection::everything();
         if !self.callers.is_empty() {
-            selection.callers = self.callers.iter().flat_map(|names| names.0.clone()).collect();
-            selection.callers.sort_by_key(|caller| caller.row);
-            selection.callers.dedup_by_key(|caller| caller.row);
+            selection.callers = Callers::chosen(&self.callers);
         }
         if !self.scenarios.is_empty() {
             selection.scenarios.retain(|scenario| self.scenarios.contains(scenario));
         }
-        selection.variants.retain(|variant| match self.variant {
-            Which::AsFound => *variant == Variant::AsFound,
-            Which::Fixed => *variant == Variant::Fixed,
-            Which::Both => true,
-        });
+        selection.variants.retain(|variant| self.variant.has(*variant));
         selection.memories.retain(|memory| match self.memory {
             On::Host => *memory == Memory::Host,
             On::Sim => *memory == Memory::Sim,
