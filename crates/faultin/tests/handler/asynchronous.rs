@@ -91,6 +91,7 @@ crate::scenarios! {
     /// The kernel reports it with a code above 0, as it does a fault; only a thread itself can pretend that.
     poison_found_elsewhere_during_a_copy_goes_to_the_predecessor => Ends::Well, |_| {
         static IN_TABLE: AtomicUsize = AtomicUsize::new(0);
+        child::skip_if_emulated("sending", libc::SIGBUS);
         child::clean_slate();
         foreign::install(B, libc::SIGBUS, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, _, _, _| {
             let seen = foreign::seen(who);

@@ -53,7 +53,9 @@ fn emulated() -> bool {
 
 /// Ends the scenario without a verdict where user-mode emulation cannot do it: the emulator takes SIGSEGV and SIGBUS
 /// for its own when they are sent, and fails an assertion of its own when they kill.
-fn skip_if_emulated(what: &str, signal: i32) {
+///
+/// A scenario whose handler sends asks first: a handler may have interrupted anything, and must not end the process.
+pub(crate) fn skip_if_emulated(what: &str, signal: i32) {
     if emulated() && SIGNALS.contains(&signal) {
         skip(&format!("{what} SIGSEGV and SIGBUS under user-mode emulation"));
     }
