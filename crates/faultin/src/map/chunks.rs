@@ -10,7 +10,7 @@ use super::file::FileMap;
 use super::stamp::Stamp;
 
 /// Bytes of a chunk.
-const CHUNK: usize = 16 << 10;
+const CHUNK: usize = 8 << 10;
 
 /// Bytes between two looks at the file: often enough to end soon, seldom enough to cost nothing.
 const LOOK: usize = 1 << 20;

@@ -42,6 +42,8 @@ pub(crate) enum Freshness {
 
 impl Stamp {
     /// Asks as `fstat(2)` does: the cheapest question there is.
+    // The fields have other types on other machines.
+    #[allow(clippy::unnecessary_cast)]
     #[inline]
     pub(crate) fn of(file: &File) -> io::Result<Stamp> {
         let mut stat = MaybeUninit::<libc::stat>::uninit();
