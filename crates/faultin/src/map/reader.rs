@@ -7,8 +7,11 @@ use super::file::FileMap;
 use super::options::Watch;
 use super::stamp::Stamp;
 
-/// Bytes of the buffer. A look at the file after each costs a twentieth of the copy.
-const BUFFER: usize = 64 << 10;
+/// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
+const BUFFER: usize = 256 << 10;
+
+/// Bytes of the buffer at least.
+const SMALL: usize = 8 << 10;
 
 /// A reader of a [`FileMap`]: made by [`FileMap::reader`].
 ///
@@ -76,8 +79,9 @@ impl BufRead for MapReader<'_> {
         if self.taken == self.filled {
             let known = self.known();
             (self.taken, self.filled) = (0, 0);
-            if self.buffer.is_empty() {
-                self.buffer = vec![0; BUFFER];
+            let wanted = self.map.clamp(&known, self.position, BUFFER).max(SMALL);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
             }
             self.filled = match take(self.map, &known, self.position, &mut self.buffer) {
                 Ok(len) => len,
