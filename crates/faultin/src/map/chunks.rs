@@ -1,7 +1,7 @@
 //! [`Chunks`]: the bytes of a range as copies that fit the CPU's first cache.
 //!
-//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in the
-//! cache when it is used: so pieces are small, and the buffer is the same for all of them.
+//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
+//! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
 
 use core::ops::{Bound, RangeBounds};
 
@@ -38,8 +38,8 @@ const LOOK: usize = 1 << 20;
 /// ```
 ///
 /// Whether the file has changed is looked at every mebibyte, whenever a copy stops, and before the end is reported: a
-/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What was
-/// made of chunks before an error may be of a mixture of contents.
+/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What
+/// was made of chunks before an error may be of a mixture of contents.
 #[derive(Debug)]
 pub struct Chunks<'a> {
     map: &'a FileMap,
@@ -98,12 +98,12 @@ impl<'a> Chunks<'a> {
         Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
     }
 
-    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call tries
-    /// again at the byte where it stopped.
+    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call
+    /// tries again at the byte where it stopped.
     ///
     /// # Errors
-    /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed out,
-    /// except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
+    /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
+    /// out, except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, MapError> {
         match self.step() {
             Ok(len) => Ok(if len == 0 { None } else { Some(self.buffer.get(len)) }),

@@ -136,9 +136,9 @@ impl MapError {
         }
     }
 
-    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would have
-    /// had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the end, for
-    /// which the kernel has no error.
+    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would
+    /// have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
+    /// end, for which the kernel has no error.
     pub fn errno(&self) -> Option<i32> {
         match &self.inner.reason {
             Reason::Changed(_) => Some(libc::ESTALE),

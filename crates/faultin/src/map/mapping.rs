@@ -15,8 +15,8 @@ use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::{copy, page_size, scalar, signal};
 
-/// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth faster
-/// than one copy of all.
+/// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
+/// faster than one copy of all.
 const PIECE: usize = 1 << 10;
 
 /// From so many bytes on, the copy itself knows best: their destination does not stay in a cache.

@@ -21,8 +21,8 @@ pub enum Watch {
     /// system call per operation.
     #[default]
     Changes,
-    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor is
-    /// a file that was cut and has grown again beyond its old size. One system call per operation.
+    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor
+    /// is a file that was cut and has grown again beyond its old size. One system call per operation.
     Shrinking,
     /// Nothing: the caller knows that the file stays as it is. No system call. A file that changes all the same gives
     /// wrong bytes without an error, and zeros behind its end in its last page; it still does not kill. What faulted is
@@ -140,9 +140,9 @@ impl MapOptions {
     /// Opens and maps a file to read.
     ///
     /// # Errors
-    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped, [`NotAFile`](Reason::NotAFile) if it
-    /// is a directory, a pipe, a socket or a device (which is not waited for), [`PastEnd`](Reason::PastEnd) if it is shorter
-    /// than [`offset`](Self::offset).
+    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
+    /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
+    /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
         let path = path.as_ref();
         let file = self.file(path, File::options().read(true))?;

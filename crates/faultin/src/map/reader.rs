@@ -15,8 +15,8 @@ const SMALL: usize = 8 << 10;
 
 /// A reader of a [`FileMap`]: made by [`FileMap::reader`].
 ///
-/// Every piece is looked at before it is handed on: bytes of a file that is known to have changed are not returned, an error
-/// is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
+/// Every piece is looked at before it is handed on: bytes of a file that is known to have changed are not returned, an
+/// error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
 ///
 /// It compares with the file as it was when the reader was made, whoever refreshes the map; a reader of a map that is
 /// watched for [`Shrinking`](Watch::Shrinking) only goes on after its end once the map was refreshed.
