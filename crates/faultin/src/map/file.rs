@@ -2,6 +2,7 @@
 
 use core::num::NonZeroUsize;
 use core::ops::RangeBounds;
+use core::sync::atomic::{Ordering, fence};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -310,7 +311,11 @@ impl FileMap {
     pub(super) fn check(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
         match self.watch {
             Watch::Nothing => Ok(()),
-            _ => self.compare(known, at, len, Stamp::of(&self.file)),
+            _ => {
+                // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+                fence(Ordering::Acquire);
+                self.compare(known, at, len, Stamp::of(&self.file))
+            }
         }
     }
 

@@ -32,7 +32,7 @@
 //!   are now: `Ok` means that none of the bytes had changed between then and now, as far as can be seen. A fault would
 //!   not do: the last page of a file that was cut reads as zeros, and one that was cut and has grown again reads as
 //!   zeros everywhere. What counts as a change is chosen by [`Watch`].
-//! * Nothing behind the end of the file is ever reported as read.
+//! * Nothing behind the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
 //! * Counts are exact, and [`MapError`] says how far it came, where it stopped in which file, and why. Where a mapping
 //!   fails because its file cannot be read, the reason is what reading the file says, not the signal's.
 //! * The work of one operation is bounded, whoever changes the file how often: one fault, one look, one read.

@@ -171,7 +171,8 @@ impl MapOptions {
     /// Maps a file that is open for reading and writing.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open); [`Unsupported`](Reason::Unsupported) over pread for a file that is open for appending,
+    /// because `pwrite(2)` would append.
     pub fn from_file_mut(&self, file: File) -> Result<FileMapMut, MapError> {
         self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
     }
@@ -222,6 +223,9 @@ impl MapOptions {
                 })
             })?),
         };
+        if rights == Rights::ReadWrite && space.is_none() && is_appending(&file) {
+            return Err(stop(Reason::Unsupported("writing at a position over pread, when it is open for appending,")));
+        }
         let map = FileMap::assemble(file, path, window, self.watch, space, stamp);
         self.hint(&map);
         Ok(map)
@@ -278,6 +282,13 @@ fn faults_are_recovered() -> bool {
     }
     let status = signal::status();
     status.segv != Reached::No && status.bus != Reached::No && !status.segv_blocked && !status.bus_blocked
+}
+
+/// Whether every write goes to the end of the file, wherever `pwrite(2)` is told to put it.
+fn is_appending(file: &File) -> bool {
+    // SAFETY: asks for the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_APPEND != 0
 }
 
 /// Which part of a file a map is of.
