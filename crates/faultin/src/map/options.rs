@@ -102,7 +102,8 @@ impl MapOptions {
         self
     }
 
-    /// Brings all of it into memory before `open` returns. What cannot be brought in is reported by the access.
+    /// Brings all of it into memory before `open` returns (over pread, the kernel only begins to). What cannot be brought
+    /// in is reported by the access.
     pub fn populate(mut self, populate: bool) -> Self {
         self.populate = populate;
         self
