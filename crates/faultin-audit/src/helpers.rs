@@ -86,7 +86,7 @@ pub fn is_page_fault(fault: &Fault) -> bool {
 }
 
 /// The offsets that the helpers of 5.14 touch.
-fn touched(user: &impl ReadMemory) -> impl Iterator<Item = usize> {
+pub(crate) fn touched(user: &impl ReadMemory) -> impl Iterator<Item = usize> {
     strides(user.page_size(), if user.is_empty() { 1 } else { user.to_page_end(0) }, user.len())
 }
 

@@ -32,14 +32,20 @@
 //! assert!(report.is_ok());
 //! ```
 
+#[doc(hidden)]
+pub mod bug;
 pub mod callers;
 pub mod environment;
 pub mod expect;
+pub mod explore;
 pub mod helpers;
+pub mod html;
 pub mod json;
 pub mod log;
+pub mod markdown;
 pub mod run;
 pub mod scenario;
+pub mod square;
 pub mod table;
 pub mod user;
 

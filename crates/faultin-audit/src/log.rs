@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use faultin::{Cause, Fault, Short};
 
+use crate::bug::Bug;
 use crate::user::User;
 
 /// How many times a state is repeated before it is called a livelock. Once would do on a machine that is deterministic.
@@ -78,12 +80,39 @@ pub struct Log<'a> {
     page_size: usize,
     outside_events: bool,
     after_fault_in: Option<Box<dyn FnOnce() + 'a>>,
+    watch: Option<Watch<'a>>,
+    bug: Option<Bug>,
     held: Vec<&'static str>,
+    waited_under_lock: bool,
     steps: Vec<Step>,
     round: usize,
     previous: Vec<Step>,
     repeats: u32,
     rounds: u32,
+}
+
+/// What goes on outside.
+struct Watch<'a> {
+    events: Box<dyn Fn() -> u64 + 'a>,
+    waits: Box<dyn Fn() -> u64 + 'a>,
+    /// Events and waits when they were last asked for.
+    seen: Cell<(u64, u64)>,
+}
+
+impl Watch<'_> {
+    /// Whether something has happened since the last time.
+    fn disturbed(&self) -> bool {
+        let (seen, now) = (self.seen.get(), (self.events)());
+        self.seen.set((now, seen.1));
+        now != seen.0
+    }
+
+    /// Whether somebody has waited since the last time.
+    fn waited(&self) -> bool {
+        let (seen, now) = (self.seen.get(), (self.waits)());
+        self.seen.set((seen.0, now));
+        now != seen.1
+    }
 }
 
 impl<'a> Log<'a> {
@@ -98,7 +127,10 @@ impl<'a> Log<'a> {
             page_size,
             outside_events: false,
             after_fault_in: None,
+            watch: None,
+            bug: None,
             held: Vec::new(),
+            waited_under_lock: false,
             steps: Vec::new(),
             round: 0,
             previous: Vec::new(),
@@ -119,6 +151,27 @@ impl<'a> Log<'a> {
         Log { after_fault_in: Some(Box::new(event)), ..self }
     }
 
+    /// Has `events` count what happened outside so far: a state that is repeated proves nothing if something has happened in
+    /// between. And `waits`, how often an access has waited for a page.
+    #[must_use]
+    pub fn watching(self, events: impl Fn() -> u64 + 'a, waits: impl Fn() -> u64 + 'a) -> Log<'a> {
+        let seen = Cell::new((events(), waits()));
+        Log { watch: Some(Watch { events: Box::new(events), waits: Box::new(waits), seen }), ..self }
+    }
+
+    /// Turns a bug of the past on.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(self, bug: Bug) -> Log<'a> {
+        Log { bug: Some(bug), ..self }
+    }
+
+    /// Whether this bug of the past is on.
+    #[doc(hidden)]
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
     /// To be called by a helper that has brought something in.
     pub fn faulted_in(&mut self) {
         if let Some(event) = self.after_fault_in.take() {
@@ -130,6 +183,11 @@ impl<'a> Log<'a> {
     /// The caller takes a lock.
     pub fn lock(&mut self, name: &'static str) {
         self.decide(format!("lock {name}"));
+        if self.held.is_empty()
+            && let Some(watch) = &self.watch
+        {
+            watch.waited();
+        }
         self.held.push(name);
     }
 
@@ -139,6 +197,14 @@ impl<'a> Log<'a> {
         if let Some(at) = self.held.iter().rposition(|held| *held == name) {
             self.held.remove(at);
         }
+        if self.held.is_empty() {
+            self.waited_under_lock |= self.watch.as_ref().is_some_and(Watch::waited);
+        }
+    }
+
+    /// Whether an access has waited for a page while a lock was held.
+    pub fn waited_under_lock(&self) -> bool {
+        self.waited_under_lock
     }
 
     /// Locks that are held now.
@@ -175,7 +241,8 @@ impl<'a> Log<'a> {
     /// [`Stuck`]: the loop is to end here, with this.
     pub fn again(&mut self) -> Result<(), Stuck> {
         let round: Vec<Step> = self.steps[self.round..].iter().map(|step| self.by_page(step)).collect();
-        self.repeats = if round == self.previous { self.repeats + 1 } else { 0 };
+        let disturbed = self.watch.as_ref().is_some_and(Watch::disturbed);
+        self.repeats = if round == self.previous && !disturbed { self.repeats + 1 } else { 0 };
         self.previous = round;
         self.round = self.steps.len();
         if self.repeats >= REPEATS && !self.outside_events {

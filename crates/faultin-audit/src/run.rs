@@ -109,11 +109,13 @@ impl Cell {
 
     /// How it must end, in short.
     pub fn expected(&self) -> Option<String> {
-        self.expectation.map(|expectation| match expectation.ends {
-            Ends::With(status, moved) => ended(status, self.bytes(moved), self.object.len()),
-            Ends::Never => ENDLESS.into(),
-            Ends::OneOf(statuses) => format!("holds: {}", statuses.join(" or ")),
-        })
+        self.expectation.map(|expectation| self.in_short(expectation.ends))
+    }
+
+    /// How the fixed code of this caller must end on the same memory, in short.
+    pub fn expected_of_fixed(&self) -> Option<String> {
+        let expectation = expectation(self.caller.job?, Variant::Fixed, self.scenario)?;
+        Some(self.in_short(expectation.ends))
     }
 
     /// Whether it is as expected; `None` if it did not run and need not have.
@@ -122,6 +124,14 @@ impl Cell {
             Outcome::Ran(ran) => Some(ran.verdict.is_ok()),
             Outcome::Skipped { allowed: false, .. } => Some(false),
             Outcome::Skipped { allowed: true, .. } | Outcome::NotYet => None,
+        }
+    }
+
+    fn in_short(&self, ends: Ends) -> String {
+        match ends {
+            Ends::With(status, moved) => ended(status, self.bytes(moved), self.object.len()),
+            Ends::Never => ENDLESS.into(),
+            Ends::OneOf(statuses) => format!("holds: {}", statuses.join(" or ")),
         }
     }
 

@@ -11,9 +11,10 @@ use crate::callers::{self, Caller, Variant};
 use crate::json::Summary;
 use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
+use crate::square::{self, Kind, Marks, Rows, Square};
 
-/// Steps of one run that are printed at its beginning and at its end, if there are more.
-const SHOWN: usize = 12;
+/// Steps of one run that are shown at its beginning and at its end, if there are more.
+pub const SHOWN: usize = 12;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -24,18 +25,22 @@ pub struct Style {
     pub width: u16,
 }
 
-/// Lines this wide have room for every column.
-const WIDE: u16 = 176;
-
-/// The table, its legend and its sum. In lines that have no room for it, a small table for each caller.
+/// The table, what the mail says of its rows, its legend and its sum. In lines that have no room for the table, a small one
+/// for each caller.
 pub fn table(report: &Report, style: Style) -> String {
+    let marks = Marks::of(report);
+    let rows = Square::all(report);
     let mut out = format!("faultin audit: {}\n\n", report.environment);
-    if style.width >= WIDE {
-        writeln!(out, "{}\n", grid(report, style).trim_fmt()).expect(STRING);
-    } else {
-        out += &blocks(report, style);
+    match grid(report, &rows, &marks, style) {
+        Some(grid) => out += &(grid + &findings(&rows, style)),
+        None => out += &blocks(&rows, &marks, style),
     }
-    out + &legend() + &unexpected(report) + &sum(&Summary::of(report))
+    out + &legend(&marks, style) + &verdict(report)
+}
+
+/// What is not as expected, and the sum.
+pub fn verdict(report: &Report) -> String {
+    unexpected(report) + &sum(&Summary::of(report))
 }
 
 const STRING: &str = "a string takes everything";
@@ -48,58 +53,103 @@ fn empty(style: Style) -> Table {
     } else {
         table.force_no_tty();
     }
+    table.load_style(UTF8_FULL_CONDENSED);
     table
 }
 
-/// The cells of each caller.
-fn by_caller(report: &Report) -> impl Iterator<Item = &[Cell]> {
-    report.cells.chunk_by(|a, b| a.caller.row == b.caller.row)
+fn head(text: &str) -> Field {
+    Field::new(text).add_attribute(Attribute::Bold)
 }
 
-/// Everything: callers and variants down, scenarios across.
-fn grid(report: &Report, style: Style) -> Table {
-    let scenarios: Vec<Scenario> =
-        Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect();
-    // Names and results stay in one piece; heads fold at words; what the mail says takes the rest.
-    let needs = report.cells.iter().map(|cell| cell.caller.need.name().len()).max().unwrap_or(0);
-    let mut widths = vec![2, 25, 8, needs.max(5), 13];
-    widths.extend(scenarios.iter().map(|&scenario| {
-        let results =
-            report.cells.iter().filter(|cell| cell.scenario == scenario).map(|cell| text(cell).chars().count());
-        results.chain(scenario.name().split(' ').map(str::len)).max().unwrap_or(0)
-    }));
-    let taken: usize = widths.iter().map(|width| width + PADDING + 1).sum();
-    widths.push(usize::from(style.width).saturating_sub(taken + PADDING + 2).max(12));
+/// Everything that runs: callers and variants down, scenarios across. `None` if there is no room for that, or nothing.
+fn grid(report: &Report, rows: &[Rows], marks: &Marks, style: Style) -> Option<String> {
+    let scenarios = square::scenarios(report);
+    let running: Vec<&Rows> = rows.iter().filter(|rows| !rows.is_not_yet()).collect();
+    if running.is_empty() {
+        return Some(String::new());
+    }
     let mut table = empty(style);
-    table.load_style(UTF8_FULL_CONDENSED);
-    let heads = ["#", "caller", "where", "needs", "variant"].into_iter().chain(scenarios.iter().map(|s| s.name()));
-    table.set_header(heads.chain(["the mail"]).map(|head| Field::new(head).add_attribute(Attribute::Bold)));
-    for cells in by_caller(report) {
-        let waits = matches!(cells[0].outcome, Outcome::NotYet);
-        let shown = if waits { &cells[..scenarios.len()] } else { cells };
-        let finding = folded(cells[0].caller.finding, widths[widths.len() - 1]);
-        let lines = shown.len() / scenarios.len();
-        let mut finding = finding.chunks(finding.len().div_ceil(lines)).map(|part| part.join("\n"));
-        for (index, line) in shown.chunks(scenarios.len()).enumerate() {
-            let caller = &line[0].caller;
-            let dim = |field: Field| if waits { field.fg(Color::DarkGrey) } else { field };
-            let once = |text: &str| dim(Field::new(if index == 0 { text } else { "" }));
-            let mut row = vec![once(&caller.row.to_string()), once(caller.name), once(caller.place)];
-            row.push(once(caller.need.name()));
-            let variant = format!("{} {}", line[0].variant.name(), line[0].memory.name());
-            row.push(dim(Field::new(if waits { String::new() } else { variant })));
-            row.extend(line.iter().map(|cell| field(cell, report)));
-            row.push(dim(Field::new(finding.next().unwrap_or_default())));
-            table.add_row(row);
+    let mut columns = vec![Column::default(); 3 + scenarios.len()];
+    let heads = ["#", "caller", "variant"].into_iter().chain(scenarios.iter().map(|scenario| scenario.name()));
+    columns.iter_mut().zip(heads.clone()).for_each(|(column, head)| column.takes_head(head));
+    table.set_header(heads.map(head));
+    for rows in running {
+        let caller = rows.caller;
+        let need = format!("{}, needs {}", caller.place, caller.need);
+        let mut names = match rows.variants.len() {
+            1 => vec![format!("{}\n{need}", caller.name)],
+            _ => vec![caller.name.to_string(), need],
+        }
+        .into_iter();
+        for (index, squares) in rows.variants.iter().enumerate() {
+            let number = if index == 0 { caller.row.to_string() } else { String::new() };
+            let line = [number, names.next().unwrap_or_default(), squares[0].variant.name().into()];
+            let results = squares.iter().map(|square| marks.texts(square).join("\n"));
+            for (column, text) in columns.iter_mut().zip(line.iter().cloned().chain(results)) {
+                text.lines().for_each(|line| column.takes(line));
+            }
+            let named = line.into_iter().map(Field::new);
+            table.add_row(named.chain(squares.iter().map(|square| field(square, marks))));
         }
     }
     let width = |width: usize| Width::Fixed(u16::try_from(width + PADDING).unwrap_or(u16::MAX));
+    let widths = Column::share(&columns, style.width)?;
     table.set_constraints(widths.into_iter().map(|w| ColumnConstraint::Absolute(width(w))));
-    table
+    Some(format!("{}\n\n", table.trim_fmt()))
 }
 
 /// Spaces on both sides of a column's text.
 const PADDING: usize = 2;
+
+/// What a column must have, and what it would like.
+#[derive(Clone, Copy, Default)]
+struct Column {
+    /// Its longest word.
+    least: usize,
+    /// Its longest line.
+    most: usize,
+}
+
+impl Column {
+    fn takes(&mut self, line: &str) {
+        self.least = line.split(' ').map(|word| word.chars().count()).fold(self.least, usize::max);
+        self.most = self.most.max(line.chars().count());
+    }
+
+    /// A head would like two lines.
+    fn takes_head(&mut self, head: &str) {
+        let in_two = (0..head.len()).find(|&width| folded(head, width).len() <= 2);
+        folded(head, in_two.unwrap_or(head.len())).iter().for_each(|line| self.takes(line));
+    }
+
+    /// Widths for all of them in lines of `width` characters: what they would like, less what the widest can do without.
+    fn share(columns: &[Column], width: u16) -> Option<Vec<usize>> {
+        let frame = columns.len() * (PADDING + 1) + 1;
+        let room = usize::from(width).checked_sub(frame)?;
+        let mut widths: Vec<usize> = columns.iter().map(|column| column.most).collect();
+        while widths.iter().sum::<usize>() > room {
+            let shrinkable = widths.iter_mut().zip(columns).filter(|(width, column)| **width > column.least);
+            *shrinkable.max_by_key(|(width, _)| **width)?.0 -= 1;
+        }
+        Some(widths)
+    }
+}
+
+/// What the mail says of each row, also of those that do not run yet.
+fn findings(rows: &[Rows], style: Style) -> String {
+    let name = |caller: &Caller| format!("{} ({})", caller.name, caller.place);
+    let longest = rows.iter().map(|rows| name(rows.caller).chars().count()).max().unwrap_or(0);
+    let indent = 2 + longest + 2 + 7 + 2;
+    let mut out = String::from("the mail, in our words\n");
+    for rows in rows {
+        let state = if rows.is_not_yet() { "not yet" } else { "" };
+        let lines = folded(rows.caller.finding, usize::from(style.width).saturating_sub(indent + 2).max(20));
+        let lines = lines.join(&format!("\n{:indent$}  ", ""));
+        writeln!(out, "{:>2}  {:longest$}  {state:7}  {lines}", rows.caller.row, name(rows.caller)).expect(STRING);
+    }
+    out.push('\n');
+    out
+}
 
 /// The text in lines of at most `width` characters.
 fn folded(text: &str, width: usize) -> Vec<String> {
@@ -118,63 +168,71 @@ fn folded(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A small table for each caller that runs, a line for each that does not.
-fn blocks(report: &Report, style: Style) -> String {
+/// Before each line of a caller but the first.
+const INDENT: &str = "\n   ";
+
+/// A small table for each caller that runs, two lines for each that does not.
+fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
     let mut out = String::new();
-    for cells in by_caller(report) {
-        let caller = &cells[0].caller;
-        let head = format!("{} {} ({}), needs {}", caller.row, caller.name, caller.place, caller.need);
-        if matches!(cells[0].outcome, Outcome::NotYet) {
-            writeln!(out, "{head}: not yet\n   the mail: {}\n", caller.finding).expect(STRING);
-            continue;
+    for rows in rows {
+        let caller = rows.caller;
+        let not_yet = if rows.is_not_yet() { ": not yet" } else { "" };
+        let title = format!("{} {} ({}), needs {}{not_yet}", caller.row, caller.name, caller.place, caller.need);
+        let finding = format!("the mail: {}", caller.finding);
+        let width = usize::from(style.width).saturating_sub(INDENT.len());
+        let lines = folded(&title, width).into_iter().chain(folded(&finding, width));
+        writeln!(out, "{}", lines.collect::<Vec<_>>().join(INDENT)).expect(STRING);
+        if !rows.is_not_yet() {
+            let mut table = empty(style);
+            let variants = rows.variants.iter().map(|squares| squares[0].variant.name());
+            table.set_header(["scenario"].into_iter().chain(variants).map(head));
+            for (index, square) in rows.variants[0].iter().enumerate() {
+                let results = rows.variants.iter().map(|squares| field(&squares[index], marks));
+                table.add_row([Field::new(square.scenario.name())].into_iter().chain(results));
+            }
+            writeln!(out, "{}", table.trim_fmt()).expect(STRING);
         }
-        let lines: Vec<&[Cell]> = cells.chunk_by(|a, b| a.variant == b.variant).collect();
-        let mut table = empty(style);
-        table.load_style(UTF8_FULL_CONDENSED);
-        let heads = ["scenario"].into_iter().chain(lines.iter().map(|line| line[0].variant.name()));
-        table.set_header(heads.map(|head| Field::new(head).add_attribute(Attribute::Bold)));
-        for (index, cell) in lines[0].iter().enumerate() {
-            let results = lines.iter().map(|line| field(&line[index], report));
-            table.add_row([Field::new(cell.scenario.name())].into_iter().chain(results));
-        }
-        writeln!(out, "{head}\n   the mail: {}\n{}\n", caller.finding, table.trim_fmt()).expect(STRING);
+        out.push('\n');
     }
     out
 }
 
-/// What a cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
-fn text(cell: &Cell) -> String {
-    let actual = cell.actual();
-    let short = actual.split(':').next().unwrap_or_default();
-    if cell.ok() == Some(false) { format!("✗ {short}") } else { short.into() }
-}
-
-/// What a cell shows. Red is only what is not as expected; yellow is a defect that was expected.
-fn field(cell: &Cell, report: &Report) -> Field {
-    let field = Field::new(text(cell));
-    match cell.ok() {
-        Some(false) => field.fg(Color::Red).add_attribute(Attribute::Bold),
-        None => field.fg(Color::DarkGrey),
-        Some(true) if cell.actual().contains('∞') => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
-        Some(true) if is_defect(cell, report) => field.fg(Color::Yellow),
-        Some(true) => field.fg(Color::Green),
+/// What a square shows. Red is only what is not as expected; yellow is a defect that was expected.
+fn field(square: &Square, marks: &Marks) -> Field {
+    let field = Field::new(marks.texts(square).join("\n"));
+    match square.kind() {
+        Kind::Unexpected => field.fg(Color::Red).add_attribute(Attribute::Bold),
+        Kind::Livelock => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
+        Kind::Defect => field.fg(Color::Yellow),
+        Kind::Fine => field.fg(Color::Green),
+        Kind::Skipped | Kind::NotYet => field.fg(Color::DarkGrey),
     }
 }
 
-/// Whether the fixed variant ends in another way.
-fn is_defect(cell: &Cell, report: &Report) -> bool {
-    let other =
-        |c: &&Cell| c.caller.row == cell.caller.row && c.scenario == cell.scenario && c.variant == Variant::Fixed;
-    let fixed = report.cells.iter().find(other);
-    cell.variant == Variant::AsFound && fixed.is_some_and(|fixed| fixed.expected() != cell.expected())
-}
-
-fn legend() -> String {
-    "as-found  the caller and its helper as the mail met them     fixed  as it should be\n\
-     ANY       some progress is enough                            ALL    every byte must be proven: starts from scratch\n\
-     ∞         a state repeated with nothing happening between    ✗      not as expected\n\
-     holds     what must hold beside the remapping thread held    , n    bytes that moved, where neither none nor all\n\n"
-        .into()
+fn legend(marks: &Marks, style: Style) -> String {
+    const ENTRIES: [(&str, &str); 10] = [
+        ("as-found", "the caller and its helper as the mail met them"),
+        ("fixed", "as it should be"),
+        ("ANY", "some progress is enough"),
+        ("ALL", "every byte must be proven: starts from scratch"),
+        ("∞", "a state repeated with nothing happening between"),
+        ("✗", "not as expected"),
+        ("holds", "what must hold beside the remapping thread held"),
+        (", n", "bytes that moved, where neither none nor all"),
+        ("host", "memory of this process"),
+        ("sim", "simulated memory; one result where both agree"),
+    ];
+    const TWO: u16 = 115;
+    let mut out = String::new();
+    for pair in ENTRIES.chunks(if style.width >= TWO { 2 } else { 1 }) {
+        let pair: Vec<String> = pair.iter().map(|(sign, meaning)| format!("{sign:<9} {meaning:<51}")).collect();
+        writeln!(out, "{}", pair.concat().trim_end()).expect(STRING);
+    }
+    for skip in marks.skips() {
+        writeln!(out, "{:<9} {skip}", skip.mark).expect(STRING);
+    }
+    out.push('\n');
+    out
 }
 
 fn unexpected(report: &Report) -> String {

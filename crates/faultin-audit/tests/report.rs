@@ -3,12 +3,13 @@
 use faultin_audit::environment::Feature;
 use faultin_audit::run::Outcome;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Memory, Report, Scenario, Selection, Variant, callers, json, run};
+use faultin_audit::{Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, json, markdown, run};
 use serde_json::Value;
 
 fn small() -> Report {
+    let not_yet = Caller { job: None, ..callers::named("search_ioctl")[0] };
     run::report(&Selection {
-        callers: [callers::named("armada_gem_pwrite_ioctl"), callers::named("search_ioctl")].concat(),
+        callers: [callers::named("armada_gem_pwrite_ioctl"), vec![not_yet]].concat(),
         scenarios: vec![Scenario::AllResident, Scenario::SecondPageBad],
         variants: Variant::ALL.into(),
         memories: vec![Memory::Host],
@@ -80,5 +81,103 @@ fn steps_are_printed_with_their_origin_and_expectation() {
         ["helper from 5.14 (fault_in_pages_readable)", "copy to the object: 100 bytes, then protection fault at +100"]
     {
         assert!(steps.contains(text), "{text} in\n{steps}");
+    }
+}
+
+/// A small report on both memories, of a caller that runs.
+fn both(scenarios: &[Scenario]) -> Report {
+    run::report(&Selection {
+        callers: callers::named("armada_gem_pwrite_ioctl"),
+        scenarios: scenarios.into(),
+        variants: Variant::ALL.into(),
+        memories: Memory::ALL.into(),
+    })
+}
+
+/// Its cell on this memory.
+fn cell(report: &mut Report, variant: Variant, memory: Memory) -> &mut Cell {
+    report.cells.iter_mut().find(|cell| (cell.variant, cell.memory) == (variant, memory)).unwrap()
+}
+
+fn plain(report: &Report) -> String {
+    table::table(report, Style { colour: false, width: 200 })
+}
+
+/// Makes it end in another way, as a caller that was changed would.
+fn change(cell: &mut Cell, actual: &str) {
+    let Outcome::Ran(ran) = &mut cell.outcome else { panic!("{} ran", cell.memory.name()) };
+    ran.actual = actual.into();
+    ran.verdict = Err(format!("{actual} is wrong"));
+}
+
+fn skip(cell: &mut Cell) {
+    cell.outcome = Outcome::Skipped { feature: Feature::Paging, allowed: true };
+}
+
+#[test]
+fn memories_that_agree_say_it_once_and_others_each() {
+    let mut report = both(&[Scenario::SecondPageBad]);
+    assert_eq!(plain(&report).matches("EFAULT, 100").count(), 1, "{}", plain(&report));
+
+    change(cell(&mut report, Variant::Fixed, Memory::Host), "ok");
+    let printed = plain(&report);
+    assert!(printed.contains("host ✗ ok") && printed.contains("sim EFAULT, 100"), "{printed}");
+    assert!(printed.contains("ok is wrong"), "{printed}");
+    let coloured = table::table(&report, Style { colour: true, width: 200 });
+    assert!(coloured.contains("\x1b[38;5;9m"), "red, whichever memory it is: {coloured:?}");
+}
+
+#[test]
+fn a_skip_leaves_the_others_result_and_a_mark_that_the_legend_names() {
+    let mut report = both(&[Scenario::SecondPageBad]);
+    assert!(!plain(&report).contains('†'));
+    skip(cell(&mut report, Variant::Fixed, Memory::Host));
+    let printed = plain(&report);
+    assert!(printed.contains("EFAULT, 100 †"), "{printed}");
+    assert!(
+        printed.contains("†         skipped on the host: userfaultfd with SIGBUS and minor faults (1 cell)"),
+        "{printed}"
+    );
+
+    skip(cell(&mut report, Variant::Fixed, Memory::Sim));
+    assert!(plain(&report).contains("skipped †"), "{}", plain(&report));
+}
+
+#[test]
+fn the_whole_table_fits_two_hundred_columns_and_falls_apart_below() {
+    let report = both(&Scenario::ALL);
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let whole = plain(&report);
+    assert!(widest(&whole) <= 200, "{whole}");
+    let head = |line: &&str| line.starts_with('│') && line.contains("restart");
+    assert_eq!(whole.lines().filter(head).count(), 1, "one table: {whole}");
+    let narrow = table::table(&report, Style { colour: false, width: 70 });
+    let tables: Vec<&str> = narrow.lines().filter(|line| line.contains(['│', '┌', '└'])).collect();
+    assert!(tables.len() > Scenario::ALL.len() && widest(&tables.join("\n")) <= 70, "{narrow}");
+}
+
+#[test]
+fn documents_change_with_a_result_and_not_with_a_skip() {
+    let report = both(&Scenario::ALL);
+    let written = |report: &Report| (markdown::document(report, "again"), markdown::short(report));
+    let (document, short) = written(&report);
+    assert!(document.contains("EFAULT, 100") && short.contains("EFAULT → EFAULT, 100"), "{document}{short}");
+    assert_eq!(written(&both(&Scenario::ALL)), (document.clone(), short.clone()));
+
+    for allowed in [true, false] {
+        let mut skipped = report.clone();
+        for cell in skipped.cells.iter_mut().filter(|cell| cell.memory == Memory::Host) {
+            cell.outcome = Outcome::Skipped { feature: Feature::Paging, allowed };
+        }
+        assert_eq!(written(&skipped), (document.clone(), short.clone()));
+    }
+
+    for (memory, what) in [(Memory::Host, "host ✗ changed"), (Memory::Sim, "✗ changed")] {
+        for variant in Variant::ALL {
+            let mut changed = report.clone();
+            change(cell(&mut changed, variant, memory), "changed");
+            let written = written(&changed);
+            assert!(written.0.contains(what) && written.1.contains(what), "{written:?}");
+        }
     }
 }

@@ -1,7 +1,10 @@
-//! The `faultin` command: the audit, and the figures.
+//! The `faultin` command: the audit, the exploration, and the figures.
 
 mod audit;
 mod bench;
+mod explore;
+mod file;
+mod rows;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,12 +22,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Audit(audit::Args),
+    Explore(explore::Args),
     Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Audit(args) => audit::run(&args),
+        Command::Explore(args) => explore::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

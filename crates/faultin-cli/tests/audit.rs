@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 fn audit(arguments: &[&str]) -> Output {
@@ -19,7 +22,8 @@ fn the_whole_table_succeeds_and_is_plain_when_piped() {
     let output = audit(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(!text(&output).contains('\x1b'));
-    for word in ["restore_fpregs_from_user", "∞", "loops for ever", "not yet", "16 of 20 callers not yet"] {
+    assert!(text(&output).lines().all(|line| line.chars().count() <= 200), "{}", text(&output));
+    for word in ["restore_fpregs_from_user", "∞", "loops for ever", "of 20 callers not yet"] {
         assert!(text(&output).contains(word), "{word} in\n{}", text(&output));
     }
 }
@@ -29,15 +33,17 @@ fn json_is_all_there_is_and_parses() {
     let output = audit(&["--json", "restore_fpregs_from_user", "--scenario", "second-page-bad"]);
     assert_eq!(output.status.code(), Some(0));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["rows"].as_array().unwrap().len(), 2);
-    if json["rows"][0]["ok"] == true {
-        assert_eq!(json["rows"][0]["actual"], "∞");
-    }
+    let rows = json["rows"].as_array().unwrap();
+    let cells: Vec<_> = rows.iter().map(|row| (row["variant"].as_str(), row["memory"].as_str())).collect();
+    let [found, fixed] = [Some("as-found"), Some("fixed")];
+    assert_eq!(cells, [(found, Some("host")), (found, Some("sim")), (fixed, Some("host")), (fixed, Some("sim"))]);
+    assert_eq!((&rows[1]["actual"], &rows[1]["ok"]), (&"∞".into(), &true.into()));
 }
 
 #[test]
 fn numbers_names_and_variants_select() {
-    let output = audit(&["--json", "14", "kvm_use_magic_page", "1", "--scenario", "cold", "--variant", "fixed"]);
+    let part = ["--scenario", "cold", "--variant", "fixed", "--memory", "sim"];
+    let output = audit(&[&["--json", "14", "kvm_use_magic_page", "1"][..], &part].concat());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows: Vec<_> = json["rows"].as_array().unwrap().iter().map(|row| (&row["row"], &row["variant"])).collect();
     assert_eq!(format!("{rows:?}"), r#"[(Number(1), String("fixed")), (Number(14), String("fixed"))]"#);
@@ -72,4 +78,101 @@ fn trace_prints_the_steps() {
     let output = audit(&["6", "--scenario", "second", "--variant", "fixed", "--trace"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).contains("100 bytes, then protection fault at +100"), "{}", text(&output));
+}
+
+const ONE: [&str; 5] = ["6", "--scenario", "second-page-bad", "--memory", "sim"];
+
+#[test]
+fn the_page_is_a_file_written_at_once_that_keeps_its_mode_or_standard_output() {
+    let directory = tempfile::tempdir().unwrap();
+    let (page, link) = (directory.path().join("page.html"), directory.path().join("link.html"));
+    fs::write(&page, "before").unwrap();
+    fs::set_permissions(&page, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&page, &link).unwrap();
+    let mut kept = fs::File::open(&page).unwrap();
+
+    let output = audit(&[&ONE[..], &["--html", link.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output).contains("2 of 2 executed cells as expected"), "{}", text(&output));
+    let written = fs::read_to_string(&page).unwrap();
+    assert!(written.starts_with("<!DOCTYPE html>") && written.ends_with("</html>"), "{written}");
+    assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mut before = String::new();
+    kept.read_to_string(&mut before).unwrap();
+    assert_eq!(before, "before", "whoever reads the old one reads it to the end");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left behind");
+
+    let output = audit(&[&ONE[..], &["--html", "-"]].concat());
+    assert!(text(&output).ends_with("</html>") && !output.stderr.is_empty());
+    // A pipe is written to, not replaced.
+    let output = audit(&[&ONE[..], &["--html", "/dev/stdout"]].concat());
+    assert!(text(&output).contains("</html>"), "{}", text(&output));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_or_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let none = format!("{directory}/none/page.html");
+    for (option, file) in [("--html", directory), ("--html", &none), ("--readme", &none)] {
+        let arguments = [option, file];
+        let output =
+            audit(if option == "--html" { [&ONE[..], &arguments].concat() } else { arguments.into() }.as_slice());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(file), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn documents_are_of_everything_and_a_check_needs_one() {
+    for arguments in [
+        &["--markdown", "x", "5"][..],
+        &["--markdown", "x", "--scenario", "cold"],
+        &["--markdown", "x", "--variant", "fixed"],
+        &["--readme", "x", "--memory", "sim"],
+        &["--markdown", "x", "--json"],
+        &["--html", "x", "--trace"],
+        &["--check"],
+        &["--check", "--markdown", "-"],
+        &["--html", "-", "--markdown", "-"],
+    ] {
+        let output = audit(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_check_finds_what_changed_and_says_how_to_write_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (document, readme) = (directory.path().join("audit.md"), directory.path().join("README.md"));
+    fs::write(&readme, "above\n<!-- faultin audit: begin -->\n<!-- faultin audit: end -->\nbelow\n").unwrap();
+    let files = ["--markdown", document.to_str().unwrap(), "--readme", readme.to_str().unwrap()];
+    let check = [&["--check"][..], &files].concat();
+    // Where the audit finds something, so does whatever runs it.
+    let audited = audit(&files).status.code();
+    assert!(matches!(audited, Some(0 | 1)), "{audited:?}");
+    let output = audit(&check);
+    assert_eq!(output.status.code(), audited, "{}", text(&output));
+    assert!(!text(&output).contains("is not what a run gives now"), "{}", text(&output));
+
+    for (file, was, is) in [(&document, "**∞**", "SIGSEGV"), (&readme, "needs ALL", "needs ANY")] {
+        let written = fs::read_to_string(file).unwrap();
+        assert!(written.contains(was), "{written}");
+        fs::write(file, written.replacen(was, is, 1)).unwrap();
+        let output = audit(&check);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        for words in [file.to_str().unwrap(), was, "\n-", "\n+", "cargo run --release -- audit --markdown"] {
+            assert!(text(&output).contains(words), "{words} in\n{}", text(&output));
+        }
+        assert!(fs::read_to_string(file).unwrap().contains(is), "only compared");
+        fs::write(file, written).unwrap();
+    }
+    let readme = fs::read_to_string(readme).unwrap();
+    assert!(
+        readme.starts_with("above\n") && readme.ends_with("\nbelow\n") && readme.contains("restore_fpregs"),
+        "{readme}"
+    );
 }

@@ -12,14 +12,15 @@
 #![forbid(unsafe_code)]
 
 use faultin::Short;
-use faultin::memory::WriteMemory;
+use faultin::memory::{ReadMemory, WriteMemory};
 
 use super::Variant::{AsFound, Fixed};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::environment::Feature;
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
-use crate::helpers::{fault_in_pages_writeable, is_page_fault, probe_write};
+use crate::helpers::{fault_in_pages_writeable, fault_in_partial_is_success, is_page_fault, probe_write};
 use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
 use crate::user::{Object, Registers, Scale, User};
@@ -76,12 +77,26 @@ fn fixed<U: User>(user: &U, frame: &U::Dest<'_>, registers: &U::Registers, log: 
             Err(fault) if !is_page_fault(&fault) => return Ok(false),
             Err(_) => {}
         }
-        if probe_write(frame, log).is_err() {
+        if !made_writeable(frame, log) {
             return Ok(false);
         }
         log.again()?;
     }
     Ok(false)
+}
+
+/// Whether every byte of the frame can be written now.
+fn made_writeable(frame: &impl WriteMemory, log: &mut Log) -> bool {
+    if log.has(Bug::PartIsSuccess) {
+        return fault_in_partial_is_success(&frame.as_read(), log).is_ok();
+    }
+    if log.has(Bug::OneBytePerPage) {
+        return fault_in_pages_writeable(frame, log).is_ok();
+    }
+    match probe_write(frame, log) {
+        Ok(()) => true,
+        Err(short) => log.has(Bug::FailureBehindTheFirstPageIsSuccess) && short.done >= frame.as_read().to_page_end(0),
+    }
 }
 
 fn clear_header<U: User>(user: &U, frame: &U::Dest<'_>, what: &'static str, log: &mut Log) -> Result<(), Short> {

@@ -9,16 +9,16 @@
 
 #![forbid(unsafe_code)]
 
-use faultin::Short;
 use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::{ReadMemory, ReadNoWait};
 
 use super::Variant::{AsFound, Fixed};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, expect};
 use crate::helpers::fault_in_pages_readable;
-use crate::log::Log;
+use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
 use crate::user::{Object, Registers, Scale, User};
 
@@ -60,27 +60,64 @@ pub(super) fn object(scale: Scale, byte: impl Fn(u8) -> u8) -> Object {
     }
 }
 
-fn as_found<M: ReadMemory + ReadNoWait>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, first: &M, log: &mut Log) {
+fn as_found<M: ReadMemory + ReadNoWait>(
+    page: &mut [u8],
+    from: &mut IovSource<'_, '_, M>,
+    first: &M,
+    log: &mut Log,
+) -> Result<(), Stuck> {
     if fault_in_pages_readable(first, log).is_ok() {
         let wanted = from.count();
         let copied = from.copy_from_iter_nowait(&mut page[OFFSET..OFFSET + wanted]);
         log.copied("map the page for the moment, copy with page faults disabled", wanted, &copied.map(drop));
     }
-    if !from.is_empty() {
-        log.decide("too bad: map the page for longer");
-        rest(page, from, log);
+    if from.is_empty() {
+        return Ok(());
     }
+    log.decide("too bad: map the page for longer");
+    rest(page, from, log)
 }
 
-fn fixed<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) {
-    rest(page, from, log);
+fn fixed<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
+    rest(page, from, log)
 }
 
-/// Copies what is left to where it belongs, with page faults enabled.
-fn rest<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) {
-    let (wanted, at) = (from.count(), OFFSET + from.moved());
-    let copied: Result<usize, Short> = from.copy_page_from_iter(page, at, wanted);
-    log.copied("copy with page faults enabled", wanted, &copied.map(drop));
+/// Copies what is left to where it belongs, segment by segment and part by part, with page faults enabled.
+fn rest<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
+    let (before, mut at) = (from.moved(), OFFSET + from.moved());
+    while !from.is_empty() {
+        let piece = step(at, from.moved(), from.count(), from.single_seg_count(), log);
+        let mut mapped = page[at..at + piece.mapped].to_vec();
+        mapped.resize(piece.wanted, 0);
+        let copied = from.copy_page_from_iter(&mut mapped, 0, piece.wanted);
+        log.copied("copy with page faults enabled", piece.wanted, &copied.map(drop));
+        page[at..at + piece.mapped].copy_from_slice(&mapped[..piece.mapped]);
+        let Ok(copied) = copied else { break };
+        if copied == 0 {
+            log.again()?;
+        }
+        at += if log.has(Bug::CumulativeCount) { from.moved() - before } else { copied };
+    }
+    Ok(())
+}
+
+/// The next piece to copy: a segment's, and in a part of the page.
+pub(super) struct Piece {
+    /// Bytes to copy,
+    pub(super) wanted: usize,
+    /// and how many of them are mapped.
+    pub(super) mapped: usize,
+}
+
+/// Bytes of a page that are mapped at a time.
+const PART: usize = 32;
+
+pub(super) fn step(at: usize, moved: usize, left: usize, segment: usize, log: &Log) -> Piece {
+    let part = PART - at % PART;
+    let on_the_empty_one = moved == segments(moved + left)[1].start;
+    let segment = if log.has(Bug::RestsOnAnEmptySegment) && on_the_empty_one { 0 } else { segment };
+    let wanted = if log.has(Bug::OverrunsTheMappedPart) { segment } else { segment.min(part) };
+    Piece { wanted, mapped: wanted.min(part) }
 }
 
 impl Code for CopyPageFromIterIovec {
@@ -97,7 +134,7 @@ impl Code for CopyPageFromIterIovec {
         match variant {
             AsFound => as_found(&mut page, &mut from, &first, log),
             Fixed => fixed(&mut page, &mut from, log),
-        }
+        }?;
         let moved = buffer.len() - from.count();
         let status = if from.is_empty() { COPIED } else { SHORT };
         Ok(Ended { status, moved, product: check(&page, &user.contents()?[..moved]) })

@@ -12,12 +12,13 @@ use faultin::iov::{IovDest, WriteSegment};
 use faultin::memory::{WriteMemory, WriteNoWait};
 
 use super::Variant::{AsFound, Fixed};
-use super::copy_page_from_iter_iovec::{object, segments};
+use super::copy_page_from_iter_iovec::{object, segments, step};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, expect};
 use crate::helpers::fault_in_pages_writeable;
-use crate::log::Log;
+use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
 use crate::user::{Object, Registers, Scale, User};
 
@@ -48,27 +49,44 @@ fn page() -> Vec<u8> {
     (0..PAGE).map(|at| (at % 101) as u8 + 0x80).collect()
 }
 
-fn as_found<M: WriteMemory + WriteNoWait>(page: &[u8], to: &mut IovDest<'_, '_, M>, first: &M, log: &mut Log) {
+fn as_found<M: WriteMemory + WriteNoWait>(
+    page: &[u8],
+    to: &mut IovDest<'_, '_, M>,
+    first: &M,
+    log: &mut Log,
+) -> Result<(), Stuck> {
     if fault_in_pages_writeable(first, log).is_ok() {
         let wanted = to.count();
         let copied = to.copy_to_iter_nowait(&page[OFFSET..OFFSET + wanted]);
         log.copied("map the page for the moment, copy with page faults disabled", wanted, &copied.map(drop));
     }
-    if !to.is_empty() {
-        log.decide("too bad: map the page for longer");
-        rest(page, to, log);
+    if to.is_empty() {
+        return Ok(());
     }
+    log.decide("too bad: map the page for longer");
+    rest(page, to, log)
 }
 
-fn fixed<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) {
-    rest(page, to, log);
+fn fixed<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
+    rest(page, to, log)
 }
 
-/// Copies what is left to where it belongs, with page faults enabled.
-fn rest<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) {
-    let (wanted, at) = (to.count(), OFFSET + to.moved());
-    let copied = to.copy_page_to_iter(page, at, wanted);
-    log.copied("copy with page faults enabled", wanted, &copied.map(drop));
+/// Copies what is left to where it belongs, segment by segment and part by part, with page faults enabled.
+fn rest<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
+    let (before, mut at) = (to.moved(), OFFSET + to.moved());
+    while !to.is_empty() {
+        let piece = step(at, to.moved(), to.count(), to.single_seg_count(), log);
+        let mut mapped = page[at..at + piece.mapped].to_vec();
+        mapped.resize(piece.wanted, 0);
+        let copied = to.copy_page_to_iter(&mapped, 0, piece.wanted);
+        log.copied("copy with page faults enabled", piece.wanted, &copied.map(drop));
+        let Ok(copied) = copied else { break };
+        if copied == 0 {
+            log.again()?;
+        }
+        at += if log.has(Bug::CumulativeCount) { to.moved() - before } else { copied };
+    }
+    Ok(())
 }
 
 impl Code for CopyPageToIterIovec {
@@ -85,7 +103,7 @@ impl Code for CopyPageToIterIovec {
         match variant {
             AsFound => as_found(&page, &mut to, &first, log),
             Fixed => fixed(&page, &mut to, log),
-        }
+        }?;
         let (left, moved) = (to.count(), buffer.len() - to.count());
         let status = if left == 0 { COPIED } else { SHORT };
         let product = if !user.surroundings_intact()? {

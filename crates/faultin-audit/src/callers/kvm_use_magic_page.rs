@@ -14,6 +14,7 @@ use faultin::memory::ReadMemory;
 
 use super::Variant::{AsFound, Fixed};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::expect::Ends::{OneOf, With};
 use crate::expect::{Expectation, Moved, expect};
 use crate::helpers::fault_in_pages_readable;
@@ -59,6 +60,9 @@ fn as_found(magic: &impl ReadMemory, log: &mut Log) -> Feature {
 fn fixed(magic: &impl ReadMemory, log: &mut Log) -> Feature {
     let word = magic.load::<u32>(0);
     log.accessed("load the word", size_of::<u32>(), &word);
+    if log.has(Bug::Inverted) {
+        return if word.is_ok() { Feature::Off } else { Feature::On(word) };
+    }
     match word {
         Ok(word) => {
             log.decide("it is there: feature on");

@@ -2,23 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::Need::{All, Any, Either};
+use super::Need::{Any, Either};
 use super::{Caller, Need};
 
 const fn row(row: u8, name: &'static str, place: &'static str, need: Need, finding: &'static str) -> Caller {
     Caller { row, name, place, need, finding, job: None }
 }
 
-pub(super) const ROWS: [Caller; 14] = [
-    row(
-        2,
-        "swapcontext",
-        "ppc32",
-        All,
-        "pointless: EFAULT now so as not to be killed later, which bad contents are anyway",
-    ),
-    row(3, "debug_setcontext", "ppc32", All, "pointless, as swapcontext"),
-    row(4, "swapcontext", "ppc64", All, "pointless, as on ppc32"),
+pub(super) const ROWS: [Caller; 10] = [
     row(
         8,
         "generic_perform_write",
@@ -37,7 +28,6 @@ pub(super) const ROWS: [Caller; 14] = [
     ),
     row(12, "ntfs_perform_write", "ntfs", Any, "like 8"),
     row(13, "iomap_write_actor", "iomap", Any, "like 8"),
-    row(15, "search_ioctl", "btrfs", All, "broken with poisoned memory and sub-page permissions, whichever semantics"),
     row(
         17,
         "gfs2 buffered write",

@@ -10,9 +10,15 @@ mod armada_gem_pwrite_ioctl;
 mod copy_fpstate_to_sigframe;
 mod copy_page_from_iter_iovec;
 mod copy_page_to_iter_iovec;
+mod debug_setcontext;
 mod kvm_use_magic_page;
 mod later;
 mod restore_fpregs_from_user;
+mod search_ioctl;
+mod search_tree;
+mod swapcontext_ppc32;
+mod swapcontext_ppc64;
+mod ucontext;
 
 use std::fmt;
 use std::io;
@@ -26,8 +32,12 @@ pub use armada_gem_pwrite_ioctl::ArmadaGemPwriteIoctl;
 pub use copy_fpstate_to_sigframe::CopyFpstateToSigframe;
 pub use copy_page_from_iter_iovec::CopyPageFromIterIovec;
 pub use copy_page_to_iter_iovec::CopyPageToIterIovec;
+pub use debug_setcontext::DebugSetcontext;
 pub use kvm_use_magic_page::KvmUseMagicPage;
 pub use restore_fpregs_from_user::RestoreFpregsFromUser;
+pub use search_ioctl::SearchIoctl;
+pub use swapcontext_ppc32::SwapcontextPpc32;
+pub use swapcontext_ppc64::SwapcontextPpc64;
 
 /// One row of the audit.
 #[derive(Clone, Copy)]
@@ -214,11 +224,15 @@ impl<C: Code> Job for C {
 pub fn all() -> Vec<Caller> {
     let running = [
         kvm_use_magic_page::CALLER,
+        swapcontext_ppc32::CALLER,
+        debug_setcontext::CALLER,
+        swapcontext_ppc64::CALLER,
         restore_fpregs_from_user::CALLER,
         armada_gem_pwrite_ioctl::CALLER,
         copy_page_from_iter_iovec::CALLER,
         copy_page_to_iter_iovec::CALLER,
         copy_fpstate_to_sigframe::CALLER,
+        search_ioctl::CALLER,
     ];
     let mut rows: Vec<Caller> = later::ROWS.into_iter().chain(running).collect();
     rows.sort_by_key(|caller| caller.row);
@@ -247,7 +261,7 @@ mod tests {
             assert_eq!(usize::from(caller.row), index + 1);
         }
         let running: Vec<u8> = all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-        assert_eq!(running, [1, 5, 6, 7, 14, 16]);
+        assert_eq!(running, [1, 2, 3, 4, 5, 6, 7, 14, 15, 16]);
     }
 
     #[test]

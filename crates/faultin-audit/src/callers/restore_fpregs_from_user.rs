@@ -15,6 +15,7 @@ use faultin::memory::ReadMemory;
 
 use super::Variant::{AsFound, Fixed};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::bug::Bug;
 use crate::environment::Feature;
 use crate::expect::Ends::{Never, OneOf, With};
 use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
@@ -66,12 +67,27 @@ fn fixed<U: User>(user: &U, frame: &U::Source<'_>, log: &mut Log) -> Result<Opti
             Ok(registers) => return Ok(Some(registers)),
             Err(fault) => fault,
         };
-        if !is_page_fault(&fault) || probe_read(frame, log).is_err() {
+        if !is_page_fault(&fault) || !made_readable(frame, log) {
             return Ok(None);
         }
         log.again()?;
     }
     Ok(None)
+}
+
+/// Whether every byte of the frame can be read now, of the size that the machine says it has.
+fn made_readable(frame: &impl ReadMemory, log: &mut Log) -> bool {
+    if log.has(Bug::PartIsSuccess) {
+        return fault_in_partial_is_success(frame, log).is_ok();
+    }
+    if log.has(Bug::FrameNamesItsSize) {
+        let size = frame.load::<u8>(0).map_or(0, |first| usize::from(first) % frame.len());
+        return frame.subslice(0..size).is_some_and(|named| probe_read(&named, log).is_ok());
+    }
+    match probe_read(frame, log) {
+        Ok(()) => true,
+        Err(short) => log.has(Bug::FailureBehindTheFirstPageIsSuccess) && short.done >= frame.to_page_end(0),
+    }
 }
 
 impl Code for RestoreFpregsFromUser {

@@ -5,6 +5,8 @@ mod copy_page;
 mod kvm_use_magic_page;
 mod pwrite;
 mod restore_fpregs_from_user;
+mod search_ioctl;
+mod swapcontext;
 
 use faultin_audit::callers::{self, Caller, Code, Ended, Halt};
 use faultin_audit::environment::Environment;

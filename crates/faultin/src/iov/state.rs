@@ -132,13 +132,17 @@ impl IovState {
         Ok(())
     }
 
-    /// Whether it can be a state of this list.
+    /// Whether it can be a state of this list: looks at every segment before it.
     pub(super) fn belongs_to<S: Segment>(&self, segments: &[S], current: &IovState) -> bool {
         let in_range = match segments.get(self.index) {
             Some(segment) => self.offset < segment.len(),
             None => self.index == segments.len() && self.offset == 0,
         };
-        in_range && self.total == current.total
+        in_range && self.total == current.total && {
+            let before =
+                segments[..self.index].iter().fold(self.offset, |sum, segment| sum.saturating_add(segment.len()));
+            before == self.moved
+        }
     }
 
     /// The next piece, of at most `limit` bytes; both `limit` and `count` are more than 0.

@@ -119,6 +119,10 @@ impl ReadMemory for HostRead<'_> {
         self.view.len()
     }
 
+    fn addr(&self) -> usize {
+        self.address(0)
+    }
+
     fn subslice(&self, range: Range<usize>) -> Option<Self> {
         Some(HostRead { view: self.view.subslice(range)?, ..*self })
     }

@@ -110,7 +110,7 @@ impl User for SimUser {
         Ok(user)
     }
 
-    /// Every page, at every moment (or at [`MOMENTS`] of them, evenly), for a short and for a long while; and then the
+    /// Every page, at every moment (or at `MOMENTS` of them, evenly), for a short and for a long while; and then the
     /// page after it.
     fn beside_adversary(
         object: &Object,
@@ -177,6 +177,7 @@ impl User for SimUser {
     fn witness(&self) -> io::Result<SimUser> {
         let user = SimUser::of(self.sim.state(), self.object.clone(), self.scale);
         user.sim.act(Action::Heal(0..user.sim.len()));
+        (0..user.pages()).for_each(|page| user.sim.act(Action::MakeResident(page)));
         Ok(user)
     }
 

@@ -64,7 +64,7 @@ use std::rc::Rc;
 pub use action::{Action, Script};
 pub use read::SimRead;
 pub use state::{Geometry, Permission, State};
-pub use trace::{Event, StepKind, Trace};
+pub use trace::{Event, Moment, StepKind, Trace};
 pub use write::SimWrite;
 
 use range::Window;
@@ -161,6 +161,23 @@ impl Sim {
     /// on.
     pub fn take_trace(&self) -> Trace {
         self.world.borrow_mut().trace.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps the [`Moment`]s from now on, this one first.
+    pub fn watch(&self) {
+        let mut world = self.world.borrow_mut();
+        world.moments = Some(Vec::new());
+        world.keep_moment();
+    }
+
+    /// The moments since [`watch`](Self::watch), which ends here; empty if there was none.
+    pub fn take_moments(&self) -> Vec<Moment> {
+        self.world.borrow_mut().moments.take().unwrap_or_default()
+    }
+
+    /// How often an access has waited for a page that was not resident.
+    pub fn waits(&self) -> u64 {
+        self.world.borrow().waits()
     }
 
     /// The state as it is now.

@@ -32,6 +32,10 @@ impl ReadMemory for SimRead {
         self.0.len()
     }
 
+    fn addr(&self) -> usize {
+        self.address()
+    }
+
     fn subslice(&self, range: Range<usize>) -> Option<Self> {
         self.0.subslice(range).map(SimRead)
     }

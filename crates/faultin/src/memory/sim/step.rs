@@ -1,10 +1,12 @@
 //! One step after the other, and the adversary between them.
 
+use core::hash::{Hash, Hasher};
 use core::ops::Range;
+use std::hash::DefaultHasher;
 
 use super::action::{Action, Script};
 use super::state::State;
-use super::trace::{Event, StepKind, Trace};
+use super::trace::{Event, Moment, StepKind, Trace};
 use crate::fault::{Access, Cause, Fault};
 
 /// What is asked of memory.
@@ -23,13 +25,17 @@ pub(super) struct Attempt {
 pub(super) struct World {
     pub(super) state: State,
     pub(super) trace: Option<Trace>,
+    pub(super) moments: Option<Vec<Moment>>,
+    /// A hash of what every access has observed.
+    observed: u64,
     script: Script,
     steps: u64,
+    waits: u64,
 }
 
 impl World {
     pub(super) fn new(state: State) -> Self {
-        World { state, trace: None, script: Script::new(), steps: 0 }
+        World { state, trace: None, moments: None, observed: 0, script: Script::new(), steps: 0, waits: 0 }
     }
 
     pub(super) fn play(&mut self, script: Script) {
@@ -39,6 +45,17 @@ impl World {
 
     pub(super) fn steps(&self) -> u64 {
         self.steps
+    }
+
+    pub(super) fn waits(&self) -> u64 {
+        self.waits
+    }
+
+    /// Keeps this moment, if moments are kept.
+    pub(super) fn keep_moment(&mut self) {
+        if let Some(moments) = &mut self.moments {
+            moments.push(Moment { step: self.steps, state: self.state.clone(), observed: self.observed });
+        }
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -97,6 +114,7 @@ impl World {
             }
             let page = offset / self.state.geometry().page_size();
             self.state.set_resident(page, true);
+            self.waits += 1;
             if let Some(trace) = &mut self.trace {
                 trace.events.push(Event::FaultIn { step: self.steps + 1, page });
             }
@@ -110,6 +128,14 @@ impl World {
 
     fn finish(&mut self, attempt: Attempt, range: Range<usize>, fault: Option<Fault>) {
         self.steps += 1;
+        if self.moments.is_some() {
+            let mut hasher = DefaultHasher::new();
+            let found = fault.map(|fault| (fault.cause(), fault.address()));
+            (self.observed, attempt.kind, attempt.access, range.start, found).hash(&mut hasher);
+            self.state.bytes[range.clone()].hash(&mut hasher);
+            self.observed = hasher.finish();
+            self.keep_moment();
+        }
         if let Some(trace) = &mut self.trace {
             let (kind, access) = (attempt.kind, attempt.access);
             let (offset, len) = (range.start, range.len());

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::action::Action;
+use super::state::State;
 use crate::fault::{Access, Fault};
 
 /// What a step was a part of.
@@ -70,6 +71,18 @@ impl fmt::Display for Event {
             Event::Action { after, action } => write!(f, "after {after}: {action}"),
         }
     }
+}
+
+/// A moment after a step, before the adversary's turn; the first is before all steps.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The number of the step before.
+    pub step: u64,
+    /// What an access depends on.
+    pub state: State,
+    /// A hash of everything that the accesses so far have observed: what they were, the bytes they moved, their faults.
+    /// Whoever makes them and depends on nothing else is, at two moments with the same, in the same state.
+    pub observed: u64,
 }
 
 /// A step log.

@@ -1,0 +1,52 @@
+//! Bugs that such loops once had, each behind a switch that only the project's own tests turn on: whether the exploration
+//! would have found them.
+
+#![forbid(unsafe_code)]
+
+/// A bug of the past, put back into the fixed variant of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bug {
+    /// Rows 5 and 14: a fault-in of a part is success, for callers that start from scratch. What the mail begins with.
+    PartIsSuccess,
+    /// Row 5: the length to prove comes from the frame, so whoever wrote it chooses what is proven (5.13 to 6.7, fixed by
+    /// d877550eaf2d).
+    FrameNamesItsSize,
+    /// Rows 5, 14 and 15: the helper reports success if it failed behind the first page, by an underflow (5.18 to 6.14, fixed
+    /// by 8c03ebd7cdc0).
+    FailureBehindTheFirstPageIsSuccess,
+    /// Rows 14 and 15: one byte of each page proves the page (a48b73eca4ce to 5.18).
+    OneBytePerPage,
+    /// Rows 7 and 16: the place in the page advances by what was copied in all, not by what was copied since (as the reader
+    /// of /proc/kcore does).
+    CumulativeCount,
+    /// Rows 7 and 16: steps by the length of the current segment, which may be nothing (CVE-2015-8785).
+    RestsOnAnEmptySegment,
+    /// Rows 7 and 16: a copy that is longer than the part of the page that is mapped goes on behind it (CVE-2024-50222).
+    OverrunsTheMappedPart,
+    /// Row 15: a record that was cut off is counted, and the search goes on behind it.
+    CutRecordCounts,
+    /// Row 15: leaves by an error with the tree still locked.
+    KeepsTheLock,
+    /// Row 15: copies to the user with page faults enabled while the tree is locked.
+    FaultsUnderTheLock,
+    /// Row 1: success is taken for failure (5.14, fixed by 0c8eb2884a42).
+    Inverted,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 11] = [
+        Bug::PartIsSuccess,
+        Bug::FrameNamesItsSize,
+        Bug::FailureBehindTheFirstPageIsSuccess,
+        Bug::OneBytePerPage,
+        Bug::CumulativeCount,
+        Bug::RestsOnAnEmptySegment,
+        Bug::OverrunsTheMappedPart,
+        Bug::CutRecordCounts,
+        Bug::KeepsTheLock,
+        Bug::FaultsUnderTheLock,
+        Bug::Inverted,
+    ];
+}

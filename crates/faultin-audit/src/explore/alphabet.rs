@@ -1,0 +1,95 @@
+//! What can be the matter from the beginning, and what an adversary can do later.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use faultin::memory::sim::{Action, Permission};
+
+use crate::callers::Need;
+use crate::user::{Object, Scale};
+
+/// A tag that no pointer of the caller's has.
+const OTHER_TAG: u8 = 5;
+
+/// Where the object lies in its pages.
+fn range(object: &Object) -> Range<usize> {
+    let start = Scale::Small.geometry().page_size() - object.on_first_page;
+    start..start + object.len()
+}
+
+fn pages(object: &Object) -> Range<usize> {
+    0..range(object).end.div_ceil(Scale::Small.geometry().page_size())
+}
+
+fn page(index: usize) -> Range<usize> {
+    let size = Scale::Small.geometry().page_size();
+    index * size..(index + 1) * size
+}
+
+fn granules(object: &Object) -> impl Iterator<Item = usize> {
+    let (range, size) = (range(object), Scale::Small.geometry().granule());
+    (range.start / size * size..range.end).step_by(size)
+}
+
+/// Everything that can be the matter with one place: permissions, as fine as they can be for this caller; each granule
+/// tagged or poisoned; each page poisoned, without backing, or not there yet.
+///
+/// A caller that needs *ALL* has to prove bytes, and no machine's permissions are finer than what can be proven: loads by
+/// granule, stores by page. The others just stop, wherever that is.
+fn faults(object: &Object, need: Need) -> Vec<Action> {
+    let bytes = || range(object).map(|at| at..at + 1);
+    let (loads, stores): (Vec<Range<usize>>, Vec<Range<usize>>) = match need {
+        Need::All => (granules(object).map(|at| at..at + Scale::Small.geometry().granule()).collect(), Vec::new()),
+        Need::Any | Need::Either | Need::NofaultRead => (bytes().collect(), bytes().collect()),
+    };
+    let mut faults = Vec::new();
+    for place in loads {
+        faults.push(Action::Protect(place.clone(), Permission::Unmapped));
+        faults.push(Action::Protect(place, Permission::None));
+    }
+    faults.extend(stores.into_iter().map(|place| Action::Protect(place, Permission::Read)));
+    for at in granules(object) {
+        faults.push(Action::Retag(at..at + 1, OTHER_TAG));
+        faults.push(Action::Poison { at, extent: 1 });
+    }
+    faults.extend(pages(object).flat_map(whole_page));
+    faults
+}
+
+/// Everything that can be the matter with a page.
+fn whole_page(index: usize) -> [Action; 5] {
+    [
+        Action::Protect(page(index), Permission::None),
+        Action::Protect(page(index), Permission::Read),
+        Action::Poison { at: page(index).start, extent: page(index).len() },
+        Action::LoseBacking(index),
+        Action::Evict(index),
+    ]
+}
+
+/// The beginnings: nothing, and every set of at most so many faults.
+pub(super) fn layouts(object: &Object, need: Need, most: usize) -> Vec<Vec<Action>> {
+    let faults = faults(object, need);
+    let mut layouts = vec![Vec::new()];
+    let mut begin = 0;
+    for _ in 0..most {
+        let end = layouts.len();
+        for shorter in begin..end {
+            for fault in &faults {
+                let longer = layouts[shorter].iter().chain([fault]).cloned().collect();
+                layouts.push(longer);
+            }
+        }
+        begin = end;
+    }
+    layouts
+}
+
+/// What the adversary can do: everything to a page, another tag for a granule, and making all good again.
+pub(super) fn actions(object: &Object) -> Vec<Action> {
+    let mut actions: Vec<Action> = pages(object).flat_map(whole_page).collect();
+    actions.extend(granules(object).map(|at| Action::Retag(at..at + 1, OTHER_TAG)));
+    actions.extend(pages(object).map(|index| Action::Heal(page(index))));
+    actions
+}

@@ -1,0 +1,208 @@
+//! The report as Markdown: a document of everything, and a short table for another document.
+//!
+//! Both say the same whenever and wherever they are written, unless a result changed: they show the results on simulated
+//! memory, which run everywhere. A cell on memory of this process is held to the same expectation, so where it ran it
+//! either agrees or is not as expected; it is shown only then, and one that was skipped never.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use crate::callers::Variant;
+use crate::environment::Feature;
+use crate::run::{Cell, Outcome, Report};
+use crate::square::{self, Kind, Rows, Square};
+use crate::user::Memory;
+
+/// The line before the short table in another document.
+pub const BEGIN: &str = "<!-- faultin audit: begin -->";
+
+/// The line after it.
+pub const END: &str = "<!-- faultin audit: end -->";
+
+const STRING: &str = "a string takes everything";
+
+/// The document: results, callers, scenarios. `command` is what writes it.
+pub fn document(report: &Report, command: &str) -> String {
+    let (rows, scenarios) = (Square::all(report), square::scenarios(report));
+    let mut out = format!(
+        "# The audit\n\n\
+         <!-- Written by `{command}`; the same with `--check` tells whether it still holds. -->\n\n\
+         The callers of the kernel's two fault-in helpers, as a mail of August 2021 found them and as they should be, in ten \
+         scenarios. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
+         what the table shows, and on memory of the process wherever the machine can show the scenario; a result that is not \
+         as expected on either is marked ✗. `faultin audit` shows which cells were skipped on a machine; `faultin audit \
+         --html FILE` shows the steps of each.\n\n{}\n\n",
+        sum(report)
+    );
+    out += "## Results\n\n\
+            ∞ is a livelock: a state repeated with no outside event between. ▲ is a defect: the fixed code ends in another \
+            way. A number counts the bytes that moved, where that is neither none nor all. *holds*: beside a thread that \
+            remaps the memory it ends in one of these ways, with a right result.\n\n";
+    let heads = scenarios.iter().map(|scenario| scenario.name().to_string());
+    out += &line(["#", "caller", "variant"].into_iter().map(String::from).chain(heads));
+    out += &line(std::iter::repeat_n("---".to_string(), 3 + scenarios.len()));
+    for rows in rows.iter().filter(|rows| !rows.is_not_yet()) {
+        for (index, squares) in rows.variants.iter().enumerate() {
+            let (number, name) =
+                if index == 0 { (rows.caller.row.to_string(), named(rows)) } else { Default::default() };
+            let variant = squares[0].variant.name().to_string();
+            out += &line([number, name, variant].into_iter().chain(squares.iter().map(result)));
+        }
+    }
+    out += "\n## Callers\n\n";
+    for rows in &rows {
+        let caller = rows.caller;
+        writeln!(out, "### {} {} ({})\n", caller.row, escaped(caller.name), escaped(caller.place)).expect(STRING);
+        writeln!(out, "* needs {}\n* the mail, in our words: {}", caller.need, escaped(caller.finding)).expect(STRING);
+        match caller.job {
+            Some(job) => Variant::ALL.into_iter().for_each(|variant| {
+                writeln!(out, "* {}: {}", variant.name(), escaped(job.origin(variant))).expect(STRING);
+            }),
+            None => out += "* not yet\n",
+        }
+        out.push('\n');
+    }
+    out += "## Scenarios\n\n";
+    out += &line(["scenario", "what it is", "a machine needs, for its own memory"].map(String::from));
+    out += &line(std::iter::repeat_n("---".to_string(), 3));
+    for scenario in scenarios {
+        let needs = scenario.needs(Memory::Host).map(Feature::name).unwrap_or_default();
+        out += &line([scenario.name(), scenario.meaning(), needs].map(escaped));
+    }
+    out
+}
+
+/// The short table: for each caller what it needs, what the mail says, and where the fixed code ends in another way.
+pub fn short(report: &Report) -> String {
+    let mut out = line(["#", "caller", "needs", "the mail, in our words", "as found → fixed"].map(String::from));
+    out += &line(std::iter::repeat_n("---".to_string(), 5));
+    for rows in Square::all(report) {
+        let caller = rows.caller;
+        let number = caller.row.to_string();
+        out += &line([number, named(&rows), caller.need.to_string(), escaped(caller.finding), changes(&rows)]);
+    }
+    format!("{out}\n{}\n", sum(report))
+}
+
+/// `document` with `table` in the place of what stands between its [marks](BEGIN).
+///
+/// # Errors
+/// What is wrong with the marks.
+pub fn spliced(document: &str, table: &str) -> Result<String, String> {
+    let marks = || format!("no line `{BEGIN}` with a line `{END}` after it, to put the table between");
+    let (before, rest) = document.split_once(&format!("{BEGIN}\n")).ok_or_else(marks)?;
+    let (_, after) = rest.split_once(END).ok_or_else(marks)?;
+    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+}
+
+/// What the simulated cells add up to: the same everywhere.
+fn sum(report: &Report) -> String {
+    let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.caller.job.is_some());
+    let (cells, fine) = (simulated().count(), simulated().filter(|cell| cell.ok() == Some(true)).count());
+    let livelocks = simulated().filter(|cell| square::kind(cell) == Kind::Livelock).count();
+    let rows = Square::all(report);
+    let running = rows.iter().filter(|rows| !rows.is_not_yet()).count();
+    format!(
+        "{running} of {} callers run; {fine} of {cells} simulated cells are as expected, {livelocks} of them livelocks.",
+        rows.len()
+    )
+}
+
+/// In which scenarios the variants end differently, and how.
+fn changes(rows: &Rows) -> String {
+    if rows.is_not_yet() {
+        return "not yet".into();
+    }
+    let [as_found, fixed] = &rows.variants[..] else { return String::new() };
+    let mut changes: Vec<(String, Vec<&str>)> = Vec::new();
+    for (as_found, fixed) in as_found.iter().zip(fixed) {
+        let (was, is) = (plain(as_found), plain(fixed));
+        if was == is && !was.contains('✗') {
+            continue;
+        }
+        let change = format!("{} → {}", strong(&was), strong(&is));
+        match changes.iter_mut().find(|(known, _)| *known == change) {
+            Some((_, scenarios)) => scenarios.push(as_found.scenario.name()),
+            None => changes.push((change, vec![as_found.scenario.name()])),
+        }
+    }
+    let changes: Vec<String> =
+        changes.into_iter().map(|(change, scenarios)| format!("{}: {change}", scenarios.join(", "))).collect();
+    if changes.is_empty() { "the same ends, by other steps".into() } else { changes.join("; ") }
+}
+
+fn named(rows: &Rows) -> String {
+    format!("`{}` ({})", rows.caller.name, rows.caller.place)
+}
+
+/// What a square says in the document. Beside an adversary, which ends are allowed; how often each came is never the same.
+fn result(square: &Square) -> String {
+    let (text, kind) = (strong(&plain(square)), simulated(square).map(square::kind));
+    let ends = simulated(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
+    let text = match ends {
+        Some(ends) if text == "holds" => escaped(&ends),
+        _ => text,
+    };
+    if kind == Some(Kind::Defect) { format!("▲ {text}") } else { text }
+}
+
+/// What the simulated cell says, and the host's if that ran, is not as expected and says something else.
+fn plain(square: &Square) -> String {
+    let simulated = simulated(square).map(square::text);
+    let wrong = square.cells.iter().filter(|cell| cell.memory == Memory::Host && ran_wrong(cell));
+    let host = wrong.map(|cell| square::text(cell)).filter(|host| Some(host) != simulated.as_ref());
+    let host: Vec<String> = host.map(|host| format!("host {host}")).collect();
+    escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
+}
+
+fn simulated<'a>(square: &Square<'a>) -> Option<&'a Cell> {
+    square.cells.iter().copied().find(|cell| cell.memory == Memory::Sim)
+}
+
+fn ran_wrong(cell: &Cell) -> bool {
+    matches!(&cell.outcome, Outcome::Ran(ran) if ran.verdict.is_err())
+}
+
+fn strong(text: &str) -> String {
+    if text.contains(['∞', '✗']) { format!("**{text}**") } else { text.into() }
+}
+
+fn line(fields: impl IntoIterator<Item = String>) -> String {
+    let mut line = String::from("|");
+    for field in fields {
+        write!(line, " {field} |").expect(STRING);
+    }
+    line + "\n"
+}
+
+/// The text, and no Markdown.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(c, '\\' | '|' | '<' | '*' | '`' | '[') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_replaced() {
+        let document = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
+        assert_eq!(spliced(&document, "new\n").unwrap(), format!("above\n{BEGIN}\nnew\n{END}\nbelow\n"));
+        for none in ["", BEGIN, END, &format!("{END}\n{BEGIN}\n")] {
+            assert!(spliced(none, "new\n").unwrap_err().contains(BEGIN), "{none}");
+        }
+    }
+
+    #[test]
+    fn no_text_breaks_a_table() {
+        assert_eq!(line([escaped("a|b"), escaped("*<c>")]), "| a\\|b | \\*\\<c> |\n");
+    }
+}

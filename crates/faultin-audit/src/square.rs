@@ -1,0 +1,200 @@
+//! What a table shows in one place. A *square* is one caller, in one variant, in one scenario: its cell on each memory.
+//!
+//! Both memories are held to the same expectation, so that a square says one thing where both ran and end alike. Where a
+//! cell was skipped, a [mark](Marks) beside the other's result says for want of what.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::callers::{Caller, Variant};
+use crate::environment::Feature;
+use crate::run::{Cell, Outcome, Report};
+use crate::scenario::Scenario;
+use crate::user::Memory;
+
+/// The cells of one place in the table.
+#[derive(Clone)]
+pub struct Square<'a> {
+    /// The row.
+    pub caller: &'a Caller,
+    /// The variant.
+    pub variant: Variant,
+    /// The column.
+    pub scenario: Scenario,
+    /// One for each memory.
+    pub cells: Vec<&'a Cell>,
+}
+
+/// What kind of result a square is, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Nobody has written it.
+    NotYet,
+    /// It needs what is not here, and that is all right.
+    Skipped,
+    /// As expected, and as it should be.
+    Fine,
+    /// As expected, and the fixed code ends in another way.
+    Defect,
+    /// As expected, and never ends.
+    Livelock,
+    /// Not as expected; or skipped where it may not be.
+    Unexpected,
+}
+
+/// One caller's squares, by variant.
+pub struct Rows<'a> {
+    /// The caller.
+    pub caller: &'a Caller,
+    /// For each variant, its squares in the order of the columns.
+    pub variants: Vec<Vec<Square<'a>>>,
+}
+
+impl<'a> Square<'a> {
+    /// Every square of a report.
+    pub fn all(report: &'a Report) -> Vec<Rows<'a>> {
+        report.cells.chunk_by(|a, b| a.caller.row == b.caller.row).map(Rows::of).collect()
+    }
+
+    /// The worst of its cells.
+    pub fn kind(&self) -> Kind {
+        self.cells.iter().map(|cell| kind(cell)).max().unwrap_or(Kind::NotYet)
+    }
+
+    /// What it says, without marks: one text, or one for each memory where they are not alike.
+    pub fn texts(&self) -> Vec<String> {
+        let mut told: Vec<&Cell> = self.cells.iter().copied().filter(|cell| !is_skipped(cell)).collect();
+        if told.is_empty() {
+            told.extend(self.cells.first());
+        }
+        let texts: Vec<String> = told.iter().map(|cell| text(cell)).collect();
+        match &texts[..] {
+            [first, rest @ ..] if rest.iter().all(|text| text == first) => vec![first.clone()],
+            _ => told.iter().zip(texts).map(|(cell, text)| format!("{} {text}", cell.memory.name())).collect(),
+        }
+    }
+
+    /// What its skipped cells wanted, and on which memory.
+    pub fn skips(&self) -> impl Iterator<Item = (Memory, Feature)> {
+        self.cells.iter().filter_map(|cell| match cell.outcome {
+            Outcome::Skipped { feature, .. } => Some((cell.memory, feature)),
+            _ => None,
+        })
+    }
+
+    /// Whether some of it ran and some was skipped.
+    pub fn is_partly_skipped(&self) -> bool {
+        self.skips().next().is_some() && !self.cells.iter().all(|cell| is_skipped(cell))
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn of(cells: &'a [Cell]) -> Rows<'a> {
+        let variants = cells.chunk_by(|a, b| a.variant == b.variant).map(|cells| {
+            let of_first_memory = cells.iter().take_while(|cell| cell.memory == cells[0].memory);
+            of_first_memory
+                .map(|first| Square {
+                    caller: &first.caller,
+                    variant: first.variant,
+                    scenario: first.scenario,
+                    cells: cells.iter().filter(|cell| cell.scenario == first.scenario).collect(),
+                })
+                .collect()
+        });
+        Rows { caller: &cells[0].caller, variants: variants.collect() }
+    }
+
+    /// Whether nobody has written this caller.
+    pub fn is_not_yet(&self) -> bool {
+        self.caller.job.is_none()
+    }
+}
+
+/// The scenarios of a report, in the order of the columns.
+pub fn scenarios(report: &Report) -> Vec<Scenario> {
+    Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect()
+}
+
+/// What kind of result one cell is.
+pub fn kind(cell: &Cell) -> Kind {
+    match (cell.ok(), &cell.outcome) {
+        (Some(false), _) => Kind::Unexpected,
+        (_, Outcome::NotYet) => Kind::NotYet,
+        (_, Outcome::Skipped { .. }) => Kind::Skipped,
+        (_, Outcome::Ran(ran)) if ran.actual.contains('∞') => Kind::Livelock,
+        _ if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() => Kind::Defect,
+        _ => Kind::Fine,
+    }
+}
+
+/// What one cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
+pub fn text(cell: &Cell) -> String {
+    let actual = cell.actual();
+    let short = actual.split(':').next().unwrap_or_default();
+    if cell.ok() == Some(false) { format!("✗ {short}") } else { short.into() }
+}
+
+fn is_skipped(cell: &Cell) -> bool {
+    matches!(cell.outcome, Outcome::Skipped { allowed: true, .. })
+}
+
+/// The signs that stand for what skipped cells wanted: one for each feature.
+pub struct Marks(Vec<Skip>);
+
+/// The skips for want of one feature. Printed without its sign.
+#[derive(Clone, Copy, Debug)]
+pub struct Skip {
+    /// Its sign.
+    pub mark: char,
+    /// On which memory.
+    pub memory: Memory,
+    /// What is missing.
+    pub feature: Feature,
+    /// How many cells were skipped.
+    pub cells: usize,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = if self.cells == 1 { "cell" } else { "cells" };
+        write!(f, "skipped on the {}: {} ({} {cells})", self.memory.name(), self.feature, self.cells)
+    }
+}
+
+impl Marks {
+    /// For the skips of a report, the most frequent first.
+    pub fn of(report: &Report) -> Marks {
+        const SIGNS: [char; 4] = ['†', '‡', '§', '¶'];
+        let mut skips: Vec<Skip> = Vec::new();
+        for cell in &report.cells {
+            let Outcome::Skipped { feature, .. } = cell.outcome else { continue };
+            match skips.iter_mut().find(|skip| (skip.memory, skip.feature) == (cell.memory, feature)) {
+                Some(skip) => skip.cells += 1,
+                None => skips.push(Skip { mark: ' ', memory: cell.memory, feature, cells: 1 }),
+            }
+        }
+        skips.sort_by_key(|skip| std::cmp::Reverse(skip.cells));
+        for (index, skip) in skips.iter_mut().enumerate() {
+            skip.mark = SIGNS[index % SIGNS.len()];
+        }
+        Marks(skips)
+    }
+
+    /// Every sign and what it stands for.
+    pub fn skips(&self) -> &[Skip] {
+        &self.0
+    }
+
+    /// What a square says, with its marks.
+    pub fn texts(&self, square: &Square) -> Vec<String> {
+        let mut texts = square.texts();
+        let signs = self.0.iter().filter(|skip| square.skips().any(|it| it == (skip.memory, skip.feature)));
+        let signs: String = signs.map(|skip| skip.mark).collect();
+        if let (Some(last), false) = (texts.last_mut(), signs.is_empty()) {
+            *last += " ";
+            *last += &signs;
+        }
+        texts
+    }
+}

@@ -1,0 +1,134 @@
+//! Every caller explored within a bound: what is found is what is known; and every bug of the past is found when it is put
+//! back.
+
+use faultin_audit::bug::Bug;
+use faultin_audit::explore::{Bound, Exploration, Kind, explore};
+use faultin_audit::{Variant, callers};
+
+use Variant::{AsFound, Fixed};
+
+fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
+    let caller = callers::named(&row.to_string())[0];
+    // A bug is put back to be found, not to be explored.
+    let bound = if bug.is_some() { Bound { actions: 1, ..Bound::TESTS } } else { Bound::TESTS };
+    let found = explore(&caller, caller.job.expect("a row that runs"), variant, bound, bug, |_| {});
+    assert!(found.exhausted, "row {row}: {:?}", found.figures);
+    assert!(
+        found.figures.layouts > 10 && found.figures.states > 100 * found.figures.layouts / 10,
+        "{:?}",
+        found.figures
+    );
+    found
+}
+
+fn listed(found: &Exploration) -> String {
+    found.findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+/// Rows that are known to loop for ever as found.
+const ENDLESS: [u8; 3] = [5, 14, 15];
+
+fn is_as_known(row: u8) {
+    let fixed = explored(row, Fixed, None);
+    assert!(fixed.findings.is_empty(), "row {row}, fixed\n{}", listed(&fixed));
+    let found = explored(row, AsFound, None);
+    // Where an adversary ends what would have been endless, the attempts before were wasted.
+    let known: &[Kind] = if ENDLESS.contains(&row) { &[Kind::Livelock, Kind::Wasted] } else { &[] };
+    assert_eq!(found.kinds(), known, "row {row}, as found\n{}", listed(&found));
+}
+
+#[test]
+fn rows_1_to_4_and_6_are_as_known() {
+    [1, 2, 3, 4, 6].into_iter().for_each(is_as_known);
+}
+
+#[test]
+fn row_5_is_as_known() {
+    is_as_known(5);
+}
+
+#[test]
+fn rows_7_and_16_are_as_known() {
+    [7, 16].into_iter().for_each(is_as_known);
+}
+
+#[test]
+fn row_14_is_as_known() {
+    is_as_known(14);
+}
+
+#[test]
+fn row_15_is_as_known() {
+    is_as_known(15);
+}
+
+#[test]
+fn every_row_that_runs_is_explored() {
+    let running: Vec<u8> =
+        callers::all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
+    assert_eq!(running, [1, 2, 3, 4, 5, 6, 7, 14, 15, 16]);
+}
+
+/// Each bug of the past, in each row that had it, and what it shows itself by.
+const BUGS: [(Bug, u8, Kind); 17] = [
+    (Bug::Inverted, 1, Kind::Status),
+    (Bug::PartIsSuccess, 5, Kind::Wasted),
+    (Bug::PartIsSuccess, 14, Kind::Wasted),
+    (Bug::FrameNamesItsSize, 5, Kind::Wasted),
+    (Bug::FailureBehindTheFirstPageIsSuccess, 5, Kind::Wasted),
+    (Bug::FailureBehindTheFirstPageIsSuccess, 14, Kind::Wasted),
+    (Bug::FailureBehindTheFirstPageIsSuccess, 15, Kind::Wasted),
+    (Bug::OneBytePerPage, 14, Kind::Wasted),
+    (Bug::OneBytePerPage, 15, Kind::Wasted),
+    (Bug::CumulativeCount, 7, Kind::Product),
+    (Bug::CumulativeCount, 16, Kind::Product),
+    (Bug::RestsOnAnEmptySegment, 7, Kind::Livelock),
+    (Bug::RestsOnAnEmptySegment, 16, Kind::Livelock),
+    (Bug::OverrunsTheMappedPart, 7, Kind::Product),
+    (Bug::OverrunsTheMappedPart, 16, Kind::Product),
+    (Bug::CutRecordCounts, 15, Kind::Product),
+    (Bug::KeepsTheLock, 15, Kind::StillHeld),
+];
+
+#[test]
+fn every_bug_of_the_past_is_found_when_it_is_put_back() {
+    for (bug, row, kind) in BUGS {
+        let found = explored(row, Fixed, Some(bug));
+        assert!(found.kinds().contains(&kind), "{bug:?} in row {row}: {:?}\n{}", found.kinds(), listed(&found));
+    }
+    let found = explored(15, Fixed, Some(Bug::FaultsUnderTheLock));
+    assert!(found.kinds().contains(&Kind::WaitedUnderLock), "{:?}", found.kinds());
+    let tried = |bug| BUGS.iter().any(|(tried, ..)| *tried == bug) || bug == Bug::FaultsUnderTheLock;
+    assert!(Bug::ALL.into_iter().all(tried));
+}
+
+#[test]
+fn a_finding_is_the_shortest_and_says_how_to_see_it_again() {
+    let found = explored(5, AsFound, None);
+    let livelock = found.findings.iter().find(|finding| finding.violation.kind() == Kind::Livelock).unwrap();
+    assert_eq!((livelock.script.len(), livelock.faults), (1, 1), "{livelock}");
+    let printed = livelock.to_string();
+    for text in ["∞: a state was repeated", "from the beginning: unmap", "fault-in (partial counts as success)"] {
+        assert!(printed.contains(text), "{text} in\n{printed}");
+    }
+}
+
+#[test]
+fn a_bound_that_is_not_enough_is_said_to_be() {
+    let caller = callers::named("6")[0];
+    let few = Bound { states: 50, ..Bound::TESTS };
+    let found = explore(&caller, caller.job.unwrap(), Fixed, few, None, |_| {});
+    assert_eq!((found.exhausted, found.figures.states), (false, 50));
+}
+
+#[test]
+fn more_is_found_behind_more_states() {
+    let caller = callers::named("6")[0];
+    let states = |faults, actions| {
+        let bound = Bound { faults, actions, states: 1 << 20 };
+        explore(&caller, caller.job.unwrap(), Fixed, bound, None, |_| {}).figures.states
+    };
+    let (none, one, two) = (states(0, 0), states(0, 1), states(1, 1));
+    assert_eq!(none, 1);
+    assert!(none < one && one < two, "{none} {one} {two}");
+}

@@ -1,0 +1,62 @@
+//! The small objects, which an exploration can afford, tell the same as the full ones.
+
+use faultin_audit::callers::Halt;
+use faultin_audit::expect::Ends;
+use faultin_audit::log::{Log, Stuck};
+use faultin_audit::user::{Scale, SimUser, User};
+use faultin_audit::{Memory, Scenario, callers};
+
+#[test]
+fn a_small_object_ends_as_the_full_one() {
+    for caller in callers::all() {
+        let Some(job) = caller.job else { continue };
+        let object = job.object(Memory::Sim, Scale::Small);
+        assert!(object.len() <= 32, "{}: {} bytes", caller.name, object.len());
+        for expectation in job.expectations() {
+            let cell = format!("{} {:?} {:?}", caller.name, expectation.variant, expectation.scenario);
+            let user = SimUser::new(&object, expectation.scenario, Scale::Small).unwrap();
+            let mut log = Log::of(&user);
+            if expectation.scenario == Scenario::Evicted {
+                log = log.after_fault_in(|| user.evict());
+            }
+            let ended = job.on_sim(expectation.variant, &user, &mut log);
+            assert!(log.held().is_empty(), "{cell}");
+            match (ended, expectation.ends) {
+                (Ok(end), Ends::With(status, _)) => {
+                    assert_eq!(
+                        (end.status, end.product, log.rounds()),
+                        (status, Ok(()), expectation.attempts),
+                        "{cell}"
+                    );
+                }
+                (Ok(end), Ends::OneOf(statuses)) => {
+                    assert!(statuses.contains(&end.status) && end.product.is_ok(), "{cell}: {end:?}");
+                }
+                (Err(Halt::Stuck(Stuck::Livelock)), Ends::Never) => {}
+                (other, expected) => panic!("{cell}: {other:?}, expected {expected:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn beside_an_adversary_too() {
+    for caller in callers::all() {
+        let Some(job) = caller.job else { continue };
+        let object = job.object(Memory::Sim, Scale::Small);
+        for expectation in job.expectations().iter().filter(|e| e.scenario == Scenario::Remapping) {
+            let Ends::OneOf(statuses) = expectation.ends else {
+                panic!("{}: one end beside an adversary", caller.name)
+            };
+            let done = SimUser::beside_adversary(&object, Scale::Small, |user| {
+                let mut log = Log::of(user).beside_adversary();
+                let ended = job.on_sim(expectation.variant, user, &mut log).map_err(|halt| format!("{halt:?}"));
+                assert!(log.held().is_empty(), "{}", caller.name);
+                let end = ended.unwrap_or_else(|halt| panic!("{} {:?}: {halt}", caller.name, expectation.variant));
+                assert!(statuses.contains(&end.status) && end.product.is_ok(), "{}: {end:?}", caller.name);
+                Ok(true)
+            });
+            done.unwrap();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! How rows of the audit are named on the command line.
+
+use clap::ValueEnum;
+use faultin_audit::{Caller, Variant, callers, table};
+
+/// The rows one name stands for: what clap takes for one value though it is several.
+#[derive(Clone)]
+pub struct Callers(Vec<Caller>);
+
+impl Callers {
+    /// All rows that are named, in order, none twice.
+    pub fn chosen(named: &[Callers]) -> Vec<Caller> {
+        let mut rows: Vec<Caller> = named.iter().flat_map(|names| names.0.clone()).collect();
+        rows.sort_by_key(|caller| caller.row);
+        rows.dedup_by_key(|caller| caller.row);
+        rows
+    }
+}
+
+/// Parses a name or a number.
+///
+/// # Errors
+/// What there is instead.
+pub fn parse(name: &str) -> Result<Callers, String> {
+    match callers::named(name) {
+        rows if rows.is_empty() => {
+            Err(format!("no such caller; there are 1 to 20, or\n  {}", table::names().0.join("\n  ")))
+        }
+        rows => Ok(Callers(rows)),
+    }
+}
+
+/// Which code of the callers.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Which {
+    /// As it was found.
+    AsFound,
+    /// As it should be.
+    Fixed,
+    /// Both.
+    Both,
+}
+
+impl Which {
+    /// Whether that is meant.
+    pub fn has(self, variant: Variant) -> bool {
+        match self {
+            Which::AsFound => variant == Variant::AsFound,
+            Which::Fixed => variant == Variant::Fixed,
+            Which::Both => true,
+        }
+    }
+}
