@@ -1,7 +1,7 @@
 //! [`Chunks`]: the bytes of a range as copies that fit the CPU's first cache.
 //!
-//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in the
-//! cache when it is used: so pieces are small, and the buffer is the same for all of them.
+//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
+//! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
 
 use core::ops::{Bound, RangeBounds};
 
@@ -9,8 +9,11 @@ use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use super::stamp::Stamp;
 
-/// Bytes of a chunk.
+/// Bytes of a chunk: with the bytes it is copied from, half of the smallest first cache there is.
 const CHUNK: usize = 8 << 10;
+
+/// Bytes of a chunk over pread, where each is a system call.
+const READ: usize = 1 << 20;
 
 /// Bytes between two looks at the file: often enough to end soon, seldom enough to cost nothing.
 const LOOK: usize = 1 << 20;
@@ -35,20 +38,43 @@ const LOOK: usize = 1 << 20;
 /// ```
 ///
 /// Whether the file has changed is looked at every mebibyte, whenever a copy stops, and before the end is reported: a
-/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What was
-/// made of chunks before an error may be of a mixture of contents.
+/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What
+/// was made of chunks before an error may be of a mixture of contents.
 #[derive(Debug)]
 pub struct Chunks<'a> {
     map: &'a FileMap,
     known: Stamp,
     at: u64,
     end: u64,
-    buffer: Box<[u8]>,
+    buffer: Buffer,
+    /// Bytes of a chunk.
+    size: usize,
     /// Bytes handed out since the last look.
     unseen: usize,
     /// What comes after the chunk that was handed out last.
     pending: Option<Stop>,
     finished: bool,
+}
+
+/// Where copies go: it begins where a page does, as what they come from.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+}
+
+impl Buffer {
+    const ALIGNMENT: usize = 4 << 10;
+
+    fn new(len: usize) -> Self {
+        let bytes = vec![0; len + Self::ALIGNMENT].into_boxed_slice();
+        let start = bytes.as_ptr().align_offset(Self::ALIGNMENT).min(Self::ALIGNMENT);
+        Buffer { bytes, start }
+    }
+
+    fn get(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + len]
+    }
 }
 
 impl<'a> Chunks<'a> {
@@ -65,22 +91,22 @@ impl<'a> Chunks<'a> {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => len,
         };
+        // A range that begins behind its end, or the map's, has no bytes.
         let end = end.min(len).max(at);
-        let buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))].into_boxed_slice();
-        // A range that begins behind the map has no bytes.
-        let end = if at > len { at } else { end };
-        Chunks { map, known, at, end, buffer, unseen: 0, pending: None, finished: false }
+        let size = if map.space().is_some() { CHUNK } else { READ };
+        let longest = usize::try_from(end - at).map_or(size, |len| len.min(size));
+        Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
     }
 
-    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call tries
-    /// again at the byte where it stopped.
+    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call
+    /// tries again at the byte where it stopped.
     ///
     /// # Errors
-    /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed out,
-    /// except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
+    /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
+    /// out, except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, MapError> {
         match self.step() {
-            Ok(len) => Ok(if len == 0 { None } else { Some(&self.buffer[..len]) }),
+            Ok(len) => Ok(if len == 0 { None } else { Some(self.buffer.get(len)) }),
             Err(stop) => Err(self.map.error(self.at, stop)),
         }
     }
@@ -118,7 +144,7 @@ impl<'a> Chunks<'a> {
             self.look()?;
         }
         let len = self.len();
-        let (done, stop) = match self.map.fetch(&self.known, self.at, &mut self.buffer[..len]) {
+        let (done, stop) = match self.map.fetch(&self.known, self.at, self.buffer.get(len)) {
             Ok(()) => (len, None),
             Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
         };
@@ -133,9 +159,9 @@ impl<'a> Chunks<'a> {
 
     /// Bytes of the next chunk: up to a multiple of the size in the file, where pages begin.
     fn len(&self) -> usize {
-        let into = (self.map.window().start.wrapping_add(self.at) % CHUNK as u64) as usize;
-        let left = usize::try_from(self.end - self.at).unwrap_or(CHUNK);
-        (CHUNK - into).min(left).min(self.buffer.len())
+        let into = (self.map.window().start.wrapping_add(self.at) % self.size as u64) as usize;
+        let left = usize::try_from(self.end - self.at).unwrap_or(self.size);
+        (self.size - into).min(left)
     }
 
     fn look(&mut self) -> Result<(), Stop> {

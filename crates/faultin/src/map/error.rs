@@ -74,7 +74,7 @@ pub enum Reason {
     NotAFile(std::fs::FileType),
     /// The handler cannot be installed, and [`Backend::Mapped`](super::Backend::Mapped) was asked for.
     Handler(InstallError),
-    /// This file system has no such operation.
+    /// This file or its file system has no such operation.
     Unsupported(&'static str),
 }
 
@@ -136,9 +136,9 @@ impl MapError {
         }
     }
 
-    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would have
-    /// had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the end, for
-    /// which the kernel has no error.
+    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would
+    /// have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
+    /// end, for which the kernel has no error.
     pub fn errno(&self) -> Option<i32> {
         match &self.inner.reason {
             Reason::Changed(_) => Some(libc::ESTALE),
@@ -210,7 +210,7 @@ impl fmt::Display for MapError {
             Reason::NotAFile(kind) if kind.is_dir() => f.write_str("is a directory; only regular files can be mapped"),
             Reason::NotAFile(_) => f.write_str("not a regular file; read it as a stream instead"),
             Reason::Handler(error) => write!(f, "{error}; Backend::Automatic would have used pread"),
-            Reason::Unsupported(what) => write!(f, "{what} is not supported by this file system"),
+            Reason::Unsupported(what) => write!(f, "{what} is not supported for this file"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use core::num::NonZeroUsize;
 use core::ops::RangeBounds;
+use core::sync::atomic::{Ordering, fence};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -55,8 +56,8 @@ impl FileMap {
     /// Copies bytes from position `at`; returns how many. Fewer than `dst` has only where the map ends.
     ///
     /// # Errors
-    /// [`MapError`]: [`done`](MapError::done) bytes of `dst` were copied; those behind them may have been overwritten by
-    /// what is no longer the file's.
+    /// [`MapError`]: [`done`](MapError::done) bytes of `dst` were copied; those behind them may have been overwritten
+    /// by what is no longer the file's.
     #[inline]
     pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known.get();
@@ -82,12 +83,13 @@ impl FileMap {
     /// As [`read_at`](Self::read_at), of bytes that are in memory already: waits for no disk and no server.
     ///
     /// It asks the kernel to copy (`preadv2(2)` with `RWF_NOWAIT`), because whether a page is in memory cannot be asked
-    /// first and relied on afterwards. The kernel promises not to wait for data, and for locks only where it must; whether
-    /// it has started to read what it did not have is up to the file system.
+    /// first and relied on afterwards. The kernel promises not to wait for data, and for locks only where it must;
+    /// whether it has started to read what it did not have is up to the file system.
     ///
     /// # Errors
-    /// [`NotResident`](Reason::NotResident) at the first byte that is not in memory; [`Unsupported`](Reason::Unsupported) on a
-    /// file system that cannot promise it (tmpfs, FUSE, and the network ones, as of 6.18); otherwise as `read_at`.
+    /// [`NotResident`](Reason::NotResident) at the first byte that is not in memory;
+    /// [`Unsupported`](Reason::Unsupported) on a file system that cannot promise it (tmpfs, FUSE, and the network ones,
+    /// as of 6.18); otherwise as `read_at`.
     pub fn read_at_nowait(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known.get();
         let len = self.clamp(&known, at, dst.len());
@@ -128,8 +130,8 @@ impl FileMap {
         Ok(T::from_bytes(bytes))
     }
 
-    /// The bytes of a range, one after the other, in pieces that fit the CPU's first cache: copies of them, which do not
-    /// change any more. Faster than reading the file into a buffer. A range that ends behind the map ends with it.
+    /// The bytes of a range, one after the other, in pieces that fit the CPU's first cache: copies of them, which do
+    /// not change any more. Faster than reading the file into a buffer. A range that ends behind the map ends with it.
     pub fn chunks(&self, range: impl RangeBounds<u64>) -> Chunks<'_> {
         Chunks::new(self, range)
     }
@@ -155,7 +157,8 @@ impl FileMap {
     }
 
     /// Up to which position the file has bytes now, for those who follow one that grows: what an appending writer has
-    /// finished (the size of a file is raised after its bytes are there). [`refresh`](Self::refresh) makes them readable.
+    /// finished (the size of a file is raised after its bytes are there). [`refresh`](Self::refresh) makes them
+    /// readable.
     ///
     /// # Errors
     /// [`Changed`](Reason::Changed) if the file is shorter than it was.
@@ -170,14 +173,14 @@ impl FileMap {
         Ok(valid)
     }
 
-    /// Takes the file as it is now: what changed since it was mapped or last refreshed, `None` if nothing did. From here
-    /// on this is what operations compare with, and how far they reach.
+    /// Takes the file as it is now: what changed since it was mapped or last refreshed, `None` if nothing did. From
+    /// here on this is what operations compare with, and how far they reach.
     ///
     /// Those of other threads that are under way go on as they are, and report the change. Nothing is unmapped.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io) if the file cannot be asked, or there are no addresses for what it has grown to; the map is as
-    /// before.
+    /// [`Io`](Reason::Io) if the file cannot be asked, or there are no addresses for what it has grown to; the map is
+    /// as before.
     pub fn refresh(&self) -> Result<Option<Change>, MapError> {
         let lock = self.known.lock();
         let before = self.known.get();
@@ -199,8 +202,8 @@ impl FileMap {
         Ok(now.change_since(&before, self.path()))
     }
 
-    /// Whether the file is still the one that was mapped or last refreshed, whatever [`Watch`] says: asks the server if it
-    /// is on a network, and whether the path it was opened by still leads to it.
+    /// Whether the file is still the one that was mapped or last refreshed, whatever [`Watch`] says: asks the server if
+    /// it is on a network, and whether the path it was opened by still leads to it.
     ///
     /// # Errors
     /// [`Changed`](Reason::Changed), or [`Io`](Reason::Io) if it cannot be asked.
@@ -308,7 +311,11 @@ impl FileMap {
     pub(super) fn check(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
         match self.watch {
             Watch::Nothing => Ok(()),
-            _ => self.compare(known, at, len, Stamp::of(&self.file)),
+            _ => {
+                // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+                fence(Ordering::Acquire);
+                self.compare(known, at, len, Stamp::of(&self.file))
+            }
         }
     }
 
@@ -340,9 +347,9 @@ impl FileMap {
         Stop::new(within, Reason::Changed(now.change_since(known, self.path()).unwrap_or(Change::Touched)))
     }
 
-    /// A copy from the mapping came back short. Either the file has changed, or it is asked for the rest in the way that
-    /// has errors: what reading it says is the reason, and if it delivers after all (it healed; or the mapping needs
-    /// memory that reading does not), so do we. One attempt, so a file that changes for ever costs no more.
+    /// A copy from the mapping came back short. Either the file has changed, or it is asked for the rest in the way
+    /// that has errors: what reading it says is the reason, and if it delivers after all (it healed; or the mapping
+    /// needs memory that reading does not), so do we. One attempt, so a file that changes for ever costs no more.
     #[cold]
     fn explain(&self, known: &Stamp, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;

@@ -21,8 +21,8 @@ pub enum Watch {
     /// system call per operation.
     #[default]
     Changes,
-    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor is
-    /// a file that was cut and has grown again beyond its old size. One system call per operation.
+    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor
+    /// is a file that was cut and has grown again beyond its old size. One system call per operation.
     Shrinking,
     /// Nothing: the caller knows that the file stays as it is. No system call. A file that changes all the same gives
     /// wrong bytes without an error, and zeros behind its end in its last page; it still does not kill. What faulted is
@@ -102,7 +102,8 @@ impl MapOptions {
         self
     }
 
-    /// Brings all of it into memory before `open` returns. What cannot be brought in is reported by the access.
+    /// Brings all of it into memory before `open` returns (over pread, the kernel only begins to). What cannot be brought
+    /// in is reported by the access.
     pub fn populate(mut self, populate: bool) -> Self {
         self.populate = populate;
         self
@@ -140,9 +141,9 @@ impl MapOptions {
     /// Opens and maps a file to read.
     ///
     /// # Errors
-    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped, [`NotAFile`](Reason::NotAFile) if it
-    /// is a directory, a pipe, a socket or a device (which is not waited for), [`PastEnd`](Reason::PastEnd) if it is shorter
-    /// than [`offset`](Self::offset).
+    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
+    /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
+    /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
         let path = path.as_ref();
         let file = self.file(path, File::options().read(true))?;
@@ -171,7 +172,8 @@ impl MapOptions {
     /// Maps a file that is open for reading and writing.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open); [`Unsupported`](Reason::Unsupported) over pread for a file that is open for appending,
+    /// because `pwrite(2)` would append.
     pub fn from_file_mut(&self, file: File) -> Result<FileMapMut, MapError> {
         self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
     }
@@ -222,6 +224,9 @@ impl MapOptions {
                 })
             })?),
         };
+        if rights == Rights::ReadWrite && space.is_none() && is_appending(&file) {
+            return Err(stop(Reason::Unsupported("writing at a position over pread, when it is open for appending,")));
+        }
         let map = FileMap::assemble(file, path, window, self.watch, space, stamp);
         self.hint(&map);
         Ok(map)
@@ -278,6 +283,13 @@ fn faults_are_recovered() -> bool {
     }
     let status = signal::status();
     status.segv != Reached::No && status.bus != Reached::No && !status.segv_blocked && !status.bus_blocked
+}
+
+/// Whether every write goes to the end of the file, wherever `pwrite(2)` is told to put it.
+fn is_appending(file: &File) -> bool {
+    // SAFETY: asks for the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_APPEND != 0
 }
 
 /// Which part of a file a map is of.

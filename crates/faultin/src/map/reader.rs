@@ -7,13 +7,16 @@ use super::file::FileMap;
 use super::options::Watch;
 use super::stamp::Stamp;
 
-/// Bytes of the buffer. A look at the file after each costs a twentieth of the copy.
-const BUFFER: usize = 64 << 10;
+/// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
+const BUFFER: usize = 256 << 10;
+
+/// Bytes of the buffer at least.
+const SMALL: usize = 8 << 10;
 
 /// A reader of a [`FileMap`]: made by [`FileMap::reader`].
 ///
-/// Every piece is looked at before it is handed on: bytes of a file that is known to have changed are not returned, an error
-/// is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
+/// Every piece is looked at before it is handed on: bytes of a file that is known to have changed are not returned, an
+/// error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
 ///
 /// It compares with the file as it was when the reader was made, whoever refreshes the map; a reader of a map that is
 /// watched for [`Shrinking`](Watch::Shrinking) only goes on after its end once the map was refreshed.
@@ -76,8 +79,9 @@ impl BufRead for MapReader<'_> {
         if self.taken == self.filled {
             let known = self.known();
             (self.taken, self.filled) = (0, 0);
-            if self.buffer.is_empty() {
-                self.buffer = vec![0; BUFFER];
+            let wanted = self.map.clamp(&known, self.position, BUFFER).max(SMALL);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
             }
             self.filled = match take(self.map, &known, self.position, &mut self.buffer) {
                 Ok(len) => len,

@@ -47,8 +47,8 @@ impl Stamp {
     #[inline]
     pub(crate) fn of(file: &File) -> io::Result<Stamp> {
         let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: writes a `stat`, whose layout the kernel and the C library share on these machines. The C library's own
-        // function asks by path and takes a fifth longer.
+        // SAFETY: writes a `stat`, whose layout the kernel and the C library share on these machines. The C library's
+        // own function asks by path and takes a fifth longer.
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         let failed = unsafe { libc::syscall(libc::SYS_fstat, file.as_raw_fd(), stat.as_mut_ptr()) } != 0;
         // SAFETY: writes a `stat`.

@@ -18,22 +18,23 @@ use crate::scalar::Scalar;
 /// A mapped file to read from and write to.
 ///
 /// It never makes the file longer, except by [`allocate`](Self::allocate). Reading is done through
-/// [`as_map`](Self::as_map). Our own stores move the file's change time, so both directions only notice that the file has
-/// become shorter ([`Watch::Shrinking`]); what others write to it meanwhile mixes with what is here, byte by byte.
+/// [`as_map`](Self::as_map). Our own stores move the file's change time, so both directions only notice that the file
+/// has become shorter ([`Watch::Shrinking`]); what others write to it meanwhile mixes with what is here, byte by byte.
 ///
 /// # What a store promises
 ///
-/// `Ok`: the bytes are in the file as every reader of this machine sees it, and it still reached behind them *afterwards*.
-/// (A store behind the end of a file succeeds in its last page, and is lost, or turns up when the file grows again.) What
-/// was cut off and put back between the store and the look is not noticed. The bytes are on the disk after a
-/// [`flush`](Self::flush) that succeeded.
+/// `Ok`: the bytes are in the file as every reader of this machine sees it, and it still reached behind them
+/// *afterwards*. (A store behind the end of a file succeeds in its last page, and is lost, or turns up when the file
+/// grows again.) What was cut off and put back between the store and the look is not noticed. The bytes are on the disk
+/// after a [`flush`](Self::flush) that succeeded.
 ///
-/// Over [pread](super::Backend::Pread), a write that races with a truncation makes the file longer again, with zeros before it.
+/// Over [pread](super::Backend::Pread), a write that races with a truncation makes the file longer again, with zeros
+/// before it.
 ///
 /// # Without space
 ///
-/// A store to a hole needs space when it is made, and fails with [`NoSpace`](Reason::NoSpace) where there is none: exactly
-/// `done` bytes are stored. [`allocate`](Self::allocate) asks for all of it first.
+/// A store to a hole needs space when it is made, and fails with [`NoSpace`](Reason::NoSpace) where there is none:
+/// exactly `done` bytes are stored. [`allocate`](Self::allocate) asks for all of it first.
 #[derive(Debug)]
 pub struct FileMapMut {
     map: FileMap,
@@ -68,8 +69,8 @@ impl FileMapMut {
     /// Copies `src` to position `at`.
     ///
     /// # Errors
-    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the map ends
-    /// before `src` does (what fits is stored); [`Changed`](Reason::Changed) if the file has become shorter;
+    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the
+    /// map ends before `src` does (what fits is stored); [`Changed`](Reason::Changed) if the file has become shorter;
     /// [`NoSpace`](Reason::NoSpace); [`Io`](Reason::Io) if the page had to be read first and could not be.
     pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
         let store = |mapping: &Mapping, place, from, len| mapping.write(place, &src[from..from + len]);
@@ -114,11 +115,11 @@ impl FileMapMut {
     /// Waits until everything that was stored is on the disk, and what is needed to find it there.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io) or [`NoSpace`](Reason::NoSpace) if writing back failed since this file was opened, *whoever* had
-    /// stored the bytes that could not be written, and whether or not it was tried on our behalf. The kernel reports each
-    /// such failure once to each open file (duplicated descriptors count as one), and takes the pages for clean: a second
-    /// `flush` succeeds although the bytes are lost. Store again what matters. [`Changed`](Reason::Changed) if the file has
-    /// become shorter.
+    /// [`Io`](Reason::Io) or [`NoSpace`](Reason::NoSpace) if writing back failed since this file was opened, *whoever*
+    /// had stored the bytes that could not be written, and whether or not it was tried on our behalf. The kernel
+    /// reports each such failure once to each open file (duplicated descriptors count as one), and takes the pages for
+    /// clean: a second `flush` succeeds although the bytes are lost. Store again what matters.
+    /// [`Changed`](Reason::Changed) if the file has become shorter.
     pub fn flush(&self) -> Result<(), MapError> {
         let flushed = match self.map.space() {
             Some(space) => space.newest().sync(0, usize::MAX),
@@ -131,7 +132,8 @@ impl FileMapMut {
             .map_err(|stop| self.map.error(0, stop))
     }
 
-    /// As [`flush`](Self::flush), of `len` bytes from position `at`; whole pages are written. File systems may write more.
+    /// As [`flush`](Self::flush), of `len` bytes from position `at`; whole pages are written. File systems may write
+    /// more.
     ///
     /// # Errors
     /// As [`flush`](Self::flush). A failure is the file's, not the range's.
@@ -149,12 +151,13 @@ impl FileMapMut {
             .map_err(|stop| self.map.error(at, Stop { done: 0, ..stop }))
     }
 
-    /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were there
-    /// stay. The file grows if it ends before, and the map with it.
+    /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were
+    /// there stay. The file grows if it ends before, and the map with it.
     ///
-    /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is cut or a
-    /// hole is punched into it; and for want of space on file systems that write to a new place each time (btrfs, a
-    /// reflinked file on XFS), behind thinly provisioned disks, and on tmpfs where the memory of the control group is used up.
+    /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is cut or
+    /// a hole is punched into it; and for want of space on file systems that write to a new place each time (btrfs, a
+    /// reflinked file on XFS), behind thinly provisioned disks, and on tmpfs where the memory of the control group is
+    /// used up.
     ///
     /// # Errors
     /// [`NoSpace`](Reason::NoSpace), before anything is stored (a part may have been allocated);
@@ -190,8 +193,8 @@ impl FileMapMut {
         }
     }
 
-    /// Stores `len` bytes from position `at`: `store(mapping, place, from, len)` those behind the first `from`, `write` the
-    /// same to the file.
+    /// Stores `len` bytes from position `at`: `store(mapping, place, from, len)` those behind the first `from`, `write`
+    /// the same to the file.
     fn put(
         &self,
         at: u64,
@@ -212,7 +215,8 @@ impl FileMapMut {
                 }
             }
             None => {
-                // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
+                // The file grows if it is written to behind its end: look first. What happens in between cannot be
+                // undone.
                 self.reaches(&known, at, within).map_err(|stop| Stop { done: 0, ..stop })?;
                 let mut done = 0;
                 while done < within {

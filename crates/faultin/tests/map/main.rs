@@ -1,5 +1,5 @@
-//! Mapped files that really are cut, rewritten, replaced, deleted and full, under readers and writers. Every test runs over
-//! both backends and on both kinds of file system there are here: one suite, the same answers.
+//! Mapped files that really are cut, rewritten, replaced, deleted and full, under readers and writers. Every test runs
+//! over both backends and on both kinds of file system there are here: one suite, the same answers.
 
 mod changes;
 mod fixture;

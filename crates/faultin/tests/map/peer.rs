@@ -19,7 +19,7 @@ impl Peer {
     fn new(path: &Path, other: &Path) -> Option<Peer> {
         let script = r#"while :; do : > "$0"; cat "$1" > "$0"; done"#;
         let mut shell = Command::new("sh");
-        shell.args(["-c", script]).args([path, other]).stdout(Stdio::null());
+        shell.args(["-c", script]).args([path, other]).stdout(Stdio::null()).stderr(Stdio::null());
         match shell.spawn() {
             Ok(child) => Some(Peer(child)),
             Err(error) => {

@@ -210,7 +210,7 @@ fn the_backend_is_a_mapping_where_faults_are_recovered() {
 fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
     use std::os::fd::AsRawFd;
     let page = faultin::page_size();
-    let len = 512 * page;
+    let len = 1536 * page;
     let whole = content(len);
     each(|case| {
         let (path, map) = case.mapped(len);
@@ -229,7 +229,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
         let file = std::fs::File::open(&path).expect("open");
         file.sync_all().expect("sync");
         // SAFETY: a hint about an open file.
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 8 * page as i64, 0, libc::POSIX_FADV_DONTNEED) };
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 1024 * page as i64, 0, libc::POSIX_FADV_DONTNEED) };
         let map = case.options().open(&path).expect("map it");
         let error = match map.read_at_nowait(&mut dst, 0) {
             Err(error) => error,

@@ -64,7 +64,7 @@ fn while_so_many_read(threads: u64) {
                 let (path, map) = case.mapped(len);
                 let good = AtomicU64::new(0);
                 std::thread::scope(|scope| {
-                    for thread in 0..threads {
+                    let reader = |thread: u64| {
                         let (map, good, whole) = (&map, &good, &whole);
                         scope.spawn(move || {
                             for way in thread.. {
@@ -78,9 +78,11 @@ fn while_so_many_read(threads: u64) {
                             }
                             // It does not go away.
                             (0..4).for_each(|way| assert!(read(way, map, whole).is_err(), "{name}"));
-                        });
-                    }
-                    while good.load(Ordering::Relaxed) < 2 * threads {
+                        })
+                    };
+                    let readers: Vec<_> = (0..threads).map(reader).collect();
+                    // (One that has ended by now has failed.)
+                    while good.load(Ordering::Relaxed) < 2 * threads && !readers.iter().any(|r| r.is_finished()) {
                         std::thread::yield_now();
                     }
                     happen(case, &path, len);

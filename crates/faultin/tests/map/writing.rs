@@ -143,6 +143,24 @@ fn allocating_makes_room_and_the_file_longer() {
 }
 
 #[test]
+fn a_file_that_is_open_for_appending_is_stored_to_in_place_or_not_at_all() {
+    each(|case| {
+        let path = case.file("file", 100);
+        let file = std::fs::File::options().read(true).append(true).open(&path).expect("open");
+        match case.options().from_file_mut(file) {
+            Ok(map) => map.write_at(&[7; 9], 3).expect("room"),
+            Err(error) => {
+                assert_eq!(case.backend, faultin::map::Backend::Pread);
+                return assert!(matches!(error.reason(), Reason::Unsupported(_)), "{error:?}");
+            }
+        }
+        assert_eq!(case.backend, faultin::map::Backend::Mapped);
+        let now = std::fs::read(&path).expect("read");
+        assert_eq!((now.len(), &now[3..12]), (100, &[7; 9][..]));
+    });
+}
+
+#[test]
 fn many_threads_store_side_by_side() {
     let (threads, each_has) = (4, 10_000);
     each(|case| {
