@@ -5,7 +5,6 @@ mod hash;
 mod name;
 mod progress;
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -126,5 +125,5 @@ fn complain(file: &Path, error: &hash::HashError) {
 
 /// Whether the name stands for standard input.
 fn is_stdin(file: &Path) -> bool {
-    file.as_os_str() == OsString::from("-")
+    file.as_os_str() == "-"
 }
