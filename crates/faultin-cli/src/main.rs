@@ -1,10 +1,11 @@
-//! The `faultin` command: the audit, the exploration, and the figures.
+//! The `faultin` command: the audit, the exploration, checksums, and the figures.
 
 mod audit;
 mod bench;
 mod explore;
 mod file;
 mod rows;
+mod sum;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ struct Cli {
 enum Command {
     Audit(audit::Args),
     Explore(explore::Args),
+    Sum(sum::Args),
     Bench(bench::Args),
 }
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Audit(args) => audit::run(&args),
         Command::Explore(args) => explore::run(&args),
+        Command::Sum(args) => sum::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -72,6 +72,8 @@ pub mod fpstate;
 #[cfg(feature = "std")]
 pub mod iov;
 #[cfg(feature = "std")]
+pub mod map;
+#[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
 pub mod probe;

@@ -1,0 +1,176 @@
+//! BLAKE3 of a file, on all cores.
+//!
+//! A regular file is mapped. Each task copies its piece out of the mapping, into a cache of its core, and hashes the copy: so
+//! a page that cannot be read is an error with its place, and what was hashed is what was read once. The tree of BLAKE3 is cut
+//! where it cuts itself. Everything else (a pipe, a terminal, a file that claims to be empty as those in /proc do) is read as
+//! it comes.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use blake3::OutputReader;
+use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
+use faultin::map::{FileMap, MapError, MapOptions};
+use indicatif::ProgressBar;
+
+use super::progress::Progress;
+
+/// Bytes of a piece: a power of two chunks, and small enough for a core's second cache.
+const PIECE: u64 = 256 << 10;
+
+/// Bytes of a read where there is no mapping.
+const READ: usize = 1 << 20;
+
+/// Hashes files.
+pub struct Hasher {
+    pool: rayon::ThreadPool,
+    progress: Progress,
+}
+
+/// Why a file has no checksum.
+#[derive(Debug)]
+pub enum HashError {
+    /// It could not be opened or mapped.
+    Open(io::Error),
+    /// It is not what it was, or a part of it cannot be read.
+    Map(MapError),
+    /// It could not be read on.
+    Read {
+        /// Bytes read before.
+        done: u64,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for HashError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HashError::Open(error) => error.fmt(f),
+            HashError::Map(error) => write!(f, "{}", Without(error)),
+            HashError::Read { done: 0, error } => error.fmt(f),
+            HashError::Read { done, error } => write!(f, "{error}, after {done} bytes"),
+        }
+    }
+}
+
+/// A map's error without its path, which comes in front of every message here.
+struct Without<'a>(&'a MapError);
+
+impl fmt::Display for Without<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let path = self.0.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+        f.write_str(text.strip_prefix(&path).unwrap_or(&text))
+    }
+}
+
+impl Hasher {
+    /// With so many threads, 0 for one on each core.
+    ///
+    /// # Errors
+    /// If they cannot be started.
+    pub fn new(threads: usize, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
+        Ok(Hasher { pool: rayon::ThreadPoolBuilder::new().num_threads(threads).build()?, progress })
+    }
+
+    /// The hash of a file, or of standard input.
+    ///
+    /// # Errors
+    /// [`HashError`]; then nothing of it is known.
+    pub fn hash(&self, path: &Path) -> Result<OutputReader, HashError> {
+        if super::is_stdin(path) {
+            return self.hash_stream(path, io::stdin().lock());
+        }
+        let file = File::open(path).map_err(HashError::Open)?;
+        let about = file.metadata().map_err(HashError::Open)?;
+        if !about.is_file() || about.len() == 0 {
+            return self.hash_stream(path, file);
+        }
+        drop(file);
+        let map = MapOptions::new().open(path).map_err(HashError::Map)?;
+        self.hash_map(path, &map).map_err(HashError::Map)
+    }
+
+    fn hash_map(&self, path: &Path, map: &FileMap) -> Result<OutputReader, MapError> {
+        let len = map.mapped_len();
+        let task = Task { map, bar: self.progress.bar(path, len) };
+        let hashed = self.pool.install(|| task.root(len));
+        task.bar.finish_and_clear();
+        let reader = hashed?;
+        // Every piece was looked at after it was read; this is the look after the last one, at the name as well.
+        map.verify()?;
+        Ok(reader)
+    }
+
+    fn hash_stream(&self, path: &Path, mut stream: impl Read) -> Result<OutputReader, HashError> {
+        let bar = self.progress.bar(path, 0);
+        let (mut hasher, mut buffer, mut done) = (blake3::Hasher::new(), vec![0; READ], 0_u64);
+        let ended = loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break Ok(hasher.finalize_xof()),
+                Ok(read) => {
+                    hasher.update(&buffer[..read]);
+                    done += read as u64;
+                    bar.set_position(done);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(HashError::Read { done, error }),
+            }
+        };
+        bar.finish_and_clear();
+        ended
+    }
+}
+
+/// A file that is being hashed.
+struct Task<'a> {
+    map: &'a FileMap,
+    bar: ProgressBar,
+}
+
+impl Task<'_> {
+    /// The hash of all `len` bytes.
+    fn root(&self, len: u64) -> Result<OutputReader, MapError> {
+        if len <= PIECE {
+            return self.piece(0, len, |hasher| hasher.finalize_xof());
+        }
+        let (left, right) = self.halves(0, len)?;
+        Ok(hazmat::merge_subtrees_root_xof(&left, &right, Mode::Hash))
+    }
+
+    /// The value of the subtree of `len` bytes from `at`.
+    fn subtree(&self, at: u64, len: u64) -> Result<ChainingValue, MapError> {
+        if len <= PIECE {
+            return self.piece(at, len, |hasher| hasher.finalize_non_root());
+        }
+        let (left, right) = self.halves(at, len)?;
+        Ok(hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash))
+    }
+
+    fn halves(&self, at: u64, len: u64) -> Result<(ChainingValue, ChainingValue), MapError> {
+        let middle = hazmat::left_subtree_len(len);
+        let (left, right) = rayon::join(|| self.subtree(at, middle), || self.subtree(at + middle, len - middle));
+        // Of two errors the first one says how far the file could be read.
+        Ok((left?, right?))
+    }
+
+    /// Copies a piece and hashes the copy.
+    fn piece<T>(&self, at: u64, len: u64, finish: impl FnOnce(&mut blake3::Hasher) -> T) -> Result<T, MapError> {
+        thread_local! {
+            static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(PIECE as usize, 0);
+            let copy = &mut buffer[..len as usize];
+            self.map.read_exact_at(copy, at)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.set_input_offset(at);
+            hasher.update(copy);
+            self.bar.inc(len);
+            Ok(finish(&mut hasher))
+        })
+    }
+}

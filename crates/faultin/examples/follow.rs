@@ -1,0 +1,78 @@
+//! Follows a log as `tail -F` does, over a mapping: what is appended is printed, a file that is cut is begun again, one
+//! that was rotated is opened again. Nothing that happens to the file kills it.
+//!
+//! `cargo run --example follow -- FILE` follows a file until it is interrupted; without one it shows what happens.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use faultin::map::{Change, FileMap, MapError, MapOptions, Watch};
+
+/// Prints what there is from `*position` on, and moves it.
+fn print_new(map: &FileMap, position: &mut u64, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+    if map.valid_up_to()? > *position {
+        map.refresh()?;
+        let mut reader = map.reader();
+        reader.seek(SeekFrom::Start(*position))?;
+        let mut new = Vec::new();
+        let whole = reader.read_to_end(&mut new);
+        // What came before an error was the file's.
+        out.write_all(&new)?;
+        *position += new.len() as u64;
+        whole?;
+    }
+    Ok(())
+}
+
+/// The change that an error is about.
+fn change(error: &(dyn std::error::Error + 'static)) -> Option<Change> {
+    let inner = |error: &std::io::Error| error.get_ref().and_then(|error| error.downcast_ref::<MapError>()?.change());
+    error.downcast_ref::<MapError>().map_or_else(|| error.downcast_ref().and_then(inner), MapError::change)
+}
+
+/// Looks at the file `looks` times, a `pause` apart.
+fn follow(path: &Path, looks: usize, pause: Duration) -> Result<(), Box<dyn std::error::Error>> {
+    let options = MapOptions::new().watch(Watch::Shrinking);
+    let (mut map, mut position) = (options.open(path)?, 0);
+    for _ in 0..looks {
+        if let Err(error) = print_new(&map, &mut position, &mut std::io::stdout().lock()) {
+            match change(&*error) {
+                Some(change) => println!("-- {change}"),
+                None => return Err(error),
+            }
+            position = 0;
+            map.refresh()?;
+        }
+        // Cheap, and only now: the rest of the old file was printed before the new one is opened.
+        if map.verify().is_err_and(|error| error.change() == Some(Change::Replaced)) {
+            println!("-- {}: another file took its place", path.display());
+            (map, position) = (options.open(path)?, 0);
+            continue;
+        }
+        std::thread::sleep(pause);
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(path) = std::env::args_os().nth(1) {
+        return follow(path.as_ref(), usize::MAX, Duration::from_millis(200));
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("log");
+    std::fs::write(&path, "first\n")?;
+    std::thread::scope(|scope| {
+        scope.spawn(|| -> std::io::Result<()> {
+            let pause = || std::thread::sleep(Duration::from_millis(50));
+            pause();
+            std::fs::File::options().append(true).open(&path)?.write_all(b"second\n")?;
+            pause();
+            std::fs::write(&path, "new\n")?; // cut, and begun again
+            pause();
+            std::fs::rename(&path, folder.path().join("log.1"))?;
+            std::fs::write(&path, "rotated\n")
+        });
+        follow(&path, 30, Duration::from_millis(10))
+    })
+}

@@ -1,0 +1,171 @@
+//! [`Chunks`]: the bytes of a range as copies that fit the CPU's first cache.
+//!
+//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
+//! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
+
+use core::ops::{Bound, RangeBounds};
+
+use super::error::{MapError, Reason, Stop};
+use super::file::FileMap;
+use super::stamp::Stamp;
+
+/// Bytes of a chunk: with the bytes it is copied from, half of the smallest first cache there is.
+const CHUNK: usize = 8 << 10;
+
+/// Bytes of a chunk over pread, where each is a system call.
+const READ: usize = 1 << 20;
+
+/// Bytes between two looks at the file: often enough to end soon, seldom enough to cost nothing.
+const LOOK: usize = 1 << 20;
+
+/// An iterator over copies of a range's bytes, made by [`FileMap::chunks`]. It lends its buffer, so it is not an
+/// [`Iterator`]:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(file.path(), [1; 100_000])?;
+/// # let path = file.path();
+/// let map = faultin::map::FileMap::open(path)?;
+/// let (mut sum, mut chunks) = (0, map.chunks(..));
+/// while let Some(chunk) = chunks.next_chunk()? {
+///     sum += chunk.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+/// }
+/// // Only now is it known that the file did not change in between.
+/// assert_eq!(sum, 100_000);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Whether the file has changed is looked at every mebibyte, whenever a copy stops, and before the end is reported: a
+/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What
+/// was made of chunks before an error may be of a mixture of contents.
+#[derive(Debug)]
+pub struct Chunks<'a> {
+    map: &'a FileMap,
+    known: Stamp,
+    at: u64,
+    end: u64,
+    buffer: Buffer,
+    /// Bytes of a chunk.
+    size: usize,
+    /// Bytes handed out since the last look.
+    unseen: usize,
+    /// What comes after the chunk that was handed out last.
+    pending: Option<Stop>,
+    finished: bool,
+}
+
+/// Where copies go: it begins where a page does, as what they come from.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+}
+
+impl Buffer {
+    const ALIGNMENT: usize = 4 << 10;
+
+    fn new(len: usize) -> Self {
+        let bytes = vec![0; len + Self::ALIGNMENT].into_boxed_slice();
+        let start = bytes.as_ptr().align_offset(Self::ALIGNMENT).min(Self::ALIGNMENT);
+        Buffer { bytes, start }
+    }
+
+    fn get(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + len]
+    }
+}
+
+impl<'a> Chunks<'a> {
+    pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
+        let known = map.known();
+        let len = map.window().len(known.size);
+        let at = match range.start_bound() {
+            Bound::Included(&at) => at,
+            Bound::Excluded(&at) => at.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => len,
+        };
+        // A range that begins behind its end, or the map's, has no bytes.
+        let end = end.min(len).max(at);
+        let size = if map.space().is_some() { CHUNK } else { READ };
+        let longest = usize::try_from(end - at).map_or(size, |len| len.min(size));
+        Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
+    }
+
+    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call
+    /// tries again at the byte where it stopped.
+    ///
+    /// # Errors
+    /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
+    /// out, except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
+    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, MapError> {
+        match self.step() {
+            Ok(len) => Ok(if len == 0 { None } else { Some(self.buffer.get(len)) }),
+            Err(stop) => Err(self.map.error(self.at, stop)),
+        }
+    }
+
+    /// Calls `consume` with the bytes of the range, in order; returns how many they were.
+    ///
+    /// # Errors
+    /// As [`next_chunk`](Self::next_chunk).
+    pub fn for_each(mut self, mut consume: impl FnMut(&[u8])) -> Result<u64, MapError> {
+        let start = self.at;
+        while let Some(chunk) = self.next_chunk()? {
+            consume(chunk);
+        }
+        Ok(self.at - start)
+    }
+
+    /// Where the next chunk begins, in the map.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Copies the next bytes into the buffer and moves on: how many, 0 at the end.
+    fn step(&mut self) -> Result<usize, Stop> {
+        if let Some(stop) = self.pending.take() {
+            return Err(stop);
+        }
+        if self.at == self.end {
+            if !self.finished {
+                self.look()?;
+                self.finished = true;
+            }
+            return Ok(0);
+        }
+        if self.unseen >= LOOK {
+            self.look()?;
+        }
+        let len = self.len();
+        let (done, stop) = match self.map.fetch(&self.known, self.at, self.buffer.get(len)) {
+            Ok(()) => (len, None),
+            Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
+        };
+        match stop {
+            Some(stop) if done == 0 || matches!(stop.reason, Reason::Changed(_)) => return Err(stop),
+            stop => self.pending = stop,
+        }
+        self.at += done as u64;
+        self.unseen += done;
+        Ok(done)
+    }
+
+    /// Bytes of the next chunk: up to a multiple of the size in the file, where pages begin.
+    fn len(&self) -> usize {
+        let into = (self.map.window().start.wrapping_add(self.at) % self.size as u64) as usize;
+        let left = usize::try_from(self.end - self.at).unwrap_or(self.size);
+        (self.size - into).min(left)
+    }
+
+    fn look(&mut self) -> Result<(), Stop> {
+        self.unseen = 0;
+        self.map.check(&self.known, self.at, 0)
+    }
+}

@@ -1,0 +1,252 @@
+//! What an operation on a mapped file says when it did not do everything: [`MapError`].
+
+use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::fault::Fault;
+use crate::registry::InstallError;
+
+/// What has become of a file since it was mapped, or since the last [`refresh`](super::FileMap::refresh): the most
+/// telling of what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// It is shorter. What lay behind its end is gone, also if it grows again.
+    Shrunk {
+        /// Bytes in the file when it was mapped.
+        from: u64,
+        /// Bytes in the file when the change was seen.
+        to: u64,
+    },
+    /// It is longer.
+    Grown {
+        /// Bytes in the file when it was mapped.
+        from: u64,
+        /// Bytes in the file when the change was seen.
+        to: u64,
+    },
+    /// The same size, but its data were written (or it was truncated and has grown again).
+    Rewritten,
+    /// The path it was opened by leads to another file now: something was renamed over it.
+    Replaced,
+    /// Its name is gone.
+    Deleted,
+    /// Its change time moved, and nothing else: permissions, owner or links were changed, or its data were written and
+    /// the time of modification was set back.
+    Touched,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Shrunk { from, to } => write!(f, "the file was cut from {from} to {to} bytes"),
+            Change::Grown { from, to } => write!(f, "the file grew from {from} to {to} bytes"),
+            Change::Rewritten => f.write_str("the file was rewritten"),
+            Change::Replaced => f.write_str("another file took its place"),
+            Change::Deleted => f.write_str("the file was deleted"),
+            Change::Touched => f.write_str("the file's attributes or data were changed"),
+        }
+    }
+}
+
+/// Why an operation on a mapped file stopped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The file is not what it was. Bytes that were read may be old, new, or any mixture.
+    Changed(Change),
+    /// The file cannot be read, written or asked: what the kernel says. After a fault, this is what reading the same
+    /// bytes from the file said.
+    Io(io::Error),
+    /// Nothing is allocated there, and nothing can be: the file system is full, or the quota is used up.
+    NoSpace,
+    /// More was asked for than there is: the map has this many bytes.
+    PastEnd {
+        /// Bytes in the map, from its start.
+        len: u64,
+    },
+    /// It would have had to wait, and was asked not to.
+    NotResident,
+    /// The memory failed for a reason that is not the file's.
+    Fault(Fault),
+    /// Only regular files can be mapped; this is something else.
+    NotAFile(std::fs::FileType),
+    /// The handler cannot be installed, and [`Backend::Mapped`](super::Backend::Mapped) was asked for.
+    Handler(InstallError),
+    /// This file or its file system has no such operation.
+    Unsupported(&'static str),
+}
+
+/// An operation on a mapped file that did not do everything: how far it came, where in which file it stopped, and why.
+///
+/// Converts to an [`io::Error`] with the [errno](Self::errno) of the kernel, or, [with everything it
+/// knows](Self::into_io), to one that has it inside.
+pub struct MapError {
+    // On the heap: results stay small, and errors are rare.
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    path: Option<PathBuf>,
+    offset: u64,
+    done: usize,
+    reason: Reason,
+    fault: Option<Fault>,
+}
+
+impl MapError {
+    #[cold]
+    pub(super) fn new(path: Option<&Path>, offset: u64, stop: Stop) -> Self {
+        let Stop { done, reason, fault } = stop;
+        MapError { inner: Box::new(Inner { path: path.map(Path::to_owned), offset, done, reason, fault }) }
+    }
+
+    /// Why it stopped.
+    pub fn reason(&self) -> &Reason {
+        &self.inner.reason
+    }
+
+    /// Bytes done, from the start of what was asked for. They are the file's; after
+    /// [`Changed`](Reason::Changed) they lie within its present size, but nobody knows of which moment they are.
+    pub fn done(&self) -> usize {
+        self.inner.done
+    }
+
+    /// Where *in the file* the first byte is that was not done.
+    pub fn offset(&self) -> u64 {
+        self.inner.offset
+    }
+
+    /// The path the file was opened by, if it was.
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.path.as_deref()
+    }
+
+    /// The fault that stopped it, if one did: over a mapping; reads and writes of the file have none.
+    pub fn fault(&self) -> Option<Fault> {
+        self.inner.fault
+    }
+
+    /// What was seen to have changed, if that is the reason.
+    pub fn change(&self) -> Option<Change> {
+        match self.inner.reason {
+            Reason::Changed(change) => Some(change),
+            _ => None,
+        }
+    }
+
+    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would
+    /// have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
+    /// end, for which the kernel has no error.
+    pub fn errno(&self) -> Option<i32> {
+        match &self.inner.reason {
+            Reason::Changed(_) => Some(libc::ESTALE),
+            Reason::Io(error) => Some(error.raw_os_error().unwrap_or(libc::EIO)),
+            Reason::NoSpace => Some(libc::ENOSPC),
+            Reason::PastEnd { .. } => None,
+            Reason::NotResident => Some(libc::EAGAIN),
+            Reason::Fault(fault) => Some(fault.errno()),
+            Reason::NotAFile(kind) if kind.is_dir() => Some(libc::EISDIR),
+            Reason::NotAFile(_) => Some(libc::ESPIPE),
+            Reason::Handler(_) => Some(libc::ENOSYS),
+            Reason::Unsupported(_) => Some(libc::EOPNOTSUPP),
+        }
+    }
+
+    /// An [`io::Error`] that says all of this, of the kind that [`errno`](Self::errno) has: what
+    /// [`MapReader`](super::MapReader) returns. Its `get_ref` is this value; its `raw_os_error` is `None`.
+    pub fn into_io(self) -> io::Error {
+        io::Error::new(self.kind(), self)
+    }
+
+    /// The kind of [`errno`](Self::errno); [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) beyond the end.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.errno().map_or(io::ErrorKind::UnexpectedEof, |errno| io::Error::from_raw_os_error(errno).kind())
+    }
+}
+
+impl From<MapError> for io::Error {
+    fn from(error: MapError) -> Self {
+        match error.errno() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => error.into_io(),
+        }
+    }
+}
+
+impl fmt::Debug for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, offset, done, reason, fault } = &*self.inner;
+        f.debug_struct("MapError")
+            .field("path", path)
+            .field("offset", offset)
+            .field("done", done)
+            .field("reason", reason)
+            .field("fault", fault)
+            .finish()
+    }
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, offset, reason, .. } = &*self.inner;
+        match path {
+            Some(path) => write!(f, "{}: ", path.display())?,
+            None => f.write_str("mapped file: ")?,
+        }
+        match reason {
+            // These are about the file as a whole.
+            Reason::NotAFile(_) | Reason::Handler(_) => {}
+            _ => write!(f, "at byte {offset}: ")?,
+        }
+        match reason {
+            Reason::Changed(change) => change.fmt(f),
+            Reason::Io(error) => error.fmt(f),
+            Reason::NoSpace => f.write_str("no space left for it"),
+            Reason::PastEnd { len } => write!(f, "beyond the end: the map has {len} bytes"),
+            Reason::NotResident => f.write_str("not in memory, and waiting was not allowed"),
+            Reason::Fault(fault) => fault.fmt(f),
+            Reason::NotAFile(kind) if kind.is_dir() => f.write_str("is a directory; only regular files can be mapped"),
+            Reason::NotAFile(_) => f.write_str("not a regular file; read it as a stream instead"),
+            Reason::Handler(error) => write!(f, "{error}; Backend::Automatic would have used pread"),
+            Reason::Unsupported(what) => write!(f, "{what} is not supported for this file"),
+        }
+    }
+}
+
+impl std::error::Error for MapError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.inner.reason {
+            Reason::Io(error) => Some(error),
+            Reason::Fault(fault) => Some(fault),
+            Reason::Handler(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What stops an operation, before it is known whose.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub done: usize,
+    pub reason: Reason,
+    pub fault: Option<Fault>,
+}
+
+impl Stop {
+    #[cold]
+    pub(super) fn new(done: usize, reason: Reason) -> Self {
+        Stop { done, reason, fault: None }
+    }
+
+    #[cold]
+    pub(super) fn io(done: usize, error: io::Error) -> Self {
+        let reason = match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Reason::NoSpace,
+            Some(libc::EAGAIN) => Reason::NotResident,
+            _ => Reason::Io(error),
+        };
+        Stop::new(done, reason)
+    }
+}

@@ -1,0 +1,268 @@
+//! Who owns mapped addresses: a [`Mapping`] is one range of them, a [`Space`] all that a map has had.
+//!
+//! A mapping may reach beyond the end of its file. The pages there fault until the file grows, and then they deliver:
+//! so a map that reserves more than it needs grows without a system call, and nothing that is under way notices.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
+
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::registry::InstallError;
+use crate::scalar::Scalar;
+use crate::{copy, page_size, scalar, signal};
+
+/// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
+/// faster than one copy of all.
+const PIECE: usize = 1 << 10;
+
+/// From so many bytes on, the copy itself knows best: their destination does not stay in a cache.
+const CACHED: usize = 1 << 20;
+
+/// Why there is no mapping.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Faults would not be recovered.
+    Handler(InstallError),
+    /// `mmap(2)`.
+    Mmap(io::Error),
+}
+
+/// What a mapping allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    Read,
+    ReadWrite,
+}
+
+impl Rights {
+    fn bits(self) -> libc::c_int {
+        match self {
+            Rights::Read => libc::PROT_READ,
+            Rights::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+/// A shared mapping of a part of a file, and the addresses it occupies.
+///
+/// # Invariants
+///
+/// 1. `base..base + len` is mapped by this value and by nobody else from [`new`](Self::new) to its drop. What stands
+///    behind it may change (the file's end, [`remap`](Self::remap)); that something stands there does not.
+/// 2. The handler was installed, or the host has said that it owns it, before the mapping was made.
+/// 3. `base` and `len` are multiples of the page size; `len` is not 0 and at most `isize::MAX`.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+    /// Where in the file it begins; a multiple of the page size.
+    offset: u64,
+    rights: Rights,
+}
+
+// SAFETY: an address range whose every access is fallible and tolerates concurrent ones; unmapped by its owner only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps at least `len` bytes of `file` from `offset`, a multiple of the page size. The file may be shorter.
+    pub(crate) fn new(file: &File, offset: u64, len: usize, rights: Rights) -> Result<Self, Refused> {
+        signal::install().map_err(Refused::Handler)?;
+        let page = page_size();
+        let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+        let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());
+        let len = len.ok_or_else(too_long)?;
+        let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
+        Ok(Mapping { base, len, offset, rights })
+    }
+
+    /// The first address.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Bytes of address space, a multiple of the page size.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies from byte `at` of the mapping.
+    #[inline]
+    pub(crate) fn read(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+        let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
+        let step = if dst.len() <= CACHED { PIECE } else { dst.len() };
+        if dst.len() <= step {
+            // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with a range of ours.
+            return unsafe { copy::copy_in(dst.as_mut_ptr(), src, dst.len()) };
+        }
+        let mut done = 0;
+        for piece in dst.chunks_mut(step) {
+            // SAFETY: as above.
+            let copied = unsafe { copy::copy_in(piece.as_mut_ptr(), src.wrapping_add(done), piece.len()) };
+            copied.map_err(|short| Short { done: done + short.done, ..short })?;
+            done += piece.len();
+        }
+        Ok(())
+    }
+
+    /// Loads the value at byte `at` of the mapping.
+    #[inline]
+    pub(crate) fn load<T: Scalar>(&self, at: usize) -> Result<T, Fault> {
+        let src = self.at(at, size_of::<T>(), Access::Read)?;
+        // SAFETY: invariants 1 and 2.
+        unsafe { scalar::load(src.cast::<T>()) }
+    }
+
+    /// Copies to byte `at` of the mapping.
+    #[inline]
+    pub(crate) fn write(&self, at: usize, src: &[u8]) -> Result<(), Short> {
+        let dst = self.at(at, src.len(), Access::Write).map_err(|fault| Short { done: 0, fault })?;
+        // SAFETY: invariants 1 and 2; `src` is a reference, and nothing hands out one to our range.
+        unsafe { copy::copy_out(dst, src.as_ptr(), src.len()) }
+    }
+
+    /// Stores a value at byte `at` of the mapping.
+    #[inline]
+    pub(crate) fn store<T: Scalar>(&self, at: usize, value: T) -> Result<(), Fault> {
+        let dst = self.at(at, size_of::<T>(), Access::Write)?;
+        // SAFETY: invariants 1 and 2.
+        unsafe { scalar::store(dst.cast::<T>(), value) }
+    }
+
+    /// Fills `len` bytes from byte `at` of the mapping.
+    #[inline]
+    pub(crate) fn fill(&self, at: usize, byte: u8, len: usize) -> Result<(), Short> {
+        let dst = self.at(at, len, Access::Write).map_err(|fault| Short { done: 0, fault })?;
+        // SAFETY: invariants 1 and 2.
+        unsafe { copy::fill(dst, byte, len) }
+    }
+
+    /// `madvise(2)` for the whole mapping. A hint: what the kernel says to it is of no use to anybody.
+    pub(crate) fn advise(&self, advice: libc::c_int) {
+        // SAFETY: our own range (invariant 1); the callers pass hints, which change no byte.
+        unsafe { libc::madvise(self.base().cast(), self.len, advice) };
+    }
+
+    /// Writes back the pages that hold `len` bytes from byte `at`, and waits: `msync(2)` with `MS_SYNC`.
+    pub(crate) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
+        let lead = at & (page_size() - 1);
+        let end = at.saturating_add(len).min(self.len);
+        let start = (at - lead).min(end);
+        // SAFETY: our own range (invariant 1).
+        match unsafe { libc::msync(self.base().wrapping_add(start).cast(), end - start, libc::MS_SYNC) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Puts the file back behind `len` bytes from byte `at` (multiples of the page size), whatever is there now.
+    // The guard's repair after it substituted pages.
+    #[allow(dead_code)]
+    pub(crate) fn remap(&self, file: &File, at: usize, len: usize) -> io::Result<()> {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
+        if !inside || len == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let place = self.base().wrapping_add(at).cast();
+        map(place, len, self.rights, libc::MAP_FIXED, file, self.offset + at as u64).map(|_| ())
+    }
+
+    #[inline]
+    fn at(&self, at: usize, len: usize, access: Access) -> Result<*mut u8, Fault> {
+        if at <= self.len && len <= self.len - at {
+            Ok(self.base().wrapping_add(at))
+        } else {
+            Err(Fault::refused(access, Cause::OutOfRange, self.base().addr().wrapping_add(at)))
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own range (invariant 1), which nobody has a pointer to: accesses borrow the mapping.
+        unsafe { libc::munmap(self.base().cast(), self.len) };
+    }
+}
+
+/// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.
+fn map(
+    place: *mut libc::c_void,
+    len: usize,
+    rights: Rights,
+    flags: libc::c_int,
+    file: &File,
+    offset: u64,
+) -> io::Result<NonNull<u8>> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    // SAFETY: a new range, or one that the caller owns.
+    let base = unsafe { libc::mmap(place, len, rights.bits(), libc::MAP_SHARED | flags, file.as_raw_fd(), offset) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
+}
+
+/// The mappings of one map over its life: the newest, which is the largest, and those before it.
+///
+/// Growth never moves or ends a mapping that somebody may be reading: a larger one is made beside it and published, and
+/// the old one stays until the space goes. Where there is room, each is at least twice as large as the one before: so
+/// there are few, and together they take at most twice the addresses of the newest.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// The newest node. All of the list were made by `Box::into_raw` and are freed by drop only.
+    newest: AtomicPtr<Node>,
+    /// Held by whoever adds one.
+    growing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Node {
+    mapping: Mapping,
+    /// Kept mapped for those who are still reading; null in the first.
+    older: *mut Node,
+}
+
+impl Space {
+    pub(crate) fn new(mapping: Mapping) -> Self {
+        let first = Box::new(Node { mapping, older: ptr::null_mut() });
+        Space { newest: AtomicPtr::new(Box::into_raw(first)), growing: Mutex::new(()) }
+    }
+
+    /// The largest mapping. A load; what it returns stays valid as long as the space.
+    #[inline]
+    pub(crate) fn newest(&self) -> &Mapping {
+        // SAFETY: a node of the list, published with release, freed by drop only, which the borrow excludes.
+        unsafe { &(*self.newest.load(Ordering::Acquire)).mapping }
+    }
+
+    /// Makes sure that the newest mapping has `needed` bytes, `wanted` if there is room for them.
+    pub(crate) fn grow(&self, file: &File, needed: usize, wanted: usize) -> Result<(), Refused> {
+        let _one = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.newest();
+        if needed <= now.len() {
+            return Ok(());
+        }
+        let wanted = wanted.max(needed).max(now.len().saturating_mul(2));
+        let mapping = Mapping::new(file, now.offset, wanted, now.rights)
+            .or_else(|_| Mapping::new(file, now.offset, needed, now.rights))?;
+        let node = Box::new(Node { mapping, older: self.newest.load(Ordering::Relaxed) });
+        self.newest.store(Box::into_raw(node), Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let mut next = *self.newest.get_mut();
+        while !next.is_null() {
+            // SAFETY: a node of the list, made by `Box::into_raw`; nobody borrows the space any more.
+            let node = unsafe { Box::from_raw(next) };
+            next = node.older;
+        }
+    }
+}

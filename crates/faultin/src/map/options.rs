@@ -1,0 +1,342 @@
+//! How a file is mapped: [`MapOptions`].
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::error::{MapError, Reason, Stop};
+use super::file::FileMap;
+use super::mapping::{Mapping, Refused, Rights, Space};
+use super::stamp::Stamp;
+use super::write::FileMapMut;
+use crate::signal::{self, Reached};
+
+/// What counts as a change, and is looked for by every operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Watch {
+    /// Any change since the file was mapped or [`refresh`](FileMap::refresh)ed: identity, size and change time. One
+    /// system call per operation.
+    #[default]
+    Changes,
+    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor
+    /// is a file that was cut and has grown again beyond its old size. One system call per operation.
+    Shrinking,
+    /// Nothing: the caller knows that the file stays as it is. No system call. A file that changes all the same gives
+    /// wrong bytes without an error, and zeros behind its end in its last page; it still does not kill. What faulted is
+    /// asked of the file as always; [`verify`](FileMap::verify) asks at any time.
+    Nothing,
+}
+
+/// How bytes get from the file to the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// [`Mapped`](Self::Mapped) where mappings and the fault handler are to be had, otherwise [`Pread`](Self::Pread).
+    #[default]
+    Automatic,
+    /// A mapping, and copies that may fault.
+    Mapped,
+    /// `pread(2)` and `pwrite(2)`: no mapping, no handler.
+    Pread,
+}
+
+/// What will be read next, for the kernel's read-ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Nothing special.
+    Normal,
+    /// From start to end.
+    Sequential,
+    /// Here and there: no read-ahead.
+    Random,
+    /// All of it, soon.
+    WillNeed,
+}
+
+/// How to map a file. The default: all of it, watched for [`Changes`](Watch::Changes).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # let path = file.path();
+/// # std::fs::write(path, [7; 5000])?;
+/// use faultin::map::{Advice, MapOptions};
+///
+/// let map = MapOptions::new().offset(1000).length(2000).advise(Advice::Random).open(path)?;
+/// assert_eq!(map.mapped_len(), 2000);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct MapOptions {
+    offset: u64,
+    length: Option<u64>,
+    populate: bool,
+    huge_pages: bool,
+    advice: Option<Advice>,
+    watch: Watch,
+    backend: Backend,
+}
+
+impl MapOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where in the file the map begins, in bytes; any number. At most the file's size.
+    pub fn offset(mut self, bytes: u64) -> Self {
+        self.offset = bytes;
+        self
+    }
+
+    /// How many bytes the map has at most. It ends at the end of the file if that comes first, and then grows with it
+    /// (see [`refresh`](FileMap::refresh)) up to this length.
+    pub fn length(mut self, bytes: u64) -> Self {
+        self.length = Some(bytes);
+        self
+    }
+
+    /// Brings all of it into memory before `open` returns (over pread, the kernel only begins to). What cannot be brought
+    /// in is reported by the access.
+    pub fn populate(mut self, populate: bool) -> Self {
+        self.populate = populate;
+        self
+    }
+
+    /// What will be read next. A hint; one that the kernel does not take is not an error.
+    pub fn advise(mut self, advice: Advice) -> Self {
+        self.advice = Some(advice);
+        self
+    }
+
+    /// Asks for huge pages (`MADV_HUGEPAGE`): a hint that tmpfs and some read-only file mappings take.
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
+        self
+    }
+
+    /// What counts as a change.
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// The caller knows that the file does not change: [`Watch::Nothing`].
+    pub fn stable(self) -> Self {
+        self.watch(Watch::Nothing)
+    }
+
+    /// How bytes get from the file to the caller.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Opens and maps a file to read.
+    ///
+    /// # Errors
+    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
+    /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
+    /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
+        let path = path.as_ref();
+        let file = self.file(path, File::options().read(true))?;
+        self.map(file, Some(path), Rights::Read)
+    }
+
+    /// Maps a file that is open for reading.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_file(&self, file: File) -> Result<FileMap, MapError> {
+        self.map(file, None, Rights::Read)
+    }
+
+    /// Opens and maps a file to read and write. Of [`Watch`], only [`Nothing`](Watch::Nothing) makes a difference: see
+    /// [`FileMapMut`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<FileMapMut, MapError> {
+        let path = path.as_ref();
+        let file = self.file(path, File::options().read(true).write(true))?;
+        self.writable().map(file, Some(path), Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Maps a file that is open for reading and writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Unsupported`](Reason::Unsupported) over pread for a file that is open for appending,
+    /// because `pwrite(2)` would append.
+    pub fn from_file_mut(&self, file: File) -> Result<FileMapMut, MapError> {
+        self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Our own stores move the change time, so only the size can be watched.
+    fn writable(&self) -> Self {
+        let watch = if self.watch == Watch::Nothing { Watch::Nothing } else { Watch::Shrinking };
+        self.clone().watch(watch)
+    }
+
+    fn file(&self, path: &Path, options: &mut std::fs::OpenOptions) -> Result<File, MapError> {
+        // Without waiting: a pipe's open waits for the other end. Where somebody holds a lease on a file, opening it
+        // without waiting fails; then it is a file, and waiting is right.
+        let file = match options.custom_flags(libc::O_NONBLOCK).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => options.custom_flags(0).open(path),
+            other => other,
+        };
+        file.map_err(|error| {
+            let reason = match std::fs::metadata(path) {
+                // A directory to write, a pipe without a reader, a socket: what it is says more than the errno.
+                Ok(metadata) if !metadata.is_file() => Reason::NotAFile(metadata.file_type()),
+                _ => Reason::Io(error),
+            };
+            MapError::new(Some(path), self.offset, Stop::new(0, reason))
+        })
+    }
+
+    fn map(&self, file: File, path: Option<&Path>, rights: Rights) -> Result<FileMap, MapError> {
+        let stop = |reason| MapError::new(path, self.offset, Stop::new(0, reason));
+        let kind = file.metadata().map_err(|error| stop(Reason::Io(error)))?.file_type();
+        if !kind.is_file() {
+            return Err(stop(Reason::NotAFile(kind)));
+        }
+        let stamp = Stamp::of(&file).map_err(|error| stop(Reason::Io(error)))?;
+        if self.offset > stamp.size {
+            return Err(stop(Reason::PastEnd { len: stamp.size }));
+        }
+        let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
+        let space = match self.backend {
+            Backend::Pread => None,
+            // The kernel would do the copying, and it does it better from the file.
+            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
+            Backend::Automatic => window.map(&file, &stamp, self.watch, rights).ok(),
+            Backend::Mapped => Some(window.map(&file, &stamp, self.watch, rights).map_err(|refused| {
+                stop(match refused {
+                    Refused::Handler(error) => Reason::Handler(error),
+                    Refused::Mmap(error) => Reason::Io(error),
+                })
+            })?),
+        };
+        if rights == Rights::ReadWrite && space.is_none() && is_appending(&file) {
+            return Err(stop(Reason::Unsupported("writing at a position over pread, when it is open for appending,")));
+        }
+        let map = FileMap::assemble(file, path, window, self.watch, space, stamp);
+        self.hint(&map);
+        Ok(map)
+    }
+
+    fn hint(&self, map: &FileMap) {
+        match map.space() {
+            Some(space) => {
+                let mapping = space.newest();
+                if self.huge_pages {
+                    mapping.advise(libc::MADV_HUGEPAGE);
+                }
+                if let Some(advice) = self.advice {
+                    mapping.advise(match advice {
+                        Advice::Normal => libc::MADV_NORMAL,
+                        Advice::Sequential => libc::MADV_SEQUENTIAL,
+                        Advice::Random => libc::MADV_RANDOM,
+                        Advice::WillNeed => libc::MADV_WILLNEED,
+                    });
+                }
+                if self.populate {
+                    map.populate();
+                }
+            }
+            None => {
+                let advice = match self.advice {
+                    Some(Advice::Sequential) => libc::POSIX_FADV_SEQUENTIAL,
+                    Some(Advice::Random) => libc::POSIX_FADV_RANDOM,
+                    Some(Advice::WillNeed) => libc::POSIX_FADV_WILLNEED,
+                    Some(Advice::Normal) | None => libc::POSIX_FADV_NORMAL,
+                };
+                let start = libc::off_t::try_from(self.offset).unwrap_or(libc::off_t::MAX);
+                let len = self.length.and_then(|len| libc::off_t::try_from(len).ok()).unwrap_or(0);
+                let ask = |advice| {
+                    // SAFETY: a hint about a descriptor we own.
+                    unsafe { libc::posix_fadvise(map.file().as_raw_fd(), start, len, advice) }
+                };
+                if self.advice.is_some() {
+                    ask(advice);
+                }
+                if self.populate {
+                    ask(libc::POSIX_FADV_WILLNEED);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a fault in this thread would come to us, as far as can be told: the handler is installed and nobody blocks,
+/// ignores or has taken back its signals.
+fn faults_are_recovered() -> bool {
+    if signal::install().is_err() {
+        return false;
+    }
+    let status = signal::status();
+    status.segv != Reached::No && status.bus != Reached::No && !status.segv_blocked && !status.bus_blocked
+}
+
+/// Whether every write goes to the end of the file, wherever `pwrite(2)` is told to put it.
+fn is_appending(file: &File) -> bool {
+    // SAFETY: asks for the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_APPEND != 0
+}
+
+/// Which part of a file a map is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    /// Where in the file it begins.
+    pub start: u64,
+    /// How many bytes it has at most.
+    pub max: u64,
+}
+
+/// Bytes that a map of a growing file reserves at least.
+const RESERVE: usize = 64 << 20;
+
+impl Window {
+    /// Bytes of it that a file of this size has.
+    #[inline]
+    pub(super) fn len(&self, size: u64) -> u64 {
+        size.saturating_sub(self.start).min(self.max)
+    }
+
+    /// Bytes between the start of the mapping, which is a page's, and the start of the window.
+    #[inline]
+    pub(super) fn lead(&self) -> usize {
+        (self.start % crate::page_size() as u64) as usize
+    }
+
+    /// Bytes of mapping that a file of this size needs; `None` if no address space has them.
+    pub(super) fn needed(&self, size: u64) -> Option<usize> {
+        usize::try_from(self.len(size)).ok()?.checked_add(self.lead())
+    }
+
+    /// Bytes of mapping to ask for, so that the file can grow.
+    pub(super) fn wanted(&self, needed: usize) -> usize {
+        let most = usize::try_from(self.max).unwrap_or(usize::MAX).saturating_add(self.lead());
+        needed.saturating_mul(2).max(RESERVE).min(most).max(needed)
+    }
+
+    fn map(&self, file: &File, stamp: &Stamp, watch: Watch, rights: Rights) -> Result<Space, Refused> {
+        let too_large = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+        let needed = self.needed(stamp.size).ok_or_else(too_large)?;
+        let offset = self.start - self.lead() as u64;
+        let exact = |len| Mapping::new(file, offset, len, rights);
+        let mapping = match watch {
+            Watch::Shrinking => exact(self.wanted(needed)).or_else(|_| exact(needed))?,
+            _ => exact(needed)?,
+        };
+        Ok(Space::new(mapping))
+    }
+}

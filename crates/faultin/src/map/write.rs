@@ -1,0 +1,300 @@
+//! [`FileMapMut`]: writing to a mapped file.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::error::{Change, MapError, Reason, Stop};
+use super::file::FileMap;
+use super::mapping::Mapping;
+use super::options::{MapOptions, Watch};
+use super::stamp::Stamp;
+use crate::backing::Backing;
+use crate::fault::{Cause, Short};
+use crate::scalar::Scalar;
+
+/// A mapped file to read from and write to.
+///
+/// It never makes the file longer, except by [`allocate`](Self::allocate). Reading is done through
+/// [`as_map`](Self::as_map). Our own stores move the file's change time, so both directions only notice that the file
+/// has become shorter ([`Watch::Shrinking`]); what others write to it meanwhile mixes with what is here, byte by byte.
+///
+/// # What a store promises
+///
+/// `Ok`: the bytes are in the file as every reader of this machine sees it, and it still reached behind them
+/// *afterwards*. (A store behind the end of a file succeeds in its last page, and is lost, or turns up when the file
+/// grows again.) What was cut off and put back between the store and the look is not noticed. The bytes are on the disk
+/// after a [`flush`](Self::flush) that succeeded.
+///
+/// Over [pread](super::Backend::Pread), a write that races with a truncation makes the file longer again, with zeros
+/// before it.
+///
+/// # Without space
+///
+/// A store to a hole needs space when it is made, and fails with [`NoSpace`](Reason::NoSpace) where there is none:
+/// exactly `done` bytes are stored. [`allocate`](Self::allocate) asks for all of it first.
+#[derive(Debug)]
+pub struct FileMapMut {
+    map: FileMap,
+}
+
+impl FileMapMut {
+    pub(super) fn new(map: FileMap) -> Self {
+        FileMapMut { map }
+    }
+
+    /// Opens and maps a whole file to read and write.
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
+        MapOptions::new().open_mut(path)
+    }
+
+    /// Maps a whole file that is open for reading and writing.
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`].
+    pub fn from_file(file: File) -> Result<Self, MapError> {
+        MapOptions::new().from_file_mut(file)
+    }
+
+    /// The map to read from, and to ask and [`refresh`](FileMap::refresh).
+    pub fn as_map(&self) -> &FileMap {
+        &self.map
+    }
+
+    /// Copies `src` to position `at`.
+    ///
+    /// # Errors
+    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the
+    /// map ends before `src` does (what fits is stored); [`Changed`](Reason::Changed) if the file has become shorter;
+    /// [`NoSpace`](Reason::NoSpace); [`Io`](Reason::Io) if the page had to be read first and could not be.
+    pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
+        let store = |mapping: &Mapping, place, from, len| mapping.write(place, &src[from..from + len]);
+        let write = |file: &File, offset, from, len| file.write_at(&src[from..from + len], offset);
+        self.put(at, src.len(), store, write).map_err(|stop| self.map.error(at, stop))
+    }
+
+    /// Fills `len` bytes from position `at` with `byte`.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
+        const PIECE: usize = 16 << 10;
+        let store = |mapping: &Mapping, place, _, len| mapping.fill(place, byte, len);
+        let piece = if self.map.space().is_none() { vec![byte; PIECE.min(len)] } else { Vec::new() };
+        let write = |file: &File, offset, _, len: usize| file.write_at(&piece[..len.min(piece.len())], offset);
+        self.put(at, len, store, write).map_err(|stop| self.map.error(at, stop))
+    }
+
+    /// Stores a value at position `at`, in this machine's byte order: over a mapping, one store of its bytes.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at); nothing is stored where not all of it fits.
+    pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
+        let (known, len) = (self.map.known(), size_of::<T>());
+        let stop = if self.map.clamp(&known, at, len) < len {
+            Stop::new(0, Reason::PastEnd { len: self.map.mapped_len() })
+        } else {
+            let store =
+                |mapping: &Mapping, place, _, _| mapping.store(place, value).map_err(|fault| Short { done: 0, fault });
+            let mut bytes = [0; 16];
+            value.put_bytes(&mut bytes[..len]);
+            let write = |file: &File, offset, from, len| file.write_at(&bytes[from..from + len], offset);
+            match self.put(at, len, store, write) {
+                Ok(()) => return Ok(()),
+                Err(stop) => stop,
+            }
+        };
+        Err(self.map.error(at, stop))
+    }
+
+    /// Waits until everything that was stored is on the disk, and what is needed to find it there.
+    ///
+    /// # Errors
+    /// [`Io`](Reason::Io) or [`NoSpace`](Reason::NoSpace) if writing back failed since this file was opened, *whoever*
+    /// had stored the bytes that could not be written, and whether or not it was tried on our behalf. The kernel
+    /// reports each such failure once to each open file (duplicated descriptors count as one), and takes the pages for
+    /// clean: a second `flush` succeeds although the bytes are lost. Store again what matters.
+    /// [`Changed`](Reason::Changed) if the file has become shorter.
+    pub fn flush(&self) -> Result<(), MapError> {
+        let flushed = match self.map.space() {
+            Some(space) => space.newest().sync(0, usize::MAX),
+            None => self.map.file().sync_data(),
+        };
+        let known = self.map.known();
+        flushed
+            .map_err(|error| Stop::io(0, error))
+            .and_then(|()| self.map.check(&known, 0, 0))
+            .map_err(|stop| self.map.error(0, stop))
+    }
+
+    /// As [`flush`](Self::flush), of `len` bytes from position `at`; whole pages are written. File systems may write
+    /// more.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush). A failure is the file's, not the range's.
+    pub fn flush_range(&self, at: u64, len: usize) -> Result<(), MapError> {
+        let known = self.map.known();
+        let within = self.map.clamp(&known, at, len);
+        let flushed = match self.map.space() {
+            _ if within == 0 => Ok(()),
+            Some(space) => space.newest().sync(self.map.lead() + at as usize, within),
+            None => self.map.file().sync_data(),
+        };
+        flushed
+            .map_err(|error| Stop::io(0, error))
+            .and_then(|()| self.map.check(&known, at, within))
+            .map_err(|stop| self.map.error(at, Stop { done: 0, ..stop }))
+    }
+
+    /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were
+    /// there stay. The file grows if it ends before, and the map with it.
+    ///
+    /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is cut or
+    /// a hole is punched into it; and for want of space on file systems that write to a new place each time (btrfs, a
+    /// reflinked file on XFS), behind thinly provisioned disks, and on tmpfs where the memory of the control group is
+    /// used up.
+    ///
+    /// # Errors
+    /// [`NoSpace`](Reason::NoSpace), before anything is stored (a part may have been allocated);
+    /// [`Unsupported`](Reason::Unsupported) where the file system cannot; [`PastEnd`](Reason::PastEnd) if
+    /// [`length`](MapOptions::length) is less.
+    pub fn allocate(&self, at: u64, len: u64) -> Result<(), MapError> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.reserve(at, len).map_err(|stop| self.map.error(at, stop))?;
+        self.map.refresh().map(|_| ())
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> Result<(), Stop> {
+        let window = self.map.window();
+        if at.checked_add(len).is_none_or(|end| end > window.max) {
+            return Err(Stop::new(0, Reason::PastEnd { len: window.max }));
+        }
+        let too_large = || Stop::io(0, io::Error::from_raw_os_error(libc::EFBIG));
+        let start = window.start.checked_add(at).and_then(|start| libc::off_t::try_from(start).ok());
+        let (start, len) = start.zip(libc::off_t::try_from(len).ok()).ok_or_else(too_large)?;
+        loop {
+            // SAFETY: a descriptor we own.
+            if unsafe { libc::fallocate(self.map.file().as_raw_fd(), 0, start, len) } == 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            return Err(match error.raw_os_error() {
+                Some(libc::EINTR) => continue,
+                Some(libc::EOPNOTSUPP | libc::ENOSYS) => Stop::new(0, Reason::Unsupported("allocating space")),
+                _ => Stop::io(0, error),
+            });
+        }
+    }
+
+    /// Stores `len` bytes from position `at`: `store(mapping, place, from, len)` those behind the first `from`, `write`
+    /// the same to the file.
+    fn put(
+        &self,
+        at: u64,
+        len: usize,
+        store: impl Fn(&Mapping, usize, usize, usize) -> Result<(), Short>,
+        write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
+    ) -> Result<(), Stop> {
+        let map = &self.map;
+        let known = map.known();
+        let within = map.clamp(&known, at, len);
+        match map.space() {
+            _ if within == 0 => {}
+            Some(space) => {
+                let mapping = space.newest();
+                let go_on = |from: usize| store(mapping, map.lead() + at as usize + from, from, within - from);
+                if let Err(first) = go_on(0) {
+                    self.explain(&known, at, first, go_on)?;
+                }
+            }
+            None => {
+                // The file grows if it is written to behind its end: look first. What happens in between cannot be
+                // undone.
+                self.reaches(&known, at, within).map_err(|stop| Stop { done: 0, ..stop })?;
+                let mut done = 0;
+                while done < within {
+                    match write(map.file(), map.window().start + at + done as u64, done, within - done) {
+                        Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
+                        Ok(written) => done += written,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(Stop::io(done, error)),
+                    }
+                }
+            }
+        }
+        // What was stored behind an end that has moved is lost.
+        if within > 0 && map.watch() != Watch::Nothing {
+            self.reaches(&known, at, within)?;
+        }
+        if within < len {
+            return Err(Stop::new(within, Reason::PastEnd { len: map.window().len(known.size) }));
+        }
+        Ok(())
+    }
+
+    /// Whether the file still has `len` bytes from position `at`.
+    fn reaches(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
+        let now = self.map.now().map_err(|stop| Stop { done: len, ..stop })?;
+        match self.map.clamp(&now, at, len) {
+            within if within == len => Ok(()),
+            within => Err(Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size }))),
+        }
+    }
+
+    /// A store came back short. The file is asked why; if it has no complaint, it is tried once more.
+    #[cold]
+    fn explain(
+        &self,
+        known: &Stamp,
+        at: u64,
+        first: Short,
+        go_on: impl Fn(usize) -> Result<(), Short>,
+    ) -> Result<(), Stop> {
+        let mut done = first.done;
+        let mut fault = first.fault;
+        for last in [false, true] {
+            let stop = |reason| Err(Stop { done, reason, fault: Some(fault) });
+            // The byte that failed must be the file's.
+            if let Err(short) = self.reaches(known, at, done + 1) {
+                return Err(Stop { fault: Some(fault), ..short });
+            }
+            if !matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other) {
+                return stop(Reason::Fault(fault));
+            }
+            match fault.diagnose(self.map.file(), self.map.window().start + at + done as u64) {
+                Ok(Some(Backing::PastEnd { size })) => {
+                    return stop(Reason::Changed(Change::Shrunk { from: known.size, to: size }));
+                }
+                Ok(Some(Backing::Io(error))) => return stop(Reason::Io(error)),
+                Ok(Some(Backing::NoSpace)) => return stop(Reason::NoSpace),
+                Ok(Some(Backing::Healthy) | None) if last => {
+                    return stop(if is_full(self.map.file()) { Reason::NoSpace } else { Reason::Fault(fault) });
+                }
+                Ok(Some(Backing::Healthy) | None) => {}
+                Err(error) => return stop(Reason::Io(error)),
+            }
+            match go_on(done) {
+                Ok(()) => return Ok(()),
+                Err(short) => {
+                    done += short.done;
+                    fault = short.fault;
+                }
+            }
+        }
+        Err(Stop { done, reason: Reason::Fault(fault), fault: Some(fault) })
+    }
+}
+
+/// Whether the file system has no space left: what remains where a store failed to a place that has some.
+fn is_full(file: &File) -> bool {
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a descriptor we own, and a `statvfs` to write, which a call that succeeded has written.
+    unsafe { libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0 && stat.assume_init().f_bavail == 0 }
+}

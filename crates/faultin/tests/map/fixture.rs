@@ -1,0 +1,102 @@
+//! Files to map: in the system's temporary folder and in memory.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use faultin::map::{Backend, FileMap, MapOptions};
+use tempfile::TempDir;
+
+use crate::processes::skipped;
+
+/// One test at a time: they count the process's signals.
+pub fn serial() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place for files and a way to read them.
+pub struct Case {
+    pub backend: Backend,
+    folder: &'static str,
+    files: TempDir,
+}
+
+/// Runs `test` in every folder and over every backend.
+pub fn each(mut test: impl FnMut(&Case)) {
+    let _one = serial();
+    for folder in ["", "/dev/shm"] {
+        for backend in [Backend::Mapped, Backend::Pread] {
+            let files = match folder {
+                "" => tempfile::tempdir(),
+                folder => tempfile::tempdir_in(folder),
+            };
+            let Ok(files) = files else {
+                skipped(format_args!("a file system at {folder:?}"));
+                continue;
+            };
+            let case = Case { backend, folder, files };
+            println!("{backend:?} in {:?}", case.folder);
+            test(&case);
+        }
+    }
+}
+
+impl Case {
+    /// The options that say which backend.
+    pub fn options(&self) -> MapOptions {
+        MapOptions::new().backend(self.backend)
+    }
+
+    /// The path of a new name in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// A new file of this name with `len` bytes of the [`pattern`].
+    pub fn file(&self, name: &str, len: usize) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content(len)).expect("write a file");
+        path
+    }
+
+    /// A file of `len` bytes, and its map.
+    pub fn mapped(&self, len: usize) -> (PathBuf, FileMap) {
+        let path = self.file("file", len);
+        let map = self.options().open(&path).expect("map it");
+        assert_eq!(map.backend(), self.backend);
+        (path, map)
+    }
+
+    /// Whether the operation may have taken a signal at all.
+    pub fn faults(&self) -> bool {
+        self.backend == Backend::Mapped && !cfg!(faultin_syscall)
+    }
+}
+
+/// The byte at `i`: never 0, so that what was cut off can be told from what was there.
+pub fn pattern(i: usize) -> u8 {
+    (i.wrapping_mul(31) >> 3) as u8 | 1
+}
+
+pub fn content(len: usize) -> Vec<u8> {
+    (0..len).map(pattern).collect()
+}
+
+/// The file at `path`, to change it.
+pub fn writer(path: &Path) -> File {
+    File::options().write(true).open(path).expect("open to write")
+}
+
+/// Cuts the file or makes it longer.
+pub fn set_len(path: &Path, len: usize) {
+    writer(path).set_len(len as u64).expect("set_len");
+}
+
+/// Writes over a part of the file.
+pub fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
+    let mut file = writer(path);
+    file.seek(SeekFrom::Start(at as u64)).expect("seek");
+    file.write_all(bytes).expect("write");
+}

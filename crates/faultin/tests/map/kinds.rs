@@ -1,0 +1,134 @@
+//! What is no file, or no part of one: an error that says what it is.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use faultin::map::{Backend, Change, FileMap, FileMapMut, Reason};
+
+use crate::fixture::{content, each, set_len};
+
+#[test]
+fn an_empty_file_is_a_map_without_bytes_that_can_grow() {
+    each(|case| {
+        let (path, map) = case.mapped(0);
+        assert_eq!((map.mapped_len(), map.read_at(&mut [0; 9], 0).expect("empty")), (0, 0));
+        assert!(map.chunks(..).next_chunk().expect("empty").is_none());
+        assert!(map.load::<u8>(0).is_err());
+        let grown = content(100_000);
+        std::fs::write(&path, &grown).expect("write");
+        assert_eq!(
+            map.read_at(&mut [0; 9], 0).expect_err("watched").change(),
+            Some(Change::Grown { from: 0, to: 100_000 })
+        );
+        assert_eq!(map.refresh().expect("grown"), Some(Change::Grown { from: 0, to: 100_000 }));
+        let mut all = vec![0; 100_000];
+        map.read_exact_at(&mut all, 0).expect("whole");
+        assert_eq!(all, grown);
+    });
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+    each(|case| {
+        let folder = case.path("folder");
+        std::fs::create_dir(&folder).expect("a folder");
+        let pipe = case.path("pipe");
+        let name = CString::new(pipe.as_os_str().as_bytes()).expect("no NUL");
+        // SAFETY: a path.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let socket = case.path("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        for (path, errno) in [
+            (folder, libc::EISDIR),
+            (pipe, libc::ESPIPE),
+            (socket, libc::ESPIPE),
+            ("/dev/null".into(), libc::ESPIPE),
+            ("/dev/zero".into(), libc::ESPIPE),
+        ] {
+            for error in [
+                case.options().open(&path).map(|_| ()).expect_err("not a file"),
+                case.options().open_mut(&path).map(|_| ()).expect_err("not a file"),
+            ] {
+                assert!(matches!(error.reason(), Reason::NotAFile(_)), "{error:?}");
+                assert_eq!(error.errno(), Some(errno), "{error}");
+                assert_eq!(error.path(), Some(&*path));
+                assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_says_why() {
+    each(|case| {
+        let path = case.path("missing");
+        for error in [
+            FileMap::open(&path).map(|_| ()).expect_err("missing"),
+            FileMapMut::open(&path).map(|_| ()).expect_err("missing"),
+            case.options().open(&path).map(|_| ()).expect_err("missing"),
+        ] {
+            assert_eq!((error.errno(), error.path()), (Some(libc::ENOENT), Some(&*path)));
+            assert_eq!(error.into_io().kind(), std::io::ErrorKind::NotFound);
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_open_the_wrong_way_is_an_error_not_a_fault() {
+    each(|case| {
+        let path = case.file("file", 10_000);
+        let write_only = || std::fs::File::options().write(true).open(&path).expect("open");
+        match case.options().from_file(write_only()) {
+            // A mapping needs the right to read; over pread the first read says so.
+            Err(error) => assert_eq!(error.errno(), Some(libc::EACCES)),
+            Ok(map) => assert_eq!(map.read_at(&mut [0], 0).expect_err("not for reading").errno(), Some(libc::EBADF)),
+        }
+        let read_only = std::fs::File::open(&path).expect("open");
+        match case.options().from_file_mut(read_only) {
+            Err(error) => assert_eq!(error.errno(), Some(libc::EACCES)),
+            Ok(map) => assert_eq!(map.write_at(&[1], 0).expect_err("not for writing").errno(), Some(libc::EBADF)),
+        }
+    });
+}
+
+#[test]
+fn a_window_that_begins_behind_the_file_is_refused() {
+    each(|case| {
+        let path = case.file("file", 100);
+        let error = case.options().offset(101).open(&path).map(|_| ()).expect_err("behind");
+        assert!(matches!(error.reason(), Reason::PastEnd { len: 100 }), "{error:?}");
+        assert_eq!((error.offset(), error.kind()), (101, std::io::ErrorKind::UnexpectedEof));
+        case.options().offset(u64::MAX).open(&path).map(|_| ()).expect_err("behind");
+
+        let map = case.options().offset(100).open(&path).expect("at its end");
+        assert_eq!(map.mapped_len(), 0);
+        set_len(&path, 150);
+        map.refresh().expect("grown");
+        assert_eq!(map.mapped_len(), 50);
+        set_len(&path, 20);
+        assert_eq!(map.read_at(&mut [0], 0).expect_err("cut").change(), Some(Change::Shrunk { from: 150, to: 20 }));
+        map.refresh().expect("cut");
+        assert_eq!((map.mapped_len(), map.read_at(&mut [0; 9], 0).expect("nothing")), (0, 0));
+    });
+}
+
+#[test]
+fn a_file_larger_than_memory_is_read_where_it_is_asked() {
+    each(|case| {
+        let path = case.file("file", 10);
+        let huge = 1_u64 << 40;
+        if std::fs::File::options().write(true).open(&path).expect("open").set_len(huge).is_err() {
+            return crate::processes::skipped("a file system with files of a tebibyte");
+        }
+        let options = case.options().length(u64::MAX);
+        let map = options.open(&path).unwrap_or_else(|error| {
+            assert_eq!(error.errno(), Some(libc::ENOMEM), "{error}");
+            crate::processes::skipped("a tebibyte of addresses");
+            options.backend(Backend::Automatic).open(&path).expect("over pread")
+        });
+        assert_eq!(map.mapped_len(), huge);
+        assert_eq!(map.load::<u64>(huge - 8).expect("a hole"), 0);
+        assert_eq!(map.load::<u8>(0).expect("a byte"), content(1)[0]);
+        assert!(map.load::<u64>(huge - 7).is_err());
+    });
+}
