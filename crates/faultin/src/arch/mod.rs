@@ -5,6 +5,7 @@
 //! | `object()` | this object's [`Object`](crate::table::Object) |
 //! | `copy`, `copy_unpredictable`, `copy_bytes`, `fill` | the out-of-line operations; they return an [`Outcome`] |
 //! | `load_*`, `store_*`, atomics | one instruction with a table entry, inlined |
+//! | `Vector` | four vector registers with one test for all |
 //! | `touch_read`, `touch_write` | one access that changes nothing |
 //! | `cpu` | what the machine has, asked once |
 //! | `context` | reading and editing the interrupted registers in a signal |
@@ -16,6 +17,11 @@
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 #[macro_use]
 mod entry;
+
+#[cfg(feature = "std")]
+mod vector;
+#[cfg(feature = "std")]
+pub use vector::Vector;
 
 #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
 mod x86_64;

@@ -3,7 +3,7 @@
 //! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
 //! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
 
-use core::ops::{Bound, RangeBounds};
+use core::ops::{Bound, Range, RangeBounds};
 
 use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
@@ -77,22 +77,26 @@ impl Buffer {
     }
 }
 
+/// The part of a range that a map of `len` bytes has. One that begins behind its end, or the map's, has no bytes.
+pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(&at) => at,
+        Bound::Excluded(&at) => at.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len,
+    };
+    start..end.min(len).max(start)
+}
+
 impl<'a> Chunks<'a> {
     pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
         let known = map.known();
         let len = map.window().len(known.size);
-        let at = match range.start_bound() {
-            Bound::Included(&at) => at,
-            Bound::Excluded(&at) => at.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(&end) => end.saturating_add(1),
-            Bound::Excluded(&end) => end,
-            Bound::Unbounded => len,
-        };
-        // A range that begins behind its end, or the map's, has no bytes.
-        let end = end.min(len).max(at);
+        let Range { start: at, end } = within(range, len);
         let size = if map.space().is_some() { CHUNK } else { READ };
         let longest = usize::try_from(end - at).map_or(size, |len| len.min(size));
         Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
@@ -105,10 +109,21 @@ impl<'a> Chunks<'a> {
     /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
     /// out, except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, MapError> {
+        Ok(self.advance()?.map(|len| &*self.buffer.get(len)))
+    }
+
+    /// As [`next_chunk`](Self::next_chunk): how many bytes are [`current`](Self::current) now.
+    pub(super) fn advance(&mut self) -> Result<Option<usize>, MapError> {
         match self.step() {
-            Ok(len) => Ok(if len == 0 { None } else { Some(self.buffer.get(len)) }),
+            Ok(0) => Ok(None),
+            Ok(len) => Ok(Some(len)),
             Err(stop) => Err(self.map.error(self.at, stop)),
         }
+    }
+
+    /// The first `len` bytes of the last chunk.
+    pub(super) fn current(&self, len: usize) -> &[u8] {
+        &self.buffer.bytes[self.buffer.start..self.buffer.start + len]
     }
 
     /// Calls `consume` with the bytes of the range, in order; returns how many they were.

@@ -352,21 +352,27 @@ impl FileMap {
     /// needs memory that reading does not), so do we. One attempt, so a file that changes for ever costs no more.
     #[cold]
     fn explain(&self, known: &Stamp, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
+        self.attribute(known, at, short)?;
+        self.pread(known, at, dst, short.done).map_err(|stop| Stop { fault: Some(short.fault), ..stop })
+    }
+
+    /// Whether a fault was the file's, and the file is what it was: then reading it tells more.
+    #[cold]
+    pub(super) fn attribute(&self, known: &Stamp, at: u64, short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;
         let with_fault = |stop: Stop| Stop { fault: Some(fault), ..stop };
         match fault.cause() {
             Cause::Backing | Cause::Poison { .. } | Cause::Other => {}
             _ => return Err(with_fault(Stop::new(done, Reason::Fault(fault)))),
         }
-        let now = Stamp::of(&self.file);
-        if !now.as_ref().is_ok_and(|now| self.is_unchanged(known, now)) {
-            return Err(with_fault(self.changed(known, at, done, now)));
+        match Stamp::of(&self.file) {
+            Ok(now) if self.is_unchanged(known, &now) => Ok(()),
+            now => Err(with_fault(self.changed(known, at, done, now))),
         }
-        self.pread(known, at, dst, done).map_err(with_fault)
     }
 
     /// Reads what is missing of `dst` behind `done` from the file.
-    fn pread(&self, known: &Stamp, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+    pub(super) fn pread(&self, known: &Stamp, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
         while done < dst.len() {
             match self.file.read_at(&mut dst[done..], self.window.start + at + done as u64) {
                 Ok(0) => return Err(self.ended(known, at, Stop::new(done, Reason::PastEnd { len: 0 }))),

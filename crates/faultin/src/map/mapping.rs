@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
+use crate::scan::Foreign;
 use crate::{copy, page_size, scalar, signal};
 
 /// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
@@ -108,6 +109,12 @@ impl Mapping {
             done += piece.len();
         }
         Ok(())
+    }
+
+    /// `len` bytes from byte `at` of the mapping, to look through.
+    #[inline]
+    pub(crate) fn range(&self, at: usize, len: usize) -> Result<Foreign, Fault> {
+        self.at(at, len, Access::Read).map(|ptr| Foreign(ptr))
     }
 
     /// Loads the value at byte `at` of the mapping.

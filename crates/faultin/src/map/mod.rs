@@ -65,16 +65,19 @@
 mod chunks;
 mod error;
 mod file;
+mod lines;
 mod mapping;
 mod nowait;
 mod options;
 mod reader;
+mod search;
 mod stamp;
 mod write;
 
 pub use chunks::Chunks;
 pub use error::{Change, MapError, Reason};
 pub use file::FileMap;
+pub use lines::{Line, Lines};
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::MapReader;
 pub use write::FileMapMut;

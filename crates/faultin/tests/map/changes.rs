@@ -85,6 +85,21 @@ const OPERATIONS: &[Operation] = &[
     ("load, first", |map| map.load::<u64>(0).map(|_| ())),
     ("load, last", |map| map.load::<u32>(map.mapped_len() - 4).map(|_| ())),
     ("chunks", |map| map.chunks(..).for_each(|_| {}).map(|_| ())),
+    ("find", |map| map.find(b"not there", ..).map(|_| ())),
+    ("find, found at once", |map| map.find(&content(8), ..).map(|at| assert_eq!(at, Some(0)))),
+    ("find, nothing in nothing", |map| map.find(b"xy", 7..7).map(|_| ())),
+    ("rfind", |map| map.rfind(b"not there", ..).map(|_| ())),
+    ("find_any", |map| map.find_any([0], ..).map(|_| ())),
+    ("count_byte", |map| map.count_byte(1, ..).map(|_| ())),
+    ("is_zeroed", |map| map.is_zeroed(..).map(|_| ())),
+    ("crc32c", |map| map.crc32c(..).map(|_| ())),
+    ("has_at", |map| map.has_at(10, &content(20)[10..]).map(|_| ())),
+    ("content_eq", |map| map.content_eq(map).map(|_| ())),
+    ("lines", |map| {
+        let mut lines = map.lines(..);
+        while lines.next_line()?.is_some() {}
+        Ok(())
+    }),
     ("chunks of a part", |map| map.chunks(10..20).for_each(|_| {}).map(|_| ())),
     ("reader", |map| {
         let error = map.reader().read_to_end(&mut Vec::new()).err();

@@ -10,6 +10,7 @@ mod peer;
 #[allow(dead_code)]
 mod processes;
 mod reading;
+mod searching;
 mod space;
 mod threads;
 mod writing;

@@ -23,6 +23,8 @@ pub mod fpstate;
 mod scalar;
 #[cfg(feature = "std")]
 pub(crate) mod tag;
+#[cfg(feature = "std")]
+mod wide;
 
 pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
 pub(crate) use entry::object;

@@ -16,6 +16,7 @@ pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod dispatch;
 pub mod fpstate;
+mod wide;
 
 /// Whether accesses fault in the thread that makes them.
 pub(crate) const HAS_TABLE: bool = false;
@@ -177,11 +178,6 @@ impl Block {
     /// The bits set in either.
     pub fn or(self, other: Block) -> Block {
         Block(core::array::from_fn(|i| self.0[i] | other.0[i]))
-    }
-
-    /// The bits that differ.
-    pub fn xor(self, other: Block) -> Block {
-        Block(core::array::from_fn(|i| self.0[i] ^ other.0[i]))
     }
 
     /// The bytes in memory order.

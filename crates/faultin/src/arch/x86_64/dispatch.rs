@@ -4,13 +4,15 @@
 //! is reached directly, a pointer in another crate only by way of the global offset table.
 
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::copy_vector::{LIMITS, copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
 use super::cpu::{self, Vector};
 
 static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
 static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+/// Whether memory is looked through with 32-byte registers.
+static WIDE: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy() {
@@ -31,6 +33,13 @@ pub(crate) fn select(vector: Vector) {
     };
     COPY.store(copy, Ordering::Relaxed);
     COPY_UNPREDICTABLE.store(unpredictable, Ordering::Relaxed);
+    WIDE.store(vector >= Vector::Avx2, Ordering::Relaxed);
+}
+
+/// Whether this CPU has AVX2, and nobody selected less.
+pub(crate) fn wide() -> bool {
+    settle();
+    WIDE.load(Ordering::Relaxed)
 }
 
 const NAMES: [(&str, Vector); 3] = [("avx512", Vector::Avx512), ("avx2", Vector::Avx2), ("sse2", Vector::Sse2)];

@@ -18,11 +18,15 @@ mod fill;
 #[cfg(feature = "std")]
 pub mod fpstate;
 mod scalar;
+#[cfg(feature = "std")]
+mod wide;
 
 pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
 pub(crate) use entry::object;
 pub(crate) use fill::{fill, fill_bytes};
 pub use scalar::*;
+#[cfg(feature = "std")]
+pub use wide::Wide;
 
 /// Whether accesses fault in the thread that makes them, so that the handler is needed.
 #[cfg(feature = "std")]

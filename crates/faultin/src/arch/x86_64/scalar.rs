@@ -328,7 +328,7 @@ pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
 /// Sixteen bytes in a vector register.
 #[cfg(feature = "std")]
 #[derive(Clone, Copy)]
-pub struct Block(__m128i);
+pub struct Block(pub(super) __m128i);
 
 #[cfg(feature = "std")]
 impl Block {
@@ -345,13 +345,6 @@ impl Block {
     pub fn or(self, other: Block) -> Block {
         // SAFETY: SSE2 is part of x86-64.
         Block(unsafe { core::arch::x86_64::_mm_or_si128(self.0, other.0) })
-    }
-
-    /// The bits that differ.
-    #[inline(always)]
-    pub fn xor(self, other: Block) -> Block {
-        // SAFETY: SSE2 is part of x86-64.
-        Block(unsafe { core::arch::x86_64::_mm_xor_si128(self.0, other.0) })
     }
 
     /// The bytes in memory order.

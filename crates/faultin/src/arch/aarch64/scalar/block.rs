@@ -8,7 +8,7 @@ use crate::fault::Fault;
 
 /// Sixteen bytes in a vector register.
 #[derive(Clone, Copy)]
-pub struct Block(uint8x16_t);
+pub struct Block(pub(in crate::arch) uint8x16_t);
 
 /// A 16-byte load into a vector register: the one access that everything which scans memory is built on.
 ///
@@ -50,13 +50,6 @@ impl Block {
     pub fn or(self, other: Block) -> Block {
         // SAFETY: as in `zero_bytes`.
         Block(unsafe { vorrq_u8(self.0, other.0) })
-    }
-
-    /// The bits that differ.
-    #[inline(always)]
-    pub fn xor(self, other: Block) -> Block {
-        // SAFETY: as in `zero_bytes`.
-        Block(unsafe { veorq_u8(self.0, other.0) })
     }
 
     /// The bytes in memory order.

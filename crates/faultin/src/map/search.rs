@@ -1,0 +1,392 @@
+//! Looking through a mapped file without copying it: [`find`](FileMap::find) and its kin.
+//!
+//! A range is looked through in windows, and after each the file is looked at: so a search in a large file that was cut
+//! ends soon. A window whose mapping fails, although the file has not changed, is read instead, which says why.
+
+use core::ops::{Range, RangeBounds};
+
+use super::chunks::within;
+use super::error::{MapError, Reason, Stop};
+use super::file::FileMap;
+use super::lines::Lines;
+use super::stamp::Stamp;
+use crate::fault::{Fault, Short};
+use crate::scan::{Bytes, Plain, over};
+
+/// Bytes of a window.
+const WINDOW: usize = 32 << 20;
+
+/// Bytes that are read at once.
+const READ: usize = 256 << 10;
+
+/// Bytes that are read at once when a read of more has failed: what file systems read or fail to.
+const SMALLEST: usize = 4 << 10;
+
+/// What is done with each window, or with copies of its parts.
+trait Pass {
+    /// Bytes at the end of a part that belong to the next one, too (going backwards, at its start).
+    const BACKWARDS: bool = false;
+
+    /// Looks through `len` bytes that begin at `at` in the map; whether that was enough. An error leaves everything as
+    /// it was before, and has the offset of a byte that could not be loaded.
+    ///
+    /// # Safety
+    /// `bytes` has `len` of them.
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)>;
+}
+
+fn forwards(short: Short) -> (usize, Fault) {
+    (short.done, short.fault)
+}
+
+struct FindAny<const N: usize>([u8; N], Option<u64>);
+
+impl<const N: usize> Pass for FindAny<N> {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: forwarded; so for all that follow.
+        let found = unsafe { over::find_any(bytes, len, self.0) }.map_err(forwards)?;
+        self.1 = found.map(|i| at + i as u64);
+        Ok(found.is_some())
+    }
+}
+
+struct Find<'n>(&'n [u8], Option<u64>);
+
+impl Pass for Find<'_> {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: as above.
+        let found = unsafe { over::find(bytes, len, self.0) }.map_err(forwards)?;
+        self.1 = found.map(|i| at + i as u64);
+        Ok(found.is_some())
+    }
+}
+
+struct FindLast<'n>(&'n [u8], Option<u64>);
+
+impl Pass for FindLast<'_> {
+    const BACKWARDS: bool = true;
+
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: as above.
+        let found = unsafe { over::rfind(bytes, len, self.0) }?;
+        self.1 = found.map(|i| at + i as u64);
+        Ok(found.is_some())
+    }
+}
+
+struct Count(u8, u64);
+
+impl Pass for Count {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, _at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: as above.
+        self.1 += unsafe { over::count_byte(bytes, len, self.0) }.map_err(forwards)? as u64;
+        Ok(false)
+    }
+}
+
+struct Zeroed(bool);
+
+impl Pass for Zeroed {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, _at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: as above.
+        self.0 = unsafe { over::is_zeroed(bytes, len) }.map_err(forwards)?;
+        Ok(!self.0)
+    }
+}
+
+struct Checksum(u32);
+
+impl Pass for Checksum {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, _at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        // SAFETY: as above.
+        self.0 = unsafe { over::crc32c(self.0, bytes, len) }.map_err(forwards)?;
+        Ok(false)
+    }
+}
+
+/// Where two contents differ: `with` has the bytes from `start` on.
+struct Compare<'b> {
+    with: &'b [u8],
+    start: u64,
+    differs: bool,
+}
+
+impl Pass for Compare<'_> {
+    unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)> {
+        let with = &self.with[(at - self.start) as usize..][..len];
+        // SAFETY: as above; a slice of `len` bytes.
+        let differs = unsafe { over::compare(bytes, Plain(with.as_ptr()), len) }.map_err(forwards)?;
+        self.differs = differs.is_some();
+        Ok(self.differs)
+    }
+}
+
+/// Searches, without a copy of what is searched. Positions are bytes from the start of the map, also those of ranges; a
+/// range that ends behind the map ends with it.
+///
+/// An answer is of bytes the file had, each at some moment of the operation, and `Ok` means that it has not changed
+/// meanwhile, as far as can be seen. An error's [`done`](MapError::done) counts the bytes from the start of the range
+/// that have been looked through: what was looked for is not wholly within them (going backwards, from its end).
+impl FileMap {
+    /// Where `needle` is found first in a range, `None` if nowhere. An empty one is found where the range begins.
+    ///
+    /// Takes time in proportion to the range, whatever its bytes are.
+    ///
+    /// # Errors
+    /// [`MapError`]: at its [`offset`](MapError::offset) is the first byte that could not be loaded.
+    #[doc(alias = "memmem")]
+    pub fn find(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
+        let range = within(range, self.mapped_len());
+        if needle.is_empty() {
+            return Ok(Some(range.start));
+        }
+        let mut find = Find(needle, None);
+        self.pass(range, needle.len() - 1, &mut find)?;
+        Ok(find.1)
+    }
+
+    /// Where `needle` is found last in a range, `None` if nowhere. An empty one is found where the range ends.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), except that it is the last byte that could not be loaded, and bytes are done from the
+    /// end of the range.
+    pub fn rfind(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
+        let range = within(range, self.mapped_len());
+        if needle.is_empty() {
+            return Ok(Some(range.end));
+        }
+        let mut find = FindLast(needle, None);
+        self.pass(range, needle.len() - 1, &mut find)?;
+        Ok(find.1)
+    }
+
+    /// Where the first byte of a range is that is one of `bytes`, `None` if there is none. Fast for up to four.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    #[doc(alias = "memchr")]
+    pub fn find_any<const N: usize>(
+        &self,
+        bytes: [u8; N],
+        range: impl RangeBounds<u64>,
+    ) -> Result<Option<u64>, MapError> {
+        let mut find = FindAny(bytes, None);
+        self.pass(within(range, self.mapped_len()), 0, &mut find)?;
+        Ok(find.1)
+    }
+
+    /// How many bytes of a range are `byte`.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn count_byte(&self, byte: u8, range: impl RangeBounds<u64>) -> Result<u64, MapError> {
+        let mut count = Count(byte, 0);
+        self.pass(within(range, self.mapped_len()), 0, &mut count)?;
+        Ok(count.1)
+    }
+
+    /// Whether all bytes of a range are zero; an empty one has no other. Holes of a file are zeros.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn is_zeroed(&self, range: impl RangeBounds<u64>) -> Result<bool, MapError> {
+        let mut zeroed = Zeroed(true);
+        self.pass(within(range, self.mapped_len()), 0, &mut zeroed)?;
+        Ok(zeroed.0)
+    }
+
+    /// The CRC-32C (Castagnoli) of a range: what iSCSI, ext4, btrfs and many formats use.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn crc32c(&self, range: impl RangeBounds<u64>) -> Result<u32, MapError> {
+        let mut sum = Checksum(0);
+        self.pass(within(range, self.mapped_len()), 0, &mut sum)?;
+        Ok(sum.0)
+    }
+
+    /// Whether the bytes at `at` are these. `false` if the map ends before they do.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn has_at(&self, at: u64, bytes: &[u8]) -> Result<bool, MapError> {
+        let range = within(at..at.saturating_add(bytes.len() as u64), self.mapped_len());
+        if range.end - range.start != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut compare = Compare { with: bytes, start: range.start, differs: false };
+        self.pass(range, 0, &mut compare)?;
+        Ok(!compare.differs)
+    }
+
+    /// Whether two maps have the same bytes, as many of them.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find); the error names the file that it is about.
+    pub fn content_eq(&self, other: &FileMap) -> Result<bool, MapError> {
+        let len = self.mapped_len();
+        if len != other.mapped_len() {
+            return Ok(false);
+        }
+        // Of two files that may fail, one is read through its window into copies that do not: so each error has its
+        // file.
+        let mut mine = self.chunks(..);
+        loop {
+            let at = mine.position();
+            let Some(chunk) = mine.next_chunk()? else { break };
+            let range = at..at + chunk.len() as u64;
+            let mut compare = Compare { with: chunk, start: at, differs: false };
+            other.unwatched(range, 0, &mut compare)?;
+            if compare.differs {
+                break;
+            }
+            if mine.position() == len {
+                other.look(&other.known()).map_err(|stop| other.error(0, stop))?;
+                return mine.next_chunk().map(|_| true);
+            }
+        }
+        // What differs may do so because one of them has changed.
+        other.look(&other.known()).map_err(|stop| other.error(0, stop))?;
+        self.look(&self.known()).map_err(|stop| self.error(0, stop))?;
+        Ok(len == 0)
+    }
+
+    /// The lines of a range, as copies: a line is all between two `\n`.
+    pub fn lines(&self, range: impl RangeBounds<u64>) -> Lines<'_> {
+        Lines::new(self, range)
+    }
+
+    /// Whether the file is still what it was.
+    fn look(&self, known: &Stamp) -> Result<(), Stop> {
+        self.check(known, 0, 0)
+    }
+
+    /// Looks through a range, whose parts share `overlap` bytes, and at the file.
+    fn pass<P: Pass>(&self, range: Range<u64>, overlap: usize, pass: &mut P) -> Result<(), MapError> {
+        let known = self.known();
+        let look = |done: &Range<u64>| {
+            // Bytes before the end that the file has now are done.
+            let (from, len) = if P::BACKWARDS { (done.start, 0) } else { (range.start, done.end - range.start) };
+            let stop = self.check(&known, from, usize::try_from(len).unwrap_or(usize::MAX));
+            stop.map_err(|stop| self.error(from, stop))
+        };
+        self.windows(&known, range.clone(), overlap, pass, look)
+    }
+
+    /// The same for a range that is looked at by whoever calls.
+    fn unwatched<P: Pass>(&self, range: Range<u64>, overlap: usize, pass: &mut P) -> Result<(), MapError> {
+        self.windows(&self.known(), range, overlap, pass, |_| Ok(()))
+    }
+
+    fn windows<P: Pass>(
+        &self,
+        known: &Stamp,
+        range: Range<u64>,
+        overlap: usize,
+        pass: &mut P,
+        look: impl Fn(&Range<u64>) -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
+        let step = WINDOW.max(overlap.saturating_mul(2));
+        let enough = parts(range.clone(), step, overlap, P::BACKWARDS, |window| {
+            let enough = self.look_through(known, &range, window.clone(), overlap, pass)?;
+            look(&window)?;
+            Ok(enough)
+        })?;
+        // An empty range is a look, too.
+        if range.is_empty() && !enough { look(&range) } else { Ok(()) }
+    }
+
+    /// Looks through the mapping of a window, or, if there is none or it fails, through copies of the file.
+    fn look_through<P: Pass>(
+        &self,
+        known: &Stamp,
+        range: &Range<u64>,
+        window: Range<u64>,
+        overlap: usize,
+        pass: &mut P,
+    ) -> Result<bool, MapError> {
+        let len = (window.end - window.start) as usize;
+        let mut fault = None;
+        if let Some(space) = self.space() {
+            let mapped = space.newest().range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));
+            // SAFETY: the mapping has these bytes, and its invariants are the preconditions of loads.
+            match mapped.and_then(|bytes| unsafe { pass.part(bytes, window.start, len) }) {
+                Ok(enough) => return Ok(enough),
+                Err((done, why)) => {
+                    let (at, short) = (window.start, Short { done, fault: why });
+                    self.attribute(known, at, short).map_err(|stop| self.failed::<P>(range, at, stop))?;
+                    fault = Some(why);
+                }
+            }
+        }
+        let failed = |at: u64, stop: Stop| self.failed::<P>(range, at, Stop { fault, ..stop });
+        let mut buffer = vec![0; len.min(READ.max(overlap.saturating_mul(2)))];
+        parts(window, buffer.len(), overlap, P::BACKWARDS, |piece| {
+            let bytes = &mut buffer[..(piece.end - piece.start) as usize];
+            match self.pread(known, piece.start, bytes, 0) {
+                Ok(()) => Ok(self.copied(pass, piece.start, bytes)),
+                Err(_) if P::BACKWARDS => {
+                    // It is the last byte that counts. Whether it still fails is found out in the smallest parts.
+                    let smallest = SMALLEST.max(overlap.saturating_mul(2));
+                    let enough = parts(piece.clone(), smallest, overlap, true, |small| {
+                        let bytes = &mut buffer[..(small.end - small.start) as usize];
+                        self.pread(known, small.start, bytes, 0).map_err(|stop| failed(small.start, stop))?;
+                        Ok(self.copied(pass, small.start, bytes))
+                    })?;
+                    Ok(enough)
+                }
+                // What was read may have it.
+                Err(stop) if self.copied(pass, piece.start, &bytes[..stop.done]) => Ok(true),
+                Err(stop) => Err(failed(piece.start, stop)),
+            }
+        })
+    }
+
+    /// Looks through a copy.
+    fn copied<P: Pass>(&self, pass: &mut P, at: u64, bytes: &[u8]) -> bool {
+        // SAFETY: a slice. Memory of our own does not fail.
+        unsafe { pass.part(Plain(bytes.as_ptr()), at, bytes.len()) }.unwrap_or(false)
+    }
+
+    /// An error at byte `stop.done` behind `at`.
+    #[cold]
+    fn failed<P: Pass>(&self, range: &Range<u64>, at: u64, stop: Stop) -> MapError {
+        let byte = at.saturating_add(stop.done as u64);
+        let done = match stop.reason {
+            // What it had behind its end was none of it.
+            Reason::Changed(_) if P::BACKWARDS => 0,
+            _ if P::BACKWARDS => range.end.saturating_sub(byte + 1),
+            _ => byte - range.start,
+        };
+        let done = usize::try_from(done).unwrap_or(usize::MAX);
+        MapError::new(self.path(), self.window().start.saturating_add(byte), Stop { done, ..stop })
+    }
+}
+
+/// Calls `each` with the parts of a range, `step` bytes long and more than `overlap`, until one is enough.
+fn parts(
+    range: Range<u64>,
+    step: usize,
+    overlap: usize,
+    backwards: bool,
+    mut each: impl FnMut(Range<u64>) -> Result<bool, MapError>,
+) -> Result<bool, MapError> {
+    let (step, overlap) = (step as u64, overlap as u64);
+    let Range { mut start, mut end } = range;
+    while start < end {
+        let part = if backwards { end.saturating_sub(step).max(start)..end } else { start..end.min(start + step) };
+        let last = part == (start..end);
+        if each(part.clone())? {
+            return Ok(true);
+        }
+        if last {
+            break;
+        }
+        if backwards {
+            end = part.start + overlap;
+        } else {
+            start = part.end - overlap;
+        }
+    }
+    Ok(false)
+}

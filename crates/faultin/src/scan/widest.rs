@@ -1,0 +1,38 @@
+//! The [passes](super::pass) with the widest registers this CPU has.
+
+use super::look::Look;
+use super::pass;
+use crate::arch::Block;
+use crate::fault::{Fault, Short};
+
+macro_rules! widest {
+    ($($name:ident -> $result:ty;)*) => {$(
+        #[doc = concat!("[`pass::", stringify!($name), "`].")]
+        ///
+        /// # Safety
+        /// The look may load what `len` positions need.
+        pub(super) unsafe fn $name<L: Look>(look: &L, len: usize) -> $result {
+            #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+            {
+                /// # Safety
+                /// As above, and the CPU has AVX2.
+                #[target_feature(enable = "avx2")]
+                unsafe fn wide<L: Look>(look: &L, len: usize) -> $result {
+                    // SAFETY: forwarded.
+                    unsafe { pass::$name::<crate::arch::Wide, L>(look, len) }
+                }
+                if crate::arch::dispatch::wide() {
+                    // SAFETY: forwarded; it has.
+                    return unsafe { wide(look, len) };
+                }
+            }
+            // SAFETY: forwarded; every target has these registers.
+            unsafe { pass::$name::<Block, L>(look, len) }
+        }
+    )*};
+}
+widest! {
+    first -> Result<Option<usize>, Short>;
+    count -> Result<usize, Short>;
+    last -> Result<Option<usize>, (usize, Fault)>;
+}
