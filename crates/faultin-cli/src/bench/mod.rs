@@ -5,7 +5,7 @@
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory the cases run on |
-//! | `copy`, `load`, `fault`, `fault_in`, `probe` | what is compared with what, and the goals |
+//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map` | what is compared with what, and the goals |
 //! | `peers` | the others |
 
 mod case;
@@ -13,6 +13,7 @@ mod copy;
 mod fault;
 mod fault_in;
 mod load;
+mod map;
 mod measure;
 mod memory;
 mod peers;
@@ -63,16 +64,19 @@ enum Which {
     FaultIn,
     /// Proving that memory is accessible
     Probe,
+    /// Mapped files
+    Map,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
 
-const BENCHES: [(Which, &str, Run); 5] = [
+const BENCHES: [(Which, &str, Run); 6] = [
     (Which::Copy, "copy", copy::run),
     (Which::Load, "load", load::run),
     (Which::Fault, "fault", fault::run),
     (Which::FaultIn, "fault-in", fault_in::run),
     (Which::Probe, "probe", probe::run),
+    (Which::Map, "map", map::run),
 ];
 
 /// Runs the command. Fails (exit status 1) if a peer did not run.

@@ -126,6 +126,15 @@ impl<'a> Chunks<'a> {
         &self.buffer.bytes[self.buffer.start..self.buffer.start + len]
     }
 
+    /// Chunks of `len` bytes instead, rounded up to a power of two, 4 KiB to 16 MiB: for consumers that are faster with
+    /// more at once, as hashes are that go through it with wide registers. 64 KiB fit the second cache.
+    pub fn of(mut self, len: usize) -> Self {
+        self.size = len.clamp(4 << 10, 16 << 20).next_power_of_two();
+        let longest = usize::try_from(self.end - self.at).map_or(self.size, |len| len.min(self.size));
+        self.buffer = Buffer::new(longest);
+        self
+    }
+
     /// Calls `consume` with the bytes of the range, in order; returns how many they were.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ pub(crate) unsafe fn sum<B: Bytes>(before: u32, bytes: B, len: usize) -> Result<
         return unsafe { aarch64(sum, bytes, len) }.map(|sum| !sum);
     }
     // SAFETY: forwarded.
-    unsafe { in_streams(sum, bytes, len, by_tables, |sum, byte| by_table(sum, byte)) }.map(|sum| !sum)
+    unsafe { in_streams(sum, bytes, len, by_tables, by_table) }.map(|sum| !sum)
 }
 
 /// # Safety

@@ -217,7 +217,7 @@ impl<B: Bytes> Look for Touch<B> {
     #[inline(always)]
     unsafe fn block(&self, at: usize) -> Result<Block, Fault> {
         // SAFETY: forwarded.
-        unsafe { Ok(self.0.block(at).map(|bytes| bytes.sub(bytes))?) }
+        unsafe { self.0.block(at).map(|bytes| bytes.sub(bytes)) }
     }
 
     unsafe fn settle(&self, at: usize) -> Result<bool, (usize, Fault)> {
@@ -274,12 +274,7 @@ impl<B: Bytes> Look for StartOf<'_, B> {
             let [one, two] = self.pair.map(|i| V::splat(self.needle[i]));
             let [a, b, c, d] = self.bytes.four::<V>(at + self.pair[0])?;
             let [e, f, g, h] = self.bytes.four::<V>(at + self.pair[1])?;
-            Ok([
-                a.eq(one).and(e.eq(two)),
-                b.eq(one).and(f.eq(two)),
-                c.eq(one).and(g.eq(two)),
-                d.eq(one).and(h.eq(two)),
-            ])
+            Ok([a.eq(one).and(e.eq(two)), b.eq(one).and(f.eq(two)), c.eq(one).and(g.eq(two)), d.eq(one).and(h.eq(two))])
         }
     }
 

@@ -1,7 +1,6 @@
 //! Looking through foreign memory without copying it: comparing, searching, counting, checksums.
 //!
-//! Everything here is built on loads into vector registers that may fault, four of them with one test
-//! ([`Vector`](crate::arch::Vector)). Nothing outside the given ranges is loaded. Each answer is of bytes that were
+//! Everything here is built on loads into vector registers that may fault, four of them with one test. Nothing outside the given ranges is loaded. Each answer is of bytes that were
 //! there when they were loaded; a byte that changes meanwhile may be seen as it was or as it is, and where a position
 //! is given, all its bytes were loaded as what was looked for.
 //!

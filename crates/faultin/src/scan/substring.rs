@@ -108,11 +108,7 @@ unsafe fn automaton<B: Bytes>(bytes: B, from: usize, len: usize, needle: &[u8]) 
 /// # Safety
 /// As [`rfind`].
 #[cold]
-unsafe fn automaton_backwards<B: Bytes>(
-    bytes: B,
-    end: usize,
-    needle: &[u8],
-) -> Result<Option<usize>, (usize, Fault)> {
+unsafe fn automaton_backwards<B: Bytes>(bytes: B, end: usize, needle: &[u8]) -> Result<Option<usize>, (usize, Fault)> {
     let byte = |i: usize| needle[needle.len() - 1 - i];
     let borders = borders(needle.iter().rev().copied(), byte);
     let mut matched = 0;

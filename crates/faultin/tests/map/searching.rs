@@ -20,7 +20,10 @@ fn answers_are_those_of_slices() {
             let (part, range) = (&bytes[start..end], start as u64..end as u64);
             let position = |at: Option<usize>| at.map(|at| (start + at) as u64);
             for byte in [0, 1, 5, 77, 255] {
-                assert_eq!(map.find_any([byte], range.clone()).unwrap(), position(part.iter().position(|&b| b == byte)));
+                assert_eq!(
+                    map.find_any([byte], range.clone()).unwrap(),
+                    position(part.iter().position(|&b| b == byte))
+                );
                 let count = part.iter().filter(|&&b| b == byte).count() as u64;
                 assert_eq!(map.count_byte(byte, range.clone()).unwrap(), count);
             }
@@ -48,9 +51,9 @@ fn answers_are_those_of_slices() {
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |sum, &byte| {
-        (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 * (sum & 1)))
-    })
+    !bytes
+        .iter()
+        .fold(!0_u32, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 * (sum & 1))))
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::arch::{Vector, fault_of};
 use crate::fault::Fault;
 
 /// Four loads, `$size` bytes apart, each with an entry of its own and one error register.
+#[rustfmt::skip]
 macro_rules! four {
     ($insn:literal, $size:literal) => {
         concat!(
