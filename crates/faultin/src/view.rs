@@ -230,6 +230,48 @@ impl<'a> ReadView<'a> {
         unsafe { scan::is_zeroed(src, len) }
     }
 
+    /// Where `needle` is first in `len` bytes from `offset`, from the start of the view; `None` if nowhere.
+    ///
+    /// # Errors
+    /// [`Short`]; no occurrence ends before the byte that could not be loaded.
+    #[doc(alias = "memmem")]
+    pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scan::find(src, len, needle) }.map(|found| found.map(|at| offset + at))
+    }
+
+    /// Where the first of `len` bytes from `offset` is that is one of `bytes`, from the start of the view.
+    ///
+    /// # Errors
+    /// [`Short`].
+    #[doc(alias = "memchr")]
+    pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scan::find_any(src, len, bytes) }.map(|found| found.map(|at| offset + at))
+    }
+
+    /// How many of `len` bytes from `offset` are `byte`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scan::count_byte(src, len, byte) }
+    }
+
+    /// The CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariants 1 and 3.
+        unsafe { scan::crc32c(before, src, len) }
+    }
+
     /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
     ///
     /// # Errors

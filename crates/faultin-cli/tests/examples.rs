@@ -1,0 +1,28 @@
+//! The README's first example is the program in `examples/`, and does what the README says.
+
+use std::path::Path;
+use std::process::Command;
+
+const README: &str = include_str!("../../../README.md");
+const HASH: &str = include_str!("../examples/hash.rs");
+
+#[test]
+fn readme_shows_the_hash_tool_as_it_is() {
+    let start = HASH.find("use faultin").expect("the example begins with what it uses");
+    let end = HASH.find("\nfn main").expect("its main function follows");
+    let ours = HASH[start..end].trim();
+    assert!(README.contains(ours), "the README does not have this:\n{ours}");
+}
+
+#[test]
+fn hash_tool_survives_a_file_that_is_cut() {
+    // Cargo builds examples beside the tests' folder.
+    let test = std::env::current_exe().expect("a path");
+    let target = test.parent().and_then(Path::parent).expect("target/debug");
+    let output = Command::new(target.join("examples/hash")).output().expect("cargo test builds it");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{:?}: {said}", output.status);
+    // Or it was faster than whoever cut the file.
+    let whole = said.ends_with("somebody-elses\n") && said.len() > 64;
+    assert!(said.contains("the file was cut from 268435456 to 5000 bytes") || whole, "{said}");
+}

@@ -1,0 +1,55 @@
+//! A grep: prints the lines of files that contain a string, at the speed of a mapping, and survives what happens to them.
+//!
+//! `cargo run --example grep -- STRING FILE…` searches files; without arguments it searches one that is cut after the
+//! first line was found.
+
+use std::io::Write;
+use std::path::Path;
+
+use faultin::map::{FileMap, MapError};
+
+/// Calls `found` with the position and the bytes of each line that contains `needle`.
+fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result<(), MapError> {
+    let map = FileMap::open(path)?;
+    let mut at = 0;
+    while let Some(hit) = map.find(needle, at..)? {
+        let start = map.rfind(b"\n", at..hit)?.map_or(at, |newline| newline + 1);
+        let end = map.find_any([b'\n'], hit..)?.unwrap_or(map.mapped_len());
+        let mut line = vec![0; (end - start) as usize];
+        map.read_exact_at(&mut line, start)?;
+        found(start, &line);
+        at = end + 1;
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let print = |at: u64, line: &[u8]| {
+        let mut out = std::io::stdout().lock();
+        // Nobody may be listening any more.
+        let _ = write!(out, "{at}: ").and_then(|()| out.write_all(line)).and_then(|()| out.write_all(b"\n"));
+    };
+    let Some(needle) = arguments.next() else {
+        let files = tempfile::tempdir()?;
+        let path = files.path().join("log");
+        std::fs::write(&path, "all is well\nan error\n".repeat(10_000))?;
+        let result = grep(&path, b"error", |at, line| {
+            print(at, line);
+            std::fs::write(&path, "rotated\n").expect("write it again");
+        });
+        match result {
+            Ok(()) => println!("nothing happened"),
+            Err(error) => println!("{error}"),
+        }
+        return Ok(());
+    };
+    let mut failed = false;
+    for path in arguments {
+        if let Err(error) = grep(Path::new(&path), needle.as_encoded_bytes(), print) {
+            eprintln!("{error}");
+            failed = true;
+        }
+    }
+    std::process::exit(i32::from(failed));
+}
