@@ -1,7 +1,8 @@
 //! The README's first example is the program in `examples/`, and does what the README says.
 
+mod common;
+
 use std::path::Path;
-use std::process::Command;
 
 const README: &str = include_str!("../../../README.md");
 const HASH: &str = include_str!("../examples/hash.rs");
@@ -19,7 +20,7 @@ fn hash_tool_survives_a_file_that_is_cut() {
     // Cargo builds examples beside the tests' folder.
     let test = std::env::current_exe().expect("a path");
     let target = test.parent().and_then(Path::parent).expect("target/debug");
-    let output = Command::new(target.join("examples/hash")).output().expect("cargo test builds it");
+    let output = common::program(target.join("examples/hash")).output().expect("cargo test builds it");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{:?}: {said}", output.status);
     // Or it was faster than whoever cut the file.
