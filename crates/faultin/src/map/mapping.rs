@@ -4,6 +4,7 @@
 //! so a map that reserves more than it needs grows without a system call, and nothing that is under way notices.
 
 use core::ptr::{self, NonNull};
+use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fs::File;
 use std::io;
@@ -14,6 +15,7 @@ use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
+use crate::signal::guard::Guard;
 use crate::{copy, page_size, scalar, signal};
 
 /// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
@@ -63,6 +65,10 @@ pub(crate) struct Mapping {
     /// Where in the file it begins; a multiple of the page size.
     offset: u64,
     rights: Rights,
+    /// Where others' instructions may read it.
+    guard: &'static Guard,
+    /// How many of them do now.
+    scans: Mutex<usize>,
 }
 
 // SAFETY: an address range whose every access is fallible and tolerates concurrent ones; unmapped by its owner only.
@@ -79,7 +85,8 @@ impl Mapping {
         let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());
         let len = len.ok_or_else(too_long)?;
         let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
-        Ok(Mapping { base, len, offset, rights })
+        let guard = Guard::take(base.addr().get(), len, offset);
+        Ok(Mapping { base, len, offset, rights, guard, scans: Mutex::new(0) })
     }
 
     /// The first address.
@@ -96,6 +103,13 @@ impl Mapping {
     #[inline]
     pub(crate) fn read(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
+        let before = self.guard.epoch();
+        self.copy(src, dst)?;
+        self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
+    }
+
+    #[inline(always)]
+    fn copy(&self, src: *const u8, dst: &mut [u8]) -> Result<(), Short> {
         let step = if dst.len() <= CACHED { PIECE } else { dst.len() };
         if dst.len() <= step {
             // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with a range of ours.
@@ -111,18 +125,93 @@ impl Mapping {
         Ok(())
     }
 
-    /// `len` bytes from byte `at` of the mapping, to look through.
+    /// `len` bytes from byte `at` of the mapping, to look through: what is found there is the file's if nothing was
+    /// [substituted](Self::whole_since) meanwhile.
     #[inline]
     pub(crate) fn range(&self, at: usize, len: usize) -> Result<Foreign, Fault> {
         self.at(at, len, Access::Read).map(|ptr| Foreign(ptr))
+    }
+
+    /// To ask [`whole_since`](Self::whole_since) later.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.guard.epoch()
+    }
+
+    /// Whether what was read from `src` since [`epoch`](Self::epoch) said `before` is the file's, and not zeros that
+    /// somebody's scan has put there.
+    #[inline(always)]
+    pub(crate) fn whole_since(&self, before: u64, src: *const u8) -> Result<(), Fault> {
+        if self.guard.was_whole(before) {
+            return Ok(());
+        }
+        Err(Fault::refused(Access::Read, Cause::Backing, src.addr()))
+    }
+
+    /// Others' instructions will read it: their faults are served until they [`leave`](Self::leave). Not where it is
+    /// damaged: who reads it already is told so, and after them it is repaired.
+    pub(crate) fn enter(&self, file: &File) -> bool {
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        // Damaged without a scan only if it could not be repaired when the last ones left.
+        if self.guard.is_damaged() && (*scans > 0 || self.repair(file).is_err()) {
+            return false;
+        }
+        if *scans == 0 {
+            self.guard.begin(file.as_raw_fd());
+        }
+        *scans += 1;
+        true
+    }
+
+    /// They do no more. When the last ones leave, the file is put back where it was replaced.
+    pub(crate) fn leave(&self, file: &File) {
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        *scans -= 1;
+        if *scans == 0 {
+            self.guard.end();
+            if self.guard.is_damaged() {
+                // If it fails, everything goes by way of the file, and the next to enter tries again.
+                let _ = self.repair(file);
+            }
+        }
+    }
+
+    /// What was replaced of `len` bytes from byte `at`: ascending, apart from each other.
+    pub(crate) fn damage(&self, at: usize, len: usize) -> Vec<Range<usize>> {
+        if !self.guard.is_damaged() {
+            return Vec::new();
+        }
+        let within = |range: Range<usize>| range.start.max(at)..range.end.min(at + len);
+        let mut damage: Vec<_> = self.guard.damage().into_iter().map(within).filter(|r| !r.is_empty()).collect();
+        damage.sort_unstable_by_key(|range| range.start);
+        damage.dedup_by(|next, last| {
+            let joined = next.start <= last.end;
+            if joined {
+                last.end = last.end.max(next.end);
+            }
+            joined
+        });
+        damage
+    }
+
+    /// Puts the file back behind whatever was replaced. Nobody scans.
+    fn repair(&self, file: &File) -> io::Result<()> {
+        for range in self.guard.damage() {
+            let start = range.start & !(page_size() - 1);
+            self.remap(file, start, range.end - start)?;
+        }
+        self.guard.healed();
+        Ok(())
     }
 
     /// Loads the value at byte `at` of the mapping.
     #[inline]
     pub(crate) fn load<T: Scalar>(&self, at: usize) -> Result<T, Fault> {
         let src = self.at(at, size_of::<T>(), Access::Read)?;
+        let before = self.guard.epoch();
         // SAFETY: invariants 1 and 2.
-        unsafe { scalar::load(src.cast::<T>()) }
+        let value = unsafe { scalar::load(src.cast::<T>()) }?;
+        self.whole_since(before, src).map(|()| value)
     }
 
     /// Copies to byte `at` of the mapping.
@@ -168,9 +257,7 @@ impl Mapping {
     }
 
     /// Puts the file back behind `len` bytes from byte `at` (multiples of the page size), whatever is there now.
-    // The guard's repair after it substituted pages.
-    #[allow(dead_code)]
-    pub(crate) fn remap(&self, file: &File, at: usize, len: usize) -> io::Result<()> {
+    fn remap(&self, file: &File, at: usize, len: usize) -> io::Result<()> {
         let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
         if !inside || len == 0 {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -193,6 +280,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: our own range (invariant 1), which nobody has a pointer to: accesses borrow the mapping.
         unsafe { libc::munmap(self.base().cast(), self.len) };
+        self.guard.give_back();
     }
 }
 

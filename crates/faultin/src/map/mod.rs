@@ -71,6 +71,7 @@ mod nowait;
 mod options;
 mod reader;
 mod search;
+mod slice;
 mod stamp;
 mod write;
 
@@ -80,4 +81,5 @@ pub use file::FileMap;
 pub use lines::{Line, Lines};
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::MapReader;
+pub use slice::Damaged;
 pub use write::FileMapMut;

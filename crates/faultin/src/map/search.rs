@@ -23,12 +23,12 @@ const READ: usize = 256 << 10;
 const SMALLEST: usize = 4 << 10;
 
 /// What is done with each window, or with copies of its parts.
-trait Pass {
+trait Pass: Clone {
     /// Bytes at the end of a part that belong to the next one, too (going backwards, at its start).
     const BACKWARDS: bool = false;
 
-    /// Looks through `len` bytes that begin at `at` in the map; whether that was enough. An error leaves everything as
-    /// it was before, and has the offset of a byte that could not be loaded.
+    /// Looks through `len` bytes that begin at `at` in the map; whether that was enough. An error has the offset of a byte
+    /// that could not be loaded.
     ///
     /// # Safety
     /// `bytes` has `len` of them.
@@ -39,6 +39,7 @@ fn forwards(short: Short) -> (usize, Fault) {
     (short.done, short.fault)
 }
 
+#[derive(Clone)]
 struct FindAny<const N: usize>([u8; N], Option<u64>);
 
 impl<const N: usize> Pass for FindAny<N> {
@@ -50,6 +51,7 @@ impl<const N: usize> Pass for FindAny<N> {
     }
 }
 
+#[derive(Clone)]
 struct Find<'n>(&'n [u8], Option<u64>);
 
 impl Pass for Find<'_> {
@@ -61,6 +63,7 @@ impl Pass for Find<'_> {
     }
 }
 
+#[derive(Clone)]
 struct FindLast<'n>(&'n [u8], Option<u64>);
 
 impl Pass for FindLast<'_> {
@@ -74,6 +77,7 @@ impl Pass for FindLast<'_> {
     }
 }
 
+#[derive(Clone)]
 struct Count(u8, u64);
 
 impl Pass for Count {
@@ -84,6 +88,7 @@ impl Pass for Count {
     }
 }
 
+#[derive(Clone)]
 struct Zeroed(bool);
 
 impl Pass for Zeroed {
@@ -94,6 +99,7 @@ impl Pass for Zeroed {
     }
 }
 
+#[derive(Clone)]
 struct Checksum(u32);
 
 impl Pass for Checksum {
@@ -105,6 +111,7 @@ impl Pass for Checksum {
 }
 
 /// Where two contents differ: `with` has the bytes from `start` on.
+#[derive(Clone)]
 struct Compare<'b> {
     with: &'b [u8],
     start: u64,
@@ -308,10 +315,19 @@ impl FileMap {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
         if let Some(space) = self.space() {
-            let mapped = space.newest().range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));
-            // SAFETY: the mapping has these bytes, and its invariants are the preconditions of loads.
-            match mapped.and_then(|bytes| unsafe { pass.part(bytes, window.start, len) }) {
-                Ok(enough) => return Ok(enough),
+            let (mapping, mut attempt) = (space.newest(), pass.clone());
+            let before = mapping.epoch();
+            let mapped = mapping.range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));
+            let looked = mapped.and_then(|bytes| {
+                // SAFETY: the mapping has these bytes, and its invariants are the preconditions of loads.
+                let enough = unsafe { attempt.part(bytes, window.start, len) }?;
+                mapping.whole_since(before, bytes.0).map(|()| enough).map_err(|fault| (0, fault))
+            });
+            match looked {
+                Ok(enough) => {
+                    *pass = attempt;
+                    return Ok(enough);
+                }
                 Err((done, why)) => {
                     let (at, short) = (window.start, Short { done, fault: why });
                     self.attribute(known, at, short).map_err(|stop| self.failed::<P>(range, at, stop))?;

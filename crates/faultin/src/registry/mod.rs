@@ -20,6 +20,7 @@ pub use self::error::InstallError;
 use self::loaded::{find, pin, with_loader_lock};
 use crate::arch;
 use crate::fault::Cause;
+use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
 use crate::table::{self, ABI, Object, Site};
 
@@ -46,6 +47,10 @@ pub(crate) struct Registry {
     pub(crate) recovered: [AtomicU64; 16],
     /// Signals passed on to whoever was there before.
     pub(crate) forwarded: AtomicU64,
+    /// Faults of others' instructions that were served with zeros.
+    pub(crate) substituted: AtomicU64,
+    /// Mappings that others' instructions may read, newest first. Only ever grows.
+    pub(crate) guards: AtomicPtr<Guard>,
     /// For each of [`SIGNALS`].
     previous: [Previous; 2],
     /// The handler of the object this registry lives in, by generation.
@@ -80,6 +85,8 @@ pub(crate) static REGISTRY: Registry = Registry {
     objects: AtomicPtr::new(core::ptr::null_mut()),
     recovered: [const { AtomicU64::new(0) }; 16],
     forwarded: AtomicU64::new(0),
+    substituted: AtomicU64::new(0),
+    guards: AtomicPtr::new(core::ptr::null_mut()),
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
     entries: handler::ENTRIES,
     lock: AtomicU32::new(0),

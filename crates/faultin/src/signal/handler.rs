@@ -7,7 +7,7 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
-use super::chain;
+use super::{chain, guard};
 use crate::arch;
 use crate::fault::FaultCode;
 use crate::registry::{REGISTRY, Registry};
@@ -49,7 +49,7 @@ pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
     code <= 0 || (signal == libc::SIGBUS && code == BUS_MCEERR_AO) || (signal == libc::SIGSEGV && code == SEGV_MTEAERR)
 }
 
-/// Recovers from the fault if the interrupted instruction is in a table.
+/// Recovers from the fault if the interrupted instruction is in a table, or reads a guarded mapping.
 ///
 /// # Safety
 /// `info` and `context` are a signal's, as an `SA_SIGINFO` handler receives them.
@@ -90,7 +90,8 @@ pub(crate) unsafe fn recover(
         }
         object = o.next.load(Ordering::Relaxed);
     }
-    false
+    // SAFETY: as above.
+    guard::serve(registry, signal, code, unsafe { info.si_addr() }.addr())
 }
 
 /// `si_addr_lsb`, which libc does not show: it follows `si_addr`.

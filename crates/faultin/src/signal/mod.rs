@@ -5,6 +5,7 @@
 //! one at all use [`signal_free`](crate::signal_free).
 
 pub(crate) mod chain;
+pub(crate) mod guard;
 pub(crate) mod handler;
 
 use core::ffi::{c_int, c_void};
@@ -183,6 +184,9 @@ pub struct Counters {
     recovered: [u64; Cause::COUNT],
     /// Signals that were not ours and were passed on.
     pub forwarded: u64,
+    /// Faults of other instructions that were served with a page of zeros, under
+    /// [`FileMap::with_slice`](crate::map::FileMap::with_slice).
+    pub substituted: u64,
 }
 
 impl Counters {
@@ -203,5 +207,6 @@ pub fn counters() -> Counters {
     Counters {
         recovered: core::array::from_fn(|i| registry.recovered[i].load(Ordering::Relaxed)),
         forwarded: registry.forwarded.load(Ordering::Relaxed),
+        substituted: registry.substituted.load(Ordering::Relaxed),
     }
 }

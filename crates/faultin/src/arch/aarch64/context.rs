@@ -59,6 +59,16 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
 /// # Safety
 /// As the system call.
 pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
+    // SAFETY: forwarded; the kernel ignores what a call does not take.
+    unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
+}
+
+/// The same with all arguments there can be.
+///
+/// # Safety
+/// As the system call.
+pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: a system call changes x0 only; the rest is the caller's contract.
     unsafe {
@@ -69,6 +79,8 @@ pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usiz
             in("x1") b,
             in("x2") c,
             in("x3") d,
+            in("x4") e,
+            in("x5") f,
             options(nostack),
         );
     }

@@ -21,3 +21,11 @@ pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usiz
     // SAFETY: forwarded. It may set errno, which matters in a handler; none is ever installed here.
     unsafe { libc::syscall(number, a, b, c, d) as isize }
 }
+
+/// # Safety
+/// As the system call.
+pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: as above.
+    unsafe { libc::syscall(number, a, b, c, d, e, f) as isize }
+}

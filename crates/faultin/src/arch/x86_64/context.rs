@@ -65,6 +65,16 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
 /// # Safety
 /// As the system call.
 pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
+    // SAFETY: forwarded; the kernel ignores what a call does not take.
+    unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
+}
+
+/// The same with all arguments there can be.
+///
+/// # Safety
+/// As the system call.
+pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: the `syscall` instruction changes rax, rcx and r11 only; the rest is the caller's contract.
     unsafe {
@@ -75,6 +85,8 @@ pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usiz
             in("rsi") b,
             in("rdx") c,
             in("r10") d,
+            in("r8") e,
+            in("r9") f,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),

@@ -1,0 +1,277 @@
+//! Guarded mappings: where anybody's code is reading one, a page that is gone becomes a page of zeros, and it is written
+//! down that it did.
+//!
+//! The handler asks here when an instruction is in no table. It substitutes only while somebody [`begin`](Guard::begin)s
+//! and has not [`end`](Guard::end)ed: any other access to the mapping dies as it would without us. What was substituted
+//! is recorded *before* it is there, so whoever has read a zero of ours finds out.
+//!
+//! A [`Guard`] is never freed, because a handler may be looking at it in any thread at any time: it is used again for
+//! another mapping. Handlers count themselves in and out.
+
+use core::ffi::c_int;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+use crate::arch::{self, context::syscall6};
+use crate::registry::{self, REGISTRY, Registry};
+
+/// Records of damage; what does not fit widens the last one.
+const RECORDS: usize = 48;
+
+/// Substitutions of one page each before they grow: somebody who reads on through a file that cannot be read shall not
+/// take a signal for every page.
+const SINGLE: usize = 16;
+
+/// At most so many pages at once, unless the file has ended.
+const MOST: usize = 1 << 12;
+
+const BUS_ADRERR: c_int = 2;
+const BUS_MCEERR_AR: c_int = 4;
+
+/// What a handler needs to know of one mapping.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Guard {
+    next: AtomicPtr<Guard>,
+    /// Belongs to a mapping.
+    taken: AtomicBool,
+    /// Somebody reads it.
+    active: AtomicBool,
+    /// The process that reads it: a child does not wait for handlers of its parent's threads.
+    process: AtomicU32,
+    /// Handlers that are looking at it.
+    inside: AtomicUsize,
+    /// Odd while something is substituted; it never returns to an earlier value.
+    epoch: AtomicU64,
+    start: AtomicUsize,
+    len: AtomicUsize,
+    page: AtomicUsize,
+    file: AtomicI32,
+    /// Where in the file the mapping begins.
+    offset: AtomicU64,
+    /// Substitutions so far, also those without a record of their own.
+    count: AtomicUsize,
+    records: [Record; RECORDS],
+}
+
+/// Bytes of the mapping, `from..to`; none if `from >= to`.
+#[derive(Debug)]
+#[repr(C)]
+struct Record {
+    from: AtomicUsize,
+    to: AtomicUsize,
+}
+
+impl Record {
+    const NONE: Range<usize> = usize::MAX..0;
+
+    fn widen(&self, range: &Range<usize>) {
+        self.from.fetch_min(range.start, Ordering::SeqCst);
+        self.to.fetch_max(range.end, Ordering::SeqCst);
+    }
+}
+
+impl Guard {
+    const fn new() -> Self {
+        Guard {
+            next: AtomicPtr::new(ptr::null_mut()),
+            taken: AtomicBool::new(true),
+            active: AtomicBool::new(false),
+            process: AtomicU32::new(0),
+            inside: AtomicUsize::new(0),
+            epoch: AtomicU64::new(0),
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            page: AtomicUsize::new(0),
+            file: AtomicI32::new(-1),
+            offset: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
+            records: [const {
+                Record { from: AtomicUsize::new(Record::NONE.start), to: AtomicUsize::new(Record::NONE.end) }
+            }; RECORDS],
+        }
+    }
+
+    /// A guard for a new mapping: one that nobody uses any more, or a new one.
+    pub(crate) fn take(start: usize, len: usize, offset: u64) -> &'static Guard {
+        let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+        let guard = registry.guards().find(|guard| {
+            guard.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        });
+        let guard = guard.unwrap_or_else(|| registry.add_guard(Box::leak(Box::new(Guard::new()))));
+        guard.start.store(start, Ordering::Relaxed);
+        guard.len.store(len, Ordering::Relaxed);
+        guard.offset.store(offset, Ordering::Relaxed);
+        guard.page.store(crate::page_size(), Ordering::Relaxed);
+        guard.clear();
+        guard
+    }
+
+    /// The mapping is gone. Nobody reads it.
+    pub(crate) fn give_back(&self) {
+        if self.is_damaged() {
+            self.healed();
+        }
+        self.taken.store(false, Ordering::Release);
+    }
+
+    /// From here on faults are served: `file` is behind the mapping, and stays open.
+    pub(crate) fn begin(&self, file: c_int) {
+        self.file.store(file, Ordering::Relaxed);
+        self.process.store(std::process::id(), Ordering::Relaxed);
+        self.active.store(true, Ordering::SeqCst);
+    }
+
+    /// From here on none is, and no handler is at it.
+    pub(crate) fn end(&self) {
+        self.active.store(false, Ordering::SeqCst);
+        let mut spins = 0_u32;
+        while self.inside.load(Ordering::SeqCst) != 0 {
+            spins += 1;
+            if spins.is_multiple_of(1 << 10) {
+                std::thread::yield_now();
+                if self.process.load(Ordering::Relaxed) != std::process::id() {
+                    // They were our parent's.
+                    self.inside.store(0, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+
+    /// To compare with later: whether what is read now is the file's.
+    #[inline(always)]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was substituted since [`epoch`](Self::epoch) said `before`, nor then. What was read in between
+    /// is the file's.
+    #[inline(always)]
+    pub(crate) fn was_whole(&self, before: u64) -> bool {
+        // What was read, first.
+        fence(Ordering::Acquire);
+        before & 1 == 0 && self.epoch.load(Ordering::Relaxed) == before
+    }
+
+    /// Whether something is substituted.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.epoch() & 1 != 0
+    }
+
+    /// What is substituted: bytes of the mapping, in the order it happened.
+    pub(crate) fn damage(&self) -> Vec<Range<usize>> {
+        let range = |record: &Record| record.from.load(Ordering::SeqCst)..record.to.load(Ordering::SeqCst);
+        self.records.iter().map(range).filter(|range| !range.is_empty()).collect()
+    }
+
+    /// The file is behind the mapping again, everywhere. No handler is at it.
+    pub(crate) fn healed(&self) {
+        self.clear();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn clear(&self) {
+        self.count.store(0, Ordering::Relaxed);
+        for record in &self.records {
+            record.from.store(Record::NONE.start, Ordering::Relaxed);
+            record.to.store(Record::NONE.end, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the mapping behind which the file has something; `None` if the kernel does not say.
+    fn file_end(&self) -> Option<u64> {
+        let mut stat = MaybeUninit::<libc::stat>::uninit();
+        let arguments = [self.file.load(Ordering::Relaxed) as usize, stat.as_mut_ptr().expose_provenance(), 0, 0, 0, 0];
+        // SAFETY: the kernel writes one `stat`, which on these architectures is the C library's.
+        if unsafe { syscall6(libc::SYS_fstat, arguments) } != 0 {
+            return None;
+        }
+        // SAFETY: written by the kernel.
+        let size = unsafe { stat.assume_init() }.st_size;
+        Some((size as u64).saturating_sub(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what.
+    fn substitute(&self, at: usize) -> bool {
+        let (page, len) = (self.page.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
+        let count = self.count.load(Ordering::Relaxed);
+        let (at, end) = (at & !(page - 1), self.file_end().unwrap_or(u64::MAX));
+        // Exactly where it ends, and the pages behind.
+        let range = if end <= at as u64 {
+            end as usize..len
+        } else {
+            let pages = if count < SINGLE { 1 } else { MOST.min(2 << (count - SINGLE).min(16)) };
+            let end = usize::try_from(end).map_or(len, |end| end.next_multiple_of(page).min(len));
+            at..at.saturating_add(pages * page).min(end)
+        };
+        let pages = range.start.next_multiple_of(page)..range.end;
+        self.record(range);
+        // Where a part cannot be replaced (too many mappings, or its pages are huge ones), the whole may be.
+        self.replace(&pages) || {
+            self.record(0..len);
+            self.replace(&(0..len))
+        }
+    }
+
+    fn record(&self, range: Range<usize>) {
+        self.epoch.fetch_or(1, Ordering::SeqCst);
+        let record = self.count.fetch_add(1, Ordering::SeqCst).min(RECORDS - 1);
+        self.records[record].widen(&range);
+    }
+
+    fn replace(&self, range: &Range<usize>) -> bool {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let start = self.start.load(Ordering::Relaxed) + range.start;
+        let arguments = [start, range.len(), libc::PROT_READ as usize, flags as usize, usize::MAX, 0];
+        // SAFETY: a part of the mapping, which is its owner's while somebody reads it.
+        unsafe { syscall6(libc::SYS_mmap, arguments) == start as isize }
+    }
+}
+
+/// Whether the fault is one of somebody who reads a guarded mapping, and the access may be repeated now.
+///
+/// Async-signal-safe: system calls and atomic variables only.
+#[cold]
+#[inline(never)]
+pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, address: usize) -> bool {
+    if signal != libc::SIGBUS || !matches!(code, BUS_ADRERR | BUS_MCEERR_AR) {
+        return false;
+    }
+    for guard in registry.guards() {
+        guard.inside.fetch_add(1, Ordering::SeqCst);
+        let served = guard.active.load(Ordering::SeqCst) && {
+            let at = arch::untag(address).wrapping_sub(guard.start.load(Ordering::Relaxed));
+            at < guard.len.load(Ordering::Relaxed) && guard.substitute(at)
+        };
+        guard.inside.fetch_sub(1, Ordering::SeqCst);
+        if served {
+            registry.substituted.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+    }
+    false
+}
+
+impl Registry {
+    fn guards(&self) -> impl Iterator<Item = &'static Guard> {
+        // SAFETY: guards are never freed, and complete before they are published.
+        let guard = |at: *mut Guard| unsafe { at.as_ref() };
+        core::iter::successors(guard(self.guards.load(Ordering::Acquire)), move |last| {
+            guard(last.next.load(Ordering::Relaxed))
+        })
+    }
+
+    fn add_guard(&self, guard: &'static Guard) -> &'static Guard {
+        let this = ptr::from_ref(guard).cast_mut();
+        let mut first = self.guards.load(Ordering::Relaxed);
+        loop {
+            guard.next.store(first, Ordering::Relaxed);
+            match self.guards.compare_exchange_weak(first, this, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return guard,
+                Err(now) => first = now,
+            }
+        }
+    }
+}
