@@ -18,6 +18,7 @@ use super::sample::{Sampler, hot};
 
 const RAW: &str = "raw mapping";
 const MEMCHR: &str = "memchr crate, raw";
+const STATX: &str = "four statx calls";
 const PREADS: [(&str, usize); 3] = [("pread 64 KiB", 64 << 10), ("pread 256 KiB", 256 << 10), ("pread 1 MiB", 1 << 20)];
 
 /// Not in the files: no line has a capital.
@@ -45,9 +46,13 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let rows = &bench.rows;
     let against = |what: &str, peer: &str, goal: &str, bound: f64| {
         let (what, peer) = (what.to_owned(), peer.to_owned());
-        let counts = move |row: &Row| row.name.starts_with(&what) && row.peer == peer && row.size >= 1 << 20;
+        let counts = move |row: &Row| row.name.contains(&what) && row.peer == peer && row.size >= 1 << 20;
         Goal::worst(goal, bound, rows, counts)
     };
+    let slice = Goal::not_slower("sum over a slice of an L2-sized file, raw mapping (interval from)", rows, |row| {
+        row.name.contains("sum, with_slice") && row.size < 1 << 20
+    });
+    let entry = Goal::worst("entry and exit of a slice, four statx", 1.0, rows, |row| row.peer == STATX);
     let goals = [
         against("sum, chunks", RAW, "sum in chunks, raw mapping", 1.2),
         against("sum, chunks", "best pread", "sum in chunks, best pread loop (at least 1.3x faster)", 1.0 / 1.3),
@@ -56,7 +61,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         against("count byte", MEMCHR, "count a byte, memchr crate", 1.05),
         against("faultin sum", "b3sum", "faultin sum, b3sum", 1.0),
     ];
-    let goals: Vec<Goal> = goals.into_iter().flatten().collect();
+    let goals: Vec<Goal> = goals.into_iter().chain([slice, entry]).flatten().collect();
     bench.goals.extend(goals);
     Ok(())
 }
@@ -78,6 +83,7 @@ fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<()
     case = preads(case, &file, expected);
     bench.run(case.better_of("best pread", &PREADS.map(|(name, _)| name), None));
 
+    slices(bench, name, &map, &raw, expected);
     searches(bench, name, &map, &raw);
     if len < 1 << 20 {
         // Where the look at the file is a good part of the whole: without it, too.
@@ -103,6 +109,40 @@ fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<()
     threads(bench, name, &map, &raw, expected);
     programs(bench, name, path, len);
     small_reads(bench, name, path, &raw)
+}
+
+/// The same code over a slice of the map and over the raw mapping.
+fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u64) {
+    let len = raw.len();
+    // Of a small file many times, because beginning and ending have a row of their own.
+    let passes = if len < 1 << 20 { 1024 } else { 1 };
+    let loops = move |bytes: &[u8]| (0..passes).all(|_| sum(black_box(bytes)) == expected);
+    // SAFETY: sums are right for any bytes.
+    let ours = move || unsafe { map.with_slice(.., loops) }.unwrap_or(false);
+    bench.run(Case::new(format!("sum, with_slice, {name}"), len, hot(ours)).per(passes).peer(
+        RAW,
+        None,
+        hot(move || loops(raw)),
+    ));
+    let hash = blake3::hash(raw);
+    let hashes = move |bytes: &[u8]| (0..passes).all(|_| blake3::hash(black_box(bytes)) == hash);
+    // SAFETY: hashes of bytes that change are hashes of something else, and no more.
+    let ours = move || unsafe { map.with_slice(.., hashes) }.unwrap_or(false);
+    bench.run(Case::new(format!("BLAKE3, with_slice, {name}"), len, hot(ours)).per(passes).peer(
+        RAW,
+        None,
+        hot(move || hashes(raw)),
+    ));
+    if len < 1 << 20 {
+        // SAFETY: a length.
+        let ours = move || unsafe { map.with_slice(.., <[u8]>::len) }.is_ok_and(|n| n == len);
+        let asked = move || map.file().metadata().is_ok_and(|metadata| metadata.len() == len as u64);
+        bench.run(Case::new(format!("with_slice, entry and exit, {name}"), len, hot(ours)).peer(
+            STATX,
+            Some(Bound::times(1.0)),
+            hot(move || (0..4).all(|_| asked())),
+        ));
+    }
 }
 
 fn searches(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap) {

@@ -57,6 +57,14 @@ impl Goal {
         Some(Goal { goal: goal.to_owned(), bound, figure: worst.ratio, met: worst.ratio <= bound, detail })
     }
 
+    /// Whether each row's interval includes 1, or lies below; the figure is the highest lower end.
+    pub fn not_slower(goal: &str, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
+        let worst = rows.iter().filter(|r| which(r)).max_by(|a, b| a.interval[0].total_cmp(&b.interval[0]))?;
+        let figure = worst.interval[0];
+        let detail = format!("worst: {}: {:.3} to {:.3}", worst.label(), figure, worst.interval[1]);
+        Some(Goal { goal: goal.to_owned(), bound: 1.0, figure, met: figure <= 1.0, detail })
+    }
+
     /// The row that exceeds its own bound by the largest factor; the figure is that factor.
     pub fn within_bounds(goal: &str, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
         let rows: Vec<(&Row, f64)> =

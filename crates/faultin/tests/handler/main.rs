@@ -17,6 +17,7 @@ mod processes;
 mod asynchronous;
 mod deaths;
 mod flags;
+mod guarded;
 mod hosts;
 mod nesting;
 mod order;
@@ -56,6 +57,7 @@ const ALL: &[&[Scenario]] = &[
     deaths::TABLES,
     flags::SCENARIOS,
     flags::TABLES,
+    guarded::SCENARIOS,
     hosts::SCENARIOS,
     nesting::SCENARIOS,
     order::SCENARIOS,
