@@ -3,8 +3,8 @@
 //! A mapping may reach beyond the end of its file. The pages there fault until the file grows, and then they deliver:
 //! so a map that reserves more than it needs grows without a system call, and nothing that is under way notices.
 
-use core::ptr::{self, NonNull};
 use core::ops::Range;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fs::File;
 use std::io;

@@ -22,6 +22,10 @@ pub struct Damaged<T> {
 }
 
 impl<T> Damaged<T> {
+    pub(super) fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
+        Damaged { value, ranges, error }
+    }
+
     /// What the closure returned, `None` if it was not called.
     pub fn value(&self) -> Option<&T> {
         self.value.as_ref()
@@ -75,9 +79,16 @@ impl<T> std::error::Error for Damaged<T> {
 }
 
 /// Somebody reads a mapping: until this is dropped, also by a panic, faults are served.
-struct Scan<'a> {
+pub(super) struct Scan<'a> {
     mapping: &'a Mapping,
     file: &'a File,
+}
+
+impl<'a> Scan<'a> {
+    /// After [`Mapping::enter`].
+    pub(super) fn new(mapping: &'a Mapping, file: &'a File) -> Self {
+        Scan { mapping, file }
+    }
 }
 
 impl Drop for Scan<'_> {
@@ -135,7 +146,7 @@ impl FileMap {
         let range = within(range, self.window().len(known.size));
         let Ok(len) = usize::try_from(range.end - range.start) else {
             let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-            return Err(Damaged { value: None, ranges: Vec::new(), error: self.error(range.start, stop) });
+            return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         };
         let Some(space) = self.space().filter(|_| arch::HAS_TABLE && !bus_is_blocked()) else {
             return self.with_copy(&known, range, len, read);
@@ -146,7 +157,7 @@ impl FileMap {
             Ok(place) if mapping.enter(self.file()) => place.0,
             _ => return self.with_copy(&known, range, len, read),
         };
-        let scan = Scan { mapping, file: self.file() };
+        let scan = Scan::new(mapping, self.file());
         // SAFETY: mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the
         // scan lasts. That its bytes change is the caller's affair, by contract.
         let value = read(unsafe { core::slice::from_raw_parts(place, len) });
@@ -177,7 +188,7 @@ impl FileMap {
         let mut copy = Vec::new();
         if copy.try_reserve_exact(len).is_err() {
             let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-            return Err(Damaged { value: None, ranges: Vec::new(), error: self.error(range.start, stop) });
+            return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         }
         copy.resize(len, 0);
         let fetched = self.pread(known, range.start, &mut copy, 0);
@@ -196,7 +207,7 @@ impl FileMap {
 
     #[cold]
     fn damaged<T>(&self, value: T, ranges: Vec<Range<u64>>, at: u64, stop: Stop) -> Damaged<T> {
-        Damaged { value: Some(value), ranges, error: self.error(at, stop) }
+        Damaged::new(Some(value), ranges, self.error(at, stop))
     }
 
     /// Why the bytes `done` behind `at` were replaced.
@@ -215,7 +226,7 @@ impl FileMap {
 }
 
 /// Whether a fault in this thread would kill it.
-fn bus_is_blocked() -> bool {
+pub(super) fn bus_is_blocked() -> bool {
     let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
     unsafe {

@@ -88,18 +88,17 @@ impl Guard {
             file: AtomicI32::new(-1),
             offset: AtomicU64::new(0),
             count: AtomicUsize::new(0),
-            records: [const {
-                Record { from: AtomicUsize::new(Record::NONE.start), to: AtomicUsize::new(Record::NONE.end) }
-            }; RECORDS],
+            records: [const { Record { from: AtomicUsize::new(Record::NONE.start), to: AtomicUsize::new(Record::NONE.end) } };
+                RECORDS],
         }
     }
 
     /// A guard for a new mapping: one that nobody uses any more, or a new one.
     pub(crate) fn take(start: usize, len: usize, offset: u64) -> &'static Guard {
         let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-        let guard = registry.guards().find(|guard| {
-            guard.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        });
+        let guard = registry
+            .guards()
+            .find(|guard| guard.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok());
         let guard = guard.unwrap_or_else(|| registry.add_guard(Box::leak(Box::new(Guard::new()))));
         guard.start.store(start, Ordering::Relaxed);
         guard.len.store(len, Ordering::Relaxed);
