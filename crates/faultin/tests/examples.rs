@@ -9,7 +9,9 @@ use std::path::Path;
 fn said(example: &str) -> String {
     let test = std::env::current_exe().expect("a path");
     let target = test.parent().and_then(Path::parent).expect("target/debug");
-    let output = processes::run(target.join("examples").join(example)).output().expect("cargo test builds it");
+    let output = processes::run(target.join("examples").join(example))
+        .output()
+        .expect("it is there after cargo build --examples");
     assert!(output.status.success(), "{example}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }

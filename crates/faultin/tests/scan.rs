@@ -226,7 +226,7 @@ proptest! {
         // SAFETY: a slice.
         unsafe {
             prop_assert_eq!(scan::find(ptr, len, &needle), Ok(windows().next()));
-            prop_assert_eq!(scan::rfind(ptr, len, &needle), Ok(windows().last()));
+            prop_assert_eq!(scan::rfind(ptr, len, &needle), Ok(windows().next_back()));
             prop_assert_eq!(scan::find_byte(ptr, len, 1), Ok(text.iter().position(|&b| b == 1)));
             prop_assert_eq!(scan::find_any(ptr, len, [7, 2, 1]), Ok(text.iter().position(|&b| b >= 1)));
             prop_assert_eq!(scan::rfind_byte(ptr, len, 1), Ok(text.iter().rposition(|&b| b == 1)));

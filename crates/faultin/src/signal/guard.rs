@@ -65,7 +65,14 @@ struct Record {
 }
 
 impl Record {
-    const NONE: Range<usize> = usize::MAX..0;
+    const fn new() -> Self {
+        Record { from: AtomicUsize::new(usize::MAX), to: AtomicUsize::new(0) }
+    }
+
+    fn clear(&self) {
+        self.from.store(usize::MAX, Ordering::Relaxed);
+        self.to.store(0, Ordering::Relaxed);
+    }
 
     fn widen(&self, range: &Range<usize>) {
         self.from.fetch_min(range.start, Ordering::SeqCst);
@@ -88,8 +95,7 @@ impl Guard {
             file: AtomicI32::new(-1),
             offset: AtomicU64::new(0),
             count: AtomicUsize::new(0),
-            records: [const { Record { from: AtomicUsize::new(Record::NONE.start), to: AtomicUsize::new(Record::NONE.end) } };
-                RECORDS],
+            records: [const { Record::new() }; RECORDS],
         }
     }
 
@@ -174,8 +180,7 @@ impl Guard {
     fn clear(&self) {
         self.count.store(0, Ordering::Relaxed);
         for record in &self.records {
-            record.from.store(Record::NONE.start, Ordering::Relaxed);
-            record.to.store(Record::NONE.end, Ordering::Relaxed);
+            record.clear();
         }
     }
 

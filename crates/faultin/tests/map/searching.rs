@@ -31,7 +31,7 @@ fn answers_are_those_of_slices() {
                 let found = |mut found: Box<dyn Iterator<Item = usize>>| position(found.next());
                 let windows = || part.windows(needle.len()).enumerate().filter(|(_, w)| w == &needle).map(|(i, _)| i);
                 assert_eq!(map.find(needle, range.clone()).unwrap(), found(Box::new(windows())));
-                let last = windows().last();
+                let last = windows().next_back();
                 assert_eq!(map.rfind(needle, range.clone()).unwrap(), position(last));
             }
             assert_eq!(map.is_zeroed(range.clone()).unwrap(), part.is_empty());

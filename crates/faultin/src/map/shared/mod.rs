@@ -239,7 +239,7 @@ impl SharedMap {
             let value = read(&copy);
             return match copied {
                 Ok(()) => Ok(value),
-                Err(Short { done, fault }) => Err(damaged(value, vec![at + done..at + len], fault)),
+                Err(Short { done, fault }) => Err(damaged(value, Some(at + done..at + len), fault)),
             };
         }
         let scan = Scan::new(&self.mapping, &self.file);
@@ -269,7 +269,7 @@ fn failed(reason: Reason) -> MapError {
 
 /// `ranges` of the map were zeros.
 #[cold]
-fn damaged<T>(value: T, ranges: Vec<Range<usize>>, fault: Fault) -> Damaged<T> {
+fn damaged<T>(value: T, ranges: impl IntoIterator<Item = Range<usize>>, fault: Fault) -> Damaged<T> {
     let ranges: Vec<_> = ranges.into_iter().map(|range| range.start as u64..range.end as u64).collect();
     let first = ranges.first().map_or(0, |range| range.start);
     Damaged::new(Some(value), ranges, MapError::new(None, first, Stop::new(0, Reason::Fault(fault))))

@@ -29,7 +29,7 @@ impl RingLayout {
         let apart = |a: usize, b: usize, len: usize| a.checked_add(4).is_some_and(|end| end <= b) || a >= b + len;
         let said = if !self.capacity.is_power_of_two() {
             "its capacity is no power of two"
-        } else if self.head % 4 != 0 || self.tail % 4 != 0 {
+        } else if !self.head.is_multiple_of(4) || !self.tail.is_multiple_of(4) {
             "its indices are not aligned to 4 bytes"
         } else if [(self.head, 4), (self.tail, 4), (self.data, self.capacity as usize)]
             .into_iter()
