@@ -18,10 +18,19 @@ struct Xtask {
 enum Task {
     /// Set up an environment in which faults are real, and run the tests in it
     Env(env::Args),
+    #[command(hide = true)]
+    Serve(env::files::serve::Args),
 }
 
 fn main() -> ExitCode {
     match Xtask::parse().task {
         Task::Env(args) => env::main(args),
+        Task::Serve(args) => match env::files::serve::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("serve: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 mod aarch64;
+pub mod files;
 
 /// What `cargo xtask env` takes.
 #[derive(clap::Args)]
@@ -23,6 +24,8 @@ pub struct Args {
 enum Environment {
     /// The tests on aarch64 with memory tags, under user-mode emulation
     Aarch64(aarch64::Args),
+    /// The tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)
+    Files(files::Args),
 }
 
 /// Why an environment gave no result of its own.
@@ -39,11 +42,13 @@ pub fn main(args: Args) -> ExitCode {
         Some(environment) if !args.list => environment,
         _ => {
             println!("aarch64   {}", aarch64::ABOUT);
+            println!("files     {}", files::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
     let result = match environment {
         Environment::Aarch64(args) => aarch64::run(&args),
+        Environment::Files(args) => files::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

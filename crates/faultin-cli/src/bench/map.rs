@@ -198,14 +198,17 @@ fn threads(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u
         std::thread::scope(|scope| {
             let parts: Vec<_> =
                 ends.windows(2).map(|w| (w[0], w[1])).map(|(a, b)| scope.spawn(move || part(a, b))).collect();
-            parts.into_iter().map(|part| part.join().ok().flatten()).try_fold(0_u64, |sum, part| Some(sum + part?))
+            parts
+                .into_iter()
+                .map(|part| part.join().ok().flatten())
+                .try_fold(0_u64, |sum, part| Some(sum.wrapping_add(part?)))
         })
     };
     let ours = move || {
         split(&|from, to| {
-            let mut total = 0;
+            let mut total = 0_u64;
             let range = from as u64..to as u64;
-            map.chunks(range).for_each(|chunk| total += sum(chunk)).ok().map(|_| total)
+            map.chunks(range).for_each(|chunk| total = total.wrapping_add(sum(chunk))).ok().map(|_| total)
         }) == Some(expected)
     };
     let theirs = move || split(&|from, to| Some(sum(&raw[from..to]))) == Some(expected);
@@ -266,12 +269,12 @@ fn preads<'a>(mut case: Case<'a>, file: &'a File, expected: u64) -> Case<'a> {
     for (name, size) in PREADS {
         let mut buffer = vec![0; size];
         let sampler: Sampler<'a> = hot(move || {
-            let (mut at, mut total) = (0, 0);
+            let (mut at, mut total) = (0, 0_u64);
             loop {
                 match file.read_at(&mut buffer, at) {
                     Ok(0) => return total == expected,
                     Ok(read) => {
-                        total += sum(&buffer[..read]);
+                        total = sum(&buffer[..read]).wrapping_add(total);
                         at += read as u64;
                     }
                     Err(_) => return false,

@@ -339,23 +339,38 @@ impl FileMap {
         let mut buffer = vec![0; len.min(READ.max(overlap.saturating_mul(2)))];
         parts(window, buffer.len(), overlap, P::BACKWARDS, |piece| {
             let bytes = &mut buffer[..(piece.end - piece.start) as usize];
-            match self.pread(known, piece.start, bytes, 0) {
-                Ok(()) => Ok(self.copied(pass, piece.start, bytes)),
-                Err(_) if P::BACKWARDS => {
-                    // It is the last byte that counts. Whether it still fails is found out in the smallest parts.
-                    let smallest = SMALLEST.max(overlap.saturating_mul(2));
-                    let enough = parts(piece.clone(), smallest, overlap, true, |small| {
-                        let bytes = &mut buffer[..(small.end - small.start) as usize];
-                        self.pread(known, small.start, bytes, 0).map_err(|stop| failed(small.start, stop))?;
-                        Ok(self.copied(pass, small.start, bytes))
-                    })?;
-                    Ok(enough)
-                }
-                // What was read may have it.
-                Err(stop) if self.copied(pass, piece.start, &bytes[..stop.done]) => Ok(true),
-                Err(stop) => Err(failed(piece.start, stop)),
+            let (read, failure) = match self.pread(known, piece.start, bytes, 0) {
+                Ok(()) => return Ok(self.copied(pass, piece.start, bytes)),
+                // It is the last byte that counts: what can be read behind it.
+                Err(_) if P::BACKWARDS => self.pread_backwards(known, piece.start, bytes),
+                Err(stop) => (0..stop.done, Some(stop)),
+            };
+            // What was read may have it.
+            let enough = self.copied(pass, piece.start + read.start as u64, &bytes[read]);
+            match failure {
+                Some(stop) if !enough => Err(failed(piece.start, stop)),
+                _ => Ok(enough),
             }
         })
+    }
+
+    /// Reads from `at` on, the last bytes first; which of them could be read, and what stopped it.
+    #[cold]
+    fn pread_backwards(&self, known: &Stamp, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<Stop>) {
+        let len = bytes.len();
+        let mut start = len;
+        while start > 0 {
+            // Up to where something begins that is read or fails as a whole.
+            let into = (self.window().start + at + start as u64 - 1) as usize % SMALLEST;
+            let from = start - (into + 1).min(start);
+            if let Err(stop) = self.pread(known, at + from as u64, &mut bytes[from..start], 0) {
+                // Whether the file has ended or this part of it cannot be read, its last byte is the first to miss.
+                let done = if matches!(stop.reason, Reason::Changed(_)) { from + stop.done } else { start - 1 };
+                return (start..len, Some(Stop { done, ..stop }));
+            }
+            start = from;
+        }
+        (0..len, None)
     }
 
     /// Looks through a copy.

@@ -197,7 +197,8 @@ impl Guard {
         Some((size as u64).saturating_sub(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what.
+    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what. No arithmetic here may
+    /// overflow: `len` is a multiple of the page, and everything is clamped to it first.
     fn substitute(&self, at: usize) -> bool {
         let (page, len) = (self.page.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
         let count = self.count.load(Ordering::Relaxed);
@@ -207,7 +208,7 @@ impl Guard {
             end as usize..len
         } else {
             let pages = if count < SINGLE { 1 } else { MOST.min(2 << (count - SINGLE).min(16)) };
-            let end = usize::try_from(end).map_or(len, |end| end.next_multiple_of(page).min(len));
+            let end = usize::try_from(end).map_or(len, |end| end.min(len)).next_multiple_of(page);
             at..at.saturating_add(pages * page).min(end)
         };
         let pages = range.start.next_multiple_of(page)..range.end;

@@ -1,0 +1,344 @@
+//! Files that cannot be read, or have no room: `cargo xtask env files` makes the file systems and runs these tests.
+//! Elsewhere each says what is missing.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use faultin::map::{Backend, FileMap, FileMapMut, MapError, MapOptions, Reason};
+
+/// As `xtask` writes them.
+const BLOCK: usize = 4096;
+const BLOCKS: usize = 256;
+const CORRUPT: usize = 77;
+
+fn content() -> Vec<u8> {
+    let block = |i: usize| {
+        let mut block = tag(i);
+        block.resize(BLOCK, b'a' + (i % 26) as u8);
+        block
+    };
+    (0..BLOCKS).flat_map(block).collect()
+}
+
+fn tag(block: usize) -> Vec<u8> {
+    format!("faultin block {block:08} ").into_bytes()
+}
+
+/// One at a time: what fails is the servers' state.
+fn serial() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The file system of this name, if it is there.
+fn environment(name: &str) -> Option<PathBuf> {
+    let mut stderr = std::io::stderr();
+    let Some(root) = std::env::var_os("FAULTIN_FAILING_FILES").map(PathBuf::from) else {
+        let _ = writeln!(stderr, "skipped: {name}: cargo xtask env files makes it");
+        return None;
+    };
+    if let Ok(missing) = fs::read_to_string(root.join(format!("{name}.missing"))) {
+        let _ = writeln!(stderr, "skipped: {name}: {}", missing.trim());
+        return None;
+    }
+    Some(root.join(name))
+}
+
+/// Tells a server what is to go wrong.
+fn control(folder: &Path, line: &str) {
+    let mut control = File::options().write(true).open(folder.join("control")).expect("the server");
+    control.write_all(line.as_bytes()).expect(line);
+}
+
+/// Has the kernel forget what it has read of a file.
+fn forget(path: &Path) {
+    let file = File::open(path).expect("open");
+    // SAFETY: a hint about a descriptor of ours.
+    assert_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
+}
+
+fn each_backend(path: &Path, test: impl Fn(&FileMap)) {
+    for backend in [Backend::Mapped, Backend::Pread] {
+        println!("{backend:?}");
+        forget(path);
+        test(&MapOptions::new().backend(backend).open(path).expect("open"));
+    }
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error.reason() {
+        Reason::Io(error) => error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Everything that reads stops at this block with this error, and not before: at most so many blocks before it that the
+/// kernel reads as one.
+fn stops_at(path: &Path, map: &FileMap, block: usize, code: i32, as_one: usize) {
+    let (whole, at) = (content(), block * BLOCK);
+    let first = at - (as_one - 1) * BLOCK;
+    let named = |error: &MapError| {
+        assert_eq!((errno(error), error.path()), (Some(code), Some(path)), "{error}");
+        let offset = error.offset() as usize;
+        assert!((first..=at).contains(&offset) && offset.is_multiple_of(BLOCK), "block {block}: {error}");
+        offset
+    };
+    let mut all = vec![0; whole.len()];
+    let error = map.read_at(&mut all, 0).unwrap_err();
+    assert_eq!(error.done(), named(&error));
+    assert!(all[..error.done()] == whole[..error.done()]);
+    assert_eq!(named(&map.load::<u64>(at as u64).unwrap_err()), at);
+    let mut seen = Vec::new();
+    let stopped = named(&map.chunks(..).for_each(|chunk| seen.extend_from_slice(chunk)).unwrap_err());
+    assert!(seen == whole[..stopped]);
+    named(&map.find(b"not there", ..).unwrap_err());
+    named(&map.count_byte(b'a', ..).unwrap_err());
+    named(&map.crc32c(..).unwrap_err());
+    assert_eq!(map.find(&tag(first / BLOCK - 1), ..).unwrap(), Some((first - BLOCK) as u64), "before it");
+    let behind = (block + as_one).min(BLOCKS - 1);
+    assert_eq!(map.rfind(&tag(behind), ..).unwrap(), Some((behind * BLOCK) as u64), "behind it");
+    // From the other end it is its last byte.
+    let error = map.rfind(b"not there", ..).unwrap_err();
+    assert_eq!(errno(&error), Some(code), "{error}");
+    assert!((at..behind * BLOCK).contains(&(error.offset() as usize)), "{error}");
+    // SAFETY: a copy is right for any bytes.
+    let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it cannot be read");
+    let bad = named(damaged.error());
+    assert_eq!(damaged.first_bad(), Some(bad as u64));
+    let copy = damaged.value().expect("it ran");
+    assert!(copy[..bad] == whole[..bad]);
+    for range in damaged.ranges() {
+        assert!(copy[range.start as usize..range.end as usize].iter().all(|&b| b == 0), "zeros");
+    }
+    if map.backend() == Backend::Mapped {
+        let end = damaged.ranges().last().expect("there are some").end as usize;
+        assert!((at + BLOCK..=behind * BLOCK).contains(&end), "{damaged:?}");
+        assert!(copy[end..] == whole[end..]);
+    }
+    is_told_by_sum(path, first..=at, code);
+}
+
+/// `faultin sum` says how far it got and why, and goes on with the others.
+fn is_told_by_sum(path: &Path, at: RangeInclusive<usize>, code: i32) {
+    let other = tempfile::NamedTempFile::new().expect("a file");
+    let output = common::faultin().arg("sum").arg(path).arg(other.path()).output().expect("it runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let why = std::io::Error::from_raw_os_error(code).to_string();
+    assert!(stderr.contains(&path.display().to_string()) && stderr.contains(&why), "{stderr}");
+    let far = at.step_by(BLOCK).any(|at| stderr.contains(&format!("byte {at}")));
+    assert!(far, "how far it got: {stderr}");
+    assert_eq!(stdout, format!("{}  {}\n", blake3::hash(b""), other.path().display()));
+}
+
+/// And nothing stops any more.
+fn is_whole(map: &FileMap) {
+    let whole = content();
+    let mut all = vec![0; whole.len()];
+    map.read_exact_at(&mut all, 0).expect("whole");
+    assert!(all == whole);
+    // SAFETY: a hash of whatever was read.
+    assert_eq!(unsafe { map.with_slice(.., blake3::hash) }.expect("whole"), blake3::hash(&whole));
+    assert_eq!(map.find(b"not there", ..).expect("whole"), None);
+}
+
+#[test]
+fn a_served_file_that_cannot_be_read_heals_with_its_server() {
+    let _one = serial();
+    let Some(folder) = environment("fuse") else { return };
+    let path = folder.join("data");
+    control(&folder, "heal");
+    each_backend(&path, |map| {
+        control(&folder, &format!("eio data {} {BLOCK}", 40 * BLOCK));
+        stops_at(&path, map, 40, libc::EIO, 1);
+        control(&folder, "heal");
+        is_whole(map);
+    });
+}
+
+#[test]
+fn a_served_file_that_falls_short_is_an_error_no_later_than_a_read_says() {
+    let _one = serial();
+    let Some(folder) = environment("fuse") else { return };
+    let path = folder.join("data");
+    control(&folder, "heal");
+    let (whole, short) = (content(), 40 * BLOCK + 100);
+    each_backend(&path, |map| {
+        control(&folder, &format!("short data {short} {}", 100 * BLOCK));
+        let mut all = vec![0; whole.len()];
+        let error = map.read_at(&mut all, 0).expect_err("it ends before its end");
+        assert_eq!(error.change().is_some(), errno(&error).is_none(), "{error}");
+        // The kernel completes the page with zeros and takes them for the file's: nobody can tell them apart, and
+        // read(2) returns them, too. Behind that page nothing is.
+        assert!((short..41 * BLOCK + 1).contains(&error.done()), "{error}");
+        assert!(all[..short] == whole[..short] && all[short..error.done()].iter().all(|&b| b == 0));
+        // SAFETY: a copy is right for any bytes.
+        let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it ends before its end");
+        assert!(damaged.first_bad().is_some_and(|bad| bad as usize <= 41 * BLOCK), "{damaged}");
+        assert!(map.count_byte(b'a', ..).is_err());
+        control(&folder, "heal");
+    });
+    // The page that was completed stays so until the kernel forgets it.
+    forget(&path);
+    is_whole(&FileMap::open(&path).expect("healed"));
+}
+
+#[test]
+fn a_server_that_dies_takes_nobody_with_it() {
+    let _one = serial();
+    let Some(folder) = environment("dying") else { return };
+    let path = folder.join("data");
+    let open = |backend| MapOptions::new().backend(backend).open(&path).expect("open");
+    let maps = [open(Backend::Mapped), open(Backend::Pread)];
+    let mut start = [0; BLOCK];
+    maps.iter().for_each(|map| map.read_exact_at(&mut start, 0).expect("it lives"));
+    let mut control = File::options().write(true).open(folder.join("control")).expect("the server");
+    control.write_all(b"die").expect_err("nobody answers");
+    for map in &maps {
+        let mut all = vec![0; BLOCKS * BLOCK];
+        let error = map.read_at(&mut all, 0).expect_err("it is dead");
+        println!("{error}");
+        assert!([libc::ENOTCONN, libc::ECONNABORTED].contains(&errno(&error).expect("an errno")), "{error}");
+        assert_eq!(error.path(), Some(&*path));
+        assert!(map.find(b"x", ..).is_err() && map.crc32c(..).is_err() && map.verify().is_err());
+        // SAFETY: a length.
+        assert!(unsafe { map.with_slice(.., <[u8]>::to_vec) }.is_err());
+    }
+    let output = common::faultin().arg("sum").arg(&path).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn bad_blocks_of_a_disk_are_exact_and_heal() {
+    let _one = serial();
+    let (Some(folder), Some(disk)) = (environment("blocks"), environment("fuse")) else { return };
+    let path = folder.join("data");
+    control(&disk, "heal");
+    // Where the disk has the block: found by what is in it.
+    let image = FileMap::open(disk.with_extension("image")).expect("the disk");
+    for block in [70, 100, 190] {
+        let at = image.find(&tag(block), ..).expect("readable").expect("written");
+        each_backend(&path, |map| {
+            control(&disk, &format!("eio image {at} {BLOCK}"));
+            // What the kernel has made one folio of by reading ahead, it reads as one.
+            stops_at(&path, map, block, libc::EIO, 64);
+            control(&disk, "heal");
+            is_whole(map);
+        });
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_an_error_where_it_is() {
+    let _one = serial();
+    let Some(folder) = environment("checksum") else { return };
+    let path = folder.join("data");
+    each_backend(&path, |map| stops_at(&path, map, CORRUPT, libc::EIO, 1));
+}
+
+#[test]
+fn a_full_disk_is_an_error_of_the_store_and_of_allocate_before_it() {
+    let _one = serial();
+    for name in ["full-disk", "full-memory"] {
+        let Some(folder) = environment(name) else { continue };
+        for backend in [Backend::Mapped, Backend::Pread] {
+            let path = folder.join("holes");
+            let len = 32 << 20;
+            File::create(&path).and_then(|file| file.set_len(len)).expect("a sparse file");
+            let map: FileMapMut = MapOptions::new().backend(backend).open_mut(&path).expect("open");
+            let bytes = vec![7; 1 << 20];
+            let mut at = 0;
+            let error = loop {
+                match map.write_at(&bytes, at) {
+                    Ok(_) if at < len => at += bytes.len() as u64,
+                    Ok(_) => panic!("{name} is not full"),
+                    Err(error) => break error,
+                }
+            };
+            println!("{name} {backend:?}: {error}");
+            assert!(matches!(error.reason(), Reason::NoSpace), "{error:?}");
+            assert_eq!(error.path(), Some(&*path));
+            // What is counted is there.
+            let done = (at as usize + error.done()).saturating_sub(1);
+            let mut byte = [0];
+            map.as_map().read_at(&mut byte, done as u64).expect("stored");
+            assert_eq!(byte, [7], "byte {done}");
+            let error = map.allocate(0, len).expect_err("it cannot have room");
+            assert!(matches!(error.reason(), Reason::NoSpace), "{error:?}");
+            drop(map);
+            fs::remove_file(&path).expect("remove");
+        }
+    }
+}
+
+#[test]
+fn huge_pages_that_are_used_up_are_an_error() {
+    let _one = serial();
+    let Some(folder) = environment("huge-pages") else { return };
+    let huge = 2 << 20;
+    let file = |name: &str, pages: u64| {
+        let path = folder.join(name);
+        let file = File::create(&path).and_then(|file| file.set_len(pages * huge));
+        file.map(|()| path)
+    };
+    let path = match file("three", 3) {
+        Ok(path) => path,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "skipped: a file on huge pages: {error}");
+            return;
+        }
+    };
+    let mapped = MapOptions::new().backend(Backend::Mapped).open_mut(&path);
+    match mapped {
+        // The kernel promises pages to mappings, and has only two.
+        Err(error) => assert_eq!(errno(&error), Some(libc::ENOMEM), "{error}"),
+        Ok(map) => {
+            let error = map.write_at(&vec![1; 3 << 21], 0).expect_err("there are two");
+            assert!(error.done() as u64 <= 2 * huge, "{error}");
+        }
+    }
+    // Without a mapping it is read all the same: holes.
+    let map = FileMap::open(&path).expect("over pread");
+    assert!(map.is_zeroed(..).expect("holes"));
+    let fits = file("two", 2).expect("a file");
+    let map = MapOptions::new().backend(Backend::Mapped).open_mut(&fits).expect("two pages");
+    map.write_at(&[1; 100], huge - 50).expect("they are there");
+}
+
+#[test]
+fn a_poisoned_page_is_damage_of_one_page() {
+    const MADV_HWPOISON: i32 = 100;
+    let _one = serial();
+    // Only where things are broken on purpose: the machine loses a page.
+    let Some(folder) = environment("full-memory") else { return };
+    let path = folder.join("poisoned");
+    fs::write(&path, content()[..16 * BLOCK].to_vec()).expect("a file");
+    let map = FileMap::open(&path).expect("open");
+    let page = faultin::page_size();
+    // SAFETY: a copy is right for any bytes; the page is the file's, which is ours.
+    let result = unsafe {
+        map.with_slice(.., |bytes| {
+            let place = bytes.as_ptr().wrapping_add(2 * page).cast_mut();
+            match libc::madvise(place.cast(), page, MADV_HWPOISON) {
+                0 => Ok(bytes.to_vec()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    };
+    match result {
+        Ok(Err(error)) => {
+            let _ = writeln!(std::io::stderr(), "skipped: a poisoned page: MADV_HWPOISON: {error}");
+        }
+        Ok(Ok(_)) => panic!("a poisoned page was read"),
+        Err(damaged) => {
+            assert_eq!(damaged.ranges(), core::slice::from_ref(&(2 * page as u64..3 * page as u64)));
+            assert_eq!(map.load::<u8>(2 * page as u64).map_err(|error| error.offset()), Err(2 * page as u64));
+        }
+    }
+}

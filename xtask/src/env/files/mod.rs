@@ -1,0 +1,247 @@
+//! File systems that fail: a FUSE file whose server fails, falls short or dies, a disk whose blocks fail, checksums that
+//! are wrong, disks that are full, huge pages that are used up. The tests of the command are run with all of them.
+//!
+//! Everything is mounted in a mount namespace of its own, which ends with this process: nothing is left behind.
+
+pub mod serve;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Stop, has_command, home, output, succeed, workspace};
+
+pub const ABOUT: &str = "the tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)";
+
+/// What `cargo xtask env files` takes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// In the namespace already
+    #[arg(long, hide = true)]
+    inside: bool,
+    /// For the tests: a part of their names, `--nocapture`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Bytes of the blocks that the files consist of, and how many there are.
+const BLOCK: usize = 4096;
+const BLOCKS: usize = 256;
+
+/// The block whose checksum is wrong.
+const CORRUPT: usize = 77;
+
+pub(super) fn run(args: &Args) -> Result<(), Stop> {
+    if !args.inside {
+        let user = output(Command::new("id").arg("-u")).map_err(Stop::Failed)?;
+        if user.trim() != "0" {
+            return Err(Stop::Skipped("root, to mount file systems".into()));
+        }
+        if !has_command("unshare") {
+            return Err(Stop::Skipped("unshare, of util-linux".into()));
+        }
+        let allowed = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            return Err(Stop::Skipped("the right to make a mount namespace".into()));
+        }
+        let mut again = Command::new("unshare");
+        again
+            .args(["--mount", "--propagation", "private"])
+            .arg(this()?)
+            .args(["env", "files", "--inside", "--"])
+            .args(&args.arguments);
+        return succeed(&mut again).map_err(Stop::Failed);
+    }
+    let root = home("files");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).map_err(io)?;
+    // An absolute path, for mounts and for the tests.
+    let root = root.canonicalize().map_err(io)?;
+    let mut servers = Vec::new();
+    let mut there = 0;
+    let all: [(&str, Make); 7] = [
+        ("fuse", |root, servers| fuse(root, "fuse", servers)),
+        ("dying", |root, servers| fuse(root, "dying", servers)),
+        ("blocks", blocks),
+        ("checksum", checksum),
+        ("full-disk", full_disk),
+        ("full-memory", full_memory),
+        ("huge-pages", huge_pages),
+    ];
+    for (name, make) in all {
+        match make(&root, &mut servers) {
+            Ok(()) => there += 1,
+            Err(why) => {
+                println!("skipped: {name}: {}", why.trim().replace('\n', "; "));
+                let _ = fs::remove_dir(root.join(name));
+                fs::write(root.join(format!("{name}.missing")), why).map_err(io)?;
+            }
+        }
+    }
+    println!("{there} of {} file systems that fail", all.len());
+    let tests = succeed(
+        Command::new("cargo")
+            .args(["test", "--package", "faultin-cli", "--test", "failing_files", "--"])
+            .args(&args.arguments)
+            .current_dir(workspace())
+            .env("FAULTIN_FAILING_FILES", &root),
+    );
+    // Those that lie in files first, then the servers; the namespace ends what is left.
+    for name in ["blocks", "checksum", "full-disk", "full-memory", "huge-pages", "fuse", "dying"] {
+        let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
+    }
+    for mut server in servers {
+        drop(server.stdin.take());
+        let _ = server.wait();
+    }
+    if let Ok(before) = fs::read_to_string(root.join("huge-pages.before")) {
+        let _ = fs::write(POOL, before);
+    }
+    let _ = fs::remove_dir_all(&root);
+    tests.map_err(Stop::Failed)
+}
+
+/// Makes one below `root`; why not, otherwise.
+type Make = fn(&Path, &mut Vec<Child>) -> Result<(), String>;
+
+const POOL: &str = "/proc/sys/vm/nr_hugepages";
+
+fn io(error: std::io::Error) -> Stop {
+    Stop::Failed(error.to_string())
+}
+
+fn this() -> Result<PathBuf, Stop> {
+    std::env::current_exe().map_err(io)
+}
+
+fn said(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+/// What the files contain: each block begins with its number.
+fn content() -> Vec<u8> {
+    let block = |i: usize| {
+        let mut block = format!("faultin block {i:08} ").into_bytes();
+        block.resize(BLOCK, b'a' + (i % 26) as u8);
+        block
+    };
+    (0..BLOCKS).flat_map(block).collect()
+}
+
+fn folder(root: &Path, name: &str) -> Result<PathBuf, String> {
+    let folder = root.join(name);
+    fs::create_dir_all(&folder).map_err(said)?;
+    Ok(folder)
+}
+
+fn image(root: &Path, name: &str, len: u64) -> Result<PathBuf, String> {
+    let path = root.join(name);
+    File::create(&path).and_then(|file| file.set_len(len)).map_err(said)?;
+    Ok(path)
+}
+
+/// A served file system with the files `data` and `image`.
+fn fuse(root: &Path, name: &str, servers: &mut Vec<Child>) -> Result<(), String> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err("/dev/fuse".into());
+    }
+    let mountpoint = folder(root, name)?;
+    let data = root.join(format!("{name}.data"));
+    fs::write(&data, content()).map_err(said)?;
+    let image = image(root, &format!("{name}.image"), 64 << 20)?;
+    let exe = std::env::current_exe().map_err(said)?;
+    let mut server = Command::new(exe)
+        .arg("serve")
+        .arg(&mountpoint)
+        .arg(format!("data={}", data.display()))
+        .arg(format!("image={}", image.display()))
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(said)?;
+    let start = Instant::now();
+    while !mountpoint.join("control").exists() {
+        if start.elapsed() > Duration::from_secs(10) || server.try_wait().map_err(said)?.is_some() {
+            let _ = server.kill();
+            return Err("the server could not mount it".into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    servers.push(server);
+    Ok(())
+}
+
+/// An ext4 on a disk whose blocks are the served file's.
+fn blocks(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
+    let image = root.join("fuse/image");
+    if !image.exists() {
+        return Err("the served file system".into());
+    }
+    let mountpoint = folder(root, "blocks")?;
+    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(root.join("fuse.image")))?;
+    // Without a cache of its own between the disk and its blocks.
+    let mut losetup = Command::new("losetup");
+    let device = output(losetup.args(["--direct-io=on", "--find", "--show"]).arg(&image))?;
+    let device = device.trim();
+    let mounted = succeed(Command::new("mount").args(["-t", "ext4", device]).arg(&mountpoint));
+    // It goes when it is unmounted.
+    let _ = Command::new("losetup").args(["--detach", device]).status();
+    mounted?;
+    write(&mountpoint.join("data"), &content())
+}
+
+/// A btrfs with a block that is not what its checksum says.
+fn checksum(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
+    if !has_command("mkfs.btrfs") {
+        let _ = Command::new("apt-get").args(["install", "-qq", "-y", "btrfs-progs"]).stdout(Stdio::null()).status();
+    }
+    if !has_command("mkfs.btrfs") {
+        return Err("mkfs.btrfs, of btrfs-progs".into());
+    }
+    let image = image(root, "checksum.image", 256 << 20)?;
+    let mountpoint = folder(root, "checksum")?;
+    succeed(Command::new("mkfs.btrfs").args(["-q", "--data", "single"]).arg(&image))?;
+    let mount = || succeed(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).arg(&image).arg(&mountpoint));
+    mount()?;
+    write(&mountpoint.join("data"), &content())?;
+    succeed(Command::new("umount").arg(&mountpoint))?;
+    let file = File::options().read(true).write(true).open(&image).map_err(said)?;
+    let bytes = fs::read(&image).map_err(said)?;
+    let tag = format!("faultin block {CORRUPT:08} ").into_bytes();
+    let at = bytes.windows(tag.len()).position(|window| window == tag).ok_or("the file's blocks in the image")?;
+    file.write_all_at(b"X", at as u64 + 100).and_then(|()| file.sync_all()).map_err(said)?;
+    mount()
+}
+
+/// An ext4 with hardly any room.
+fn full_disk(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
+    let image = image(root, "full-disk.image", 8 << 20)?;
+    let mountpoint = folder(root, "full-disk")?;
+    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-O", "^has_journal"]).arg(&image))?;
+    succeed(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&image).arg(&mountpoint))
+}
+
+/// A tmpfs with hardly any room.
+fn full_memory(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
+    let mountpoint = folder(root, "full-memory")?;
+    succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mountpoint))
+}
+
+/// A file system on huge pages, of which there are two.
+fn huge_pages(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
+    let before = fs::read_to_string(POOL).map_err(said)?;
+    fs::write(root.join("huge-pages.before"), &before).map_err(said)?;
+    fs::write(POOL, "2").map_err(said)?;
+    if fs::read_to_string(POOL).map_err(said)?.trim() != "2" {
+        return Err("two huge pages".into());
+    }
+    let mountpoint = folder(root, "huge-pages")?;
+    succeed(Command::new("mount").args(["-t", "hugetlbfs", "hugetlbfs"]).arg(&mountpoint))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let mut file = File::create(path).map_err(said)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(said)
+}
