@@ -318,7 +318,7 @@ fn a_poisoned_page_is_damage_of_one_page() {
     // Only where things are broken on purpose: the machine loses a page.
     let Some(folder) = environment("full-memory") else { return };
     let path = folder.join("poisoned");
-    fs::write(&path, content()[..16 * BLOCK].to_vec()).expect("a file");
+    fs::write(&path, &content()[..16 * BLOCK]).expect("a file");
     let map = FileMap::open(&path).expect("open");
     let page = faultin::page_size();
     // SAFETY: a copy is right for any bytes; the page is the file's, which is ours.
