@@ -121,7 +121,7 @@ pub fn meanwhile<T>(round: usize, after: usize, path: &Path, len: usize, read: i
 
 /// Whether the deed of this round is over before the reader goes on. All deeds are met both ways.
 pub fn waits(round: usize) -> bool {
-    round / DEEDS.len() % 2 == 0
+    (round / DEEDS.len()).is_multiple_of(2)
 }
 
 /// An error that one of the deeds made: of which file, how far into it, and what it was.

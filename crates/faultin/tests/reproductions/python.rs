@@ -9,7 +9,9 @@ use crate::file::{Place, ROUNDS, cut, text};
 use crate::naive;
 
 /// What a script does with a map, at a place.
-const READS: &[(&str, fn(&FileMap, u64) -> Result<(), MapError>)] = &[
+type Access<Map> = (&'static str, fn(&Map, u64) -> Result<(), MapError>);
+
+const READS: &[Access<FileMap>] = &[
     ("m[i]", |map, at| map.load::<u8>(at).map(drop)),
     ("m[i:j]", |map, at| map.read_exact_at(&mut [0; 1000], at)),
     ("m[i:]", |map, at| map.chunks(at..).for_each(|_| {}).map(drop)),
@@ -27,7 +29,7 @@ const READS: &[(&str, fn(&FileMap, u64) -> Result<(), MapError>)] = &[
     ("struct.unpack_from", |map, at| map.load::<u64>(at).map(drop)),
 ];
 
-const STORES: &[(&str, fn(&FileMapMut, u64) -> Result<(), MapError>)] = &[
+const STORES: &[Access<FileMapMut>] = &[
     ("m[i] = b", |map, at| map.store(at, b'!')),
     ("m[i:j] = b", |map, at| map.write_at(&[b'!'; 1000], at)),
     ("m.write(b)", |map, at| map.fill(at, 5000, b'!')),
