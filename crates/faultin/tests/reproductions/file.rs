@@ -1,0 +1,151 @@
+//! The file that is read, and what is done to it at a known moment.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use faultin::map::{Change, MapError};
+use tempfile::TempDir;
+
+/// Rounds of each reproduction.
+pub const ROUNDS: usize = 100;
+
+/// Lines of the file: some fifteen times a reader's buffer, and the last page is a part of one.
+const LINES: usize = 150_000;
+
+/// The text of the file: every seventh line has the needle in it.
+pub fn text() -> Vec<u8> {
+    let line = |i| match i % 7 {
+        0 => format!("{i:07} a needle in the hay\n"),
+        _ => format!("{i:07} nothing but hay\n"),
+    };
+    (0..LINES).map(line).collect::<String>().into_bytes()
+}
+
+/// A folder with the file in it.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// The file, new, with this text.
+    pub fn file(&self, text: &[u8]) -> PathBuf {
+        let path = self.folder.path().join("file");
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, text).expect("write");
+        path
+    }
+}
+
+/// What is done to the file.
+pub struct Deed {
+    pub name: &'static str,
+    pub act: fn(&Path, usize),
+    /// What is seen of it when it is over, of a file of this length.
+    pub seen: fn(usize) -> Change,
+}
+
+/// What the reporters' files went through, and what else becomes of files.
+pub const DEEDS: &[Deed] = &[
+    Deed { name: "truncated to zero", act: |path, _| cut(path, 0), seen: |len| shrunk(len, 0) },
+    Deed { name: "truncated in a page", act: |path, len| cut(path, len / 3), seen: |len| shrunk(len, len / 3) },
+    Deed {
+        name: "truncated and grown again",
+        act: |path, len| [0, len].into_iter().for_each(|to| cut(path, to)),
+        seen: |_| Change::Rewritten,
+    },
+    Deed {
+        name: "replaced",
+        act: |path, len| {
+            let other = path.with_extension("new");
+            std::fs::write(&other, vec![0; len]).expect("write");
+            std::fs::rename(other, path).expect("rename");
+        },
+        seen: |_| Change::Replaced,
+    },
+    Deed { name: "deleted", act: |path, _| std::fs::remove_file(path).expect("remove"), seen: |_| Change::Deleted },
+    Deed {
+        name: "rewritten in place",
+        act: |path, len| open(path).write_all_at(&vec![0; len], 0).expect("write"),
+        seen: |_| Change::Rewritten,
+    },
+];
+
+fn shrunk(from: usize, to: usize) -> Change {
+    Change::Shrunk { from: from as u64, to: to as u64 }
+}
+
+fn open(path: &Path) -> File {
+    File::options().write(true).open(path).expect("open to write")
+}
+
+/// Cuts the file, or makes it longer.
+pub fn cut(path: &Path, len: usize) {
+    open(path).set_len(len as u64).expect("set_len");
+}
+
+/// What a reader calls as it goes along.
+pub type Step = dyn FnMut() + Send;
+
+/// Does the deed of a round in another thread, while `read` reads. The reader calls its argument as it goes along; at
+/// the `after`th time the deed begins, and in every other round the reader waits until it is over.
+pub fn meanwhile<T>(round: usize, after: usize, path: &Path, len: usize, read: impl FnOnce(&mut Step) -> T) -> T {
+    let deed = &DEEDS[round % DEEDS.len()];
+    let (begin, begun): (Sender<()>, Receiver<()>) = channel();
+    let (end, ended) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if begun.recv().is_ok() {
+                (deed.act)(path, len);
+                // (The reader may have gone.)
+                let _ = end.send(());
+            }
+        });
+        let mut steps = 0;
+        read(&mut move || {
+            if steps == after {
+                begin.send(()).expect("the other thread waits for it");
+                if waits(round) {
+                    ended.recv().expect("the other thread does it");
+                }
+            }
+            steps += 1;
+        })
+    })
+}
+
+/// Whether the deed of this round is over before the reader goes on. All deeds are met both ways.
+pub fn waits(round: usize) -> bool {
+    (round / DEEDS.len()).is_multiple_of(2)
+}
+
+/// An error that one of the deeds made: of which file, how far into it, and what it was.
+pub fn judge(round: usize, error: &MapError, path: Option<&Path>, len: usize) {
+    let deed = &DEEDS[round % DEEDS.len()];
+    let what = format!("round {round}, {}: {error:?}", deed.name);
+    let change = error.change().expect(&what);
+    assert_eq!(error.path(), path, "{what}");
+    assert_eq!(error.errno(), Some(libc::ESTALE), "{what}");
+    assert!(error.offset() <= len as u64, "{what}");
+    let name = path.map_or("mapped file".into(), |path| path.display().to_string());
+    assert_eq!(error.to_string(), format!("{name}: at byte {}: {change}", error.offset()));
+}
+
+/// The change itself, where the only reader waited for the deed to be over.
+pub fn judge_exactly(round: usize, error: &MapError, path: Option<&Path>, len: usize) {
+    judge(round, error, path, len);
+    if waits(round) {
+        let deed = &DEEDS[round % DEEDS.len()];
+        // A file without a path has no name to lose.
+        let seen = match (deed.seen)(len) {
+            Change::Replaced if path.is_none() => Change::Deleted,
+            seen => seen,
+        };
+        assert_eq!(error.change(), Some(seen), "round {round}, {}: {error:?}", deed.name);
+    }
+}
