@@ -35,7 +35,10 @@
 //! * Nothing behind the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
 //! * Counts are exact, and [`MapError`] says how far it came, where it stopped in which file, and why. Where a mapping
 //!   fails because its file cannot be read, the reason is what reading the file says, not the signal's.
-//! * The work of one operation is bounded, whoever changes the file how often: one fault, one look, one read.
+//! * The work of one operation is bounded, whoever changes the file how often: one fault (two backwards), one look, one
+//!   read. Searches do that for each window of 32 MiB.
+//! * [`with_slice`](FileMap::with_slice) lends the mapping itself to any code, and tells afterwards what was not the
+//!   file's. [`SharedMap`] is for memory that is no file to anybody.
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
 //!   [`Watch::Nothing`] does not look for, and that a store to a cut file is refused before anything is stored.
 //!
@@ -52,6 +55,8 @@
 //!   mounted file system.
 //! * **Other machines.** On a network file system sizes and times are as old as its attribute cache allows;
 //!   [`verify`](FileMap::verify) asks the server.
+//! * **Servers that fall short.** The kernel completes a page with zeros when a FUSE server answers with less than it
+//!   was asked for, and takes them for the file's.
 //! * Under [`Watch::Shrinking`] and [`Watch::Nothing`] what they say.
 //!
 //! What counts as a change although no byte has: new permissions, owners or links, a rename over the file and its
