@@ -148,6 +148,11 @@ impl Mapping {
         Err(Fault::refused(Access::Read, Cause::Backing, src.addr()))
     }
 
+    /// Whether zeros of somebody's scan are there.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.guard.is_damaged()
+    }
+
     /// Others' instructions will read it: their faults are served until they [`leave`](Self::leave). Not where it is
     /// damaged: who reads it already is told so, and after them it is repaired.
     pub(crate) fn enter(&self, file: &File) -> bool {

@@ -210,24 +210,14 @@ impl FileMapMut {
             Some(space) => {
                 let mapping = space.newest();
                 let go_on = |from: usize| store(mapping, map.lead() + at as usize + from, from, within - from);
-                if let Err(first) = go_on(0) {
-                    self.explain(&known, at, first, go_on)?;
+                match go_on(0) {
+                    Ok(()) => {}
+                    // Zeros of somebody's scan are there, and cannot be written to: the file can.
+                    Err(first) if mapping.is_damaged() => self.write_to_file(&known, at, within, first.done, write)?,
+                    Err(first) => self.explain(&known, at, first, go_on)?,
                 }
             }
-            None => {
-                // The file grows if it is written to behind its end: look first. What happens in between cannot be
-                // undone.
-                self.reaches(&known, at, within).map_err(|stop| Stop { done: 0, ..stop })?;
-                let mut done = 0;
-                while done < within {
-                    match write(map.file(), map.window().start + at + done as u64, done, within - done) {
-                        Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
-                        Ok(written) => done += written,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(Stop::io(done, error)),
-                    }
-                }
-            }
+            None => self.write_to_file(&known, at, within, 0, write)?,
         }
         // What was stored behind an end that has moved is lost.
         if within > 0 && map.watch() != Watch::Nothing {
@@ -235,6 +225,28 @@ impl FileMapMut {
         }
         if within < len {
             return Err(Stop::new(within, Reason::PastEnd { len: map.window().len(known.size) }));
+        }
+        Ok(())
+    }
+
+    /// The same by writing to the file what is missing of `len` bytes behind `done`.
+    fn write_to_file(
+        &self,
+        known: &Stamp,
+        at: u64,
+        len: usize,
+        mut done: usize,
+        write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
+    ) -> Result<(), Stop> {
+        // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
+        self.reaches(known, at, len).map_err(|stop| Stop { done: stop.done.min(done), ..stop })?;
+        while done < len {
+            match write(self.map.file(), self.map.window().start + at + done as u64, done, len - done) {
+                Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Stop::io(done, error)),
+            }
         }
         Ok(())
     }

@@ -267,6 +267,36 @@ fn others_that_read_the_map_meanwhile_never_get_the_zeros() {
 }
 
 #[test]
+fn what_is_written_meanwhile_reaches_the_file() {
+    each(|case| {
+        let page = faultin::page_size();
+        let (path, map) = case.mapped(10 * page);
+        drop(map);
+        let map = case.options().open_mut(&path).unwrap();
+        // SAFETY: as above.
+        let damaged = unsafe {
+            map.as_map().with_slice(.., |bytes| {
+                set_len(&path, page);
+                sum(bytes);
+                set_len(&path, 10 * page);
+                map.as_map().refresh().unwrap();
+                map.write_at(b"written", 5 * page as u64 - 3).unwrap();
+                map.store(9 * page as u64, 7_u32).unwrap();
+            })
+        };
+        // A copy was whole, and the size is what it was.
+        assert_eq!(damaged.is_err(), case.faults());
+        let now = std::fs::read(&path).unwrap();
+        assert_eq!(&now[5 * page - 3..5 * page + 4], b"written");
+        assert_eq!(now[9 * page..9 * page + 4], 7_u32.to_ne_bytes());
+        let mut copy = [0; 7];
+        map.as_map().refresh().unwrap();
+        map.as_map().read_exact_at(&mut copy, 5 * page as u64 - 3).unwrap();
+        assert_eq!(&copy, b"written");
+    });
+}
+
+#[test]
 fn damage_found_by_another_thread_is_told_to_all() {
     each(|case| {
         let page = faultin::page_size();
