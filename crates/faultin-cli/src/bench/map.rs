@@ -43,6 +43,10 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
             one_file(bench, &format!("{place} {kind}"), file.path(), len)?;
         }
     }
+    if bench.wants("cut") {
+        let signals = signals_of_a_cut().map_err(|error| format!("cutting a file: {error}"))?;
+        bench.goals.push(signals);
+    }
     let rows = &bench.rows;
     let against = |what: &str, peer: &str, goal: &str, bound: f64| {
         let (what, peer) = (what.to_owned(), peer.to_owned());
@@ -64,6 +68,31 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let goals: Vec<Goal> = goals.into_iter().chain([slice, entry]).flatten().collect();
     bench.goals.extend(goals);
     Ok(())
+}
+
+/// What a file that is cut costs whoever is summing it up.
+fn signals_of_a_cut() -> std::io::Result<Goal> {
+    let len = 64 << 20;
+    let file = text(&std::env::temp_dir(), len)?;
+    let map = FileMap::open(file.path())?;
+    let before = faultin::counters().substituted;
+    // SAFETY: sums are right for any bytes.
+    let result = unsafe {
+        map.with_slice(.., |bytes| {
+            let first = sum(&bytes[..len / 4]);
+            file.as_file().set_len(len as u64 / 2 + 100).map(|()| first.wrapping_add(sum(&bytes[len / 4..])))
+        })
+    };
+    let Err(damaged) = result else { return Err(std::io::Error::other("nobody noticed")) };
+    let figure = (faultin::counters().substituted - before) as f64;
+    let first = damaged.first_bad().unwrap_or(0);
+    Ok(Goal {
+        goal: "signals of a file that is cut while a slice of it is summed".to_owned(),
+        bound: 1.0,
+        figure,
+        met: figure <= 1.0,
+        detail: format!("of {} pages, from byte {first} on", (len as u64 - first) / faultin::page_size() as u64),
+    })
 }
 
 /// Everything about one file.

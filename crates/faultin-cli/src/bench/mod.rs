@@ -119,7 +119,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         report.missing.append(&mut bench.missing);
         report.skipped.append(&mut bench.skipped);
     }
-    if report.results.is_empty() && report.missing.is_empty() {
+    if report.results.is_empty() && report.missing.is_empty() && report.goals.is_empty() {
         return Err("nothing to measure: no case of that name".to_owned());
     }
     if args.json {
