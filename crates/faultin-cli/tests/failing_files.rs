@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use faultin::map::{Backend, FileMap, FileMapMut, MapError, MapOptions, Reason};
+use faultin::map::{Backend, FileMap, FileMapMut, MapError, MapOptions, Reason, Watch};
 
 /// As `xtask` writes them.
 const BLOCK: usize = 4096;
@@ -294,21 +294,31 @@ fn huge_pages_that_are_used_up_are_an_error() {
             return;
         }
     };
-    let mapped = MapOptions::new().backend(Backend::Mapped).open_mut(&path);
-    match mapped {
-        // The kernel promises pages to mappings, and has only two.
-        Err(error) => assert_eq!(errno(&error), Some(libc::ENOMEM), "{error}"),
-        Ok(map) => {
-            let error = map.write_at(&vec![1; 3 << 21], 0).expect_err("there are two");
-            assert!(error.done() as u64 <= 2 * huge, "{error}");
-        }
-    }
+    // The kernel promises pages to mappings, and has only two.
+    let error = MapOptions::new().backend(Backend::Mapped).open_mut(&path).expect_err("there are two");
+    assert_eq!(errno(&error), Some(libc::ENOMEM), "{error}");
     // Without a mapping it is read all the same: holes.
     let map = FileMap::open(&path).expect("over pread");
     assert!(map.is_zeroed(..).expect("holes"));
     let fits = file("two", 2).expect("a file");
     let map = MapOptions::new().backend(Backend::Mapped).open_mut(&fits).expect("two pages");
     map.write_at(&[1; 100], huge - 50).expect("they are there");
+    drop(map);
+    // Mapped whole, and not beyond its end; cut under a slice, and mapped again.
+    let map = MapOptions::new().watch(Watch::Shrinking).open(&fits).expect("two pages");
+    // SAFETY: a sum is right for any bytes.
+    let damaged = unsafe {
+        map.with_slice(.., |bytes| {
+            File::options().write(true).open(&fits).and_then(|file| file.set_len(huge)).expect("cut");
+            bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>()
+        })
+    }
+    .expect_err("it was cut");
+    if map.backend() == Backend::Mapped {
+        assert_eq!((damaged.value(), damaged.first_bad()), (Some(&50), Some(huge)));
+    }
+    map.refresh().expect("it can be asked");
+    assert_eq!(map.count_byte(1, ..).expect("whole"), 50);
 }
 
 #[test]

@@ -29,10 +29,10 @@ pub fn print(len: usize) -> Result<()> {
     fill_file(&kept, &bytes, len)?;
     let shared_file = memfd(len)?;
     let shared = Memory::of_file(&shared_file, len)?;
-    fill(&shared, &bytes);
+    fill(&shared, &bytes)?;
     let anonymous = Memory::anonymous(len)?;
     anonymous.advise(0, len, libc::MADV_HUGEPAGE)?;
-    fill(&anonymous, &bytes);
+    fill(&anonymous, &bytes)?;
     let bytes = &bytes;
     let mut ways: Vec<Way<'_>> = vec![
         (
@@ -48,7 +48,7 @@ pub fn print(len: usize) -> Result<()> {
             Box::new(|| {
                 let file = memfd(len)?;
                 let memory = Memory::of_file(&file, len)?;
-                timed(|| Ok(fill(&memory, bytes)))
+                timed(|| fill(&memory, bytes))
             }),
         ),
         (
@@ -80,11 +80,11 @@ pub fn print(len: usize) -> Result<()> {
             Box::new(|| {
                 let memory = Memory::anonymous(len)?;
                 memory.advise(0, len, libc::MADV_HUGEPAGE)?;
-                timed(|| Ok(fill(&memory, bytes)))
+                timed(|| fill(&memory, bytes))
             }),
         ),
-        ("memfd, recycled", Box::new(|| timed(|| Ok(fill(&shared, bytes))))),
-        ("anonymous huge pages, recycled", Box::new(|| timed(|| Ok(fill(&anonymous, bytes))))),
+        ("memfd, recycled", Box::new(|| timed(|| fill(&shared, bytes)))),
+        ("anonymous huge pages, recycled", Box::new(|| timed(|| fill(&anonymous, bytes)))),
         (
             "migration: anonymous huge pages to a memfd",
             Box::new(|| {
@@ -118,8 +118,9 @@ fn fill_file(file: &File, bytes: &[u8], len: usize) -> io::Result<()> {
     (0..len).step_by(bytes.len()).try_for_each(|at| file.write_all_at(bytes, at as u64))
 }
 
-fn fill(memory: &Memory, bytes: &[u8]) {
+fn fill(memory: &Memory, bytes: &[u8]) -> io::Result<()> {
     (0..memory.len).step_by(bytes.len()).for_each(|at| memory.write(at, bytes));
+    Ok(())
 }
 
 fn populated(memory: &Memory, bytes: &[u8]) -> io::Result<()> {
@@ -171,7 +172,7 @@ fn mappings(len: usize, file: &File) -> Result<()> {
         median(&mut times) / 1000.0,
         median(&mut times) / extents as f64,
         limit.trim(),
-        limit.trim().parse::<usize>()? * EXTENT >> 30
+        (limit.trim().parse::<usize>()? * EXTENT) >> 30
     );
     Ok(())
 }

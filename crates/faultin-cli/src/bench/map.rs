@@ -253,8 +253,14 @@ fn programs(bench: &mut Bench, name: &str, path: &Path, len: usize) {
     if !bench.wants(&name) {
         return;
     }
-    let Ok(ours) = std::env::current_exe() else { return bench.skip(&name, "this program cannot be found") };
-    if Command::new("b3sum").arg("--version").stdout(Stdio::null()).status().is_err() {
+    let starts = |program: &mut Command| {
+        program.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
+    let ours = match std::env::current_exe() {
+        Ok(ours) if starts(&mut Command::new(&ours)) => ours,
+        _ => return bench.skip(&name, "this program cannot start itself"),
+    };
+    if !starts(&mut Command::new("b3sum")) {
         return bench.skip(&name, "b3sum (cargo install b3sum) is not on the path");
     }
     let succeeds = |command: &mut Command| command.arg(path).stdout(Stdio::null()).status().is_ok_and(|s| s.success());

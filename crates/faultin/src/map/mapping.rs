@@ -3,6 +3,7 @@
 //! A mapping may reach beyond the end of its file. The pages there fault until the file grows, and then they deliver:
 //! so a map that reserves more than it needs grows without a system call, and nothing that is under way notices.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -57,11 +58,13 @@ impl Rights {
 /// 1. `base..base + len` is mapped by this value and by nobody else from [`new`](Self::new) to its drop. What stands
 ///    behind it may change (the file's end, [`remap`](Self::remap)); that something stands there does not.
 /// 2. The handler was installed, or the host has said that it owns it, before the mapping was made.
-/// 3. `base` and `len` are multiples of the page size; `len` is not 0 and at most `isize::MAX`.
+/// 3. `base` and `len` are multiples of the file's page size; `len` is not 0 and at most `isize::MAX`.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// Bytes of the file's pages.
+    page: usize,
     /// Where in the file it begins; a multiple of the page size.
     offset: u64,
     rights: Rights,
@@ -80,13 +83,17 @@ impl Mapping {
     /// Maps at least `len` bytes of `file` from `offset`, a multiple of the page size. The file may be shorter.
     pub(crate) fn new(file: &File, offset: u64, len: usize, rights: Rights) -> Result<Self, Refused> {
         signal::install().map_err(Refused::Handler)?;
-        let page = page_size();
-        let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+        let (huge, too_long) = (huge_page_size(file), || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM)));
+        let page = huge.unwrap_or_else(page_size);
         let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());
         let len = len.ok_or_else(too_long)?;
+        // Behind its end, mapping would set huge pages aside, and to write, make the file longer.
+        if huge.is_some() && file.metadata().map_err(Refused::Mmap)?.len() < offset.saturating_add(len as u64) {
+            return Err(too_long());
+        }
         let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
-        let guard = Guard::take(base.addr().get(), len, offset);
-        Ok(Mapping { base, len, offset, rights, guard, scans: Mutex::new(0) })
+        let guard = Guard::take(base.addr().get(), len, page, offset);
+        Ok(Mapping { base, len, page, offset, rights, guard, scans: Mutex::new(0) })
     }
 
     /// The first address.
@@ -202,7 +209,7 @@ impl Mapping {
     /// Puts the file back behind whatever was replaced. Nobody scans.
     fn repair(&self, file: &File) -> io::Result<()> {
         for range in self.guard.damage() {
-            let start = range.start & !(page_size() - 1);
+            let start = range.start & !(self.page - 1);
             self.remap(file, start, range.end - start)?;
         }
         self.guard.healed();
@@ -287,6 +294,19 @@ impl Drop for Mapping {
         unsafe { libc::munmap(self.base().cast(), self.len) };
         self.guard.give_back();
     }
+}
+
+/// Bytes of the file's pages if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole ones.
+fn huge_page_size(file: &File) -> Option<usize> {
+    let mut stat = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
+    let stat = unsafe {
+        if libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) != 0 {
+            return None;
+        }
+        stat.assume_init()
+    };
+    if stat.f_type == libc::HUGETLBFS_MAGIC { usize::try_from(stat.f_bsize).ok() } else { None }
 }
 
 /// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.

@@ -99,8 +99,8 @@ impl Guard {
         }
     }
 
-    /// A guard for a new mapping: one that nobody uses any more, or a new one.
-    pub(crate) fn take(start: usize, len: usize, offset: u64) -> &'static Guard {
+    /// A guard for a new mapping of a file with pages of this size: one that nobody uses any more, or a new one.
+    pub(crate) fn take(start: usize, len: usize, page: usize, offset: u64) -> &'static Guard {
         let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
         let guard = registry
             .guards()
@@ -109,7 +109,7 @@ impl Guard {
         guard.start.store(start, Ordering::Relaxed);
         guard.len.store(len, Ordering::Relaxed);
         guard.offset.store(offset, Ordering::Relaxed);
-        guard.page.store(crate::page_size(), Ordering::Relaxed);
+        guard.page.store(page, Ordering::Relaxed);
         guard.clear();
         guard
     }

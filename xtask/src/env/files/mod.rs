@@ -83,15 +83,25 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     }
     println!("{there} of {} file systems that fail", all.len());
     let tests = succeed(
-        Command::new("cargo")
-            .args(["test", "--package", "faultin-cli", "--test", "failing_files", "--"])
+        Command::new("timeout")
+            .args([
+                "--kill-after=5",
+                "1200",
+                "cargo",
+                "test",
+                "--package",
+                "faultin-cli",
+                "--test",
+                "failing_files",
+                "--",
+            ])
             .args(&args.arguments)
             .current_dir(workspace())
             .env("FAULTIN_FAILING_FILES", &root),
     );
     // Those that lie in files first, then the servers; the namespace ends what is left.
     for name in ["blocks", "checksum", "full-disk", "full-memory", "huge-pages", "fuse", "dying"] {
-        let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
+        let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
     }
     for mut server in servers {
         drop(server.stdin.take());
@@ -143,6 +153,23 @@ fn image(root: &Path, name: &str, len: u64) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// A command that must not take long: what is mounted on this machine may hang for ever.
+fn soon(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60", program]);
+    command
+}
+
+/// Mounts what is in a file. (`mount -o loop` asks all other loop devices first what they are, dead ones included.)
+fn mount_image(kind: &str, image: &Path, mountpoint: &Path, options: &[&str]) -> Result<(), String> {
+    let device = output(soon("losetup").args(options).args(["--find", "--show"]).arg(image))?;
+    let device = device.trim();
+    let mounted = succeed(soon("mount").args(["-t", kind, device]).arg(mountpoint));
+    // It goes when it is unmounted.
+    let _ = soon("losetup").args(["--detach", device]).status();
+    mounted
+}
+
 /// A served file system with the files `data` and `image`.
 fn fuse(root: &Path, name: &str, servers: &mut Vec<Child>) -> Result<(), String> {
     if !Path::new("/dev/fuse").exists() {
@@ -180,15 +207,9 @@ fn blocks(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
         return Err("the served file system".into());
     }
     let mountpoint = folder(root, "blocks")?;
-    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(root.join("fuse.image")))?;
+    succeed(soon("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(root.join("fuse.image")))?;
     // Without a cache of its own between the disk and its blocks.
-    let mut losetup = Command::new("losetup");
-    let device = output(losetup.args(["--direct-io=on", "--find", "--show"]).arg(&image))?;
-    let device = device.trim();
-    let mounted = succeed(Command::new("mount").args(["-t", "ext4", device]).arg(&mountpoint));
-    // It goes when it is unmounted.
-    let _ = Command::new("losetup").args(["--detach", device]).status();
-    mounted?;
+    mount_image("ext4", &image, &mountpoint, &["--direct-io=on"])?;
     write(&mountpoint.join("data"), &content())
 }
 
@@ -202,11 +223,11 @@ fn checksum(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     }
     let image = image(root, "checksum.image", 256 << 20)?;
     let mountpoint = folder(root, "checksum")?;
-    succeed(Command::new("mkfs.btrfs").args(["-q", "--data", "single"]).arg(&image))?;
-    let mount = || succeed(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).arg(&image).arg(&mountpoint));
+    succeed(soon("mkfs.btrfs").args(["-q", "--data", "single"]).arg(&image))?;
+    let mount = || mount_image("btrfs", &image, &mountpoint, &[]);
     mount()?;
     write(&mountpoint.join("data"), &content())?;
-    succeed(Command::new("umount").arg(&mountpoint))?;
+    succeed(soon("umount").arg(&mountpoint))?;
     let file = File::options().read(true).write(true).open(&image).map_err(said)?;
     let bytes = fs::read(&image).map_err(said)?;
     let tag = format!("faultin block {CORRUPT:08} ").into_bytes();
@@ -219,14 +240,14 @@ fn checksum(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
 fn full_disk(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let image = image(root, "full-disk.image", 8 << 20)?;
     let mountpoint = folder(root, "full-disk")?;
-    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-O", "^has_journal"]).arg(&image))?;
-    succeed(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&image).arg(&mountpoint))
+    succeed(soon("mkfs.ext4").args(["-q", "-F", "-m", "0", "-O", "^has_journal"]).arg(&image))?;
+    mount_image("ext4", &image, &mountpoint, &[])
 }
 
 /// A tmpfs with hardly any room.
 fn full_memory(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let mountpoint = folder(root, "full-memory")?;
-    succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mountpoint))
+    succeed(soon("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mountpoint))
 }
 
 /// A file system on huge pages, of which there are two.
@@ -238,7 +259,7 @@ fn huge_pages(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
         return Err("two huge pages".into());
     }
     let mountpoint = folder(root, "huge-pages")?;
-    succeed(Command::new("mount").args(["-t", "hugetlbfs", "hugetlbfs"]).arg(&mountpoint))
+    succeed(soon("mount").args(["-t", "hugetlbfs", "hugetlbfs"]).arg(&mountpoint))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
