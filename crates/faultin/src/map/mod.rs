@@ -1,7 +1,7 @@
 //! Files mapped into memory, where a file that is cut, rewritten or unreadable is an error, not a dead process.
 //!
 //! The speed of a mapping with the errors of a read: [`FileMap`] to read from, [`FileMapMut`] to write to as well,
-//! [`MapOptions`] to say how.
+//! [`MapOptions`] to say how. For memory that a peer shares with us and may take away, there is [`SharedMap`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,12 +69,15 @@ mod mapping;
 mod nowait;
 mod options;
 mod reader;
+pub mod shared;
 mod stamp;
 mod write;
 
 pub use chunks::Chunks;
 pub use error::{Change, MapError, Reason};
 pub use file::FileMap;
+pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::MapReader;
+pub use shared::{SharedMap, SharedOptions};
 pub use write::FileMapMut;

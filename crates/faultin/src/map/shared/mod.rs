@@ -1,0 +1,264 @@
+//! Memory shared with a peer that is not trusted: memfds and files that another process has open as well, and may cut,
+//! punch holes into or rewrite at any moment.
+//!
+//! A [`SharedMap`] has a fixed length, as the buffer that two processes agreed on has. Its *peer* is whoever else has
+//! the file.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::map::{Change, Rights, SharedMap};
+//!
+//! # let page = faultin::page_size();
+//! // What a client does: make a buffer, pass its descriptor on.
+//! let client = SharedMap::create("buffer", 2 * page)?;
+//! client.write_at(b"hello", 0)?;
+//! let descriptor = client.try_clone_fd()?;
+//!
+//! // What a server does with the descriptor and the length it was told.
+//! let buffer = SharedMap::from_fd(descriptor, 2 * page, Rights::Read)?;
+//! assert_eq!(buffer.read_once::<[u8; 5]>(0)?, *b"hello");
+//!
+//! // The client takes the memory away.
+//! std::fs::File::from(client.try_clone_fd()?).set_len(100)?;
+//! let error = buffer.read_at(&mut vec![0; page], 0).unwrap_err();
+//! assert_eq!(error.change(), Some(Change::Shrunk { from: 2 * page as u64, to: 100 }));
+//! assert_eq!(error.done(), 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! * No operation kills the process, or waits for the peer. The limits are those of [files](super#what-is-promised).
+//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault, at
+//!   most one question after it, and for reads at most a fixed number of calls that read the rest from the file. Nothing
+//!   is tried again. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and
+//!   others, see [`scalar`](mod@crate::scalar)) are the exception: a peer that writes the same word without pause can
+//!   make one of their rounds fail, though each time by chance only.
+//! * **Counts are exact.** After an error, [`done`](MapError::done) bytes from the start were read, or stored, and lay
+//!   within the file when it was looked at; of a store, nothing behind the count was stored to the mapping unless it was
+//!   cut off ([`Changed`](super::Reason::Changed): what was stored behind the end is lost). Behind the count the
+//!   destination of a read may have been overwritten.
+//! * **Every byte is read once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
+//!   [rings](ring) copy to memory of our own, and nothing here gives out a reference. Check the copy, use the copy: what
+//!   is checked in shared memory and read again is another value. (A read that faulted takes the rest from the file.)
+//!
+//! What is *not* promised is what the bytes are: they are the peer's to choose, and while it writes, a copy is a mixture
+//! of old and new ones, except for aligned values of up to 64 bits.
+//!
+//! # Sealed memory
+//!
+//! A memfd with `F_SEAL_SHRINK` cannot be cut, by anybody, ever again. Where it is set, [`is_sealed`](SharedMap::is_sealed)
+//! is true and operations leave out their look at the size of the file, which is a system call each. Accesses stay
+//! fallible, because that costs nothing and sealed memory can fault all the same: where a page has to be allocated and
+//! none is to be had (a hole, also one punched by the peer, in a control group at its limit or without huge pages), where
+//! it cannot be brought back from swap, and where it is poisoned. The seal says nothing about contents: only
+//! `F_SEAL_WRITE` would.
+//!
+//! Memory that is not sealed is looked at after each access, because a fault proves nothing: the last page of a file that
+//! was cut reads as zeros behind its end and takes stores that are lost. (Cut and grown again between two looks, it
+//! reads as zeros without an error, as if the peer had stored them.) [`SharedOptions::watch`] leaves this out, too.
+//!
+//! Where memory is neither mapped nor to be mapped ([`Backend::Pread`]), reads and stores go to the file with the same
+//! answers; atomic operations and rings do not exist.
+
+mod access;
+mod atomic;
+mod options;
+mod plain;
+pub mod ring;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use options::SharedOptions;
+pub use plain::Plain;
+
+use super::error::{Change, MapError, Reason, Stop};
+use super::mapping::{Mapping, Rights};
+use super::options::{Backend, Watch};
+
+/// Memory that a peer shares with us and may take away: see the [module](self).
+///
+/// Positions and lengths are bytes, from the start of the file; the map ends at [`len`](Self::len). Shared between
+/// threads by reference.
+#[derive(Debug)]
+pub struct SharedMap {
+    file: File,
+    mapping: Option<Mapping>,
+    len: usize,
+    /// Bytes in the file when it was mapped: at least `len`.
+    size: u64,
+    rights: Rights,
+    watch: Watch,
+    sealed: AtomicBool,
+}
+
+impl SharedMap {
+    /// Makes a memfd of `len` zero bytes, mapped to read and write, for [a peer](Self::try_clone_fd). `name` is what
+    /// `/proc` shows. The peer may seal it, and so may [we](Self::seal_shrink).
+    ///
+    /// # Errors
+    /// As [`SharedOptions::create`].
+    pub fn create(name: &str, len: usize) -> Result<Self, MapError> {
+        SharedOptions::new().create(name, len)
+    }
+
+    /// Maps the first `len` bytes behind a peer's descriptor.
+    ///
+    /// # Errors
+    /// As [`SharedOptions::from_file`].
+    pub fn from_fd(fd: OwnedFd, len: usize, rights: Rights) -> Result<Self, MapError> {
+        SharedOptions::new().from_file(File::from(fd), len, rights)
+    }
+
+    /// Maps the first `len` bytes of a file.
+    ///
+    /// # Errors
+    /// As [`SharedOptions::from_file`].
+    pub fn from_file(file: File, len: usize, rights: Rights) -> Result<Self, MapError> {
+        SharedOptions::new().from_file(file, len, rights)
+    }
+
+    /// Another descriptor of the same open file, to pass to a peer. It has the rights ours has.
+    ///
+    /// # Errors
+    /// [`Io`](Reason::Io), if the process has no descriptors left.
+    pub fn try_clone_fd(&self) -> Result<OwnedFd, MapError> {
+        self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, Stop::io(0, error)))
+    }
+
+    /// Seals the file against being cut, for everybody and for ever. From here on no operation looks at its size.
+    ///
+    /// # Errors
+    /// [`Changed`](Reason::Changed) if it was cut before the seal was set: the seal is set, and the map is treated as one
+    /// that is not sealed. [`Io`](Reason::Io) with `EPERM` if it may not be sealed any more, or is open for reading only,
+    /// [`Unsupported`](Reason::Unsupported) if it is no memfd.
+    pub fn seal_shrink(&self) -> Result<(), MapError> {
+        let sealed = || -> Result<(), Stop> {
+            if seals(&self.file).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
+                add_seals(&self.file, libc::F_SEAL_SHRINK)?;
+            }
+            // It can have been cut until now, and not any more.
+            self.reaches(0, self.len).map_err(|stop| Stop { done: 0, ..stop })
+        };
+        sealed().map_err(|stop| self.error(0, stop))?;
+        self.sealed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the file cannot be cut: `F_SEAL_SHRINK` was set, and the file was long enough, when it was mapped or
+    /// [we](Self::seal_shrink) set it.
+    #[inline]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the file still reaches to the end of the map, whatever [`Watch`] says. No system call where it is sealed.
+    ///
+    /// # Errors
+    /// [`Changed`](Reason::Changed) if it does not.
+    pub fn verify(&self) -> Result<(), MapError> {
+        match self.is_sealed() {
+            true => Ok(()),
+            false => self.reaches(0, self.len).map_err(|stop| self.error(0, Stop { done: 0, ..stop })),
+        }
+    }
+
+    /// Bytes in the map: what was asked for when it was made, never 0.
+    #[allow(clippy::len_without_is_empty)]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What it was mapped for.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
+    pub fn backend(&self) -> Backend {
+        if self.mapping.is_some() { Backend::Mapped } else { Backend::Pread }
+    }
+}
+
+impl AsFd for SharedMap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What the parts of this module share.
+impl SharedMap {
+    /// An error of an operation that began at `at`.
+    #[cold]
+    fn error(&self, at: u64, stop: Stop) -> MapError {
+        MapError::new(None, at.saturating_add(stop.done as u64), stop)
+    }
+
+    /// How many of `len` bytes from `at` the map has, and where they begin.
+    #[inline]
+    fn clamp(&self, at: u64, len: usize) -> (usize, usize) {
+        let start = usize::try_from(at).map_or(self.len, |at| at.min(self.len));
+        (start, len.min(self.len - start))
+    }
+
+    #[cold]
+    fn past_end(&self, done: usize) -> Stop {
+        Stop::new(done, Reason::PastEnd { len: self.len as u64 })
+    }
+
+    /// After `len` bytes from `at` were accessed: whether all of them are still the file's.
+    #[inline]
+    fn look(&self, at: usize, len: usize) -> Result<(), Stop> {
+        if self.is_sealed() || self.watch == Watch::Nothing || len == 0 {
+            return Ok(());
+        }
+        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+        std::sync::atomic::fence(Ordering::Acquire);
+        self.reaches(at, len)
+    }
+
+    /// Whether the file has `len` bytes from `at`.
+    #[inline]
+    fn reaches(&self, at: usize, len: usize) -> Result<(), Stop> {
+        let size = self.file_size().map_err(|error| Stop::io(len, error))?;
+        match size >= (at + len) as u64 {
+            true => Ok(()),
+            false => Err(self.shrunk(at, len, size)),
+        }
+    }
+
+    /// Of `done` bytes from `at`, those within a file of `size` bytes count.
+    #[cold]
+    fn shrunk(&self, at: usize, done: usize, size: u64) -> Stop {
+        let within = size.saturating_sub(at as u64).min(done as u64) as usize;
+        Stop::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
+    }
+
+    fn file_size(&self) -> io::Result<u64> {
+        super::stamp::Stamp::of(&self.file).map(|stamp| stamp.size)
+    }
+}
+
+/// The seals of a file; `None` if it is of a kind that has none.
+fn seals(file: &File) -> Option<libc::c_int> {
+    // SAFETY: asks about a descriptor we own.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    (seals >= 0).then_some(seals)
+}
+
+fn add_seals(file: &File, seals: libc::c_int) -> Result<(), Stop> {
+    // SAFETY: seals the file of a descriptor we own.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        Some(libc::EINVAL) => Stop::new(0, Reason::Unsupported("sealing")),
+        _ => Stop::io(0, error),
+    })
+}

@@ -1,0 +1,379 @@
+//! Rings in shared memory: one side produces entries, the other consumes them, and neither trusts the other.
+//!
+//! A ring is an array of entries, their number a power of two, and two counters of 32 bits: *head*, how many entries have
+//! been consumed, and *tail*, how many have been produced, both wrapping. Entry `n` lies in place `n % capacity`. That is
+//! how the rings of io_uring, PipeWire and virtual devices count. [`Layout`] says where the three lie.
+//!
+//! Each side owns one counter. It is kept here, in memory of our own, and only ever *stored* to the shared memory: what the
+//! peer writes over it confuses nobody but the peer. The other one is loaded once per operation, and believed only if it
+//! is possible: between 0 and `capacity` entries lie between the two. Otherwise the operation is an error that
+//! [names both](RingError::Indices), and nothing was consumed or produced.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::map::SharedMap;
+//! use faultin::map::shared::ring::{Consumer, Layout, Producer};
+//!
+//! let shared = SharedMap::create("ring", 4096)?;
+//! let layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 64 };
+//! let mut producer = Producer::new(&shared, layout)?; // in one process
+//! let mut consumer = Consumer::new(&shared, layout)?; // in another
+//!
+//! assert_eq!(producer.push(&[7; 3 * 16])?, 3);
+//! let mut entries = [0; 8 * 16];
+//! assert_eq!(consumer.consume(&mut entries)?, 3);
+//! assert_eq!(entries[..48], [7; 48]);
+//!
+//! shared.store(64, 1000_u32)?; // a producer that lies
+//! let error = consumer.consume(&mut entries).unwrap_err();
+//! assert_eq!(error.to_string(), "the peer's tail 1000 is 997 entries ahead of head 3, in a ring of 64");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Ordering
+//!
+//! A consumer loads the tail with acquire, copies, and stores the head with release: it sees what was stored before the
+//! tail, and has done reading when the places are free. A producer does the same with the counters exchanged. Entries are
+//! copied once; a peer that writes places it has given away writes either before or after that copy, or in its middle.
+//!
+//! # Bounds
+//!
+//! An operation makes one load, at most two copies of together `capacity` entries (two where they wrap around), one look at
+//! the file unless it is [sealed](SharedMap::is_sealed), and one store. It does not wait: an empty ring gives 0 entries, a
+//! full one takes 0.
+
+use core::fmt;
+use std::sync::atomic::Ordering;
+
+use super::{MapError, SharedMap};
+use crate::map::error::{Reason, Stop};
+use crate::map::mapping::Rights;
+use crate::scalar;
+
+/// Where a ring lies in shared memory. Positions are bytes from the start of the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The counter of consumed entries: 32 bits, aligned to 4.
+    pub head: u64,
+    /// The counter of produced entries: 32 bits, aligned to 4.
+    pub tail: u64,
+    /// The first entry.
+    pub data: u64,
+    /// Bytes in an entry, at least 1. (A ring of bytes has entries of 1.)
+    pub entry: u32,
+    /// Entries: a power of two, at most 2^31.
+    pub capacity: u32,
+}
+
+impl Layout {
+    /// Bytes of all entries.
+    fn bytes(&self) -> u64 {
+        u64::from(self.entry) * u64::from(self.capacity)
+    }
+
+    /// The end of the last of its parts, if they are possible within `len` bytes.
+    fn check(&self, len: usize) -> Result<usize, RingError> {
+        let Layout { head, tail, data, entry, capacity } = *self;
+        if entry == 0 {
+            return Err(RingError::Layout("its entries have no bytes"));
+        }
+        if !capacity.is_power_of_two() {
+            return Err(RingError::Layout("its capacity is not a power of two of at most 2^31"));
+        }
+        if head % 4 != 0 || tail % 4 != 0 {
+            return Err(RingError::Layout("a counter is not aligned to 4 bytes"));
+        }
+        let parts = [(head, 4), (tail, 4), (data, self.bytes())];
+        let ends = parts.map(|(start, bytes)| start.saturating_add(bytes));
+        let apart = |a: usize, b: usize| ends[a] <= parts[b].0 || ends[b] <= parts[a].0;
+        let end = ends.into_iter().max().and_then(|end| usize::try_from(end).ok());
+        match end.filter(|&end| end <= len) {
+            None => Err(RingError::Layout("it does not fit into the map")),
+            Some(_) if !(apart(0, 1) && apart(0, 2) && apart(1, 2)) => {
+                Err(RingError::Layout("its counters and entries overlap"))
+            }
+            Some(end) => Ok(end),
+        }
+    }
+}
+
+/// Why nothing was consumed or produced.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RingError {
+    /// The layout is impossible: what is wrong with it.
+    Layout(&'static str),
+    /// The buffer is not a whole number of entries: it has this many bytes.
+    Buffer(usize),
+    /// The peer lies: no ring of this capacity has these counters. Ours is right.
+    Indices {
+        /// Entries consumed.
+        head: u32,
+        /// Entries produced.
+        tail: u32,
+        /// Entries the ring has.
+        capacity: u32,
+        /// Which of the two is the peer's.
+        peer: Counter,
+    },
+    /// More entries were to be consumed than have been seen: the caller's mistake.
+    Unseen {
+        /// Entries to be consumed.
+        count: u32,
+        /// Entries seen and not consumed.
+        seen: u32,
+    },
+    /// The memory failed, or was taken away.
+    Map(MapError),
+}
+
+/// One of a ring's two counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// The consumer's.
+    Head,
+    /// The producer's.
+    Tail,
+}
+
+impl fmt::Display for RingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RingError::Layout(what) => write!(f, "impossible ring: {what}"),
+            RingError::Buffer(len) => write!(f, "{len} bytes are not a whole number of the ring's entries"),
+            RingError::Indices { head, tail, capacity, peer } => {
+                let ahead = tail.wrapping_sub(*head);
+                match peer {
+                    Counter::Tail => write!(f, "the peer's tail {tail} is {ahead} entries ahead of head {head}")?,
+                    Counter::Head => write!(f, "the peer's head {head} is {ahead} entries behind tail {tail}")?,
+                }
+                write!(f, ", in a ring of {capacity}")
+            }
+            RingError::Unseen { count, seen } => {
+                write!(f, "{count} entries to consume, of which {seen} have been seen")
+            }
+            RingError::Map(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RingError::Map(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<MapError> for RingError {
+    fn from(error: MapError) -> Self {
+        RingError::Map(error)
+    }
+}
+
+/// The side that takes entries out.
+#[derive(Debug)]
+pub struct Consumer<'m> {
+    ring: Ring<'m>,
+    /// Entries consumed; the one in shared memory is a copy of it.
+    head: u32,
+    /// Entries behind the head that were there when the tail was last looked at.
+    seen: u32,
+}
+
+/// The side that puts entries in.
+#[derive(Debug)]
+pub struct Producer<'m> {
+    ring: Ring<'m>,
+    /// Entries produced; the one in shared memory is a copy of it.
+    tail: u32,
+}
+
+impl<'m> Consumer<'m> {
+    /// The consumer of a ring, which begins where the head in the shared memory says: this once it is believed.
+    ///
+    /// # Errors
+    /// [`Layout`](RingError::Layout) if the layout is impossible; [`Map`](RingError::Map) if the map is to be read only,
+    /// is one [over pread](super::super::Backend::Pread), or fails.
+    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring::new(map, layout)?;
+        let head = ring.load(layout.head)?;
+        ring.look()?;
+        Ok(Consumer { ring, head, seen: 0 })
+    }
+
+    /// Copies the oldest entries to `dst`, as many as there are and fit, without consuming them; returns how many. `dst`
+    /// has room for a whole number of entries.
+    ///
+    /// # Errors
+    /// [`RingError`]; `dst` may have been overwritten.
+    pub fn snapshot(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
+        let ring = &self.ring;
+        let room = ring.entries(dst.len())?;
+        let tail = ring.load(ring.layout.tail)?;
+        let available = ring.filled(self.head, tail, Counter::Tail)?;
+        let count = available.min(room);
+        for (place, from, len) in ring.pieces(self.head, count) {
+            let copied = ring.map.copy_in(place, &mut dst[from..from + len]);
+            copied.map_err(|stop| ring.error(place as u64, stop))?;
+        }
+        ring.look()?;
+        self.seen = available;
+        Ok(count)
+    }
+
+    /// Gives the places of the `count` oldest entries back to the producer.
+    ///
+    /// # Errors
+    /// [`Unseen`](RingError::Unseen) if the last [`snapshot`](Self::snapshot) found fewer; [`Map`](RingError::Map). Nothing
+    /// is consumed.
+    pub fn advance(&mut self, count: u32) -> Result<(), RingError> {
+        if count > self.seen {
+            return Err(RingError::Unseen { count, seen: self.seen });
+        }
+        let head = self.head.wrapping_add(count);
+        self.ring.store(self.ring.layout.head, head)?;
+        (self.head, self.seen) = (head, self.seen - count);
+        Ok(())
+    }
+
+    /// Copies the oldest entries to `dst`, as many as there are and fit, and consumes them; returns how many.
+    ///
+    /// # Errors
+    /// [`RingError`]; nothing is consumed, `dst` may have been overwritten.
+    pub fn consume(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
+        let count = self.snapshot(dst)?;
+        if count > 0 {
+            self.advance(count)?;
+        }
+        Ok(count)
+    }
+
+    /// How many entries have been consumed, wrapping.
+    pub fn head(&self) -> u32 {
+        self.head
+    }
+}
+
+impl<'m> Producer<'m> {
+    /// The producer of a ring, which begins where the tail in the shared memory says: this once it is believed.
+    ///
+    /// # Errors
+    /// As [`Consumer::new`].
+    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring::new(map, layout)?;
+        let tail = ring.load(layout.tail)?;
+        ring.look()?;
+        Ok(Producer { ring, tail })
+    }
+
+    /// Puts the entries of `src` into the ring, as many as there is room for, and then lets the consumer see them; returns
+    /// how many. `src` is a whole number of entries.
+    ///
+    /// # Errors
+    /// [`RingError`]; nothing is produced.
+    pub fn push(&mut self, src: &[u8]) -> Result<u32, RingError> {
+        let ring = &self.ring;
+        let wanted = ring.entries(src.len())?;
+        let head = ring.load(ring.layout.head)?;
+        let room = ring.layout.capacity - ring.filled(head, self.tail, Counter::Head)?;
+        let count = room.min(wanted);
+        for (place, from, len) in ring.pieces(self.tail, count) {
+            let copied = ring.map.copy_out(place, &src[from..from + len]);
+            copied.map_err(|stop| ring.error(place as u64, stop))?;
+        }
+        ring.look()?;
+        if count > 0 {
+            let tail = self.tail.wrapping_add(count);
+            ring.store(ring.layout.tail, tail)?;
+            self.tail = tail;
+        }
+        Ok(count)
+    }
+
+    /// How many entries have been produced, wrapping.
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+}
+
+/// What both sides share: a layout that was checked, and its map.
+#[derive(Debug)]
+struct Ring<'m> {
+    map: &'m SharedMap,
+    layout: Layout,
+    /// Bytes of the map up to the end of the ring's last part.
+    end: usize,
+}
+
+impl<'m> Ring<'m> {
+    fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring { map, layout, end: layout.check(map.len())? };
+        match map.rights() {
+            Rights::ReadWrite => Ok(ring),
+            Rights::Read => Err(ring.error(0, Stop::new(0, Reason::Unsupported("a ring in a map to read")))),
+        }
+    }
+
+    /// The peer's counter: what was stored before it is seen after it.
+    fn load(&self, at: u64) -> Result<u32, RingError> {
+        // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+        let load = |place: *mut u32| unsafe { scalar::load_atomic(place, Ordering::Acquire) };
+        self.map.atomic_at(at as usize, 4, load).map_err(|stop| self.error(at, stop))
+    }
+
+    /// Our counter: what was read and stored before it is done.
+    fn store(&self, at: u64, value: u32) -> Result<(), RingError> {
+        // SAFETY: as above.
+        let store = |place: *mut u32| unsafe { scalar::store_atomic(place, value, Ordering::Release) };
+        self.map.atomic_at(at as usize, 4, store).map_err(|stop| self.error(at, stop))
+    }
+
+    /// Whether the whole ring is still the file's: what was loaded of one that was cut are zeros.
+    fn look(&self) -> Result<(), RingError> {
+        self.map.look(0, self.end).map_err(|stop| self.error(0, Stop { done: 0, ..stop }))
+    }
+
+    /// How many entries are in the ring, if the counters are possible.
+    fn filled(&self, head: u32, tail: u32, peer: Counter) -> Result<u32, RingError> {
+        let filled = tail.wrapping_sub(head);
+        if filled <= self.layout.capacity {
+            return Ok(filled);
+        }
+        // A ring that was taken away reads as zeros: that is what to say then.
+        self.look()?;
+        Err(self.impossible(head, tail, peer))
+    }
+
+    #[cold]
+    fn impossible(&self, head: u32, tail: u32, peer: Counter) -> RingError {
+        RingError::Indices { head, tail, capacity: self.layout.capacity, peer }
+    }
+
+    /// How many entries a buffer has, of which only the ring's capacity matters.
+    fn entries(&self, len: usize) -> Result<u32, RingError> {
+        let entry = self.layout.entry as usize;
+        match len % entry {
+            0 => Ok(u32::try_from(len / entry).unwrap_or(u32::MAX)),
+            _ => Err(RingError::Buffer(len)),
+        }
+    }
+
+    /// Where `count` entries from the `first` lie: position in the map, position in a buffer, and length of both
+    /// pieces, in bytes.
+    fn pieces(&self, first: u32, count: u32) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Layout { data, entry, capacity, .. } = self.layout;
+        let place = first & (capacity - 1);
+        let before = count.min(capacity - place);
+        let bytes = move |entries: u32| entries as usize * entry as usize;
+        let pieces =
+            [(data as usize + bytes(place), 0, bytes(before)), (data as usize, bytes(before), bytes(count - before))];
+        pieces.into_iter().filter(|piece| piece.2 > 0)
+    }
+
+    fn error(&self, at: u64, stop: Stop) -> RingError {
+        RingError::Map(self.map.error(at, stop))
+    }
+}
