@@ -49,7 +49,7 @@ impl SharedMap {
     /// map ends before `src` does: nothing was stored. [`Changed`](Reason::Changed) if the file has become shorter;
     /// [`NoSpace`](Reason::NoSpace); [`Fault`](Reason::Fault) with [`Cause::Protection`] in a map to read, and with
     /// [`Cause::Backing`] if the file has by now what was missing (it was cut and has grown again, or there was no memory
-    /// for it).
+    /// for it; of huge pages, both are `NoSpace`).
     pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
         let store = |mapping: &Mapping, start| mapping.write(start, src);
         self.put(at, src.len(), store, |from| &src[from..])
@@ -182,8 +182,9 @@ impl SharedMap {
         match fault.diagnose(&self.file, (start + done) as u64) {
             Ok(Some(Backing::PastEnd { size })) => Stop { fault: Some(fault), ..self.shrunk(start, done, size) },
             Ok(Some(Backing::Io(error))) | Err(error) => because(Reason::Io(error)),
-            // A hole is also what a file has that was cut and has grown again.
-            Ok(Some(Backing::NoSpace)) if huge_page(&self.file).is_some() => because(Reason::NoSpace),
+            // Huge pages come from a pool that is used up easily, and their files do not tell where they have holes.
+            Ok(_) if huge_page(&self.file).is_some() => because(Reason::NoSpace),
+            // A hole alone proves nothing: a file that was cut and has grown again is full of them.
             Ok(_) if is_full(&self.file) => because(Reason::NoSpace),
             Ok(_) => because(Reason::Fault(fault)),
         }
