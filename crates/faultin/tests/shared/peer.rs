@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use faultin::map::shared::ring::{Consumer, Layout, RingError};
 use faultin::map::{Backend, Change, MapError, Reason, Rights, SharedOptions};
 
-use crate::fixture::{Case, content, each, memfd, pattern, seal, serial};
+use crate::fixture::{Case, Kind, content, each, memfd, pattern, seal, serial};
 
 /// Rounds of ours.
 fn rounds() -> usize {
@@ -190,6 +190,7 @@ fn a_peer_that_takes_a_ring_away_is_reported_and_nothing_is_consumed() {
     let map = SharedOptions::new().backend(Backend::Mapped).from_file(ours, len, Rights::ReadWrite).expect("map it");
     let mut consumer = Consumer::new(&map, layout).expect("a ring");
     let _peer = Peer::new(&file, len, Deed::Truncate);
+    let case = Case { kind: Kind::Memfd, backend: Backend::Mapped };
     let (mut lies, mut cuts) = (0, 0);
     let mut seen = [0; 4096];
     let mut round = 0;
@@ -200,7 +201,8 @@ fn a_peer_that_takes_a_ring_away_is_reported_and_nothing_is_consumed() {
             Ok(count) => assert_eq!((count, consumer.head()), (0, head), "round {round}: zeros are an empty ring"),
             Err(RingError::Indices { .. }) => lies += 1,
             Err(RingError::Map(error)) => {
-                assert!(is_cut(&error, Case { kind: crate::fixture::Kind::Memfd, backend: Backend::Mapped }, 0, len));
+                let at = error.offset() as usize - error.done();
+                assert!(is_cut(&error, case, at, len - at), "{error:?}");
                 cuts += 1;
             }
             Err(other) => panic!("{other:?}"),
