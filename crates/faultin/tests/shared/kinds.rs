@@ -27,7 +27,8 @@ fn no_bytes_and_too_few_are_refused() {
         for len in [101, usize::MAX] {
             for error in refused(&file, len, Rights::Read) {
                 assert!(matches!(error.reason(), Reason::PastEnd { len: 100 }), "{error:?}");
-                assert!(error.to_string().contains("the map has 100 bytes"), "{error}");
+                let says = format!("mapped file: at byte {len}: beyond the end: the map has 100 bytes");
+                assert_eq!(error.to_string(), says);
             }
         }
     });

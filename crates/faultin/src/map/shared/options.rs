@@ -66,12 +66,15 @@ impl SharedOptions {
     ///
     /// # Errors
     /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
-    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter; [`Unsupported`](Reason::Unsupported) if `len` is
+    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter ([`offset`](MapError::offset) is `len`); [`Unsupported`](Reason::Unsupported) if `len` is
     /// 0; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
     /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
     /// be recovered and [`Backend::Mapped`] was asked for.
     pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
-        self.map(file, len, rights).map_err(|stop| MapError::new(None, 0, stop))
+        self.map(file, len, rights).map_err(|stop| {
+            let short = matches!(stop.reason, Reason::PastEnd { .. });
+            MapError::new(None, if short { len as u64 } else { 0 }, stop)
+        })
     }
 
     /// Makes a memfd of `len` zero bytes, sealed as was asked, and maps it to read and write.

@@ -1,0 +1,119 @@
+//! A server that draws from buffers its clients share with it, as a compositor does. The clients are other processes, and
+//! each does something to a buffer that would kill a server with a plain mapping, or fool one that believes what it is
+//! told. It survives all of them, says so, and ends.
+//!
+//! `cargo run --example shared_server`. The clients are this program, started again with the name of their deed. A client
+//! makes a memfd and asks over its socket (which is its standard input); the server opens the memfd by `/proc`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use faultin::map::shared::ring::{Consumer, Layout};
+use faultin::map::{Rights, SharedMap};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Bytes of a client's buffer.
+const LEN: usize = 1 << 20;
+
+/// Where clients queue what they want drawn: positions and lengths, two numbers each.
+const REQUESTS: Layout = Layout { head: 0, tail: 64, data: 128, entry: 8, capacity: 64 };
+
+const DEEDS: [&str; 8] = ["honest", "sealed", "shrinks", "short", "lies", "tail", "flickers", "dies"];
+
+/// Serves one client until it hangs up; what it got from it: bytes drawn, and how many of its requests failed.
+fn serve(client: u32, socket: UnixStream) -> Outcome<(u64, u32)> {
+    let mut lines = BufReader::new(socket.try_clone()?).lines();
+    let mut next = || lines.next().ok_or("it hung up")?.map_err(Box::<dyn std::error::Error>::from);
+    let (descriptor, len) = (next()?.parse::<u32>()?, next()?.parse()?);
+    let path = format!("/proc/{client}/fd/{descriptor}");
+    let file = File::options().read(true).write(true).open(path)?;
+    let shared = SharedMap::from_file(file, len, Rights::ReadWrite)?;
+    let mut requests = Consumer::new(&shared, REQUESTS)?;
+    let (mut drawn, mut failed) = (0, 0);
+    // A line for each request: the client waits for ours.
+    while next().is_ok() {
+        let mut request = [0; 8];
+        if requests.consume(&mut request)? == 0 {
+            return Err("it asks for nothing".into());
+        }
+        // Ours now: what is checked is what is used.
+        let [at, len] =
+            [0, 4].map(|i| u32::from_ne_bytes([request[i], request[i + 1], request[i + 2], request[i + 3]]));
+        let mut tile = [0; 4096];
+        let drawing = match tile.get_mut(..len as usize) {
+            None => Err(format!("it asks for {len} bytes at once")),
+            Some(tile) => shared.read_exact_at(tile, u64::from(at)).map_err(|error| error.to_string()),
+        };
+        match drawing {
+            Ok(()) => drawn += u64::from(len),
+            Err(why) if failed == 0 => {
+                failed = 1;
+                println!("    a request failed: {why}");
+            }
+            Err(_) => failed += 1,
+        }
+        if (&socket).write_all(b"served\n").is_err() {
+            break;
+        }
+    }
+    Ok((drawn, failed))
+}
+
+/// A client: queues requests, and does its deed in between.
+fn client(deed: &str) -> Outcome<()> {
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut answers = BufReader::new(socket.try_clone()?).lines();
+    let shared = SharedMap::create(deed, LEN)?;
+    let file = File::from(shared.try_clone_fd()?);
+    if deed == "sealed" {
+        shared.seal_shrink()?;
+    }
+    let told = if deed == "short" { 2 * LEN } else { LEN };
+    writeln!(&socket, "{}\n{told}", file.as_raw_fd())?;
+    for round in 0_u32..1000 {
+        let (at, len) = (round % 200 * 4096, if deed == "lies" && round % 2 == 1 { u32::MAX } else { 4096 });
+        if deed == "flickers" {
+            // Everything but the page with the requests goes and comes back, for ever.
+            file.set_len(if round % 3 == 2 { 4096 } else { LEN as u64 })?;
+        }
+        let place = REQUESTS.data + u64::from(round % REQUESTS.capacity) * 8;
+        shared.store(place, at)?;
+        shared.store(place + 4, len)?;
+        shared.store(REQUESTS.tail, if deed == "tail" && round == 9 { 5000 } else { round + 1 })?;
+        match (deed, round) {
+            ("shrinks", 500) => file.set_len(0)?,
+            ("dies", 500) => std::process::abort(),
+            _ => {}
+        }
+        (&socket).write_all(b"serve\n")?;
+        match answers.next() {
+            Some(answer) => answer?,
+            None => break, // it has had enough of us
+        };
+    }
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    if let Some(deed) = std::env::args().nth(1) {
+        return client(&deed);
+    }
+    for deed in DEEDS {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.arg(deed).stdin(OwnedFd::from(theirs)).stderr(Stdio::null()).spawn()?;
+        drop(command);
+        println!("client \"{deed}\"");
+        match serve(child.id(), ours) {
+            Ok((drawn, failed)) => println!("    drew {drawn} bytes; {failed} requests failed"),
+            Err(error) => println!("    sent away: {error}"),
+        }
+        child.wait()?;
+    }
+    println!("served {} clients, still alive; {} faults survived", DEEDS.len(), faultin::counters().total());
+    Ok(())
+}
