@@ -2,14 +2,13 @@
 //! each does something to a buffer that would kill a server with a plain mapping, or fool one that believes what it is
 //! told. It survives all of them, says so, and ends.
 //!
-//! `cargo run --example shared_server`. The clients are this program, started again with the name of their deed. A client
-//! makes a memfd and asks over its socket (which is its standard input); the server opens the memfd by `/proc`.
+//! `cargo run --example shared_server`. A client is a forked process: it makes a memfd and asks over its socket, and the
+//! server opens the memfd by `/proc`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 
 use faultin::map::shared::ring::{Consumer, Layout};
 use faultin::map::{Rights, SharedMap};
@@ -25,7 +24,7 @@ const REQUESTS: Layout = Layout { head: 0, tail: 64, data: 128, entry: 8, capaci
 const DEEDS: [&str; 8] = ["honest", "sealed", "shrinks", "short", "lies", "tail", "flickers", "dies"];
 
 /// Serves one client until it hangs up; what it got from it: bytes drawn, and how many of its requests failed.
-fn serve(client: u32, socket: UnixStream) -> Outcome<(u64, u32)> {
+fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
     let mut lines = BufReader::new(socket.try_clone()?).lines();
     let mut next = || lines.next().ok_or("it hung up")?.map_err(Box::<dyn std::error::Error>::from);
     let (descriptor, len) = (next()?.parse::<u32>()?, next()?.parse()?);
@@ -64,8 +63,7 @@ fn serve(client: u32, socket: UnixStream) -> Outcome<(u64, u32)> {
 }
 
 /// A client: queues requests, and does its deed in between.
-fn client(deed: &str) -> Outcome<()> {
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+fn client(deed: &str, mut socket: &UnixStream) -> Outcome<()> {
     let mut answers = BufReader::new(socket.try_clone()?).lines();
     let shared = SharedMap::create(deed, LEN)?;
     let file = File::from(shared.try_clone_fd()?);
@@ -73,7 +71,7 @@ fn client(deed: &str) -> Outcome<()> {
         shared.seal_shrink()?;
     }
     let told = if deed == "short" { 2 * LEN } else { LEN };
-    writeln!(&socket, "{}\n{told}", file.as_raw_fd())?;
+    writeln!(socket, "{}\n{told}", file.as_raw_fd())?;
     for round in 0_u32..1000 {
         let (at, len) = (round % 200 * 4096, if deed == "lies" && round % 2 == 1 { u32::MAX } else { 4096 });
         if deed == "flickers" {
@@ -89,7 +87,7 @@ fn client(deed: &str) -> Outcome<()> {
             ("dies", 500) => std::process::abort(),
             _ => {}
         }
-        (&socket).write_all(b"serve\n")?;
+        socket.write_all(b"serve\n")?;
         match answers.next() {
             Some(answer) => answer?,
             None => break, // it has had enough of us
@@ -99,20 +97,25 @@ fn client(deed: &str) -> Outcome<()> {
 }
 
 fn main() -> Outcome<()> {
-    if let Some(deed) = std::env::args().nth(1) {
-        return client(&deed);
-    }
     for deed in DEEDS {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg(deed).stdin(OwnedFd::from(theirs)).stderr(Stdio::null()).spawn()?;
-        drop(command);
         println!("client \"{deed}\"");
-        match serve(child.id(), ours) {
+        // SAFETY: this process has one thread, so the child may do what it likes.
+        let child = match unsafe { libc::fork() } {
+            0 => {
+                drop(ours);
+                std::process::exit(client(deed, &theirs).is_err().into());
+            }
+            child if child > 0 => child,
+            _ => return Err(std::io::Error::last_os_error().into()),
+        };
+        drop(theirs);
+        match serve(child, ours) {
             Ok((drawn, failed)) => println!("    drew {drawn} bytes; {failed} requests failed"),
             Err(error) => println!("    sent away: {error}"),
         }
-        child.wait()?;
+        // SAFETY: our own child, which ends once its socket is closed.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     }
     println!("served {} clients, still alive; {} faults survived", DEEDS.len(), faultin::counters().total());
     Ok(())

@@ -11,3 +11,4 @@ mod peer;
 #[allow(dead_code)]
 mod processes;
 mod rings;
+mod space;

@@ -5,7 +5,6 @@ use std::os::unix::fs::FileExt;
 
 use super::SharedMap;
 use super::options::huge_page;
-use crate::backing::Backing;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::map::error::{MapError, Reason, Stop};
 use crate::map::mapping::{Mapping, Rights};
@@ -168,7 +167,7 @@ impl SharedMap {
         self.still_has(start, done).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
     }
 
-    /// A store came back short: why.
+    /// A store or an atomic operation faulted: why.
     #[cold]
     pub(super) fn explain_store(&self, start: usize, short: Short) -> Stop {
         let Short { done, fault } = short;
@@ -179,13 +178,12 @@ impl SharedMap {
         if let Err(stop) = self.still_has(start, done) {
             return Stop { fault: Some(fault), ..stop };
         }
-        match fault.diagnose(&self.file, (start + done) as u64) {
-            Ok(Some(Backing::PastEnd { size })) => Stop { fault: Some(fault), ..self.shrunk(start, done, size) },
-            Ok(Some(Backing::Io(error))) | Err(error) => because(Reason::Io(error)),
-            // Huge pages come from a pool that is used up easily, and their files do not tell where they have holes.
-            Ok(_) if huge_page(&self.file).is_some() => because(Reason::NoSpace),
-            // A hole alone proves nothing: a file that was cut and has grown again is full of them.
-            Ok(_) if is_full(&self.file) => because(Reason::NoSpace),
+        match self.file.read_at(&mut [0], (start + done) as u64) {
+            Ok(0) => Stop { fault: Some(fault), ..self.ended(start, done) },
+            Err(error) => because(Reason::Io(error)),
+            // Huge pages come from a pool that is used up easily. That there is a hole would prove nothing: a file that
+            // was cut and has grown again is full of them.
+            Ok(_) if huge_page(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
             Ok(_) => because(Reason::Fault(fault)),
         }
     }

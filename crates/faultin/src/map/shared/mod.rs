@@ -30,8 +30,8 @@
 //! # What is promised
 //!
 //! * No operation kills the process, or waits for the peer. The limits are those of [files](super#what-is-promised).
-//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault, at
-//!   most one question after it, and for reads at most a fixed number of calls that read the rest from the file. Nothing
+//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault; after
+//!   a fault a few questions about the file; for reads, a fixed number of calls that take the rest from the file. Nothing
 //!   is tried again. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and
 //!   others, see [`scalar`](mod@crate::scalar)) are the exception: a peer that writes the same word without pause can
 //!   make one of their rounds fail, though each time by chance only.
