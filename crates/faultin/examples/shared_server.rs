@@ -28,8 +28,7 @@ fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
     let mut lines = BufReader::new(socket.try_clone()?).lines();
     let mut next = || lines.next().ok_or("it hung up")?.map_err(Box::<dyn std::error::Error>::from);
     let (descriptor, len) = (next()?.parse::<u32>()?, next()?.parse()?);
-    let path = format!("/proc/{client}/fd/{descriptor}");
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = File::options().read(true).write(true).open(format!("/proc/{client}/fd/{descriptor}"))?;
     let shared = SharedMap::from_file(file, len, Rights::ReadWrite)?;
     let mut requests = Consumer::new(&shared, REQUESTS)?;
     let (mut drawn, mut failed) = (0, 0);
@@ -88,10 +87,7 @@ fn client(deed: &str, mut socket: &UnixStream) -> Outcome<()> {
             _ => {}
         }
         socket.write_all(b"serve\n")?;
-        match answers.next() {
-            Some(answer) => answer?,
-            None => break, // it has had enough of us
-        };
+        let Some(_) = answers.next() else { break }; // it has had enough of us
     }
     Ok(())
 }

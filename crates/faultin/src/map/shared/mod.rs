@@ -39,7 +39,7 @@
 //!   within the file when it was looked at; of a store, nothing behind the count was stored to the mapping unless it was
 //!   cut off ([`Changed`](super::Reason::Changed): what was stored behind the end is lost). Behind the count the
 //!   destination of a read may have been overwritten.
-//! * **Every byte is read once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
+//! * **What is given out is a copy, made once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
 //!   [rings](ring) copy to memory of our own, and nothing here gives out a reference. Check the copy, use the copy: what
 //!   is checked in shared memory and read again is another value. (A read that faulted takes the rest from the file.)
 //!
