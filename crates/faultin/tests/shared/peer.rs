@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 
+use faultin::Cause;
 use faultin::map::shared::ring::{Consumer, Layout, RingError};
 use faultin::map::{Backend, Change, MapError, Reason, Rights, SharedOptions};
 
-use crate::fixture::{Case, Kind, content, each, memfd, pattern, seal, serial};
+use crate::fixture::{Case, Kind, content, each, failed, memfd, pattern, seal, serial};
 
 /// Rounds of ours.
 fn rounds() -> usize {
@@ -84,7 +85,7 @@ fn is_cut(error: &MapError, case: Case, at: usize, size: usize) -> bool {
     let cut = match error.reason() {
         Reason::Changed(Change::Shrunk { to, .. }) => *to < (at + size) as u64,
         // Whole again before it could be asked.
-        Reason::Fault(fault) => case.is_mapped() && fault.cause() == faultin::Cause::Backing,
+        Reason::Fault(fault) => case.is_mapped() && fault.cause() == failed(Cause::Backing),
         _ => false,
     };
     cut && error.done() <= size && error.offset() == (at + error.done()) as u64
