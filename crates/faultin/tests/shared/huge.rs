@@ -84,6 +84,8 @@ fn huge_pages_that_somebody_else_took_are_no_space() {
         assert_eq!(map.load::<u64>(4992).expect("there"), 7);
         assert!(map.load::<u64>(4993).is_err(), "the map ends where it was said to");
     }
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("they can be read");
+    assert!(!maps.contains("/memfd:test"), "a part of a huge page was not unmapped:\n{maps}");
     // The peer cuts it and grows it again, which gives its page back; somebody else takes it.
     let ours = map(&file).expect("a huge page");
     file.set_len(0).expect("cut");
