@@ -1,93 +1,118 @@
-//! A server that sums up buffers which other processes share with it, and outlives them: one that is honest, one that
-//! announces more than it has, one that shrinks its buffer while it is read, one that is gone before it is served.
+//! A server that draws from buffers its clients share with it, as a compositor does. The clients are other processes, and
+//! each does something to a buffer that would kill a server with a plain mapping, or fool one that believes what it is
+//! told. It survives all of them, says so, and ends.
 //!
-//! `cargo run --example shared_server` starts the server and the clients.
+//! `cargo run --example shared_server`. A client is a forked process: it makes a memfd and asks over its socket, and the
+//! server opens the memfd by `/proc`.
 
-use std::ffi::CStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::net::UnixStream;
 
-use faultin::map::SharedMap;
+use faultin::map::shared::ring::{Consumer, Layout};
+use faultin::map::{Rights, SharedMap};
 
-const LEN: usize = 8 << 20;
-const NAME: &CStr = c"shared_server";
-const CLIENTS: [&str; 5] = ["honest", "liar", "shrinking", "gone", "honest"];
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Bytes of a client's buffer.
+const LEN: usize = 1 << 20;
 
-/// One request: "who process descriptor length". The answer is the sum, or why there is none.
-fn serve(request: &str) -> Result<u64> {
-    let mut words = request.split_whitespace().skip(1);
-    let mut number = || -> Result<usize> { Ok(words.next().ok_or("three numbers are needed")?.parse()?) };
-    let (process, descriptor, len) = (number()?, number()?, number()?);
-    let file = File::open(format!("/proc/{process}/fd/{descriptor}"))?;
-    let map = SharedMap::read_only(file, len)?;
-    let (mut sum, mut copy) = (0, [0; 4096]);
-    for at in (0..len).step_by(copy.len()) {
-        // Copied once: what is summed up does not change any more.
-        let part = &mut copy[..(len - at).min(4096)];
-        map.read_at(part, at).map_err(|short| format!("after {} bytes: {}", at + short.done, short.fault))?;
-        sum += part.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-    }
-    Ok(sum)
-}
+/// Where clients queue what they want drawn: positions and lengths, two numbers each.
+const REQUESTS: Layout = Layout { head: 0, tail: 64, data: 128, entry: 8, capacity: 64 };
 
-fn server(listener: &UnixListener) -> Result<()> {
-    for _ in CLIENTS {
-        let (mut client, _) = listener.accept()?;
-        let mut request = String::new();
-        BufReader::new(&client).read_line(&mut request)?;
-        let who = request.split_whitespace().next().unwrap_or("nobody");
-        let answer = match serve(&request) {
-            Ok(sum) => format!("{sum}"),
-            Err(error) => format!("no sum: {error}"),
+const DEEDS: [&str; 8] = ["honest", "sealed", "shrinks", "short", "lies", "tail", "flickers", "dies"];
+
+/// Serves one client until it hangs up; what it got from it: bytes drawn, and how many of its requests failed.
+fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
+    let mut lines = BufReader::new(socket.try_clone()?).lines();
+    let mut next = || lines.next().ok_or("it hung up")?.map_err(Box::<dyn std::error::Error>::from);
+    let (descriptor, len) = (next()?.parse::<u32>()?, next()?.parse()?);
+    let file = File::options().read(true).write(true).open(format!("/proc/{client}/fd/{descriptor}"))?;
+    let shared = SharedMap::from_file(file, len, Rights::ReadWrite)?;
+    let mut requests = Consumer::new(&shared, REQUESTS)?;
+    let (mut drawn, mut failed) = (0, 0);
+    // A line for each request: the client waits for ours.
+    while next().is_ok() {
+        let mut request = [0; 8];
+        if requests.consume(&mut request)? == 0 {
+            return Err("it asks for nothing".into());
+        }
+        // Ours now: what is checked is what is used.
+        let [at, len] =
+            [0, 4].map(|i| u32::from_ne_bytes([request[i], request[i + 1], request[i + 2], request[i + 3]]));
+        let mut tile = [0; 4096];
+        let drawing = match tile.get_mut(..len as usize) {
+            None => Err(format!("it asks for {len} bytes at once")),
+            Some(tile) => shared.read_exact_at(tile, u64::from(at)).map_err(|error| error.to_string()),
         };
-        println!("{who}: {answer}");
-        // It may not be there to hear it.
-        let _ = client.write_all(answer.as_bytes());
+        match drawing {
+            Ok(()) => drawn += u64::from(len),
+            Err(why) if failed == 0 => {
+                failed = 1;
+                println!("    a request failed: {why}");
+            }
+            Err(_) => failed += 1,
+        }
+        if (&socket).write_all(b"served\n").is_err() {
+            break;
+        }
     }
-    println!("still here");
+    Ok((drawn, failed))
+}
+
+/// A client: queues requests, and does its deed in between.
+fn client(deed: &str, mut socket: &UnixStream) -> Outcome<()> {
+    let mut answers = BufReader::new(socket.try_clone()?).lines();
+    let shared = SharedMap::create(deed, LEN)?;
+    let file = File::from(shared.try_clone_fd()?);
+    if deed == "sealed" {
+        shared.seal_shrink()?;
+    }
+    let told = if deed == "short" { 2 * LEN } else { LEN };
+    writeln!(socket, "{}\n{told}", file.as_raw_fd())?;
+    for round in 0_u32..1000 {
+        let (at, len) = (round % 200 * 4096, if deed == "lies" && round % 2 == 1 { u32::MAX } else { 4096 });
+        if deed == "flickers" {
+            // Everything but the page with the requests goes and comes back, for ever.
+            file.set_len(if round % 3 == 2 { 4096 } else { LEN as u64 })?;
+        }
+        let place = REQUESTS.data + u64::from(round % REQUESTS.capacity) * 8;
+        shared.store(place, at)?;
+        shared.store(place + 4, len)?;
+        shared.store(REQUESTS.tail, if deed == "tail" && round == 9 { 5000 } else { round + 1 })?;
+        match (deed, round) {
+            ("shrinks", 500) => file.set_len(0)?,
+            ("dies", 500) => std::process::abort(),
+            _ => {}
+        }
+        socket.write_all(b"serve\n")?;
+        let Some(_) = answers.next() else { break }; // it has had enough of us
+    }
     Ok(())
 }
 
-fn client(who: &str, socket: &Path) -> Result<()> {
-    let map = SharedMap::create(NAME, LEN)?;
-    map.view_mut().fill(0, 1, LEN)?;
-    let announced = if who == "liar" { 2 * LEN } else { LEN };
-    let mut server = UnixStream::connect(socket)?;
-    let descriptor = map.file().as_raw_fd();
-    if who == "gone" {
-        drop(map);
-    } else if who == "shrinking" {
-        // A moment later, when it is being read.
-        let file = File::options().write(true).open(format!("/proc/self/fd/{descriptor}"))?;
-        std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            file.set_len(5000)
-        });
+fn main() -> Outcome<()> {
+    for deed in DEEDS {
+        let (ours, theirs) = UnixStream::pair()?;
+        println!("client \"{deed}\"");
+        // SAFETY: this process has one thread, so the child may do what it likes.
+        let child = match unsafe { libc::fork() } {
+            0 => {
+                drop(ours);
+                std::process::exit(client(deed, &theirs).is_err().into());
+            }
+            child if child > 0 => child,
+            _ => return Err(std::io::Error::last_os_error().into()),
+        };
+        drop(theirs);
+        match serve(child, ours) {
+            Ok((drawn, failed)) => println!("    drew {drawn} bytes; {failed} requests failed"),
+            Err(error) => println!("    sent away: {error}"),
+        }
+        // SAFETY: our own child, which ends once its socket is closed.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     }
-    writeln!(server, "{who} {} {descriptor} {announced}", std::process::id())?;
-    server.read_to_string(&mut String::new())?;
+    println!("served {} clients, still alive; {} faults survived", DEEDS.len(), faultin::counters().total());
     Ok(())
-}
-
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let [_, who, socket] = &arguments[..] {
-        return client(who, Path::new(socket));
-    }
-    let folder = tempfile::tempdir()?;
-    let socket = folder.path().join("socket");
-    let listener = UnixListener::bind(&socket)?;
-    let mut clients = Vec::new();
-    for who in CLIENTS {
-        clients.push(Command::new(std::env::current_exe()?).arg(who).arg(&socket).spawn()?);
-    }
-    let served = server(&listener);
-    clients.iter_mut().try_for_each(|client| client.wait().map(|_| ()))?;
-    served
 }

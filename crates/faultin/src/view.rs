@@ -332,15 +332,6 @@ macro_rules! fetch {
 }
 
 impl<'a> WriteView<'a> {
-    /// A view of a mapping of ours, whose handler is installed.
-    ///
-    /// # Safety
-    /// The range satisfies all invariants.
-    #[inline]
-    pub(crate) unsafe fn of_mapping(ptr: *mut u8, len: usize) -> Self {
-        WriteView { ptr, len, range: PhantomData }
-    }
-
     /// A view of `len` bytes at `ptr`. Installs the handler if need be.
     ///
     /// # Errors

@@ -37,8 +37,10 @@ pub(crate) enum Refused {
 
 /// What a mapping allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rights {
+pub enum Rights {
+    /// To read it only.
     Read,
+    /// To read it and to store to it.
     ReadWrite,
 }
 

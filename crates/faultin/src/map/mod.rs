@@ -1,7 +1,7 @@
 //! Files mapped into memory, where a file that is cut, rewritten or unreadable is an error, not a dead process.
 //!
 //! The speed of a mapping with the errors of a read: [`FileMap`] to read from, [`FileMapMut`] to write to as well,
-//! [`MapOptions`] to say how.
+//! [`MapOptions`] to say how. For memory that a peer shares with us and may take away, there is [`SharedMap`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -76,7 +76,7 @@ mod nowait;
 mod options;
 mod reader;
 mod search;
-mod shared;
+pub mod shared;
 mod slice;
 mod stamp;
 mod write;
@@ -85,9 +85,9 @@ pub use chunks::Chunks;
 pub use error::{Change, MapError, Reason};
 pub use file::FileMap;
 pub use lines::{Line, Lines};
+pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::MapReader;
-pub use shared::SharedMap;
-pub use shared::ring::{Consumer, Producer, RingError, RingLayout};
+pub use shared::{SharedMap, SharedOptions};
 pub use slice::Damaged;
 pub use write::FileMapMut;

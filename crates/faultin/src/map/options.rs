@@ -277,7 +277,7 @@ impl MapOptions {
 
 /// Whether a fault in this thread would come to us, as far as can be told: the handler is installed and nobody blocks,
 /// ignores or has taken back its signals.
-fn faults_are_recovered() -> bool {
+pub(super) fn faults_are_recovered() -> bool {
     if signal::install().is_err() {
         return false;
     }
@@ -286,7 +286,7 @@ fn faults_are_recovered() -> bool {
 }
 
 /// Whether every write goes to the end of the file, wherever `pwrite(2)` is told to put it.
-fn is_appending(file: &File) -> bool {
+pub(super) fn is_appending(file: &File) -> bool {
     // SAFETY: asks for the flags of a descriptor we own.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     flags >= 0 && flags & libc::O_APPEND != 0

@@ -22,7 +22,7 @@ pub struct Damaged<T> {
 }
 
 impl<T> Damaged<T> {
-    pub(super) fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
+    fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
         Damaged { value, ranges, error }
     }
 
@@ -79,14 +79,14 @@ impl<T> std::error::Error for Damaged<T> {
 }
 
 /// Somebody reads a mapping: until this is dropped, also by a panic, faults are served.
-pub(super) struct Scan<'a> {
+struct Scan<'a> {
     mapping: &'a Mapping,
     file: &'a File,
 }
 
 impl<'a> Scan<'a> {
     /// After [`Mapping::enter`].
-    pub(super) fn new(mapping: &'a Mapping, file: &'a File) -> Self {
+    fn new(mapping: &'a Mapping, file: &'a File) -> Self {
         Scan { mapping, file }
     }
 }
@@ -226,7 +226,7 @@ impl FileMap {
 }
 
 /// Whether a fault in this thread would kill it.
-pub(super) fn bus_is_blocked() -> bool {
+fn bus_is_blocked() -> bool {
     let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
     unsafe {

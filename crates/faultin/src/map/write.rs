@@ -304,9 +304,15 @@ impl FileMapMut {
     }
 }
 
-/// Whether the file system has no space left: what remains where a store failed to a place that has some.
-fn is_full(file: &File) -> bool {
+/// Whether the file system has no space left: what remains where a store failed to a place that has some. One without
+/// a limit (that of memfds) says that it has no blocks at all.
+pub(super) fn is_full(file: &File) -> bool {
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a descriptor we own, and a `statvfs` to write, which a call that succeeded has written.
-    unsafe { libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0 && stat.assume_init().f_bavail == 0 }
+    // SAFETY: a descriptor we own, and a `statvfs` to write.
+    if unsafe { libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded and has written all of it.
+    let stat = unsafe { stat.assume_init() };
+    stat.f_blocks > 0 && stat.f_bavail == 0
 }

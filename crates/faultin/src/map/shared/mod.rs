@@ -1,258 +1,187 @@
-//! [`SharedMap`]: memory shared with a peer that is not trusted, and [rings](ring) in it.
+//! Memory shared with a peer that is not trusted: memfds and files that another process has open as well, and may cut,
+//! punch holes into or rewrite at any moment.
+//!
+//! A [`SharedMap`] has a fixed length, as the buffer that two processes agreed on has. Its *peer* is whoever else has
+//! the file.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::map::{Change, Rights, SharedMap};
+//!
+//! # let page = faultin::page_size();
+//! // What a client does: make a buffer, pass its descriptor on.
+//! let client = SharedMap::create("buffer", 2 * page)?;
+//! client.write_at(b"hello", 0)?;
+//! let descriptor = client.try_clone_fd()?;
+//!
+//! // What a server does with the descriptor and the length it was told.
+//! let buffer = SharedMap::from_fd(descriptor, 2 * page, Rights::Read)?;
+//! assert_eq!(buffer.read_once::<[u8; 5]>(0)?, *b"hello");
+//!
+//! // The client takes the memory away.
+//! std::fs::File::from(client.try_clone_fd()?).set_len(100)?;
+//! let error = buffer.read_at(&mut vec![0; page], 0).unwrap_err();
+//! assert_eq!(error.change(), Some(Change::Shrunk { from: 2 * page as u64, to: 100 }));
+//! assert_eq!(error.done(), 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! * No operation kills the process, or waits for the peer. The limits are those of [files](super#what-is-promised).
+//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault; after
+//!   a fault a few questions about the file; for reads, a fixed number of calls that take the rest from the file. Nothing
+//!   is tried again. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and
+//!   others, see [`scalar`](mod@crate::scalar)) are the exception: a peer that writes the same word without pause can
+//!   make one of their rounds fail, though each time by chance only.
+//! * **Counts are exact.** After an error, [`done`](MapError::done) bytes from the start were read, or stored, and lay
+//!   within the file when it was looked at; of a store, nothing behind the count was stored to the mapping unless it was
+//!   cut off ([`Changed`](super::Reason::Changed): what was stored behind the end is lost). Behind the count the
+//!   destination of a read may have been overwritten.
+//! * **What is given out is a copy, made once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
+//!   [rings](ring) copy to memory of our own, and nothing here gives out a reference. Check the copy, use the copy: what
+//!   is checked in shared memory and read again is another value. (A read that faulted takes the rest from the file.)
+//!
+//! What is *not* promised is what the bytes are: they are the peer's to choose, and while it writes, a copy is a mixture
+//! of old and new ones, except for aligned values of up to 64 bits.
+//!
+//! # Sealed memory
+//!
+//! A memfd with `F_SEAL_SHRINK` cannot be cut, by anybody, ever again. Where it is set, [`is_sealed`](SharedMap::is_sealed)
+//! is true and operations leave out their look at the size of the file, which is a system call each. Accesses stay
+//! fallible, because that costs nothing and sealed memory can fault all the same: where a page has to be allocated and
+//! none is to be had (a hole, also one punched by the peer, in a control group at its limit or without huge pages), where
+//! it cannot be brought back from swap, and where it is poisoned. The seal says nothing about contents: only
+//! `F_SEAL_WRITE` would.
+//!
+//! Memory that is not sealed is looked at after each access, because a fault proves nothing: the last page of a file that
+//! was cut reads as zeros behind its end and takes stores that are lost. (Cut and grown again between two looks, it
+//! reads as zeros without an error, as if the peer had stored them.) [`SharedOptions::watch`] leaves this out, too.
+//!
+//! Where memory is neither mapped nor to be mapped ([`Backend::Pread`]), reads and stores go to the file with the same
+//! answers; atomic operations and rings do not exist.
 
-pub(super) mod ring;
+mod access;
+mod atomic;
+mod options;
+mod plain;
+pub mod ring;
 
-use core::ffi::CStr;
-use core::mem::MaybeUninit;
-use core::ops::Range;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::{MapError, Reason, Stop};
-use super::mapping::{Mapping, Refused, Rights};
-use super::slice::{Damaged, Scan, bus_is_blocked};
-use crate::arch;
-use crate::fault::{Access, Cause, Fault, Short};
-use crate::scalar::Scalar;
-use crate::view::{ReadView, WriteView};
+pub use options::SharedOptions;
+pub use plain::Plain;
 
-/// A buffer shared with another process: a memfd, a file in `/dev/shm`, whatever descriptor it has sent.
+use super::error::{Change, MapError, Reason, Stop};
+use super::mapping::{Mapping, Rights};
+use super::options::{Backend, Watch};
+
+/// Memory that a peer shares with us and may take away: see the [module](self).
 ///
-/// The peer may do with it what it likes: write to it while it is read, shrink it, fill the file system it lives in.
-/// An access that fails is a count and a cause; none kills us, and none waits or repeats itself for the peer's sake: each
-/// takes one fault at most. So a peer that shrinks the buffer for ever costs as many signals as we make accesses, each
-/// a few microseconds, and no more.
-///
-/// What is *in* the buffer may change between two looks. So look once: [`read_once`](Self::read_once) and
-/// [`read_at`](Self::read_at) make a copy, and it is the copy that is checked and used. Positions are bytes from the
-/// start of the buffer.
-///
-/// Its length is that of the mapping, chosen when it is made. If the descriptor is *sealed* against shrinking
-/// (`F_SEAL_SHRINK`), no byte of it can go: protocols may demand that, see [`is_sealed`](Self::is_sealed).
+/// Positions and lengths are bytes, from the start of the file; the map ends at [`len`](Self::len). Shared between
+/// threads by reference.
 #[derive(Debug)]
 pub struct SharedMap {
-    mapping: Mapping,
     file: File,
+    mapping: Option<Mapping>,
     len: usize,
-    sealed: bool,
+    /// Bytes in the file when it was mapped: at least `len`.
+    size: u64,
+    rights: Rights,
+    watch: Watch,
+    sealed: AtomicBool,
 }
 
 impl SharedMap {
-    /// New memory of `len` bytes, all zero, readable and writable: a memfd, which [`seal`](Self::seal) can seal. Whoever
-    /// gets its [descriptor](Self::as_fd) shares it. `name` is for people who look at `/proc`.
+    /// Makes a memfd of `len` zero bytes, mapped to read and write, for [a peer](Self::try_clone_fd). `name` is what
+    /// `/proc` shows. The peer may seal it, and so may [we](Self::seal_shrink).
     ///
     /// # Errors
-    /// [`Io`](Reason::Io); [`Handler`](Reason::Handler) if faults could not be recovered.
-    pub fn create(name: &CStr, len: usize) -> Result<Self, MapError> {
-        let file = || -> io::Result<File> {
-            // SAFETY: a string and flags.
-            let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
+    /// As [`SharedOptions::create`].
+    pub fn create(name: &str, len: usize) -> Result<Self, MapError> {
+        SharedOptions::new().create(name, len)
+    }
+
+    /// Maps the first `len` bytes behind a peer's descriptor.
+    ///
+    /// # Errors
+    /// As [`SharedOptions::from_file`].
+    pub fn from_fd(fd: OwnedFd, len: usize, rights: Rights) -> Result<Self, MapError> {
+        SharedOptions::new().from_file(File::from(fd), len, rights)
+    }
+
+    /// Maps the first `len` bytes of a file.
+    ///
+    /// # Errors
+    /// As [`SharedOptions::from_file`].
+    pub fn from_file(file: File, len: usize, rights: Rights) -> Result<Self, MapError> {
+        SharedOptions::new().from_file(file, len, rights)
+    }
+
+    /// Another descriptor of the same open file, to pass to a peer. It has the rights ours has.
+    ///
+    /// # Errors
+    /// [`Io`](Reason::Io), if the process has no descriptors left.
+    pub fn try_clone_fd(&self) -> Result<OwnedFd, MapError> {
+        self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, Stop::io(0, error)))
+    }
+
+    /// Seals the file against being cut, for everybody and for ever. From here on no operation looks at its size.
+    ///
+    /// # Errors
+    /// [`Changed`](Reason::Changed) if it was cut before the seal was set: the seal is set, and the map is treated as one
+    /// that is not sealed. [`Io`](Reason::Io) with `EPERM` if it may not be sealed any more, or is open for reading only,
+    /// [`Unsupported`](Reason::Unsupported) if it is no memfd.
+    pub fn seal_shrink(&self) -> Result<(), MapError> {
+        let sealed = || -> Result<(), Stop> {
+            if seals(&self.file).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
+                add_seals(&self.file, libc::F_SEAL_SHRINK)?;
             }
-            // SAFETY: a new descriptor that nobody else owns.
-            let file = unsafe { File::from_raw_fd(fd) };
-            file.set_len(len as u64)?;
-            Ok(file)
+            // It can have been cut until now, and not any more.
+            self.reaches(0, self.len).map_err(|stop| Stop { done: 0, ..stop })
         };
-        let file = file().map_err(|error| failed(Reason::Io(error)))?;
-        Self::new(file, len, Rights::ReadWrite)
-    }
-
-    /// The first `len` bytes of what a peer has sent, readable and writable.
-    ///
-    /// # Errors
-    /// [`PastEnd`](Reason::PastEnd) if it has fewer now; [`NotAFile`](Reason::NotAFile) if it is no memory at all;
-    /// [`Io`](Reason::Io), among others if it was opened for reading only; [`Handler`](Reason::Handler).
-    pub fn from_file(file: File, len: usize) -> Result<Self, MapError> {
-        Self::new(file, len, Rights::ReadWrite)
-    }
-
-    /// The same to read from only, whatever the descriptor allows. Writing fails with
-    /// [`Protection`](Cause::Protection).
-    ///
-    /// # Errors
-    /// As [`from_file`](Self::from_file).
-    pub fn read_only(file: File, len: usize) -> Result<Self, MapError> {
-        Self::new(file, len, Rights::Read)
-    }
-
-    fn new(file: File, len: usize, rights: Rights) -> Result<Self, MapError> {
-        if !arch::HAS_TABLE {
-            return Err(failed(Reason::Unsupported("sharing memory without a system call for each access")));
-        }
-        let metadata = file.metadata().map_err(|error| failed(Reason::Io(error)))?;
-        if !metadata.is_file() {
-            return Err(failed(Reason::NotAFile(metadata.file_type())));
-        }
-        if metadata.len() < len as u64 {
-            return Err(failed(Reason::PastEnd { len: metadata.len() }));
-        }
-        let mapping = Mapping::new(&file, 0, len, rights).map_err(|refused| {
-            failed(match refused {
-                Refused::Handler(error) => Reason::Handler(error),
-                Refused::Mmap(error) => Reason::Io(error),
-            })
-        })?;
-        let sealed = cannot_shrink(&file);
-        Ok(SharedMap { mapping, file, len, sealed })
-    }
-
-    /// Seals the memory: from here on nobody, the peer included, can change its size. Only memory of
-    /// [`create`](Self::create), or of a peer who has allowed it.
-    ///
-    /// # Errors
-    /// [`Io`](Reason::Io).
-    pub fn seal(&mut self) -> Result<(), MapError> {
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
-        // SAFETY: a command with a number, about a descriptor we own.
-        if unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
-            return Err(failed(Reason::Io(io::Error::last_os_error())));
-        }
-        self.sealed = cannot_shrink(&self.file);
+        sealed().map_err(|stop| self.error(0, stop))?;
+        self.sealed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether it was sealed against shrinking when the map was made, or by [`seal`](Self::seal): then all its bytes
-    /// are there, for ever. (A seal cannot be taken away. Memory on huge pages is never taken for sealed: it can
-    /// fail for lack of them.) What the bytes *are* the peer decides all the same.
+    /// Whether the file cannot be cut: `F_SEAL_SHRINK` was set, and the file was long enough, when it was mapped or
+    /// [we](Self::seal_shrink) set it.
+    #[inline]
     pub fn is_sealed(&self) -> bool {
-        self.sealed
+        self.sealed.load(Ordering::Relaxed)
     }
 
-    /// Bytes in the map.
+    /// Whether the file still reaches to the end of the map, whatever [`Watch`] says. No system call where it is sealed.
+    ///
+    /// # Errors
+    /// [`Changed`](Reason::Changed) if it does not.
+    pub fn verify(&self) -> Result<(), MapError> {
+        match self.is_sealed() {
+            true => Ok(()),
+            false => self.reaches(0, self.len).map_err(|stop| self.error(0, Stop { done: 0, ..stop })),
+        }
+    }
+
+    /// Bytes in the map: what was asked for when it was made, never 0.
+    #[allow(clippy::len_without_is_empty)]
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the map has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    /// What it was mapped for.
+    pub fn rights(&self) -> Rights {
+        self.rights
     }
 
-    /// The descriptor's file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Copies `dst.len()` bytes from position `at`.
-    ///
-    /// # Errors
-    /// [`Short`]: so many bytes of `dst` were copied, and no other was changed. [`OutOfRange`](Cause::OutOfRange) if the
-    /// map ends before; [`Backing`](Cause::Backing) if the memory does.
-    #[inline]
-    pub fn read_at(&self, dst: &mut [u8], at: usize) -> Result<(), Short> {
-        self.check(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
-        self.mapping.read(at, dst)
-    }
-
-    /// A copy of `N` bytes from position `at`, each loaded once: to be checked, decoded and used, whatever becomes of
-    /// the original.
-    ///
-    /// # Errors
-    /// As [`read_at`](Self::read_at).
-    #[inline]
-    pub fn read_once<const N: usize>(&self, at: usize) -> Result<[u8; N], Short> {
-        let mut copy = [0; N];
-        self.read_at(&mut copy, at).map(|()| copy)
-    }
-
-    /// Loads the value at position `at`, in this machine's byte order.
-    ///
-    /// # Errors
-    /// As [`read_at`](Self::read_at).
-    #[inline]
-    pub fn load<T: Scalar>(&self, at: usize) -> Result<T, Fault> {
-        self.check(at, size_of::<T>(), Access::Read)?;
-        self.mapping.load(at)
-    }
-
-    /// Copies to position `at`.
-    ///
-    /// # Errors
-    /// [`Short`]: so many bytes of the memory were stored, and no others. Causes as of [`read_at`](Self::read_at), and
-    /// [`Protection`](Cause::Protection) if it is read-only.
-    #[inline]
-    pub fn write_at(&self, src: &[u8], at: usize) -> Result<(), Short> {
-        self.check(at, src.len(), Access::Write).map_err(|fault| Short { done: 0, fault })?;
-        self.mapping.write(at, src)
-    }
-
-    /// Stores a value at position `at`.
-    ///
-    /// # Errors
-    /// As [`write_at`](Self::write_at).
-    #[inline]
-    pub fn store<T: Scalar>(&self, at: usize, value: T) -> Result<(), Fault> {
-        self.check(at, size_of::<T>(), Access::Write)?;
-        self.mapping.store(at, value)
-    }
-
-    /// Whether the map has these bytes.
-    #[inline]
-    fn check(&self, at: usize, len: usize, access: Access) -> Result<(), Fault> {
-        if at <= self.len && len <= self.len - at {
-            return Ok(());
-        }
-        Err(Fault::refused(access, Cause::OutOfRange, self.mapping.base().addr().wrapping_add(at)))
-    }
-
-    /// Everything else that can be done with memory to read: atomic loads, strings, comparisons, searches, fault-in.
-    #[inline]
-    pub fn view(&self) -> ReadView<'_> {
-        self.view_mut().as_read()
-    }
-
-    /// And with memory to write: atomic operations, fills, copies from one map to another.
-    #[inline]
-    pub fn view_mut(&self) -> WriteView<'_> {
-        // SAFETY: the mapping's addresses are its own for as long as `self` is borrowed, and its handler is installed. What
-        // it does not allow to be written faults.
-        unsafe { WriteView::of_mapping(self.mapping.base(), self.len) }
-    }
-
-    /// Calls `read` with the bytes from position `at` as a slice of the memory itself, as
-    /// [`FileMap::with_slice`](super::FileMap::with_slice) does. If it is [sealed](Self::is_sealed) this costs nothing
-    /// at all. Otherwise pages that go become zeros, each at most once while it runs, and after the last of several
-    /// that run at the same time the memory is behind the map again.
-    ///
-    /// # Errors
-    /// [`Damaged`], with [`PastEnd`](Reason::PastEnd) if there are fewer bytes; or whose
-    /// [`ranges`](Damaged::ranges) were zeros.
-    ///
-    /// # Safety
-    /// As of [`FileMap::with_slice`](super::FileMap::with_slice): the peer may change any byte between two looks.
-    pub unsafe fn with_slice<T>(&self, at: usize, len: usize, read: impl FnOnce(&[u8]) -> T) -> Result<T, Damaged<T>> {
-        if self.check(at, len, Access::Read).is_err() {
-            return Err(Damaged::new(None, Vec::new(), failed(Reason::PastEnd { len: self.len as u64 })));
-        }
-        let place = self.mapping.base().wrapping_add(at).cast_const();
-        // SAFETY: mapped and readable while `self` is borrowed. That its bytes change is the caller's affair.
-        let slice = || unsafe { core::slice::from_raw_parts(place, len) };
-        if self.sealed {
-            return Ok(read(slice()));
-        }
-        if bus_is_blocked() || !self.mapping.enter(&self.file) {
-            let mut copy = vec![0; len];
-            let copied = self.read_at(&mut copy, at);
-            let value = read(&copy);
-            return match copied {
-                Ok(()) => Ok(value),
-                Err(Short { done, fault }) => Err(damaged(value, Some(at + done..at + len), fault)),
-            };
-        }
-        let scan = Scan::new(&self.mapping, &self.file);
-        let value = read(slice());
-        let damage = self.mapping.damage(at, len);
-        drop(scan);
-        match damage.first() {
-            None => Ok(value),
-            Some(first) => {
-                let fault = Fault::refused(Access::Read, Cause::Backing, place.addr() + (first.start - at));
-                Err(damaged(value, damage, fault))
-            }
-        }
+    /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
+    pub fn backend(&self) -> Backend {
+        if self.mapping.is_some() { Backend::Mapped } else { Backend::Pread }
     }
 }
 
@@ -262,29 +191,74 @@ impl AsFd for SharedMap {
     }
 }
 
-#[cold]
-fn failed(reason: Reason) -> MapError {
-    MapError::new(None, 0, Stop::new(0, reason))
-}
-
-/// `ranges` of the map were zeros.
-#[cold]
-fn damaged<T>(value: T, ranges: impl IntoIterator<Item = Range<usize>>, fault: Fault) -> Damaged<T> {
-    let ranges: Vec<_> = ranges.into_iter().map(|range| range.start as u64..range.end as u64).collect();
-    let first = ranges.first().map_or(0, |range| range.start);
-    Damaged::new(Some(value), ranges, MapError::new(None, first, Stop::new(0, Reason::Fault(fault))))
-}
-
-/// Whether no byte that is there can go: sealed, and not on huge pages, of which there may be too few.
-fn cannot_shrink(file: &File) -> bool {
-    // SAFETY: asks for flags of a descriptor we own. Files that know no seals refuse.
-    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
-    if seals < 0 || seals & libc::F_SEAL_SHRINK == 0 {
-        return false;
+/// What the parts of this module share.
+impl SharedMap {
+    /// An error of an operation that began at `at`.
+    #[cold]
+    fn error(&self, at: u64, stop: Stop) -> MapError {
+        MapError::new(None, at.saturating_add(stop.done as u64), stop)
     }
-    let mut system = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: writes one `statfs`; asks about a descriptor we own.
-    let known = unsafe { libc::fstatfs(file.as_raw_fd(), system.as_mut_ptr()) } == 0;
-    // SAFETY: written by the call.
-    known && unsafe { system.assume_init() }.f_type != libc::HUGETLBFS_MAGIC
+
+    /// How many of `len` bytes from `at` the map has, and where they begin.
+    #[inline]
+    fn clamp(&self, at: u64, len: usize) -> (usize, usize) {
+        let start = usize::try_from(at).map_or(self.len, |at| at.min(self.len));
+        (start, len.min(self.len - start))
+    }
+
+    #[cold]
+    fn past_end(&self, done: usize) -> Stop {
+        Stop::new(done, Reason::PastEnd { len: self.len as u64 })
+    }
+
+    /// After `len` bytes from `at` were accessed: whether all of them are still the file's.
+    #[inline]
+    fn look(&self, at: usize, len: usize) -> Result<(), Stop> {
+        if self.is_sealed() || self.watch == Watch::Nothing || len == 0 {
+            return Ok(());
+        }
+        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+        std::sync::atomic::fence(Ordering::Acquire);
+        self.reaches(at, len)
+    }
+
+    /// Whether the file has `len` bytes from `at`.
+    #[inline]
+    fn reaches(&self, at: usize, len: usize) -> Result<(), Stop> {
+        let size = self.file_size().map_err(|error| Stop::io(len, error))?;
+        match size >= (at + len) as u64 {
+            true => Ok(()),
+            false => Err(self.shrunk(at, len, size)),
+        }
+    }
+
+    /// Of `done` bytes from `at`, those within a file of `size` bytes count.
+    #[cold]
+    fn shrunk(&self, at: usize, done: usize, size: u64) -> Stop {
+        let within = size.saturating_sub(at as u64).min(done as u64) as usize;
+        Stop::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
+    }
+
+    fn file_size(&self) -> io::Result<u64> {
+        super::stamp::Stamp::of(&self.file).map(|stamp| stamp.size)
+    }
+}
+
+/// The seals of a file; `None` if it is of a kind that has none.
+fn seals(file: &File) -> Option<libc::c_int> {
+    // SAFETY: asks about a descriptor we own.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    (seals >= 0).then_some(seals)
+}
+
+fn add_seals(file: &File, seals: libc::c_int) -> Result<(), Stop> {
+    // SAFETY: seals the file of a descriptor we own.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        Some(libc::EINVAL) => Stop::new(0, Reason::Unsupported("sealing")),
+        _ => Stop::io(0, error),
+    })
 }

@@ -1,87 +1,159 @@
-//! Rings of bytes in shared memory, of which one side is ours and the other's indices are not believed.
+//! Rings in shared memory: one side produces entries, the other consumes them, and neither trusts the other.
 //!
-//! A ring has one producer and one consumer. Each owns an index, a `u32` that counts bytes for ever and wraps around; the
-//! bytes between the two are full. It is what audio servers, virtual machines and kernels share with those who may not
-//! be trusted, and where the classic mistakes are made: to read an index twice, to take a peer's word for one's own
-//! index, to copy as much as it says.
+//! A ring is an array of entries, their number a power of two, and two counters of 32 bits: *head*, how many entries have
+//! been consumed, and *tail*, how many have been produced, both wrapping. Entry `n` lies in place `n % capacity`. That is
+//! how the rings of io_uring, PipeWire and virtual devices count. [`Layout`] says where the three lie.
+//!
+//! Each side owns one counter. It is kept here, in memory of our own, and only ever *stored* to the shared memory: what the
+//! peer writes over it confuses nobody but the peer. The other one is loaded once per operation, and believed only if it
+//! is possible: between 0 and `capacity` entries lie between the two. Otherwise the operation is an error that
+//! [names both](RingError::Indices), and nothing was consumed or produced.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::map::SharedMap;
+//! use faultin::map::shared::ring::{Consumer, Layout, Producer};
+//!
+//! let shared = SharedMap::create("ring", 4096)?;
+//! let layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 64 };
+//! let mut producer = Producer::new(&shared, layout)?; // in one process
+//! let mut consumer = Consumer::new(&shared, layout)?; // in another
+//!
+//! assert_eq!(producer.push(&[7; 3 * 16])?, 3);
+//! let mut entries = [0; 8 * 16];
+//! assert_eq!(consumer.consume(&mut entries)?, 3);
+//! assert_eq!(entries[..48], [7; 48]);
+//!
+//! shared.store(64, 1000_u32)?; // a producer that lies
+//! let error = consumer.consume(&mut entries).unwrap_err();
+//! assert_eq!(error.to_string(), "the peer's tail 1000 is 997 entries ahead of head 3, in a ring of 64");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Ordering
+//!
+//! A consumer loads the tail with acquire, copies, and stores the head with release: it sees what was stored before the
+//! tail, and has done reading when the places are free. A producer does the same with the counters exchanged. Entries are
+//! copied once; a peer that writes places it has given away writes either before or after that copy, or in its middle.
+//!
+//! # Bounds
+//!
+//! An operation makes one load, at most two copies of together `capacity` entries (two where they wrap around), one look at
+//! the file unless it is [sealed](SharedMap::is_sealed), and one store. It does not wait: an empty ring gives 0 entries, a
+//! full one takes 0.
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use std::sync::atomic::Ordering;
 
-use super::SharedMap;
-use crate::fault::{Fault, Short};
+use super::{MapError, SharedMap};
+use crate::map::error::{Reason, Stop};
+use crate::map::mapping::Rights;
+use crate::scalar;
 
-/// Where in a [`SharedMap`] a ring is: positions in bytes from its start.
+/// Where a ring lies in shared memory. Positions are bytes from the start of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingLayout {
-    /// Of the consumer's index, a `u32`: bytes taken out so far, modulo 2³².
-    pub head: usize,
-    /// Of the producer's index, a `u32`: bytes put in so far, modulo 2³².
-    pub tail: usize,
-    /// Of the bytes.
-    pub data: usize,
-    /// Bytes: a power of two, at most 2³¹.
+pub struct Layout {
+    /// The counter of consumed entries: 32 bits, aligned to 4.
+    pub head: u64,
+    /// The counter of produced entries: 32 bits, aligned to 4.
+    pub tail: u64,
+    /// The first entry.
+    pub data: u64,
+    /// Bytes in an entry, at least 1. (A ring of bytes has entries of 1.)
+    pub entry: u32,
+    /// Entries: a power of two, at most 2^31.
     pub capacity: u32,
 }
 
-impl RingLayout {
-    fn check(self, map: &SharedMap) -> Result<Self, RingError> {
-        let apart = |a: usize, b: usize, len: usize| a.checked_add(4).is_some_and(|end| end <= b) || a >= b + len;
-        let said = if !self.capacity.is_power_of_two() {
-            "its capacity is no power of two"
-        } else if !self.head.is_multiple_of(4) || !self.tail.is_multiple_of(4) {
-            "its indices are not aligned to 4 bytes"
-        } else if [(self.head, 4), (self.tail, 4), (self.data, self.capacity as usize)]
-            .into_iter()
-            .any(|(at, len)| at > map.len() || len > map.len() - at)
-        {
-            "it ends behind the map"
-        } else if !apart(self.head, self.tail, 4)
-            || !apart(self.head, self.data, self.capacity as usize)
-            || !apart(self.tail, self.data, self.capacity as usize)
-        {
-            "its parts overlap"
-        } else {
-            return Ok(self);
-        };
-        Err(RingError::Layout(said))
+impl Layout {
+    /// Bytes of all entries.
+    fn bytes(&self) -> u64 {
+        u64::from(self.entry) * u64::from(self.capacity)
     }
 
-    /// The two pieces of `len` bytes from `index`: positions in the map, and bytes.
-    fn pieces(self, index: u32, len: usize) -> [(usize, usize); 2] {
-        let into = (index & (self.capacity - 1)) as usize;
-        let first = len.min(self.capacity as usize - into);
-        [(self.data + into, first), (self.data, len - first)]
+    /// The end of the last of its parts, if they are possible within `len` bytes.
+    fn check(&self, len: usize) -> Result<usize, RingError> {
+        let Layout { head, tail, data, entry, capacity } = *self;
+        if entry == 0 {
+            return Err(RingError::Layout("its entries have no bytes"));
+        }
+        if !capacity.is_power_of_two() {
+            return Err(RingError::Layout("its capacity is not a power of two of at most 2^31"));
+        }
+        if head % 4 != 0 || tail % 4 != 0 {
+            return Err(RingError::Layout("a counter is not aligned to 4 bytes"));
+        }
+        let parts = [(head, 4), (tail, 4), (data, self.bytes())];
+        let ends = parts.map(|(start, bytes)| start.saturating_add(bytes));
+        let apart = |a: usize, b: usize| ends[a] <= parts[b].0 || ends[b] <= parts[a].0;
+        let end = ends.into_iter().max().and_then(|end| usize::try_from(end).ok());
+        match end.filter(|&end| end <= len) {
+            None => Err(RingError::Layout("it does not fit into the map")),
+            Some(_) if !(apart(0, 1) && apart(0, 2) && apart(1, 2)) => {
+                Err(RingError::Layout("its counters and entries overlap"))
+            }
+            Some(end) => Ok(end),
+        }
     }
 }
 
-/// Why a ring did not deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why nothing was consumed or produced.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum RingError {
-    /// The layout is no ring in this map.
+    /// The layout is impossible: what is wrong with it.
     Layout(&'static str),
-    /// The peer's index cannot be: more bytes are full than the ring has.
-    Index {
-        /// Our index.
-        ours: u32,
-        /// What the peer's was, the one time it was read.
-        theirs: u32,
-        /// Bytes in the ring.
+    /// The buffer is not a whole number of entries: it has this many bytes.
+    Buffer(usize),
+    /// The peer lies: no ring of this capacity has these counters. Ours is right.
+    Indices {
+        /// Entries consumed.
+        head: u32,
+        /// Entries produced.
+        tail: u32,
+        /// Entries the ring has.
         capacity: u32,
+        /// Which of the two is the peer's.
+        peer: Counter,
     },
-    /// The memory failed. So many bytes were moved, and neither index was.
-    Short(Short),
+    /// More entries were to be consumed than have been seen: the caller's mistake.
+    Unseen {
+        /// Entries to be consumed.
+        count: u32,
+        /// Entries seen and not consumed.
+        seen: u32,
+    },
+    /// The memory failed, or was taken away.
+    Map(MapError),
+}
+
+/// One of a ring's two counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// The consumer's.
+    Head,
+    /// The producer's.
+    Tail,
 }
 
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RingError::Layout(said) => write!(f, "not a ring: {said}"),
-            RingError::Index { ours, theirs, capacity } => {
-                write!(f, "the peer's index is {theirs}, ours {ours}: more than the ring's {capacity} bytes apart")
+            RingError::Layout(what) => write!(f, "impossible ring: {what}"),
+            RingError::Buffer(len) => write!(f, "{len} bytes are not a whole number of the ring's entries"),
+            RingError::Indices { head, tail, capacity, peer } => {
+                let ahead = tail.wrapping_sub(*head);
+                match peer {
+                    Counter::Tail => write!(f, "the peer's tail {tail} is {ahead} entries ahead of head {head}")?,
+                    Counter::Head => write!(f, "the peer's head {head} is {ahead} entries behind tail {tail}")?,
+                }
+                write!(f, ", in a ring of {capacity}")
             }
-            RingError::Short(short) => short.fmt(f),
+            RingError::Unseen { count, seen } => {
+                write!(f, "{count} entries to consume, of which {seen} have been seen")
+            }
+            RingError::Map(error) => error.fmt(f),
         }
     }
 }
@@ -89,121 +161,219 @@ impl fmt::Display for RingError {
 impl std::error::Error for RingError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            RingError::Short(short) => Some(short),
+            RingError::Map(error) => Some(error),
             _ => None,
         }
     }
 }
 
-impl From<Short> for RingError {
-    fn from(short: Short) -> Self {
-        RingError::Short(short)
+impl From<MapError> for RingError {
+    fn from(error: MapError) -> Self {
+        RingError::Map(error)
     }
 }
 
-impl From<Fault> for RingError {
-    fn from(fault: Fault) -> Self {
-        RingError::Short(Short { done: 0, fault })
-    }
-}
-
-/// The reading side. Its index is kept here; what stands in the memory is for the peer.
+/// The side that takes entries out.
 #[derive(Debug)]
-pub struct Consumer<'a> {
-    map: &'a SharedMap,
-    layout: RingLayout,
+pub struct Consumer<'m> {
+    ring: Ring<'m>,
+    /// Entries consumed; the one in shared memory is a copy of it.
     head: u32,
-    /// Bytes of the last snapshot that were not taken out.
+    /// Entries behind the head that were there when the tail was last looked at.
     seen: u32,
 }
 
-impl<'a> Consumer<'a> {
-    /// Begins at the index 0, as a new ring does.
-    ///
-    /// # Errors
-    /// [`RingError::Layout`].
-    pub fn new(map: &'a SharedMap, layout: RingLayout) -> Result<Self, RingError> {
-        Ok(Consumer { map, layout: layout.check(map)?, head: 0, seen: 0 })
-    }
-
-    /// Copies what is full into `dst`, as much as fits; returns how many bytes. Takes nothing out: that is
-    /// [`advance`](Self::advance), after the copy was checked.
-    ///
-    /// The producer's index is loaded once (acquire); so is each byte. The work is bounded by the smaller of `dst` and the
-    /// ring.
-    ///
-    /// # Errors
-    /// [`RingError::Index`], [`RingError::Short`].
-    pub fn snapshot(&mut self, dst: &mut [u8]) -> Result<usize, RingError> {
-        let RingLayout { tail, capacity, .. } = self.layout;
-        let theirs: u32 = self.map.view().load_atomic(tail, Ordering::Acquire)?;
-        let full = theirs.wrapping_sub(self.head);
-        if full > capacity {
-            return Err(RingError::Index { ours: self.head, theirs, capacity });
-        }
-        let len = dst.len().min(full as usize);
-        let mut done = 0;
-        for (at, part) in self.layout.pieces(self.head, len) {
-            let copied = self.map.read_at(&mut dst[done..done + part], at);
-            copied.map_err(|short| Short { done: done + short.done, ..short })?;
-            done += part;
-        }
-        self.seen = len as u32;
-        Ok(len)
-    }
-
-    /// Takes out `len` bytes of the last [`snapshot`](Self::snapshot), all of them if it had fewer: the producer may use
-    /// their place (release).
-    ///
-    /// # Errors
-    /// [`RingError::Short`] if the index could not be stored; nothing was taken out.
-    pub fn advance(&mut self, len: usize) -> Result<(), RingError> {
-        let len = len.min(self.seen as usize) as u32;
-        let head = self.head.wrapping_add(len);
-        self.map.view_mut().store_atomic(self.layout.head, head, Ordering::Release)?;
-        (self.head, self.seen) = (head, self.seen - len);
-        Ok(())
-    }
-}
-
-/// The writing side. Its index is kept here; what stands in the memory is for the peer.
+/// The side that puts entries in.
 #[derive(Debug)]
-pub struct Producer<'a> {
-    map: &'a SharedMap,
-    layout: RingLayout,
+pub struct Producer<'m> {
+    ring: Ring<'m>,
+    /// Entries produced; the one in shared memory is a copy of it.
     tail: u32,
 }
 
-impl<'a> Producer<'a> {
-    /// Begins at the index 0, as a new ring does.
+impl<'m> Consumer<'m> {
+    /// The consumer of a ring, which begins where the head in the shared memory says: this once it is believed.
     ///
     /// # Errors
-    /// [`RingError::Layout`].
-    pub fn new(map: &'a SharedMap, layout: RingLayout) -> Result<Self, RingError> {
-        Ok(Producer { map, layout: layout.check(map)?, tail: 0 })
+    /// [`Layout`](RingError::Layout) if the layout is impossible; [`Map`](RingError::Map) if the map is to be read only,
+    /// is one [over pread](super::super::Backend::Pread), or fails.
+    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring::new(map, layout)?;
+        let head = ring.load(layout.head)?;
+        ring.look()?;
+        Ok(Consumer { ring, head, seen: 0 })
     }
 
-    /// Puts in as many bytes of `src` as there is room for; returns how many.
+    /// Copies the oldest entries to `dst`, as many as there are and fit, without consuming them; returns how many. `dst`
+    /// has room for a whole number of entries.
     ///
     /// # Errors
-    /// [`RingError::Index`], [`RingError::Short`]; the consumer has been told of nothing.
-    pub fn push(&mut self, src: &[u8]) -> Result<usize, RingError> {
-        let RingLayout { head, tail, capacity, .. } = self.layout;
-        let theirs: u32 = self.map.view().load_atomic(head, Ordering::Acquire)?;
-        let full = self.tail.wrapping_sub(theirs);
-        if full > capacity {
-            return Err(RingError::Index { ours: self.tail, theirs, capacity });
+    /// [`RingError`]; `dst` may have been overwritten.
+    pub fn snapshot(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
+        let ring = &self.ring;
+        let room = ring.entries(dst.len())?;
+        let tail = ring.load(ring.layout.tail)?;
+        let available = ring.filled(self.head, tail, Counter::Tail)?;
+        let count = available.min(room);
+        for (place, from, len) in ring.pieces(self.head, count) {
+            let copied = ring.map.copy_in(place, &mut dst[from..from + len]);
+            copied.map_err(|stop| ring.error(place as u64, stop))?;
         }
-        let len = src.len().min((capacity - full) as usize);
-        let mut done = 0;
-        for (at, part) in self.layout.pieces(self.tail, len) {
-            let copied = self.map.write_at(&src[done..done + part], at);
-            copied.map_err(|short| Short { done: done + short.done, ..short })?;
-            done += part;
+        ring.look()?;
+        self.seen = available;
+        Ok(count)
+    }
+
+    /// Gives the places of the `count` oldest entries back to the producer.
+    ///
+    /// # Errors
+    /// [`Unseen`](RingError::Unseen) if the last [`snapshot`](Self::snapshot) found fewer; [`Map`](RingError::Map). Nothing
+    /// is consumed.
+    pub fn advance(&mut self, count: u32) -> Result<(), RingError> {
+        if count > self.seen {
+            return Err(RingError::Unseen { count, seen: self.seen });
         }
-        let now = self.tail.wrapping_add(len as u32);
-        self.map.view_mut().store_atomic(tail, now, Ordering::Release)?;
-        self.tail = now;
-        Ok(len)
+        let head = self.head.wrapping_add(count);
+        self.ring.store(self.ring.layout.head, head)?;
+        (self.head, self.seen) = (head, self.seen - count);
+        Ok(())
+    }
+
+    /// Copies the oldest entries to `dst`, as many as there are and fit, and consumes them; returns how many.
+    ///
+    /// # Errors
+    /// [`RingError`]; nothing is consumed, `dst` may have been overwritten.
+    pub fn consume(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
+        let count = self.snapshot(dst)?;
+        if count > 0 {
+            self.advance(count)?;
+        }
+        Ok(count)
+    }
+
+    /// How many entries have been consumed, wrapping.
+    pub fn head(&self) -> u32 {
+        self.head
+    }
+}
+
+impl<'m> Producer<'m> {
+    /// The producer of a ring, which begins where the tail in the shared memory says: this once it is believed.
+    ///
+    /// # Errors
+    /// As [`Consumer::new`].
+    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring::new(map, layout)?;
+        let tail = ring.load(layout.tail)?;
+        ring.look()?;
+        Ok(Producer { ring, tail })
+    }
+
+    /// Puts the entries of `src` into the ring, as many as there is room for, and then lets the consumer see them; returns
+    /// how many. `src` is a whole number of entries.
+    ///
+    /// # Errors
+    /// [`RingError`]; nothing is produced.
+    pub fn push(&mut self, src: &[u8]) -> Result<u32, RingError> {
+        let ring = &self.ring;
+        let wanted = ring.entries(src.len())?;
+        let head = ring.load(ring.layout.head)?;
+        let room = ring.layout.capacity - ring.filled(head, self.tail, Counter::Head)?;
+        let count = room.min(wanted);
+        for (place, from, len) in ring.pieces(self.tail, count) {
+            let copied = ring.map.copy_out(place, &src[from..from + len]);
+            copied.map_err(|stop| ring.error(place as u64, stop))?;
+        }
+        ring.look()?;
+        if count > 0 {
+            let tail = self.tail.wrapping_add(count);
+            ring.store(ring.layout.tail, tail)?;
+            self.tail = tail;
+        }
+        Ok(count)
+    }
+
+    /// How many entries have been produced, wrapping.
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+}
+
+/// What both sides share: a layout that was checked, and its map.
+#[derive(Debug)]
+struct Ring<'m> {
+    map: &'m SharedMap,
+    layout: Layout,
+    /// Bytes of the map up to the end of the ring's last part.
+    end: usize,
+}
+
+impl<'m> Ring<'m> {
+    fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+        let ring = Ring { map, layout, end: layout.check(map.len())? };
+        match map.rights() {
+            Rights::ReadWrite => Ok(ring),
+            Rights::Read => Err(ring.error(0, Stop::new(0, Reason::Unsupported("a ring in a map to read")))),
+        }
+    }
+
+    /// The peer's counter: what was stored before it is seen after it.
+    fn load(&self, at: u64) -> Result<u32, RingError> {
+        // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+        let load = |place: *mut u32| unsafe { scalar::load_atomic(place, Ordering::Acquire) };
+        self.map.atomic_at(at as usize, 4, load).map_err(|stop| self.error(at, stop))
+    }
+
+    /// Our counter: what was read and stored before it is done.
+    fn store(&self, at: u64, value: u32) -> Result<(), RingError> {
+        // SAFETY: as above.
+        let store = |place: *mut u32| unsafe { scalar::store_atomic(place, value, Ordering::Release) };
+        self.map.atomic_at(at as usize, 4, store).map_err(|stop| self.error(at, stop))
+    }
+
+    /// Whether the whole ring is still the file's: what was loaded of one that was cut are zeros.
+    fn look(&self) -> Result<(), RingError> {
+        self.map.look(0, self.end).map_err(|stop| self.error(0, Stop { done: 0, ..stop }))
+    }
+
+    /// How many entries are in the ring, if the counters are possible.
+    fn filled(&self, head: u32, tail: u32, peer: Counter) -> Result<u32, RingError> {
+        let filled = tail.wrapping_sub(head);
+        if filled <= self.layout.capacity {
+            return Ok(filled);
+        }
+        // A ring that was taken away reads as zeros: that is what to say then.
+        self.look()?;
+        Err(self.impossible(head, tail, peer))
+    }
+
+    #[cold]
+    fn impossible(&self, head: u32, tail: u32, peer: Counter) -> RingError {
+        RingError::Indices { head, tail, capacity: self.layout.capacity, peer }
+    }
+
+    /// How many entries a buffer has, of which only the ring's capacity matters.
+    fn entries(&self, len: usize) -> Result<u32, RingError> {
+        let entry = self.layout.entry as usize;
+        match len % entry {
+            0 => Ok(u32::try_from(len / entry).unwrap_or(u32::MAX)),
+            _ => Err(RingError::Buffer(len)),
+        }
+    }
+
+    /// Where `count` entries from the `first` lie: position in the map, position in a buffer, and length of both
+    /// pieces, in bytes.
+    fn pieces(&self, first: u32, count: u32) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Layout { data, entry, capacity, .. } = self.layout;
+        let place = first & (capacity - 1);
+        let before = count.min(capacity - place);
+        let bytes = move |entries: u32| entries as usize * entry as usize;
+        let pieces =
+            [(data as usize + bytes(place), 0, bytes(before)), (data as usize, bytes(before), bytes(count - before))];
+        pieces.into_iter().filter(|piece| piece.2 > 0)
+    }
+
+    fn error(&self, at: u64, stop: Stop) -> RingError {
+        RingError::Map(self.map.error(at, stop))
     }
 }

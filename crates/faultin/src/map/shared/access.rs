@@ -1,0 +1,259 @@
+//! Copies from and to shared memory, and what is said when they come back short.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::SharedMap;
+use super::options::huge_page;
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::map::error::{MapError, Reason, Stop};
+use crate::map::mapping::{Mapping, Rights};
+use crate::map::write::is_full;
+use crate::scalar::Scalar;
+
+/// Calls of `pread(2)` or `pwrite(2)` in one operation, of a gibibyte each: a peer or a signal can make them short.
+fn calls(len: usize) -> usize {
+    8 + (len >> 30)
+}
+
+impl SharedMap {
+    /// Copies up to `dst.len()` bytes from position `at`; how many, which is fewer only where the map ends.
+    ///
+    /// # Errors
+    /// [`MapError`]: [`done`](MapError::done) bytes of `dst` were copied. [`Changed`](Reason::Changed) if the file has
+    /// become shorter; [`Io`](Reason::Io) if it cannot be read; [`Fault`](Reason::Fault) if the memory failed and the
+    /// file had no complaint.
+    #[inline]
+    pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
+        let (start, len) = self.clamp(at, dst.len());
+        self.fetch(start, &mut dst[..len]).map_err(|stop| self.error(at, stop))?;
+        Ok(len)
+    }
+
+    /// Copies exactly `dst.len()` bytes from position `at`.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at); [`PastEnd`](Reason::PastEnd) if the map ends before: nothing was read.
+    #[inline]
+    pub fn read_exact_at(&self, dst: &mut [u8], at: u64) -> Result<(), MapError> {
+        let (start, len) = self.clamp(at, dst.len());
+        let whole = if len == dst.len() { self.fetch(start, dst) } else { Err(self.past_end(0)) };
+        whole.map_err(|stop| self.error(at, stop))
+    }
+
+    /// Copies `src` to position `at`.
+    ///
+    /// # Errors
+    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the
+    /// map ends before `src` does: nothing was stored. [`Changed`](Reason::Changed) if the file has become shorter;
+    /// [`NoSpace`](Reason::NoSpace); [`Fault`](Reason::Fault) with [`Cause::Protection`] in a map to read, and with
+    /// [`Cause::Backing`] if the file has by now what was missing (it was cut and has grown again, or there was no memory
+    /// for it; of huge pages, both are `NoSpace`).
+    pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
+        let store = |mapping: &Mapping, start| mapping.write(start, src);
+        self.put(at, src.len(), store, |from| &src[from..])
+    }
+
+    /// Fills `len` bytes from position `at` with `byte`.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
+        let store = |mapping: &Mapping, start| mapping.fill(start, byte, len);
+        // At most what the map has, so that a length the peer made up costs no memory.
+        let bytes = if self.mapping.is_none() { vec![byte; self.clamp(at, len).1] } else { Vec::new() };
+        self.put(at, len, store, |from| &bytes[from..])
+    }
+
+    /// Loads the value at position `at`, in this machine's byte order: one load, single-copy atomic if it is aligned.
+    ///
+    /// # Errors
+    /// As [`read_exact_at`](Self::read_exact_at); [`done`](MapError::done) is 0.
+    #[inline]
+    pub fn load<T: Scalar>(&self, at: u64) -> Result<T, MapError> {
+        self.load_at(at).map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
+    }
+
+    /// Stores a value at position `at`, in this machine's byte order: one store, single-copy atomic if it is aligned.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    #[inline]
+    pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
+        let len = size_of::<T>();
+        let mut bytes = [0; 16];
+        value.put_bytes(&mut bytes[..len]);
+        let store = |mapping: &Mapping, start| mapping.store(start, value).map_err(|fault| Short { done: 0, fault });
+        self.put(at, len, store, |from| &bytes[from..len])
+    }
+
+    #[inline]
+    fn load_at<T: Scalar>(&self, at: u64) -> Result<T, Stop> {
+        let (start, len) = self.clamp(at, size_of::<T>());
+        if len < size_of::<T>() {
+            return Err(self.past_end(0));
+        }
+        let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(start));
+        if let Some(Ok(value)) = loaded {
+            return self.look(start, len).map(|()| value);
+        }
+        // Bytes are copied instead: after a fault by asking the file, which also finds out why.
+        let mut bytes = [0; 16];
+        let bytes = &mut bytes[..len];
+        match loaded {
+            Some(Err(fault)) => self.explain_load(start, bytes, Short { done: 0, fault })?,
+            _ => self.pread(start, bytes, 0)?,
+        }
+        Ok(T::from_bytes(bytes))
+    }
+
+    /// Copies bytes that the map has.
+    #[inline]
+    pub(super) fn fetch(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
+        self.copy_in(start, dst)?;
+        self.look(start, dst.len())
+    }
+
+    /// As [`fetch`](Self::fetch), without a look at the file unless it faults.
+    #[inline]
+    pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
+        match &self.mapping {
+            Some(mapping) => mapping.read(start, dst).or_else(|short| self.explain_load(start, dst, short)),
+            None => self.pread(start, dst, 0),
+        }
+    }
+
+    /// Copies bytes to where the map has room, without a look at the file unless it faults.
+    #[inline]
+    pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), Stop> {
+        match &self.mapping {
+            Some(mapping) => mapping.write(start, src).map_err(|short| self.explain_store(start, short)),
+            None => self.pwrite(start, src.len(), |from| &src[from..]),
+        }
+    }
+
+    /// Stores `len` bytes from position `at`, all or none of which the map has: `store(mapping, start)`, or what
+    /// `bytes(from)` gives to the file.
+    #[inline]
+    fn put<'b>(
+        &self,
+        at: u64,
+        len: usize,
+        store: impl Fn(&Mapping, usize) -> Result<(), Short>,
+        bytes: impl Fn(usize) -> &'b [u8],
+    ) -> Result<(), MapError> {
+        let (start, within) = self.clamp(at, len);
+        let stored = match &self.mapping {
+            _ if within < len => Err(self.past_end(0)),
+            Some(mapping) => match store(mapping, start) {
+                // What was stored behind an end that has moved is lost.
+                Ok(()) => self.look(start, len),
+                Err(short) => Err(self.explain_store(start, short)),
+            },
+            None => self.pwrite(start, len, bytes),
+        };
+        stored.map_err(|stop| self.error(at, stop))
+    }
+
+    /// A copy from the mapping came back short. Unless the file has become shorter, the rest is asked of it in the way
+    /// that has errors, which succeeds where only the mapping failed (a hole without memory for it). Once.
+    #[cold]
+    fn explain_load(&self, start: usize, dst: &mut [u8], short: Short) -> Result<(), Stop> {
+        let Short { done, fault } = short;
+        let with_fault = |stop: Stop| Stop { fault: Some(fault), ..stop };
+        if !is_of_the_file(&fault) {
+            return Err(with_fault(Stop::new(done, Reason::Fault(fault))));
+        }
+        self.still_has(start, done).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
+    }
+
+    /// A store or an atomic operation faulted: why.
+    #[cold]
+    pub(super) fn explain_store(&self, start: usize, short: Short) -> Stop {
+        let Short { done, fault } = short;
+        let because = |reason| Stop { done, reason, fault: Some(fault) };
+        if !is_of_the_file(&fault) {
+            return because(Reason::Fault(fault));
+        }
+        if let Err(stop) = self.still_has(start, done) {
+            return Stop { fault: Some(fault), ..stop };
+        }
+        match self.file.read_at(&mut [0], (start + done) as u64) {
+            Ok(0) => Stop { fault: Some(fault), ..self.ended(start, done) },
+            Err(error) => because(Reason::Io(error)),
+            // Huge pages come from a pool that is used up easily. That there is a hole would prove nothing: a file that
+            // was cut and has grown again is full of them.
+            Ok(_) if huge_page(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
+            Ok(_) => because(Reason::Fault(fault)),
+        }
+    }
+
+    /// Whether the byte that failed, behind `done` bytes from `start`, is the file's.
+    fn still_has(&self, start: usize, done: usize) -> Result<(), Stop> {
+        match self.file_size() {
+            Ok(size) if size > (start + done) as u64 => Ok(()),
+            Ok(size) => Err(self.shrunk(start, done, size)),
+            Err(error) => Err(Stop::io(done, error)),
+        }
+    }
+
+    /// Reads what is missing of `dst` behind `done` from the file.
+    fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+        for _ in 0..calls(dst.len()) {
+            if done == dst.len() {
+                break;
+            }
+            match self.file.read_at(&mut dst[done..], (start + done) as u64) {
+                Ok(0) => return Err(self.ended(start, done)),
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Stop::io(done, error)),
+            }
+        }
+        if done < dst.len() {
+            return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EINTR)));
+        }
+        Ok(())
+    }
+
+    /// A read ended within the map: the file was shorter at that moment, whatever it is now.
+    #[cold]
+    fn ended(&self, start: usize, done: usize) -> Stop {
+        match self.file_size() {
+            Ok(size) => self.shrunk(start, done, size.min((start + done) as u64)),
+            Err(error) => Stop::io(done, error),
+        }
+    }
+
+    fn pwrite<'b>(&self, start: usize, len: usize, bytes: impl Fn(usize) -> &'b [u8]) -> Result<(), Stop> {
+        if self.rights == Rights::Read {
+            let fault = Fault::refused(Access::Write, Cause::Protection, start);
+            return Err(Stop::new(0, Reason::Fault(fault)));
+        }
+        // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
+        if !self.is_sealed() {
+            self.reaches(start, len).map_err(|stop| Stop { done: 0, ..stop })?;
+        }
+        let mut done = 0;
+        for _ in 0..calls(len) {
+            if done == len {
+                break;
+            }
+            match self.file.write_at(bytes(done), (start + done) as u64) {
+                Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Stop::io(done, error)),
+            }
+        }
+        if done < len {
+            return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EINTR)));
+        }
+        self.look(start, len)
+    }
+}
+
+/// Whether a fault says that what stands behind the memory failed: then the file knows more.
+fn is_of_the_file(fault: &Fault) -> bool {
+    matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other)
+}

@@ -1,0 +1,105 @@
+//! Atomic operations on shared memory, with the names and orderings of [`scalar`](mod@crate::scalar).
+
+use std::sync::atomic::Ordering;
+
+use super::SharedMap;
+use crate::fault::{Fault, Short};
+use crate::map::error::{MapError, Reason, Stop};
+use crate::scalar::{self, Scalar};
+
+macro_rules! fetch {
+    ($($name:ident)*) => {$(
+        /// The operation of [`scalar`](mod@crate::scalar) with this name; returns the old value.
+        ///
+        /// # Errors
+        /// As [`swap`](Self::swap).
+        #[inline]
+        pub fn $name<T: Scalar>(&self, at: u64, value: T, order: Ordering) -> Result<T, MapError> {
+            // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+            self.atomic(at, |place| unsafe { scalar::$name(place, value, order) })
+        }
+    )*};
+}
+
+impl SharedMap {
+    /// Loads a value atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load). [`Fault`](Reason::Fault) with [`Cause::Alignment`](crate::Cause::Alignment) if it is not aligned to its size, and
+    /// with [`Cause::Unsupported`](crate::Cause::Unsupported) if there is no such ordering, or machine. [`Unsupported`](Reason::Unsupported) over
+    /// pread.
+    #[inline]
+    pub fn load_atomic<T: Scalar>(&self, at: u64, order: Ordering) -> Result<T, MapError> {
+        // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+        self.atomic(at, |place| unsafe { scalar::load_atomic(place, order) })
+    }
+
+    /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
+    ///
+    /// # Errors
+    /// As [`swap`](Self::swap).
+    #[inline]
+    pub fn store_atomic<T: Scalar>(&self, at: u64, value: T, order: Ordering) -> Result<(), MapError> {
+        // SAFETY: as above.
+        self.atomic(at, |place: *mut T| unsafe { scalar::store_atomic(place, value, order) })
+    }
+
+    /// Exchanges a value, sequentially consistent; returns the old one.
+    ///
+    /// # Errors
+    /// Those of [`load_atomic`](Self::load_atomic), and of [`write_at`](Self::write_at). After
+    /// [`Changed`](Reason::Changed) the operation may have been made, on memory that is nobody's any more; after any other
+    /// nothing was stored.
+    #[inline]
+    pub fn swap<T: Scalar>(&self, at: u64, value: T) -> Result<T, MapError> {
+        // SAFETY: as above.
+        self.atomic(at, |place| unsafe { scalar::swap(place, value) })
+    }
+
+    /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
+    ///
+    /// # Errors
+    /// As [`swap`](Self::swap).
+    #[inline]
+    pub fn compare_exchange<T: Scalar>(
+        &self,
+        at: u64,
+        current: T,
+        new: T,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<Result<T, T>, MapError> {
+        self.atomic(at, |place: *mut T| {
+            // SAFETY: as above.
+            unsafe { scalar::compare_exchange(place, current, new, success, failure) }
+        })
+    }
+
+    fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
+
+    #[inline]
+    fn atomic<T: Scalar, R>(&self, at: u64, operation: impl FnOnce(*mut T) -> Result<R, Fault>) -> Result<R, MapError> {
+        let (start, len) = self.clamp(at, size_of::<T>());
+        self.atomic_at(start, len, operation)
+            .and_then(|value| self.look(start, len).map(|()| value))
+            .map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
+    }
+
+    /// Without a look at the file, unless it faults: for the words of a ring, which are looked at with its data.
+    #[inline]
+    pub(super) fn atomic_at<T: Scalar, R>(
+        &self,
+        start: usize,
+        len: usize,
+        operation: impl FnOnce(*mut T) -> Result<R, Fault>,
+    ) -> Result<R, Stop> {
+        if len < size_of::<T>() {
+            return Err(self.past_end(0));
+        }
+        let Some(mapping) = &self.mapping else {
+            return Err(Stop::new(0, Reason::Unsupported("an atomic operation over pread")));
+        };
+        operation(mapping.base().wrapping_add(start).cast())
+            .map_err(|fault| self.explain_store(start, Short { done: 0, fault }))
+    }
+}

@@ -1,0 +1,199 @@
+//! How shared memory is mapped or made: [`SharedOptions`].
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::atomic::AtomicBool;
+
+use super::{SharedMap, add_seals, seals};
+use crate::map::error::{MapError, Reason, Stop};
+use crate::map::mapping::{Mapping, Refused, Rights};
+use crate::map::options::{Backend, Watch, faults_are_recovered, is_appending};
+use crate::map::stamp::Stamp;
+
+/// How shared memory is mapped, or made.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct SharedOptions {
+    backend: Backend,
+    watch: Watch,
+    seals: libc::c_int,
+}
+
+impl SharedOptions {
+    /// The default: mapped where that is to be had, looked at after each access unless it is sealed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How bytes get from the file to the caller.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Whether operations look at the size of a file that is not sealed. Of [`Watch`], only
+    /// [`Nothing`](Watch::Nothing) makes a difference: zeros behind the end of the file, in its last page, are then
+    /// reported as read, and stores to there as done.
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Seals what [`create`](Self::create) makes against being cut, before anybody else has it.
+    pub fn seal_shrink(self) -> Self {
+        self.seal(libc::F_SEAL_SHRINK)
+    }
+
+    /// Seals what [`create`](Self::create) makes against growing.
+    pub fn seal_grow(self) -> Self {
+        self.seal(libc::F_SEAL_GROW)
+    }
+
+    /// Seals what [`create`](Self::create) makes against further seals: the peer cannot take the right to store from us.
+    pub fn seal_seals(self) -> Self {
+        self.seal(libc::F_SEAL_SEAL)
+    }
+
+    fn seal(mut self, seal: libc::c_int) -> Self {
+        self.seals |= seal;
+        self
+    }
+
+    /// Maps the first `len` bytes of a file that is open.
+    ///
+    /// # Errors
+    /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
+    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter ([`offset`](MapError::offset) is `len`); [`Unsupported`](Reason::Unsupported) if `len` is
+    /// 0; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
+    /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
+    /// be recovered and [`Backend::Mapped`] was asked for.
+    pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
+        self.map(file, len, rights).map_err(|stop| {
+            let short = matches!(stop.reason, Reason::PastEnd { .. });
+            MapError::new(None, if short { len as u64 } else { 0 }, stop)
+        })
+    }
+
+    /// Makes a memfd of `len` zero bytes, sealed as was asked, and maps it to read and write.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file); [`Io`](Reason::Io) if the name has a NUL or more than 249 bytes (`EINVAL`), or
+    /// there are no descriptors or memory left.
+    pub fn create(&self, name: &str, len: usize) -> Result<SharedMap, MapError> {
+        let made = || -> Result<SharedMap, Stop> {
+            if len == 0 {
+                return Err(empty());
+            }
+            let io = |error| Stop::io(0, error);
+            let file = memfd(name).map_err(io)?;
+            file.set_len(len as u64).map_err(io)?;
+            if self.seals != 0 {
+                add_seals(&file, self.seals)?;
+            }
+            self.map(file, len, Rights::ReadWrite)
+        };
+        made().map_err(|stop| MapError::new(None, 0, stop))
+    }
+
+    fn map(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, Stop> {
+        if len == 0 {
+            return Err(empty());
+        }
+        let io = |error| Stop::io(0, error);
+        let kind = file.metadata().map_err(io)?.file_type();
+        if !kind.is_file() {
+            return Err(Stop::new(0, Reason::NotAFile(kind)));
+        }
+        // The seals first: a file that has one now cannot be cut between the two questions.
+        let seals = seals(&file).unwrap_or(0);
+        let size = Stamp::of(&file).map_err(io)?.size;
+        if size < len as u64 {
+            return Err(Stop::new(0, Reason::PastEnd { len: size }));
+        }
+        permitted(&file, seals, rights)?;
+        let mapping = match self.backend {
+            Backend::Pread => None,
+            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
+            Backend::Automatic => map(&file, len, rights).ok(),
+            Backend::Mapped => Some(map(&file, len, rights).map_err(|refused| match refused {
+                Refused::Handler(error) => Stop::new(0, Reason::Handler(error)),
+                Refused::Mmap(error) => Stop::io(0, error),
+            })?),
+        };
+        if rights == Rights::ReadWrite && mapping.is_none() && is_appending(&file) {
+            let what = "writing at a position over pread, when it is open for appending,";
+            return Err(Stop::new(0, Reason::Unsupported(what)));
+        }
+        let sealed = AtomicBool::new(seals & libc::F_SEAL_SHRINK != 0);
+        Ok(SharedMap { file, mapping, len, size, rights, watch: self.watch, sealed })
+    }
+}
+
+#[cold]
+fn empty() -> Stop {
+    Stop::new(0, Reason::Unsupported("a map of no bytes"))
+}
+
+fn map(file: &File, len: usize, rights: Rights) -> Result<Mapping, Refused> {
+    // Huge pages are mapped and unmapped whole.
+    let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+    let len = len.checked_next_multiple_of(huge_page(file).unwrap_or(1)).ok_or_else(too_long)?;
+    Mapping::new(file, 0, len, rights)
+}
+
+/// Whether the file may be read, and written if `rights` say so: asked for first, because it would go unnoticed over pread
+/// until the first access.
+fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop> {
+    let refused = |errno| Err(Stop::io(0, io::Error::from_raw_os_error(errno)));
+    // SAFETY: asks for the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(Stop::io(0, io::Error::last_os_error()));
+    }
+    if flags & libc::O_PATH != 0 {
+        return refused(libc::EBADF);
+    }
+    match (flags & libc::O_ACCMODE, rights) {
+        (libc::O_RDWR, _) | (libc::O_RDONLY, Rights::Read) => {}
+        _ => return refused(libc::EACCES),
+    }
+    match rights {
+        Rights::ReadWrite if seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) != 0 => refused(libc::EPERM),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes in a page of the file if they are huge ones (hugetlbfs).
+pub(super) fn huge_page(file: &File) -> Option<usize> {
+    let mut stat = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a descriptor we own, and a `statfs` to write.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded and has written all of it.
+    let stat = unsafe { stat.assume_init() };
+    let size = usize::try_from(stat.f_bsize).ok().filter(|size| size.is_power_of_two());
+    if stat.f_type == libc::HUGETLBFS_MAGIC { size } else { None }
+}
+
+fn memfd(name: &str) -> io::Result<File> {
+    let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // Not executable where the kernel knows that (6.3), and without its warning.
+    for flags in [flags | libc::MFD_NOEXEC_SEAL, flags] {
+        // SAFETY: a string that ends with NUL.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
+        if fd >= 0 {
+            // SAFETY: a new descriptor, nobody else's.
+            return Ok(unsafe { File::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINVAL) {
+            return Err(error);
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}

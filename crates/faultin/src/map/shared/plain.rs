@@ -1,0 +1,73 @@
+//! Values that any bytes make: what can be taken from a peer as it is.
+
+use core::mem::MaybeUninit;
+
+use super::SharedMap;
+use crate::map::error::{MapError, Stop};
+
+/// A type of which every combination of bytes is a value: integers, floating-point numbers, and arrays and `repr(C)`
+/// structures of such.
+///
+/// # Safety
+///
+/// Any initialised bytes are a valid value: no `bool`, `char`, reference, enumeration or `NonZero` anywhere inside, and
+/// no invariant that unsafe code relies on. Padding is allowed.
+pub unsafe trait Plain: Copy + 'static {}
+
+macro_rules! plain {
+    ($($ty:ty)*) => {$(
+        // SAFETY: a number.
+        unsafe impl Plain for $ty {}
+    )*};
+}
+plain! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+
+// SAFETY: consists of such values only.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+impl SharedMap {
+    /// Copies the structure at position `at` to memory of our own, once: what is then found valid stays so, whatever the
+    /// peer stores meanwhile. Read all that belongs together in one call, check it, and do not read it again.
+    ///
+    /// It need not be aligned. While the peer writes it, it may be a mixture of old and new bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let shared = faultin::map::SharedMap::create("requests", 4096)?;
+    /// use faultin::map::shared::Plain;
+    ///
+    /// #[derive(Clone, Copy)]
+    /// #[repr(C)]
+    /// struct Request {
+    ///     at: u32,
+    ///     len: u32,
+    /// }
+    /// // SAFETY: two numbers.
+    /// unsafe impl Plain for Request {}
+    ///
+    /// let request: Request = shared.read_once(0)?;
+    /// let end = request.at.checked_add(request.len).ok_or("the client lies")?; // of the copy
+    /// # assert_eq!(end, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`read_exact_at`](Self::read_exact_at); nothing of the structure is given out, and
+    /// [`done`](MapError::done) is 0.
+    #[inline]
+    pub fn read_once<T: Plain>(&self, at: u64) -> Result<T, MapError> {
+        let (start, len) = self.clamp(at, size_of::<T>());
+        let mut value = MaybeUninit::<T>::zeroed();
+        let fetched = if len == size_of::<T>() {
+            // SAFETY: all of the value's bytes, padding included, are initialised: zeroed, and not moved since.
+            let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), len) };
+            self.fetch(start, bytes)
+        } else {
+            Err(self.past_end(0))
+        };
+        fetched.map_err(|stop| self.error(at, Stop { done: 0, ..stop }))?;
+        // SAFETY: its bytes are initialised, and any are a `T`.
+        Ok(unsafe { value.assume_init() })
+    }
+}

@@ -1,0 +1,105 @@
+//! Huge pages: mapped whole, and used up by somebody else.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use faultin::map::{Backend, Reason, Rights, SharedOptions};
+
+use crate::fixture::{serial, try_memfd};
+use crate::processes::skipped;
+
+const POOL: &str = "/proc/sys/vm/nr_hugepages";
+
+/// Huge pages of the default size for the time of a test: the pool is as it was afterwards.
+struct Pool {
+    before: u64,
+    page: usize,
+}
+
+fn field(name: &str) -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim_start_matches(':').split_whitespace().next()?.parse().ok())
+}
+
+impl Pool {
+    /// Exactly one free huge page.
+    fn of_one() -> Option<Pool> {
+        let before = std::fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
+        let page = usize::try_from(field("Hugepagesize")? << 10).ok()?;
+        let pool = Pool { before, page };
+        if field("HugePages_Free") != Some(1) {
+            let used = field("HugePages_Total")?.checked_sub(field("HugePages_Free")?)?;
+            std::fs::write(POOL, (used + 1).to_string()).ok()?;
+        }
+        (field("HugePages_Free") == Some(1) && field("HugePages_Rsvd") == Some(0)).then_some(pool)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // What could not be changed need not be put back.
+        let _ = std::fs::write(POOL, self.before.to_string());
+    }
+}
+
+/// Whether all of a file can be mapped at all; unmaps it again.
+fn raw_map(file: &File, len: usize) -> std::io::Result<()> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, unmapped before anybody has its address.
+    unsafe {
+        match libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) {
+            libc::MAP_FAILED => Err(std::io::Error::last_os_error()),
+            place => {
+                libc::munmap(place, len);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[test]
+fn huge_pages_that_somebody_else_took_are_no_space() {
+    let _one = serial();
+    let Some(pool) = Pool::of_one() else { return skipped("a huge page, or the right to make one") };
+    let (file, other) = match (try_memfd(libc::MFD_HUGETLB), try_memfd(libc::MFD_HUGETLB)) {
+        (Ok(file), Ok(other)) => (file, other),
+        (Err(error), _) | (_, Err(error)) => return skipped(format_args!("huge memfds: {error}")),
+    };
+    for file in [&file, &other] {
+        file.set_len(pool.page as u64).expect("a multiple of the page");
+    }
+    let map = |file: &File| {
+        let ours = file.try_clone().expect("a descriptor");
+        SharedOptions::new().backend(Backend::Mapped).from_file(ours, 5000, Rights::ReadWrite)
+    };
+    if let Err(error) = raw_map(&file, pool.page) {
+        // The emulator chooses addresses that a huge page cannot have.
+        return skipped(format_args!("mappings of huge pages: {error}"));
+    }
+    // A map of a part of a huge page: all of it is mapped, and unmapped.
+    for _ in 0..3 {
+        let map = map(&file).expect("a huge page");
+        map.store(4992, 7_u64).expect("there");
+        assert_eq!(map.load::<u64>(4992).expect("there"), 7);
+        assert!(map.load::<u64>(4993).is_err(), "the map ends where it was said to");
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("they can be read");
+    assert!(!maps.contains("/memfd:test"), "a part of a huge page was not unmapped:\n{maps}");
+    // The peer cuts it and grows it again, which gives its page back; somebody else takes it.
+    let ours = map(&file).expect("a huge page");
+    file.set_len(0).expect("cut");
+    let error = ours.read_at(&mut [0; 10], 0).expect_err("cut");
+    assert!(error.change().is_some() && error.done() == 0, "{error:?}");
+    file.set_len(pool.page as u64).expect("grow");
+    let theirs = match map(&other) {
+        Ok(theirs) => theirs,
+        Err(error) => return skipped(format_args!("a second reservation: {error}")),
+    };
+    theirs.store(0, 1_u8).expect("reserved for them");
+    let error = ours.write_at(&[1; 100], 8).expect_err("none left");
+    assert!(matches!(error.reason(), Reason::NoSpace) && error.done() == 0, "{error:?}");
+    let mut seen = [0xcc; 100];
+    assert_eq!(ours.read_at(&mut seen, 8).expect("the file itself has zeros there"), 100);
+    assert_eq!(seen, [0; 100]);
+}
