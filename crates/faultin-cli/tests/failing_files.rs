@@ -109,15 +109,15 @@ fn stops_at(path: &Path, map: &FileMap, block: usize, code: i32, as_one: usize) 
     assert!((at..behind * BLOCK).contains(&(error.offset() as usize)), "{error}");
     // SAFETY: a copy is right for any bytes.
     let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it cannot be read");
-    let bad = named(damaged.error());
-    assert_eq!(damaged.first_bad(), Some(bad as u64));
-    let copy = damaged.value().expect("it ran");
+    let bad = named(&damaged.error);
+    assert_eq!(damaged.first_bad, Some(bad as u64));
+    let copy = damaged.value.as_ref().expect("it ran");
     assert!(copy[..bad] == whole[..bad]);
-    for range in damaged.ranges() {
+    for range in &damaged.ranges {
         assert!(copy[range.start as usize..range.end as usize].iter().all(|&b| b == 0), "zeros");
     }
     if map.backend() == Backend::Mapped {
-        let end = damaged.ranges().last().expect("there are some").end as usize;
+        let end = damaged.ranges.last().expect("there are some").end as usize;
         assert!((at + BLOCK..=behind * BLOCK).contains(&end), "{damaged:?}");
         assert!(copy[end..] == whole[end..]);
     }
@@ -180,7 +180,7 @@ fn a_served_file_that_falls_short_is_an_error_no_later_than_a_read_says() {
         assert!(all[..short] == whole[..short] && all[short..error.done()].iter().all(|&b| b == 0));
         // SAFETY: a copy is right for any bytes.
         let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it ends before its end");
-        assert!(damaged.first_bad().is_some_and(|bad| bad as usize <= 41 * BLOCK), "{damaged}");
+        assert!(damaged.first_bad.is_some_and(|bad| bad as usize <= 41 * BLOCK), "{damaged}");
         assert!(map.count_byte(b'a', ..).is_err());
         control(&folder, "heal");
     });
@@ -315,7 +315,7 @@ fn huge_pages_that_are_used_up_are_an_error() {
     }
     .expect_err("it was cut");
     if map.backend() == Backend::Mapped {
-        assert_eq!((damaged.value(), damaged.first_bad()), (Some(&50), Some(huge)));
+        assert_eq!((damaged.value, damaged.first_bad), (Some(50), Some(huge)));
     }
     map.refresh().expect("it can be asked");
     assert_eq!(map.count_byte(1, ..).expect("whole"), 50);
@@ -347,7 +347,7 @@ fn a_poisoned_page_is_damage_of_one_page() {
         }
         Ok(Ok(_)) => panic!("a poisoned page was read"),
         Err(damaged) => {
-            assert_eq!(damaged.ranges(), core::slice::from_ref(&(2 * page as u64..3 * page as u64)));
+            assert_eq!(damaged.ranges, core::slice::from_ref(&(2 * page as u64..3 * page as u64)));
             assert_eq!(map.load::<u8>(2 * page as u64).map_err(|error| error.offset()), Err(2 * page as u64));
         }
     }

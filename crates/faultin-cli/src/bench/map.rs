@@ -85,7 +85,7 @@ fn signals_of_a_cut() -> std::io::Result<Goal> {
     };
     let Err(damaged) = result else { return Err(std::io::Error::other("nobody noticed")) };
     let figure = (faultin::counters().substituted - before) as f64;
-    let first = damaged.first_bad().unwrap_or(0);
+    let first = damaged.first_bad.unwrap_or(0);
     Ok(Goal {
         goal: "signals of a file that is cut while a slice of it is summed".to_owned(),
         bound: 1.0,

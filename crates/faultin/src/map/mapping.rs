@@ -190,22 +190,30 @@ impl Mapping {
         }
     }
 
-    /// What was replaced of `len` bytes from byte `at`: ascending, apart from each other.
+    /// Puts the file back if nobody scans; whether it is there now.
+    pub(crate) fn repair_now(&self, file: &File) -> io::Result<bool> {
+        let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.guard.is_damaged() {
+            return Ok(true);
+        }
+        if *scans > 0 {
+            return Ok(false);
+        }
+        self.repair(file).map(|()| true)
+    }
+
+    /// What was replaced of `len` bytes from byte `at`, in the order it happened.
     pub(crate) fn damage(&self, at: usize, len: usize) -> Vec<Range<usize>> {
         if !self.guard.is_damaged() {
             return Vec::new();
         }
         let within = |range: Range<usize>| range.start.max(at)..range.end.min(at + len);
-        let mut damage: Vec<_> = self.guard.damage().into_iter().map(within).filter(|r| !r.is_empty()).collect();
-        damage.sort_unstable_by_key(|range| range.start);
-        damage.dedup_by(|next, last| {
-            let joined = next.start <= last.end;
-            if joined {
-                last.end = last.end.max(next.end);
-            }
-            joined
-        });
-        damage
+        self.guard.damage().into_iter().map(within).filter(|range| !range.is_empty()).collect()
+    }
+
+    /// Where in the file it ended when a scan read on behind that, the lowest of several.
+    pub(crate) fn cut_to(&self) -> Option<u64> {
+        self.guard.cut_to().map(|end| self.offset.saturating_add(end))
     }
 
     /// Puts the file back behind whatever was replaced. Nobody scans.
@@ -360,6 +368,14 @@ impl Space {
     pub(crate) fn newest(&self) -> &Mapping {
         // SAFETY: a node of the list, published with release, freed by drop only, which the borrow excludes.
         unsafe { &(*self.newest.load(Ordering::Acquire)).mapping }
+    }
+
+    /// All of them, the newest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Mapping> {
+        // SAFETY: nodes of the list, as in `newest`; `older` is written before a node is published.
+        let node = |at: *mut Node| unsafe { at.as_ref() };
+        core::iter::successors(node(self.newest.load(Ordering::Acquire)), move |last| node(last.older))
+            .map(|node| &node.mapping)
     }
 
     /// Makes sure that the newest mapping has `needed` bytes, `wanted` if there is room for them.

@@ -5,64 +5,36 @@ use core::ops::{Range, RangeBounds};
 use std::fs::File;
 
 use super::chunks::within;
-use super::error::{MapError, Reason, Stop};
+use super::error::{Change, MapError, Reason, Stop};
 use super::file::FileMap;
 use super::mapping::Mapping;
 use super::stamp::Stamp;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 
-/// What a closure made of bytes that were not all the file's, or not all at one time.
+/// What a closure made of bytes that were not all the file's, or not all of one time.
 ///
 /// It ran to its end (unless there was no memory to run it on), and saw zeros where the file had nothing.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Damaged<T> {
-    value: Option<T>,
-    ranges: Vec<Range<u64>>,
-    error: MapError,
+    /// What the closure returned, `None` if it was not called.
+    pub value: Option<T>,
+    /// Where the first byte is that was not the file's, in the map; what lies before it was. `None` if the file has
+    /// changed in a way that leaves no trace in memory: then nobody knows.
+    pub first_bad: Option<u64>,
+    /// The bytes in the map that may have been zeros instead of the file's, as far as they lie in the range that was
+    /// asked for: ascending, apart from each other. They are whole pages, except where the file ended, and after very
+    /// many they may include what lies between two of them.
+    pub ranges: Vec<Range<u64>>,
+    /// Why.
+    pub error: MapError,
 }
 
 impl<T> Damaged<T> {
     fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
-        Damaged { value, ranges, error }
-    }
-
-    /// What the closure returned, `None` if it was not called.
-    pub fn value(&self) -> Option<&T> {
-        self.value.as_ref()
-    }
-
-    /// The same, by value.
-    pub fn into_value(self) -> Option<T> {
-        self.value
-    }
-
-    /// Where the first byte is that was not the file's, in the map; what lies before it was. `None` if the file has
-    /// changed in a way that leaves no trace in memory: then nobody knows.
-    pub fn first_bad(&self) -> Option<u64> {
-        self.ranges.first().map(|range| range.start)
-    }
-
-    /// The bytes in the map that were zeros instead of the file's, as far as they lie in the range that was asked for:
-    /// ascending, apart from each other. They are whole pages, except where the file ended, and after very many they may
-    /// include what lies between two of them.
-    pub fn ranges(&self) -> &[Range<u64>] {
-        &self.ranges
-    }
-
-    /// Why.
-    pub fn error(&self) -> &MapError {
-        &self.error
-    }
-
-    /// The same, by value.
-    pub fn into_error(self) -> MapError {
-        self.error
-    }
-}
-
-impl<T> fmt::Debug for Damaged<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Damaged").field("ranges", &self.ranges).field("error", &self.error).finish_non_exhaustive()
+        let first_bad = ranges.first().map(|range| range.start);
+        Damaged { value, first_bad, ranges, error }
     }
 }
 
@@ -72,9 +44,15 @@ impl<T> fmt::Display for Damaged<T> {
     }
 }
 
-impl<T> std::error::Error for Damaged<T> {
+impl<T: fmt::Debug> std::error::Error for Damaged<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+impl<T> From<Damaged<T>> for MapError {
+    fn from(damaged: Damaged<T>) -> Self {
+        damaged.error
     }
 }
 
@@ -105,14 +83,14 @@ impl FileMap {
     /// afterwards, and the file is looked at as after every operation. So `Ok` means what it means elsewhere: all bytes
     /// were the file's, and it has not changed, as far as can be seen. The replaced pages stay until the last closure
     /// that reads them has returned; then the file is behind the mapping again. Until then the other operations of the
-    /// map read from the file, and closures that begin get a copy. A file that is cut costs one signal, one that cannot be read one for each of its first pages
-    /// and few after.
+    /// map read from the file, and closures that begin get a copy. A file that is cut costs one signal, one that cannot
+    /// be read about as many as its number of pages has binary digits.
     ///
     /// Several threads may do it, and one inside another, over the same map and others. System calls that are given
     /// the slice fail with `EFAULT` where a page is gone, as they do on every mapping.
     ///
     /// Over pread, in a thread that blocks SIGBUS, and on architectures without our assembly, the closure gets a copy,
-    /// too: as much memory as the range has bytes.
+    /// too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
     ///
     /// # Errors
     /// [`Damaged`], which has what the closure returned, and which of its bytes were not the file's.
@@ -132,6 +110,8 @@ impl FileMap {
     /// * Code that is correct for any bytes, even if they differ between two loads, may be called: sums, hashes,
     ///   byte searches, and comparisons whose result is used as data only.
     /// * It must not be written to, through whatever pointer.
+    /// * Nothing that was made of its address is used after the closure has returned, in any thread.
+    /// * The closure returns or unwinds: no `longjmp` out of it.
     /// * The process must be able to take SIGBUS by our handler: no other one that was installed later keeps it for
     ///   itself, and the closure does not block it.
     ///
@@ -161,20 +141,45 @@ impl FileMap {
         // SAFETY: mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the
         // scan lasts. That its bytes change is the caller's affair, by contract.
         let value = read(unsafe { core::slice::from_raw_parts(place, len) });
-        let damage = mapping.damage(from, len);
+        let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
         drop(scan);
+        let checked = self.check(&known, range.start, len);
         if damage.is_empty() {
-            return match self.check(&known, range.start, len) {
+            return match checked {
                 Ok(()) => Ok(value),
-                Err(stop) => Err(self.damaged(value, Vec::new(), range.start, stop)),
+                Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),
             };
         }
         let lead = self.lead() as u64;
-        let ranges: Vec<_> = damage.into_iter().map(|r| r.start as u64 - lead..r.end as u64 - lead).collect();
+        let ranges = joined(damage.into_iter().map(|r| r.start as u64 - lead..r.end as u64 - lead).collect());
         let done = (ranges.first().map_or(range.start, |first| first.start) - range.start) as usize;
         let fault = Fault::refused(Access::Read, Cause::Backing, place.addr() + done);
-        let stop = self.cause_of_damage(&known, range.start, done, fault);
-        Err(self.damaged(value, ranges, range.start, stop))
+        let stop = match (cut_to, checked) {
+            // Whatever it is by now: when it was read, it ended there.
+            (Some(to), _) if to < known.size => {
+                Some(Stop::new(done, Reason::Changed(Change::Shrunk { from: known.size, to })))
+            }
+            (_, Err(stop)) => Some(stop),
+            (_, Ok(())) => self.cause_of_damage(&known, range.start, done),
+        };
+        // It healed, or the mapping needed memory that reading does not: all that is known is the fault.
+        let stop = Stop { fault: Some(fault), ..stop.unwrap_or_else(|| Stop::new(done, Reason::Fault(fault))) };
+        Err(self.damaged(value, &range, ranges, stop))
+    }
+
+    /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when
+    /// it had returned (for lack of memory). Until then those parts are read from the file.
+    ///
+    /// `false` if somebody is reading them now; it is done when they have returned.
+    ///
+    /// # Errors
+    /// [`Io`](Reason::Io) if the file cannot be mapped.
+    pub fn repair(&self) -> Result<bool, MapError> {
+        let Some(space) = self.space() else { return Ok(true) };
+        space.all().try_fold(true, |all, mapping| {
+            let whole = mapping.repair_now(self.file()).map_err(|error| self.error(0, Stop::io(0, error)))?;
+            Ok(all && whole)
+        })
     }
 
     /// The same over a copy.
@@ -191,38 +196,58 @@ impl FileMap {
             return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         }
         copy.resize(len, 0);
-        let fetched = self.pread(known, range.start, &mut copy, 0);
-        if let Err(stop) = fetched {
-            // Bytes behind the end that were read before it was cut count no more.
-            copy[stop.done..].fill(0);
-            let bad = range.start + stop.done as u64..range.end;
-            return Err(self.damaged(read(&copy), vec![bad], range.start, stop));
-        }
+        // The copy does not change any more: what becomes of the file while it is read is no matter.
+        let checked = match self.pread(known, range.start, &mut copy, 0) {
+            Ok(()) => self.check(known, range.start, len),
+            Err(stop) => {
+                copy[stop.done..].fill(0);
+                let bad = range.start + stop.done as u64..range.end;
+                return Err(self.damaged(read(&copy), &range, vec![bad], stop));
+            }
+        };
         let value = read(&copy);
-        match self.check(known, range.start, len) {
+        match checked {
             Ok(()) => Ok(value),
-            Err(stop) => Err(self.damaged(value, Vec::new(), range.start, stop)),
+            Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),
         }
     }
 
+    /// What is returned of a `range` of which these `ranges` were zeros.
     #[cold]
-    fn damaged<T>(&self, value: T, ranges: Vec<Range<u64>>, at: u64, stop: Stop) -> Damaged<T> {
-        Damaged::new(Some(value), ranges, self.error(at, stop))
+    fn damaged<T>(&self, value: T, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: Stop) -> Damaged<T> {
+        if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
+            // The rest of a page of which the file has only a part reads as zeros without a fault.
+            let end = to.saturating_sub(self.window().start).max(range.start);
+            ranges.push(end..range.end);
+            ranges = joined(ranges);
+        }
+        if let Some(first) = ranges.first() {
+            stop.done = (first.start - range.start) as usize;
+        }
+        Damaged::new(Some(value), ranges, self.error(range.start, stop))
     }
 
-    /// Why the bytes `done` behind `at` were replaced.
+    /// Why the bytes `done` behind `at` were replaced, if it can still be seen.
     #[cold]
-    fn cause_of_damage(&self, known: &Stamp, at: u64, done: usize, fault: Fault) -> Stop {
-        if let Err(stop) = self.check(known, at, done) {
-            return Stop { fault: Some(fault), ..stop };
-        }
+    fn cause_of_damage(&self, known: &Stamp, at: u64, done: usize) -> Option<Stop> {
         let mut byte = [0];
-        match self.pread(known, at + done as u64, &mut byte, 0) {
-            // It healed, or the mapping needed memory that reading does not.
-            Ok(()) => Stop { fault: Some(fault), ..Stop::new(done, Reason::Fault(fault)) },
-            Err(stop) => Stop { done, fault: Some(fault), ..stop },
-        }
+        let stop = self.pread(known, at + done as u64, &mut byte, 0).err()?;
+        Some(Stop { done, ..stop })
     }
+}
+
+/// The same bytes: ascending, apart from each other, and without empty ones.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+    ranges
 }
 
 /// Whether a fault in this thread would kill it.

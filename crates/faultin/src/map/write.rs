@@ -1,5 +1,6 @@
 //! [`FileMapMut`]: writing to a mapped file.
 
+use core::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -9,7 +10,7 @@ use std::path::Path;
 use super::error::{Change, MapError, Reason, Stop};
 use super::file::FileMap;
 use super::mapping::Mapping;
-use super::options::{MapOptions, Watch};
+use super::options::{MapOptions, Watch, is_appending};
 use super::stamp::Stamp;
 use crate::backing::Backing;
 use crate::fault::{Cause, Short};
@@ -85,8 +86,11 @@ impl FileMapMut {
     pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
         const PIECE: usize = 16 << 10;
         let store = |mapping: &Mapping, place, _, len| mapping.fill(place, byte, len);
-        let piece = if self.map.space().is_none() { vec![byte; PIECE.min(len)] } else { Vec::new() };
-        let write = |file: &File, offset, _, len: usize| file.write_at(&piece[..len.min(piece.len())], offset);
+        let piece = OnceCell::new();
+        let write = |file: &File, offset, _, left: usize| {
+            let piece = piece.get_or_init(|| vec![byte; PIECE.min(len)]);
+            file.write_at(&piece[..left.min(piece.len())], offset)
+        };
         self.put(at, len, store, write).map_err(|stop| self.map.error(at, stop))
     }
 
@@ -122,7 +126,7 @@ impl FileMapMut {
     /// [`Changed`](Reason::Changed) if the file has become shorter.
     pub fn flush(&self) -> Result<(), MapError> {
         let flushed = match self.map.space() {
-            Some(space) => space.newest().sync(0, usize::MAX),
+            Some(space) => self.sync(space.newest(), 0, usize::MAX),
             None => self.map.file().sync_data(),
         };
         let known = self.map.known();
@@ -142,13 +146,20 @@ impl FileMapMut {
         let within = self.map.clamp(&known, at, len);
         let flushed = match self.map.space() {
             _ if within == 0 => Ok(()),
-            Some(space) => space.newest().sync(self.map.lead() + at as usize, within),
+            Some(space) => self.sync(space.newest(), self.map.lead() + at as usize, within),
             None => self.map.file().sync_data(),
         };
         flushed
             .map_err(|error| Stop::io(0, error))
             .and_then(|()| self.map.check(&known, at, within))
             .map_err(|stop| self.map.error(at, Stop { done: 0, ..stop }))
+    }
+
+    fn sync(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+        let before = mapping.epoch();
+        let synced = mapping.sync(at, len);
+        // Where a scan's zeros stand instead of the file, there was nothing to write back.
+        if mapping.whole_since(before, mapping.base()).is_ok() { synced } else { self.map.file().sync_data() }
     }
 
     /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were
@@ -213,7 +224,9 @@ impl FileMapMut {
                 match go_on(0) {
                     Ok(()) => {}
                     // Zeros of somebody's scan are there, and cannot be written to: the file can.
-                    Err(first) if mapping.is_damaged() => self.write_to_file(&known, at, within, first.done, write)?,
+                    Err(first) if mapping.is_damaged() && !is_appending(map.file()) => {
+                        self.write_to_file(&known, at, within, first.done, write)?
+                    }
                     Err(first) => self.explain(&known, at, first, go_on)?,
                 }
             }

@@ -17,15 +17,8 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
 use crate::arch::{self, context::syscall6};
 use crate::registry::{self, REGISTRY, Registry};
 
-/// Records of damage; what does not fit widens the last one.
+/// Records of damage; what does not fit widens the last one. More than the doublings there can be.
 const RECORDS: usize = 48;
-
-/// Substitutions of one page each before they grow: somebody who reads on through a file that cannot be read shall not
-/// take a signal for every page.
-const SINGLE: usize = 16;
-
-/// At most so many pages at once, unless the file has ended.
-const MOST: usize = 1 << 12;
 
 const BUS_ADRERR: c_int = 2;
 const BUS_MCEERR_AR: c_int = 4;
@@ -53,6 +46,10 @@ pub(crate) struct Guard {
     offset: AtomicU64,
     /// Substitutions so far, also those without a record of their own.
     count: AtomicUsize,
+    /// Those of them that were not for the end of the file.
+    blocks: AtomicUsize,
+    /// The lowest end of the file that was met, in bytes of the mapping.
+    cut_to: AtomicU64,
     records: [Record; RECORDS],
 }
 
@@ -95,6 +92,8 @@ impl Guard {
             file: AtomicI32::new(-1),
             offset: AtomicU64::new(0),
             count: AtomicUsize::new(0),
+            blocks: AtomicUsize::new(0),
+            cut_to: AtomicU64::new(u64::MAX),
             records: [const { Record::new() }; RECORDS],
         }
     }
@@ -171,6 +170,11 @@ impl Guard {
         self.records.iter().map(range).filter(|range| !range.is_empty()).collect()
     }
 
+    /// The lowest end of the file that was met, in bytes of the mapping.
+    pub(crate) fn cut_to(&self) -> Option<u64> {
+        Some(self.cut_to.load(Ordering::SeqCst)).filter(|end| *end != u64::MAX)
+    }
+
     /// The file is behind the mapping again, everywhere. No handler is at it.
     pub(crate) fn healed(&self) {
         self.clear();
@@ -179,6 +183,8 @@ impl Guard {
 
     fn clear(&self) {
         self.count.store(0, Ordering::Relaxed);
+        self.blocks.store(0, Ordering::Relaxed);
+        self.cut_to.store(u64::MAX, Ordering::Relaxed);
         for record in &self.records {
             record.clear();
         }
@@ -197,19 +203,28 @@ impl Guard {
         Some((size as u64).saturating_sub(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what. No arithmetic here may
-    /// overflow: `len` is a multiple of the page, and everything is clamped to it first.
+    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what.
+    ///
+    /// Behind the end of the file, everywhere: a file that is cut costs one signal. Elsewhere nobody knows how far it
+    /// reaches: the first fault takes its page, each further one the aligned block of twice as many pages that its page is
+    /// in. So a mapping of *n* pages costs at most about log2(*n*) signals, whatever fails in it and in which order it is
+    /// read; and read upwards, nothing before the first bad page is given up.
+    ///
+    /// No arithmetic here may overflow: `len` is a multiple of the page, and everything is clamped to it first.
     fn substitute(&self, at: usize) -> bool {
         let (page, len) = (self.page.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
-        let count = self.count.load(Ordering::Relaxed);
         let (at, end) = (at & !(page - 1), self.file_end().unwrap_or(u64::MAX));
         // Exactly where it ends, and the pages behind.
         let range = if end <= at as u64 {
+            self.cut_to.fetch_min(end, Ordering::SeqCst);
             end as usize..len
         } else {
-            let pages = if count < SINGLE { 1 } else { MOST.min(2 << (count - SINGLE).min(16)) };
+            let doublings = self.blocks.fetch_add(1, Ordering::Relaxed).min(RECORDS) as u32;
+            let block = page.checked_shl(doublings).filter(|block| *block != 0 && block >> doublings == page);
+            let block = block.map_or(len, |block| block.min(len));
             let end = usize::try_from(end).map_or(len, |end| end.min(len)).next_multiple_of(page);
-            at..at.saturating_add(pages * page).min(end)
+            let start = if block.is_power_of_two() { at & !(block - 1) } else { 0 };
+            start..(start + block.min(len - start)).min(end).max(at + page)
         };
         let pages = range.start.next_multiple_of(page)..range.end;
         self.record(range);

@@ -11,7 +11,6 @@ mod peer;
 mod processes;
 mod reading;
 mod searching;
-mod slices;
 mod space;
 mod threads;
 mod writing;

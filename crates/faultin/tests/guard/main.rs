@@ -1,0 +1,19 @@
+//! Scans of mapped files that really are cut, fail and heal while anybody's code reads them. How processes die of what is
+//! not served is in `tests/handler/guarded.rs`.
+
+// A list of one range is what is meant.
+#![allow(clippy::single_range_in_vec_init)]
+
+mod damage;
+#[path = "../map/fixture.rs"]
+#[allow(dead_code)]
+mod fixture;
+mod fork;
+mod missing;
+mod nesting;
+mod others;
+#[path = "../processes/mod.rs"]
+#[allow(dead_code)]
+mod processes;
+mod scan;
+mod threads;
