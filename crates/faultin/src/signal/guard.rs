@@ -15,6 +15,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::arch::{self, context::syscall6};
+use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
 
 /// Records of damage; what does not fit widens the last one. More than the doublings there can be.
@@ -250,13 +251,14 @@ impl Guard {
     }
 }
 
-/// Whether the fault is one of somebody who reads a guarded mapping, and the access may be repeated now.
+/// Whether the fault is one of somebody who reads a guarded mapping, and the access may be repeated now. A store is not:
+/// it would meet zeros that cannot be written to.
 ///
 /// Async-signal-safe: system calls and atomic variables only.
 #[cold]
 #[inline(never)]
-pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, address: usize) -> bool {
-    if signal != libc::SIGBUS || !matches!(code, BUS_ADRERR | BUS_MCEERR_AR) {
+pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, access: Option<Access>, address: usize) -> bool {
+    if signal != libc::SIGBUS || !matches!(code, BUS_ADRERR | BUS_MCEERR_AR) || access == Some(Access::Write) {
         return false;
     }
     for guard in registry.guards() {

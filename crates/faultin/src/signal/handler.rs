@@ -91,7 +91,8 @@ pub(crate) unsafe fn recover(
         object = o.next.load(Ordering::Relaxed);
     }
     // SAFETY: as above.
-    guard::serve(registry, signal, code, unsafe { info.si_addr() }.addr())
+    let address = unsafe { info.si_addr() }.addr();
+    guard::serve(registry, signal, code, arch::context::access(context), address)
 }
 
 /// `si_addr_lsb`, which libc does not show: it follows `si_addr`.

@@ -1,5 +1,5 @@
 //! Scans of mapped files that really are cut, fail and heal while anybody's code reads them. How processes die of what is
-//! not served is in `tests/handler/guarded.rs`.
+//! not served is in `tests/handler/scans.rs`.
 
 // A list of one range is what is meant.
 #![allow(clippy::single_range_in_vec_init)]

@@ -17,10 +17,10 @@ mod processes;
 mod asynchronous;
 mod deaths;
 mod flags;
-mod guarded;
 mod hosts;
 mod nesting;
 mod order;
+mod scans;
 mod threads;
 
 /// How a scenario ends.
@@ -57,10 +57,10 @@ const ALL: &[&[Scenario]] = &[
     deaths::TABLES,
     flags::SCENARIOS,
     flags::TABLES,
-    guarded::SCENARIOS,
     hosts::SCENARIOS,
     nesting::SCENARIOS,
     order::SCENARIOS,
+    scans::SCENARIOS,
     threads::SCENARIOS,
 ];
 
