@@ -164,6 +164,8 @@ fn soon(program: &str) -> Command {
 fn mount_image(kind: &str, image: &Path, mountpoint: &Path, options: &[&str]) -> Result<(), String> {
     let device = output(soon("losetup").args(options).args(["--find", "--show"]).arg(image))?;
     let device = device.trim();
+    // What is read ahead is read as one, and fails as one.
+    succeed(soon("blockdev").args(["--setra", "0", device]))?;
     let mounted = succeed(soon("mount").args(["-t", kind, device]).arg(mountpoint));
     // It goes when it is unmounted.
     let _ = soon("losetup").args(["--detach", device]).status();

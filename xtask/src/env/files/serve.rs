@@ -22,9 +22,10 @@ use std::time::Duration;
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session,
+    TimeOrNow, WriteFlags,
 };
+use nix::sched::{CloneFlags, unshare};
 
 /// Serves files that fail when they are told to, for `cargo xtask env files`.
 #[derive(clap::Args)]
@@ -43,11 +44,16 @@ pub fn run(args: &Args) -> io::Result<()> {
         let (name, path) = file.split_once('=').ok_or_else(|| io::Error::other("NAME=PATH is needed"))?;
         files.push((name.to_owned(), File::options().read(true).write(true).open(path)?));
     }
+    let failing = Failing { files, faults: Mutex::new(Vec::new()) };
+    let session = Session::new(failing, &args.mountpoint, &Config::default())?;
+    // Leaves the mount to whoever asked for it. A server that is the last in a namespace would have to unmount what stands
+    // on its own files when it is killed, and wait for itself.
+    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from)?;
     std::thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
-    fuser::mount(Failing { files, faults: Mutex::new(Vec::new()) }, &args.mountpoint, &Config::default())
+    session.run()
 }
 
 /// Attributes are asked for each time: other processes change the files.
