@@ -55,6 +55,26 @@ pub unsafe fn copy_in(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Sh
     unsafe { copy_nonoverlapping(dst, src, len) }
 }
 
+/// As [`copy_in`], for a source that is in no cache and a destination that is to stay in the first one: a string
+/// instruction, where the CPU has a fast one, fetches ahead of itself where vector loads wait.
+///
+/// # Safety
+/// As [`copy_in`].
+#[cfg(feature = "std")]
+#[inline]
+pub(crate) unsafe fn copy_in_ahead(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    if !arch::cpu::string_copies_are_fast() {
+        // SAFETY: forwarded.
+        return unsafe { copy_in(dst, src, len) };
+    }
+    // SAFETY: forwarded.
+    let outcome = unsafe { arch::copy_bytes(dst, src, len) };
+    if outcome.code == 0 {
+        return Ok(());
+    }
+    Err(exact(dst.addr(), src.addr(), outcome.done(dst), FaultCode(outcome.code), outcome.si_addr))
+}
+
 /// Copies `len` bytes of plain memory out to foreign memory.
 ///
 /// Differs from the kernel's `copy_to_user`: returns what was copied, not what was not.

@@ -168,7 +168,7 @@ impl<'a> Chunks<'a> {
             self.look()?;
         }
         let len = self.len();
-        let (done, stop) = match self.map.fetch(&self.known, self.at, self.buffer.get(len)) {
+        let (done, stop) = match self.map.fetch_ahead(&self.known, self.at, self.buffer.get(len)) {
             Ok(()) => (len, None),
             Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
         };

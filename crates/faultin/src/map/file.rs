@@ -306,6 +306,18 @@ impl FileMap {
         }
     }
 
+    /// The same, of bytes that nobody has looked at lately, to a buffer that was just used.
+    #[inline]
+    pub(super) fn fetch_ahead(&self, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        match &self.space {
+            Some(space) if !dst.is_empty() => match space.newest().read_ahead(self.lead + at as usize, dst) {
+                Ok(()) => Ok(()),
+                Err(short) => self.explain(known, at, dst, short),
+            },
+            _ => self.fetch(known, at, dst),
+        }
+    }
+
     /// After `len` bytes from `at` were accessed: whether the file is still what it was.
     #[inline]
     pub(super) fn check(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {

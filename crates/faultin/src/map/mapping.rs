@@ -113,21 +113,35 @@ impl Mapping {
     pub(crate) fn read(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch();
-        self.copy(src, dst)?;
+        self.copy(src, dst, copy::copy_in)?;
+        self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
+    }
+
+    /// As [`read`](Self::read), of bytes that are in no cache to a buffer that is.
+    #[inline]
+    pub(crate) fn read_ahead(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+        let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
+        let before = self.guard.epoch();
+        self.copy(src, dst, copy::copy_in_ahead)?;
         self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
     }
 
     #[inline(always)]
-    fn copy(&self, src: *const u8, dst: &mut [u8]) -> Result<(), Short> {
+    fn copy(
+        &self,
+        src: *const u8,
+        dst: &mut [u8],
+        copy_in: unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>,
+    ) -> Result<(), Short> {
         let step = if dst.len() <= CACHED { PIECE } else { dst.len() };
         if dst.len() <= step {
             // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with a range of ours.
-            return unsafe { copy::copy_in(dst.as_mut_ptr(), src, dst.len()) };
+            return unsafe { copy_in(dst.as_mut_ptr(), src, dst.len()) };
         }
         let mut done = 0;
         for piece in dst.chunks_mut(step) {
             // SAFETY: as above.
-            let copied = unsafe { copy::copy_in(piece.as_mut_ptr(), src.wrapping_add(done), piece.len()) };
+            let copied = unsafe { copy_in(piece.as_mut_ptr(), src.wrapping_add(done), piece.len()) };
             copied.map_err(|short| Short { done: done + short.done, ..short })?;
             done += piece.len();
         }

@@ -37,3 +37,8 @@ const fn shift(frequency: u64) -> u32 {
     // Firmware may have forgotten to set it.
     if frequency == 0 { 0 } else { 31_u32.saturating_sub(frequency.ilog2()) }
 }
+
+/// There is no such instruction.
+pub(crate) fn string_copies_are_fast() -> bool {
+    false
+}

@@ -12,3 +12,8 @@ pub(crate) fn ticks() -> u64 {
 pub(crate) fn cold_ticks() -> u64 {
     2_000
 }
+
+/// There is no such instruction.
+pub(crate) fn string_copies_are_fast() -> bool {
+    false
+}

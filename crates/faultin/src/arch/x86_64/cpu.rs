@@ -1,7 +1,7 @@
 //! What this CPU has, and where its ways of copying change places.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::copy_vector::LIMITS;
 
@@ -74,9 +74,18 @@ fn is_amd() -> bool {
         || (id.ebx, id.edx, id.ecx) == (0x6f67_7948, 0x6e65_476e, 0x656e_6975)
 }
 
+static FAST_STRINGS: AtomicBool = AtomicBool::new(false);
+
+/// Whether `rep movsb` of a few KiB starts quickly: known once the copies are [settled](super::dispatch::settle).
+#[inline]
+pub(crate) fn string_copies_are_fast() -> bool {
+    FAST_STRINGS.load(Ordering::Relaxed)
+}
+
 /// Sets [`LIMITS`] for this CPU; the figures behind the choice are in DESIGN.md.
 pub(crate) fn tune() {
     let (erms, fsrm) = string_features();
+    FAST_STRINGS.store(erms && fsrm, Ordering::Relaxed);
     let (_second, last) = caches();
     let nt = (last / 4 * 3).max(24 << 20);
     let (rep_min, rep_max) = match (erms, is_amd()) {
