@@ -128,7 +128,8 @@ impl FileMap {
             let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
             return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         };
-        let Some(space) = self.space().filter(|_| arch::HAS_TABLE && !bus_is_blocked()) else {
+        // (What is empty may begin anywhere.)
+        let Some(space) = self.space().filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else {
             return self.with_copy(&known, range, len, read);
         };
         let mapping = space.newest();

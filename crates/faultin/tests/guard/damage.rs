@@ -52,6 +52,19 @@ fn an_empty_file_has_an_empty_slice() {
 const CUTS: [(usize, usize); 6] = [(0, 0), (0, 1), (1, 0), (3, 100), (7, 4000), (8, 0)];
 
 #[test]
+fn a_range_behind_the_map_is_empty_wherever_it_begins() {
+    each(|case| {
+        let map = case.options().offset(10).open(case.file("file", 100)).expect("map it");
+        for start in [90, 91, 1 << 40, u64::MAX] {
+            assert_eq!(bytes(&map, start..).expect("nothing"), b"");
+            assert_eq!(map.find_any([1], start..).expect("nothing"), None);
+            assert_eq!(map.rfind(b"ab", start..).expect("nothing"), None);
+            assert_eq!(map.chunks(start..).for_each(|_| {}).expect("nothing"), 0);
+        }
+    });
+}
+
+#[test]
 fn a_cut_file_is_damage_from_the_first_byte_it_lost() {
     let page = faultin::page_size();
     let len = 8 * page + 55;
