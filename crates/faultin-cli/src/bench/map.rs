@@ -15,6 +15,7 @@ use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::report::{Goal, Row};
 use super::sample::{Sampler, hot};
+use super::stats::Random;
 
 const RAW: &str = "raw mapping";
 const MEMCHR: &str = "memchr crate, raw";
@@ -342,17 +343,12 @@ fn chunks(map: &FileMap) -> Option<u64> {
 /// Lines of text, without capitals.
 fn text(folder: &Path, len: usize) -> std::io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("faultin-bench").tempfile_in(folder)?;
-    let mut state = 88_172_645_463_325_252_u64;
+    let mut random = Random::new(88_172_645_463_325_252);
     let block: Vec<u8> = (0..1 << 20)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            match state % 64 {
-                0 => b'\n',
-                1..=10 => b' ',
-                letter => b'a' + (letter % 26) as u8,
-            }
+        .map(|_| match random.below(64) {
+            0 => b'\n',
+            1..=10 => b' ',
+            letter => b'a' + (letter % 26) as u8,
         })
         .collect();
     let mut left = len;

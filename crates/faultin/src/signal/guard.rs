@@ -14,6 +14,7 @@ use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+use super::handler::BUS_MCEERR_AR;
 use crate::arch::{self, context::syscall6};
 use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
@@ -22,7 +23,6 @@ use crate::registry::{self, REGISTRY, Registry};
 const RECORDS: usize = 48;
 
 const BUS_ADRERR: c_int = 2;
-const BUS_MCEERR_AR: c_int = 4;
 
 /// What a handler needs to know of one mapping.
 #[derive(Debug)]

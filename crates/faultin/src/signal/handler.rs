@@ -17,7 +17,7 @@ use crate::table::search_slots;
 /// interrupted instruction has nothing to do with either.
 const BUS_MCEERR_AO: c_int = 5;
 const SEGV_MTEAERR: c_int = 8;
-const BUS_MCEERR_AR: c_int = 4;
+pub(super) const BUS_MCEERR_AR: c_int = 4;
 
 /// How many handlers of others ours can be installed above, one after the other.
 pub(crate) const GENERATIONS: usize = 8;

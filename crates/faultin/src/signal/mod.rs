@@ -146,18 +146,23 @@ impl Status {
 pub fn status() -> Status {
     let registry = registry::of(arch::object());
     let reached = |signal| reached(registry, signal);
-    let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
-    let blocked = unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), mask.as_mut_ptr());
-        let mask = mask.assume_init();
-        SIGNALS.map(|signal| libc::sigismember(&mask, signal) == 1)
-    };
+    let blocked = blocked();
     Status {
         segv: reached(libc::SIGSEGV),
         bus: reached(libc::SIGBUS),
         segv_blocked: blocked[0],
         bus_blocked: blocked[1],
+    }
+}
+
+/// Which of [`SIGNALS`] this thread blocks. One system call.
+pub(crate) fn blocked() -> [bool; 2] {
+    let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), mask.as_mut_ptr());
+        let mask = mask.assume_init();
+        SIGNALS.map(|signal| libc::sigismember(&mask, signal) == 1)
     }
 }
 
