@@ -30,6 +30,9 @@ pub(crate) trait Bytes: Copy {
     /// It is in the range.
     unsafe fn byte(self, at: usize) -> Result<u8, Fault>;
 
+    /// The same memory from `at` on.
+    fn behind(self, at: usize) -> Self;
+
     /// Bytes from `at` to the next multiple of a power of two.
     fn to_multiple_of(self, size: usize, at: usize) -> usize;
 
@@ -70,8 +73,12 @@ impl Bytes for Foreign {
         unsafe { arch::load_8(ptr) }.map_err(|fault| fault.at(ptr.addr()))
     }
 
+    fn behind(self, at: usize) -> Self {
+        Foreign(self.0.wrapping_add(at))
+    }
+
     fn to_multiple_of(self, size: usize, at: usize) -> usize {
-        self.0.addr().wrapping_add(at).wrapping_neg() & (size - 1)
+        to_multiple_of(self.0, size, at)
     }
 
     fn worth_trying(self, fault: &Fault, len: usize) -> usize {
@@ -119,11 +126,19 @@ impl Bytes for Plain {
         Ok(unsafe { *self.0.add(at) })
     }
 
+    fn behind(self, at: usize) -> Self {
+        Plain(self.0.wrapping_add(at))
+    }
+
     fn to_multiple_of(self, size: usize, at: usize) -> usize {
-        self.0.addr().wrapping_add(at).wrapping_neg() & (size - 1)
+        to_multiple_of(self.0, size, at)
     }
 
     fn worth_trying(self, _fault: &Fault, len: usize) -> usize {
         len
     }
+}
+
+fn to_multiple_of(ptr: *const u8, size: usize, at: usize) -> usize {
+    ptr.addr().wrapping_add(at).wrapping_neg() & (size - 1)
 }

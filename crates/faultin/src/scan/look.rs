@@ -75,7 +75,7 @@ pub(super) trait Look {
     fn to_multiple_of(&self, size: usize, at: usize) -> usize;
 }
 
-/// Any of `N` bytes.
+/// Any of `N` bytes. Any of none finds nothing, and only loads.
 pub(super) struct AnyOf<B, const N: usize>(pub B, pub [u8; N]);
 
 impl<B: Bytes, const N: usize> Look for AnyOf<B, N> {
@@ -197,41 +197,6 @@ impl<A: Bytes, B: Bytes> Look for Differing<A, B> {
     fn clear(&self, fault: &Fault, len: usize) -> usize {
         // Whichever range it was in, the other's answer is no smaller than what is worth trying.
         self.0.worth_trying(fault, len).min(self.1.worth_trying(fault, len))
-    }
-
-    fn to_multiple_of(&self, size: usize, at: usize) -> usize {
-        self.0.to_multiple_of(size, at)
-    }
-}
-
-/// A look that finds nothing: only loads.
-pub(super) struct Touch<B>(pub B);
-
-impl<B: Bytes> Look for Touch<B> {
-    #[inline(always)]
-    unsafe fn four<V: Vector>(&self, at: usize) -> Result<[V; 4], Fault> {
-        // SAFETY: forwarded.
-        unsafe { Ok(self.0.four::<V>(at)?.map(|bytes| bytes.sub(bytes))) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(&self, at: usize) -> Result<Block, Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.block(at).map(|bytes| bytes.sub(bytes)) }
-    }
-
-    unsafe fn settle(&self, at: usize) -> Result<bool, (usize, Fault)> {
-        // SAFETY: forwarded.
-        unsafe { self.0.byte(at) }.map(|_| false).map_err(|fault| (0, fault))
-    }
-
-    unsafe fn touch(&self, at: usize) -> Result<(), Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.byte(at) }.map(|_| ())
-    }
-
-    fn clear(&self, fault: &Fault, len: usize) -> usize {
-        self.0.worth_trying(fault, len)
     }
 
     fn to_multiple_of(&self, size: usize, at: usize) -> usize {

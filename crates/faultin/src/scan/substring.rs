@@ -2,7 +2,7 @@
 //! that goes wrong too often, an automaton that looks at every byte once (Knuth, Morris, Pratt).
 
 use super::bytes::Bytes;
-use super::look::{AnyOf, StartOf, Touch};
+use super::look::{AnyOf, StartOf};
 use super::widest;
 use crate::fault::{Fault, Short};
 
@@ -17,17 +17,17 @@ pub(crate) unsafe fn find<B: Bytes>(bytes: B, len: usize, needle: &[u8]) -> Resu
         ([byte], _) => return unsafe { widest::first(&AnyOf(bytes, [*byte]), len) },
         // Too short, and yet a byte that cannot be loaded is worth an error.
         // SAFETY: forwarded.
-        (_, None) => return unsafe { widest::first(&Touch(bytes), len) },
+        (_, None) => return unsafe { widest::first(&nothing_in(bytes), len) },
         (_, Some(last)) => last + 1,
     };
     let look = StartOf::new(bytes, len, needle);
     let [before, behind] = look.margins();
     // SAFETY: forwarded: the margins are parts of the range, positions have a needle's bytes.
     unsafe {
-        widest::first(&Touch(bytes), before)?;
+        widest::first(&nothing_in(bytes), before)?;
         match widest::first(&look, positions)? {
             Some(position) if look.gave_up() => automaton(bytes, position, len, needle),
-            None => widest::first(&Touch(Behind(bytes, len - behind)), behind)
+            None => widest::first(&nothing_in(bytes.behind(len - behind)), behind)
                 .map_err(|short| Short { done: len - behind + short.done, ..short }),
             found => Ok(found),
         }
@@ -44,20 +44,26 @@ pub(crate) unsafe fn rfind<B: Bytes>(bytes: B, len: usize, needle: &[u8]) -> Res
         // SAFETY: forwarded.
         ([byte], _) => return unsafe { widest::last(&AnyOf(bytes, [*byte]), len) },
         // SAFETY: forwarded.
-        (_, None) => return unsafe { widest::last(&Touch(bytes), len) },
+        (_, None) => return unsafe { widest::last(&nothing_in(bytes), len) },
         (_, Some(last)) => last + 1,
     };
     let look = StartOf::new(bytes, len, needle);
     let [before, behind] = look.margins();
     // SAFETY: as in `find`.
     unsafe {
-        widest::last(&Touch(Behind(bytes, len - behind)), behind).map_err(|(at, fault)| (len - behind + at, fault))?;
+        widest::last(&nothing_in(bytes.behind(len - behind)), behind)
+            .map_err(|(at, fault)| (len - behind + at, fault))?;
         match widest::last(&look, positions)? {
             Some(position) if look.gave_up() => automaton_backwards(bytes, position + needle.len(), needle),
-            None => widest::last(&Touch(bytes), before),
+            None => widest::last(&nothing_in(bytes), before),
             found => Ok(found),
         }
     }
+}
+
+/// A look that only loads: what no occurrence can lie in has to be there as well.
+fn nothing_in<B: Bytes>(bytes: B) -> AnyOf<B, 0> {
+    AnyOf(bytes, [])
 }
 
 /// How much of a needle is left after each part of it that is not followed by its next byte: the longest start of the
@@ -121,42 +127,4 @@ unsafe fn automaton_backwards<B: Bytes>(bytes: B, end: usize, needle: &[u8]) -> 
         }
     }
     Ok(None)
-}
-
-/// A range from an offset on.
-#[derive(Clone, Copy)]
-struct Behind<B>(B, usize);
-
-impl<B: Bytes> Bytes for Behind<B> {
-    #[inline(always)]
-    unsafe fn four<V: crate::arch::Vector>(self, at: usize) -> Result<[V; 4], Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.four(self.1 + at) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(self, at: usize) -> Result<crate::arch::Block, Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.block(self.1 + at) }
-    }
-
-    #[inline(always)]
-    unsafe fn word(self, at: usize) -> Result<u64, Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.word(self.1 + at) }
-    }
-
-    #[inline(always)]
-    unsafe fn byte(self, at: usize) -> Result<u8, Fault> {
-        // SAFETY: forwarded.
-        unsafe { self.0.byte(self.1 + at) }
-    }
-
-    fn to_multiple_of(self, size: usize, at: usize) -> usize {
-        self.0.to_multiple_of(size, self.1 + at)
-    }
-
-    fn worth_trying(self, fault: &Fault, len: usize) -> usize {
-        self.0.worth_trying(fault, self.1 + len).saturating_sub(self.1)
-    }
 }

@@ -7,23 +7,36 @@ use super::scalar::Block;
 use crate::arch::{Vector, fault_of};
 use crate::fault::Fault;
 
-/// Four loads, `$size` bytes apart, each with an entry of its own and one error register.
-#[rustfmt::skip]
+/// Four loads, `$size` bytes apart, into registers of a class: each with an entry of its own, and one error register.
 macro_rules! four {
-    ($insn:literal, $size:literal) => {
-        concat!(
-            "20: ", $insn, " {a}, [{ptr}]\n",
-            "21: ", $insn, " {b}, [{ptr} + ", $size, "]\n",
-            "22: ", $insn, " {c}, [{ptr} + 2 * ", $size, "]\n",
-            "23: ", $insn, " {d}, [{ptr} + 3 * ", $size, "]\n",
-            "29:\n",
-            prelude!(),
-            entry_at!("20b", "29b", info!("1")),
-            entry_at!("21b", "29b", info!("1")),
-            entry_at!("22b", "29b", info!("1")),
-            entry_at!("23b", "29b", info!("1")),
-        )
-    };
+    ($insn:literal, $size:literal, $class:ident, $register:ty, $ptr:expr) => {{
+        let (err, addr): (u64, u64);
+        let (a, b, c, d): ($register, $register, $register, $register);
+        asm!(
+            "xor {err:e}, {err:e}",
+            concat!("20: ", $insn, " {a}, [{ptr}]"),
+            concat!("21: ", $insn, " {b}, [{ptr} + ", $size, "]"),
+            concat!("22: ", $insn, " {c}, [{ptr} + 2 * ", $size, "]"),
+            concat!("23: ", $insn, " {d}, [{ptr} + 3 * ", $size, "]"),
+            concat!(
+                "29:\n",
+                prelude!(),
+                entry_at!("20b", "29b", info!("1")),
+                entry_at!("21b", "29b", info!("1")),
+                entry_at!("22b", "29b", info!("1")),
+                entry_at!("23b", "29b", info!("1")),
+            ),
+            ptr = in(reg) $ptr,
+            a = out($class) a,
+            b = out($class) b,
+            c = out($class) c,
+            d = out($class) d,
+            err = out(reg) err,
+            addr = out(reg) addr,
+            options(nostack, readonly),
+        );
+        if err == 0 { Ok([a, b, c, d]) } else { Err(fault_of(err, addr as usize)) }
+    }};
 }
 
 impl Vector for Block {
@@ -32,24 +45,8 @@ impl Vector for Block {
 
     #[inline(always)]
     unsafe fn four(ptr: *const u8) -> Result<[Self; 4], Fault> {
-        let (err, addr): (u64, u64);
-        let (a, b, c, d): (__m128i, __m128i, __m128i, __m128i);
         // SAFETY: four loads with table entries.
-        unsafe {
-            asm!(
-                "xor {err:e}, {err:e}",
-                four!("movups", "16"),
-                ptr = in(reg) ptr,
-                a = out(xmm_reg) a,
-                b = out(xmm_reg) b,
-                c = out(xmm_reg) c,
-                d = out(xmm_reg) d,
-                err = out(reg) err,
-                addr = out(reg) addr,
-                options(nostack, readonly),
-            );
-        }
-        if err == 0 { Ok([Block(a), Block(b), Block(c), Block(d)]) } else { Err(fault_of(err, addr as usize)) }
+        unsafe { four!("movups", "16", xmm_reg, __m128i, ptr) }.map(|four| four.map(Block))
     }
 
     #[inline(always)]
@@ -113,24 +110,8 @@ pub struct Wide(__m256i);
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn four_avx2(ptr: *const u8) -> Result<[Wide; 4], Fault> {
-    let (err, addr): (u64, u64);
-    let (a, b, c, d): (__m256i, __m256i, __m256i, __m256i);
     // SAFETY: four loads with table entries.
-    unsafe {
-        asm!(
-            "xor {err:e}, {err:e}",
-            four!("vmovdqu", "32"),
-            ptr = in(reg) ptr,
-            a = out(ymm_reg) a,
-            b = out(ymm_reg) b,
-            c = out(ymm_reg) c,
-            d = out(ymm_reg) d,
-            err = out(reg) err,
-            addr = out(reg) addr,
-            options(nostack, readonly),
-        );
-    }
-    if err == 0 { Ok([Wide(a), Wide(b), Wide(c), Wide(d)]) } else { Err(fault_of(err, addr as usize)) }
+    unsafe { four!("vmovdqu", "32", ymm_reg, __m256i, ptr) }.map(|four| four.map(Wide))
 }
 
 impl Vector for Wide {
