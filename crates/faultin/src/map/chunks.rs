@@ -8,6 +8,7 @@ use core::ops::{Bound, Range, RangeBounds};
 use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use super::stamp::Stamp;
+use crate::copy::copy_in_ahead;
 
 /// Bytes of a chunk: with the bytes it is copied from, half of the smallest first cache there is.
 const CHUNK: usize = 8 << 10;
@@ -168,7 +169,7 @@ impl<'a> Chunks<'a> {
             self.look()?;
         }
         let len = self.len();
-        let (done, stop) = match self.map.fetch_ahead(&self.known, self.at, self.buffer.get(len)) {
+        let (done, stop) = match self.map.fetch_by(copy_in_ahead, &self.known, self.at, self.buffer.get(len)) {
             Ok(()) => (len, None),
             Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
         };

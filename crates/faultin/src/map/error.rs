@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fault::Fault;
+use crate::fault::{Cause, Fault};
 use crate::registry::InstallError;
 
 /// What has become of a file since it was mapped, or since the last [`refresh`](super::FileMap::refresh): the most
@@ -224,6 +224,11 @@ impl std::error::Error for MapError {
             _ => None,
         }
     }
+}
+
+/// Whether a fault says that what stands behind the memory failed: then the file knows more.
+pub(super) fn is_of_the_file(fault: &Fault) -> bool {
+    matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other)
 }
 
 /// What stops an operation, before it is known whose.

@@ -9,13 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::chunks::Chunks;
-use super::error::{Change, MapError, Reason, Stop};
-use super::mapping::{Refused, Space};
+use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
+use super::mapping::{CopyIn, Space};
 use super::nowait;
 use super::options::{Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
 use super::stamp::{Freshness, Known, Stamp};
-use crate::fault::{Cause, Short};
+use crate::copy::copy_in;
+use crate::fault::Short;
 use crate::fault_in;
 use crate::scalar::Scalar;
 
@@ -189,10 +190,9 @@ impl FileMap {
             if let Some(space) = &self.space {
                 let too_large = || Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
                 let needed = self.window.needed(now.size).ok_or_else(too_large)?;
-                space.grow(&self.file, needed, self.window.wanted(needed)).map_err(|refused| match refused {
-                    Refused::Handler(error) => Stop::new(0, Reason::Handler(error)),
-                    Refused::Mmap(error) => Stop::io(0, error),
-                })?;
+                space
+                    .grow(&self.file, needed, self.window.wanted(needed))
+                    .map_err(|refused| Stop::new(0, refused.into()))?;
             }
             Ok(now)
         };
@@ -296,25 +296,19 @@ impl FileMap {
     /// Copies bytes of the map. Does not look for changes, unless it stops.
     #[inline]
     pub(super) fn fetch(&self, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        self.fetch_by(copy_in, known, at, dst)
+    }
+
+    /// The same by one of the copies that [`copy`](mod@crate::copy) has from foreign memory.
+    #[inline(always)]
+    pub(super) fn fetch_by(&self, copy_in: CopyIn, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
         match &self.space {
-            Some(space) if !dst.is_empty() => match space.newest().read(self.lead + at as usize, dst) {
+            Some(space) if !dst.is_empty() => match space.newest().read_by(copy_in, self.lead + at as usize, dst) {
                 Ok(()) => Ok(()),
                 Err(short) => self.explain(known, at, dst, short),
             },
             Some(_) => Ok(()),
             None => self.pread(known, at, dst, 0),
-        }
-    }
-
-    /// The same, of bytes that nobody has looked at lately, to a buffer that was just used.
-    #[inline]
-    pub(super) fn fetch_ahead(&self, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        match &self.space {
-            Some(space) if !dst.is_empty() => match space.newest().read_ahead(self.lead + at as usize, dst) {
-                Ok(()) => Ok(()),
-                Err(short) => self.explain(known, at, dst, short),
-            },
-            _ => self.fetch(known, at, dst),
         }
     }
 
@@ -373,9 +367,8 @@ impl FileMap {
     pub(super) fn attribute(&self, known: &Stamp, at: u64, short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;
         let with_fault = |stop: Stop| Stop { fault: Some(fault), ..stop };
-        match fault.cause() {
-            Cause::Backing | Cause::Poison { .. } | Cause::Other => {}
-            _ => return Err(with_fault(Stop::new(done, Reason::Fault(fault)))),
+        if !is_of_the_file(&fault) {
+            return Err(with_fault(Stop::new(done, Reason::Fault(fault))));
         }
         match Stamp::of(&self.file) {
             Ok(now) if self.is_unchanged(known, &now) => Ok(()),

@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
+use super::error::Reason;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
@@ -26,6 +27,9 @@ const PIECE: usize = 1 << 10;
 /// From so many bytes on, the copy itself knows best: their destination does not stay in a cache.
 const CACHED: usize = 1 << 20;
 
+/// [`copy::copy_in`], or one with its contract.
+pub(crate) type CopyIn = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
+
 /// Why there is no mapping.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -33,6 +37,15 @@ pub(crate) enum Refused {
     Handler(InstallError),
     /// `mmap(2)`.
     Mmap(io::Error),
+}
+
+impl From<Refused> for Reason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Handler(error) => Reason::Handler(error),
+            Refused::Mmap(error) => Reason::Io(error),
+        }
+    }
 }
 
 /// What a mapping allows.
@@ -111,28 +124,20 @@ impl Mapping {
     /// Copies from byte `at` of the mapping.
     #[inline]
     pub(crate) fn read(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
-        let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
-        let before = self.guard.epoch();
-        self.copy(src, dst, copy::copy_in)?;
-        self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
+        self.read_by(copy::copy_in, at, dst)
     }
 
-    /// As [`read`](Self::read), of bytes that are in no cache to a buffer that is.
-    #[inline]
-    pub(crate) fn read_ahead(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+    /// As [`read`](Self::read), by one of the copies that [`copy`] has from foreign memory.
+    #[inline(always)]
+    pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch();
-        self.copy(src, dst, copy::copy_in_ahead)?;
+        self.copy(src, dst, copy_in)?;
         self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
     }
 
     #[inline(always)]
-    fn copy(
-        &self,
-        src: *const u8,
-        dst: &mut [u8],
-        copy_in: unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>,
-    ) -> Result<(), Short> {
+    fn copy(&self, src: *const u8, dst: &mut [u8], copy_in: CopyIn) -> Result<(), Short> {
         let step = if dst.len() <= CACHED { PIECE } else { dst.len() };
         if dst.len() <= step {
             // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with a range of ours.
@@ -321,7 +326,7 @@ impl Drop for Mapping {
 }
 
 /// Bytes of the file's pages if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole ones.
-fn huge_page_size(file: &File) -> Option<usize> {
+pub(super) fn huge_page_size(file: &File) -> Option<usize> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
     let stat = unsafe {
@@ -330,7 +335,8 @@ fn huge_page_size(file: &File) -> Option<usize> {
         }
         stat.assume_init()
     };
-    if stat.f_type == libc::HUGETLBFS_MAGIC { usize::try_from(stat.f_bsize).ok() } else { None }
+    let size = usize::try_from(stat.f_bsize).ok().filter(|size| size.is_power_of_two());
+    if stat.f_type == libc::HUGETLBFS_MAGIC { size } else { None }
 }
 
 /// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.

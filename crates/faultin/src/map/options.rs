@@ -212,21 +212,8 @@ impl MapOptions {
             return Err(stop(Reason::PastEnd { len: stamp.size }));
         }
         let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
-        let space = match self.backend {
-            Backend::Pread => None,
-            // The kernel would do the copying, and it does it better from the file.
-            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
-            Backend::Automatic => window.map(&file, &stamp, self.watch, rights).ok(),
-            Backend::Mapped => Some(window.map(&file, &stamp, self.watch, rights).map_err(|refused| {
-                stop(match refused {
-                    Refused::Handler(error) => Reason::Handler(error),
-                    Refused::Mmap(error) => Reason::Io(error),
-                })
-            })?),
-        };
-        if rights == Rights::ReadWrite && space.is_none() && is_appending(&file) {
-            return Err(stop(Reason::Unsupported("writing at a position over pread, when it is open for appending,")));
-        }
+        let mapped = || window.map(&file, &stamp, self.watch, rights);
+        let space = self.backend.choose(&file, rights, mapped).map_err(stop)?;
         let map = FileMap::assemble(file, path, window, self.watch, space, stamp);
         self.hint(&map);
         Ok(map)
@@ -275,9 +262,31 @@ impl MapOptions {
     }
 }
 
+impl Backend {
+    /// The mapping that is to be had of `file`, or `None` over pread.
+    pub(super) fn choose<M>(
+        self,
+        file: &File,
+        rights: Rights,
+        map: impl FnOnce() -> Result<M, Refused>,
+    ) -> Result<Option<M>, Reason> {
+        let mapped = match self {
+            Backend::Pread => None,
+            // The kernel would do the copying, and it does it better from the file.
+            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
+            Backend::Automatic => map().ok(),
+            Backend::Mapped => Some(map()?),
+        };
+        if rights == Rights::ReadWrite && mapped.is_none() && is_appending(file) {
+            return Err(Reason::Unsupported("writing at a position over pread, when it is open for appending,"));
+        }
+        Ok(mapped)
+    }
+}
+
 /// Whether a fault in this thread would come to us, as far as can be told: the handler is installed and nobody blocks,
 /// ignores or has taken back its signals.
-pub(super) fn faults_are_recovered() -> bool {
+fn faults_are_recovered() -> bool {
     if signal::install().is_err() {
         return false;
     }

@@ -11,6 +11,7 @@ use super::mapping::Mapping;
 use super::stamp::Stamp;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
+use crate::signal;
 
 /// What a closure made of bytes that were not all the file's, or not all of one time.
 ///
@@ -253,10 +254,6 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 /// Whether a fault in this thread would kill it.
 fn bus_is_blocked() -> bool {
-    let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
-    unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), mask.as_mut_ptr());
-        libc::sigismember(mask.as_ptr(), libc::SIGBUS) == 1
-    }
+    let [_, bus] = signal::blocked();
+    bus
 }

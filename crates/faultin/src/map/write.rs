@@ -7,13 +7,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::error::{Change, MapError, Reason, Stop};
+use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
 use super::mapping::Mapping;
 use super::options::{MapOptions, Watch, is_appending};
 use super::stamp::Stamp;
 use crate::backing::Backing;
-use crate::fault::{Cause, Short};
+use crate::fault::Short;
 use crate::scalar::Scalar;
 
 /// A mapped file to read from and write to.
@@ -290,7 +290,7 @@ impl FileMapMut {
             if let Err(short) = self.reaches(known, at, done + 1) {
                 return Err(Stop { fault: Some(fault), ..short });
             }
-            if !matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other) {
+            if !is_of_the_file(&fault) {
                 return stop(Reason::Fault(fault));
             }
             match fault.diagnose(self.map.file(), self.map.window().start + at + done as u64) {

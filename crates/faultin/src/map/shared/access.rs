@@ -4,10 +4,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::SharedMap;
-use super::options::huge_page;
 use crate::fault::{Access, Cause, Fault, Short};
-use crate::map::error::{MapError, Reason, Stop};
-use crate::map::mapping::{Mapping, Rights};
+use crate::map::error::{MapError, Reason, Stop, is_of_the_file};
+use crate::map::mapping::{Mapping, Rights, huge_page_size};
 use crate::map::write::is_full;
 use crate::scalar::Scalar;
 
@@ -183,7 +182,7 @@ impl SharedMap {
             Err(error) => because(Reason::Io(error)),
             // Huge pages come from a pool that is used up easily. That there is a hole would prove nothing: a file that
             // was cut and has grown again is full of them.
-            Ok(_) if huge_page(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
+            Ok(_) if huge_page_size(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
             Ok(_) => because(Reason::Fault(fault)),
         }
     }
@@ -251,9 +250,4 @@ impl SharedMap {
         }
         self.look(start, len)
     }
-}
-
-/// Whether a fault says that what stands behind the memory failed: then the file knows more.
-fn is_of_the_file(fault: &Fault) -> bool {
-    matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other)
 }

@@ -3,14 +3,13 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::AtomicBool;
 
 use super::{SharedMap, add_seals, seals};
 use crate::map::error::{MapError, Reason, Stop};
-use crate::map::mapping::{Mapping, Refused, Rights};
-use crate::map::options::{Backend, Watch, faults_are_recovered, is_appending};
+use crate::map::mapping::{Mapping, Rights};
+use crate::map::options::{Backend, Watch};
 use crate::map::stamp::Stamp;
 
 /// How shared memory is mapped, or made.
@@ -114,19 +113,8 @@ impl SharedOptions {
             return Err(Stop::new(0, Reason::PastEnd { len: size }));
         }
         permitted(&file, seals, rights)?;
-        let mapping = match self.backend {
-            Backend::Pread => None,
-            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
-            Backend::Automatic => map(&file, len, rights).ok(),
-            Backend::Mapped => Some(map(&file, len, rights).map_err(|refused| match refused {
-                Refused::Handler(error) => Stop::new(0, Reason::Handler(error)),
-                Refused::Mmap(error) => Stop::io(0, error),
-            })?),
-        };
-        if rights == Rights::ReadWrite && mapping.is_none() && is_appending(&file) {
-            let what = "writing at a position over pread, when it is open for appending,";
-            return Err(Stop::new(0, Reason::Unsupported(what)));
-        }
+        let mapped = || Mapping::new(&file, 0, len, rights);
+        let mapping = self.backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
         let sealed = AtomicBool::new(seals & libc::F_SEAL_SHRINK != 0);
         Ok(SharedMap { file, mapping, len, size, rights, watch: self.watch, sealed })
     }
@@ -135,13 +123,6 @@ impl SharedOptions {
 #[cold]
 fn empty() -> Stop {
     Stop::new(0, Reason::Unsupported("a map of no bytes"))
-}
-
-fn map(file: &File, len: usize, rights: Rights) -> Result<Mapping, Refused> {
-    // Huge pages are mapped and unmapped whole.
-    let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
-    let len = len.checked_next_multiple_of(huge_page(file).unwrap_or(1)).ok_or_else(too_long)?;
-    Mapping::new(file, 0, len, rights)
 }
 
 /// Whether the file may be read, and written if `rights` say so: asked for first, because it would go unnoticed over pread
@@ -164,19 +145,6 @@ fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop
         Rights::ReadWrite if seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) != 0 => refused(libc::EPERM),
         _ => Ok(()),
     }
-}
-
-/// Bytes in a page of the file if they are huge ones (hugetlbfs).
-pub(super) fn huge_page(file: &File) -> Option<usize> {
-    let mut stat = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: a descriptor we own, and a `statfs` to write.
-    if unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    // SAFETY: the call succeeded and has written all of it.
-    let stat = unsafe { stat.assume_init() };
-    let size = usize::try_from(stat.f_bsize).ok().filter(|size| size.is_power_of_two());
-    if stat.f_type == libc::HUGETLBFS_MAGIC { size } else { None }
 }
 
 fn memfd(name: &str) -> io::Result<File> {
