@@ -19,7 +19,7 @@ use faultin::memory::ReadMemory;
 use super::Variant::{AsFound, Fixed};
 use super::ucontext::{
     self, AFTER, BEFORE, BRANCH, Context, Copied, EFAULT, EINVAL, InUserMemory, KILLED, Layout, STEP, SWITCHED, Thread,
-    do_setcontext, killed, value,
+    do_setcontext, value,
 };
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -133,22 +133,13 @@ fn debug_actions(
 }
 
 fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut Log) -> &'static str {
-    let before = thread.clone();
-    match do_setcontext(from, layout, thread, true, log) {
-        Ok(()) => SWITCHED,
-        Err(_) => killed(layout, thread, &before, log),
-    }
+    ucontext::switch(layout, thread, log, |thread, log| do_setcontext(from, layout, thread, true, log))
 }
 
 impl Code for DebugSetcontext {
     /// As that of `swapcontext`.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
-        let layout = Layout::ppc32(scale);
-        let context = layout.context(&Thread::patterned(AFTER, &layout));
-        match scale {
-            Scale::Full => Object::new(context, 256).with_tail(1120).with_restart(224),
-            Scale::Small => Object::new(context, 8).with_tail(12).with_restart(8),
-        }
+        ucontext::object_ppc32(scale)
     }
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
@@ -172,10 +163,7 @@ impl Code for DebugSetcontext {
     }
 
     fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14 (and 6.12), helper from 5.14 (fault_in_pages_readable)",
-            Fixed => "caller without the fault-in, as the mail asks, restoring from a copy; no helper",
-        }
+        ucontext::origin(variant)
     }
 
     fn expectations(&self) -> &'static [Expectation] {

@@ -18,8 +18,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 
 use super::Variant::{AsFound, Fixed};
 use super::ucontext::{
-    self, AFTER, BEFORE, Context, Copied, EFAULT, EINVAL, InUserMemory, KILLED, Layout, SWITCHED, Thread,
-    do_setcontext, killed,
+    self, BEFORE, Context, Copied, EFAULT, EINVAL, InUserMemory, KILLED, Layout, SWITCHED, Thread, do_setcontext,
 };
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -91,23 +90,12 @@ fn save(
 }
 
 fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut Log) -> &'static str {
-    let before = thread.clone();
-    match do_setcontext(from, layout, thread, false, log) {
-        Ok(()) => SWITCHED,
-        Err(_) => killed(layout, thread, &before, log),
-    }
+    ucontext::switch(layout, thread, log, |thread, log| do_setcontext(from, layout, thread, false, log))
 }
 
 impl Code for SwapcontextPpc32 {
-    /// Divided between two general registers. It never starts over; the granule that is bad alone is in the middle of the
-    /// general registers, where the helper touches nothing.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
-        let layout = Layout::ppc32(scale);
-        let context = layout.context(&Thread::patterned(AFTER, &layout));
-        match scale {
-            Scale::Full => Object::new(context, 256).with_tail(1120).with_restart(224),
-            Scale::Small => Object::new(context, 8).with_tail(12).with_restart(8),
-        }
+        ucontext::object_ppc32(scale)
     }
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
@@ -126,10 +114,7 @@ impl Code for SwapcontextPpc32 {
     }
 
     fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14 (and 6.12), helper from 5.14 (fault_in_pages_readable)",
-            Fixed => "caller without the fault-in, as the mail asks, restoring from a copy; no helper",
-        }
+        ucontext::origin(variant)
     }
 
     fn expectations(&self) -> &'static [Expectation] {
@@ -174,6 +159,7 @@ const EXPECTED: [Expectation; 20] = [
 
 #[cfg(test)]
 mod tests {
+    use super::ucontext::AFTER;
     use super::*;
     use crate::user::SimUser;
 

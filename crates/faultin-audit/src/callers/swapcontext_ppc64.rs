@@ -20,7 +20,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 use super::Variant::{AsFound, Fixed};
 use super::ucontext::{
     self, AFTER, BEFORE, Context, Copied, EFAULT, EINVAL, InUserMemory, KILLED, Layout, SWITCHED, Thread, Unusable,
-    VSX, killed, restore_sigcontext,
+    VSX, restore_sigcontext,
 };
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -88,12 +88,10 @@ fn save(layout: &Layout, thread: &Thread, old: &impl WriteMemory, log: &mut Log)
 }
 
 fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut Log) -> &'static str {
-    let before = thread.clone();
-    let mask = from.get("get the mask", layout.mask.start, &mut thread.mask, log);
-    match mask.and_then(|()| restore_sigcontext(from, layout, thread, log)) {
-        Ok(()) => SWITCHED,
-        Err(Unusable) => killed(layout, thread, &before, log),
-    }
+    ucontext::switch(layout, thread, log, |thread, log| {
+        from.get("get the mask", layout.mask.start, &mut thread.mask, log)?;
+        restore_sigcontext(from, layout, thread, log)
+    })
 }
 
 impl Code for SwapcontextPpc64 {
@@ -124,10 +122,7 @@ impl Code for SwapcontextPpc64 {
     }
 
     fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14 (and 6.12), helper from 5.14 (fault_in_pages_readable)",
-            Fixed => "caller without the fault-in, as the mail asks, restoring from a copy; no helper",
-        }
+        ucontext::origin(variant)
     }
 
     fn expectations(&self) -> &'static [Expectation] {

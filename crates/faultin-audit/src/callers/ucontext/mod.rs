@@ -12,7 +12,7 @@ mod thread;
 
 use std::io;
 
-use super::Ended;
+use super::{Ended, Variant};
 use crate::log::Log;
 use crate::scenario::Scenario;
 use crate::user::{Object, Scale, User};
@@ -32,6 +32,40 @@ const STALE: u8 = 0x77;
 /// Memory for the old context, in which nothing is the matter.
 pub(super) fn memory_for_old<U: User>(layout: &Layout, scale: Scale) -> io::Result<U> {
     U::new(&Object::new(vec![STALE; layout.size], layout.word), Scenario::AllResident, scale)
+}
+
+/// A context of ppc32 to switch to, divided between two general registers. Switches never start over; the granule that is
+/// bad alone is in the middle of the general registers, where the helper touches nothing.
+pub(super) fn object_ppc32(scale: Scale) -> Object {
+    let layout = Layout::ppc32(scale);
+    let context = layout.context(&Thread::patterned(AFTER, &layout));
+    match scale {
+        Scale::Full => Object::new(context, 256).with_tail(1120).with_restart(224),
+        Scale::Small => Object::new(context, 8).with_tail(12).with_restart(8),
+    }
+}
+
+/// Where each of the three switches comes from.
+pub(super) fn origin(variant: Variant) -> &'static str {
+    match variant {
+        Variant::AsFound => "caller from 5.14 (and 6.12), helper from 5.14 (fault_in_pages_readable)",
+        Variant::Fixed => "caller without the fault-in, as the mail asks, restoring from a copy; no helper",
+    }
+}
+
+/// Brings a context in by one of the ways of [`do_setcontext`] and [`restore_sigcontext`]; a context that is unusable
+/// half way kills.
+pub(super) fn switch(
+    layout: &Layout,
+    thread: &mut Thread,
+    log: &mut Log,
+    restore: impl FnOnce(&mut Thread, &mut Log) -> Result<(), Unusable>,
+) -> &'static str {
+    let before = thread.clone();
+    match restore(thread, log) {
+        Ok(()) => SWITCHED,
+        Err(Unusable) => killed(layout, thread, &before, log),
+    }
 }
 
 /// Whether the old context is there, or, if it was not `saved`, nothing is.
@@ -76,7 +110,7 @@ pub(super) fn ended<U: User>(
 }
 
 /// The process is killed: says in the log how much of the thread the new context has become.
-pub(super) fn killed(layout: &Layout, thread: &Thread, before: &Thread, log: &mut Log) -> &'static str {
+fn killed(layout: &Layout, thread: &Thread, before: &Thread, log: &mut Log) -> &'static str {
     let changed = thread.general.chunks(layout.word).zip(before.general.chunks(layout.word)).filter(|(a, b)| a != b);
     log.decide(format!("killed; {} general registers are the new context's", changed.count()));
     KILLED
