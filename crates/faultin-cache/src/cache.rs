@@ -1,0 +1,373 @@
+//! The cache: its memory, its limit, and what is taken away when that is reached.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::file::CachedFile;
+use crate::folio::arena::{MOST_BLOCKS, Memory};
+use crate::folio::{Arena, Geometry, Table};
+use crate::inode::{Inode, MAX_BYTES};
+use crate::store::Store;
+use crate::write::WriteLoop;
+
+/// Folios that a file may always have, also beyond the limit, so that an operation can go on: one that it copies to or from,
+/// and one that it is about to.
+const LEAST_FOLIOS: usize = 2;
+
+/// Bytes that are taken away at once, at most an eighth of the limit.
+const TOGETHER: usize = 2 << 20;
+
+/// A cache of files. Clones are the same one.
+///
+/// Closing a file writes back what is dirty. What the store does not take stays in the cache until [`sync`](Self::sync)
+/// succeeds with it; when the last clone is dropped, one more attempt is made.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    owner: Arc<Owner>,
+}
+
+/// How a cache shall be.
+///
+/// ```
+/// use faultin_cache::CacheOptions;
+///
+/// let cache = CacheOptions::new().limit(64 << 20).build();
+/// assert_eq!((cache.used(), cache.limit()), (0, 64 << 20));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    limit: usize,
+    block: usize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CacheOptions {
+    /// A quarter of the machine's memory, in blocks of 4 KiB.
+    pub fn new() -> Self {
+        CacheOptions { limit: memory_of_machine() / 4, block: 4096 }
+    }
+
+    /// Folios shall have at most so many bytes. Each file that is being used may have two folios beyond that.
+    #[must_use]
+    pub fn limit(self, bytes: usize) -> Self {
+        CacheOptions { limit: bytes, ..self }
+    }
+
+    /// Bytes are up to date, dirty, read and written by blocks of so many. For stores that are aligned to more than 4 KiB; and
+    /// for tests.
+    ///
+    /// # Panics
+    /// Unless it is a power of two.
+    #[must_use]
+    pub fn block(self, bytes: usize) -> Self {
+        assert!(bytes.is_power_of_two(), "a block of {bytes} bytes: a power of two is needed");
+        CacheOptions { block: bytes, ..self }
+    }
+
+    /// The cache. It takes no memory yet.
+    pub fn build(self) -> Cache {
+        let arena = Arena::new(self.block, self.limit);
+        let shared = Shared {
+            arena,
+            block: self.block,
+            files: Mutex::new(Vec::new()),
+            turn: AtomicUsize::new(0),
+            ownerless: AtomicBool::new(false),
+            numbers: AtomicU64::new(1),
+        };
+        Cache { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
+    }
+}
+
+/// Half a gibibyte if the machine does not tell.
+fn memory_of_machine() -> usize {
+    let pages = rustix::param::page_size();
+    let total = rustix::system::sysinfo().totalram as usize;
+    if total < pages { 512 << 20 } else { total }
+}
+
+/// How a file shall be cached.
+#[derive(Clone, Debug, Default)]
+pub struct FileOptions {
+    max_folio: Option<usize>,
+    write_loop: WriteLoop,
+}
+
+impl FileOptions {
+    /// Folios of up to 512 blocks, and the default [`WriteLoop`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Folios of at most so many bytes: rounded up to a power of two of blocks, at most 512.
+    #[must_use]
+    pub fn max_folio(self, bytes: usize) -> Self {
+        FileOptions { max_folio: Some(bytes), ..self }
+    }
+
+    /// How writes go about it.
+    #[must_use]
+    pub fn write_loop(self, write_loop: WriteLoop) -> Self {
+        FileOptions { write_loop, ..self }
+    }
+}
+
+impl Cache {
+    /// A cache as [`CacheOptions::new`] makes it.
+    pub fn new() -> Cache {
+        CacheOptions::new().build()
+    }
+
+    /// A file whose bytes live in `store`.
+    ///
+    /// Two files with stores that are the same one know nothing of each other.
+    ///
+    /// # Errors
+    /// If the store does not tell how long it is, or that is more than a file can have; if it is aligned to more than a
+    /// block.
+    pub fn open(&self, store: impl Store + 'static) -> io::Result<CachedFile> {
+        self.open_with(store, FileOptions::new())
+    }
+
+    /// As [`open`](Self::open), cached as `options` say.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(&self, store: impl Store + 'static, options: FileOptions) -> io::Result<CachedFile> {
+        let shared = &self.owner.shared;
+        let size = store.len()?;
+        if size > MAX_BYTES {
+            let says = format!("the store has {size} bytes; a file has at most {MAX_BYTES}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
+        }
+        let alignment = store.alignment();
+        if !alignment.is_power_of_two() || alignment > shared.block {
+            let says = format!(
+                "the store is aligned to {alignment} bytes, the cache's blocks have {}: use CacheOptions::block",
+                shared.block
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
+        }
+        let most = shared.block * MOST_BLOCKS;
+        let max_folio = options.max_folio.unwrap_or(most).clamp(shared.block, most);
+        let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
+        let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let inode = Inode::new(number, Arc::clone(shared), Box::new(store), geometry, options.write_loop, size);
+        let inode = Arc::new(inode);
+        shared.files.lock().push(Arc::clone(&inode));
+        Ok(CachedFile::new(inode))
+    }
+
+    /// Bytes that folios have.
+    pub fn used(&self) -> usize {
+        self.owner.shared.arena.used()
+    }
+
+    /// Bytes that they may have.
+    pub fn limit(&self) -> usize {
+        self.owner.shared.arena.limit()
+    }
+
+    /// Writes everything back that is dirty in any file, also in files that are closed, and has it made durable.
+    ///
+    /// # Errors
+    /// The first failure. The other files were written all the same.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.owner.shared.sync()
+    }
+
+    /// Takes away what is clean, of all files that nobody is using this moment.
+    pub fn drop_clean(&self) {
+        for inode in self.owner.shared.snapshot() {
+            if let Some(mut table) = inode.table.try_exclusive() {
+                // What is clean needs no store.
+                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, referenced: true });
+            }
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What ends with the last clone of a [`Cache`]: closed files that are still dirty get a last chance.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.ownerless.store(true, Ordering::Release);
+        for inode in self.shared.snapshot() {
+            self.shared.close(&inode);
+        }
+    }
+}
+
+/// What the files of a cache share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    arena: Arc<Arena>,
+    block: usize,
+    /// Files that are open, or closed and dirty.
+    files: Mutex<Vec<Arc<Inode>>>,
+    /// Which file reclaim begins with next time.
+    turn: AtomicUsize,
+    /// Whether the last clone of the [`Cache`] is gone.
+    ownerless: AtomicBool,
+    numbers: AtomicU64,
+}
+
+/// What reclaim takes.
+struct What {
+    dirty: bool,
+    /// Also folios that were used since it last looked.
+    referenced: bool,
+}
+
+impl Shared {
+    fn snapshot(&self) -> Vec<Arc<Inode>> {
+        self.files.lock().clone()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for inode in self.snapshot() {
+            let seen = inode.errors.lock().count();
+            first = first.and(inode.sync(false, seen));
+            self.close(&inode);
+        }
+        first
+    }
+
+    /// Forgets a file that has no handle any more: if it could be written back, or there is no cache any more that would
+    /// try again.
+    pub(crate) fn close(&self, inode: &Arc<Inode>) {
+        if inode.handles.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let written = inode.write_back(0..u64::MAX).and_then(|()| inode.settle_len());
+        if written.is_ok() || self.ownerless.load(Ordering::Acquire) {
+            self.files.lock().retain(|other| !Arc::ptr_eq(other, inode));
+        }
+    }
+
+    /// Memory for a folio of `want` bytes, or of fewer, for a file whose inode lock the caller has.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; what the kernel says to a mapping.
+    pub(crate) fn memory_for(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<Memory, Error> {
+        let mut len = want;
+        let mut failed = None;
+        while len >= inode.geometry.block {
+            if let Some(memory) = self.arena.alloc(len, false)? {
+                return Ok(memory);
+            }
+            match self.reclaim(inode, table, len) {
+                Ok(()) => {}
+                Err(error) => failed = failed.or(error),
+            }
+            if let Some(memory) = self.arena.alloc(len, false)? {
+                return Ok(memory);
+            }
+            len /= 2;
+        }
+        let block = inode.geometry.block;
+        if table.len() < LEAST_FOLIOS
+            && let Some(memory) = self.arena.alloc(block, true)?
+        {
+            return Ok(memory);
+        }
+        Err(Error::Full { used: self.arena.used(), limit: self.arena.limit(), store: failed })
+    }
+
+    /// Takes folios away until `want` more bytes are within the limit: what is clean and was not used lately, of any file
+    /// that nobody is using this moment; what is clean; what is dirty of this file; what is dirty of others, unless
+    /// the file has less than it may always have (another one's store may hang).
+    fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
+        // Some more at once, because looking for it has its price.
+        let arena = &self.arena;
+        let goal = want.max(TOGETHER.min(arena.limit() / 8));
+        let missing = |bytes: usize| (arena.used() + bytes).saturating_sub(arena.limit());
+        let mut failed = None;
+        let files = self.snapshot();
+        let begin = self.turn.fetch_add(1, Ordering::Relaxed);
+        for (dirty, referenced, others) in
+            [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
+        {
+            let what = What { dirty, referenced };
+            if others && dirty && table.len() < LEAST_FOLIOS {
+                break;
+            }
+            for turn in 0..files.len() {
+                if missing(goal) == 0 {
+                    return Ok(());
+                }
+                let other = &files[(begin + turn) % files.len()];
+                let result = if other.number == inode.number {
+                    inode.evict(table, missing(goal), &what)
+                } else if others {
+                    match other.table.try_exclusive() {
+                        Some(mut table) => other.evict(&mut table, missing(goal), &what),
+                        None => Ok(()),
+                    }
+                } else {
+                    Ok(())
+                };
+                failed = failed.or(result.err());
+            }
+        }
+        if missing(want) == 0 { Ok(()) } else { Err(failed) }
+    }
+}
+
+impl Inode {
+    /// Takes folios of this file away until so many bytes are free, or there is no other.
+    ///
+    /// # Errors
+    /// The store's, if something dirty had to stay.
+    fn evict(&self, table: &mut Table, bytes: usize, what: &What) -> Result<(), Arc<io::Error>> {
+        let mut freed = 0;
+        let mut failed = None;
+        for _ in 0..table.len() {
+            if freed >= bytes {
+                break;
+            }
+            let Some(key) = table.next_victim() else { break };
+            let folio = table.get(key);
+            if folio.take_referenced() && !what.referenced {
+                continue;
+            }
+            if folio.is_dirty() {
+                if !what.dirty {
+                    continue;
+                }
+                match self.write_folio(folio, table.size) {
+                    Ok(()) => {}
+                    Err(Some(Error::Store(error))) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                    Err(_) => continue,
+                }
+            }
+            freed += table.remove(key).len();
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,147 @@
+//! What a cache answers when it cannot do all it was asked for.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use faultin::Fault;
+
+use crate::lock::Deadlock;
+
+/// Why an operation ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller's buffer cannot be accessed there.
+    Fault(Fault),
+    /// The store failed. Cloned, because several may have to be told.
+    Store(Arc<io::Error>),
+    /// A position or a length that no file can have: more than `i64::MAX` bytes.
+    TooLarge {
+        /// Where.
+        pos: u64,
+        /// How much.
+        len: u64,
+    },
+    /// No memory for a folio: the limit is reached, and nothing can be taken away. The store's error, if the reason is that it
+    /// does not take what is dirty.
+    Full {
+        /// Bytes that folios have.
+        used: usize,
+        /// Bytes that they may have.
+        limit: usize,
+        /// Why something dirty could not be written.
+        store: Option<Arc<io::Error>>,
+    },
+    /// A lock would have been waited for for ever.
+    Deadlock(Deadlock),
+    /// Each of very many attempts moved nothing, although the buffer could be faulted in before each: somebody takes it away
+    /// all the time. The fault of the last one.
+    NoProgress(Fault),
+    /// The [observer](crate::write::Observer) ended it.
+    Stopped,
+}
+
+impl Error {
+    /// The errno that the kernel gives for it.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
+            Error::Store(error) => error.raw_os_error(),
+            Error::TooLarge { .. } => Some(libc::EINVAL),
+            Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| error.raw_os_error()),
+            Error::Deadlock(_) => Some(libc::EDEADLK),
+            Error::Stopped => Some(libc::EINTR),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Fault(fault) => fault.fmt(f),
+            Error::Store(error) => write!(f, "the store failed: {error}"),
+            Error::TooLarge { pos, len } => write!(f, "{len} bytes at {pos}: a file has at most {} bytes", i64::MAX),
+            Error::Full { used, limit, store } => {
+                write!(f, "{used} of {limit} bytes of folios are in use, and none can be freed")?;
+                store.as_ref().map_or(Ok(()), |error| write!(f, ": the store does not take what is dirty: {error}"))
+            }
+            Error::Deadlock(deadlock) => deadlock.fmt(f),
+            Error::NoProgress(fault) => write!(f, "the buffer is taken away again and again: {fault}"),
+            Error::Stopped => f.write_str("stopped by the observer"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Fault(fault) | Error::NoProgress(fault) => Some(fault),
+            Error::Store(error) | Error::Full { store: Some(error), .. } => Some(error),
+            Error::Deadlock(deadlock) => Some(deadlock),
+            Error::TooLarge { .. } | Error::Full { store: None, .. } | Error::Stopped => None,
+        }
+    }
+}
+
+impl From<Deadlock> for Error {
+    fn from(deadlock: Deadlock) -> Error {
+        Error::Deadlock(deadlock)
+    }
+}
+
+impl From<io::Error> for Error {
+    /// As an error of the store.
+    fn from(error: io::Error) -> Error {
+        Error::Store(Arc::new(error))
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        match error.errno() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(error),
+        }
+    }
+}
+
+/// A read or write that ended early.
+#[derive(Clone, Debug)]
+pub struct Partial {
+    /// Bytes that were moved, from the first one on, and the position of the list of segments is behind them. Nothing
+    /// behind them was touched.
+    pub done: usize,
+    /// Why no more.
+    pub error: Error,
+}
+
+impl Partial {
+    /// As a system call answers: the count if there is one, otherwise the error.
+    ///
+    /// # Errors
+    /// If nothing was moved.
+    pub fn syscall(self) -> Result<usize, Error> {
+        if self.done > 0 { Ok(self.done) } else { Err(self.error) }
+    }
+}
+
+impl fmt::Display for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, then: {}", self.done, self.error)
+    }
+}
+
+impl std::error::Error for Partial {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<Partial> for io::Error {
+    fn from(partial: Partial) -> io::Error {
+        partial.error.into()
+    }
+}

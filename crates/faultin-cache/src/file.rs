@@ -1,0 +1,306 @@
+//! A file of a cache, as its users have it.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin::iov::{IovDest, IovSource};
+use faultin::memory::{ReadMemory, WriteMemory};
+use faultin::{ReadView, WriteView};
+
+use crate::error::{Error, Partial};
+use crate::inode::Inode;
+use crate::mode::{CopyFrom, CopyTo, MayWait};
+use crate::read::{Advice, Ahead};
+use crate::write::{At, Observer};
+use crate::{direct, read, write};
+
+/// A handle of a cached file: what an open file description is to the kernel.
+///
+/// Buffers are lists of segments that may fault ([`IovSource`], [`IovDest`]); a plain slice will do. A count is exact: so many
+/// bytes were moved, the list is behind them, and nothing behind them was touched. What ended an operation early comes with
+/// its count ([`Partial`]).
+///
+/// Clones are the same file, each with its own idea of which write errors it has reported.
+///
+/// # Concurrency
+///
+/// Any thread may call anything. Writes, truncations and holes come one after the other. A read sees each folio as it is
+/// before or after a write, not in between; of a write that had to wait for its buffer it may see the first part.
+///
+/// The buffer of a read or a write may be any memory but that of a mapping whose faults a thread serves that waits for this
+/// file.
+#[derive(Debug)]
+pub struct CachedFile {
+    inode: Arc<Inode>,
+    ahead: Ahead,
+    /// Errors of writeback that this handle has reported.
+    seen: AtomicU64,
+}
+
+impl Clone for CachedFile {
+    fn clone(&self) -> CachedFile {
+        let file = CachedFile::new(Arc::clone(&self.inode));
+        file.seen.store(self.seen.load(Ordering::Relaxed), Ordering::Relaxed);
+        file
+    }
+}
+
+impl Drop for CachedFile {
+    /// The last handle writes back what is dirty. What fails stays in the [`Cache`](crate::Cache).
+    fn drop(&mut self) {
+        if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.inode.cache.close(&self.inode);
+        }
+    }
+}
+
+impl CachedFile {
+    pub(crate) fn new(inode: Arc<Inode>) -> CachedFile {
+        inode.handles.fetch_add(1, Ordering::AcqRel);
+        CachedFile { inode, ahead: Ahead::new(), seen: AtomicU64::new(0) }
+    }
+
+    /// A number that no other file of the cache has: what [`LockId`](crate::lock::LockId) names it by.
+    pub fn number(&self) -> u64 {
+        self.inode.number
+    }
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`].
+    pub fn len(&self) -> Result<u64, Error> {
+        Ok(self.inode.table.shared()?.size)
+    }
+
+    /// Whether it has none.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`].
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Bytes of blocks that the store does not have yet.
+    pub fn dirty(&self) -> u64 {
+        self.inode.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left in `from` to `pos`, past the end if need be; what is between reads as zeros.
+    ///
+    /// `Ok`: all of it.
+    ///
+    /// # Errors
+    /// [`Partial`]: nothing is written behind its count. [`Error::Fault`]: the buffer ends there. [`Error::TooLarge`] before
+    /// anything is written.
+    #[inline]
+    pub fn write_iter<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
+        self.write_iter_with::<M, MayWait>(from, pos, &mut ())
+    }
+
+    /// As [`write_iter`](Self::write_iter), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn write_iter_with<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        pos: u64,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        write::perform::<M, C>(&self.inode, &self.inode.how, from, At::Position(pos), observer)
+    }
+
+    /// Writes what is left in `from` behind the end of the file, wherever that is when all writes before this one are done.
+    /// Nobody else's bytes come in between.
+    ///
+    /// # Errors
+    /// As [`write_iter`](Self::write_iter).
+    pub fn append_iter<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>) -> Result<usize, Partial> {
+        self.append_iter_with::<M, MayWait>(from, &mut ())
+    }
+
+    /// As [`append_iter`](Self::append_iter), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_iter_with<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        write::perform::<M, C>(&self.inode, &self.inode.how, from, At::End, observer)
+    }
+
+    /// Reads from `pos` on to what is left of `to`. `Ok`: how many bytes, fewer than were left only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Partial`]: `to` is untouched behind its count.
+    #[inline]
+    pub fn read_iter<M: WriteMemory>(&self, to: &mut IovDest<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
+        self.read_iter_with::<M, MayWait>(to, pos, &mut ())
+    }
+
+    /// As [`read_iter`](Self::read_iter), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn read_iter_with<M: WriteMemory, C: CopyTo<M>>(
+        &self,
+        to: &mut IovDest<'_, '_, M>,
+        pos: u64,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, observer)
+    }
+
+    /// [`write_iter`](Self::write_iter) from a slice.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn write_at(&self, buf: &[u8], pos: u64) -> Result<usize, Partial> {
+        self.write_iter(&mut IovSource::<ReadView<'_>>::one(buf), pos)
+    }
+
+    /// [`append_iter`](Self::append_iter) from a slice.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&self, buf: &[u8]) -> Result<usize, Partial> {
+        self.append_iter(&mut IovSource::<ReadView<'_>>::one(buf))
+    }
+
+    /// [`read_iter`](Self::read_iter) to a slice.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize, Partial> {
+        self.read_iter(&mut IovDest::<WriteView<'_>>::one(buf), pos)
+    }
+
+    /// Writes past the cache, which sees it all the same. What does not fill units of the store's
+    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, is written through
+    /// the cache instead.
+    ///
+    /// # Errors
+    /// As [`write_iter`](Self::write_iter); what was written before is counted.
+    pub fn write_direct<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
+        self.write_direct_with::<M, MayWait>(from, pos, &mut ())
+    }
+
+    /// As [`write_direct`](Self::write_direct), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_direct_with<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        pos: u64,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        let done = direct::write::<M, C>(&self.inode, from, pos, observer)?;
+        if from.is_empty() {
+            return Ok(done);
+        }
+        let rest = self.write_iter_with::<M, C>(from, pos + done as u64, observer);
+        rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
+    }
+
+    /// Reads past the cache, but sees what is in it.
+    ///
+    /// # Errors
+    /// As [`read_iter`](Self::read_iter).
+    pub fn read_direct<M: WriteMemory>(&self, to: &mut IovDest<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
+        self.read_direct_with::<M, MayWait>(to, pos, &mut ())
+    }
+
+    /// As [`read_direct`](Self::read_direct), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_direct_with<M: WriteMemory, C: CopyTo<M>>(
+        &self,
+        to: &mut IovDest<'_, '_, M>,
+        pos: u64,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        direct::read::<M, C>(&self.inode, to, pos, observer)
+    }
+
+    /// Cuts the file, or makes it longer with zeros.
+    ///
+    /// # Errors
+    /// The store's: the file is as long as before.
+    pub fn set_len(&self, len: u64) -> Result<(), Error> {
+        self.inode.set_len(len)
+    }
+
+    /// Makes a range read as zeros, and gives its space back where the store can. The length stays.
+    ///
+    /// # Errors
+    /// The store's: a part of the range may be zeros.
+    pub fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
+        self.inode.punch_hole(range)
+    }
+
+    /// Writes everything back and has the store make it durable.
+    ///
+    /// # Errors
+    /// The last failure that this handle has not reported, of this writeback or one before. What was not written is dirty
+    /// still, and is tried again the next time.
+    pub fn sync_all(&self) -> Result<(), Error> {
+        self.sync(false)
+    }
+
+    /// As [`sync_all`](Self::sync_all), without what is not needed to find the bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sync_data(&self) -> Result<(), Error> {
+        self.sync(true)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Error> {
+        let result = self.inode.sync(data_only, self.seen.load(Ordering::Relaxed));
+        if !matches!(result, Err(Error::Deadlock(_))) {
+            self.seen.store(self.inode.errors.lock().count(), Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Writes back what is dirty in a range, and does not wait for it to be durable.
+    ///
+    /// # Errors
+    /// The first failure; it is reported by the next `sync_all`, too.
+    pub fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
+        self.inode.write_back(range)
+    }
+
+    /// Says how this handle is going to read.
+    pub fn advise(&self, advice: Advice) {
+        self.ahead.advise(advice);
+    }
+
+    /// Reads a range into the cache (`POSIX_FADV_WILLNEED`).
+    ///
+    /// # Errors
+    /// The store's; [`Error::Full`].
+    pub fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
+        self.inode.will_need(range)
+    }
+
+    /// Takes what is clean of a range out of the cache (`POSIX_FADV_DONTNEED`). What is dirty stays.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`].
+    pub fn dont_need(&self, range: Range<u64>) -> Result<(), Error> {
+        self.inode.dont_need(range)
+    }
+}

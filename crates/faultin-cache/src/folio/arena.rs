@@ -1,0 +1,259 @@
+//! The memory that folios live in: recycled, in huge pages where there are some.
+//!
+//! The kernel zeroes what it gives, also if all of it is overwritten at once, so memory that was used before is twice as fast
+//! as fresh memory. The arena grows by segments and keeps them; what folios leave behind is handed out again as it is. That
+//! nobody sees old bytes is what the bits of a [`Folio`](super::Folio) are for.
+//!
+//! This file is the only one of the crate with `unsafe` in it.
+
+use std::alloc::{self, Layout};
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use buddy_system_allocator::FrameAllocator;
+use parking_lot::Mutex;
+
+/// Blocks in the largest folio, at most.
+pub(crate) const MOST_BLOCKS: usize = 512;
+/// The buddy allocator's orders: 1 to [`MOST_BLOCKS`] blocks. It never joins more than that, so no folio spans two
+/// segments, which are multiples of it.
+const ORDERS: usize = MOST_BLOCKS.ilog2() as usize + 1;
+
+/// Blocks in a segment, at most.
+const SEGMENT_BLOCKS: usize = 16 * MOST_BLOCKS;
+/// Segments from this size on are mapped, aligned to it, in huge pages.
+const HUGE: usize = 2 << 20;
+
+/// All memory of a cache, up to a limit.
+pub(crate) struct Arena {
+    block: usize,
+    segment_blocks: usize,
+    limit: usize,
+    used: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: FrameAllocator<ORDERS>,
+    segments: Vec<Segment>,
+}
+
+/// Memory of a folio, its owner's alone.
+///
+/// # Invariants
+///
+/// 1. `ptr` is valid for reads and writes of `len` initialised bytes until the arena goes, which does not go before this.
+/// 2. They are in no other `Memory`: the frames were allocated, and are not freed before this is dropped.
+pub(crate) struct Memory {
+    ptr: NonNull<u8>,
+    len: usize,
+    frame: usize,
+    arena: Arc<Arena>,
+}
+
+// SAFETY: the bytes belong to the `Memory` alone (invariant 2), as those of a `Box<[u8]>` do; the arena can be shared.
+unsafe impl Send for Memory {}
+// SAFETY: as above; a shared `Memory` gives shared slices only.
+unsafe impl Sync for Memory {}
+
+impl Arena {
+    /// An arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
+    pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
+        let segment_blocks = (limit / block).next_multiple_of(MOST_BLOCKS).clamp(MOST_BLOCKS, SEGMENT_BLOCKS);
+        let state = State { free: FrameAllocator::new(), segments: Vec::new() };
+        Arc::new(Arena { block, segment_blocks, limit, used: AtomicUsize::new(0), state: Mutex::new(state) })
+    }
+
+    /// Bytes that folios have.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit. Beyond it if that is
+    /// `allowed`.
+    ///
+    /// # Errors
+    /// What the kernel says to a mapping.
+    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> io::Result<Option<Memory>> {
+        let mut state = self.state.lock();
+        if self.used() + len > self.limit && !allowed {
+            return Ok(None);
+        }
+        let frames = len / self.block;
+        let frame = match state.free.alloc(frames) {
+            Some(frame) => frame,
+            None => {
+                let segment = Segment::new(self.segment_blocks * self.block)?;
+                let first = state.segments.len() * self.segment_blocks;
+                state.segments.push(segment);
+                state.free.add_frame(first, first + self.segment_blocks);
+                // A segment has room for the largest folio.
+                state.free.alloc(frames).ok_or(io::ErrorKind::OutOfMemory)?
+            }
+        };
+        let segment = &state.segments[frame / self.segment_blocks];
+        // SAFETY: the frame lies within its segment, at an offset that is less than its size.
+        let ptr = unsafe { segment.base.add(frame % self.segment_blocks * self.block) };
+        self.used.fetch_add(len, Ordering::Relaxed);
+        Ok(Some(Memory { ptr, len, frame, arena: Arc::clone(self) }))
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("used", &self.used()).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: invariants 1 and 2; writers have `&mut self`.
+        unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: invariants 1 and 2, and `&mut self`.
+        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let mut state = self.arena.state.lock();
+        state.free.dealloc(self.frame, self.len / self.arena.block);
+        self.arena.used.fetch_sub(self.len, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("frame", &self.frame).field("len", &self.len).finish()
+    }
+}
+
+/// # Invariants
+///
+/// `base` is valid for reads and writes of `len` bytes, initialised (as zeros, at first), and nobody else's.
+struct Segment {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it owns its memory; the pointer is only an address.
+unsafe impl Send for Segment {}
+
+impl Segment {
+    fn new(len: usize) -> io::Result<Segment> {
+        let base = if len >= HUGE { map(len)? } else { allocate(len)? };
+        Ok(Segment { base, len })
+    }
+
+    /// Small ones are for caches that are small on purpose, in tests.
+    fn layout(len: usize) -> io::Result<Layout> {
+        Layout::from_size_align(len, 64).map_err(io::Error::other)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if self.len >= HUGE {
+            // SAFETY: this mapping is the segment's own, and nobody has a `Memory` in it any more: each keeps the arena.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        } else if let Ok(layout) = Self::layout(self.len) {
+            // SAFETY: allocated with this layout; as above.
+            unsafe { alloc::dealloc(self.base.as_ptr(), layout) };
+        }
+    }
+}
+
+fn allocate(len: usize) -> io::Result<NonNull<u8>> {
+    let layout = Segment::layout(len)?;
+    // SAFETY: `len` is not 0.
+    NonNull::new(unsafe { alloc::alloc_zeroed(layout) }).ok_or(io::ErrorKind::OutOfMemory.into())
+}
+
+/// Anonymous memory, aligned to [`HUGE`], for which huge pages are asked.
+fn map(len: usize) -> io::Result<NonNull<u8>> {
+    let whole = len.checked_add(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, wherever the kernel likes.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, protection, flags | libc::MAP_NORESERVE, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let before = base.addr().next_multiple_of(HUGE) - base.addr();
+    let behind = HUGE - before;
+    // SAFETY: `before` is less than `whole`.
+    let aligned = unsafe { base.byte_add(before) };
+    // SAFETY: both parts are of the mapping above and not of what is kept of it; `aligned` to `aligned + len` is. What
+    // `madvise` answers does not matter: without huge pages the memory is as good, and slower.
+    unsafe {
+        if before > 0 {
+            libc::munmap(base, before);
+        }
+        libc::munmap(aligned.byte_add(len), behind);
+        libc::madvise(aligned, len, libc::MADV_HUGEPAGE);
+        // A child would see folios as they were once, and write back none of them.
+        libc::madvise(aligned, len, libc::MADV_DONTFORK);
+    }
+    NonNull::new(aligned.cast()).ok_or(io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_recycled_and_the_limit_holds() {
+        for block in [8, 4096] {
+            let arena = Arena::new(block, 8 * block);
+            let mut memories: Vec<_> = (0..4).map(|_| arena.alloc(2 * block, false).unwrap().unwrap()).collect();
+            assert_eq!(arena.used(), 8 * block);
+            assert!(arena.alloc(block, false).unwrap().is_none());
+            for (index, memory) in memories.iter_mut().enumerate() {
+                memory.bytes_mut().fill(index as u8);
+            }
+            for (index, memory) in memories.iter().enumerate() {
+                assert!(memory.bytes().iter().all(|&byte| byte == index as u8));
+            }
+            let beyond = arena.alloc(block, true).unwrap().unwrap();
+            assert_eq!(arena.used(), 9 * block);
+            let old = memories.pop().unwrap().ptr;
+            drop(beyond);
+            assert_eq!(arena.alloc(2 * block, false).unwrap().unwrap().ptr, old);
+        }
+    }
+
+    #[test]
+    fn folios_of_all_sizes_in_several_segments_do_not_overlap() {
+        let block = 4096;
+        let arena = Arena::new(block, 80 << 20);
+        let mut memories = Vec::new();
+        for turn in 0.. {
+            match arena.alloc(block << (turn % ORDERS), false).unwrap() {
+                Some(memory) => memories.push(memory),
+                None => break,
+            }
+        }
+        let mut ranges: Vec<_> = memories.iter().map(|m| (m.ptr.addr().get(), m.len)).collect();
+        ranges.sort_unstable();
+        assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0));
+        assert!(ranges.iter().all(|(at, len)| at % len.min(&HUGE) == 0), "naturally aligned");
+        drop(memories);
+        assert_eq!(arena.used(), 0);
+    }
+}

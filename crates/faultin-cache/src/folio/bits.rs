@@ -1,0 +1,111 @@
+//! One bit for each block of a folio.
+//!
+//! A single thread changes them at a time: with the folio to itself, or as the one that puts writeback in order. So loads and
+//! stores do, and nothing is read, modified and written at once.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const WORD: usize = u64::BITS as usize;
+
+/// A set of numbers below a bound.
+#[derive(Debug)]
+pub(crate) struct Bits {
+    /// In place for the small folios, of which there are many.
+    first: AtomicU64,
+    more: Box<[AtomicU64]>,
+}
+
+impl Bits {
+    pub(crate) fn new(len: usize) -> Bits {
+        let more = (1..len.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect();
+        Bits { first: AtomicU64::new(0), more }
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        if index == 0 { &self.first } else { &self.more[index - 1] }
+    }
+
+    /// The words that `range` touches, each with the bits of the range in it.
+    #[inline]
+    fn masks(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+        let Range { start, end } = range;
+        (start / WORD..end.div_ceil(WORD)).map(move |index| {
+            let from = start.saturating_sub(index * WORD);
+            let to = (end - index * WORD).min(WORD);
+            (index, (u64::MAX << from) & (u64::MAX >> (WORD - to)))
+        })
+    }
+
+    /// Adds a range: how many were not in it.
+    #[inline]
+    pub(crate) fn set(&self, range: Range<usize>) -> usize {
+        let mut added = 0;
+        for (index, mask) in Self::masks(range) {
+            let word = self.word(index);
+            let old = word.load(Relaxed);
+            if old & mask != mask {
+                added += (mask & !old).count_ones() as usize;
+                word.store(old | mask, Relaxed);
+            }
+        }
+        added
+    }
+
+    /// Removes a range: how many were in it.
+    pub(crate) fn clear(&self, range: Range<usize>) -> usize {
+        let mut removed = 0;
+        for (index, mask) in Self::masks(range) {
+            let word = self.word(index);
+            let old = word.load(Relaxed);
+            removed += (mask & old).count_ones() as usize;
+            word.store(old & !mask, Relaxed);
+        }
+        removed
+    }
+
+    /// The first of a range that is in the set.
+    pub(crate) fn first_set(&self, range: Range<usize>) -> Option<usize> {
+        self.first(range, |word| word)
+    }
+
+    /// The first of a range that is not.
+    #[inline]
+    pub(crate) fn first_clear(&self, range: Range<usize>) -> Option<usize> {
+        self.first(range, |word| !word)
+    }
+
+    #[inline]
+    fn first(&self, range: Range<usize>, which: impl Fn(u64) -> u64) -> Option<usize> {
+        Self::masks(range).find_map(|(index, mask)| {
+            let found = which(self.word(index).load(Relaxed)) & mask;
+            (found != 0).then(|| index * WORD + found.trailing_zeros() as usize)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn as_a_list_of_flags(len in 1_usize..=200, ops in prop::collection::vec((any::<bool>(), 0_usize..200, 0_usize..200), 1..30)) {
+            let bits = Bits::new(len);
+            let mut flags = vec![false; len];
+            for (set, a, b) in ops {
+                let (start, end) = (a.min(b).min(len), a.max(b).min(len));
+                let changed = flags[start..end].iter().filter(|&&flag| flag != set).count();
+                prop_assert_eq!(if set { bits.set(start..end) } else { bits.clear(start..end) }, changed);
+                flags[start..end].fill(set);
+                let find = |what| (start..len).find(|&at| flags[at] == what);
+                prop_assert_eq!(bits.first_set(start..len), find(true));
+                prop_assert_eq!(bits.first_clear(start..len), find(false));
+            }
+        }
+    }
+}

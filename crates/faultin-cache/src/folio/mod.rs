@@ -1,0 +1,194 @@
+//! Folios: the memory that a file's bytes are cached in, and where in the file they belong.
+//!
+//! A *folio* is a naturally aligned part of a file, a power of two of *blocks*, in one piece of memory. Of each block it is
+//! known whether it is *up to date* (it has the file's bytes, and zeros behind its end) and whether it is *dirty* (the
+//! store does not have them yet). A block that is not up to date has bytes of somebody else's: nobody may see them.
+
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "the memory is its own")]
+pub(crate) mod arena;
+mod bits;
+mod radix;
+mod table;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arena::Memory;
+use bits::Bits;
+
+pub(crate) use arena::Arena;
+pub(crate) use table::{Key, Table};
+
+/// Sizes of the units of a cache, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) block: usize,
+    pub(crate) max_folio: usize,
+}
+
+impl Geometry {
+    pub(crate) fn blocks(&self, bytes: usize) -> usize {
+        bytes / self.block
+    }
+
+    pub(crate) fn block_down(&self, pos: u64) -> u64 {
+        pos & !(self.block as u64 - 1)
+    }
+
+    /// Where the block of the byte before `pos` ends. Positions are below 2^63, so this does not wrap.
+    pub(crate) fn block_up(&self, pos: u64) -> u64 {
+        self.block_down(pos + self.block as u64 - 1)
+    }
+}
+
+/// A part of a file, in memory.
+#[derive(Debug)]
+pub(crate) struct Folio {
+    memory: Memory,
+    /// Where it begins in the file.
+    start: u64,
+    block: usize,
+    uptodate: Bits,
+    dirty: Bits,
+    /// Whether somebody has used it since reclaim last looked.
+    referenced: AtomicBool,
+    /// Whether it ever was dirty: what a store had before may not be what it has now.
+    written: bool,
+}
+
+impl Folio {
+    pub(crate) fn new(memory: Memory, start: u64, block: usize) -> Folio {
+        let blocks = memory.len() / block;
+        Folio {
+            start,
+            block,
+            uptodate: Bits::new(blocks),
+            dirty: Bits::new(blocks),
+            referenced: AtomicBool::new(true),
+            written: false,
+            memory,
+        }
+    }
+
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.len() as u64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The bytes of a part of the file that lies within.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[inline]
+    pub(crate) fn bytes(&self, part: Range<u64>) -> &[u8] {
+        &self.memory.bytes()[self.within(part)]
+    }
+
+    /// As [`bytes`](Self::bytes).
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self, part: Range<u64>) -> &mut [u8] {
+        let within = self.within(part);
+        &mut self.memory.bytes_mut()[within]
+    }
+
+    #[inline]
+    fn within(&self, part: Range<u64>) -> Range<usize> {
+        (part.start - self.start) as usize..(part.end - self.start) as usize
+    }
+
+    /// The blocks that a part touches.
+    #[inline]
+    fn touched(&self, part: &Range<u64>) -> Range<usize> {
+        let within = self.within(part.clone());
+        within.start / self.block..within.end.div_ceil(self.block)
+    }
+
+    /// The part of the file that blocks are.
+    fn place(&self, blocks: Range<usize>) -> Range<u64> {
+        self.start + (blocks.start * self.block) as u64..self.start + (blocks.end * self.block) as u64
+    }
+
+    /// Where, from `part.start` on, bytes are not up to date any more; `part.end` at most.
+    #[inline]
+    pub(crate) fn uptodate_until(&self, part: Range<u64>) -> u64 {
+        match self.uptodate.first_clear(self.touched(&part)) {
+            None => part.end,
+            Some(block) => self.place(block..block).start.clamp(part.start, part.end),
+        }
+    }
+
+    pub(crate) fn is_uptodate(&self, part: Range<u64>) -> bool {
+        self.uptodate_until(part.clone()) == part.end
+    }
+
+    /// Blocks within `part`, which is made of whole ones, that are not up to date, one run.
+    pub(crate) fn next_missing(&self, part: Range<u64>) -> Option<Range<u64>> {
+        let blocks = self.touched(&part);
+        let first = self.uptodate.first_clear(blocks.clone())?;
+        let end = self.uptodate.first_set(first..blocks.end).unwrap_or(blocks.end);
+        Some(self.place(first..end))
+    }
+
+    /// All blocks that `part` touches have the file's bytes now.
+    pub(crate) fn set_uptodate(&mut self, part: Range<u64>) {
+        self.uptodate.set(self.touched(&part));
+    }
+
+    /// All blocks that `part` touches are worthless now, and what was dirty of them is given up: how many bytes.
+    pub(crate) fn discard(&mut self, part: Range<u64>) -> usize {
+        let blocks = self.touched(&part);
+        self.uptodate.clear(blocks.clone());
+        self.dirty.clear(blocks) * self.block
+    }
+
+    /// All blocks that `part` touches are dirty now: how many bytes more than before.
+    #[inline]
+    pub(crate) fn set_dirty(&mut self, part: Range<u64>) -> usize {
+        self.written = true;
+        self.dirty.set(self.touched(&part)) * self.block
+    }
+
+    /// The first run of dirty blocks that `part` touches.
+    pub(crate) fn next_dirty(&self, part: Range<u64>) -> Option<Range<u64>> {
+        let blocks = self.touched(&part);
+        let first = self.dirty.first_set(blocks.clone())?;
+        let end = self.dirty.first_clear(first..blocks.end).unwrap_or(blocks.end);
+        Some(self.place(first..end))
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.first_set(0..self.len() / self.block).is_some()
+    }
+
+    /// The store has these blocks now: how many bytes are dirty no more. For whoever puts writeback in order; under a shared
+    /// lock, because whoever makes blocks dirty has it alone.
+    pub(crate) fn clean(&self, part: Range<u64>) -> usize {
+        self.dirty.clear(self.touched(&part)) * self.block
+    }
+
+    pub(crate) fn was_written(&self) -> bool {
+        self.written
+    }
+
+    #[inline]
+    pub(crate) fn touch(&self) {
+        // A store that changes nothing would still take the line away from other readers.
+        if !self.referenced.load(Ordering::Relaxed) {
+            self.referenced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since the last time this was asked.
+    pub(crate) fn take_referenced(&self) -> bool {
+        self.referenced.swap(false, Ordering::Relaxed)
+    }
+}

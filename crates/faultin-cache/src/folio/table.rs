@@ -1,0 +1,171 @@
+//! The folios of one file, by where they are in it.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use slab::Slab;
+
+use super::radix::Radix;
+use super::{Folio, Geometry};
+
+/// Names a folio of a table while it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(NonZeroU32);
+
+impl Key {
+    fn of(index: usize) -> Key {
+        Key(NonZeroU32::new(u32::try_from(index + 1).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// An aligned part of the file as long as the largest folio: for each block the folio that has it.
+type Region = Box<[Option<Key>]>;
+
+/// The folios of a file, and how long it is.
+#[derive(Debug)]
+pub(crate) struct Table {
+    geometry: Geometry,
+    regions: Radix<Region>,
+    folios: Slab<Folio>,
+    /// Where reclaim goes on.
+    hand: usize,
+    /// Bytes in the file.
+    pub(crate) size: u64,
+    /// Changes whenever what the store had may not be what it has, while no folio is there to say so: whoever has read the
+    /// store without the lock looks whether it is still the same.
+    pub(crate) generation: u64,
+}
+
+impl Table {
+    pub(crate) fn new(geometry: Geometry, size: u64) -> Table {
+        Table { geometry, regions: Radix::new(), folios: Slab::new(), hand: 0, size, generation: 0 }
+    }
+
+    /// Folios there are.
+    pub(crate) fn len(&self) -> usize {
+        self.folios.len()
+    }
+
+    fn place(&self, pos: u64) -> (u64, usize) {
+        let region = self.geometry.max_folio as u64;
+        (pos / region, self.geometry.blocks((pos % region) as usize))
+    }
+
+    /// The folio that has the byte at `pos`.
+    #[inline]
+    pub(crate) fn find(&self, pos: u64) -> Option<Key> {
+        let (region, block) = self.place(pos);
+        self.regions.get(region)?[block]
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: Key) -> &Folio {
+        &self.folios[key.index()]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: Key) -> &mut Folio {
+        &mut self.folios[key.index()]
+    }
+
+    /// How long the largest folio can be that begins at `pos`, a block's first byte: at most `want` bytes, aligned to its
+    /// length, and where no other is.
+    pub(crate) fn room(&self, pos: u64, want: u64) -> usize {
+        let block = self.geometry.block;
+        let (region, at) = self.place(pos);
+        let aligned = 1_u64.checked_shl(pos.trailing_zeros()).unwrap_or(u64::MAX);
+        let most = want.min(aligned).clamp(block as u64, self.geometry.max_folio as u64);
+        let mut blocks = self.geometry.blocks(1 << most.ilog2());
+        if let Some(slots) = self.regions.get(region) {
+            let free = slots[at..at + blocks].iter().position(Option::is_some).unwrap_or(blocks);
+            blocks = 1 << free.max(1).ilog2();
+        }
+        blocks * block
+    }
+
+    /// Puts a folio where none is.
+    pub(crate) fn insert(&mut self, folio: Folio) -> Key {
+        let (region, first) = self.place(folio.start());
+        let blocks = self.geometry.blocks(folio.len());
+        let key = Key::of(self.folios.insert(folio));
+        if self.regions.get(region).is_none() {
+            let slots = self.geometry.blocks(self.geometry.max_folio);
+            self.regions.insert(region, vec![None; slots].into_boxed_slice());
+        }
+        if let Some(slots) = self.regions.get_mut(region) {
+            slots[first..first + blocks].fill(Some(key));
+        }
+        key
+    }
+
+    /// Takes a folio out. Its memory goes with it.
+    pub(crate) fn remove(&mut self, key: Key) -> Folio {
+        let folio = self.folios.remove(key.index());
+        if folio.was_written() {
+            self.generation += 1;
+        }
+        let (region, first) = self.place(folio.start());
+        let blocks = self.geometry.blocks(folio.len());
+        if let Some(slots) = self.regions.get_mut(region) {
+            slots[first..first + blocks].fill(None);
+            if slots.iter().all(Option::is_none) {
+                self.regions.remove(region);
+            }
+        }
+        folio
+    }
+
+    /// The first folio that has a byte at `pos` or behind it.
+    pub(crate) fn next(&self, pos: u64) -> Option<Key> {
+        let (mut region, mut block) = self.place(pos);
+        loop {
+            let (found, slots) = self.regions.next(region)?;
+            let from = if found == region { block } else { 0 };
+            if let Some(key) = slots[from..].iter().flatten().next() {
+                return Some(*key);
+            }
+            (region, block) = (found + 1, 0);
+        }
+    }
+
+    /// The first run of dirty blocks in `range`.
+    pub(crate) fn next_dirty(&self, range: Range<u64>) -> Option<(Key, Range<u64>)> {
+        let mut pos = range.start;
+        while pos < range.end {
+            let key = self.next(pos)?;
+            let folio = self.get(key);
+            let part = folio.start().max(pos)..folio.end().min(range.end);
+            if part.is_empty() {
+                return None;
+            }
+            if let Some(run) = folio.next_dirty(part) {
+                return Some((key, run));
+            }
+            pos = folio.end();
+        }
+        None
+    }
+
+    /// The next folio for reclaim to look at, round and round.
+    pub(crate) fn next_victim(&mut self) -> Option<Key> {
+        if self.folios.is_empty() {
+            return None;
+        }
+        loop {
+            if self.hand >= self.folios.capacity() {
+                self.hand = 0;
+            }
+            let at = self.hand;
+            self.hand += 1;
+            if self.folios.contains(at) {
+                return Some(Key::of(at));
+            }
+        }
+    }
+}

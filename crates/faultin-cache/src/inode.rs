@@ -1,0 +1,151 @@
+//! A file of a cache: its folios, its locks, its store.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::cache::Shared;
+use crate::error::Error;
+use crate::folio::{Folio, Geometry, Key, Table};
+use crate::lock::{Lock, LockKind};
+use crate::store::{Store, read_full};
+use crate::write::WriteLoop;
+use crate::writeback::Errors;
+
+/// The largest position, and the largest length: as the kernel's `loff_t` has it.
+pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
+
+/// A file, shared by its handles.
+pub(crate) struct Inode {
+    pub(crate) number: u64,
+    /// [`CachedFile`](crate::CachedFile)s there are of it.
+    pub(crate) handles: AtomicUsize,
+    pub(crate) cache: Arc<Shared>,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) geometry: Geometry,
+    pub(crate) how: WriteLoop,
+    /// Puts writes in order.
+    pub(crate) writers: Lock<()>,
+    /// The inode lock.
+    pub(crate) table: Lock<Table>,
+    /// Puts writeback in order.
+    pub(crate) writeback: Lock<()>,
+    /// How long the store is; what is behind reads as zeros without asking it. Changes under the writeback lock, or the inode
+    /// lock alone.
+    pub(crate) store_len: AtomicU64,
+    /// Bytes that are dirty, and (if the writes reserve) reserved.
+    pub(crate) dirty: AtomicU64,
+    pub(crate) errors: Mutex<Errors>,
+}
+
+impl fmt::Debug for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inode").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// # Errors
+/// [`Error::TooLarge`], for what no file can have.
+pub(crate) fn check_range(pos: u64, len: usize) -> Result<(), Error> {
+    match pos.checked_add(len as u64) {
+        Some(end) if end <= MAX_BYTES => Ok(()),
+        _ => Err(Error::TooLarge { pos, len: len as u64 }),
+    }
+}
+
+impl Inode {
+    pub(crate) fn new(
+        number: u64,
+        cache: Arc<Shared>,
+        store: Box<dyn Store>,
+        geometry: Geometry,
+        how: WriteLoop,
+        size: u64,
+    ) -> Inode {
+        Inode {
+            number,
+            handles: AtomicUsize::new(0),
+            store,
+            geometry,
+            how,
+            writers: Lock::new(number, LockKind::Writers, ()),
+            table: Lock::new(number, LockKind::Inode, Table::new(geometry, size)),
+            writeback: Lock::new(number, LockKind::Writeback, ()),
+            store_len: AtomicU64::new(size),
+            dirty: AtomicU64::new(0),
+            errors: Mutex::new(Errors::default()),
+            cache,
+        }
+    }
+
+    /// The folio that has the byte at `pos`, a new one if need be: of about `want` bytes, and none of them up to date.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    #[inline]
+    pub(crate) fn grab(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
+        match table.find(pos) {
+            Some(key) => Ok(key),
+            None => self.grab_new(table, pos, want),
+        }
+    }
+
+    #[cold]
+    fn grab_new(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
+        let start = self.geometry.block_down(pos);
+        // A file that grows at its end will probably go on: its folios grow with it.
+        let before = if pos >= table.size { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
+        let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
+        let room = table.room(start, want.max(grown));
+        let memory = self.cache.memory_for(self, table, room)?;
+        // Reclaim may have taken folios away, but it has put none there.
+        Ok(table.insert(Folio::new(memory, start, self.geometry.block)))
+    }
+
+    /// Has the blocks that `part`, which lies within a folio, touches brought up to date.
+    ///
+    /// # Errors
+    /// The store's; blocks that were read before stay.
+    pub(crate) fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
+        let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
+        while let Some(run) = folio.next_missing(blocks.clone()) {
+            self.read_store(folio.bytes_mut(run.clone()), run.start)?;
+            folio.set_uptodate(run);
+        }
+        Ok(())
+    }
+
+    /// What the store has at `pos`; zeros where it has nothing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
+        if pos >= self.store_len.load(Ordering::Relaxed) {
+            buf.fill(0);
+            return Ok(());
+        }
+        Ok(read_full(&*self.store, buf, pos)?)
+    }
+
+    /// So many more bytes are dirty.
+    pub(crate) fn add_dirty(&self, bytes: usize) {
+        if bytes > 0 {
+            self.dirty.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// So many bytes are dirty no more, and need no promise.
+    pub(crate) fn sub_dirty(&self, bytes: usize) {
+        if bytes > 0 {
+            self.dirty.fetch_sub(bytes as u64, Ordering::Relaxed);
+            if self.how.reserve {
+                self.store.unreserve(bytes as u64);
+            }
+        }
+    }
+}

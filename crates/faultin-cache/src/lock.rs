@@ -1,0 +1,376 @@
+//! The locks of a cache, with the bookkeeping that turns a deadlock into an error.
+//!
+//! A file has two of them. The *writers' lock* puts writes, truncations and the like in order; it is kept while a buffer is
+//! faulted in, and no page fault ever takes it (the kernel's `i_rwsem`). The *inode lock* protects folios; whoever serves a
+//! page fault of a mapped file takes it, so it is never kept while a buffer may fault.
+//!
+//! # The order
+//!
+//! A thread takes a writers' lock, then that file's inode lock. It never waits for a second inode lock: reclaim, which may
+//! want a folio of any file, only tries. So there is no deadlock, unless a fault is served under the lock it needs. What
+//! would be one is not waited for: whoever is about to wait says what for and what it holds, looks for a circle among those
+//! who already wait, and gets [`Deadlock`].
+//!
+//! Every thread of a circle waits, so the last one to come sees all of it; nothing needs to be known of threads that
+//! run. Taking a free lock costs one atomic operation and a note in the thread's own list.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Which lock, in reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LockId {
+    file: u64,
+    kind: LockKind,
+}
+
+/// Which of a file's locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LockKind {
+    /// Puts writes in order; kept while a buffer is faulted in.
+    Writers,
+    /// Protects folios; taken by whoever serves a page fault.
+    Inode,
+    /// Puts writeback in order.
+    Writeback,
+}
+
+impl LockKind {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LockKind::Writers => "the writers' lock",
+            LockKind::Inode => "the inode lock",
+            LockKind::Writeback => "the writeback lock",
+        }
+    }
+}
+
+impl LockId {
+    /// The file's number, as [`CachedFile::number`](crate::CachedFile::number) has it.
+    pub fn file(&self) -> u64 {
+        self.file
+    }
+
+    /// Which of its locks.
+    pub fn kind(&self) -> LockKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for LockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of file {}", self.kind.name(), self.file)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Shared,
+    Exclusive,
+}
+
+/// A lock that would have been waited for for ever. Nothing was locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadlock {
+    /// What is waited for, by this thread first; each is held by the next one's waiter, and the last one's holder is this
+    /// thread.
+    pub circle: Vec<Waits>,
+}
+
+/// One that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Who
+    pub thread: ThreadId,
+    /// waits for which.
+    pub lock: LockId,
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadlock: ")?;
+        for (index, Waits { thread, lock }) in self.circle.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", which is held by one that waits: ")?;
+            }
+            write!(f, "{thread:?} waits for {lock}")?;
+        }
+        f.write_str(", which the first one holds")
+    }
+}
+
+impl std::error::Error for Deadlock {}
+
+thread_local! {
+    static HELD: RefCell<Vec<(LockId, Mode)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Everybody who waits.
+static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    thread: ThreadId,
+    wants: (LockId, Mode),
+    holds: Vec<(LockId, Mode)>,
+}
+
+/// A lock around a value, shared or exclusive, that knows who waits for it.
+#[derive(Debug)]
+pub(crate) struct Lock<T> {
+    id: LockId,
+    inner: RwLock<T>,
+}
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Shared<'a, T> {
+    guard: RwLockReadGuard<'a, T>,
+    _held: Held,
+}
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Exclusive<'a, T> {
+    guard: RwLockWriteGuard<'a, T>,
+    _held: Held,
+}
+
+impl<T> Lock<T> {
+    pub(crate) fn new(file: u64, kind: LockKind, value: T) -> Self {
+        Lock { id: LockId { file, kind }, inner: RwLock::new(value) }
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
+        let guard = match self.inner.try_read() {
+            Some(guard) => guard,
+            None => self.wait(Mode::Shared, || self.inner.read())?,
+        };
+        Ok(Shared { guard, _held: Held::note(self.id, Mode::Shared) })
+    }
+
+    #[inline]
+    pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
+        let guard = match self.inner.try_write() {
+            Some(guard) => guard,
+            None => self.wait(Mode::Exclusive, || self.inner.write())?,
+        };
+        Ok(Exclusive { guard, _held: Held::note(self.id, Mode::Exclusive) })
+    }
+
+    /// Without waiting.
+    pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
+        let guard = self.inner.try_write()?;
+        Some(Exclusive { guard, _held: Held::note(self.id, Mode::Exclusive) })
+    }
+
+    #[cold]
+    fn wait<G>(&self, mode: Mode, lock: impl FnOnce() -> G) -> Result<G, Deadlock> {
+        let ticket = Ticket::take((self.id, mode))?;
+        let guard = lock();
+        // Only now: whoever has a lock and is still listed as waiting for it lets nobody be misled, because it has what it
+        // wants, and is not in anybody's way by waiting.
+        drop(ticket);
+        Ok(guard)
+    }
+}
+
+impl<T> Deref for Shared<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> Deref for Exclusive<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Exclusive<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// A note that this thread holds a lock.
+#[derive(Debug)]
+struct Held(LockId, Mode);
+
+impl Held {
+    #[inline]
+    fn note(id: LockId, mode: Mode) -> Held {
+        // A thread that is ending has no list any more, and waits for nothing under a lock.
+        let _ = HELD.try_with(|held| held.borrow_mut().push((id, mode)));
+        Held(id, mode)
+    }
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
+            if let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1)) {
+                held.remove(at);
+            }
+        });
+    }
+}
+
+/// A place among those who wait.
+struct Ticket(u64);
+
+impl Ticket {
+    /// # Errors
+    /// [`Deadlock`], if whoever has the lock waits for this thread.
+    fn take(wants: (LockId, Mode)) -> Result<Ticket, Deadlock> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let holds = HELD.try_with(|held| held.borrow().clone()).unwrap_or_default();
+        let waiter =
+            Waiter { ticket: NEXT.fetch_add(1, Ordering::Relaxed), thread: thread::current().id(), wants, holds };
+        let mut waiting = WAITING.lock();
+        if let Some(circle) = circle(&waiter, &waiting) {
+            return Err(Deadlock { circle });
+        }
+        let ticket = Ticket(waiter.ticket);
+        waiting.push(waiter);
+        Ok(ticket)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        WAITING.lock().retain(|waiter| waiter.ticket != self.0);
+    }
+}
+
+/// Who waits for whom, from `newcomer` back to it.
+fn circle(newcomer: &Waiter, waiting: &[Waiter]) -> Option<Vec<Waits>> {
+    let waits = |waiter: &Waiter| Waits { thread: waiter.thread, lock: waiter.wants.0 };
+    // Somebody who shares a lock is in the way of others who would share it only while somebody waits to have it alone:
+    // these are served in order.
+    let in_the_way = |holder: &Waiter, (lock, mode): (LockId, Mode)| {
+        holder.holds.iter().any(|&(held, as_what)| {
+            let alone = |waiter: &Waiter| waiter.wants == (lock, Mode::Exclusive);
+            held == lock && (mode == Mode::Exclusive || as_what == Mode::Exclusive || waiting.iter().any(alone))
+        })
+    };
+    let mut seen = vec![newcomer.ticket];
+    let mut paths = vec![(newcomer, vec![waits(newcomer)])];
+    while let Some((waiter, path)) = paths.pop() {
+        if in_the_way(newcomer, waiter.wants) {
+            return Some(path);
+        }
+        for next in waiting.iter().filter(|next| in_the_way(next, waiter.wants)) {
+            if !seen.contains(&next.ticket) {
+                seen.push(next.ticket);
+                paths.push((next, path.iter().copied().chain([waits(next)]).collect()));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    fn locks() -> [Lock<u32>; 2] {
+        // Numbers of their own: tests run side by side and share the list of those who wait.
+        static FILES: AtomicU64 = AtomicU64::new(1 << 40);
+        [0, 1].map(|_| Lock::new(FILES.fetch_add(1, Ordering::Relaxed), LockKind::Inode, 0))
+    }
+
+    #[test]
+    fn a_lock_that_this_thread_holds_is_reported() {
+        let [lock, _] = locks();
+        let guard = lock.exclusive().unwrap();
+        for again in [lock.exclusive().map(drop), lock.shared().map(drop)] {
+            let deadlock = again.unwrap_err();
+            assert_eq!(deadlock.circle, [Waits { thread: thread::current().id(), lock: lock.id }]);
+            assert!(deadlock.to_string().contains("waits for the inode lock of file"), "{deadlock}");
+        }
+        drop(guard);
+        let _shared = lock.shared().unwrap();
+        assert!(lock.exclusive().is_err());
+        assert!(lock.try_exclusive().is_none());
+    }
+
+    #[test]
+    fn two_threads_that_wait_for_each_other_are_reported_to_the_second_one() {
+        let [a, b] = locks();
+        let both = Barrier::new(2);
+        let turn = |mine: &Lock<u32>, other: &Lock<u32>| {
+            let guard = mine.exclusive().unwrap();
+            both.wait();
+            let result = other.exclusive().map(drop);
+            drop(guard);
+            result
+        };
+        let results = thread::scope(|scope| {
+            let other = scope.spawn(|| turn(&b, &a));
+            [turn(&a, &b), other.join().unwrap()]
+        });
+        let reports: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert_eq!(reports[0].circle.len(), 2);
+        assert_ne!(reports[0].circle[0].thread, reports[0].circle[1].thread);
+    }
+
+    #[test]
+    fn waiting_for_somebody_who_runs_is_none() {
+        let [a, b] = locks();
+        let held = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut guard = a.exclusive().unwrap();
+                held.wait();
+                for _ in 0..1000 {
+                    drop(b.shared().unwrap());
+                }
+                *guard += 1;
+            });
+            held.wait();
+            for _ in 0..100 {
+                drop(b.exclusive().unwrap());
+            }
+            assert_eq!(*a.shared().unwrap(), 1);
+        });
+        assert_eq!(HELD.with(|held| held.borrow().len()), 0);
+    }
+
+    #[test]
+    fn sharing_is_in_the_way_only_of_who_wants_it_alone() {
+        let [a, b] = locks();
+        let both = Barrier::new(2);
+        let turn = |mine: &Lock<u32>, other: &Lock<u32>| {
+            let _guard = mine.shared().unwrap();
+            both.wait();
+            let result = other.shared().map(drop);
+            both.wait();
+            result
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(|| turn(&b, &a));
+            assert_eq!(turn(&a, &b), Ok(()));
+            assert_eq!(other.join().unwrap(), Ok(()));
+        });
+    }
+}

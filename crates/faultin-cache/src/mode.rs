@@ -1,0 +1,71 @@
+//! Whether a copy may wait for a fault.
+//!
+//! Copies are made under the inode lock. Plain memory of the process may be given all the same: its faults are the
+//! kernel's to serve, which wants none of our locks ([`MayWait`]). Memory whose faults may end up with this cache has to
+//! come back short instead ([`NoWait`]); it is brought in when the lock is free.
+
+#![forbid(unsafe_code)]
+
+use faultin::Short;
+use faultin::iov::{IovDest, IovSource};
+use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
+
+/// A way to copy from memory `M`.
+pub trait CopyFrom<M: ReadMemory> {
+    /// As [`IovSource::copy_from_iter`].
+    ///
+    /// # Errors
+    /// [`Short`].
+    fn copy_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short>;
+
+    /// As [`copy_from`](Self::copy_from), for bytes that nobody reads soon.
+    ///
+    /// # Errors
+    /// [`Short`].
+    fn stream_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
+        Self::copy_from(from, dst)
+    }
+}
+
+/// A way to copy to memory `M`.
+pub trait CopyTo<M: WriteMemory> {
+    /// As [`IovDest::copy_to_iter`].
+    ///
+    /// # Errors
+    /// [`Short`].
+    fn copy_to(to: &mut IovDest<'_, '_, M>, src: &[u8]) -> Result<usize, Short>;
+}
+
+/// The kernel may serve a fault within the copy.
+#[derive(Clone, Copy, Debug)]
+pub enum MayWait {}
+
+/// What is not resident ends the copy.
+#[derive(Clone, Copy, Debug)]
+pub enum NoWait {}
+
+impl<M: ReadMemory> CopyFrom<M> for MayWait {
+    #[inline]
+    fn copy_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
+        from.copy_from_iter(dst)
+    }
+}
+
+impl<M: ReadNoWait> CopyFrom<M> for NoWait {
+    fn copy_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
+        from.copy_from_iter_nowait(dst)
+    }
+}
+
+impl<M: WriteMemory> CopyTo<M> for MayWait {
+    #[inline]
+    fn copy_to(to: &mut IovDest<'_, '_, M>, src: &[u8]) -> Result<usize, Short> {
+        to.copy_to_iter(src)
+    }
+}
+
+impl<M: WriteNoWait> CopyTo<M> for NoWait {
+    fn copy_to(to: &mut IovDest<'_, '_, M>, src: &[u8]) -> Result<usize, Short> {
+        to.copy_to_iter_nowait(src)
+    }
+}

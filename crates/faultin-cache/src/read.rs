@@ -1,0 +1,304 @@
+//! Reading to a buffer that may fault.
+//!
+//! A pass takes the inode lock, shared, and copies from folio to folio. What is missing is read from the store, what the
+//! buffer lacks is faulted in, both when the lock is free; then comes another pass.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin::Fault;
+use faultin::iov::IovDest;
+use faultin::memory::WriteMemory;
+
+use crate::error::{Error, Partial};
+use crate::folio::{Folio, Table};
+use crate::inode::{Inode, check_range};
+use crate::mode::CopyTo;
+use crate::write::{NO_PROGRESS, Observer};
+
+/// Bytes of the buffer that are faulted in at once, at most.
+const WINDOW: usize = 1 << 20;
+
+/// What is read ahead at first, and at most.
+const AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(2 << 20);
+
+/// Times that the store is read without the lock for nothing, because what it has was changing, before it is read with it.
+const WITHOUT_THE_LOCK: u32 = 3;
+
+/// How a file is going to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Read ahead where somebody seems to read on.
+    Normal,
+    /// Read ahead from the first byte on, as far as possible.
+    Sequential,
+    /// Never read ahead.
+    Random,
+}
+
+/// What a handle knows about how it is read.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// Where a reader would go on.
+    next: AtomicU64,
+    /// What was read ahead the last time; 0 for nothing ever again.
+    window: AtomicU64,
+    least: AtomicU64,
+}
+
+impl Ahead {
+    pub(crate) fn new() -> Ahead {
+        Ahead { next: AtomicU64::new(0), window: AtomicU64::new(1), least: AtomicU64::new(*AHEAD.start()) }
+    }
+
+    pub(crate) fn advise(&self, advice: Advice) {
+        let (window, least) = match advice {
+            Advice::Normal => (1, *AHEAD.start()),
+            Advice::Sequential => (1, *AHEAD.end()),
+            Advice::Random => (0, 0),
+        };
+        self.window.store(window, Ordering::Relaxed);
+        self.least.store(least, Ordering::Relaxed);
+    }
+
+    /// How much to read from the store for somebody who reads `len` bytes at `pos`.
+    fn window(&self, pos: u64, len: u64) -> u64 {
+        let window = self.window.load(Ordering::Relaxed);
+        if window == 0 {
+            return len;
+        }
+        let next = if pos == self.next.load(Ordering::Relaxed) {
+            (2 * window).clamp(self.least.load(Ordering::Relaxed), *AHEAD.end())
+        } else {
+            1
+        };
+        self.window.store(next, Ordering::Relaxed);
+        next.max(len)
+    }
+
+    fn went_to(&self, pos: u64) {
+        self.next.store(pos, Ordering::Relaxed);
+    }
+}
+
+/// Why a pass ended.
+enum Stop {
+    /// There is no more to read, or no more room.
+    End,
+    /// Something has to be read from the store first.
+    Missing,
+    Fault(Fault),
+}
+
+/// Reads to what is left of `to`: the bytes read, fewer than that only at the end of the file.
+///
+/// # Errors
+/// [`Partial`].
+#[inline]
+pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
+    inode: &Inode,
+    to: &mut IovDest<'_, '_, M>,
+    pos: u64,
+    ahead: &Ahead,
+    observer: &mut impl Observer,
+) -> Result<usize, Partial> {
+    let mut done = 0;
+    let result = check_range(pos, to.count()).and_then(|()| passes::<M, C>(inode, to, pos, &mut done, ahead, observer));
+    ahead.went_to(pos + done as u64);
+    match result {
+        Ok(()) => Ok(done),
+        Err(error) => Err(Partial { done, error }),
+    }
+}
+
+#[inline]
+fn passes<M: WriteMemory, C: CopyTo<M>>(
+    inode: &Inode,
+    to: &mut IovDest<'_, '_, M>,
+    start: u64,
+    done: &mut usize,
+    ahead: &Ahead,
+    observer: &mut impl Observer,
+) -> Result<(), Error> {
+    let mut idle = 0;
+    loop {
+        let pos = start + *done as u64;
+        let (copied, stop) = {
+            let table = inode.table.shared()?;
+            observer.locked();
+            let came = pass::<M, C>(&table, to, pos, observer);
+            observer.unlocked();
+            came
+        };
+        *done += copied;
+        let pos = pos + copied as u64;
+        match stop {
+            Stop::End => return Ok(()),
+            Stop::Missing => {
+                let len = to.count() as u64;
+                // Only the first byte tells whether somebody reads on.
+                let window = if *done == 0 { ahead.window(pos, len) } else { ahead.window(start, len) };
+                inode.fill(pos, window)?;
+            }
+            Stop::Fault(_) if copied > 0 => idle = 0,
+            Stop::Fault(fault) => {
+                let window = to.count().min(if idle == 0 { WINDOW } else { inode.geometry.block });
+                if let Some(window) = NonZeroUsize::new(window) {
+                    let result = to.fault_in(window);
+                    observer.faulted_in(window.get(), &result);
+                    result.map_err(Error::Fault)?;
+                }
+                idle += 1;
+                if idle > NO_PROGRESS {
+                    return Err(Error::NoProgress(fault));
+                }
+                if observer.again().is_break() {
+                    return Err(Error::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// Copies as far as there is something: how many bytes, and why no more.
+#[inline]
+fn pass<M: WriteMemory, C: CopyTo<M>>(
+    table: &Table,
+    to: &mut IovDest<'_, '_, M>,
+    start: u64,
+    observer: &mut impl Observer,
+) -> (usize, Stop) {
+    let end = table.size.min(start + to.count() as u64);
+    let mut pos = start;
+    while pos < end {
+        let copied = |pos| (pos - start) as usize;
+        let Some(key) = table.find(pos) else { return (copied(pos), Stop::Missing) };
+        let folio = table.get(key);
+        folio.touch();
+        let until = folio.uptodate_until(pos..end.min(folio.end()));
+        if until == pos {
+            return (copied(pos), Stop::Missing);
+        }
+        let result = C::copy_to(to, folio.bytes(pos..until));
+        observer.copied((until - pos) as usize, &result);
+        match result {
+            Ok(_) => pos = until,
+            Err(short) => return (copied(pos) + short.done, Stop::Fault(short.fault)),
+        }
+    }
+    ((pos.max(start) - start) as usize, Stop::End)
+}
+
+impl Inode {
+    /// Has at least the byte at `pos` brought up to date, and about `window` bytes from there on if that takes no more than
+    /// one folio. The store is read without the lock, unless what is missing is a part of a folio.
+    ///
+    /// # Errors
+    /// The store's; [`Error::Full`].
+    pub(crate) fn fill(&self, pos: u64, window: u64) -> Result<(), Error> {
+        for _ in 0..WITHOUT_THE_LOCK {
+            let mut table = self.table.exclusive()?;
+            let Some(mut folio) = self.new_folio(&mut table, pos, window)? else { return Ok(()) };
+            let (generation, end) = (table.generation, self.end_of_blocks(&table).min(folio.end()));
+            drop(table);
+            let range = folio.start()..end;
+            self.read_store(folio.bytes_mut(range.clone()), range.start)?;
+            folio.set_uptodate(range.clone());
+            let mut table = self.table.exclusive()?;
+            // Otherwise somebody has changed what we have read, or has put a folio there.
+            if table.generation == generation
+                && table.room(range.start, folio.len() as u64) == folio.len()
+                && table.find(range.start).is_none()
+            {
+                table.insert(folio);
+                return Ok(());
+            }
+        }
+        let mut table = self.table.exclusive()?;
+        if let Some(mut folio) = self.new_folio(&mut table, pos, window)? {
+            let range = folio.start()..self.end_of_blocks(&table).min(folio.end());
+            self.read_store(folio.bytes_mut(range.clone()), range.start)?;
+            folio.set_uptodate(range);
+            table.insert(folio);
+        }
+        Ok(())
+    }
+
+    /// A folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the file is in
+    /// front of it, or the folio that is there was filled.
+    fn new_folio(&self, table: &mut Table, pos: u64, window: u64) -> Result<Option<Folio>, Error> {
+        if pos >= table.size {
+            return Ok(None);
+        }
+        let block = self.geometry.block;
+        let end = self.end_of_blocks(table).min(self.geometry.block_up(pos.saturating_add(window)));
+        if let Some(key) = table.find(pos) {
+            let folio = table.get_mut(key);
+            let part = pos..end.min(folio.end());
+            self.bring_uptodate(folio, part)?;
+            return Ok(None);
+        }
+        let start = self.geometry.block_down(pos);
+        let room = table.room(start, end - start);
+        let memory = self.cache.memory_for(self, table, room)?;
+        Ok(Some(Folio::new(memory, start, block)))
+    }
+
+    /// Where the last block of the file ends.
+    fn end_of_blocks(&self, table: &Table) -> u64 {
+        self.geometry.block_up(table.size)
+    }
+}
+
+impl Inode {
+    /// # Errors
+    /// The store's; [`Error::Full`].
+    pub(crate) fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
+        let mut pos = range.start;
+        loop {
+            let missing = {
+                let table = self.table.shared()?;
+                let end = range.end.min(table.size);
+                while pos < end
+                    && let Some(key) = table.find(pos)
+                {
+                    let folio = table.get(key);
+                    let until = folio.uptodate_until(pos..end.min(folio.end()));
+                    pos = until;
+                    if until < end.min(folio.end()) {
+                        break;
+                    }
+                }
+                end.saturating_sub(pos)
+            };
+            if missing == 0 {
+                return Ok(());
+            }
+            self.fill(pos, missing)?;
+        }
+    }
+
+    /// Takes clean folios away that lie within `range`.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`].
+    pub(crate) fn dont_need(&self, range: Range<u64>) -> Result<(), Error> {
+        let mut table = self.table.exclusive()?;
+        let mut pos = range.start;
+        while let Some(key) = table.next(pos) {
+            let folio = table.get(key);
+            pos = folio.end();
+            if folio.start() >= range.end {
+                break;
+            }
+            if folio.start() >= range.start && folio.end() <= range.end && !folio.is_dirty() {
+                table.remove(key);
+            }
+        }
+        Ok(())
+    }
+}

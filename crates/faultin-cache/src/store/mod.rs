@@ -1,0 +1,159 @@
+//! Where the bytes of a file live when no folio has them.
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod memory;
+mod transfer;
+
+use std::io;
+use std::ops::Range;
+
+pub use file::FileStore;
+pub use memory::MemoryStore;
+pub(crate) use transfer::{read_full, write_full};
+
+/// One file's bytes, somewhere.
+///
+/// A cache calls it from any thread, for disjoint ranges at the same time. It may answer short (the cache goes on where it
+/// stopped), fail, and take its time: while it does, the operation that needs it waits, and others of the same file may.
+/// An answer of more bytes than were asked for is an error, and nothing of it is believed.
+///
+/// An implementation may be called in the midst of a read or write, so it must not use the same file through the cache.
+pub trait Store: Send + Sync {
+    /// Positions and lengths that it is asked for are multiples of this, and buffers are aligned to it: a power of two, not
+    /// more than the cache's block. 1 if it does not matter.
+    ///
+    /// Of a file whose length is no multiple, the last unit is read in part (the rest is taken for zeros), and written as a
+    /// whole with zeros behind the end; [`set_len`](Self::set_len) puts that right.
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    /// Bytes in the file. Asked once, when it is opened.
+    ///
+    /// # Errors
+    /// Then the file cannot be opened.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has none.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads bytes from `pos` on, and returns how many; none only at the end of the file or behind it. What was never
+    /// written reads as zeros.
+    ///
+    /// # Errors
+    /// The read or write that needed them gets it. [`Interrupted`](io::ErrorKind::Interrupted) is tried again.
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
+
+    /// Writes bytes from `pos` on, and returns how many. Makes the file longer if need be.
+    ///
+    /// # Errors
+    /// What was to be written stays dirty and is tried again by the next `fsync`; each `fsync` that has not reported the error
+    /// yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once.
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize>;
+
+    /// Cuts the file or makes it longer, with zeros. Nothing of what is cut comes back.
+    ///
+    /// # Errors
+    /// Then it is as long as before.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes what was written durable; only the bytes and what is needed to find them, if `data_only`.
+    ///
+    /// # Errors
+    /// The `fsync` reports it.
+    fn sync(&self, data_only: bool) -> io::Result<()>;
+
+    /// Makes a range read as zeros, and gives its space back.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported): the cache writes zeros instead.
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        let _ = range;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gets space for a range, so that writing it cannot fail for want of it. The length stays, and so do the bytes.
+    ///
+    /// # Errors
+    /// A full disk. [`Unsupported`](io::ErrorKind::Unsupported) is an error for who asks for it.
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        let _ = range;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives back what [`allocate`](Self::allocate) got behind `len`, the end of the file.
+    ///
+    /// # Errors
+    /// The space stays allocated.
+    fn trim(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Promises space for so many more bytes of dirty blocks.
+    ///
+    /// # Errors
+    /// A quota that is used up: the write that asked is refused.
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes so much of the promise back: the blocks are written, or were never made dirty.
+    fn unreserve(&self, bytes: u64) {
+        let _ = bytes;
+    }
+}
+
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn alignment(&self) -> usize {
+        (**self).alignment()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        (**self).read_at(buf, pos)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        (**self).write_at(buf, pos)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        (**self).set_len(len)
+    }
+
+    fn sync(&self, data_only: bool) -> io::Result<()> {
+        (**self).sync(data_only)
+    }
+
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        (**self).punch_hole(range)
+    }
+
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        (**self).allocate(range)
+    }
+
+    fn trim(&self, len: u64) -> io::Result<()> {
+        (**self).trim(len)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        (**self).reserve(bytes)
+    }
+
+    fn unreserve(&self, bytes: u64) {
+        (**self).unreserve(bytes)
+    }
+}

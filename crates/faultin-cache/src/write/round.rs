@@ -1,0 +1,285 @@
+//! One round of a write: what happens under one hold of the inode lock.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use faultin::Fault;
+use faultin::iov::IovSource;
+use faultin::memory::ReadMemory;
+
+use super::bug::Bug;
+use super::config::{ShortCopy, WriteLoop};
+use super::observer::{Decided, Observer};
+use crate::error::Error;
+use crate::folio::{Key, Table};
+use crate::inode::Inode;
+use crate::lock::Exclusive;
+use crate::mode::CopyFrom;
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    /// Bytes that count.
+    pub(super) accepted: usize,
+    /// Bytes that were copied and do not count.
+    pub(super) refused: usize,
+    /// Why a copy was short.
+    pub(super) fault: Option<Fault>,
+    /// What ended it otherwise.
+    pub(super) error: Option<Error>,
+}
+
+/// A round: `ask` bytes at `pos`.
+pub(super) struct Round<'a> {
+    inode: &'a Inode,
+    how: &'a WriteLoop,
+    pos: u64,
+    ask: usize,
+    /// Bring blocks up to date that will be overwritten.
+    uptodate: bool,
+}
+
+impl<'a> Round<'a> {
+    #[inline]
+    pub(super) fn new(inode: &'a Inode, how: &'a WriteLoop, pos: u64, ask: usize, after_nothing: bool) -> Round<'a> {
+        Round { inode, how, pos, ask, uptodate: after_nothing && how.uptodate_after_nothing }
+    }
+
+    #[inline]
+    pub(super) fn run<M: ReadMemory, C: CopyFrom<M>>(
+        &mut self,
+        from: &mut IovSource<'_, '_, M>,
+        observer: &mut impl Observer,
+    ) -> Came {
+        let mut came = Came::default();
+        let mut reserved = match Reservation::make(self, observer) {
+            Ok(reserved) => reserved,
+            Err(error) => return Came { error: Some(error), ..came },
+        };
+        let table = match self.inode.table.exclusive() {
+            Ok(table) => table,
+            Err(deadlock) => return Came { error: Some(deadlock.into()), ..came },
+        };
+        observer.locked();
+        self.pieces::<M, C>(table, &mut reserved, from, observer, &mut came);
+        reserved.settle(&came, observer);
+        if self.how.write_through && came.accepted > 0 {
+            observer.decided(Decided::WriteThrough);
+            // What did not get there stays dirty; it counts, and the error is for `fsync` to report.
+            let _ = self.inode.write_back(self.pos..self.pos + came.accepted as u64);
+        }
+        came
+    }
+
+    /// The pieces of the round, one folio's after the other.
+    #[inline]
+    fn pieces<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        mut table: Exclusive<'_, Table>,
+        reserved: &mut Reservation<'_>,
+        from: &mut IovSource<'_, '_, M>,
+        observer: &mut impl Observer,
+        came: &mut Came,
+    ) {
+        let size_before = table.size;
+        while came.accepted < self.ask {
+            let left = self.ask - came.accepted;
+            let piece = match self.begin(&mut table, self.pos + came.accepted as u64, left) {
+                Ok(piece) => piece,
+                Err(error) => {
+                    came.error = Some(error);
+                    break;
+                }
+            };
+            let wanted = (piece.range.end - piece.range.start) as usize;
+            let folio = table.get_mut(piece.key);
+            let dst = folio.bytes_mut(piece.range.clone());
+            let copied = if self.how.streaming { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
+            observer.copied(wanted, &copied);
+            let copied = copied.unwrap_or_else(|short| {
+                came.fault = Some(short.fault);
+                short.done
+            });
+            let (accepted, became_dirty) = self.end(&mut table, &piece, copied, observer);
+            // Before anybody else's code runs, which may panic.
+            self.inode.add_dirty(became_dirty);
+            reserved.bytes = reserved.bytes.saturating_sub(became_dirty as u64);
+            came.accepted += accepted;
+            came.refused = copied - accepted;
+            if came.refused > 0 {
+                let reverted = from.revert(came.refused);
+                debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
+            }
+            if accepted < wanted {
+                break;
+            }
+        }
+        self.bugs(&mut table, came, size_before);
+        observer.unlocked();
+    }
+
+    /// `write_begin`: the folio with the byte at `pos`, ready to be overwritten from there on.
+    #[inline]
+    fn begin(&self, table: &mut Table, pos: u64, left: usize) -> Result<Piece, Error> {
+        let key = self.inode.grab(table, pos, left as u64)?;
+        let size = table.size;
+        let folio = table.get_mut(key);
+        folio.touch();
+        let range = pos..folio.end().min(pos + left as u64);
+        if !folio.is_uptodate(range.clone()) {
+            self.prepare(table, key, range.clone(), size)?;
+        }
+        Ok(Piece { key, range })
+    }
+
+    /// Brings the blocks up to date that `range` overwrites in part, and knows what to do about what is behind the end of
+    /// the file.
+    #[cold]
+    fn prepare(&self, table: &mut Table, key: Key, range: Range<u64>, size: u64) -> Result<(), Error> {
+        let geometry = self.inode.geometry;
+        let folio = table.get_mut(key);
+        if self.uptodate {
+            return self.inode.bring_uptodate(folio, range);
+        }
+        let (first, last) = (geometry.block_down(range.start), geometry.block_down(range.end - 1));
+        let last_end = last + geometry.block as u64;
+        if first < range.start {
+            self.inode.bring_uptodate(folio, first..first + 1)?;
+        }
+        if range.end < last_end && !folio.is_uptodate(last..last_end) {
+            if range.end >= size && range.start <= last {
+                // Behind the end of the file there are zeros, and in front of it nothing that stays.
+                folio.bytes_mut(range.end..last_end).fill(0);
+            } else {
+                self.inode.bring_uptodate(folio, last..last_end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `write_end`: how many of the bytes that were copied count, and how many became dirty.
+    #[inline]
+    fn end(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> (usize, usize) {
+        let (start, end) = (piece.range.start, piece.range.end);
+        let mut accepted = copied;
+        if start + (copied as u64) < end {
+            accepted = self.end_short(table, piece, copied, observer);
+        }
+        if accepted == 0 {
+            return (0, 0);
+        }
+        let written = start..start + accepted as u64;
+        table.size = table.size.max(written.end);
+        let folio = table.get_mut(piece.key);
+        folio.set_uptodate(written.clone());
+        (accepted, folio.set_dirty(written))
+    }
+
+    /// A copy was short: what counts of it.
+    #[cold]
+    fn end_short(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> usize {
+        let geometry = self.inode.geometry;
+        let start = piece.range.start;
+        let reached = start + copied as u64;
+        let block = geometry.block_down(reached);
+        let folio = table.get_mut(piece.key);
+        let cut = block..block + geometry.block as u64;
+        if self.how.bug == Some(Bug::TwoRules) {
+            return 0;
+        }
+        if copied == 0 || reached == block || folio.is_uptodate(cut.clone()) {
+            return copied;
+        }
+        if self.how.bug == Some(Bug::ShowsStaleBytes) {
+            return copied;
+        }
+        if self.how.short_copy == ShortCopy::Reject {
+            observer.decided(Decided::Reject(copied));
+            return 0;
+        }
+        // The block's beginning is new, and stays; the rest is the store's.
+        let mut whole = vec![0; geometry.block];
+        match self.inode.read_store(&mut whole, block) {
+            Ok(()) => {
+                let behind = &whole[(reached - block) as usize..];
+                folio.bytes_mut(reached..cut.end).copy_from_slice(behind);
+                observer.decided(Decided::Complete);
+                copied
+            }
+            // Then the bytes in front of the block count, and the others are tried again, or not.
+            Err(_) => block.saturating_sub(start) as usize,
+        }
+    }
+
+    /// What bugs of the past do once a round is over.
+    #[inline]
+    fn bugs(&self, table: &mut Table, came: &Came, size_before: u64) {
+        match self.how.bug {
+            None => {}
+            Some(Bug::FreesWrittenBlocks) if came.accepted < self.ask => {
+                let (start, end) = (self.pos, self.pos + came.accepted as u64);
+                let mut pos = start;
+                while pos < end {
+                    let Some(key) = table.find(pos) else { break };
+                    let folio = table.get_mut(key);
+                    let part = pos..folio.end().min(end);
+                    pos = part.end;
+                    let freed = folio.discard(part);
+                    self.inode.sub_dirty(freed);
+                }
+            }
+            Some(Bug::LeavesZeros) => table.size = size_before.max(self.pos + self.ask as u64),
+            Some(_) => {}
+        }
+    }
+}
+
+/// A part of a folio that is being written.
+struct Piece {
+    key: Key,
+    range: Range<u64>,
+}
+
+/// Space that the store has promised for a round, less what became dirty.
+struct Reservation<'a> {
+    inode: &'a Inode,
+    bytes: u64,
+    leaks: bool,
+}
+
+impl<'a> Reservation<'a> {
+    /// For every block that the round may make dirty.
+    fn make(round: &Round<'a>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
+        let geometry = round.inode.geometry;
+        let mut reservation =
+            Reservation { inode: round.inode, bytes: 0, leaks: round.how.bug == Some(Bug::KeepsReservation) };
+        if round.how.reserve {
+            let end = round.pos + round.ask as u64;
+            let bytes = geometry.block_up(end) - geometry.block_down(round.pos);
+            round.inode.store.reserve(bytes)?;
+            reservation.bytes = bytes;
+            observer.decided(Decided::Reserve(bytes));
+        }
+        Ok(reservation)
+    }
+
+    /// Gives back what dirty blocks have not taken.
+    fn settle(mut self, came: &Came, observer: &mut impl Observer) {
+        if self.leaks && came.accepted == 0 {
+            self.bytes = 0;
+        }
+        if self.bytes > 0 {
+            observer.decided(Decided::Release(self.bytes));
+        }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    /// Also if somebody panicked in between.
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.inode.store.unreserve(self.bytes);
+        }
+    }
+}
