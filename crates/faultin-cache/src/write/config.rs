@@ -8,9 +8,9 @@ use super::bug::Bug;
 ///
 /// The default is the best that the kernel's loops have come to: copy first, fault in only when nothing moved, take every
 /// byte that was copied, and keep the lock for as long as copies succeed. The other settings are the kernel's loops; each
-/// knob says who turns it. Whatever the setting, a count is exact.
+/// knob says who turns it. Whatever the setting, a count is exact. A setting of one's own is
+/// `WriteLoop { reserve: true, ..WriteLoop::DEFAULT }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WriteLoop {
     /// When the buffer is faulted in.
     pub fault_in: FaultIn,

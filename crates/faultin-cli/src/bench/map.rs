@@ -365,7 +365,7 @@ fn text(folder: &Path, len: usize) -> std::io::Result<NamedTempFile> {
 }
 
 /// Bytes of the second cache, as the C library says; 1 MiB where it does not know.
-fn second_cache() -> usize {
+pub fn second_cache() -> usize {
     // SAFETY: asks for a number.
     let size = unsafe { libc::sysconf(libc::_SC_LEVEL2_CACHE_SIZE) };
     usize::try_from(size).ok().filter(|&size| size > 0).unwrap_or(1 << 20)

@@ -5,9 +5,10 @@
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory the cases run on |
-//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map` | what is compared with what, and the goals |
+//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache` | what is compared with what, and the goals |
 //! | `peers` | the others |
 
+mod cache;
 mod case;
 mod copy;
 mod fault;
@@ -66,17 +67,20 @@ enum Which {
     Probe,
     /// Mapped files
     Map,
+    /// The page cache
+    Cache,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
 
-const BENCHES: [(Which, &str, Run); 6] = [
+const BENCHES: [(Which, &str, Run); 7] = [
     (Which::Copy, "copy", copy::run),
     (Which::Load, "load", load::run),
     (Which::Fault, "fault", fault::run),
     (Which::FaultIn, "fault-in", fault_in::run),
     (Which::Probe, "probe", probe::run),
     (Which::Map, "map", map::run),
+    (Which::Cache, "cache", cache::run),
 ];
 
 /// Runs the command. Fails (exit status 1) if a peer did not run.

@@ -1,0 +1,228 @@
+//! The page cache beside the kernel's: reads and writes of a file in memory, as they are shipped (limit, locks and dirty blocks
+//! and all), with a buffer that may fault.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use faultin::iov::{IovDest, IovSource};
+use faultin::{ReadView, WriteView};
+use faultin_cache::store::MemoryStore;
+use faultin_cache::write::WriteLoop;
+use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+
+use super::case::{Bound, Case};
+use super::measure::Bench;
+use super::report::{Goal, Row};
+use super::sample::{Sample, Sampler, hot};
+
+const PWRITE: &str = "pwrite, tmpfs";
+const PREAD: &str = "pread, tmpfs";
+const ALONE: &str = "one thread";
+
+/// What is written or read by one call.
+const SIZES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
+
+/// At least so many times as fast as the kernel.
+const OVERWRITE: f64 = 1.7;
+const FRESH: f64 = 1.5;
+const RECYCLED: f64 = 2.2;
+const READ: f64 = 1.5;
+const STREAMING: f64 = 3.0;
+/// At most so much of the kernel's time.
+const ONE_BYTE: f64 = 0.15;
+/// At least so many times as much as one.
+const TWO_THREADS: f64 = 1.8;
+
+pub fn run(bench: &mut Bench) -> Result<(), String> {
+    let len = if bench.quick { 4 << 20 } else { 1 << 30 };
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let kernel = tmpfs_file().map_err(|error| format!("a file on /dev/shm: {error}"))?;
+    let buffer: Vec<u8> = (0..1 << 20).map(|at: u32| (at / 7) as u8 | 1).collect();
+    // SAFETY: a buffer that stays, and nobody writes it.
+    let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| said(&error))?;
+
+    let cache = CacheOptions::new().limit(2 * len + (64 << 20)).build();
+    let ours = cache.open(MemoryStore::new([])).map_err(|error| said(&error))?;
+    let streaming = WriteLoop { streaming: true, ..WriteLoop::DEFAULT };
+    let streamed = cache
+        .open_with(MemoryStore::new([]), FileOptions::new().write_loop(streaming))
+        .map_err(|error| said(&error))?;
+    if bench.wants("overwrite") || bench.wants("read") || bench.wants("streaming") {
+        // What is overwritten was there before.
+        let filled = [&ours, &streamed].into_iter().all(|file| write_all(file, &view, 1 << 20, len));
+        if !filled || !kernel_write_all(&kernel, &buffer, 1 << 20, len) {
+            return Err("the files could not be filled".to_owned());
+        }
+    }
+    for (name, size) in SIZES {
+        let calls = len / size;
+        for (what, file, bound) in [("overwrite", &ours, OVERWRITE), ("overwrite, streaming", &streamed, STREAMING)] {
+            bench.run(
+                Case::new(format!("{what}, {name}"), size, hot(|| write_all(file, &view, size, len))).per(calls).peer(
+                    PWRITE,
+                    Some(Bound::times(1.0 / bound)),
+                    hot(|| kernel_write_all(&kernel, &buffer, size, len)),
+                ),
+            );
+        }
+        bench.run(
+            Case::new(format!("read, {name}"), size, hot(|| read_all(&ours, size, len))).per(calls).peer(
+                PREAD,
+                Some(Bound::times(1.0 / READ)),
+                hot(|| kernel_read_all(&kernel, size, len)),
+            ),
+        );
+    }
+    one_byte(bench, &ours, &kernel, &view, &buffer);
+    drop((ours, streamed, cache));
+    fresh(bench, &view, &buffer, len);
+    threads(bench)?;
+    goals(bench);
+    Ok(())
+}
+
+fn goals(bench: &mut Bench) {
+    let rows = &bench.rows;
+    let about = |what: &'static str, peer: &'static str, goal: String, bound: f64| {
+        Goal::worst(&goal, bound, rows, move |row: &Row| row.name.starts_with(what) && row.peer == peer)
+    };
+    let faster = |what, times: f64| format!("{what} (at least {times}x as fast)");
+    let goals = [
+        about("cache overwrite, 4", PWRITE, faster("overwrite, 4 KiB, pwrite", OVERWRITE), 1.0 / OVERWRITE),
+        about("cache overwrite, 64", PWRITE, faster("overwrite, 64 KiB, pwrite", OVERWRITE), 1.0 / OVERWRITE),
+        about("cache overwrite, 1", PWRITE, faster("overwrite, 1 MiB, pwrite", OVERWRITE), 1.0 / OVERWRITE),
+        about("cache fresh", PWRITE, faster("fresh memory, pwrite to a new file", FRESH), 1.0 / FRESH),
+        about("cache recycled", PWRITE, faster("recycled memory, pwrite to a new file", RECYCLED), 1.0 / RECYCLED),
+        about("cache read", PREAD, faster("read, pread", READ), 1.0 / READ),
+        about("cache overwrite, streaming", PWRITE, faster("streaming, pwrite", STREAMING), 1.0 / STREAMING),
+        about("cache one byte", PWRITE, "write one byte, pwrite".to_owned(), ONE_BYTE),
+        about("cache two threads", ALONE, faster("two threads, one (twice the work)", TWO_THREADS), 2.0 / TWO_THREADS),
+    ];
+    let goals: Vec<Goal> = goals.into_iter().flatten().collect();
+    bench.goals.extend(goals);
+}
+
+/// A write of one byte to where the last one was.
+fn one_byte(bench: &mut Bench, ours: &CachedFile, kernel: &File, view: &ReadView<'_>, buffer: &[u8]) {
+    let Some(byte) = view.subslice(0..1) else { return };
+    let written = move || ours.write_iter(&mut IovSource::one(black_box(byte)), black_box(4095)).is_ok_and(|n| n == 1);
+    bench.run(Case::new("one byte", 1, hot(written)).peer(
+        PWRITE,
+        Some(Bound::times(ONE_BYTE)),
+        hot(|| kernel.write_at(black_box(&buffer[..1]), black_box(4095)).is_ok_and(|n| n == 1)),
+    ));
+}
+
+/// Files that were not there before, and are gone after.
+fn fresh(bench: &mut Bench, view: &ReadView<'_>, buffer: &[u8], len: usize) {
+    for (name, size) in SIZES {
+        let calls = len / size;
+        let theirs = || -> Sampler<'_> {
+            hot(|| tmpfs_file().is_ok_and(|file| kernel_write_all(&file, buffer, size, len)))
+        };
+        // A file whose end is cut off before it is closed is what an unlinked one is to the kernel: nothing is to be kept.
+        let once = |cache: &Cache| {
+            cache.open(MemoryStore::new([])).is_ok_and(|file| {
+                let written = write_all(&file, view, size, len);
+                written && file.set_len(0).is_ok()
+            })
+        };
+        let with_limit = || CacheOptions::new().limit(len + (64 << 20)).build();
+        bench.run(Case::new(format!("fresh, {name}"), size, hot(|| once(&with_limit()))).per(calls).peer(
+            PWRITE,
+            Some(Bound::times(1.0 / FRESH)),
+            theirs(),
+        ));
+        let cache = with_limit();
+        bench.run(Case::new(format!("recycled, {name}"), size, hot(|| once(&cache))).per(calls).peer(
+            PWRITE,
+            Some(Bound::times(1.0 / RECYCLED)),
+            theirs(),
+        ));
+    }
+}
+
+/// Two threads, a file each that fits half of the second cache, and one thread with one of them.
+fn threads(bench: &mut Bench) -> Result<(), String> {
+    if !bench.wants("two threads") {
+        return Ok(());
+    }
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        bench.skip("two threads", "a second CPU");
+        return Ok(());
+    }
+    const SIZE: usize = 4096;
+    let len = super::map::second_cache() / 2;
+    let cache = CacheOptions::new().limit(64 << 20).build();
+    let open = || {
+        let file = cache.open(MemoryStore::new([])).map_err(|error| error.to_string())?;
+        file.set_len(len as u64).map_err(|error| error.to_string())?;
+        Ok::<_, String>(file)
+    };
+    let files = [open()?, open()?];
+    let passes = |files: &[CachedFile], iterations: u64| {
+        let start = Barrier::new(files.len());
+        let buffer = vec![1_u8; SIZE];
+        let work = |file: &CachedFile| {
+            // SAFETY: a buffer that stays, and nobody writes it.
+            let Ok(view) = (unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }) else {
+                return (std::time::Duration::ZERO, false);
+            };
+            start.wait();
+            let begin = Instant::now();
+            let done = (0..iterations).all(|_| write_all(file, &view, SIZE, len));
+            (begin.elapsed(), done)
+        };
+        std::thread::scope(|scope| {
+            let (last, others) = files.split_last()?;
+            let others: Vec<_> = others.iter().map(|file| scope.spawn(|| work(file))).collect();
+            let mut results = vec![work(last)];
+            results.extend(others.into_iter().filter_map(|other| other.join().ok()));
+            let elapsed = results.iter().map(|(elapsed, _)| *elapsed).max()?;
+            let failed = if results.len() == files.len() && results.iter().all(|(_, done)| *done) { 0 } else { 1 };
+            Some(Sample { elapsed, failed })
+        })
+        .unwrap_or(Sample { elapsed: std::time::Duration::ZERO, failed: 1 })
+    };
+    // Long enough for both to run all the time.
+    const TOGETHER: u64 = 64;
+    let both: Sampler<'_> = Box::new(|iterations| passes(&files, iterations * TOGETHER));
+    let alone: Sampler<'_> = Box::new(|iterations| passes(&files[..1], iterations * TOGETHER));
+    let per = TOGETHER as usize * len / SIZE;
+    bench.run(Case::new("two threads, L2, 4 KiB", SIZE, both).per(per).peer(
+        ALONE,
+        Some(Bound::times(2.0 / TWO_THREADS)),
+        alone,
+    ));
+    Ok(())
+}
+
+fn tmpfs_file() -> std::io::Result<File> {
+    tempfile::tempfile_in("/dev/shm")
+}
+
+fn write_all(file: &CachedFile, view: &ReadView<'_>, size: usize, len: usize) -> bool {
+    let Some(view) = view.subslice(0..size) else { return false };
+    (0..len).step_by(size).all(|at| file.write_iter(&mut IovSource::one(view), at as u64).is_ok_and(|n| n == size))
+}
+
+fn kernel_write_all(file: &File, buffer: &[u8], size: usize, len: usize) -> bool {
+    (0..len).step_by(size).all(|at| file.write_at(&buffer[..size], at as u64).is_ok_and(|n| n == size))
+}
+
+fn read_all(file: &CachedFile, size: usize, len: usize) -> bool {
+    let mut buffer = vec![0_u8; size];
+    // SAFETY: a buffer that stays, and nobody else uses it meanwhile.
+    let Ok(view) = (unsafe { WriteView::new(buffer.as_mut_ptr(), size) }) else { return false };
+    let read = |at: usize| file.read_iter(&mut IovDest::one(view), at as u64).is_ok_and(|n| n == size);
+    (0..len).step_by(size).all(read) && buffer[size - 1] != 0
+}
+
+fn kernel_read_all(file: &File, size: usize, len: usize) -> bool {
+    let mut buffer = vec![0_u8; size];
+    (0..len).step_by(size).all(|at| file.read_at(&mut buffer, at as u64).is_ok_and(|n| n == size))
+        && buffer[size - 1] != 0
+}
