@@ -49,6 +49,10 @@ impl<M: ReadMemory> CopyFrom<M> for MayWait {
     fn copy_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
         from.copy_from_iter(dst)
     }
+
+    fn stream_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
+        from.copy_from_iter_streaming(dst)
+    }
 }
 
 impl<M: ReadNoWait> CopyFrom<M> for NoWait {

@@ -99,6 +99,8 @@ pub mod view;
 #[cfg(feature = "std")]
 mod walk;
 
+#[cfg(feature = "std")]
+pub use copy::copy_in_streaming;
 pub use copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
 pub use fault::{Access, Cause, Fault, Short};
 pub use scalar::{

@@ -143,6 +143,17 @@ impl<'a> ReadView<'a> {
         unsafe { copy::copy_in(dst.as_mut_ptr(), src, dst.len()) }
     }
 
+    /// As [`read`](Self::read), for bytes that nobody reads soon: past the CPU's caches where that is possible.
+    ///
+    /// # Errors
+    /// [`Short`]; `dst` is untouched beyond its count.
+    #[inline]
+    pub fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        let src = self.range_at(offset, dst.len())?;
+        // SAFETY: as in `read`.
+        unsafe { copy::copy_in_streaming(dst.as_mut_ptr(), src, dst.len()) }
+    }
+
     /// As [`read`](Self::read) into memory that need not be initialised; gives back which part now is.
     ///
     /// # Errors

@@ -45,8 +45,12 @@ fn positions(size: usize, random: &mut Random) -> Vec<usize> {
 
 type Copy = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
 
-const COPIES: [(&str, Copy); 3] =
-    [("copy_in", faultin::copy_in), ("copy_unpredictable", faultin::copy_unpredictable), ("copy", faultin::copy)];
+const COPIES: [(&str, Copy); 4] = [
+    ("copy_in", faultin::copy_in),
+    ("copy_in_streaming", faultin::copy_in_streaming),
+    ("copy_unpredictable", faultin::copy_unpredictable),
+    ("copy", faultin::copy),
+];
 
 struct Case<'a> {
     width: &'a str,

@@ -32,7 +32,7 @@ pub struct WriteLoop {
     /// Write what was copied to the store before the next batch, as a part of the write. (fuse; for stores that others read
     /// past the cache)
     pub write_through: bool,
-    /// Copy past the CPU's caches (non-temporal stores), for data that nobody reads soon.
+    /// Copy past the CPU's caches (non-temporal stores) where it is faster, from 16 KiB on: for data that nobody reads soon.
     pub streaming: bool,
     #[doc(hidden)]
     pub bug: Option<Bug>,

@@ -17,6 +17,10 @@ use crate::inode::Inode;
 use crate::lock::Exclusive;
 use crate::mode::CopyFrom;
 
+/// Bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the stores to be
+/// done, which takes longer than it saves where there are few.
+const STREAMING_FROM: usize = 16 << 10;
+
 /// What came of a round.
 #[derive(Debug, Default)]
 pub(super) struct Came {
@@ -95,7 +99,8 @@ impl<'a> Round<'a> {
             let wanted = (piece.range.end - piece.range.start) as usize;
             let folio = table.get_mut(piece.key);
             let dst = folio.bytes_mut(piece.range.clone());
-            let copied = if self.how.streaming { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
+            let streams = self.how.streaming && wanted >= STREAMING_FROM;
+            let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
             observer.copied(wanted, &copied);
             let copied = copied.unwrap_or_else(|short| {
                 came.fault = Some(short.fault);

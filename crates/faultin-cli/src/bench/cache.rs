@@ -68,13 +68,11 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
                 ),
             );
         }
-        bench.run(
-            Case::new(format!("read, {name}"), size, hot(|| read_all(&ours, size, len))).per(calls).peer(
-                PREAD,
-                Some(Bound::times(1.0 / READ)),
-                hot(|| kernel_read_all(&kernel, size, len)),
-            ),
-        );
+        bench.run(Case::new(format!("read, {name}"), size, hot(|| read_all(&ours, size, len))).per(calls).peer(
+            PREAD,
+            Some(Bound::times(1.0 / READ)),
+            hot(|| kernel_read_all(&kernel, size, len)),
+        ));
     }
     one_byte(bench, &ours, &kernel, &view, &buffer);
     drop((ours, streamed, cache));
@@ -120,9 +118,8 @@ fn one_byte(bench: &mut Bench, ours: &CachedFile, kernel: &File, view: &ReadView
 fn fresh(bench: &mut Bench, view: &ReadView<'_>, buffer: &[u8], len: usize) {
     for (name, size) in SIZES {
         let calls = len / size;
-        let theirs = || -> Sampler<'_> {
-            hot(|| tmpfs_file().is_ok_and(|file| kernel_write_all(&file, buffer, size, len)))
-        };
+        let theirs =
+            || -> Sampler<'_> { hot(|| tmpfs_file().is_ok_and(|file| kernel_write_all(&file, buffer, size, len))) };
         // A file whose end is cut off before it is closed is what an unlinked one is to the kernel: nothing is to be kept.
         let once = |cache: &Cache| {
             cache.open(MemoryStore::new([])).is_ok_and(|file| {

@@ -120,6 +120,15 @@ impl<'a, M: ReadMemory> ReadSegment<'a, M> {
     }
 
     #[inline]
+    pub(super) fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        match self {
+            ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
+            ReadSegment::Memory(memory) => return memory.read_streaming(offset, dst),
+        }
+        Ok(())
+    }
+
+    #[inline]
     pub(super) fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>
     where
         M: ReadNoWait,

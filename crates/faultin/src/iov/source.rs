@@ -68,6 +68,20 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
         })
     }
 
+    /// As [`copy_from_iter`](Self::copy_from_iter), for bytes that nobody reads soon: from memory that may fault, past the CPU's
+    /// caches where that is possible.
+    ///
+    /// # Errors
+    /// [`Short`], as there.
+    #[doc(alias = "copy_from_iter_nocache")]
+    #[doc(alias = "_copy_from_iter_flushcache")]
+    #[inline]
+    pub fn copy_from_iter_streaming(&mut self, dst: &mut [u8]) -> Result<usize, Short> {
+        self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
+            list.as_ref()[piece.index].read_streaming(piece.offset, &mut dst[at])
+        })
+    }
+
     /// Copies `dst.len()` bytes to `dst` and advances by them, or does not advance at all.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ impl ReadMemory for ReadView<'_> {
         ReadView::read(self, offset, dst)
     }
 
+    #[inline]
+    fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        ReadView::read_streaming(self, offset, dst)
+    }
+
     #[inline(always)]
     fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
         ReadView::load(self, offset)

@@ -65,6 +65,15 @@ pub trait ReadMemory: Clone {
     /// [`Short`]; `dst` is untouched beyond its count.
     fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>;
 
+    /// As [`read`](Self::read), for bytes that nobody reads soon. A hint.
+    ///
+    /// # Errors
+    /// [`Short`]; `dst` is untouched beyond its count.
+    #[inline]
+    fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.read(offset, dst)
+    }
+
     /// Loads a value.
     ///
     /// # Errors

@@ -22,9 +22,16 @@ use object::Architecture;
 /// The routines that consist of assembly only.
 fn routines(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
-        Architecture::X86_64 => {
-            &["copy_avx512", "copy_avx2", "copy_sse2", "copy_unpredictable_avx512", "copy_rep", "fill_sse2", "fill_rep"]
-        }
+        Architecture::X86_64 => &[
+            "copy_avx512",
+            "copy_avx2",
+            "copy_sse2",
+            "copy_streaming",
+            "copy_unpredictable_avx512",
+            "copy_rep",
+            "fill_sse2",
+            "fill_rep",
+        ],
         Architecture::Aarch64 => {
             &["copy_vector", "copy_general", "fill_vector", "fill_general", "store_registers", "load_registers"]
         }

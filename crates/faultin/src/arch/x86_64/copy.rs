@@ -60,6 +60,21 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     }
 }
 
+/// As [`copy`], past the CPU's caches if it is worth while.
+///
+/// # Safety
+/// As [`copy`].
+#[cfg(feature = "std")]
+pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    use super::copy_vector;
+    if len < copy_vector::STREAMING_MIN {
+        // SAFETY: forwarded from the caller.
+        return unsafe { copy(dst, src, len) };
+    }
+    // SAFETY: long enough; it touches the two ranges only, through table entries; forwarded from the caller.
+    unsafe { call!(copy_vector::copy_streaming, dst, src, len) }
+}
+
 /// As [`copy`], without a branch on the size where the CPU can.
 ///
 /// # Safety

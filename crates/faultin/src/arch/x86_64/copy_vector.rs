@@ -257,6 +257,15 @@ pub(super) static LIMITS: Limits = {
     }
 };
 
+/// For [`copy_streaming`]: every size takes the non-temporal way.
+static STREAMING: Limits = {
+    use core::sync::atomic::AtomicUsize;
+    Limits { rep_min: AtomicUsize::new(0), rep_max: AtomicUsize::new(0), nt_min: AtomicUsize::new(0) }
+};
+
+/// The least that [`copy_streaming`] can be asked for: what aligns it and one turn of its loop, whatever the registers.
+pub(super) const STREAMING_MIN: usize = 640;
+
 /// How far ahead the non-temporal loop fetches, in bytes: far enough to cover memory latency across a page boundary,
 /// where the hardware prefetcher stops.
 const AHEAD: usize = 1024;
@@ -337,6 +346,26 @@ pub(super) unsafe extern "C" fn copy_sse2() {
         "77: sfence",
         "ret",
         limits = sym LIMITS,
+        ahead = const AHEAD,
+    )
+}
+
+/// Non-temporal stores, for at least [`STREAMING_MIN`] bytes. SSE2: the width of the registers makes no difference to stores
+/// that go to memory by the line.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_streaming() {
+    naked_asm!(
+        floor!("0"),
+        "xor eax, eax",
+        copy_large!(
+            "16", "movups", "movntps",
+            ["xmm0", "xmm1", "xmm2", "xmm3"],
+            ["16", "32", "48", "64"],
+            ""
+        ),
+        "77: sfence",
+        "ret",
+        limits = sym STREAMING,
         ahead = const AHEAD,
     )
 }
