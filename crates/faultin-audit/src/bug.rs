@@ -32,11 +32,15 @@ pub enum Bug {
     FaultsUnderTheLock,
     /// Row 1: success is taken for failure (5.14, fixed by 0c8eb2884a42).
     Inverted,
+    /// Rows 8 to 13: one of the write loops'.
+    Write(faultin_cache::write::Bug),
+    /// Rows 8 to 13: copies with page faults enabled under the inode lock (2006, fixed by 08291429cfa6).
+    CopiesUnderTheLock,
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 11] = [
+    /// All of them but the write loops' own.
+    pub const ALL: [Bug; 12] = [
         Bug::PartIsSuccess,
         Bug::FrameNamesItsSize,
         Bug::FailureBehindTheFirstPageIsSuccess,
@@ -48,5 +52,6 @@ impl Bug {
         Bug::KeepsTheLock,
         Bug::FaultsUnderTheLock,
         Bug::Inverted,
+        Bug::CopiesUnderTheLock,
     ];
 }

@@ -61,7 +61,7 @@ pub struct Summary {
     pub callers: usize,
     /// and how many of them do not run yet.
     pub callers_not_yet: usize,
-    /// Cells: the sum of the next three.
+    /// Cells that there can be: the sum of the next three.
     pub cells: usize,
     /// Cells that ran.
     pub executed: usize,
@@ -95,7 +95,7 @@ impl Summary {
             environment: report.environment.to_string(),
             callers: rows(|_| true),
             callers_not_yet: rows(|cell| matches!(cell.outcome, Outcome::NotYet)),
-            cells: report.cells.len(),
+            cells: count(|cell| !matches!(cell.outcome, Outcome::NotApplicable)),
             executed: count(ran),
             skipped: count(|cell| matches!(cell.outcome, Outcome::Skipped { .. })),
             not_yet: count(|cell| matches!(cell.outcome, Outcome::NotYet)),

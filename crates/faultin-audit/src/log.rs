@@ -72,6 +72,8 @@ pub enum Stuck {
     Livelock,
     /// [`BOUND`] rounds.
     Bound,
+    /// It waited for a fault that wants a lock it holds.
+    Deadlock,
 }
 
 /// The steps of one run of a caller.
@@ -170,6 +172,15 @@ impl<'a> Log<'a> {
     #[doc(hidden)]
     pub fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
+    }
+
+    /// The write loops' bug that is on.
+    #[doc(hidden)]
+    pub fn write_bug(&self) -> Option<faultin_cache::write::Bug> {
+        match self.bug {
+            Some(Bug::Write(bug)) => Some(bug),
+            _ => None,
+        }
     }
 
     /// To be called by a helper that has brought something in.

@@ -69,6 +69,8 @@ pub enum Outcome {
     },
     /// Nobody has written it.
     NotYet,
+    /// The caller has nothing to do with this scenario.
+    NotApplicable,
 }
 
 /// A cell that ran.
@@ -104,6 +106,7 @@ impl Cell {
             Outcome::Ran(ran) => ran.actual.clone(),
             Outcome::Skipped { feature, .. } => format!("skipped: {feature}"),
             Outcome::NotYet => "not yet".into(),
+            Outcome::NotApplicable => "–".into(),
         }
     }
 
@@ -123,7 +126,7 @@ impl Cell {
         match &self.outcome {
             Outcome::Ran(ran) => Some(ran.verdict.is_ok()),
             Outcome::Skipped { allowed: false, .. } => Some(false),
-            Outcome::Skipped { allowed: true, .. } | Outcome::NotYet => None,
+            Outcome::Skipped { allowed: true, .. } | Outcome::NotYet | Outcome::NotApplicable => None,
         }
     }
 
@@ -176,8 +179,9 @@ pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenari
     let expectation = caller.job.and_then(|job| expectation(job, variant, scenario));
     match (caller.job, expectation) {
         (Some(job), Some(expectation)) => judged(caller, job, expectation, memory, environment),
-        _ => {
-            let (outcome, object) = (Outcome::NotYet, Object::new(Vec::new(), 0));
+        (job, _) => {
+            let outcome = if job.is_some() { Outcome::NotApplicable } else { Outcome::NotYet };
+            let object = Object::new(Vec::new(), 0);
             Cell { caller: *caller, variant, memory, scenario, expectation, outcome, object }
         }
     }
@@ -266,6 +270,7 @@ impl Cell {
 }
 
 const ENDLESS: &str = "∞";
+const DEADLOCK: &str = "deadlock";
 
 /// An end in short: the status, and the count where it is neither nothing nor all.
 fn ended(status: &str, moved: usize, of: usize) -> String {
@@ -277,6 +282,7 @@ fn in_short(result: &Result<Ended, Halt>, of: usize) -> String {
         Ok(end) => ended(end.status, end.moved, of),
         Err(Halt::Stuck(Stuck::Livelock)) => ENDLESS.into(),
         Err(Halt::Stuck(Stuck::Bound)) => STILL_RETRYING.into(),
+        Err(Halt::Stuck(Stuck::Deadlock)) => DEADLOCK.into(),
         Err(Halt::Machine(_)) => "error".into(),
     }
 }
@@ -294,8 +300,14 @@ fn alone<U: Served>(
         if scenario == Scenario::Evicted {
             log = log.after_fault_in(|| user.evict());
         }
+        if scenario == Scenario::OwnFolio {
+            log = log.watching(|| 0, || user.waits());
+        }
         let result = user.job(job, variant, &mut log);
         let held = still_held(&log);
+        if scenario == Scenario::OwnFolio && log.waited_under_lock() {
+            return Err(Halt::Stuck(Stuck::Deadlock));
+        }
         ran.rounds = log.rounds();
         ran.steps = log.into_steps();
         held.and(result)
@@ -325,6 +337,7 @@ fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object,
         let result = still_held(&log).and(result);
         let status = match &result {
             Ok(end) => end.status,
+            Err(Halt::Stuck(Stuck::Deadlock)) => DEADLOCK,
             Err(Halt::Stuck(_)) => STILL_RETRYING,
             Err(Halt::Machine(_)) => "error",
         };

@@ -33,11 +33,14 @@ pub enum Scenario {
     RestartGranuleBad,
     /// Another thread unmaps and remaps page after page, for as long as the caller runs.
     Remapping,
+    /// The buffer is a mapping of the very folio that is written: not present, and its faults want the lock that the write
+    /// takes. For callers that write files.
+    OwnFolio,
 }
 
 impl Scenario {
     /// Every scenario, in the order of the columns.
-    pub const ALL: [Scenario; 10] = [
+    pub const ALL: [Scenario; 11] = [
         Scenario::AllResident,
         Scenario::Cold,
         Scenario::FirstPageBad,
@@ -48,7 +51,11 @@ impl Scenario {
         Scenario::InaccessibleTail,
         Scenario::RestartGranuleBad,
         Scenario::Remapping,
+        Scenario::OwnFolio,
     ];
+
+    /// Those that are a matter of memory alone, so of every caller.
+    pub const OF_MEMORY: &[Scenario] = Self::ALL.split_at(10).0;
 
     /// The column's head.
     pub const fn name(self) -> &'static str {
@@ -63,6 +70,7 @@ impl Scenario {
             Scenario::InaccessibleTail => "tail bad",
             Scenario::RestartGranuleBad => "restart granule bad",
             Scenario::Remapping => "remapping thread",
+            Scenario::OwnFolio => "its own folio",
         }
     }
 
@@ -89,13 +97,16 @@ impl Scenario {
             Scenario::Remapping => {
                 "another thread unmaps and remaps page after page throughout; asserts what must hold, not a value"
             }
+            Scenario::OwnFolio => {
+                "the buffer maps the folio that is written: it is cold, and a fault that is served under the inode lock is a deadlock"
+            }
         }
     }
 
     /// What it needs of the machine, on this memory.
     pub const fn needs(self, memory: Memory) -> Option<Feature> {
         match (memory, self) {
-            (Memory::Host, Scenario::Evicted) => Some(Feature::Paging),
+            (Memory::Host, Scenario::Evicted | Scenario::OwnFolio) => Some(Feature::Paging),
             (Memory::Host, Scenario::Poisoned) => Some(Feature::Poison),
             (Memory::Host, Scenario::InaccessibleTail | Scenario::RestartGranuleBad) => Some(Feature::Tags),
             _ => None,

@@ -29,6 +29,8 @@ pub struct Square<'a> {
 /// What kind of result a square is, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// The caller has nothing to do with the scenario.
+    NotApplicable,
     /// Nobody has written it.
     NotYet,
     /// It needs what is not here, and that is all right.
@@ -121,6 +123,7 @@ pub fn kind(cell: &Cell) -> Kind {
     match (cell.ok(), &cell.outcome) {
         (Some(false), _) => Kind::Unexpected,
         (_, Outcome::NotYet) => Kind::NotYet,
+        (_, Outcome::NotApplicable) => Kind::NotApplicable,
         (_, Outcome::Skipped { .. }) => Kind::Skipped,
         (_, Outcome::Ran(ran)) if ran.actual.contains('∞') => Kind::Livelock,
         _ if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() => Kind::Defect,

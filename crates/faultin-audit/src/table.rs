@@ -205,7 +205,7 @@ fn field(square: &Square, marks: &Marks) -> Field {
         Kind::Livelock => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
         Kind::Defect => field.fg(Color::Yellow),
         Kind::Fine => field.fg(Color::Green),
-        Kind::Skipped | Kind::NotYet => field.fg(Color::DarkGrey),
+        Kind::Skipped | Kind::NotYet | Kind::NotApplicable => field.fg(Color::DarkGrey),
     }
 }
 

@@ -158,6 +158,10 @@ impl Code for CopyFpstateToSigframe {
         &EXPECTED
     }
 
+    fn changes_the_object(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Option<Feature> {
         Some(Feature::FpState)
     }

@@ -124,6 +124,10 @@ impl Code for CopyPageToIterIovec {
     fn expectations(&self) -> &'static [Expectation] {
         &EXPECTED
     }
+
+    fn changes_the_object(&self) -> bool {
+        true
+    }
 }
 
 /// Bytes behind a count that may be stored where a second page goes away during a copy that fails: Arm leaves open what a

@@ -317,6 +317,10 @@ impl Code for SearchIoctl {
     fn expectations(&self) -> &'static [Expectation] {
         &EXPECTED
     }
+
+    fn changes_the_object(&self) -> bool {
+        true
+    }
 }
 
 const FINE: &str = "5.14 and 6.12: faults the rest of the buffer in, packs a leaf, and so on until nothing is found";

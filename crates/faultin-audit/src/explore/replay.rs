@@ -12,9 +12,6 @@ use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
 use crate::user::{Object, Scale, SimUser, User};
 
-/// Rows that write to the user; the others change nothing.
-const WRITERS: [u8; 3] = [14, 15, 16];
-
 /// A caller to be run again and again.
 pub(super) struct Replay<'a> {
     pub(super) caller: &'a Caller,
@@ -52,7 +49,7 @@ impl Replay<'_> {
         let result = self.job.on_sim(self.variant, &user, &mut log);
         let mut violations = self.judge(&result);
         if user.surroundings_intact().is_ok_and(|intact| !intact)
-            || (!WRITERS.contains(&self.caller.row) && sim.state().bytes() != before.bytes())
+            || (!self.job.changes_the_object() && sim.state().bytes() != before.bytes())
         {
             violations.push(Violation::Changed);
         }
@@ -62,8 +59,9 @@ impl Replay<'_> {
         if log.waited_under_lock() {
             violations.push(Violation::WaitedUnderLock);
         }
-        // One attempt, one for what was not resident at the beginning, one for each action of the adversary's.
-        let (rounds, justified) = (log.rounds(), 2 + script.len() - faults);
+        // One attempt; and some for what was not resident at the beginning, and for each action of the adversary's.
+        let events = 1 + script.len() - faults;
+        let (rounds, justified) = (log.rounds(), 1 + events * self.job.attempts_per_event());
         if result.is_ok() && rounds as usize > justified {
             violations.push(Violation::Wasted { rounds, justified });
         }
@@ -76,6 +74,7 @@ impl Replay<'_> {
         match result {
             Err(Halt::Stuck(Stuck::Livelock)) => vec![Violation::Livelock],
             Err(Halt::Stuck(Stuck::Bound)) => vec![Violation::Endless],
+            Err(Halt::Stuck(Stuck::Deadlock)) => vec![Violation::Deadlock],
             Err(Halt::Machine(error)) => vec![Violation::Failed(error.to_string())],
             Ok(ended) => {
                 let mut violations = Vec::new();

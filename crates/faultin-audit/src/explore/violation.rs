@@ -15,6 +15,8 @@ pub enum Violation {
     Livelock,
     /// It was stopped after very many attempts.
     Endless,
+    /// It waited for a lock that it held.
+    Deadlock,
     /// More attempts than anything justified.
     Wasted {
         /// Attempts,
@@ -42,6 +44,7 @@ pub enum Violation {
 pub enum Kind {
     Livelock,
     Endless,
+    Deadlock,
     Wasted,
     Product,
     Status,
@@ -57,6 +60,7 @@ impl Violation {
         match self {
             Violation::Livelock => Kind::Livelock,
             Violation::Endless => Kind::Endless,
+            Violation::Deadlock => Kind::Deadlock,
             Violation::Wasted { .. } => Kind::Wasted,
             Violation::Product(_) => Kind::Product,
             Violation::Status(_) => Kind::Status,
@@ -73,6 +77,7 @@ impl fmt::Display for Violation {
         match self {
             Violation::Livelock => f.write_str("∞: a state was repeated with nothing happening between"),
             Violation::Endless => f.write_str("still retrying after very many attempts"),
+            Violation::Deadlock => f.write_str("waited for a lock that it held"),
             Violation::Wasted { rounds, justified } => write!(f, "{rounds} attempts where {justified} were justified"),
             Violation::Product(wrong) => write!(f, "a wrong product: {wrong}"),
             Violation::Status(status) => write!(f, "ended with {status:?}, which nobody expects"),

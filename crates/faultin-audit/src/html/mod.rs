@@ -173,11 +173,13 @@ fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
         Kind::Unexpected => ("unexpected", "✗", "not as expected"),
         Kind::Skipped => ("skipped", "–", "skipped, for want of what this machine does not have"),
         Kind::NotYet => ("later", "·", "not yet"),
+        Kind::NotApplicable => ("later", " ", "does not apply"),
     }
 }
 
 fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
-    let kinds = [Kind::Fine, Kind::Defect, Kind::Livelock, Kind::Unexpected, Kind::Skipped, Kind::NotYet];
+    let kinds =
+        [Kind::Fine, Kind::Defect, Kind::Livelock, Kind::Unexpected, Kind::Skipped, Kind::NotYet, Kind::NotApplicable];
     html! {
         section {
             h2 { "How to read it" }

@@ -100,6 +100,9 @@ pub trait User: Sized {
     /// Takes every page of the object away, as reclaim does: what was in it stays, and comes back with the next fault.
     fn evict(&self);
 
+    /// How often an access has waited for a page to be brought in.
+    fn waits(&self) -> u64;
+
     /// The object's bytes, whatever has become of the mapping.
     ///
     /// # Errors

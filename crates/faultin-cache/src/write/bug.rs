@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 /// A bug of the past, put back into a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bug {
     /// What was reserved for a round that moved nothing stays reserved (btrfs 2010, fixed by b1bf862e9dad).
@@ -33,4 +33,22 @@ pub enum Bug {
     LeavesZeros,
     /// The inode lock is kept while the buffer is faulted in (2006, fixed by 08291429cfa6: copies under the page's lock).
     FaultsInUnderTheLock,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 12] = [
+        Bug::KeepsReservation,
+        Bug::StepsBySegment([0; 3]),
+        Bug::ShowsStaleBytes,
+        Bug::AsksForTheSame,
+        Bug::TwoRules,
+        Bug::FreesWrittenBlocks,
+        Bug::ForgetsProgress,
+        Bug::DecidesPositionAgain,
+        Bug::CumulativeCount,
+        Bug::IgnoresFaultIn,
+        Bug::LeavesZeros,
+        Bug::FaultsInUnderTheLock,
+    ];
 }

@@ -152,7 +152,7 @@ impl Write<'_> {
         let block = self.inode.geometry.block;
         let limit = match self.how.after_short {
             AfterShort::All => usize::MAX,
-            AfterShort::Copied if self.how.bug == Some(Bug::AsksForTheSame) => usize::MAX,
+            AfterShort::Copied if matches!(self.how.bug, Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
             AfterShort::Copied if came.accepted > 0 => usize::MAX,
             AfterShort::Copied if came.refused > 0 => came.refused,
             AfterShort::Copied => (ask / 2).max(block),
@@ -180,7 +180,6 @@ impl Write<'_> {
         self.idle += 1;
         if let Some(fault) = came.fault
             && self.idle > NO_PROGRESS
-            && self.how.bug.is_none()
         {
             return Err(Error::NoProgress(fault));
         }

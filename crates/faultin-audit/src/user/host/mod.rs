@@ -120,6 +120,10 @@ impl User for HostUser {
         }
     }
 
+    fn waits(&self) -> u64 {
+        self.paging.as_ref().map_or(0, Paging::served)
+    }
+
     fn contents(&self) -> io::Result<Vec<u8>> {
         Ok(self.pages()?[self.start..self.start + self.len].to_vec())
     }
@@ -157,7 +161,7 @@ impl HostUser {
                 _ => Protection::ReadWrite,
             };
             self.range.map(index, &self.file, protection)?;
-            let missing = matches!(scenario, Scenario::Cold | Scenario::Evicted);
+            let missing = matches!(scenario, Scenario::Cold | Scenario::Evicted | Scenario::OwnFolio);
             match &self.paging {
                 Some(paging) => {
                     paging.serve(index)?;
@@ -167,7 +171,7 @@ impl HostUser {
                         _ => paging.continue_page(index)?,
                     }
                 }
-                None if matches!(scenario, Scenario::Evicted | Scenario::Poisoned) => {
+                None if matches!(scenario, Scenario::Evicted | Scenario::OwnFolio | Scenario::Poisoned) => {
                     return Err(io::Error::new(io::ErrorKind::Unsupported, "faults that this process serves"));
                 }
                 None if missing => {}

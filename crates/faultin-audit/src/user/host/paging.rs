@@ -63,6 +63,8 @@ pub(super) struct Paging {
     /// The first page's address.
     base: usize,
     pages: Box<[Cell<Page>]>,
+    /// Faults that an access has waited for.
+    served: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +84,12 @@ impl Paging {
     pub(super) fn new(range: &Reservation) -> io::Result<Paging> {
         let features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MINOR_SHMEM;
         let uffd = open(features | UFFD_FEATURE_POISON).or_else(|_| open(features))?;
-        Ok(Paging { uffd, base: range.page(0).addr(), pages: vec![Cell::new(Page::Foreign); range.pages()].into() })
+        Ok(Paging {
+            uffd,
+            base: range.page(0).addr(),
+            pages: vec![Cell::new(Page::Foreign); range.pages()].into(),
+            served: Cell::new(0),
+        })
     }
 
     /// Serves this page from now on, which was mapped and not touched yet.
@@ -103,7 +110,14 @@ impl Paging {
     /// Brings the page with this byte in, if it is missing. Whether it was, and an access is to be tried again.
     pub(super) fn bring_in(&self, address: usize) -> bool {
         let Some(index) = self.index(address) else { return false };
-        self.pages[index].get() == Page::Missing && self.continue_page(index).is_ok()
+        let served = self.pages[index].get() == Page::Missing && self.continue_page(index).is_ok();
+        self.served.set(self.served.get() + u64::from(served));
+        served
+    }
+
+    /// How many faults an access has waited for.
+    pub(super) fn served(&self) -> u64 {
+        self.served.get()
     }
 
     pub(super) fn continue_page(&self, index: usize) -> io::Result<()> {

@@ -74,7 +74,7 @@ impl SimUser {
         let (all, start) = (0..self.sim.len(), self.object.start);
         match scenario {
             Scenario::AllResident | Scenario::Remapping => {}
-            Scenario::Cold | Scenario::Evicted => self.evict(),
+            Scenario::Cold | Scenario::Evicted | Scenario::OwnFolio => self.evict(),
             Scenario::FirstPageBad => self.sim.act(Action::Protect(self.page(0), Permission::None)),
             Scenario::SecondPageBad => self.sim.act(Action::Protect(self.page(1), Permission::None)),
             Scenario::ReadOnly => self.sim.act(Action::Protect(all, Permission::Read)),
@@ -162,6 +162,10 @@ impl User for SimUser {
 
     fn evict(&self) {
         (0..self.pages()).for_each(|page| self.sim.act(Action::Evict(page)));
+    }
+
+    fn waits(&self) -> u64 {
+        self.sim.waits()
     }
 
     fn contents(&self) -> io::Result<Vec<u8>> {

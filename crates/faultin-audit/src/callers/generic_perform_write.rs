@@ -1,0 +1,99 @@
+//! Row 8, `generic_perform_write` (mm): the loop behind most file systems: a part of one page at a time, faulted in before, copied
+//! with page faults disabled while the page is locked. `write_end` refuses a short copy to a page that is not up to date; then
+//! the next attempt asks for what was copied.
+//!
+//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+
+#![forbid(unsafe_code)]
+
+use faultin_cache::write::WriteLoop;
+
+use super::Variant::{AsFound, Fixed};
+use super::written::{self, EFAULT, SHORT, WRITTEN};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::expect::Ends::{OneOf, With};
+use crate::expect::{Expectation, Moved, expect};
+use crate::log::Log;
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 8,
+    name: "generic_perform_write",
+    place: "mm",
+    need: Need::Any,
+    finding: "a short copy without progress shortens the next chunk; zero copied relies on fault-in to refuse",
+    job: Some(&GenericPerformWrite),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct GenericPerformWrite;
+
+impl Code for GenericPerformWrite {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        written::object(scale)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let how = match variant {
+            AsFound => WriteLoop::GENERIC_PERFORM_WRITE_5_18,
+            Fixed => WriteLoop::GENERIC_PERFORM_WRITE,
+        };
+        written::write(how, user, log)
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => "caller from 5.18, helper from 5.18 (fault_in_iov_iter_readable: some is enough)",
+            Fixed => "caller from 6.14 (faults in after nothing was copied), helper: faultin's fault_in",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+
+    /// One that `write_end` refuses, and one that copies nothing.
+    fn attempts_per_event(&self) -> usize {
+        2
+    }
+}
+
+const FINE: &str = "the mail: ANY is enough";
+const BEFORE: &str = "5.18: each attempt faults its piece in first";
+const AFTER: &str = "6.14: an attempt that copies nothing faults its piece in; a copy that ends at the next page is refused and \
+     asked for again";
+const NOTHING: &str = "5.18 and 6.14: EFAULT if not a byte could be faulted in and nothing was written before";
+const EXACT: &str = "measured on 6.18 (ext4, xfs, tmpfs): short, exact to the byte; write_end refuses what ends within a page \
+     that is not up to date, and the next attempt asks for that much";
+const LOADS: &str = "5.18 and 6.14: the buffer is only read";
+const AGAIN: &str = "5.18 and 6.14: what is evicted in front of the copy takes another attempt";
+const GRANULE: &str = "the thread: short up to the granule, then a fault-in that loads there fails";
+const SURPRISE: &str = "any prefix may be written; the file has it, and no more";
+const OWN: &str = "since 2.6.20 (08291429cfa6) the copy waits for no fault while the page is locked";
+
+const EXPECTED: [Expectation; 22] = [
+    expect(AsFound, AllResident, With(WRITTEN, Moved::All), FINE),
+    expect(AsFound, Cold, With(WRITTEN, Moved::All), BEFORE),
+    expect(AsFound, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(AsFound, ReadOnly, With(WRITTEN, Moved::All), LOADS),
+    expect(AsFound, Evicted, With(WRITTEN, Moved::All), AGAIN).in_attempts(2),
+    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE).in_attempts(2),
+    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT).in_attempts(2),
+    expect(AsFound, Remapping, OneOf(&[WRITTEN, SHORT, EFAULT]), SURPRISE),
+    expect(AsFound, OwnFolio, With(WRITTEN, Moved::All), OWN),
+    expect(Fixed, AllResident, With(WRITTEN, Moved::All), FINE),
+    expect(Fixed, Cold, With(WRITTEN, Moved::All), AFTER).in_attempts(4),
+    expect(Fixed, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(Fixed, ReadOnly, With(WRITTEN, Moved::All), LOADS),
+    expect(Fixed, Evicted, With(WRITTEN, Moved::All), AGAIN).in_attempts(5),
+    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE).in_attempts(2),
+    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT).in_attempts(2),
+    expect(Fixed, Remapping, OneOf(&[WRITTEN, SHORT, EFAULT]), SURPRISE),
+    expect(Fixed, OwnFolio, With(WRITTEN, Moved::All), OWN).in_attempts(4),
+];

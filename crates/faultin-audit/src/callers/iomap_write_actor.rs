@@ -1,0 +1,98 @@
+//! Row 13, `iomap_write_actor` (iomap): row 8 over extents (`iomap_write_iter` today): a short copy to a page that is not up to date is
+//! refused, and the piece is done again with as many bytes as were copied.
+//!
+//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+
+#![forbid(unsafe_code)]
+
+use faultin_cache::write::WriteLoop;
+
+use super::Variant::{AsFound, Fixed};
+use super::written::{self, EFAULT, SHORT, WRITTEN};
+use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::expect::Ends::{OneOf, With};
+use crate::expect::{Expectation, Moved, expect};
+use crate::log::Log;
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 13,
+    name: "iomap_write_actor",
+    place: "iomap",
+    need: Need::Any,
+    finding: "like 8",
+    job: Some(&IomapWriteActor),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct IomapWriteActor;
+
+impl Code for IomapWriteActor {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        written::object(scale)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let how = match variant {
+            AsFound => WriteLoop::IOMAP_WRITE_ITER_5_18,
+            Fixed => WriteLoop::IOMAP_WRITE_ITER,
+        };
+        written::write(how, user, log)
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => "caller from 5.18 (iomap_write_iter), helper from 5.18 (some is enough)",
+            Fixed => "caller as proposed in 2025 (faults in after nothing was copied), helper: faultin's fault_in",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+
+    /// One that `write_end` refuses, and one that copies nothing.
+    fn attempts_per_event(&self) -> usize {
+        2
+    }
+}
+
+const FINE: &str = "the mail: like row 8";
+const BEFORE: &str = "5.18: each attempt faults its piece in first";
+const AFTER: &str = "as proposed: an attempt that copies nothing faults its piece in; a copy that ends at the next page is \
+     refused and asked for again";
+const NOTHING: &str = "5.18 and 6.14: EFAULT if not a byte could be faulted in and nothing was written before";
+const EXACT: &str = "measured on 6.18 (xfs): short, exact to the byte; a short copy to a block that is not up to date is done \
+     again with as many bytes as were copied";
+const LOADS: &str = "5.18 and 6.14: the buffer is only read";
+const AGAIN: &str = "5.18 and 6.14: what is evicted in front of the copy takes another attempt";
+const GRANULE: &str = "the thread: short up to the granule, then a fault-in that loads there fails";
+const SURPRISE: &str = "any prefix may be written; the file has it, and no more";
+const OWN: &str = "since 2.6.20 (08291429cfa6) the copy waits for no fault while the page is locked";
+
+const EXPECTED: [Expectation; 22] = [
+    expect(AsFound, AllResident, With(WRITTEN, Moved::All), FINE),
+    expect(AsFound, Cold, With(WRITTEN, Moved::All), BEFORE),
+    expect(AsFound, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(AsFound, ReadOnly, With(WRITTEN, Moved::All), LOADS),
+    expect(AsFound, Evicted, With(WRITTEN, Moved::All), AGAIN).in_attempts(2),
+    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE).in_attempts(2),
+    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT).in_attempts(2),
+    expect(AsFound, Remapping, OneOf(&[WRITTEN, SHORT, EFAULT]), SURPRISE),
+    expect(AsFound, OwnFolio, With(WRITTEN, Moved::All), OWN),
+    expect(Fixed, AllResident, With(WRITTEN, Moved::All), FINE),
+    expect(Fixed, Cold, With(WRITTEN, Moved::All), AFTER).in_attempts(4),
+    expect(Fixed, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(Fixed, ReadOnly, With(WRITTEN, Moved::All), LOADS),
+    expect(Fixed, Evicted, With(WRITTEN, Moved::All), AGAIN).in_attempts(5),
+    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), EXACT).in_attempts(2),
+    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE).in_attempts(2),
+    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT).in_attempts(2),
+    expect(Fixed, Remapping, OneOf(&[WRITTEN, SHORT, EFAULT]), SURPRISE),
+    expect(Fixed, OwnFolio, With(WRITTEN, Moved::All), OWN).in_attempts(4),
+];

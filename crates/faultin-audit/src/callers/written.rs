@@ -1,0 +1,222 @@
+//! What rows 8 to 13 share: a write of the user's segments to a cached file, by one of the loops of `faultin_cache`.
+//!
+//! The file begins with the bytes of the buffer: where that is a mapping of the folio that is written, this is what it
+//! shows. Behind them are others, up to the file's end, across which the write goes; the store has both, the cache nothing yet.
+//! Its blocks are small, so that a buffer of 200 bytes is several of them.
+//!
+//! The product is the file: the bytes that were counted, at their place, and everything else as it was; in the cache, and in the
+//! store once it is written back; as long as it must be; and nothing reserved or allocated that no byte needs.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use faultin::iov::{IovSource, ReadSegment};
+use faultin::memory::ReadMemory;
+use faultin::{Fault, Short};
+use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::store::MemoryStore;
+use faultin_cache::write::{Bug as WriteBug, Decided, Observer, WriteLoop};
+use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions, Partial};
+
+use super::copy_page_from_iter_iovec::segments;
+use super::{Ended, Halt};
+use crate::bug::Bug;
+use crate::log::{Log, Stuck};
+use crate::user::{Object, Scale, User};
+
+/// Everything was written.
+pub(super) const WRITTEN: &str = "ok";
+/// Some of it.
+pub(super) const SHORT: &str = "short";
+/// Nothing, because of the buffer.
+pub(super) const EFAULT: &str = "EFAULT";
+
+const INODE: &str = "the inode";
+
+/// What is in the file behind the bytes of the buffer.
+const BACKGROUND: u8 = 0x77;
+
+/// Where things are, in bytes.
+struct Layout {
+    block: usize,
+    /// Where it is written,
+    pos: usize,
+    /// and where the file ends, in the midst of that.
+    end: usize,
+}
+
+impl Layout {
+    /// The write begins `before` bytes in front of a block, and the file ends in the last but one of its blocks.
+    fn of(scale: Scale) -> Layout {
+        match scale {
+            // Pieces of 60, 64, 64 and 12 bytes.
+            Scale::Full => Layout { block: 64, pos: 5 * 64 - 60, end: 5 * 64 + 80 },
+            // Pieces of 3, 4, 4 and 3.
+            Scale::Small => Layout { block: 4, pos: 5 * 4 - 3, end: 5 * 4 + 5 },
+        }
+    }
+}
+
+/// The buffer: 200 bytes, half of them on each page; or 14.
+pub(super) fn object(scale: Scale) -> Object {
+    match scale {
+        Scale::Full => Object::new((1..=200).collect(), 100).with_tail(132).with_restart(100),
+        Scale::Small => Object::new((1..=14).collect(), 6).with_tail(10).with_restart(6),
+    }
+}
+
+/// Does the job, by this loop.
+pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+    let layout = Layout::of(user.scale());
+    let buffer = user.source()?;
+    let parts = segments(buffer.len());
+    let bug = log.write_bug().map(|bug| match bug {
+        WriteBug::StepsBySegment(_) => WriteBug::StepsBySegment(parts.clone().map(|part| part.len())),
+        other => other,
+    });
+    let before = before(&layout, user)?;
+    let store = Arc::new(MemoryStore::new(before.clone()));
+    let cache = CacheOptions::new().block(layout.block).limit(16 * layout.block).build();
+    let options = FileOptions::new().max_folio(layout.block).write_loop(WriteLoop { bug, ..how });
+    let file = cache.open_with(Arc::clone(&store), options)?;
+
+    let [first, empty, last] = parts.map(|range| buffer.subslice(range).expect("within the buffer"));
+    let parts = [first, empty, last].map(ReadSegment::Memory);
+    let mut from = IovSource::new(&parts);
+    let mut looker = Looker { log, stuck: None };
+    let written = if looker.log.has(Bug::CopiesUnderTheLock) {
+        file.write_iter_with::<_, MayWait>(&mut from, layout.pos as u64, &mut looker)
+    } else {
+        file.write_iter_with::<_, NoWait>(&mut from, layout.pos as u64, &mut looker)
+    };
+    if let Some(stuck) = looker.stuck {
+        // Nothing of what it would have done is to be checked, nor written back.
+        return Err(Halt::Stuck(stuck));
+    }
+    let (moved, status) = match written {
+        Ok(all) => (all, WRITTEN),
+        Err(Partial { error: Error::Deadlock(_), .. }) => return Err(Halt::Stuck(Stuck::Deadlock)),
+        Err(Partial { done: 0, error: Error::Fault(_) | Error::NoProgress(_) }) => (0, EFAULT),
+        Err(Partial { done, error: Error::Fault(_) | Error::NoProgress(_) }) => (done, SHORT),
+        Err(Partial { error, .. }) => return Err(Halt::Machine(error.into())),
+    };
+    let contents = user.contents()?;
+    let mut product = check(&layout, &file, &store, before, contents.get(..moved).unwrap_or_default());
+    if product.is_ok() && from.moved() != moved {
+        product = Err(format!("the position moved by {} bytes, the count says {moved}", from.moved()));
+    }
+    Ok(Ended { status, moved, product })
+}
+
+/// What is in the file at first.
+fn before(layout: &Layout, user: &impl User) -> Result<Vec<u8>, Halt> {
+    let mut before = user.contents()?;
+    before.truncate(layout.pos);
+    before.resize(layout.end, BACKGROUND);
+    Ok(before)
+}
+
+/// Whether `moved`, and nothing else, is in the file.
+fn check(
+    layout: &Layout,
+    file: &CachedFile,
+    store: &MemoryStore,
+    mut expected: Vec<u8>,
+    moved: &[u8],
+) -> Result<(), String> {
+    let end = layout.pos + moved.len();
+    expected.resize(expected.len().max(end), 0);
+    expected[layout.pos..end].copy_from_slice(moved);
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let (reserved, dirty) = (store.reserved(), file.dirty());
+    // A loop that does not reserve has nothing reserved.
+    if reserved != dirty && reserved != 0 {
+        return Err(format!("{reserved} bytes are reserved, {dirty} are dirty"));
+    }
+    let blocks = expected.len().next_multiple_of(layout.block) as u64;
+    if store.allocated() > blocks {
+        return Err(format!("allocated up to {}, where the file's last block ends at {blocks}", store.allocated()));
+    }
+    let mut cached = vec![0; expected.len() + 1];
+    let read = file.read_at(&mut cached, 0).map_err(|error| said(&error))?;
+    compare("in the cache", &cached[..read], &expected)?;
+    file.sync_all().map_err(|error| said(&error))?;
+    compare("in the store", &store.contents(), &expected)?;
+    match (store.reserved(), file.dirty()) {
+        (0, 0) => Ok(()),
+        (reserved, dirty) => Err(format!("written back, and {reserved} bytes are reserved, {dirty} dirty")),
+    }
+}
+
+fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), String> {
+    if bytes.len() != expected.len() {
+        return Err(format!("{} bytes {place}, where {} must be", bytes.len(), expected.len()));
+    }
+    match bytes.iter().zip(expected).position(|(a, b)| a != b) {
+        None => Ok(()),
+        Some(at) => Err(format!("{:#x} at {at} {place}, where {:#x} must be", bytes[at], expected[at])),
+    }
+}
+
+/// Writes down what the loop does.
+struct Looker<'a, 'l> {
+    log: &'a mut Log<'l>,
+    stuck: Option<Stuck>,
+}
+
+impl Observer for Looker<'_, '_> {
+    fn locked(&mut self) {
+        self.log.lock(INODE);
+    }
+
+    fn unlocked(&mut self) {
+        self.log.unlock(INODE);
+    }
+
+    fn faulted_in(&mut self, len: usize, result: &Result<NonZeroUsize, Fault>) {
+        match result {
+            Ok(bytes) if bytes.get() < len => {
+                self.log.decide(format!("fault-in (some is enough): {bytes} of {len} bytes"));
+            }
+            result => self.log.accessed("fault-in (some is enough)", len, result),
+        }
+        if result.is_ok() {
+            self.log.faulted_in();
+        }
+    }
+
+    fn copied(&mut self, len: usize, result: &Result<usize, Short>) {
+        self.log.copied("copy with page faults disabled", len, &result.map(drop));
+    }
+
+    fn decided(&mut self, what: Decided) {
+        self.log.decide(match what {
+            Decided::Reject(bytes) => {
+                Cow::from(format!("write_end: the block is not up to date, {bytes} bytes refused"))
+            }
+            Decided::Complete => "bring the rest of the block up to date".into(),
+            Decided::AskFor(bytes) => format!("ask for at most {bytes} bytes").into(),
+            Decided::Reserve(bytes) => format!("reserve {bytes} bytes").into(),
+            Decided::Release(bytes) => format!("release {bytes} bytes of that").into(),
+            Decided::Preallocate => "allocate the whole range".into(),
+            Decided::DoNotPreallocate => "allocate nothing: not every byte could be faulted in".into(),
+            Decided::Trim => "give back what was allocated behind the end".into(),
+            Decided::WriteThrough => "send what was copied".into(),
+            other => format!("{other:?}").into(),
+        });
+    }
+
+    fn again(&mut self) -> ControlFlow<()> {
+        match self.log.again() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(stuck) => {
+                self.stuck = Some(stuck);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
