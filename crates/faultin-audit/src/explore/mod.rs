@@ -134,7 +134,7 @@ pub fn explore(
     mut progress: impl FnMut(&Figures),
 ) -> Exploration {
     let object = job.object(Memory::Sim, Scale::Small);
-    let replay = Replay { caller, job, variant, object: &object, bug };
+    let replay = Replay { job, variant, object: &object, bug };
     let layouts = alphabet::layouts(&object, caller.need, bound.faults);
     let search = RefCell::new((Figures::default(), Vec::<Finding>::new()));
     let start = Node { world: 0, observed: 0, budget: usize::MAX, script: Vec::new(), faults: 0 };

@@ -6,7 +6,7 @@ use faultin::memory::sim::{Action, Moment};
 
 use super::violation::Violation;
 use crate::bug::Bug;
-use crate::callers::{Caller, Ended, Halt, Job, Variant};
+use crate::callers::{Ended, Halt, Job, Variant};
 use crate::expect::Ends;
 use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
@@ -14,7 +14,6 @@ use crate::user::{Object, Scale, SimUser, User};
 
 /// A caller to be run again and again.
 pub(super) struct Replay<'a> {
-    pub(super) caller: &'a Caller,
     pub(super) job: &'a dyn Job,
     pub(super) variant: Variant,
     pub(super) object: &'a Object,
