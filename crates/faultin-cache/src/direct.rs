@@ -204,11 +204,10 @@ fn copy_out<M: WriteMemory, C: CopyTo<M>>(
 impl Inode {
     /// Writes whole units to the store, and to what is cached of them: how many bytes the store has.
     fn write_direct(&self, bytes: &[u8], pos: u64) -> (usize, Result<(), Error>) {
-        let (turn, table) = match self.writeback.exclusive().and_then(|turn| Ok((turn, self.table.exclusive()?))) {
-            Ok(locks) => locks,
+        let mut table = match self.table.exclusive() {
+            Ok(table) => table,
             Err(deadlock) => return (0, Err(deadlock.into())),
         };
-        let (_turn, mut table) = (turn, table);
         let (written, result) = write_full(&*self.store, bytes, pos);
         let end = pos + written as u64;
         if written > 0 {

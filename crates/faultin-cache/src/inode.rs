@@ -33,10 +33,10 @@ pub(crate) struct Inode {
     pub(crate) writers: Lock<()>,
     /// The inode lock.
     pub(crate) table: Lock<Table>,
-    /// Puts writeback in order.
+    /// Puts writeback in order, among those who share the inode lock: who has that one alone needs no turn.
     pub(crate) writeback: Lock<()>,
-    /// How long the store is; what is behind reads as zeros without asking it. Changes under the writeback lock, or the inode
-    /// lock alone.
+    /// How long the store is; what is behind reads as zeros without asking it. Changes under the writeback lock with
+    /// the inode lock shared, or under the inode lock alone.
     pub(crate) store_len: AtomicU64,
     /// Bytes that are dirty, and (if the writes reserve) reserved.
     pub(crate) dirty: AtomicU64,

@@ -16,7 +16,6 @@ impl Inode {
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
         check_range(len, 0)?;
         let _writers = self.writers.exclusive()?;
-        let _turn = self.writeback.exclusive()?;
         let mut table = self.table.exclusive()?;
         if len < table.size {
             // First, because it can fail. What lies behind in the store must not come back when the file grows again.
@@ -58,7 +57,6 @@ impl Inode {
     pub(crate) fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         check_range(range.start, 0)?;
         let _writers = self.writers.exclusive()?;
-        let _turn = self.writeback.exclusive()?;
         let mut table = self.table.exclusive()?;
         let geometry = self.geometry;
         // Behind the end there are zeros already.
@@ -151,8 +149,8 @@ impl Inode {
     /// # Errors
     /// The store's.
     pub(crate) fn trim(&self) -> Result<(), Error> {
-        let _turn = self.writeback.exclusive()?;
         let table = self.table.shared()?;
+        let _turn = self.writeback.exclusive()?;
         Ok(self.store.trim(table.size)?)
     }
 }
