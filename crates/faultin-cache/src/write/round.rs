@@ -196,8 +196,14 @@ impl<'a> Round<'a> {
             return copied;
         }
         if self.how.short_copy == ShortCopy::Reject {
-            observer.decided(Decided::Reject(copied));
-            return 0;
+            // A block that was up to date shows what was copied to it, so that counts, and what is in front of it.
+            let mut from = block;
+            while from > start && !folio.is_uptodate(geometry.block_down(from - 1)..from) {
+                from = geometry.block_down(from - 1);
+            }
+            let accepted = from.saturating_sub(start) as usize;
+            observer.decided(Decided::Reject(copied - accepted));
+            return accepted;
         }
         // The block's beginning is new, and stays; the rest is the store's.
         let mut whole = Bounce::new(geometry.block, self.inode.store.alignment());
