@@ -216,6 +216,9 @@ impl Inode {
             table.generation += 1;
             overlay(&mut table, &bytes[..written], pos);
         }
+        if result.is_err() {
+            table.doubt(end..pos + bytes.len() as u64);
+        }
         (written, result.map_err(Error::from))
     }
 

@@ -107,7 +107,10 @@ impl Inode {
             match self.store.punch_hole(in_store) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => return self.write_zeros(table, blocks),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    table.doubt(blocks);
+                    return Err(error.into());
+                }
             }
         }
         let mut pos = blocks.start;

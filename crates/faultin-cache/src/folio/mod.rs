@@ -150,6 +150,15 @@ impl Folio {
         self.dirty.clear(blocks) * self.block
     }
 
+    /// The blocks that `part` touches have to be read again, unless they are dirty.
+    pub(crate) fn doubt(&mut self, part: Range<u64>) {
+        for block in self.touched(&part) {
+            if self.dirty.first_set(block..block + 1).is_none() {
+                self.uptodate.clear(block..block + 1);
+            }
+        }
+    }
+
     /// All blocks that `part` touches are dirty now: how many bytes more than before.
     #[inline]
     pub(crate) fn set_dirty(&mut self, part: Range<u64>) -> usize {
