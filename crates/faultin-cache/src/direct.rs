@@ -16,7 +16,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 
 use crate::error::{Error, Partial};
 use crate::folio::Table;
-use crate::inode::{Inode, check_range};
+use crate::inode::{Inode, UNKNOWN, check_range};
 use crate::mode::{CopyFrom, CopyTo};
 use crate::store::{read_full, write_full};
 use crate::write::{NO_PROGRESS, Observer};
@@ -217,7 +217,11 @@ impl Inode {
             overlay(&mut table, &bytes[..written], pos);
         }
         if result.is_err() {
-            table.doubt(end..pos + bytes.len() as u64);
+            let asked = pos + bytes.len() as u64;
+            table.doubt(end..asked);
+            // What is not counted may be there all the same. Behind the end it must not stay: the file may grow again.
+            let cut = asked > table.size && self.store.set_len(table.size).is_ok();
+            self.store_len.store(if cut { table.size } else { UNKNOWN }, Ordering::Relaxed);
         }
         (written, result.map_err(Error::from))
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::Error;
 use crate::folio::{Folio, Table};
-use crate::inode::Inode;
+use crate::inode::{Inode, UNKNOWN};
 use crate::lock::Exclusive;
 use crate::store::write_full;
 
@@ -107,7 +107,8 @@ impl Inode {
         let end = size.next_multiple_of(unit).min(run.end);
         let (written, result) = write_full(&*self.store, folio.bytes(run.start..end), run.start);
         let reached = run.start + written as u64;
-        self.store_len.fetch_max(reached, Ordering::Relaxed);
+        // A write that fails may have made the store longer. What is there then must not come back either.
+        self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
         let clean = if reached == end { run.end } else { self.geometry.block_down(reached) };
         if clean > run.start {
             self.sub_dirty(folio.clean(run.start..clean));
