@@ -166,6 +166,11 @@ impl Folio {
         self.dirty.set(self.touched(&part)) * self.block
     }
 
+    /// Bytes of the blocks that `part` touches and that are not dirty.
+    pub(crate) fn clean_bytes(&self, part: Range<u64>) -> usize {
+        self.touched(&part).filter(|&block| self.dirty.first_clear(block..block + 1).is_some()).count() * self.block
+    }
+
     /// The first run of dirty blocks that `part` touches.
     pub(crate) fn next_dirty(&self, part: Range<u64>) -> Option<Range<u64>> {
         let blocks = self.touched(&part);
