@@ -16,7 +16,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 
 use crate::error::{Error, Partial};
 use crate::folio::Table;
-use crate::inode::{Inode, check_range};
+use crate::inode::{Inode, UNKNOWN, check_range};
 use crate::mode::{CopyFrom, CopyTo};
 use crate::store::{read_full, write_full};
 use crate::write::{NO_PROGRESS, Observer};
@@ -25,19 +25,19 @@ use crate::write::{NO_PROGRESS, Observer};
 const CHUNK: usize = 1 << 20;
 
 /// A buffer that a store's alignment is content with.
-struct Bounce {
+pub(crate) struct Bounce {
     bytes: Vec<u8>,
     offset: usize,
 }
 
 impl Bounce {
-    fn new(len: usize, alignment: usize) -> Bounce {
+    pub(crate) fn new(len: usize, alignment: usize) -> Bounce {
         let bytes = vec![0; len + alignment - 1];
         let offset = bytes.as_ptr().addr().next_multiple_of(alignment) - bytes.as_ptr().addr();
         Bounce { bytes, offset }
     }
 
-    fn bytes(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self, len: usize) -> &mut [u8] {
         &mut self.bytes[self.offset..self.offset + len]
     }
 }
@@ -204,11 +204,10 @@ fn copy_out<M: WriteMemory, C: CopyTo<M>>(
 impl Inode {
     /// Writes whole units to the store, and to what is cached of them: how many bytes the store has.
     fn write_direct(&self, bytes: &[u8], pos: u64) -> (usize, Result<(), Error>) {
-        let (turn, table) = match self.writeback.exclusive().and_then(|turn| Ok((turn, self.table.exclusive()?))) {
-            Ok(locks) => locks,
+        let mut table = match self.table.exclusive() {
+            Ok(table) => table,
             Err(deadlock) => return (0, Err(deadlock.into())),
         };
-        let (_turn, mut table) = (turn, table);
         let (written, result) = write_full(&*self.store, bytes, pos);
         let end = pos + written as u64;
         if written > 0 {
@@ -216,6 +215,13 @@ impl Inode {
             table.size = table.size.max(end);
             table.generation += 1;
             overlay(&mut table, &bytes[..written], pos);
+        }
+        if result.is_err() {
+            let asked = pos + bytes.len() as u64;
+            table.doubt(end..asked);
+            // What is not counted may be there all the same. Behind the end it must not stay: the file may grow again.
+            let cut = asked > table.size && self.store.set_len(table.size).is_ok();
+            self.store_len.store(if cut { table.size } else { UNKNOWN }, Ordering::Relaxed);
         }
         (written, result.map_err(Error::from))
     }

@@ -20,6 +20,9 @@ use crate::writeback::Errors;
 /// The largest position, and the largest length: as the kernel's `loff_t` has it.
 pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
 
+/// How long a store is after a write has failed, of which a part may have been done.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
+
 /// A file, shared by its handles.
 pub(crate) struct Inode {
     pub(crate) number: u64,
@@ -33,10 +36,10 @@ pub(crate) struct Inode {
     pub(crate) writers: Lock<()>,
     /// The inode lock.
     pub(crate) table: Lock<Table>,
-    /// Puts writeback in order.
+    /// Puts writeback in order, among those who share the inode lock: who has that one alone needs no turn.
     pub(crate) writeback: Lock<()>,
-    /// How long the store is; what is behind reads as zeros without asking it. Changes under the writeback lock, or the inode
-    /// lock alone.
+    /// How long the store is, or [`UNKNOWN`]; what is behind reads as zeros without asking it. Changes under the writeback lock with
+    /// the inode lock shared, or under the inode lock alone.
     pub(crate) store_len: AtomicU64,
     /// Bytes that are dirty, and (if the writes reserve) reserved.
     pub(crate) dirty: AtomicU64,

@@ -6,10 +6,10 @@
 //!
 //! # The order
 //!
-//! A thread takes a writers' lock, then that file's inode lock. It never waits for a second inode lock: reclaim, which may
-//! want a folio of any file, only tries. So there is no deadlock, unless a fault is served under the lock it needs. What
-//! would be one is not waited for: whoever is about to wait says what for and what it holds, looks for a circle among those
-//! who already wait, and gets [`Deadlock`].
+//! A thread takes a writers' lock, then that file's inode lock, then (unless it has that one alone) the writeback lock. It
+//! never waits for a second inode lock: reclaim, which may want a folio of any file, only tries. So there is no deadlock,
+//! unless a fault is served under the lock it needs. What would be one is not waited for: whoever is about to wait says
+//! what for and what it holds, looks for a circle among those who already wait, and gets [`Deadlock`].
 //!
 //! Every thread of a circle waits, so the last one to come sees all of it; nothing needs to be known of threads that
 //! run. Taking a free lock costs one atomic operation and a note in the thread's own list.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::error::Error;
-use crate::folio::Table;
+use crate::folio::{Key, Table};
 use crate::inode::{Inode, check_range};
 
 impl Inode {
@@ -16,7 +16,6 @@ impl Inode {
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
         check_range(len, 0)?;
         let _writers = self.writers.exclusive()?;
-        let _turn = self.writeback.exclusive()?;
         let mut table = self.table.exclusive()?;
         if len < table.size {
             // First, because it can fail. What lies behind in the store must not come back when the file grows again.
@@ -58,7 +57,6 @@ impl Inode {
     pub(crate) fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         check_range(range.start, 0)?;
         let _writers = self.writers.exclusive()?;
-        let _turn = self.writeback.exclusive()?;
         let mut table = self.table.exclusive()?;
         let geometry = self.geometry;
         // Behind the end there are zeros already.
@@ -86,19 +84,23 @@ impl Inode {
             return Ok(());
         }
         let key = self.grab(table, part.start, 0)?;
-        let folio = table.get_mut(key);
-        self.bring_uptodate(folio, part.clone())?;
-        folio.bytes_mut(part.clone()).fill(0);
-        self.dirtied(table, key, part)
+        self.bring_uptodate(table.get_mut(key), part.clone())?;
+        self.zero(table, key, part)
     }
 
-    fn dirtied(&self, table: &mut Table, key: crate::folio::Key, part: Range<u64>) -> Result<(), Error> {
-        let bytes = table.get_mut(key).set_dirty(part);
-        if self.how.reserve && bytes > 0 {
-            // A promise that comes late is as good: what is reserved is what is dirty.
-            self.store.reserve(bytes as u64)?;
+    /// Zeroes a part of a folio: its blocks are up to date then, and dirty.
+    fn zero(&self, table: &mut Table, key: Key, part: Range<u64>) -> Result<(), Error> {
+        let folio = table.get_mut(key);
+        if self.how.reserve {
+            // First, because it can fail: what is reserved is what is dirty.
+            let bytes = folio.clean_bytes(part.clone());
+            if bytes > 0 {
+                self.store.reserve(bytes as u64)?;
+            }
         }
-        self.add_dirty(bytes);
+        folio.bytes_mut(part.clone()).fill(0);
+        folio.set_uptodate(part.clone());
+        self.add_dirty(folio.set_dirty(part));
         Ok(())
     }
 
@@ -109,7 +111,10 @@ impl Inode {
             match self.store.punch_hole(in_store) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => return self.write_zeros(table, blocks),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    table.doubt(blocks);
+                    return Err(error.into());
+                }
             }
         }
         let mut pos = blocks.start;
@@ -136,12 +141,9 @@ impl Inode {
         let mut pos = blocks.start;
         while pos < blocks.end {
             let key = self.grab(table, pos, blocks.end - pos)?;
-            let folio = table.get_mut(key);
-            let part = pos..folio.end().min(blocks.end);
-            folio.bytes_mut(part.clone()).fill(0);
-            folio.set_uptodate(part.clone());
+            let part = pos..table.get(key).end().min(blocks.end);
             pos = part.end;
-            self.dirtied(table, key, part)?;
+            self.zero(table, key, part)?;
         }
         Ok(())
     }
@@ -151,8 +153,8 @@ impl Inode {
     /// # Errors
     /// The store's.
     pub(crate) fn trim(&self) -> Result<(), Error> {
-        let _turn = self.writeback.exclusive()?;
         let table = self.table.shared()?;
+        let _turn = self.writeback.exclusive()?;
         Ok(self.store.trim(table.size)?)
     }
 }

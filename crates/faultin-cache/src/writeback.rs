@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::Error;
 use crate::folio::{Folio, Table};
-use crate::inode::Inode;
+use crate::inode::{Inode, UNKNOWN};
 use crate::lock::Exclusive;
 use crate::store::write_full;
 
@@ -53,10 +53,9 @@ impl Inode {
         let mut first = Ok(());
         let mut pos = range.start;
         while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
-            // Whoever evicts has the inode lock alone and then writes back, so this order is the other one: but it only ever
-            // tries this lock.
-            let turn = self.writeback.exclusive()?;
+            // In this order, so that whoever has the inode lock alone always gets a turn.
             let table = self.table.shared()?;
+            let turn = self.writeback.exclusive()?;
             let end = range.end.min(pos.saturating_add(TURN));
             let (next, result) = self.write_back_turn(&turn, &table, pos..end);
             first = first.and(result);
@@ -93,7 +92,7 @@ impl Inode {
     /// All that is dirty of one folio, for whoever has the inode lock alone and wants to take it away.
     ///
     /// # Errors
-    /// The store's, recorded; or nobody's turn: somebody else is writing back.
+    /// The store's, recorded; or nobody's turn, which cannot be: whoever writes back shares the inode lock.
     pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Option<Error>> {
         let turn = self.writeback.try_exclusive().ok_or(None)?;
         while let Some(run) = folio.next_dirty(folio.start()..folio.end()) {
@@ -108,7 +107,8 @@ impl Inode {
         let end = size.next_multiple_of(unit).min(run.end);
         let (written, result) = write_full(&*self.store, folio.bytes(run.start..end), run.start);
         let reached = run.start + written as u64;
-        self.store_len.fetch_max(reached, Ordering::Relaxed);
+        // A write that fails may have made the store longer. What is there then must not come back either.
+        self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
         let clean = if reached == end { run.end } else { self.geometry.block_down(reached) };
         if clean > run.start {
             self.sub_dirty(folio.clean(run.start..clean));
@@ -144,8 +144,8 @@ impl Inode {
     /// Makes the store as long as the file: it may be shorter (nobody has written where the file ends), or longer by less
     /// than a unit.
     pub(crate) fn settle_len(&self) -> Result<(), Error> {
-        let _turn = self.writeback.exclusive()?;
         let table = self.table.shared()?;
+        let _turn = self.writeback.exclusive()?;
         // What could not be written yet may be behind; the length of what is there can be right all the same.
         if self.store_len.load(Ordering::Relaxed) != table.size {
             self.store.set_len(table.size).map_err(|error| self.record(error))?;

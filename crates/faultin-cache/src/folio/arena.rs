@@ -162,9 +162,10 @@ impl Segment {
         Ok(Segment { base, len })
     }
 
-    /// Small ones are for caches that are small on purpose, in tests.
+    /// Small ones are for caches of small blocks. Aligned to a block, because a store may be: [`MOST_BLOCKS`] larger ones
+    /// would be [`HUGE`].
     fn layout(len: usize) -> io::Result<Layout> {
-        Layout::from_size_align(len, 64).map_err(io::Error::other)
+        Layout::from_size_align(len, HUGE / MOST_BLOCKS).map_err(io::Error::other)
     }
 }
 

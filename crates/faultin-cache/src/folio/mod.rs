@@ -150,11 +150,25 @@ impl Folio {
         self.dirty.clear(blocks) * self.block
     }
 
+    /// The blocks that `part` touches have to be read again, unless they are dirty.
+    pub(crate) fn doubt(&mut self, part: Range<u64>) {
+        for block in self.touched(&part) {
+            if self.dirty.first_set(block..block + 1).is_none() {
+                self.uptodate.clear(block..block + 1);
+            }
+        }
+    }
+
     /// All blocks that `part` touches are dirty now: how many bytes more than before.
     #[inline]
     pub(crate) fn set_dirty(&mut self, part: Range<u64>) -> usize {
         self.written = true;
         self.dirty.set(self.touched(&part)) * self.block
+    }
+
+    /// Bytes of the blocks that `part` touches and that are not dirty.
+    pub(crate) fn clean_bytes(&self, part: Range<u64>) -> usize {
+        self.touched(&part).filter(|&block| self.dirty.first_clear(block..block + 1).is_some()).count() * self.block
     }
 
     /// The first run of dirty blocks that `part` touches.

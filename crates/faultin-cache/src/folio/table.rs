@@ -152,6 +152,21 @@ impl Table {
         None
     }
 
+    /// What the store has of `range` is not known any more: what is clean of it is not up to date either.
+    pub(crate) fn doubt(&mut self, range: Range<u64>) {
+        let mut pos = range.start;
+        while let Some(key) = self.next(pos) {
+            let folio = self.get_mut(key);
+            let part = folio.start().max(pos)..folio.end().min(range.end);
+            if part.is_empty() {
+                break;
+            }
+            pos = folio.end();
+            folio.doubt(part);
+        }
+        self.generation += 1;
+    }
+
     /// The next folio for reclaim to look at, round and round.
     pub(crate) fn next_victim(&mut self) -> Option<Key> {
         if self.folios.is_empty() {

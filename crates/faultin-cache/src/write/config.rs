@@ -66,7 +66,8 @@ pub enum Batch {
 pub enum ShortCopy {
     /// The rest is brought up to date, and every byte counts.
     Complete,
-    /// `write_end` refuses the folio's whole part, and the next attempt asks for as much as was copied.
+    /// `write_end` refuses the folio's part, but for what lies in front of it in blocks that were up to date (which show
+    /// it already), and the next attempt asks for as much as was refused.
     /// (generic_perform_write, iomap, ntfs)
     Reject,
 }

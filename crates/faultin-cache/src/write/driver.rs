@@ -234,6 +234,7 @@ impl Write<'_> {
         let wanted = match self.how.preallocate {
             Preallocate::No => return Ok(false),
             Preallocate::Yes => end > self.pos,
+            Preallocate::IfFaultedIn if from.is_empty() => false,
             // It is only a question here: what cannot be faulted in, the rounds will find out.
             Preallocate::IfFaultedIn => {
                 self.fault_in(from, from.count(), observer).is_ok_and(|usable| usable.get() >= from.count())

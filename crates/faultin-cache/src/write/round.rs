@@ -11,6 +11,7 @@ use faultin::memory::ReadMemory;
 use super::bug::Bug;
 use super::config::{ShortCopy, WriteLoop};
 use super::observer::{Decided, Observer};
+use crate::direct::Bounce;
 use crate::error::Error;
 use crate::folio::{Key, Table};
 use crate::inode::Inode;
@@ -200,12 +201,19 @@ impl<'a> Round<'a> {
             return copied;
         }
         if self.how.short_copy == ShortCopy::Reject {
-            observer.decided(Decided::Reject(copied));
-            return 0;
+            // A block that was up to date shows what was copied to it, so that counts, and what is in front of it.
+            let mut from = block;
+            while from > start && !folio.is_uptodate(geometry.block_down(from - 1)..from) {
+                from = geometry.block_down(from - 1);
+            }
+            let accepted = from.saturating_sub(start) as usize;
+            observer.decided(Decided::Reject(copied - accepted));
+            return accepted;
         }
         // The block's beginning is new, and stays; the rest is the store's.
-        let mut whole = vec![0; geometry.block];
-        match self.inode.read_store(&mut whole, block) {
+        let mut whole = Bounce::new(geometry.block, self.inode.store.alignment());
+        let whole = whole.bytes(geometry.block);
+        match self.inode.read_store(whole, block) {
             Ok(()) => {
                 let behind = &whole[(reached - block) as usize..];
                 folio.bytes_mut(reached..cut.end).copy_from_slice(behind);

@@ -1,0 +1,7 @@
+//! What several of the tests need.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+pub mod compare;
+pub mod random;
+pub mod stores;
+pub mod watchdog;
