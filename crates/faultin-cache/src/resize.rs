@@ -58,7 +58,7 @@ impl Inode {
     pub(crate) fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         check_range(range.start, 0)?;
         let _writers = self.writers.exclusive()?;
-        let _turn = self.writeback.exclusive()?;
+        // Not writeback's lock, too: room for the edges may have to be made by writing back. Nobody else does meanwhile.
         let mut table = self.table.exclusive()?;
         let geometry = self.geometry;
         // Behind the end there are zeros already.
