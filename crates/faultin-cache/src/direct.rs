@@ -25,19 +25,19 @@ use crate::write::{NO_PROGRESS, Observer};
 const CHUNK: usize = 1 << 20;
 
 /// A buffer that a store's alignment is content with.
-struct Bounce {
+pub(crate) struct Bounce {
     bytes: Vec<u8>,
     offset: usize,
 }
 
 impl Bounce {
-    fn new(len: usize, alignment: usize) -> Bounce {
+    pub(crate) fn new(len: usize, alignment: usize) -> Bounce {
         let bytes = vec![0; len + alignment - 1];
         let offset = bytes.as_ptr().addr().next_multiple_of(alignment) - bytes.as_ptr().addr();
         Bounce { bytes, offset }
     }
 
-    fn bytes(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self, len: usize) -> &mut [u8] {
         &mut self.bytes[self.offset..self.offset + len]
     }
 }

@@ -11,6 +11,7 @@ use faultin::memory::ReadMemory;
 use super::bug::Bug;
 use super::config::{ShortCopy, WriteLoop};
 use super::observer::{Decided, Observer};
+use crate::direct::Bounce;
 use crate::error::Error;
 use crate::folio::{Key, Table};
 use crate::inode::Inode;
@@ -199,8 +200,9 @@ impl<'a> Round<'a> {
             return 0;
         }
         // The block's beginning is new, and stays; the rest is the store's.
-        let mut whole = vec![0; geometry.block];
-        match self.inode.read_store(&mut whole, block) {
+        let mut bounce = Bounce::new(geometry.block, self.inode.store.alignment());
+        let whole = bounce.bytes(geometry.block);
+        match self.inode.read_store(whole, block) {
             Ok(()) => {
                 let behind = &whole[(reached - block) as usize..];
                 folio.bytes_mut(reached..cut.end).copy_from_slice(behind);
