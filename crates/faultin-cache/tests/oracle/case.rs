@@ -145,7 +145,8 @@ fn setting(alignment: Option<usize>) -> impl Strategy<Value = Setting> {
 fn step() -> impl Strategy<Value = Step> {
     let way = || prop_oneof![2 => Just(Way::Direct), 1 => Just(Way::Buffered)];
     prop_oneof![
-        10 => (segments(), place(), way()).prop_map(|(segments, place, way)| Step::Write(segments, place, way)),
+        9 => (segments(), place(), way()).prop_map(|(segments, place, way)| Step::Write(segments, place, way)),
+        1 => segments().prop_map(|segments| Step::Write(segments, Place::FromEnd(0), Way::Append)),
         6 => (segments(), place(), way()).prop_map(|(segments, place, way)| Step::Read(segments, place, way)),
         1 => place().prop_map(Step::SetLen),
         1 => (place(), near_page(2)).prop_map(|(place, len)| Step::Punch(place, len as u64 + 1)),

@@ -8,6 +8,7 @@
 
 mod case;
 mod kernel;
+mod limits;
 mod ours;
 mod quirks;
 mod random;

@@ -82,6 +82,8 @@ fn direct() -> io::Result<File> {
 pub enum Way {
     Buffered,
     Direct,
+    /// Behind the end of the file, whatever the position: for positions that are there.
+    Append,
 }
 
 /// What came of a call.
@@ -118,6 +120,7 @@ impl OurFile {
         let result = match way {
             Way::Buffered => self.file.write_iter(&mut from, pos),
             Way::Direct => self.file.write_direct(&mut from, pos),
+            Way::Append => self.file.append_iter(&mut from),
         };
         let done = result.as_ref().map_or_else(|partial| partial.done, |done| *done);
         if from.moved() != done || from.count() != total - done {
@@ -141,7 +144,7 @@ impl OurFile {
         };
         let total = to.count();
         let result = match way {
-            Way::Buffered => self.file.read_iter(&mut to, pos),
+            Way::Buffered | Way::Append => self.file.read_iter(&mut to, pos),
             Way::Direct => self.file.read_direct(&mut to, pos),
         };
         let done = result.as_ref().map_or_else(|partial| partial.done, |done| *done);
@@ -156,7 +159,7 @@ impl OurFile {
         let len = self.file.len().map_err(|error| error.to_string())?;
         let mut bytes = vec![0xa5; len as usize];
         let read = match way {
-            Way::Buffered => self.file.read_at(&mut bytes, 0),
+            Way::Buffered | Way::Append => self.file.read_at(&mut bytes, 0),
             Way::Direct => self.file.read_direct(&mut IovDest::<faultin::WriteView<'_>>::one(&mut *bytes), 0),
         };
         match read {
