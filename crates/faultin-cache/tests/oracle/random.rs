@@ -41,8 +41,7 @@ fn the_kernel_and_ours_do_the_same() {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let result =
-            runner.run(&strategy, |case: Case| bench.borrow_mut().run(&case).map_err(TestCaseError::fail));
+        let result = runner.run(&strategy, |case: Case| bench.borrow_mut().run(&case).map_err(TestCaseError::fail));
         match result {
             Ok(()) => {}
             Err(TestError::Fail(what, case)) => panic!(

@@ -33,15 +33,8 @@ pub enum Kind {
 
 impl Kind {
     /// Those that a layout can have; the last only where there is userfaultfd to make it.
-    pub const ALL: [Kind; 7] = [
-        Kind::Good,
-        Kind::Cold,
-        Kind::ReadOnly,
-        Kind::NoAccess,
-        Kind::Unmapped,
-        Kind::PastEnd,
-        Kind::Poisoned,
-    ];
+    pub const ALL: [Kind; 7] =
+        [Kind::Good, Kind::Cold, Kind::ReadOnly, Kind::NoAccess, Kind::Unmapped, Kind::PastEnd, Kind::Poisoned];
 }
 
 /// The pages, and the files they are of.
