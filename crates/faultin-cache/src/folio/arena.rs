@@ -91,7 +91,7 @@ impl Arena {
         let frame = match state.free.alloc(frames) {
             Some(frame) => frame,
             None => {
-                let segment = Segment::new(self.segment_blocks * self.block)?;
+                let segment = Segment::new(self.segment_blocks * self.block, self.block)?;
                 let first = state.segments.len() * self.segment_blocks;
                 state.segments.push(segment);
                 state.free.add_frame(first, first + self.segment_blocks);
@@ -147,25 +147,28 @@ impl fmt::Debug for Memory {
 
 /// # Invariants
 ///
-/// `base` is valid for reads and writes of `len` bytes, initialised (as zeros, at first), and nobody else's.
+/// `base` is valid for reads and writes of `len` bytes, initialised (as zeros, at first), and nobody else's. A small segment
+/// was allocated with its `align`.
 struct Segment {
     base: NonNull<u8>,
     len: usize,
+    align: usize,
 }
 
 // SAFETY: it owns its memory; the pointer is only an address.
 unsafe impl Send for Segment {}
 
 impl Segment {
-    fn new(len: usize) -> io::Result<Segment> {
-        let base = if len >= HUGE { map(len)? } else { allocate(len)? };
-        Ok(Segment { base, len })
+    /// Memory for blocks of so many bytes, aligned to them: a store may insist on that.
+    fn new(len: usize, block: usize) -> io::Result<Segment> {
+        let align = block.max(64);
+        let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
+        Ok(Segment { base, len, align })
     }
 
-    /// Small ones are for caches of small blocks. Aligned to a block, because a store may be: [`MOST_BLOCKS`] larger ones
-    /// would be [`HUGE`].
-    fn layout(len: usize) -> io::Result<Layout> {
-        Layout::from_size_align(len, HUGE / MOST_BLOCKS).map_err(io::Error::other)
+    /// Small ones are for caches that are small on purpose, in tests.
+    fn layout(len: usize, align: usize) -> io::Result<Layout> {
+        Layout::from_size_align(len, align).map_err(io::Error::other)
     }
 }
 
@@ -174,15 +177,15 @@ impl Drop for Segment {
         if self.len >= HUGE {
             // SAFETY: this mapping is the segment's own, and nobody has a `Memory` in it any more: each keeps the arena.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
-        } else if let Ok(layout) = Self::layout(self.len) {
+        } else if let Ok(layout) = Self::layout(self.len, self.align) {
             // SAFETY: allocated with this layout; as above.
             unsafe { alloc::dealloc(self.base.as_ptr(), layout) };
         }
     }
 }
 
-fn allocate(len: usize) -> io::Result<NonNull<u8>> {
-    let layout = Segment::layout(len)?;
+fn allocate(len: usize, align: usize) -> io::Result<NonNull<u8>> {
+    let layout = Segment::layout(len, align)?;
     // SAFETY: `len` is not 0.
     NonNull::new(unsafe { alloc::alloc_zeroed(layout) }).ok_or(io::ErrorKind::OutOfMemory.into())
 }

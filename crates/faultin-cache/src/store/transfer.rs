@@ -5,6 +5,7 @@
 use std::io;
 
 use super::Store;
+use crate::inode::MAX_BYTES;
 
 /// Reads all of `buf`; zeros behind the end of the file.
 ///
@@ -12,9 +13,11 @@ use super::Store;
 /// The store's, or [`InvalidData`](io::ErrorKind::InvalidData) if it says it has read more than it was asked for.
 pub(crate) fn read_full(store: &dyn Store, buf: &mut [u8], pos: u64) -> io::Result<()> {
     let unit = store.alignment();
+    // The last block reaches behind the largest position, where the kernel refuses to read.
+    let most = usize::try_from(MAX_BYTES.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
     let mut done = 0;
-    while done < buf.len() {
-        let part = &mut buf[done..];
+    while done < most {
+        let part = &mut buf[done..most];
         let asked = part.len();
         match store.read_at(part, pos + done as u64) {
             Ok(0) => break,

@@ -1,0 +1,30 @@
+//! The kernel as an oracle: the same calls to a file of the kernel's and to a cached one.
+//!
+//! A *case* is a region of user memory with good and bad pages, a cache, and a sequence of vectored writes and reads of parts of
+//! the region. After each the counts, the errors, both files and the region have to be the same. A third file, the *twin*,
+//! is written and read past the cache in turn, and has to be the same as the cached one.
+//!
+//! `FAULTIN_ORACLE_CASES` says how many cases there are, `FAULTIN_ORACLE_SEED` which is the first.
+
+mod case;
+mod kernel;
+mod limits;
+mod ours;
+mod quirks;
+mod random;
+mod region;
+mod run;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time: a hole may be filled by another test's mapping.
+fn serial() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says what this environment lacks.
+fn skipped(missing: impl std::fmt::Display) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "skipped: {missing}").expect("stderr can be written");
+}

@@ -1,0 +1,72 @@
+//! Cases made up at random.
+
+use std::cell::RefCell;
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::case::{Case, cases};
+use crate::kernel::FileSystem;
+use crate::run::Bench;
+
+/// Cases of a run if nobody says how many.
+const CASES: u64 = if cfg!(target_arch = "x86_64") { 4000 } else { 100 };
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and should be a number")))
+}
+
+#[test]
+fn the_kernel_and_ours_do_the_same() {
+    let _serial = crate::serial();
+    let bench = Bench::new();
+    if !bench.region.can_poison() {
+        crate::skipped("poisoned pages: userfaultfd with UFFDIO_POISON (Linux 6.6)");
+    }
+    let alignment = bench.alignment();
+    if alignment.is_none() {
+        crate::skipped("a store with O_DIRECT: the build directory's file system has none");
+    }
+    for file in bench.kernel_files() {
+        if !file.is_exact() {
+            crate::skipped(format_args!("exact counts: this kernel's, on {:?}, need not be", file.file_system));
+        }
+    }
+    let strategy = cases(bench.region.can_poison(), alignment);
+    let bench = RefCell::new(bench);
+    let count = variable("FAULTIN_ORACLE_CASES").unwrap_or(CASES);
+    let first = variable("FAULTIN_ORACLE_SEED").unwrap_or(0);
+    for seed in first..first + count {
+        let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let result = runner.run(&strategy, |case: Case| bench.borrow_mut().run(&case).map_err(TestCaseError::fail));
+        match result {
+            Ok(()) => {}
+            Err(TestError::Fail(what, case)) => panic!(
+                "{what}\nThe smallest case:\n{case:?}\
+                 Again: FAULTIN_ORACLE_SEED={seed} FAULTIN_ORACLE_CASES=1 cargo test -p faultin-cache --test oracle"
+            ),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    let bench = bench.into_inner();
+    let tally = bench.tally;
+    if count < CASES {
+        return;
+    }
+    for (what, times) in
+        [("whole", tally.whole), ("short", tally.short), ("nothing", tally.nothing), ("direct", tally.direct)]
+    {
+        assert!(times > count / 4, "{what}: {times} times in {count} cases: {tally:?}");
+    }
+    for file in bench.kernel_files().into_iter().filter(|file| file.is_exact()) {
+        let used = match file.file_system {
+            FileSystem::Tmpfs => tally.quirks.extended_by_nothing_on_tmpfs,
+            FileSystem::Ext4 => tally.quirks.extended_by_nothing_on_ext4,
+            FileSystem::Other => continue,
+        };
+        assert!(used > 0, "extended_by_nothing: no case on {:?} needs this rule: {tally:?}", file.file_system);
+    }
+}

@@ -1,0 +1,235 @@
+//! The user's memory: pages of every kind, side by side in one reservation.
+//!
+//! A page in front of them and one behind belong to it, so that a hole is never larger than the region: no mapping that anything
+//! else in the process makes meanwhile is small enough to land there, and each case looks whether one has.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::ptr;
+
+use faultin::page_size;
+
+/// Pages of a region.
+pub const PAGES: usize = 8;
+
+/// What a page is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Good,
+    /// Good, but not mapped yet at the beginning of an operation (`MADV_DONTNEED`).
+    Cold,
+    ReadOnly,
+    /// `PROT_NONE`.
+    NoAccess,
+    /// A hole in the reservation.
+    Unmapped,
+    /// Of a file that was cut since it was mapped.
+    PastEnd,
+    /// Marked as lost (`UFFDIO_POISON`).
+    Poisoned,
+}
+
+impl Kind {
+    /// Those that a layout can have; the last only where there is userfaultfd to make it.
+    pub const ALL: [Kind; 7] =
+        [Kind::Good, Kind::Cold, Kind::ReadOnly, Kind::NoAccess, Kind::Unmapped, Kind::PastEnd, Kind::Poisoned];
+}
+
+/// The pages, and the files they are of.
+pub struct Region {
+    /// The reservation's first page, which is never accessible, as its last.
+    start: *mut u8,
+    /// What the pages have in them, accessible or not.
+    memory: File,
+    /// The file that is cut.
+    cut: File,
+    poison: Option<Poison>,
+    kinds: [Kind; PAGES],
+}
+
+impl Region {
+    /// All pages good.
+    pub fn new() -> Region {
+        // SAFETY: a new reservation, wherever the kernel likes.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            libc::mmap(ptr::null_mut(), Self::reserved(), libc::PROT_NONE, flags, -1, 0)
+        };
+        assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        let (memory, cut) = (memfd(), memfd());
+        memory.set_len(Self::len() as u64).unwrap();
+        let kinds = [Kind::Good; PAGES];
+        let mut region = Region { start: start.cast(), memory, cut, poison: Poison::new().ok(), kinds };
+        region.lay_out(kinds);
+        region
+    }
+
+    /// Bytes of it.
+    pub fn len() -> usize {
+        PAGES * page_size()
+    }
+
+    fn reserved() -> usize {
+        Self::len() + 2 * page_size()
+    }
+
+    /// Whether there is a way to mark pages as lost.
+    pub fn can_poison(&self) -> bool {
+        self.poison.is_some()
+    }
+
+    fn page(&self, index: usize) -> *mut libc::c_void {
+        self.start.wrapping_add((index + 1) * page_size()).cast()
+    }
+
+    /// Makes the pages what `kinds` say.
+    pub fn lay_out(&mut self, kinds: [Kind; PAGES]) {
+        let page = page_size();
+        self.cut.set_len(Self::len() as u64).unwrap();
+        for (index, kind) in kinds.into_iter().enumerate() {
+            let (at, offset) = (self.page(index), (index * page) as libc::off_t);
+            let file = if kind == Kind::PastEnd { &self.cut } else { &self.memory };
+            // SAFETY: replaces a page of our own reservation. A hole among them was ours, and `check` saw that it still was.
+            unsafe {
+                let (rw, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+                let mapped = libc::mmap(at, page, rw, flags, file.as_raw_fd(), offset);
+                assert_eq!(mapped, at, "{}", io::Error::last_os_error());
+                let changed = match kind {
+                    Kind::ReadOnly => libc::mprotect(at, page, libc::PROT_READ),
+                    Kind::NoAccess => libc::mprotect(at, page, libc::PROT_NONE),
+                    Kind::Unmapped => libc::munmap(at, page),
+                    Kind::Good | Kind::Cold | Kind::PastEnd | Kind::Poisoned => 0,
+                };
+                assert_eq!(changed, 0, "{kind:?}: {}", io::Error::last_os_error());
+            }
+            match (kind, &self.poison) {
+                (Kind::Poisoned, Some(poison)) => poison.mark(at, page).unwrap(),
+                (Kind::Poisoned, None) => panic!("a layout with a poisoned page where none can be made"),
+                // As memory is that was used before.
+                (Kind::Good, _) => {
+                    // SAFETY: a load from a page that was just mapped.
+                    unsafe { at.cast::<u8>().read_volatile() };
+                }
+                _ => {}
+            }
+        }
+        self.cut.set_len(0).unwrap();
+        self.kinds = kinds;
+    }
+
+    /// Takes the pages out of the page table that shall be cold.
+    pub fn cool(&self) {
+        for (index, kind) in self.kinds.into_iter().enumerate() {
+            if kind == Kind::Cold {
+                // SAFETY: a page of a file's, whose bytes the file keeps.
+                let cooled = unsafe { libc::madvise(self.page(index), page_size(), libc::MADV_DONTNEED) };
+                assert_eq!(cooled, 0, "{}", io::Error::last_os_error());
+            }
+        }
+    }
+
+    /// New bytes in all pages, accessible or not.
+    pub fn fill(&self, seed: u64) {
+        self.memory.write_all_at(&noise(seed, Self::len()), 0).unwrap();
+    }
+
+    /// The bytes in all pages, accessible or not.
+    pub fn contents(&self) -> Vec<u8> {
+        let mut bytes = vec![0; Self::len()];
+        self.memory.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// The part of it that begins at `start`: `len` bytes, or up to its end.
+    pub fn part(&self, start: usize, len: usize) -> libc::iovec {
+        let start = start.min(Self::len());
+        let iov_len = len.min(Self::len() - start);
+        libc::iovec { iov_base: self.page(0).wrapping_byte_add(start), iov_len }
+    }
+
+    /// Whether holes are holes still: somebody else's mapping would make a test lie.
+    pub fn has_its_holes(&self) -> bool {
+        let is_hole = |index| {
+            let mut resident = 0;
+            // SAFETY: looks at the mapping only.
+            let result = unsafe { libc::mincore(self.page(index), page_size(), &raw mut resident) };
+            result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM)
+        };
+        self.kinds.iter().enumerate().all(|(index, kind)| *kind != Kind::Unmapped || is_hole(index))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: ours, holes included; nobody refers to it any more.
+        unsafe { libc::munmap(self.start.cast(), Self::reserved()) };
+    }
+}
+
+/// Bytes that depend on `seed`, and hardly ever repeat.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// An empty file on tmpfs that nobody else has.
+pub fn memfd() -> File {
+    // SAFETY: gives a new descriptor, ours.
+    unsafe {
+        let fd = libc::memfd_create(c"oracle".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(fd >= 0, "{}", io::Error::last_os_error());
+        File::from_raw_fd(fd)
+    }
+}
+
+/// A userfaultfd that marks pages as lost (Linux 6.6).
+struct Poison(OwnedFd);
+
+const UFFD_USER_MODE_ONLY: libc::c_int = 1;
+const UFFD_API: u64 = 0xaa;
+const UFFD_FEATURE_POISON: u64 = 1 << 14;
+const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+const UFFDIO_API: libc::Ioctl = libc::_IOWR::<[u64; 3]>(0xaa, 0x3f);
+const UFFDIO_REGISTER: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x00);
+const UFFDIO_UNREGISTER: libc::Ioctl = libc::_IOR::<[u64; 2]>(0xaa, 0x01);
+const UFFDIO_POISON: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x08);
+
+impl Poison {
+    fn new() -> io::Result<Poison> {
+        // SAFETY: gives a new descriptor, ours.
+        let fd = unsafe {
+            let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd as libc::c_int)
+        };
+        let poison = Poison(fd);
+        poison.ask(UFFDIO_API, &mut [UFFD_API, UFFD_FEATURE_POISON, 0])?;
+        Ok(poison)
+    }
+
+    /// Marks a page that was mapped and never touched. The mark stays when the range is not registered any more.
+    fn mark(&self, at: *mut libc::c_void, len: usize) -> io::Result<()> {
+        let (start, len) = (at.addr() as u64, len as u64);
+        self.ask(UFFDIO_REGISTER, &mut [start, len, UFFDIO_REGISTER_MODE_MISSING, 0])?;
+        self.ask(UFFDIO_POISON, &mut [start, len, 0, 0])?;
+        self.ask(UFFDIO_UNREGISTER, &mut [start, len])
+    }
+
+    fn ask<const N: usize>(&self, what: libc::Ioctl, argument: &mut [u64; N]) -> io::Result<()> {
+        // SAFETY: an array of the size that `what` reads and writes.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), what, argument.as_mut_ptr()) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}

@@ -1,0 +1,245 @@
+//! One case, done three times: by the kernel, by a cached file, and by its twin, which goes past the cache.
+
+use faultin_cache::{Cache, CacheOptions, FileOptions};
+
+use crate::case::{Case, Segment, Step};
+use crate::kernel::{self, Answer, KernelFile};
+use crate::ours::{Backing, Came, OurFile, Way};
+use crate::quirks::Quirks;
+use crate::region::{Region, noise};
+
+/// How calls ended: a test that never sees one of these tests nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub whole: u64,
+    pub short: u64,
+    pub nothing: u64,
+    /// Calls of the twin that went past the cache.
+    pub direct: u64,
+    pub quirks: Quirks,
+}
+
+/// What all cases use, one after the other.
+pub struct Bench {
+    pub region: Region,
+    memfd: KernelFile,
+    disk: KernelFile,
+    backings: [Backing; 2],
+    pub tally: Tally,
+}
+
+/// A case under way.
+struct Run<'a> {
+    region: &'a Region,
+    kernel: &'a KernelFile,
+    exact: bool,
+    cache: Cache,
+    ours: OurFile,
+    twin: OurFile,
+    tally: &'a mut Tally,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench {
+            region: Region::new(),
+            memfd: KernelFile::new(kernel::Home::Memfd),
+            disk: KernelFile::new(kernel::Home::Disk),
+            backings: [Backing::new(), Backing::new()],
+            tally: Tally::default(),
+        }
+    }
+
+    /// The alignment of direct I/O in the build directory, if there is such a thing.
+    pub fn alignment(&self) -> Option<usize> {
+        self.backings[0].alignment()
+    }
+
+    pub fn kernel_files(&self) -> [&KernelFile; 2] {
+        [&self.memfd, &self.disk]
+    }
+
+    /// # Errors
+    /// What was different, and after which step.
+    pub fn run(&mut self, case: &Case) -> Result<(), String> {
+        self.region.lay_out(case.kinds);
+        let setting = &case.setting;
+        let kernel = match setting.kernel {
+            kernel::Home::Memfd => &self.memfd,
+            kernel::Home::Disk => &self.disk,
+        };
+        let bytes = noise(0, case.len);
+        kernel.replace(&bytes);
+        let cache = CacheOptions::new().block(setting.block).limit(setting.limit).build();
+        let options = FileOptions::new().max_folio(setting.max_folio).write_loop(setting.write_loop());
+        let open = |backing: &Backing| {
+            let store = backing.store(setting.store, &bytes);
+            OurFile::new(&cache, store, options.clone()).map_err(|error| error.to_string())
+        };
+        let (ours, twin) = (open(&self.backings[0])?, open(&self.backings[1])?);
+        let exact = kernel.is_exact();
+        let mut run = Run { region: &self.region, kernel, exact, cache, ours, twin, tally: &mut self.tally };
+        for (number, step) in case.steps.iter().enumerate() {
+            let result = run.step(number as u64 + 1, step).and_then(|()| run.same_files());
+            result.map_err(|what| format!("step {number}, {step:?}: {what}"))?;
+        }
+        run.end().map_err(|what| format!("at the end: {what}"))?;
+        if self.region.has_its_holes() {
+            Ok(())
+        } else {
+            Err("somebody has mapped something where a hole was to be".into())
+        }
+    }
+}
+
+impl Run<'_> {
+    fn step(&mut self, seed: u64, step: &Step) -> Result<(), String> {
+        let len = self.kernel.len();
+        match step {
+            Step::Write(segments, place, way) => self.write(seed, segments, place.resolve(len), *way),
+            Step::Read(segments, place, way) => self.read(seed, segments, place.resolve(len), *way),
+            Step::SetLen(place) => {
+                let len = place.resolve(len);
+                self.kernel.file.set_len(len).unwrap();
+                self.both(|file| file.file.set_len(len).map_err(|error| error.to_string()))
+            }
+            Step::Punch(place, bytes) => {
+                let start = place.resolve(len);
+                self.kernel.punch(start, *bytes);
+                self.both(|file| file.file.punch_hole(start..start + bytes).map_err(|error| error.to_string()))
+            }
+            Step::Sync => self.both(|file| file.file.sync_all().map_err(|error| error.to_string())),
+            Step::DropClean => {
+                self.cache.drop_clean();
+                Ok(())
+            }
+            Step::Look => {
+                let bytes = self.kernel.contents();
+                self.both(|file| same("the file, read through the cache,", &file.contents(Way::Buffered)?, &bytes))
+            }
+        }
+    }
+
+    fn both(&self, what: impl Fn(&OurFile) -> Result<(), String>) -> Result<(), String> {
+        what(&self.ours)?;
+        what(&self.twin).map_err(|error| format!("the twin: {error}"))
+    }
+
+    fn write(&mut self, seed: u64, segments: &[Segment], pos: u64, way: Way) -> Result<(), String> {
+        self.region.fill(seed);
+        let segments = self.iovecs(segments);
+        let len = self.kernel.len();
+        self.region.cool();
+        let kernel = self.kernel.write(&segments, pos);
+        self.tally.quirks.extended_by_nothing(self.kernel, len, pos, kernel);
+        self.region.cool();
+        // SAFETY: parts of the region, which the kernel and ours load from in turn.
+        let ours = unsafe { self.ours.write(&segments, pos, Way::Buffered) }?;
+        self.region.cool();
+        // SAFETY: as above.
+        let twin = unsafe { self.twin.write(&segments, pos, way) }?;
+        self.judge(kernel, ours, twin, way)?;
+        if !self.exact && !ours.whole {
+            // What it has counted is the same; from there on it is ours to say.
+            let bytes = self.ours.contents(Way::Direct)?;
+            let until = (pos as usize + kernel.unwrap_or(0)).min(bytes.len());
+            let kernels = self.kernel.contents();
+            same("the part that the kernel wrote", &bytes[..until], &kernels[..until.min(kernels.len())])?;
+            self.kernel.replace(&bytes);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, seed: u64, segments: &[Segment], pos: u64, way: Way) -> Result<(), String> {
+        let list = self.iovecs(segments);
+        let before = || {
+            self.region.fill(seed);
+            self.region.cool();
+        };
+        before();
+        let kernel = self.kernel.read(&list, pos);
+        let after_kernel = self.region.contents();
+        before();
+        // SAFETY: parts of the region, which the kernel and ours store to in turn.
+        let ours = unsafe { self.ours.read(&list, pos, Way::Buffered) }?;
+        let after_ours = self.region.contents();
+        before();
+        // SAFETY: as above.
+        let twin = unsafe { self.twin.read(&list, pos, way) }?;
+        self.judge(kernel, ours, twin, way)?;
+        same("the region after the twin", &self.region.contents(), &after_ours)?;
+        // A kernel that does not count every byte may have touched some behind its count.
+        if self.exact || ours.whole && kernel == ours.answer {
+            same("the region", &after_ours, &after_kernel)?;
+        } else if are_disjoint(segments) {
+            let mut left = kernel.unwrap_or(0);
+            for segment in segments {
+                let part = segment.start..segment.start + segment.len.min(left);
+                left -= part.len();
+                same("the part that the kernel read", &after_ours[part.clone()], &after_kernel[part])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn iovecs(&self, segments: &[Segment]) -> Vec<libc::iovec> {
+        segments.iter().map(|segment| self.region.part(segment.start, segment.len)).collect()
+    }
+
+    /// The kernel's answer is ours where it is exact, otherwise no more than it; the twin's is ours.
+    fn judge(&mut self, kernel: Answer, ours: Came, twin: Came, way: Way) -> Result<(), String> {
+        match ours {
+            Came { whole: true, .. } => self.tally.whole += 1,
+            Came { answer: Ok(_), .. } => self.tally.short += 1,
+            Came { answer: Err(_), .. } => self.tally.nothing += 1,
+        }
+        self.tally.direct += u64::from(way == Way::Direct);
+        let agreed = match (kernel, ours.answer) {
+            _ if self.exact => kernel == ours.answer,
+            (Err(libc::EFAULT), Ok(_)) => true,
+            (Ok(kernel), Ok(ours)) => kernel <= ours,
+            _ => kernel == ours.answer,
+        };
+        if !agreed {
+            return Err(format!("the kernel answers {kernel:?}, ours {ours:?}"));
+        }
+        if twin == ours { Ok(()) } else { Err(format!("the twin ({way:?}) answers {twin:?}, ours {ours:?}")) }
+    }
+
+    fn same_files(&self) -> Result<(), String> {
+        let bytes = self.kernel.contents();
+        self.both(|file| same("the file", &file.contents(Way::Direct)?, &bytes))
+    }
+
+    /// The file through the cache, and what gets to the store.
+    fn end(&self) -> Result<(), String> {
+        let bytes = self.kernel.contents();
+        self.both(|file| {
+            same("the file, read through the cache,", &file.contents(Way::Buffered)?, &bytes)?;
+            file.file.sync_all().map_err(|error| error.to_string())?;
+            if file.file.dirty() > 0 {
+                return Err(format!("{} bytes are dirty after a sync", file.file.dirty()));
+            }
+            same("the store", &file.stored()?, &bytes)
+        })
+    }
+}
+
+fn are_disjoint(segments: &[Segment]) -> bool {
+    let mut parts: Vec<_> = segments.iter().filter(|segment| segment.len > 0).collect();
+    parts.sort_unstable_by_key(|segment| segment.start);
+    parts.windows(2).all(|pair| pair[0].start + pair[0].len <= pair[1].start)
+}
+
+/// # Errors
+/// The first byte that differs.
+fn same(what: &str, ours: &[u8], expected: &[u8]) -> Result<(), String> {
+    if ours == expected {
+        return Ok(());
+    }
+    if ours.len() != expected.len() {
+        return Err(format!("{what} has {} bytes, not {}", ours.len(), expected.len()));
+    }
+    let at = ours.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(0);
+    Err(format!("{what} has {:#04x} at {at}, not {:#04x}", ours[at], expected[at]))
+}
