@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, UNKNOWN};
 use crate::lock::Exclusive;
-use crate::store::write_full;
+use crate::store::{Write, write_full_many};
 
 /// The errors of a file's writeback.
 #[derive(Debug, Default)]
@@ -39,6 +39,9 @@ impl Errors {
         self.last.clone().filter(|_| self.count > seen)
     }
 }
+
+/// Runs that the store gets to know at once.
+const TOGETHER: usize = 64;
 
 /// Bytes that are written without looking whether somebody else wants the lock.
 const TURN: u64 = 8 << 20;
@@ -80,13 +83,17 @@ impl Inode {
     ) -> (Option<u64>, Result<(), Error>) {
         let mut result = Ok(());
         let mut pos = range.start;
-        let mut found = None;
+        let mut runs = Vec::new();
         while let Some((key, run)) = table.next_dirty(pos..range.end) {
-            result = result.and(self.write_run(turn, table.get(key), run.clone(), table.size));
             pos = run.end;
-            found = Some(pos);
+            runs.push((table.get(key), run));
+            if runs.len() == TOGETHER {
+                result = result.and(self.write_runs(turn, &runs, table.size));
+                runs.clear();
+            }
         }
-        (found, result)
+        result = result.and(self.write_runs(turn, &runs, table.size));
+        (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
     /// All that is dirty of one folio, for whoever has the inode lock alone and wants to take it away.
@@ -95,25 +102,36 @@ impl Inode {
     /// The store's, recorded; or nobody's turn, which cannot be: whoever writes back shares the inode lock.
     pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Option<Error>> {
         let turn = self.writeback.try_exclusive().ok_or(None)?;
-        while let Some(run) = folio.next_dirty(folio.start()..folio.end()) {
-            self.write_run(&turn, folio, run, size).map_err(Some)?;
+        let mut runs = Vec::new();
+        let mut pos = folio.start();
+        while let Some(run) = folio.next_dirty(pos..folio.end()) {
+            pos = run.end;
+            runs.push((folio, run));
         }
-        Ok(())
+        self.write_runs(&turn, &runs, size).map_err(Some)
     }
 
-    /// Writes a run of dirty blocks of a folio; what was written is clean.
-    fn write_run(&self, _: &Exclusive<'_, ()>, folio: &Folio, run: Range<u64>, size: u64) -> Result<(), Error> {
-        let unit = self.store.alignment() as u64;
-        let end = size.next_multiple_of(unit).min(run.end);
-        let (written, result) = write_full(&*self.store, folio.bytes(run.start..end), run.start);
-        let reached = run.start + written as u64;
-        // A write that fails may have made the store longer. What is there then must not come back either.
-        self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
-        let clean = if reached == end { run.end } else { self.geometry.block_down(reached) };
-        if clean > run.start {
-            self.sub_dirty(folio.clean(run.start..clean));
+    /// Writes runs of dirty blocks, each of a folio; what was written is clean.
+    ///
+    /// # Errors
+    /// The first one, recorded. The other runs were written all the same.
+    fn write_runs(&self, _: &Exclusive<'_, ()>, runs: &[(&Folio, Range<u64>)], size: u64) -> Result<(), Error> {
+        let end_of_units = size.next_multiple_of(self.store.alignment() as u64);
+        let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
+        let writes: Vec<Write<'_>> =
+            runs.iter().map(|(folio, run)| Write { pos: run.start, bytes: folio.bytes(part(run)) }).collect();
+        let mut first = Ok(());
+        for ((folio, run), (written, result)) in runs.iter().zip(write_full_many(&*self.store, &writes)) {
+            let reached = run.start + written as u64;
+            // A write that fails may have made the store longer. What is there then must not come back either.
+            self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
+            let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
+            if clean > run.start {
+                self.sub_dirty(folio.clean(run.start..clean));
+            }
+            first = first.and(result.map_err(|error| self.record(error)));
         }
-        result.map_err(|error| self.record(error))
+        first
     }
 
     fn record(&self, error: io::Error) -> Error {

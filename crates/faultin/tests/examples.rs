@@ -1,35 +1,12 @@
 //! The examples that show something being survived do survive it, and say what they should.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 #[path = "processes/mod.rs"]
 #[allow(dead_code)]
 mod processes;
 
-/// Builds an example beside this test, for the same target.
-fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    let profile = test.ancestors().nth(2).expect("target/debug/deps/…");
-    let mut target = profile.parent().expect("target/debug");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let mut build = Command::new(cargo);
-    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--offline", "--quiet", "--example", name]);
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    if target.ends_with(processes::target()) {
-        build.args(["--target", &processes::target()]);
-        target = target.parent().expect("target/TRIPLE");
-    }
-    let output = build.arg("--target-dir").arg(target).output().expect("cargo");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    profile.join("examples").join(name)
-}
-
 /// What an example prints, if it ends well.
 fn printed(name: &str) -> String {
-    let output = processes::run(built(name)).output().expect("it runs");
+    let output = processes::run(processes::example(name)).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{name}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
     text

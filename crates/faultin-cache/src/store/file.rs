@@ -9,13 +9,16 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, fcntl_getfl, fcntl_setfl, statx};
 
-use super::Store;
+use super::uring::Ring;
+use super::{Store, Write};
 
 /// A file, or a block device, of the kernel's.
 #[derive(Debug)]
 pub struct FileStore {
     file: File,
     alignment: usize,
+    /// For writes past the kernel's page cache: others are done when the kernel has copied them.
+    ring: Option<Ring>,
 }
 
 impl FileStore {
@@ -23,17 +26,18 @@ impl FileStore {
     ///
     /// Whoever changes the file otherwise is not noticed.
     pub fn new(file: File) -> FileStore {
-        FileStore { file, alignment: 1 }
+        FileStore { file, alignment: 1, ring: None }
     }
 
-    /// Past the kernel's page cache (`O_DIRECT`).
+    /// Past the kernel's page cache (`O_DIRECT`). What is scattered is written back with many writes under way at once
+    /// (`io_uring`, where the kernel has it and allows it).
     ///
     /// # Errors
     /// A file system that cannot.
     pub fn direct(file: File) -> io::Result<FileStore> {
         fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::DIRECT)?;
         let alignment = direct_alignment(&file);
-        Ok(FileStore { file, alignment })
+        Ok(FileStore { file, alignment, ring: Some(Ring::new()) })
     }
 
     /// The file.
@@ -66,6 +70,11 @@ impl Store for FileStore {
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
         FileExt::write_at(&self.file, buf, pos)
+    }
+
+    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+        let at_once = self.ring.as_ref().filter(|_| writes.len() > 1).and_then(|ring| ring.write(&self.file, writes));
+        at_once.unwrap_or_else(|| writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -1,17 +1,28 @@
 //! Where the bytes of a file live when no folio has them.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod file;
 mod memory;
 mod transfer;
+#[allow(unsafe_code, reason = "the kernel has the buffers while it writes")]
+mod uring;
 
 use std::io;
 use std::ops::Range;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
-pub(crate) use transfer::{read_full, write_full};
+pub(crate) use transfer::{read_full, write_full, write_full_many};
+
+/// One of several writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// Where in the file.
+    pub pos: u64,
+    /// What.
+    pub bytes: &'a [u8],
+}
 
 /// One file's bytes, somewhere.
 ///
@@ -57,6 +68,12 @@ pub trait Store: Send + Sync {
     /// What was to be written stays dirty and is tried again by the next `fsync`; each `fsync` that has not reported the error
     /// yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize>;
+
+    /// Several writes of disjoint ranges, in any order or at once: an answer for each, as [`write_at`](Self::write_at)'s. What
+    /// has no answer was not written. For stores that are faster if they know more than one.
+    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+        writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect()
+    }
 
     /// Cuts the file or makes it longer, with zeros. Nothing of what is cut comes back.
     ///
@@ -127,6 +144,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
         (**self).write_at(buf, pos)
+    }
+
+    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+        (**self).write_many(writes)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{ReadView, WriteView};
-use faultin_cache::store::MemoryStore;
+use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 
 use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::report::{Goal, Row};
-use super::sample::{Sample, Sampler, hot};
+use super::sample::{Sample, Sampler, cold, hot};
 
 const PWRITE: &str = "pwrite, tmpfs";
 const PREAD: &str = "pread, tmpfs";
@@ -78,6 +78,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     drop((ours, streamed, cache));
     fresh(bench, &view, &buffer, len);
     threads(bench)?;
+    writeback(bench);
     goals(bench);
     Ok(())
 }
@@ -195,6 +196,68 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
         alone,
     ));
     Ok(())
+}
+
+/// Scattered blocks to a disk, past the kernel's cache: handed to the store together, and one after the other.
+fn writeback(bench: &mut Bench) {
+    const NAME: &str = "writeback of scattered blocks";
+    if !bench.wants(NAME) {
+        return;
+    }
+    let blocks = if bench.quick { 64 } else { 2048 };
+    let cache = CacheOptions::new().limit(256 << 20).build();
+    let direct = || FileStore::direct(tempfile::tempfile()?);
+    let opened = direct().and_then(|store| Ok((cache.open(store)?, cache.open(OneByOne(direct()?))?)));
+    let (together, apart) = match opened {
+        Ok(files) => files,
+        Err(error) => return bench.skip(NAME, &format!("O_DIRECT in {}: {error}", std::env::temp_dir().display())),
+    };
+    // Every other block, so that no two of them are one write.
+    let dirty = move |file: &CachedFile| {
+        let block = [7_u8; 4096];
+        (0..blocks).all(|at| file.write_at(&block, at * 8192).is_ok())
+    };
+    // The blocks of the file exist before it is measured.
+    let ready = |file: &CachedFile| dirty(file) && file.sync_all().is_ok();
+    if !ready(&together) || !ready(&apart) {
+        return bench.skip(NAME, "the files could not be written");
+    }
+    let written = |file: &CachedFile| file.write_back(0..u64::MAX).is_ok() && file.dirty() == 0;
+    let sampler = |file| -> Sampler<'_> { cold(move || assert!(dirty(file)), move || written(file)) };
+    bench.run(Case::new(NAME, 4096, sampler(&together)).per(blocks as usize).peer(
+        "one at a time",
+        None,
+        sampler(&apart),
+    ));
+}
+
+/// A store that nobody tells of more than one write.
+struct OneByOne(FileStore);
+
+impl Store for OneByOne {
+    fn alignment(&self) -> usize {
+        self.0.alignment()
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Store::len(&self.0)
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> std::io::Result<usize> {
+        Store::read_at(&self.0, buf, pos)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> std::io::Result<usize> {
+        Store::write_at(&self.0, buf, pos)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self, data_only: bool) -> std::io::Result<()> {
+        self.0.sync(data_only)
+    }
 }
 
 fn tmpfs_file() -> std::io::Result<File> {
