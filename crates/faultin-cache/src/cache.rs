@@ -23,6 +23,9 @@ const LEAST_FOLIOS: usize = 2;
 /// Bytes that are taken away at once, at most an eighth of the limit.
 const TOGETHER: usize = 2 << 20;
 
+/// Larger ones would be more than there are addresses for.
+const LARGEST_BLOCK: usize = 1 << 30;
+
 /// A cache of files. Clones are the same one.
 ///
 /// Closing a file writes back what is dirty. What the store does not take stays in the cache until [`sync`](Self::sync)
@@ -68,10 +71,11 @@ impl CacheOptions {
     /// for tests.
     ///
     /// # Panics
-    /// Unless it is a power of two.
+    /// Unless it is a power of two, at most 1 GiB.
     #[must_use]
     pub fn block(self, bytes: usize) -> Self {
-        assert!(bytes.is_power_of_two(), "a block of {bytes} bytes: a power of two is needed");
+        let is_possible = bytes.is_power_of_two() && bytes <= LARGEST_BLOCK;
+        assert!(is_possible, "a block of {bytes} bytes: a power of two is needed, at most {LARGEST_BLOCK}");
         CacheOptions { block: bytes, ..self }
     }
 
