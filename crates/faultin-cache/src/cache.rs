@@ -282,12 +282,15 @@ impl Shared {
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
-            match self.reclaim(inode, table, len) {
-                Ok(()) => {}
-                Err(error) => failed = failed.or(error),
-            }
+            let freed = self.reclaim(inode, table, len);
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
+            }
+            match freed {
+                // Somebody else was faster. It has it now, so there is progress.
+                Ok(()) if len == inode.geometry.block => continue,
+                Ok(()) => {}
+                Err(error) => failed = failed.or(error),
             }
             len /= 2;
         }
