@@ -23,6 +23,9 @@ const LEAST_FOLIOS: usize = 2;
 /// Bytes that are taken away at once, at most an eighth of the limit.
 const TOGETHER: usize = 2 << 20;
 
+/// Larger ones would be more than there are addresses for.
+const LARGEST_BLOCK: usize = 1 << 30;
+
 /// A cache of files. Clones are the same one.
 ///
 /// Closing a file writes back what is dirty. What the store does not take stays in the cache until [`sync`](Self::sync)
@@ -68,10 +71,11 @@ impl CacheOptions {
     /// for tests.
     ///
     /// # Panics
-    /// Unless it is a power of two.
+    /// Unless it is a power of two, at most 1 GiB.
     #[must_use]
     pub fn block(self, bytes: usize) -> Self {
-        assert!(bytes.is_power_of_two(), "a block of {bytes} bytes: a power of two is needed");
+        let is_possible = bytes.is_power_of_two() && bytes <= LARGEST_BLOCK;
+        assert!(is_possible, "a block of {bytes} bytes: a power of two is needed, at most {LARGEST_BLOCK}");
         CacheOptions { block: bytes, ..self }
     }
 
@@ -164,9 +168,11 @@ impl Cache {
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let inode = Inode::new(number, Arc::clone(shared), Box::new(store), geometry, options.write_loop, size);
+        // With a handle before anybody sees it: a file without one is forgotten by the next sync.
         let inode = Arc::new(inode);
-        shared.files.lock().push(Arc::clone(&inode));
-        Ok(CachedFile::new(inode))
+        let file = CachedFile::new(Arc::clone(&inode));
+        shared.files.lock().push(inode);
+        Ok(file)
     }
 
     /// Bytes that folios have.
@@ -248,8 +254,9 @@ impl Shared {
     fn sync(&self) -> Result<(), Error> {
         let mut first = Ok(());
         for inode in self.snapshot() {
-            let seen = inode.errors.lock().count();
-            first = first.and(inode.sync(false, seen));
+            let seen = AtomicU64::new(inode.errors.lock().count());
+            let result = inode.sync(false).and_then(|()| inode.report(&seen));
+            first = first.and(result);
             self.close(&inode);
         }
         first
@@ -278,12 +285,15 @@ impl Shared {
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
-            match self.reclaim(inode, table, len) {
-                Ok(()) => {}
-                Err(error) => failed = failed.or(error),
-            }
+            let freed = self.reclaim(inode, table, len);
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
+            }
+            match freed {
+                // Somebody else was faster. It has it now, so there is progress.
+                Ok(()) if len == inode.geometry.block => continue,
+                Ok(()) => {}
+                Err(error) => failed = failed.or(error),
             }
             len /= 2;
         }

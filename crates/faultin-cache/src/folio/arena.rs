@@ -63,7 +63,7 @@ unsafe impl Sync for Memory {}
 impl Arena {
     /// An arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
-        let segment_blocks = (limit / block).next_multiple_of(MOST_BLOCKS).clamp(MOST_BLOCKS, SEGMENT_BLOCKS);
+        let segment_blocks = (limit / block).clamp(MOST_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MOST_BLOCKS);
         let state = State { free: FrameAllocator::new(), segments: Vec::new() };
         Arc::new(Arena { block, segment_blocks, limit, used: AtomicUsize::new(0), state: Mutex::new(state) })
     }

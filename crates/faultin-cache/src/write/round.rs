@@ -102,20 +102,24 @@ impl<'a> Round<'a> {
             let dst = folio.bytes_mut(piece.range.clone());
             let streams = self.how.streaming && wanted >= STREAMING_FROM;
             let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
-            observer.copied(wanted, &copied);
-            let copied = copied.unwrap_or_else(|short| {
-                came.fault = Some(short.fault);
-                short.done
-            });
-            let (accepted, became_dirty) = self.end(&mut table, &piece, copied, observer);
-            // Before anybody else's code runs, which may panic.
-            self.inode.add_dirty(became_dirty);
-            reserved.bytes = reserved.bytes.saturating_sub(became_dirty as u64);
+            let moved = match &copied {
+                Ok(moved) => *moved,
+                Err(short) => {
+                    came.fault = Some(short.fault);
+                    short.done
+                }
+            };
+            // Before anybody else's code runs, which may panic: what can be read now counts.
+            let (accepted, decided) = self.end(&mut table, &piece, moved, reserved);
             came.accepted += accepted;
-            came.refused = copied - accepted;
+            came.refused = moved - accepted;
             if came.refused > 0 {
                 let reverted = from.revert(came.refused);
                 debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
+            }
+            observer.copied(wanted, &copied);
+            if let Some(what) = decided {
+                observer.decided(what);
             }
             if accepted < wanted {
                 break;
@@ -164,27 +168,46 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// `write_end`: how many of the bytes that were copied count, and how many became dirty.
+    /// `write_end`: how many of the bytes that were copied count, and what was decided about it.
     #[inline]
-    fn end(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> (usize, usize) {
-        let (start, end) = (piece.range.start, piece.range.end);
-        let mut accepted = copied;
+    fn end(
+        &self,
+        table: &mut Table,
+        piece: &Piece,
+        copied: usize,
+        reserved: &mut Reservation<'_>,
+    ) -> (usize, Option<Decided>) {
+        let Range { start, end } = piece.range;
         if start + (copied as u64) < end {
-            accepted = self.end_short(table, piece, copied, observer);
+            return self.end_short(table, piece, copied, reserved);
         }
-        if accepted == 0 {
-            return (0, 0);
+        self.count(table, piece.key, start..end, reserved);
+        (copied, None)
+    }
+
+    /// These bytes of a folio count.
+    #[inline]
+    fn count(&self, table: &mut Table, key: Key, written: Range<u64>, reserved: &mut Reservation<'_>) {
+        if written.is_empty() {
+            return;
         }
-        let written = start..start + accepted as u64;
         table.size = table.size.max(written.end);
-        let folio = table.get_mut(piece.key);
+        let folio = table.get_mut(key);
         folio.set_uptodate(written.clone());
-        (accepted, folio.set_dirty(written))
+        let became_dirty = folio.set_dirty(written);
+        self.inode.add_dirty(became_dirty);
+        reserved.bytes = reserved.bytes.saturating_sub(became_dirty as u64);
     }
 
     /// A copy was short: what counts of it.
     #[cold]
-    fn end_short(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> usize {
+    fn end_short(
+        &self,
+        table: &mut Table,
+        piece: &Piece,
+        copied: usize,
+        reserved: &mut Reservation<'_>,
+    ) -> (usize, Option<Decided>) {
         let geometry = self.inode.geometry;
         let start = piece.range.start;
         let reached = start + copied as u64;
@@ -192,36 +215,37 @@ impl<'a> Round<'a> {
         let folio = table.get_mut(piece.key);
         let cut = block..block + geometry.block as u64;
         if self.how.bug == Some(Bug::TwoRules) {
-            return 0;
+            return (0, None);
         }
-        if copied == 0 || reached == block || folio.is_uptodate(cut.clone()) {
-            return copied;
+        let whole = copied == 0 || reached == block || folio.is_uptodate(cut.clone());
+        if whole || self.how.bug == Some(Bug::ShowsStaleBytes) {
+            self.count(table, piece.key, start..reached, reserved);
+            return (copied, None);
         }
-        if self.how.bug == Some(Bug::ShowsStaleBytes) {
-            return copied;
-        }
+        // The block is not up to date, so the piece does not begin within it.
         if self.how.short_copy == ShortCopy::Reject {
             // A block that was up to date shows what was copied to it, so that counts, and what is in front of it.
             let mut from = block;
             while from > start && !folio.is_uptodate(geometry.block_down(from - 1)..from) {
-                from = geometry.block_down(from - 1);
+                from = geometry.block_down(from - 1).max(start);
             }
-            let accepted = from.saturating_sub(start) as usize;
-            observer.decided(Decided::Reject(copied - accepted));
-            return accepted;
+            self.count(table, piece.key, start..from, reserved);
+            let accepted = (from - start) as usize;
+            return (accepted, Some(Decided::Reject(copied - accepted)));
         }
-        // The block's beginning is new, and stays; the rest is the store's.
-        let mut whole = Bounce::new(geometry.block, self.inode.store.alignment());
-        let whole = whole.bytes(geometry.block);
-        match self.inode.read_store(whole, block) {
+        // What is in front of it counts in any case. The block's beginning is new, and stays; the rest is the store's.
+        self.count(table, piece.key, start..block, reserved);
+        let mut rest = Bounce::new(geometry.block, self.inode.store.alignment());
+        let rest = rest.bytes(geometry.block);
+        match self.inode.read_store(rest, block) {
             Ok(()) => {
-                let behind = &whole[(reached - block) as usize..];
-                folio.bytes_mut(reached..cut.end).copy_from_slice(behind);
-                observer.decided(Decided::Complete);
-                copied
+                let behind = &rest[(reached - block) as usize..];
+                table.get_mut(piece.key).bytes_mut(reached..cut.end).copy_from_slice(behind);
+                self.count(table, piece.key, block..reached, reserved);
+                (copied, Some(Decided::Complete))
             }
-            // Then the bytes in front of the block count, and the others are tried again, or not.
-            Err(_) => block.saturating_sub(start) as usize,
+            // Then the others are tried again, or not.
+            Err(_) => ((block - start) as usize, None),
         }
     }
 

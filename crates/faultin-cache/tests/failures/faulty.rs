@@ -1,0 +1,187 @@
+//! A store that does what a test says.
+
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use faultin_cache::store::{MemoryStore, Store};
+
+/// Which of a store's methods is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Read,
+    Write,
+    SetLen,
+    Sync,
+    PunchHole,
+    Allocate,
+    Trim,
+    Reserve,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub what: What,
+    pub pos: u64,
+    pub len: u64,
+    /// How many calls there were before.
+    pub before: u64,
+}
+
+/// What comes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Do,
+    /// Nothing is done.
+    Fail(i32),
+    /// A part is done, if that is possible for such a call, and then it fails.
+    FailHalfway(i32),
+    /// At most so many bytes.
+    Short(usize),
+    /// It says that it has moved so many bytes more than were asked for.
+    Over(usize),
+    Interrupted,
+    Panic,
+}
+
+type Plan = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
+
+/// A store in memory that asks a plan what to answer. Clones are the same one.
+#[derive(Clone)]
+pub struct Faulty {
+    pub memory: Arc<MemoryStore>,
+    plan: Arc<Mutex<Plan>>,
+    calls: Arc<AtomicU64>,
+}
+
+impl Faulty {
+    /// It does as it is told, until it gets a plan.
+    pub fn new(memory: MemoryStore) -> Faulty {
+        let plan: Plan = Arc::new(|_| Answer::Do);
+        Faulty { memory: Arc::new(memory), plan: Arc::new(Mutex::new(plan)), calls: Arc::default() }
+    }
+
+    pub fn plan(&self, plan: impl Fn(Call) -> Answer + Send + Sync + 'static) {
+        *self.plan.lock().unwrap() = Arc::new(plan);
+    }
+
+    /// Calls of this kind fail from now on.
+    pub fn refuse(&self, what: What, errno: i32) {
+        self.plan(move |call| if call.what == what { Answer::Fail(errno) } else { Answer::Do });
+    }
+
+    /// Nothing is wrong any more.
+    pub fn heal(&self) {
+        self.plan(|_| Answer::Do);
+    }
+
+    /// Does `f` while nothing is wrong and nothing is counted.
+    pub fn at_peace<T>(&self, f: impl FnOnce() -> T) -> T {
+        let plan = std::mem::replace(&mut *self.plan.lock().unwrap(), Arc::new(|_| Answer::Do));
+        let calls = self.calls.load(Ordering::Relaxed);
+        let result = f();
+        self.calls.store(calls, Ordering::Relaxed);
+        *self.plan.lock().unwrap() = plan;
+        result
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self, what: What, pos: u64, len: u64) -> Answer {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        // Not under the lock: a plan may take its time.
+        let plan = Arc::clone(&self.plan.lock().unwrap());
+        plan(Call { what, pos, len, before })
+    }
+
+    /// For calls that are done or not.
+    fn done(&self, what: What, range: Range<u64>, half: impl FnOnce()) -> io::Result<()> {
+        match self.ask(what, range.start, range.end - range.start) {
+            Answer::Do | Answer::Short(_) | Answer::Over(_) => Ok(()),
+            Answer::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Answer::FailHalfway(errno) => {
+                half();
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Answer::Panic => panic!("the store panics: {what:?}"),
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let len = buf.len();
+        match self.ask(What::Read, pos, len as u64) {
+            Answer::Do => self.memory.read_at(buf, pos),
+            Answer::Short(most) => self.memory.read_at(&mut buf[..most.min(len)], pos),
+            Answer::Over(more) => self.memory.read_at(buf, pos).map(|_| len + more),
+            Answer::FailHalfway(errno) => {
+                buf[..len / 2].fill(0xee);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Answer::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Answer::Panic => panic!("the store panics in a read"),
+        }
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        let len = buf.len();
+        match self.ask(What::Write, pos, len as u64) {
+            Answer::Do => self.memory.write_at(buf, pos),
+            Answer::Short(0) => Ok(0),
+            Answer::Short(most) => self.memory.write_at(&buf[..most.min(len)], pos),
+            Answer::Over(more) => self.memory.write_at(buf, pos).map(|_| len + more),
+            Answer::FailHalfway(errno) => {
+                self.memory.write_at(&buf[..len.div_ceil(2)], pos)?;
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Answer::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Answer::Panic => panic!("the store panics in a write"),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.done(What::SetLen, 0..len, || {})?;
+        self.memory.set_len(len)
+    }
+
+    fn sync(&self, data_only: bool) -> io::Result<()> {
+        self.done(What::Sync, 0..0, || {})?;
+        self.memory.sync(data_only)
+    }
+
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        let half = range.start..range.start + (range.end - range.start) / 2;
+        self.done(What::PunchHole, range.clone(), || self.memory.punch_hole(half).unwrap())?;
+        self.memory.punch_hole(range)
+    }
+
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        self.done(What::Allocate, range.clone(), || {})?;
+        self.memory.allocate(range)
+    }
+
+    fn trim(&self, len: u64) -> io::Result<()> {
+        self.done(What::Trim, 0..len, || {})?;
+        self.memory.trim(len)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.done(What::Reserve, 0..bytes, || {})?;
+        self.memory.reserve(bytes)
+    }
+
+    fn unreserve(&self, bytes: u64) {
+        self.memory.unreserve(bytes);
+    }
+}

@@ -1,0 +1,150 @@
+//! Stores that do not answer: who needs them waits, the other files go on.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use faultin_cache::store::MemoryStore;
+use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+
+use crate::common::compare::assert_same;
+use crate::common::watchdog;
+use crate::faulty::{Answer, Faulty, What};
+
+const BLOCK: usize = 16;
+
+fn cache(blocks: usize) -> Cache {
+    watchdog::start();
+    CacheOptions::new().block(BLOCK).limit(blocks * BLOCK).build()
+}
+
+fn open(cache: &Cache, bytes: &[u8]) -> (CachedFile, Faulty) {
+    let store = Faulty::new(MemoryStore::new(bytes));
+    (cache.open_with(store.clone(), FileOptions::new().max_folio(BLOCK)).unwrap(), store)
+}
+
+/// Calls of this kind hang: one message for each that does, and what lets all of them go when it is dropped.
+fn hang(store: &Faulty, what: What) -> (Receiver<u64>, Sender<()>) {
+    let (tell, told) = mpsc::channel();
+    let (release, wait) = mpsc::channel::<()>();
+    let (tell, wait) = (Mutex::new(tell), Arc::new(Mutex::new(wait)));
+    store.plan(move |call| {
+        if call.what == what {
+            let _ = tell.lock().unwrap().send(call.pos);
+            // Nothing is ever sent: this ends when the sender is dropped.
+            let _ = wait.lock().unwrap().recv();
+        }
+        Answer::Do
+    });
+    (told, release)
+}
+
+/// Everything that a file can do, in a cache in which it has hardly any memory.
+fn use_thoroughly(cache: &Cache, file: &CachedFile, store: &Faulty) {
+    let bytes: Vec<u8> = (0..40 * BLOCK).map(|at| (at % 255) as u8).collect();
+    for pos in [0, 5] {
+        file.write_at(&bytes, pos).unwrap();
+        let mut is = vec![0; bytes.len()];
+        assert_eq!(file.read_at(&mut is, pos).unwrap(), is.len());
+        assert_same(&is, &bytes, "read");
+        file.punch_hole(3..90).unwrap();
+        file.write_at(&bytes, pos).unwrap();
+    }
+    file.sync_all().unwrap();
+    cache.drop_clean();
+    assert_same(&store.memory.contents()[5..], &bytes, "stored");
+}
+
+#[test]
+fn a_write_that_hangs_is_nothing_to_other_files() {
+    let cache = cache(4);
+    let (file, store) = open(&cache, &[]);
+    file.write_at(&[1; 4 * BLOCK], 0).unwrap();
+    let (told, release) = hang(&store, What::Write);
+    thread::scope(|scope| {
+        let syncing = scope.spawn(|| file.sync_all());
+        told.recv().unwrap();
+        // All memory is the file's whose store hangs.
+        let (other, other_store) = open(&cache, &[]);
+        use_thoroughly(&cache, &other, &other_store);
+        // It can be read meanwhile, too.
+        let mut bytes = [0; 2 * BLOCK];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        assert_eq!(bytes, [1; 2 * BLOCK]);
+        assert!(cache.used() <= cache.limit() + 2 * BLOCK);
+        drop(release);
+        syncing.join().unwrap().unwrap();
+    });
+    assert_eq!((store.memory.contents(), file.dirty()), (vec![1; 4 * BLOCK], 0));
+}
+
+#[test]
+fn a_read_that_hangs_is_nothing_to_other_files_and_to_what_is_cached() {
+    let cache = cache(4);
+    let (file, store) = open(&cache, &[7; 8 * BLOCK]);
+    let mut bytes = [0; BLOCK];
+    file.read_at(&mut bytes, 0).unwrap();
+    let (told, release) = hang(&store, What::Read);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut bytes = [0; BLOCK];
+            file.read_at(&mut bytes, 4 * BLOCK as u64).map(|count| (count, bytes))
+        });
+        assert_eq!(told.recv().unwrap(), 4 * BLOCK as u64);
+        let (other, other_store) = open(&cache, &[]);
+        file.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes, [7; BLOCK]);
+        file.write_at(&[8; BLOCK], 0).unwrap();
+        assert_eq!(file.len().unwrap(), 8 * BLOCK as u64);
+        use_thoroughly(&cache, &other, &other_store);
+        drop(release);
+        assert_eq!(reading.join().unwrap().unwrap(), (BLOCK, [7; BLOCK]));
+    });
+}
+
+/// Somebody overwrites, while it is read, what is being read: the reader gets the one or the other, and then always the
+/// other.
+#[test]
+fn what_was_read_too_late_is_not_kept() {
+    for forget in [false, true] {
+        let cache = cache(4);
+        let (file, store) = open(&cache, &[7; 8 * BLOCK]);
+        let (told, release) = hang(&store, What::Read);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let mut bytes = [0; BLOCK];
+                file.read_at(&mut bytes, 4 * BLOCK as u64).map(|count| (count, bytes))
+            });
+            told.recv().unwrap();
+            file.write_at(&[8; BLOCK], 4 * BLOCK as u64).unwrap();
+            if forget {
+                file.sync_all().unwrap();
+                cache.drop_clean();
+            }
+            drop(release);
+            let (count, bytes) = reading.join().unwrap().unwrap();
+            assert!((count, bytes) == (BLOCK, [8; BLOCK]), "{bytes:?}");
+        });
+        let mut bytes = [0; BLOCK];
+        file.read_at(&mut bytes, 4 * BLOCK as u64).unwrap();
+        assert_eq!(bytes, [8; BLOCK]);
+    }
+}
+
+#[test]
+fn a_cut_while_the_store_is_read_leaves_nothing_behind_it() {
+    let cache = cache(4);
+    let (file, store) = open(&cache, &[7; 8 * BLOCK]);
+    let (told, release) = hang(&store, What::Read);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| file.read_at(&mut [0; BLOCK], 4 * BLOCK as u64));
+        told.recv().unwrap();
+        file.set_len(3).unwrap();
+        file.set_len(8 * BLOCK as u64).unwrap();
+        drop(release);
+        assert_eq!(reading.join().unwrap().unwrap(), BLOCK);
+    });
+    let mut bytes = [1; BLOCK];
+    file.read_at(&mut bytes, 4 * BLOCK as u64).unwrap();
+    assert_eq!(bytes, [0; BLOCK]);
+}

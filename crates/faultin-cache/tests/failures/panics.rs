@@ -1,0 +1,269 @@
+//! Stores and observers that panic: the file is usable, nothing that was counted is lost, and no lock is kept.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
+use faultin::memory::sim::{Action, Geometry, Permission, Sim};
+use faultin::{Fault, Short};
+use faultin_cache::mode::NoWait;
+use faultin_cache::store::MemoryStore;
+use faultin_cache::write::{Decided, Observer, WriteLoop};
+use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+
+use crate::common::compare::assert_same;
+use crate::common::watchdog;
+use crate::faulty::{Answer, Faulty};
+
+const BLOCK: usize = 8;
+const LEN: usize = 61;
+
+const LOOPS: [WriteLoop; 5] = [
+    WriteLoop::DEFAULT,
+    WriteLoop::GENERIC_PERFORM_WRITE,
+    WriteLoop::FUSE_FILL_WRITE_PAGES,
+    WriteLoop::BTRFS_BUFFERED_WRITE,
+    WriteLoop::F2FS_FILE_WRITE_ITER,
+];
+
+struct World {
+    cache: Cache,
+    file: CachedFile,
+    store: Faulty,
+    how: WriteLoop,
+}
+
+impl World {
+    fn new(how: &WriteLoop, limit: usize) -> World {
+        let cache = CacheOptions::new().block(BLOCK).limit(limit * BLOCK).build();
+        let store = Faulty::new(MemoryStore::new(old()));
+        let options = FileOptions::new().max_folio(4 * BLOCK).write_loop(how.clone());
+        World { file: cache.open_with(store.clone(), options).unwrap(), cache, store, how: how.clone() }
+    }
+
+    /// All that the file has.
+    fn content(&self) -> Vec<u8> {
+        let mut bytes = vec![0xee; self.file.len().expect("no lock is kept") as usize];
+        assert_eq!(self.file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        bytes
+    }
+
+    /// After a panic: what can be read stays what it is, whatever the cache forgets, and gets to the store.
+    fn is_sound(self, what: &str) -> Vec<u8> {
+        if self.how.reserve {
+            assert_eq!(self.store.memory.reserved(), self.file.dirty(), "{what}");
+        }
+        let content = self.content();
+        self.cache.drop_clean();
+        assert_same(&self.content(), &content, &format!("{what}: without what is clean"));
+        // Every lock is free.
+        self.file.write_at(&[99], 0).unwrap();
+        self.file.punch_hole(0..1).unwrap();
+        self.file.write_at(&content[..1], 0).unwrap();
+        let _ = self.file.sync_all();
+        self.file.sync_all().unwrap();
+        assert_eq!((self.file.dirty(), self.store.memory.reserved()), (0, 0), "{what}");
+        assert_same(&self.store.memory.contents(), &content, &format!("{what}: in the store"));
+        drop(self.file);
+        assert_eq!(self.cache.used(), 0, "{what}");
+        content
+    }
+}
+
+fn old() -> Vec<u8> {
+    (1..=LEN as u8).collect()
+}
+
+/// Each byte is an old one or, in this range, a new one; what is behind the old end is new, or a zero.
+fn is_mixture(content: &[u8], range: std::ops::Range<usize>, new: u8, what: &str) {
+    assert!(content.len() >= LEN.min(range.start), "{what}: {} bytes", content.len());
+    for (at, &byte) in content.iter().enumerate() {
+        let was = old().get(at).copied().unwrap_or(0);
+        assert!(byte == was || (range.contains(&at) && byte == new), "{what}: {byte} at {at}");
+    }
+}
+
+/// Panics are what this is about; their messages are not.
+fn quietly<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+#[test]
+fn a_store_that_panics() {
+    watchdog::start();
+    type Op = (&'static str, std::ops::Range<usize>, u8, fn(&CachedFile));
+    let ops: [Op; 9] = [
+        ("write", 10..75, 200, |file| drop(file.write_at(&[200; 65], 10))),
+        ("small write", 10..12, 200, |file| drop(file.write_at(&[200; 2], 10))),
+        ("write of a buffer that ends", 30..74, 200, |file| {
+            let sim = buffer();
+            drop(file.write_iter(&mut IovSource::one(ReadSegment::Memory(sim.read_range(0..48))), 30))
+        }),
+        ("append", 61..90, 200, |file| drop(file.append(&[200; 29]))),
+        ("read", 0..0, 0, |file| drop(file.read_at(&mut [0; 100], 0))),
+        ("hole", 5..50, 0, |file| drop(file.punch_hole(5..50))),
+        ("cut", 20..61, 0, |file| drop(file.set_len(20))),
+        ("sync", 0..0, 0, |file| drop(file.sync_all())),
+        ("direct write", 16..70, 200, |file| {
+            drop(file.write_direct(&mut IovSource::<faultin::ReadView<'_>>::one(&[200; 54][..]), 16))
+        }),
+    ];
+    let mut panics = 0;
+    for how in &LOOPS {
+        for (limit, warm) in [(1, false), (40, false), (40, true)] {
+            for (name, range, new, op) in &ops {
+                for nth in 0.. {
+                    let world = World::new(how, limit);
+                    // Something is dirty already.
+                    world.file.write_at(&[40, 41], 39).unwrap();
+                    if warm {
+                        // Blocks that are up to date, and some that are not.
+                        world.file.read_at(&mut [0; 2], 30).unwrap();
+                        world.file.read_at(&mut [0; 2], 55).unwrap();
+                    }
+                    let before = world.store.calls();
+                    world.store.plan(move |call| if call.before == before + nth { Answer::Panic } else { Answer::Do });
+                    let result = quietly(|| op(&world.file));
+                    world.store.heal();
+                    let what = format!("{how:?}, {limit} blocks, warm: {warm}, {name}: call {nth}");
+                    is_mixture(&world.content(), range.clone(), *new, &what);
+                    world.is_sound(&what);
+                    match result {
+                        Ok(()) => break,
+                        Err(_) => panics += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(panics > 100, "{panics} panics");
+}
+
+/// Panics the `left`th time that it is told something.
+struct Touchy {
+    left: usize,
+}
+
+impl Touchy {
+    fn told(&mut self) {
+        self.left = self.left.checked_sub(1).unwrap_or_else(|| panic!("the observer panics"));
+    }
+}
+
+impl Observer for Touchy {
+    fn locked(&mut self) {
+        self.told();
+    }
+
+    fn unlocked(&mut self) {
+        self.told();
+    }
+
+    fn faulted_in(&mut self, _: usize, _: &Result<NonZeroUsize, Fault>) {
+        self.told();
+    }
+
+    fn copied(&mut self, _: usize, _: &Result<usize, Short>) {
+        self.told();
+    }
+
+    fn decided(&mut self, _: Decided) {
+        self.told();
+    }
+
+    fn again(&mut self) -> ControlFlow<()> {
+        self.told();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Two pages of nines of which none is resident, and a third that is not mapped.
+fn buffer() -> Sim {
+    let sim = Sim::new(Geometry::new(16, 4), 3);
+    let mut state = sim.state();
+    state.bytes_mut().fill(200);
+    sim.restore(&state);
+    sim.act(Action::Protect(44..48, Permission::Unmapped));
+    (0..3).for_each(|page| sim.act(Action::Evict(page)));
+    sim
+}
+
+#[test]
+fn an_observer_that_panics_in_a_write() {
+    watchdog::start();
+    let mut panics = 0;
+    for how in &LOOPS {
+        for (limit, direct) in [(1, false), (40, false), (40, true)] {
+            for warm in [false, true] {
+                for left in 0.. {
+                    let world = World::new(how, limit);
+                    world.file.write_at(&[40, 41], 39).unwrap();
+                    if warm {
+                        world.content();
+                    }
+                    let sim = buffer();
+                    let result = quietly(|| {
+                        let segment = ReadSegment::Memory(sim.read_range(0..48));
+                        let (mut from, mut observer) = (IovSource::one(segment), Touchy { left });
+                        if direct {
+                            world.file.write_direct_with::<_, NoWait>(&mut from, 30, &mut observer)
+                        } else {
+                            world.file.write_iter_with::<_, NoWait>(&mut from, 30, &mut observer)
+                        }
+                    });
+                    let what = format!("{how:?}, {limit} blocks, direct: {direct}, warm: {warm}, after {left}");
+                    let content = world.content();
+                    is_mixture(&content, 30..74, 200, &what);
+                    // From the front, without a gap.
+                    let written = content[30..].iter().take_while(|&&byte| byte == 200).count();
+                    assert!(content[30 + written..].iter().all(|&byte| byte != 200), "{what}: {content:?}");
+                    world.is_sound(&what);
+                    match result {
+                        Ok(result) => {
+                            assert_eq!((result.unwrap_err().done, written), (44, 44), "{what}");
+                            break;
+                        }
+                        Err(_) => panics += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(panics > 100, "{panics} panics");
+}
+
+#[test]
+fn an_observer_that_panics_in_a_read() {
+    watchdog::start();
+    let mut panics = 0;
+    for direct in [false, true] {
+        for left in 0.. {
+            let world = World::new(&WriteLoop::DEFAULT, 2);
+            world.file.write_at(&[40, 41], 39).unwrap();
+            let sim = buffer();
+            let result = quietly(|| {
+                let mut to = IovDest::one(WriteSegment::Memory(sim.write_range(0..48)));
+                let mut observer = Touchy { left };
+                if direct {
+                    world.file.read_direct_with::<_, NoWait>(&mut to, 10, &mut observer)
+                } else {
+                    world.file.read_iter_with::<_, NoWait>(&mut to, 10, &mut observer)
+                }
+            });
+            let state = sim.state();
+            let read = state.bytes().iter().take_while(|&&byte| byte != 200).count();
+            assert_same(&state.bytes()[..read], &old()[10..10 + read], "read");
+            assert!(state.bytes()[read..].iter().all(|&byte| byte == 200), "after {left}");
+            assert_same(&world.is_sound(&format!("after {left}")), &old(), "the file");
+            match result {
+                Ok(result) => {
+                    assert_eq!((result.unwrap_err().done, read), (44, 44));
+                    break;
+                }
+                Err(_) => panics += 1,
+            }
+        }
+    }
+    assert!(panics > 5, "{panics} panics");
+}
