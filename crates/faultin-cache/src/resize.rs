@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::error::Error;
-use crate::folio::Table;
+use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
 
 impl Inode {
@@ -88,18 +88,30 @@ impl Inode {
         let key = self.grab(table, part.start, 0)?;
         let folio = table.get_mut(key);
         self.bring_uptodate(folio, part.clone())?;
+        let reserved = self.reserve(&part)?;
         folio.bytes_mut(part.clone()).fill(0);
-        self.dirtied(table, key, part)
+        self.dirtied(folio, part, reserved);
+        Ok(())
     }
 
-    fn dirtied(&self, table: &mut Table, key: crate::folio::Key, part: Range<u64>) -> Result<(), Error> {
-        let bytes = table.get_mut(key).set_dirty(part);
-        if self.how.reserve && bytes > 0 {
-            // A promise that comes late is as good: what is reserved is what is dirty.
-            self.store.reserve(bytes as u64)?;
+    /// The store's promise for all blocks that `part` touches, before anything is changed: how many bytes.
+    fn reserve(&self, part: &Range<u64>) -> Result<u64, Error> {
+        if !self.how.reserve {
+            return Ok(0);
         }
+        let bytes = self.geometry.block_up(part.end) - self.geometry.block_down(part.start);
+        self.store.reserve(bytes)?;
+        Ok(bytes)
+    }
+
+    /// `part` is dirty; what was promised for blocks that were dirty already is given back.
+    fn dirtied(&self, folio: &mut Folio, part: Range<u64>, reserved: u64) {
+        let bytes = folio.set_dirty(part);
         self.add_dirty(bytes);
-        Ok(())
+        let unused = reserved.saturating_sub(bytes as u64);
+        if unused > 0 {
+            self.store.unreserve(unused);
+        }
     }
 
     /// Makes a hole of whole blocks.
@@ -138,10 +150,11 @@ impl Inode {
             let key = self.grab(table, pos, blocks.end - pos)?;
             let folio = table.get_mut(key);
             let part = pos..folio.end().min(blocks.end);
+            let reserved = self.reserve(&part)?;
             folio.bytes_mut(part.clone()).fill(0);
             folio.set_uptodate(part.clone());
             pos = part.end;
-            self.dirtied(table, key, part)?;
+            self.dirtied(folio, part, reserved);
         }
         Ok(())
     }
