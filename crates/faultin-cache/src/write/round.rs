@@ -102,7 +102,7 @@ impl<'a> Round<'a> {
                 came.fault = Some(short.fault);
                 short.done
             });
-            let (accepted, became_dirty) = self.end(&mut table, &piece, copied, observer);
+            let (accepted, became_dirty) = self.end(&mut table, &piece, copied, came, observer);
             // Before anybody else's code runs, which may panic.
             self.inode.add_dirty(became_dirty);
             reserved.bytes = reserved.bytes.saturating_sub(became_dirty as u64);
@@ -161,11 +161,18 @@ impl<'a> Round<'a> {
 
     /// `write_end`: how many of the bytes that were copied count, and how many became dirty.
     #[inline]
-    fn end(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> (usize, usize) {
+    fn end(
+        &self,
+        table: &mut Table,
+        piece: &Piece,
+        copied: usize,
+        came: &mut Came,
+        observer: &mut impl Observer,
+    ) -> (usize, usize) {
         let (start, end) = (piece.range.start, piece.range.end);
         let mut accepted = copied;
         if start + (copied as u64) < end {
-            accepted = self.end_short(table, piece, copied, observer);
+            accepted = self.end_short(table, piece, copied, came, observer);
         }
         if accepted == 0 {
             return (0, 0);
@@ -179,7 +186,14 @@ impl<'a> Round<'a> {
 
     /// A copy was short: what counts of it.
     #[cold]
-    fn end_short(&self, table: &mut Table, piece: &Piece, copied: usize, observer: &mut impl Observer) -> usize {
+    fn end_short(
+        &self,
+        table: &mut Table,
+        piece: &Piece,
+        copied: usize,
+        came: &mut Came,
+        observer: &mut impl Observer,
+    ) -> usize {
         let geometry = self.inode.geometry;
         let start = piece.range.start;
         let reached = start + copied as u64;
@@ -209,8 +223,11 @@ impl<'a> Round<'a> {
                 observer.decided(Decided::Complete);
                 copied
             }
-            // Then the bytes in front of the block count, and the others are tried again, or not.
-            Err(_) => block.saturating_sub(start) as usize,
+            // Then the bytes in front of the block count, and the write ends: another attempt would fail here, too.
+            Err(error) => {
+                came.error = Some(error);
+                block.saturating_sub(start) as usize
+            }
         }
     }
 
