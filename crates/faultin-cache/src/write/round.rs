@@ -210,8 +210,12 @@ impl<'a> Round<'a> {
             return copied;
         }
         if self.how.short_copy == ShortCopy::Reject {
-            observer.decided(Decided::Reject(copied));
-            return 0;
+            // What has overwritten blocks that are up to date can be seen, so it has to count.
+            let front = geometry.block_down(start)..block;
+            let is_hidden = front.is_empty() || folio.next_missing(front.clone()) == Some(front);
+            let accepted = if is_hidden { 0 } else { (block - start) as usize };
+            observer.decided(Decided::Reject(copied - accepted));
+            return accepted;
         }
         // The block's beginning is new, and stays; the rest is the store's.
         let mut bounce = Bounce::new(geometry.block, self.inode.store.alignment());
