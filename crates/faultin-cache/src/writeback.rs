@@ -108,7 +108,9 @@ impl Inode {
         let end = size.next_multiple_of(unit).min(run.end);
         let (written, result) = write_full(&*self.store, folio.bytes(run.start..end), run.start);
         let reached = run.start + written as u64;
-        self.store_len.fetch_max(reached, Ordering::Relaxed);
+        if written > 0 {
+            self.store_len.fetch_max(reached, Ordering::Relaxed);
+        }
         let clean = if reached == end { run.end } else { self.geometry.block_down(reached) };
         if clean > run.start {
             self.sub_dirty(folio.clean(run.start..clean));
