@@ -11,7 +11,7 @@ use crate::run::Bench;
 /// Cases of a run if nobody says how many.
 const CASES: u64 = if cfg!(target_arch = "x86_64") { 4000 } else { 100 };
 
-fn variable(name: &str) -> Option<u64> {
+pub fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and should be a number")))
 }
