@@ -1,5 +1,6 @@
 //! One case, done three times: by the kernel, by a cached file, and by its twin, which goes past the cache.
 
+use faultin_cache::write::Bug;
 use faultin_cache::{Cache, CacheOptions, FileOptions};
 
 use crate::case::{Case, Segment, Step};
@@ -26,6 +27,8 @@ pub struct Bench {
     disk: KernelFile,
     backings: [Backing; 2],
     pub tally: Tally,
+    /// Put into our writes, to be found.
+    pub bug: Option<Bug>,
 }
 
 /// A case under way.
@@ -47,6 +50,7 @@ impl Bench {
             disk: KernelFile::new(kernel::Home::Disk),
             backings: [Backing::new(), Backing::new()],
             tally: Tally::default(),
+            bug: None,
         }
     }
 
@@ -71,7 +75,9 @@ impl Bench {
         let bytes = noise(0, case.len);
         kernel.replace(&bytes);
         let cache = CacheOptions::new().block(setting.block).limit(setting.limit).build();
-        let options = FileOptions::new().max_folio(setting.max_folio).write_loop(setting.write_loop());
+        let mut write_loop = setting.write_loop();
+        write_loop.bug = self.bug;
+        let options = FileOptions::new().max_folio(setting.max_folio).write_loop(write_loop);
         let open = |backing: &Backing| {
             let store = backing.store(setting.store, &bytes);
             OurFile::new(&cache, store, options.clone()).map_err(|error| error.to_string())
