@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 use crate::error::Error;
 use crate::folio::{Folio, Table};
 use crate::inode::Inode;
-use crate::lock::Exclusive;
 use crate::store::write_full;
 
 /// The errors of a file's writeback.
@@ -53,12 +52,10 @@ impl Inode {
         let mut first = Ok(());
         let mut pos = range.start;
         while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
-            // Whoever evicts has the inode lock alone and then writes back, so this order is the other one: but it only ever
-            // tries this lock.
-            let turn = self.writeback.exclusive()?;
+            let _turn = self.writeback.exclusive()?;
             let table = self.table.shared()?;
             let end = range.end.min(pos.saturating_add(TURN));
-            let (next, result) = self.write_back_turn(&turn, &table, pos..end);
+            let (next, result) = self.write_back_turn(&table, pos..end);
             first = first.and(result);
             match next {
                 Some(next) => pos = next,
@@ -73,17 +70,12 @@ impl Inode {
     }
 
     /// As far as a turn goes: where to go on, if something dirty was there.
-    fn write_back_turn(
-        &self,
-        turn: &Exclusive<'_, ()>,
-        table: &Table,
-        range: Range<u64>,
-    ) -> (Option<u64>, Result<(), Error>) {
+    fn write_back_turn(&self, table: &Table, range: Range<u64>) -> (Option<u64>, Result<(), Error>) {
         let mut result = Ok(());
         let mut pos = range.start;
         let mut found = None;
         while let Some((key, run)) = table.next_dirty(pos..range.end) {
-            result = result.and(self.write_run(turn, table.get(key), run.clone(), table.size));
+            result = result.and(self.write_run(table.get(key), run.clone(), table.size));
             pos = run.end;
             found = Some(pos);
         }
@@ -93,17 +85,17 @@ impl Inode {
     /// All that is dirty of one folio, for whoever has the inode lock alone and wants to take it away.
     ///
     /// # Errors
-    /// The store's, recorded; or nobody's turn: somebody else is writing back.
-    pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Option<Error>> {
-        let turn = self.writeback.try_exclusive().ok_or(None)?;
+    /// The store's, recorded.
+    pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Error> {
         while let Some(run) = folio.next_dirty(folio.start()..folio.end()) {
-            self.write_run(&turn, folio, run, size).map_err(Some)?;
+            self.write_run(folio, run, size)?;
         }
         Ok(())
     }
 
-    /// Writes a run of dirty blocks of a folio; what was written is clean.
-    fn write_run(&self, _: &Exclusive<'_, ()>, folio: &Folio, run: Range<u64>, size: u64) -> Result<(), Error> {
+    /// Writes a run of dirty blocks of a folio; what was written is clean. For whoever has the inode lock alone, or the
+    /// writeback lock and the inode lock with others: so there is never a second one.
+    fn write_run(&self, folio: &Folio, run: Range<u64>, size: u64) -> Result<(), Error> {
         let unit = self.store.alignment() as u64;
         let end = size.next_multiple_of(unit).min(run.end);
         let (written, result) = write_full(&*self.store, folio.bytes(run.start..end), run.start);
