@@ -16,6 +16,7 @@ mod region;
 mod run;
 mod sequence;
 mod sequences;
+mod threads;
 
 use std::fmt::Display;
 use std::io::Write;

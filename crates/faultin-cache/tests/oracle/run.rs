@@ -148,9 +148,12 @@ impl Run<'_> {
         if !self.exact && !ours.whole {
             // What it has counted is the same; from there on it is ours to say.
             let bytes = self.ours.contents(Way::Direct)?;
-            let until = (pos as usize + kernel.unwrap_or(0)).min(bytes.len());
-            let kernels = self.kernel.contents();
-            same("the part that the kernel wrote", &bytes[..until], &kernels[..until.min(kernels.len())])?;
+            let until = match kernel.unwrap_or(0) {
+                0 => pos.min(len) as usize,
+                done => pos as usize + done,
+            };
+            let (mine, kernels) = (bytes.get(..until), self.kernel.contents());
+            same("the part that the kernel wrote", mine.unwrap_or(&bytes), kernels.get(..until).unwrap_or(&kernels))?;
             self.kernel.replace(&bytes);
         }
         Ok(())
