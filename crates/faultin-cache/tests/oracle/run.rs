@@ -145,7 +145,7 @@ impl Run<'_> {
         // SAFETY: as above.
         let twin = unsafe { self.twin.write(&segments, pos, way) }?;
         self.judge(kernel, ours, twin, way)?;
-        if !self.exact && !ours.whole {
+        if !self.exact && (!ours.whole || kernel != ours.answer) {
             // What it has counted is the same; from there on it is ours to say.
             let bytes = self.ours.contents(Way::Direct)?;
             let until = match kernel.unwrap_or(0) {
