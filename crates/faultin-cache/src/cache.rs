@@ -369,7 +369,7 @@ impl Inode {
                 }
                 match self.write_folio(folio, table.size) {
                     Ok(()) => {}
-                    Err(Some(Error::Store(error))) => {
+                    Err(Error::Store(error)) => {
                         failed.get_or_insert(error);
                         continue;
                     }

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::Error;
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, UNKNOWN};
-use crate::lock::Exclusive;
 use crate::store::{Write, write_full_many};
 
 /// The errors of a file's writeback.
@@ -58,9 +57,9 @@ impl Inode {
         while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
             // In this order, so that whoever has the inode lock alone always gets a turn.
             let table = self.table.shared()?;
-            let turn = self.writeback.exclusive()?;
+            let _turn = self.writeback.exclusive()?;
             let end = range.end.min(pos.saturating_add(TURN));
-            let (next, result) = self.write_back_turn(&turn, &table, pos..end);
+            let (next, result) = self.write_back_turn(&table, pos..end);
             first = first.and(result);
             match next {
                 Some(next) => pos = next,
@@ -75,12 +74,7 @@ impl Inode {
     }
 
     /// As far as a turn goes: where to go on, if something dirty was there.
-    fn write_back_turn(
-        &self,
-        turn: &Exclusive<'_, ()>,
-        table: &Table,
-        range: Range<u64>,
-    ) -> (Option<u64>, Result<(), Error>) {
+    fn write_back_turn(&self, table: &Table, range: Range<u64>) -> (Option<u64>, Result<(), Error>) {
         let mut result = Ok(());
         let mut pos = range.start;
         let mut runs = Vec::new();
@@ -88,34 +82,34 @@ impl Inode {
             pos = run.end;
             runs.push((table.get(key), run));
             if runs.len() == TOGETHER {
-                result = result.and(self.write_runs(turn, &runs, table.size));
+                result = result.and(self.write_runs(&runs, table.size));
                 runs.clear();
             }
         }
-        result = result.and(self.write_runs(turn, &runs, table.size));
+        result = result.and(self.write_runs(&runs, table.size));
         (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
     /// All that is dirty of one folio, for whoever has the inode lock alone and wants to take it away.
     ///
     /// # Errors
-    /// The store's, recorded; or nobody's turn, which cannot be: whoever writes back shares the inode lock.
-    pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Option<Error>> {
-        let turn = self.writeback.try_exclusive().ok_or(None)?;
+    /// The store's, recorded.
+    pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Error> {
         let mut runs = Vec::new();
         let mut pos = folio.start();
         while let Some(run) = folio.next_dirty(pos..folio.end()) {
             pos = run.end;
             runs.push((folio, run));
         }
-        self.write_runs(&turn, &runs, size).map_err(Some)
+        self.write_runs(&runs, size)
     }
 
-    /// Writes runs of dirty blocks, each of a folio; what was written is clean.
+    /// Writes runs of dirty blocks, each of a folio; what was written is clean. For whoever has the inode lock alone, or the
+    /// writeback lock and the inode lock with others: so there is never a second one.
     ///
     /// # Errors
     /// The first one, recorded. The other runs were written all the same.
-    fn write_runs(&self, _: &Exclusive<'_, ()>, runs: &[(&Folio, Range<u64>)], size: u64) -> Result<(), Error> {
+    fn write_runs(&self, runs: &[(&Folio, Range<u64>)], size: u64) -> Result<(), Error> {
         let end_of_units = size.next_multiple_of(self.store.alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let writes: Vec<Write<'_>> =

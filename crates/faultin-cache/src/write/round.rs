@@ -110,7 +110,7 @@ impl<'a> Round<'a> {
                 }
             };
             // Before anybody else's code runs, which may panic: what can be read now counts.
-            let (accepted, decided) = self.end(&mut table, &piece, moved, reserved);
+            let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, came);
             came.accepted += accepted;
             came.refused = moved - accepted;
             if came.refused > 0 {
@@ -176,10 +176,11 @@ impl<'a> Round<'a> {
         piece: &Piece,
         copied: usize,
         reserved: &mut Reservation<'_>,
+        came: &mut Came,
     ) -> (usize, Option<Decided>) {
         let Range { start, end } = piece.range;
         if start + (copied as u64) < end {
-            return self.end_short(table, piece, copied, reserved);
+            return self.end_short(table, piece, copied, reserved, came);
         }
         self.count(table, piece.key, start..end, reserved);
         (copied, None)
@@ -207,6 +208,7 @@ impl<'a> Round<'a> {
         piece: &Piece,
         copied: usize,
         reserved: &mut Reservation<'_>,
+        came: &mut Came,
     ) -> (usize, Option<Decided>) {
         let geometry = self.inode.geometry;
         let start = piece.range.start;
@@ -244,8 +246,11 @@ impl<'a> Round<'a> {
                 self.count(table, piece.key, block..reached, reserved);
                 (copied, Some(Decided::Complete))
             }
-            // Then the others are tried again, or not.
-            Err(_) => ((block - start) as usize, None),
+            // Another attempt would fail here, too.
+            Err(error) => {
+                came.error = Some(error);
+                ((block - start) as usize, None)
+            }
         }
     }
 

@@ -107,7 +107,17 @@ pub fn cases(poison: bool, alignment: Option<usize>) -> impl Strategy<Value = Ca
     let len = prop_oneof![Just(0), 1..200_usize, near_page(3), 0..4 * page_size()];
     let steps = prop::collection::vec(step(), 1..10);
     (prop::array::uniform8(kind(poison)), setting(alignment), len, steps)
-        .prop_map(|(kinds, setting, len, steps)| Case { kinds, setting, len, steps })
+        .prop_map(|(kinds, setting, len, steps)| Case { kinds: with_small_holes(kinds), setting, len, steps })
+}
+
+/// No hole is larger than a page, which no other mapping of the process is small enough for.
+fn with_small_holes(mut kinds: [Kind; PAGES]) -> [Kind; PAGES] {
+    for index in 1..PAGES {
+        if kinds[index] == Kind::Unmapped && kinds[index - 1] == Kind::Unmapped {
+            kinds[index] = Kind::NoAccess;
+        }
+    }
+    kinds
 }
 
 fn kind(poison: bool) -> impl Strategy<Value = Kind> {

@@ -14,7 +14,12 @@ mod quirks;
 mod random;
 mod region;
 mod run;
+mod sequence;
+mod sequences;
+mod threads;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One test at a time: a hole may be filled by another test's mapping.
@@ -24,7 +29,11 @@ fn serial() -> MutexGuard<'static, ()> {
 }
 
 /// Says what this environment lacks.
-fn skipped(missing: impl std::fmt::Display) {
-    use std::io::Write;
-    writeln!(std::io::stderr(), "skipped: {missing}").expect("stderr can be written");
+fn skipped(missing: impl Display) {
+    report(format_args!("skipped: {missing}"));
+}
+
+/// Says something that is read although the test passes.
+fn report(what: impl Display) {
+    writeln!(std::io::stderr(), "{what}").expect("stderr can be written");
 }

@@ -1,19 +1,30 @@
 //! Cases made up at random.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use faultin_cache::write::Bug;
+use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::case::{Case, cases};
-use crate::kernel::FileSystem;
+use crate::kernel::{FileSystem, KernelFile};
 use crate::run::Bench;
 
 /// Cases of a run if nobody says how many.
 const CASES: u64 = if cfg!(target_arch = "x86_64") { 4000 } else { 100 };
 
-fn variable(name: &str) -> Option<u64> {
+pub fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and should be a number")))
+}
+
+/// What makes the cases of a seed.
+fn runner(seed: u64) -> TestRunner {
+    let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 #[test]
@@ -37,11 +48,8 @@ fn the_kernel_and_ours_do_the_same() {
     let count = variable("FAULTIN_ORACLE_CASES").unwrap_or(CASES);
     let first = variable("FAULTIN_ORACLE_SEED").unwrap_or(0);
     for seed in first..first + count {
-        let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let result = runner.run(&strategy, |case: Case| bench.borrow_mut().run(&case).map_err(TestCaseError::fail));
+        let result =
+            runner(seed).run(&strategy, |case: Case| bench.borrow_mut().run(&case).map_err(TestCaseError::fail));
         match result {
             Ok(()) => {}
             Err(TestError::Fail(what, case)) => panic!(
@@ -68,5 +76,31 @@ fn the_kernel_and_ours_do_the_same() {
             FileSystem::Other => continue,
         };
         assert!(used > 0, "extended_by_nothing: no case on {:?} needs this rule: {tally:?}", file.file_system);
+    }
+}
+
+/// An oracle that finds nothing may be blind: bugs that such loops once had are put back, and have to be found.
+#[test]
+fn bugs_of_the_past_are_found() {
+    let _serial = crate::serial();
+    let mut bench = Bench::new();
+    if !bench.kernel_files().into_iter().any(KernelFile::is_exact) {
+        return crate::skipped("bugs of the past: this kernel's counts need not be exact");
+    }
+    let strategy = cases(bench.region.can_poison(), bench.alignment());
+    for bug in [
+        Bug::ShowsStaleBytes,
+        Bug::FreesWrittenBlocks,
+        Bug::ForgetsProgress,
+        Bug::DecidesPositionAgain,
+        Bug::CumulativeCount,
+        Bug::LeavesZeros,
+    ] {
+        bench.bug = Some(bug);
+        let is_found = (0..CASES).any(|seed| {
+            let case = strategy.new_tree(&mut runner(seed)).unwrap().current();
+            catch_unwind(AssertUnwindSafe(|| bench.run(&case))).map_or(true, |result| result.is_err())
+        });
+        assert!(is_found, "{bug:?} is in our writes, and {CASES} cases are as the kernel's");
     }
 }

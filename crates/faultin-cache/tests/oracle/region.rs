@@ -1,7 +1,7 @@
 //! The user's memory: pages of every kind, side by side in one reservation.
 //!
-//! A page in front of them and one behind belong to it, so that a hole is never larger than the region: no mapping that anything
-//! else in the process makes meanwhile is small enough to land there, and each case looks whether one has.
+//! A page in front of them and one behind belong to it and are never accessible, so that no hole reaches beyond it. Somebody
+//! else's mapping could land in a hole: cases keep them smaller than any, and look whether they are holes still.
 
 use std::fs::File;
 use std::io;

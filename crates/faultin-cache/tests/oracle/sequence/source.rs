@@ -1,0 +1,48 @@
+//! Decisions out of bytes.
+
+use std::ops::Range;
+
+/// Bytes that are used up; zeros behind their end.
+pub struct Source<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Source { bytes }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        match self.bytes.split_first() {
+            Some((first, rest)) => {
+                self.bytes = rest;
+                *first
+            }
+            None => 0,
+        }
+    }
+
+    /// One of `n`, at most 256.
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::from(self.byte()) % n
+    }
+
+    /// Once in `n` times, at most 256.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == n - 1
+    }
+
+    pub fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())].clone()
+    }
+
+    /// A range within `0..end`, at most 255.
+    pub fn range(&mut self, end: usize) -> Range<usize> {
+        let (a, b) = (self.below(end + 1), self.below(end + 1));
+        a.min(b)..a.max(b)
+    }
+}

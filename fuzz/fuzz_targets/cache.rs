@@ -1,0 +1,11 @@
+//! Sequences of operations on tiny cached files, against vectors of bytes: see `crates/faultin-cache/tests/oracle/sequence`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/faultin-cache/tests/oracle/sequence/mod.rs"]
+mod sequence;
+
+fuzz_target!(|bytes: &[u8]| {
+    sequence::run(bytes);
+});
