@@ -98,7 +98,7 @@ pub fn spliced(document: &str, table: &str) -> Result<String, String> {
 
 /// What the simulated cells add up to: the same everywhere.
 fn sum(report: &Report) -> String {
-    let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.caller.job.is_some());
+    let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.ok().is_some());
     let (cells, fine) = (simulated().count(), simulated().filter(|cell| cell.ok() == Some(true)).count());
     let livelocks = simulated().filter(|cell| square::kind(cell) == Kind::Livelock).count();
     let rows = Square::all(report);
