@@ -12,7 +12,7 @@ use crate::common::watchdog;
 use crate::slow::Slow;
 
 const THREADS: u8 = 4;
-const RECORDS: u32 = 600;
+const RECORDS: u32 = 1500;
 
 /// Who, which, and so many bytes of it: `b'#'`, the thread, four bytes of number, the length, the bytes.
 fn record(thread: u8, number: u32) -> Vec<u8> {
@@ -68,8 +68,8 @@ fn each_record_is_there_once_and_whole() {
                     assert!(bytes.is_empty() || bytes[0] == b'#');
                 });
             });
+            let _done = until.done_at_end();
             thread::scope(|scope| {
-                let _done = until.done_at_end();
                 for thread in 0..THREADS {
                     let file = file.clone();
                     scope.spawn(move || {

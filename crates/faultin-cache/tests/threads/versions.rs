@@ -18,9 +18,9 @@ use crate::common::watchdog;
 use crate::slow::Slow;
 
 const RECORD: usize = 64;
-const RECORDS: usize = 48;
+const RECORDS: usize = 16;
 const WRITERS: usize = 2;
-const ROUNDS: u64 = 4000;
+const ROUNDS: u64 = 15_000;
 
 struct Shared {
     file: CachedFile,
@@ -42,8 +42,7 @@ fn version(bytes: &[u8]) -> u64 {
 
 impl Shared {
     fn open(cache: &Cache, max_folio: usize, how: &WriteLoop) -> Shared {
-        let store = Slow::new([]);
-        store.memory_fill();
+        let store = Slow::new([0; RECORDS * RECORD]);
         let options = FileOptions::new().max_folio(max_folio).write_loop(how.clone());
         let file = cache.open_with(store.clone(), options).unwrap();
         let zeros = || (0..RECORDS).map(|_| AtomicU64::new(0)).collect();
@@ -106,34 +105,30 @@ impl Shared {
     }
 }
 
-impl Slow {
-    fn memory_fill(&self) {
-        use faultin_cache::store::Store;
-        self.memory.set_len((RECORDS * RECORD) as u64).unwrap();
-    }
-}
-
-fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
+/// With room for so many blocks, in folios of so many.
+fn run(block: usize, [limit, max_folio]: [usize; 2], how: &WriteLoop) {
     watchdog::start();
-    let cache = CacheOptions::new().block(RECORD).limit(limit).build();
+    let (limit, max_folio) = (limit * block, max_folio * block);
+    let cache = CacheOptions::new().block(block).limit(limit).build();
     let files = [Shared::open(&cache, max_folio, how), Shared::open(&cache, max_folio, how)];
     let until = Until::new();
     thread::scope(|scope| {
-        for seed in 0..2 {
-            let (files, cache, until) = (&files, &cache, &until);
+        let (files, cache, until) = (&files, &cache, &until);
+        for seed in 0..4 {
             scope.spawn(move || {
                 let random = Random::new(100 + seed);
                 until.each_time(|| files[random.below(2) as usize].read(&random));
             });
+        }
+        for seed in 0..2 {
             scope.spawn(move || {
                 let random = Random::new(200 + seed);
                 until.each_time(|| files[random.below(2) as usize].disturb(cache, &random));
             });
         }
+        let _done = until.done_at_end();
         thread::scope(|scope| {
-            let _done = until.done_at_end();
             for writer in 0..WRITERS {
-                let files = &files;
                 scope.spawn(move || {
                     let random = Random::new(300 + writer as u64);
                     for _ in 0..ROUNDS {
@@ -146,28 +141,38 @@ fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
     for file in &files {
         file.check();
     }
-    // Two folios of each file, and one for each thread that is reading.
     assert!(cache.used() <= limit + 2 * 2 * max_folio, "{}", cache.used());
     drop(files);
     assert_eq!(cache.used(), 0);
 }
 
 #[test]
-fn folios_of_one_record() {
-    run(4 * RECORD, RECORD, &WriteLoop::DEFAULT);
+fn blocks_of_one_record() {
+    run(RECORD, [3, 1], &WriteLoop::DEFAULT);
 }
 
 #[test]
-fn folios_of_several_records() {
-    run(12 * RECORD, 4 * RECORD, &WriteLoop::GENERIC_PERFORM_WRITE);
+fn folios_of_several_blocks() {
+    run(RECORD, [6, 4], &WriteLoop::GENERIC_PERFORM_WRITE);
+}
+
+/// What is written is a part of a block, of which the rest has to be read: if that were old, it would stay.
+#[test]
+fn blocks_of_several_records() {
+    run(4 * RECORD, [1, 1], &WriteLoop::DEFAULT);
+}
+
+#[test]
+fn folios_of_several_blocks_of_several_records() {
+    run(2 * RECORD, [3, 2], &WriteLoop::BTRFS_BUFFERED_WRITE);
 }
 
 #[test]
 fn written_through() {
-    run(6 * RECORD, 2 * RECORD, &WriteLoop::FUSE_FILL_WRITE_PAGES);
+    run(2 * RECORD, [2, 1], &WriteLoop::FUSE_FILL_WRITE_PAGES);
 }
 
 #[test]
 fn with_room_for_everything() {
-    run(1 << 20, 8 * RECORD, &WriteLoop::BTRFS_BUFFERED_WRITE);
+    run(RECORD, [1000, 8], &WriteLoop::BTRFS_BUFFERED_WRITE);
 }
