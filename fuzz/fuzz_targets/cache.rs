@@ -7,5 +7,5 @@ use libfuzzer_sys::fuzz_target;
 mod sequence;
 
 fuzz_target!(|bytes: &[u8]| {
-    sequence::run(bytes);
+    sequence::run(bytes).unwrap_or_else(|what| panic!("{what}"));
 });

@@ -12,7 +12,7 @@ use crate::kernel::{FileSystem, KernelFile};
 use crate::run::Bench;
 
 /// Cases of a run if nobody says how many.
-const CASES: u64 = if cfg!(target_arch = "x86_64") { 4000 } else { 100 };
+const CASES: u64 = if cfg!(target_arch = "x86_64") { 3000 } else { 100 };
 
 pub fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

@@ -1,11 +1,37 @@
 //! The fuzzer's sequences, as many as a test has time for.
 
+use std::panic::catch_unwind;
+
 use crate::random::variable;
 use crate::region::noise;
 use crate::sequence;
 
 /// Sequences of a run if nobody says how many.
 const SEQUENCES: u64 = if cfg!(target_arch = "x86_64") { 20_000 } else { 500 };
+
+/// What is wrong with a sequence, if anything is. The message of a panic is on stderr already.
+fn run(bytes: &[u8]) -> Result<sequence::Tally, String> {
+    catch_unwind(|| sequence::run(bytes)).unwrap_or_else(|_| Err("a panic".into()))
+}
+
+/// Leaves out of bytes that fail what they fail without.
+fn shrunk(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut part = bytes.len() / 2;
+    while part > 0 {
+        let mut at = 0;
+        while at < bytes.len() {
+            let mut fewer = bytes.clone();
+            fewer.drain(at..bytes.len().min(at + part));
+            if run(&fewer).is_err() {
+                bytes = fewer;
+            } else {
+                at += part;
+            }
+        }
+        part /= 2;
+    }
+    bytes
+}
 
 #[test]
 fn files_have_what_was_written_to_them() {
@@ -14,14 +40,23 @@ fn files_have_what_was_written_to_them() {
     let mut all = sequence::Tally::default();
     for seed in first..first + count {
         let bytes = noise(seed, 60 + (seed % 500) as usize);
-        let tally = std::panic::catch_unwind(|| sequence::run(&bytes)).unwrap_or_else(|panic| {
-            crate::report(format_args!("FAULTIN_ORACLE_SEED={seed} FAULTIN_ORACLE_CASES=1 is this case again"));
-            std::panic::resume_unwind(panic)
-        });
-        all.whole += tally.whole;
-        all.short += tally.short;
-        all.nothing += tally.nothing;
-        all.failed += tally.failed;
+        match run(&bytes) {
+            Ok(tally) => {
+                all.whole += tally.whole;
+                all.short += tally.short;
+                all.nothing += tally.nothing;
+                all.failed += tally.failed;
+            }
+            Err(what) => {
+                let small = shrunk(bytes);
+                let smallest = run(&small).err();
+                panic!(
+                    "{}\nThe sequence is {small:?}.\n\
+                     Again: FAULTIN_ORACLE_SEED={seed} FAULTIN_ORACLE_CASES=1 cargo test -p faultin-cache --test oracle",
+                    smallest.unwrap_or(what)
+                )
+            }
+        }
     }
     if count >= SEQUENCES {
         for (what, times) in

@@ -71,9 +71,9 @@ struct World {
 
 /// Runs the sequence that `bytes` mean.
 ///
-/// # Panics
-/// If an operation does something else than it should. The message has the whole sequence.
-pub fn run(bytes: &[u8]) -> Tally {
+/// # Errors
+/// An operation did something else than it should: which, and the whole sequence.
+pub fn run(bytes: &[u8]) -> Result<Tally, String> {
     let mut source = Source::new(bytes);
     let mut story = Vec::new();
     let mut world = World::new(&mut source, &mut story);
@@ -91,11 +91,10 @@ pub fn run(bytes: &[u8]) -> Tally {
         world.fail_after(good_calls);
         let result = Doing::new(&mut world, index).run(&operation, &mut source, &mut tally);
         world.fail_after(None);
-        let result = result.and_then(|()| world.check());
-        result.unwrap_or_else(|what| panic!("{what}\nafter:\n{}", story.join("\n")));
+        result.and_then(|()| world.check()).map_err(|what| format!("{what}\nafter:\n{}", story.join("\n")))?;
     }
-    world.end().unwrap_or_else(|what| panic!("{what}\nat the end of:\n{}", story.join("\n")));
-    tally
+    world.end().map_err(|what| format!("{what}\nat the end of:\n{}", story.join("\n")))?;
+    Ok(tally)
 }
 
 impl World {
