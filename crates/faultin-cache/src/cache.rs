@@ -299,20 +299,6 @@ impl Shared {
             len /= 2;
         }
         let block = inode.geometry.block;
-        // Others may have been faster, with what was taken away. This file's own folios go, until it has so few that it may
-        // go beyond the limit.
-        while table.len() >= LEAST_FOLIOS {
-            let before = table.len();
-            if let Err(error) = inode.evict(table, block, &What { dirty: true, referenced: true }) {
-                failed = failed.or(Some(error));
-            }
-            if table.len() == before {
-                break;
-            }
-            if let Some(memory) = self.arena.alloc(block, false)? {
-                return Ok(memory);
-            }
-        }
         if table.len() < LEAST_FOLIOS
             && let Some(memory) = self.arena.alloc(block, true)?
         {
