@@ -5,12 +5,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[path = "../../faultin/tests/processes/example.rs"]
+mod example;
 #[path = "../../faultin/tests/processes/mod.rs"]
 #[allow(dead_code)]
 mod processes;
 
 fn gather(out: &Path, files: &[&Path]) -> std::process::Output {
-    processes::run(processes::example("gather")).arg(out).args(files).output().expect("it runs")
+    processes::run(example::built("gather")).arg(out).args(files).output().expect("it runs")
 }
 
 #[test]

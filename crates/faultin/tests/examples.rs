@@ -1,12 +1,14 @@
 //! The examples that show something being survived do survive it, and say what they should.
 
+#[path = "processes/example.rs"]
+mod example;
 #[path = "processes/mod.rs"]
 #[allow(dead_code)]
 mod processes;
 
 /// What an example prints, if it ends well.
 fn printed(name: &str) -> String {
-    let output = processes::run(processes::example(name)).output().expect("it runs");
+    let output = processes::run(example::built(name)).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{name}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
     text

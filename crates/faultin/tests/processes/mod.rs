@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// The target these tests were built for.
@@ -18,26 +17,6 @@ pub fn run(exe: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(words.next().expect("a runner is a command"));
     command.args(words).arg(exe);
     command
-}
-
-/// Builds an example of the package beside this test, for the same target.
-pub fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    let profile = test.ancestors().nth(2).expect("target/debug/deps/…");
-    let mut folder = profile.parent().expect("target/debug");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let mut build = Command::new(cargo);
-    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--offline", "--quiet", "--example", name]);
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    if folder.ends_with(target()) {
-        build.args(["--target", &target()]);
-        folder = folder.parent().expect("target/TRIPLE");
-    }
-    let output = build.arg("--target-dir").arg(folder).output().expect("cargo");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    profile.join("examples").join(name)
 }
 
 /// Says what this machine lacks, past the harness that keeps what a passing test prints.
