@@ -80,3 +80,8 @@ pub use cache::{Cache, CacheOptions, FileOptions};
 pub use error::{Error, Partial};
 pub use file::CachedFile;
 pub use read::Advice;
+
+/// What the README shows compiles, and what it shows as a program runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
