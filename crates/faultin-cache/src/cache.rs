@@ -282,13 +282,16 @@ impl Shared {
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
-            match self.reclaim(inode, table, len) {
-                Ok(()) => {}
-                Err(error) => failed = failed.or(error),
-            }
+            let before = table.len();
+            let freed = self.reclaim(inode, table, len);
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
+            if len == inode.geometry.block && (freed.is_ok() || table.len() < before) {
+                // Somebody else was faster, and has what this has freed.
+                continue;
+            }
+            failed = failed.or(freed.err().flatten());
             len /= 2;
         }
         let block = inode.geometry.block;
