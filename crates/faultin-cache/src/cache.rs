@@ -252,8 +252,9 @@ impl Shared {
     fn sync(&self) -> Result<(), Error> {
         let mut first = Ok(());
         for inode in self.snapshot() {
-            let seen = inode.errors.lock().count();
-            first = first.and(inode.sync(false, seen));
+            let seen = AtomicU64::new(inode.errors.lock().count());
+            let result = inode.sync(false).and_then(|()| inode.report(&seen));
+            first = first.and(result);
             self.close(&inode);
         }
         first

@@ -268,11 +268,8 @@ impl CachedFile {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Error> {
-        let result = self.inode.sync(data_only, self.seen.load(Ordering::Relaxed));
-        if !matches!(result, Err(Error::Deadlock(_))) {
-            self.seen.store(self.inode.errors.lock().count(), Ordering::Relaxed);
-        }
-        result
+        self.inode.sync(data_only)?;
+        self.inode.report(&self.seen)
     }
 
     /// Writes back what is dirty in a range, and does not wait for it to be durable.

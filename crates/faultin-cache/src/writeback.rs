@@ -9,7 +9,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::folio::{Folio, Table};
@@ -122,14 +122,13 @@ impl Inode {
         Error::Store(error)
     }
 
-    /// Writes everything back and has it made durable. Reports what has failed since the first `seen` errors, now or
-    /// before.
+    /// Writes everything back and has it made durable. What fails is recorded.
     ///
     /// # Errors
-    /// The last failure that was not seen.
-    pub(crate) fn sync(&self, data_only: bool, seen: u64) -> Result<(), Error> {
+    /// [`Error::Deadlock`].
+    pub(crate) fn sync(&self, data_only: bool) -> Result<(), Error> {
         let locked = |result: Result<(), Error>| match result {
-            // Recorded, and reported below.
+            // Recorded.
             Ok(()) | Err(Error::Store(_)) => Ok(()),
             Err(other) => Err(other),
         };
@@ -138,7 +137,18 @@ impl Inode {
         if let Err(error) = self.store.sync(data_only) {
             self.record(error);
         }
-        self.errors.lock().since(seen).map_or(Ok(()), |error| Err(Error::Store(error)))
+        Ok(())
+    }
+
+    /// Reports what has failed since the first `seen` errors, which are all of them now.
+    ///
+    /// # Errors
+    /// The last failure that was not seen.
+    pub(crate) fn report(&self, seen: &AtomicU64) -> Result<(), Error> {
+        // In one go: an error that comes in between would be seen and not reported.
+        let errors = self.errors.lock();
+        let seen = seen.swap(errors.count(), Ordering::Relaxed);
+        errors.since(seen).map_or(Ok(()), |error| Err(Error::Store(error)))
     }
 
     /// Makes the store as long as the file: it may be shorter (nobody has written where the file ends), or longer by less
