@@ -168,9 +168,11 @@ impl Cache {
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let inode = Inode::new(number, Arc::clone(shared), Box::new(store), geometry, options.write_loop, size);
+        // With a handle before anybody sees it: a file without one is forgotten by the next sync.
         let inode = Arc::new(inode);
-        shared.files.lock().push(Arc::clone(&inode));
-        Ok(CachedFile::new(inode))
+        let file = CachedFile::new(Arc::clone(&inode));
+        shared.files.lock().push(inode);
+        Ok(file)
     }
 
     /// Bytes that folios have.
