@@ -1,0 +1,97 @@
+//! Records at the end of a file: none is torn, none is lost, each is there once.
+
+use std::thread;
+
+use faultin::ReadView;
+use faultin::iov::IovSource;
+use faultin_cache::write::WriteLoop;
+use faultin_cache::{CacheOptions, FileOptions};
+
+use crate::Until;
+use crate::common::watchdog;
+use crate::slow::Slow;
+
+const THREADS: u8 = 4;
+const RECORDS: u32 = 600;
+
+/// Who, which, and so many bytes of it: `b'#'`, the thread, four bytes of number, the length, the bytes.
+fn record(thread: u8, number: u32) -> Vec<u8> {
+    let len = (number.wrapping_mul(2_654_435_761) >> 24) as u8 % 90;
+    let fill = thread.wrapping_mul(31).wrapping_add(number as u8);
+    let head = [&[b'#', thread][..], &number.to_le_bytes(), &[len]].concat();
+    [head, vec![fill; len as usize]].concat()
+}
+
+/// Every record, in order; how many there are of each thread.
+fn check(mut bytes: &[u8]) -> [u32; THREADS as usize] {
+    let mut next = [0; THREADS as usize];
+    while !bytes.is_empty() {
+        assert!(
+            bytes.len() > 1 && bytes[0] == b'#' && bytes[1] < THREADS,
+            "no record: {:02x?}",
+            &bytes[..bytes.len().min(32)]
+        );
+        let thread = bytes[1];
+        let number = &mut next[thread as usize];
+        let ought = record(thread, *number);
+        assert!(bytes.starts_with(&ought), "not record {number} of {thread}: {:02x?}", &bytes[..bytes.len().min(32)]);
+        *number += 1;
+        bytes = &bytes[ought.len()..];
+    }
+    next
+}
+
+#[test]
+fn each_record_is_there_once_and_whole() {
+    watchdog::start();
+    let loops = [
+        WriteLoop::DEFAULT,
+        WriteLoop::GENERIC_PERFORM_WRITE,
+        WriteLoop::BTRFS_BUFFERED_WRITE,
+        WriteLoop::FUSE_FILL_WRITE_PAGES,
+    ];
+    for how in loops {
+        let cache = CacheOptions::new().block(64).limit(512).build();
+        let store = Slow::new([]);
+        let options = FileOptions::new().max_folio(256).write_loop(how.clone());
+        let file = cache.open_with(store.clone(), options).unwrap();
+        let until = Until::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                until.each_time(|| {
+                    file.sync_all().unwrap();
+                    cache.drop_clean();
+                    // What is there is there: whole records, but for the last one.
+                    let len = file.len().unwrap();
+                    let mut bytes = vec![0; len as usize];
+                    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+                    assert!(bytes.is_empty() || bytes[0] == b'#');
+                });
+            });
+            thread::scope(|scope| {
+                let _done = until.done_at_end();
+                for thread in 0..THREADS {
+                    let file = file.clone();
+                    scope.spawn(move || {
+                        for number in 0..RECORDS {
+                            let record = record(thread, number);
+                            // In two segments, the border anywhere.
+                            let (head, tail) = record.split_at(number as usize % record.len());
+                            let segments = [head.into(), tail.into()];
+                            let mut from = IovSource::<ReadView<'_>>::new(&segments);
+                            assert_eq!(file.append_iter(&mut from).unwrap(), record.len());
+                        }
+                    });
+                }
+            });
+        });
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(check(&bytes), [RECORDS; THREADS as usize], "{how:?}");
+        file.sync_all().unwrap();
+        assert_eq!((file.dirty(), store.memory.reserved()), (0, 0), "{how:?}");
+        assert_eq!(check(&store.memory.contents()), [RECORDS; THREADS as usize], "{how:?}: in the store");
+        drop(file);
+        assert_eq!(cache.used(), 0);
+    }
+}
