@@ -16,8 +16,8 @@ use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
 use crate::write::WriteLoop;
 
-/// Folios that a file may always have, also beyond the limit, so that an operation can go on: one that it copies to or from,
-/// and one that it is about to.
+/// Folios, of one block, that a file may always have, also beyond the limit, so that an operation can go on: one that it
+/// copies to or from, and one that it is about to.
 const LEAST_FOLIOS: usize = 2;
 
 /// Bytes that are taken away at once, at most an eighth of the limit.
@@ -61,7 +61,8 @@ impl CacheOptions {
         CacheOptions { limit: memory_of_machine() / 4, block: 4096 }
     }
 
-    /// Folios shall have at most so many bytes. Each file that is being used may have two folios beyond that.
+    /// Folios shall have at most so many bytes. Each file that is being used may have two blocks beyond that, and each read
+    /// that waits for its store one.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         CacheOptions { limit: bytes, ..self }

@@ -52,7 +52,8 @@
 //! * **No stale byte.** What was never written and never read from the store cannot be read.
 //! * **Nothing dirty is dropped.** What the store did not take stays, and is reported by each `sync_all` that has not
 //!   reported it yet. If the memory is full of it, writes fail with [`Error::Full`].
-//! * **The limit** on memory holds, but for two folios of each file that is being used.
+//! * **The limit** on memory holds, but for two blocks of each file that is being used, and one for each read that waits
+//!   for its store.
 //!
 //! # What is not
 //!
