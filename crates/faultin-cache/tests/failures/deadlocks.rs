@@ -61,7 +61,8 @@ fn own_lock(error: &Error, file: &CachedFile) -> LockKind {
 #[test]
 fn every_operation_says_so_within_a_write() {
     let (cache, file) = open();
-    let calls: [(&str, LockKind, fn(&CachedFile) -> Result<(), Error>); 13] = [
+    type Call = fn(&CachedFile) -> Result<(), Error>;
+    let calls: [(&str, LockKind, Call); 13] = [
         ("len", LockKind::Inode, |file| file.len().map(drop)),
         ("read_at", LockKind::Inode, |file| file.read_at(&mut [0; 9], 3).map(drop).map_err(|partial| partial.error)),
         ("read_direct", LockKind::Inode, |file| {
@@ -174,7 +175,7 @@ fn waiting_for_who_is_not_waiting_is_no_deadlock() {
             file.set_len(50)?;
             file.len()
         });
-        write(&file, &[1; 30], || drop(both.wait()));
+        write_and_get(&file, || both.wait());
         assert_eq!(other.join().unwrap().unwrap(), 50);
     });
 }

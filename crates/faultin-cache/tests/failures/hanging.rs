@@ -148,3 +148,33 @@ fn a_cut_while_the_store_is_read_leaves_nothing_behind_it() {
     file.read_at(&mut bytes, 4 * BLOCK as u64).unwrap();
     assert_eq!(bytes, [0; BLOCK]);
 }
+
+/// Who waits for the store has a block for it, and that is all that is beyond the limit.
+#[test]
+fn reads_that_hang_have_a_block_each() {
+    const READERS: usize = 6;
+    let cache = cache(0);
+    let (file, store) = open(&cache, &[7; 20 * BLOCK]);
+    let (told, release) = hang(&store, What::Read);
+    thread::scope(|scope| {
+        let read = |block: usize| {
+            let file = &file;
+            move || {
+                let mut bytes = [0; BLOCK];
+                assert_eq!(file.read_at(&mut bytes, (block * BLOCK) as u64).unwrap(), BLOCK);
+                assert_eq!(bytes, [7; BLOCK]);
+            }
+        };
+        for block in 0..READERS {
+            scope.spawn(read(2 * block));
+        }
+        assert_eq!(told.iter().take(READERS).count(), READERS);
+        file.write_at(&[8; 8 * BLOCK], 12 * BLOCK as u64).unwrap();
+        assert!(cache.used() <= (2 + READERS) * BLOCK, "{}", cache.used());
+        drop(release);
+    });
+    assert!(cache.used() <= (2 + READERS) * BLOCK, "{}", cache.used());
+    // Whoever is next makes up for it.
+    file.read_at(&mut [0; BLOCK], 19 * BLOCK as u64).unwrap();
+    assert!(cache.used() <= 2 * BLOCK, "{}", cache.used());
+}

@@ -50,7 +50,7 @@ impl World {
     }
 
     /// After a panic: what can be read stays what it is, whatever the cache forgets, and gets to the store.
-    fn is_sound(self, what: &str) -> Vec<u8> {
+    fn check_soundness(self, what: &str) -> Vec<u8> {
         if self.how.reserve {
             assert_eq!(self.store.memory.reserved(), self.file.dirty(), "{what}");
         }
@@ -84,8 +84,7 @@ fn is_mixture(content: &[u8], range: std::ops::Range<usize>, new: u8, what: &str
     }
 }
 
-/// Panics are what this is about; their messages are not.
-fn quietly<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+fn caught<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
     catch_unwind(AssertUnwindSafe(f))
 }
 
@@ -124,11 +123,11 @@ fn a_store_that_panics() {
                     }
                     let before = world.store.calls();
                     world.store.plan(move |call| if call.before == before + nth { Answer::Panic } else { Answer::Do });
-                    let result = quietly(|| op(&world.file));
+                    let result = caught(|| op(&world.file));
                     world.store.heal();
                     let what = format!("{how:?}, {limit} blocks, warm: {warm}, {name}: call {nth}");
                     is_mixture(&world.content(), range.clone(), *new, &what);
-                    world.is_sound(&what);
+                    world.check_soundness(&what);
                     match result {
                         Ok(()) => break,
                         Err(_) => panics += 1,
@@ -203,7 +202,7 @@ fn an_observer_that_panics_in_a_write() {
                         world.content();
                     }
                     let sim = buffer();
-                    let result = quietly(|| {
+                    let result = caught(|| {
                         let segment = ReadSegment::Memory(sim.read_range(0..48));
                         let (mut from, mut observer) = (IovSource::one(segment), Touchy { left });
                         if direct {
@@ -218,7 +217,7 @@ fn an_observer_that_panics_in_a_write() {
                     // From the front, without a gap.
                     let written = content[30..].iter().take_while(|&&byte| byte == 200).count();
                     assert!(content[30 + written..].iter().all(|&byte| byte != 200), "{what}: {content:?}");
-                    world.is_sound(&what);
+                    world.check_soundness(&what);
                     match result {
                         Ok(result) => {
                             assert_eq!((result.unwrap_err().done, written), (44, 44), "{what}");
@@ -242,7 +241,7 @@ fn an_observer_that_panics_in_a_read() {
             let world = World::new(&WriteLoop::DEFAULT, 2);
             world.file.write_at(&[40, 41], 39).unwrap();
             let sim = buffer();
-            let result = quietly(|| {
+            let result = caught(|| {
                 let mut to = IovDest::one(WriteSegment::Memory(sim.write_range(0..48)));
                 let mut observer = Touchy { left };
                 if direct {
@@ -255,7 +254,7 @@ fn an_observer_that_panics_in_a_read() {
             let read = state.bytes().iter().take_while(|&&byte| byte != 200).count();
             assert_same(&state.bytes()[..read], &old()[10..10 + read], "read");
             assert!(state.bytes()[read..].iter().all(|&byte| byte == 200), "after {left}");
-            assert_same(&world.is_sound(&format!("after {left}")), &old(), "the file");
+            assert_same(&world.check_soundness(&format!("after {left}")), &old(), "the file");
             match result {
                 Ok(result) => {
                     assert_eq!((result.unwrap_err().done, read), (44, 44));

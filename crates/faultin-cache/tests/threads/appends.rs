@@ -12,7 +12,7 @@ use crate::common::watchdog;
 use crate::slow::Slow;
 
 const THREADS: u8 = 4;
-const RECORDS: u32 = 600;
+const RECORDS: u32 = 1500;
 
 /// Who, which, and so many bytes of it: `b'#'`, the thread, four bytes of number, the length, the bytes.
 fn record(thread: u8, number: u32) -> Vec<u8> {

@@ -56,7 +56,7 @@ fn what_is_cut_off_never_comes_back() {
             let _done = until.done_at_end();
             let random = Random::new(77);
             let mut model = pattern(0..LEN);
-            for _ in 0..1500 {
+            for _ in 0..5_000 {
                 let at = random.below(LEN as u64) as usize;
                 match random.below(4) {
                     0 => {

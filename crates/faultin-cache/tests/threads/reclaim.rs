@@ -21,7 +21,7 @@ fn use_one(cache: &Cache, seed: u64, how: &WriteLoop) {
     let options = FileOptions::new().max_folio(2 * BLOCK).write_loop(how.clone());
     let file = cache.open_with(store.clone(), options).unwrap();
     let mut model: Vec<u8> = Vec::new();
-    for turn in 0..800 {
+    for turn in 0..3_000 {
         let pos = random.below(LEN as u64) as usize;
         let len = random.below(6 * BLOCK as u64) as usize;
         match random.below(8) {
@@ -98,7 +98,7 @@ fn writers_of_one_file_are_not_refused_because_it_is_written_back() {
             for thread in 0..2_u64 {
                 let file = &file;
                 scope.spawn(move || {
-                    for turn in 0..400_u64 {
+                    for turn in 0..2_000_u64 {
                         let pos = (2 * (turn % 7) + thread) * 5 * BLOCK as u64;
                         let bytes = vec![1 + thread as u8; 5 * BLOCK];
                         assert_eq!(file.write_at(&bytes, pos).unwrap(), bytes.len());

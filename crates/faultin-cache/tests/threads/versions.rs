@@ -20,7 +20,7 @@ use crate::slow::Slow;
 const RECORD: usize = 64;
 const RECORDS: usize = 48;
 const WRITERS: usize = 2;
-const ROUNDS: u64 = 4000;
+const ROUNDS: u64 = 15_000;
 
 struct Shared {
     file: CachedFile,
@@ -42,8 +42,7 @@ fn version(bytes: &[u8]) -> u64 {
 
 impl Shared {
     fn open(cache: &Cache, max_folio: usize, how: &WriteLoop) -> Shared {
-        let store = Slow::new([]);
-        store.memory_fill();
+        let store = Slow::new([0; RECORDS * RECORD]);
         let options = FileOptions::new().max_folio(max_folio).write_loop(how.clone());
         let file = cache.open_with(store.clone(), options).unwrap();
         let zeros = || (0..RECORDS).map(|_| AtomicU64::new(0)).collect();
@@ -106,13 +105,6 @@ impl Shared {
     }
 }
 
-impl Slow {
-    fn memory_fill(&self) {
-        use faultin_cache::store::Store;
-        self.memory.set_len((RECORDS * RECORD) as u64).unwrap();
-    }
-}
-
 fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
     watchdog::start();
     let cache = CacheOptions::new().block(RECORD).limit(limit).build();
@@ -146,7 +138,6 @@ fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
     for file in &files {
         file.check();
     }
-    // Two folios of each file, and one for each thread that is reading.
     assert!(cache.used() <= limit + 2 * 2 * max_folio, "{}", cache.used());
     drop(files);
     assert_eq!(cache.used(), 0);
