@@ -68,8 +68,8 @@ fn each_record_is_there_once_and_whole() {
                     assert!(bytes.is_empty() || bytes[0] == b'#');
                 });
             });
+            let _done = until.done_at_end();
             thread::scope(|scope| {
-                let _done = until.done_at_end();
                 for thread in 0..THREADS {
                     let file = file.clone();
                     scope.spawn(move || {

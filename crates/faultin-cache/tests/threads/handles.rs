@@ -21,8 +21,8 @@ fn a_file_is_known_to_the_cache_from_the_beginning() {
     let until = Until::new();
     thread::scope(|scope| {
         scope.spawn(|| until.each_time(|| cache.sync().unwrap()));
+        let _done = until.done_at_end();
         thread::scope(|scope| {
-            let _done = until.done_at_end();
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..4000 {

@@ -27,7 +27,7 @@ impl Until {
         Until(AtomicBool::new(false))
     }
 
-    /// Done when this is dropped, also by a panic.
+    /// Done when this is dropped, also by a panic. Has to outlive the scope of the threads that are waited for.
     fn done_at_end(&self) -> impl Drop + use<'_> {
         struct Done<'a>(&'a Until);
         impl Drop for Done<'_> {

@@ -69,8 +69,8 @@ fn files_that_share_hardly_any_memory() {
                     assert!(used <= limit * BLOCK + 3 * 2 * 2 * BLOCK, "{used}");
                 });
             });
+            let _done = until.done_at_end();
             thread::scope(|scope| {
-                let _done = until.done_at_end();
                 for seed in 0..3 {
                     let (cache, how) = (&cache, &how);
                     scope.spawn(move || use_one(cache, seed, how));
@@ -93,8 +93,8 @@ fn writers_of_one_file_are_not_refused_because_it_is_written_back() {
         for _ in 0..2 {
             scope.spawn(|| until.each_time(|| file.sync_all().unwrap()));
         }
+        let _done = until.done_at_end();
         thread::scope(|scope| {
-            let _done = until.done_at_end();
             for thread in 0..2_u64 {
                 let file = &file;
                 scope.spawn(move || {

@@ -46,7 +46,10 @@ impl Store for Slow {
         }
         self.pause();
         let more = self.memory.read_at(second, pos + half as u64)?;
-        self.pause();
+        // What was read gets old.
+        if self.random.below(8) == 0 {
+            thread::sleep(Duration::from_micros(self.random.below(300)));
+        }
         Ok(half + more)
     }
 

@@ -18,7 +18,7 @@ use crate::common::watchdog;
 use crate::slow::Slow;
 
 const RECORD: usize = 64;
-const RECORDS: usize = 48;
+const RECORDS: usize = 16;
 const WRITERS: usize = 2;
 const ROUNDS: u64 = 15_000;
 
@@ -105,27 +105,30 @@ impl Shared {
     }
 }
 
-fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
+/// With room for so many blocks, in folios of so many.
+fn run(block: usize, [limit, max_folio]: [usize; 2], how: &WriteLoop) {
     watchdog::start();
-    let cache = CacheOptions::new().block(RECORD).limit(limit).build();
+    let (limit, max_folio) = (limit * block, max_folio * block);
+    let cache = CacheOptions::new().block(block).limit(limit).build();
     let files = [Shared::open(&cache, max_folio, how), Shared::open(&cache, max_folio, how)];
     let until = Until::new();
     thread::scope(|scope| {
-        for seed in 0..2 {
-            let (files, cache, until) = (&files, &cache, &until);
+        let (files, cache, until) = (&files, &cache, &until);
+        for seed in 0..4 {
             scope.spawn(move || {
                 let random = Random::new(100 + seed);
                 until.each_time(|| files[random.below(2) as usize].read(&random));
             });
+        }
+        for seed in 0..2 {
             scope.spawn(move || {
                 let random = Random::new(200 + seed);
                 until.each_time(|| files[random.below(2) as usize].disturb(cache, &random));
             });
         }
+        let _done = until.done_at_end();
         thread::scope(|scope| {
-            let _done = until.done_at_end();
             for writer in 0..WRITERS {
-                let files = &files;
                 scope.spawn(move || {
                     let random = Random::new(300 + writer as u64);
                     for _ in 0..ROUNDS {
@@ -144,21 +147,32 @@ fn run(limit: usize, max_folio: usize, how: &WriteLoop) {
 }
 
 #[test]
-fn folios_of_one_record() {
-    run(4 * RECORD, RECORD, &WriteLoop::DEFAULT);
+fn blocks_of_one_record() {
+    run(RECORD, [3, 1], &WriteLoop::DEFAULT);
 }
 
 #[test]
-fn folios_of_several_records() {
-    run(12 * RECORD, 4 * RECORD, &WriteLoop::GENERIC_PERFORM_WRITE);
+fn folios_of_several_blocks() {
+    run(RECORD, [6, 4], &WriteLoop::GENERIC_PERFORM_WRITE);
+}
+
+/// What is written is a part of a block, of which the rest has to be read: if that were old, it would stay.
+#[test]
+fn blocks_of_several_records() {
+    run(4 * RECORD, [1, 1], &WriteLoop::DEFAULT);
+}
+
+#[test]
+fn folios_of_several_blocks_of_several_records() {
+    run(2 * RECORD, [3, 2], &WriteLoop::BTRFS_BUFFERED_WRITE);
 }
 
 #[test]
 fn written_through() {
-    run(6 * RECORD, 2 * RECORD, &WriteLoop::FUSE_FILL_WRITE_PAGES);
+    run(2 * RECORD, [2, 1], &WriteLoop::FUSE_FILL_WRITE_PAGES);
 }
 
 #[test]
 fn with_room_for_everything() {
-    run(1 << 20, 8 * RECORD, &WriteLoop::BTRFS_BUFFERED_WRITE);
+    run(RECORD, [1000, 8], &WriteLoop::BTRFS_BUFFERED_WRITE);
 }
