@@ -14,7 +14,7 @@ use crate::folio::arena::{MOST_BLOCKS, Memory};
 use crate::folio::{Arena, Geometry, Table};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
-use crate::write::WriteLoop;
+use crate::write::{Preallocate, WriteLoop};
 
 /// Folios, of one block, that a file may always have, also beyond the limit, so that an operation can go on: one that it
 /// copies to or from, and one that it is about to.
@@ -140,7 +140,7 @@ impl Cache {
     ///
     /// # Errors
     /// If the store does not tell how long it is, or that is more than a file can have; if it is aligned to more than a
-    /// block.
+    /// block; if it cannot do what the [`WriteLoop`] wants of it.
     pub fn open(&self, store: impl Store + 'static) -> io::Result<CachedFile> {
         self.open_with(store, FileOptions::new())
     }
@@ -162,6 +162,16 @@ impl Cache {
                 "the store is aligned to {alignment} bytes, the cache's blocks have {}: use CacheOptions::block",
                 shared.block
             );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
+        }
+        let how = &options.write_loop;
+        let is_missing = |result: io::Result<()>| result.is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
+        if how.reserve && is_missing(store.reserve(0)) {
+            let says = "WriteLoop::reserve is wanted, which this store does not support: Store::reserve";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
+        }
+        if how.preallocate != Preallocate::No && is_missing(store.allocate(size..size)) {
+            let says = "WriteLoop::preallocate is wanted, which this store does not support: Store::allocate";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
         }
         let most = shared.block * MOST_BLOCKS;
@@ -280,22 +290,24 @@ impl Shared {
     /// # Errors
     /// [`Error::Full`]; what the kernel says to a mapping.
     pub(crate) fn memory_for(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<Memory, Error> {
-        let mut len = want;
+        // One folio has at most half of what there is, so that it does not empty the cache.
+        let most = (self.arena.limit() / 2).max(inode.geometry.block);
+        let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
         while len >= inode.geometry.block {
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
+            let before = table.len();
             let freed = self.reclaim(inode, table, len);
             if let Some(memory) = self.arena.alloc(len, false)? {
                 return Ok(memory);
             }
-            match freed {
-                // Somebody else was faster. It has it now, so there is progress.
-                Ok(()) if len == inode.geometry.block => continue,
-                Ok(()) => {}
-                Err(error) => failed = failed.or(error),
+            if len == inode.geometry.block && (freed.is_ok() || table.len() < before) {
+                // Somebody else was faster, and has what this has freed.
+                continue;
             }
+            failed = failed.or(freed.err().flatten());
             len /= 2;
         }
         let block = inode.geometry.block;

@@ -4,6 +4,9 @@
 //! would know how much. So bytes go through a buffer; what the user's memory does and what the store does are two things, and
 //! both are counted. What is cached of the range stays right: reads see what is dirty, writes change what is cached.
 //!
+//! A write that fails behind the end of the file may have made the store longer. It is cut again; if that fails as well, what
+//! is there shows when the file grows.
+//!
 //! Both directions go on where they stopped. An error after a part has been moved comes with the part.
 
 #![forbid(unsafe_code)]

@@ -35,6 +35,8 @@ pub enum Error {
         /// Why something dirty could not be written.
         store: Option<Arc<io::Error>>,
     },
+    /// The kernel has no memory for folios.
+    Memory(Arc<io::Error>),
     /// A lock would have been waited for for ever.
     Deadlock(Deadlock),
     /// Each of very many attempts moved nothing, although the buffer could be faulted in before each: somebody takes it away
@@ -49,7 +51,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
-            Error::Store(error) => error.raw_os_error(),
+            Error::Store(error) | Error::Memory(error) => error.raw_os_error(),
             Error::TooLarge { .. } => Some(libc::EINVAL),
             Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| error.raw_os_error()),
             Error::Deadlock(_) => Some(libc::EDEADLK),
@@ -68,6 +70,7 @@ impl fmt::Display for Error {
                 write!(f, "{used} of {limit} bytes of folios are in use, and none can be freed")?;
                 store.as_ref().map_or(Ok(()), |error| write!(f, ": the store does not take what is dirty: {error}"))
             }
+            Error::Memory(error) => write!(f, "no memory for folios: {error}"),
             Error::Deadlock(deadlock) => deadlock.fmt(f),
             Error::NoProgress(fault) => write!(f, "the buffer is taken away again and again: {fault}"),
             Error::Stopped => f.write_str("stopped by the observer"),
@@ -79,7 +82,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault),
-            Error::Store(error) | Error::Full { store: Some(error), .. } => Some(error),
+            Error::Store(error) | Error::Memory(error) | Error::Full { store: Some(error), .. } => Some(error),
             Error::Deadlock(deadlock) => Some(deadlock),
             Error::TooLarge { .. } | Error::Full { store: None, .. } | Error::Stopped => None,
         }

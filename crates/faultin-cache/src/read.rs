@@ -25,6 +25,9 @@ const WINDOW: usize = 1 << 20;
 /// What is read ahead at first, and at most.
 const AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(2 << 20);
 
+/// Times in a row that what was filled may be gone before it was read; then it is read while it is filled.
+const MISSED: u32 = 8;
+
 /// Times that the store is read without the lock for nothing, because what it has was changing, before it is read with it.
 const WITHOUT_THE_LOCK: u32 = 3;
 
@@ -125,6 +128,7 @@ fn passes<M: WriteMemory, C: CopyTo<M>>(
     observer: &mut impl Observer,
 ) -> Result<(), Error> {
     let mut idle = 0;
+    let mut missed = 0;
     loop {
         let pos = start + *done as u64;
         let (copied, stop) = {
@@ -139,10 +143,21 @@ fn passes<M: WriteMemory, C: CopyTo<M>>(
         match stop {
             Stop::End => return Ok(()),
             Stop::Missing => {
+                missed = if copied > 0 { 0 } else { missed + 1 };
                 let len = to.count() as u64;
                 // Only the first byte tells whether somebody reads on.
-                let window = if *done == 0 { ahead.window(pos, len) } else { ahead.window(start, len) };
-                inode.fill(pos, window)?;
+                let window = ahead.window(if *done == 0 { pos } else { start }, len);
+                if missed <= MISSED {
+                    inode.fill(pos, window)?;
+                    continue;
+                }
+                // Others take away what was filled before it can be read. Not while the lock is kept.
+                let mut table = inode.table.exclusive()?;
+                inode.fill_locked(&mut table, pos, window)?;
+                observer.locked();
+                let (copied, _) = pass::<M, C>(&table, to, pos, observer);
+                observer.unlocked();
+                *done += copied;
             }
             Stop::Fault(_) if copied > 0 => idle = 0,
             Stop::Fault(fault) => {
@@ -218,9 +233,13 @@ impl Inode {
                 return Ok(());
             }
         }
-        let mut table = self.table.exclusive()?;
-        if let Some(mut folio) = self.new_folio(&mut table, pos, window)? {
-            let range = folio.start()..self.end_of_blocks(&table).min(folio.end());
+        self.fill_locked(&mut *self.table.exclusive()?, pos, window)
+    }
+
+    /// As [`fill`](Self::fill), for whoever has the inode lock alone.
+    fn fill_locked(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
+        if let Some(mut folio) = self.new_folio(table, pos, window)? {
+            let range = folio.start()..self.end_of_blocks(table).min(folio.end());
             self.read_store(folio.bytes_mut(range.clone()), range.start)?;
             folio.set_uptodate(range);
             table.insert(folio);

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use buddy_system_allocator::FrameAllocator;
 use parking_lot::Mutex;
 
+use crate::error::Error;
+
 /// Blocks in the largest folio, at most.
 pub(crate) const MOST_BLOCKS: usize = 512;
 /// The buddy allocator's orders: 1 to [`MOST_BLOCKS`] blocks. It never joins more than that, so no folio spans two
@@ -81,8 +83,8 @@ impl Arena {
     /// `allowed`.
     ///
     /// # Errors
-    /// What the kernel says to a mapping.
-    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> io::Result<Option<Memory>> {
+    /// [`Error::Memory`].
+    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> Result<Option<Memory>, Error> {
         let mut state = self.state.lock();
         if self.used() + len > self.limit && !allowed {
             return Ok(None);
@@ -91,12 +93,13 @@ impl Arena {
         let frame = match state.free.alloc(frames) {
             Some(frame) => frame,
             None => {
-                let segment = Segment::new(self.segment_blocks * self.block, self.block)?;
+                let new = Segment::new(self.segment_blocks * self.block, self.block);
+                let segment = new.map_err(|error| Error::Memory(Arc::new(error)))?;
                 let first = state.segments.len() * self.segment_blocks;
                 state.segments.push(segment);
                 state.free.add_frame(first, first + self.segment_blocks);
                 // A segment has room for the largest folio.
-                state.free.alloc(frames).ok_or(io::ErrorKind::OutOfMemory)?
+                state.free.alloc(frames).ok_or_else(|| Error::Memory(Arc::new(io::ErrorKind::OutOfMemory.into())))?
             }
         };
         let segment = &state.segments[frame / self.segment_blocks];

@@ -32,7 +32,7 @@ pub struct Write<'a> {
 ///
 /// An implementation may be called in the midst of a read or write, so it must not use the same file through the cache.
 pub trait Store: Send + Sync {
-    /// Positions and lengths that it is asked for are multiples of this, and buffers are aligned to it: a power of two, not
+    /// Positions and lengths of reads and writes are multiples of this, and buffers are aligned to it: a power of two, not
     /// more than the cache's block. 1 if it does not matter.
     ///
     /// Of a file whose length is no multiple, the last unit is read in part (the rest is taken for zeros), and written as a
@@ -96,7 +96,8 @@ pub trait Store: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Gets space for a range, so that writing it cannot fail for want of it. The length stays, and so do the bytes.
+    /// Gets space for a range, so that writing it cannot fail for want of it. The length stays, and so do the bytes. An empty
+    /// range only asks whether it can.
     ///
     /// # Errors
     /// A full disk. [`Unsupported`](io::ErrorKind::Unsupported) is an error for who asks for it.
@@ -114,7 +115,7 @@ pub trait Store: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Promises space for so many more bytes of dirty blocks.
+    /// Promises space for so many more bytes of dirty blocks; 0 to find out whether it can.
     ///
     /// # Errors
     /// A quota that is used up: the write that asked is refused.

@@ -72,12 +72,12 @@ pub enum ShortCopy {
     Reject,
 }
 
-/// How much the next attempt asks for after a short one.
+/// How much the next attempt asks for after a short one; but for what was refused, that is asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterShort {
     /// All that is left. (fuse)
     All,
-    /// What was copied of what was refused; half of what was asked for, down to a block, if that was nothing.
+    /// Half of what was asked for, down to a block, if nothing was copied; otherwise all that is left.
     /// (generic_perform_write, iomap, ntfs)
     Copied,
     /// A block, until the write ends. (btrfs)

@@ -151,12 +151,12 @@ impl Write<'_> {
     ) -> Result<(), Error> {
         let block = self.inode.geometry.block;
         let limit = match self.how.after_short {
-            AfterShort::All => usize::MAX,
-            AfterShort::Copied if matches!(self.how.bug, Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
-            AfterShort::Copied if came.accepted > 0 => usize::MAX,
-            AfterShort::Copied if came.refused > 0 => came.refused,
-            AfterShort::Copied => (ask / 2).max(block),
+            _ if matches!(self.how.bug, Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
+            // Whatever is asked for after other short copies: what was refused could be copied, and more could not.
+            _ if came.refused > 0 => came.refused,
             AfterShort::Block => block,
+            AfterShort::Copied if came.accepted == 0 => (ask / 2).max(block),
+            AfterShort::Copied | AfterShort::All => usize::MAX,
         };
         if limit < self.limit.min(ask) {
             observer.decided(Decided::AskFor(limit));

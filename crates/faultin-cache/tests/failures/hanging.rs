@@ -4,6 +4,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use faultin::ReadView;
+use faultin::iov::IovSource;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 
@@ -131,22 +133,38 @@ fn what_was_read_too_late_is_not_kept() {
     }
 }
 
+/// What changes the store itself leaves no folio that would say so.
 #[test]
-fn a_cut_while_the_store_is_read_leaves_nothing_behind_it() {
-    let cache = cache(4);
-    let (file, store) = open(&cache, &[7; 8 * BLOCK]);
-    let (told, release) = hang(&store, What::Read);
-    thread::scope(|scope| {
-        let reading = scope.spawn(|| file.read_at(&mut [0; BLOCK], 4 * BLOCK as u64));
-        told.recv().unwrap();
-        file.set_len(3).unwrap();
-        file.set_len(8 * BLOCK as u64).unwrap();
-        drop(release);
-        assert_eq!(reading.join().unwrap().unwrap(), BLOCK);
-    });
-    let mut bytes = [1; BLOCK];
-    file.read_at(&mut bytes, 4 * BLOCK as u64).unwrap();
-    assert_eq!(bytes, [0; BLOCK]);
+fn what_was_read_before_a_cut_a_hole_or_a_direct_write_is_not_kept() {
+    const AT: u64 = 4 * BLOCK as u64;
+    type Change = fn(&CachedFile);
+    let changes: [(&str, Change, u8); 3] = [
+        ("cut", |file| [3, 8 * BLOCK as u64].into_iter().for_each(|len| file.set_len(len).unwrap()), 0),
+        ("hole", |file| file.punch_hole(AT..AT + BLOCK as u64).unwrap(), 0),
+        (
+            "direct write",
+            |file| {
+                let mut from = IovSource::<ReadView<'_>>::one(&[9; BLOCK][..]);
+                assert_eq!(file.write_direct(&mut from, AT).unwrap(), BLOCK);
+            },
+            9,
+        ),
+    ];
+    for (name, change, ought) in changes {
+        let cache = cache(4);
+        let (file, store) = open(&cache, &[7; 8 * BLOCK]);
+        let (told, release) = hang(&store, What::Read);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| file.read_at(&mut [0; BLOCK], AT));
+            told.recv().unwrap();
+            change(&file);
+            drop(release);
+            assert_eq!(reading.join().unwrap().unwrap(), BLOCK);
+        });
+        let mut bytes = [1; BLOCK];
+        file.read_at(&mut bytes, AT).unwrap();
+        assert_eq!(bytes, [ought; BLOCK], "{name}");
+    }
 }
 
 /// Who waits for the store has a block for it, and that is all that is beyond the limit.

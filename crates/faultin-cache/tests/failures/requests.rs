@@ -235,19 +235,16 @@ fn stores_that_cannot_be_opened() {
     assert_eq!(bytes, [1; 10]);
 }
 
-/// What a store cannot do is said when it is asked for.
+/// What a store cannot do is said when the file is opened, not when it is written.
 #[test]
 fn knobs_that_a_store_does_not_have() {
     let cache = CacheOptions::new().block(16).limit(1024).build();
     use faultin_cache::write::WriteLoop;
-    for how in [WriteLoop::BTRFS_BUFFERED_WRITE, WriteLoop::F2FS_FILE_WRITE_ITER] {
+    for (how, knob) in [(WriteLoop::BTRFS_BUFFERED_WRITE, "reserve"), (WriteLoop::F2FS_FILE_WRITE_ITER, "preallocate")]
+    {
         let options = FileOptions::new().write_loop(how);
-        let file = cache.open_with(Strange { len: Ok(0), alignment: 1 }, options).unwrap();
-        let partial = file.write_at(&[1; 10], 0).unwrap_err();
-        assert_eq!((partial.done, file.dirty(), file.len().unwrap()), (0, 0, 0));
-        assert!(
-            matches!(&partial.error, Error::Store(error) if error.kind() == io::ErrorKind::Unsupported),
-            "{partial}"
-        );
+        let error = cache.open_with(Strange { len: Ok(0), alignment: 1 }, options).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&format!("WriteLoop::{knob}")), "{error}");
     }
 }
