@@ -23,7 +23,9 @@ pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
 /// How long a store is after a write has failed, of which a part may have been done.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 
-/// A file, shared by its handles.
+/// A file, shared by its handles. Lines of memory with locks of two files in them would go back and forth between the threads
+/// that use one each.
+#[repr(align(128))]
 pub(crate) struct Inode {
     pub(crate) number: u64,
     /// [`CachedFile`](crate::CachedFile)s there are of it.

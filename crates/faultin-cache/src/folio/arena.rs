@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use buddy_system_allocator::FrameAllocator;
 use parking_lot::Mutex;
@@ -42,6 +43,7 @@ pub(crate) struct Arena {
 struct State {
     free: FrameAllocator<ORDERS>,
     segments: Vec<Segment>,
+    pages: Pages,
 }
 
 /// Memory of a folio, its owner's alone.
@@ -66,7 +68,7 @@ impl Arena {
     /// An arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
         let segment_blocks = (limit / block).clamp(MOST_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MOST_BLOCKS);
-        let state = State { free: FrameAllocator::new(), segments: Vec::new() };
+        let state = State { free: FrameAllocator::new(), segments: Vec::new(), pages: Pages::default() };
         Arc::new(Arena { block, segment_blocks, limit, used: AtomicUsize::new(0), state: Mutex::new(state) })
     }
 
@@ -102,9 +104,12 @@ impl Arena {
                 state.free.alloc(frames).ok_or_else(|| Error::Memory(Arc::new(io::ErrorKind::OutOfMemory.into())))?
             }
         };
-        let segment = &state.segments[frame / self.segment_blocks];
+        let State { segments, pages, .. } = &mut *state;
+        let segment = &mut segments[frame / self.segment_blocks];
+        let offset = frame % self.segment_blocks * self.block;
+        segment.make_ready(offset + len, pages);
         // SAFETY: the frame lies within its segment, at an offset that is less than its size.
-        let ptr = unsafe { segment.base.add(frame % self.segment_blocks * self.block) };
+        let ptr = unsafe { segment.base.add(offset) };
         self.used.fetch_add(len, Ordering::Relaxed);
         Ok(Some(Memory { ptr, len, frame, arena: Arc::clone(self) }))
     }
@@ -156,6 +161,8 @@ struct Segment {
     base: NonNull<u8>,
     len: usize,
     align: usize,
+    /// Bytes from the beginning on that have pages.
+    ready: usize,
 }
 
 // SAFETY: it owns its memory; the pointer is only an address.
@@ -166,12 +173,75 @@ impl Segment {
     fn new(len: usize, block: usize) -> io::Result<Segment> {
         let align = block.max(64);
         let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
-        Ok(Segment { base, len, align })
+        // What was allocated small is not mapped by us, and has whatever pages it has.
+        let ready = if len >= HUGE { 0 } else { len };
+        Ok(Segment { base, len, align, ready })
     }
 
     /// Small ones are for caches that are small on purpose, in tests.
     fn layout(len: usize, align: usize) -> io::Result<Layout> {
         Layout::from_size_align(len, align).map_err(io::Error::other)
+    }
+}
+
+/// Which pages new memory gets.
+///
+/// Huge ones are the cheapest by far, unless the machine is a virtual one whose host has taken free memory back (free page
+/// reporting): then the first touch of a huge page waits for the host to find all of it, and small pages, which the host is not told
+/// of, take a fraction of the time. Nobody says which it is, so it is measured: the first part of each segment gets a huge page,
+/// and what took less time of both for the rest.
+#[derive(Debug, Default)]
+struct Pages {
+    /// What a part took the last time, with huge pages and with small ones.
+    huge: Option<Duration>,
+    small: Option<Duration>,
+}
+
+impl Pages {
+    fn choose(&self, is_first: bool) -> Kind {
+        match (self.huge, self.small) {
+            _ if is_first => Kind::Huge,
+            (Some(huge), Some(small)) if huge <= small => Kind::Huge,
+            _ => Kind::Small,
+        }
+    }
+
+    fn took(&mut self, kind: Kind, time: Duration) {
+        match kind {
+            Kind::Huge => self.huge = Some(time),
+            Kind::Small => self.small = Some(time),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Huge,
+    Small,
+}
+
+impl Segment {
+    /// Has pages behind the first `end` bytes, part by part, each as large as a huge page: also for who wants less, because a
+    /// page fault for each small page costs more.
+    fn make_ready(&mut self, end: usize, pages: &mut Pages) {
+        while self.ready < end {
+            let len = HUGE.min(self.len - self.ready);
+            let kind = pages.choose(self.ready == 0);
+            let advice = match kind {
+                Kind::Huge => libc::MADV_HUGEPAGE,
+                Kind::Small => libc::MADV_NOHUGEPAGE,
+            };
+            let start = Instant::now();
+            // SAFETY: a part of the segment's own mapping, whose bytes stay what they are. What the kernel answers does not matter:
+            // what it does not populate it brings in when it is touched.
+            unsafe {
+                let part = self.base.add(self.ready).as_ptr().cast();
+                libc::madvise(part, len, advice);
+                libc::madvise(part, len, libc::MADV_POPULATE_WRITE);
+            }
+            pages.took(kind, start.elapsed());
+            self.ready += len;
+        }
     }
 }
 
@@ -193,7 +263,7 @@ fn allocate(len: usize, align: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(unsafe { alloc::alloc_zeroed(layout) }).ok_or(io::ErrorKind::OutOfMemory.into())
 }
 
-/// Anonymous memory, aligned to [`HUGE`], for which huge pages are asked.
+/// Anonymous memory, aligned to [`HUGE`].
 fn map(len: usize) -> io::Result<NonNull<u8>> {
     let whole = len.checked_add(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -206,14 +276,12 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     let behind = HUGE - before;
     // SAFETY: `before` is less than `whole`.
     let aligned = unsafe { base.byte_add(before) };
-    // SAFETY: both parts are of the mapping above and not of what is kept of it; `aligned` to `aligned + len` is. What
-    // `madvise` answers does not matter: without huge pages the memory is as good, and slower.
+    // SAFETY: both parts are of the mapping above and not of what is kept of it; `aligned` to `aligned + len` is.
     unsafe {
         if before > 0 {
             libc::munmap(base, before);
         }
         libc::munmap(aligned.byte_add(len), behind);
-        libc::madvise(aligned, len, libc::MADV_HUGEPAGE);
         // A child would see folios as they were once, and write back none of them.
         libc::madvise(aligned, len, libc::MADV_DONTFORK);
     }

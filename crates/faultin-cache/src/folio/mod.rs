@@ -162,7 +162,10 @@ impl Folio {
     /// All blocks that `part` touches are dirty now: how many bytes more than before.
     #[inline]
     pub(crate) fn set_dirty(&mut self, part: Range<u64>) -> usize {
-        self.written = true;
+        // As in `touch`.
+        if !self.written {
+            self.written = true;
+        }
         self.dirty.set(self.touched(&part)) * self.block
     }
 

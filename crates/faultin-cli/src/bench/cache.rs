@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex};
 use std::time::Instant;
 
 use faultin::iov::{IovDest, IovSource};
@@ -161,41 +161,51 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
         Ok::<_, String>(file)
     };
     let files = [open()?, open()?];
-    let passes = |files: &[CachedFile], iterations: u64| {
-        let start = Barrier::new(files.len());
-        let buffer = vec![1_u8; SIZE];
-        let work = |file: &CachedFile| {
-            // SAFETY: a buffer that stays, and nobody writes it.
-            let Ok(view) = (unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }) else {
-                return (std::time::Duration::ZERO, false);
-            };
-            start.wait();
-            let begin = Instant::now();
-            let done = (0..iterations).all(|_| write_all(file, &view, SIZE, len));
-            (begin.elapsed(), done)
-        };
-        std::thread::scope(|scope| {
-            let (last, others) = files.split_last()?;
-            let others: Vec<_> = others.iter().map(|file| scope.spawn(|| work(file))).collect();
-            let mut results = vec![work(last)];
-            results.extend(others.into_iter().filter_map(|other| other.join().ok()));
-            let elapsed = results.iter().map(|(elapsed, _)| *elapsed).max()?;
-            let failed = if results.len() == files.len() && results.iter().all(|(_, done)| *done) { 0 } else { 1 };
-            Some(Sample { elapsed, failed })
-        })
-        .unwrap_or(Sample { elapsed: std::time::Duration::ZERO, failed: 1 })
-    };
+    let buffer = vec![1_u8; SIZE];
+    // SAFETY: a buffer that stays, and nobody writes it.
+    let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| error.to_string())?;
+    let write = |file: &CachedFile| write_all(file, &view, SIZE, len);
     // Long enough for both to run all the time.
     const TOGETHER: u64 = 64;
-    let both: Sampler<'_> = Box::new(|iterations| passes(&files, iterations * TOGETHER));
-    let alone: Sampler<'_> = Box::new(|iterations| passes(&files[..1], iterations * TOGETHER));
+    let both: Sampler<'_> = Box::new(|iterations| at_once([&files[0], &files[1]], iterations * TOGETHER, write));
+    let alone: Sampler<'_> = Box::new(|iterations| at_once([&files[0]], iterations * TOGETHER, write));
     let per = TOGETHER as usize * len / SIZE;
-    bench.run(Case::new("two threads, L2, 4 KiB", SIZE, both).per(per).peer(
-        ALONE,
-        Some(Bound::times(2.0 / TWO_THREADS)),
-        alone,
-    ));
+    let case = Case::new("two threads, L2, 4 KiB", SIZE, both).per(per);
+    bench.run(case.peer(ALONE, Some(Bound::times(2.0 / TWO_THREADS)), alone));
+
+    // What the machine can do: its two CPUs may be one to somebody else.
+    let memories = [0, 1].map(|_| Mutex::new(vec![0_u8; len]));
+    let copy = |memory: &Mutex<Vec<u8>>| {
+        let Ok(mut memory) = memory.lock() else { return false };
+        memory.chunks_exact_mut(SIZE).for_each(|part| black_box(part).copy_from_slice(black_box(&buffer)));
+        true
+    };
+    let both: Sampler<'_> = Box::new(|iterations| at_once([&memories[0], &memories[1]], iterations * TOGETHER, copy));
+    let alone: Sampler<'_> = Box::new(|iterations| at_once([&memories[0]], iterations * TOGETHER, copy));
+    let case = Case::new("memcpy alone, two threads, L2, 4 KiB", SIZE, both).per(per);
+    bench.run(case.peer(ALONE, None, alone));
     Ok(())
+}
+
+/// A thread for each of these, which does the work so many times; the time of the slowest.
+fn at_once<T: Sync, const N: usize>(with: [&T; N], iterations: u64, work: impl Fn(&T) -> bool + Sync) -> Sample {
+    let start = Barrier::new(N);
+    let run = |with: &T| {
+        start.wait();
+        let begin = Instant::now();
+        let done = (0..iterations).all(|_| work(with));
+        (begin.elapsed(), done)
+    };
+    std::thread::scope(|scope| {
+        let (last, others) = with.split_last()?;
+        let others: Vec<_> = others.iter().map(|with| scope.spawn(|| run(with))).collect();
+        let mut results = vec![run(last)];
+        results.extend(others.into_iter().filter_map(|other| other.join().ok()));
+        let elapsed = results.iter().map(|(elapsed, _)| *elapsed).max()?;
+        let done = results.len() == N && results.iter().all(|(_, done)| *done);
+        Some(Sample { elapsed, failed: u64::from(!done) })
+    })
+    .unwrap_or(Sample { elapsed: std::time::Duration::ZERO, failed: 1 })
 }
 
 /// Scattered blocks to a disk, past the kernel's cache: handed to the store together, and one after the other.
