@@ -59,7 +59,7 @@
 //!
 //! A store that hangs hangs the operations that need it, and others of the same file; other files go on. Memory that changes
 //! while it is read is read as some mixture. A fault that never returns (a server that hangs) hangs the copy, and with it
-//! the file.
+//! the file. A cache is its process's: after `fork` the child does not have its folios, and must not use it.
 
 pub mod lock;
 pub mod mode;

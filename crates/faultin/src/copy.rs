@@ -88,21 +88,13 @@ pub(crate) unsafe fn copy_in_ahead(dst: *mut u8, src: *const u8, len: usize) -> 
 #[cfg(feature = "std")]
 #[inline]
 pub unsafe fn copy_in_streaming(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // SAFETY: forwarded.
-        let arch::Outcome { code, si_addr, reached } = unsafe { arch::copy_streaming(dst, src, len) };
-        if code == 0 {
-            return Ok(());
-        }
-        // SAFETY: what the copy that failed was called with, and what it returned.
-        unsafe { finish_copy(dst, src, len, code, si_addr, reached) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: forwarded.
-    unsafe {
-        copy_in(dst, src, len)
+    let outcome = unsafe { arch::copy_streaming(dst, src, len) };
+    if outcome.code == 0 {
+        return Ok(());
     }
+    // SAFETY: what the copy that failed was called with, and what it returned.
+    unsafe { finish_copy(dst, src, len, outcome.code, outcome.si_addr, outcome.reached) }
 }
 
 /// Copies `len` bytes of plain memory out to foreign memory.

@@ -3,7 +3,7 @@
 //! | item | what it is |
 //! |---|---|
 //! | `object()` | this object's [`Object`](crate::table::Object) |
-//! | `copy`, `copy_unpredictable`, `copy_bytes`, `fill` | the out-of-line operations; they return an [`Outcome`] |
+//! | `copy`, `copy_unpredictable`, `copy_streaming`, `copy_bytes`, `fill` | the out-of-line operations; they return an [`Outcome`] |
 //! | `load_*`, `store_*`, atomics | one instruction with a table entry, inlined |
 //! | `Vector` | four vector registers with one test for all |
 //! | `touch_read`, `touch_write` | one access that changes nothing |

@@ -267,6 +267,17 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     }
 }
 
+/// As [`copy`]: whether these CPUs keep a line that is stored as a whole is theirs to see.
+///
+/// # Safety
+/// As [`copy`].
+#[cfg(feature = "std")]
+#[inline]
+pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    // SAFETY: forwarded from the caller.
+    unsafe { copy(dst, src, len) }
+}
+
 /// As [`copy`]: these CPUs have nothing better for sizes that nobody can predict.
 ///
 /// # Safety

@@ -26,6 +26,8 @@ pub(crate) mod tag;
 #[cfg(feature = "std")]
 mod wide;
 
+#[cfg(feature = "std")]
+pub(crate) use copy::copy_streaming;
 pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
 pub(crate) use entry::object;
 pub(crate) use fill::{fill, fill_bytes};

@@ -73,6 +73,13 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
 
 /// # Safety
 /// As [`copy_bytes`].
+pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
+    // SAFETY: forwarded.
+    unsafe { copy_bytes(dst, src, len) }
+}
+
+/// # Safety
+/// As [`copy_bytes`].
 pub(crate) unsafe fn copy_unpredictable(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     // SAFETY: forwarded.
     unsafe { copy_bytes(dst, src, len) }
