@@ -62,7 +62,7 @@ fn gather_survives_a_file_that_is_cut_and_counts_what_was_there() {
         });
         // Also if something below is not so.
         let _stop = StopWhenDropped(&stop);
-        for round in 0..30 {
+        for round in 0..10 {
             let out = folder.path().join(format!("out{round}"));
             let output = gather(&out, &[&source]);
             let said = String::from_utf8_lossy(&output.stderr);
