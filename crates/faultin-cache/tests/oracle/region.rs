@@ -1,7 +1,8 @@
 //! The user's memory: pages of every kind, side by side in one reservation.
 //!
 //! A page in front of them and one behind belong to it and are never accessible, so that no hole reaches beyond it. Somebody
-//! else's mapping could land in a hole: cases keep them smaller than any, and look whether they are holes still.
+//! else's mapping (a ring's, the C library's) could land in a hole: cases have holes of a page only, for as long as they run,
+//! and look whether they are holes still. A region that has lost one is given up: what is there is not its own.
 
 use std::fs::File;
 use std::io;
@@ -47,6 +48,8 @@ pub struct Region {
     cut: File,
     poison: Option<Poison>,
     kinds: [Kind; PAGES],
+    /// Whether somebody else's mapping is in it.
+    lost: bool,
 }
 
 impl Region {
@@ -61,7 +64,7 @@ impl Region {
         let (memory, cut) = (memfd(), memfd());
         memory.set_len(Self::len() as u64).unwrap();
         let kinds = [Kind::Good; PAGES];
-        let mut region = Region { start: start.cast(), memory, cut, poison: Poison::new().ok(), kinds };
+        let mut region = Region { start: start.cast(), memory, cut, poison: Poison::new().ok(), kinds, lost: false };
         region.lay_out(kinds);
         region
     }
@@ -86,12 +89,13 @@ impl Region {
 
     /// Makes the pages what `kinds` say.
     pub fn lay_out(&mut self, kinds: [Kind; PAGES]) {
+        assert!(self.close_holes(), "this region is lost");
         let page = page_size();
         self.cut.set_len(Self::len() as u64).unwrap();
         for (index, kind) in kinds.into_iter().enumerate() {
             let (at, offset) = (self.page(index), (index * page) as libc::off_t);
             let file = if kind == Kind::PastEnd { &self.cut } else { &self.memory };
-            // SAFETY: replaces a page of our own reservation. A hole among them was ours, and `check` saw that it still was.
+            // SAFETY: replaces a page of our own reservation, which has no holes at this moment.
             unsafe {
                 let (rw, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
                 let mapped = libc::mmap(at, page, rw, flags, file.as_raw_fd(), offset);
@@ -149,22 +153,28 @@ impl Region {
         libc::iovec { iov_base: self.page(0).wrapping_byte_add(start), iov_len }
     }
 
-    /// Whether holes are holes still: somebody else's mapping would make a test lie.
-    pub fn has_its_holes(&self) -> bool {
-        let is_hole = |index| {
-            let mut resident = 0;
-            // SAFETY: looks at the mapping only.
-            let result = unsafe { libc::mincore(self.page(index), page_size(), &raw mut resident) };
-            result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM)
-        };
-        self.kinds.iter().enumerate().all(|(index, kind)| *kind != Kind::Unmapped || is_hole(index))
+    /// Takes the holes back, which become pages without access. Whether they still were holes: otherwise the region is lost.
+    pub fn close_holes(&mut self) -> bool {
+        let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE);
+        for index in 0..PAGES {
+            if self.kinds[index] == Kind::Unmapped {
+                let hole = self.page(index);
+                // SAFETY: replaces nothing.
+                let mapped = unsafe { libc::mmap(hole, page_size(), none, flags | libc::MAP_NORESERVE, -1, 0) };
+                self.lost |= mapped != hole;
+                self.kinds[index] = Kind::NoAccess;
+            }
+        }
+        !self.lost
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: ours, holes included; nobody refers to it any more.
-        unsafe { libc::munmap(self.start.cast(), Self::reserved()) };
+        if self.close_holes() {
+            // SAFETY: all of it is ours, and nobody refers to it any more.
+            unsafe { libc::munmap(self.start.cast(), Self::reserved()) };
+        }
     }
 }
 

@@ -35,6 +35,7 @@ fn shrunk(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn files_have_what_was_written_to_them() {
+    let _serial = crate::serial();
     let count = variable("FAULTIN_ORACLE_CASES").unwrap_or(SEQUENCES);
     let first = variable("FAULTIN_ORACLE_SEED").unwrap_or(0);
     let mut all = sequence::Tally::default();

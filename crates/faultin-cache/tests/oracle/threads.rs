@@ -46,6 +46,7 @@ fn work(file: &CachedFile, seed: u64, rounds: u64) -> Vec<u8> {
 
 #[test]
 fn who_syncs_and_who_evicts_take_no_memory_from_writers() {
+    let _serial = crate::serial();
     let rounds = if cfg!(target_arch = "x86_64") { 1500 } else { 100 };
     for (block, blocks) in [(64, 0), (64, 3), (512, 4), (4096, 2)] {
         let cache = CacheOptions::new().block(block).limit(blocks * block).build();
