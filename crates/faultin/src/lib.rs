@@ -76,6 +76,8 @@ pub mod map;
 #[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
+pub mod pager;
+#[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 mod registry;

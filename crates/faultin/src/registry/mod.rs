@@ -22,6 +22,7 @@ use crate::arch;
 use crate::fault::Cause;
 use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
+use crate::signal::pager;
 use crate::table::{self, ABI, Object, Site};
 
 /// Who answers the signals.
@@ -51,6 +52,8 @@ pub(crate) struct Registry {
     pub(crate) substituted: AtomicU64,
     /// Mappings that others' instructions may read, newest first. Only ever grows.
     pub(crate) guards: AtomicPtr<Guard>,
+    /// Ranges whose faults are served, newest first. Only ever grows.
+    pub(crate) pagers: AtomicPtr<pager::Entry>,
     /// For each of [`SIGNALS`].
     previous: [Previous; 2],
     /// The handler of the object this registry lives in, by generation.
@@ -87,6 +90,7 @@ pub(crate) static REGISTRY: Registry = Registry {
     forwarded: AtomicU64::new(0),
     substituted: AtomicU64::new(0),
     guards: AtomicPtr::new(core::ptr::null_mut()),
+    pagers: AtomicPtr::new(core::ptr::null_mut()),
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
     entries: handler::ENTRIES,
     lock: AtomicU32::new(0),

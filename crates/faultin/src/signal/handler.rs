@@ -7,7 +7,7 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
-use super::{chain, guard};
+use super::{chain, guard, pager};
 use crate::arch;
 use crate::fault::FaultCode;
 use crate::registry::{REGISTRY, Registry};
@@ -92,7 +92,8 @@ pub(crate) unsafe fn recover(
     }
     // SAFETY: as above.
     let address = unsafe { info.si_addr() }.addr();
-    guard::serve(registry, signal, code, arch::context::access(context), address)
+    let access = arch::context::access(context);
+    pager::serve_signal(registry, access, address) || guard::serve(registry, signal, code, access, address)
 }
 
 /// `si_addr_lsb`, which libc does not show: it follows `si_addr`.

@@ -18,7 +18,11 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use self::meter::{Meter, Way};
 use self::populate::populate;
 use crate::arch;
-use crate::fault::Fault;
+use crate::fault::{Access, Fault};
+use crate::signal::pager;
+
+/// How often a page that somebody serves may be taken away again before it was touched.
+const SERVED: usize = 64;
 
 /// What to do with each page.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,15 @@ impl Touch {
     /// # Safety
     /// The handler is reached; the range is foreign memory that we may access this way.
     #[inline(always)]
-    unsafe fn page(self, ptr: *mut u8) -> Result<(), Fault> {
+    pub(crate) unsafe fn page(self, ptr: *mut u8) -> Result<(), Fault> {
+        // SAFETY: forwarded.
+        unsafe { self.once(ptr).or_else(|fault| self.served(ptr, fault)) }
+    }
+
+    /// # Safety
+    /// As [`page`](Self::page).
+    #[inline(always)]
+    unsafe fn once(self, ptr: *mut u8) -> Result<(), Fault> {
         // SAFETY: forwarded.
         unsafe {
             match self {
@@ -39,6 +51,31 @@ impl Touch {
                 Touch::Write => arch::touch_write(ptr),
             }
         }
+    }
+
+    /// After a fault: again, if somebody in this process serves it.
+    ///
+    /// # Safety
+    /// As [`page`](Self::page).
+    #[cold]
+    #[inline(never)]
+    unsafe fn served(self, ptr: *mut u8, mut fault: Fault) -> Result<(), Fault> {
+        let access = match self {
+            Touch::Read => Access::Read,
+            Touch::Write => Access::Write,
+        };
+        for _ in 0..SERVED {
+            match pager::bring_in(ptr.addr(), access) {
+                None => break,
+                Some(served) => served?,
+            }
+            // SAFETY: forwarded.
+            match unsafe { self.once(ptr) } {
+                Ok(()) => return Ok(()),
+                Err(again) => fault = again,
+            }
+        }
+        Err(fault)
     }
 }
 
