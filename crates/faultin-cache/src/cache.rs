@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::file::CachedFile;
-use crate::folio::arena::{MOST_BLOCKS, Memory};
-use crate::folio::{Arena, Geometry, Table};
+use crate::folio::arena::MOST_BLOCKS;
+use crate::folio::backing::Extent;
+use crate::folio::memory::Memory;
+use crate::folio::{Arena, Geometry, Key, Table};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
@@ -285,22 +287,22 @@ impl Shared {
         }
     }
 
-    /// Memory for a folio of `want` bytes, or of fewer, for a file whose inode lock the caller has.
+    /// Memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller has.
     ///
     /// # Errors
     /// [`Error::Full`]; what the kernel says to a mapping.
-    pub(crate) fn memory_for(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<Memory, Error> {
+    pub(crate) fn memory_for(&self, inode: &Inode, table: &mut Table, start: u64, want: usize) -> Result<Memory, Error> {
         // One folio has at most half of what there is, so that it does not empty the cache.
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
         while len >= inode.geometry.block {
-            if let Some(memory) = self.arena.alloc(len, false)? {
+            if let Some(memory) = self.alloc(table, start, len, false)? {
                 return Ok(memory);
             }
             let before = table.len();
             let freed = self.reclaim(inode, table, len);
-            if let Some(memory) = self.arena.alloc(len, false)? {
+            if let Some(memory) = self.alloc(table, start, len, false)? {
                 return Ok(memory);
             }
             if len == inode.geometry.block && (freed.is_ok() || table.len() < before) {
@@ -312,11 +314,38 @@ impl Shared {
         }
         let block = inode.geometry.block;
         if table.len() < LEAST_FOLIOS
-            && let Some(memory) = self.arena.alloc(block, true)?
+            && let Some(memory) = self.alloc(table, start, block, true)?
         {
             return Ok(memory);
         }
         Err(Error::Full { used: self.arena.used(), limit: self.arena.limit(), store: failed })
+    }
+
+    /// Of a mapped file the memory that mappings of that place show; of others any.
+    fn alloc(&self, table: &Table, start: u64, len: usize, allowed: bool) -> Result<Option<Memory>, Error> {
+        match &table.mapped {
+            Some(mapped) => {
+                let account = self.arena.take(len, allowed);
+                Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))
+            }
+            None => Ok(self.arena.alloc(len, allowed)?.map(Memory::Frames)),
+        }
+    }
+
+    /// Has a folio live where mappings show it.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn share(&self, table: &mut Table, key: Key) -> Result<(), Error> {
+        let folio = table.get(key);
+        if folio.is_shared() {
+            return Ok(());
+        }
+        // Its old memory goes at once.
+        match self.alloc(table, folio.start(), folio.len(), true)? {
+            Some(memory) => table.get_mut(key).move_to(memory),
+            None => Ok(()),
+        }
     }
 
     /// Takes folios away until `want` more bytes are within the limit: what is clean and was not used lately, of any file
@@ -380,7 +409,7 @@ impl Inode {
                 if !what.dirty {
                     continue;
                 }
-                match self.write_folio(folio, table.size) {
+                match self.write_folio(table, key) {
                     Ok(()) => {}
                     Err(Error::Store(error)) => {
                         failed.get_or_insert(error);

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
 
+use crate::bounce::Bounce;
 use crate::error::{Error, Partial};
 use crate::folio::Table;
 use crate::inode::{Inode, UNKNOWN, check_range};
@@ -26,24 +27,6 @@ use crate::write::{NO_PROGRESS, Observer};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 1 << 20;
-
-/// A buffer that a store's alignment is content with.
-pub(crate) struct Bounce {
-    bytes: Vec<u8>,
-    offset: usize,
-}
-
-impl Bounce {
-    pub(crate) fn new(len: usize, alignment: usize) -> Bounce {
-        let bytes = vec![0; len + alignment - 1];
-        let offset = bytes.as_ptr().addr().next_multiple_of(alignment) - bytes.as_ptr().addr();
-        Bounce { bytes, offset }
-    }
-
-    pub(crate) fn bytes(&mut self, len: usize) -> &mut [u8] {
-        &mut self.bytes[self.offset..self.offset + len]
-    }
-}
 
 impl Inode {
     fn bounce(&self, len: usize) -> Bounce {
@@ -90,7 +73,7 @@ fn write_chunks<M: ReadMemory, C: CopyFrom<M>>(
             return Ok(());
         }
         let before = from.save();
-        let copied = C::copy_from(from, bounce.bytes(ask));
+        let copied = C::copy_from(from, bounce.bytes_mut(ask));
         observer.copied(ask, &copied);
         let (copied, fault) = match copied {
             Ok(copied) => (copied, None),
@@ -211,13 +194,17 @@ impl Inode {
             Ok(table) => table,
             Err(deadlock) => return (0, Err(deadlock.into())),
         };
+        if let Err(error) = self.zero_tail(&mut table, pos + bytes.len() as u64) {
+            return (0, Err(error));
+        }
         let (written, result) = write_full(&*self.store, bytes, pos);
+        let mut overlaid = Ok(());
         let end = pos + written as u64;
         if written > 0 {
             self.store_len.fetch_max(end, Ordering::Relaxed);
             table.size = table.size.max(end);
             table.generation += 1;
-            overlay(&mut table, &bytes[..written], pos);
+            overlaid = overlay(&mut table, &bytes[..written], pos);
         }
         if result.is_err() {
             let asked = pos + bytes.len() as u64;
@@ -226,7 +213,7 @@ impl Inode {
             let cut = asked > table.size && self.store.set_len(table.size).is_ok();
             self.store_len.store(if cut { table.size } else { UNKNOWN }, Ordering::Relaxed);
         }
-        (written, result.map_err(Error::from))
+        (written, result.map_err(Error::from).and(overlaid))
     }
 
     /// Reads at most `ask` bytes past the cache, but sees what is in it.
@@ -239,7 +226,7 @@ impl Inode {
         }
         let unit = self.store.alignment() as u64;
         let (first, last) = (pos - pos % unit, end.next_multiple_of(unit));
-        let bytes = bounce.bytes((last - first) as usize);
+        let bytes = bounce.bytes_mut((last - first) as usize);
         if first >= self.store_len.load(Ordering::Relaxed) {
             bytes.fill(0);
         } else {
@@ -258,7 +245,7 @@ impl Inode {
                 let until = to.min(self.geometry.block_down(part) + self.geometry.block as u64);
                 if folio.is_uptodate(part..until) {
                     let within = (part - pos) as usize..(until - pos) as usize;
-                    bytes[within].copy_from_slice(folio.bytes(part..until));
+                    folio.read(part..until, |cached| bytes[within].copy_from_slice(cached))?;
                 }
                 part = until;
             }
@@ -269,7 +256,11 @@ impl Inode {
 }
 
 /// Has what is cached of a range changed as the store was. What is not up to date stays so.
-fn overlay(table: &mut Table, bytes: &[u8], pos: u64) {
+///
+/// # Errors
+/// [`Error::Memory`]. What could not be changed has to be read again then; unless it is dirty, when it stays as it was.
+fn overlay(table: &mut Table, bytes: &[u8], pos: u64) -> Result<(), Error> {
+    let mut result = Ok(());
     let end = pos + bytes.len() as u64;
     let mut at = pos;
     while let Some(key) = table.next(at) {
@@ -278,8 +269,16 @@ fn overlay(table: &mut Table, bytes: &[u8], pos: u64) {
         if part.is_empty() {
             break;
         }
-        let within = (part.start - pos) as usize..(part.end - pos) as usize;
         at = folio.end();
-        folio.bytes_mut(part).copy_from_slice(&bytes[within]);
+        let changed = folio.fill(part.clone(), |cached, at| {
+            let from = (at - pos) as usize;
+            cached.copy_from_slice(&bytes[from..from + cached.len()]);
+            Ok(())
+        });
+        if changed.is_err() {
+            folio.doubt(part);
+            result = result.and(changed);
+        }
     }
+    result
 }

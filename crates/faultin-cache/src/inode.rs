@@ -107,7 +107,7 @@ impl Inode {
         let before = if pos >= table.size { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
         let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
         let room = table.room(start, want.max(grown));
-        let memory = self.cache.memory_for(self, table, room)?;
+        let memory = self.cache.memory_for(self, table, start, room)?;
         // Reclaim may have taken folios away, but it has put none there.
         Ok(table.insert(Folio::new(memory, start, self.geometry.block)))
     }
@@ -119,7 +119,7 @@ impl Inode {
     pub(crate) fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
         let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
         while let Some(run) = folio.next_missing(blocks.clone()) {
-            self.read_store(folio.bytes_mut(run.clone()), run.start)?;
+            folio.fill(run.clone(), |bytes, pos| self.read_store(bytes, pos))?;
             folio.set_uptodate(run);
         }
         Ok(())

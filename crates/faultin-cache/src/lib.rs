@@ -66,12 +66,14 @@ pub mod mode;
 pub mod store;
 pub mod write;
 
+mod bounce;
 mod cache;
 mod direct;
 mod error;
 mod file;
 mod folio;
 mod inode;
+pub mod pager;
 mod read;
 mod resize;
 mod writeback;

@@ -95,6 +95,7 @@ enum Stop {
     /// Something has to be read from the store first.
     Missing,
     Fault(Fault),
+    Failed(Error),
 }
 
 /// Reads to what is left of `to`: the bytes read, fewer than that only at the end of the file.
@@ -142,6 +143,7 @@ fn passes<M: WriteMemory, C: CopyTo<M>>(
         let pos = pos + copied as u64;
         match stop {
             Stop::End => return Ok(()),
+            Stop::Failed(error) => return Err(error),
             Stop::Missing => {
                 missed = if copied > 0 { 0 } else { missed + 1 };
                 let len = to.count() as u64;
@@ -194,11 +196,14 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
         let Some(key) = table.find(pos) else { return (copied(pos), Stop::Missing) };
         let folio = table.get(key);
         folio.touch();
-        let until = folio.uptodate_until(pos..end.min(folio.end()));
+        let until = folio.uptodate_until(pos..end.min(folio.end()).min(pos.saturating_add(folio.at_once())));
         if until == pos {
             return (copied(pos), Stop::Missing);
         }
-        let result = C::copy_to(to, folio.bytes(pos..until));
+        let result = match folio.read(pos..until, |bytes| C::copy_to(to, bytes)) {
+            Ok(result) => result,
+            Err(error) => return (copied(pos), Stop::Failed(error)),
+        };
         observer.copied((until - pos) as usize, &result);
         match result {
             Ok(_) => pos = until,
@@ -217,11 +222,15 @@ impl Inode {
     pub(crate) fn fill(&self, pos: u64, window: u64) -> Result<(), Error> {
         for _ in 0..WITHOUT_THE_LOCK {
             let mut table = self.table.exclusive()?;
+            if table.mapped.is_some() {
+                // There is one place for these bytes, and whoever comes second would fill it again.
+                return self.fill_locked(&mut table, pos, window);
+            }
             let Some(mut folio) = self.new_folio(&mut table, pos, window)? else { return Ok(()) };
             let (generation, end) = (table.generation, self.end_of_blocks(&table).min(folio.end()));
             drop(table);
             let range = folio.start()..end;
-            self.read_store(folio.bytes_mut(range.clone()), range.start)?;
+            folio.fill(range.clone(), |bytes, pos| self.read_store(bytes, pos))?;
             folio.set_uptodate(range.clone());
             let mut table = self.table.exclusive()?;
             // Otherwise somebody has changed what we have read, or has put a folio there.
@@ -237,10 +246,10 @@ impl Inode {
     }
 
     /// As [`fill`](Self::fill), for whoever has the inode lock alone.
-    fn fill_locked(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
+    pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
         if let Some(mut folio) = self.new_folio(table, pos, window)? {
             let range = folio.start()..self.end_of_blocks(table).min(folio.end());
-            self.read_store(folio.bytes_mut(range.clone()), range.start)?;
+            folio.fill(range.clone(), |bytes, pos| self.read_store(bytes, pos))?;
             folio.set_uptodate(range);
             table.insert(folio);
         }
@@ -263,7 +272,7 @@ impl Inode {
         }
         let start = self.geometry.block_down(pos);
         let room = table.room(start, end - start);
-        let memory = self.cache.memory_for(self, table, room)?;
+        let memory = self.cache.memory_for(self, table, start, room)?;
         Ok(Some(Folio::new(memory, start, block)))
     }
 

@@ -23,24 +23,32 @@ impl Inode {
                 self.store.set_len(len)?;
                 self.store_len.store(len, Ordering::Relaxed);
             }
-            self.cut(&mut table, len);
+            let zeroed = self.cut(&mut table, len);
             table.generation += 1;
+            table.size = len;
+            return zeroed;
         }
+        self.zero_tail(&mut table, len)?;
         table.size = len;
         Ok(())
     }
 
     /// Takes away what is behind `len`.
-    fn cut(&self, table: &mut Table, len: u64) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: the rest of the last block may not be zeros.
+    fn cut(&self, table: &mut Table, len: u64) -> Result<(), Error> {
         let last = self.geometry.block_up(len);
+        let mut zeroed = Ok(());
         let mut pos = len;
+        table.unmap(len..u64::MAX);
         while let Some(key) = table.next(pos) {
             let folio = table.get_mut(key);
             pos = folio.end();
             let behind = last.max(folio.start());
             if len < last && folio.start() < last {
                 // What was never up to date is not now.
-                folio.bytes_mut(len..last).fill(0);
+                zeroed = folio.zero(len..last);
             }
             if behind < pos {
                 let dropped = folio.discard(behind..pos);
@@ -49,6 +57,28 @@ impl Inode {
             if folio.start() >= last {
                 table.remove(key);
             }
+        }
+        zeroed
+    }
+
+    /// Before the file ends at `end`, which may be behind where it ends now: zeros what is behind the end in the last block.
+    /// Somebody may have stored there through a mapping, and must not any more: it becomes a part of the file.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn zero_tail(&self, table: &mut Table, end: u64) -> Result<(), Error> {
+        let size = table.size;
+        let tail = size..self.geometry.block_up(size);
+        if end <= size || tail.is_empty() {
+            return Ok(());
+        }
+        match table.find(size) {
+            Some(key) if table.get(key).is_stored_to() => {
+                table.unmap(tail.clone());
+                let folio = table.get_mut(key);
+                if folio.is_uptodate(tail.clone()) { folio.zero(tail) } else { Ok(()) }
+            }
+            _ => Ok(()),
         }
     }
 
@@ -98,7 +128,7 @@ impl Inode {
                 self.store.reserve(bytes as u64)?;
             }
         }
-        folio.bytes_mut(part.clone()).fill(0);
+        folio.zero(part.clone())?;
         folio.set_uptodate(part.clone());
         self.add_dirty(folio.set_dirty(part));
         Ok(())
@@ -117,6 +147,7 @@ impl Inode {
                 }
             }
         }
+        table.unmap(blocks.clone());
         let mut pos = blocks.start;
         while let Some(key) = table.next(pos) {
             let folio = table.get_mut(key);

@@ -11,8 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bounce::Bounce;
 use crate::error::Error;
-use crate::folio::{Folio, Table};
+use crate::folio::{Folio, Key, Table};
 use crate::inode::{Inode, UNKNOWN};
 use crate::store::{Write, write_full_many};
 
@@ -82,11 +83,11 @@ impl Inode {
             pos = run.end;
             runs.push((table.get(key), run));
             if runs.len() == TOGETHER {
-                result = result.and(self.write_runs(&runs, table.size));
+                result = result.and(self.write_runs(table, &runs));
                 runs.clear();
             }
         }
-        result = result.and(self.write_runs(&runs, table.size));
+        result = result.and(self.write_runs(table, &runs));
         (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
@@ -94,14 +95,15 @@ impl Inode {
     ///
     /// # Errors
     /// The store's, recorded.
-    pub(crate) fn write_folio(&self, folio: &Folio, size: u64) -> Result<(), Error> {
+    pub(crate) fn write_folio(&self, table: &Table, key: Key) -> Result<(), Error> {
+        let folio = table.get(key);
         let mut runs = Vec::new();
         let mut pos = folio.start();
         while let Some(run) = folio.next_dirty(pos..folio.end()) {
             pos = run.end;
             runs.push((folio, run));
         }
-        self.write_runs(&runs, size)
+        self.write_runs(table, &runs)
     }
 
     /// Writes runs of dirty blocks, each of a folio; what was written is clean. For whoever has the inode lock alone, or the
@@ -109,12 +111,35 @@ impl Inode {
     ///
     /// # Errors
     /// The first one, recorded. The other runs were written all the same.
-    fn write_runs(&self, runs: &[(&Folio, Range<u64>)], size: u64) -> Result<(), Error> {
-        let end_of_units = size.next_multiple_of(self.store.alignment() as u64);
+    fn write_runs(&self, table: &Table, runs: &[(&Folio, Range<u64>)]) -> Result<(), Error> {
+        let end_of_units = table.size.next_multiple_of(self.store.alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
-        let writes: Vec<Write<'_>> =
-            runs.iter().map(|(folio, run)| Write { pos: run.start, bytes: folio.bytes(part(run)) }).collect();
         let mut first = Ok(());
+        let mut copies = Vec::with_capacity(runs.len());
+        for (folio, run) in runs {
+            let copy = folio.is_shared().then(|| self.copy_of(table, folio, part(run))).transpose();
+            match copy {
+                Ok(copy) => copies.push(copy),
+                // It stays dirty, as those behind it do.
+                Err(error) => {
+                    first = Err(error);
+                    break;
+                }
+            }
+        }
+        let runs = &runs[..copies.len()];
+        let writes: Vec<Write<'_>> = runs
+            .iter()
+            .zip(&copies)
+            .filter_map(|((folio, run), copy)| {
+                let part = part(run);
+                let bytes = match copy {
+                    Some(copy) => copy.bytes((part.end - part.start) as usize),
+                    None => folio.stable(part)?,
+                };
+                Some(Write { pos: run.start, bytes })
+            })
+            .collect();
         for ((folio, run), (written, result)) in runs.iter().zip(write_full_many(&*self.store, &writes)) {
             let reached = run.start + written as u64;
             // A write that fails may have made the store longer. What is there then must not come back either.
@@ -126,6 +151,26 @@ impl Inode {
             first = first.and(result.map_err(|error| self.record(error)));
         }
         first
+    }
+
+    /// The bytes of a part of a mapped file's folio, with zeros behind the end of the file, that nobody can store to any more
+    /// without its being dirty again afterwards.
+    ///
+    /// # Errors
+    /// The kernel's, recorded.
+    fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>) -> Result<Bounce, Error> {
+        let copy = || -> Result<Bounce, Error> {
+            if let Some(mapped) = &table.mapped {
+                mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
+            }
+            let mut copy = Bounce::new((part.end - part.start) as usize, self.store.alignment());
+            let bytes = copy.bytes_mut((part.end - part.start) as usize);
+            folio.read_to(part.start, bytes)?;
+            let inside = table.size.saturating_sub(part.start).min(bytes.len() as u64) as usize;
+            bytes[inside..].fill(0);
+            Ok(copy)
+        };
+        copy().inspect_err(|error| drop(self.record(io::Error::other(error.to_string()))))
     }
 
     fn record(&self, error: io::Error) -> Error {

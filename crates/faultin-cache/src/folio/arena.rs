@@ -3,8 +3,6 @@
 //! The kernel zeroes what it gives, also if all of it is overwritten at once, so memory that was used before is twice as fast
 //! as fresh memory. The arena grows by segments and keeps them; what folios leave behind is handed out again as it is. That
 //! nobody sees old bytes is what the bits of a [`Folio`](super::Folio) are for.
-//!
-//! This file is the only one of the crate with `unsafe` in it.
 
 use std::alloc::{self, Layout};
 use std::fmt;
@@ -46,23 +44,41 @@ struct State {
     pages: Pages,
 }
 
-/// Memory of a folio, its owner's alone.
+/// Memory of the arena, its owner's alone.
 ///
 /// # Invariants
 ///
-/// 1. `ptr` is valid for reads and writes of `len` initialised bytes until the arena goes, which does not go before this.
-/// 2. They are in no other `Memory`: the frames were allocated, and are not freed before this is dropped.
-pub(crate) struct Memory {
+/// 1. `ptr` is valid for reads and writes of as many initialised bytes as `account` says until the arena goes, which does not go
+///    before this.
+/// 2. They are in no other `Frames`: they were allocated, and are not freed before this is dropped.
+pub(crate) struct Frames {
     ptr: NonNull<u8>,
-    len: usize,
     frame: usize,
+    account: Account,
+}
+
+// SAFETY: the bytes belong to the `Frames` alone (invariant 2), as those of a `Box<[u8]>` do; the arena can be shared.
+unsafe impl Send for Frames {}
+// SAFETY: as above; a shared `Frames` gives shared slices only.
+unsafe impl Sync for Frames {}
+
+/// So many bytes of the limit, until it is dropped.
+pub(crate) struct Account {
+    len: usize,
     arena: Arc<Arena>,
 }
 
-// SAFETY: the bytes belong to the `Memory` alone (invariant 2), as those of a `Box<[u8]>` do; the arena can be shared.
-unsafe impl Send for Memory {}
-// SAFETY: as above; a shared `Memory` gives shared slices only.
-unsafe impl Sync for Memory {}
+impl Account {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.arena.used.fetch_sub(self.len, Ordering::Relaxed);
+    }
+}
 
 impl Arena {
     /// An arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
@@ -81,16 +97,22 @@ impl Arena {
         self.limit
     }
 
+    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Beyond it if that is `allowed`. An
+    /// atomic operation, and nothing else: also for signals.
+    pub(crate) fn take(self: &Arc<Self>, len: usize, allowed: bool) -> Option<Account> {
+        let more = |used: usize| used.checked_add(len).filter(|&used| used <= self.limit || allowed);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Account { len, arena: Arc::clone(self) })
+    }
+
     /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit. Beyond it if that is
     /// `allowed`.
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> Result<Option<Memory>, Error> {
+    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> Result<Option<Frames>, Error> {
+        let Some(account) = self.take(len, allowed) else { return Ok(None) };
         let mut state = self.state.lock();
-        if self.used() + len > self.limit && !allowed {
-            return Ok(None);
-        }
         let frames = len / self.block;
         let frame = match state.free.alloc(frames) {
             Some(frame) => frame,
@@ -110,8 +132,7 @@ impl Arena {
         segment.make_ready(offset + len, pages);
         // SAFETY: the frame lies within its segment, at an offset that is less than its size.
         let ptr = unsafe { segment.base.add(offset) };
-        self.used.fetch_add(len, Ordering::Relaxed);
-        Ok(Some(Memory { ptr, len, frame, arena: Arc::clone(self) }))
+        Ok(Some(Frames { ptr, frame, account }))
     }
 }
 
@@ -121,35 +142,35 @@ impl fmt::Debug for Arena {
     }
 }
 
-impl Memory {
+impl Frames {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.account.len
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: invariants 1 and 2; writers have `&mut self`.
-        unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len()) }
     }
 
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: invariants 1 and 2, and `&mut self`.
-        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len()) }
     }
 }
 
-impl Drop for Memory {
+impl Drop for Frames {
     fn drop(&mut self) {
-        let mut state = self.arena.state.lock();
-        state.free.dealloc(self.frame, self.len / self.arena.block);
-        self.arena.used.fetch_sub(self.len, Ordering::Relaxed);
+        let arena = &self.account.arena;
+        arena.state.lock().free.dealloc(self.frame, self.account.len / arena.block);
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("frame", &self.frame).field("len", &self.len).finish()
+        f.debug_struct("Frames").field("frame", &self.frame).field("len", &self.len()).finish()
     }
 }
 
@@ -248,7 +269,7 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         if self.len >= HUGE {
-            // SAFETY: this mapping is the segment's own, and nobody has a `Memory` in it any more: each keeps the arena.
+            // SAFETY: this mapping is the segment's own, and nobody has `Frames` in it any more: each keeps the arena.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
         } else if let Ok(layout) = Self::layout(self.len, self.align) {
             // SAFETY: allocated with this layout; as above.
@@ -324,7 +345,7 @@ mod tests {
                 None => break,
             }
         }
-        let mut ranges: Vec<_> = memories.iter().map(|m| (m.ptr.addr().get(), m.len)).collect();
+        let mut ranges: Vec<_> = memories.iter().map(|m| (m.ptr.addr().get(), m.len())).collect();
         ranges.sort_unstable();
         assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0));
         assert!(ranges.iter().all(|(at, len)| at % len.min(&HUGE) == 0), "naturally aligned");

@@ -8,15 +8,19 @@
 
 #[allow(unsafe_code, reason = "the memory is its own")]
 pub(crate) mod arena;
+pub(crate) mod backing;
 mod bits;
+pub(crate) mod memory;
 mod radix;
 mod table;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arena::Memory;
 use bits::Bits;
+use memory::Memory;
+
+use crate::error::Error;
 
 pub(crate) use arena::Arena;
 pub(crate) use table::{Key, Table};
@@ -56,6 +60,8 @@ pub(crate) struct Folio {
     referenced: AtomicBool,
     /// Whether it ever was dirty: what a store had before may not be what it has now.
     written: bool,
+    /// Whether somebody could store to it through a mapping.
+    stored_to: bool,
 }
 
 impl Folio {
@@ -68,6 +74,7 @@ impl Folio {
             dirty: Bits::new(blocks),
             referenced: AtomicBool::new(true),
             written: false,
+            stored_to: false,
             memory,
         }
     }
@@ -84,20 +91,78 @@ impl Folio {
         self.memory.len()
     }
 
-    /// The bytes of a part of the file that lies within.
+    /// Bytes that [`read`](Self::read) and [`write`](Self::write) should be asked for, at most.
+    #[inline]
+    pub(crate) fn at_once(&self) -> u64 {
+        self.memory.at_once() as u64
+    }
+
+    /// Has `look` look at a part of the file that lies within.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
     ///
     /// # Panics
     /// If it does not.
     #[inline]
-    pub(crate) fn bytes(&self, part: Range<u64>) -> &[u8] {
-        &self.memory.bytes()[self.within(part)]
+    pub(crate) fn read<R>(&self, part: Range<u64>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
+        self.memory.read(self.within(part), look)
     }
 
-    /// As [`bytes`](Self::bytes).
+    /// Reads from `pos` on.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn read_to(&self, mut pos: u64, mut buf: &mut [u8]) -> Result<(), Error> {
+        while !buf.is_empty() {
+            let (now, later) = buf.split_at_mut(buf.len().min(self.memory.at_once()));
+            self.read(pos..pos + now.len() as u64, |bytes| now.copy_from_slice(bytes))?;
+            (pos, buf) = (pos + now.len() as u64, later);
+        }
+        Ok(())
+    }
+
+    /// Has `change` overwrite a part of the file that lies within: as many bytes from its beginning on as it says. What it
+    /// finds there are any bytes.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
     #[inline]
-    pub(crate) fn bytes_mut(&mut self, part: Range<u64>) -> &mut [u8] {
+    pub(crate) fn write<R>(&mut self, part: Range<u64>, change: impl FnOnce(&mut [u8]) -> (usize, R)) -> Result<R, Error> {
         let within = self.within(part);
-        &mut self.memory.bytes_mut()[within]
+        self.memory.write(within, change)
+    }
+
+    /// Has `fill` overwrite all of a part, bit by bit, each time from where to where it says.
+    ///
+    /// # Errors
+    /// [`Error::Memory`], and what `fill` answers.
+    pub(crate) fn fill(
+        &mut self,
+        part: Range<u64>,
+        mut fill: impl FnMut(&mut [u8], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut pos = part.start;
+        while pos < part.end {
+            let end = part.end.min(pos.saturating_add(self.at_once()));
+            self.write(pos..end, |bytes| match fill(bytes, pos) {
+                Ok(()) => (bytes.len(), Ok(())),
+                Err(error) => (0, Err(error)),
+            })??;
+            pos = end;
+        }
+        Ok(())
+    }
+
+    /// Zeroes a part.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn zero(&mut self, part: Range<u64>) -> Result<(), Error> {
+        self.fill(part, |bytes, _| {
+            bytes.fill(0);
+            Ok(())
+        })
     }
 
     #[inline]
@@ -190,6 +255,48 @@ impl Folio {
     /// lock, because whoever makes blocks dirty has it alone.
     pub(crate) fn clean(&self, part: Range<u64>) -> usize {
         self.dirty.clear(self.touched(&part)) * self.block
+    }
+
+    /// Somebody can store to it through a mapping from now on.
+    pub(crate) fn set_stored_to(&mut self) {
+        self.stored_to = true;
+    }
+
+    /// Whether somebody could store to it through a mapping: also behind the end of the file.
+    pub(crate) fn is_stored_to(&self) -> bool {
+        self.stored_to
+    }
+
+    /// The bytes of a part, where they do not change by themselves.
+    #[inline]
+    pub(crate) fn stable(&self, part: Range<u64>) -> Option<&[u8]> {
+        Some(&self.memory.stable()?[self.within(part)])
+    }
+
+    /// Has the folio live in other memory, of the same size, from now on.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: it lives where it lived.
+    pub(crate) fn move_to(&mut self, mut memory: Memory) -> Result<(), Error> {
+        let blocks = self.len() / self.block;
+        let mut at = 0;
+        while let Some(first) = self.uptodate.first_set(at..blocks) {
+            let end = self.uptodate.first_clear(first..blocks).unwrap_or(blocks);
+            at = end;
+            let mut from = first * self.block;
+            while from < end * self.block {
+                let to = (end * self.block).min(from.saturating_add(memory.at_once()));
+                let old = &self.memory;
+                memory.write(from..to, |new| (to - from, old.read(from..to, |bytes| new.copy_from_slice(bytes))))??;
+                from = to;
+            }
+        }
+        self.memory = memory;
+        Ok(())
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.memory, Memory::Extent(_))
     }
 
     pub(crate) fn was_written(&self) -> bool {

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::radix::Radix;
 use super::{Folio, Geometry};
+use crate::pager::mapped::Mapped;
 
 /// Names a folio of a table while it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,13 @@ pub(crate) struct Table {
     /// Changes whenever what the store had may not be what it has, while no folio is there to say so: whoever has read the
     /// store without the lock looks whether it is still the same.
     pub(crate) generation: u64,
+    /// The file's mappings, once there has been one.
+    pub(crate) mapped: Option<Box<Mapped>>,
 }
 
 impl Table {
     pub(crate) fn new(geometry: Geometry, size: u64) -> Table {
-        Table { geometry, regions: Radix::new(), folios: Slab::new(), hand: 0, size, generation: 0 }
+        Table { geometry, regions: Radix::new(), folios: Slab::new(), hand: 0, size, generation: 0, mapped: None }
     }
 
     /// Folios there are.
@@ -94,18 +97,44 @@ impl Table {
         let (region, first) = self.place(folio.start());
         let blocks = self.geometry.blocks(folio.len());
         let key = Key::of(self.folios.insert(folio));
-        if self.regions.get(region).is_none() {
-            let slots = self.geometry.blocks(self.geometry.max_folio);
-            self.regions.insert(region, vec![None; slots].into_boxed_slice());
-        }
+        self.make_region(region);
         if let Some(slots) = self.regions.get_mut(region) {
             slots[first..first + blocks].fill(Some(key));
         }
         key
     }
 
-    /// Takes a folio out. Its memory goes with it.
+    /// Takes pages out of all mappings.
+    pub(crate) fn unmap(&self, range: Range<u64>) {
+        if let Some(mapped) = &self.mapped {
+            mapped.unmap(range);
+        }
+    }
+
+    /// Whether a folio can be put at `pos` without an allocation.
+    pub(crate) fn is_ready_for(&self, pos: u64) -> bool {
+        self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some()
+    }
+
+    /// Has room for a folio at `pos`, and for many more elsewhere.
+    pub(crate) fn make_ready_for(&mut self, pos: u64) {
+        if self.folios.len() == self.folios.capacity() {
+            self.folios.reserve(self.folios.len().max(64));
+        }
+        self.make_region(self.place(pos).0);
+    }
+
+    fn make_region(&mut self, region: u64) {
+        if self.regions.get(region).is_none() {
+            let slots = self.geometry.blocks(self.geometry.max_folio);
+            self.regions.insert(region, vec![None; slots].into_boxed_slice());
+        }
+    }
+
+    /// Takes a folio out, of all mappings first. Its memory goes with it.
     pub(crate) fn remove(&mut self, key: Key) -> Folio {
+        let place = self.get(key);
+        self.unmap(place.start()..place.end());
         let folio = self.folios.remove(key.index());
         if folio.was_written() {
             self.generation += 1;
@@ -114,7 +143,8 @@ impl Table {
         let blocks = self.geometry.blocks(folio.len());
         if let Some(slots) = self.regions.get_mut(region) {
             slots[first..first + blocks].fill(None);
-            if slots.iter().all(Option::is_none) {
+            // A mapped file's are kept, for faults that are served where nothing can be allocated.
+            if self.mapped.is_none() && slots.iter().all(Option::is_none) {
                 self.regions.remove(region);
             }
         }
@@ -154,6 +184,7 @@ impl Table {
 
     /// What the store has of `range` is not known any more: what is clean of it is not up to date either.
     pub(crate) fn doubt(&mut self, range: Range<u64>) {
+        self.unmap(range.clone());
         let mut pos = range.start;
         while let Some(key) = self.next(pos) {
             let folio = self.get_mut(key);

@@ -10,6 +10,7 @@ mod uring;
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
@@ -53,6 +54,12 @@ pub trait Store: Send + Sync {
     /// As [`len`](Self::len).
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// A descriptor, if the store is nothing but its bytes: `pread` from it, of whole units of the alignment, gives what
+    /// [`read_at`](Self::read_at) gives. So page faults of a mapping can be served where no other code may run, in a signal.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Reads bytes from `pos` on, and returns how many; none only at the end of the file or behind it. What was never
@@ -137,6 +144,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn len(&self) -> io::Result<u64> {
         (**self).len()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        (**self).descriptor()
     }
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {

@@ -11,7 +11,7 @@ use faultin::memory::ReadMemory;
 use super::bug::Bug;
 use super::config::{ShortCopy, WriteLoop};
 use super::observer::{Decided, Observer};
-use crate::direct::Bounce;
+use crate::bounce::Bounce;
 use crate::error::Error;
 use crate::folio::{Key, Table};
 use crate::inode::Inode;
@@ -98,17 +98,24 @@ impl<'a> Round<'a> {
                 }
             };
             let wanted = (piece.range.end - piece.range.start) as usize;
-            let folio = table.get_mut(piece.key);
-            let dst = folio.bytes_mut(piece.range.clone());
             let streams = self.how.streaming && wanted >= STREAMING_FROM;
-            let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
-            let moved = match &copied {
-                Ok(moved) => *moved,
-                Err(short) => {
-                    came.fault = Some(short.fault);
-                    short.done
+            let mut moved = 0;
+            let copied = table.get_mut(piece.key).write(piece.range.clone(), |dst| {
+                let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
+                moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
+                (moved, copied)
+            });
+            let copied = match copied {
+                Ok(copied) => copied,
+                Err(error) => {
+                    let _ = from.revert(moved);
+                    came.error = Some(error);
+                    break;
                 }
             };
+            if let Err(short) = &copied {
+                came.fault = Some(short.fault);
+            }
             // Before anybody else's code runs, which may panic: what can be read now counts.
             let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, came);
             came.accepted += accepted;
@@ -134,9 +141,12 @@ impl<'a> Round<'a> {
     fn begin(&self, table: &mut Table, pos: u64, left: usize) -> Result<Piece, Error> {
         let key = self.inode.grab(table, pos, left as u64)?;
         let size = table.size;
+        if pos + left as u64 > size && table.mapped.is_some() {
+            self.inode.zero_tail(table, pos + left as u64)?;
+        }
         let folio = table.get_mut(key);
         folio.touch();
-        let range = pos..folio.end().min(pos + left as u64);
+        let range = pos..folio.end().min(pos + folio.at_once().min(left as u64));
         if !folio.is_uptodate(range.clone()) {
             self.prepare(table, key, range.clone(), size)?;
         }
@@ -160,7 +170,7 @@ impl<'a> Round<'a> {
         if range.end < last_end && !folio.is_uptodate(last..last_end) {
             if range.end >= size && range.start <= last {
                 // Behind the end of the file there are zeros, and in front of it nothing that stays.
-                folio.bytes_mut(range.end..last_end).fill(0);
+                folio.zero(range.end..last_end)?;
             } else {
                 self.inode.bring_uptodate(folio, last..last_end)?;
             }
@@ -238,11 +248,19 @@ impl<'a> Round<'a> {
         // What is in front of it counts in any case. The block's beginning is new, and stays; the rest is the store's.
         self.count(table, piece.key, start..block, reserved);
         let mut rest = Bounce::new(geometry.block, self.inode.store.alignment());
-        let rest = rest.bytes(geometry.block);
+        let rest = rest.bytes_mut(geometry.block);
         match self.inode.read_store(rest, block) {
             Ok(()) => {
                 let behind = &rest[(reached - block) as usize..];
-                table.get_mut(piece.key).bytes_mut(reached..cut.end).copy_from_slice(behind);
+                let folio = table.get_mut(piece.key);
+                let completed = folio.write(reached..cut.end, |bytes| {
+                    bytes.copy_from_slice(behind);
+                    (bytes.len(), ())
+                });
+                if let Err(error) = completed {
+                    came.error = Some(error);
+                    return ((block - start) as usize, None);
+                }
                 self.count(table, piece.key, block..reached, reserved);
                 (copied, Some(Decided::Complete))
             }
@@ -267,7 +285,8 @@ impl<'a> Round<'a> {
                     let folio = table.get_mut(key);
                     let part = pos..folio.end().min(end);
                     pos = part.end;
-                    let freed = folio.discard(part);
+                    let freed = folio.discard(part.clone());
+                    table.unmap(part);
                     self.inode.sub_dirty(freed);
                 }
             }

@@ -1,0 +1,192 @@
+//! The memory of a file that is mapped: a memfd of its own, in which each folio lies where it lies in the file, so that a
+//! mapping of the file is a mapping of the memfd, and shares the folios.
+//!
+//! Its bytes change through mappings at any time, so nobody here has a slice of them: they are read and written by system
+//! calls, through buffers. (Pages that are new are not zeroed first then, either.) What a folio leaves behind is given back (a
+//! hole is punched), because no other file can have it.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::process::Resource;
+
+use super::arena::Account;
+use crate::bounce::Bounce;
+
+/// Bytes that are copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
+const AT_ONCE: usize = 32 << 10;
+
+/// A memfd, as long as a file can be.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    file: OwnedFd,
+    block: usize,
+    /// Of [`at_once`](Self::at_once) bytes each.
+    buffers: Mutex<Vec<Bounce>>,
+}
+
+impl Backing {
+    /// Room for any file, in blocks of so many bytes. Takes no memory yet.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn new(block: usize) -> io::Result<Arc<Backing>> {
+        let file = rustix::fs::memfd_create("faultin-cache", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        // Beyond the limit there is a signal.
+        let most = rustix::process::getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX).min(i64::MAX as u64);
+        rustix::fs::ftruncate(&file, most - most % rustix::param::page_size() as u64)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+        Ok(Arc::new(Backing { file, block, buffers: Mutex::new(Vec::new()) }))
+    }
+
+    /// Bytes that are to be copied at once, at most.
+    #[inline]
+    pub(crate) fn at_once(&self) -> usize {
+        AT_ONCE.max(self.block)
+    }
+
+    /// Reads bytes that belong to a folio.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn read(&self, mut buf: &mut [u8], mut pos: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match rustix::io::pread(&self.file, &mut *buf, pos) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => (buf, pos) = (&mut buf[read..], pos + read as u64),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes bytes that belong to a folio. System calls, and nothing else: also for signals.
+    ///
+    /// # Errors
+    /// The kernel has no memory.
+    pub(crate) fn write(&self, mut buf: &[u8], mut pos: u64) -> rustix::io::Result<()> {
+        while !buf.is_empty() {
+            match rustix::io::pwrite(&self.file, buf, pos) {
+                Ok(0) => return Err(rustix::io::Errno::NOMEM),
+                Ok(written) => (buf, pos) = (&buf[written..], pos + written as u64),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A buffer of `len` bytes, whatever they are.
+    pub(crate) fn buffer(&self, len: usize) -> Buffer<'_> {
+        let at_once = self.at_once();
+        let is_new = len > at_once;
+        let used_before = if is_new { None } else { self.buffers.lock().pop() };
+        let bytes = used_before.unwrap_or_else(|| Bounce::new(len.max(at_once), self.block));
+        Buffer { bytes, len, again: (!is_new).then_some(self) }
+    }
+
+    /// Gives the memory of a range back.
+    fn punch(&self, pos: u64, len: usize) {
+        // What is not given back is no folio's, and is seen by nobody.
+        let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, pos, len as u64);
+    }
+}
+
+impl AsFd for Backing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A buffer, aligned to a block.
+pub(crate) struct Buffer<'a> {
+    bytes: Bounce,
+    len: usize,
+    /// Who has it used again.
+    again: Option<&'a Backing>,
+}
+
+impl Deref for Buffer<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.bytes(self.len)
+    }
+}
+
+impl DerefMut for Buffer<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.bytes_mut(self.len)
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        if let Some(backing) = self.again {
+            backing.buffers.lock().push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// A part of a mapped file's memory: a folio's, who is the only one to have it.
+pub(crate) struct Extent {
+    pub(crate) backing: Arc<Backing>,
+    pub(crate) pos: u64,
+    account: Account,
+}
+
+impl Extent {
+    pub(crate) fn new(backing: &Arc<Backing>, pos: u64, account: Account) -> Extent {
+        Extent { backing: Arc::clone(backing), pos, account }
+    }
+
+    #[inline]
+    pub(crate) fn at_once(&self) -> usize {
+        self.backing.at_once()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.account.len()
+    }
+}
+
+impl Drop for Extent {
+    fn drop(&mut self) {
+        self.backing.punch(self.pos, self.len());
+    }
+}
+
+impl fmt::Debug for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extent").field("pos", &self.pos).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folio::Arena;
+
+    #[test]
+    fn bytes_are_where_they_are_in_the_file_and_go_with_their_folio() {
+        let (arena, backing) = (Arena::new(4096, 1 << 20), Backing::new(4096).unwrap());
+        let pos = (1 << 40) + 8192;
+        let extent = Extent::new(&backing, pos, arena.take(8192, false).unwrap());
+        backing.write(&[7; 3], pos + 4095).unwrap();
+        let mut buffer = backing.buffer(8192);
+        backing.read(&mut buffer, pos).unwrap();
+        assert_eq!((&buffer[4094..4099], arena.used()), (&[0, 7, 7, 7, 0][..], 8192));
+        drop(extent);
+        backing.read(&mut buffer, pos).unwrap();
+        assert!(buffer.iter().all(|&byte| byte == 0));
+        assert_eq!(arena.used(), 0);
+    }
+}

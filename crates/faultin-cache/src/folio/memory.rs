@@ -1,0 +1,84 @@
+//! The memory of a folio: of the arena, or of a mapped file.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::arena::Frames;
+use super::backing::Extent;
+use crate::error::Error;
+
+/// Memory that one folio has.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    Frames(Frames),
+    Extent(Extent),
+}
+
+impl Memory {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Memory::Frames(frames) => frames.len(),
+            Memory::Extent(extent) => extent.len(),
+        }
+    }
+
+    /// Bytes that [`read`](Self::read) and [`write`](Self::write) should be asked for, at most.
+    #[inline]
+    pub(crate) fn at_once(&self) -> usize {
+        match self {
+            Memory::Frames(_) => usize::MAX,
+            Memory::Extent(extent) => extent.at_once(),
+        }
+    }
+
+    /// The bytes, where they do not change by themselves.
+    #[inline]
+    pub(crate) fn stable(&self) -> Option<&[u8]> {
+        match self {
+            Memory::Frames(frames) => Some(frames.bytes()),
+            Memory::Extent(_) => None,
+        }
+    }
+
+    /// Has `look` look at a part.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    #[inline]
+    pub(crate) fn read<R>(&self, within: Range<usize>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
+        match self {
+            Memory::Frames(frames) => Ok(look(&frames.bytes()[within])),
+            Memory::Extent(extent) => {
+                let mut buffer = extent.backing.buffer(within.len());
+                let read = extent.backing.read(&mut buffer, extent.pos + within.start as u64);
+                read.map_err(|error| Error::Memory(Arc::new(error)))?;
+                Ok(look(&buffer))
+            }
+        }
+    }
+
+    /// Has `change` overwrite a part: as many bytes from its beginning on as it says. What it finds there are any bytes.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: nothing of it is to be relied on.
+    #[inline]
+    pub(crate) fn write<R>(
+        &mut self,
+        within: Range<usize>,
+        change: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Result<R, Error> {
+        match self {
+            Memory::Frames(frames) => Ok(change(&mut frames.bytes_mut()[within]).1),
+            Memory::Extent(extent) => {
+                let mut buffer = extent.backing.buffer(within.len());
+                let (changed, result) = change(&mut buffer);
+                let written = extent.backing.write(&buffer[..changed], extent.pos + within.start as u64);
+                written.map_err(|error| Error::Memory(Arc::new(error.into())))?;
+                Ok(result)
+            }
+        }
+    }
+}

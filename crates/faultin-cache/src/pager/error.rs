@@ -1,0 +1,118 @@
+//! Why a file cannot be mapped.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use faultin::InstallError;
+
+use super::Mode;
+use crate::lock::Deadlock;
+
+/// Why a file cannot be mapped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The cache's blocks are smaller than a page.
+    Block {
+        /// Bytes in a block,
+        block: usize,
+        /// and in a page.
+        page: usize,
+    },
+    /// The first byte is not a page's.
+    Start {
+        /// Where it was to begin.
+        start: u64,
+        /// Bytes in a page.
+        page: usize,
+    },
+    /// An empty part, or one that no file has.
+    Range {
+        /// What was to be mapped.
+        range: Range<u64>,
+    },
+    /// The mode is not to be had.
+    Mode {
+        /// Which one.
+        mode: Mode,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// The kernel has no memory, or no addresses, or no descriptor.
+    Memory(io::Error),
+    /// The signal handler cannot be installed.
+    Handler(InstallError),
+    /// The pager's thread cannot be started.
+    Thread(io::Error),
+    /// This thread has the file's lock.
+    Deadlock(Deadlock),
+}
+
+impl MapError {
+    /// What the kernel says to a mapping in this mode.
+    pub(super) fn of(mode: Mode, error: io::Error) -> MapError {
+        match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::EACCES) if mode != Mode::Mprotect => {
+                MapError::Mode { mode, error }
+            }
+            _ => MapError::Memory(error),
+        }
+    }
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MapError::Block { block, page } => write!(
+                f,
+                "the cache's blocks have {block} bytes, a page has {page}: use CacheOptions::block({page})"
+            ),
+            MapError::Start { start, page } => {
+                write!(f, "a mapping begins at a page's first byte: {start} is no multiple of {page}")
+            }
+            MapError::Range { range } if range.start >= range.end => {
+                write!(f, "{}..{} has no bytes to map", range.start, range.end)
+            }
+            MapError::Range { range } => write!(f, "{}..{} is more than can be mapped", range.start, range.end),
+            MapError::Mode { mode: Mode::Thread, error } => write!(
+                f,
+                "no userfaultfd for system calls ({error}): it takes Linux 6.6 and CAP_SYS_PTRACE, \
+                 vm.unprivileged_userfaultfd=1 or access to /dev/userfaultfd; Mode::Signal and Mode::Mprotect take no right"
+            ),
+            MapError::Mode { error, .. } => {
+                write!(f, "no userfaultfd ({error}): it takes Linux 6.6; Mode::Mprotect works without")
+            }
+            MapError::Memory(error) => write!(f, "no memory for a mapping: {error}"),
+            MapError::Handler(error) => write!(f, "no handler for the signals: {error}"),
+            MapError::Thread(error) => write!(f, "no thread for the pager: {error}"),
+            MapError::Deadlock(deadlock) => deadlock.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for MapError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            MapError::Mode { error, .. } | MapError::Memory(error) | MapError::Thread(error) => Some(error),
+            MapError::Handler(error) => Some(error),
+            MapError::Deadlock(deadlock) => Some(deadlock),
+            MapError::Block { .. } | MapError::Start { .. } | MapError::Range { .. } => None,
+        }
+    }
+}
+
+impl From<MapError> for io::Error {
+    fn from(error: MapError) -> io::Error {
+        let kind = match &error {
+            MapError::Block { .. } | MapError::Start { .. } | MapError::Range { .. } => io::ErrorKind::InvalidInput,
+            MapError::Mode { .. } => io::ErrorKind::Unsupported,
+            MapError::Memory(error) | MapError::Thread(error) => error.kind(),
+            MapError::Deadlock(_) => io::ErrorKind::Deadlock,
+            MapError::Handler(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

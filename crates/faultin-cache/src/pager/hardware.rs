@@ -1,0 +1,160 @@
+//! What the page table of a mapping can be told, by userfaultfd or by `mprotect`.
+//!
+//! All of it is system calls and nothing else, without `errno`: it may be done in a signal handler.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+
+use super::uffd::{Faults, Uffd};
+use crate::folio::backing::Backing;
+
+/// A mapping of a part of a memfd, none of whose pages is accessible until it is installed.
+///
+/// # Invariants
+///
+/// `base` to `base + len` is a shared mapping of ours, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Hardware {
+    base: NonNull<u8>,
+    len: usize,
+    by: By,
+    /// The process that has it: a child has not.
+    process: u32,
+}
+
+// SAFETY: a mapping is not bound to a thread, and here are only its addresses.
+unsafe impl Send for Hardware {}
+// SAFETY: as above.
+unsafe impl Sync for Hardware {}
+
+#[derive(Debug)]
+enum By {
+    Uffd(Uffd),
+    Mprotect,
+}
+
+/// How the page table is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Uffd(Faults),
+    Mprotect,
+}
+
+impl Hardware {
+    /// Maps `len` bytes of the memfd from `pos` on, with this protection where it is installed.
+    ///
+    /// # Errors
+    /// No such userfaultfd; no addresses.
+    pub(super) fn new(backing: &Backing, pos: u64, len: usize, writable: bool, kind: Kind) -> io::Result<Hardware> {
+        let by = match kind {
+            Kind::Uffd(faults) => By::Uffd(Uffd::open(faults)?),
+            Kind::Mprotect => By::Mprotect,
+        };
+        let protection = match &by {
+            By::Uffd(_) if writable => ProtFlags::READ | ProtFlags::WRITE,
+            By::Uffd(_) => ProtFlags::READ,
+            By::Mprotect => ProtFlags::empty(),
+        };
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let hardware = Hardware { base, len, by, process };
+        // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
+        unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }?;
+        if let By::Uffd(uffd) = &hardware.by {
+            uffd.register(base.addr().get(), len)?;
+        }
+        Ok(hardware)
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(super) fn uffd(&self) -> Option<&Uffd> {
+        match &self.by {
+            By::Uffd(uffd) => Some(uffd),
+            By::Mprotect => None,
+        }
+    }
+
+    /// Where a part begins, which lies within.
+    fn at(&self, offset: usize) -> usize {
+        self.base.addr().get() + offset
+    }
+
+    /// Makes pages accessible that the memfd has. Those that are already get these rights, too.
+    pub(super) fn install(&self, offset: usize, len: usize, page: usize, writable: bool) -> Result<(), Errno> {
+        let uffd = match &self.by {
+            By::Mprotect => return self.mprotect(offset, len, Self::rights(writable)),
+            By::Uffd(uffd) => uffd,
+        };
+        let mut done = 0;
+        while done < len {
+            let (installed, result) = uffd.install(self.at(offset + done), len - done, writable);
+            done += installed;
+            match result {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    uffd.protect(self.at(offset + done), page, !writable)?;
+                    done += page;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn rights(writable: bool) -> MprotectFlags {
+        if writable { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ }
+    }
+
+    fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
+        // SAFETY: a part of our own mapping. Who uses its bytes knows that they fault.
+        unsafe { rustix::mm::mprotect(self.base.as_ptr().add(offset).cast(), len, rights) }
+    }
+
+    /// Takes the right to store away from pages that are installed, or gives it.
+    pub(super) fn protect(&self, offset: usize, len: usize, protect: bool) -> Result<(), Errno> {
+        match &self.by {
+            By::Mprotect => self.mprotect(offset, len, Self::rights(!protect)),
+            By::Uffd(uffd) => uffd.protect(self.at(offset), len, protect),
+        }
+    }
+
+    /// Makes pages inaccessible, whatever they were. Their bytes stay in the memfd.
+    pub(super) fn remove(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        if matches!(self.by, By::Mprotect) {
+            return self.mprotect(offset, len, MprotectFlags::empty());
+        }
+        // SAFETY: within our own mapping.
+        let part = unsafe { self.base.as_ptr().add(offset) };
+        // SAFETY: a part of our own mapping, of a file that keeps the bytes.
+        match unsafe { rustix::mm::madvise(part.cast(), len, Advice::LinuxDontNeed) } {
+            // It is locked in memory (`mlockall`), which such pages cannot be.
+            Err(Errno::INVAL) => {
+                // SAFETY: as above.
+                unsafe {
+                    rustix::mm::munlock(part.cast(), len)?;
+                    rustix::mm::madvise(part.cast(), len, Advice::LinuxDontNeed)
+                }
+            }
+            result => result,
+        }
+    }
+}
+
+impl Drop for Hardware {
+    fn drop(&mut self) {
+        // In a child there is nothing, or something else.
+        if rustix::process::getpid().as_raw_nonzero().get().cast_unsigned() == self.process {
+            // SAFETY: our own mapping, which nobody uses any more: whoever has a view of it borrows its owner.
+            let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+        }
+    }
+}

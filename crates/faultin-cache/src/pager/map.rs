@@ -1,0 +1,244 @@
+//! One mapping of a file: which of its pages are accessible, and how.
+//!
+//! A page is *absent* (an access faults), *protected* (a store faults) or *writable*. What is writable is dirty in its folio: so
+//! no store is lost, whatever is taken away. Pages become accessible, and writable, under the inode lock alone; the right to
+//! store is taken away by whoever puts writeback in order, too.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use super::hardware::Hardware;
+use super::states::{State, States};
+use super::uffd::Uffd;
+use super::{Mode, Protection};
+use crate::error::Error;
+
+/// Pages that are made accessible at once, at most.
+const MOST_AT_ONCE: usize = 512;
+
+/// Faults in a row of which none has changed anything.
+const IDLE: u32 = 1 << 10;
+
+/// A mapping.
+#[derive(Debug)]
+pub(crate) struct Map {
+    hardware: Hardware,
+    states: States,
+    page: usize,
+    /// Where in the file it begins.
+    start: u64,
+    protection: Protection,
+    mode: Mode,
+    /// The page that who reads on would want next, and how many pages it gets then.
+    next: AtomicUsize,
+    window: AtomicUsize,
+    idle: AtomicU32,
+    error: Mutex<Option<Error>>,
+    pub(super) counts: Counts,
+}
+
+/// Faults, by who has served them.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) in_signal: AtomicU64,
+    pub(super) by_thread: AtomicU64,
+    pub(super) by_call: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+impl Map {
+    pub(super) fn new(hardware: Hardware, start: u64, pages: usize, protection: Protection, mode: Mode) -> Map {
+        Map {
+            hardware,
+            states: States::new(pages),
+            page: rustix::param::page_size(),
+            start,
+            protection,
+            mode,
+            next: AtomicUsize::new(0),
+            window: AtomicUsize::new(1),
+            idle: AtomicU32::new(0),
+            error: Mutex::new(None),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.hardware.base()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.states.len() * self.page
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.protection == Protection::ReadWrite
+    }
+
+    pub(super) fn uffd(&self) -> Option<&Uffd> {
+        self.hardware.uffd()
+    }
+
+    /// The page with this byte.
+    pub(super) fn page_at(&self, address: usize) -> Option<usize> {
+        let page = address.checked_sub(self.base().addr().get())? / self.page;
+        (page < self.states.len()).then_some(page)
+    }
+
+    /// Where in the file a page is.
+    pub(super) fn pos(&self, page: usize) -> u64 {
+        self.start + (page * self.page) as u64
+    }
+
+    /// The pages that a part of the file touches.
+    fn pages(&self, part: &Range<u64>) -> Range<usize> {
+        let page = |pos: u64| usize::try_from(pos.saturating_sub(self.start) / self.page as u64).unwrap_or(usize::MAX);
+        let end = page(part.end.saturating_add(self.page as u64 - 1)).min(self.states.len());
+        page(part.start).min(end)..end
+    }
+
+    pub(super) fn state(&self, page: usize) -> State {
+        self.states.get(page)
+    }
+
+    /// How many pages from this one on are to be made accessible: more, if somebody reads on.
+    pub(super) fn window(&self, page: usize) -> usize {
+        let window = if page == self.next.load(Relaxed) { 2 * self.window.load(Relaxed) } else { 1 };
+        let window = window.clamp(1, MOST_AT_ONCE);
+        self.window.store(window, Relaxed);
+        window
+    }
+
+    /// Makes a page accessible, and those behind it that are absent up to `end`. The first one for stores, if that is `writable`; the
+    /// others not.
+    ///
+    /// System calls and atomic operations only.
+    pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
+        if writable && self.state(page) == State::Protected {
+            self.tell(|| self.hardware.protect(page * self.page, self.page, false))?;
+            self.states.set(page..page + 1, State::Writable);
+            return Ok(());
+        }
+        let end = end.clamp(page + 1, self.states.len());
+        let behind = self.states.run(page + 1..end, State::Absent);
+        let (first, state) = if writable { (page + 1, State::Writable) } else { (behind, State::Protected) };
+        self.tell(|| self.hardware.install(page * self.page, (first - page) * self.page, self.page, writable))?;
+        self.states.set(page..first, state);
+        if first < behind && self.hardware.install(first * self.page, (behind - first) * self.page, self.page, false).is_ok() {
+            self.states.set(first..behind, State::Protected);
+        }
+        self.next.store(behind, Relaxed);
+        Ok(())
+    }
+
+    /// Again if the kernel was doing something else with the address space.
+    fn tell(&self, mut what: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+        for _ in 0..64 {
+            match what() {
+                Err(Errno::AGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Whether so many faults in a row have changed nothing that this one, which does not either, is not to be repeated.
+    pub(super) fn is_stuck(&self, changed: bool) -> bool {
+        if changed {
+            self.idle.store(0, Relaxed);
+            return false;
+        }
+        self.idle.fetch_add(1, Relaxed) >= IDLE
+    }
+
+    /// Takes the right to store away from the pages of a part of the file.
+    ///
+    /// # Errors
+    /// The kernel's; some pages may still be writable.
+    pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
+        self.states.each_run(self.pages(part), |state| state == State::Writable, |run| {
+            let (offset, len) = (run.start * self.page, run.len() * self.page);
+            match self.hardware.protect(offset, len, true) {
+                Ok(()) => self.states.set(run, State::Protected),
+                // What is absent cannot be stored to either.
+                Err(_) => self.remove_run(run)?,
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes the pages of a part of the file inaccessible.
+    pub(super) fn remove(&self, part: &Range<u64>) {
+        // What cannot be taken away page by page, because the kernel has no room for one more boundary, can be as a whole.
+        let pages = self.pages(part);
+        if self.states.each_run(pages, |state| state != State::Absent, |run| self.remove_run(run)).is_err() {
+            let _ = self.remove_all();
+        }
+    }
+
+    fn remove_run(&self, run: Range<usize>) -> Result<(), Errno> {
+        match self.hardware.remove(run.start * self.page, run.len() * self.page) {
+            Ok(()) => {
+                self.states.set(run, State::Absent);
+                Ok(())
+            }
+            Err(_) => self.remove_all(),
+        }
+    }
+
+    /// Makes all pages inaccessible.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn remove_all(&self) -> Result<(), Errno> {
+        self.hardware.remove(0, self.len())?;
+        self.states.set(0..self.states.len(), State::Absent);
+        Ok(())
+    }
+
+    /// Has accesses to a page fail, until it is installed: for threads that wait for it.
+    pub(super) fn poison(&self, page: usize) {
+        let Some(uffd) = self.hardware.uffd() else { return };
+        let offset = page * self.page;
+        let poison = || uffd.poison(self.base().addr().get() + offset, self.page);
+        let _ = self.hardware.remove(offset, self.page);
+        self.states.set(page..page + 1, State::Absent);
+        if self.tell(poison).is_ok() {
+            self.states.set(page..page + 1, State::Poisoned);
+        }
+        self.wake(page);
+    }
+
+    /// Takes poison away.
+    pub(super) fn heal(&self, page: usize) {
+        if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
+            self.states.set(page..page + 1, State::Absent);
+        }
+    }
+
+    /// Has threads that wait for a page try again.
+    pub(super) fn wake(&self, page: usize) {
+        if let Some(uffd) = self.hardware.uffd() {
+            uffd.wake(self.base().addr().get() + page * self.page, self.page);
+        }
+    }
+
+    /// Remembers why a fault could not be served.
+    pub(super) fn failed(&self, error: Error) {
+        *self.error.lock() = Some(error);
+    }
+
+    pub(super) fn last_error(&self) -> Option<Error> {
+        self.error.lock().clone()
+    }
+}

@@ -1,0 +1,257 @@
+//! Mappings of cached files, whose page faults this process serves.
+//!
+//! A [`Mapping`] shows the folios of its file: what is stored through it is what [`read_iter`](crate::CachedFile::read_iter) reads, and
+//! what [`write_iter`](crate::CachedFile::write_iter) writes is what it shows. Pages come from the store when they are first touched;
+//! stores are noticed before they can be lost; eviction, [`set_len`](crate::CachedFile::set_len) and
+//! [`punch_hole`](crate::CachedFile::punch_hole) take pages away.
+//!
+//! An access to what cannot be had (behind the page in which the file ends; the store fails) is a short count and a reason for who
+//! uses this project's copies, and a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV) for who does not. Nothing is remembered of it: when
+//! the store is well again, so is the access.
+//!
+//! # Which mode
+//!
+//! | | [`Signal`](Mode::Signal) | [`Thread`](Mode::Thread) | [`Mprotect`](Mode::Mprotect) |
+//! |---|---|---|---|
+//! | who serves the fault of an ordinary instruction | the thread itself, in the signal | the pager's thread, which is woken | as `Signal` |
+//! | a system call that is given such memory | `EFAULT`, unless it was faulted in | waits, and works | `EFAULT`, unless it was faulted in |
+//! | needs | Linux 6.6 | Linux 6.6, and `CAP_SYS_PTRACE`, `vm.unprivileged_userfaultfd` or `/dev/userfaultfd` | nothing |
+//! | threads with SIGBUS and SIGSEGV blocked | die of a fault | work | die of a fault |
+//! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are taken away at once |
+//! | a page | the fastest | a wake-up of another thread each | slower |
+//!
+//! In all modes copies of this project's come back short, and [`fault_in`](faultin::ReadView::fault_in) serves the fault as an ordinary
+//! function. So a mapping may be the buffer of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child
+//! has nothing there.
+//!
+//! In a signal a fault is served with the file's [descriptor](crate::store::Store::descriptor) if the store has one; otherwise, and
+//! whenever something has to be waited for, it is handed over to the pager's thread.
+
+#![deny(unsafe_code)]
+
+mod error;
+#[allow(unsafe_code, reason = "mappings, and what their page table is told")]
+mod hardware;
+pub(crate) mod mailbox;
+mod map;
+pub(crate) mod mapped;
+mod serve;
+mod server;
+#[allow(unsafe_code, reason = "the mask of signals")]
+mod signal;
+mod states;
+pub(crate) mod thread;
+#[allow(unsafe_code, reason = "ioctls")]
+mod uffd;
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use faultin::pager::Served;
+use faultin::{ReadView, WriteView};
+
+pub use error::MapError;
+
+use self::hardware::{Hardware, Kind};
+use self::map::Map;
+use self::mapped::Mapped;
+use self::server::Server;
+use self::thread::PagerThread;
+use self::uffd::Faults;
+use crate::error::Error;
+use crate::file::CachedFile;
+use crate::folio::backing::Backing;
+
+/// How the faults of a mapping are served. What that means is [above](self#which-mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// In the thread that faults, by a signal (userfaultfd).
+    Signal,
+    /// By a thread, while the one that faults waits in the kernel (userfaultfd).
+    Thread,
+    /// In the thread that faults, by a signal, without userfaultfd.
+    Mprotect,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 3] = [Mode::Signal, Mode::Thread, Mode::Mprotect];
+
+    fn kind(self) -> Kind {
+        match self {
+            Mode::Signal => Kind::Uffd(Faults::Signal),
+            Mode::Thread => Kind::Uffd(Faults::Message),
+            Mode::Mprotect => Kind::Mprotect,
+        }
+    }
+}
+
+/// What a mapping is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protection {
+    /// A store faults for good ([`Cause::Protection`](faultin::Cause::Protection), SIGSEGV).
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+/// A part of a cached file, in memory. Unmapped when it is dropped; what was stored is in the file.
+///
+/// Keeps the file open.
+#[derive(Debug)]
+pub struct Mapping {
+    file: CachedFile,
+    map: Arc<Map>,
+    /// `None` once it is being dropped.
+    served: Option<Served>,
+}
+
+/// How many faults of a mapping were served, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Faulted {
+    /// In the signal, by the thread that has faulted.
+    pub in_signal: u64,
+    /// By the pager's thread.
+    pub by_thread: u64,
+    /// By `fault_in` and `probe`, as an ordinary function.
+    pub by_call: u64,
+    /// Not served: the access has failed.
+    pub refused: u64,
+}
+
+impl Mapping {
+    /// Where it begins. Accesses fault, and are served; see the [module](self) for whom. Bytes change through the file and through other
+    /// mappings at any time, so references to them (`&[u8]`) are not for it: use the views, or volatile and atomic accesses.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map.base().as_ptr()
+    }
+
+    /// Bytes, whole pages.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Never: a mapping of nothing is refused.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The file it is of.
+    pub fn file(&self) -> &CachedFile {
+        &self.file
+    }
+
+    /// How its faults are served.
+    pub fn mode(&self) -> Mode {
+        self.map.mode()
+    }
+
+    /// All of it, to be read.
+    pub fn read_view(&self) -> ReadView<'_> {
+        // SAFETY: the range is the mapping's own until it is dropped, which the view's lifetime excludes, and the handler is there.
+        #[allow(unsafe_code, reason = "the range is its own")]
+        unsafe {
+            ReadView::new_unchecked(self.as_ptr(), self.len())
+        }
+    }
+
+    /// All of it, to be read and written; `None` if it is for reading only.
+    pub fn write_view(&self) -> Option<WriteView<'_>> {
+        // SAFETY: as in `read_view`.
+        #[allow(unsafe_code, reason = "the range is its own")]
+        let view = unsafe { WriteView::new_unchecked(self.as_ptr(), self.len()) };
+        self.map.is_writable().then_some(view)
+    }
+
+    /// Why a fault could not be served, the last time one could not. Stays when the store is well again.
+    pub fn last_error(&self) -> Option<Error> {
+        self.map.last_error()
+    }
+
+    /// How many faults were served so far.
+    pub fn faulted(&self) -> Faulted {
+        let counts = &self.map.counts;
+        Faulted {
+            in_signal: counts.in_signal.load(Ordering::Relaxed),
+            by_thread: counts.by_thread.load(Ordering::Relaxed),
+            by_call: counts.by_call.load(Ordering::Relaxed),
+            refused: counts.refused.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // Whoever is being served still needs the thread.
+        self.served = None;
+        let inode = self.file.inode();
+        if let Some(thread) = inode.pager.get() {
+            thread.remove(&self.map);
+        }
+        // A thread that has the lock already (an observer that drops a mapping) leaves the pages to the last user of the file.
+        if let Ok(mut table) = inode.table.exclusive()
+            && let Some(mapped) = &mut table.mapped
+        {
+            mapped.maps.retain(|other| !Arc::ptr_eq(other, &self.map));
+        }
+    }
+}
+
+impl CachedFile {
+    /// Maps a part of the file, whose first byte is a page's; the last page is mapped as a whole. It may reach behind the end of
+    /// the file: that is inaccessible until the file is that long.
+    ///
+    /// The bytes of the file live in memory that mappings share from now on. That is slower for reads and writes than the
+    /// cache's own, about as fast as the kernel's page cache.
+    ///
+    /// # Errors
+    /// [`MapError`].
+    pub fn map(&self, range: Range<u64>, protection: Protection, mode: Mode) -> Result<Mapping, MapError> {
+        let inode = self.inode();
+        let page = rustix::param::page_size();
+        if inode.geometry.block < page {
+            return Err(MapError::Block { block: inode.geometry.block, page });
+        }
+        if !range.start.is_multiple_of(page as u64) {
+            return Err(MapError::Start { start: range.start, page });
+        }
+        let bytes = range.end.saturating_sub(range.start);
+        let most = (isize::MAX as u64).min(i64::MAX as u64 - page as u64);
+        if bytes == 0 || range.end > most {
+            return Err(MapError::Range { range });
+        }
+        let len = (bytes as usize).next_multiple_of(page);
+        if inode.pager.get().is_none() {
+            let started = PagerThread::start(inode).map_err(MapError::Thread)?;
+            // Another one may have been faster.
+            let _ = inode.pager.set(started);
+        }
+        let Some(thread) = inode.pager.get() else { return Err(MapError::Thread(io::ErrorKind::Other.into())) };
+        let mut table = inode.table.exclusive().map_err(MapError::Deadlock)?;
+        let backing = match &table.mapped {
+            Some(mapped) => Arc::clone(&mapped.backing),
+            None => {
+                let backing = Backing::new(inode.geometry.block).map_err(MapError::Memory)?;
+                table.mapped = Some(Box::new(Mapped::new(Arc::clone(&backing), inode.geometry.block)));
+                // What somebody is reading for it into other memory is not to be put into the table.
+                table.generation += 1;
+                backing
+            }
+        };
+        let hardware = Hardware::new(&backing, range.start, len, protection == Protection::ReadWrite, mode.kind());
+        let hardware = hardware.map_err(|error| MapError::of(mode, error))?;
+        let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
+        let server = Server { inode: Arc::clone(inode), map: Arc::clone(&map), post: Arc::clone(&thread.post) };
+        let base = map.base().addr().get();
+        let served = faultin::pager::serve(base..base + len, Arc::new(server)).map_err(MapError::Handler)?;
+        if let Some(mapped) = &mut table.mapped {
+            mapped.maps.push(Arc::clone(&map));
+        }
+        drop(table);
+        thread.add(&map);
+        Ok(Mapping { file: self.clone(), map, served: Some(served) })
+    }
+}

@@ -1,0 +1,124 @@
+//! Serving a fault as an ordinary function, which may wait: for `fault_in`, and by the pager's thread.
+//!
+//! What a fault means is said by the folio and by the page's state, never by how the fault looks: a page that is missing, one
+//! that is there and not mapped, and one that may not be stored to all look the same.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use faultin::Access;
+use rustix::io::Errno;
+
+use super::map::Map;
+use super::states::State;
+use crate::error::Error;
+use crate::folio::Table;
+use crate::inode::Inode;
+
+/// Why a fault is not served.
+#[derive(Clone, Debug)]
+pub(super) enum Refused {
+    /// A store, through a mapping that is for reading.
+    Protection,
+    /// Behind the page in which the file ends.
+    BehindTheEnd,
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Failed(error)
+    }
+}
+
+/// What somebody wants of a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) page: usize,
+    pub(super) write: bool,
+}
+
+impl Wanted {
+    /// What an access wants that has faulted. Where the CPU does not say what it was, the page's state does.
+    ///
+    /// # Errors
+    /// [`Refused::Protection`].
+    pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<Wanted, Refused> {
+        let write = match access {
+            Some(access) => access == Access::Write,
+            None => map.state(page) == State::Protected,
+        };
+        if write && !map.is_writable() { Err(Refused::Protection) } else { Ok(Wanted { page, write }) }
+    }
+}
+
+impl Inode {
+    /// Makes a page of a mapping accessible.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) fn serve(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Refused> {
+        let mut table = self.table.exclusive().map_err(Error::from)?;
+        let wanted = Wanted::by(map, page, access)?;
+        let pos = map.pos(page);
+        if pos >= table.size {
+            return Err(Refused::BehindTheEnd);
+        }
+        map.heal(page);
+        let window = map.window(page);
+        table.make_ready_for(pos);
+        self.bring_in(&mut table, pos, (window * rustix::param::page_size()) as u64)?;
+        if wanted.write && self.how.reserve {
+            self.reserve_for(&table, pos)?;
+        }
+        match self.place(&mut table, map, wanted, window) {
+            // The kernel has no room for one more boundary between pages with different rights.
+            Err(Errno::NOMEM) => {
+                map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1))
+            }
+            result => result,
+        }
+        .map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
+    }
+
+    /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.
+    fn bring_in(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
+        if let Some(key) = table.find(pos) {
+            self.cache.share(table, key)?;
+        }
+        self.fill_locked(table, pos, window)
+    }
+
+    /// Space in the store for the block at `pos`, if it is not dirty yet.
+    fn reserve_for(&self, table: &Table, pos: u64) -> Result<(), Error> {
+        let Some(key) = table.find(pos) else { return Ok(()) };
+        match table.get(key).clean_bytes(pos..pos + 1) {
+            0 => Ok(()),
+            bytes => Ok(self.store.reserve(bytes as u64)?),
+        }
+    }
+
+    /// Maps a page that is in memory and up to date; those behind it, too, as far as the window and the folio go. One that is stored to
+    /// is dirty first.
+    ///
+    /// System calls and atomic operations only: also for signals.
+    pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<(), Errno> {
+        let Wanted { page, write } = wanted;
+        let pos = map.pos(page);
+        let size = table.size;
+        let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
+        let folio = table.get_mut(key);
+        let until = folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(self.geometry.block_up(size)));
+        if until == pos || !folio.is_shared() {
+            return Err(Errno::FAULT);
+        }
+        folio.touch();
+        if write {
+            folio.set_stored_to();
+            self.add_dirty(folio.set_dirty(pos..pos + 1));
+        }
+        let more = (until - pos).div_ceil(rustix::param::page_size() as u64) as usize;
+        map.install(page, page + more, write)
+    }
+}

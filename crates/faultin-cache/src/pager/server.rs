@@ -1,0 +1,74 @@
+//! Who serves the faults of a mapping: what is registered for its range of addresses.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin::pager::Pager;
+use faultin::{Access, Cause, Fault};
+
+use super::map::Map;
+use super::serve::Refused;
+use super::signal;
+use super::thread::Post;
+use crate::error::Error;
+use crate::inode::Inode;
+
+/// A mapping, its file and its thread.
+pub(super) struct Server {
+    pub(super) inode: Arc<Inode>,
+    pub(super) map: Arc<Map>,
+    pub(super) post: Arc<Post>,
+}
+
+impl Pager for Server {
+    fn fault_in(&self, address: usize, access: Access) -> Result<(), Fault> {
+        let refused = |cause| Fault::refused(access, cause, address);
+        let Some(page) = self.map.page_at(address) else { return Err(refused(Cause::Unmapped)) };
+        // A store is somebody else's code, and this may be called through code that does not unwind.
+        let served = catch_unwind(AssertUnwindSafe(|| self.inode.serve(&self.map, page, Some(access))));
+        let served = served.unwrap_or_else(|_| Err(Refused::Failed(io::Error::other("the store panicked").into())));
+        match remember(&self.map, served) {
+            Ok(()) => {
+                count(&self.map.counts.by_call);
+                Ok(())
+            }
+            Err(why) => {
+                count(&self.map.counts.refused);
+                Err(refused(match why {
+                    Refused::Protection => Cause::Protection,
+                    Refused::BehindTheEnd => Cause::Backing,
+                    Refused::Failed(Error::Deadlock(_)) => Cause::Deadlock,
+                    Refused::Failed(_) => Cause::Backing,
+                }))
+            }
+        }
+    }
+
+    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
+        self.map.page_at(address).is_some_and(|page| signal::serve(self, page, address, access))
+    }
+}
+
+/// As [`Inode::serve`], for whoever wants to know no more than an error.
+pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
+    remember(map, inode.serve(map, page, access)).map_err(|refused| match refused {
+        Refused::Failed(error) => error,
+        Refused::Protection | Refused::BehindTheEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
+    })
+}
+
+/// Notes for [`Mapping::last_error`](super::Mapping::last_error) what has failed.
+fn remember(map: &Map, served: Result<(), Refused>) -> Result<(), Refused> {
+    if let Err(Refused::Failed(error)) = &served {
+        map.failed(error.clone());
+    }
+    served
+}
+
+pub(super) fn count(what: &AtomicU64) {
+    what.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,167 @@
+//! Faults of others' instructions, served in the signal handler of the thread that faults.
+//!
+//! Atomic operations and system calls without `errno`, and nothing else: no allocation, no lock that is waited for, no thread-local,
+//! no code of a store's. What needs more (a lock that somebody has, memory that must be made, a store that is no file) is
+//! handed over to the pager's thread, and waited for.
+
+use faultin::Access;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::sync::atomic::Ordering;
+
+use super::Mode;
+use super::map::Map;
+use super::serve::Wanted;
+use super::server::{Server, count};
+use crate::folio::backing::Extent;
+use crate::folio::memory::Memory;
+use crate::folio::{Folio, Table};
+use crate::inode::Inode;
+use crate::lock;
+
+/// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
+const MOST_BLOCKS: usize = 64;
+
+/// What came of it.
+enum Came {
+    Served,
+    /// It is not for us to serve.
+    Refused,
+    /// Somebody else has to.
+    HandOver,
+}
+
+/// Serves a fault, or has it served: whether the instruction is to be repeated.
+pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option<Access>) -> bool {
+    let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    let came = if server.map.mode() == Mode::Thread { Came::HandOver } else { at_once(server, page, access) };
+    let counts = &server.map.counts;
+    match came {
+        Came::Served => {
+            count(&counts.in_signal);
+            true
+        }
+        Came::Refused => {
+            count(&counts.refused);
+            false
+        }
+        // Whoever has a lock would wait for itself.
+        Came::HandOver if lock::held_by(thread) => {
+            count(&counts.refused);
+            false
+        }
+        Came::HandOver => server.post.mailbox.post(address, access, thread),
+    }
+}
+
+/// If it can be done without waiting for anybody.
+fn at_once(server: &Server, page: usize, access: Option<Access>) -> Came {
+    // A handler that interrupts this one could fault as well, and wait for the lock that this one has.
+    let _blocked = Blocked::all();
+    let Some(mut table) = server.inode.table.try_in_signal() else { return Came::HandOver };
+    let map = &*server.map;
+    let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };
+    let pos = map.pos(page);
+    if pos >= table.size {
+        return Came::Refused;
+    }
+    let before = map.state(page);
+    let window = map.window(page);
+    let inode = &*server.inode;
+    if !inode.is_in(&table, pos) && !inode.fill_in_signal(&mut table, map, page, window) {
+        return Came::HandOver;
+    }
+    if wanted.write && inode.how.reserve {
+        return Came::HandOver;
+    }
+    match inode.place(&mut table, map, wanted, window) {
+        Ok(()) if map.is_stuck(before != map.state(page)) => Came::Refused,
+        Ok(()) => Came::Served,
+        Err(_) => Came::HandOver,
+    }
+}
+
+impl Inode {
+    /// Whether the block at `pos` is in memory that mappings show, and up to date.
+    fn is_in(&self, table: &Table, pos: u64) -> bool {
+        let folio = table.find(pos).map(|key| table.get(key));
+        folio.is_some_and(|folio| folio.is_shared() && folio.is_uptodate(pos..pos + 1))
+    }
+
+    /// Reads what is missing from the store, if that is a file, and there is room for it.
+    fn fill_in_signal(&self, table: &mut Table, map: &Map, page: usize, window: usize) -> bool {
+        let Some(store) = self.store.descriptor() else { return false };
+        let pos = map.pos(page);
+        // Of what is there in part, the rest is for others.
+        if table.find(pos).is_some() || !table.is_ready_for(pos) {
+            return false;
+        }
+        let block = self.geometry.block;
+        let start = self.geometry.block_down(pos);
+        let end = self.geometry.block_up(table.size).min(self.geometry.block_up(map.pos(page + window)));
+        let len = table.room(start, end - start).min(MOST_BLOCKS * block);
+        let Some(account) = self.cache.take(len) else { return false };
+        let Some(mapped) = table.mapped.as_mut() else { return false };
+        // It goes again, with what was written of it, if this does not come to its end.
+        let extent = Extent::new(&mapped.backing, start, account);
+        let mut at = 0;
+        while at < len {
+            let some = (len - at).min(extent.at_once());
+            let bytes = mapped.scratch.bytes_mut(some);
+            let from = start + at as u64;
+            if from >= self.store_len.load(Ordering::Relaxed) {
+                bytes.fill(0);
+            } else if read(store, bytes, from).is_err() {
+                return false;
+            }
+            if extent.backing.write(bytes, from).is_err() {
+                return false;
+            }
+            at += some;
+        }
+        let mut folio = Folio::new(Memory::Extent(extent), start, block);
+        folio.set_uptodate(start..start + len as u64);
+        table.insert(folio);
+        true
+    }
+}
+
+/// All of it; zeros behind the end of the file.
+fn read(store: BorrowedFd<'_>, bytes: &mut [u8], pos: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pread(store, &mut bytes[done..], pos + done as u64) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes[done..].fill(0);
+    Ok(())
+}
+
+/// All signals are blocked, until this is dropped.
+struct Blocked {
+    before: u64,
+}
+
+impl Blocked {
+    fn all() -> Blocked {
+        let mut before = 0;
+        mask(libc::SIG_SETMASK, &u64::MAX, &raw mut before);
+        Blocked { before }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        mask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
+    }
+}
+
+/// `rt_sigprocmask`, which does not fail, so there is no `errno`. Not libc's, which leaves its own signals alone.
+fn mask(how: libc::c_int, new: &u64, old: *mut u64) {
+    // SAFETY: two sets of signals of the kernel's size, the second one or null.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, std::ptr::from_ref(new), old, size_of::<u64>()) };
+}

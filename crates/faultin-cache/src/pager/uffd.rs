@@ -1,0 +1,188 @@
+//! A userfaultfd: the page table of a mapping, by system calls.
+//!
+//! Everything but the opening is a system call and nothing else, without `errno`: it may be done in a signal handler.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use linux_raw_sys::general::{
+    uffdio_api, uffdio_continue, uffdio_poison, uffdio_range, uffdio_register, uffdio_writeprotect,
+};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::ioctl::{self, Opcode, Updater, opcode};
+use rustix::mm::UserfaultfdFlags;
+
+// <linux/userfaultfd.h>
+const MAGIC: u8 = 0xaa;
+const API: u64 = 0xaa;
+const FEATURE_SIGBUS: u64 = 1 << 7;
+const FEATURE_THREAD_ID: u64 = 1 << 8;
+/// Pagefault flags, shared memory: missing, present and write-protected pages (5.19), poison (6.6, which also stands for
+/// `UFFDIO_CONTINUE_MODE_WP` of 6.4).
+const FEATURES: u64 = 1 | 1 << 5 | 1 << 10 | 1 << 12 | 1 << 14;
+const REGISTER_MODES: u64 = 1 | 2 | 4;
+const CONTINUE_MODE_WP: u64 = 2;
+const WRITEPROTECT_MODE_WP: u64 = 1;
+
+const IOCTL_API: Opcode = opcode::read_write::<uffdio_api>(MAGIC, 0x3f);
+const IOCTL_REGISTER: Opcode = opcode::read_write::<uffdio_register>(MAGIC, 0x00);
+const IOCTL_WAKE: Opcode = opcode::read::<uffdio_range>(MAGIC, 0x02);
+const IOCTL_WRITEPROTECT: Opcode = opcode::read_write::<uffdio_writeprotect>(MAGIC, 0x06);
+const IOCTL_CONTINUE: Opcode = opcode::read_write::<uffdio_continue>(MAGIC, 0x07);
+const IOCTL_POISON: Opcode = opcode::read_write::<uffdio_poison>(MAGIC, 0x08);
+/// Of `/dev/userfaultfd`.
+const IOCTL_NEW: Opcode = opcode::none(MAGIC, 0x00);
+
+/// What becomes of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Faults {
+    /// A signal to the thread.
+    Signal,
+    /// A message to who reads the descriptor; the thread waits, also in a system call.
+    Message,
+}
+
+/// A userfaultfd of one mapping of a memfd.
+#[derive(Debug)]
+pub(super) struct Uffd {
+    fd: OwnedFd,
+}
+
+impl Uffd {
+    /// # Errors
+    /// The kernel has none, or not all of what is needed, or not for us.
+    pub(super) fn open(faults: Faults) -> io::Result<Uffd> {
+        let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
+        let (fd, wanted) = match faults {
+            Faults::Signal => {
+                // No right is needed for the faults of user mode alone.
+                let user_mode_only = UserfaultfdFlags::from_bits_retain(1);
+                // SAFETY: a new descriptor, which this module uses for its own mappings only.
+                (unsafe { rustix::mm::userfaultfd(flags | user_mode_only) }?, FEATURE_SIGBUS)
+            }
+            Faults::Message => {
+                // SAFETY: as above.
+                let fd = unsafe { rustix::mm::userfaultfd(flags) }.map_err(io::Error::from);
+                (fd.or_else(|error| Self::by_device(flags).map_err(|_| error))?, FEATURE_THREAD_ID)
+            }
+        };
+        let mut api = uffdio_api { api: API, features: FEATURES | wanted, ioctls: 0 };
+        // SAFETY: the structure that the kernel reads and writes.
+        unsafe { ioctl::ioctl(&fd, Updater::<IOCTL_API, _>::new(&mut api)) }?;
+        Ok(Uffd { fd })
+    }
+
+    /// For who may open the device instead.
+    fn by_device(flags: UserfaultfdFlags) -> io::Result<OwnedFd> {
+        let device = rustix::fs::open("/dev/userfaultfd", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        /// `USERFAULTFD_IOC_NEW`, which answers with a descriptor.
+        struct New(usize);
+        // SAFETY: the argument is a number; the answer is a new descriptor.
+        unsafe impl ioctl::Ioctl for New {
+            type Output = OwnedFd;
+            const IS_MUTATING: bool = false;
+
+            fn opcode(&self) -> Opcode {
+                IOCTL_NEW
+            }
+
+            fn as_ptr(&mut self) -> *mut core::ffi::c_void {
+                std::ptr::without_provenance_mut(self.0)
+            }
+
+            unsafe fn output_from_ptr(
+                output: ioctl::IoctlOutput,
+                _: *mut core::ffi::c_void,
+            ) -> rustix::io::Result<OwnedFd> {
+                // SAFETY: the kernel has just made it.
+                Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(output) })
+            }
+        }
+        // SAFETY: as the implementation says.
+        Ok(unsafe { ioctl::ioctl(&device, New(flags.bits() as usize)) }?)
+    }
+
+    /// Has all faults of a range, which is a mapping of ours of a memfd.
+    pub(super) fn register(&self, start: usize, len: usize) -> io::Result<()> {
+        let range = uffdio_range { start: start as u64, len: len as u64 };
+        let mut register = uffdio_register { range, mode: REGISTER_MODES, ioctls: 0 };
+        // SAFETY: the structure that the kernel reads and writes.
+        Ok(unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_REGISTER, _>::new(&mut register)) }?)
+    }
+
+    /// Maps pages that the memfd has, from the first one on: how many bytes, and why no more.
+    pub(super) fn install(&self, start: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
+        let mut done = 0;
+        while done < len {
+            let range = uffdio_range { start: (start + done) as u64, len: (len - done) as u64 };
+            let mode = if writable { 0 } else { CONTINUE_MODE_WP };
+            let mut ask = uffdio_continue { range, mode, mapped: 0 };
+            // SAFETY: the structure that the kernel reads and writes; it maps the mapping's own file.
+            let result = unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_CONTINUE, _>::new(&mut ask)) };
+            let mapped = usize::try_from(ask.mapped).unwrap_or(0);
+            done += mapped.min(len - done);
+            match result {
+                Ok(()) => {}
+                // A part of it.
+                Err(Errno::AGAIN) if mapped > 0 => {}
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Forbids stores, or allows them, and wakes who waits for that.
+    pub(super) fn protect(&self, start: usize, len: usize, protect: bool) -> Result<(), Errno> {
+        let range = uffdio_range { start: start as u64, len: len as u64 };
+        let mode = if protect { WRITEPROTECT_MODE_WP } else { 0 };
+        let mut ask = uffdio_writeprotect { range, mode };
+        // SAFETY: the structure that the kernel reads.
+        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }
+    }
+
+    /// Has accesses to pages that are not mapped fail, and wakes who waits for them.
+    pub(super) fn poison(&self, start: usize, len: usize) -> Result<(), Errno> {
+        let range = uffdio_range { start: start as u64, len: len as u64 };
+        let mut ask = uffdio_poison { range, mode: 0, updated: 0 };
+        // SAFETY: the structure that the kernel reads and writes.
+        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_POISON, _>::new(&mut ask)) }
+    }
+
+    /// Has threads that wait for these pages try again.
+    pub(super) fn wake(&self, start: usize, len: usize) {
+        let mut range = uffdio_range { start: start as u64, len: len as u64 };
+        // SAFETY: the structure that the kernel reads. If nobody waits, nothing happens.
+        let _ = unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WAKE, _>::new(&mut range)) };
+    }
+
+    /// The next fault that somebody waits for.
+    pub(super) fn next(&self) -> Option<Message> {
+        let mut message = [0_u8; 32];
+        let read = rustix::io::read(&self.fd, &mut message).ok()?;
+        // `struct uffd_msg`: the kind of the event, then from the eighth byte on its data.
+        let word = |at: usize| u64::from_ne_bytes(message[at..at + 8].try_into().unwrap_or_default());
+        const PAGEFAULT: u8 = 0x12;
+        const BY_STORE: u64 = 1 | 2;
+        (read == message.len() && message[0] == PAGEFAULT).then(|| Message {
+            is_store: word(8) & BY_STORE != 0,
+            address: word(16) as usize,
+            thread: word(24) as u32,
+        })
+    }
+}
+
+impl AsFd for Uffd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Somebody waits for a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    pub(super) address: usize,
+    pub(super) is_store: bool,
+    /// The kernel's number of the thread.
+    pub(super) thread: u32,
+}
