@@ -74,6 +74,7 @@ mod folio;
 mod inode;
 mod read;
 mod resize;
+mod sync;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};
