@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::file::CachedFile;
-use crate::folio::arena::MOST_BLOCKS;
+use crate::folio::arena::{Account, MOST_BLOCKS};
 use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
 use crate::folio::{Arena, Geometry, Key, Table};
@@ -260,6 +260,11 @@ struct What {
 }
 
 impl Shared {
+    /// A part of the limit, if there is one without anything being taken away: also for signals.
+    pub(crate) fn take(&self, len: usize) -> Option<Account> {
+        self.arena.take(len, false)
+    }
+
     fn snapshot(&self) -> Vec<Arc<Inode>> {
         self.files.lock().clone()
     }
@@ -291,7 +296,13 @@ impl Shared {
     ///
     /// # Errors
     /// [`Error::Full`]; what the kernel says to a mapping.
-    pub(crate) fn memory_for(&self, inode: &Inode, table: &mut Table, start: u64, want: usize) -> Result<Memory, Error> {
+    pub(crate) fn memory_for(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        start: u64,
+        want: usize,
+    ) -> Result<Memory, Error> {
         // One folio has at most half of what there is, so that it does not empty the cache.
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());

@@ -65,6 +65,10 @@ impl CachedFile {
         CachedFile { inode, ahead: Ahead::new(), seen: AtomicU64::new(0) }
     }
 
+    pub(crate) fn inode(&self) -> &Arc<Inode> {
+        &self.inode
+    }
+
     /// A number that no other file of the cache has: what [`LockId`](crate::lock::LockId) names it by.
     pub fn number(&self) -> u64 {
         self.inode.number

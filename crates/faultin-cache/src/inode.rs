@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,7 @@ use crate::cache::Shared;
 use crate::error::Error;
 use crate::folio::{Folio, Geometry, Key, Table};
 use crate::lock::{Lock, LockKind};
+use crate::pager::thread::PagerThread;
 use crate::store::{Store, read_full};
 use crate::write::WriteLoop;
 use crate::writeback::Errors;
@@ -46,6 +47,8 @@ pub(crate) struct Inode {
     /// Bytes that are dirty, and (if the writes reserve) reserved.
     pub(crate) dirty: AtomicU64,
     pub(crate) errors: Mutex<Errors>,
+    /// Serves faults of mappings, once there has been one.
+    pub(crate) pager: OnceLock<PagerThread>,
 }
 
 impl fmt::Debug for Inode {
@@ -84,6 +87,7 @@ impl Inode {
             store_len: AtomicU64::new(size),
             dirty: AtomicU64::new(0),
             errors: Mutex::new(Errors::default()),
+            pager: OnceLock::new(),
             cache,
         }
     }

@@ -76,6 +76,7 @@ mod inode;
 pub mod pager;
 mod read;
 mod resize;
+mod sync;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};

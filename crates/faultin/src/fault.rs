@@ -50,11 +50,13 @@ pub enum Cause {
     Unsupported,
     /// Anything else; the signal and its code are kept in the [`Fault`].
     Other,
+    /// Whoever [serves](crate::pager) the page would have to wait for a lock that the thread has which asks for it.
+    Deadlock,
 }
 
 impl Cause {
     /// How many causes there are: the length of a table indexed by [`Cause::index`].
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 
     /// Every cause, in the order of [`Cause::index`].
     pub const ALL: [Cause; Self::COUNT] = [
@@ -71,6 +73,7 @@ impl Cause {
         Cause::Overlap,
         Cause::Unsupported,
         Cause::Other,
+        Cause::Deadlock,
     ];
 
     /// A small number for this cause, `0..COUNT`, the same in every build: for tables and for C.
@@ -89,6 +92,7 @@ impl Cause {
             Cause::Overlap => 10,
             Cause::Unsupported => 11,
             Cause::Other => 12,
+            Cause::Deadlock => 13,
         }
     }
 
@@ -108,6 +112,7 @@ impl Cause {
             Cause::Overlap => "overlap",
             Cause::Unsupported => "unsupported",
             Cause::Other => "other",
+            Cause::Deadlock => "deadlock",
         }
     }
 }
@@ -234,11 +239,13 @@ impl Fault {
     }
 
     /// The errno a system call would give for the same memory: `EFAULT`, but `EAGAIN` where waiting was not allowed,
-    /// `EINVAL` for arguments no access could satisfy, `ENOSYS` for what this machine does not have.
+    /// `EINVAL` for arguments no access could satisfy, `ENOSYS` for what this machine does not have, `EDEADLK` for a page
+    /// that is [served](crate::pager) under a lock that the thread has.
     pub const fn errno(&self) -> i32 {
         const EAGAIN: i32 = 11;
         const EFAULT: i32 = 14;
         const EINVAL: i32 = 22;
+        const EDEADLK: i32 = 35;
         const ENOSYS: i32 = 38;
         match self.cause() {
             Cause::NotResident => EAGAIN,
@@ -246,6 +253,7 @@ impl Fault {
             Cause::Overlap | Cause::OutOfRange => EINVAL,
             Cause::Alignment if self.signal == 0 => EINVAL,
             Cause::Unsupported => ENOSYS,
+            Cause::Deadlock => EDEADLK,
             _ => EFAULT,
         }
     }

@@ -96,7 +96,8 @@ impl Backing {
     /// Gives the memory of a range back.
     fn punch(&self, pos: u64, len: usize) {
         // What is not given back is no folio's, and is seen by nobody.
-        let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, pos, len as u64);
+        let _ =
+            rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, pos, len as u64);
     }
 }
 

@@ -128,7 +128,11 @@ impl Folio {
     /// # Errors
     /// [`Error::Memory`].
     #[inline]
-    pub(crate) fn write<R>(&mut self, part: Range<u64>, change: impl FnOnce(&mut [u8]) -> (usize, R)) -> Result<R, Error> {
+    pub(crate) fn write<R>(
+        &mut self,
+        part: Range<u64>,
+        change: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Result<R, Error> {
         let within = self.within(part);
         self.memory.write(within, change)
     }

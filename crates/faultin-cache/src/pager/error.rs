@@ -66,10 +66,9 @@ impl MapError {
 impl fmt::Display for MapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MapError::Block { block, page } => write!(
-                f,
-                "the cache's blocks have {block} bytes, a page has {page}: use CacheOptions::block({page})"
-            ),
+            MapError::Block { block, page } => {
+                write!(f, "the cache's blocks have {block} bytes, a page has {page}: use CacheOptions::block({page})")
+            }
             MapError::Start { start, page } => {
                 write!(f, "a mapping begins at a page's first byte: {start} is no multiple of {page}")
             }

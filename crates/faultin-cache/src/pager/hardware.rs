@@ -60,7 +60,8 @@ impl Hardware {
             By::Mprotect => ProtFlags::empty(),
         };
         // SAFETY: a new mapping, wherever the kernel likes.
-        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
+        let base =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
         let hardware = Hardware { base, len, by, process };

@@ -134,7 +134,9 @@ impl Map {
         let (first, state) = if writable { (page + 1, State::Writable) } else { (behind, State::Protected) };
         self.tell(|| self.hardware.install(page * self.page, (first - page) * self.page, self.page, writable))?;
         self.states.set(page..first, state);
-        if first < behind && self.hardware.install(first * self.page, (behind - first) * self.page, self.page, false).is_ok() {
+        if first < behind
+            && self.hardware.install(first * self.page, (behind - first) * self.page, self.page, false).is_ok()
+        {
             self.states.set(first..behind, State::Protected);
         }
         self.next.store(behind, Relaxed);
@@ -166,15 +168,19 @@ impl Map {
     /// # Errors
     /// The kernel's; some pages may still be writable.
     pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
-        self.states.each_run(self.pages(part), |state| state == State::Writable, |run| {
-            let (offset, len) = (run.start * self.page, run.len() * self.page);
-            match self.hardware.protect(offset, len, true) {
-                Ok(()) => self.states.set(run, State::Protected),
-                // What is absent cannot be stored to either.
-                Err(_) => self.remove_run(run)?,
-            }
-            Ok(())
-        })
+        self.states.each_run(
+            self.pages(part),
+            |state| state == State::Writable,
+            |run| {
+                let (offset, len) = (run.start * self.page, run.len() * self.page);
+                match self.hardware.protect(offset, len, true) {
+                    Ok(()) => self.states.set(run, State::Protected),
+                    // What is absent cannot be stored to either.
+                    Err(_) => self.remove_run(run)?,
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Makes the pages of a part of the file inaccessible.

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use faultin::pager::Served;
-use faultin::{ReadView, WriteView};
+use faultin::{InstallError, ReadView, WriteView};
 
 pub use error::MapError;
 
@@ -150,20 +150,27 @@ impl Mapping {
     }
 
     /// All of it, to be read.
-    pub fn read_view(&self) -> ReadView<'_> {
-        // SAFETY: the range is the mapping's own until it is dropped, which the view's lifetime excludes, and the handler is there.
+    ///
+    /// # Errors
+    /// If the signal handler, which was there when the mapping was made, was removed and cannot be installed.
+    pub fn read_view(&self) -> Result<ReadView<'_>, InstallError> {
+        // SAFETY: the range is the mapping's own until it is dropped, which the view's lifetime excludes.
         #[allow(unsafe_code, reason = "the range is its own")]
         unsafe {
-            ReadView::new_unchecked(self.as_ptr(), self.len())
+            ReadView::new(self.as_ptr(), self.len())
         }
     }
 
-    /// All of it, to be read and written; `None` if it is for reading only.
-    pub fn write_view(&self) -> Option<WriteView<'_>> {
+    /// All of it, to be written. Stores to a mapping for reading come back short.
+    ///
+    /// # Errors
+    /// As [`read_view`](Self::read_view).
+    pub fn write_view(&self) -> Result<WriteView<'_>, InstallError> {
         // SAFETY: as in `read_view`.
         #[allow(unsafe_code, reason = "the range is its own")]
-        let view = unsafe { WriteView::new_unchecked(self.as_ptr(), self.len()) };
-        self.map.is_writable().then_some(view)
+        unsafe {
+            WriteView::new(self.as_ptr(), self.len())
+        }
     }
 
     /// Why a fault could not be served, the last time one could not. Stays when the store is well again.

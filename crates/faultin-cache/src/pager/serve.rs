@@ -74,9 +74,7 @@ impl Inode {
         }
         match self.place(&mut table, map, wanted, window) {
             // The kernel has no room for one more boundary between pages with different rights.
-            Err(Errno::NOMEM) => {
-                map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1))
-            }
+            Err(Errno::NOMEM) => map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1)),
             result => result,
         }
         .map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
@@ -109,7 +107,8 @@ impl Inode {
         let size = table.size;
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
         let folio = table.get_mut(key);
-        let until = folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(self.geometry.block_up(size)));
+        let until =
+            folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(self.geometry.block_up(size)));
         if until == pos || !folio.is_shared() {
             return Err(Errno::FAULT);
         }

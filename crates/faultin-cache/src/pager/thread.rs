@@ -15,12 +15,12 @@ use faultin::Access;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::Mode;
 use super::mailbox::{Mailbox, Request};
 use super::map::Map;
 use super::server;
 use super::states::State;
 use super::uffd::Message;
-use super::Mode;
 use crate::error::Error;
 use crate::inode::Inode;
 use crate::lock;
@@ -73,7 +73,12 @@ fn run(post: &Post, inode: &Weak<Inode>) {
         let waiting: Vec<_> = maps.iter().filter(|map| map.mode() == Mode::Thread).collect();
         {
             let mut fds = vec![PollFd::new(&post.mailbox, PollFlags::IN)];
-            fds.extend(waiting.iter().filter_map(|map| map.uffd()).map(|uffd| PollFd::from_borrowed_fd(uffd.as_fd(), PollFlags::IN)));
+            fds.extend(
+                waiting
+                    .iter()
+                    .filter_map(|map| map.uffd())
+                    .map(|uffd| PollFd::from_borrowed_fd(uffd.as_fd(), PollFlags::IN)),
+            );
             // An interruption is as good as an event.
             let _ = poll(&mut fds, None);
         }
@@ -113,11 +118,8 @@ fn serve_message(inode: &Inode, map: &Map, message: Message) {
     let access = if message.is_store { Access::Write } else { Access::Read };
     // Who has a lock that is needed here would wait for ever. A copy of ours comes back short instead, and the page is
     // served when the lock is free.
-    let served = if lock::held_by(message.thread) {
-        false
-    } else {
-        caught(|| server::serve(inode, map, page, Some(access)))
-    };
+    let served =
+        if lock::held_by(message.thread) { false } else { caught(|| server::serve(inode, map, page, Some(access))) };
     if served {
         server::count(&map.counts.by_thread);
         map.wake(page);

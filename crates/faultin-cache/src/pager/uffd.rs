@@ -24,6 +24,7 @@ const FEATURES: u64 = 1 | 1 << 5 | 1 << 10 | 1 << 12 | 1 << 14;
 const REGISTER_MODES: u64 = 1 | 2 | 4;
 const CONTINUE_MODE_WP: u64 = 2;
 const WRITEPROTECT_MODE_WP: u64 = 1;
+const WRITEPROTECT_MODE_DONTWAKE: u64 = 2;
 
 const IOCTL_API: Opcode = opcode::read_write::<uffdio_api>(MAGIC, 0x3f);
 const IOCTL_REGISTER: Opcode = opcode::read_write::<uffdio_register>(MAGIC, 0x00);
@@ -144,6 +145,10 @@ impl Uffd {
     /// Has accesses to pages that are not mapped fail, and wakes who waits for them.
     pub(super) fn poison(&self, start: usize, len: usize) -> Result<(), Errno> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
+        // What was write-protected still is, although it is not there: a mark that leaves no room for another one.
+        let mut unmark = uffdio_writeprotect { range: uffdio_range { ..range }, mode: WRITEPROTECT_MODE_DONTWAKE };
+        // SAFETY: the structure that the kernel reads.
+        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut unmark)) }?;
         let mut ask = uffdio_poison { range, mode: 0, updated: 0 };
         // SAFETY: the structure that the kernel reads and writes.
         unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_POISON, _>::new(&mut ask)) }

@@ -14,15 +14,27 @@
 //! Every thread of a circle waits, so the last one to come sees all of it; nothing needs to be known of threads that
 //! run. Taking a free lock costs one atomic operation and a note in the thread's own list.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-use std::cell::RefCell;
+#[allow(unsafe_code, reason = "unlocking what is not locked is the caller's fault")]
+mod api;
+#[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
+mod held;
+mod raw;
+
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::Mutex;
+
+use api::{ReadGuard, RwLock, WriteGuard};
+use held::Held;
+
+use crate::sync;
+
+pub(crate) use held::held_by;
 
 /// Which lock, in reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,10 +122,6 @@ impl fmt::Display for Deadlock {
 
 impl std::error::Error for Deadlock {}
 
-thread_local! {
-    static HELD: RefCell<Vec<(LockId, Mode)>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Everybody who waits.
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 
@@ -135,16 +143,20 @@ pub(crate) struct Lock<T> {
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T> {
-    guard: RwLockReadGuard<'a, T>,
+    guard: ReadGuard<'a, T>,
     _held: Held,
 }
 
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Exclusive<'a, T> {
-    guard: RwLockWriteGuard<'a, T>,
+    guard: WriteGuard<'a, T>,
     _held: Held,
 }
+
+/// Taken in a signal handler; held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InSignal<'a, T>(WriteGuard<'a, T>);
 
 impl<T> Lock<T> {
     pub(crate) fn new(file: u64, kind: LockKind, value: T) -> Self {
@@ -153,26 +165,44 @@ impl<T> Lock<T> {
 
     #[inline]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
+        let held = Held::note(self.id, Mode::Shared);
         let guard = match self.inner.try_read() {
             Some(guard) => guard,
             None => self.wait(Mode::Shared, || self.inner.read())?,
         };
-        Ok(Shared { guard, _held: Held::note(self.id, Mode::Shared) })
+        Ok(Shared { guard, _held: held })
     }
 
     #[inline]
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
+        let held = Held::note(self.id, Mode::Exclusive);
         let guard = match self.inner.try_write() {
             Some(guard) => guard,
             None => self.wait(Mode::Exclusive, || self.inner.write())?,
         };
-        Ok(Exclusive { guard, _held: Held::note(self.id, Mode::Exclusive) })
+        Ok(Exclusive { guard, _held: held })
     }
 
     /// Without waiting.
     pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
-        let guard = self.inner.try_write()?;
-        Some(Exclusive { guard, _held: Held::note(self.id, Mode::Exclusive) })
+        let held = Held::note(self.id, Mode::Exclusive);
+        Some(Exclusive { guard: self.inner.try_write()?, _held: held })
+    }
+
+    /// Without waiting, but for a moment in which whoever has it may be done; and without a note, because there is no
+    /// thread-local memory in a signal handler. Whoever has it waits for no other lock, so it is in nobody's circle.
+    ///
+    /// Async-signal-safe, as dropping the answer is.
+    pub(crate) fn try_in_signal(&self) -> Option<InSignal<'_, T>> {
+        // A few microseconds: as long as those who share it need to copy a page, and as what comes otherwise, waking
+        // another thread and waiting for it.
+        const TRIES: u32 = 100;
+        (0..TRIES).find_map(|tried| {
+            if tried > 0 {
+                sync::pause();
+            }
+            self.inner.try_write().map(InSignal)
+        })
     }
 
     #[cold]
@@ -208,28 +238,17 @@ impl<T> DerefMut for Exclusive<'_, T> {
     }
 }
 
-/// A note that this thread holds a lock.
-#[derive(Debug)]
-struct Held(LockId, Mode);
+impl<T> Deref for InSignal<'_, T> {
+    type Target = T;
 
-impl Held {
-    #[inline]
-    fn note(id: LockId, mode: Mode) -> Held {
-        // A thread that is ending has no list any more, and waits for nothing under a lock.
-        let _ = HELD.try_with(|held| held.borrow_mut().push((id, mode)));
-        Held(id, mode)
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
-impl Drop for Held {
-    #[inline]
-    fn drop(&mut self) {
-        let _ = HELD.try_with(|held| {
-            let mut held = held.borrow_mut();
-            if let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1)) {
-                held.remove(at);
-            }
-        });
+impl<T> DerefMut for InSignal<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 
@@ -241,9 +260,8 @@ impl Ticket {
     /// [`Deadlock`], if whoever has the lock waits for this thread.
     fn take(wants: (LockId, Mode)) -> Result<Ticket, Deadlock> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let holds = HELD.try_with(|held| held.borrow().clone()).unwrap_or_default();
-        let waiter =
-            Waiter { ticket: NEXT.fetch_add(1, Ordering::Relaxed), thread: thread::current().id(), wants, holds };
+        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+        let waiter = Waiter { ticket, thread: thread::current().id(), wants, holds: held::held() };
         let mut waiting = WAITING.lock();
         if let Some(circle) = circle(&waiter, &waiting) {
             return Err(Deadlock { circle });
@@ -292,7 +310,7 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
-    fn locks() -> [Lock<u32>; 2] {
+    pub(super) fn locks() -> [Lock<u32>; 2] {
         // Numbers of their own: tests run side by side and share the list of those who wait.
         static FILES: AtomicU64 = AtomicU64::new(1 << 40);
         [0, 1].map(|_| Lock::new(FILES.fetch_add(1, Ordering::Relaxed), LockKind::Inode, 0))
@@ -353,7 +371,22 @@ mod tests {
             }
             assert_eq!(*a.shared().unwrap(), 1);
         });
-        assert_eq!(HELD.with(|held| held.borrow().len()), 0);
+        assert!(!held_by(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()));
+    }
+
+    #[test]
+    fn a_lock_taken_in_a_signal_is_nobodys() {
+        let [lock, _] = locks();
+        let mut guard = lock.try_in_signal().unwrap();
+        *guard += 1;
+        assert_eq!(*guard, 1);
+        assert!(!held_by(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()));
+        assert!(lock.try_in_signal().is_none());
+        assert!(lock.try_exclusive().is_none());
+        drop(guard);
+        assert_eq!(*lock.shared().unwrap(), 1);
+        let _shared = lock.shared().unwrap();
+        assert!(lock.try_in_signal().is_none());
     }
 
     #[test]

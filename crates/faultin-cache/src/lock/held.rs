@@ -1,0 +1,259 @@
+//! Which locks this thread holds, and which threads hold any.
+//!
+//! The first is a list of the thread's own, for [who waits for whom](super::Deadlock). The second is for whoever serves a
+//! page fault of another thread and must not wait for what that thread has: each thread has a *slot* with its number and
+//! how many locks are in its list (but for writers' locks, which no page fault needs), in a list of slots that a signal handler
+//! may read at any time.
+//!
+//! A slot is never freed; when its thread ends, another one uses it again. After `fork`, the child has its one thread's slot
+//! under that thread's new number, and the others' are free: their threads are not there.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, compiler_fence};
+use std::cell::{Cell, RefCell};
+use std::sync::Once;
+
+use super::{LockId, LockKind, Mode};
+
+/// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock
+/// of any cache, or is about to: from
+/// before it has the lock until after it has given it back, also while it waits for it.
+///
+/// This is exact for the calling thread, and for one that has been stopped (it waits for the caller, say). A thread that
+/// runs may have changed it meanwhile. Not counted are locks [taken in a signal](super::Lock::try_in_signal), and those that
+/// a thread takes while its thread-local values are being dropped. In a child of a bare `clone` system call, which the C
+/// library does not know of, the calling thread counts under its parent's number.
+///
+/// Async-signal-safe.
+pub(crate) fn held_by(thread: u32) -> bool {
+    slots().any(|slot| slot.thread.load(Ordering::Relaxed) == thread && slot.held.load(Ordering::Relaxed) != 0)
+}
+
+/// A note that this thread holds a lock, or is about to.
+#[derive(Debug)]
+pub(super) struct Held(LockId, Mode);
+
+impl Held {
+    /// Before the lock is taken.
+    #[inline]
+    pub(super) fn note(id: LockId, mode: Mode) -> Held {
+        // A thread that is ending has no list any more, and waits for nothing under a lock.
+        let _ = THREAD.try_with(|thread| {
+            let mut held = thread.held.borrow_mut();
+            held.push((id, mode));
+            thread.slot.note(&held);
+        });
+        // A handler that interrupts this thread with the lock taken is to see the note.
+        compiler_fence(Ordering::SeqCst);
+        Held(id, mode)
+    }
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        let _ = THREAD.try_with(|thread| {
+            let mut held = thread.held.borrow_mut();
+            if let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1)) {
+                held.remove(at);
+            }
+            thread.slot.note(&held);
+        });
+    }
+}
+
+/// What this thread holds, but for the lock it is about to take.
+pub(super) fn held() -> Vec<(LockId, Mode)> {
+    let before_the_last = |thread: &Thread| thread.held.borrow().split_last().map(|(_, held)| held.to_vec());
+    THREAD.try_with(before_the_last).ok().flatten().unwrap_or_default()
+}
+
+thread_local! {
+    static THREAD: Thread = Thread { slot: Slot::take(), held: RefCell::new(Vec::new()) };
+    /// As in `THREAD`, without a destructor: for `fork`, which is no time to make one.
+    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+}
+
+struct Thread {
+    slot: &'static Slot,
+    held: RefCell<Vec<(LockId, Mode)>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        SLOT.set(None);
+        self.slot.give_back();
+    }
+}
+
+/// One thread, or none at the moment. Written by its thread only.
+#[derive(Debug, Default)]
+struct Slot {
+    next: AtomicPtr<Slot>,
+    taken: AtomicBool,
+    /// 0 if nobody's.
+    thread: AtomicU32,
+    held: AtomicU32,
+}
+
+static FIRST: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    // SAFETY: slots are never freed, and complete before they are published.
+    let slot = |at: *mut Slot| unsafe { at.as_ref() };
+    core::iter::successors(slot(FIRST.load(Ordering::Acquire)), move |last| slot(last.next.load(Ordering::Relaxed)))
+}
+
+impl Slot {
+    #[cold]
+    fn take() -> &'static Slot {
+        static FORKS: Once = Once::new();
+        FORKS.call_once(|| {
+            // SAFETY: `in_child` does what may be done there: atomic operations and a system call.
+            let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            // It fails only for want of memory; then a child is as one of `clone`.
+        });
+        let free =
+            |slot: &&Slot| slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let slot = slots().find(free).unwrap_or_else(Slot::add);
+        slot.thread.store(this_thread(), Ordering::Relaxed);
+        SLOT.set(Some(slot));
+        slot
+    }
+
+    #[inline]
+    fn note(&self, held: &[(LockId, Mode)]) {
+        let count = held.iter().filter(|(id, _)| id.kind != LockKind::Writers).count();
+        self.held.store(count as u32, Ordering::Relaxed);
+    }
+
+    fn give_back(&self) {
+        self.held.store(0, Ordering::Relaxed);
+        self.thread.store(0, Ordering::Relaxed);
+        self.taken.store(false, Ordering::Release);
+    }
+
+    fn add() -> &'static Slot {
+        let slot: &'static Slot = Box::leak(Box::new(Slot { taken: AtomicBool::new(true), ..Slot::default() }));
+        let this = ptr::from_ref(slot).cast_mut();
+        let mut first = FIRST.load(Ordering::Relaxed);
+        loop {
+            slot.next.store(first, Ordering::Relaxed);
+            match FIRST.compare_exchange_weak(first, this, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return slot,
+                Err(now) => first = now,
+            }
+        }
+    }
+}
+
+/// The number the kernel has for this thread.
+fn this_thread() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+}
+
+extern "C" fn in_child() {
+    let mine = SLOT.get();
+    for slot in slots() {
+        if mine.is_some_and(|mine| ptr::eq(mine, slot)) {
+            slot.thread.store(this_thread(), Ordering::Relaxed);
+        } else {
+            slot.give_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::locks;
+    use super::*;
+    use std::sync::Barrier;
+    use std::thread;
+
+    #[test]
+    fn who_holds_a_lock_is_known_to_others() {
+        let [a, b] = locks();
+        let me = this_thread();
+        assert!(!held_by(me));
+        let one = a.shared().unwrap();
+        let two = b.exclusive().unwrap();
+        assert!(thread::scope(|scope| scope.spawn(|| held_by(me)).join().unwrap()));
+        drop(one);
+        assert!(held_by(me));
+        assert!(b.exclusive().is_err());
+        assert!(b.try_exclusive().is_none());
+        assert!(held_by(me), "what was refused is not held, the other still is");
+        drop(two);
+        assert!(!held_by(me));
+        assert!(!held_by(0));
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_counts_as_having_it() {
+        let [lock, _] = locks();
+        let held = lock.exclusive().unwrap();
+        thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let lock = &lock;
+            scope.spawn(move || {
+                tell.send(this_thread()).unwrap();
+                drop(lock.exclusive().unwrap());
+            });
+            let waits = told.recv().unwrap();
+            while !held_by(waits) {
+                thread::yield_now();
+            }
+            drop(held);
+        });
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let [lock, _] = locks();
+        let once = |number: u32| {
+            let both = Barrier::new(2);
+            thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    let _guard = lock.shared().unwrap();
+                    both.wait();
+                    both.wait();
+                    this_thread()
+                });
+                both.wait();
+                let before = slots().count();
+                both.wait();
+                let other = other.join().unwrap();
+                (other != number, before)
+            })
+        };
+        let me = this_thread();
+        let counts: Vec<_> = (0..200).map(|_| once(me)).collect();
+        assert!(counts.iter().all(|(another, _)| *another));
+        // Others' tests take slots, too; not one for each of these threads.
+        assert!(slots().count() < 200, "{}", slots().count());
+    }
+
+    #[test]
+    fn a_child_has_its_own_number() {
+        let [lock, _] = locks();
+        let _held = lock.shared().unwrap();
+        let parent = this_thread();
+        // SAFETY: the child makes system calls and leaves without anybody's destructors.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+            0 => {
+                let right = held_by(this_thread()) && !held_by(parent);
+                // SAFETY: as above.
+                unsafe { libc::_exit(i32::from(!right)) }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: a local value.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert_eq!(status, 0, "the child's thread holds what its parent's did, under its own number");
+            }
+        }
+        assert!(held_by(parent));
+    }
+}
