@@ -72,6 +72,8 @@ mod error;
 mod file;
 mod folio;
 mod inode;
+#[cfg_attr(not(test), expect(dead_code, reason = "the mailbox is there before its pager"))]
+mod pager;
 mod read;
 mod resize;
 mod sync;
