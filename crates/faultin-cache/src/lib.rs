@@ -63,6 +63,7 @@
 
 pub mod lock;
 pub mod mode;
+pub mod pager;
 pub mod store;
 pub mod write;
 
@@ -73,7 +74,6 @@ mod error;
 mod file;
 mod folio;
 mod inode;
-pub mod pager;
 mod read;
 mod resize;
 mod sync;

@@ -4,8 +4,14 @@
 //! Those parts use nothing else, and ask this module for it, so that `crates/faultin-cache-loom` can put its own in place
 //! of it and run the very same code under every order of steps.
 
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+/// For ordinary threads. It does not allocate.
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::futex::{self, Flags};
 
 /// How often a lock is looked at before a thread goes to sleep for it: a few microseconds, what the sleep would cost.
@@ -27,7 +33,40 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) {
     let _ = futex::wake(word, Flags::PRIVATE, count.min(i32::MAX as u32));
 }
 
+/// How many words those who wait for an answer of the pager share: more than there are processors on most machines.
+pub(crate) const WORDS: usize = 64;
+
 /// Between two looks at a word that another thread is to change.
 pub(crate) fn pause() {
     core::hint::spin_loop();
+}
+
+/// Something to poll until it rings: an eventfd.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    /// # Errors
+    /// The kernel's, for want of descriptors.
+    pub(crate) fn new() -> io::Result<Bell> {
+        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Async-signal-safe.
+    pub(crate) fn ring(&self) {
+        // It fails if it has been rung 2^64 times; then it is ringing.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &1_u64.to_ne_bytes()));
+    }
+
+    /// No longer rings for what was before.
+    pub(crate) fn silence(&self) {
+        // It fails if it does not ring.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0_u8; 8]));
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }

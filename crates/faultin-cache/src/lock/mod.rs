@@ -21,6 +21,8 @@ mod api;
 #[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
 mod held;
 mod raw;
+#[cfg(test)]
+mod stress;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -32,6 +32,7 @@
 mod error;
 #[allow(unsafe_code, reason = "mappings, and what their page table is told")]
 mod hardware;
+#[allow(unsafe_code, reason = "requests live on the stacks of those who wait")]
 pub(crate) mod mailbox;
 mod map;
 pub(crate) mod mapped;

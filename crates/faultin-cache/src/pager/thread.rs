@@ -52,12 +52,12 @@ impl PagerThread {
 
     pub(super) fn add(&self, map: &Arc<Map>) {
         self.post.maps.lock().push(Arc::clone(map));
-        self.post.mailbox.wake();
+        self.post.mailbox.ring();
     }
 
     pub(super) fn remove(&self, map: &Arc<Map>) {
         self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
-        self.post.mailbox.wake();
+        self.post.mailbox.ring();
     }
 }
 
@@ -72,7 +72,7 @@ fn run(post: &Post, inode: &Weak<Inode>) {
         let maps = post.maps.lock().clone();
         let waiting: Vec<_> = maps.iter().filter(|map| map.mode() == Mode::Thread).collect();
         {
-            let mut fds = vec![PollFd::new(&post.mailbox, PollFlags::IN)];
+            let mut fds = vec![PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)];
             fds.extend(
                 waiting
                     .iter()
@@ -97,6 +97,7 @@ fn run(post: &Post, inode: &Weak<Inode>) {
 /// A fault that a signal handler has handed over.
 fn serve_request(inode: &Inode, maps: &[Arc<Map>], request: Request, post: &Post) {
     let (address, access) = (request.address, request.access);
+    debug_assert!(!lock::held_by(request.thread), "its handler has looked");
     let of = |maps: &[Arc<Map>]| maps.iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
     // One that was made since has none but itself in the list.
     let found = of(maps).or_else(|| of(&post.maps.lock()));

@@ -2,7 +2,6 @@
 //! answers in all modes.
 
 #[path = "../common/mod.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
 mod common;
 
 mod coherence;

@@ -64,7 +64,7 @@ pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
     match file.map(0..len.max(1), Protection::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
         Err(error @ MapError::Mode { .. }) => {
-            writeln!(std::io::stderr(), "skipped: {error}").unwrap();
+            writeln!(std::io::stderr(), "skipped: {error}").expect("stderr can be written");
             None
         }
         Err(error) => panic!("{error}"),

@@ -1,0 +1,34 @@
+//! Models of what runs in signal handlers of `faultin-cache`: its reader-writer lock and the pager's mailbox, run under
+//! every order of their steps that loom finds.
+//!
+//! The sources are the crate's own files. They know atomics, futexes and the like from their `crate::sync` only, and here
+//! that is [`sync`]: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
+//! models; a sleep that nobody ends is a deadlock to loom, which reports it.
+//!
+//! [`PREEMPTIONS`] bounds how often a thread is interrupted where it could go on, per run. What stays unexplored beyond it
+//! is for the stress tests of `faultin-cache`.
+
+// The crate uses all of it; the models need not.
+#![allow(dead_code, reason = "files of another crate's")]
+
+#[path = "../../faultin-cache/src/pager/mailbox.rs"]
+mod mailbox;
+#[path = "../../faultin-cache/src/lock/raw.rs"]
+mod raw;
+mod sync;
+
+#[cfg(test)]
+mod locks;
+#[cfg(test)]
+mod mailboxes;
+
+/// Of one run.
+pub const PREEMPTIONS: usize = 3;
+
+/// Runs `body` under every order of steps.
+pub fn explore(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.max_branches = 20_000;
+    builder.check(body);
+}

@@ -1,0 +1,99 @@
+//! In place of `faultin_cache::sync`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use loom::sync::Condvar;
+
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+/// Looking again is another order of the same steps.
+pub(crate) const SPINS: u32 = 0;
+
+/// As soon as possible: the fewer steps lead there, the more orders of them are tried.
+pub(crate) const PATIENCE: u32 = 1;
+
+/// Shared by everybody.
+pub(crate) const WORDS: usize = 1;
+
+pub(crate) fn pause() {
+    loom::thread::yield_now();
+}
+
+loom::lazy_static! {
+    static ref FUTEXES: Futexes = Futexes { sleepers: Mutex::new(Vec::new()), woken: Condvar::new() };
+}
+
+/// The kernel's table: who sleeps at which word, in the order they came.
+struct Futexes {
+    sleepers: Mutex<Vec<(usize, loom::thread::ThreadId)>>,
+    woken: Condvar,
+}
+
+fn at(word: &AtomicU32) -> usize {
+    std::ptr::from_ref(word).addr()
+}
+
+/// As the system call: compares and goes to sleep in one step, as far as [`wake`] can tell.
+pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+    let mut sleepers = FUTEXES.sleepers.lock().unwrap();
+    // The kernel's read has a full barrier before it: it is not of the past.
+    if word.fetch_add(0, Ordering::AcqRel) != expected {
+        return;
+    }
+    let sleeper = (at(word), loom::thread::current().id());
+    sleepers.push(sleeper);
+    while sleepers.contains(&sleeper) {
+        sleepers = FUTEXES.woken.wait(sleepers).unwrap();
+    }
+}
+
+pub(crate) fn wake(word: &AtomicU32, count: u32) {
+    let mut sleepers = FUTEXES.sleepers.lock().unwrap();
+    let mut left = count;
+    sleepers.retain(|&(there, _)| {
+        let woken = there == at(word) && left > 0;
+        left -= u32::from(woken);
+        !woken
+    });
+    if left != count {
+        FUTEXES.woken.notify_all();
+    }
+}
+
+/// In place of an eventfd.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    rings: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Bell> {
+        Ok(Bell { rings: Mutex::new(false), rung: Condvar::new() })
+    }
+
+    pub(crate) fn ring(&self) {
+        *self.rings.lock().unwrap() = true;
+        self.rung.notify_all();
+    }
+
+    pub(crate) fn silence(&self) {
+        *self.rings.lock().unwrap() = false;
+    }
+
+    /// In place of `poll`.
+    pub(crate) fn wait(&self) {
+        let mut rings = self.rings.lock().unwrap();
+        while !*rings {
+            rings = self.rung.wait(rings).unwrap();
+        }
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        unreachable!("models wait for the bell itself")
+    }
+}

@@ -1,0 +1,175 @@
+//! The mailbox with threads, signals and futexes that are real; `crates/faultin-cache-loom` has the orders of its steps.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, OnceLock};
+use std::thread;
+
+use faultin::Access;
+
+use super::mailbox::{Mailbox, Request};
+
+/// As the pager's thread does: polls, and takes until there is nothing.
+fn serve(mailbox: &Mailbox, end: &AtomicBool, mut request: impl FnMut(Request<'_>)) {
+    while !end.load(Ordering::Relaxed) {
+        let mut fd = libc::pollfd { fd: mailbox.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor. There is no time limit: whoever posts or closes rings.
+        unsafe { libc::poll(&raw mut fd, 1, -1) };
+        while let Some(taken) = mailbox.take() {
+            request(taken);
+        }
+    }
+}
+
+#[test]
+fn each_of_many_threads_gets_its_own_answer() {
+    const THREADS: usize = 100;
+    const ROUNDS: usize = 100;
+    let mailbox = Mailbox::new().unwrap();
+    let end = AtomicBool::new(false);
+    let taken = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            serve(&mailbox, &end, |request| {
+                taken.fetch_add(1, Ordering::Relaxed);
+                let expected = if request.address % 3 == 0 { Some(Access::Write) } else { None };
+                assert_eq!(request.access, expected);
+                assert_eq!(request.address / ROUNDS, request.thread as usize);
+                let odd = request.address % 2 == 1;
+                // No, both by saying so and by saying nothing.
+                if odd || request.address % 4 == 0 { request.answer(odd) } else { drop(request) }
+            });
+        });
+        let start = Barrier::new(THREADS);
+        thread::scope(|scope| {
+            for me in 0..THREADS {
+                let (start, mailbox) = (&start, &mailbox);
+                scope.spawn(move || {
+                    start.wait();
+                    for address in me * ROUNDS..(me + 1) * ROUNDS {
+                        let access = if address % 3 == 0 { Some(Access::Write) } else { None };
+                        assert_eq!(mailbox.post(address, access, me as u32), address % 2 == 1);
+                    }
+                });
+            }
+        });
+        end.store(true, Ordering::Relaxed);
+        mailbox.close();
+    });
+    assert_eq!(taken.into_inner(), THREADS * ROUNDS);
+}
+
+#[test]
+fn the_oldest_is_first() {
+    let mailbox = Mailbox::new().unwrap();
+    thread::scope(|scope| {
+        for address in 0..3 {
+            let mailbox = &mailbox;
+            scope.spawn(move || assert!(mailbox.post(address, None, 1)));
+            // The bell is rung after it is in the list.
+            let mut fd = libc::pollfd { fd: mailbox.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one descriptor.
+            assert_eq!(unsafe { libc::poll(&raw mut fd, 1, -1) }, 1);
+            let mut count = [0_u8; 8];
+            // SAFETY: a buffer of its own.
+            assert_eq!(unsafe { libc::read(fd.fd, count.as_mut_ptr().cast(), 8) }, 8);
+        }
+        let mut taken: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
+        assert_eq!(taken.iter().map(|request| request.address).collect::<Vec<_>>(), [0, 1, 2]);
+        // Answered in another order than they were taken in.
+        taken.swap_remove(1).answer(true);
+        taken.into_iter().for_each(|request| request.answer(true));
+    });
+}
+
+#[test]
+fn closing_it_answers_everybody_who_waits_or_comes() {
+    let mailbox = Mailbox::new().unwrap();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..10)
+            .map(|at| {
+                scope.spawn({
+                    let mailbox = &mailbox;
+                    move || mailbox.post(at, None, 1)
+                })
+            })
+            .collect();
+        let taken = std::iter::repeat_with(|| mailbox.take()).inspect(|_| thread::yield_now()).find_map(|taken| taken);
+        mailbox.close();
+        for posted in waiting {
+            assert!(!posted.join().unwrap());
+        }
+        // Too late.
+        taken.unwrap().answer(true);
+    });
+    assert!(!mailbox.post(0, None, 1));
+    assert!(mailbox.take().is_none());
+    mailbox.close();
+}
+
+/// What the handler posts to.
+static NESTED: OnceLock<Mailbox> = OnceLock::new();
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn fault_in_a_handler(_: libc::c_int) {
+    let mailbox = NESTED.get().expect("it is made before there is a handler");
+    // An address that is answered with yes.
+    if mailbox.post(1, None, 0) {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All of more threads than there are words wait for an answer, each is interrupted there by a handler that posts again, and
+/// that one by another.
+#[test]
+fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
+    const THREADS: usize = 70;
+    const DEPTH: usize = 3;
+    let mailbox = NESTED.get_or_init(|| Mailbox::new().unwrap());
+    let signal = libc::SIGRTMIN() + 3;
+    // SAFETY: a handler that does what may be done there, for a signal of this test's.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = fault_in_a_handler as *const () as usize;
+        action.sa_flags = libc::SA_NODEFER;
+        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+    }
+    let threads = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let posting: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    // SAFETY: no conditions.
+                    threads.lock().unwrap().push(unsafe { libc::pthread_self() });
+                    // No: an even address.
+                    assert!(!mailbox.post(0, None, 1));
+                })
+            })
+            .collect();
+        // Nothing is answered before all of them wait, at every depth.
+        let mut requests = Vec::new();
+        let mut gather = |count: usize| {
+            while requests.len() < count {
+                match mailbox.take() {
+                    Some(request) => requests.push(request),
+                    None => thread::yield_now(),
+                }
+            }
+        };
+        gather(THREADS);
+        for depth in 1..=DEPTH {
+            for &thread in threads.lock().unwrap().iter() {
+                // SAFETY: it waits for an answer, so it is there.
+                assert_eq!(unsafe { libc::pthread_kill(thread, signal) }, 0);
+            }
+            gather(THREADS * (depth + 1));
+        }
+        // The ones beneath first: those who wait for them cannot look.
+        for request in requests {
+            let odd = request.address % 2 == 1;
+            request.answer(odd);
+        }
+        posting.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    assert_eq!(HANDLED.load(Ordering::Relaxed), THREADS * DEPTH);
+}
