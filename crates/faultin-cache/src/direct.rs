@@ -23,10 +23,14 @@ use crate::folio::Table;
 use crate::inode::{Inode, UNKNOWN, check_range};
 use crate::mode::{CopyFrom, CopyTo};
 use crate::store::{read_full, write_full};
-use crate::write::{NO_PROGRESS, Observer};
+use crate::write::{Bug, NO_PROGRESS, Observer};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 1 << 20;
+
+/// Attempts in a row that write nothing, after the first one, although the buffer could be faulted in before each; then the cache is
+/// asked (gfs2's `enough_retries`).
+const RETRIES: u32 = 1;
 
 impl Inode {
     fn bounce(&self, len: usize) -> Bounce {
@@ -72,6 +76,10 @@ fn write_chunks<M: ReadMemory, C: CopyFrom<M>>(
         if !pos.is_multiple_of(unit as u64) || ask == 0 {
             return Ok(());
         }
+        if inode.how.bug == Some(Bug::InvalidatesItsSource) {
+            inode.write_back(pos..pos + ask as u64)?;
+            inode.dont_need(pos..pos + ask as u64)?;
+        }
         let before = from.save();
         let copied = C::copy_from(from, bounce.bytes_mut(ask));
         observer.copied(ask, &copied);
@@ -97,13 +105,19 @@ fn write_chunks<M: ReadMemory, C: CopyFrom<M>>(
             return Err(Error::NoProgress(fault));
         }
         let Some(window) = NonZeroUsize::new(ask) else { return Ok(()) };
+        let lock = inode.lock_for_fault_in(observer)?;
         let usable = from.fault_in(window);
         observer.faulted_in(ask, &usable);
+        if lock.is_some() {
+            observer.unlocked();
+        }
+        drop(lock);
         if usable.map_err(Error::Fault)?.get() < unit {
             // There is something, but not a unit of it.
             return Ok(());
         }
-        if idle > 1 && copied > 0 {
+        // Enough retries: the cache can take less than a unit at once, and what is written there takes nothing away.
+        if idle > RETRIES && inode.how.bug != Some(Bug::InvalidatesItsSource) {
             return Ok(());
         }
         if observer.again().is_break() {
@@ -176,8 +190,13 @@ fn copy_out<M: WriteMemory, C: CopyTo<M>>(
         }
         let window = if idle == 1 { chunk.len() } else { chunk.len().min(inode.geometry.block) };
         if let Some(window) = NonZeroUsize::new(window) {
+            let lock = inode.lock_for_fault_in(observer)?;
             let result = to.fault_in(window);
             observer.faulted_in(window.get(), &result);
+            if lock.is_some() {
+                observer.unlocked();
+            }
+            drop(lock);
             result.map_err(Error::Fault)?;
         }
         if observer.again().is_break() {

@@ -165,8 +165,13 @@ fn passes<M: WriteMemory, C: CopyTo<M>>(
             Stop::Fault(fault) => {
                 let window = to.count().min(if idle == 0 { WINDOW } else { inode.geometry.block });
                 if let Some(window) = NonZeroUsize::new(window) {
+                    let lock = inode.lock_for_fault_in(observer)?;
                     let result = to.fault_in(window);
                     observer.faulted_in(window.get(), &result);
+                    if lock.is_some() {
+                        observer.unlocked();
+                    }
+                    drop(lock);
                     result.map_err(Error::Fault)?;
                 }
                 idle += 1;

@@ -31,13 +31,17 @@ pub enum Bug {
     /// The file is made as long as was asked for, before it is known how much is written (btrfs direct writes up to 6.3,
     /// fixed by b73a6fd1b1ef: a hole of zeros).
     LeavesZeros,
-    /// The inode lock is kept while the buffer is faulted in (2006, fixed by 08291429cfa6: copies under the page's lock).
+    /// The inode lock is kept while the buffer is faulted in (2006, fixed by 08291429cfa6: copies under the page's lock; gfs2 before
+    /// 5.16, fixed by 00bfe02f4796 and its series). Reads and direct I/O of the file, too.
     FaultsInUnderTheLock,
+    /// A direct write takes what is cached of its range away before each attempt, also if that is its own buffer, and never falls back to
+    /// the cache (btrfs and gfs2; fstests generic/729).
+    InvalidatesItsSource,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 13] = [
         Bug::KeepsReservation,
         Bug::StepsBySegment([0; 3]),
         Bug::ShowsStaleBytes,
@@ -50,5 +54,6 @@ impl Bug {
         Bug::IgnoresFaultIn,
         Bug::LeavesZeros,
         Bug::FaultsInUnderTheLock,
+        Bug::InvalidatesItsSource,
     ];
 }

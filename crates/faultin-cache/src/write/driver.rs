@@ -193,14 +193,10 @@ impl Write<'_> {
         observer: &mut impl Observer,
     ) -> Result<NonZeroUsize, Error> {
         let Some(len) = NonZeroUsize::new(len) else { return Ok(NonZeroUsize::MAX) };
-        let under_the_lock = self.how.bug == Some(Bug::FaultsInUnderTheLock);
-        let lock = under_the_lock.then(|| self.inode.table.exclusive()).transpose()?;
-        if under_the_lock {
-            observer.locked();
-        }
+        let lock = self.inode.lock_for_fault_in(observer)?;
         let result = from.fault_in(len);
         observer.faulted_in(len.get(), &result);
-        if under_the_lock {
+        if lock.is_some() {
             observer.unlocked();
         }
         drop(lock);
