@@ -11,6 +11,7 @@
 // The crate uses all of it; the models need not.
 #![allow(dead_code, reason = "files of another crate's")]
 
+#[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
 #[path = "../../faultin-cache/src/pager/mailbox.rs"]
 mod mailbox;
 #[path = "../../faultin-cache/src/lock/raw.rs"]

@@ -40,7 +40,7 @@ impl Held {
         let _ = THREAD.try_with(|thread| {
             let mut held = thread.held.borrow_mut();
             held.push((id, mode));
-            thread.slot.held.store(held.len() as u32, Ordering::Relaxed);
+            SLOT.get().unwrap_or_else(Slot::take).held.store(held.len() as u32, Ordering::Relaxed);
         });
         // A handler that interrupts this thread with the lock taken is to see the note.
         compiler_fence(Ordering::SeqCst);
@@ -57,7 +57,9 @@ impl Drop for Held {
             if let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1)) {
                 held.remove(at);
             }
-            thread.slot.held.store(held.len() as u32, Ordering::Relaxed);
+            if let Some(slot) = SLOT.get() {
+                slot.held.store(held.len() as u32, Ordering::Relaxed);
+            }
         });
     }
 }
@@ -69,20 +71,21 @@ pub(super) fn held() -> Vec<(LockId, Mode)> {
 }
 
 thread_local! {
-    static THREAD: Thread = Thread { slot: Slot::take(), held: RefCell::new(Vec::new()) };
-    /// As in `THREAD`, without a destructor: for `fork`, which is no time to make one.
+    static THREAD: Thread = const { Thread { held: RefCell::new(Vec::new()) } };
+    /// Given back by `THREAD`'s destructor; it has none of its own, so that a child of `fork` can look at it without making
+    /// one.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
 }
 
 struct Thread {
-    slot: &'static Slot,
     held: RefCell<Vec<(LockId, Mode)>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        SLOT.set(None);
-        self.slot.give_back();
+        if let Some(slot) = SLOT.take() {
+            slot.give_back();
+        }
     }
 }
 
