@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::hardware::Hardware;
@@ -30,6 +30,9 @@ const IDLE: u32 = 1 << 10;
 pub(crate) struct Map {
     hardware: Hardware,
     states: States,
+    /// What the hardware is told and what is noted of it are one step. Whoever has the inode lock alone needs no turn, but for
+    /// [`poison`](Self::poison), which is done without: so only where there is poison, which is never in a signal.
+    turn: Option<Mutex<()>>,
     page: usize,
     /// Where in the file it begins.
     start: u64,
@@ -57,6 +60,7 @@ impl Map {
         Map {
             hardware,
             states: States::new(pages),
+            turn: (mode == Mode::Thread).then(|| Mutex::new(())),
             page: rustix::param::page_size(),
             start,
             protection,
@@ -124,6 +128,8 @@ impl Map {
     ///
     /// System calls and atomic operations only.
     pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
+        let _turn = self.turn();
+        self.heal(page);
         if writable && self.state(page) == State::Protected {
             self.tell(|| self.hardware.protect(page * self.page, self.page, false))?;
             self.states.set(page..page + 1, State::Writable);
@@ -141,6 +147,10 @@ impl Map {
         }
         self.next.store(behind, Relaxed);
         Ok(())
+    }
+
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.as_ref().map(Mutex::lock)
     }
 
     /// Again if the kernel was doing something else with the address space.
@@ -168,6 +178,7 @@ impl Map {
     /// # Errors
     /// The kernel's; some pages may still be writable.
     pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
+        let _turn = self.turn();
         self.states.each_run(
             self.pages(part),
             |state| state == State::Writable,
@@ -185,10 +196,11 @@ impl Map {
 
     /// Makes the pages of a part of the file inaccessible.
     pub(super) fn remove(&self, part: &Range<u64>) {
+        let _turn = self.turn();
         // What cannot be taken away page by page, because the kernel has no room for one more boundary, can be as a whole.
         let pages = self.pages(part);
         if self.states.each_run(pages, |state| state != State::Absent, |run| self.remove_run(run)).is_err() {
-            let _ = self.remove_all();
+            let _ = self.remove_every();
         }
     }
 
@@ -198,7 +210,7 @@ impl Map {
                 self.states.set(run, State::Absent);
                 Ok(())
             }
-            Err(_) => self.remove_all(),
+            Err(_) => self.remove_every(),
         }
     }
 
@@ -207,13 +219,19 @@ impl Map {
     /// # Errors
     /// The kernel's.
     pub(super) fn remove_all(&self) -> Result<(), Errno> {
+        let _turn = self.turn();
+        self.remove_every()
+    }
+
+    fn remove_every(&self) -> Result<(), Errno> {
         self.hardware.remove(0, self.len())?;
         self.states.set(0..self.states.len(), State::Absent);
         Ok(())
     }
 
-    /// Has accesses to a page fail, until it is installed: for threads that wait for it.
+    /// Has accesses to a page fail, until it is installed: for threads that wait for it. Needs no lock: whoever waits may have it.
     pub(super) fn poison(&self, page: usize) {
+        let _turn = self.turn();
         let Some(uffd) = self.hardware.uffd() else { return };
         let offset = page * self.page;
         let poison = || uffd.poison(self.base().addr().get() + offset, self.page);
@@ -226,7 +244,7 @@ impl Map {
     }
 
     /// Takes poison away.
-    pub(super) fn heal(&self, page: usize) {
+    fn heal(&self, page: usize) {
         if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
             self.states.set(page..page + 1, State::Absent);
         }

@@ -65,7 +65,6 @@ impl Inode {
         if pos >= table.size {
             return Err(Refused::BehindTheEnd);
         }
-        map.heal(page);
         let window = map.window(page);
         table.make_ready_for(pos);
         self.bring_in(&mut table, pos, (window * rustix::param::page_size()) as u64)?;
