@@ -20,7 +20,7 @@ use super::{Mode, Protection};
 use crate::error::Error;
 
 /// Pages that are made accessible at once, at most.
-const MOST_AT_ONCE: usize = 512;
+pub(super) const MOST_AT_ONCE: usize = 512;
 
 /// Faults in a row of which none has changed anything.
 const IDLE: u32 = 1 << 10;
@@ -99,6 +99,11 @@ impl Map {
         (page < self.states.len()).then_some(page)
     }
 
+    /// How many pages `len` bytes from here on touch.
+    pub(super) fn pages_in(&self, address: usize, len: usize) -> usize {
+        (address % self.page).saturating_add(len).div_ceil(self.page).max(1)
+    }
+
     /// Where in the file a page is.
     pub(super) fn pos(&self, page: usize) -> u64 {
         self.start + (page * self.page) as u64
@@ -123,27 +128,40 @@ impl Map {
         window
     }
 
-    /// Makes a page accessible, and those behind it that are absent up to `end`. The first one for stores, if that is `writable`; the
-    /// others not.
+    /// Makes a page accessible, and those behind it up to `end`, the latter as far as they are absent. Up to `writable` for stores, too.
     ///
     /// System calls and atomic operations only.
-    pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
+    pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<(), Errno> {
         let _turn = self.turn();
         self.heal(page);
-        if writable && self.state(page) == State::Protected {
-            self.tell(|| self.hardware.protect(page * self.page, self.page, false))?;
-            self.states.set(page..page + 1, State::Writable);
-            return Ok(());
-        }
         let end = end.clamp(page + 1, self.states.len());
-        let behind = self.states.run(page + 1..end, State::Absent);
-        let (first, state) = if writable { (page + 1, State::Writable) } else { (behind, State::Protected) };
-        self.tell(|| self.hardware.install(page * self.page, (first - page) * self.page, self.page, writable))?;
-        self.states.set(page..first, state);
-        if first < behind
-            && self.hardware.install(first * self.page, (behind - first) * self.page, self.page, false).is_ok()
-        {
-            self.states.set(first..behind, State::Protected);
+        let mut at = page;
+        while at < writable.min(end) {
+            let state = self.state(at);
+            let run = self.states.run(at..writable.min(end), state);
+            let (offset, len) = (at * self.page, (run - at) * self.page);
+            let told = match state {
+                State::Protected => self.tell(|| self.hardware.protect(offset, len, false)),
+                // That it is said to be writable and has faulted all the same is a matter of the kernel's memory.
+                State::Absent | State::Writable => self.tell(|| self.hardware.install(offset, len, self.page, true)),
+                State::Poisoned => Err(Errno::AGAIN),
+            };
+            match told {
+                Ok(()) => self.states.set(at..run, State::Writable),
+                // The first one is what was asked for.
+                Err(error) if at == page => return Err(error),
+                Err(_) => return Ok(()),
+            }
+            at = run;
+        }
+        let behind = self.states.run((page + 1).max(at)..end, State::Absent);
+        if at < behind {
+            let told = self.tell(|| self.hardware.install(at * self.page, (behind - at) * self.page, self.page, false));
+            match told {
+                Ok(()) => self.states.set(at..behind, State::Protected),
+                Err(error) if at == page => return Err(error),
+                Err(_) => {}
+            }
         }
         self.next.store(behind, Relaxed);
         Ok(())
