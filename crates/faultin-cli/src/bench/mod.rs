@@ -5,7 +5,7 @@
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory the cases run on |
-//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache` | what is compared with what, and the goals |
+//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | what is compared with what, and the goals |
 //! | `peers` | the others |
 
 mod cache;
@@ -17,6 +17,7 @@ mod load;
 mod map;
 mod measure;
 mod memory;
+mod pager;
 mod peers;
 mod probe;
 mod report;
@@ -69,11 +70,13 @@ enum Which {
     Map,
     /// The page cache
     Cache,
+    /// Faults served by this process
+    Pager,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
 
-const BENCHES: [(Which, &str, Run); 7] = [
+const BENCHES: [(Which, &str, Run); 8] = [
     (Which::Copy, "copy", copy::run),
     (Which::Load, "load", load::run),
     (Which::Fault, "fault", fault::run),
@@ -81,6 +84,7 @@ const BENCHES: [(Which, &str, Run); 7] = [
     (Which::Probe, "probe", probe::run),
     (Which::Map, "map", map::run),
     (Which::Cache, "cache", cache::run),
+    (Which::Pager, "pager", pager::run),
 ];
 
 /// Runs the command. Fails (exit status 1) if a peer did not run.

@@ -9,6 +9,7 @@ pub mod kernel;
 #[cfg(target_arch = "x86_64")]
 pub mod streaming;
 pub mod touch;
+pub mod uffd;
 pub mod vm;
 
 use std::mem::MaybeUninit;

@@ -1,0 +1,289 @@
+//! Faults that we serve ourselves, beside the least that a pager can be, and reads and writes whose buffer is a mapping of
+//! their own file.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+
+use faultin::iov::{IovDest, IovSource};
+use faultin::{ReadView, WriteView};
+use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::store::FileStore;
+use faultin_cache::{Cache, CacheOptions, CachedFile};
+
+use super::case::{Bound, Case};
+use super::measure::Bench;
+use super::peers::uffd::{self, Watched};
+use super::report::{Goal, Row};
+use super::sample::{Sampler, around, cold, hot};
+
+const LEAST: &str = "SIGBUS, pread, CONTINUE";
+const THREAD: &str = "a thread, pread, CONTINUE";
+const COPY: &str = "UFFDIO_COPY, 64 KiB";
+const CONTINUE: &str = "UFFDIO_CONTINUE, 2 MiB";
+const ORDINARY: &str = "an ordinary buffer";
+
+/// At most so much of the peer's time.
+const RANDOM: f64 = 1.25;
+const SEQUENTIAL: f64 = 3.0;
+const FILLED: f64 = 1.3;
+const SELF_MAPPED: f64 = 2.0;
+
+const PAGE: usize = 4096;
+
+pub fn run(bench: &mut Bench) -> Result<(), String> {
+    if faultin::page_size() != PAGE {
+        bench.skip("pager", "pages of 4 KiB, which the peers are written for");
+        return Ok(());
+    }
+    let len = if bench.quick { 4 << 20 } else { 128 << 20 };
+    let store = tempfile::tempfile_in("/dev/shm").map_err(|error| format!("a file on /dev/shm: {error}"))?;
+    let bytes = vec![7_u8; 1 << 20];
+    (0..len).step_by(1 << 20).try_for_each(|_| (&store).write_all(&bytes)).map_err(|error| error.to_string())?;
+    let cache = CacheOptions::new().limit(2 * len).build();
+    let file = open(&cache, &store)?;
+    let pages = len / PAGE;
+    // A random order that is the same in each round.
+    let order: Vec<usize> = shuffled(pages);
+    let sequence: Vec<usize> = (0..pages).collect();
+    let minimal = Watched::new(len, true).map_err(|error| error.to_string());
+    for mode in Mode::ALL {
+        let mapping = match file.map(0..len as u64, Protection::ReadWrite, mode) {
+            Ok(mapping) => mapping,
+            Err(error @ MapError::Mode { .. }) => {
+                bench.skip(&format!("{mode:?}"), &error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let empty = || cache.drop_clean();
+        let touch = |order: &[usize]| order.iter().all(|&page| load(mapping.as_ptr(), page) == 7);
+        match (mode, &minimal) {
+            (Mode::Signal, Ok(minimal)) => random_in_signal(bench, &store, minimal, &order, empty, touch),
+            (Mode::Thread, _) => random_by_thread(bench, &store, len, &order, empty, touch)?,
+            _ => {
+                bench.run(Case::new(format!("random, 4 KiB, {mode:?}"), PAGE, cold(empty, || touch(&order))).per(pages))
+            }
+        }
+        let name = format!("sequential, {mode:?}");
+        let case = Case::new(name, PAGE, cold(empty, || touch(&sequence))).per(pages);
+        match &minimal {
+            Ok(minimal) => {
+                let bound = (mode == Mode::Signal).then(|| Bound::times(SEQUENTIAL));
+                let batch = vec![7; 64 << 10];
+                let copy = move || {
+                    (0..len).step_by(batch.len()).all(|at| {
+                        let copied = minimal.copy(at, &batch);
+                        copied && (at / PAGE..(at + batch.len()) / PAGE).all(|page| load(minimal.base(), page) == 7)
+                    })
+                };
+                bench.run(case.peer(COPY, bound, cold(|| minimal.forget(true), copy)));
+            }
+            Err(_) => bench.run(case),
+        }
+        drop(mapping);
+        filled(bench, &file, &minimal, mode, len)?;
+    }
+    self_mapped(bench, &file, len)?;
+    fresh(bench, len);
+    goals(bench);
+    Ok(())
+}
+
+fn goals(bench: &mut Bench) {
+    let rows = &bench.rows;
+    let about = |what: &'static str, peer: &'static str, goal: &str, bound: f64| {
+        Goal::worst(goal, bound, rows, move |row: &Row| row.name.starts_with(what) && row.peer == peer)
+    };
+    let goals = [
+        about("pager random, 4 KiB, Signal", LEAST, "a random page, against SIGBUS + pread + CONTINUE", RANDOM),
+        about("pager sequential, Signal", COPY, "sequential, against UFFDIO_COPY of 64 KiB", SEQUENTIAL),
+        about("pager filled, Signal", CONTINUE, "filled pages, against UFFDIO_CONTINUE of 2 MiB", FILLED),
+        about(
+            "pager self-mapped",
+            ORDINARY,
+            "a mapping of the file as the buffer, against an ordinary one",
+            SELF_MAPPED,
+        ),
+        about(
+            "pager fresh, mapped file",
+            "pwrite, tmpfs",
+            "fresh writes to a mapped file (at least 0.95x as fast)",
+            1.0 / 0.95,
+        ),
+    ];
+    let goals: Vec<Goal> = goals.into_iter().flatten().collect();
+    bench.goals.extend(goals);
+}
+
+fn open(cache: &Cache, store: &File) -> Result<CachedFile, String> {
+    let store = store.try_clone().map_err(|error| error.to_string())?;
+    cache.open(FileStore::new(store)).map_err(|error| error.to_string())
+}
+
+fn shuffled(len: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    let mut state = 1_u64;
+    for at in (1..len).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(at, (state >> 33) as usize % (at + 1));
+    }
+    order
+}
+
+/// The first byte of a page, as any code loads it.
+fn load(base: *mut u8, page: usize) -> u8 {
+    // SAFETY: within a mapping whose faults are served.
+    unsafe { base.add(page * PAGE).read_volatile() }
+}
+
+fn random_in_signal<'a>(
+    bench: &mut Bench,
+    store: &'a File,
+    minimal: &'a Watched,
+    order: &'a [usize],
+    empty: impl FnMut() + 'a,
+    touch: impl Fn(&[usize]) -> bool + 'a,
+) {
+    let handler = uffd::handler();
+    let least: Sampler<'_> =
+        cold(|| minimal.forget(true), || order.iter().all(|&page| load(minimal.base(), page) == 7));
+    let prepared = || {
+        minimal.serve(store);
+        handler.install();
+    };
+    let least = around(prepared, least, || handler.restore());
+    let case = Case::new("random, 4 KiB, Signal", PAGE, cold(empty, move || touch(order))).per(order.len());
+    bench.run(case.peer(LEAST, Some(Bound::times(RANDOM)), least));
+}
+
+fn random_by_thread<'a>(
+    bench: &mut Bench,
+    store: &'a File,
+    len: usize,
+    order: &'a [usize],
+    empty: impl FnMut() + 'a,
+    touch: impl Fn(&[usize]) -> bool + 'a,
+) -> Result<(), String> {
+    let watched = Watched::new(len, false).map_err(|error| error.to_string())?;
+    let _serving = watched.serve_by_thread(store);
+    // A wake-up each: fewer of them tell as much.
+    let some = &order[..order.len() / 16];
+    let case = Case::new("random, 4 KiB, Thread", PAGE, cold(empty, move || touch(some))).per(some.len());
+    let least = cold(|| watched.forget(true), || some.iter().all(|&page| load(watched.base(), page) == 7));
+    bench.run(case.peer(THREAD, None, least));
+    Ok(())
+}
+
+/// Pages that are in the cache, and only have to be mapped.
+fn filled(
+    bench: &mut Bench,
+    file: &CachedFile,
+    minimal: &Result<Watched, String>,
+    mode: Mode,
+    len: usize,
+) -> Result<(), String> {
+    let name = format!("filled, {mode:?}");
+    if !bench.wants(&name) {
+        return Ok(());
+    }
+    file.will_need(0..len as u64).map_err(|error| error.to_string())?;
+    let pages = len / PAGE;
+    let mapping: RefCell<Option<Mapping>> = RefCell::new(None);
+    let again = || {
+        mapping.replace(None);
+        mapping.replace(file.map(0..len as u64, Protection::ReadWrite, mode).ok());
+    };
+    let touch = || {
+        let mapping = mapping.borrow();
+        mapping.as_ref().is_some_and(|mapping| (0..pages).all(|page| load(mapping.as_ptr(), page) == 7))
+    };
+    let case = Case::new(name, PAGE, cold(again, touch)).per(pages);
+    let Ok(minimal) = minimal else {
+        bench.run(case);
+        return Ok(());
+    };
+    minimal.fill(7);
+    const BATCH: usize = 2 << 20;
+    let map = || {
+        (0..len).step_by(BATCH).all(|at| {
+            minimal.map(at, BATCH) && (at / PAGE..(at + BATCH) / PAGE).all(|page| load(minimal.base(), page) == 7)
+        })
+    };
+    let bound = (mode == Mode::Signal).then(|| Bound::times(FILLED));
+    bench.run(case.peer(CONTINUE, bound, cold(|| minimal.forget(false), map)));
+    Ok(())
+}
+
+/// Half of the file is written from, and read to, a mapping of the other half, of which no page is mapped at first.
+fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), String> {
+    if !bench.wants("self-mapped") {
+        return Ok(());
+    }
+    file.will_need(0..len as u64).map_err(|error| error.to_string())?;
+    let half = len / 2;
+    let mode = if file.map(0..1, Protection::Read, Mode::Signal).is_ok() { Mode::Signal } else { Mode::Mprotect };
+    for (name, size) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
+        let mut buffer = vec![7_u8; size];
+        // SAFETY: a buffer that stays, and is used by one call at a time.
+        let (source, dest) =
+            unsafe { (ReadView::new(buffer.as_ptr(), size), WriteView::new(buffer.as_mut_ptr(), size)) };
+        let (source, dest) = (source.map_err(|error| error.to_string())?, dest.map_err(|error| error.to_string())?);
+        let steps = move || (0..half).step_by(size);
+        let mapping: RefCell<Option<Mapping>> = RefCell::new(None);
+        let again = || {
+            mapping.replace(None);
+            mapping.replace(file.map(half as u64..len as u64, Protection::ReadWrite, mode).ok());
+        };
+        let write = |view: ReadView<'_>, at: usize| {
+            file.write_iter(&mut IovSource::one(view), at as u64).is_ok_and(|count| count == size)
+        };
+        let read = |view: WriteView<'_>, at: usize| {
+            file.read_iter(&mut IovDest::one(view), at as u64).is_ok_and(|count| count == size)
+        };
+        let write_mapped = || {
+            let mapping = mapping.borrow();
+            let view = mapping.as_ref().and_then(|mapping| mapping.read_view().ok());
+            view.is_some_and(|view| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| write(view, at))))
+        };
+        let read_mapped = || {
+            let mapping = mapping.borrow();
+            let view = mapping.as_ref().and_then(|mapping| mapping.write_view().ok());
+            view.is_some_and(|view| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| read(view, at))))
+        };
+        let per = half / size;
+        let bound = Some(Bound::times(SELF_MAPPED));
+        let case = Case::new(format!("self-mapped write, {name}"), size, cold(again, write_mapped)).per(per);
+        bench.run(case.peer(ORDINARY, bound, hot(|| steps().all(|at| write(source, at)))));
+        let case = Case::new(format!("self-mapped read, {name}"), size, cold(again, read_mapped)).per(per);
+        bench.run(case.peer(ORDINARY, bound, hot(|| steps().all(|at| read(dest, at)))));
+    }
+    Ok(())
+}
+
+/// Files that were not there before, with a mapping, whose memory mappings share.
+fn fresh(bench: &mut Bench, len: usize) {
+    use std::os::unix::fs::FileExt;
+    for (name, size) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
+        let buffer = vec![7_u8; size];
+        let cache = CacheOptions::new().limit(2 * len).build();
+        let ours = || {
+            let file = cache.open(faultin_cache::store::MemoryStore::new([])).ok()?;
+            let mapping = file.map(0..len as u64, Protection::ReadWrite, Mode::Mprotect).ok()?;
+            let written = (0..len).step_by(size).all(|at| file.write_at(&buffer, at as u64).is_ok_and(|n| n == size));
+            // A file whose end is cut off before it is closed is what an unlinked one is to the kernel.
+            (written && file.set_len(0).is_ok() && !mapping.is_empty()).then_some(())
+        };
+        let kernel = || {
+            let file = tempfile::tempfile_in("/dev/shm").ok()?;
+            (0..len).step_by(size).all(|at| file.write_at(&buffer, at as u64).is_ok_and(|n| n == size)).then_some(())
+        };
+        bench.run(
+            Case::new(format!("fresh, mapped file, {name}"), size, hot(|| ours().is_some())).per(len / size).peer(
+                "pwrite, tmpfs",
+                Some(Bound::times(1.0 / 0.95)),
+                hot(|| kernel().is_some()),
+            ),
+        );
+    }
+}
