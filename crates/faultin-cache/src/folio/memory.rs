@@ -60,6 +60,21 @@ impl Memory {
         }
     }
 
+    /// Overwrites what begins at `at`, without a copy in between.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: nothing of it is to be relied on.
+    pub(crate) fn write_plain(&mut self, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Memory::Frames(frames) => frames.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes),
+            Memory::Extent(extent) => {
+                let written = extent.backing.write(bytes, extent.pos + at as u64);
+                written.map_err(|error| Error::Memory(Arc::new(error.into())))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Has `change` overwrite a part: as many bytes from its beginning on as it says. What it finds there are any bytes.
     ///
     /// # Errors

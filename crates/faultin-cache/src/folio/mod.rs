@@ -137,6 +137,15 @@ impl Folio {
         self.memory.write(within, change)
     }
 
+    /// Overwrites what begins at `pos`, without a copy in between.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn write_plain(&mut self, pos: u64, bytes: &[u8]) -> Result<(), Error> {
+        let at = (pos - self.start) as usize;
+        self.memory.write_plain(at, bytes)
+    }
+
     /// Has `fill` overwrite all of a part, bit by bit, each time from where to where it says.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use faultin::Fault;
-use faultin::iov::IovSource;
+use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
 
 use super::bug::Bug;
@@ -13,7 +13,7 @@ use super::config::{ShortCopy, WriteLoop};
 use super::observer::{Decided, Observer};
 use crate::bounce::Bounce;
 use crate::error::Error;
-use crate::folio::{Key, Table};
+use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::lock::Exclusive;
 use crate::mode::CopyFrom;
@@ -100,11 +100,20 @@ impl<'a> Round<'a> {
             let wanted = (piece.range.end - piece.range.start) as usize;
             let streams = self.how.streaming && wanted >= STREAMING_FROM;
             let mut moved = 0;
-            let copied = table.get_mut(piece.key).write(piece.range.clone(), |dst| {
-                let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
-                moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
-                (moved, copied)
-            });
+            let folio = table.get_mut(piece.key);
+            let copied = match plain(folio, from, wanted) {
+                // It cannot fault, so nobody has to know how far it was copied.
+                Some(bytes) => folio.write_plain(piece.range.start, bytes).map(|()| {
+                    from.advance(wanted);
+                    moved = wanted;
+                    Ok(wanted)
+                }),
+                None => folio.write(piece.range.clone(), |dst| {
+                    let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
+                    moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
+                    (moved, copied)
+                }),
+            };
             let copied = match copied {
                 Ok(copied) => copied,
                 Err(error) => {
@@ -293,6 +302,19 @@ impl<'a> Round<'a> {
             Some(Bug::LeavesZeros) => table.size = size_before.max(self.pos + self.ask as u64),
             Some(_) => {}
         }
+    }
+}
+
+/// The next `wanted` bytes, if they are plain memory, and the folio's is reached by system calls, which may as well read them where
+/// they are.
+#[inline]
+fn plain<'a, M: ReadMemory>(folio: &Folio, from: &IovSource<'_, 'a, M>, wanted: usize) -> Option<&'a [u8]> {
+    if !folio.is_shared() {
+        return None;
+    }
+    match from.segments().next()? {
+        ReadSegment::Plain(bytes) => bytes.get(..wanted),
+        ReadSegment::Memory(_) => None,
     }
 }
 

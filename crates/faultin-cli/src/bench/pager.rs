@@ -59,11 +59,9 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         let empty = || cache.drop_clean();
         let touch = |order: &[usize]| order.iter().all(|&page| load(mapping.as_ptr(), page) == 7);
         match (mode, &minimal) {
-            (Mode::Signal, Ok(minimal)) => random_in_signal(bench, &store, minimal, &order, empty, touch),
             (Mode::Thread, _) => random_by_thread(bench, &store, len, &order, empty, touch)?,
-            _ => {
-                bench.run(Case::new(format!("random, 4 KiB, {mode:?}"), PAGE, cold(empty, || touch(&order))).per(pages))
-            }
+            (_, Ok(minimal)) => random_in_signal(bench, mode, &store, minimal, &order, empty, touch),
+            (_, Err(missing)) => bench.skip(&format!("random, {mode:?}"), missing),
         }
         let name = format!("sequential, {mode:?}");
         let case = Case::new(name, PAGE, cold(empty, || touch(&sequence))).per(pages);
@@ -139,6 +137,7 @@ fn load(base: *mut u8, page: usize) -> u8 {
 
 fn random_in_signal<'a>(
     bench: &mut Bench,
+    mode: Mode,
     store: &'a File,
     minimal: &'a Watched,
     order: &'a [usize],
@@ -153,8 +152,9 @@ fn random_in_signal<'a>(
         handler.install();
     };
     let least = around(prepared, least, || handler.restore());
-    let case = Case::new("random, 4 KiB, Signal", PAGE, cold(empty, move || touch(order))).per(order.len());
-    bench.run(case.peer(LEAST, Some(Bound::times(RANDOM)), least));
+    let bound = (mode == Mode::Signal).then(|| Bound::times(RANDOM));
+    let case = Case::new(format!("random, 4 KiB, {mode:?}"), PAGE, cold(empty, move || touch(order)));
+    bench.run(case.per(order.len()).peer(LEAST, bound, least));
 }
 
 fn random_by_thread<'a>(
@@ -223,11 +223,12 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
     file.will_need(0..len as u64).map_err(|error| error.to_string())?;
     let half = len / 2;
     let mode = if file.map(0..1, Protection::Read, Mode::Signal).is_ok() { Mode::Signal } else { Mode::Mprotect };
+    // As large as the mapping, and each part of it used once, too: otherwise it would stay in the CPU's caches.
+    let mut buffer = vec![7_u8; half];
     for (name, size) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
-        let mut buffer = vec![7_u8; size];
         // SAFETY: a buffer that stays, and is used by one call at a time.
         let (source, dest) =
-            unsafe { (ReadView::new(buffer.as_ptr(), size), WriteView::new(buffer.as_mut_ptr(), size)) };
+            unsafe { (ReadView::new(buffer.as_ptr(), half), WriteView::new(buffer.as_mut_ptr(), half)) };
         let (source, dest) = (source.map_err(|error| error.to_string())?, dest.map_err(|error| error.to_string())?);
         let steps = move || (0..half).step_by(size);
         let mapping: RefCell<Option<Mapping>> = RefCell::new(None);
@@ -241,22 +242,24 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
         let read = |view: WriteView<'_>, at: usize| {
             file.read_iter(&mut IovDest::one(view), at as u64).is_ok_and(|count| count == size)
         };
+        let write_all =
+            |view: ReadView<'_>| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| write(view, at)));
+        let read_all =
+            |view: WriteView<'_>| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| read(view, at)));
         let write_mapped = || {
             let mapping = mapping.borrow();
-            let view = mapping.as_ref().and_then(|mapping| mapping.read_view().ok());
-            view.is_some_and(|view| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| write(view, at))))
+            mapping.as_ref().and_then(|mapping| mapping.read_view().ok()).is_some_and(write_all)
         };
         let read_mapped = || {
             let mapping = mapping.borrow();
-            let view = mapping.as_ref().and_then(|mapping| mapping.write_view().ok());
-            view.is_some_and(|view| steps().all(|at| view.subslice(at..at + size).is_some_and(|view| read(view, at))))
+            mapping.as_ref().and_then(|mapping| mapping.write_view().ok()).is_some_and(read_all)
         };
         let per = half / size;
         let bound = Some(Bound::times(SELF_MAPPED));
         let case = Case::new(format!("self-mapped write, {name}"), size, cold(again, write_mapped)).per(per);
-        bench.run(case.peer(ORDINARY, bound, hot(|| steps().all(|at| write(source, at)))));
+        bench.run(case.peer(ORDINARY, bound, hot(|| write_all(source))));
         let case = Case::new(format!("self-mapped read, {name}"), size, cold(again, read_mapped)).per(per);
-        bench.run(case.peer(ORDINARY, bound, hot(|| steps().all(|at| read(dest, at)))));
+        bench.run(case.peer(ORDINARY, bound, hot(|| read_all(dest))));
     }
     Ok(())
 }
