@@ -58,9 +58,9 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// A quarter of the machine's memory, in blocks of 4 KiB.
+    /// A quarter of the machine's memory, in blocks of 4 KiB, or of a page if that is more.
     pub fn new() -> Self {
-        CacheOptions { limit: memory_of_machine() / 4, block: 4096 }
+        CacheOptions { limit: memory_of_machine() / 4, block: rustix::param::page_size().max(4096) }
     }
 
     /// Folios shall have at most so many bytes. Each file that is being used may have two blocks beyond that, and each read

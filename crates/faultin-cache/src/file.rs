@@ -30,8 +30,7 @@ use crate::{direct, read, write};
 /// Any thread may call anything. Writes, truncations and holes come one after the other. A read sees each folio as it is
 /// before or after a write, not in between; of a write that had to wait for its buffer it may see the first part.
 ///
-/// The buffer of a read or a write may be any memory but that of a mapping whose faults a thread serves that waits for this
-/// file.
+/// The buffer of a read or a write may be any memory, also a [mapping](crate::pager) of the very file.
 #[derive(Debug)]
 pub struct CachedFile {
     inode: Arc<Inode>,

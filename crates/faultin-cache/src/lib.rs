@@ -55,6 +55,8 @@
 //! * **The limit** on memory holds, but for two blocks of each file that is being used, and one for each read that waits
 //!   for its store.
 //!
+//! A file can be [mapped](pager), too, and a mapping be the buffer of a read or write.
+//!
 //! # What is not
 //!
 //! A store that hangs hangs the operations that need it, and others of the same file; other files go on. Memory that changes

@@ -1,8 +1,9 @@
 //! Whether a copy may wait for a fault.
 //!
 //! Copies are made under the inode lock. Plain memory of the process may be given all the same: its faults are the
-//! kernel's to serve, which wants none of our locks ([`MayWait`]). Memory whose faults may end up with this cache has to
-//! come back short instead ([`NoWait`]); it is brought in when the lock is free.
+//! kernel's to serve, which wants none of our locks; and copies from and to a [mapping](crate::pager) come back short
+//! where a fault would have to be served ([`MayWait`]). Memory whose faults are served in other ways, and may end up with
+//! this cache, has to be asked not to wait ([`NoWait`]); it is brought in when the lock is free.
 
 #![forbid(unsafe_code)]
 
