@@ -25,6 +25,9 @@
 //! function. So a mapping may be the buffer of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child
 //! has nothing there.
 //!
+//! While a fault is served in its signal the thread's other signals wait, as they do while the kernel serves one. A thread whose signal handlers touch
+//! mappings needs an alternate signal stack for one more frame than usual (Rust's have 8 KiB, of which one takes up to 4).
+//!
 //! In a signal a fault is served with the file's [descriptor](crate::store::Store::descriptor) if the store has one; otherwise, and
 //! whenever something has to be waited for, it is handed over to the pager's thread.
 

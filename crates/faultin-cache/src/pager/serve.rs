@@ -110,8 +110,9 @@ impl Inode {
         let size = table.size;
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
         let folio = table.get_mut(key);
-        let until =
-            folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(self.geometry.block_up(size)));
+        // Behind the page in which the file ends there is nothing, also where a block has more pages.
+        let end = size.next_multiple_of(rustix::param::page_size() as u64);
+        let until = folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(end));
         if until == pos || !folio.is_shared() {
             return Err(Errno::FAULT);
         }

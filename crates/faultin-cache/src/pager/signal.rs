@@ -33,6 +33,9 @@ enum Came {
 
 /// Serves a fault, or has it served: whether the instruction is to be repeated.
 pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option<Access>) -> bool {
+    // A handler that interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put
+    // one frame after the other on a small stack.
+    let _blocked = Blocked::all();
     let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
     let came = if server.map.mode() == Mode::Thread { Came::HandOver } else { at_once(server, page, access) };
     let counts = &server.map.counts;
@@ -56,8 +59,6 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
 
 /// If it can be done without waiting for anybody.
 fn at_once(server: &Server, page: usize, access: Option<Access>) -> Came {
-    // A handler that interrupts this one could fault as well, and wait for the lock that this one has.
-    let _blocked = Blocked::all();
     let Some(mut table) = server.inode.table.try_in_signal() else { return Came::HandOver };
     let map = &*server.map;
     let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };

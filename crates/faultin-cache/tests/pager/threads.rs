@@ -178,3 +178,65 @@ fn blocks_of_several_pages() {
         );
     }
 }
+
+/// Faults of a signal handler that interrupts a thread wherever it is, also while it waits for a fault of its own.
+#[test]
+fn a_handler_that_faults_itself() {
+    use std::sync::atomic::{AtomicPtr, AtomicUsize};
+
+    static AT: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn touch(_: libc::c_int) {
+        let page = CALLS.fetch_add(1, Relaxed) % 32;
+        let at = AT.load(Relaxed).wrapping_add(page * page_size());
+        if !AT.load(Relaxed).is_null() {
+            // SAFETY: within a mapping whose faults are served, that stays while signals are sent.
+            unsafe { at.read_volatile() };
+        }
+    }
+
+    let page = page_size();
+    let bytes = pattern(32 * page);
+    // SAFETY: a handler that is a function of this program, and does what it may.
+    unsafe { libc::signal(libc::SIGUSR1, touch as *const () as libc::sighandler_t) };
+    each(&bytes, |cache, file, _, mode| {
+        let mapping = map(file, mode, bytes.len() as u64).unwrap();
+        AT.store(mapping.as_ptr(), Relaxed);
+        let (done, before) = (AtomicBool::new(false), CALLS.load(Relaxed));
+        thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (mapping, done, bytes) = (&mapping, &done, &bytes);
+            let worker = scope.spawn(move || {
+                // One for several frames.
+                let mut stack = vec![0_u8; 256 << 10];
+                let large = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+                // SAFETY: all zeros are a `stack_t`, which is overwritten.
+                let mut usual: libc::stack_t = unsafe { std::mem::zeroed() };
+                // SAFETY: a stack that stays until the usual one is back.
+                assert_eq!(unsafe { libc::sigaltstack(&raw const large, &raw mut usual) }, 0);
+                // SAFETY: asks who this is.
+                tell.send(unsafe { libc::pthread_self() }).unwrap();
+                for round in 0..ROUNDS {
+                    let at = (round * 7 % 32) * page;
+                    assert_eq!(load(mapping, at), bytes[at], "{mode:?}");
+                }
+                done.store(true, Relaxed);
+                while CALLS.load(Relaxed) < before + 20 {
+                    thread::yield_now();
+                }
+                // SAFETY: the one that was there; this one is not in use: no fault is being served.
+                assert_eq!(unsafe { libc::sigaltstack(&raw const usual, std::ptr::null_mut()) }, 0);
+            });
+            let thread = told.recv().unwrap();
+            while !done.load(Relaxed) || CALLS.load(Relaxed) < before + 20 {
+                cache.drop_clean();
+                // SAFETY: the thread has not ended: it waits for as many signals as this sends.
+                unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+                thread::yield_now();
+            }
+            worker.join().unwrap();
+        });
+        AT.store(std::ptr::null_mut(), Relaxed);
+    });
+}
