@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::bug::{self, Bug};
 use super::hardware::Hardware;
 use super::states::{State, States};
 use super::uffd::Uffd;
@@ -85,6 +86,18 @@ impl Map {
         self.protection == Protection::ReadWrite
     }
 
+    /// What its page table is, if that is simulated.
+    #[cfg(test)]
+    pub(super) fn table(&self) -> Option<&super::explore::PageTable> {
+        self.hardware.table()
+    }
+
+    /// Which page would be read ahead for.
+    #[cfg(test)]
+    pub(super) fn next(&self) -> usize {
+        self.next.load(Relaxed)
+    }
+
     pub(super) fn uffd(&self) -> Option<&Uffd> {
         self.hardware.uffd()
     }
@@ -124,6 +137,13 @@ impl Map {
     ///
     /// System calls and atomic operations only.
     pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
+        if bug::has(Bug::TrustsTheState) && matches!(self.state(page), State::Writable | State::Protected) {
+            if writable && self.state(page) == State::Protected {
+                self.hardware.protect(page * self.page, self.page, false)?;
+                self.states.set(page..page + 1, State::Writable);
+            }
+            return Ok(());
+        }
         if writable && self.state(page) == State::Protected {
             self.tell(|| self.hardware.protect(page * self.page, self.page, false))?;
             self.states.set(page..page + 1, State::Writable);
@@ -214,12 +234,10 @@ impl Map {
 
     /// Has accesses to a page fail, until it is installed: for threads that wait for it.
     pub(super) fn poison(&self, page: usize) {
-        let Some(uffd) = self.hardware.uffd() else { return };
         let offset = page * self.page;
-        let poison = || uffd.poison(self.base().addr().get() + offset, self.page);
         let _ = self.hardware.remove(offset, self.page);
         self.states.set(page..page + 1, State::Absent);
-        if self.tell(poison).is_ok() {
+        if self.tell(|| self.hardware.poison(offset, self.page).unwrap_or(Err(Errno::NOSYS))).is_ok() {
             self.states.set(page..page + 1, State::Poisoned);
         }
         self.wake(page);
@@ -227,6 +245,9 @@ impl Map {
 
     /// Takes poison away.
     pub(super) fn heal(&self, page: usize) {
+        if bug::has(Bug::NeverHeals) {
+            return;
+        }
         if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
             self.states.set(page..page + 1, State::Absent);
         }
