@@ -30,8 +30,8 @@ pub(crate) enum Bug {
     ForgetsTheTail,
     /// A page that its state says to be accessible is not installed again.
     TrustsTheState,
-    /// Poison stays.
-    NeverHeals,
+    /// A page whose service has failed once fails for ever.
+    KeepsPoison,
     /// A mark of write protection is in poison's way.
     PoisonsOverMarks,
     /// What is cut off from a folio in part stays up to date.

@@ -67,6 +67,9 @@ impl Inode {
         if pos >= table.size {
             return Err(Refused::BehindTheEnd);
         }
+        if bug::has(Bug::KeepsPoison) && map.state(page) == State::Poisoned {
+            return Err(Refused::BehindTheEnd);
+        }
         map.heal(page);
         let window = map.window(page);
         if bug::has(Bug::TrustsThePageCache) && !wanted.write && map.install(page, page + 1, false).is_ok() {

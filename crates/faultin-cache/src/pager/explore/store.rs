@@ -24,7 +24,13 @@ impl SimStore {
         self.failures.load(Relaxed)
     }
 
-    fn answer<T>(&self, what: &'static str, pos: u64, len: usize, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn answer<T>(
+        &self,
+        what: &'static str,
+        pos: u64,
+        len: usize,
+        ask: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let answer = if self.is_down.load(Relaxed) {
             self.failures.fetch_add(1, Relaxed);
             Err(io::Error::other("the store is down"))

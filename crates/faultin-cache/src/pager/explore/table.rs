@@ -1,7 +1,7 @@
 //! A page table that is simulated, with those quirks of the kernel's that the protocol has to live with.
 //!
-//! * `UFFDIO_CONTINUE` maps whatever the memfd has, also a page of zeros that nobody but a touch has made; without its
-//!   write-protect mode it drops a mark of protection.
+//! * `UFFDIO_CONTINUE` maps whatever the memfd has, also a page of zeros that nobody but a touch has made, also over poison; without
+//!   its write-protect mode it drops a mark of protection.
 //! * `MADV_DONTNEED` keeps such a mark, and `UFFDIO_POISON` refuses a page that has one.
 //! * An entry that is there may go at any time (reclaim). Then the access faults again.
 //! * A hole that is punched into the memfd takes the entries of its pages away.

@@ -33,16 +33,29 @@ pub(super) const PAGES: usize = 2;
 /// What somebody does between two steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
-    Load { map: usize, pos: u64 },
-    Store { map: usize, pos: u64 },
-    Evict { dirty: bool },
+    Load {
+        map: usize,
+        pos: u64,
+    },
+    Store {
+        map: usize,
+        pos: u64,
+    },
+    Evict {
+        dirty: bool,
+    },
     WriteBack,
     /// The kernel drops an entry.
-    Reclaim { map: usize, page: usize },
+    Reclaim {
+        map: usize,
+        page: usize,
+    },
     StoreGoesDown,
     StoreComesBack,
     /// A hole of the memfd is touched by other ways.
-    Touch { page: usize },
+    Touch {
+        page: usize,
+    },
 }
 
 /// What a script is about.
@@ -50,10 +63,20 @@ pub(super) enum Action {
 pub(super) enum Op {
     Act(Action),
     SetLen(u64),
-    Punch { start: u64, end: u64 },
-    Write { page: usize, direct: bool },
+    Punch {
+        start: u64,
+        end: u64,
+    },
+    Write {
+        page: usize,
+        direct: bool,
+    },
     /// A page is written from a mapping of the same file.
-    WriteMapped { from: usize, page: usize, direct: bool },
+    WriteMapped {
+        from: usize,
+        page: usize,
+        direct: bool,
+    },
     Unmap(usize),
     Map(usize),
 }
@@ -217,7 +240,14 @@ impl World {
             let folio = table.get(table.find(start_of(page))?);
             let part = start_of(page)..start_of(page + 1);
             let is_dirty = folio.next_dirty(part.clone()).is_some();
-            Some((folio.start(), folio.len(), folio.is_uptodate(part), is_dirty, folio.is_stored_to(), folio.was_written()))
+            Some((
+                folio.start(),
+                folio.len(),
+                folio.is_uptodate(part),
+                is_dirty,
+                folio.is_stored_to(),
+                folio.was_written(),
+            ))
         };
         (0..PAGES).map(page).collect()
     }
@@ -234,7 +264,8 @@ impl World {
     }
 
     fn holes(&self) -> Vec<bool> {
-        let table = |map: Arc<Map>| (0..PAGES).map(|page| map.table().is_some_and(|table| table.is_in_memory(page))).collect();
+        let table =
+            |map: Arc<Map>| (0..PAGES).map(|page| map.table().is_some_and(|table| table.is_in_memory(page))).collect();
         self.mappings().into_iter().next().map_or_else(Vec::new, table)
     }
 
@@ -360,7 +391,9 @@ impl World {
         let page = page_size() as u64;
         let mut ops: Vec<Op> = self.possible().into_iter().map(Op::Act).collect();
         ops.extend([page, page + page / 2, 2 * page].map(Op::SetLen));
-        ops.extend([(0, page), (page, 2 * page), (page + page / 2, 2 * page)].map(|(start, end)| Op::Punch { start, end }));
+        ops.extend(
+            [(0, page), (page, 2 * page), (page + page / 2, 2 * page)].map(|(start, end)| Op::Punch { start, end }),
+        );
         for direct in [false, true] {
             ops.push(Op::Write { page: 1, direct });
             ops.push(Op::WriteMapped { from: 1, page: 0, direct });
@@ -522,8 +555,8 @@ impl World {
             Op::Unmap(map) => self.unmap(map),
             Op::Map(map) => self.map(map),
             Op::SetLen(len) => {
-                // What is behind the end is zeros, before and after.
-                self.model.borrow_mut().begin(len, |pos| (pos >= len.min(size)).then_some(0));
+                // What is cut off is zeros, and what was behind the end is when it becomes a part of the file.
+                self.model.borrow_mut().begin(len, |pos| (len != size && pos >= len.min(size)).then_some(0));
                 let result = self.inode().set_len(len);
                 self.finish(before, len, result.map(|()| 0).map_err(|error| Partial { done: 0, error }));
             }
