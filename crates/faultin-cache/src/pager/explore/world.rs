@@ -623,9 +623,12 @@ impl World {
         self.look_at_store();
         self.act(Action::Evict { dirty: true });
         self.look();
-        let size = self.model.borrow().size;
-        // Behind the end somebody stores, too.
-        if size > start_of(1) {
+    }
+
+    /// The file grows, with everything in it as it is, after somebody has stored to its last page.
+    pub(super) fn grow(self: &Rc<Self>) {
+        self.store.is_down.store(false, Relaxed);
+        if self.model.borrow().size > start_of(1) {
             let _ = self.access(0, in_tail(1), Access::Write);
         }
         self.operate(Op::SetLen(start_of(PAGES)));
