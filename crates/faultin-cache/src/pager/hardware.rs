@@ -179,13 +179,28 @@ impl Hardware {
         }
     }
 
-    /// Has accesses to pages fail that are not installed, and wakes who waits for them. `None` where nobody waits.
-    pub(super) fn poison(&self, offset: usize, len: usize) -> Option<Result<(), Errno>> {
+    /// Has accesses to pages fail that are not installed, and wakes who waits for them.
+    ///
+    /// # Errors
+    /// Where nobody waits; the kernel's.
+    pub(super) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        // What was write-protected still is, although it is not there: a mark that leaves no room for another one.
+        let unmark = !bug::has(Bug::PoisonsOverMarks);
         match &self.by {
-            By::Uffd(uffd) => Some(uffd.poison(self.at(offset), len)),
+            By::Uffd(uffd) => {
+                if unmark {
+                    uffd.unmark(self.at(offset), len)?;
+                }
+                uffd.poison(self.at(offset), len)
+            }
+            By::Mprotect => Err(Errno::NOSYS),
             #[cfg(test)]
-            By::Sim(table) if !table.is_by_rights() => Some(table.poison(offset, len)),
-            _ => None,
+            By::Sim(table) => {
+                if unmark {
+                    table.protect(offset, len, false);
+                }
+                table.poison(offset, len)
+            }
         }
     }
 

@@ -237,7 +237,7 @@ impl Map {
         let offset = page * self.page;
         let _ = self.hardware.remove(offset, self.page);
         self.states.set(page..page + 1, State::Absent);
-        if self.tell(|| self.hardware.poison(offset, self.page).unwrap_or(Err(Errno::NOSYS))).is_ok() {
+        if self.tell(|| self.hardware.poison(offset, self.page)).is_ok() {
             self.states.set(page..page + 1, State::Poisoned);
         }
         self.wake(page);

@@ -29,6 +29,7 @@ pub(super) use super::step::Step;
 pub(super) use table::PageTable;
 
 use super::Mode;
+use crate::write;
 use world::{Action, Op, World};
 
 /// What is explored.
@@ -45,6 +46,8 @@ pub(super) struct Config {
     /// Whether it is wrong already that something could go wrong: a page is accessible whose folio is not up to date, or is
     /// writable and clean.
     invariants: bool,
+    /// A bug of the loops of reads and writes.
+    loops: Option<write::Bug>,
 }
 
 /// What is wrong.
@@ -245,7 +248,7 @@ fn the_pager_has_no_finding() {
     {
         let (operations, actions) = (longer.0.unwrap_or(operations), longer.1.unwrap_or(actions));
         let begin = std::time::Instant::now();
-        let seen = explore(Config { modes, folio, operations, actions, invariants: true }, None);
+        let seen = explore(Config { modes, folio, operations, actions, invariants: true, loops: None }, None);
         let _ = writeln!(
             std::io::stderr(),
             "{modes:?}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
@@ -284,7 +287,7 @@ const BUGS: [(Bug, &[Mode], usize, usize); 14] = [
 fn each_bug_is_found() {
     let mut missed = Vec::new();
     for (bug, modes, folio, actions) in BUGS {
-        let seen = explore(Config { modes, folio, operations: 1, actions, invariants: false }, Some(bug));
+        let seen = explore(Config { modes, folio, operations: 1, actions, invariants: false, loops: None }, Some(bug));
         let told = seen.finding.as_ref().map_or_else(|| "not found".into(), Finding::to_string);
         let _ = writeln!(std::io::stderr(), "{bug:?}, {} scripts: {}", seen.scripts, told.trim_end());
         if seen.finding.is_none() {
@@ -292,4 +295,17 @@ fn each_bug_is_found() {
         }
     }
     assert_eq!(missed, []);
+}
+
+/// A write whose buffer is a mapping of its own file, in a loop of the past: a deadlock, and one that goes on for ever.
+#[test]
+fn bugs_of_the_loops_are_found() {
+    for (bug, told) in
+        [(write::Bug::FaultsInUnderTheLock, "Deadlock"), (write::Bug::InvalidatesItsSource, "again and again")]
+    {
+        let config = Config { modes: SIGNAL, folio: 1, operations: 1, actions: 0, invariants: false, loops: Some(bug) };
+        let finding = explore(config, None).finding.expect("it is found");
+        let _ = writeln!(std::io::stderr(), "{bug:?}: {}", finding.to_string().trim_end());
+        assert!(matches!(&finding.found, Found::Fails(how) if how.contains(told)), "{finding}");
+    }
 }

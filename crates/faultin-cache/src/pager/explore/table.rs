@@ -16,7 +16,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::mm::MprotectFlags;
 
-use super::{Bug, Step, has, step};
+use super::{Step, step};
 use crate::folio::backing::Backing;
 
 /// What a page is to the hardware.
@@ -107,9 +107,6 @@ impl PageTable {
     }
 
     pub(in crate::pager) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {
-        if !has(Bug::PoisonsOverMarks) {
-            self.protect(offset, len, false);
-        }
         let taken = |entry: &Entry| entry.present || entry.protected || entry.poisoned;
         if self.entries.lock()[offset / self.page..(offset + len) / self.page].iter().any(taken) {
             return Err(Errno::EXIST);

@@ -25,6 +25,8 @@ use crate::pager::hardware::Hardware;
 use crate::pager::map::Map;
 use crate::pager::states::State;
 use crate::pager::{Mode, Protection};
+use crate::store::Store;
+use crate::write::WriteLoop;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 
 /// Pages of the file.
@@ -145,7 +147,8 @@ impl World {
         let size = bytes.len() as u64;
         let store = Arc::new(SimStore::new(bytes));
         let cache = CacheOptions::new().block(page).limit(64 * page).build();
-        let options = FileOptions::new().max_folio(config.folio * page);
+        let how = WriteLoop { bug: config.loops, ..WriteLoop::DEFAULT };
+        let options = FileOptions::new().max_folio(config.folio * page).write_loop(how);
         let file = cache.open_with(Arc::clone(&store), options).expect("the store is up");
         let backing = {
             let mut table = file.inode().table.exclusive().expect("nobody else has it");
@@ -215,7 +218,9 @@ impl World {
     }
 
     fn stored(&self, pos: u64) -> u8 {
-        self.store.bytes.contents().get(pos as usize).copied().unwrap_or(0)
+        let mut byte = [0];
+        let _ = self.store.bytes.read_at(&mut byte, pos);
+        byte[0]
     }
 
     fn looked_at(&self, page: usize) -> Vec<u64> {
@@ -257,7 +262,7 @@ impl World {
         let maps: Vec<_> = self.maps.borrow().iter().map(|map| map.as_ref().map(|map| self.map_state(map))).collect();
         let model = self.model.borrow();
         let bytes: Vec<_> = model.positions().into_iter().map(|pos| (self.byte(pos), self.stored(pos))).collect();
-        let store = (self.store.is_down.load(Relaxed), self.store.bytes.contents().len());
+        let store = (self.store.is_down.load(Relaxed), self.store.bytes.len().unwrap_or(0));
         let inode = (self.inode().store_len.load(Relaxed), self.inode().dirty.load(Relaxed));
         let table = self.inode().table.try_exclusive().map(|table| (table.size, self.pages(&table)));
         hash((maps, &*model, bytes, store, inode, table, self.holes()))
