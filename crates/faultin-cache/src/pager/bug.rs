@@ -34,6 +34,8 @@ pub(crate) enum Bug {
     KeepsPoison,
     /// A mark of write protection is in poison's way.
     PoisonsOverMarks,
+    /// A page is served while somebody else is poisoning it, and loses its write protection.
+    PoisonsInBetween,
     /// What is cut off from a folio in part stays up to date.
     KeepsWhatWasCut,
 }

@@ -2,7 +2,8 @@
 //!
 //! A page is *absent* (an access faults), *protected* (a store faults) or *writable*. What is writable is dirty in its folio: so
 //! no store is lost, whatever is taken away. Pages become accessible, and writable, under the inode lock alone; the right to
-//! store is taken away by whoever puts writeback in order, too.
+//! store is taken away by whoever puts writeback in order, too. Poison comes without that lock, because the thread that waits for
+//! the page may have it: so what is told to the page table, and what is remembered of it, is one step where there is poison.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::bug::{self, Bug};
@@ -36,6 +37,8 @@ pub(crate) struct Map {
     start: u64,
     protection: Protection,
     mode: Mode,
+    /// Who is telling the page table something, in the mode that knows poison. Nothing is waited for meanwhile.
+    turn: Mutex<()>,
     /// The page that who reads on would want next, and how many pages it gets then.
     next: AtomicUsize,
     window: AtomicUsize,
@@ -62,6 +65,7 @@ impl Map {
             start,
             protection,
             mode,
+            turn: Mutex::new(()),
             next: AtomicUsize::new(0),
             window: AtomicUsize::new(1),
             idle: AtomicU32::new(0),
@@ -96,6 +100,17 @@ impl Map {
     #[cfg(test)]
     pub(super) fn next(&self) -> usize {
         self.next.load(Relaxed)
+    }
+
+    /// Whether nobody has the turn.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.turn.try_lock().is_some()
+    }
+
+    /// Nobody else tells the page table anything. Not for signals, which serve no faults in this mode.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        (self.mode == Mode::Thread && !bug::has(Bug::PoisonsInBetween)).then(|| self.turn.lock())
     }
 
     pub(super) fn uffd(&self) -> Option<&Uffd> {
@@ -137,6 +152,7 @@ impl Map {
     ///
     /// System calls and atomic operations only.
     pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
+        let _turn = self.turn();
         if bug::has(Bug::TrustsTheState) && matches!(self.state(page), State::Writable | State::Protected) {
             if writable && self.state(page) == State::Protected {
                 self.hardware.protect(page * self.page, self.page, false)?;
@@ -188,6 +204,7 @@ impl Map {
     /// # Errors
     /// The kernel's; some pages may still be writable.
     pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
+        let _turn = self.turn();
         self.states.each_run(
             self.pages(part),
             |state| state == State::Writable,
@@ -205,10 +222,11 @@ impl Map {
 
     /// Makes the pages of a part of the file inaccessible.
     pub(super) fn remove(&self, part: &Range<u64>) {
+        let _turn = self.turn();
         // What cannot be taken away page by page, because the kernel has no room for one more boundary, can be as a whole.
         let pages = self.pages(part);
         if self.states.each_run(pages, |state| state != State::Absent, |run| self.remove_run(run)).is_err() {
-            let _ = self.remove_all();
+            let _ = self.remove_every();
         }
     }
 
@@ -218,7 +236,7 @@ impl Map {
                 self.states.set(run, State::Absent);
                 Ok(())
             }
-            Err(_) => self.remove_all(),
+            Err(_) => self.remove_every(),
         }
     }
 
@@ -227,6 +245,11 @@ impl Map {
     /// # Errors
     /// The kernel's.
     pub(super) fn remove_all(&self) -> Result<(), Errno> {
+        let _turn = self.turn();
+        self.remove_every()
+    }
+
+    fn remove_every(&self) -> Result<(), Errno> {
         self.hardware.remove(0, self.len())?;
         self.states.set(0..self.states.len(), State::Absent);
         Ok(())
@@ -234,6 +257,7 @@ impl Map {
 
     /// Has accesses to a page fail, until it is installed: for threads that wait for it.
     pub(super) fn poison(&self, page: usize) {
+        let _turn = self.turn();
         let offset = page * self.page;
         let _ = self.hardware.remove(offset, self.page);
         self.states.set(page..page + 1, State::Absent);
@@ -245,6 +269,7 @@ impl Map {
 
     /// Takes poison away.
     pub(super) fn heal(&self, page: usize) {
+        let _turn = self.turn();
         if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
             self.states.set(page..page + 1, State::Absent);
         }

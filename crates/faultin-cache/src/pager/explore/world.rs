@@ -237,7 +237,8 @@ impl World {
 
     /// Whether nobody has the locks that a fault, an eviction or writeback needs.
     fn is_free(&self) -> bool {
-        self.inode().table.try_exclusive().is_some() && self.inode().writeback.try_exclusive().is_some()
+        let locks = self.inode().table.try_exclusive().is_some() && self.inode().writeback.try_exclusive().is_some();
+        locks && self.mappings().iter().all(|map| map.is_free())
     }
 
     fn pages(&self, table: &Table) -> Vec<impl Hash + use<>> {
