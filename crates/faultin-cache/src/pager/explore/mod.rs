@@ -6,6 +6,9 @@
 //! ([`World::state`]). From each state every operation is tried with every script of up to so many actions of others; states that this
 //! leads to are gone on from, up to so many operations. In each new one everything is looked at in all ways, with nobody else there.
 //!
+//! Who would wait for a lock is not queued: that is the same as coming when it is free. Faults are served as an ordinary function does;
+//! the handler's own way (`signal.rs`) ends in the same [`Inode::place`](crate::inode::Inode::place).
+//!
 //! What is found is a value that no order of what has happened explains ([`model`]), an access or an operation that fails although
 //! nothing has, or goes on for ever. `FAULTIN_EXPLORE_OPERATIONS` and `FAULTIN_EXPLORE_ACTIONS` make it longer.
 
