@@ -133,7 +133,7 @@ fn replay(config: &'static Config, path: &[Scripted]) -> Rc<World> {
     let world = World::new(config);
     WORLD.set(Some(Rc::clone(&world)));
     for (op, script) in path {
-        world.perform(*op, script);
+        world.repeat(*op, script);
     }
     world
 }

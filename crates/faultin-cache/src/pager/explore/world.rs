@@ -110,6 +110,8 @@ pub(super) struct World {
     script: RefCell<Vec<(usize, Action)>>,
     /// Whether others may come in between.
     is_scripted: Cell<bool>,
+    /// Whether what happens has happened before, and was looked at then.
+    is_known: Cell<bool>,
     /// Moments that have passed.
     moments: Cell<usize>,
     left: RefCell<Vec<Moment>>,
@@ -164,6 +166,7 @@ impl World {
             model: RefCell::new(Model::new(&looked_at, size)),
             script: RefCell::default(),
             is_scripted: Cell::new(false),
+            is_known: Cell::new(false),
             moments: Cell::new(0),
             left: RefCell::default(),
             trace: Cell::new(0),
@@ -334,9 +337,11 @@ impl World {
         if !self.is_scripted.get() || self.found.borrow().is_some() {
             return;
         }
-        let bytes: Vec<_> = self.model.borrow().positions().into_iter().map(|pos| self.byte(pos)).collect();
-        self.trace.set(hash((self.trace.get(), step, bytes)));
-        self.check();
+        if !self.is_known.get() {
+            let bytes: Vec<_> = self.model.borrow().positions().into_iter().map(|pos| self.byte(pos)).collect();
+            self.trace.set(hash((self.trace.get(), step, bytes)));
+            self.check();
+        }
         while let Some(action) = self.next_action() {
             self.acted.set(self.acted.get() + 1);
             self.act(action);
@@ -352,7 +357,8 @@ impl World {
         if let Some(&(_, action)) = script.iter().find(|(at, _)| *at == number) {
             return Some(action);
         }
-        if script.last().is_none_or(|(last, _)| number > *last) && script.len() < self.config.actions {
+        let is_new = !self.is_known.get();
+        if is_new && script.last().is_none_or(|(last, _)| number > *last) && script.len() < self.config.actions {
             let state = hash((self.trace.get(), self.state()));
             self.left.borrow_mut().push(Moment { number, state, could: self.possible() });
         }
@@ -533,6 +539,13 @@ impl World {
             self.model.borrow_mut().effect(to, value);
         }
         true
+    }
+
+    /// Does again what was done before.
+    pub(super) fn repeat(self: &Rc<Self>, op: Op, script: &[(usize, Action)]) {
+        self.is_known.set(true);
+        self.perform(op, script);
+        self.is_known.set(false);
     }
 
     /// Does something, while others do what the script says.
