@@ -400,6 +400,15 @@ impl Shared {
 }
 
 impl Inode {
+    /// Takes away whatever can be, of this file: also what is dirty, if wanted.
+    ///
+    /// # Errors
+    /// The store's, if something dirty had to stay.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
+        self.evict(table, usize::MAX, &What { dirty, referenced: true })
+    }
+
     /// Takes folios of this file away until so many bytes are free, or there is no other.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::error::Error;
 use crate::folio::{Key, Table};
 use crate::inode::{Inode, check_range};
+use crate::pager::bug::{self, Bug};
 
 impl Inode {
     /// # Errors
@@ -50,7 +51,7 @@ impl Inode {
                 // What was never up to date is not now.
                 zeroed = folio.zero(len..last);
             }
-            if behind < pos {
+            if behind < pos && !bug::has(Bug::KeepsWhatWasCut) {
                 let dropped = folio.discard(behind..pos);
                 self.sub_dirty(dropped);
             }
@@ -73,7 +74,7 @@ impl Inode {
             return Ok(());
         }
         match table.find(size) {
-            Some(key) if table.get(key).is_stored_to() => {
+            Some(key) if table.get(key).is_stored_to() && !bug::has(Bug::ForgetsTheTail) => {
                 table.unmap(tail.clone());
                 let folio = table.get_mut(key);
                 if folio.is_uptodate(tail.clone()) { folio.zero(tail) } else { Ok(()) }

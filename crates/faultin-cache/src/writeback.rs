@@ -15,6 +15,7 @@ use crate::bounce::Bounce;
 use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
 use crate::inode::{Inode, UNKNOWN};
+use crate::pager::bug::{self, Bug};
 use crate::store::{Write, write_full_many};
 
 /// The errors of a file's writeback.
@@ -160,12 +161,16 @@ impl Inode {
     /// The kernel's, recorded.
     fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>) -> Result<Bounce, Error> {
         let copy = || -> Result<Bounce, Error> {
-            if let Some(mapped) = &table.mapped {
+            let before = !bug::has(Bug::ProtectsTooLate) && !bug::has(Bug::NeverProtects);
+            if let Some(mapped) = table.mapped.as_ref().filter(|_| before) {
                 mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
             }
             let mut copy = Bounce::new((part.end - part.start) as usize, self.store.alignment());
             let bytes = copy.bytes_mut((part.end - part.start) as usize);
             folio.read_to(part.start, bytes)?;
+            if let Some(mapped) = table.mapped.as_ref().filter(|_| bug::has(Bug::ProtectsTooLate)) {
+                mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
+            }
             let inside = table.size.saturating_sub(part.start).min(bytes.len() as u64) as usize;
             bytes[inside..].fill(0);
             Ok(copy)

@@ -19,6 +19,7 @@ use rustix::process::Resource;
 
 use super::arena::Account;
 use crate::bounce::Bounce;
+use crate::pager::step::{Step, step};
 
 /// Bytes that are copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
 const AT_ONCE: usize = 32 << 10;
@@ -57,6 +58,7 @@ impl Backing {
     /// # Errors
     /// The kernel's.
     pub(crate) fn read(&self, mut buf: &mut [u8], mut pos: u64) -> io::Result<()> {
+        let read = Step::Read { pos, len: buf.len() };
         while !buf.is_empty() {
             match rustix::io::pread(&self.file, &mut *buf, pos) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -65,6 +67,7 @@ impl Backing {
                 Err(error) => return Err(error.into()),
             }
         }
+        step(read);
         Ok(())
     }
 
@@ -73,6 +76,7 @@ impl Backing {
     /// # Errors
     /// The kernel has no memory.
     pub(crate) fn write(&self, mut buf: &[u8], mut pos: u64) -> rustix::io::Result<()> {
+        let wrote = Step::Wrote { pos, len: buf.len() };
         while !buf.is_empty() {
             match rustix::io::pwrite(&self.file, buf, pos) {
                 Ok(0) => return Err(rustix::io::Errno::NOMEM),
@@ -81,6 +85,7 @@ impl Backing {
                 Err(error) => return Err(error),
             }
         }
+        step(wrote);
         Ok(())
     }
 
@@ -94,10 +99,11 @@ impl Backing {
     }
 
     /// Gives the memory of a range back.
-    fn punch(&self, pos: u64, len: usize) {
+    pub(crate) fn punch(&self, pos: u64, len: usize) {
         // What is not given back is no folio's, and is seen by nobody.
         let _ =
             rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, pos, len as u64);
+        step(Step::Punched { pos, len });
     }
 }
 

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::radix::Radix;
 use super::{Folio, Geometry};
+use crate::pager::bug::{self, Bug};
 use crate::pager::mapped::Mapped;
 
 /// Names a folio of a table while it is there.
@@ -106,7 +107,7 @@ impl Table {
 
     /// Takes pages out of all mappings.
     pub(crate) fn unmap(&self, range: Range<u64>) {
-        if let Some(mapped) = &self.mapped {
+        if let Some(mapped) = self.mapped.as_ref().filter(|_| !bug::has(Bug::NeverUnmaps)) {
             mapped.unmap(range);
         }
     }
@@ -133,8 +134,13 @@ impl Table {
 
     /// Takes a folio out, of all mappings first. Its memory goes with it.
     pub(crate) fn remove(&mut self, key: Key) -> Folio {
-        let place = self.get(key);
-        self.unmap(place.start()..place.end());
+        let place = self.get(key).start()..self.get(key).end();
+        if bug::has(Bug::UnmapsAfterPunching)
+            && let Some(mapped) = &self.mapped
+        {
+            mapped.backing.punch(place.start, self.get(key).len());
+        }
+        self.unmap(place);
         let folio = self.folios.remove(key.index());
         if folio.was_written() {
             self.generation += 1;

@@ -9,6 +9,9 @@ use std::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::bug::{self, Bug};
+#[cfg(test)]
+use super::explore::PageTable;
 use super::uffd::{Faults, Uffd};
 use crate::folio::backing::Backing;
 
@@ -35,6 +38,9 @@ unsafe impl Sync for Hardware {}
 enum By {
     Uffd(Uffd),
     Mprotect,
+    /// Nothing is mapped, and nothing told the kernel.
+    #[cfg(test)]
+    Sim(PageTable),
 }
 
 /// How the page table is told.
@@ -57,7 +63,7 @@ impl Hardware {
         let protection = match &by {
             By::Uffd(_) if writable => ProtFlags::READ | ProtFlags::WRITE,
             By::Uffd(_) => ProtFlags::READ,
-            By::Mprotect => ProtFlags::empty(),
+            _ => ProtFlags::empty(),
         };
         // SAFETY: a new mapping, wherever the kernel likes.
         let base =
@@ -73,6 +79,21 @@ impl Hardware {
         Ok(hardware)
     }
 
+    /// A page table that is simulated, of so many bytes.
+    #[cfg(test)]
+    pub(super) fn simulated(table: PageTable, len: usize) -> Hardware {
+        let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        Hardware { base: NonNull::dangling(), len, by: By::Sim(table), process }
+    }
+
+    #[cfg(test)]
+    pub(super) fn table(&self) -> Option<&PageTable> {
+        match &self.by {
+            By::Sim(table) => Some(table),
+            _ => None,
+        }
+    }
+
     pub(super) fn base(&self) -> NonNull<u8> {
         self.base
     }
@@ -80,7 +101,7 @@ impl Hardware {
     pub(super) fn uffd(&self) -> Option<&Uffd> {
         match &self.by {
             By::Uffd(uffd) => Some(uffd),
-            By::Mprotect => None,
+            _ => None,
         }
     }
 
@@ -91,18 +112,17 @@ impl Hardware {
 
     /// Makes pages accessible that the memfd has. Those that are already get these rights, too.
     pub(super) fn install(&self, offset: usize, len: usize, page: usize, writable: bool) -> Result<(), Errno> {
-        let uffd = match &self.by {
-            By::Mprotect => return self.mprotect(offset, len, Self::rights(writable)),
-            By::Uffd(uffd) => uffd,
-        };
+        if self.is_by_rights() {
+            return self.mprotect(offset, len, Self::rights(writable));
+        }
         let mut done = 0;
         while done < len {
-            let (installed, result) = uffd.install(self.at(offset + done), len - done, writable);
+            let (installed, result) = self.map_pages(offset + done, len - done, writable);
             done += installed;
             match result {
                 Ok(()) => {}
                 Err(Errno::EXIST) => {
-                    uffd.protect(self.at(offset + done), page, !writable)?;
+                    self.protect(offset + done, page, !writable)?;
                     done += page;
                 }
                 Err(error) => return Err(error),
@@ -111,11 +131,37 @@ impl Hardware {
         Ok(())
     }
 
+    /// Whether pages are accessible by what the mapping's protection is there.
+    fn is_by_rights(&self) -> bool {
+        match &self.by {
+            By::Uffd(_) => false,
+            By::Mprotect => true,
+            #[cfg(test)]
+            By::Sim(table) => table.is_by_rights(),
+        }
+    }
+
+    /// Maps pages that the memfd has and that are not mapped, from the first one on: how many bytes, and why no more.
+    fn map_pages(&self, offset: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
+        let writable = writable || bug::has(Bug::InstallsUnprotected);
+        match &self.by {
+            By::Uffd(uffd) => uffd.install(self.at(offset), len, writable),
+            By::Mprotect => (0, Err(Errno::NOSYS)),
+            #[cfg(test)]
+            By::Sim(table) => table.map_pages(offset, len, writable),
+        }
+    }
+
     fn rights(writable: bool) -> MprotectFlags {
         if writable { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ }
     }
 
     fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
+        #[cfg(test)]
+        if let By::Sim(table) = &self.by {
+            table.mprotect(offset, len, rights);
+            return Ok(());
+        }
         // SAFETY: a part of our own mapping. Who uses its bytes knows that they fault.
         unsafe { rustix::mm::mprotect(self.base.as_ptr().add(offset).cast(), len, rights) }
     }
@@ -123,15 +169,50 @@ impl Hardware {
     /// Takes the right to store away from pages that are installed, or gives it.
     pub(super) fn protect(&self, offset: usize, len: usize, protect: bool) -> Result<(), Errno> {
         match &self.by {
-            By::Mprotect => self.mprotect(offset, len, Self::rights(!protect)),
             By::Uffd(uffd) => uffd.protect(self.at(offset), len, protect),
+            #[cfg(test)]
+            By::Sim(table) if !table.is_by_rights() => {
+                table.protect(offset, len, protect);
+                Ok(())
+            }
+            _ => self.mprotect(offset, len, Self::rights(!protect)),
+        }
+    }
+
+    /// Has accesses to pages fail that are not installed, and wakes who waits for them.
+    ///
+    /// # Errors
+    /// Where nobody waits; the kernel's.
+    pub(super) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        // What was write-protected still is, although it is not there: a mark that leaves no room for another one.
+        let unmark = !bug::has(Bug::PoisonsOverMarks);
+        match &self.by {
+            By::Uffd(uffd) => {
+                if unmark {
+                    uffd.unmark(self.at(offset), len)?;
+                }
+                uffd.poison(self.at(offset), len)
+            }
+            By::Mprotect => Err(Errno::NOSYS),
+            #[cfg(test)]
+            By::Sim(table) => {
+                if unmark {
+                    table.protect(offset, len, false);
+                }
+                table.poison(offset, len)
+            }
         }
     }
 
     /// Makes pages inaccessible, whatever they were. Their bytes stay in the memfd.
     pub(super) fn remove(&self, offset: usize, len: usize) -> Result<(), Errno> {
-        if matches!(self.by, By::Mprotect) {
+        if self.is_by_rights() {
             return self.mprotect(offset, len, MprotectFlags::empty());
+        }
+        #[cfg(test)]
+        if let By::Sim(table) = &self.by {
+            table.remove(offset, len);
+            return Ok(());
         }
         // SAFETY: within our own mapping.
         let part = unsafe { self.base.as_ptr().add(offset) };
@@ -152,6 +233,10 @@ impl Hardware {
 
 impl Drop for Hardware {
     fn drop(&mut self) {
+        #[cfg(test)]
+        if let By::Sim(_) = &self.by {
+            return;
+        }
         // In a child there is nothing, or something else.
         if rustix::process::getpid().as_raw_nonzero().get().cast_unsigned() == self.process {
             // SAFETY: our own mapping, which nobody uses any more: whoever has a view of it borrows its owner.

@@ -2,7 +2,8 @@
 //!
 //! A page is *absent* (an access faults), *protected* (a store faults) or *writable*. What is writable is dirty in its folio: so
 //! no store is lost, whatever is taken away. Pages become accessible, and writable, under the inode lock alone; the right to
-//! store is taken away by whoever puts writeback in order, too.
+//! store is taken away by whoever puts writeback in order, too. Poison comes without that lock, because the thread that waits for
+//! the page may have it: so what is told to the page table, and what is remembered of it, is one step where there is poison.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
+use super::bug::{self, Bug};
 use super::hardware::Hardware;
 use super::states::{State, States};
 use super::uffd::Uffd;
@@ -31,8 +33,8 @@ pub(crate) struct Map {
     hardware: Hardware,
     states: States,
     /// What the hardware is told and what is noted of it are one step. Whoever has the inode lock alone needs no turn, but for
-    /// [`poison`](Self::poison), which is done without: so only where there is poison, which is never in a signal.
-    turn: Option<Mutex<()>>,
+    /// [`poison`](Self::poison), which is done without: so only in the mode that knows poison, where nothing is served in signals.
+    turn: Mutex<()>,
     page: usize,
     /// Where in the file it begins.
     start: u64,
@@ -60,7 +62,7 @@ impl Map {
         Map {
             hardware,
             states: States::new(pages),
-            turn: (mode == Mode::Thread).then(|| Mutex::new(())),
+            turn: Mutex::new(()),
             page: rustix::param::page_size(),
             start,
             protection,
@@ -87,6 +89,29 @@ impl Map {
 
     pub(super) fn is_writable(&self) -> bool {
         self.protection == Protection::ReadWrite
+    }
+
+    /// What its page table is, if that is simulated.
+    #[cfg(test)]
+    pub(super) fn table(&self) -> Option<&super::explore::PageTable> {
+        self.hardware.table()
+    }
+
+    /// Which page would be read ahead for.
+    #[cfg(test)]
+    pub(super) fn next(&self) -> usize {
+        self.next.load(Relaxed)
+    }
+
+    /// Whether nobody has the turn.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.turn.try_lock().is_some()
+    }
+
+    /// Nobody else tells the page table anything. Not for signals, which serve no faults in this mode.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        (self.mode == Mode::Thread && !bug::has(Bug::PoisonsInBetween)).then(|| self.turn.lock())
     }
 
     pub(super) fn uffd(&self) -> Option<&Uffd> {
@@ -134,6 +159,13 @@ impl Map {
     pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<(), Errno> {
         let _turn = self.turn();
         self.heal(page);
+        if bug::has(Bug::TrustsTheState) && matches!(self.state(page), State::Writable | State::Protected) {
+            if writable > page && self.state(page) == State::Protected {
+                self.hardware.protect(page * self.page, self.page, false)?;
+                self.states.set(page..page + 1, State::Writable);
+            }
+            return Ok(());
+        }
         let end = end.clamp(page + 1, self.states.len());
         let mut at = page;
         while at < writable.min(end) {
@@ -165,10 +197,6 @@ impl Map {
         }
         self.next.store(behind, Relaxed);
         Ok(())
-    }
-
-    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        self.turn.as_ref().map(Mutex::lock)
     }
 
     /// Again if the kernel was doing something else with the address space.
@@ -250,12 +278,10 @@ impl Map {
     /// Has accesses to a page fail, until it is installed: for threads that wait for it. Needs no lock: whoever waits may have it.
     pub(super) fn poison(&self, page: usize) {
         let _turn = self.turn();
-        let Some(uffd) = self.hardware.uffd() else { return };
         let offset = page * self.page;
-        let poison = || uffd.poison(self.base().addr().get() + offset, self.page);
         let _ = self.hardware.remove(offset, self.page);
         self.states.set(page..page + 1, State::Absent);
-        if self.tell(poison).is_ok() {
+        if self.tell(|| self.hardware.poison(offset, self.page)).is_ok() {
             self.states.set(page..page + 1, State::Poisoned);
         }
         self.wake(page);

@@ -33,7 +33,10 @@
 
 #![deny(unsafe_code)]
 
+pub(crate) mod bug;
 mod error;
+#[cfg(test)]
+mod explore;
 #[allow(unsafe_code, reason = "mappings, and what their page table is told")]
 mod hardware;
 #[allow(unsafe_code, reason = "requests live on the stacks of those who wait")]
@@ -45,6 +48,7 @@ mod server;
 #[allow(unsafe_code, reason = "the mask of signals")]
 mod signal;
 mod states;
+pub(crate) mod step;
 pub(crate) mod thread;
 #[allow(unsafe_code, reason = "ioctls")]
 mod uffd;
@@ -61,13 +65,11 @@ pub use error::MapError;
 
 use self::hardware::{Hardware, Kind};
 use self::map::Map;
-use self::mapped::Mapped;
 use self::server::Server;
 use self::thread::PagerThread;
 use self::uffd::Faults;
 use crate::error::Error;
 use crate::file::CachedFile;
-use crate::folio::backing::Backing;
 
 /// How the faults of a mapping are served. What that means is [above](self#which-mode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,7 +209,7 @@ impl Drop for Mapping {
         if let Ok(mut table) = inode.table.exclusive()
             && let Some(mapped) = &mut table.mapped
         {
-            mapped.maps.retain(|other| !Arc::ptr_eq(other, &self.map));
+            mapped.remove(&self.map);
         }
     }
 }
@@ -243,16 +245,7 @@ impl CachedFile {
         }
         let Some(thread) = inode.pager.get() else { return Err(MapError::Thread(io::ErrorKind::Other.into())) };
         let mut table = inode.table.exclusive().map_err(MapError::Deadlock)?;
-        let backing = match &table.mapped {
-            Some(mapped) => Arc::clone(&mapped.backing),
-            None => {
-                let backing = Backing::new(inode.geometry.block).map_err(MapError::Memory)?;
-                table.mapped = Some(Box::new(Mapped::new(Arc::clone(&backing), inode.geometry.block)));
-                // What somebody is reading for it into other memory is not to be put into the table.
-                table.generation += 1;
-                backing
-            }
-        };
+        let backing = table.backing(inode.geometry.block).map_err(MapError::Memory)?;
         let hardware = Hardware::new(&backing, range.start, len, protection == Protection::ReadWrite, mode.kind());
         let hardware = hardware.map_err(|error| MapError::of(mode, error))?;
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
@@ -260,7 +253,7 @@ impl CachedFile {
         let base = map.base().addr().get();
         let served = faultin::pager::serve(base..base + len, Arc::new(server)).map_err(MapError::Handler)?;
         if let Some(mapped) = &mut table.mapped {
-            mapped.maps.push(Arc::clone(&map));
+            mapped.add(Arc::clone(&map));
         }
         drop(table);
         thread.add(&map);

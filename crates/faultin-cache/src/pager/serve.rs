@@ -10,8 +10,10 @@ use std::sync::Arc;
 use faultin::Access;
 use rustix::io::Errno;
 
+use super::bug::{self, Bug};
 use super::map::{MOST_AT_ONCE, Map};
 use super::states::State;
+use super::step::{Step, step};
 use crate::error::Error;
 use crate::folio::Table;
 use crate::inode::Inode;
@@ -69,18 +71,32 @@ impl Inode {
         if pos >= table.size {
             return Err(Refused::BehindTheEnd);
         }
+        if bug::has(Bug::KeepsPoison) && map.state(page) == State::Poisoned {
+            return Err(Refused::BehindTheEnd);
+        }
         let window = map.window(page).max(count.min(MOST_AT_ONCE));
+        if bug::has(Bug::TrustsThePageCache) && !wanted.write && map.install(page, page, page + 1).is_ok() {
+            return Ok(());
+        }
         table.make_ready_for(pos);
         self.bring_in(&mut table, pos, (window * rustix::param::page_size()) as u64)?;
         if wanted.write && self.how.reserve {
             self.reserve_for(&table, pos)?;
         }
-        match self.place(&mut table, map, wanted, window) {
+        let placed = match self.place(&mut table, map, wanted, window) {
             // The kernel has no room for one more boundary between pages with different rights.
             Err(Errno::NOMEM) => map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1)),
             result => result,
+        };
+        if wanted.write && bug::has(Bug::DirtyTooLate) {
+            drop(table);
+            step(Step::Unlocked);
+            let mut table = self.table.exclusive().map_err(Error::from)?;
+            if let Some(key) = table.find(pos) {
+                self.add_dirty(table.get_mut(key).set_dirty(pos..pos + 1));
+            }
         }
-        .map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
+        placed.map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
     }
 
     /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.
@@ -121,7 +137,9 @@ impl Inode {
         let writable = if write { count.min(pages) } else { 0 };
         if write {
             folio.set_stored_to();
-            self.add_dirty(folio.set_dirty(pos..until.min(map.pos(page + writable))));
+            if !bug::has(Bug::DirtyTooLate) {
+                self.add_dirty(folio.set_dirty(pos..until.min(map.pos(page + writable))));
+            }
         }
         map.install(page, page + writable, page + pages)
     }

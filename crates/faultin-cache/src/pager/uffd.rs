@@ -143,13 +143,17 @@ impl Uffd {
         unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }
     }
 
-    /// Has accesses to pages that are not mapped fail, and wakes who waits for them.
+    /// Takes marks of write protection from pages that are not mapped. Wakes nobody.
+    pub(super) fn unmark(&self, start: usize, len: usize) -> Result<(), Errno> {
+        let range = uffdio_range { start: start as u64, len: len as u64 };
+        let mut ask = uffdio_writeprotect { range, mode: WRITEPROTECT_MODE_DONTWAKE };
+        // SAFETY: the structure that the kernel reads.
+        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }
+    }
+
+    /// Has accesses to pages that are not mapped, and have no mark, fail, and wakes who waits for them.
     pub(super) fn poison(&self, start: usize, len: usize) -> Result<(), Errno> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
-        // What was write-protected still is, although it is not there: a mark that leaves no room for another one.
-        let mut unmark = uffdio_writeprotect { range: uffdio_range { ..range }, mode: WRITEPROTECT_MODE_DONTWAKE };
-        // SAFETY: the structure that the kernel reads.
-        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut unmark)) }?;
         let mut ask = uffdio_poison { range, mode: 0, updated: 0 };
         // SAFETY: the structure that the kernel reads and writes.
         unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_POISON, _>::new(&mut ask)) }

@@ -1,0 +1,317 @@
+//! The protocol of the pager, explored: its own code runs on a page table that is [simulated](table), and between any two of its steps
+//! others do whatever they could ([`Action`]): users load and store, folios are evicted, written back, the store fails, the kernel
+//! drops entries.
+//!
+//! A state is reached by doing everything again from the beginning, and is known by a hash of all that its future depends on
+//! ([`World::state`]). From each state every operation is tried with every script of up to so many actions of others; states that this
+//! leads to are gone on from, up to so many operations. In each new one everything is looked at in all ways, with nobody else there.
+//!
+//! Who would wait for a lock is not queued: that is the same as coming when it is free. Faults are served as an ordinary function does;
+//! the handler's own way (`signal.rs`) ends in the same [`Inode::place`](crate::inode::Inode::place).
+//!
+//! What is found is a value that no order of what has happened explains ([`model`]), an access or an operation that fails although
+//! nothing has, or goes on for ever. `FAULTIN_EXPLORE_OPERATIONS` and `FAULTIN_EXPLORE_ACTIONS` make it longer.
+
+mod model;
+mod store;
+mod table;
+mod view;
+mod world;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+pub(super) use super::bug::Bug;
+pub(super) use super::step::Step;
+pub(super) use table::PageTable;
+
+use super::Mode;
+use crate::write;
+use world::{Action, Op, World};
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    /// The mappings.
+    modes: &'static [Mode],
+    /// Pages that a folio has at most.
+    folio: usize,
+    /// Operations one after the other.
+    operations: usize,
+    /// What others do in each of them, at most.
+    actions: usize,
+    /// Whether it is wrong already that something could go wrong: a page is accessible whose folio is not up to date, or is
+    /// writable and clean.
+    invariants: bool,
+    /// A bug of the loops of reads and writes.
+    loops: Option<write::Bug>,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A store was lost, or a byte is stale.
+    Wrong {
+        pos: u64,
+        value: u8,
+        may: String,
+        by: &'static str,
+    },
+    NotUpToDate {
+        map: usize,
+        page: usize,
+    },
+    StoreUnnoticed {
+        map: usize,
+        page: usize,
+    },
+    StateIsWrong {
+        map: usize,
+        page: usize,
+    },
+    BehindTheEnd {
+        page: usize,
+    },
+    /// An access is repeated although nobody has done anything in between.
+    Endless {
+        page: usize,
+    },
+    Fails(String),
+}
+
+/// An operation, and what others do at which moments of it.
+type Scripted = (Op, Vec<(usize, Action)>);
+
+/// A finding, and how to get there.
+#[derive(Clone, Debug)]
+struct Finding {
+    found: Found,
+    path: Vec<Scripted>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.found)?;
+        for (op, script) in &self.path {
+            writeln!(f, "  {op:?}")?;
+            for (moment, action) in script {
+                writeln!(f, "    at moment {moment}: {action:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+    static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Whether a bug is switched on in this thread.
+pub(crate) fn has(bug: Bug) -> bool {
+    BUG.get() == Some(bug)
+}
+
+/// Something has been done, in this thread's world if there is one.
+pub(crate) fn step(step: Step) {
+    let world = WORLD.with_borrow(Option::clone);
+    if let Some(world) = world {
+        world.step(step);
+    }
+}
+
+/// A world in which a path was gone.
+fn replay(config: &'static Config, path: &[Scripted]) -> Rc<World> {
+    // The last one goes when nobody is told of its steps any more.
+    drop(WORLD.take());
+    let world = World::new(config);
+    WORLD.set(Some(Rc::clone(&world)));
+    for (op, script) in path {
+        world.repeat(*op, script);
+    }
+    world
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    states: usize,
+    scripts: u64,
+    finding: Option<Finding>,
+}
+
+/// Tries everything, until something is found.
+fn explore(config: Config, bug: Option<Bug>) -> Seen {
+    // Scripts refer to it from everywhere, and there are few of them.
+    let config: &'static Config = Box::leak(Box::new(config));
+    let states = Mutex::new(HashSet::new());
+    let scripts = AtomicU64::new(0);
+    let finding = Mutex::new(None);
+    let mut paths: Vec<Vec<Scripted>> = vec![Vec::new()];
+    for _ in 0..config.operations {
+        let (next, new) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, |count| count.get()) {
+                scope.spawn(|| {
+                    BUG.set(bug);
+                    while let Some(path) = paths.get(next.fetch_add(1, Relaxed)) {
+                        if finding.lock().unwrap().is_some() {
+                            break;
+                        }
+                        if let Some(found) = go_on(config, path, &states, &scripts, &new) {
+                            finding.lock().unwrap().get_or_insert(found);
+                        }
+                    }
+                    drop(WORLD.take());
+                });
+            }
+        });
+        paths = new.into_inner().unwrap();
+        if finding.lock().unwrap().is_some() {
+            break;
+        }
+    }
+    Seen {
+        states: states.into_inner().unwrap().len(),
+        scripts: scripts.into_inner(),
+        finding: finding.into_inner().unwrap(),
+    }
+}
+
+/// Tries every operation from a state on, with every script.
+fn go_on(
+    config: &'static Config,
+    path: &[Scripted],
+    states: &Mutex<HashSet<u64>>,
+    scripts: &AtomicU64,
+    new: &Mutex<Vec<Vec<Scripted>>>,
+) -> Option<Finding> {
+    let ops = replay(config, path).operations();
+    for op in ops {
+        let mut moments = HashSet::new();
+        let mut todo = VecDeque::from([Vec::new()]);
+        // Shorter ones first: what a moment leads to is tried with as many actions left as can be.
+        while let Some(script) = todo.pop_front() {
+            scripts.fetch_add(1, Relaxed);
+            let world = replay(config, path);
+            world.perform(op, &script);
+            for moment in world.moments_left() {
+                if moments.insert(moment.state) {
+                    todo.extend(moment.could.into_iter().map(|action| {
+                        let mut longer = script.clone();
+                        longer.push((moment.number, action));
+                        longer
+                    }));
+                }
+            }
+            let is_new = world.found().is_none() && states.lock().unwrap().insert(world.state());
+            let mut longer = path.to_vec();
+            longer.push((op, script));
+            let mut found = world.found();
+            if is_new {
+                world.settle();
+                found = world.found().or_else(|| {
+                    let again = replay(config, &longer);
+                    again.grow();
+                    again.found()
+                });
+            }
+            if let Some(found) = found {
+                return Some(Finding { found, path: longer });
+            }
+            if is_new {
+                new.lock().unwrap().push(longer);
+            }
+        }
+    }
+    None
+}
+
+fn variable(name: &str) -> Option<usize> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+const SIGNAL: &[Mode] = &[Mode::Signal];
+const THREAD: &[Mode] = &[Mode::Thread];
+const MPROTECT: &[Mode] = &[Mode::Mprotect];
+const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
+
+#[test]
+fn the_pager_has_no_finding() {
+    let longer = (variable("FAULTIN_EXPLORE_OPERATIONS"), variable("FAULTIN_EXPLORE_ACTIONS"));
+    let mut total = (0, 0);
+    for (modes, folio, operations, actions) in
+        [(SIGNAL, 1, 1, 3), (SIGNAL, 2, 2, 1), (THREAD, 2, 1, 2), (MPROTECT, 2, 1, 2), (BOTH, 2, 1, 2)]
+    {
+        let (operations, actions) = (longer.0.unwrap_or(operations), longer.1.unwrap_or(actions));
+        let begin = std::time::Instant::now();
+        let seen = explore(Config { modes, folio, operations, actions, invariants: true, loops: None }, None);
+        let _ = writeln!(
+            std::io::stderr(),
+            "{modes:?}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
+            seen.states,
+            seen.scripts,
+            begin.elapsed()
+        );
+        if let Some(finding) = seen.finding {
+            panic!("{modes:?}, folios of up to {folio} pages: {finding}");
+        }
+        total = (total.0 + seen.states, total.1 + seen.scripts);
+    }
+    let _ = writeln!(std::io::stderr(), "the pager: {} states, {} scripts", total.0, total.1);
+}
+
+/// What each bug is found with: mappings, pages of a folio, actions.
+const BUGS: [(Bug, &[Mode], usize, usize); 15] = [
+    (Bug::InstallsUnprotected, SIGNAL, 1, 0),
+    (Bug::ProtectsTooLate, SIGNAL, 1, 3),
+    (Bug::NeverProtects, SIGNAL, 1, 2),
+    (Bug::ProtectsOneMapping, BOTH, 1, 2),
+    (Bug::UnmapsAfterPunching, MPROTECT, 1, 1),
+    (Bug::NeverUnmaps, MPROTECT, 1, 1),
+    (Bug::UnmapsOneMapping, BOTH, 1, 2),
+    (Bug::TrustsThePageCache, SIGNAL, 1, 1),
+    (Bug::DirtyTooLate, SIGNAL, 1, 3),
+    (Bug::ForgetsTheTail, SIGNAL, 1, 0),
+    (Bug::TrustsTheState, SIGNAL, 1, 1),
+    (Bug::KeepsPoison, THREAD, 1, 1),
+    (Bug::PoisonsOverMarks, THREAD, 1, 2),
+    (Bug::PoisonsInBetween, THREAD, 1, 3),
+    (Bug::KeepsWhatWasCut, SIGNAL, 2, 1),
+];
+
+/// By what users see of it, with one operation and so many actions of others.
+#[test]
+fn each_bug_is_found() {
+    let mut missed = Vec::new();
+    for (bug, modes, folio, actions) in BUGS {
+        // A store after that, which is lost, would be a fourth action.
+        let invariants = bug == Bug::PoisonsInBetween;
+        let seen = explore(Config { modes, folio, operations: 1, actions, invariants, loops: None }, Some(bug));
+        let told = seen.finding.as_ref().map_or_else(|| "not found".into(), Finding::to_string);
+        let _ = writeln!(std::io::stderr(), "{bug:?}, {} scripts: {}", seen.scripts, told.trim_end());
+        if seen.finding.is_none() {
+            missed.push(bug);
+        }
+    }
+    assert_eq!(missed, []);
+}
+
+/// A write whose buffer is a mapping of its own file, in a loop of the past: a deadlock, and one that goes on for ever.
+#[test]
+fn bugs_of_the_loops_are_found() {
+    for (bug, told) in
+        [(write::Bug::FaultsInUnderTheLock, "Deadlock"), (write::Bug::InvalidatesItsSource, "again and again")]
+    {
+        let config = Config { modes: SIGNAL, folio: 1, operations: 1, actions: 0, invariants: false, loops: Some(bug) };
+        let finding = explore(config, None).finding.expect("it is found");
+        let _ = writeln!(std::io::stderr(), "{bug:?}: {}", finding.to_string().trim_end());
+        assert!(matches!(&finding.found, Found::Fails(how) if how.contains(told)), "{finding}");
+    }
+}

@@ -1,0 +1,140 @@
+//! A page table that is simulated, with those quirks of the kernel's that the protocol has to live with.
+//!
+//! * `UFFDIO_CONTINUE` maps whatever the memfd has, also a page of zeros that nobody but a touch has made, also over poison; without
+//!   its write-protect mode it drops a mark of protection.
+//! * `MADV_DONTNEED` keeps such a mark, and `UFFDIO_POISON` refuses a page that has one.
+//! * An entry that is there may go at any time (reclaim). Then the access faults again.
+//! * A hole that is punched into the memfd takes the entries of its pages away.
+//! * Without userfaultfd an access with the right to it never faults: where the memfd has nothing, it makes a page of zeros.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use rustix::mm::MprotectFlags;
+
+use super::{Step, step};
+use crate::folio::backing::Backing;
+
+/// What a page is to the hardware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::pager) struct Entry {
+    /// It is mapped; or, without userfaultfd, may be read.
+    pub(super) present: bool,
+    /// A store faults; also the mark of an entry that is gone.
+    pub(super) protected: bool,
+    pub(super) poisoned: bool,
+}
+
+/// The page table of a mapping of a whole file.
+#[derive(Debug)]
+pub(in crate::pager) struct PageTable {
+    number: usize,
+    by_rights: bool,
+    backing: Arc<Backing>,
+    page: usize,
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl PageTable {
+    pub(super) fn new(number: usize, by_rights: bool, backing: Arc<Backing>, pages: usize) -> PageTable {
+        let page = rustix::param::page_size();
+        PageTable { number, by_rights, backing, page, entries: Mutex::new(vec![Entry::default(); pages]) }
+    }
+
+    pub(in crate::pager) fn is_by_rights(&self) -> bool {
+        self.by_rights
+    }
+
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().clone()
+    }
+
+    /// Whether an access succeeds.
+    pub(super) fn allows(&self, page: usize, write: bool) -> bool {
+        let entry = self.entries.lock()[page];
+        entry.present && !(write && entry.protected)
+    }
+
+    /// Whether the memfd has a page.
+    pub(super) fn is_in_memory(&self, page: usize) -> bool {
+        let pos = (page * self.page) as u64;
+        rustix::fs::seek(self.backing.as_fd(), SeekFrom::Data(pos)).is_ok_and(|found| found == pos)
+    }
+
+    fn each(&self, what: &'static str, offset: usize, len: usize, change: impl Fn(&mut Entry)) {
+        let pages: Range<usize> = offset / self.page..(offset + len) / self.page;
+        self.entries.lock()[pages.clone()].iter_mut().for_each(change);
+        step(Step::Told { map: self.number, what, page: pages.start, pages: pages.len() });
+    }
+
+    pub(in crate::pager) fn map_pages(&self, offset: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
+        let pages = offset / self.page..(offset + len) / self.page;
+        let mut result = Ok(());
+        let mut done = 0;
+        for page in pages.clone() {
+            let entry = &mut self.entries.lock()[page];
+            if !self.is_in_memory(page) {
+                result = Err(Errno::FAULT);
+            } else if entry.present {
+                result = Err(Errno::EXIST);
+            } else {
+                *entry = Entry { present: true, protected: !writable, poisoned: false };
+                done += self.page;
+                continue;
+            }
+            break;
+        }
+        step(Step::Told { map: self.number, what: "continue", page: pages.start, pages: pages.len() });
+        (done, result)
+    }
+
+    pub(in crate::pager) fn protect(&self, offset: usize, len: usize, protect: bool) {
+        let what = if protect { "protect" } else { "unprotect" };
+        self.each(what, offset, len, |entry| entry.protected = protect);
+    }
+
+    pub(in crate::pager) fn remove(&self, offset: usize, len: usize) {
+        self.each("remove", offset, len, |entry| (entry.present, entry.poisoned) = (false, false));
+    }
+
+    pub(in crate::pager) fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) {
+        let (present, protected) = (rights.contains(MprotectFlags::READ), !rights.contains(MprotectFlags::WRITE));
+        self.each("mprotect", offset, len, |entry| *entry = Entry { present, protected, poisoned: false });
+    }
+
+    pub(in crate::pager) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let taken = |entry: &Entry| entry.present || entry.protected || entry.poisoned;
+        if self.entries.lock()[offset / self.page..(offset + len) / self.page].iter().any(taken) {
+            return Err(Errno::EXIST);
+        }
+        self.each("poison", offset, len, |entry| entry.poisoned = true);
+        Ok(())
+    }
+
+    /// A hole was punched into the memfd.
+    pub(super) fn punched(&self, pos: u64, len: usize) {
+        if self.by_rights {
+            return;
+        }
+        let pages = pos as usize / self.page..(pos as usize + len) / self.page;
+        for page in pages {
+            if let Some(entry) = self.entries.lock().get_mut(page) {
+                entry.present = false;
+            }
+        }
+    }
+
+    /// The kernel wants its memory back: the entry goes, the page stays in the memfd.
+    pub(super) fn reclaim(&self, page: usize) {
+        self.entries.lock()[page].present = false;
+    }
+
+    /// Whether it could.
+    pub(super) fn is_reclaimable(&self, page: usize) -> bool {
+        !self.by_rights && self.entries.lock()[page].present
+    }
+}
