@@ -27,16 +27,20 @@ impl Worker<'_> {
         mut access: impl FnMut(usize) -> Result<(), Short>,
         fault_in: impl Fn(usize, NonZeroUsize) -> Result<NonZeroUsize, Fault>,
     ) -> Checked<usize> {
-        let mut done = 0;
+        let (mut done, mut idle) = (0, 0);
         for _ in 0..ATTEMPTS {
             let Err(short) = access(done) else { return Ok(len) };
             done += short.done;
+            idle = if short.done > 0 { 0 } else { idle + 1 };
             let Some(rest) = NonZeroUsize::new(len - done) else {
                 return Err(format!("a short result of all {len} bytes: {short}"));
             };
             if short.done > 0 {
                 continue;
             }
+            // More than there is room for would take the first page away again.
+            let most = NonZeroUsize::new(if idle > 2 { 1 } else { 4 * self.world.page });
+            let rest = most.map_or(rest, |most| rest.min(most));
             match fault_in(done, rest) {
                 Ok(good) if good <= rest => {}
                 Ok(good) => return Err(format!("{good} of {rest} bytes were faulted in")),

@@ -83,7 +83,8 @@ fn faults(world: &World) -> [u64; 4] {
     let mut sum = [&tally.in_signal, &tally.by_thread, &tally.by_call, &tally.refused].map(|count| count.load(Relaxed));
     for mapped in world.files.iter().flat_map(|file| file.pool.lock().clone()) {
         let faulted = mapped.mapping.faulted();
-        for (sum, more) in sum.iter_mut().zip([faulted.in_signal, faulted.by_thread, faulted.by_call, faulted.refused]) {
+        for (sum, more) in sum.iter_mut().zip([faulted.in_signal, faulted.by_thread, faulted.by_call, faulted.refused])
+        {
             *sum += more;
         }
     }

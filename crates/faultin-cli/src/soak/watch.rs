@@ -20,7 +20,8 @@ pub fn watch(world: Arc<World>, patience: Duration) {
                 }
                 if since.elapsed() > patience {
                     let mut stderr = std::io::stderr().lock();
-                    let _ = writeln!(stderr, "faultin soak: thread {number} is stuck; the seed is {}", world.setup.seed);
+                    let _ =
+                        writeln!(stderr, "faultin soak: thread {number} is stuck; the seed is {}", world.setup.seed);
                     let _ = stderr.write_all(world.trails().as_bytes());
                     std::process::exit(1);
                 }

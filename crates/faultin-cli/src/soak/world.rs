@@ -122,7 +122,8 @@ impl File {
     /// The store's.
     pub fn reopen(&self, world: &World, open: &mut CachedFile) -> Result<(), String> {
         let mut synced = self.synced.lock();
-        *open = world.cache.open_with(Arc::clone(&self.store), self.options.clone()).map_err(|error| error.to_string())?;
+        *open =
+            world.cache.open_with(Arc::clone(&self.store), self.options.clone()).map_err(|error| error.to_string())?;
         *synced = (open.clone(), world.weather.since());
         Ok(())
     }
