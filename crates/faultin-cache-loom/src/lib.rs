@@ -5,12 +5,13 @@
 //! that is [`sync`]: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
 //! models; a sleep that nobody ends is a deadlock to loom, which reports it.
 //!
-//! [`PREEMPTIONS`] bounds how often a thread is interrupted where it could go on, per run. What stays unexplored beyond it
-//! is for the stress tests of `faultin-cache`.
+//! Each model bounds how often threads are interrupted where they could go on, per run. What stays unexplored beyond it is
+//! for the stress tests of `faultin-cache`.
 
 // The crate uses all of it; the models need not.
 #![allow(dead_code, reason = "files of another crate's")]
 
+#[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
 #[path = "../../faultin-cache/src/pager/mailbox.rs"]
 mod mailbox;
 #[path = "../../faultin-cache/src/lock/raw.rs"]
@@ -22,13 +23,10 @@ mod locks;
 #[cfg(test)]
 mod mailboxes;
 
-/// Of one run.
-pub const PREEMPTIONS: usize = 3;
-
-/// Runs `body` under every order of steps.
-pub fn explore(body: impl Fn() + Sync + Send + 'static) {
+/// Runs `body` under every order of steps with up to so many preemptions; or `LOOM_MAX_PREEMPTIONS`, if it is set.
+pub fn explore(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.max_branches = 20_000;
     builder.check(body);
 }

@@ -2,10 +2,23 @@
 
 use std::sync::Arc;
 
+use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 
 use crate::explore;
 use crate::mailbox::Mailbox;
+
+/// What the thread that faults has done before, and the pager's for it.
+#[derive(Default)]
+struct Page {
+    wanted: UnsafeCell<bool>,
+    filled: UnsafeCell<bool>,
+}
+
+// SAFETY: loom watches the cells, and reports accesses that are not in order.
+unsafe impl Sync for Page {}
+// SAFETY: as above.
+unsafe impl Send for Page {}
 
 fn post(mailbox: &Arc<Mailbox>, address: usize) -> JoinHandle<bool> {
     let mailbox = Arc::clone(mailbox);
@@ -13,11 +26,12 @@ fn post(mailbox: &Arc<Mailbox>, address: usize) -> JoinHandle<bool> {
 }
 
 /// As the pager's thread does, until it has had `count` of them; yes to those at an odd address.
-fn serve(mailbox: &Mailbox, count: usize) {
+fn serve(mailbox: &Mailbox, count: usize, before: impl Fn(usize)) {
     let mut served = 0;
     loop {
         while let Some(request) = mailbox.take() {
             served += 1;
+            before(request.address);
             let odd = request.address % 2 == 1;
             request.answer(odd);
         }
@@ -30,10 +44,10 @@ fn serve(mailbox: &Mailbox, count: usize) {
 
 #[test]
 fn each_gets_its_own_answer() {
-    explore(|| {
+    explore(2, || {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let [odd, even] = [1, 2].map(|address| post(&mailbox, address));
-        serve(&mailbox, 2);
+        serve(&mailbox, 2, |_| ());
         assert!(odd.join().unwrap());
         assert!(!even.join().unwrap());
         assert!(mailbox.take().is_none());
@@ -41,21 +55,45 @@ fn each_gets_its_own_answer() {
 }
 
 #[test]
+fn what_was_done_for_it_was_done_before_the_answer() {
+    explore(3, || {
+        let (mailbox, page) = (Arc::new(Mailbox::new().unwrap()), Arc::new(Page::default()));
+        let posted = {
+            let (mailbox, page) = (Arc::clone(&mailbox), Arc::clone(&page));
+            thread::spawn(move || {
+                // SAFETY: loom reports it if it is wrong; so for the others.
+                page.wanted.with_mut(|wanted| unsafe { *wanted = true });
+                assert!(mailbox.post(1, None, 1));
+                // SAFETY: as above.
+                assert!(page.filled.with(|filled| unsafe { *filled }));
+            })
+        };
+        serve(&mailbox, 1, |_| {
+            // SAFETY: as above.
+            assert!(page.wanted.with(|wanted| unsafe { *wanted }));
+            // SAFETY: as above.
+            page.filled.with_mut(|filled| unsafe { *filled = true });
+        });
+        posted.join().unwrap();
+    });
+}
+
+#[test]
 fn one_after_the_other() {
-    explore(|| {
+    explore(3, || {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let poster = {
             let mailbox = Arc::clone(&mailbox);
             thread::spawn(move || [3, 4, 5].map(|address| mailbox.post(address, None, 1)))
         };
-        serve(&mailbox, 3);
+        serve(&mailbox, 3, |_| ());
         assert_eq!(poster.join().unwrap(), [true, false, true]);
     });
 }
 
 #[test]
 fn what_is_dropped_is_a_no() {
-    explore(|| {
+    explore(3, || {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let posted = post(&mailbox, 1);
         mailbox.bell.wait();
@@ -66,19 +104,34 @@ fn what_is_dropped_is_a_no() {
 
 #[test]
 fn closing_answers_everybody() {
-    explore(|| {
+    explore(3, || {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let posted = [1, 3].map(|address| post(&mailbox, address));
         mailbox.close();
-        posted.map(|posted| assert!(!posted.join().unwrap()));
+        posted.into_iter().for_each(|posted| assert!(!posted.join().unwrap()));
         assert!(mailbox.take().is_none());
         assert!(!mailbox.post(1, None, 1));
     });
 }
 
 #[test]
+fn closing_answers_what_has_been_taken() {
+    explore(3, || {
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let posted = [1, 3].map(|address| post(&mailbox, address));
+        let taken = mailbox.take();
+        mailbox.close();
+        posted.into_iter().for_each(|posted| assert!(!posted.join().unwrap()));
+        if let Some(taken) = taken {
+            // Too late.
+            taken.answer(true);
+        }
+    });
+}
+
+#[test]
 fn closing_while_it_is_being_served_answers_once() {
-    explore(|| {
+    explore(3, || {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let posted = post(&mailbox, 1);
         let closer = {

@@ -78,7 +78,7 @@ pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) ->
         let here = (page - (ptr.wrapping_add(at).addr() & (page - 1))).min(len - at);
         // SAFETY: forwarded.
         unsafe {
-            Touch::Write.page(ptr.wrapping_add(at)).map_err(|fault| Short { done: at, fault })?;
+            Touch::Write.page(ptr.wrapping_add(at), len - at).map_err(|fault| Short { done: at, fault })?;
             if granularity == Granularity::Line {
                 units::<LINE>(ptr, at, at + here)?;
             } else {
@@ -114,7 +114,7 @@ unsafe fn units<const UNIT: usize>(ptr: *const u8, from: usize, to: usize) -> Re
             }
         }
         // SAFETY: forwarded.
-        unsafe { Touch::Read.page(ptr.wrapping_add(at).cast_mut()) }.map_err(|fault| Short { done: at, fault })?;
+        unsafe { Touch::Read.page(ptr.wrapping_add(at).cast_mut(), 1) }.map_err(|fault| Short { done: at, fault })?;
         at += UNIT - (ptr.wrapping_add(at).addr() & (UNIT - 1));
     }
     Ok(())

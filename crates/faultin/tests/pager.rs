@@ -74,7 +74,7 @@ impl Opens {
 }
 
 impl Pager for Opens {
-    fn fault_in(&self, address: usize, access: Access) -> Result<(), Fault> {
+    fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
         self.asked.fetch_add(1, SeqCst);
         if self.open(address, access) { Ok(()) } else { Err(Fault::refused(access, Cause::Backing, address)) }
     }

@@ -2,8 +2,8 @@
 //!
 //! The first is a list of the thread's own, for [who waits for whom](super::Deadlock). The second is for whoever serves a
 //! page fault of another thread and must not wait for what that thread has: each thread has a *slot* with its number and
-//! how many locks are in its list (but for writers' locks, which no page fault needs), in a list of slots that a signal handler
-//! may read at any time.
+//! how many locks are in its list (but for writers' locks, which no page fault needs), in a list of slots that a signal
+//! handler may read at any time.
 //!
 //! A slot is never freed; when its thread ends, another one uses it again. After `fork`, the child has its one thread's slot
 //! under that thread's new number, and the others' are free: their threads are not there.
@@ -15,9 +15,8 @@ use std::sync::Once;
 
 use super::{LockId, LockKind, Mode};
 
-/// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock
-/// of any cache, or is about to: from
-/// before it has the lock until after it has given it back, also while it waits for it.
+/// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock of any cache,
+/// or is about to: from before it has the lock until after it has given it back, also while it waits for it.
 ///
 /// This is exact for the calling thread, and for one that has been stopped (it waits for the caller, say). A thread that
 /// runs may have changed it meanwhile. Not counted are locks [taken in a signal](super::Lock::try_in_signal), and those that
@@ -39,9 +38,10 @@ impl Held {
     pub(super) fn note(id: LockId, mode: Mode) -> Held {
         // A thread that is ending has no list any more, and waits for nothing under a lock.
         let _ = THREAD.try_with(|thread| {
-            let mut held = thread.held.borrow_mut();
-            held.push((id, mode));
-            thread.slot.note(&held);
+            thread.held.borrow_mut().push((id, mode));
+            if id.kind != LockKind::Writers {
+                SLOT.get().unwrap_or_else(Slot::take).count(1);
+            }
         });
         // A handler that interrupts this thread with the lock taken is to see the note.
         compiler_fence(Ordering::SeqCst);
@@ -55,10 +55,17 @@ impl Drop for Held {
         compiler_fence(Ordering::SeqCst);
         let _ = THREAD.try_with(|thread| {
             let mut held = thread.held.borrow_mut();
-            if let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1)) {
+            // Mostly the last one.
+            if held.pop_if(|last| *last == (self.0, self.1)).is_none()
+                && let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1))
+            {
                 held.remove(at);
             }
-            thread.slot.note(&held);
+            if self.0.kind != LockKind::Writers
+                && let Some(slot) = SLOT.get()
+            {
+                slot.count(-1);
+            }
         });
     }
 }
@@ -70,20 +77,21 @@ pub(super) fn held() -> Vec<(LockId, Mode)> {
 }
 
 thread_local! {
-    static THREAD: Thread = Thread { slot: Slot::take(), held: RefCell::new(Vec::new()) };
-    /// As in `THREAD`, without a destructor: for `fork`, which is no time to make one.
+    static THREAD: Thread = const { Thread { held: RefCell::new(Vec::new()) } };
+    /// Given back by `THREAD`'s destructor; it has none of its own, so that a child of `fork` can look at it without making
+    /// one.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
 }
 
 struct Thread {
-    slot: &'static Slot,
     held: RefCell<Vec<(LockId, Mode)>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        SLOT.set(None);
-        self.slot.give_back();
+        if let Some(slot) = SLOT.take() {
+            slot.give_back();
+        }
     }
 }
 
@@ -122,10 +130,10 @@ impl Slot {
         slot
     }
 
+    /// So many locks more. By its own thread, so nothing is read, added to and written at once.
     #[inline]
-    fn note(&self, held: &[(LockId, Mode)]) {
-        let count = held.iter().filter(|(id, _)| id.kind != LockKind::Writers).count();
-        self.held.store(count as u32, Ordering::Relaxed);
+    fn count(&self, more: i32) {
+        self.held.store(self.held.load(Ordering::Relaxed).wrapping_add_signed(more), Ordering::Relaxed);
     }
 
     fn give_back(&self) {

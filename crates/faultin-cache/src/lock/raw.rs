@@ -38,9 +38,9 @@ const BITS: u32 = 20;
 const READER: u64 = 1;
 const READERS: u64 = (1 << BITS) - 1;
 const READER_WAITS: u64 = 1 << BITS;
-const READERS_WAIT: u64 = READERS << BITS;
+pub(super) const READERS_WAIT: u64 = READERS << BITS;
 const WRITER_WAITS: u64 = 1 << (2 * BITS);
-const WRITERS_WAIT: u64 = READERS << (2 * BITS);
+pub(super) const WRITERS_WAIT: u64 = READERS << (2 * BITS);
 /// Somebody who waits to have it alone was overtaken too often.
 const URGENT: u64 = 1 << 62;
 /// Somebody has it alone.

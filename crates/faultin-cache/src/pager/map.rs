@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::hardware::Hardware;
@@ -20,7 +20,7 @@ use super::{Mode, Protection};
 use crate::error::Error;
 
 /// Pages that are made accessible at once, at most.
-const MOST_AT_ONCE: usize = 512;
+pub(super) const MOST_AT_ONCE: usize = 512;
 
 /// Faults in a row of which none has changed anything.
 const IDLE: u32 = 1 << 10;
@@ -30,6 +30,9 @@ const IDLE: u32 = 1 << 10;
 pub(crate) struct Map {
     hardware: Hardware,
     states: States,
+    /// What the hardware is told and what is noted of it are one step. Whoever has the inode lock alone needs no turn, but for
+    /// [`poison`](Self::poison), which is done without: so only where there is poison, which is never in a signal.
+    turn: Option<Mutex<()>>,
     page: usize,
     /// Where in the file it begins.
     start: u64,
@@ -57,6 +60,7 @@ impl Map {
         Map {
             hardware,
             states: States::new(pages),
+            turn: (mode == Mode::Thread).then(|| Mutex::new(())),
             page: rustix::param::page_size(),
             start,
             protection,
@@ -95,6 +99,11 @@ impl Map {
         (page < self.states.len()).then_some(page)
     }
 
+    /// How many pages `len` bytes from here on touch.
+    pub(super) fn pages_in(&self, address: usize, len: usize) -> usize {
+        (address % self.page).saturating_add(len).div_ceil(self.page).max(1)
+    }
+
     /// Where in the file a page is.
     pub(super) fn pos(&self, page: usize) -> u64 {
         self.start + (page * self.page) as u64
@@ -119,28 +128,47 @@ impl Map {
         window
     }
 
-    /// Makes a page accessible, and those behind it that are absent up to `end`. The first one for stores, if that is `writable`; the
-    /// others not.
+    /// Makes a page accessible, and those behind it up to `end`, the latter as far as they are absent. Up to `writable` for stores, too.
     ///
     /// System calls and atomic operations only.
-    pub(super) fn install(&self, page: usize, end: usize, writable: bool) -> Result<(), Errno> {
-        if writable && self.state(page) == State::Protected {
-            self.tell(|| self.hardware.protect(page * self.page, self.page, false))?;
-            self.states.set(page..page + 1, State::Writable);
-            return Ok(());
-        }
+    pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<(), Errno> {
+        let _turn = self.turn();
+        self.heal(page);
         let end = end.clamp(page + 1, self.states.len());
-        let behind = self.states.run(page + 1..end, State::Absent);
-        let (first, state) = if writable { (page + 1, State::Writable) } else { (behind, State::Protected) };
-        self.tell(|| self.hardware.install(page * self.page, (first - page) * self.page, self.page, writable))?;
-        self.states.set(page..first, state);
-        if first < behind
-            && self.hardware.install(first * self.page, (behind - first) * self.page, self.page, false).is_ok()
-        {
-            self.states.set(first..behind, State::Protected);
+        let mut at = page;
+        while at < writable.min(end) {
+            let state = self.state(at);
+            let run = self.states.run(at..writable.min(end), state);
+            let (offset, len) = (at * self.page, (run - at) * self.page);
+            let told = match state {
+                State::Protected => self.tell(|| self.hardware.protect(offset, len, false)),
+                // That it is said to be writable and has faulted all the same is a matter of the kernel's memory.
+                State::Absent | State::Writable => self.tell(|| self.hardware.install(offset, len, self.page, true)),
+                State::Poisoned => Err(Errno::AGAIN),
+            };
+            match told {
+                Ok(()) => self.states.set(at..run, State::Writable),
+                // The first one is what was asked for.
+                Err(error) if at == page => return Err(error),
+                Err(_) => return Ok(()),
+            }
+            at = run;
+        }
+        let behind = self.states.run((page + 1).max(at)..end, State::Absent);
+        if at < behind {
+            let told = self.tell(|| self.hardware.install(at * self.page, (behind - at) * self.page, self.page, false));
+            match told {
+                Ok(()) => self.states.set(at..behind, State::Protected),
+                Err(error) if at == page => return Err(error),
+                Err(_) => {}
+            }
         }
         self.next.store(behind, Relaxed);
         Ok(())
+    }
+
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.as_ref().map(Mutex::lock)
     }
 
     /// Again if the kernel was doing something else with the address space.
@@ -168,6 +196,7 @@ impl Map {
     /// # Errors
     /// The kernel's; some pages may still be writable.
     pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
+        let _turn = self.turn();
         self.states.each_run(
             self.pages(part),
             |state| state == State::Writable,
@@ -185,10 +214,11 @@ impl Map {
 
     /// Makes the pages of a part of the file inaccessible.
     pub(super) fn remove(&self, part: &Range<u64>) {
+        let _turn = self.turn();
         // What cannot be taken away page by page, because the kernel has no room for one more boundary, can be as a whole.
         let pages = self.pages(part);
         if self.states.each_run(pages, |state| state != State::Absent, |run| self.remove_run(run)).is_err() {
-            let _ = self.remove_all();
+            let _ = self.remove_every();
         }
     }
 
@@ -198,7 +228,7 @@ impl Map {
                 self.states.set(run, State::Absent);
                 Ok(())
             }
-            Err(_) => self.remove_all(),
+            Err(_) => self.remove_every(),
         }
     }
 
@@ -207,13 +237,19 @@ impl Map {
     /// # Errors
     /// The kernel's.
     pub(super) fn remove_all(&self) -> Result<(), Errno> {
+        let _turn = self.turn();
+        self.remove_every()
+    }
+
+    fn remove_every(&self) -> Result<(), Errno> {
         self.hardware.remove(0, self.len())?;
         self.states.set(0..self.states.len(), State::Absent);
         Ok(())
     }
 
-    /// Has accesses to a page fail, until it is installed: for threads that wait for it.
+    /// Has accesses to a page fail, until it is installed: for threads that wait for it. Needs no lock: whoever waits may have it.
     pub(super) fn poison(&self, page: usize) {
+        let _turn = self.turn();
         let Some(uffd) = self.hardware.uffd() else { return };
         let offset = page * self.page;
         let poison = || uffd.poison(self.base().addr().get() + offset, self.page);
@@ -226,7 +262,7 @@ impl Map {
     }
 
     /// Takes poison away.
-    pub(super) fn heal(&self, page: usize) {
+    fn heal(&self, page: usize) {
         if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
             self.states.set(page..page + 1, State::Absent);
         }

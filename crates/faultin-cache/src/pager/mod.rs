@@ -20,7 +20,8 @@
 //! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are taken away at once |
 //! | a page | the fastest | a wake-up of another thread each | slower |
 //!
-//! In all modes copies of this project's come back short, and [`fault_in`](faultin::ReadView::fault_in) serves the fault as an ordinary
+//! In all modes copies of this project's come back short (in [`Thread`](Mode::Thread) from memory whose faults need a lock that the copying
+//! thread has; a system call of somebody else's that is given that very page at that moment gets `EFAULT`), and [`fault_in`](faultin::ReadView::fault_in) serves the fault as an ordinary
 //! function. So a mapping may be the buffer of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child
 //! has nothing there.
 //!

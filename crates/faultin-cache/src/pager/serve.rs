@@ -10,7 +10,7 @@ use std::sync::Arc;
 use faultin::Access;
 use rustix::io::Errno;
 
-use super::map::Map;
+use super::map::{MOST_AT_ONCE, Map};
 use super::states::State;
 use crate::error::Error;
 use crate::folio::Table;
@@ -36,6 +36,8 @@ impl From<Error> for Refused {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) page: usize,
+    /// How many pages from there on are wanted for certain.
+    pub(super) count: usize,
     pub(super) write: bool,
 }
 
@@ -49,24 +51,25 @@ impl Wanted {
             Some(access) => access == Access::Write,
             None => map.state(page) == State::Protected,
         };
-        if write && !map.is_writable() { Err(Refused::Protection) } else { Ok(Wanted { page, write }) }
+        if write && !map.is_writable() { Err(Refused::Protection) } else { Ok(Wanted { page, count: 1, write }) }
     }
 }
 
 impl Inode {
-    /// Makes a page of a mapping accessible.
+    /// Makes a page of a mapping accessible, the first of `count` that are wanted.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn serve(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Refused> {
+    pub(super) fn serve(&self, map: &Map, page: usize, count: usize, access: Option<Access>) -> Result<(), Refused> {
         let mut table = self.table.exclusive().map_err(Error::from)?;
-        let wanted = Wanted::by(map, page, access)?;
+        // Space in the store is asked for block by block.
+        let count = if self.how.reserve { 1 } else { count };
+        let wanted = Wanted { count, ..Wanted::by(map, page, access)? };
         let pos = map.pos(page);
         if pos >= table.size {
             return Err(Refused::BehindTheEnd);
         }
-        map.heal(page);
-        let window = map.window(page);
+        let window = map.window(page).max(count.min(MOST_AT_ONCE));
         table.make_ready_for(pos);
         self.bring_in(&mut table, pos, (window * rustix::param::page_size()) as u64)?;
         if wanted.write && self.how.reserve {
@@ -102,7 +105,7 @@ impl Inode {
     ///
     /// System calls and atomic operations only: also for signals.
     pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<(), Errno> {
-        let Wanted { page, write } = wanted;
+        let Wanted { page, count, write } = wanted;
         let pos = map.pos(page);
         let size = table.size;
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
@@ -113,11 +116,12 @@ impl Inode {
             return Err(Errno::FAULT);
         }
         folio.touch();
+        let pages = (until - pos).div_ceil(rustix::param::page_size() as u64) as usize;
+        let writable = if write { count.min(pages) } else { 0 };
         if write {
             folio.set_stored_to();
-            self.add_dirty(folio.set_dirty(pos..pos + 1));
+            self.add_dirty(folio.set_dirty(pos..until.min(map.pos(page + writable))));
         }
-        let more = (until - pos).div_ceil(rustix::param::page_size() as u64) as usize;
-        map.install(page, page + more, write)
+        map.install(page, page + writable, page + pages)
     }
 }

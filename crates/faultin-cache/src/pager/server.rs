@@ -25,11 +25,13 @@ pub(super) struct Server {
 }
 
 impl Pager for Server {
-    fn fault_in(&self, address: usize, access: Access) -> Result<(), Fault> {
+    fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         let refused = |cause| Fault::refused(access, cause, address);
         let Some(page) = self.map.page_at(address) else { return Err(refused(Cause::Unmapped)) };
         // A store is somebody else's code, and this may be called through code that does not unwind.
-        let served = catch_unwind(AssertUnwindSafe(|| self.inode.serve(&self.map, page, Some(access))));
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            self.inode.serve(&self.map, page, self.map.pages_in(address, len), Some(access))
+        }));
         let served = served.unwrap_or_else(|_| Err(Refused::Failed(io::Error::other("the store panicked").into())));
         match remember(&self.map, served) {
             Ok(()) => {
@@ -55,7 +57,7 @@ impl Pager for Server {
 
 /// As [`Inode::serve`], for whoever wants to know no more than an error.
 pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
-    remember(map, inode.serve(map, page, access)).map_err(|refused| match refused {
+    remember(map, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
         Refused::Failed(error) => error,
         Refused::Protection | Refused::BehindTheEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
     })

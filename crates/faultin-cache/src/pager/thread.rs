@@ -19,7 +19,6 @@ use super::Mode;
 use super::mailbox::{Mailbox, Request};
 use super::map::Map;
 use super::server;
-use super::states::State;
 use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
@@ -124,11 +123,9 @@ fn serve_message(inode: &Inode, map: &Map, message: Message) {
     if served {
         server::count(&map.counts.by_thread);
         map.wake(page);
-    } else if map.state(page) != State::Poisoned {
+    } else {
         server::count(&map.counts.refused);
         map.poison(page);
-    } else {
-        map.wake(page);
     }
 }
 

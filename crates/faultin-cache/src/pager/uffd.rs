@@ -22,6 +22,7 @@ const FEATURE_THREAD_ID: u64 = 1 << 8;
 /// `UFFDIO_CONTINUE_MODE_WP` of 6.4).
 const FEATURES: u64 = 1 | 1 << 5 | 1 << 10 | 1 << 12 | 1 << 14;
 const REGISTER_MODES: u64 = 1 | 2 | 4;
+const CONTINUE_MODE_DONTWAKE: u64 = 1;
 const CONTINUE_MODE_WP: u64 = 2;
 const WRITEPROTECT_MODE_WP: u64 = 1;
 const WRITEPROTECT_MODE_DONTWAKE: u64 = 2;
@@ -112,12 +113,12 @@ impl Uffd {
         Ok(unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_REGISTER, _>::new(&mut register)) }?)
     }
 
-    /// Maps pages that the memfd has, from the first one on: how many bytes, and why no more.
+    /// Maps pages that the memfd has, from the first one on: how many bytes, and why no more. Nobody is [woken](Self::wake).
     pub(super) fn install(&self, start: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
         let mut done = 0;
         while done < len {
             let range = uffdio_range { start: (start + done) as u64, len: (len - done) as u64 };
-            let mode = if writable { 0 } else { CONTINUE_MODE_WP };
+            let mode = CONTINUE_MODE_DONTWAKE | if writable { 0 } else { CONTINUE_MODE_WP };
             let mut ask = uffdio_continue { range, mode, mapped: 0 };
             // SAFETY: the structure that the kernel reads and writes; it maps the mapping's own file.
             let result = unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_CONTINUE, _>::new(&mut ask)) };
@@ -133,10 +134,10 @@ impl Uffd {
         (done, Ok(()))
     }
 
-    /// Forbids stores, or allows them, and wakes who waits for that.
+    /// Forbids stores, or allows them.
     pub(super) fn protect(&self, start: usize, len: usize, protect: bool) -> Result<(), Errno> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
-        let mode = if protect { WRITEPROTECT_MODE_WP } else { 0 };
+        let mode = if protect { WRITEPROTECT_MODE_WP } else { WRITEPROTECT_MODE_DONTWAKE };
         let mut ask = uffdio_writeprotect { range, mode };
         // SAFETY: the structure that the kernel reads.
         unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }

@@ -1,1 +1,199 @@
-//! To come.
+//! Stores that fail, hang and panic behind a mapping, and signals for who does not use this project's copies.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use faultin::{Cause, page_size};
+use faultin_cache::pager::{Mode, Protection};
+use faultin_cache::store::{MemoryStore, Store};
+use faultin_cache::{Cache, CachedFile, Error};
+
+use crate::common::watchdog;
+use crate::modes::{load, map, pattern, store};
+
+/// A store that fails as long as it is told to.
+struct Moody {
+    memory: MemoryStore,
+    fails: AtomicBool,
+    panics: AtomicBool,
+}
+
+impl Moody {
+    fn mood(&self) -> io::Result<()> {
+        assert!(!self.panics.load(SeqCst), "the store panics");
+        if self.fails.load(SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+}
+
+impl Store for Moody {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.mood()?;
+        self.memory.read_at(buf, pos)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        self.mood()?;
+        self.memory.write_at(buf, pos)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn sync(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn moody() -> (Arc<Moody>, Cache, CachedFile) {
+    watchdog::start();
+    let memory = MemoryStore::new(pattern(16 * page_size()));
+    let moody = Arc::new(Moody { memory, fails: false.into(), panics: false.into() });
+    let cache = Cache::new();
+    let file = cache.open(Arc::clone(&moody)).unwrap();
+    (moody, cache, file)
+}
+
+#[test]
+fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
+    let page = page_size();
+    for mode in Mode::ALL {
+        let (moody, cache, file) = moody();
+        let Some(mapping) = map(&file, mode, 16 * page as u64) else { continue };
+        let view = mapping.read_view().unwrap();
+        assert_eq!(load(&mapping, 0), 1);
+        moody.fails.store(true, SeqCst);
+        for _ in 0..3 {
+            let fault = view.fault_in(5 * page, NonZeroUsize::MIN).unwrap_err();
+            assert_eq!((fault.cause(), fault.errno()), (Cause::Backing, libc::EFAULT), "{mode:?}");
+            assert!(view.read(5 * page, &mut [0]).is_err());
+        }
+        assert!(matches!(mapping.last_error(), Some(Error::Store(error)) if error.raw_os_error() == Some(libc::EIO)));
+        assert_eq!(load(&mapping, 0), 1, "what is there stays");
+        moody.fails.store(false, SeqCst);
+        assert_eq!(load(&mapping, 5 * page), pattern(16 * page)[5 * page], "{mode:?}: served to any code again");
+        // Not written: it stays dirty, in the mapping as well.
+        store(&mapping, 3, 9);
+        moody.fails.store(true, SeqCst);
+        assert!(file.sync_all().is_err());
+        cache.drop_clean();
+        assert_eq!((load(&mapping, 3), file.dirty()), (9, page as u64));
+        store(&mapping, 4, 8);
+        moody.fails.store(false, SeqCst);
+        file.sync_all().unwrap();
+        assert_eq!(moody.memory.contents()[3..5], [9, 8]);
+    }
+}
+
+#[test]
+fn a_store_that_panics_is_one_that_fails() {
+    let page = page_size();
+    for mode in Mode::ALL {
+        let (moody, _cache, file) = moody();
+        let Some(mapping) = map(&file, mode, 16 * page as u64) else { continue };
+        moody.panics.store(true, SeqCst);
+        let view = mapping.read_view().unwrap();
+        let fault = view.fault_in(page, NonZeroUsize::MIN).unwrap_err();
+        assert_eq!(fault.cause(), Cause::Backing, "{mode:?}");
+        moody.panics.store(false, SeqCst);
+        assert_eq!(load(&mapping, page), pattern(2 * page)[page], "{mode:?}");
+    }
+}
+
+/// A store whose reads wait for somebody to let them go on.
+struct Hangs {
+    memory: MemoryStore,
+    waits: std::sync::Mutex<Sender<()>>,
+    goes_on: std::sync::Mutex<Receiver<()>>,
+}
+
+impl Store for Hangs {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let _ = self.waits.lock().unwrap().send(());
+        let _ = self.goes_on.lock().unwrap().recv();
+        self.memory.read_at(buf, pos)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        self.memory.write_at(buf, pos)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn sync(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_store_that_hangs_keeps_no_other_file_waiting() {
+    let page = page_size();
+    for mode in Mode::ALL {
+        let (_moody, cache, file) = moody();
+        let (waits, waiting) = channel();
+        let (go_on, goes_on) = channel();
+        let hangs = Hangs { memory: MemoryStore::new([7; 100]), waits: waits.into(), goes_on: goes_on.into() };
+        let other = cache.open(hangs).unwrap();
+        let (Some(mapping), Some(hanging)) = (map(&file, mode, 16 * page as u64), map(&other, mode, 100)) else {
+            continue;
+        };
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| load(&hanging, 1));
+            waiting.recv().unwrap();
+            for index in 0..16 {
+                assert_eq!(load(&mapping, index * page), pattern(16 * page)[index * page]);
+                store(&mapping, index * page, 1);
+            }
+            file.sync_all().unwrap();
+            assert!(!reader.is_finished());
+            drop(go_on);
+            assert_eq!(reader.join().unwrap(), 7, "{mode:?}");
+        });
+    }
+}
+
+const CHILD: &str = "FAULTIN_PAGER_CHILD";
+
+/// In a process of its own: an instruction that knows nothing of this project, where nothing can be had.
+#[test]
+fn who_does_not_use_our_copies_gets_a_signal() {
+    if let Ok(child) = std::env::var(CHILD) {
+        let (mode, why) = child.split_once(' ').unwrap();
+        let mode = Mode::ALL.into_iter().find(|known| format!("{known:?}") == mode).unwrap();
+        let (moody, _cache, file) = moody();
+        let range = if why == "end" { 0..64 * page_size() as u64 } else { 0..16 * page_size() as u64 };
+        let mapping = file.map(range, Protection::ReadWrite, mode).unwrap();
+        moody.fails.store(why == "store", SeqCst);
+        load(&mapping, if why == "end" { 20 * page_size() } else { page_size() });
+        unreachable!("nothing was there");
+    }
+    for mode in Mode::ALL {
+        let (_moody, _cache, file) = moody();
+        if map(&file, mode, 1).is_none() {
+            continue;
+        }
+        for why in ["store", "end"] {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "errors::who_does_not_use_our_copies_gets_a_signal"]);
+            let status = child.env(CHILD, format!("{mode:?} {why}")).output().unwrap().status;
+            let signal = if mode == Mode::Mprotect { libc::SIGSEGV } else { libc::SIGBUS };
+            assert_eq!(status.signal(), Some(signal), "{mode:?}, {why}: {status}");
+        }
+    }
+}

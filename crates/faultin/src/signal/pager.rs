@@ -18,11 +18,12 @@ use crate::registry::{self, InstallError, REGISTRY, Registry};
 
 /// Serves the faults of a range.
 pub trait Pager: Send + Sync + 'static {
-    /// Makes the byte at `address` accessible for a moment. An ordinary function: it may wait, allocate and take locks.
+    /// Makes the byte at `address` accessible for a moment, the first of `len` that are wanted: as many of the others as it likes.
+    /// An ordinary function: it may wait, allocate and take locks.
     ///
     /// # Errors
     /// The [`Fault`] that remains: [`Cause::Backing`](crate::Cause::Backing), if what is behind has failed.
-    fn fault_in(&self, address: usize, access: Access) -> Result<(), Fault>;
+    fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault>;
 
     /// As [`fault_in`](Self::fault_in), for an instruction of somebody else's that has been interrupted at `address`:
     /// whether it is to be repeated. Otherwise the signal goes to whoever was there before.
@@ -60,7 +61,7 @@ pub(crate) struct Entry {
     len: AtomicUsize,
     pager: AtomicPtr<()>,
     /// As an object with another compiler's tables of methods can call them.
-    fault_in: extern "C" fn(*const (), usize, Access, &mut Fault) -> bool,
+    fault_in: extern "C" fn(*const (), usize, usize, Access, &mut Fault) -> bool,
     in_signal: extern "C" fn(*const (), usize, u32) -> bool,
 }
 
@@ -69,10 +70,10 @@ const UNKNOWN: u32 = 0;
 const READ: u32 = 1;
 const WRITE: u32 = 2;
 
-extern "C" fn fault_in(pager: *const (), address: usize, access: Access, fault: &mut Fault) -> bool {
+extern "C" fn fault_in(pager: *const (), address: usize, len: usize, access: Access, fault: &mut Fault) -> bool {
     // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
     let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
-    pager.fault_in(address, access).map_err(|error| *fault = error).is_ok()
+    pager.fault_in(address, len, access).map_err(|error| *fault = error).is_ok()
 }
 
 extern "C" fn in_signal(pager: *const (), address: usize, access: u32) -> bool {
@@ -144,14 +145,14 @@ impl Drop for Out<'_> {
     }
 }
 
-/// Has the fault at `address` served, if somebody serves it: as an ordinary function.
-pub(crate) fn bring_in(address: usize, access: Access) -> Option<Result<(), Fault>> {
+/// Has the fault at `address` served, the first of `len` bytes that are wanted, if somebody serves it: as an ordinary function.
+pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
     registry.entries_of_pagers().find_map(|entry| {
         entry.with(address, |pager| {
             let mut fault = Fault::refused(access, Cause::Backing, address);
-            if (entry.fault_in)(pager, address, access, &mut fault) { Ok(()) } else { Err(fault) }
+            if (entry.fault_in)(pager, address, len, access, &mut fault) { Ok(()) } else { Err(fault) }
         })
     })
 }

@@ -32,12 +32,14 @@ pub(crate) enum Touch {
 }
 
 impl Touch {
+    /// The page of a byte, the first of `len` that are wanted.
+    ///
     /// # Safety
     /// The handler is reached; the range is foreign memory that we may access this way.
     #[inline(always)]
-    pub(crate) unsafe fn page(self, ptr: *mut u8) -> Result<(), Fault> {
+    pub(crate) unsafe fn page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
         // SAFETY: forwarded.
-        unsafe { self.once(ptr).or_else(|fault| self.served(ptr, fault)) }
+        unsafe { self.once(ptr).or_else(|fault| self.served(ptr, len, fault)) }
     }
 
     /// # Safety
@@ -59,13 +61,13 @@ impl Touch {
     /// As [`page`](Self::page).
     #[cold]
     #[inline(never)]
-    unsafe fn served(self, ptr: *mut u8, mut fault: Fault) -> Result<(), Fault> {
+    unsafe fn served(self, ptr: *mut u8, len: usize, mut fault: Fault) -> Result<(), Fault> {
         let access = match self {
             Touch::Read => Access::Read,
             Touch::Write => Access::Write,
         };
         for _ in 0..SERVED {
-            match pager::bring_in(ptr.addr(), access) {
+            match pager::bring_in(ptr.addr(), len, access) {
                 None => break,
                 Some(served) => served?,
             }
@@ -105,7 +107,7 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     }
     let page = page_size();
     // SAFETY: forwarded.
-    let at = |offset: usize| unsafe { touch.page(ptr.wrapping_add(offset)).map_err(|fault| (offset, fault)) };
+    let at = |at: usize| unsafe { touch.page(ptr.wrapping_add(at), len - at).map_err(|fault| (at, fault)) };
     // Offset of the second page; those after it follow at page distance. A range that wraps ends in a fault.
     let to_next = page - (ptr.addr() & (page - 1));
     if len <= to_next {
