@@ -1,6 +1,5 @@
 //! A store that fails when the [weather](super::weather) says so, and looks whether it is asked as promised.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -20,9 +19,9 @@ use super::weather::{OTHERS, READS, SHORT, SLOW, WRITES, Weather};
 #[derive(Debug)]
 enum Home {
     /// Faults are handed over.
-    Memory(Arc<MemoryStore>),
+    Memory(MemoryStore),
     /// Faults are served in the signal.
-    File(File, FileStore),
+    File(Box<FileStore>),
 }
 
 /// A store with moods.
@@ -50,9 +49,9 @@ impl Moody {
         let home = if file.is_multiple_of(2) {
             let temporary = tempfile::tempfile()?;
             temporary.write_all_at(bytes, 0)?;
-            Home::File(temporary.try_clone()?, FileStore::new(temporary))
+            Home::File(Box::new(FileStore::new(temporary)))
         } else {
-            Home::Memory(Arc::new(MemoryStore::new(bytes)))
+            Home::Memory(MemoryStore::new(bytes))
         };
         Ok(Moody {
             home,
@@ -74,7 +73,8 @@ impl Moody {
     pub fn contents(&self) -> io::Result<Vec<u8>> {
         match &self.home {
             Home::Memory(store) => Ok(store.contents()),
-            Home::File(file, _) => {
+            Home::File(store) => {
+                let file = store.file();
                 let mut bytes = vec![0; file.metadata()?.len() as usize];
                 file.read_exact_at(&mut bytes, 0)?;
                 Ok(bytes)
@@ -90,7 +90,7 @@ impl Moody {
     fn inner(&self) -> &dyn Store {
         match &self.home {
             Home::Memory(store) => store,
-            Home::File(_, store) => store,
+            Home::File(store) => &**store,
         }
     }
 
