@@ -1,10 +1,11 @@
-//! The `faultin` command: the audit, the exploration, checksums, and the figures.
+//! The `faultin` command: the audit, the exploration, checksums, the figures, and the soak.
 
 mod audit;
 mod bench;
 mod explore;
 mod file;
 mod rows;
+mod soak;
 mod sum;
 
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ enum Command {
     Explore(explore::Args),
     Sum(sum::Args),
     Bench(bench::Args),
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Explore(args) => explore::run(&args),
         Command::Sum(args) => sum::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
     }
 }
 

@@ -2,9 +2,14 @@
 //! those that a signal handler hands over.
 //!
 //! A file that is mapped has one; a store that hangs keeps the faults of its own file waiting, and no others.
+//!
+//! It waits for the file's lock, which somebody may have whose own fault comes as the next message: a copy under the lock, that has to
+//! come back short. So another thread, the *porter*, which waits for no lock, reads the messages: it turns away who has a lock, and
+//! passes the others on.
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,11 +28,16 @@ use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
 use crate::lock;
+use crate::sync::Bell;
 
-/// What a file's pager thread and its mappings share.
+/// What a file's pager thread, its porter and its mappings share.
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) mailbox: Mailbox,
+    /// What the porter passes on.
+    messages: Mutex<VecDeque<(Arc<Map>, Message)>>,
+    /// For the porter, when mappings come or go, or the mailbox is closed.
+    bell: Bell,
     /// The mappings, while there are any.
     maps: Mutex<Vec<Arc<Map>>>,
 }
@@ -42,64 +52,100 @@ impl PagerThread {
     /// # Errors
     /// The kernel's.
     pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
-        let post = Arc::new(Post { mailbox: Mailbox::new()?, maps: Mutex::new(Vec::new()) });
-        let (thread_post, weak) = (Arc::clone(&post), Arc::downgrade(inode));
-        let name = format!("pager {}", inode.number);
-        thread::Builder::new().name(name).spawn(move || run(&thread_post, &weak))?;
-        Ok(PagerThread { post })
+        let post = Arc::new(Post {
+            mailbox: Mailbox::new()?,
+            messages: Mutex::new(VecDeque::new()),
+            bell: Bell::new()?,
+            maps: Mutex::new(Vec::new()),
+        });
+        // From here on what is started ends if the rest is not.
+        let started = PagerThread { post };
+        let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
+        let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
+        name("pager").spawn(move || run(&post, &weak))?;
+        let post = Arc::clone(&started.post);
+        name("porter").spawn(move || carry(&post))?;
+        Ok(started)
     }
 
     pub(super) fn add(&self, map: &Arc<Map>) {
         self.post.maps.lock().push(Arc::clone(map));
-        self.post.mailbox.ring();
+        self.post.bell.ring();
     }
 
     pub(super) fn remove(&self, map: &Arc<Map>) {
         self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
-        self.post.mailbox.ring();
+        self.post.messages.lock().retain(|(other, _)| !Arc::ptr_eq(other, map));
+        self.post.bell.ring();
     }
 }
 
 impl Drop for PagerThread {
     fn drop(&mut self) {
         self.post.mailbox.close();
+        self.post.bell.ring();
     }
 }
 
 fn run(post: &Post, inode: &Weak<Inode>) {
     while !post.mailbox.is_closed() {
-        let maps = post.maps.lock().clone();
-        let waiting: Vec<_> = maps.iter().filter(|map| map.mode() == Mode::Thread).collect();
-        {
-            let mut fds = vec![PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)];
-            fds.extend(
-                waiting
-                    .iter()
-                    .filter_map(|map| map.uffd())
-                    .map(|uffd| PollFd::from_borrowed_fd(uffd.as_fd(), PollFlags::IN)),
-            );
-            // An interruption is as good as an event.
-            let _ = poll(&mut fds, None);
-        }
+        // An interruption is as good as an event.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)], None);
         let Some(inode) = inode.upgrade() else { return };
-        while let Some(request) = post.mailbox.take() {
-            serve_request(&inode, &maps, request, post);
-        }
-        for map in waiting {
-            while let Some(message) = map.uffd().and_then(|uffd| uffd.next()) {
-                serve_message(&inode, map, message);
+        loop {
+            let request = post.mailbox.take();
+            let message = post.messages.lock().pop_front();
+            if request.is_none() && message.is_none() {
+                break;
+            }
+            if let Some(request) = request {
+                serve_request(&inode, request, post);
+            }
+            if let Some((map, message)) = message {
+                serve_message(&inode, &map, message);
             }
         }
     }
 }
 
+/// What the porter does.
+fn carry(post: &Post) {
+    while !post.mailbox.is_closed() {
+        post.bell.silence();
+        let mut waiting = post.maps.lock().clone();
+        waiting.retain(|map| map.mode() == Mode::Thread);
+        {
+            let uffds = waiting.iter().filter_map(|map| map.uffd()).map(AsFd::as_fd);
+            let fds = std::iter::once(post.bell.as_fd()).chain(uffds);
+            let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+            let _ = poll(&mut fds, None);
+        }
+        for map in waiting {
+            while let Some(message) = map.uffd().and_then(|uffd| uffd.next()) {
+                // Who has a lock that is needed here would wait for ever. A copy of ours comes back short instead, and the page is
+                // served when the lock is free.
+                if lock::held_by(message.thread) {
+                    turn_away(&map, message);
+                } else {
+                    post.messages.lock().push_back((Arc::clone(&map), message));
+                    post.mailbox.ring();
+                }
+            }
+        }
+    }
+}
+
+fn turn_away(map: &Map, message: Message) {
+    let Some(page) = map.page_at(message.address) else { return };
+    server::count(&map.counts.refused);
+    map.poison(page);
+}
+
 /// A fault that a signal handler has handed over.
-fn serve_request(inode: &Inode, maps: &[Arc<Map>], request: Request, post: &Post) {
+fn serve_request(inode: &Inode, request: Request, post: &Post) {
     let (address, access) = (request.address, request.access);
     debug_assert!(!lock::held_by(request.thread), "its handler has looked");
-    let of = |maps: &[Arc<Map>]| maps.iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
-    // One that was made since has none but itself in the list.
-    let found = of(maps).or_else(|| of(&post.maps.lock()));
+    let found = post.maps.lock().iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
     let served = found.is_some_and(|(map, page)| {
         let served = caught(|| server::serve(inode, &map, page, access));
         if !served && map.mode() == Mode::Thread {
@@ -116,16 +162,11 @@ fn serve_request(inode: &Inode, maps: &[Arc<Map>], request: Request, post: &Post
 fn serve_message(inode: &Inode, map: &Map, message: Message) {
     let Some(page) = map.page_at(message.address) else { return };
     let access = if message.is_store { Access::Write } else { Access::Read };
-    // Who has a lock that is needed here would wait for ever. A copy of ours comes back short instead, and the page is
-    // served when the lock is free.
-    let served =
-        if lock::held_by(message.thread) { false } else { caught(|| server::serve(inode, map, page, Some(access))) };
-    if served {
+    if caught(|| server::serve(inode, map, page, Some(access))) {
         server::count(&map.counts.by_thread);
         map.wake(page);
     } else {
-        server::count(&map.counts.refused);
-        map.poison(page);
+        turn_away(map, message);
     }
 }
 

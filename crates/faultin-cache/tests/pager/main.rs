@@ -7,5 +7,6 @@ mod common;
 mod coherence;
 mod errors;
 mod faults;
+mod found;
 mod modes;
 mod threads;

@@ -1,0 +1,176 @@
+//! A store that fails when the [weather](super::weather) says so, and looks whether it is asked as promised.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use faultin_cache::store::{FileStore, MemoryStore, Store};
+use parking_lot::Mutex;
+
+use super::random::Random;
+use super::weather::{OTHERS, READS, SHORT, SLOW, WRITES, Weather};
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Home {
+    /// Faults are handed over.
+    Memory(MemoryStore),
+    /// Faults are served in the signal.
+    File(Box<FileStore>),
+}
+
+/// A store with moods.
+#[derive(Debug)]
+pub struct Moody {
+    home: Home,
+    alignment: usize,
+    file: usize,
+    weather: Arc<Weather>,
+    random: Random,
+    /// Errors it has answered with.
+    pub failed: AtomicU64,
+    pub reads: AtomicU64,
+    pub writes: AtomicU64,
+    /// What it was asked for that it must not be asked for.
+    wrong: Mutex<Option<String>>,
+}
+
+impl Moody {
+    /// The store of the file with this number: every other one is a file, of the others every other one is aligned.
+    ///
+    /// # Errors
+    /// No temporary file can be made.
+    pub fn new(bytes: &[u8], file: usize, weather: Arc<Weather>, random: Random) -> io::Result<Moody> {
+        let home = if file.is_multiple_of(2) {
+            let temporary = tempfile::tempfile()?;
+            temporary.write_all_at(bytes, 0)?;
+            Home::File(Box::new(FileStore::new(temporary)))
+        } else {
+            Home::Memory(MemoryStore::new(bytes))
+        };
+        Ok(Moody {
+            home,
+            alignment: if file % 4 == 3 { 512 } else { 1 },
+            file,
+            weather,
+            random,
+            failed: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            wrong: Mutex::new(None),
+        })
+    }
+
+    /// What is in it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn contents(&self) -> io::Result<Vec<u8>> {
+        match &self.home {
+            Home::Memory(store) => Ok(store.contents()),
+            Home::File(store) => {
+                let file = store.file();
+                let mut bytes = vec![0; file.metadata()?.len() as usize];
+                file.read_exact_at(&mut bytes, 0)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// What it was asked for that it must not be asked for.
+    pub fn wrong(&self) -> Option<String> {
+        self.wrong.lock().take()
+    }
+
+    fn inner(&self) -> &dyn Store {
+        match &self.home {
+            Home::Memory(store) => store,
+            Home::File(store) => &**store,
+        }
+    }
+
+    /// Fails every other time while the weather is such.
+    fn mood(&self, kind: u64, errno: i32) -> io::Result<u64> {
+        let matter = self.weather.of(self.file);
+        if matter & SLOW != 0 && self.random.once_in(4) {
+            thread::sleep(Duration::from_micros(self.random.next() % 3000));
+        }
+        if matter & kind != 0 && self.random.once_in(2) {
+            self.failed.fetch_add(1, Relaxed);
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        Ok(matter)
+    }
+
+    /// How many bytes of so many it is going to move.
+    fn some(&self, len: usize, matter: u64) -> usize {
+        if matter & SHORT == 0 || len <= self.alignment || !self.random.once_in(4) {
+            return len;
+        }
+        (1 + self.random.below(len)).next_multiple_of(self.alignment).min(len)
+    }
+
+    fn look(&self, address: usize, len: usize, pos: u64) {
+        let unit = self.alignment;
+        if !address.is_multiple_of(unit) || !len.is_multiple_of(unit) || !pos.is_multiple_of(unit as u64) {
+            let what = format!("{len} bytes at {pos} in memory at {address:#x}, where all are to be aligned to {unit}");
+            self.wrong.lock().get_or_insert(what);
+        }
+    }
+}
+
+impl Store for Moody {
+    fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner().len()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inner().descriptor()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.look(buf.as_ptr().addr(), buf.len(), pos);
+        let matter = self.mood(READS, libc::EIO)?;
+        self.reads.fetch_add(1, Relaxed);
+        let some = self.some(buf.len(), matter);
+        self.inner().read_at(&mut buf[..some], pos)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        self.look(buf.as_ptr().addr(), buf.len(), pos);
+        let matter = self.mood(WRITES, libc::ENOSPC)?;
+        self.writes.fetch_add(1, Relaxed);
+        let some = self.some(buf.len(), matter);
+        self.inner().write_at(&buf[..some], pos)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.mood(OTHERS, libc::EIO)?;
+        self.inner().set_len(len)
+    }
+
+    fn sync(&self, _: bool) -> io::Result<()> {
+        // What is durable is not looked at: that is left to the kernel, which would take its time.
+        self.mood(OTHERS, libc::EIO).map(drop)
+    }
+
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        if let Err(error) = self.mood(OTHERS, libc::EIO) {
+            let half = range.start + (range.end - range.start) / 2;
+            if half > range.start && self.random.once_in(2) {
+                self.inner().punch_hole(range.start..half)?;
+            }
+            return Err(error);
+        }
+        self.inner().punch_hole(range)
+    }
+}

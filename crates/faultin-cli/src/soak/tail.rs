@@ -1,0 +1,189 @@
+//! What is done by one thread at a time: behind the base of a file, and to its length, while the others go on in front of it, in the
+//! same page, too.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use faultin::{Cause, WriteView};
+use faultin_cache::CachedFile;
+
+use super::buffers::{UNTOUCHED, read_part, write_part};
+use super::mapped::{load, store};
+use super::tally::Kind;
+use super::weather::Since;
+use super::worker::{Checked, Worker};
+
+/// The tail of a file, which nobody else has.
+struct Tail<'t> {
+    file: usize,
+    open: &'t CachedFile,
+    len: &'t mut usize,
+    since: Since,
+}
+
+impl Worker<'_> {
+    pub fn tail(&self, file: usize) -> Checked {
+        let opened = self.opened([file]);
+        let Some(mut len) = self.file(file).tail.try_lock() else { return Ok(()) };
+        let since = self.world.weather.since();
+        let mut tail = Tail { file, open: opened.get(file), len: &mut len, since };
+        match self.random.below(16) {
+            0..5 => self.set_len(&mut tail),
+            5..7 => self.append(&mut tail),
+            7..9 => self.write_tail(&mut tail),
+            9..11 => self.read_tail(&tail),
+            11..13 => self.map_tail(&tail),
+            13..15 => self.store_behind(&tail),
+            _ => self.punch_tail(&tail),
+        }?;
+        let is = tail.open.len().map_err(|error| error.to_string())?;
+        if is != *tail.len as u64 {
+            return Err(format!("{is} bytes long, where there are {}", tail.len));
+        }
+        Ok(())
+    }
+
+    /// Lengths at which something can go wrong more often than others.
+    fn length(&self, range: Range<usize>) -> usize {
+        let page = self.world.page;
+        let len = range.start + self.random.below(range.len());
+        match self.random.below(4) {
+            0 => (len.next_multiple_of(page)).clamp(range.start, range.end - 1),
+            1 => (len / page * page + 1).clamp(range.start, range.end - 1),
+            _ => len,
+        }
+    }
+
+    fn set_len(&self, tail: &mut Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let len = self.length(file.base..file.most + 1);
+        self.begin(Kind::SetLen, tail.file, &(*tail.len..len), "from, to");
+        if self.done(tail.open.set_len(len as u64), tail.since)? {
+            if len > *tail.len {
+                file.model.zero(*tail.len..len);
+            }
+            *tail.len = len;
+        }
+        Ok(())
+    }
+
+    fn append(&self, tail: &mut Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let room = (file.most - *tail.len).min(3 * self.world.page);
+        let bytes = self.random.bytes(self.random.below(room + 1));
+        let range = *tail.len..*tail.len + bytes.len();
+        self.begin(Kind::Append, tail.file, &range, "");
+        let done = self.count(tail.open.append(&bytes), bytes.len(), tail.since)?;
+        file.model.set(range.start, &bytes[..done]);
+        *tail.len += done;
+        Ok(())
+    }
+
+    /// Also behind the end: then there are zeros in between.
+    fn write_tail(&self, tail: &mut Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let range = self.random.part(file.base..file.most, 3 * self.world.page);
+        self.begin(Kind::Write, tail.file, &range, &format!("of {}", tail.len));
+        let bytes = self.random.bytes(range.len());
+        let done = self.count(tail.open.write_at(&bytes, range.start as u64), bytes.len(), tail.since)?;
+        if done > 0 && range.start > *tail.len {
+            file.model.zero(*tail.len..range.start);
+        }
+        file.model.set(range.start, &bytes[..done]);
+        if done > 0 {
+            *tail.len = (*tail.len).max(range.start + done);
+        }
+        Ok(())
+    }
+
+    fn read_tail(&self, tail: &Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let range = self.random.part(file.base..file.most, 12 * self.world.page);
+        self.begin(Kind::Read, tail.file, &range, &format!("of {}", tail.len));
+        let mut bytes = vec![UNTOUCHED; range.len()];
+        let ought = range.end.min(*tail.len).saturating_sub(range.start);
+        let at = range.start as u64;
+        let result = if self.random.once_in(2) {
+            tail.open.read_at(&mut bytes, at)
+        } else {
+            tail.open.read_direct(&mut faultin::iov::IovDest::<WriteView<'_>>::one(bytes.as_mut_slice()), at)
+        };
+        let done = self.count(result, ought, tail.since)?;
+        self.check(tail.file, range.start, &bytes[..done])?;
+        if bytes[done..].iter().any(|byte| *byte != UNTOUCHED) {
+            return Err(format!("the buffer was changed behind the count, {done}"));
+        }
+        Ok(())
+    }
+
+    /// Loads and stores, by instructions if they may.
+    fn map_tail(&self, tail: &Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        if *tail.len == file.base {
+            return Ok(());
+        }
+        let range = self.random.part(file.base..*tail.len, 2 * self.world.page);
+        let mapped = self.mapping(tail.file, tail.open, &range, true, None)?;
+        let calm = self.world.weather.calm().filter(|_| self.random.once_in(2));
+        let kinds = if calm.is_some() { [Kind::Load, Kind::Store] } else { [Kind::ViewRead, Kind::ViewWrite] };
+        let write = self.random.once_in(2);
+        let more = format!("{:?}, of {}", mapped.mapping.mode(), tail.len);
+        self.begin(kinds[usize::from(write)], tail.file, &range, &more);
+        let mut bytes = self.random.bytes(range.len());
+        let done = match (write, calm.is_some()) {
+            (true, true) => {
+                store(&mapped, &range, &bytes);
+                range.len()
+            }
+            (true, false) => self.view_write(&mapped, &range, &bytes, tail.since)?,
+            (false, true) => {
+                bytes = load(&mapped, &range);
+                range.len()
+            }
+            (false, false) => self.view_read(&mapped, &range, &mut bytes, tail.since)?,
+        };
+        if write {
+            file.model.set(range.start, &bytes[..done]);
+            return Ok(());
+        }
+        self.check(tail.file, range.start, &bytes[..done])
+    }
+
+    /// Stores behind the end, in the page in which the file ends: that must never be seen. In the page behind that nothing may be.
+    fn store_behind(&self, tail: &Tail<'_>) -> Checked {
+        let page = self.world.page;
+        let end = tail.len.next_multiple_of(page);
+        let range = *tail.len..end + page;
+        self.begin(Kind::Behind, tail.file, &range, "");
+        let mapped = self.mapping(tail.file, tail.open, &range, true, None)?;
+        let behind = *tail.len..end;
+        if !behind.is_empty() {
+            let bytes = vec![0xbb; behind.len()];
+            self.view_write(&mapped, &behind, &bytes, tail.since)?;
+        }
+        let last = end..end + page;
+        let outside = Some(Cause::Backing);
+        let read = read_part(&mapped, &last)?.fault_in(self.random.below(page), NonZeroUsize::MIN);
+        let write = write_part(&mapped, &last)?.write(self.random.below(page), &[1]);
+        let causes = (read.err().map(|fault| fault.cause()), write.err().map(|short| short.fault.cause()));
+        if causes.0 != outside || causes.1.is_none() {
+            return Err(format!("behind the end there is something: {causes:?}"));
+        }
+        Ok(())
+    }
+
+    fn punch_tail(&self, tail: &Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let range = self.random.part(file.base..file.most, 12 * self.world.page);
+        self.begin(Kind::Punch, tail.file, &range, &format!("of {}", tail.len));
+        let inside = range.start..range.end.min(*tail.len);
+        let done = self.done(tail.open.punch_hole(range.start as u64..range.end as u64), tail.since)?;
+        if inside.start < inside.end {
+            match done {
+                true => file.model.zero(inside),
+                false => file.model.doubt(inside),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! What was done, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use faultin_cache::pager::Faulted;
+
+macro_rules! kinds {
+    ($($kind:ident $name:literal)*) => {
+        /// What an operation does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            pub const ALL: &[Kind] = &[$(Kind::$kind),*];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Kind::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Read "read"
+    ReadDirect "read, direct"
+    Write "write"
+    WriteDirect "write, direct"
+    Append "append"
+    ReadBad "read to a buffer that faults"
+    WriteBad "write from a buffer that faults"
+    Load "load by instructions"
+    Store "store by instructions"
+    ViewRead "load by a view"
+    ViewWrite "store by a view"
+    Syscall "system call on a mapping"
+    Wander "read of what others change"
+    Behind "access behind the end"
+    Map "map"
+    Unmap "unmap"
+    SetLen "truncate and grow"
+    Punch "punch"
+    Sync "fsync"
+    WriteBack "write back"
+    WillNeed "will need"
+    DontNeed "evict a part"
+    DropClean "evict all files"
+    Whole "whole file compared"
+    Settled "whole store compared"
+    Reopen "close and open"
+}
+
+/// Counts.
+#[derive(Debug, Default)]
+pub struct Tally {
+    kinds: [AtomicU64; Kind::ALL.len()],
+    /// Buffers that were mappings.
+    pub mapped_buffers: AtomicU64,
+    /// Operations that a store's failure has ended.
+    pub excused: AtomicU64,
+    /// Those that gave up because their buffer was taken away again and again.
+    pub gave_up: AtomicU64,
+    /// System calls that were answered `EFAULT` and then worked.
+    pub repeated: AtomicU64,
+    pub in_signal: AtomicU64,
+    pub by_thread: AtomicU64,
+    pub by_call: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+impl Tally {
+    pub fn count(&self, kind: Kind) {
+        self.kinds[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.kinds[kind as usize].load(Relaxed)
+    }
+
+    pub fn operations(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.load(Relaxed)).sum()
+    }
+
+    /// The faults of a mapping that goes.
+    pub fn add(&self, faulted: Faulted) {
+        self.in_signal.fetch_add(faulted.in_signal, Relaxed);
+        self.by_thread.fetch_add(faulted.by_thread, Relaxed);
+        self.by_call.fetch_add(faulted.by_call, Relaxed);
+        self.refused.fetch_add(faulted.refused, Relaxed);
+    }
+}

@@ -1,0 +1,82 @@
+//! What changes no byte, or makes holes: syncs, evictions, advice, punches.
+
+use faultin_cache::{Advice, CachedFile, Error};
+
+use super::tally::Kind;
+use super::worker::{Checked, Worker};
+
+impl Worker<'_> {
+    pub fn upkeep(&self, file: usize) -> Checked {
+        let page = self.world.page;
+        let part = self.random.part(0..self.file(file).most, 12 * page);
+        let range = part.start as u64..part.end as u64;
+        let opened = self.opened([file]);
+        let (open, since) = (opened.get(file), self.world.weather.since());
+        match self.random.below(8) {
+            0..2 => {
+                self.begin(Kind::Sync, file, &part, "");
+                self.sync(file).map(drop)
+            }
+            2 => {
+                self.begin(Kind::WriteBack, file, &part, "");
+                self.done(open.write_back(range), since).map(drop)
+            }
+            3 => {
+                self.begin(Kind::WillNeed, file, &part, "");
+                self.done(open.will_need(range), since).map(drop)
+            }
+            4..6 => {
+                self.begin(Kind::DontNeed, file, &part, "");
+                self.done(open.dont_need(range), since).map(drop)
+            }
+            6 => {
+                self.begin(Kind::DropClean, file, &part, "");
+                self.world.cache.drop_clean();
+                Ok(())
+            }
+            _ => {
+                let advice = [Advice::Normal, Advice::Sequential, Advice::Random];
+                open.advise(advice[self.random.below(advice.len())]);
+                self.len(file, open)
+            }
+        }
+    }
+
+    /// Has the file made durable: whether it is. An error is one that the store gave since it was told of last.
+    pub fn sync(&self, file: usize) -> Checked<bool> {
+        let file = self.file(file);
+        let mut synced = file.synced.lock();
+        let (handle, last) = &mut *synced;
+        let told = std::mem::replace(last, self.world.weather.since());
+        let result = if self.random.once_in(2) { handle.sync_all() } else { handle.sync_data() };
+        match result {
+            Ok(()) => Ok(true),
+            Err(Error::Store(_)) if self.world.weather.excuses(told) => Ok(false),
+            Err(error) => Err(format!("{error}, and the store has not failed since that was reported last")),
+        }
+    }
+
+    /// The length is what whoever has the tail makes it, never less than the base.
+    fn len(&self, file: usize, open: &CachedFile) -> Checked {
+        let len = open.len().map_err(|error| error.to_string())? as usize;
+        let file = self.file(file);
+        match (file.base..=file.most).contains(&len) {
+            true => Ok(()),
+            false => Err(format!("{len} bytes long, where there are {} to {}", file.base, file.most)),
+        }
+    }
+
+    pub fn punch(&self, file: usize) -> Checked {
+        let range = self.own(file, 8 * self.world.page);
+        self.begin(Kind::Punch, file, &range, "");
+        let opened = self.opened([file]);
+        let since = self.world.weather.since();
+        let result = opened.get(file).punch_hole(range.start as u64..range.end as u64);
+        let model = &self.file(file).model;
+        match self.done(result, since)? {
+            true => model.zero(range),
+            false => model.doubt(range),
+        }
+        Ok(())
+    }
+}

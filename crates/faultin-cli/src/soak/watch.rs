@@ -1,0 +1,31 @@
+//! Somebody who looks whether everybody goes on.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::world::World;
+
+/// Ends the process, and says what everybody was doing, if a thread does not end its operation for so long.
+pub fn watch(world: Arc<World>, patience: Duration) {
+    thread::spawn(move || {
+        let mut seen: Vec<(u64, Instant)> = world.trails.iter().map(|_| (0, Instant::now())).collect();
+        loop {
+            thread::sleep(Duration::from_millis(100));
+            for (number, (trail, (operations, since))) in world.trails.iter().zip(&mut seen).enumerate() {
+                let now = trail.operations();
+                if now != *operations || trail.has_ended() {
+                    (*operations, *since) = (now, Instant::now());
+                }
+                if since.elapsed() > patience {
+                    let mut stderr = std::io::stderr().lock();
+                    let _ =
+                        writeln!(stderr, "faultin soak: thread {number} is stuck; the seed is {}", world.setup.seed);
+                    let _ = stderr.write_all(world.trails().as_bytes());
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+}

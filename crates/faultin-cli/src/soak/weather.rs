@@ -1,0 +1,98 @@
+//! When stores fail, and how: windows of a few tenths of a second, between which everything is well.
+//!
+//! Plain instructions use mappings only while it is [calm](Weather::calm), because a fault that cannot be served is a signal.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::random::Random;
+
+/// Reads fail.
+pub const READS: u64 = 1;
+/// Writes fail.
+pub const WRITES: u64 = 2;
+/// Lengths, holes and syncs fail.
+pub const OTHERS: u64 = 4;
+/// Everything takes a while.
+pub const SLOW: u64 = 8;
+/// Fewer bytes than were asked for.
+pub const SHORT: u64 = 16;
+const FAILURES: u64 = READS | WRITES | OTHERS;
+
+const ALL_FILES: u64 = !(u32::MAX as u64);
+
+/// What was begun before a window's end may fail for so long after it.
+const SETTLES: Duration = Duration::from_millis(200);
+
+/// How stores behave now.
+#[derive(Debug, Default)]
+pub struct Weather {
+    /// What the matter is, and with which files (a bit each from the 32nd on).
+    now: AtomicU64,
+    /// Windows that have begun or ended.
+    changes: AtomicU64,
+    /// Whether it is not calm.
+    storm: RwLock<bool>,
+}
+
+/// Whether it has been calm since this.
+#[derive(Clone, Copy, Debug)]
+pub struct Since(Option<u64>);
+
+impl Weather {
+    /// Until this is dropped no store fails.
+    pub fn calm(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let storm = self.storm.read();
+        (!*storm).then_some(storm)
+    }
+
+    pub fn since(&self) -> Since {
+        Since(self.calm().map(|_| self.changes.load(Relaxed)))
+    }
+
+    /// Whether a store may have failed meanwhile.
+    pub fn excuses(&self, since: Since) -> bool {
+        since.0.is_none_or(|changes| changes != self.changes.load(Relaxed))
+    }
+
+    /// What is the matter with a file.
+    pub fn of(&self, file: usize) -> u64 {
+        let now = self.now.load(Relaxed);
+        if now & 1 << (32 + file % 32) == 0 { 0 } else { now & !ALL_FILES }
+    }
+
+    fn set(&self, storm: bool, now: u64) {
+        let mut guard = self.storm.write();
+        *guard = storm;
+        self.changes.fetch_add(1, Relaxed);
+        self.now.store(now, Relaxed);
+    }
+
+    /// Makes the weather, until it is over: calm at the end.
+    pub fn run(&self, random: &Random, over: impl Fn() -> bool) {
+        let wait = |time: Duration| {
+            let until = Instant::now() + time;
+            while Instant::now() < until && !over() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        while !over() {
+            let slow = if random.once_in(4) { SLOW } else { 0 };
+            self.set(false, slow | SHORT | ALL_FILES);
+            wait(Duration::from_millis(300 + random.below(1500) as u64));
+            let matter = 1 + random.next() % (2 * SHORT - 1);
+            let files = random.next() | 1 << (32 + random.below(4));
+            self.set(matter & FAILURES != 0, matter | files & ALL_FILES);
+            wait(Duration::from_millis(50 + random.below(400) as u64));
+            // Nothing fails any more, but what has failed may not have been told yet.
+            self.now.store(0, Relaxed);
+            wait(SETTLES);
+        }
+        self.now.store(0, Relaxed);
+        thread::sleep(SETTLES);
+        self.set(false, 0);
+    }
+}

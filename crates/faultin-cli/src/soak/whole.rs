@@ -1,0 +1,94 @@
+//! What is done while nobody else uses a file: it is compared as a whole, cut to anything and made long again, closed and opened.
+
+use std::thread;
+use std::time::Duration;
+
+use faultin_cache::CachedFile;
+
+use super::buffers::UNTOUCHED;
+use super::tally::Kind;
+use super::weather::Since;
+use super::worker::{Checked, Worker};
+
+impl Worker<'_> {
+    pub fn whole(&self, number: usize) -> Checked {
+        let file = self.file(number);
+        let mut open = file.open.write();
+        let mut len = file.tail.lock();
+        let since = self.world.weather.since();
+        match self.random.below(4) {
+            0 => self.compare(number, &open, *len, since),
+            1 => self.cut(number, &open, &mut len),
+            2 => self.settled(number, &open, *len).map(drop),
+            _ => {
+                if !self.settled(number, &open, *len)? {
+                    return Ok(());
+                }
+                self.begin(Kind::Reopen, number, &(0..*len), "");
+                let mappings = std::mem::take(&mut *file.pool.lock());
+                drop(mappings);
+                file.reopen(self.world, &mut open)
+            }
+        }
+    }
+
+    /// All of it is as it ought to be.
+    pub fn compare(&self, number: usize, open: &CachedFile, len: usize, since: Since) -> Checked {
+        self.begin(Kind::Whole, number, &(0..len), "");
+        let mut bytes = vec![UNTOUCHED; len + self.world.page];
+        let done = if self.random.once_in(2) {
+            self.count(open.read_at(&mut bytes, 0), len, since)?
+        } else {
+            let mapped = self.mapping(number, open, &(0..len), false, None)?;
+            self.view_read(&mapped, &(0..len), &mut bytes[..len], since)?
+        };
+        self.check(number, 0, &bytes[..done])
+    }
+
+    /// Cut into the base, and long again.
+    fn cut(&self, number: usize, open: &CachedFile, len: &mut usize) -> Checked {
+        let file = self.file(number);
+        let to = self.random.below(file.base);
+        self.begin(Kind::SetLen, number, &(*len..to), "from, to, and back");
+        // The bad weather ends some time.
+        loop {
+            let since = self.world.weather.since();
+            if self.done(open.set_len(to as u64), since)? {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let back = file.base + self.random.below(file.most - file.base);
+        loop {
+            let since = self.world.weather.since();
+            if self.done(open.set_len(back as u64), since)? {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        file.model.zero(to..back);
+        *len = back;
+        self.compare(number, open, back, self.world.weather.since())
+    }
+
+    /// Everything is written back, and the store has what it ought to: whether it could be.
+    pub fn settled(&self, number: usize, open: &CachedFile, len: usize) -> Checked<bool> {
+        self.begin(Kind::Settled, number, &(0..len), "");
+        if !self.sync(number)? {
+            return Ok(false);
+        }
+        if open.dirty() > 0 {
+            return Err(format!("{} bytes are dirty after a sync", open.dirty()));
+        }
+        let store = &self.file(number).store;
+        if let Some(wrong) = store.wrong() {
+            return Err(format!("the store was asked for {wrong}"));
+        }
+        let bytes = store.contents().map_err(|error| error.to_string())?;
+        if bytes.len() != len {
+            return Err(format!("the store has {} bytes, where there are {len}", bytes.len()));
+        }
+        self.check(number, 0, &bytes)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,221 @@
+//! What the threads of a soak share: files, mappings, the model, and what each thread is doing.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use faultin_cache::pager::{Mapping, Mode};
+use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+use parking_lot::{Mutex, RwLock};
+
+use super::model::{Model, stripes};
+use super::random::Random;
+use super::store::Moody;
+use super::tally::{Kind, Tally};
+use super::weather::{Since, Weather};
+
+/// Operations of a thread that a report shows.
+const LOG: usize = 24;
+
+/// How a soak shall be.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub threads: usize,
+    pub files: usize,
+    pub limit: Option<usize>,
+    pub modes: Vec<Mode>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct World {
+    pub setup: Setup,
+    pub cache: Cache,
+    pub files: Vec<File>,
+    pub weather: Arc<Weather>,
+    pub tally: Arc<Tally>,
+    pub trails: Vec<Trail>,
+    pub page: usize,
+    over: AtomicBool,
+    difference: Mutex<Option<String>>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct File {
+    pub store: Arc<Moody>,
+    /// The file, with others; alone for whoever changes what is everybody's.
+    pub open: RwLock<CachedFile>,
+    /// The handle that is synced, and when it was synced last.
+    pub synced: Mutex<(CachedFile, Since)>,
+    pub model: Model,
+    /// By thread.
+    pub stripes: Vec<Vec<Range<usize>>>,
+    /// Bytes of the base,
+    pub base: usize,
+    /// and the most that the file ever has.
+    pub most: usize,
+    /// How long the file is: for whoever has the tail.
+    pub tail: Mutex<usize>,
+    pub pool: Mutex<Vec<Arc<Mapped>>>,
+    options: FileOptions,
+}
+
+/// A mapping, and what it is of.
+#[derive(Debug)]
+pub struct Mapped {
+    pub mapping: Mapping,
+    pub start: usize,
+    pub writable: bool,
+    tally: Arc<Tally>,
+}
+
+impl Mapped {
+    pub fn new(mapping: Mapping, start: usize, writable: bool, tally: &Arc<Tally>) -> Mapped {
+        tally.count(Kind::Map);
+        Mapped { mapping, start, writable, tally: Arc::clone(tally) }
+    }
+
+    pub fn covers(&self, range: &Range<usize>) -> bool {
+        self.start <= range.start && range.end <= self.start + self.mapping.len()
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.tally.count(Kind::Unmap);
+        self.tally.add(self.mapping.faulted());
+    }
+}
+
+impl File {
+    fn new(world: &Setup, cache: &Cache, weather: &Arc<Weather>, number: usize, page: usize) -> Result<File, String> {
+        let random = Random::new(world.seed, 1000 + number as u64);
+        // Neither ends with a page, so that the tail shares pages with the base, and ends in the midst of one.
+        let base = (24 + random.below(16)) * page + 1 + random.below(page - 1);
+        let most = base + 10 * page + random.below(page);
+        let bytes = random.bytes(base + random.below(most - base));
+        let store = Moody::new(&bytes, number, Arc::clone(weather), Random::new(world.seed, 2000 + number as u64));
+        let store = Arc::new(store.map_err(|error| format!("a temporary file: {error}"))?);
+        let options = FileOptions::new().max_folio(page << random.below(5));
+        let open = cache.open_with(Arc::clone(&store), options.clone()).map_err(|error| error.to_string())?;
+        Ok(File {
+            store,
+            synced: Mutex::new((open.clone(), weather.since())),
+            open: RwLock::new(open),
+            model: Model::new(&bytes, most),
+            stripes: stripes(base, world.threads, page, &random),
+            base,
+            most,
+            tail: Mutex::new(bytes.len()),
+            pool: Mutex::new(Vec::new()),
+            options,
+        })
+    }
+
+    /// Opened once more. What was open is closed, unless a mapping is left.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn reopen(&self, world: &World, open: &mut CachedFile) -> Result<(), String> {
+        let mut synced = self.synced.lock();
+        *open =
+            world.cache.open_with(Arc::clone(&self.store), self.options.clone()).map_err(|error| error.to_string())?;
+        *synced = (open.clone(), world.weather.since());
+        Ok(())
+    }
+}
+
+impl World {
+    /// # Errors
+    /// What is wrong.
+    pub fn new(setup: Setup) -> Result<World, String> {
+        let page = faultin::page_size();
+        // About a third of what the files have.
+        let limit = setup.limit.unwrap_or(setup.files * 14 * page);
+        let cache = CacheOptions::new().limit(limit).block(page).build();
+        let weather = Arc::default();
+        let files: Result<Vec<_>, _> =
+            (0..setup.files).map(|number| File::new(&setup, &cache, &weather, number, page)).collect();
+        Ok(World {
+            cache,
+            files: files?,
+            weather,
+            tally: Arc::default(),
+            trails: (0..setup.threads).map(|_| Trail::default()).collect(),
+            page,
+            setup,
+            over: AtomicBool::new(false),
+            difference: Mutex::new(None),
+        })
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    pub fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// Ends it all: the first one counts.
+    pub fn differs(&self, what: String) {
+        self.difference.lock().get_or_insert(what);
+        self.end();
+    }
+
+    pub fn difference(&self) -> Option<String> {
+        self.difference.lock().clone()
+    }
+
+    /// What all threads have done lately, for a person to read.
+    pub fn trails(&self) -> String {
+        let mut text = String::new();
+        for (number, trail) in self.trails.iter().enumerate() {
+            let _ = writeln!(text, "thread {number}, {} operations:", trail.operations());
+            for doing in &*trail.log.lock() {
+                let _ = writeln!(text, "    {doing}");
+            }
+        }
+        text
+    }
+}
+
+/// What a thread does.
+#[derive(Debug, Default)]
+pub struct Trail {
+    log: Mutex<VecDeque<String>>,
+    operations: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Trail {
+    pub fn begin(&self, doing: String) {
+        let mut log = self.log.lock();
+        if log.len() == LOG {
+            log.pop_front();
+        }
+        log.push_back(doing);
+        self.operations.fetch_add(1, Relaxed);
+    }
+
+    /// How many operations it has begun.
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Relaxed)
+    }
+
+    pub fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    pub fn resume(&self) {
+        self.ended.store(false, Relaxed);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+}
