@@ -9,6 +9,7 @@ use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions};
 
+use crate::common::emulated::{is_emulated, skipped};
 use crate::modes::{Home, each, load, map, pattern, store};
 
 #[test]
@@ -87,6 +88,9 @@ fn system_calls_get_what_the_mode_promises() {
 
 #[test]
 fn a_child_has_no_mapping() {
+    if is_emulated() {
+        return skipped("a kernel that heeds MADV_DONTFORK");
+    }
     let page = page_size();
     let bytes = pattern(4 * page);
     each(&bytes, |_, file, _, mode| {

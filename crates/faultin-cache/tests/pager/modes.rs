@@ -1,7 +1,6 @@
 //! Every mode, and both kinds of stores.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{Cache, CacheOptions, CachedFile};
 
+use crate::common::emulated::skipped;
 use crate::common::watchdog;
 
 /// Where the bytes of a file are.
@@ -64,7 +64,7 @@ pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
     match file.map(0..len.max(1), Protection::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
         Err(error @ MapError::Mode { .. }) => {
-            writeln!(std::io::stderr(), "skipped: {error}").expect("stderr can be written");
+            skipped(error);
             None
         }
         Err(error) => panic!("{error}"),
