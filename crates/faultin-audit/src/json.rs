@@ -95,7 +95,7 @@ impl Summary {
             environment: report.environment.to_string(),
             callers: rows(|_| true),
             callers_not_yet: rows(|cell| matches!(cell.outcome, Outcome::NotYet)),
-            cells: count(|cell| !matches!(cell.outcome, Outcome::NotApplicable)),
+            cells: count(|cell| !matches!(cell.outcome, Outcome::NotApplicable(_))),
             executed: count(ran),
             skipped: count(|cell| matches!(cell.outcome, Outcome::Skipped { .. })),
             not_yet: count(|cell| matches!(cell.outcome, Outcome::NotYet)),

@@ -123,7 +123,7 @@ pub fn kind(cell: &Cell) -> Kind {
     match (cell.ok(), &cell.outcome) {
         (Some(false), _) => Kind::Unexpected,
         (_, Outcome::NotYet) => Kind::NotYet,
-        (_, Outcome::NotApplicable) => Kind::NotApplicable,
+        (_, Outcome::NotApplicable(_)) => Kind::NotApplicable,
         (_, Outcome::Skipped { .. }) => Kind::Skipped,
         (_, Outcome::Ran(ran)) if ran.actual.contains('∞') => Kind::Livelock,
         _ if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() => Kind::Defect,
