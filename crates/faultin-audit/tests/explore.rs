@@ -3,16 +3,28 @@
 
 use faultin_audit::bug::Bug;
 use faultin_audit::explore::{Bound, Exploration, Kind, explore};
-use faultin_audit::{Variant, callers};
+use faultin_audit::callers::Job;
+use faultin_audit::{Scenario, Variant, callers};
 use faultin_cache::write::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
+    explored_as(row, caller.job.expect("a row that runs"), variant, bug)
+}
+
+/// With a buffer that is served as a mapping of these pages.
+fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
+    let job = callers::named(&row.to_string())[0].job.expect("a row that runs");
+    explored_as(row, job.mapped().expect("a row that has mappings").simulated(pages), variant, bug)
+}
+
+fn explored_as(row: u8, job: &dyn Job, variant: Variant, bug: Option<Bug>) -> Exploration {
+    let caller = callers::named(&row.to_string())[0];
     // A bug is put back to be found, not to be explored.
     let bound = if bug.is_some() { Bound { actions: 1, ..Bound::TESTS } } else { Bound::TESTS };
-    let found = explore(&caller, caller.job.expect("a row that runs"), variant, bound, bug, |_| {});
+    let found = explore(&caller, job, variant, bound, bug, |_| {});
     assert!(found.exhausted, "row {row}: {:?}", found.figures);
     assert!(
         found.figures.layouts > 10 && found.figures.states > 100 * found.figures.layouts / 10,
@@ -34,7 +46,11 @@ fn is_as_known(row: u8) {
     assert!(fixed.findings.is_empty(), "row {row}, fixed\n{}", listed(&fixed));
     let found = explored(row, AsFound, None);
     // Where an adversary ends what would have been endless, the attempts before were wasted.
-    let known: &[Kind] = if ENDLESS.contains(&row) { &[Kind::Livelock, Kind::Wasted] } else { &[] };
+    let known: &[Kind] = match row {
+        _ if ENDLESS.contains(&row) => &[Kind::Livelock, Kind::Wasted],
+        17..=20 => &[Kind::WaitedUnderLock],
+        _ => &[],
+    };
     assert_eq!(found.kinds(), known, "row {row}, as found\n{}", listed(&found));
 }
 
@@ -79,10 +95,50 @@ fn row_15_is_as_known() {
 }
 
 #[test]
+fn rows_17_and_18_are_as_known() {
+    [17, 18].into_iter().for_each(is_as_known);
+}
+
+#[test]
+fn rows_19_and_20_are_as_known() {
+    [19, 20].into_iter().for_each(is_as_known);
+}
+
+/// With a buffer whose faults take the lock: as found it waits for itself, fixed nothing is wrong.
+fn is_as_known_mapped(row: u8) {
+    for pages in [Scenario::SamePages, Scenario::OtherPages] {
+        let fixed = explored_mapped(row, pages, Fixed, None);
+        assert!(fixed.findings.is_empty(), "row {row}, {pages:?}, fixed\n{}", listed(&fixed));
+        let found = explored_mapped(row, pages, AsFound, None);
+        assert_eq!(found.kinds(), [Kind::Deadlock], "row {row}, {pages:?}, as found\n{}", listed(&found));
+    }
+}
+
+#[test]
+fn rows_17_and_18_with_mappings_are_as_known() {
+    [17, 18].into_iter().for_each(is_as_known_mapped);
+}
+
+#[test]
+fn rows_19_and_20_with_mappings_are_as_known() {
+    [19, 20].into_iter().for_each(is_as_known_mapped);
+}
+
+/// B15: the buffer is what a direct write takes away before each attempt. Only where it shows the same pages.
+#[test]
+fn a_direct_write_that_invalidates_its_source_is_found_where_the_source_is_what_it_writes() {
+    let bug = Some(Bug::Write(WriteBug::InvalidatesItsSource));
+    let found = explored_mapped(20, Scenario::SamePages, Fixed, bug);
+    assert!(found.kinds().contains(&Kind::Livelock), "{}", listed(&found));
+    let other = explored_mapped(20, Scenario::OtherPages, Fixed, bug);
+    assert!(!other.kinds().contains(&Kind::Livelock), "{}", listed(&other));
+}
+
+#[test]
 fn every_row_that_runs_is_explored() {
     let running: Vec<u8> =
         callers::all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-    assert_eq!(running, (1..=16).collect::<Vec<u8>>());
+    assert_eq!(running, (1..=20).collect::<Vec<u8>>());
 }
 
 /// Each bug of the past, in each row that had it, and what it shows itself by.
@@ -126,9 +182,11 @@ fn every_bug_of_the_past_is_found_when_it_is_put_back() {
         let found = explored(row, Fixed, Some(bug));
         assert!(found.kinds().contains(&kind), "{bug:?} in row {row}: {:?}\n{}", found.kinds(), listed(&found));
     }
+    // With a buffer of its own, above.
+    let above = |bug| bug == WriteBug::InvalidatesItsSource;
     let tried = |bug| BUGS.iter().any(|(tried, ..)| *tried == bug);
     assert!(Bug::ALL.into_iter().all(tried));
-    assert!(WriteBug::ALL.into_iter().all(|bug| tried(Bug::Write(bug))));
+    assert!(WriteBug::ALL.into_iter().all(|bug| tried(Bug::Write(bug)) || above(bug)));
 }
 
 #[test]
