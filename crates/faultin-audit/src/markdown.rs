@@ -191,7 +191,8 @@ fn plain(square: &Square) -> String {
 fn shown<'a>(square: &Square<'a>) -> Option<&'a Cell> {
     let on = |memory| square.cells.iter().copied().find(move |cell| cell.memory == memory);
     let applies = |cell: &&Cell| !matches!(cell.outcome, Outcome::NotApplicable(_));
-    on(Memory::Sim).filter(applies).or_else(|| on(Memory::Host).filter(applies)).or_else(|| on(Memory::Sim))
+    let ran = |cell: &&Cell| matches!(cell.outcome, Outcome::Ran(_));
+    on(Memory::Sim).filter(applies).or_else(|| on(Memory::Host).filter(ran)).or_else(|| on(Memory::Sim))
 }
 
 fn ran_wrong(cell: &Cell) -> bool {

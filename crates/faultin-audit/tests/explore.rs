@@ -110,7 +110,9 @@ fn is_as_known_mapped(row: u8) {
         let fixed = explored_mapped(row, pages, Fixed, None);
         assert!(fixed.findings.is_empty(), "row {row}, {pages:?}, fixed\n{}", listed(&fixed));
         let found = explored_mapped(row, pages, AsFound, None);
-        assert_eq!(found.kinds(), [Kind::Deadlock], "row {row}, {pages:?}, as found\n{}", listed(&found));
+        // Or, where the page went only after the pager was asked, it waits for the machine under the lock.
+        let known = [Kind::Deadlock, Kind::WaitedUnderLock];
+        assert_eq!(found.kinds(), known, "row {row}, {pages:?}, as found\n{}", listed(&found));
     }
 }
 
@@ -124,14 +126,17 @@ fn rows_19_and_20_with_mappings_are_as_known() {
     [19, 20].into_iter().for_each(is_as_known_mapped);
 }
 
-/// B15: the buffer is what a direct write takes away before each attempt. Only where it shows the same pages.
+/// B15: the buffer is what a direct write takes away before each attempt. Where it shows the pages that are written nothing else need
+/// be the matter; with other pages, only its want of a fallback shows, where something is.
 #[test]
 fn a_direct_write_that_invalidates_its_source_is_found_where_the_source_is_what_it_writes() {
     let bug = Some(Bug::Write(WriteBug::InvalidatesItsSource));
-    let found = explored_mapped(20, Scenario::SamePages, Fixed, bug);
-    assert!(found.kinds().contains(&Kind::Livelock), "{}", listed(&found));
-    let other = explored_mapped(20, Scenario::OtherPages, Fixed, bug);
-    assert!(!other.kinds().contains(&Kind::Livelock), "{}", listed(&other));
+    for (pages, alone) in [(Scenario::SamePages, true), (Scenario::OtherPages, false)] {
+        let found = explored_mapped(20, pages, Fixed, bug);
+        let livelock = found.findings.iter().find(|finding| finding.violation.kind() == Kind::Livelock);
+        let livelock = livelock.unwrap_or_else(|| panic!("{pages:?}: {}", listed(&found)));
+        assert_eq!(livelock.script.is_empty(), alone, "{pages:?}: {livelock}");
+    }
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn documents_change_with_a_result_and_not_with_a_skip() {
 
     for allowed in [true, false] {
         let mut skipped = report.clone();
-        for cell in skipped.cells.iter_mut().filter(|cell| cell.memory == Memory::Host) {
+        let could = |cell: &&mut Cell| cell.memory == Memory::Host && !matches!(cell.outcome, Outcome::NotApplicable(_));
+        for cell in skipped.cells.iter_mut().filter(could) {
             cell.outcome = Outcome::Skipped { feature: Feature::Paging, allowed };
         }
         assert_eq!(written(&skipped), (document.clone(), short.clone()));
