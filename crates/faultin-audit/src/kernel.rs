@@ -29,7 +29,8 @@ pub struct Observed {
 
 const NONE: &str = "not observed";
 const COMPLETE: &str = "completes";
-const LIVELOCK: &str = "∞ (a signal ends it)";
+const LIVELOCK: &str = "∞ (a fatal signal ends it)";
+const LIVELOCK_WITH_TAGS: &str = "∞ (6.1 and 6.12)";
 
 const fn observed(row: u8, pages: Scenario, before: &'static str, since: &'static str) -> Observed {
     Observed { row, pages, before, since }
@@ -41,7 +42,7 @@ pub const OBSERVED: [Observed; 9] = [
     observed(17, Scenario::OtherPages, NONE, COMPLETE),
     observed(18, Scenario::SamePages, NONE, COMPLETE),
     observed(18, Scenario::OtherPages, "BUG in glock.c", COMPLETE),
-    observed(18, Scenario::BadGranule, NONE, LIVELOCK),
+    observed(18, Scenario::BadGranule, NONE, LIVELOCK_WITH_TAGS),
     observed(19, Scenario::SamePages, NONE, LIVELOCK),
     observed(19, Scenario::OtherPages, NONE, COMPLETE),
     observed(20, Scenario::SamePages, NONE, COMPLETE),
@@ -52,7 +53,8 @@ pub const OBSERVED: [Observed; 9] = [
 pub type Line = [String; 6];
 
 /// Their heads.
-pub const HEADS: [&str; 6] = ["operation", "the buffer maps", "gfs2 5.10", "gfs2 6.1 to 7.2", "ours, as found", "ours, fixed"];
+pub const HEADS: [&str; 6] =
+    ["operation", "the buffer maps", "gfs2 5.10", "gfs2 6.1 to 7.2", "ours, as found", "ours, fixed"];
 
 /// The lines for which a report has both of our cells.
 pub fn comparison(report: &Report) -> Vec<Line> {

@@ -54,8 +54,12 @@ pub fn document(report: &Report, command: &str) -> String {
         out += &results(&mappings);
     }
     if kernel::is_in(report) {
-        writeln!(out, "\n### gfs2 and ours\n\nThe kernel's columns are quoted ({}), ours are executed.\n", kernel::SOURCE)
-            .expect(STRING);
+        writeln!(
+            out,
+            "\n### gfs2 and ours\n\nThe kernel's columns are quoted ({}), ours are executed.\n",
+            kernel::SOURCE
+        )
+        .expect(STRING);
         out += &line(kernel::HEADS.map(String::from));
         out += &line(kernel::HEADS.map(|_| "---".to_string()));
         for compared in kernel::comparison(report) {

@@ -181,8 +181,7 @@ pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenari
     match (caller.job, expectation) {
         (Some(job), Some(expectation)) => judged(caller, job, expectation, memory, environment),
         (job, _) => {
-            let outcome =
-                if job.is_some() { Outcome::NotApplicable(scenario.is_not_for()) } else { Outcome::NotYet };
+            let outcome = if job.is_some() { Outcome::NotApplicable(scenario.is_not_for()) } else { Outcome::NotYet };
             let object = Object::new(Vec::new(), 0);
             Cell { caller: *caller, variant, memory, scenario, expectation, outcome, object }
         }

@@ -161,9 +161,13 @@ impl Scenario {
                 "as other pages, while everything is written back and taken out of the cache again and again; asserts what must \
                  hold, not a value"
             }
-            Scenario::BadGranule => "as other pages; a granule in the midst of the buffer is inaccessible (a memory tag)",
+            Scenario::BadGranule => {
+                "as other pages; a granule in the midst of the buffer is inaccessible (a memory tag)"
+            }
             Scenario::UnmappedMidway => "as other pages; once a copy was tried, the buffer's second page is unmapped",
-            Scenario::StoreErrorMidway => "as other pages; the store cannot read what is in the buffer's second page (EIO)",
+            Scenario::StoreErrorMidway => {
+                "as other pages; the store cannot read what is in the buffer's second page (EIO)"
+            }
         }
     }
 

@@ -139,7 +139,8 @@ fn as_found_a_fault_waits_for_the_lock_that_its_own_caller_holds_and_the_steps_s
         .flat_map(|row| Memory::ALL.map(|memory| (row, memory)))
         .flat_map(|(row, memory)| [Scenario::SamePages, Scenario::OtherPages].map(|scenario| (row, memory, scenario)))
     {
-        let (found, fixed) = (cell(row, Variant::AsFound, memory, scenario), cell(row, Variant::Fixed, memory, scenario));
+        let (found, fixed) =
+            (cell(row, Variant::AsFound, memory, scenario), cell(row, Variant::Fixed, memory, scenario));
         assert_eq!((found.actual().as_str(), fixed.actual().as_str()), ("deadlock", "ok"), "{}", name(found));
         let circle = steps(found);
         assert_eq!(circle.matches(" waits for the inode lock of file").count(), 1, "{}: {circle}", name(found));

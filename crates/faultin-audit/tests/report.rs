@@ -3,7 +3,9 @@
 use faultin_audit::environment::Feature;
 use faultin_audit::run::Outcome;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, html, json, kernel, markdown, run};
+use faultin_audit::{
+    Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, html, json, kernel, markdown, run,
+};
 use serde_json::Value;
 
 fn small() -> Report {
@@ -166,7 +168,8 @@ fn documents_change_with_a_result_and_not_with_a_skip() {
 
     for allowed in [true, false] {
         let mut skipped = report.clone();
-        let could = |cell: &&mut Cell| cell.memory == Memory::Host && !matches!(cell.outcome, Outcome::NotApplicable(_));
+        let could =
+            |cell: &&mut Cell| cell.memory == Memory::Host && !matches!(cell.outcome, Outcome::NotApplicable(_));
         for cell in skipped.cells.iter_mut().filter(could) {
             cell.outcome = Outcome::Skipped { feature: Feature::Paging, allowed };
         }
@@ -208,7 +211,10 @@ fn mappings_are_a_table_of_their_own_with_the_rows_that_have_them() {
 
     let document = markdown::document(mapped(), "again");
     let mappings = document.split("## A buffer whose").nth(1).unwrap();
-    assert!(mappings.contains("| 17 | `gfs2 buffered write` (gfs2) | as-found | **deadlock** | **deadlock** | **deadlock** |"));
+    assert!(
+        mappings
+            .contains("| 17 | `gfs2 buffered write` (gfs2) | as-found | **deadlock** | **deadlock** | **deadlock** |")
+    );
     assert!(mappings.contains("|  |  | fixed | ok | ok | ok |"), "{mappings}");
     assert!(html::page(mapped()).contains("A buffer whose faults we serve ourselves"));
 }
@@ -216,12 +222,16 @@ fn mappings_are_a_table_of_their_own_with_the_rows_that_have_them() {
 #[test]
 fn the_kernel_and_ours_stand_in_one_table() {
     let lines = kernel::comparison(mapped());
-    let line = |operation: &str, pages: &str| lines.iter().find(|line| line[0] == operation && line[1] == pages).unwrap();
+    let line =
+        |operation: &str, pages: &str| lines.iter().find(|line| line[0] == operation && line[1] == pages).unwrap();
     assert_eq!(lines.len(), 4, "what was asked for: {lines:?}");
-    assert_eq!(line("direct read", "the same pages")[3..], ["∞ (a signal ends it)", "deadlock", "ok"]);
+    assert_eq!(line("direct read", "the same pages")[3..], ["∞ (a fatal signal ends it)", "deadlock", "ok"]);
     assert_eq!(line("buffered write", "other pages")[2..], ["not observed", "completes", "deadlock", "ok"]);
     let document = markdown::document(mapped(), "again");
-    assert!(document.contains("| direct read | the same pages | not observed | **∞ (a signal ends it)** | **deadlock** | ok |"));
+    assert!(
+        document
+            .contains("| direct read | the same pages | not observed | **∞ (a fatal signal ends it)** | **deadlock** | ok |")
+    );
     assert!(plain(mapped()).contains("gfs2 6.1 to 7.2") && html::page(mapped()).contains("gfs2 6.1 to 7.2"));
     assert!(!kernel::is_in(&both(&[Scenario::Cold])) && !plain(&both(&Scenario::ALL)).contains("gfs2 and ours"));
 }

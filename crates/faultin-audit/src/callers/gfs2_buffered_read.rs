@@ -42,8 +42,12 @@ impl Code for Gfs2BufferedRead {
 
     fn origin(&self, variant: Variant) -> &'static str {
         match variant {
-            AsFound => "caller from 5.15 (gfs2_file_read_iter: the glock is held across generic_file_read_iter), faults served by the kernel",
-            Fixed => "caller from 5.16 (gfs2_file_read_iter), helper: faultin's fault_in for stores, with a real access at its first byte",
+            AsFound => {
+                "caller from 5.15 (gfs2_file_read_iter: the glock is held across generic_file_read_iter), faults served by the kernel"
+            }
+            Fixed => {
+                "caller from 5.16 (gfs2_file_read_iter), helper: faultin's fault_in for stores, with a real access at its first byte"
+            }
         }
     }
 

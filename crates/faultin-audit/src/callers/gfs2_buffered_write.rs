@@ -43,8 +43,12 @@ impl Code for Gfs2BufferedWrite {
 
     fn origin(&self, variant: Variant) -> &'static str {
         match variant {
-            AsFound => "caller from 5.15 (gfs2_file_write_iter: the glock is held across iomap_file_buffered_write), faults served by the kernel",
-            Fixed => "caller from 5.16 (gfs2_file_buffered_write), without its fault-in before the first attempt; helper: faultin's fault_in",
+            AsFound => {
+                "caller from 5.15 (gfs2_file_write_iter: the glock is held across iomap_file_buffered_write), faults served by the kernel"
+            }
+            Fixed => {
+                "caller from 5.16 (gfs2_file_buffered_write), without its fault-in before the first attempt; helper: faultin's fault_in"
+            }
         }
     }
 

@@ -42,8 +42,12 @@ impl Code for Gfs2DirectRead {
 
     fn origin(&self, variant: Variant) -> &'static str {
         match variant {
-            AsFound => "caller from 5.15 (gfs2_file_direct_read: the glock is held across iomap_dio_rw), the error in place of the count",
-            Fixed => "caller from 5.16 (IOMAP_DIO_PARTIAL, done_before), but that a part counts; helper: faultin's fault_in for stores",
+            AsFound => {
+                "caller from 5.15 (gfs2_file_direct_read: the glock is held across iomap_dio_rw), the error in place of the count"
+            }
+            Fixed => {
+                "caller from 5.16 (IOMAP_DIO_PARTIAL, done_before), but that a part counts; helper: faultin's fault_in for stores"
+            }
         }
     }
 
@@ -64,11 +68,11 @@ const FINE: &str = "the mail: ANY is enough";
 const UNDER: &str = "5.15: what is not there is brought in under the lock, which plain memory's faults do not want";
 const WITHOUT: &str = "5.16: the lock is dropped, the buffer faulted in, and the copy goes on where it stopped";
 const NOTHING: &str = "5.15 and 5.16: EFAULT if nothing was moved before";
-const DROPPED: &str =
-    "iomap before IOMAP_DIO_PARTIAL, and measured of ext4 and xfs: EFAULT, although a part was moved";
+const DROPPED: &str = "iomap before IOMAP_DIO_PARTIAL, and measured of ext4 and xfs: EFAULT, although a part was moved";
 const RESUMED: &str = "the mail: goes on where it stopped; so a part counts (gfs2 drops it up to this day)";
 const STORES: &str = "nothing can be stored there";
-const GRANULE: &str = "up to the granule: bytes are copied through the user's mapping (the kernel's direct I/O does not see tags)";
+const GRANULE: &str =
+    "up to the granule: bytes are copied through the user's mapping (the kernel's direct I/O does not see tags)";
 const SURPRISE: &str = "any prefix may be moved, and no more";
 const OWN: &str = "the series: page faults of the file want the lock that is held";
 

@@ -42,8 +42,12 @@ impl Code for Gfs2DirectWrite {
 
     fn origin(&self, variant: Variant) -> &'static str {
         match variant {
-            AsFound => "caller from 5.15 (gfs2_file_direct_write: the glock is held across iomap_dio_rw), the error in place of the count",
-            Fixed => "caller from 5.16 (with its fallback after enough retries), but that a part counts; helper: faultin's fault_in",
+            AsFound => {
+                "caller from 5.15 (gfs2_file_direct_write: the glock is held across iomap_dio_rw), the error in place of the count"
+            }
+            Fixed => {
+                "caller from 5.16 (with its fallback after enough retries), but that a part counts; helper: faultin's fault_in"
+            }
         }
     }
 
@@ -60,11 +64,11 @@ const FINE: &str = "the mail: ANY is enough";
 const UNDER: &str = "5.15: what is not there is brought in under the lock, which plain memory's faults do not want";
 const WITHOUT: &str = "5.16: the lock is dropped, the buffer faulted in, and the copy goes on where it stopped";
 const NOTHING: &str = "5.15 and 5.16: EFAULT if nothing was moved before";
-const DROPPED: &str =
-    "iomap before IOMAP_DIO_PARTIAL, and measured of ext4 and xfs: EFAULT, although a part was moved";
+const DROPPED: &str = "iomap before IOMAP_DIO_PARTIAL, and measured of ext4 and xfs: EFAULT, although a part was moved";
 const RESUMED: &str = "5.16: partial direct I/O counts; what no unit of the store can be had of goes through the cache";
 const LOADS: &str = "5.15 and 5.16: the buffer is only read";
-const GRANULE: &str = "up to the granule: bytes are copied through the user's mapping (the kernel's direct I/O does not see tags)";
+const GRANULE: &str =
+    "up to the granule: bytes are copied through the user's mapping (the kernel's direct I/O does not see tags)";
 const SURPRISE: &str = "any prefix may be moved, and no more";
 const OWN: &str = "the series: page faults of the file want the lock that is held";
 
@@ -96,7 +100,8 @@ const EXPECTED: [Expectation; 22] = [
 const CIRCLE: &str = "the series: the fault waits for the lock of its own file, which the direct write holds";
 const CROSSED: &str = "the series: each fault waits for the lock of the other file, which the other thread holds";
 const NO_LOCK: &str = "the series: nobody holds a lock while a buffer is faulted in";
-const SAME: &str = "the series: goes through the cache after enough retries, where it would take its own source away for ever";
+const SAME: &str =
+    "the series: goes through the cache after enough retries, where it would take its own source away for ever";
 const TAG: &str = "the thread: a fault-in that really accesses the granule ends it";
 const GONE: &str = "what was moved before the pages went counts";
 const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";

@@ -216,11 +216,7 @@ pub struct Mapped {
 
 impl Mapped {
     /// `ends` are the ends it can come to with any buffer, `expectations` those that it must come to with such a one.
-    const fn new(
-        operation: Operation,
-        ends: &'static [Expectation],
-        expectations: &'static [Expectation],
-    ) -> Mapped {
+    const fn new(operation: Operation, ends: &'static [Expectation], expectations: &'static [Expectation]) -> Mapped {
         let same = Served { operation, pages: Pages::Same, expectations: ends };
         Mapped { operation, same, other: Served { pages: Pages::Other, ..same }, expectations }
     }
@@ -408,7 +404,10 @@ mod tests {
                     for &scenario in scenarios {
                         let cell = expectations.iter().filter(|e| e.variant == variant && e.scenario == scenario);
                         let sources: Vec<_> = cell.map(|e| e.source).collect();
-                        assert!(matches!(sources[..], [source] if !source.is_empty()), "{name} {variant:?} {scenario:?}");
+                        assert!(
+                            matches!(sources[..], [source] if !source.is_empty()),
+                            "{name} {variant:?} {scenario:?}"
+                        );
                     }
                 }
             }

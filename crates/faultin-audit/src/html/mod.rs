@@ -201,8 +201,16 @@ fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
 }
 
 fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
-    let kinds =
-        [Kind::Fine, Kind::Defect, Kind::Livelock, Kind::Deadlock, Kind::Unexpected, Kind::Skipped, Kind::NotYet, Kind::NotApplicable];
+    let kinds = [
+        Kind::Fine,
+        Kind::Defect,
+        Kind::Livelock,
+        Kind::Deadlock,
+        Kind::Unexpected,
+        Kind::Skipped,
+        Kind::NotYet,
+        Kind::NotApplicable,
+    ];
     html! {
         section {
             h2 { "How to read it" }

@@ -142,7 +142,9 @@ fn open(
 pub(super) fn object(operation: Operation, scale: Scale) -> Object {
     let byte = |byte: u8| if operation.writes() { byte } else { STALE };
     match scale {
-        Scale::Full => Object::new((0..=255).map(|at: u8| byte(at >> 1)).collect(), 128).with_tail(208).with_restart(128),
+        Scale::Full => {
+            Object::new((0..=255).map(|at: u8| byte(at >> 1)).collect(), 128).with_tail(208).with_restart(128)
+        }
         Scale::Small => Object::new((1..=16).map(byte).collect(), 8).with_tail(12).with_restart(8),
     }
 }

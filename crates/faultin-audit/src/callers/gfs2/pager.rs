@@ -17,7 +17,7 @@ use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::{Cache, CacheOptions, Error};
 
 use super::disk::Disk;
-use super::{Moved, Operation, Opened, check_file, open, read, write};
+use super::{Moved, Opened, Operation, check_file, open, read, write};
 use crate::callers::written::Beside;
 use crate::callers::{Ended, Halt, Variant};
 use crate::log::{Log, Stuck};
@@ -271,7 +271,8 @@ fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io:
         let one = |number: usize| {
             let (opened, mapping) = (&world.files[number], &mappings[number]);
             let mut log = log(mapping).beside_adversary();
-            let mut meeting = Meeting { there: &there, faulted: variant == Variant::Fixed, met: variant == Variant::Fixed };
+            let mut meeting =
+                Meeting { there: &there, faulted: variant == Variant::Fixed, met: variant == Variant::Fixed };
             let moved = perform(operation, variant, opened, mapping, &mut log, &mut meeting);
             (log, moved)
         };

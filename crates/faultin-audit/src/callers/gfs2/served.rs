@@ -16,7 +16,7 @@ use faultin::{Access, Cause, Fault, Granularity, Short};
 use faultin_cache::Error;
 use faultin_cache::lock::Deadlock;
 
-use super::{Layout, Operation, Opened, check_buffer, check_file, read, write};
+use super::{Layout, Opened, Operation, check_buffer, check_file, read, write};
 use crate::callers::{Code, Ended, Halt, Variant};
 use crate::expect::Expectation;
 use crate::log::{Log, Stuck};

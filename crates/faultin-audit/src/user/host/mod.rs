@@ -58,7 +58,10 @@ impl User for HostUser {
 
     fn new(object: &Object, scenario: Scenario, _: Scale) -> io::Result<HostUser> {
         if scenario.is_of_mappings() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "memory of this kind is mapped from the caller's own file"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "memory of this kind is mapped from the caller's own file",
+            ));
         }
         let (page, len) = (page_size(), object.len());
         let (start, pages) = (object.start(page), object.pages(page));
