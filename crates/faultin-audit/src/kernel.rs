@@ -1,4 +1,5 @@
-//! What the real gfs2 does, beside ours: the same operation, with a mapping of the same file as its buffer.
+//! What the real gfs2 does, beside ours: the same operation, with a mapping of the same file as its buffer, or with
+//! memory of which a granule is bad.
 //!
 //! The kernel's columns are observations, made in a virtual machine with the file system on a lock of its own (`lock_nolock`), and
 //! quoted; ours are the cells of a report.
@@ -19,7 +20,7 @@ pub const SOURCE: &str = "observed in a virtual machine: x86-64 with 5.10, 6.1, 
 pub struct Observed {
     /// Of which row it is the operation.
     pub row: u8,
-    /// Which pages the buffer maps.
+    /// Which pages the buffer maps, or what else is the matter with it.
     pub pages: Scenario,
     /// Before the series, in 5.10.
     pub before: &'static str,
@@ -42,7 +43,7 @@ pub const OBSERVED: [Observed; 9] = [
     observed(17, Scenario::OtherPages, NONE, COMPLETE),
     observed(18, Scenario::SamePages, NONE, COMPLETE),
     observed(18, Scenario::OtherPages, "BUG in glock.c", COMPLETE),
-    observed(18, Scenario::BadGranule, NONE, LIVELOCK_WITH_TAGS),
+    observed(18, Scenario::RestartGranuleBad, NONE, LIVELOCK_WITH_TAGS),
     observed(19, Scenario::SamePages, NONE, LIVELOCK),
     observed(19, Scenario::OtherPages, NONE, COMPLETE),
     observed(20, Scenario::SamePages, NONE, COMPLETE),
@@ -72,7 +73,7 @@ pub fn comparison(report: &Report) -> Vec<Line> {
         let pages = match observed.pages {
             Scenario::SamePages => "the same pages",
             Scenario::OtherPages => "other pages",
-            Scenario::BadGranule => "other pages, a granule is bad",
+            Scenario::RestartGranuleBad => "no file, a granule is bad",
             other => other.name(),
         };
         Some([operation, pages.into(), observed.before.into(), observed.since.into(), as_found?, fixed?])
