@@ -11,19 +11,22 @@ use Variant::{AsFound, Fixed};
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
-    explored_as(row, caller.job.expect("a row that runs"), variant, bug)
+    // A bug is put back to be found, not to be explored.
+    let bound = if bug.is_some() { Bound { actions: 1, ..Bound::TESTS } } else { Bound::TESTS };
+    explored_as(row, caller.job.expect("a row that runs"), variant, bug, bound)
 }
 
 /// With a buffer that is served as a mapping of these pages.
 fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
     let job = callers::named(&row.to_string())[0].job.expect("a row that runs");
-    explored_as(row, job.mapped().expect("a row that has mappings").simulated(pages), variant, bug)
+    let job = job.mapped().expect("a row that has mappings").simulated(pages);
+    // Of other pages the pager brings in the same: one action less tells what there is to tell.
+    let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { Bound::TESTS.actions };
+    explored_as(row, job, variant, bug, Bound { actions, ..Bound::TESTS })
 }
 
-fn explored_as(row: u8, job: &dyn Job, variant: Variant, bug: Option<Bug>) -> Exploration {
+fn explored_as(row: u8, job: &dyn Job, variant: Variant, bug: Option<Bug>, bound: Bound) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
-    // A bug is put back to be found, not to be explored.
-    let bound = if bug.is_some() { Bound { actions: 1, ..Bound::TESTS } } else { Bound::TESTS };
     let found = explore(&caller, job, variant, bound, bug, |_| {});
     assert!(found.exhausted, "row {row}: {:?}", found.figures);
     assert!(
