@@ -30,6 +30,8 @@ pub enum Ends {
     With(&'static str, Moved),
     /// Never: a livelock.
     Never,
+    /// Never: it waits for a lock that it holds.
+    Deadlock,
     /// With one of these, every time, and with a right product.
     OneOf(&'static [&'static str]),
 }
@@ -50,6 +52,9 @@ pub enum Moved {
     /// So many.
     Bytes(usize),
 }
+
+/// The status of a caller that waits for itself, where others run beside it.
+pub const DEADLOCK: &str = "deadlock";
 
 /// The status of a caller that is still starting over when it is stopped, though others have moved the world meanwhile.
 pub const STILL_RETRYING: &str = "still retrying";

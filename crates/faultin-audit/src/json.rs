@@ -2,12 +2,13 @@
 //!
 //! `{"rows": […], "summary": {…}}`. A row is a cell. `ok` is `true` or `false` where the cell ran; `false`, too, for a
 //! skip that is not allowed here; `null` where it did not run and need not have. `expected` is `null` for rows that do
-//! not run yet. `actual` contains `∞` for a livelock, and is `not yet` or `skipped: …` for what did not run.
+//! not run yet. `actual` contains `∞` for a livelock, and is `not yet`, `skipped: …` or `–` for what did not run.
 
 #![forbid(unsafe_code)]
 
 use serde::Serialize;
 
+use crate::expect::DEADLOCK;
 use crate::run::{Cell, Outcome, Report};
 
 /// The report.
@@ -44,6 +45,8 @@ pub struct Row {
     pub actual: String,
     /// What is wrong with that, if anything.
     pub wrong: Option<String>,
+    /// Why there is no such cell, if there is none.
+    pub not_applicable: Option<&'static str>,
     /// Bytes that moved, in all runs together.
     pub moved: usize,
     /// Attempts, the most of one run.
@@ -77,6 +80,8 @@ pub struct Summary {
     pub skips_not_allowed: usize,
     /// Livelocks seen.
     pub livelocks: usize,
+    /// Deadlocks seen.
+    pub deadlocks: usize,
     /// Whether all is as it should be: the exit status.
     pub ok: bool,
 }
@@ -95,7 +100,7 @@ impl Summary {
             environment: report.environment.to_string(),
             callers: rows(|_| true),
             callers_not_yet: rows(|cell| matches!(cell.outcome, Outcome::NotYet)),
-            cells: count(|cell| !matches!(cell.outcome, Outcome::NotApplicable)),
+            cells: count(|cell| !matches!(cell.outcome, Outcome::NotApplicable(_))),
             executed: count(ran),
             skipped: count(|cell| matches!(cell.outcome, Outcome::Skipped { .. })),
             not_yet: count(|cell| matches!(cell.outcome, Outcome::NotYet)),
@@ -103,6 +108,7 @@ impl Summary {
             unexpected: count(|cell| matches!(&cell.outcome, Outcome::Ran(ran) if ran.verdict.is_err())),
             skips_not_allowed: count(|cell| matches!(cell.outcome, Outcome::Skipped { allowed: false, .. })),
             livelocks: count(|cell| cell.actual().contains('∞')),
+            deadlocks: count(|cell| cell.actual().contains(DEADLOCK)),
             ok: report.is_ok(),
         }
     }
@@ -134,6 +140,10 @@ impl Row {
             source: cell.expectation.map(|expectation| expectation.source),
             actual: cell.actual(),
             wrong,
+            not_applicable: match cell.outcome {
+                Outcome::NotApplicable(why) => Some(why),
+                _ => None,
+            },
             moved,
             rounds,
             ok: cell.ok(),

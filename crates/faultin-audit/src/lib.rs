@@ -15,7 +15,8 @@
 //! * **ALL**: every byte can be accessed. The caller starts from scratch, so a part is of no use to it, and taking a part
 //!   for success makes it start from scratch for ever.
 //!
-//! Such a livelock is a repeated state with no outside event between; a table shows it as ∞.
+//! Such a livelock is a repeated state with no outside event between; a table shows it as ∞. A *deadlock* is a fault that wants a
+//! lock which its own caller holds, or one who waits for that caller: it is reported, and nothing hangs.
 //!
 //! # Example
 //!
@@ -41,6 +42,7 @@ pub mod explore;
 pub mod helpers;
 pub mod html;
 pub mod json;
+pub mod kernel;
 pub mod log;
 pub mod markdown;
 pub mod run;

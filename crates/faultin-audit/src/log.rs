@@ -72,7 +72,7 @@ pub enum Stuck {
     Livelock,
     /// [`BOUND`] rounds.
     Bound,
-    /// It waited for a fault that wants a lock it holds.
+    /// It waited for a fault that wants a lock it holds, or that one holds who waits for it.
     Deadlock,
 }
 
@@ -123,7 +123,8 @@ impl<'a> Log<'a> {
         Log::new(user.address(), user.page_size())
     }
 
-    fn new(base: usize, page_size: usize) -> Log<'a> {
+    /// An empty log of what is done to an object at this address.
+    pub(crate) fn new(base: usize, page_size: usize) -> Log<'a> {
         Log {
             base,
             page_size,
@@ -264,6 +265,12 @@ impl<'a> Log<'a> {
         }
         self.rounds += 1;
         Ok(())
+    }
+
+    /// The steps of one that has run beside this one, and has ended.
+    pub(crate) fn beside(&mut self, steps: Vec<Step>) {
+        self.decide("(beside it, in another thread)");
+        self.steps.extend(steps);
     }
 
     /// Attempts so far.

@@ -10,8 +10,10 @@ use std::fmt::Write;
 
 use crate::callers::Variant;
 use crate::environment::Feature;
+use crate::expect::DEADLOCK;
+use crate::kernel;
 use crate::run::{Cell, Outcome, Report};
-use crate::square::{self, Kind, Rows, Square};
+use crate::square::{self, Kind, Part, Rows, Square};
 use crate::user::Memory;
 
 /// The line before the short table in another document.
@@ -28,26 +30,40 @@ pub fn document(report: &Report, command: &str) -> String {
     let mut out = format!(
         "# The audit\n\n\
          <!-- Written by `{command}`; the same with `--check` tells whether it still holds. -->\n\n\
-         The callers of the kernel's two fault-in helpers, as a mail of August 2021 found them and as they should be, in ten \
-         scenarios. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
+         The callers of the kernel's two fault-in helpers, as a mail of August 2021 found them and as they should be, and the \
+         four that the series added. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
          what the table shows, and on memory of the process wherever the machine can show the scenario; a result that is not \
          as expected on either is marked ✗. `faultin audit` shows which cells were skipped on a machine; `faultin audit \
          --html FILE` shows the steps of each.\n\n{}\n\n",
         sum(report)
     );
     out += "## Results\n\n\
-            ∞ is a livelock: a state repeated with no outside event between. ▲ is a defect: the fixed code ends in another \
+            ∞ is a livelock: a state repeated with no outside event between. A deadlock is a fault that wants a lock which its \
+            own caller holds. ▲ is a defect: the fixed code ends in another \
             way. A number counts the bytes that moved, where that is neither none nor all. *holds*: beside a thread that \
             remaps the memory it ends in one of these ways, with a right result.\n\n";
-    let heads = scenarios.iter().map(|scenario| scenario.name().to_string());
-    out += &line(["#", "caller", "variant"].into_iter().map(String::from).chain(heads));
-    out += &line(std::iter::repeat_n("---".to_string(), 3 + scenarios.len()));
-    for rows in rows.iter().filter(|rows| !rows.is_not_yet()) {
-        for (index, squares) in rows.variants.iter().enumerate() {
-            let (number, name) =
-                if index == 0 { (rows.caller.row.to_string(), named(rows)) } else { Default::default() };
-            let variant = squares[0].variant.name().to_string();
-            out += &line([number, name, variant].into_iter().chain(squares.iter().map(result)));
+    let [callers, mappings] = Part::both(report, &rows);
+    out += &results(&callers);
+    if !mappings.is_empty() {
+        out += "\n## A buffer whose faults we serve ourselves\n\n\
+                The buffer is a mapping of a file of the cache. Its page faults take the inode lock, which the read or write takes, too. \
+                A *deadlock* is what the lock's own bookkeeping says: who waits for which lock. On this process' memory these are real \
+                mappings, served by `faultin_cache`'s pager; simulated memory is served from the file in the same way. Where one of the \
+                two has no such thing (simulated memory has one thread, the pager's pages have no memory tags) the other one is \
+                shown.\n\n";
+        out += &results(&mappings);
+    }
+    if kernel::is_in(report) {
+        writeln!(
+            out,
+            "\n### gfs2 and ours\n\nThe kernel's columns are quoted ({}), ours are executed.\n",
+            kernel::SOURCE
+        )
+        .expect(STRING);
+        out += &line(kernel::HEADS.map(String::from));
+        out += &line(kernel::HEADS.map(|_| "---".to_string()));
+        for compared in kernel::comparison(report) {
+            out += &line(compared.map(|text| strong(&escaped(&text))));
         }
     }
     out += "\n## Callers\n\n";
@@ -69,6 +85,23 @@ pub fn document(report: &Report, command: &str) -> String {
     for scenario in scenarios {
         let needs = scenario.needs(Memory::Host).map(Feature::name).unwrap_or_default();
         out += &line([scenario.name(), scenario.meaning(), needs].map(escaped));
+    }
+    out
+}
+
+/// The results of one table.
+fn results(part: &Part) -> String {
+    let heads = part.scenarios.iter().map(|scenario| scenario.name().to_string());
+    let mut out = line(["#", "caller", "variant"].into_iter().map(String::from).chain(heads));
+    out += &line(std::iter::repeat_n("---".to_string(), 3 + part.scenarios.len()));
+    for rows in part.rows.iter().filter(|rows| !rows.is_not_yet()) {
+        for index in 0..rows.variants.len() {
+            let (number, name) =
+                if index == 0 { (rows.caller.row.to_string(), named(rows)) } else { Default::default() };
+            let variant = rows.variants[index][0].variant.name().to_string();
+            let squares = rows.squares(index, &part.scenarios).map(result);
+            out += &line([number, name, variant].into_iter().chain(squares));
+        }
     }
     out
 }
@@ -100,11 +133,13 @@ pub fn spliced(document: &str, table: &str) -> Result<String, String> {
 fn sum(report: &Report) -> String {
     let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.ok().is_some());
     let (cells, fine) = (simulated().count(), simulated().filter(|cell| cell.ok() == Some(true)).count());
-    let livelocks = simulated().filter(|cell| square::kind(cell) == Kind::Livelock).count();
+    let of_kind = |kind| simulated().filter(|cell| square::kind(cell) == kind).count();
+    let (livelocks, deadlocks) = (of_kind(Kind::Livelock), of_kind(Kind::Deadlock));
     let rows = Square::all(report);
     let running = rows.iter().filter(|rows| !rows.is_not_yet()).count();
     format!(
-        "{running} of {} callers run; {fine} of {cells} simulated cells are as expected, {livelocks} of them livelocks.",
+        "{running} of {} callers run; {fine} of {cells} simulated cells are as expected, {livelocks} of them livelocks and \
+         {deadlocks} deadlocks.",
         rows.len()
     )
 }
@@ -138,8 +173,8 @@ fn named(rows: &Rows) -> String {
 
 /// What a square says in the document. Beside an adversary, which ends are allowed; how often each came is never the same.
 fn result(square: &Square) -> String {
-    let (text, kind) = (strong(&plain(square)), simulated(square).map(square::kind));
-    let ends = simulated(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
+    let (text, kind) = (strong(&plain(square)), shown(square).map(square::kind));
+    let ends = shown(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
     let text = match ends {
         Some(ends) if text == "holds" => escaped(&ends),
         _ => text,
@@ -149,15 +184,19 @@ fn result(square: &Square) -> String {
 
 /// What the simulated cell says, and the host's if that ran, is not as expected and says something else.
 fn plain(square: &Square) -> String {
-    let simulated = simulated(square).map(square::text);
+    let simulated = shown(square).map(square::text);
     let wrong = square.cells.iter().filter(|cell| cell.memory == Memory::Host && ran_wrong(cell));
     let host = wrong.map(|cell| square::text(cell)).filter(|host| Some(host) != simulated.as_ref());
     let host: Vec<String> = host.map(|host| format!("host {host}")).collect();
     escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
 }
 
-fn simulated<'a>(square: &Square<'a>) -> Option<&'a Cell> {
-    square.cells.iter().copied().find(|cell| cell.memory == Memory::Sim)
+/// The simulated cell; or, where there is no such thing, the other one.
+fn shown<'a>(square: &Square<'a>) -> Option<&'a Cell> {
+    let on = |memory| square.cells.iter().copied().find(move |cell| cell.memory == memory);
+    let applies = |cell: &&Cell| !matches!(cell.outcome, Outcome::NotApplicable(_));
+    let ran = |cell: &&Cell| matches!(cell.outcome, Outcome::Ran(_));
+    on(Memory::Sim).filter(applies).or_else(|| on(Memory::Host).filter(ran)).or_else(|| on(Memory::Sim))
 }
 
 fn ran_wrong(cell: &Cell) -> bool {
@@ -165,7 +204,7 @@ fn ran_wrong(cell: &Cell) -> bool {
 }
 
 fn strong(text: &str) -> String {
-    if text.contains(['∞', '✗']) { format!("**{text}**") } else { text.into() }
+    if text.contains(['∞', '✗']) || text.contains(DEADLOCK) { format!("**{text}**") } else { text.into() }
 }
 
 fn line(fields: impl IntoIterator<Item = String>) -> String {

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::callers::{Caller, Ended, Halt, Job, Variant};
+use crate::callers::{Caller, Ended, Halt, Job, Mapped, Variant};
 use crate::environment::{Environment, Feature};
-use crate::expect::{Ends, Expectation, Moved, STILL_RETRYING};
+use crate::expect::{DEADLOCK, Ends, Expectation, Moved, STILL_RETRYING};
 use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
 use crate::user::{HostUser, Memory, Object, Scale, SimUser, User};
@@ -69,8 +69,8 @@ pub enum Outcome {
     },
     /// Nobody has written it.
     NotYet,
-    /// The caller has nothing to do with this scenario.
-    NotApplicable,
+    /// The caller has nothing to do with this scenario, or this memory has not: why.
+    NotApplicable(&'static str),
 }
 
 /// A cell that ran.
@@ -106,7 +106,7 @@ impl Cell {
             Outcome::Ran(ran) => ran.actual.clone(),
             Outcome::Skipped { feature, .. } => format!("skipped: {feature}"),
             Outcome::NotYet => "not yet".into(),
-            Outcome::NotApplicable => "–".into(),
+            Outcome::NotApplicable(_) => "–".into(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Cell {
         match &self.outcome {
             Outcome::Ran(ran) => Some(ran.verdict.is_ok()),
             Outcome::Skipped { allowed: false, .. } => Some(false),
-            Outcome::Skipped { allowed: true, .. } | Outcome::NotYet | Outcome::NotApplicable => None,
+            Outcome::Skipped { allowed: true, .. } | Outcome::NotYet | Outcome::NotApplicable(_) => None,
         }
     }
 
@@ -134,6 +134,7 @@ impl Cell {
         match ends {
             Ends::With(status, moved) => ended(status, self.bytes(moved), self.object.len()),
             Ends::Never => ENDLESS.into(),
+            Ends::Deadlock => DEADLOCK.into(),
             Ends::OneOf(statuses) => format!("holds: {}", statuses.join(" or ")),
         }
     }
@@ -180,7 +181,7 @@ pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenari
     match (caller.job, expectation) {
         (Some(job), Some(expectation)) => judged(caller, job, expectation, memory, environment),
         (job, _) => {
-            let outcome = if job.is_some() { Outcome::NotApplicable } else { Outcome::NotYet };
+            let outcome = if job.is_some() { Outcome::NotApplicable(scenario.is_not_for()) } else { Outcome::NotYet };
             let object = Object::new(Vec::new(), 0);
             Cell { caller: *caller, variant, memory, scenario, expectation, outcome, object }
         }
@@ -189,7 +190,11 @@ pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenari
 
 /// What a job is expected to do.
 pub fn expectation(job: &dyn Job, variant: Variant, scenario: Scenario) -> Option<Expectation> {
-    job.expectations().iter().find(|e| e.variant == variant && e.scenario == scenario).copied()
+    let expectations = match scenario.is_of_mappings() {
+        true => job.mapped()?.expectations(),
+        false => job.expectations(),
+    };
+    expectations.iter().find(|e| e.variant == variant && e.scenario == scenario).copied()
 }
 
 /// Runs the cell that `expectation` is about, with `job`, and judges it.
@@ -201,6 +206,9 @@ pub fn judged(
     environment: &Environment,
 ) -> Cell {
     let (variant, scenario) = (expectation.variant, expectation.scenario);
+    if let Some(mapped) = job.mapped().filter(|_| scenario.is_of_mappings()) {
+        return with_mapping(caller, mapped, expectation, memory);
+    }
     let missing = [job.needs(memory), scenario.needs(memory)].into_iter().flatten().find(|feature| !feature.present());
     let mut cell = Cell {
         caller: *caller,
@@ -215,6 +223,57 @@ pub fn judged(
         (Some(feature), _) => Outcome::Skipped { feature, allowed: environment.may_skip(feature) },
         (None, Memory::Host) => Outcome::Ran(cell.run::<HostUser>(job, expectation)),
         (None, Memory::Sim) => Outcome::Ran(cell.run::<SimUser>(job, expectation)),
+    };
+    cell
+}
+
+/// Runs a cell in which the buffer is a mapping of a file of the cache.
+fn with_mapping(caller: &Caller, mapped: &Mapped, expectation: Expectation, memory: Memory) -> Cell {
+    let (variant, scenario) = (expectation.variant, expectation.scenario);
+    let job = mapped.simulated(scenario);
+    let mut cell = Cell {
+        caller: *caller,
+        variant,
+        memory,
+        scenario,
+        expectation: Some(expectation),
+        outcome: Outcome::NotYet,
+        object: job.object(memory, Scale::Full),
+    };
+    cell.outcome = match (Mapped::is_not_for(memory, scenario), memory, expectation.ends) {
+        (Some(why), ..) => {
+            cell.expectation = None;
+            Outcome::NotApplicable(why)
+        }
+        (None, Memory::Host, Ends::OneOf(statuses)) => Outcome::Ran(often(statuses, |told| {
+            mapped.on_host(variant, scenario, &mut |log, result| told(log, result))
+        })),
+        (None, Memory::Host, _) => {
+            let mut ran = None;
+            let done = mapped.on_host(variant, scenario, &mut |log, result| {
+                ran = Some(cell.once(log, result));
+                false
+            });
+            Outcome::Ran(match (ran, done) {
+                (Some(ran), Ok(())) => ran,
+                (_, error) => cell.broken(error.err().unwrap_or_else(|| io::Error::other("it did not run"))),
+            })
+        }
+        (None, Memory::Sim, Ends::OneOf(statuses)) => Outcome::Ran(often(statuses, |told| {
+            SimUser::beside_evictions(&cell.object, Scale::Full, |user| {
+                let mut log = Log::of(user).beside_adversary();
+                let result = job.on_sim(variant, user, &mut log);
+                Ok(told(log, result))
+            })
+        })),
+        (None, Memory::Sim, _) => match SimUser::new(&cell.object, scenario, Scale::Full) {
+            Ok(user) => {
+                let mut log = Log::of(&user);
+                let result = job.on_sim(variant, &user, &mut log);
+                Outcome::Ran(cell.once(log, result))
+            }
+            Err(error) => Outcome::Ran(cell.broken(error)),
+        },
     };
     cell
 }
@@ -252,11 +311,33 @@ impl Cell {
             (Err(Halt::Machine(error)), _) => Err(error.to_string()),
             (Ok(Ended { product: Err(wrong), .. }), _) => Err(wrong.clone()),
             (Err(Halt::Stuck(Stuck::Livelock)), Ends::Never) => Ok(()),
+            (Err(Halt::Stuck(Stuck::Deadlock)), Ends::Deadlock) => Ok(()),
             (Ok(end), Ends::With(status, moved)) if end.status == status && end.moved == self.bytes(moved) => {
                 self.compare_attempts(ran.rounds, expectation.attempts)
             }
             _ => Err(format!("{} bytes moved; expected {}", ran.moved, self.expected().unwrap_or_default())),
         }
+    }
+
+    /// One run, and what is to be said of it.
+    fn once(&self, log: Log<'_>, result: Result<Ended, Halt>) -> Ran {
+        let result = still_held(&log).and(result);
+        let mut ran = Ran {
+            actual: in_short(&result, self.object.len()),
+            verdict: Ok(()),
+            moved: result.as_ref().map_or(0, |end| end.moved),
+            rounds: log.rounds(),
+            runs: 1,
+            steps: log.into_steps(),
+        };
+        ran.verdict = self.compare(&ran, &result);
+        ran
+    }
+
+    /// What could not even be begun.
+    fn broken(&self, error: io::Error) -> Ran {
+        let verdict = Err(error.to_string());
+        Ran { actual: "error".into(), verdict, moved: 0, rounds: 0, runs: 0, steps: Vec::new() }
     }
 
     fn compare_attempts(&self, took: u32, expected: u32) -> Result<(), String> {
@@ -270,7 +351,6 @@ impl Cell {
 }
 
 const ENDLESS: &str = "∞";
-const DEADLOCK: &str = "deadlock";
 
 /// An end in short: the status, and the count where it is neither nothing nor all.
 fn ended(status: &str, moved: usize, of: usize) -> String {
@@ -305,12 +385,13 @@ fn alone<U: Served>(
         }
         let result = user.job(job, variant, &mut log);
         let held = still_held(&log);
-        if scenario == Scenario::OwnFolio && log.waited_under_lock() {
-            return Err(Halt::Stuck(Stuck::Deadlock));
+        let deadlock = scenario == Scenario::OwnFolio && log.waited_under_lock();
+        if deadlock {
+            log.decide("(a fault was served while the lock was held that it wants)");
         }
         ran.rounds = log.rounds();
         ran.steps = log.into_steps();
-        held.and(result)
+        if deadlock { Err(Halt::Stuck(Stuck::Deadlock)) } else { held.and(result) }
     });
     ran.actual = in_short(&result, object.len());
     ran.moved = result.as_ref().map_or(0, |end| end.moved);
@@ -329,11 +410,24 @@ fn still_held(log: &Log) -> Result<(), Halt> {
 /// Many runs on memory that another thread unmaps and remaps: each has to end in one of the ways allowed, with a right
 /// product.
 fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object, allowed: &[&'static str]) -> Ran {
+    often(allowed, |told| {
+        U::beside_adversary(object, Scale::Full, |user| {
+            let mut log = Log::of(user).beside_adversary();
+            let result = user.job(job, variant, &mut log);
+            Ok(told(log, result))
+        })
+    })
+}
+
+/// Many runs, of each of which `told` is told, and says whether to go on. Each has to end in one of the ways allowed, with a right
+/// product.
+fn often(
+    allowed: &[&'static str],
+    runs: impl FnOnce(&mut dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool) -> io::Result<()>,
+) -> Ran {
     let mut ran = Ran { actual: String::new(), verdict: Ok(()), moved: 0, rounds: 0, runs: 0, steps: Vec::new() };
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
-    let done = U::beside_adversary(object, Scale::Full, |user| {
-        let mut log = Log::of(user).beside_adversary();
-        let result = user.job(job, variant, &mut log);
+    let done = runs(&mut |log, result| {
         let result = still_held(&log).and(result);
         let status = match &result {
             Ok(end) => end.status,
@@ -350,9 +444,9 @@ fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object,
             Err(Halt::Machine(error)) => Err(error.to_string()),
             Ok(Ended { product: Err(wrong), .. }) => Err(wrong),
             _ if !allowed.contains(&status) => Err(format!("expected {}", allowed.join(" or "))),
-            _ => return Ok(true),
+            _ => return true,
         };
-        Ok(false)
+        false
     });
     if let Err(error) = done {
         ran.verdict = Err(error.to_string());

@@ -34,13 +34,27 @@ pub enum Scenario {
     /// Another thread unmaps and remaps page after page, for as long as the caller runs.
     Remapping,
     /// The buffer is a mapping of the very folio that is written: not present, and its faults want the lock that the write
-    /// takes. For callers that write files.
+    /// takes. For callers that read and write files.
     OwnFolio,
+    /// The buffer is a mapping of the very pages that are read or written, whose faults this process serves.
+    SamePages,
+    /// It is a mapping of other pages of the same file.
+    OtherPages,
+    /// Two threads read or write two files, each with a mapping of the other's as its buffer.
+    TwoFiles,
+    /// As other pages; and whatever is in the cache is taken away all the time.
+    EvictionStorm,
+    /// As other pages; and a granule in the midst of the buffer is inaccessible.
+    BadGranule,
+    /// As other pages; and after the first attempt the buffer's second page is unmapped.
+    UnmappedMidway,
+    /// As other pages; and the store cannot read what the buffer's second page shows.
+    StoreErrorMidway,
 }
 
 impl Scenario {
     /// Every scenario, in the order of the columns.
-    pub const ALL: [Scenario; 11] = [
+    pub const ALL: [Scenario; 18] = [
         Scenario::AllResident,
         Scenario::Cold,
         Scenario::FirstPageBad,
@@ -52,10 +66,40 @@ impl Scenario {
         Scenario::RestartGranuleBad,
         Scenario::Remapping,
         Scenario::OwnFolio,
+        Scenario::SamePages,
+        Scenario::OtherPages,
+        Scenario::TwoFiles,
+        Scenario::EvictionStorm,
+        Scenario::BadGranule,
+        Scenario::UnmappedMidway,
+        Scenario::StoreErrorMidway,
     ];
 
     /// Those that are a matter of memory alone, so of every caller.
     pub const OF_MEMORY: &[Scenario] = Self::ALL.split_at(10).0;
+
+    /// Those, and the one of callers that work on files: the columns of the first table.
+    pub const OF_BUFFERS: &[Scenario] = Self::ALL.split_at(11).0;
+
+    /// Those in which the buffer is a mapping of a file of the cache, of which this process serves the faults: the columns of
+    /// the second table.
+    pub const OF_MAPPINGS: &[Scenario] = Self::ALL.split_at(11).1;
+
+    /// Whether it is one of [`OF_MAPPINGS`](Self::OF_MAPPINGS).
+    pub const fn is_of_mappings(self) -> bool {
+        self as usize >= Self::OF_BUFFERS.len()
+    }
+
+    /// Why a caller may have nothing to do with it.
+    pub const fn is_not_for(self) -> &'static str {
+        match self {
+            Scenario::OwnFolio => "the caller neither reads nor writes a file whose folios could be its buffer",
+            _ if self.is_of_mappings() => {
+                "the caller holds no lock that the page faults of a mapped file take: that is what rows 17 to 20 are about"
+            }
+            _ => "nobody expects anything of the caller here",
+        }
+    }
 
     /// The column's head.
     pub const fn name(self) -> &'static str {
@@ -71,6 +115,13 @@ impl Scenario {
             Scenario::RestartGranuleBad => "restart granule bad",
             Scenario::Remapping => "remapping thread",
             Scenario::OwnFolio => "its own folio",
+            Scenario::SamePages => "same pages",
+            Scenario::OtherPages => "other pages",
+            Scenario::TwoFiles => "two files",
+            Scenario::EvictionStorm => "eviction storm",
+            Scenario::BadGranule => "bad granule",
+            Scenario::UnmappedMidway => "unmapped midway",
+            Scenario::StoreErrorMidway => "store error midway",
         }
     }
 
@@ -98,7 +149,24 @@ impl Scenario {
                 "another thread unmaps and remaps page after page throughout; asserts what must hold, not a value"
             }
             Scenario::OwnFolio => {
-                "the buffer maps the folio that is written: it is cold, and a fault that is served under the inode lock is a deadlock"
+                "the buffer maps the folio that is read or written: it is cold, and a fault that is served under the inode lock is a \
+                 deadlock"
+            }
+            Scenario::SamePages => "the buffer is a mapping of the very pages that are read or written, cold",
+            Scenario::OtherPages => "the buffer is a mapping of other pages of the same file, cold",
+            Scenario::TwoFiles => {
+                "two threads, two files, each one's buffer a mapping of the other's file; asserts what must hold, not a value"
+            }
+            Scenario::EvictionStorm => {
+                "as other pages, while everything is written back and taken out of the cache again and again; asserts what must \
+                 hold, not a value"
+            }
+            Scenario::BadGranule => {
+                "as other pages; a granule in the midst of the buffer is inaccessible (a memory tag)"
+            }
+            Scenario::UnmappedMidway => "as other pages; once a copy was tried, the buffer's second page is unmapped",
+            Scenario::StoreErrorMidway => {
+                "as other pages; the store cannot read what is in the buffer's second page (EIO)"
             }
         }
     }
@@ -135,6 +203,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_scenario_is_in_its_place() {
+        for (index, scenario) in Scenario::ALL.into_iter().enumerate() {
+            assert_eq!(scenario as usize, index);
+            assert_eq!(scenario.is_of_mappings(), Scenario::OF_MAPPINGS.contains(&scenario));
+            assert_ne!(scenario.is_of_mappings(), Scenario::OF_BUFFERS.contains(&scenario));
+        }
+    }
+
+    #[test]
     fn names_are_found_in_every_spelling() {
         for scenario in Scenario::ALL {
             assert_eq!(Scenario::named(scenario.name()), Some(scenario));
@@ -142,6 +219,8 @@ mod tests {
         }
         assert_eq!(Scenario::named("second"), Some(Scenario::SecondPageBad));
         assert_eq!(Scenario::named("thread"), Some(Scenario::Remapping));
+        assert_eq!(Scenario::named("storm"), Some(Scenario::EvictionStorm));
+        assert_eq!(Scenario::named("midway"), None, "two of them");
         for none in ["", "re", "bad", "warm", "page"] {
             assert_eq!(Scenario::named(none), None, "{none}");
         }

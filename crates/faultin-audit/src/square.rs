@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::callers::{Caller, Variant};
 use crate::environment::Feature;
+use crate::expect::{DEADLOCK, Ends};
 use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::user::Memory;
@@ -41,6 +42,8 @@ pub enum Kind {
     Defect,
     /// As expected, and never ends.
     Livelock,
+    /// As expected, and waits for itself.
+    Deadlock,
     /// Not as expected; or skipped where it may not be.
     Unexpected,
 }
@@ -69,6 +72,10 @@ impl<'a> Square<'a> {
         let mut told: Vec<&Cell> = self.cells.iter().copied().filter(|cell| !is_skipped(cell)).collect();
         if told.is_empty() {
             told.extend(self.cells.first());
+        }
+        // Where one memory has no such thing the other one speaks.
+        if told.iter().any(|cell| !is_not_applicable(cell)) {
+            told.retain(|cell| !is_not_applicable(cell));
         }
         let texts: Vec<String> = told.iter().map(|cell| text(cell)).collect();
         match &texts[..] {
@@ -107,9 +114,45 @@ impl<'a> Rows<'a> {
         Rows { caller: &cells[0].caller, variants: variants.collect() }
     }
 
+    /// The squares of a variant, by its place, in these columns.
+    pub fn squares<'s>(&'s self, variant: usize, scenarios: &'s [Scenario]) -> impl Iterator<Item = &'s Square<'a>> {
+        self.variants[variant].iter().filter(|square| scenarios.contains(&square.scenario))
+    }
+
     /// Whether nobody has written this caller.
     pub fn is_not_yet(&self) -> bool {
         self.caller.job.is_none()
+    }
+}
+
+/// One of the two tables: its columns, and the rows that have something in them.
+pub struct Part<'r, 'a> {
+    /// The columns, in order.
+    pub scenarios: Vec<Scenario>,
+    /// The rows.
+    pub rows: Vec<&'r Rows<'a>>,
+}
+
+impl<'r, 'a> Part<'r, 'a> {
+    /// The table of all callers, and the one of those whose buffer may be a mapping of their own file; as far as a report has
+    /// them.
+    pub fn both(report: &Report, rows: &'r [Rows<'a>]) -> [Part<'r, 'a>; 2] {
+        [Scenario::OF_BUFFERS, Scenario::OF_MAPPINGS].map(|scenarios| {
+            let asked_for = |s: &Scenario| report.cells.iter().any(|cell| cell.scenario == *s);
+            let scenarios: Vec<Scenario> = scenarios.iter().copied().filter(asked_for).collect();
+            let has_some = |rows: &&Rows| rows.squares(0, &scenarios).any(|s| s.kind() != Kind::NotApplicable);
+            let mut of_this: Vec<&Rows> = rows.iter().filter(has_some).collect();
+            // Somebody has asked for nothing but what does not apply: then it says so.
+            if of_this.is_empty() && scenarios.len() == self::scenarios(report).len() {
+                of_this.extend(rows);
+            }
+            Part { scenarios, rows: of_this }
+        })
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.scenarios.is_empty() || self.rows.is_empty()
     }
 }
 
@@ -123,19 +166,28 @@ pub fn kind(cell: &Cell) -> Kind {
     match (cell.ok(), &cell.outcome) {
         (Some(false), _) => Kind::Unexpected,
         (_, Outcome::NotYet) => Kind::NotYet,
-        (_, Outcome::NotApplicable) => Kind::NotApplicable,
+        (_, Outcome::NotApplicable(_)) => Kind::NotApplicable,
         (_, Outcome::Skipped { .. }) => Kind::Skipped,
         (_, Outcome::Ran(ran)) if ran.actual.contains('∞') => Kind::Livelock,
+        (_, Outcome::Ran(ran)) if ran.actual.contains(DEADLOCK) => Kind::Deadlock,
         _ if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() => Kind::Defect,
         _ => Kind::Fine,
     }
 }
 
-/// What one cell says. Beside an adversary it is a statement that holds; the tally is for the steps and the JSON.
+/// What one cell says. Beside an adversary it is a statement that holds, or the only end there may be; the tally is for the steps
+/// and the JSON.
 pub fn text(cell: &Cell) -> String {
     let actual = cell.actual();
-    let short = actual.split(':').next().unwrap_or_default();
+    let short = match cell.expectation.map(|expectation| expectation.ends) {
+        Some(Ends::OneOf([only])) if cell.ok() == Some(true) => only,
+        _ => actual.split(':').next().unwrap_or_default(),
+    };
     if cell.ok() == Some(false) { format!("✗ {short}") } else { short.into() }
+}
+
+fn is_not_applicable(cell: &Cell) -> bool {
+    matches!(cell.outcome, Outcome::NotApplicable(_))
 }
 
 fn is_skipped(cell: &Cell) -> bool {

@@ -9,9 +9,10 @@ use comfy_table::{Attribute, Cell as Field, Color, ColumnConstraint, ContentArra
 
 use crate::callers::{self, Caller, Variant};
 use crate::json::Summary;
+use crate::kernel;
 use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
-use crate::square::{self, Kind, Marks, Rows, Square};
+use crate::square::{Kind, Marks, Part, Rows, Square};
 
 /// Steps of one run that are shown at its beginning and at its end, if there are more.
 pub const SHOWN: usize = 12;
@@ -25,18 +26,30 @@ pub struct Style {
     pub width: u16,
 }
 
-/// The table, what the mail says of its rows, its legend and its sum. In lines that have no room for the table, a small one
+/// The tables, what the mail says of their rows, the legend and the sum. In lines that have no room for the tables, a small one
 /// for each caller.
 pub fn table(report: &Report, style: Style) -> String {
     let marks = Marks::of(report);
     let rows = Square::all(report);
     let mut out = format!("faultin audit: {}\n\n", report.environment);
-    match grid(report, &rows, &marks, style) {
-        Some(grid) => out += &(grid + &findings(&rows, style)),
-        None => out += &blocks(&rows, &marks, style),
+    let parts = Part::both(report, &rows);
+    let grids: Option<Vec<String>> = parts.iter().map(|part| grid(part, &marks, style)).collect();
+    match grids.as_deref() {
+        Some([callers, mappings]) => {
+            out += callers;
+            if !mappings.is_empty() {
+                out += &format!("{MAPPINGS}\n\n{mappings}");
+            }
+            out += &comparison(report, style);
+            out += &findings(&rows, style);
+        }
+        _ => out += &blocks(&rows, &marks, style),
     }
     out + &legend(&marks, style) + &verdict(report)
 }
+
+/// What the second table is about.
+pub const MAPPINGS: &str = "what happens when the buffer is a mapping whose faults we serve ourselves";
 
 /// What is not as expected, and the sum.
 pub fn verdict(report: &Report) -> String {
@@ -62,10 +75,10 @@ fn head(text: &str) -> Field {
 }
 
 /// Everything that runs: callers and variants down, scenarios across. `None` if there is no room for that, or nothing.
-fn grid(report: &Report, rows: &[Rows], marks: &Marks, style: Style) -> Option<String> {
-    let scenarios = square::scenarios(report);
-    let running: Vec<&Rows> = rows.iter().filter(|rows| !rows.is_not_yet()).collect();
-    if running.is_empty() {
+fn grid(part: &Part, marks: &Marks, style: Style) -> Option<String> {
+    let scenarios = &part.scenarios;
+    let running: Vec<&Rows> = part.rows.iter().copied().filter(|rows| !rows.is_not_yet()).collect();
+    if running.is_empty() || scenarios.is_empty() {
         return Some(String::new());
     }
     let mut table = empty(style);
@@ -81,7 +94,8 @@ fn grid(report: &Report, rows: &[Rows], marks: &Marks, style: Style) -> Option<S
             _ => vec![caller.name.to_string(), need],
         }
         .into_iter();
-        for (index, squares) in rows.variants.iter().enumerate() {
+        for index in 0..rows.variants.len() {
+            let squares: Vec<&Square> = rows.squares(index, scenarios).collect();
             let number = if index == 0 { caller.row.to_string() } else { String::new() };
             let line = [number, names.next().unwrap_or_default(), squares[0].variant.name().into()];
             let results = squares.iter().map(|square| marks.texts(square).join("\n"));
@@ -135,6 +149,18 @@ impl Column {
     }
 }
 
+/// The real file system beside ours, where all of it was asked for.
+fn comparison(report: &Report, style: Style) -> String {
+    if !kernel::is_in(report) {
+        return String::new();
+    }
+    let mut table = empty(style);
+    table.set_header(kernel::HEADS.map(head));
+    table.add_rows(kernel::comparison(report));
+    let source = format!("gfs2 and ours (the kernel's columns: {})", kernel::SOURCE);
+    format!("{}\n\n{}\n\n", folded(&source, usize::from(style.width)).join("\n"), table.trim_fmt())
+}
+
 /// What the mail says of each row, also of those that do not run yet.
 fn findings(rows: &[Rows], style: Style) -> String {
     let name = |caller: &Caller| format!("{} ({})", caller.name, caller.place);
@@ -186,7 +212,9 @@ fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
             let mut table = empty(style);
             let variants = rows.variants.iter().map(|squares| squares[0].variant.name());
             table.set_header(["scenario"].into_iter().chain(variants).map(head));
-            for (index, square) in rows.variants[0].iter().enumerate() {
+            let applies = |square: &Square| square.kind() != Kind::NotApplicable;
+            let any = rows.variants[0].iter().any(applies);
+            for (index, square) in rows.variants[0].iter().enumerate().filter(|(_, square)| !any || applies(square)) {
                 let results = rows.variants.iter().map(|squares| field(&squares[index], marks));
                 table.add_row([Field::new(square.scenario.name())].into_iter().chain(results));
             }
@@ -202,7 +230,7 @@ fn field(square: &Square, marks: &Marks) -> Field {
     let field = Field::new(marks.texts(square).join("\n"));
     match square.kind() {
         Kind::Unexpected => field.fg(Color::Red).add_attribute(Attribute::Bold),
-        Kind::Livelock => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
+        Kind::Livelock | Kind::Deadlock => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
         Kind::Defect => field.fg(Color::Yellow),
         Kind::Fine => field.fg(Color::Green),
         Kind::Skipped | Kind::NotYet | Kind::NotApplicable => field.fg(Color::DarkGrey),
@@ -210,17 +238,19 @@ fn field(square: &Square, marks: &Marks) -> Field {
 }
 
 fn legend(marks: &Marks, style: Style) -> String {
-    const ENTRIES: [(&str, &str); 10] = [
+    const ENTRIES: [(&str, &str); 12] = [
         ("as-found", "the caller and its helper as the mail met them"),
         ("fixed", "as it should be"),
         ("ANY", "some progress is enough"),
         ("ALL", "every byte must be proven: starts from scratch"),
         ("∞", "a state repeated with nothing happening between"),
+        ("deadlock", "waits for a lock whose holder waits for it"),
         ("✗", "not as expected"),
         ("holds", "what must hold beside the remapping thread held"),
         (", n", "bytes that moved, where neither none nor all"),
         ("host", "memory of this process"),
         ("sim", "simulated memory; one result where both agree"),
+        ("–", "there is no such thing"),
     ];
     const TWO: u16 = 115;
     let mut out = String::new();
@@ -252,10 +282,11 @@ fn unexpected(report: &Report) -> String {
 
 fn sum(summary: &Summary) -> String {
     let mut out = format!(
-        "{} of {} executed cells as expected (livelocks: {}); {} skipped; {} of {} callers not yet.\n",
+        "{} of {} executed cells as expected (livelocks: {}, deadlocks: {}); {} skipped; {} of {} callers not yet.\n",
         summary.as_expected,
         summary.executed,
         summary.livelocks,
+        summary.deadlocks,
         summary.skipped,
         summary.callers_not_yet,
         summary.callers,
@@ -276,7 +307,12 @@ fn title(cell: &Cell) -> String {
 pub fn traces(report: &Report) -> String {
     let mut out = String::new();
     for cell in &report.cells {
-        let (Some(job), Some(expectation)) = (cell.caller.job, cell.expectation) else { continue };
+        let Some(job) = cell.caller.job else { continue };
+        if let Outcome::NotApplicable(why) = cell.outcome {
+            writeln!(out, "{}\n  does not apply: {why}\n", title(cell)).expect(STRING);
+            continue;
+        }
+        let Some(expectation) = cell.expectation else { continue };
         writeln!(out, "{}", title(cell)).expect(STRING);
         writeln!(out, "  {}", job.origin(cell.variant)).expect(STRING);
         writeln!(out, "  expected  {} [{}]", cell.expected().unwrap_or_default(), expectation.source).expect(STRING);

@@ -2,8 +2,9 @@
 //! back.
 
 use faultin_audit::bug::Bug;
+use faultin_audit::callers::Job;
 use faultin_audit::explore::{Bound, Exploration, Kind, explore};
-use faultin_audit::{Variant, callers};
+use faultin_audit::{Scenario, Variant, callers};
 use faultin_cache::write::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
@@ -12,7 +13,21 @@ fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
     // A bug is put back to be found, not to be explored.
     let bound = if bug.is_some() { Bound { actions: 1, ..Bound::TESTS } } else { Bound::TESTS };
-    let found = explore(&caller, caller.job.expect("a row that runs"), variant, bound, bug, |_| {});
+    explored_as(row, caller.job.expect("a row that runs"), variant, bug, bound)
+}
+
+/// With a buffer that is served as a mapping of these pages.
+fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
+    let job = callers::named(&row.to_string())[0].job.expect("a row that runs");
+    let job = job.mapped().expect("a row that has mappings").simulated(pages);
+    // Of other pages the pager brings in the same: one action less tells what there is to tell.
+    let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { Bound::TESTS.actions };
+    explored_as(row, job, variant, bug, Bound { actions, ..Bound::TESTS })
+}
+
+fn explored_as(row: u8, job: &dyn Job, variant: Variant, bug: Option<Bug>, bound: Bound) -> Exploration {
+    let caller = callers::named(&row.to_string())[0];
+    let found = explore(&caller, job, variant, bound, bug, |_| {});
     assert!(found.exhausted, "row {row}: {:?}", found.figures);
     assert!(
         found.figures.layouts > 10 && found.figures.states > 100 * found.figures.layouts / 10,
@@ -34,7 +49,11 @@ fn is_as_known(row: u8) {
     assert!(fixed.findings.is_empty(), "row {row}, fixed\n{}", listed(&fixed));
     let found = explored(row, AsFound, None);
     // Where an adversary ends what would have been endless, the attempts before were wasted.
-    let known: &[Kind] = if ENDLESS.contains(&row) { &[Kind::Livelock, Kind::Wasted] } else { &[] };
+    let known: &[Kind] = match row {
+        _ if ENDLESS.contains(&row) => &[Kind::Livelock, Kind::Wasted],
+        17..=20 => &[Kind::WaitedUnderLock],
+        _ => &[],
+    };
     assert_eq!(found.kinds(), known, "row {row}, as found\n{}", listed(&found));
 }
 
@@ -79,10 +98,55 @@ fn row_15_is_as_known() {
 }
 
 #[test]
+fn rows_17_and_18_are_as_known() {
+    [17, 18].into_iter().for_each(is_as_known);
+}
+
+#[test]
+fn rows_19_and_20_are_as_known() {
+    [19, 20].into_iter().for_each(is_as_known);
+}
+
+/// With a buffer whose faults take the lock: as found it waits for itself, fixed nothing is wrong.
+fn is_as_known_mapped(row: u8) {
+    for pages in [Scenario::SamePages, Scenario::OtherPages] {
+        let fixed = explored_mapped(row, pages, Fixed, None);
+        assert!(fixed.findings.is_empty(), "row {row}, {pages:?}, fixed\n{}", listed(&fixed));
+        let found = explored_mapped(row, pages, AsFound, None);
+        // Or, where the page went only after the pager was asked, it waits for the machine under the lock.
+        let known = [Kind::Deadlock, Kind::WaitedUnderLock];
+        assert_eq!(found.kinds(), known, "row {row}, {pages:?}, as found\n{}", listed(&found));
+    }
+}
+
+#[test]
+fn rows_17_and_18_with_mappings_are_as_known() {
+    [17, 18].into_iter().for_each(is_as_known_mapped);
+}
+
+#[test]
+fn rows_19_and_20_with_mappings_are_as_known() {
+    [19, 20].into_iter().for_each(is_as_known_mapped);
+}
+
+/// B15: the buffer is what a direct write takes away before each attempt. Where it shows the pages that are written nothing else need
+/// be the matter; with other pages, only its want of a fallback shows, where something is.
+#[test]
+fn a_direct_write_that_invalidates_its_source_is_found_where_the_source_is_what_it_writes() {
+    let bug = Some(Bug::Write(WriteBug::InvalidatesItsSource));
+    for (pages, alone) in [(Scenario::SamePages, true), (Scenario::OtherPages, false)] {
+        let found = explored_mapped(20, pages, Fixed, bug);
+        let livelock = found.findings.iter().find(|finding| finding.violation.kind() == Kind::Livelock);
+        let livelock = livelock.unwrap_or_else(|| panic!("{pages:?}: {}", listed(&found)));
+        assert_eq!(livelock.script.is_empty(), alone, "{pages:?}: {livelock}");
+    }
+}
+
+#[test]
 fn every_row_that_runs_is_explored() {
     let running: Vec<u8> =
         callers::all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-    assert_eq!(running, (1..=16).collect::<Vec<u8>>());
+    assert_eq!(running, (1..=20).collect::<Vec<u8>>());
 }
 
 /// Each bug of the past, in each row that had it, and what it shows itself by.
@@ -126,9 +190,11 @@ fn every_bug_of_the_past_is_found_when_it_is_put_back() {
         let found = explored(row, Fixed, Some(bug));
         assert!(found.kinds().contains(&kind), "{bug:?} in row {row}: {:?}\n{}", found.kinds(), listed(&found));
     }
+    // With a buffer of its own, above.
+    let above = |bug| bug == WriteBug::InvalidatesItsSource;
     let tried = |bug| BUGS.iter().any(|(tried, ..)| *tried == bug);
     assert!(Bug::ALL.into_iter().all(tried));
-    assert!(WriteBug::ALL.into_iter().all(|bug| tried(Bug::Write(bug))));
+    assert!(WriteBug::ALL.into_iter().all(|bug| tried(Bug::Write(bug)) || above(bug)));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use faultin_audit::environment::Feature;
 use faultin_audit::run::Outcome;
 use faultin_audit::table::{self, Style};
-use faultin_audit::{Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, json, markdown, run};
+use faultin_audit::{
+    Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, html, json, kernel, markdown, run,
+};
 use serde_json::Value;
 
 fn small() -> Report {
@@ -153,7 +155,7 @@ fn the_whole_table_fits_two_hundred_columns_and_falls_apart_below() {
     assert_eq!(whole.lines().filter(head).count(), 1, "one table: {whole}");
     let narrow = table::table(&report, Style { colour: false, width: 70 });
     let tables: Vec<&str> = narrow.lines().filter(|line| line.contains(['│', '┌', '└'])).collect();
-    assert!(tables.len() > Scenario::ALL.len() && widest(&tables.join("\n")) <= 70, "{narrow}");
+    assert!(tables.len() > Scenario::OF_BUFFERS.len() && widest(&tables.join("\n")) <= 70, "{narrow}");
 }
 
 #[test]
@@ -166,7 +168,9 @@ fn documents_change_with_a_result_and_not_with_a_skip() {
 
     for allowed in [true, false] {
         let mut skipped = report.clone();
-        for cell in skipped.cells.iter_mut().filter(|cell| cell.memory == Memory::Host) {
+        let could =
+            |cell: &&mut Cell| cell.memory == Memory::Host && !matches!(cell.outcome, Outcome::NotApplicable(_));
+        for cell in skipped.cells.iter_mut().filter(could) {
             cell.outcome = Outcome::Skipped { feature: Feature::Paging, allowed };
         }
         assert_eq!(written(&skipped), (document.clone(), short.clone()));
@@ -180,4 +184,70 @@ fn documents_change_with_a_result_and_not_with_a_skip() {
             assert!(written.0.contains(what) && written.1.contains(what), "{written:?}");
         }
     }
+}
+
+/// Rows 17 and 19, on both memories.
+fn mapped() -> &'static Report {
+    static REPORT: std::sync::OnceLock<Report> = std::sync::OnceLock::new();
+    REPORT.get_or_init(|| {
+        run::report(&Selection {
+            callers: [callers::named("5"), callers::named("17"), callers::named("19")].concat(),
+            scenarios: vec![Scenario::Cold, Scenario::SamePages, Scenario::OtherPages, Scenario::TwoFiles],
+            variants: Variant::ALL.into(),
+            memories: Memory::ALL.into(),
+        })
+    })
+}
+
+#[test]
+fn mappings_are_a_table_of_their_own_with_the_rows_that_have_them() {
+    let printed = plain(mapped());
+    let [first, second] = printed.split(table::MAPPINGS).collect::<Vec<_>>()[..] else { panic!("two: {printed}") };
+    assert!(first.contains("restore_fpregs_from_user") && !first.contains("same"), "{first}");
+    let second = second.split("gfs2 and ours").next().unwrap();
+    assert!(!second.contains("restore_fpregs_from_user") && second.contains("gfs2 direct read"), "{second}");
+    assert_eq!(second.matches("deadlock").count(), 2 * 3, "{second}");
+    assert!(printed.lines().all(|line| line.chars().count() <= 200), "{printed}");
+
+    let document = markdown::document(mapped(), "again");
+    let mappings = document.split("## A buffer whose").nth(1).unwrap();
+    assert!(
+        mappings
+            .contains("| 17 | `gfs2 buffered write` (gfs2) | as-found | **deadlock** | **deadlock** | **deadlock** |")
+    );
+    assert!(mappings.contains("|  |  | fixed | ok | ok | ok |"), "{mappings}");
+    assert!(html::page(mapped()).contains("A buffer whose faults we serve ourselves"));
+}
+
+#[test]
+fn the_kernel_and_ours_stand_in_one_table() {
+    let lines = kernel::comparison(mapped());
+    let line =
+        |operation: &str, pages: &str| lines.iter().find(|line| line[0] == operation && line[1] == pages).unwrap();
+    assert_eq!(lines.len(), 4, "what was asked for: {lines:?}");
+    assert_eq!(line("direct read", "the same pages")[3..], ["∞ (a fatal signal ends it)", "deadlock", "ok"]);
+    assert_eq!(line("buffered write", "other pages")[2..], ["not observed", "completes", "deadlock", "ok"]);
+    let document = markdown::document(mapped(), "again");
+    assert!(
+        document
+            .contains("| direct read | the same pages | not observed | **∞ (a fatal signal ends it)** | **deadlock** | ok |")
+    );
+    assert!(plain(mapped()).contains("gfs2 6.1 to 7.2") && html::page(mapped()).contains("gfs2 6.1 to 7.2"));
+    assert!(!kernel::is_in(&both(&[Scenario::Cold])) && !plain(&both(&Scenario::ALL)).contains("gfs2 and ours"));
+}
+
+#[test]
+fn what_does_not_apply_says_why() {
+    let json: Value = serde_json::from_str(&json::text(mapped())).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    let why = |row: u8, memory: &str, scenario: &str| {
+        let cell = rows.iter().find(|r| r["row"] == row && r["memory"] == memory && r["scenario"] == scenario);
+        cell.unwrap()["not_applicable"].as_str()
+    };
+    assert_eq!(why(17, "sim", "two files"), Some("simulated memory belongs to one thread"));
+    assert_eq!((why(17, "host", "two files"), why(5, "sim", "cold")), (None, None));
+    assert!(why(5, "host", "same pages").unwrap().contains("rows 17 to 20"));
+    let steps = table::traces(mapped());
+    assert!(steps.contains("does not apply: simulated memory belongs to one thread"), "{steps}");
+    assert!(steps.contains(" waits for the inode lock of file "), "{steps}");
 }

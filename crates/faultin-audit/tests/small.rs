@@ -1,7 +1,7 @@
 //! The small objects, which an exploration can afford, tell the same as the full ones.
 
-use faultin_audit::callers::Halt;
-use faultin_audit::expect::Ends;
+use faultin_audit::callers::{Halt, Job, Mapped};
+use faultin_audit::expect::{DEADLOCK, Ends};
 use faultin_audit::log::{Log, Stuck};
 use faultin_audit::user::{Scale, SimUser, User};
 use faultin_audit::{Memory, Scenario, callers};
@@ -10,18 +10,34 @@ use faultin_audit::{Memory, Scenario, callers};
 fn a_small_object_ends_as_the_full_one() {
     for caller in callers::all() {
         let Some(job) = caller.job else { continue };
-        let object = job.object(Memory::Sim, Scale::Small);
-        assert!(object.len() <= 32, "{}: {} bytes", caller.name, object.len());
-        for expectation in job.expectations() {
+        let of_mappings = job.mapped().map(|mapped| mapped.expectations()).unwrap_or_default();
+        for expectation in job.expectations().iter().chain(of_mappings) {
+            if Mapped::is_not_for(Memory::Sim, expectation.scenario).is_some() {
+                continue;
+            }
+            let job: &dyn Job = match job.mapped().filter(|_| expectation.scenario.is_of_mappings()) {
+                Some(mapped) => mapped.simulated(expectation.scenario),
+                None => job,
+            };
+            let object = job.object(Memory::Sim, Scale::Small);
+            assert!(object.len() <= 32, "{}: {} bytes", caller.name, object.len());
             let cell = format!("{} {:?} {:?}", caller.name, expectation.variant, expectation.scenario);
             let user = SimUser::new(&object, expectation.scenario, Scale::Small).unwrap();
             let mut log = Log::of(&user);
             if expectation.scenario == Scenario::Evicted {
                 log = log.after_fault_in(|| user.evict());
             }
+            if expectation.scenario == Scenario::OwnFolio {
+                log = log.watching(|| 0, || user.waits());
+            }
             let ended = job.on_sim(expectation.variant, &user, &mut log);
             assert!(log.held().is_empty(), "{cell}");
             match (ended, expectation.ends) {
+                (Ok(_), Ends::Deadlock) if expectation.scenario == Scenario::OwnFolio => {
+                    assert!(log.waited_under_lock(), "{cell}");
+                }
+                (Err(Halt::Stuck(Stuck::Deadlock)), Ends::Deadlock) => {}
+                (Err(Halt::Stuck(Stuck::Deadlock)), Ends::OneOf([DEADLOCK])) => {}
                 (Ok(end), Ends::With(status, _)) => {
                     assert_eq!(
                         (end.status, end.product, log.rounds()),

@@ -20,7 +20,7 @@ use crate::rows::{self, Callers, Which};
 /// if --check finds a difference; with 2 if asked for what there is not, or if a file cannot be read or written.
 ///
 /// In the JSON, "ok" is true or false where the cell ran; false, too, for a skip that is not allowed here; null where it
-/// did not run and need not have ("not yet", "skipped: …"). A livelock is ∞. Beside a remapping thread "moved" is the sum
+/// did not run and need not have ("not yet", "skipped: …", "–"). A livelock is ∞. Beside a remapping thread "moved" is the sum
 /// over all runs, and "rounds" the most of one.
 #[derive(clap::Args)]
 #[group(skip)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use faultin_audit::explore::{Bound, Exploration, Figures, explore};
-use faultin_audit::{Variant, callers};
+use faultin_audit::{Scenario, Variant, callers};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::rows::{self, Callers, Which};
@@ -15,7 +15,8 @@ use crate::rows::{self, Callers, Which};
 /// A caller is run with every fault at every place from the beginning, and with every action of an adversary between any two
 /// of its accesses, up to the bound. It has to end, with a right product and count, in a way the table knows, with no lock
 /// held, no wait under a lock and no attempt too many. What violates that is printed with the shortest script that shows it.
-/// Known for the callers as found: rows 5, 14 and 15 loop for ever.
+/// Rows 17 to 20 are explored with a buffer of plain memory, and with ones that are served as mappings of the file are.
+/// Known for the callers as found: rows 5, 14 and 15 loop for ever; rows 17 to 20 wait for a page, and for themselves, under the lock.
 ///
 /// Exits with 0 if the fixed variants violate nothing and everything within the bound was tried, with 1 if not.
 #[derive(clap::Args)]
@@ -55,10 +56,19 @@ pub fn run(args: &Args) -> ExitCode {
             crate::print(&format!("{name}: not yet\n"));
             continue;
         };
-        for variant in Variant::ALL.into_iter().filter(|variant| args.variant.has(*variant)) {
-            let name = format!("{name}, {}", variant.name());
+        let mut buffers = vec![(job, String::new())];
+        if let Some(mapped) = job.mapped() {
+            let served =
+                |pages: Scenario| (mapped.simulated(pages), format!(" with a mapping of the {}", pages.name()));
+            buffers.extend([Scenario::SamePages, Scenario::OtherPages].map(served));
+        }
+        let variants = || Variant::ALL.into_iter().filter(|variant| args.variant.has(*variant));
+        for ((job, buffer), variant) in
+            buffers.iter().flat_map(|buffer| variants().map(move |variant| (buffer, variant)))
+        {
+            let name = format!("{name}{buffer}, {}", variant.name());
             let bar = progress(&name);
-            let found = explore(caller, job, variant, bound, None, |figures| {
+            let found = explore(caller, *job, variant, bound, None, |figures| {
                 bar.set_message(format!("{} states, {} accesses", figures.states, figures.steps));
             });
             bar.finish_and_clear();

@@ -80,6 +80,18 @@ fn trace_prints_the_steps() {
     assert!(text(&output).contains("100 bytes, then protection fault at +100"), "{}", text(&output));
 }
 
+#[test]
+fn the_deadlock_is_shown_on_demand_with_who_waits_for_which_lock() {
+    for (scenario, waits) in [("same-pages", 1), ("two-files", 2)] {
+        let output = audit(&["17", "--scenario", scenario, "--variant", "as-found", "--memory", "host", "--trace"]);
+        assert_eq!(output.status.code(), Some(0));
+        let steps = text(&output);
+        assert_eq!(steps.matches("waits for the inode lock of file").count(), waits, "{steps}");
+        assert!(steps.contains("page fault of the copy, served with the lock held: deadlock fault"), "{steps}");
+        assert!(steps.contains("(livelocks: 0, deadlocks: 1)"), "{steps}");
+    }
+}
+
 const ONE: [&str; 5] = ["6", "--scenario", "second-page-bad", "--memory", "sim"];
 
 #[test]

@@ -1,5 +1,5 @@
 //! The callers of the kernel's fault-in helpers, in the order of the mail, and the four that the series added: one file
-//! for each that runs, one list of those that do not yet.
+//! for each.
 //!
 //! Each runs in two [variants](Variant) that differ in their steps. Each says of both, in one line, which caller of which
 //! kernel version it is and which helper it uses.
@@ -15,9 +15,13 @@ mod debug_setcontext;
 mod f2fs_file_write_iter;
 mod fuse_fill_write_pages;
 mod generic_perform_write;
+mod gfs2;
+mod gfs2_buffered_read;
+mod gfs2_buffered_write;
+mod gfs2_direct_read;
+mod gfs2_direct_write;
 mod iomap_write_actor;
 mod kvm_use_magic_page;
-mod later;
 mod ntfs_perform_write;
 mod restore_fpregs_from_user;
 mod search_ioctl;
@@ -33,7 +37,11 @@ use std::io;
 use crate::environment::Feature;
 use crate::expect::Expectation;
 use crate::log::{Log, Stuck};
+use crate::scenario::Scenario;
 use crate::user::{HostUser, Memory, Object, Registers, Scale, SimUser, User};
+
+use gfs2::Operation;
+use gfs2::served::{Pages, Served};
 
 pub use armada_gem_pwrite_ioctl::ArmadaGemPwriteIoctl;
 pub use btrfs_buffered_write::BtrfsBufferedWrite;
@@ -44,6 +52,10 @@ pub use debug_setcontext::DebugSetcontext;
 pub use f2fs_file_write_iter::F2fsFileWriteIter;
 pub use fuse_fill_write_pages::FuseFillWritePages;
 pub use generic_perform_write::GenericPerformWrite;
+pub use gfs2_buffered_read::Gfs2BufferedRead;
+pub use gfs2_buffered_write::Gfs2BufferedWrite;
+pub use gfs2_direct_read::Gfs2DirectRead;
+pub use gfs2_direct_write::Gfs2DirectWrite;
 pub use iomap_write_actor::IomapWriteActor;
 pub use kvm_use_magic_page::KvmUseMagicPage;
 pub use ntfs_perform_write::NtfsPerformWrite;
@@ -185,6 +197,61 @@ pub trait Code: Sync {
     fn changes_the_object(&self) -> bool {
         false
     }
+
+    /// The same where the buffer is a mapping of a file of the cache, if the caller reads or writes such a file under a lock that
+    /// its page faults take.
+    fn mapped(&self) -> Option<&'static Mapped> {
+        None
+    }
+}
+
+/// A caller whose buffer is a mapping of a file, of which this process serves the faults.
+#[derive(Debug)]
+pub struct Mapped {
+    operation: Operation,
+    same: Served,
+    other: Served,
+    expectations: &'static [Expectation],
+}
+
+impl Mapped {
+    /// `ends` are the ends it can come to with any buffer, `expectations` those that it must come to with such a one.
+    const fn new(operation: Operation, ends: &'static [Expectation], expectations: &'static [Expectation]) -> Mapped {
+        let same = Served { operation, pages: Pages::Same, expectations: ends };
+        Mapped { operation, same, other: Served { pages: Pages::Other, ..same }, expectations }
+    }
+
+    /// The code for simulated memory, which is served as a mapping is.
+    pub fn simulated(&self, scenario: Scenario) -> &dyn Job {
+        if scenario == Scenario::SamePages { &self.same } else { &self.other }
+    }
+
+    /// Runs it with mappings of this process, once or often.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub(crate) fn on_host(
+        &self,
+        variant: Variant,
+        scenario: Scenario,
+        each: &mut dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool,
+    ) -> io::Result<()> {
+        gfs2::pager::run(self.operation, variant, scenario, each)
+    }
+
+    /// How each of its cells must end.
+    pub fn expectations(&self) -> &'static [Expectation] {
+        self.expectations
+    }
+
+    /// Why there is no such thing on this memory.
+    pub fn is_not_for(memory: Memory, scenario: Scenario) -> Option<&'static str> {
+        match (memory, scenario) {
+            (Memory::Sim, Scenario::TwoFiles) => Some("simulated memory belongs to one thread"),
+            (Memory::Host, Scenario::BadGranule) => Some("the pager's pages are a memfd's, mapped without memory tags"),
+            _ => None,
+        }
+    }
 }
 
 /// [`Code`] as a table can have it.
@@ -218,6 +285,9 @@ pub trait Job: Sync {
 
     /// As [`Code::changes_the_object`].
     fn changes_the_object(&self) -> bool;
+
+    /// As [`Code::mapped`].
+    fn mapped(&self) -> Option<&'static Mapped>;
 }
 
 impl<C: Code> Job for C {
@@ -255,11 +325,15 @@ impl<C: Code> Job for C {
     fn changes_the_object(&self) -> bool {
         Code::changes_the_object(self)
     }
+
+    fn mapped(&self) -> Option<&'static Mapped> {
+        Code::mapped(self)
+    }
 }
 
 /// Every row, in order.
 pub fn all() -> Vec<Caller> {
-    let running = [
+    vec![
         kvm_use_magic_page::CALLER,
         swapcontext_ppc32::CALLER,
         debug_setcontext::CALLER,
@@ -273,13 +347,14 @@ pub fn all() -> Vec<Caller> {
         btrfs_buffered_write::CALLER,
         ntfs_perform_write::CALLER,
         iomap_write_actor::CALLER,
-        copy_page_to_iter_iovec::CALLER,
         copy_fpstate_to_sigframe::CALLER,
         search_ioctl::CALLER,
-    ];
-    let mut rows: Vec<Caller> = later::ROWS.into_iter().chain(running).collect();
-    rows.sort_by_key(|caller| caller.row);
-    rows
+        copy_page_to_iter_iovec::CALLER,
+        gfs2_buffered_write::CALLER,
+        gfs2_buffered_read::CALLER,
+        gfs2_direct_read::CALLER,
+        gfs2_direct_write::CALLER,
+    ]
 }
 
 /// The rows with this name (which two of them share) or this number.
@@ -295,7 +370,6 @@ pub fn named(name: &str) -> Vec<Caller> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Scenario;
 
     #[test]
     fn twenty_rows_in_order() {
@@ -303,8 +377,9 @@ mod tests {
         for (index, caller) in all().iter().enumerate() {
             assert_eq!(usize::from(caller.row), index + 1);
         }
-        let running: Vec<u8> = all().iter().filter(|caller| caller.job.is_some()).map(|caller| caller.row).collect();
-        assert_eq!(running, (1..=16).collect::<Vec<u8>>());
+        assert!(all().iter().all(|caller| caller.job.is_some()));
+        let mapped = all().into_iter().filter(|caller| caller.job.is_some_and(|job| job.mapped().is_some()));
+        assert_eq!(mapped.map(|caller| caller.row).collect::<Vec<u8>>(), [17, 18, 19, 20]);
     }
 
     #[test]
@@ -320,14 +395,20 @@ mod tests {
     #[test]
     fn one_expectation_for_each_cell_with_a_source() {
         for (row, name, job) in all().iter().filter_map(|caller| Some((caller.row, caller.name, caller.job?))) {
-            let writes_files = (8..=13).contains(&row);
-            let scenarios = if writes_files { &Scenario::ALL[..] } else { Scenario::OF_MEMORY };
-            assert_eq!(job.expectations().len(), Variant::ALL.len() * scenarios.len(), "{name}");
-            for variant in Variant::ALL {
-                for &scenario in scenarios {
-                    let cell = job.expectations().iter().filter(|e| e.variant == variant && e.scenario == scenario);
-                    let sources: Vec<_> = cell.map(|e| e.source).collect();
-                    assert!(matches!(sources[..], [source] if !source.is_empty()), "{name} {variant:?} {scenario:?}");
+            let has_files = (8..=13).contains(&row) || row >= 17;
+            let scenarios = if has_files { Scenario::OF_BUFFERS } else { Scenario::OF_MEMORY };
+            let of_mappings = job.mapped().map(|mapped| (mapped.expectations(), Scenario::OF_MAPPINGS));
+            for (expectations, scenarios) in [(job.expectations(), scenarios)].into_iter().chain(of_mappings) {
+                assert_eq!(expectations.len(), Variant::ALL.len() * scenarios.len(), "{name}");
+                for variant in Variant::ALL {
+                    for &scenario in scenarios {
+                        let cell = expectations.iter().filter(|e| e.variant == variant && e.scenario == scenario);
+                        let sources: Vec<_> = cell.map(|e| e.source).collect();
+                        assert!(
+                            matches!(sources[..], [source] if !source.is_empty()),
+                            "{name} {variant:?} {scenario:?}"
+                        );
+                    }
                 }
             }
         }

@@ -87,7 +87,7 @@ pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<
     let [first, empty, last] = parts.map(|range| buffer.subslice(range).expect("within the buffer"));
     let parts = [first, empty, last].map(ReadSegment::Memory);
     let mut from = IovSource::new(&parts);
-    let mut looker = Looker { log, stuck: None };
+    let mut looker = Looker::new(log, "copy with page faults disabled", "fault-in (some is enough)");
     let written = if looker.log.has(Bug::CopiesUnderTheLock) {
         file.write_iter_with::<_, MayWait>(&mut from, layout.pos as u64, &mut looker)
     } else {
@@ -152,7 +152,8 @@ fn check(
     }
 }
 
-fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), String> {
+/// Whether these are the expected bytes; if not, where the first difference is.
+pub(super) fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), String> {
     if bytes.len() != expected.len() {
         return Err(format!("{} bytes {place}, where {} must be", bytes.len(), expected.len()));
     }
@@ -163,14 +164,46 @@ fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), String> {
 }
 
 /// Writes down what the loop does.
-struct Looker<'a, 'l> {
-    log: &'a mut Log<'l>,
-    stuck: Option<Stuck>,
+pub(super) struct Looker<'a, 'l> {
+    pub(super) log: &'a mut Log<'l>,
+    /// Why it was ended.
+    pub(super) stuck: Option<Stuck>,
+    /// What it calls a copy,
+    copy: &'static str,
+    /// and a fault-in.
+    fault_in: &'static str,
+    beside: Option<&'a mut dyn Beside>,
+}
+
+/// Something that happens beside a loop, at certain points of it.
+pub(super) trait Beside {
+    /// A copy was tried, and was short or not.
+    fn copied(&mut self, short: bool) {
+        let _ = short;
+    }
+
+    /// The inode lock was taken.
+    fn locked(&mut self) {}
+}
+
+impl Beside for () {}
+
+impl<'a, 'l> Looker<'a, 'l> {
+    pub(super) fn new(log: &'a mut Log<'l>, copy: &'static str, fault_in: &'static str) -> Looker<'a, 'l> {
+        Looker { log, stuck: None, copy, fault_in, beside: None }
+    }
+
+    pub(super) fn beside(self, beside: &'a mut dyn Beside) -> Looker<'a, 'l> {
+        Looker { beside: Some(beside), ..self }
+    }
 }
 
 impl Observer for Looker<'_, '_> {
     fn locked(&mut self) {
         self.log.lock(INODE);
+        if let Some(beside) = &mut self.beside {
+            beside.locked();
+        }
     }
 
     fn unlocked(&mut self) {
@@ -180,9 +213,9 @@ impl Observer for Looker<'_, '_> {
     fn faulted_in(&mut self, len: usize, result: &Result<NonZeroUsize, Fault>) {
         match result {
             Ok(bytes) if bytes.get() < len => {
-                self.log.decide(format!("fault-in (some is enough): {bytes} of {len} bytes"));
+                self.log.decide(format!("{}: {bytes} of {len} bytes", self.fault_in));
             }
-            result => self.log.accessed("fault-in (some is enough)", len, result),
+            result => self.log.accessed(self.fault_in, len, result),
         }
         if result.is_ok() {
             self.log.faulted_in();
@@ -190,7 +223,10 @@ impl Observer for Looker<'_, '_> {
     }
 
     fn copied(&mut self, len: usize, result: &Result<usize, Short>) {
-        self.log.copied("copy with page faults disabled", len, &result.map(drop));
+        self.log.copied(self.copy, len, &result.map(drop));
+        if let Some(beside) = &mut self.beside {
+            beside.copied(result.is_err());
+        }
     }
 
     fn decided(&mut self, what: Decided) {

@@ -94,7 +94,7 @@ impl Replay<'_> {
         own.into_iter().any(|expectation| match expectation.ends {
             Ends::With(expected, _) => expected == status,
             Ends::OneOf(statuses) => statuses.contains(&status),
-            Ends::Never => false,
+            Ends::Never | Ends::Deadlock => false,
         })
     }
 }

@@ -10,9 +10,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::callers::Variant;
 use crate::json::Summary;
+use crate::kernel;
 use crate::run::{Cell, Outcome, Ran, Report};
 use crate::scenario::Scenario;
-use crate::square::{self, Kind, Marks, Rows, Square};
+use crate::square::{self, Kind, Marks, Part, Rows, Square};
 use crate::table::SHOWN;
 
 const STYLE: &str = include_str!("style.css");
@@ -48,7 +49,13 @@ pub fn page(report: &Report) -> String {
                 }
                 main {
                     (unexpected(&rows))
-                    (heat_map(&rows, &scenarios, &marks))
+                    @let [callers, mappings] = Part::both(report, &rows);
+                    (heat_map(&callers, "Callers and what each needs of a fault-in; scenarios; results", &marks))
+                    @if !mappings.is_empty() {
+                        h2 { "A buffer whose faults we serve ourselves" }
+                        (heat_map(&mappings, "Callers whose buffer is a mapping of a file they lock; scenarios; results", &marks))
+                        (comparison(report))
+                    }
                     (legend(&marks, &scenarios))
                 }
                 @for square in rows.iter().filter(|rows| !rows.is_not_yet()).flat_map(|rows| rows.variants.iter().flatten()) {
@@ -68,7 +75,7 @@ fn sums(summary: &Summary) -> Markup {
                 strong { (summary.as_expected) " of " (summary.executed) } " executed cells as expected"
                 @if !summary.ok { ", " (summary.unexpected + summary.skips_not_allowed) " not" }
             }
-            li { strong { (summary.livelocks) } " livelocks seen" }
+            li { strong { (summary.livelocks) } " livelocks and " strong { (summary.deadlocks) } " deadlocks seen" }
             li { strong { (summary.skipped) } " cells skipped" }
             li { strong { (summary.callers - summary.callers_not_yet) " of " (summary.callers) } " callers run" }
         }
@@ -94,11 +101,12 @@ fn unexpected(rows: &[Rows]) -> Markup {
 }
 
 /// Roles are named because narrow windows lay the table out in another way, and forget then that it is one.
-fn heat_map(rows: &[Rows], scenarios: &[Scenario], marks: &Marks) -> Markup {
+fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
+    let (rows, scenarios) = (&part.rows, &part.scenarios);
     let variants = rows.iter().map(|rows| rows.variants.len()).max().unwrap_or(1);
     html! {
         table.heat role="table" style={ "--variants:" (variants) ";--lines:" (scenarios.len() + 1) } {
-            caption { "Callers and what each needs of a fault-in; scenarios; results" }
+            caption { (caption) }
             thead role="rowgroup" {
                 tr role="row" {
                     th role="columnheader" scope="col" { "caller" span.soft { ", and the mail in our words" } }
@@ -116,17 +124,31 @@ fn heat_map(rows: &[Rows], scenarios: &[Scenario], marks: &Marks) -> Markup {
                             td.later role="cell" colspan=(scenarios.len() + 1) { "· not yet" }
                         }
                     } @else {
-                        @for (index, squares) in rows.variants.iter().enumerate() {
+                        @for index in 0..rows.variants.len() {
                             tr role="row" {
                                 @if index == 0 { (caller(rows, rows.variants.len())) }
-                                th.variant role="rowheader" scope="row" { (squares[0].variant.name()) }
-                                @for square in squares {
+                                th.variant role="rowheader" scope="row" { (rows.variants[index][0].variant.name()) }
+                                @for square in rows.squares(index, scenarios) {
                                     td role="cell" { (button(square, marks)) }
                                 }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The real file system beside ours.
+fn comparison(report: &Report) -> Markup {
+    html! {
+        section {
+            h2 { "gfs2 and ours" }
+            p.soft { "The kernel’s columns are quoted (" (kernel::SOURCE) "), ours are executed." }
+            table.compared {
+                thead { tr { @for head in kernel::HEADS { th scope="col" { (head) } } } }
+                tbody { @for line in kernel::comparison(report) { tr { @for text in line { td { (text) } } } } }
             }
         }
     }
@@ -170,6 +192,7 @@ fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
         Kind::Fine => ("fine", "✓", "as expected"),
         Kind::Defect => ("defect", "▲", "as expected: a defect, the fixed code ends in another way"),
         Kind::Livelock => ("livelock", "⟳", "as expected: a livelock, without end"),
+        Kind::Deadlock => ("deadlock", "⊗", "as expected: a deadlock, waits for itself"),
         Kind::Unexpected => ("unexpected", "✗", "not as expected"),
         Kind::Skipped => ("skipped", "–", "skipped, for want of what this machine does not have"),
         Kind::NotYet => ("later", "·", "not yet"),
@@ -178,8 +201,16 @@ fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
 }
 
 fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
-    let kinds =
-        [Kind::Fine, Kind::Defect, Kind::Livelock, Kind::Unexpected, Kind::Skipped, Kind::NotYet, Kind::NotApplicable];
+    let kinds = [
+        Kind::Fine,
+        Kind::Defect,
+        Kind::Livelock,
+        Kind::Deadlock,
+        Kind::Unexpected,
+        Kind::Skipped,
+        Kind::NotYet,
+        Kind::NotApplicable,
+    ];
     html! {
         section {
             h2 { "How to read it" }
@@ -262,6 +293,7 @@ fn memory(cell: &Cell) -> Markup {
                         dt { "moved" } dd { (ran.moved) " bytes" @if ran.runs > 1 { " in all runs" } }
                         @if let Err(wrong) = &ran.verdict { dt { "wrong" } dd.wrong { "✗ " (wrong) } }
                     }
+                    Outcome::NotApplicable(why) => { dt { "does not apply" } dd { (why) } }
                     Outcome::Skipped { feature, allowed: false } => {
                         dt { "wrong" } dd.wrong { "✗ " (feature) " ought to be here" }
                     }

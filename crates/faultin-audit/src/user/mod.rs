@@ -57,7 +57,7 @@ pub trait User: Sized {
     where
         Self: 'a;
     /// The object, to write to.
-    type Dest<'a>: WriteMemory + WriteNoWait
+    type Dest<'a>: WriteMemory<Read: ReadNoWait> + WriteNoWait
     where
         Self: 'a;
     /// What the machine's instructions save to memory and restore from it as a whole.

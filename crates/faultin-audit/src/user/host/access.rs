@@ -110,8 +110,22 @@ impl HostRead<'_> {
     served!(Access::Read);
 }
 
+impl<'a> HostRead<'a> {
+    /// Memory that somebody else serves: a copy ends at what is not there, and only a fault-in brings it in.
+    pub(crate) fn of(view: ReadView<'a>) -> HostRead<'a> {
+        HostRead { view, paging: None }
+    }
+}
+
 impl HostWrite<'_> {
     served!(Access::Write);
+}
+
+impl<'a> HostWrite<'a> {
+    /// As [`HostRead::of`].
+    pub(crate) fn of(view: WriteView<'a>) -> HostWrite<'a> {
+        HostWrite { view, paging: None }
+    }
 }
 
 impl ReadMemory for HostRead<'_> {

@@ -121,6 +121,24 @@ impl Drop for Reservation {
     }
 }
 
+/// Puts in the place of a page of `view` one of an empty file, so that whatever its owner does with it, nobody can access it any
+/// more: what `munmap` by somebody else comes to, but that nothing can come to live there.
+///
+/// # Errors
+/// The kernel's.
+///
+/// # Panics
+/// If the view has no such page.
+pub(crate) fn take_away(view: &WriteView<'_>, page: usize) -> io::Result<()> {
+    assert!(view.as_ptr().addr().is_multiple_of(page_size()) && (page + 1) * page_size() <= view.len(), "page {page}");
+    let (empty, flags) = (memfd("nothing")?, libc::MAP_SHARED | libc::MAP_FIXED);
+    let at = view.as_ptr().wrapping_add(page * page_size());
+    // SAFETY: replaces a page of a range whose owner has lent it to be written to by anybody at any time, so that no reference to it
+    // exists; the owner's `munmap` takes this one's place away, too.
+    let mapped = unsafe { libc::mmap(at.cast(), page_size(), libc::PROT_NONE, flags, empty.as_raw_fd(), 0) };
+    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A file that lives in memory only.
 pub(super) fn memfd(name: &str) -> io::Result<File> {
     let name = std::ffi::CString::new(name).expect("a name without NUL");

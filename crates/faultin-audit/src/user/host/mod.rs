@@ -6,7 +6,7 @@
 
 mod access;
 mod adversary;
-mod mapping;
+pub(crate) mod mapping;
 pub(crate) mod paging;
 pub(crate) mod tags;
 
@@ -57,6 +57,12 @@ impl User for HostUser {
     type Registers = Image;
 
     fn new(object: &Object, scenario: Scenario, _: Scale) -> io::Result<HostUser> {
+        if scenario.is_of_mappings() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "memory of this kind is mapped from the caller's own file",
+            ));
+        }
         let (page, len) = (page_size(), object.len());
         let (start, pages) = (object.start(page), object.pages(page));
         let mut bytes = vec![SURROUNDINGS; pages * page];

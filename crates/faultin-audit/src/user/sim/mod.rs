@@ -24,6 +24,8 @@ const OTHER_TAG: u8 = 5;
 
 /// At how many moments of an undisturbed run the adversary begins, one after the other, at most.
 const MOMENTS: u64 = 48;
+/// How many pages it takes away in a storm: fewer than the attempts in vain after which a loop gives up.
+const EVICTIONS: u64 = 24;
 /// For how many steps it keeps a page.
 const HOLDS: [u64; 3] = [1, 3, 9];
 
@@ -61,6 +63,37 @@ impl SimUser {
         self.object.clone()
     }
 
+    /// Makes one user after the other for `each`, while page after page is taken away: from each moment of an undisturbed run
+    /// on, every step or every few.
+    ///
+    /// # Errors
+    /// What `each` says.
+    pub fn beside_evictions(
+        object: &Object,
+        scale: Scale,
+        mut each: impl FnMut(&SimUser) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let undisturbed = SimUser::new(object, Scenario::EvictionStorm, scale)?;
+        if !each(&undisturbed)? {
+            return Ok(());
+        }
+        let steps = undisturbed.sim.steps();
+        for begin in (0..=steps).step_by(usize::try_from(steps / MOMENTS).unwrap_or(0) + 1) {
+            for apart in HOLDS {
+                let user = SimUser::new(object, Scenario::EvictionStorm, scale)?;
+                let evictions = (0..EVICTIONS).map(|turn| {
+                    let page = turn as usize % user.pages();
+                    (begin + turn * apart, Action::Evict(page))
+                });
+                user.sim.play(evictions.collect());
+                if !each(&user)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn page(&self, index: usize) -> Range<usize> {
         let size = self.page_size();
         index * size..(index + 1) * size
@@ -75,6 +108,21 @@ impl SimUser {
         match scenario {
             Scenario::AllResident | Scenario::Remapping => {}
             Scenario::Cold | Scenario::Evicted | Scenario::OwnFolio => self.evict(),
+            Scenario::SamePages | Scenario::OtherPages | Scenario::TwoFiles | Scenario::EvictionStorm => self.evict(),
+            Scenario::BadGranule => {
+                self.evict();
+                let at = start + object.restart;
+                self.sim.act(Action::Retag(at..at + 1, OTHER_TAG));
+            }
+            Scenario::UnmappedMidway | Scenario::StoreErrorMidway => {
+                self.evict();
+                let happens = match scenario {
+                    Scenario::UnmappedMidway => Action::Protect(self.page(1), Permission::Unmapped),
+                    _ => Action::LoseBacking(1),
+                };
+                // The first attempt finds that the first page is not there: that is a step.
+                self.sim.play([(1, happens)].into_iter().collect());
+            }
             Scenario::FirstPageBad => self.sim.act(Action::Protect(self.page(0), Permission::None)),
             Scenario::SecondPageBad => self.sim.act(Action::Protect(self.page(1), Permission::None)),
             Scenario::ReadOnly => self.sim.act(Action::Protect(all, Permission::Read)),

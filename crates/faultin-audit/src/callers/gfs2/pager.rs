@@ -1,0 +1,332 @@
+//! The same with real mappings of the file, whose faults `faultin_cache`'s pager serves.
+//!
+//! A deadlock is what the lock's own bookkeeping says it is: a fault that is served under the lock it needs is refused, with who
+//! waits for which lock, and nothing hangs.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use faultin::page_size;
+use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::write::NO_PROGRESS;
+use faultin_cache::{Cache, CacheOptions, Error};
+
+use super::disk::Disk;
+use super::{Moved, Opened, Operation, check_file, open, read, write};
+use crate::callers::written::Beside;
+use crate::callers::{Ended, Halt, Variant};
+use crate::log::{Log, Stuck};
+use crate::scenario::Scenario;
+use crate::user::Scale;
+use crate::user::host::mapping::take_away;
+use crate::user::host::{HostRead, HostWrite};
+
+/// Pages of the file.
+const PAGES: usize = 12;
+/// The page at whose end what is read or written begins,
+const TARGET: usize = 8;
+/// and the one at whose end another part that is mapped does.
+const OTHER: usize = 2;
+
+/// Runs beside an eviction storm, and of two threads with two files.
+const RUNS: u32 = 32;
+
+/// How often a storm takes everything away in one run: less often than a loop tries in vain before it gives up
+/// ([`NO_PROGRESS`]). One that never ends ends the operation, with `EFAULT` and an exact count: seen on two idle CPUs.
+const EVICTIONS: u32 = NO_PROGRESS / 2;
+
+/// What is told of each run: whether to go on.
+pub(in crate::callers) type Each<'a> = dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool + 'a;
+
+/// Runs a scenario, once or (beside others) often.
+///
+/// # Errors
+/// The machine's.
+pub(in crate::callers) fn run(
+    operation: Operation,
+    variant: Variant,
+    scenario: Scenario,
+    each: &mut Each<'_>,
+) -> io::Result<()> {
+    match scenario {
+        Scenario::EvictionStorm => storm(operation, variant, each),
+        Scenario::TwoFiles => two_files(operation, variant, each),
+        _ => {
+            let world = World::new(variant, 1)?;
+            let mapping = world.map(0, scenario)?;
+            let mut log = log(&mapping);
+            let result = world.alone(operation, variant, scenario, &mapping, &mut log);
+            each(log, result);
+            Ok(())
+        }
+    }
+}
+
+/// A cache, and files in it.
+struct World {
+    cache: Cache,
+    files: Vec<Opened>,
+}
+
+/// Where the buffer is in the file, and how long.
+fn shown(scenario: Scenario) -> Range<usize> {
+    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
+    let start = if scenario == Scenario::SamePages { target() } else { (OTHER + 1) * page_size() - len / 2 };
+    start..start + len
+}
+
+/// Where it is read or written.
+fn target() -> usize {
+    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
+    (TARGET + 1) * page_size() - len / 2
+}
+
+/// What is in file `number` at first.
+fn contents(number: usize) -> Vec<u8> {
+    (0..PAGES * page_size()).map(|at| ((at * 7 + at / 251 + 31 * number) as u8) | 1).collect()
+}
+
+fn log(mapping: &Mapping) -> Log<'static> {
+    Log::new(mapping.as_ptr().addr() + shown(Scenario::OtherPages).start % page_size(), page_size())
+}
+
+impl World {
+    fn new(variant: Variant, files: usize) -> io::Result<World> {
+        let cache = CacheOptions::new().block(page_size()).limit(8 * PAGES * page_size()).build();
+        let files = (0..files).map(|number| {
+            let disk = Arc::new(Disk::new(contents(number), 64));
+            let file = open(&cache, &disk, variant, None, page_size())?;
+            Ok(Opened { cache: cache.clone(), disk, file })
+        });
+        let files = files.collect::<io::Result<_>>()?;
+        Ok(World { cache, files })
+    }
+
+    /// The pages of the buffer. By signals where there is a userfaultfd, otherwise without.
+    fn map(&self, file: usize, scenario: Scenario) -> io::Result<Mapping> {
+        let range = shown(scenario);
+        let pages = (range.start / page_size() * page_size()) as u64..range.end as u64;
+        let map = |mode| self.files[file].file.map(pages.clone(), Protection::ReadWrite, mode);
+        match map(Mode::Signal) {
+            Err(MapError::Mode { .. }) => map(Mode::Mprotect),
+            result => result,
+        }
+        .map_err(io::Error::from)
+    }
+
+    /// One operation on the first file, whose buffer nobody else uses, and its product.
+    fn alone(
+        &self,
+        operation: Operation,
+        variant: Variant,
+        scenario: Scenario,
+        mapping: &Mapping,
+        log: &mut Log<'_>,
+    ) -> Result<Ended, Halt> {
+        let (opened, range) = (&self.files[0], shown(scenario));
+        if scenario == Scenario::StoreErrorMidway {
+            let second = ((OTHER + 1) * page_size()) as u64;
+            opened.disk.spoil(second..second + page_size() as u64);
+        }
+        let view = mapping.write_view().map_err(io::Error::other)?;
+        let midway = || if scenario == Scenario::UnmappedMidway { take_away(&view, 1) } else { Ok(()) };
+        let mut once = Once { event: Some(midway), came: Ok(()) };
+        let moved = perform(operation, variant, opened, mapping, log, &mut once);
+        once.came?;
+        if scenario == Scenario::StoreErrorMidway {
+            match mapping.last_error() {
+                Some(Error::Store(error)) => log.decide(format!("(the mapping's last error: {error})")),
+                // As found it does not get that far.
+                Some(Error::Deadlock(_)) if variant == Variant::AsFound => {}
+                other => return Err(super::failed(format!("the mapping's last error is {other:?}, not the store's"))),
+            }
+            opened.disk.spoil(0..0);
+        }
+        let moved = moved?;
+        let before = contents(0);
+        let product = if operation.writes() {
+            check_file(opened, before.clone(), target(), &before[range][..moved.done])
+        } else {
+            check_file(opened, before.clone(), range.start, &before[target()..][..moved.done])
+        };
+        Ok(moved.ended(product))
+    }
+}
+
+/// Does something once, when the first copy was tried.
+struct Once<E> {
+    event: Option<E>,
+    came: io::Result<()>,
+}
+
+impl<E: FnOnce() -> io::Result<()>> Beside for Once<E> {
+    fn copied(&mut self, _: bool) {
+        if let Some(event) = self.event.take() {
+            self.came = event();
+        }
+    }
+}
+
+/// One operation on a file, with a mapping as its buffer.
+fn perform(
+    operation: Operation,
+    variant: Variant,
+    opened: &Opened,
+    mapping: &Mapping,
+    log: &mut Log<'_>,
+    beside: &mut dyn Beside,
+) -> Result<Moved, Halt> {
+    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
+    let start = shown(Scenario::OtherPages).start % page_size();
+    let result = match operation.writes() {
+        true => {
+            let view = mapping.read_view().map_err(io::Error::other)?.subslice(start..start + len);
+            let buffer = HostRead::of(view.expect("the buffer lies in its pages"));
+            write(operation, variant, &opened.file, buffer, target(), log, beside)
+        }
+        false => {
+            let view = mapping.write_view().map_err(io::Error::other)?.subslice(start..start + len);
+            let buffer = HostWrite::of(view.expect("the buffer lies in its pages"));
+            read(operation, variant, &opened.file, buffer, target(), log, beside)
+        }
+    };
+    if let (Err(Halt::Stuck(Stuck::Deadlock)), Some(Error::Deadlock(circle))) = (&result, mapping.last_error()) {
+        log.decide(circle.to_string());
+    }
+    result
+}
+
+/// While everything is written back and taken out of the cache, again and again.
+fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
+    for _ in 0..RUNS {
+        let world = World::new(variant, 1)?;
+        let mapping = world.map(0, Scenario::EvictionStorm)?;
+        let stop = AtomicBool::new(false);
+        let go_on = thread::scope(|scope| {
+            // Dropped also where a run panics: the scope waits for the thread.
+            let _stopping = Stopping(&stop);
+            scope.spawn(|| {
+                for _ in 0..EVICTIONS {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // What cannot be written now can be the next time.
+                    let _ = world.cache.sync();
+                    world.cache.drop_clean();
+                    thread::yield_now();
+                }
+            });
+            let mut log = log(&mapping).beside_adversary();
+            let result = world.alone(operation, variant, Scenario::EvictionStorm, &mapping, &mut log);
+            each(log, result)
+        });
+        if !go_on {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long one thread waits for the other one to have its lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits where the buffer is faulted in under the lock, until the other thread has come as far. Only as found: without the lock there
+/// is no such place.
+struct Meeting<'a> {
+    there: &'a AtomicU32,
+    /// A copy has faulted: the next lock is for that.
+    faulted: bool,
+    met: bool,
+}
+
+impl Beside for Meeting<'_> {
+    fn copied(&mut self, short: bool) {
+        self.faulted |= short;
+    }
+
+    fn locked(&mut self) {
+        if !self.faulted || std::mem::replace(&mut self.met, true) {
+            return;
+        }
+        self.there.fetch_add(1, Ordering::Relaxed);
+        let begin = Instant::now();
+        while self.there.load(Ordering::Relaxed) < 2 && begin.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Two threads, two files, each thread's buffer a mapping of the other's file.
+fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
+    for _ in 0..RUNS {
+        let world = World::new(variant, 2)?;
+        let mappings = [world.map(1, Scenario::TwoFiles)?, world.map(0, Scenario::TwoFiles)?];
+        let there = AtomicU32::new(0);
+        let one = |number: usize| {
+            let (opened, mapping) = (&world.files[number], &mappings[number]);
+            let mut log = log(mapping).beside_adversary();
+            let mut meeting =
+                Meeting { there: &there, faulted: variant == Variant::Fixed, met: variant == Variant::Fixed };
+            let moved = perform(operation, variant, opened, mapping, &mut log, &mut meeting);
+            (log, moved)
+        };
+        let (mut log, first, second) = thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let (log, moved) = one(1);
+                (log.into_steps(), moved)
+            });
+            let (mut log, first) = one(0);
+            let (steps, second) = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            log.beside(steps);
+            (log, first, second)
+        });
+        let result = world.both(operation, first, second);
+        log.decide("(both have ended)");
+        if !each(log, result) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl World {
+    /// What the two have come to together, and what is in both files.
+    fn both(
+        &self,
+        operation: Operation,
+        first: Result<Moved, Halt>,
+        second: Result<Moved, Halt>,
+    ) -> Result<Ended, Halt> {
+        let (first, second) = match (first, second) {
+            (Ok(first), Ok(second)) => (first, second),
+            (Err(halt @ Halt::Machine(_)), _) | (_, Err(halt @ Halt::Machine(_))) => return Err(halt),
+            (Err(halt), _) | (_, Err(halt)) => return Err(halt),
+        };
+        let range = shown(Scenario::TwoFiles);
+        let check = |number: usize, of_this: usize, of_other: usize| {
+            let (mine, others) = (contents(number), contents(1 - number));
+            match operation.writes() {
+                true => check_file(&self.files[number], mine, target(), &others[range.clone()][..of_this]),
+                // The other one has read to a mapping of this one.
+                false => check_file(&self.files[number], mine, range.start, &others[target()..][..of_other]),
+            }
+        };
+        let product = check(0, first.done, second.done).and_then(|()| check(1, second.done, first.done));
+        let less = if second.done < first.done { second } else { first };
+        Ok(less.ended(product))
+    }
+}

@@ -1,0 +1,258 @@
+//! Memory that behaves as a mapping of the file does, over any other: a page of it is there only while the file's folios are, and
+//! its faults are served from the file, for which its inode lock has to be had.
+//!
+//! The pager, without its mappings: small and deterministic, so that everything that can happen to such a buffer can be tried.
+//! What it shows is a copy, so a store to it does not change the file.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
+use faultin::scalar::Scalar;
+use faultin::{Access, Cause, Fault, Granularity, Short};
+use faultin_cache::Error;
+use faultin_cache::lock::Deadlock;
+
+use super::{Layout, Opened, Operation, check_buffer, check_file, read, write};
+use crate::callers::{Code, Ended, Halt, Variant};
+use crate::expect::Expectation;
+use crate::log::{Log, Stuck};
+use crate::user::{Object, Registers, Scale, User};
+
+/// Which pages of the file the buffer shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::callers) enum Pages {
+    /// Those that are read or written,
+    Same,
+    /// or others.
+    Other,
+}
+
+/// An operation whose buffer is memory of this kind.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::callers) struct Served {
+    pub(in crate::callers) operation: Operation,
+    pub(in crate::callers) pages: Pages,
+    pub(in crate::callers) expectations: &'static [Expectation],
+}
+
+impl Layout {
+    /// A file that has all of the buffer: where what is read or written begins, or a block behind its end.
+    fn with_buffer(self, pages: Pages, len: usize) -> (Layout, Range<usize>) {
+        let start = match pages {
+            Pages::Same => self.pos,
+            Pages::Other => self.pos + len + self.block,
+        };
+        (Layout { end: start + len + self.block / 4, ..self }, start..start + len)
+    }
+}
+
+impl Code for Served {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        // What a mapping shows is what is in the file.
+        super::object(Operation::BufferedWrite, scale)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        let shown = user.contents()?;
+        let (layout, range) = Layout::of(self.operation, user.scale()).with_buffer(self.pages, shown.len());
+        let mut before = layout.contents();
+        before[range.clone()].copy_from_slice(&shown);
+        let opened = layout.open(&before, variant, log)?;
+        let pager = Pager { opened: &opened, range, user, circle: RefCell::new(None) };
+        // What is there at first is there because the file has it in memory.
+        opened.file.will_need(pager.shown()).map_err(std::io::Error::from)?;
+        let moved = match self.operation.writes() {
+            true => {
+                let buffer = Buffer { memory: user.source()?, pager: &pager };
+                write(self.operation, variant, &opened.file, buffer, layout.pos, log, &mut ())
+            }
+            false => {
+                let buffer = Buffer { memory: user.dest()?, pager: &pager };
+                read(self.operation, variant, &opened.file, buffer, layout.pos, log, &mut ())
+            }
+        };
+        if let (Err(Halt::Stuck(Stuck::Deadlock)), Some(circle)) = (&moved, pager.circle.take()) {
+            log.decide(circle.to_string());
+        }
+        let (moved, buffer) = (moved?, user.contents()?);
+        let product = if self.operation.writes() {
+            check_file(&opened, before, layout.pos, &buffer[..moved.done])
+        } else {
+            check_buffer(&buffer, &before[layout.pos..], &shown, moved.done)
+                .and_then(|()| check_file(&opened, before, layout.pos, &[]))
+        };
+        Ok(moved.ended(product))
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            Variant::AsFound => "caller from 5.15, whose lock is held while its buffer faults",
+            Variant::Fixed => "caller from 5.16, helper: faultin's fault_in",
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        self.expectations
+    }
+
+    fn changes_the_object(&self) -> bool {
+        !self.operation.writes()
+    }
+
+    /// One whose copy moves nothing, and one that finds what was taken away meanwhile.
+    fn attempts_per_event(&self) -> usize {
+        2
+    }
+}
+
+/// Who serves the faults of a buffer.
+struct Pager<'a, U> {
+    opened: &'a Opened,
+    /// What the buffer shows.
+    range: Range<usize>,
+    user: &'a U,
+    /// Who waited for whom, the last time a fault could not be served because of that.
+    circle: RefCell<Option<Deadlock>>,
+}
+
+impl<U: User> Pager<'_, U> {
+    fn shown(&self) -> Range<u64> {
+        self.range.start as u64..self.range.end as u64
+    }
+
+    /// Whoever takes the folios away takes the pages away.
+    fn follow(&self) {
+        if self.opened.cache.used() == 0 {
+            self.user.evict();
+        }
+    }
+
+    /// Has the pages of a part of the buffer brought in that are not there.
+    fn serve(&self, access: Access, part: &impl ReadNoWait, offset: usize, len: usize) -> Result<(), Fault> {
+        self.follow();
+        let firsts = std::iter::successors(Some(offset), |&at| Some(at + part.to_page_end(at)));
+        let missing = |at| part.read_nowait(at, &mut [0]).is_err_and(|short| short.fault.cause() == Cause::NotResident);
+        let Some(missing) = firsts.take_while(|&at| at < offset + len).find(|&at| missing(at)) else { return Ok(()) };
+        let refused = |cause| Fault::refused(access, cause, part.addr() + missing);
+        match self.opened.file.will_need(self.shown()) {
+            Ok(()) => Ok(()),
+            Err(Error::Deadlock(circle)) => {
+                *self.circle.borrow_mut() = Some(circle);
+                Err(refused(Cause::Deadlock))
+            }
+            Err(_) => Err(refused(Cause::Backing)),
+        }
+    }
+}
+
+/// A buffer of which somebody serves the faults: no copy waits for one, and a fault-in asks for it.
+struct Buffer<'a, M, U> {
+    memory: M,
+    pager: &'a Pager<'a, U>,
+}
+
+impl<M: Clone, U> Clone for Buffer<'_, M, U> {
+    fn clone(&self) -> Self {
+        Buffer { memory: self.memory.clone(), pager: self.pager }
+    }
+}
+
+impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U> {
+    fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    fn addr(&self) -> usize {
+        self.memory.addr()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(Buffer { memory: self.memory.subslice(range)?, pager: self.pager })
+    }
+
+    fn page_size(&self) -> usize {
+        self.memory.page_size()
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        self.memory.to_page_end(offset)
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.read_nowait(offset, dst)
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        self.pager.follow();
+        self.memory.load(offset)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.pager.serve(Access::Read, &self.memory, offset, len.get())?;
+        self.memory.fault_in(offset, len)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let served = self.pager.serve(Access::Read, &self.memory, offset, len);
+        served.map_err(|fault| Short { done: 0, fault })?;
+        self.memory.probe(offset, len, granularity)
+    }
+}
+
+impl<M: ReadMemory + ReadNoWait, U: User> ReadNoWait for Buffer<'_, M, U> {
+    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.pager.follow();
+        self.memory.read_nowait(offset, dst)
+    }
+}
+
+impl<M: WriteMemory<Read: ReadNoWait> + WriteNoWait, U: User> WriteMemory for Buffer<'_, M, U> {
+    type Read = M::Read;
+
+    fn as_read(&self) -> M::Read {
+        self.memory.as_read()
+    }
+
+    fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(Buffer { memory: self.memory.subslice(range)?, pager: self.pager })
+    }
+
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        self.write_nowait(offset, src)
+    }
+
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        self.write_nowait(offset, &vec![byte; len])
+    }
+
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        self.pager.follow();
+        self.memory.store(offset, value)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.pager.serve(Access::Write, &self.as_read(), offset, len.get())?;
+        self.memory.fault_in(offset, len)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let served = self.pager.serve(Access::Write, &self.as_read(), offset, len);
+        served.map_err(|fault| Short { done: 0, fault })?;
+        self.memory.probe(offset, len, granularity)
+    }
+}
+
+impl<M: WriteMemory<Read: ReadNoWait> + WriteNoWait, U: User> WriteNoWait for Buffer<'_, M, U> {
+    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        self.pager.follow();
+        self.memory.write_nowait(offset, src)
+    }
+}

@@ -1,0 +1,126 @@
+//! Row 18, gfs2 buffered read: the other direction of row 17. Its fault-in is for stores, and must not destroy what is in the buffer:
+//! that may be the file.
+//!
+//! Real code of `faultin_cache`; what it is checked for is in `gfs2`.
+
+#![forbid(unsafe_code)]
+
+use super::Variant::{AsFound, Fixed};
+use super::gfs2::{self, EFAULT, OK, Operation, SHORT};
+use super::{Caller, Code, Ended, Halt, Mapped, Need, Variant};
+use crate::expect::Ends::{Deadlock, OneOf, With};
+use crate::expect::{self, Expectation, Moved, expect};
+use crate::log::Log;
+use crate::scenario::Scenario::*;
+use crate::user::{Object, Registers, Scale, User};
+
+pub(super) const CALLER: Caller = Caller {
+    row: 18,
+    name: "gfs2 buffered read",
+    place: "gfs2",
+    need: Need::Any,
+    finding: "same, faulting in for writing without destroying the buffer",
+    job: Some(&Gfs2BufferedRead),
+};
+
+/// The caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Gfs2BufferedRead;
+
+const OPERATION: Operation = Operation::BufferedRead;
+
+static MAPPED: Mapped = Mapped::new(OPERATION, &EXPECTED, &MAPPING_EXPECTED);
+
+impl Code for Gfs2BufferedRead {
+    fn object<R: Registers>(&self, scale: Scale) -> Object {
+        gfs2::object(OPERATION, scale)
+    }
+
+    fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+        gfs2::run(OPERATION, variant, user, log)
+    }
+
+    fn origin(&self, variant: Variant) -> &'static str {
+        match variant {
+            AsFound => {
+                "caller from 5.15 (gfs2_file_read_iter: the glock is held across generic_file_read_iter), faults served by the kernel"
+            }
+            Fixed => {
+                "caller from 5.16 (gfs2_file_read_iter), helper: faultin's fault_in for stores, with a real access at its first byte"
+            }
+        }
+    }
+
+    fn expectations(&self) -> &'static [Expectation] {
+        &EXPECTED
+    }
+
+    fn mapped(&self) -> Option<&'static Mapped> {
+        Some(&MAPPED)
+    }
+
+    fn changes_the_object(&self) -> bool {
+        true
+    }
+}
+
+const FINE: &str = "the mail: ANY is enough";
+const UNDER: &str = "5.15: the copy faults under the lock, which plain memory's faults do not want";
+const WITHOUT: &str = "5.16: the lock is dropped, the buffer faulted in, and the copy goes on where it stopped";
+const NOTHING: &str = "5.15 and 5.16: EFAULT if nothing was moved before";
+const EXACT: &str = "5.15 and 5.16: what was moved before the fault counts";
+const STORES: &str = "nothing can be stored there";
+const GRANULE: &str = "up to the granule, where a fault-in that really accesses it fails";
+const SURPRISE: &str = "any prefix may be moved, and no more";
+const OWN: &str = "the series: page faults of the file want the lock that is held";
+
+const EXPECTED: [Expectation; 22] = [
+    expect(AsFound, AllResident, With(OK, Moved::All), FINE),
+    expect(AsFound, Cold, With(OK, Moved::All), UNDER),
+    expect(AsFound, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT),
+    expect(AsFound, ReadOnly, With(EFAULT, Moved::Nothing), STORES),
+    expect(AsFound, Evicted, With(OK, Moved::All), UNDER),
+    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), EXACT),
+    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE),
+    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT),
+    expect(AsFound, Remapping, OneOf(&[OK, SHORT, EFAULT]), SURPRISE),
+    expect(AsFound, OwnFolio, Deadlock, OWN),
+    expect(Fixed, AllResident, With(OK, Moved::All), FINE),
+    expect(Fixed, Cold, With(OK, Moved::All), WITHOUT).in_attempts(2),
+    expect(Fixed, FirstPageBad, With(EFAULT, Moved::Nothing), NOTHING),
+    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), EXACT),
+    expect(Fixed, ReadOnly, With(EFAULT, Moved::Nothing), STORES),
+    expect(Fixed, Evicted, With(OK, Moved::All), WITHOUT).in_attempts(4),
+    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), EXACT),
+    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), GRANULE),
+    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), EXACT),
+    expect(Fixed, Remapping, OneOf(&[OK, SHORT, EFAULT]), SURPRISE),
+    expect(Fixed, OwnFolio, With(OK, Moved::All), WITHOUT).in_attempts(2),
+];
+
+const CIRCLE: &str = "the series: the fault waits for the lock of its own file, which the buffered read holds";
+const CROSSED: &str = "the series: each fault waits for the lock of the other file, which the other thread holds";
+const NO_LOCK: &str = "the series: nobody holds a lock while a buffer is faulted in";
+const SAME: &str = "the series: as any buffer";
+const TAG: &str = "the thread: page tables do not show a bad granule; a fault-in that really accesses it ends it (gfs2 itself livelocks)";
+const GONE: &str = "what was moved before the pages went counts";
+const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";
+
+/// Where the buffer is a mapping of a file of the cache.
+const MAPPING_EXPECTED: [Expectation; 14] = [
+    expect(AsFound, SamePages, Deadlock, CIRCLE),
+    expect(AsFound, OtherPages, Deadlock, CIRCLE),
+    expect(AsFound, TwoFiles, OneOf(&[expect::DEADLOCK]), CROSSED),
+    expect(AsFound, EvictionStorm, OneOf(&[expect::DEADLOCK]), CIRCLE),
+    expect(AsFound, BadGranule, Deadlock, CIRCLE),
+    expect(AsFound, UnmappedMidway, Deadlock, CIRCLE),
+    expect(AsFound, StoreErrorMidway, Deadlock, CIRCLE),
+    expect(Fixed, SamePages, With(OK, Moved::All), SAME).in_attempts(2),
+    expect(Fixed, OtherPages, With(OK, Moved::All), NO_LOCK).in_attempts(2),
+    expect(Fixed, TwoFiles, OneOf(&[OK]), NO_LOCK),
+    expect(Fixed, EvictionStorm, OneOf(&[OK]), NO_LOCK),
+    expect(Fixed, BadGranule, With(SHORT, Moved::BeforeRestart), TAG).in_attempts(2),
+    expect(Fixed, UnmappedMidway, With(SHORT, Moved::FirstPage), GONE).in_attempts(2),
+    expect(Fixed, StoreErrorMidway, With(SHORT, Moved::FirstPage), STORE).in_attempts(2),
+];
