@@ -211,7 +211,7 @@ impl Cache {
         for inode in self.owner.shared.snapshot() {
             if let Some(mut table) = inode.table.try_exclusive() {
                 // What is clean needs no store.
-                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, referenced: true });
+                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, referenced: true, kept: false });
             }
         }
     }
@@ -257,6 +257,8 @@ struct What {
     dirty: bool,
     /// Also folios that were used since it last looked.
     referenced: bool,
+    /// Also what somebody has faulted in and is about to use.
+    kept: bool,
 }
 
 impl Shared {
@@ -373,7 +375,7 @@ impl Shared {
         for (dirty, referenced, others) in
             [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
         {
-            let what = What { dirty, referenced };
+            let what = What { dirty, referenced, kept: dirty };
             if others && dirty && table.len() < LEAST_FOLIOS {
                 break;
             }
@@ -406,7 +408,7 @@ impl Inode {
     /// The store's, if something dirty had to stay.
     #[cfg(test)]
     pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
-        self.evict(table, usize::MAX, &What { dirty, referenced: true })
+        self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true })
     }
 
     /// Takes folios of this file away until so many bytes are free, or there is no other.
@@ -423,6 +425,9 @@ impl Inode {
             let Some(key) = table.next_victim() else { break };
             let folio = table.get(key);
             if folio.take_referenced() && !what.referenced {
+                continue;
+            }
+            if !what.kept && table.is_kept(folio.start()..folio.end()) {
                 continue;
             }
             if folio.is_dirty() {

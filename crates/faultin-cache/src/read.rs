@@ -328,7 +328,11 @@ impl Inode {
             if folio.start() >= range.end {
                 break;
             }
-            if folio.start() >= range.start && folio.end() <= range.end && !folio.is_dirty() {
+            if folio.start() >= range.start
+                && folio.end() <= range.end
+                && !folio.is_dirty()
+                && !table.is_kept(folio.start()..folio.end())
+            {
                 table.remove(key);
             }
         }

@@ -84,11 +84,11 @@ impl Inode {
             pos = run.end;
             runs.push((table.get(key), run));
             if runs.len() == TOGETHER {
-                result = result.and(self.write_runs(table, &runs));
+                result = result.and(self.write_runs(table, &runs, true));
                 runs.clear();
             }
         }
-        result = result.and(self.write_runs(table, &runs));
+        result = result.and(self.write_runs(table, &runs, true));
         (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
@@ -104,21 +104,25 @@ impl Inode {
             pos = run.end;
             runs.push((folio, run));
         }
-        self.write_runs(table, &runs)
+        self.write_runs(table, &runs, false)
     }
 
-    /// Writes runs of dirty blocks, each of a folio; what was written is clean. For whoever has the inode lock alone, or the
-    /// writeback lock and the inode lock with others: so there is never a second one.
+    /// Writes runs of dirty blocks, each of a folio; what was written is clean, but for what somebody is about to store to
+    /// again, if that is to be spared. For whoever has the inode lock alone, or the writeback lock and the inode lock with
+    /// others: so there is never a second one.
     ///
     /// # Errors
     /// The first one, recorded. The other runs were written all the same.
-    fn write_runs(&self, table: &Table, runs: &[(&Folio, Range<u64>)]) -> Result<(), Error> {
+    fn write_runs(&self, table: &Table, runs: &[(&Folio, Range<u64>)], spares: bool) -> Result<(), Error> {
         let end_of_units = table.size.next_multiple_of(self.store.alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let mut first = Ok(());
         let mut copies = Vec::with_capacity(runs.len());
-        for (folio, run) in runs {
-            let copy = folio.is_shared().then(|| self.copy_of(table, folio, part(run))).transpose();
+        // Somebody is about to store to these: what is there now is written, and they stay dirty.
+        let is_kept = |folio: &Folio, run: &Range<u64>| spares && folio.is_shared() && table.is_kept(run.clone());
+        let kept: Vec<_> = runs.iter().map(|(folio, run)| is_kept(folio, run)).collect();
+        for ((folio, run), kept) in runs.iter().zip(&kept) {
+            let copy = folio.is_shared().then(|| self.copy_of(table, folio, part(run), !kept)).transpose();
             match copy {
                 Ok(copy) => copies.push(copy),
                 // It stays dirty, as those behind it do.
@@ -141,12 +145,14 @@ impl Inode {
                 Some(Write { pos: run.start, bytes })
             })
             .collect();
-        for ((folio, run), (written, result)) in runs.iter().zip(write_full_many(&*self.store, &writes)) {
+        for (((folio, run), kept), (written, result)) in
+            runs.iter().zip(kept).zip(write_full_many(&*self.store, &writes))
+        {
             let reached = run.start + written as u64;
             // A write that fails may have made the store longer. What is there then must not come back either.
             self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
             let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
-            if clean > run.start {
+            if clean > run.start && !kept {
                 self.sub_dirty(folio.clean(run.start..clean));
             }
             first = first.and(result.map_err(|error| self.record(error)));
@@ -154,14 +160,14 @@ impl Inode {
         first
     }
 
-    /// The bytes of a part of a mapped file's folio, with zeros behind the end of the file, that nobody can store to any more
-    /// without its being dirty again afterwards.
+    /// The bytes of a part of a mapped file's folio, with zeros behind the end of the file. If it is to be clean, nobody can store to it
+    /// any more without its being dirty again afterwards.
     ///
     /// # Errors
     /// The kernel's, recorded.
-    fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>) -> Result<Bounce, Error> {
+    fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>, clean: bool) -> Result<Bounce, Error> {
         let copy = || -> Result<Bounce, Error> {
-            let before = !bug::has(Bug::ProtectsTooLate) && !bug::has(Bug::NeverProtects);
+            let before = clean && !bug::has(Bug::ProtectsTooLate) && !bug::has(Bug::NeverProtects);
             if let Some(mapped) = table.mapped.as_ref().filter(|_| before) {
                 mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
             }

@@ -112,6 +112,11 @@ impl Table {
         }
     }
 
+    /// Whether somebody is about to use a part through a mapping, and it is to be spared this time.
+    pub(crate) fn is_kept(&self, part: Range<u64>) -> bool {
+        self.mapped.as_ref().is_some_and(|mapped| mapped.keeps(part))
+    }
+
     /// Whether a folio can be put at `pos` without an allocation.
     pub(crate) fn is_ready_for(&self, pos: u64) -> bool {
         self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some()

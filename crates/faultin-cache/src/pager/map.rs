@@ -24,6 +24,11 @@ use crate::error::Error;
 /// Pages that are made accessible at once, at most.
 pub(super) const MOST_AT_ONCE: usize = 512;
 
+/// How often in a row the same page is faulted in in vain, before it is spared; and how often it is then: far more often than
+/// anybody can come to take it while a copy begins.
+const IN_VAIN: u32 = 2;
+const SPARED: u32 = 1 << 8;
+
 /// Faults in a row of which none has changed anything.
 const IDLE: u32 = 1 << 10;
 
@@ -44,6 +49,11 @@ pub(crate) struct Map {
     next: AtomicUsize,
     window: AtomicUsize,
     idle: AtomicU32,
+    /// The page that was faulted in last by somebody who is about to use it, how often in a row it was the same, and how often it is
+    /// still spared for that.
+    kept: AtomicUsize,
+    again: AtomicU32,
+    spared: AtomicU32,
     error: Mutex<Option<Error>>,
     pub(super) counts: Counts,
 }
@@ -70,6 +80,9 @@ impl Map {
             next: AtomicUsize::new(0),
             window: AtomicUsize::new(1),
             idle: AtomicU32::new(0),
+            kept: AtomicUsize::new(usize::MAX),
+            again: AtomicU32::new(0),
+            spared: AtomicU32::new(0),
             error: Mutex::new(None),
             counts: Counts::default(),
         }
@@ -208,6 +221,23 @@ impl Map {
             }
         }
         Err(Errno::AGAIN)
+    }
+
+    /// Somebody has faulted a page in and is about to use it. If that is in vain again and again, because others evict or write back
+    /// all there is all the time, the page is spared from then on, often enough for a copy to begin. One page for each mapping.
+    pub(super) fn keep(&self, page: usize) {
+        let again = if self.kept.swap(page, Relaxed) == page { self.again.fetch_add(1, Relaxed) + 1 } else { 0 };
+        if again == 0 {
+            self.again.store(0, Relaxed);
+        }
+        self.spared.store(if again >= IN_VAIN { SPARED } else { 0 }, Relaxed);
+    }
+
+    /// Whether a part of the file is to be spared this time.
+    pub(super) fn keeps(&self, part: &Range<u64>) -> bool {
+        let page = self.kept.load(Relaxed);
+        let is_in = page < self.states.len() && self.pages(part).contains(&page);
+        is_in && self.spared.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Whether so many faults in a row have changed nothing that this one, which does not either, is not to be repeated.

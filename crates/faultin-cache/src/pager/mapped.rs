@@ -47,6 +47,11 @@ impl Mapped {
         maps.iter().try_for_each(|map| map.protect(&part))
     }
 
+    /// Whether somebody is about to use a page of this part of the file, and it is to be spared this time.
+    pub(crate) fn keeps(&self, part: Range<u64>) -> bool {
+        self.maps.iter().any(|map| map.keeps(&part))
+    }
+
     /// From now on any access to a page of this part of the file faults: for whoever has the inode lock alone, before the bytes
     /// go. What was stored there is in the folio, which is dirty.
     pub(crate) fn unmap(&self, part: Range<u64>) {

@@ -35,6 +35,7 @@ impl Pager for Server {
         let served = served.unwrap_or_else(|_| Err(Refused::Failed(io::Error::other("the store panicked").into())));
         match remember(&self.map, served) {
             Ok(()) => {
+                self.map.keep(page);
                 count(&self.map.counts.by_call);
                 Ok(())
             }

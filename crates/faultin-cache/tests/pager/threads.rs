@@ -240,3 +240,46 @@ fn a_handler_that_faults_itself() {
         AT.store(std::ptr::null_mut(), Relaxed);
     });
 }
+
+/// Somebody evicts all there is, all the time, and writes everything back. Reads and writes with the file itself as the buffer come to
+/// their end all the same.
+#[test]
+fn an_eviction_storm_keeps_nobody_from_going_on() {
+    let page = page_size();
+    let bytes = pattern(32 * page);
+    each(&bytes, |cache, file, _, mode| {
+        let mapping = map(file, mode, bytes.len() as u64).unwrap();
+        let (source, dest) = (mapping.read_view().unwrap(), mapping.write_view().unwrap());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let storm = scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    file.sync_all().unwrap();
+                    cache.drop_clean();
+                    file.dont_need(0..u64::MAX).unwrap();
+                }
+            });
+            let results: Vec<_> = (0..ROUNDS / 4)
+                .map(|round| {
+                    let (at, len) = (round * 700 % (20 * page), 2 * page + 100);
+                    let from = || IovSource::one(source.subslice(at..at + len).unwrap());
+                    let to = || IovDest::one(dest.subslice(at..at + len).unwrap());
+                    match round % 4 {
+                        0 => file.write_iter(&mut from(), at as u64),
+                        1 => file.read_iter(&mut to(), at as u64),
+                        2 => file.write_direct(&mut from(), at as u64),
+                        _ => file.read_direct(&mut to(), at as u64),
+                    }
+                })
+                .collect();
+            done.store(true, Relaxed);
+            storm.join().unwrap();
+            for (round, result) in results.into_iter().enumerate() {
+                assert_eq!(result.unwrap(), 2 * page + 100, "{mode:?}, round {round}");
+            }
+        });
+        let mut now = vec![0; bytes.len()];
+        file.read_at(&mut now, 0).unwrap();
+        assert!(now == bytes, "{mode:?}");
+    });
+}
