@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use faultin::page_size;
 use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
-use faultin_cache::write::NO_PROGRESS;
 use faultin_cache::{Cache, CacheOptions, Error};
 
 use super::disk::Disk;
@@ -36,10 +35,6 @@ const OTHER: usize = 2;
 
 /// Runs beside an eviction storm, and of two threads with two files.
 const RUNS: u32 = 32;
-
-/// How often a storm takes everything away in one run: less often than a loop tries in vain before it gives up
-/// ([`NO_PROGRESS`]). One that never ends ends the operation, with `EFAULT` and an exact count: seen on two idle CPUs.
-const EVICTIONS: u32 = NO_PROGRESS / 2;
 
 /// What is told of each run: whether to go on.
 pub(in crate::callers) type Each<'a> = dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool + 'a;
@@ -212,10 +207,7 @@ fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Res
             // Dropped also where a run panics: the scope waits for the thread.
             let _stopping = Stopping(&stop);
             scope.spawn(|| {
-                for _ in 0..EVICTIONS {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
+                while !stop.load(Ordering::Relaxed) {
                     // What cannot be written now can be the next time.
                     let _ = world.cache.sync();
                     world.cache.drop_clean();
