@@ -24,9 +24,11 @@ use crate::error::Error;
 /// Pages that are made accessible at once, at most.
 pub(super) const MOST_AT_ONCE: usize = 512;
 
-/// How often in a row the same page is faulted in in vain, before it is spared; and how often it is then: far more often than
+/// How often the same page is faulted in in vain, before it is spared; and how often it is then: far more often than
 /// anybody can come to take it while a copy begins.
 const IN_VAIN: u32 = 2;
+/// How many other pages may be faulted in in between: what somebody wants may lie across two of them, and others may want some, too.
+const OTHERS: u32 = 16;
 const SPARED: u32 = 1 << 8;
 
 /// Faults in a row of which none has changed anything.
@@ -49,9 +51,10 @@ pub(crate) struct Map {
     next: AtomicUsize,
     window: AtomicUsize,
     idle: AtomicU32,
-    /// The page that was faulted in last by somebody who is about to use it, how often in a row it was the same, and how often it is
-    /// still spared for that.
+    /// A page that somebody has faulted in who is about to use it, how many others were since, how often it was again, and how often it
+    /// is still spared for that.
     kept: AtomicUsize,
+    others: AtomicU32,
     again: AtomicU32,
     spared: AtomicU32,
     error: Mutex<Option<Error>>,
@@ -81,6 +84,7 @@ impl Map {
             window: AtomicUsize::new(1),
             idle: AtomicU32::new(0),
             kept: AtomicUsize::new(usize::MAX),
+            others: AtomicU32::new(OTHERS),
             again: AtomicU32::new(0),
             spared: AtomicU32::new(0),
             error: Mutex::new(None),
@@ -226,11 +230,17 @@ impl Map {
     /// Somebody has faulted a page in and is about to use it. If that is in vain again and again, because others evict or write back
     /// all there is all the time, the page is spared from then on, often enough for a copy to begin. One page for each mapping.
     pub(super) fn keep(&self, page: usize) {
-        let again = if self.kept.swap(page, Relaxed) == page { self.again.fetch_add(1, Relaxed) + 1 } else { 0 };
-        if again == 0 {
-            self.again.store(0, Relaxed);
+        if self.kept.load(Relaxed) == page {
+            self.others.store(0, Relaxed);
+            if self.again.fetch_add(1, Relaxed) >= IN_VAIN {
+                self.spared.store(SPARED, Relaxed);
+            }
+        } else if self.others.fetch_add(1, Relaxed) >= OTHERS {
+            self.kept.store(page, Relaxed);
+            for count in [&self.others, &self.again, &self.spared] {
+                count.store(0, Relaxed);
+            }
         }
-        self.spared.store(if again >= IN_VAIN { SPARED } else { 0 }, Relaxed);
     }
 
     /// Whether a part of the file is to be spared this time.
