@@ -228,10 +228,9 @@ fn the_kernel_and_ours_stand_in_one_table() {
     assert_eq!(line("direct read", "the same pages")[3..], ["∞ (a fatal signal ends it)", "deadlock", "ok"]);
     assert_eq!(line("buffered write", "other pages")[2..], ["not observed", "completes", "deadlock", "ok"]);
     let document = markdown::document(mapped(), "again");
-    assert!(
-        document
-            .contains("| direct read | the same pages | not observed | **∞ (a fatal signal ends it)** | **deadlock** | ok |")
-    );
+    assert!(document.contains(
+        "| direct read | the same pages | not observed | **∞ (a fatal signal ends it)** | **deadlock** | ok |"
+    ));
     assert!(plain(mapped()).contains("gfs2 6.1 to 7.2") && html::page(mapped()).contains("gfs2 6.1 to 7.2"));
     assert!(!kernel::is_in(&both(&[Scenario::Cold])) && !plain(&both(&Scenario::ALL)).contains("gfs2 and ours"));
 }

@@ -205,9 +205,12 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
         if until == pos {
             return (copied(pos), Stop::Missing);
         }
-        let result = match folio.read(pos..until, |bytes| C::copy_to(to, bytes)) {
-            Ok(result) => result,
-            Err(error) => return (copied(pos), Stop::Failed(error)),
+        let result = match folio.stable(pos..until) {
+            Some(bytes) => C::copy_to(to, bytes),
+            None => match folio.read(pos..until, |bytes| C::copy_to(to, bytes)) {
+                Ok(result) => result,
+                Err(error) => return (copied(pos), Stop::Failed(error)),
+            },
         };
         observer.copied((until - pos) as usize, &result);
         match result {

@@ -67,6 +67,7 @@ impl Inode {
     ///
     /// # Errors
     /// [`Error::Memory`].
+    #[cold]
     pub(crate) fn zero_tail(&self, table: &mut Table, end: u64) -> Result<(), Error> {
         let size = table.size;
         let tail = size..self.geometry.block_up(size);

@@ -43,6 +43,15 @@ impl Memory {
         }
     }
 
+    /// As [`stable`](Self::stable).
+    #[inline]
+    pub(crate) fn stable_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Memory::Frames(frames) => Some(frames.bytes_mut()),
+            Memory::Extent(_) => None,
+        }
+    }
+
     /// Has `look` look at a part.
     ///
     /// # Errors

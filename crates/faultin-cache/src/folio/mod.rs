@@ -286,6 +286,13 @@ impl Folio {
         Some(&self.memory.stable()?[self.within(part)])
     }
 
+    /// As [`stable`](Self::stable).
+    #[inline]
+    pub(crate) fn stable_mut(&mut self, part: Range<u64>) -> Option<&mut [u8]> {
+        let within = self.within(part);
+        Some(&mut self.memory.stable_mut()?[within])
+    }
+
     /// Has the folio live in other memory, of the same size, from now on.
     ///
     /// # Errors

@@ -128,19 +128,41 @@ impl Inode {
         let folio = table.get_mut(key);
         // Behind the page in which the file ends there is nothing, also where a block has more pages.
         let end = size.next_multiple_of(rustix::param::page_size() as u64);
-        let until = folio.uptodate_until(pos..folio.end().min(map.pos(page + window)).min(end));
+        // What is not stored to yet gets the right to be with its own fault.
+        let end = end.min(map.pos(page + if write { count } else { window }));
+        let mut until = folio.uptodate_until(pos..folio.end().min(end));
         if until == pos || !folio.is_shared() {
             return Err(Errno::FAULT);
         }
         folio.touch();
+        if !write {
+            until = self.ready_until(table, until, end);
+        }
         let pages = (until - pos).div_ceil(rustix::param::page_size() as u64) as usize;
         let writable = if write { count.min(pages) } else { 0 };
         if write {
+            let folio = table.get_mut(key);
             folio.set_stored_to();
             if !bug::has(Bug::DirtyTooLate) {
                 self.add_dirty(folio.set_dirty(pos..until.min(map.pos(page + writable))));
             }
         }
         map.install(page, page + writable, page + pages)
+    }
+
+    /// How far, from the end of a folio on, what follows can be mapped as it is.
+    fn ready_until(&self, table: &Table, mut pos: u64, end: u64) -> u64 {
+        while pos < end
+            && let Some(key) = table.find(pos)
+        {
+            let folio = table.get(key);
+            let until = folio.uptodate_until(pos..folio.end().min(end));
+            if until == pos || !folio.is_shared() {
+                break;
+            }
+            folio.touch();
+            pos = until;
+        }
+        pos
     }
 }

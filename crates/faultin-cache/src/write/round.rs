@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use faultin::Fault;
 use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
+use faultin::{Fault, Short};
 
 use super::bug::Bug;
 use super::config::{ShortCopy, WriteLoop};
@@ -99,32 +99,25 @@ impl<'a> Round<'a> {
             };
             let wanted = (piece.range.end - piece.range.start) as usize;
             let streams = self.how.streaming && wanted >= STREAMING_FROM;
-            let mut moved = 0;
             let folio = table.get_mut(piece.key);
-            let copied = match plain(folio, from, wanted) {
-                // It cannot fault, so nobody has to know how far it was copied.
-                Some(bytes) => folio.write_plain(piece.range.start, bytes).map(|()| {
-                    from.advance(wanted);
-                    moved = wanted;
-                    Ok(wanted)
-                }),
-                None => folio.write(piece.range.clone(), |dst| {
-                    let copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
-                    moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
-                    (moved, copied)
-                }),
+            let copied = match folio.stable_mut(piece.range.clone()) {
+                Some(dst) if streams => C::stream_from(from, dst),
+                Some(dst) => C::copy_from(from, dst),
+                None => match copy_to_shared::<M, C>(folio, &piece.range, from) {
+                    Ok(copied) => copied,
+                    Err(error) => {
+                        came.error = Some(error);
+                        break;
+                    }
+                },
             };
-            let copied = match copied {
-                Ok(copied) => copied,
-                Err(error) => {
-                    let _ = from.revert(moved);
-                    came.error = Some(error);
-                    break;
+            let moved = match &copied {
+                Ok(moved) => *moved,
+                Err(short) => {
+                    came.fault = Some(short.fault);
+                    short.done
                 }
             };
-            if let Err(short) = &copied {
-                came.fault = Some(short.fault);
-            }
             // Before anybody else's code runs, which may panic: what can be read now counts.
             let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, came);
             came.accepted += accepted;
@@ -150,7 +143,7 @@ impl<'a> Round<'a> {
     fn begin(&self, table: &mut Table, pos: u64, left: usize) -> Result<Piece, Error> {
         let key = self.inode.grab(table, pos, left as u64)?;
         let size = table.size;
-        if pos + left as u64 > size && table.mapped.is_some() {
+        if table.mapped.is_some() && pos + left as u64 > size {
             self.inode.zero_tail(table, pos + left as u64)?;
         }
         let folio = table.get_mut(key);
@@ -305,17 +298,36 @@ impl<'a> Round<'a> {
     }
 }
 
-/// The next `wanted` bytes, if they are plain memory, and the folio's is reached by system calls, which may as well read them where
-/// they are.
-#[inline]
-fn plain<'a, M: ReadMemory>(folio: &Folio, from: &IovSource<'_, 'a, M>, wanted: usize) -> Option<&'a [u8]> {
-    if !folio.is_shared() {
-        return None;
+/// Copies to a folio of a mapped file, which is reached by system calls: these may read plain memory where it is.
+///
+/// # Errors
+/// [`Error::Memory`]: nothing was taken.
+#[cold]
+#[inline(never)]
+fn copy_to_shared<M: ReadMemory, C: CopyFrom<M>>(
+    folio: &mut Folio,
+    part: &Range<u64>,
+    from: &mut IovSource<'_, '_, M>,
+) -> Result<Result<usize, Short>, Error> {
+    let wanted = (part.end - part.start) as usize;
+    let next = from.segments().next();
+    if let Some(ReadSegment::Plain(bytes)) = next
+        && let Some(bytes) = bytes.get(..wanted)
+    {
+        folio.write_plain(part.start, bytes)?;
+        from.advance(wanted);
+        return Ok(Ok(wanted));
     }
-    match from.segments().next()? {
-        ReadSegment::Plain(bytes) => bytes.get(..wanted),
-        ReadSegment::Memory(_) => None,
-    }
+    let mut moved = 0;
+    let copied = folio.write(part.clone(), |dst| {
+        let copied = C::copy_from(from, dst);
+        moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
+        (moved, copied)
+    });
+    copied.inspect_err(|_| {
+        let reverted = from.revert(moved);
+        debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
+    })
 }
 
 /// A part of a folio that is being written.
