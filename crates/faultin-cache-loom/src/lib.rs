@@ -2,7 +2,7 @@
 //! every order of their steps that loom finds.
 //!
 //! The sources are the crate's own files. They know atomics, futexes and the like from their `crate::sync` only, and here
-//! that is [`sync`]: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
+//! that is `sync`: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
 //! models; a sleep that nobody ends is a deadlock to loom, which reports it.
 //!
 //! Each model bounds how often threads are interrupted where they could go on, per run. What stays unexplored beyond it is
