@@ -6,10 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::bounce::Bounce;
 use crate::error::Error;
@@ -41,6 +44,9 @@ impl Errors {
     }
 }
 
+/// How long a page stays writable that somebody has faulted in again and again to store to it: far longer than a copy takes to begin.
+const SPARED: Duration = Duration::from_micros(200);
+
 /// Runs that the store gets to know at once.
 const TOGETHER: usize = 64;
 
@@ -54,6 +60,17 @@ impl Inode {
     /// # Errors
     /// The first one. It is recorded.
     pub(crate) fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
+        let spared = Cell::new(false);
+        let first = self.write_back_turns(range.clone(), Some(&spared));
+        if !spared.get() {
+            return first;
+        }
+        // Somebody has faulted a page in again and again, and gets the time for a copy.
+        thread::sleep(SPARED);
+        first.and(self.write_back_turns(range, None))
+    }
+
+    fn write_back_turns(&self, range: Range<u64>, spared: Option<&Cell<bool>>) -> Result<(), Error> {
         let mut first = Ok(());
         let mut pos = range.start;
         while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
@@ -61,7 +78,7 @@ impl Inode {
             let table = self.table.shared()?;
             let _turn = self.writeback.exclusive()?;
             let end = range.end.min(pos.saturating_add(TURN));
-            let (next, result) = self.write_back_turn(&table, pos..end);
+            let (next, result) = self.write_back_turn(&table, pos..end, spared);
             first = first.and(result);
             match next {
                 Some(next) => pos = next,
@@ -76,7 +93,12 @@ impl Inode {
     }
 
     /// As far as a turn goes: where to go on, if something dirty was there.
-    fn write_back_turn(&self, table: &Table, range: Range<u64>) -> (Option<u64>, Result<(), Error>) {
+    fn write_back_turn(
+        &self,
+        table: &Table,
+        range: Range<u64>,
+        spared: Option<&Cell<bool>>,
+    ) -> (Option<u64>, Result<(), Error>) {
         let mut result = Ok(());
         let mut pos = range.start;
         let mut runs = Vec::new();
@@ -84,11 +106,11 @@ impl Inode {
             pos = run.end;
             runs.push((table.get(key), run));
             if runs.len() == TOGETHER {
-                result = result.and(self.write_runs(table, &runs, true));
+                result = result.and(self.write_runs(table, &runs, spared));
                 runs.clear();
             }
         }
-        result = result.and(self.write_runs(table, &runs, true));
+        result = result.and(self.write_runs(table, &runs, spared));
         (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
@@ -104,23 +126,33 @@ impl Inode {
             pos = run.end;
             runs.push((folio, run));
         }
-        self.write_runs(table, &runs, false)
+        self.write_runs(table, &runs, None)
     }
 
     /// Writes runs of dirty blocks, each of a folio; what was written is clean, but for what somebody is about to store to
-    /// again, if that is to be spared. For whoever has the inode lock alone, or the writeback lock and the inode lock with
+    /// again, if that may be spared, and is noted. For whoever has the inode lock alone, or the writeback lock and the inode lock with
     /// others: so there is never a second one.
     ///
     /// # Errors
     /// The first one, recorded. The other runs were written all the same.
-    fn write_runs(&self, table: &Table, runs: &[(&Folio, Range<u64>)], spares: bool) -> Result<(), Error> {
+    fn write_runs(
+        &self,
+        table: &Table,
+        runs: &[(&Folio, Range<u64>)],
+        spared: Option<&Cell<bool>>,
+    ) -> Result<(), Error> {
         let end_of_units = table.size.next_multiple_of(self.store.alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let mut first = Ok(());
         let mut copies = Vec::with_capacity(runs.len());
         // Somebody is about to store to these: what is there now is written, and they stay dirty.
-        let is_kept = |folio: &Folio, run: &Range<u64>| spares && folio.is_shared() && table.is_kept(run.clone());
-        let kept: Vec<_> = runs.iter().map(|(folio, run)| is_kept(folio, run)).collect();
+        let is_kept = |(folio, run): &(&Folio, Range<u64>)| folio.is_shared() && table.is_kept(run.clone());
+        let kept: Vec<_> = runs.iter().map(|run| spared.is_some() && is_kept(run)).collect();
+        if let Some(spared) = spared
+            && kept.contains(&true)
+        {
+            spared.set(true);
+        }
         for ((folio, run), kept) in runs.iter().zip(&kept) {
             let copy = folio.is_shared().then(|| self.copy_of(table, folio, part(run), !kept)).transpose();
             match copy {
