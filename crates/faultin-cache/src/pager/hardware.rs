@@ -110,15 +110,17 @@ impl Hardware {
         self.base.addr().get() + offset
     }
 
-    /// Makes pages accessible that the memfd has. Those that are already get these rights, too.
-    pub(super) fn install(&self, offset: usize, len: usize, page: usize, writable: bool) -> Result<(), Errno> {
+    /// Makes pages accessible that the memfd has. Those that are already get these rights, too. Whether some were not mapped, if that can
+    /// be told.
+    pub(super) fn install(&self, offset: usize, len: usize, page: usize, writable: bool) -> Result<bool, Errno> {
         if self.is_by_rights() {
-            return self.mprotect(offset, len, Self::rights(writable));
+            return self.mprotect(offset, len, Self::rights(writable)).map(|()| false);
         }
-        let mut done = 0;
+        let (mut done, mut is_new) = (0, false);
         while done < len {
             let (installed, result) = self.map_pages(offset + done, len - done, writable);
             done += installed;
+            is_new |= installed > 0;
             match result {
                 Ok(()) => {}
                 Err(Errno::EXIST) => {
@@ -128,7 +130,7 @@ impl Hardware {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Whether pages are accessible by what the mapping's protection is there.

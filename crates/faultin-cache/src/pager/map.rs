@@ -172,8 +172,8 @@ impl Map {
 
     /// Makes a page accessible, and those behind it up to `end`, the latter as far as they are absent. Up to `writable` for stores, too.
     ///
-    /// System calls and atomic operations only.
-    pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<(), Errno> {
+    /// Whether anything is other than it was. System calls and atomic operations only.
+    pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<bool, Errno> {
         let _turn = self.turn();
         self.heal(page);
         if bug::has(Bug::TrustsTheState) && matches!(self.state(page), State::Writable | State::Protected) {
@@ -181,25 +181,29 @@ impl Map {
                 self.hardware.protect(page * self.page, self.page, false)?;
                 self.states.set(page..page + 1, State::Writable);
             }
-            return Ok(());
+            return Ok(true);
         }
         let end = end.clamp(page + 1, self.states.len());
+        let mut changed = false;
         let mut at = page;
         while at < writable.min(end) {
             let state = self.state(at);
             let run = self.states.run(at..writable.min(end), state);
             let (offset, len) = (at * self.page, (run - at) * self.page);
             let told = match state {
-                State::Protected => self.tell(|| self.hardware.protect(offset, len, false)),
+                State::Protected => self.tell(|| self.hardware.protect(offset, len, false).map(|()| true)),
                 // That it is said to be writable and has faulted all the same is a matter of the kernel's memory.
                 State::Absent | State::Writable => self.tell(|| self.hardware.install(offset, len, self.page, true)),
                 State::Poisoned => Err(Errno::AGAIN),
             };
             match told {
-                Ok(()) => self.states.set(at..run, State::Writable),
+                Ok(is_new) => {
+                    changed |= is_new || state == State::Absent;
+                    self.states.set(at..run, State::Writable);
+                }
                 // The first one is what was asked for.
                 Err(error) if at == page => return Err(error),
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(changed),
             }
             at = run;
         }
@@ -207,17 +211,20 @@ impl Map {
         if at < behind {
             let told = self.tell(|| self.hardware.install(at * self.page, (behind - at) * self.page, self.page, false));
             match told {
-                Ok(()) => self.states.set(at..behind, State::Protected),
+                Ok(is_new) => {
+                    changed |= is_new || self.state(at) == State::Absent;
+                    self.states.set(at..behind, State::Protected);
+                }
                 Err(error) if at == page => return Err(error),
                 Err(_) => {}
             }
         }
         self.next.store(behind, Relaxed);
-        Ok(())
+        Ok(changed)
     }
 
     /// Again if the kernel was doing something else with the address space.
-    fn tell(&self, mut what: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    fn tell<T>(&self, mut what: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
         for _ in 0..64 {
             match what() {
                 Err(Errno::AGAIN) => {}

@@ -96,7 +96,7 @@ impl Inode {
                 self.add_dirty(table.get_mut(key).set_dirty(pos..pos + 1));
             }
         }
-        placed.map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
+        placed.map(drop).map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
     }
 
     /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.
@@ -119,8 +119,8 @@ impl Inode {
     /// Maps a page that is in memory and up to date; those behind it, too, as far as the window and the folio go. One that is stored to
     /// is dirty first.
     ///
-    /// System calls and atomic operations only: also for signals.
-    pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<(), Errno> {
+    /// Whether anything is other than it was. System calls and atomic operations only: also for signals.
+    pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<bool, Errno> {
         let Wanted { page, count, write } = wanted;
         let pos = map.pos(page);
         let size = table.size;

@@ -66,7 +66,6 @@ fn at_once(server: &Server, page: usize, access: Option<Access>) -> Came {
     if pos >= table.size {
         return Came::Refused;
     }
-    let before = map.state(page);
     let window = map.window(page);
     let inode = &*server.inode;
     if !inode.is_in(&table, pos) && !inode.fill_in_signal(&mut table, map, page, window) {
@@ -76,8 +75,8 @@ fn at_once(server: &Server, page: usize, access: Option<Access>) -> Came {
         return Came::HandOver;
     }
     match inode.place(&mut table, map, wanted, window) {
-        Ok(()) if map.is_stuck(before != map.state(page)) => Came::Refused,
-        Ok(()) => Came::Served,
+        Ok(changed) if map.is_stuck(changed) => Came::Refused,
+        Ok(_) => Came::Served,
         Err(_) => Came::HandOver,
     }
 }

@@ -198,3 +198,26 @@ fn more_mappings_than_memory() {
     }
     assert!(nothing_left < 100, "{} descriptors, {before} before", descriptors());
 }
+
+/// The kernel may drop what it was told of a page, for want of memory, as often as it likes.
+#[test]
+fn what_the_kernel_forgets_is_told_again() {
+    let page = page_size();
+    let bytes = pattern(4 * page);
+    each(&bytes, |_, file, _, mode| {
+        let mapping = map(file, mode, bytes.len() as u64).unwrap();
+        store(&mapping, page, 9);
+        let times = if mode == Mode::Thread { 50 } else { 3000 };
+        for round in 0..times {
+            // SAFETY: a part of a mapping of a file, which keeps its bytes.
+            let told = unsafe { libc::madvise(mapping.as_ptr().cast(), 2 * page, libc::MADV_DONTNEED) };
+            assert_eq!(told, 0);
+            assert_eq!((load(&mapping, 0), load(&mapping, page)), (bytes[0], 9), "{mode:?}, round {round}");
+        }
+        store(&mapping, page, 10);
+        file.sync_all().unwrap();
+        let mut now = [0];
+        file.read_at(&mut now, page as u64).unwrap();
+        assert_eq!(now, [10]);
+    });
+}
