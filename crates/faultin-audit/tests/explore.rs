@@ -9,7 +9,7 @@ use faultin_cache::write::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 
-/// What an adversary does to the rows with real locks: there are many steps, and an emulated machine has the same ones.
+/// What an adversary does to the rows with a cache's locks: there are many steps, and an emulated machine has the same ones.
 const ACTIONS: usize = if cfg!(target_arch = "x86_64") { Bound::TESTS.actions } else { 1 };
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
@@ -17,7 +17,7 @@ fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     // A bug is put back to be found, not to be explored.
     let actions = match row {
         _ if bug.is_some() => 1,
-        17.. => ACTIONS,
+        8..=13 | 17.. => ACTIONS,
         _ => Bound::TESTS.actions,
     };
     let bound = Bound { actions, ..Bound::TESTS };

@@ -164,6 +164,38 @@ fn a_pager_that_lies_is_asked_a_bounded_number_of_times() {
     assert_eq!(lies.asked.load(SeqCst), 64);
 }
 
+/// Says of each access that it would fault, and of the last page that nothing can be done.
+struct Expects(Arc<Opens>);
+
+impl Pager for Expects {
+    fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
+        self.0.fault_in(address, len, access)
+    }
+
+    fn would_fault(&self, _: usize, _: Access) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_pager_that_expects_a_fault_is_asked_without_one() {
+    let pages = Arc::new(Pages::new(PAGES));
+    let opens = Opens::new(&pages, false);
+    let _served = serve(pages.range(), Arc::new(Expects(opens.clone()))).unwrap();
+    let (read, write) = views(&pages);
+    (0..PAGES).for_each(|index| pages.protect(index, libc::PROT_READ | libc::PROT_WRITE));
+    // All is accessible, so a touch would not have asked. What lies behind the first page is only touched.
+    let whole = NonZeroUsize::new(PAGES * page_size()).unwrap();
+    assert_eq!(read.fault_in(0, whole), Ok(whole));
+    assert_eq!(opens.asked.load(SeqCst), 1);
+    assert_eq!(write.fault_in(page_size(), NonZeroUsize::MIN), Ok(NonZeroUsize::MIN));
+    assert_eq!(opens.asked.load(SeqCst), 2);
+    // What it refuses is refused, with its reason.
+    let fault = read.fault_in((PAGES - 1) * page_size() + 3, NonZeroUsize::MIN).unwrap_err();
+    let last = pages.base.addr() + (PAGES - 1) * page_size();
+    assert_eq!((fault.cause(), fault.address()), (Cause::Backing, Some(last + 3)));
+}
+
 #[test]
 fn ranges_come_and_go_while_others_are_asked() {
     let pages: Vec<_> = (0..4).map(|_| Arc::new(Pages::new(PAGES))).collect();

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::process::Resource;
 
 use super::arena::Account;
@@ -63,7 +64,7 @@ impl Backing {
             match rustix::io::pread(&self.file, &mut *buf, pos) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => (buf, pos) = (&mut buf[read..], pos + read as u64),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -74,18 +75,18 @@ impl Backing {
     /// Writes bytes that belong to a folio. System calls, and nothing else: also for signals.
     ///
     /// # Errors
-    /// The kernel has no memory.
-    pub(crate) fn write(&self, mut buf: &[u8], mut pos: u64) -> rustix::io::Result<()> {
-        let wrote = Step::Wrote { pos, len: buf.len() };
-        while !buf.is_empty() {
-            match rustix::io::pwrite(&self.file, buf, pos) {
-                Ok(0) => return Err(rustix::io::Errno::NOMEM),
-                Ok(written) => (buf, pos) = (&buf[written..], pos + written as u64),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error),
+    /// How many bytes were written, and why the kernel has no memory for more.
+    pub(crate) fn write(&self, buf: &[u8], pos: u64) -> Result<(), (usize, Errno)> {
+        let mut done = 0;
+        while done < buf.len() {
+            match rustix::io::pwrite(&self.file, &buf[done..], pos + done as u64) {
+                Ok(0) => return Err((done, Errno::NOMEM)),
+                Ok(written) => done += written,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err((done, error)),
             }
         }
-        step(wrote);
+        step(Step::Wrote { pos, len: buf.len() });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::arena::Frames;
 use super::backing::Extent;
-use crate::error::Error;
+use crate::error::{Error, Partial};
 
 /// Memory that one folio has.
 #[derive(Debug)]
@@ -72,37 +72,42 @@ impl Memory {
     /// Overwrites what begins at `at`, without a copy in between.
     ///
     /// # Errors
-    /// [`Error::Memory`]: nothing of it is to be relied on.
-    pub(crate) fn write_plain(&mut self, at: usize, bytes: &[u8]) -> Result<(), Error> {
+    /// [`Partial`], because of [`Error::Memory`].
+    pub(crate) fn write_plain(&mut self, at: usize, bytes: &[u8]) -> Result<(), Partial> {
         match self {
-            Memory::Frames(frames) => frames.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes),
-            Memory::Extent(extent) => {
-                let written = extent.backing.write(bytes, extent.pos + at as u64);
-                written.map_err(|error| Error::Memory(Arc::new(error.into())))?;
+            Memory::Frames(frames) => {
+                frames.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+                Ok(())
             }
+            Memory::Extent(extent) => extent.write(at, bytes),
         }
-        Ok(())
     }
 
     /// Has `change` overwrite a part: as many bytes from its beginning on as it says. What it finds there are any bytes.
     ///
     /// # Errors
-    /// [`Error::Memory`]: nothing of it is to be relied on.
+    /// [`Partial`], because of [`Error::Memory`].
     #[inline]
     pub(crate) fn write<R>(
         &mut self,
         within: Range<usize>,
         change: impl FnOnce(&mut [u8]) -> (usize, R),
-    ) -> Result<R, Error> {
+    ) -> Result<R, Partial> {
         match self {
             Memory::Frames(frames) => Ok(change(&mut frames.bytes_mut()[within]).1),
             Memory::Extent(extent) => {
                 let mut buffer = extent.backing.buffer(within.len());
                 let (changed, result) = change(&mut buffer);
-                let written = extent.backing.write(&buffer[..changed], extent.pos + within.start as u64);
-                written.map_err(|error| Error::Memory(Arc::new(error.into())))?;
+                extent.write(within.start, &buffer[..changed])?;
                 Ok(result)
             }
         }
+    }
+}
+
+impl Extent {
+    fn write(&self, at: usize, bytes: &[u8]) -> Result<(), Partial> {
+        let written = self.backing.write(bytes, self.pos + at as u64);
+        written.map_err(|(done, error)| Partial { done, error: Error::Memory(Arc::new(error.into())) })
     }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bits::Bits;
 use memory::Memory;
 
-use crate::error::Error;
+use crate::error::{Error, Partial};
 
 pub(crate) use arena::Arena;
 pub(crate) use table::{Key, Table};
@@ -33,18 +33,27 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
+    #[inline]
     pub(crate) fn blocks(&self, bytes: usize) -> usize {
-        bytes / self.block
+        units(bytes, self.block)
     }
 
+    #[inline]
     pub(crate) fn block_down(&self, pos: u64) -> u64 {
         pos & !(self.block as u64 - 1)
     }
 
     /// Where the block of the byte before `pos` ends. Positions are below 2^63, so this does not wrap.
+    #[inline]
     pub(crate) fn block_up(&self, pos: u64) -> u64 {
         self.block_down(pos + self.block as u64 - 1)
     }
+}
+
+/// How many whole units, of a power of two bytes: each write asks several times, and a division takes as long as ten shifts.
+#[inline]
+fn units(bytes: usize, unit: usize) -> usize {
+    bytes >> unit.trailing_zeros()
 }
 
 /// A part of a file, in memory.
@@ -66,7 +75,7 @@ pub(crate) struct Folio {
 
 impl Folio {
     pub(crate) fn new(memory: Memory, start: u64, block: usize) -> Folio {
-        let blocks = memory.len() / block;
+        let blocks = units(memory.len(), block);
         Folio {
             start,
             block,
@@ -126,13 +135,13 @@ impl Folio {
     /// finds there are any bytes.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Partial`], because of [`Error::Memory`].
     #[inline]
     pub(crate) fn write<R>(
         &mut self,
         part: Range<u64>,
         change: impl FnOnce(&mut [u8]) -> (usize, R),
-    ) -> Result<R, Error> {
+    ) -> Result<R, Partial> {
         let within = self.within(part);
         self.memory.write(within, change)
     }
@@ -140,8 +149,8 @@ impl Folio {
     /// Overwrites what begins at `pos`, without a copy in between.
     ///
     /// # Errors
-    /// [`Error::Memory`].
-    pub(crate) fn write_plain(&mut self, pos: u64, bytes: &[u8]) -> Result<(), Error> {
+    /// [`Partial`], because of [`Error::Memory`].
+    pub(crate) fn write_plain(&mut self, pos: u64, bytes: &[u8]) -> Result<(), Partial> {
         let at = (pos - self.start) as usize;
         self.memory.write_plain(at, bytes)
     }
@@ -158,10 +167,11 @@ impl Folio {
         let mut pos = part.start;
         while pos < part.end {
             let end = part.end.min(pos.saturating_add(self.at_once()));
-            self.write(pos..end, |bytes| match fill(bytes, pos) {
+            let filled = self.write(pos..end, |bytes| match fill(bytes, pos) {
                 Ok(()) => (bytes.len(), Ok(())),
                 Err(error) => (0, Err(error)),
-            })??;
+            });
+            filled.map_err(|partial| partial.error)??;
             pos = end;
         }
         Ok(())
@@ -187,7 +197,7 @@ impl Folio {
     #[inline]
     fn touched(&self, part: &Range<u64>) -> Range<usize> {
         let within = self.within(part.clone());
-        within.start / self.block..within.end.div_ceil(self.block)
+        units(within.start, self.block)..units(within.end + self.block - 1, self.block)
     }
 
     /// The part of the file that blocks are.
@@ -204,6 +214,7 @@ impl Folio {
         }
     }
 
+    #[inline]
     pub(crate) fn is_uptodate(&self, part: Range<u64>) -> bool {
         self.uptodate_until(part.clone()) == part.end
     }
@@ -217,6 +228,7 @@ impl Folio {
     }
 
     /// All blocks that `part` touches have the file's bytes now.
+    #[inline]
     pub(crate) fn set_uptodate(&mut self, part: Range<u64>) {
         self.uptodate.set(self.touched(&part));
     }
@@ -261,7 +273,7 @@ impl Folio {
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty.first_set(0..self.len() / self.block).is_some()
+        self.dirty.first_set(0..units(self.len(), self.block)).is_some()
     }
 
     /// The store has these blocks now: how many bytes are dirty no more. For whoever puts writeback in order; under a shared
@@ -298,7 +310,7 @@ impl Folio {
     /// # Errors
     /// [`Error::Memory`]: it lives where it lived.
     pub(crate) fn move_to(&mut self, mut memory: Memory) -> Result<(), Error> {
-        let blocks = self.len() / self.block;
+        let blocks = units(self.len(), self.block);
         let mut at = 0;
         while let Some(first) = self.uptodate.first_set(at..blocks) {
             let end = self.uptodate.first_clear(first..blocks).unwrap_or(blocks);
@@ -307,7 +319,9 @@ impl Folio {
             while from < end * self.block {
                 let to = (end * self.block).min(from.saturating_add(memory.at_once()));
                 let old = &self.memory;
-                memory.write(from..to, |new| (to - from, old.read(from..to, |bytes| new.copy_from_slice(bytes))))??;
+                let moved =
+                    memory.write(from..to, |new| (to - from, old.read(from..to, |bytes| new.copy_from_slice(bytes))));
+                moved.map_err(|partial| partial.error)??;
                 from = to;
             }
         }

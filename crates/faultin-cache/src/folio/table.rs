@@ -56,9 +56,10 @@ impl Table {
         self.folios.len()
     }
 
+    #[inline]
     fn place(&self, pos: u64) -> (u64, usize) {
-        let region = self.geometry.max_folio as u64;
-        (pos / region, self.geometry.blocks((pos % region) as usize))
+        let region = self.geometry.max_folio;
+        (pos >> region.trailing_zeros(), self.geometry.blocks(pos as usize & (region - 1)))
     }
 
     /// The folio that has the byte at `pos`.

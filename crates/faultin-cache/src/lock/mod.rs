@@ -165,7 +165,9 @@ impl<T> Lock<T> {
         Lock { id: LockId { file, kind }, inner: RwLock::new(value) }
     }
 
-    #[inline]
+    // Always: a guard that comes back through memory is loaded in one piece right after it was stored in two, which the CPU
+    // waits for longer than the lock takes.
+    #[inline(always)]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
         let held = Held::note(self.id, Mode::Shared);
         let guard = match self.inner.try_read() {
@@ -175,7 +177,8 @@ impl<T> Lock<T> {
         Ok(Shared { guard, _held: held })
     }
 
-    #[inline]
+    // As `shared`.
+    #[inline(always)]
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
         let held = Held::note(self.id, Mode::Exclusive);
         let guard = match self.inner.try_write() {

@@ -13,6 +13,7 @@ use faultin::{Access, Cause, Fault};
 use super::map::Map;
 use super::serve::Refused;
 use super::signal;
+use super::states::State;
 use super::thread::Post;
 use crate::error::Error;
 use crate::inode::Inode;
@@ -48,6 +49,15 @@ impl Pager for Server {
                     Refused::Failed(_) => Cause::Backing,
                 }))
             }
+        }
+    }
+
+    fn would_fault(&self, address: usize, access: Access) -> bool {
+        let state = self.map.page_at(address).map(|page| self.map.state(page));
+        match state {
+            Some(State::Absent | State::Poisoned) => true,
+            Some(State::Protected) => access == Access::Write,
+            Some(State::Writable) | None => false,
         }
     }
 

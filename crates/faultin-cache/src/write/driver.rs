@@ -117,7 +117,7 @@ impl Write<'_> {
     fn ask<M: ReadMemory>(&self, from: &IovSource<'_, '_, M>) -> usize {
         let geometry = self.inode.geometry;
         let ask = from.count().min(self.limit);
-        let to_end_of = |unit: usize| unit - (self.pos % unit as u64) as usize;
+        let to_end_of = |unit: usize| unit - (self.pos as usize & (unit - 1));
         let ask = match self.how.batch {
             Batch::Whole => ask,
             Batch::Folio => ask.min(to_end_of(geometry.max_folio)),
@@ -132,6 +132,7 @@ impl Write<'_> {
         }
     }
 
+    #[inline]
     fn advance(&mut self, accepted: usize) {
         self.pos = match self.how.bug {
             Some(Bug::DecidesPositionAgain) => self.start + accepted as u64,
@@ -221,6 +222,7 @@ impl Write<'_> {
     }
 
     /// Whether the store has allocated the range up to `end`.
+    #[inline]
     fn preallocate<M: ReadMemory>(
         &self,
         from: &IovSource<'_, '_, M>,

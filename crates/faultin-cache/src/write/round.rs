@@ -103,13 +103,7 @@ impl<'a> Round<'a> {
             let copied = match folio.stable_mut(piece.range.clone()) {
                 Some(dst) if streams => C::stream_from(from, dst),
                 Some(dst) => C::copy_from(from, dst),
-                None => match copy_to_shared::<M, C>(folio, &piece.range, from) {
-                    Ok(copied) => copied,
-                    Err(error) => {
-                        came.error = Some(error);
-                        break;
-                    }
-                },
+                None => copy_to_shared::<M, C>(folio, &piece.range, from, &mut came.error),
             };
             let moved = match &copied {
                 Ok(moved) => *moved,
@@ -148,7 +142,7 @@ impl<'a> Round<'a> {
         }
         let folio = table.get_mut(key);
         folio.touch();
-        let range = pos..folio.end().min(pos + folio.at_once().min(left as u64));
+        let range = pos..folio.end().min(pos + left as u64);
         if !folio.is_uptodate(range.clone()) {
             self.prepare(table, key, range.clone(), size)?;
         }
@@ -259,8 +253,8 @@ impl<'a> Round<'a> {
                     bytes.copy_from_slice(behind);
                     (bytes.len(), ())
                 });
-                if let Err(error) = completed {
-                    came.error = Some(error);
+                if let Err(partial) = completed {
+                    came.error = Some(partial.error);
                     return ((block - start) as usize, None);
                 }
                 self.count(table, piece.key, block..reached, reserved);
@@ -298,36 +292,57 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Copies to a folio of a mapped file, which is reached by system calls: these may read plain memory where it is.
-///
-/// # Errors
-/// [`Error::Memory`]: nothing was taken.
+/// Copies to a folio of a mapped file, which is reached by system calls: these may read plain memory where it is. What else
+/// there is goes through a buffer that stays in the CPU's caches. If the folio's memory fails, `error` says why, and less is
+/// copied.
 #[cold]
 #[inline(never)]
 fn copy_to_shared<M: ReadMemory, C: CopyFrom<M>>(
     folio: &mut Folio,
     part: &Range<u64>,
     from: &mut IovSource<'_, '_, M>,
-) -> Result<Result<usize, Short>, Error> {
+    error: &mut Option<Error>,
+) -> Result<usize, Short> {
+    let mut done = 0;
     let wanted = (part.end - part.start) as usize;
-    let next = from.segments().next();
-    if let Some(ReadSegment::Plain(bytes)) = next
-        && let Some(bytes) = bytes.get(..wanted)
-    {
-        folio.write_plain(part.start, bytes)?;
-        from.advance(wanted);
-        return Ok(Ok(wanted));
+    while done < wanted {
+        let pos = part.start + done as u64;
+        let at_once = (wanted - done).min(folio.at_once() as usize);
+        let next = from.segments().next();
+        if let Some(ReadSegment::Plain(bytes)) = next
+            && bytes.len() >= at_once
+        {
+            let bytes = &bytes[..bytes.len().min(wanted - done)];
+            let written = folio.write_plain(pos, bytes);
+            let moved = written.as_ref().map_or_else(|partial| partial.done, |()| bytes.len());
+            from.advance(moved);
+            done += moved;
+            if let Err(partial) = written {
+                *error = Some(partial.error);
+                break;
+            }
+            continue;
+        }
+        let mut moved = 0;
+        let copied = folio.write(pos..pos + at_once as u64, |dst| {
+            let copied = C::copy_from(from, dst);
+            moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
+            (moved, copied)
+        });
+        match copied {
+            Ok(Ok(0)) => break,
+            Ok(Ok(moved)) => done += moved,
+            Ok(Err(short)) => return Err(Short { done: done + short.done, ..short }),
+            Err(partial) => {
+                let reverted = from.revert(moved - partial.done);
+                debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
+                done += partial.done;
+                *error = Some(partial.error);
+                break;
+            }
+        }
     }
-    let mut moved = 0;
-    let copied = folio.write(part.clone(), |dst| {
-        let copied = C::copy_from(from, dst);
-        moved = copied.as_ref().map_or_else(|short| short.done, |moved| *moved);
-        (moved, copied)
-    });
-    copied.inspect_err(|_| {
-        let reverted = from.revert(moved);
-        debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
-    })
+    Ok(done)
 }
 
 /// A part of a folio that is being written.
@@ -345,6 +360,7 @@ struct Reservation<'a> {
 
 impl<'a> Reservation<'a> {
     /// For every block that the round may make dirty.
+    #[inline]
     fn make(round: &Round<'a>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
         let geometry = round.inode.geometry;
         let mut reservation =
@@ -360,6 +376,7 @@ impl<'a> Reservation<'a> {
     }
 
     /// Gives back what dirty blocks have not taken.
+    #[inline]
     fn settle(mut self, came: &Came, observer: &mut impl Observer) {
         if self.leaks && came.accepted == 0 {
             self.bytes = 0;
@@ -372,6 +389,7 @@ impl<'a> Reservation<'a> {
 
 impl Drop for Reservation<'_> {
     /// Also if somebody panicked in between.
+    #[inline]
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.inode.store.unreserve(self.bytes);

@@ -25,6 +25,14 @@ pub trait Pager: Send + Sync + 'static {
     /// The [`Fault`] that remains: [`Cause::Backing`](crate::Cause::Backing), if what is behind has failed.
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault>;
 
+    /// Whether an access to the byte at `address` would fault now, as far as is known without waiting for anybody. If so,
+    /// [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a signal if it does
+    /// fault. So a wrong answer costs time, and nothing else.
+    fn would_fault(&self, address: usize, access: Access) -> bool {
+        let _ = (address, access);
+        false
+    }
+
     /// As [`fault_in`](Self::fault_in), for an instruction of somebody else's that has been interrupted at `address`:
     /// whether it is to be repeated. Otherwise the signal goes to whoever was there before.
     ///
@@ -62,6 +70,7 @@ pub(crate) struct Entry {
     pager: AtomicPtr<()>,
     /// As an object with another compiler's tables of methods can call them.
     fault_in: extern "C" fn(*const (), usize, usize, Access, &mut Fault) -> bool,
+    would_fault: extern "C" fn(*const (), usize, Access) -> bool,
     in_signal: extern "C" fn(*const (), usize, u32) -> bool,
 }
 
@@ -74,6 +83,12 @@ extern "C" fn fault_in(pager: *const (), address: usize, len: usize, access: Acc
     // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
     let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
     pager.fault_in(address, len, access).map_err(|error| *fault = error).is_ok()
+}
+
+extern "C" fn would_fault(pager: *const (), address: usize, access: Access) -> bool {
+    // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
+    let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
+    pager.would_fault(address, access)
 }
 
 extern "C" fn in_signal(pager: *const (), address: usize, access: u32) -> bool {
@@ -157,6 +172,16 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
     })
 }
 
+/// Whether somebody serves the byte at `address`, and says that an access would fault.
+#[inline]
+pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
+    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+    let address = arch::untag(address);
+    registry
+        .entries_of_pagers()
+        .any(|entry| entry.with(address, |pager| (entry.would_fault)(pager, address, access)).unwrap_or(false))
+}
+
 /// Whether somebody has served the fault of an instruction that is in no table, which may be repeated now.
 ///
 /// Async-signal-safe, as far as the pager is.
@@ -194,6 +219,7 @@ impl Registry {
             len: AtomicUsize::new(0),
             pager: AtomicPtr::new(ptr::null_mut()),
             fault_in,
+            would_fault,
             in_signal,
         };
         let entry: &'static Entry = Box::leak(Box::new(entry));

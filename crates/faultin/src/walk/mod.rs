@@ -42,6 +42,27 @@ impl Touch {
         unsafe { self.once(ptr).or_else(|fault| self.served(ptr, len, fault)) }
     }
 
+    /// As [`page`](Self::page), for the first page of a range: where a copy has just come back short, say. If somebody in this
+    /// process serves it and knows that a touch would fault, it is served without one, which would cost a signal.
+    ///
+    /// # Safety
+    /// As [`page`](Self::page).
+    unsafe fn first_page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
+        if pager::expects_fault(ptr.addr(), self.access()) {
+            // What it refuses is not accessible; what it has brought in is touched all the same.
+            pager::bring_in(ptr.addr(), len, self.access()).transpose()?;
+        }
+        // SAFETY: forwarded.
+        unsafe { self.page(ptr, len) }
+    }
+
+    fn access(self) -> Access {
+        match self {
+            Touch::Read => Access::Read,
+            Touch::Write => Access::Write,
+        }
+    }
+
     /// # Safety
     /// As [`page`](Self::page).
     #[inline(always)]
@@ -62,12 +83,8 @@ impl Touch {
     #[cold]
     #[inline(never)]
     unsafe fn served(self, ptr: *mut u8, len: usize, mut fault: Fault) -> Result<(), Fault> {
-        let access = match self {
-            Touch::Read => Access::Read,
-            Touch::Write => Access::Write,
-        };
         for _ in 0..SERVED {
-            match pager::bring_in(ptr.addr(), len, access) {
+            match pager::bring_in(ptr.addr(), len, self.access()) {
                 None => break,
                 Some(served) => served?,
             }
@@ -110,10 +127,12 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     let at = |at: usize| unsafe { touch.page(ptr.wrapping_add(at), len - at).map_err(|fault| (at, fault)) };
     // Offset of the second page; those after it follow at page distance. A range that wraps ends in a fault.
     let to_next = page - (ptr.addr() & (page - 1));
+    // SAFETY: forwarded.
+    let first = || unsafe { touch.first_page(ptr, len).map_err(|fault| (0, fault)) };
     if len <= to_next {
-        return at(0);
+        return first();
     }
-    let first = timed(|| at(0))?;
+    let first = timed(first)?;
     let count = (len - to_next).div_ceil(page);
     let offset = |index: usize| to_next + index * page;
     let mut meter = Meter::new(ptr.addr(), count, first);

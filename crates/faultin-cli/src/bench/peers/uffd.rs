@@ -83,10 +83,15 @@ impl Watched {
         }
     }
 
-    /// Fills everything without mapping it.
-    pub fn fill(&self, byte: u8) {
+    /// Fills everything without mapping it here. The other mapping has it from then on, if `keep`.
+    pub fn fill(&self, byte: u8, keep: bool) {
         // SAFETY: our own mapping.
-        unsafe { ptr::write_bytes(self.alias, byte, self.len) }
+        unsafe {
+            ptr::write_bytes(self.alias, byte, self.len);
+            if !keep {
+                libc::madvise(self.alias.cast(), self.len, libc::MADV_DONTNEED);
+            }
+        }
     }
 
     /// Fills and maps a part from memory (`UFFDIO_COPY`).

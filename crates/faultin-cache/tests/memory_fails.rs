@@ -1,0 +1,99 @@
+//! The memory of a mapped file that the kernel refuses in the midst of a write: here because no file of this process may be longer
+//! (`RLIMIT_FSIZE`), elsewhere because a cgroup or tmpfs has no more. What counts is there, and nothing else.
+//!
+//! The limit is the process's, so there is one test here.
+
+use std::sync::Arc;
+
+use faultin::ReadView;
+use faultin::iov::IovSource;
+use faultin_cache::pager::{Mapping, Mode, Protection};
+use faultin_cache::store::MemoryStore;
+use faultin_cache::{Cache, CacheOptions, CachedFile, Error, Partial};
+
+const MIB: usize = 1 << 20;
+/// Where files end now: within a page.
+const LIMIT: usize = MIB + 100;
+
+/// While it lives, no file may be longer.
+struct Limited {
+    before: libc::rlimit,
+}
+
+impl Limited {
+    fn new(bytes: usize) -> Limited {
+        // SAFETY: the signal that would end the process, and local structures.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            let mut before = std::mem::zeroed::<libc::rlimit>();
+            assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut before), 0);
+            let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, ..before };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+            Limited { before }
+        }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const self.before) };
+    }
+}
+
+fn mapped(cache: &Cache, bytes: Vec<u8>) -> (CachedFile, Mapping, Arc<MemoryStore>) {
+    let store = Arc::new(MemoryStore::new(bytes));
+    let file = cache.open(Arc::clone(&store)).unwrap();
+    let mapping = file.map(0..2 * MIB as u64, Protection::ReadWrite, Mode::Mprotect).unwrap();
+    (file, mapping, store)
+}
+
+type Write = fn(&CachedFile, &[u8], u64) -> Result<usize, Partial>;
+
+/// From plain memory, which is written as it is, and from memory that may fault, which goes through a buffer.
+const WRITES: [(&str, Write); 2] = [
+    ("plain", |file, bytes, pos| file.write_at(bytes, pos)),
+    ("view", |file, bytes, pos| {
+        // SAFETY: the slice outlives the view.
+        let view = unsafe { ReadView::new(bytes.as_ptr(), bytes.len()) }.unwrap();
+        file.write_iter(&mut IovSource::one(view), pos)
+    }),
+];
+
+fn contents(file: &CachedFile) -> Vec<u8> {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+#[test]
+fn what_counts_is_there_and_nothing_else() {
+    let cache = CacheOptions::new().limit(16 * MIB).build();
+    for (name, write) in WRITES {
+        // What is there is overwritten.
+        let (file, _mapping, store) = mapped(&cache, vec![1; 2 * MIB]);
+        assert!(contents(&file).iter().all(|&byte| byte == 1));
+        let limited = Limited::new(LIMIT);
+        let partial = write(&file, &vec![2; 2 * MIB], 0).unwrap_err();
+        drop(limited);
+        assert!(matches!(partial.error, Error::Memory(_)), "{name}: {partial}");
+        assert_eq!((partial.done, partial.error.errno()), (LIMIT, Some(libc::EFBIG)), "{name}");
+        let expected = [vec![2; LIMIT], vec![1; 2 * MIB - LIMIT]].concat();
+        assert!(contents(&file) == expected, "{name}: what the file shows");
+        file.sync_all().unwrap();
+        assert!(store.contents() == expected, "{name}: what its store has");
+
+        // New bytes: the last block cannot be made whole, so nothing of it counts.
+        let (file, _mapping, store) = mapped(&cache, Vec::new());
+        let limited = Limited::new(LIMIT);
+        let partial = write(&file, &vec![3; 2 * MIB], 0).unwrap_err();
+        drop(limited);
+        assert!(matches!(partial.error, Error::Memory(_)), "{name}: {partial}");
+        assert_eq!((partial.done, file.len().unwrap()), (MIB, MIB as u64), "{name}");
+        assert!(contents(&file) == vec![3; MIB], "{name}");
+        // There is room again, and the rest goes on from there.
+        assert_eq!(write(&file, &vec![4; MIB], MIB as u64).unwrap(), MIB, "{name}");
+        file.sync_all().unwrap();
+        assert!(store.contents() == [vec![3; MIB], vec![4; MIB]].concat(), "{name}");
+    }
+}
