@@ -38,6 +38,10 @@ pub(crate) enum Bug {
     PoisonsInBetween,
     /// What is cut off from a folio in part stays up to date.
     KeepsWhatWasCut,
+    /// In the signal, what the store fails to read is zeros.
+    FailureIsZeros,
+    /// In the signal, a folio that is there, but not all of it up to date, gets another one beside it.
+    FillsWhatIsThere,
 }
 
 /// Whether it is switched on.

@@ -10,9 +10,11 @@ use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
 use super::Mode;
+use super::bug::{self, Bug};
 use super::map::Map;
 use super::serve::Wanted;
 use super::server::{Server, count};
+use super::step::{Step, step};
 use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
 use crate::folio::{Folio, Table};
@@ -23,7 +25,8 @@ use crate::lock;
 const MOST_BLOCKS: usize = 64;
 
 /// What came of it.
-enum Came {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
     Served,
     /// It is not for us to serve.
     Refused,
@@ -37,7 +40,10 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
     // one frame after the other on a small stack.
     let _blocked = Blocked::all();
     let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-    let came = if server.map.mode() == Mode::Thread { Came::HandOver } else { at_once(server, page, access) };
+    let came = match server.map.mode() {
+        Mode::Thread => Came::HandOver,
+        Mode::Signal | Mode::Mprotect => server.inode.serve_at_once(&server.map, page, access),
+    };
     let counts = &server.map.counts;
     match came {
         Came::Served => {
@@ -57,31 +63,29 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
     }
 }
 
-/// If it can be done without waiting for anybody.
-fn at_once(server: &Server, page: usize, access: Option<Access>) -> Came {
-    let Some(mut table) = server.inode.table.try_in_signal() else { return Came::HandOver };
-    let map = &*server.map;
-    let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };
-    let pos = map.pos(page);
-    if pos >= table.size {
-        return Came::Refused;
-    }
-    let window = map.window(page);
-    let inode = &*server.inode;
-    if !inode.is_in(&table, pos) && !inode.fill_in_signal(&mut table, map, page, window) {
-        return Came::HandOver;
-    }
-    if wanted.write && inode.how.reserve {
-        return Came::HandOver;
-    }
-    match inode.place(&mut table, map, wanted, window) {
-        Ok(changed) if map.is_stuck(changed) => Came::Refused,
-        Ok(_) => Came::Served,
-        Err(_) => Came::HandOver,
-    }
-}
-
 impl Inode {
+    /// Serves a fault, if that can be done without waiting for anybody.
+    pub(super) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Came {
+        let Some(mut table) = self.table.try_in_signal() else { return Came::HandOver };
+        let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };
+        let pos = map.pos(page);
+        if pos >= table.size {
+            return Came::Refused;
+        }
+        let window = map.window(page);
+        if !self.is_in(&table, pos) && !self.fill_in_signal(&mut table, map, page, window) {
+            return Came::HandOver;
+        }
+        if wanted.write && self.how.reserve {
+            return Came::HandOver;
+        }
+        match self.place(&mut table, map, wanted, window) {
+            Ok(changed) if map.is_stuck(changed) => Came::Refused,
+            Ok(_) => Came::Served,
+            Err(_) => Came::HandOver,
+        }
+    }
+
     /// Whether the block at `pos` is in memory that mappings show, and up to date.
     fn is_in(&self, table: &Table, pos: u64) -> bool {
         let folio = table.find(pos).map(|key| table.get(key));
@@ -93,7 +97,8 @@ impl Inode {
         let Some(store) = self.store.descriptor() else { return false };
         let pos = map.pos(page);
         // Of what is there in part, the rest is for others.
-        if table.find(pos).is_some() || !table.is_ready_for(pos) {
+        let is_there = table.find(pos).is_some() && !bug::has(Bug::FillsWhatIsThere);
+        if is_there || !table.is_ready_for(pos) {
             return false;
         }
         let block = self.geometry.block;
@@ -112,8 +117,12 @@ impl Inode {
             if from >= self.store_len.load(Ordering::Relaxed) {
                 bytes.fill(0);
             } else if read(store, bytes, from).is_err() {
-                return false;
+                if !bug::has(Bug::FailureIsZeros) {
+                    return false;
+                }
+                bytes.fill(0);
             }
+            step(Step::Answered { pos: from, len: some });
             if extent.backing.write(bytes, from).is_err() {
                 return false;
             }

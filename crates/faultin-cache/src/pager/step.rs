@@ -14,6 +14,8 @@ pub(crate) enum Step {
     Wrote { pos: u64, len: usize },
     /// They were given back.
     Punched { pos: u64, len: usize },
+    /// A store was asked in the signal.
+    Answered { pos: u64, len: usize },
     /// A lock was let go that is taken again.
     Unlocked,
     /// The page table was told something.

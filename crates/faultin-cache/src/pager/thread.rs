@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::{Arc, Weak};
 use std::thread;
 
@@ -34,12 +35,22 @@ use crate::sync::Bell;
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) mailbox: Mailbox,
-    /// What the porter passes on.
+    /// What the porter passes on: of threads that wait. Whoever is about to [wake](Map::wake) them takes it out first.
     messages: Mutex<VecDeque<(Arc<Map>, Message)>>,
     /// For the porter, when mappings come or go, or the mailbox is closed.
     bell: Bell,
     /// The mappings, while there are any.
     maps: Mutex<Vec<Arc<Map>>>,
+}
+
+impl Post {
+    /// Before those are woken who wait for a page: takes their messages out. Who still lacks something faults again. A message that stayed would
+    /// be served when nobody waits any more: a page would be writable, and dirty, after its stores were written back.
+    fn forget(&self, map: &Map, page: usize) {
+        let is_about =
+            |other: &Map, message: &Message| ptr::eq(other, map) && other.page_at(message.address) == Some(page);
+        self.messages.lock().retain(|(other, message)| !is_about(other, message));
+    }
 }
 
 /// The thread, until it is dropped.
@@ -102,7 +113,7 @@ fn run(post: &Post, inode: &Weak<Inode>) {
                 serve_request(&inode, request, post);
             }
             if let Some((map, message)) = message {
-                serve_message(&inode, &map, message);
+                serve_message(&inode, &map, message, post);
             }
         }
     }
@@ -121,23 +132,39 @@ fn carry(post: &Post) {
             let _ = poll(&mut fds, None);
         }
         for map in waiting {
-            while let Some(message) = map.uffd().and_then(|uffd| uffd.next()) {
-                // Who has a lock that is needed here would wait for ever. A copy of ours comes back short instead, and the page is
-                // served when the lock is free.
-                if lock::held_by(message.thread) {
-                    turn_away(&map, message);
-                } else {
-                    post.messages.lock().push_back((Arc::clone(&map), message));
-                    post.mailbox.ring();
-                }
+            while let Some(message) = next(post, &map) {
+                turn_away(&map, message, post);
             }
         }
     }
 }
 
-fn turn_away(map: &Map, message: Message) {
+/// Passes the messages of a mapping on, until there are no more, or one is to be turned away: who has a lock that is needed here would wait
+/// for ever. A copy of ours comes back short instead, and the page is served when the lock is free.
+fn next(post: &Post, map: &Arc<Map>) -> Option<Message> {
+    let uffd = map.uffd()?;
+    loop {
+        // Before the kernel is asked: what it has told is to be found among the others by whoever is about to wake.
+        let mut messages = post.messages.lock();
+        let message = uffd.next()?;
+        if lock::held_by(message.thread) {
+            return Some(message);
+        }
+        messages.push_back((Arc::clone(map), message));
+        drop(messages);
+        post.mailbox.ring();
+    }
+}
+
+fn turn_away(map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
     server::count(&map.counts.refused);
+    poison(map, page, post);
+}
+
+/// Has accesses to a page fail, also of those who wait for it.
+fn poison(map: &Map, page: usize, post: &Post) {
+    post.forget(map, page);
     map.poison(page);
 }
 
@@ -149,7 +176,7 @@ fn serve_request(inode: &Inode, request: Request, post: &Post) {
     let served = found.is_some_and(|(map, page)| {
         let served = caught(|| server::serve(inode, &map, page, access));
         if !served && map.mode() == Mode::Thread {
-            map.poison(page);
+            poison(&map, page, post);
         }
         let count = if served { &map.counts.by_thread } else { &map.counts.refused };
         server::count(count);
@@ -159,14 +186,15 @@ fn serve_request(inode: &Inode, request: Request, post: &Post) {
 }
 
 /// A fault that waits in the kernel.
-fn serve_message(inode: &Inode, map: &Map, message: Message) {
+fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
     let access = if message.is_store { Access::Write } else { Access::Read };
     if caught(|| server::serve(inode, map, page, Some(access))) {
         server::count(&map.counts.by_thread);
+        post.forget(map, page);
         map.wake(page);
     } else {
-        turn_away(map, message);
+        turn_away(map, message, post);
     }
 }
 

@@ -169,6 +169,48 @@ fn a_store_that_hangs_keeps_no_other_file_waiting() {
     }
 }
 
+/// Two stores to the same page: the first one's service wakes both. The second one's message, were it served afterwards, would make a page
+/// dirty that nobody stores to any more, and that may have been written back in between.
+#[test]
+fn who_was_woken_is_not_served_again() {
+    let page = page_size();
+    watchdog::start();
+    let (waits, waiting) = channel();
+    let (go_on, goes_on) = channel();
+    let memory = MemoryStore::new(pattern(32 * page));
+    let file = Cache::new().open(Hangs { memory, waits: waits.into(), goes_on: goes_on.into() }).unwrap();
+    let Some(mapping) = map(&file, Mode::Thread, 32 * page as u64) else { return };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| load(&mapping, 4 * page));
+        // The pager's thread is busy.
+        waiting.recv().unwrap();
+        let (tell, told) = channel();
+        for byte in [1, 2] {
+            let (mapping, tell) = (&mapping, tell.clone());
+            scope.spawn(move || {
+                tell.send(rustix::thread::gettid()).unwrap();
+                store(mapping, 8 * page, byte);
+            });
+        }
+        for thread in [told.recv().unwrap(), told.recv().unwrap()] {
+            let stat = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
+            let sleeps = || std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" S");
+            while !sleeps() {
+                thread::yield_now();
+            }
+        }
+        // Both wait; the porter has read their messages soon, if not by now.
+        thread::sleep(std::time::Duration::from_millis(50));
+        drop(go_on);
+        assert_eq!(first.join().unwrap(), pattern(5 * page)[4 * page]);
+    });
+    // Served behind whatever was still there.
+    load(&mapping, 20 * page);
+    assert_eq!(mapping.faulted().by_thread, 3);
+    file.sync_all().unwrap();
+    assert_eq!(file.dirty(), 0);
+}
+
 const CHILD: &str = "FAULTIN_PAGER_CHILD";
 
 /// In a process of its own: an instruction that knows nothing of this project, where nothing can be had.

@@ -6,8 +6,8 @@
 //! ([`World::state`]). From each state every operation is tried with every script of up to so many actions of others; states that this
 //! leads to are gone on from, up to so many operations. In each new one everything is looked at in all ways, with nobody else there.
 //!
-//! Who would wait for a lock is not queued: that is the same as coming when it is free. Faults are served as an ordinary function does;
-//! the handler's own way (`signal.rs`) ends in the same [`Inode::place`](crate::inode::Inode::place).
+//! Who would wait for a lock is not queued: that is the same as coming when it is free. Faults are served as an ordinary function does, and
+//! in some configurations as the handler of a signal does, which then hands over what it cannot do.
 //!
 //! What is found is a value that no order of what has happened explains ([`model`]), an access or an operation that fails although
 //! nothing has, or goes on for ever. `FAULTIN_EXPLORE_OPERATIONS` and `FAULTIN_EXPLORE_ACTIONS` make it longer.
@@ -33,7 +33,7 @@ pub(super) use table::PageTable;
 
 use super::Mode;
 use crate::write;
-use world::{Action, Op, World};
+use world::{Action, IN_SIGNAL, Op, World};
 
 /// What is explored.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub(super) struct Config {
     operations: usize,
     /// What others do in each of them, at most.
     actions: usize,
+    /// Whether faults of users' instructions are served as the signal's handler does, which reads the store's descriptor itself.
+    in_signals: bool,
     /// Whether it is wrong already that something could go wrong: a page is accessible whose folio is not up to date, or is
     /// writable and clean.
     invariants: bool,
@@ -246,31 +248,46 @@ const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
 fn the_pager_has_no_finding() {
     let longer = (variable("FAULTIN_EXPLORE_OPERATIONS"), variable("FAULTIN_EXPLORE_ACTIONS"));
     let mut total = (0, 0);
-    for (modes, folio, operations, actions) in
-        [(SIGNAL, 1, 1, 3), (SIGNAL, 2, 2, 1), (THREAD, 2, 1, 2), (MPROTECT, 2, 1, 2), (BOTH, 2, 1, 2)]
-    {
+    for (modes, in_signals, folio, operations, actions) in [
+        (SIGNAL, false, 1, 1, 3),
+        (SIGNAL, false, 2, 2, 1),
+        (THREAD, false, 2, 1, 2),
+        (MPROTECT, false, 2, 1, 2),
+        (BOTH, false, 2, 1, 2),
+        (SIGNAL, true, 2, 2, 1),
+        (BOTH, true, 2, 1, 2),
+    ] {
         // An emulated machine has the same steps, and takes its time.
         let actions = if cfg!(target_arch = "x86_64") { actions } else { actions.min(1) };
         let (operations, actions) = (longer.0.unwrap_or(operations), longer.1.unwrap_or(actions));
         let begin = std::time::Instant::now();
-        let seen = explore(Config { modes, folio, operations, actions, invariants: true, loops: None }, None);
+        let config = Config { modes, folio, in_signals, operations, actions, invariants: true, loops: None };
+        let seen = explore(config, None);
+        let served = if in_signals { "in signals" } else { "by calls" };
         let _ = writeln!(
             std::io::stderr(),
-            "{modes:?}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
+            "{modes:?}, {served}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
             seen.states,
             seen.scripts,
             begin.elapsed()
         );
         if let Some(finding) = seen.finding {
-            panic!("{modes:?}, folios of up to {folio} pages: {finding}");
+            panic!("{modes:?}, {served}, folios of up to {folio} pages: {finding}");
         }
         total = (total.0 + seen.states, total.1 + seen.scripts);
     }
-    let _ = writeln!(std::io::stderr(), "the pager: {} states, {} scripts", total.0, total.1);
+    let in_signals = IN_SIGNAL.load(Relaxed);
+    let _ = writeln!(
+        std::io::stderr(),
+        "the pager: {} states, {} scripts; {in_signals} faults served in signals",
+        total.0,
+        total.1
+    );
+    assert!(in_signals > 0, "the handler's own way was never gone");
 }
 
 /// What each bug is found with: mappings, pages of a folio, actions.
-const BUGS: [(Bug, &[Mode], usize, usize); 15] = [
+const BUGS: [(Bug, &[Mode], usize, usize); 17] = [
     (Bug::InstallsUnprotected, SIGNAL, 1, 0),
     (Bug::ProtectsTooLate, SIGNAL, 1, 3),
     (Bug::NeverProtects, SIGNAL, 1, 2),
@@ -286,6 +303,8 @@ const BUGS: [(Bug, &[Mode], usize, usize); 15] = [
     (Bug::PoisonsOverMarks, THREAD, 1, 2),
     (Bug::PoisonsInBetween, THREAD, 1, 3),
     (Bug::KeepsWhatWasCut, SIGNAL, 2, 1),
+    (Bug::FailureIsZeros, SIGNAL, 1, 2),
+    (Bug::FillsWhatIsThere, SIGNAL, 2, 2),
 ];
 
 /// By what users see of it, with one operation and so many actions of others.
@@ -295,7 +314,9 @@ fn each_bug_is_found() {
     for (bug, modes, folio, actions) in BUGS {
         // A store after that, which is lost, would be a fourth action.
         let invariants = bug == Bug::PoisonsInBetween;
-        let seen = explore(Config { modes, folio, operations: 1, actions, invariants, loops: None }, Some(bug));
+        let in_signals = matches!(bug, Bug::FailureIsZeros | Bug::FillsWhatIsThere);
+        let config = Config { modes, folio, in_signals, operations: 1, actions, invariants, loops: None };
+        let seen = explore(config, Some(bug));
         let told = seen.finding.as_ref().map_or_else(|| "not found".into(), Finding::to_string);
         let _ = writeln!(std::io::stderr(), "{bug:?}, {} scripts: {}", seen.scripts, told.trim_end());
         if seen.finding.is_none() {
@@ -311,7 +332,15 @@ fn bugs_of_the_loops_are_found() {
     for (bug, told) in
         [(write::Bug::FaultsInUnderTheLock, "Deadlock"), (write::Bug::InvalidatesItsSource, "again and again")]
     {
-        let config = Config { modes: SIGNAL, folio: 1, operations: 1, actions: 0, invariants: false, loops: Some(bug) };
+        let config = Config {
+            modes: SIGNAL,
+            in_signals: false,
+            folio: 1,
+            operations: 1,
+            actions: 0,
+            invariants: false,
+            loops: Some(bug),
+        };
         let finding = explore(config, None).finding.expect("it is found");
         let _ = writeln!(std::io::stderr(), "{bug:?}: {}", finding.to_string().trim_end());
         assert!(matches!(&finding.found, Found::Fails(how) if how.contains(told)), "{finding}");

@@ -1,23 +1,36 @@
 //! A store that may be down, and whose every answer is a step.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use super::{Step, step};
-use crate::store::{MemoryStore, Store};
+use crate::store::{FileStore, MemoryStore, Store};
 
-#[derive(Debug)]
 pub(super) struct SimStore {
-    pub(super) bytes: MemoryStore,
+    pub(super) bytes: Box<dyn Store>,
+    /// What it is while it is down, if it has a descriptor: one that nothing can be read from.
+    down: Option<File>,
     pub(super) is_down: AtomicBool,
     /// How often somebody was told so.
     failures: AtomicU32,
 }
 
 impl SimStore {
-    pub(super) fn new(bytes: Vec<u8>) -> SimStore {
-        SimStore { bytes: MemoryStore::new(bytes), is_down: AtomicBool::new(false), failures: AtomicU32::new(0) }
+    /// In memory; or in a file, which the handler of a signal can read.
+    pub(super) fn new(bytes: Vec<u8>, as_file: bool) -> SimStore {
+        let (is_down, failures) = (AtomicBool::new(false), AtomicU32::new(0));
+        if !as_file {
+            return SimStore { bytes: Box::new(MemoryStore::new(bytes)), down: None, is_down, failures };
+        }
+        let memfd = rustix::fs::memfd_create("store", rustix::fs::MemfdFlags::CLOEXEC).expect("there are memfds");
+        let file = File::from(memfd);
+        file.write_all_at(&bytes, 0).expect("a memfd can be written");
+        let down = OpenOptions::new().write(true).open("/dev/null").expect("it is everywhere");
+        SimStore { bytes: Box::new(FileStore::new(file)), down: Some(down), is_down, failures }
     }
 
     pub(super) fn failures(&self) -> u32 {
@@ -43,6 +56,13 @@ impl SimStore {
 }
 
 impl Store for SimStore {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.down {
+            Some(down) if self.is_down.load(Relaxed) => Some(down.as_fd()),
+            _ => self.bytes.descriptor(),
+        }
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.bytes.len()
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use faultin::memory::ReadMemory;
 use faultin::{Access, Cause, Fault, Granularity, Scalar, Short};
 
-use super::world::{Accessed, World};
+use super::world::{Accessed, By, World};
 
 /// A part of a mapping.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl ReadMemory for View {
     }
 
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
-        match self.world.access(self.map, (self.range.start + offset) as u64, Access::Read) {
+        match self.world.access(self.map, (self.range.start + offset) as u64, Access::Read, By::Call) {
             Accessed::Done => Ok(len.min(NonZeroUsize::new(self.to_page_end(offset)).unwrap_or(len))),
             Accessed::Failed => Err(self.fault(offset)),
         }

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use faultin::Access;
 use faultin::iov::{IovSource, ReadSegment};
@@ -23,9 +23,10 @@ use crate::folio::Table;
 use crate::inode::Inode;
 use crate::pager::hardware::Hardware;
 use crate::pager::map::Map;
+use crate::pager::serve::Refused;
+use crate::pager::signal::Came;
 use crate::pager::states::State;
 use crate::pager::{Mode, Protection};
-use crate::store::Store;
 use crate::write::WriteLoop;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 
@@ -83,6 +84,18 @@ pub(super) enum Op {
     Map(usize),
 }
 
+/// Who accesses a mapping, and has its fault served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Anybody's instruction: in a signal, if the configuration says so.
+    Instruction,
+    /// A read or write that faults its buffer in.
+    Call,
+}
+
+/// How often one was served in a signal, in all worlds.
+pub(super) static IN_SIGNAL: AtomicU64 = AtomicU64::new(0);
+
 /// What becomes of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accessed {
@@ -119,6 +132,8 @@ pub(super) struct World {
     /// Things that others have done.
     acted: Cell<usize>,
     found: RefCell<Option<Found>>,
+    /// Whether a handler is at it: its lock is in nobody's list.
+    is_in_handler: Cell<bool>,
     /// Where the operation under way writes what it copies from a mapping.
     copies_to: Cell<Option<u64>>,
 }
@@ -147,7 +162,7 @@ impl World {
             bytes[pos as usize] = value;
         }
         let size = bytes.len() as u64;
-        let store = Arc::new(SimStore::new(bytes));
+        let store = Arc::new(SimStore::new(bytes, config.in_signals));
         let cache = CacheOptions::new().block(page).limit(64 * page).build();
         let how = WriteLoop { bug: config.loops, ..WriteLoop::DEFAULT };
         let options = FileOptions::new().max_folio(config.folio * page).write_loop(how);
@@ -172,6 +187,7 @@ impl World {
             trace: Cell::new(0),
             acted: Cell::new(0),
             found: RefCell::new(None),
+            is_in_handler: Cell::new(false),
             copies_to: Cell::new(None),
         };
         (0..config.modes.len()).for_each(|map| world.map(map));
@@ -296,7 +312,7 @@ impl World {
     /// What holds whenever somebody could look.
     fn check(&self) {
         let model = self.model.borrow();
-        let table = self.inode().table.shared().ok();
+        let table = if self.is_in_handler.get() { None } else { self.inode().table.shared().ok() };
         for (number, map) in self.mappings().into_iter().enumerate() {
             let Some(entries) = map.table() else { continue };
             for page in (0..PAGES).filter(|&page| entries.allows(page, false)) {
@@ -420,8 +436,8 @@ impl World {
 
     fn act(self: &Rc<Self>, action: Action) {
         match action {
-            Action::Load { map, pos } => _ = self.access(map, pos, Access::Read),
-            Action::Store { map, pos } => _ = self.access(map, pos, Access::Write),
+            Action::Load { map, pos } => _ = self.access(map, pos, Access::Read, By::Instruction),
+            Action::Store { map, pos } => _ = self.access(map, pos, Access::Write, By::Instruction),
             Action::Evict { dirty } => {
                 if let Some(mut table) = self.inode().table.try_exclusive() {
                     let before = self.store.failures();
@@ -458,7 +474,7 @@ impl World {
     }
 
     /// An access of a user's, through a mapping, which is repeated until it succeeds or is not to be served.
-    pub(super) fn access(self: &Rc<Self>, map: usize, pos: u64, access: Access) -> Accessed {
+    pub(super) fn access(self: &Rc<Self>, map: usize, pos: u64, access: Access, by: By) -> Accessed {
         let Some(map) = self.mapping(map) else { return Accessed::Failed };
         let (page, write) = (pos as usize / page_size(), access == Access::Write);
         let Some(table) = map.table() else { return Accessed::Failed };
@@ -478,7 +494,12 @@ impl World {
             }
             // Poison is a signal; otherwise the thread waits in the kernel, in that mode.
             let waits = map.mode() == Mode::Thread && !table.entries()[page].poisoned;
-            let served = self.inode().serve(&map, page, 1, Some(access));
+            let in_signal = self.config.in_signals && by == By::Instruction && map.mode() != Mode::Thread;
+            let served = if in_signal {
+                self.serve_in_signal(&map, page, access)
+            } else {
+                self.inode().serve(&map, page, 1, Some(access))
+            };
             if served.is_err() {
                 if map.mode() == Mode::Thread {
                     map.poison(page);
@@ -496,6 +517,19 @@ impl World {
         }
         self.succeed(page, pos, write);
         Accessed::Done
+    }
+
+    /// As the handler does, which hands over to the pager's thread.
+    fn serve_in_signal(&self, map: &Map, page: usize, access: Access) -> Result<(), Refused> {
+        self.is_in_handler.set(true);
+        let came = self.inode().serve_at_once(map, page, Some(access));
+        self.is_in_handler.set(false);
+        IN_SIGNAL.fetch_add(u64::from(came == Came::Served), Relaxed);
+        match came {
+            Came::Served => Ok(()),
+            Came::Refused => Err(Refused::BehindTheEnd),
+            Came::HandOver => self.inode().serve(map, page, 1, Some(access)),
+        }
     }
 
     fn succeed(&self, page: usize, pos: u64, write: bool) {
@@ -648,7 +682,7 @@ impl World {
     pub(super) fn grow(self: &Rc<Self>) {
         self.store.is_down.store(false, Relaxed);
         if self.model.borrow().size > start_of(1) {
-            let _ = self.access(0, in_tail(1), Access::Write);
+            let _ = self.access(0, in_tail(1), Access::Write, By::Instruction);
         }
         self.operate(Op::SetLen(start_of(PAGES)));
         self.look();
@@ -669,7 +703,7 @@ impl World {
         }
         for map in 0..self.config.modes.len() {
             if self.mapping(map).is_some() {
-                (0..PAGES).for_each(|page| _ = self.access(map, start_of(page), Access::Read));
+                (0..PAGES).for_each(|page| _ = self.access(map, start_of(page), Access::Read, By::Instruction));
             }
         }
     }
