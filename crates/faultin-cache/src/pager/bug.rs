@@ -42,6 +42,8 @@ pub(crate) enum Bug {
     FailureIsZeros,
     /// In the signal, a folio that is there, but not all of it up to date, gets another one beside it.
     FillsWhatIsThere,
+    /// A page that the kernel did not take away is noted as taken.
+    IgnoresRefusals,
 }
 
 /// Whether it is switched on.

@@ -161,8 +161,7 @@ impl Hardware {
     fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
         #[cfg(test)]
         if let By::Sim(table) = &self.by {
-            table.mprotect(offset, len, rights);
-            return Ok(());
+            return table.mprotect(offset, len, rights);
         }
         // SAFETY: a part of our own mapping. Who uses its bytes knows that they fault.
         unsafe { rustix::mm::mprotect(self.base.as_ptr().add(offset).cast(), len, rights) }
@@ -173,10 +172,7 @@ impl Hardware {
         match &self.by {
             By::Uffd(uffd) => uffd.protect(self.at(offset), len, protect),
             #[cfg(test)]
-            By::Sim(table) if !table.is_by_rights() => {
-                table.protect(offset, len, protect);
-                Ok(())
-            }
+            By::Sim(table) if !table.is_by_rights() => table.protect(offset, len, protect),
             _ => self.mprotect(offset, len, Self::rights(!protect)),
         }
     }
@@ -199,7 +195,7 @@ impl Hardware {
             #[cfg(test)]
             By::Sim(table) => {
                 if unmark {
-                    table.protect(offset, len, false);
+                    table.protect(offset, len, false)?;
                 }
                 table.poison(offset, len)
             }

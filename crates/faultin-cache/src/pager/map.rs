@@ -299,11 +299,11 @@ impl Map {
 
     fn remove_run(&self, run: Range<usize>) -> Result<(), Errno> {
         match self.hardware.remove(run.start * self.page, run.len() * self.page) {
-            Ok(()) => {
+            Err(_) if !bug::has(Bug::IgnoresRefusals) => self.remove_every(),
+            _ => {
                 self.states.set(run, State::Absent);
                 Ok(())
             }
-            Err(_) => self.remove_every(),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Config {
     actions: usize,
     /// Whether faults of users' instructions are served as the signal's handler does, which reads the store's descriptor itself.
     in_signals: bool,
+    /// Whether the kernel may refuse changes of page tables.
+    refusals: bool,
     /// Whether it is wrong already that something could go wrong: a page is accessible whose folio is not up to date, or is
     /// writable and clean.
     invariants: bool,
@@ -248,22 +250,30 @@ const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
 fn the_pager_has_no_finding() {
     let longer = (variable("FAULTIN_EXPLORE_OPERATIONS"), variable("FAULTIN_EXPLORE_ACTIONS"));
     let mut total = (0, 0);
-    for (modes, in_signals, folio, operations, actions) in [
-        (SIGNAL, false, 1, 1, 3),
-        (SIGNAL, false, 2, 2, 1),
-        (THREAD, false, 2, 1, 2),
-        (MPROTECT, false, 2, 1, 2),
-        (BOTH, false, 2, 1, 2),
-        (SIGNAL, true, 2, 2, 1),
-        (BOTH, true, 2, 1, 2),
+    for (modes, in_signals, refusals, folio, operations, actions) in [
+        (SIGNAL, false, false, 1, 1, 3),
+        (SIGNAL, false, false, 2, 2, 1),
+        (THREAD, false, false, 2, 1, 2),
+        (MPROTECT, false, false, 2, 1, 2),
+        (BOTH, false, false, 2, 1, 2),
+        (SIGNAL, true, false, 2, 2, 1),
+        (BOTH, true, false, 2, 1, 2),
+        (SIGNAL, true, true, 2, 1, 2),
+        (THREAD, false, true, 2, 1, 2),
+        (MPROTECT, false, true, 2, 1, 3),
     ] {
         // An emulated machine has the same steps, and takes its time.
         let actions = if cfg!(target_arch = "x86_64") { actions } else { actions.min(1) };
         let (operations, actions) = (longer.0.unwrap_or(operations), longer.1.unwrap_or(actions));
         let begin = std::time::Instant::now();
-        let config = Config { modes, folio, in_signals, operations, actions, invariants: true, loops: None };
+        let config = Config { modes, folio, in_signals, refusals, operations, actions, invariants: true, loops: None };
         let seen = explore(config, None);
-        let served = if in_signals { "in signals" } else { "by calls" };
+        let served = match (in_signals, refusals) {
+            (true, false) => "served in signals",
+            (true, true) => "served in signals, the kernel may refuse",
+            (false, false) => "served by calls",
+            (false, true) => "served by calls, the kernel may refuse",
+        };
         let _ = writeln!(
             std::io::stderr(),
             "{modes:?}, {served}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
@@ -287,7 +297,7 @@ fn the_pager_has_no_finding() {
 }
 
 /// What each bug is found with: mappings, pages of a folio, actions.
-const BUGS: [(Bug, &[Mode], usize, usize); 17] = [
+const BUGS: [(Bug, &[Mode], usize, usize); 18] = [
     (Bug::InstallsUnprotected, SIGNAL, 1, 0),
     (Bug::ProtectsTooLate, SIGNAL, 1, 3),
     (Bug::NeverProtects, SIGNAL, 1, 2),
@@ -305,6 +315,7 @@ const BUGS: [(Bug, &[Mode], usize, usize); 17] = [
     (Bug::KeepsWhatWasCut, SIGNAL, 2, 1),
     (Bug::FailureIsZeros, SIGNAL, 1, 2),
     (Bug::FillsWhatIsThere, SIGNAL, 2, 2),
+    (Bug::IgnoresRefusals, MPROTECT, 1, 2),
 ];
 
 /// By what users see of it, with one operation and so many actions of others.
@@ -315,7 +326,8 @@ fn each_bug_is_found() {
         // A store after that, which is lost, would be a fourth action.
         let invariants = bug == Bug::PoisonsInBetween;
         let in_signals = matches!(bug, Bug::FailureIsZeros | Bug::FillsWhatIsThere);
-        let config = Config { modes, folio, in_signals, operations: 1, actions, invariants, loops: None };
+        let refusals = bug == Bug::IgnoresRefusals;
+        let config = Config { modes, folio, in_signals, refusals, operations: 1, actions, invariants, loops: None };
         let seen = explore(config, Some(bug));
         let told = seen.finding.as_ref().map_or_else(|| "not found".into(), Finding::to_string);
         let _ = writeln!(std::io::stderr(), "{bug:?}, {} scripts: {}", seen.scripts, told.trim_end());
@@ -335,6 +347,7 @@ fn bugs_of_the_loops_are_found() {
         let config = Config {
             modes: SIGNAL,
             in_signals: false,
+            refusals: false,
             folio: 1,
             operations: 1,
             actions: 0,

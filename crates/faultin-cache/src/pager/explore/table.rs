@@ -5,11 +5,13 @@
 //! * `MADV_DONTNEED` keeps such a mark, and `UFFDIO_POISON` refuses a page that has one.
 //! * An entry that is there may go at any time (reclaim). Then the access faults again.
 //! * A hole that is punched into the memfd takes the entries of its pages away.
+//! * A change of a part may be refused, for want of memory or of one more boundary between rights; not that all is taken away.
 //! * Without userfaultfd an access with the right to it never faults: where the memfd has nothing, it makes a page of zeros.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
@@ -37,12 +39,29 @@ pub(in crate::pager) struct PageTable {
     backing: Arc<Backing>,
     page: usize,
     entries: Mutex<Vec<Entry>>,
+    /// The next change of a part is refused.
+    refuses: AtomicBool,
 }
 
 impl PageTable {
     pub(super) fn new(number: usize, by_rights: bool, backing: Arc<Backing>, pages: usize) -> PageTable {
         let page = rustix::param::page_size();
-        PageTable { number, by_rights, backing, page, entries: Mutex::new(vec![Entry::default(); pages]) }
+        let entries = Mutex::new(vec![Entry::default(); pages]);
+        PageTable { number, by_rights, backing, page, entries, refuses: AtomicBool::new(false) }
+    }
+
+    /// Has the next change of a part refused.
+    pub(super) fn refuse(&self) {
+        self.refuses.store(true, Relaxed);
+    }
+
+    /// Whether it will be.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.load(Relaxed)
+    }
+
+    fn refused(&self) -> Result<(), Errno> {
+        if self.refuses.swap(false, Relaxed) { Err(Errno::NOMEM) } else { Ok(()) }
     }
 
     pub(in crate::pager) fn is_by_rights(&self) -> bool {
@@ -73,9 +92,12 @@ impl PageTable {
 
     pub(in crate::pager) fn map_pages(&self, offset: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
         let pages = offset / self.page..(offset + len) / self.page;
-        let mut result = Ok(());
+        let mut result = self.refused();
         let mut done = 0;
         for page in pages.clone() {
+            if result.is_err() {
+                break;
+            }
             let entry = &mut self.entries.lock()[page];
             if !self.is_in_memory(page) {
                 result = Err(Errno::FAULT);
@@ -92,18 +114,24 @@ impl PageTable {
         (done, result)
     }
 
-    pub(in crate::pager) fn protect(&self, offset: usize, len: usize, protect: bool) {
+    pub(in crate::pager) fn protect(&self, offset: usize, len: usize, protect: bool) -> Result<(), Errno> {
+        self.refused()?;
         let what = if protect { "protect" } else { "unprotect" };
         self.each(what, offset, len, |entry| entry.protected = protect);
+        Ok(())
     }
 
     pub(in crate::pager) fn remove(&self, offset: usize, len: usize) {
         self.each("remove", offset, len, |entry| (entry.present, entry.poisoned) = (false, false));
     }
 
-    pub(in crate::pager) fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) {
+    pub(in crate::pager) fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
+        if len < self.entries.lock().len() * self.page {
+            self.refused()?;
+        }
         let (present, protected) = (rights.contains(MprotectFlags::READ), !rights.contains(MprotectFlags::WRITE));
         self.each("mprotect", offset, len, |entry| *entry = Entry { present, protected, poisoned: false });
+        Ok(())
     }
 
     pub(in crate::pager) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {

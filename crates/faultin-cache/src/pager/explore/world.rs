@@ -55,6 +55,10 @@ pub(super) enum Action {
     },
     StoreGoesDown,
     StoreComesBack,
+    /// The kernel refuses the next change of a page table.
+    Refuse {
+        map: usize,
+    },
     /// A hole of the memfd is touched by other ways.
     Touch {
         page: usize,
@@ -296,7 +300,7 @@ impl World {
 
     fn map_state(&self, map: &Map) -> impl Hash + use<> {
         let states: Vec<_> = (0..PAGES).map(|page| map.state(page) as u8).collect();
-        (states, map.table().map(PageTable::entries), map.next())
+        (states, map.table().map(|table| (table.entries(), table.refuses())), map.next())
     }
 
     // What is wrong.
@@ -385,8 +389,14 @@ impl World {
     fn possible(&self) -> Vec<Action> {
         let free = self.is_free();
         let mut could = Vec::new();
+        // Once in an operation: then another way is found. Of two in a row the second one would be for whoever finds it.
+        let is_refusal = |(_, action): &(usize, Action)| matches!(action, Action::Refuse { .. });
+        let refuses = self.config.refusals && !self.script.borrow().iter().any(is_refusal);
         for (map, mapping) in self.maps.borrow().iter().enumerate() {
             let Some(table) = mapping.as_ref().and_then(|map| map.table()) else { continue };
+            if refuses {
+                could.push(Action::Refuse { map });
+            }
             for page in 0..PAGES {
                 let pos = start_of(page);
                 if free && !table.allows(page, false) {
@@ -453,6 +463,11 @@ impl World {
             Action::Reclaim { map, page } => {
                 if let Some(map) = self.mapping(map) {
                     map.table().inspect(|table| table.reclaim(page));
+                }
+            }
+            Action::Refuse { map } => {
+                if let Some(map) = self.mapping(map) {
+                    map.table().inspect(|table| table.refuse());
                 }
             }
             Action::StoreGoesDown => self.store.is_down.store(true, Relaxed),
