@@ -95,8 +95,10 @@ impl Drop for Thread {
     }
 }
 
-/// One thread, or none at the moment. Written by its thread only.
+/// One thread, or none at the moment. Written by its thread only, with every lock: so no two are in a line of the CPU's caches, nor in
+/// two that are fetched together.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Slot {
     next: AtomicPtr<Slot>,
     taken: AtomicBool,
