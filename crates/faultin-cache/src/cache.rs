@@ -372,10 +372,15 @@ impl Shared {
         let mut failed = None;
         let files = self.snapshot();
         let begin = self.turn.fetch_add(1, Ordering::Relaxed);
-        for (dirty, referenced, others) in
-            [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
-        {
-            let what = What { dirty, referenced, kept: dirty };
+        // What somebody is about to use comes last: it would be faulted in again at once, and something else that is about to be used go for it.
+        for (dirty, referenced, others, kept) in [
+            (false, false, true, false),
+            (false, true, true, false),
+            (true, true, false, false),
+            (true, true, true, false),
+            (true, true, true, true),
+        ] {
+            let what = What { dirty, referenced, kept };
             if others && dirty && table.len() < LEAST_FOLIOS {
                 break;
             }

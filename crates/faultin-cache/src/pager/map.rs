@@ -235,7 +235,8 @@ impl Map {
     }
 
     /// Somebody has faulted a page in and is about to use it. If that is in vain again and again, because others evict or write back
-    /// all there is all the time, the page is spared from then on, often enough for a copy to begin. One page for each mapping.
+    /// all there is all the time, or because the same instruction needs another page that is taken for this one, the page is spared from then
+    /// on, often enough for a copy to begin. One page for each mapping.
     pub(super) fn keep(&self, page: usize) {
         if self.kept.load(Relaxed) == page {
             self.others.store(0, Relaxed);

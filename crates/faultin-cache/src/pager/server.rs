@@ -68,7 +68,8 @@ impl Pager for Server {
 
 /// As [`Inode::serve`], for whoever wants to know no more than an error.
 pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
-    remember(map, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
+    let served = remember(map, inode.serve(map, page, 1, access)).inspect(|()| map.keep(page));
+    served.map_err(|refused| match refused {
         Refused::Failed(error) => error,
         Refused::Protection | Refused::BehindTheEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
     })

@@ -47,6 +47,7 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
     let counts = &server.map.counts;
     match came {
         Came::Served => {
+            server.map.keep(page);
             count(&counts.in_signal);
             true
         }
