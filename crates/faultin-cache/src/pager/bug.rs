@@ -42,6 +42,8 @@ pub(crate) enum Bug {
     FailureIsZeros,
     /// In the signal, a folio that is there, but not all of it up to date, gets another one beside it.
     FillsWhatIsThere,
+    /// Where the CPU does not say what an access was, what has faulted on a page that is readable by now was a store.
+    TakesLoadsForStores,
     /// A page that the kernel did not take away is noted as taken.
     IgnoresRefusals,
 }

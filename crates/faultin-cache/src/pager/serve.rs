@@ -44,15 +44,16 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What an access wants that has faulted. Where the CPU does not say what it was, the page's state does.
+    /// What an access wants that has faulted. Where the CPU does not say what it was, the page's state does, as far as it can: somebody
+    /// may have made the page readable since a load has faulted. A page that is dirty for no reason does no harm; a load that is refused
+    /// does. So what may have been one is repeated, as often as [`Map::is_stuck`] lets it be.
     ///
     /// # Errors
     /// [`Refused::Protection`].
     pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<Wanted, Refused> {
-        let write = match access {
-            Some(access) => access == Access::Write,
-            None => map.state(page) == State::Protected,
-        };
+        let is_store =
+            || map.state(page) == State::Protected && (map.is_writable() || bug::has(Bug::TakesLoadsForStores));
+        let write = access.map_or_else(is_store, |access| access == Access::Write);
         if write && !map.is_writable() { Err(Refused::Protection) } else { Ok(Wanted { page, count: 1, write }) }
     }
 }
@@ -96,7 +97,12 @@ impl Inode {
                 self.add_dirty(table.get_mut(key).set_dirty(pos..pos + 1));
             }
         }
-        placed.map(drop).map_err(|error| Refused::Failed(Error::Memory(Arc::new(error.into()))))
+        match placed {
+            // It could have been a store all the time.
+            Ok(changed) if access.is_none() && map.is_stuck(changed) => Err(Refused::Protection),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refused::Failed(Error::Memory(Arc::new(error.into())))),
+        }
     }
 
     /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.

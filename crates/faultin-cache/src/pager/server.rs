@@ -34,9 +34,8 @@ impl Pager for Server {
             self.inode.serve(&self.map, page, self.map.pages_in(address, len), Some(access))
         }));
         let served = served.unwrap_or_else(|_| Err(Refused::Failed(io::Error::other("the store panicked").into())));
-        match remember(&self.map, served) {
+        match remember(&self.map, page, served) {
             Ok(()) => {
-                self.map.keep(page);
                 count(&self.map.counts.by_call);
                 Ok(())
             }
@@ -68,17 +67,19 @@ impl Pager for Server {
 
 /// As [`Inode::serve`], for whoever wants to know no more than an error.
 pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
-    let served = remember(map, inode.serve(map, page, 1, access)).inspect(|()| map.keep(page));
-    served.map_err(|refused| match refused {
+    remember(map, page, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
         Refused::Failed(error) => error,
         Refused::Protection | Refused::BehindTheEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
     })
 }
 
-/// Notes for [`Mapping::last_error`](super::Mapping::last_error) what has failed.
-fn remember(map: &Map, served: Result<(), Refused>) -> Result<(), Refused> {
-    if let Err(Refused::Failed(error)) = &served {
-        map.failed(error.clone());
+/// Notes what has come of a page: that somebody is about to use it, or why it failed, for
+/// [`Mapping::last_error`](super::Mapping::last_error).
+fn remember(map: &Map, page: usize, served: Result<(), Refused>) -> Result<(), Refused> {
+    match &served {
+        Ok(()) => map.keep(page),
+        Err(Refused::Failed(error)) => map.failed(error.clone()),
+        Err(Refused::Protection | Refused::BehindTheEnd) => {}
     }
     served
 }

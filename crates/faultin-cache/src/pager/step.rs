@@ -24,6 +24,9 @@ pub(crate) enum Step {
     /// The store has answered.
     #[cfg(test)]
     Store { what: &'static str, pos: u64, len: usize },
+    /// An access has faulted, and nobody knows of it yet.
+    #[cfg(test)]
+    Faulted,
     /// Somebody is about to do something, or to do it again.
     #[cfg(test)]
     Begin,

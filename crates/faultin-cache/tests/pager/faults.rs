@@ -10,8 +10,7 @@ use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions};
 
 use crate::common::emulated::{is_emulated, skipped};
-use crate::common::watchdog;
-use crate::modes::{Home, each, load, map, pattern, store};
+use crate::modes::{Home, each, each_within, load, map, pattern, store};
 
 #[test]
 fn faults_are_served_by_who_can() {
@@ -228,23 +227,18 @@ fn what_the_kernel_forgets_is_told_again() {
 #[test]
 fn an_instruction_across_two_pages_where_memory_is_scarce() {
     let page = page_size();
-    for mode in Mode::ALL {
-        for home in Home::both(&pattern(8 * page)) {
-            watchdog::start();
-            let cache = CacheOptions::new().limit(16 * page).build();
-            let file = home.open(&cache);
-            let Some(mapping) = map(&file, mode, 8 * page as u64) else { continue };
-            // Dirty, all of it but one folio: that is written back before it goes, and what is clean just goes.
-            let other = cache.open(MemoryStore::new([])).unwrap();
-            for index in 0..15 {
-                other.write_at(&[1; 8], index * page as u64).unwrap();
-            }
-            for (round, at) in [3 * page - 4, 6 * page - 1, 3 * page - 4].into_iter().enumerate() {
-                let expected = pattern(8 * page)[at..at + 8].to_vec();
-                // SAFETY: within the mapping, whose faults are served.
-                let loaded = unsafe { mapping.as_ptr().add(at).cast::<u64>().read_unaligned() };
-                assert_eq!(loaded.to_ne_bytes(), expected[..], "{mode:?}, {round}");
-            }
+    let bytes = pattern(8 * page);
+    each_within(16, &bytes, |cache, file, _, mode| {
+        let mapping = map(file, mode, bytes.len() as u64).unwrap();
+        // Dirty, all of it but one folio: that is written back before it goes, and what is clean just goes.
+        let other = cache.open(MemoryStore::new([])).unwrap();
+        for index in 0..15 {
+            other.write_at(&[1; 8], index * page as u64).unwrap();
         }
-    }
+        for (round, at) in [3 * page - 4, 6 * page - 1, 3 * page - 4].into_iter().enumerate() {
+            // SAFETY: within the mapping, whose faults are served.
+            let loaded = unsafe { mapping.as_ptr().add(at).cast::<u64>().read_unaligned() };
+            assert_eq!(loaded.to_ne_bytes(), bytes[at..at + 8], "{mode:?}, {round}");
+        }
+    });
 }

@@ -47,10 +47,15 @@ impl Home {
 
 /// A file of these bytes, in a small cache of its own, and both kinds of stores and all modes in turn.
 pub fn each(bytes: &[u8], check: impl Fn(&Cache, &CachedFile, &Home, Mode)) {
+    each_within(64, bytes, check);
+}
+
+/// As [`each`], in a cache of so many pages.
+pub fn each_within(pages: usize, bytes: &[u8], check: impl Fn(&Cache, &CachedFile, &Home, Mode)) {
     for mode in Mode::ALL {
         for home in Home::both(bytes) {
             watchdog::start();
-            let cache = CacheOptions::new().limit(64 * faultin::page_size()).build();
+            let cache = CacheOptions::new().limit(pages * faultin::page_size()).build();
             let file = home.open(&cache);
             if map(&file, mode, bytes.len() as u64).is_some() {
                 check(&cache, &file, &home, mode);

@@ -6,7 +6,7 @@ use std::thread;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{Cause, page_size};
-use faultin_cache::pager::Mode;
+use faultin_cache::pager::{Mode, Protection};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::{Bug, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, Error, FileOptions};
@@ -117,6 +117,36 @@ fn a_fault_that_needs_the_lock_is_a_deadlock_that_is_reported() {
         // Nothing is locked, and nothing broken.
         assert_eq!(load(&mapping, page), pattern(2 * page)[page]);
     }
+}
+
+/// Threads that fault on the same pages at the same time: who comes second finds them readable, and has not stored to them.
+#[test]
+fn many_read_a_mapping_for_reading() {
+    let page = page_size();
+    let bytes = pattern(16 * page);
+    each(&bytes, |cache, file, _, mode| {
+        let mapping = file.map(0..bytes.len() as u64, Protection::Read, mode).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let readers = [(); 3].map(|()| {
+                scope.spawn(|| {
+                    for round in 0..20 * ROUNDS {
+                        let at = round % 16 * page + round % page;
+                        assert_eq!(load(&mapping, at), bytes[at], "{mode:?}");
+                    }
+                })
+            });
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    cache.drop_clean();
+                }
+            });
+            let ended = readers.map(thread::ScopedJoinHandle::join);
+            done.store(true, Relaxed);
+            ended.into_iter().for_each(|result| result.unwrap());
+        });
+        assert_eq!(file.dirty(), 0);
+    });
 }
 
 #[test]

@@ -163,12 +163,9 @@ impl Drop for Out<'_> {
 /// Has the fault at `address` served, the first of `len` bytes that are wanted, if somebody serves it: as an ordinary function.
 pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    let address = arch::untag(address);
-    registry.entries_of_pagers().find_map(|entry| {
-        entry.with(address, |pager| {
-            let mut fault = Fault::refused(access, Cause::Backing, address);
-            if (entry.fault_in)(pager, address, len, access, &mut fault) { Ok(()) } else { Err(fault) }
-        })
+    registry.with_pager(address, |entry, pager, address| {
+        let mut fault = Fault::refused(access, Cause::Backing, address);
+        if (entry.fault_in)(pager, address, len, access, &mut fault) { Ok(()) } else { Err(fault) }
     })
 }
 
@@ -176,10 +173,8 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
 #[inline]
 pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    let address = arch::untag(address);
-    registry
-        .entries_of_pagers()
-        .any(|entry| entry.with(address, |pager| (entry.would_fault)(pager, address, access)).unwrap_or(false))
+    let would = |entry: &Entry, pager, address| (entry.would_fault)(pager, address, access);
+    registry.with_pager(address, would).unwrap_or(false)
 }
 
 /// Whether somebody has served the fault of an instruction that is in no table, which may be repeated now.
@@ -193,14 +188,18 @@ pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address:
         Some(Access::Read) => READ,
         Some(Access::Write) => WRITE,
     };
-    let address = arch::untag(address);
-    registry
-        .entries_of_pagers()
-        .find_map(|entry| entry.with(address, |pager| (entry.in_signal)(pager, address, access)))
-        .unwrap_or(false)
+    let serve = |entry: &Entry, pager, address| (entry.in_signal)(pager, address, access);
+    registry.with_pager(address, serve).unwrap_or(false)
 }
 
 impl Registry {
+    /// Calls `use_it` with the range that has `address` in it, its pager and the address without its tag, if there is one.
+    #[inline]
+    fn with_pager<R>(&self, address: usize, mut use_it: impl FnMut(&Entry, *const (), usize) -> R) -> Option<R> {
+        let address = arch::untag(address);
+        self.entries_of_pagers().find_map(|entry| entry.with(address, |pager| use_it(entry, pager, address)))
+    }
+
     fn entries_of_pagers(&self) -> impl Iterator<Item = &'static Entry> {
         // SAFETY: entries are never freed, and complete before they are published.
         let entry = |at: *mut Entry| unsafe { at.as_ref() };

@@ -31,7 +31,7 @@ pub(super) use super::bug::Bug;
 pub(super) use super::step::Step;
 pub(super) use table::PageTable;
 
-use super::Mode;
+use super::{Mode, Protection};
 use crate::write;
 use world::{Action, IN_SIGNAL, Op, World};
 
@@ -42,10 +42,14 @@ pub(super) struct Config {
     modes: &'static [Mode],
     /// Pages that a folio has at most.
     folio: usize,
+    /// What the mappings are for.
+    protection: Protection,
     /// Operations one after the other.
     operations: usize,
     /// What others do in each of them, at most.
     actions: usize,
+    /// Whether the CPU says if an instruction that has faulted was a load or a store.
+    says_access: bool,
     /// Whether faults of users' instructions are served as the signal's handler does, which reads the store's descriptor itself.
     in_signals: bool,
     /// Whether the kernel may refuse changes of page tables.
@@ -56,6 +60,45 @@ pub(super) struct Config {
     /// A bug of the loops of reads and writes.
     loops: Option<write::Bug>,
 }
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { modes, folio, operations, actions, .. } = self;
+        let said = [
+            (true, if self.in_signals { "served in signals" } else { "served by calls" }),
+            (self.refusals, "the kernel may refuse"),
+            (self.protection == Protection::Read, "for reading"),
+            (!self.says_access, "the CPU does not say what an access was"),
+        ];
+        write!(f, "{modes:?}, ")?;
+        for (_, what) in said.iter().filter(|(is_so, _)| *is_so) {
+            write!(f, "{what}, ")?;
+        }
+        write!(f, "folios of up to {folio} pages, {operations} operations, {actions} actions in each")
+    }
+}
+
+const SIGNAL: &[Mode] = &[Mode::Signal];
+const THREAD: &[Mode] = &[Mode::Thread];
+const MPROTECT: &[Mode] = &[Mode::Mprotect];
+const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
+
+/// One operation on a file with one mapping, with nobody else there.
+const PLAIN: Config = Config {
+    modes: SIGNAL,
+    folio: 1,
+    protection: Protection::ReadWrite,
+    operations: 1,
+    actions: 0,
+    says_access: true,
+    in_signals: false,
+    refusals: false,
+    invariants: false,
+    loops: None,
+};
+
+/// Mappings that are for reading, on a machine that does not say what an access was.
+const FOR_READING: Config = Config { modes: MPROTECT, protection: Protection::Read, says_access: false, ..PLAIN };
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,48 +284,44 @@ fn variable(name: &str) -> Option<usize> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-const SIGNAL: &[Mode] = &[Mode::Signal];
-const THREAD: &[Mode] = &[Mode::Thread];
-const MPROTECT: &[Mode] = &[Mode::Mprotect];
-const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
-
 #[test]
 fn the_pager_has_no_finding() {
     let longer = (variable("FAULTIN_EXPLORE_OPERATIONS"), variable("FAULTIN_EXPLORE_ACTIONS"));
     let mut total = (0, 0);
-    for (modes, in_signals, refusals, folio, operations, actions) in [
-        (SIGNAL, false, false, 1, 1, 3),
-        (SIGNAL, false, false, 2, 2, 1),
-        (THREAD, false, false, 2, 1, 2),
-        (MPROTECT, false, false, 2, 1, 2),
-        (BOTH, false, false, 2, 1, 2),
-        (SIGNAL, true, false, 2, 2, 1),
-        (BOTH, true, false, 2, 1, 2),
-        (SIGNAL, true, true, 2, 1, 2),
-        (THREAD, false, true, 2, 1, 2),
-        (MPROTECT, false, true, 2, 1, 3),
+    for config in [
+        Config { folio: 1, actions: 3, ..PLAIN },
+        Config { folio: 2, operations: 2, actions: 1, ..PLAIN },
+        Config { modes: THREAD, folio: 2, actions: 2, ..PLAIN },
+        Config { modes: MPROTECT, folio: 2, actions: 2, ..PLAIN },
+        Config { modes: BOTH, folio: 2, actions: 2, ..PLAIN },
+        Config { in_signals: true, folio: 2, operations: 2, actions: 1, ..PLAIN },
+        Config { in_signals: true, modes: BOTH, folio: 2, actions: 2, ..PLAIN },
+        Config { in_signals: true, refusals: true, folio: 2, actions: 2, ..PLAIN },
+        Config { refusals: true, modes: THREAD, folio: 2, actions: 2, ..PLAIN },
+        Config { refusals: true, modes: MPROTECT, folio: 2, actions: 3, ..PLAIN },
+        Config { says_access: false, in_signals: true, modes: MPROTECT, folio: 2, actions: 2, ..PLAIN },
+        Config { in_signals: true, folio: 2, actions: 2, ..FOR_READING },
+        Config { folio: 2, actions: 2, ..FOR_READING },
     ] {
         // An emulated machine has the same steps, and takes its time.
-        let actions = if cfg!(target_arch = "x86_64") { actions } else { actions.min(1) };
-        let (operations, actions) = (longer.0.unwrap_or(operations), longer.1.unwrap_or(actions));
-        let begin = std::time::Instant::now();
-        let config = Config { modes, folio, in_signals, refusals, operations, actions, invariants: true, loops: None };
-        let seen = explore(config, None);
-        let served = match (in_signals, refusals) {
-            (true, false) => "served in signals",
-            (true, true) => "served in signals, the kernel may refuse",
-            (false, false) => "served by calls",
-            (false, true) => "served by calls, the kernel may refuse",
+        let actions = if cfg!(target_arch = "x86_64") { config.actions } else { config.actions.min(1) };
+        let config = Config {
+            operations: longer.0.unwrap_or(config.operations),
+            actions: longer.1.unwrap_or(actions),
+            invariants: true,
+            ..config
         };
+        let begin = std::time::Instant::now();
+        let seen = explore(config.clone(), None);
         let _ = writeln!(
             std::io::stderr(),
-            "{modes:?}, {served}, folios of up to {folio} pages, {operations} operations, {actions} actions in each: {} states, {} scripts, {:.1?}",
+            "{config}: {} states, {} scripts, {:.1?}",
             seen.states,
             seen.scripts,
             begin.elapsed()
         );
         if let Some(finding) = seen.finding {
-            panic!("{modes:?}, {served}, folios of up to {folio} pages: {finding}");
+            panic!("{config}: {finding}");
         }
         total = (total.0 + seen.states, total.1 + seen.scripts);
     }
@@ -296,38 +335,35 @@ fn the_pager_has_no_finding() {
     assert!(in_signals > 0, "the handler's own way was never gone");
 }
 
-/// What each bug is found with: mappings, pages of a folio, actions.
-const BUGS: [(Bug, &[Mode], usize, usize); 18] = [
-    (Bug::InstallsUnprotected, SIGNAL, 1, 0),
-    (Bug::ProtectsTooLate, SIGNAL, 1, 3),
-    (Bug::NeverProtects, SIGNAL, 1, 2),
-    (Bug::ProtectsOneMapping, BOTH, 1, 2),
-    (Bug::UnmapsAfterPunching, MPROTECT, 1, 1),
-    (Bug::NeverUnmaps, MPROTECT, 1, 1),
-    (Bug::UnmapsOneMapping, BOTH, 1, 2),
-    (Bug::TrustsThePageCache, SIGNAL, 1, 1),
-    (Bug::DirtyTooLate, SIGNAL, 1, 3),
-    (Bug::ForgetsTheTail, SIGNAL, 1, 0),
-    (Bug::TrustsTheState, SIGNAL, 1, 1),
-    (Bug::KeepsPoison, THREAD, 1, 1),
-    (Bug::PoisonsOverMarks, THREAD, 1, 2),
-    (Bug::PoisonsInBetween, THREAD, 1, 3),
-    (Bug::KeepsWhatWasCut, SIGNAL, 2, 1),
-    (Bug::FailureIsZeros, SIGNAL, 1, 2),
-    (Bug::FillsWhatIsThere, SIGNAL, 2, 2),
-    (Bug::IgnoresRefusals, MPROTECT, 1, 2),
+/// What each bug is found with.
+const BUGS: [(Bug, Config); 19] = [
+    (Bug::InstallsUnprotected, PLAIN),
+    (Bug::ProtectsTooLate, Config { actions: 3, ..PLAIN }),
+    (Bug::NeverProtects, Config { actions: 2, ..PLAIN }),
+    (Bug::ProtectsOneMapping, Config { modes: BOTH, actions: 2, ..PLAIN }),
+    (Bug::UnmapsAfterPunching, Config { modes: MPROTECT, actions: 1, ..PLAIN }),
+    (Bug::NeverUnmaps, Config { modes: MPROTECT, actions: 1, ..PLAIN }),
+    (Bug::UnmapsOneMapping, Config { modes: BOTH, actions: 2, ..PLAIN }),
+    (Bug::TrustsThePageCache, Config { actions: 1, ..PLAIN }),
+    (Bug::DirtyTooLate, Config { actions: 3, ..PLAIN }),
+    (Bug::ForgetsTheTail, PLAIN),
+    (Bug::TrustsTheState, Config { actions: 1, ..PLAIN }),
+    (Bug::KeepsPoison, Config { modes: THREAD, actions: 1, ..PLAIN }),
+    (Bug::PoisonsOverMarks, Config { modes: THREAD, actions: 2, ..PLAIN }),
+    // A store after that, which is lost, would be a fourth action.
+    (Bug::PoisonsInBetween, Config { modes: THREAD, actions: 3, invariants: true, ..PLAIN }),
+    (Bug::KeepsWhatWasCut, Config { folio: 2, actions: 1, ..PLAIN }),
+    (Bug::FailureIsZeros, Config { in_signals: true, actions: 2, ..PLAIN }),
+    (Bug::FillsWhatIsThere, Config { in_signals: true, folio: 2, actions: 2, ..PLAIN }),
+    (Bug::TakesLoadsForStores, Config { in_signals: true, actions: 1, ..FOR_READING }),
+    (Bug::IgnoresRefusals, Config { modes: MPROTECT, refusals: true, actions: 2, ..PLAIN }),
 ];
 
-/// By what users see of it, with one operation and so many actions of others.
+/// By what users see of it, with one operation and a few actions of others.
 #[test]
 fn each_bug_is_found() {
     let mut missed = Vec::new();
-    for (bug, modes, folio, actions) in BUGS {
-        // A store after that, which is lost, would be a fourth action.
-        let invariants = bug == Bug::PoisonsInBetween;
-        let in_signals = matches!(bug, Bug::FailureIsZeros | Bug::FillsWhatIsThere);
-        let refusals = bug == Bug::IgnoresRefusals;
-        let config = Config { modes, folio, in_signals, refusals, operations: 1, actions, invariants, loops: None };
+    for (bug, config) in BUGS {
         let seen = explore(config, Some(bug));
         let told = seen.finding.as_ref().map_or_else(|| "not found".into(), Finding::to_string);
         let _ = writeln!(std::io::stderr(), "{bug:?}, {} scripts: {}", seen.scripts, told.trim_end());
@@ -344,17 +380,7 @@ fn bugs_of_the_loops_are_found() {
     for (bug, told) in
         [(write::Bug::FaultsInUnderTheLock, "Deadlock"), (write::Bug::InvalidatesItsSource, "again and again")]
     {
-        let config = Config {
-            modes: SIGNAL,
-            in_signals: false,
-            refusals: false,
-            folio: 1,
-            operations: 1,
-            actions: 0,
-            invariants: false,
-            loops: Some(bug),
-        };
-        let finding = explore(config, None).finding.expect("it is found");
+        let finding = explore(Config { loops: Some(bug), ..PLAIN }, None).finding.expect("it is found");
         let _ = writeln!(std::io::stderr(), "{bug:?}: {}", finding.to_string().trim_end());
         assert!(matches!(&finding.found, Found::Fails(how) if how.contains(told)), "{finding}");
     }

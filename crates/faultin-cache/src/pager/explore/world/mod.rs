@@ -186,10 +186,15 @@ impl World {
         let mode = self.config.modes[number];
         let table = PageTable::new(number, mode == Mode::Mprotect, Arc::clone(&self.backing), PAGES);
         let hardware = Hardware::simulated(table, PAGES * page_size());
-        let map = Arc::new(Map::new(hardware, 0, PAGES, Protection::ReadWrite, mode));
+        let map = Arc::new(Map::new(hardware, 0, PAGES, self.config.protection, mode));
         self.maps.borrow_mut()[number] = Some(Arc::clone(&map));
         let mut table = self.inode().table.exclusive().expect("nobody else has it");
         table.mapped.as_mut().expect("it has a memory").add(map);
+    }
+
+    /// Whether mappings are for stores, too.
+    fn is_writable(&self) -> bool {
+        self.config.protection == Protection::ReadWrite
     }
 
     fn unmap(&self, number: usize) {
@@ -262,7 +267,7 @@ impl World {
                 if free && !table.allows(page, false) {
                     could.push(Action::Load { map, pos });
                 }
-                if free || table.allows(page, true) {
+                if self.is_writable() && (free || table.allows(page, true)) {
                     could.push(Action::Store { map, pos });
                     if page == PAGES - 1 {
                         could.push(Action::Store { map, pos: in_tail(page) });

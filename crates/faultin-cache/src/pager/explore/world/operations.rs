@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    pub(super) fn finish(&self, before: u32, then: u64, result: Result<usize, Partial>) {
+    fn finish(&self, before: u32, then: u64, result: Result<usize, Partial>) {
         let done = result.is_ok();
         let behind = |error: &Error| matches!(error, Error::Fault(_));
         match result {
@@ -102,7 +102,7 @@ impl World {
     /// The file grows, with everything in it as it is, after somebody has stored to its last page.
     pub(in crate::pager::explore) fn grow(self: &Rc<Self>) {
         self.store.is_down.store(false, Relaxed);
-        if self.model.borrow().size > start_of(1) {
+        if self.is_writable() && self.model.borrow().size > start_of(1) {
             let _ = self.access(0, in_tail(1), Access::Write, By::Instruction);
         }
         self.operate(Op::SetLen(start_of(PAGES)));
@@ -111,7 +111,7 @@ impl World {
         self.look();
     }
 
-    pub(super) fn look(self: &Rc<Self>) {
+    fn look(self: &Rc<Self>) {
         let mut bytes = vec![0; PAGES * page_size()];
         let read = self.file.read_at(&mut bytes, 0);
         let size = self.model.borrow().size;
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    pub(super) fn look_at_store(&self) {
+    fn look_at_store(&self) {
         let size = self.model.borrow().size;
         let positions = self.model.borrow().positions();
         for pos in positions.into_iter().filter(|&pos| pos < size) {

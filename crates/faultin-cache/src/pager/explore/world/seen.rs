@@ -49,7 +49,7 @@ impl World {
         locks && self.mappings().iter().all(|map| map.is_free())
     }
 
-    pub(super) fn pages(&self, table: &Table) -> Vec<impl Hash + use<>> {
+    fn pages(&self, table: &Table) -> Vec<impl Hash + use<>> {
         let page = |page| {
             let folio = table.get(table.find(start_of(page))?);
             let part = start_of(page)..start_of(page + 1);
@@ -77,13 +77,13 @@ impl World {
         hash((maps, &*model, bytes, store, inode, table, self.holes()))
     }
 
-    pub(super) fn holes(&self) -> Vec<bool> {
+    fn holes(&self) -> Vec<bool> {
         let table =
             |map: Arc<Map>| (0..PAGES).map(|page| map.table().is_some_and(|table| table.is_in_memory(page))).collect();
         self.mappings().into_iter().next().map_or_else(Vec::new, table)
     }
 
-    pub(super) fn map_state(&self, map: &Map) -> impl Hash + use<> {
+    fn map_state(&self, map: &Map) -> impl Hash + use<> {
         let states: Vec<_> = (0..PAGES).map(|page| map.state(page) as u8).collect();
         (states, map.table().map(|table| (table.entries(), table.refuses())), map.next())
     }

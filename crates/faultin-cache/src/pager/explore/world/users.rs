@@ -56,10 +56,13 @@ impl World {
             // Poison is a signal; otherwise the thread waits in the kernel, in that mode.
             let waits = map.mode() == Mode::Thread && !table.entries()[page].poisoned;
             let in_signal = self.config.in_signals && by == By::Instruction && map.mode() != Mode::Thread;
+            let known = (self.config.says_access || by == By::Call).then_some(access);
+            // From the fault to its service it is some way.
+            self.step(Step::Faulted);
             let served = if in_signal {
-                self.serve_in_signal(&map, page, access)
+                self.serve_in_signal(&map, page, known)
             } else {
-                self.inode().serve(&map, page, 1, Some(access))
+                self.inode().serve(&map, page, 1, known)
             };
             if served.is_err() {
                 if map.mode() == Mode::Thread {
@@ -81,19 +84,19 @@ impl World {
     }
 
     /// As the handler does, which hands over to the pager's thread.
-    pub(super) fn serve_in_signal(&self, map: &Map, page: usize, access: Access) -> Result<(), Refused> {
+    fn serve_in_signal(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Refused> {
         self.is_in_handler.set(true);
-        let came = self.inode().serve_at_once(map, page, Some(access));
+        let came = self.inode().serve_at_once(map, page, access);
         self.is_in_handler.set(false);
         IN_SIGNAL.fetch_add(u64::from(came == Came::Served), Relaxed);
         match came {
             Came::Served => Ok(()),
             Came::Refused => Err(Refused::BehindTheEnd),
-            Came::HandOver => self.inode().serve(map, page, 1, Some(access)),
+            Came::HandOver => self.inode().serve(map, page, 1, access),
         }
     }
 
-    pub(super) fn succeed(&self, page: usize, pos: u64, write: bool) {
+    fn succeed(&self, page: usize, pos: u64, write: bool) {
         if start_of(page) >= self.model.borrow().size.max(self.model.borrow().then) {
             self.find(Found::BehindTheEnd { page });
             return;
