@@ -45,6 +45,9 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER.into()),
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
         ("CARGO_TARGET_DIR", home("aarch64").join("target").display().to_string()),
+        // A thread that ends has a lock of the emulator's own memory pools for a moment. A child that is forked then waits for
+        // it for ever; `malloc` is prepared for that.
+        ("G_SLICE", "always-malloc".into()),
     ];
     let packaged = if toolchain_has_target() { None } else { Some(toolchain()?) };
     if let Some(bin) = &packaged {
