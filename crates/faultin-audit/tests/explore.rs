@@ -9,17 +9,13 @@ use faultin_cache::write::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 
-/// What an adversary does to the rows with a cache's locks: there are many steps, and an emulated machine has the same ones.
+/// What an adversary does, at most. An emulated machine has the same steps, and takes its time.
 const ACTIONS: usize = if cfg!(target_arch = "x86_64") { Bound::TESTS.actions } else { 1 };
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
     // A bug is put back to be found, not to be explored.
-    let actions = match row {
-        _ if bug.is_some() => 1,
-        8..=13 | 17.. => ACTIONS,
-        _ => Bound::TESTS.actions,
-    };
+    let actions = if bug.is_some() { 1 } else { ACTIONS };
     let bound = Bound { actions, ..Bound::TESTS };
     explored_as(row, caller.job.expect("a row that runs"), variant, bug, bound)
 }
