@@ -20,8 +20,9 @@ fn hash_tool_survives_a_file_that_is_cut() {
     // Cargo builds examples beside the tests' folder.
     let test = std::env::current_exe().expect("a path");
     let target = test.parent().and_then(Path::parent).expect("target/debug");
-    let output =
-        common::program(target.join("examples/hash")).output().expect("it is there after cargo build --examples");
+    let output = common::processes::run(target.join("examples/hash"))
+        .output()
+        .expect("it is there after cargo build --examples");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{:?}: {said}", output.status);
     // Or it was faster than whoever cut the file.

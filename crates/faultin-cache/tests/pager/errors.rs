@@ -13,9 +13,9 @@ use faultin_cache::pager::{Mode, Protection};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile, Error};
 
-use crate::common::emulated::once_more;
 use crate::common::watchdog;
 use crate::modes::{load, map, pattern, store};
+use crate::processes;
 
 /// A store that fails as long as it is told to.
 struct Moody {
@@ -234,7 +234,7 @@ fn who_does_not_use_our_copies_gets_a_signal() {
             continue;
         }
         for why in ["store", "end", "protection"] {
-            let mut child = once_more();
+            let mut child = processes::run(std::env::current_exe().unwrap());
             child.args(["--exact", "errors::who_does_not_use_our_copies_gets_a_signal"]);
             let status = child.env(CHILD, format!("{mode:?} {why}")).output().unwrap().status;
             // What may not be stored to is the kernel's own to refuse.

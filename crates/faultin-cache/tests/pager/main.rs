@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../../faultin/tests/processes/mod.rs"]
+#[allow(dead_code)]
+mod processes;
 
 mod coherence;
 mod errors;

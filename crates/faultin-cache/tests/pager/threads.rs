@@ -16,6 +16,22 @@ use crate::modes::{each, load, map, pattern, store};
 
 const ROUNDS: usize = if cfg!(target_arch = "x86_64") { 300 } else { 20 };
 
+/// Does each of `works` in a thread of its own, and in one more `meanwhile`, over and over, until all of them have ended, however.
+fn beside(meanwhile: impl Fn() + Sync, works: impl IntoIterator<Item = impl FnOnce() + Send>) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let working: Vec<_> = works.into_iter().map(|work| scope.spawn(work)).collect();
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                meanwhile();
+            }
+        });
+        let ended: Vec<_> = working.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Relaxed);
+        ended.into_iter().for_each(|result| result.unwrap());
+    });
+}
+
 /// Threads that store to bytes of their own in pages that they share, while these are taken away and written back.
 #[test]
 fn no_store_is_lost() {
@@ -23,31 +39,22 @@ fn no_store_is_lost() {
     let bytes = vec![0; 96 * page];
     each(&bytes, |cache, file, home, mode| {
         let mapping = map(file, mode, bytes.len() as u64).unwrap();
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let writers: Vec<_> = (0..3_usize)
-                .map(|number| {
-                    let mapping = &mapping;
-                    scope.spawn(move || {
-                        for round in 0..ROUNDS {
-                            let at = (round * 31 % 96) * page + number;
-                            let byte = load(mapping, at);
-                            store(mapping, at, byte.wrapping_add(1));
-                        }
-                    })
-                })
-                .collect();
-            scope.spawn(|| {
-                while !done.load(Relaxed) {
-                    cache.drop_clean();
-                    file.sync_all().unwrap();
-                    assert!(cache.used() <= cache.limit() + 8 * page);
+        let take_away = || {
+            cache.drop_clean();
+            file.sync_all().unwrap();
+            assert!(cache.used() <= cache.limit() + 8 * page);
+        };
+        let mapping = &mapping;
+        let write = |number: usize| {
+            move || {
+                for round in 0..ROUNDS {
+                    let at = (round * 31 % 96) * page + number;
+                    let byte = load(mapping, at);
+                    store(mapping, at, byte.wrapping_add(1));
                 }
-            });
-            let ended: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-            done.store(true, Relaxed);
-            ended.into_iter().for_each(|result| result.unwrap());
-        });
+            }
+        };
+        beside(take_away, (0..3).map(write));
         file.sync_all().unwrap();
         let contents = home.contents();
         for number in 0..3 {
@@ -126,25 +133,13 @@ fn many_read_a_mapping_for_reading() {
     let bytes = pattern(16 * page);
     each(&bytes, |cache, file, _, mode| {
         let mapping = file.map(0..bytes.len() as u64, Protection::Read, mode).unwrap();
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let readers = [(); 3].map(|()| {
-                scope.spawn(|| {
-                    for round in 0..20 * ROUNDS {
-                        let at = round % 16 * page + round % page;
-                        assert_eq!(load(&mapping, at), bytes[at], "{mode:?}");
-                    }
-                })
-            });
-            scope.spawn(|| {
-                while !done.load(Relaxed) {
-                    cache.drop_clean();
-                }
-            });
-            let ended = readers.map(thread::ScopedJoinHandle::join);
-            done.store(true, Relaxed);
-            ended.into_iter().for_each(|result| result.unwrap());
-        });
+        let read = || {
+            for round in 0..20 * ROUNDS {
+                let at = round % 16 * page + round % page;
+                assert_eq!(load(&mapping, at), bytes[at], "{mode:?}");
+            }
+        };
+        beside(|| cache.drop_clean(), [read; 3]);
         assert_eq!(file.dirty(), 0);
     });
 }
@@ -154,35 +149,26 @@ fn mappings_come_and_go_while_others_fault() {
     let page = page_size();
     let bytes = pattern(32 * page);
     each(&bytes, |cache, file, _, mode| {
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..2_usize)
-                .map(|number| {
-                    let bytes = &bytes;
-                    scope.spawn(move || {
-                        for round in 0..ROUNDS / 10 {
-                            let mapping = map(file, mode, bytes.len() as u64).unwrap();
-                            for turn in 0..8 {
-                                let at = ((round + turn * 5) % 32) * page + 64 * number;
-                                assert_eq!(load(&mapping, at), bytes[at], "{mode:?}");
-                                store(&mapping, at, bytes[at]);
-                            }
-                            let view = mapping.read_view().unwrap();
-                            assert!(view.fault_in(0, NonZeroUsize::new(4 * page).unwrap()).is_ok());
-                        }
-                    })
-                })
-                .collect();
-            scope.spawn(|| {
-                while !done.load(Relaxed) {
-                    cache.drop_clean();
-                    thread::yield_now();
+        let take_away = || {
+            cache.drop_clean();
+            thread::yield_now();
+        };
+        let bytes = &bytes;
+        let come_and_go = |number: usize| {
+            move || {
+                for round in 0..ROUNDS / 10 {
+                    let mapping = map(file, mode, bytes.len() as u64).unwrap();
+                    for turn in 0..8 {
+                        let at = ((round + turn * 5) % 32) * page + 64 * number;
+                        assert_eq!(load(&mapping, at), bytes[at], "{mode:?}");
+                        store(&mapping, at, bytes[at]);
+                    }
+                    let view = mapping.read_view().unwrap();
+                    assert!(view.fault_in(0, NonZeroUsize::new(4 * page).unwrap()).is_ok());
                 }
-            });
-            let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-            done.store(true, Relaxed);
-            ended.into_iter().for_each(|result| result.unwrap());
-        });
+            }
+        };
+        beside(take_away, (0..2).map(come_and_go));
     });
 }
 
