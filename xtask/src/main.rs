@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod checked;
 mod env;
+mod licences;
+mod test;
 
 /// Chores of this workspace that need more than cargo.
 #[derive(Parser)]
@@ -16,6 +19,14 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run the tests, and say in one line at the end what was skipped
+    Test(test::Args),
+    /// Run the tests in which foreign code touches memory with other string functions of glibc
+    Tunables(test::TunablesArgs),
+    /// Say which long suites are due
+    Checked(checked::Args),
+    /// Check licences and sources of all packages, by the lists of deny.toml
+    Licences,
     /// Set up an environment in which faults are real, and run the tests in it
     Env(env::Args),
     #[command(hide = true)]
@@ -24,6 +35,10 @@ enum Task {
 
 fn main() -> ExitCode {
     match Xtask::parse().task {
+        Task::Test(args) => test::main(&args),
+        Task::Tunables(args) => test::tunables(&args),
+        Task::Checked(args) => checked::main(&args),
+        Task::Licences => licences::main(),
         Task::Env(args) => env::main(args),
         Task::Serve(args) => match env::files::serve::run(&args) {
             Ok(()) => ExitCode::SUCCESS,

@@ -46,15 +46,19 @@ pub fn main(args: Args) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let result = match environment {
-        Environment::Aarch64(args) => aarch64::run(&args),
-        Environment::Files(args) => files::run(&args),
+    let (name, result) = match environment {
+        Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
+        Environment::Files(args) => ("files", files::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Skipped(what)) => {
             println!("0 passed, 0 failed, 1 skipped");
-            println!("skipped: {what}");
+            if faultin_test::is_required(name) {
+                eprintln!("{name} is required, but: {what}");
+                return ExitCode::FAILURE;
+            }
+            faultin_test::skipped(name, what);
             ExitCode::SUCCESS
         }
         Err(Stop::Failed(what)) => {
@@ -65,16 +69,21 @@ pub fn main(args: Args) -> ExitCode {
 }
 
 /// The root of the workspace.
-fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root
 }
 
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    workspace().join(target)
+}
+
 /// Where the environment of this name keeps what it downloads and builds.
 fn home(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    workspace().join(target).join("env").join(name)
+    target().join("env").join(name)
 }
 
 /// Whether a command of this name can be run.

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         match make(&root, &mut servers) {
             Ok(()) => there += 1,
             Err(why) => {
-                println!("skipped: {name}: {}", why.trim().replace('\n', "; "));
+                faultin_test::skipped(name, why.trim().replace('\n', "; "));
                 let _ = fs::remove_dir(root.join(name));
                 fs::write(root.join(format!("{name}.missing")), why).map_err(io)?;
             }

@@ -16,10 +16,14 @@ pub(crate) enum Vector {
     Avx512,
 }
 
-/// The widest this CPU and this kernel support.
+/// The widest this CPU and this kernel support; at most what a build with `--cfg faultin_widest="…"` allows, for tests.
 pub(crate) fn widest() -> Vector {
     use std::arch::is_x86_feature_detected as has;
-    if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
+    if cfg!(faultin_widest = "sse2") {
+        Vector::Sse2
+    } else if cfg!(faultin_widest = "avx2") && has!("avx2") {
+        Vector::Avx2
+    } else if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
         Vector::Avx512
     } else if has!("avx2") {
         Vector::Avx2
