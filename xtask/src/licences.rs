@@ -26,7 +26,7 @@ fn check() -> Result<usize, String> {
     let allowed = allowed(&deny).ok_or("deny.toml has no list `allow = [\"…\"]`")?;
     let tree = Command::new("cargo")
         .current_dir(workspace())
-        .args(["tree", "--workspace", "--locked", "--target", "all", "--edges", "all", "--prefix", "none"])
+        .args(["tree", "--workspace", "--locked", "--target", "all", "--edges", "normal,build,dev", "--prefix", "none"])
         .args(["--format", "{p}\t{l}"])
         .output()
         .map_err(|error| format!("cargo tree: {error}"))?;
@@ -34,7 +34,8 @@ fn check() -> Result<usize, String> {
         return Err(format!("cargo tree: {}", String::from_utf8_lossy(&tree.stderr)));
     }
     let tree = String::from_utf8_lossy(&tree.stdout);
-    let mut packages: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    let mut packages: Vec<&str> =
+        tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
     packages.sort_unstable();
     packages.dedup();
     let root = format!("({}", workspace().display());

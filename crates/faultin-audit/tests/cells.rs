@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use faultin_audit::environment::Feature;
 use faultin_audit::expect::Ends;
 use faultin_audit::log::{Came, REPEATS, Step};
 use faultin_audit::run::{Outcome, Ran};
@@ -55,6 +56,18 @@ fn nothing_that_should_run_is_left_out() {
         if let Outcome::Skipped { feature, .. } = cell.outcome {
             assert!(!feature.present(), "{}", name(cell));
             assert_eq!(cell.actual(), format!("skipped: {}", feature.name()));
+        }
+    }
+    for (need, feature) in [
+        ("uffd", Feature::Paging),
+        ("uffd-poison", Feature::Poison),
+        ("memory-tags", Feature::Tags),
+        ("xsave", Feature::FpState),
+    ] {
+        let is_skipped = |cell: &&Cell| matches!(cell.outcome, Outcome::Skipped { feature: why, .. } if why == feature);
+        let cells = report().cells.iter().filter(is_skipped).count();
+        if cells > 0 {
+            faultin_test::skipped(need, format_args!("{cells} cells of the audit"));
         }
     }
 }

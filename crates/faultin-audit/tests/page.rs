@@ -1,7 +1,6 @@
 //! The page: well formed, complete, from nowhere else; and, where there is a browser, that it opens.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -189,8 +188,7 @@ fn browser() -> Option<PathBuf> {
 #[test]
 fn in_a_browser_a_click_opens_a_square_and_an_address_does_too() {
     let Some(browser) = browser() else {
-        writeln!(std::io::stderr(), "skipped: chromium").unwrap();
-        return;
+        return faultin_test::skipped("chromium", "no browser in PATH");
     };
     let directory = tempfile::tempdir().unwrap();
     let page = directory.path().join("page.html");

@@ -38,13 +38,12 @@ fn serial() -> MutexGuard<'static, ()> {
 
 /// The file system of this name, if it is there.
 fn environment(name: &str) -> Option<PathBuf> {
-    let mut stderr = std::io::stderr();
     let Some(root) = std::env::var_os("FAULTIN_FAILING_FILES").map(PathBuf::from) else {
-        let _ = writeln!(stderr, "skipped: {name}: cargo xtask env files makes it");
+        faultin_test::skipped("failing-files", format_args!("`cargo xtask env files` makes them ({name})"));
         return None;
     };
     if let Ok(missing) = fs::read_to_string(root.join(format!("{name}.missing"))) {
-        let _ = writeln!(stderr, "skipped: {name}: {}", missing.trim());
+        faultin_test::skipped(name, missing.trim());
         return None;
     }
     Some(root.join(name))
@@ -289,8 +288,7 @@ fn huge_pages_that_are_used_up_are_an_error() {
     let path = match file("three", 3) {
         Ok(path) => path,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "skipped: a file on huge pages: {error}");
-            return;
+            return faultin_test::skipped("huge-pages", format_args!("a file of three: {error}"));
         }
     };
     // The kernel promises pages to mappings, and has only two.
@@ -342,7 +340,7 @@ fn a_poisoned_page_is_damage_of_one_page() {
     };
     match result {
         Ok(Err(error)) => {
-            let _ = writeln!(std::io::stderr(), "skipped: a poisoned page: MADV_HWPOISON: {error}");
+            faultin_test::skipped("hwpoison", error);
         }
         Ok(Ok(_)) => panic!("a poisoned page was read"),
         Err(damaged) => {

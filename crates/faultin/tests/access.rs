@@ -161,8 +161,7 @@ fn atomics_do_what_their_names_say_and_refuse_what_they_cannot() {
     let ptr = wide.0.as_mut_ptr();
     // SAFETY: plain memory, aligned to 16.
     if unsafe { faultin::swap(ptr, 5) }.is_err() {
-        eprintln!("skipped: 128-bit compare-exchange");
-        return;
+        return faultin_test::skipped("wide-atomics", "no 128-bit compare-exchange");
     }
     // The macro's array of u128 is aligned to 16 by the ABI of every target with these operations.
     atomics!(u128);
@@ -375,8 +374,7 @@ fn the_floating_point_state_travels_and_a_bad_page_stops_it() {
     let _one = serial();
     let size = faultin::fpstate::image_size();
     if size == 0 {
-        eprintln!("skipped: XSAVE");
-        return;
+        return faultin_test::skipped("xsave", "no image of the floating-point state");
     }
     let page = faultin::page_size();
     let mut pages = Pages::new(Bad::NoAccess, 4 * page);
@@ -422,8 +420,7 @@ fn the_signal_free_mode_counts_the_same() {
             // SAFETY: `out` has 200 bytes; `ptr` may fault.
             let read = unsafe { faultin::signal_free::copy_in(out.as_mut_ptr(), ptr, 150) };
             if read.is_err_and(|short| short.fault.cause() == Cause::Unsupported) {
-                eprintln!("skipped: process_vm_readv");
-                return;
+                return faultin_test::skipped("process-vm", "process_vm_readv on ourselves");
             }
             let expected = if bad.cause(Access::Read).is_some() { Err(good) } else { Ok(()) };
             assert_eq!(read.map_err(|s| s.done), expected, "{good} good before {bad:?}");

@@ -129,7 +129,7 @@ fn guard_pages_are_found_where_page_tables_say_nothing() {
                 && libc::madvise(map.add(good * page).cast(), page, MADV_GUARD_INSTALL) == 0
         };
         if !installed {
-            eprintln!("skipped: MADV_GUARD_INSTALL (Linux 6.13)");
+            faultin_test::skipped("guard-pages", "no MADV_GUARD_INSTALL");
             return unmap(map, len);
         }
         for access in [Access::Read, Access::Write] {
@@ -147,8 +147,7 @@ fn secret_memory_is_accessible_although_page_table_queries_refuse_it() {
     // SAFETY: a new descriptor, if the kernel has the call.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, 0) } as i32;
     if fd < 0 {
-        eprintln!("skipped: memfd_secret");
-        return;
+        return faultin_test::skipped("secret-memory", std::io::Error::last_os_error());
     }
     // SAFETY: a new mapping of it.
     let map = unsafe {
@@ -173,7 +172,7 @@ fn protection_keys_are_obeyed() {
     // SAFETY: asks for a key that denies every access.
     let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 1) };
     if key < 0 {
-        eprintln!("skipped: protection keys");
+        faultin_test::skipped("protection-keys", std::io::Error::last_os_error());
         return unmap(map, len);
     }
     // SAFETY: a part of the mapping.

@@ -5,13 +5,11 @@
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 #[path = "tags/memory.rs"]
 mod memory;
-#[path = "tags/skip.rs"]
-mod skip;
 
 #[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
 #[test]
 fn an_asynchronous_report_goes_to_whoever_was_there_before() {
-    skip::skipped();
+    faultin_test::skipped("memory-tags", "aarch64 only");
 }
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]

@@ -1,8 +1,5 @@
 //! Whether an emulator of user mode stands between us and the kernel.
 
-use std::fmt::Display;
-use std::io::Write;
-
 /// It has no `process_vm_readv`.
 pub fn is_emulated() -> bool {
     let (mut from, mut to) = (1_u8, 0_u8);
@@ -10,9 +7,4 @@ pub fn is_emulated() -> bool {
     let local = libc::iovec { iov_base: (&raw mut to).cast(), iov_len: 1 };
     // SAFETY: a copy from one local variable to another.
     unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) != 1 }
-}
-
-/// Says what this environment lacks.
-pub fn skipped(missing: impl Display) {
-    writeln!(std::io::stderr(), "skipped: {missing}").expect("stderr can be written");
 }

@@ -70,7 +70,7 @@ fn lists_are_refused_for_the_same_reasons() {
     ];
     let emulated = is_emulated();
     if emulated {
-        crate::skipped("the kernel's opinion of lists: emulators of user mode have their own");
+        faultin_test::skipped("native", "the kernel's opinion of lists: emulators of user mode have their own");
     }
     let bytes = noise(5, 3 * page);
     for (name, list) in &cases {
@@ -106,8 +106,10 @@ fn lists_are_refused_for_the_same_reasons() {
 fn positions_end_where_the_kernels_do() {
     let _serial = crate::serial();
     if is_emulated() {
-        crate::skipped("the kernel's opinion of positions: emulators of user mode have their own");
-        return;
+        return faultin_test::skipped(
+            "native",
+            "the kernel's opinion of positions: emulators of user mode have their own",
+        );
     }
     let (region, page) = (region(), page_size() as u64);
     let positions = [
@@ -172,8 +174,7 @@ fn lists_of_megabytes_go_through_large_folios() {
     let mut list = vec![region.part(0, 2 * page); UIO_MAXIOV - 2];
     list.extend([region.part(page + 9, page), region.part(5 * page, page)]);
     if !KernelFile::new(Home::Memfd).is_exact() {
-        crate::skipped("lists of megabytes: this kernel's counts need not be exact");
-        return;
+        return faultin_test::skipped("exact-counts", "this kernel's counts of lists of megabytes need not be exact");
     }
     for (block, max_folio, limit) in [(4096, 2 << 20, 64 << 20), (4096, 2 << 20, 1 << 20), (512, 65536, 128 << 10)] {
         for pos in [0, 5, (2 << 20) - 100] {

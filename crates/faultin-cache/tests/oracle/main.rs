@@ -18,22 +18,10 @@ mod sequence;
 mod sequences;
 mod threads;
 
-use std::fmt::Display;
-use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One test at a time: a hole may be filled by another test's mapping.
 fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Says what this environment lacks.
-fn skipped(missing: impl Display) {
-    report(format_args!("skipped: {missing}"));
-}
-
-/// Says something that is read although the test passes.
-fn report(what: impl Display) {
-    writeln!(std::io::stderr(), "{what}").expect("stderr can be written");
 }

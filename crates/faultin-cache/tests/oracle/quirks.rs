@@ -165,7 +165,7 @@ mod directed {
         let path = format!("/proc/self/fd/{}", kernel.file.as_raw_fd());
         let direct = match OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path) {
             Ok(file) => KernelFile { file, file_system: kernel.file_system },
-            Err(error) => return crate::skipped(format_args!("O_DIRECT in the build directory: {error}")),
+            Err(error) => return faultin_test::skipped("o-direct", format_args!("in the build directory: {error}")),
         };
         let answer = direct.write(&segments, 0);
         let written = region.contents();

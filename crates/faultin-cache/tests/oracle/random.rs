@@ -32,15 +32,18 @@ fn the_kernel_and_ours_do_the_same() {
     let _serial = crate::serial();
     let bench = Bench::new();
     if !bench.region.can_poison() {
-        crate::skipped("poisoned pages: userfaultfd with UFFDIO_POISON (Linux 6.6)");
+        faultin_test::skipped("uffd-poison", "userfaultfd without UFFDIO_POISON");
     }
     let alignment = bench.alignment();
     if alignment.is_none() {
-        crate::skipped("a store with O_DIRECT: the build directory's file system has none");
+        faultin_test::skipped("o-direct", "the build directory's file system has none");
     }
     for file in bench.kernel_files() {
         if !file.is_exact() {
-            crate::skipped(format_args!("exact counts: this kernel's, on {:?}, need not be", file.file_system));
+            faultin_test::skipped(
+                "exact-counts",
+                format_args!("this kernel's counts on {:?} need not be exact", file.file_system),
+            );
         }
     }
     let strategy = cases(bench.region.can_poison(), alignment);
@@ -85,7 +88,7 @@ fn bugs_of_the_past_are_found() {
     let _serial = crate::serial();
     let mut bench = Bench::new();
     if !bench.kernel_files().into_iter().any(KernelFile::is_exact) {
-        return crate::skipped("bugs of the past: this kernel's counts need not be exact");
+        return faultin_test::skipped("exact-counts", "this kernel's counts need not be exact");
     }
     let strategy = cases(bench.region.can_poison(), bench.alignment());
     for bug in [

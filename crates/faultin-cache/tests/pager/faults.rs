@@ -9,7 +9,7 @@ use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions};
 
-use crate::common::emulated::{is_emulated, skipped};
+use crate::common::emulated::is_emulated;
 use crate::modes::{Home, each, each_within, load, map, pattern, store};
 
 #[test]
@@ -89,7 +89,7 @@ fn system_calls_get_what_the_mode_promises() {
 #[test]
 fn a_child_has_no_mapping() {
     if is_emulated() {
-        return skipped("a kernel that heeds MADV_DONTFORK");
+        return faultin_test::skipped("native", "emulators of user mode ignore MADV_DONTFORK");
     }
     let page = page_size();
     let bytes = pattern(4 * page);

@@ -8,7 +8,6 @@ use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{Cache, CacheOptions, CachedFile};
 
-use crate::common::emulated::skipped;
 use crate::common::watchdog;
 
 /// Where the bytes of a file are.
@@ -69,7 +68,7 @@ pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
     match file.map(0..len.max(1), Protection::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
         Err(error @ MapError::Mode { .. }) => {
-            skipped(error);
+            faultin_test::skipped("user-mode", error);
             None
         }
         Err(error) => panic!("{error}"),

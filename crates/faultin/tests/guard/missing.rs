@@ -8,7 +8,6 @@ use faultin::Cause;
 use faultin::map::{FileMapMut, Reason};
 
 use crate::fixture::{content, each, overwrite, writer};
-use crate::processes::skipped;
 use crate::scan::{bytes, peek, served};
 
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
@@ -66,8 +65,7 @@ pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
         // SAFETY: does nothing with the bytes.
         let made = unsafe { map.as_map().with_slice(.., |all| fail(all).map(drop)) };
         if let Err(missing) = made.expect("nothing happened") {
-            skipped(missing);
-            return;
+            return faultin_test::skipped("uffd", missing);
         }
         // (Only for mappings that could be written to.)
         test(&|| case.options().open_mut(&path).expect("map it"), &path);
@@ -187,7 +185,7 @@ fn poisoned_memory_is_damage() {
         };
         // SAFETY: as above.
         match unsafe { map.as_map().with_slice(.., scan) } {
-            Ok(result) => skipped(result.expect_err("a poisoned page was read")),
+            Ok(result) => faultin_test::skipped("uffd-poison", result.expect_err("a poisoned page was read")),
             Err(damaged) => {
                 assert_eq!(damaged.value, Some(Ok([content(1)[0], 0, content(1)[0]])));
                 assert_eq!(damaged.first_bad, Some(3 * page as u64));

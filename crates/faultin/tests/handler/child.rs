@@ -57,13 +57,13 @@ fn emulated() -> bool {
 /// A scenario whose handler sends asks first: a handler may have interrupted anything, and must not end the process.
 pub(crate) fn skip_if_emulated(what: &str, signal: i32) {
     if emulated() && SIGNALS.contains(&signal) {
-        skip(&format!("{what} SIGSEGV and SIGBUS under user-mode emulation"));
+        skip("native", &format!("{what} SIGSEGV and SIGBUS under user-mode emulation"));
     }
 }
 
 /// Ends the scenario without a verdict.
-pub(crate) fn skip(missing: &str) -> ! {
-    println!("skipped: {missing}");
+pub(crate) fn skip(need: &str, why: &str) -> ! {
+    println!("skipped: {need}: {why}");
     std::process::exit(0);
 }
 

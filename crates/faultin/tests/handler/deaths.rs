@@ -49,7 +49,7 @@ crate::scenarios! {
             unsafe { trap() };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        child::skip("a trap instruction that raises SIGSEGV");
+        child::skip("x86-64", "a trap instruction that raises SIGSEGV");
     };
     fault_that_somebody_repairs_after_passing_it_on_still_dies => Ends::Killed(libc::SIGSEGV), |_| {
         child::clean_slate();
@@ -94,7 +94,7 @@ crate::scenarios! {
         faultin::install().unwrap();
         // SAFETY: the next child is the init process of a new namespace.
         if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
-            child::skip("the right to make a pid namespace");
+            child::skip("namespaces", "no right to make a pid namespace");
         }
         let status = child::fork(|| {
             assert_eq!(std::process::id(), 1);

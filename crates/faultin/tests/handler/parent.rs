@@ -35,8 +35,8 @@ struct Outcome {
 pub(crate) fn check(scenario: &str, argument: &str, ends: Ends) {
     let outcome = run(scenario, argument);
     if let Some(missing) = outcome.stdout.lines().find_map(|line| line.strip_prefix("skipped: ")) {
-        processes::skipped(format_args!("{scenario} {argument}: {missing}"));
-        return;
+        let (need, why) = missing.split_once(": ").expect("a need, and why it is not met");
+        return faultin_test::skipped(need, format_args!("{scenario} {argument}: {why}"));
     }
     if let Err(what) = judge(&outcome, ends) {
         panic!(
@@ -72,7 +72,7 @@ fn judge(outcome: &Outcome, ends: Ends) -> Result<(), String> {
         return Err("nothing was announced".into());
     };
     if outcome.stdout.lines().any(|line| line == "not traced") {
-        processes::skipped("siginfo and program counter of a death: no ptrace");
+        faultin_test::skipped("ptrace", format_args!("siginfo and program counter of the death in {announced:?}"));
         return Ok(());
     }
     let want: BTreeMap<&str, usize> = announced

@@ -243,5 +243,5 @@ fn use_up_all_mappings() {
             return;
         }
     }
-    child::skip("a limit on mappings");
+    child::skip("map-limit", "there is no limit on mappings");
 }

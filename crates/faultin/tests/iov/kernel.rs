@@ -4,7 +4,7 @@
 //! copied: there the counts are equal. Elsewhere the kernel's is no larger, and the bytes before it are the same.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
@@ -248,7 +248,7 @@ pub fn has_process_vm() -> bool {
     let local = libc::iovec { iov_base: a.as_mut_ptr().cast(), iov_len: 1 };
     let there = other_process(libc::process_vm_readv, &[local], &mut b).is_ok();
     if !there {
-        let _ = writeln!(io::stderr(), "skipped: process_vm_readv on ourselves");
+        faultin_test::skipped("process-vm", "process_vm_readv on ourselves");
     }
     there
 }

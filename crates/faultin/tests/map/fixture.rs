@@ -8,8 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use faultin::map::{Backend, FileMap, MapOptions};
 use tempfile::TempDir;
 
-use crate::processes::skipped;
-
 /// One test at a time: they count the process's signals.
 pub fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -32,9 +30,12 @@ pub fn each(mut test: impl FnMut(&Case)) {
                 "" => tempfile::tempdir(),
                 folder => tempfile::tempdir_in(folder),
             };
-            let Ok(files) = files else {
-                skipped(format_args!("a file system at {folder:?}"));
-                continue;
+            let files = match files {
+                Ok(files) => files,
+                Err(error) => {
+                    faultin_test::skipped("tmpfs", format_args!("{folder:?}: {error}"));
+                    continue;
+                }
             };
             let case = Case { backend, folder, files };
             println!("{backend:?} in {:?}", case.folder);

@@ -118,12 +118,12 @@ fn a_file_larger_than_memory_is_read_where_it_is_asked() {
         let path = case.file("file", 10);
         let huge = 1_u64 << 40;
         if std::fs::File::options().write(true).open(&path).expect("open").set_len(huge).is_err() {
-            return crate::processes::skipped("a file system with files of a tebibyte");
+            return faultin_test::skipped("large-files", format_args!("{}: no tebibyte", path.display()));
         }
         let options = case.options().length(u64::MAX);
         let map = options.open(&path).unwrap_or_else(|error| {
             assert_eq!(error.errno(), Some(libc::ENOMEM), "{error}");
-            crate::processes::skipped("a tebibyte of addresses");
+            faultin_test::skipped("address-space", "no tebibyte of addresses");
             options.backend(Backend::Automatic).open(&path).expect("over pread")
         });
         assert_eq!(map.mapped_len(), huge);

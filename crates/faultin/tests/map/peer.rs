@@ -23,7 +23,7 @@ impl Peer {
         match shell.spawn() {
             Ok(child) => Some(Peer(child)),
             Err(error) => {
-                crate::processes::skipped(format_args!("sh: {error}"));
+                faultin_test::skipped("sh", error);
                 None
             }
         }

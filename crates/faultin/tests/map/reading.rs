@@ -5,7 +5,6 @@ use std::io::{BufRead, Read, Seek, SeekFrom};
 use faultin::map::{Advice, Backend, FileMap, MapOptions, Reason};
 
 use crate::fixture::{content, each, set_len};
-use crate::processes::skipped;
 
 /// All bytes of a map, in chunks.
 fn chunked(map: &FileMap) -> Vec<u8> {
@@ -219,8 +218,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
             Ok(read) => assert!(read == len && dst == whole, "it has just been written"),
             Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => {
                 assert_eq!((error.done(), error.errno()), (0, Some(libc::EOPNOTSUPP)), "{error}");
-                skipped(format_args!("reading without waiting, for files at {}", path.display()));
-                return;
+                return faultin_test::skipped("nowait", format_args!("for files at {}", path.display()));
             }
             Err(error) => panic!("{error}"),
         }
@@ -233,7 +231,12 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
         let map = case.options().open(&path).expect("map it");
         let error = match map.read_at_nowait(&mut dst, 0) {
             Err(error) => error,
-            Ok(_) => return skipped("a page cache that can be told to drop pages"),
+            Ok(_) => {
+                return faultin_test::skipped(
+                    "page-cache",
+                    format_args!("pages of {} are not dropped when asked", path.display()),
+                );
+            }
         };
         assert!(matches!(error.reason(), Reason::NotResident), "{error:?}");
         assert_eq!(error.errno(), Some(libc::EAGAIN));

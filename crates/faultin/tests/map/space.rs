@@ -10,7 +10,6 @@ use faultin::map::{Backend, FileMap, MapOptions, Reason};
 use tempfile::TempDir;
 
 use crate::fixture::serial;
-use crate::processes::skipped;
 
 /// A file system in memory with room for so many pages.
 struct Small {
@@ -26,7 +25,7 @@ impl Small {
         let done =
             unsafe { libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) };
         if done != 0 {
-            skipped("the right to mount a tmpfs");
+            faultin_test::skipped("mount", "a tmpfs");
             return None;
         }
         Some(Small { folder })

@@ -121,7 +121,7 @@ fn allocating_makes_room_and_the_file_longer() {
         let (path, map) = mapped(case, 10);
         match map.allocate(5, 40 * page) {
             Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => {
-                return crate::processes::skipped(format_args!("fallocate at {}: {error}", path.display()));
+                return faultin_test::skipped("fallocate", format_args!("{}: {error}", path.display()));
             }
             other => other.expect("room"),
         }

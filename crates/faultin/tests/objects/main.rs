@@ -106,7 +106,7 @@ fn executable_without_accesses_of_its_own_links_and_installs() {
 
 /// What was built, or nothing if this machine cannot.
 fn folder(build: Build) -> Option<PathBuf> {
-    built(build).inspect_err(|missing| processes::skipped(format_args!("{build:?}: {missing}"))).ok()
+    built(build).inspect_err(|missing| faultin_test::skipped("toolchain", format_args!("{build:?}: {missing}"))).ok()
 }
 
 fn play(build: Build, with: &[&str], without: &[&str]) {

@@ -1,7 +1,6 @@
 //! What tests that start processes share.
 
 use std::ffi::OsStr;
-use std::io::Write;
 use std::process::Command;
 
 /// The target these tests were built for.
@@ -17,9 +16,4 @@ pub fn run(exe: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(words.next().expect("a runner is a command"));
     command.args(words).arg(exe);
     command
-}
-
-/// Says what this machine lacks, past the harness that keeps what a passing test prints.
-pub fn skipped(missing: impl core::fmt::Display) {
-    writeln!(std::io::stderr(), "skipped: {missing}").expect("stderr can be written");
 }

@@ -108,7 +108,7 @@ fn atomic_operations_are_those_of_the_views() {
             return assert_eq!(now, std::array::from_fn(pattern));
         }
         if cfg!(faultin_syscall) {
-            return crate::processes::skipped("atomic operations of this architecture");
+            return faultin_test::skipped("assembly", "atomic operations");
         }
         of::<u8>(&map, [0, 1, 2, 3]);
         of::<u16>(&map, [0, 1, 2, 3]);

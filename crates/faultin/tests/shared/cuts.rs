@@ -196,7 +196,7 @@ fn holes_in_sealed_memory_read_as_zeros() {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: a descriptor of ours.
     if unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, page as libc::off_t) } != 0 {
-        return crate::processes::skipped("holes in memfds");
+        return faultin_test::skipped("holes", format_args!("of a memfd: {}", std::io::Error::last_os_error()));
     }
     let mut seen = vec![1; 2 * page];
     assert_eq!(map.read_at(&mut seen, 0).expect("no error"), 2 * page);

@@ -7,8 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use faultin::Cause;
 use faultin::map::{Backend, Rights, SharedMap, SharedOptions};
 
-use crate::processes::skipped;
-
 /// One test at a time: some count the process's signals, some fork it.
 pub fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -34,7 +32,7 @@ pub fn each(mut test: impl FnMut(Case)) {
     let _one = serial();
     for kind in [Kind::Memfd, Kind::Tmpfs, Kind::Disk] {
         if kind == Kind::Tmpfs && tempfile::tempfile_in("/dev/shm").is_err() {
-            skipped("a file system at /dev/shm");
+            faultin_test::skipped("tmpfs", "no file can be made in /dev/shm");
             continue;
         }
         for backend in [Backend::Mapped, Backend::Pread] {

@@ -6,7 +6,6 @@ use std::os::fd::AsRawFd;
 use faultin::map::{Backend, Reason, Rights, SharedOptions};
 
 use crate::fixture::{serial, try_memfd};
-use crate::processes::skipped;
 
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
 
@@ -61,10 +60,12 @@ fn raw_map(file: &File, len: usize) -> std::io::Result<()> {
 #[test]
 fn huge_pages_that_somebody_else_took_are_no_space() {
     let _one = serial();
-    let Some(pool) = Pool::of_one() else { return skipped("a huge page, or the right to make one") };
+    let Some(pool) = Pool::of_one() else { return faultin_test::skipped("huge-pages", "exactly one cannot be had") };
     let (file, other) = match (try_memfd(libc::MFD_HUGETLB), try_memfd(libc::MFD_HUGETLB)) {
         (Ok(file), Ok(other)) => (file, other),
-        (Err(error), _) | (_, Err(error)) => return skipped(format_args!("huge memfds: {error}")),
+        (Err(error), _) | (_, Err(error)) => {
+            return faultin_test::skipped("huge-pages", format_args!("memfds: {error}"));
+        }
     };
     for file in [&file, &other] {
         file.set_len(pool.page as u64).expect("a multiple of the page");
@@ -75,7 +76,7 @@ fn huge_pages_that_somebody_else_took_are_no_space() {
     };
     if let Err(error) = raw_map(&file, pool.page) {
         // The emulator chooses addresses that a huge page cannot have.
-        return skipped(format_args!("mappings of huge pages: {error}"));
+        return faultin_test::skipped("huge-pages", format_args!("mappings: {error}"));
     }
     // A map of a part of a huge page: all of it is mapped, and unmapped.
     for _ in 0..3 {
@@ -94,7 +95,7 @@ fn huge_pages_that_somebody_else_took_are_no_space() {
     file.set_len(pool.page as u64).expect("grow");
     let theirs = match map(&other) {
         Ok(theirs) => theirs,
-        Err(error) => return skipped(format_args!("a second reservation: {error}")),
+        Err(error) => return faultin_test::skipped("huge-pages", format_args!("a second reservation: {error}")),
     };
     theirs.store(0, 1_u8).expect("reserved for them");
     let error = ours.write_at(&[1; 100], 8).expect_err("none left");

@@ -180,7 +180,7 @@ fn a_peer_cannot_make_sealed_memory_fail() {
 fn a_peer_that_takes_a_ring_away_is_reported_and_nothing_is_consumed() {
     let _one = serial();
     if cfg!(faultin_syscall) {
-        return crate::processes::skipped("atomic operations of this architecture");
+        return faultin_test::skipped("assembly", "atomic operations");
     }
     let len = 4 * faultin::page_size();
     // The peer's pattern lies over the counters, too: 1 and more, ever the same, and 0 when it is cut.

@@ -9,7 +9,7 @@ const LAYOUT: Layout = Layout { head: 4, tail: 0, data: 64, entry: 12, capacity:
 
 fn shared() -> Option<SharedMap> {
     if cfg!(faultin_syscall) {
-        crate::processes::skipped("atomic operations of this architecture");
+        faultin_test::skipped("assembly", "atomic operations");
         return None;
     }
     Some(SharedOptions::new().backend(Backend::Mapped).create("ring", 4096).expect("a memfd"))
@@ -133,7 +133,7 @@ fn a_ring_that_is_cut_is_not_an_empty_one() {
     let _one = serial();
     let page = faultin::page_size();
     if cfg!(faultin_syscall) {
-        return crate::processes::skipped("atomic operations of this architecture");
+        return faultin_test::skipped("assembly", "atomic operations");
     }
     let layout = Layout { head: 512, tail: 1024, data: page as u64 - 48, entry: 12, capacity: 8 };
     for cut in [0, 100, 600, 1024, page - 50, page, page + 40] {

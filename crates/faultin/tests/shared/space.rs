@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use faultin::map::{Backend, Reason, Rights, SharedOptions};
 
 use crate::fixture::serial;
-use crate::processes::skipped;
 
 /// A mounted tmpfs; it goes when it is dropped.
 struct Small(tempfile::TempDir, CString);
@@ -40,7 +39,7 @@ fn holes_without_space_read_as_zeros_and_take_no_stores() {
     let _one = serial();
     let page = faultin::page_size();
     for backend in [Backend::Mapped, Backend::Pread] {
-        let Some(small) = Small::new(8) else { return skipped("the right to mount a tmpfs") };
+        let Some(small) = Small::new(8) else { return faultin_test::skipped("mount", "a tmpfs") };
         let open = |name| File::options().read(true).write(true).create_new(true).open(small.0.path().join(name));
         let file = open("shared").expect("a file");
         file.set_len(4 * page as u64).expect("a hole");

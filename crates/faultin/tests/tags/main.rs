@@ -5,7 +5,6 @@
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod memory;
-mod skip;
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod copies;
@@ -17,5 +16,5 @@ mod walks;
 #[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
 #[test]
 fn memory_tags() {
-    skip::skipped();
+    faultin_test::skipped("memory-tags", "aarch64 only");
 }

@@ -47,7 +47,7 @@ impl Tagged {
     /// A new window of good granules, whose bytes are zero, with the handler installed; `None` where there are no tags.
     pub fn new() -> Option<Self> {
         if !check_tags(Mode::Sync) {
-            super::skip::skipped();
+            faultin_test::skipped("memory-tags", "this CPU has none");
             return None;
         }
         faultin::install().unwrap();

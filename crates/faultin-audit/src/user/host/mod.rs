@@ -288,9 +288,7 @@ mod tests {
     #[test]
     fn who_may_not_wait_sees_a_missing_page_and_who_may_brings_it_in() {
         if paging::probe().is_err() {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "skipped: userfaultfd with SIGBUS and minor faults");
-            return;
+            return faultin_test::skipped("uffd", "userfaultfd with SIGBUS and minor faults");
         }
         let memory = new(Scenario::Cold).unwrap();
         let (source, mut bytes) = (memory.source().unwrap(), [0; 200]);
