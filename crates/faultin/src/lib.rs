@@ -92,6 +92,8 @@ pub mod signal_free;
 pub mod string;
 #[cfg(feature = "std")]
 pub mod structs;
+#[cfg(feature = "std")]
+mod sync;
 pub mod table;
 #[cfg(feature = "std")]
 #[doc(hidden)]

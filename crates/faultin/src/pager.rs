@@ -3,5 +3,25 @@
 //! Whoever owns a range of addresses registers a [`Pager`] for it ([`serve`]). An access of this crate's to a page that is not
 //! there comes back short, as everywhere; [`fault_in`](mod@crate::fault_in) and [`probe`](crate::probe) call the pager. So a loop
 //! that copies under a lock and faults in without it needs to know nothing of pagers, and the pager may take that lock.
+//!
+//! Writing a pager and registering one both need `unsafe`, because a pager may run in a signal handler:
+//!
+//! ```compile_fail,E0200
+//! # use faultin::{Access, Fault, pager::Pager};
+//! struct Logs;
+//! impl Pager for Logs {
+//!     fn fault_in(&self, _: usize, _: usize, _: Access) -> Result<(), Fault> {
+//!         Ok(())
+//!     }
+//!     fn in_signal(&self, _: usize, _: Option<Access>) -> bool {
+//!         println!("a fault"); // takes a lock, and may allocate, in the middle of anything
+//!         true
+//!     }
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! # fn logs() -> std::sync::Arc<dyn faultin::pager::Pager> { unimplemented!() }
+//! let all_faults_of_the_process = faultin::pager::serve(0..usize::MAX, logs());
+//! ```
 
 pub use crate::signal::pager::{Pager, Served, serve};

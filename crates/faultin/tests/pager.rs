@@ -1,11 +1,20 @@
 //! Ranges whose faults the process serves itself: who is asked, when, and what becomes of it.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use faultin::pager::{Pager, serve};
+use faultin::pager::{Pager, Served, serve};
 use faultin::{Access, Cause, Fault, Granularity, ReadView, WriteView, page_size};
+
+#[path = "processes/mod.rs"]
+#[allow(dead_code)]
+mod processes;
 
 /// Pages that are inaccessible until their pager is asked.
 struct Pages {
@@ -73,7 +82,8 @@ impl Opens {
     }
 }
 
-impl Pager for Opens {
+// SAFETY: in a signal it counts, and makes one system call.
+unsafe impl Pager for Opens {
     fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
         self.asked.fetch_add(1, SeqCst);
         if self.open(address, access) { Ok(()) } else { Err(Fault::refused(access, Cause::Backing, address)) }
@@ -91,13 +101,19 @@ fn views(pages: &Pages) -> (ReadView<'_>, WriteView<'_>) {
     unsafe { (ReadView::new(pages.base, len).unwrap(), WriteView::new(pages.base, len).unwrap()) }
 }
 
+/// Has faults of all pages served.
+fn served(pages: &Pages, pager: Arc<dyn Pager>) -> Served {
+    // SAFETY: the range is `pages`', whose owner drops what this returns first.
+    unsafe { serve(pages.range(), pager) }.unwrap()
+}
+
 const PAGES: usize = 4;
 
 #[test]
 fn a_copy_comes_back_short_and_fault_in_asks_the_pager() {
     let pages = Arc::new(Pages::new(PAGES));
     let opens = Opens::new(&pages, false);
-    let _served = serve(pages.range(), opens.clone()).unwrap();
+    let _served = served(&pages, opens.clone());
     let (read, write) = views(&pages);
     let mut buffer = vec![1; 2 * page_size()];
     let short = read.read(0, &mut buffer).unwrap_err();
@@ -122,7 +138,7 @@ fn a_copy_comes_back_short_and_fault_in_asks_the_pager() {
 fn a_probe_asks_too() {
     let pages = Arc::new(Pages::new(PAGES));
     let opens = Opens::new(&pages, false);
-    let _served = serve(pages.range(), opens.clone()).unwrap();
+    let _served = served(&pages, opens.clone());
     let (read, write) = views(&pages);
     let short = read.probe(0, PAGES * page_size(), Granularity::Page).unwrap_err();
     assert_eq!((short.done, short.fault.cause()), (3 * page_size(), Cause::Backing));
@@ -133,7 +149,7 @@ fn a_probe_asks_too() {
 fn others_instructions_are_served_in_the_signal() {
     let pages = Arc::new(Pages::new(PAGES));
     let opens = Opens::new(&pages, false);
-    let served = serve(pages.range(), opens.clone()).unwrap();
+    let served = served(&pages, opens.clone());
     for index in 0..PAGES - 1 {
         // SAFETY: pages of our own, whose faults are served.
         unsafe {
@@ -158,7 +174,7 @@ fn others_instructions_are_served_in_the_signal() {
 fn a_pager_that_lies_is_asked_a_bounded_number_of_times() {
     let pages = Arc::new(Pages::new(PAGES));
     let lies = Opens::new(&pages, true);
-    let _served = serve(pages.range(), lies.clone()).unwrap();
+    let _served = served(&pages, lies.clone());
     let fault = views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err();
     assert_eq!(fault.cause(), Cause::Protection);
     assert_eq!(lies.asked.load(SeqCst), 64);
@@ -167,7 +183,8 @@ fn a_pager_that_lies_is_asked_a_bounded_number_of_times() {
 /// Says of each access that it would fault, and of the last page that nothing can be done.
 struct Expects(Arc<Opens>);
 
-impl Pager for Expects {
+// SAFETY: nothing is done in a signal.
+unsafe impl Pager for Expects {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         self.0.fault_in(address, len, access)
     }
@@ -181,7 +198,7 @@ impl Pager for Expects {
 fn a_pager_that_expects_a_fault_is_asked_without_one() {
     let pages = Arc::new(Pages::new(PAGES));
     let opens = Opens::new(&pages, false);
-    let _served = serve(pages.range(), Arc::new(Expects(opens.clone()))).unwrap();
+    let _served = served(&pages, Arc::new(Expects(opens.clone())));
     let (read, write) = views(&pages);
     (0..PAGES).for_each(|index| pages.protect(index, libc::PROT_READ | libc::PROT_WRITE));
     // All is accessible, so a touch would not have asked. What lies behind the first page is only touched.
@@ -204,7 +221,7 @@ fn ranges_come_and_go_while_others_are_asked() {
             scope.spawn(move || {
                 for _ in 0..500 {
                     let opens = Opens::new(pages, false);
-                    let served = serve(pages.range(), opens.clone()).unwrap();
+                    let served = served(pages, opens.clone());
                     assert!(views(pages).0.fault_in(0, NonZeroUsize::MIN).is_ok());
                     assert_eq!(opens.asked.load(SeqCst), 1);
                     drop(served);
@@ -214,4 +231,224 @@ fn ranges_come_and_go_while_others_are_asked() {
             });
         }
     });
+}
+
+/// Runs `body` in a process of its own, the test of this name again. Returns how it ended; a hang is ended, and fails.
+fn in_child(test: &str, body: impl FnOnce()) -> Option<ExitStatus> {
+    const CHILD: &str = "FAULTIN_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        body();
+        return None;
+    }
+    let mut command = processes::run(std::env::current_exe().unwrap());
+    let mut child = command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if start.elapsed() > Duration::from_secs(120) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{test} hangs");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn succeeds(test: &str, body: impl FnOnce()) {
+    let status = in_child(test, body);
+    assert!(status.is_none_or(|status| status.success()), "{status:?}");
+}
+
+/// Takes a lock in `fault_in`, and drops what it was given to keep.
+#[derive(Default)]
+struct Locks {
+    lock: Mutex<()>,
+    inside: AtomicBool,
+    own: Mutex<Option<Served>>,
+}
+
+// SAFETY: nothing is done in a signal.
+unsafe impl Pager for Locks {
+    fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
+        self.inside.store(true, SeqCst);
+        drop(self.lock.lock().unwrap());
+        drop(self.own.lock().unwrap().take());
+        Err(Fault::refused(access, Cause::Backing, address))
+    }
+}
+
+impl Locks {
+    fn wait_until_inside(&self) {
+        while !self.inside.load(SeqCst) {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn dropping_a_range_does_not_wait_for_a_thread_that_waits_for_this_one() {
+    succeeds("dropping_a_range_does_not_wait_for_a_thread_that_waits_for_this_one", || {
+        let pages = Arc::new(Pages::new(PAGES));
+        let locks = Arc::new(Locks::default());
+        let served = served(&pages, locks.clone());
+        thread::scope(|scope| {
+            let held = locks.lock.lock().unwrap();
+            let other = scope.spawn(|| views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause());
+            locks.wait_until_inside();
+            drop(served);
+            assert_eq!(Arc::strong_count(&locks), 2, "the other thread is within it");
+            // The range has gone all the same.
+            assert_eq!(views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause(), Cause::Protection);
+            drop(held);
+            assert_eq!(other.join().unwrap(), Cause::Backing);
+        });
+        assert_eq!(Arc::strong_count(&locks), 1, "the last one has freed it");
+    });
+}
+
+#[test]
+fn a_pager_may_drop_its_own_range() {
+    succeeds("a_pager_may_drop_its_own_range", || {
+        let pages = Arc::new(Pages::new(PAGES));
+        let locks = Arc::new(Locks::default());
+        *locks.own.lock().unwrap() = Some(served(&pages, locks.clone()));
+        assert_eq!(views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause(), Cause::Backing);
+        assert_eq!(Arc::strong_count(&locks), 1);
+        assert_eq!(views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause(), Cause::Protection);
+    });
+}
+
+#[test]
+fn a_child_of_fork_drops_a_range_that_a_thread_of_its_parent_is_within() {
+    succeeds("a_child_of_fork_drops_a_range_that_a_thread_of_its_parent_is_within", || {
+        let pages = Arc::new(Pages::new(PAGES));
+        let locks = Arc::new(Locks::default());
+        let mut parents = Some(served(&pages, locks.clone()));
+        thread::scope(|scope| {
+            let held = locks.lock.lock().unwrap();
+            scope.spawn(|| views(&pages).0.fault_in(0, NonZeroUsize::MIN));
+            locks.wait_until_inside();
+            // SAFETY: the child uses atomic variables and allocates, which the C library allows; then it ends.
+            match unsafe { libc::fork() } {
+                0 => {
+                    drop(parents.take());
+                    // Entries that the parent's threads use are not used again: a pager of the child's own goes when it should.
+                    let opens = Opens::new(&pages, false);
+                    drop(served(&pages, opens.clone()));
+                    let code = i32::from(Arc::strong_count(&opens) != 1);
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(code) };
+                }
+                child => {
+                    let mut status = 0;
+                    // SAFETY: a local value.
+                    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                    assert_eq!(status, 0, "the child");
+                }
+            }
+            drop(held);
+        });
+        drop(parents);
+        assert_eq!(Arc::strong_count(&locks), 1);
+    });
+}
+
+/// Waits in the signal until it may go on.
+struct Waits {
+    opens: Arc<Opens>,
+    inside: AtomicBool,
+    go: AtomicBool,
+}
+
+// SAFETY: in a signal it looks at atomic variables, and makes one system call.
+unsafe impl Pager for Waits {
+    fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
+        self.opens.fault_in(address, len, access)
+    }
+
+    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
+        self.inside.store(true, SeqCst);
+        while !self.go.load(SeqCst) {
+            std::hint::spin_loop();
+        }
+        self.opens.in_signal(address, access)
+    }
+}
+
+#[test]
+fn what_a_signal_was_the_last_to_leave_is_freed_by_the_next_call() {
+    succeeds("what_a_signal_was_the_last_to_leave_is_freed_by_the_next_call", || {
+        let pages = Arc::new(Pages::new(PAGES));
+        let waits = Arc::new(Waits { opens: Opens::new(&pages, false), inside: false.into(), go: false.into() });
+        let served = served(&pages, waits.clone());
+        thread::scope(|scope| {
+            // SAFETY: a page of our own, whose fault is served.
+            let other = scope.spawn(|| unsafe { pages.base.read_volatile() });
+            while !waits.inside.load(SeqCst) {
+                thread::yield_now();
+            }
+            drop(served);
+            waits.go.store(true, SeqCst);
+            assert_eq!(other.join().unwrap(), 0);
+        });
+        assert_eq!(Arc::strong_count(&waits), 2, "nothing is freed in a signal");
+        assert!(views(&pages).0.fault_in(page_size(), NonZeroUsize::MIN).is_err());
+        assert_eq!(Arc::strong_count(&waits), 1);
+    });
+}
+
+/// Panics, wherever it is asked.
+#[derive(Default)]
+struct Panics {
+    expects: bool,
+}
+
+// SAFETY: it is never asked in a signal, but in a test of how the process ends then.
+unsafe impl Pager for Panics {
+    fn fault_in(&self, _: usize, _: usize, _: Access) -> Result<(), Fault> {
+        panic!("fault_in")
+    }
+
+    fn would_fault(&self, _: usize, _: Access) -> bool {
+        assert!(!self.expects, "would_fault");
+        false
+    }
+
+    fn in_signal(&self, _: usize, _: Option<Access>) -> bool {
+        panic!("in_signal")
+    }
+}
+
+#[test]
+fn a_panic_of_a_pager_goes_on_to_who_has_asked_and_leaves_nothing_behind() {
+    succeeds("a_panic_of_a_pager_goes_on_to_who_has_asked_and_leaves_nothing_behind", || {
+        for (expects, message) in [(false, "fault_in"), (true, "would_fault")] {
+            let pages = Arc::new(Pages::new(PAGES));
+            let panics = Arc::new(Panics { expects });
+            let served = served(&pages, panics.clone());
+            let result = catch_unwind(AssertUnwindSafe(|| views(&pages).0.fault_in(0, NonZeroUsize::MIN)));
+            let panic = result.unwrap_err();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&message));
+            drop(served);
+            assert_eq!(Arc::strong_count(&panics), 1, "nobody is within it");
+        }
+    });
+}
+
+#[test]
+fn a_panic_in_a_signal_ends_the_process_at_once() {
+    let test = "a_panic_in_a_signal_ends_the_process_at_once";
+    let status = in_child(test, || {
+        let pages = Arc::new(Pages::new(PAGES));
+        let _served = served(&pages, Arc::new(Panics::default()));
+        // The hook of the standard library formats and allocates, and may need more stack than there is in a signal.
+        std::panic::set_hook(Box::new(|_| ()));
+        // SAFETY: a page of our own, whose fault is served.
+        let byte = catch_unwind(|| unsafe { pages.base.read_volatile() });
+        // SAFETY: ends the process, as what is to be seen from outside.
+        unsafe { libc::_exit(if byte.is_ok() { 1 } else { 2 }) };
+    });
+    assert_eq!(status.and_then(|status| status.signal()), Some(libc::SIGABRT), "{status:?}");
 }

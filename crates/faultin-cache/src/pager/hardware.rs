@@ -69,7 +69,7 @@ impl Hardware {
         let base =
             unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let process = std::process::id();
         let hardware = Hardware { base, len, by, process };
         // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
         unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }?;
@@ -82,7 +82,7 @@ impl Hardware {
     /// A page table that is simulated, of so many bytes.
     #[cfg(test)]
     pub(super) fn simulated(table: PageTable, len: usize) -> Hardware {
-        let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let process = std::process::id();
         Hardware { base: NonNull::dangling(), len, by: By::Sim(table), process }
     }
 
@@ -92,6 +92,11 @@ impl Hardware {
             By::Sim(table) => Some(table),
             _ => None,
         }
+    }
+
+    /// Whether this process has made it. A child of `fork` has nothing there, or something else.
+    pub(super) fn is_ours(&self) -> bool {
+        std::process::id() == self.process
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -235,8 +240,7 @@ impl Drop for Hardware {
         if let By::Sim(_) = &self.by {
             return;
         }
-        // In a child there is nothing, or something else.
-        if rustix::process::getpid().as_raw_nonzero().get().cast_unsigned() == self.process {
+        if self.is_ours() {
             // SAFETY: our own mapping, which nobody uses any more: whoever has a view of it borrows its owner.
             let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         }

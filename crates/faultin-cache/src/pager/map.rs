@@ -96,6 +96,11 @@ impl Map {
         self.hardware.base()
     }
 
+    /// Whether it was made by this process, and not by one of which this is a child.
+    pub(super) fn is_ours(&self) -> bool {
+        self.hardware.is_ours()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.states.len() * self.page
     }

@@ -199,8 +199,14 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // Whoever is being served still needs the thread.
+        // It does not wait: a thread that is being served keeps the map.
         self.served = None;
+        if !self.map.is_ours() {
+            // A child of `fork`. The locks may be held by threads that are not there, and nothing is mapped: the file stays
+            // as it is.
+            std::mem::forget(self.file.clone());
+            return;
+        }
         let inode = self.file.inode();
         if let Some(thread) = inode.pager.get() {
             thread.remove(&self.map);
@@ -251,7 +257,11 @@ impl CachedFile {
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
         let server = Server { inode: Arc::clone(inode), map: Arc::clone(&map), post: Arc::clone(&thread.post) };
         let base = map.base().addr().get();
-        let served = faultin::pager::serve(base..base + len, Arc::new(server)).map_err(MapError::Handler)?;
+        // SAFETY: the range is the map's own mapping, which lives until `served` has been dropped: `Mapping` has both, and
+        // drops `served` first.
+        #[allow(unsafe_code, reason = "the range is its own")]
+        let served = unsafe { faultin::pager::serve(base..base + len, Arc::new(server)) };
+        let served = served.map_err(MapError::Handler)?;
         if let Some(mapped) = &mut table.mapped {
             mapped.add(Arc::clone(&map));
         }

@@ -1,6 +1,6 @@
 //! Who serves the faults of a mapping: what is registered for its range of addresses.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,10 @@ pub(super) struct Server {
     pub(super) post: Arc<Post>,
 }
 
-impl Pager for Server {
+// SAFETY: `signal::serve` makes system calls and atomic operations only (see there); what it shares with others it takes by a
+// lock that it tries, and it does not panic.
+#[allow(unsafe_code, reason = "the promise that `in_signal` may run in a signal")]
+unsafe impl Pager for Server {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         let refused = |cause| Fault::refused(access, cause, address);
         let Some(page) = self.map.page_at(address) else { return Err(refused(Cause::Unmapped)) };

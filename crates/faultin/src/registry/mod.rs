@@ -54,6 +54,8 @@ pub(crate) struct Registry {
     pub(crate) guards: AtomicPtr<Guard>,
     /// Ranges whose faults are served, newest first. Only ever grows.
     pub(crate) pagers: AtomicPtr<pager::Entry>,
+    /// Not 0 if a signal handler was the last to leave a range that has gone, so that a pager is to be freed.
+    pub(crate) retired_pagers: AtomicU32,
     /// For each of [`SIGNALS`].
     previous: [Previous; 2],
     /// The handler of the object this registry lives in, by generation.
@@ -91,6 +93,7 @@ pub(crate) static REGISTRY: Registry = Registry {
     substituted: AtomicU64::new(0),
     guards: AtomicPtr::new(core::ptr::null_mut()),
     pagers: AtomicPtr::new(core::ptr::null_mut()),
+    retired_pagers: AtomicU32::new(0),
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
     entries: handler::ENTRIES,
     lock: AtomicU32::new(0),

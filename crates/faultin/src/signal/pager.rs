@@ -1,50 +1,72 @@
-//! Ranges whose faults this process serves itself, and who serves them.
+//! Ranges whose faults this process serves itself, and the pagers that do.
 //!
 //! A copy of this crate's never has a fault served inside it: it comes back short. [`fault_in`](mod@crate::fault_in) and
 //! [`probe`](crate::probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take locks.
-//! Others' instructions are served in the signal, by [`Pager::in_signal`], which may do neither.
+//! Instructions of other code are served in the signal, by [`Pager::in_signal`], which may do neither.
 //!
 //! An entry is never freed, because a handler may be looking at it in any thread at any time: it is used again for another
-//! range. Whoever is within a pager counts itself in and out, and a range goes only when nobody is.
+//! range. A thread within a pager is counted as one of its [`Users`], and the last one frees a pager whose range has gone.
+//! In a signal nothing can be freed: there the last one leaves a note, and the next ordinary call frees it.
 
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use super::users::Users;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 use crate::registry::{self, InstallError, REGISTRY, Registry};
 
 /// Serves the faults of a range.
-pub trait Pager: Send + Sync + 'static {
+///
+/// # Safety
+///
+/// [`in_signal`](Self::in_signal) runs in the handler of SIGSEGV and SIGBUS, on the thread that has faulted and on whatever
+/// stack the handler has, in the midst of whatever that thread was doing. An implementation that has one of its own (the
+/// default does nothing) promises that it
+///
+/// * is async-signal-safe: it allocates and frees no memory, touches no thread-local value, takes no lock (unless it only
+///   tries to, or no thread can fault in the range, or be interrupted by a signal, while it holds that lock), and calls
+///   nothing that might (the C library's functions that are not async-signal-safe, formatting, output, `Drop`s);
+/// * does not touch memory whose fault it would itself have to serve;
+/// * does not panic. A panic there ends the process: it cannot leave the function. But the panic hook runs before that, in
+///   the signal, and the standard library's formats, allocates and prints.
+///
+/// The other methods are ordinary functions, of which nothing is asked.
+pub unsafe trait Pager: Send + Sync + 'static {
     /// Makes the byte at `address` accessible for a moment, the first of `len` that are wanted: as many of the others as it likes.
-    /// An ordinary function: it may wait, allocate and take locks.
+    /// An ordinary function: it may wait, allocate and take locks. If it panics, the panic goes on to the caller of `fault_in`
+    /// or `probe`.
     ///
     /// # Errors
     /// The [`Fault`] that remains: [`Cause::Backing`](crate::Cause::Backing), if what is behind has failed.
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault>;
 
-    /// Whether an access to the byte at `address` would fault now, as far as is known without waiting for anybody. If so,
-    /// [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a signal if it does
+    /// Whether an access to the byte at `address` would fault now, as far as is known without waiting for another thread. If
+    /// so, [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a signal if it does
     /// fault. So a wrong answer costs time, and nothing else.
     fn would_fault(&self, address: usize, access: Access) -> bool {
         let _ = (address, access);
         false
     }
 
-    /// As [`fault_in`](Self::fault_in), for an instruction of somebody else's that has been interrupted at `address`:
-    /// whether it is to be repeated. Otherwise the signal goes to whoever was there before.
+    /// Serves the fault of an instruction of other code, which has been interrupted at `address`. Returns whether the
+    /// instruction is to be repeated. Otherwise the signal goes to the handler that was installed before ours.
     ///
-    /// Runs in the signal handler, on the thread that faulted, whatever that was doing: it must be async-signal-safe (no
-    /// allocation, no lock that the thread could hold).
+    /// Runs in the signal handler: see what an implementation [promises](Self#safety).
     fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
         let _ = (address, access);
         false
     }
 }
 
-/// A range that is being served, until this is dropped; which waits until nobody is within its pager.
+/// A range whose faults are served, until this is dropped.
+///
+/// Dropping it never waits. The pager is dropped at once if no thread is within it; otherwise the last one drops it, when
+/// it leaves. (If that one is in a signal handler, the next call of [`serve`], of `fault_in`, or drop of a `Served` does.)
+/// So a pager may drop its own `Served`, and a thread may that holds a lock for which another thread waits in the pager. In
+/// a child of `fork`, a pager that a thread of the parent was within is not dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
 pub struct Served {
@@ -55,23 +77,38 @@ pub struct Served {
 ///
 /// # Invariants
 ///
-/// 1. While `active`, `pager` is what `Box::into_raw` gave for an `Arc<dyn Pager>`; it is freed only after `active` was taken
-///    back and `inside` was seen to be 0 thereafter.
-/// 2. Whoever uses `pager` has first added itself to `inside` and then seen `active`.
+/// 1. While `users` is open or retired, `pager` is what `Box::into_raw` gave for a `Registration`, and `start` and `len` do
+///    not change. A thread frees it only after it has claimed the entry.
+/// 2. A thread uses `pager` only after it has entered as one of `users`, when that was open, and before it leaves.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
     next: AtomicPtr<Entry>,
+    /// The process that has made it. A child of `fork` makes its own: users of these may have been its parent's threads.
+    process: u32,
     taken: AtomicBool,
-    active: AtomicBool,
-    inside: AtomicUsize,
+    users: Users,
     start: AtomicUsize,
     len: AtomicUsize,
-    pager: AtomicPtr<()>,
-    /// As an object with another compiler's tables of methods can call them.
-    fault_in: extern "C" fn(*const (), usize, usize, Access, &mut Fault) -> bool,
-    would_fault: extern "C" fn(*const (), usize, Access) -> bool,
-    in_signal: extern "C" fn(*const (), usize, u32) -> bool,
+    pager: AtomicPtr<Calls>,
+}
+
+/// A pager as objects can call it that have another compiler's tables of methods.
+#[derive(Debug)]
+#[repr(C)]
+struct Calls {
+    fault_in: unsafe extern "C-unwind" fn(*const Calls, usize, usize, Access, &mut Fault) -> bool,
+    would_fault: unsafe extern "C-unwind" fn(*const Calls, usize, Access) -> bool,
+    /// It cannot unwind: a panic ends the process there, whatever it was about to do.
+    in_signal: unsafe extern "C" fn(*const Calls, usize, u32) -> bool,
+    free: unsafe extern "C-unwind" fn(*mut Calls),
+}
+
+/// A pager, and how to call it.
+#[repr(C)]
+struct Registration {
+    calls: Calls,
+    pager: Arc<dyn Pager>,
 }
 
 /// What `in_signal` is told of the access.
@@ -79,107 +116,165 @@ const UNKNOWN: u32 = 0;
 const READ: u32 = 1;
 const WRITE: u32 = 2;
 
-extern "C" fn fault_in(pager: *const (), address: usize, len: usize, access: Access, fault: &mut Fault) -> bool {
-    // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
-    let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
-    pager.fault_in(address, len, access).map_err(|error| *fault = error).is_ok()
+/// # Safety
+/// `calls` is a `Registration`'s of this object, which is there.
+unsafe fn pager<'a>(calls: *const Calls) -> &'a dyn Pager {
+    // SAFETY: by contract; `calls` comes first in it.
+    unsafe { &*(*calls.cast::<Registration>()).pager }
 }
 
-extern "C" fn would_fault(pager: *const (), address: usize, access: Access) -> bool {
-    // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
-    let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
-    pager.would_fault(address, access)
+unsafe extern "C-unwind" fn fault_in(
+    calls: *const Calls,
+    address: usize,
+    len: usize,
+    access: Access,
+    fault: &mut Fault,
+) -> bool {
+    // SAFETY: invariants 1 and 2 of `Entry`.
+    unsafe { pager(calls) }.fault_in(address, len, access).map_err(|error| *fault = error).is_ok()
 }
 
-extern "C" fn in_signal(pager: *const (), address: usize, access: u32) -> bool {
-    // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
-    let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
+unsafe extern "C-unwind" fn would_fault(calls: *const Calls, address: usize, access: Access) -> bool {
+    // SAFETY: invariants 1 and 2 of `Entry`.
+    unsafe { pager(calls) }.would_fault(address, access)
+}
+
+unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32) -> bool {
     let access = match access {
         READ => Some(Access::Read),
         WRITE => Some(Access::Write),
         _ => None,
     };
-    pager.in_signal(address, access)
+    // SAFETY: invariants 1 and 2 of `Entry`.
+    unsafe { pager(calls) }.in_signal(address, access)
 }
 
-/// Has faults in `range` served by `pager` from now on.
-///
-/// The range is to be the pager's, or its owner's: nothing is mapped or unmapped here.
+unsafe extern "C-unwind" fn free(calls: *mut Calls) {
+    // SAFETY: invariant 1 of `Entry`: it came from such a box, and the caller has claimed it.
+    drop(unsafe { Box::from_raw(calls.cast::<Registration>()) });
+}
+
+/// Has faults in `range` served by `pager` from now on, until the `Served` is dropped.
 ///
 /// # Errors
 /// [`InstallError`], from [`install`](crate::install).
-pub fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
+///
+/// # Safety
+///
+/// The addresses of `range` are the caller's: it has mapped or reserved them, and no other code uses them for anything else
+/// until the `Served` is dropped. (Nothing is mapped or unmapped here. The pager is asked about every fault there that is
+/// not an access of this crate's, with a signal's whole context behind it: of memory that is not the caller's, that would
+/// repeat instructions that were to fail.) No two ranges that are served at the same time overlap.
+pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
     super::install()?;
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    let free = |entry: &&Entry| entry.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-    let entry = registry.entries_of_pagers().find(free).unwrap_or_else(|| registry.add_pager());
+    registry.free_retired();
+    let process = std::process::id();
+    let take = |entry: &Entry| entry.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    let mut entries = registry.entries_of_pagers();
+    let entry = entries.find(|entry| entry.process == process && take(entry));
+    let entry = entry.unwrap_or_else(|| registry.add_pager(process));
     entry.start.store(range.start, Ordering::Relaxed);
     entry.len.store(range.len(), Ordering::Relaxed);
-    entry.pager.store(Box::into_raw(Box::new(pager)).cast(), Ordering::Relaxed);
-    entry.active.store(true, Ordering::SeqCst);
+    let registration = Registration { calls: Calls { fault_in, would_fault, in_signal, free }, pager };
+    entry.pager.store(Box::into_raw(Box::new(registration)).cast(), Ordering::Relaxed);
+    entry.users.open();
     Ok(Served { entry })
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.entry.active.store(false, Ordering::SeqCst);
-        let mut spins = 0_u32;
-        while self.entry.inside.load(Ordering::SeqCst) != 0 {
-            spins += 1;
-            if spins.is_multiple_of(1 << 10) {
-                std::thread::yield_now();
-            }
-        }
-        let pager = self.entry.pager.swap(ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: invariant 1 of `Entry`: it came from a box, and nobody uses it any more or will.
-        drop(unsafe { Box::from_raw(pager.cast::<Arc<dyn Pager>>()) });
-        self.entry.taken.store(false, Ordering::Release);
+        self.entry.users.retire();
+        self.entry.free_if_unused();
+        registry::of(arch::object()).unwrap_or(&REGISTRY).free_retired();
     }
 }
 
 impl Entry {
-    /// Calls `use_it` with the pager, if this is a range with `address` in it.
-    fn with<R>(&self, address: usize, use_it: impl FnOnce(*const ()) -> R) -> Option<R> {
-        self.inside.fetch_add(1, Ordering::SeqCst);
-        // Also if a pager panics.
-        let _out = Out(&self.inside);
-        if !self.active.load(Ordering::SeqCst) {
+    fn contains(&self, address: usize) -> bool {
+        address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.len.load(Ordering::Relaxed)
+    }
+
+    /// Enters, if this is a range with `address` in it that is served.
+    fn enter(&'static self, address: usize) -> Option<Inside> {
+        // Most are not, and are not written to. A thread that uses an address of a range was told of the range before, so
+        // it sees where that is.
+        if !self.contains(address) {
             return None;
         }
-        let at = address.wrapping_sub(self.start.load(Ordering::Relaxed));
-        (at < self.len.load(Ordering::Relaxed)).then(|| use_it(self.pager.load(Ordering::Relaxed)))
+        let is_open = self.users.enter();
+        let inside = Inside(self);
+        (is_open && self.contains(address)).then_some(inside)
+    }
+
+    /// Frees the pager of a range that has gone, if no thread is within it.
+    fn free_if_unused(&self) {
+        if self.users.claim() {
+            let pager = self.pager.swap(ptr::null_mut(), Ordering::Relaxed);
+            // For another range, also if the pager's drop panics.
+            let _free = Free(&self.taken);
+            // SAFETY: invariant 1, and this thread has claimed it.
+            unsafe { ((*pager).free)(pager) };
+        }
     }
 }
 
-/// Counts out.
-struct Out<'a>(&'a AtomicUsize);
+/// An entry that can be taken again, when this is dropped.
+struct Free<'a>(&'a AtomicBool);
 
-impl Drop for Out<'_> {
+impl Drop for Free<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.store(false, Ordering::Release);
     }
 }
 
-/// Has the fault at `address` served, the first of `len` bytes that are wanted, if somebody serves it: as an ordinary function.
+/// A thread that has entered, until this is dropped (also because a pager panics).
+struct Inside(&'static Entry);
+
+impl Inside {
+    /// Leaves, in a signal: nothing is freed. Returns whether something is to be.
+    fn leave_in_signal(self) -> bool {
+        let entry = self.0;
+        core::mem::forget(self);
+        entry.users.leave()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if self.0.users.leave() {
+            self.0.free_if_unused();
+        }
+    }
+}
+
+/// Calls the pager of `address`, if there is one, to make the first of `len` bytes there accessible: as an ordinary function.
 pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    registry.with_pager(address, |entry, pager, address| {
-        let mut fault = Fault::refused(access, Cause::Backing, address);
-        if (entry.fault_in)(pager, address, len, access, &mut fault) { Ok(()) } else { Err(fault) }
-    })
+    registry.free_retired();
+    let address = arch::untag(address);
+    let inside = registry.enter(address)?;
+    let calls = inside.0.pager.load(Ordering::Relaxed);
+    let mut fault = Fault::refused(access, Cause::Backing, address);
+    // SAFETY: invariants 1 and 2 of `Entry`.
+    let done = unsafe { ((*calls).fault_in)(calls, address, len, access, &mut fault) };
+    Some(if done { Ok(()) } else { Err(fault) })
 }
 
-/// Whether somebody serves the byte at `address`, and says that an access would fault.
+/// Whether the byte at `address` has a pager, which says that an access would fault.
 #[inline]
 pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    let would = |entry: &Entry, pager, address| (entry.would_fault)(pager, address, access);
-    registry.with_pager(address, would).unwrap_or(false)
+    let address = arch::untag(address);
+    let Some(inside) = registry.enter(address) else { return false };
+    let calls = inside.0.pager.load(Ordering::Relaxed);
+    // SAFETY: invariants 1 and 2 of `Entry`.
+    unsafe { ((*calls).would_fault)(calls, address, access) }
 }
 
-/// Whether somebody has served the fault of an instruction that is in no table, which may be repeated now.
+/// Whether a pager has served the fault of an instruction that is in no table, which may be repeated now.
 ///
-/// Async-signal-safe, as far as the pager is.
+/// Async-signal-safe, as pagers have promised to be.
 #[cold]
 #[inline(never)]
 pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address: usize) -> bool {
@@ -188,16 +283,40 @@ pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address:
         Some(Access::Read) => READ,
         Some(Access::Write) => WRITE,
     };
-    let serve = |entry: &Entry, pager, address| (entry.in_signal)(pager, address, access);
-    registry.with_pager(address, serve).unwrap_or(false)
+    let address = arch::untag(address);
+    for entry in registry.entries_of_pagers().filter(|entry| entry.contains(address)) {
+        let is_open = entry.users.enter();
+        let inside = Inside(entry);
+        let is_meant = is_open && entry.contains(address);
+        let served = is_meant && {
+            let calls = entry.pager.load(Ordering::Relaxed);
+            // SAFETY: invariants 1 and 2 of `Entry`.
+            unsafe { ((*calls).in_signal)(calls, address, access) }
+        };
+        if inside.leave_in_signal() {
+            registry.retired_pagers.store(1, Ordering::Release);
+        }
+        if is_meant {
+            return served;
+        }
+    }
+    false
 }
 
 impl Registry {
-    /// Calls `use_it` with the range that has `address` in it, its pager and the address without its tag, if there is one.
+    /// Enters the range that is served and has `address` in it, if there is one.
     #[inline]
-    fn with_pager<R>(&self, address: usize, mut use_it: impl FnMut(&Entry, *const (), usize) -> R) -> Option<R> {
-        let address = arch::untag(address);
-        self.entries_of_pagers().find_map(|entry| entry.with(address, |pager| use_it(entry, pager, address)))
+    fn enter(&self, address: usize) -> Option<Inside> {
+        self.entries_of_pagers().find_map(|entry| entry.enter(address))
+    }
+
+    /// Frees what signal handlers were the last to leave.
+    #[inline]
+    fn free_retired(&self) {
+        if self.retired_pagers.load(Ordering::Relaxed) != 0 {
+            self.retired_pagers.swap(0, Ordering::Acquire);
+            self.entries_of_pagers().for_each(Entry::free_if_unused);
+        }
     }
 
     fn entries_of_pagers(&self) -> impl Iterator<Item = &'static Entry> {
@@ -208,18 +327,15 @@ impl Registry {
         })
     }
 
-    fn add_pager(&self) -> &'static Entry {
+    fn add_pager(&self, process: u32) -> &'static Entry {
         let entry = Entry {
             next: AtomicPtr::new(ptr::null_mut()),
+            process,
             taken: AtomicBool::new(true),
-            active: AtomicBool::new(false),
-            inside: AtomicUsize::new(0),
+            users: Users::new(),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
             pager: AtomicPtr::new(ptr::null_mut()),
-            fault_in,
-            would_fault,
-            in_signal,
         };
         let entry: &'static Entry = Box::leak(Box::new(entry));
         let this = ptr::from_ref(entry).cast_mut();
