@@ -13,6 +13,13 @@ fn hash(path: &str) -> Result<blake3::Hash, faultin::map::MapError> {
     Ok(hasher.finalize())
 }
 
+/// What has no size to map it by: a pipe, or a file of /proc or /sys.
+fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(faultin::map::FileReader::open(path)?)?;
+    Ok(hasher.finalize())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths: Vec<String> = std::env::args().skip(1).collect();
     let files = tempfile::tempdir()?;
@@ -27,7 +34,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         paths.push(path.display().to_string());
     }
     for path in paths {
-        match hash(&path) {
+        let hashed = match hash(&path) {
+            Err(error) if error.is_stream() => hash_stream(&path),
+            other => other.map_err(Into::into),
+        };
+        match hashed {
             Ok(hash) => println!("{hash}  {path}"),
             Err(error) => println!("{error}"),
         }

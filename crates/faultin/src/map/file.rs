@@ -14,6 +14,7 @@ use super::mapping::{CopyIn, Space};
 use super::nowait;
 use super::options::{Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
+use super::size;
 use super::stamp::{Freshness, Known, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
@@ -187,6 +188,9 @@ impl FileMap {
         let before = self.known.get();
         let fresh = || -> Result<Stamp, Stop> {
             let now = self.now()?;
+            if now.size == 0 && !size::has_size(&self.file, 0).map_err(|error| Stop::io(0, error))? {
+                return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+            }
             if let Some(space) = &self.space {
                 let too_large = || Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
                 let needed = self.window.needed(now.size).ok_or_else(too_large)?;

@@ -327,6 +327,15 @@ impl Drop for Mapping {
 
 /// Bytes of the file's pages if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole ones.
 pub(super) fn huge_page_size(file: &File) -> Option<usize> {
+    let (kind, block) = file_system(file)?;
+    let size = usize::try_from(block).ok().filter(|size| size.is_power_of_two());
+    if kind == libc::HUGETLBFS_MAGIC as u32 { size } else { None }
+}
+
+/// The kind of the file system that a file lies on (its magic number), and the bytes of its blocks.
+// The fields have other types on other machines.
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn file_system(file: &File) -> Option<(u32, u64)> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
     let stat = unsafe {
@@ -335,8 +344,7 @@ pub(super) fn huge_page_size(file: &File) -> Option<usize> {
         }
         stat.assume_init()
     };
-    let size = usize::try_from(stat.f_bsize).ok().filter(|size| size.is_power_of_two());
-    if stat.f_type == libc::HUGETLBFS_MAGIC { size } else { None }
+    Some((stat.f_type as u32, u64::try_from(stat.f_bsize).ok()?))
 }
 
 /// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.

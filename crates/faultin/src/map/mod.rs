@@ -42,6 +42,12 @@
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
 //!   [`Watch::Nothing`] does not look for, and that a store to a cut file is refused before anything is stored.
 //!
+//! # Files without a size
+//!
+//! The size of a file on proc, sysfs, tracefs, debugfs, cgroup and the like says nothing about its bytes, and neither does a
+//! size of 0 where a byte can be read. Mapping such a file fails with [`Unsupported`](Reason::Unsupported): it is a
+//! [stream](MapError::is_stream), as pipes and terminals are. [`FileReader`] reads either.
+//!
 //! # What cannot be seen
 //!
 //! * **Stores through a mapping** move the change time only when a page that was clean is stored to first (on tmpfs: in
@@ -77,6 +83,7 @@ mod options;
 mod reader;
 mod search;
 pub mod shared;
+mod size;
 mod slice;
 mod stamp;
 mod write;
@@ -87,7 +94,8 @@ pub use file::FileMap;
 pub use lines::{Line, Lines};
 pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};
-pub use reader::MapReader;
+pub use reader::{FileReader, MapReader};
 pub use shared::{SharedMap, SharedOptions};
+pub use size::has_known_size;
 pub use slice::Damaged;
 pub use write::FileMapMut;

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use super::mapping::{Mapping, Refused, Rights, Space};
+use super::size;
 use super::stamp::Stamp;
 use super::write::FileMapMut;
 use crate::signal::{self, Reached};
@@ -143,6 +144,7 @@ impl MapOptions {
     /// # Errors
     /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
     /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
+    /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size),
     /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
         let path = path.as_ref();
@@ -208,6 +210,9 @@ impl MapOptions {
             return Err(stop(Reason::NotAFile(kind)));
         }
         let stamp = Stamp::of(&file).map_err(|error| stop(Reason::Io(error)))?;
+        if !size::has_size(&file, stamp.size).map_err(|error| stop(Reason::Io(error)))? {
+            return Err(stop(Reason::Unsupported(size::UNKNOWN)));
+        }
         if self.offset > stamp.size {
             return Err(stop(Reason::PastEnd { len: stamp.size }));
         }
