@@ -13,13 +13,6 @@ fn hash(path: &str) -> Result<blake3::Hash, faultin::map::MapError> {
     Ok(hasher.finalize())
 }
 
-/// What has no size to map it by: a pipe, or a file of /proc or /sys.
-fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(faultin::map::FileReader::open(path)?)?;
-    Ok(hasher.finalize())
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths: Vec<String> = std::env::args().skip(1).collect();
     let files = tempfile::tempdir()?;
@@ -44,4 +37,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// What has no size to map it by: a pipe, or a file of /proc or /sys.
+fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(faultin::map::FileReader::open(path)?)?;
+    Ok(hasher.finalize())
 }

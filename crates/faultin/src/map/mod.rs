@@ -42,6 +42,14 @@
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
 //!   [`Watch::Nothing`] does not look for, and that a store to a cut file is refused before anything is stored.
 //!
+//! # Files of layers
+//!
+//! On overlayfs a file of a lower layer is copied to the upper one when it is opened for writing. The descriptor then leads to
+//! the copy, a mapping still to the original. The copy has another change time, so operations report a change, and
+//! [`refresh`](FileMap::refresh) opens the file again and maps what is there now, or goes on over pread. Under
+//! [`Watch::Shrinking`] and [`Watch::Nothing`], bytes that were mapped before are those of the original until then. A
+//! [`SharedMap`] of a file there is over pread, unless it is open for writing.
+//!
 //! # Files without a size
 //!
 //! The size of a file on proc, sysfs, tracefs, debugfs, cgroup and the like says nothing about its bytes, and neither does a
@@ -76,6 +84,7 @@
 mod chunks;
 mod error;
 mod file;
+mod layers;
 mod lines;
 mod mapping;
 mod nowait;

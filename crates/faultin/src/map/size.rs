@@ -33,6 +33,9 @@ const MADE_UP: [u32; 20] = [
     0xabba_1974, // xenfs
 ];
 
+/// How often a file of size 0 has to give a byte to count as one that has no size. (One may be filled and emptied meanwhile.)
+const ATTEMPTS: usize = 8;
+
 /// What a map of a file without a known size says.
 pub(crate) const UNKNOWN: &str = "its size is not known, read it as a stream";
 
@@ -55,17 +58,21 @@ pub(crate) fn has_size(file: &File, size: u64) -> io::Result<bool> {
     if size > 0 {
         return Ok(true);
     }
-    loop {
-        return match file.read_at(&mut [0], 0) {
-            Ok(read) => Ok(read == 0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+    // A file that was empty when it was asked may have a first byte a moment later, and a size.
+    for _ in 0..ATTEMPTS {
+        match file.read_at(&mut [0], 0) {
+            Ok(0) => return Ok(true),
+            Ok(_) if Stamp::of(file)?.size > 0 => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => match error.raw_os_error() {
                 // Not open for reading: the size is all there is to ask.
-                Some(libc::EBADF) => Ok(true),
+                Some(libc::EBADF) => return Ok(true),
                 // Neither a position nor a moment of its own: that is a stream.
-                Some(libc::ESPIPE | libc::EAGAIN) => Ok(false),
-                _ => Err(error),
+                Some(libc::ESPIPE | libc::EAGAIN) => return Ok(false),
+                _ => return Err(error),
             },
-        };
+        }
     }
+    Ok(false)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{SharedMap, add_seals, seals};
 use crate::map::error::{MapError, Reason, Stop};
+use crate::map::layers;
 use crate::map::mapping::{Mapping, Rights};
 use crate::map::options::{Backend, Watch};
 use crate::map::size;
@@ -67,7 +68,9 @@ impl SharedOptions {
     /// # Errors
     /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
     /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter ([`offset`](MapError::offset) is `len`); [`Unsupported`](Reason::Unsupported) if `len` is
-    /// 0, or [the file's size is not known](crate::map::has_known_size); [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
+    /// 0, or [the file's size is not known](crate::map::has_known_size), or
+    /// [`Backend::Mapped`] was asked for and the file is one [of layers](crate::map#files-of-layers) that is open for reading
+    /// only; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
     /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
     /// be recovered and [`Backend::Mapped`] was asked for.
     pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
@@ -118,7 +121,13 @@ impl SharedOptions {
         }
         permitted(&file, seals, rights)?;
         let mapped = || Mapping::new(&file, 0, len, rights);
-        let mapping = self.backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
+        let backend = match (self.backend, layers::may_move(&file)) {
+            // It could not follow its file.
+            (Backend::Mapped, true) => return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good"))),
+            (Backend::Automatic, true) => Backend::Pread,
+            (backend, _) => backend,
+        };
+        let mapping = backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
         let sealed = AtomicBool::new(seals & libc::F_SEAL_SHRINK != 0);
         Ok(SharedMap { file, mapping, len, size, rights, watch: self.watch, sealed })
     }
