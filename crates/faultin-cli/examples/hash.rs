@@ -27,10 +27,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         paths.push(path.display().to_string());
     }
     for path in paths {
-        match hash(&path) {
+        let hashed = match hash(&path) {
+            Err(error) if error.is_stream() => hash_stream(&path),
+            other => other.map_err(Into::into),
+        };
+        match hashed {
             Ok(hash) => println!("{hash}  {path}"),
             Err(error) => println!("{error}"),
         }
     }
     Ok(())
+}
+
+/// What has no size to map it by: a pipe, or a file of /proc or /sys.
+fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(faultin::map::FileReader::open(path)?)?;
+    Ok(hasher.finalize())
 }

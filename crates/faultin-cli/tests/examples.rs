@@ -15,12 +15,26 @@ fn readme_shows_the_hash_tool_as_it_is() {
     assert!(README.contains(ours), "the README does not have this:\n{ours}");
 }
 
-#[test]
-fn hash_tool_survives_a_file_that_is_cut() {
-    // Cargo builds examples beside the tests' folder.
+/// The hash tool. Cargo builds examples beside the tests' folder.
+fn hash_tool() -> std::process::Command {
     let test = std::env::current_exe().expect("a path");
     let target = test.parent().and_then(Path::parent).expect("target/debug");
-    let output = common::processes::run(target.join("examples/hash"))
+    common::processes::run(target.join("examples/hash"))
+}
+
+#[test]
+fn hash_tool_reads_a_file_of_the_kernels_as_a_stream() {
+    for path in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let contents = std::fs::read(path).expect("it can be read");
+        let output = hash_tool().arg(path).output().expect("it is there after cargo build --examples");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!((output.status.code(), &*said), (Some(0), &*format!("{}  {path}\n", blake3::hash(&contents))));
+    }
+}
+
+#[test]
+fn hash_tool_survives_a_file_that_is_cut() {
+    let output = hash_tool()
         .output()
         .expect("it is there after cargo build --examples");
     let said = String::from_utf8_lossy(&output.stdout);

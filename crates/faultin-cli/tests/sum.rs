@@ -46,6 +46,16 @@ fn every_size_has_the_checksum_that_blake3_says() {
 }
 
 #[test]
+fn files_whose_size_says_nothing_are_read_as_streams() {
+    let directory = TempDir::new().unwrap();
+    // The first says that it has a page, the others that they are empty.
+    for path in ["/sys/devices/system/cpu/online", "/proc/version", "/proc/sys/kernel/ostype"] {
+        let line = format!("{}  {path}\n", blake3::hash(&fs::read(path).unwrap()));
+        assert_eq!(said(&sum(&directory, &[path])), (Some(0), &*line, ""));
+    }
+}
+
+#[test]
 fn lists_are_written_and_checked_in_every_style() {
     let directory = TempDir::new().unwrap();
     for name in ["plain", "with space", "back\\slash", "two\nlines"] {

@@ -3,10 +3,10 @@
 //! `cargo run --example grep -- STRING FILE…` searches files; without arguments it searches one that is cut after the
 //! first line was found.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::Path;
 
-use faultin::map::{FileMap, MapError};
+use faultin::map::{FileMap, FileReader, MapError};
 
 /// Calls `found` with the position and the bytes of each line that contains `needle`.
 fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result<(), MapError> {
@@ -19,6 +19,20 @@ fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result
         map.read_exact_at(&mut line, start)?;
         found(start, &line);
         at = end + 1;
+    }
+    Ok(())
+}
+
+/// The same for what has no size to map it by: a pipe, or a file of /proc or /sys.
+fn grep_stream(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> std::io::Result<()> {
+    let (mut reader, mut line, mut at) = (FileReader::open(path)?, Vec::new(), 0);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if needle.is_empty() || text.windows(needle.len()).any(|window| window == needle) {
+            found(at, text);
+        }
+        at += line.len() as u64;
+        line.clear();
     }
     Ok(())
 }
@@ -46,7 +60,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut failed = false;
     for path in arguments {
-        if let Err(error) = grep(Path::new(&path), needle.as_encoded_bytes(), print) {
+        let (path, needle) = (Path::new(&path), needle.as_encoded_bytes());
+        let result = match grep(path, needle, print) {
+            Err(error) if error.is_stream() => grep_stream(path, needle, print),
+            other => other.map_err(MapError::into_io),
+        };
+        if let Err(error) = result {
             eprintln!("{error}");
             failed = true;
         }

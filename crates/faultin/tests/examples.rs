@@ -63,3 +63,10 @@ fn grep_finds_a_line_and_is_told_that_the_log_was_rotated() {
     assert_eq!(lines[0], "12: an error");
     assert!(lines[1].ends_with("the file was cut from 210000 to 8 bytes") && lines.len() == 2, "{text}");
 }
+
+#[test]
+fn grep_reads_a_file_of_the_kernels_as_a_stream() {
+    let output = processes::run(example::built("grep")).args(["Name:", "/proc/self/status"]).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!((output.status.code(), &*text), (Some(0), "0: Name:\tgrep\n"));
+}

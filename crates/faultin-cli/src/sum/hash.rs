@@ -2,8 +2,8 @@
 //!
 //! A regular file is mapped. Each task copies its piece out of the mapping, into a cache of its core, and hashes the copy: so
 //! a page that cannot be read is an error with its place, and what was hashed is what was read once. The tree of BLAKE3 is cut
-//! where it cuts itself. Everything else (a pipe, a terminal, a file that claims to be empty as those in /proc do) is read as
-//! it comes.
+//! where it cuts itself. Everything else (a pipe, a terminal, a file whose size says nothing as those in /proc and /sys) is
+//! read as it comes.
 
 use std::fmt;
 use std::fs::File;
@@ -89,9 +89,15 @@ impl Hasher {
         if !about.is_file() || about.len() == 0 {
             return self.hash_stream(path, file);
         }
-        drop(file);
-        let map = MapOptions::new().open(path).map_err(HashError::Map)?;
-        self.hash_map(path, &map).map_err(HashError::Map)
+        match MapOptions::new().open(path) {
+            // The kernel makes it up when it is read, whatever its size says.
+            Err(error) if error.is_stream() => self.hash_stream(path, file),
+            Err(error) => Err(HashError::Map(error)),
+            Ok(map) => {
+                drop(file);
+                self.hash_map(path, &map).map_err(HashError::Map)
+            }
+        }
     }
 
     fn hash_map(&self, path: &Path, map: &FileMap) -> Result<OutputReader, MapError> {

@@ -4,6 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::size::UNKNOWN;
 use crate::fault::{Cause, Fault};
 use crate::registry::InstallError;
 
@@ -74,7 +75,8 @@ pub enum Reason {
     NotAFile(std::fs::FileType),
     /// The handler cannot be installed, and [`Backend::Mapped`](super::Backend::Mapped) was asked for.
     Handler(InstallError),
-    /// This file or its file system has no such operation.
+    /// This file or its file system has no such operation. A file that cannot be mapped because [its size is not
+    /// known](super::has_known_size) is one of these.
     Unsupported(&'static str),
 }
 
@@ -133,6 +135,16 @@ impl MapError {
         match self.inner.reason {
             Reason::Changed(change) => Some(change),
             _ => None,
+        }
+    }
+
+    /// Whether there are bytes to read, though only one after the other, and not to map: a pipe, a socket, a character
+    /// device, or a file whose [size is not known](super::has_known_size). [`FileReader`](super::FileReader) reads them.
+    pub fn is_stream(&self) -> bool {
+        match self.inner.reason {
+            Reason::NotAFile(kind) => !kind.is_dir(),
+            Reason::Unsupported(what) => what == UNKNOWN,
+            _ => false,
         }
     }
 
@@ -197,7 +209,7 @@ impl fmt::Display for MapError {
         }
         match reason {
             // These are about the file as a whole.
-            Reason::NotAFile(_) | Reason::Handler(_) => {}
+            Reason::NotAFile(_) | Reason::Handler(_) | Reason::Unsupported(UNKNOWN) => {}
             _ => write!(f, "at byte {offset}: ")?,
         }
         match reason {
@@ -210,6 +222,7 @@ impl fmt::Display for MapError {
             Reason::NotAFile(kind) if kind.is_dir() => f.write_str("is a directory; only regular files can be mapped"),
             Reason::NotAFile(_) => f.write_str("not a regular file; read it as a stream instead"),
             Reason::Handler(error) => write!(f, "{error}; Backend::Automatic would have used pread"),
+            Reason::Unsupported(UNKNOWN) => write!(f, "unsupported: {UNKNOWN}"),
             Reason::Unsupported(what) => write!(f, "{what} is not supported for this file"),
         }
     }

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::chunks::Chunks;
 use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
-use super::mapping::{CopyIn, Space};
+use super::layers;
+use super::mapping::{CopyIn, Mapping, Space};
 use super::nowait;
-use super::options::{Backend, MapOptions, Watch, Window};
+use super::options::{self, Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
+use super::size;
 use super::stamp::{Freshness, Known, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
@@ -32,7 +34,11 @@ pub struct FileMap {
     /// Bytes of the mapping before the window.
     lead: usize,
     watch: Watch,
-    /// `None` over pread.
+    /// How it was asked for.
+    asked: Backend,
+    /// Whether its bytes may move away from under a mapping.
+    may_move: bool,
+    /// `None` if it was over pread from the start.
     space: Option<Space>,
     known: Known,
 }
@@ -118,7 +124,7 @@ impl FileMap {
             return Err(self.error(at, Stop::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
         }
         // After a fault, and over pread, bytes are copied: that also finds out why.
-        let loaded = self.space.as_ref().and_then(|space| space.newest().load::<T>(self.lead + at as usize).ok());
+        let loaded = self.mapping().and_then(|mapping| mapping.load::<T>(self.lead + at as usize).ok());
         let value = loaded.map_or_else(|| self.load_slowly(&known, at), Ok);
         value.and_then(|value| self.check(&known, at, 0).map(|()| value)).map_err(|stop| self.error(at, stop))
     }
@@ -179,20 +185,28 @@ impl FileMap {
     ///
     /// Those of other threads that are under way go on as they are, and report the change. Nothing is unmapped.
     ///
+    /// On overlayfs another file may stand behind the mapping by then: a file of a lower layer is copied when it is opened
+    /// for writing. So a file that has changed is opened and mapped again there. After the eighth time the map goes on over
+    /// [pread](Backend::Pread), which always reads what the file has; so it does where the file cannot be opened.
+    ///
+    /// A map of [`Backend::Automatic`] also makes sure that its faults are still recovered, as when it was opened. It goes
+    /// on over pread where they are not, and where there are no addresses for what the file has grown to.
+    ///
     /// # Errors
     /// [`Io`](Reason::Io) if the file cannot be asked, or there are no addresses for what it has grown to; the map is
-    /// as before.
+    /// as before. [`Changed`](Reason::Changed) with [`Replaced`](Change::Replaced) where another mapping would be needed
+    /// and is not to be had, and [`Backend::Mapped`] was asked for: until it is, the map reads the file.
+    /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size) any more.
     pub fn refresh(&self) -> Result<Option<Change>, MapError> {
         let lock = self.known.lock();
         let before = self.known.get();
         let fresh = || -> Result<Stamp, Stop> {
             let now = self.now()?;
+            if now.size == 0 && !size::has_size(&self.file, 0).map_err(|error| Stop::io(0, error))? {
+                return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+            }
             if let Some(space) = &self.space {
-                let too_large = || Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-                let needed = self.window.needed(now.size).ok_or_else(too_large)?;
-                space
-                    .grow(&self.file, needed, self.window.wanted(needed))
-                    .map_err(|refused| Stop::new(0, refused.into()))?;
+                self.renew(space, &before, &now)?;
             }
             Ok(now)
         };
@@ -200,6 +214,40 @@ impl FileMap {
         // The mapping was published first: whoever sees the size sees addresses for it.
         self.known.set(&lock, &now);
         Ok(now.change_since(&before, self.path()))
+    }
+
+    /// Makes the space fit a file that was `before` and is `now`.
+    fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), Stop> {
+        if self.asked == Backend::Automatic && !options::faults_reach_us() {
+            space.close();
+            return Ok(());
+        }
+        let too_large = || Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
+        let needed = self.window.needed(now.size).ok_or_else(too_large)?;
+        let wanted = self.window.wanted(needed);
+        if !self.may_move || now.is_as(before) {
+            return match space.grow(&self.file, needed, wanted) {
+                Err(_) if self.asked == Backend::Automatic => {
+                    space.close();
+                    Ok(())
+                }
+                grown => grown.map_err(|refused| Stop::new(0, refused.into())),
+            };
+        }
+        // What stands behind the mapping may be another file by now. `now` was asked for first.
+        let again = layers::reopen(&self.file, self.path(), now);
+        let replaced = again.is_ok_and(|again| {
+            let wanted = if self.watch == Watch::Shrinking { wanted } else { needed };
+            space.replace(again, needed, wanted).unwrap_or(false)
+        });
+        if !replaced {
+            // Reading the descriptor gives what is there now.
+            space.close();
+            if self.asked == Backend::Mapped {
+                return Err(Stop::new(0, Reason::Changed(Change::Replaced)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the file is still the one that was mapped or last refreshed, whatever [`Watch`] says: asks the server if
@@ -220,7 +268,7 @@ impl FileMap {
 
     /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
     pub fn backend(&self) -> Backend {
-        if self.space.is_some() { Backend::Mapped } else { Backend::Pread }
+        if self.mapping().is_some() { Backend::Mapped } else { Backend::Pread }
     }
 
     /// The path the file was opened by, if it was.
@@ -246,12 +294,19 @@ impl FileMap {
         file: File,
         path: Option<&Path>,
         window: Window,
-        watch: Watch,
+        (watch, asked): (Watch, Backend),
+        may_move: bool,
         space: Option<Space>,
         stamp: Stamp,
     ) -> Self {
         let (path, known) = (path.map(Path::to_owned), Known::new(stamp));
-        FileMap { file, path, window, lead: window.lead(), watch, space, known }
+        FileMap { file, path, window, lead: window.lead(), watch, asked, may_move, space, known }
+    }
+
+    /// The newest mapping, `None` over pread.
+    #[inline]
+    pub(super) fn mapping(&self) -> Option<&Mapping> {
+        self.space.as_ref().and_then(Space::newest)
     }
 
     pub(super) fn space(&self) -> Option<&Space> {
@@ -302,8 +357,8 @@ impl FileMap {
     /// The same by one of the copies that [`copy`](mod@crate::copy) has from foreign memory.
     #[inline(always)]
     pub(super) fn fetch_by(&self, copy_in: CopyIn, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        match &self.space {
-            Some(space) if !dst.is_empty() => match space.newest().read_by(copy_in, self.lead + at as usize, dst) {
+        match self.mapping() {
+            Some(mapping) if !dst.is_empty() => match mapping.read_by(copy_in, self.lead + at as usize, dst) {
                 Ok(()) => Ok(()),
                 Err(short) => self.explain(known, at, dst, short),
             },
@@ -406,8 +461,7 @@ impl FileMap {
 
     /// Brings in what can be brought in.
     pub(super) fn populate(&self) {
-        let (Some(space), len) = (&self.space, self.mapped_len()) else { return };
-        let mapping = space.newest();
+        let (Some(mapping), len) = (self.mapping(), self.mapped_len()) else { return };
         let Some(len) = usize::try_from(len).ok().map(|len| len.min(mapping.len() - self.lead)) else { return };
         let mut at = 0;
         while let Some(rest) = NonZeroUsize::new(len - at) {

@@ -83,6 +83,8 @@ pub(crate) struct Mapping {
     /// Where in the file it begins; a multiple of the page size.
     offset: u64,
     rights: Rights,
+    /// What it was mapped from, if that is another description of the file than its map's.
+    own: Option<File>,
     /// Where others' instructions may read it.
     guard: &'static Guard,
     /// How many of them do now.
@@ -108,7 +110,13 @@ impl Mapping {
         }
         let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
         let guard = Guard::take(base.addr().get(), len, page, offset);
-        Ok(Mapping { base, len, page, offset, rights, guard, scans: Mutex::new(0) })
+        Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::new(0) })
+    }
+
+    /// Keeps `file`, which it was mapped from, to be mapped from it again where that is needed.
+    pub(crate) fn keeping(mut self, file: File) -> Self {
+        self.own = Some(file);
+        self
     }
 
     /// The first address.
@@ -304,6 +312,7 @@ impl Mapping {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let place = self.base().wrapping_add(at).cast();
+        let file = self.own.as_ref().unwrap_or(file);
         map(place, len, self.rights, libc::MAP_FIXED, file, self.offset + at as u64).map(|_| ())
     }
 
@@ -327,6 +336,15 @@ impl Drop for Mapping {
 
 /// Bytes of the file's pages if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole ones.
 pub(super) fn huge_page_size(file: &File) -> Option<usize> {
+    let (kind, block) = file_system(file)?;
+    let size = usize::try_from(block).ok().filter(|size| size.is_power_of_two());
+    if kind == libc::HUGETLBFS_MAGIC as u32 { size } else { None }
+}
+
+/// The kind of the file system that a file lies on (its magic number), and the bytes of its blocks.
+// The fields have other types on other machines.
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn file_system(file: &File) -> Option<(u32, u64)> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
     let stat = unsafe {
@@ -335,8 +353,7 @@ pub(super) fn huge_page_size(file: &File) -> Option<usize> {
         }
         stat.assume_init()
     };
-    let size = usize::try_from(stat.f_bsize).ok().filter(|size| size.is_power_of_two());
-    if stat.f_type == libc::HUGETLBFS_MAGIC { size } else { None }
+    Some((stat.f_type as u32, u64::try_from(stat.f_bsize).ok()?))
 }
 
 /// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.
@@ -362,13 +379,21 @@ fn map(
 /// Growth never moves or ends a mapping that somebody may be reading: a larger one is made beside it and published, and
 /// the old one stays until the space goes. Where there is room, each is at least twice as large as the one before: so
 /// there are few, and together they take at most twice the addresses of the newest.
+///
+/// A mapping that is no longer the file's is [replaced](Self::replace) in the same way, [`REPLACED`] times at most. After
+/// that, and where no mapping is to be had, the space [closes](Self::close): the file is read instead.
 #[derive(Debug)]
 pub(crate) struct Space {
-    /// The newest node. All of the list were made by `Box::into_raw` and are freed by drop only.
+    /// The newest node, null while the space is closed.
     newest: AtomicPtr<Node>,
-    /// Held by whoever adds one.
-    growing: Mutex<()>,
+    /// The head of the list. All of it were made by `Box::into_raw` and are freed by drop only.
+    last: AtomicPtr<Node>,
+    /// Held by whoever changes it: how often a mapping was replaced.
+    replaced: Mutex<usize>,
 }
+
+/// Mappings of a space that are replaced at most: each keeps its addresses and a descriptor as long as the space.
+pub(crate) const REPLACED: usize = 8;
 
 #[derive(Debug)]
 struct Node {
@@ -379,44 +404,65 @@ struct Node {
 
 impl Space {
     pub(crate) fn new(mapping: Mapping) -> Self {
-        let first = Box::new(Node { mapping, older: ptr::null_mut() });
-        Space { newest: AtomicPtr::new(Box::into_raw(first)), growing: Mutex::new(()) }
+        let first = Box::into_raw(Box::new(Node { mapping, older: ptr::null_mut() }));
+        Space { newest: AtomicPtr::new(first), last: AtomicPtr::new(first), replaced: Mutex::new(0) }
     }
 
-    /// The largest mapping. A load; what it returns stays valid as long as the space.
+    /// The largest mapping, `None` while the space is closed. A load; what it returns stays valid as long as the space.
     #[inline]
-    pub(crate) fn newest(&self) -> &Mapping {
-        // SAFETY: a node of the list, published with release, freed by drop only, which the borrow excludes.
-        unsafe { &(*self.newest.load(Ordering::Acquire)).mapping }
+    pub(crate) fn newest(&self) -> Option<&Mapping> {
+        // SAFETY: null or a node of the list, published with release, freed by drop only, which the borrow excludes.
+        unsafe { self.newest.load(Ordering::Acquire).as_ref() }.map(|node| &node.mapping)
     }
 
     /// All of them, the newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Mapping> {
         // SAFETY: nodes of the list, as in `newest`; `older` is written before a node is published.
         let node = |at: *mut Node| unsafe { at.as_ref() };
-        core::iter::successors(node(self.newest.load(Ordering::Acquire)), move |last| node(last.older))
+        core::iter::successors(node(self.last.load(Ordering::Acquire)), move |last| node(last.older))
             .map(|node| &node.mapping)
     }
 
-    /// Makes sure that the newest mapping has `needed` bytes, `wanted` if there is room for them.
+    /// Makes sure that the newest mapping has `needed` bytes, `wanted` if there is room for them. A closed space stays
+    /// closed.
     pub(crate) fn grow(&self, file: &File, needed: usize, wanted: usize) -> Result<(), Refused> {
-        let _one = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.newest();
-        if needed <= now.len() {
-            return Ok(());
-        }
+        let _one = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(now) = self.newest().filter(|now| now.len() < needed) else { return Ok(()) };
         let wanted = wanted.max(needed).max(now.len().saturating_mul(2));
         let mapping = Mapping::new(file, now.offset, wanted, now.rights)
             .or_else(|_| Mapping::new(file, now.offset, needed, now.rights))?;
-        let node = Box::new(Node { mapping, older: self.newest.load(Ordering::Relaxed) });
-        self.newest.store(Box::into_raw(node), Ordering::Release);
+        self.publish(mapping);
         Ok(())
+    }
+
+    /// Puts a mapping of `needed` bytes of `file`, another description of the map's file, in the place of the newest one.
+    /// `false` if that was done too often.
+    pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<bool, Refused> {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = self.all().next().filter(|_| *replaced < REPLACED) else { return Ok(false) };
+        let mapping = Mapping::new(&file, last.offset, wanted.max(needed), last.rights)
+            .or_else(|_| Mapping::new(&file, last.offset, needed, last.rights))?;
+        self.publish(mapping.keeping(file));
+        *replaced += 1;
+        Ok(true)
+    }
+
+    fn publish(&self, mapping: Mapping) {
+        let node = Box::into_raw(Box::new(Node { mapping, older: self.last.load(Ordering::Relaxed) }));
+        self.last.store(node, Ordering::Release);
+        self.newest.store(node, Ordering::Release);
+    }
+
+    /// From here on the file is read instead. Accesses to the mapping that are under way go on.
+    pub(crate) fn close(&self) {
+        let _one = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.newest.store(ptr::null_mut(), Ordering::Release);
     }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
-        let mut next = *self.newest.get_mut();
+        let mut next = *self.last.get_mut();
         while !next.is_null() {
             // SAFETY: a node of the list, made by `Box::into_raw`; nobody borrows the space any more.
             let node = unsafe { Box::from_raw(next) };

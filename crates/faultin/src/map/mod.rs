@@ -42,6 +42,20 @@
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
 //!   [`Watch::Nothing`] does not look for, and that a store to a cut file is refused before anything is stored.
 //!
+//! # Files of layers
+//!
+//! On overlayfs a file of a lower layer is copied to the upper one when it is opened for writing. The descriptor then leads to
+//! the copy, a mapping still to the original. The copy has another change time, so operations report a change, and
+//! [`refresh`](FileMap::refresh) opens the file again and maps what is there now, or goes on over pread. Under
+//! [`Watch::Shrinking`] and [`Watch::Nothing`], bytes that were mapped before are those of the original until then. A
+//! [`SharedMap`] of a file there is over pread, unless it is open for writing.
+//!
+//! # Files without a size
+//!
+//! The size of a file on proc, sysfs, tracefs, debugfs, cgroup and the like says nothing about its bytes, and neither does a
+//! size of 0 where a byte can be read. Mapping such a file fails with [`Unsupported`](Reason::Unsupported): it is a
+//! [stream](MapError::is_stream), as pipes and terminals are. [`FileReader`] reads either.
+//!
 //! # What cannot be seen
 //!
 //! * **Stores through a mapping** move the change time only when a page that was clean is stored to first (on tmpfs: in
@@ -70,6 +84,7 @@
 mod chunks;
 mod error;
 mod file;
+mod layers;
 mod lines;
 mod mapping;
 mod nowait;
@@ -77,6 +92,7 @@ mod options;
 mod reader;
 mod search;
 pub mod shared;
+mod size;
 mod slice;
 mod stamp;
 mod write;
@@ -87,7 +103,8 @@ pub use file::FileMap;
 pub use lines::{Line, Lines};
 pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};
-pub use reader::MapReader;
+pub use reader::{FileReader, MapReader};
 pub use shared::{SharedMap, SharedOptions};
+pub use size::has_known_size;
 pub use slice::Damaged;
 pub use write::FileMapMut;

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
+use super::layers;
 use super::mapping::{Mapping, Refused, Rights, Space};
+use super::size;
 use super::stamp::Stamp;
 use super::write::FileMapMut;
 use crate::signal::{self, Reached};
@@ -35,6 +37,10 @@ pub enum Watch {
 #[non_exhaustive]
 pub enum Backend {
     /// [`Mapped`](Self::Mapped) where mappings and the fault handler are to be had, otherwise [`Pread`](Self::Pread).
+    ///
+    /// The handler is asked for when the map is opened, and at every [`refresh`](FileMap::refresh). Where another one was
+    /// installed after it (by a crash reporter, Python's faulthandler), it is [raised](crate::raise_to_top) above that;
+    /// where that cannot be, or the thread that opens the map blocks the signals, it is pread.
     #[default]
     Automatic,
     /// A mapping, and copies that may fault.
@@ -143,6 +149,7 @@ impl MapOptions {
     /// # Errors
     /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
     /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
+    /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size),
     /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
         let path = path.as_ref();
@@ -208,21 +215,32 @@ impl MapOptions {
             return Err(stop(Reason::NotAFile(kind)));
         }
         let stamp = Stamp::of(&file).map_err(|error| stop(Reason::Io(error)))?;
+        if !size::has_size(&file, stamp.size).map_err(|error| stop(Reason::Io(error)))? {
+            return Err(stop(Reason::Unsupported(size::UNKNOWN)));
+        }
         if self.offset > stamp.size {
             return Err(stop(Reason::PastEnd { len: stamp.size }));
         }
         let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
-        let mapped = || window.map(&file, &stamp, self.watch, rights);
+        let may_move = rights == Rights::Read && layers::may_move(&file);
+        let mapped = || {
+            // After the file was asked: what becomes of it from here on is a change.
+            let own = may_move.then(|| layers::reopen(&file, path, &stamp)).transpose().map_err(Refused::Mmap)?;
+            let mapping = window.map(own.as_ref().unwrap_or(&file), &stamp, self.watch, rights)?;
+            Ok(Space::new(match own {
+                Some(own) => mapping.keeping(own),
+                None => mapping,
+            }))
+        };
         let space = self.backend.choose(&file, rights, mapped).map_err(stop)?;
-        let map = FileMap::assemble(file, path, window, self.watch, space, stamp);
+        let map = FileMap::assemble(file, path, window, (self.watch, self.backend), may_move, space, stamp);
         self.hint(&map);
         Ok(map)
     }
 
     fn hint(&self, map: &FileMap) {
-        match map.space() {
-            Some(space) => {
-                let mapping = space.newest();
+        match map.mapping() {
+            Some(mapping) => {
                 if self.huge_pages {
                     mapping.advise(libc::MADV_HUGEPAGE);
                 }
@@ -278,21 +296,30 @@ impl Backend {
             Backend::Mapped => Some(map()?),
         };
         if rights == Rights::ReadWrite && mapped.is_none() && is_appending(file) {
-            return Err(Reason::Unsupported("writing at a position over pread, when it is open for appending,"));
+            return Err(Reason::Unsupported(APPENDING));
         }
         Ok(mapped)
     }
 }
 
-/// Whether a fault in this thread would come to us, as far as can be told: the handler is installed and nobody blocks,
-/// ignores or has taken back its signals.
+/// Whether a fault in this thread would come to us, as far as can be told. See [`faults_reach_us`].
 fn faults_are_recovered() -> bool {
-    if signal::install().is_err() {
-        return false;
-    }
-    let status = signal::status();
-    status.segv != Reached::No && status.bus != Reached::No && !status.segv_blocked && !status.bus_blocked
+    faults_reach_us() && signal::blocked() == [false; 2]
 }
+
+/// Whether the handler has both signals, or the host has said that it passes them on. A handler that was installed after
+/// ours, which may keep to itself what it does not know, is stood upon; so are the default action and "ignore". All of
+/// them still get what is not ours.
+pub(super) fn faults_reach_us() -> bool {
+    let reached = || {
+        let status = signal::status();
+        [status.segv, status.bus].iter().all(|reached| matches!(reached, Reached::Directly | Reached::ByHost))
+    };
+    signal::install().is_ok() && (reached() || signal::raise_to_top().is_ok() && reached())
+}
+
+/// What cannot be done then.
+pub(super) const APPENDING: &str = "writing at a position over pread, when it is open for appending,";
 
 /// Whether every write goes to the end of the file, wherever `pwrite(2)` is told to put it.
 pub(super) fn is_appending(file: &File) -> bool {
@@ -337,15 +364,14 @@ impl Window {
         needed.saturating_mul(2).max(RESERVE).min(most).max(needed)
     }
 
-    fn map(&self, file: &File, stamp: &Stamp, watch: Watch, rights: Rights) -> Result<Space, Refused> {
+    fn map(&self, file: &File, stamp: &Stamp, watch: Watch, rights: Rights) -> Result<Mapping, Refused> {
         let too_large = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
         let needed = self.needed(stamp.size).ok_or_else(too_large)?;
         let offset = self.start - self.lead() as u64;
         let exact = |len| Mapping::new(file, offset, len, rights);
-        let mapping = match watch {
-            Watch::Shrinking => exact(self.wanted(needed)).or_else(|_| exact(needed))?,
-            _ => exact(needed)?,
-        };
-        Ok(Space::new(mapping))
+        match watch {
+            Watch::Shrinking => exact(self.wanted(needed)).or_else(|_| exact(needed)),
+            _ => exact(needed),
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! [`MapReader`]: a mapped file for code that takes a reader.
+//! [`MapReader`]: a mapped file for code that takes a reader; [`FileReader`]: any file for such code.
 
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
-use super::error::MapError;
+use super::error::{MapError, Stop};
 use super::file::FileMap;
-use super::options::Watch;
+use super::options::{MapOptions, Watch};
 use super::stamp::Stamp;
 
 /// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
@@ -23,6 +25,134 @@ const SMALL: usize = 8 << 10;
 #[derive(Debug)]
 pub struct MapReader<'a> {
     map: &'a FileMap,
+    place: Place,
+}
+
+/// A reader of whatever a path leads to: over a [`FileMap`] where there can be one, as a stream otherwise. So it also
+/// reads pipes and terminals, and files on proc, sysfs and the like, whose [size is not known](super::has_known_size).
+///
+/// A mapped file is watched for changes, as by [`MapReader`]; of a stream, nobody knows what it was.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Read;
+///
+/// let mut text = String::new();
+/// faultin::map::FileReader::open("/proc/self/status")?.read_to_string(&mut text)?;
+/// assert!(text.starts_with("Name:"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FileReader {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Mapped(Box<(FileMap, Place)>),
+    Stream(BufReader<File>),
+}
+
+impl FileReader {
+    /// Opens a file, a pipe or a device to read from its start. A pipe is waited for, as by `open(2)`.
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`]; what only can be read as a stream is none.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
+        let path = path.as_ref();
+        let stream = || -> Result<Source, MapError> {
+            let file = File::open(path).map_err(|error| MapError::new(Some(path), 0, Stop::io(0, error)))?;
+            Ok(Source::Stream(BufReader::with_capacity(BUFFER, file)))
+        };
+        // A pipe is opened once: its writer would lose a reader that goes away again.
+        let is_stream = std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir());
+        let source = match if is_stream { None } else { Some(MapOptions::new().open(path)) } {
+            Some(Ok(map)) => {
+                let place = Place::new(&map);
+                Source::Mapped(Box::new((map, place)))
+            }
+            Some(Err(error)) if !error.is_stream() => return Err(error),
+            _ => stream()?,
+        };
+        Ok(FileReader { source })
+    }
+
+    /// The map it reads from, `None` if it reads a stream.
+    pub fn as_map(&self) -> Option<&FileMap> {
+        match &self.source {
+            Source::Mapped(mapped) => Some(&mapped.0),
+            Source::Stream(_) => None,
+        }
+    }
+}
+
+impl Read for FileReader {
+    fn read(&mut self, dst: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Mapped(mapped) => mapped.1.read(&mapped.0, dst),
+            Source::Stream(stream) => stream.read(dst),
+        }
+    }
+}
+
+impl BufRead for FileReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match &mut self.source {
+            Source::Mapped(mapped) => mapped.1.fill_buf(&mapped.0),
+            Source::Stream(stream) => stream.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
+        match &mut self.source {
+            Source::Mapped(mapped) => mapped.1.consume(len),
+            Source::Stream(stream) => stream.consume(len),
+        }
+    }
+}
+
+impl<'a> MapReader<'a> {
+    pub(super) fn new(map: &'a FileMap) -> Self {
+        MapReader { map, place: Place::new(map) }
+    }
+
+    /// Where the next byte comes from, in the map.
+    pub fn position(&self) -> u64 {
+        self.place.position
+    }
+}
+
+impl Read for MapReader<'_> {
+    fn read(&mut self, dst: &mut [u8]) -> io::Result<usize> {
+        self.place.read(self.map, dst)
+    }
+}
+
+impl BufRead for MapReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.place.fill_buf(self.map)
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.place.consume(len);
+    }
+}
+
+impl Seek for MapReader<'_> {
+    /// `End` is the end of the map as this reader knows it. What is buffered is dropped.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.place.seek(self.map, to)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position())
+    }
+}
+
+/// Where a reader stands, and what it has read ahead.
+#[derive(Debug)]
+struct Place {
     known: Stamp,
     position: u64,
     buffer: Vec<u8>,
@@ -31,59 +161,41 @@ pub struct MapReader<'a> {
     filled: usize,
 }
 
-impl<'a> MapReader<'a> {
-    pub(super) fn new(map: &'a FileMap) -> Self {
-        MapReader { map, known: map.known(), position: 0, buffer: Vec::new(), taken: 0, filled: 0 }
+impl Place {
+    fn new(map: &FileMap) -> Self {
+        Place { known: map.known(), position: 0, buffer: Vec::new(), taken: 0, filled: 0 }
     }
 
-    /// Where the next byte comes from, in the map.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    fn known(&mut self) -> Stamp {
-        if self.map.watch() == Watch::Shrinking {
-            self.known = self.map.known();
+    fn known(&mut self, map: &FileMap) -> Stamp {
+        if map.watch() == Watch::Shrinking {
+            self.known = map.known();
         }
         self.known
     }
-}
 
-/// Copies what there is from `at`, and looks whether it is to be had.
-fn take(map: &FileMap, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
-    let len = map.clamp(known, at, dst.len());
-    map.fetch(known, at, &mut dst[..len])
-        .and_then(|()| map.check(known, at, len))
-        .map_err(|stop| map.error(at, stop))?;
-    Ok(len)
-}
-
-impl Read for MapReader<'_> {
-    fn read(&mut self, dst: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, map: &FileMap, dst: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.filled && dst.len() >= BUFFER {
-            let known = self.known();
-            let len = take(self.map, &known, self.position, dst).map_err(MapError::into_io)?;
+            let known = self.known(map);
+            let len = take(map, &known, self.position, dst).map_err(MapError::into_io)?;
             self.position += len as u64;
             return Ok(len);
         }
-        let bytes = self.fill_buf()?;
+        let bytes = self.fill_buf(map)?;
         let len = bytes.len().min(dst.len());
         dst[..len].copy_from_slice(&bytes[..len]);
         self.consume(len);
         Ok(len)
     }
-}
 
-impl BufRead for MapReader<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+    fn fill_buf(&mut self, map: &FileMap) -> io::Result<&[u8]> {
         if self.taken == self.filled {
-            let known = self.known();
+            let known = self.known(map);
             (self.taken, self.filled) = (0, 0);
-            let wanted = self.map.clamp(&known, self.position, BUFFER).max(SMALL);
+            let wanted = map.clamp(&known, self.position, BUFFER).max(SMALL);
             if self.buffer.len() < wanted {
                 self.buffer = vec![0; wanted];
             }
-            self.filled = match take(self.map, &known, self.position, &mut self.buffer) {
+            self.filled = match take(map, &known, self.position, &mut self.buffer) {
                 Ok(len) => len,
                 // The good bytes first; the next call finds out about the rest, as `read(2)` has it.
                 Err(error) if error.done() > 0 && error.change().is_none() => error.done(),
@@ -98,15 +210,12 @@ impl BufRead for MapReader<'_> {
         self.taken += len;
         self.position += len as u64;
     }
-}
 
-impl Seek for MapReader<'_> {
-    /// `End` is the end of the map as this reader knows it. What is buffered is dropped.
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let known = self.known();
+    fn seek(&mut self, map: &FileMap, to: SeekFrom) -> io::Result<u64> {
+        let known = self.known(map);
         let to = match to {
             SeekFrom::Start(to) => Some(to),
-            SeekFrom::End(by) => self.map.window().len(known.size).checked_add_signed(by),
+            SeekFrom::End(by) => map.window().len(known.size).checked_add_signed(by),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
         let to = to.ok_or_else(|| {
@@ -116,8 +225,13 @@ impl Seek for MapReader<'_> {
         self.position = to;
         Ok(to)
     }
+}
 
-    fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.position)
-    }
+/// Copies what there is from `at`, and looks whether it is to be had.
+fn take(map: &FileMap, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
+    let len = map.clamp(known, at, dst.len());
+    map.fetch(known, at, &mut dst[..len])
+        .and_then(|()| map.check(known, at, len))
+        .map_err(|stop| map.error(at, stop))?;
+    Ok(len)
 }

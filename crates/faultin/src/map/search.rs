@@ -314,8 +314,8 @@ impl FileMap {
     ) -> Result<bool, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
-        if let Some(space) = self.space() {
-            let (mapping, mut attempt) = (space.newest(), pass.clone());
+        if let Some(mapping) = self.mapping() {
+            let mut attempt = pass.clone();
             let before = mapping.epoch();
             let mapped = mapping.range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));
             let looked = mapped.and_then(|bytes| {

@@ -130,10 +130,9 @@ impl FileMap {
             return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         };
         // (What is empty may begin anywhere.)
-        let Some(space) = self.space().filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else {
+        let Some(mapping) = self.mapping().filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else {
             return self.with_copy(&known, range, len, read);
         };
-        let mapping = space.newest();
         let from = self.lead() + range.start as usize;
         let place = match mapping.range(from, len) {
             Ok(place) if mapping.enter(self.file()) => place.0,

@@ -103,6 +103,11 @@ impl Stamp {
             && self.device == before.device
     }
 
+    /// Whether it is the same file's, whatever has become of it.
+    pub(crate) fn is_of_the_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// What has happened since `before`, the most telling part of it; `path` is where the file was opened.
     #[cold]
     pub(crate) fn change_since(&self, before: &Stamp, path: Option<&Path>) -> Option<Change> {
@@ -134,15 +139,13 @@ impl Stamp {
 }
 
 /// The [`Stamp`] that a map goes by, shared between threads: read by loads alone, as often as the writer was in
-/// between. Identity is kept as it was first.
+/// between.
 #[derive(Debug)]
 pub(crate) struct Known {
     /// Odd while somebody writes.
     version: AtomicU64,
-    words: [AtomicU64; 2],
+    words: [AtomicU64; 4],
     times: [AtomicI64; 4],
-    device: u64,
-    inode: u64,
     writing: Mutex<()>,
 }
 
@@ -152,8 +155,6 @@ impl Known {
             version: AtomicU64::new(0),
             words: words(&stamp).map(AtomicU64::new),
             times: times(&stamp).map(AtomicI64::new),
-            device: stamp.device,
-            inode: stamp.inode,
             writing: Mutex::new(()),
         }
     }
@@ -162,7 +163,7 @@ impl Known {
     pub(crate) fn get(&self) -> Stamp {
         loop {
             let version = self.version.load(Ordering::Acquire);
-            let [size, links] = [0, 1].map(|i: usize| self.words[i].load(Ordering::Relaxed));
+            let [size, links, device, inode] = [0, 1, 2, 3].map(|i: usize| self.words[i].load(Ordering::Relaxed));
             let [cs, cn, ms, mn] = [0, 1, 2, 3].map(|i: usize| self.times[i].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
@@ -170,8 +171,8 @@ impl Known {
                     size,
                     changed: Time { seconds: cs, nanoseconds: cn },
                     modified: Time { seconds: ms, nanoseconds: mn },
-                    device: self.device,
-                    inode: self.inode,
+                    device,
+                    inode,
                     links,
                 };
             }
@@ -198,8 +199,8 @@ impl Known {
     }
 }
 
-fn words(stamp: &Stamp) -> [u64; 2] {
-    [stamp.size, stamp.links]
+fn words(stamp: &Stamp) -> [u64; 4] {
+    [stamp.size, stamp.links, stamp.device, stamp.inode]
 }
 
 fn times(stamp: &Stamp) -> [i64; 4] {

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
 use super::mapping::Mapping;
-use super::options::{MapOptions, Watch, is_appending};
+use super::options::{APPENDING, MapOptions, Watch, is_appending};
 use super::stamp::Stamp;
 use crate::backing::Backing;
 use crate::fault::Short;
@@ -125,8 +125,8 @@ impl FileMapMut {
     /// clean: a second `flush` succeeds although the bytes are lost. Store again what matters.
     /// [`Changed`](Reason::Changed) if the file has become shorter.
     pub fn flush(&self) -> Result<(), MapError> {
-        let flushed = match self.map.space() {
-            Some(space) => self.sync(space.newest(), 0, usize::MAX),
+        let flushed = match self.map.mapping() {
+            Some(mapping) => self.sync(mapping, 0, usize::MAX),
             None => self.map.file().sync_data(),
         };
         let known = self.map.known();
@@ -144,9 +144,9 @@ impl FileMapMut {
     pub fn flush_range(&self, at: u64, len: usize) -> Result<(), MapError> {
         let known = self.map.known();
         let within = self.map.clamp(&known, at, len);
-        let flushed = match self.map.space() {
+        let flushed = match self.map.mapping() {
             _ if within == 0 => Ok(()),
-            Some(space) => self.sync(space.newest(), self.map.lead() + at as usize, within),
+            Some(mapping) => self.sync(mapping, self.map.lead() + at as usize, within),
             None => self.map.file().sync_data(),
         };
         flushed
@@ -216,10 +216,9 @@ impl FileMapMut {
         let map = &self.map;
         let known = map.known();
         let within = map.clamp(&known, at, len);
-        match map.space() {
+        match map.mapping() {
             _ if within == 0 => {}
-            Some(space) => {
-                let mapping = space.newest();
+            Some(mapping) => {
                 let go_on = |from: usize| store(mapping, map.lead() + at as usize + from, from, within - from);
                 match go_on(0) {
                     Ok(()) => {}
@@ -229,6 +228,10 @@ impl FileMapMut {
                     }
                     Err(first) => self.explain(&known, at, first, go_on)?,
                 }
+            }
+            // (It was mapped when it was opened, or it would not have been.)
+            None if map.space().is_some() && is_appending(map.file()) => {
+                return Err(Stop::new(0, Reason::Unsupported(APPENDING)));
             }
             None => self.write_to_file(&known, at, within, 0, write)?,
         }

@@ -18,6 +18,7 @@ mod asynchronous;
 mod deaths;
 mod flags;
 mod hosts;
+mod maps;
 mod nesting;
 mod order;
 mod scans;
@@ -58,6 +59,7 @@ const ALL: &[&[Scenario]] = &[
     flags::SCENARIOS,
     flags::TABLES,
     hosts::SCENARIOS,
+    maps::SCENARIOS,
     nesting::SCENARIOS,
     order::SCENARIOS,
     scans::SCENARIOS,

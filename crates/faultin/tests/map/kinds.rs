@@ -1,11 +1,16 @@
 //! What is no file, or no part of one: an error that says what it is.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
-use faultin::map::{Backend, Change, FileMap, FileMapMut, Reason};
+use faultin::map::{
+    Backend, Change, FileMap, FileMapMut, FileReader, MapError, Reason, Rights, SharedMap, Watch, has_known_size,
+};
 
 use crate::fixture::{content, each, set_len};
+use crate::processes;
 
 #[test]
 fn an_empty_file_is_a_map_without_bytes_that_can_grow() {
@@ -130,5 +135,91 @@ fn a_file_larger_than_memory_is_read_where_it_is_asked() {
         assert_eq!(map.load::<u64>(huge - 8).expect("a hole"), 0);
         assert_eq!(map.load::<u8>(0).expect("a byte"), content(1)[0]);
         assert!(map.load::<u64>(huge - 7).is_err());
+    });
+}
+
+/// Files that the kernel makes up when they are read: their sizes are 0 or a page, whatever they have.
+const MADE_UP: [&str; 4] = ["/proc/cpuinfo", "/proc/self/cmdline", "/sys/devices/system/cpu/online", "/proc/sys/kernel/ostype"];
+
+#[test]
+fn a_file_whose_size_is_not_known_is_refused_and_read_as_a_stream() {
+    each(|case| {
+        for path in MADE_UP {
+            let Ok(bytes) = std::fs::read(path) else {
+                processes::skipped(path);
+                continue;
+            };
+            assert!(!bytes.is_empty());
+            assert!(!has_known_size(&File::open(path).expect("open")).expect("asked"));
+            let file = || File::open(path).expect("open");
+            for error in [
+                case.options().open(path).map(drop).expect_err("no size"),
+                case.options().watch(Watch::Nothing).length(1).open(path).map(drop).expect_err("no size"),
+                case.options().from_file(file()).map(drop).expect_err("no size"),
+                case.options().from_file_mut(file()).map(drop).expect_err("no size"),
+                SharedMap::from_file(file(), 1, Rights::Read).map(drop).expect_err("no size"),
+            ] {
+                assert!(matches!(error.reason(), Reason::Unsupported(_)) && error.is_stream(), "{path}: {error:?}");
+                assert_eq!((error.errno(), error.kind()), (Some(libc::EOPNOTSUPP), std::io::ErrorKind::Unsupported));
+                assert!(error.to_string().ends_with("its size is not known, read it as a stream"), "{error}");
+            }
+            let mut streamed = Vec::new();
+            let mut reader = FileReader::open(path).expect("as a stream");
+            reader.read_to_end(&mut streamed).expect("read");
+            assert!(reader.as_map().is_none());
+            // What changes from one moment to the next (the clocks of the CPUs) changes in place.
+            assert_eq!(streamed.len() > 3, bytes.len() > 3, "{path}");
+            assert_eq!(streamed[..3], bytes[..3], "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_file_of_which_reading_waits_is_refused_without_being_read() {
+    let waits = ["/sys/kernel/tracing/trace_pipe", "/sys/kernel/debug/tracing/trace_pipe", "/proc/kmsg"];
+    let Some(path) = waits.into_iter().find(|path| File::open(path).is_ok()) else {
+        return faultin_test::skipped("root", "no file of the kernel's to wait for");
+    };
+    let error = FileMap::open(path).map(drop).expect_err("no size");
+    assert!(error.is_stream(), "{error}");
+}
+
+#[test]
+fn the_reader_of_any_file_maps_what_has_a_size() {
+    each(|case| {
+        let path = case.file("file", 300_000);
+        let mut reader = FileReader::open(&path).expect("open");
+        let mut bytes = vec![0; 1000];
+        reader.read_exact(&mut bytes).expect("read");
+        let map = reader.as_map().expect("a file with a size");
+        assert_eq!((map.mapped_len(), map.path()), (300_000, Some(&*path)));
+        assert_eq!(bytes, content(1000));
+        // What was buffered was the file's when it was read. Then:
+        set_len(&path, 200_000);
+        let mut rest = Vec::new();
+        let error = reader.read_to_end(&mut rest).expect_err("cut");
+        let error = error.get_ref().and_then(|error| error.downcast_ref::<MapError>()).expect("a map's error");
+        assert_eq!(error.change(), Some(Change::Shrunk { from: 300_000, to: 200_000 }));
+
+        let folder = case.path("folder");
+        std::fs::create_dir(&folder).expect("a folder");
+        let error = FileReader::open(&folder).map(drop).expect_err("a folder");
+        assert!(matches!(error.reason(), Reason::NotAFile(_)) && !error.is_stream(), "{error:?}");
+        let empty = case.file("empty", 0);
+        assert!(has_known_size(&File::open(&empty).expect("open")).expect("asked"));
+        assert_eq!(FileReader::open(&empty).expect("open").read_to_end(&mut rest).expect("nothing"), 0);
+
+        let zeros = FileReader::open("/dev/zero").expect("as a stream");
+        assert_eq!(zeros.take(5).bytes().map(|byte| byte.expect("a zero")).collect::<Vec<u8>>(), [0; 5]);
+        let pipe = case.path("pipe");
+        let name = CString::new(pipe.as_os_str().as_bytes()).expect("no NUL");
+        // SAFETY: a path.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&pipe, "through a pipe").expect("write"));
+            let mut text = String::new();
+            FileReader::open(&pipe).expect("as a stream").read_to_string(&mut text).expect("read");
+            assert_eq!(text, "through a pipe");
+        });
     });
 }

@@ -1,5 +1,6 @@
 //! File systems that fail: a FUSE file whose server fails, falls short or dies, a disk whose blocks fail, checksums that
-//! are wrong, disks that are full, huge pages that are used up. The tests of the command are run with all of them.
+//! are wrong, disks that are full, huge pages that are used up, layers whose files move. The tests of the command are run with
+//! all of them.
 //!
 //! Everything is mounted in a mount namespace of its own, which ends with this process: nothing is left behind.
 
@@ -62,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let root = root.canonicalize().map_err(io)?;
     let mut servers = Vec::new();
     let mut there = 0;
-    let all: [(&str, Make); 7] = [
+    let all: [(&str, Make); 10] = [
         ("fuse", |root, servers| fuse(root, "fuse", servers)),
         ("dying", |root, servers| fuse(root, "dying", servers)),
         ("blocks", blocks),
@@ -70,6 +71,9 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         ("full-disk", full_disk),
         ("full-memory", full_memory),
         ("huge-pages", huge_pages),
+        ("layers", |root, _| layers(root, "layers", Below::Together, "")),
+        ("layers-apart", |root, _| layers(root, "layers-apart", Below::Apart, "")),
+        ("layers-metacopy", |root, _| layers(root, "layers-metacopy", Below::Together, ",metacopy=on")),
     ];
     for (name, make) in all {
         match make(&root, &mut servers) {
@@ -100,6 +104,10 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
             .env("FAULTIN_FAILING_FILES", &root),
     );
     // Those that lie in files first, then the servers; the namespace ends what is left.
+    let layers = ["layers", "layers-apart", "layers-metacopy"];
+    for name in layers.map(str::to_owned).into_iter().chain(layers.map(|name| format!("{name}.below"))) {
+        let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
+    }
     for name in ["blocks", "checksum", "full-disk", "full-memory", "huge-pages", "fuse", "dying"] {
         let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
     }
@@ -262,6 +270,37 @@ fn huge_pages(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     }
     let mountpoint = folder(root, "huge-pages")?;
     succeed(soon("mount").args(["-t", "hugetlbfs", "hugetlbfs"]).arg(&mountpoint))
+}
+
+/// Where the layers of an overlay lie.
+enum Below {
+    /// On one tmpfs.
+    Together,
+    /// The lower one on the disk, the upper one on a tmpfs.
+    Apart,
+}
+
+/// Files in the lower layer of each overlay, so that each test has some that were not copied up yet, and their bytes.
+const LAYERED: usize = 256;
+const LAYERED_LEN: usize = 3 * BLOCK + 100;
+
+/// An overlayfs whose files all lie in the lower layer: `0`, `1`, ….
+fn layers(root: &Path, name: &str, below: Below, options: &str) -> Result<(), String> {
+    let mountpoint = folder(root, name)?;
+    let disk = folder(root, &format!("{name}.disk"))?;
+    let memory = folder(root, &format!("{name}.below"))?;
+    succeed(soon("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&memory))?;
+    let lower = match below {
+        Below::Together => folder(&memory, "lower")?,
+        Below::Apart => folder(&disk, "lower")?,
+    };
+    let (upper, work) = (folder(&memory, "upper")?, folder(&memory, "work")?);
+    for file in 0..LAYERED {
+        fs::write(lower.join(file.to_string()), &content()[..LAYERED_LEN]).map_err(said)?;
+    }
+    let [lower, upper, work] = [lower, upper, work].map(|path| path.display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}{options}");
+    succeed(soon("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&mountpoint))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {

@@ -8,8 +8,10 @@ use std::sync::atomic::AtomicBool;
 
 use super::{SharedMap, add_seals, seals};
 use crate::map::error::{MapError, Reason, Stop};
+use crate::map::layers;
 use crate::map::mapping::{Mapping, Rights};
 use crate::map::options::{Backend, Watch};
+use crate::map::size;
 use crate::map::stamp::Stamp;
 
 /// How shared memory is mapped, or made.
@@ -66,7 +68,9 @@ impl SharedOptions {
     /// # Errors
     /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
     /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter ([`offset`](MapError::offset) is `len`); [`Unsupported`](Reason::Unsupported) if `len` is
-    /// 0; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
+    /// 0, or [the file's size is not known](crate::map::has_known_size), or
+    /// [`Backend::Mapped`] was asked for and the file is one [of layers](crate::map#files-of-layers) that is open for reading
+    /// only; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
     /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
     /// be recovered and [`Backend::Mapped`] was asked for.
     pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
@@ -109,12 +113,21 @@ impl SharedOptions {
         // The seals first: a file that has one now cannot be cut between the two questions.
         let seals = seals(&file).unwrap_or(0);
         let size = Stamp::of(&file).map_err(io)?.size;
+        if !size::has_size(&file, size).map_err(io)? {
+            return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+        }
         if size < len as u64 {
             return Err(Stop::new(0, Reason::PastEnd { len: size }));
         }
         permitted(&file, seals, rights)?;
         let mapped = || Mapping::new(&file, 0, len, rights);
-        let mapping = self.backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
+        let backend = match (self.backend, layers::may_move(&file)) {
+            // It could not follow its file.
+            (Backend::Mapped, true) => return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good"))),
+            (Backend::Automatic, true) => Backend::Pread,
+            (backend, _) => backend,
+        };
+        let mapping = backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
         let sealed = AtomicBool::new(seals & libc::F_SEAL_SHRINK != 0);
         Ok(SharedMap { file, mapping, len, size, rights, watch: self.watch, sealed })
     }

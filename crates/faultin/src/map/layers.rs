@@ -1,0 +1,48 @@
+//! File systems of layers: a mapping there may stop being the file.
+//!
+//! On overlayfs, a file of a lower layer that is opened for writing is copied to the upper layer first. From then on another
+//! inode stands behind every descriptor of the file. `fstat(2)` and `read(2)` follow it, with the same device and inode
+//! numbers; a mapping does not, and neither does a new mapping of the old open file description. So where this can happen,
+//! a description of our own is made and mapped: after the file was asked for its state, so that what happens to it later
+//! is a change that is seen.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::mapping::file_system;
+use super::stamp::Stamp;
+
+/// overlayfs, aufs and unionfs, by the `f_type` of `statfs(2)`.
+const LAYERED: [u32; 3] = [0x794c_7630, 0x6175_6673, 0xf15f_083d];
+
+/// Whether the bytes of `file` may move away from under a mapping. Those of a file that is open for writing have moved
+/// already.
+pub(super) fn may_move(file: &File) -> bool {
+    if !file_system(file).is_some_and(|(kind, _)| LAYERED.contains(&kind)) {
+        return false;
+    }
+    // SAFETY: asks for the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags < 0 || flags & libc::O_ACCMODE == libc::O_RDONLY
+}
+
+/// Opens the file behind a descriptor once more, to read: what stands behind it now. `stamp` is what it said before.
+///
+/// # Errors
+/// Those of `open(2)`; `ESTALE` if it is another file.
+pub(super) fn reopen(file: &File, path: Option<&Path>, stamp: &Stamp) -> io::Result<File> {
+    let open = |path: &Path| File::options().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path);
+    let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())));
+    // Without /proc there may be the name.
+    let again = match (again, path) {
+        (Err(_), Some(path)) => open(path)?,
+        (again, _) => again?,
+    };
+    match Stamp::of(&again)?.is_of_the_same_file(stamp) {
+        true => Ok(again),
+        false => Err(io::Error::from_raw_os_error(libc::ESTALE)),
+    }
+}
