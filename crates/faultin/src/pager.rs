@@ -4,4 +4,4 @@
 //! there comes back short, as everywhere; [`fault_in`](mod@crate::fault_in) and [`probe`](crate::probe) call the pager. So a loop
 //! that copies under a lock and faults in without it needs to know nothing of pagers, and the pager may take that lock.
 
-pub use crate::signal::pager::{Pager, Served, serve};
+pub use crate::signal::pager::{Interrupted, Pager, Served, serve};

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use faultin::pager::{Pager, serve};
+use faultin::pager::{Interrupted, Pager, serve};
 use faultin::{Access, Cause, Fault, Granularity, ReadView, WriteView, page_size};
 
 /// Pages that are inaccessible until their pager is asked.
@@ -79,7 +79,7 @@ impl Pager for Opens {
         if self.open(address, access) { Ok(()) } else { Err(Fault::refused(access, Cause::Backing, address)) }
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, _: &Interrupted) -> bool {
         self.interrupted.fetch_add(1, SeqCst);
         self.open(address, access.unwrap_or(Access::Write))
     }

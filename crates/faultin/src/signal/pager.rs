@@ -12,6 +12,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+pub use super::stack::Interrupted;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 use crate::registry::{self, InstallError, REGISTRY, Registry};
@@ -37,9 +38,10 @@ pub trait Pager: Send + Sync + 'static {
     /// whether it is to be repeated. Otherwise the signal goes to whoever was there before.
     ///
     /// Runs in the signal handler, on the thread that faulted, whatever that was doing: it must be async-signal-safe (no
-    /// allocation, no lock that the thread could hold).
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
-        let _ = (address, access);
+    /// allocation, no lock that the thread could hold). It uses no more of the stack than `interrupted` says is left: what that is
+    /// too little for is not to be repeated. One that waits looks at pending signals now and then: see [`Interrupted::blocked`].
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+        let _ = (address, access, interrupted);
         false
     }
 }
@@ -71,7 +73,7 @@ pub(crate) struct Entry {
     /// As an object with another compiler's tables of methods can call them.
     fault_in: extern "C" fn(*const (), usize, usize, Access, &mut Fault) -> bool,
     would_fault: extern "C" fn(*const (), usize, Access) -> bool,
-    in_signal: extern "C" fn(*const (), usize, u32) -> bool,
+    in_signal: extern "C" fn(*const (), usize, u32, &Interrupted) -> bool,
 }
 
 /// What `in_signal` is told of the access.
@@ -91,7 +93,7 @@ extern "C" fn would_fault(pager: *const (), address: usize, access: Access) -> b
     pager.would_fault(address, access)
 }
 
-extern "C" fn in_signal(pager: *const (), address: usize, access: u32) -> bool {
+extern "C" fn in_signal(pager: *const (), address: usize, access: u32, interrupted: &Interrupted) -> bool {
     // SAFETY: invariants 1 and 2 of `Entry`: the box is there.
     let pager = unsafe { &*pager.cast::<Arc<dyn Pager>>() };
     let access = match access {
@@ -99,7 +101,7 @@ extern "C" fn in_signal(pager: *const (), address: usize, access: u32) -> bool {
         WRITE => Some(Access::Write),
         _ => None,
     };
-    pager.in_signal(address, access)
+    pager.in_signal(address, access, interrupted)
 }
 
 /// Has faults in `range` served by `pager` from now on.
@@ -182,13 +184,18 @@ pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
 /// Async-signal-safe, as far as the pager is.
 #[cold]
 #[inline(never)]
-pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address: usize) -> bool {
+pub(super) fn serve_signal(
+    registry: &Registry,
+    access: Option<Access>,
+    address: usize,
+    interrupted: &Interrupted,
+) -> bool {
     let access = match access {
         None => UNKNOWN,
         Some(Access::Read) => READ,
         Some(Access::Write) => WRITE,
     };
-    let serve = |entry: &Entry, pager, address| (entry.in_signal)(pager, address, access);
+    let serve = |entry: &Entry, pager, address| (entry.in_signal)(pager, address, access, interrupted);
     registry.with_pager(address, serve).unwrap_or(false)
 }
 
