@@ -18,6 +18,11 @@ mod mailbox;
 mod raw;
 mod sync;
 
+/// Where the crate has it.
+mod lock {
+    pub(crate) use crate::raw::RawLock;
+}
+
 #[cfg(test)]
 mod locks;
 #[cfg(test)]

@@ -22,7 +22,7 @@ unsafe impl Send for Page {}
 
 fn post(mailbox: &Arc<Mailbox>, address: usize) -> JoinHandle<bool> {
     let mailbox = Arc::clone(mailbox);
-    thread::spawn(move || mailbox.post(address, None, 1))
+    thread::spawn(move || mailbox.post(address, None, None))
 }
 
 /// As the pager's thread does, until it has had `count` of them; yes to those at an odd address.
@@ -63,7 +63,7 @@ fn what_was_done_for_it_was_done_before_the_answer() {
             thread::spawn(move || {
                 // SAFETY: loom reports it if it is wrong; so for the others.
                 page.wanted.with_mut(|wanted| unsafe { *wanted = true });
-                assert!(mailbox.post(1, None, 1));
+                assert!(mailbox.post(1, None, None));
                 // SAFETY: as above.
                 assert!(page.filled.with(|filled| unsafe { *filled }));
             })
@@ -84,7 +84,7 @@ fn one_after_the_other() {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let poster = {
             let mailbox = Arc::clone(&mailbox);
-            thread::spawn(move || [3, 4, 5].map(|address| mailbox.post(address, None, 1)))
+            thread::spawn(move || [3, 4, 5].map(|address| mailbox.post(address, None, None)))
         };
         serve(&mailbox, 3, |_| ());
         assert_eq!(poster.join().unwrap(), [true, false, true]);
@@ -110,7 +110,7 @@ fn closing_answers_everybody() {
         mailbox.close();
         posted.into_iter().for_each(|posted| assert!(!posted.join().unwrap()));
         assert!(mailbox.take().is_none());
-        assert!(!mailbox.post(1, None, 1));
+        assert!(!mailbox.post(1, None, None));
     });
 }
 
@@ -142,5 +142,52 @@ fn closing_while_it_is_being_served_answers_once() {
         // It was answered with yes only if it was taken.
         assert!(!posted.join().unwrap() || taken);
         closer.join().unwrap();
+    });
+}
+
+/// One leaves at once, if it has not been answered by then; the other stays.
+#[test]
+fn who_leaves_takes_its_request_along() {
+    explore(2, || {
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let leaving = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.post(2, None, Some(&|| true)))
+        };
+        let staying = post(&mailbox, 1);
+        let mut answered = [false; 3];
+        while !answered[1] {
+            mailbox.bell.wait();
+            while let Some(request) = mailbox.take() {
+                answered[request.address] = true;
+                let odd = request.address % 2 == 1;
+                request.answer(odd);
+            }
+        }
+        assert!(staying.join().unwrap());
+        // It was told no only if somebody has had its request.
+        while let Some(request) = mailbox.take() {
+            answered[request.address] = true;
+        }
+        if !leaving.join().unwrap() {
+            assert!(answered[2] || mailbox.take().is_some());
+        }
+        assert!(mailbox.take().is_none());
+    });
+}
+
+#[test]
+fn who_leaves_while_it_is_closed_gets_one_answer() {
+    explore(3, || {
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let leaving = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.post(1, None, Some(&|| true)))
+        };
+        let taken = mailbox.take();
+        mailbox.close();
+        drop(taken);
+        leaving.join().unwrap();
+        assert!(mailbox.take().is_none());
     });
 }

@@ -8,11 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-/// For ordinary threads. It does not allocate.
-pub(crate) use std::sync::{Mutex, MutexGuard};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::thread::futex::{self, Flags};
+use rustix::thread::futex::{self, Flags, Timespec};
 
 /// How often a lock is looked at before a thread goes to sleep for it: a few microseconds, what the sleep would cost.
 pub(crate) const SPINS: u32 = 100;
@@ -25,6 +23,12 @@ pub(crate) const PATIENCE: u32 = 8;
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
     // That the word has another value and that a signal came are both reasons to look again, as is having been woken.
     let _ = futex::wait(word, Flags::PRIVATE, expected, None);
+}
+
+/// As [`wait`], and also returns after some time: little enough for somebody who presses ^C, and enough for most answers.
+pub(crate) fn wait_a_while(word: &AtomicU32, expected: u32) {
+    const WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let _ = futex::wait(word, Flags::PRIVATE, expected, Some(&WHILE));
 }
 
 /// Wakes as many as `count` of those who sleep at `word`.

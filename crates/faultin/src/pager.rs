@@ -24,4 +24,4 @@
 //! let all_faults_of_the_process = faultin::pager::serve(0..usize::MAX, logs());
 //! ```
 
-pub use crate::signal::pager::{Pager, Served, serve};
+pub use crate::signal::pager::{Interrupted, Pager, Served, serve};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use faultin::pager::{Pager, Served, serve};
+use faultin::pager::{Interrupted, Pager, Served, serve};
 use faultin::{Access, Cause, Fault, Granularity, ReadView, WriteView, page_size};
 
 #[path = "processes/mod.rs"]
@@ -89,7 +89,7 @@ unsafe impl Pager for Opens {
         if self.open(address, access) { Ok(()) } else { Err(Fault::refused(access, Cause::Backing, address)) }
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, _: &Interrupted) -> bool {
         self.interrupted.fetch_add(1, SeqCst);
         self.open(address, access.unwrap_or(Access::Write))
     }
@@ -368,12 +368,12 @@ unsafe impl Pager for Waits {
         self.opens.fault_in(address, len, access)
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
         self.inside.store(true, SeqCst);
         while !self.go.load(SeqCst) {
             std::hint::spin_loop();
         }
-        self.opens.in_signal(address, access)
+        self.opens.in_signal(address, access, interrupted)
     }
 }
 
@@ -416,7 +416,7 @@ unsafe impl Pager for Panics {
         false
     }
 
-    fn in_signal(&self, _: usize, _: Option<Access>) -> bool {
+    fn in_signal(&self, _: usize, _: Option<Access>, _: &Interrupted) -> bool {
         panic!("in_signal")
     }
 }

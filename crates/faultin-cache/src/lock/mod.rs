@@ -37,6 +37,7 @@ use held::Held;
 use crate::sync;
 
 pub(crate) use held::held_by;
+pub(crate) use raw::RawLock;
 
 /// Which lock, in reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,25 +8,27 @@
 //! Nobody who waits sleeps at a word of its own stack: the pager's thread would have to wake it there after it has the
 //! answer, when it may be gone. They share the words of the mailbox, and look for their answer when theirs changes.
 //!
-//! A handler that interrupts a thread that waits here has to return: `longjmp` over it would leave a request behind that
-//! is no more.
+//! A thread that waits has all its signals blocked. It looks now and then whether one is pending that it would get if it went
+//! back to the instruction; if so it takes its request out of the mailbox and goes. What is being served for it may go on
+//! meanwhile: nobody hears that answer.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
-use std::sync::PoisonError;
 
 use faultin::Access;
 
-use crate::sync::{self, AtomicPtr, AtomicU32, Bell, Mutex, MutexGuard, Ordering};
+use crate::lock::RawLock;
+use crate::sync::{self, AtomicPtr, AtomicU32, Bell, Ordering};
 
 /// Takes requests from threads that have faulted to the pager's thread, and answers back.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     /// The last one that was posted and not taken; or [`closed`].
     last: AtomicPtr<Posted>,
-    desk: Mutex<Desk>,
+    desk: Desk,
     /// What those who wait sleep at: changes with each answer for one of them.
     words: [AtomicU32; sync::WORDS],
     /// Counts on with each request, to spread them over the words.
@@ -42,8 +44,6 @@ pub(crate) struct Request<'a> {
     pub(crate) address: usize,
     /// How it was accessed, if that is known.
     pub(crate) access: Option<Access>,
-    /// The kernel's number of the thread that waits.
-    pub(crate) thread: u32,
     mailbox: &'a Mailbox,
     number: u64,
 }
@@ -52,9 +52,9 @@ pub(crate) struct Request<'a> {
 ///
 /// # Invariants
 ///
-/// 1. From when it is in the list until `answer` is not [`WAITS`], its memory stays.
+/// 1. From when it is in the list until `answer` is not [`WAITS`], or it was withdrawn, its memory stays.
 /// 2. It is in the list, or in one of the desk's, until just before it is answered. What takes it out of there answers it,
-///    and does not touch it afterwards.
+///    and does not touch it afterwards; or is its own thread, which then leaves.
 /// 3. Once it is in the list, `next` and `number` are only used by who has locked the desk.
 #[derive(Debug)]
 struct Posted {
@@ -63,7 +63,6 @@ struct Posted {
     number: Cell<u64>,
     address: usize,
     access: Option<Access>,
-    thread: u32,
     word: usize,
     answer: AtomicU32,
 }
@@ -72,14 +71,63 @@ const WAITS: u32 = 0;
 const NO: u32 = 1;
 const YES: u32 = 2;
 
-/// Of the pager's thread: no signal handler comes here.
+/// What is out of the list, under a lock that a handler may try to take, with all signals blocked: no thread is interrupted by
+/// another one of them while it has it.
 #[derive(Debug)]
 struct Desk {
+    lock: RawLock,
+    papers: UnsafeCell<Papers>,
+}
+
+// SAFETY: the papers are used by who has the lock alone, in whichever thread.
+unsafe impl Sync for Desk {}
+// SAFETY: as above.
+unsafe impl Send for Desk {}
+
+#[derive(Debug)]
+struct Papers {
     /// Taken out of the list, oldest first.
     next: Chain,
     /// [`Request`]s that are not answered.
     taken: Chain,
     numbers: u64,
+}
+
+/// The desk is this one's alone, until it is dropped.
+struct AtDesk<'a>(&'a Desk);
+
+impl Desk {
+    fn lock(&self) -> AtDesk<'_> {
+        self.lock.lock_exclusive();
+        AtDesk(self)
+    }
+
+    /// Async-signal-safe, as dropping the answer is.
+    fn try_lock(&self) -> Option<AtDesk<'_>> {
+        self.lock.try_lock_exclusive().then(|| AtDesk(self))
+    }
+}
+
+impl Deref for AtDesk<'_> {
+    type Target = Papers;
+
+    fn deref(&self) -> &Papers {
+        // SAFETY: this has the lock alone.
+        unsafe { &*self.0.papers.get() }
+    }
+}
+
+impl DerefMut for AtDesk<'_> {
+    fn deref_mut(&mut self) -> &mut Papers {
+        // SAFETY: this has the lock alone.
+        unsafe { &mut *self.0.papers.get() }
+    }
+}
+
+impl Drop for AtDesk<'_> {
+    fn drop(&mut self) {
+        self.0.lock.unlock_exclusive();
+    }
 }
 
 /// Requests in some order, by `next`.
@@ -101,21 +149,25 @@ impl Mailbox {
     pub(crate) fn new() -> io::Result<Mailbox> {
         Ok(Mailbox {
             last: AtomicPtr::new(ptr::null_mut()),
-            desk: Mutex::new(Desk { next: Chain(ptr::null()), taken: Chain(ptr::null()), numbers: 0 }),
+            desk: Desk {
+                lock: RawLock::default(),
+                papers: UnsafeCell::new(Papers { next: Chain(ptr::null()), taken: Chain(ptr::null()), numbers: 0 }),
+            },
             words: std::array::from_fn(|_| AtomicU32::new(0)),
             posted: AtomicU32::new(0),
             bell: Bell::new()?,
         })
     }
 
-    /// Asks for the fault of the thread of this number to be served, and waits for the answer: whether the access is to be
-    /// repeated. No, at once, if the mailbox is closed.
+    /// Asks for the fault of this thread to be served, and waits for the answer: whether the access is to be
+    /// repeated. No, at once, if the mailbox is closed. Yes, too, if `leave` says while it waits that the thread has something
+    /// else to do first, which is asked now and then.
     ///
-    /// Async-signal-safe; for any number of threads at the same time, and for a handler that interrupts one here.
-    pub(crate) fn post(&self, address: usize, access: Option<Access>, thread: u32) -> bool {
+    /// Async-signal-safe, with all signals blocked if there is a `leave`; for any number of threads at the same time.
+    pub(crate) fn post(&self, address: usize, access: Option<Access>, leave: Option<&dyn Fn() -> bool>) -> bool {
         let word = self.posted.fetch_add(1, Ordering::Relaxed) as usize % sync::WORDS;
         let (next, number, answer) = (Cell::new(ptr::null()), Cell::new(0), AtomicU32::new(WAITS));
-        let posted = Posted { next, number, address, access, thread, word, answer };
+        let posted = Posted { next, number, address, access, word, answer };
         let this = (&raw const posted).cast_mut();
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
@@ -134,17 +186,37 @@ impl Mailbox {
         loop {
             // Before the look at the answer: who answers after the look changes it after that, too.
             let seen = word.load(Ordering::Acquire);
-            match posted.answer.load(Ordering::Acquire) {
-                WAITS => sync::wait(word, seen),
-                answer => return answer == YES,
+            match (posted.answer.load(Ordering::Acquire), leave) {
+                (WAITS, None) => sync::wait(word, seen),
+                (WAITS, Some(leave)) => {
+                    sync::wait_a_while(word, seen);
+                    if posted.answer.load(Ordering::Relaxed) == WAITS && leave() && self.withdraw(&posted) {
+                        return true;
+                    }
+                }
+                (answer, _) => return answer == YES,
             }
         }
+    }
+
+    /// Takes a request of this thread out of wherever it is, unless it has been answered, or somebody else is at the desk.
+    fn withdraw(&self, posted: &Posted) -> bool {
+        let Some(mut desk) = self.desk.try_lock() else { return false };
+        let last = self.last.load(Ordering::Relaxed);
+        if last != closed() && !last.is_null() {
+            // Only `close` closes it, at the desk.
+            let all = Chain(self.last.swap(ptr::null_mut(), Ordering::Acquire));
+            desk.next.append(all.reversed());
+        }
+        let papers = &mut *desk;
+        // If it is in neither, it was answered.
+        [&mut papers.next, &mut papers.taken].into_iter().any(|chain| chain.remove(|other| ptr::eq(other, posted)).is_some())
     }
 
     /// The oldest request that nobody has taken. To be called until there is none; then [`fd`](Self::fd) can be polled for
     /// the next one.
     pub(crate) fn take(&self) -> Option<Request<'_>> {
-        let mut desk = self.desk();
+        let mut desk = self.desk.lock();
         if desk.next.0.is_null() {
             // Before the list is taken: who posts after that rings again.
             self.bell.silence();
@@ -159,19 +231,19 @@ impl Mailbox {
         desk.numbers += 1;
         let number = desk.numbers;
         // SAFETY: invariants 1 and 2 of `Posted`: it is not answered, and this has the desk.
-        let (address, access, thread) = unsafe {
+        let (address, access) = unsafe {
             let posted = posted.as_ref();
             posted.number.set(number);
-            (posted.address, posted.access, posted.thread)
+            (posted.address, posted.access)
         };
         // SAFETY: it was popped.
         unsafe { desk.taken.push(posted) };
-        Some(Request { address, access, thread, mailbox: self, number })
+        Some(Request { address, access, mailbox: self, number })
     }
 
     /// Answers no to everybody who waits, from now on also at once.
     pub(crate) fn close(&self) {
-        let mut desk = self.desk();
+        let mut desk = self.desk.lock();
         let last = self.last.swap(closed(), Ordering::Acquire);
         let mut waiting = Chain(if last == closed() { ptr::null() } else { last });
         while let Some(posted) = waiting.pop().or_else(|| desk.next.pop()).or_else(|| desk.taken.pop()) {
@@ -211,22 +283,18 @@ impl Mailbox {
         // All of them: one that has been interrupted could be woken in place of another.
         sync::wake(&self.words[word], u32::MAX);
     }
-
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        // Nothing panics in the middle of a change.
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Request<'_> {
-    /// Whether the access is to be repeated; otherwise it has failed. Nobody hears it if the mailbox has been closed.
+    /// Whether the access is to be repeated; otherwise it has failed. Nobody hears it if the mailbox has been closed, or the thread
+    /// has left.
     pub(crate) fn answer(self, served: bool) {
         self.give(if served { YES } else { NO });
     }
 
     fn give(&self, answer: u32) {
-        let mut desk = self.mailbox.desk();
-        if let Some(posted) = desk.taken.remove(self.number) {
+        let mut desk = self.mailbox.desk.lock();
+        if let Some(posted) = desk.taken.remove(|posted| posted.number.get() == self.number) {
             // SAFETY: it was removed.
             unsafe { self.mailbox.answer(posted, answer) };
         }
@@ -235,7 +303,7 @@ impl Request<'_> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        // It is not there, if it was answered.
+        // It is not there, if it was answered or withdrawn.
         self.give(NO);
     }
 }
@@ -265,19 +333,31 @@ impl Chain {
         reversed
     }
 
-    /// The one of this number.
-    fn remove(&mut self, number: u64) -> Option<NonNull<Posted>> {
+    /// Puts others behind.
+    fn append(&mut self, others: Chain) {
+        let mut all = Chain(ptr::null());
+        for mut chain in [std::mem::replace(self, Chain(ptr::null())), others] {
+            while let Some(posted) = chain.pop() {
+                // SAFETY: it was popped.
+                unsafe { all.push(posted) };
+            }
+        }
+        *self = all.reversed();
+    }
+
+    /// Takes out the one that `is_it`; the others keep their order.
+    fn remove(&mut self, is_it: impl Fn(&Posted) -> bool) -> Option<NonNull<Posted>> {
         let (mut others, mut found) = (Chain(ptr::null()), None);
         while let Some(posted) = self.pop() {
             // SAFETY: invariants 1 and 2 of `Posted`: it was in this list, and is not answered.
-            if unsafe { posted.as_ref() }.number.get() == number {
+            if found.is_none() && is_it(unsafe { posted.as_ref() }) {
                 found = Some(posted);
             } else {
                 // SAFETY: it was popped.
                 unsafe { others.push(posted) };
             }
         }
-        *self = others;
+        *self = others.reversed();
         found
     }
 }

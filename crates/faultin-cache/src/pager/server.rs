@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::pager::Pager;
+use faultin::pager::{Interrupted, Pager};
 use faultin::{Access, Cause, Fault};
 
 use super::map::Map;
@@ -63,8 +63,8 @@ unsafe impl Pager for Server {
         }
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
-        self.map.page_at(address).is_some_and(|page| signal::serve(self, page, address, access))
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+        self.map.page_at(address).is_some_and(|page| signal::serve(self, page, address, access, interrupted))
     }
 }
 

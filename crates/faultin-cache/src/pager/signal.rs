@@ -2,9 +2,12 @@
 //!
 //! Atomic operations and system calls without `errno`, and nothing else: no allocation, no lock that is waited for, no thread-local,
 //! no code of a store's. What needs more (a lock that somebody has, memory that must be made, a store that is no file) is
-//! handed over to the pager's thread, and waited for.
+//! handed over to the pager's thread, and waited for. So is what the thread's signal stack has no room for.
+
+use std::io;
 
 use faultin::Access;
+use faultin::pager::Interrupted;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
@@ -24,6 +27,11 @@ use crate::lock;
 /// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
 const MOST_BLOCKS: usize = 64;
 
+/// Bytes of the signal stack that serving a fault here takes, with every check of a debug build, and that handing it over does.
+/// `tests/pager/stacks.rs` holds them to it.
+pub(super) const SERVING: usize = 4096;
+pub(super) const HANDING_OVER: usize = 1536;
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
@@ -35,14 +43,27 @@ pub(super) enum Came {
 }
 
 /// Serves a fault, or has it served: whether the instruction is to be repeated.
-pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option<Access>) -> bool {
-    // A handler that interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put
-    // one frame after the other on a small stack.
+pub(super) fn serve(
+    server: &Server,
+    page: usize,
+    address: usize,
+    access: Option<Access>,
+    interrupted: &Interrupted,
+) -> bool {
+    if interrupted.room < HANDING_OVER {
+        count(&server.map.counts.refused);
+        return false;
+    }
+    // Our own handler blocks what can wait, but not each host's does, and a signal may be sent that ours leaves open. A handler that
+    // interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put one frame
+    // after the other on a small stack. So all signals wait until there is an answer; nothing in between unblocks one.
     let _blocked = Blocked::all();
     let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
     let came = match server.map.mode() {
-        Mode::Thread => Came::HandOver,
-        Mode::Signal | Mode::Mprotect => server.inode.serve_at_once(&server.map, page, access),
+        Mode::Signal | Mode::Mprotect if interrupted.room >= SERVING => {
+            server.inode.serve_at_once(&server.map, page, access)
+        }
+        _ => Came::HandOver,
     };
     let counts = &server.map.counts;
     match came {
@@ -60,12 +81,17 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
             count(&counts.refused);
             false
         }
-        Came::HandOver => server.post.mailbox.post(address, access, thread),
+        // A store that hangs, and signals that end the program or ask it something: the access faults again after them.
+        Came::HandOver => {
+            let is_wanted = || pending() & !interrupted.blocked != 0;
+            server.post.mailbox.post(address, access, Some(&is_wanted))
+        }
     }
 }
 
 impl Inode {
     /// Serves a fault, if that can be done without waiting for anybody.
+    #[inline(never)]
     pub(super) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Came {
         let Some(mut table) = self.table.try_in_signal() else { return Came::HandOver };
         let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };
@@ -168,6 +194,35 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         mask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
     }
+}
+
+/// The signals that wait until this thread unblocks them. Does not fail either.
+fn pending() -> u64 {
+    let mut pending = 0_u64;
+    // SAFETY: writes one set of signals of the kernel's size.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, size_of::<u64>()) };
+    pending
+}
+
+/// Starts a thread that signals of the process do not go to: a handler there could fault, and wait for the very thread it
+/// interrupts.
+pub(super) fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // The C library's own signals stay open (`sigfillset` leaves them out): it waits until every thread has had them.
+    // SAFETY: two sets on the stack, the first filled; the second is written by the call, which does not fail.
+    let before = unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        for open in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS] {
+            libc::sigdelset(all.as_mut_ptr(), open);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    };
+    let started = start();
+    // SAFETY: what was in force.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    started
 }
 
 /// `rt_sigprocmask`, which does not fail, so there is no `errno`. Not libc's, which leaves its own signals alone.

@@ -25,6 +25,7 @@ use super::Mode;
 use super::mailbox::{Mailbox, Request};
 use super::map::Map;
 use super::server;
+use super::signal;
 use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
@@ -73,9 +74,9 @@ impl PagerThread {
         let started = PagerThread { post };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
         let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
-        name("pager").spawn(move || run(&post, &weak))?;
+        signal::without_signals(|| name("pager").spawn(move || run(&post, &weak)))?;
         let post = Arc::clone(&started.post);
-        name("porter").spawn(move || carry(&post))?;
+        signal::without_signals(|| name("porter").spawn(move || carry(&post)))?;
         Ok(started)
     }
 
@@ -171,7 +172,6 @@ fn poison(map: &Map, page: usize, post: &Post) {
 /// A fault that a signal handler has handed over.
 fn serve_request(inode: &Inode, request: Request, post: &Post) {
     let (address, access) = (request.address, request.access);
-    debug_assert!(!lock::held_by(request.thread), "its handler has looked");
     let found = post.maps.lock().iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
     let served = found.is_some_and(|(map, page)| {
         let served = caught(|| server::serve(inode, &map, page, access));

@@ -243,6 +243,10 @@ impl Registry {
             // An ignored signal interrupts no system call.
             ours.sa_flags |= libc::SA_RESTART;
         }
+        // Of other handlers' signals none is put on top of ours. The C library's set begins with the kernel's, and `sigaction` passes on
+        // what `sigfillset` would leave out.
+        // SAFETY: `sa_mask` is at least as large (see `Action`), and plain data.
+        unsafe { (&raw mut ours.sa_mask).cast::<u64>().write_unaligned(handler::MASK) };
         let mut replaced = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: `ours` is initialised; the handler it names lives in a pinned object.
         if unsafe { libc::sigaction(signal, &ours, replaced.as_mut_ptr()) } != 0 {

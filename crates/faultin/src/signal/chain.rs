@@ -10,7 +10,8 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
-use super::handler::{Entry, is_asynchronous};
+use super::handler::{self, Entry, bit, is_asynchronous};
+use super::stack;
 use crate::arch::context::syscall4;
 use crate::registry::{Action, Disposition, Registry};
 
@@ -153,10 +154,9 @@ unsafe fn deliver(
         // SAFETY: forwarded.
         libc::SIG_DFL | libc::SIG_IGN => unsafe { die(signal, info) },
         handler => {
-            // Blocked while it runs: its own mask, and the signal itself unless it said otherwise. The kernel restores
-            // the interrupted mask when the signal returns, and not before: a signal that waits for that must strike
-            // at the interrupted instruction.
-            block(action.mask | if action.flags & libc::SA_NODEFER == 0 { 1 << (signal - 1) } else { 0 });
+            let deferred = if action.flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
+            // SAFETY: `context` is null or the signal's.
+            let mask = unsafe { PredecessorMask::enter(action.mask | deferred, context) };
             // SAFETY: neither default nor "ignore", so a function, of the type that its flags say.
             unsafe {
                 if action.flags & libc::SA_SIGINFO != 0 {
@@ -167,6 +167,48 @@ unsafe fn deliver(
                     call(signal);
                 }
             }
+            mask.leave(signal);
+        }
+    }
+}
+
+/// The thread's mask around the call of a predecessor, which is to run with what it asked for and not with what our handler
+/// blocks: it may need the signals, may never return, and may look.
+struct PredecessorMask {
+    /// What was in force before.
+    before: u64,
+    /// Whether the kernel called us.
+    by_kernel: bool,
+}
+
+impl PredecessorMask {
+    /// Blocks `own`, as the kernel would have: on top of what the interrupted code blocks if the kernel called us. If another
+    /// handler did, what is in force is that handler's, and nothing of it is unblocked.
+    ///
+    /// The kernel called us if exactly what it sets for our handler is in force: the interrupted mask and [`handler::MASK`]. The
+    /// stack would not say it: a handler that passes a signal on by a jump leaves it as the kernel did.
+    ///
+    /// # Safety
+    /// `context` is null or the signal's.
+    unsafe fn enter(own: u64, context: *const c_void) -> PredecessorMask {
+        let before = change_mask(libc::SIG_BLOCK, own);
+        // SAFETY: not null, so the signal's.
+        let interrupted = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack::interrupted_mask);
+        let interrupted = interrupted.filter(|interrupted| before == interrupted | handler::MASK);
+        if let Some(interrupted) = interrupted {
+            change_mask(libc::SIG_SETMASK, interrupted | own);
+        }
+        PredecessorMask { before, by_kernel: interrupted.is_some() }
+    }
+
+    /// Restores what was in force, except that a `signal` that waits goes on waiting: one that the predecessor, or [`die`] beneath
+    /// it, has sent is to strike at the interrupted instruction, when the kernel restores its mask.
+    fn leave(self, signal: c_int) {
+        if self.by_kernel {
+            // What follows is our own return, so what the predecessor has left blocked may stay so until then.
+            change_mask(libc::SIG_BLOCK, self.before);
+        } else {
+            change_mask(libc::SIG_SETMASK, self.before | pending() & bit(signal));
         }
     }
 }
@@ -194,7 +236,7 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
         let default = (&raw const default).expose_provenance();
         syscall4(libc::SYS_rt_sigaction, signal as usize, default, 0, SIGSET);
     }
-    block(1 << (signal - 1));
+    change_mask(libc::SIG_BLOCK, bit(signal));
     // SAFETY: sends this thread the signal that it just received; if its `siginfo` is not to be had, without.
     unsafe {
         let (process, thread, number) = (process as usize, thread as usize, signal as usize);
@@ -215,11 +257,21 @@ fn current_handler(signal: c_int) -> Option<usize> {
     (now.handler != libc::SIG_DFL && now.handler != libc::SIG_IGN).then_some(now.handler)
 }
 
-/// Blocks signals in this thread until the signal returns.
-fn block(mask: u64) {
-    // SAFETY: reads one kernel signal set.
+/// Changes which signals this thread blocks; gives those that it did.
+fn change_mask(how: c_int, mask: u64) -> u64 {
+    let mut before = 0_u64;
+    // SAFETY: reads one kernel signal set and writes another.
     unsafe {
-        let mask = (&raw const mask).expose_provenance();
-        syscall4(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, mask, 0, SIGSET);
+        let (mask, before) = ((&raw const mask).expose_provenance(), (&raw mut before).expose_provenance());
+        syscall4(libc::SYS_rt_sigprocmask, how as usize, mask, before, SIGSET);
     }
+    before
+}
+
+/// The signals that wait until this thread unblocks them.
+fn pending() -> u64 {
+    let mut pending = 0_u64;
+    // SAFETY: writes one kernel signal set.
+    unsafe { syscall4(libc::SYS_rt_sigpending, (&raw mut pending).expose_provenance(), SIGSET, 0, 0) };
+    pending
 }

@@ -7,9 +7,9 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
-use super::{chain, guard, pager};
+use super::{chain, guard, pager, stack};
 use crate::arch;
-use crate::fault::FaultCode;
+use crate::fault::{Access, FaultCode};
 use crate::registry::{REGISTRY, Registry};
 use crate::table::search_slots;
 
@@ -18,6 +18,27 @@ use crate::table::search_slots;
 const BUS_MCEERR_AO: c_int = 5;
 const SEGV_MTEAERR: c_int = 8;
 pub(super) const BUS_MCEERR_AR: c_int = 4;
+
+/// Blocked while our handler runs: every signal that can wait, also those that the C library keeps for itself (32, 33, which its
+/// `sigfillset` leaves out). The alternate stack may have room for one frame of the kernel's and little more, so no handler of
+/// another signal may be put on top of ours.
+///
+/// Open are the signals that an instruction causes, because the kernel kills for one that is blocked: those of our own system
+/// calls under seccomp, of a debugger, and of a handler that we call. The kernel lets SIGKILL and SIGSTOP be blocked by nobody.
+pub(crate) const MASK: u64 = {
+    let open = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+    let (mut mask, mut i) = (!(bit(libc::SIGKILL) | bit(libc::SIGSTOP)), 0);
+    while i < open.len() {
+        mask &= !bit(open[i]);
+        i += 1;
+    }
+    mask
+};
+
+/// A signal in the kernel's set.
+pub(crate) const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
 
 /// How many handlers of others ours can be installed above, one after the other.
 pub(crate) const GENERATIONS: usize = 8;
@@ -92,8 +113,24 @@ pub(crate) unsafe fn recover(
     }
     // SAFETY: as above.
     let address = unsafe { info.si_addr() }.addr();
-    let access = arch::context::access(context);
-    pager::serve_signal(registry, access, address) || guard::serve(registry, signal, code, access, address)
+    serve_others(registry, signal, code, arch::context::access(context), address, context)
+}
+
+/// Serves the fault of an instruction that is in no table, where a pager or a guard is there for its address, and the stack has
+/// room for what that runs.
+#[cold]
+#[inline(never)]
+fn serve_others(
+    registry: &Registry,
+    signal: c_int,
+    code: c_int,
+    access: Option<Access>,
+    address: usize,
+    context: &libc::ucontext_t,
+) -> bool {
+    let interrupted = stack::Interrupted::of(context);
+    pager::serve_signal(registry, access, address, &interrupted)
+        || interrupted.room >= stack::GUARD && guard::serve(registry, signal, code, access, address)
 }
 
 /// `si_addr_lsb`, which libc does not show: it follows `si_addr`.

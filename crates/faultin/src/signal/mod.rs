@@ -9,6 +9,7 @@ pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod pager;
 mod users;
+pub(crate) mod stack;
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
@@ -98,6 +99,12 @@ pub enum Handled {
 
 /// The handler as a function, for hosts that own SIGSEGV and SIGBUS. Async-signal-safe.
 ///
+/// The mask in force is the host's; nothing here changes it for longer than the call. A host that runs on an alternate stack
+/// blocks all signals that can wait (`sa_mask`: `sigfillset`, less those that instructions cause), as our own handler does:
+/// otherwise their handlers are put on the same stack, above this. A fault that happens while its signal is blocked kills the
+/// process before any handler is called: unblocking SIGSEGV and SIGBUS in each thread that accesses foreign memory is the host's
+/// part, too.
+///
 /// # Safety
 /// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread, and
 /// the handler returns normally (not by `longjmp`) after [`Handled::Yes`].
@@ -135,6 +142,13 @@ pub struct Status {
     pub segv_blocked: bool,
     /// Whether this thread blocks SIGBUS.
     pub bus_blocked: bool,
+    /// Bytes of this thread's alternate signal stack; 0 if it has none, and handlers run on the stack that was interrupted.
+    pub alternate_stack: usize,
+    /// Bytes that an alternate stack needs in the worst case: the kernel's largest frame (`AT_MINSIGSTKSZ`, with all vector and
+    /// matrix registers in use) and what our handler needs below it. A thread that does not use matrix registers needs less.
+    /// What a predecessor or a pager uses comes in addition, and so does one more frame for each handler that runs on the
+    /// alternate stack and whose own accesses fault.
+    pub stack_needed: usize,
 }
 
 impl Status {
@@ -144,7 +158,7 @@ impl Status {
     }
 }
 
-/// Asks the kernel; three system calls.
+/// Asks the kernel; four system calls.
 pub fn status() -> Status {
     let registry = registry::of(arch::object());
     let reached = |signal| reached(registry, signal);
@@ -154,7 +168,28 @@ pub fn status() -> Status {
         bus: reached(libc::SIGBUS),
         segv_blocked: blocked[0],
         bus_blocked: blocked[1],
+        alternate_stack: alternate_stack(),
+        stack_needed: stack_needed(),
     }
+}
+
+/// Bytes of this thread's alternate stack. One system call.
+fn alternate_stack() -> usize {
+    let mut stack = core::mem::MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: only asks for this thread's stack, which it writes; zero before, should it not.
+    let stack = unsafe {
+        libc::sigaltstack(core::ptr::null(), stack.as_mut_ptr());
+        stack.assume_init()
+    };
+    if stack.ss_flags & libc::SS_DISABLE != 0 { 0 } else { stack.ss_size }
+}
+
+/// Bytes that an alternate stack needs for our handler, in the worst case.
+fn stack_needed() -> usize {
+    const AT_MINSIGSTKSZ: core::ffi::c_ulong = 51;
+    // SAFETY: asks for a number, which is 0 if the kernel does not say it.
+    let frame = unsafe { libc::getauxval(AT_MINSIGSTKSZ) } as usize;
+    frame.max(libc::MINSIGSTKSZ) + stack::HANDLER
 }
 
 /// Which of [`SIGNALS`] this thread blocks. One system call.

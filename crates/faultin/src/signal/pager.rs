@@ -13,6 +13,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+pub use super::stack::Interrupted;
 use super::users::Users;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
@@ -54,9 +55,11 @@ pub unsafe trait Pager: Send + Sync + 'static {
     /// Serves the fault of an instruction of other code, which has been interrupted at `address`. Returns whether the
     /// instruction is to be repeated. Otherwise the signal goes to the handler that was installed before ours.
     ///
-    /// Runs in the signal handler: see what an implementation [promises](Self#safety).
-    fn in_signal(&self, address: usize, access: Option<Access>) -> bool {
-        let _ = (address, access);
+    /// Runs in the signal handler: see what an implementation [promises](Self#safety). It uses no more of the stack than
+    /// `interrupted` says is left: an instruction that needs more is not to be repeated. A pager that waits looks at pending
+    /// signals now and then: see [`Interrupted::blocked`].
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+        let _ = (address, access, interrupted);
         false
     }
 }
@@ -100,7 +103,7 @@ struct Calls {
     fault_in: unsafe extern "C-unwind" fn(*const Calls, usize, usize, Access, &mut Fault) -> bool,
     would_fault: unsafe extern "C-unwind" fn(*const Calls, usize, Access) -> bool,
     /// It cannot unwind: a panic ends the process there, whatever it was about to do.
-    in_signal: unsafe extern "C" fn(*const Calls, usize, u32) -> bool,
+    in_signal: unsafe extern "C" fn(*const Calls, usize, u32, &Interrupted) -> bool,
     free: unsafe extern "C-unwind" fn(*mut Calls),
 }
 
@@ -139,14 +142,19 @@ unsafe extern "C-unwind" fn would_fault(calls: *const Calls, address: usize, acc
     unsafe { pager(calls) }.would_fault(address, access)
 }
 
-unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32) -> bool {
+unsafe extern "C" fn in_signal(
+    calls: *const Calls,
+    address: usize,
+    access: u32,
+    interrupted: &Interrupted,
+) -> bool {
     let access = match access {
         READ => Some(Access::Read),
         WRITE => Some(Access::Write),
         _ => None,
     };
     // SAFETY: invariants 1 and 2 of `Entry`.
-    unsafe { pager(calls) }.in_signal(address, access)
+    unsafe { pager(calls) }.in_signal(address, access, interrupted)
 }
 
 unsafe extern "C-unwind" fn free(calls: *mut Calls) {
@@ -277,7 +285,12 @@ pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
 /// Async-signal-safe, as pagers have promised to be.
 #[cold]
 #[inline(never)]
-pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address: usize) -> bool {
+pub(super) fn serve_signal(
+    registry: &Registry,
+    access: Option<Access>,
+    address: usize,
+    interrupted: &Interrupted,
+) -> bool {
     let access = match access {
         None => UNKNOWN,
         Some(Access::Read) => READ,
@@ -291,7 +304,7 @@ pub(super) fn serve_signal(registry: &Registry, access: Option<Access>, address:
         let served = is_meant && {
             let calls = entry.pager.load(Ordering::Relaxed);
             // SAFETY: invariants 1 and 2 of `Entry`.
-            unsafe { ((*calls).in_signal)(calls, address, access) }
+            unsafe { ((*calls).in_signal)(calls, address, access, interrupted) }
         };
         if inside.leave_in_signal() {
             registry.retired_pagers.store(1, Ordering::Release);
