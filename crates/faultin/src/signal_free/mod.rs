@@ -43,7 +43,7 @@ use crate::scalar::Scalar;
 use crate::walk::{self, Touch};
 use crate::{arch, page_size};
 
-/// The way that the kernel's copies take now: the first one that is allowed. `None` if all are forbidden.
+/// The way that loads by the kernel take in this thread: the first one that is allowed. `None` if all are forbidden.
 pub fn way() -> Option<Way> {
     ways::now()
 }

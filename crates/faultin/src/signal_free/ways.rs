@@ -6,8 +6,8 @@
 //! | [`ProcMem`](Way::ProcMem) | `pread(2)`, `pwrite(2)` on `/proc/self/mem` | a `/proc`, and a free descriptor |
 //! | [`Pipe`](Way::Pipe) | `write(2)` into a pipe, `read(2)` out of it | two free descriptors |
 //!
-//! A sandbox may forbid any of them, to the process or to one thread. The way that answered last is tried first, so the
-//! choice is made once; where it is forbidden, the next way is tried.
+//! A sandbox may forbid any of them, to the process or to one thread. Each thread tries the way first that answered last,
+//! so the choice is made once; where it is forbidden, the next way is tried.
 //!
 //! `/proc/self/mem` ignores the rights of a page. So each page is asked first by a call that respects them (see
 //! [`touch`](super::touch)), and stores prefer the pipe, where rights cannot be withdrawn between question and store.
@@ -17,7 +17,7 @@
 //!
 //! Everything here is async-signal-safe: raw system calls only.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::cell::Cell;
 
 use super::raw::{Descriptor, call};
 use super::touch;
@@ -39,8 +39,11 @@ pub enum Way {
 const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
 const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
 
-/// The place in [`READS`] and [`WRITES`] of the way that answered last.
-static CHOSEN: [AtomicU8; 2] = [const { AtomicU8::new(0) }; 2];
+thread_local! {
+    // Without a destructor and without lazy initialisation: handlers use it, too.
+    /// The places in [`READS`] and [`WRITES`] of the ways that answered last. Filters are a thread's.
+    static CHOSEN: [Cell<usize>; 2] = const { [Cell::new(0), Cell::new(0)] };
+}
 
 /// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
@@ -63,12 +66,12 @@ fn foreign(access: Access, dst: *mut u8, src: *const u8) -> usize {
     }
 }
 
-/// The way that loads of this process take now; `None` if all are forbidden. Asks the kernel for one byte.
+/// The way that loads of this thread take now; `None` if all are forbidden. Asks the kernel for one byte.
 pub(super) fn now() -> Option<Way> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
     unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
-    READS.get(usize::from(CHOSEN[0].load(Ordering::Relaxed))).copied()
+    READS.get(CHOSEN.with(|chosen| chosen[0].get())).copied()
 }
 
 /// Copies `len` bytes. `access` names the side that may fault: the source for [`Access::Read`], the destination for
@@ -81,11 +84,11 @@ pub(super) fn now() -> Option<Way> {
 /// The plain side is valid for the access, and the other one is foreign memory that may be accessed this way.
 pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
     let (ways, chosen) = match access {
-        Access::Read => (READS, &CHOSEN[0]),
-        Access::Write => (WRITES, &CHOSEN[1]),
+        Access::Read => (READS, 0),
+        Access::Write => (WRITES, 1),
     };
     let foreign = foreign(access, dst, src);
-    let first = usize::from(chosen.load(Ordering::Relaxed));
+    let first = CHOSEN.with(|all| all[chosen].get());
     let mut done = 0;
     for place in (0..ways.len()).map(|n| (first + n) % ways.len()) {
         let mut way = Open::new(ways[place]);
@@ -93,7 +96,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
         match unsafe { by_one_way(&mut way, access, dst, src, len, &mut done) } {
             Some(result) => {
                 if place != first {
-                    chosen.store(place as u8, Ordering::Relaxed);
+                    CHOSEN.with(|all| all[chosen].set(place));
                 }
                 return result;
             }

@@ -9,6 +9,7 @@ mod filters;
 mod handlers;
 #[path = "../pages/mod.rs"]
 mod pages;
+#[allow(dead_code)] // it is shared with other test binaries
 #[path = "../processes/mod.rs"]
 mod processes;
 mod remote;
