@@ -359,6 +359,25 @@ impl fmt::Display for ShortRead<'_> {
 
 impl core::error::Error for ShortRead<'_> {}
 
+impl<'d> ShortRead<'d> {
+    /// What a copy into `dst` gives back that ended with `read`.
+    ///
+    /// # Safety
+    /// The copy wrote the bytes that it counted.
+    #[inline]
+    pub(crate) unsafe fn of(dst: &'d mut [MaybeUninit<u8>], read: Result<(), Short>) -> Result<&'d mut [u8], Self> {
+        match read {
+            // SAFETY: every byte was written.
+            Ok(()) => Ok(unsafe { dst.assume_init_mut() }),
+            Err(short) => {
+                let (init, uninit) = dst.split_at_mut(short.done);
+                // SAFETY: the bytes before the count were written.
+                Err(ShortRead { init: unsafe { init.assume_init_mut() }, uninit, fault: short.fault })
+            }
+        }
+    }
+}
+
 /// Copies foreign memory into memory that need not be initialised, and gives back the part that is: all of it, or the
 /// two halves of a [`ShortRead`].
 ///
@@ -370,13 +389,7 @@ impl core::error::Error for ShortRead<'_> {}
 /// * `src` is foreign memory (or anything) that we may read, and does not overlap with `dst`.
 pub unsafe fn read_uninit(dst: &mut [MaybeUninit<u8>], src: *const u8) -> Result<&mut [u8], ShortRead<'_>> {
     // SAFETY: `dst` is valid for writes; the rest is forwarded.
-    match unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) } {
-        // SAFETY: every byte was written.
-        Ok(()) => Ok(unsafe { dst.assume_init_mut() }),
-        Err(short) => {
-            let (init, uninit) = dst.split_at_mut(short.done);
-            // SAFETY: the bytes before the count were written.
-            Err(ShortRead { init: unsafe { init.assume_init_mut() }, uninit, fault: short.fault })
-        }
-    }
+    let read = unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) };
+    // SAFETY: the bytes that were read.
+    unsafe { ShortRead::of(dst, read) }
 }

@@ -54,7 +54,7 @@ pub unsafe fn fault_in_writeable(ptr: *mut u8, len: NonZeroUsize) -> Result<NonZ
     prefix(len, unsafe { walk::pages(Touch::Write, ptr, len.get()) })
 }
 
-fn prefix(len: NonZeroUsize, walked: Result<(), (usize, Fault)>) -> Result<NonZeroUsize, Fault> {
+pub(crate) fn prefix(len: NonZeroUsize, walked: Result<(), (usize, Fault)>) -> Result<NonZeroUsize, Fault> {
     match walked {
         Ok(()) => Ok(len),
         Err((done, fault)) => NonZeroUsize::new(done).ok_or(fault),

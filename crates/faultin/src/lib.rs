@@ -63,6 +63,8 @@
 mod arch;
 #[cfg(feature = "std")]
 mod backing;
+#[cfg(feature = "std")]
+mod blocked;
 pub mod copy;
 pub mod fault;
 #[cfg(feature = "std")]

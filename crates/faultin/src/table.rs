@@ -19,8 +19,14 @@ use crate::fault::{Access, FaultCode};
 /// version have a registry and a handler of their own, and chain to each other.
 pub const ABI: u32 = 1;
 
-/// One instruction that may fault. Positions are relative to the field that holds them: no relocations.
-#[derive(Clone, Copy, Debug)]
+/// One instruction that may fault. Positions are relative to the address of the field that holds them, so that the table
+/// needs no relocations. An entry means something only where the linker has put it, so it cannot be copied or moved.
+///
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<faultin::table::Entry>();
+/// ```
+#[derive(Debug)]
 #[repr(C)]
 pub struct Entry {
     insn: i32,
@@ -130,6 +136,43 @@ impl Entry {
     }
 }
 
+/// The exception table of one object, where the linker has put it. It cannot be copied, and gives out [`Site`]s, whose
+/// positions are absolute.
+///
+/// ```compile_fail,E0599
+/// use faultin::table::{own_table, search};
+/// let elsewhere = own_table().to_vec(); // an entry means something only where it lies
+/// ```
+///
+/// ```compile_fail,E0608
+/// let entry = faultin::table::own_table()[0];
+/// ```
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Table([Entry]);
+
+impl Table {
+    /// The entries' sites, in link order.
+    pub fn sites(&self) -> impl ExactSizeIterator<Item = Site> + Clone + '_ {
+        self.0.iter().map(Entry::site)
+    }
+
+    /// Entries in the table.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the table has no entry.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The address of the first entry.
+    pub const fn as_ptr(&self) -> *const Entry {
+        self.0.as_ptr()
+    }
+}
+
 /// What each object (executable or shared library) has one of: the bounds of its table, and its place in the registry.
 #[repr(C)]
 pub struct Object {
@@ -163,22 +206,25 @@ impl Object {
     }
 
     /// The object's table, in link order.
-    pub fn table(&'static self) -> &'static [Entry] {
+    pub fn table(&'static self) -> &'static Table {
         let at = |field: &'static i32| core::ptr::from_ref(field).cast::<u8>().wrapping_offset(*field as isize);
         let (start, stop) = (at(&self.start), at(&self.stop));
         let len = stop.addr().wrapping_sub(start.addr()) / size_of::<Entry>();
         // Without an entry there are no bounds: the linker leaves both at null, or each where it is, 4 bytes apart.
-        if len == 0 {
-            return &[];
-        }
+        let entries = if len == 0 {
+            core::ptr::slice_from_raw_parts(core::ptr::NonNull::<Entry>::dangling().as_ptr(), 0)
+        } else {
+            core::ptr::slice_from_raw_parts(start.cast::<Entry>(), len)
+        };
         // SAFETY: `start` and `stop` are the linker's bounds of the section `faultin_ex` of the object that holds
-        // `self`, which consists of entries only, is never written and stays mapped as long as `self` does.
-        unsafe { core::slice::from_raw_parts(start.cast::<Entry>(), len) }
+        // `self`, which consists of entries only, is never written and stays mapped as long as `self` does; or there is
+        // no entry. `Table` is a transparent slice of entries.
+        unsafe { &*(entries as *const Table) }
     }
 }
 
 /// The table of the object this crate's code is linked into: its copies, and what was inlined into the same object.
-pub fn own_table() -> &'static [Entry] {
+pub fn own_table() -> &'static Table {
     crate::arch::object().table()
 }
 
@@ -188,16 +234,16 @@ pub fn own_table() -> &'static [Entry] {
 /// Mirrors the kernel's `search_exception_tables`.
 #[doc(alias = "search_exception_tables")]
 #[doc(alias = "fixup_exception")]
-pub fn search(table: &[Entry], pc: usize) -> Option<Site> {
-    table.iter().map(Entry::site).find(|site| site.insn == pc)
+pub fn search(table: &Table, pc: usize) -> Option<Site> {
+    table.sites().find(|site| site.insn == pc)
 }
 
 /// The table's sites, each in the slot that the hash of its address says or the next free one: at most half of a power
 /// of two of slots is taken, so that looking one up in a handler takes a cache line, not a search.
 #[cfg(feature = "std")]
-pub(crate) fn slots(table: &[Entry]) -> Vec<Site> {
+pub(crate) fn slots(table: &Table) -> Vec<Site> {
     let mut slots = vec![Site { insn: 0, fixup: 0, info: 0 }; (2 * table.len()).next_power_of_two().max(2)];
-    for site in table.iter().map(Entry::site) {
+    for site in table.sites() {
         let mut at = slot(site.insn, slots.len());
         while slots[at].insn != 0 {
             at = (at + 1) & (slots.len() - 1);
@@ -258,8 +304,7 @@ mod tests {
         for pc in [0, 1, usize::MAX] {
             assert_eq!(search_slots(&slots, pc), None);
         }
-        for entry in table {
-            let site = entry.site();
+        for site in table.sites() {
             assert_eq!(search(table, site.insn), Some(site));
             assert_eq!(search_slots(&slots, site.insn), Some(site));
             assert_eq!(search_slots(&slots, site.insn + 1), search(table, site.insn + 1));

@@ -26,7 +26,7 @@ use crate::fault::{Access, Cause, Fault, Short};
 use crate::probe::Granularity;
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
-use crate::{copy, fault_in, probe, scalar, scan, signal, string, structs};
+use crate::{blocked, copy, fault_in, probe, scalar, scan, signal, signal_free, string, structs};
 
 /// A range of foreign memory to read from.
 ///
@@ -114,6 +114,14 @@ macro_rules! common {
         }
     };
 }
+pub(crate) use common;
+
+/// The access in place, or, in a thread where a fault would be fatal, the one by the kernel.
+macro_rules! by_either {
+    ($in_place:expr, $by_kernel:expr) => {
+        if blocked::is_fatal() { $by_kernel } else { $in_place }
+    };
+}
 
 impl<'a> ReadView<'a> {
     /// A view of `len` bytes at `ptr`. Installs the handler if need be.
@@ -140,7 +148,12 @@ impl<'a> ReadView<'a> {
     pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: invariants 1 and 3; `dst` is a unique reference, so it does not overlap with a range others own.
-        unsafe { copy::copy_in(dst.as_mut_ptr(), src, dst.len()) }
+        unsafe {
+            by_either!(
+                copy::copy_in(dst.as_mut_ptr(), src, dst.len()),
+                signal_free::copy_in(dst.as_mut_ptr(), src, dst.len())
+            )
+        }
     }
 
     /// As [`read`](Self::read), for bytes that nobody reads soon: past the CPU's caches where that is possible.
@@ -151,7 +164,12 @@ impl<'a> ReadView<'a> {
     pub fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: as in `read`.
-        unsafe { copy::copy_in_streaming(dst.as_mut_ptr(), src, dst.len()) }
+        unsafe {
+            by_either!(
+                copy::copy_in_streaming(dst.as_mut_ptr(), src, dst.len()),
+                signal_free::copy_in(dst.as_mut_ptr(), src, dst.len())
+            )
+        }
     }
 
     /// As [`read`](Self::read) into memory that need not be initialised; gives back which part now is.
@@ -166,7 +184,7 @@ impl<'a> ReadView<'a> {
     ) -> Result<&'d mut [u8], ShortRead<'d>> {
         match self.at(offset, dst.len()) {
             // SAFETY: as in `read`.
-            Ok(src) => unsafe { copy::read_uninit(dst, src) },
+            Ok(src) => unsafe { by_either!(copy::read_uninit(dst, src), signal_free::read_uninit(dst, src)) },
             Err(fault) => Err(ShortRead { init: &mut [], uninit: dst, fault }),
         }
     }
@@ -180,7 +198,7 @@ impl<'a> ReadView<'a> {
         let src = self.range_at(offset, len)?;
         let dst = to.range_at(to_offset, len)?;
         // SAFETY: both views' invariants.
-        unsafe { copy::copy(dst, src, len) }
+        unsafe { by_either!(copy::copy(dst, src, len), signal_free::copy(dst, src, len)) }
     }
 
     /// Loads a value.
@@ -192,7 +210,7 @@ impl<'a> ReadView<'a> {
     pub fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scalar::load(ptr.cast()) }
+        blocked::value(|| unsafe { scalar::load(ptr.cast()) }, || unsafe { signal_free::load(ptr.cast()) })
     }
 
     /// Loads a value atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
@@ -203,7 +221,7 @@ impl<'a> ReadView<'a> {
     pub fn load_atomic<T: Scalar>(&self, offset: usize, order: Ordering) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scalar::load_atomic(ptr.cast(), order) }
+        blocked::unblocked(|| unsafe { scalar::load_atomic(ptr.cast(), order) })
     }
 
     /// The length of the string at `offset`; the view's end if it has no NUL.
@@ -214,7 +232,7 @@ impl<'a> ReadView<'a> {
     pub fn strnlen(&self, offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { string::strnlen(src, self.len - offset) }
+        unsafe { by_either!(string::strnlen(src, self.len - offset), signal_free::strnlen(src, self.len - offset)) }
     }
 
     /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the bytes before
@@ -227,7 +245,9 @@ impl<'a> ReadView<'a> {
         let src = self.range_at(offset, 0)?;
         let max = dst.len().min(self.len - offset);
         // SAFETY: invariants 1 and 3; `dst` is a unique reference.
-        unsafe { string::strncpy(dst.as_mut_ptr(), src, max) }
+        unsafe {
+            by_either!(string::strncpy(dst.as_mut_ptr(), src, max), signal_free::strncpy(dst.as_mut_ptr(), src, max))
+        }
     }
 
     /// Whether `len` bytes from `offset` are all zero.
@@ -238,7 +258,7 @@ impl<'a> ReadView<'a> {
     pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scan::is_zeroed(src, len) }
+        unsafe { by_either!(scan::is_zeroed(src, len), signal_free::is_zeroed(src, len)) }
     }
 
     /// Where `needle` is first in `len` bytes from `offset`, from the start of the view; `None` if nowhere.
@@ -249,7 +269,8 @@ impl<'a> ReadView<'a> {
     pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scan::find(src, len, needle) }.map(|found| found.map(|at| offset + at))
+        unsafe { by_either!(scan::find(src, len, needle), signal_free::find(src, len, needle)) }
+            .map(|found| found.map(|at| offset + at))
     }
 
     /// Where the first of `len` bytes from `offset` is that is one of `bytes`, from the start of the view.
@@ -260,7 +281,8 @@ impl<'a> ReadView<'a> {
     pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scan::find_any(src, len, bytes) }.map(|found| found.map(|at| offset + at))
+        unsafe { by_either!(scan::find_any(src, len, bytes), signal_free::find_any(src, len, bytes)) }
+            .map(|found| found.map(|at| offset + at))
     }
 
     /// How many of `len` bytes from `offset` are `byte`.
@@ -270,7 +292,7 @@ impl<'a> ReadView<'a> {
     pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scan::count_byte(src, len, byte) }
+        unsafe { by_either!(scan::count_byte(src, len, byte), signal_free::count_byte(src, len, byte)) }
     }
 
     /// The CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
@@ -280,7 +302,7 @@ impl<'a> ReadView<'a> {
     pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { scan::crc32c(before, src, len) }
+        unsafe { by_either!(scan::crc32c(before, src, len), signal_free::crc32c(before, src, len)) }
     }
 
     /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
@@ -290,7 +312,7 @@ impl<'a> ReadView<'a> {
     pub fn compare(&self, offset: usize, with: &ReadView<'_>, at: usize, len: usize) -> Result<Option<usize>, Short> {
         let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
         // SAFETY: both views' invariants.
-        unsafe { scan::compare(a, b, len) }
+        unsafe { by_either!(scan::compare(a, b, len), signal_free::compare(a, b, len)) }
     }
 
     /// Takes a structure of `len` bytes at `offset` whose size is its version: a shorter one is completed with zeros, a
@@ -302,7 +324,12 @@ impl<'a> ReadView<'a> {
     pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), structs::StructError> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3; `dst` is a unique reference.
-        unsafe { structs::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len) }
+        unsafe {
+            by_either!(
+                structs::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len),
+                signal_free::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len)
+            )
+        }
     }
 
     /// Faults in `len` bytes from `offset`; returns the accessible prefix. See [`fault_in`](mod@crate::fault_in).
@@ -313,7 +340,7 @@ impl<'a> ReadView<'a> {
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let src = self.at(offset, len.get())?;
         // SAFETY: invariants 1 and 3.
-        unsafe { fault_in::fault_in_readable(src, len) }
+        unsafe { by_either!(fault_in::fault_in_readable(src, len), signal_free::fault_in_readable(src, len)) }
     }
 
     /// Proves that `len` bytes from `offset` can be loaded. See [`probe`](mod@crate::probe).
@@ -323,7 +350,7 @@ impl<'a> ReadView<'a> {
     pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
-        unsafe { probe::probe_read(src, len, granularity) }
+        unsafe { by_either!(probe::probe_read(src, len, granularity), signal_free::probe_read(src, len, granularity)) }
     }
 }
 
@@ -337,7 +364,7 @@ macro_rules! fetch {
         pub fn $name<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<T, Fault> {
             let ptr = self.at(offset, size_of::<T>())?;
             // SAFETY: the view's invariants.
-            unsafe { scalar::$name(ptr.cast(), value, order) }
+            blocked::unblocked(|| unsafe { scalar::$name(ptr.cast(), value, order) })
         }
     )*};
 }
@@ -373,7 +400,12 @@ impl<'a> WriteView<'a> {
     pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
         let dst = self.range_at(offset, src.len())?;
         // SAFETY: the view's invariants; `src` is a reference, which the range's owner promised not to be to it.
-        unsafe { copy::copy_out(dst, src.as_ptr(), src.len()) }
+        unsafe {
+            by_either!(
+                copy::copy_out(dst, src.as_ptr(), src.len()),
+                signal_free::copy_out(dst, src.as_ptr(), src.len())
+            )
+        }
     }
 
     /// Fills `len` bytes from `offset` with `byte`.
@@ -384,7 +416,7 @@ impl<'a> WriteView<'a> {
     pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
-        unsafe { copy::fill(dst, byte, len) }
+        unsafe { by_either!(copy::fill(dst, byte, len), signal_free::fill(dst, byte, len)) }
     }
 
     /// Zeroes `len` bytes from `offset`.
@@ -405,7 +437,10 @@ impl<'a> WriteView<'a> {
     pub fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: the view's invariants.
-        unsafe { scalar::store(ptr.cast(), value) }
+        blocked::value(
+            || unsafe { scalar::store(ptr.cast(), value) },
+            || unsafe { signal_free::store(ptr.cast(), value) },
+        )
     }
 
     /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
@@ -416,7 +451,7 @@ impl<'a> WriteView<'a> {
     pub fn store_atomic<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<(), Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: the view's invariants.
-        unsafe { scalar::store_atomic(ptr.cast(), value, order) }
+        blocked::unblocked(|| unsafe { scalar::store_atomic(ptr.cast(), value, order) })
     }
 
     /// Exchanges a value, sequentially consistent.
@@ -427,7 +462,7 @@ impl<'a> WriteView<'a> {
     pub fn swap<T: Scalar>(&self, offset: usize, value: T) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: the view's invariants.
-        unsafe { scalar::swap(ptr.cast(), value) }
+        blocked::unblocked(|| unsafe { scalar::swap(ptr.cast(), value) })
     }
 
     /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
@@ -445,7 +480,7 @@ impl<'a> WriteView<'a> {
     ) -> Result<Result<T, T>, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: the view's invariants.
-        unsafe { scalar::compare_exchange(ptr.cast(), current, new, success, failure) }
+        blocked::unblocked(|| unsafe { scalar::compare_exchange(ptr.cast(), current, new, success, failure) })
     }
 
     fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
@@ -459,7 +494,7 @@ impl<'a> WriteView<'a> {
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let dst = self.at(offset, len.get())?;
         // SAFETY: the view's invariants.
-        unsafe { fault_in::fault_in_writeable(dst, len) }
+        unsafe { by_either!(fault_in::fault_in_writeable(dst, len), signal_free::fault_in_writeable(dst, len)) }
     }
 
     /// Proves that `len` bytes from `offset` can be stored, without changing any. See [`probe`](mod@crate::probe).
@@ -469,6 +504,8 @@ impl<'a> WriteView<'a> {
     pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
-        unsafe { probe::probe_write(dst, len, granularity) }
+        unsafe {
+            by_either!(probe::probe_write(dst, len, granularity), signal_free::probe_write(dst, len, granularity))
+        }
     }
 }

@@ -98,6 +98,7 @@ impl<'a> Chunks<'a> {
         let known = map.known();
         let len = map.window().len(known.size);
         let Range { start: at, end } = within(range, len);
+        map.prepare();
         let size = if map.mapping().is_some() { CHUNK } else { READ };
         let longest = usize::try_from(end - at).map_or(size, |len| len.min(size));
         Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
@@ -191,6 +192,7 @@ impl<'a> Chunks<'a> {
 
     fn look(&mut self) -> Result<(), Stop> {
         self.unseen = 0;
+        self.map.prepare();
         self.map.check(&self.known, self.at, 0)
     }
 }

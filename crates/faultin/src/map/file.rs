@@ -19,8 +19,8 @@ use super::size;
 use super::stamp::{Freshness, Known, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
-use crate::fault_in;
 use crate::scalar::Scalar;
+use crate::{blocked, fault_in, signal_free};
 
 /// A mapped file to read from. See the [module](super) for what its operations promise.
 ///
@@ -69,6 +69,7 @@ impl FileMap {
     pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known.get();
         let len = self.clamp(&known, at, dst.len());
+        self.prepare();
         self.fetch(&known, at, &mut dst[..len])
             .and_then(|()| self.check(&known, at, len))
             .map_err(|s| self.error(at, s))?;
@@ -123,6 +124,7 @@ impl FileMap {
             // What is there of it is not half a value.
             return Err(self.error(at, Stop::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
         }
+        self.prepare();
         // After a fault, and over pread, bytes are copied: that also finds out why.
         let loaded = self.mapping().and_then(|mapping| mapping.load::<T>(self.lead + at as usize).ok());
         let value = loaded.map_or_else(|| self.load_slowly(&known, at), Ok);
@@ -367,6 +369,15 @@ impl FileMap {
         }
     }
 
+    /// Before an access that a [`check`](Self::check) follows: with that system call, one that asks whether a fault would be
+    /// fatal in this thread.
+    #[inline]
+    pub(super) fn prepare(&self) {
+        if self.watch != Watch::Nothing && self.space.is_some() {
+            blocked::ask();
+        }
+    }
+
     /// After `len` bytes from `at` were accessed: whether the file is still what it was.
     #[inline]
     pub(super) fn check(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
@@ -467,7 +478,13 @@ impl FileMap {
         while let Some(rest) = NonZeroUsize::new(len - at) {
             let start = mapping.base().wrapping_add(self.lead + at);
             // SAFETY: within the mapping, whose invariants are `fault_in`'s preconditions.
-            match unsafe { fault_in::fault_in_readable(start, rest) } {
+            let faulted_in = unsafe {
+                match blocked::is_fatal() {
+                    true => signal_free::fault_in_readable(start, rest),
+                    false => fault_in::fault_in_readable(start, rest),
+                }
+            };
+            match faulted_in {
                 Ok(brought) => at += brought.get(),
                 Err(_) => return,
             }

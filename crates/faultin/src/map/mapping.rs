@@ -18,7 +18,7 @@ use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
 use crate::signal::guard::Guard;
-use crate::{copy, page_size, scalar, signal};
+use crate::{blocked, copy, page_size, scalar, signal, signal_free};
 
 /// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
 /// faster than one copy of all.
@@ -140,7 +140,13 @@ impl Mapping {
     pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch();
-        self.copy(src, dst, copy_in)?;
+        if blocked::is_fatal() {
+            // SAFETY: invariant 1; `dst` is a unique reference.
+            let copied = unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) };
+            copied.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short })?;
+        } else {
+            self.copy(src, dst, copy_in)?;
+        }
         self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
     }
 
@@ -159,6 +165,19 @@ impl Mapping {
             done += piece.len();
         }
         Ok(())
+    }
+
+    /// A fault that the kernel reported without a cause: our range is mapped, with these rights, so what is behind it did
+    /// not deliver.
+    #[cold]
+    fn by_kernel(&self, fault: Fault) -> Fault {
+        match (fault.cause(), fault.address()) {
+            (Cause::Other, Some(at)) if fault.access() == Access::Write && self.rights == Rights::Read => {
+                Fault::refused(Access::Write, Cause::Protection, at)
+            }
+            (Cause::Other, Some(at)) => Fault::refused(fault.access(), Cause::Backing, at),
+            _ => fault,
+        }
     }
 
     /// `len` bytes from byte `at` of the mapping, to look through: what is found there is the file's if nothing was
@@ -258,8 +277,12 @@ impl Mapping {
     pub(crate) fn load<T: Scalar>(&self, at: usize) -> Result<T, Fault> {
         let src = self.at(at, size_of::<T>(), Access::Read)?;
         let before = self.guard.epoch();
-        // SAFETY: invariants 1 and 2.
-        let value = unsafe { scalar::load(src.cast::<T>()) }?;
+        let value = blocked::value(
+            // SAFETY: invariants 1 and 2.
+            || unsafe { scalar::load(src.cast::<T>()) },
+            // SAFETY: invariant 1.
+            || unsafe { signal_free::load(src.cast::<T>()) }.map_err(|fault| self.by_kernel(fault)),
+        )?;
         self.whole_since(before, src).map(|()| value)
     }
 
@@ -267,6 +290,11 @@ impl Mapping {
     #[inline]
     pub(crate) fn write(&self, at: usize, src: &[u8]) -> Result<(), Short> {
         let dst = self.at(at, src.len(), Access::Write).map_err(|fault| Short { done: 0, fault })?;
+        if blocked::is_fatal() {
+            // SAFETY: as below, without a handler.
+            let stored = unsafe { signal_free::copy_out(dst, src.as_ptr(), src.len()) };
+            return stored.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short });
+        }
         // SAFETY: invariants 1 and 2; `src` is a reference, and nothing hands out one to our range.
         unsafe { copy::copy_out(dst, src.as_ptr(), src.len()) }
     }
@@ -275,14 +303,23 @@ impl Mapping {
     #[inline]
     pub(crate) fn store<T: Scalar>(&self, at: usize, value: T) -> Result<(), Fault> {
         let dst = self.at(at, size_of::<T>(), Access::Write)?;
-        // SAFETY: invariants 1 and 2.
-        unsafe { scalar::store(dst.cast::<T>(), value) }
+        blocked::value(
+            // SAFETY: invariants 1 and 2.
+            || unsafe { scalar::store(dst.cast::<T>(), value) },
+            // SAFETY: invariant 1.
+            || unsafe { signal_free::store(dst.cast::<T>(), value) }.map_err(|fault| self.by_kernel(fault)),
+        )
     }
 
     /// Fills `len` bytes from byte `at` of the mapping.
     #[inline]
     pub(crate) fn fill(&self, at: usize, byte: u8, len: usize) -> Result<(), Short> {
         let dst = self.at(at, len, Access::Write).map_err(|fault| Short { done: 0, fault })?;
+        if blocked::is_fatal() {
+            // SAFETY: invariant 1.
+            let filled = unsafe { signal_free::fill(dst, byte, len) };
+            return filled.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short });
+        }
         // SAFETY: invariants 1 and 2.
         unsafe { copy::fill(dst, byte, len) }
     }

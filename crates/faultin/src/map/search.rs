@@ -10,6 +10,7 @@ use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use super::lines::Lines;
 use super::stamp::Stamp;
+use crate::blocked;
 use crate::fault::{Fault, Short};
 use crate::scan::{Bytes, Plain, over};
 
@@ -314,7 +315,8 @@ impl FileMap {
     ) -> Result<bool, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
-        if let Some(mapping) = self.mapping() {
+        self.prepare();
+        if let Some(mapping) = self.mapping().filter(|_| !blocked::is_fatal()) {
             let mut attempt = pass.clone();
             let before = mapping.epoch();
             let mapped = mapping.range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));

@@ -216,6 +216,7 @@ impl FileMapMut {
         let map = &self.map;
         let known = map.known();
         let within = map.clamp(&known, at, len);
+        map.prepare();
         match map.mapping() {
             _ if within == 0 => {}
             Some(mapping) => {

@@ -192,6 +192,16 @@ fn stack_needed() -> usize {
     frame.max(libc::MINSIGSTKSZ) + stack::HANDLER
 }
 
+/// Asks again whether this thread blocks SIGSEGV or SIGBUS, and returns whether it blocks one of them; one system call.
+///
+/// Views and maps ask once in each thread, and whenever they make a system call anyway. If one of the signals is blocked,
+/// the kernel makes their accesses ([`signal_free`](crate::signal_free)), because a fault would kill the process. A thread
+/// that blocks them later, or a handler that runs with them blocked, calls this first if it uses views, or maps that make
+/// no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory). Async-signal-safe.
+pub fn ask_again() -> bool {
+    crate::blocked::ask()
+}
+
 /// Which of [`SIGNALS`] this thread blocks. One system call.
 pub(crate) fn blocked() -> [bool; 2] {
     let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
@@ -201,6 +211,12 @@ pub(crate) fn blocked() -> [bool; 2] {
         let mask = mask.assume_init();
         SIGNALS.map(|signal| libc::sigismember(&mask, signal) == 1)
     }
+}
+
+/// Whether the kernel calls our handler for both signals, and no other one first.
+pub(crate) fn is_reached_directly() -> bool {
+    let registry = registry::of(arch::object());
+    SIGNALS.iter().all(|&signal| reached(registry, signal) == Reached::Directly)
 }
 
 fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {

@@ -17,9 +17,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use self::meter::{Meter, Way};
 use self::populate::populate;
-use crate::arch;
+pub(crate) use self::populate::{advise_populate, can_populate};
 use crate::fault::{Access, Fault};
 use crate::signal::pager;
+use crate::{arch, signal_free};
 
 /// How often a page that somebody serves may be taken away again before it was touched.
 const SERVED: usize = 64;
@@ -29,13 +30,16 @@ const SERVED: usize = 64;
 pub(crate) enum Touch {
     Read,
     Write,
+    /// As the other two, by system calls: the handler need not be reached.
+    ReadByKernel,
+    WriteByKernel,
 }
 
 impl Touch {
     /// The page of a byte, the first of `len` that are wanted.
     ///
     /// # Safety
-    /// The handler is reached; the range is foreign memory that we may access this way.
+    /// The handler is reached, unless the kernel touches; the range is foreign memory that we may access this way.
     #[inline(always)]
     pub(crate) unsafe fn page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
         // SAFETY: forwarded.
@@ -58,8 +62,8 @@ impl Touch {
 
     fn access(self) -> Access {
         match self {
-            Touch::Read => Access::Read,
-            Touch::Write => Access::Write,
+            Touch::Read | Touch::ReadByKernel => Access::Read,
+            Touch::Write | Touch::WriteByKernel => Access::Write,
         }
     }
 
@@ -72,6 +76,7 @@ impl Touch {
             match self {
                 Touch::Read => arch::touch_read(ptr),
                 Touch::Write => arch::touch_write(ptr),
+                Touch::ReadByKernel | Touch::WriteByKernel => signal_free::touch(self.access(), ptr.addr()),
             }
         }
     }
@@ -117,7 +122,7 @@ pub fn page_size() -> usize {
 /// `Err`: the bytes before the first page that failed, and its fault.
 ///
 /// # Safety
-/// The handler is reached; the range is foreign memory that we may access this way.
+/// The handler is reached, unless the kernel touches; the range is foreign memory that we may access this way.
 pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), (usize, Fault)> {
     if len == 0 {
         return Ok(());

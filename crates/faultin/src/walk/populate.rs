@@ -3,21 +3,32 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Touch, page_size};
+use crate::arch;
+use crate::fault::Access;
 
 /// `MADV_POPULATE_READ` or `_WRITE`: whether the kernel says that all pages were populated.
 pub(super) fn populate(touch: Touch, start: *mut u8, len: usize) -> bool {
-    let advice = match touch {
-        Touch::Read => libc::MADV_POPULATE_READ,
-        Touch::Write => libc::MADV_POPULATE_WRITE,
+    advise_populate(touch, start.addr(), len).is_ok()
+}
+
+/// The same, with the error: `ENOMEM` where nothing is mapped, `EINVAL` where the rights are missing, `EFAULT` where what
+/// is behind the mapping does not deliver, `EHWPOISON`. Async-signal-safe.
+pub(crate) fn advise_populate(touch: Touch, start: usize, len: usize) -> Result<(), libc::c_int> {
+    let advice = match touch.access() {
+        Access::Read => libc::MADV_POPULATE_READ,
+        Access::Write => libc::MADV_POPULATE_WRITE,
     };
     // SAFETY: populating changes no byte and no mapping; a range that is not ours to touch is an error.
-    unsafe { libc::madvise(start.cast(), len, advice) == 0 }
+    match unsafe { arch::context::syscall4(libc::SYS_madvise, start, len, advice as usize, 0) } {
+        0 => Ok(()),
+        error => Err(error.unsigned_abs() as libc::c_int),
+    }
 }
 
 /// Whether populating is to be trusted here: on Linux 6.1 it never returns from a file page that cannot be read, so it
 /// is used from 6.12 on, where that is known to be mended. User-mode emulation does nothing and reports success: also for
-/// the null page, which no kernel populates.
-pub(super) fn can_populate() -> bool {
+/// the null page, which no kernel populates. Async-signal-safe.
+pub(crate) fn can_populate() -> bool {
     const UNKNOWN: u8 = 0;
     const YES: u8 = 1;
     const NO: u8 = 2;
@@ -42,8 +53,9 @@ fn kernel_version() -> Option<(u32, u32)> {
         libc::uname(name.as_mut_ptr());
         name.assume_init()
     };
-    let release: Vec<u8> = name.release.iter().flat_map(|c| c.to_ne_bytes()).take_while(|&c| c != 0).collect();
-    parse_version(core::str::from_utf8(&release).ok()?)
+    let release = name.release.map(|c| c as u8);
+    let len = release.iter().position(|&c| c == 0)?;
+    parse_version(core::str::from_utf8(release.get(..len)?).ok()?)
 }
 
 fn parse_version(release: &str) -> Option<(u32, u32)> {

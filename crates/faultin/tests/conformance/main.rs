@@ -1,8 +1,11 @@
-//! One suite of promises, run on the host's memory and on simulated memory of many page sizes: the same cases, the same
-//! expected results in units of pages. Any difference fails.
+//! One suite of promises, run on the host's memory, on the same memory accessed by the kernel only, and on simulated memory
+//! of many page sizes: the same cases, the same expected results in units of pages. Any difference fails.
 
 mod cases;
+#[path = "../filters/mod.rs"]
+mod filters;
 mod host;
+mod kernel;
 mod layout;
 mod promises;
 mod random;
@@ -22,7 +25,17 @@ fn serial() -> MutexGuard<'static, ()> {
 const GEOMETRIES: [(usize, usize); 7] = [(4, 1), (4, 2), (16, 2), (64, 16), (4096, 16), (16384, 64), (65536, 16)];
 
 macro_rules! suite {
-    ($($promise:ident)*) => {
+    ($($promise:ident)* ; of_atomics: $($atomic:ident)*) => {
+        mod by_kernel {
+            $(#[test]
+            fn $promise() {
+                let _serial = crate::serial();
+                crate::kernel::by_each_way(crate::promises::$promise);
+            })*
+        }
+        suite!(@both $($promise)* $($atomic)*);
+    };
+    (@both $($promise:ident)*) => {
         mod on_host {
             $(#[test]
             fn $promise() {
@@ -49,13 +62,14 @@ suite! {
     fills_move_an_exact_prefix
     loads_give_the_whole_value_or_a_fault
     stores_change_the_whole_value_or_nothing
-    atomics_change_the_whole_value_or_nothing
-    misaligned_atomics_are_refused
-    orderings_that_cannot_be_are_refused
     fault_in_returns_the_accessible_prefix
     probes_prove_the_accessible_prefix
     what_leaves_the_range_is_refused
     no_bytes_need_no_access
     parts_are_ranges_of_their_own
     a_loop_by_the_restart_rule_moves_everything_accessible
+    ; of_atomics:
+    atomics_change_the_whole_value_or_nothing
+    misaligned_atomics_are_refused
+    orderings_that_cannot_be_are_refused
 }

@@ -17,7 +17,7 @@ crate::scenarios! {
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_RESTART, &SIGNALS, |who, signal, _, _| {
                 let seen = foreign::seen(who);
-                let sites = faultin::table::own_table().iter().map(|entry| entry.site());
+                let sites = faultin::table::own_table().sites();
                 if sites.clone().any(|site| site.insn == seen.pc) {
                     IN_TABLE.fetch_add(1, SeqCst);
                 }
@@ -95,7 +95,7 @@ crate::scenarios! {
         child::clean_slate();
         foreign::install(B, libc::SIGBUS, libc::SA_SIGINFO | libc::SA_RESTART, &[], |who, _, _, _| {
             let seen = foreign::seen(who);
-            if faultin::table::own_table().iter().any(|entry| entry.site().insn == seen.pc) {
+            if faultin::table::own_table().sites().any(|site| site.insn == seen.pc) {
                 IN_TABLE.fetch_add(1, SeqCst);
             }
         });

@@ -10,7 +10,6 @@ use faultin::map::{
 };
 
 use crate::fixture::{content, each, set_len};
-use crate::processes;
 
 #[test]
 fn an_empty_file_is_a_map_without_bytes_that_can_grow() {

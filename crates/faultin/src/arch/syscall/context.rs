@@ -17,15 +17,22 @@ pub(crate) fn access(_: &libc::ucontext_t) -> Option<Access> {
 
 /// # Safety
 /// As the system call.
-pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
-    // SAFETY: forwarded. It may set errno, which matters in a handler; none is ever installed here.
-    unsafe { libc::syscall(number, a, b, c, d) as isize }
+pub(crate) unsafe fn syscall4(number: libc::c_long, a: usize, b: usize, c: usize, d: usize) -> isize {
+    // SAFETY: forwarded.
+    unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
 }
 
 /// # Safety
 /// As the system call.
-pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
+pub(crate) unsafe fn syscall6(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: as above.
-    unsafe { libc::syscall(number, a, b, c, d, e, f) as isize }
+    // SAFETY: forwarded. `errno` is what it was, for code that runs in a handler.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let result = libc::syscall(number, a, b, c, d, e, f) as isize;
+        let error = *errno;
+        *errno = before;
+        if result == -1 { -(error as isize) } else { result }
+    }
 }

@@ -92,6 +92,7 @@ impl SharedMap {
         if len < size_of::<T>() {
             return Err(self.past_end(0));
         }
+        self.prepare();
         let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(start));
         if let Some(Ok(value)) = loaded {
             return self.look(start, len).map(|()| value);
@@ -109,6 +110,7 @@ impl SharedMap {
     /// Copies bytes that the map has.
     #[inline]
     pub(super) fn fetch(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
+        self.prepare();
         self.copy_in(start, dst)?;
         self.look(start, dst.len())
     }
@@ -142,6 +144,7 @@ impl SharedMap {
         bytes: impl Fn(usize) -> &'b [u8],
     ) -> Result<(), MapError> {
         let (start, within) = self.clamp(at, len);
+        self.prepare();
         let stored = match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
             Some(mapping) => match store(mapping, start) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::SharedMap;
+use crate::blocked;
 use crate::fault::{Fault, Short};
 use crate::map::error::{MapError, Reason, Stop};
 use crate::scalar::{self, Scalar};
@@ -80,6 +81,7 @@ impl SharedMap {
     #[inline]
     fn atomic<T: Scalar, R>(&self, at: u64, operation: impl FnOnce(*mut T) -> Result<R, Fault>) -> Result<R, MapError> {
         let (start, len) = self.clamp(at, size_of::<T>());
+        self.prepare();
         self.atomic_at(start, len, operation)
             .and_then(|value| self.look(start, len).map(|()| value))
             .map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
@@ -99,7 +101,7 @@ impl SharedMap {
         let Some(mapping) = &self.mapping else {
             return Err(Stop::new(0, Reason::Unsupported("an atomic operation over pread")));
         };
-        operation(mapping.base().wrapping_add(start).cast())
+        blocked::unblocked(|| operation(mapping.base().wrapping_add(start).cast()))
             .map_err(|fault| self.explain_store(start, Short { done: 0, fault }))
     }
 }

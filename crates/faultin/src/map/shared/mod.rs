@@ -79,6 +79,7 @@ pub use plain::Plain;
 use super::error::{Change, MapError, Reason, Stop};
 use super::mapping::{Mapping, Rights};
 use super::options::{Backend, Watch};
+use crate::blocked;
 
 /// Memory that a peer shares with us and may take away: see the [module](self).
 ///
@@ -211,10 +212,25 @@ impl SharedMap {
         Stop::new(done, Reason::PastEnd { len: self.len as u64 })
     }
 
+    /// Whether operations look at the size of the file: a system call each.
+    #[inline]
+    fn looks(&self) -> bool {
+        !(self.is_sealed() || self.watch == Watch::Nothing)
+    }
+
+    /// Before an access that a [`look`](Self::look) follows: with that system call, one that asks whether a fault would be
+    /// fatal in this thread.
+    #[inline]
+    fn prepare(&self) {
+        if self.looks() {
+            blocked::ask();
+        }
+    }
+
     /// After `len` bytes from `at` were accessed: whether all of them are still the file's.
     #[inline]
     fn look(&self, at: usize, len: usize) -> Result<(), Stop> {
-        if self.is_sealed() || self.watch == Watch::Nothing || len == 0 {
+        if !self.looks() || len == 0 {
             return Ok(());
         }
         // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.

@@ -199,6 +199,7 @@ impl<'m> Consumer<'m> {
     /// is one [over pread](super::super::Backend::Pread), or fails.
     pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
+        map.prepare();
         let head = ring.load(layout.head)?;
         ring.look()?;
         Ok(Consumer { ring, head, seen: 0 })
@@ -211,6 +212,7 @@ impl<'m> Consumer<'m> {
     /// [`RingError`]; `dst` may have been overwritten.
     pub fn snapshot(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
         let ring = &self.ring;
+        ring.map.prepare();
         let room = ring.entries(dst.len())?;
         let tail = ring.load(ring.layout.tail)?;
         let available = ring.filled(self.head, tail, Counter::Tail)?;
@@ -264,6 +266,7 @@ impl<'m> Producer<'m> {
     /// As [`Consumer::new`].
     pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
+        map.prepare();
         let tail = ring.load(layout.tail)?;
         ring.look()?;
         Ok(Producer { ring, tail })
@@ -276,6 +279,7 @@ impl<'m> Producer<'m> {
     /// [`RingError`]; nothing is produced.
     pub fn push(&mut self, src: &[u8]) -> Result<u32, RingError> {
         let ring = &self.ring;
+        ring.map.prepare();
         let wanted = ring.entries(src.len())?;
         let head = ring.load(ring.layout.head)?;
         let room = ring.layout.capacity - ring.filled(head, self.tail, Counter::Head)?;

@@ -1,0 +1,94 @@
+//! Whether this thread blocks SIGSEGV or SIGBUS: then the kernel kills the process at a fault, handler or not, and
+//! accesses are made by the kernel instead ([`signal_free`](crate::signal_free)).
+//!
+//! The kernel offers no notice of a changed mask. So each thread asks once, and again whenever an access makes a system
+//! call anyway. A thread that blocks the signals after it was asked, and a handler that runs with them blocked, are noticed
+//! there, or by [`signal::ask_again`](crate::signal::ask_again).
+
+use core::cell::Cell;
+
+use crate::arch;
+use crate::registry::SIGNALS;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Blocked,
+    Open,
+}
+
+thread_local! {
+    // Without a destructor and without lazy initialisation: it may be used in handlers and while a thread ends.
+    static KNOWN: Cell<Known> = const { Cell::new(Known::Nothing) };
+}
+
+/// Whether a fault in this thread would kill the process, as far as it is known: no system call unless it has to be found
+/// out, or was so.
+#[inline(always)]
+pub(crate) fn is_fatal() -> bool {
+    arch::HAS_TABLE && KNOWN.get() != Known::Open && ask()
+}
+
+/// The same, as it is now. One system call.
+#[cold]
+#[inline(never)]
+pub(crate) fn ask() -> bool {
+    if !arch::HAS_TABLE {
+        return false;
+    }
+    let blocked = crate::signal::blocked().contains(&true);
+    KNOWN.set(if blocked { Known::Blocked } else { Known::Open });
+    blocked
+}
+
+/// A load or a store of one value. Where a fault would be fatal, it is made in place all the same, with both signals
+/// unblocked meanwhile, because the kernel might tear the value; by the kernel only if our handler is not the first that a
+/// fault calls (another one that faults would be called again).
+#[inline(always)]
+pub(crate) fn value<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) -> R {
+    if !is_fatal() {
+        return in_place();
+    }
+    if !crate::signal::is_reached_directly() {
+        return by_kernel();
+    }
+    let _open = Unblocked::new();
+    in_place()
+}
+
+/// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them.
+#[inline(always)]
+pub(crate) fn unblocked<R>(access: impl FnOnce() -> R) -> R {
+    let _open = if is_fatal() { Some(Unblocked::new()) } else { None };
+    access()
+}
+
+/// Both signals are unblocked in this thread until this is dropped.
+struct Unblocked {
+    before: libc::sigset_t,
+}
+
+impl Unblocked {
+    #[cold]
+    fn new() -> Self {
+        // SAFETY: changes the mask of this thread only; all zero is a set, and the kernel fills the other one.
+        unsafe {
+            let mut both: libc::sigset_t = core::mem::zeroed();
+            let mut before: libc::sigset_t = core::mem::zeroed();
+            libc::sigemptyset(&mut both);
+            SIGNALS.iter().for_each(|&signal| {
+                libc::sigaddset(&mut both, signal);
+            });
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &both, &mut before);
+            Unblocked { before }
+        }
+    }
+}
+
+impl Drop for Unblocked {
+    #[cold]
+    fn drop(&mut self) {
+        // SAFETY: puts back this thread's mask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut()) };
+    }
+}

@@ -1,0 +1,230 @@
+//! [`Process`]: the memory of another process.
+
+use core::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use super::raw::call;
+use crate::fault::{Access, Cause, Fault};
+
+/// Another process, to read its memory.
+///
+/// A process id is used again after its process has ended and was waited for. Every read asks, after the bytes were
+/// copied, whether the process is still the one that this value was made for; if it is not, no byte counts.
+///
+/// The right to read is the one to trace the process (`PTRACE_MODE_ATTACH_REALCREDS`): same user, or `CAP_SYS_PTRACE`, and
+/// what Yama and other security modules allow.
+#[derive(Debug)]
+pub struct Process {
+    pid: libc::pid_t,
+    /// A descriptor of the process.
+    pidfd: OwnedFd,
+}
+
+/// Why memory of another process could not be read: [`reason`](Self::reason), after [`done`](Self::done) bytes.
+#[derive(Debug)]
+pub struct ProcessError {
+    done: usize,
+    reason: ProcessReason,
+}
+
+/// What stopped a read of another process's memory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProcessReason {
+    /// A byte cannot be loaded, there: the address is the other process's. The cause is
+    /// [`Unmapped`](Cause::Unmapped) or [`Protection`](Cause::Protection) if its list of mappings says so, and
+    /// [`Backing`](Cause::Backing) if that says that the byte can be loaded.
+    Fault(Fault),
+    /// The process has ended, or runs no program any more (a zombie).
+    Ended,
+    /// This process may not read that one.
+    Denied,
+    /// The process cannot be asked for.
+    Io(io::Error),
+}
+
+impl ProcessError {
+    fn new(done: usize, reason: ProcessReason) -> Self {
+        ProcessError { done, reason }
+    }
+
+    fn nothing(error: i32) -> Self {
+        let reason = match error {
+            libc::ESRCH => ProcessReason::Ended,
+            libc::EPERM | libc::EACCES => ProcessReason::Denied,
+            error => ProcessReason::Io(io::Error::from_raw_os_error(error)),
+        };
+        ProcessError::new(0, reason)
+    }
+
+    /// Bytes that were copied. Exact.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// What happened at the first byte that was not.
+    pub fn reason(&self) -> &ProcessReason {
+        &self.reason
+    }
+}
+
+impl fmt::Display for ProcessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read {} bytes of another process: ", self.done)?;
+        match &self.reason {
+            ProcessReason::Fault(fault) => fault.fmt(f),
+            ProcessReason::Ended => f.write_str("the process has ended"),
+            ProcessReason::Denied => f.write_str("reading its memory is not permitted"),
+            ProcessReason::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProcessError {}
+
+impl From<ProcessError> for io::Error {
+    fn from(error: ProcessError) -> Self {
+        match error.reason {
+            ProcessReason::Fault(fault) => fault.into(),
+            ProcessReason::Ended => io::Error::from_raw_os_error(libc::ESRCH),
+            ProcessReason::Denied => io::Error::from_raw_os_error(libc::EPERM),
+            ProcessReason::Io(error) => error,
+        }
+    }
+}
+
+/// Bytes asked of the kernel at once: it pins their pages.
+const CHUNK: usize = 1 << 20;
+
+impl Process {
+    /// The process that has this id now.
+    ///
+    /// # Errors
+    /// [`Ended`](ProcessReason::Ended) if there is none; [`Io`](ProcessReason::Io) with `ENOSYS` before Linux 5.3, which
+    /// has no descriptors of processes.
+    pub fn by_pid(pid: i32) -> Result<Self, ProcessError> {
+        let number = usize::try_from(pid).map_err(|_| ProcessError::nothing(libc::EINVAL))?;
+        // SAFETY: opens a new descriptor.
+        let pidfd = unsafe { call(libc::SYS_pidfd_open, [number, 0, 0, 0, 0, 0]) }.map_err(ProcessError::nothing)?;
+        // SAFETY: a new descriptor that this value owns.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
+        Ok(Process { pid, pidfd })
+    }
+
+    /// The process behind a descriptor (`pidfd_open(2)`, `CLONE_PIDFD`, `SCM_PIDFD`, …). The descriptor is duplicated.
+    ///
+    /// # Errors
+    /// [`Ended`](ProcessReason::Ended) if it has ended and was waited for; [`Io`](ProcessReason::Io) with `EBADF` if it
+    /// is no descriptor of a process, or one that this namespace has no id for.
+    pub fn by_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, ProcessError> {
+        let io = |error: io::Error| ProcessError::new(0, ProcessReason::Io(error));
+        let pidfd = pidfd.try_clone_to_owned().map_err(io)?;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).map_err(io)?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok());
+        match pid {
+            Some(pid @ 1..) => Ok(Process { pid, pidfd }),
+            Some(-1) => Err(ProcessError::new(0, ProcessReason::Ended)),
+            _ => Err(ProcessError::nothing(libc::EBADF)),
+        }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Copies `dst.len()` bytes from `address` of that process: by `process_vm_readv(2)`, or by `/proc/PID/mem` where a
+    /// filter forbids that call.
+    ///
+    /// The other process goes on meanwhile: what it stores at the same time mixes byte by byte.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: [`done`](ProcessError::done) bytes were copied.
+    pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), ProcessError> {
+        let copied = self.copy(address, dst);
+        // Whatever was copied: from the process that had the id then.
+        self.is_there()?;
+        copied
+    }
+
+    /// Whether the process has not been waited for: until then, no other one has its id.
+    fn is_there(&self) -> Result<(), ProcessError> {
+        // SAFETY: sends no signal, only asks.
+        match unsafe { call(libc::SYS_pidfd_send_signal, [self.pidfd.as_raw_fd() as usize, 0, 0, 0, 0, 0]) } {
+            // Where a signal may not be sent, there is somebody it may not be sent to.
+            Ok(_) | Err(libc::EPERM) => Ok(()),
+            Err(error) => Err(ProcessError::nothing(error)),
+        }
+    }
+
+    fn copy(&self, address: usize, dst: &mut [u8]) -> Result<(), ProcessError> {
+        let mut done = 0;
+        while done < dst.len() {
+            let (at, ask) = (address.wrapping_add(done), CHUNK.min(dst.len() - done));
+            let local = [dst[done..].as_mut_ptr().expose_provenance(), ask];
+            let remote = [at, ask];
+            let vectors = [(&raw const local).expose_provenance(), (&raw const remote).expose_provenance()];
+            let arguments = [self.pid as usize, vectors[0], 1, vectors[1], 1, 0];
+            // SAFETY: the kernel reads the two vectors, and writes to `dst` only.
+            match unsafe { call(libc::SYS_process_vm_readv, arguments) } {
+                Ok(moved) if moved > 0 => done += moved,
+                Ok(_) | Err(libc::EFAULT) => return Err(self.fault(done, at)),
+                Err(libc::ESRCH) => return Err(ProcessError { done, ..ProcessError::nothing(libc::ESRCH) }),
+                // The right is missing, or a filter forbids the call: the other way tells.
+                Err(error) => return self.copy_by_file(address, dst, done, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what is missing behind `done` from `/proc/PID/mem`. That ignores the rights of a page, so the list of
+    /// mappings is asked for them.
+    #[cold]
+    fn copy_by_file(&self, address: usize, dst: &mut [u8], mut done: usize, error: i32) -> Result<(), ProcessError> {
+        let refused = |done| ProcessError { done, ..ProcessError::nothing(error) };
+        let memory = File::open(format!("/proc/{}/mem", self.pid)).map_err(|_| refused(done))?;
+        while done < dst.len() {
+            let at = address.wrapping_add(done);
+            let end = match self.rights(at).map_err(|_| refused(done))? {
+                Some((end, true)) => end,
+                _ => return Err(self.fault(done, at)),
+            };
+            let ask = CHUNK.min(dst.len() - done).min(end - at);
+            match memory.read_at(&mut dst[done..done + ask], at as u64) {
+                // The program whose memory it is has ended.
+                Ok(0) => return Err(ProcessError { done, ..ProcessError::nothing(libc::ESRCH) }),
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(self.fault(done, at)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
+    fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
+        let mapping = |line: &str| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let parsed = |number| usize::from_str_radix(number, 16).ok();
+            Some((parsed(start)?, parsed(end)?, rest.starts_with('r')))
+        };
+        let found = maps.lines().filter_map(mapping).find(|&(start, end, _)| (start..end).contains(&address));
+        Ok(found.map(|(_, end, readable)| (end, readable)))
+    }
+
+    #[cold]
+    fn fault(&self, done: usize, at: usize) -> ProcessError {
+        let cause = match self.rights(at) {
+            Ok(None) => Cause::Unmapped,
+            Ok(Some((_, false))) => Cause::Protection,
+            Ok(Some((_, true))) => Cause::Backing,
+            Err(_) => Cause::Other,
+        };
+        ProcessError::new(done, ProcessReason::Fault(Fault::refused(Access::Read, cause, at)))
+    }
+}

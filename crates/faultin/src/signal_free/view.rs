@@ -1,0 +1,411 @@
+//! [`KernelReadView`] and [`KernelWriteView`]: ranges of memory that may fault, accessed by the kernel only.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use crate::copy::ShortRead;
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::memory::{AtomicMemory, ReadMemory, WriteMemory};
+use crate::probe::Granularity;
+use crate::scalar::Scalar;
+use crate::structs::StructError;
+use crate::view::common;
+use crate::{page_size, signal_free};
+
+/// A range of foreign memory to read from, as [`ReadView`](crate::ReadView) is one. No operation needs a handler, or a
+/// signal that is not blocked.
+///
+/// # Invariants
+///
+/// 1. The range is reserved for `'a` (see [`view`](crate::view)), and may be read by us.
+/// 2. `ptr + len` does not wrap.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelReadView<'a> {
+    ptr: *const u8,
+    len: usize,
+    range: PhantomData<&'a ()>,
+}
+
+/// A range of foreign memory to write to, as [`WriteView`](crate::WriteView) is one. No operation needs a handler, or a
+/// signal that is not blocked.
+///
+/// # Invariants
+///
+/// Those of [`KernelReadView`], and its owner lets us write it.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelWriteView<'a> {
+    ptr: *mut u8,
+    len: usize,
+    range: PhantomData<&'a ()>,
+}
+
+// SAFETY: a view is an address range whose every access is a fallible operation that tolerates concurrent ones.
+unsafe impl Send for KernelReadView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for KernelReadView<'_> {}
+// SAFETY: as above; the kernel makes the stores.
+unsafe impl Send for KernelWriteView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for KernelWriteView<'_> {}
+
+impl<'a> KernelReadView<'a> {
+    /// A view of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// As [`ReadView::new`](crate::ReadView::new).
+    #[inline]
+    pub unsafe fn new(ptr: *const u8, len: usize) -> Self {
+        KernelReadView { ptr, len, range: PhantomData }
+    }
+
+    common!(KernelReadView, Access::Read, *const u8);
+
+    /// Copies `dst.len()` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; `dst` is untouched beyond its count.
+    pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        let src = self.range_at(offset, dst.len())?;
+        // SAFETY: invariant 1; `dst` is a unique reference, so it does not overlap with the range.
+        unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) }
+    }
+
+    /// Copies bytes from `offset` into memory that need not be initialised; returns the part that now is.
+    ///
+    /// # Errors
+    /// [`ShortRead`]: both parts.
+    pub fn read_uninit<'d>(
+        &self,
+        offset: usize,
+        dst: &'d mut [MaybeUninit<u8>],
+    ) -> Result<&'d mut [u8], ShortRead<'d>> {
+        match self.at(offset, dst.len()) {
+            // SAFETY: as in `read`.
+            Ok(src) => unsafe { signal_free::read_uninit(dst, src) },
+            Err(fault) => Err(ShortRead { init: &mut [], uninit: dst, fault }),
+        }
+    }
+
+    /// Copies `len` bytes from `offset` to `to_offset` of `to`.
+    ///
+    /// # Errors
+    /// [`Short`]; also if the ranges overlap with the destination above the source.
+    pub fn copy_to(&self, offset: usize, to: &KernelWriteView<'_>, to_offset: usize, len: usize) -> Result<(), Short> {
+        let src = self.range_at(offset, len)?;
+        let dst = to.range_at(to_offset, len)?;
+        // SAFETY: the invariants of both views.
+        unsafe { signal_free::copy(dst, src, len) }
+    }
+
+    /// Loads a value; it may be torn.
+    ///
+    /// # Errors
+    /// The [`Fault`].
+    pub fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::load(ptr.cast()) }
+    }
+
+    /// The length of the string at `offset`; the rest of the view if it has no NUL.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn strnlen(&self, offset: usize) -> Result<usize, Short> {
+        let src = self.range_at(offset, 0)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::strnlen(src, self.len - offset) }
+    }
+
+    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the bytes before
+    /// the NUL, or the number of bytes looked at if there was none.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn strncpy(&self, offset: usize, dst: &mut [u8]) -> Result<usize, Short> {
+        let src = self.range_at(offset, 0)?;
+        // SAFETY: invariant 1; `dst` is a unique reference.
+        unsafe { signal_free::strncpy(dst.as_mut_ptr(), src, dst.len().min(self.len - offset)) }
+    }
+
+    /// Whether `len` bytes from `offset` are all zero.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::is_zeroed(src, len) }
+    }
+
+    /// The offset of the first occurrence of `needle` in `len` bytes from `offset`, from the start of the view.
+    ///
+    /// # Errors
+    /// [`Short`]; no occurrence ends before the byte that could not be loaded.
+    pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::find(src, len, needle) }.map(|found| found.map(|at| offset + at))
+    }
+
+    /// The offset of the first of `len` bytes from `offset` that is one of `bytes`, from the start of the view.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::find_any(src, len, bytes) }.map(|found| found.map(|at| offset + at))
+    }
+
+    /// How many of `len` bytes from `offset` are `byte`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::count_byte(src, len, byte) }
+    }
+
+    /// The CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::crc32c(before, src, len) }
+    }
+
+    /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn compare(
+        &self,
+        offset: usize,
+        with: &KernelReadView<'_>,
+        at: usize,
+        len: usize,
+    ) -> Result<Option<usize>, Short> {
+        let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
+        // SAFETY: the invariants of both views.
+        unsafe { signal_free::compare(a, b, len) }
+    }
+
+    /// Copies a structure of `len` bytes at `offset` whose size is its version.
+    ///
+    /// # Errors
+    /// [`StructError`]; `dst` is then meaningless.
+    pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), StructError> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1; `dst` is a unique reference.
+        unsafe { signal_free::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len) }
+    }
+
+    /// Faults in `len` bytes from `offset`; returns the accessible prefix.
+    ///
+    /// # Errors
+    /// The [`Fault`] at the first byte.
+    pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let src = self.at(offset, len.get())?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::fault_in_readable(src, len) }
+    }
+
+    /// Proves that `len` bytes from `offset` can be loaded.
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let src = self.range_at(offset, len)?;
+        // SAFETY: invariant 1.
+        unsafe { signal_free::probe_read(src, len, granularity) }
+    }
+}
+
+impl<'a> KernelWriteView<'a> {
+    /// A view of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// As [`WriteView::new`](crate::WriteView::new).
+    #[inline]
+    pub unsafe fn new(ptr: *mut u8, len: usize) -> Self {
+        KernelWriteView { ptr, len, range: PhantomData }
+    }
+
+    common!(KernelWriteView, Access::Write, *mut u8);
+
+    /// The same range to read from.
+    #[inline]
+    pub fn as_read(&self) -> KernelReadView<'a> {
+        KernelReadView { ptr: self.ptr, len: self.len, range: PhantomData }
+    }
+
+    /// Copies `src` to `offset`.
+    ///
+    /// # Errors
+    /// [`Short`]; the view is untouched beyond its count.
+    pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        let dst = self.range_at(offset, src.len())?;
+        // SAFETY: the view's invariants; `src` is a reference, and none to the range exists.
+        unsafe { signal_free::copy_out(dst, src.as_ptr(), src.len()) }
+    }
+
+    /// Fills `len` bytes from `offset` with `byte`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        let dst = self.range_at(offset, len)?;
+        // SAFETY: the view's invariants.
+        unsafe { signal_free::fill(dst, byte, len) }
+    }
+
+    /// Zeroes `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn zero(&self, offset: usize, len: usize) -> Result<(), Short> {
+        self.fill(offset, 0, len)
+    }
+
+    /// Stores a value, not atomically: see [`store`](signal_free::store).
+    ///
+    /// # Errors
+    /// The [`Fault`].
+    pub fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        let ptr = self.at(offset, size_of::<T>())?;
+        // SAFETY: the view's invariants.
+        unsafe { signal_free::store(ptr.cast(), value) }
+    }
+
+    /// Faults in `len` bytes from `offset` for writing; returns the accessible prefix. Changes no byte.
+    ///
+    /// # Errors
+    /// The [`Fault`] at the first byte.
+    pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let dst = self.at(offset, len.get())?;
+        // SAFETY: the view's invariants.
+        unsafe { signal_free::fault_in_writeable(dst, len) }
+    }
+
+    /// Proves that `len` bytes from `offset` can be stored, without changing any.
+    ///
+    /// # Errors
+    /// [`Short`]: the bytes proven.
+    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let dst = self.range_at(offset, len)?;
+        // SAFETY: the view's invariants.
+        unsafe { signal_free::probe_write(dst, len, granularity) }
+    }
+
+    /// The refusal of an atomic operation: the kernel has none that returns the old value.
+    fn refuse<T: Scalar>(&self, offset: usize) -> Fault {
+        let cause = |ptr: *mut u8| match ptr.addr() & (size_of::<T>() - 1) {
+            0 => Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()),
+            _ => Fault::refused(Access::Write, Cause::Alignment, ptr.addr()),
+        };
+        self.at(offset, size_of::<T>()).map_or_else(|fault| fault, cause)
+    }
+}
+
+impl ReadMemory for KernelReadView<'_> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        KernelReadView::subslice(self, range)
+    }
+
+    fn page_size(&self) -> usize {
+        page_size()
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        page_size() - (self.ptr.addr().wrapping_add(offset) & (page_size() - 1))
+    }
+
+    fn addr(&self) -> usize {
+        self.ptr.addr()
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        KernelReadView::read(self, offset, dst)
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        KernelReadView::load(self, offset)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        KernelReadView::fault_in(self, offset, len)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        KernelReadView::probe(self, offset, len, granularity)
+    }
+}
+
+impl<'a> WriteMemory for KernelWriteView<'a> {
+    type Read = KernelReadView<'a>;
+
+    fn as_read(&self) -> KernelReadView<'a> {
+        KernelWriteView::as_read(self)
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        KernelWriteView::subslice(self, range)
+    }
+
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        KernelWriteView::write(self, offset, src)
+    }
+
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        KernelWriteView::fill(self, offset, byte, len)
+    }
+
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        KernelWriteView::store(self, offset, value)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        KernelWriteView::fault_in(self, offset, len)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        KernelWriteView::probe(self, offset, len, granularity)
+    }
+}
+
+/// Every operation is [`Cause::Unsupported`]: the kernel's copies are not atomic.
+impl AtomicMemory for KernelWriteView<'_> {
+    fn swap<T: Scalar>(&self, offset: usize, _: T) -> Result<T, Fault> {
+        Err(self.refuse::<T>(offset))
+    }
+
+    fn fetch_add<T: Scalar>(&self, offset: usize, _: T, _: Ordering) -> Result<T, Fault> {
+        Err(self.refuse::<T>(offset))
+    }
+
+    fn compare_exchange<T: Scalar>(
+        &self,
+        offset: usize,
+        _: T,
+        _: T,
+        _: Ordering,
+        _: Ordering,
+    ) -> Result<Result<T, T>, Fault> {
+        Err(self.refuse::<T>(offset))
+    }
+}

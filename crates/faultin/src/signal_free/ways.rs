@@ -1,0 +1,290 @@
+//! The ways in which the kernel copies between plain memory and memory that may fault: [`transfer`].
+//!
+//! | [`Way`] | calls | what it needs |
+//! |---|---|---|
+//! | [`CrossMemory`](Way::CrossMemory) | `process_vm_readv(2)`, `process_vm_writev(2)` on this process | that no filter forbids them |
+//! | [`ProcMem`](Way::ProcMem) | `pread(2)`, `pwrite(2)` on `/proc/self/mem` | a `/proc`, and a free descriptor |
+//! | [`Pipe`](Way::Pipe) | `write(2)` into a pipe, `read(2)` out of it | two free descriptors |
+//!
+//! A sandbox may forbid any of them, to the process or to one thread. Each thread tries the way first that answered last,
+//! so the choice is made once; where it is forbidden, the next way is tried.
+//!
+//! `/proc/self/mem` ignores the rights of a page. So each page is asked first by a call that respects them (see
+//! [`touch`](super::touch)), and stores prefer the pipe, where rights cannot be withdrawn between question and store.
+//!
+//! Descriptors are opened for each call and closed again: one that is kept would, in a forked child, belong to the
+//! parent's memory, and could be closed by a host that closes all descriptors.
+//!
+//! Everything here is async-signal-safe: raw system calls only.
+
+use core::cell::Cell;
+
+use super::raw::{Descriptor, call};
+use super::touch;
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::{arch, page_size};
+
+/// How the kernel copies for this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Way {
+    /// `process_vm_readv(2)` and `process_vm_writev(2)` on this process.
+    CrossMemory,
+    /// `/proc/self/mem`.
+    ProcMem,
+    /// A pipe: into it from the memory, and out of it.
+    Pipe,
+}
+
+const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
+const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
+
+thread_local! {
+    // Without a destructor and without lazy initialisation: handlers use it, too.
+    /// The places in [`READS`] and [`WRITES`] of the ways that answered last. Filters are a thread's.
+    static CHOSEN: [Cell<usize>; 2] = const { [Cell::new(0), Cell::new(0)] };
+}
+
+/// Bytes asked of the kernel at once: it pins their pages.
+const CHUNK: usize = 1 << 20;
+
+/// What one call of the kernel did.
+enum Step {
+    /// It copied at least one byte.
+    Moved(usize),
+    /// The first byte cannot be accessed, or the request leaves the address space.
+    Nothing,
+    /// This way is not available here.
+    Forbidden,
+}
+
+/// The side of a copy that may fault.
+fn foreign(access: Access, dst: *mut u8, src: *const u8) -> usize {
+    match access {
+        Access::Read => src.addr(),
+        Access::Write => dst.addr(),
+    }
+}
+
+/// The way that loads of this thread take now; `None` if all are forbidden. Asks the kernel for one byte.
+pub(super) fn now() -> Option<Way> {
+    let (byte, mut copy) = (1_u8, 0);
+    // SAFETY: two bytes of this function's.
+    unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
+    READS.get(CHOSEN.with(|chosen| chosen[0].get())).copied()
+}
+
+/// Copies `len` bytes. `access` names the side that may fault: the source for [`Access::Read`], the destination for
+/// [`Access::Write`]. Ascending; exact to the byte.
+///
+/// # Errors
+/// [`Short`], of that side. [`Cause::Unsupported`] if every way is forbidden.
+///
+/// # Safety
+/// The plain side is valid for the access, and the other one is foreign memory that may be accessed this way.
+pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    let (ways, chosen) = match access {
+        Access::Read => (READS, 0),
+        Access::Write => (WRITES, 1),
+    };
+    let foreign = foreign(access, dst, src);
+    let first = CHOSEN.with(|all| all[chosen].get());
+    let mut done = 0;
+    for place in (0..ways.len()).map(|n| (first + n) % ways.len()) {
+        let mut way = Open::new(ways[place]);
+        // SAFETY: forwarded.
+        match unsafe { by_one_way(&mut way, access, dst, src, len, &mut done) } {
+            Some(result) => {
+                if place != first {
+                    CHOSEN.with(|all| all[chosen].set(place));
+                }
+                return result;
+            }
+            None => continue,
+        }
+    }
+    Err(Short { done, fault: Fault::refused(access, Cause::Unsupported, foreign.wrapping_add(done)) })
+}
+
+/// Copies what is missing behind `done`; `None` if this way is forbidden.
+///
+/// # Safety
+/// As [`transfer`].
+unsafe fn by_one_way(
+    way: &mut Open,
+    access: Access,
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    done: &mut usize,
+) -> Option<Result<(), Short>> {
+    let foreign = foreign(access, dst, src);
+    let mut limit = CHUNK;
+    while *done < len {
+        let ask = (len - *done).min(limit);
+        let (to, from) = (dst.wrapping_add(*done), src.wrapping_add(*done));
+        // SAFETY: a part of both ranges.
+        match unsafe { way.step(access, to, from, ask) } {
+            Step::Moved(moved) => {
+                *done += moved;
+                limit = limit.saturating_mul(2).min(CHUNK);
+            }
+            Step::Forbidden => return None,
+            // A request is refused as a whole if it leaves the address space, and a pipe counts whole pages only.
+            Step::Nothing if ask > 1 => limit = smaller(to.addr(), from.addr(), ask),
+            Step::Nothing => {
+                let address = foreign.wrapping_add(*done);
+                // Some memory can be accessed but not by its address (`memfd_secret`, devices): a pipe takes it.
+                if way.refuses_more_than_the_cpu() && touch::is_accessible(access, address) {
+                    let mut pipe = Open::new(Way::Pipe);
+                    // SAFETY: forwarded.
+                    if let Some(result) = unsafe { by_one_way(&mut pipe, access, dst, src, len, done) } {
+                        return Some(result);
+                    }
+                }
+                return Some(Err(Short { done: *done, fault: touch::fault(access, address) }));
+            }
+        }
+    }
+    Some(Ok(()))
+}
+
+/// Bytes to ask for after a request of `ask` bytes that moved none: those up to the first page boundary of either side,
+/// or half of them if there is none.
+fn smaller(to: usize, from: usize, ask: usize) -> usize {
+    let to_end = |address: usize| page_size() - (address & (page_size() - 1));
+    let within = to_end(to).min(to_end(from));
+    if within < ask { within } else { ask / 2 }
+}
+
+/// A way, with what it has open.
+struct Open {
+    way: Way,
+    memory: Option<Descriptor>,
+    pipe: Option<[Descriptor; 2]>,
+}
+
+impl Open {
+    fn new(way: Way) -> Self {
+        Open { way, memory: None, pipe: None }
+    }
+
+    fn refuses_more_than_the_cpu(&self) -> bool {
+        self.way != Way::Pipe
+    }
+
+    /// # Safety
+    /// As [`transfer`].
+    unsafe fn step(&mut self, access: Access, to: *mut u8, from: *const u8, len: usize) -> Step {
+        let within = smaller(to.addr(), from.addr(), usize::MAX).min(len);
+        // SAFETY: forwarded.
+        unsafe {
+            match self.way {
+                Way::CrossMemory => cross_memory(access, to, from, len),
+                // A page at a time: each has rights of its own, and a pipe forgets the part of a page that it copied.
+                Way::ProcMem => self.proc_mem(access, to, from, within),
+                Way::Pipe => self.pipe(to, from, within),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`transfer`].
+    unsafe fn proc_mem(&mut self, access: Access, to: *mut u8, from: *const u8, len: usize) -> Step {
+        let (local, at, number) = match access {
+            Access::Read => (to.expose_provenance(), from.expose_provenance(), libc::SYS_pread64),
+            Access::Write => (from.expose_provenance(), to.expose_provenance(), libc::SYS_pwrite64),
+        };
+        let at = arch::untag(at);
+        let memory = match &self.memory {
+            Some(memory) => memory,
+            None => match open_proc_mem(access) {
+                Some(memory) => self.memory.insert(memory),
+                None => return Step::Forbidden,
+            },
+        };
+        // What is no offset is no address of a process.
+        if isize::try_from(at).is_err() || !touch::is_accessible(access, at) {
+            return Step::Nothing;
+        }
+        // SAFETY: the kernel copies within the two ranges, as the caller allows.
+        match unsafe { call(number, [memory.number(), local, len, at, 0, 0]) } {
+            Ok(0) | Err(libc::EIO | libc::EFAULT | libc::ENXIO) => Step::Nothing,
+            Ok(moved) => Step::Moved(moved),
+            Err(_) => Step::Forbidden,
+        }
+    }
+
+    /// # Safety
+    /// As [`transfer`].
+    unsafe fn pipe(&mut self, to: *mut u8, from: *const u8, len: usize) -> Step {
+        // One that a copy failed in may hold something: it is not used again.
+        let pipe = match self.pipe.take() {
+            Some(pipe) => pipe,
+            None => match Descriptor::pipe() {
+                Some(pipe) => pipe,
+                None => return Step::Forbidden,
+            },
+        };
+        let [end, start] = [pipe[0].number(), pipe[1].number()];
+        // SAFETY: the kernel reads the source, as the caller allows.
+        let written = match unsafe { call(libc::SYS_write, [start, from.expose_provenance(), len, 0, 0, 0]) } {
+            Ok(written) if written > 0 => written,
+            Ok(_) | Err(libc::EFAULT) => return Step::Nothing,
+            Err(_) => return Step::Forbidden,
+        };
+        // SAFETY: the kernel writes the destination, as the caller allows.
+        match unsafe { call(libc::SYS_read, [end, to.expose_provenance(), written, 0, 0, 0]) } {
+            Ok(read) if read > 0 => {
+                if read == written {
+                    self.pipe = Some(pipe);
+                }
+                Step::Moved(read)
+            }
+            Ok(_) | Err(libc::EFAULT) => Step::Nothing,
+            Err(_) => Step::Forbidden,
+        }
+    }
+}
+
+/// # Safety
+/// As [`transfer`].
+unsafe fn cross_memory(access: Access, to: *mut u8, from: *const u8, len: usize) -> Step {
+    let vector = |address: usize| [address, len];
+    let (number, local, remote) = match access {
+        Access::Read => (libc::SYS_process_vm_readv, vector(to.expose_provenance()), vector(from.expose_provenance())),
+        Access::Write => {
+            (libc::SYS_process_vm_writev, vector(from.expose_provenance()), vector(to.expose_provenance()))
+        }
+    };
+    // SAFETY: the kernel reads the two vectors, and copies between their ranges as the caller allows.
+    let moved = unsafe {
+        let process = call(libc::SYS_getpid, [0; 6]).unwrap_or(0);
+        call(
+            number,
+            [process, (&raw const local).expose_provenance(), 1, (&raw const remote).expose_provenance(), 1, 0],
+        )
+    };
+    match moved {
+        Ok(moved) if moved > 0 => Step::Moved(moved),
+        // Without memory for its list of pages, it may do with a shorter one.
+        Ok(_) | Err(libc::EFAULT) => Step::Nothing,
+        Err(libc::ENOMEM) if len > page_size() => Step::Nothing,
+        Err(_) => Step::Forbidden,
+    }
+}
+
+/// `/proc/self/mem`, if it is this process's memory: other things may be found there (a plain file in a sandbox's root,
+/// the memory of an emulator).
+fn open_proc_mem(access: Access) -> Option<Descriptor> {
+    let flags = libc::O_CLOEXEC | if access == Access::Read { libc::O_RDONLY } else { libc::O_RDWR };
+    let memory = Descriptor::open(c"/proc/self/mem", flags)?;
+    let mut copy = 0_usize;
+    let secret = (&raw const copy).addr() ^ 0x5bd1_e995;
+    let at = &raw const secret;
+    let arguments =
+        [memory.number(), (&raw mut copy).expose_provenance(), size_of::<usize>(), at.expose_provenance(), 0, 0];
+    // SAFETY: the kernel writes `copy`.
+    let read = unsafe { call(libc::SYS_pread64, arguments) };
+    (read == Ok(size_of::<usize>()) && copy == secret).then_some(memory)
+}

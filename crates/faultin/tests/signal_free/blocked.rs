@@ -1,0 +1,323 @@
+//! Threads that block SIGSEGV and SIGBUS, as helper threads of many programs do: every accessor of a map or a view that
+//! was made elsewhere gives the result that it gives in other threads.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering::SeqCst;
+
+use faultin::map::shared::ring::{Consumer, Layout, Producer};
+use faultin::map::{Backend, Change, FileMap, FileMapMut, MapError, MapOptions, Rights, SharedMap, Watch};
+use faultin::signal::ask_again;
+use faultin::{Access, Cause, Fault, Granularity, ReadView, Short, WriteView, page_size};
+
+use crate::pages::{Bad, Pages, pattern};
+use crate::{Scenario, child};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("file maps", file_maps),
+    ("writable maps", writable_maps),
+    ("shared maps", shared_maps),
+    ("views", views),
+    ("late", late),
+    ("open again", open_again),
+];
+
+/// Blocks every signal in this thread.
+pub fn block_all() {
+    // SAFETY: this thread's mask.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()), 0);
+    }
+}
+
+/// What `run` returns in a thread that blocks every signal.
+fn in_a_blocked_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            block_all();
+            run()
+        });
+        thread.join().expect("no panic")
+    })
+}
+
+fn file(len: usize) -> File {
+    let file = tempfile::tempfile().expect("a file");
+    let bytes: Vec<u8> = (0..len).map(pattern).collect();
+    file.write_all_at(&bytes, 0).expect("room");
+    file
+}
+
+fn shrunk<T: Debug>(result: Result<T, MapError>, to: u64) -> usize {
+    let error = result.expect_err("the file was cut");
+    assert!(matches!(error.change(), Some(Change::Shrunk { to: now, .. }) if now == to), "{error:?}");
+    error.done()
+}
+
+#[test]
+fn a_file_that_is_cut_is_an_error_of_every_reader() {
+    child::check("file maps");
+}
+
+fn file_maps() {
+    let page = page_size();
+    let bytes: Vec<u8> = (0..3 * page).map(pattern).collect();
+    for watch in [Watch::Changes, Watch::Shrinking, Watch::Nothing] {
+        let file = file(3 * page);
+        let own = file.try_clone().expect("a descriptor");
+        let map = MapOptions::new().watch(watch).backend(Backend::Mapped).from_file(own).expect("a map");
+        in_a_blocked_thread(|| {
+            let mut out = vec![0; 3 * page];
+            assert_eq!(map.read_at(&mut out, 0).expect("all of it"), 3 * page);
+            assert!(out == bytes);
+            assert_eq!(map.load::<u32>(100).expect("a word").to_ne_bytes(), bytes[100..104]);
+            assert_eq!(map.count_byte(bytes[7], ..).expect("readable"), count(&bytes, bytes[7]));
+            file.set_len(page as u64).expect("cut");
+            // All of these would be faults.
+            assert_eq!(shrunk(map.read_at(&mut out, 0), page as u64), page, "{watch:?}");
+            assert!(out[..page] == bytes[..page]);
+            shrunk(map.load::<u64>(page as u64), page as u64);
+            shrunk(map.find(b"\xff\xfe", page as u64..), page as u64);
+            shrunk(map.count_byte(0xff, page as u64..), page as u64);
+            shrunk(map.chunks(page as u64..).for_each(|_| {}), page as u64);
+            let mut reader = map.reader();
+            let mut all = Vec::new();
+            assert!(reader.read_to_end(&mut all).is_err());
+            // SAFETY: sums whatever it reads.
+            let sum = unsafe { map.with_slice(.., |bytes| bytes.iter().map(|&b| usize::from(b)).sum::<usize>()) };
+            let expected = bytes[..page].iter().map(|&b| usize::from(b)).sum::<usize>();
+            assert_eq!(sum.expect_err("the file was cut").value, Some(expected));
+        });
+    }
+}
+
+fn count(bytes: &[u8], byte: u8) -> u64 {
+    bytes.iter().filter(|&&b| b == byte).count() as u64
+}
+
+#[test]
+fn a_file_that_is_cut_is_an_error_of_every_store() {
+    child::check("writable maps");
+}
+
+fn writable_maps() {
+    let page = page_size();
+    for watch in [Watch::Shrinking, Watch::Nothing] {
+        let file = file(3 * page);
+        let own = file.try_clone().expect("a descriptor");
+        let map = MapOptions::new().watch(watch).backend(Backend::Mapped).from_file_mut(own).expect("a map");
+        let map: &FileMapMut = &map;
+        in_a_blocked_thread(|| {
+            map.write_at(b"stored", page as u64 - 3).expect("room");
+            map.fill(8, 5, 0x55).expect("room");
+            map.store(16, 0x0102_0304_u32).expect("room");
+            let mut seen = [0; 6];
+            file.read_exact_at(&mut seen, page as u64 - 3).expect("there");
+            assert_eq!(&seen, b"stored");
+            file.read_exact_at(&mut seen, 8).expect("there");
+            assert_eq!(seen[..5], [0x55; 5]);
+            file.set_len(page as u64).expect("cut");
+            assert_eq!(shrunk(map.write_at(&[1; 100], page as u64 - 50), page as u64), 50, "{watch:?}");
+            shrunk(map.fill(page as u64, 10, 1), page as u64);
+            shrunk(map.store(page as u64 + 8, 1_u64), page as u64);
+            assert_eq!(file.metadata().expect("a file").len(), page as u64);
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_cuts_shared_memory_is_an_error() {
+    child::check("shared maps");
+}
+
+fn shared_maps() {
+    const LAYOUT: Layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 16 };
+    let page = page_size();
+    for sealed in [false, true] {
+        let map = SharedMap::create("peer", 3 * page).expect("a memfd");
+        if sealed {
+            map.seal_shrink().expect("ours");
+        }
+        let peer = File::from(map.try_clone_fd().expect("a descriptor"));
+        let to_read = SharedMap::from_file(peer.try_clone().expect("one more"), 3 * page, Rights::Read).expect("a map");
+        in_a_blocked_thread(|| {
+            map.write_at(b"hello", 700).expect("room");
+            assert_eq!(&to_read.read_once::<[u8; 5]>(700).expect("there"), b"hello");
+            map.store(704, 7_u64).expect("room");
+            assert_eq!(map.fetch_add(704, 1_u64, SeqCst).expect("aligned"), 7);
+            assert_eq!(map.load_atomic::<u64>(704, SeqCst).expect("aligned"), 8);
+            assert_eq!(map.compare_exchange(704, 8_u64, 9, SeqCst, SeqCst).expect("aligned"), Ok(8));
+            assert_eq!(map.load::<u64>(704).expect("there"), 9);
+            let mut producer = Producer::new(&map, LAYOUT).expect("a ring");
+            let mut consumer = Consumer::new(&map, LAYOUT).expect("a ring");
+            assert_eq!(producer.push(&[3; 32]).expect("room"), 2);
+            let mut entries = [0; 32];
+            assert_eq!(consumer.consume(&mut entries).expect("two"), 2);
+            assert_eq!(entries, [3; 32]);
+            let refused = to_read.write_at(b"no", 0).expect_err("a map to read");
+            assert_eq!(refused.fault().map(|fault| fault.cause()), Some(Cause::Protection));
+            if sealed {
+                return;
+            }
+            peer.set_len(page as u64).expect("cut");
+            assert_eq!(shrunk(map.read_at(&mut vec![0; 3 * page], 0), page as u64), page);
+            assert_eq!(shrunk(map.write_at(&[1; 100], page as u64 - 50), page as u64), 50);
+            shrunk(map.fill(page as u64, page, 1), page as u64);
+            shrunk(map.load::<u32>(page as u64), page as u64);
+            shrunk(map.store(page as u64, 1_u32), page as u64);
+            shrunk(map.swap(page as u64, 1_u32), page as u64);
+            shrunk(map.load_atomic::<u32>(page as u64, SeqCst), page as u64);
+            shrunk(map.fetch_max(page as u64, 1_u32, SeqCst), page as u64);
+        });
+    }
+}
+
+/// What is compared of a fault: no signal reports the kernel's.
+type Named = (Access, Cause, Option<usize>);
+
+fn named(fault: Fault) -> Named {
+    (fault.access(), fault.cause(), fault.address())
+}
+
+fn short<T>(result: Result<T, Short>) -> Result<T, (usize, Named)> {
+    result.map_err(|short| (short.done, named(short.fault)))
+}
+
+/// The results of every operation of both views at this offset, in words.
+fn every_operation(read: ReadView<'_>, write: WriteView<'_>, at: usize, len: usize) -> Vec<String> {
+    let some = NonZeroUsize::new(len).expect("not empty");
+    let mut out = vec![0; len];
+    let mut results = Vec::new();
+    let mut add = |name: &str, result: &dyn Debug| results.push(format!("{name}: {result:?}"));
+    add("read", &(short(read.read(at, &mut out)), &out));
+    out.fill(0);
+    add("read_streaming", &(short(read.read_streaming(at, &mut out)), &out));
+    let mut uninit = vec![std::mem::MaybeUninit::new(0); len];
+    let halves = read.read_uninit(at, &mut uninit);
+    add(
+        "read_uninit",
+        &halves.map(|init| init.to_vec()).map_err(|s| (s.init.to_vec(), s.uninit.len(), named(s.fault))),
+    );
+    add("load u8", &read.load::<u8>(at).map_err(named));
+    add("strnlen", &short(read.strnlen(at)));
+    add("strncpy", &(short(read.strncpy(at, &mut out)), &out));
+    add("is_zeroed", &short(read.is_zeroed(at, len)));
+    add("find", &short(read.find(at, len, b"\xfe\xfd")));
+    add("find 4", &short(read.find(at, len, &(at..at + 4).map(pattern).collect::<Vec<u8>>())));
+    add("find_any", &short(read.find_any(at, len, [0xfe, pattern(at)])));
+    add("count_byte", &short(read.count_byte(at, len, pattern(at))));
+    add("crc32c", &short(read.crc32c(0, at, len)));
+    add("compare", &short(read.compare(at, &read, at, len)));
+    add("compare other", &short(read.compare(at, &read, 0, len.min(at))));
+    add("read_struct", &read.read_struct(at, len, &mut out).map_err(|_| "no structure"));
+    add("fault_in", &read.fault_in(at, some).map_err(named));
+    add("copy_to", &short(read.copy_to(at, &write, at, len)));
+    for granularity in [Granularity::Page, Granularity::Line, Granularity::Tag] {
+        add("probe", &short(read.probe(at, len, granularity)));
+        add("probe write", &short(write.probe(at, len, granularity)));
+    }
+    add("write", &short(write.write(at, &vec![0x33; len])));
+    add("fill", &short(write.fill(at, 0x44, len)));
+    add("store", &write.store(at, 0x66_u8).map_err(named));
+    add("fault_in write", &write.fault_in(at, some).map_err(named));
+    let word = at & !7;
+    add("store u64", &write.store(word, 7_u64).map_err(named));
+    add("load u64", &read.load::<u64>(word).map_err(named));
+    add("load_atomic", &read.load_atomic::<u64>(word, SeqCst).map_err(named));
+    add("store_atomic", &write.store_atomic(word, 8_u64, SeqCst).map_err(named));
+    add("swap", &write.swap(word, 9_u64).map_err(named));
+    add("compare_exchange", &write.compare_exchange(word, 9_u64, 10, SeqCst, SeqCst).map_err(named));
+    add("fetch_add", &write.fetch_add(word, 1_u64, SeqCst).map_err(named));
+    add("fetch_nand", &write.fetch_nand(word, 3_u64, SeqCst).map_err(named));
+    results
+}
+
+#[test]
+fn views_give_what_they_give_in_other_threads() {
+    child::check("views");
+}
+
+fn views() {
+    let page = page_size();
+    for bad in Bad::ALL {
+        for (good, len) in
+            [(0, 40), (1, 1), (9, 9), (9, 10), (100, 99), (100, 3000), (page, page + 1), (2 * page, 3 * page)]
+        {
+            let results = |blocked: bool| {
+                let mut pages = Pages::new(bad, 2 * page);
+                pages.all().iter_mut().enumerate().for_each(|(i, byte)| *byte = 1 + pattern(i) / 2);
+                let base = pages.boundary().wrapping_sub(2 * page);
+                // SAFETY: mapped or reserved for as long as the views live: no other thread maps memory meanwhile.
+                let (read, write) = unsafe {
+                    let (read, write) = (ReadView::new(base, 5 * page), WriteView::new(base, 5 * page));
+                    (read.expect("the handler"), write.expect("the handler"))
+                };
+                let run = || every_operation(read, write, 2 * page - good, len);
+                let results = if blocked { in_a_blocked_thread(run) } else { run() };
+                let relative = |text: String| text.replace(&format!("{}", base.addr() + 2 * page), "the boundary");
+                (results.into_iter().map(relative).collect::<Vec<_>>(), pages.all().to_vec())
+            };
+            let (open, blocked) = (results(false), results(true));
+            for (open, blocked) in open.0.iter().zip(&blocked.0) {
+                assert_eq!(blocked, open, "{len} bytes, {good} good before {bad:?}");
+            }
+            assert!(open.1 == blocked.1, "{len} bytes, {good} good before {bad:?}");
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_blocks_later_is_noticed() {
+    child::check("late");
+}
+
+fn late() {
+    let page = page_size();
+    let file = file(2 * page);
+    let map = FileMap::from_file(file.try_clone().expect("a descriptor")).expect("a map");
+    let view_of = |map: &FileMap| map.read_at(&mut [0; 8], page as u64);
+    assert_eq!(view_of(&map).expect("there"), 8);
+    let pages = Pages::new(Bad::NoAccess, page);
+    // SAFETY: mapped for as long as the view lives.
+    let view = unsafe { ReadView::new(pages.boundary(), page) }.expect("the handler");
+    assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Err(Cause::Protection));
+    block_all();
+    // The look at the file is a system call, and so the mask is asked for with it.
+    file.set_len(100).expect("cut");
+    assert_eq!(shrunk(view_of(&map), 100), 0);
+    // And now the thread knows.
+    assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Err(Cause::Protection));
+}
+
+#[test]
+fn a_thread_that_unblocks_again_makes_its_accesses_itself() {
+    child::check("open again");
+}
+
+fn open_again() {
+    let page = page_size();
+    let pages = Pages::new(Bad::NoAccess, page);
+    // SAFETY: mapped for as long as the view lives.
+    let view = unsafe { ReadView::new(pages.boundary(), page) }.expect("the handler");
+    let signals = || {
+        let before = faultin::counters().total();
+        assert_eq!(view.read(0, &mut [0; 8]).map_err(|short| short.fault.cause()), Err(Cause::Protection));
+        faultin::counters().total() - before
+    };
+    assert_eq!(signals(), 1);
+    block_all();
+    assert!(ask_again());
+    assert_eq!(signals(), 0);
+    // SAFETY: this thread's mask.
+    unsafe {
+        let none: libc::sigset_t = std::mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+    assert_eq!(signals(), 1);
+    std::io::stdout().flush().expect("stdout");
+}

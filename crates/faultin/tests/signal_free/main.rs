@@ -1,0 +1,25 @@
+//! Accesses that never rely on the handler: in threads that block SIGSEGV and SIGBUS, in crash handlers, under system call
+//! filters, and of other processes.
+#![cfg(not(faultin_syscall))]
+
+mod blocked;
+mod child;
+#[path = "../filters/mod.rs"]
+mod filters;
+mod handlers;
+#[path = "../pages/mod.rs"]
+mod pages;
+#[allow(dead_code)] // it is shared with other test binaries
+#[path = "../processes/mod.rs"]
+mod processes;
+mod remote;
+mod ways;
+
+/// A scenario's name and what it runs, in a process of its own.
+type Scenario = (&'static str, fn());
+
+/// Not a test: the entry of child processes.
+#[test]
+fn child_entry() {
+    child::entry(&[blocked::SCENARIOS, handlers::SCENARIOS, ways::SCENARIOS, remote::SCENARIOS]);
+}
