@@ -1,8 +1,10 @@
 //! Stores, and what the cache believes of them.
 //!
+//! * `descriptor`: what a file must be to be a store, and what other code does to it.
 //! * `durable`: after a sync, the store's length and bytes are the file's, whatever happened before: a model, at random.
 //! * `short`: short counts, and stores that end before their length.
 
+mod descriptor;
 mod durable;
 mod short;
 
