@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 /// Whether all of every file is in `out`.
 fn gather(out: &PathBuf, files: &[PathBuf]) -> Result<bool, Box<dyn Error>> {
     let disk = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(out)?;
-    let gathered = CacheOptions::new().limit(64 << 20).build().open(FileStore::new(disk))?;
+    let gathered = CacheOptions::new().limit(64 << 20).build().open(FileStore::new(disk)?)?;
     let mut whole = true;
     for name in files {
         match append(&gathered, name) {

@@ -166,6 +166,10 @@ impl Cache {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
         }
+        if store.is_fixed() && !size.is_multiple_of(alignment as u64) {
+            let says = format!("the store has {size} bytes, cannot change that, and is aligned to {alignment}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
+        }
         let how = &options.write_loop;
         let is_missing = |result: io::Result<()>| result.is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
         if how.reserve && is_missing(store.reserve(0)) {

@@ -4,15 +4,14 @@
 //! would know how much. So bytes go through a buffer; what the user's memory does and what the store does are two things, and
 //! both are counted. What is cached of the range stays right: reads see what is dirty, writes change what is cached.
 //!
-//! A write that fails behind the end of the file may have made the store longer. It is cut again; if that fails as well, what
-//! is there shows when the file grows.
+//! A write that fails behind the end of the file may have made the store longer. It is cut again, at the latest before the
+//! store grows; what is there is not read.
 //!
 //! Both directions go on where they stopped. An error after a part has been moved comes with the part.
 
 #![forbid(unsafe_code)]
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
@@ -20,9 +19,9 @@ use faultin::memory::{ReadMemory, WriteMemory};
 use crate::bounce::Bounce;
 use crate::error::{Error, Partial};
 use crate::folio::Table;
-use crate::inode::{Inode, UNKNOWN, check_range};
+use crate::inode::{Inode, check_range};
 use crate::mode::{CopyFrom, CopyTo};
-use crate::store::{read_full, write_full};
+use crate::store::write_full;
 use crate::write::{Bug, NO_PROGRESS, Observer};
 
 /// Bytes that are moved at once.
@@ -53,7 +52,7 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let mut done = 0;
-    let result = check_range(pos, from.count()).and_then(|()| {
+    let result = inode.check_growth(pos, from.count()).and_then(|()| {
         let _writers = inode.writers.exclusive()?;
         write_chunks::<M, C>(inode, from, pos, &mut done, observer)
     });
@@ -216,21 +215,28 @@ impl Inode {
         if let Err(error) = self.zero_tail(&mut table, pos + bytes.len() as u64) {
             return (0, Err(error));
         }
+        if let Err(error) = self.cut_junk() {
+            return (0, Err(error.into()));
+        }
+        let asked = pos + bytes.len() as u64;
+        let before = self.store_len.grows(asked);
         let (written, result) = write_full(&*self.store, bytes, pos);
         let mut overlaid = Ok(());
         let end = pos + written as u64;
+        self.store_len.grew(before, if written > 0 { end } else { 0 }, result.is_ok());
         if written > 0 {
-            self.store_len.fetch_max(end, Ordering::Relaxed);
             table.size = table.size.max(end);
             table.generation += 1;
             overlaid = overlay(&mut table, &bytes[..written], pos);
         }
         if result.is_err() {
-            let asked = pos + bytes.len() as u64;
             table.doubt(end..asked);
             // What is not counted may be there all the same. Behind the end it must not stay: the file may grow again.
-            let cut = asked > table.size && self.store.set_len(table.size).is_ok();
-            self.store_len.store(if cut { table.size } else { UNKNOWN }, Ordering::Relaxed);
+            if asked > table.size {
+                self.store_len.has_junk(table.size);
+                // If this fails, it is tried again before the store grows; it is the write's error that is reported.
+                let _ = self.cut_junk();
+            }
         }
         (written, result.map_err(Error::from).and(overlaid))
     }
@@ -246,11 +252,7 @@ impl Inode {
         let unit = self.store.alignment() as u64;
         let (first, last) = (pos - pos % unit, end.next_multiple_of(unit));
         let bytes = bounce.bytes_mut((last - first) as usize);
-        if first >= self.store_len.load(Ordering::Relaxed) {
-            bytes.fill(0);
-        } else {
-            read_full(&*self.store, bytes, first)?;
-        }
+        self.read_store(bytes, first)?;
         let bytes = &mut bytes[(pos - first) as usize..(end - first) as usize];
         let mut at = pos;
         while let Some(key) = table.next(at) {

@@ -25,6 +25,16 @@ pub enum Error {
         /// How much.
         len: u64,
     },
+    /// The file would have to grow, or to become shorter, and the store's length [cannot change](crate::store::Store::is_fixed).
+    /// Nothing was done.
+    FixedLength {
+        /// Where.
+        pos: u64,
+        /// How much.
+        len: u64,
+        /// The length of the store.
+        size: u64,
+    },
     /// No memory for a folio: the limit is reached, and nothing can be taken away. The store's error, if the reason is that it
     /// does not take what is dirty.
     Full {
@@ -53,6 +63,7 @@ impl Error {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
             Error::Store(error) | Error::Memory(error) => error.raw_os_error(),
             Error::TooLarge { .. } => Some(libc::EINVAL),
+            Error::FixedLength { .. } => Some(libc::ENOSPC),
             Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| error.raw_os_error()),
             Error::Deadlock(_) => Some(libc::EDEADLK),
             Error::Stopped => Some(libc::EINTR),
@@ -66,6 +77,9 @@ impl fmt::Display for Error {
             Error::Fault(fault) => fault.fmt(f),
             Error::Store(error) => write!(f, "the store failed: {error}"),
             Error::TooLarge { pos, len } => write!(f, "{len} bytes at {pos}: a file has at most {} bytes", i64::MAX),
+            Error::FixedLength { pos, len, size } => {
+                write!(f, "{len} bytes at {pos}: the store has {size} bytes, and its length cannot change")
+            }
             Error::Full { used, limit, store } => {
                 write!(f, "{used} of {limit} bytes of folios are in use, and none can be freed")?;
                 store.as_ref().map_or(Ok(()), |error| write!(f, ": the store does not take what is dirty: {error}"))
@@ -84,7 +98,9 @@ impl std::error::Error for Error {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault),
             Error::Store(error) | Error::Memory(error) | Error::Full { store: Some(error), .. } => Some(error),
             Error::Deadlock(deadlock) => Some(deadlock),
-            Error::TooLarge { .. } | Error::Full { store: None, .. } | Error::Stopped => None,
+            Error::TooLarge { .. } | Error::FixedLength { .. } | Error::Full { store: None, .. } | Error::Stopped => {
+                None
+            }
         }
     }
 }

@@ -258,7 +258,7 @@ impl CachedFile {
     /// Writes everything back and has the store make it durable.
     ///
     /// # Errors
-    /// The last failure that this handle has not reported, of this writeback or one before. What was not written is dirty
+    /// The first failure that this handle has not reported, of this writeback or one before. What was not written is dirty
     /// still, and is tried again the next time.
     pub fn sync_all(&self) -> Result<(), Error> {
         self.sync(false)

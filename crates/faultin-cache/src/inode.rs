@@ -14,15 +14,12 @@ use crate::error::Error;
 use crate::folio::{Folio, Geometry, Key, Table};
 use crate::lock::{Exclusive, Lock, LockKind};
 use crate::pager::thread::PagerThread;
-use crate::store::{Store, read_full};
+use crate::store::{Length, Store, read_full};
 use crate::write::{Bug, Observer, WriteLoop};
 use crate::writeback::Errors;
 
 /// The largest position, and the largest length: as the kernel's `loff_t` has it.
 pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
-
-/// How long a store is after a write has failed, of which a part may have been done.
-pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// A file, shared by its handles. Lines of memory with locks of two files in them would go back and forth between the threads
 /// that use one each.
@@ -41,9 +38,8 @@ pub(crate) struct Inode {
     pub(crate) table: Lock<Table>,
     /// Puts writeback in order, among those who share the inode lock: who has that one alone needs no turn.
     pub(crate) writeback: Lock<()>,
-    /// How long the store is, or [`UNKNOWN`]; what is behind reads as zeros without asking it. Changes under the writeback lock with
-    /// the inode lock shared, or under the inode lock alone.
-    pub(crate) store_len: AtomicU64,
+    /// How long the store is.
+    pub(crate) store_len: Length,
     /// Bytes that are dirty, and (if the writes reserve) reserved.
     pub(crate) dirty: AtomicU64,
     pub(crate) errors: Mutex<Errors>,
@@ -67,6 +63,19 @@ pub(crate) fn check_range(pos: u64, len: usize) -> Result<(), Error> {
 }
 
 impl Inode {
+    /// Checks that the file can have a byte at each position from `pos` on, of `len`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; [`Error::FixedLength`], if the store's length ends before.
+    pub(crate) fn check_growth(&self, pos: u64, len: usize) -> Result<(), Error> {
+        check_range(pos, len)?;
+        let size = self.store_len.least();
+        if self.store_len.is_fixed() && len > 0 && pos + len as u64 > size {
+            return Err(Error::FixedLength { pos, len: len as u64, size });
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(
         number: u64,
         cache: Arc<Shared>,
@@ -75,6 +84,7 @@ impl Inode {
         how: WriteLoop,
         size: u64,
     ) -> Inode {
+        let is_fixed = store.is_fixed();
         Inode {
             number,
             handles: AtomicUsize::new(0),
@@ -84,7 +94,7 @@ impl Inode {
             writers: Lock::new(number, LockKind::Writers, ()),
             table: Lock::new(number, LockKind::Inode, Table::new(geometry, size)),
             writeback: Lock::new(number, LockKind::Writeback, ()),
-            store_len: AtomicU64::new(size),
+            store_len: Length::new(size, is_fixed),
             dirty: AtomicU64::new(0),
             errors: Mutex::new(Errors::default()),
             pager: OnceLock::new(),
@@ -123,10 +133,34 @@ impl Inode {
     pub(crate) fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
         let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
         while let Some(run) = folio.next_missing(blocks.clone()) {
-            folio.fill(run.clone(), |bytes, pos| self.read_store(bytes, pos))?;
-            folio.set_uptodate(run);
+            self.read_blocks(folio, run).1?;
         }
         Ok(())
+    }
+
+    /// Reads blocks of a folio from the store. Returns where the blocks end that are up to date now, and the error that ended it
+    /// before.
+    pub(crate) fn read_blocks(&self, folio: &mut Folio, blocks: Range<u64>) -> (u64, Result<(), Error>) {
+        let (end, result) = folio.fill_until(blocks.clone(), |bytes, pos| {
+            let (done, result) = read_full(&*self.store, &self.store_len, bytes, pos);
+            (done, result.map_err(Error::from))
+        });
+        let end = if result.is_ok() { blocks.end } else { self.geometry.block_down(end).max(blocks.start) };
+        if end > blocks.start {
+            folio.set_uptodate(blocks.start..end);
+        }
+        (end, result)
+    }
+
+    /// As [`read_blocks`](Self::read_blocks), for who needs the first of them: the others are read ahead, and their error is
+    /// for who needs them.
+    ///
+    /// # Errors
+    /// The store's, in the first block.
+    pub(crate) fn read_ahead(&self, folio: &mut Folio, blocks: Range<u64>) -> Result<(), Error> {
+        let first = blocks.start;
+        let (end, result) = self.read_blocks(folio, blocks);
+        if end > first { Ok(()) } else { result }
     }
 
     /// What the store has at `pos`; zeros where it has nothing.
@@ -134,11 +168,7 @@ impl Inode {
     /// # Errors
     /// The store's.
     pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
-        if pos >= self.store_len.load(Ordering::Relaxed) {
-            buf.fill(0);
-            return Ok(());
-        }
-        Ok(read_full(&*self.store, buf, pos)?)
+        Ok(read_full(&*self.store, &self.store_len, buf, pos).1?)
     }
 
     /// What nobody has while a buffer is faulted in, but for a [bug](Bug::FaultsInUnderTheLock): the inode lock.

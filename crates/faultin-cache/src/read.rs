@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -238,8 +239,12 @@ impl Inode {
             let (generation, end) = (table.generation, self.end_of_blocks(&table).min(folio.end()));
             drop(table);
             let range = folio.start()..end;
-            folio.fill(range.clone(), |bytes, pos| self.read_store(bytes, pos))?;
-            folio.set_uptodate(range.clone());
+            match self.read_ahead(&mut folio, range.clone()) {
+                Ok(()) => {}
+                // The store may have been cut and made longer again meanwhile.
+                Err(Error::Store(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error),
+            }
             let mut table = self.table.exclusive()?;
             // Otherwise somebody has changed what we have read, or has put a folio there.
             if table.generation == generation
@@ -257,8 +262,7 @@ impl Inode {
     pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
         if let Some(mut folio) = self.new_folio(table, pos, window)? {
             let range = folio.start()..self.end_of_blocks(table).min(folio.end());
-            folio.fill(range.clone(), |bytes, pos| self.read_store(bytes, pos))?;
-            folio.set_uptodate(range);
+            self.read_ahead(&mut folio, range)?;
             table.insert(folio);
         }
         Ok(())
@@ -275,7 +279,14 @@ impl Inode {
         if let Some(key) = table.find(pos) {
             let folio = table.get_mut(key);
             let part = pos..end.min(folio.end());
-            self.bring_uptodate(folio, part)?;
+            let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
+            while let Some(run) = folio.next_missing(blocks.clone()) {
+                let (_, result) = self.read_blocks(folio, run);
+                // What is read ahead fails when it is needed.
+                if result.is_err() {
+                    return if folio.is_uptodate(pos..pos + 1) { Ok(None) } else { result.map(|()| None) };
+                }
+            }
             return Ok(None);
         }
         let start = self.geometry.block_down(pos);

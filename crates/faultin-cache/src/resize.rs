@@ -4,7 +4,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use crate::error::Error;
 use crate::folio::{Key, Table};
@@ -18,11 +17,13 @@ impl Inode {
         check_range(len, 0)?;
         let _writers = self.writers.exclusive()?;
         let mut table = self.table.exclusive()?;
+        if self.store_len.is_fixed() && len != table.size {
+            return Err(Error::FixedLength { pos: len, len: 0, size: table.size });
+        }
         if len < table.size {
             // First, because it can fail. What lies behind in the store must not come back when the file grows again.
-            if self.store_len.load(Ordering::Relaxed) > len {
-                self.store.set_len(len)?;
-                self.store_len.store(len, Ordering::Relaxed);
+            if self.store_len.most() > len {
+                self.set_store_len(len)?;
             }
             let zeroed = self.cut(&mut table, len);
             table.generation += 1;
@@ -32,6 +33,26 @@ impl Inode {
         self.zero_tail(&mut table, len)?;
         table.size = len;
         Ok(())
+    }
+
+    /// Has the store be `len` bytes long: for who has the inode lock alone, or shared with the writeback lock.
+    ///
+    /// # Errors
+    /// The store's. Its length is not known then.
+    pub(crate) fn set_store_len(&self, len: u64) -> io::Result<()> {
+        self.store_len.changes(len);
+        self.store.set_len(len)?;
+        self.store_len.changed(len);
+        Ok(())
+    }
+
+    /// Takes out of the store what a failed write has left behind the end of the file, before the store grows: for the same
+    /// callers.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn cut_junk(&self) -> io::Result<()> {
+        self.store_len.junk().map_or(Ok(()), |len| self.set_store_len(len))
     }
 
     /// Takes away what is behind `len`.
@@ -138,7 +159,7 @@ impl Inode {
 
     /// Makes a hole of whole blocks.
     fn zero_blocks(&self, table: &mut Table, blocks: Range<u64>) -> Result<(), Error> {
-        let in_store = blocks.start..blocks.end.min(self.store_len.load(Ordering::Relaxed));
+        let in_store = blocks.start..blocks.end.min(self.store_len.most());
         if !in_store.is_empty() {
             match self.store.punch_hole(in_store) {
                 Ok(()) => {}
@@ -188,6 +209,9 @@ impl Inode {
     pub(crate) fn trim(&self) -> Result<(), Error> {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
+        self.cut_junk()?;
+        // A store that trims by setting its length is longer afterwards than what was written to it.
+        self.store_len.changes(table.size);
         Ok(self.store.trim(table.size)?)
     }
 }

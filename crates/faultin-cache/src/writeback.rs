@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,15 +18,19 @@ use std::time::Duration;
 use crate::bounce::Bounce;
 use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
-use crate::inode::{Inode, UNKNOWN};
+use crate::inode::Inode;
 use crate::pager::bug::{self, Bug};
 use crate::store::{Write, write_full_many};
+
+/// Errors that are kept for handles that have not reported them yet.
+const KEPT: usize = 64;
 
 /// The errors of a file's writeback.
 #[derive(Debug, Default)]
 pub(crate) struct Errors {
     count: u64,
-    last: Option<Arc<io::Error>>,
+    /// The last ones.
+    last: VecDeque<Arc<io::Error>>,
 }
 
 impl Errors {
@@ -35,12 +40,16 @@ impl Errors {
 
     fn record(&mut self, error: Arc<io::Error>) {
         self.count += 1;
-        self.last = Some(error);
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(error);
     }
 
-    /// The last error, if there was one after the first `seen`.
+    /// Returns the first error after the first `seen` that is still kept: what came later may be its consequence.
     pub(crate) fn since(&self, seen: u64) -> Option<Arc<io::Error>> {
-        self.last.clone().filter(|_| self.count > seen)
+        let new = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX).min(self.last.len());
+        self.last.get(self.last.len() - new).map(Arc::clone)
     }
 }
 
@@ -177,12 +186,24 @@ impl Inode {
                 Some(Write { pos: run.start, bytes })
             })
             .collect();
-        for (((folio, run), kept), (written, result)) in
-            runs.iter().zip(kept).zip(write_full_many(&*self.store, &writes))
-        {
+        if writes.is_empty() {
+            return first;
+        }
+        if let Err(error) = self.cut_junk() {
+            let error = self.record(error);
+            return first.and(Err(error));
+        }
+        let ends = |write: &Write<'_>| write.pos + write.bytes.len() as u64;
+        let before = self.store_len.grows(writes.iter().map(ends).max().unwrap_or(0));
+        let answers = write_full_many(&*self.store, &writes);
+        // A write that fails may have made the store longer. What is there then must not come back either.
+        let reached = |(write, (written, _)): (&Write<'_>, &(usize, io::Result<()>))| {
+            if *written > 0 { write.pos + *written as u64 } else { 0 }
+        };
+        let is_exact = answers.iter().all(|(_, result)| result.is_ok());
+        self.store_len.grew(before, writes.iter().zip(&answers).map(reached).max().unwrap_or(0), is_exact);
+        for (((folio, run), kept), (written, result)) in runs.iter().zip(kept).zip(answers) {
             let reached = run.start + written as u64;
-            // A write that fails may have made the store longer. What is there then must not come back either.
-            self.store_len.fetch_max(if result.is_ok() { reached } else { UNKNOWN }, Ordering::Relaxed);
             let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
             if clean > run.start && !kept {
                 self.sub_dirty(folio.clean(run.start..clean));
@@ -243,7 +264,7 @@ impl Inode {
     /// Reports what has failed since the first `seen` errors, which are all of them now.
     ///
     /// # Errors
-    /// The last failure that was not seen.
+    /// The first failure that was not seen.
     pub(crate) fn report(&self, seen: &AtomicU64) -> Result<(), Error> {
         // In one go: an error that comes in between would be seen and not reported.
         let errors = self.errors.lock();
@@ -257,10 +278,9 @@ impl Inode {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
         // What could not be written yet may be behind; the length of what is there can be right all the same.
-        if self.store_len.load(Ordering::Relaxed) != table.size {
-            self.store.set_len(table.size).map_err(|error| self.record(error))?;
-            self.store_len.store(table.size, Ordering::Relaxed);
+        if self.store_len.is(table.size) {
+            return Ok(());
         }
-        Ok(())
+        self.cut_junk().and_then(|()| self.set_store_len(table.size)).map_err(|error| self.record(error))
     }
 }

@@ -164,17 +164,36 @@ impl Folio {
         part: Range<u64>,
         mut fill: impl FnMut(&mut [u8], u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        self.fill_until(part, |bytes, pos| match fill(bytes, pos) {
+            Ok(()) => (bytes.len(), Ok(())),
+            Err(error) => (0, Err(error)),
+        })
+        .1
+    }
+
+    /// As [`fill`](Self::fill), with a `fill` that returns how many bytes it has filled as well. Returns where the part ends that
+    /// was filled, and the error that ended it before.
+    pub(crate) fn fill_until(
+        &mut self,
+        part: Range<u64>,
+        mut fill: impl FnMut(&mut [u8], u64) -> (usize, Result<(), Error>),
+    ) -> (u64, Result<(), Error>) {
         let mut pos = part.start;
         while pos < part.end {
             let end = part.end.min(pos.saturating_add(self.at_once()));
-            let filled = self.write(pos..end, |bytes| match fill(bytes, pos) {
-                Ok(()) => (bytes.len(), Ok(())),
-                Err(error) => (0, Err(error)),
+            let mut filled = 0;
+            let result = self.write(pos..end, |bytes| {
+                let (len, result) = fill(bytes, pos);
+                filled = len;
+                (len, result)
             });
-            filled.map_err(|partial| partial.error)??;
-            pos = end;
+            match result {
+                Ok(Ok(())) => pos = end,
+                Ok(Err(error)) => return (pos + filled as u64, Err(error)),
+                Err(partial) => return (pos + partial.done as u64, Err(partial.error)),
+            }
         }
-        Ok(())
+        (pos, Ok(()))
     }
 
     /// Zeroes a part.

@@ -10,7 +10,6 @@ use faultin::Access;
 use faultin::pager::Interrupted;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use std::sync::atomic::Ordering;
 
 use super::Mode;
 use super::bug::{self, Bug};
@@ -141,7 +140,7 @@ impl Inode {
             let some = (len - at).min(extent.at_once());
             let bytes = mapped.scratch.bytes_mut(some);
             let from = start + at as u64;
-            if from >= self.store_len.load(Ordering::Relaxed) {
+            if from >= self.store_len.most() {
                 bytes.fill(0);
             } else if read(store, bytes, from).is_err() {
                 if !bug::has(Bug::FailureIsZeros) {

@@ -5,54 +5,171 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, fcntl_getfl, fcntl_setfl, statx};
+use parking_lot::RwLock;
+use rustix::fs::{
+    AtFlags, FallocateFlags, Mode, OFlags, Stat, StatxFlags, fallocate, fcntl_getfl, fstat, ioctl_blksszget, open,
+    statx,
+};
+use rustix::io::Errno;
 
+use super::kind::{self, Kind};
 use super::uring::Ring;
 use super::{Store, Write};
 
 /// A file, or a block device, of the kernel's.
+///
+/// The store reads and writes through an open file description of its own, so the flags of the caller's description and its
+/// position stay as they are, and do not matter afterwards. (Where `/proc` does not let the file be opened again, the caller's
+/// description is used.)
+///
+/// The file is the store's: other code must not change it. A file that other code has made shorter is an error of each read
+/// that meets its end, of each write and of each [`sync`](Store::sync), until [`set_len`](Store::set_len) cuts it to what is
+/// left; it is not made longer again. Other changes are not noticed: bytes that the cache has read it does not read again,
+/// and what other code appends is not read.
+///
+/// A block device has a [fixed](Store::is_fixed) length. What is written to one through the kernel's page cache is written out
+/// at once, so that a failure is the write's own, which can be tried again.
 #[derive(Debug)]
 pub struct FileStore {
-    file: File,
+    given: File,
+    /// `None` where the file could not be opened again.
+    own: Option<File>,
+    kind: Kind,
+    identity: (u64, u64),
     alignment: usize,
     /// For writes past the kernel's page cache: others are done when the kernel has copied them.
     ring: Option<Ring>,
+    /// The length that the file has by what this has done: it is never less. Locked while the file gets shorter.
+    len: RwLock<u64>,
 }
 
 impl FileStore {
-    /// Through the kernel's own page cache, which then has the bytes a second time.
+    /// A store through the kernel's own page cache, which then has the bytes a second time.
     ///
-    /// Whoever changes the file otherwise is not noticed.
-    pub fn new(file: File) -> FileStore {
-        FileStore { file, alignment: 1, ring: None }
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): the file is open with `O_APPEND`, or not for reading and writing; it is
+    /// neither a regular file nor a block device; its size is not known (`/proc`, `/sys`). The kernel's.
+    pub fn new(file: File) -> io::Result<FileStore> {
+        FileStore::open(file, OFlags::empty())
     }
 
-    /// Past the kernel's page cache (`O_DIRECT`). What is scattered is written back with many writes under way at once
+    /// A store past the kernel's page cache (`O_DIRECT`). What is scattered is written back with many writes under way at once
     /// (`io_uring`, where the kernel has it and allows it).
     ///
     /// # Errors
-    /// A file system that cannot.
+    /// As [`new`](Self::new); a file system that has no direct I/O; a file that cannot be opened again, unless its description
+    /// has `O_DIRECT` already.
     pub fn direct(file: File) -> io::Result<FileStore> {
-        fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::DIRECT)?;
-        let alignment = direct_alignment(&file);
-        Ok(FileStore { file, alignment, ring: Some(Ring::new()) })
+        let store = FileStore::open(file, OFlags::DIRECT)?;
+        Ok(FileStore { ring: Some(Ring::new()), ..store })
     }
 
-    /// The file.
+    fn open(given: File, direct: OFlags) -> io::Result<FileStore> {
+        let (kind, stat) = kind::of(&given)?;
+        let own = open_again(&given, &stat, direct)?;
+        let file = own.as_ref().unwrap_or(&given);
+        let is_direct = fcntl_getfl(file)?.contains(OFlags::DIRECT);
+        if direct == OFlags::DIRECT && !is_direct {
+            let says = "the file cannot be opened again with O_DIRECT, which its description does not have";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, says));
+        }
+        let alignment = if is_direct { direct_alignment(kind, file) } else { 1 };
+        let len = kind::length(kind, file, &stat)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        Ok(FileStore { given, own, kind, identity, alignment, ring: None, len: RwLock::new(len) })
+    }
+
+    /// The file, as it was given.
     pub fn file(&self) -> &File {
-        &self.file
+        &self.given
+    }
+
+    fn used(&self) -> &File {
+        self.own.as_ref().unwrap_or(&self.given)
+    }
+
+    /// The length that the file has now.
+    fn current_len(&self) -> io::Result<u64> {
+        let stat = fstat(self.used())?;
+        if (stat.st_dev, stat.st_ino) != self.identity {
+            return Err(io::Error::other("the file is another one than the store was made of"));
+        }
+        kind::length(self.kind, self.used(), &stat)
+    }
+
+    /// Checks that the file has what the store has made it have.
+    fn check(&self) -> io::Result<()> {
+        // A cut of our own is not in between.
+        let len = self.len.read();
+        let is = self.current_len()?;
+        if is < *len { Err(truncated(is, *len)) } else { Ok(()) }
+    }
+
+    /// Before bytes are written: a description that is not ours may have changed.
+    fn check_write(&self) -> io::Result<()> {
+        if self.own.is_none() && fcntl_getfl(&self.given)?.contains(OFlags::APPEND) {
+            return Err(io::Error::other(
+                "the file's description has got O_APPEND: what is written would land at its end",
+            ));
+        }
+        self.check()
+    }
+
+    fn write_checked(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        let written = FileExt::write_at(self.used(), buf, pos)?;
+        self.wrote(pos, written).map(|()| written)
+    }
+
+    /// After bytes were written.
+    fn wrote(&self, pos: u64, written: usize) -> io::Result<()> {
+        let end = pos + written as u64;
+        match self.kind {
+            Kind::BlockDevice if self.alignment == 1 && written > 0 => kind::write_out(self.used(), pos, written),
+            Kind::BlockDevice => Ok(()),
+            Kind::Regular => {
+                if written > 0 && end > *self.len.read() {
+                    let mut len = self.len.write();
+                    *len = end.max(*len);
+                }
+                Ok(())
+            }
+        }
     }
 }
 
-/// What the kernel says about it (since 6.1), or a page, which is enough everywhere.
-fn direct_alignment(file: &File) -> usize {
+fn truncated(is: u64, was: u64) -> io::Error {
+    io::Error::other(format!("other code has truncated the file: it has {is} bytes and had {was}"))
+}
+
+/// The same file once more, by a description that nobody else has. `None` if the kernel does not let it.
+fn open_again(given: &File, stat: &Stat, direct: OFlags) -> io::Result<Option<File>> {
+    let kept = fcntl_getfl(given)? & (OFlags::SYNC | OFlags::DSYNC);
+    let path = format!("/proc/thread-self/fd/{}", given.as_raw_fd());
+    match open(path, OFlags::RDWR | OFlags::CLOEXEC | kept | direct, Mode::empty()) {
+        Ok(own) => {
+            let own = File::from(own);
+            let is = fstat(&own)?;
+            let is_same = (is.st_dev, is.st_ino, is.st_rdev) == (stat.st_dev, stat.st_ino, stat.st_rdev);
+            Ok(is_same.then_some(own))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY | Errno::NXIO) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the kernel says about it (since 6.1); otherwise a device's sector, or a page, which is enough for a file everywhere.
+fn direct_alignment(kind: Kind, file: &File) -> usize {
     let known = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     let known = known.filter(|stat| StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::DIOALIGN));
-    let alignment = known.map(|stat| stat.stx_dio_mem_align.max(stat.stx_dio_offset_align) as usize);
-    alignment.filter(|alignment| alignment.is_power_of_two()).unwrap_or_else(faultin::page_size)
+    let known = known.map(|stat| stat.stx_dio_mem_align.max(stat.stx_dio_offset_align) as usize);
+    let sector = || if kind == Kind::BlockDevice { ioctl_blksszget(file).ok().map(|size| size as usize) } else { None };
+    let is_possible = |alignment: &usize| alignment.is_power_of_two();
+    known.filter(is_possible).or_else(|| sector().filter(is_possible)).unwrap_or_else(faultin::page_size)
 }
 
 impl Store for FileStore {
@@ -61,46 +178,85 @@ impl Store for FileStore {
     }
 
     fn len(&self) -> io::Result<u64> {
-        // Not what `stat` says, which is nothing for a block device.
-        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from)
+        let mut len = self.len.write();
+        *len = self.current_len()?;
+        Ok(*len)
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.kind == Kind::BlockDevice
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+        Some(self.used().as_fd())
     }
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.file, buf, pos)
+        let read = FileExt::read_at(self.used(), buf, pos)?;
+        if read == 0 {
+            self.check()?;
+        }
+        Ok(read)
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
-        FileExt::write_at(&self.file, buf, pos)
+        self.check_write()?;
+        self.write_checked(buf, pos)
     }
 
     fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
-        let at_once = self.ring.as_ref().filter(|_| writes.len() > 1).and_then(|ring| ring.write(&self.file, writes));
-        at_once.unwrap_or_else(|| writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect())
+        if self.check_write().is_err() {
+            // Each with its own error.
+            return writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect();
+        }
+        let ring = self.ring.as_ref().filter(|_| writes.len() > 1);
+        let Some(answers) = ring.and_then(|ring| ring.write(self.used(), writes)) else {
+            return writes.iter().map(|write| self.write_checked(write.bytes, write.pos)).collect();
+        };
+        let noted = writes.iter().zip(answers);
+        noted.map(|(write, answer)| answer.and_then(|n| self.wrote(write.pos, n).map(|()| n))).collect()
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+    fn set_len(&self, new: u64) -> io::Result<()> {
+        if self.kind == Kind::BlockDevice {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut len = self.len.write();
+        let is = self.current_len()?;
+        if is < *len && new > is {
+            return Err(truncated(is, *len));
+        }
+        self.used().set_len(new)?;
+        *len = new;
+        Ok(())
     }
 
     fn sync(&self, data_only: bool) -> io::Result<()> {
-        if data_only { self.file.sync_data() } else { self.file.sync_all() }
+        let checked = self.check();
+        let synced = if data_only { self.used().sync_data() } else { self.used().sync_all() };
+        checked.and(synced)
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.file, flags, range.start, range.end - range.start)?)
+        match fallocate(self.used(), flags, range.start, range.end - range.start) {
+            Ok(()) => Ok(()),
+            // A device punches whole sectors only.
+            Err(Errno::INVAL) if self.kind == Kind::BlockDevice => Err(io::ErrorKind::Unsupported.into()),
+            Err(Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
-        Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
+        if self.kind == Kind::BlockDevice {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(fallocate(self.used(), FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
     }
 
     fn trim(&self, len: u64) -> io::Result<()> {
         // Cutting a file to the length it has frees what is allocated behind it, on ext4, xfs and f2fs.
-        self.file.set_len(len)
+        self.set_len(len)
     }
 }

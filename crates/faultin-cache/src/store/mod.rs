@@ -3,6 +3,9 @@
 #![deny(unsafe_code)]
 
 mod file;
+#[allow(unsafe_code, reason = "two system calls")]
+mod kind;
+mod length;
 mod memory;
 mod transfer;
 #[allow(unsafe_code, reason = "the kernel has the buffers while it writes")]
@@ -13,6 +16,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 pub use file::FileStore;
+pub(crate) use length::Length;
 pub use memory::MemoryStore;
 pub(crate) use transfer::{read_full, write_full, write_full_many};
 
@@ -37,7 +41,8 @@ pub trait Store: Send + Sync {
     /// more than the cache's block. 1 if it does not matter.
     ///
     /// Of a file whose length is no multiple, the last unit is read in part (the rest is taken for zeros), and written as a
-    /// whole with zeros behind the end; [`set_len`](Self::set_len) puts that right.
+    /// whole with zeros behind the end; [`set_len`](Self::set_len) puts that right. A store of a [fixed](Self::is_fixed) length
+    /// has whole units.
     fn alignment(&self) -> usize {
         1
     }
@@ -56,14 +61,22 @@ pub trait Store: Send + Sync {
         Ok(self.len()? == 0)
     }
 
+    /// Returns whether the length can never change, as a disk's. Then nothing that would change it begins: it fails with
+    /// [`Error::FixedLength`](crate::Error::FixedLength), and [`set_len`](Self::set_len) is not called. Asked once, when the file
+    /// is opened.
+    fn is_fixed(&self) -> bool {
+        false
+    }
+
     /// A descriptor, if the store is nothing but its bytes: `pread` from it, of whole units of the alignment, gives what
     /// [`read_at`](Self::read_at) gives. So page faults of a mapping can be served where no other code may run, in a signal.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Reads bytes from `pos` on, and returns how many; none only at the end of the file or behind it. What was never
-    /// written reads as zeros.
+    /// Reads bytes from `pos` on, and returns how many; none only at the end of the file or behind it. A short count is not the
+    /// end: the cache asks again, from the start of the unit that the count ends in. What was never written reads as zeros. An
+    /// end before the length that the store gave, or was made, is an error.
     ///
     /// # Errors
     /// The read or write that needed them gets it. [`Interrupted`](io::ErrorKind::Interrupted) is tried again.
@@ -113,7 +126,8 @@ pub trait Store: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Gives back what [`allocate`](Self::allocate) got behind `len`, the end of the file.
+    /// Gives back what [`allocate`](Self::allocate) got behind `len`, the end of the file. The store may become `len` bytes long
+    /// by that, or stay as long as it is.
     ///
     /// # Errors
     /// The space stays allocated.
@@ -144,6 +158,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn len(&self) -> io::Result<u64> {
         (**self).len()
+    }
+
+    fn is_fixed(&self) -> bool {
+        (**self).is_fixed()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -4,36 +4,93 @@
 
 use std::io;
 
+use super::length::Length;
 use super::{Store, Write};
+use crate::bounce::Bounce;
 use crate::inode::MAX_BYTES;
 
-/// Reads all of `buf`; zeros behind the end of the file.
+/// Answers in a row that bring nothing on, before the store has failed.
+const TRIES: u32 = 4;
+
+/// Reads all of `buf`, from `pos` on; zeros where the store's `length` has no byte. Returns how many bytes are right, whole units
+/// unless all are, and the error that ended it before.
 ///
-/// # Errors
-/// The store's, or [`InvalidData`](io::ErrorKind::InvalidData) if it says it has read more than it was asked for.
-pub(crate) fn read_full(store: &dyn Store, buf: &mut [u8], pos: u64) -> io::Result<()> {
+/// Only a read of 0 bytes is the end of a store. A short count is none: a count within a unit goes on from the start of that
+/// unit, unless it has reached the store's length.
+///
+/// The error is the store's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the store ends before its length, or gives no
+/// whole unit; [`InvalidData`](io::ErrorKind::InvalidData) if it says it has read more than it was asked for.
+pub(crate) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    let result = read_units(store, length, buf, pos, &mut done);
+    if result.is_ok() {
+        buf[done..].fill(0);
+        done = buf.len();
+    }
+    (done, result)
+}
+
+/// Reads up to the end of `buf` or of the store.
+fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done: &mut usize) -> io::Result<()> {
     let unit = store.alignment();
     // The last block reaches behind the largest position, where the kernel refuses to read.
-    let most = usize::try_from(MAX_BYTES.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
-    let mut done = 0;
-    while done < most {
-        let part = &mut buf[done..most];
+    let largest = usize::try_from(MAX_BYTES.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
+    let mut idle = 0;
+    loop {
+        // Asked for each time: while no lock is held, both may become less.
+        let most = length.most();
+        let end = usize::try_from(most.saturating_sub(pos)).unwrap_or(usize::MAX).min(largest);
+        if *done >= end {
+            *done = end;
+            return Ok(());
+        }
+        let part = &mut buf[*done..end.checked_next_multiple_of(unit).unwrap_or(end).min(largest)];
         let asked = part.len();
-        match store.read_at(part, pos + done as u64) {
-            Ok(0) => break,
+        let read = match store.read_at(part, pos + *done as u64) {
             Ok(read) if read > asked => return Err(overlong("read", read, asked)),
-            // Only the end of the file is within a unit.
-            Ok(read) if read % unit != 0 => {
-                done += read;
-                break;
-            }
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
+        };
+        let reached = pos + (*done + read) as u64;
+        if reached >= most {
+            *done = end;
+            return Ok(());
+        }
+        if read >= unit {
+            *done += read / unit * unit;
+            idle = 0;
+            continue;
+        }
+        // Nothing, or a part of a unit: the end, if it may be here.
+        let is_end = read == 0 || ends_within(store, pos + (*done + unit) as u64)?;
+        if is_end && reached >= length.least().min(pos + end as u64) {
+            *done += read;
+            return Ok(());
+        }
+        idle += 1;
+        if idle == TRIES {
+            return Err(early_end(reached, length.least()));
         }
     }
-    buf[done..].fill(0);
-    Ok(())
+}
+
+/// Returns whether the store has no byte at `next`, the start of a unit.
+fn ends_within(store: &dyn Store, next: u64) -> io::Result<bool> {
+    let unit = store.alignment();
+    let mut bounce = Bounce::new(unit, unit);
+    loop {
+        match store.read_at(bounce.bytes_mut(unit), next) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(|read| read == 0),
+        }
+    }
+}
+
+/// The error for a store that has no more bytes at `at` although its length is `len`.
+fn early_end(at: u64, len: u64) -> io::Error {
+    let says = format!("the store ends at byte {at}, but its length is {len}");
+    io::Error::new(io::ErrorKind::UnexpectedEof, says)
 }
 
 /// Writes all of `buf`: how much was written, and the error that ended it before.
@@ -57,10 +114,19 @@ pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(u
 
 /// Writes what is behind the first `done` bytes.
 fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Result<()>) {
+    let mut idle = 0;
     while done < write.bytes.len() {
         let rest = &write.bytes[done..];
-        match progress(store.write_at(rest, write.pos + done as u64), rest.len(), store.alignment()) {
-            Ok(more) => done += more,
+        let answer = store.write_at(rest, write.pos + done as u64);
+        let is_part = matches!(answer, Ok(part) if part > 0);
+        match progress(answer, rest.len(), store.alignment()) {
+            Ok(0) if is_part => {
+                idle += 1;
+                if idle == TRIES {
+                    return (done, Err(io::ErrorKind::WriteZero.into()));
+                }
+            }
+            Ok(more) => (done, idle) = (done + more, if more > 0 { 0 } else { idle }),
             Err(error) => return (done, Err(error)),
         }
     }
@@ -73,7 +139,7 @@ fn progress(answer: io::Result<usize>, asked: usize, unit: usize) -> io::Result<
     match answer {
         Ok(written) if written > asked => Err(overlong("written", written, asked)),
         Ok(written) if written == asked => Ok(written),
-        Ok(written) if written < unit => Err(io::ErrorKind::WriteZero.into()),
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
         Ok(written) => Ok(written / unit * unit),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),

@@ -12,7 +12,7 @@ use super::config::{AfterShort, Batch, FaultIn, Preallocate, WriteLoop};
 use super::observer::{Decided, Observer};
 use super::round::{Came, Round};
 use crate::error::{Error, Partial};
-use crate::inode::{Inode, MAX_BYTES, check_range};
+use crate::inode::{Inode, MAX_BYTES};
 use crate::mode::CopyFrom;
 
 /// Rounds in a row that may move nothing although the buffer could be faulted in before each.
@@ -47,7 +47,7 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
         At::Position(pos) => pos,
         At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size,
     };
-    check_range(pos, from.count()).map_err(nothing)?;
+    inode.check_growth(pos, from.count()).map_err(nothing)?;
     let mut write = Write { inode, how, start: pos, pos, limit: usize::MAX, idle: 0, after_nothing: false };
     let end = pos + from.count() as u64;
     let allocated = write.preallocate(from, end, observer).map_err(nothing)?;

@@ -74,12 +74,23 @@ fn a_store_that_takes_nothing_has_failed() {
     assert_eq!((&store.memory.contents()[..40], file.dirty()), (&[200; 40][..], 0));
 }
 
-/// What it says it has is all there is: zeros, and nobody else's bytes.
+/// It has said that it has more: neither zeros nor anybody else's bytes.
 #[test]
-fn a_store_that_has_ended_has_zeros() {
+fn a_store_that_ends_before_its_length_has_failed() {
     let (_cache, file, store) = file();
-    store.plan(|call| if call.pos + call.len > 32 { Answer::Short(0) } else { Answer::Do });
-    assert_same(&read(&file).unwrap(), &[0; LEN], "nothing of a folio");
+    store.plan(|call| {
+        if call.pos + call.len > 32 { Answer::Short(32_u64.saturating_sub(call.pos) as usize) } else { Answer::Do }
+    });
+    let mut bytes = [0xee; LEN];
+    let partial = file.read_at(&mut bytes, 0).unwrap_err();
+    let Error::Store(error) = partial.error else { panic!("{partial}") };
+    assert_eq!((partial.done, error.kind()), (32, io::ErrorKind::UnexpectedEof));
+    let says = error.to_string();
+    assert!(says.contains("ends at byte 32") && says.contains("length is 100"), "{says}");
+    assert_same(&bytes[..32], &(1..=32).collect::<Vec<_>>(), "before it");
+    assert_same(&bytes[32..], &[0xee; LEN - 32], "behind it");
+    store.heal();
+    assert_same(&read(&file).unwrap(), &(1..=LEN as u8).collect::<Vec<_>>(), "well again");
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn positions_end_where_the_kernels_do() {
                 let cache = CacheOptions::new().block(block).limit(4 * block).build();
                 let options = FileOptions::new().max_folio(max_folio);
                 let files = [Way::Buffered, Way::Direct].map(|way| {
-                    let store = Arc::new(FileStore::new(store.try_clone().unwrap()));
+                    let store = Arc::new(FileStore::new(store.try_clone().unwrap()).unwrap());
                     (way, OurFile::new(&cache, store, options.clone()).unwrap())
                 });
                 let segments = [region.part(start, len)];

@@ -56,7 +56,7 @@ impl Backing {
         let again = file.try_clone().unwrap();
         if home != Home::Direct {
             file.write_all_at(bytes, 0).unwrap();
-            return Arc::new(FileStore::new(again));
+            return Arc::new(FileStore::new(again).unwrap());
         }
         let store = FileStore::direct(again).unwrap();
         let unit = store.alignment();

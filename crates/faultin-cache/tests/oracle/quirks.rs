@@ -194,7 +194,8 @@ mod directed {
         let store = on_disk();
         let cache = CacheOptions::new().limit(1 << 20).build();
         let ours =
-            OurFile::new(&cache, Arc::new(FileStore::new(store.try_clone().unwrap())), FileOptions::new()).unwrap();
+            OurFile::new(&cache, Arc::new(FileStore::new(store.try_clone().unwrap()).unwrap()), FileOptions::new())
+                .unwrap();
         // SAFETY: a part of the region, which nobody stores to.
         let came = unsafe { ours.write(&segments, 1 << 62, Way::Buffered) }.unwrap();
         assert_eq!(came.answer, Ok(10));

@@ -27,7 +27,7 @@ impl Home {
     pub fn open(&self, cache: &Cache) -> CachedFile {
         match self {
             Home::Memory(store) => cache.open(Arc::clone(store)).unwrap(),
-            Home::File(file) => cache.open(FileStore::new(file.try_clone().unwrap())).unwrap(),
+            Home::File(file) => cache.open(FileStore::new(file.try_clone().unwrap()).unwrap()).unwrap(),
         }
     }
 

@@ -117,7 +117,7 @@ fn goals(bench: &mut Bench) {
 
 fn open(cache: &Cache, store: &File) -> Result<CachedFile, String> {
     let store = store.try_clone().map_err(|error| error.to_string())?;
-    cache.open(FileStore::new(store)).map_err(|error| error.to_string())
+    FileStore::new(store).and_then(|store| cache.open(store)).map_err(|error| error.to_string())
 }
 
 fn shuffled(len: usize) -> Vec<usize> {

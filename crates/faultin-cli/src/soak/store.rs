@@ -49,7 +49,7 @@ impl Moody {
         let home = if file.is_multiple_of(2) {
             let temporary = tempfile::tempfile()?;
             temporary.write_all_at(bytes, 0)?;
-            Home::File(Box::new(FileStore::new(temporary)))
+            Home::File(Box::new(FileStore::new(temporary)?))
         } else {
             Home::Memory(MemoryStore::new(bytes))
         };

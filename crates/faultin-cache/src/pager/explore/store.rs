@@ -29,8 +29,9 @@ impl SimStore {
         let memfd = rustix::fs::memfd_create("store", rustix::fs::MemfdFlags::CLOEXEC).expect("there are memfds");
         let file = File::from(memfd);
         file.write_all_at(&bytes, 0).expect("a memfd can be written");
+        let bytes = FileStore::new(file).expect("a memfd can be a store");
         let down = OpenOptions::new().write(true).open("/dev/null").expect("it is everywhere");
-        SimStore { bytes: Box::new(FileStore::new(file)), down: Some(down), is_down, failures }
+        SimStore { bytes: Box::new(bytes), down: Some(down), is_down, failures }
     }
 
     pub(super) fn failures(&self) -> u32 {

@@ -72,7 +72,7 @@ impl World {
         let model = self.model.borrow();
         let bytes: Vec<_> = model.positions().into_iter().map(|pos| (self.byte(pos), self.stored(pos))).collect();
         let store = (self.store.is_down.load(Relaxed), self.store.bytes.len().unwrap_or(0));
-        let inode = (self.inode().store_len.load(Relaxed), self.inode().dirty.load(Relaxed));
+        let inode = (self.inode().store_len.least(), self.inode().store_len.most(), self.inode().dirty.load(Relaxed));
         let table = self.inode().table.try_exclusive().map(|table| (table.size, self.pages(&table)));
         hash((maps, &*model, bytes, store, inode, table, self.holes()))
     }

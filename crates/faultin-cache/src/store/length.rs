@@ -1,0 +1,147 @@
+//! The length of a store, as far as the cache knows it.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A bound that is not known, or a position that no store has.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
+
+/// Bounds of a store's length. Equal bounds are the length.
+///
+/// They change under the writeback lock with the inode lock shared, or under the inode lock alone, and around the calls that
+/// change the store: the upper bound is [`UNKNOWN`] before such a call begins, the lower one already reduced, and both stay so
+/// if the call fails or panics. A reader without a lock therefore never sees a store that is shorter than the lower bound.
+#[derive(Debug)]
+pub(crate) struct Length {
+    /// The store has these bytes. A read that ends before is an error.
+    least: AtomicU64,
+    /// The store has no byte from here on.
+    most: AtomicU64,
+    /// What the store has from here on is not of the file, and must be cut before the file grows; or [`UNKNOWN`].
+    junk: AtomicU64,
+    /// Neither grows nor shrinks.
+    is_fixed: bool,
+}
+
+impl Length {
+    pub(crate) fn new(len: u64, is_fixed: bool) -> Length {
+        Length { least: len.into(), most: len.into(), junk: UNKNOWN.into(), is_fixed }
+    }
+
+    /// Returns whether the length never changes.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
+    /// Returns where the bytes end that the store must have.
+    pub(crate) fn least(&self) -> u64 {
+        self.least.load(Ordering::Acquire)
+    }
+
+    /// Returns where the bytes end that the store may have: what is behind reads as zeros without a call.
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Ordering::Acquire).min(self.junk.load(Ordering::Acquire))
+    }
+
+    /// Returns whether the store has `len` bytes for certain.
+    pub(crate) fn is(&self, len: u64) -> bool {
+        self.is_fixed || (self.least() == len && self.most.load(Ordering::Acquire) == len)
+    }
+
+    /// Before the store is asked to write up to `end`. Returns the bound for [`grew`](Self::grew).
+    pub(crate) fn grows(&self, end: u64) -> u64 {
+        let most = self.most.load(Ordering::Relaxed);
+        if end > most && !self.is_fixed {
+            self.most.store(UNKNOWN, Ordering::Release);
+        }
+        most
+    }
+
+    /// After that write: `before` is what [`grows`](Self::grows) returned. The store has the bytes up to `reached`, and no more
+    /// if `is_exact`.
+    pub(crate) fn grew(&self, before: u64, reached: u64, is_exact: bool) {
+        if self.is_fixed {
+            return;
+        }
+        self.least.fetch_max(reached, Ordering::Release);
+        if is_exact {
+            self.most.store(before.max(reached), Ordering::Release);
+        }
+    }
+
+    /// Before the store is asked to have `len` bytes, or may come to have that length.
+    pub(crate) fn changes(&self, len: u64) {
+        if !self.is_fixed {
+            self.least.fetch_min(len, Ordering::Release);
+            self.most.store(UNKNOWN, Ordering::Release);
+        }
+    }
+
+    /// The store has been made `len` bytes long.
+    pub(crate) fn changed(&self, len: u64) {
+        if !self.is_fixed {
+            self.most.store(len, Ordering::Release);
+            self.least.store(len, Ordering::Release);
+            self.junk.fetch_update(Ordering::Release, Ordering::Relaxed, |at| (len <= at).then_some(UNKNOWN)).ok();
+        }
+    }
+
+    /// The store may have bytes from `len` on that are not of the file.
+    pub(crate) fn has_junk(&self, len: u64) {
+        if !self.is_fixed {
+            self.junk.fetch_min(len, Ordering::Release);
+        }
+    }
+
+    /// Returns where the junk begins, if there may be some.
+    pub(crate) fn junk(&self) -> Option<u64> {
+        Some(self.junk.load(Ordering::Relaxed)).filter(|&at| at != UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_meet_only_where_the_store_has_answered() {
+        let length = Length::new(100, false);
+        assert!(length.is(100));
+        let before = length.grows(200);
+        assert_eq!((length.least(), length.most()), (100, UNKNOWN), "under way");
+        length.grew(before, 150, false);
+        assert_eq!((length.least(), length.most()), (150, UNKNOWN), "it failed behind that");
+        length.changes(120);
+        assert_eq!((length.least(), length.most(), length.is(120)), (120, UNKNOWN, false));
+        length.changed(120);
+        assert!(length.is(120));
+        let before = length.grows(80);
+        length.grew(before, 40, false);
+        assert!(length.is(120), "a write within it does not change it");
+    }
+
+    #[test]
+    fn junk_is_not_read_and_ends_with_a_cut() {
+        let length = Length::new(100, false);
+        length.grows(200);
+        length.has_junk(100);
+        assert_eq!((length.most(), length.junk(), length.is(100)), (100, Some(100), false));
+        length.changes(150);
+        length.changed(150);
+        assert_eq!((length.junk(), length.most()), (Some(100), 100), "longer than that is no cut");
+        length.changes(100);
+        length.changed(100);
+        assert!(length.is(100) && length.junk().is_none());
+    }
+
+    #[test]
+    fn a_fixed_length_stays() {
+        let length = Length::new(100, true);
+        let before = length.grows(200);
+        length.grew(before, 0, false);
+        length.changes(50);
+        length.has_junk(10);
+        assert!(length.is(100) && length.is_fixed() && length.most() == 100 && length.least() == 100);
+    }
+}

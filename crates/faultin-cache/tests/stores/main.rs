@@ -1,0 +1,26 @@
+//! Stores, and what the cache believes of them.
+//!
+//! * `descriptor`: what a file must be to be a store, and what other code does to it.
+//! * `durable`: after a sync, the store's length and bytes are the file's, whatever happened before: a model, at random.
+//! * `short`: short counts, and stores that end before their length.
+
+mod descriptor;
+mod durable;
+mod short;
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A file for a store, with these bytes in it.
+fn file_with(path: &Path, bytes: &[u8]) -> File {
+    std::fs::write(path, bytes).unwrap();
+    opened(path, 0)
+}
+
+fn opened(path: &Path, flags: i32) -> File {
+    File::options().read(true).write(true).custom_flags(flags).open(path).unwrap()
+}
