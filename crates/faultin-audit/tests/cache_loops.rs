@@ -251,26 +251,26 @@ fn nothing_is_wrong_with(name: &'static str, job: &'static dyn Job) {
 }
 
 #[test]
-fn the_default_write() {
+fn the_default_write_has_no_finding() {
     nothing_is_wrong_with("write", &Writes(Write::Default));
 }
 
 #[test]
-fn appending() {
+fn appending_has_no_finding() {
     nothing_is_wrong_with("append", &Writes(Write::Append));
 }
 
 #[test]
-fn writing_past_the_cache() {
+fn writing_past_the_cache_has_no_finding() {
     nothing_is_wrong_with("direct write", &Writes(Write::Direct));
 }
 
 #[test]
-fn reading() {
+fn reading_has_no_finding() {
     nothing_is_wrong_with("read", &Reads { direct: false });
 }
 
 #[test]
-fn reading_past_the_cache() {
+fn reading_past_the_cache_has_no_finding() {
     nothing_is_wrong_with("direct read", &Reads { direct: true });
 }

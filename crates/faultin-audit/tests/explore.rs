@@ -62,52 +62,52 @@ fn is_as_known(row: u8) {
 }
 
 #[test]
-fn rows_1_to_4_and_6_are_as_known() {
+fn exploring_rows_1_to_4_and_6_finds_what_is_known() {
     [1, 2, 3, 4, 6].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn row_5_is_as_known() {
+fn exploring_row_5_finds_what_is_known() {
     is_as_known(5);
 }
 
 #[test]
-fn rows_7_and_16_are_as_known() {
+fn exploring_rows_7_and_16_finds_what_is_known() {
     [7, 16].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn rows_8_and_9_are_as_known() {
+fn exploring_rows_8_and_9_finds_what_is_known() {
     [8, 9].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn rows_10_and_11_are_as_known() {
+fn exploring_rows_10_and_11_finds_what_is_known() {
     [10, 11].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn rows_12_and_13_are_as_known() {
+fn exploring_rows_12_and_13_finds_what_is_known() {
     [12, 13].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn row_14_is_as_known() {
+fn exploring_row_14_finds_what_is_known() {
     is_as_known(14);
 }
 
 #[test]
-fn row_15_is_as_known() {
+fn exploring_row_15_finds_what_is_known() {
     is_as_known(15);
 }
 
 #[test]
-fn rows_17_and_18_are_as_known() {
+fn exploring_rows_17_and_18_finds_what_is_known() {
     [17, 18].into_iter().for_each(is_as_known);
 }
 
 #[test]
-fn rows_19_and_20_are_as_known() {
+fn exploring_rows_19_and_20_finds_what_is_known() {
     [19, 20].into_iter().for_each(is_as_known);
 }
 
@@ -124,12 +124,12 @@ fn is_as_known_mapped(row: u8) {
 }
 
 #[test]
-fn rows_17_and_18_with_mappings_are_as_known() {
+fn exploring_rows_17_and_18_with_mappings_finds_what_is_known() {
     [17, 18].into_iter().for_each(is_as_known_mapped);
 }
 
 #[test]
-fn rows_19_and_20_with_mappings_are_as_known() {
+fn exploring_rows_19_and_20_with_mappings_finds_what_is_known() {
     [19, 20].into_iter().for_each(is_as_known_mapped);
 }
 

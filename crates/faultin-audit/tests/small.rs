@@ -56,7 +56,7 @@ fn a_small_object_ends_as_the_full_one() {
 }
 
 #[test]
-fn beside_an_adversary_too() {
+fn every_caller_ends_as_expected_beside_an_adversary() {
     for caller in callers::all() {
         let Some(job) = caller.job else { continue };
         let object = job.object(Memory::Sim, Scale::Small);

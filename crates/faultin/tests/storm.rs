@@ -3,6 +3,9 @@
 //!
 //! The stormed pages are mapped a second time, where they stay accessible: what an operation really stored is seen there.
 //! Each thread stores to pages of its own, so that nobody else's stores are in the way of looking.
+//!
+//! A truncation also takes away what was stored. So the file is read, by system call, before each operation and after it:
+//! if no truncation was under way meanwhile, each byte is known; otherwise each is the known one or zero.
 
 mod pages;
 
@@ -42,9 +45,14 @@ enum Weather {
     Protect,
     /// Unmapped (a guard where the kernel has them, else `PROT_NONE`), and `MAP_FIXED` where it was.
     Unmap,
-    /// `ftruncate`, both ways. What comes back is zero.
+    /// `ftruncate`, both ways, with a lull now and then. What comes back is zero.
     Truncate,
 }
+
+/// Changes between two lulls.
+const GUST: u64 = 50;
+/// Operations while nearly everything is cut off, before a lull, and stores that have to be proven exact in it.
+const MEANWHILE: u64 = 2 * WORKERS as u64;
 
 /// A file, mapped twice.
 struct Sky {
@@ -52,6 +60,11 @@ struct Sky {
     stormed: *mut u8,
     calm: *mut u8,
     page: usize,
+    /// Truncations that have begun and truncations that are over, together: odd while one is under way.
+    truncations: AtomicU64,
+    /// Stores beside which there was no truncation, and whose bytes were all checked.
+    proven: AtomicU64,
+    operations: AtomicU64,
 }
 
 // SAFETY: the addresses are shared on purpose; who stores where is said at the top.
@@ -71,7 +84,9 @@ impl Sky {
                 assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
                 map.cast::<u8>()
             };
-            let sky = Sky { memory, stormed: map(FAR_BELOW, libc::MAP_FIXED_NOREPLACE), calm: map(0, 0), page };
+            let (stormed, calm) = (map(FAR_BELOW, libc::MAP_FIXED_NOREPLACE), map(0, 0));
+            let [truncations, proven, operations] = [0; 3].map(AtomicU64::new);
+            let sky = Sky { memory, stormed, calm, page, truncations, proven, operations };
             sky.write_pattern();
             sky
         }
@@ -87,6 +102,40 @@ impl Sky {
         let bytes: Vec<u8> = (0..READ_PAGES * self.page).map(Sky::byte).collect();
         // SAFETY: reads the vector.
         unsafe { libc::pwrite(self.memory, bytes.as_ptr().cast(), bytes.len(), 0) };
+    }
+
+    /// What the file holds from `offset` on, zeros where a truncation has just ended it.
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        // SAFETY: writes to the slice.
+        let read = unsafe { libc::pread(self.memory, bytes.as_mut_ptr().cast(), bytes.len(), offset as libc::off_t) };
+        assert!(read >= 0, "pread: {}", std::io::Error::last_os_error());
+    }
+
+    /// Waits until the threads have done something while the file is short, and again while it is as long as it should be:
+    /// on few CPUs they might run between truncations only, or never.
+    fn lull(&self, over: &AtomicBool) {
+        let wait = |counter: &AtomicU64| {
+            let enough = counter.load(Ordering::SeqCst) + MEANWHILE;
+            while counter.load(Ordering::SeqCst) < enough && !over.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        };
+        self.truncate(self.page, || wait(&self.operations));
+        wait(&self.proven);
+    }
+
+    /// Cuts the file, and makes it as long as it was.
+    fn truncate(&self, size: usize, meanwhile: impl FnOnce()) {
+        let set = |size: usize| {
+            // SAFETY: the file behind the stormed mapping; that is what everybody here expects.
+            assert_eq!(unsafe { libc::ftruncate(self.memory, size as libc::off_t) }, 0);
+        };
+        self.truncations.fetch_add(1, Ordering::SeqCst);
+        set(size);
+        meanwhile();
+        set(PAGES * self.page);
+        self.truncations.fetch_add(1, Ordering::SeqCst);
     }
 
     /// One change somewhere.
@@ -114,12 +163,12 @@ impl Sky {
                     assert_eq!(libc::mmap(at, len, protection, flags, self.memory, offset), at);
                 }
                 Weather::Truncate => {
-                    let size = random.below(PAGES * self.page + 1);
-                    assert_eq!(libc::ftruncate(self.memory, size as libc::off_t), 0);
-                    if random.below(3) == 0 {
-                        self.write_pattern();
-                    }
-                    assert_eq!(libc::ftruncate(self.memory, (PAGES * self.page) as libc::off_t), 0);
+                    let (size, writes) = (random.below(PAGES * self.page + 1), random.below(3) == 0);
+                    self.truncate(size, || {
+                        if writes {
+                            self.write_pattern();
+                        }
+                    });
                 }
             }
         }
@@ -141,9 +190,16 @@ impl Drop for Sky {
 struct Worker<'a> {
     sky: &'a Sky,
     weather: Weather,
-    /// Offset of the thread's own pages, and what they hold. In a truncation nobody can know what they hold.
+    /// Offset of the thread's own pages, and what they held before this operation.
     own: usize,
     holds: Vec<u8>,
+    /// What the thread has stored there last, which a truncation makes zeros of. Not at once, and not for good: the file's end
+    /// moves before the pages go, and what is stored behind the end in its last page is there when the file grows.
+    stored: Vec<u8>,
+    /// What the read pages held before this operation.
+    reads: Vec<u8>,
+    /// [`Sky::truncations`] before both were looked at.
+    began: u64,
     random: Random,
     complete: u64,
     short: u64,
@@ -179,6 +235,21 @@ impl Worker<'_> {
         self.sky.stormed.wrapping_add(offset)
     }
 
+    /// Looks at what the pages hold. Without truncations it is known.
+    fn begin(&mut self) {
+        if self.weather == Weather::Truncate {
+            self.began = self.sky.truncations.load(Ordering::SeqCst);
+            self.sky.read(0, &mut self.reads);
+            self.sky.read(self.own, &mut self.holds);
+        }
+    }
+
+    /// Whether a truncation has been under way since the operation began: anything may have become zero.
+    fn is_stirred(&self) -> bool {
+        self.weather == Weather::Truncate
+            && (self.began % 2 == 1 || self.sky.truncations.load(Ordering::SeqCst) != self.began)
+    }
+
     /// The bytes done; the reason is one this weather can give, at the byte after them.
     fn count(&mut self, what: &str, result: Result<(), Short>, len: usize, sides: &[(Access, *mut u8)]) -> usize {
         match result {
@@ -203,14 +274,15 @@ impl Worker<'_> {
         let possible = match self.weather {
             Weather::Protect => fault.cause() == Cause::Protection,
             Weather::Unmap => matches!(fault.cause(), Cause::Unmapped | Cause::Protection),
-            Weather::Truncate => fault.cause() == Cause::Backing,
+            Weather::Truncate => fault.cause() == Cause::Backing && self.is_stirred(),
         };
         assert!(possible, "{what}: {fault:?} in {:?}", self.weather);
     }
 
     /// Whether `byte` is one that the read pages may hold at `offset`.
     fn may_read(&self, offset: usize, byte: u8) -> bool {
-        byte == Sky::byte(offset) || (self.weather == Weather::Truncate && byte == 0)
+        // (What was cut off is zero, and now and then written again.)
+        byte == self.reads[offset] || self.is_stirred() && (byte == 0 || byte == Sky::byte(offset))
     }
 
     fn check_read(&self, what: &str, src: usize, bytes: &[u8], done: usize) {
@@ -224,26 +296,36 @@ impl Worker<'_> {
 
     /// The thread's own pages hold what it stored: the first `done` of `bytes` at `dst`, and nothing more.
     fn check_stored(&mut self, what: &str, dst: usize, bytes: &[u8], done: usize) {
-        if self.weather == Weather::Truncate {
-            return;
-        }
         let (from, len) = (dst - self.own, bytes.len());
-        self.holds[from..from + done].copy_from_slice(&bytes[..done]);
         let (low, high) = (from.saturating_sub(80), (from + len + 80).min(self.holds.len()));
-        // SAFETY: the calm mapping; only this thread stores to these pages, and it is here.
-        let real = unsafe { std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low) };
-        for at in done..len.min(done + PARTLY) {
-            if real[from + at - low] == bytes[at] {
-                self.holds[from + at] = bytes[at];
+        let mut real = vec![0; high - low];
+        if self.weather == Weather::Truncate {
+            self.sky.read(self.own + low, &mut real);
+        } else {
+            // SAFETY: the calm mapping; only this thread stores to these pages, and it is here.
+            real.copy_from_slice(unsafe {
+                std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low)
+            });
+        }
+        let stirred = self.is_stirred();
+        for at in 0..len.min(done + PARTLY) {
+            if at < done || real[from + at - low] == bytes[at] {
+                (self.holds[from + at], self.stored[from + at]) = (bytes[at], bytes[at]);
             }
         }
-        if let Some(at) = (low..high).find(|at| real[at - low] != self.holds[*at]) {
+        let cut = |at: usize| real[at - low] == self.stored[at] || real[at - low] == 0;
+        let wrong = |at: &usize| real[at - low] != self.holds[*at] && !(stirred && cut(*at));
+        if let Some(at) = (low..high).find(wrong) {
             panic!(
-                "{what} to {dst:#x}, {done} of {len} bytes done: byte {} is {:#x} and should be {:#x}",
+                "{what} to {dst:#x}, {done} of {len} bytes done: byte {} is {:#x} and should be {:#x}{}",
                 at as isize - from as isize,
                 real[at - low],
-                self.holds[at]
+                self.holds[at],
+                if stirred { ", or zero" } else { "" }
             );
+        }
+        if !stirred && done > 0 {
+            self.sky.proven.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -290,7 +372,9 @@ impl Worker<'_> {
         // SAFETY: foreign memory that stays ours on both sides.
         let result = unsafe { faultin::copy(to, from, len) };
         let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
-        let bytes: Vec<u8> = (src..src + len).map(Sky::byte).collect();
+        // What was read in a truncation is the pattern, or zero.
+        let pattern = self.is_stirred();
+        let bytes: Vec<u8> = (src..src + len).map(|at| if pattern { Sky::byte(at) } else { self.reads[at] }).collect();
         self.check_stored("copy", dst, &bytes, done);
     }
 
@@ -311,18 +395,20 @@ impl Worker<'_> {
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let (length, copied) =
             unsafe { (faultin::strnlen(from, max), faultin::strncpy(bytes.as_mut_ptr(), from, max)) };
-        let nul = (src..src + max).position(|offset| Sky::byte(offset) == 0).unwrap_or(max);
+        let stirred = self.is_stirred();
+        // In a truncation any byte may be a NUL, and those of the pattern are.
+        let nul = |at: usize| if stirred { Sky::byte(at) } else { self.reads[at] } == 0;
+        let nul = (src..src + max).position(|at| nul(at)).unwrap_or(max);
         for (what, result) in [("strnlen", length), ("strncpy", copied)] {
             match result {
-                // Truncated pages are full of NULs.
                 Ok(len) => assert!(
-                    len == nul || (self.weather == Weather::Truncate && len < nul),
+                    len == nul || stirred && len < nul,
                     "{what} from {src:#x}: {len} of at most {max}, the NUL is at {nul}"
                 ),
                 Err(short) => {
                     self.count(what, Err(short), max, &[(Access::Read, from)]);
                     assert!(
-                        short.done <= nul || self.weather == Weather::Truncate,
+                        short.done <= nul,
                         "{what} from {src:#x}: {} bytes without a NUL, which is at {nul}",
                         short.done
                     );
@@ -343,16 +429,21 @@ impl Worker<'_> {
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let (different, zeroed) =
             unsafe { (faultin::compare(from, same.as_ptr(), len), faultin::is_zeroed(from, len)) };
+        let stirred = self.is_stirred();
+        let holds = &self.reads[src..src + len];
         match different {
-            Ok(None) => self.complete += 1,
-            Ok(Some(at)) if self.weather == Weather::Truncate && at < len => {}
+            // A byte that is zero in the pattern is never anything else.
+            Ok(at) if stirred && at.is_none_or(|at| same[at] != 0) => self.complete += 1,
+            Ok(at) if !stirred && at == (0..len).find(|at| holds[*at] != same[*at]) => self.complete += 1,
             Err(short) if short.done < len => self.reason("compare", &short.fault),
-            other => panic!("compare of {len} equal bytes from {src:#x}: {other:?}"),
+            other => panic!("compare of {len} bytes from {src:#x} with the pattern, stirred: {stirred}: {other:?}"),
         }
+        let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
         match zeroed {
-            Ok(zeroed) if zeroed == same.iter().all(|byte| *byte == 0) || self.weather == Weather::Truncate => {}
+            Ok(zeroed) if stirred && (zeroed || !zeros(&same)) => {}
+            Ok(zeroed) if !stirred && zeroed == zeros(&self.reads[src..src + len]) => {}
             Err(short) if short.done < len => self.reason("is_zeroed", &short.fault),
-            other => panic!("is_zeroed of {len} bytes from {src:#x}: {other:?}"),
+            other => panic!("is_zeroed of {len} bytes from {src:#x}, stirred: {stirred}: {other:?}"),
         }
     }
 
@@ -366,22 +457,25 @@ impl Worker<'_> {
         let value = self.random.below(usize::MAX) as u64;
         let old = u64::from_ne_bytes(self.holds[at - self.own..at - self.own + 8].try_into().expect("eight bytes"));
         // SAFETY: foreign memory that stays ours.
-        let (what, result, new) = unsafe {
+        let (what, found) = unsafe {
             match self.random.below(4) {
-                0 => ("store", faultin::store(to, value), value),
-                1 => ("swap", faultin::swap(to, value).map(|found| self.check_old("swap", found, old)), value),
-                2 => {
-                    let found = faultin::fetch_add(to, value, Ordering::AcqRel);
-                    ("fetch_add", found.map(|found| self.check_old("fetch_add", found, old)), old.wrapping_add(value))
-                }
-                _ => {
-                    let found = faultin::fetch_xor(to, value, Ordering::AcqRel);
-                    ("fetch_xor", found.map(|found| self.check_old("fetch_xor", found, old)), old ^ value)
-                }
+                0 => ("store", faultin::store(to, value).map(|()| old)),
+                1 => ("swap", faultin::swap(to, value)),
+                2 => ("fetch_add", faultin::fetch_add(to, value, Ordering::AcqRel)),
+                _ => ("fetch_xor", faultin::fetch_xor(to, value, Ordering::AcqRel)),
             }
         };
-        let done = match result {
-            Ok(()) => 8,
+        if let Ok(found) = found {
+            self.check_old(what, at, found, old);
+        }
+        let was = found.unwrap_or(old);
+        let new = match what {
+            "fetch_add" => was.wrapping_add(value),
+            "fetch_xor" => was ^ value,
+            _ => value,
+        };
+        let done = match found {
+            Ok(_) => 8,
             Err(fault) => {
                 self.reason(what, &fault);
                 0
@@ -402,10 +496,12 @@ impl Worker<'_> {
         }
     }
 
-    fn check_old(&self, what: &str, found: u64, old: u64) {
-        if self.weather != Weather::Truncate {
-            assert_eq!(found, old, "{what}");
-        }
+    fn check_old(&self, what: &str, at: usize, found: u64, old: u64) {
+        // A truncation ends anywhere, in the middle of a word, too.
+        let mut bytes = found.to_ne_bytes().into_iter().zip(&self.stored[at - self.own..]);
+        let cut = bytes.all(|(found, stored)| found == *stored || found == 0);
+        let stirred = self.is_stirred();
+        assert!(found == old || stirred && cut, "{what}, stirred: {stirred}: {found:#x}, and it held {old:#x}");
     }
 
     fn prepare(&mut self) {
@@ -429,6 +525,7 @@ impl Worker<'_> {
     }
 
     fn work(&mut self) {
+        self.begin();
         match self.random.below(9) {
             0 | 1 => self.copy_in(),
             2 | 3 => self.copy_out(),
@@ -456,20 +553,31 @@ fn storm(weather: Weather) {
     for width in &widths {
         assert!(testing::select_vector(width));
         let (sky, over) = (Sky::new(), AtomicBool::new(false));
-        let (operations, complete, short, changes) =
-            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let [complete, short, changes] = [0; 3].map(AtomicU64::new);
         std::thread::scope(|scope| {
             for index in 0..WORKERS {
-                let (sky, over, operations, complete, short) = (&sky, &over, &operations, &complete, &short);
+                let (sky, over, complete, short) = (&sky, &over, &complete, &short);
                 scope.spawn(move || {
                     let own = (READ_PAGES + index * OWN_PAGES) * sky.page;
                     let random = Random(0x9e37_79b9_7f4a_7c15 ^ index as u64);
                     let holds = vec![0; OWN_PAGES * sky.page];
-                    let mut worker = Worker { sky, weather, own, holds, random, complete: 0, short: 0 };
+                    let reads = (0..READ_PAGES * sky.page).map(Sky::byte).collect();
+                    let mut worker = Worker {
+                        sky,
+                        weather,
+                        own,
+                        stored: holds.clone(),
+                        holds,
+                        reads,
+                        began: 0,
+                        random,
+                        complete: 0,
+                        short: 0,
+                    };
                     let _stop = Stop(over);
                     while !over.load(Ordering::Relaxed) {
                         worker.work();
-                        operations.fetch_add(1, Ordering::Relaxed);
+                        sky.operations.fetch_add(1, Ordering::SeqCst);
                     }
                     complete.fetch_add(worker.complete, Ordering::Relaxed);
                     short.fetch_add(worker.short, Ordering::Relaxed);
@@ -480,12 +588,16 @@ fn storm(weather: Weather) {
             let _stop = Stop(&over);
             while started.elapsed() < share && !over.load(Ordering::Relaxed) {
                 sky.change(weather, &mut random);
-                changes.fetch_add(1, Ordering::Relaxed);
+                if changes.fetch_add(1, Ordering::Relaxed) % GUST == 0 && weather == Weather::Truncate {
+                    sky.lull(&over);
+                }
             }
         });
+        let (operations, proven) = (sky.operations.load(Ordering::SeqCst), sky.proven.load(Ordering::SeqCst));
         eprintln!(
-            "{weather:?}, {width}: {changes:?} changes, {operations:?} operations, of the copies {complete:?} complete, {short:?} short"
+            "{weather:?}, {width}: {changes:?} changes, {operations:?} operations, of the copies {complete:?} complete, {short:?} short; {proven} stores proven"
         );
+        assert!(proven > 0, "no store was checked byte by byte");
         assert!(complete.load(Ordering::Relaxed) > 0 && short.load(Ordering::Relaxed) > 0, "no weather at all");
     }
     testing::set_thresholds(usual);

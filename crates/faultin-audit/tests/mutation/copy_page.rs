@@ -32,7 +32,7 @@ mutation!(NoSecondWay of CopyPageFromIterIovec, |user, _log| {
 });
 
 #[test]
-fn it_has_no_second_way() {
+fn a_copy_without_a_second_way_is_red_where_pages_are_missing() {
     let cells = mutated(7, NoSecondWay);
     // Where the kernel serves the faults nothing is ever missing.
     let served: Vec<_> = cells.into_iter().filter(|cell| cell.memory == faultin_audit::Memory::Sim).collect();
@@ -85,6 +85,6 @@ mutation!(Destructive of CopyPageToIterIovec, |user, log| {
 });
 
 #[test]
-fn it_leaves_zeros() {
+fn a_copy_that_leaves_zeros_behind_is_red() {
     assert_red(&mutated(16, Destructive), &[AllResident, SecondPageBad]);
 }

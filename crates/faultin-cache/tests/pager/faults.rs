@@ -171,7 +171,7 @@ fn a_mapping_of_what_is_not_there_yet() {
 }
 
 #[test]
-fn more_mappings_than_memory() {
+fn more_mappings_than_memory_show_each_store_and_give_their_descriptors_back() {
     let page = page_size();
     let bytes = pattern(128 * page);
     each(&bytes, |cache, file, _, mode| {

@@ -174,7 +174,7 @@ fn mappings_come_and_go_while_others_fault() {
 
 /// Blocks that are larger than a page.
 #[test]
-fn blocks_of_several_pages() {
+fn mappings_of_blocks_of_several_pages_show_each_store() {
     watchdog::start();
     let page = page_size();
     let bytes = pattern(64 * page);

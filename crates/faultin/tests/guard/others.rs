@@ -48,7 +48,9 @@ fn nobody_takes_a_scans_zeros_for_the_file() {
                 set_len(&path, 3 * page + 1);
                 let mut bytes = [1; 10];
                 let error = map.read_at(&mut bytes, 3 * page as u64).expect_err("it was cut");
-                assert!(error.done() == 0 || (error.done(), bytes[0]) == (1, pattern(3 * page)), "{error:?}");
+                // A scan's zeros end the read where they begin; the file has one more byte.
+                assert_eq!(error.done(), usize::from(!case.faults()), "{watch:?}: {error:?}");
+                assert!(error.done() == 0 || bytes[0] == pattern(3 * page), "{watch:?}: {error:?}");
                 assert!(map.load::<u8>(4 * page as u64).is_err());
                 std::fs::write(&path, &whole).expect("write it again");
                 map.refresh().expect("it can be asked");
