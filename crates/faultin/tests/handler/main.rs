@@ -18,9 +18,12 @@ mod asynchronous;
 mod deaths;
 mod flags;
 mod hosts;
+mod masks;
 mod nesting;
 mod order;
+mod room;
 mod scans;
+mod storms;
 mod threads;
 
 /// How a scenario ends.
@@ -58,9 +61,12 @@ const ALL: &[&[Scenario]] = &[
     flags::SCENARIOS,
     flags::TABLES,
     hosts::SCENARIOS,
+    masks::SCENARIOS,
     nesting::SCENARIOS,
     order::SCENARIOS,
+    room::SCENARIOS,
     scans::SCENARIOS,
+    storms::SCENARIOS,
     threads::SCENARIOS,
 ];
 
