@@ -178,12 +178,12 @@ fn read(store: BorrowedFd<'_>, bytes: &mut [u8], pos: u64) -> Result<(), Errno> 
 }
 
 /// All signals are blocked, until this is dropped.
-struct Blocked {
+pub(super) struct Blocked {
     before: u64,
 }
 
 impl Blocked {
-    fn all() -> Blocked {
+    pub(super) fn all() -> Blocked {
         let mut before = 0;
         mask(libc::SIG_SETMASK, &u64::MAX, &raw mut before);
         Blocked { before }

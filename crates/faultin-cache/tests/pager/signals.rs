@@ -36,7 +36,9 @@ fn children(test: &str, modes: &[Mode], arguments: &[&str], check: impl Fn(ExitS
         }
         for argument in arguments {
             let mut child = processes::run(std::env::current_exe().unwrap());
-            child.args(["--exact", &format!("signals::{test}"), "--nocapture"]).env(CHILD, format!("{mode:?} {argument}"));
+            child
+                .args(["--exact", &format!("signals::{test}"), "--nocapture"])
+                .env(CHILD, format!("{mode:?} {argument}"));
             let output = child.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             println!("{mode:?} {argument}: {}\n{said}", output.status);
@@ -352,11 +354,15 @@ fn a_thread_that_waits_for_a_page_can_be_terminated() {
             assert_eq!(status.signal().map(|signal| signal.to_string()).as_deref(), Some(signal), "{mode:?}: {status}");
         });
     };
-    while_a_fault_waits(mode, || (), |thread, _| {
-        send(thread, signal.parse().unwrap());
-        thread::sleep(Duration::from_secs(20));
-        std::process::exit(9);
-    });
+    while_a_fault_waits(
+        mode,
+        || (),
+        |thread, _| {
+            send(thread, signal.parse().unwrap());
+            thread::sleep(Duration::from_secs(20));
+            std::process::exit(9);
+        },
+    );
 }
 
 /// Its handler runs in the middle of the wait, and the access goes on.
@@ -370,14 +376,18 @@ fn a_thread_that_waits_for_a_page_takes_its_signals() {
         return children("a_thread_that_waits_for_a_page_takes_its_signals", &Mode::ALL, &[""], ends_well);
     };
     install(libc::SIGINT, take as *const () as usize, 0);
-    while_a_fault_waits(mode, || (), |thread, _| {
-        for count in 1..=3 {
-            send(thread, libc::SIGINT);
-            while TAKEN.load(SeqCst) < count {
-                thread::yield_now();
+    while_a_fault_waits(
+        mode,
+        || (),
+        |thread, _| {
+            for count in 1..=3 {
+                send(thread, libc::SIGINT);
+                while TAKEN.load(SeqCst) < count {
+                    thread::yield_now();
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// glibc sends every thread a signal of its own (33) and waits until all have had it.
@@ -386,10 +396,14 @@ fn another_thread_can_change_the_users_id_meanwhile() {
     let Some((mode, _)) = child() else {
         return children("another_thread_can_change_the_users_id_meanwhile", &Mode::ALL, &[""], ends_well);
     };
-    while_a_fault_waits(mode, || (), |_, _| {
-        // SAFETY: the one it has.
-        assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
-    });
+    while_a_fault_waits(
+        mode,
+        || (),
+        |_, _| {
+            // SAFETY: the one it has.
+            assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
+        },
+    );
 }
 
 /// What the interrupted code blocks is not what it waits for: the request stays where it is.
