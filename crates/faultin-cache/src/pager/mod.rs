@@ -32,7 +32,7 @@
 //! again after them. So SIGINT and SIGTERM work while a store hangs.
 //!
 //! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::status`]), serving a fault in the signal takes up to 4 KiB of the
-//! alternate signal stack, and handing it over 1.5 KiB; less in optimized builds. Where there is less than the former, the fault is handed over to the
+//! alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized builds. Where there is less than the former, the fault is handed over to the
 //! pager's thread; where there is less than the latter, it is not served, and the access fails. Each handler that itself runs on the alternate stack
 //! (`SA_ONSTACK`) and touches mappings needs room for one more of the kernel's frames. Without an alternate stack nothing is compared.
 //!
