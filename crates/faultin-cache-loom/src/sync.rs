@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use loom::sync::Condvar;
 
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use loom::sync::Mutex;
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Looking again is another order of the same steps.
 pub(crate) const SPINS: u32 = 0;

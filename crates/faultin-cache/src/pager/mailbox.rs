@@ -210,7 +210,9 @@ impl Mailbox {
         }
         let papers = &mut *desk;
         // If it is in neither, it was answered.
-        [&mut papers.next, &mut papers.taken].into_iter().any(|chain| chain.remove(|other| ptr::eq(other, posted)).is_some())
+        [&mut papers.next, &mut papers.taken]
+            .into_iter()
+            .any(|chain| chain.remove(|other| ptr::eq(other, posted)).is_some())
     }
 
     /// The oldest request that nobody has taken. To be called until there is none; then [`fd`](Self::fd) can be polled for

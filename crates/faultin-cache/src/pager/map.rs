@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::bug::{self, Bug};
 use super::hardware::Hardware;
+use super::signal::Blocked;
 use super::states::{State, States};
 use super::uffd::Uffd;
 use super::{Mode, Protection};
@@ -68,6 +69,12 @@ pub(super) struct Counts {
     pub(super) by_thread: AtomicU64,
     pub(super) by_call: AtomicU64,
     pub(super) refused: AtomicU64,
+}
+
+/// Dropped in this order.
+struct Turn<'a> {
+    _turn: MutexGuard<'a, ()>,
+    _blocked: Blocked,
 }
 
 impl Map {
@@ -131,9 +138,13 @@ impl Map {
         self.turn.try_lock().is_some()
     }
 
-    /// Nobody else tells the page table anything. Not for signals, which serve no faults in this mode.
-    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        (self.mode == Mode::Thread && !bug::has(Bug::PoisonsInBetween)).then(|| self.turn.lock())
+    /// Nobody else tells the page table anything. Not for signals, which serve no faults in this mode. Signals wait meanwhile: a
+    /// handler whose copy faults would wait for the porter, and that for the turn.
+    fn turn(&self) -> Option<Turn<'_>> {
+        (self.mode == Mode::Thread && !bug::has(Bug::PoisonsInBetween)).then(|| {
+            let blocked = Blocked::all();
+            Turn { _turn: self.turn.lock(), _blocked: blocked }
+        })
     }
 
     pub(super) fn uffd(&self) -> Option<&Uffd> {

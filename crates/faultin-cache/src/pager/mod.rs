@@ -25,8 +25,20 @@
 //! function. So a mapping may be the buffer of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child
 //! has nothing there.
 //!
-//! While a fault is served in its signal the thread's other signals wait, as they do while the kernel serves one. A thread whose signal handlers touch
-//! mappings needs an alternate signal stack for one more frame than usual (Rust's have 8 KiB, of which one takes up to 4).
+//! # Signals and their stacks
+//!
+//! While a fault is served in its signal, the thread's other signals wait, as they do while the kernel serves one: a profiler's samples are taken when
+//! the instruction is repeated. A thread that waits for the pager's thread takes its signals within about 20 ms: it returns to the instruction, which faults
+//! again after them. So SIGINT and SIGTERM work while a store hangs.
+//!
+//! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::status`]), serving a fault in the signal takes up to 4 KiB of the
+//! alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized builds. Where there is less than the former, the fault is handed over to the
+//! pager's thread; where there is less than the latter, it is not served, and the access fails. Each handler that itself runs on the alternate stack
+//! (`SA_ONSTACK`) and touches mappings needs room for one more of the kernel's frames. Without an alternate stack nothing is compared.
+//!
+//! A handler that touches a mapping may wait for the pager's thread; in [`Thread`](Mode::Thread) one that copies from a mapping, too. So it must not
+//! have interrupted code that holds what that thread may need: a lock of the file's store, or of an allocator that has one lock for all threads. If it has
+//! interrupted a call of the cache that holds a file's lock, that is noticed: the fault is refused, and a copy comes back short.
 //!
 //! In a signal a fault is served with the file's [descriptor](crate::store::Store::descriptor) if the store has one; otherwise, and
 //! whenever something has to be waited for, it is handed over to the pager's thread.

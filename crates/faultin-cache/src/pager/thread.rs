@@ -25,7 +25,7 @@ use super::Mode;
 use super::mailbox::{Mailbox, Request};
 use super::map::Map;
 use super::server;
-use super::signal;
+use super::signal::{self, Blocked};
 use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
@@ -81,11 +81,15 @@ impl PagerThread {
     }
 
     pub(super) fn add(&self, map: &Arc<Map>) {
+        // As in `remove`.
+        let _blocked = Blocked::all();
         self.post.maps.lock().push(Arc::clone(map));
         self.post.bell.ring();
     }
 
     pub(super) fn remove(&self, map: &Arc<Map>) {
+        // A handler whose copy faults would wait for the porter, and that for these locks.
+        let _blocked = Blocked::all();
         self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
         self.post.messages.lock().retain(|(other, _)| !Arc::ptr_eq(other, map));
         self.post.bell.ring();

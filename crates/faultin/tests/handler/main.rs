@@ -19,9 +19,12 @@ mod deaths;
 mod flags;
 mod hosts;
 mod maps;
+mod masks;
 mod nesting;
 mod order;
+mod room;
 mod scans;
+mod storms;
 mod threads;
 
 /// How a scenario ends.
@@ -60,9 +63,12 @@ const ALL: &[&[Scenario]] = &[
     flags::TABLES,
     hosts::SCENARIOS,
     maps::SCENARIOS,
+    masks::SCENARIOS,
     nesting::SCENARIOS,
     order::SCENARIOS,
+    room::SCENARIOS,
     scans::SCENARIOS,
+    storms::SCENARIOS,
     threads::SCENARIOS,
 ];
 
