@@ -21,6 +21,7 @@ mod hosts;
 mod nesting;
 mod order;
 mod scans;
+mod scarce;
 mod threads;
 
 /// How a scenario ends.
@@ -61,6 +62,7 @@ const ALL: &[&[Scenario]] = &[
     nesting::SCENARIOS,
     order::SCENARIOS,
     scans::SCENARIOS,
+    scarce::SCENARIOS,
     threads::SCENARIOS,
 ];
 
