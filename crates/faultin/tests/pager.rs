@@ -334,6 +334,8 @@ fn a_child_of_fork_drops_a_range_that_a_thread_of_its_parent_is_within() {
             // SAFETY: the child uses atomic variables and allocates, which the C library allows; then it ends.
             match unsafe { libc::fork() } {
                 0 => {
+                    // SAFETY: ends a child that hangs.
+                    unsafe { libc::alarm(60) };
                     drop(parents.take());
                     // Entries that the parent's threads use are not used again: a pager of the child's own goes when it should.
                     let opens = Opens::new(&pages, false);

@@ -8,6 +8,7 @@ mod common;
 mod processes;
 
 mod coherence;
+mod dropping;
 mod errors;
 mod faults;
 mod found;

@@ -66,6 +66,14 @@ impl Rights {
     }
 }
 
+/// The scans of one mapping.
+#[derive(Debug, Default)]
+struct Scans {
+    count: usize,
+    /// Whether the kernel would let the handler substitute, once that was asked.
+    allowed: Option<bool>,
+}
+
 /// A shared mapping of a part of a file, and the addresses it occupies.
 ///
 /// # Invariants
@@ -87,8 +95,8 @@ pub(crate) struct Mapping {
     own: Option<File>,
     /// Where others' instructions may read it.
     guard: &'static Guard,
-    /// How many of them do now.
-    scans: Mutex<usize>,
+    /// Those that do now.
+    scans: Mutex<Scans>,
 }
 
 // SAFETY: an address range whose every access is fallible and tolerates concurrent ones; unmapped by its owner only.
@@ -110,7 +118,7 @@ impl Mapping {
         }
         let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
         let guard = Guard::take(base.addr().get(), len, page, offset);
-        Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::new(0) })
+        Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::default() })
     }
 
     /// Keeps `file`, which it was mapped from, to be mapped from it again where that is needed.
@@ -209,25 +217,42 @@ impl Mapping {
     }
 
     /// Others' instructions will read it: their faults are served until they [`leave`](Self::leave). Not where it is
-    /// damaged: who reads it already is told so, and after them it is repaired.
+    /// damaged: who reads it already is told so, and after them it is repaired. Nor where the handler could not serve them,
+    /// because the kernel has no room for what it needs, or forbids it.
     pub(crate) fn enter(&self, file: &File) -> bool {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         // Damaged without a scan only if it could not be repaired when the last ones left.
-        if self.guard.is_damaged() && (*scans > 0 || self.repair(file).is_err()) {
+        if self.guard.is_damaged() && (scans.count > 0 || self.repair(file).is_err()) {
             return false;
         }
-        if *scans == 0 {
-            self.guard.begin(file.as_raw_fd());
+        if scans.count == 0 {
+            if scans.allowed == Some(false) || !self.guard.begin(file.as_raw_fd()) {
+                return false;
+            }
+            if scans.allowed.is_none() {
+                scans.allowed = Some(!self.is_sealed() && self.guard.may_substitute());
+            }
+            if scans.allowed == Some(false) {
+                self.guard.end();
+                return false;
+            }
         }
-        *scans += 1;
+        scans.count += 1;
         true
+    }
+
+    /// Whether nothing can be mapped in its place (`mseal(2)`). Changes nothing: the rights are those that it has.
+    fn is_sealed(&self) -> bool {
+        // SAFETY: our own range (invariant 1), with the rights that it was mapped with.
+        let failed = unsafe { libc::mprotect(self.base().cast(), self.len, self.rights.bits()) } != 0;
+        failed && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
     }
 
     /// They do no more. When the last ones leave, the file is put back where it was replaced.
     pub(crate) fn leave(&self, file: &File) {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
-        *scans -= 1;
-        if *scans == 0 {
+        scans.count -= 1;
+        if scans.count == 0 {
             self.guard.end();
             if self.guard.is_damaged() {
                 // If it fails, everything goes by way of the file, and the next to enter tries again.
@@ -242,7 +267,7 @@ impl Mapping {
         if !self.guard.is_damaged() {
             return Ok(true);
         }
-        if *scans > 0 {
+        if scans.count > 0 {
             return Ok(false);
         }
         self.repair(file).map(|()| true)
@@ -266,7 +291,8 @@ impl Mapping {
     fn repair(&self, file: &File) -> io::Result<()> {
         for range in self.guard.damage() {
             let start = range.start & !(self.page - 1);
-            self.remap(file, start, range.end - start)?;
+            let put_back = || self.remap(file, start, range.end - start);
+            put_back().or_else(|error| if self.guard.give_up_reserve() { put_back() } else { Err(error) })?;
         }
         self.guard.healed();
         Ok(())

@@ -1,9 +1,8 @@
 //! What was in force for a signal, published so that a handler can read it.
 
-use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// What there is to know of a `struct sigaction` to do as it says.
 #[derive(Clone, Copy)]
@@ -31,45 +30,127 @@ impl From<libc::sigaction> for Action {
     }
 }
 
-/// A published [`Action`]. Two slots: one is written while the other may be read.
+/// A published [`Action`]: two slots and a version. The version's lowest bit says in which slot the current action is;
+/// the next one is written to the other slot.
+///
+/// A reader that copies a slot while it is overwritten (by the publication after the next) sees then that the version has
+/// changed, and starts again. So a copy is never a mixture of two actions; readers retry only as often as an action is
+/// published meanwhile, and never wait, wherever a writer was interrupted. Nothing is allocated: a handler may publish.
 #[repr(C)]
 pub(crate) struct Disposition {
-    current: AtomicPtr<Action>,
-    slots: [UnsafeCell<MaybeUninit<Action>>; 2],
-    next: AtomicUsize,
+    /// 0: nothing was published yet.
+    version: AtomicU32,
+    slots: [Slot; 2],
     /// Whether a one-shot (`SA_RESETHAND`) handler has had its shot.
     pub(crate) spent: AtomicU32,
 }
 
-// SAFETY: a slot is written only under the registry's lock and only while `current` points to the other one or to
-// nothing; readers follow `current`.
-unsafe impl Sync for Disposition {}
+/// An [`Action`] that may be written while it is read.
+#[repr(C)]
+struct Slot {
+    handler: AtomicUsize,
+    flags: AtomicU32,
+    mask: AtomicU64,
+}
+
+macro_rules! constructors {
+    ($($const:ident)?) => {
+        impl Slot {
+            $($const)? fn new() -> Self {
+                Slot { handler: AtomicUsize::new(0), flags: AtomicU32::new(0), mask: AtomicU64::new(0) }
+            }
+        }
+
+        impl Disposition {
+            pub(super) $($const)? fn new() -> Self {
+                Disposition { version: AtomicU32::new(0), slots: [Slot::new(), Slot::new()], spent: AtomicU32::new(0) }
+            }
+        }
+    };
+}
+
+#[cfg(not(faultin_loom))]
+constructors!(const);
+#[cfg(faultin_loom)]
+constructors!();
 
 impl Disposition {
-    pub(super) const fn new() -> Self {
-        Disposition {
-            current: AtomicPtr::new(core::ptr::null_mut()),
-            slots: [UnsafeCell::new(MaybeUninit::uninit()), UnsafeCell::new(MaybeUninit::uninit())],
-            next: AtomicUsize::new(0),
-            spent: AtomicU32::new(0),
+    /// The current action, if one was published. Async-signal-safe.
+    pub(crate) fn get(&self) -> Option<Action> {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            if version == 0 {
+                return None;
+            }
+            let slot = &self.slots[version as usize & 1];
+            let action = Action {
+                handler: slot.handler.load(Ordering::Relaxed),
+                flags: slot.flags.load(Ordering::Relaxed).cast_signed(),
+                mask: slot.mask.load(Ordering::Relaxed),
+            };
+            // The slot was read before the version is looked at again.
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                return Some(action);
+            }
         }
     }
 
-    /// What was there, if anything was recorded. Signal-safe.
-    pub(crate) fn get(&self) -> Option<Action> {
-        let current = self.current.load(Ordering::Acquire);
-        // SAFETY: a non-null `current` points to a slot that was written before it was published.
-        if current.is_null() { None } else { Some(unsafe { *current }) }
+    /// Publishes an action. Only under the registry's lock.
+    pub(super) fn set(&self, action: Action) {
+        let before = self.version.load(Ordering::Relaxed);
+        // It goes on with 1 after the last one, with the same lowest bit as 2^32.
+        let version = before.checked_add(1).unwrap_or(2);
+        let slot = &self.slots[version as usize & 1];
+        // A reader that sees something of this sees that the version is at least `before`, which is not the slot's.
+        fence(Ordering::Release);
+        slot.handler.store(action.handler, Ordering::Relaxed);
+        slot.flags.store(action.flags.cast_unsigned(), Ordering::Relaxed);
+        slot.mask.store(action.mask, Ordering::Relaxed);
+        self.spent.store(0, Ordering::Relaxed);
+        self.version.store(version, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(faultin_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn an_action_is_never_a_mixture_of_two() {
+        const ROUNDS: u32 = 2_000_000;
+        let disposition = Disposition::new();
+        let action = |n: u32| Action { handler: n as usize, flags: n.cast_signed(), mask: u64::from(n) };
+        let done = AtomicBool::new(false);
+        assert!(disposition.get().is_none());
+        disposition.set(action(0));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let Action { handler, flags, mask } = disposition.get().unwrap();
+                        assert_eq!((handler, handler), (flags as usize, mask as usize));
+                        assert!(last <= handler, "the newest there is, or a newer one");
+                        last = handler;
+                    }
+                });
+            }
+            (1..=ROUNDS).for_each(|n| disposition.set(action(n)));
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(disposition.get().unwrap().mask, u64::from(ROUNDS));
     }
 
-    /// Publishes. Only under the registry's lock.
-    pub(super) fn set(&self, action: Action) {
-        let slot = self.slots[self.next.fetch_xor(1, Ordering::Relaxed) & 1].get();
-        // SAFETY: the other slot is the published one; see `Sync`. A handler that still reads this slot from two
-        // publications ago would have to be in the midst of copying it for the time of two sigaction calls; the values
-        // it could mix are both plain data.
-        unsafe { (*slot).write(action) };
-        self.spent.store(0, Ordering::Relaxed);
-        self.current.store(slot.cast(), Ordering::Release);
+    #[test]
+    fn versions_go_on_after_the_last_one() {
+        let disposition = Disposition::new();
+        let action = |n: usize| Action { handler: n, flags: 0, mask: 0 };
+        disposition.version.store(u32::MAX - 1, Ordering::Relaxed);
+        for n in 0..4 {
+            disposition.set(action(n));
+            assert_eq!(disposition.get().unwrap().handler, n);
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::fault::Cause;
 use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
 use crate::signal::pager;
+use crate::signal::reserve::Reserve;
 use crate::table::{self, ABI, Object, Site};
 
 /// Who answers the signals.
@@ -52,6 +53,8 @@ pub(crate) struct Registry {
     pub(crate) substituted: AtomicU64,
     /// Mappings that others' instructions may read, newest first. Only ever grows.
     pub(crate) guards: AtomicPtr<Guard>,
+    /// What handlers can give up when they need mappings.
+    pub(crate) reserve: Reserve,
     /// Ranges whose faults are served, newest first. Only ever grows.
     pub(crate) pagers: AtomicPtr<pager::Entry>,
     /// Not 0 if a signal handler was the last to leave a range that has gone, so that a pager is to be freed.
@@ -92,6 +95,7 @@ pub(crate) static REGISTRY: Registry = Registry {
     forwarded: AtomicU64::new(0),
     substituted: AtomicU64::new(0),
     guards: AtomicPtr::new(core::ptr::null_mut()),
+    reserve: Reserve::new(),
     pagers: AtomicPtr::new(core::ptr::null_mut()),
     retired_pagers: AtomicU32::new(0),
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],

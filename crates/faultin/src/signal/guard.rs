@@ -15,6 +15,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::handler::BUS_MCEERR_AR;
+use super::reserve::{Reserve, put_zeros};
+use super::users::Users;
 use crate::arch::{self, context::syscall6};
 use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
@@ -31,12 +33,10 @@ pub(crate) struct Guard {
     next: AtomicPtr<Guard>,
     /// Belongs to a mapping.
     taken: AtomicBool,
-    /// Somebody reads it.
-    active: AtomicBool,
+    /// Handlers that are looking at it, which substitute only while somebody reads it.
+    handlers: Users,
     /// The process that reads it: a child does not wait for handlers of its parent's threads.
     process: AtomicU32,
-    /// Handlers that are looking at it.
-    inside: AtomicUsize,
     /// Odd while something is substituted; it never returns to an earlier value.
     epoch: AtomicU64,
     start: AtomicUsize,
@@ -49,6 +49,8 @@ pub(crate) struct Guard {
     count: AtomicUsize,
     /// Those of them that were not for the end of the file.
     blocks: AtomicUsize,
+    /// How often there was no room for a substitution, since this scan began.
+    wants: AtomicUsize,
     /// The lowest end of the file that was met, in bytes of the mapping.
     cut_to: AtomicU64,
     records: [Record; RECORDS],
@@ -83,9 +85,8 @@ impl Guard {
         Guard {
             next: AtomicPtr::new(ptr::null_mut()),
             taken: AtomicBool::new(true),
-            active: AtomicBool::new(false),
+            handlers: Users::new(),
             process: AtomicU32::new(0),
-            inside: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
@@ -94,6 +95,7 @@ impl Guard {
             offset: AtomicU64::new(0),
             count: AtomicUsize::new(0),
             blocks: AtomicUsize::new(0),
+            wants: AtomicUsize::new(0),
             cut_to: AtomicU64::new(u64::MAX),
             records: [const { Record::new() }; RECORDS],
         }
@@ -122,27 +124,45 @@ impl Guard {
         self.taken.store(false, Ordering::Release);
     }
 
-    /// From here on faults are served: `file` is behind the mapping, and stays open.
-    pub(crate) fn begin(&self, file: c_int) {
+    /// From here on faults are served, if what the handler may need could be set aside; returns whether it could. `file` is
+    /// behind the mapping, and stays open.
+    pub(crate) fn begin(&self, file: c_int) -> bool {
+        if !reserve().enter() {
+            return false;
+        }
         self.file.store(file, Ordering::Relaxed);
+        self.wants.store(0, Ordering::Relaxed);
         self.process.store(std::process::id(), Ordering::Relaxed);
-        self.active.store(true, Ordering::SeqCst);
+        self.handlers.open();
+        true
     }
 
     /// From here on none is, and no handler is at it.
     pub(crate) fn end(&self) {
-        self.active.store(false, Ordering::SeqCst);
+        self.handlers.retire();
         let mut spins = 0_u32;
-        while self.inside.load(Ordering::SeqCst) != 0 {
+        while !self.handlers.claim() {
             spins += 1;
             if spins.is_multiple_of(1 << 10) {
                 std::thread::yield_now();
                 if self.process.load(Ordering::Relaxed) != std::process::id() {
                     // They were our parent's.
-                    self.inside.store(0, Ordering::SeqCst);
+                    self.handlers.forget_parents_users();
+                    break;
                 }
             }
         }
+        reserve().leave();
+    }
+
+    /// Whether the kernel lets the handler substitute, as far as can be found out beforehand. After [`begin`](Self::begin).
+    pub(crate) fn may_substitute(&self) -> bool {
+        reserve().may_substitute()
+    }
+
+    /// Makes room for a few more mappings by what is set aside for handlers. Returns whether there was something.
+    pub(crate) fn give_up_reserve(&self) -> bool {
+        reserve().give_up_one()
     }
 
     /// To compare with later: whether what is read now is the file's.
@@ -212,7 +232,7 @@ impl Guard {
     /// read; and read upwards, nothing before the first bad page is given up.
     ///
     /// No arithmetic here may overflow: `len` is a multiple of the page, and everything is clamped to it first.
-    fn substitute(&self, at: usize) -> bool {
+    fn substitute(&self, reserve: &Reserve, at: usize) -> bool {
         let (page, len) = (self.page.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
         let (at, end) = (at & !(page - 1), self.file_end().unwrap_or(u64::MAX));
         // Exactly where it ends, and the pages behind.
@@ -229,10 +249,40 @@ impl Guard {
         };
         let pages = range.start.next_multiple_of(page)..range.end;
         self.record(range);
-        // Where a part cannot be replaced (too many mappings, or its pages are huge ones), the whole may be.
-        self.replace(&pages) || {
-            self.record(0..len);
-            self.replace(&(0..len))
+        match self.replace(&pages) {
+            Ok(()) => true,
+            Err(error) => self.substitute_all(reserve, &pages, error),
+        }
+    }
+
+    /// Where a part cannot be replaced (there are too many mappings, or its pages are huge ones): gives up what was set aside.
+    /// The second time in a scan, and if the part cannot be replaced all the same, replaces the whole: that makes no mapping
+    /// more, and there will be no third time.
+    #[cold]
+    fn substitute_all(&self, reserve: &Reserve, pages: &Range<usize>, error: c_int) -> bool {
+        if error == libc::ENOMEM
+            && self.wants.fetch_add(1, Ordering::Relaxed) == 0
+            && reserve.give_up_one()
+            && self.replace(pages).is_ok()
+        {
+            return true;
+        }
+        // How often it is tried without anything left to give up: another thread may have mapped what this one has freed,
+        // and may unmap something.
+        const TRIES: u32 = 64;
+        let (whole, mut tries) = (0..self.len.load(Ordering::Relaxed), 0);
+        self.record(whole.clone());
+        loop {
+            match self.replace(&whole) {
+                Ok(()) => return true,
+                Err(libc::ENOMEM) if reserve.give_up_one() => {}
+                Err(libc::ENOMEM) if tries < TRIES => {
+                    tries += 1;
+                    // SAFETY: takes nothing.
+                    unsafe { syscall6(libc::SYS_sched_yield, [0; 6]) };
+                }
+                Err(_) => return false,
+            }
         }
     }
 
@@ -242,13 +292,15 @@ impl Guard {
         self.records[record].widen(&range);
     }
 
-    fn replace(&self, range: &Range<usize>) -> bool {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        let start = self.start.load(Ordering::Relaxed) + range.start;
-        let arguments = [start, range.len(), libc::PROT_READ as usize, flags as usize, usize::MAX, 0];
+    fn replace(&self, range: &Range<usize>) -> Result<(), c_int> {
         // SAFETY: a part of the mapping, which is its owner's while somebody reads it.
-        unsafe { syscall6(libc::SYS_mmap, arguments) == start as isize }
+        unsafe { put_zeros(self.start.load(Ordering::Relaxed) + range.start, range.len()) }
     }
+}
+
+/// What is set aside for the handlers of this process.
+fn reserve() -> &'static Reserve {
+    &registry::of(arch::object()).unwrap_or(&REGISTRY).reserve
 }
 
 /// Whether the fault is one of somebody who reads a guarded mapping, and the access may be repeated now. A store is not:
@@ -261,13 +313,17 @@ pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, access: Opt
     if signal != libc::SIGBUS || !matches!(code, BUS_ADRERR | BUS_MCEERR_AR) || access == Some(Access::Write) {
         return false;
     }
+    let address = arch::untag(address);
     for guard in registry.guards() {
-        guard.inside.fetch_add(1, Ordering::SeqCst);
-        let served = guard.active.load(Ordering::SeqCst) && {
-            let at = arch::untag(address).wrapping_sub(guard.start.load(Ordering::Relaxed));
-            at < guard.len.load(Ordering::Relaxed) && guard.substitute(at)
-        };
-        guard.inside.fetch_sub(1, Ordering::SeqCst);
+        let at = || address.wrapping_sub(guard.start.load(Ordering::Relaxed));
+        let contains = || at() < guard.len.load(Ordering::Relaxed);
+        // Most do not, and are not written to. Where a mapping is that somebody reads does not change.
+        if !contains() {
+            continue;
+        }
+        let served = guard.handlers.enter() && contains() && guard.substitute(&registry.reserve, at());
+        // It is the owner who waits until it can claim the guard.
+        let _ = guard.handlers.leave();
         if served {
             registry.substituted.fetch_add(1, Ordering::Relaxed);
             return true;

@@ -8,6 +8,7 @@ pub(crate) mod chain;
 pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod pager;
+pub(crate) mod reserve;
 mod users;
 pub(crate) mod stack;
 

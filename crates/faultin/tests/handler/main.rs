@@ -25,6 +25,7 @@ mod order;
 mod room;
 mod scans;
 mod storms;
+mod scarce;
 mod threads;
 
 /// How a scenario ends.
@@ -69,6 +70,7 @@ const ALL: &[&[Scenario]] = &[
     room::SCENARIOS,
     scans::SCENARIOS,
     storms::SCENARIOS,
+    scarce::SCENARIOS,
     threads::SCENARIOS,
 ];
 

@@ -9,27 +9,27 @@ use faultin::map::FileMap;
 use crate::Ends;
 use crate::child::{self, BUS_ADRERR, SEGV_ACCERR};
 
-const PAGES: usize = 8;
+pub(crate) const PAGES: usize = 8;
 
 /// A file of [`PAGES`] pages, nothing but sevens, and its map.
-fn mapped() -> (tempfile::NamedTempFile, FileMap) {
+pub(crate) fn mapped() -> (tempfile::NamedTempFile, FileMap) {
     let file = tempfile::NamedTempFile::new().expect("a temporary folder");
     std::fs::write(file.path(), vec![7; PAGES * child::page()]).expect("write");
     let map = FileMap::open(file.path()).expect("map it");
     (file, map)
 }
 
-fn cut(file: &tempfile::NamedTempFile, pages: usize) {
+pub(crate) fn cut(file: &tempfile::NamedTempFile, pages: usize) {
     file.as_file().set_len((pages * child::page()) as u64).expect("set_len");
 }
 
-fn peek(at: usize) -> u8 {
+pub(crate) fn peek(at: usize) -> u8 {
     // SAFETY: what becomes of it is what is being tested.
     unsafe { core::ptr::with_exposed_provenance::<u8>(at).read_volatile() }
 }
 
 /// Runs `f` with the first address of a scan.
-fn scan<T>(map: &FileMap, f: impl FnOnce(usize) -> T) -> Result<T, faultin::map::Damaged<T>> {
+pub(crate) fn scan<T>(map: &FileMap, f: impl FnOnce(usize) -> T) -> Result<T, faultin::map::Damaged<T>> {
     // SAFETY: nothing relies on a byte; what is stored or used too late is meant to be fatal.
     unsafe { map.with_slice(.., |bytes| f(bytes.as_ptr().expose_provenance())) }
 }
@@ -114,17 +114,6 @@ crate::scenarios! {
             });
         });
         let _ = overflow.join();
-    };
-    where_no_mapping_can_be_had_it_dies => Ends::Killed(libc::SIGBUS), |_| {
-        child::clean_slate();
-        let (file, map) = mapped();
-        let _ = scan(&map, |at| {
-            cut(&file, 1);
-            let at = at + 3 * child::page();
-            child::dies(libc::SIGBUS, BUS_ADRERR, at, 0, None);
-            use_up_all_mappings();
-            peek(at);
-        });
     };
     ours_within_a_scan_is_a_short_result => Ends::Well, |_| {
         let (file, map) = mapped();
@@ -231,17 +220,4 @@ crate::scenarios! {
         });
         assert_eq!(damaged.expect_err("it was cut").value, Some(0));
     };
-}
-
-/// Until the kernel has no room for one more.
-fn use_up_all_mappings() {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // Neighbours with the same rights would be one mapping.
-    for protection in [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 21) {
-        // SAFETY: memory of its own.
-        if unsafe { libc::mmap(core::ptr::null_mut(), child::page(), protection, flags, -1, 0) } == libc::MAP_FAILED {
-            return;
-        }
-    }
-    child::skip("map-limit", "there is no limit on mappings");
 }

@@ -238,7 +238,7 @@ crate::scenarios! {
             unsafe {
                 let mut old: libc::stack_t = core::mem::zeroed();
                 if libc::sigaltstack(&stack, &mut old) != 0 {
-                    child::skip("stacks that disarm themselves");
+                    child::skip("autodisarm", "stacks that disarm themselves");
                 }
                 weather(&off_the_stack(), &fault_of_ours);
                 assert_eq!(libc::sigaltstack(&old, core::ptr::null_mut()), 0);
