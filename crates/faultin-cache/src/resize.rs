@@ -24,6 +24,9 @@ impl Inode {
                 self.store.set_len(len)?;
                 self.store_len.store(len, Ordering::Relaxed);
             }
+            if let Some(mapped) = &table.mapped {
+                mapped.ends_at(len);
+            }
             let zeroed = self.cut(&mut table, len);
             table.generation += 1;
             table.size = len;

@@ -12,4 +12,5 @@ mod errors;
 mod faults;
 mod found;
 mod modes;
+mod segments;
 mod threads;

@@ -27,7 +27,7 @@ const PIECE: usize = 8 << 10;
 /// A part of a [`FileMap`] or a [`SharedMap`] as memory to read from: a segment of an [`IovSource`](crate::iov::IovSource).
 ///
 /// It ends where the file ended when it was made. Bytes are handed on once the map has looked at them: so a copy counts no
-/// byte of a file that is known to have changed, except those before the end of a file that was truncated.
+/// byte of a file that is known to have changed, except those that a file which was truncated still has.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -176,14 +176,9 @@ impl Part {
         page - (self.base.wrapping_add(self.start).wrapping_add(offset as u64) % page as u64) as usize
     }
 
-    /// Keeps the error; the bytes that count all the same, and the fault that stands for it.
+    /// Keeps the error, after which `done` bytes count; the fault that stands for it.
     #[cold]
-    fn short(&self, access: Access, error: MapError) -> Short {
-        let done = match error.change() {
-            // Of which moment they are is not known, and the next attempt would count them again.
-            Some(change) if !matches!(change, Change::Shrunk { .. }) => 0,
-            _ => error.done(),
-        };
+    fn short(&self, access: Access, error: MapError, done: usize) -> Short {
         let cause = match error.reason() {
             Reason::NotResident => Cause::NotResident,
             Reason::Unsupported(_) => Cause::Unsupported,
@@ -231,7 +226,15 @@ impl MapSource<'_> {
                 .map_err(|stop: Stop| map.error(at, stop)),
             Readable::Shared(map) => map.read_exact_at(dst, at),
         };
-        copied.map_err(|error| self.part.short(Access::Read, error))
+        copied.map_err(|error| {
+            let done = match (self.map, error.change()) {
+                (Readable::File(map, _), Some(Change::Shrunk { .. })) => still_there(map, at, &mut dst[..error.done()]),
+                // Of which moment they are is not known.
+                (Readable::File(..), Some(_)) => 0,
+                _ => error.done(),
+            };
+            self.part.short(Access::Read, error, done)
+        })
     }
 
     /// The same in pieces, which `each` is given. The buffer is in between because a copy leaves what it does not count in
@@ -254,6 +257,19 @@ impl MapSource<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The file was truncated: reads what it still has once more, because what was read may be zeros from after its end, where it
+/// ended then. Returns how many bytes are the file's for sure.
+#[cold]
+fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
+    let Ok(before) = map.now() else { return 0 };
+    let len = map.clamp(&before, at, dst.len());
+    let read = map.pread(&before, at, &mut dst[..len], 0);
+    match map.now() {
+        Ok(after) if read.is_ok() && after.is_as(&before) => len,
+        _ => 0,
     }
 }
 
@@ -320,7 +336,7 @@ impl MapDest<'_> {
                 Some(Change::Shrunk { to, .. }) if to > self.part.base + at => {
                     Ok(usize::try_from(to - self.part.base - at).map_or(len, |left| left.min(len)))
                 }
-                _ => Err(self.part.short(Access::Write, error).fault),
+                _ => Err(self.part.short(Access::Write, error, 0).fault),
             },
         }
     }
@@ -351,7 +367,10 @@ impl<'a> WriteMemory for MapDest<'a> {
             Writable::File(map) => map.write_at(src, at),
             Writable::Shared(map) => map.write_at(src, at),
         };
-        written.map_err(|error| self.part.short(Access::Write, error))
+        written.map_err(|error| {
+            let done = error.done();
+            self.part.short(Access::Write, error, done)
+        })
     }
 
     fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
@@ -360,7 +379,10 @@ impl<'a> WriteMemory for MapDest<'a> {
             Writable::File(map) => map.fill(at, len, byte),
             Writable::Shared(map) => map.fill(at, len, byte),
         };
-        filled.map_err(|error| self.part.short(Access::Write, error))
+        filled.map_err(|error| {
+            let done = error.done();
+            self.part.short(Access::Write, error, done)
+        })
     }
 
     fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -369,7 +391,7 @@ impl<'a> WriteMemory for MapDest<'a> {
             Writable::File(map) => map.store(at, value),
             Writable::Shared(map) => map.store(at, value),
         };
-        stored.map_err(|error| self.part.short(Access::Write, error).fault)
+        stored.map_err(|error| self.part.short(Access::Write, error, 0).fault)
     }
 
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
