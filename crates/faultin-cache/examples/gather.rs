@@ -1,19 +1,22 @@
 //! Puts files together: `gather OUT FILE...` appends each FILE to OUT and says how much of it.
 //!
-//! The files are mapped, not read: their pages go from one cache to the other without a copy in between. Others may cut them
-//! meanwhile, and a disk may fail. Then what could be read is in OUT, to the byte, and counted; nobody dies.
+//! The files are mapped: a map is a source of the cache's writes as any buffer is, without `unsafe` and without another crate. Others
+//! may cut the files meanwhile, and a disk may fail. Then what could be read is in OUT, to the byte, and counted; nobody dies.
+//! What has no size to map it by (a pipe, a file of /proc) is read as a stream.
+
+#![forbid(unsafe_code)]
 
 use std::env::args_os;
 use std::error::Error;
-use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use faultin::ReadView;
 use faultin::iov::IovSource;
+use faultin::map::{FileMap, FileReader};
 use faultin_cache::store::FileStore;
 use faultin_cache::{CacheOptions, CachedFile};
-use memmap2::Mmap;
 
 fn main() -> ExitCode {
     let mut names = args_os().skip(1).map(PathBuf::from);
@@ -40,7 +43,7 @@ fn gather(out: &PathBuf, files: &[PathBuf]) -> Result<bool, Box<dyn Error>> {
         match append(&gathered, name) {
             Ok(bytes) => println!("{}: {bytes} bytes", name.display()),
             Err(why) => {
-                eprintln!("{}: {why}", name.display());
+                eprintln!("{why}");
                 whole = false;
             }
         }
@@ -49,10 +52,29 @@ fn gather(out: &PathBuf, files: &[PathBuf]) -> Result<bool, Box<dyn Error>> {
     Ok(whole)
 }
 
-fn append(gathered: &CachedFile, name: &PathBuf) -> Result<usize, Box<dyn Error>> {
-    // SAFETY: nobody looks at the mapping but the view below, which allows for everything that can happen to it.
-    let map = unsafe { Mmap::map(&File::open(name)?)? };
-    // SAFETY: the mapping stays until the view is gone.
-    let view = unsafe { ReadView::new(map.as_ptr(), map.len()) }?;
-    Ok(gathered.append_iter(&mut IovSource::one(view))?)
+fn append(gathered: &CachedFile, name: &Path) -> Result<usize, Box<dyn Error>> {
+    let map = match FileMap::open(name) {
+        Err(error) if error.is_stream() => return append_stream(gathered, name),
+        map => map?,
+    };
+    let source = map.source(..);
+    let appended = gathered.append_iter(&mut IovSource::one(source.clone()));
+    Ok(appended.map_err(|partial| match source.take_error() {
+        // The map knows more of it than the fault says.
+        Some(why) => format!("{} bytes, then: {why}", partial.done),
+        None => format!("{}: {partial}", name.display()),
+    })?)
+}
+
+fn append_stream(gathered: &CachedFile, name: &Path) -> Result<usize, Box<dyn Error>> {
+    let (mut reader, mut done) = (FileReader::open(name)?, 0);
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(done);
+        }
+        let appended = gathered.append(bytes)?;
+        done += appended;
+        reader.consume(appended);
+    }
 }

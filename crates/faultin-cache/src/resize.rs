@@ -25,6 +25,9 @@ impl Inode {
             if self.store_len.most() > len {
                 self.set_store_len(len)?;
             }
+            if let Some(mapped) = &table.mapped {
+                mapped.ends_at(len);
+            }
             let zeroed = self.cut(&mut table, len);
             table.generation += 1;
             table.size = len;

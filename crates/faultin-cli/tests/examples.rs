@@ -34,9 +34,7 @@ fn hash_tool_reads_a_file_of_the_kernels_as_a_stream() {
 
 #[test]
 fn hash_tool_survives_a_file_that_is_cut() {
-    let output = hash_tool()
-        .output()
-        .expect("it is there after cargo build --examples");
+    let output = hash_tool().output().expect("it is there after cargo build --examples");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{:?}: {said}", output.status);
     // Or it was faster than whoever cut the file.

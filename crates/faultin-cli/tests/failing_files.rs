@@ -6,13 +6,13 @@ mod common;
 mod layers;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use faultin::map::{Backend, FileMap, FileMapMut, MapError, MapOptions, Reason, Watch};
+use faultin::map::{Backend, FileMap, FileMapMut, FileReader, MapError, MapOptions, Reason, Watch};
 
 /// As `xtask` writes them.
 const BLOCK: usize = 4096;
@@ -188,6 +188,30 @@ fn a_served_file_that_falls_short_is_an_error_no_later_than_a_read_says() {
     // The page that was completed stays so until the kernel forgets it.
     forget(&path);
     is_whole(&FileMap::open(&path).expect("healed"));
+}
+
+#[test]
+fn a_served_file_without_a_size_is_a_stream() {
+    let _one = serial();
+    let Some(folder) = environment("fuse") else { return };
+    let path = folder.join("control");
+    assert_eq!(fs::metadata(&path).expect("asked").len(), 0);
+    let refused = [
+        FileMap::open(&path).map(drop),
+        FileMap::from_file(File::open(&path).expect("open")).map(drop),
+        FileMapMut::open(&path).map(drop),
+        MapOptions::new().backend(Backend::Pread).open(&path).map(drop),
+    ];
+    for error in refused {
+        let error = error.expect_err("its size is not known");
+        assert!(error.is_stream() && matches!(error.reason(), Reason::Unsupported(_)), "{error}");
+    }
+    let mut text = String::new();
+    FileReader::open(&path).expect("as a stream").read_to_string(&mut text).expect("read");
+    assert_eq!(text, "ready\n");
+    let output = common::faultin().arg("sum").arg(&path).output().expect("it runs");
+    let line = format!("{}  {}\n", blake3::hash(b"ready\n"), path.display());
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()), (Some(0), line));
 }
 
 #[test]

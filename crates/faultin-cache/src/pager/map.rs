@@ -9,7 +9,8 @@
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
@@ -59,6 +60,8 @@ pub(crate) struct Map {
     again: AtomicU32,
     spared: AtomicU32,
     error: Mutex<Option<Error>>,
+    /// What segments of lists are told when the file becomes shorter.
+    ends: Mutex<Vec<Weak<AtomicU64>>>,
     pub(super) counts: Counts,
 }
 
@@ -95,7 +98,29 @@ impl Map {
             again: AtomicU32::new(0),
             spared: AtomicU32::new(0),
             error: Mutex::new(None),
+            ends: Mutex::new(Vec::new()),
             counts: Counts::default(),
+        }
+    }
+
+    /// Where in the file it begins.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Where the file ends at its shortest from now on, as long as that is kept.
+    pub(super) fn watch_end(&self) -> Arc<AtomicU64> {
+        let lowest = Arc::new(AtomicU64::new(u64::MAX));
+        let mut ends = self.ends.lock();
+        ends.retain(|end| end.strong_count() > 0);
+        ends.push(Arc::downgrade(&lowest));
+        lowest
+    }
+
+    /// The file is going to end at `len`: for whoever has the inode lock alone, before the bytes go.
+    pub(super) fn ends_at(&self, len: u64) {
+        for end in self.ends.lock().iter().filter_map(Weak::upgrade) {
+            end.fetch_min(len, Release);
         }
     }
 

@@ -52,6 +52,11 @@ impl Mapped {
         self.maps.iter().any(|map| map.keeps(&part))
     }
 
+    /// The file is going to end at `len`, which is less than before: for whoever has the inode lock alone, before the bytes go.
+    pub(crate) fn ends_at(&self, len: u64) {
+        self.maps.iter().for_each(|map| map.ends_at(len));
+    }
+
     /// From now on any access to a page of this part of the file faults: for whoever has the inode lock alone, before the bytes
     /// go. What was stored there is in the folio, which is dirty.
     pub(crate) fn unmap(&self, part: Range<u64>) {

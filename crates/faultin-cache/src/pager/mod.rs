@@ -40,6 +40,11 @@
 //! have interrupted code that holds what that thread may need: a lock of the file's store, or of an allocator that has one lock for all threads. If it has
 //! interrupted a call of the cache that holds a file's lock, that is noticed: the fault is refused, and a copy comes back short.
 //!
+//! # As the buffer of a read or a write
+//!
+//! [`Mapping::source`] and [`Mapping::dest`] end where the file does, and come back short where it has been cut since. The
+//! [views](Mapping::read_view) are of whole pages: what they have after the end of the file are zeros of nobody's.
+//!
 //! In a signal a fault is served with the file's [descriptor](crate::store::Store::descriptor) if the store has one; otherwise, and
 //! whenever something has to be waited for, it is handed over to the pager's thread.
 
@@ -55,6 +60,7 @@ mod hardware;
 pub(crate) mod mailbox;
 mod map;
 pub(crate) mod mapped;
+mod segment;
 mod serve;
 mod server;
 #[allow(unsafe_code, reason = "the mask of signals")]
@@ -74,6 +80,7 @@ use faultin::pager::Served;
 use faultin::{InstallError, ReadView, WriteView};
 
 pub use error::MapError;
+pub use segment::{MappingDest, MappingSource};
 
 use self::hardware::{Hardware, Kind};
 use self::map::Map;
@@ -168,7 +175,7 @@ impl Mapping {
         self.map.mode()
     }
 
-    /// All of it, to be read.
+    /// All of it, to be read: whole pages, also where the file ends within the last one. See [`source`](Self::source).
     ///
     /// # Errors
     /// If the signal handler, which was there when the mapping was made, was removed and cannot be installed.
@@ -180,7 +187,7 @@ impl Mapping {
         }
     }
 
-    /// All of it, to be written. Stores to a mapping for reading come back short.
+    /// All of it, to be written: whole pages. See [`dest`](Self::dest). Stores to a mapping for reading come back short.
     ///
     /// # Errors
     /// As [`read_view`](Self::read_view).

@@ -14,4 +14,5 @@ mod faults;
 mod found;
 mod modes;
 mod signals;
+mod segments;
 mod threads;

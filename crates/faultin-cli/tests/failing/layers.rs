@@ -197,7 +197,9 @@ fn a_map_that_is_opened_during_the_copy_is_not_left_behind() {
             let (ready, done) = (AtomicBool::new(false), AtomicBool::new(false));
             let maps = std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    while !ready.load(Ordering::Relaxed) {}
+                    while !ready.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
                     fs::write(&path, [b"NEW", &content()[3..LEN]].concat()).expect("write");
                     done.store(true, Ordering::Release);
                 });

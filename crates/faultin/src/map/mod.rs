@@ -37,6 +37,8 @@
 //!   fails because its file cannot be read, the reason is what reading the file says, not the signal's.
 //! * The work of one operation is bounded, whoever changes the file how often: one fault (two backwards), one look, one
 //!   read. Searches do that for each window of 32 MiB.
+//! * Maps are [sources](FileMap::source) and [destinations](FileMapMut::dest) of [lists](crate::iov), which end where the file
+//!   does and report what the map watches.
 //! * [`with_slice`](FileMap::with_slice) lends the mapping itself to any code, and tells afterwards what was not the
 //!   file's. [`SharedMap`] is for memory that is no file to anybody.
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
@@ -91,6 +93,7 @@ mod nowait;
 mod options;
 mod reader;
 mod search;
+mod segment;
 pub mod shared;
 mod size;
 mod slice;
@@ -104,6 +107,7 @@ pub use lines::{Line, Lines};
 pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::{FileReader, MapReader};
+pub use segment::{MapDest, MapSource};
 pub use shared::{SharedMap, SharedOptions};
 pub use size::has_known_size;
 pub use slice::Damaged;

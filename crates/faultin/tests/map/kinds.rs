@@ -138,7 +138,8 @@ fn a_file_larger_than_memory_is_read_where_it_is_asked() {
 }
 
 /// Files that the kernel makes up when they are read: their sizes are 0 or a page, whatever they have.
-const MADE_UP: [&str; 4] = ["/proc/cpuinfo", "/proc/self/cmdline", "/sys/devices/system/cpu/online", "/proc/sys/kernel/ostype"];
+const MADE_UP: [&str; 4] =
+    ["/proc/cpuinfo", "/proc/self/cmdline", "/sys/devices/system/cpu/online", "/proc/sys/kernel/ostype"];
 
 #[test]
 fn a_file_whose_size_is_not_known_is_refused_and_read_as_a_stream() {

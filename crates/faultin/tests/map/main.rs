@@ -11,6 +11,7 @@ mod peer;
 mod processes;
 mod reading;
 mod searching;
+mod segments;
 mod space;
 mod threads;
 mod writing;

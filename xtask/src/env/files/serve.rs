@@ -10,7 +10,7 @@
 //! | `heal` | everything is as it was |
 //! | `die` | the server ends, as if it had crashed |
 //!
-//! It ends when its standard input does.
+//! Reading it gives `ready`, although its size is 0. The server ends when its standard input does.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -60,6 +60,8 @@ pub fn run(args: &Args) -> io::Result<()> {
 const FRESH: Duration = Duration::ZERO;
 
 const CONTROL: u64 = 2;
+/// What is read from it.
+const READY: &[u8] = b"ready\n";
 const FIRST: u64 = 3;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -226,6 +228,11 @@ impl Filesystem for Failing {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if ino.0 == CONTROL {
+            // It has a text, and no size.
+            let from = READY.len().min(usize::try_from(offset).unwrap_or(READY.len()));
+            return reply.data(&READY[from..READY.len().min(from.saturating_add(size as usize))]);
+        }
         let Some((index, file)) = self.file(ino) else { return reply.error(Errno::EINVAL) };
         let end = match self.end(index, offset, offset + u64::from(size)) {
             Ok(end) => end,

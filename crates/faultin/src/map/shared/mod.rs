@@ -194,6 +194,10 @@ impl AsFd for SharedMap {
 
 /// What the parts of this module share.
 impl SharedMap {
+    pub(super) fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.as_ref()
+    }
+
     /// An error of an operation that began at `at`.
     #[cold]
     fn error(&self, at: u64, stop: Stop) -> MapError {

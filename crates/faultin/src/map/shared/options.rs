@@ -123,7 +123,9 @@ impl SharedOptions {
         let mapped = || Mapping::new(&file, 0, len, rights);
         let backend = match (self.backend, layers::may_move(&file)) {
             // It could not follow its file.
-            (Backend::Mapped, true) => return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good"))),
+            (Backend::Mapped, true) => {
+                return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good")));
+            }
             (Backend::Automatic, true) => Backend::Pread,
             (backend, _) => backend,
         };

@@ -1,0 +1,226 @@
+//! Mappings as segments of lists: [`MappingSource`] to read from, [`MappingDest`] to write to.
+//!
+//! A view of a mapping ends with a page. These end where the file ended when they were made, and a copy of bytes that the file
+//! has lost since then is short.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin::iov::{ReadSegment, WriteSegment};
+use faultin::memory::{ReadMemory, WriteMemory};
+use faultin::probe::Granularity;
+use faultin::{Access, Cause, Fault, ReadView, Scalar, Short, WriteView};
+
+use super::Mapping;
+use super::map::Map;
+use crate::error::Error;
+
+/// Bytes that are copied before it is known that the file still has them.
+const PIECE: usize = 8 << 10;
+
+/// A part of a [`Mapping`] as memory to read from: a segment of an [`IovSource`](faultin::iov::IovSource).
+#[derive(Clone, Debug)]
+pub struct MappingSource<'m> {
+    view: ReadView<'m>,
+    end: End,
+}
+
+/// A part of a [`Mapping`] as memory to write to: a segment of an [`IovDest`](faultin::iov::IovDest). It makes the file no
+/// longer.
+#[derive(Clone, Debug)]
+pub struct MappingDest<'m> {
+    view: WriteView<'m>,
+    end: End,
+}
+
+/// Where the file ended at its shortest since the segment was made.
+#[derive(Clone, Debug)]
+struct End {
+    lowest: Arc<AtomicU64>,
+    /// Where in the file the segment begins, and at which address.
+    start: u64,
+    address: usize,
+}
+
+impl End {
+    fn new(map: &Map) -> End {
+        End { lowest: map.watch_end(), start: map.start(), address: map.base().addr().get() }
+    }
+
+    fn from(&self, offset: usize) -> End {
+        let (start, address) = (self.start + offset as u64, self.address + offset);
+        End { lowest: Arc::clone(&self.lowest), start, address }
+    }
+
+    /// The byte at `offset` is no longer the file's.
+    #[cold]
+    fn cut(&self, access: Access, offset: usize) -> Fault {
+        Fault::refused(access, Cause::Backing, self.address + offset)
+    }
+
+    /// How many of `len` bytes from `offset`, which have been accessed, the file has had all the time.
+    fn within(&self, offset: usize, len: usize) -> usize {
+        // The bytes first: whoever cuts the file says so before it takes them.
+        std::sync::atomic::fence(Ordering::Acquire);
+        let left = self.lowest.load(Ordering::Acquire).saturating_sub(self.start + offset as u64);
+        usize::try_from(left).map_or(len, |left| left.min(len))
+    }
+
+    /// What an access of `len` bytes at `offset` has come to.
+    fn check(&self, access: Access, offset: usize, len: usize, result: Result<(), Short>) -> Result<(), Short> {
+        let done = result.map_or_else(|short| short.done, |()| len);
+        match self.within(offset, done) {
+            within if within < done => Err(Short { done: within, fault: self.cut(access, offset + within) }),
+            _ => result,
+        }
+    }
+
+    /// Whether the file has the byte at `offset`, and how many of `len` from there.
+    fn has(&self, access: Access, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        NonZeroUsize::new(self.within(offset, len.get())).ok_or_else(|| self.cut(access, offset))
+    }
+}
+
+impl Mapping {
+    /// The mapping to read from, as a segment of a list: up to where the file ends now.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`]; [`Error::Memory`] if the signal handler was removed and cannot be installed.
+    pub fn source(&self) -> Result<MappingSource<'_>, Error> {
+        // Watched first, then asked.
+        let end = End::new(&self.map);
+        let view = self.read_view().map_err(handler)?;
+        let view = view.subslice(0..self.bytes()?).unwrap_or(view);
+        Ok(MappingSource { view, end })
+    }
+
+    /// The mapping to write to, as a segment of a list: up to where the file ends now.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source).
+    pub fn dest(&self) -> Result<MappingDest<'_>, Error> {
+        let end = End::new(&self.map);
+        let view = self.write_view().map_err(handler)?;
+        let view = view.subslice(0..self.bytes()?).unwrap_or(view);
+        Ok(MappingDest { view, end })
+    }
+
+    /// Bytes of it that the file has now.
+    fn bytes(&self) -> Result<usize, Error> {
+        let left = self.file().len()?.saturating_sub(self.map.start());
+        Ok(usize::try_from(left).map_or(self.len(), |left| left.min(self.len())))
+    }
+}
+
+fn handler(error: faultin::InstallError) -> Error {
+    Error::Memory(Arc::new(error.into()))
+}
+
+impl<'m> From<MappingSource<'m>> for ReadSegment<'_, MappingSource<'m>> {
+    fn from(source: MappingSource<'m>) -> Self {
+        ReadSegment::Memory(source)
+    }
+}
+
+impl<'m> From<MappingDest<'m>> for WriteSegment<'_, MappingDest<'m>> {
+    fn from(dest: MappingDest<'m>) -> Self {
+        WriteSegment::Memory(dest)
+    }
+}
+
+impl ReadMemory for MappingSource<'_> {
+    fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(MappingSource { end: self.end.from(range.start), view: self.view.subslice(range)? })
+    }
+
+    fn page_size(&self) -> usize {
+        ReadMemory::page_size(&self.view)
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        ReadMemory::to_page_end(&self.view, offset)
+    }
+
+    fn addr(&self) -> usize {
+        self.view.addr()
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        // A copy leaves what it does not count in its destination, so the bytes go by way of a buffer.
+        let (mut buffer, mut done) = ([0; PIECE], 0);
+        while done < dst.len() {
+            let piece = &mut buffer[..PIECE.min(dst.len() - done)];
+            let copied = self.view.read(offset + done, piece);
+            let copied = self.end.check(Access::Read, offset + done, piece.len(), copied);
+            let good = copied.map_or_else(|short| short.done, |()| piece.len());
+            dst[done..done + good].copy_from_slice(&piece[..good]);
+            done += good;
+            copied.map_err(|short| Short { done, ..short })?;
+        }
+        Ok(())
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        let value = self.view.load(offset)?;
+        match self.end.within(offset, size_of::<T>()) == size_of::<T>() {
+            true => Ok(value),
+            false => Err(self.end.cut(Access::Read, offset)),
+        }
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.view.fault_in(offset, self.end.has(Access::Read, offset, len)?)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        self.end.check(Access::Read, offset, len, self.view.probe(offset, len, granularity))
+    }
+}
+
+impl<'m> WriteMemory for MappingDest<'m> {
+    type Read = MappingSource<'m>;
+
+    fn as_read(&self) -> MappingSource<'m> {
+        MappingSource { view: self.view.as_read(), end: self.end.clone() }
+    }
+
+    fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(MappingDest { end: self.end.from(range.start), view: self.view.subslice(range)? })
+    }
+
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        self.end.check(Access::Write, offset, src.len(), self.view.write(offset, src))
+    }
+
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        self.end.check(Access::Write, offset, len, self.view.fill(offset, byte, len))
+    }
+
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        self.view.store(offset, value)?;
+        match self.end.within(offset, size_of::<T>()) == size_of::<T>() {
+            true => Ok(()),
+            false => Err(self.end.cut(Access::Write, offset)),
+        }
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.view.fault_in(offset, self.end.has(Access::Write, offset, len)?)
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        self.end.check(Access::Write, offset, len, self.view.probe(offset, len, granularity))
+    }
+}

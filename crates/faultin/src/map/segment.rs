@@ -1,0 +1,435 @@
+//! Maps as segments of lists: [`MapSource`] to read from, [`MapDest`] to write to.
+//!
+//! A view of a mapping ends with a page, and knows nothing of the file: the bytes after the end of the file are zeros of
+//! nobody's. These end where the file does, and every copy is looked at as by the map's own operations: what the map
+//! [watches](super::Watch) for is a [`Short`], and the [`MapError`](MapSource::take_error) is kept.
+
+use core::num::NonZeroUsize;
+use core::ops::{Range, RangeBounds};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::chunks::within;
+use super::error::{Change, MapError, Reason, Stop};
+use super::file::FileMap;
+use super::shared::SharedMap;
+use super::stamp::Stamp;
+use super::write::FileMapMut;
+use crate::fault::{Access, Cause, Fault, Short};
+use crate::iov::{ReadSegment, WriteSegment};
+use crate::memory::{ReadMemory, WriteMemory};
+use crate::probe::Granularity;
+use crate::scalar::Scalar;
+use crate::{fault_in, page_size, probe};
+
+/// Bytes that are copied and looked at before they are handed on.
+const PIECE: usize = 8 << 10;
+
+/// A part of a [`FileMap`] or a [`SharedMap`] as memory to read from: a segment of an [`IovSource`](crate::iov::IovSource).
+///
+/// It ends where the file ended when it was made. Bytes are handed on once the map has looked at them: so a copy counts no
+/// byte of a file that is known to have changed, except those that a file which was truncated still has.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(file.path(), [7; 1000])?;
+/// # let path = file.path();
+/// use faultin::iov::IovSource;
+/// use faultin::map::FileMap;
+///
+/// let map = FileMap::open(path)?;
+/// let mut source = IovSource::one(&map);
+/// let mut buffer = [0; 4096];
+/// assert_eq!(source.copy_from_iter(&mut buffer)?, 1000);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct MapSource<'a> {
+    map: Readable<'a>,
+    part: Part,
+}
+
+/// A part of a [`FileMapMut`] or a [`SharedMap`] as memory to write to: a segment of an [`IovDest`](crate::iov::IovDest).
+///
+/// It ends where the file ended when it was made, and makes no file longer. What was stored to a file that was truncated
+/// meanwhile does not count.
+#[derive(Clone, Debug)]
+pub struct MapDest<'a> {
+    map: Writable<'a>,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Readable<'a> {
+    /// And how it was when the source was made.
+    File(&'a FileMap, Stamp),
+    Shared(&'a SharedMap),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Writable<'a> {
+    File(&'a FileMapMut),
+    Shared(&'a SharedMap),
+}
+
+/// Which bytes of a map, and what became of them.
+#[derive(Clone, Debug)]
+struct Part {
+    start: u64,
+    len: usize,
+    /// Where in the file the map begins.
+    base: u64,
+    error: Arc<Mutex<Option<MapError>>>,
+}
+
+impl FileMap {
+    /// A range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
+    pub fn source(&self, range: impl RangeBounds<u64>) -> MapSource<'_> {
+        let known = self.known();
+        let part = Part::new(within(range, self.window().len(known.size)), self.window().start);
+        MapSource { map: Readable::File(self, known), part }
+    }
+}
+
+impl FileMapMut {
+    /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
+    pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
+        let part = Part::new(within(range, self.as_map().mapped_len()), self.as_map().window().start);
+        MapDest { map: Writable::File(self), part }
+    }
+}
+
+impl SharedMap {
+    /// A range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
+    pub fn source(&self, range: impl RangeBounds<u64>) -> MapSource<'_> {
+        MapSource { map: Readable::Shared(self), part: Part::new(within(range, self.len() as u64), 0) }
+    }
+
+    /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
+    pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
+        MapDest { map: Writable::Shared(self), part: Part::new(within(range, self.len() as u64), 0) }
+    }
+}
+
+impl<'m> From<&'m FileMap> for ReadSegment<'_, MapSource<'m>> {
+    fn from(map: &'m FileMap) -> Self {
+        map.source(..).into()
+    }
+}
+
+impl<'m> From<&'m SharedMap> for ReadSegment<'_, MapSource<'m>> {
+    fn from(map: &'m SharedMap) -> Self {
+        map.source(..).into()
+    }
+}
+
+impl<'m> From<MapSource<'m>> for ReadSegment<'_, MapSource<'m>> {
+    fn from(source: MapSource<'m>) -> Self {
+        ReadSegment::Memory(source)
+    }
+}
+
+impl<'m> From<&'m FileMapMut> for WriteSegment<'_, MapDest<'m>> {
+    fn from(map: &'m FileMapMut) -> Self {
+        map.dest(..).into()
+    }
+}
+
+impl<'m> From<&'m SharedMap> for WriteSegment<'_, MapDest<'m>> {
+    fn from(map: &'m SharedMap) -> Self {
+        map.dest(..).into()
+    }
+}
+
+impl<'m> From<MapDest<'m>> for WriteSegment<'_, MapDest<'m>> {
+    fn from(dest: MapDest<'m>) -> Self {
+        WriteSegment::Memory(dest)
+    }
+}
+
+impl Part {
+    fn new(range: Range<u64>, base: u64) -> Self {
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        Part { start: range.start, len, base, error: Arc::default() }
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        let error = Arc::clone(&self.error);
+        Some(Part { start: self.start + range.start as u64, len: range.len(), base: self.base, error })
+    }
+
+    /// Where in the map `len` bytes from `offset` begin.
+    fn at(&self, access: Access, offset: usize, len: usize) -> Result<u64, Fault> {
+        if offset <= self.len && len <= self.len - offset {
+            Ok(self.start + offset as u64)
+        } else {
+            Err(Fault::refused_nowhere(access, Cause::OutOfRange))
+        }
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        let page = page_size();
+        page - (self.base.wrapping_add(self.start).wrapping_add(offset as u64) % page as u64) as usize
+    }
+
+    /// Keeps the error, after which `done` bytes count; the fault that stands for it.
+    #[cold]
+    fn short(&self, access: Access, error: MapError, done: usize) -> Short {
+        let cause = match error.reason() {
+            Reason::NotResident => Cause::NotResident,
+            Reason::Unsupported(_) => Cause::Unsupported,
+            _ => Cause::Backing,
+        };
+        let fault = error.fault().unwrap_or_else(|| Fault::refused_nowhere(access, cause));
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        Short { done, fault }
+    }
+
+    fn take_error(&self) -> Option<MapError> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+macro_rules! common {
+    () => {
+        /// Bytes in it.
+        pub fn len(&self) -> usize {
+            self.part.len
+        }
+
+        /// Whether it has none.
+        pub fn is_empty(&self) -> bool {
+            self.part.len == 0
+        }
+
+        /// What the last access that stopped, of this or a part or copy of it, was told by the map: more than its
+        /// [`Short`] says. `None` if none did since this was asked last.
+        pub fn take_error(&self) -> Option<MapError> {
+            self.part.take_error()
+        }
+    };
+}
+
+impl MapSource<'_> {
+    common!();
+
+    /// Copies bytes that the map has looked at.
+    fn piece(&self, at: u64, dst: &mut [u8]) -> Result<(), Short> {
+        let copied = match self.map {
+            Readable::File(map, known) => map
+                .fetch(&known, at, dst)
+                .and_then(|()| map.check(&known, at, dst.len()))
+                .map_err(|stop: Stop| map.error(at, stop)),
+            Readable::Shared(map) => map.read_exact_at(dst, at),
+        };
+        copied.map_err(|error| {
+            let done = match (self.map, error.change()) {
+                (Readable::File(map, _), Some(Change::Shrunk { .. })) => still_there(map, at, &mut dst[..error.done()]),
+                // Of which moment they are is not known.
+                (Readable::File(..), Some(_)) => 0,
+                _ => error.done(),
+            };
+            self.part.short(Access::Read, error, done)
+        })
+    }
+
+    /// The same in pieces, which `each` is given. The buffer is in between because a copy leaves what it does not count in
+    /// its destination.
+    fn pieces(&self, offset: usize, len: usize, mut each: impl FnMut(Range<usize>, &[u8])) -> Result<(), Short> {
+        let start = self.part.at(Access::Read, offset, len).map_err(|fault| Short { done: 0, fault })?;
+        let (mut buffer, mut done) = ([0; PIECE], 0);
+        while done < len {
+            // Up to where a page begins.
+            let into = (self.part.base + start + done as u64) as usize % PIECE;
+            let piece = &mut buffer[..(PIECE - into).min(len - done)];
+            let (good, stopped) = match self.piece(start + done as u64, piece) {
+                Ok(()) => (piece.len(), None),
+                Err(short) => (short.done, Some(short.fault)),
+            };
+            each(done..done + good, &piece[..good]);
+            done += good;
+            if let Some(fault) = stopped {
+                return Err(Short { done, fault });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file was truncated: reads what it still has once more, because what was read may be zeros from after its end, where it
+/// ended then. Returns how many bytes are the file's for sure.
+#[cold]
+fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
+    let Ok(before) = map.now() else { return 0 };
+    let len = map.clamp(&before, at, dst.len());
+    let read = map.pread(&before, at, &mut dst[..len], 0);
+    match map.now() {
+        Ok(after) if read.is_ok() && after.is_as(&before) => len,
+        _ => 0,
+    }
+}
+
+impl ReadMemory for MapSource<'_> {
+    fn len(&self) -> usize {
+        self.part.len
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(MapSource { map: self.map, part: self.part.subslice(range)? })
+    }
+
+    fn page_size(&self) -> usize {
+        page_size()
+    }
+
+    fn to_page_end(&self, offset: usize) -> usize {
+        self.part.to_page_end(offset)
+    }
+
+    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.pieces(offset, dst.len(), |range, bytes| dst[range].copy_from_slice(bytes))
+    }
+
+    fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
+        let at = self.part.at(Access::Read, offset, size_of::<T>())?;
+        let mut bytes = [0; 16];
+        let bytes = &mut bytes[..size_of::<T>()];
+        self.piece(at, bytes).map_err(|short| short.fault)?;
+        Ok(T::from_bytes(bytes))
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let at = self.part.at(Access::Read, offset, len.get())?;
+        // A read takes from the file what the mapping does not deliver: so the first byte is what counts.
+        self.piece(at, &mut [0]).map_err(|short| short.fault)?;
+        let Readable::File(map, _) = self.map else { return Ok(len) };
+        let Some(mapping) = map.mapping() else { return Ok(len) };
+        let Ok(src) = mapping.range(map.lead() + at as usize, len.get()) else { return Ok(NonZeroUsize::MIN) };
+        // SAFETY: within the mapping, whose invariants are the preconditions.
+        Ok(unsafe { fault_in::fault_in_readable(src.0, len) }.unwrap_or(NonZeroUsize::MIN))
+    }
+
+    fn probe(&self, offset: usize, len: usize, _granularity: Granularity) -> Result<(), Short> {
+        // Every byte is loaded, which proves it at any granularity.
+        self.pieces(offset, len, |_, _| ())
+    }
+}
+
+impl MapDest<'_> {
+    common!();
+
+    /// Whether the file still has the first of these bytes, and all of the others: how many.
+    fn reaches(&self, at: u64, len: usize) -> Result<usize, Fault> {
+        let end = match self.map {
+            Writable::File(map) => map.as_map().valid_up_to(),
+            Writable::Shared(map) => map.verify().map(|()| map.len() as u64),
+        };
+        match end {
+            Ok(end) if end > at => Ok(usize::try_from(end - at).map_or(len, |left| left.min(len))),
+            Ok(_) => Err(Fault::refused_nowhere(Access::Write, Cause::Backing)),
+            Err(error) => match error.change() {
+                // Where it ends now is within these bytes, or before them.
+                Some(Change::Shrunk { to, .. }) if to > self.part.base + at => {
+                    Ok(usize::try_from(to - self.part.base - at).map_or(len, |left| left.min(len)))
+                }
+                _ => Err(self.part.short(Access::Write, error, 0).fault),
+            },
+        }
+    }
+}
+
+impl<'a> WriteMemory for MapDest<'a> {
+    type Read = MapSource<'a>;
+
+    fn as_read(&self) -> MapSource<'a> {
+        let map = match self.map {
+            Writable::File(map) => Readable::File(map.as_map(), map.as_map().known()),
+            Writable::Shared(map) => Readable::Shared(map),
+        };
+        MapSource { map, part: self.part.clone() }
+    }
+
+    fn len(&self) -> usize {
+        self.part.len
+    }
+
+    fn subslice(&self, range: Range<usize>) -> Option<Self> {
+        Some(MapDest { map: self.map, part: self.part.subslice(range)? })
+    }
+
+    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+        let at = self.part.at(Access::Write, offset, src.len()).map_err(|fault| Short { done: 0, fault })?;
+        let written = match self.map {
+            Writable::File(map) => map.write_at(src, at),
+            Writable::Shared(map) => map.write_at(src, at),
+        };
+        written.map_err(|error| {
+            let done = error.done();
+            self.part.short(Access::Write, error, done)
+        })
+    }
+
+    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+        let at = self.part.at(Access::Write, offset, len).map_err(|fault| Short { done: 0, fault })?;
+        let filled = match self.map {
+            Writable::File(map) => map.fill(at, len, byte),
+            Writable::Shared(map) => map.fill(at, len, byte),
+        };
+        filled.map_err(|error| {
+            let done = error.done();
+            self.part.short(Access::Write, error, done)
+        })
+    }
+
+    fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
+        let at = self.part.at(Access::Write, offset, size_of::<T>())?;
+        let stored = match self.map {
+            Writable::File(map) => map.store(at, value),
+            Writable::Shared(map) => map.store(at, value),
+        };
+        stored.map_err(|error| self.part.short(Access::Write, error, 0).fault)
+    }
+
+    fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        let at = self.part.at(Access::Write, offset, len.get())?;
+        let len = NonZeroUsize::new(self.reaches(at, len.get())?).unwrap_or(NonZeroUsize::MIN);
+        match self.place(at, len.get()) {
+            // SAFETY: within the mapping, whose invariants are the preconditions.
+            Some(place) => unsafe { fault_in::fault_in_writeable(place, len) },
+            None => Ok(len),
+        }
+    }
+
+    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+        let at = self.part.at(Access::Write, offset, len).map_err(|fault| Short { done: 0, fault })?;
+        if len == 0 {
+            return Ok(());
+        }
+        let reached = self.reaches(at, len).map_err(|fault| Short { done: 0, fault })?;
+        if let Some(place) = self.place(at, reached) {
+            // SAFETY: as above.
+            unsafe { probe::probe_write(place, reached, granularity) }?;
+        }
+        match reached == len {
+            true => Ok(()),
+            false => Err(Short { done: reached, fault: Fault::refused_nowhere(Access::Write, Cause::Backing) }),
+        }
+    }
+}
+
+impl MapDest<'_> {
+    /// Where these bytes are mapped, if they are, and the file stands behind them.
+    fn place(&self, at: u64, len: usize) -> Option<*mut u8> {
+        let (mapping, at) = match self.map {
+            Writable::File(map) => (map.as_map().mapping()?, map.as_map().lead() + at as usize),
+            Writable::Shared(map) => (map.mapping()?, at as usize),
+        };
+        // (Where a scan's zeros are, the file is written to.)
+        let place = mapping.range(at, len).ok().filter(|_| !mapping.is_damaged())?;
+        Some(place.0.cast_mut())
+    }
+}
