@@ -21,11 +21,24 @@
 //!   are full of misaligned accesses, each of which would be a fault.) On CPUs where vector registers need `vzeroupper`,
 //!   it is executed.
 //!
-//! # Preconditions
+//! # Contracts
 //!
-//! The functions are `unsafe`: besides what each states, [`install`](crate::install) (or the host's handler, see
+//! Where a `# Safety` section says that a range is foreign memory that *we may read*, it means, of whatever is mapped there
+//! while the function runs:
+//!
+//! * No `&mut` reference to a byte of it is live, and no code relies on being the only one that accesses it.
+//! * Its bytes are initialised. Memory that came from the kernel always is; padding and what a `MaybeUninit` holds may not
+//!   be.
+//!
+//! And where its owner *lets us write it*: no reference to a byte of it is live, shared or not, and no code relies on what
+//! it holds. Addresses where nothing is mapped, or nothing that can be accessed, are always allowed.
+//!
+//! # Aborts
+//!
+//! A fault kills the process unless it is handled: [`install`](crate::install) (or the host's handler, see
 //! [`host_owns_handler`](crate::host_owns_handler)) must have succeeded before, in an object loaded with or after this
-//! one, and both signals must be unblocked in this thread. Otherwise a fault kills the process.
+//! one; no handler that was installed later may keep the signal for itself; and both signals must be unblocked in this
+//! thread. [`status`](crate::status) reports all of it. The functions of [`signal_free`](crate::signal_free) need none.
 
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -43,8 +56,7 @@ use crate::table::Progress;
 /// [`Short`] if a byte of either range could not be accessed.
 ///
 /// # Safety
-/// * The module's preconditions.
-/// * `dst` is valid for writes of `len` bytes; `src` is foreign memory (or anything) that we may read.
+/// * `dst` is valid for writes of `len` bytes; `src` is foreign memory that we may read.
 /// * The ranges do not overlap.
 #[doc(alias = "copy_from_user")]
 #[doc(alias = "raw_copy_from_user")]
@@ -105,8 +117,7 @@ pub unsafe fn copy_in_streaming(dst: *mut u8, src: *const u8, len: usize) -> Res
 /// [`Short`] if a byte of either range could not be accessed.
 ///
 /// # Safety
-/// * The module's preconditions.
-/// * `src` is valid for reads of `len` bytes; `dst` is foreign memory (or anything) that its owner lets us write.
+/// * `src` is valid for reads of `len` bytes; `dst` is foreign memory that its owner lets us write.
 /// * The ranges do not overlap.
 #[doc(alias = "copy_to_user")]
 #[doc(alias = "raw_copy_to_user")]
@@ -127,7 +138,6 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
 /// [`Short`] if a byte of either range could not be accessed.
 ///
 /// # Safety
-/// * The module's preconditions.
 /// * `src` is foreign memory that we may read, `dst` foreign memory that its owner lets us write.
 #[doc(alias = "raw_copy_in_user")]
 #[inline]
@@ -168,7 +178,6 @@ unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(
 /// As [`copy_in`].
 ///
 /// # Safety
-/// * The module's preconditions.
 /// * Each range is plain memory valid for the access, or foreign memory that its owner lets us access.
 /// * They do not overlap.
 #[inline]
@@ -201,8 +210,7 @@ unsafe fn copy_nonoverlapping(dst: *mut u8, src: *const u8, len: usize) -> Resul
 /// [`Short`] if a byte could not be stored.
 ///
 /// # Safety
-/// * The module's preconditions.
-/// * `dst` is foreign memory (or anything) that its owner lets us write.
+/// * `dst` is foreign memory that its owner lets us write.
 pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
     // SAFETY: forwarded.
     let outcome = unsafe { arch::fill(dst, byte, len) };
@@ -385,8 +393,7 @@ impl<'d> ShortRead<'d> {
 /// [`ShortRead`] if a byte could not be loaded.
 ///
 /// # Safety
-/// * The module's preconditions.
-/// * `src` is foreign memory (or anything) that we may read, and does not overlap with `dst`.
+/// * `src` is foreign memory that we may read, and does not overlap with `dst`.
 pub unsafe fn read_uninit(dst: &mut [MaybeUninit<u8>], src: *const u8) -> Result<&mut [u8], ShortRead<'_>> {
     // SAFETY: `dst` is valid for writes; the rest is forwarded.
     let read = unsafe { copy_in(dst.as_mut_ptr().cast(), src, dst.len()) };

@@ -361,6 +361,12 @@ impl FaultCode {
         )
     }
 
+    /// The code of a fault that no signal reported.
+    #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    pub(crate) const fn of(fault: &Fault) -> Self {
+        FaultCode((fault.cause as u64) << 36 | (fault.extent_log2 as u64) << 8 | (fault.access as u64) << 32)
+    }
+
     pub(crate) const fn signal(self) -> u8 {
         self.0 as u8
     }

@@ -12,9 +12,9 @@
 //!
 //! A caller that restarts from an earlier point than the first uncopied byte needs [`probe`](crate::probe), not this.
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 use core::num::NonZeroUsize;
 
@@ -29,7 +29,7 @@ use crate::walk::{self, Touch};
 /// The [`Fault`] at the very first byte; nothing is accessible.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "fault_in_pages_readable")]
 pub unsafe fn fault_in_readable(ptr: *const u8, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
     // SAFETY: forwarded.
@@ -46,7 +46,7 @@ pub unsafe fn fault_in_readable(ptr: *const u8, len: NonZeroUsize) -> Result<Non
 /// The [`Fault`] at the very first byte; nothing is accessible.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that its owner lets us write.
+/// The range is foreign memory that its owner lets us write.
 #[doc(alias = "fault_in_safe_writeable")]
 #[doc(alias = "fault_in_pages_writeable")]
 pub unsafe fn fault_in_writeable(ptr: *mut u8, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {

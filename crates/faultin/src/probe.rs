@@ -13,9 +13,9 @@
 //! In large ranges at `Page` granularity, where the kernel populates pages faster than they can be touched (huge
 //! pages), its answer is taken for all but the first page; see [`fault_in`](crate::fault_in).
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 use crate::arch;
 use crate::copy::TAG_GRANULE;
@@ -42,7 +42,7 @@ const LINE: usize = 64;
 /// [`Short`]: the bytes proven, up to the unit that failed.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "probe_user_read")]
 pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -> Result<(), Short> {
     // SAFETY: forwarded.
@@ -63,7 +63,7 @@ pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -
 /// [`Short`]: the bytes proven, up to the unit that failed.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that its owner lets us write.
+/// The range is foreign memory that its owner lets us write.
 #[doc(alias = "probe_user_write")]
 #[doc(alias = "probe_subpage_writeable")]
 #[doc(alias = "fault_in_subpage_writeable")]

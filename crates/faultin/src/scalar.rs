@@ -14,9 +14,9 @@
 //!
 //! The address of a fault in a wide or misaligned access is the first byte of it that the CPU reports, or unknown.
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 use core::sync::atomic::Ordering;
 
@@ -186,7 +186,7 @@ scalars_32!(usize isize);
 /// The [`Fault`].
 ///
 /// # Safety
-/// The module's preconditions; `ptr` is foreign memory (or anything) that we may read.
+/// `ptr` is foreign memory that we may read.
 #[doc(alias = "get_user")]
 #[doc(alias = "unsafe_get_user")]
 #[doc(alias = "get_kernel_nofault")]
@@ -202,7 +202,7 @@ pub unsafe fn load<T: Scalar>(ptr: *const T) -> Result<T, Fault> {
 /// The [`Fault`].
 ///
 /// # Safety
-/// The module's preconditions; `ptr` is foreign memory (or anything) that its owner lets us write.
+/// `ptr` is foreign memory that its owner lets us write.
 #[doc(alias = "put_user")]
 #[doc(alias = "unsafe_put_user")]
 #[inline(always)]

@@ -4,9 +4,9 @@
 //! touched that the string's own bytes do not share both with. (A block may hold bytes before the start or after the
 //! NUL; they are ignored.)
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 use crate::arch::{self, Block};
 use crate::fault::Short;
@@ -22,7 +22,7 @@ const BLOCK: usize = size_of::<Block>();
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes before it is NUL.
 ///
 /// # Safety
-/// The module's preconditions; the string is foreign memory (or anything) that we may read.
+/// The string is foreign memory that we may read.
 #[doc(alias = "strnlen_user")]
 #[doc(alias = "strnlen_user_nofault")]
 pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
@@ -52,7 +52,7 @@ pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes copied is NUL.
 ///
 /// # Safety
-/// The module's preconditions; the string is foreign memory (or anything) that we may read, `dst` is valid for writes
+/// The string is foreign memory that we may read, `dst` is valid for writes
 /// of `max` bytes and does not overlap with it.
 #[doc(alias = "strncpy_from_user")]
 #[doc(alias = "strncpy_from_user_nofault")]

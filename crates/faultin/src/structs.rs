@@ -1,8 +1,8 @@
 //! Structures whose size is their version: the caller of an interface may be older or newer than the interface.
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 use core::fmt;
 
@@ -56,7 +56,7 @@ impl From<Short> for StructError {
 /// [`StructError`].
 ///
 /// # Safety
-/// The module's preconditions; `src` is foreign memory (or anything) that we may read, `dst` is valid for writes of
+/// `src` is foreign memory that we may read, `dst` is valid for writes of
 /// `dst_len` bytes and does not overlap with it.
 #[doc(alias = "copy_struct_from_user")]
 pub unsafe fn copy_struct_in(dst: *mut u8, dst_len: usize, src: *const u8, src_len: usize) -> Result<(), StructError> {

@@ -32,7 +32,8 @@ use crate::{blocked, copy, fault_in, probe, scalar, scan, signal, signal_free, s
 ///
 /// # Invariants
 ///
-/// 1. The range is reserved for `'a` (see the [module](self)), and may be read by us.
+/// 1. The range is reserved for `'a` (see the [module](self)), and may be read by us: its bytes are initialised, and no
+///    `&mut` reference to one is live while the view is used.
 /// 2. `ptr + len` does not wrap.
 /// 3. The handler was installed, or the host has said that it owns it, when the view was made.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,16 @@ impl<'a> ReadView<'a> {
     /// [`InstallError`], from [`install`](crate::install).
     ///
     /// # Safety
-    /// The range satisfies invariants 1 and 2, and SIGSEGV and SIGBUS stay unblocked in threads that use the view.
+    /// While the view, a part or a copy of it is used:
+    ///
+    /// * The range is reserved (see the [module](self)), and `ptr + len` does not wrap.
+    /// * We may read it: no `&mut` reference to a byte of it is live, and its bytes are initialised (see
+    ///   [`copy`](mod@crate::copy#contracts)).
+    ///
+    /// # Aborts
+    /// Accesses kill the process at a fault if a handler that was installed after ours keeps the signal for itself: see
+    /// [`status`](crate::status). In a thread that blocks SIGSEGV or SIGBUS the kernel makes the accesses; one that blocks
+    /// them after its first access says so by [`ask_again`](crate::signal::ask_again).
     #[inline]
     pub unsafe fn new(ptr: *const u8, len: usize) -> Result<Self, InstallError> {
         signal::install()?;
@@ -376,7 +386,14 @@ impl<'a> WriteView<'a> {
     /// [`InstallError`], from [`install`](crate::install).
     ///
     /// # Safety
-    /// As [`ReadView::new`], and the range's owner lets us write it: no reference of Rust's to it exists meanwhile.
+    /// While the view, a part or a copy of it is used:
+    ///
+    /// * The range is reserved (see the [module](self)), and `ptr + len` does not wrap.
+    /// * Its owner lets us write it: no reference to a byte of it is live, shared or not, and no code relies on what it
+    ///   holds. Its bytes are initialised.
+    ///
+    /// # Aborts
+    /// As [`ReadView::new`].
     #[inline]
     pub unsafe fn new(ptr: *mut u8, len: usize) -> Result<Self, InstallError> {
         signal::install()?;

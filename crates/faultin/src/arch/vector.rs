@@ -6,8 +6,7 @@ use crate::fault::Fault;
 ///
 /// # Safety
 ///
-/// All functions need a CPU that has the registers. [`four`](Self::four) needs what the loads do: foreign memory (or
-/// anything) that may be read, four registers of it at any alignment, and a handler that is reached.
+/// All functions need a CPU that has the registers. [`four`](Self::four) needs what the loads do: foreign memory that may be read, four registers of it at any alignment, and a handler that is reached.
 /// [`plain`](Self::plain) needs one register of bytes that may be read.
 #[allow(clippy::missing_safety_doc)]
 pub trait Vector: Copy {

@@ -94,8 +94,7 @@ impl<'a> IovSource<'_, 'a, ReadView<'a>> {
     /// [`ImportError`]: too many segments, else a negative length, else an address, the first one of its kind.
     ///
     /// # Safety
-    /// Each range satisfies invariant 1 of [`ReadView`] (but any address may be given that nobody maps in `'a`), and
-    /// SIGSEGV and SIGBUS stay unblocked in threads that use the list.
+    /// Each range satisfies the conditions of [`ReadView::new`], or is one of addresses where nothing is mapped for `'a`.
     #[doc(alias = "import_ubuf")]
     pub unsafe fn import_iovec(iovecs: &[libc::iovec]) -> Result<Self, ImportError> {
         // SAFETY: invariant 1 is the caller's promise, as are the signals; `import` checked invariant 2.

@@ -1,4 +1,4 @@
-//! [`FileMap::with_slice`]: anybody's code over the mapping itself, and [`Damaged`], what it was not told.
+//! [`FileMap::with_slice`] and [`FileMap::with_raw`]: anybody's code over the mapping itself, and [`Damaged`], what it was not told.
 
 use core::fmt;
 use core::ops::{Range, RangeBounds};
@@ -99,10 +99,18 @@ impl FileMap {
     /// # Panics
     /// If the closure does; the map is as if it had returned.
     ///
+    /// # Aborts
+    /// If SIGBUS does not reach our handler: another one that was installed later keeps it for itself, or the closure
+    /// blocks it.
+    ///
     /// # Safety
     ///
-    /// The slice is not what Rust promises of one. Its bytes may change at any time: others write to the file, and
-    /// pages become zeros and come back. The closure must be right whatever it reads:
+    /// The bytes behind the `&[u8]` change while it lives: other code writes to the file, and pages become zeros and come
+    /// back. **By the letter of Rust's rules that is undefined behaviour, whatever the closure does**:
+    /// [`with_raw`](Self::with_raw) is the form that does not break them. What is relied upon here is what compilers do: a
+    /// load through the slice is an ordinary load, which may be moved, repeated, merged with another one or left out, and
+    /// nothing else is concluded from its value. `memmap2` and every other crate that gives out a slice of a shared
+    /// mapping relies on the same. Within that, the closure must be right whatever it reads:
     ///
     /// * No byte needs to be the same when it is read twice. What is checked may be something else when it is used: it
     ///   must not be handed to `from_utf8_unchecked`, `get_unchecked` and the like after a check of the same bytes, nor to
@@ -113,8 +121,6 @@ impl FileMap {
     /// * It must not be written to, through whatever pointer.
     /// * Nothing that was made of its address is used after the closure has returned, in any thread.
     /// * The closure returns or unwinds: no `longjmp` out of it.
-    /// * The process must be able to take SIGBUS by our handler: no other one that was installed later keeps it for
-    ///   itself, and the closure does not block it.
     ///
     /// It cannot be kept: what the closure returns does not borrow from it. `memmap2` asks its users for more (nobody
     /// changes the file at all) and kills them if it is cut.
@@ -122,6 +128,45 @@ impl FileMap {
         &self,
         range: impl RangeBounds<u64>,
         read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Damaged<T>> {
+        // SAFETY: readable while the closure runs. That its bytes change is the caller's affair, by contract.
+        self.with_raw(range, |bytes| read(unsafe { &*bytes }))
+    }
+
+    /// As [`with_slice`](Self::with_slice), with a pointer instead of a reference: for code that keeps to Rust's rules and
+    /// has loads of its own that other code may race with (volatile loads, assembly).
+    ///
+    /// While the closure runs, the pointer is valid for reads, and the memory may change at any time. The bytes are
+    /// initialised. It must not be written to, and nothing is there any more when the closure has returned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), [2; 1000])?;
+    /// # let path = file.path();
+    /// let map = faultin::map::FileMap::open(path)?;
+    /// let sum = map.with_raw(.., |bytes| {
+    ///     let first = bytes.cast::<u8>();
+    ///     // SAFETY: within the bytes, while the closure runs.
+    ///     (0..bytes.len()).map(|at| u64::from(unsafe { first.add(at).read_volatile() })).sum::<u64>()
+    /// })?;
+    /// assert_eq!(sum, 2000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`with_slice`](Self::with_slice).
+    ///
+    /// # Panics
+    /// If the closure does; the map is as if it had returned.
+    ///
+    /// # Aborts
+    /// As [`with_slice`](Self::with_slice). A closure that leaves by `longjmp` leaves the guard in force.
+    pub fn with_raw<T>(
+        &self,
+        range: impl RangeBounds<u64>,
+        read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
         let known = self.known();
         let range = within(range, self.window().len(known.size));
@@ -139,9 +184,8 @@ impl FileMap {
             _ => return self.with_copy(&known, range, len, read),
         };
         let scan = Scan::new(mapping, self.file());
-        // SAFETY: mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the
-        // scan lasts. That its bytes change is the caller's affair, by contract.
-        let value = read(unsafe { core::slice::from_raw_parts(place, len) });
+        // Mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the scan lasts.
+        let value = read(core::ptr::slice_from_raw_parts(place, len));
         let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
         drop(scan);
         let checked = self.check(&known, range.start, len);
@@ -189,7 +233,7 @@ impl FileMap {
         known: &Stamp,
         range: Range<u64>,
         len: usize,
-        read: impl FnOnce(&[u8]) -> T,
+        read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
         let mut copy = Vec::new();
         if copy.try_reserve_exact(len).is_err() {
@@ -203,10 +247,10 @@ impl FileMap {
             Err(stop) => {
                 copy[stop.done..].fill(0);
                 let bad = range.start + stop.done as u64..range.end;
-                return Err(self.damaged(read(&copy), &range, vec![bad], stop));
+                return Err(self.damaged(read(&raw const *copy), &range, vec![bad], stop));
             }
         };
-        let value = read(&copy);
+        let value = read(&raw const *copy);
         match checked {
             Ok(()) => Ok(value),
             Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),

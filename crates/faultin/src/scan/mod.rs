@@ -6,9 +6,9 @@
 //!
 //! On architectures without assembly of ours, 64 bytes are one system call: there it is better to copy first.
 //!
-//! # Preconditions
+//! # Aborts
 //!
-//! Those of [`copy`](mod@crate::copy).
+//! As [`copy`](mod@crate::copy#aborts).
 
 mod bytes;
 mod crc32c;
@@ -31,7 +31,7 @@ use crate::fault::{Fault, Short};
 /// [`Short`] if a byte could not be loaded and every byte before it is zero.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "check_zeroed_user")]
 #[doc(alias = "memchr_inv")]
 pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
@@ -45,7 +45,7 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
 /// [`Short`] if a byte of either could not be loaded and every byte before it is equal.
 ///
 /// # Safety
-/// The module's preconditions; both ranges are foreign memory (or anything) that we may read.
+/// Both ranges are foreign memory that we may read.
 #[doc(alias = "memcmp")]
 pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
@@ -58,7 +58,7 @@ pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<u
 /// [`Short`] if a byte could not be loaded, and none before it is `byte`.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "memchr")]
 pub unsafe fn find_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
@@ -71,7 +71,7 @@ pub unsafe fn find_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<u
 /// [`Short`] if a byte could not be loaded, and none before it is one of `bytes`.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "memchr2")]
 #[doc(alias = "memchr3")]
 #[doc(alias = "strpbrk")]
@@ -87,7 +87,7 @@ pub unsafe fn find_any<const N: usize>(ptr: *const u8, len: usize, bytes: [u8; N
 /// bytes at the end of the range.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "memrchr")]
 pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
@@ -100,7 +100,7 @@ pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<
 /// [`Short`] at the first byte that could not be loaded.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 pub unsafe fn count_byte(ptr: *const u8, len: usize, byte: u8) -> Result<usize, Short> {
     // SAFETY: forwarded.
     unsafe { over::count_byte(Foreign(ptr), len, byte) }
@@ -115,7 +115,7 @@ pub unsafe fn count_byte(ptr: *const u8, len: usize, byte: u8) -> Result<usize, 
 /// [`Short`] if a byte could not be loaded; no occurrence ends before it.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 #[doc(alias = "memmem")]
 pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
@@ -129,7 +129,7 @@ pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<u
 /// behind it.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 pub unsafe fn rfind(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
     // SAFETY: forwarded.
     unsafe { over::rfind(Foreign(ptr), len, needle) }.map_err(|(at, fault)| Short { done: len - at - 1, fault })
@@ -141,7 +141,7 @@ pub unsafe fn rfind(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<
 /// [`Short`] at the first byte that could not be loaded.
 ///
 /// # Safety
-/// The module's preconditions; the range is foreign memory (or anything) that we may read.
+/// The range is foreign memory that we may read.
 pub unsafe fn crc32c(before: u32, ptr: *const u8, len: usize) -> Result<u32, Short> {
     // SAFETY: forwarded.
     unsafe { over::crc32c(before, Foreign(ptr), len) }

@@ -25,7 +25,7 @@ use crate::{arch, signal_free};
 /// How often a page that somebody serves may be taken away again before it was touched.
 const SERVED: usize = 64;
 
-/// What to do with each page.
+/// What to do with each page. A fault aborts, unless the kernel touches or the handler is reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touch {
     Read,
@@ -39,7 +39,7 @@ impl Touch {
     /// The page of a byte, the first of `len` that are wanted.
     ///
     /// # Safety
-    /// The handler is reached, unless the kernel touches; the range is foreign memory that we may access this way.
+    /// The range is foreign memory that we may access this way.
     #[inline(always)]
     pub(crate) unsafe fn page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
         // SAFETY: forwarded.
@@ -122,7 +122,7 @@ pub fn page_size() -> usize {
 /// `Err`: the bytes before the first page that failed, and its fault.
 ///
 /// # Safety
-/// The handler is reached, unless the kernel touches; the range is foreign memory that we may access this way.
+/// The range is foreign memory that we may access this way.
 pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), (usize, Fault)> {
     if len == 0 {
         return Ok(());

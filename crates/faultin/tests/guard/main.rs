@@ -15,5 +15,6 @@ mod others;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code)]
 mod processes;
+mod raw;
 mod scan;
 mod threads;

@@ -42,7 +42,7 @@ fn outcome(dst: *mut u8, result: Result<(), Short>, len: usize) -> Outcome {
     match result {
         Ok(()) => Outcome { code: 0, si_addr: 0, reached: dst.addr().wrapping_add(len) },
         Err(short) => Outcome {
-            code: FaultCode::new(0, 0, 0, short.fault.access(), 0).0,
+            code: FaultCode::of(&short.fault).0,
             si_addr: short.fault.address().unwrap_or(0),
             reached: dst.addr().wrapping_add(short.done),
         },
@@ -55,11 +55,17 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Out
     // SAFETY: the kernel checks both ranges; forwarded.
     let result = unsafe { signal_free::copy_in(dst, src, len) };
     let result = result.map_err(|short| {
+        let (from, to) = (src.wrapping_add(short.done).addr(), dst.wrapping_add(short.done).addr());
+        if short.fault.cause() == Cause::Unsupported {
+            return short;
+        }
         // The kernel does not say which side it was.
-        let mut byte = 0;
-        // SAFETY: one byte to our own.
-        let readable = unsafe { signal_free::copy_in(&mut byte, src.wrapping_add(short.done), 1) }.is_ok();
-        if readable { Short { fault: short.fault.of_kind(Access::Write), ..short } } else { short }
+        let fault = match (signal_free::touch(Access::Read, from), signal_free::touch(Access::Write, to)) {
+            (Err(fault), _) | (Ok(()), Err(fault)) => fault,
+            // Its owner has made it accessible since.
+            (Ok(()), Ok(())) => short.fault,
+        };
+        Short { fault, ..short }
     });
     outcome(dst, result, len)
 }
@@ -115,15 +121,8 @@ macro_rules! scalars {
         /// As `signal_free::store`.
         pub unsafe fn $store(ptr: *mut $ty, value: $ty) -> Result<(), Fault> {
             let bytes = value.to_ne_bytes();
-            // The last byte first: a store that cannot be whole is not begun.
-            let last = bytes.len() - 1;
-            // SAFETY: our own bytes; forwarded. The byte that is stored is the one that is there.
-            unsafe {
-                let end = ptr.cast::<u8>().wrapping_add(last);
-                let there = load_8(end).map_err(|f| f.of_kind(Access::Write))?;
-                signal_free::copy_out(end, &there, 1).map_err(|s| s.fault)?;
-                signal_free::copy_out(ptr.cast(), bytes.as_ptr(), bytes.len()).map_err(|s| s.fault)
-            }
+            // SAFETY: our own bytes; forwarded.
+            unsafe { signal_free::store_bytes(ptr.cast(), bytes.as_ptr(), bytes.len()) }
         }
 
         /// # Safety
@@ -203,10 +202,9 @@ pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
 }
 
 /// # Safety
-/// As `signal_free::load`.
+/// None: the kernel checks.
 pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
-    // SAFETY: forwarded.
-    unsafe { load_8(ptr) }.map(|_| ())
+    signal_free::touch(Access::Read, ptr.addr())
 }
 
 /// Bytes, each from a place of its own, that [`touch_read_many`] loads.
@@ -219,20 +217,10 @@ pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(),
     (0..MANY).try_for_each(|i| unsafe { touch_read(ptr.wrapping_add(i * STRIDE)) })
 }
 
-/// The kernel cannot store a byte without changing what another thread stores at the same moment: asks whether the page
-/// can be written by populating it, and reads.
+/// Adds 0 to the word of the byte: that loses no store of another thread.
 ///
 /// # Safety
-/// As `signal_free::load`.
+/// The byte is foreign memory that its owner lets us write.
 pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
-    // SAFETY: forwarded; populating changes no byte.
-    unsafe {
-        load_8(ptr).map_err(|fault| fault.of_kind(Access::Write))?;
-        let page = crate::page_size();
-        let start = ptr.wrapping_sub(ptr.addr() & (page - 1));
-        if libc::madvise(start.cast(), page, libc::MADV_POPULATE_WRITE) != 0 {
-            return Err(Fault::refused(Access::Write, Cause::Other, ptr.addr()));
-        }
-    }
-    Ok(())
+    signal_free::touch(Access::Write, ptr.addr())
 }
