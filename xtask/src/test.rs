@@ -174,6 +174,31 @@ mod tests {
         assert_eq!(summary(skips), "skipped: 4 (huge-pages 2: none, and other reasons; uring 2: ENOSYS)");
     }
 
+    #[test]
+    fn each_need_is_in_the_list_of_needs() {
+        let list = fs::read_to_string(workspace().join("docs/testing.md")).expect("read docs/testing.md");
+        let listed = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+        let listed: Vec<&str> =
+            listed.flat_map(|(needs, _)| needs.split(", ").map(|need| need.trim_matches('`'))).collect();
+        let mut folders = vec![workspace().join("crates"), workspace().join("xtask")];
+        let mut used = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("list a folder").map(|entry| entry.expect("an entry").path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(&entry).expect("read a source");
+                    let calls = text.split("skipped(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"'));
+                    for need in calls.filter_map(|call| Some(call.split_once("\",")?.0)) {
+                        used += 1;
+                        assert!(listed.contains(&need), "{}: docs/testing.md does not list {need}", entry.display());
+                    }
+                }
+            }
+        }
+        assert!(used > 30, "{used} calls were found");
+    }
+
     /// glibc ignores, without a word, a tunable that it does not know and a value out of bounds.
     #[test]
     fn glibc_knows_the_tunables_and_obeys_them() {

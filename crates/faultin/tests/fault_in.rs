@@ -147,7 +147,7 @@ fn secret_memory_is_accessible_although_page_table_queries_refuse_it() {
     // SAFETY: a new descriptor, if the kernel has the call.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, 0) } as i32;
     if fd < 0 {
-        return faultin_test::skipped("secret-memory", std::io::Error::last_os_error());
+        return faultin_test::skipped("memfd-secret", std::io::Error::last_os_error());
     }
     // SAFETY: a new mapping of it.
     let map = unsafe {

@@ -93,8 +93,8 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
                 "1200",
                 "cargo",
                 "test",
-                "--package",
-                "faultin-cli",
+                // (One package alone has other features of its dependencies, and would be built again with all of them.)
+                "--workspace",
                 "--test",
                 "failing_files",
                 "--",
