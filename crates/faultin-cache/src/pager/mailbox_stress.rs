@@ -172,3 +172,46 @@ fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
     });
     assert_eq!(HANDLED.load(Ordering::Relaxed), THREADS * DEPTH);
 }
+
+/// Threads that leave again and again, and post again, as they do for signals. Each has its own answer in the end.
+#[test]
+fn who_leaves_posts_again_and_gets_its_answer() {
+    const THREADS: usize = 8;
+    let mailbox = Mailbox::new().unwrap();
+    let (end, left) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut count = 0_usize;
+            serve(&mailbox, &end, |request| {
+                count += 1;
+                // Some are withdrawn while they are being served.
+                if count.is_multiple_of(3) {
+                    thread::sleep(std::time::Duration::from_millis(25));
+                }
+                let odd = request.address % 2 == 1;
+                request.answer(odd);
+            });
+        });
+        thread::scope(|scope| {
+            for address in 0..THREADS {
+                let (mailbox, left) = (&mailbox, &left);
+                scope.spawn(move || {
+                    for turn in 0..5 {
+                        let again = AtomicBool::new(true);
+                        let leave = || again.swap(false, Ordering::Relaxed);
+                        let mut answer = mailbox.post(address, None, Some(&leave));
+                        if !again.into_inner() && address % 2 == 0 && answer {
+                            // It has left: only then is an even address told to try again.
+                            left.fetch_add(1, Ordering::Relaxed);
+                            answer = mailbox.post(address, None, None);
+                        }
+                        assert_eq!(answer, address % 2 == 1, "turn {turn}");
+                    }
+                });
+            }
+        });
+        end.store(true, Ordering::Relaxed);
+        mailbox.close();
+    });
+    assert!(left.into_inner() > 0, "nobody has left");
+}

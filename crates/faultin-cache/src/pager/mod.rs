@@ -58,6 +58,9 @@ mod explore;
 mod hardware;
 #[allow(unsafe_code, reason = "requests live on the stacks of those who wait")]
 pub(crate) mod mailbox;
+#[cfg(test)]
+#[allow(unsafe_code, reason = "polls, and sends signals")]
+mod mailbox_stress;
 mod map;
 pub(crate) mod mapped;
 mod segment;
