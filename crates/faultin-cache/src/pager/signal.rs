@@ -5,8 +5,8 @@
 //! handed over to the pager's thread, and waited for.
 
 use faultin::Access;
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use super::Mode;
@@ -19,7 +19,7 @@ use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
 use crate::folio::{Folio, Table};
 use crate::inode::Inode;
-use crate::lock;
+use crate::{lock, sys};
 
 /// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
 const MOST_BLOCKS: usize = 64;
@@ -39,7 +39,7 @@ pub(super) fn serve(server: &Server, page: usize, address: usize, access: Option
     // A handler that interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put
     // one frame after the other on a small stack.
     let _blocked = Blocked::all();
-    let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    let thread = sys::gettid();
     let came = match server.map.mode() {
         Mode::Thread => Came::HandOver,
         Mode::Signal | Mode::Mprotect => server.inode.serve_at_once(&server.map, page, access),
@@ -140,7 +140,7 @@ impl Inode {
 fn read(store: BorrowedFd<'_>, bytes: &mut [u8], pos: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < bytes.len() {
-        match rustix::io::pread(store, &mut bytes[done..], pos + done as u64) {
+        match sys::pread(store, &mut bytes[done..], pos + done as u64) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(Errno::INTR) => {}
@@ -158,20 +158,12 @@ struct Blocked {
 
 impl Blocked {
     fn all() -> Blocked {
-        let mut before = 0;
-        mask(libc::SIG_SETMASK, &u64::MAX, &raw mut before);
-        Blocked { before }
+        Blocked { before: sys::set_mask(u64::MAX) }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        mask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
+        sys::set_mask(self.before);
     }
-}
-
-/// `rt_sigprocmask`, which does not fail, so there is no `errno`. Not libc's, which leaves its own signals alone.
-fn mask(how: libc::c_int, new: &u64, old: *mut u64) {
-    // SAFETY: two sets of signals of the kernel's size, the second one or null.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, std::ptr::from_ref(new), old, size_of::<u64>()) };
 }

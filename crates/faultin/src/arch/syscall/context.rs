@@ -18,14 +18,18 @@ pub(crate) fn access(_: &libc::ucontext_t) -> Option<Access> {
 /// # Safety
 /// As the system call.
 pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
-    // SAFETY: forwarded. It may set errno, which matters in a handler; none is ever installed here.
-    unsafe { libc::syscall(number, a, b, c, d) as isize }
+    // SAFETY: forwarded.
+    unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
 }
 
 /// # Safety
 /// As the system call.
 pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: as above.
-    unsafe { libc::syscall(number, a, b, c, d, e, f) as isize }
+    // SAFETY: forwarded. It may set errno, which matters in a handler; none is ever installed here.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) as isize } {
+        // The kernel's answer is the number itself.
+        -1 => -(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL) as isize),
+        result => result,
+    }
 }
