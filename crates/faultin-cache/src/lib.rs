@@ -79,6 +79,7 @@ mod inode;
 mod read;
 mod resize;
 mod sync;
+mod sys;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};

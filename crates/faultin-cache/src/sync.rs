@@ -6,11 +6,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::thread::futex::{self, Flags, Timespec};
+use rustix::io::Errno;
+
+use crate::sys;
 
 /// How often a lock is looked at before a thread goes to sleep for it: a few microseconds, what the sleep would cost.
 pub(crate) const SPINS: u32 = 100;
@@ -22,19 +25,18 @@ pub(crate) const PATIENCE: u32 = 8;
 /// Sleeps until it is woken, if `word` is `expected`. Also returns for no reason.
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
     // That the word has another value and that a signal came are both reasons to look again, as is having been woken.
-    let _ = futex::wait(word, Flags::PRIVATE, expected, None);
+    sys::futex_wait_for(word, expected, None);
 }
 
 /// As [`wait`], and also returns after some time: little enough for somebody who presses ^C, and enough for most answers.
 pub(crate) fn wait_a_while(word: &AtomicU32, expected: u32) {
-    const WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    let _ = futex::wait(word, Flags::PRIVATE, expected, Some(&WHILE));
+    const WHILE: Duration = Duration::from_millis(20);
+    sys::futex_wait_for(word, expected, Some(WHILE));
 }
 
 /// Wakes as many as `count` of those who sleep at `word`.
 pub(crate) fn wake(word: &AtomicU32, count: u32) {
-    // The kernel takes a signed number. It fails only if the word is not memory.
-    let _ = futex::wake(word, Flags::PRIVATE, count.min(i32::MAX as u32));
+    sys::futex_wake(word, count);
 }
 
 /// How many words those who wait for an answer of the pager share: more than there are processors on most machines.
@@ -59,13 +61,13 @@ impl Bell {
     /// Async-signal-safe.
     pub(crate) fn ring(&self) {
         // It fails if it has been rung 2^64 times; then it is ringing.
-        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &1_u64.to_ne_bytes()));
+        while sys::write(self.as_fd(), &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
     }
 
     /// No longer rings for what was before.
     pub(crate) fn silence(&self) {
         // It fails if it does not ring.
-        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0_u8; 8]));
+        while sys::read(self.as_fd(), &mut [0_u8; 8]) == Err(Errno::INTR) {}
     }
 }
 

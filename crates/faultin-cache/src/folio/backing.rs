@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
 use super::arena::Account;
 use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
+use crate::sys;
 
 /// Bytes that are copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
 const AT_ONCE: usize = 32 << 10;
@@ -61,7 +62,7 @@ impl Backing {
     pub(crate) fn read(&self, mut buf: &mut [u8], mut pos: u64) -> io::Result<()> {
         let read = Step::Read { pos, len: buf.len() };
         while !buf.is_empty() {
-            match rustix::io::pread(&self.file, &mut *buf, pos) {
+            match sys::pread(self.as_fd(), buf, pos) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => (buf, pos) = (&mut buf[read..], pos + read as u64),
                 Err(Errno::INTR) => {}
@@ -79,7 +80,7 @@ impl Backing {
     pub(crate) fn write(&self, buf: &[u8], pos: u64) -> Result<(), (usize, Errno)> {
         let mut done = 0;
         while done < buf.len() {
-            match rustix::io::pwrite(&self.file, &buf[done..], pos + done as u64) {
+            match sys::pwrite(self.as_fd(), &buf[done..], pos + done as u64) {
                 Ok(0) => return Err((done, Errno::NOMEM)),
                 Ok(written) => done += written,
                 Err(Errno::INTR) => {}
@@ -99,11 +100,10 @@ impl Backing {
         Buffer { bytes, len, again: (!is_new).then_some(self) }
     }
 
-    /// Gives the memory of a range back.
+    /// Gives the memory of a range back. A system call, and nothing else: also for signals.
     pub(crate) fn punch(&self, pos: u64, len: usize) {
         // What is not given back is no folio's, and is seen by nobody.
-        let _ =
-            rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, pos, len as u64);
+        let _ = sys::punch_hole(self.as_fd(), pos, len);
         step(Step::Punched { pos, len });
     }
 }

@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
 use super::{LockId, LockKind, Mode};
+use crate::sys;
 
 /// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock of any cache,
 /// or is about to: from before it has the lock until after it has given it back, also while it waits for it.
@@ -160,7 +161,7 @@ impl Slot {
 
 /// The number the kernel has for this thread.
 fn this_thread() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+    sys::gettid()
 }
 
 extern "C" fn in_child() {

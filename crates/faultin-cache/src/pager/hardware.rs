@@ -1,19 +1,20 @@
 //! What the page table of a mapping can be told, by userfaultfd or by `mprotect`.
 //!
-//! All of it is system calls and nothing else, without `errno`: it may be done in a signal handler.
+//! All of it but the making is system calls of [`sys`] and nothing else: it may be done in a signal handler.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 
 use super::bug::{self, Bug};
 #[cfg(test)]
 use super::explore::PageTable;
 use super::uffd::{Faults, Uffd};
 use crate::folio::backing::Backing;
+use crate::sys;
 
 /// A mapping of a part of a memfd, none of whose pages is accessible until it is installed.
 ///
@@ -72,7 +73,7 @@ impl Hardware {
         let process = std::process::id();
         let hardware = Hardware { base, len, by, process };
         // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
-        unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }?;
+        unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }?;
         if let By::Uffd(uffd) = &hardware.by {
             uffd.register(base.addr().get(), len)?;
         }
@@ -159,17 +160,17 @@ impl Hardware {
         }
     }
 
-    fn rights(writable: bool) -> MprotectFlags {
-        if writable { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ }
+    fn rights(writable: bool) -> libc::c_int {
+        if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }
     }
 
-    fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
+    fn mprotect(&self, offset: usize, len: usize, rights: libc::c_int) -> Result<(), Errno> {
         #[cfg(test)]
         if let By::Sim(table) = &self.by {
             return table.mprotect(offset, len, rights);
         }
         // SAFETY: a part of our own mapping. Who uses its bytes knows that they fault.
-        unsafe { rustix::mm::mprotect(self.base.as_ptr().add(offset).cast(), len, rights) }
+        unsafe { sys::mprotect(self.base.as_ptr().add(offset), len, rights) }
     }
 
     /// Takes the right to store away from pages that are installed, or gives it.
@@ -210,7 +211,7 @@ impl Hardware {
     /// Makes pages inaccessible, whatever they were. Their bytes stay in the memfd.
     pub(super) fn remove(&self, offset: usize, len: usize) -> Result<(), Errno> {
         if self.is_by_rights() {
-            return self.mprotect(offset, len, MprotectFlags::empty());
+            return self.mprotect(offset, len, libc::PROT_NONE);
         }
         #[cfg(test)]
         if let By::Sim(table) = &self.by {
@@ -220,13 +221,13 @@ impl Hardware {
         // SAFETY: within our own mapping.
         let part = unsafe { self.base.as_ptr().add(offset) };
         // SAFETY: a part of our own mapping, of a file that keeps the bytes.
-        match unsafe { rustix::mm::madvise(part.cast(), len, Advice::LinuxDontNeed) } {
+        match unsafe { sys::madvise(part, len, libc::MADV_DONTNEED) } {
             // It is locked in memory (`mlockall`), which such pages cannot be.
             Err(Errno::INVAL) => {
                 // SAFETY: as above.
                 unsafe {
-                    rustix::mm::munlock(part.cast(), len)?;
-                    rustix::mm::madvise(part.cast(), len, Advice::LinuxDontNeed)
+                    sys::munlock(part, len)?;
+                    sys::madvise(part, len, libc::MADV_DONTNEED)
                 }
             }
             result => result,
@@ -242,7 +243,7 @@ impl Drop for Hardware {
         }
         if self.is_ours() {
             // SAFETY: our own mapping, which nobody uses any more: whoever has a view of it borrows its owner.
-            let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+            let _ = unsafe { sys::munmap(self.base.as_ptr(), self.len) };
         }
     }
 }

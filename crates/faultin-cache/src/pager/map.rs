@@ -86,7 +86,7 @@ impl Map {
             hardware,
             states: States::new(pages),
             turn: Mutex::new(()),
-            page: rustix::param::page_size(),
+            page: faultin::page_size(),
             start,
             protection,
             mode,

@@ -66,7 +66,6 @@ pub(crate) mod mapped;
 mod segment;
 mod serve;
 mod server;
-#[allow(unsafe_code, reason = "the mask of signals")]
 mod signal;
 mod states;
 pub(crate) mod step;
@@ -253,7 +252,7 @@ impl CachedFile {
     /// [`MapError`].
     pub fn map(&self, range: Range<u64>, protection: Protection, mode: Mode) -> Result<Mapping, MapError> {
         let inode = self.inode();
-        let page = rustix::param::page_size();
+        let page = faultin::page_size();
         if inode.geometry.block < page {
             return Err(MapError::Block { block: inode.geometry.block, page });
         }

@@ -80,7 +80,7 @@ impl Inode {
             return Ok(());
         }
         table.make_ready_for(pos);
-        self.bring_in(&mut table, pos, (window * rustix::param::page_size()) as u64)?;
+        self.bring_in(&mut table, pos, (window * faultin::page_size()) as u64)?;
         if wanted.write && self.how.reserve {
             self.reserve_for(&table, pos)?;
         }
@@ -133,7 +133,7 @@ impl Inode {
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
         let folio = table.get_mut(key);
         // Behind the page in which the file ends there is nothing, also where a block has more pages.
-        let end = size.next_multiple_of(rustix::param::page_size() as u64);
+        let end = size.next_multiple_of(faultin::page_size() as u64);
         // What is not stored to yet gets the right to be with its own fault.
         let end = end.min(map.pos(page + if write { count } else { window }));
         let mut until = folio.uptodate_until(pos..folio.end().min(end));
@@ -144,7 +144,7 @@ impl Inode {
         if !write {
             until = self.ready_until(table, until, end);
         }
-        let pages = (until - pos).div_ceil(rustix::param::page_size() as u64) as usize;
+        let pages = (until - pos).div_ceil(faultin::page_size() as u64) as usize;
         let writable = if write { count.min(pages) } else { 0 };
         if write {
             let folio = table.get_mut(key);

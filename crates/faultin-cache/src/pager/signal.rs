@@ -8,8 +8,8 @@ use std::io;
 
 use faultin::Access;
 use faultin::pager::Interrupted;
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
 
 use super::Mode;
 use super::bug::{self, Bug};
@@ -21,7 +21,7 @@ use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
 use crate::folio::{Folio, Table};
 use crate::inode::Inode;
-use crate::lock;
+use crate::{lock, sys};
 
 /// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
 const MOST_BLOCKS: usize = 64;
@@ -57,7 +57,7 @@ pub(super) fn serve(
     // interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put one frame
     // after the other on a small stack. So all signals wait until there is an answer; nothing in between unblocks one.
     let _blocked = Blocked::all();
-    let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    let thread = sys::gettid();
     let came = match server.map.mode() {
         Mode::Signal | Mode::Mprotect if interrupted.room >= SERVING => {
             server.inode.serve_at_once(&server.map, page, access)
@@ -82,7 +82,7 @@ pub(super) fn serve(
         }
         // A store that hangs, and signals that end the program or ask it something: the access faults again after them.
         Came::HandOver => {
-            let is_wanted = || pending() & !interrupted.blocked != 0;
+            let is_wanted = || sys::pending() & !interrupted.blocked != 0;
             server.post.mailbox.post(address, access, Some(&is_wanted))
         }
     }
@@ -165,7 +165,7 @@ impl Inode {
 fn read(store: BorrowedFd<'_>, bytes: &mut [u8], pos: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < bytes.len() {
-        match rustix::io::pread(store, &mut bytes[done..], pos + done as u64) {
+        match sys::pread(store, &mut bytes[done..], pos + done as u64) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(Errno::INTR) => {}
@@ -183,49 +183,25 @@ pub(super) struct Blocked {
 
 impl Blocked {
     pub(super) fn all() -> Blocked {
-        let mut before = 0;
-        mask(libc::SIG_SETMASK, &u64::MAX, &raw mut before);
-        Blocked { before }
+        Blocked { before: sys::set_mask(u64::MAX) }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        mask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
+        sys::set_mask(self.before);
     }
-}
-
-/// The signals that wait until this thread unblocks them. Does not fail either.
-fn pending() -> u64 {
-    let mut pending = 0_u64;
-    // SAFETY: writes one set of signals of the kernel's size.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, size_of::<u64>()) };
-    pending
 }
 
 /// Starts a thread that signals of the process do not go to: a handler there could fault, and wait for the very thread it
 /// interrupts.
 pub(super) fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // The C library's own signals stay open (`sigfillset` leaves them out): it waits until every thread has had them.
-    // SAFETY: two sets on the stack, the first filled; the second is written by the call, which does not fail.
-    let before = unsafe {
-        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigfillset(all.as_mut_ptr());
-        for open in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS] {
-            libc::sigdelset(all.as_mut_ptr(), open);
-        }
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
-        before.assume_init()
-    };
+    // The C library's own signals stay open: it waits until every thread has had them.
+    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+    let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));
+    let blocked = Blocked::all();
+    sys::set_mask(blocked.before | !open);
     let started = start();
-    // SAFETY: what was in force.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    drop(blocked);
     started
-}
-
-/// `rt_sigprocmask`, which does not fail, so there is no `errno`. Not libc's, which leaves its own signals alone.
-fn mask(how: libc::c_int, new: &u64, old: *mut u64) {
-    // SAFETY: two sets of signals of the kernel's size, the second one or null.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, std::ptr::from_ref(new), old, size_of::<u64>()) };
 }

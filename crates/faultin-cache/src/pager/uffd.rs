@@ -1,6 +1,6 @@
 //! A userfaultfd: the page table of a mapping, by system calls.
 //!
-//! Everything but the opening is a system call and nothing else, without `errno`: it may be done in a signal handler.
+//! Everything but the opening is a system call of [`sys`] and nothing else: it may be done in a signal handler.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,6 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode, Updater, opcode};
 use rustix::mm::UserfaultfdFlags;
+
+use crate::sys;
 
 // <linux/userfaultfd.h>
 const MAGIC: u8 = 0xaa;
@@ -121,7 +123,7 @@ impl Uffd {
             let mode = CONTINUE_MODE_DONTWAKE | if writable { 0 } else { CONTINUE_MODE_WP };
             let mut ask = uffdio_continue { range, mode, mapped: 0 };
             // SAFETY: the structure that the kernel reads and writes; it maps the mapping's own file.
-            let result = unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_CONTINUE, _>::new(&mut ask)) };
+            let result = unsafe { sys::ioctl(self.as_fd(), IOCTL_CONTINUE, &mut ask) };
             let mapped = usize::try_from(ask.mapped).unwrap_or(0);
             done += mapped.min(len - done);
             match result {
@@ -140,7 +142,7 @@ impl Uffd {
         let mode = if protect { WRITEPROTECT_MODE_WP } else { WRITEPROTECT_MODE_DONTWAKE };
         let mut ask = uffdio_writeprotect { range, mode };
         // SAFETY: the structure that the kernel reads.
-        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }
+        unsafe { sys::ioctl(self.as_fd(), IOCTL_WRITEPROTECT, &mut ask) }
     }
 
     /// Takes marks of write protection from pages that are not mapped. Wakes nobody.
@@ -148,7 +150,7 @@ impl Uffd {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut ask = uffdio_writeprotect { range, mode: WRITEPROTECT_MODE_DONTWAKE };
         // SAFETY: the structure that the kernel reads.
-        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WRITEPROTECT, _>::new(&mut ask)) }
+        unsafe { sys::ioctl(self.as_fd(), IOCTL_WRITEPROTECT, &mut ask) }
     }
 
     /// Has accesses to pages that are not mapped, and have no mark, fail, and wakes who waits for them.
@@ -156,20 +158,20 @@ impl Uffd {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut ask = uffdio_poison { range, mode: 0, updated: 0 };
         // SAFETY: the structure that the kernel reads and writes.
-        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_POISON, _>::new(&mut ask)) }
+        unsafe { sys::ioctl(self.as_fd(), IOCTL_POISON, &mut ask) }
     }
 
     /// Has threads that wait for these pages try again.
     pub(super) fn wake(&self, start: usize, len: usize) {
         let mut range = uffdio_range { start: start as u64, len: len as u64 };
         // SAFETY: the structure that the kernel reads. If nobody waits, nothing happens.
-        let _ = unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_WAKE, _>::new(&mut range)) };
+        let _ = unsafe { sys::ioctl(self.as_fd(), IOCTL_WAKE, &mut range) };
     }
 
     /// The next fault that somebody waits for.
     pub(super) fn next(&self) -> Option<Message> {
         let mut message = [0_u8; 32];
-        let read = rustix::io::read(&self.fd, &mut message).ok()?;
+        let read = sys::read(self.as_fd(), &mut message).ok()?;
         // `struct uffd_msg`: the kind of the event, then from the eighth byte on its data.
         let word = |at: usize| u64::from_ne_bytes(message[at..at + 8].try_into().unwrap_or_default());
         const PAGEFAULT: u8 = 0x12;

@@ -13,6 +13,6 @@ mod errors;
 mod faults;
 mod found;
 mod modes;
-mod signals;
 mod segments;
+mod signals;
 mod threads;

@@ -269,3 +269,14 @@ pub fn counters() -> Counters {
         substituted: registry.substituted.load(Ordering::Relaxed),
     }
 }
+
+/// A system call that touches neither `errno` nor anything else of the C library's, for code of this project that runs in
+/// signals. Not a part of the interface.
+///
+/// # Safety
+/// As the system call.
+#[doc(hidden)]
+pub unsafe fn syscall6(number: libc::c_long, arguments: [usize; 6]) -> isize {
+    // SAFETY: the caller's contract.
+    unsafe { arch::context::syscall6(number, arguments) }
+}

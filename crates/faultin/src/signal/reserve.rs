@@ -44,11 +44,7 @@ struct Place {
 
 impl Reserve {
     pub(crate) const fn new() -> Self {
-        Reserve {
-            scans: AtomicUsize::new(0),
-            mapped: AtomicUsize::new(0),
-            places: AtomicPtr::new(ptr::null_mut()),
-        }
+        Reserve { scans: AtomicUsize::new(0), mapped: AtomicUsize::new(0), places: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Sets aside what a scan may need. Returns whether it is there; if so, [`leave`](Self::leave) follows.

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
-use rustix::mm::MprotectFlags;
 
 use super::{Step, step};
 use crate::folio::backing::Backing;
@@ -125,11 +124,11 @@ impl PageTable {
         self.each("remove", offset, len, |entry| (entry.present, entry.poisoned) = (false, false));
     }
 
-    pub(in crate::pager) fn mprotect(&self, offset: usize, len: usize, rights: MprotectFlags) -> Result<(), Errno> {
+    pub(in crate::pager) fn mprotect(&self, offset: usize, len: usize, rights: libc::c_int) -> Result<(), Errno> {
         if len < self.entries.lock().len() * self.page {
             self.refused()?;
         }
-        let (present, protected) = (rights.contains(MprotectFlags::READ), !rights.contains(MprotectFlags::WRITE));
+        let (present, protected) = (rights & libc::PROT_READ != 0, rights & libc::PROT_WRITE == 0);
         self.each("mprotect", offset, len, |entry| *entry = Entry { present, protected, poisoned: false });
         Ok(())
     }
