@@ -176,6 +176,34 @@ fn a_file_that_changes_again_and_again_is_read_in_the_end() {
 }
 
 #[test]
+fn locks_of_the_process_are_kept() {
+    let _one = each(|folder| {
+        let path = next(folder);
+        let file = File::open(&path).expect("open");
+        let kept = || {
+            let pid = std::process::id().to_string();
+            let locks = fs::read_to_string("/proc/locks").expect("read");
+            locks.lines().any(|line| line.contains("POSIX") && line.split_whitespace().any(|word| word == pid))
+        };
+        // SAFETY: plain data, and a lock on a file that is open.
+        let locked = unsafe {
+            let mut lock: libc::flock = std::mem::zeroed();
+            lock.l_type = libc::F_RDLCK as _;
+            libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETLK, &lock)
+        };
+        assert!(locked == 0 && kept());
+        let map = FileMap::open(&path).expect("map it");
+        for round in 0..12 {
+            overwrite(&path, round, "NEW");
+            map.refresh().expect("refresh").expect("it changed");
+            assert_eq!(map.load::<u8>(round as u64).expect("as it is"), b'N');
+            assert!(kept(), "round {round}");
+        }
+        assert_eq!(map.backend(), Backend::Pread);
+    });
+}
+
+#[test]
 fn a_descriptor_from_before_the_copy_is_mapped_where_it_leads_now() {
     let _one = each(|folder| {
         for backend in [Backend::Automatic, Backend::Mapped] {

@@ -40,6 +40,8 @@ pub struct FileMap {
     may_move: bool,
     /// `None` if it was over pread from the start.
     space: Option<Space>,
+    /// A description that could not be mapped. (Closing it would release the process's record locks on the file.)
+    _unmapped: Option<File>,
     known: Known,
 }
 
@@ -237,11 +239,9 @@ impl FileMap {
             };
         }
         // What stands behind the mapping may be another file by now. `now` was asked for first.
-        let again = layers::reopen(&self.file, self.path(), now);
-        let replaced = again.is_ok_and(|again| {
-            let wanted = if self.watch == Watch::Shrinking { wanted } else { needed };
-            space.replace(again, needed, wanted).unwrap_or(false)
-        });
+        let wanted = if self.watch == Watch::Shrinking { wanted } else { needed };
+        let again = if space.is_replaceable() { layers::reopen(&self.file, self.path(), now).ok() } else { None };
+        let replaced = again.is_some_and(|again| space.replace(again, needed, wanted).is_ok());
         if !replaced {
             // Reading the descriptor gives what is there now.
             space.close();
@@ -298,11 +298,11 @@ impl FileMap {
         window: Window,
         (watch, asked): (Watch, Backend),
         may_move: bool,
-        space: Option<Space>,
+        (space, unmapped): (Option<Space>, Option<File>),
         stamp: Stamp,
     ) -> Self {
         let (path, known) = (path.map(Path::to_owned), Known::new(stamp));
-        FileMap { file, path, window, lead: window.lead(), watch, asked, may_move, space, known }
+        FileMap { file, path, window, lead: window.lead(), watch, asked, may_move, space, _unmapped: unmapped, known }
     }
 
     /// The newest mapping, `None` over pread.

@@ -451,8 +451,16 @@ pub(crate) struct Space {
     newest: AtomicPtr<Node>,
     /// The head of the list. All of it were made by `Box::into_raw` and are freed by drop only.
     last: AtomicPtr<Node>,
-    /// Held by whoever changes it: how often a mapping was replaced.
-    replaced: Mutex<usize>,
+    /// Held by the thread that changes it.
+    replaced: Mutex<Replaced>,
+}
+
+#[derive(Debug, Default)]
+struct Replaced {
+    times: usize,
+    /// Descriptions that could not be mapped. Closing any descriptor of a file releases the record locks that the process has
+    /// on it (`fcntl(2)`), so they are kept as long as the space.
+    unmapped: Vec<File>,
 }
 
 /// Mappings of a space that are replaced at most: each keeps its addresses and a descriptor as long as the space.
@@ -468,7 +476,7 @@ struct Node {
 impl Space {
     pub(crate) fn new(mapping: Mapping) -> Self {
         let first = Box::into_raw(Box::new(Node { mapping, older: ptr::null_mut() }));
-        Space { newest: AtomicPtr::new(first), last: AtomicPtr::new(first), replaced: Mutex::new(0) }
+        Space { newest: AtomicPtr::new(first), last: AtomicPtr::new(first), replaced: Mutex::default() }
     }
 
     /// The largest mapping, `None` while the space is closed. A load; what it returns stays valid as long as the space.
@@ -498,16 +506,28 @@ impl Space {
         Ok(())
     }
 
+    /// Whether a mapping may be [replaced](Self::replace) once more.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).times < REPLACED
+    }
+
     /// Puts a mapping of `needed` bytes of `file`, another description of the map's file, in the place of the newest one.
-    /// `false` if that was done too often.
-    pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<bool, Refused> {
+    pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<(), Refused> {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = self.all().next().filter(|_| *replaced < REPLACED) else { return Ok(false) };
+        replaced.times += 1;
+        let Some(last) = self.all().next() else { return Ok(()) };
         let mapping = Mapping::new(&file, last.offset, wanted.max(needed), last.rights)
-            .or_else(|_| Mapping::new(&file, last.offset, needed, last.rights))?;
-        self.publish(mapping.keeping(file));
-        *replaced += 1;
-        Ok(true)
+            .or_else(|_| Mapping::new(&file, last.offset, needed, last.rights));
+        match mapping {
+            Ok(mapping) => {
+                self.publish(mapping.keeping(file));
+                Ok(())
+            }
+            Err(refused) => {
+                replaced.unmapped.push(file);
+                Err(refused)
+            }
+        }
     }
 
     fn publish(&self, mapping: Mapping) {

@@ -223,17 +223,20 @@ impl MapOptions {
         }
         let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
         let may_move = rights == Rights::Read && layers::may_move(&file);
+        let mut unmapped = None;
         let mapped = || {
             // After the file was asked: what becomes of it from here on is a change.
             let own = may_move.then(|| layers::reopen(&file, path, &stamp)).transpose().map_err(Refused::Mmap)?;
-            let mapping = window.map(own.as_ref().unwrap_or(&file), &stamp, self.watch, rights)?;
-            Ok(Space::new(match own {
-                Some(own) => mapping.keeping(own),
-                None => mapping,
-            }))
+            match (window.map(own.as_ref().unwrap_or(&file), &stamp, self.watch, rights), own) {
+                (Ok(mapping), Some(own)) => Ok(Space::new(mapping.keeping(own))),
+                (mapping, own) => {
+                    unmapped = own;
+                    mapping.map(Space::new)
+                }
+            }
         };
         let space = self.backend.choose(&file, rights, mapped).map_err(stop)?;
-        let map = FileMap::assemble(file, path, window, (self.watch, self.backend), may_move, space, stamp);
+        let map = FileMap::assemble(file, path, window, (self.watch, self.backend), may_move, (space, unmapped), stamp);
         self.hint(&map);
         Ok(map)
     }
