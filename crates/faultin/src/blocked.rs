@@ -46,7 +46,13 @@ pub(crate) fn ask() -> bool {
 /// fault calls (another one that faults would be called again).
 #[inline(always)]
 pub(crate) fn value<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) -> R {
-    if !is_fatal() {
+    if KNOWN.get() == Known::Open || !arch::HAS_TABLE { in_place() } else { value_slowly(in_place, by_kernel) }
+}
+
+#[cold]
+#[inline(never)]
+fn value_slowly<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) -> R {
+    if !ask() {
         return in_place();
     }
     if !crate::signal::is_reached_directly() {
@@ -59,7 +65,13 @@ pub(crate) fn value<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() ->
 /// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them.
 #[inline(always)]
 pub(crate) fn unblocked<R>(access: impl FnOnce() -> R) -> R {
-    let _open = if is_fatal() { Some(Unblocked::new()) } else { None };
+    if KNOWN.get() == Known::Open || !arch::HAS_TABLE { access() } else { unblocked_slowly(access) }
+}
+
+#[cold]
+#[inline(never)]
+fn unblocked_slowly<R>(access: impl FnOnce() -> R) -> R {
+    let _open = ask().then(Unblocked::new);
     access()
 }
 
@@ -69,7 +81,6 @@ struct Unblocked {
 }
 
 impl Unblocked {
-    #[cold]
     fn new() -> Self {
         // SAFETY: changes the mask of this thread only; all zero is a set, and the kernel fills the other one.
         unsafe {
@@ -86,7 +97,6 @@ impl Unblocked {
 }
 
 impl Drop for Unblocked {
-    #[cold]
     fn drop(&mut self) {
         // SAFETY: puts back this thread's mask.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut()) };

@@ -148,14 +148,19 @@ impl Mapping {
     pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch();
-        if blocked::is_fatal() {
-            // SAFETY: invariant 1; `dst` is a unique reference.
-            let copied = unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) };
-            copied.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short })?;
-        } else {
-            self.copy(src, dst, copy_in)?;
-        }
+        match blocked::is_fatal() {
+            false => self.copy(src, dst, copy_in),
+            true => self.copy_by_kernel(src, dst),
+        }?;
         self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_by_kernel(&self, src: *const u8, dst: &mut [u8]) -> Result<(), Short> {
+        // SAFETY: invariant 1; `dst` is a unique reference.
+        let copied = unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) };
+        copied.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short })
     }
 
     #[inline(always)]

@@ -203,15 +203,15 @@ pub fn ask_again() -> bool {
     crate::blocked::ask()
 }
 
-/// Which of [`SIGNALS`] this thread blocks. One system call.
+/// Which of [`SIGNALS`] this thread blocks. One system call. Async-signal-safe.
 pub(crate) fn blocked() -> [bool; 2] {
-    let mut mask = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: only asks for this thread's mask, which it writes; zero before, should it not.
-    unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), mask.as_mut_ptr());
-        let mask = mask.assume_init();
-        SIGNALS.map(|signal| libc::sigismember(&mask, signal) == 1)
-    }
+    // Zero, should the kernel not write it: as many bytes as its set has anywhere.
+    let mut mask = [0_u64; 2];
+    let size = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
+    let to = (&raw mut mask).expose_provenance();
+    // SAFETY: only asks for this thread's mask, which the kernel writes.
+    unsafe { arch::context::syscall4(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, 0, to, size) };
+    SIGNALS.map(|signal| mask[0] >> (signal - 1) & 1 == 1)
 }
 
 /// Whether the kernel calls our handler for both signals, and no other one first.
