@@ -51,6 +51,10 @@ impl Drop for CachedFile {
     /// The last handle writes back what is dirty. What fails stays in the [`Cache`](crate::Cache), until its
     /// [`sync`](crate::Cache::sync).
     fn drop(&mut self) {
+        // In a child of `fork` the file is the parent's.
+        if !self.inode.cache.is_ours() {
+            return;
+        }
         // While something else unwinds, a store that panics, too, would end the process: what is dirty stays in the cache then.
         if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 && !std::thread::panicking() {
             self.inode.cache.close(&self.inode);

@@ -2,6 +2,8 @@
 //! Elsewhere each says what is missing.
 
 mod common;
+#[path = "failing_files/devices.rs"]
+mod devices;
 
 use std::fs::{self, File};
 use std::io::Write;
