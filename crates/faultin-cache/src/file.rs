@@ -222,6 +222,29 @@ impl CachedFile {
         rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
     }
 
+    /// Writes what is left in `from` behind the end of the file, past the cache, which sees it all the same. As with
+    /// [`append_iter`](Self::append_iter), no other write comes in between; what does not fill units of the store's
+    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, is written through the
+    /// cache.
+    ///
+    /// # Errors
+    /// As [`write_iter`](Self::write_iter); what was written before is counted.
+    pub fn append_direct<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>) -> Result<usize, Partial> {
+        self.append_direct_with::<M, MayWait>(from, &mut ())
+    }
+
+    /// As [`append_direct`](Self::append_direct), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_direct_with<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        direct::append::<M, C>(&self.inode, from, observer)
+    }
+
     /// Reads past the cache, but sees what is in it.
     ///
     /// # Errors
