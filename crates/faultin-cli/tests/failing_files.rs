@@ -2,8 +2,8 @@
 //! Elsewhere each says what is missing.
 
 mod common;
-#[path = "failing_files/devices.rs"]
-mod devices;
+#[path = "failing_files/stores.rs"]
+mod stores;
 
 use std::fs::{self, File};
 use std::io::Write;

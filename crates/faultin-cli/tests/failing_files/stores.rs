@@ -1,4 +1,5 @@
-//! A block device as the store of a cached file: its length is fixed, and a write that it has refused is done when it can be.
+//! Files and devices as stores of cached files. A block device has a fixed length, and a write that it has refused is done when it
+//! can be. A file whose server falls short is an error.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -13,7 +14,7 @@ use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions};
 use faultin_test::skipped;
 
-use crate::{environment, serial};
+use crate::{BLOCK, content, control, environment, forget, serial};
 
 const LEN: u64 = 4 << 20;
 
@@ -145,4 +146,34 @@ fn a_write_that_a_device_has_refused_is_done_when_there_is_room() {
         ought[LEN as usize - 4096..].fill(7);
         assert!(fs::read(folder.join("image")).expect("the image") == ought);
     });
+}
+
+#[test]
+fn a_served_file_that_falls_short_is_an_error_of_its_store() {
+    let _one = serial();
+    let Some(folder) = environment("fuse") else { return };
+    let path = folder.join("data");
+    let (whole, short) = (content(), 40 * BLOCK + 100);
+    for make in [FileStore::new as fn(File) -> io::Result<FileStore>, FileStore::direct] {
+        control(&folder, "heal");
+        forget(&path);
+        let given = File::options().read(true).write(true).open(&path).expect("the file");
+        let store = make(given).expect("a file is a store");
+        let is_direct = store.alignment() > 1;
+        let file = open(store);
+        control(&folder, &format!("short data {short} {}", 100 * BLOCK));
+        let mut all = vec![0xee; whole.len()];
+        let partial = file.read_at(&mut all, 0).expect_err("it ends before its end");
+        assert!(matches!(partial.error, Error::Store(_)), "{partial}");
+        // The kernel's own cache completes the page with zeros and takes them for the file's: nobody can tell them apart.
+        let ends = if is_direct { 40 * BLOCK } else { partial.done.min(short) };
+        assert!(partial.done <= if is_direct { ends } else { 41 * BLOCK }, "{partial}");
+        assert!(partial.done >= 32 * BLOCK && all[..ends] == whole[..ends], "{partial}");
+        assert!(all[partial.done..].iter().all(|&byte| byte == 0xee), "{partial}");
+        control(&folder, "heal");
+        if is_direct {
+            assert_eq!(file.read_at(&mut all, 0).expect("whole"), whole.len());
+            assert!(all == whole);
+        }
+    }
 }
