@@ -235,6 +235,10 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        // A child of `fork` would write what its parent writes, later, and wait for locks of threads that are not there.
+        if !self.shared.is_ours() {
+            return;
+        }
         self.shared.ownerless.store(true, Ordering::Release);
         for inode in self.shared.snapshot() {
             self.shared.close(&inode);
@@ -266,6 +270,11 @@ struct What {
 }
 
 impl Shared {
+    /// Returns whether this is the process that has made the cache, and not a child.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.arena.is_ours()
+    }
+
     /// A part of the limit, if there is one without anything being taken away: also for signals.
     pub(crate) fn take(&self, len: usize) -> Option<Account> {
         self.arena.take(len, false)

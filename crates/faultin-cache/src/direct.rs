@@ -22,7 +22,7 @@ use crate::folio::Table;
 use crate::inode::{Inode, check_range};
 use crate::mode::{CopyFrom, CopyTo};
 use crate::store::write_full;
-use crate::write::{Bug, NO_PROGRESS, Observer};
+use crate::write::{At, Bug, NO_PROGRESS, Observer, perform};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 1 << 20;
@@ -57,6 +57,45 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
         write_chunks::<M, C>(inode, from, pos, &mut done, observer)
     });
     result.map(|()| done).map_err(|error| Partial { done, error })
+}
+
+/// Writes what is left in `from` behind the end of the file: whole units of the store's alignment past the cache, what comes before
+/// and after them through it. All under the lock of the writers, so that nothing comes in between.
+///
+/// # Errors
+/// [`Partial`].
+pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
+    inode: &Inode,
+    from: &mut IovSource<'_, '_, M>,
+    observer: &mut impl Observer,
+) -> Result<usize, Partial> {
+    let nothing = |error: Error| Partial { done: 0, error };
+    let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
+    let start = inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size;
+    let all = from.count();
+    inode.check_growth(start, all).map_err(nothing)?;
+    let at = |done: usize| At::Locked(start + done as u64);
+    // Up to where a unit begins.
+    let head = (start.next_multiple_of(inode.store.alignment() as u64) - start) as usize;
+    let mut done = 0;
+    if head > 0 && all > 0 {
+        from.truncate(head);
+        let written = perform::<M, C>(inode, &inode.how, from, at(0), observer);
+        done = match &written {
+            Ok(written) => *written,
+            Err(partial) => partial.done,
+        };
+        // As many as there were, less what has moved: there are that many.
+        let _ = from.reexpand(all - done);
+        written?;
+    }
+    let result = write_chunks::<M, C>(inode, from, start, &mut done, observer);
+    result.map_err(|error| Partial { done, error })?;
+    if from.is_empty() {
+        return Ok(done);
+    }
+    let rest = perform::<M, C>(inode, &inode.how, from, at(done), observer);
+    rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
 }
 
 fn write_chunks<M: ReadMemory, C: CopyFrom<M>>(

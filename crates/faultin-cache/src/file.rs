@@ -51,6 +51,10 @@ impl Drop for CachedFile {
     /// The last handle writes back what is dirty. What fails stays in the [`Cache`](crate::Cache), until its
     /// [`sync`](crate::Cache::sync).
     fn drop(&mut self) {
+        // In a child of `fork` the file is the parent's.
+        if !self.inode.cache.is_ours() {
+            return;
+        }
         // While something else unwinds, a store that panics, too, would end the process: what is dirty stays in the cache then.
         if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 && !std::thread::panicking() {
             self.inode.cache.close(&self.inode);
@@ -216,6 +220,29 @@ impl CachedFile {
         }
         let rest = self.write_iter_with::<M, C>(from, pos + done as u64, observer);
         rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
+    }
+
+    /// Writes what is left in `from` behind the end of the file, past the cache, which sees it all the same. As with
+    /// [`append_iter`](Self::append_iter), no other write comes in between; what does not fill units of the store's
+    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, is written through the
+    /// cache.
+    ///
+    /// # Errors
+    /// As [`write_iter`](Self::write_iter); what was written before is counted.
+    pub fn append_direct<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>) -> Result<usize, Partial> {
+        self.append_direct_with::<M, MayWait>(from, &mut ())
+    }
+
+    /// As [`append_direct`](Self::append_direct), in this [way](crate::mode), and with somebody who looks on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_direct_with<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        direct::append::<M, C>(&self.inode, from, observer)
     }
 
     /// Reads past the cache, but sees what is in it.

@@ -61,7 +61,8 @@
 //!
 //! A store that hangs hangs the operations that need it, and others of the same file; other files go on. Memory that changes
 //! while it is read is read as some mixture. A fault that never returns (a server that hangs) hangs the copy, and with it
-//! the file. A cache is its process's: after `fork` the child does not have its folios, and must not use it.
+//! the file. A cache is its process's: after `fork` the child does not have its folios, and must not use it. It may drop it:
+//! that touches neither the stores nor what the parent has.
 
 pub mod lock;
 pub mod mode;
@@ -76,6 +77,8 @@ mod error;
 mod file;
 mod folio;
 mod inode;
+#[allow(unsafe_code, reason = "a page that the kernel wipes in children")]
+mod process;
 mod read;
 mod resize;
 mod sync;

@@ -2,8 +2,10 @@
 //! Elsewhere each says what is missing.
 
 mod common;
-#[path = "failing/layers.rs"]
+#[path = "failing_files/layers.rs"]
 mod layers;
+#[path = "failing_files/stores.rs"]
+mod stores;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

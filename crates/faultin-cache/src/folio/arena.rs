@@ -17,6 +17,7 @@ use buddy_system_allocator::FrameAllocator;
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::process;
 
 /// Blocks in the largest folio, at most.
 pub(crate) const MOST_BLOCKS: usize = 512;
@@ -36,6 +37,8 @@ pub(crate) struct Arena {
     limit: usize,
     used: AtomicUsize,
     state: Mutex<State>,
+    /// The process that has the memory. A child of `fork` has none of it.
+    process: u64,
 }
 
 struct State {
@@ -85,7 +88,19 @@ impl Arena {
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
         let segment_blocks = (limit / block).clamp(MOST_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MOST_BLOCKS);
         let state = State { free: FrameAllocator::new(), segments: Vec::new(), pages: Pages::default() };
-        Arc::new(Arena { block, segment_blocks, limit, used: AtomicUsize::new(0), state: Mutex::new(state) })
+        Arc::new(Arena {
+            block,
+            segment_blocks,
+            limit,
+            used: AtomicUsize::new(0),
+            state: Mutex::new(state),
+            process: process::current(),
+        })
+    }
+
+    /// Returns whether this is the process that has made it, and not a child.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == process::current()
     }
 
     /// Bytes that folios have.
@@ -164,6 +179,10 @@ impl Frames {
 impl Drop for Frames {
     fn drop(&mut self) {
         let arena = &self.account.arena;
+        // In a child of `fork` the lock may be held by a thread that is not there.
+        if !arena.is_ours() {
+            return;
+        }
         arena.state.lock().free.dealloc(self.frame, self.account.len / arena.block);
     }
 }
@@ -184,6 +203,8 @@ struct Segment {
     align: usize,
     /// Bytes from the beginning on that have pages.
     ready: usize,
+    /// The process that has the mapping: in a child something else may be there.
+    process: u64,
 }
 
 // SAFETY: it owns its memory; the pointer is only an address.
@@ -196,7 +217,7 @@ impl Segment {
         let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
         // What was allocated small is not mapped by us, and has whatever pages it has.
         let ready = if len >= HUGE { 0 } else { len };
-        Ok(Segment { base, len, align, ready })
+        Ok(Segment { base, len, align, ready, process: process::current() })
     }
 
     /// Small ones are for caches that are small on purpose, in tests.
@@ -269,6 +290,9 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         if self.len >= HUGE {
+            if self.process != process::current() {
+                return;
+            }
             // SAFETY: this mapping is the segment's own, and nobody has `Frames` in it any more: each keeps the arena.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
         } else if let Ok(layout) = Self::layout(self.len, self.align) {

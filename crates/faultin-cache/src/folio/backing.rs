@@ -21,7 +21,7 @@ use rustix::process::Resource;
 use super::arena::Account;
 use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
-use crate::sys;
+use crate::{process, sys};
 
 /// Bytes that are copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
 const AT_ONCE: usize = 32 << 10;
@@ -31,6 +31,8 @@ const AT_ONCE: usize = 32 << 10;
 pub(crate) struct Backing {
     file: OwnedFd,
     block: usize,
+    /// The process that has the folios. A child of `fork` has the descriptor, too.
+    process: u64,
     /// Of [`at_once`](Self::at_once) bytes each.
     buffers: Mutex<Vec<Bounce>>,
 }
@@ -46,7 +48,7 @@ impl Backing {
         let most = rustix::process::getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX).min(i64::MAX as u64);
         rustix::fs::ftruncate(&file, most - most % rustix::param::page_size() as u64)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
-        Ok(Arc::new(Backing { file, block, buffers: Mutex::new(Vec::new()) }))
+        Ok(Arc::new(Backing { file, block, process: process::current(), buffers: Mutex::new(Vec::new()) }))
     }
 
     /// Bytes that are to be copied at once, at most.
@@ -168,7 +170,10 @@ impl Extent {
 
 impl Drop for Extent {
     fn drop(&mut self) {
-        self.backing.punch(self.pos, self.len());
+        // A child's copy is not the folio.
+        if self.backing.process == process::current() {
+            self.backing.punch(self.pos, self.len());
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::bug::{self, Bug};
 use super::explore::PageTable;
 use super::uffd::{Faults, Uffd};
 use crate::folio::backing::Backing;
-use crate::sys;
+use crate::{process, sys};
 
 /// A mapping of a part of a memfd, none of whose pages is accessible until it is installed.
 ///
@@ -27,7 +27,7 @@ pub(super) struct Hardware {
     len: usize,
     by: By,
     /// The process that has it: a child has not.
-    process: u32,
+    process: u64,
 }
 
 // SAFETY: a mapping is not bound to a thread, and here are only its addresses.
@@ -70,7 +70,7 @@ impl Hardware {
         let base =
             unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let process = std::process::id();
+        let process = process::current();
         let hardware = Hardware { base, len, by, process };
         // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
         unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }?;
@@ -83,7 +83,7 @@ impl Hardware {
     /// A page table that is simulated, of so many bytes.
     #[cfg(test)]
     pub(super) fn simulated(table: PageTable, len: usize) -> Hardware {
-        let process = std::process::id();
+        let process = process::current();
         Hardware { base: NonNull::dangling(), len, by: By::Sim(table), process }
     }
 
@@ -97,7 +97,7 @@ impl Hardware {
 
     /// Whether this process has made it. A child of `fork` has nothing there, or something else.
     pub(super) fn is_ours(&self) -> bool {
-        std::process::id() == self.process
+        process::current() == self.process
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {

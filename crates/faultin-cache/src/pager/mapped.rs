@@ -4,7 +4,10 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 
@@ -13,6 +16,7 @@ use super::map::Map;
 use crate::bounce::Bounce;
 use crate::folio::Table;
 use crate::folio::backing::Backing;
+use crate::store::Store;
 
 /// The mappings of a file, and the memory they share.
 #[derive(Debug)]
@@ -21,12 +25,41 @@ pub(crate) struct Mapped {
     maps: Vec<Arc<Map>>,
     /// For faults that are served where nothing can be allocated.
     pub(super) scratch: Bounce,
+    /// What they are read from, if the store has a descriptor.
+    pub(super) source: Option<Source>,
+}
+
+/// A descriptor of the store's file, which is the mapping's own: in a signal the store, which is foreign code, is not asked.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) file: OwnedFd,
+    pub(super) unit: usize,
+    /// Whether the store that is simulated answers nothing.
+    #[cfg(test)]
+    pub(super) is_down: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// Asks a store for its descriptor.
+    ///
+    /// # Errors
+    /// The kernel has no descriptor for a duplicate.
+    pub(super) fn of(store: &dyn Store) -> io::Result<Option<Source>> {
+        let Some(file) = store.descriptor() else { return Ok(None) };
+        let file = file.try_clone_to_owned()?;
+        Ok(Some(Source {
+            file,
+            unit: store.alignment(),
+            #[cfg(test)]
+            is_down: Arc::default(),
+        }))
+    }
 }
 
 impl Mapped {
-    pub(super) fn new(backing: Arc<Backing>, block: usize) -> Mapped {
+    pub(super) fn new(backing: Arc<Backing>, block: usize, source: Option<Source>) -> Mapped {
         let scratch = Bounce::new(backing.at_once(), block);
-        Mapped { backing, maps: Vec::new(), scratch }
+        Mapped { backing, maps: Vec::new(), scratch, source }
     }
 
     pub(super) fn add(&mut self, map: Arc<Map>) {
@@ -68,16 +101,16 @@ impl Mapped {
 }
 
 impl Table {
-    /// The memory that mappings of the file share, from now on at the latest.
+    /// The memory that mappings of the file share, from now on at the latest; `source` is for the first one.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn backing(&mut self, block: usize) -> io::Result<Arc<Backing>> {
+    pub(super) fn backing(&mut self, block: usize, source: Option<Source>) -> io::Result<Arc<Backing>> {
         if let Some(mapped) = &self.mapped {
             return Ok(Arc::clone(&mapped.backing));
         }
         let backing = Backing::new(block)?;
-        self.mapped = Some(Box::new(Mapped::new(Arc::clone(&backing), block)));
+        self.mapped = Some(Box::new(Mapped::new(Arc::clone(&backing), block, source)));
         // What somebody is reading for it into other memory is not to be put into the table.
         self.generation += 1;
         Ok(backing)

@@ -45,7 +45,8 @@
 //! [`Mapping::source`] and [`Mapping::dest`] end where the file does, and come back short where it has been cut since. The
 //! [views](Mapping::read_view) are of whole pages: what they have after the end of the file are zeros of nobody's.
 //!
-//! In a signal a fault is served with the file's [descriptor](crate::store::Store::descriptor) if the store has one; otherwise, and
+//! In a signal a fault is served with a duplicate of the file's [descriptor](crate::store::Store::descriptor) if the store has one, and
+//! no method of the store is called; otherwise, and
 //! whenever something has to be waited for, it is handed over to the pager's thread.
 
 #![deny(unsafe_code)]
@@ -86,6 +87,7 @@ pub use segment::{MappingDest, MappingSource};
 
 use self::hardware::{Hardware, Kind};
 use self::map::Map;
+use self::mapped::Source;
 use self::server::Server;
 use self::thread::PagerThread;
 use self::uffd::Faults;
@@ -271,8 +273,11 @@ impl CachedFile {
             let _ = inode.pager.set(started);
         }
         let Some(thread) = inode.pager.get() else { return Err(MapError::Thread(io::ErrorKind::Other.into())) };
+        // Asked for here, where foreign code may run and no lock is held.
+        let is_first = inode.table.shared().map_err(MapError::Deadlock)?.mapped.is_none();
+        let source = if is_first { Source::of(&*inode.store).map_err(MapError::Memory)? } else { None };
         let mut table = inode.table.exclusive().map_err(MapError::Deadlock)?;
-        let backing = table.backing(inode.geometry.block).map_err(MapError::Memory)?;
+        let backing = table.backing(inode.geometry.block, source).map_err(MapError::Memory)?;
         let hardware = Hardware::new(&backing, range.start, len, protection == Protection::ReadWrite, mode.kind());
         let hardware = hardware.map_err(|error| MapError::of(mode, error))?;
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));

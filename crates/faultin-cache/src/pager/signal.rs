@@ -9,11 +9,12 @@ use std::io;
 use faultin::Access;
 use faultin::pager::Interrupted;
 use rustix::io::Errno;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 
 use super::Mode;
 use super::bug::{self, Bug};
 use super::map::Map;
+use super::mapped::Source;
 use super::serve::Wanted;
 use super::server::{Server, count};
 use super::step::{Step, step};
@@ -21,6 +22,7 @@ use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
 use crate::folio::{Folio, Table};
 use crate::inode::Inode;
+use crate::store::Length;
 use crate::{lock, sys};
 
 /// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
@@ -49,6 +51,10 @@ pub(super) fn serve(
     access: Option<Access>,
     interrupted: &Interrupted,
 ) -> bool {
+    // In a child of `fork`, where something else is now.
+    if !server.inode.cache.is_ours() {
+        return false;
+    }
     if interrupted.room < HANDING_OVER {
         count(&server.map.counts.refused);
         return false;
@@ -120,7 +126,9 @@ impl Inode {
 
     /// Reads what is missing from the store, if that is a file, and there is room for it.
     fn fill_in_signal(&self, table: &mut Table, map: &Map, page: usize, window: usize) -> bool {
-        let Some(store) = self.store.descriptor() else { return false };
+        if table.mapped.as_ref().is_none_or(|mapped| mapped.source.is_none()) {
+            return false;
+        }
         let pos = map.pos(page);
         // Of what is there in part, the rest is for others.
         let is_there = table.find(pos).is_some() && !bug::has(Bug::FillsWhatIsThere);
@@ -132,7 +140,8 @@ impl Inode {
         let end = self.geometry.block_up(table.size).min(self.geometry.block_up(map.pos(page + window)));
         let len = table.room(start, end - start).min(MOST_BLOCKS * block);
         let Some(account) = self.cache.take(len) else { return false };
-        let Some(mapped) = table.mapped.as_mut() else { return false };
+        let Some(mapped) = table.mapped.as_deref_mut() else { return false };
+        let Some(source) = &mapped.source else { return false };
         // It goes again, with what was written of it, if this does not come to its end.
         let extent = Extent::new(&mapped.backing, start, account);
         let mut at = 0;
@@ -140,9 +149,7 @@ impl Inode {
             let some = (len - at).min(extent.at_once());
             let bytes = mapped.scratch.bytes_mut(some);
             let from = start + at as u64;
-            if from >= self.store_len.most() {
-                bytes.fill(0);
-            } else if read(store, bytes, from).is_err() {
+            if !read(source, &self.store_len, bytes, from) {
                 if !bug::has(Bug::FailureIsZeros) {
                     return false;
                 }
@@ -161,19 +168,26 @@ impl Inode {
     }
 }
 
-/// All of it; zeros behind the end of the file.
-fn read(store: BorrowedFd<'_>, bytes: &mut [u8], pos: u64) -> Result<(), Errno> {
+/// Reads all of `bytes`; zeros behind the store's `length`. Returns whether it could: a failure, an end before the length, and a
+/// count within a unit are for code that may ask the store.
+fn read(source: &Source, length: &Length, bytes: &mut [u8], pos: u64) -> bool {
+    #[cfg(test)]
+    if source.is_down.load(std::sync::atomic::Ordering::Relaxed) {
+        return false;
+    }
+    let most = length.most();
+    let end = usize::try_from(most.saturating_sub(pos)).unwrap_or(usize::MAX).min(bytes.len());
     let mut done = 0;
-    while done < bytes.len() {
-        match sys::pread(store, &mut bytes[done..], pos + done as u64) {
-            Ok(0) => break,
-            Ok(more) => done += more,
+    while done < end {
+        match sys::pread(source.file.as_fd(), &mut bytes[done..], pos + done as u64) {
+            Ok(more) if pos + (done + more) as u64 >= most => break,
+            Ok(more) if more >= source.unit => done += more / source.unit * source.unit,
             Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(_) => return false,
         }
     }
-    bytes[done..].fill(0);
-    Ok(())
+    bytes[end..].fill(0);
+    true
 }
 
 /// All signals are blocked, until this is dropped.

@@ -30,6 +30,7 @@ use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
 use crate::lock;
+use crate::process;
 use crate::sync::Bell;
 
 /// What a file's pager thread, its porter and its mappings share.
@@ -58,6 +59,8 @@ impl Post {
 #[derive(Debug)]
 pub(crate) struct PagerThread {
     pub(super) post: Arc<Post>,
+    /// The process that has the threads.
+    process: u64,
 }
 
 impl PagerThread {
@@ -71,7 +74,7 @@ impl PagerThread {
             maps: Mutex::new(Vec::new()),
         });
         // From here on what is started ends if the rest is not.
-        let started = PagerThread { post };
+        let started = PagerThread { post, process: process::current() };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
         let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
         signal::without_signals(|| name("pager").spawn(move || run(&post, &weak)))?;
@@ -98,8 +101,11 @@ impl PagerThread {
 
 impl Drop for PagerThread {
     fn drop(&mut self) {
-        self.post.mailbox.close();
-        self.post.bell.ring();
+        // A child of `fork` shares the bells with its parent, and may have copies of locks that are held.
+        if self.process == process::current() {
+            self.post.mailbox.close();
+            self.post.bell.ring();
+        }
     }
 }
 

@@ -260,3 +260,30 @@ impl Store for FileStore {
         self.set_len(len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the file could not be opened again, the caller's description is asked before each write.
+    #[test]
+    fn a_shared_description_that_appends_is_not_written_to() {
+        let given = tempfile::tempfile().unwrap();
+        given.write_all_at(&[7; 100], 0).unwrap();
+        let other = given.try_clone().unwrap();
+        let store = FileStore { own: None, ..FileStore::new(given).unwrap() };
+        assert_eq!(store.write_at(&[8; 10], 20).unwrap(), 10);
+        rustix::fs::fcntl_setfl(&other, OFlags::APPEND).unwrap();
+        let says = store.write_at(&[9; 10], 20).unwrap_err().to_string();
+        assert!(says.contains("O_APPEND"), "{says}");
+        let answers = store.write_many(&[Write { pos: 0, bytes: &[9; 10] }, Write { pos: 50, bytes: &[9; 10] }]);
+        assert!(answers.iter().all(Result::is_err));
+        let mut bytes = [0; 100];
+        other.read_exact_at(&mut bytes, 0).unwrap();
+        let mut ought = [7; 100];
+        ought[20..30].fill(8);
+        assert_eq!((bytes, other.metadata().unwrap().len()), (ought, 100));
+        rustix::fs::fcntl_setfl(&other, OFlags::empty()).unwrap();
+        assert_eq!(store.write_at(&[9; 10], 20).unwrap(), 10);
+    }
+}

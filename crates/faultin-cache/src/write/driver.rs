@@ -25,6 +25,8 @@ const WINDOW: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
     Position(u64),
+    /// A position, for a caller that has the lock of the writers.
+    Locked(u64),
     /// The end of the file, wherever that is once nobody else is writing.
     End,
 }
@@ -42,9 +44,10 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
-    let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
+    let writers = || inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()));
+    let _writers = if matches!(at, At::Locked(_)) { None } else { Some(writers()?) };
     let pos = match at {
-        At::Position(pos) => pos,
+        At::Position(pos) | At::Locked(pos) => pos,
         At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size,
     };
     inode.check_growth(pos, from.count()).map_err(nothing)?;

@@ -169,7 +169,12 @@ impl World<'_> {
             segments.push(ReadSegment::Memory(self.bad));
         }
         let mut from = IovSource::new(&segments);
-        let done = if append { self.file.append_iter(&mut from) } else { self.file.write_iter(&mut from, pos) };
+        let done = match (append, self.random.below(2)) {
+            (true, 0) => self.file.append_iter(&mut from),
+            // Behind the end a store has nothing that could be half new.
+            (true, _) => self.file.append_direct(&mut from),
+            (false, _) => self.file.write_iter(&mut from, pos),
+        };
         let done = done.unwrap_or_else(|partial| partial.done);
         self.written(&bytes[..done], pos as usize);
     }

@@ -9,8 +9,8 @@ pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod pager;
 pub(crate) mod reserve;
-mod users;
 pub(crate) mod stack;
+mod users;
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;

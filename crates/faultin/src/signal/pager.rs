@@ -142,12 +142,7 @@ unsafe extern "C-unwind" fn would_fault(calls: *const Calls, address: usize, acc
     unsafe { pager(calls) }.would_fault(address, access)
 }
 
-unsafe extern "C" fn in_signal(
-    calls: *const Calls,
-    address: usize,
-    access: u32,
-    interrupted: &Interrupted,
-) -> bool {
+unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32, interrupted: &Interrupted) -> bool {
     let access = match access {
         READ => Some(Access::Read),
         WRITE => Some(Access::Write),

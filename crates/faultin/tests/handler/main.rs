@@ -24,8 +24,8 @@ mod nesting;
 mod order;
 mod room;
 mod scans;
-mod storms;
 mod scarce;
+mod storms;
 mod threads;
 
 /// How a scenario ends.

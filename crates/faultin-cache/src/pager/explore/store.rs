@@ -1,10 +1,11 @@
 //! A store that may be down, and whose every answer is a step.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use super::{Step, step};
@@ -12,9 +13,8 @@ use crate::store::{FileStore, MemoryStore, Store};
 
 pub(super) struct SimStore {
     pub(super) bytes: Box<dyn Store>,
-    /// What it is while it is down, if it has a descriptor: one that nothing can be read from.
-    down: Option<File>,
-    pub(super) is_down: AtomicBool,
+    /// Nor is anything read from its descriptor then.
+    pub(super) is_down: Arc<AtomicBool>,
     /// How often somebody was told so.
     failures: AtomicU32,
 }
@@ -22,16 +22,15 @@ pub(super) struct SimStore {
 impl SimStore {
     /// In memory; or in a file, which the handler of a signal can read.
     pub(super) fn new(bytes: Vec<u8>, as_file: bool) -> SimStore {
-        let (is_down, failures) = (AtomicBool::new(false), AtomicU32::new(0));
+        let (is_down, failures) = (Arc::default(), AtomicU32::new(0));
         if !as_file {
-            return SimStore { bytes: Box::new(MemoryStore::new(bytes)), down: None, is_down, failures };
+            return SimStore { bytes: Box::new(MemoryStore::new(bytes)), is_down, failures };
         }
         let memfd = rustix::fs::memfd_create("store", rustix::fs::MemfdFlags::CLOEXEC).expect("there are memfds");
         let file = File::from(memfd);
         file.write_all_at(&bytes, 0).expect("a memfd can be written");
         let bytes = FileStore::new(file).expect("a memfd can be a store");
-        let down = OpenOptions::new().write(true).open("/dev/null").expect("it is everywhere");
-        SimStore { bytes: Box::new(bytes), down: Some(down), is_down, failures }
+        SimStore { bytes: Box::new(bytes), is_down, failures }
     }
 
     pub(super) fn failures(&self) -> u32 {
@@ -58,10 +57,7 @@ impl SimStore {
 
 impl Store for SimStore {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match &self.down {
-            Some(down) if self.is_down.load(Relaxed) => Some(down.as_fd()),
-            _ => self.bytes.descriptor(),
-        }
+        self.bytes.descriptor()
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::inode::Inode;
 use crate::pager::hardware::Hardware;
 use crate::pager::map::Map;
+use crate::pager::mapped::Source;
 use crate::pager::{Mode, Protection};
 use crate::write::WriteLoop;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
@@ -153,7 +154,11 @@ impl World {
         let file = cache.open_with(Arc::clone(&store), options).expect("the store is up");
         let backing = {
             let mut table = file.inode().table.exclusive().expect("nobody else has it");
-            table.backing(page).expect("there are memfds")
+            let mut source = Source::of(&*store).expect("there are descriptors");
+            if let Some(source) = &mut source {
+                source.is_down = Arc::clone(&store.is_down);
+            }
+            table.backing(page, source).expect("there are memfds")
         };
         let world = World {
             config,

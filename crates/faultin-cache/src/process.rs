@@ -1,0 +1,85 @@
+//! The identity of a process: a child of `fork` is another one, although it has a copy of everything.
+//!
+//! What is shared with the parent (descriptors), is not there (`MADV_DONTFORK`), or waits for threads that are not there (locks)
+//! must not be touched when a copy is dropped in a child. A process number does not tell: a child in a new namespace may have
+//! its parent's, and numbers are used again. The kernel wipes one page in each child, so a number there is this process's own.
+
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// The largest number that this process or one of those it descends from has had: it is copied to children.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of this process: another one than any of those it descends from has, or had.
+///
+/// After the first call, in this process or one it descends from, it is a load, or in a child two atomic operations.
+pub(crate) fn current() -> u64 {
+    static PAGE: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+    let Some(page) = PAGE.get_or_init(wiped_on_fork) else {
+        // Before Linux 4.14.
+        return u64::from(rustix::process::getpid().as_raw_nonzero().get().cast_unsigned());
+    };
+    match page.load(Ordering::Relaxed) {
+        0 => {
+            let new = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            page.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|now| now, |_| new)
+        }
+        number => number,
+    }
+}
+
+/// A number that is 0 in each new process. Stays forever.
+fn wiped_on_fork() -> Option<&'static AtomicU64> {
+    let page = rustix::param::page_size();
+    let rights = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping, wherever the kernel likes.
+    let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), page, rights, MapFlags::PRIVATE) }.ok()?;
+    // SAFETY: that mapping, which has no bytes yet.
+    if unsafe { rustix::mm::madvise(base, page, Advice::LinuxWipeOnFork) }.is_err() {
+        // SAFETY: it is nobody else's.
+        let _ = unsafe { rustix::mm::munmap(base, page) };
+        return None;
+    }
+    // SAFETY: a page is aligned and large enough, its bytes are initialised, and it is never unmapped.
+    NonNull::new(base.cast::<AtomicU64>()).map(|number| unsafe { number.as_ref() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `f` says in a child, as an exit status.
+    fn in_child(f: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child computes and exits.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let status = f();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: our child, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status), "{status:#x}");
+        libc::WEXITSTATUS(status)
+    }
+
+    #[test]
+    fn a_child_and_its_child_are_others() {
+        let first = current();
+        assert_eq!(first, current());
+        let differ = in_child(|| {
+            let second = current();
+            let third = in_child(|| {
+                let third = current();
+                i32::from(third != first && third != second && third == current())
+            });
+            i32::from(second != first && second == current() && third == 1)
+        });
+        assert_eq!((differ, current()), (1, first));
+    }
+}
