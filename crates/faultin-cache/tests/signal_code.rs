@@ -8,6 +8,7 @@ use std::path::Path;
 const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/sys.rs", &[]),
     ("faultin-cache/src/sync.rs", &["new"]),
+    ("faultin-cache/src/process.rs", &["current", "wiped_on_fork"]),
     ("faultin-cache/src/inode.rs", &[]),
     ("faultin-cache/src/lock/api.rs", &[]),
     // A thread's slot is taken, and the list grows, before the thread has a lock.
