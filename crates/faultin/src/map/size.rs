@@ -66,8 +66,8 @@ pub(crate) fn has_size(file: &File, size: u64) -> io::Result<bool> {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => match error.raw_os_error() {
-                // Not open for reading: the size is all there is to ask.
-                Some(libc::EBADF) => return Ok(true),
+                // Not open for reading, or with O_DIRECT, which does not read one byte: the size is all there is to ask.
+                Some(libc::EBADF | libc::EINVAL) => return Ok(true),
                 // Neither a position nor a moment of its own: that is a stream.
                 Some(libc::ESPIPE | libc::EAGAIN) => return Ok(false),
                 _ => return Err(error),
