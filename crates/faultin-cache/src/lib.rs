@@ -74,6 +74,8 @@ mod bounce;
 mod cache;
 mod direct;
 mod error;
+#[cfg(test)]
+mod exploration;
 mod file;
 mod folio;
 mod inode;

@@ -43,6 +43,35 @@ fn without_failures_no_operation_is_ended_by_one() {
     }
 }
 
+/// With nobody else there no buffer is taken away: an operation that says so has done it itself.
+#[test]
+fn one_thread_alone_gives_up_on_nothing() {
+    let limit = (8 * (faultin::page_size() >> 10)).to_string();
+    let args = ["--seconds", "2", "--failures", "off", "--evictions", "off", "--threads", "1", "--files", "2"];
+    let (code, out, err) = soak(&[&args[..], &["--limit", &limit, "--seed", "1", "--patience", "120"]].concat());
+    assert_eq!(code, Some(0), "{out}{err}");
+    for what in ["operations that gave up on their buffer", "evictions by threads that do nothing else", "differences"]
+    {
+        assert_eq!(figure(&out, what), 0, "{what} in\n{out}");
+    }
+    for what in ["grow from its own last page", "append from a buffer that faults", "length of the store compared"] {
+        assert!(figure(&out, what) > 0, "{what} in\n{out}");
+    }
+}
+
+/// Two pages for each file, and threads that evict all the time.
+#[test]
+fn operations_end_in_tiny_caches() {
+    let limit = (2 * 3 * (faultin::page_size() >> 10)).to_string();
+    let args = ["--seconds", "3", "--threads", "2", "--files", "3", "--limit", &limit, "--patience", "60"];
+    let (code, out, err) = soak(&args);
+    assert_eq!(code, Some(0), "{out}{err}");
+    for what in ["evictions by threads that do nothing else", "times that these have ended", "read", "write"] {
+        assert!(figure(&out, what) > 0, "{what} in\n{out}");
+    }
+    assert_eq!(figure(&out, "differences"), 0);
+}
+
 #[test]
 fn what_there_is_not_is_refused() {
     for (args, words) in [

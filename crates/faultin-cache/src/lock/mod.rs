@@ -34,10 +34,17 @@ use parking_lot::Mutex;
 use api::{ReadGuard, RwLock, WriteGuard};
 use held::Held;
 
+#[cfg(test)]
+use crate::exploration::moment;
 use crate::sync;
 
 pub(crate) use held::held_by;
 pub(crate) use raw::RawLock;
+
+/// Another thread may come in between, before a lock is taken: told to the exploration; in the library itself nothing.
+#[cfg(not(test))]
+#[inline(always)]
+const fn moment() {}
 
 /// Which lock, in reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,6 +177,7 @@ impl<T> Lock<T> {
     // waits for longer than the lock takes.
     #[inline(always)]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
+        moment();
         let held = Held::note(self.id, Mode::Shared);
         let guard = match self.inner.try_read() {
             Some(guard) => guard,
@@ -181,6 +189,7 @@ impl<T> Lock<T> {
     // As `shared`.
     #[inline(always)]
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
+        moment();
         let held = Held::note(self.id, Mode::Exclusive);
         let guard = match self.inner.try_write() {
             Some(guard) => guard,

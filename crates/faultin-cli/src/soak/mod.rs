@@ -1,6 +1,7 @@
 //! `faultin soak`: the cache and its pager, used at random by several threads, against a model.
 
 mod buffers;
+mod evictors;
 mod mapped;
 mod model;
 mod random;
@@ -36,8 +37,9 @@ use world::{Setup, World};
 /// Uses a cache and mappings of its files at random, and compares every byte and every count with a model
 ///
 /// Several threads read, write, map, load, store, truncate, punch, evict and sync several files, with buffers of all kinds: plain ones,
-/// mappings of the same file and of others, and such as fault; while the stores fail for a while now and then. At the end, and now
-/// and then, the stores' own contents are compared, too.
+/// mappings of the same file and of others, and such as fault; files grow from mappings of their own last page; most allocate in
+/// advance. The stores fail for a while now and then, and two threads evict until every operation under way and the next ones have ended.
+/// At the end, and now and then, the stores' own contents and lengths are compared, too.
 ///
 /// Exits with 0 if nothing differed and nobody got stuck, with 1 if not (then the seed, what each thread did last, and the difference are
 /// printed).
@@ -63,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(64))]
     files: usize,
 
-    /// KiB that the cache may have [default: about a third of the files]
+    /// KiB that the cache may have, from two pages for each file on [default: about a third of the files]
     #[arg(long, value_name = "KIB", value_parser = number(1 << 30))]
     limit: Option<usize>,
 
@@ -74,6 +76,10 @@ pub struct Args {
     /// Whether stores fail now and then
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
     failures: Switch,
+
+    /// Whether two more threads evict all that is clean, now and then, until every thread has ended some operations
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
+    evictions: Switch,
 
     /// Seconds after which a thread that does not end its operation is stuck
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -142,7 +148,8 @@ fn soak(args: &Args) -> Checked<bool> {
     let clock = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
     let (threads, files) = (args.threads, args.files);
     let seed = args.seed.unwrap_or(clock);
-    let setup = Setup { seed, threads, files, limit: args.limit.map(|kib| kib << 10), modes };
+    let limit = args.limit.map(|kib| kib << 10);
+    let setup = Setup { seed, threads, files, limit, modes, evictions: args.evictions == Switch::On };
     crate::print(&format!("seed {seed}, {threads} threads, {files} files, modes {:?}\n", setup.modes));
     let world = Arc::new(World::new(setup)?);
     watch::watch(Arc::clone(&world), Duration::from_secs(args.patience));
@@ -185,6 +192,11 @@ fn run_all(world: &World, time: Duration, failures: bool) {
                 world.weather.run(&random, || !working.load(Relaxed));
             }
         });
+        if world.setup.evictions {
+            for number in 0..evictors::THREADS {
+                scope.spawn(move || evictors::run(world, number));
+            }
+        }
         let live = Live::new(time);
         let begun = Instant::now();
         while begun.elapsed() < time && !world.is_over() {

@@ -65,7 +65,7 @@ fn now(world: &World) -> String {
          faults {} in the signal, {} by the thread, {} by calls; {} store errors; {} differences",
         tally.operations(),
         of(&[Kind::Read, Kind::ReadDirect, Kind::ReadBad, Kind::Wander]),
-        of(&[Kind::Write, Kind::WriteDirect, Kind::WriteBad, Kind::Append]),
+        of(&[Kind::Write, Kind::WriteDirect, Kind::WriteBad, Kind::Append, Kind::AppendBad, Kind::Grow]),
         of(&[Kind::Load, Kind::Store, Kind::ViewRead, Kind::ViewWrite, Kind::Syscall]),
         of(&[Kind::SetLen, Kind::Punch]),
         of(&[Kind::DontNeed, Kind::DropClean]),
@@ -109,6 +109,8 @@ pub fn summary(world: &World, time: Duration, skipped: usize) -> String {
         row(kind.name(), tally.of(*kind));
     }
     row("operations in all", tally.operations());
+    row("evictions by threads that do nothing else", tally.evictions.load(Relaxed));
+    row("times that these have ended", tally.bursts.load(Relaxed));
     row("parts of buffers that were mappings", tally.mapped_buffers.load(Relaxed));
     let faults = faults(world);
     for (who, count) in ["in the signal", "by the pager's thread", "by a call", "refused"].iter().zip(faults) {

@@ -41,7 +41,8 @@ pub struct Moody {
 }
 
 impl Moody {
-    /// The store of the file with this number: every other one is a file, of the others every other one is aligned.
+    /// The store of the file with this number: every other one is a file, of the others every other one is aligned. All
+    /// can allocate in advance.
     ///
     /// # Errors
     /// No temporary file can be made.
@@ -80,6 +81,22 @@ impl Moody {
                 Ok(bytes)
             }
         }
+    }
+
+    /// Bytes that it has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stored(&self) -> io::Result<u64> {
+        match &self.home {
+            Home::Memory(store) => store.len(),
+            Home::File(store) => Ok(store.file().metadata()?.len()),
+        }
+    }
+
+    /// Whether its length is the file's whenever the file was synced, also while others write: a unit is written as a whole.
+    pub fn is_exact(&self) -> bool {
+        self.alignment == 1
     }
 
     /// What it was asked for that it must not be asked for.
@@ -172,5 +189,18 @@ impl Store for Moody {
             return Err(error);
         }
         self.inner().punch_hole(range)
+    }
+
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.mood(WRITES, libc::ENOSPC)?;
+        self.inner().allocate(range)
+    }
+
+    fn trim(&self, len: u64) -> io::Result<()> {
+        self.mood(OTHERS, libc::EIO)?;
+        self.inner().trim(len)
     }
 }

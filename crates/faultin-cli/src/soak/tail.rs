@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use faultin::iov::{IovSource, ReadSegment};
 use faultin::{Cause, WriteView};
 use faultin_cache::CachedFile;
 
@@ -27,14 +28,17 @@ impl Worker<'_> {
         let Some(mut len) = self.file(file).tail.try_lock() else { return Ok(()) };
         let since = self.world.weather.since();
         let mut tail = Tail { file, open: opened.get(file), len: &mut len, since };
-        match self.random.below(16) {
+        match self.random.below(22) {
             0..5 => self.set_len(&mut tail),
             5..7 => self.append(&mut tail),
             7..9 => self.write_tail(&mut tail),
             9..11 => self.read_tail(&tail),
             11..13 => self.map_tail(&tail),
             13..15 => self.store_behind(&tail),
-            _ => self.punch_tail(&tail),
+            15 => self.punch_tail(&tail),
+            16..19 => self.grow(&mut tail),
+            19 | 20 => self.append_bad(&mut tail),
+            _ => self.stored(&tail),
         }?;
         let is = tail.open.len().map_err(|error| error.to_string())?;
         if is != *tail.len as u64 {
@@ -77,6 +81,80 @@ impl Worker<'_> {
         file.model.set(range.start, &bytes[..done]);
         *tail.len += done;
         Ok(())
+    }
+
+    /// From a buffer that ends early: what was allocated for the rest is given back.
+    fn append_bad(&self, tail: &mut Tail<'_>) -> Checked {
+        let file = self.file(tail.file);
+        let room = (file.most - *tail.len).min(2 * self.world.page);
+        let bytes = self.random.bytes(self.random.below(room + 1));
+        let range = *tail.len..*tail.len + bytes.len();
+        self.begin(Kind::AppendBad, tail.file, &range, "and then nothing");
+        // All of it is bad.
+        let bad = self.faulting.view(0, 1 + self.random.below(self.world.page))?;
+        let segments = [ReadSegment::from(bytes.as_slice()), bad.as_read().into()];
+        let result = tail.open.append_iter(&mut IovSource::new(&segments));
+        let done = self.ended_by_its_buffer(result, bytes.len(), tail.since)?;
+        file.model.set(range.start, &bytes[..done]);
+        *tail.len += done;
+        Ok(())
+    }
+
+    /// At the end, over it, or behind it: from a mapping of the last bytes that the file has.
+    fn grow(&self, tail: &mut Tail<'_>) -> Checked {
+        let (file, page) = (self.file(tail.file), self.world.page);
+        let len = *tail.len;
+        let least = file.base.max(len.saturating_sub(page));
+        if least == len || len == file.most {
+            return Ok(());
+        }
+        let from = self.random.part(least..len, page);
+        let at = match self.random.below(3) {
+            0 => len,
+            // Over the end, but not over what is written.
+            1 => from.end + self.random.below(len - from.end + 1),
+            _ => (len + self.random.below(2 * page)).min(file.most),
+        };
+        let from = from.start..from.end.min(from.start + (file.most - at));
+        let mapped = self.mapping(tail.file, tail.open, &from, true, None)?;
+        let more = format!("to {at}, of {len}, {:?}", mapped.mapping.mode());
+        self.begin(Kind::Grow, tail.file, &from, &more);
+        if self.random.once_in(2) {
+            let bytes = self.random.bytes(from.len());
+            let done = self.view_write(&mapped, &from, &bytes, tail.since)?;
+            file.model.set(from.start, &bytes[..done]);
+        }
+        let mut source = IovSource::one(read_part(&mapped, &from)?);
+        let result = match at == len && self.random.once_in(2) {
+            true => tail.open.append_iter(&mut source),
+            false => tail.open.write_iter(&mut source, at as u64),
+        };
+        let done = self.count(result, from.len(), tail.since)?;
+        if done > 0 {
+            if at > len {
+                file.model.zero(len..at);
+            }
+            file.model.copy(at, &file.model, from.start, done);
+            *tail.len = len.max(at + done);
+        }
+        Ok(())
+    }
+
+    /// After a sync the store is as long as the file, which nobody else makes longer or shorter.
+    fn stored(&self, tail: &Tail<'_>) -> Checked {
+        let store = &self.file(tail.file).store;
+        if !store.is_exact() {
+            return Ok(());
+        }
+        self.begin(Kind::Stored, tail.file, &(0..*tail.len), "");
+        if !self.sync(tail.file)? {
+            return Ok(());
+        }
+        let is = store.stored().map_err(|error| error.to_string())?;
+        match is == *tail.len as u64 {
+            true => Ok(()),
+            false => Err(format!("the store has {is} bytes after a sync, where there are {}", tail.len)),
+        }
     }
 
     /// Also behind the end: then there are zeros in between.

@@ -30,6 +30,8 @@ kinds! {
     Write "write"
     WriteDirect "write, direct"
     Append "append"
+    AppendBad "append from a buffer that faults"
+    Grow "grow from its own last page"
     ReadBad "read to a buffer that faults"
     WriteBad "write from a buffer that faults"
     Load "load by instructions"
@@ -44,6 +46,7 @@ kinds! {
     SetLen "truncate and grow"
     Punch "punch"
     Sync "fsync"
+    Stored "length of the store compared"
     WriteBack "write back"
     WillNeed "will need"
     DontNeed "evict a part"
@@ -65,6 +68,9 @@ pub struct Tally {
     pub gave_up: AtomicU64,
     /// System calls that were answered `EFAULT` and then worked.
     pub repeated: AtomicU64,
+    /// Evictions by threads that do nothing else, and times that these began and have ended.
+    pub evictions: AtomicU64,
+    pub bursts: AtomicU64,
     pub in_signal: AtomicU64,
     pub by_thread: AtomicU64,
     pub by_call: AtomicU64,

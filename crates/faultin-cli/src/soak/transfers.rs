@@ -197,7 +197,7 @@ impl Worker<'_> {
     }
 
     /// The count, if it is the one at which the buffer ends, and that is said.
-    fn ended_by_its_buffer(
+    pub fn ended_by_its_buffer(
         &self,
         result: Result<usize, faultin_cache::Partial>,
         ought: usize,

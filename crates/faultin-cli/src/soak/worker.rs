@@ -83,10 +83,10 @@ impl<'w> Worker<'w> {
         self.random.part(stripes[self.random.below(stripes.len())].clone(), most)
     }
 
-    /// Whether an error is the weather's.
+    /// Whether an error is the weather's, or that of threads that evict what this one is about to use.
     pub fn is_excused(&self, error: &Error, since: Since) -> bool {
         match error {
-            Error::NoProgress(_) => {
+            Error::NoProgress(_) if !self.world.setup.is_alone() => {
                 self.world.tally.gave_up.fetch_add(1, Relaxed);
                 true
             }

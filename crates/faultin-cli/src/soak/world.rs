@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use faultin_cache::pager::{Mapping, Mode};
+use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 use parking_lot::{Mutex, RwLock};
 
@@ -27,6 +28,15 @@ pub struct Setup {
     pub files: usize,
     pub limit: Option<usize>,
     pub modes: Vec<Mode>,
+    /// Whether there are threads that do nothing but evict.
+    pub evictions: bool,
+}
+
+impl Setup {
+    /// Whether a thread does not share the cache with another one, which could evict what it is about to use.
+    pub fn is_alone(&self) -> bool {
+        self.threads == 1 && !self.evictions
+    }
 }
 
 /// Everything.
@@ -100,7 +110,10 @@ impl File {
         let bytes = random.bytes(base + random.below(most - base));
         let store = Moody::new(&bytes, number, Arc::clone(weather), Random::new(world.seed, 2000 + number as u64));
         let store = Arc::new(store.map_err(|error| format!("a temporary file: {error}"))?);
-        let options = FileOptions::new().max_folio(page << random.below(5));
+        // Two files of three allocate in advance, and give back what a write that ends early has not used.
+        let preallocate = if number % 3 == 2 { Preallocate::No } else { Preallocate::Yes };
+        let how = WriteLoop { preallocate, ..WriteLoop::DEFAULT };
+        let options = FileOptions::new().max_folio(page << random.below(5)).write_loop(how);
         let open = cache.open_with(Arc::clone(&store), options.clone()).map_err(|error| error.to_string())?;
         Ok(File {
             store,
