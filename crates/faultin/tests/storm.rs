@@ -398,7 +398,7 @@ impl Worker<'_> {
         let stirred = self.is_stirred();
         // In a truncation any byte may be a NUL, and those of the pattern are.
         let nul = |at: usize| if stirred { Sky::byte(at) } else { self.reads[at] } == 0;
-        let nul = (src..src + max).position(|at| nul(at)).unwrap_or(max);
+        let nul = (src..src + max).position(nul).unwrap_or(max);
         for (what, result) in [("strnlen", length), ("strncpy", copied)] {
             match result {
                 Ok(len) => assert!(

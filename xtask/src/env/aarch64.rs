@@ -108,7 +108,7 @@ fn emulator() -> Result<(), Stop> {
 }
 
 /// Runs a command of the package manager. What it says is for people: standard output is for `--print`.
-fn apt(command: &mut Command) -> Result<(), String> {
+pub(super) fn apt(command: &mut Command) -> Result<(), String> {
     succeed(command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()))
 }
 
@@ -185,7 +185,7 @@ fn packages() -> Result<Vec<String>, String> {
 }
 
 /// The versions apt knows of a package; none if it does not know it.
-fn versions(package: &str) -> Vec<String> {
+pub(super) fn versions(package: &str) -> Vec<String> {
     let shown = output(Command::new("apt-cache").args(["show", package])).unwrap_or_default();
     shown.lines().filter_map(|line| line.strip_prefix("Version: ")).map(str::to_owned).collect()
 }
@@ -196,7 +196,7 @@ fn newer(a: &str, b: &str) -> bool {
 }
 
 /// The dependency of a package whose name begins so.
-fn dependency(package: &str, prefix: &str) -> Result<String, String> {
+pub(super) fn dependency(package: &str, prefix: &str) -> Result<String, String> {
     let shown = output(Command::new("apt-cache").args(["show", package]))?;
     shown
         .lines()
@@ -209,7 +209,7 @@ fn dependency(package: &str, prefix: &str) -> Result<String, String> {
 }
 
 /// A script that runs a tool of the unpacked packages with the libraries unpacked beside it.
-fn wrapper(root: &Path, script: &Path, tool: &str) -> std::io::Result<()> {
+pub(super) fn wrapper(root: &Path, script: &Path, tool: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let usr = root.join("usr").display().to_string();
     let text = format!(

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 mod aarch64;
 pub mod files;
+mod msrv;
 
 /// What `cargo xtask env` takes.
 #[derive(clap::Args)]
@@ -26,6 +27,8 @@ enum Environment {
     Aarch64(aarch64::Args),
     /// The tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)
     Files(files::Args),
+    /// A build with the oldest compiler that is promised
+    Msrv(msrv::Args),
 }
 
 /// Why an environment gave no result of its own.
@@ -43,12 +46,14 @@ pub fn main(args: Args) -> ExitCode {
         _ => {
             println!("aarch64   {}", aarch64::ABOUT);
             println!("files     {}", files::ABOUT);
+            println!("msrv      {}", msrv::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
     let (name, result) = match environment {
         Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
         Environment::Files(args) => ("files", files::run(&args)),
+        Environment::Msrv(args) => ("msrv", msrv::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
