@@ -13,4 +13,5 @@ mod errors;
 mod faults;
 mod found;
 mod modes;
+mod scarce;
 mod threads;

@@ -90,8 +90,9 @@ impl FileMap {
     /// Several threads may do it, and one inside another, over the same map and others. System calls that are given
     /// the slice fail with `EFAULT` where a page is gone, as they do on every mapping.
     ///
-    /// Over pread, in a thread that blocks SIGBUS, and on architectures without our assembly, the closure gets a copy,
-    /// too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
+    /// Over pread, in a thread that blocks SIGBUS, on architectures without our assembly, and where the handler could not
+    /// replace a page (the process has all mappings that it may have, `mmap` is forbidden, or the mapping is sealed), the
+    /// closure gets a copy, too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
     ///
     /// # Errors
     /// [`Damaged`], which has what the closure returned, and which of its bytes were not the file's.
@@ -114,7 +115,7 @@ impl FileMap {
     /// * Nothing that was made of its address is used after the closure has returned, in any thread.
     /// * The closure returns or unwinds: no `longjmp` out of it.
     /// * The process must be able to take SIGBUS by our handler: no other one that was installed later keeps it for
-    ///   itself, and the closure does not block it.
+    ///   itself, and the closure does not block it. It does not forbid `mmap` to itself (seccomp), nor seal the mapping.
     ///
     /// It cannot be kept: what the closure returns does not borrow from it. `memmap2` asks its users for more (nobody
     /// changes the file at all) and kills them if it is cut.
