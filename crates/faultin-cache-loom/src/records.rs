@@ -37,12 +37,12 @@ fn an_action_is_never_a_mixture() {
     });
 }
 
-/// What one file looked like at three moments, of which no two have the same size or times.
-fn stamps() -> [Stamp; 3] {
+/// What one file looked like at two moments, with other sizes and times.
+fn stamps() -> [Stamp; 2] {
     // SAFETY: a new descriptor.
     let file = unsafe { File::from_raw_fd(libc::memfd_create(c"loom".as_ptr(), libc::MFD_CLOEXEC)) };
     let mut last: Option<Stamp> = None;
-    [1, 2, 3].map(|len| {
+    [1, 2].map(|len| {
         loop {
             file.set_len(len).unwrap();
             let stamp = Stamp::of(&file).unwrap();
@@ -68,12 +68,11 @@ fn a_stamp_is_never_a_mixture() {
             thread::spawn(move || {
                 let lock = known.lock();
                 known.set(&lock, &stamps[1]);
-                known.set(&lock, &stamps[2]);
             })
         };
         assert!(stamps.contains(&known.get()));
         writer.join().unwrap();
-        assert_eq!(known.get(), stamps[2]);
+        assert_eq!(known.get(), stamps[1]);
     });
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use faultin::Access;
 use rustix::io::Errno;
 
-use super::bug::{self, Bug};
 use super::Mode;
+use super::bug::{self, Bug};
 use super::map::{MOST_AT_ONCE, Map};
 use super::states::State;
 use super::step::{Step, step};

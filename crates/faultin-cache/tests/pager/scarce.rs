@@ -14,12 +14,11 @@ use crate::processes;
 fn use_up_all_mappings() -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // Neighbours with the same rights would be one mapping.
-    let full = [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 18).any(|protection| {
+    [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 18).any(|protection| {
         // SAFETY: memory of its own.
         let new = unsafe { libc::mmap(std::ptr::null_mut(), page_size(), protection, flags, -1, 0) };
         new == libc::MAP_FAILED
-    });
-    full
+    })
 }
 
 /// What the test below does in a process of its own.
@@ -72,7 +71,8 @@ fn child() {
 #[test]
 fn pages_are_served_where_there_is_no_room_for_mappings() {
     let mut command: Command = processes::run(std::env::current_exe().unwrap());
-    let output = command.args(["scarce::child", "--exact", "--nocapture"]).env("FAULTIN_TEST_CHILD", "1").output().unwrap();
+    let output =
+        command.args(["scarce::child", "--exact", "--nocapture"]).env("FAULTIN_TEST_CHILD", "1").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
     for line in err.lines().filter_map(|line| line.strip_prefix("skipped: ")) {
