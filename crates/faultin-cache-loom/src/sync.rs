@@ -1,12 +1,15 @@
-//! In place of `faultin_cache::sync`.
+//! In place of `faultin_cache::sync` and `faultin`'s.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use loom::sync::Condvar;
 
+pub(crate) use loom::hint::spin_loop;
 use loom::sync::Mutex;
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 /// Looking again is another order of the same steps.
 pub(crate) const SPINS: u32 = 0;

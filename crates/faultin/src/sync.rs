@@ -4,4 +4,5 @@
 //! this module for them, so that `crates/faultin-cache-loom` can put its own in place and run the very same files under
 //! every order of their steps.
 
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use core::hint::spin_loop;
+pub(crate) use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};

@@ -9,10 +9,11 @@
 //! under that thread's new number, and the others' are free: their threads are not there.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, compiler_fence};
+use core::sync::atomic::{Ordering, compiler_fence};
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
+use super::slots::{Slot, Slots};
 use super::{LockId, LockKind, Mode};
 use crate::sys;
 
@@ -26,7 +27,7 @@ use crate::sys;
 ///
 /// Async-signal-safe.
 pub(crate) fn held_by(thread: u32) -> bool {
-    slots().any(|slot| slot.thread.load(Ordering::Relaxed) == thread && slot.held.load(Ordering::Relaxed) != 0)
+    SLOTS.is_held_by(thread)
 }
 
 /// A note that this thread holds a lock, or is about to.
@@ -41,7 +42,7 @@ impl Held {
         let _ = THREAD.try_with(|thread| {
             thread.held.borrow_mut().push((id, mode));
             if id.kind != LockKind::Writers {
-                SLOT.get().unwrap_or_else(Slot::take).count(1);
+                SLOT.get().unwrap_or_else(take).count(1);
             }
         });
         // A handler that interrupts this thread with the lock taken is to see the note.
@@ -96,67 +97,19 @@ impl Drop for Thread {
     }
 }
 
-/// One thread, or none at the moment. Written by its thread only, with every lock: so no two are in a line of the CPU's caches, nor in
-/// two that are fetched together.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Slot {
-    next: AtomicPtr<Slot>,
-    taken: AtomicBool,
-    /// 0 if nobody's.
-    thread: AtomicU32,
-    held: AtomicU32,
-}
+static SLOTS: Slots = Slots::new();
 
-static FIRST: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
-
-fn slots() -> impl Iterator<Item = &'static Slot> {
-    // SAFETY: slots are never freed, and complete before they are published.
-    let slot = |at: *mut Slot| unsafe { at.as_ref() };
-    core::iter::successors(slot(FIRST.load(Ordering::Acquire)), move |last| slot(last.next.load(Ordering::Relaxed)))
-}
-
-impl Slot {
-    #[cold]
-    fn take() -> &'static Slot {
-        static FORKS: Once = Once::new();
-        FORKS.call_once(|| {
-            // SAFETY: `in_child` does what may be done there: atomic operations and a system call.
-            let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-            // It fails only for want of memory; then a child is as one of `clone`.
-        });
-        let free =
-            |slot: &&Slot| slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        let slot = slots().find(free).unwrap_or_else(Slot::add);
-        slot.thread.store(this_thread(), Ordering::Relaxed);
-        SLOT.set(Some(slot));
-        slot
-    }
-
-    /// So many locks more. By its own thread, so nothing is read, added to and written at once.
-    #[inline]
-    fn count(&self, more: i32) {
-        self.held.store(self.held.load(Ordering::Relaxed).wrapping_add_signed(more), Ordering::Relaxed);
-    }
-
-    fn give_back(&self) {
-        self.held.store(0, Ordering::Relaxed);
-        self.thread.store(0, Ordering::Relaxed);
-        self.taken.store(false, Ordering::Release);
-    }
-
-    fn add() -> &'static Slot {
-        let slot: &'static Slot = Box::leak(Box::new(Slot { taken: AtomicBool::new(true), ..Slot::default() }));
-        let this = ptr::from_ref(slot).cast_mut();
-        let mut first = FIRST.load(Ordering::Relaxed);
-        loop {
-            slot.next.store(first, Ordering::Relaxed);
-            match FIRST.compare_exchange_weak(first, this, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return slot,
-                Err(now) => first = now,
-            }
-        }
-    }
+#[cold]
+fn take() -> &'static Slot {
+    static FORKS: Once = Once::new();
+    FORKS.call_once(|| {
+        // SAFETY: `in_child` does what may be done there: atomic operations and a system call.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // It fails only for want of memory; then a child is as one of `clone`.
+    });
+    let slot = SLOTS.take(this_thread());
+    SLOT.set(Some(slot));
+    slot
 }
 
 /// The number the kernel has for this thread.
@@ -166,9 +119,9 @@ fn this_thread() -> u32 {
 
 extern "C" fn in_child() {
     let mine = SLOT.get();
-    for slot in slots() {
+    for slot in SLOTS.all() {
         if mine.is_some_and(|mine| ptr::eq(mine, slot)) {
-            slot.thread.store(this_thread(), Ordering::Relaxed);
+            slot.rename(this_thread());
         } else {
             slot.give_back();
         }
@@ -232,7 +185,7 @@ mod tests {
                     this_thread()
                 });
                 both.wait();
-                let before = slots().count();
+                let before = SLOTS.all().count();
                 both.wait();
                 let other = other.join().unwrap();
                 (other != number, before)
@@ -242,7 +195,7 @@ mod tests {
         let counts: Vec<_> = (0..200).map(|_| once(me)).collect();
         assert!(counts.iter().all(|(another, _)| *another));
         // Others' tests take slots, too; not one for each of these threads.
-        assert!(slots().count() < 200, "{}", slots().count());
+        assert!(SLOTS.all().count() < 200, "{}", SLOTS.all().count());
     }
 
     #[test]

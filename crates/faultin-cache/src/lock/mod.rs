@@ -18,9 +18,11 @@
 
 #[allow(unsafe_code, reason = "unlocking what is not locked is the caller's fault")]
 mod api;
-#[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
+#[allow(unsafe_code, reason = "what a child of `fork` does first")]
 mod held;
 mod raw;
+#[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
+mod slots;
 #[cfg(test)]
 mod stress;
 

@@ -264,6 +264,15 @@ impl Map {
         Ok(changed)
     }
 
+    /// Makes all pages accessible, also for stores if `writable`: what needs no boundary between them.
+    pub(super) fn install_all(&self, writable: bool) -> Result<bool, Errno> {
+        let _turn = self.turn();
+        self.tell(|| self.hardware.install(0, self.len(), self.page, writable))?;
+        let state = if writable { State::Writable } else { State::Protected };
+        self.states.set(0..self.states.len(), state);
+        Ok(true)
+    }
+
     /// Again if the kernel was doing something else with the address space.
     fn tell<T>(&self, mut what: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
         for _ in 0..64 {

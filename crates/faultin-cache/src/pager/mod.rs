@@ -17,7 +17,7 @@
 //! | a system call that is given such memory | `EFAULT`, unless it was faulted in | waits, and works | `EFAULT`, unless it was faulted in |
 //! | needs | Linux 6.6 | Linux 6.6, and `CAP_SYS_PTRACE`, `vm.unprivileged_userfaultfd` or `/dev/userfaultfd` | nothing |
 //! | threads with SIGBUS and SIGSEGV blocked | die of a fault | work | die of a fault |
-//! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are taken away at once |
+//! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are taken away at once, or brought in at once |
 //! | a page | the fastest | a wake-up of another thread each | slower |
 //!
 //! In all modes copies of this project's come back short (in [`Thread`](Mode::Thread) from memory whose faults need a lock that the copying

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use faultin::Access;
 use rustix::io::Errno;
 
+use super::Mode;
 use super::bug::{self, Bug};
 use super::map::{MOST_AT_ONCE, Map};
 use super::states::State;
@@ -86,7 +87,11 @@ impl Inode {
         }
         let placed = match self.place(&mut table, map, wanted, window) {
             // The kernel has no room for one more boundary between pages with different rights.
-            Err(Errno::NOMEM) => map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1)),
+            Err(Errno::NOMEM) => match map.remove_all().and_then(|()| self.place(&mut table, map, wanted, 1)) {
+                // Not even for one around this page.
+                Err(Errno::NOMEM) => self.place_all(&mut table, map, wanted.write),
+                result => result,
+            },
             result => result,
         };
         if wanted.write && bug::has(Bug::DirtyTooLate) {
@@ -154,6 +159,42 @@ impl Inode {
             }
         }
         map.install(page, page + writable, page + pages)
+    }
+
+    /// Makes a mapping accessible as a whole, where the kernel has no room for a boundary within it. All of its pages are brought in
+    /// for that, and dirty if one is stored to; so they have to be in the file, and in the cache at once.
+    fn place_all(&self, table: &mut Table, map: &Map, write: bool) -> Result<bool, Errno> {
+        let part = map.pos(0)..map.pos(0) + map.len() as u64;
+        let is_in_the_file = part.end <= table.size.next_multiple_of(faultin::page_size() as u64);
+        if map.mode() != Mode::Mprotect || !is_in_the_file || write && self.how.reserve {
+            return Err(Errno::NOMEM);
+        }
+        let mut pos = part.start;
+        while pos < part.end {
+            table.make_ready_for(pos);
+            self.bring_in(table, pos, part.end - pos).map_err(|_| Errno::NOMEM)?;
+            let until = table.find(pos).map_or(pos, |key| {
+                let folio = table.get(key);
+                folio.uptodate_until(pos..folio.end().min(part.end))
+            });
+            if until == pos {
+                return Err(Errno::NOMEM);
+            }
+            pos = until;
+        }
+        // What was brought in first may have gone for what came last.
+        if self.ready_until(table, part.start, part.end) != part.end {
+            return Err(Errno::NOMEM);
+        }
+        let mut pos = part.start;
+        while let Some(key) = table.find(pos).filter(|_| write && pos < part.end) {
+            let folio = table.get_mut(key);
+            let until = folio.end().min(part.end);
+            folio.set_stored_to();
+            self.add_dirty(folio.set_dirty(pos..until));
+            pos = until;
+        }
+        map.install_all(write)
     }
 
     /// How far, from the end of a folio on, what follows can be mapped as it is.

@@ -13,6 +13,7 @@ mod errors;
 mod faults;
 mod found;
 mod modes;
+mod scarce;
 mod segments;
 mod signals;
 mod threads;

@@ -147,7 +147,7 @@ impl Mapping {
     #[inline(always)]
     pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
-        let before = self.guard.epoch();
+        let before = self.guard.epoch.now();
         match blocked::is_fatal() {
             false => self.copy(src, dst, copy_in),
             true => self.copy_by_kernel(src, dst),
@@ -203,14 +203,14 @@ impl Mapping {
     /// To ask [`whole_since`](Self::whole_since) later.
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        self.guard.epoch()
+        self.guard.epoch.now()
     }
 
     /// Whether what was read from `src` since [`epoch`](Self::epoch) said `before` is the file's, and not zeros that
     /// somebody's scan has put there.
     #[inline(always)]
     pub(crate) fn whole_since(&self, before: u64, src: *const u8) -> Result<(), Fault> {
-        if self.guard.was_whole(before) {
+        if self.guard.epoch.was_whole(before) {
             return Ok(());
         }
         Err(Fault::refused(Access::Read, Cause::Backing, src.addr()))
@@ -218,7 +218,7 @@ impl Mapping {
 
     /// Whether zeros of somebody's scan are there.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.guard.is_damaged()
+        self.guard.epoch.is_damaged()
     }
 
     /// Others' instructions will read it: their faults are served until they [`leave`](Self::leave). Not where it is
@@ -227,7 +227,7 @@ impl Mapping {
     pub(crate) fn enter(&self, file: &File) -> bool {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         // Damaged without a scan only if it could not be repaired when the last ones left.
-        if self.guard.is_damaged() && (scans.count > 0 || self.repair(file).is_err()) {
+        if self.guard.epoch.is_damaged() && (scans.count > 0 || self.repair(file).is_err()) {
             return false;
         }
         if scans.count == 0 {
@@ -259,7 +259,7 @@ impl Mapping {
         scans.count -= 1;
         if scans.count == 0 {
             self.guard.end();
-            if self.guard.is_damaged() {
+            if self.guard.epoch.is_damaged() {
                 // If it fails, everything goes by way of the file, and the next to enter tries again.
                 let _ = self.repair(file);
             }
@@ -269,7 +269,7 @@ impl Mapping {
     /// Puts the file back if nobody scans; whether it is there now.
     pub(crate) fn repair_now(&self, file: &File) -> io::Result<bool> {
         let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.guard.is_damaged() {
+        if !self.guard.epoch.is_damaged() {
             return Ok(true);
         }
         if scans.count > 0 {
@@ -280,7 +280,7 @@ impl Mapping {
 
     /// What was replaced of `len` bytes from byte `at`, in the order it happened.
     pub(crate) fn damage(&self, at: usize, len: usize) -> Vec<Range<usize>> {
-        if !self.guard.is_damaged() {
+        if !self.guard.epoch.is_damaged() {
             return Vec::new();
         }
         let within = |range: Range<usize>| range.start.max(at)..range.end.min(at + len);
@@ -307,7 +307,7 @@ impl Mapping {
     #[inline]
     pub(crate) fn load<T: Scalar>(&self, at: usize) -> Result<T, Fault> {
         let src = self.at(at, size_of::<T>(), Access::Read)?;
-        let before = self.guard.epoch();
+        let before = self.guard.epoch.now();
         let value = blocked::value(
             // SAFETY: invariants 1 and 2.
             || unsafe { scalar::load(src.cast::<T>()) },

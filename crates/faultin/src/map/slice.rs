@@ -90,8 +90,9 @@ impl FileMap {
     /// Several threads may do it, and one inside another, over the same map and others. System calls that are given
     /// the slice fail with `EFAULT` where a page is gone, as they do on every mapping.
     ///
-    /// Over pread, in a thread that blocks SIGBUS, and on architectures without our assembly, the closure gets a copy,
-    /// too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
+    /// Over pread, in a thread that blocks SIGBUS, on architectures without our assembly, and where the handler could not
+    /// replace a page (the process has all mappings that it may have, `mmap` is forbidden, or the mapping is sealed), the
+    /// closure gets a copy, too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
     ///
     /// # Errors
     /// [`Damaged`], which has what the closure returned, and which of its bytes were not the file's.
@@ -101,7 +102,7 @@ impl FileMap {
     ///
     /// # Aborts
     /// If SIGBUS does not reach our handler: another one that was installed later keeps it for itself, or the closure
-    /// blocks it.
+    /// blocks it. If the closure forbids `mmap` to the process (seccomp), or seals the mapping.
     ///
     /// # Safety
     ///

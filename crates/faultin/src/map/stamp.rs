@@ -1,6 +1,5 @@
 //! What tells whether a file is still the one it was: its identity, size and times, asked of the kernel.
 
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,6 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::Change;
+use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, spin_loop};
 
 /// A point in time, as file systems keep it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Known {
                     links,
                 };
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
     }
 

@@ -12,8 +12,9 @@ use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::epoch::Epoch;
 use super::handler::BUS_MCEERR_AR;
 use super::reserve::{Reserve, put_zeros};
 use super::users::Users;
@@ -37,8 +38,7 @@ pub(crate) struct Guard {
     handlers: Users,
     /// The process that reads it: a child does not wait for handlers of its parent's threads.
     process: AtomicU32,
-    /// Odd while something is substituted; it never returns to an earlier value.
-    epoch: AtomicU64,
+    pub(crate) epoch: Epoch,
     start: AtomicUsize,
     len: AtomicUsize,
     page: AtomicUsize,
@@ -87,7 +87,7 @@ impl Guard {
             taken: AtomicBool::new(true),
             handlers: Users::new(),
             process: AtomicU32::new(0),
-            epoch: AtomicU64::new(0),
+            epoch: Epoch::new(),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
             page: AtomicUsize::new(0),
@@ -118,7 +118,7 @@ impl Guard {
 
     /// The mapping is gone. Nobody reads it.
     pub(crate) fn give_back(&self) {
-        if self.is_damaged() {
+        if self.epoch.is_damaged() {
             self.healed();
         }
         self.taken.store(false, Ordering::Release);
@@ -165,26 +165,6 @@ impl Guard {
         reserve().give_up_one()
     }
 
-    /// To compare with later: whether what is read now is the file's.
-    #[inline(always)]
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Whether nothing was substituted since [`epoch`](Self::epoch) said `before`, nor then. What was read in between
-    /// is the file's.
-    #[inline(always)]
-    pub(crate) fn was_whole(&self, before: u64) -> bool {
-        // What was read, first.
-        fence(Ordering::Acquire);
-        before & 1 == 0 && self.epoch.load(Ordering::Relaxed) == before
-    }
-
-    /// Whether something is substituted.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.epoch() & 1 != 0
-    }
-
     /// What is substituted: bytes of the mapping, in the order it happened.
     pub(crate) fn damage(&self) -> Vec<Range<usize>> {
         let range = |record: &Record| record.from.load(Ordering::SeqCst)..record.to.load(Ordering::SeqCst);
@@ -199,7 +179,7 @@ impl Guard {
     /// The file is behind the mapping again, everywhere. No handler is at it.
     pub(crate) fn healed(&self) {
         self.clear();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.epoch.heal();
     }
 
     fn clear(&self) {
@@ -287,7 +267,7 @@ impl Guard {
     }
 
     fn record(&self, range: Range<usize>) {
-        self.epoch.fetch_or(1, Ordering::SeqCst);
+        self.epoch.damage();
         let record = self.count.fetch_add(1, Ordering::SeqCst).min(RECORDS - 1);
         self.records[record].widen(&range);
     }

@@ -5,6 +5,7 @@
 //! one at all use [`signal_free`](crate::signal_free).
 
 pub(crate) mod chain;
+mod epoch;
 pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod pager;

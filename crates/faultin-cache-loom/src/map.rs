@@ -1,0 +1,18 @@
+//! The stamp of a file, and of what it knows in its crate as much as it needs.
+
+/// What tells changes apart.
+pub(crate) mod error {
+    /// A file has changed.
+    #[derive(Debug)]
+    pub(crate) enum Change {
+        Shrunk { from: u64, to: u64 },
+        Grown { from: u64, to: u64 },
+        Rewritten,
+        Replaced,
+        Deleted,
+        Touched,
+    }
+}
+
+#[path = "../../faultin/src/map/stamp.rs"]
+pub(crate) mod stamp;

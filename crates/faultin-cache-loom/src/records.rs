@@ -1,0 +1,145 @@
+//! Models of what is read while it is written: predecessors' actions, stamps of files, the epoch of a mapping, the slots of
+//! threads that hold locks.
+
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::sync::Arc;
+
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::thread;
+
+use crate::disposition::{Action, Disposition};
+use crate::epoch::Epoch;
+use crate::explore;
+use crate::map::stamp::{Known, Stamp};
+use crate::slots::Slots;
+
+#[test]
+fn an_action_is_never_a_mixture() {
+    let action = |n: u8| Action { handler: n.into(), flags: n.into(), mask: n.into() };
+    explore(3, move || {
+        let disposition = Arc::new(Disposition::new());
+        let writer = {
+            let disposition = Arc::clone(&disposition);
+            thread::spawn(move || (1..=3).for_each(|n| disposition.set(action(n))))
+        };
+        let mut last = 0;
+        for _ in 0..2 {
+            if let Some(Action { handler, flags, mask }) = disposition.get() {
+                assert_eq!((handler, handler), (flags as usize, mask as usize));
+                assert!(handler >= last);
+                last = handler;
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(disposition.get().map(|action| action.handler), Some(3));
+    });
+}
+
+/// What one file looked like at two moments, with other sizes and times.
+fn stamps() -> [Stamp; 2] {
+    // SAFETY: a new descriptor.
+    let file = unsafe { File::from_raw_fd(libc::memfd_create(c"loom".as_ptr(), libc::MFD_CLOEXEC)) };
+    let mut last: Option<Stamp> = None;
+    [1, 2].map(|len| {
+        loop {
+            file.set_len(len).unwrap();
+            let stamp = Stamp::of(&file).unwrap();
+            // Also its times, which advance in steps.
+            let mut as_long = stamp;
+            as_long.size = last.map_or(0, |last| last.size);
+            if last != Some(as_long) {
+                last = Some(stamp);
+                return stamp;
+            }
+            file.set_len(9).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_stamp_is_never_a_mixture() {
+    let stamps = stamps();
+    explore(2, move || {
+        let known = Arc::new(Known::new(stamps[0]));
+        let writer = {
+            let known = Arc::clone(&known);
+            thread::spawn(move || {
+                let lock = known.lock();
+                known.set(&lock, &stamps[1]);
+            })
+        };
+        assert!(stamps.contains(&known.get()));
+        writer.join().unwrap();
+        assert_eq!(known.get(), stamps[1]);
+    });
+}
+
+#[test]
+fn zeros_of_a_scan_are_never_taken_for_the_files() {
+    const FILE: u32 = 7;
+    /// In place of a system call that maps, which puts what is before it in order with what is after it.
+    fn map(byte: &AtomicU32, new: u32) {
+        fence(Ordering::SeqCst);
+        byte.store(new, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+    explore(3, || {
+        let mapping = Arc::new((Epoch::new(), AtomicU32::new(FILE)));
+        let handler = {
+            let mapping = Arc::clone(&mapping);
+            thread::spawn(move || {
+                let (epoch, byte) = &*mapping;
+                epoch.damage();
+                map(byte, 0);
+                // The scan ends.
+                map(byte, FILE);
+                epoch.heal();
+            })
+        };
+        let (epoch, byte) = &*mapping;
+        for _ in 0..2 {
+            let before = epoch.now();
+            let read = byte.load(Ordering::Relaxed);
+            assert!(read == FILE || !epoch.was_whole(before));
+        }
+        handler.join().unwrap();
+        assert!(!epoch.is_damaged());
+    });
+}
+
+#[test]
+fn a_slot_is_one_threads_and_says_what_it_holds() {
+    explore(3, || {
+        let slots = Arc::new(Slots::new());
+        let owners = Arc::new(Mutex::new(Vec::new()));
+        let work = |number: u32| {
+            let (slots, owners) = (Arc::clone(&slots), Arc::clone(&owners));
+            move || {
+                let slot = slots.take(number);
+                let address = std::ptr::from_ref(slot).addr();
+                {
+                    let mut owners = owners.lock().unwrap();
+                    assert!(!owners.contains(&address));
+                    owners.push(address);
+                }
+                // As a handler of this thread asks.
+                assert!(!slots.is_held_by(number));
+                slot.count(1);
+                assert!(slots.is_held_by(number));
+                slot.count(-1);
+                assert!(!slots.is_held_by(number));
+                slot.count(1);
+                owners.lock().unwrap().retain(|&owner| owner != address);
+                slot.give_back();
+            }
+        };
+        let threads = [1, 2].map(|number| thread::spawn(work(number)));
+        // Another thread's answer may be of the past, and is one all the same.
+        let _ = slots.is_held_by(1);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(!slots.is_held_by(1) && !slots.is_held_by(2));
+        assert!(slots.all().count() <= 2);
+    });
+}
