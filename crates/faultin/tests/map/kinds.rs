@@ -10,7 +10,6 @@ use faultin::map::{
 };
 
 use crate::fixture::{content, each, set_len};
-use crate::processes;
 
 #[test]
 fn an_empty_file_is_a_map_without_bytes_that_can_grow() {
@@ -147,7 +146,7 @@ fn a_file_whose_size_is_not_known_is_refused_and_read_as_a_stream() {
     each(|case| {
         for path in MADE_UP {
             let Ok(bytes) = std::fs::read(path) else {
-                processes::skipped(path);
+                faultin_test::skipped("sysfs", path);
                 continue;
             };
             assert!(!bytes.is_empty());
