@@ -20,7 +20,7 @@ fn cache() -> Cache {
 }
 
 fn empty(cache: &Cache) -> CachedFile {
-    cache.open(std::sync::Arc::new(MemoryStore::new(&[]))).unwrap()
+    cache.open(std::sync::Arc::new(MemoryStore::new([]))).unwrap()
 }
 
 fn contents(file: &CachedFile) -> Vec<u8> {

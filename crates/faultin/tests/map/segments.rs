@@ -114,7 +114,7 @@ fn what_the_map_watches_stops_a_copy() {
             happens(case, &path);
             let mut bytes = vec![0xee; 4096];
             let copied = IovSource::one(source.clone()).copy_from_iter(&mut bytes);
-            let done = copied.map_or_else(|short| short.done, |done| done);
+            let done = copied.unwrap_or_else(|short| short.done);
             assert_eq!((done, copied.is_err()), (counts, change.is_some()), "{watch:?}");
             assert!(bytes[done..].iter().all(|&b| b == 0xee), "what does not count is as it was");
             assert_eq!(source.take_error().and_then(|error| error.change()), change);
