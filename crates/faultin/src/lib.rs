@@ -49,8 +49,9 @@
 //! # What it cannot do
 //!
 //! A fault that never returns (a FUSE or userfaultfd server that hangs) hangs the access. A system call that is given the
-//! same memory returns `EFAULT` and does not need us. A thread that blocks SIGSEGV or SIGBUS dies on a fault. Memory tags
-//! in asynchronous mode cannot be caught. A truncated file's last page reads as zeros behind its end, without any fault.
+//! same memory returns `EFAULT` and does not need us. In a thread that blocks SIGSEGV or SIGBUS a fault of the raw
+//! functions kills the process; views and maps have the kernel copy there ([`signal_free`]). Memory tags in asynchronous
+//! mode cannot be caught. A truncated file's last page reads as zeros behind its end, without any fault.
 //!
 //! # Without `std`
 //!

@@ -8,6 +8,10 @@
 //! store would hit it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place
 //! (`MAP_FIXED`, `PROT_NONE`) rather than a hole.
 //!
+//! In a thread that blocks SIGSEGV or SIGBUS, where a fault would kill the process, the kernel makes the accesses
+//! ([`signal_free`]): each thread asks once for its mask. Atomic operations unblock both signals meanwhile; so do loads and
+//! stores of one value, unless another handler than ours would be called first.
+//!
 //! Everything after that is safe: an access is a result. Nothing here gives out a reference to the memory.
 //!
 //! # Bounds

@@ -25,8 +25,9 @@
 //!
 //! # What is promised
 //!
-//! * No operation kills the process, whatever happens to the file. (Limits: a thread that blocks SIGSEGV or SIGBUS dies
-//!   on a fault; a file server that never answers hangs the access.)
+//! * No operation kills the process, whatever happens to the file. (Limits: a file server that never answers hangs the
+//!   access; a thread that blocks SIGSEGV or SIGBUS after its first access, and then uses only maps that make no system
+//!   call, says so by [`ask_again`](crate::signal::ask_again).)
 //! * **Changes are detected, not prevented.** A map knows its file's identity, size and change time of when it was
 //!   made, or last [`refresh`](FileMap::refresh)ed. Each operation compares them *after* its accesses with what they
 //!   are now: `Ok` means that none of the bytes had changed between then and now, as far as can be seen. A fault would

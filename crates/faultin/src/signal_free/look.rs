@@ -143,6 +143,38 @@ pub unsafe fn find_any<const N: usize>(ptr: *const u8, len: usize, bytes: [u8; N
     unsafe { pieces(ptr, len, at_first(|piece, len| over::find_any(piece, len, bytes))) }
 }
 
+/// The offset of the last byte that is `byte`: [`rfind_byte`](crate::scan::rfind_byte) by the kernel.
+///
+/// # Errors
+/// [`Short`] if a byte could not be loaded, and none after it is `byte`. Its [`done`](Short::done) counts the bytes after
+/// it.
+///
+/// # Safety
+/// The range is foreign memory that we may read.
+pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<usize>, Short> {
+    let mut block = [0; BLOCK];
+    let (mut end, mut size) = (len, BLOCK);
+    while end > 0 {
+        // Bytes of the last one's page, up to and with it.
+        let within = (ptr.addr().wrapping_add(end - 1) & (page_size() - 1)) + 1;
+        let piece = &mut block[..size.min(within).min(end)];
+        let at = end - piece.len();
+        // SAFETY: a part of the range.
+        match unsafe { copy_in(piece.as_mut_ptr(), ptr.wrapping_add(at), piece.len()) } {
+            Ok(()) => {
+                if let Some(found) = piece.iter().rposition(|&b| b == byte) {
+                    return Ok(Some(at + found));
+                }
+                (end, size) = (at, BLOCK);
+            }
+            // A bad byte may lie before good ones.
+            Err(_) if piece.len() > 1 => size = piece.len() / 2,
+            Err(short) => return Err(Short { done: len - end, ..short }),
+        }
+    }
+    Ok(None)
+}
+
 /// How many of `len` bytes are `byte`: [`count_byte`](crate::scan::count_byte) by the kernel.
 ///
 /// # Errors

@@ -27,7 +27,9 @@ mod touch;
 mod view;
 mod ways;
 
-pub use look::{compare, copy_struct_in, count_byte, crc32c, find, find_any, find_byte, is_zeroed, strncpy, strnlen};
+pub use look::{
+    compare, copy_struct_in, count_byte, crc32c, find, find_any, find_byte, is_zeroed, rfind_byte, strncpy, strnlen,
+};
 pub use process::{Process, ProcessError, ProcessReason};
 pub(crate) use touch::touch;
 pub use view::{KernelReadView, KernelWriteView};

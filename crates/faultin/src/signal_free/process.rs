@@ -152,10 +152,22 @@ impl Process {
 
     /// Whether the process has not been waited for: until then, no other one has its id.
     fn is_there(&self) -> Result<(), ProcessError> {
+        let pidfd = self.pidfd.as_raw_fd();
         // SAFETY: sends no signal, only asks.
-        match unsafe { call(libc::SYS_pidfd_send_signal, [self.pidfd.as_raw_fd() as usize, 0, 0, 0, 0, 0]) } {
-            // Where a signal may not be sent, there is somebody it may not be sent to.
-            Ok(_) | Err(libc::EPERM) => Ok(()),
+        match unsafe { call(libc::SYS_pidfd_send_signal, [pidfd as usize, 0, 0, 0, 0, 0]) } {
+            Ok(_) => return Ok(()),
+            Err(libc::ESRCH) => return Err(ProcessError::nothing(libc::ESRCH)),
+            // No signal may be sent to it, or a filter forbids the call: that says nothing of the process.
+            Err(_) => {}
+        }
+        let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let pointers = [(&raw mut poll).expose_provenance(), (&raw const at_once).expose_provenance()];
+        // SAFETY: the kernel reads both structures and writes the first one.
+        match unsafe { call(libc::SYS_ppoll, [pointers[0], 1, pointers[1], 0, 0, 0]) } {
+            // A descriptor of a process is readable from its end on.
+            Ok(0) => Ok(()),
+            Ok(_) => Err(ProcessError::nothing(libc::ESRCH)),
             Err(error) => Err(ProcessError::nothing(error)),
         }
     }

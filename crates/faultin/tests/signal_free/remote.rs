@@ -106,6 +106,24 @@ fn a_filter_that_forbids_the_call_leaves_the_file() {
 }
 
 #[test]
+fn a_filter_that_forbids_to_ask_by_signal_leaves_the_descriptor() {
+    if !works() {
+        return faultin_test::skipped("seccomp", "a thread cannot have a filter");
+    }
+    let (mut child, boundaries) = start();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(deny(&[libc::SYS_pidfd_send_signal], libc::EPERM));
+            let process = Process::by_pid(child.id() as i32).expect("it runs");
+            reads(&process, &boundaries);
+            child.kill().expect("ours");
+            child.wait().expect("ours");
+            ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+        });
+    });
+}
+
+#[test]
 fn a_process_that_was_not_waited_for_has_ended() {
     let (mut child, boundaries) = start();
     let process = Process::by_pid(child.id() as i32).expect("it runs");

@@ -64,6 +64,20 @@ fn same_as_ever() {
             }
         }
     }
+    // Backwards, to the bad page and to what lies before it.
+    for bad in Bad::ALL {
+        let mut pages = Pages::new(bad, 2 * page);
+        pages.all().fill(1);
+        let (from, len) = (pages.boundary().wrapping_sub(page), 2 * page + 100);
+        // SAFETY: may fault.
+        let (nowhere, there) =
+            unsafe { (signal_free::rfind_byte(from, len, 9), signal_free::rfind_byte(from, page, 1)) };
+        // The page behind the bad one is the file's as well, unless the file has ended.
+        let behind = if bad == Bad::PastEnd { 0 } else { 100 };
+        let expected = if bad.cause(Access::Read).is_some() { Err(behind) } else { Ok(None) };
+        assert_eq!(nowhere.map_err(|short| short.done), expected, "{bad:?}");
+        assert_eq!(there, Ok(Some(page - 1)), "{bad:?}");
+    }
     // What no program has.
     for address in [0, 1 << 47, 1 << 62, usize::MAX - 3, usize::MAX / 2 + 1] {
         let ptr: *mut u8 = core::ptr::without_provenance_mut(address);
