@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use crate::cache::Shared;
 use crate::error::Error;
 use crate::folio::{Folio, Geometry, Key, Table};
-use crate::lock::{Exclusive, Lock, LockKind};
+use crate::lock::{Lock, LockKind};
 use crate::pager::thread::PagerThread;
 use crate::store::{Store, read_full};
-use crate::write::{Bug, Observer, WriteLoop};
+use crate::write::WriteLoop;
 use crate::writeback::Errors;
 
 /// The largest position, and the largest length: as the kernel's `loff_t` has it.
@@ -139,19 +139,6 @@ impl Inode {
             return Ok(());
         }
         Ok(read_full(&*self.store, buf, pos)?)
-    }
-
-    /// What nobody has while a buffer is faulted in, but for a [bug](Bug::FaultsInUnderTheLock): the inode lock.
-    pub(crate) fn lock_for_fault_in(
-        &self,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exclusive<'_, Table>>, Error> {
-        if self.how.bug != Some(Bug::FaultsInUnderTheLock) {
-            return Ok(None);
-        }
-        let lock = self.table.exclusive()?;
-        observer.locked();
-        Ok(Some(lock))
     }
 
     /// So many more bytes are dirty.
