@@ -1,7 +1,9 @@
 //! Bugs that such loops once had, each behind a switch that only the project's own tests turn on: whether the exploration
 //! would have found them.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+use faultin_cache::mutation::{Bug as WriteBug, Mutation};
 
 /// A bug of the past, put back into the fixed variant of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +35,7 @@ pub enum Bug {
     /// Row 1: success is taken for failure (5.14, fixed by 0c8eb2884a42).
     Inverted,
     /// Rows 8 to 13: one of the write loops'.
-    Write(faultin_cache::write::Bug),
+    Write(WriteBug),
     /// Rows 8 to 13: copies with page faults enabled under the inode lock (2006, fixed by 08291429cfa6).
     CopiesUnderTheLock,
 }
@@ -54,4 +56,16 @@ impl Bug {
         Bug::Inverted,
         Bug::CopiesUnderTheLock,
     ];
+}
+
+/// The loops of `faultin_cache` with this bug, or with none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loops(pub(crate) Option<WriteBug>);
+
+// SAFETY: a caller of the audit has its files for itself.
+#[allow(unsafe_code, reason = "the audit is what the bugs are for")]
+unsafe impl Mutation for Loops {
+    fn bug(self) -> Option<WriteBug> {
+        self.0
+    }
 }

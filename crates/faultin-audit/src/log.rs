@@ -177,7 +177,7 @@ impl<'a> Log<'a> {
 
     /// The write loops' bug that is on.
     #[doc(hidden)]
-    pub fn write_bug(&self) -> Option<faultin_cache::write::Bug> {
+    pub fn write_bug(&self) -> Option<faultin_cache::mutation::Bug> {
         match self.bug {
             Some(Bug::Write(bug)) => Some(bug),
             _ => None,

@@ -5,7 +5,7 @@ use faultin_audit::bug::Bug;
 use faultin_audit::callers::Job;
 use faultin_audit::explore::{Bound, Exploration, Kind, explore};
 use faultin_audit::{Scenario, Variant, callers};
-use faultin_cache::write::Bug as WriteBug;
+use faultin_cache::mutation::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 

@@ -13,7 +13,7 @@ use crate::file::CachedFile;
 use crate::folio::arena::{Account, MOST_BLOCKS};
 use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
-use crate::folio::{Arena, Geometry, Key, Table};
+use crate::folio::{Arena, Folio, Geometry, Key, Table};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
@@ -215,7 +215,11 @@ impl Cache {
         for inode in self.owner.shared.snapshot() {
             if let Some(mut table) = inode.table.try_exclusive() {
                 // What is clean needs no store.
-                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, referenced: true, kept: false });
+                let _ = inode.evict(
+                    &mut table,
+                    usize::MAX,
+                    &What { dirty: false, referenced: true, kept: false, wanted: true },
+                );
             }
         }
     }
@@ -267,6 +271,8 @@ struct What {
     referenced: bool,
     /// Also what somebody has faulted in and is about to use.
     kept: bool,
+    /// Also what an operation has wanted so lately that its next round may still need it.
+    wanted: bool,
 }
 
 impl Shared {
@@ -278,6 +284,18 @@ impl Shared {
     /// A part of the limit, if there is one without anything being taken away: also for signals.
     pub(crate) fn take(&self, len: usize) -> Option<Account> {
         self.arena.take(len, false)
+    }
+
+    /// Bytes that an operation brings in at once, at most, of its file and of its buffer each: so few that both stay until they are
+    /// used.
+    pub(crate) fn share(&self) -> usize {
+        (self.arena.limit() / 8).max(self.block)
+    }
+
+    /// Whether an operation has wanted a folio so lately that its next round may still need it: that is, since half of the memory
+    /// was given away. What one round wants is less than that.
+    fn is_wanted(&self, folio: &Folio) -> bool {
+        folio.age() < (self.arena.limit() / 2).max(self.block) as u64
     }
 
     fn snapshot(&self) -> Vec<Arc<Inode>> {
@@ -362,7 +380,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub(crate) fn share(&self, table: &mut Table, key: Key) -> Result<(), Error> {
+    pub(crate) fn make_shared(&self, table: &mut Table, key: Key) -> Result<(), Error> {
         let folio = table.get(key);
         if folio.is_shared() {
             return Ok(());
@@ -385,16 +403,17 @@ impl Shared {
         let mut failed = None;
         let files = self.snapshot();
         let begin = self.turn.fetch_add(1, Ordering::Relaxed);
-        // What somebody is about to use comes last: it would be faulted in again at once, and something else that is about to be used go for it.
-        for (dirty, referenced, others, kept) in [
+        // What an operation is about to use comes last: it would be brought in again at once, and something else that is about to be
+        // used would go for it. For more than one block of memory it does not go at all.
+        for (dirty, referenced, others, needed) in [
             (false, false, true, false),
             (false, true, true, false),
             (true, true, false, false),
             (true, true, true, false),
             (true, true, true, true),
         ] {
-            let what = What { dirty, referenced, kept };
-            if others && dirty && table.len() < LEAST_FOLIOS {
+            let what = What { dirty, referenced, kept: needed, wanted: needed };
+            if (others && dirty && table.len() < LEAST_FOLIOS) || (needed && want > self.block) {
                 break;
             }
             for turn in 0..files.len() {
@@ -426,7 +445,7 @@ impl Inode {
     /// The store's, if something dirty had to stay.
     #[cfg(test)]
     pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
-        self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true })
+        self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true, wanted: true })
     }
 
     /// Takes folios of this file away until so many bytes are free, or there is no other.
@@ -442,6 +461,9 @@ impl Inode {
             }
             let Some(key) = table.next_victim() else { break };
             let folio = table.get(key);
+            if !what.wanted && self.cache.is_wanted(folio) {
+                continue;
+            }
             if folio.take_referenced() && !what.referenced {
                 continue;
             }

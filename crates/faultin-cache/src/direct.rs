@@ -11,7 +11,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::num::NonZeroUsize;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
@@ -21,14 +22,16 @@ use crate::error::{Error, Partial};
 use crate::folio::Table;
 use crate::inode::{Inode, check_range};
 use crate::mode::{CopyFrom, CopyTo};
+use crate::mutation::{Bug, Mutation};
 use crate::store::write_full;
-use crate::write::{At, Bug, NO_PROGRESS, Observer, perform};
+use crate::transfer::{self, Ended, Retry, Transfer};
+use crate::write::{At, Observer, perform};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 1 << 20;
 
-/// Attempts in a row that write nothing, after the first one, although the buffer could be faulted in before each; then the cache is
-/// asked (gfs2's `enough_retries`).
+/// Rounds in a row that may move nothing; after another one the cache is asked (gfs2's `enough_retries`), since what is written there
+/// takes nothing away.
 const RETRIES: u32 = 1;
 
 impl Inode {
@@ -49,14 +52,42 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
     from: &mut IovSource<'_, '_, M>,
     pos: u64,
+    mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
-    let mut done = 0;
-    let result = inode.check_growth(pos, from.count()).and_then(|()| {
-        let _writers = inode.writers.exclusive()?;
-        write_chunks::<M, C>(inode, from, pos, &mut done, observer)
-    });
-    result.map(|()| done).map_err(|error| Partial { done, error })
+    let nothing = |error: Error| Partial { done: 0, error };
+    inode.check_growth(pos, from.count()).map_err(nothing)?;
+    let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
+    write_units::<M, C>(inode, from, pos, mutation, observer)
+}
+
+/// The same, under the lock of the writers.
+fn write_units<M: ReadMemory, C: CopyFrom<M>>(
+    inode: &Inode,
+    from: &mut IovSource<'_, '_, M>,
+    pos: u64,
+    mutation: impl Mutation,
+    observer: &mut impl Observer,
+) -> Result<usize, Partial> {
+    let mut write: Write<'_, _, C> = Write {
+        inode,
+        mutation,
+        bounce: inode.bounce(from.count()),
+        unit: inode.store.alignment(),
+        pos,
+        kept: 0,
+        way: PhantomData,
+    };
+    let result = transfer::run(inode, from, &mut write, mutation, observer);
+    // The position is after what the store has, whatever was copied.
+    let reverted = from.revert(write.kept);
+    debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
+    let done = (write.pos - pos) as usize;
+    match result {
+        // A part of a unit can be read: it is a matter for the cache.
+        Err(Error::Fault(_)) if write.kept > 0 => Ok(done),
+        result => result.map(|()| done).map_err(|error| Partial { done, error }),
+    }
 }
 
 /// Writes what is left in `from` behind the end of the file: whole units of the store's alignment past the cache, what comes before
@@ -67,6 +98,7 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
 pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
     from: &mut IovSource<'_, '_, M>,
+    mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
@@ -80,7 +112,7 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     let mut done = 0;
     if head > 0 && all > 0 {
         from.truncate(head);
-        let written = perform::<M, C>(inode, &inode.how, from, at(0), observer);
+        let written = perform::<M, C>(inode, from, at(0), mutation, observer);
         done = match &written {
             Ok(written) => *written,
             Err(partial) => partial.done,
@@ -89,78 +121,79 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
         let _ = from.reexpand(all - done);
         written?;
     }
-    let result = write_chunks::<M, C>(inode, from, start, &mut done, observer);
-    result.map_err(|error| Partial { done, error })?;
+    let after = |before: usize| move |partial: Partial| Partial { done: before + partial.done, ..partial };
+    done += write_units::<M, C>(inode, from, start + done as u64, mutation, observer).map_err(after(done))?;
     if from.is_empty() {
         return Ok(done);
     }
-    let rest = perform::<M, C>(inode, &inode.how, from, at(done), observer);
-    rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
+    perform::<M, C>(inode, from, at(done), mutation, observer).map(|rest| done + rest).map_err(after(done))
 }
 
-fn write_chunks<M: ReadMemory, C: CopyFrom<M>>(
-    inode: &Inode,
-    from: &mut IovSource<'_, '_, M>,
-    start: u64,
-    done: &mut usize,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let unit = inode.store.alignment();
-    let mut bounce = inode.bounce(from.count());
-    let mut idle = 0;
-    loop {
-        let pos = start + *done as u64;
-        let ask = from.count().min(CHUNK) / unit * unit;
-        if !pos.is_multiple_of(unit as u64) || ask == 0 {
-            return Ok(());
+/// A direct write under way.
+struct Write<'a, B, C> {
+    inode: &'a Inode,
+    mutation: B,
+    bounce: Bounce,
+    /// Bytes that the store is written by.
+    unit: usize,
+    /// Where it goes on.
+    pos: u64,
+    /// Bytes that the bounce buffer has from there on, less than a unit: the next round copies what follows them, so that a unit need
+    /// not be in memory as a whole.
+    kept: usize,
+    way: PhantomData<C>,
+}
+
+impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> for Write<'_, B, C> {
+    fn round<O: Observer>(
+        &mut self,
+        from: &mut IovSource<'_, '_, M>,
+        _: &mut Retry<'_>,
+        observer: &mut O,
+    ) -> transfer::Round {
+        let (inode, unit) = (self.inode, self.unit);
+        let round = |moved, ended| transfer::Round { moved, ended };
+        let ask = self.asked(from);
+        if !self.pos.is_multiple_of(unit as u64) || ask == 0 {
+            return round(0, Ended::End);
         }
-        if inode.how.bug == Some(Bug::InvalidatesItsSource) {
-            inode.write_back(pos..pos + ask as u64)?;
-            inode.dont_need(pos..pos + ask as u64)?;
+        if self.mutation.has(Bug::InvalidatesItsSource) {
+            let range = self.pos..self.pos + ask as u64;
+            if let Err(error) = inode.write_back(range.clone()).and_then(|()| inode.dont_need(range)) {
+                return round(0, Ended::Failed(error));
+            }
         }
-        let before = from.save();
-        let copied = C::copy_from(from, bounce.bytes_mut(ask));
-        observer.copied(ask, &copied);
-        let (copied, fault) = match copied {
+        let result = C::copy_from(from, &mut self.bounce.bytes_mut(self.kept + ask)[self.kept..]);
+        observer.copied(ask, &result);
+        let (copied, fault) = match result {
             Ok(copied) => (copied, None),
             Err(short) => (short.done, Some(short.fault)),
         };
-        let whole = copied / unit * unit;
-        let (written, result) = if whole > 0 { inode.write_direct(bounce.bytes(whole), pos) } else { (0, Ok(())) };
-        // Behind what the store has, whatever was copied.
-        if from.restore(before).is_ok() {
-            from.advance(written);
-        }
-        *done += written;
-        result?;
-        if written > 0 {
-            idle = 0;
-            continue;
-        }
-        let Some(fault) = fault else { return Ok(()) };
-        idle += 1;
-        if idle > NO_PROGRESS {
-            return Err(Error::NoProgress(fault));
-        }
-        let Some(window) = NonZeroUsize::new(ask) else { return Ok(()) };
-        let lock = inode.lock_for_fault_in(observer)?;
-        let usable = from.fault_in(window);
-        observer.faulted_in(ask, &usable);
-        if lock.is_some() {
-            observer.unlocked();
-        }
-        drop(lock);
-        if usable.map_err(Error::Fault)?.get() < unit {
-            // There is something, but not a unit of it.
-            return Ok(());
-        }
-        // Enough retries: the cache can take less than a unit at once, and what is written there takes nothing away.
-        if idle > RETRIES && inode.how.bug != Some(Bug::InvalidatesItsSource) {
-            return Ok(());
-        }
-        if observer.again().is_break() {
-            return Err(Error::Stopped);
-        }
+        self.kept += copied;
+        let whole = self.kept / unit * unit;
+        let (written, result) =
+            if whole > 0 { inode.write_direct(self.bounce.bytes(whole), self.pos) } else { (0, Ok(())) };
+        self.bounce.bytes_mut(self.kept).copy_within(written.., 0);
+        self.kept -= written;
+        self.pos += written as u64;
+        round(
+            copied,
+            match (result, fault) {
+                (Err(error), _) => Ended::Failed(error),
+                (Ok(()), Some(fault)) => Ended::Short(Some(fault)),
+                (Ok(()), None) if written == 0 => Ended::End,
+                (Ok(()), None) => Ended::Full,
+            },
+        )
+    }
+
+    /// Up to the end of a unit.
+    fn asked(&self, from: &IovSource<'_, '_, M>) -> usize {
+        ((self.kept + from.count()).min(CHUNK) / self.unit * self.unit).saturating_sub(self.kept)
+    }
+
+    fn gives_up(&self, vain: u32) -> bool {
+        vain > RETRIES && !self.mutation.has(Bug::InvalidatesItsSource)
     }
 }
 
@@ -172,76 +205,63 @@ pub(crate) fn read<M: WriteMemory, C: CopyTo<M>>(
     inode: &Inode,
     to: &mut IovDest<'_, '_, M>,
     pos: u64,
+    mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
-    let mut done = 0;
-    let result = check_range(pos, to.count()).and_then(|()| read_chunks::<M, C>(inode, to, pos, &mut done, observer));
+    let mut read: Read<'_, C> = Read { inode, bounce: inode.bounce(to.count()), chunk: 0..0, pos, way: PhantomData };
+    let result = check_range(pos, to.count()).and_then(|()| transfer::run(inode, to, &mut read, mutation, observer));
+    let done = (read.pos - pos) as usize;
     result.map(|()| done).map_err(|error| Partial { done, error })
 }
 
-fn read_chunks<M: WriteMemory, C: CopyTo<M>>(
-    inode: &Inode,
-    to: &mut IovDest<'_, '_, M>,
-    start: u64,
-    done: &mut usize,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let mut bounce = inode.bounce(to.count());
-    loop {
-        let pos = start + *done as u64;
-        let ask = to.count().min(CHUNK);
-        if ask == 0 {
-            return Ok(());
-        }
-        let read = inode.read_direct(&mut bounce, pos, ask)?;
-        if read.is_empty() {
-            return Ok(());
-        }
-        copy_out::<M, C>(inode, to, read, done, observer)?;
-    }
+/// A direct read under way.
+struct Read<'a, C> {
+    inode: &'a Inode,
+    bounce: Bounce,
+    /// Where in the bounce buffer bytes are that were read and not copied out yet.
+    chunk: Range<usize>,
+    /// Where in the file the next byte comes from.
+    pos: u64,
+    way: PhantomData<C>,
 }
 
-/// Copies a chunk out, going on where a copy stops.
-fn copy_out<M: WriteMemory, C: CopyTo<M>>(
-    inode: &Inode,
-    to: &mut IovDest<'_, '_, M>,
-    mut chunk: &[u8],
-    done: &mut usize,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let mut idle = 0;
-    while !chunk.is_empty() {
+impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> {
+    fn round<O: Observer>(
+        &mut self,
+        to: &mut IovDest<'_, '_, M>,
+        _: &mut Retry<'_>,
+        observer: &mut O,
+    ) -> transfer::Round {
+        let round = |moved, ended| transfer::Round { moved, ended };
+        if self.chunk.is_empty() {
+            let ask = to.count().min(CHUNK);
+            if ask == 0 {
+                return round(0, Ended::End);
+            }
+            match self.inode.read_direct(&mut self.bounce, self.pos, ask).map(<[u8]>::len) {
+                Ok(0) => return round(0, Ended::End),
+                Ok(len) => {
+                    let start = (self.pos % self.inode.store.alignment() as u64) as usize;
+                    self.chunk = start..start + len;
+                }
+                Err(error) => return round(0, Ended::Failed(error)),
+            }
+        }
+        let chunk = &self.bounce.bytes(self.chunk.end)[self.chunk.start..];
         let copied = C::copy_to(to, chunk);
         observer.copied(chunk.len(), &copied);
-        let Err(short) = copied else {
-            *done += chunk.len();
-            return Ok(());
+        let (moved, ended) = match copied {
+            Ok(_) => (chunk.len(), Ended::Full),
+            Err(short) => (short.done, Ended::Short(Some(short.fault))),
         };
-        chunk = &chunk[short.done..];
-        *done += short.done;
-        idle = if short.done > 0 { 0 } else { idle + 1 };
-        if short.done > 0 {
-            continue;
-        }
-        if idle > NO_PROGRESS {
-            return Err(Error::NoProgress(short.fault));
-        }
-        let window = if idle == 1 { chunk.len() } else { chunk.len().min(inode.geometry.block) };
-        if let Some(window) = NonZeroUsize::new(window) {
-            let lock = inode.lock_for_fault_in(observer)?;
-            let result = to.fault_in(window);
-            observer.faulted_in(window.get(), &result);
-            if lock.is_some() {
-                observer.unlocked();
-            }
-            drop(lock);
-            result.map_err(Error::Fault)?;
-        }
-        if observer.again().is_break() {
-            return Err(Error::Stopped);
-        }
+        self.chunk.start += moved;
+        self.pos += moved as u64;
+        round(moved, ended)
     }
-    Ok(())
+
+    fn asked(&self, _: &IovDest<'_, '_, M>) -> usize {
+        self.chunk.len()
+    }
 }
 
 impl Inode {

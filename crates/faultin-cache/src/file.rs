@@ -13,6 +13,7 @@ use faultin::{ReadView, WriteView};
 use crate::error::{Error, Partial};
 use crate::inode::Inode;
 use crate::mode::{CopyFrom, CopyTo, MayWait};
+use crate::mutation::{Mutation, Sound};
 use crate::read::{Advice, Ahead};
 use crate::write::{At, Observer};
 use crate::{direct, read, write};
@@ -121,7 +122,18 @@ impl CachedFile {
         pos: u64,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        write::perform::<M, C>(&self.inode, &self.inode.how, from, At::Position(pos), observer)
+        self.write_iter_as::<M, C>(from, pos, Sound, observer)
+    }
+
+    #[inline]
+    pub(crate) fn write_iter_as<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        pos: u64,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        write::perform::<M, C>(&self.inode, from, At::Position(pos), mutation, observer)
     }
 
     /// Writes what is left in `from` behind the end of the file, wherever that is when all writes before this one are done.
@@ -142,7 +154,16 @@ impl CachedFile {
         from: &mut IovSource<'_, '_, M>,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        write::perform::<M, C>(&self.inode, &self.inode.how, from, At::End, observer)
+        self.append_iter_as::<M, C>(from, Sound, observer)
+    }
+
+    pub(crate) fn append_iter_as<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        write::perform::<M, C>(&self.inode, from, At::End, mutation, observer)
     }
 
     /// Reads from `pos` on to what is left of `to`. `Ok`: how many bytes, fewer than were left only at the end of the file.
@@ -165,7 +186,18 @@ impl CachedFile {
         pos: u64,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, observer)
+        self.read_iter_as::<M, C>(to, pos, Sound, observer)
+    }
+
+    #[inline]
+    pub(crate) fn read_iter_as<M: WriteMemory, C: CopyTo<M>>(
+        &self,
+        to: &mut IovDest<'_, '_, M>,
+        pos: u64,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, mutation, observer)
     }
 
     /// [`write_iter`](Self::write_iter) from a slice.
@@ -214,11 +246,21 @@ impl CachedFile {
         pos: u64,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        let done = direct::write::<M, C>(&self.inode, from, pos, observer)?;
+        self.write_direct_as::<M, C>(from, pos, Sound, observer)
+    }
+
+    pub(crate) fn write_direct_as<M: ReadMemory, C: CopyFrom<M>>(
+        &self,
+        from: &mut IovSource<'_, '_, M>,
+        pos: u64,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        let done = direct::write::<M, C>(&self.inode, from, pos, mutation, observer)?;
         if from.is_empty() {
             return Ok(done);
         }
-        let rest = self.write_iter_with::<M, C>(from, pos + done as u64, observer);
+        let rest = self.write_iter_as::<M, C>(from, pos + done as u64, mutation, observer);
         rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
     }
 
@@ -242,7 +284,7 @@ impl CachedFile {
         from: &mut IovSource<'_, '_, M>,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        direct::append::<M, C>(&self.inode, from, observer)
+        direct::append::<M, C>(&self.inode, from, Sound, observer)
     }
 
     /// Reads past the cache, but sees what is in it.
@@ -263,7 +305,17 @@ impl CachedFile {
         pos: u64,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        direct::read::<M, C>(&self.inode, to, pos, observer)
+        self.read_direct_as::<M, C>(to, pos, Sound, observer)
+    }
+
+    pub(crate) fn read_direct_as<M: WriteMemory, C: CopyTo<M>>(
+        &self,
+        to: &mut IovDest<'_, '_, M>,
+        pos: u64,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        direct::read::<M, C>(&self.inode, to, pos, mutation, observer)
     }
 
     /// Cuts the file, or makes it longer with zeros.

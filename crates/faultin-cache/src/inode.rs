@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use crate::cache::Shared;
 use crate::error::Error;
 use crate::folio::{Folio, Geometry, Key, Table};
-use crate::lock::{Exclusive, Lock, LockKind};
+use crate::lock::{Lock, LockKind};
 use crate::pager::thread::PagerThread;
 use crate::store::{Length, Store, read_full};
-use crate::write::{Bug, Observer, WriteLoop};
+use crate::write::WriteLoop;
 use crate::writeback::Errors;
 
 /// The largest position, and the largest length: as the kernel's `loff_t` has it.
@@ -169,19 +169,6 @@ impl Inode {
     /// The store's.
     pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
         Ok(read_full(&*self.store, &self.store_len, buf, pos).1?)
-    }
-
-    /// What nobody has while a buffer is faulted in, but for a [bug](Bug::FaultsInUnderTheLock): the inode lock.
-    pub(crate) fn lock_for_fault_in(
-        &self,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exclusive<'_, Table>>, Error> {
-        if self.how.bug != Some(Bug::FaultsInUnderTheLock) {
-            return Ok(None);
-        }
-        let lock = self.table.exclusive()?;
-        observer.locked();
-        Ok(Some(lock))
     }
 
     /// So many more bytes are dirty.

@@ -48,7 +48,9 @@
 //! * **Counts are exact.** What a count says was moved was; behind it nothing was touched, neither in the file nor in the
 //!   buffer. An error after a part has succeeded comes with the part ([`Partial`]).
 //! * **Progress.** A copy that is short is tried again where it stopped; the buffer is faulted in only after nothing moved; a
-//!   byte that cannot be faulted in ends it. [`NO_PROGRESS`](write::NO_PROGRESS) rounds in vain end it, too.
+//!   byte that cannot be faulted in ends it. [`NO_PROGRESS`](write::NO_PROGRESS) rounds in a row that move nothing end it, too.
+//!   No round asks for more than can stay in memory until the next one: any buffer, also a mapping of a file of the same cache,
+//!   completes in a cache of two blocks for each file in use, without reading a store over and over.
 //! * **No stale byte.** What was never written and never read from the store cannot be read.
 //! * **Nothing dirty is dropped.** What the store did not take stays, and is reported by each `sync_all` that has not
 //!   reported it yet. If the memory is full of it, writes fail with [`Error::Full`].
@@ -66,6 +68,8 @@
 
 pub mod lock;
 pub mod mode;
+#[doc(hidden)]
+pub mod mutation;
 pub mod pager;
 pub mod store;
 pub mod write;
@@ -85,6 +89,7 @@ mod read;
 mod resize;
 mod sync;
 mod sys;
+mod transfer;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};

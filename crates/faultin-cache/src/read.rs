@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::num::NonZeroUsize;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,15 +18,15 @@ use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
 use crate::mode::CopyTo;
-use crate::write::{NO_PROGRESS, Observer};
-
-/// Bytes of the buffer that are faulted in at once, at most.
-const WINDOW: usize = 1 << 20;
+use crate::mutation::Mutation;
+use crate::transfer::{self, Ended, Retry, Round, Transfer};
+use crate::write::Observer;
 
 /// What is read ahead at first, and at most.
 const AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(2 << 20);
 
-/// Times in a row that what was filled may be gone before it was read; then it is read while it is filled.
+/// Rounds, since one has moved something, that found evicted what the round before had filled; then a round fills and copies under
+/// one lock.
 const MISSED: u32 = 8;
 
 /// Times that the store is read without the lock for nothing, because what it has was changing, before it is read with it.
@@ -109,81 +109,109 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
     to: &mut IovDest<'_, '_, M>,
     pos: u64,
     ahead: &Ahead,
+    mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
-    let mut done = 0;
-    let result = check_range(pos, to.count()).and_then(|()| passes::<M, C>(inode, to, pos, &mut done, ahead, observer));
-    ahead.went_to(pos + done as u64);
+    let mut read: Read<'_, C> = Read { inode, ahead, start: pos, pos, missed: 0, way: PhantomData };
+    let result = check_range(pos, to.count()).and_then(|()| transfer::run(inode, to, &mut read, mutation, observer));
+    ahead.went_to(read.pos);
+    let done = (read.pos - pos) as usize;
     match result {
         Ok(()) => Ok(done),
         Err(error) => Err(Partial { done, error }),
     }
 }
 
-#[inline]
-fn passes<M: WriteMemory, C: CopyTo<M>>(
-    inode: &Inode,
-    to: &mut IovDest<'_, '_, M>,
+/// A read under way.
+struct Read<'a, C> {
+    inode: &'a Inode,
+    ahead: &'a Ahead,
+    /// Where it began,
     start: u64,
-    done: &mut usize,
-    ahead: &Ahead,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let mut idle = 0;
-    let mut missed = 0;
-    loop {
-        let pos = start + *done as u64;
-        let (copied, stop) = {
-            let table = inode.table.shared()?;
-            observer.locked();
-            let came = pass::<M, C>(&table, to, pos, observer);
-            observer.unlocked();
-            came
+    /// and where it goes on.
+    pos: u64,
+    /// Rounds that found nothing, since one has moved something.
+    missed: u32,
+    way: PhantomData<C>,
+}
+
+impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> {
+    #[inline]
+    fn round<O: Observer>(&mut self, to: &mut IovDest<'_, '_, M>, _: &mut Retry<'_>, observer: &mut O) -> Round {
+        let (moved, stop) = if self.missed > MISSED {
+            self.fill_and_pass(to, observer)
+        } else {
+            match self.inode.table.shared() {
+                Ok(table) => {
+                    observer.locked();
+                    let came = pass::<M, C>(&table, to, self.pos, observer);
+                    observer.unlocked();
+                    came
+                }
+                Err(deadlock) => (0, Stop::Failed(deadlock.into())),
+            }
         };
-        *done += copied;
-        let pos = pos + copied as u64;
-        match stop {
-            Stop::End => return Ok(()),
-            Stop::Failed(error) => return Err(error),
-            Stop::Missing => {
-                missed = if copied > 0 { 0 } else { missed + 1 };
-                let len = to.count() as u64;
-                // Only the first byte tells whether somebody reads on.
-                let window = ahead.window(if *done == 0 { pos } else { start }, len);
-                if missed <= MISSED {
-                    inode.fill(pos, window)?;
-                    continue;
-                }
-                // Others take away what was filled before it can be read. Not while the lock is kept.
-                let mut table = inode.table.exclusive()?;
-                inode.fill_locked(&mut table, pos, window)?;
-                observer.locked();
-                let (copied, _) = pass::<M, C>(&table, to, pos, observer);
-                observer.unlocked();
-                *done += copied;
-            }
-            Stop::Fault(_) if copied > 0 => idle = 0,
-            Stop::Fault(fault) => {
-                let window = to.count().min(if idle == 0 { WINDOW } else { inode.geometry.block });
-                if let Some(window) = NonZeroUsize::new(window) {
-                    let lock = inode.lock_for_fault_in(observer)?;
-                    let result = to.fault_in(window);
-                    observer.faulted_in(window.get(), &result);
-                    if lock.is_some() {
-                        observer.unlocked();
-                    }
-                    drop(lock);
-                    result.map_err(Error::Fault)?;
-                }
-                idle += 1;
-                if idle > NO_PROGRESS {
-                    return Err(Error::NoProgress(fault));
-                }
-                if observer.again().is_break() {
-                    return Err(Error::Stopped);
-                }
-            }
+        self.pos += moved as u64;
+        if moved > 0 {
+            self.missed = 0;
         }
+        let ended = match stop {
+            Stop::End => Ended::End,
+            Stop::Fault(fault) => Ended::Short(Some(fault)),
+            Stop::Failed(error) => Ended::Failed(error),
+            Stop::Missing => self.fill(to.count(), observer),
+        };
+        Round { moved, ended }
+    }
+
+    fn asked(&self, to: &IovDest<'_, '_, M>) -> usize {
+        to.count()
+    }
+}
+
+impl<C> Read<'_, C> {
+    /// Reads from the store what a pass found missing.
+    #[cold]
+    fn fill(&mut self, left: usize, observer: &mut impl Observer) -> Ended {
+        self.missed += 1;
+        match self.inode.fill(self.pos, self.window(left)) {
+            Ok(()) => {
+                observer.filled();
+                Ended::Missing
+            }
+            Err(error) => Ended::Failed(error),
+        }
+    }
+
+    /// Other threads take away what is filled before it can be read. They cannot while the lock is kept.
+    #[cold]
+    fn fill_and_pass<M: WriteMemory>(
+        &mut self,
+        to: &mut IovDest<'_, '_, M>,
+        observer: &mut impl Observer,
+    ) -> (usize, Stop)
+    where
+        C: CopyTo<M>,
+    {
+        let mut table = match self.inode.table.exclusive() {
+            Ok(table) => table,
+            Err(deadlock) => return (0, Stop::Failed(deadlock.into())),
+        };
+        if let Err(error) = self.inode.fill_locked(&mut table, self.pos, self.window(to.count())) {
+            return (0, Stop::Failed(error));
+        }
+        observer.locked();
+        let came = pass::<M, C>(&table, to, self.pos, observer);
+        observer.unlocked();
+        came
+    }
+
+    /// Bytes to read from the store at once: those that are wanted, and some ahead if the file is read sequentially, but no more
+    /// than can stay until they are copied.
+    fn window(&self, left: usize) -> u64 {
+        // Only the first byte tells whether the reader continues where the last read ended.
+        let pos = if self.pos == self.start { self.pos } else { self.start };
+        self.ahead.window(pos, left as u64).min(self.inode.cache.share() as u64)
     }
 }
 
@@ -216,7 +244,11 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
         observer.copied((until - pos) as usize, &result);
         match result {
             Ok(_) => pos = until,
-            Err(short) => return (copied(pos) + short.done, Stop::Fault(short.fault)),
+            Err(short) => {
+                // It is wanted again once the buffer is faulted in.
+                folio.want();
+                return (copied(pos) + short.done, Stop::Fault(short.fault));
+            }
         }
     }
     ((pos.max(start) - start) as usize, Stop::End)
@@ -278,6 +310,7 @@ impl Inode {
         let end = self.end_of_blocks(table).min(self.geometry.block_up(pos.saturating_add(window)));
         if let Some(key) = table.find(pos) {
             let folio = table.get_mut(key);
+            folio.want();
             let part = pos..end.min(folio.end());
             let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
             while let Some(run) = folio.next_missing(blocks.clone()) {
@@ -326,6 +359,8 @@ impl Inode {
                 return Ok(());
             }
             self.fill(pos, missing)?;
+            // Whether it is still there or was evicted by now: this goes over the range once.
+            pos = self.geometry.block_up(pos + 1);
         }
     }
 

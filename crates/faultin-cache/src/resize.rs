@@ -87,7 +87,8 @@ impl Inode {
     }
 
     /// Before the file ends at `end`, which may be behind where it ends now: zeros what is behind the end in the last block.
-    /// Somebody may have stored there through a mapping, and must not any more: it becomes a part of the file.
+    /// A store through a mapping may have left something there, and none may any more: it becomes a part of the file. Until the
+    /// next store through a mapping there is nothing to zero: an operation whose buffer is that very page unmaps it once.
     ///
     /// # Errors
     /// [`Error::Memory`].
@@ -102,7 +103,11 @@ impl Inode {
             Some(key) if table.get(key).is_stored_to() && !bug::has(Bug::ForgetsTheTail) => {
                 table.unmap(tail.clone());
                 let folio = table.get_mut(key);
-                if folio.is_uptodate(tail.clone()) { folio.zero(tail) } else { Ok(()) }
+                if folio.is_uptodate(tail.clone()) {
+                    folio.zero(tail)?;
+                }
+                folio.clear_stored_to();
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -18,13 +18,14 @@ use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
 use faultin::{Fault, Short};
 use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::mutation::{Bug as WriteBug, Mutated};
 use faultin_cache::store::MemoryStore;
-use faultin_cache::write::{Bug as WriteBug, Decided, Observer, WriteLoop};
+use faultin_cache::write::{Decided, Observer, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use super::copy_page_from_iter_iovec::segments;
 use super::{Ended, Halt};
-use crate::bug::Bug;
+use crate::bug::{Bug, Loops};
 use crate::log::{Log, Stuck};
 use crate::user::{Object, Scale, User};
 
@@ -81,17 +82,18 @@ pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<
     let before = before(&layout, user)?;
     let store = Arc::new(MemoryStore::new(before.clone()));
     let cache = CacheOptions::new().block(layout.block).limit(16 * layout.block).build();
-    let options = FileOptions::new().max_folio(layout.block).write_loop(WriteLoop { bug, ..how });
+    let options = FileOptions::new().max_folio(layout.block).write_loop(how);
     let file = cache.open_with(Arc::clone(&store), options)?;
 
     let [first, empty, last] = parts.map(|range| buffer.subslice(range).expect("within the buffer"));
     let parts = [first, empty, last].map(ReadSegment::Memory);
     let mut from = IovSource::new(&parts);
     let mut looker = Looker::new(log, "copy with page faults disabled", "fault-in (some is enough)");
+    let loops = Mutated::new(&file, Loops(bug));
     let written = if looker.log.has(Bug::CopiesUnderTheLock) {
-        file.write_iter_with::<_, MayWait>(&mut from, layout.pos as u64, &mut looker)
+        loops.write_iter_with::<_, MayWait>(&mut from, layout.pos as u64, &mut looker)
     } else {
-        file.write_iter_with::<_, NoWait>(&mut from, layout.pos as u64, &mut looker)
+        loops.write_iter_with::<_, NoWait>(&mut from, layout.pos as u64, &mut looker)
     };
     if let Some(stuck) = looker.stuck {
         // Nothing of what it would have done is to be checked, nor written back.

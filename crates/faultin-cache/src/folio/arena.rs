@@ -10,7 +10,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use buddy_system_allocator::FrameAllocator;
@@ -36,6 +36,8 @@ pub(crate) struct Arena {
     segment_blocks: usize,
     limit: usize,
     used: AtomicUsize,
+    /// Bytes that were ever taken: the clock that tells how long ago a folio was wanted.
+    taken: AtomicU64,
     state: Mutex<State>,
     /// The process that has the memory. A child of `fork` has none of it.
     process: u64,
@@ -68,12 +70,24 @@ unsafe impl Sync for Frames {}
 /// So many bytes of the limit, until it is dropped.
 pub(crate) struct Account {
     len: usize,
+    /// What the clock was when it was taken.
+    at: u64,
     arena: Arc<Arena>,
 }
 
 impl Account {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// What the clock was when it was taken.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What the clock is now.
+    pub(crate) fn now(&self) -> u64 {
+        self.arena.now()
     }
 }
 
@@ -93,6 +107,7 @@ impl Arena {
             segment_blocks,
             limit,
             used: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             state: Mutex::new(state),
             process: process::current(),
         })
@@ -112,12 +127,18 @@ impl Arena {
         self.limit
     }
 
-    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Beyond it if that is `allowed`. An
-    /// atomic operation, and nothing else: also for signals.
+    /// The clock: bytes that were ever taken.
+    pub(crate) fn now(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Beyond it if that is `allowed`. Two
+    /// atomic operations, and nothing else: also for signals.
     pub(crate) fn take(self: &Arc<Self>, len: usize, allowed: bool) -> Option<Account> {
         let more = |used: usize| used.checked_add(len).filter(|&used| used <= self.limit || allowed);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Account { len, arena: Arc::clone(self) })
+        let at = self.taken.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        Some(Account { len, at, arena: Arc::clone(self) })
     }
 
     /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit. Beyond it if that is
@@ -158,6 +179,10 @@ impl fmt::Debug for Arena {
 }
 
 impl Frames {
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.account.len

@@ -163,6 +163,10 @@ impl Extent {
         self.backing.at_once()
     }
 
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.account.len()
     }

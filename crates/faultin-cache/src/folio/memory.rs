@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::arena::Frames;
+use super::arena::{Account, Frames};
 use super::backing::Extent;
 use crate::error::{Error, Partial};
 
@@ -17,6 +17,13 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
+    pub(crate) fn account(&self) -> &Account {
+        match self {
+            Memory::Frames(frames) => frames.account(),
+            Memory::Extent(extent) => extent.account(),
+        }
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {

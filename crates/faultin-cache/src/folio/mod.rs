@@ -15,7 +15,7 @@ mod radix;
 mod table;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bits::Bits;
 use memory::Memory;
@@ -67,9 +67,11 @@ pub(crate) struct Folio {
     dirty: Bits,
     /// Whether somebody has used it since reclaim last looked.
     referenced: AtomicBool,
+    /// When it was last wanted, by the arena's clock.
+    wanted: AtomicU64,
     /// Whether it ever was dirty: what a store had before may not be what it has now.
     written: bool,
-    /// Whether somebody could store to it through a mapping.
+    /// Whether a store through a mapping could have left something after the end of the file, since that was zeroed.
     stored_to: bool,
 }
 
@@ -82,6 +84,7 @@ impl Folio {
             uptodate: Bits::new(blocks),
             dirty: Bits::new(blocks),
             referenced: AtomicBool::new(true),
+            wanted: AtomicU64::new(memory.account().at()),
             written: false,
             stored_to: false,
             memory,
@@ -306,7 +309,12 @@ impl Folio {
         self.stored_to = true;
     }
 
-    /// Whether somebody could store to it through a mapping: also behind the end of the file.
+    /// What was stored after the end of the file through a mapping is zeroed, and the page is unmapped.
+    pub(crate) fn clear_stored_to(&mut self) {
+        self.stored_to = false;
+    }
+
+    /// Whether a store through a mapping could have left something after the end of the file, since that was zeroed.
     pub(crate) fn is_stored_to(&self) -> bool {
         self.stored_to
     }
@@ -362,6 +370,17 @@ impl Folio {
         if !self.referenced.load(Ordering::Relaxed) {
             self.referenced.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// An operation wants it for its next round, although it is not new.
+    #[cold]
+    pub(crate) fn want(&self) {
+        self.wanted.store(self.memory.account().now(), Ordering::Relaxed);
+    }
+
+    /// Bytes of memory that folios were given since an operation has wanted this one.
+    pub(crate) fn age(&self) -> u64 {
+        self.memory.account().now().saturating_sub(self.wanted.load(Ordering::Relaxed))
     }
 
     /// Whether it was used since the last time this was asked.

@@ -68,6 +68,9 @@ impl Inode {
         let mut table = self.table.exclusive().map_err(Error::from)?;
         // Space in the store is asked for block by block.
         let count = if self.how.reserve { 1 } else { count };
+        // No more at once than can stay until it is used.
+        let most = (self.cache.share() / rustix::param::page_size()).clamp(1, MOST_AT_ONCE);
+        let count = count.min(most);
         let wanted = Wanted { count, ..Wanted::by(map, page, access)? };
         let pos = map.pos(page);
         if pos >= table.size {
@@ -76,7 +79,7 @@ impl Inode {
         if bug::has(Bug::KeepsPoison) && map.state(page) == State::Poisoned {
             return Err(Refused::BehindTheEnd);
         }
-        let window = map.window(page).max(count.min(MOST_AT_ONCE));
+        let window = map.window(page).min(most).max(count);
         if bug::has(Bug::TrustsThePageCache) && !wanted.write && map.install(page, page, page + 1).is_ok() {
             return Ok(());
         }
@@ -113,7 +116,8 @@ impl Inode {
     /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.
     fn bring_in(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
         if let Some(key) = table.find(pos) {
-            self.cache.share(table, key)?;
+            table.get(key).want();
+            self.cache.make_shared(table, key)?;
         }
         self.fill_locked(table, pos, window)
     }

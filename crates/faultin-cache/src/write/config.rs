@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use super::bug::Bug;
-
 /// How a write goes about it.
 ///
 /// The default is the best that the kernel's loops have come to: copy first, fault in only when nothing moved, take every
@@ -34,8 +32,6 @@ pub struct WriteLoop {
     pub write_through: bool,
     /// Copy past the CPU's caches (non-temporal stores) where it is faster, from 16 KiB on: for data that nobody reads soon.
     pub streaming: bool,
-    #[doc(hidden)]
-    pub bug: Option<Bug>,
 }
 
 /// When a buffer is faulted in.
@@ -107,7 +103,6 @@ impl WriteLoop {
         preallocate: Preallocate::No,
         write_through: false,
         streaming: false,
-        bug: None,
     };
 
     /// `generic_perform_write` from 6.14 on.

@@ -2,24 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use faultin::iov::IovSource;
 use faultin::memory::ReadMemory;
 
-use super::bug::Bug;
 use super::config::{AfterShort, Batch, FaultIn, Preallocate, WriteLoop};
 use super::observer::{Decided, Observer};
 use super::round::{Came, Round};
 use crate::error::{Error, Partial};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::mode::CopyFrom;
-
-/// Rounds in a row that may move nothing although the buffer could be faulted in before each.
-pub const NO_PROGRESS: u32 = 64;
-
-/// Bytes that are faulted in at once, at most.
-const WINDOW: usize = 1 << 20;
+use crate::mutation::{Bug, Mutation};
+use crate::transfer::{self, Ended, Retry, Transfer};
 
 /// Where a write goes.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +34,9 @@ pub(crate) enum At {
 #[inline]
 pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
-    how: &WriteLoop,
     from: &mut IovSource<'_, '_, M>,
     at: At,
+    mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
@@ -51,73 +47,96 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
         At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size,
     };
     inode.check_growth(pos, from.count()).map_err(nothing)?;
-    let mut write = Write { inode, how, start: pos, pos, limit: usize::MAX, idle: 0, after_nothing: false };
     let end = pos + from.count() as u64;
+    let how = &inode.how;
+    let mut write: Write<'_, _, C> = Write {
+        inode,
+        how,
+        mutation,
+        start: pos,
+        pos,
+        limit: usize::MAX,
+        asked: 0,
+        after_nothing: false,
+        way: PhantomData,
+    };
     let allocated = write.preallocate(from, end, observer).map_err(nothing)?;
-    let result = write.rounds::<M, C>(from, observer);
+    let result = transfer::run(inode, from, &mut write, mutation, observer);
     if allocated && write.pos < end {
         write.trim(observer);
     }
     let done = (write.pos - pos) as usize;
     match result {
         Ok(()) => Ok(done),
-        Err(error) if how.bug == Some(Bug::ForgetsProgress) => Err(nothing(error)),
+        Err(error) if mutation.has(Bug::ForgetsProgress) => Err(nothing(error)),
         Err(error) => Err(Partial { done, error }),
     }
 }
 
 /// A write under way.
-struct Write<'a> {
+struct Write<'a, B, C> {
     inode: &'a Inode,
     how: &'a WriteLoop,
+    mutation: B,
     /// Where it began,
     start: u64,
     /// and where it goes on.
     pos: u64,
     /// What the next round asks for, at most.
     limit: usize,
-    /// Rounds in a row that moved nothing.
-    idle: u32,
+    /// What the last round asked for.
+    asked: usize,
     /// Whether some round has copied nothing.
     after_nothing: bool,
+    way: PhantomData<C>,
 }
 
-impl Write<'_> {
+impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> for Write<'_, B, C> {
     #[inline]
-    fn rounds<M: ReadMemory, C: CopyFrom<M>>(
+    fn round<O: Observer>(
         &mut self,
         from: &mut IovSource<'_, '_, M>,
-        observer: &mut impl Observer,
-    ) -> Result<(), Error> {
-        while !from.is_empty() {
-            let ask = self.ask(from);
-            match self.how.fault_in {
-                FaultIn::AfterNothing => {}
-                FaultIn::BeforeSome => drop(self.fault_in(from, ask, observer)?),
-                FaultIn::BeforeAll => self.fault_in_all(from, ask, observer)?,
+        retry: &mut Retry<'_>,
+        observer: &mut O,
+    ) -> transfer::Round {
+        if from.is_empty() {
+            return transfer::Round { moved: 0, ended: Ended::End };
+        }
+        let mut ask = self.next_ask(from);
+        if self.how.fault_in != FaultIn::AfterNothing {
+            ask = retry.reach(from, ask);
+            if let Err(error) = self.fault_in_before(from, ask, retry, observer) {
+                return transfer::Round { moved: 0, ended: Ended::Failed(error) };
             }
-            let mut round = Round::new(self.inode, self.how, self.pos, ask, self.after_nothing);
-            let came = round.run::<M, C>(from, observer);
-            self.advance(came.accepted);
-            if let Some(error) = came.error {
-                return Err(error);
-            }
-            if came.accepted < ask || ask == 0 {
-                self.after_short(ask, &came, from, observer)?;
-                continue;
-            }
-            self.idle = 0;
+        }
+        self.asked = ask;
+        let mut round = Round::new(self.inode, self.mutation, self.pos, ask, self.after_nothing);
+        let came = round.run::<M, C>(from, observer);
+        self.advance(came.accepted);
+        let ended = if let Some(error) = came.error {
+            Ended::Failed(error)
+        } else if came.accepted < ask || ask == 0 {
+            self.after_short(ask, &came, observer)
+        } else {
             // What a shorter attempt was to get past is behind.
             if self.how.after_short != AfterShort::Block {
                 self.limit = usize::MAX;
             }
-        }
-        Ok(())
+            Ended::Full
+        };
+        transfer::Round { moved: came.accepted, ended }
     }
 
+    #[inline]
+    fn asked(&self, _: &IovSource<'_, '_, M>) -> usize {
+        self.asked
+    }
+}
+
+impl<B: Mutation, C> Write<'_, B, C> {
     /// How much the next round asks for.
     #[inline]
-    fn ask<M: ReadMemory>(&self, from: &IovSource<'_, '_, M>) -> usize {
+    fn next_ask<M: ReadMemory>(&self, from: &IovSource<'_, '_, M>) -> usize {
         let geometry = self.inode.geometry;
         let ask = from.count().min(self.limit);
         let to_end_of = |unit: usize| unit - (self.pos as usize & (unit - 1));
@@ -129,7 +148,7 @@ impl Write<'_> {
                 ask.min(to_end_of(geometry.block).saturating_add(more))
             }
         };
-        match self.how.bug {
+        match self.mutation.bug() {
             Some(Bug::StepsBySegment(lens)) => ask.min(rest_of_segment(&lens, from.moved())),
             _ => ask,
         }
@@ -137,25 +156,19 @@ impl Write<'_> {
 
     #[inline]
     fn advance(&mut self, accepted: usize) {
-        self.pos = match self.how.bug {
+        self.pos = match self.mutation.bug() {
             Some(Bug::DecidesPositionAgain) => self.start + accepted as u64,
             Some(Bug::CumulativeCount) => self.pos + (self.pos - self.start) + accepted as u64,
             _ => self.pos + accepted as u64,
         };
     }
 
-    /// A round came back short: what the next one asks for, and what has to be faulted in before.
+    /// A round came back short: what the next one asks for, and whether the buffer is to be faulted in before.
     #[cold]
-    fn after_short<M: ReadMemory>(
-        &mut self,
-        ask: usize,
-        came: &Came,
-        from: &IovSource<'_, '_, M>,
-        observer: &mut impl Observer,
-    ) -> Result<(), Error> {
+    fn after_short(&mut self, ask: usize, came: &Came, observer: &mut impl Observer) -> Ended {
         let block = self.inode.geometry.block;
         let limit = match self.how.after_short {
-            _ if matches!(self.how.bug, Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
+            _ if matches!(self.mutation.bug(), Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
             // Whatever is asked for after other short copies: what was refused could be copied, and more could not.
             _ if came.refused > 0 => came.refused,
             AfterShort::Block => block,
@@ -166,62 +179,27 @@ impl Write<'_> {
             observer.decided(Decided::AskFor(limit));
         }
         self.limit = limit;
-        if came.accepted > 0 {
-            self.idle = 0;
-            // Progress: copy first, again.
-            return Ok(());
-        }
-        let nothing = came.refused == 0;
-        self.after_nothing |= nothing;
-        if nothing && self.how.fault_in == FaultIn::AfterNothing {
-            // A window that somebody keeps taking away again has a better chance if it is small.
-            let window = if self.idle == 0 { ask.min(WINDOW) } else { ask.min(block) };
-            let result = self.fault_in(from, window, observer);
-            if self.how.bug != Some(Bug::IgnoresFaultIn) {
-                result?;
-            }
-        }
-        self.idle += 1;
-        if let Some(fault) = came.fault
-            && self.idle > NO_PROGRESS
-        {
-            return Err(Error::NoProgress(fault));
-        }
-        if observer.again().is_break() { Err(Error::Stopped) } else { Ok(()) }
+        self.after_nothing |= came.accepted == 0 && came.refused == 0;
+        if came.refused == 0 { Ended::Short(came.fault) } else { Ended::Again(came.fault) }
     }
 
-    fn fault_in<M: ReadMemory>(
+    /// For loops that fault in before each attempt.
+    #[cold]
+    fn fault_in_before<M: ReadMemory>(
         &self,
         from: &IovSource<'_, '_, M>,
-        len: usize,
-        observer: &mut impl Observer,
-    ) -> Result<NonZeroUsize, Error> {
-        let Some(len) = NonZeroUsize::new(len) else { return Ok(NonZeroUsize::MAX) };
-        let lock = self.inode.lock_for_fault_in(observer)?;
-        let result = from.fault_in(len);
-        observer.faulted_in(len.get(), &result);
-        if lock.is_some() {
-            observer.unlocked();
-        }
-        drop(lock);
-        result.map_err(Error::Fault)
-    }
-
-    /// Faults `len` bytes in, and refuses all of them if one could not be.
-    fn fault_in_all<M: ReadMemory>(
-        &self,
-        from: &IovSource<'_, '_, M>,
-        len: usize,
+        ask: usize,
+        retry: &mut Retry<'_>,
         observer: &mut impl Observer,
     ) -> Result<(), Error> {
-        let usable = self.fault_in(from, len, observer)?.get();
-        if usable >= len {
+        let usable = retry.fault_in(from, ask, self.mutation, observer)?;
+        if usable >= ask || self.how.fault_in == FaultIn::BeforeSome {
             return Ok(());
         }
         // Why the next byte could not be is known to whoever asks again from there. If it can be by now, so much the better.
         let mut behind = from.clone();
         behind.advance(usable);
-        self.fault_in(&behind, len - usable, observer).map(drop)
+        retry.fault_in(&behind, ask - usable, self.mutation, observer).map(drop)
     }
 
     /// Whether the store has allocated the range up to `end`.
@@ -238,7 +216,10 @@ impl Write<'_> {
             Preallocate::IfFaultedIn if from.is_empty() => false,
             // It is only a question here: what cannot be faulted in, the rounds will find out.
             Preallocate::IfFaultedIn => {
-                self.fault_in(from, from.count(), observer).is_ok_and(|usable| usable.get() >= from.count())
+                let Some(all) = NonZeroUsize::new(from.count()) else { return Ok(false) };
+                let result = from.fault_in(all);
+                observer.faulted_in(all.get(), &result);
+                result.is_ok_and(|usable| usable >= all)
             }
         };
         if !wanted {

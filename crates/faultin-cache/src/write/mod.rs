@@ -15,15 +15,13 @@
 
 #![forbid(unsafe_code)]
 
-mod bug;
 mod config;
 mod driver;
 mod observer;
 mod round;
 
-#[doc(hidden)]
-pub use bug::Bug;
 pub use config::{AfterShort, Batch, FaultIn, Preallocate, ShortCopy, WriteLoop};
-pub use driver::NO_PROGRESS;
 pub(crate) use driver::{At, perform};
 pub use observer::{Decided, Observer};
+
+pub use crate::transfer::NO_PROGRESS;

@@ -17,6 +17,9 @@ pub trait Observer {
     /// It is about to be let go.
     fn unlocked(&mut self) {}
 
+    /// The store was read for what a read found missing; no lock is held.
+    fn filled(&mut self) {}
+
     /// The next `len` bytes of the buffer were faulted in, or as many as could be.
     fn faulted_in(&mut self, len: usize, result: &Result<NonZeroUsize, Fault>) {
         let _ = (len, result);

@@ -8,7 +8,6 @@ use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
 use faultin::{Fault, Short};
 
-use super::bug::Bug;
 use super::config::{ShortCopy, WriteLoop};
 use super::observer::{Decided, Observer};
 use crate::bounce::Bounce;
@@ -17,6 +16,7 @@ use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::lock::Exclusive;
 use crate::mode::CopyFrom;
+use crate::mutation::{Bug, Mutation};
 
 /// Bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the stores to be
 /// done, which takes longer than it saves where there are few.
@@ -36,19 +36,21 @@ pub(super) struct Came {
 }
 
 /// A round: `ask` bytes at `pos`.
-pub(super) struct Round<'a> {
+pub(super) struct Round<'a, B> {
     inode: &'a Inode,
     how: &'a WriteLoop,
+    mutation: B,
     pos: u64,
     ask: usize,
     /// Bring blocks up to date that will be overwritten.
     uptodate: bool,
 }
 
-impl<'a> Round<'a> {
+impl<'a, B: Mutation> Round<'a, B> {
     #[inline]
-    pub(super) fn new(inode: &'a Inode, how: &'a WriteLoop, pos: u64, ask: usize, after_nothing: bool) -> Round<'a> {
-        Round { inode, how, pos, ask, uptodate: after_nothing && how.uptodate_after_nothing }
+    pub(super) fn new(inode: &'a Inode, mutation: B, pos: u64, ask: usize, after_nothing: bool) -> Round<'a, B> {
+        let how = &inode.how;
+        Round { inode, how, mutation, pos, ask, uptodate: after_nothing && how.uptodate_after_nothing }
     }
 
     #[inline]
@@ -125,6 +127,8 @@ impl<'a> Round<'a> {
                 observer.decided(what);
             }
             if accepted < wanted {
+                // The next round goes on here, once the buffer is faulted in.
+                table.get(piece.key).want();
                 break;
             }
         }
@@ -222,11 +226,11 @@ impl<'a> Round<'a> {
         let block = geometry.block_down(reached);
         let folio = table.get_mut(piece.key);
         let cut = block..block + geometry.block as u64;
-        if self.how.bug == Some(Bug::TwoRules) {
+        if self.mutation.has(Bug::TwoRules) {
             return (0, None);
         }
         let whole = copied == 0 || reached == block || folio.is_uptodate(cut.clone());
-        if whole || self.how.bug == Some(Bug::ShowsStaleBytes) {
+        if whole || self.mutation.has(Bug::ShowsStaleBytes) {
             self.count(table, piece.key, start..reached, reserved);
             return (copied, None);
         }
@@ -271,7 +275,7 @@ impl<'a> Round<'a> {
     /// What bugs of the past do once a round is over.
     #[inline]
     fn bugs(&self, table: &mut Table, came: &Came, size_before: u64) {
-        match self.how.bug {
+        match self.mutation.bug() {
             None => {}
             Some(Bug::FreesWrittenBlocks) if came.accepted < self.ask => {
                 let (start, end) = (self.pos, self.pos + came.accepted as u64);
@@ -361,10 +365,10 @@ struct Reservation<'a> {
 impl<'a> Reservation<'a> {
     /// For every block that the round may make dirty.
     #[inline]
-    fn make(round: &Round<'a>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
+    fn make<B: Mutation>(round: &Round<'a, B>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
         let geometry = round.inode.geometry;
         let mut reservation =
-            Reservation { inode: round.inode, bytes: 0, leaks: round.how.bug == Some(Bug::KeepsReservation) };
+            Reservation { inode: round.inode, bytes: 0, leaks: round.mutation.has(Bug::KeepsReservation) };
         if round.how.reserve {
             let end = round.pos + round.ask as u64;
             let bytes = geometry.block_up(end) - geometry.block_down(round.pos);

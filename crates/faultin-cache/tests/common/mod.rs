@@ -1,6 +1,7 @@
 //! What several of the tests need.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod buggy;
 pub mod compare;
 pub mod emulated;
 pub mod random;

@@ -6,6 +6,8 @@
 //!
 //! `FAULTIN_ORACLE_CASES` says how many cases there are, `FAULTIN_ORACLE_SEED` which is the first.
 
+#[path = "../common/buggy.rs"]
+mod buggy;
 mod case;
 mod kernel;
 mod limits;

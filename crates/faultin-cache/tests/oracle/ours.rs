@@ -7,9 +7,12 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 
 use faultin::iov::{IovDest, IovSource};
+use faultin_cache::mode::MayWait;
+use faultin_cache::mutation::{Bug, Mutated};
 use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile, Error, FileOptions, Partial};
 
+use crate::buggy::Buggy;
 use crate::kernel::{Answer, on_disk};
 use crate::region::memfd;
 
@@ -97,13 +100,15 @@ pub struct Came {
 /// A file of ours.
 pub struct OurFile {
     pub file: CachedFile,
+    /// Put into its writes.
+    pub bug: Option<Bug>,
     pub store: Arc<dyn Store>,
 }
 
 impl OurFile {
     pub fn new(cache: &Cache, store: Arc<dyn Store>, options: FileOptions) -> io::Result<OurFile> {
         let file = cache.open_with(Arc::clone(&store), options)?;
-        Ok(OurFile { file, store })
+        Ok(OurFile { file, store, bug: None })
     }
 
     /// What `pwritev` would answer, and the error that ended it.
@@ -117,10 +122,18 @@ impl OurFile {
             Err(error) => return refused(error.errno()).ok_or_else(|| error.to_string()),
         };
         let total = from.count();
-        let result = match way {
-            Way::Buffered => self.file.write_iter(&mut from, pos),
-            Way::Direct => self.file.write_direct(&mut from, pos),
-            Way::Append => self.file.append_iter(&mut from),
+        let result = match (self.bug, way) {
+            (None, Way::Buffered) => self.file.write_iter(&mut from, pos),
+            (None, Way::Direct) => self.file.write_direct(&mut from, pos),
+            (None, Way::Append) => self.file.append_iter(&mut from),
+            (bug, way) => {
+                let buggy = Mutated::new(&self.file, Buggy(bug));
+                match way {
+                    Way::Buffered => buggy.write_iter_with::<_, MayWait>(&mut from, pos, &mut ()),
+                    Way::Direct => buggy.write_direct_with::<_, MayWait>(&mut from, pos, &mut ()),
+                    Way::Append => buggy.append_iter_with::<_, MayWait>(&mut from, &mut ()),
+                }
+            }
         };
         let done = result.as_ref().map_or_else(|partial| partial.done, |done| *done);
         if from.moved() != done || from.count() != total - done {

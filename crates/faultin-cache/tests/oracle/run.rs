@@ -1,6 +1,6 @@
 //! One case, done three times: by the kernel, by a cached file, and by its twin, which goes past the cache.
 
-use faultin_cache::write::Bug;
+use faultin_cache::mutation::Bug;
 use faultin_cache::{Cache, CacheOptions, FileOptions};
 
 use crate::case::{Case, Segment, Step};
@@ -88,12 +88,11 @@ impl Bench {
         let bytes = noise(0, case.len);
         kernel.replace(&bytes);
         let cache = CacheOptions::new().block(setting.block).limit(setting.limit).build();
-        let mut write_loop = setting.write_loop();
-        write_loop.bug = self.bug;
-        let options = FileOptions::new().max_folio(setting.max_folio).write_loop(write_loop);
+        let options = FileOptions::new().max_folio(setting.max_folio).write_loop(setting.write_loop());
         let open = |backing: &Backing| {
             let store = backing.store(setting.store, &bytes);
-            OurFile::new(&cache, store, options.clone()).map_err(|error| error.to_string())
+            let file = OurFile::new(&cache, store, options.clone()).map_err(|error| error.to_string())?;
+            Ok::<_, String>(OurFile { bug: self.bug, ..file })
         };
         let (ours, twin) = (open(&self.backings[0])?, open(&self.backings[1])?);
         let exact = kernel.is_exact();

@@ -6,11 +6,13 @@ use std::thread;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{Cause, page_size};
+use faultin_cache::mode::MayWait;
+use faultin_cache::mutation::{Bug, Mutated};
 use faultin_cache::pager::{Mode, Protection};
 use faultin_cache::store::MemoryStore;
-use faultin_cache::write::{Bug, WriteLoop};
-use faultin_cache::{Cache, CacheOptions, Error, FileOptions};
+use faultin_cache::{Cache, CacheOptions, Error};
 
+use crate::common::buggy::Buggy;
 use crate::common::watchdog;
 use crate::modes::{each, load, map, pattern, store};
 
@@ -101,17 +103,16 @@ fn a_fault_that_needs_the_lock_is_a_deadlock_that_is_reported() {
     watchdog::start();
     let page = page_size();
     for mode in Mode::ALL {
-        let write_loop = WriteLoop { bug: Some(Bug::FaultsInUnderTheLock), ..WriteLoop::DEFAULT };
-        let options = FileOptions::new().write_loop(write_loop);
-        let file = Cache::new().open_with(MemoryStore::new(pattern(8 * page)), options).unwrap();
+        let file = Cache::new().open(MemoryStore::new(pattern(8 * page))).unwrap();
         let Some(mapping) = map(&file, mode, 8 * page as u64) else { continue };
         let source = || IovSource::one(mapping.read_view().unwrap());
         let dest = || IovDest::one(mapping.write_view().unwrap());
+        let buggy = Mutated::new(&file, Buggy(Some(Bug::FaultsInUnderTheLock)));
         let results = [
-            file.write_iter(&mut source(), 0),
-            file.read_iter(&mut dest(), 0),
-            file.write_direct(&mut source(), 0),
-            file.read_direct(&mut dest(), 0),
+            buggy.write_iter_with::<_, MayWait>(&mut source(), 0, &mut ()),
+            buggy.read_iter_with::<_, MayWait>(&mut dest(), 0, &mut ()),
+            buggy.write_direct_with::<_, MayWait>(&mut source(), 0, &mut ()),
+            buggy.read_direct_with::<_, MayWait>(&mut dest(), 0, &mut ()),
         ];
         for result in results {
             let partial = result.unwrap_err();

@@ -44,6 +44,7 @@ mod import;
 mod layout;
 mod list;
 mod page;
+mod reach;
 mod segment;
 mod source;
 mod state;

@@ -60,6 +60,8 @@ pub(super) trait Segment {
     fn len(&self) -> usize;
     fn addr(&self) -> usize;
     fn page_size(&self) -> usize;
+    /// Whether an access may fault: a plain slice never does.
+    fn may_fault(&self) -> bool;
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
     fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
 }
@@ -87,6 +89,10 @@ macro_rules! segment {
                     $segment::Plain(_) => page_size(),
                     $segment::Memory(memory) => $page_size(memory),
                 }
+            }
+
+            fn may_fault(&self) -> bool {
+                matches!(self, $segment::Memory(_))
             }
 
             fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {

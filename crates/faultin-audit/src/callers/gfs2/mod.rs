@@ -25,12 +25,13 @@ use faultin::Cause;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
 use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
 use faultin_cache::mode::{MayWait, NoWait};
-use faultin_cache::write::{Bug as WriteBug, WriteLoop};
+use faultin_cache::mutation::{Bug as WriteBug, Mutated};
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use super::Variant::{AsFound, Fixed};
 use super::written::{Beside, Looker, compare};
 use super::{Ended, Halt, Variant};
+use crate::bug::Loops;
 use crate::log::{Log, Stuck};
 use crate::user::{Object, Scale, User};
 use disk::Disk;
@@ -110,10 +111,10 @@ impl Layout {
         (0..self.end).map(|at| (at % 101) as u8 | 0x80).collect()
     }
 
-    fn open(&self, contents: &[u8], variant: Variant, log: &Log) -> io::Result<Opened> {
+    fn open(&self, contents: &[u8]) -> io::Result<Opened> {
         let disk = Arc::new(Disk::new(contents.to_vec(), self.unit));
         let cache = CacheOptions::new().block(self.block).limit(64 * self.block).build();
-        let file = open(&cache, &disk, variant, log.write_bug(), self.block)?;
+        let file = open(&cache, &disk, self.block)?;
         Ok(Opened { cache, disk, file })
     }
 }
@@ -125,17 +126,14 @@ struct Opened {
     file: CachedFile,
 }
 
-/// With the switch that makes it as found, or with a bug.
-fn open(
-    cache: &Cache,
-    disk: &Arc<Disk>,
-    variant: Variant,
-    bug: Option<WriteBug>,
-    max_folio: usize,
-) -> io::Result<CachedFile> {
+fn open(cache: &Cache, disk: &Arc<Disk>, max_folio: usize) -> io::Result<CachedFile> {
+    cache.open_with(Arc::clone(disk), FileOptions::new().max_folio(max_folio))
+}
+
+/// The switch that makes it as found, or a bug.
+fn loops(variant: Variant, log: &Log) -> Loops {
     let as_found = (variant == AsFound).then_some(WriteBug::FaultsInUnderTheLock);
-    let write_loop = WriteLoop { bug: as_found.or(bug), ..WriteLoop::DEFAULT };
-    cache.open_with(Arc::clone(disk), FileOptions::new().max_folio(max_folio).write_loop(write_loop))
+    Loops(as_found.or(log.write_bug()))
 }
 
 /// The buffer: half of it on each page, in several segments one of which is empty; its tail begins within a unit of the store.
@@ -158,7 +156,7 @@ fn cuts(len: usize) -> [std::ops::Range<usize>; 3] {
 pub(super) fn run<U: User>(operation: Operation, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
     let layout = Layout::of(operation, user.scale());
     let before = layout.contents();
-    let opened = layout.open(&before, variant, log)?;
+    let opened = layout.open(&before)?;
     let moved = match operation.writes() {
         true => write(operation, variant, &opened.file, user.source()?, layout.pos, log, &mut ())?,
         false => read(operation, variant, &opened.file, user.dest()?, layout.pos, log, &mut ())?,
@@ -201,6 +199,7 @@ fn write<M: ReadMemory + ReadNoWait>(
 ) -> Result<Moved, Halt> {
     let parts = cuts(buffer.len()).map(|cut| ReadSegment::Memory(buffer.subslice(cut).expect("within the buffer")));
     let mut from = IovSource::new(&parts);
+    let file = Mutated::new(file, loops(variant, log));
     let mut looker = operation.looker(variant, log).beside(beside);
     let result = match (operation.is_direct(), variant) {
         (true, _) => file.write_direct_with::<_, NoWait>(&mut from, pos as u64, &mut looker),
@@ -223,6 +222,7 @@ fn read<M: WriteMemory + WriteNoWait>(
     let len = buffer.len();
     let mut parts = cuts(len).map(|cut| WriteSegment::Memory(buffer.subslice(cut).expect("within the buffer")));
     let mut to = IovDest::new(&mut parts);
+    let file = Mutated::new(file, loops(variant, log));
     let mut looker = operation.looker(variant, log).beside(beside);
     let result = match (operation.is_direct(), variant) {
         (true, _) => file.read_direct_with::<_, NoWait>(&mut to, pos as u64, &mut looker),

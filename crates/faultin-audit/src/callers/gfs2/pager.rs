@@ -53,7 +53,7 @@ pub(in crate::callers) fn run(
         Scenario::EvictionStorm => storm(operation, variant, each),
         Scenario::TwoFiles => two_files(operation, variant, each),
         _ => {
-            let world = World::new(variant, 1)?;
+            let world = World::new(1)?;
             let mapping = world.map(0, scenario)?;
             let mut log = log(&mapping);
             let result = world.alone(operation, variant, scenario, &mapping, &mut log);
@@ -92,11 +92,11 @@ fn log(mapping: &Mapping) -> Log<'static> {
 }
 
 impl World {
-    fn new(variant: Variant, files: usize) -> io::Result<World> {
+    fn new(files: usize) -> io::Result<World> {
         let cache = CacheOptions::new().block(page_size()).limit(8 * PAGES * page_size()).build();
         let files = (0..files).map(|number| {
             let disk = Arc::new(Disk::new(contents(number), 64));
-            let file = open(&cache, &disk, variant, None, page_size())?;
+            let file = open(&cache, &disk, page_size())?;
             Ok(Opened { cache: cache.clone(), disk, file })
         });
         let files = files.collect::<io::Result<_>>()?;
@@ -200,7 +200,7 @@ fn perform(
 /// While everything is written back and taken out of the cache, again and again.
 fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
-        let world = World::new(variant, 1)?;
+        let world = World::new(1)?;
         let mapping = world.map(0, Scenario::EvictionStorm)?;
         let stop = AtomicBool::new(false);
         let go_on = thread::scope(|scope| {
@@ -265,7 +265,7 @@ impl Beside for Meeting<'_> {
 /// Two threads, two files, each thread's buffer a mapping of the other's file.
 fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
-        let world = World::new(variant, 2)?;
+        let world = World::new(2)?;
         let mappings = [world.map(1, Scenario::TwoFiles)?, world.map(0, Scenario::TwoFiles)?];
         let there = AtomicU32::new(0);
         let one = |number: usize| {

@@ -61,7 +61,7 @@ impl Code for Served {
         let (layout, range) = Layout::of(self.operation, user.scale()).with_buffer(self.pages, shown.len());
         let mut before = layout.contents();
         before[range.clone()].copy_from_slice(&shown);
-        let opened = layout.open(&before, variant, log)?;
+        let opened = layout.open(&before)?;
         let pager = Pager { opened: &opened, range, user, circle: RefCell::new(None) };
         // What is there at first is there because the file has it in memory.
         opened.file.will_need(pager.shown()).map_err(std::io::Error::from)?;

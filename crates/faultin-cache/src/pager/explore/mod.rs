@@ -32,7 +32,7 @@ pub(super) use super::step::Step;
 pub(super) use table::PageTable;
 
 use super::{Mode, Protection};
-use crate::write;
+use crate::mutation;
 use world::{Action, IN_SIGNAL, Op, World};
 
 /// What is explored.
@@ -58,7 +58,7 @@ pub(super) struct Config {
     /// writable and clean.
     invariants: bool,
     /// A bug of the loops of reads and writes.
-    loops: Option<write::Bug>,
+    loops: Option<mutation::Bug>,
 }
 
 impl fmt::Display for Config {
@@ -378,7 +378,7 @@ fn each_bug_is_found() {
 #[test]
 fn bugs_of_the_loops_are_found() {
     for (bug, told) in
-        [(write::Bug::FaultsInUnderTheLock, "Deadlock"), (write::Bug::InvalidatesItsSource, "again and again")]
+        [(mutation::Bug::FaultsInUnderTheLock, "Deadlock"), (mutation::Bug::InvalidatesItsSource, "again and again")]
     {
         let finding = explore(Config { loops: Some(bug), ..PLAIN }, None).finding.expect("it is found");
         let _ = writeln!(std::io::stderr(), "{bug:?}: {}", finding.to_string().trim_end());

@@ -27,7 +27,6 @@ use crate::pager::hardware::Hardware;
 use crate::pager::map::Map;
 use crate::pager::mapped::Source;
 use crate::pager::{Mode, Protection};
-use crate::write::WriteLoop;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 
 /// Pages of the file.
@@ -149,8 +148,7 @@ impl World {
         let size = bytes.len() as u64;
         let store = Arc::new(SimStore::new(bytes, config.in_signals));
         let cache = CacheOptions::new().block(page).limit(64 * page).build();
-        let how = WriteLoop { bug: config.loops, ..WriteLoop::DEFAULT };
-        let options = FileOptions::new().max_folio(config.folio * page).write_loop(how);
+        let options = FileOptions::new().max_folio(config.folio * page);
         let file = cache.open_with(Arc::clone(&store), options).expect("the store is up");
         let backing = {
             let mut table = file.inode().table.exclusive().expect("nobody else has it");

@@ -9,6 +9,8 @@ use rustix::param::page_size;
 
 use super::{Action, By, Op, PAGES, World, in_tail, start_of};
 use crate::error::{Error, Partial};
+use crate::mode::MayWait;
+use crate::mutation::Mutated;
 use crate::pager::explore::Found;
 use crate::pager::explore::view::View;
 
@@ -62,9 +64,10 @@ impl World {
                 self.copies_to.set(Some(pos));
                 let view = View::new(Rc::clone(self), 0, from * page as usize..(from + 1) * page as usize);
                 let mut source = IovSource::one(ReadSegment::Memory(view));
+                let mutated = Mutated::new(&self.file, self.config.loops);
                 let result = match direct {
-                    true => self.file.write_direct(&mut source, pos),
-                    false => self.file.write_iter(&mut source, pos),
+                    true => mutated.write_direct_with::<_, MayWait>(&mut source, pos, &mut ()),
+                    false => mutated.write_iter_with::<_, MayWait>(&mut source, pos, &mut ()),
                 };
                 self.copies_to.set(None);
                 self.finish(before, then, result);

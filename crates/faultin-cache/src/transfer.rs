@@ -1,0 +1,286 @@
+//! What every transfer between a file and a buffer is: *rounds*, and what happens between two of them.
+//!
+//! Four loops move bytes (reads and writes, through the cache and past it). Each says what a [round](Transfer::round) is; this
+//! is the rule of when there is another one:
+//!
+//! * A round copies first. What it moved stays moved, and the next one begins after it.
+//! * A round that moved something is progress, whatever ended it. After progress nothing is faulted in.
+//! * After a round that moved nothing because of the buffer, the buffer is faulted in, with no lock held: as much of it as can
+//!   stay in memory until the next round, and less if that was too much, down to one byte.
+//! * A byte that cannot be faulted in ends the transfer, and so do [`NO_PROGRESS`] rounds in a row that moved nothing.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+use faultin::Fault;
+use faultin::iov::{IovDest, IovSource};
+use faultin::memory::{ReadMemory, WriteMemory};
+
+use crate::error::Error;
+use crate::inode::Inode;
+use crate::mutation::{Bug, Mutation};
+use crate::write::Observer;
+
+/// Rounds in a row that may move nothing although the buffer could be faulted in before each.
+pub const NO_PROGRESS: u32 = 64;
+
+/// Bytes that are faulted in at once, at most.
+const WINDOW: usize = 1 << 20;
+
+/// Windows in a row that stayed in memory as a whole, after which the next one is larger.
+const STAYED: u32 = 8;
+
+/// A list of segments, in either direction.
+pub(crate) trait Buffer {
+    /// As [`IovSource::reach`].
+    fn reach(&self, pages: usize, limit: usize) -> usize;
+    /// As [`IovSource::fault_in`].
+    fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
+}
+
+impl<M: ReadMemory> Buffer for IovSource<'_, '_, M> {
+    fn reach(&self, pages: usize, limit: usize) -> usize {
+        self.reach(pages, limit)
+    }
+    fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.fault_in(len)
+    }
+}
+
+impl<M: WriteMemory> Buffer for IovDest<'_, '_, M> {
+    fn reach(&self, pages: usize, limit: usize) -> usize {
+        self.reach(pages, limit)
+    }
+    fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+        self.fault_in(len)
+    }
+}
+
+/// What came of a round.
+pub(crate) struct Round {
+    /// Bytes that were moved, and count.
+    pub(crate) moved: usize,
+    pub(crate) ended: Ended,
+}
+
+/// Why a round ended.
+pub(crate) enum Ended {
+    /// There is no more to move, or the rest is for another loop.
+    End,
+    /// It moved all it had asked for.
+    Full,
+    /// The file's bytes were missing. They were brought in, but may be evicted again.
+    Missing,
+    /// A copy was short: the buffer is to be faulted in if nothing was moved. A bug can end a round without a fault.
+    Short(Option<Fault>),
+    /// Bytes were copied and do not count, or this loop faults in before its rounds: nothing is to be faulted in.
+    Again(Option<Fault>),
+    Failed(Error),
+}
+
+/// One of the loops.
+pub(crate) trait Transfer<B: Buffer> {
+    /// Moves some bytes, and no more than one hold of the inode lock allows.
+    fn round<O: Observer>(&mut self, buffer: &mut B, retry: &mut Retry<'_>, observer: &mut O) -> Round;
+
+    /// Bytes that the last round asked for and did not move, if it moved nothing: more need not be faulted in.
+    fn asked(&self, buffer: &B) -> usize;
+
+    /// Whether the rest is for another loop, after `vain` rounds in a row that moved nothing because of the buffer.
+    fn gives_up(&self, vain: u32) -> bool {
+        let _ = vain;
+        false
+    }
+}
+
+/// Runs rounds until there is nothing more to move.
+///
+/// # Errors
+/// What ended a round for good.
+#[inline]
+pub(crate) fn run<B: Buffer, T: Transfer<B>>(
+    inode: &Inode,
+    buffer: &mut B,
+    transfer: &mut T,
+    mutation: impl Mutation,
+    observer: &mut impl Observer,
+) -> Result<(), Error> {
+    let mut retry = Retry { inode, vain: 0, window: Window::default() };
+    loop {
+        let Round { moved, ended } = transfer.round(buffer, &mut retry, observer);
+        match ended {
+            Ended::End => return Ok(()),
+            Ended::Failed(error) => return Err(error),
+            Ended::Full | Ended::Missing | Ended::Short(_) | Ended::Again(_) => {}
+        }
+        if retry.next(moved, ended, buffer, transfer, mutation, observer)?.is_break() {
+            return Ok(());
+        }
+    }
+}
+
+/// What a loop remembers from round to round.
+pub(crate) struct Retry<'a> {
+    inode: &'a Inode,
+    /// Rounds in a row that moved nothing.
+    vain: u32,
+    window: Window,
+}
+
+impl Retry<'_> {
+    /// What has to be done before the next round.
+    #[inline]
+    fn next<B: Buffer, T: Transfer<B>>(
+        &mut self,
+        moved: usize,
+        ended: Ended,
+        buffer: &B,
+        transfer: &mut T,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<ControlFlow<()>, Error> {
+        self.window.moved(moved);
+        if matches!(ended, Ended::Short(_)) {
+            self.window.fell_short();
+        }
+        if moved > 0 || matches!(ended, Ended::Full) {
+            self.vain = 0;
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.vain_round(ended, buffer, transfer, mutation, observer)
+    }
+
+    #[cold]
+    fn vain_round<B: Buffer, T: Transfer<B>>(
+        &mut self,
+        ended: Ended,
+        buffer: &B,
+        transfer: &mut T,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<ControlFlow<()>, Error> {
+        self.vain += 1;
+        let fault = match ended {
+            Ended::Short(_) if transfer.gives_up(self.vain) => return Ok(ControlFlow::Break(())),
+            Ended::Short(fault) => {
+                let usable = self.fault_in(buffer, transfer.asked(buffer), mutation, observer);
+                if !mutation.has(Bug::IgnoresFaultIn) {
+                    usable?;
+                }
+                fault
+            }
+            Ended::Again(fault) => fault,
+            // What is missing again and again is brought in and copied under one lock: a matter of the round.
+            _ => return Ok(ControlFlow::Continue(())),
+        };
+        if let Some(fault) = fault
+            && self.vain > NO_PROGRESS
+        {
+            return Err(Error::NoProgress(fault));
+        }
+        if observer.again().is_break() { Err(Error::Stopped) } else { Ok(ControlFlow::Continue(())) }
+    }
+
+    /// How many of the next `ask` bytes can be expected to stay in memory once they were faulted in.
+    pub(crate) fn reach<B: Buffer>(&mut self, buffer: &B, ask: usize) -> usize {
+        self.window.reach(self.inode, buffer, ask)
+    }
+
+    /// Faults in what the next round needs, at most `ask` bytes: how many could be.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] at the first byte; [`Error::Deadlock`].
+    pub(crate) fn fault_in<B: Buffer>(
+        &mut self,
+        buffer: &B,
+        ask: usize,
+        mutation: impl Mutation,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Error> {
+        let Some(len) = NonZeroUsize::new(self.reach(buffer, ask)) else { return Ok(usize::MAX) };
+        // What no thread has while a buffer is faulted in, except with a bug: the inode lock.
+        let lock = match mutation.has(Bug::FaultsInUnderTheLock) {
+            true => Some(self.inode.table.exclusive()?),
+            false => None,
+        };
+        if lock.is_some() {
+            observer.locked();
+        }
+        let result = buffer.fault_in(len);
+        observer.faulted_in(len.get(), &result);
+        if lock.is_some() {
+            observer.unlocked();
+        }
+        drop(lock);
+        let usable = result.map_err(Error::Fault)?.get();
+        self.window.faulted_in(len.get(), usable);
+        Ok(usable)
+    }
+}
+
+/// How much of a buffer is faulted in at once. What was faulted in and could not be copied was evicted in between, by this very
+/// operation if the window is larger than what can stay; so the next one is smaller.
+#[derive(Debug, Default)]
+struct Window {
+    /// Pages, at most; 0 before the first one.
+    pages: usize,
+    /// Bytes, at most.
+    bytes: usize,
+    /// Bytes that the last one had.
+    asked: usize,
+    /// Bytes that it made accessible and that have not been moved yet.
+    expected: usize,
+    /// Windows in a row that were moved as a whole.
+    stayed: u32,
+}
+
+impl Window {
+    /// Pages of which a cache of this size keeps as many as this operation needs at once.
+    fn pages(inode: &Inode) -> usize {
+        let most = WINDOW / rustix::param::page_size();
+        if inode.geometry.block < rustix::param::page_size() {
+            // No file of such a cache can be mapped, so it is not in the way of any buffer.
+            return most;
+        }
+        // As many pages as there are blocks in the share, since each may be in a block of its own.
+        (inode.cache.share() / inode.geometry.block).clamp(1, most)
+    }
+
+    fn reach<B: Buffer>(&mut self, inode: &Inode, buffer: &B, ask: usize) -> usize {
+        if self.pages == 0 {
+            (self.pages, self.bytes) = (Window::pages(inode), WINDOW);
+        }
+        if self.stayed >= STAYED {
+            self.stayed = 0;
+            self.bytes = (2 * self.bytes).min(WINDOW);
+        }
+        buffer.reach(self.pages, ask.min(self.bytes))
+    }
+
+    fn faulted_in(&mut self, asked: usize, usable: usize) {
+        self.asked = asked;
+        self.expected = usable;
+    }
+
+    #[inline]
+    fn moved(&mut self, moved: usize) {
+        if self.expected > 0 && moved > 0 {
+            self.expected = self.expected.saturating_sub(moved);
+            if self.expected == 0 {
+                self.stayed += 1;
+            }
+        }
+    }
+
+    /// A copy was short because of the buffer.
+    #[inline]
+    fn fell_short(&mut self) {
+        if self.expected > 0 {
+            self.bytes = (self.asked / 4).max(1);
+            self.expected = 0;
+            self.stayed = 0;
+        }
+    }
+}

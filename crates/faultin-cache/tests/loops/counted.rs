@@ -1,0 +1,72 @@
+//! A store that counts what is read from it, and buffers in mappings.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::store::{MemoryStore, Store};
+use faultin_cache::{Cache, CachedFile};
+
+/// A store in memory, and the bytes that were read from it.
+pub struct Counted {
+    pub memory: MemoryStore,
+    read: AtomicU64,
+    unit: usize,
+}
+
+impl Counted {
+    pub fn new(bytes: Vec<u8>, unit: usize) -> Arc<Counted> {
+        Arc::new(Counted { memory: MemoryStore::new(bytes), read: AtomicU64::new(0), unit })
+    }
+
+    /// Bytes that were read.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+impl Store for Counted {
+    fn alignment(&self) -> usize {
+        self.unit
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.memory.read_at(buf, pos)
+    }
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        self.memory.write_at(buf, pos)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+    fn sync(&self, data_only: bool) -> io::Result<()> {
+        self.memory.sync(data_only)
+    }
+}
+
+/// A file with a store that counts.
+pub fn open(cache: &Cache, bytes: &[u8], unit: usize) -> (CachedFile, Arc<Counted>) {
+    let store = Counted::new(bytes.to_vec(), unit);
+    (cache.open(Arc::clone(&store)).unwrap(), store)
+}
+
+/// All of a file, for reading and writing, if the mode is available.
+pub fn map(file: &CachedFile, len: usize, mode: Mode) -> Option<Mapping> {
+    match file.map(0..len as u64, Protection::ReadWrite, mode) {
+        Ok(mapping) => Some(mapping),
+        Err(error @ MapError::Mode { .. }) => {
+            faultin_test::skipped("uffd", format!("{mode:?}: {error}"));
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Bytes that depend on where they are and on `seed`.
+pub fn pattern(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 + at / 251 + seed * 31) as u8 | 1).collect()
+}

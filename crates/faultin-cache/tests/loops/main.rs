@@ -1,0 +1,17 @@
+//! The loops between files and buffers: each ends, moves every byte that can be moved, and reads each byte of a store about once.
+//!
+//! * `growth`: files that grow from a mapping of their own last page.
+//! * `windows`: buffers that are mappings, in caches that are smaller than the buffer.
+//! * `random`: buffers, segments and caches of any shape.
+//! * `eviction`: threads that take pages away while a file is read or written.
+//! * `sound`: no bug of the past can be switched on by safe code.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod counted;
+mod eviction;
+mod growth;
+mod random;
+mod sound;
+mod windows;

@@ -1,0 +1,47 @@
+//! No bug is compiled into a program that does not put one in itself, and only `unsafe` code can. (That a safe implementation of
+//! [`Mutation`] is refused is an example of its module that must not compile.)
+
+use faultin::ReadView;
+use faultin::iov::IovSource;
+use faultin_cache::CacheOptions;
+use faultin_cache::mode::MayWait;
+use faultin_cache::mutation::{Bug, Mutated, Mutation, Sound};
+use faultin_cache::store::MemoryStore;
+use faultin_cache::write::WriteLoop;
+
+use crate::common::buggy::Buggy;
+
+/// Every knob is here: none of them is a bug. Fails to compile if there is another one.
+#[test]
+fn a_write_loop_has_no_knob_for_a_bug() {
+    let WriteLoop {
+        fault_in: _,
+        batch: _,
+        short_copy: _,
+        after_short: _,
+        uptodate_after_nothing: _,
+        reserve: _,
+        preallocate: _,
+        write_through: _,
+        streaming: _,
+    } = WriteLoop::DEFAULT;
+}
+
+/// What files run has no bug and no room to remember one.
+#[test]
+fn the_default_has_no_bug() {
+    const { assert!(size_of::<Sound>() == 0) };
+    assert_eq!(Sound.bug(), None);
+    assert!(Bug::ALL.iter().all(|&bug| !Sound.has(bug)));
+}
+
+/// A bug is one operation's, and not the file's.
+#[test]
+fn an_operation_with_a_bug_leaves_the_others_without() {
+    let file = CacheOptions::new().build().open(MemoryStore::new([])).unwrap();
+    let mutated = Mutated::new(&file, Buggy(Some(Bug::CumulativeCount)));
+    let write = || IovSource::<ReadView<'_>>::one(&b"some bytes"[..]);
+    assert_eq!(mutated.write_iter_with::<_, MayWait>(&mut write(), 0, &mut ()).unwrap(), 10);
+    assert_eq!(file.write_iter(&mut write(), 10).unwrap(), 10);
+    assert_eq!(file.len().unwrap(), 20);
+}
