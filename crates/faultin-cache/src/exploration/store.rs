@@ -10,23 +10,6 @@ use super::moment;
 use super::script::Call;
 use crate::store::{FileStore, Store};
 
-/// What making a store may come to.
-trait Made {
-    fn made(self) -> FileStore;
-}
-
-impl Made for FileStore {
-    fn made(self) -> FileStore {
-        self
-    }
-}
-
-impl Made for io::Result<FileStore> {
-    fn made(self) -> FileStore {
-        self.expect("a memfd can be a store")
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: FileStore,
@@ -45,7 +28,7 @@ impl Watched {
         let memfd = rustix::fs::memfd_create("store", rustix::fs::MemfdFlags::CLOEXEC).expect("there are memfds");
         rustix::io::pwrite(&memfd, bytes, 0).expect("a memfd can be written");
         Watched {
-            inner: FileStore::new(File::from(memfd)).made(),
+            inner: FileStore::new(File::from(memfd)).expect("a memfd can be a store"),
             short: if short == 0 { usize::MAX } else { short },
             read: AtomicU64::new(0),
             fail: Default::default(),
