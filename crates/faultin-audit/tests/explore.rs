@@ -133,17 +133,17 @@ fn exploring_rows_19_and_20_with_mappings_finds_what_is_known() {
     [19, 20].into_iter().for_each(is_as_known_mapped);
 }
 
-/// B15: the buffer is what a direct write takes away before each attempt. Where it shows the pages that are written nothing else need
-/// be the matter; with other pages, only its want of a fallback shows, where something is.
+/// B15: the buffer is what a direct write takes away before each attempt. Where it shows the pages that are written nothing else
+/// need be the matter. With other pages nothing is taken away, and a round that moved a part of a unit keeps it.
 #[test]
 fn a_direct_write_that_invalidates_its_source_is_found_where_the_source_is_what_it_writes() {
     let bug = Some(Bug::Write(WriteBug::InvalidatesItsSource));
-    for (pages, alone) in [(Scenario::SamePages, true), (Scenario::OtherPages, false)] {
-        let found = explored_mapped(20, pages, Fixed, bug);
-        let livelock = found.findings.iter().find(|finding| finding.violation.kind() == Kind::Livelock);
-        let livelock = livelock.unwrap_or_else(|| panic!("{pages:?}: {}", listed(&found)));
-        assert_eq!(livelock.script.is_empty(), alone, "{pages:?}: {livelock}");
-    }
+    let found = explored_mapped(20, Scenario::SamePages, Fixed, bug);
+    let livelock = found.findings.iter().find(|finding| finding.violation.kind() == Kind::Livelock);
+    let livelock = livelock.unwrap_or_else(|| panic!("{}", listed(&found)));
+    assert!(livelock.script.is_empty(), "{livelock}");
+    let found = explored_mapped(20, Scenario::OtherPages, Fixed, bug);
+    assert!(found.findings.is_empty(), "{}", listed(&found));
 }
 
 #[test]

@@ -9,8 +9,10 @@
 //! # Guarantees
 //!
 //! * The count is exact at every size, alignment and fault position, on both sides. Bytes after it are untouched.
-//! * On aarch64, one exception where another thread revokes a *second* page while a copy fails in the first: up to 31 bytes
-//!   behind the count may have been stored, because Arm leaves open what a store across the two leaves on the good side.
+//! * One exception, where another thread revokes a page at the very moment a store is made to it: bytes after the count may
+//!   have been stored, up to 31 on aarch64 (Arm leaves open what a store across two pages leaves on the good one) and up to 63
+//!   on x86-64 (Intel leaves it open for stores of more than eight bytes, and a string instruction was seen to report one
+//!   byte less than it had stored). Every byte before the count is stored all the same.
 //! * A failed operation takes one signal; two where more than one page of its ranges is bad, or the CPU reports no
 //!   address (non-canonical addresses).
 //! * Null, kernel and non-canonical addresses, and ranges that wrap around or are longer than `isize::MAX`, behave as

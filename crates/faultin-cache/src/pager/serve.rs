@@ -69,7 +69,7 @@ impl Inode {
         // Space in the store is asked for block by block.
         let count = if self.how.reserve { 1 } else { count };
         // No more at once than can stay until it is used.
-        let most = (self.cache.share() / rustix::param::page_size()).clamp(1, MOST_AT_ONCE);
+        let most = (self.cache.share() / faultin::page_size()).clamp(1, MOST_AT_ONCE);
         let count = count.min(most);
         let wanted = Wanted { count, ..Wanted::by(map, page, access)? };
         let pos = map.pos(page);
