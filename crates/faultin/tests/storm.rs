@@ -312,7 +312,10 @@ impl Worker<'_> {
         }
         let stirred = self.is_stirred();
         for at in 0..len.min(done + PARTLY) {
-            if at < done || real[from + at - low] == bytes[at] {
+            // What a truncation has left says nothing of this store.
+            let is = real[from + at - low];
+            let partly = is == bytes[at] && is != self.holds[from + at] && is != 0;
+            if at < done || partly {
                 (self.holds[from + at], self.stored[from + at]) = (bytes[at], bytes[at]);
             }
         }
