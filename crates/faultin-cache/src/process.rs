@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sys;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// The largest number that this process or one of those it descends from has had: it is copied to children.
@@ -20,7 +21,7 @@ pub(crate) fn current() -> u64 {
     static PAGE: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
     let Some(page) = PAGE.get_or_init(wiped_on_fork) else {
         // Before Linux 4.14.
-        return u64::from(rustix::process::getpid().as_raw_nonzero().get().cast_unsigned());
+        return u64::from(sys::getpid());
     };
     match page.load(Ordering::Relaxed) {
         0 => {

@@ -125,6 +125,12 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
     let _ = unsafe { call(libc::SYS_futex, [word.as_ptr().expose_provenance(), operation as usize, count, 0, 0, 0]) };
 }
 
+/// The kernel's number of this process.
+pub(crate) fn getpid() -> u32 {
+    // SAFETY: takes nothing, and does not fail.
+    unsafe { call(libc::SYS_getpid, [0; 6]) }.map_or(0, |process| process as u32)
+}
+
 /// The kernel's number of this thread.
 pub(crate) fn gettid() -> u32 {
     // SAFETY: takes nothing, and does not fail.

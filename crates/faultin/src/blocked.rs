@@ -55,14 +55,15 @@ fn value_slowly<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) 
     if !ask() {
         return in_place();
     }
-    if !crate::signal::is_reached_directly() {
+    if !crate::signal::is_reached_directly() || is_pending() {
         return by_kernel();
     }
     let _open = Unblocked::new();
     in_place()
 }
 
-/// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them.
+/// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them. One that is
+/// pending is delivered then.
 #[inline(always)]
 pub(crate) fn unblocked<R>(access: impl FnOnce() -> R) -> R {
     if KNOWN.get() == Known::Open || !arch::HAS_TABLE { access() } else { unblocked_slowly(access) }
@@ -73,6 +74,16 @@ pub(crate) fn unblocked<R>(access: impl FnOnce() -> R) -> R {
 fn unblocked_slowly<R>(access: impl FnOnce() -> R) -> R {
     let _open = ask().then(Unblocked::new);
     access()
+}
+
+/// Whether one of the two signals waits to be taken by `sigwait(2)` or the like: unblocking would deliver it.
+fn is_pending() -> bool {
+    // SAFETY: only asks; all zero is a set.
+    unsafe {
+        let mut pending: libc::sigset_t = core::mem::zeroed();
+        libc::sigpending(&mut pending);
+        SIGNALS.iter().any(|&signal| libc::sigismember(&pending, signal) == 1)
+    }
 }
 
 /// Both signals are unblocked in this thread until this is dropped.

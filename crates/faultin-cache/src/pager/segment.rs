@@ -52,21 +52,21 @@ impl End {
     }
 
     fn from(&self, offset: usize) -> End {
-        let (start, address) = (self.start + offset as u64, self.address + offset);
+        let (start, address) = (self.start.saturating_add(offset as u64), self.address.wrapping_add(offset));
         End { lowest: Arc::clone(&self.lowest), start, address }
     }
 
     /// The byte at `offset` is no longer the file's.
     #[cold]
     fn cut(&self, access: Access, offset: usize) -> Fault {
-        Fault::refused(access, Cause::Backing, self.address + offset)
+        Fault::refused(access, Cause::Backing, self.address.wrapping_add(offset))
     }
 
     /// How many of `len` bytes from `offset`, which have been accessed, the file has had all the time.
     fn within(&self, offset: usize, len: usize) -> usize {
         // The bytes first: whoever cuts the file says so before it takes them.
         std::sync::atomic::fence(Ordering::Acquire);
-        let left = self.lowest.load(Ordering::Acquire).saturating_sub(self.start + offset as u64);
+        let left = self.lowest.load(Ordering::Acquire).saturating_sub(self.start.saturating_add(offset as u64));
         usize::try_from(left).map_or(len, |left| left.min(len))
     }
 

@@ -132,8 +132,12 @@ fn run(post: &Post, inode: &Weak<Inode>) {
 
 /// What the porter does.
 fn carry(post: &Post) {
-    while !post.mailbox.is_closed() {
+    loop {
+        // In this order: whoever closes it rings afterwards.
         post.bell.silence();
+        if post.mailbox.is_closed() {
+            return;
+        }
         let mut waiting = post.maps.lock().clone();
         waiting.retain(|map| map.mode() == Mode::Thread);
         {

@@ -148,11 +148,13 @@ impl Mapping {
     pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch.now();
-        match blocked::is_fatal() {
+        let copied = match blocked::is_fatal() {
             false => self.copy(src, dst, copy_in),
             true => self.copy_by_kernel(src, dst),
-        }?;
-        self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })
+        };
+        // Also of what a short copy has copied: it may be a scan's zeros.
+        self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })?;
+        copied
     }
 
     #[cold]

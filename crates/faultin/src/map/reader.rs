@@ -230,6 +230,7 @@ impl Place {
 /// Copies what there is from `at`, and looks whether it is to be had.
 fn take(map: &FileMap, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
     let len = map.clamp(known, at, dst.len());
+    map.prepare();
     map.fetch(known, at, &mut dst[..len])
         .and_then(|()| map.check(known, at, len))
         .map_err(|stop| map.error(at, stop))?;

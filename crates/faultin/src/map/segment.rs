@@ -220,10 +220,12 @@ impl MapSource<'_> {
     /// Copies bytes that the map has looked at.
     fn piece(&self, at: u64, dst: &mut [u8]) -> Result<(), Short> {
         let copied = match self.map {
-            Readable::File(map, known) => map
-                .fetch(&known, at, dst)
-                .and_then(|()| map.check(&known, at, dst.len()))
-                .map_err(|stop: Stop| map.error(at, stop)),
+            Readable::File(map, known) => {
+                map.prepare();
+                map.fetch(&known, at, dst)
+                    .and_then(|()| map.check(&known, at, dst.len()))
+                    .map_err(|stop: Stop| map.error(at, stop))
+            }
             Readable::Shared(map) => map.read_exact_at(dst, at),
         };
         copied.map_err(|error| {

@@ -63,9 +63,13 @@ pub(crate) struct Registry {
     previous: [Previous; 2],
     /// The handler of the object this registry lives in, by generation.
     entries: [handler::Entry; GENERATIONS],
-    /// Process id of the thread that changes dispositions, 0 if none does. A child that is forked meanwhile inherits
-    /// its parent's, which it may ignore.
+    /// The [process](Self::process) whose thread changes dispositions, 0 if none does. A child that is forked meanwhile
+    /// inherits its parent's, which it may ignore.
     lock: AtomicU32,
+    /// The number of this process, in a page that the kernel wipes in each child.
+    process: AtomicPtr<AtomicU32>,
+    /// The largest number that this process or one of those it descends from has had.
+    last_process: AtomicU32,
 }
 
 const _: () = assert!(Cause::COUNT <= 16);
@@ -101,6 +105,8 @@ pub(crate) static REGISTRY: Registry = Registry {
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
     entries: handler::ENTRIES,
     lock: AtomicU32::new(0),
+    process: AtomicPtr::new(core::ptr::null_mut()),
+    last_process: AtomicU32::new(0),
 };
 
 /// The registry `object` is in, if it is in one.
@@ -266,9 +272,52 @@ impl Registry {
         Ok(Some(replaced))
     }
 
+    /// Returns a number that no process has that this one descends from: never 0. A process id would not do: a child in a
+    /// new namespace may have its parent's.
+    pub(crate) fn process(&self) -> u32 {
+        let mut page = self.process.load(Ordering::Acquire);
+        if page.is_null() {
+            page = self.wiped_on_fork();
+        }
+        // SAFETY: null, or a page that is never unmapped.
+        let Some(number) = (unsafe { page.as_ref() }) else { return std::process::id() };
+        match number.load(Ordering::Relaxed) {
+            0 => {
+                let new = self.last_process.fetch_add(1, Ordering::Relaxed) + 1;
+                number.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|now| now, |_| new)
+            }
+            number => number,
+        }
+    }
+
+    /// Makes the page of [`process`](Self::process), unless another thread is faster. Null before Linux 4.14.
+    #[cold]
+    fn wiped_on_fork(&self) -> *mut AtomicU32 {
+        let (len, rights) = (crate::page_size(), libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: a new mapping, of which only its owner knows until it is published.
+        unsafe {
+            let page = libc::mmap(core::ptr::null_mut(), len, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+            if page == libc::MAP_FAILED {
+                return core::ptr::null_mut();
+            }
+            if libc::madvise(page, len, libc::MADV_WIPEONFORK) != 0 {
+                libc::munmap(page, len);
+                return core::ptr::null_mut();
+            }
+            let (none, new) = (core::ptr::null_mut(), page.cast());
+            match self.process.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => new,
+                Err(now) => {
+                    libc::munmap(page, len);
+                    now
+                }
+            }
+        }
+    }
+
     /// Runs `f` while no other thread of this process changes dispositions.
     fn locked<T>(&self, f: impl FnOnce() -> T) -> T {
-        let me = std::process::id();
+        let me = self.process();
         loop {
             let holder = self.lock.load(Ordering::Relaxed);
             if holder != me && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {

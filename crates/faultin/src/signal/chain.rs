@@ -35,6 +35,9 @@ impl KernelSigaction {
     };
 }
 
+/// What the kernel lets no thread block.
+const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+
 /// The kernel's `sigset_t`, in bytes.
 const SIGSET: usize = size_of::<u64>();
 
@@ -185,8 +188,8 @@ impl PredecessorMask {
     /// Blocks `own`, as the kernel would have: on top of what the interrupted code blocks if the kernel called us. If another
     /// handler did, what is in force is that handler's, and nothing of it is unblocked.
     ///
-    /// The kernel called us if exactly what it sets for our handler is in force: the interrupted mask and [`handler::MASK`]. The
-    /// stack would not say it: a handler that passes a signal on by a jump leaves it as the kernel did.
+    /// The kernel called us if what it sets for our handler is in force: all of [`handler::MASK`], and not what that leaves open.
+    /// The stack would not say it: a handler that passes a signal on by a jump leaves it as the kernel did.
     ///
     /// # Safety
     /// `context` is null or the signal's.
@@ -194,9 +197,12 @@ impl PredecessorMask {
         let before = change_mask(libc::SIG_BLOCK, own);
         // SAFETY: not null, so the signal's.
         let interrupted = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack::interrupted_mask);
-        let interrupted = interrupted.filter(|interrupted| before == interrupted | handler::MASK);
+        // A thread in sigsuspend(2) or ppoll(2) has another mask than the frame's, and of that only what our handler leaves open
+        // can still be seen. (A handler that blocks even those is none that the kernel has called us from.)
+        let is_kernels = before & handler::MASK == handler::MASK && before | handler::MASK != !UNBLOCKABLE;
+        let interrupted = interrupted.filter(|_| is_kernels);
         if let Some(interrupted) = interrupted {
-            change_mask(libc::SIG_SETMASK, interrupted | own);
+            change_mask(libc::SIG_SETMASK, interrupted & handler::MASK | before & !handler::MASK | own);
         }
         PredecessorMask { before, by_kernel: interrupted.is_some() }
     }

@@ -132,7 +132,7 @@ impl Guard {
         }
         self.file.store(file, Ordering::Relaxed);
         self.wants.store(0, Ordering::Relaxed);
-        self.process.store(std::process::id(), Ordering::Relaxed);
+        self.process.store(process(), Ordering::Relaxed);
         self.handlers.open();
         true
     }
@@ -145,7 +145,7 @@ impl Guard {
             spins += 1;
             if spins.is_multiple_of(1 << 10) {
                 std::thread::yield_now();
-                if self.process.load(Ordering::Relaxed) != std::process::id() {
+                if self.process.load(Ordering::Relaxed) != process() {
                     // They were our parent's.
                     self.handlers.forget_parents_users();
                     break;
@@ -276,6 +276,11 @@ impl Guard {
         // SAFETY: a part of the mapping, which is its owner's while somebody reads it.
         unsafe { put_zeros(self.start.load(Ordering::Relaxed) + range.start, range.len()) }
     }
+}
+
+/// The number of this process.
+fn process() -> u32 {
+    registry::of(arch::object()).unwrap_or(&REGISTRY).process()
 }
 
 /// What is set aside for the handlers of this process.

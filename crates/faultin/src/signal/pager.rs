@@ -171,8 +171,7 @@ unsafe extern "C-unwind" fn free(calls: *mut Calls) {
 pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
     super::install()?;
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    registry.free_retired();
-    let process = std::process::id();
+    let process = registry.process();
     let take = |entry: &Entry| entry.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
     let mut entries = registry.entries_of_pagers();
     let entry = entries.find(|entry| entry.process == process && take(entry));

@@ -50,7 +50,8 @@ impl Reserve {
     /// Sets aside what a scan may need. Returns whether it is there; if so, [`leave`](Self::leave) follows.
     pub(crate) fn enter(&self) -> bool {
         let wanted = (self.scans.fetch_add(1, Ordering::Relaxed) + 1) * UNITS;
-        while self.mapped.load(Ordering::Acquire) < wanted {
+        // A unit may be taken before it is counted.
+        while self.mapped.load(Ordering::Acquire).cast_signed() < wanted.cast_signed() {
             let len = PAGES * page_size();
             match map(len) {
                 Some(unit) => self.keep(unit, len),

@@ -99,6 +99,12 @@ impl From<ProcessError> for io::Error {
 /// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
 
+/// Whether `/proc` is of our namespace of process ids. Its numbers are other processes' in the one that it was mounted in.
+fn proc_has_our_numbers() -> bool {
+    let number = std::fs::read_link("/proc/self").ok().and_then(|name| name.to_str()?.parse().ok());
+    number == Some(std::process::id())
+}
+
 impl Process {
     /// The process that has this id now.
     ///
@@ -118,10 +124,14 @@ impl Process {
     ///
     /// # Errors
     /// [`Ended`](ProcessReason::Ended) if it has ended and was waited for; [`Io`](ProcessReason::Io) with `EBADF` if it
-    /// is no descriptor of a process, or one that this namespace has no id for.
+    /// is no descriptor of a process, or one that this namespace has no id for, and with `EOPNOTSUPP` if `/proc` is not of
+    /// this namespace of process ids, so that it cannot be asked.
     pub fn by_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, ProcessError> {
         let io = |error: io::Error| ProcessError::new(0, ProcessReason::Io(error));
         let pidfd = pidfd.try_clone_to_owned().map_err(io)?;
+        if !proc_has_our_numbers() {
+            return Err(ProcessError::nothing(libc::EOPNOTSUPP));
+        }
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).map_err(io)?;
         let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok());
         match pid {
@@ -197,6 +207,9 @@ impl Process {
     #[cold]
     fn copy_by_file(&self, address: usize, dst: &mut [u8], mut done: usize, error: i32) -> Result<(), ProcessError> {
         let refused = |done| ProcessError { done, ..ProcessError::nothing(error) };
+        if !proc_has_our_numbers() {
+            return Err(refused(done));
+        }
         let memory = File::open(format!("/proc/{}/mem", self.pid)).map_err(|_| refused(done))?;
         while done < dst.len() {
             let at = address.wrapping_add(done);
@@ -218,6 +231,9 @@ impl Process {
 
     /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
     fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
+        if !proc_has_our_numbers() {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
         let mapping = |line: &str| {
             let (range, rest) = line.split_once(' ')?;

@@ -17,7 +17,7 @@
 //!
 //! Everything here is async-signal-safe: raw system calls only.
 
-use core::cell::Cell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::raw::{Descriptor, call};
 use super::touch;
@@ -39,11 +39,9 @@ pub enum Way {
 const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
 const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
 
-thread_local! {
-    // Without a destructor and without lazy initialisation: handlers use it, too.
-    /// The places in [`READS`] and [`WRITES`] of the ways that answered last. Filters are a thread's.
-    static CHOSEN: [Cell<usize>; 2] = const { [Cell::new(0), Cell::new(0)] };
-}
+/// The places in [`READS`] and [`WRITES`] of the ways that answered last, in any thread. Filters are a thread's, so each tries
+/// the others if this one is forbidden to it.
+static CHOSEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
@@ -71,7 +69,7 @@ pub(super) fn now() -> Option<Way> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
     unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
-    READS.get(CHOSEN.with(|chosen| chosen[0].get())).copied()
+    READS.get(CHOSEN[0].load(Ordering::Relaxed)).copied()
 }
 
 /// Copies `len` bytes. `access` names the side that may fault: the source for [`Access::Read`], the destination for
@@ -88,7 +86,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
         Access::Write => (WRITES, 1),
     };
     let foreign = foreign(access, dst, src);
-    let first = CHOSEN.with(|all| all[chosen].get());
+    let first = CHOSEN[chosen].load(Ordering::Relaxed);
     let mut done = 0;
     for place in (0..ways.len()).map(|n| (first + n) % ways.len()) {
         let mut way = Open::new(ways[place]);
@@ -96,7 +94,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
         match unsafe { by_one_way(&mut way, access, dst, src, len, &mut done) } {
             Some(result) => {
                 if place != first {
-                    CHOSEN.with(|all| all[chosen].set(place));
+                    CHOSEN[chosen].store(place, Ordering::Relaxed);
                 }
                 return result;
             }
@@ -259,11 +257,9 @@ unsafe fn cross_memory(access: Access, to: *mut u8, from: *const u8, len: usize)
     };
     // SAFETY: the kernel reads the two vectors, and copies between their ranges as the caller allows.
     let moved = unsafe {
-        let process = call(libc::SYS_getpid, [0; 6]).unwrap_or(0);
-        call(
-            number,
-            [process, (&raw const local).expose_provenance(), 1, (&raw const remote).expose_provenance(), 1, 0],
-        )
+        // Of this thread: the first one may have ended, and its number with it.
+        let thread = call(libc::SYS_gettid, [0; 6]).unwrap_or(0);
+        call(number, [thread, (&raw const local).expose_provenance(), 1, (&raw const remote).expose_provenance(), 1, 0])
     };
     match moved {
         Ok(moved) if moved > 0 => Step::Moved(moved),

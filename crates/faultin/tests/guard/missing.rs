@@ -1,6 +1,7 @@
 //! Pages that fail although the file has them: userfaultfd raises for a missing page of a tmpfs file what a disk's error
 //! raises, and removing the mapping heals it.
 
+use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -167,6 +168,46 @@ fn read_upwards_nothing_before_the_first_bad_byte_is_given_up() {
     });
 }
 
+/// Poisons a page of a mapping that `fail` has registered, which was not accessed yet.
+fn poison(uffd: &OwnedFd, all: &[u8], at: usize) -> Result<(), String> {
+    let page = faultin::page_size();
+    let mut poison = [all[at * page..].as_ptr().addr() as u64, page as u64, 0, 0];
+    // SAFETY: a page of this mapping, which has nothing there yet.
+    match unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_POISON, &raw mut poison) } {
+        0 => Ok(()),
+        _ => Err(format!("poison by userfaultfd: {}", std::io::Error::last_os_error())),
+    }
+}
+
+#[test]
+fn a_read_that_stops_behind_zeros_of_a_scan_does_not_count_them() {
+    let page = faultin::page_size();
+    with_failing_pages(|map, path| {
+        sparse(path, 8, 0..8);
+        let map = map();
+        let scan = |all: &[u8]| {
+            let uffd = fail(all)?;
+            poison(&uffd, all, 3)?;
+            poison(&uffd, all, 4)?;
+            // Page 3 is zeros from here on, and page 4 stops each copy.
+            assert_eq!(peek(all, 3 * page), 0);
+            let (mut part, mut whole) = (vec![0; 4 * page], Vec::new());
+            let read = map.as_map().read_exact_at(&mut part, 2 * page as u64).map(|()| part);
+            let stream = map.as_map().reader().read_to_end(&mut whole).map(|_| whole);
+            Ok::<_, String>((read, stream))
+        };
+        // SAFETY: as above.
+        let damaged = match unsafe { map.as_map().with_slice(.., scan) } {
+            Ok(result) => return faultin_test::skipped("uffd-poison", result.map(drop).expect_err("page 3 was bad")),
+            Err(damaged) => damaged,
+        };
+        let (read, stream) = damaged.value.expect("it was called").expect("poisoned");
+        let expected: Vec<u8> = (0..8).flat_map(|_| content(page)).collect();
+        assert!(read.expect("the file has it") == expected[..4 * page]);
+        assert!(stream.expect("the file has it") == expected);
+    });
+}
+
 #[test]
 fn poisoned_memory_is_damage() {
     let page = faultin::page_size();
@@ -176,12 +217,8 @@ fn poisoned_memory_is_damage() {
         let before = served();
         let scan = |all: &[u8]| {
             let uffd = fail(all)?;
-            let mut poison = [all[3 * page..].as_ptr().addr() as u64, page as u64, 0, 0];
-            // SAFETY: a page of this mapping, which the file has nothing in.
-            if unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_POISON, &raw mut poison) } != 0 {
-                return Err(format!("poison by userfaultfd: {}", std::io::Error::last_os_error()));
-            }
-            Ok([2, 3, 4].map(|at| peek(all, at * page)))
+            poison(&uffd, all, 3)?;
+            Ok::<_, String>([2, 3, 4].map(|at| peek(all, at * page)))
         };
         // SAFETY: as above.
         match unsafe { map.as_map().with_slice(.., scan) } {

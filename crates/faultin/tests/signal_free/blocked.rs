@@ -3,11 +3,12 @@
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
 
+use faultin::iov::IovSource;
 use faultin::map::shared::ring::{Consumer, Layout, Producer};
 use faultin::map::{Backend, Change, FileMap, FileMapMut, MapError, MapOptions, Rights, SharedMap, Watch};
 use faultin::signal::ask_again;
@@ -22,6 +23,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("shared maps", shared_maps),
     ("views", views),
     ("late", late),
+    ("late reader", late_reader),
+    ("late source", late_source),
     ("open again", open_again),
 ];
 
@@ -292,6 +295,42 @@ fn late() {
     assert_eq!(shrunk(view_of(&map), 100), 0);
     // And now the thread knows.
     assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Err(Cause::Protection));
+}
+
+#[test]
+fn a_reader_notices_a_thread_that_blocks_later() {
+    child::check("late reader");
+}
+
+#[test]
+fn a_source_notices_a_thread_that_blocks_later() {
+    child::check("late source");
+}
+
+/// What `read` gives of the second page after the thread has blocked its signals and the file was cut.
+fn later(read: impl Fn(&FileMap) -> bool) {
+    let page = page_size();
+    let file = file(2 * page);
+    let map = FileMap::from_file(file.try_clone().expect("a descriptor")).expect("a map");
+    assert!(read(&map));
+    block_all();
+    file.set_len(100).expect("cut");
+    assert!(!read(&map));
+}
+
+fn late_reader() {
+    later(|map| {
+        let mut reader = map.reader();
+        reader.seek(SeekFrom::Start(page_size() as u64)).expect("within");
+        reader.read_exact(&mut [0; 8]).is_ok()
+    });
+}
+
+fn late_source() {
+    later(|map| {
+        let mut bytes = vec![0; 2 * page_size()];
+        IovSource::one(map).copy_from_iter(&mut bytes).is_ok()
+    });
 }
 
 #[test]
