@@ -238,6 +238,7 @@ struct Owner {
 }
 
 impl Drop for Owner {
+    /// Where the thread panics already, another one does it: a store that panics as well would end the process.
     fn drop(&mut self) {
         // A child of `fork` would write what its parent writes, later, and wait for locks of threads that are not there.
         if !self.shared.is_ours() {
@@ -245,7 +246,14 @@ impl Drop for Owner {
         }
         self.shared.ownerless.store(true, Ordering::Release);
         for inode in self.shared.snapshot() {
-            self.shared.close(&inode);
+            let close = || self.shared.close(&inode);
+            if !std::thread::panicking() {
+                close();
+                continue;
+            }
+            std::thread::scope(|scope| {
+                let _ = std::thread::Builder::new().spawn_scoped(scope, close).map(|thread| thread.join());
+            });
         }
     }
 }

@@ -14,7 +14,7 @@ use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 
 use crate::common::compare::assert_same;
 use crate::common::watchdog;
-use crate::faulty::{Answer, Faulty};
+use crate::faulty::{Answer, Faulty, What};
 
 const BLOCK: usize = 8;
 const LEN: usize = 61;
@@ -265,4 +265,19 @@ fn an_observer_that_panics_in_a_read() {
         }
     }
     assert!(panics > 5, "{panics} panics");
+}
+
+#[test]
+fn a_store_that_panics_while_its_cache_is_dropped_in_a_panic_does_not_end_the_process() {
+    let store = Faulty::new(MemoryStore::new(old()));
+    store.plan(|call| if call.what == What::Write { Answer::Panic } else { Answer::Do });
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let cache = CacheOptions::new().block(BLOCK).limit(4 * BLOCK).build();
+        let file = cache.open(store.clone()).unwrap();
+        file.write_at(b"x", 0).unwrap();
+        // The file first, then its cache.
+        let (_cache, _file) = (cache, file);
+        panic!("another bug");
+    }));
+    assert!(panicked.is_err());
 }
