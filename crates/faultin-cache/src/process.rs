@@ -39,7 +39,12 @@ fn wiped_on_fork() -> Option<&'static AtomicU64> {
     // SAFETY: a new mapping, wherever the kernel likes.
     let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), page, rights, MapFlags::PRIVATE) }.ok()?;
     // SAFETY: that mapping, which has no bytes yet.
-    if unsafe { rustix::mm::madvise(base, page, Advice::LinuxWipeOnFork) }.is_err() {
+    let wiped = unsafe {
+        // An emulator of user mode may say yes to any advice, and do nothing.
+        let is_heard = libc::madvise(base, page, i32::MAX) != 0;
+        is_heard && rustix::mm::madvise(base, page, Advice::LinuxWipeOnFork).is_ok()
+    };
+    if !wiped {
         // SAFETY: it is nobody else's.
         let _ = unsafe { rustix::mm::munmap(base, page) };
         return None;

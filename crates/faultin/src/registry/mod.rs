@@ -290,7 +290,8 @@ impl Registry {
         }
     }
 
-    /// Makes the page of [`process`](Self::process), unless another thread is faster. Null before Linux 4.14.
+    /// Makes the page of [`process`](Self::process), unless another thread is faster. Null before Linux 4.14, and under an
+    /// emulator that ignores advice.
     #[cold]
     fn wiped_on_fork(&self) -> *mut AtomicU32 {
         let (len, rights) = (crate::page_size(), libc::PROT_READ | libc::PROT_WRITE);
@@ -300,7 +301,9 @@ impl Registry {
             if page == libc::MAP_FAILED {
                 return core::ptr::null_mut();
             }
-            if libc::madvise(page, len, libc::MADV_WIPEONFORK) != 0 {
+            // An emulator of user mode may say yes to any advice, and do nothing.
+            let is_heard = libc::madvise(page, len, i32::MAX) != 0;
+            if !is_heard || libc::madvise(page, len, libc::MADV_WIPEONFORK) != 0 {
                 libc::munmap(page, len);
                 return core::ptr::null_mut();
             }

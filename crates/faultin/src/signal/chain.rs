@@ -35,6 +35,9 @@ impl KernelSigaction {
     };
 }
 
+/// What shows that [`handler::MASK`] is in force. An emulator of user mode keeps the last two signals for itself.
+const SHOWN: u64 = handler::MASK & !(bit(63) | bit(64));
+
 /// What the kernel lets no thread block.
 const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
 
@@ -199,7 +202,7 @@ impl PredecessorMask {
         let interrupted = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack::interrupted_mask);
         // A thread in sigsuspend(2) or ppoll(2) has another mask than the frame's, and of that only what our handler leaves open
         // can still be seen. (A handler that blocks even those is none that the kernel has called us from.)
-        let is_kernels = before & handler::MASK == handler::MASK && before | handler::MASK != !UNBLOCKABLE;
+        let is_kernels = before & SHOWN == SHOWN && before | handler::MASK != !UNBLOCKABLE;
         let interrupted = interrupted.filter(|_| is_kernels);
         if let Some(interrupted) = interrupted {
             change_mask(libc::SIG_SETMASK, interrupted & handler::MASK | before & !handler::MASK | own);

@@ -40,7 +40,7 @@ const NODEFER: i32 = libc::SA_SIGINFO | libc::SA_NODEFER;
 type Handler = (i32, &'static [i32]);
 
 const HANDLERS: [Handler; 4] =
-    [(PLAIN, &[]), (NODEFER, &[]), (PLAIN, &[libc::SIGUSR1, libc::SIGBUS]), (NODEFER, &[libc::SIGUSR2, 64])];
+    [(PLAIN, &[]), (NODEFER, &[]), (PLAIN, &[libc::SIGUSR1, libc::SIGBUS]), (NODEFER, &[libc::SIGUSR2, 60])];
 
 /// What a handler's own wishes add to a mask.
 fn wishes((flags, blocked): Handler, signal: i32) -> u64 {
