@@ -199,7 +199,11 @@ fn stack_needed() -> usize {
 /// Views and maps ask once in each thread, and whenever they make a system call anyway. If one of the signals is blocked,
 /// the kernel makes their accesses ([`signal_free`](crate::signal_free)), because a fault would kill the process. A thread
 /// that blocks them later, or a handler that runs with them blocked, calls this first if it uses views, or maps that make
-/// no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory). Async-signal-safe.
+/// no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory).
+///
+/// Async-signal-safe, with one exception: in a library that was loaded by `dlopen`, the first use of views, maps,
+/// [`signal_free`](crate::signal_free) or this function in a thread allocates the thread's variables. Call this once in each
+/// thread before its handlers may need them.
 pub fn ask_again() -> bool {
     crate::blocked::ask()
 }

@@ -17,7 +17,7 @@
 //!
 //! Everything here is async-signal-safe: raw system calls only.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::cell::Cell;
 
 use super::raw::{Descriptor, call};
 use super::touch;
@@ -39,9 +39,12 @@ pub enum Way {
 const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
 const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
 
-/// The places in [`READS`] and [`WRITES`] of the ways that answered last, in any thread. Filters are a thread's, so each tries
-/// the others if this one is forbidden to it.
-static CHOSEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+thread_local! {
+    // Without a destructor and without lazy initialisation: handlers use it, too. (In a library that was loaded by dlopen the
+    // first use in a thread allocates: see `signal::ask_again`.)
+    /// The places in [`READS`] and [`WRITES`] of the ways that answered last. Filters are a thread's.
+    static CHOSEN: [Cell<usize>; 2] = const { [Cell::new(0), Cell::new(0)] };
+}
 
 /// Bytes asked of the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
@@ -69,7 +72,7 @@ pub(super) fn now() -> Option<Way> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
     unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
-    READS.get(CHOSEN[0].load(Ordering::Relaxed)).copied()
+    READS.get(CHOSEN.with(|chosen| chosen[0].get())).copied()
 }
 
 /// Copies `len` bytes. `access` names the side that may fault: the source for [`Access::Read`], the destination for
@@ -86,7 +89,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
         Access::Write => (WRITES, 1),
     };
     let foreign = foreign(access, dst, src);
-    let first = CHOSEN[chosen].load(Ordering::Relaxed);
+    let first = CHOSEN.with(|all| all[chosen].get());
     let mut done = 0;
     for place in (0..ways.len()).map(|n| (first + n) % ways.len()) {
         let mut way = Open::new(ways[place]);
@@ -94,7 +97,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
         match unsafe { by_one_way(&mut way, access, dst, src, len, &mut done) } {
             Some(result) => {
                 if place != first {
-                    CHOSEN[chosen].store(place, Ordering::Relaxed);
+                    CHOSEN.with(|all| all[chosen].set(place));
                 }
                 return result;
             }
