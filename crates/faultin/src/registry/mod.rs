@@ -72,6 +72,9 @@ pub(crate) struct Registry {
     last_process: AtomicU32,
 }
 
+/// In place of a page that the kernel wipes in each child.
+const NO_PAGE: *const AtomicU32 = core::ptr::dangling();
+
 const _: () = assert!(Cause::COUNT <= 16);
 
 /// What was in force for one signal before us, by generation of our handler. The first generation stands where we were
@@ -279,8 +282,11 @@ impl Registry {
         if page.is_null() {
             page = self.wiped_on_fork();
         }
-        // SAFETY: null, or a page that is never unmapped.
-        let Some(number) = (unsafe { page.as_ref() }) else { return std::process::id() };
+        if core::ptr::eq(page, NO_PAGE) {
+            return std::process::id();
+        }
+        // SAFETY: a page that is never unmapped.
+        let number = unsafe { &*page };
         match number.load(Ordering::Relaxed) {
             0 => {
                 let new = self.last_process.fetch_add(1, Ordering::Relaxed) + 1;
@@ -290,31 +296,25 @@ impl Registry {
         }
     }
 
-    /// Makes the page of [`process`](Self::process), unless another thread is faster. Null before Linux 4.14, and under an
-    /// emulator that ignores advice.
+    /// Makes the page of [`process`](Self::process), unless another thread is faster. [`NO_PAGE`], from then on, before Linux
+    /// 4.14, under an emulator that ignores advice, and without room: two ways to number a process must not mix.
     #[cold]
     fn wiped_on_fork(&self) -> *mut AtomicU32 {
         let (len, rights) = (crate::page_size(), libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: a new mapping, of which only its owner knows until it is published.
         unsafe {
             let page = libc::mmap(core::ptr::null_mut(), len, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
-            if page == libc::MAP_FAILED {
-                return core::ptr::null_mut();
-            }
+            let is_page = page != libc::MAP_FAILED;
             // An emulator of user mode may say yes to any advice, and do nothing.
-            let is_heard = libc::madvise(page, len, i32::MAX) != 0;
-            if !is_heard || libc::madvise(page, len, libc::MADV_WIPEONFORK) != 0 {
+            let is_wiped = is_page
+                && libc::madvise(page, len, i32::MAX) != 0
+                && libc::madvise(page, len, libc::MADV_WIPEONFORK) == 0;
+            let (none, new) = (core::ptr::null_mut(), if is_wiped { page.cast() } else { NO_PAGE.cast_mut() });
+            let published = self.process.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire);
+            if is_page && !(is_wiped && published.is_ok()) {
                 libc::munmap(page, len);
-                return core::ptr::null_mut();
             }
-            let (none, new) = (core::ptr::null_mut(), page.cast());
-            match self.process.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => new,
-                Err(now) => {
-                    libc::munmap(page, len);
-                    now
-                }
-            }
+            published.map_or_else(|now| now, |_| new)
         }
     }
 
