@@ -19,8 +19,11 @@ use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
 
 /// Folios, of one block, that a file may always have, also beyond the limit, so that an operation can go on: one that it
-/// copies to or from, and one that it is about to.
+/// copies to or from, and one that it is about to. An access across the end of a page needs both at once.
 const LEAST_FOLIOS: usize = 2;
+
+/// Times that other threads may take what was freed for a block, before it is exchanged for one of the file's own.
+const OUTRUN: u32 = 8;
 
 /// Bytes that are taken away at once, at most an eighth of the limit.
 const TOGETHER: usize = 2 << 20;
@@ -64,7 +67,8 @@ impl CacheOptions {
     }
 
     /// Folios shall have at most so many bytes. Each file that is being used may have two blocks beyond that, and each read
-    /// that waits for its store one.
+    /// that waits for its store one. While the store of a mapped file refuses what is dirty, accesses through mappings may take two blocks
+    /// more for each file of the cache.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         CacheOptions { limit: bytes, ..self }
@@ -91,6 +95,7 @@ impl CacheOptions {
             files: Mutex::new(Vec::new()),
             turn: AtomicUsize::new(0),
             ownerless: AtomicBool::new(false),
+            refusals: Mutex::default(),
             numbers: AtomicU64::new(1),
         };
         Cache { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
@@ -269,7 +274,24 @@ pub(crate) struct Shared {
     turn: AtomicUsize,
     /// Whether the last clone of the [`Cache`] is gone.
     ownerless: AtomicBool,
+    refusals: Mutex<Refusals>,
     numbers: AtomicU64,
+}
+
+/// What a folio is brought in for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A copy of this crate's, which needs one at a time. Its loop is bounded.
+    Copy,
+    /// An access through a mapping, which is repeated until it has all that it needs, at most [`LEAST_FOLIOS`] of a file at once.
+    Access,
+}
+
+/// What the cache has refused because stores do not take what is dirty.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    last: Option<Arc<io::Error>>,
 }
 
 /// What reclaim takes.
@@ -291,7 +313,7 @@ impl Shared {
 
     /// A part of the limit, if there is one without anything being taken away: also for signals.
     pub(crate) fn take(&self, len: usize) -> Option<Account> {
-        self.arena.take(len, false)
+        self.arena.take(len, 0)
     }
 
     /// Bytes that an operation brings in at once, at most, of its file and of its buffer each: so few that both stay until they are
@@ -333,6 +355,22 @@ impl Shared {
         }
     }
 
+    /// How often memory was refused because a store does not take what is dirty.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.lock().count
+    }
+
+    /// The last such refusal, if there was one since there were `before`.
+    pub(crate) fn refused_since(&self, before: u64) -> Option<Error> {
+        let refusals = self.refusals.lock();
+        let is_new = refusals.count > before;
+        is_new.then(|| self.full(refusals.last.clone()))
+    }
+
+    fn full(&self, store: Option<Arc<io::Error>>) -> Error {
+        Error::Full { used: self.arena.used(), limit: self.arena.limit(), store }
+    }
+
     /// Memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller has.
     ///
     /// # Errors
@@ -343,44 +381,100 @@ impl Shared {
         table: &mut Table,
         start: u64,
         want: usize,
+        what_for: Use,
     ) -> Result<Memory, Error> {
         // One folio has at most half of what there is, so that it does not empty the cache.
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
         while len >= inode.geometry.block {
-            if let Some(memory) = self.alloc(table, start, len, false)? {
-                return Ok(memory);
+            for _ in 0..if len == inode.geometry.block { OUTRUN } else { 1 } {
+                if let Some(memory) = self.alloc(table, start, len, 0)? {
+                    return Ok(memory);
+                }
+                let before = table.len();
+                let freed = self.reclaim(inode, table, len);
+                if let Some(memory) = self.alloc(table, start, len, 0)? {
+                    return Ok(memory);
+                }
+                let has_freed = freed.is_ok() || table.len() < before;
+                failed = failed.or(freed.err().flatten());
+                if !has_freed {
+                    break;
+                }
+                // Another thread was faster, and has what this has freed.
             }
-            let before = table.len();
-            let freed = self.reclaim(inode, table, len);
-            if let Some(memory) = self.alloc(table, start, len, false)? {
-                return Ok(memory);
-            }
-            if len == inode.geometry.block && (freed.is_ok() || table.len() < before) {
-                // Somebody else was faster, and has what this has freed.
-                continue;
-            }
-            failed = failed.or(freed.err().flatten());
             len /= 2;
         }
+        self.last_block(inode, table, start, what_for, failed)
+    }
+
+    /// Memory for one block where reclaim has found nothing more: what is left is about to be used, or cannot be written.
+    ///
+    /// What is taken away here may be what the caller is about to use as well. A copy that this happens to is bounded by its loop. An
+    /// access through a mapping is not, so for that a file always keeps [`LEAST_FOLIOS`] that can be taken away, the youngest ones,
+    /// of which the one that is asked for is one.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    fn last_block(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        start: u64,
+        what_for: Use,
+        mut failed: Option<Arc<io::Error>>,
+    ) -> Result<Memory, Error> {
         let block = inode.geometry.block;
+        let exchange = |table: &mut Table| self.alloc(table, start, block, usize::MAX);
         if table.len() < LEAST_FOLIOS
-            && let Some(memory) = self.alloc(table, start, block, true)?
+            && let Some(memory) = exchange(table)?
         {
             return Ok(memory);
         }
-        Err(Error::Full { used: self.arena.used(), limit: self.arena.limit(), store: failed })
+        // How many of a file's must be there that can be taken away, for one to be.
+        let (of_this, of_others) = match what_for {
+            Use::Copy => (1, 1),
+            Use::Access => (LEAST_FOLIOS, LEAST_FOLIOS + 1),
+        };
+        if inode.evict_oldest(table, of_this, &mut failed)
+            && let Some(memory) = exchange(table)?
+        {
+            return Ok(memory);
+        }
+        let files = self.snapshot();
+        if what_for == Use::Access {
+            // What cannot be written does not count among those that a file may always have; but there is a bound.
+            let most = 2 * LEAST_FOLIOS * files.len() * block;
+            if let Some(memory) = self.alloc(table, start, block, most)? {
+                return Ok(memory);
+            }
+        }
+        for other in files.iter().filter(|other| other.number != inode.number) {
+            if let Some(mut others) = other.table.try_exclusive()
+                && other.evict_oldest(&mut others, of_others, &mut failed)
+                && let Some(memory) = exchange(table)?
+            {
+                return Ok(memory);
+            }
+        }
+        if failed.is_some() {
+            let mut refusals = self.refusals.lock();
+            refusals.count += 1;
+            refusals.last.clone_from(&failed);
+        }
+        Err(self.full(failed))
     }
 
-    /// Of a mapped file the memory that mappings of that place show; of others any.
-    fn alloc(&self, table: &Table, start: u64, len: usize, allowed: bool) -> Result<Option<Memory>, Error> {
+    /// Of a mapped file the memory that mappings of that place show; of others any. `None` if it would be more than the limit and
+    /// `beyond`.
+    fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
         match &table.mapped {
             Some(mapped) => {
-                let account = self.arena.take(len, allowed);
+                let account = self.arena.take(len, beyond);
                 Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))
             }
-            None => Ok(self.arena.alloc(len, allowed)?.map(Memory::Frames)),
+            None => Ok(self.arena.alloc(len, beyond)?.map(Memory::Frames)),
         }
     }
 
@@ -394,7 +488,7 @@ impl Shared {
             return Ok(());
         }
         // Its old memory goes at once.
-        match self.alloc(table, folio.start(), folio.len(), true)? {
+        match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
             Some(memory) => table.get_mut(key).move_to(memory),
             None => Ok(()),
         }
@@ -411,17 +505,13 @@ impl Shared {
         let mut failed = None;
         let files = self.snapshot();
         let begin = self.turn.fetch_add(1, Ordering::Relaxed);
-        // What an operation is about to use comes last: it would be brought in again at once, and something else that is about to be
-        // used would go for it. For more than one block of memory it does not go at all.
-        for (dirty, referenced, others, needed) in [
-            (false, false, true, false),
-            (false, true, true, false),
-            (true, true, false, false),
-            (true, true, true, false),
-            (true, true, true, true),
-        ] {
-            let what = What { dirty, referenced, kept: needed, wanted: needed };
-            if (others && dirty && table.len() < LEAST_FOLIOS) || (needed && want > self.block) {
+        // What an operation is about to use does not go: it would be brought in again at once, and something else that is about to be
+        // used would go for it. If there is nothing else: see `last_block`.
+        for (dirty, referenced, others) in
+            [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
+        {
+            let what = What { dirty, referenced, kept: false, wanted: false };
+            if others && dirty && table.len() < LEAST_FOLIOS {
                 break;
             }
             for turn in 0..files.len() {
@@ -454,6 +544,32 @@ impl Inode {
     #[cfg(test)]
     pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
         self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true, wanted: true })
+    }
+
+    /// Takes the folio away that an operation has wanted longest ago, if there are at least `least` that can be taken away: what is
+    /// dirty is written. Returns whether it did; `failed` is the first failure of the store.
+    fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
+        let mut oldest = None;
+        let mut count = 0;
+        for key in table.by_age() {
+            if table.get(key).is_dirty() {
+                match self.write_folio(table, key) {
+                    Ok(()) => {}
+                    Err(Error::Store(error)) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                    Err(_) => continue,
+                }
+            }
+            let oldest = *oldest.get_or_insert(key);
+            count += 1;
+            if count == least {
+                table.remove(oldest);
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes folios of this file away until so many bytes are free, or there is no other.

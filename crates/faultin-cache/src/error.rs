@@ -36,7 +36,7 @@ pub enum Error {
         size: u64,
     },
     /// No memory for a folio: the limit is reached, and nothing can be taken away. The store's error, if the reason is that it
-    /// does not take what is dirty.
+    /// does not take what is dirty. Also if a buffer that is a mapping of the same cache is not accessible for that reason.
     Full {
         /// Bytes that folios have.
         used: usize,

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::cache::Shared;
+use crate::cache::{Shared, Use};
 use crate::error::Error;
 use crate::folio::{Folio, Geometry, Key, Table};
 use crate::lock::{Lock, LockKind};
@@ -121,7 +121,7 @@ impl Inode {
         let before = if pos >= table.size { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
         let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
         let room = table.room(start, want.max(grown));
-        let memory = self.cache.memory_for(self, table, start, room)?;
+        let memory = self.cache.memory_for(self, table, start, room, Use::Copy)?;
         // Reclaim may have taken folios away, but it has put none there.
         Ok(table.insert(Folio::new(memory, start, self.geometry.block)))
     }

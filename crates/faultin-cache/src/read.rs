@@ -14,6 +14,7 @@ use faultin::Fault;
 use faultin::iov::IovDest;
 use faultin::memory::WriteMemory;
 
+use crate::cache::Use;
 use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
@@ -197,7 +198,7 @@ impl<C> Read<'_, C> {
             Ok(table) => table,
             Err(deadlock) => return (0, Stop::Failed(deadlock.into())),
         };
-        if let Err(error) = self.inode.fill_locked(&mut table, self.pos, self.window(to.count())) {
+        if let Err(error) = self.inode.fill_locked(&mut table, self.pos, self.window(to.count()), Use::Copy) {
             return (0, Stop::Failed(error));
         }
         observer.locked();
@@ -265,9 +266,9 @@ impl Inode {
             let mut table = self.table.exclusive()?;
             if table.mapped.is_some() {
                 // There is one place for these bytes, and whoever comes second would fill it again.
-                return self.fill_locked(&mut table, pos, window);
+                return self.fill_locked(&mut table, pos, window, Use::Copy);
             }
-            let Some(mut folio) = self.new_folio(&mut table, pos, window)? else { return Ok(()) };
+            let Some(mut folio) = self.new_folio(&mut table, pos, window, Use::Copy)? else { return Ok(()) };
             let (generation, end) = (table.generation, self.end_of_blocks(&table).min(folio.end()));
             drop(table);
             let range = folio.start()..end;
@@ -287,12 +288,12 @@ impl Inode {
                 return Ok(());
             }
         }
-        self.fill_locked(&mut *self.table.exclusive()?, pos, window)
+        self.fill_locked(&mut *self.table.exclusive()?, pos, window, Use::Copy)
     }
 
     /// As [`fill`](Self::fill), for whoever has the inode lock alone.
-    pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
-        if let Some(mut folio) = self.new_folio(table, pos, window)? {
+    pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<(), Error> {
+        if let Some(mut folio) = self.new_folio(table, pos, window, what_for)? {
             let range = folio.start()..self.end_of_blocks(table).min(folio.end());
             self.read_ahead(&mut folio, range)?;
             table.insert(folio);
@@ -302,7 +303,7 @@ impl Inode {
 
     /// A folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the file is in
     /// front of it, or the folio that is there was filled.
-    fn new_folio(&self, table: &mut Table, pos: u64, window: u64) -> Result<Option<Folio>, Error> {
+    fn new_folio(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<Option<Folio>, Error> {
         if pos >= table.size {
             return Ok(None);
         }
@@ -324,7 +325,7 @@ impl Inode {
         }
         let start = self.geometry.block_down(pos);
         let room = table.room(start, end - start);
-        let memory = self.cache.memory_for(self, table, start, room)?;
+        let memory = self.cache.memory_for(self, table, start, room, what_for)?;
         Ok(Some(Folio::new(memory, start, block)))
     }
 

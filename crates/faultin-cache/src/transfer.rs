@@ -6,7 +6,7 @@
 //! * A round copies first. What it moved stays moved, and the next one begins after it.
 //! * A round that moved something is progress, whatever ended it. After progress nothing is faulted in.
 //! * After a round that moved nothing because of the buffer, the buffer is faulted in, with no lock held: as much of it as can
-//!   stay in memory until the next round, and less if that was too much, down to one byte.
+//!   stay in memory until the next round, and less if that was too much, down to a part of one page, and at last to one byte.
 //! * A byte that cannot be faulted in ends the transfer, and so do [`NO_PROGRESS`] rounds in a row that moved nothing.
 
 #![forbid(unsafe_code)]
@@ -14,9 +14,9 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use faultin::Fault;
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
+use faultin::{Cause, Fault};
 
 use crate::error::Error;
 use crate::inode::Inode;
@@ -31,6 +31,12 @@ const WINDOW: usize = 1 << 20;
 
 /// Windows in a row that stayed in memory as a whole, after which the next one is larger.
 const STAYED: u32 = 8;
+
+/// Bytes that are faulted in at least, all of one page, as long as that makes progress: one byte at a time would be slow.
+const LEAST_WINDOW: usize = 512;
+
+/// Such windows in a row that nothing came of, after which one has a single byte: less cannot be asked for.
+const LEAST_ATTEMPTS: u32 = 4;
 
 /// A list of segments, in either direction.
 pub(crate) trait Buffer {
@@ -107,7 +113,7 @@ pub(crate) fn run<B: Buffer, T: Transfer<B>>(
     mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<(), Error> {
-    let mut retry = Retry { inode, vain: 0, window: Window::default() };
+    let mut retry = Retry { inode, vain: 0, refusals: 0, window: Window::default() };
     loop {
         let Round { moved, ended } = transfer.round(buffer, &mut retry, observer);
         match ended {
@@ -126,6 +132,8 @@ pub(crate) struct Retry<'a> {
     inode: &'a Inode,
     /// Rounds in a row that moved nothing.
     vain: u32,
+    /// What the cache's [refusals](crate::cache::Shared::refusals) were after the first of them.
+    refusals: u64,
     window: Window,
 }
 
@@ -162,12 +170,15 @@ impl Retry<'_> {
         observer: &mut impl Observer,
     ) -> Result<ControlFlow<()>, Error> {
         self.vain += 1;
+        if self.vain == 1 {
+            self.refusals = self.inode.cache.refusals();
+        }
         let fault = match ended {
             Ended::Short(_) if transfer.gives_up(self.vain) => return Ok(ControlFlow::Break(())),
             Ended::Short(fault) => {
                 let usable = self.fault_in(buffer, transfer.asked(buffer), mutation, observer);
                 if !mutation.has(Bug::IgnoresFaultIn) {
-                    usable?;
+                    usable.map_err(|error| self.reason(error))?;
                 }
                 fault
             }
@@ -178,9 +189,21 @@ impl Retry<'_> {
         if let Some(fault) = fault
             && self.vain > NO_PROGRESS
         {
-            return Err(Error::NoProgress(fault));
+            return Err(self.reason(Error::NoProgress(fault)));
         }
         if observer.again().is_break() { Err(Error::Stopped) } else { Ok(ControlFlow::Continue(())) }
+    }
+
+    /// Why the buffer's memory, which may be a mapping of the same cache, is not accessible: if the cache has refused that since the last
+    /// progress because a store does not take what is dirty, that is the reason.
+    fn reason(&self, error: Error) -> Error {
+        let is_of_memory = match &error {
+            Error::Fault(fault) => fault.cause() == Cause::Backing,
+            Error::NoProgress(_) => true,
+            _ => false,
+        };
+        let refused = if is_of_memory { self.inode.cache.refused_since(self.refusals) } else { None };
+        refused.unwrap_or(error)
     }
 
     /// How many of the next `ask` bytes can be expected to stay in memory once they were faulted in.
@@ -234,6 +257,8 @@ struct Window {
     expected: usize,
     /// Windows in a row that were moved as a whole.
     stayed: u32,
+    /// Windows in a row of the least size of which nothing was moved.
+    least: u32,
 }
 
 impl Window {
@@ -254,19 +279,26 @@ impl Window {
         }
         if self.stayed >= STAYED {
             self.stayed = 0;
-            self.bytes = (2 * self.bytes).min(WINDOW);
+            self.bytes = (2 * self.bytes).clamp(LEAST_WINDOW, WINDOW);
         }
-        buffer.reach(self.pages, ask.min(self.bytes))
+        let pages = if self.bytes > LEAST_WINDOW { self.pages } else { 1 };
+        buffer.reach(pages, ask.min(self.bytes))
     }
 
     fn faulted_in(&mut self, asked: usize, usable: usize) {
         self.asked = asked;
         self.expected = usable;
+        if usable < asked {
+            // More does not stay, or is bad.
+            self.bytes = self.bytes.min(usable.max(LEAST_WINDOW));
+            self.stayed = 0;
+        }
     }
 
     #[inline]
     fn moved(&mut self, moved: usize) {
         if self.expected > 0 && moved > 0 {
+            self.least = 0;
             self.expected = self.expected.saturating_sub(moved);
             if self.expected == 0 {
                 self.stayed += 1;
@@ -278,7 +310,13 @@ impl Window {
     #[inline]
     fn fell_short(&mut self) {
         if self.expected > 0 {
-            self.bytes = (self.asked / 4).max(1);
+            self.bytes = (self.asked / 4).max(LEAST_WINDOW);
+            if self.asked <= LEAST_WINDOW {
+                self.least += 1;
+                if self.least >= LEAST_ATTEMPTS {
+                    self.bytes = 1;
+                }
+            }
             self.expected = 0;
             self.stayed = 0;
         }

@@ -40,7 +40,7 @@ pub enum Cause {
     NonCanonical,
     /// A misaligned atomic operation, or `BUS_ADRALN`.
     Alignment,
-    /// Would have had to wait, and was asked not to.
+    /// Would have had to wait, and was asked not to; or does not stay in memory together with the bytes before it.
     NotResident,
     /// The range leaves the view it was asked of. Nothing was accessed.
     OutOfRange,

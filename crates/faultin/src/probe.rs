@@ -5,6 +5,10 @@
 //! read-modify-write in each page: the pages become dirty, copy-on-write is broken, the modification time of a mapped
 //! file changes, write-protect faults are raised as by any store.
 //!
+//! Where a [pager](crate::pager) serves the range and does not keep all of it at once, the probe is short, with
+//! [`Cause::NotResident`](crate::Cause::NotResident): what it has proven can be accessed when it returns, unless another thread
+//! evicts it.
+//!
 //! A failed probe takes one signal at `Page` granularity, two at the finer ones.
 //!
 //! Protection is the page's, so a store probe stores once per page and only reads in between: tags and poison are found
@@ -49,8 +53,8 @@ pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -
     unsafe {
         match granularity {
             Granularity::Page => whole_pages(Touch::Read, ptr.cast_mut(), len),
-            Granularity::Line => units::<LINE>(ptr, 0, len),
-            Granularity::Tag => units::<TAG_GRANULE>(ptr, 0, len),
+            Granularity::Line => still(Touch::Read, ptr.cast_mut(), len, units::<LINE>(ptr, 0, len)),
+            Granularity::Tag => still(Touch::Read, ptr.cast_mut(), len, units::<TAG_GRANULE>(ptr, 0, len)),
         }
     }
 }
@@ -74,20 +78,35 @@ pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) ->
     }
     let page = page_size();
     let mut at = 0;
-    while at < len {
-        let here = (page - (ptr.wrapping_add(at).addr() & (page - 1))).min(len - at);
-        // SAFETY: forwarded.
-        unsafe {
-            Touch::Write.page(ptr.wrapping_add(at), len - at).map_err(|fault| Short { done: at, fault })?;
-            if granularity == Granularity::Line {
-                units::<LINE>(ptr, at, at + here)?;
-            } else {
-                units::<TAG_GRANULE>(ptr, at, at + here)?;
+    let mut each_page = || {
+        while at < len {
+            let here = (page - (ptr.wrapping_add(at).addr() & (page - 1))).min(len - at);
+            // SAFETY: forwarded.
+            unsafe {
+                Touch::Write.page(ptr.wrapping_add(at), len - at).map_err(|fault| Short { done: at, fault })?;
+                if granularity == Granularity::Line {
+                    units::<LINE>(ptr, at, at + here)?;
+                } else {
+                    units::<TAG_GRANULE>(ptr, at, at + here)?;
+                }
             }
+            at += here;
         }
-        at += here;
-    }
-    Ok(())
+        Ok(())
+    };
+    let proven = each_page();
+    // SAFETY: forwarded.
+    unsafe { still(Touch::Write, ptr, len, proven) }
+}
+
+/// What has been proven and is still there: see [`walk::still`].
+///
+/// # Safety
+/// As [`probe_read`], or [`probe_write`].
+unsafe fn still(touch: Touch, ptr: *mut u8, len: usize, proven: Result<(), Short>) -> Result<(), Short> {
+    let walked = proven.map_err(|short| (short.done, short.fault));
+    // SAFETY: forwarded.
+    unsafe { walk::still(touch, ptr, len, walked) }.map_err(|(done, fault)| Short { done, fault })
 }
 
 unsafe fn whole_pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), Short> {

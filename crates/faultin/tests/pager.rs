@@ -181,17 +181,21 @@ fn a_pager_that_lies_is_asked_a_bounded_number_of_times() {
     assert_eq!(lies.asked.load(SeqCst), 64);
 }
 
-/// Says of each access that it would fault, and of the last page that nothing can be done.
-struct Expects(Arc<Opens>);
+/// Says of one page, until it is asked for that, that an access would fault.
+struct Expects {
+    opens: Arc<Opens>,
+    page: AtomicUsize,
+}
 
 // SAFETY: nothing is done in a signal.
 unsafe impl Pager for Expects {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
-        self.0.fault_in(address, len, access)
+        self.page.store(usize::MAX, SeqCst);
+        self.opens.fault_in(address, len, access)
     }
 
-    fn would_fault(&self, _: usize, _: Access) -> bool {
-        true
+    fn would_fault(&self, address: usize, _: Access) -> bool {
+        (address - self.opens.pages.base.addr()) / page_size() == self.page.load(SeqCst)
     }
 }
 
@@ -199,19 +203,93 @@ unsafe impl Pager for Expects {
 fn a_pager_that_expects_a_fault_is_asked_without_one() {
     let pages = Arc::new(Pages::new(PAGES));
     let opens = Opens::new(&pages, false);
-    let _served = served(&pages, Arc::new(Expects(opens.clone())));
+    let expects = Arc::new(Expects { opens: opens.clone(), page: AtomicUsize::new(0) });
+    let _served = served(&pages, expects.clone());
     let (read, write) = views(&pages);
     (0..PAGES).for_each(|index| pages.protect(index, libc::PROT_READ | libc::PROT_WRITE));
     // All is accessible, so a touch would not have asked. What lies behind the first page is only touched.
     let whole = NonZeroUsize::new(PAGES * page_size()).unwrap();
     assert_eq!(read.fault_in(0, whole), Ok(whole));
     assert_eq!(opens.asked.load(SeqCst), 1);
+    expects.page.store(1, SeqCst);
     assert_eq!(write.fault_in(page_size(), NonZeroUsize::MIN), Ok(NonZeroUsize::MIN));
     assert_eq!(opens.asked.load(SeqCst), 2);
     // What it refuses is refused, with its reason.
+    expects.page.store(PAGES - 1, SeqCst);
     let fault = read.fault_in((PAGES - 1) * page_size() + 3, NonZeroUsize::MIN).unwrap_err();
     let last = pages.base.addr() + (PAGES - 1) * page_size();
     assert_eq!((fault.cause(), fault.address()), (Cause::Backing, Some(last + 3)));
+}
+
+/// Keeps at most `most` pages open, and closes the one at `closes` in the order of opening for another.
+struct Keeps {
+    pages: Arc<Pages>,
+    open: Mutex<Vec<usize>>,
+    most: usize,
+    closes: usize,
+}
+
+impl Keeps {
+    fn page(&self, address: usize) -> usize {
+        (address - self.pages.base.addr()) / page_size()
+    }
+}
+
+// SAFETY: nothing is done in a signal.
+unsafe impl Pager for Keeps {
+    fn fault_in(&self, address: usize, _: usize, _: Access) -> Result<(), Fault> {
+        let (mut open, page) = (self.open.lock().unwrap(), self.page(address));
+        if open.contains(&page) {
+            return Ok(());
+        }
+        if open.len() == self.most {
+            self.pages.protect(open.remove(self.closes), libc::PROT_NONE);
+        }
+        self.pages.protect(page, libc::PROT_READ | libc::PROT_WRITE);
+        open.push(page);
+        Ok(())
+    }
+
+    fn would_fault(&self, address: usize, _: Access) -> bool {
+        !self.open.lock().unwrap().contains(&self.page(address))
+    }
+}
+
+/// What was brought in for the first pages may go for the last ones: what is promised is what is accessible at the end.
+#[test]
+fn what_a_pager_does_not_keep_is_not_promised() {
+    // All stay; the first one goes, and is brought in again; a later one goes.
+    for (most, closes, stay) in [(PAGES, 0, PAGES), (3, 0, 1), (2, 0, 1), (1, 0, 1), (3, 2, 2), (3, 1, 1)] {
+        for start in [0, 1, page_size() - 1] {
+            for stores in [false, true] {
+                for ask in 0..4 {
+                    let pages = Arc::new(Pages::new(PAGES));
+                    let open = Mutex::default();
+                    let _served = served(&pages, Arc::new(Keeps { pages: Arc::clone(&pages), open, most, closes }));
+                    let (read, write) = views(&pages);
+                    let (len, case) = (PAGES * page_size() - start, (most, closes, start, stores, ask));
+                    let granularity = [Granularity::Page, Granularity::Line, Granularity::Tag].get(ask);
+                    let done = match (granularity, stores) {
+                        (None, false) => read.fault_in(start, NonZeroUsize::new(len).unwrap()).unwrap().get(),
+                        (None, true) => write.fault_in(start, NonZeroUsize::new(len).unwrap()).unwrap().get(),
+                        (Some(&granularity), _) => {
+                            let proven = match stores {
+                                false => read.probe(start, len, granularity),
+                                true => write.probe(start, len, granularity),
+                            };
+                            if let Err(short) = proven {
+                                assert_eq!(short.fault.cause(), Cause::NotResident, "{case:?}");
+                                assert_eq!(short.fault.address(), Some(read.as_ptr().addr() + start + short.done));
+                            }
+                            proven.map_or_else(|short| short.done, |()| len)
+                        }
+                    };
+                    assert_eq!(done, stay * page_size() - start, "{case:?}");
+                    assert_eq!(read.read(start, &mut vec![0; done]), Ok(()), "{case:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -132,22 +132,22 @@ impl Arena {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Beyond it if that is `allowed`. Two
+    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Up to `beyond` bytes more than the limit. Two
     /// atomic operations, and nothing else: also for signals.
-    pub(crate) fn take(self: &Arc<Self>, len: usize, allowed: bool) -> Option<Account> {
-        let more = |used: usize| used.checked_add(len).filter(|&used| used <= self.limit || allowed);
+    pub(crate) fn take(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Account> {
+        let most = self.limit.saturating_add(beyond);
+        let more = |used: usize| used.checked_add(len).filter(|&used| used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let at = self.taken.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
         Some(Account { len, at, arena: Arc::clone(self) })
     }
 
-    /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit. Beyond it if that is
-    /// `allowed`.
+    /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit and `beyond`.
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub(crate) fn alloc(self: &Arc<Self>, len: usize, allowed: bool) -> Result<Option<Frames>, Error> {
-        let Some(account) = self.take(len, allowed) else { return Ok(None) };
+    pub(crate) fn alloc(self: &Arc<Self>, len: usize, beyond: usize) -> Result<Option<Frames>, Error> {
+        let Some(account) = self.take(len, beyond) else { return Ok(None) };
         let mut state = self.state.lock();
         let frames = len / self.block;
         let frame = match state.free.alloc(frames) {
@@ -366,20 +366,20 @@ mod tests {
     fn memory_is_recycled_and_the_limit_holds() {
         for block in [8, 4096] {
             let arena = Arena::new(block, 8 * block);
-            let mut memories: Vec<_> = (0..4).map(|_| arena.alloc(2 * block, false).unwrap().unwrap()).collect();
+            let mut memories: Vec<_> = (0..4).map(|_| arena.alloc(2 * block, 0).unwrap().unwrap()).collect();
             assert_eq!(arena.used(), 8 * block);
-            assert!(arena.alloc(block, false).unwrap().is_none());
+            assert!(arena.alloc(block, 0).unwrap().is_none());
             for (index, memory) in memories.iter_mut().enumerate() {
                 memory.bytes_mut().fill(index as u8);
             }
             for (index, memory) in memories.iter().enumerate() {
                 assert!(memory.bytes().iter().all(|&byte| byte == index as u8));
             }
-            let beyond = arena.alloc(block, true).unwrap().unwrap();
+            let beyond = arena.alloc(block, usize::MAX).unwrap().unwrap();
             assert_eq!(arena.used(), 9 * block);
             let old = memories.pop().unwrap().ptr;
             drop(beyond);
-            assert_eq!(arena.alloc(2 * block, false).unwrap().unwrap().ptr, old);
+            assert_eq!(arena.alloc(2 * block, 0).unwrap().unwrap().ptr, old);
         }
     }
 
@@ -389,7 +389,7 @@ mod tests {
         let arena = Arena::new(block, 80 << 20);
         let mut memories = Vec::new();
         for turn in 0.. {
-            match arena.alloc(block << (turn % ORDERS), false).unwrap() {
+            match arena.alloc(block << (turn % ORDERS), 0).unwrap() {
                 Some(memory) => memories.push(memory),
                 None => break,
             }

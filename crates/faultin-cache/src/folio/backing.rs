@@ -196,7 +196,7 @@ mod tests {
     fn bytes_are_where_they_are_in_the_file_and_go_with_their_folio() {
         let (arena, backing) = (Arena::new(4096, 1 << 20), Backing::new(4096).unwrap());
         let pos = (1 << 40) + 8192;
-        let extent = Extent::new(&backing, pos, arena.take(8192, false).unwrap());
+        let extent = Extent::new(&backing, pos, arena.take(8192, 0).unwrap());
         backing.write(&[7; 3], pos + 4095).unwrap();
         let mut buffer = backing.buffer(8192);
         backing.read(&mut buffer, pos).unwrap();

@@ -210,6 +210,13 @@ impl Table {
         self.generation += 1;
     }
 
+    /// All folios: first the one that an operation has wanted longest ago.
+    pub(crate) fn by_age(&self) -> Vec<Key> {
+        let mut folios: Vec<_> = self.folios.iter().map(|(index, folio)| (folio.age(), Key::of(index))).collect();
+        folios.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+        folios.into_iter().map(|(_, key)| key).collect()
+    }
+
     /// The next folio for reclaim to look at, round and round.
     pub(crate) fn next_victim(&mut self) -> Option<Key> {
         if self.folios.is_empty() {

@@ -5,9 +5,13 @@
 //! stores are noticed before they can be lost; eviction, [`set_len`](crate::CachedFile::set_len) and
 //! [`punch_hole`](crate::CachedFile::punch_hole) take pages away.
 //!
-//! An access to what cannot be had (behind the page in which the file ends; the store fails) is a short count and a reason for who
+//! An access to what cannot be had (behind the page in which the file ends; the store fails; the cache is full of what the store does
+//! not take, see [`CacheOptions::limit`](crate::CacheOptions::limit)) is a short count and a reason for who
 //! uses this project's copies, and a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV) for who does not. Nothing is remembered of it: when
 //! the store is well again, so is the access.
+//!
+//! An access may need two pages of a file at once, across the end of a page; these stay until it is done, however small the cache is. An
+//! instruction that needs more (a `movs` from the seam of two pages to another one of the same file) needs a limit of that many blocks.
 //!
 //! # Which mode
 //!

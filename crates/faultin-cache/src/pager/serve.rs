@@ -15,6 +15,7 @@ use super::bug::{self, Bug};
 use super::map::{MOST_AT_ONCE, Map};
 use super::states::State;
 use super::step::{Step, step};
+use crate::cache::Use;
 use crate::error::Error;
 use crate::folio::Table;
 use crate::inode::Inode;
@@ -119,7 +120,7 @@ impl Inode {
             table.get(key).want();
             self.cache.make_shared(table, key)?;
         }
-        self.fill_locked(table, pos, window)
+        self.fill_locked(table, pos, window, Use::Access)
     }
 
     /// Space in the store for the block at `pos`, if it is not dirty yet.

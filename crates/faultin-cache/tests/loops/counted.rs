@@ -2,22 +2,29 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile};
 
-/// A store in memory, and the bytes that were read from it.
+/// A store in memory, and the bytes that were read from it. It can refuse all writes.
 pub struct Counted {
     pub memory: MemoryStore,
     read: AtomicU64,
+    refuses: AtomicBool,
     unit: usize,
 }
 
 impl Counted {
     pub fn new(bytes: Vec<u8>, unit: usize) -> Arc<Counted> {
-        Arc::new(Counted { memory: MemoryStore::new(bytes), read: AtomicU64::new(0), unit })
+        let memory = MemoryStore::new(bytes);
+        Arc::new(Counted { memory, read: AtomicU64::new(0), refuses: AtomicBool::new(false), unit })
+    }
+
+    /// From now on each write fails with EIO, or none does.
+    pub fn refuse_writes(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
     }
 
     /// Bytes that were read.
@@ -38,6 +45,9 @@ impl Store for Counted {
         self.memory.read_at(buf, pos)
     }
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         self.memory.write_at(buf, pos)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {

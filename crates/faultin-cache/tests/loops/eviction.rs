@@ -11,8 +11,8 @@ use faultin::iov::{IovDest, IovSource};
 use faultin_cache::mode::MayWait;
 use faultin_cache::pager::Mode;
 use faultin_cache::store::{MemoryStore, Store};
-use faultin_cache::write::{NO_PROGRESS, Observer};
-use faultin_cache::{Cache, CacheOptions, CachedFile, Error, Partial};
+use faultin_cache::write::{NO_PROGRESS, Observer, WriteLoop};
+use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use crate::common::compare::assert_same;
 use crate::common::watchdog;
@@ -147,6 +147,47 @@ fn a_write_whose_source_is_evicted_before_each_round() {
             let mut is = vec![0; 4 * PAGE];
             file.read_at(&mut is, 0).unwrap();
             assert_same(&is, &bytes, &format!("{mode:?}, direct: {direct}"));
+        }
+    }
+}
+
+/// Evicts a file each third time that something was faulted in.
+struct EvictsSome<'a> {
+    file: &'a CachedFile,
+    faulted_in: usize,
+}
+
+impl Observer for EvictsSome<'_> {
+    fn faulted_in(&mut self, _: usize, _: &Result<NonZeroUsize, Fault>) {
+        self.faulted_in += 1;
+        if self.faulted_in.is_multiple_of(3) {
+            self.file.dont_need(0..u64::MAX).unwrap();
+        }
+    }
+}
+
+/// A loop that asks for no more than it has faulted in asks for more than a byte, also where much of it is evicted.
+#[test]
+fn a_loop_that_faults_in_first_moves_many_bytes_a_round_whatever_is_evicted() {
+    watchdog::start();
+    let len = 16 * PAGE;
+    let bytes = pattern(len, 1);
+    for mode in Mode::ALL {
+        for how in [WriteLoop::GENERIC_PERFORM_WRITE_5_18, WriteLoop::FUSE_FILL_WRITE_PAGES_5_16] {
+            let cache = CacheOptions::new().limit(64 << 20).build();
+            let source = cache.open(MemoryStore::new(bytes.clone())).unwrap();
+            let options = FileOptions::new().write_loop(how.clone());
+            let file = cache.open_with(MemoryStore::new([]), options).unwrap();
+            let Some(mapping) = map(&source, len, mode) else { continue };
+            let mut evicts = EvictsSome { file: &source, faulted_in: 0 };
+            let mut from = IovSource::one(mapping.read_view().unwrap());
+            let written = file.write_iter_with::<_, MayWait>(&mut from, 0, &mut evicts);
+            assert_eq!(written.map_err(|partial| partial.to_string()), Ok(len), "{mode:?}, {how:?}");
+            let rounds = evicts.faulted_in;
+            assert!(rounds <= len / 128, "{mode:?}, {how:?}: {rounds} times something was faulted in for {len} bytes");
+            let mut is = vec![0; len];
+            file.read_at(&mut is, 0).unwrap();
+            assert_same(&is, &bytes, &format!("{mode:?}, {how:?}"));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! * `growth`: files that grow from a mapping of their own last page.
 //! * `windows`: buffers that are mappings, in caches that are smaller than the buffer.
 //! * `random`: buffers, segments and caches of any shape.
+//! * `narrow`: accesses that need more pages than the cache has, also while the store refuses writes.
 //! * `eviction`: threads that take pages away while a file is read or written.
 //! * `sound`: no bug of the past can be switched on by safe code.
 
@@ -12,6 +13,7 @@ mod common;
 mod counted;
 mod eviction;
 mod growth;
+mod narrow;
 mod random;
 mod sound;
 mod windows;

@@ -3,11 +3,12 @@
 use core::num::NonZeroUsize;
 
 use super::segment::Segment;
-use super::state::IovState;
+use super::state::{IovState, Piece};
 use super::{IovDest, IovSource};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{ReadMemory, WriteMemory};
 use crate::probe::Granularity;
+use crate::signal::pager;
 
 impl<M: ReadMemory> IovSource<'_, '_, M> {
     /// Makes the next attempt to read progress: the accessible prefix, in bytes, of the next `len` (or of what is left, if
@@ -28,7 +29,7 @@ impl<M: ReadMemory> IovSource<'_, '_, M> {
     /// [`Short`]: the bytes proven. If fewer than `len` are left, nothing is accessed ([`Cause::OutOfRange`]).
     pub fn probe(&self, len: usize, granularity: Granularity) -> Result<(), Short> {
         self.need(len)?;
-        every(&self.state, self.list.as_ref(), len, granularity)
+        every(&self.state, self.list.as_ref(), len, granularity, Access::Read)
     }
 }
 
@@ -52,7 +53,7 @@ impl<M: WriteMemory> IovDest<'_, '_, M> {
     /// [`Short`]: the bytes proven. If fewer than `len` are left, nothing is accessed ([`Cause::OutOfRange`]).
     pub fn probe(&self, len: usize, granularity: Granularity) -> Result<(), Short> {
         self.need(len)?;
-        every(&self.state, self.list.as_ref(), len, granularity)
+        every(&self.state, self.list.as_ref(), len, granularity, Access::Write)
     }
 }
 
@@ -68,22 +69,85 @@ fn prefix<S: Segment>(
         let Some(want) = NonZeroUsize::new(piece.len) else { continue };
         match segments[piece.index].fault_in(piece.offset, want) {
             Ok(whole) if whole == want => done += want.get(),
-            Ok(part) => return Ok(part.saturating_add(done)),
+            Ok(part) => {
+                done += part.get();
+                break;
+            }
             Err(fault) => {
                 stopped = fault;
                 break;
             }
         }
     }
+    match evicted(state, segments, done, access) {
+        Some(gone) if gone.done > 0 => done = gone.done,
+        // Once more, without what it was evicted for.
+        Some(gone) => {
+            let Some(want) = NonZeroUsize::new(gone.piece.len) else { return Err(gone.fault) };
+            return segments[gone.piece.index].fault_in(gone.piece.offset, want);
+        }
+        None => {}
+    }
     NonZeroUsize::new(done).ok_or(stopped)
 }
 
-fn every<S: Segment>(state: &IovState, segments: &[S], len: usize, granularity: Granularity) -> Result<(), Short> {
+fn every<S: Segment>(
+    state: &IovState,
+    segments: &[S],
+    len: usize,
+    granularity: Granularity,
+    access: Access,
+) -> Result<(), Short> {
     let mut done = 0;
+    let mut proven = Ok(());
     for piece in state.pieces(segments, len) {
-        let proven = segments[piece.index].probe(piece.offset, piece.len, granularity);
-        proven.map_err(|short| Short { done: done + short.done, ..short })?;
-        done += piece.len;
+        match segments[piece.index].probe(piece.offset, piece.len, granularity) {
+            Ok(()) => done += piece.len,
+            Err(short) => {
+                done += short.done;
+                proven = Err(Short { done, ..short });
+                break;
+            }
+        }
     }
-    Ok(())
+    match evicted(state, segments, done, access) {
+        Some(gone) if gone.done > 0 => Err(Short { done: gone.done, fault: gone.fault }),
+        // Once more, without what it was evicted for.
+        Some(gone) => {
+            segments[gone.piece.index].probe(gone.piece.offset, gone.piece.len, granularity)?;
+            Err(Short { done: gone.piece.len, fault: gone.fault })
+        }
+        None => proven,
+    }
+}
+
+/// A page of a list that was accessible and is not any more.
+struct Evicted {
+    /// Bytes before it.
+    done: usize,
+    /// Where it is.
+    piece: Piece,
+    fault: Fault,
+}
+
+/// Finds the first page among the next `done` bytes, in more than one piece, that a pager has evicted since it was accessible: for
+/// another piece.
+fn evicted<S: Segment>(state: &IovState, segments: &[S], done: usize, access: Access) -> Option<Evicted> {
+    let mut before = 0;
+    for piece in state.pieces(segments, done) {
+        if piece.len == done {
+            // The piece itself knows.
+            return None;
+        }
+        let segment = &segments[piece.index];
+        let address = segment.addr().wrapping_add(piece.offset);
+        if segment.may_fault()
+            && let Some(gone) = pager::first_gone(address, piece.len, segment.page_size(), access)
+        {
+            let fault = Fault::refused(access, Cause::NotResident, address.wrapping_add(gone));
+            return Some(Evicted { done: before + gone, piece, fault });
+        }
+        before += piece.len;
+    }
+    None
 }

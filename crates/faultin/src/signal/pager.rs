@@ -46,7 +46,11 @@ pub unsafe trait Pager: Send + Sync + 'static {
 
     /// Whether an access to the byte at `address` would fault now, as far as is known without waiting for another thread. If
     /// so, [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a signal if it does
-    /// fault. So a wrong answer costs time, and nothing else.
+    /// fault.
+    ///
+    /// At the end, `fault_in` and `probe` of several pages ask this for all of them: a pager may have evicted one page for another.
+    /// They come back short before a page for which the answer is yes. If the answer is no although the page was evicted, they promise
+    /// too much.
     fn would_fault(&self, address: usize, access: Access) -> bool {
         let _ = (address, access);
         false
@@ -197,6 +201,14 @@ impl Entry {
         address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.len.load(Ordering::Relaxed)
     }
 
+    /// The addresses of the range among `len` from `address` on.
+    fn part_of(&self, address: usize, len: usize) -> Option<Range<usize>> {
+        let start = self.start.load(Ordering::Relaxed);
+        let end = start.saturating_add(self.len.load(Ordering::Relaxed));
+        let part = start.max(address)..end.min(address.saturating_add(len));
+        (!part.is_empty()).then_some(part)
+    }
+
     /// Enters, if this is a range with `address` in it that is served.
     fn enter(&'static self, address: usize) -> Option<Inside> {
         // Most are not, and are not written to. A thread that uses an address of a range was told of the range before, so
@@ -272,6 +284,37 @@ pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
     let calls = inside.0.pager.load(Ordering::Relaxed);
     // SAFETY: invariants 1 and 2 of `Entry`.
     unsafe { ((*calls).would_fault)(calls, address, access) }
+}
+
+/// Whether a byte of `len` from `address` on has a pager.
+pub(crate) fn serves(address: usize, len: usize) -> bool {
+    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+    let address = arch::untag(address);
+    registry
+        .entries_of_pagers()
+        .any(|entry| entry.part_of(address, len).is_some_and(|part| entry.enter(part.start).is_some()))
+}
+
+/// Finds the first page of `len` bytes from `address` on of which a pager says that an access would fault: the offset of the first
+/// of its bytes.
+pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access) -> Option<usize> {
+    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+    let address = arch::untag(address);
+    let gone = registry.entries_of_pagers().filter_map(|entry| {
+        let part = entry.part_of(address, len)?;
+        let inside = entry.enter(part.start)?;
+        let calls = inside.0.pager.load(Ordering::Relaxed);
+        let mut at = part.start;
+        while at < part.end {
+            // SAFETY: invariants 1 and 2 of `Entry`.
+            if unsafe { ((*calls).would_fault)(calls, at, access) } {
+                return Some(at - address);
+            }
+            at = (at | (page - 1)).checked_add(1)?;
+        }
+        None
+    });
+    gone.min()
 }
 
 /// Whether a pager has served the fault of an instruction that is in no table, which may be repeated now.

@@ -256,12 +256,17 @@ unsafe fn probe(by: Touch, ptr: *mut u8, len: usize, granularity: Granularity) -
         Granularity::Tag => TAG_GRANULE,
     };
     let mut at = 0;
-    while at < len {
-        // SAFETY: forwarded.
-        unsafe { by.page(ptr.wrapping_add(at), len - at) }.map_err(|fault| Short { done: at, fault })?;
-        at += unit - (ptr.addr().wrapping_add(at) & (unit - 1));
-    }
-    Ok(())
+    let mut each_unit = || {
+        while at < len {
+            // SAFETY: forwarded.
+            unsafe { by.page(ptr.wrapping_add(at), len - at) }.map_err(|fault| (at, fault))?;
+            at += unit - (ptr.addr().wrapping_add(at) & (unit - 1));
+        }
+        Ok(())
+    };
+    let proven = each_unit();
+    // SAFETY: forwarded.
+    unsafe { walk::still(by, ptr, len, proven) }.map_err(|(done, fault)| Short { done, fault })
 }
 
 /// Bytes in the unit of [`Granularity::Line`].

@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use self::meter::{Meter, Way};
 use self::populate::populate;
 pub(crate) use self::populate::{advise_populate, can_populate};
-use crate::fault::{Access, Fault};
+use crate::fault::{Access, Cause, Fault};
 use crate::signal::pager;
 use crate::{arch, signal_free};
 
@@ -44,6 +44,21 @@ impl Touch {
     pub(crate) unsafe fn page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
         // SAFETY: forwarded.
         unsafe { self.once(ptr).or_else(|fault| self.served(ptr, len, fault)) }
+    }
+
+    /// As [`page`](Self::page). Returns whether the page had to be brought in.
+    ///
+    /// # Safety
+    /// As [`page`](Self::page).
+    #[inline(always)]
+    unsafe fn brings_in(self, ptr: *mut u8, len: usize) -> Result<bool, Fault> {
+        // SAFETY: forwarded.
+        unsafe {
+            match self.once(ptr) {
+                Ok(()) => Ok(false),
+                Err(fault) => self.served(ptr, len, fault).map(|()| true),
+            }
+        }
     }
 
     /// As [`page`](Self::page), for the first page of a range: where a copy has just come back short, say. If somebody in this
@@ -119,7 +134,7 @@ pub fn page_size() -> usize {
 }
 
 /// Touches the first byte of `ptr..ptr + len` and of every further page in it, or has the kernel populate those.
-/// `Err`: the bytes before the first page that failed, and its fault.
+/// `Err`: the bytes before the first page that failed, or that was evicted for a later one, and its fault.
 ///
 /// # Safety
 /// The range is foreign memory that we may access this way.
@@ -128,8 +143,6 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
         return Ok(());
     }
     let page = page_size();
-    // SAFETY: forwarded.
-    let at = |at: usize| unsafe { touch.page(ptr.wrapping_add(at), len - at).map_err(|fault| (at, fault)) };
     // Offset of the second page; those after it follow at page distance. A range that wraps ends in a fault.
     let to_next = page - (ptr.addr() & (page - 1));
     // SAFETY: forwarded.
@@ -140,25 +153,78 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     let first = timed(first)?;
     let count = (len - to_next).div_ceil(page);
     let offset = |index: usize| to_next + index * page;
+    let has_pager = pager::serves(ptr.addr(), len);
+    // Whether pages were brought in after the first, for which a pager may have evicted earlier ones. If the first one is evicted,
+    // there is no use in going on.
+    let mut brought = false;
     let mut meter = Meter::new(ptr.addr(), count, first);
     let mut index = 0;
-    while index < count {
+    let walked = loop {
+        if index == count {
+            break Ok(());
+        }
         let (way, size) = meter.next(count - index);
         let end = index + size.min(count - index);
+        let is_evicted = || has_pager && pager::expects_fault(ptr.addr(), touch.access());
         let ticks = timed(|| {
             if way == Way::Populate {
+                brought = true;
                 if populate(touch, ptr.wrapping_add(offset(index)), (end - index) * page) {
-                    return Ok(());
+                    return if is_evicted() { Err(evicted(touch, ptr, offset(index))) } else { Ok(()) };
                 }
                 // If all of it can be touched, the kernel's answer is of no use for this memory.
                 meter.never_populate();
             }
-            (index..end).try_for_each(|i| at(offset(i)))
-        })?;
-        meter.took(way, end - index, ticks);
+            (index..end).map(offset).try_for_each(|at| {
+                // SAFETY: forwarded.
+                if unsafe { touch.brings_in(ptr.wrapping_add(at), len - at) }.map_err(|fault| (at, fault))? {
+                    brought = true;
+                    if is_evicted() {
+                        return Err(evicted(touch, ptr, at));
+                    }
+                }
+                Ok(())
+            })
+        });
+        match ticks {
+            Ok(ticks) => meter.took(way, end - index, ticks),
+            Err(error) => break Err(error),
+        }
         index = end;
+    };
+    // SAFETY: forwarded.
+    if brought { unsafe { still(touch, ptr, len, walked) } } else { walked }
+}
+
+/// After `ptr..ptr + len` was `walked`: ends it before the first page that a pager has evicted since. If that is the very first
+/// one, it is brought in again, so that a caller that goes on from there makes progress.
+///
+/// # Safety
+/// As [`pages`].
+pub(crate) unsafe fn still(
+    touch: Touch,
+    ptr: *mut u8,
+    len: usize,
+    walked: Result<(), (usize, Fault)>,
+) -> Result<(), (usize, Fault)> {
+    let page = page_size();
+    let done = walked.map_or_else(|(done, _)| done, |()| len);
+    match pager::first_gone(ptr.addr(), done, page, touch.access()) {
+        None => walked,
+        Some(0) => {
+            let here = (page - (ptr.addr() & (page - 1))).min(len);
+            // SAFETY: forwarded.
+            unsafe { touch.first_page(ptr, here) }.map_err(|fault| (0, fault))?;
+            if here == len { Ok(()) } else { Err(evicted(touch, ptr, here)) }
+        }
+        Some(gone) => Err(evicted(touch, ptr, gone)),
     }
-    Ok(())
+}
+
+/// `done` bytes are accessible; the pages after them do not stay together with them.
+#[cold]
+fn evicted(touch: Touch, ptr: *mut u8, done: usize) -> (usize, Fault) {
+    (done, Fault::refused(touch.access(), Cause::NotResident, ptr.wrapping_add(done).addr()))
 }
 
 /// Runs `f` and returns the ticks it took.
