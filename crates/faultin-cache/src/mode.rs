@@ -11,8 +11,30 @@ use faultin::Short;
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
 
-/// A way to copy from memory `M`.
-pub trait CopyFrom<M: ReadMemory> {
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::MayWait {}
+    impl Sealed for super::NoWait {}
+}
+
+/// A way to copy from memory `M`: [`MayWait`] or [`NoWait`]. What it counts becomes visible to readers of the file, so no other
+/// type can be one:
+///
+/// ```compile_fail,E0277
+/// use faultin::Short;
+/// use faultin::iov::IovSource;
+/// use faultin::memory::ReadMemory;
+/// use faultin_cache::mode::CopyFrom;
+///
+/// enum Lies {}
+/// impl<M: ReadMemory> CopyFrom<M> for Lies {
+///     fn copy_from(_: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
+///         Ok(dst.len())
+///     }
+/// }
+/// ```
+pub trait CopyFrom<M: ReadMemory>: sealed::Sealed {
     /// As [`IovSource::copy_from_iter`].
     ///
     /// # Errors
@@ -28,8 +50,8 @@ pub trait CopyFrom<M: ReadMemory> {
     }
 }
 
-/// A way to copy to memory `M`.
-pub trait CopyTo<M: WriteMemory> {
+/// A way to copy to memory `M`: [`MayWait`] or [`NoWait`].
+pub trait CopyTo<M: WriteMemory>: sealed::Sealed {
     /// As [`IovDest::copy_to_iter`].
     ///
     /// # Errors

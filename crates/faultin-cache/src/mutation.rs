@@ -2,7 +2,8 @@
 //!
 //! The loops are generic over a [`Mutation`]. Every operation of a [`CachedFile`] runs the instance of [`Sound`], in which the
 //! compiler has removed each question for a bug. Other instances exist only in programs that implement the trait, which safe
-//! code cannot do, and only for operations of a [`Mutated`] file:
+//! code cannot do, and only for operations of a [`Mutated`] file. (Nor can safe code lie about what was copied into the cache:
+//! [`CopyFrom`] is sealed, and [`ReadMemory`] is an unsafe trait.)
 //!
 //! ```compile_fail,E0200
 //! use faultin_cache::mutation::{Bug, Mutation};

@@ -9,6 +9,7 @@ use core::cell::Cell;
 
 use crate::arch;
 use crate::registry::SIGNALS;
+use crate::signal::{chain, handler};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
@@ -18,7 +19,8 @@ enum Known {
 }
 
 thread_local! {
-    // Without a destructor and without lazy initialisation: it may be used in handlers and while a thread ends.
+    // Without a destructor and without lazy initialisation: it may be used in handlers and while a thread ends. (In a library that
+    // was loaded by `dlopen` the first use in a thread allocates: see `signal::ask_again`.)
     static KNOWN: Cell<Known> = const { Cell::new(Known::Nothing) };
 }
 
@@ -78,38 +80,28 @@ fn unblocked_slowly<R>(access: impl FnOnce() -> R) -> R {
 
 /// Whether one of the two signals waits to be taken by `sigwait(2)` or the like: unblocking would deliver it.
 fn is_pending() -> bool {
-    // SAFETY: only asks; all zero is a set.
-    unsafe {
-        let mut pending: libc::sigset_t = core::mem::zeroed();
-        libc::sigpending(&mut pending);
-        SIGNALS.iter().any(|&signal| libc::sigismember(&pending, signal) == 1)
-    }
+    chain::pending() & both() != 0
 }
 
-/// Both signals are unblocked in this thread until this is dropped.
+/// Both signals.
+fn both() -> u64 {
+    SIGNALS.iter().fold(0, |set, &signal| set | handler::bit(signal))
+}
+
+/// Both signals are unblocked in this thread until this is dropped. (By the kernel's call: the C library's leaves signals of its own
+/// out, so that those a thread blocks would be open afterwards.)
 struct Unblocked {
-    before: libc::sigset_t,
+    before: u64,
 }
 
 impl Unblocked {
     fn new() -> Self {
-        // SAFETY: changes the mask of this thread only; all zero is a set, and the kernel fills the other one.
-        unsafe {
-            let mut both: libc::sigset_t = core::mem::zeroed();
-            let mut before: libc::sigset_t = core::mem::zeroed();
-            libc::sigemptyset(&mut both);
-            SIGNALS.iter().for_each(|&signal| {
-                libc::sigaddset(&mut both, signal);
-            });
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &both, &mut before);
-            Unblocked { before }
-        }
+        Unblocked { before: chain::change_mask(libc::SIG_UNBLOCK, both()) }
     }
 }
 
 impl Drop for Unblocked {
     fn drop(&mut self) {
-        // SAFETY: puts back this thread's mask.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut()) };
+        chain::change_mask(libc::SIG_SETMASK, self.before);
     }
 }

@@ -65,6 +65,8 @@ mod arch;
 #[cfg(feature = "std")]
 mod backing;
 #[cfg(feature = "std")]
+mod backoff;
+#[cfg(feature = "std")]
 mod blocked;
 pub mod copy;
 pub mod fault;

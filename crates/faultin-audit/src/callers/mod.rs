@@ -4,7 +4,7 @@
 //! Each runs in two [variants](Variant) that differ in their steps. Each says of both, in one line, which caller of which
 //! kernel version it is and which helper it uses.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod armada_gem_pwrite_ioctl;
 mod btrfs_buffered_write;

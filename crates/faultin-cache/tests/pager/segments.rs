@@ -188,3 +188,23 @@ fn a_mapping_whose_file_is_cut_is_no_source_of_zeros() {
         assert!(all == contents(file), "{mode:?}");
     });
 }
+
+#[test]
+fn a_part_that_no_address_has_is_none() {
+    let bytes = pattern(2 * page_size());
+    each(&bytes, |_, file, _, mode| {
+        let mapping = map(file, mode, bytes.len() as u64).unwrap();
+        let (source, dest) = (mapping.source().unwrap(), mapping.dest().unwrap());
+        let part = source.subslice(page_size()..bytes.len()).unwrap();
+        for start in [bytes.len() + 1, usize::MAX / 2, usize::MAX - 1, usize::MAX] {
+            assert!(
+                source.subslice(start..usize::MAX).is_none() && part.subslice(start..usize::MAX).is_none(),
+                "{start}"
+            );
+            assert!(dest.subslice(start..usize::MAX).is_none(), "{start}");
+            assert_eq!(part.load::<u8>(start).unwrap_err().cause(), Cause::OutOfRange, "{start}");
+            assert_eq!(part.read(start, &mut [0; 2]).unwrap_err().done, 0, "{start}");
+            assert_eq!(dest.store(start, 1_u8).unwrap_err().cause(), Cause::OutOfRange, "{start}");
+        }
+    });
+}

@@ -275,7 +275,8 @@ fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
     }
 }
 
-impl ReadMemory for MapSource<'_> {
+// SAFETY: `pieces` hands on what it counts, and `dst` takes all of it.
+unsafe impl ReadMemory for MapSource<'_> {
     fn len(&self) -> usize {
         self.part.len
     }

@@ -11,7 +11,8 @@ use crate::probe::Granularity;
 use crate::scalar::Scalar;
 use crate::view::{ReadView, WriteView};
 
-impl ReadMemory for ReadView<'_> {
+// SAFETY: the copies count what they have copied.
+unsafe impl ReadMemory for ReadView<'_> {
     #[inline]
     fn len(&self) -> usize {
         ReadView::len(self)

@@ -35,7 +35,52 @@ use crate::view::{ReadView, WriteView};
 
 /// A range of memory to read from. Offsets are bytes from its start; an operation that would leave it does nothing and
 /// returns [`Cause::OutOfRange`](crate::Cause::OutOfRange).
-pub trait ReadMemory: Clone {
+///
+/// # Safety
+///
+/// A destination may hold what its reader must not see: another file's bytes, another program's. An implementation of
+/// [`read`](Self::read) and [`read_streaming`](Self::read_streaming) writes every byte that it counts: all of `dst` if it
+/// returns `Ok`, the first [`done`](Short::done) bytes of `dst` if it returns [`Short`], and `done <= dst.len()`.
+///
+/// So safe code cannot implement it:
+///
+/// ```compile_fail,E0200
+/// # use core::num::NonZeroUsize;
+/// # use core::ops::Range;
+/// # use faultin::memory::ReadMemory;
+/// # use faultin::{Fault, Granularity, Scalar, Short};
+/// #[derive(Clone)]
+/// struct Lies;
+///
+/// impl ReadMemory for Lies {
+///     fn read(&self, _offset: usize, _dst: &mut [u8]) -> Result<(), Short> {
+///         Ok(())
+///     }
+///     // …
+/// #   fn len(&self) -> usize {
+/// #       100
+/// #   }
+/// #   fn subslice(&self, _: Range<usize>) -> Option<Self> {
+/// #       Some(Lies)
+/// #   }
+/// #   fn page_size(&self) -> usize {
+/// #       4096
+/// #   }
+/// #   fn to_page_end(&self, _: usize) -> usize {
+/// #       4096
+/// #   }
+/// #   fn load<T: Scalar>(&self, _: usize) -> Result<T, Fault> {
+/// #       unimplemented!()
+/// #   }
+/// #   fn fault_in(&self, _: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
+/// #       Ok(len)
+/// #   }
+/// #   fn probe(&self, _: usize, _: usize, _: Granularity) -> Result<(), Short> {
+/// #       Ok(())
+/// #   }
+/// }
+/// ```
+pub unsafe trait ReadMemory: Clone {
     /// Bytes in the range.
     fn len(&self) -> usize;
 
@@ -173,7 +218,11 @@ pub trait AtomicMemory: WriteMemory {
 }
 
 /// Memory that can be read without ever waiting for a fault: what a loop may call under a lock that the fault would take.
-pub trait ReadNoWait: ReadMemory {
+///
+/// # Safety
+///
+/// As of [`ReadMemory`], for [`read_nowait`](Self::read_nowait).
+pub unsafe trait ReadNoWait: ReadMemory {
     /// As [`read`](ReadMemory::read), but what is not resident ends it
     /// ([`Cause::NotResident`](crate::Cause::NotResident)). Never best effort.
     ///

@@ -19,6 +19,7 @@ pub(crate) use self::disposition::{Action, Disposition};
 pub use self::error::InstallError;
 use self::loaded::{find, pin, with_loader_lock};
 use crate::arch;
+use crate::backoff::wait_until;
 use crate::fault::Cause;
 use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
@@ -321,13 +322,10 @@ impl Registry {
     /// Runs `f` while no other thread of this process changes dispositions.
     fn locked<T>(&self, f: impl FnOnce() -> T) -> T {
         let me = self.process();
-        loop {
+        wait_until(|| {
             let holder = self.lock.load(Ordering::Relaxed);
-            if holder != me && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                break;
-            }
-            std::thread::yield_now();
-        }
+            holder != me && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        });
         let result = f();
         self.lock.store(0, Ordering::Release);
         result
@@ -353,4 +351,70 @@ fn publish(registry: &'static Registry, object: &'static Object, slots: Vec<Site
     object.next.store(registry.objects.load(Ordering::Relaxed), Ordering::Relaxed);
     registry.objects.store(core::ptr::from_ref(object).cast_mut(), Ordering::Release);
     object.registry.store(core::ptr::from_ref(registry).cast_mut().cast::<c_void>(), Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `child` in a process of its own and returns its status. The process dies with its parent.
+    ///
+    /// # Safety
+    /// `child` makes system calls and uses what needs no lock that another thread may have now.
+    unsafe fn fork(child: impl FnOnce() -> i32) -> c_int {
+        let mut status = -1;
+        // SAFETY: the caller's contract.
+        unsafe {
+            match libc::fork() {
+                0 => {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    libc::_exit(child())
+                }
+                child => libc::waitpid(child, &mut status, 0),
+            };
+        }
+        status
+    }
+
+    /// Whether this process's children get a namespace of process ids.
+    fn enter_namespace() -> bool {
+        // SAFETY: concerns the children of this thread only.
+        unsafe {
+            libc::unshare(libc::CLONE_NEWPID) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) == 0
+        }
+    }
+
+    /// The first process of a namespace and its child, the first one of another, have the same id.
+    #[test]
+    fn a_child_with_its_parents_id_does_not_wait_for_its_parents_threads() {
+        const NO_RIGHT: i32 = 77;
+        let child = || i32::from(REGISTRY.locked(process_id) != 1);
+        let parent = || {
+            // SAFETY: the child does nothing but this.
+            REGISTRY.locked(|| if enter_namespace() { unsafe { fork(child) } } else { NO_RIGHT << 8 })
+        };
+        let before = || {
+            // SAFETY: the first process of a namespace takes no SIGALRM, so its parent does, should they hang.
+            unsafe { libc::alarm(20) };
+            // SAFETY: the child makes system calls, and numbers itself.
+            let status = if enter_namespace() { unsafe { fork(|| parent() >> 8) } } else { NO_RIGHT << 8 };
+            status >> 8
+        };
+        // SAFETY: as above.
+        match unsafe { fork(before) } {
+            status if status == NO_RIGHT << 8 => {
+                faultin_test::skipped("namespaces", "no right to make a pid namespace")
+            }
+            status => assert_eq!(status, 0, "signal {}, exit {}", status & 0x7f, status >> 8),
+        }
+    }
+
+    fn process_id() -> u32 {
+        std::process::id()
+    }
+
+    #[test]
+    fn a_change_of_dispositions_waits_for_one_of_a_lower_priority() {
+        crate::backoff::tests::waits_for_a_lower_priority(|start| REGISTRY.locked(start), || REGISTRY.locked(|| ()));
+    }
 }

@@ -256,7 +256,7 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
 }
 
 /// The function the kernel calls for `signal`, if it calls one.
-fn current_handler(signal: c_int) -> Option<usize> {
+pub(crate) fn current_handler(signal: c_int) -> Option<usize> {
     let mut now = KernelSigaction::DEFAULT;
     // SAFETY: only asks; `now` is as large as what the kernel writes.
     unsafe {
@@ -267,7 +267,7 @@ fn current_handler(signal: c_int) -> Option<usize> {
 }
 
 /// Changes which signals this thread blocks; gives those that it did.
-fn change_mask(how: c_int, mask: u64) -> u64 {
+pub(crate) fn change_mask(how: c_int, mask: u64) -> u64 {
     let mut before = 0_u64;
     // SAFETY: reads one kernel signal set and writes another.
     unsafe {
@@ -278,7 +278,7 @@ fn change_mask(how: c_int, mask: u64) -> u64 {
 }
 
 /// The signals that wait until this thread unblocks them.
-fn pending() -> u64 {
+pub(crate) fn pending() -> u64 {
     let mut pending = 0_u64;
     // SAFETY: writes one kernel signal set.
     unsafe { syscall4(libc::SYS_rt_sigpending, (&raw mut pending).expose_provenance(), SIGSET, 0, 0) };

@@ -19,6 +19,7 @@ use super::handler::BUS_MCEERR_AR;
 use super::reserve::{Reserve, put_zeros};
 use super::users::Users;
 use crate::arch::{self, context::syscall6};
+use crate::backoff::wait_until;
 use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
 
@@ -140,18 +141,14 @@ impl Guard {
     /// From here on none is, and no handler is at it.
     pub(crate) fn end(&self) {
         self.handlers.retire();
-        let mut spins = 0_u32;
-        while !self.handlers.claim() {
-            spins += 1;
-            if spins.is_multiple_of(1 << 10) {
-                std::thread::yield_now();
-                if self.process.load(Ordering::Relaxed) != process() {
-                    // They were our parent's.
-                    self.handlers.forget_parents_users();
-                    break;
-                }
+        wait_until(|| {
+            if self.process.load(Ordering::Relaxed) != process() {
+                // They were our parent's.
+                self.handlers.forget_parents_users();
+                return true;
             }
-        }
+            self.handlers.claim()
+        });
         reserve().leave();
     }
 
@@ -250,6 +247,8 @@ impl Guard {
         // How often it is tried without anything left to give up: another thread may have mapped what this one has freed,
         // and may unmap something.
         const TRIES: u32 = 64;
+        // A yield would let no thread of a lower priority run.
+        const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
         let (whole, mut tries) = (0..self.len.load(Ordering::Relaxed), 0);
         self.record(whole.clone());
         loop {
@@ -258,8 +257,7 @@ impl Guard {
                 Err(libc::ENOMEM) if reserve.give_up_one() => {}
                 Err(libc::ENOMEM) if tries < TRIES => {
                     tries += 1;
-                    // SAFETY: takes nothing.
-                    unsafe { syscall6(libc::SYS_sched_yield, [0; 6]) };
+                    sleep(&PAUSE);
                 }
                 Err(_) => return false,
             }
@@ -276,6 +274,12 @@ impl Guard {
         // SAFETY: a part of the mapping, which is its owner's while somebody reads it.
         unsafe { put_zeros(self.start.load(Ordering::Relaxed) + range.start, range.len()) }
     }
+}
+
+/// Sleeps, or less if a signal comes. Async-signal-safe.
+fn sleep(time: &libc::timespec) {
+    // SAFETY: the kernel reads the time.
+    unsafe { syscall6(libc::SYS_nanosleep, [ptr::from_ref(time).expose_provenance(), 0, 0, 0, 0, 0]) };
 }
 
 /// The number of this process.
@@ -336,5 +340,22 @@ impl Registry {
                 Err(now) => first = now,
             }
         }
+    }
+}
+
+#[cfg(all(test, not(faultin_syscall)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_scan_waits_for_a_handler_of_a_lower_priority() {
+        let guard: &'static Guard = Box::leak(Box::new(Guard::new()));
+        assert!(guard.begin(-1));
+        let handler = |start: &dyn Fn()| {
+            assert!(guard.handlers.enter());
+            start();
+            assert!(guard.handlers.leave());
+        };
+        crate::backoff::tests::waits_for_a_lower_priority(handler, || guard.end());
     }
 }

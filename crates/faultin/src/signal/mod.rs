@@ -201,9 +201,11 @@ fn stack_needed() -> usize {
 /// that blocks them later, or a handler that runs with them blocked, calls this first if it uses views, or maps that make
 /// no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory).
 ///
-/// Async-signal-safe, with one exception: in a library that was loaded by `dlopen`, the first use of views, maps,
-/// [`signal_free`](crate::signal_free) or this function in a thread allocates the thread's variables. Call this once in each
-/// thread before its handlers may need them.
+/// Async-signal-safe, with one exception: in a library that was loaded by `dlopen`, the first use of views, maps or this
+/// function in a thread allocates a variable of the thread's. Call this once in each thread before its handlers may need them.
+/// (The variable is what makes a load of a view cost a comparison and not a system call. Rust has no stable way to place it where
+/// the loader allocates it with the thread, and loaders may refuse libraries that ask for it.) The functions and views of
+/// [`signal_free`](crate::signal_free) use no such variable.
 pub fn ask_again() -> bool {
     crate::blocked::ask()
 }
@@ -226,11 +228,11 @@ pub(crate) fn is_reached_directly() -> bool {
 }
 
 fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {
-    let now = registry::current(signal).map_or(libc::SIG_DFL, |action| action.sa_sigaction);
+    let now = chain::current_handler(signal);
     match (registry, now) {
         (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => Reached::ByHost,
-        (None, _) | (_, libc::SIG_DFL | libc::SIG_IGN) => Reached::No,
-        (Some(r), handler) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
+        (None, _) | (_, None) => Reached::No,
+        (Some(r), Some(handler)) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
             if r.is_ours(handler) {
                 Reached::Directly
             } else {

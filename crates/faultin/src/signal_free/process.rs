@@ -38,7 +38,7 @@ pub enum ProcessReason {
     /// [`Unmapped`](Cause::Unmapped) or [`Protection`](Cause::Protection) if its list of mappings says so, and
     /// [`Backing`](Cause::Backing) if that says that the byte can be loaded.
     Fault(Fault),
-    /// The process has ended, or runs no program any more (a zombie).
+    /// The process has ended: all of its threads have. (It may be a zombie still.)
     Ended,
     /// This process may not read that one.
     Denied,
@@ -146,8 +146,8 @@ impl Process {
         self.pid
     }
 
-    /// Copies `dst.len()` bytes from `address` of that process: by `process_vm_readv(2)`, or by `/proc/PID/mem` where a
-    /// filter forbids that call.
+    /// Copies `dst.len()` bytes from `address` of that process: by `process_vm_readv(2)`, or by `/proc/PID/task/TID/mem` where a
+    /// filter forbids that call, and where the first thread of the process has ended and others go on.
     ///
     /// The other process goes on meanwhile: what it stores at the same time mixes byte by byte.
     ///
@@ -170,16 +170,23 @@ impl Process {
             // No signal may be sent to it, or a filter forbids the call: that says nothing of the process.
             Err(_) => {}
         }
+        match self.has_ended() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(ProcessError::nothing(libc::ESRCH)),
+            Err(error) => Err(ProcessError::nothing(error)),
+        }
+    }
+
+    /// Whether all threads of the process have ended.
+    fn has_ended(&self) -> Result<bool, i32> {
+        let pidfd = self.pidfd.as_raw_fd();
         let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let pointers = [(&raw mut poll).expose_provenance(), (&raw const at_once).expose_provenance()];
         // SAFETY: the kernel reads both structures and writes the first one.
-        match unsafe { call(libc::SYS_ppoll, [pointers[0], 1, pointers[1], 0, 0, 0]) } {
-            // A descriptor of a process is readable from its end on.
-            Ok(0) => Ok(()),
-            Ok(_) => Err(ProcessError::nothing(libc::ESRCH)),
-            Err(error) => Err(ProcessError::nothing(error)),
-        }
+        let readable = unsafe { call(libc::SYS_ppoll, [pointers[0], 1, pointers[1], 0, 0, 0]) };
+        // A descriptor of a process is readable from its end on.
+        readable.map(|count| count > 0)
     }
 
     fn copy(&self, address: usize, dst: &mut [u8]) -> Result<(), ProcessError> {
@@ -194,26 +201,28 @@ impl Process {
             match unsafe { call(libc::SYS_process_vm_readv, arguments) } {
                 Ok(moved) if moved > 0 => done += moved,
                 Ok(_) | Err(libc::EFAULT) => return Err(self.fault(done, at)),
-                Err(libc::ESRCH) => return Err(ProcessError { done, ..ProcessError::nothing(libc::ESRCH) }),
-                // The right is missing, or a filter forbids the call: the other way tells.
+                // Its first thread has ended, and its memory with it unless there is another thread; the right is missing; or a
+                // filter forbids the call: the other way tells.
                 Err(error) => return self.copy_by_file(address, dst, done, error),
             }
         }
         Ok(())
     }
 
-    /// Copies what is missing behind `done` from `/proc/PID/mem`. That ignores the rights of a page, so the list of
+    /// Copies what is missing behind `done` from the file of the process's memory. That ignores the rights of a page, so the list of
     /// mappings is asked for them.
     #[cold]
     fn copy_by_file(&self, address: usize, dst: &mut [u8], mut done: usize, error: i32) -> Result<(), ProcessError> {
-        let refused = |done| ProcessError { done, ..ProcessError::nothing(error) };
-        if !proc_has_our_numbers() {
-            return Err(refused(done));
-        }
-        let memory = File::open(format!("/proc/{}/mem", self.pid)).map_err(|_| refused(done))?;
+        let refused = |done, other: io::Error| {
+            // That its first thread has none says nothing of the process.
+            let of_first = error == libc::ESRCH && !self.has_ended().unwrap_or(true);
+            let error = other.raw_os_error().filter(|_| of_first).unwrap_or(error);
+            ProcessError { done, ..ProcessError::nothing(error) }
+        };
+        let memory = self.memory().map_err(|other| refused(done, other))?;
         while done < dst.len() {
             let at = address.wrapping_add(done);
-            let end = match self.rights(at).map_err(|_| refused(done))? {
+            let end = match self.rights(at).map_err(|other| refused(done, other))? {
                 Some((end, true)) => end,
                 _ => return Err(self.fault(done, at)),
             };
@@ -229,12 +238,45 @@ impl Process {
         Ok(())
     }
 
-    /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
-    fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
+    /// The file of the process's memory. It stays that process's, whichever thread it was opened by and whoever gets its number.
+    fn memory(&self) -> io::Result<File> {
+        self.of_a_thread(|thread| {
+            let memory = File::open(format!("{thread}/mem"))?;
+            match memory.read_at(&mut [0], 0) {
+                // The memory of a thread that has ended opens, too (before Linux 6.16), and is empty.
+                Ok(0) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+                _ => Ok(memory),
+            }
+        })
+    }
+
+    /// What `ask` says of the first thread, or else of one that has not ended: the process goes on without its first thread
+    /// (`pthread_exit`), whose number the kernel keeps, but not its memory. `ask` is given the thread's directory.
+    fn of_a_thread<T>(&self, ask: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
         if !proc_has_our_numbers() {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
+        let process = format!("/proc/{}", self.pid);
+        let mut answer = ask(&process);
+        if answer.is_err() {
+            let threads = std::fs::read_dir(format!("{process}/task"))?.flatten();
+            let first = self.pid.to_string();
+            for thread in threads.filter(|thread| *thread.file_name() != *first) {
+                answer = ask(&thread.path().to_string_lossy());
+                if answer.is_ok() {
+                    break;
+                }
+            }
+        }
+        answer
+    }
+
+    /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
+    fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
+        let maps = self.of_a_thread(|thread| match std::fs::read_to_string(format!("{thread}/maps"))? {
+            maps if maps.is_empty() => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            maps => Ok(maps),
+        })?;
         let mapping = |line: &str| {
             let (range, rest) = line.split_once(' ')?;
             let (start, end) = range.split_once('-')?;

@@ -314,7 +314,8 @@ impl<'a> KernelWriteView<'a> {
     }
 }
 
-impl ReadMemory for KernelReadView<'_> {
+// SAFETY: the copies count what the kernel has copied.
+unsafe impl ReadMemory for KernelReadView<'_> {
     fn len(&self) -> usize {
         self.len
     }

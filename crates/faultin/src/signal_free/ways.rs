@@ -17,7 +17,7 @@
 //!
 //! Everything here is async-signal-safe: raw system calls only.
 
-use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::raw::{Descriptor, call};
 use super::touch;
@@ -39,11 +39,40 @@ pub enum Way {
 const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
 const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
 
-thread_local! {
-    // Without a destructor and without lazy initialisation: handlers use it, too. (In a library that was loaded by dlopen the
-    // first use in a thread allocates: see `signal::ask_again`.)
-    /// The places in [`READS`] and [`WRITES`] of the ways that answered last. Filters are a thread's.
-    static CHOSEN: [Cell<usize>; 2] = const { [Cell::new(0), Cell::new(0)] };
+/// The places in [`READS`] and [`WRITES`] of the ways that answered last in a thread, because filters are a thread's: a slot for
+/// each number of a thread, modulo [`SLOTS`].
+///
+/// No variable of the thread's: in a library that was loaded by `dlopen`, the first use of one in a thread allocates, and handlers
+/// come here. Threads that share a slot forget each other's choice, and try a forbidden way once more.
+static CHOSEN: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
+
+const SLOTS: usize = 256;
+
+/// What a thread has chosen.
+#[derive(Clone, Copy)]
+struct Chosen {
+    thread: usize,
+    /// Places, for reads and for writes.
+    places: [usize; 2],
+}
+
+impl Chosen {
+    /// This thread's choice, or the first ways.
+    fn now() -> Chosen {
+        // SAFETY: takes nothing. (Of this thread and not of the process: the first thread may have ended, and its memory with it.)
+        let thread = unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0);
+        let known = CHOSEN[thread % SLOTS].load(Ordering::Relaxed);
+        let is_own = known >> 8 == thread as u64;
+        let place = |shift: u32| if is_own { (known >> shift) as usize & 0xf } else { 0 };
+        Chosen { thread, places: [place(0), place(4)] }
+    }
+
+    /// Keeps a way that has answered.
+    fn keep(mut self, which: usize, place: usize) {
+        self.places[which] = place;
+        let [read, write] = self.places.map(|place| place as u64);
+        CHOSEN[self.thread % SLOTS].store((self.thread as u64) << 8 | write << 4 | read, Ordering::Relaxed);
+    }
 }
 
 /// Bytes asked of the kernel at once: it pins their pages.
@@ -72,7 +101,7 @@ pub(super) fn now() -> Option<Way> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
     unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
-    READS.get(CHOSEN.with(|chosen| chosen[0].get())).copied()
+    READS.get(Chosen::now().places[0]).copied()
 }
 
 /// Copies `len` bytes. `access` names the side that may fault: the source for [`Access::Read`], the destination for
@@ -84,20 +113,21 @@ pub(super) fn now() -> Option<Way> {
 /// # Safety
 /// The plain side is valid for the access, and the other one is foreign memory that may be accessed this way.
 pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
-    let (ways, chosen) = match access {
+    let (ways, which) = match access {
         Access::Read => (READS, 0),
         Access::Write => (WRITES, 1),
     };
     let foreign = foreign(access, dst, src);
-    let first = CHOSEN.with(|all| all[chosen].get());
+    let chosen = Chosen::now();
+    let first = chosen.places[which];
     let mut done = 0;
     for place in (0..ways.len()).map(|n| (first + n) % ways.len()) {
-        let mut way = Open::new(ways[place]);
+        let mut way = Open::new(ways[place], chosen.thread);
         // SAFETY: forwarded.
         match unsafe { by_one_way(&mut way, access, dst, src, len, &mut done) } {
             Some(result) => {
                 if place != first {
-                    CHOSEN.with(|all| all[chosen].set(place));
+                    chosen.keep(which, place);
                 }
                 return result;
             }
@@ -137,7 +167,7 @@ unsafe fn by_one_way(
                 let address = foreign.wrapping_add(*done);
                 // Some memory can be accessed but not by its address (`memfd_secret`, devices): a pipe takes it.
                 if way.refuses_more_than_the_cpu() && touch::is_accessible(access, address) {
-                    let mut pipe = Open::new(Way::Pipe);
+                    let mut pipe = Open::new(Way::Pipe, way.thread);
                     // SAFETY: forwarded.
                     if let Some(result) = unsafe { by_one_way(&mut pipe, access, dst, src, len, done) } {
                         return Some(result);
@@ -161,13 +191,15 @@ fn smaller(to: usize, from: usize, ask: usize) -> usize {
 /// A way, with what it has open.
 struct Open {
     way: Way,
+    /// The number of this thread.
+    thread: usize,
     memory: Option<Descriptor>,
     pipe: Option<[Descriptor; 2]>,
 }
 
 impl Open {
-    fn new(way: Way) -> Self {
-        Open { way, memory: None, pipe: None }
+    fn new(way: Way, thread: usize) -> Self {
+        Open { way, thread, memory: None, pipe: None }
     }
 
     fn refuses_more_than_the_cpu(&self) -> bool {
@@ -181,7 +213,7 @@ impl Open {
         // SAFETY: forwarded.
         unsafe {
             match self.way {
-                Way::CrossMemory => cross_memory(access, to, from, len),
+                Way::CrossMemory => cross_memory(self.thread, access, to, from, len),
                 // A page at a time: each has rights of its own, and a pipe forgets the part of a page that it copied.
                 Way::ProcMem => self.proc_mem(access, to, from, within),
                 Way::Pipe => self.pipe(to, from, within),
@@ -250,7 +282,7 @@ impl Open {
 
 /// # Safety
 /// As [`transfer`].
-unsafe fn cross_memory(access: Access, to: *mut u8, from: *const u8, len: usize) -> Step {
+unsafe fn cross_memory(thread: usize, access: Access, to: *mut u8, from: *const u8, len: usize) -> Step {
     let vector = |address: usize| [address, len];
     let (number, local, remote) = match access {
         Access::Read => (libc::SYS_process_vm_readv, vector(to.expose_provenance()), vector(from.expose_provenance())),
@@ -260,8 +292,6 @@ unsafe fn cross_memory(access: Access, to: *mut u8, from: *const u8, len: usize)
     };
     // SAFETY: the kernel reads the two vectors, and copies between their ranges as the caller allows.
     let moved = unsafe {
-        // Of this thread: the first one may have ended, and its number with it.
-        let thread = call(libc::SYS_gettid, [0; 6]).unwrap_or(0);
         call(number, [thread, (&raw const local).expose_provenance(), 1, (&raw const remote).expose_provenance(), 1, 0])
     };
     match moved {

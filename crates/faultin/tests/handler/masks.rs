@@ -76,6 +76,28 @@ crate::scenarios! {
             }
         }
     };
+    /// A thread in `sigsuspend` runs with another mask than the one that its frame restores: the signal that it waits for is open
+    /// in that one only.
+    predecessor_of_a_signal_that_was_waited_for_runs_with_the_mask_of_the_frame => Ends::Well, |_| {
+        for signal in SIGNALS {
+            child::skip_if_emulated("sending", signal);
+            for handler in HANDLERS {
+                child::clean_slate();
+                let (flags, blocked) = handler;
+                foreign::install(A, signal, flags, blocked, foreign::nothing);
+                faultin::raise_to_top().unwrap();
+                foreign::forget();
+                child::change_mask(libc::SIG_SETMASK, &[signal, libc::SIGALRM]);
+                Sent::Tgkill.send(signal);
+                assert_eq!(foreign::seen(A).calls, 0, "{handler:?}: it is blocked");
+                // SAFETY: all zero is the empty set.
+                unsafe { libc::sigsuspend(&core::mem::zeroed()) };
+                let (seen, expected) = (foreign::seen(A), set(&[libc::SIGALRM]) | wishes(handler, signal));
+                assert_eq!((seen.calls, seen.mask), (1, expected), "{handler:?}: {:#x}", seen.mask);
+                assert_eq!(child::mask(), set(&[signal, libc::SIGALRM]), "afterwards");
+            }
+        }
+    };
     /// Nothing that the handler above us blocks is unblocked, and what it had is in force again when it goes on.
     predecessor_that_another_handler_called_adds_to_that_ones_mask_and_gives_it_back => Ends::Well, |_| {
         let signal = libc::SIGSEGV;

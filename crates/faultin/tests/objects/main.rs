@@ -66,6 +66,13 @@ fn two_objects_that_install_at_the_same_time_agree() {
     play(Build::Plain, &with, &without);
 }
 
+/// A library that `dlopen` has loaded gets its variables of a thread when the thread first uses one, from the allocator.
+#[test]
+fn accesses_for_handlers_use_no_variable_of_the_thread() {
+    let row = "open a, quiet a, quiet a, install a, quiet a, close a, quiet a";
+    play(Build::Plain, &["open a, quiet a, install h, quiet a, quiet h"], &[row]);
+}
+
 /// Notes, records and tables, and a few rows, for each way to build.
 #[test]
 fn every_build_keeps_one_record_one_note_and_the_whole_table() {

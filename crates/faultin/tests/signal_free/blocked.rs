@@ -26,6 +26,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("late reader", late_reader),
     ("late source", late_source),
     ("open again", open_again),
+    ("pending", pending),
 ];
 
 /// Blocks every signal in this thread.
@@ -331,6 +332,37 @@ fn late_source() {
         let mut bytes = vec![0; 2 * page_size()];
         IovSource::one(map).copy_from_iter(&mut bytes).is_ok()
     });
+}
+
+#[test]
+fn a_signal_that_waits_goes_on_waiting() {
+    child::check("pending");
+}
+
+/// A thread that blocks the signals has been sent one of them, for `sigwait`. Delivered, it would kill.
+fn pending() {
+    let page = page_size();
+    let mut pages = Pages::new(Bad::NoAccess, page);
+    pages.all().fill(7);
+    // SAFETY: mapped for as long as the views live.
+    let view = unsafe { ReadView::new(pages.boundary().wrapping_sub(page), 2 * page) }.expect("the handler");
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        in_a_blocked_thread(|| {
+            // SAFETY: sent to this thread, which blocks it.
+            assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), signal) }, 0);
+            assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Ok(0x0707_0707));
+            assert_eq!(view.load::<u32>(page).map_err(|fault| fault.cause()), Err(Cause::Protection));
+            assert_eq!(view.read(page - 1, &mut [0; 2]).map_err(|short| short.done), Err(1));
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: takes the signal, if it is there; all zero is a set.
+            let taken = unsafe {
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&mut set, signal);
+                libc::sigtimedwait(&set, std::ptr::null_mut(), &at_once)
+            };
+            assert_eq!(taken, signal);
+        });
+    }
 }
 
 #[test]

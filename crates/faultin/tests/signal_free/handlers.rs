@@ -1,4 +1,5 @@
-//! Crash handlers that run with SIGSEGV blocked, installed before the crate's handler and after it.
+//! Crash handlers that run with SIGSEGV blocked, installed before the crate's handler and after it. (That their accesses allocate
+//! nothing is seen in a library that `dlopen` has loaded: `objects` looks there.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

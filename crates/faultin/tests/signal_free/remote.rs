@@ -11,7 +11,8 @@ use crate::filters::{deny, works};
 use crate::pages::{Bad, Pages, pattern};
 use crate::{Scenario, child};
 
-pub const SCENARIOS: &[Scenario] = &[("victim", victim)];
+pub const SCENARIOS: &[Scenario] =
+    &[("victim", victim), ("without its first thread", without_first_thread), ("namespace", namespace)];
 
 /// A process whose memory is read: says where, and waits.
 fn victim() {
@@ -28,9 +29,42 @@ fn victim() {
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
+/// The same, whose first thread has ended.
+fn without_first_thread() {
+    std::thread::spawn(|| {
+        let is_zombie = || {
+            let stat = std::fs::read_to_string("/proc/self/stat").expect("a /proc");
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
+        };
+        while !is_zombie() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        victim();
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) };
+    });
+    // SAFETY: ends the first thread, which only waits for the others and has nothing on its stack that they use.
+    unsafe {
+        assert_ne!(libc::signal(libc::SIGUSR1, ends_its_thread as *const () as libc::sighandler_t), libc::SIG_ERR);
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::getpid(), libc::SIGUSR1);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+extern "C" fn ends_its_thread(_: i32) {
+    // SAFETY: ends this thread.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
 /// A victim, and the boundary of each kind of bad page in it.
 fn start() -> (Child, Vec<(Bad, usize)>) {
-    let mut child = child::command("victim").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
+    start_as("victim")
+}
+
+fn start_as(name: &str) -> (Child, Vec<(Bad, usize)>) {
+    let mut child = child::command(name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
     let numbers = stdout.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("boundary ")?.parse().ok());
     let boundaries = Bad::ALL.into_iter().zip(numbers.take(Bad::ALL.len())).collect();
@@ -90,6 +124,17 @@ fn its_bytes_come_with_exact_counts_and_causes() {
 }
 
 #[test]
+fn a_process_whose_first_thread_has_ended_is_read() {
+    let (mut child, boundaries) = start_as("without its first thread");
+    let process = Process::by_pid(child.id() as i32).expect("it runs");
+    reads(&process, &boundaries);
+    reads(&Process::by_pidfd(pidfd(&child).as_fd()).expect("it runs"), &boundaries);
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+    ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+}
+
+#[test]
 fn a_filter_that_forbids_the_call_leaves_the_file() {
     if !works() {
         return faultin_test::skipped("seccomp", "a thread cannot have a filter");
@@ -121,6 +166,59 @@ fn a_filter_that_forbids_to_ask_by_signal_leaves_the_descriptor() {
             ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
         });
     });
+}
+
+#[test]
+fn a_descriptor_is_not_asked_where_the_numbers_are_of_another_namespace() {
+    child::check("namespace");
+}
+
+fn namespace() {
+    // SAFETY: the children of this process get a namespace.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) != 0 && libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0 }
+    {
+        return faultin_test::skipped("namespaces", std::io::Error::last_os_error());
+    }
+    // SAFETY: this process has no other thread that does anything; the children end.
+    let status = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(in_the_namespace());
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+        status
+    };
+    assert_eq!(status, 0, "the number of the check that failed: {}", status >> 8);
+}
+
+/// Asks for a child's memory by its descriptor. The number that `/proc` has for it is another process's here. Returns the
+/// number of the first check that fails, 0 if none does.
+///
+/// # Safety
+/// The process ends afterwards.
+unsafe fn in_the_namespace() -> i32 {
+    // SAFETY: the child waits until it is killed.
+    let (number, pidfd) = unsafe {
+        let child = libc::fork();
+        while child == 0 {
+            libc::pause();
+        }
+        (child, OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, child, 0) as i32))
+    };
+    let unsupported = |error: &ProcessError| matches!(error.reason(), ProcessReason::Io(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP));
+    let by_pidfd = Process::by_pidfd(pidfd.as_fd());
+    // The child has it at the same place.
+    static VALUE: u64 = 0x1122_3344_5566_7788;
+    let mut out = [0; 8];
+    let by_pid = Process::by_pid(number).and_then(|process| process.read((&raw const VALUE).addr(), &mut out));
+    // SAFETY: the child; this process is the first one of its namespace.
+    let first = unsafe {
+        libc::kill(number, libc::SIGKILL);
+        libc::getpid() == 1
+    };
+    let checks = [first, by_pidfd.as_ref().is_err_and(unsupported), by_pid.is_ok() && out == VALUE.to_ne_bytes()];
+    checks.iter().position(|&passed| !passed).map_or(0, |index| index as i32 + 1)
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub const SCENARIOS: &[Scenario] = &[("ways", ways), ("none", none), ("forked", 
 const CROSS: [libc::c_long; 2] = [libc::SYS_process_vm_readv, libc::SYS_process_vm_writev];
 const MEM: [libc::c_long; 2] = [libc::SYS_pread64, libc::SYS_pwrite64];
 const PIPE: [libc::c_long; 1] = [libc::SYS_pipe2];
+const ASK: [libc::c_long; 1] = [libc::SYS_rt_sigprocmask];
 
 /// Runs `run` in a thread that may not make these calls, for each of the errors that sandboxes give.
 fn without(calls: &[libc::c_long], run: impl Fn() + Send + Sync) {
@@ -105,7 +106,14 @@ fn ways() {
         same_as_ever();
         assert_eq!(way(), Some(Way::ProcMem));
     });
+    // Filters are a thread's: this one has none.
+    assert_eq!(way(), Some(Way::CrossMemory));
     without(&[&CROSS[..], &PIPE].concat(), || {
+        same_as_ever();
+        assert_eq!(way(), Some(Way::ProcMem));
+    });
+    // The call that asks whether a page can be read: the filter's answer is none of the page's.
+    without(&[&CROSS[..], &ASK].concat(), || {
         same_as_ever();
         assert_eq!(way(), Some(Way::ProcMem));
     });

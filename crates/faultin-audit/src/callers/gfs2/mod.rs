@@ -12,7 +12,7 @@
 //! the store once it is written back. That of a read is the buffer, and the file unchanged. As found an error is not without effect:
 //! the bytes that were moved are there, and no more.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub(super) mod disk;
 pub(super) mod pager;

@@ -4,7 +4,7 @@
 //! The pager, without its mappings: small and deterministic, so that everything that can happen to such a buffer can be tried.
 //! What it shows is a copy, so a store to it does not change the file.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -161,7 +161,9 @@ impl<M: Clone, U> Clone for Buffer<'_, M, U> {
     }
 }
 
-impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U> {
+// SAFETY: forwarded to the memory behind it.
+#[allow(unsafe_code, reason = "a promise to who copies")]
+unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U> {
     fn len(&self) -> usize {
         self.memory.len()
     }
@@ -203,7 +205,9 @@ impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U> {
     }
 }
 
-impl<M: ReadMemory + ReadNoWait, U: User> ReadNoWait for Buffer<'_, M, U> {
+// SAFETY: forwarded to the memory behind it.
+#[allow(unsafe_code, reason = "as above")]
+unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadNoWait for Buffer<'_, M, U> {
     fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         self.pager.follow();
         self.memory.read_nowait(offset, dst)

@@ -4,7 +4,7 @@
 //! what it has done. Where nobody serves the pages the kernel does, inside the copy, and no lock of a caller's stands in its
 //! way.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -128,7 +128,9 @@ impl<'a> HostWrite<'a> {
     }
 }
 
-impl ReadMemory for HostRead<'_> {
+// SAFETY: what is counted is what the copies of the view have counted, one behind the other.
+#[allow(unsafe_code, reason = "a promise to who copies")]
+unsafe impl ReadMemory for HostRead<'_> {
     fn len(&self) -> usize {
         self.view.len()
     }
@@ -166,7 +168,9 @@ impl ReadMemory for HostRead<'_> {
     }
 }
 
-impl ReadNoWait for HostRead<'_> {
+// SAFETY: as above.
+#[allow(unsafe_code, reason = "as above")]
+unsafe impl ReadNoWait for HostRead<'_> {
     fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         self.view.read(offset, dst).map_err(|short| self.nofault(offset, short))
     }

@@ -27,7 +27,9 @@ impl View {
     }
 }
 
-impl ReadMemory for View {
+// SAFETY: a part counts when the world has copied it.
+#[allow(unsafe_code, reason = "a promise to who copies")]
+unsafe impl ReadMemory for View {
     fn len(&self) -> usize {
         self.range.len()
     }

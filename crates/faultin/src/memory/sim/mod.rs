@@ -44,7 +44,7 @@
 //! [`Sim::state`] is everything that can influence an access but what the script has yet to do: a value to compare, to
 //! hash and to go back to. A loop that comes by the same state twice, without an action between, will do so for ever.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod action;
 mod copy;

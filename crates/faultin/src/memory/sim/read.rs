@@ -27,7 +27,9 @@ impl SimRead {
     }
 }
 
-impl ReadMemory for SimRead {
+// SAFETY: `copy_in` counts what it has copied.
+#[allow(unsafe_code, reason = "a promise to who copies")]
+unsafe impl ReadMemory for SimRead {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -65,7 +67,9 @@ impl ReadMemory for SimRead {
     }
 }
 
-impl ReadNoWait for SimRead {
+// SAFETY: as above.
+#[allow(unsafe_code, reason = "as above")]
+unsafe impl ReadNoWait for SimRead {
     fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         self.0.copy_in(offset, dst, Waiting::MustNot)
     }
