@@ -67,7 +67,7 @@ impl CacheOptions {
     }
 
     /// Folios shall have at most so many bytes. Each file that is being used may have two blocks beyond that, and each read
-    /// that waits for its store one. While the store of a mapped file refuses what is dirty, accesses through mappings may take two blocks
+    /// that waits for its store one. While the store of a mapped file refuses what is dirty, accesses through mappings may take four blocks
     /// more for each file of the cache.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
@@ -337,8 +337,11 @@ impl Shared {
         for inode in self.snapshot() {
             let seen = AtomicU64::new(inode.errors.lock().count());
             let result = inode.sync(false).and_then(|()| inode.report(&seen));
+            // What is dirty again after a sync that failed stays for the next one.
+            if result.is_ok() || inode.dirty.load(Ordering::Relaxed) == 0 {
+                self.close(&inode);
+            }
             first = first.and(result);
-            self.close(&inode);
         }
         first
     }
@@ -443,19 +446,18 @@ impl Shared {
             return Ok(memory);
         }
         let files = self.snapshot();
-        if what_for == Use::Access {
-            // What cannot be written does not count among those that a file may always have; but there is a bound.
-            let most = 2 * LEAST_FOLIOS * files.len() * block;
-            if let Some(memory) = self.alloc(table, start, block, most)? {
-                return Ok(memory);
-            }
+        // What cannot be written does not count among those that a file may always have for its accesses; but there is a bound.
+        let beyond = if what_for == Use::Access { 2 * LEAST_FOLIOS * files.len() * block } else { 0 };
+        if let Some(memory) = self.alloc(table, start, block, beyond)? {
+            return Ok(memory);
         }
         for other in files.iter().filter(|other| other.number != inode.number) {
-            if let Some(mut others) = other.table.try_exclusive()
-                && other.evict_oldest(&mut others, of_others, &mut failed)
-                && let Some(memory) = exchange(table)?
-            {
-                return Ok(memory);
+            let Some(mut others) = other.table.try_exclusive() else { continue };
+            while other.evict_oldest(&mut others, of_others, &mut failed) {
+                // No exchange: the other file may have what it lacks then beyond the limit.
+                if let Some(memory) = self.alloc(table, start, block, beyond)? {
+                    return Ok(memory);
+                }
             }
         }
         if failed.is_some() {

@@ -287,6 +287,7 @@ impl Inode {
             table.size = table.size.max(end);
             table.generation += 1;
             overlaid = overlay(&mut table, &bytes[..written], pos);
+            table.taken(pos..end);
         }
         if result.is_err() {
             table.doubt(end..asked);
@@ -356,7 +357,7 @@ fn overlay(table: &mut Table, bytes: &[u8], pos: u64) -> Result<(), Error> {
             Ok(())
         });
         if changed.is_err() {
-            folio.doubt(part);
+            table.doubt(part);
             result = result.and(changed);
         }
     }

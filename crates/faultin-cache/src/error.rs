@@ -4,11 +4,15 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use faultin::Fault;
 
 use crate::lock::Deadlock;
+
+/// Ranges that a message names.
+const NAMED: usize = 8;
 
 /// Why an operation ended.
 #[derive(Clone, Debug)]
@@ -18,6 +22,14 @@ pub enum Error {
     Fault(Fault),
     /// The store failed. Cloned, because several may have to be told.
     Store(Arc<io::Error>),
+    /// Bytes that the store had taken, and that were no longer in memory when its sync failed, may not have reached the disk.
+    /// Each sync fails until they are written again (by a write, not by a store through a mapping), or are no longer in the file.
+    Lost {
+        /// Where they are, in ascending order. Blocks count as a whole.
+        ranges: Vec<Range<u64>>,
+        /// The error of the sync.
+        store: Arc<io::Error>,
+    },
     /// A position or a length that no file can have: more than `i64::MAX` bytes.
     TooLarge {
         /// Where.
@@ -61,7 +73,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
-            Error::Store(error) | Error::Memory(error) => error.raw_os_error(),
+            Error::Store(error) | Error::Memory(error) | Error::Lost { store: error, .. } => error.raw_os_error(),
             Error::TooLarge { .. } => Some(libc::EINVAL),
             Error::FixedLength { .. } => Some(libc::ENOSPC),
             Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| error.raw_os_error()),
@@ -76,6 +88,16 @@ impl fmt::Display for Error {
         match self {
             Error::Fault(fault) => fault.fmt(f),
             Error::Store(error) => write!(f, "the store failed: {error}"),
+            Error::Lost { ranges, store } => {
+                f.write_str("the store may have lost bytes ")?;
+                for (index, Range { start, end }) in ranges.iter().take(NAMED).enumerate() {
+                    write!(f, "{}{start} to {end}", if index > 0 { ", " } else { "" })?;
+                }
+                if let Some(more) = ranges.len().checked_sub(NAMED).filter(|&more| more > 0) {
+                    write!(f, " and {more} more ranges")?;
+                }
+                write!(f, ", which have to be written again: its sync failed: {store}")
+            }
             Error::TooLarge { pos, len } => write!(f, "{len} bytes at {pos}: a file has at most {} bytes", i64::MAX),
             Error::FixedLength { pos, len, size } => {
                 write!(f, "{len} bytes at {pos}: the store has {size} bytes, and its length cannot change")
@@ -96,7 +118,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault),
-            Error::Store(error) | Error::Memory(error) | Error::Full { store: Some(error), .. } => Some(error),
+            Error::Store(error)
+            | Error::Memory(error)
+            | Error::Lost { store: error, .. }
+            | Error::Full { store: Some(error), .. } => Some(error),
             Error::Deadlock(deadlock) => Some(deadlock),
             Error::TooLarge { .. } | Error::FixedLength { .. } | Error::Full { store: None, .. } | Error::Stopped => {
                 None

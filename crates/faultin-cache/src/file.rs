@@ -338,7 +338,8 @@ impl CachedFile {
     ///
     /// # Errors
     /// The first failure that this handle has not reported, of this writeback or one before. What was not written is dirty
-    /// still, and is tried again the next time.
+    /// still, and is tried again the next time; so is what was written since the last sync that succeeded, if the store's sync has
+    /// failed. [`Error::Lost`], each time: some of that is no longer in memory.
     pub fn sync_all(&self) -> Result<(), Error> {
         self.sync(false)
     }

@@ -38,6 +38,8 @@ pub(crate) struct Inode {
     pub(crate) table: Lock<Table>,
     /// Puts writeback in order, among those who share the inode lock: who has that one alone needs no turn.
     pub(crate) writeback: Lock<()>,
+    /// Puts syncs in order. Taken before the inode lock.
+    pub(crate) syncing: Lock<()>,
     /// How long the store is.
     pub(crate) store_len: Length,
     /// Bytes that are dirty, and (if the writes reserve) reserved.
@@ -94,6 +96,7 @@ impl Inode {
             writers: Lock::new(number, LockKind::Writers, ()),
             table: Lock::new(number, LockKind::Inode, Table::new(geometry, size)),
             writeback: Lock::new(number, LockKind::Writeback, ()),
+            syncing: Lock::new(number, LockKind::Sync, ()),
             store_len: Length::new(size, is_fixed),
             dirty: AtomicU64::new(0),
             errors: Mutex::new(Errors::default()),

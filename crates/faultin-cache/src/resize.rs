@@ -28,6 +28,7 @@ impl Inode {
             if let Some(mapped) = &table.mapped {
                 mapped.ends_at(len);
             }
+            table.unsynced.replaced(len..u64::MAX);
             let zeroed = self.cut(&mut table, len);
             table.generation += 1;
             table.size = len;
@@ -43,9 +44,10 @@ impl Inode {
     /// # Errors
     /// The store's. Its length is not known then.
     pub(crate) fn set_store_len(&self, len: u64) -> io::Result<()> {
+        let may_be_longer = self.store_len.may_exceed(len);
         self.store_len.changes(len);
         self.store.set_len(len)?;
-        self.store_len.changed(len);
+        self.store_len.changed(len, may_be_longer);
         Ok(())
     }
 
@@ -161,7 +163,8 @@ impl Inode {
         }
         folio.zero(part.clone())?;
         folio.set_uptodate(part.clone());
-        self.add_dirty(folio.set_dirty(part));
+        self.add_dirty(folio.set_dirty(part.clone()));
+        table.unsynced.replaced(part);
         Ok(())
     }
 
@@ -195,6 +198,7 @@ impl Inode {
             }
         }
         table.generation += 1;
+        table.has_hole(blocks);
         Ok(())
     }
 

@@ -66,6 +66,10 @@ impl Bell {
 
     /// No longer rings for what was before.
     pub(crate) fn silence(&self) {
+        #[cfg(test)]
+        if let Some(act) = BEFORE_SILENCE.take() {
+            act();
+        }
         // It fails if it does not ring.
         while sys::read(self.as_fd(), &mut [0_u8; 8]) == Err(Errno::INTR) {}
     }
@@ -75,4 +79,10 @@ impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What another thread does just before this one silences a bell the next time.
+    pub(crate) static BEFORE_SILENCE: std::cell::Cell<Option<Box<dyn FnOnce()>>> = const { std::cell::Cell::new(None) };
 }

@@ -2,7 +2,8 @@
 //!
 //! A block that the store did not take stays dirty. The error is counted; each handle remembers how many it has heard of, so
 //! each `fsync` that has not reported an error yet does, once (the kernel's `errseq_t`; but the kernel forgets what it could not
-//! write).
+//! write). What a store has taken is not safe before the store's sync succeeds; after one that failed, those blocks are dirty
+//! again, or lost ([`Unsynced`](crate::folio::Unsynced)).
 
 #![forbid(unsafe_code)]
 
@@ -206,7 +207,7 @@ impl Inode {
             let reached = run.start + written as u64;
             let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
             if clean > run.start && !kept {
-                self.sub_dirty(folio.clean(run.start..clean));
+                self.sub_dirty(table.clean(folio, run.start..clean));
             }
             first = first.and(result.map_err(|error| self.record(error)));
         }
@@ -255,21 +256,61 @@ impl Inode {
         };
         locked(self.write_back(0..u64::MAX))?;
         locked(self.settle_len())?;
-        if let Err(error) = self.store.sync(data_only) {
-            self.record(error);
+        // A store may report a failure to one of two syncs at the same time, and success to the other.
+        let _turn = self.syncing.exclusive()?;
+        {
+            let mut table = self.table.exclusive()?;
+            if table.unsynced.is_under_way() {
+                let says = "the store has panicked in a sync, which counts as failed";
+                let error = Arc::new(io::Error::other(says));
+                self.errors.lock().record(Arc::clone(&error));
+                self.sync_failed(&mut table, &error);
+            }
+            table.unsynced.begin(self.store_len.take_cut());
+        }
+        let result = self.store.sync(data_only).map_err(Arc::new);
+        if let Err(error) = &result {
+            self.errors.lock().record(Arc::clone(error));
+        }
+        let mut table = self.table.exclusive()?;
+        match result {
+            Ok(()) => table.unsynced.succeed(),
+            Err(error) => self.sync_failed(&mut table, &error),
         }
         Ok(())
     }
 
-    /// Reports what has failed since the first `seen` errors, which are all of them now.
+    /// What the store has taken since its last successful sync may not have reached the disk, and neither may its length.
+    fn sync_failed(&self, table: &mut Table, error: &Arc<io::Error>) {
+        let was_cut = table.sync_failed(error, self.store_len.take_cut(), |bytes| {
+            // First, because it can fail: what is reserved is what is dirty.
+            let has_space = !self.how.reserve || self.store.reserve(bytes as u64).is_ok();
+            if has_space {
+                self.add_dirty(bytes);
+            }
+            has_space
+        });
+        self.store_len.changes(table.size);
+        if was_cut {
+            self.store_len.has_junk(table.size);
+        }
+    }
+
+    /// Reports what has failed since the first `seen` errors, which are all of them now; and what is lost, each time.
     ///
     /// # Errors
-    /// The first failure that was not seen.
+    /// The first failure that was not seen; [`Error::Lost`]; [`Error::Deadlock`].
     pub(crate) fn report(&self, seen: &AtomicU64) -> Result<(), Error> {
-        // In one go: an error that comes in between would be seen and not reported.
-        let errors = self.errors.lock();
-        let seen = seen.swap(errors.count(), Ordering::Relaxed);
-        errors.since(seen).map_or(Ok(()), |error| Err(Error::Store(error)))
+        {
+            // In one go: an error that comes in between would be seen and not reported.
+            let errors = self.errors.lock();
+            let seen = seen.swap(errors.count(), Ordering::Relaxed);
+            if let Some(error) = errors.since(seen) {
+                return Err(Error::Store(error));
+            }
+        }
+        let lost = self.table.shared()?.unsynced.lost();
+        lost.map_or(Ok(()), |(ranges, store)| Err(Error::Lost { ranges, store }))
     }
 
     /// Makes the store as long as the file: it may be shorter (nobody has written where the file ends), or longer by less

@@ -1,9 +1,10 @@
 //! Ranges whose faults the process serves itself: who is asked, when, and what becomes of it.
 
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -320,10 +321,14 @@ fn in_child(test: &str, body: impl FnOnce()) -> Option<ExitStatus> {
         return None;
     }
     let mut command = processes::run(std::env::current_exe().unwrap());
-    let mut child = command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").spawn().unwrap();
+    command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
+            let mut said = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+            faultin_test::assert_ran(status, &said);
             return Some(status);
         }
         if start.elapsed() > Duration::from_secs(120) {
@@ -459,8 +464,8 @@ unsafe impl Pager for Waits {
 }
 
 #[test]
-fn what_a_signal_was_the_last_to_leave_is_freed_by_the_next_call() {
-    succeeds("what_a_signal_was_the_last_to_leave_is_freed_by_the_next_call", || {
+fn what_a_signal_was_the_last_to_leave_is_freed_when_the_next_range_goes() {
+    succeeds("what_a_signal_was_the_last_to_leave_is_freed_when_the_next_range_goes", || {
         let pages = Arc::new(Pages::new(PAGES));
         let waits = Arc::new(Waits { opens: Opens::new(&pages, false), inside: false.into(), go: false.into() });
         let served = served(&pages, waits.clone());
@@ -476,6 +481,11 @@ fn what_a_signal_was_the_last_to_leave_is_freed_by_the_next_call() {
         });
         assert_eq!(Arc::strong_count(&waits), 2, "nothing is freed in a signal");
         assert!(views(&pages).0.fault_in(page_size(), NonZeroUsize::MIN).is_err());
+        let others = Arc::new(Pages::new(PAGES));
+        let next = self::served(&others, Opens::new(&others, false));
+        assert!(views(&others).0.fault_in(0, NonZeroUsize::MIN).is_ok());
+        assert_eq!(Arc::strong_count(&waits), 2, "nor in an access, whose thread may hold locks");
+        drop(next);
         assert_eq!(Arc::strong_count(&waits), 1);
     });
 }

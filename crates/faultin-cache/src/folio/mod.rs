@@ -12,7 +12,9 @@ pub(crate) mod backing;
 mod bits;
 pub(crate) mod memory;
 mod radix;
+mod ranges;
 mod table;
+mod unsynced;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +26,7 @@ use crate::error::{Error, Partial};
 
 pub(crate) use arena::Arena;
 pub(crate) use table::{Key, Table};
+pub(crate) use unsynced::Unsynced;
 
 /// Sizes of the units of a cache, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,10 @@ pub(crate) struct Folio {
     block: usize,
     uptodate: Bits,
     dirty: Bits,
+    /// Blocks that the store has taken, in [`epoch`](Self::epoch) or before, and that are as they were then, or dirty again.
+    unsynced: Bits,
+    /// When the store has taken the last one of them, by [`Unsynced`](unsynced::Unsynced).
+    epoch: AtomicU64,
     /// Whether somebody has used it since reclaim last looked.
     referenced: AtomicBool,
     /// When it was last wanted, by the arena's clock.
@@ -83,6 +90,8 @@ impl Folio {
             block,
             uptodate: Bits::new(blocks),
             dirty: Bits::new(blocks),
+            unsynced: Bits::new(blocks),
+            epoch: AtomicU64::new(0),
             referenced: AtomicBool::new(true),
             wanted: AtomicU64::new(memory.account().at()),
             written: false,
@@ -259,14 +268,19 @@ impl Folio {
     pub(crate) fn discard(&mut self, part: Range<u64>) -> usize {
         let blocks = self.touched(&part);
         self.uptodate.clear(blocks.clone());
+        self.unsynced.clear(blocks.clone());
         self.dirty.clear(blocks) * self.block
     }
 
-    /// The blocks that `part` touches have to be read again, unless they are dirty.
-    pub(crate) fn doubt(&mut self, part: Range<u64>) {
+    /// The blocks that `part` touches have to be read again, unless they are dirty. Tells `absent` which of them the store has taken
+    /// and not made durable.
+    fn doubt(&mut self, part: Range<u64>, mut absent: impl FnMut(Range<u64>)) {
         for block in self.touched(&part) {
             if self.dirty.first_set(block..block + 1).is_none() {
                 self.uptodate.clear(block..block + 1);
+                if self.unsynced.clear(block..block + 1) > 0 {
+                    absent(self.place(block..block + 1));
+                }
             }
         }
     }
@@ -300,8 +314,29 @@ impl Folio {
 
     /// The store has these blocks now: how many bytes are dirty no more. For whoever puts writeback in order; under a shared
     /// lock, because whoever makes blocks dirty has it alone.
-    pub(crate) fn clean(&self, part: Range<u64>) -> usize {
+    fn clean(&self, part: Range<u64>, unsynced: &Unsynced) -> usize {
+        self.taken(part.clone(), unsynced);
         self.dirty.clear(self.touched(&part)) * self.block
+    }
+
+    /// The store has taken the bytes of these blocks, just now: for the same callers.
+    fn taken(&self, part: Range<u64>, unsynced: &Unsynced) {
+        if self.epoch.load(Ordering::Relaxed) <= unsynced.durable {
+            self.unsynced.clear(0..units(self.len(), self.block));
+        }
+        self.unsynced.set(self.touched(&part));
+        self.epoch.store(unsynced.epoch, Ordering::Relaxed);
+    }
+
+    /// The first run of blocks from `pos` on that the store has taken and not made durable.
+    fn next_unsynced(&self, pos: u64, unsynced: &Unsynced) -> Option<Range<u64>> {
+        if self.epoch.load(Ordering::Relaxed) <= unsynced.durable {
+            return None;
+        }
+        let blocks = self.touched(&(pos..self.end()));
+        let first = self.unsynced.first_set(blocks.clone())?;
+        let end = self.unsynced.first_clear(first..blocks.end).unwrap_or(blocks.end);
+        Some(self.place(first..end))
     }
 
     /// Somebody can store to it through a mapping from now on.

@@ -2,12 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use super::radix::Radix;
+use super::ranges::Ranges;
+use super::unsynced::Unsynced;
 use super::{Folio, Geometry};
 use crate::pager::bug::{self, Bug};
 use crate::pager::mapped::Mapped;
@@ -44,11 +48,22 @@ pub(crate) struct Table {
     pub(crate) generation: u64,
     /// The file's mappings, once there has been one.
     pub(crate) mapped: Option<Box<Mapped>>,
+    /// What the store has taken and not made durable.
+    pub(crate) unsynced: Unsynced,
 }
 
 impl Table {
     pub(crate) fn new(geometry: Geometry, size: u64) -> Table {
-        Table { geometry, regions: Radix::new(), folios: Slab::new(), hand: 0, size, generation: 0, mapped: None }
+        Table {
+            geometry,
+            regions: Radix::new(),
+            folios: Slab::new(),
+            hand: 0,
+            size,
+            generation: 0,
+            mapped: None,
+            unsynced: Unsynced::new(),
+        }
     }
 
     /// Folios there are.
@@ -150,6 +165,11 @@ impl Table {
         let folio = self.folios.remove(key.index());
         if folio.was_written() {
             self.generation += 1;
+            let mut pos = folio.start();
+            while let Some(run) = folio.next_unsynced(pos, &self.unsynced) {
+                pos = run.end;
+                self.unsynced.is_absent(run);
+            }
         }
         let (region, first) = self.place(folio.start());
         let blocks = self.geometry.blocks(folio.len());
@@ -199,13 +219,18 @@ impl Table {
         self.unmap(range.clone());
         let mut pos = range.start;
         while let Some(key) = self.next(pos) {
-            let folio = self.get_mut(key);
+            let folio = &mut self.folios[key.index()];
             let part = folio.start().max(pos)..folio.end().min(range.end);
             if part.is_empty() {
                 break;
             }
             pos = folio.end();
-            folio.doubt(part);
+            let is_durable = *folio.epoch.get_mut() <= self.unsynced.durable;
+            folio.doubt(part, |blocks| {
+                if !is_durable {
+                    self.unsynced.is_absent(blocks);
+                }
+            });
         }
         self.generation += 1;
     }
@@ -215,6 +240,76 @@ impl Table {
         let mut folios: Vec<_> = self.folios.iter().map(|(index, folio)| (folio.age(), Key::of(index))).collect();
         folios.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
         folios.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// The store has taken dirty blocks of a folio: how many bytes are dirty no more. For whoever puts writeback in order.
+    pub(crate) fn clean(&self, folio: &Folio, part: Range<u64>) -> usize {
+        folio.clean(part, &self.unsynced)
+    }
+
+    /// The store has taken `range` past the cache, and blocks that are cached have the same bytes.
+    pub(crate) fn taken(&mut self, range: Range<u64>) {
+        self.unsynced.replaced(range.clone());
+        let mut pos = range.start;
+        while pos < range.end {
+            let Some(key) = self.next(pos).filter(|&key| self.get(key).start() < range.end) else {
+                return self.unsynced.is_absent(pos..range.end);
+            };
+            let folio = &mut self.folios[key.index()];
+            self.unsynced.is_absent(pos..folio.start().max(pos));
+            pos = pos.max(folio.start());
+            let end = folio.end().min(range.end);
+            while pos < end {
+                let block = self.geometry.block_down(pos);
+                let part = pos..end.min(block + self.geometry.block as u64);
+                pos = part.end;
+                if folio.is_uptodate(part.clone()) {
+                    folio.written = true;
+                    folio.taken(part, &self.unsynced);
+                } else {
+                    self.unsynced.is_absent(part);
+                }
+            }
+        }
+    }
+
+    /// The store has zeros in `range` now.
+    pub(crate) fn has_hole(&mut self, range: Range<u64>) {
+        self.unsynced.replaced(range.clone());
+        self.unsynced.is_absent(range);
+    }
+
+    /// A sync has failed: blocks that the store has taken and not made durable are dirty again, and the rest of that is lost. `add` is
+    /// asked before so many more bytes are dirty; a block for which it has no space is lost, too. `cut` is the least length that the
+    /// store was cut to since the sync began. Returns whether it was cut at all since a sync has succeeded.
+    pub(crate) fn sync_failed(&mut self, error: &Arc<io::Error>, cut: u64, mut add: impl FnMut(usize) -> bool) -> bool {
+        for (_, folio) in &mut self.folios {
+            let mut pos = folio.start();
+            while let Some(run) = folio.next_unsynced(pos, &self.unsynced) {
+                pos = run.end;
+                let clean = folio.clean_bytes(run.clone());
+                if clean == 0 || add(clean) {
+                    folio.set_dirty(run.clone());
+                } else {
+                    self.unsynced.is_absent(run.clone());
+                }
+                folio.unsynced.clear(folio.touched(&run));
+            }
+        }
+        let (size, cut) = (self.size, self.unsynced.fail(cut));
+        if cut < size {
+            // Where the file has grown again, what is not written again may be what the store had before the cut.
+            let mut absent = Ranges::default();
+            absent.insert(cut..size);
+            let mut pos = cut;
+            while let Some((_, run)) = self.next_dirty(pos..size) {
+                pos = run.end;
+                absent.remove(run);
+            }
+            absent.iter().for_each(|range| self.unsynced.is_absent(range));
+        }
+        self.unsynced.lose(error, size);
+        cut != u64::MAX
     }
 
     /// The next folio for reclaim to look at, round and round.

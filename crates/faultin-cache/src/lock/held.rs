@@ -2,7 +2,7 @@
 //!
 //! The first is a list of the thread's own, for [who waits for whom](super::Deadlock). The second is for whoever serves a
 //! page fault of another thread and must not wait for what that thread has: each thread has a *slot* with its number and
-//! how many locks are in its list (but for writers' locks, which no page fault needs), in a list of slots that a signal
+//! how many locks are in its list (but for writers' and sync locks, which no page fault needs), in a list of slots that a signal
 //! handler may read at any time.
 //!
 //! A slot is never freed; when its thread ends, another one uses it again. After `fork`, the child has its one thread's slot
@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
 use super::slots::{Slot, Slots};
-use super::{LockId, LockKind, Mode};
+use super::{LockId, Mode};
 use crate::sys;
 
 /// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock of any cache,
@@ -41,7 +41,7 @@ impl Held {
         // A thread that is ending has no list any more, and waits for nothing under a lock.
         let _ = THREAD.try_with(|thread| {
             thread.held.borrow_mut().push((id, mode));
-            if id.kind != LockKind::Writers {
+            if id.kind.is_for_faults() {
                 SLOT.get().unwrap_or_else(take).count(1);
             }
         });
@@ -63,7 +63,7 @@ impl Drop for Held {
             {
                 held.remove(at);
             }
-            if self.0.kind != LockKind::Writers
+            if self.0.kind.is_for_faults()
                 && let Some(slot) = SLOT.get()
             {
                 slot.count(-1);

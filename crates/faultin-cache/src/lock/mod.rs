@@ -6,7 +6,8 @@
 //!
 //! # The order
 //!
-//! A thread takes a writers' lock, then that file's inode lock, then (unless it has that one alone) the writeback lock. It
+//! A thread takes a writers' lock or, for an `fsync`, the sync lock, then that file's inode lock, then (unless it has that one
+//! alone) the writeback lock. It
 //! never waits for a second inode lock: reclaim, which may want a folio of any file, only tries. So there is no deadlock,
 //! unless a fault is served under the lock it needs. What would be one is not waited for: whoever is about to wait says
 //! what for and what it holds, looks for a circle among those who already wait, and gets [`Deadlock`].
@@ -65,15 +66,24 @@ pub enum LockKind {
     Inode,
     /// Puts writeback in order.
     Writeback,
+    /// Puts syncs in order; kept while the store makes what it has durable.
+    Sync,
 }
 
 impl LockKind {
+    /// Whether resolving a page fault may need such a lock.
+    #[inline]
+    const fn is_for_faults(self) -> bool {
+        matches!(self, LockKind::Inode | LockKind::Writeback)
+    }
+
     /// In words.
     pub const fn name(self) -> &'static str {
         match self {
             LockKind::Writers => "the writers' lock",
             LockKind::Inode => "the inode lock",
             LockKind::Writeback => "the writeback lock",
+            LockKind::Sync => "the sync lock",
         }
     }
 }

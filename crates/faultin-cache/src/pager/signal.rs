@@ -8,7 +8,6 @@ use std::io;
 
 use faultin::Access;
 use faultin::pager::Interrupted;
-use rustix::io::Errno;
 use std::os::fd::AsFd;
 
 use super::Mode;
@@ -182,7 +181,7 @@ fn read(source: &Source, length: &Length, bytes: &mut [u8], pos: u64) -> bool {
         match sys::pread(source.file.as_fd(), &mut bytes[done..], pos + done as u64) {
             Ok(more) if pos + (done + more) as u64 >= most => break,
             Ok(more) if more >= source.unit => done += more / source.unit * source.unit,
-            Err(Errno::INTR) => {}
+            // An interruption, too: no signal can be the reason here.
             Ok(_) | Err(_) => return false,
         }
     }

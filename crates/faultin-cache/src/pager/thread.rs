@@ -46,6 +46,17 @@ pub(super) struct Post {
 }
 
 impl Post {
+    /// # Errors
+    /// The kernel's, for want of descriptors.
+    fn new() -> io::Result<Post> {
+        Ok(Post {
+            mailbox: Mailbox::new()?,
+            messages: Mutex::new(VecDeque::new()),
+            bell: Bell::new()?,
+            maps: Mutex::new(Vec::new()),
+        })
+    }
+
     /// Before those are woken who wait for a page: takes their messages out. Who still lacks something faults again. A message that stayed would
     /// be served when nobody waits any more: a page would be writable, and dirty, after its stores were written back.
     fn forget(&self, map: &Map, page: usize) {
@@ -67,12 +78,7 @@ impl PagerThread {
     /// # Errors
     /// The kernel's.
     pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
-        let post = Arc::new(Post {
-            mailbox: Mailbox::new()?,
-            messages: Mutex::new(VecDeque::new()),
-            bell: Bell::new()?,
-            maps: Mutex::new(Vec::new()),
-        });
+        let post = Arc::new(Post::new()?);
         // From here on what is started ends if the rest is not.
         let started = PagerThread { post, process: process::current() };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
@@ -215,4 +221,31 @@ fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
 /// Whether it was served, and did not panic: a store is somebody else's code.
 fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
     catch_unwind(AssertUnwindSafe(serve)).is_ok_and(|result| result.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync;
+
+    /// The ring that tells of it is silenced. There is no other one.
+    #[test]
+    fn a_porter_ends_that_is_about_to_silence_the_bell_while_its_mailbox_is_closed() {
+        let post = Arc::new(Post::new().unwrap());
+        let (ends, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let closed = Arc::clone(&post);
+            let close = move || {
+                closed.mailbox.close();
+                closed.bell.ring();
+            };
+            sync::BEFORE_SILENCE.set(Some(Box::new(close)));
+            carry(&post);
+            ends.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("the porter waits for ever");
+    }
 }

@@ -20,13 +20,15 @@ pub(crate) struct Length {
     most: AtomicU64,
     /// What the store has from here on is not of the file, and must be cut before the file grows; or [`UNKNOWN`].
     junk: AtomicU64,
+    /// The least length that the store was cut to since [`take_cut`](Self::take_cut), or [`UNKNOWN`].
+    cut: AtomicU64,
     /// Neither grows nor shrinks.
     is_fixed: bool,
 }
 
 impl Length {
     pub(crate) fn new(len: u64, is_fixed: bool) -> Length {
-        Length { least: len.into(), most: len.into(), junk: UNKNOWN.into(), is_fixed }
+        Length { least: len.into(), most: len.into(), junk: UNKNOWN.into(), cut: UNKNOWN.into(), is_fixed }
     }
 
     /// Returns whether the length never changes.
@@ -78,13 +80,26 @@ impl Length {
         }
     }
 
-    /// The store has been made `len` bytes long.
-    pub(crate) fn changed(&self, len: u64) {
+    /// Returns whether the store may have more than `len` bytes.
+    pub(crate) fn may_exceed(&self, len: u64) -> bool {
+        !self.is_fixed && self.most.load(Ordering::Acquire) > len
+    }
+
+    /// The store has been made `len` bytes long, which is a cut if it was longer.
+    pub(crate) fn changed(&self, len: u64, is_cut: bool) {
         if !self.is_fixed {
+            if is_cut {
+                self.cut.fetch_min(len, Ordering::Relaxed);
+            }
             self.most.store(len, Ordering::Release);
             self.least.store(len, Ordering::Release);
             self.junk.fetch_update(Ordering::Release, Ordering::Relaxed, |at| (len <= at).then_some(UNKNOWN)).ok();
         }
+    }
+
+    /// Returns the least length that the store was cut to since this was last asked; otherwise [`UNKNOWN`].
+    pub(crate) fn take_cut(&self) -> u64 {
+        self.cut.swap(UNKNOWN, Ordering::Relaxed)
     }
 
     /// The store may have bytes from `len` on that are not of the file.
@@ -114,7 +129,7 @@ mod tests {
         assert_eq!((length.least(), length.most()), (150, UNKNOWN), "it failed behind that");
         length.changes(120);
         assert_eq!((length.least(), length.most(), length.is(120)), (120, UNKNOWN, false));
-        length.changed(120);
+        length.changed(120, false);
         assert!(length.is(120));
         let before = length.grows(80);
         length.grew(before, 40, false);
@@ -128,11 +143,12 @@ mod tests {
         length.has_junk(100);
         assert_eq!((length.most(), length.junk(), length.is(100)), (100, Some(100), false));
         length.changes(150);
-        length.changed(150);
+        length.changed(150, false);
         assert_eq!((length.junk(), length.most()), (Some(100), 100), "longer than that is no cut");
         length.changes(100);
-        length.changed(100);
+        length.changed(100, true);
         assert!(length.is(100) && length.junk().is_none());
+        assert_eq!((length.take_cut(), length.take_cut()), (100, UNKNOWN));
     }
 
     #[test]

@@ -79,14 +79,15 @@ pub trait Store: Send + Sync {
     /// end before the length that the store gave, or was made, is an error.
     ///
     /// # Errors
-    /// The read or write that needed them gets it. [`Interrupted`](io::ErrorKind::Interrupted) is tried again.
+    /// The read or write that needed them gets it. [`Interrupted`](io::ErrorKind::Interrupted) is tried again, 2,000 times in a row
+    /// at most.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
 
     /// Writes bytes from `pos` on, and returns how many. Makes the file longer if need be.
     ///
     /// # Errors
     /// What was to be written stays dirty and is tried again by the next `fsync`; each `fsync` that has not reported the error
-    /// yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once.
+    /// yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once, 2,000 times in a row at most.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize>;
 
     /// Several writes of disjoint ranges, in any order or at once: an answer for each, as [`write_at`](Self::write_at)'s. What
@@ -101,10 +102,12 @@ pub trait Store: Send + Sync {
     /// Then it is as long as before.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes what was written durable; only the bytes and what is needed to find them, if `data_only`.
+    /// Makes what was written durable; only the bytes and what is needed to find them, if `data_only`. Not called twice at the same
+    /// time for one file.
     ///
     /// # Errors
-    /// The `fsync` reports it.
+    /// The `fsync` reports it. Everything that was written since the last success may be lost then, whatever the store says next:
+    /// blocks that are still in memory are dirty again, and for the rest see [`Error::Lost`](crate::Error::Lost).
     fn sync(&self, data_only: bool) -> io::Result<()>;
 
     /// Makes a range read as zeros, and gives its space back.

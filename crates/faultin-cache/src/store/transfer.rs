@@ -12,6 +12,28 @@ use crate::inode::MAX_BYTES;
 /// Answers in a row that bring nothing on, before the store has failed.
 const TRIES: u32 = 4;
 
+/// Interruptions in a row, before the store has failed: with a timer that interrupts a thread each millisecond, more than a second's.
+const INTERRUPTIONS: u32 = 2000;
+
+/// The interruptions of one transfer since it last came further.
+#[derive(Default)]
+struct Interruptions(u32);
+
+impl Interruptions {
+    /// Counts one more, of a call at `pos`.
+    ///
+    /// # Errors
+    /// At the [bound](INTERRUPTIONS). Not [`Interrupted`](io::ErrorKind::Interrupted), which callers repeat.
+    fn count(&mut self, pos: u64, error: &io::Error) -> io::Result<()> {
+        self.0 += 1;
+        if self.0 < INTERRUPTIONS {
+            return Ok(());
+        }
+        let says = format!("the store was interrupted {INTERRUPTIONS} times in a row at byte {pos}: {error}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, says))
+    }
+}
+
 /// Reads all of `buf`, from `pos` on; zeros where the store's `length` has no byte. Returns how many bytes are right, whole units
 /// unless all are, and the error that ended it before.
 ///
@@ -35,7 +57,7 @@ fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done
     let unit = store.alignment();
     // The last block reaches behind the largest position, where the kernel refuses to read.
     let largest = usize::try_from(MAX_BYTES.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
-    let mut idle = 0;
+    let (mut idle, mut interruptions) = (0, Interruptions::default());
     loop {
         // Asked for each time: while no lock is held, both may become less.
         let most = length.most();
@@ -49,7 +71,10 @@ fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done
         let read = match store.read_at(part, pos + *done as u64) {
             Ok(read) if read > asked => return Err(overlong("read", read, asked)),
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                interruptions.count(pos + *done as u64, &error)?;
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let reached = pos + (*done + read) as u64;
@@ -59,7 +84,7 @@ fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done
         }
         if read >= unit {
             *done += read / unit * unit;
-            idle = 0;
+            (idle, interruptions) = (0, Interruptions::default());
             continue;
         }
         // Nothing, or a part of a unit: the end, if it may be here.
@@ -79,9 +104,10 @@ fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done
 fn ends_within(store: &dyn Store, next: u64) -> io::Result<bool> {
     let unit = store.alignment();
     let mut bounce = Bounce::new(unit, unit);
+    let mut interruptions = Interruptions::default();
     loop {
         match store.read_at(bounce.bytes_mut(unit), next) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => interruptions.count(next, &error)?,
             result => return result.map(|read| read == 0),
         }
     }
@@ -106,6 +132,7 @@ pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(u
         let answer = answer.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()));
         match progress(answer, write.bytes.len(), store.alignment()) {
             Ok(done) => go_on(store, *write, done),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => go_on(store, *write, 0),
             Err(error) => (0, Err(error)),
         }
     };
@@ -114,19 +141,22 @@ pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(u
 
 /// Writes what is behind the first `done` bytes.
 fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Result<()>) {
-    let mut idle = 0;
+    let (mut idle, mut interruptions) = (0, Interruptions::default());
     while done < write.bytes.len() {
-        let rest = &write.bytes[done..];
-        let answer = store.write_at(rest, write.pos + done as u64);
-        let is_part = matches!(answer, Ok(part) if part > 0);
-        match progress(answer, rest.len(), store.alignment()) {
-            Ok(0) if is_part => {
+        let (rest, pos) = (&write.bytes[done..], write.pos + done as u64);
+        match progress(store.write_at(rest, pos), rest.len(), store.alignment()) {
+            Ok(0) => {
                 idle += 1;
                 if idle == TRIES {
                     return (done, Err(io::ErrorKind::WriteZero.into()));
                 }
             }
-            Ok(more) => (done, idle) = (done + more, if more > 0 { 0 } else { idle }),
+            Ok(more) => (done, idle, interruptions) = (done + more, 0, Interruptions::default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if let Err(error) = interruptions.count(pos, &error) {
+                    return (done, Err(error));
+                }
+            }
             Err(error) => return (done, Err(error)),
         }
     }
@@ -134,15 +164,13 @@ fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Re
 }
 
 /// What an answer to a write of `asked` bytes, at least one, is worth: whole units, because what was written of a unit in part
-/// is written again; nothing, if it is to be tried again.
+/// is written again.
 fn progress(answer: io::Result<usize>, asked: usize, unit: usize) -> io::Result<usize> {
-    match answer {
-        Ok(written) if written > asked => Err(overlong("written", written, asked)),
-        Ok(written) if written == asked => Ok(written),
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        Ok(written) => Ok(written / unit * unit),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        Err(error) => Err(error),
+    match answer? {
+        written if written > asked => Err(overlong("written", written, asked)),
+        written if written == asked => Ok(written),
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written / unit * unit),
     }
 }
 

@@ -203,6 +203,7 @@ impl<'a, B: Mutation> Round<'a, B> {
             return;
         }
         table.size = table.size.max(written.end);
+        table.unsynced.replaced(written.clone());
         let folio = table.get_mut(key);
         folio.set_uptodate(written.clone());
         let became_dirty = folio.set_dirty(written);

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use faultin::ReadView;
+use faultin::iov::IovSource;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error};
 
@@ -132,4 +134,36 @@ fn a_read_that_fails_halfway_is_forgotten() {
     let mut ought: Vec<u8> = (1..=LEN as u8).collect();
     ought[16..32].fill(201);
     assert_same(&read(&file).unwrap(), &ought, "read");
+}
+
+/// Interruptions without end are a failure, in a call that nothing else ends.
+#[test]
+fn a_store_that_is_always_interrupted_has_failed() {
+    let fails = |result: Result<(), Error>| {
+        let Err(Error::Store(error)) = result else { panic!("{result:?}") };
+        assert!(error.to_string().contains("interrupted 2000 times in a row"), "{error}");
+        // Callers repeat what was interrupted.
+        assert_ne!(error.kind(), io::ErrorKind::Interrupted);
+    };
+    for after in [0, 3] {
+        let (_cache, file, store) = file();
+        // Progress between them does not count as interruption.
+        let next = AtomicU32::new(0);
+        store.plan(move |_| match next.fetch_add(1, Ordering::Relaxed) {
+            turn if turn / 1500 < after && turn % 1500 == 1499 => Answer::Short(16),
+            _ => Answer::Interrupted,
+        });
+        fails(read(&file).map(drop));
+        file.write_at(&[1; 16], 0).unwrap();
+        fails(file.sync_all());
+        assert_eq!(file.dirty(), 16);
+        fails(
+            file.write_direct(&mut IovSource::<ReadView<'_>>::one(&[2; 16][..]), 32)
+                .map(drop)
+                .map_err(|error| error.error),
+        );
+        store.heal();
+        file.sync_all().unwrap();
+        assert_eq!(store.memory.contents()[..16], [1; 16]);
+    }
 }

@@ -132,7 +132,7 @@ impl World {
     }
 
     fn is_the_stores(&self, error: &Error) {
-        let is = matches!(error, Error::Store(_) | Error::Full { store: Some(_), .. });
+        let is = matches!(error, Error::Store(_) | Error::Lost { .. } | Error::Full { store: Some(_), .. });
         assert!(is, "{error:?}");
         assert!(matches!(error.errno(), Some(libc::EIO | libc::ENOSPC)), "{error:?}");
     }
@@ -189,8 +189,7 @@ impl World {
         assert_same(&self.content(), &self.model, what);
         self.store.heal();
         // What has failed before is still to be reported.
-        let _ = self.file.sync_all();
-        self.file.sync_all().unwrap_or_else(|error| panic!("{what}: {error}"));
+        self.store.sync_at_last(&self.file, &self.model).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((self.file.dirty(), self.store.memory.reserved()), (0, 0), "{what}");
         assert_same(&self.store.memory.contents(), &self.model, what);
         drop(self.file);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use faultin_cache::store::{MemoryStore, Store};
+use faultin_cache::{CachedFile, Error};
 
 /// Which of a store's methods is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +54,20 @@ pub struct Faulty {
     pub memory: Arc<MemoryStore>,
     plan: Arc<Mutex<Plan>>,
     calls: Arc<AtomicU64>,
+    /// Syncs that did not succeed.
+    failed_syncs: Arc<AtomicU64>,
 }
 
 impl Faulty {
     /// It does as it is told, until it gets a plan.
     pub fn new(memory: MemoryStore) -> Faulty {
         let plan: Plan = Arc::new(|_| Answer::Do);
-        Faulty { memory: Arc::new(memory), plan: Arc::new(Mutex::new(plan)), calls: Arc::default() }
+        Faulty {
+            memory: Arc::new(memory),
+            plan: Arc::new(Mutex::new(plan)),
+            calls: Arc::default(),
+            failed_syncs: Arc::default(),
+        }
     }
 
     pub fn plan(&self, plan: impl Fn(Call) -> Answer + Send + Sync + 'static) {
@@ -84,6 +92,21 @@ impl Faulty {
         self.calls.store(calls, Ordering::Relaxed);
         *self.plan.lock().unwrap() = plan;
         result
+    }
+
+    /// After errors, which the first sync reports: `file` is synced, and what was lost by a sync that failed, and by nothing else, is
+    /// written again from `content`.
+    pub fn sync_at_last(&self, file: &CachedFile, content: &[u8]) -> Result<(), Error> {
+        let _ = file.sync_all();
+        match file.sync_all() {
+            Err(Error::Lost { ranges, .. }) if self.failed_syncs.load(Ordering::Relaxed) > 0 => {
+                for Range { start, end } in ranges {
+                    file.write_at(&content[start as usize..end as usize], start).map_err(|partial| partial.error)?;
+                }
+                file.sync_all()
+            }
+            result => result,
+        }
     }
 
     pub fn calls(&self) -> u64 {
@@ -158,7 +181,10 @@ impl Store for Faulty {
     }
 
     fn sync(&self, data_only: bool) -> io::Result<()> {
+        // Unless it comes further than the next line, also by a panic.
+        self.failed_syncs.fetch_add(1, Ordering::Relaxed);
         self.done(What::Sync, 0..0, || {})?;
+        self.failed_syncs.fetch_sub(1, Ordering::Relaxed);
         self.memory.sync(data_only)
     }
 

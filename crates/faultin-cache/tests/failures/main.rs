@@ -9,6 +9,7 @@
 //! * `panics`: stores and observers that panic.
 //! * `deadlocks`: observers that call the file they look on.
 //! * `requests`: positions, lengths, lists and options.
+//! * `unsynced`: stores that lose what they have taken, and report it to one sync.
 
 mod answers;
 mod closing;
@@ -20,6 +21,7 @@ mod hanging;
 mod panics;
 mod reports;
 mod requests;
+mod unsynced;
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -61,8 +61,7 @@ impl World {
         self.file.write_at(&[99], 0).unwrap();
         self.file.punch_hole(0..1).unwrap();
         self.file.write_at(&content[..1], 0).unwrap();
-        let _ = self.file.sync_all();
-        self.file.sync_all().unwrap();
+        self.store.sync_at_last(&self.file, &content).unwrap();
         assert_eq!((self.file.dirty(), self.store.memory.reserved()), (0, 0), "{what}");
         assert_same(&self.store.memory.contents(), &content, &format!("{what}: in the store"));
         drop(self.file);

@@ -236,7 +236,9 @@ fn who_does_not_use_our_copies_gets_a_signal() {
         for why in ["store", "end", "protection"] {
             let mut child = processes::run(std::env::current_exe().unwrap());
             child.args(["--exact", "errors::who_does_not_use_our_copies_gets_a_signal"]);
-            let status = child.env(CHILD, format!("{mode:?} {why}")).output().unwrap().status;
+            let output = child.env(CHILD, format!("{mode:?} {why}")).output().unwrap();
+            let status = output.status;
+            faultin_test::assert_ran(status, &String::from_utf8_lossy(&output.stdout));
             // What may not be stored to is the kernel's own to refuse.
             let is_segv = mode == Mode::Mprotect || why == "protection";
             let signal = if is_segv { libc::SIGSEGV } else { libc::SIGBUS };

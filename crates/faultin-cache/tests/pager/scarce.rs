@@ -75,6 +75,7 @@ fn pages_are_served_where_there_is_no_room_for_mappings() {
         command.args(["scarce::child", "--exact", "--nocapture"]).env("FAULTIN_TEST_CHILD", "1").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
+    faultin_test::assert_ran(output.status, &out);
     // What the child has skipped, it has counted.
     eprint!("{err}");
 }

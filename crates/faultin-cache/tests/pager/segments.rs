@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use faultin::iov::{IovDest, IovSource, ReadSegment};
 use faultin::map::{Change, FileMap, FileMapMut, SharedMap, Watch};
-use faultin::memory::ReadMemory;
+use faultin::memory::{ReadMemory, WriteMemory};
 use faultin::probe::Granularity;
 use faultin::{Cause, Short, page_size};
 use faultin_cache::pager::{MappingDest, MappingSource, Protection};

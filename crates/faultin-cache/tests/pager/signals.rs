@@ -42,6 +42,7 @@ fn children(test: &str, modes: &[Mode], arguments: &[&str], check: impl Fn(ExitS
             let output = child.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             println!("{mode:?} {argument}: {}\n{said}", output.status);
+            faultin_test::assert_ran(output.status, &String::from_utf8_lossy(&output.stdout));
             check(output.status, mode, argument);
         }
     }

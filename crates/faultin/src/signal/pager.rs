@@ -6,7 +6,8 @@
 //!
 //! An entry is never freed, because a handler may be looking at it in any thread at any time: it is used again for another
 //! range. A thread within a pager is counted as one of its [`Users`], and the last one frees a pager whose range has gone.
-//! In a signal nothing can be freed: there the last one leaves a note, and the next ordinary call frees it.
+//! In a signal nothing can be freed: there the last one leaves a note, and the pager is freed when the next range goes. Not by
+//! a `fault_in`: its caller may hold locks, and what a pager drops is other code.
 
 use core::ops::Range;
 use core::ptr;
@@ -265,7 +266,6 @@ impl Drop for Inside {
 /// Calls the pager of `address`, if there is one, to make the first of `len` bytes there accessible: as an ordinary function.
 pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    registry.free_retired();
     let address = arch::untag(address);
     let inside = registry.enter(address)?;
     let calls = inside.0.pager.load(Ordering::Relaxed);

@@ -98,6 +98,12 @@ impl Reserve {
     }
 
     fn keep(&self, unit: usize, len: usize) {
+        self.put(unit, len);
+        self.mapped.fetch_add(1, Ordering::Release);
+    }
+
+    /// Puts a unit where it can be taken. It is not counted.
+    fn put(&self, unit: usize, len: usize) {
         // All units are of one length, so it does not matter that this is written to a place that has one.
         let free = |place: &Place| {
             place.len.store(len, Ordering::Relaxed);
@@ -107,7 +113,6 @@ impl Reserve {
             let place = Place { next: AtomicPtr::new(ptr::null_mut()), unit: unit.into(), len: len.into() };
             self.add(Box::leak(Box::new(place)));
         }
-        self.mapped.fetch_add(1, Ordering::Release);
     }
 
     fn places(&self) -> impl Iterator<Item = &'static Place> {
@@ -161,5 +166,24 @@ pub(super) unsafe fn put_zeros(start: usize, len: usize) -> Result<(), i32> {
     match unsafe { syscall6(libc::SYS_mmap, arguments) } {
         result if result == start as isize => Ok(()),
         error => Err(i32::try_from(-error).unwrap_or(libc::EINVAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of units is less than none then.
+    #[test]
+    fn a_unit_that_is_taken_before_it_is_counted_is_not_taken_for_many() {
+        let reserve = Reserve::new();
+        let len = PAGES * page_size();
+        // One thread is within `keep` while a handler in another gives the unit up, and a scan begins.
+        reserve.put(map(len).unwrap(), len);
+        assert!(reserve.give_up_one());
+        assert!(reserve.enter());
+        for unit in 0..UNITS {
+            assert!(reserve.give_up_one(), "{unit} units were set aside");
+        }
     }
 }

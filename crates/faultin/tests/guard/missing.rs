@@ -53,13 +53,15 @@ pub fn sparse(path: &Path, pages: usize, there: impl IntoIterator<Item = usize>)
     }
 }
 
-/// Runs `test` where pages can be made to fail: the options that map, and a path.
+/// Runs `test` where pages can be made to fail: the options that map, and a path. Skips it if there is no such place.
 pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
+    let mut has_place = false;
     each(|case| {
         let path = case.path("file");
         if !case.faults() || !path.starts_with("/dev/shm") {
             return;
         }
+        has_place = true;
         std::fs::write(&path, []).expect("make a file");
         let probe = case.file("probe", faultin::page_size());
         let map = case.options().open_mut(probe).expect("map it");
@@ -71,6 +73,9 @@ pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
         // (Only for mappings that could be written to.)
         test(&|| case.options().open_mut(&path).expect("map it"), &path);
     });
+    if !has_place {
+        faultin_test::skipped("tmpfs", "no file in /dev/shm can be mapped whose pages can be made to fail");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub fn check(name: &str) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{name}: {}\n--- stdout\n{stdout}--- stderr\n{stderr}", output.status);
+    // (Some scenarios end the process themselves, so it need not say that the test has passed.)
+    assert!(stdout.contains("running 1 test\n"), "{name}: no test has run\n{stdout}");
     if let Some(line) = stderr.lines().find(|line| line.starts_with("skipped: ")) {
         eprintln!("{line}");
     }
