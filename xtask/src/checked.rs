@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::env::workspace;
 use crate::test;
@@ -54,7 +55,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Task {
-    /// Record that a suite has passed on the commit that is checked out
+    /// Record that a suite has passed
     Record(Record),
 }
 
@@ -62,6 +63,9 @@ enum Task {
 struct Record {
     /// The suite
     suite: String,
+    /// The commit that was checked out when it began; empty where there is no history
+    #[arg(long)]
+    commit: String,
     /// What it printed
     #[arg(long)]
     log: PathBuf,
@@ -90,10 +94,9 @@ fn check() -> Result<ExitCode, String> {
     let entries = entries(&fs::read_to_string(workspace().join(RECORD)).unwrap_or_default());
     let mut code = ExitCode::SUCCESS;
     for suite in SUITES {
-        let entry = entries.get(suite.name).map(|entry| entry.commit.as_str());
-        let state = state(&workspace(), &suite, entry);
+        let state = state(&workspace(), &suite, entries.get(suite.name));
         println!("{:12} {state}", suite.name);
-        if matches!(state, State::Due(_)) {
+        if state.is_due() {
             code = ExitCode::FAILURE;
         }
     }
@@ -106,47 +109,79 @@ fn check() -> Result<ExitCode, String> {
 /// How a suite's entry stands to the commit that is checked out.
 #[derive(Debug, PartialEq)]
 enum State {
-    Fresh(u32),
-    Due(u32),
+    /// So many commits have changed what it covers since.
+    Since(u32),
+    /// As many commits are younger than the entry: its own commit is not in the history, as after a rebase or a squash.
+    Younger(u32),
     Never,
     /// There is no history to count in, and why.
     Unknown(String),
 }
 
+impl State {
+    fn is_due(&self) -> bool {
+        match self {
+            Self::Since(commits) | Self::Younger(commits) => *commits > DUE,
+            Self::Never | Self::Unknown(_) => false,
+        }
+    }
+}
+
 impl core::fmt::Display for State {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.is_due() {
+            write!(f, "DUE: ")?;
+        }
         match self {
-            Self::Fresh(commits) => write!(f, "{commits} of {DUE} commits since its last run"),
-            Self::Due(commits) => write!(f, "DUE: {commits} commits since its last run, and {DUE} may be"),
+            Self::Since(commits) => write!(f, "{commits} commits since its last run, and {DUE} may be"),
+            Self::Younger(commits) => write!(
+                f,
+                "{commits} commits younger than its last run, and {DUE} may be (the commit it ran on is not in this history)"
+            ),
             Self::Never => write!(f, "NO ENTRY in {RECORD}: it has never run"),
             Self::Unknown(why) => write!(f, "not known: {why}"),
         }
     }
 }
 
-fn state(repository: &Path, suite: &Suite, commit: Option<&str>) -> State {
-    let git = |args: &[&str]| {
-        let output =
-            Command::new("git").current_dir(repository).args(args).output().map_err(|error| error.to_string())?;
-        let said = if output.status.success() { output.stdout } else { output.stderr };
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        if output.status.success() { Ok(said) } else { Err(said) }
+/// What git prints in `folder`, or its error.
+fn git(folder: &Path, args: &[&str]) -> Result<String, String> {
+    let output =
+        Command::new("git").current_dir(folder).args(args).output().map_err(|error| format!("git: {error}"))?;
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    if output.status.success() { Ok(said) } else { Err(said) }
+}
+
+/// Why there is no history to count in.
+fn no_history(repository: &Path) -> Option<String> {
+    match git(repository, &["rev-parse", "--is-shallow-repository"]) {
+        Err(error) => Some(error),
+        Ok(shallow) if shallow == "true" => Some("this clone is shallow".into()),
+        // Another project's repository may be around an unpacked archive.
+        Ok(_) => match git(repository, &["ls-files", "--", "."]) {
+            Ok(files) if files.is_empty() => Some("these files are in no git repository".into()),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        },
+    }
+}
+
+fn state(repository: &Path, suite: &Suite, entry: Option<&Entry>) -> State {
+    if let Some(why) = no_history(repository) {
+        return State::Unknown(why);
+    }
+    let Some(Entry { commit, date, .. }) = entry else { return State::Never };
+    let (since, kind): (_, fn(u32) -> State) = match git(repository, &["merge-base", "--is-ancestor", commit, "HEAD"]) {
+        Ok(_) => (vec![format!("{commit}..HEAD")], State::Since),
+        Err(_) => (vec![format!("--since={date} +0000"), "HEAD".into()], State::Younger),
     };
-    let Some(commit) = commit else { return State::Never };
-    match git(&["rev-parse", "--is-shallow-repository"]) {
-        Err(error) => return State::Unknown(error),
-        Ok(shallow) if shallow == "true" => return State::Unknown("this clone is shallow".into()),
-        Ok(_) => {}
-    }
-    if git(&["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_err() {
-        return State::Unknown(format!("the history has no commit {commit}"));
-    }
-    let since = format!("{commit}..HEAD");
-    let mut count = vec!["rev-list", "--count", &since, "--"];
+    let mut count = vec!["rev-list", "--count"];
+    count.extend(since.iter().map(String::as_str));
+    count.push("--");
     count.extend(suite.covers);
-    match git(&count).and_then(|count| count.parse().map_err(|_| format!("git counts {count:?}"))) {
-        Ok(commits) if commits > DUE => State::Due(commits),
-        Ok(commits) => State::Fresh(commits),
+    match git(repository, &count).and_then(|count| count.parse().map_err(|_| format!("git counts {count:?}"))) {
+        Ok(commits) => kind(commits),
         Err(error) => State::Unknown(error),
     }
 }
@@ -155,33 +190,43 @@ fn state(repository: &Path, suite: &Suite, commit: Option<&str>) -> State {
 #[derive(Debug, PartialEq)]
 struct Entry {
     commit: String,
+    /// When it began, in UTC.
+    date: String,
     line: String,
 }
 
 fn entries(record: &str) -> BTreeMap<String, Entry> {
     let line = |line: &str| {
         let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
-        let (suite, commit) = (cells.next()?, cells.next()?);
+        let (suite, commit, date) = (cells.next()?, cells.next()?, cells.next()?.to_owned());
         // `+`: with changes that were in no commit.
         let commit = commit.trim_matches('`').trim_end_matches('+');
         let is_commit = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_commit.then(|| (suite.to_owned(), Entry { commit: commit.to_owned(), line: line.to_owned() }))
+        is_commit.then(|| (suite.to_owned(), Entry { commit: commit.to_owned(), date, line: line.to_owned() }))
     };
     record.lines().filter_map(line).collect()
 }
 
 fn record(args: &Record) -> Result<ExitCode, String> {
-    if !SUITES.iter().any(|suite| suite.name == args.suite) {
+    let Some(suite) = SUITES.iter().find(|suite| suite.name == args.suite) else {
         return Err(format!("no suite {}; there are {}", args.suite, SUITES.map(|suite| suite.name).join(", ")));
-    }
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).current_dir(workspace()).args(arguments).output();
-        let output = output.map_err(|error| format!("{program}: {error}"))?;
-        Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let commit = run("git", &["rev-parse", "--short=12", "HEAD"])?;
-    let changes = run("git", &["status", "--porcelain", "--", ".", ":!docs/checked.md"])?;
-    let date = run("date", &["-u", "+%Y-%m-%d"])?;
+    if args.commit.is_empty() {
+        println!("{} has passed, which is not recorded: there is no commit that it has passed on", suite.name);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let commit = git(&workspace(), &["rev-parse", "--short=12", &args.commit])?;
+    // Of what is covered, against the commit that it began with: what was committed in the meantime was changed, too.
+    let mut changed = vec!["diff", "--name-only", &args.commit, "--"];
+    changed.extend(suite.covers);
+    let mut added = vec!["ls-files", "--others", "--exclude-standard", "--"];
+    added.extend(suite.covers);
+    let changes = git(&workspace(), &changed)? + &git(&workspace(), &added)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let begun = format!("@{}", now.as_secs().saturating_sub(args.seconds));
+    let date = Command::new("date").args(["-u", "-d", &begun, "+%Y-%m-%d %H:%M"]).output();
+    let date = date.map_err(|error| format!("date: {error}"))?;
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
     let log = fs::read(&args.log).map_err(|error| format!("{}: {error}", args.log.display()))?;
     let counts = counts(&String::from_utf8_lossy(&log));
     let skips = test::summary(&fs::read_to_string(&args.skips).unwrap_or_default());
@@ -213,12 +258,13 @@ fn counts(log: &str) -> (u64, u64) {
 /// The record with `line` in place of the suite's old one, in the order of [`SUITES`].
 fn with_line(record: &str, suite: &str, line: &str) -> String {
     let mut entries = entries(record);
-    entries.insert(suite.to_owned(), Entry { commit: String::new(), line: line.to_owned() });
+    entries.insert(suite.to_owned(), Entry { commit: String::new(), date: String::new(), line: line.to_owned() });
     let lines = SUITES.iter().filter_map(|suite| entries.get(suite.name)).map(|entry| entry.line.clone() + "\n");
     format!(
         "# What the long suites have checked\n\n\
          `.ci/long SUITE` writes a suite's line when it passes. `cargo xtask checked` (a step of `.ci/run`) fails for a suite\n\
-         whose files have changed in more than {DUE} commits since. `+` after a commit: with changes that were not committed.\n\n\
+         whose files have changed in more than {DUE} commits since. `+` after a commit: with changes to these files that were\n\
+         not in it. The date is UTC, and that of the beginning.\n\n\
          | suite | commit | date | tests passed | ignored | skipped | seconds |\n|---|---|---|---|---|---|---|\n{}",
         lines.collect::<String>()
     )
@@ -263,22 +309,35 @@ mod tests {
             git(&["commit", "-q", "--no-verify", "-m", text]);
         };
         commit("covered", "the first");
-        let entry = git(&["rev-parse", "HEAD"]);
+        let at = |commit: &str, date: &str| Entry { commit: commit.into(), date: date.into(), line: String::new() };
+        let entry = at(&git(&["rev-parse", "HEAD"]), "2026-01-01 00:00");
         let suite = Suite { name: "a suite", covers: &["covered"] };
         assert_eq!(state(&folder, &suite, None), State::Never);
         for i in 0..DUE {
             commit("covered", &format!("change {i}"));
             commit("another", &format!("another's change {i}"));
         }
-        assert_eq!(state(&folder, &suite, Some(&entry)), State::Fresh(DUE));
+        assert_eq!(state(&folder, &suite, Some(&entry)), State::Since(DUE));
+        assert!(!State::Since(DUE).is_due());
         commit("covered", "one too many");
-        assert_eq!(state(&folder, &suite, Some(&entry)), State::Due(DUE + 1));
+        assert_eq!(state(&folder, &suite, Some(&entry)), State::Since(DUE + 1));
+        assert!(State::Since(DUE + 1).is_due());
+        // Its commit is not in the history: what is younger counts.
         let unknown = "0123456789abcdef0123456789abcdef01234567";
-        assert!(matches!(state(&folder, &suite, Some(unknown)), State::Unknown(_)));
+        assert_eq!(state(&folder, &suite, Some(&at(unknown, "2001-01-01 00:00"))), State::Younger(DUE + 2));
+        assert_eq!(state(&folder, &suite, Some(&at(unknown, "2099-01-01 00:00"))), State::Younger(0));
         let clone = folder.join("clone");
         let url = format!("file://{}", folder.canonicalize().expect("the folder is there").display());
         git(&["clone", "-q", "--depth", "1", &url, &clone.display().to_string()]);
         assert_eq!(state(&clone, &suite, Some(&entry)), State::Unknown("this clone is shallow".into()));
+        // An archive that is unpacked below another project's files.
+        let archive = folder.join("archive");
+        fs::create_dir(&archive).expect("make a folder");
+        fs::write(archive.join("covered"), "the first").expect("write a file");
+        for entry in [Some(&entry), None] {
+            let state = state(&archive, &suite, entry);
+            assert_eq!(state, State::Unknown("these files are in no git repository".into()));
+        }
         fs::remove_dir_all(&folder).expect("remove the folder");
     }
 

@@ -12,6 +12,8 @@
 // The crate uses all of it; the models need not.
 #![allow(dead_code, reason = "files of another crate's")]
 
+use std::time::Instant;
+
 #[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
 #[path = "../../faultin-cache/src/pager/mailbox.rs"]
 mod mailbox;
@@ -44,10 +46,20 @@ mod mailboxes;
 #[cfg(test)]
 mod records;
 
-/// Runs `body` under every order of steps with up to so many preemptions; or `LOOM_MAX_PREEMPTIONS`, if it is set.
+/// Runs `body` under every order of steps with at most `preemptions` preemptions, and `FAULTIN_LOOM_MORE` more if it is set;
+/// or with `LOOM_MAX_PREEMPTIONS`. Where `LOOM_MAX_DURATION` seconds do not suffice, what was not tried is counted as a skip.
 pub fn explore(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let more =
+        std::env::var("FAULTIN_LOOM_MORE").map_or(0, |more| more.parse().expect("FAULTIN_LOOM_MORE is a number"));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let bound = *builder.preemption_bound.get_or_insert(preemptions + more);
     builder.max_branches = 20_000;
+    // Of orders, after which it compares the duration.
+    builder.checkpoint_interval = 100;
+    let (limit, begun) = (builder.max_duration, Instant::now());
     builder.check(body);
+    if let Some(limit) = limit.filter(|limit| begun.elapsed() >= *limit) {
+        let model = std::thread::current().name().unwrap_or("a model").to_owned();
+        faultin_test::skipped("orders", format!("{model}: {limit:?} do not suffice for {bound} preemptions"));
+    }
 }

@@ -369,6 +369,15 @@ impl fmt::Display for ShortRead<'_> {
 
 impl core::error::Error for ShortRead<'_> {}
 
+/// Returns `bytes` as what they hold (`assume_init_mut` of slices, which Rust has since 1.93).
+///
+/// # Safety
+/// Each byte has been written.
+unsafe fn written(bytes: &mut [MaybeUninit<u8>]) -> &mut [u8] {
+    // SAFETY: the range is that of the slice, which is borrowed for as long; forwarded from the caller.
+    unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+}
+
 impl<'d> ShortRead<'d> {
     /// What a copy into `dst` gives back that ended with `read`.
     ///
@@ -378,11 +387,11 @@ impl<'d> ShortRead<'d> {
     pub(crate) unsafe fn of(dst: &'d mut [MaybeUninit<u8>], read: Result<(), Short>) -> Result<&'d mut [u8], Self> {
         match read {
             // SAFETY: every byte was written.
-            Ok(()) => Ok(unsafe { dst.assume_init_mut() }),
+            Ok(()) => Ok(unsafe { written(dst) }),
             Err(short) => {
                 let (init, uninit) = dst.split_at_mut(short.done);
                 // SAFETY: the bytes before the count were written.
-                Err(ShortRead { init: unsafe { init.assume_init_mut() }, uninit, fault: short.fault })
+                Err(ShortRead { init: unsafe { written(init) }, uninit, fault: short.fault })
             }
         }
     }

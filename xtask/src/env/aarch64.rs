@@ -1,9 +1,9 @@
 //! aarch64 under user-mode emulation, memory tags included.
 //!
 //! Two parts: an emulator with a linker and a C library, and a Rust standard library for the target. The latter is the
-//! installed toolchain's if it has one (`rustup target add aarch64-unknown-linux-gnu`). Otherwise it comes from
-//! Debian's packages, unpacked beside the build and never installed, together with the compiler it belongs to: a
-//! standard library only works with the very compiler that made it.
+//! installed toolchain's if it has one, or if rustup can add it (`rustup target add aarch64-unknown-linux-gnu`).
+//! Otherwise it comes from Debian's packages, if they are new enough: unpacked beside the build and never installed,
+//! together with the compiler it belongs to. A standard library only works with the very compiler that made it.
 //!
 //! User-mode emulation checks tags on every access of ours, as the hardware does. System calls ignore them, and
 //! `process_vm_readv` and userfaultfd do not exist: what needs those needs a whole kernel.
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Stop, has_command, home, output, succeed, workspace};
+use super::{Stop, has_command, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under user-mode emulation";
 
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         // it for ever; `malloc` is prepared for that.
         ("G_SLICE", "always-malloc".into()),
     ];
-    let packaged = if toolchain_has_target() { None } else { Some(toolchain()?) };
+    let packaged = if toolchain_has_target() || added_target() { None } else { Some(toolchain()?) };
     if let Some(bin) = &packaged {
         variables.push(("RUSTC", bin.join("rustc").display().to_string()));
         variables.push(("RUSTDOC", bin.join("rustdoc").display().to_string()));
@@ -122,6 +122,13 @@ fn toolchain_has_target() -> bool {
     files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
 }
 
+/// Whether rustup can add the standard library for the target to the toolchain that cargo uses.
+fn added_target() -> bool {
+    has_command("rustup")
+        && output(Command::new("rustup").args(["target", "add", TARGET])).is_ok()
+        && toolchain_has_target()
+}
+
 /// The folder with the commands of Debian's packages, made on the first call.
 fn toolchain() -> Result<PathBuf, Stop> {
     let home = home("aarch64");
@@ -174,6 +181,10 @@ fn packages() -> Result<Vec<String>, String> {
         .filter(|version| here.contains(version))
         .reduce(|a, b| if newer(&b, &a) { b } else { a })
         .ok_or("no version of the packages rustc-web and libstd-rust-web-dev:arm64 in common")?;
+    let promised = promised("Cargo.toml")?;
+    if newer(&promised, &version) {
+        return Err(format!("rustup cannot add it, and Debian has {version}, which is older than {promised}"));
+    }
     // The compiler proper is a shared library in a package with a name of its own, and so is its LLVM.
     let library = dependency(&format!("libstd-rust-web-dev={version}"), "libstd-rust-web-")?;
     let llvm = dependency(&format!("{library}={version}"), "libllvm")?;

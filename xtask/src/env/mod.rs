@@ -80,6 +80,13 @@ pub fn workspace() -> PathBuf {
     root
 }
 
+/// The oldest Rust that a manifest promises: its `rust-version`.
+fn promised(manifest: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(workspace().join(manifest)).map_err(|error| format!("{manifest}: {error}"))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    Ok(version.ok_or_else(|| format!("{manifest} has no rust-version"))?.trim_matches('"').to_owned())
+}
+
 /// Where cargo puts what it builds.
 pub fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);

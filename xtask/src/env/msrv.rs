@@ -1,44 +1,97 @@
-//! The oldest compiler that is promised: `rust-version` in `Cargo.toml`.
+//! The oldest compilers that are promised: `rust-version` in the libraries' manifests, and in the workspace's for the rest.
 //!
-//! It is rustup's if rustup has it, or comes from Debian's packages, unpacked beside the build and never installed.
+//! A compiler is rustup's if it is installed there, or comes from Debian's packages, or is downloaded by rustup. The latter
+//! two are kept beside the build, and never installed.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::aarch64::{apt, dependency, versions, wrapper};
-use super::{Stop, home, output, succeed, workspace};
+use super::{Stop, home, output, promised, succeed, workspace};
 
-pub(super) const ABOUT: &str = "the workspace builds with the oldest compiler that is promised";
+pub(super) const ABOUT: &str = "the libraries and the workspace build with the oldest compilers that are promised";
+
+/// What is compiled: the manifest with the promise, and cargo's arguments.
+const PROMISES: [(&str, &[&str]); 4] = [
+    ("crates/faultin/Cargo.toml", &["--package", "faultin", "--lib"]),
+    ("crates/faultin/Cargo.toml", &["--package", "faultin", "--lib", "--no-default-features"]),
+    ("crates/faultin-cache/Cargo.toml", &["--package", "faultin-cache", "--lib"]),
+    ("Cargo.toml", &["--workspace", "--all-targets"]),
+];
 
 /// What `cargo xtask env msrv` takes.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Another version than `rust-version`, such as 1.85
+    /// Compile the libraries with another version than `rust-version`, such as 1.85
     #[arg(long)]
     rust: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
-    let manifest =
-        fs::read_to_string(workspace().join("Cargo.toml")).map_err(|error| Stop::Failed(error.to_string()))?;
-    let promised = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
-    let promised = promised.ok_or_else(|| Stop::Failed("Cargo.toml has no rust-version".into()))?;
-    let rust = args.rust.clone().unwrap_or_else(|| promised.trim_matches('"').to_owned());
-    let rustc = match output(Command::new("rustup").args(["which", "--toolchain", &rust, "rustc"])) {
-        Ok(path) => path.trim().into(),
-        Err(_) => packaged(&rust)?,
-    };
-    let version = output(Command::new(&rustc).arg("--version")).map_err(Stop::Failed)?;
-    println!("{}", version.trim());
-    let mut cargo = Command::new("cargo");
-    // The usual cargo: what is promised is a compiler.
-    cargo.current_dir(workspace()).env("RUSTC", &rustc).env("CARGO_TARGET_DIR", home("msrv").join("target"));
-    cargo.args(["check", "--workspace", "--all-targets"]);
-    if args.rust.is_some() {
-        cargo.arg("--ignore-rust-version");
+    let mut missing = Vec::new();
+    for (manifest, arguments) in PROMISES {
+        let rust = match &args.rust {
+            Some(_) if manifest == "Cargo.toml" => continue,
+            Some(rust) => rust.clone(),
+            None => promised(manifest).map_err(Stop::Failed)?,
+        };
+        let rustc = match compiler(&rust) {
+            Ok(rustc) => rustc,
+            Err(Stop::Skipped(why)) => {
+                missing.push(format!("{}: {why}", arguments.join(" ")));
+                continue;
+            }
+            Err(failed) => return Err(failed),
+        };
+        let version = output(Command::new(&rustc).arg("--version")).map_err(Stop::Failed)?;
+        println!("\n--- {} with {}", arguments.join(" "), version.trim());
+        let mut cargo = Command::new("cargo");
+        // The usual cargo: what is promised is a compiler.
+        cargo.current_dir(workspace()).env("RUSTC", &rustc).env("CARGO_TARGET_DIR", home("msrv").join("target"));
+        cargo.arg("check").args(arguments);
+        if args.rust.is_some() {
+            cargo.arg("--ignore-rust-version");
+        }
+        succeed(&mut cargo).map_err(|_| Stop::Failed(format!("Rust {rust} does not build {}", arguments.join(" "))))?;
     }
-    succeed(&mut cargo).map_err(|_| Stop::Failed(format!("Rust {rust} does not build the workspace")))
+    if missing.is_empty() { Ok(()) } else { Err(Stop::Skipped(missing.join("; "))) }
+}
+
+/// The compiler of version `rust`.
+fn compiler(rust: &str) -> Result<PathBuf, Stop> {
+    // A version that is not installed is not installed now, where the caller has told rustup to install what it lacks.
+    if let Ok(rustc) = rustup_which(rust, None) {
+        return Ok(rustc);
+    }
+    packaged(rust).or_else(|stop| match stop {
+        Stop::Skipped(why) => {
+            downloaded(rust).map_err(|error| Stop::Skipped(format!("{why}, and rustup cannot download it: {error}")))
+        }
+        failed @ Stop::Failed(_) => Err(failed),
+    })
+}
+
+/// The compiler that rustup has installed, in its usual folder or in `rustup`.
+fn rustup_which(rust: &str, rustup: Option<&PathBuf>) -> Result<PathBuf, String> {
+    let mut command = Command::new("rustup");
+    command.env("RUSTUP_AUTO_INSTALL", "0").args(["which", "--toolchain", rust, "rustc"]);
+    if let Some(rustup) = rustup {
+        command.env("RUSTUP_HOME", rustup);
+    }
+    Ok(output(&mut command)?.trim().into())
+}
+
+/// The compiler that rustup downloads, into a folder of its own.
+fn downloaded(rust: &str) -> Result<PathBuf, String> {
+    let rustup = home("msrv").join("rustup");
+    rustup_which(rust, Some(&rustup)).or_else(|_| {
+        let mut install = Command::new("rustup");
+        install.env("RUSTUP_HOME", &rustup).args(["toolchain", "install", rust, "--profile", "minimal"]);
+        // Without this, rustup replaces itself, too.
+        output(install.arg("--no-self-update"))?;
+        rustup_which(rust, Some(&rustup))
+    })
 }
 
 /// The compiler of Debian's packages, unpacked on the first call.
@@ -52,7 +105,7 @@ fn packaged(rust: &str) -> Result<PathBuf, Stop> {
     let there = versions("rustc-web");
     let version = there.iter().find(|version| version.starts_with(&format!("{rust}."))).ok_or_else(|| {
         skipped(format!(
-            "rustup does not have it, and Debian has {}",
+            "rustup has not installed it, Debian has {}",
             if there.is_empty() { "none".into() } else { there.join(" and ") }
         ))
     })?;

@@ -30,10 +30,10 @@ pub(super) struct States {
 impl States {
     /// All absent. Takes memory only for those that ever are not.
     pub(super) fn new(pages: usize) -> States {
-        let pages = Box::new_zeroed_slice(pages);
-        // SAFETY: zero is a value of an `AtomicU8`.
+        let pages = Box::into_raw(vec![0u8; pages].into_boxed_slice());
+        // SAFETY: an `AtomicU8` has the layout and the values of a `u8`; the box is its memory's only owner.
         #[allow(unsafe_code, reason = "zeroed memory that the allocator need not touch")]
-        let pages = unsafe { pages.assume_init() };
+        let pages = unsafe { Box::from_raw(pages as *mut [AtomicU8]) };
         States { pages }
     }
 

@@ -35,6 +35,9 @@ const BLOCKS: usize = 256;
 /// The block whose checksum is wrong.
 const CORRUPT: usize = 77;
 
+/// The arguments of cargo. (One package alone has other features of its dependencies, and would be built again with all of them.)
+const TESTS: [&str; 4] = ["test", "--workspace", "--test", "failing_files"];
+
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     if !args.inside {
         let user = output(Command::new("id").arg("-u")).map_err(Stop::Failed)?;
@@ -48,6 +51,8 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         if !allowed.is_ok_and(|status| status.success()) {
             return Err(Stop::Skipped("the right to make a mount namespace".into()));
         }
+        // Before the file systems are there: building has no limit of time, what touches them has one.
+        succeed(Command::new("cargo").args(TESTS).arg("--no-run").current_dir(workspace())).map_err(Stop::Failed)?;
         let mut again = Command::new("unshare");
         again
             .args(["--mount", "--propagation", "private"])
@@ -88,17 +93,9 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     println!("{there} of {} file systems that fail", all.len());
     let tests = succeed(
         Command::new("timeout")
-            .args([
-                "--kill-after=5",
-                "1200",
-                "cargo",
-                "test",
-                // (One package alone has other features of its dependencies, and would be built again with all of them.)
-                "--workspace",
-                "--test",
-                "failing_files",
-                "--",
-            ])
+            .args(["--kill-after=5", "1200", "cargo"])
+            .args(TESTS)
+            .arg("--")
             .args(&args.arguments)
             .current_dir(workspace())
             .env("FAULTIN_FAILING_FILES", &root),

@@ -1,6 +1,6 @@
 //! What this CPU has, and where its ways of copying change places.
 
-use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+use core::arch::x86_64::{__cpuid_count, _rdtsc, CpuidResult};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::copy_vector::LIMITS;
@@ -32,23 +32,31 @@ pub(crate) fn widest() -> Vector {
     }
 }
 
+/// Returns what CPUID reports of `leaf` and `index`.
+// `__cpuid_count` is unsafe up to Rust 1.93, and safe in Rust 1.95.
+#[allow(unused_unsafe)]
+pub(super) fn cpuid(leaf: u32, index: u32) -> CpuidResult {
+    // SAFETY: each CPU of x86-64 has the instruction.
+    unsafe { __cpuid_count(leaf, index) }
+}
+
 /// Enhanced `rep movsb` (CPUID 7: EBX bit 9), and fast short ones (EDX bit 4).
 fn string_features() -> (bool, bool) {
-    if __cpuid(0).eax < 7 {
+    if cpuid(0, 0).eax < 7 {
         return (false, false);
     }
-    let leaf = __cpuid_count(7, 0);
+    let leaf = cpuid(7, 0);
     (leaf.ebx & (1 << 9) != 0, leaf.edx & (1 << 4) != 0)
 }
 
 /// Bytes of the caches as CPUID reports them: (second level, last level). Leaf 4 on Intel, 0x8000001d on AMD.
 pub(crate) fn caches() -> (usize, usize) {
     let leaf = if is_amd() { 0x8000_001d } else { 4 };
-    let highest = __cpuid(leaf & 0x8000_0000).eax;
+    let highest = cpuid(leaf & 0x8000_0000, 0).eax;
     let (mut second, mut last) = (0, 0);
     if highest >= leaf {
         for index in 0..8 {
-            let c = __cpuid_count(leaf, index);
+            let c = cpuid(leaf, index);
             let (kind, level) = (c.eax & 31, (c.eax >> 5) & 7);
             if kind == 0 {
                 break;
@@ -73,7 +81,7 @@ pub(crate) fn caches() -> (usize, usize) {
 
 /// AMD and its licensee: their string microcode and caches behave alike.
 fn is_amd() -> bool {
-    let id = __cpuid(0);
+    let id = cpuid(0, 0);
     (id.ebx, id.edx, id.ecx) == (0x6874_7541, 0x6974_6e65, 0x444d_4163)
         || (id.ebx, id.edx, id.ecx) == (0x6f67_7948, 0x6e65_476e, 0x656e_6975)
 }

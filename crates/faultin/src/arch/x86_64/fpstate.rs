@@ -7,8 +7,9 @@
 //!
 //! Counts are not to be had here: on a bad page XRSTOR reports whichever byte it touched first, the last one for some.
 
-use core::arch::x86_64::{__cpuid_count, _xgetbv};
+use core::arch::x86_64::_xgetbv;
 
+use super::cpu::cpuid;
 use crate::arch::fault_of;
 use crate::fault::{Cause, Fault};
 
@@ -37,7 +38,7 @@ pub fn layout() -> Option<(u64, usize)> {
     let size = (2..64)
         .filter(|component| mask & (1 << component) != 0)
         .map(|component| {
-            let leaf = __cpuid_count(0xd, component);
+            let leaf = cpuid(0xd, component);
             (leaf.eax + leaf.ebx) as usize
         })
         .fold(576, usize::max);

@@ -134,7 +134,8 @@ impl Script {
 
     /// The next action that is due after so many steps.
     pub(super) fn due(&mut self, steps: u64) -> Option<Action> {
-        self.actions.pop_front_if(|(after, _)| *after <= steps).map(|(_, action)| action)
+        let is_due = self.actions.front().is_some_and(|(after, _)| *after <= steps);
+        if is_due { self.actions.pop_front().map(|(_, action)| action) } else { None }
     }
 }
 
