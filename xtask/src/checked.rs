@@ -37,12 +37,12 @@ const SUITES: [Suite; 11] = [
     },
     Suite { name: "exploration", covers: &["crates/faultin-cache/src"] },
     Suite { name: "loom", covers: &["crates/faultin/src", "crates/faultin-cache/src", "crates/faultin-cache-loom"] },
-    Suite { name: "soak", covers: &["crates/faultin-cache/src", "crates/faultin-cli/src/soak"] },
+    Suite { name: "soak", covers: &["crates/faultin-cache/src", "crates/faultin-soak/src"] },
     Suite { name: "sanitizers", covers: &["crates/faultin", "crates/faultin-cache"] },
     Suite { name: "tunables", covers: &["crates/faultin", "xtask/src/test.rs"] },
     Suite { name: "widths", covers: &["crates/faultin"] },
     Suite { name: "fuzz", covers: &["crates/faultin/src", "crates/faultin-cache/src", "fuzz"] },
-    Suite { name: "msrv", covers: &["crates", "Cargo.toml"] },
+    Suite { name: "msrv", covers: &["crates", "examples", "Cargo.toml"] },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
 ];
 

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod checked;
 mod env;
 mod licences;
+mod man;
 mod test;
 
 /// Chores of this workspace that need more than cargo.
@@ -27,6 +28,8 @@ enum Task {
     Checked(checked::Args),
     /// Check licences and sources of all packages, by the lists of deny.toml
     Licences,
+    /// Write the man pages and completions of the command
+    Man(man::Args),
     /// Set up an environment in which faults are real, and run the tests in it
     Env(env::Args),
     #[command(hide = true)]
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Tunables(args) => test::tunables(&args),
         Task::Checked(args) => checked::main(&args),
         Task::Licences => licences::main(),
+        Task::Man(args) => man::main(&args),
         Task::Env(args) => env::main(args),
         Task::Serve(args) => match env::files::serve::run(&args) {
             Ok(()) => ExitCode::SUCCESS,

@@ -33,7 +33,7 @@ pub fn document(report: &Report, command: &str) -> String {
          The callers of the kernel's two fault-in helpers, as a mail of August 2021 found them and as they should be, and the \
          four that the series added. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
          what the table shows, and on memory of the process wherever the machine can show the scenario; a result that is not \
-         as expected on either is marked ✗. `faultin audit` shows which cells were skipped on a machine; `faultin audit \
+         as expected on either is marked ✗. `faultin-audit` shows which cells were skipped on a machine; `faultin-audit \
          --html FILE` shows the steps of each.\n\n{}\n\n",
         sum(report)
     );

@@ -26,12 +26,17 @@ pub struct Style {
     pub width: u16,
 }
 
-/// The tables, what the mail says of their rows, the legend and the sum. In lines that have no room for the tables, a small one
+/// The legend, the tables, what the mail says of their rows, and the sum. In lines that have no room for the tables, a small one
 /// for each caller.
 pub fn table(report: &Report, style: Style) -> String {
     let marks = Marks::of(report);
     let rows = Square::all(report);
-    let mut out = format!("faultin audit: {}\n\n", report.environment);
+    let mut out = format!(
+        "faultin-audit: {}\n\n{}\n\n{}",
+        report.environment,
+        folded(OPENING, usize::from(style.width)).join("\n"),
+        legend(&marks, style)
+    );
     let parts = Part::both(report, &rows);
     let grids: Option<Vec<String>> = parts.iter().map(|part| grid(part, &marks, style)).collect();
     match grids.as_deref() {
@@ -45,11 +50,28 @@ pub fn table(report: &Report, style: Style) -> String {
         }
         _ => out += &blocks(&rows, &marks, style),
     }
-    out + &legend(&marks, style) + &verdict(report)
+    out + &verdict(report) + &closing(&Summary::of(report), style)
 }
+
+/// What a reader is looking at.
+const OPENING: &str = "Each row is a loop in the Linux kernel around a copy from or to user memory. Each column is what is the matter \
+     with that memory. Each cell is what the loop did, run just now: how it ended, or ∞ where it would never have ended.";
 
 /// What the second table is about.
 pub const MAPPINGS: &str = "what happens when the buffer is a mapping whose faults we serve ourselves";
+
+/// What a reader may take along.
+fn closing(summary: &Summary, style: Style) -> String {
+    let text = if summary.ok {
+        "If you write such a loop: copy first; after a short copy, restart at the first byte that was not copied; fault in only when \
+         nothing was copied, and give up when that finds nothing. How a cell came about, step by step (this one never ends): \
+         faultin-audit 5 --scenario second-page-bad --trace"
+    } else {
+        "A line that begins with ✗ says what was not as expected here, and why. Its steps: faultin-audit CALLER --scenario SCENARIO \
+         --trace"
+    };
+    format!("\n{}\n", folded(text, usize::from(style.width)).join("\n"))
+}
 
 /// What is not as expected, and the sum.
 pub fn verdict(report: &Report) -> String {
@@ -282,15 +304,13 @@ fn unexpected(report: &Report) -> String {
 
 fn sum(summary: &Summary) -> String {
     let mut out = format!(
-        "{} of {} executed cells as expected (livelocks: {}, deadlocks: {}); {} skipped; {} of {} callers not yet.\n",
-        summary.as_expected,
-        summary.executed,
-        summary.livelocks,
-        summary.deadlocks,
-        summary.skipped,
-        summary.callers_not_yet,
-        summary.callers,
+        "{} of {} executed cells as expected (livelocks: {}, deadlocks: {}); {} skipped",
+        summary.as_expected, summary.executed, summary.livelocks, summary.deadlocks, summary.skipped,
     );
+    if summary.callers_not_yet > 0 {
+        write!(out, "; {} of {} callers not yet", summary.callers_not_yet, summary.callers).expect(STRING);
+    }
+    out.push_str(".\n");
     if summary.skips_not_allowed > 0 {
         writeln!(out, "{} skips are not allowed here.", summary.skips_not_allowed).expect(STRING);
     }

@@ -400,13 +400,19 @@ fn a_reader_of_its_own_map_reports_the_copy() {
     });
 }
 
-/// Builds an example of the library.
+/// Builds an example.
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/…");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut build = Command::new(cargo);
-    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--offline", "--quiet", "--package", "faultin"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--offline",
+        "--quiet",
+        "--package",
+        "faultin-examples",
+    ]);
     build.args(["--example", name, "--target-dir"]).arg(profile.parent().expect("target"));
     assert!(build.status().expect("cargo").success());
     profile.join("examples").join(name)

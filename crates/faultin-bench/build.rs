@@ -1,0 +1,6 @@
+//! Compiles the one peer that only C can be: `sigsetjmp`.
+
+fn main() {
+    println!("cargo::rerun-if-changed=src/peers/guarded.c");
+    cc::Build::new().file("src/peers/guarded.c").opt_level(2).warnings(true).compile("faultin_bench_guarded");
+}

@@ -1,0 +1,80 @@
+//! Shared memory that the process at the other end shrinks.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use faultin::map::{Rights, SharedMap};
+
+use super::child::Stage;
+use super::plain::Plain;
+use super::{Missing, Scene, Stopped, Way, in_two_parts};
+
+const LEN: usize = 1 << 20;
+
+/// Bytes that are read before the memory shrinks.
+const FIRST: usize = 256 << 10;
+
+/// Bytes that are left.
+const LEFT: usize = 300_000;
+
+/// The memory, as its owner has it: this process. The child that accesses it inherits the descriptor.
+pub struct Shrinks(File);
+
+impl Shrinks {
+    pub fn new() -> Result<Shrinks, Missing> {
+        // SAFETY: makes a descriptor.
+        let fd = unsafe { libc::memfd_create(c"faultin-demo".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(Missing::because("memory to share (memfd_create)", io::Error::last_os_error()));
+        }
+        // SAFETY: the descriptor was made above, and has no other owner.
+        Ok(Shrinks(unsafe { OwnedFd::from_raw_fd(fd) }.into()))
+    }
+}
+
+impl Scene for Shrinks {
+    fn title(&self) -> &'static str {
+        "A process shrinks the memory that it shares"
+    }
+
+    fn story(&self) -> String {
+        format!(
+            "A server (a compositor, an audio server, a database) reads a buffer of {LEN} bytes that a client shares with it. When \
+             {FIRST} are read, the client shrinks the buffer to {LEFT} bytes, by mistake or to do harm. A server \
+             that reads through a plain mapping ends, for all its clients."
+        )
+    }
+
+    fn there_are(&self) -> u64 {
+        LEFT as u64
+    }
+
+    fn prepare(&self) -> Result<(), Missing> {
+        let grown = self.0.set_len(0).and_then(|()| self.0.set_len(LEN as u64));
+        grown.map_err(|error| Missing::because("memory to share", error))
+    }
+
+    fn access(&self, way: Way, stage: &mut Stage) -> Result<Stopped, Missing> {
+        match way {
+            Way::Plain => {
+                let plain = Plain::of_file(&self.0, LEN, libc::PROT_READ)?;
+                plain.read(0..FIRST, stage);
+                stage.pause()?;
+                plain.read(FIRST..LEN, stage);
+                Ok(Stopped { done: LEN as u64, why: String::new() })
+            }
+            Way::Faultin => {
+                let file = self.0.try_clone().map_err(|error| Missing::because("a descriptor", error))?;
+                let shared = SharedMap::from_file(file, LEN, Rights::Read);
+                let shared = shared.map_err(|error| Missing::because("sharing memory", error))?;
+                // As much as there is: to read exactly what is not there would read nothing.
+                in_two_parts(LEN, FIRST, stage, |bytes, at| shared.read_at(bytes, at).map(drop))
+            }
+        }
+    }
+
+    fn take_away(&self) -> io::Result<()> {
+        self.0.set_len(LEFT as u64)
+    }
+}

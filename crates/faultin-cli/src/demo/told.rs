@@ -1,0 +1,242 @@
+//! What people are shown.
+
+use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
+
+use super::child::Ending;
+use super::{Scene, Stopped};
+
+/// Characters of a line.
+const WIDTH: usize = 96;
+
+const STRING: &str = "a string takes everything";
+
+/// Colours on a terminal, unless <https://no-color.org> asks for none.
+#[derive(Clone, Copy)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// As standard output can show them.
+    pub fn of_stdout() -> Paint {
+        let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Paint(stdout().is_terminal() && !asked_for_none)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+}
+
+/// What the demo is about.
+pub fn opening(paint: Paint) -> String {
+    let title = paint.bold("Memory that may fault: what ends with \"Bus error\", and what faultin makes of it");
+    let story = "A mapped file, or memory that processes share, looks like any memory. But others can take it away, and then the \
+                 next access to it kills the process. Here are three ways to get there, on this machine, now. In each, one \
+                 process makes its accesses through a plain mapping, and another one makes the same through faultin.";
+    format!("{title}\n\n{}\n\n", wrapped(story, ""))
+}
+
+/// A scene that this machine has no means for.
+pub fn skipped(number: u32, what: &str, paint: Paint) -> String {
+    format!("{}\n{}\n\n", paint.bold(&format!("Scene {number}")), wrapped(&format!("skipped: {what}"), "   "))
+}
+
+/// What was seen of a scene.
+pub struct Told<'a> {
+    pub number: u32,
+    pub scene: &'a dyn Scene,
+    pub plain: Ending,
+    pub ours: Ending,
+}
+
+impl Told<'_> {
+    /// Whether the plain mapping died of SIGBUS, and ours returned an error with the exact count.
+    pub fn is_as_claimed(&self) -> bool {
+        self.plain_died() && self.ours_stopped()
+    }
+
+    fn plain_died(&self) -> bool {
+        matches!(self.plain, Ending::Killed { signal: libc::SIGBUS, .. })
+    }
+
+    fn ours_stopped(&self) -> bool {
+        matches!(&self.ours, Ending::Stopped(Stopped { done, why }) if *done == self.scene.there_are() && !why.is_empty())
+    }
+
+    /// The scene, and both endings.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut out = format!("{}\n", paint.bold(&format!("{}. {}", self.number, self.scene.title())));
+        writeln!(out, "{}\n", wrapped(&self.scene.story(), "   ")).expect(STRING);
+        let plain = in_words(&self.plain);
+        let plain = if self.plain_died() { paint.red(&plain) } else { plain };
+        writeln!(out, "   plain mapping   {plain}").expect(STRING);
+        if let Ending::Killed { done, .. } = self.plain
+            && let too_many @ 1.. = done.saturating_sub(self.scene.there_are())
+        {
+            writeln!(out, "                   (the last {too_many} of them zeros, which were never in the file)")
+                .expect(STRING);
+        }
+        let ours = in_words(&self.ours);
+        let ours = if self.ours_stopped() { paint.green(&ours) } else { ours };
+        writeln!(out, "   faultin         {ours}").expect(STRING);
+        if !self.plain_died() {
+            writeln!(out, "   ✗ the plain mapping was to die of SIGBUS").expect(STRING);
+        }
+        if !self.ours_stopped() {
+            let there_are = self.scene.there_are();
+            writeln!(out, "   ✗ faultin was to return an error after {there_are} bytes").expect(STRING);
+        }
+        out.push('\n');
+        out
+    }
+}
+
+fn in_words(ending: &Ending) -> String {
+    match ending {
+        Ending::Killed { signal, done } => {
+            let name = match *signal {
+                libc::SIGBUS => " (SIGBUS, \"Bus error\")",
+                libc::SIGSEGV => " (SIGSEGV)",
+                libc::SIGALRM => " (SIGALRM: it took too long)",
+                _ => "",
+            };
+            format!("killed by signal {signal}{name} after {done} bytes")
+        }
+        Ending::Stopped(Stopped { done, why }) if why.is_empty() => format!("{done} bytes, and no error"),
+        Ending::Stopped(Stopped { done, why }) => {
+            format!("{done} bytes, then an error, and the process goes on:\n                   {why}")
+        }
+        Ending::Odd(how) => how.clone(),
+    }
+}
+
+/// What there was to see, and where to go from here.
+pub fn closing(shown: u32, failed: u32, paint: Paint) -> String {
+    let sum = match (shown, failed) {
+        (0, 0) => "No scene could be shown on this machine; each says above what is missing.".to_owned(),
+        (_, 0) => format!(
+            "{} of 3 scenes: the plain mapping died, and faultin returned the exact number of bytes and the reason.",
+            shown
+        ),
+        _ => paint.red(&format!("{failed} of 3 scenes did not go as they say (✗).")),
+    };
+    // Cargo tells what it runs where it was found.
+    let in_sources = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
+    let program = if in_sources { "cargo run --release --" } else { "faultin" };
+    let mut next = vec![(
+        format!("{program} sum FILE…"),
+        "checksums of your files, as b3sum's; a file that is truncated is an error message, not a crash",
+    )];
+    if in_sources {
+        next.push((
+            "cargo run --example".into(),
+            "lists programs to start your own from: grep, hash, a server that shares memory",
+        ));
+    }
+    let mut out = format!("{}\n\nNext:\n", paint.bold(&sum));
+    for (command, what) in next {
+        writeln!(out, "   {}\n{}", paint.bold(&command), wrapped(what, "      ")).expect(STRING);
+    }
+    out
+}
+
+/// The text in lines, each after `indent`.
+fn wrapped(text: &str, indent: &str) -> String {
+    let mut out = indent.to_owned();
+    let mut line = indent.len();
+    for word in text.split_whitespace() {
+        let len = word.chars().count();
+        if line > indent.len() && line + 1 + len > WIDTH {
+            out += &format!("\n{indent}{word}");
+            line = indent.len() + len;
+        } else {
+            if line > indent.len() {
+                out.push(' ');
+                line += 1;
+            }
+            out += word;
+            line += len;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::child::Stage;
+    use super::super::{Missing, Way};
+    use super::*;
+
+    /// A scene with 100 bytes.
+    struct Hundred;
+
+    impl Scene for Hundred {
+        fn title(&self) -> &'static str {
+            "A title"
+        }
+
+        fn story(&self) -> String {
+            "A story".into()
+        }
+
+        fn there_are(&self) -> u64 {
+            100
+        }
+
+        fn access(&self, _: Way, _: &mut Stage) -> Result<Stopped, Missing> {
+            Err(Missing("never accessed".into()))
+        }
+    }
+
+    fn killed(signal: i32) -> Ending {
+        Ending::Killed { signal, done: 100 }
+    }
+
+    fn stopped(done: u64, why: &str) -> Ending {
+        Ending::Stopped(Stopped { done, why: why.into() })
+    }
+
+    #[test]
+    fn a_scene_is_as_claimed_only_if_both_halves_are() {
+        let died = || killed(libc::SIGBUS);
+        let said = || stopped(100, "an error");
+        for (plain, ours, complaints) in [
+            (died(), said(), 0),
+            (killed(libc::SIGSEGV), said(), 1),
+            (stopped(100, ""), said(), 1),
+            (stopped(100, "an error"), said(), 1),
+            (died(), stopped(99, "an error"), 1),
+            (died(), stopped(101, "an error"), 1),
+            (died(), stopped(100, ""), 1),
+            (died(), died(), 1),
+            (died(), Ending::Odd("odd".into()), 1),
+            (Ending::Odd("odd".into()), died(), 2),
+        ] {
+            let told = Told { number: 1, scene: &Hundred, plain, ours };
+            let text = told.text(Paint(false));
+            assert_eq!(told.is_as_claimed(), complaints == 0, "{text}");
+            assert_eq!(text.matches('✗').count(), complaints, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        let text = "word ".repeat(60);
+        let lines = wrapped(&text, "   ");
+        assert!(lines.lines().all(|line| line.starts_with("   word") && line.chars().count() <= WIDTH), "{lines}");
+        assert_eq!(lines.split_whitespace().count(), 60);
+        assert!(lines.lines().count() > 3);
+    }
+}

@@ -1,0 +1,47 @@
+//! The command line of `faultin`: its definition, from which `cargo xtask man` writes the man pages and completions, and
+//! what runs it. [`faultin`] is the library to build programs with.
+
+mod demo;
+mod sum;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Memory that may fault: an access that fails is a short count and a reason, never a dead process
+#[derive(Parser)]
+#[command(name = "faultin", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Sum(sum::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Sum(args) => sum::run(&args),
+    }
+}
+
+/// Returns the definition of the command line.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Prints to standard output. A reader that has gone away (`faultin … | head -1`) is no error.
+pub fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("faultin: {error}");
+    }
+}
