@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 11] = [
+const SUITES: [Suite; 12] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -44,6 +44,7 @@ const SUITES: [Suite; 11] = [
     Suite { name: "fuzz", covers: &["crates/faultin/src", "crates/faultin-cache/src", "fuzz"] },
     Suite { name: "msrv", covers: &["crates", "examples", "Cargo.toml"] },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
+    Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];
 
 /// What `cargo xtask checked` takes.

@@ -21,7 +21,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn check() -> Result<usize, String> {
+/// How many packages there are; an error names those with another licence or source.
+///
+/// # Errors
+/// If a package is not allowed, or they cannot be listed.
+pub fn check() -> Result<usize, String> {
     let deny = fs::read_to_string(workspace().join("deny.toml")).map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allowed(&deny).ok_or("deny.toml has no list `allow = [\"…\"]`")?;
     let tree = Command::new("cargo")

@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod api;
 mod checked;
 mod env;
 mod licences;
 mod man;
+mod packages;
+mod release;
 mod test;
 
 /// Chores of this workspace that need more than cargo.
@@ -26,10 +29,14 @@ enum Task {
     Tunables(test::TunablesArgs),
     /// Say which long suites are due
     Checked(checked::Args),
+    /// List the public API of each library in docs/api
+    Api(api::Args),
     /// Check licences and sources of all packages, by the lists of deny.toml
     Licences,
     /// Write the man pages and completions of the command
     Man(man::Args),
+    /// Check everything that a release needs, and print the commands that publish it
+    Release(release::Args),
     /// Set up an environment in which faults are real, and run the tests in it
     Env(env::Args),
     #[command(hide = true)]
@@ -41,8 +48,10 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Tunables(args) => test::tunables(&args),
         Task::Checked(args) => checked::main(&args),
+        Task::Api(args) => api::main(&args),
         Task::Licences => licences::main(),
         Task::Man(args) => man::main(&args),
+        Task::Release(args) => release::main(&args),
         Task::Env(args) => env::main(args),
         Task::Serve(args) => match env::files::serve::run(&args) {
             Ok(()) => ExitCode::SUCCESS,

@@ -99,5 +99,5 @@ pub use read::Advice;
 
 /// What the README shows compiles, and what it shows as a program runs.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

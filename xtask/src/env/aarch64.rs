@@ -108,7 +108,7 @@ fn emulator() -> Result<(), Stop> {
 }
 
 /// Runs a command of the package manager. What it says is for people: standard output is for `--print`.
-pub(super) fn apt(command: &mut Command) -> Result<(), String> {
+pub fn apt(command: &mut Command) -> Result<(), String> {
     succeed(command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()))
 }
 

@@ -11,6 +11,8 @@ mod aarch64;
 pub mod files;
 mod msrv;
 
+pub use aarch64::apt;
+
 /// What `cargo xtask env` takes.
 #[derive(clap::Args)]
 pub struct Args {
@@ -94,17 +96,17 @@ pub fn target() -> PathBuf {
 }
 
 /// Where the environment of this name keeps what it downloads and builds.
-fn home(name: &str) -> PathBuf {
+pub fn home(name: &str) -> PathBuf {
     target().join("env").join(name)
 }
 
 /// Whether a command of this name can be run.
-fn has_command(name: &str) -> bool {
+pub fn has_command(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }
 
 /// Runs to the end, output and all; success or what failed.
-fn succeed(command: &mut Command) -> Result<(), String> {
+pub fn succeed(command: &mut Command) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{command:?}: {status}")),
@@ -113,7 +115,7 @@ fn succeed(command: &mut Command) -> Result<(), String> {
 }
 
 /// Runs to the end; what it printed.
-fn output(command: &mut Command) -> Result<String, String> {
+pub fn output(command: &mut Command) -> Result<String, String> {
     match command.output() {
         Ok(out) if out.status.success() => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
         Ok(out) => Err(format!("{command:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr).trim_end())),
