@@ -33,8 +33,7 @@ fn change(error: &(dyn std::error::Error + 'static)) -> Option<Change> {
 
 /// Looks at the file `looks` times, a `pause` apart.
 fn follow(path: &Path, looks: usize, pause: Duration) -> Result<(), Box<dyn std::error::Error>> {
-    let options = MapOptions::new().watch(Watch::Shrinking);
-    let (mut map, mut position) = (options.open(path)?, 0);
+    let (mut map, mut position) = (MapOptions::new().watch(Watch::Appending).open(path)?, 0);
     for _ in 0..looks {
         if let Err(error) = print_new(&map, &mut position, &mut std::io::stdout().lock()) {
             match change(&*error) {
@@ -47,7 +46,7 @@ fn follow(path: &Path, looks: usize, pause: Duration) -> Result<(), Box<dyn std:
         // Cheap, and only now: the rest of the old file was printed before the new one is opened.
         if map.verify().is_err_and(|error| error.change() == Some(Change::Replaced)) {
             println!("-- {}: another file took its place", path.display());
-            (map, position) = (options.open(path)?, 0);
+            (map, position) = (map.reopen()?, 0);
             continue;
         }
         std::thread::sleep(pause);

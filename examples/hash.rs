@@ -2,10 +2,10 @@
 //!
 //! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is cut meanwhile.
 
-use faultin::map::FileMap;
+use faultin::map::{MapError, MapOptions, Watch};
 
-fn hash(path: &str) -> Result<blake3::Hash, faultin::map::MapError> {
-    let map = FileMap::open(path)?;
+fn hash(path: &str) -> Result<blake3::Hash, MapError> {
+    let map = MapOptions::new().watch(Watch::Contents).open(path)?;
     let mut hasher = blake3::Hasher::new();
     map.chunks(..).of(64 << 10).for_each(|bytes| {
         hasher.update(bytes);

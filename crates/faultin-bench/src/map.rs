@@ -276,7 +276,7 @@ fn programs(bench: &mut Bench, name: &str, path: &Path, len: usize) {
 
 /// What one operation costs, whatever its size.
 fn small_reads(bench: &mut Bench, name: &str, path: &Path, raw: &Mmap) -> Result<(), String> {
-    for (watch, kind) in [(Watch::Changes, "watched"), (Watch::Nothing, "stable")] {
+    for (watch, kind) in [(Watch::Reader, "watched"), (Watch::Nothing, "stable")] {
         let map = MapOptions::new().watch(watch).populate(true).open(path).map_err(|error| error.to_string())?;
         let file = File::open(path).map_err(|error| error.to_string())?;
         for size in [8, 64, 4096] {

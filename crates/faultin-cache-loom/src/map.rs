@@ -8,11 +8,11 @@ pub(crate) mod error {
         Shrunk { from: u64, to: u64 },
         Grown { from: u64, to: u64 },
         Rewritten,
-        Replaced,
-        Deleted,
         Touched,
     }
 }
 
+#[path = "../../faultin/src/map/record.rs"]
+pub(crate) mod record;
 #[path = "../../faultin/src/map/stamp.rs"]
 pub(crate) mod stamp;

@@ -12,7 +12,8 @@ use loom::thread;
 use crate::disposition::{Action, Disposition};
 use crate::epoch::Epoch;
 use crate::explore;
-use crate::map::stamp::{Known, Stamp};
+use crate::map::record::Record;
+use crate::map::stamp::{Observation, Stamp};
 use crate::slots::Slots;
 
 #[test]
@@ -60,19 +61,33 @@ fn stamps() -> [Stamp; 2] {
 
 #[test]
 fn a_stamp_is_never_a_mixture() {
-    let stamps = stamps();
+    let seen = stamps().map(|stamp| Observation { stamp, settled: stamp.size == 1 });
     explore(2, move || {
-        let known = Arc::new(Known::new(stamps[0]));
+        let record = Arc::new(Record::new(seen[0]));
         let writer = {
-            let known = Arc::clone(&known);
-            thread::spawn(move || {
-                let lock = known.lock();
-                known.set(&lock, &stamps[1]);
-            })
+            let record = Arc::clone(&record);
+            thread::spawn(move || record.set(&record.lock(), &seen[1]))
         };
-        assert!(stamps.contains(&known.get()));
+        let now = record.get();
+        assert!(seen.contains(&now.last) && now.size == now.last.stamp.size);
         writer.join().unwrap();
-        assert_eq!(known.get(), stamps[1]);
+        assert_eq!(record.get().last, seen[1]);
+    });
+}
+
+#[test]
+fn a_stamp_that_is_accepted_leaves_the_size() {
+    let seen = stamps().map(|stamp| Observation { stamp, settled: stamp.size == 1 });
+    explore(2, move || {
+        let record = Arc::new(Record::new(seen[0]));
+        let writer = {
+            let record = Arc::clone(&record);
+            thread::spawn(move || record.accept(&seen[1], |_| false))
+        };
+        let now = record.get();
+        assert!(seen.contains(&now.last) && now.size == seen[0].stamp.size);
+        writer.join().unwrap();
+        assert_eq!((record.get().last, record.get().size), (seen[1], seen[0].stamp.size));
     });
 }
 

@@ -193,6 +193,25 @@ fn a_served_file_that_falls_short_is_an_error_no_later_than_a_read_says() {
 }
 
 #[test]
+fn a_change_time_that_moves_at_every_question_is_recognised_and_left_out() {
+    let _one = serial();
+    let Some(folder) = environment("fuse") else { return };
+    let path = folder.join("data");
+    control(&folder, "heal");
+    control(&folder, "restless data 0 0");
+    for watch in [Watch::Reader, Watch::Contents] {
+        let map = MapOptions::new().watch(watch).open(&path).expect("open");
+        let coverage = map.watches();
+        assert!(coverage.size && coverage.modified && !coverage.changed, "{coverage:?}");
+        is_whole(&map);
+        map.verify().expect("nothing has happened");
+        assert_eq!(map.refresh().expect("asked"), None);
+    }
+    control(&folder, "heal");
+    assert!(FileMap::open(&path).expect("open").watches().changed);
+}
+
+#[test]
 fn a_served_file_without_a_size_is_a_stream() {
     let _one = serial();
     let Some(folder) = environment("fuse") else { return };
@@ -330,7 +349,7 @@ fn huge_pages_that_are_used_up_are_an_error() {
     map.write_at(&[1; 100], huge - 50).expect("they are there");
     drop(map);
     // Mapped whole, and not beyond its end; cut under a slice, and mapped again.
-    let map = MapOptions::new().watch(Watch::Shrinking).open(&fits).expect("two pages");
+    let map = MapOptions::new().watch(Watch::Appending).open(&fits).expect("two pages");
     // SAFETY: a sum is right for any bytes.
     let damaged = unsafe {
         map.with_slice(.., |bytes| {

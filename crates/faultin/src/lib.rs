@@ -39,6 +39,18 @@
 //! # }
 //! ```
 //!
+//! # Files that change
+//!
+//! [`map::FileMap`] is a mapped file with the errors of a read. What counts as a change is one of four modes, by
+//! [`map::MapOptions::watch`]; [a table](map#what-counts-as-a-change) says what each operation answers to each event:
+//!
+//! | Mode | For | An error is |
+//! |---|---|---|
+//! | [`Reader`](map::Watch::Reader), the default | what `read(2)` is used for | a file that ends before the bytes that were asked for do |
+//! | [`Appending`](map::Watch::Appending) | logs, whose bytes never change | a file that is shorter than it was, or rewritten |
+//! | [`Contents`](map::Watch::Contents) | hashes, backups | any change |
+//! | [`Nothing`](map::Watch::Nothing) | files that do not change | a page that is gone |
+//!
 //! # How it works
 //!
 //! Every instruction here that may touch foreign memory is assembly of our own with an entry in an exception

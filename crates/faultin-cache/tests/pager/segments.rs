@@ -94,7 +94,7 @@ fn a_read_to_a_mapped_file_ends_where_it_does() {
 #[test]
 fn a_mapped_file_that_changes_is_no_source_of_zeros() {
     let len = 5 * page_size() + 100;
-    for watch in [Watch::Changes, Watch::Shrinking] {
+    for watch in [Watch::Reader, Watch::Appending, Watch::Contents] {
         let (cache, source) = (cache(), on_disk(&pattern(len)));
         let file = empty(&cache);
         file.append(b"before").unwrap();
@@ -109,7 +109,7 @@ fn a_mapped_file_that_changes_is_no_source_of_zeros() {
         // Longer again, with zeros that were never in the map: as it is now, or an error.
         source.as_file().set_len(len as u64).unwrap();
         let again = file.append_iter(&mut IovSource::one(from.clone()));
-        if watch == Watch::Changes {
+        if watch == Watch::Contents {
             assert_eq!(again.unwrap_err().done, 0);
             assert_eq!(from.take_error().unwrap().change(), Some(Change::Rewritten));
             assert_eq!(file.len().unwrap(), 6 + cut as u64);

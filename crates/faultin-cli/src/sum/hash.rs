@@ -4,15 +4,21 @@
 //! a page that cannot be read is an error with its place, and what was hashed is what was read once. The tree of BLAKE3 is cut
 //! where it cuts itself. Everything else (a pipe, a terminal, a file whose size says nothing as those in /proc and /sys) is
 //! read as it comes.
+//!
+//! The bytes of a checksum are those of one state of the file: a pass during which its stamp did not move is proof of that.
+//! After one during which it moved, the file is hashed once more. The same checksum proves that only attributes or names
+//! had changed; a file that others append to is hashed to where it ended by then.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use blake3::OutputReader;
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
-use faultin::map::{FileMap, MapError, MapOptions};
+use faultin::map::{Change, FileMap, MapError, MapOptions, Watch};
 use indicatif::ProgressBar;
 
 use super::progress::Progress;
@@ -27,6 +33,7 @@ const READ: usize = 1 << 20;
 pub struct Hasher {
     pool: rayon::ThreadPool,
     progress: Progress,
+    strict: bool,
 }
 
 /// Why a file has no checksum.
@@ -68,12 +75,12 @@ impl fmt::Display for Without<'_> {
 }
 
 impl Hasher {
-    /// With so many threads, 0 for one on each core.
+    /// With `threads` threads, 0 for one on each core. `strict` is whether every change of a file is an error.
     ///
     /// # Errors
     /// If they cannot be started.
-    pub fn new(threads: usize, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
-        Ok(Hasher { pool: rayon::ThreadPoolBuilder::new().num_threads(threads).build()?, progress })
+    pub fn new(threads: usize, strict: bool, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
+        Ok(Hasher { pool: rayon::ThreadPoolBuilder::new().num_threads(threads).build()?, progress, strict })
     }
 
     /// The hash of a file, or of standard input.
@@ -89,7 +96,7 @@ impl Hasher {
         if !about.is_file() || about.len() == 0 {
             return self.hash_stream(path, file);
         }
-        match MapOptions::new().open(path) {
+        match MapOptions::new().watch(Watch::Contents).open(path) {
             // The kernel makes it up when it is read, whatever its size says.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),
@@ -102,13 +109,29 @@ impl Hasher {
 
     fn hash_map(&self, path: &Path, map: &FileMap) -> Result<OutputReader, MapError> {
         let len = map.mapped_len();
-        let task = Task { map, bar: self.progress.bar(path, len) };
+        let (first, moved) = self.pass(path, map)?;
+        let Some(moved) = moved else { return Ok(first) };
+        map.refresh()?;
+        let (second, _) = self.pass(path, map)?;
+        // Longer: others append to it.
+        match map.mapped_len() > len || sum(&first) == sum(&second) {
+            true => Ok(second),
+            false => Err(moved),
+        }
+    }
+
+    /// Hashes the bytes of the map; with the first change that was seen meanwhile, unless it leaves no checksum.
+    fn pass(&self, path: &Path, map: &FileMap) -> Result<(OutputReader, Option<MapError>), MapError> {
+        let len = map.mapped_len();
+        let task = Task { map, bar: self.progress.bar(path, len), strict: self.strict, moved: Mutex::default() };
         let hashed = self.pool.install(|| task.root(len));
         task.bar.finish_and_clear();
         let reader = hashed?;
-        // Every piece was looked at after it was read; this is the look after the last one, at the name as well.
-        map.verify()?;
-        Ok(reader)
+        // Every piece was followed by a question; this is the one after the last of them, which a server answers.
+        if let Err(error) = map.verify() {
+            task.tolerate(error)?;
+        }
+        Ok((reader, task.moved.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn hash_stream(&self, path: &Path, mut stream: impl Read) -> Result<OutputReader, HashError> {
@@ -131,10 +154,20 @@ impl Hasher {
     }
 }
 
+/// The first bytes of a hash.
+fn sum(reader: &OutputReader) -> [u8; 32] {
+    let mut sum = [0; 32];
+    reader.clone().fill(&mut sum);
+    sum
+}
+
 /// A file that is being hashed.
 struct Task<'a> {
     map: &'a FileMap,
     bar: ProgressBar,
+    strict: bool,
+    /// The first change that was seen.
+    moved: Mutex<Option<MapError>>,
 }
 
 impl Task<'_> {
@@ -163,6 +196,31 @@ impl Task<'_> {
         Ok((left?, right?))
     }
 
+    /// Copies bytes that are the file's at this moment.
+    fn read(&self, copy: &mut [u8], at: u64) -> Result<(), MapError> {
+        let Err(error) = self.map.read_exact_at(copy, at) else { return Ok(()) };
+        self.tolerate(error)?;
+        // As they are at another moment, if they are still there.
+        match self.map.file().read_exact_at(copy, at) {
+            Ok(()) => Ok(()),
+            // The map tells why and where, unless the file is well again.
+            Err(_) => self.map.read_exact_at(copy, at),
+        }
+    }
+
+    /// Keeps an error after which there may still be a checksum.
+    fn tolerate(&self, error: MapError) -> Result<(), MapError> {
+        match error.change() {
+            // Where its name leads to is not asked.
+            Some(Change::Replaced | Change::Deleted) if !self.strict => Ok(()),
+            Some(Change::Touched | Change::Rewritten | Change::Grown { .. }) if !self.strict => {
+                self.moved.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
     /// Copies a piece and hashes the copy.
     fn piece<T>(&self, at: u64, len: u64, finish: impl FnOnce(&mut blake3::Hasher) -> T) -> Result<T, MapError> {
         thread_local! {
@@ -171,7 +229,7 @@ impl Task<'_> {
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(PIECE as usize, 0);
             let copy = &mut buffer[..len as usize];
-            self.map.read_exact_at(copy, at)?;
+            self.read(copy, at)?;
             let mut hasher = blake3::Hasher::new();
             hasher.set_input_offset(at);
             hasher.update(copy);

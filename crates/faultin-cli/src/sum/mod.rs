@@ -14,8 +14,11 @@ use progress::Progress;
 
 /// Prints or checks BLAKE3 checksums, on all cores
 ///
-/// A file that shrinks, changes, cannot be read or vanishes while it is read is an error for that file, with the reason and how
-/// far it was read; the others go on. Without a file, or where it is -, standard input is read. The format is b3sum's.
+/// A file that is truncated, rewritten or cannot be read while it is read is an error for that file, with the reason and how
+/// far it was read; the others go on. A file whose attributes or data changed meanwhile is hashed once more: the same
+/// checksum is a success, so links, permissions, renaming and deletion are no errors. A file that others append to is
+/// hashed to where it ended when it was read last, as b3sum does. Without a file, or where it is -, standard input is read.
+/// The format is b3sum's.
 ///
 /// Exits with 0 if every file was read (and, with --check, had its checksum), with 1 if not, with 2 if asked for what there
 /// is not.
@@ -32,6 +35,10 @@ pub struct Args {
     /// With --check: do not print OK for each file that has its checksum
     #[arg(long, requires = "check")]
     quiet: bool,
+
+    /// Every change of a file while it is read is an error, also of its attributes and its name
+    #[arg(long)]
+    strict: bool,
 
     /// Leave the names out
     #[arg(long, conflicts_with = "check")]
@@ -61,7 +68,7 @@ pub fn run(args: &Args) -> ExitCode {
         return ExitCode::from(2);
     }
     let threads = args.num_threads.map_or(0, usize::from);
-    let hasher = match Hasher::new(threads, Progress::new()) {
+    let hasher = match Hasher::new(threads, args.strict, Progress::new()) {
         Ok(hasher) => hasher,
         Err(error) => {
             eprintln!("faultin sum: no threads: {error}");

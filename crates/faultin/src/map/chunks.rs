@@ -6,14 +6,18 @@
 use core::ops::{Bound, Range, RangeBounds};
 
 use super::error::{MapError, Reason, Stop};
-use super::file::FileMap;
-use super::stamp::Stamp;
+use super::file::{Answer, FileMap};
+use super::options::Watch;
+use super::record::Baseline;
 use crate::copy::copy_in_ahead;
 
 /// Bytes of a chunk: with the bytes it is copied from, half of the smallest first cache there is.
 const CHUNK: usize = 8 << 10;
 
-/// Bytes of a chunk over pread, where each is a system call.
+/// Bytes of a chunk under [`Watch::Reader`], where each is a system call, which then costs a twentieth of the copy.
+const CONFIRMED: usize = 64 << 10;
+
+/// Bytes of a chunk over pread, where each is a longer system call.
 const READ: usize = 1 << 20;
 
 /// Bytes between two looks at the file: often enough to end soon, seldom enough to cost nothing.
@@ -38,13 +42,16 @@ const LOOK: usize = 1 << 20;
 /// # }
 /// ```
 ///
-/// Whether the file has changed is looked at every mebibyte, whenever a copy stops, and before the end is reported: a
-/// range that was seen to its end without an error did not change (see the [module](super) for what can be seen). What
-/// was made of chunks before an error may be of a mixture of contents.
+/// Under [`Watch::Reader`] each chunk is the file's when it is handed out, and one after the other they are what `read(2)`
+/// would have given: a chunk is confirmed before, or read again.
+///
+/// Under [`Watch::Appending`] and [`Watch::Contents`] the file is asked every mebibyte, whenever a copy stops, and before
+/// the end is reported: a range that was seen to its end without an error did not change (see the [module](super) for what
+/// can be seen). What was made of chunks before an error may be of a mixture of contents.
 #[derive(Debug)]
 pub struct Chunks<'a> {
     map: &'a FileMap,
-    known: Stamp,
+    known: Baseline,
     at: u64,
     end: u64,
     buffer: Buffer,
@@ -99,17 +106,22 @@ impl<'a> Chunks<'a> {
         let len = map.window().len(known.size);
         let Range { start: at, end } = within(range, len);
         map.prepare();
-        let size = if map.mapping().is_some() { CHUNK } else { READ };
+        let size = match map.mapping() {
+            None => READ,
+            Some(_) if map.watch() == Watch::Reader => CONFIRMED,
+            Some(_) => CHUNK,
+        };
         let longest = usize::try_from(end - at).map_or(size, |len| len.min(size));
         Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
     }
 
-    /// The next bytes; `None` after the last ones, if the file is still what it was. After an error, the next call
-    /// tries again at the byte where it stopped.
+    /// The next bytes; `None` after the last ones, if the file did not change in a way that the map watches for. After an
+    /// error, the next call tries again at the byte where it stopped.
     ///
     /// # Errors
     /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
-    /// out, except that a file which [`Changed`](Reason::Changed) is reported as soon as it is seen.
+    /// out, except that under [`Watch::Appending`] and [`Watch::Contents`] a file which [`Changed`](Reason::Changed) is
+    /// reported as soon as it is seen.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, MapError> {
         Ok(self.advance()?.map(|len| &*self.buffer.get(len)))
     }
@@ -149,6 +161,11 @@ impl<'a> Chunks<'a> {
         Ok(self.at - start)
     }
 
+    /// What it goes by.
+    pub(super) fn known(&self) -> Baseline {
+        self.known
+    }
+
     /// Where the next chunk begins, in the map.
     pub fn position(&self) -> u64 {
         self.at
@@ -170,12 +187,12 @@ impl<'a> Chunks<'a> {
             self.look()?;
         }
         let len = self.len();
-        let (done, stop) = match self.map.fetch_by(copy_in_ahead, &self.known, self.at, self.buffer.get(len)) {
+        let (done, stop) = match self.copy(len) {
             Ok(()) => (len, None),
             Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
         };
         match stop {
-            Some(stop) if done == 0 || matches!(stop.reason, Reason::Changed(_)) => return Err(stop),
+            Some(stop) if done == 0 || self.is_reported_at_once(&stop) => return Err(stop),
             stop => self.pending = stop,
         }
         self.at += done as u64;
@@ -190,9 +207,36 @@ impl<'a> Chunks<'a> {
         (self.size - into).min(left)
     }
 
+    /// Copies the next `len` bytes into the buffer.
+    fn copy(&mut self, len: usize) -> Result<(), Stop> {
+        let (map, at, dst) = (self.map, self.at, self.buffer.get(len));
+        let Some(mapping) = map.mapping() else { return map.copy_from_file(&self.known, at, dst) };
+        let asks = map.watch() == Watch::Reader;
+        if asks {
+            self.known = map.known_since(&self.known);
+            map.prepare();
+        }
+        match map.fetch(mapping, copy_in_ahead, at, dst) {
+            Ok(()) if asks => map.confirm(&self.known, at, dst),
+            Ok(()) => Ok(()),
+            Err(short) => map.explain(&self.known, at, dst, short),
+        }
+    }
+
+    /// Whether what was copied before it may be of another state of the file.
+    fn is_reported_at_once(&self, stop: &Stop) -> bool {
+        matches!(stop.reason, Reason::Changed(_)) && matches!(self.map.watch(), Watch::Appending | Watch::Contents)
+    }
+
     fn look(&mut self) -> Result<(), Stop> {
         self.unseen = 0;
+        if self.map.watch() == Watch::Reader {
+            return Ok(());
+        }
+        self.known = self.map.known_since(&self.known);
         self.map.prepare();
-        self.map.check(&self.known, self.at, 0)
+        match self.map.ask(&self.known, self.at, 0)? {
+            Answer::Unmoved | Answer::Moved => Ok(()),
+        }
     }
 }

@@ -4,19 +4,24 @@ use core::num::NonZeroUsize;
 use core::ops::RangeBounds;
 use core::sync::atomic::{Ordering, fence};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::chunks::Chunks;
 use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::layers;
-use super::mapping::{CopyIn, Mapping, Space};
+use super::mapping::{CopyIn, Mapping, Rights, Space};
+use super::name::Name;
 use super::nowait;
 use super::options::{self, Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
+use super::record::{Baseline, Record};
 use super::size;
-use super::stamp::{Freshness, Known, Stamp};
+use super::stamp::{Freshness, Observation, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
 use crate::scalar::Scalar;
@@ -25,28 +30,38 @@ use crate::{blocked, fault_in, signal_free};
 /// A mapped file to read from. See the [module](super) for what its operations promise.
 ///
 /// Positions are bytes from the start of the map, which is [`MapOptions::offset`] in the file. Threads share it by
-/// reference; no operation but [`refresh`](Self::refresh) writes to anything shared.
+/// reference.
 #[derive(Debug)]
 pub struct FileMap {
     file: File,
-    path: Option<PathBuf>,
+    name: Option<Arc<Name>>,
+    options: MapOptions,
     window: Window,
     /// Bytes of the mapping before the window.
     lead: usize,
     watch: Watch,
-    /// How it was asked for.
-    asked: Backend,
+    /// Whether the file has another change time at every question, so that it says nothing.
+    restless: bool,
     /// Whether its bytes may move away from under a mapping.
     may_move: bool,
     /// `None` if it was over pread from the start.
     space: Option<Space>,
     /// A description that could not be mapped. (Closing it would release the process's record locks on the file.)
     _unmapped: Option<File>,
-    known: Known,
+    record: Record,
+}
+
+/// What an operation that has accessed bytes is told of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The bytes are those that it had.
+    Unmoved,
+    /// Under [`Watch::Reader`]: they are to be read again.
+    Moved,
 }
 
 impl FileMap {
-    /// Opens and maps a whole file, watched for changes.
+    /// Opens and maps a whole file, with the errors of `read(2)` ([`Watch::Reader`]).
     ///
     /// # Errors
     /// As [`MapOptions::open`].
@@ -54,7 +69,7 @@ impl FileMap {
         MapOptions::new().open(path)
     }
 
-    /// Maps a whole file that is open for reading, watched for changes.
+    /// Maps a whole file that is open for reading, with the errors of `read(2)` ([`Watch::Reader`]).
     ///
     /// # Errors
     /// As [`MapOptions::open`].
@@ -69,12 +84,9 @@ impl FileMap {
     /// by what is no longer the file's.
     #[inline]
     pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
-        let known = self.known.get();
+        let known = self.known();
         let len = self.clamp(&known, at, dst.len());
-        self.prepare();
-        self.fetch(&known, at, &mut dst[..len])
-            .and_then(|()| self.check(&known, at, len))
-            .map_err(|s| self.error(at, s))?;
+        self.copy(&known, at, &mut dst[..len]).map_err(|stop| self.error(at, stop))?;
         Ok(len)
     }
 
@@ -101,14 +113,17 @@ impl FileMap {
     /// [`Unsupported`](Reason::Unsupported) on a file system that cannot promise it (tmpfs, FUSE, and the network ones,
     /// as of 6.18); otherwise as `read_at`.
     pub fn read_at_nowait(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
-        let known = self.known.get();
+        let known = self.known();
         let len = self.clamp(&known, at, dst.len());
         nowait::read(&self.file, &mut dst[..len], self.window.start.saturating_add(at))
             .map_err(|stop| self.ended(&known, at, stop))
             .and_then(|()| match self.watch {
-                Watch::Nothing => Ok(()),
+                // The kernel has copied them.
+                Watch::Nothing | Watch::Reader => Ok(()),
                 // A server would have to be waited for.
-                _ => self.compare(&known, at, len, Stamp::with(&self.file, Freshness::Cached)),
+                Watch::Appending | Watch::Contents => {
+                    self.compare(&known, at, len, self.normal(Stamp::with(&self.file, Freshness::Cached))).map(|_| ())
+                }
             })
             .map_err(|stop| self.error(at, stop))?;
         Ok(len)
@@ -120,24 +135,35 @@ impl FileMap {
     /// As [`read_exact_at`](Self::read_exact_at).
     #[inline]
     pub fn load<T: Scalar>(&self, at: u64) -> Result<T, MapError> {
-        let known = self.known.get();
+        let known = self.known();
         let len = self.clamp(&known, at, size_of::<T>());
         if len < size_of::<T>() {
             // What is there of it is not half a value.
             return Err(self.error(at, Stop::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
         }
-        self.prepare();
-        // After a fault, and over pread, bytes are copied: that also finds out why.
-        let loaded = self.mapping().and_then(|mapping| mapping.load::<T>(self.lead + at as usize).ok());
-        let value = loaded.map_or_else(|| self.load_slowly(&known, at), Ok);
-        value.and_then(|value| self.check(&known, at, 0).map(|()| value)).map_err(|stop| self.error(at, stop))
+        let loaded = self.mapping().map(|mapping| {
+            self.prepare();
+            mapping.load::<T>(self.lead + at as usize)
+        });
+        match loaded {
+            Some(Ok(value)) => match self.ask(&known, at, len) {
+                Ok(Answer::Unmoved) => Ok(value),
+                asked => self.load_slowly(at, |bytes| match asked {
+                    Ok(_) => self.read_again(&known, at, bytes),
+                    Err(stop) => Err(stop),
+                }),
+            },
+            // Bytes are copied instead, which also finds out why.
+            Some(Err(fault)) => self.load_slowly(at, |bytes| self.explain(&known, at, bytes, Short { done: 0, fault })),
+            None => self.load_slowly(at, |bytes| self.copy_from_file(&known, at, bytes)),
+        }
     }
 
     #[cold]
-    fn load_slowly<T: Scalar>(&self, known: &Stamp, at: u64) -> Result<T, Stop> {
+    fn load_slowly<T: Scalar>(&self, at: u64, copy: impl FnOnce(&mut [u8]) -> Result<(), Stop>) -> Result<T, MapError> {
         let mut bytes = [0; 16];
         let bytes = &mut bytes[..size_of::<T>()];
-        self.fetch(known, at, bytes).map_err(|stop| Stop { done: 0, ..stop })?;
+        copy(bytes).map_err(|stop| self.error(at, Stop { done: 0, ..stop }))?;
         Ok(T::from_bytes(bytes))
     }
 
@@ -154,9 +180,10 @@ impl FileMap {
     }
 
     /// Bytes in the map: those of its window that the file had when it was mapped or last [`refresh`](Self::refresh)ed.
+    /// Nothing else changes it.
     #[inline]
     pub fn mapped_len(&self) -> u64 {
-        self.window.len(self.known.get().size)
+        self.window.len(self.known().size)
     }
 
     /// Bytes in the file now.
@@ -164,7 +191,7 @@ impl FileMap {
     /// # Errors
     /// [`Io`](Reason::Io), if it cannot be asked.
     pub fn file_len(&self) -> Result<u64, MapError> {
-        self.now().map(|stamp| stamp.size).map_err(|stop| self.error(0, stop))
+        self.now().map(|stamp| stamp.size).map_err(|error| self.error(0, Stop::io(0, error)))
     }
 
     /// Up to which position the file has bytes now, for those who follow one that grows: what an appending writer has
@@ -174,8 +201,8 @@ impl FileMap {
     /// # Errors
     /// [`Changed`](Reason::Changed) if the file is shorter than it was.
     pub fn valid_up_to(&self) -> Result<u64, MapError> {
-        let known = self.known.get();
-        let now = self.now().map_err(|stop| self.error(0, stop))?;
+        let known = self.known();
+        let now = self.now().map_err(|error| self.error(0, Stop::io(0, error)))?;
         let valid = self.window.len(now.size);
         if now.size < known.size {
             let change = Change::Shrunk { from: known.size, to: now.size };
@@ -184,10 +211,12 @@ impl FileMap {
         Ok(valid)
     }
 
-    /// Takes the file as it is now: what changed since it was mapped or last refreshed, `None` if nothing did. From
-    /// here on this is what operations compare with, and how far they reach.
+    /// Accepts the file as it is now, and returns what changed since it was mapped or last refreshed, `None` if nothing did.
+    /// From here on this is what operations compare with, and how far they reach. A server is asked if the file is on a
+    /// network.
     ///
-    /// Those of other threads that are under way go on as they are, and report the change. Nothing is unmapped.
+    /// It is the same file: where its name leads to by now is not asked. [`reopen`](Self::reopen) follows the name.
+    /// Operations of other threads that are under way go on as they are. Nothing is unmapped.
     ///
     /// On overlayfs another file may stand behind the mapping by then: a file of a lower layer is copied when it is opened
     /// for writing. So a file that has changed is opened and mapped again there. After the eighth time the map goes on over
@@ -202,27 +231,28 @@ impl FileMap {
     /// and is not to be had, and [`Backend::Mapped`] was asked for: until it is, the map reads the file.
     /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size) any more.
     pub fn refresh(&self) -> Result<Option<Change>, MapError> {
-        let lock = self.known.lock();
-        let before = self.known.get();
-        let fresh = || -> Result<Stamp, Stop> {
-            let now = self.now()?;
-            if now.size == 0 && !size::has_size(&self.file, 0).map_err(|error| Stop::io(0, error))? {
+        let lock = self.record.lock();
+        let before = self.record.base().stamp;
+        let fresh = || -> Result<Observation, Stop> {
+            let io = |error| Stop::io(0, error);
+            let now = self.watch.observe(|| self.synchronised()).map_err(io)?;
+            if now.stamp.size == 0 && !size::has_size(&self.file, 0).map_err(io)? {
                 return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
             }
             if let Some(space) = &self.space {
-                self.renew(space, &before, &now)?;
+                self.renew(space, &before, &now.stamp)?;
             }
             Ok(now)
         };
         let now = fresh().map_err(|stop| self.error(0, stop))?;
-        // The mapping was published first: whoever sees the size sees addresses for it.
-        self.known.set(&lock, &now);
-        Ok(now.change_since(&before, self.path()))
+        // The mapping was published first: a thread that sees the size sees addresses for it.
+        self.record.set(&lock, &now);
+        Ok(now.stamp.change_since(&before))
     }
 
     /// Makes the space fit a file that was `before` and is `now`.
     fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), Stop> {
-        if self.asked == Backend::Automatic && !options::faults_reach_us() {
+        if self.options.asked() == Backend::Automatic && !options::faults_reach_us() {
             space.close();
             return Ok(());
         }
@@ -231,7 +261,7 @@ impl FileMap {
         let wanted = self.window.wanted(needed);
         if !self.may_move || now.is_as(before) {
             return match space.grow(&self.file, needed, wanted) {
-                Err(_) if self.asked == Backend::Automatic => {
+                Err(_) if self.options.asked() == Backend::Automatic => {
                     space.close();
                     Ok(())
                 }
@@ -239,33 +269,72 @@ impl FileMap {
             };
         }
         // What stands behind the mapping may be another file by now. `now` was asked for first.
-        let wanted = if self.watch == Watch::Shrinking { wanted } else { needed };
+        let wanted = if self.watch == Watch::Appending { wanted } else { needed };
         let again = if space.is_replaceable() { layers::reopen(&self.file, self.path(), now).ok() } else { None };
         let replaced = again.is_some_and(|again| space.replace(again, needed, wanted).is_ok());
         if !replaced {
             // Reading the descriptor gives what is there now.
             space.close();
-            if self.asked == Backend::Mapped {
+            if self.options.asked() == Backend::Mapped {
                 return Err(Stop::new(0, Reason::Changed(Change::Replaced)));
             }
         }
         Ok(())
     }
 
-    /// Whether the file is still the one that was mapped or last refreshed, whatever [`Watch`] says: asks the server if
-    /// it is on a network, and whether the path it was opened by still leads to it.
+    /// Whether the file is the one that was mapped or last [`refresh`](Self::refresh)ed and has not changed since, and its
+    /// name still leads to it: by the rules of [`Watch::Contents`], whatever the map watches. A server is asked if the file
+    /// is on a network. The name is looked up in the directory that it lay in when the map was opened.
+    ///
+    /// What operations have accepted since is a change all the same. Of a file that was changed within a tick of the clock
+    /// before it was mapped, a further change within that tick is not seen (see [`watches`](Self::watches)), unless the map
+    /// is of [`Watch::Contents`], which has waited.
     ///
     /// # Errors
-    /// [`Changed`](Reason::Changed), or [`Io`](Reason::Io) if it cannot be asked.
+    /// [`Changed`](Reason::Changed): a size or a time of modification that moved comes first, then a name that leads to
+    /// another file ([`Replaced`](Change::Replaced)) or to none ([`Deleted`](Change::Deleted)), then a change time that
+    /// moved ([`Touched`](Change::Touched)). [`Io`](Reason::Io) if the file cannot be asked.
     pub fn verify(&self) -> Result<(), MapError> {
-        let known = self.known.get();
-        let verdict = Stamp::with(&self.file, Freshness::Server).map_err(|error| Stop::io(0, error)).and_then(|now| {
-            match now.change_since(&known, self.path()) {
-                None => Ok(()),
-                Some(change) => Err(Stop::new(0, Reason::Changed(change))),
+        let base = self.record.base();
+        let now = self.synchronised().map_err(|error| self.error(0, Stop::io(0, error)))?;
+        let change = match now.change_since(&base.stamp) {
+            None | Some(Change::Touched) => {
+                let name = self.name.as_ref().and_then(|name| name.change_from(&now));
+                name.or_else(|| now.change_since(&base.stamp))
             }
-        });
-        verdict.map_err(|stop| self.error(0, stop))
+            change => change,
+        };
+        match change {
+            None => Ok(()),
+            Some(change) => Err(self.error(0, Stop::new(0, Reason::Changed(change)))),
+        }
+    }
+
+    /// Opens the file that the name leads to now, in the directory that it lay in when this map was opened, and maps it
+    /// with the same [options](MapOptions), to read: for a log that was rotated.
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`]; [`Unsupported`](Reason::Unsupported) if this map was made of a file without a name.
+    pub fn reopen(&self) -> Result<FileMap, MapError> {
+        let Some(name) = &self.name else {
+            return Err(self.error(0, Stop::new(0, Reason::Unsupported("opening it by a name that is not known"))));
+        };
+        let file = name.open().map_err(|error| self.error(0, Stop::io(0, error)))?;
+        self.options.map(file, Some(Arc::clone(name)), Rights::Read)
+    }
+
+    /// What operations really look for. The change time is left out where the file system gives another one at every
+    /// question, as some FUSE servers do.
+    pub fn watches(&self) -> Coverage {
+        let looks = self.watch != Watch::Nothing;
+        Coverage {
+            mode: self.watch,
+            size: looks,
+            modified: looks,
+            changed: matches!(self.watch, Watch::Reader | Watch::Contents) && !self.restless,
+            settled: looks && self.watch != Watch::Appending && self.record.base().settled,
+            tick: super::stamp::tick(),
+        }
     }
 
     /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
@@ -275,7 +344,7 @@ impl FileMap {
 
     /// The path the file was opened by, if it was.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.name.as_ref().map(|name| name.path())
     }
 
     /// The file.
@@ -290,19 +359,61 @@ impl AsFd for FileMap {
     }
 }
 
+/// What a map [watches](FileMap::watches).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// The mode it is in.
+    pub mode: Watch,
+    /// Whether each operation looks at the size of the file.
+    pub size: bool,
+    /// Whether it looks at the time of modification (`st_mtime`).
+    pub modified: bool,
+    /// Whether it looks at the change time (`st_ctime`), which the kernel moves when the time of modification was set back,
+    /// too.
+    pub changed: bool,
+    /// Whether every change since the file was mapped or last refreshed has moved its stamp. Otherwise it was changed less
+    /// than a tick before, and a further change within that tick cannot be seen.
+    pub settled: bool,
+    /// The tick of the clock that the kernel takes the times of files from.
+    pub tick: Duration,
+}
+
+/// The stamp of a file.
+#[inline]
+pub(super) fn ask(file: &File, restless: bool) -> io::Result<Stamp> {
+    normal(restless, Stamp::of(file))
+}
+
+#[inline]
+fn normal(restless: bool, stamp: io::Result<Stamp>) -> io::Result<Stamp> {
+    match stamp {
+        Ok(stamp) if restless => Ok(stamp.without_change_time()),
+        stamp => stamp,
+    }
+}
+
+/// How often the file is asked while the time of an append is there before its size.
+const PATIENCE: u32 = 66;
+
+/// Which of them only let other threads run; the others wait a millisecond.
+const YIELDS: u32 = 16;
+
 /// What the parts of this module share.
 impl FileMap {
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn assemble(
         file: File,
-        path: Option<&Path>,
+        name: Option<Arc<Name>>,
+        options: MapOptions,
         window: Window,
-        (watch, asked): (Watch, Backend),
+        restless: bool,
         may_move: bool,
-        (space, unmapped): (Option<Space>, Option<File>),
-        stamp: Stamp,
+        (space, _unmapped): (Option<Space>, Option<File>),
+        first: Observation,
     ) -> Self {
-        let (path, known) = (path.map(Path::to_owned), Known::new(stamp));
-        FileMap { file, path, window, lead: window.lead(), watch, asked, may_move, space, _unmapped: unmapped, known }
+        let (lead, watch, record) = (window.lead(), options.watched(), Record::new(first));
+        FileMap { file, name, options, window, lead, watch, restless, may_move, space, _unmapped, record }
     }
 
     /// The newest mapping, `None` over pread.
@@ -323,19 +434,36 @@ impl FileMap {
         self.lead
     }
 
+    #[inline]
     pub(super) fn watch(&self) -> Watch {
         self.watch
     }
 
+    /// What an operation that begins now goes by.
     #[inline]
-    pub(super) fn known(&self) -> Stamp {
-        self.known.get()
+    pub(super) fn known(&self) -> Baseline {
+        self.record.get()
+    }
+
+    /// What a part of an operation goes by that began with `before`: contents are those of then, to the end.
+    #[inline]
+    pub(super) fn known_since(&self, before: &Baseline) -> Baseline {
+        match self.watch {
+            Watch::Contents | Watch::Nothing => *before,
+            Watch::Reader | Watch::Appending => Baseline { size: before.size, ..self.known() },
+        }
     }
 
     /// How many of `len` bytes from `at` the map has.
     #[inline]
-    pub(super) fn clamp(&self, known: &Stamp, at: u64, len: usize) -> usize {
-        let left = self.window.len(known.size).saturating_sub(at);
+    pub(super) fn clamp(&self, known: &Baseline, at: u64, len: usize) -> usize {
+        self.clamp_to(known.size, at, len)
+    }
+
+    /// The same of a file of `size` bytes.
+    #[inline]
+    pub(super) fn clamp_to(&self, size: u64, at: u64, len: usize) -> usize {
+        let left = self.window.len(size).saturating_sub(at);
         usize::try_from(left).map_or(len, |left| left.min(len))
     }
 
@@ -346,30 +474,108 @@ impl FileMap {
         MapError::new(self.path(), offset, stop)
     }
 
-    pub(super) fn now(&self) -> Result<Stamp, Stop> {
-        Stamp::of(&self.file).map_err(|error| Stop::io(0, error))
-    }
-
-    /// Copies bytes of the map. Does not look for changes, unless it stops.
+    /// The file's stamp.
     #[inline]
-    pub(super) fn fetch(&self, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        self.fetch_by(copy_in, known, at, dst)
+    pub(super) fn now(&self) -> io::Result<Stamp> {
+        ask(&self.file, self.restless)
     }
 
-    /// The same by one of the copies that [`copy`](mod@crate::copy) has from foreign memory.
-    #[inline(always)]
-    pub(super) fn fetch_by(&self, copy_in: CopyIn, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        match self.mapping() {
-            Some(mapping) if !dst.is_empty() => match mapping.read_by(copy_in, self.lead + at as usize, dst) {
-                Ok(()) => Ok(()),
-                Err(short) => self.explain(known, at, dst, short),
-            },
-            Some(_) => Ok(()),
-            None => self.pread(known, at, dst, 0),
+    /// The same as the server has it.
+    fn synchronised(&self) -> io::Result<Stamp> {
+        self.normal(Stamp::with(&self.file, Freshness::Server))
+    }
+
+    fn normal(&self, stamp: io::Result<Stamp>) -> io::Result<Stamp> {
+        normal(self.restless, stamp)
+    }
+
+    /// The file's stamp, and whether it is fresh.
+    pub(super) fn observe(&self) -> Result<Observation, Stop> {
+        Observation::of(|| self.now()).map_err(|error| Stop::io(0, error))
+    }
+
+    /// From here on operations compare with this. Not where the mapping is no longer the file that was observed: there,
+    /// everything is read from the file until the map is [refreshed](Self::refresh).
+    pub(super) fn accept(&self, known: &Baseline, now: &Observation) {
+        if self.may_move && !now.stamp.is_as(&known.last.stamp) {
+            return;
+        }
+        let size = now.stamp.size;
+        // Of a log that grows, the longest is accepted: what is shorter later was truncated.
+        self.record.accept(now, |last| self.watch == Watch::Appending && last.stamp.size > size);
+    }
+
+    /// What an operation that cannot read again goes by: a fresh stamp waits for the end of its tick.
+    pub(super) fn settled(&self) -> Baseline {
+        let known = self.known();
+        if self.watch != Watch::Reader || known.last.settled {
+            return known;
+        }
+        // Where it has moved already, that is an answer.
+        let has_moved = |now: &io::Result<Stamp>| !now.as_ref().is_ok_and(|now| now.is_as(&known.last.stamp));
+        if has_moved(&self.now()) {
+            return known;
+        }
+        known.last.wait_for_the_tick();
+        match self.observe() {
+            Ok(last) if last.settled && last.stamp.is_as(&known.last.stamp) => {
+                self.accept(&known, &last);
+                Baseline { last, ..known }
+            }
+            _ => known,
         }
     }
 
-    /// Before an access that a [`check`](Self::check) follows: with that system call, one that asks whether a fault would be
+    /// Copies bytes of the map and asks the file.
+    #[inline]
+    pub(super) fn copy(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        let Some(mapping) = self.mapping() else { return self.copy_from_file(known, at, dst) };
+        self.prepare();
+        match self.fetch(mapping, copy_in, at, dst) {
+            Ok(()) => self.confirm(known, at, dst),
+            Err(short) => self.explain(known, at, dst, short),
+        }
+    }
+
+    /// Copies bytes of the mapping.
+    #[inline(always)]
+    pub(super) fn fetch(&self, mapping: &Mapping, copy_in: CopyIn, at: u64, dst: &mut [u8]) -> Result<(), Short> {
+        // (An empty range may begin anywhere.)
+        if dst.is_empty() { Ok(()) } else { mapping.read_by(copy_in, self.lead + at as usize, dst) }
+    }
+
+    /// Asks the file after bytes from `at` were copied, and reads them again if they are to be.
+    #[inline]
+    pub(super) fn confirm(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        match self.ask(known, at, dst.len())? {
+            Answer::Unmoved => Ok(()),
+            Answer::Moved => self.read_again(known, at, dst),
+        }
+    }
+
+    /// Reads bytes from the file, which has errors of its own.
+    pub(super) fn copy_from_file(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        self.pread(known, at, dst, 0)?;
+        match self.watch {
+            Watch::Reader | Watch::Nothing => Ok(()),
+            Watch::Appending | Watch::Contents => self.ask(known, at, dst.len()).map(|_| ()),
+        }
+    }
+
+    /// The file has moved while bytes from `at` were copied: they are read from it, and its stamp is accepted. Once: so a
+    /// file that changes all the time costs no more.
+    #[cold]
+    pub(super) fn read_again(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+        // Before it is read: what changes after that moves the stamp again.
+        let now = self.observe()?;
+        self.pread(known, at, dst, 0)?;
+        if self.watch == Watch::Reader {
+            self.accept(known, &now);
+        }
+        Ok(())
+    }
+
+    /// Before accesses that an [`ask`](Self::ask) follows: with that system call, one that asks whether a fault would be
     /// fatal in this thread.
     #[inline]
     pub(super) fn prepare(&self) {
@@ -378,77 +584,116 @@ impl FileMap {
         }
     }
 
-    /// After `len` bytes from `at` were accessed: whether the file is still what it was.
+    /// After `len` bytes from `at` were accessed: whether the file has moved, and what that means in this map's mode.
     #[inline]
-    pub(super) fn check(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
-        match self.watch {
-            Watch::Nothing => Ok(()),
-            _ => {
-                // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
-                fence(Ordering::Acquire);
-                self.compare(known, at, len, Stamp::of(&self.file))
-            }
+    pub(super) fn ask(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
+        if self.watch == Watch::Nothing {
+            return Ok(Answer::Unmoved);
         }
+        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+        fence(Ordering::Acquire);
+        self.compare(known, at, len, self.now())
     }
 
     #[inline]
-    fn compare(&self, known: &Stamp, at: u64, len: usize, now: std::io::Result<Stamp>) -> Result<(), Stop> {
+    fn compare(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
         match now {
-            Ok(now) if self.is_unchanged(known, &now) => Ok(()),
-            now => Err(self.changed(known, at, len, now)),
+            Ok(now) if known.last.still_holds(&now) && self.clamp_to(now.size, at, len) == len => Ok(Answer::Unmoved),
+            now => self.judge(known, at, len, now),
         }
     }
 
-    #[inline]
-    fn is_unchanged(&self, known: &Stamp, now: &Stamp) -> bool {
-        match self.watch {
-            Watch::Changes => now.is_as(known),
-            Watch::Shrinking | Watch::Nothing => now.size >= known.size,
-        }
-    }
-
-    /// The change that was seen after `done` bytes from `at`, of which those within the file count.
+    /// The stamp has moved.
     #[cold]
-    fn changed(&self, known: &Stamp, at: u64, done: usize, now: std::io::Result<Stamp>) -> Stop {
-        let now = match now {
-            Ok(now) => now,
-            Err(error) => return Stop::io(done, error),
-        };
-        let within = self.clamp(&now, at, done);
-        // The path may be asked a moment later, and have changed back.
-        Stop::new(within, Reason::Changed(now.change_since(known, self.path()).unwrap_or(Change::Touched)))
+    fn judge(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
+        let now = now.map_err(|error| Stop::io(len, error))?;
+        match self.watch {
+            Watch::Nothing => Ok(Answer::Unmoved),
+            Watch::Reader => Ok(Answer::Moved),
+            Watch::Appending => self.is_appended_to(known, at, len, now),
+            // (One that did not settle cannot be told from a moved one.)
+            Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
+                let within = self.clamp_to(now.size, at, len);
+                match within < len {
+                    true => Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })),
+                    false => Stop::new(within, Reason::Changed(Change::Touched)),
+                }
+            })),
+        }
+    }
+
+    /// Whether a log has grown, or was touched: then that is accepted.
+    #[cold]
+    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize, first: Stamp) -> Result<Answer, Stop> {
+        let last = &known.last.stamp;
+        let mut now = first;
+        for attempt in 0..PATIENCE {
+            let is_whole = self.clamp_to(now.size, at, len) == len;
+            if now.size < last.size || !is_whole {
+                let change = Change::Shrunk { from: last.size.max(known.size), to: now.size };
+                return Err(Stop::new(self.clamp_to(now.size, at, len), Reason::Changed(change)));
+            }
+            if now.size > last.size || now.has_contents_of(last) {
+                self.accept(known, &Observation { stamp: now, settled: true });
+                return Ok(Answer::Unmoved);
+            }
+            match attempt < YIELDS {
+                true => std::thread::yield_now(),
+                false => std::thread::sleep(Duration::from_millis(1)),
+            }
+            now = self.now().map_err(|error| Stop::io(len, error))?;
+        }
+        Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
+    }
+
+    /// The change between the last observation and `now`, after `done` bytes from `at`, of which those within the file
+    /// count.
+    #[cold]
+    pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<Stop> {
+        let change = now.change_since(&known.last.stamp)?;
+        Some(Stop::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
     }
 
     /// A copy from the mapping came back short. Either the file has changed, or it is asked for the rest in the way
     /// that has errors: what reading it says is the reason, and if it delivers after all (it healed; or the mapping
-    /// needs memory that reading does not), so do we. One attempt, so a file that changes for ever costs no more.
+    /// needs memory that reading does not), so do we. One attempt, so a file that changes all the time costs no more.
     #[cold]
-    fn explain(&self, known: &Stamp, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
-        self.attribute(known, at, short)?;
-        self.pread(known, at, dst, short.done).map_err(|stop| Stop { fault: Some(short.fault), ..stop })
+    pub(super) fn explain(&self, known: &Baseline, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
+        let mut read = || match self.watch {
+            // The count is the file's, not the mapping's: bytes after its end were copied, too, if it ended within a page.
+            Watch::Reader | Watch::Nothing => self.read_again(known, at, dst),
+            Watch::Appending | Watch::Contents => {
+                self.ask(known, at, short.done)?;
+                self.pread(known, at, dst, short.done)?;
+                self.ask(known, at, dst.len()).map(|_| ())
+            }
+        };
+        let explained = match is_of_the_file(&short.fault) {
+            true => read(),
+            false => Err(Stop::new(short.done, Reason::Fault(short.fault))),
+        };
+        explained.map_err(|stop| Stop { fault: Some(short.fault), ..stop })
     }
 
-    /// Whether a fault was the file's, and the file is what it was: then reading it tells more.
+    /// Whether a fault was the file's, and reading the file may tell more.
     #[cold]
-    pub(super) fn attribute(&self, known: &Stamp, at: u64, short: Short) -> Result<(), Stop> {
+    pub(super) fn attribute(&self, known: &Baseline, at: u64, short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;
-        let with_fault = |stop: Stop| Stop { fault: Some(fault), ..stop };
-        if !is_of_the_file(&fault) {
-            return Err(with_fault(Stop::new(done, Reason::Fault(fault))));
-        }
-        match Stamp::of(&self.file) {
-            Ok(now) if self.is_unchanged(known, &now) => Ok(()),
-            now => Err(with_fault(self.changed(known, at, done, now))),
-        }
+        let attributed = match (is_of_the_file(&fault), self.watch) {
+            (false, _) => Err(Stop::new(done, Reason::Fault(fault))),
+            (true, Watch::Reader | Watch::Nothing) => Ok(()),
+            (true, Watch::Appending | Watch::Contents) => self.ask(known, at, done).map(|_| ()),
+        };
+        attributed.map_err(|stop| Stop { fault: Some(fault), ..stop })
     }
 
     /// Reads what is missing of `dst` behind `done` from the file.
-    pub(super) fn pread(&self, known: &Stamp, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+    pub(super) fn pread(&self, known: &Baseline, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
         while done < dst.len() {
             match self.file.read_at(&mut dst[done..], self.window.start + at + done as u64) {
                 Ok(0) => return Err(self.ended(known, at, Stop::new(done, Reason::PastEnd { len: 0 }))),
                 Ok(read) => done += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Stop::io(done, error)),
             }
         }
@@ -457,17 +702,18 @@ impl FileMap {
 
     /// A read of the file ended before the known size: it was shorter at that moment, whatever it is now.
     #[cold]
-    fn ended(&self, known: &Stamp, at: u64, stop: Stop) -> Stop {
+    fn ended(&self, known: &Baseline, at: u64, stop: Stop) -> Stop {
         if !matches!(stop.reason, Reason::PastEnd { .. }) {
             return stop;
         }
-        match Stamp::of(&self.file) {
-            Ok(now) if self.is_unchanged(known, &now) => {
-                let to = self.window.start + at + stop.done as u64;
-                Stop::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
-            }
-            now => self.changed(known, at, stop.done, now),
+        if matches!(self.watch, Watch::Appending | Watch::Contents)
+            && let Err(changed) = self.ask(known, at, stop.done)
+        {
+            return changed;
         }
+        let end = self.window.start + at + stop.done as u64;
+        let to = self.now().map_or(end, |now| now.size.min(end));
+        Stop::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
     }
 
     /// Brings in what can be brought in.

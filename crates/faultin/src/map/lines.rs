@@ -52,7 +52,7 @@ impl<'a> Lines<'a> {
         Lines { chunks: Chunks::new(map, range), len: 0, used: 0, begun: Vec::new(), done: true }
     }
 
-    /// The next line; `None` after the last one, if the file is still what it was. The bytes behind the last `\n` are a
+    /// The next line; `None` after the last one, as [`Chunks::next_chunk`] says it. The bytes behind the last `\n` are a
     /// line, if there are any.
     ///
     /// After an error, the next call tries again where it stopped; the line goes on with the bytes before.

@@ -14,7 +14,7 @@
 //! let mut buffer = vec![0; 3 * page];
 //! assert_eq!(map.read_at(&mut buffer, 0)?, 3 * page);
 //!
-//! // Somebody cuts the file.
+//! // Another process truncates the file.
 //! std::fs::File::options().write(true).open(path)?.set_len(100)?;
 //! let error = map.read_at(&mut buffer, 0).unwrap_err();
 //! assert_eq!(error.change(), Some(Change::Shrunk { from: 3 * page as u64, to: 100 }));
@@ -23,35 +23,80 @@
 //! # }
 //! ```
 //!
+//! # What counts as a change
+//!
+//! A map knows a *stamp* of its file from when it was opened or [`refresh`](FileMap::refresh)ed: device, inode, size, time of
+//! modification and change time. Each operation copies, and then asks the kernel once (`fstat(2)`). What it says where the
+//! stamp has *moved* is chosen by [`MapOptions::watch`]:
+//!
+//! * [`Watch::Reader`], the default: the errors of `read(2)`. What has moved is read again, once, and the new stamp is accepted.
+//!   An error is a file that ends before the bytes that were asked for do.
+//! * [`Watch::Appending`]: for logs. The caller asserts that bytes which are there never change.
+//! * [`Watch::Contents`]: for hashes and backups. All bytes are of one state of the file.
+//! * [`Watch::Nothing`]: no question is asked.
+//!
+//! The columns are what `read_at`, `reader`, `find`, `lines` and their kin say in each mode after an event, what
+//! [`with_slice`](FileMap::with_slice) says where that differs, and what [`verify`](FileMap::verify) and
+//! [`refresh`](FileMap::refresh) say in all of them. Each word but `Ok` is a [`Change`]; *truncated* is
+//! [`Change::Shrunk`].
+//!
+//! | Event | `Reader` | its `with_slice` | `Appending` | `Contents` | `Nothing` | `verify` | `refresh` |
+//! |---|---|---|---|---|---|---|---|
+//! | nothing | `Ok` | `Ok` | `Ok` | `Ok` | `Ok` | `Ok` | `Ok` |
+//! | appended to | `Ok` | grown | `Ok` | grown | `Ok` | grown | grown |
+//! | truncated after the range | `Ok` | truncated | truncated | truncated | `Ok` | truncated | truncated |
+//! | truncated within the range | truncated | truncated | truncated | truncated | truncated | truncated | truncated |
+//! | truncated before the range | truncated | truncated | truncated | truncated | truncated | truncated | truncated |
+//! | truncated and grown to the same size | `Ok` | rewritten | rewritten | rewritten | `Ok` | rewritten | rewritten |
+//! | rewritten, same size | `Ok` | rewritten | rewritten | rewritten | `Ok` | rewritten | rewritten |
+//! | rewritten, its mtime set back | `Ok` | `Ok` | `Ok` | touched | `Ok` | touched | touched |
+//! | `touch` | `Ok` | rewritten | rewritten | rewritten | `Ok` | rewritten | rewritten |
+//! | `chmod`, `chown` | `Ok` | `Ok` | `Ok` | touched | `Ok` | touched | touched |
+//! | `ln` | `Ok` | `Ok` | `Ok` | touched | `Ok` | touched | touched |
+//! | `rm` | `Ok` | `Ok` | `Ok` | touched | `Ok` | deleted | touched |
+//! | `mv` to another name | `Ok` | `Ok` | `Ok` | touched | `Ok` | deleted | touched |
+//! | `mv` of another file over it | `Ok` | `Ok` | `Ok` | touched | `Ok` | replaced | touched |
+//!
+//! `Ok` of `refresh` is `Ok(None)`; the others are `Ok(Some(change))`. Under `Nothing`, *truncated* is only noticed where a
+//! page of the range is gone: the rest of the file's last page reads as zeros. (`cargo test --test map modes` does all of
+//! this to real files, in every mode, by every operation.)
+//!
+//! # Fresh stamps
+//!
+//! The clock behind the times of files ticks every 1 to 10 milliseconds, and two changes within one tick leave the same
+//! stamp. A stamp is *fresh* if its change time is less than a tick old when it is taken. A fresh stamp counts as moved:
+//! `Reader` reads again, `Contents` waits for the end of the tick when it opens the file, and so does `with_slice` before it
+//! calls its closure. From Linux 6.13 on, ext4, XFS, btrfs and tmpfs give times of their own to changes that follow a
+//! question; the map does not rely on it.
+//!
 //! # What is promised
 //!
 //! * No operation kills the process, whatever happens to the file. (Limits: a file server that never answers hangs the
 //!   access; a thread that blocks SIGSEGV or SIGBUS after its first access, and then uses only maps that make no system
 //!   call, says so by [`ask_again`](crate::signal::ask_again).)
-//! * **Changes are detected, not prevented.** A map knows its file's identity, size and change time of when it was
-//!   made, or last [`refresh`](FileMap::refresh)ed. Each operation compares them *after* its accesses with what they
-//!   are now: `Ok` means that none of the bytes had changed between then and now, as far as can be seen. A fault would
-//!   not do: the last page of a file that was cut reads as zeros, and one that was cut and has grown again reads as
-//!   zeros everywhere. What counts as a change is chosen by [`Watch`].
-//! * Nothing behind the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
+//! * **Changes are detected, not prevented.** A fault would not do: the last page of a file that was truncated reads as
+//!   zeros, and one that was truncated and has grown again reads as zeros everywhere. So each operation asks the kernel
+//!   *after* its accesses.
+//! * No byte after the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
 //! * Counts are exact, and [`MapError`] says how far it came, where it stopped in which file, and why. Where a mapping
 //!   fails because its file cannot be read, the reason is what reading the file says, not the signal's.
-//! * The work of one operation is bounded, whoever changes the file how often: one fault (two backwards), one look, one
+//! * [`mapped_len`](FileMap::mapped_len) changes by [`refresh`](FileMap::refresh) only.
+//! * The work of one operation is bounded, however often the file is changed: one fault (two backwards), one question, one
 //!   read. Searches do that for each window of 32 MiB.
 //! * Maps are [sources](FileMap::source) and [destinations](FileMapMut::dest) of [lists](crate::iov), which end where the file
 //!   does and report what the map watches.
 //! * [`with_slice`](FileMap::with_slice) lends the mapping itself to any code, and tells afterwards what was not the
 //!   file's. [`SharedMap`] is for memory that is no file to anybody.
 //! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
-//!   [`Watch::Nothing`] does not look for, and that a store to a cut file is refused before anything is stored.
+//!   [`Watch::Nothing`] does not look for, and that a store to a truncated file is refused before anything is stored.
 //!
 //! # Files of layers
 //!
 //! On overlayfs a file of a lower layer is copied to the upper one when it is opened for writing. The descriptor then leads to
-//! the copy, a mapping still to the original. The copy has another change time, so operations report a change, and
-//! [`refresh`](FileMap::refresh) opens the file again and maps what is there now, or goes on over pread. Under
-//! [`Watch::Shrinking`] and [`Watch::Nothing`], bytes that were mapped before are those of the original until then. A
-//! [`SharedMap`] of a file there is over pread, unless it is open for writing.
+//! the copy, a mapping still to the original. The copy has another change time, so the stamp has moved. There, a moved stamp is
+//! not accepted: [`Watch::Reader`] reads from the file until [`refresh`](FileMap::refresh) opens it again and maps what is there
+//! now, or goes on over pread. Under [`Watch::Appending`] and [`Watch::Nothing`], bytes that were mapped before are those of the
+//! original until then. A [`SharedMap`] of a file there is over pread, unless it is open for writing.
 //!
 //! # Files without a size
 //!
@@ -61,23 +106,25 @@
 //!
 //! # What cannot be seen
 //!
-//! * **Stores through a mapping** move the change time only when a page that was clean is stored to first (on tmpfs: in
-//!   each mapping). Those that follow before it is written back do not: a file that somebody else has mapped and writes
-//!   to changes unseen.
-//! * **Coarse clocks.** Before Linux 6.13, and on file systems without fine change times since then (those that have
-//!   them are ext4, XFS, btrfs and tmpfs), the clock behind the change time ticks every 1 to 10 milliseconds: two
-//!   changes within one tick look like one, so a change in the very tick before the map was made hides one that follows
-//!   in it. From 6.13 on, a change after we have looked gets a time of its own.
-//! * **Clocks that are set back** to the nanosecond of an earlier change, and disks that are written to under their
-//!   mounted file system.
-//! * **Other machines.** On a network file system sizes and times are as old as its attribute cache allows;
-//!   [`verify`](FileMap::verify) asks the server.
+//! * **Stores through a mapping** move the times only when a page that was clean is stored to first (on tmpfs: in each
+//!   mapping). Those that follow before it is written back do not: a file that another process has mapped and stores to
+//!   changes unseen.
+//! * **The rest of a write.** The kernel moves the times when `write(2)` begins. What a long one stores after the map has
+//!   taken its stamp moves nothing but the size.
+//! * **A log that was truncated and has grown beyond its size** between two operations, under [`Watch::Appending`]: it looks
+//!   as if it had grown.
+//! * **A change within the tick** in which the file was changed before it was opened: [`verify`](FileMap::verify) of a map
+//!   that is not of [`Watch::Contents`] does not see it, and [`Watch::Appending`] asks for nothing that would show it.
+//!   [`FileMap::watches`] says whether there is such a tick.
+//! * **Clocks that are set back** to the nanosecond of an earlier change, clocks of servers that run behind ours by more than a
+//!   tick, and disks that are written to under their mounted file system.
+//! * **Attribute caches of network file systems.** Sizes and times are as old as the cache allows;
+//!   [`verify`](FileMap::verify) and [`refresh`](FileMap::refresh) ask the server.
+//! * **Change times that mean nothing.** A file system that gives another one at every question (some FUSE servers) is
+//!   recognised when the file is opened; then size and time of modification are watched. [`FileMap::watches`] says so.
 //! * **Servers that fall short.** The kernel completes a page with zeros when a FUSE server answers with less than it
 //!   was asked for, and takes them for the file's.
-//! * Under [`Watch::Shrinking`] and [`Watch::Nothing`] what they say.
-//!
-//! What counts as a change although no byte has: new permissions, owners or links, a rename over the file and its
-//! deletion all move the change time. The kernel does not say which it was; [`Change`] tells what else was seen.
+//! * Under [`Watch::Nothing`] what it says.
 //!
 //! # Threads
 //!
@@ -90,20 +137,24 @@ mod file;
 mod layers;
 mod lines;
 mod mapping;
+mod name;
 mod nowait;
 mod options;
 mod reader;
+mod record;
 mod search;
 mod segment;
 pub mod shared;
 mod size;
 mod slice;
 mod stamp;
+#[cfg(test)]
+mod stamp_tests;
 mod write;
 
 pub use chunks::Chunks;
 pub use error::{Change, MapError, Reason};
-pub use file::FileMap;
+pub use file::{Coverage, FileMap};
 pub use lines::{Line, Lines};
 pub use mapping::Rights;
 pub use options::{Advice, Backend, MapOptions, Watch};

@@ -5,30 +5,52 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{MapError, Reason, Stop};
-use super::file::FileMap;
+use super::file::{self, FileMap};
 use super::layers;
 use super::mapping::{Mapping, Refused, Rights, Space};
+use super::name::Name;
 use super::size;
-use super::stamp::Stamp;
+use super::stamp::{self, Observation, Stamp};
 use super::write::FileMapMut;
 use crate::signal::{self, Reached};
 
-/// What counts as a change, and is looked for by every operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What counts as a change. The [module](super#what-counts-as-a-change) has a table of what each mode says to each event.
+///
+/// A map knows a *stamp* of its file: device, inode, size, time of modification and change time. Operations compare it with
+/// what `fstat(2)` says after their accesses; a stamp that differs has *moved*. A stamp whose change time lies within a
+/// tick of the kernel's clock is *fresh*: a later change may leave the same stamp, so a fresh stamp counts as moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Watch {
-    /// Any change since the file was mapped or [`refresh`](FileMap::refresh)ed: identity, size and change time. One
-    /// system call per operation.
+    /// The errors of `read(2)`, for files that other processes may write to at any time. One system call per operation,
+    /// two more after a change.
+    ///
+    /// A copy whose file has moved meanwhile is read again with `pread(2)`, once, and the new stamp is accepted. A file
+    /// that ends before the range does is [`Shrunk`](super::Change::Shrunk), with the exact count; everything else is `Ok`.
+    /// Searches look again through what may have moved. Only [`with_slice`](FileMap::with_slice) cannot read again.
     #[default]
-    Changes,
-    /// Only that the file has become shorter: for files that others append to. Rewriting in place is not noticed, nor
-    /// is a file that was cut and has grown again beyond its old size. One system call per operation.
-    Shrinking,
+    Reader,
+    /// For logs: the caller asserts that bytes which are there never change, and that others only append. One system call
+    /// per operation.
+    ///
+    /// A file that grows is `Ok` and its bytes are not read again, also in [`with_slice`](FileMap::with_slice). A smaller
+    /// one is [`Shrunk`](super::Change::Shrunk). The same size with another time of modification is
+    /// [`Rewritten`](super::Change::Rewritten); the kernel moves the time before the size, so an operation waits up to
+    /// 50 ms for the size first. A file that was truncated and has grown beyond its size between two operations has grown.
+    Appending,
+    /// For hashes and backups: every byte is of one state of the file. One system call per operation.
+    ///
+    /// A size or a time of modification that moved is an error. A change time alone that moved is
+    /// [`Touched`](super::Change::Touched): permissions, owner, links or name were changed, or the file was written to and
+    /// its time of modification was set back, which looks the same. A fresh stamp waits for the end of the tick when the
+    /// file is opened or [`refresh`](FileMap::refresh)ed: up to 20 ms, 2 s where the file system has whole seconds.
+    Contents,
     /// Nothing: the caller knows that the file stays as it is. No system call. A file that changes all the same gives
-    /// wrong bytes without an error, and zeros behind its end in its last page; it still does not kill. What faulted is
-    /// asked of the file as always; [`verify`](FileMap::verify) asks at any time.
+    /// wrong bytes without an error, and zeros after its end in its last page; it still does not kill. What faulted is
+    /// read from the file as always; [`verify`](FileMap::verify) asks at any time.
     Nothing,
 }
 
@@ -63,7 +85,7 @@ pub enum Advice {
     WillNeed,
 }
 
-/// How to map a file. The default: all of it, watched for [`Changes`](Watch::Changes).
+/// How to map a file. The default: all of it, with the errors of `read(2)` ([`Watch::Reader`]).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -77,7 +99,7 @@ pub enum Advice {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct MapOptions {
     offset: u64,
@@ -133,11 +155,6 @@ impl MapOptions {
         self
     }
 
-    /// The caller knows that the file does not change: [`Watch::Nothing`].
-    pub fn stable(self) -> Self {
-        self.watch(Watch::Nothing)
-    }
-
     /// How bytes get from the file to the caller.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
@@ -154,7 +171,7 @@ impl MapOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
         let path = path.as_ref();
         let file = self.file(path, File::options().read(true))?;
-        self.map(file, Some(path), Rights::Read)
+        self.map(file, Some(Arc::new(Name::new(path))), Rights::Read)
     }
 
     /// Maps a file that is open for reading.
@@ -165,15 +182,15 @@ impl MapOptions {
         self.map(file, None, Rights::Read)
     }
 
-    /// Opens and maps a file to read and write. Of [`Watch`], only [`Nothing`](Watch::Nothing) makes a difference: see
-    /// [`FileMapMut`].
+    /// Opens and maps a file to read and write, as a [`Reader`](Watch::Reader) whatever [`watch`](Self::watch) says, except
+    /// [`Nothing`](Watch::Nothing): see [`FileMapMut`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<FileMapMut, MapError> {
         let path = path.as_ref();
         let file = self.file(path, File::options().read(true).write(true))?;
-        self.writable().map(file, Some(path), Rights::ReadWrite).map(FileMapMut::new)
+        self.writable().map(file, Some(Arc::new(Name::new(path))), Rights::ReadWrite).map(FileMapMut::new)
     }
 
     /// Maps a file that is open for reading and writing.
@@ -185,10 +202,10 @@ impl MapOptions {
         self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
     }
 
-    /// Our own stores move the change time, so only the size can be watched.
+    /// Our own stores move the stamp, so a moved one cannot be an error.
     fn writable(&self) -> Self {
-        let watch = if self.watch == Watch::Nothing { Watch::Nothing } else { Watch::Shrinking };
-        self.clone().watch(watch)
+        let watch = if self.watch == Watch::Nothing { Watch::Nothing } else { Watch::Reader };
+        self.watch(watch)
     }
 
     fn file(&self, path: &Path, options: &mut std::fs::OpenOptions) -> Result<File, MapError> {
@@ -208,26 +225,32 @@ impl MapOptions {
         })
     }
 
-    fn map(&self, file: File, path: Option<&Path>, rights: Rights) -> Result<FileMap, MapError> {
+    pub(super) fn map(&self, file: File, name: Option<Arc<Name>>, rights: Rights) -> Result<FileMap, MapError> {
+        let path = name.as_ref().map(|name| name.path());
         let stop = |reason| MapError::new(path, self.offset, Stop::new(0, reason));
-        let kind = file.metadata().map_err(|error| stop(Reason::Io(error)))?.file_type();
+        let io = |error| stop(Reason::Io(error));
+        let kind = file.metadata().map_err(io)?.file_type();
         if !kind.is_file() {
             return Err(stop(Reason::NotAFile(kind)));
         }
-        let stamp = Stamp::of(&file).map_err(|error| stop(Reason::Io(error)))?;
-        if !size::has_size(&file, stamp.size).map_err(|error| stop(Reason::Io(error)))? {
+        let stamp = Stamp::of(&file).map_err(io)?;
+        if !size::has_size(&file, stamp.size).map_err(io)? {
             return Err(stop(Reason::Unsupported(size::UNKNOWN)));
         }
-        if self.offset > stamp.size {
-            return Err(stop(Reason::PastEnd { len: stamp.size }));
+        let restless = self.watch != Watch::Nothing && stamp::is_restless(&file, &stamp);
+        let first = self.watch.observe(|| file::ask(&file, restless)).map_err(io)?;
+        let size = first.stamp.size;
+        if self.offset > size {
+            return Err(stop(Reason::PastEnd { len: size }));
         }
         let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
         let may_move = rights == Rights::Read && layers::may_move(&file);
         let mut unmapped = None;
         let mapped = || {
             // After the file was asked: what becomes of it from here on is a change.
-            let own = may_move.then(|| layers::reopen(&file, path, &stamp)).transpose().map_err(Refused::Mmap)?;
-            match (window.map(own.as_ref().unwrap_or(&file), &stamp, self.watch, rights), own) {
+            let again = || layers::reopen(&file, path, &first.stamp);
+            let own = may_move.then(again).transpose().map_err(Refused::Mmap)?;
+            match (window.map(own.as_ref().unwrap_or(&file), size, self.watch, rights), own) {
                 (Ok(mapping), Some(own)) => Ok(Space::new(mapping.keeping(own))),
                 (mapping, own) => {
                     unmapped = own;
@@ -236,9 +259,19 @@ impl MapOptions {
             }
         };
         let space = self.backend.choose(&file, rights, mapped).map_err(stop)?;
-        let map = FileMap::assemble(file, path, window, (self.watch, self.backend), may_move, (space, unmapped), stamp);
+        let map = FileMap::assemble(file, name, *self, window, restless, may_move, (space, unmapped), first);
         self.hint(&map);
         Ok(map)
+    }
+
+    /// What counts as a change.
+    pub(super) fn watched(&self) -> Watch {
+        self.watch
+    }
+
+    /// How it was asked for.
+    pub(super) fn asked(&self) -> Backend {
+        self.backend
     }
 
     fn hint(&self, map: &FileMap) {
@@ -279,6 +312,19 @@ impl MapOptions {
                     ask(libc::POSIX_FADV_WILLNEED);
                 }
             }
+        }
+    }
+}
+
+impl Watch {
+    /// Asks for a stamp to go by, and waits until it is worth what the mode needs.
+    pub(super) fn observe(self, ask: impl Fn() -> io::Result<Stamp>) -> io::Result<Observation> {
+        let first = Observation::of(&ask)?;
+        match self {
+            Watch::Contents => first.settle(ask),
+            Watch::Reader => Ok(first),
+            // Where bytes are not read again, it makes no difference.
+            Watch::Appending | Watch::Nothing => Ok(Observation { settled: true, ..first }),
         }
     }
 }
@@ -367,14 +413,14 @@ impl Window {
         needed.saturating_mul(2).max(RESERVE).min(most).max(needed)
     }
 
-    fn map(&self, file: &File, stamp: &Stamp, watch: Watch, rights: Rights) -> Result<Mapping, Refused> {
+    fn map(&self, file: &File, size: u64, watch: Watch, rights: Rights) -> Result<Mapping, Refused> {
         let too_large = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
-        let needed = self.needed(stamp.size).ok_or_else(too_large)?;
+        let needed = self.needed(size).ok_or_else(too_large)?;
         let offset = self.start - self.lead() as u64;
         let exact = |len| Mapping::new(file, offset, len, rights);
-        match watch {
-            Watch::Shrinking => exact(self.wanted(needed)).or_else(|_| exact(needed)),
-            _ => exact(needed),
+        match watch == Watch::Appending || rights == Rights::ReadWrite {
+            true => exact(self.wanted(needed)).or_else(|_| exact(needed)),
+            false => exact(needed),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::{MapError, Stop};
 use super::file::FileMap;
 use super::options::{MapOptions, Watch};
-use super::stamp::Stamp;
+use super::record::Baseline;
 
 /// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
 const BUFFER: usize = 256 << 10;
@@ -17,11 +17,11 @@ const SMALL: usize = 8 << 10;
 
 /// A reader of a [`FileMap`]: made by [`FileMap::reader`].
 ///
-/// Every piece is looked at before it is handed on: bytes of a file that is known to have changed are not returned, an
-/// error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
+/// The file is asked about every piece before it is handed on: where the map's [mode](Watch) has an error, bytes are not
+/// returned, the error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
 ///
-/// It compares with the file as it was when the reader was made, whoever refreshes the map; a reader of a map that is
-/// watched for [`Shrinking`](Watch::Shrinking) only goes on after its end once the map was refreshed.
+/// Once the map was refreshed, it continues after its old end. A reader under [`Watch::Contents`] does not: it reads the
+/// file as it was when the reader was made.
 #[derive(Debug)]
 pub struct MapReader<'a> {
     map: &'a FileMap,
@@ -31,7 +31,7 @@ pub struct MapReader<'a> {
 /// A reader of whatever a path leads to: over a [`FileMap`] where there can be one, as a stream otherwise. So it also
 /// reads pipes and terminals, and files on proc, sysfs and the like, whose [size is not known](super::has_known_size).
 ///
-/// A mapped file is watched for changes, as by [`MapReader`]; of a stream, nobody knows what it was.
+/// A mapped file has the errors of [`Watch::Reader`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -153,7 +153,7 @@ impl Seek for MapReader<'_> {
 /// Where a reader stands, and what it has read ahead.
 #[derive(Debug)]
 struct Place {
-    known: Stamp,
+    known: Baseline,
     position: u64,
     buffer: Vec<u8>,
     /// `buffer[taken..filled]` are the bytes at `position`.
@@ -166,8 +166,8 @@ impl Place {
         Place { known: map.known(), position: 0, buffer: Vec::new(), taken: 0, filled: 0 }
     }
 
-    fn known(&mut self, map: &FileMap) -> Stamp {
-        if map.watch() == Watch::Shrinking {
+    fn known(&mut self, map: &FileMap) -> Baseline {
+        if map.watch() != Watch::Contents {
             self.known = map.known();
         }
         self.known
@@ -176,7 +176,12 @@ impl Place {
     fn read(&mut self, map: &FileMap, dst: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.filled && dst.len() >= BUFFER {
             let known = self.known(map);
-            let len = take(map, &known, self.position, dst).map_err(MapError::into_io)?;
+            let len = match take(map, &known, self.position, dst) {
+                Ok(len) => len,
+                // As below.
+                Err(error) if error.done() > 0 && is_before_it(map, &error) => error.done(),
+                Err(error) => return Err(error.into_io()),
+            };
             self.position += len as u64;
             return Ok(len);
         }
@@ -198,7 +203,7 @@ impl Place {
             self.filled = match take(map, &known, self.position, &mut self.buffer) {
                 Ok(len) => len,
                 // The good bytes first; the next call finds out about the rest, as `read(2)` has it.
-                Err(error) if error.done() > 0 && error.change().is_none() => error.done(),
+                Err(error) if error.done() > 0 && is_before_it(map, &error) => error.done(),
                 Err(error) => return Err(error.into_io()),
             };
         }
@@ -227,12 +232,14 @@ impl Place {
     }
 }
 
-/// Copies what there is from `at`, and looks whether it is to be had.
-fn take(map: &FileMap, known: &Stamp, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
+/// Whether the bytes before an error are the file's.
+fn is_before_it(map: &FileMap, error: &MapError) -> bool {
+    error.change().is_none() || matches!(map.watch(), Watch::Reader | Watch::Nothing)
+}
+
+/// Copies what there is from `at`.
+fn take(map: &FileMap, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
     let len = map.clamp(known, at, dst.len());
-    map.prepare();
-    map.fetch(known, at, &mut dst[..len])
-        .and_then(|()| map.check(known, at, len))
-        .map_err(|stop| map.error(at, stop))?;
+    map.copy(known, at, &mut dst[..len]).map_err(|stop| map.error(at, stop))?;
     Ok(len)
 }

@@ -1,15 +1,16 @@
 //! Looking through a mapped file without copying it: [`find`](FileMap::find) and its kin.
 //!
-//! A range is looked through in windows, and after each the file is looked at: so a search in a large file that was cut
-//! ends soon. A window whose mapping fails, although the file has not changed, is read instead, which says why.
+//! A range is looked through in windows, and after each the file is asked: so a search in a large file that was truncated
+//! ends soon. A window that may have moved, or whose mapping fails, is read from the file instead, which says why.
 
 use core::ops::{Range, RangeBounds};
 
 use super::chunks::within;
 use super::error::{MapError, Reason, Stop};
-use super::file::FileMap;
+use super::file::{Answer, FileMap};
 use super::lines::Lines;
-use super::stamp::Stamp;
+use super::options::Watch;
+use super::record::Baseline;
 use crate::blocked;
 use crate::fault::{Fault, Short};
 use crate::scan::{Bytes, Plain, over};
@@ -19,6 +20,9 @@ const WINDOW: usize = 32 << 20;
 
 /// Bytes that are read at once.
 const READ: usize = 256 << 10;
+
+/// Bytes that are read first, because what is looked for may be near.
+const FIRST: usize = 16 << 10;
 
 /// Bytes that are read at once when a read of more has failed: what file systems read or fail to.
 const SMALLEST: usize = 4 << 10;
@@ -34,6 +38,14 @@ trait Pass: Clone {
     /// # Safety
     /// `bytes` has `len` of them.
     unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)>;
+}
+
+/// How a window was looked through.
+struct Seen {
+    /// Whether what it has is enough.
+    enough: bool,
+    /// Whether it was read from the file.
+    in_the_file: bool,
 }
 
 fn forwards(short: Short) -> (usize, Fault) {
@@ -132,8 +144,9 @@ impl Pass for Compare<'_> {
 /// Searches, without a copy of what is searched. Positions are bytes from the start of the map, also those of ranges; a
 /// range that ends behind the map ends with it.
 ///
-/// An answer is of bytes the file had, each at some moment of the operation, and `Ok` means that it has not changed
-/// meanwhile, as far as can be seen. An error's [`done`](MapError::done) counts the bytes from the start of the range
+/// An answer is of bytes the file had, each at some moment of the operation. Under [`Watch::Reader`], what may have moved is
+/// looked through again, in the file; a file that ends before the range does is an error unless what was looked for lies
+/// before its end. Under the other modes `Ok` means that nothing they watch for has happened. An error's [`done`](MapError::done) counts the bytes from the start of the range
 /// that have been looked through: what was looked for is not wholly within them (going backwards, from its end).
 impl FileMap {
     /// Where `needle` is found first in a range, `None` if nowhere. An empty one is found where the range begins.
@@ -238,24 +251,27 @@ impl FileMap {
         }
         // Of two files that may fail, one is read through its window into copies that do not: so each error has its
         // file.
+        let known = other.known();
         let mut mine = self.chunks(..);
         loop {
             let at = mine.position();
             let Some(chunk) = mine.next_chunk()? else { break };
             let range = at..at + chunk.len() as u64;
             let mut compare = Compare { with: chunk, start: at, differs: false };
-            other.unwatched(range, 0, &mut compare)?;
+            // A reader is asked about each part; the others once.
+            let asks = other.watch() == Watch::Reader;
+            other.pass_since(&known, range, 0, &mut compare, asks)?;
             if compare.differs {
                 break;
             }
             if mine.position() == len {
-                other.look(&other.known()).map_err(|stop| other.error(0, stop))?;
+                other.look(&known)?;
                 return mine.next_chunk().map(|_| true);
             }
         }
         // What differs may do so because one of them has changed.
-        other.look(&other.known()).map_err(|stop| other.error(0, stop))?;
-        self.look(&self.known()).map_err(|stop| self.error(0, stop))?;
+        other.look(&known)?;
+        self.look(&mine.known())?;
         Ok(len == 0)
     }
 
@@ -264,55 +280,74 @@ impl FileMap {
         Lines::new(self, range)
     }
 
-    /// Whether the file is still what it was.
-    fn look(&self, known: &Stamp) -> Result<(), Stop> {
-        self.check(known, 0, 0)
+    /// Whether the file is still what it was, for those modes that go by it.
+    fn look(&self, known: &Baseline) -> Result<(), MapError> {
+        self.ask(&self.known_since(known), 0, 0).map(|_| ()).map_err(|stop| self.error(0, stop))
     }
 
-    /// Looks through a range, whose parts share `overlap` bytes, and at the file.
+    /// Looks through a range, whose parts share `overlap` bytes, and asks the file.
     fn pass<P: Pass>(&self, range: Range<u64>, overlap: usize, pass: &mut P) -> Result<(), MapError> {
-        let known = self.known();
-        let look = |done: &Range<u64>| {
-            // Bytes before the end that the file has now are done.
-            let (from, len) = if P::BACKWARDS { (done.start, 0) } else { (range.start, done.end - range.start) };
-            let stop = self.check(&known, from, usize::try_from(len).unwrap_or(usize::MAX));
-            stop.map_err(|stop| self.error(from, stop))
-        };
-        self.windows(&known, range.clone(), overlap, pass, look)
+        self.pass_since(&self.known(), range, overlap, pass, true)
     }
 
-    /// The same for a range that is looked at by whoever calls.
-    fn unwatched<P: Pass>(&self, range: Range<u64>, overlap: usize, pass: &mut P) -> Result<(), MapError> {
-        self.windows(&self.known(), range, overlap, pass, |_| Ok(()))
-    }
-
-    fn windows<P: Pass>(
+    /// The same for an operation that began with `known`; `asks` is whether the file is asked.
+    fn pass_since<P: Pass>(
         &self,
-        known: &Stamp,
+        known: &Baseline,
         range: Range<u64>,
         overlap: usize,
         pass: &mut P,
-        look: impl Fn(&Range<u64>) -> Result<(), MapError>,
+        asks: bool,
     ) -> Result<(), MapError> {
         let step = WINDOW.max(overlap.saturating_mul(2));
         let enough = parts(range.clone(), step, overlap, P::BACKWARDS, |window| {
-            let enough = self.look_through(known, &range, window.clone(), overlap, pass)?;
-            look(&window)?;
-            Ok(enough)
+            self.window_since(&self.known_since(known), &range, window, overlap, pass, asks)
         })?;
-        // An empty range is a look, too.
-        if range.is_empty() && !enough { look(&range) } else { Ok(()) }
+        // An empty range is a question, too.
+        if range.is_empty() && !enough && asks { self.look(known) } else { Ok(()) }
+    }
+
+    /// Looks through one window, and once more in the file if it may have moved.
+    fn window_since<P: Pass>(
+        &self,
+        known: &Baseline,
+        range: &Range<u64>,
+        window: Range<u64>,
+        overlap: usize,
+        pass: &mut P,
+        asks: bool,
+    ) -> Result<bool, MapError> {
+        let before = pass.clone();
+        let seen = self.look_through(known, range, window.clone(), overlap, pass)?;
+        if !asks || seen.in_the_file && self.watch() == Watch::Reader {
+            return Ok(seen.enough);
+        }
+        // Bytes before the end that the file has now are done.
+        let from = if P::BACKWARDS { window.start } else { range.start };
+        let len = usize::try_from(window.end - from).unwrap_or(usize::MAX);
+        let answer = self.ask(known, from, len).map_err(|stop| {
+            let done = if P::BACKWARDS { 0 } else { stop.done };
+            self.error(from, Stop { done, ..stop })
+        })?;
+        if answer == Answer::Unmoved {
+            return Ok(seen.enough);
+        }
+        let now = self.observe().map_err(|stop| self.error(from, stop))?;
+        *pass = before;
+        let enough = self.look_through_file(known, range, window, overlap, pass, None)?;
+        self.accept(known, &now);
+        Ok(enough)
     }
 
     /// Looks through the mapping of a window, or, if there is none or it fails, through copies of the file.
     fn look_through<P: Pass>(
         &self,
-        known: &Stamp,
+        known: &Baseline,
         range: &Range<u64>,
         window: Range<u64>,
         overlap: usize,
         pass: &mut P,
-    ) -> Result<bool, MapError> {
+    ) -> Result<Seen, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
         self.prepare();
@@ -328,7 +363,7 @@ impl FileMap {
             match looked {
                 Ok(enough) => {
                     *pass = attempt;
-                    return Ok(enough);
+                    return Ok(Seen { enough, in_the_file: false });
                 }
                 Err((done, why)) => {
                     let (at, short) = (window.start, Short { done, fault: why });
@@ -337,6 +372,36 @@ impl FileMap {
                 }
             }
         }
+        let enough = self.look_through_file(known, range, window, overlap, pass, fault)?;
+        Ok(Seen { enough, in_the_file: true })
+    }
+
+    /// Looks through copies of the file; `fault` is why.
+    fn look_through_file<P: Pass>(
+        &self,
+        known: &Baseline,
+        range: &Range<u64>,
+        window: Range<u64>,
+        overlap: usize,
+        pass: &mut P,
+        fault: Option<Fault>,
+    ) -> Result<bool, MapError> {
+        // A little first: what is looked for may be near.
+        let (first, rest) = split(window, FIRST, overlap, P::BACKWARDS);
+        Ok(self.look_through_copies(known, range, first, overlap, pass, fault)?
+            || self.look_through_copies(known, range, rest, overlap, pass, fault)?)
+    }
+
+    fn look_through_copies<P: Pass>(
+        &self,
+        known: &Baseline,
+        range: &Range<u64>,
+        window: Range<u64>,
+        overlap: usize,
+        pass: &mut P,
+        fault: Option<Fault>,
+    ) -> Result<bool, MapError> {
+        let len = (window.end - window.start) as usize;
         let failed = |at: u64, stop: Stop| self.failed::<P>(range, at, Stop { fault, ..stop });
         let mut buffer = vec![0; len.min(READ.max(overlap.saturating_mul(2)))];
         parts(window, buffer.len(), overlap, P::BACKWARDS, |piece| {
@@ -358,7 +423,7 @@ impl FileMap {
 
     /// Reads from `at` on, the last bytes first; which of them could be read, and what stopped it.
     #[cold]
-    fn pread_backwards(&self, known: &Stamp, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<Stop>) {
+    fn pread_backwards(&self, known: &Baseline, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<Stop>) {
         let len = bytes.len();
         let mut start = len;
         while start > 0 {
@@ -393,6 +458,20 @@ impl FileMap {
         };
         let done = usize::try_from(done).unwrap_or(usize::MAX);
         MapError::new(self.path(), self.window().start.saturating_add(byte), Stop { done, ..stop })
+    }
+}
+
+/// The first `len` bytes of a window and the rest, which share `overlap` bytes; the last ones first where it goes
+/// backwards. All of it is first where that is not much more.
+fn split(window: Range<u64>, len: usize, overlap: usize, backwards: bool) -> (Range<u64>, Range<u64>) {
+    let (len, overlap, Range { start, end }) = (len as u64, overlap as u64, window);
+    if end - start <= 2 * len || overlap * 2 > len {
+        return (start..end, if backwards { start..start } else { end..end });
+    }
+    if backwards {
+        (end - len..end, start..end - len + overlap)
+    } else {
+        (start..start + len, start + len - overlap..end)
     }
 }
 

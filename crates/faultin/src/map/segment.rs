@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::chunks::within;
 use super::error::{Change, MapError, Reason, Stop};
 use super::file::FileMap;
+use super::options::Watch;
+use super::record::Baseline;
 use super::shared::SharedMap;
-use super::stamp::Stamp;
 use super::write::FileMapMut;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::iov::{ReadSegment, WriteSegment};
@@ -63,7 +64,7 @@ pub struct MapDest<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Readable<'a> {
     /// And how it was when the source was made.
-    File(&'a FileMap, Stamp),
+    File(&'a FileMap, Baseline),
     Shared(&'a SharedMap),
 }
 
@@ -221,15 +222,14 @@ impl MapSource<'_> {
     fn piece(&self, at: u64, dst: &mut [u8]) -> Result<(), Short> {
         let copied = match self.map {
             Readable::File(map, known) => {
-                map.prepare();
-                map.fetch(&known, at, dst)
-                    .and_then(|()| map.check(&known, at, dst.len()))
-                    .map_err(|stop: Stop| map.error(at, stop))
+                map.copy(&map.known_since(&known), at, dst).map_err(|stop: Stop| map.error(at, stop))
             }
             Readable::Shared(map) => map.read_exact_at(dst, at),
         };
         copied.map_err(|error| {
             let done = match (self.map, error.change()) {
+                // They were read from the file.
+                (Readable::File(map, _), _) if matches!(map.watch(), Watch::Reader | Watch::Nothing) => error.done(),
                 (Readable::File(map, _), Some(Change::Shrunk { .. })) => still_there(map, at, &mut dst[..error.done()]),
                 // Of which moment they are is not known.
                 (Readable::File(..), Some(_)) => 0,
@@ -266,9 +266,9 @@ impl MapSource<'_> {
 /// ended then. Returns how many bytes are the file's for sure.
 #[cold]
 fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
-    let Ok(before) = map.now() else { return 0 };
-    let len = map.clamp(&before, at, dst.len());
-    let read = map.pread(&before, at, &mut dst[..len], 0);
+    let (known, Ok(before)) = (map.known(), map.now()) else { return 0 };
+    let len = map.clamp_to(before.size, at, dst.len());
+    let read = map.pread(&known, at, &mut dst[..len], 0);
     match map.now() {
         Ok(after) if read.is_ok() && after.is_as(&before) => len,
         _ => 0,

@@ -6,9 +6,10 @@ use std::fs::File;
 
 use super::chunks::within;
 use super::error::{Change, MapError, Reason, Stop};
-use super::file::FileMap;
+use super::file::{Answer, FileMap};
 use super::mapping::Mapping;
-use super::stamp::Stamp;
+use super::options::Watch;
+use super::record::Baseline;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 use crate::signal;
@@ -28,20 +29,31 @@ pub struct Damaged<T> {
     /// asked for: ascending, apart from each other. They are whole pages, except where the file ended, and after very
     /// many they may include what lies between two of them.
     pub ranges: Vec<Range<u64>>,
+    /// What was seen to have changed, if that is the reason.
+    pub change: Option<Change>,
     /// Why.
     pub error: MapError,
+    /// Whether another mode would have had no objection if others only append.
+    may_be_a_log: bool,
 }
 
 impl<T> Damaged<T> {
     fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
         let first_bad = ranges.first().map(|range| range.start);
-        Damaged { value, first_bad, ranges, error }
+        let change = error.change();
+        Damaged { value, first_bad, ranges, change, error, may_be_a_log: false }
     }
 }
 
 impl<T> fmt::Display for Damaged<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        match self.may_be_a_log {
+            true => {
+                f.write_str(" while its mapping was read; if others only append to it, map it with Watch::Appending")
+            }
+            false => Ok(()),
+        }
     }
 }
 
@@ -80,9 +92,13 @@ impl FileMap {
     /// Calls `read` with the bytes of a range as a slice of the mapping itself: any code, at the speed of a raw mapping.
     /// A range that ends behind the map ends with it.
     ///
-    /// While it runs, pages that are gone (the file was cut, its disk fails) are replaced by zeros, which is reported
-    /// afterwards, and the file is looked at as after every operation. So `Ok` means what it means elsewhere: all bytes
-    /// were the file's, and it has not changed, as far as can be seen. The replaced pages stay until the last closure
+    /// While it runs, pages that are gone (the file was truncated, its disk fails) are replaced by zeros, which is reported
+    /// afterwards, and the file is asked as after every operation. Bytes that the closure has seen cannot be read again, so
+    /// under [`Watch::Reader`] and [`Watch::Contents`] any move of the size or the time of modification is [`Damaged`], also
+    /// one before the closure ran that no operation has accepted yet. For a log, where others only append, there is
+    /// [`Watch::Appending`]. A [fresh](super::Watch) stamp waits for the end of the tick before the closure runs.
+    ///
+    /// The replaced pages stay until the last closure
     /// that reads them has returned; then the file is behind the mapping again. Until then the other operations of the
     /// map read from the file, and closures that begin get a copy. A file that is cut costs one signal, one that cannot
     /// be read about as many as its number of pages has binary digits.
@@ -169,7 +185,7 @@ impl FileMap {
         range: impl RangeBounds<u64>,
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        let known = self.known();
+        let known = self.settled();
         let range = within(range, self.window().len(known.size));
         let Ok(len) = usize::try_from(range.end - range.start) else {
             let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
@@ -189,7 +205,7 @@ impl FileMap {
         let value = read(core::ptr::slice_from_raw_parts(place, len));
         let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
         drop(scan);
-        let checked = self.check(&known, range.start, len);
+        let checked = self.check_slice(&known, range.start, len);
         if damage.is_empty() {
             return match checked {
                 Ok(()) => Ok(value),
@@ -231,7 +247,7 @@ impl FileMap {
     /// The same over a copy.
     fn with_copy<T>(
         &self,
-        known: &Stamp,
+        known: &Baseline,
         range: Range<u64>,
         len: usize,
         read: impl FnOnce(*const [u8]) -> T,
@@ -244,7 +260,7 @@ impl FileMap {
         copy.resize(len, 0);
         // The copy does not change any more: what becomes of the file while it is read is no matter.
         let checked = match self.pread(known, range.start, &mut copy, 0) {
-            Ok(()) => self.check(known, range.start, len),
+            Ok(()) => self.check_slice(known, range.start, len),
             Err(stop) => {
                 copy[stop.done..].fill(0);
                 let bad = range.start + stop.done as u64..range.end;
@@ -270,12 +286,34 @@ impl FileMap {
         if let Some(first) = ranges.first() {
             stop.done = (first.start - range.start) as usize;
         }
-        Damaged::new(Some(value), ranges, self.error(range.start, stop))
+        let may_be_a_log = self.watch() != Watch::Appending
+            && ranges.is_empty()
+            && matches!(stop.reason, Reason::Changed(Change::Grown { .. } | Change::Rewritten));
+        Damaged { may_be_a_log, ..Damaged::new(Some(value), ranges, self.error(range.start, stop)) }
+    }
+
+    /// After a closure has read `len` bytes from `at`: whether they were the file's.
+    fn check_slice(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
+        if self.ask(known, at, len)? == Answer::Unmoved {
+            return Ok(());
+        }
+        // It cannot read again. A change time alone that moved is no error of a reader's.
+        let now = self.now().map_err(|error| Stop::io(len, error))?;
+        let last = &known.last;
+        let within = self.clamp_to(now.size, at, len);
+        match self.changed(known, at, len, &now) {
+            Some(stop) if !now.has_contents_of(&last.stamp) => Err(stop),
+            _ if within < len => {
+                Err(Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })))
+            }
+            None if !last.settled => Err(Stop::new(within, Reason::Changed(Change::Touched))),
+            _ => Ok(()),
+        }
     }
 
     /// Why the bytes `done` behind `at` were replaced, if it can still be seen.
     #[cold]
-    fn cause_of_damage(&self, known: &Stamp, at: u64, done: usize) -> Option<Stop> {
+    fn cause_of_damage(&self, known: &Baseline, at: u64, done: usize) -> Option<Stop> {
         let mut byte = [0];
         let stop = self.pread(known, at + done as u64, &mut byte, 0).err()?;
         Some(Stop { done, ..stop })

@@ -1,34 +1,83 @@
 //! What tells whether a file is still the one it was: its identity, size and times, asked of the kernel.
+//!
+//! Two changes within one tick of the kernel's clock give a file the same change time. So a [`Stamp`] alone does not tell
+//! whether the file has changed since: an [`Observation`] also says whether a later change would have another time.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::error::Change;
-use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, spin_loop};
 
-/// A point in time, as file systems keep it.
+/// A point in time as file systems keep it: nanoseconds since the epoch, which wrap after 584 years. A time is compared
+/// for being the same, and with one that is near.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Time {
-    seconds: i64,
-    nanoseconds: i64,
+pub(crate) struct Time(pub(super) i64);
+
+impl Time {
+    fn new(seconds: i64, nanoseconds: i64) -> Self {
+        Time(seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds))
+    }
+
+    /// The clock that the kernel takes the times of files from.
+    fn now() -> Self {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a `timespec` to write.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut time) };
+        #[allow(clippy::unnecessary_cast)]
+        Time::new(time.tv_sec as i64, time.tv_nsec as i64)
+    }
+
+    /// How long a change at this time may still be followed by one that gets the same time: a tick of the clock, and
+    /// what a file system rounds its times to. (Old ones have whole seconds, FAT two of them and hundredths.)
+    fn resolution(self) -> i64 {
+        const SECOND: i64 = 1_000_000_000;
+        let rounding = match self.0 {
+            time if time % SECOND == 0 => 2 * SECOND,
+            time if time % (SECOND / 100) == 0 => SECOND / 100,
+            _ => 0,
+        };
+        rounding + i64::try_from(tick().as_nanos()).unwrap_or(SECOND)
+    }
+
+    /// Whether a change at `now` could get this time. A time far ahead is one of a clock that was set back, or of another
+    /// machine: the next change gets another one.
+    pub(super) fn is_fresh_at(self, now: Time) -> bool {
+        now.0.wrapping_sub(self.0).unsigned_abs() <= self.resolution().unsigned_abs()
+    }
+}
+
+/// The tick of the clock that the kernel takes the times of files from: 1 to 10 milliseconds.
+pub(crate) fn tick() -> Duration {
+    // Not a lock: maps are read by signal handlers, too.
+    static TICK: AtomicU64 = AtomicU64::new(0);
+    let known = TICK.load(Ordering::Relaxed);
+    if known != 0 {
+        return Duration::from_nanos(known);
+    }
+    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a `timespec` to write.
+    let asked = unsafe { libc::clock_getres(libc::CLOCK_REALTIME_COARSE, &mut tick) } == 0;
+    let nanoseconds = u64::try_from(tick.tv_nsec).unwrap_or(0);
+    // Otherwise the longest that kernels are configured with.
+    let nanoseconds = if asked && nanoseconds > 0 { nanoseconds } else { 10_000_000 };
+    TICK.store(nanoseconds, Ordering::Relaxed);
+    Duration::from_nanos(nanoseconds)
 }
 
 /// What a file looked like at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub size: u64,
-    /// When its data or attributes were changed last; the kernel's, nobody can set it.
-    changed: Time,
-    /// When its data were changed last; anybody with the right to write can set it.
-    modified: Time,
-    device: u64,
-    inode: u64,
-    links: u64,
+    /// When its data or attributes were changed last (`st_ctime`). The kernel sets it, and nothing else can.
+    pub(super) changed: Time,
+    /// When its data were changed last (`st_mtime`). Any owner can set it.
+    pub(super) modified: Time,
+    pub(super) device: u64,
+    pub(super) inode: u64,
 }
 
 /// How fresh an answer has to be.
@@ -36,7 +85,7 @@ pub(crate) struct Stamp {
 pub(crate) enum Freshness {
     /// The server of a network file system is asked.
     Server,
-    /// What is known here, without waiting for anybody.
+    /// What is known here, without waiting for a server.
     Cached,
 }
 
@@ -61,15 +110,15 @@ impl Stamp {
         let stat = unsafe { stat.assume_init() };
         Ok(Stamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            changed: Time { seconds: stat.st_ctime as i64, nanoseconds: stat.st_ctime_nsec as i64 },
-            modified: Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as i64 },
+            changed: Time::new(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            modified: Time::new(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
-            links: stat.st_nlink as u64,
         })
     }
 
-    /// Asks as `statx(2)` does, which can say how fresh the answer has to be.
+    /// Asks as `statx(2)` does, which can say how fresh the answer has to be. Where a filter forbids it, or the kernel is
+    /// older, `fstat(2)` answers.
     pub(crate) fn with(file: &File, freshness: Freshness) -> io::Result<Stamp> {
         let sync = match freshness {
             Freshness::Server => libc::AT_STATX_FORCE_SYNC,
@@ -79,131 +128,134 @@ impl Stamp {
         let mut statx = MaybeUninit::<libc::statx>::uninit();
         // SAFETY: an empty string, and a `statx` to write.
         if unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, statx.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOSYS | libc::EPERM) => Stamp::of(file),
+                _ => Err(error),
+            };
         }
         // SAFETY: the call succeeded and has written all of it.
         let statx = unsafe { statx.assume_init() };
-        let time = |time: libc::statx_timestamp| Time { seconds: time.tv_sec, nanoseconds: i64::from(time.tv_nsec) };
+        let time = |time: libc::statx_timestamp| Time::new(time.tv_sec, i64::from(time.tv_nsec));
         Ok(Stamp {
             size: statx.stx_size,
             changed: time(statx.stx_ctime),
             modified: time(statx.stx_mtime),
             device: libc::makedev(statx.stx_dev_major, statx.stx_dev_minor) as u64,
             inode: statx.stx_ino,
-            links: u64::from(statx.stx_nlink),
         })
     }
 
-    /// Whether nothing that we can see has changed since `before`. The change time covers all the rest.
+    /// The same of a file system that gives another change time at every question: the change time is left out.
+    #[inline]
+    pub(crate) fn without_change_time(self) -> Stamp {
+        Stamp { changed: self.modified, ..self }
+    }
+
+    /// Whether nothing that can be seen has changed since `before`.
     #[inline]
     pub(crate) fn is_as(&self, before: &Stamp) -> bool {
+        self.has_contents_of(before) && self.changed == before.changed
+    }
+
+    /// Whether it is the same file's, with the size and the time of modification of `before`.
+    #[inline]
+    pub(crate) fn has_contents_of(&self, before: &Stamp) -> bool {
         self.size == before.size
-            && self.changed == before.changed
+            && self.modified == before.modified
             && self.inode == before.inode
             && self.device == before.device
     }
 
     /// Whether it is the same file's, whatever has become of it.
     pub(crate) fn is_of_the_same_file(&self, other: &Stamp) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        self.is_of(other.device, other.inode)
     }
 
-    /// What has happened since `before`, the most telling part of it; `path` is where the file was opened.
+    /// Whether it is the stamp of the file with this device and inode.
+    pub(crate) fn is_of(&self, device: u64, inode: u64) -> bool {
+        (self.device, self.inode) == (device, inode)
+    }
+
+    /// What has happened since `before`, the most telling part of it.
     #[cold]
-    pub(crate) fn change_since(&self, before: &Stamp, path: Option<&Path>) -> Option<Change> {
+    pub(crate) fn change_since(&self, before: &Stamp) -> Option<Change> {
         if self.size < before.size {
             Some(Change::Shrunk { from: before.size, to: self.size })
         } else if self.size > before.size {
             Some(Change::Grown { from: before.size, to: self.size })
-        } else if self.modified != before.modified {
+        } else if !self.has_contents_of(before) {
             Some(Change::Rewritten)
-        } else if let Some(change) = self.renamed(path) {
-            Some(change)
-        } else if !self.is_as(before) {
-            Some(if self.links < before.links { Change::Deleted } else { Change::Touched })
+        } else if self.changed != before.changed {
+            Some(Change::Touched)
         } else {
             None
         }
     }
-
-    /// Whether the name `path` leads to another file now, or nowhere.
-    fn renamed(&self, path: Option<&Path>) -> Option<Change> {
-        match std::fs::metadata(path?) {
-            Ok(there) if there.ino() != self.inode || there.dev() != self.device => Some(Change::Replaced),
-            Ok(_) => None,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Change::Deleted),
-            // Whoever may not look does not know.
-            Err(_) => None,
-        }
-    }
 }
 
-/// The [`Stamp`] that a map goes by, shared between threads: read by loads alone, as often as the writer was in
-/// between.
-#[derive(Debug)]
-pub(crate) struct Known {
-    /// Odd while somebody writes.
-    version: AtomicU64,
-    words: [AtomicU64; 4],
-    times: [AtomicI64; 4],
-    writing: Mutex<()>,
+/// A [`Stamp`], and what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Observation {
+    pub stamp: Stamp,
+    /// Whether any change after the stamp was taken has another change time. Otherwise the stamp is *fresh*: the file was
+    /// changed within a tick of the clock before it was taken, and may be changed once more within that tick.
+    pub settled: bool,
 }
 
-impl Known {
-    pub(crate) fn new(stamp: Stamp) -> Self {
-        Known {
-            version: AtomicU64::new(0),
-            words: words(&stamp).map(AtomicU64::new),
-            times: times(&stamp).map(AtomicI64::new),
-            writing: Mutex::new(()),
-        }
+impl Observation {
+    /// What `ask` says now.
+    pub(crate) fn of(ask: impl FnOnce() -> io::Result<Stamp>) -> io::Result<Observation> {
+        // The clock first: every later change gets this time or a later one.
+        let now = Time::now();
+        let stamp = ask()?;
+        Ok(Observation { stamp, settled: !stamp.changed.is_fresh_at(now) })
     }
 
-    #[inline]
-    pub(crate) fn get(&self) -> Stamp {
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            let [size, links, device, inode] = [0, 1, 2, 3].map(|i: usize| self.words[i].load(Ordering::Relaxed));
-            let [cs, cn, ms, mn] = [0, 1, 2, 3].map(|i: usize| self.times[i].load(Ordering::Relaxed));
-            fence(Ordering::Acquire);
-            if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
-                return Stamp {
-                    size,
-                    changed: Time { seconds: cs, nanoseconds: cn },
-                    modified: Time { seconds: ms, nanoseconds: mn },
-                    device,
-                    inode,
-                    links,
-                };
+    /// The same when the tick is over. Of a file that is changed all the time it is not settled then either.
+    #[cold]
+    pub(crate) fn settle(mut self, ask: impl Fn() -> io::Result<Stamp>) -> io::Result<Observation> {
+        for _ in 0..ATTEMPTS {
+            if self.settled {
+                break;
             }
-            spin_loop();
+            self.wait_for_the_tick();
+            self = Observation::of(&ask)?;
         }
+        Ok(self)
     }
 
-    /// For whoever is going to [`set`](Self::set) what it then asks: one at a time.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sleeps until the change time of the stamp is no longer fresh.
+    #[cold]
+    pub(crate) fn wait_for_the_tick(&self) {
+        let over = self.stamp.changed.0.wrapping_add(self.stamp.changed.resolution());
+        let left = over.wrapping_sub(Time::now().0).max(0).unsigned_abs();
+        std::thread::sleep(Duration::from_nanos(left) + tick());
     }
 
-    pub(crate) fn set(&self, _lock: &MutexGuard<'_, ()>, stamp: &Stamp) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        for (word, new) in self.words.iter().zip(words(stamp)) {
-            word.store(new, Ordering::Relaxed);
-        }
-        for (time, new) in self.times.iter().zip(times(stamp)) {
-            time.store(new, Ordering::Relaxed);
-        }
-        self.version.store(version.wrapping_add(2), Ordering::Release);
+    /// Whether the file had not changed between this observation and `now`, as far as can be seen.
+    #[inline]
+    pub(crate) fn still_holds(&self, now: &Stamp) -> bool {
+        self.settled && now.is_as(&self.stamp)
     }
 }
 
-fn words(stamp: &Stamp) -> [u64; 4] {
-    [stamp.size, stamp.links, stamp.device, stamp.inode]
-}
+/// How often a tick is waited for.
+const ATTEMPTS: usize = 4;
 
-fn times(stamp: &Stamp) -> [i64; 4] {
-    let Stamp { changed, modified, .. } = stamp;
-    [changed.seconds, changed.nanoseconds, modified.seconds, modified.nanoseconds]
+/// How often a file has to have another change time, and nothing else, for its file system to be one that makes it up.
+const QUESTIONS: usize = 3;
+
+/// Whether the file system gives the file another change time at every question (some FUSE servers do), so that it says
+/// nothing. `first` is the first answer.
+pub(crate) fn is_restless(file: &File, first: &Stamp) -> bool {
+    let mut last = *first;
+    (0..QUESTIONS).all(|_| match Stamp::with(file, Freshness::Server) {
+        Ok(now) => {
+            let moved = now.has_contents_of(&last) && now.changed != last.changed;
+            last = now;
+            moved
+        }
+        Err(_) => false,
+    })
 }

@@ -11,7 +11,7 @@ use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
 use super::mapping::Mapping;
 use super::options::{APPENDING, MapOptions, Watch, is_appending};
-use super::stamp::Stamp;
+use super::record::Baseline;
 use crate::backing::Backing;
 use crate::fault::Short;
 use crate::scalar::Scalar;
@@ -19,8 +19,9 @@ use crate::scalar::Scalar;
 /// A mapped file to read from and write to.
 ///
 /// It never makes the file longer, except by [`allocate`](Self::allocate). Reading is done through
-/// [`as_map`](Self::as_map). Our own stores move the file's change time, so both directions only notice that the file
-/// has become shorter ([`Watch::Shrinking`]); what others write to it meanwhile mixes with what is here, byte by byte.
+/// [`as_map`](Self::as_map), with the errors of `read(2)` ([`Watch::Reader`]): our own stores move the file's times, so a
+/// file that only became longer or newer is no error. What others write to it meanwhile mixes with what is here, byte by
+/// byte.
 ///
 /// # What a store promises
 ///
@@ -132,8 +133,8 @@ impl FileMapMut {
         let known = self.map.known();
         flushed
             .map_err(|error| Stop::io(0, error))
-            .and_then(|()| self.map.check(&known, 0, 0))
-            .map_err(|stop| self.map.error(0, stop))
+            .and_then(|()| self.still_reaches(&known, 0, usize::MAX))
+            .map_err(|stop| self.map.error(0, Stop { done: 0, ..stop }))
     }
 
     /// As [`flush`](Self::flush), of `len` bytes from position `at`; whole pages are written. File systems may write
@@ -151,7 +152,7 @@ impl FileMapMut {
         };
         flushed
             .map_err(|error| Stop::io(0, error))
-            .and_then(|()| self.map.check(&known, at, within))
+            .and_then(|()| self.still_reaches(&known, at, within))
             .map_err(|stop| self.map.error(at, Stop { done: 0, ..stop }))
     }
 
@@ -237,8 +238,8 @@ impl FileMapMut {
             None => self.write_to_file(&known, at, within, 0, write)?,
         }
         // What was stored behind an end that has moved is lost.
-        if within > 0 && map.watch() != Watch::Nothing {
-            self.reaches(&known, at, within)?;
+        if within > 0 {
+            self.still_reaches(&known, at, within)?;
         }
         if within < len {
             return Err(Stop::new(within, Reason::PastEnd { len: map.window().len(known.size) }));
@@ -249,7 +250,7 @@ impl FileMapMut {
     /// The same by writing to the file what is missing of `len` bytes behind `done`.
     fn write_to_file(
         &self,
-        known: &Stamp,
+        known: &Baseline,
         at: u64,
         len: usize,
         mut done: usize,
@@ -268,10 +269,18 @@ impl FileMapMut {
         Ok(())
     }
 
+    /// The same of those that the map has, if it [watches](Watch) its file.
+    fn still_reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
+        match self.map.watch() {
+            Watch::Nothing => Ok(()),
+            _ => self.reaches(known, at, self.map.clamp(known, at, len)),
+        }
+    }
+
     /// Whether the file still has `len` bytes from position `at`.
-    fn reaches(&self, known: &Stamp, at: u64, len: usize) -> Result<(), Stop> {
-        let now = self.map.now().map_err(|stop| Stop { done: len, ..stop })?;
-        match self.map.clamp(&now, at, len) {
+    fn reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
+        let now = self.map.now().map_err(|error| Stop::io(len, error))?;
+        match self.map.clamp_to(now.size, at, len) {
             within if within == len => Ok(()),
             within => Err(Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size }))),
         }
@@ -281,7 +290,7 @@ impl FileMapMut {
     #[cold]
     fn explain(
         &self,
-        known: &Stamp,
+        known: &Baseline,
         at: u64,
         first: Short,
         go_on: impl Fn(usize) -> Result<(), Short>,

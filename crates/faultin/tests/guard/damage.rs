@@ -140,7 +140,7 @@ fn what_was_cut_and_has_grown_again_within_a_scan_is_damage() {
     let page = faultin::page_size();
     let len = 20 * page;
     each(|case| {
-        for watch in [Watch::Changes, Watch::Shrinking, Watch::Nothing] {
+        for watch in [Watch::Reader, Watch::Appending, Watch::Contents, Watch::Nothing] {
             let path = case.file("file", len);
             let map = case.options().watch(watch).open(&path).expect("map it");
             let scan = |all: &[u8]| {

@@ -95,7 +95,7 @@ crate::scenarios! {
     };
     refresh_stands_above_a_reporter_that_came_after_the_map => Ends::Well, |_| {
         used_once();
-        for watch in [Watch::Changes, Watch::Shrinking, Watch::Nothing] {
+        for watch in [Watch::Reader, Watch::Appending, Watch::Contents, Watch::Nothing] {
             let file = file();
             let map = MapOptions::new().watch(watch).open(file.path()).expect("map it");
             over_both(reporter(), 0);

@@ -101,3 +101,11 @@ pub fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
     file.seek(SeekFrom::Start(at as u64)).expect("seek");
     file.write_all(bytes).expect("write");
 }
+
+/// Waits until a change of the file would have another time than its last one: two ticks of the slowest clock.
+pub fn settle(path: &Path) {
+    let changed = std::fs::metadata(path).expect("metadata").modified().expect("a time");
+    while changed.elapsed().is_ok_and(|passed| passed < std::time::Duration::from_millis(25)) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

@@ -5,6 +5,7 @@ mod changes;
 mod fixture;
 mod following;
 mod kinds;
+mod modes;
 mod peer;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code)]

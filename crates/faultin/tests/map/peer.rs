@@ -91,10 +91,10 @@ fn a_peer_that_truncates_for_ever_is_noticed_by_writers() {
 }
 
 #[test]
-fn a_map_that_is_not_watched_survives_a_peer_all_the_same() {
+fn a_map_that_is_not_refreshed_survives_a_peer_all_the_same() {
     let len = 30 * faultin::page_size();
     each(|case| {
-        for watch in [Watch::Shrinking, Watch::Nothing] {
+        for watch in [Watch::Reader, Watch::Nothing] {
             let (path, other) = (case.file("file", len), case.file("other", len));
             let map = case.options().watch(watch).open(&path).expect("map it");
             let Some(_peer) = Peer::new(&path, &other) else { return };

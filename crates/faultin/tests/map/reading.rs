@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-use faultin::map::{Advice, Backend, FileMap, MapOptions, Reason};
+use faultin::map::{Advice, Backend, FileMap, MapOptions, Reason, Watch};
 
 use crate::fixture::{content, each, set_len};
 
@@ -174,7 +174,8 @@ fn hints_change_no_byte() {
         let path = case.file("file", len);
         for advice in [Advice::Normal, Advice::Sequential, Advice::Random, Advice::WillNeed] {
             for hint in [false, true] {
-                let options = case.options().advise(advice).populate(hint).huge_pages(!hint).stable().offset(3);
+                let options =
+                    case.options().advise(advice).populate(hint).huge_pages(!hint).watch(Watch::Nothing).offset(3);
                 assert_eq!(chunked(&options.open(&path).expect("map it")), whole[3..]);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use faultin::map::{Change, Reason};
+use faultin::map::{Change, Reason, Watch};
 
 use crate::fixture::{content, each, overwrite, set_len, writer};
 
@@ -119,7 +119,7 @@ fn a_large_file_that_changes_is_not_looked_through_to_its_end() {
         let path = case.path("large");
         std::fs::write(&path, b"").unwrap();
         set_len(&path, LARGE as usize);
-        let map = case.options().open(&path).unwrap();
+        let map = case.options().watch(Watch::Contents).open(&path).unwrap();
         writer(&path).write_all_at(b"x", 7).unwrap();
         let error = map.count_byte(1, ..).unwrap_err();
         assert_eq!(error.change(), Some(Change::Rewritten));

@@ -7,7 +7,7 @@ use faultin::map::{Backend, Change, FileMap, FileMapMut, MapDest, MapSource, Rig
 use faultin::probe::Granularity;
 use faultin::{Cause, Short};
 
-use crate::fixture::{Case, content, each, overwrite, set_len};
+use crate::fixture::{Case, content, each, overwrite, set_len, settle};
 
 const LEN: usize = 1000;
 
@@ -94,21 +94,25 @@ fn what_the_map_watches_stops_a_copy() {
     let grown: fn(&Case, &std::path::Path) = |_, path| set_len(path, 5000);
     let rewritten: fn(&Case, &std::path::Path) = |_, path| overwrite(path, 10, b"x");
     let (from, to) = (LEN as u64, 5000);
-    let rows: [Row; 8] = [
-        (cut, Watch::Changes, 500, Some(Change::Shrunk { from, to: 500 })),
-        (cut, Watch::Shrinking, 500, Some(Change::Shrunk { from, to: 500 })),
-        // Of these bytes nobody knows of which moment they are: none counts.
-        (grown, Watch::Changes, 0, Some(Change::Grown { from, to })),
-        (rewritten, Watch::Changes, 0, Some(Change::Rewritten)),
-        // Not what is watched.
-        (grown, Watch::Shrinking, LEN, None),
-        (rewritten, Watch::Shrinking, LEN, None),
+    let rows: [Row; 11] = [
+        (cut, Watch::Reader, 500, Some(Change::Shrunk { from, to: 500 })),
+        (cut, Watch::Appending, 500, Some(Change::Shrunk { from, to: 500 })),
+        (cut, Watch::Contents, 500, Some(Change::Shrunk { from, to: 500 })),
+        // Of these bytes it is not known of which moment they are: none counts.
+        (grown, Watch::Contents, 0, Some(Change::Grown { from, to })),
+        (rewritten, Watch::Contents, 0, Some(Change::Rewritten)),
+        (rewritten, Watch::Appending, 0, Some(Change::Rewritten)),
+        // Not what is watched for.
+        (grown, Watch::Reader, LEN, None),
+        (rewritten, Watch::Reader, LEN, None),
+        (grown, Watch::Appending, LEN, None),
         (grown, Watch::Nothing, LEN, None),
         (rewritten, Watch::Nothing, LEN, None),
     ];
     each(|case| {
         for (happens, watch, counts, change) in rows {
             let path = case.file("file", LEN);
+            settle(&path);
             let map = case.options().watch(watch).open(&path).expect("map it");
             let source = map.source(..);
             happens(case, &path);

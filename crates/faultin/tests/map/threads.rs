@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::map::{FileMap, MapError};
+use faultin::map::{FileMap, MapError, Watch};
 
 use crate::fixture::{Case, content, each, overwrite, set_len};
 
@@ -61,7 +61,8 @@ fn while_so_many_read(threads: u64) {
     each(|case| {
         for (name, happen) in EVENTS {
             for _ in 0..if cfg!(target_arch = "x86_64") { 6 } else { 2 } {
-                let (path, map) = case.mapped(len);
+                let path = case.file("file", len);
+                let map = case.options().watch(Watch::Contents).open(&path).expect("map it");
                 let good = AtomicU64::new(0);
                 std::thread::scope(|scope| {
                     let reader = |thread: u64| {

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use faultin::map::{FileMap, MapError};
+use faultin::map::{MapError, MapOptions, Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge_exactly, meanwhile, text, waits};
 use crate::naive;
@@ -16,7 +16,7 @@ fn has_needle(line: &[u8]) -> bool {
 
 /// The lines that match, as they are found, and why there are no more.
 fn grep(path: &Path, found: &mut Vec<Vec<u8>>, step: &mut Step) -> Result<(), MapError> {
-    let map = FileMap::open(path)?;
+    let map = MapOptions::new().watch(Watch::Contents).open(path)?;
     let (mut reader, mut line) = (map.reader(), Vec::new());
     loop {
         line.clear();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::map::{FileMap, MapError};
+use faultin::map::{MapError, MapOptions, Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge, meanwhile, text};
 use crate::naive;
@@ -27,7 +27,7 @@ fn sum_of_all(text: &[u8]) -> u64 {
 
 /// The sum of a file, or the first error in it. Threads take pieces as they come.
 fn sum(path: &Path, step: &mut Step) -> Result<u64, MapError> {
-    let map = FileMap::open(path)?;
+    let map = MapOptions::new().watch(Watch::Contents).open(path)?;
     let (next, sum) = (AtomicU64::new(0), AtomicU64::new(0));
     let (step, first): (_, Mutex<Option<MapError>>) = (Mutex::new(step), Mutex::new(None));
     std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, Seek, SeekFrom};
 
-use faultin::map::{Change, FileMap, FileMapMut, MapError};
+use faultin::map::{Change, FileMap, FileMapMut, MapError, MapOptions, Watch};
 
 use crate::file::{Place, ROUNDS, cut, text};
 use crate::naive;
@@ -48,7 +48,10 @@ fn cpython_148650() {
         let path = place.file(&text);
         let to = [0, 1, 4095, 4096, 100_000][round % 5];
         let at = (to + 1 + round * 20_011 % (len - to - 10_000)) as u64;
-        let (reads, stores) = (FileMap::open(&path).expect("map it"), FileMapMut::open(&path).expect("map it"));
+        let (reads, stores) = (
+            MapOptions::new().watch(Watch::Contents).open(&path).expect("map it"),
+            FileMapMut::open(&path).expect("map it"),
+        );
         for (name, read) in READS {
             read(&reads, at).unwrap_or_else(|error| panic!("{name}: {error}"));
         }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use faultin::map::{FileMap, MapError};
+use faultin::map::{MapError, MapOptions, Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge_exactly, meanwhile, text, waits};
 use crate::naive;
@@ -13,7 +13,7 @@ const BLOCK: u64 = 20_000;
 /// The lines from the last to the first, as they are found, and why there are no more. As tac has its standard input,
 /// it has the file, and no name.
 fn tac(input: File, out: &mut Vec<u8>, step: &mut Step) -> Result<(), MapError> {
-    let map = FileMap::from_file(input)?;
+    let map = MapOptions::new().watch(Watch::Contents).from_file(input)?;
     let (mut at, mut rest) = (map.mapped_len(), Vec::new());
     while at > 0 {
         let start = at.saturating_sub(BLOCK);

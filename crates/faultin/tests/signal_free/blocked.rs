@@ -71,7 +71,7 @@ fn a_file_that_is_cut_is_an_error_of_every_reader() {
 fn file_maps() {
     let page = page_size();
     let bytes: Vec<u8> = (0..3 * page).map(pattern).collect();
-    for watch in [Watch::Changes, Watch::Shrinking, Watch::Nothing] {
+    for watch in [Watch::Reader, Watch::Appending, Watch::Contents, Watch::Nothing] {
         let file = file(3 * page);
         let own = file.try_clone().expect("a descriptor");
         let map = MapOptions::new().watch(watch).backend(Backend::Mapped).from_file(own).expect("a map");
@@ -111,7 +111,7 @@ fn a_file_that_is_cut_is_an_error_of_every_store() {
 
 fn writable_maps() {
     let page = page_size();
-    for watch in [Watch::Shrinking, Watch::Nothing] {
+    for watch in [Watch::Reader, Watch::Nothing] {
         let file = file(3 * page);
         let own = file.try_clone().expect("a descriptor");
         let map = MapOptions::new().watch(watch).backend(Backend::Mapped).from_file_mut(own).expect("a map");

@@ -57,7 +57,8 @@ fn report(evidence: &Evidence) -> i32 {
         loaded.is_err_and(|fault| fault.address() == Some(bad.addr())),
         evidence.map.read_at(&mut bytes, page as u64).is_err_and(cut),
         evidence.map.load::<u32>(page as u64 + 4).is_err_and(cut),
-        evidence.map.read_at(&mut bytes, 0).is_err_and(cut) && bytes[5] == pattern(5),
+        // What is still there is read.
+        evidence.map.read_at(&mut bytes, 0).is_ok_and(|read| read == 16) && bytes[5] == pattern(5),
         evidence.shared.read_at(&mut bytes, page as u64).is_err_and(cut),
         evidence.shared.write_at(&bytes, page as u64).is_err_and(cut),
     ];

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `eio NAME FROM LEN` | reads of these bytes fail with `EIO` |
 //! | `short NAME FROM LEN` | reads of these bytes end before them |
+//! | `restless NAME 0 0` | its change time is another one at every question |
 //! | `heal` | everything is as it was |
 //! | `die` | the server ends, as if it had crashed |
 //!
@@ -68,6 +69,7 @@ const FIRST: u64 = 3;
 enum How {
     Fails,
     Ends,
+    Restless,
 }
 
 struct Fault {
@@ -118,9 +120,13 @@ impl Failing {
             1 => Ok(of(&first.metadata()?, FileType::Directory, 0)),
             CONTROL => Ok(of(&first.metadata()?, FileType::RegularFile, 0)),
             _ => {
-                let (_, file) = self.file(ino).ok_or(Errno::ENOENT)?;
+                let (index, file) = self.file(ino).ok_or(Errno::ENOENT)?;
                 let metadata = file.metadata()?;
-                Ok(of(&metadata, FileType::RegularFile, metadata.len()))
+                let mut attributes = of(&metadata, FileType::RegularFile, metadata.len());
+                if self.faults().iter().any(|fault| fault.file == index && fault.how == How::Restless) {
+                    attributes.ctime = std::time::SystemTime::now();
+                }
+                Ok(attributes)
             }
         }
     }
@@ -135,6 +141,7 @@ impl Failing {
                 let how = match how {
                     "eio" => How::Fails,
                     "short" => How::Ends,
+                    "restless" => How::Restless,
                     _ => return None,
                 };
                 let from = from.parse().ok()?;
@@ -153,6 +160,7 @@ impl Failing {
             match fault.how {
                 How::Fails => return Err(Errno::EIO),
                 How::Ends => end = end.min(fault.from.max(from)),
+                How::Restless => {}
             }
         }
         Ok(end)

@@ -1,0 +1,126 @@
+//! The stamps that a map goes by, shared between threads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::stamp::{Observation, Stamp, Time};
+use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, spin_loop};
+
+/// What the operations of a map go by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Baseline {
+    /// Bytes in the file when it was mapped or last refreshed.
+    pub size: u64,
+    /// The last observation that was accepted: from then, or by a later operation.
+    pub last: Observation,
+}
+
+/// The [`Baseline`] of a map, shared between threads, and the observation of when it was mapped or last refreshed. Both are
+/// read by loads alone, also by a signal handler that has interrupted a writer: a writer fills the slot that is not read, and
+/// then turns to it. A reader begins again if it was passed by two writers.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Even while the first slot is read, odd while the second is.
+    version: AtomicU64,
+    slots: [Slot; 2],
+    writing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    base: Words,
+    last: Words,
+}
+
+#[derive(Debug)]
+struct Words {
+    words: [AtomicU64; 4],
+    times: [AtomicI64; 2],
+}
+
+impl Words {
+    fn new(observation: &Observation) -> Self {
+        Words { words: words(observation).map(AtomicU64::new), times: times(observation).map(AtomicI64::new) }
+    }
+
+    #[inline]
+    fn get(&self) -> Observation {
+        let [size, device, inode, settled] = [0, 1, 2, 3].map(|i: usize| self.words[i].load(Ordering::Relaxed));
+        let [changed, modified] = [0, 1].map(|i: usize| Time(self.times[i].load(Ordering::Relaxed)));
+        Observation { stamp: Stamp { size, changed, modified, device, inode }, settled: settled != 0 }
+    }
+
+    fn put(&self, new: &Observation) {
+        self.words.iter().zip(words(new)).for_each(|(word, new)| word.store(new, Ordering::Relaxed));
+        self.times.iter().zip(times(new)).for_each(|(time, new)| time.store(new, Ordering::Relaxed));
+    }
+}
+
+impl Record {
+    pub(crate) fn new(first: Observation) -> Self {
+        let slot = || Slot { base: Words::new(&first), last: Words::new(&first) };
+        Record { version: AtomicU64::new(0), slots: [slot(), slot()], writing: Mutex::new(()) }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Baseline {
+        self.read(|slot| Baseline { size: slot.base.words[0].load(Ordering::Relaxed), last: slot.last.get() })
+    }
+
+    /// The observation of when the file was mapped or last refreshed.
+    pub(crate) fn base(&self) -> Observation {
+        self.read(|slot| slot.base.get())
+    }
+
+    #[inline]
+    fn read<T>(&self, read: impl Fn(&Slot) -> T) -> T {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let value = read(&self.slots[(version & 1) as usize]);
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                return value;
+            }
+            spin_loop();
+        }
+    }
+
+    /// For a thread that is going to [`set`](Self::set) what it then asks: one at a time.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file is as observed: from here on this is what operations reach to and compare with.
+    pub(crate) fn set(&self, _lock: &MutexGuard<'_, ()>, now: &Observation) {
+        self.put(now, now);
+    }
+
+    /// Operations compare with this observation; they reach as far as before. Not where another thread is at it, which
+    /// observed about the same.
+    #[cold]
+    pub(crate) fn accept(&self, now: &Observation, unless: impl Fn(&Observation) -> bool) {
+        let Ok(_lock) = self.writing.try_lock() else { return };
+        if !unless(&self.get().last) {
+            self.put(&self.base(), now);
+        }
+    }
+
+    /// With the lock held.
+    fn put(&self, base: &Observation, last: &Observation) {
+        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        // A reader that sees any of what follows in this slot sees that it is no longer the one to read.
+        fence(Ordering::Release);
+        let slot = &self.slots[(next & 1) as usize];
+        slot.base.put(base);
+        slot.last.put(last);
+        self.version.store(next, Ordering::Release);
+    }
+}
+
+fn words(observation: &Observation) -> [u64; 4] {
+    let Stamp { size, device, inode, .. } = observation.stamp;
+    [size, device, inode, u64::from(observation.settled)]
+}
+
+fn times(observation: &Observation) -> [i64; 2] {
+    [observation.stamp.changed.0, observation.stamp.modified.0]
+}
