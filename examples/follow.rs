@@ -3,7 +3,7 @@
 //!
 //! `cargo run --example follow -- FILE` follows a file until it is interrupted; without one it shows what happens.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,12 +15,17 @@ fn print_new(map: &FileMap, position: &mut u64, out: &mut impl Write) -> Result<
         map.refresh()?;
         let mut reader = map.reader();
         reader.seek(SeekFrom::Start(*position))?;
-        let mut new = Vec::new();
-        let whole = reader.read_to_end(&mut new);
-        // What came before an error was the file's.
-        out.write_all(&new)?;
-        *position += new.len() as u64;
-        whole?;
+        loop {
+            // What comes before an error is the file's.
+            let new = reader.fill_buf()?;
+            if new.is_empty() {
+                break;
+            }
+            out.write_all(new)?;
+            let len = new.len();
+            reader.consume(len);
+            *position += len as u64;
+        }
     }
     Ok(())
 }

@@ -3,10 +3,13 @@
 //! `cargo run --example grep -- STRING FILE…` searches files; without arguments it searches one that is cut after the
 //! first line was found.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 
 use faultin::map::{FileMap, FileReader, MapError};
+
+/// Bytes of a line that are kept: a file may be one line of any length.
+const LINE: u64 = 64 << 20;
 
 /// Calls `found` with the position and the bytes of each line that contains `needle`.
 fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result<(), MapError> {
@@ -15,7 +18,8 @@ fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result
     while let Some(hit) = map.find(needle, at..)? {
         let start = map.rfind(b"\n", at..hit)?.map_or(at, |newline| newline + 1);
         let end = map.find_any([b'\n'], hit..)?.unwrap_or(map.mapped_len());
-        let mut line = vec![0; (end - start) as usize];
+        // (The beginning of a line that is longer.)
+        let mut line = vec![0; (end - start).min(LINE) as usize];
         map.read_exact_at(&mut line, start)?;
         found(start, &line);
         at = end + 1;
@@ -26,7 +30,10 @@ fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result
 /// The same for what has no size to map it by: a pipe, or a file of /proc or /sys.
 fn grep_stream(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> std::io::Result<()> {
     let (mut reader, mut line, mut at) = (FileReader::open(path)?, Vec::new(), 0);
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    while reader.by_ref().take(LINE).read_until(b'\n', &mut line)? > 0 {
+        if line.len() as u64 == LINE && line.last() != Some(&b'\n') {
+            return Err(std::io::Error::other(format!("{}: the line at byte {at} is too long", path.display())));
+        }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         if needle.is_empty() || text.windows(needle.len()).any(|window| window == needle) {
             found(at, text);

@@ -30,6 +30,17 @@ mod lock {
 
 #[path = "../../faultin/src/registry/disposition.rs"]
 mod disposition;
+/// Of the errors of system calls as much as stamps need.
+mod errno {
+    /// An error with the name of its call, which no model asks for.
+    pub(crate) struct CallError;
+
+    impl CallError {
+        pub(crate) fn last(_call: &'static str) -> std::io::Error {
+            std::io::Error::last_os_error()
+        }
+    }
+}
 #[path = "../../faultin/src/signal/epoch.rs"]
 mod epoch;
 mod map;

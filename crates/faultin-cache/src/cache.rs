@@ -105,7 +105,7 @@ impl CacheOptions {
 /// Half a gibibyte if the machine does not tell.
 fn memory_of_machine() -> usize {
     let pages = rustix::param::page_size();
-    let total = rustix::system::sysinfo().totalram as usize;
+    let total = crate::sys::memory().unwrap_or(0);
     if total < pages { 512 << 20 } else { total }
 }
 

@@ -7,7 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultin::Fault;
+use faultin::{CallError, Fault};
+use rustix::io::Errno;
 
 use crate::lock::Deadlock;
 
@@ -69,14 +70,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The kernel could not be told what a mapping's pages are for.
+    pub(crate) fn of_page_table(error: Errno) -> Error {
+        Error::Memory(Arc::new(CallError::name("mprotect or ioctl", error.into())))
+    }
+
     /// The errno that the kernel gives for it.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
-            Error::Store(error) | Error::Memory(error) | Error::Lost { store: error, .. } => error.raw_os_error(),
+            Error::Store(error) | Error::Memory(error) | Error::Lost { store: error, .. } => errno(error),
             Error::TooLarge { .. } => Some(libc::EINVAL),
             Error::FixedLength { .. } => Some(libc::ENOSPC),
-            Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| error.raw_os_error()),
+            Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| errno(error)),
             Error::Deadlock(_) => Some(libc::EDEADLK),
             Error::Stopped => Some(libc::EINTR),
         }
@@ -145,11 +151,26 @@ impl From<io::Error> for Error {
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
-        match error.errno() {
-            Some(errno) => io::Error::from_raw_os_error(errno),
-            None => io::Error::other(error),
-        }
+        whole(error.errno(), error)
     }
+}
+
+/// Returns the kernel's number for an error, also where it has one of this crate's or [of faultin's](faultin::errno()) in it.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    let inner = error.get_ref();
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
+        return error.errno();
+    }
+    if let Some(partial) = inner.and_then(|inner| inner.downcast_ref::<Partial>()) {
+        return partial.error.errno();
+    }
+    faultin::errno(error)
+}
+
+/// An [`io::Error`] of the kind of `errno` that has all of `error` in it.
+pub(crate) fn whole(errno: Option<i32>, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    let kind = errno.map_or(io::ErrorKind::Other, |errno| io::Error::from_raw_os_error(errno).kind());
+    io::Error::new(kind, error)
 }
 
 /// A read or write that ended early.
@@ -186,6 +207,6 @@ impl std::error::Error for Partial {
 
 impl From<Partial> for io::Error {
     fn from(partial: Partial) -> io::Error {
-        partial.error.into()
+        whole(partial.error.errno(), partial)
     }
 }

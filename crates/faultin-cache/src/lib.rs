@@ -93,7 +93,7 @@ mod transfer;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};
-pub use error::{Error, Partial};
+pub use error::{Error, Partial, errno};
 pub use file::CachedFile;
 pub use read::Advice;
 

@@ -53,9 +53,14 @@ pub(crate) struct Bell(OwnedFd);
 
 impl Bell {
     /// # Errors
-    /// The kernel's, for want of descriptors.
+    /// The kernel's, for want of descriptors, or where a filter of system calls lets it not be rung: those who wait for it
+    /// would wait forever.
     pub(crate) fn new() -> io::Result<Bell> {
-        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        let named = |call: &'static str| move |error: Errno| faultin::CallError::name(call, error.into());
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(named("eventfd2"))?;
+        sys::write(fd.as_fd(), &1_u64.to_ne_bytes()).map_err(named("write"))?;
+        sys::read(fd.as_fd(), &mut [0_u8; 8]).map_err(named("read"))?;
+        Ok(Bell(fd))
     }
 
     /// Async-signal-safe.

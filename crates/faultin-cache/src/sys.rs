@@ -125,6 +125,26 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
     let _ = unsafe { call(libc::SYS_futex, [word.as_ptr().expose_provenance(), operation as usize, count, 0, 0, 0]) };
 }
 
+/// `prlimit64(2)`: bytes that a file of this process may have; any number where it cannot be asked.
+pub(crate) fn file_size_limit() -> u64 {
+    let mut limits = [u64::MAX; 2];
+    let to = limits.as_mut_ptr().expose_provenance();
+    // SAFETY: writes two numbers.
+    match unsafe { call(libc::SYS_prlimit64, [0, libc::RLIMIT_FSIZE as usize, 0, to, 0, 0]) } {
+        Ok(_) => limits[0],
+        Err(_) => u64::MAX,
+    }
+}
+
+/// `sysinfo(2)`: bytes of memory that the machine has, `None` where it cannot be asked.
+pub(crate) fn memory() -> Option<usize> {
+    // SAFETY: zeros are one.
+    let mut info: libc::sysinfo = unsafe { core::mem::zeroed() };
+    // SAFETY: writes the structure.
+    unsafe { call(libc::SYS_sysinfo, [(&raw mut info).expose_provenance(), 0, 0, 0, 0, 0]) }.ok()?;
+    usize::try_from(info.totalram).ok()?.checked_mul(usize::try_from(info.mem_unit).ok()?.max(1))
+}
+
 /// The kernel's number of this process.
 pub(crate) fn getpid() -> u32 {
     // SAFETY: takes nothing, and does not fail.

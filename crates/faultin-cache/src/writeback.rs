@@ -223,13 +223,13 @@ impl Inode {
         let copy = || -> Result<Bounce, Error> {
             let before = clean && !bug::has(Bug::ProtectsTooLate) && !bug::has(Bug::NeverProtects);
             if let Some(mapped) = table.mapped.as_ref().filter(|_| before) {
-                mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
+                mapped.protect(part.clone()).map_err(Error::of_page_table)?;
             }
             let mut copy = Bounce::new((part.end - part.start) as usize, self.store.alignment());
             let bytes = copy.bytes_mut((part.end - part.start) as usize);
             folio.read_to(part.start, bytes)?;
             if let Some(mapped) = table.mapped.as_ref().filter(|_| bug::has(Bug::ProtectsTooLate)) {
-                mapped.protect(part.clone()).map_err(|error| Error::Memory(Arc::new(error.into())))?;
+                mapped.protect(part.clone()).map_err(Error::of_page_table)?;
             }
             let inside = table.size.saturating_sub(part.start).min(bytes.len() as u64) as usize;
             bytes[inside..].fill(0);

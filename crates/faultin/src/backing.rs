@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use crate::fault::{Cause, Fault};
+use crate::map::{file_system, is_full};
+use crate::stat::fstat;
 
 /// Why the memory behind a file mapping did not deliver, found out *after* the fault: the file may have changed again in
 /// between.
@@ -36,7 +39,7 @@ impl Fault {
         if self.cause() != Cause::Backing {
             return Ok(None);
         }
-        let size = file.metadata()?.len();
+        let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
         let page = crate::page_size() as u64;
         // The page that holds the last byte is accessible to its end.
         if offset / page * page >= size {
@@ -53,18 +56,53 @@ impl Fault {
 }
 
 /// Whether the file has nothing allocated in the page of `offset`: where an access would have to allocate.
+///
+/// `SEEK_DATA` would move the position of the caller's description. Another description would have to be closed, and with
+/// it go the record locks that the process has on the file (`fcntl(2)`). So what is asked moves nothing and opens nothing.
 fn is_hole(file: &File, offset: u64) -> bool {
-    use std::os::fd::AsRawFd;
     let page = crate::page_size() as u64;
     let start = offset / page * page;
-    let Ok(from) = libc::off_t::try_from(start) else { return false };
-    // SEEK_DATA moves the file's position, which is the caller's: ask through a description of our own.
-    let Ok(own) = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())) else { return false };
-    // SAFETY: seeks a descriptor we own.
-    let data = unsafe { libc::lseek(own.as_raw_fd(), from, libc::SEEK_DATA) };
-    if data < 0 {
-        // Nothing but a hole up to the end, or a file system that cannot tell.
-        return io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
+    let known = match file_system(file) {
+        Some((kind, _)) if kind == libc::TMPFS_MAGIC as u32 => is_in_memory(file, start, page).map(|is| !is),
+        _ => is_allocated(file, start, page).map(|is| !is),
+    };
+    known.unwrap_or_else(|| {
+        // Somewhere in the file is a hole, and there is no space to fill one.
+        let has_holes = fstat(file).is_ok_and(|about| about.st_blocks.saturating_mul(512) < about.st_size);
+        has_holes && is_full(file)
+    })
+}
+
+/// Whether the page cache or the swap has a byte of a range: on tmpfs nothing else does. `None` before Linux 6.5, and where
+/// it may not be asked.
+fn is_in_memory(file: &File, start: u64, len: u64) -> Option<bool> {
+    /// The number of `cachestat(2)` on every architecture that this crate has code for.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let range = [start, len];
+    // Pages in the cache, dirty, under writeback, evicted, evicted lately.
+    let mut counts = [0_u64; 5];
+    // SAFETY: reads two numbers and writes five.
+    let failed = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0) } != 0;
+    let [cached, _, _, evicted, _] = counts;
+    (!failed).then_some(cached + evicted > 0)
+}
+
+/// Whether the file system has space allocated for a byte of a range, or promised to one. `None` where it cannot tell.
+fn is_allocated(file: &File, start: u64, len: u64) -> Option<bool> {
+    /// `struct fiemap`, without room for extents: they are counted.
+    #[repr(C)]
+    struct Fiemap {
+        start: u64,
+        len: u64,
+        flags: u32,
+        mapped: u32,
+        room: u32,
+        reserved: u32,
     }
-    data as u64 >= start + page
+    /// `_IOWR('f', 11, struct fiemap)`.
+    const FS_IOC_FIEMAP: u32 = 0xc020_660b;
+    let mut map = Fiemap { start, len, flags: 0, mapped: 0, room: 0, reserved: 0 };
+    // SAFETY: reads and writes the structure, and has no room for more.
+    let failed = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, &raw mut map) } != 0;
+    (!failed).then_some(map.mapped > 0)
 }

@@ -367,7 +367,25 @@ impl fmt::Display for ShortRead<'_> {
     }
 }
 
-impl core::error::Error for ShortRead<'_> {}
+impl core::error::Error for ShortRead<'_> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.fault)
+    }
+}
+
+impl From<ShortRead<'_>> for Short {
+    fn from(read: ShortRead<'_>) -> Self {
+        Short { done: read.init.len(), fault: read.fault }
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<ShortRead<'_>> for std::io::Error {
+    /// As the [`Short`] that it is: an `io::Error` borrows nothing.
+    fn from(read: ShortRead<'_>) -> Self {
+        Short::from(read).into()
+    }
+}
 
 /// Returns `bytes` as what they hold (`assume_init_mut` of slices, which Rust has since 1.93).
 ///

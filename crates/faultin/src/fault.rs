@@ -307,6 +307,11 @@ impl Short {
     pub(crate) const fn refused(access: Access, cause: Cause, address: usize) -> Self {
         Short { done: 0, fault: Fault::refused(access, cause, address) }
     }
+
+    /// The [errno](Fault::errno) of its fault.
+    pub const fn errno(&self) -> i32 {
+        self.fault.errno()
+    }
 }
 
 impl fmt::Display for Short {
@@ -324,14 +329,14 @@ impl core::error::Error for Short {
 #[cfg(feature = "std")]
 impl From<Fault> for std::io::Error {
     fn from(fault: Fault) -> Self {
-        std::io::Error::from_raw_os_error(fault.errno())
+        crate::errno::whole(Some(fault.errno()), fault)
     }
 }
 
 #[cfg(feature = "std")]
 impl From<Short> for std::io::Error {
     fn from(short: Short) -> Self {
-        short.fault.into()
+        crate::errno::whole(Some(short.errno()), short)
     }
 }
 

@@ -81,9 +81,13 @@ mod backoff;
 #[cfg(feature = "std")]
 mod blocked;
 pub mod copy;
+#[cfg(feature = "std")]
+mod errno;
 pub mod fault;
 #[cfg(feature = "std")]
 pub mod fault_in;
+#[cfg(feature = "std")]
+mod file_size;
 #[cfg(feature = "std")]
 pub mod fpstate;
 #[cfg(feature = "std")]
@@ -105,6 +109,8 @@ pub mod scan;
 pub mod signal;
 #[cfg(feature = "std")]
 pub mod signal_free;
+#[cfg(feature = "std")]
+mod stat;
 #[cfg(feature = "std")]
 pub mod string;
 #[cfg(feature = "std")]
@@ -132,7 +138,9 @@ pub use scalar::{
 #[cfg(feature = "std")]
 pub use {
     backing::Backing,
+    errno::{CallError, errno},
     fault_in::{fault_in_readable, fault_in_writeable},
+    file_size::without_sigxfsz,
     iov::{IovDest, IovSource},
     probe::{Granularity, probe_read, probe_write},
     registry::InstallError,

@@ -30,14 +30,28 @@ impl fmt::Display for StructError {
     }
 }
 
-impl core::error::Error for StructError {}
+impl core::error::Error for StructError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            StructError::TooBig => None,
+            StructError::Fault(fault) => Some(fault),
+        }
+    }
+}
+
+impl StructError {
+    /// The errno that the kernel gives.
+    pub const fn errno(&self) -> i32 {
+        match self {
+            StructError::TooBig => libc::E2BIG,
+            StructError::Fault(fault) => fault.errno(),
+        }
+    }
+}
 
 impl From<StructError> for std::io::Error {
     fn from(error: StructError) -> Self {
-        match error {
-            StructError::TooBig => std::io::Error::from_raw_os_error(libc::E2BIG),
-            StructError::Fault(fault) => fault.into(),
-        }
+        crate::errno::whole(Some(error.errno()), error)
     }
 }
 

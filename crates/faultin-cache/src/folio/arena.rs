@@ -340,7 +340,7 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     // SAFETY: a new mapping, wherever the kernel likes.
     let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, protection, flags | libc::MAP_NORESERVE, -1, 0) };
     if base == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+        return Err(faultin::CallError::name("mmap", io::Error::last_os_error()));
     }
     let before = base.addr().next_multiple_of(HUGE) - base.addr();
     let behind = HUGE - before;

@@ -13,10 +13,10 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use faultin::{CallError, without_sigxfsz};
 use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::process::Resource;
 
 use super::arena::Account;
 use crate::bounce::Bounce;
@@ -43,11 +43,14 @@ impl Backing {
     /// # Errors
     /// The kernel's.
     pub(crate) fn new(block: usize) -> io::Result<Arc<Backing>> {
-        let file = rustix::fs::memfd_create("faultin-cache", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        // Beyond the limit there is a signal.
-        let most = rustix::process::getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX).min(i64::MAX as u64);
-        rustix::fs::ftruncate(&file, most - most % rustix::param::page_size() as u64)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+        let named = |call: &'static str| move |error: Errno| CallError::name(call, error.into());
+        let file = rustix::fs::memfd_create("faultin-cache", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(named("memfd_create"))?;
+        // Nothing can be longer than the limit.
+        let most = sys::file_size_limit().min(i64::MAX as u64);
+        let most = most - most % rustix::param::page_size() as u64;
+        without_sigxfsz(|| rustix::fs::ftruncate(&file, most).map_err(named("ftruncate")))?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).map_err(named("fcntl"))?;
         Ok(Arc::new(Backing { file, block, process: process::current(), buffers: Mutex::new(Vec::new()) }))
     }
 
@@ -68,7 +71,7 @@ impl Backing {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => (buf, pos) = (&mut buf[read..], pos + read as u64),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(CallError::name("pread64", error.into())),
             }
         }
         step(read);

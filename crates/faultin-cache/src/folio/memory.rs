@@ -115,6 +115,9 @@ impl Memory {
 impl Extent {
     fn write(&self, at: usize, bytes: &[u8]) -> Result<(), Partial> {
         let written = self.backing.write(bytes, self.pos + at as u64);
-        written.map_err(|(done, error)| Partial { done, error: Error::Memory(Arc::new(error.into())) })
+        written.map_err(|(done, error)| {
+            let error = faultin::CallError::name("pwrite64", error.into());
+            Partial { done, error: Error::Memory(Arc::new(error)) }
+        })
     }
 }

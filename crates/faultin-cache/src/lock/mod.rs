@@ -144,6 +144,12 @@ impl fmt::Display for Deadlock {
 
 impl std::error::Error for Deadlock {}
 
+impl From<Deadlock> for std::io::Error {
+    fn from(deadlock: Deadlock) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::Deadlock, deadlock)
+    }
+}
+
 /// Everybody who waits.
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 

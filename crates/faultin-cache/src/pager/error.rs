@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
-use faultin::InstallError;
+use faultin::{CallError, InstallError};
 
 use super::Mode;
 use crate::lock::Deadlock;
@@ -54,7 +54,11 @@ pub enum MapError {
 impl MapError {
     /// What the kernel says to a mapping in this mode.
     pub(super) fn of(mode: Mode, error: io::Error) -> MapError {
-        match error.raw_os_error() {
+        let of_memory = |call: &CallError| matches!(call.call(), "mmap" | "madvise");
+        if error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(of_memory) {
+            return MapError::Memory(error);
+        }
+        match faultin::errno(&error) {
             Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::EACCES) if mode != Mode::Mprotect => {
                 MapError::Mode { mode, error }
             }
@@ -110,6 +114,7 @@ impl From<MapError> for io::Error {
             MapError::Mode { .. } => io::ErrorKind::Unsupported,
             MapError::Memory(error) | MapError::Thread(error) => error.kind(),
             MapError::Deadlock(_) => io::ErrorKind::Deadlock,
+            MapError::Handler(InstallError::Sigaction(_, error)) => error.kind(),
             MapError::Handler(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 
+use faultin::CallError;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -68,12 +69,14 @@ impl Hardware {
         };
         // SAFETY: a new mapping, wherever the kernel likes.
         let base =
-            unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }?;
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }
+                .map_err(|error| CallError::name("mmap", error.into()))?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let process = process::current();
         let hardware = Hardware { base, len, by, process };
         // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
-        unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }?;
+        unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }
+            .map_err(|error| CallError::name("madvise", error.into()))?;
         if let By::Uffd(uffd) = &hardware.by {
             uffd.register(base.addr().get(), len)?;
         }

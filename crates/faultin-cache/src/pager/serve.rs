@@ -5,8 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use faultin::Access;
 use rustix::io::Errno;
 
@@ -110,7 +108,7 @@ impl Inode {
             // It could have been a store all the time.
             Ok(changed) if access.is_none() && map.is_stuck(changed) => Err(Refused::Protection),
             Ok(_) => Ok(()),
-            Err(error) => Err(Refused::Failed(Error::Memory(Arc::new(error.into())))),
+            Err(error) => Err(Refused::Failed(Error::of_page_table(error))),
         }
     }
 

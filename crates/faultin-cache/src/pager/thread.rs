@@ -17,7 +17,7 @@ use std::ptr;
 use std::sync::{Arc, Weak};
 use std::thread;
 
-use faultin::Access;
+use faultin::{Access, CallError};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -83,9 +83,10 @@ impl PagerThread {
         let started = PagerThread { post, process: process::current() };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
         let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
-        signal::without_signals(|| name("pager").spawn(move || run(&post, &weak)))?;
+        let named = |error| CallError::name("clone3", error);
+        signal::without_signals(|| name("pager").spawn(move || run(&post, &weak))).map_err(named)?;
         let post = Arc::clone(&started.post);
-        signal::without_signals(|| name("porter").spawn(move || carry(&post)))?;
+        signal::without_signals(|| name("porter").spawn(move || carry(&post))).map_err(named)?;
         Ok(started)
     }
 

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use faultin::CallError;
 use linux_raw_sys::general::{
     uffdio_api, uffdio_continue, uffdio_poison, uffdio_range, uffdio_register, uffdio_writeprotect,
 };
@@ -73,7 +74,14 @@ impl Uffd {
         };
         let mut api = uffdio_api { api: API, features: FEATURES | wanted, ioctls: 0 };
         // SAFETY: the structure that the kernel reads and writes.
-        unsafe { ioctl::ioctl(&fd, Updater::<IOCTL_API, _>::new(&mut api)) }?;
+        unsafe { ioctl::ioctl(&fd, Updater::<IOCTL_API, _>::new(&mut api)) }
+            .map_err(|error| CallError::name("ioctl", error.into()))?;
+        if faults == Faults::Message
+            && let Err(error @ (Errno::PERM | Errno::NOSYS)) = sys::read(fd.as_fd(), &mut [0_u8; 32])
+        {
+            // A filter of system calls forbids it: each thread that faults would wait forever.
+            return Err(CallError::name("read", error.into()));
+        }
         Ok(Uffd { fd })
     }
 
@@ -112,7 +120,8 @@ impl Uffd {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut register = uffdio_register { range, mode: REGISTER_MODES, ioctls: 0 };
         // SAFETY: the structure that the kernel reads and writes.
-        Ok(unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_REGISTER, _>::new(&mut register)) }?)
+        unsafe { ioctl::ioctl(&self.fd, Updater::<IOCTL_REGISTER, _>::new(&mut register)) }
+            .map_err(|error| CallError::name("ioctl", error.into()))
     }
 
     /// Maps pages that the memfd has, from the first one on: how many bytes, and why no more. Nobody is [woken](Self::wake).

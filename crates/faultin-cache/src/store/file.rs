@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
+use faultin::{CallError, without_sigxfsz};
 use parking_lot::RwLock;
 use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, Stat, StatxFlags, fallocate, fcntl_getfl, fstat, ioctl_blksszget, open,
@@ -71,7 +72,7 @@ impl FileStore {
         let (kind, stat) = kind::of(&given)?;
         let own = open_again(&given, &stat, direct)?;
         let file = own.as_ref().unwrap_or(&given);
-        let is_direct = fcntl_getfl(file)?.contains(OFlags::DIRECT);
+        let is_direct = fcntl_getfl(file).map_err(named("fcntl"))?.contains(OFlags::DIRECT);
         if direct == OFlags::DIRECT && !is_direct {
             let says = "the file cannot be opened again with O_DIRECT, which its description does not have";
             return Err(io::Error::new(io::ErrorKind::Unsupported, says));
@@ -93,7 +94,7 @@ impl FileStore {
 
     /// The length that the file has now.
     fn current_len(&self) -> io::Result<u64> {
-        let stat = fstat(self.used())?;
+        let stat = fstat(self.used()).map_err(named("fstat"))?;
         if (stat.st_dev, stat.st_ino) != self.identity {
             return Err(io::Error::other("the file is another one than the store was made of"));
         }
@@ -110,7 +111,7 @@ impl FileStore {
 
     /// Before bytes are written: a description that is not ours may have changed.
     fn check_write(&self) -> io::Result<()> {
-        if self.own.is_none() && fcntl_getfl(&self.given)?.contains(OFlags::APPEND) {
+        if self.own.is_none() && fcntl_getfl(&self.given).map_err(named("fcntl"))?.contains(OFlags::APPEND) {
             return Err(io::Error::other(
                 "the file's description has got O_APPEND: what is written would land at its end",
             ));
@@ -119,7 +120,7 @@ impl FileStore {
     }
 
     fn write_checked(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
-        let written = FileExt::write_at(self.used(), buf, pos)?;
+        let written = without_sigxfsz(|| FileExt::write_at(self.used(), buf, pos)).map_err(named("pwrite64"))?;
         self.wrote(pos, written).map(|()| written)
     }
 
@@ -140,25 +141,55 @@ impl FileStore {
     }
 }
 
+/// What a call has said, with its name if it is refused as a whole.
+fn named<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> io::Error {
+    move |error| CallError::name(call, error.into())
+}
+
+/// As [`Ring::write`]. The kernel makes some of the writes while this thread hands them over or waits: the signals of all of
+/// them are this thread's.
+fn write_many(ring: &Ring, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::Result<usize>>> {
+    let mut answers = None;
+    let written = without_sigxfsz(|| {
+        answers = ring.write(file, writes);
+        let too_large =
+            |answer: &&io::Result<usize>| answer.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EFBIG));
+        match answers.iter().flatten().find(too_large) {
+            Some(_) => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+            None => Ok(()),
+        }
+    });
+    // Each answer has its own error.
+    drop(written);
+    answers
+}
+
 fn truncated(is: u64, was: u64) -> io::Error {
     io::Error::other(format!("other code has truncated the file: it has {is} bytes and had {was}"))
 }
 
 /// The same file once more, by a description that nobody else has. `None` if the kernel does not let it.
 fn open_again(given: &File, stat: &Stat, direct: OFlags) -> io::Result<Option<File>> {
-    let kept = fcntl_getfl(given)? & (OFlags::SYNC | OFlags::DSYNC);
+    let kept = fcntl_getfl(given).map_err(named("fcntl"))? & (OFlags::SYNC | OFlags::DSYNC);
     let path = format!("/proc/thread-self/fd/{}", given.as_raw_fd());
     match open(path, OFlags::RDWR | OFlags::CLOEXEC | kept | direct, Mode::empty()) {
         Ok(own) => {
             let own = File::from(own);
-            let is = fstat(&own)?;
+            let is = fstat(&own).map_err(named("fstat"))?;
             let is_same = (is.st_dev, is.st_ino, is.st_rdev) == (stat.st_dev, stat.st_ino, stat.st_rdev);
             Ok(is_same.then_some(own))
         }
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY | Errno::NXIO) => {
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
+        Err(
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOSYS
+            | Errno::ROFS
+            | Errno::TXTBSY
+            | Errno::NXIO,
+        ) => Ok(None),
+        Err(error) => Err(named("openat")(error)),
     }
 }
 
@@ -192,7 +223,7 @@ impl Store for FileStore {
     }
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        let read = FileExt::read_at(self.used(), buf, pos)?;
+        let read = FileExt::read_at(self.used(), buf, pos).map_err(named("pread64"))?;
         if read == 0 {
             self.check()?;
         }
@@ -210,7 +241,7 @@ impl Store for FileStore {
             return writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect();
         }
         let ring = self.ring.as_ref().filter(|_| writes.len() > 1);
-        let Some(answers) = ring.and_then(|ring| ring.write(self.used(), writes)) else {
+        let Some(answers) = ring.and_then(|ring| write_many(ring, self.used(), writes)) else {
             return writes.iter().map(|write| self.write_checked(write.bytes, write.pos)).collect();
         };
         let noted = writes.iter().zip(answers);
@@ -226,14 +257,17 @@ impl Store for FileStore {
         if is < *len && new > is {
             return Err(truncated(is, *len));
         }
-        self.used().set_len(new)?;
+        without_sigxfsz(|| self.used().set_len(new)).map_err(named("ftruncate"))?;
         *len = new;
         Ok(())
     }
 
     fn sync(&self, data_only: bool) -> io::Result<()> {
         let checked = self.check();
-        let synced = if data_only { self.used().sync_data() } else { self.used().sync_all() };
+        let synced = match data_only {
+            true => self.used().sync_data().map_err(named("fdatasync")),
+            false => self.used().sync_all().map_err(named("fsync")),
+        };
         checked.and(synced)
     }
 
@@ -244,7 +278,7 @@ impl Store for FileStore {
             // A device punches whole sectors only.
             Err(Errno::INVAL) if self.kind == Kind::BlockDevice => Err(io::ErrorKind::Unsupported.into()),
             Err(Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(named("fallocate")(error)),
         }
     }
 
@@ -252,7 +286,9 @@ impl Store for FileStore {
         if self.kind == Kind::BlockDevice {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(fallocate(self.used(), FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
+        let len = range.end - range.start;
+        let allocate = || Ok(fallocate(self.used(), FallocateFlags::KEEP_SIZE, range.start, len)?);
+        without_sigxfsz(allocate).map_err(named("fallocate"))
     }
 
     fn trim(&self, len: u64) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use faultin::CallError;
 use faultin::map::has_known_size;
 use rustix::fs::{FileType, OFlags, Stat, fcntl_getfl, fstat};
 use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
@@ -21,14 +22,14 @@ pub(super) enum Kind {
 /// # Errors
 /// [`InvalidInput`](io::ErrorKind::InvalidInput), with a sentence, if it cannot be a store; the kernel's.
 pub(super) fn of(file: &File) -> io::Result<(Kind, Stat)> {
-    let flags = fcntl_getfl(file)?;
+    let flags = fcntl_getfl(file).map_err(|error| CallError::name("fcntl", error.into()))?;
     if flags.contains(OFlags::PATH) || flags & OFlags::RWMODE != OFlags::RDWR {
         return Err(refused("a store reads and writes its file, which is not open for both"));
     }
     if flags.contains(OFlags::APPEND) {
         return Err(refused("the file is open with O_APPEND: what a store writes would land at its end"));
     }
-    let stat = fstat(file)?;
+    let stat = fstat(file).map_err(|error| CallError::name("fstat", error.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if has_known_size(file)? => Ok((Kind::Regular, stat)),
         FileType::RegularFile => Err(refused("the file's size is not known: it is made up when it is read")),
@@ -61,7 +62,8 @@ pub(super) fn length(kind: Kind, file: impl AsFd, stat: &Stat) -> io::Result<u64
     match kind {
         Kind::Regular => u64::try_from(stat.st_size).map_err(io::Error::other),
         // SAFETY: `BLKGETSIZE64` writes a number of 64 bits.
-        Kind::BlockDevice => Ok(unsafe { ioctl(file, Getter::<GET_SIZE, u64>::new()) }?),
+        Kind::BlockDevice => unsafe { ioctl(file, Getter::<GET_SIZE, u64>::new()) }
+            .map_err(|error| CallError::name("ioctl", error.into())),
     }
 }
 
@@ -76,6 +78,6 @@ pub(super) fn write_out(file: &File, pos: u64, len: usize) -> io::Result<()> {
     // SAFETY: a system call that is given a descriptor and numbers.
     match unsafe { libc::sync_file_range(file.as_raw_fd(), pos, len, flags) } {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        _ => Err(CallError::name("sync_file_range", io::Error::last_os_error())),
     }
 }

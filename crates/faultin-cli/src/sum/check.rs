@@ -1,7 +1,7 @@
 //! Checking lists of checksums.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::hash::Hasher;
@@ -40,13 +40,20 @@ pub fn check_all(lists: &[PathBuf], hasher: &Hasher, quiet: bool) -> io::Result<
     Ok(failed)
 }
 
+/// Bytes of a line at most: a checksum and a path of the longest kind are a hundredth of it.
+const LINE: u64 = 1 << 20;
+
 fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool) -> io::Result<u64> {
     let (mut out, mut failed, mut number, mut bytes) = (io::stdout().lock(), 0, 0_u64, Vec::new());
     loop {
         bytes.clear();
         number += 1;
-        match lines.read_until(b'\n', &mut bytes) {
+        match lines.by_ref().take(LINE).read_until(b'\n', &mut bytes) {
             Ok(0) => return Ok(failed),
+            Ok(len) if len as u64 == LINE && bytes.last() != Some(&b'\n') => {
+                eprintln!("faultin sum: {}: line {number} has more than {LINE} bytes", name::shown(list));
+                return Ok(failed + 1);
+            }
             Ok(_) => {}
             Err(error) => {
                 eprintln!("faultin sum: {}: {error}, in line {number}", name::shown(list));

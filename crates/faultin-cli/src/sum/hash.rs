@@ -92,8 +92,9 @@ impl Hasher {
             return self.hash_stream(path, io::stdin().lock());
         }
         let file = File::open(path).map_err(HashError::Open)?;
-        let about = file.metadata().map_err(HashError::Open)?;
-        if !about.is_file() || about.len() == 0 {
+        let about = file.metadata();
+        // (Where it cannot be asked, the map says what it is.)
+        if about.is_ok_and(|about| !about.is_file() || about.len() == 0) {
             return self.hash_stream(path, file);
         }
         match MapOptions::new().watch(Watch::Contents).open(path) {

@@ -47,7 +47,7 @@ impl ImportError {
         match self {
             ImportError::TooManySegments { .. } | ImportError::NegativeLength { .. } => Some(libc::EINVAL),
             ImportError::Address { .. } => Some(libc::EFAULT),
-            ImportError::Install(_) => None,
+            ImportError::Install(error) => error.errno(),
         }
     }
 }
@@ -74,11 +74,7 @@ impl core::error::Error for ImportError {
 
 impl From<ImportError> for std::io::Error {
     fn from(error: ImportError) -> Self {
-        match (error.errno(), error) {
-            (_, ImportError::Install(error)) => error.into(),
-            (Some(errno), _) => std::io::Error::from_raw_os_error(errno),
-            (None, error) => std::io::Error::other(error),
-        }
+        crate::errno::whole(error.errno(), error)
     }
 }
 

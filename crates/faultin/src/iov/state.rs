@@ -37,8 +37,15 @@ impl fmt::Display for OutsideIov {
 impl core::error::Error for OutsideIov {}
 
 impl From<OutsideIov> for std::io::Error {
-    fn from(_: OutsideIov) -> Self {
-        std::io::Error::from_raw_os_error(libc::EINVAL)
+    fn from(error: OutsideIov) -> Self {
+        crate::errno::whole(Some(error.errno()), error)
+    }
+}
+
+impl OutsideIov {
+    /// `EINVAL`.
+    pub const fn errno(&self) -> i32 {
+        libc::EINVAL
     }
 }
 

@@ -135,6 +135,10 @@ impl<'a> Chunks<'a> {
         }
     }
 
+    pub(super) fn map(&self) -> &'a FileMap {
+        self.map
+    }
+
     /// The first `len` bytes of the last chunk.
     pub(super) fn current(&self, len: usize) -> &[u8] {
         &self.buffer.bytes[self.buffer.start..self.buffer.start + len]

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::size::UNKNOWN;
+use super::slice::Damaged;
+use crate::errno::{self, CallError};
 use crate::fault::{Cause, Fault};
 use crate::registry::InstallError;
 
@@ -57,8 +59,8 @@ impl fmt::Display for Change {
 pub enum Reason {
     /// The file is not what it was. Bytes that were read may be old, new, or any mixture.
     Changed(Change),
-    /// The file cannot be read, written or asked: what the kernel says. After a fault, this is what reading the same
-    /// bytes from the file said.
+    /// The file cannot be read, written or asked: what the kernel says, and [to which call](crate::CallError) if it refuses
+    /// that as a whole. After a fault, this is what reading the same bytes from the file said.
     Io(io::Error),
     /// Nothing is allocated there, and nothing can be: the file system is full, or the quota is used up.
     NoSpace,
@@ -66,6 +68,12 @@ pub enum Reason {
     PastEnd {
         /// Bytes in the map, from its start.
         len: u64,
+    },
+    /// A line has more bytes than [`Lines`](super::Lines) may take memory for. It begins at the error's
+    /// [`offset`](MapError::offset).
+    LineTooLong {
+        /// Bytes that a line has at most.
+        limit: usize,
     },
     /// It would have had to wait, and was asked not to.
     NotResident,
@@ -82,8 +90,7 @@ pub enum Reason {
 
 /// An operation on a mapped file that did not do everything: how far it came, where in which file it stopped, and why.
 ///
-/// Converts to an [`io::Error`] with the [errno](Self::errno) of the kernel, or, [with everything it
-/// knows](Self::into_io), to one that has it inside.
+/// Converts to an [`io::Error`] that has it inside: [`get_ref`](io::Error::get_ref) leads back to it.
 pub struct MapError {
     // On the heap: results stay small, and errors are rare.
     inner: Box<Inner>,
@@ -92,6 +99,8 @@ pub struct MapError {
 struct Inner {
     path: Option<PathBuf>,
     offset: u64,
+    /// Whether it is `offset` that something happened at.
+    is_there: bool,
     done: usize,
     reason: Reason,
     fault: Option<Fault>,
@@ -100,8 +109,14 @@ struct Inner {
 impl MapError {
     #[cold]
     pub(super) fn new(path: Option<&Path>, offset: u64, stop: Stop) -> Self {
-        let Stop { done, reason, fault } = stop;
-        MapError { inner: Box::new(Inner { path: path.map(Path::to_owned), offset, done, reason, fault }) }
+        let Stop { done, reason, fault, is_there } = stop;
+        let is_there = match reason {
+            // What happened to the file as a whole, or had nothing to do with a place in it.
+            Reason::Changed(_) | Reason::NotAFile(_) | Reason::Handler(_) | Reason::Unsupported(_) => false,
+            Reason::PastEnd { .. } | Reason::LineTooLong { .. } | Reason::NotResident | Reason::Fault(_) => true,
+            Reason::Io(_) | Reason::NoSpace => is_there || fault.is_some(),
+        };
+        MapError { inner: Box::new(Inner { path: path.map(Path::to_owned), offset, is_there, done, reason, fault }) }
     }
 
     /// Why it stopped.
@@ -148,15 +163,16 @@ impl MapError {
         }
     }
 
-    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EAGAIN` where it would
-    /// have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
+    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EMSGSIZE` for a line beyond the
+    /// limit, `EAGAIN` where it would have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
     /// end, for which the kernel has no error.
     pub fn errno(&self) -> Option<i32> {
         match &self.inner.reason {
             Reason::Changed(_) => Some(libc::ESTALE),
-            Reason::Io(error) => Some(error.raw_os_error().unwrap_or(libc::EIO)),
+            Reason::Io(error) => Some(errno::errno(error).unwrap_or(libc::EIO)),
             Reason::NoSpace => Some(libc::ENOSPC),
             Reason::PastEnd { .. } => None,
+            Reason::LineTooLong { .. } => Some(libc::EMSGSIZE),
             Reason::NotResident => Some(libc::EAGAIN),
             Reason::Fault(fault) => Some(fault.errno()),
             Reason::NotAFile(kind) if kind.is_dir() => Some(libc::EISDIR),
@@ -166,8 +182,9 @@ impl MapError {
         }
     }
 
-    /// An [`io::Error`] that says all of this, of the kind that [`errno`](Self::errno) has: what
-    /// [`MapReader`](super::MapReader) returns. Its `get_ref` is this value; its `raw_os_error` is `None`.
+    /// An [`io::Error`] that says all of this, of the kind that [`errno`](Self::errno) has: what `?` makes of it where
+    /// `io::Error` is expected. Its `get_ref` is this value, its `raw_os_error` is `None`;
+    /// [`faultin::errno`](crate::errno()) has the number.
     pub fn into_io(self) -> io::Error {
         io::Error::new(self.kind(), self)
     }
@@ -180,16 +197,20 @@ impl MapError {
 
 impl From<MapError> for io::Error {
     fn from(error: MapError) -> Self {
-        match error.errno() {
-            Some(errno) => io::Error::from_raw_os_error(errno),
-            None => error.into_io(),
-        }
+        error.into_io()
+    }
+}
+
+impl<T> From<Damaged<T>> for io::Error {
+    /// As its [`MapError`]: what the closure returned, and which bytes were bad, stay behind.
+    fn from(damaged: Damaged<T>) -> Self {
+        MapError::from(damaged).into_io()
     }
 }
 
 impl fmt::Debug for MapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { path, offset, done, reason, fault } = &*self.inner;
+        let Inner { path, offset, done, reason, fault, .. } = &*self.inner;
         f.debug_struct("MapError")
             .field("path", path)
             .field("offset", offset)
@@ -202,21 +223,20 @@ impl fmt::Debug for MapError {
 
 impl fmt::Display for MapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { path, offset, reason, .. } = &*self.inner;
+        let Inner { path, offset, is_there, reason, .. } = &*self.inner;
         match path {
             Some(path) => write!(f, "{}: ", path.display())?,
             None => f.write_str("mapped file: ")?,
         }
-        match reason {
-            // These are about the file as a whole.
-            Reason::NotAFile(_) | Reason::Handler(_) | Reason::Unsupported(UNKNOWN) => {}
-            _ => write!(f, "at byte {offset}: ")?,
+        if *is_there {
+            write!(f, "at byte {offset}: ")?;
         }
         match reason {
             Reason::Changed(change) => change.fmt(f),
             Reason::Io(error) => error.fmt(f),
             Reason::NoSpace => f.write_str("no space left for it"),
             Reason::PastEnd { len } => write!(f, "beyond the end: the map has {len} bytes"),
+            Reason::LineTooLong { limit } => write!(f, "a line begins that has more than {limit} bytes, the limit"),
             Reason::NotResident => f.write_str("not in memory, and waiting was not allowed"),
             Reason::Fault(fault) => fault.fmt(f),
             Reason::NotAFile(kind) if kind.is_dir() => f.write_str("is a directory; only regular files can be mapped"),
@@ -250,12 +270,26 @@ pub(super) struct Stop {
     pub done: usize,
     pub reason: Reason,
     pub fault: Option<Fault>,
+    /// Whether it is the first byte that was not done which could not be read or written.
+    pub is_there: bool,
 }
 
 impl Stop {
     #[cold]
     pub(super) fn new(done: usize, reason: Reason) -> Self {
-        Stop { done, reason, fault: None }
+        Stop { done, reason, fault: None, is_there: false }
+    }
+
+    /// After a fault at the first byte that was not done.
+    #[cold]
+    pub(super) fn faulted(done: usize, reason: Reason, fault: Fault) -> Self {
+        Stop { fault: Some(fault), ..Stop::new(done, reason) }
+    }
+
+    /// This call to read or write the file failed, at the first byte that was not done.
+    #[cold]
+    pub(super) fn io_there(done: usize, call: &'static str, error: io::Error) -> Self {
+        Stop { is_there: true, ..Stop::io(done, CallError::name(call, error)) }
     }
 
     #[cold]

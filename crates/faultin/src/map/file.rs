@@ -694,7 +694,7 @@ impl FileMap {
                 Ok(0) => return Err(self.ended(known, at, Stop::new(done, Reason::PastEnd { len: 0 }))),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io(done, error)),
+                Err(error) => return Err(Stop::io_there(done, "pread64", error)),
             }
         }
         Ok(())

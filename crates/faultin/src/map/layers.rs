@@ -8,12 +8,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::mapping::file_system;
 use super::stamp::Stamp;
+use crate::errno::CallError;
 
 /// overlayfs, aufs and unionfs, by the `f_type` of `statfs(2)`.
 const LAYERED: [u32; 3] = [0x794c_7630, 0x6175_6673, 0xf15f_083d];
@@ -35,14 +36,20 @@ pub(super) fn may_move(file: &File) -> bool {
 /// Those of `open(2)`; `ESTALE` if it is another file.
 pub(super) fn reopen(file: &File, path: Option<&Path>, stamp: &Stamp) -> io::Result<File> {
     let open = |path: &Path| File::options().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path);
+    let open = |path: &Path| open(path).map_err(|error| CallError::name("open", error));
     let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())));
     // Without /proc there may be the name.
     let again = match (again, path) {
         (Err(_), Some(path)) => open(path)?,
         (again, _) => again?,
     };
-    match Stamp::of(&again)?.is_of_the_same_file(stamp) {
-        true => Ok(again),
-        false => Err(io::Error::from_raw_os_error(libc::ESTALE)),
+    match Stamp::of(&again) {
+        Ok(now) if now.is_of_the_same_file(stamp) => Ok(again),
+        now => {
+            // Closing any descriptor of a file releases the record locks that the process has on it. Whichever file it is, it
+            // stays open: a space asks at most as often as it is [replaced](super::mapping::REPLACED).
+            let _ = again.into_raw_fd();
+            Err(now.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::ESTALE)))
+        }
     }
 }

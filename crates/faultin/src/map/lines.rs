@@ -1,9 +1,10 @@
 //! [`Lines`]: the lines of a range, as copies.
 
 use core::ops::RangeBounds;
+use std::io;
 
 use super::chunks::Chunks;
-use super::error::MapError;
+use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use crate::scan::{Plain, over};
 
@@ -34,7 +35,8 @@ pub struct Line<'a> {
 /// # }
 /// ```
 ///
-/// A line takes as much memory as it has bytes; one that lies within a [chunk](Chunks) is not copied a second time.
+/// A line takes as much memory as it has bytes, up to a [limit](Self::limit) of 64 MiB; one that lies within a
+/// [chunk](Chunks) is not copied a second time.
 #[derive(Debug)]
 pub struct Lines<'a> {
     chunks: Chunks<'a>,
@@ -45,11 +47,24 @@ pub struct Lines<'a> {
     begun: Vec<u8>,
     /// Whether `begun` was handed out.
     done: bool,
+    /// Bytes that a line has at most.
+    limit: usize,
 }
+
+/// Bytes that a line has at most, unless another [limit](Lines::limit) is set.
+const LIMIT: usize = 64 << 20;
 
 impl<'a> Lines<'a> {
     pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
-        Lines { chunks: Chunks::new(map, range), len: 0, used: 0, begun: Vec::new(), done: true }
+        Lines { chunks: Chunks::new(map, range), len: 0, used: 0, begun: Vec::new(), done: true, limit: LIMIT }
+    }
+
+    /// Sets how many bytes a line has at most, without its `\n`: 64 MiB unless this is called. The limit bounds the memory
+    /// that the iterator takes, whatever is in the file.
+    #[must_use]
+    pub fn limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
     }
 
     /// The next line; `None` after the last one, as [`Chunks::next_chunk`] says it. The bytes behind the last `\n` are a
@@ -58,7 +73,9 @@ impl<'a> Lines<'a> {
     /// After an error, the next call tries again where it stopped; the line goes on with the bytes before.
     ///
     /// # Errors
-    /// As [`Chunks::next_chunk`].
+    /// As [`Chunks::next_chunk`]. [`LineTooLong`](Reason::LineTooLong), with the [`offset`](MapError::offset) of its first
+    /// byte, if the line has more bytes than the [limit](Self::limit); each further call says the same.
+    /// [`Io`](Reason::Io) with `ENOMEM` if there is no memory for the line.
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, MapError> {
         if self.done {
             self.begun.clear();
@@ -69,6 +86,7 @@ impl<'a> Lines<'a> {
             // SAFETY: a slice.
             let end = unsafe { over::find_any(Plain(rest.as_ptr()), rest.len(), [b'\n']) };
             if let Ok(Some(end)) = end {
+                self.fits(end)?;
                 let start = self.used;
                 self.used += end + 1;
                 let at = self.chunks.position() - (self.len - start) as u64 - self.begun.len() as u64;
@@ -76,10 +94,13 @@ impl<'a> Lines<'a> {
                 if self.begun.is_empty() {
                     return Ok(Some(Line { at, bytes: &self.chunks.current(self.len)[start..start + end] }));
                 }
+                // (There is room: `fits` has made it.)
                 self.begun.extend_from_slice(&self.chunks.current(self.len)[start..start + end]);
                 return Ok(Some(Line { at, bytes: &self.begun }));
             }
-            self.begun.extend_from_slice(rest);
+            let rest = rest.len();
+            self.fits(rest)?;
+            self.begun.extend_from_slice(&self.chunks.current(self.len)[self.used..]);
             (self.len, self.used) = (0, 0);
             match self.chunks.advance()? {
                 Some(len) => self.len = len,
@@ -91,5 +112,22 @@ impl<'a> Lines<'a> {
                 }
             }
         }
+    }
+
+    /// Whether `more` bytes can be added to the line that was begun, if it was: then there is room for them.
+    fn fits(&mut self, more: usize) -> Result<(), MapError> {
+        let len = self.begun.len();
+        let reason = if more > self.limit.saturating_sub(len) {
+            Reason::LineTooLong { limit: self.limit }
+        } else if len == 0 && more < self.len - self.used {
+            // It ends in the chunk and stays there.
+            return Ok(());
+        } else if self.begun.try_reserve(more).is_err() {
+            Reason::Io(io::Error::from_raw_os_error(libc::ENOMEM))
+        } else {
+            return Ok(());
+        };
+        let at = self.chunks.position() - (self.len - self.used) as u64 - len as u64;
+        Err(self.chunks.map().error(at, Stop::new(0, reason)))
     }
 }

@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
 use super::error::Reason;
+use crate::errno::CallError;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
@@ -371,7 +372,7 @@ impl Mapping {
         // SAFETY: our own range (invariant 1).
         match unsafe { libc::msync(self.base().wrapping_add(start).cast(), end - start, libc::MS_SYNC) } {
             0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+            _ => Err(CallError::last("msync")),
         }
     }
 
@@ -414,7 +415,7 @@ pub(super) fn huge_page_size(file: &File) -> Option<usize> {
 /// The kind of the file system that a file lies on (its magic number), and the bytes of its blocks.
 // The fields have other types on other machines.
 #[allow(clippy::unnecessary_cast)]
-pub(super) fn file_system(file: &File) -> Option<(u32, u64)> {
+pub(crate) fn file_system(file: &File) -> Option<(u32, u64)> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
     let stat = unsafe {
@@ -439,7 +440,7 @@ fn map(
     // SAFETY: a new range, or one that the caller owns.
     let base = unsafe { libc::mmap(place, len, rights.bits(), libc::MAP_SHARED | flags, file.as_raw_fd(), offset) };
     if base == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+        return Err(CallError::last("mmap"));
     }
     NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
 }

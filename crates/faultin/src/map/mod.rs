@@ -98,6 +98,15 @@
 //! now, or goes on over pread. Under [`Watch::Appending`] and [`Watch::Nothing`], bytes that were mapped before are those of the
 //! original until then. A [`SharedMap`] of a file there is over pread, unless it is open for writing.
 //!
+//! # Record locks
+//!
+//! Closing any descriptor of a file releases the record locks (`fcntl(2)` with `F_SETLK`) that the process has on it: so the
+//! kernel has it. No operation on a map closes one, and a description that a map makes for itself is closed with the map.
+//! **Dropping a map closes its file**, and so does a map that cannot be made of it. A process that has record locks on a file and
+//! maps it keeps the map as long as the locks, or uses locks of the open file description (`F_OFD_SETLK`), which only end with
+//! that description; a descriptor that was [cloned](std::fs::File::try_clone) from the locked one and given to the map leaves
+//! those alone.
+//!
 //! # Files without a size
 //!
 //! The size of a file on proc, sysfs, tracefs, debugfs, cgroup and the like says nothing about its bytes, and neither does a
@@ -164,3 +173,6 @@ pub use shared::{SharedMap, SharedOptions};
 pub use size::has_known_size;
 pub use slice::Damaged;
 pub use write::FileMapMut;
+
+pub(crate) use mapping::file_system;
+pub(crate) use write::is_full;

@@ -28,7 +28,7 @@ pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), Stop>
                     Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => {
                         return Err(Stop::new(done, Reason::Unsupported("reading without waiting")));
                     }
-                    _ => return Err(Stop::io(done, error)),
+                    _ => return Err(Stop::io_there(done, "preadv2", error)),
                 }
             }
         }

@@ -15,7 +15,9 @@ use super::name::Name;
 use super::size;
 use super::stamp::{self, Observation, Stamp};
 use super::write::FileMapMut;
+use crate::errno::CallError;
 use crate::signal::{self, Reached};
+use crate::stat::irregular;
 
 /// What counts as a change. The [module](super#what-counts-as-a-change) has a table of what each mode says to each event.
 ///
@@ -219,7 +221,7 @@ impl MapOptions {
             let reason = match std::fs::metadata(path) {
                 // A directory to write, a pipe without a reader, a socket: what it is says more than the errno.
                 Ok(metadata) if !metadata.is_file() => Reason::NotAFile(metadata.file_type()),
-                _ => Reason::Io(error),
+                _ => Reason::Io(CallError::name("open", error)),
             };
             MapError::new(Some(path), self.offset, Stop::new(0, reason))
         })
@@ -229,8 +231,7 @@ impl MapOptions {
         let path = name.as_ref().map(|name| name.path());
         let stop = |reason| MapError::new(path, self.offset, Stop::new(0, reason));
         let io = |error| stop(Reason::Io(error));
-        let kind = file.metadata().map_err(io)?.file_type();
-        if !kind.is_file() {
+        if let Some(kind) = irregular(&file).map_err(io)? {
             return Err(stop(Reason::NotAFile(kind)));
         }
         let stamp = Stamp::of(&file).map_err(io)?;

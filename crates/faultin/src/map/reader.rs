@@ -8,6 +8,7 @@ use super::error::{MapError, Stop};
 use super::file::FileMap;
 use super::options::{MapOptions, Watch};
 use super::record::Baseline;
+use crate::errno::CallError;
 
 /// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
 const BUFFER: usize = 256 << 10;
@@ -62,7 +63,8 @@ impl FileReader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
         let path = path.as_ref();
         let stream = || -> Result<Source, MapError> {
-            let file = File::open(path).map_err(|error| MapError::new(Some(path), 0, Stop::io(0, error)))?;
+            let file = File::open(path)
+                .map_err(|error| MapError::new(Some(path), 0, Stop::io(0, CallError::name("open", error))))?;
             Ok(Source::Stream(BufReader::with_capacity(BUFFER, file)))
         };
         // A pipe is opened once: its writer would lose a reader that goes away again.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::stamp::Stamp;
+use crate::errno::CallError;
 use crate::map::mapping::file_system;
 
 /// File systems whose files are made up when they are read, by the `f_type` of `statfs(2)`. Their sizes are 0, a page, or
@@ -70,7 +71,7 @@ pub(crate) fn has_size(file: &File, size: u64) -> io::Result<bool> {
                 Some(libc::EBADF | libc::EINVAL) => return Ok(true),
                 // Neither a position nor a moment of its own: that is a stream.
                 Some(libc::ESPIPE | libc::EAGAIN) => return Ok(false),
-                _ => return Err(error),
+                _ => return Err(CallError::name("pread64", error)),
             },
         }
     }

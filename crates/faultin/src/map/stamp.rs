@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::error::Change;
+use crate::errno::CallError;
 
 /// A point in time as file systems keep it: nanoseconds since the epoch, which wrap after 584 years. A time is compared
 /// for being the same, and with one that is near.
@@ -104,7 +105,7 @@ impl Stamp {
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let failed = unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) } != 0;
         if failed {
-            return Err(io::Error::last_os_error());
+            return Err(CallError::last("fstat"));
         }
         // SAFETY: the call succeeded and has written all of it.
         let stat = unsafe { stat.assume_init() };
@@ -130,7 +131,9 @@ impl Stamp {
         if unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, statx.as_mut_ptr()) } != 0 {
             let error = io::Error::last_os_error();
             return match error.raw_os_error() {
-                Some(libc::ENOSYS | libc::EPERM) => Stamp::of(file),
+                // Filters older than the call refuse it (in containers, to programs of any age), and the C library does not
+                // know all of its flags where the kernel does not have it. How fresh an answer is cannot be asked otherwise.
+                Some(libc::EPERM | libc::ENOSYS | libc::EINVAL) => Stamp::of(file),
                 _ => Err(error),
             };
         }

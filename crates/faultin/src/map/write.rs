@@ -13,7 +13,9 @@ use super::mapping::Mapping;
 use super::options::{APPENDING, MapOptions, Watch, is_appending};
 use super::record::Baseline;
 use crate::backing::Backing;
+use crate::errno::CallError;
 use crate::fault::Short;
+use crate::file_size::without_sigxfsz;
 use crate::scalar::Scalar;
 
 /// A mapped file to read from and write to.
@@ -128,7 +130,7 @@ impl FileMapMut {
     pub fn flush(&self) -> Result<(), MapError> {
         let flushed = match self.map.mapping() {
             Some(mapping) => self.sync(mapping, 0, usize::MAX),
-            None => self.map.file().sync_data(),
+            None => self.sync_data(),
         };
         let known = self.map.known();
         flushed
@@ -148,7 +150,7 @@ impl FileMapMut {
         let flushed = match self.map.mapping() {
             _ if within == 0 => Ok(()),
             Some(mapping) => self.sync(mapping, self.map.lead() + at as usize, within),
-            None => self.map.file().sync_data(),
+            None => self.sync_data(),
         };
         flushed
             .map_err(|error| Stop::io(0, error))
@@ -160,7 +162,11 @@ impl FileMapMut {
         let before = mapping.epoch();
         let synced = mapping.sync(at, len);
         // Where a scan's zeros stand instead of the file, there was nothing to write back.
-        if mapping.whole_since(before, mapping.base()).is_ok() { synced } else { self.map.file().sync_data() }
+        if mapping.whole_since(before, mapping.base()).is_ok() { synced } else { self.sync_data() }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.map.file().sync_data().map_err(|error| CallError::name("fdatasync", error))
     }
 
     /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were
@@ -193,14 +199,15 @@ impl FileMapMut {
         let (start, len) = start.zip(libc::off_t::try_from(len).ok()).ok_or_else(too_large)?;
         loop {
             // SAFETY: a descriptor we own.
-            if unsafe { libc::fallocate(self.map.file().as_raw_fd(), 0, start, len) } == 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
+            let allocate = || match unsafe { libc::fallocate(self.map.file().as_raw_fd(), 0, start, len) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            };
+            let Err(error) = without_sigxfsz(allocate) else { return Ok(()) };
             return Err(match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
                 Some(libc::EOPNOTSUPP | libc::ENOSYS) => Stop::new(0, Reason::Unsupported("allocating space")),
-                _ => Stop::io(0, error),
+                _ => Stop::io(0, CallError::name("fallocate", error)),
             });
         }
     }
@@ -259,11 +266,12 @@ impl FileMapMut {
         // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
         self.reaches(known, at, len).map_err(|stop| Stop { done: stop.done.min(done), ..stop })?;
         while done < len {
-            match write(self.map.file(), self.map.window().start + at + done as u64, done, len - done) {
-                Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
+            let offset = self.map.window().start + at + done as u64;
+            match without_sigxfsz(|| write(self.map.file(), offset, done, len - done)) {
+                Ok(0) => return Err(Stop::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO))),
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io(done, error)),
+                Err(error) => return Err(Stop::io_there(done, "pwrite64", error)),
             }
         }
         Ok(())
@@ -298,7 +306,7 @@ impl FileMapMut {
         let mut done = first.done;
         let mut fault = first.fault;
         for last in [false, true] {
-            let stop = |reason| Err(Stop { done, reason, fault: Some(fault) });
+            let stop = |reason| Err(Stop::faulted(done, reason, fault));
             // The byte that failed must be the file's.
             if let Err(short) = self.reaches(known, at, done + 1) {
                 return Err(Stop { fault: Some(fault), ..short });
@@ -326,13 +334,13 @@ impl FileMapMut {
                 }
             }
         }
-        Err(Stop { done, reason: Reason::Fault(fault), fault: Some(fault) })
+        Err(Stop::faulted(done, Reason::Fault(fault), fault))
     }
 }
 
 /// Whether the file system has no space left: what remains where a store failed to a place that has some. One without
 /// a limit (that of memfds) says that it has no blocks at all.
-pub(super) fn is_full(file: &File) -> bool {
+pub(crate) fn is_full(file: &File) -> bool {
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a descriptor we own, and a `statvfs` to write.
     if unsafe { libc::fstatvfs(file.as_raw_fd(), stat.as_mut_ptr()) } != 0 {

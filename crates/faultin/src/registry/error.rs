@@ -42,12 +42,21 @@ impl core::error::Error for InstallError {
     }
 }
 
+impl InstallError {
+    /// The kernel's number for it, `None` if it is not the kernel that has said no.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            InstallError::Sigaction(_, error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
 impl From<InstallError> for std::io::Error {
     fn from(error: InstallError) -> Self {
         match error {
-            InstallError::Sigaction(_, error) => error,
             InstallError::Unsupported => std::io::Error::new(std::io::ErrorKind::Unsupported, error),
-            other => std::io::Error::other(other),
+            other => crate::errno::whole(other.errno(), other),
         }
     }
 }

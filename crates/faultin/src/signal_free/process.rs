@@ -2,11 +2,12 @@
 
 use core::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use super::raw::call;
+use crate::errno::{self, CallError};
 use crate::fault::{Access, Cause, Fault};
 
 /// Another process, to read its memory.
@@ -65,6 +66,16 @@ impl ProcessError {
         self.done
     }
 
+    /// The kernel's number for it.
+    pub fn errno(&self) -> i32 {
+        match &self.reason {
+            ProcessReason::Fault(fault) => fault.errno(),
+            ProcessReason::Ended => libc::ESRCH,
+            ProcessReason::Denied => libc::EPERM,
+            ProcessReason::Io(error) => errno::errno(error).unwrap_or(libc::EIO),
+        }
+    }
+
     /// What happened at the first byte that was not.
     pub fn reason(&self) -> &ProcessReason {
         &self.reason
@@ -83,16 +94,19 @@ impl fmt::Display for ProcessError {
     }
 }
 
-impl std::error::Error for ProcessError {}
+impl std::error::Error for ProcessError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            ProcessReason::Fault(fault) => Some(fault),
+            ProcessReason::Io(error) => Some(error),
+            ProcessReason::Ended | ProcessReason::Denied => None,
+        }
+    }
+}
 
 impl From<ProcessError> for io::Error {
     fn from(error: ProcessError) -> Self {
-        match error.reason {
-            ProcessReason::Fault(fault) => fault.into(),
-            ProcessReason::Ended => io::Error::from_raw_os_error(libc::ESRCH),
-            ProcessReason::Denied => io::Error::from_raw_os_error(libc::EPERM),
-            ProcessReason::Io(error) => error,
-        }
+        errno::whole(Some(error.errno()), error)
     }
 }
 
@@ -114,7 +128,14 @@ impl Process {
     pub fn by_pid(pid: i32) -> Result<Self, ProcessError> {
         let number = usize::try_from(pid).map_err(|_| ProcessError::nothing(libc::EINVAL))?;
         // SAFETY: opens a new descriptor.
-        let pidfd = unsafe { call(libc::SYS_pidfd_open, [number, 0, 0, 0, 0, 0]) }.map_err(ProcessError::nothing)?;
+        let pidfd = unsafe { call(libc::SYS_pidfd_open, [number, 0, 0, 0, 0, 0]) }.map_err(|error| match error {
+            libc::ESRCH => ProcessError::nothing(error),
+            // No process forbids this: a filter does.
+            error => {
+                let error = CallError::name("pidfd_open", io::Error::from_raw_os_error(error));
+                ProcessError::new(0, ProcessReason::Io(error))
+            }
+        })?;
         // SAFETY: a new descriptor that this value owns.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
         Ok(Process { pid, pidfd })
@@ -273,18 +294,25 @@ impl Process {
 
     /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
     fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
-        let maps = self.of_a_thread(|thread| match std::fs::read_to_string(format!("{thread}/maps"))? {
-            maps if maps.is_empty() => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-            maps => Ok(maps),
+        // Line by line: the other process has as many mappings as it likes, under whatever names.
+        let maps = self.of_a_thread(|thread| {
+            let mut maps = BufReader::new(File::open(format!("{thread}/maps"))?);
+            // A thread that has ended has none.
+            if maps.fill_buf()?.is_empty() { Err(io::Error::from_raw_os_error(libc::ESRCH)) } else { Ok(maps) }
         })?;
-        let mapping = |line: &str| {
-            let (range, rest) = line.split_once(' ')?;
+        let mapping = |line: &[u8]| {
+            let (range, rest) = str::from_utf8(line.get(..64).unwrap_or(line)).ok()?.split_once(' ')?;
             let (start, end) = range.split_once('-')?;
             let parsed = |number| usize::from_str_radix(number, 16).ok();
             Some((parsed(start)?, parsed(end)?, rest.starts_with('r')))
         };
-        let found = maps.lines().filter_map(mapping).find(|&(start, end, _)| (start..end).contains(&address));
-        Ok(found.map(|(_, end, readable)| (end, readable)))
+        for line in maps.split(b'\n') {
+            match mapping(&line?) {
+                Some((start, end, readable)) if (start..end).contains(&address) => return Ok(Some((end, readable))),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     #[cold]

@@ -86,10 +86,10 @@ fn what_is_beyond_the_cap_is_left_out_without_a_word_and_its_address_is_checked(
 fn errors_say_which_segment_and_convert_to_the_kernels() {
     let error = imported(&[iovec(8, 1), iovec(8, usize::MAX)]).unwrap_err();
     assert_eq!(error.to_string(), "segment 1 has a negative length");
-    assert_eq!(io::Error::from(error).raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(faultin::errno(&io::Error::from(error)), Some(libc::EINVAL));
     let error = imported(&vec![iovec(8, 1); 2000]).unwrap_err();
     assert_eq!(error.to_string(), "2000 segments, 1024 are allowed");
     let error = imported(&[iovec(usize::MAX - 1, 4), iovec(8, 1)]).unwrap_err();
     assert_eq!(error.to_string(), "segment 0 is not in this process's addresses");
-    assert_eq!(io::Error::from(error).raw_os_error(), Some(libc::EFAULT));
+    assert_eq!(faultin::errno(&io::Error::from(error)), Some(libc::EFAULT));
 }

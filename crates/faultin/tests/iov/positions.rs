@@ -21,7 +21,7 @@ fn a_revert_beyond_the_start_is_an_error_and_changes_nothing() {
     assert_eq!(iov.revert(4), Ok(()));
     assert_eq!((iov.moved(), iov.count(), iov.single_seg_count()), (0, 10, 3));
     let error: std::io::Error = OutsideIov.into();
-    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(faultin::errno(&error), Some(libc::EINVAL));
 }
 
 #[test]

@@ -145,6 +145,9 @@ fn every_operation_reports_every_change() {
                 assert_eq!(error.errno(), Some(libc::ESTALE), "{what}");
                 let text = error.to_string();
                 assert!(text.starts_with(&path.display().to_string()) && text.contains(&seen.to_string()), "{text}");
+                let error = std::io::Error::from(error);
+                assert_eq!(faultin::errno(&error), Some(libc::ESTALE));
+                assert_eq!(error.to_string(), text);
 
                 let accepted = map.refresh().expect(name);
                 assert_eq!(accepted, Some(event.seen_by_operations(len)), "{}, {name}", event.name);

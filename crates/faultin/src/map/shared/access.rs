@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::SharedMap;
 use crate::fault::{Access, Cause, Fault, Short};
+use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, Reason, Stop, is_of_the_file};
 use crate::map::mapping::{Mapping, Rights, huge_page_size};
 use crate::map::write::is_full;
@@ -59,9 +60,20 @@ impl SharedMap {
     /// As [`write_at`](Self::write_at).
     pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
         let store = |mapping: &Mapping, start| mapping.fill(start, byte, len);
-        // At most what the map has, so that a length the peer made up costs no memory.
-        let bytes = if self.mapping.is_none() { vec![byte; self.clamp(at, len).1] } else { Vec::new() };
-        self.put(at, len, store, |from| &bytes[from..])
+        if self.mapping.is_some() || self.clamp(at, len).1 < len {
+            return self.put(at, len, store, |_| &[]);
+        }
+        // In pieces, so that a length the peer made up costs no memory.
+        const PIECE: usize = 256 << 10;
+        let piece = vec![byte; PIECE.min(len)];
+        let mut done = 0;
+        while done < len {
+            let (start, now) = (at + done as u64, PIECE.min(len - done));
+            self.stored(start, now, store, |from| &piece[from..now])
+                .map_err(|stop| self.error(at, Stop { done: done + stop.done, ..stop }))?;
+            done += now;
+        }
+        Ok(())
     }
 
     /// Loads the value at position `at`, in this machine's byte order: one load, single-copy atomic if it is aligned.
@@ -143,9 +155,20 @@ impl SharedMap {
         store: impl Fn(&Mapping, usize) -> Result<(), Short>,
         bytes: impl Fn(usize) -> &'b [u8],
     ) -> Result<(), MapError> {
+        self.stored(at, len, store, bytes).map_err(|stop| self.error(at, stop))
+    }
+
+    #[inline]
+    fn stored<'b>(
+        &self,
+        at: u64,
+        len: usize,
+        store: impl Fn(&Mapping, usize) -> Result<(), Short>,
+        bytes: impl Fn(usize) -> &'b [u8],
+    ) -> Result<(), Stop> {
         let (start, within) = self.clamp(at, len);
         self.prepare();
-        let stored = match &self.mapping {
+        match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
             Some(mapping) => match store(mapping, start) {
                 // What was stored behind an end that has moved is lost.
@@ -153,8 +176,7 @@ impl SharedMap {
                 Err(short) => Err(self.explain_store(start, short)),
             },
             None => self.pwrite(start, len, bytes),
-        };
-        stored.map_err(|stop| self.error(at, stop))
+        }
     }
 
     /// A copy from the mapping came back short. Unless the file has become shorter, the rest is asked of it in the way
@@ -173,7 +195,7 @@ impl SharedMap {
     #[cold]
     pub(super) fn explain_store(&self, start: usize, short: Short) -> Stop {
         let Short { done, fault } = short;
-        let because = |reason| Stop { done, reason, fault: Some(fault) };
+        let because = |reason| Stop::faulted(done, reason, fault);
         if !is_of_the_file(&fault) {
             return because(Reason::Fault(fault));
         }
@@ -209,7 +231,7 @@ impl SharedMap {
                 Ok(0) => return Err(self.ended(start, done)),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io(done, error)),
+                Err(error) => return Err(Stop::io_there(done, "pread64", error)),
             }
         }
         if done < dst.len() {
@@ -241,11 +263,11 @@ impl SharedMap {
             if done == len {
                 break;
             }
-            match self.file.write_at(bytes(done), (start + done) as u64) {
-                Ok(0) => return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EIO))),
+            match without_sigxfsz(|| self.file.write_at(bytes(done), (start + done) as u64)) {
+                Ok(0) => return Err(Stop::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO))),
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io(done, error)),
+                Err(error) => return Err(Stop::io_there(done, "pwrite64", error)),
             }
         }
         if done < len {

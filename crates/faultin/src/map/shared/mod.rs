@@ -80,6 +80,7 @@ use super::error::{Change, MapError, Reason, Stop};
 use super::mapping::{Mapping, Rights};
 use super::options::{Backend, Watch};
 use crate::blocked;
+use crate::errno::CallError;
 
 /// Memory that a peer shares with us and may take away: see the [module](self).
 ///
@@ -279,6 +280,6 @@ fn add_seals(file: &File, seals: libc::c_int) -> Result<(), Stop> {
     let error = io::Error::last_os_error();
     Err(match error.raw_os_error() {
         Some(libc::EINVAL) => Stop::new(0, Reason::Unsupported("sealing")),
-        _ => Stop::io(0, error),
+        _ => Stop::io(0, CallError::name("fcntl", error)),
     })
 }

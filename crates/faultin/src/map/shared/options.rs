@@ -7,12 +7,15 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::AtomicBool;
 
 use super::{SharedMap, add_seals, seals};
+use crate::errno::CallError;
+use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, Reason, Stop};
 use crate::map::layers;
 use crate::map::mapping::{Mapping, Rights};
 use crate::map::options::{Backend, Watch};
 use crate::map::size;
 use crate::map::stamp::Stamp;
+use crate::stat::irregular;
 
 /// How shared memory is mapped, or made.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +95,8 @@ impl SharedOptions {
             }
             let io = |error| Stop::io(0, error);
             let file = memfd(name).map_err(io)?;
-            file.set_len(len as u64).map_err(io)?;
+            let set_len = || file.set_len(len as u64).map_err(|error| CallError::name("ftruncate", error));
+            without_sigxfsz(set_len).map_err(io)?;
             if self.seals != 0 {
                 add_seals(&file, self.seals)?;
             }
@@ -106,8 +110,7 @@ impl SharedOptions {
             return Err(empty());
         }
         let io = |error| Stop::io(0, error);
-        let kind = file.metadata().map_err(io)?.file_type();
-        if !kind.is_file() {
+        if let Some(kind) = irregular(&file).map_err(io)? {
             return Err(Stop::new(0, Reason::NotAFile(kind)));
         }
         // The seals first: a file that has one now cannot be cut between the two questions.
@@ -147,7 +150,7 @@ fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop
     // SAFETY: asks for the flags of a descriptor we own.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     if flags < 0 {
-        return Err(Stop::io(0, io::Error::last_os_error()));
+        return Err(Stop::io(0, CallError::last("fcntl")));
     }
     if flags & libc::O_PATH != 0 {
         return refused(libc::EBADF);
@@ -175,7 +178,7 @@ fn memfd(name: &str) -> io::Result<File> {
         }
         let error = io::Error::last_os_error();
         if error.raw_os_error() != Some(libc::EINVAL) {
-            return Err(error);
+            return Err(CallError::name("memfd_create", error));
         }
     }
     Err(io::Error::from_raw_os_error(libc::EINVAL))

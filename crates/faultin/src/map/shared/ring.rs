@@ -167,6 +167,26 @@ impl std::error::Error for RingError {
     }
 }
 
+impl RingError {
+    /// The kernel's number for it: `EPROTO` where the peer's counters are impossible, `EINVAL` for the caller's mistakes.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            RingError::Layout(_) | RingError::Buffer(_) | RingError::Unseen { .. } => Some(libc::EINVAL),
+            RingError::Indices { .. } => Some(libc::EPROTO),
+            RingError::Map(error) => error.errno(),
+        }
+    }
+}
+
+impl From<RingError> for std::io::Error {
+    fn from(error: RingError) -> Self {
+        match &error {
+            RingError::Map(map) => std::io::Error::new(map.kind(), error),
+            _ => crate::errno::whole(error.errno(), error),
+        }
+    }
+}
+
 impl From<MapError> for RingError {
     fn from(error: MapError) -> Self {
         RingError::Map(error)
