@@ -210,8 +210,9 @@ impl Entry {
         (!part.is_empty()).then_some(part)
     }
 
-    /// Enters, if this is a range with `address` in it that is served.
-    fn enter(&'static self, address: usize) -> Option<Inside> {
+    /// Enters, if this is a range with `address` in it that is served. A thread that meets one that has gone frees nothing: it may
+    /// hold locks.
+    fn enter(&'static self, registry: &Registry, address: usize) -> Option<Inside> {
         // Most are not, and are not written to. A thread that uses an address of a range was told of the range before, so
         // it sees where that is.
         if !self.contains(address) {
@@ -219,7 +220,11 @@ impl Entry {
         }
         let is_open = self.users.enter();
         let inside = Inside(self);
-        (is_open && self.contains(address)).then_some(inside)
+        if is_open && self.contains(address) {
+            return Some(inside);
+        }
+        inside.leave_without_freeing(registry);
+        None
     }
 
     /// Frees the pager of a range that has gone, if no thread is within it.
@@ -247,11 +252,13 @@ impl Drop for Free<'_> {
 struct Inside(&'static Entry);
 
 impl Inside {
-    /// Leaves, in a signal: nothing is freed. Returns whether something is to be.
-    fn leave_in_signal(self) -> bool {
+    /// Leaves, and notes what is to be freed. Async-signal-safe.
+    fn leave_without_freeing(self, registry: &Registry) {
         let entry = self.0;
         core::mem::forget(self);
-        entry.users.leave()
+        if entry.users.leave() {
+            registry.retired_pagers.store(1, Ordering::Release);
+        }
     }
 }
 
@@ -292,7 +299,7 @@ pub(crate) fn serves(address: usize, len: usize) -> bool {
     let address = arch::untag(address);
     registry
         .entries_of_pagers()
-        .any(|entry| entry.part_of(address, len).is_some_and(|part| entry.enter(part.start).is_some()))
+        .any(|entry| entry.part_of(address, len).is_some_and(|part| entry.enter(registry, part.start).is_some()))
 }
 
 /// Finds the first page of `len` bytes from `address` on of which a pager says that an access would fault: the offset of the first
@@ -302,7 +309,7 @@ pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access
     let address = arch::untag(address);
     let gone = registry.entries_of_pagers().filter_map(|entry| {
         let part = entry.part_of(address, len)?;
-        let inside = entry.enter(part.start)?;
+        let inside = entry.enter(registry, part.start)?;
         let calls = inside.0.pager.load(Ordering::Relaxed);
         let mut at = part.start;
         while at < part.end {
@@ -343,9 +350,7 @@ pub(super) fn serve_signal(
             // SAFETY: invariants 1 and 2 of `Entry`.
             unsafe { ((*calls).in_signal)(calls, address, access, interrupted) }
         };
-        if inside.leave_in_signal() {
-            registry.retired_pagers.store(1, Ordering::Release);
-        }
+        inside.leave_without_freeing(registry);
         if is_meant {
             return served;
         }
@@ -357,10 +362,10 @@ impl Registry {
     /// Enters the range that is served and has `address` in it, if there is one.
     #[inline]
     fn enter(&self, address: usize) -> Option<Inside> {
-        self.entries_of_pagers().find_map(|entry| entry.enter(address))
+        self.entries_of_pagers().find_map(|entry| entry.enter(self, address))
     }
 
-    /// Frees what signal handlers were the last to leave.
+    /// Frees what threads were the last to leave that could not free it.
     #[inline]
     fn free_retired(&self) {
         if self.retired_pagers.load(Ordering::Relaxed) != 0 {

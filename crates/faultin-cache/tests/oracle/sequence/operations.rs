@@ -167,8 +167,10 @@ impl<'a> Doing<'a> {
             Operation::PunchHole(range) => self.punch_hole(range.clone())?,
             Operation::Sync { data_only } => self.sync(*data_only)?,
             Operation::SyncCache => {
-                let result = self.world.cache.sync();
-                self.settled(result)?;
+                match self.world.cache.sync() {
+                    Err(Error::Lost { .. }) if self.world.failed_syncs() > 0 => (),
+                    result => drop(self.settled(result)?),
+                }
                 if !self.has_failed() {
                     self.world.files.iter().try_for_each(|file| file.is_stored())?;
                 }
@@ -323,6 +325,9 @@ impl<'a> Doing<'a> {
             Err(Error::Store(_)) if unseen && self.has_failed() => Ok(()),
             // Reported late: what failed before has succeeded now.
             Err(Error::Store(_)) if unseen => self.world.files[self.index].is_stored(),
+            // What a failed sync may have lost is reported until it is written again. (This store loses nothing.)
+            Err(Error::Lost { .. }) if self.has_failed() => Ok(()),
+            Err(Error::Lost { .. }) if self.store().failed_syncs() > 0 => self.world.files[self.index].is_stored(),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -34,6 +34,7 @@ struct State {
     /// Calls that succeed before all others fail.
     good_calls: Option<u32>,
     failures: u32,
+    failed_syncs: u32,
 }
 
 impl Picky {
@@ -53,6 +54,11 @@ impl Picky {
     /// Calls that have failed.
     pub fn failures(&self) -> u32 {
         self.state().failures
+    }
+
+    /// Those of them that were syncs.
+    pub fn failed_syncs(&self) -> u32 {
+        self.state().failed_syncs
     }
 
     pub fn contents(&self) -> Vec<u8> {
@@ -128,7 +134,9 @@ impl Store for Picky {
     }
 
     fn sync(&self, _: bool) -> io::Result<()> {
-        self.call().map(drop)
+        let synced = self.call().map(drop);
+        self.state().failed_syncs += u32::from(synced.is_err());
+        synced
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
