@@ -1,6 +1,6 @@
-//! BLAKE3 488, as it was met: `b3sum` is at work on a file, and somebody truncates it. A hundred times with
-//! `faultin sum`, each time surely in the middle: it is stopped while it has the file mapped, and goes on when the deed
-//! is done.
+//! BLAKE3 488, as it was met: `b3sum` is at work on a file, and another process truncates it. A hundred times with
+//! `faultin sum`, and with other deeds, each time surely in the middle: the command is stopped while it has the file mapped,
+//! and continues when the deed is done.
 
 mod common;
 
@@ -15,38 +15,91 @@ use tempfile::TempDir;
 /// Bytes of the file, nearly all of them a hole: long to hash, and quickly made.
 const LEN: u64 = 100 << 20;
 
-/// What is done to the file, and what is said of it.
-type Deed = (fn(&Path), &'static str);
+/// What another process does to the file.
+struct Deed {
+    what: fn(&Path),
+    /// The message, or one of them: of every deed with `--strict`, of those that leave no checksum without it.
+    messages: &'static [&'static str],
+    outcome: Outcome,
+}
+
+/// What `faultin sum` makes of a deed without `--strict`.
+#[derive(PartialEq)]
+enum Outcome {
+    /// An error.
+    Error,
+    /// The checksum of the bytes that the file has now; an error if it was hashed in part before.
+    ErrorUnlessEarly,
+    /// The checksum of the bytes that the file has now.
+    Success,
+}
+
+/// Each of these moves the change time; on a file system where it does not, the name is what has changed.
+const NAMES: &[&str] =
+    &["the file's attributes or data were changed", "the file was deleted", "another file took its place"];
 
 const DEEDS: &[Deed] = &[
-    (|path| cut(path, 0), "the file was cut from 104857600 to 0 bytes"),
-    (|path| cut(path, 5_000_001), "the file was cut from 104857600 to 5000001 bytes"),
-    (|path| [0, LEN].into_iter().for_each(|len| cut(path, len)), "the file was rewritten"),
-    (|path| cut(path, LEN + 1), "the file grew from 104857600 to 104857601 bytes"),
-    (|path| open(path).write_all_at(b"other", 7).unwrap(), "the file was rewritten"),
-    (|path| fs::remove_file(path).unwrap(), "the file was deleted"),
-    (
-        |path| {
+    Deed {
+        what: |path| truncate(path, 0),
+        messages: &["the file was truncated from 104857600 to 0 bytes"],
+        outcome: Outcome::Error,
+    },
+    Deed {
+        what: |path| truncate(path, 5_000_001),
+        messages: &["the file was truncated from 104857600 to 5000001 bytes"],
+        outcome: Outcome::Error,
+    },
+    Deed {
+        what: |path| [0, LEN].into_iter().for_each(|len| truncate(path, len)),
+        messages: &["the file was rewritten"],
+        outcome: Outcome::ErrorUnlessEarly,
+    },
+    Deed {
+        what: |path| open(path).write_all_at(b"other", 7).unwrap(),
+        messages: &["the file was rewritten"],
+        outcome: Outcome::ErrorUnlessEarly,
+    },
+    Deed {
+        what: |path| truncate(path, LEN + 1),
+        messages: &["the file grew from 104857600 to 104857601 bytes"],
+        outcome: Outcome::Success,
+    },
+    Deed { what: |path| fs::remove_file(path).unwrap(), messages: NAMES, outcome: Outcome::Success },
+    Deed {
+        what: |path| fs::rename(path, path.with_extension("moved")).unwrap(),
+        messages: NAMES,
+        outcome: Outcome::Success,
+    },
+    Deed {
+        what: |path| {
             fs::write(path.with_extension("new"), "new").unwrap();
             fs::rename(path.with_extension("new"), path).unwrap();
         },
-        "another file took its place",
-    ),
+        messages: NAMES,
+        outcome: Outcome::Success,
+    },
+    Deed {
+        what: |path| fs::hard_link(path, path.with_extension("link")).unwrap(),
+        messages: NAMES,
+        outcome: Outcome::Success,
+    },
 ];
 
 fn open(path: &Path) -> File {
     File::options().write(true).open(path).unwrap()
 }
 
-fn cut(path: &Path, len: u64) {
+fn truncate(path: &Path, len: u64) {
     open(path).set_len(len).unwrap();
 }
 
-/// A new file, the same each time.
+/// Makes a new file, the same each time.
 fn file(path: &Path) {
-    let _ = fs::remove_file(path);
+    for name in [path.to_owned(), path.with_extension("moved"), path.with_extension("link")] {
+        let _ = fs::remove_file(name);
+    }
     fs::write(path, "some bytes").unwrap();
-    cut(path, LEN);
+    truncate(path, LEN);
 }
 
 /// Stops the process while it has the file mapped. It runs no more, and the file is still mapped: it is in the middle.
@@ -80,6 +133,20 @@ fn signal(child: &Child, signal: libc::c_int) {
     unsafe { libc::kill(child.id() as libc::pid_t, signal) };
 }
 
+/// The checksum of an open file's bytes, read from its beginning.
+fn checksum(file: &File) -> String {
+    let (mut hasher, mut at, mut buffer) = (blake3::Hasher::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match file.read_at(&mut buffer, at).unwrap() {
+            0 => return hasher.finalize().to_string(),
+            read => {
+                hasher.update(&buffer[..read]);
+                at += read as u64;
+            }
+        }
+    }
+}
+
 #[test]
 fn blake3_488() {
     let folder = TempDir::new().unwrap();
@@ -87,10 +154,13 @@ fn blake3_488() {
     fs::write(&good, "untouched").unwrap();
     let other = format!("{}  good\n", blake3::hash(b"untouched"));
     let (mut round, mut late) = (0, 0);
-    while round < 100 {
+    while round < 108 {
         file(&path);
+        let opened = File::open(&path).unwrap();
+        let (deed, strict) = (&DEEDS[round % DEEDS.len()], round / DEEDS.len() % 2 == 1);
         let mut child = common::faultin()
             .args(["sum", "f", "good"])
+            .args(strict.then_some("--strict"))
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -103,15 +173,19 @@ fn blake3_488() {
             assert!(late < 1000, "it is too fast to be met");
             continue;
         }
-        let (deed, words) = DEEDS[round % DEEDS.len()];
-        deed(&path);
+        (deed.what)(&path);
         signal(&child, libc::SIGCONT);
         let output = child.wait_with_output().unwrap();
         let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert_eq!((output.status.code(), &out), (Some(1), &other), "round {round}: {:?} {err}", output.status);
-        // The file, and why: one line.
-        let why = err.strip_prefix("faultin sum: f: ").unwrap_or_else(|| panic!("round {round}: {err}"));
-        assert_eq!(why.trim_end(), words, "round {round}: {err}");
+        if output.status.success() && !strict && deed.outcome != Outcome::Error {
+            assert_eq!((out, &*err), (format!("{}  f\n{other}", checksum(&opened)), ""), "round {round}");
+        } else {
+            assert!(strict || deed.outcome != Outcome::Success, "round {round}: {err}");
+            assert_eq!((output.status.code(), &out), (Some(1), &other), "round {round}: {:?} {err}", output.status);
+            // The file, and why: one line.
+            let why = err.strip_prefix("faultin sum: f: ").unwrap_or_else(|| panic!("round {round}: {err}"));
+            assert!(deed.messages.contains(&why.trim_end()), "round {round}: {err}");
+        }
         round += 1;
     }
     println!("{late} more were at their end before they could be stopped");

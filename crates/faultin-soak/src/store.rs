@@ -34,6 +34,8 @@ pub struct Moody {
     random: Random,
     /// Errors it has answered with.
     pub failed: AtomicU64,
+    /// Those of them that were answers to syncs.
+    pub syncs_failed: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     /// What it was asked for that it must not be asked for.
@@ -61,6 +63,7 @@ impl Moody {
             weather,
             random,
             failed: AtomicU64::new(0),
+            syncs_failed: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             wrong: Mutex::new(None),
@@ -177,7 +180,9 @@ impl Store for Moody {
 
     fn sync(&self, _: bool) -> io::Result<()> {
         // What is durable is not looked at: that is left to the kernel, which would take its time.
-        self.mood(OTHERS, libc::EIO).map(drop)
+        let answer = self.mood(OTHERS, libc::EIO).map(drop);
+        self.syncs_failed.fetch_add(answer.is_err().into(), Relaxed);
+        answer
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {

@@ -11,6 +11,7 @@ use faultin_cache::CachedFile;
 use super::buffers::{UNTOUCHED, read_part, write_part};
 use super::mapped::{load, store};
 use super::tally::Kind;
+use super::upkeep::Synced;
 use super::weather::Since;
 use super::worker::{Checked, Worker};
 
@@ -147,9 +148,7 @@ impl Worker<'_> {
             return Ok(());
         }
         self.begin(Kind::Stored, tail.file, &(0..*tail.len), "");
-        if !self.sync(tail.file)? {
-            return Ok(());
-        }
+        let Synced::Durable = self.sync(tail.file)? else { return Ok(()) };
         let is = store.stored().map_err(|error| error.to_string())?;
         match is == *tail.len as u64 {
             true => Ok(()),

@@ -53,6 +53,7 @@ kinds! {
     DropClean "evict all files"
     Whole "whole file compared"
     Settled "whole store compared"
+    WriteAgain "write what a sync has lost"
     Reopen "close and open"
 }
 

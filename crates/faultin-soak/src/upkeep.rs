@@ -1,9 +1,21 @@
 //! What changes no byte, or makes holes: syncs, evictions, advice, punches.
 
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
 use faultin_cache::{Advice, CachedFile, Error};
 
 use super::tally::Kind;
 use super::worker::{Checked, Worker};
+
+/// What has come of a sync.
+pub enum Synced {
+    Durable,
+    /// Its store has failed.
+    Failed,
+    /// These bytes have to be written again.
+    Lost(Vec<Range<u64>>),
+}
 
 impl Worker<'_> {
     pub fn upkeep(&self, file: usize) -> Checked {
@@ -42,16 +54,22 @@ impl Worker<'_> {
         }
     }
 
-    /// Has the file made durable: whether it is. An error is one that the store gave since it was told of last.
-    pub fn sync(&self, file: usize) -> Checked<bool> {
+    /// Has the file made durable. An error is one that the store gave since it was told of last; bytes are lost only if a sync of
+    /// the store has failed since one of the file has succeeded.
+    pub fn sync(&self, file: usize) -> Checked<Synced> {
         let file = self.file(file);
-        let mut synced = file.synced.lock();
-        let (handle, last) = &mut *synced;
-        let told = std::mem::replace(last, self.world.weather.since());
+        let mut syncs = file.syncs.lock();
+        let told = std::mem::replace(&mut syncs.last, self.world.weather.since());
+        let handle = &syncs.handle;
         let result = if self.random.once_in(2) { handle.sync_all() } else { handle.sync_data() };
+        let failed = file.store.syncs_failed.load(Relaxed);
         match result {
-            Ok(()) => Ok(true),
-            Err(Error::Store(_)) if self.world.weather.excuses(told) => Ok(false),
+            Ok(()) => {
+                syncs.failed = failed;
+                Ok(Synced::Durable)
+            }
+            Err(Error::Store(_)) if self.world.weather.excuses(told) => Ok(Synced::Failed),
+            Err(Error::Lost { ranges, .. }) if failed > syncs.failed => Ok(Synced::Lost(ranges)),
             Err(error) => Err(format!("{error}, and the store has not failed since that was reported last")),
         }
     }

@@ -1,5 +1,6 @@
 //! What is done while nobody else uses a file: it is compared as a whole, cut to anything and made long again, closed and opened.
 
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use faultin_cache::CachedFile;
 
 use super::buffers::UNTOUCHED;
 use super::tally::Kind;
+use super::upkeep::Synced;
 use super::weather::Since;
 use super::worker::{Checked, Worker};
 
@@ -71,11 +73,37 @@ impl Worker<'_> {
         self.compare(number, open, back, self.world.weather.since())
     }
 
+    /// What a sync has lost is written again, as it has to be: whether it could be.
+    fn write_again(&self, number: usize, open: &CachedFile, len: usize, ranges: Vec<Range<u64>>) -> Checked<bool> {
+        for range in ranges {
+            let (start, end) = (range.start as usize, len.min(range.end as usize));
+            if start >= end {
+                return Err(format!("bytes {range:?} of {len} are lost"));
+            }
+            self.begin(Kind::WriteAgain, number, &(start..end), "");
+            let since = self.world.weather.since();
+            let mut bytes = vec![UNTOUCHED; end - start];
+            let read = self.count(open.read_at(&mut bytes, range.start), bytes.len(), since)?;
+            self.check(number, start, &bytes[..read])?;
+            if read < bytes.len() || self.count(open.write_at(&bytes, range.start), bytes.len(), since)? < bytes.len() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Everything is written back, and the store has what it ought to: whether it could be.
     pub fn settled(&self, number: usize, open: &CachedFile, len: usize) -> Checked<bool> {
         self.begin(Kind::Settled, number, &(0..len), "");
-        if !self.sync(number)? {
-            return Ok(false);
+        match self.sync(number)? {
+            Synced::Durable => {}
+            Synced::Failed => return Ok(false),
+            Synced::Lost(ranges) => {
+                if !self.write_again(number, open, len, ranges)? {
+                    return Ok(false);
+                }
+                let Synced::Durable = self.sync(number)? else { return Ok(false) };
+            }
         }
         if open.dirty() > 0 {
             return Err(format!("{} bytes are dirty after a sync", open.dirty()));

@@ -53,14 +53,24 @@ pub struct World {
     difference: Mutex<Option<String>>,
 }
 
+/// The syncs of one file.
+#[derive(Debug)]
+pub struct Syncs {
+    /// The handle that is synced,
+    pub handle: CachedFile,
+    /// and when it was last.
+    pub last: Since,
+    /// Syncs of the store that had failed when one of the file last succeeded.
+    pub failed: u64,
+}
+
 /// One file.
 #[derive(Debug)]
 pub struct File {
     pub store: Arc<Moody>,
     /// The file, with others; alone for whoever changes what is everybody's.
     pub open: RwLock<CachedFile>,
-    /// The handle that is synced, and when it was synced last.
-    pub synced: Mutex<(CachedFile, Since)>,
+    pub syncs: Mutex<Syncs>,
     pub model: Model,
     /// By thread.
     pub stripes: Vec<Vec<Range<usize>>>,
@@ -117,7 +127,7 @@ impl File {
         let open = cache.open_with(Arc::clone(&store), options.clone()).map_err(|error| error.to_string())?;
         Ok(File {
             store,
-            synced: Mutex::new((open.clone(), weather.since())),
+            syncs: Mutex::new(Syncs { handle: open.clone(), last: weather.since(), failed: 0 }),
             open: RwLock::new(open),
             model: Model::new(&bytes, most),
             stripes: stripes(base, world.threads, page, &random),
@@ -134,10 +144,11 @@ impl File {
     /// # Errors
     /// The store's.
     pub fn reopen(&self, world: &World, open: &mut CachedFile) -> Result<(), String> {
-        let mut synced = self.synced.lock();
+        let mut syncs = self.syncs.lock();
         *open =
             world.cache.open_with(Arc::clone(&self.store), self.options.clone()).map_err(|error| error.to_string())?;
-        *synced = (open.clone(), world.weather.since());
+        syncs.handle = open.clone();
+        syncs.last = world.weather.since();
         Ok(())
     }
 }

@@ -36,5 +36,5 @@ fn hash_tool_survives_a_file_that_is_cut() {
     let is_of =
         |len| said.starts_with(&format!("{}  ", blake3::hash(&vec![7; len]))) && said.ends_with("somebody-elses\n");
     let whole = is_of(256 << 20) || is_of(5000);
-    assert!(said.contains("the file was cut from 268435456 to 5000 bytes") || whole, "{said}");
+    assert!(said.contains("the file was truncated from 268435456 to 5000 bytes") || whole, "{said}");
 }

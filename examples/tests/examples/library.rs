@@ -17,7 +17,7 @@ fn the_shared_server_survives_its_clients() {
     for (client, outcomes) in [
         ("honest", &["drew 4096000 bytes; 0 requests failed"][..]),
         ("sealed", &["drew 4096000 bytes; 0 requests failed"]),
-        ("shrinks", &["sent away: mapped file: the file was cut from 1048576 to 0 bytes"]),
+        ("shrinks", &["sent away: mapped file: the file was truncated from 1048576 to 0 bytes"]),
         ("short", &["sent away: mapped file: at byte 2097152: beyond the end: the map has 1048576 bytes"]),
         (
             "lies",
@@ -27,7 +27,7 @@ fn the_shared_server_survives_its_clients() {
         (
             "flickers",
             &[
-                "a request failed: mapped file: the file was cut from 1048576 to 4096 bytes",
+                "a request failed: mapped file: the file was truncated from 1048576 to 4096 bytes",
                 // Every third of 1000, but for two in the first page, which stays.
                 "drew 2740224 bytes; 331 requests failed",
             ],
@@ -57,7 +57,7 @@ fn grep_finds_a_line_and_is_told_that_the_log_was_rotated() {
     let text = printed("grep");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "12: an error");
-    assert!(lines[1].ends_with("the file was cut from 210000 to 8 bytes") && lines.len() == 2, "{text}");
+    assert!(lines[1].ends_with("the file was truncated from 210000 to 8 bytes") && lines.len() == 2, "{text}");
 }
 
 #[test]

@@ -5,17 +5,19 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::hash::Hasher;
-use super::name;
+use super::{complain, name};
 
-/// What a list says of one file.
+/// A line of a list.
 #[derive(Debug, PartialEq, Eq)]
-struct Line {
-    sum: [u8; 32],
+struct Line<'a> {
+    sum: blake3::Hash,
     file: PathBuf,
+    /// What the name's line begins with, and the name, as they are in the list.
+    shown: (&'static str, &'a str),
 }
 
-/// Checks every file of every list; returns how many have not their checksum, or have none, or are not known because their
-/// line cannot be read.
+/// Checks every file of every list. Returns the number of files that have another checksum or none, and of lines that
+/// cannot be read.
 ///
 /// # Errors
 /// Those of standard output.
@@ -29,13 +31,13 @@ pub fn check_all(lists: &[PathBuf], hasher: &Hasher, quiet: bool) -> io::Result<
         match opened {
             Ok(lines) => failed += check_list(list, lines, hasher, quiet)?,
             Err(error) => {
-                eprintln!("faultin sum: {}: {error}", name::shown(list));
+                complain(format_args!("{}: {error}", name::shown(list)));
                 failed += 1;
             }
         }
     }
     if failed > 0 {
-        eprintln!("faultin sum: {failed} of the files did not have their checksum, or could not be checked");
+        complain(format_args!("{failed} of the files did not have their checksum, or could not be checked"));
     }
     Ok(failed)
 }
@@ -51,56 +53,56 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
         match lines.by_ref().take(LINE).read_until(b'\n', &mut bytes) {
             Ok(0) => return Ok(failed),
             Ok(len) if len as u64 == LINE && bytes.last() != Some(&b'\n') => {
-                eprintln!("faultin sum: {}: line {number} has more than {LINE} bytes", name::shown(list));
+                complain(format_args!("{}: line {number} has more than {LINE} bytes", name::shown(list)));
                 return Ok(failed + 1);
             }
             Ok(_) => {}
             Err(error) => {
-                eprintln!("faultin sum: {}: {error}, in line {number}", name::shown(list));
+                complain(format_args!("{}: {error}, in line {number}", name::shown(list)));
                 return Ok(failed + 1);
             }
         }
         let parsed = std::str::from_utf8(&bytes).map_err(|_| "not Unicode").and_then(parse);
-        let Line { sum, file } = match parsed {
+        let Line { sum, file, shown: (escaped, shown) } = match parsed {
             Ok(line) => line,
             Err(wrong) => {
-                eprintln!("faultin sum: {}: line {number} is no checksum: {wrong}", name::shown(list));
+                complain(format_args!("{}: line {number} is no checksum: {wrong}", name::shown(list)));
                 failed += 1;
                 continue;
             }
         };
-        let shown = name::printed(&file).1;
         match hasher.hash(&file) {
             Ok(mut reader) => {
                 let mut actual = [0; 32];
                 reader.fill(&mut actual);
-                if actual != sum {
+                if sum != actual {
                     failed += 1;
-                    writeln!(out, "{shown}: FAILED")?;
+                    writeln!(out, "{escaped}{shown}: FAILED")?;
                 } else if !quiet {
-                    writeln!(out, "{shown}: OK")?;
+                    writeln!(out, "{escaped}{shown}: OK")?;
                 }
             }
             Err(error) => {
                 failed += 1;
-                writeln!(out, "{shown}: FAILED ({error})")?;
+                writeln!(out, "{escaped}{shown}: FAILED ({error})")?;
             }
         }
         out.flush()?;
     }
 }
 
-/// Both styles: `checksum  name` and `BLAKE3 (name) = checksum`, escaped if it begins with a backslash.
-fn parse(line: &str) -> Result<Line, &'static str> {
-    let line = line.strip_suffix('\n').unwrap_or(line);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    let (line, escaped) = line.strip_prefix('\\').map_or((line, false), |rest| (rest, true));
-    let (sum, file) = match line.strip_prefix("BLAKE3 (") {
-        Some(rest) => rest.rsplit_once(") = ").map(|(file, sum)| (sum, file)).ok_or("no checksum behind the name")?,
+/// Parses both styles: `checksum  name` and `BLAKE3 (name) = checksum`, escaped if the line begins with a backslash. A name
+/// that ends with the end of a line is escaped, so all of them after the last character are the list's.
+fn parse(line: &str) -> Result<Line<'_>, &'static str> {
+    let line = line.trim_end_matches(['\n', '\r']);
+    let (escaped, line) = line.strip_prefix('\\').map_or(("", line), |rest| ("\\", rest));
+    let (sum, name) = match line.strip_prefix("BLAKE3 (") {
+        Some(rest) => rest.rsplit_once(") = ").map(|(name, sum)| (sum, name)).ok_or("no checksum after the name")?,
         None => line.split_once("  ").ok_or("not a checksum, two spaces and a name")?,
     };
-    let sum = blake3::Hash::from_hex(sum).map_err(|_| "a checksum has 64 hexadecimal digits")?;
-    Ok(Line { sum: *sum.as_bytes(), file: name::parsed(file, escaped)? })
+    let sum = blake3::Hash::from_hex(sum).ok().filter(|hash| hash.to_hex().as_str() == sum);
+    let sum = sum.ok_or("a checksum has 64 hexadecimal digits, in lower case")?;
+    Ok(Line { sum, file: name::parsed(name, !escaped.is_empty())?, shown: (escaped, name) })
 }
 
 #[cfg(test)]
@@ -115,13 +117,19 @@ mod tests {
             (format!("{SUM}  a b"), "a b"),
             (format!("{SUM}  a  b\n"), "a  b"),
             (format!("{SUM}  a\r\n"), "a"),
+            (format!("{SUM}  a\n\r\r\n"), "a"),
+            (format!("{SUM}   \t\r\n\n\r \t\r\n\n\r"), " \t\r\n\n\r \t"),
+            (format!("{SUM}   "), " "),
+            (format!("{SUM}  fo\\a\\no"), "fo\\a\\no"),
+            (format!("\\{SUM}  fo\\r\\n\\n\\ro"), "fo\r\n\n\ro"),
+            (format!("{SUM}  否认"), "否认"),
             (format!("\\{SUM}  a\\nb\n"), "a\nb"),
             (format!("BLAKE3 (a) = {SUM}\n"), "a"),
             (format!("BLAKE3 (a) = b) = {SUM}\n"), "a) = b"),
             (format!("\\BLAKE3 (a\\\\b) = {SUM}"), "a\\b"),
         ] {
             let parsed = parse(&line).unwrap_or_else(|wrong| panic!("{line:?}: {wrong}"));
-            assert_eq!((parsed.file.as_path(), parsed.sum), (Path::new(file), *blake3::hash(b"").as_bytes()));
+            assert_eq!((parsed.file.as_path(), parsed.sum), (Path::new(file), blake3::hash(b"")));
         }
     }
 
@@ -133,7 +141,8 @@ mod tests {
             (format!("{SUM}  "), "no name"),
             (format!("{}  a", &SUM[1..]), "64 hexadecimal digits"),
             (format!("{SUM}00  a"), "64 hexadecimal digits"),
-            ("BLAKE3 (a)".to_owned(), "behind the name"),
+            (format!("{}  a", SUM.to_uppercase()), "lower case"),
+            ("BLAKE3 (a)".to_owned(), "after the name"),
             (format!("\\{SUM}  a\\t"), "escape"),
         ] {
             let wrong = parse(&line).unwrap_err();

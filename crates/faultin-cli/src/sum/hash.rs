@@ -6,8 +6,9 @@
 //! read as it comes.
 //!
 //! The bytes of a checksum are those of one state of the file: a pass during which its stamp did not move is proof of that.
-//! After one during which it moved, the file is hashed once more. The same checksum proves that only attributes or names
-//! had changed; a file that others append to is hashed to where it ended by then.
+//! After a pass during which it moved, the file is hashed once more. If the checksum is the same, the bytes are those that both
+//! passes read: only attributes or names had changed. Another checksum is an error, also if the second pass was undisturbed:
+//! the bytes changed while the command read them. A file that other processes append to is hashed to where it ended by then.
 
 use std::fmt;
 use std::fs::File;
@@ -17,10 +18,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use blake3::OutputReader;
-use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
-use faultin::map::{Change, FileMap, MapError, MapOptions, Watch};
+use blake3::hazmat::{self, ChainingValue, HasherExt};
+use faultin::map::{Backend, Change, FileMap, MapError, MapOptions, Watch};
 use indicatif::ProgressBar;
 
+use super::key::Key;
 use super::progress::Progress;
 
 /// Bytes of a piece: a power of two chunks, and small enough for a core's second cache.
@@ -33,12 +35,30 @@ const READ: usize = 1 << 20;
 pub struct Hasher {
     pool: rayon::ThreadPool,
     progress: Progress,
-    strict: bool,
+    options: Options,
+}
+
+/// How files are hashed.
+pub struct Options {
+    /// Threads, 0 for one on each core.
+    pub threads: usize,
+    /// Whether every change of a file is an error.
+    pub strict: bool,
+    /// How bytes get from a file to the hash.
+    pub backend: Backend,
+    /// The mode.
+    pub key: Key,
+    /// The first byte of the output.
+    pub seek: u64,
+    /// What standard input holds that is not data.
+    pub input: Option<&'static str>,
 }
 
 /// Why a file has no checksum.
 #[derive(Debug)]
 pub enum HashError {
+    /// It is standard input, which holds this.
+    Taken(&'static str),
     /// It could not be opened or mapped.
     Open(io::Error),
     /// It is not what it was, or a part of it cannot be read.
@@ -55,6 +75,7 @@ pub enum HashError {
 impl fmt::Display for HashError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            HashError::Taken(holds) => write!(f, "it holds {holds}, so it is not a file to hash"),
             HashError::Open(error) => error.fmt(f),
             HashError::Map(error) => write!(f, "{}", Without(error)),
             HashError::Read { done: 0, error } => error.fmt(f),
@@ -75,21 +96,31 @@ impl fmt::Display for Without<'_> {
 }
 
 impl Hasher {
-    /// With `threads` threads, 0 for one on each core. `strict` is whether every change of a file is an error.
+    /// Starts the threads.
     ///
     /// # Errors
     /// If they cannot be started.
-    pub fn new(threads: usize, strict: bool, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
-        Ok(Hasher { pool: rayon::ThreadPoolBuilder::new().num_threads(threads).build()?, progress, strict })
+    pub fn new(options: Options, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
+        Ok(Hasher { pool, progress, options })
     }
 
-    /// The hash of a file, or of standard input.
+    /// Hashes a file, or standard input.
     ///
     /// # Errors
-    /// [`HashError`]; then nothing of it is known.
+    /// [`HashError`]; then nothing of the hash is known.
     pub fn hash(&self, path: &Path) -> Result<OutputReader, HashError> {
+        let mut reader = self.whole(path)?;
+        reader.set_position(self.options.seek);
+        Ok(reader)
+    }
+
+    fn whole(&self, path: &Path) -> Result<OutputReader, HashError> {
         if super::is_stdin(path) {
-            return self.hash_stream(path, io::stdin().lock());
+            return match self.options.input {
+                Some(holds) => Err(HashError::Taken(holds)),
+                None => self.hash_stream(path, io::stdin().lock()),
+            };
         }
         let file = File::open(path).map_err(HashError::Open)?;
         let about = file.metadata();
@@ -97,7 +128,7 @@ impl Hasher {
         if about.is_ok_and(|about| !about.is_file() || about.len() == 0) {
             return self.hash_stream(path, file);
         }
-        match MapOptions::new().watch(Watch::Contents).open(path) {
+        match MapOptions::new().watch(Watch::Contents).backend(self.options.backend).open(path) {
             // The kernel makes it up when it is read, whatever its size says.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),
@@ -124,7 +155,8 @@ impl Hasher {
     /// Hashes the bytes of the map; with the first change that was seen meanwhile, unless it leaves no checksum.
     fn pass(&self, path: &Path, map: &FileMap) -> Result<(OutputReader, Option<MapError>), MapError> {
         let len = map.mapped_len();
-        let task = Task { map, bar: self.progress.bar(path, len), strict: self.strict, moved: Mutex::default() };
+        let bar = self.progress.bar(path, len);
+        let task = Task { map, bar, options: &self.options, moved: Mutex::default() };
         let hashed = self.pool.install(|| task.root(len));
         task.bar.finish_and_clear();
         let reader = hashed?;
@@ -137,7 +169,7 @@ impl Hasher {
 
     fn hash_stream(&self, path: &Path, mut stream: impl Read) -> Result<OutputReader, HashError> {
         let bar = self.progress.bar(path, 0);
-        let (mut hasher, mut buffer, mut done) = (blake3::Hasher::new(), vec![0; READ], 0_u64);
+        let (mut hasher, mut buffer, mut done) = (self.options.key.hasher(), vec![0; READ], 0_u64);
         let ended = loop {
             match stream.read(&mut buffer) {
                 Ok(0) => break Ok(hasher.finalize_xof()),
@@ -166,7 +198,7 @@ fn sum(reader: &OutputReader) -> [u8; 32] {
 struct Task<'a> {
     map: &'a FileMap,
     bar: ProgressBar,
-    strict: bool,
+    options: &'a Options,
     /// The first change that was seen.
     moved: Mutex<Option<MapError>>,
 }
@@ -178,7 +210,7 @@ impl Task<'_> {
             return self.piece(0, len, |hasher| hasher.finalize_xof());
         }
         let (left, right) = self.halves(0, len)?;
-        Ok(hazmat::merge_subtrees_root_xof(&left, &right, Mode::Hash))
+        Ok(hazmat::merge_subtrees_root_xof(&left, &right, self.options.key.mode()))
     }
 
     /// The value of the subtree of `len` bytes from `at`.
@@ -187,7 +219,7 @@ impl Task<'_> {
             return self.piece(at, len, |hasher| hasher.finalize_non_root());
         }
         let (left, right) = self.halves(at, len)?;
-        Ok(hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash))
+        Ok(hazmat::merge_subtrees_non_root(&left, &right, self.options.key.mode()))
     }
 
     fn halves(&self, at: u64, len: u64) -> Result<(ChainingValue, ChainingValue), MapError> {
@@ -213,8 +245,8 @@ impl Task<'_> {
     fn tolerate(&self, error: MapError) -> Result<(), MapError> {
         match error.change() {
             // Where its name leads to is not asked.
-            Some(Change::Replaced | Change::Deleted) if !self.strict => Ok(()),
-            Some(Change::Touched | Change::Rewritten | Change::Grown { .. }) if !self.strict => {
+            Some(Change::Replaced | Change::Deleted) if !self.options.strict => Ok(()),
+            Some(Change::Touched | Change::Rewritten | Change::Grown { .. }) if !self.options.strict => {
                 self.moved.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 Ok(())
             }
@@ -231,7 +263,7 @@ impl Task<'_> {
             buffer.resize(PIECE as usize, 0);
             let copy = &mut buffer[..len as usize];
             self.read(copy, at)?;
-            let mut hasher = blake3::Hasher::new();
+            let mut hasher = self.options.key.hasher();
             hasher.set_input_offset(at);
             hasher.update(copy);
             self.bar.inc(len);

@@ -2,26 +2,31 @@
 
 mod check;
 mod hash;
+mod key;
 mod name;
 mod progress;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use hash::Hasher;
+use blake3::OutputReader;
+use faultin::map::Backend;
+use hash::{Hasher, Options};
+use key::Key;
 use progress::Progress;
 
 /// Prints or checks BLAKE3 checksums, on all cores
 ///
 /// A file that is truncated, rewritten or cannot be read while it is read is an error for that file, with the reason and how
-/// far it was read; the others go on. A file whose attributes or data changed meanwhile is hashed once more: the same
-/// checksum is a success, so links, permissions, renaming and deletion are no errors. A file that others append to is
-/// hashed to where it ended when it was read last, as b3sum does. Without a file, or where it is -, standard input is read.
-/// The format is b3sum's.
+/// far it was read; the command goes on with the other files. A file whose attributes or data changed meanwhile is hashed
+/// once more: the same checksum is a success, so links, permissions, renaming and deletion are no errors. A file that other
+/// programs append to is hashed to where it ended when it was read last, as b3sum does. Without a file, or where it is -,
+/// standard input is read. Options, output and lists are b3sum's.
 ///
-/// Exits with 0 if every file was read (and, with --check, had its checksum), with 1 if not, with 2 if asked for what there
-/// is not.
+/// Exits with 0 if every file was read (and, with --check, had its checksum), with 1 if not, or if standard output could not
+/// be written to its end, also because its reader closed the pipe; with 2 if the arguments are wrong.
 #[derive(clap::Args)]
 pub struct Args {
     /// Files, or files of checksums with --check
@@ -40,42 +45,81 @@ pub struct Args {
     #[arg(long)]
     strict: bool,
 
+    /// Hash with a key, whose 32 bytes are read from standard input
+    #[arg(long, requires = "files", conflicts_with = "check")]
+    keyed: bool,
+
+    /// Derive a key from each file in the given context
+    #[arg(long, value_name = "CONTEXT", conflicts_with_all = ["keyed", "check"])]
+    derive_key: Option<String>,
+
     /// Leave the names out
     #[arg(long, conflicts_with = "check")]
     no_names: bool,
 
     /// Print in the style of BSD: BLAKE3 (name) = checksum
-    #[arg(long, conflicts_with_all = ["check", "no_names", "raw"])]
+    #[arg(long, conflicts_with = "check")]
     tag: bool,
 
     /// Print the bytes of the checksum themselves, of one file only
-    #[arg(long, conflicts_with_all = ["check", "no_names"])]
+    #[arg(long, conflicts_with = "check")]
     raw: bool,
 
-    /// Bytes of a checksum
-    #[arg(short, long, value_name = "BYTES", default_value_t = 32, conflicts_with = "check", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    /// Bytes of a checksum, at least 1
+    #[arg(short, long, value_name = "BYTES", default_value_t = 32, conflicts_with = "check", value_parser = clap::value_parser!(u64).range(1..))]
     length: u64,
 
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    num_threads: Option<u16>,
+    /// Where a checksum begins in BLAKE3's output, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    seek: u64,
+
+    /// Read files with pread(2) instead of mapping them
+    #[arg(long)]
+    no_mmap: bool,
+
+    /// Threads, 0 for one on each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    num_threads: usize,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> ExitCode {
     if args.raw && args.files.len() > 1 {
-        eprintln!("faultin sum: --raw prints the checksum of one file, and {} were given", args.files.len());
+        complain(format_args!("--raw prints the checksum of one file, and {} were given", args.files.len()));
         return ExitCode::from(2);
     }
-    let threads = args.num_threads.map_or(0, usize::from);
-    let hasher = match Hasher::new(threads, args.strict, Progress::new()) {
-        Ok(hasher) => hasher,
+    let files = if args.files.is_empty() { vec![PathBuf::from("-")] } else { args.files.clone() };
+    let key = match (args.keyed, &args.derive_key) {
+        (true, _) => Key::read(io::stdin().lock()),
+        (false, Some(context)) => Ok(Key::of_context(context)),
+        (false, None) => Ok(Key::None),
+    };
+    let key = match key {
+        Ok(key) => key,
         Err(error) => {
-            eprintln!("faultin sum: no threads: {error}");
+            complain(format_args!("standard input: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let files = if args.files.is_empty() { vec![PathBuf::from("-")] } else { args.files.clone() };
+    let options = Options {
+        threads: args.num_threads,
+        strict: args.strict,
+        backend: if args.no_mmap { Backend::Pread } else { Backend::Automatic },
+        key,
+        seek: args.seek,
+        input: match (args.keyed, args.check && files.iter().any(|file| is_stdin(file))) {
+            (true, _) => Some("the key"),
+            (_, true) => Some("a list of checksums"),
+            _ => None,
+        },
+    };
+    let hasher = match Hasher::new(options, Progress::new()) {
+        Ok(hasher) => hasher,
+        Err(error) => {
+            complain(format_args!("no threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let ended = match args.check {
         true => check::check_all(&files, &hasher, args.quiet),
         false => print_all(&files, &hasher, args),
@@ -83,10 +127,10 @@ pub fn run(args: &Args) -> ExitCode {
     match ended {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        // Nobody listens any more, which is nobody's mistake.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // Also for a pipe whose reader has gone: what it did not read was not hashed or checked, and a script must not take
+        // that for a success. Coreutils do the same where SIGPIPE is ignored, as it is in Rust programs.
         Err(error) => {
-            eprintln!("faultin sum: standard output: {error}");
+            complain(format_args!("standard output: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -99,35 +143,55 @@ pub fn run(args: &Args) -> ExitCode {
 fn print_all(files: &[PathBuf], hasher: &Hasher, args: &Args) -> io::Result<u64> {
     let (mut out, mut failed) = (io::stdout().lock(), 0);
     for file in files {
-        let mut reader = match hasher.hash(file) {
-            Ok(reader) => reader,
+        match hasher.hash(file) {
+            Ok(reader) => print_one(&mut out, file, reader, args)?,
             Err(error) => {
-                complain(file, &error);
+                complain(format_args!("{}: {error}", name::shown(file)));
                 failed += 1;
-                continue;
-            }
-        };
-        let mut sum = vec![0; usize::try_from(args.length).unwrap_or(usize::MAX)];
-        reader.fill(&mut sum);
-        if args.raw {
-            out.write_all(&sum)?;
-        } else {
-            let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-            let (escaped, name) = name::printed(file);
-            match (args.no_names, args.tag) {
-                (true, _) => writeln!(out, "{sum}")?,
-                (_, true) => writeln!(out, "{escaped}BLAKE3 ({name}) = {sum}")?,
-                _ => writeln!(out, "{escaped}{sum}  {name}")?,
             }
         }
-        out.flush()?;
     }
     Ok(failed)
 }
 
-/// Says on standard error why a file has no checksum.
-fn complain(file: &Path, error: &hash::HashError) {
-    eprintln!("faultin sum: {}: {error}", name::shown(file));
+fn print_one(out: &mut impl Write, file: &Path, reader: OutputReader, args: &Args) -> io::Result<()> {
+    if args.raw {
+        print_sum(out, reader, args.length, |bytes| bytes.to_vec())?;
+        return out.flush();
+    }
+    let (escaped, name) = name::printed(file);
+    let (before, after) = match (args.no_names, args.tag) {
+        (true, _) => (String::new(), String::new()),
+        (_, true) => (format!("{escaped}BLAKE3 ({name}) = "), String::new()),
+        _ => (escaped.to_owned(), format!("  {name}")),
+    };
+    out.write_all(before.as_bytes())?;
+    let hex = |bytes: &[u8]| bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+    print_sum(out, reader, args.length, hex)?;
+    writeln!(out, "{after}")?;
+    out.flush()
+}
+
+/// Prints `len` bytes of a hash, piece by piece: the caller may ask for any number.
+fn print_sum(
+    out: &mut impl Write,
+    mut reader: OutputReader,
+    len: u64,
+    print: impl Fn(&[u8]) -> Vec<u8>,
+) -> io::Result<()> {
+    let (mut piece, mut left) = ([0; 4096], len);
+    while left > 0 {
+        let now = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+        reader.fill(&mut piece[..now]);
+        out.write_all(&print(&piece[..now]))?;
+        left -= now as u64;
+    }
+    Ok(())
+}
+
+/// Prints a message to standard error. Where that cannot be written, the exit status says that there was an error.
+fn complain(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "faultin sum: {message}");
 }
 
 /// Whether the name stands for standard input.

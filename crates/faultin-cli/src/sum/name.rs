@@ -29,8 +29,12 @@ pub fn parsed(text: &str, escaped: bool) -> Result<PathBuf, &'static str> {
     if text.is_empty() {
         return Err("no name");
     }
-    if text.contains(['\0', '\u{fffd}']) {
-        return Err("a name that was not Unicode when it was printed");
+    // The kernel would end the name there.
+    if text.contains('\0') {
+        return Err("the name has a NUL character");
+    }
+    if text.contains('\u{fffd}') {
+        return Err("the name was not Unicode when it was printed");
     }
     if !escaped {
         return Ok(text.into());
@@ -41,7 +45,7 @@ pub fn parsed(text: &str, escaped: bool) -> Result<PathBuf, &'static str> {
             ('\\', Some(Some('\\'))) => '\\',
             ('\\', Some(Some('n'))) => '\n',
             ('\\', Some(Some('r'))) => '\r',
-            ('\\', _) => return Err("a name with an escape that nobody writes"),
+            ('\\', _) => return Err("the name has an escape that is none of \\\\, \\n and \\r"),
             (other, _) => other,
         });
     }

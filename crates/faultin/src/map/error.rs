@@ -43,7 +43,7 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Change::Shrunk { from, to } => write!(f, "the file was cut from {from} to {to} bytes"),
+            Change::Shrunk { from, to } => write!(f, "the file was truncated from {from} to {to} bytes"),
             Change::Grown { from, to } => write!(f, "the file grew from {from} to {to} bytes"),
             Change::Rewritten => f.write_str("the file was rewritten"),
             Change::Replaced => f.write_str("another file took its place"),

@@ -292,7 +292,7 @@ fn a_reader_that_has_read_ahead_still_reports_what_follows() {
         let error = reader.read_to_end(&mut rest).expect_err("cut");
         assert_eq!(error.kind(), std::io::ErrorKind::StaleNetworkFileHandle);
         assert_eq!(rest[..], content(len)[10..10 + rest.len()], "what was copied before is what it was");
-        assert!(error.to_string().contains("was cut from 300000 to 5 bytes"), "{error}");
+        assert!(error.to_string().contains("was truncated from 300000 to 5 bytes"), "{error}");
         assert_eq!(reader.stream_position().expect("known"), 10 + rest.len() as u64);
         map.refresh().expect("take it as it is");
         assert_eq!(reader.read(&mut [0]).expect("the end"), 0, "it goes on with the map");

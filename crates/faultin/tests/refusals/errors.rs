@@ -144,7 +144,7 @@ fn a_path_is_said_once_and_a_place_only_where_something_happened() {
     let options = || MapOptions::new().offset(5000);
     let map = options().open(&path).expect("map it");
     std::fs::write(&path, [7; 200]).expect("write it");
-    let change = "the file was cut from 10000 to 200 bytes";
+    let change = "the file was truncated from 10000 to 200 bytes";
     once(&map.read_at(&mut [0; 10], 1000).expect_err("cut"), change);
     once(&map.verify().expect_err("cut"), change);
     std::fs::write(&path, [8; 10_000]).expect("write it");

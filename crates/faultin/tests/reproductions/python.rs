@@ -61,7 +61,10 @@ fn cpython_148650() {
             let shrunk = Change::Shrunk { from: len as u64, to: to as u64 };
             assert_eq!(error.change(), Some(shrunk), "{name} in round {round}");
             assert_eq!((error.done(), error.offset(), error.path()), (0, at, Some(&*path)), "{name} in round {round}");
-            assert_eq!(error.to_string(), format!("{}: the file was cut from {len} to {to} bytes", path.display()));
+            assert_eq!(
+                error.to_string(),
+                format!("{}: the file was truncated from {len} to {to} bytes", path.display())
+            );
         };
         for (name, read) in READS {
             judge(name, read(&reads, at));
