@@ -1,8 +1,8 @@
-//! The report as Markdown: a document of everything, and a short table for another document.
+//! The report as a Markdown document.
 //!
-//! Both say the same whenever and wherever they are written, unless a result changed: they show the results on simulated
+//! The document is the same whenever and wherever it is written, unless a result changed: it shows the results on simulated
 //! memory, which run everywhere. A cell on memory of this process is held to the same expectation, so where it ran it
-//! either agrees or is not as expected; it is shown only then, and one that was skipped never.
+//! either agrees or is not as expected. It is shown only if it is not as expected, and never if it was skipped.
 
 #![forbid(unsafe_code)]
 
@@ -16,28 +16,29 @@ use crate::run::{Cell, Outcome, Report};
 use crate::square::{self, Kind, Part, Rows, Square};
 use crate::user::Memory;
 
-/// The line before the short table in another document.
-pub const BEGIN: &str = "<!-- faultin audit: begin -->";
-
-/// The line after it.
-pub const END: &str = "<!-- faultin audit: end -->";
+/// The mail that the audit starts from.
+const MAIL: &str = "https://lore.kernel.org/all/YSldx9uhMYhT%2FG8X@zeniv-ca.linux.org.uk/";
 
 const STRING: &str = "a string takes everything";
 
-/// The document: results, callers, scenarios. `command` is what writes it.
+/// Returns the document: a summary, results, callers, scenarios. `command` is the command that writes it.
 pub fn document(report: &Report, command: &str) -> String {
     let (rows, scenarios) = (Square::all(report), square::scenarios(report));
     let mut out = format!(
         "# The audit\n\n\
          <!-- Written by `{command}`; the same with `--check` tells whether it still holds. -->\n\n\
-         The callers of the kernel's two fault-in helpers, as a mail of August 2021 found them and as they should be, and the \
-         four that the series added. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
+         The callers of the kernel's two fault-in helpers, as [a mail of 27 August 2021]({MAIL}) found them and as they should \
+         be, and the four that the series added. Every result is executed and compared with an expectation written by hand, on simulated memory, which is \
          what the table shows, and on memory of the process wherever the machine can show the scenario; a result that is not \
          as expected on either is marked ✗. `faultin-audit` shows which cells were skipped on a machine; `faultin-audit \
          --html FILE` shows the steps of each.\n\n{}\n\n",
         sum(report)
     );
-    out += "## Results\n\n\
+    out += "## Summary\n\n\
+            What each caller needs from a fault-in: *ANY* is some progress, *ALL* is every byte. The last column has the \
+            scenarios in which the code as it was found and the fixed code end in different ways. ∞ is a livelock.\n\n";
+    out += &summary(report);
+    out += "\n## Results\n\n\
             ∞ is a livelock: a state repeated with no outside event between. A deadlock is a fault that wants a lock which its \
             own caller holds. ▲ is a defect: the fixed code ends in another \
             way. A number counts the bytes that moved, where that is neither none nor all. *holds*: beside a thread that \
@@ -106,8 +107,8 @@ fn results(part: &Part) -> String {
     out
 }
 
-/// The short table: for each caller what it needs, what the mail says, and where the fixed code ends in another way.
-pub fn short(report: &Report) -> String {
+/// Returns a row for each caller: what it needs, what the mail says, and where the fixed code ends in another way.
+fn summary(report: &Report) -> String {
     let mut out = line(["#", "caller", "needs", "the mail, in our words", "as found → fixed"].map(String::from));
     out += &line(std::iter::repeat_n("---".to_string(), 5));
     for rows in Square::all(report) {
@@ -115,18 +116,7 @@ pub fn short(report: &Report) -> String {
         let number = caller.row.to_string();
         out += &line([number, named(&rows), caller.need.to_string(), escaped(caller.finding), changes(&rows)]);
     }
-    format!("{out}\n{}\n", sum(report))
-}
-
-/// `document` with `table` in the place of what stands between its [marks](BEGIN).
-///
-/// # Errors
-/// What is wrong with the marks.
-pub fn spliced(document: &str, table: &str) -> Result<String, String> {
-    let marks = || format!("no line `{BEGIN}` with a line `{END}` after it, to put the table between");
-    let (before, rest) = document.split_once(&format!("{BEGIN}\n")).ok_or_else(marks)?;
-    let (_, after) = rest.split_once(END).ok_or_else(marks)?;
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+    out
 }
 
 /// What the simulated cells add up to: the same everywhere.
@@ -230,15 +220,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_stands_between_the_marks_is_replaced() {
-        let document = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
-        assert_eq!(spliced(&document, "new\n").unwrap(), format!("above\n{BEGIN}\nnew\n{END}\nbelow\n"));
-        for none in ["", BEGIN, END, &format!("{END}\n{BEGIN}\n")] {
-            assert!(spliced(none, "new\n").unwrap_err().contains(BEGIN), "{none}");
-        }
-    }
 
     #[test]
     fn no_text_breaks_a_table() {

@@ -40,7 +40,7 @@ pub struct Cache {
     owner: Arc<Owner>,
 }
 
-/// How a cache shall be.
+/// The options of a cache.
 ///
 /// ```
 /// use faultin_cache::CacheOptions;
@@ -66,16 +66,16 @@ impl CacheOptions {
         CacheOptions { limit: memory_of_machine() / 4, block: rustix::param::page_size().max(4096) }
     }
 
-    /// Folios shall have at most so many bytes. Each file that is being used may have two blocks beyond that, and each read
-    /// that waits for its store one. While the store of a mapped file refuses what is dirty, accesses through mappings may take four blocks
-    /// more for each file of the cache.
+    /// Sets the limit of the cache's memory, in bytes. Each file that is in use may have two blocks beyond that, and each read that
+    /// waits for its store one. While the store of a mapped file does not take dirty bytes, accesses through mappings may take four
+    /// blocks more for each file of the cache.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         CacheOptions { limit: bytes, ..self }
     }
 
-    /// Bytes are up to date, dirty, read and written by blocks of so many. For stores that are aligned to more than 4 KiB; and
-    /// for tests.
+    /// Sets the size of a block, in bytes: the unit in which bytes are valid, dirty, read and written. For stores that are aligned to
+    /// more than 4 KiB, and for tests.
     ///
     /// # Panics
     /// Unless it is a power of two, at most 1 GiB.
@@ -86,7 +86,7 @@ impl CacheOptions {
         CacheOptions { block: bytes, ..self }
     }
 
-    /// The cache. It takes no memory yet.
+    /// Makes the cache. It takes no memory yet.
     pub fn build(self) -> Cache {
         let arena = Arena::new(self.block, self.limit);
         let shared = Shared {
@@ -109,7 +109,7 @@ fn memory_of_machine() -> usize {
     if total < pages { 512 << 20 } else { total }
 }
 
-/// How a file shall be cached.
+/// The options of a cached file.
 #[derive(Clone, Debug, Default)]
 pub struct FileOptions {
     max_folio: Option<usize>,
@@ -122,7 +122,7 @@ impl FileOptions {
         Self::default()
     }
 
-    /// Folios of at most so many bytes: rounded up to a power of two of blocks, at most 512.
+    /// Sets the largest size of a folio, in bytes: rounded up to a power of two of blocks, at most 512.
     #[must_use]
     pub fn max_folio(self, bytes: usize) -> Self {
         FileOptions { max_folio: Some(bytes), ..self }
@@ -152,10 +152,10 @@ impl Cache {
         self.open_with(store, FileOptions::new())
     }
 
-    /// As [`open`](Self::open), cached as `options` say.
+    /// Opens a file as [`open`](Self::open) does, with these options.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`open`](Self::open).
     pub fn open_with(&self, store: impl Store + 'static, options: FileOptions) -> io::Result<CachedFile> {
         let shared = &self.owner.shared;
         let size = store.len()?;

@@ -174,12 +174,23 @@ pub(crate) fn whole(errno: Option<i32>, error: impl Into<Box<dyn std::error::Err
 }
 
 /// A read or write that ended early.
+///
+/// ```
+/// use faultin_cache::{Cache, Error, store::MemoryStore};
+///
+/// let file = Cache::new().open(MemoryStore::new([]))?;
+/// let partial = file.write_at(b"too far", u64::MAX - 3).unwrap_err();
+/// assert_eq!(partial.done, 0);
+/// assert!(matches!(partial.error, Error::TooLarge { .. }));
+/// assert_eq!(std::io::Error::from(partial).kind(), std::io::ErrorKind::InvalidInput);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Partial {
-    /// Bytes that were moved, from the first one on, and the position of the list of segments is behind them. Nothing
-    /// behind them was touched.
+    /// The number of bytes that were moved, from the first one on. The position of the list of segments is after them. Nothing
+    /// past them was touched.
     pub done: usize,
-    /// Why no more.
+    /// Why it ended.
     pub error: Error,
 }
 

@@ -20,11 +20,23 @@ use crate::{direct, read, write};
 
 /// A handle of a cached file: what an open file description is to the kernel.
 ///
-/// Buffers are lists of segments that may fault ([`IovSource`], [`IovDest`]); a plain slice will do. A count is exact: so many
-/// bytes were moved, the list is behind them, and nothing behind them was touched. What ended an operation early comes with
-/// its count ([`Partial`]).
+/// Buffers are lists of segments that may fault ([`IovSource`], [`IovDest`]); a plain slice will do. A count is exact: that many
+/// bytes were moved, the position of the list is after them, and nothing past them was touched. An error that ended an operation
+/// early comes with the count ([`Partial`]).
 ///
-/// Clones are the same file, each with its own idea of which write errors it has reported.
+/// Clones are handles of the same file. Each handle reports each write error once.
+///
+/// ```
+/// use faultin_cache::{Cache, store::MemoryStore};
+///
+/// let file = Cache::new().open(MemoryStore::new([]))?;
+/// file.write_at(b"there", 6)?; // what is before it reads as zeros
+/// file.write_at(b"hello ", 0)?;
+/// assert_eq!((file.len()?, file.dirty() > 0), (11, true));
+/// file.sync_all()?;
+/// assert_eq!(file.dirty(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Concurrency
 ///
@@ -99,22 +111,33 @@ impl CachedFile {
         self.inode.dirty.load(Ordering::Relaxed)
     }
 
-    /// Writes what is left in `from` to `pos`, past the end if need be; what is between reads as zeros.
+    /// Writes what is left in `from` to `pos`. Where that is past the end of the file, the bytes between read as zeros.
     ///
-    /// `Ok`: all of it.
+    /// Returns the number of bytes, which is all that was left in `from`.
+    ///
+    /// ```
+    /// use faultin::ReadView;
+    /// use faultin::iov::{IovSource, ReadSegment};
+    /// use faultin_cache::{Cache, store::MemoryStore};
+    ///
+    /// let file = Cache::new().open(MemoryStore::new([]))?;
+    /// let segments: [ReadSegment<'_, ReadView<'_>>; 2] = [b"one, "[..].into(), b"two"[..].into()];
+    /// assert_eq!(file.write_iter(&mut IovSource::new(&segments), 0)?, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Partial`]: nothing is written behind its count. [`Error::Fault`]: the buffer ends there. [`Error::TooLarge`] before
-    /// anything is written.
+    /// [`Partial`] if not all could be written: nothing is written past its count. Its error is [`Error::Fault`] if the next byte
+    /// of the buffer cannot be accessed, and [`Error::TooLarge`] if no file can be that long; then nothing is written.
     #[inline]
     pub fn write_iter<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
         self.write_iter_with::<M, MayWait>(from, pos, &mut ())
     }
 
-    /// As [`write_iter`](Self::write_iter), in this [way](crate::mode), and with somebody who looks on.
+    /// Writes as [`write_iter`](Self::write_iter), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`write_iter`](Self::write_iter); [`Error::Stopped`] if the observer ends it.
     #[inline]
     pub fn write_iter_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
@@ -136,19 +159,19 @@ impl CachedFile {
         write::perform::<M, C>(&self.inode, from, At::Position(pos), mutation, observer)
     }
 
-    /// Writes what is left in `from` behind the end of the file, wherever that is when all writes before this one are done.
-    /// Nobody else's bytes come in between.
+    /// Writes what is left in `from` at the end of the file, wherever that is when all writes before this one are done. No other
+    /// write comes in between.
     ///
     /// # Errors
-    /// As [`write_iter`](Self::write_iter).
+    /// [`Partial`] if not all could be written, as [`write_iter`](Self::write_iter).
     pub fn append_iter<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>) -> Result<usize, Partial> {
         self.append_iter_with::<M, MayWait>(from, &mut ())
     }
 
-    /// As [`append_iter`](Self::append_iter), in this [way](crate::mode), and with somebody who looks on.
+    /// Appends as [`append_iter`](Self::append_iter), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`append_iter`](Self::append_iter); [`Error::Stopped`] if the observer ends it.
     pub fn append_iter_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -166,19 +189,20 @@ impl CachedFile {
         write::perform::<M, C>(&self.inode, from, At::End, mutation, observer)
     }
 
-    /// Reads from `pos` on to what is left of `to`. `Ok`: how many bytes, fewer than were left only at the end of the file.
+    /// Reads from `pos` on to what is left of `to`. Returns the number of bytes, which is less than what was left only at the end
+    /// of the file.
     ///
     /// # Errors
-    /// [`Partial`]: `to` is untouched behind its count.
+    /// [`Partial`] if the buffer or the store fails: `to` is untouched past its count.
     #[inline]
     pub fn read_iter<M: WriteMemory>(&self, to: &mut IovDest<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
         self.read_iter_with::<M, MayWait>(to, pos, &mut ())
     }
 
-    /// As [`read_iter`](Self::read_iter), in this [way](crate::mode), and with somebody who looks on.
+    /// Reads as [`read_iter`](Self::read_iter), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`read_iter`](Self::read_iter); [`Error::Stopped`] if the observer ends it.
     #[inline]
     pub fn read_iter_with<M: WriteMemory, C: CopyTo<M>>(
         &self,
@@ -200,27 +224,27 @@ impl CachedFile {
         read::perform::<M, C>(&self.inode, to, pos, &self.ahead, mutation, observer)
     }
 
-    /// [`write_iter`](Self::write_iter) from a slice.
+    /// Writes as [`write_iter`](Self::write_iter), from a slice.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`write_iter`](Self::write_iter); a slice never faults.
     #[inline]
     pub fn write_at(&self, buf: &[u8], pos: u64) -> Result<usize, Partial> {
         self.write_iter(&mut IovSource::<ReadView<'_>>::one(buf), pos)
     }
 
-    /// [`append_iter`](Self::append_iter) from a slice.
+    /// Appends as [`append_iter`](Self::append_iter), from a slice.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`append_iter`](Self::append_iter); a slice never faults.
     pub fn append(&self, buf: &[u8]) -> Result<usize, Partial> {
         self.append_iter(&mut IovSource::<ReadView<'_>>::one(buf))
     }
 
-    /// [`read_iter`](Self::read_iter) to a slice.
+    /// Reads as [`read_iter`](Self::read_iter), to a slice.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`read_iter`](Self::read_iter); a slice never faults.
     #[inline]
     pub fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize, Partial> {
         self.read_iter(&mut IovDest::<WriteView<'_>>::one(buf), pos)
@@ -236,10 +260,10 @@ impl CachedFile {
         self.write_direct_with::<M, MayWait>(from, pos, &mut ())
     }
 
-    /// As [`write_direct`](Self::write_direct), in this [way](crate::mode), and with somebody who looks on.
+    /// Writes as [`write_direct`](Self::write_direct), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`write_direct`](Self::write_direct); [`Error::Stopped`] if the observer ends it.
     pub fn write_direct_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -275,10 +299,10 @@ impl CachedFile {
         self.append_direct_with::<M, MayWait>(from, &mut ())
     }
 
-    /// As [`append_direct`](Self::append_direct), in this [way](crate::mode), and with somebody who looks on.
+    /// Appends as [`append_direct`](Self::append_direct), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`append_direct`](Self::append_direct); [`Error::Stopped`] if the observer ends it.
     pub fn append_direct_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -295,10 +319,10 @@ impl CachedFile {
         self.read_direct_with::<M, MayWait>(to, pos, &mut ())
     }
 
-    /// As [`read_direct`](Self::read_direct), in this [way](crate::mode), and with somebody who looks on.
+    /// Reads as [`read_direct`](Self::read_direct), in this [way](crate::mode), and reports its steps to `observer`.
     ///
     /// # Errors
-    /// As there.
+    /// [`Partial`], as [`read_direct`](Self::read_direct); [`Error::Stopped`] if the observer ends it.
     pub fn read_direct_with<M: WriteMemory, C: CopyTo<M>>(
         &self,
         to: &mut IovDest<'_, '_, M>,
@@ -318,36 +342,48 @@ impl CachedFile {
         direct::read::<M, C>(&self.inode, to, pos, mutation, observer)
     }
 
-    /// Cuts the file, or makes it longer with zeros.
+    /// Truncates the file, or makes it longer with zeros.
     ///
     /// # Errors
-    /// The store's: the file is as long as before.
+    /// [`Error::Store`] if the store cannot do it: the file is as long as before.
     pub fn set_len(&self, len: u64) -> Result<(), Error> {
         self.inode.set_len(len)
     }
 
     /// Makes a range read as zeros, and gives its space back where the store can. The length stays.
     ///
+    /// ```
+    /// use faultin_cache::{Cache, store::MemoryStore};
+    ///
+    /// let file = Cache::new().open(MemoryStore::new(vec![7; 10_000]))?;
+    /// file.punch_hole(0..9_999)?;
+    /// file.set_len(20_000)?;
+    /// let mut bytes = [1; 3];
+    /// assert_eq!(file.read_at(&mut bytes, 9_998)?, 3);
+    /// assert_eq!(bytes, [0, 7, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// The store's: a part of the range may be zeros.
+    /// [`Error::Store`] if the store fails: a part of the range may be zeros.
     pub fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         self.inode.punch_hole(range)
     }
 
-    /// Writes everything back and has the store make it durable.
+    /// Writes back everything that is dirty, and has the store make it durable.
     ///
     /// # Errors
-    /// The first failure that this handle has not reported, of this writeback or one before. What was not written is dirty
-    /// still, and is tried again the next time; so is what was written since the last sync that succeeded, if the store's sync has
-    /// failed. [`Error::Lost`], each time: some of that is no longer in memory.
+    /// The first failure that this handle has not reported, of this writeback or an earlier one. Bytes that were not written stay
+    /// dirty, and the next sync tries them again. If the store's sync has failed, so do all bytes that were written since the last
+    /// sync that succeeded. [`Error::Lost`], at each sync, if some of those are no longer in memory.
     pub fn sync_all(&self) -> Result<(), Error> {
         self.sync(false)
     }
 
-    /// As [`sync_all`](Self::sync_all), without what is not needed to find the bytes.
+    /// Syncs as [`sync_all`](Self::sync_all), without metadata that is not needed to find the bytes.
     ///
     /// # Errors
-    /// As there.
+    /// The first failure that this handle has not reported, as [`sync_all`](Self::sync_all).
     pub fn sync_data(&self) -> Result<(), Error> {
         self.sync(true)
     }
@@ -373,7 +409,7 @@ impl CachedFile {
     /// Reads a range into the cache (`POSIX_FADV_WILLNEED`).
     ///
     /// # Errors
-    /// The store's; [`Error::Full`].
+    /// [`Error::Store`] if the store cannot be read, [`Error::Full`] if there is no memory within the cache's limit.
     pub fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
         self.inode.will_need(range)
     }

@@ -1,10 +1,10 @@
 //! A page cache in user space: files whose bytes live in a [store](store::Store) and are read and written through folios,
 //! with any buffer the caller has, also one that faults.
 //!
-//! It is for databases, virtual machine monitors and user-space file systems: whoever is given buffers by somebody else, in
-//! memory that may be gone (a mapped file that was cut, a guest's page, a peer's shared memory), and has to read and write all
-//! the same. An operation never deadlocks on itself, never runs for ever, never shows a byte that nobody wrote, and never
-//! lies about its count.
+//! It is for databases, virtual machine monitors and user-space file systems: programs that receive buffers from other code, in
+//! memory that may be unmapped (a mapped file that was truncated, a guest's page, a peer's shared memory), and have to read and
+//! write all the same. An operation never deadlocks on itself, always terminates, never shows a byte that was not written, and
+//! its count is exact.
 //!
 //! ```
 //! use faultin_cache::{Cache, store::MemoryStore};
@@ -19,7 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A buffer that faults is a short count and a reason:
+//! A buffer that faults is a short count and a cause:
 //!
 //! ```
 //! use faultin::iov::IovSource;
@@ -27,11 +27,11 @@
 //! # use std::io::Write;
 //! # let mut source = tempfile::NamedTempFile::new()?;
 //! # source.write_all(&vec![7; 3 * faultin::page_size()])?;
-//! # // SAFETY: nobody maps there but this.
+//! # // SAFETY: a new mapping.
 //! # let (page, file) = (faultin::page_size(), source.as_file());
 //! # let base = unsafe { libc::mmap(std::ptr::null_mut(), 3 * page, libc::PROT_READ, libc::MAP_SHARED, std::os::fd::AsRawFd::as_raw_fd(file), 0) };
 //! # assert_ne!(base, libc::MAP_FAILED);
-//! // `base` is a mapping of three pages of a file. Somebody cuts the file.
+//! // `base` is a mapping of three pages of a file. Another process truncates the file.
 //! source.as_file().set_len(page as u64)?;
 //! // SAFETY: the range is a mapping that stays.
 //! let view = unsafe { faultin::ReadView::new(base.cast(), 3 * page) }?;
@@ -45,26 +45,25 @@
 //!
 //! # What is promised
 //!
-//! * **Counts are exact.** What a count says was moved was; behind it nothing was touched, neither in the file nor in the
+//! * **Exact counts.** The bytes that a count has were moved. Past them nothing was touched, neither in the file nor in the
 //!   buffer. An error after a part has succeeded comes with the part ([`Partial`]).
-//! * **Progress.** A copy that is short is tried again where it stopped; the buffer is faulted in only after nothing moved; a
-//!   byte that cannot be faulted in ends it. [`NO_PROGRESS`](write::NO_PROGRESS) rounds in a row that move nothing end it, too.
-//!   No round asks for more than can stay in memory until the next one: any buffer, also a mapping of a file of the same cache,
-//!   completes in a cache of two blocks for each file in use, without reading a store over and over.
-//! * **No stale byte.** What was never written and never read from the store cannot be read.
-//! * **Nothing dirty is dropped.** What the store did not take stays, and is reported by each `sync_all` that has not
-//!   reported it yet. If the memory is full of it, writes fail with [`Error::Full`].
-//! * **The limit** on memory holds, but for two blocks of each file that is being used, and one for each read that waits
-//!   for its store.
+//! * **Progress.** A short copy is repeated where it stopped. The buffer is faulted in only after a copy that moved nothing. A byte
+//!   that cannot be faulted in ends the operation, and so do [`NO_PROGRESS`](write::NO_PROGRESS) rounds in a row that move nothing.
+//!   No round asks for more than can stay in memory until the next one. So any buffer, also a mapping of a file of the same cache,
+//!   completes in a cache of two blocks for each file in use, without reading a store repeatedly.
+//! * **No stale byte.** A byte that was never written and never read from the store cannot be read.
+//! * **No loss.** Bytes that the store did not take stay dirty. Each `sync_all` that has not reported the failure reports it. If the
+//!   memory is full of such bytes, writes fail with [`Error::Full`].
+//! * **A limit** on memory, except for two blocks of each file that is in use, and one for each read that waits for its store.
 //!
-//! A file can be [mapped](pager), too, and a mapping be the buffer of a read or write.
+//! A file can be [mapped](pager), and a mapping can be the buffer of a read or write.
 //!
-//! # What is not
+//! # What is not promised
 //!
-//! A store that hangs hangs the operations that need it, and others of the same file; other files go on. Memory that changes
-//! while it is read is read as some mixture. A fault that never returns (a server that hangs) hangs the copy, and with it
-//! the file. A cache is its process's: after `fork` the child does not have its folios, and must not use it. It may drop it:
-//! that touches neither the stores nor what the parent has.
+//! A store that hangs hangs the operations that need it, and other operations of the same file; other files go on. Memory that
+//! changes while it is read is read as a mixture. A fault that never returns (a server that hangs) hangs the copy, and with it
+//! the file. A cache belongs to its process: after `fork` the child does not have its folios, and must not use it. The child may
+//! drop the cache: that touches neither the stores nor the parent's memory.
 
 pub mod lock;
 pub mod mode;
@@ -96,8 +95,3 @@ pub use cache::{Cache, CacheOptions, FileOptions};
 pub use error::{Error, Partial, errno};
 pub use file::CachedFile;
 pub use read::Advice;
-
-/// What the README shows compiles, and what it shows as a program runs.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

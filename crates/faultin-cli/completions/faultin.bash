@@ -129,17 +129,25 @@ _faultin() {
             return 0
             ;;
         faultin__subcmd__sum)
-            opts="-c -l -h --check --quiet --no-names --tag --raw --length --num-threads --help"
+            opts="-c -l -h --check --quiet --strict --keyed --derive-key --no-names --tag --raw --length --seek --no-mmap --num-threads --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --derive-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --length)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seek)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -32,13 +32,18 @@ complete -c faultin -n "__fish_faultin_needs_command" -f -a "help" -d 'Print thi
 complete -c faultin -n "__fish_faultin_using_subcommand demo" -l device -d 'What is full in the second scene [default: the first of these that this machine has]' -r -f -a "tmpfs\t'A file system in memory with room for 1 MiB, in a user namespace'
 huge-pages\t'Huge pages, of which there are none'"
 complete -c faultin -n "__fish_faultin_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c faultin -n "__fish_faultin_using_subcommand sum" -s l -l length -d 'Bytes of a checksum' -r
-complete -c faultin -n "__fish_faultin_using_subcommand sum" -l num-threads -d 'Threads [default: one for each core]' -r
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l derive-key -d 'Derive a key from each file in the given context' -r
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -s l -l length -d 'Bytes of a checksum, at least 1' -r
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l seek -d 'Where a checksum begins in BLAKE3\'s output, in bytes' -r
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l num-threads -d 'Threads, 0 for one on each core' -r
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -s c -l check -d 'Read checksums from the files and check them'
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -l quiet -d 'With --check: do not print OK for each file that has its checksum'
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l strict -d 'Every change of a file while it is read is an error, also of its attributes and its name'
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l keyed -d 'Hash with a key, whose 32 bytes are read from standard input'
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -l no-names -d 'Leave the names out'
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -l tag -d 'Print in the style of BSD: BLAKE3 (name) = checksum'
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -l raw -d 'Print the bytes of the checksum themselves, of one file only'
+complete -c faultin -n "__fish_faultin_using_subcommand sum" -l no-mmap -d 'Read files with pread(2) instead of mapping them'
 complete -c faultin -n "__fish_faultin_using_subcommand sum" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c faultin -n "__fish_faultin_using_subcommand help; and not __fish_seen_subcommand_from demo sum help" -f -a "demo" -d 'Shows what kills a program that uses mapped memory, and what this library makes of it'
 complete -c faultin -n "__fish_faultin_using_subcommand help; and not __fish_seen_subcommand_from demo sum help" -f -a "sum" -d 'Prints or checks BLAKE3 checksums, on all cores'

@@ -1,74 +1,124 @@
-//! Memory that may fault: **an access that fails is a short count and a reason, never a dead process.**
+//! Memory that may fault: **an access that fails is an exact count and a cause, and the process lives.**
 //!
-//! Behind a pointer there may be no memory any more: the mapped file was truncated, the disk returned an error, the peer
-//! shrank the shared buffer, the page is poisoned, the tag does not match. The kernel has lived with such memory for
-//! thirty years: its user copies come back short. This crate does the same in user space.
+//! A mapped file is truncated, a disk is full or fails, a peer shrinks the shared memory, a page of a guest is poisoned: the
+//! next load or store ends the process with SIGBUS. The accesses of this crate return an error instead. There are three ways in:
 //!
-//! # Three verbs and one rule
+//! # Files
 //!
-//! * **[copy](mod@copy)** moves bytes and returns exactly how many, and why it stopped.
-//! * **[fault_in](mod@fault_in)** makes the next attempt progress: the accessible prefix, an error only if that is nothing.
-//! * **[probe](mod@probe)** proves that *every* byte can be loaded, or stored, without changing it.
-//! * The **restart rule**: after a short copy, restart at the first byte that was not copied. Copy first; fault in only
-//!   after zero progress; give up only when fault_in says "nothing". Whoever must restart from an earlier point uses probe.
-//!
-//! # Example
+//! [`map::FileMap`] reads a mapped file with the errors of `read(2)`, [`map::FileMapMut`] writes one, and
+//! [`map::FileReader`] is a reader of anything that a path leads to.
 //!
 //! ```
-//! use std::os::fd::AsRawFd;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let file = tempfile::tempfile()?;
-//! let page = faultin::page_size();
-//! file.set_len(2 * page as u64)?;
-//! # // SAFETY: a new mapping.
-//! let map = unsafe {
-//!     libc::mmap(std::ptr::null_mut(), 2 * page, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
-//! };
-//! assert_ne!(map, libc::MAP_FAILED);
-//! // SAFETY: the addresses are ours until the mapping goes, whatever happens to the file.
-//! let view = unsafe { faultin::ReadView::new(map.cast(), 2 * page)? };
+//! # let file = tempfile::NamedTempFile::new()?;
+//! # std::fs::write(file.path(), "a line\n".repeat(1000))?;
+//! # let path = file.path();
+//! use faultin::map::{Change, FileMap};
 //!
-//! file.set_len(100)?; // somebody truncates it: a plain load of the second page would kill the process
+//! let map = FileMap::open(path)?;
+//! assert_eq!(map.count_byte(b'\n', ..)?, 1000);
 //!
-//! let mut buffer = vec![0; 2 * page];
-//! let short = view.read(0, &mut buffer).unwrap_err();
-//! assert_eq!(short.done, page);
-//! assert_eq!(short.fault.cause(), faultin::Cause::Backing);
-//! assert_eq!(view.load::<u32>(page).unwrap_err().cause(), faultin::Cause::Backing);
+//! // Another process truncates the file. A load from a plain mapping would end this one.
+//! std::fs::File::options().write(true).open(path)?.set_len(100)?;
+//! let error = map.count_byte(b'\n', ..).unwrap_err();
+//! assert_eq!(error.change(), Some(Change::Shrunk { from: 7000, to: 100 }));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Files that change
-//!
-//! [`map::FileMap`] is a mapped file with the errors of a read. What counts as a change is one of four modes, by
-//! [`map::MapOptions::watch`]; [a table](map#what-counts-as-a-change) says what each operation answers to each event:
+//! What counts as a change is one of four modes, by [`map::MapOptions::watch`].
+//! [A table](map#what-counts-as-a-change) has what each operation answers to each event:
 //!
 //! | Mode | For | An error is |
 //! |---|---|---|
 //! | [`Reader`](map::Watch::Reader), the default | what `read(2)` is used for | a file that ends before the bytes that were asked for do |
 //! | [`Appending`](map::Watch::Appending) | logs, whose bytes never change | a file that is shorter than it was, or rewritten |
 //! | [`Contents`](map::Watch::Contents) | hashes, backups | any change |
-//! | [`Nothing`](map::Watch::Nothing) | files that do not change | a page that is gone |
+//! | [`Nothing`](map::Watch::Nothing) | files that do not change | a page that no longer exists |
+//!
+//! # Shared memory
+//!
+//! [`map::SharedMap`] is memory that two processes share and do not trust each other with. [`map::shared::ring`] has rings in it.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::map::{Rights, SharedMap};
+//!
+//! let client = SharedMap::create("buffer", 8192)?;
+//! client.write_at(b"hello", 4096)?;
+//!
+//! // The server has the client's descriptor, and a length that the client claims.
+//! let server = SharedMap::from_fd(client.try_clone_fd()?, 8192, Rights::Read)?;
+//! assert_eq!(server.read_once::<[u8; 5]>(4096)?, *b"hello");
+//!
+//! std::fs::File::from(client.try_clone_fd()?).set_len(0)?; // the client takes the memory away
+//! assert!(server.read_once::<[u8; 5]>(4096).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guest memory, and other pointers that may fault
+//!
+//! [`ReadView`] and [`WriteView`] are ranges of memory that another program, a guest or a device can take away. They have copies,
+//! loads, stores, atomic operations, strings and searches. [`iov`] has lists of them, and [`memory`] has traits, to write loops
+//! against that can be tested on simulated memory.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use faultin::{Cause, ReadView};
+//!
+//! # let page = faultin::page_size();
+//! # // SAFETY: a new mapping.
+//! # let base = unsafe {
+//! #     libc::mmap(std::ptr::null_mut(), 2 * page, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+//! # };
+//! # assert_ne!(base, libc::MAP_FAILED);
+//! // `base` is a mapping of two pages. The second one becomes inaccessible.
+//! # // SAFETY: within the mapping.
+//! # unsafe { libc::mprotect(base.wrapping_byte_add(page), page, libc::PROT_NONE) };
+//! // SAFETY: the addresses belong to this mapping until the program ends.
+//! let view = unsafe { ReadView::new(base.cast(), 2 * page)? };
+//! assert_eq!(view.load::<u64>(0)?, 0);
+//! let short = view.read(0, &mut vec![1; 2 * page]).unwrap_err();
+//! assert_eq!((short.done, short.fault.cause()), (page, Cause::Protection));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Loops: three verbs and one rule
+//!
+//! * **[copy](mod@copy)** moves bytes and returns exactly how many, and why it stopped.
+//! * **[fault_in](mod@fault_in)** makes the next attempt progress: it returns the accessible prefix, and an error only if that is
+//!   empty.
+//! * **[probe](mod@probe)** proves that *every* byte can be loaded, or stored, without changing it.
+//! * The **restart rule**: copy first. After a short copy, restart at the first byte that was not copied. Fault in only after a
+//!   copy that moved nothing. Give up only when `fault_in` returns an error. A caller that must restart from an earlier point
+//!   uses `probe`.
 //!
 //! # How it works
 //!
-//! Every instruction here that may touch foreign memory is assembly of our own with an entry in an exception
-//! [`table`], keyed by program counter. The handler for SIGSEGV and SIGBUS looks the interrupted instruction up, puts what
-//! happened into two of its registers and continues at its fixup. No thread-local state, no lock, no `longjmp`; nothing
-//! is done in advance, so an access that succeeds costs nothing more than the access.
+//! Every instruction here that may touch foreign memory is assembly with an entry in an exception [`table`], keyed by program
+//! counter. The handler for SIGSEGV and SIGBUS looks up the interrupted instruction, puts the fault into two of its registers,
+//! and continues at the fixup. There is no thread-local state, no lock and no `longjmp`. Nothing is prepared before an access,
+//! so one that succeeds has no overhead but the test of a register.
 //!
-//! # What it cannot do
+//! [`install`] says how the handler coexists with other handlers. Where no handler may be installed, maps read with `pread`
+//! ([`map::Backend`]), and [`signal_free`] has the kernel copy.
 //!
-//! A fault that never returns (a FUSE or userfaultfd server that hangs) hangs the access. A system call that is given the
-//! same memory returns `EFAULT` and does not need us. In a thread that blocks SIGSEGV or SIGBUS a fault of the raw
-//! functions kills the process; views and maps have the kernel copy there ([`signal_free`]). Memory tags in asynchronous
-//! mode cannot be caught. A truncated file's last page reads as zeros behind its end, without any fault.
+//! # Limits
+//!
+//! * A fault that never returns (a FUSE or userfaultfd server that hangs) hangs the access.
+//! * In a thread that blocks SIGSEGV or SIGBUS, a fault of the raw functions kills the process. Views and maps have the
+//!   kernel copy there ([`signal_free`]).
+//! * Memory tags in asynchronous mode cannot be caught.
+//! * A truncated file's last page reads as zeros past the end of the file, without a fault. Maps therefore compare the file's
+//!   state after each access.
+//! * A system call that is given the same memory returns `EFAULT`, and does not need this crate.
 //!
 //! # Without `std`
 //!
-//! With `default-features = false`, what remains is [`table`], [`copy`](mod@copy) and [`scalar`](mod@scalar), without
-//! vector registers or CPU detection, for kernels that have a fault handler of their own.
+//! With `default-features = false`, the crate has [`table`], [`copy`](mod@copy) and [`scalar`](mod@scalar), without vector
+//! registers and CPU detection, for kernels that have a fault handler of their own.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 

@@ -1,12 +1,12 @@
-//! Typed views of foreign memory, for whoever has a mapping: [`ReadView`] and [`WriteView`], one per direction.
+//! Typed views of foreign memory, for code that has a mapping: [`ReadView`] and [`WriteView`], one for each direction.
 //!
 //! # Valid ranges
 //!
 //! A view is made, once and `unsafe`ly, of a *reserved* range: addresses that belong to the view's owner for the view's
-//! lifetime, whatever stands behind them. The memory may be unmapped, truncated, protected or poisoned at any time and
-//! become accessible again; what must not happen is that something else comes to live at these addresses, because a
-//! store would hit it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place
-//! (`MAP_FIXED`, `PROT_NONE`) rather than a hole.
+//! lifetime, whatever memory they have. The memory may be unmapped, truncated, protected or poisoned at any time and
+//! become accessible again. What must not happen is that another mapping takes these addresses, because a store would hit
+//! it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place (`MAP_FIXED`,
+//! `PROT_NONE`) rather than a hole.
 //!
 //! In a thread that blocks SIGSEGV or SIGBUS, where a fault would kill the process, the kernel makes the accesses
 //! ([`signal_free`]): each thread asks once for its mask. Atomic operations unblock both signals meanwhile; so do loads and
@@ -34,6 +34,21 @@ use crate::{blocked, copy, fault_in, probe, scalar, scan, signal, signal_free, s
 
 /// A range of foreign memory to read from.
 ///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use faultin::{Cause, ReadView};
+///
+/// static MESSAGE: [u8; 12] = *b"memory\0fault";
+/// // SAFETY: a static is never unmapped, and nothing writes to it.
+/// let view = unsafe { ReadView::new(MESSAGE.as_ptr(), MESSAGE.len())? };
+/// assert_eq!(view.load::<u8>(7)?, b'f');
+/// assert_eq!(view.strnlen(0)?, 6);
+/// assert_eq!(view.subslice(7..12).map(|part| part.len()), Some(5));
+/// assert_eq!(view.load::<u64>(8).unwrap_err().cause(), Cause::OutOfRange);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Invariants
 ///
 /// 1. The range is reserved for `'a` (see the [module](self)), and may be read by us: its bytes are initialised, and no
@@ -48,6 +63,32 @@ pub struct ReadView<'a> {
 }
 
 /// A range of foreign memory to write to.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::atomic::Ordering::SeqCst;
+///
+/// use faultin::WriteView;
+///
+/// # // SAFETY: a new mapping.
+/// # let page = unsafe {
+/// #     libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+/// # };
+/// # assert_ne!(page, libc::MAP_FAILED);
+/// // `page` is a mapping of one page.
+/// // SAFETY: the addresses belong to the mapping until the program ends, and no reference to a byte of it exists.
+/// let view = unsafe { WriteView::new(page.cast(), 4096)? };
+/// view.store(0, 7_u32)?;
+/// assert_eq!(view.compare_exchange(0, 7_u32, 8, SeqCst, SeqCst)?, Ok(7));
+/// assert_eq!(view.compare_exchange(0, 7_u32, 9, SeqCst, SeqCst)?, Err(8));
+///
+/// # // SAFETY: within the mapping.
+/// # unsafe { libc::mprotect(page, 4096, libc::PROT_READ) };
+/// // Its owner makes it read-only.
+/// assert_eq!(view.store(0, 10_u32).unwrap_err().cause(), faultin::Cause::Protection);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Invariants
 ///
@@ -71,25 +112,25 @@ unsafe impl Sync for WriteView<'_> {}
 
 macro_rules! common {
     ($view:ident, $access:expr, $ptr:ty) => {
-        /// Bytes in the view.
+        /// Returns the number of bytes in the view.
         #[inline]
         pub fn len(&self) -> usize {
             self.len
         }
 
-        /// Whether the view has no bytes.
+        /// Returns whether the view has no bytes.
         #[inline]
         pub fn is_empty(&self) -> bool {
             self.len == 0
         }
 
-        /// The first byte's address. Reading through it is the caller's risk.
+        /// Returns the address of the first byte. An access through it is the caller's risk.
         #[inline]
         pub fn as_ptr(&self) -> $ptr {
             self.ptr
         }
 
-        /// The part of the view in `range`, `None` if it leaves the view.
+        /// Returns the part of the view in `range`, `None` if that leaves the view.
         #[inline]
         pub fn subslice(&self, range: Range<usize>) -> Option<Self> {
             if range.start > range.end || range.end > self.len {
@@ -98,7 +139,7 @@ macro_rules! common {
             Some($view { ptr: self.ptr.wrapping_add(range.start), len: range.end - range.start, range: PhantomData })
         }
 
-        /// Both parts of the view at `mid`, `None` if it lies beyond the end.
+        /// Returns both parts of the view at `mid`, `None` if `mid` is past the end.
         #[inline]
         pub fn split_at(&self, mid: usize) -> Option<(Self, Self)> {
             Some((self.subslice(0..mid)?, self.subslice(mid..self.len)?))
@@ -129,10 +170,10 @@ macro_rules! by_either {
 }
 
 impl<'a> ReadView<'a> {
-    /// A view of `len` bytes at `ptr`. Installs the handler if need be.
+    /// Makes a view of `len` bytes at `ptr`. Installs the handler if that has not been done.
     ///
     /// # Errors
-    /// [`InstallError`], from [`install`](crate::install).
+    /// [`InstallError`] if the handler cannot be installed: see [`install`](crate::install).
     ///
     /// # Safety
     /// While the view, a part or a copy of it is used:
@@ -153,15 +194,16 @@ impl<'a> ReadView<'a> {
 
     common!(ReadView, Access::Read, *const u8);
 
-    /// Copies `dst.len()` bytes from `offset`.
+    /// Copies `dst.len()` bytes from `offset` to `dst`.
     ///
     /// # Errors
-    /// [`Short`]; `dst` is untouched beyond its count.
+    /// [`Short`] if a byte cannot be loaded: `done` bytes were copied, and `dst` is untouched past them. With
+    /// [`Cause::OutOfRange`], and nothing copied, if the range leaves the view.
     #[doc(alias = "copy_from_user")]
     #[inline]
     pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
-        // SAFETY: invariants 1 and 3; `dst` is a unique reference, so it does not overlap with a range others own.
+        // SAFETY: invariants 1 and 3; `dst` is a unique reference, so it does not overlap with a range that other code owns.
         unsafe {
             by_either!(
                 copy::copy_in(dst.as_mut_ptr(), src, dst.len()),
@@ -170,10 +212,10 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// As [`read`](Self::read), for bytes that nobody reads soon: past the CPU's caches where that is possible.
+    /// Copies as [`read`](Self::read) does, past the CPU's caches where that is possible: for bytes that are not read soon.
     ///
     /// # Errors
-    /// [`Short`]; `dst` is untouched beyond its count.
+    /// [`Short`] where [`read`](Self::read) has it, with the same count.
     #[inline]
     pub fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
@@ -186,10 +228,11 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// As [`read`](Self::read) into memory that need not be initialised; gives back which part now is.
+    /// Copies as [`read`](Self::read) does, into memory that need not be initialised, and returns that memory initialised.
     ///
     /// # Errors
-    /// [`ShortRead`]: both halves.
+    /// [`ShortRead`] if a byte cannot be loaded, or the range leaves the view: the part of `dst` that is initialised now, and
+    /// the part that is not.
     #[inline]
     pub fn read_uninit<'d>(
         &self,
@@ -206,7 +249,9 @@ impl<'a> ReadView<'a> {
     /// Copies `len` bytes from `offset` to `to_offset` of `to`, both of which may fault.
     ///
     /// # Errors
-    /// [`Short`]; also if the ranges overlap with the destination above the source.
+    /// [`Short`] if a byte of either range cannot be accessed: `done` bytes were copied. With [`Cause::OutOfRange`] if a range
+    /// leaves its view, with [`Cause::Overlap`] if the ranges overlap and the destination is above the source; then nothing was
+    /// copied.
     #[inline]
     pub fn copy_to(&self, offset: usize, to: &WriteView<'_>, to_offset: usize, len: usize) -> Result<(), Short> {
         let src = self.range_at(offset, len)?;
@@ -215,10 +260,10 @@ impl<'a> ReadView<'a> {
         unsafe { by_either!(copy::copy(dst, src, len), signal_free::copy(dst, src, len)) }
     }
 
-    /// Loads a value.
+    /// Loads a value, in this machine's byte order.
     ///
     /// # Errors
-    /// The [`Fault`].
+    /// The [`Fault`] if a byte of the value cannot be loaded, or lies outside the view ([`Cause::OutOfRange`]).
     #[doc(alias = "get_user")]
     #[inline(always)]
     pub fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
@@ -230,7 +275,8 @@ impl<'a> ReadView<'a> {
     /// Loads a value atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
     ///
     /// # Errors
-    /// The [`Fault`], or a refusal (see [`scalar`](mod@crate::scalar)).
+    /// The [`Fault`] if the value cannot be loaded, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` or
+    /// `order` are not possible here (see [`scalar`](mod@crate::scalar)).
     #[inline(always)]
     pub fn load_atomic<T: Scalar>(&self, offset: usize, order: Ordering) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -238,10 +284,11 @@ impl<'a> ReadView<'a> {
         blocked::unblocked(|| unsafe { scalar::load_atomic(ptr.cast(), order) })
     }
 
-    /// The length of the string at `offset`; the view's end if it has no NUL.
+    /// Returns the length of the string at `offset`, without its NUL; the bytes up to the end of the view if there is no NUL.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte before the NUL cannot be loaded: `done` bytes before it are not NUL. With [`Cause::OutOfRange`] if
+    /// `offset` is past the end of the view.
     #[doc(alias = "strnlen_user")]
     pub fn strnlen(&self, offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
@@ -249,11 +296,12 @@ impl<'a> ReadView<'a> {
         unsafe { by_either!(string::strnlen(src, self.len - offset), signal_free::strnlen(src, self.len - offset)) }
     }
 
-    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the bytes before
-    /// the NUL: the number of bytes looked at if there was none.
+    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the number of bytes before
+    /// the NUL; if there was none, the number of bytes copied.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte before the NUL cannot be loaded: `done` bytes were copied. With [`Cause::OutOfRange`] if `offset` is
+    /// past the end of the view.
     #[doc(alias = "strncpy_from_user")]
     pub fn strncpy(&self, offset: usize, dst: &mut [u8]) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
@@ -264,10 +312,11 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// Whether `len` bytes from `offset` are all zero.
+    /// Returns whether `len` bytes from `offset` are all zero.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded and the `done` bytes before it are zero. With [`Cause::OutOfRange`] if the range
+    /// leaves the view.
     #[doc(alias = "check_zeroed_user")]
     pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
         let src = self.range_at(offset, len)?;
@@ -275,10 +324,12 @@ impl<'a> ReadView<'a> {
         unsafe { by_either!(scan::is_zeroed(src, len), signal_free::is_zeroed(src, len)) }
     }
 
-    /// Where `needle` is first in `len` bytes from `offset`, from the start of the view; `None` if nowhere.
+    /// Returns the offset of the first `needle` in `len` bytes from `offset`, counted from the start of the view; `None` if there
+    /// is none.
     ///
     /// # Errors
-    /// [`Short`]; no occurrence ends before the byte that could not be loaded.
+    /// [`Short`] if a byte cannot be loaded, and no occurrence ends before it. With [`Cause::OutOfRange`] if the range leaves
+    /// the view.
     #[doc(alias = "memmem")]
     pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
         let src = self.range_at(offset, len)?;
@@ -287,10 +338,11 @@ impl<'a> ReadView<'a> {
             .map(|found| found.map(|at| offset + at))
     }
 
-    /// Where the first of `len` bytes from `offset` is that is one of `bytes`, from the start of the view.
+    /// Returns the offset of the first of `len` bytes from `offset` that is one of `bytes`, counted from the start of the view.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded, and none of the `done` bytes before it is one of `bytes`. With
+    /// [`Cause::OutOfRange`] if the range leaves the view.
     #[doc(alias = "memchr")]
     pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
         let src = self.range_at(offset, len)?;
@@ -299,30 +351,32 @@ impl<'a> ReadView<'a> {
             .map(|found| found.map(|at| offset + at))
     }
 
-    /// How many of `len` bytes from `offset` are `byte`.
+    /// Counts the bytes among `len` bytes from `offset` that are `byte`.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded. With [`Cause::OutOfRange`] if the range leaves the view.
     pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::count_byte(src, len, byte), signal_free::count_byte(src, len, byte)) }
     }
 
-    /// The CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
+    /// Returns the CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded. With [`Cause::OutOfRange`] if the range leaves the view.
     pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::crc32c(before, src, len), signal_free::crc32c(before, src, len)) }
     }
 
-    /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
+    /// Compares `len` bytes from `offset` with those from `at` in `with`. Returns the position of the first difference, counted
+    /// from the starts of both ranges; `None` if they are equal.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte of either range cannot be loaded, and the `done` bytes before it are equal. With
+    /// [`Cause::OutOfRange`] if a range leaves its view.
     pub fn compare(&self, offset: usize, with: &ReadView<'_>, at: usize, len: usize) -> Result<Option<usize>, Short> {
         let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
         // SAFETY: both views' invariants.
@@ -333,7 +387,8 @@ impl<'a> ReadView<'a> {
     /// longer one must have zeros where `dst` has nothing.
     ///
     /// # Errors
-    /// [`StructError`](structs::StructError); `dst` is then meaningless.
+    /// [`StructError`](structs::StructError) if a byte cannot be loaded, the range leaves the view, or a longer structure has a
+    /// byte that is not zero where `dst` has nothing. The contents of `dst` are then unspecified.
     #[doc(alias = "copy_struct_from_user")]
     pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), structs::StructError> {
         let src = self.range_at(offset, len)?;
@@ -346,10 +401,11 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// Faults in `len` bytes from `offset`; returns the accessible prefix. See [`fault_in`](mod@crate::fault_in).
+    /// Faults in `len` bytes from `offset`, and returns the length of the accessible prefix. See [`fault_in`](mod@crate::fault_in).
     ///
     /// # Errors
-    /// The [`Fault`] at the very first byte.
+    /// The [`Fault`] of the first byte if that cannot be made accessible: the prefix is empty. [`Cause::OutOfRange`] if the range
+    /// leaves the view.
     #[doc(alias = "fault_in_readable")]
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let src = self.at(offset, len.get())?;
@@ -360,7 +416,8 @@ impl<'a> ReadView<'a> {
     /// Proves that `len` bytes from `offset` can be loaded. See [`probe`](mod@crate::probe).
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven.
+    /// [`Short`] if that is not so for a byte: it is so for the `done` bytes before. With [`Cause::OutOfRange`] if the range
+    /// leaves the view.
     pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
@@ -370,10 +427,12 @@ impl<'a> ReadView<'a> {
 
 macro_rules! fetch {
     ($($name:ident)*) => {$(
-        /// The operation of [`scalar`](mod@crate::scalar) with this name.
+        /// Performs the operation of [`scalar`](mod@crate::scalar) with this name on the value at `offset`, and returns the value
+        /// before it.
         ///
         /// # Errors
-        /// The [`Fault`], or a refusal.
+        /// The [`Fault`] if the value cannot be accessed, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` or
+        /// `order` are not possible here.
         #[inline(always)]
         pub fn $name<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<T, Fault> {
             let ptr = self.at(offset, size_of::<T>())?;
@@ -384,10 +443,10 @@ macro_rules! fetch {
 }
 
 impl<'a> WriteView<'a> {
-    /// A view of `len` bytes at `ptr`. Installs the handler if need be.
+    /// Makes a view of `len` bytes at `ptr`. Installs the handler if that has not been done.
     ///
     /// # Errors
-    /// [`InstallError`], from [`install`](crate::install).
+    /// [`InstallError`] if the handler cannot be installed: see [`install`](crate::install).
     ///
     /// # Safety
     /// While the view, a part or a copy of it is used:
@@ -406,7 +465,7 @@ impl<'a> WriteView<'a> {
 
     common!(WriteView, Access::Write, *mut u8);
 
-    /// The same range to read from: memory that can be written can be read, on every machine we know.
+    /// Returns the same range to read from: memory that can be written can be read, on every machine we know.
     #[inline]
     pub fn as_read(&self) -> ReadView<'a> {
         ReadView { ptr: self.ptr, len: self.len, range: PhantomData }
@@ -415,7 +474,8 @@ impl<'a> WriteView<'a> {
     /// Copies `src` to `offset`.
     ///
     /// # Errors
-    /// [`Short`]; the view is untouched beyond its count.
+    /// [`Short`] if a byte cannot be stored: `done` bytes were stored, and the view is untouched past them. With
+    /// [`Cause::OutOfRange`], and nothing stored, if the range leaves the view.
     #[doc(alias = "copy_to_user")]
     #[inline]
     pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
@@ -432,7 +492,7 @@ impl<'a> WriteView<'a> {
     /// Fills `len` bytes from `offset` with `byte`.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] where [`write`](Self::write) has it, with the same count.
     #[doc(alias = "clear_user")]
     pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
         let dst = self.range_at(offset, len)?;
@@ -443,16 +503,16 @@ impl<'a> WriteView<'a> {
     /// Zeroes `len` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] where [`write`](Self::write) has it, with the same count.
     #[doc(alias = "clear_user")]
     pub fn zero(&self, offset: usize, len: usize) -> Result<(), Short> {
         self.fill(offset, 0, len)
     }
 
-    /// Stores a value.
+    /// Stores a value, in this machine's byte order.
     ///
     /// # Errors
-    /// The [`Fault`].
+    /// The [`Fault`] if a byte of the value cannot be stored, or lies outside the view ([`Cause::OutOfRange`]).
     #[doc(alias = "put_user")]
     #[inline(always)]
     pub fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -467,7 +527,8 @@ impl<'a> WriteView<'a> {
     /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
     ///
     /// # Errors
-    /// The [`Fault`], or a refusal (see [`scalar`](mod@crate::scalar)).
+    /// The [`Fault`] if the value cannot be stored, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` or
+    /// `order` are not possible here (see [`scalar`](mod@crate::scalar)).
     #[inline(always)]
     pub fn store_atomic<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<(), Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -478,7 +539,8 @@ impl<'a> WriteView<'a> {
     /// Exchanges a value, sequentially consistent.
     ///
     /// # Errors
-    /// The [`Fault`], or a refusal.
+    /// The [`Fault`] if the value cannot be accessed, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` is not
+    /// possible here (see [`scalar`](mod@crate::scalar)).
     #[inline(always)]
     pub fn swap<T: Scalar>(&self, offset: usize, value: T) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -489,7 +551,8 @@ impl<'a> WriteView<'a> {
     /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
     ///
     /// # Errors
-    /// The [`Fault`], or a refusal.
+    /// The [`Fault`] if the value cannot be accessed, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` is not
+    /// possible here (see [`scalar`](mod@crate::scalar)).
     #[inline(always)]
     pub fn compare_exchange<T: Scalar>(
         &self,
@@ -506,11 +569,12 @@ impl<'a> WriteView<'a> {
 
     fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
 
-    /// Faults in `len` bytes from `offset` for writing; returns the accessible prefix. Changes no byte. See
+    /// Faults in `len` bytes from `offset` for writing, and returns the length of the accessible prefix. Changes no byte. See
     /// [`fault_in`](mod@crate::fault_in).
     ///
     /// # Errors
-    /// The [`Fault`] at the very first byte.
+    /// The [`Fault`] of the first byte if that cannot be made accessible: the prefix is empty. [`Cause::OutOfRange`] if the range
+    /// leaves the view.
     #[doc(alias = "fault_in_safe_writeable")]
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let dst = self.at(offset, len.get())?;
@@ -521,7 +585,8 @@ impl<'a> WriteView<'a> {
     /// Proves that `len` bytes from `offset` can be stored, without changing any. See [`probe`](mod@crate::probe).
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven.
+    /// [`Short`] if that is not so for a byte: it is so for the `done` bytes before. With [`Cause::OutOfRange`] if the range
+    /// leaves the view.
     pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.

@@ -24,7 +24,6 @@ use super::rows::{self, Callers, Which};
 /// over all runs, and "rounds" the most of one.
 #[derive(clap::Args)]
 #[group(skip)]
-#[command(group(clap::ArgGroup::new("documents").args(["markdown", "readme"]).multiple(true)))]
 pub struct Args {
     /// Callers, by the kernel's name or by number [default: all]
     #[arg(value_name = "CALLER", value_parser = rows::parse)]
@@ -62,12 +61,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = PARTS)]
     markdown: Option<PathBuf>,
 
-    /// Write a short table into this file, between the lines `<!-- faultin audit: begin -->` and `… end -->`
-    #[arg(long, value_name = "FILE", conflicts_with_all = PARTS)]
-    readme: Option<PathBuf>,
-
-    /// Write nothing: exit with 1 if --markdown or --readme would change its file, and print what would change
-    #[arg(long, requires = "documents", conflicts_with = "html")]
+    /// Write nothing: exit with 1 if --markdown would change its file, and print what would change
+    #[arg(long, requires = "markdown", conflicts_with = "html")]
     check: bool,
 }
 
@@ -123,7 +118,7 @@ pub fn run(args: &Args) -> ExitCode {
         super::print(&(json::text(&report) + "\n"));
     } else if args.trace {
         super::print(&table::traces(&report));
-    } else if args.html.is_none() && args.markdown.is_none() && args.readme.is_none() {
+    } else if args.html.is_none() && args.markdown.is_none() {
         super::print(&table::table(&report, style()));
     } else {
         match args.write(&report) {
@@ -140,28 +135,18 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 impl Args {
-    /// Writes what was asked for, or only compares. `false` if something would change that is only compared.
+    /// Writes the files that were asked for, or only compares. Returns `false` if a file that is only compared would change.
     fn write(&self, report: &Report) -> Result<bool, String> {
         if let Some(path) = &self.html {
             file::write(path, &html::page(report))?;
         }
-        let mut documents: Vec<(&Path, String)> = Vec::new();
-        if let Some(path) = &self.markdown {
-            documents.push((path, markdown::document(report, REGENERATE)));
+        let Some(path) = &self.markdown else { return Ok(true) };
+        let text = markdown::document(report, REGENERATE);
+        if !self.check {
+            file::write(path, &text)?;
+            return Ok(true);
         }
-        if let Some(path) = &self.readme {
-            let table = markdown::short(report);
-            let spliced = markdown::spliced(&read(path)?, &format!("\n{table}\n"));
-            documents.push((path, spliced.map_err(|error| format!("{}: {error}", path.display()))?));
-        }
-        let mut unchanged = true;
-        for (path, text) in documents {
-            if self.check {
-                unchanged &= is_unchanged(path, &text)?;
-            } else {
-                file::write(path, &text)?;
-            }
-        }
+        let unchanged = is_unchanged(path, &text)?;
         if !unchanged {
             super::print(&format!("To write what a run gives now: {REGENERATE}\n\n"));
         }
@@ -169,8 +154,8 @@ impl Args {
     }
 }
 
-/// The command that writes this project's own documents.
-const REGENERATE: &str = "cargo run --release -p faultin-audit -- --markdown docs/audit.md --readme README.md";
+/// The command that writes this project's own document.
+const REGENERATE: &str = "cargo run --release -p faultin-audit -- --markdown docs/audit.md";
 
 fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))

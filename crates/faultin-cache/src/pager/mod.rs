@@ -5,10 +5,26 @@
 //! stores are noticed before they can be lost; eviction, [`set_len`](crate::CachedFile::set_len) and
 //! [`punch_hole`](crate::CachedFile::punch_hole) take pages away.
 //!
-//! An access to what cannot be had (behind the page in which the file ends; the store fails; the cache is full of what the store does
-//! not take, see [`CacheOptions::limit`](crate::CacheOptions::limit)) is a short count and a reason for who
-//! uses this project's copies, and a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV) for who does not. Nothing is remembered of it: when
-//! the store is well again, so is the access.
+//! ```
+//! use faultin_cache::pager::{Mode, Protection};
+//! use faultin_cache::{Cache, store::MemoryStore};
+//!
+//! let file = Cache::new().open(MemoryStore::new(vec![7; 100_000]))?;
+//! let map = file
+//!     .map(0..100_000, Protection::ReadWrite, Mode::Signal)
+//!     .or_else(|_| file.map(0..100_000, Protection::ReadWrite, Mode::Mprotect))?;
+//! // SAFETY: within the mapping; each page comes from the store when it is touched.
+//! unsafe { map.as_ptr().add(50_000).write_volatile(8) };
+//! let mut bytes = [0; 2];
+//! file.read_at(&mut bytes, 49_999)?;
+//! assert_eq!(bytes, [7, 8]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An access fails past the page in which the file ends, where the store fails, and where the cache is full of bytes that the store does
+//! not take (see [`CacheOptions::limit`](crate::CacheOptions::limit)). For this project's copies that is a short count and a
+//! cause, for other code a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV). Nothing is remembered of it: when the store
+//! works again, so does the access.
 //!
 //! An access may need two pages of a file at once, across the end of a page; these stay until it is done, however small the cache is. An
 //! instruction that needs more (a `movs` from the seam of two pages to another one of the same file) needs a limit of that many blocks.
@@ -17,7 +33,7 @@
 //!
 //! | | [`Signal`](Mode::Signal) | [`Thread`](Mode::Thread) | [`Mprotect`](Mode::Mprotect) |
 //! |---|---|---|---|
-//! | who serves the fault of an ordinary instruction | the thread itself, in the signal | the pager's thread, which is woken | as `Signal` |
+//! | the fault of an ordinary instruction is resolved by | the thread itself, in the signal | the pager's thread, which is woken | as `Signal` |
 //! | a system call that is given such memory | `EFAULT`, unless it was faulted in | waits, and works | `EFAULT`, unless it was faulted in |
 //! | needs | Linux 6.6 | Linux 6.6, and `CAP_SYS_PTRACE`, `vm.unprivileged_userfaultfd` or `/dev/userfaultfd` | nothing |
 //! | threads with SIGBUS and SIGSEGV blocked | die of a fault | work | die of a fault |

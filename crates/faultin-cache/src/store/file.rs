@@ -33,6 +33,21 @@ use super::{Store, Write};
 ///
 /// A block device has a [fixed](Store::is_fixed) length. What is written to one through the kernel's page cache is written out
 /// at once, so that a failure is the write's own, which can be tried again.
+///
+/// ```
+/// use std::fs::File;
+///
+/// use faultin_cache::{Cache, store::FileStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("data");
+/// let disk = File::options().read(true).write(true).create_new(true).open(&path)?;
+/// let file = Cache::new().open(FileStore::new(disk)?)?;
+/// file.append(b"to be")?;
+/// file.sync_all()?;
+/// assert_eq!(std::fs::read(&path)?, b"to be");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct FileStore {
     given: File,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Store;
 
-/// A store that is a vector, with room for so much: for tests, and for files that live as long as the process.
+/// A store in memory: for tests, and for files that live as long as the process.
 #[derive(Debug)]
 pub struct MemoryStore {
     capacity: u64,

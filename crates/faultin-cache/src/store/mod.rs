@@ -36,6 +36,48 @@ pub struct Write<'a> {
 /// An answer of more bytes than were asked for is an error, and nothing of it is believed.
 ///
 /// An implementation may be called in the midst of a read or write, so it must not use the same file through the cache.
+///
+/// A store of one's own has five methods:
+///
+/// ```
+/// use std::io;
+/// use std::sync::RwLock;
+///
+/// use faultin_cache::{Cache, Error, store::Store};
+///
+/// /// Bytes in memory that can be read, and not changed.
+/// struct Archive(RwLock<Vec<u8>>);
+///
+/// impl Store for Archive {
+///     fn len(&self) -> io::Result<u64> {
+///         Ok(self.0.read().map_err(|_| io::ErrorKind::Other)?.len() as u64)
+///     }
+///     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+///         let bytes = self.0.read().map_err(|_| io::ErrorKind::Other)?;
+///         let rest = bytes.get(pos as usize..).unwrap_or_default();
+///         let len = rest.len().min(buf.len());
+///         buf[..len].copy_from_slice(&rest[..len]);
+///         Ok(len)
+///     }
+///     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+///         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+///     }
+///     fn set_len(&self, _: u64) -> io::Result<()> {
+///         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+///     }
+///     fn sync(&self, _: bool) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let file = Cache::new().open(Archive(RwLock::new(vec![7; 5000])))?;
+/// let mut last = [0];
+/// assert_eq!(file.read_at(&mut last, 4999)?, 1);
+/// file.write_at(b"new", 0)?; // the cache takes it,
+/// assert!(matches!(file.sync_all(), Err(Error::Store(_)))); // and the store does not
+/// assert!(file.dirty() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Store: Send + Sync {
     /// Positions and lengths of reads and writes are multiples of this, and buffers are aligned to it: a power of two, not
     /// more than the cache's block. 1 if it does not matter.

@@ -15,7 +15,7 @@ use crate::registry::InstallError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// It is shorter. What lay behind its end is gone, also if it grows again.
+    /// It is shorter: it was truncated. The bytes past its end are lost, also if it grows again.
     Shrunk {
         /// Bytes in the file when it was mapped.
         from: u64,
@@ -62,7 +62,7 @@ pub enum Reason {
     /// The file cannot be read, written or asked: what the kernel says, and [to which call](crate::CallError) if it refuses
     /// that as a whole. After a fault, this is what reading the same bytes from the file said.
     Io(io::Error),
-    /// Nothing is allocated there, and nothing can be: the file system is full, or the quota is used up.
+    /// No space is allocated there, and none can be: the file system is full, or the quota is used up.
     NoSpace,
     /// More was asked for than there is: the map has this many bytes.
     PastEnd {
@@ -88,9 +88,30 @@ pub enum Reason {
     Unsupported(&'static str),
 }
 
-/// An operation on a mapped file that did not do everything: how far it came, where in which file it stopped, and why.
+/// The error of an operation on a mapped file that did not do everything: the number of bytes done, the file, the position at which
+/// it stopped, and the reason.
 ///
-/// Converts to an [`io::Error`] that has it inside: [`get_ref`](io::Error::get_ref) leads back to it.
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(file.path(), [7; 5000])?;
+/// # let path = file.path();
+/// use faultin::map::{FileMap, MapError, Reason};
+///
+/// let map = FileMap::open(path)?;
+/// let error = map.read_exact_at(&mut [0; 64], 4990).unwrap_err();
+/// assert!(matches!(error.reason(), Reason::PastEnd { len: 5000 }));
+/// assert_eq!((error.done(), error.path()), (10, Some(path)));
+///
+/// // With `?`, it becomes an `io::Error` that has all of it.
+/// let error = std::io::Error::from(error);
+/// assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+/// assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<MapError>()).map(MapError::done), Some(10));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`get_ref`](io::Error::get_ref) leads from the [`io::Error`] back to this one.
 pub struct MapError {
     // On the heap: results stay small, and errors are rare.
     inner: Box<Inner>,
@@ -119,13 +140,13 @@ impl MapError {
         MapError { inner: Box::new(Inner { path: path.map(Path::to_owned), offset, is_there, done, reason, fault }) }
     }
 
-    /// Why it stopped.
+    /// Returns the reason for which it stopped.
     pub fn reason(&self) -> &Reason {
         &self.inner.reason
     }
 
-    /// Bytes done, from the start of what was asked for. They are the file's; after
-    /// [`Changed`](Reason::Changed) they lie within its present size, but nobody knows of which moment they are.
+    /// Returns the number of bytes done, from the start of the range. They are the file's. After
+    /// [`Changed`](Reason::Changed) they lie within its present size, but may be of different moments.
     pub fn done(&self) -> usize {
         self.inner.done
     }

@@ -77,11 +77,12 @@ impl FileMap {
         MapOptions::new().from_file(file)
     }
 
-    /// Copies bytes from position `at`; returns how many. Fewer than `dst` has only where the map ends.
+    /// Copies bytes from position `at` to `dst`. Returns their number, which is less than `dst.len()` only where the map ends.
     ///
     /// # Errors
-    /// [`MapError`]: [`done`](MapError::done) bytes of `dst` were copied; those behind them may have been overwritten
-    /// by what is no longer the file's.
+    /// [`MapError`] if a byte cannot be read, or the file has changed in a way that the map's [mode](Watch) watches for.
+    /// [`done`](MapError::done) bytes of `dst` were copied. Those past them may have been overwritten by bytes that are no longer
+    /// the file's.
     #[inline]
     pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known();
@@ -93,7 +94,8 @@ impl FileMap {
     /// Copies exactly `dst.len()` bytes from position `at`.
     ///
     /// # Errors
-    /// As [`read_at`](Self::read_at); [`PastEnd`](Reason::PastEnd) if the map ends before.
+    /// [`MapError`] if a byte cannot be read, or the file has changed, as [`read_at`](Self::read_at);
+    /// [`PastEnd`](Reason::PastEnd) if the map ends before the range does.
     #[inline]
     pub fn read_exact_at(&self, dst: &mut [u8], at: u64) -> Result<(), MapError> {
         match self.read_at(dst, at)? {
@@ -194,9 +196,8 @@ impl FileMap {
         self.now().map(|stamp| stamp.size).map_err(|error| self.error(0, Stop::io(0, error)))
     }
 
-    /// Up to which position the file has bytes now, for those who follow one that grows: what an appending writer has
-    /// finished (the size of a file is raised after its bytes are there). [`refresh`](Self::refresh) makes them
-    /// readable.
+    /// Returns the position up to which the file has bytes now, to follow a file that grows. (The kernel raises the size of a file
+    /// after the bytes of an append are there.) [`refresh`](Self::refresh) makes them readable.
     ///
     /// # Errors
     /// [`Changed`](Reason::Changed) if the file is shorter than it was.
@@ -282,9 +283,28 @@ impl FileMap {
         Ok(())
     }
 
-    /// Whether the file is the one that was mapped or last [`refresh`](Self::refresh)ed and has not changed since, and its
+    /// Returns `Ok` if the file is the one that was mapped or last [`refresh`](Self::refresh)ed, has not changed since, and its
     /// name still leads to it: by the rules of [`Watch::Contents`], whatever the map watches. A server is asked if the file
     /// is on a network. The name is looked up in the directory that it lay in when the map was opened.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("log");
+    /// # std::fs::write(&path, "old\n")?;
+    /// use faultin::map::{Change, FileMap};
+    ///
+    /// let map = FileMap::open(&path)?;
+    /// map.verify()?;
+    /// // The log is rotated.
+    /// std::fs::rename(&path, path.with_extension("1"))?;
+    /// std::fs::write(&path, "new\n")?;
+    /// assert_eq!(map.verify().unwrap_err().change(), Some(Change::Replaced));
+    /// assert_eq!(map.find(b"old", ..)?, Some(0)); // the map keeps the file that it has
+    /// assert_eq!(map.reopen()?.find(b"new", ..)?, Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// What operations have accepted since is a change all the same. Of a file that was changed within a tick of the clock
     /// before it was mapped, a further change within that tick is not seen (see [`watches`](Self::watches)), unless the map

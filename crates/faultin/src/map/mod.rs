@@ -1,7 +1,7 @@
-//! Files mapped into memory, where a file that is cut, rewritten or unreadable is an error, not a dead process.
+//! Files mapped into memory, where a file that is truncated, rewritten or unreadable is an error, not a dead process.
 //!
-//! The speed of a mapping with the errors of a read: [`FileMap`] to read from, [`FileMapMut`] to write to as well,
-//! [`MapOptions`] to say how. For memory that a peer shares with us and may take away, there is [`SharedMap`].
+//! [`FileMap`] reads a mapping with the errors of `read(2)`, [`FileMapMut`] also writes it, and [`MapOptions`] says how a file is
+//! mapped. [`SharedMap`] is for memory that a peer shares with us and may take away.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,18 +26,18 @@
 //! # What counts as a change
 //!
 //! A map knows a *stamp* of its file from when it was opened or [`refresh`](FileMap::refresh)ed: device, inode, size, time of
-//! modification and change time. Each operation copies, and then asks the kernel once (`fstat(2)`). What it says where the
-//! stamp has *moved* is chosen by [`MapOptions::watch`]:
+//! modification and change time. Each operation copies, and then asks the kernel once (`fstat(2)`). A stamp that differs has
+//! *moved*. [`MapOptions::watch`] chooses what an operation returns then:
 //!
-//! * [`Watch::Reader`], the default: the errors of `read(2)`. What has moved is read again, once, and the new stamp is accepted.
-//!   An error is a file that ends before the bytes that were asked for do.
-//! * [`Watch::Appending`]: for logs. The caller asserts that bytes which are there never change.
+//! * [`Watch::Reader`], the default: the errors of `read(2)`. If the stamp has moved, the bytes are read again, once, and the new
+//!   stamp is accepted. A file that ends before the bytes that were asked for is an error.
+//! * [`Watch::Appending`]: for logs. The caller asserts that bytes never change once they are in the file.
 //! * [`Watch::Contents`]: for hashes and backups. All bytes are of one state of the file.
 //! * [`Watch::Nothing`]: no question is asked.
 //!
-//! The columns are what `read_at`, `reader`, `find`, `lines` and their kin say in each mode after an event, what
-//! [`with_slice`](FileMap::with_slice) says where that differs, and what [`verify`](FileMap::verify) and
-//! [`refresh`](FileMap::refresh) say in all of them. Each word but `Ok` is a [`Change`]; *truncated* is
+//! The columns have what `read_at`, `reader`, `find`, `lines` and the like return in each mode after an event, what
+//! [`with_slice`](FileMap::with_slice) returns where that differs, and what [`verify`](FileMap::verify) and
+//! [`refresh`](FileMap::refresh) return in all modes. Each word except `Ok` is a [`Change`]; *truncated* is
 //! [`Change::Shrunk`].
 //!
 //! | Event | `Reader` | its `with_slice` | `Appending` | `Contents` | `Nothing` | `verify` | `refresh` |
@@ -57,8 +57,8 @@
 //! | `mv` to another name | `Ok` | `Ok` | `Ok` | touched | `Ok` | deleted | touched |
 //! | `mv` of another file over it | `Ok` | `Ok` | `Ok` | touched | `Ok` | replaced | touched |
 //!
-//! `Ok` of `refresh` is `Ok(None)`; the others are `Ok(Some(change))`. Under `Nothing`, *truncated* is only noticed where a
-//! page of the range is gone: the rest of the file's last page reads as zeros. (`cargo test --test map modes` does all of
+//! `Ok` of `refresh` is `Ok(None)`; the other words are `Ok(Some(change))`. Under `Nothing`, *truncated* is only noticed where the
+//! range has a page past the end of the file: the rest of the file's last page reads as zeros. (`cargo test --test map modes` does all of
 //! this to real files, in every mode, by every operation.)
 //!
 //! # Fresh stamps
@@ -71,31 +71,31 @@
 //!
 //! # What is promised
 //!
-//! * No operation kills the process, whatever happens to the file. (Limits: a file server that never answers hangs the
+//! * No change of the file ends the process in an operation. (Limits: a file server that never answers hangs the
 //!   access; a thread that blocks SIGSEGV or SIGBUS after its first access, and then uses only maps that make no system
-//!   call, says so by [`ask_again`](crate::signal::ask_again).)
+//!   call, reports that by [`ask_again`](crate::signal::ask_again).)
 //! * **Changes are detected, not prevented.** A fault would not do: the last page of a file that was truncated reads as
 //!   zeros, and one that was truncated and has grown again reads as zeros everywhere. So each operation asks the kernel
 //!   *after* its accesses.
 //! * No byte after the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
-//! * Counts are exact, and [`MapError`] says how far it came, where it stopped in which file, and why. Where a mapping
-//!   fails because its file cannot be read, the reason is what reading the file says, not the signal's.
+//! * Counts are exact. [`MapError`] has the count, the file, the position and the reason. Where a mapping fails because its file
+//!   cannot be read, the reason is the error of reading the file, not the signal's.
 //! * [`mapped_len`](FileMap::mapped_len) changes by [`refresh`](FileMap::refresh) only.
 //! * The work of one operation is bounded, however often the file is changed: one fault (two backwards), one question, one
 //!   read. Searches do that for each window of 32 MiB.
 //! * Maps are [sources](FileMap::source) and [destinations](FileMapMut::dest) of [lists](crate::iov), which end where the file
 //!   does and report what the map watches.
-//! * [`with_slice`](FileMap::with_slice) lends the mapping itself to any code, and tells afterwards what was not the
-//!   file's. [`SharedMap`] is for memory that is no file to anybody.
-//! * Over pread ([`Backend::Pread`]) the answers are the same, except that it notices the end of a file that
-//!   [`Watch::Nothing`] does not look for, and that a store to a truncated file is refused before anything is stored.
+//! * [`with_slice`](FileMap::with_slice) lends the mapping itself to any code, and reports afterwards which bytes were not the
+//!   file's.
+//! * Over pread ([`Backend::Pread`]) the answers are the same, except that the end of the file is noticed under
+//!   [`Watch::Nothing`], too, and that a store to a truncated file fails before any byte is stored.
 //!
 //! # Files of layers
 //!
 //! On overlayfs a file of a lower layer is copied to the upper one when it is opened for writing. The descriptor then leads to
 //! the copy, a mapping still to the original. The copy has another change time, so the stamp has moved. There, a moved stamp is
-//! not accepted: [`Watch::Reader`] reads from the file until [`refresh`](FileMap::refresh) opens it again and maps what is there
-//! now, or goes on over pread. Under [`Watch::Appending`] and [`Watch::Nothing`], bytes that were mapped before are those of the
+//! not accepted: [`Watch::Reader`] reads from the file until [`refresh`](FileMap::refresh) opens it again and maps the copy, or
+//! continues over pread. Under [`Watch::Appending`] and [`Watch::Nothing`], bytes that were mapped before are those of the
 //! original until then. A [`SharedMap`] of a file there is over pread, unless it is open for writing.
 //!
 //! # Record locks

@@ -141,20 +141,35 @@ impl Pass for Compare<'_> {
     }
 }
 
-/// Searches, without a copy of what is searched. Positions are bytes from the start of the map, also those of ranges; a
-/// range that ends behind the map ends with it.
+/// Searches, without a copy of the bytes. Positions are bytes from the start of the map, also those of ranges. A range that ends
+/// past the end of the map ends with it.
 ///
-/// An answer is of bytes the file had, each at some moment of the operation. Under [`Watch::Reader`], what may have moved is
-/// looked through again, in the file; a file that ends before the range does is an error unless what was looked for lies
-/// before its end. Under the other modes `Ok` means that nothing they watch for has happened. An error's [`done`](MapError::done) counts the bytes from the start of the range
-/// that have been looked through: what was looked for is not wholly within them (going backwards, from its end).
+/// An answer is of bytes that the file had, each at some moment of the operation. Under [`Watch::Reader`], bytes that may have
+/// moved are searched again, in the file. A file that ends before the range does is an error, unless the search has found its
+/// answer before the end. Under the other modes, `Ok` means that no change they watch for has happened. An error's
+/// [`done`](MapError::done) counts the bytes from the start of the range that were searched without a result (of
+/// [`rfind`](Self::rfind): from its end).
 impl FileMap {
-    /// Where `needle` is found first in a range, `None` if nowhere. An empty one is found where the range begins.
+    /// Returns the position of the first `needle` in a range, `None` if there is none. An empty one is found where the range begins.
     ///
     /// Takes time in proportion to the range, whatever its bytes are.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), "to be, or not to be")?;
+    /// # let path = file.path();
+    /// let map = faultin::map::FileMap::open(path)?;
+    /// assert_eq!(map.find(b"be", ..)?, Some(3));
+    /// assert_eq!(map.find(b"be", 4..)?, Some(17));
+    /// assert_eq!(map.find(b"question", ..)?, None); // every byte could be read
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`MapError`]: at its [`offset`](MapError::offset) is the first byte that could not be loaded.
+    /// [`MapError`] if a byte before the first `needle` cannot be read, or the file has changed in a way that the map's
+    /// [mode](Watch) watches for. The byte is at its [`offset`](MapError::offset).
     #[doc(alias = "memmem")]
     pub fn find(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
         let range = within(range, self.mapped_len());
@@ -166,11 +181,11 @@ impl FileMap {
         Ok(find.1)
     }
 
-    /// Where `needle` is found last in a range, `None` if nowhere. An empty one is found where the range ends.
+    /// Returns the position of the last `needle` in a range, `None` if there is none. An empty one is found where the range ends.
     ///
     /// # Errors
-    /// As [`find`](Self::find), except that it is the last byte that could not be loaded, and bytes are done from the
-    /// end of the range.
+    /// [`MapError`] if a byte after the last `needle` cannot be read, or the file has changed, as [`find`](Self::find). The bytes
+    /// [`done`](MapError::done) are those at the end of the range.
     pub fn rfind(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
         let range = within(range, self.mapped_len());
         if needle.is_empty() {
@@ -181,10 +196,10 @@ impl FileMap {
         Ok(find.1)
     }
 
-    /// Where the first byte of a range is that is one of `bytes`, `None` if there is none. Fast for up to four.
+    /// Returns the position of the first byte in a range that is one of `bytes`, `None` if there is none. Fast for up to four.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// [`MapError`] if a byte before that one cannot be read, or the file has changed, as [`find`](Self::find).
     #[doc(alias = "memchr")]
     pub fn find_any<const N: usize>(
         &self,
@@ -196,30 +211,31 @@ impl FileMap {
         Ok(find.1)
     }
 
-    /// How many bytes of a range are `byte`.
+    /// Counts the bytes of a range that are `byte`.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// [`MapError`] if a byte of the range cannot be read, or the file has changed, as [`find`](Self::find).
     pub fn count_byte(&self, byte: u8, range: impl RangeBounds<u64>) -> Result<u64, MapError> {
         let mut count = Count(byte, 0);
         self.pass(within(range, self.mapped_len()), 0, &mut count)?;
         Ok(count.1)
     }
 
-    /// Whether all bytes of a range are zero; an empty one has no other. Holes of a file are zeros.
+    /// Returns whether all bytes of a range are zero; `true` for an empty range. Holes of a file are zeros.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// [`MapError`] if a byte before the first one that is not zero cannot be read, or the file has changed, as
+    /// [`find`](Self::find).
     pub fn is_zeroed(&self, range: impl RangeBounds<u64>) -> Result<bool, MapError> {
         let mut zeroed = Zeroed(true);
         self.pass(within(range, self.mapped_len()), 0, &mut zeroed)?;
         Ok(zeroed.0)
     }
 
-    /// The CRC-32C (Castagnoli) of a range: what iSCSI, ext4, btrfs and many formats use.
+    /// Returns the CRC-32C (Castagnoli) of a range, which iSCSI, ext4, btrfs and many formats use.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// [`MapError`] if a byte of the range cannot be read, or the file has changed, as [`find`](Self::find).
     pub fn crc32c(&self, range: impl RangeBounds<u64>) -> Result<u32, MapError> {
         let mut sum = Checksum(0);
         self.pass(within(range, self.mapped_len()), 0, &mut sum)?;
@@ -240,10 +256,11 @@ impl FileMap {
         Ok(!compare.differs)
     }
 
-    /// Whether two maps have the same bytes, as many of them.
+    /// Returns whether two maps have equal length and contents.
     ///
     /// # Errors
-    /// As [`find`](Self::find); the error names the file that it is about.
+    /// [`MapError`] if a byte of one of them cannot be read, or one has changed, as [`find`](Self::find). The error names that
+    /// file.
     pub fn content_eq(&self, other: &FileMap) -> Result<bool, MapError> {
         let len = self.mapped_len();
         if len != other.mapped_len() {

@@ -25,12 +25,13 @@ use crate::table::Object;
 /// Makes sure that a fault of this object's accesses is recovered: registers the exception tables of all loaded objects
 /// and installs the handler for SIGSEGV and SIGBUS, once per process.
 ///
-/// Cheap once done: one load. Whatever was installed before keeps receiving every signal that is not ours. A handler
-/// that others install *later* stands above ours; it must pass on what it does not know (see [`status`] and
+/// Cheap once done: one load. The handler that was installed before receives every signal that is not ours. A handler that
+/// is installed *later* is called before ours, and must pass on signals that it does not know (see [`status`] and
 /// [`raise_to_top`]).
 ///
 /// # Errors
-/// [`InstallError`], after which nothing has changed.
+/// [`InstallError`] if the kernel refuses the handler, the table of this object is not found, or the architecture has no
+/// handler. Nothing has changed then.
 #[inline]
 pub fn install() -> Result<(), InstallError> {
     if !arch::HAS_TABLE {
@@ -160,7 +161,18 @@ impl Status {
     }
 }
 
-/// Asks the kernel; four system calls.
+/// Asks the kernel for the state of both signals in this thread; four system calls.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// faultin::install()?;
+/// let status = faultin::status();
+/// if !status.is_covered() {
+///     eprintln!("a fault in this thread may end the process: {status:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn status() -> Status {
     let registry = registry::of(arch::object());
     let reached = |signal| reached(registry, signal);
@@ -267,7 +279,26 @@ impl Counters {
     }
 }
 
-/// Reads the counters. Each is exact; together they are not one instant's.
+/// Reads the counters, to export them as metrics. Each is exact; together they are not of one instant.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use faultin::{Cause, ReadView};
+///
+/// # let file = tempfile::tempfile()?;
+/// # use std::os::fd::AsRawFd;
+/// # // SAFETY: a new mapping.
+/// # let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+/// # assert_ne!(page, libc::MAP_FAILED);
+/// // `page` is a mapping of an empty file.
+/// // SAFETY: the addresses belong to the mapping until the program ends.
+/// let view = unsafe { ReadView::new(page.cast(), 4096)? };
+/// let before = faultin::counters().recovered(Cause::Backing);
+/// assert!(view.load::<u32>(0).is_err());
+/// assert_eq!(faultin::counters().recovered(Cause::Backing), before + 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn counters() -> Counters {
     let Some(registry) = registry::of(arch::object()) else { return Counters::default() };
     Counters {

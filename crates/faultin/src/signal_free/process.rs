@@ -178,7 +178,11 @@ impl Process {
         let copied = self.copy(address, dst);
         // Whatever was copied: from the process that had the id then.
         self.is_there()?;
-        copied
+        // Until it is waited for, an ended process is there, without memory: whatever each call and filter says of that.
+        copied.map_err(|error| match self.has_ended() {
+            Ok(true) => ProcessError { done: error.done, ..ProcessError::nothing(libc::ESRCH) },
+            _ => error,
+        })
     }
 
     /// Whether the process has not been waited for: until then, no other one has its id.

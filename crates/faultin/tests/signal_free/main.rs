@@ -4,6 +4,7 @@
 
 mod blocked;
 mod child;
+mod emulator;
 #[path = "../filters/mod.rs"]
 mod filters;
 mod handlers;
@@ -21,5 +22,5 @@ type Scenario = (&'static str, fn());
 /// Not a test: the entry of child processes.
 #[test]
 fn child_entry() {
-    child::entry(&[blocked::SCENARIOS, handlers::SCENARIOS, ways::SCENARIOS, remote::SCENARIOS]);
+    child::entry(&[blocked::SCENARIOS, emulator::SCENARIOS, handlers::SCENARIOS, ways::SCENARIOS, remote::SCENARIOS]);
 }
