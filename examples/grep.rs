@@ -17,7 +17,7 @@ fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result
     let mut at = 0;
     while let Some(hit) = map.find(needle, at..)? {
         let start = map.rfind(b"\n", at..hit)?.map_or(at, |newline| newline + 1);
-        let end = map.find_any([b'\n'], hit..)?.unwrap_or(map.mapped_len());
+        let end = map.find_any([b'\n'], hit..)?.unwrap_or(map.len());
         // (The beginning of a line that is longer.)
         let mut line = vec![0; (end - start).min(LINE) as usize];
         map.read_exact_at(&mut line, start)?;

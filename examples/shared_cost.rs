@@ -28,11 +28,11 @@ fn medians(calls: usize, ways: &mut [&mut dyn FnMut(usize)]) -> Vec<f64> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let looked_at = SharedMap::create("looked at", LEN)?;
-    looked_at.fill(0, LEN, 7)?;
+    looked_at.fill(.., 7)?;
     let unwatched = SharedOptions::new().watch(Watch::Nothing);
     let unwatched = unwatched.from_file(looked_at.try_clone_fd()?.into(), LEN, Rights::Read)?;
     let sealed = SharedOptions::new().seal_shrink().create("sealed", LEN)?;
-    sealed.fill(0, LEN, 7)?;
+    sealed.fill(.., 7)?;
     let fd = sealed.try_clone_fd()?;
     // SAFETY: a new mapping, which stays until the process ends, of a file that cannot be cut and that nobody writes to.
     let raw: &[u8] = unsafe {
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let entries = [1; 16 * 16];
     let mut rings = Vec::new();
     for map in [&sealed, &looked_at] {
-        map.fill(0, 128, 0)?;
+        map.fill(..128, 0)?;
         rings.push((Producer::new(map, layout)?, Consumer::new(map, layout)?));
     }
     let [(p, c), (q, d)] = &mut rings[..] else { return Ok(()) };

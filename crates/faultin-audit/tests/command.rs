@@ -134,7 +134,6 @@ fn a_file_that_cannot_be_written_or_read_is_named() {
     for arguments in [
         [&ONE[..], &["--html", directory]].concat(),
         [&ONE[..], &["--html", &none]].concat(),
-        vec!["--markdown", &none],
         vec!["--check", "--markdown", &none],
     ] {
         let file = arguments[arguments.len() - 1];

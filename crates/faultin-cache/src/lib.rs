@@ -75,6 +75,7 @@ pub mod write;
 
 mod bounce;
 mod cache;
+mod cursor;
 mod direct;
 mod error;
 #[cfg(test)]
@@ -92,6 +93,7 @@ mod transfer;
 mod writeback;
 
 pub use cache::{Cache, CacheOptions, FileOptions};
+pub use cursor::Cursor;
 pub use error::{Error, Partial, errno};
 pub use file::CachedFile;
 pub use read::Advice;

@@ -312,9 +312,9 @@ fn a_full_disk_is_an_error_of_the_store_and_of_allocate_before_it() {
             // What is counted is there.
             let done = (at as usize + error.done()).saturating_sub(1);
             let mut byte = [0];
-            map.as_map().read_at(&mut byte, done as u64).expect("stored");
+            map.read_at(&mut byte, done as u64).expect("stored");
             assert_eq!(byte, [7], "byte {done}");
-            let error = map.allocate(0, len).expect_err("it cannot have room");
+            let error = map.allocate(0..len).expect_err("it cannot have room");
             assert!(matches!(error.reason(), Reason::NoSpace), "{error:?}");
             drop(map);
             fs::remove_file(&path).expect("remove");

@@ -171,6 +171,10 @@ pub mod table;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod testing;
+#[cfg(any(feature = "bytemuck", feature = "zerocopy"))]
+pub mod typed;
+#[cfg(feature = "std")]
+mod value;
 #[cfg(feature = "std")]
 pub mod view;
 #[cfg(feature = "std")]

@@ -58,7 +58,7 @@ fn a_mapped_file_of_1000_bytes_appends_1000() {
     let map = FileMap::open(source.path()).unwrap();
     assert_eq!(file.append_iter(&mut IovSource::one(&map)).unwrap(), LEN);
     let writable = FileMapMut::open(source.path()).unwrap();
-    assert_eq!(file.append_iter(&mut IovSource::one(writable.as_map())).unwrap(), LEN);
+    assert_eq!(file.append_iter(&mut IovSource::one(&*writable)).unwrap(), LEN);
     let shared = SharedMap::create("segments", LEN).unwrap();
     shared.write_at(&pattern(LEN), 0).unwrap();
     assert_eq!(file.append_iter(&mut IovSource::one(&shared)).unwrap(), LEN);

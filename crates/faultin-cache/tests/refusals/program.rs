@@ -349,7 +349,7 @@ fn cut(place: &Place, of: &str, options: &MapOptions) {
     step("verify", &|| seen(map.verify()));
     step("refresh", &|| {
         map.refresh()?;
-        assert_eq!(map.mapped_len(), 5000);
+        assert_eq!(map.len(), 5000);
         Ok(())
     });
 }
@@ -363,7 +363,7 @@ fn writing(place: &Place, of: &str, options: &MapOptions) {
         Ok(())
     });
     step("fill", &|| {
-        map.fill(80_000, 20_000, 9)?;
+        map.fill(80_000..100_000, 9)?;
         assert!(place.contents("written")[80_000..100_000].iter().all(|&byte| byte == 9));
         Ok(())
     });
@@ -373,10 +373,10 @@ fn writing(place: &Place, of: &str, options: &MapOptions) {
         Ok(())
     });
     step("flush", &|| Ok(map.flush()?));
-    step("flush_range", &|| Ok(map.flush_range(100, 1000)?));
+    step("flush_range", &|| Ok(map.flush_range(100..1100)?));
     step("allocate", &|| {
-        map.allocate(0, 300_000)?;
-        assert!(map.as_map().mapped_len() >= 300_000 && place.contents("written").len() >= 300_000);
+        map.allocate(..300_000)?;
+        assert!(map.len() >= 300_000 && place.contents("written").len() >= 300_000);
         Ok(())
     });
 }
@@ -387,7 +387,7 @@ fn shared(place: &Place, backend: Backend) {
     let Some(map) = place.made(&of, || Ok(options.create("shared", 100_000)?)) else { return };
     place.step(&format!("{of}, read and write"), || {
         map.write_at(&place.text[..5000], 50_000)?;
-        map.fill(90_000, 10_000, 5)?;
+        map.fill(90_000..100_000, 5)?;
         map.store(0, 7_u64)?;
         let mut bytes = vec![0; 5000];
         map.read_exact_at(&mut bytes, 50_000)?;

@@ -140,13 +140,13 @@ impl Hasher {
     }
 
     fn hash_map(&self, path: &Path, map: &FileMap) -> Result<OutputReader, MapError> {
-        let len = map.mapped_len();
+        let len = map.len();
         let (first, moved) = self.pass(path, map)?;
         let Some(moved) = moved else { return Ok(first) };
         map.refresh()?;
         let (second, _) = self.pass(path, map)?;
         // Longer: others append to it.
-        match map.mapped_len() > len || sum(&first) == sum(&second) {
+        match map.len() > len || sum(&first) == sum(&second) {
             true => Ok(second),
             false => Err(moved),
         }
@@ -154,7 +154,7 @@ impl Hasher {
 
     /// Hashes the bytes of the map; with the first change that was seen meanwhile, unless it leaves no checksum.
     fn pass(&self, path: &Path, map: &FileMap) -> Result<(OutputReader, Option<MapError>), MapError> {
-        let len = map.mapped_len();
+        let len = map.len();
         let bar = self.progress.bar(path, len);
         let task = Task { map, bar, options: &self.options, moved: Mutex::default() };
         let hashed = self.pool.install(|| task.root(len));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use faultin::map::{
-    Backend, Change, Damaged, FileMap, FileMapMut, FileReader, MapOptions, Reason, Rights, SharedMap, Watch,
+    Backend, Change, Damaged, FileMap, FileMapMut, FileReader, MapOptions, Reason, Repair, Rights, SharedMap, Watch,
 };
 
 use super::{content, environment, serial};
@@ -54,7 +54,7 @@ fn overwrite(path: &Path, at: usize, bytes: &str) {
 fn is_as_the_file(map: &FileMap, path: &Path) {
     let now = fs::read(path).expect("read");
     let len = now.len();
-    assert_eq!((map.mapped_len(), map.file_len().expect("asked"), map.valid_up_to().expect("asked")), {
+    assert_eq!((map.len(), map.file_len().expect("asked"), map.valid_up_to().expect("asked")), {
         (len as u64, len as u64, len as u64)
     });
     map.verify().expect("it is as it was");
@@ -82,7 +82,7 @@ fn is_as_the_file(map: &FileMap, path: &Path) {
     assert_eq!(map.find_any([b'N'], ..).expect("find_any"), position(b"N"), "find_any");
     assert_eq!(map.count_byte(b'N', ..).expect("count"), now.iter().filter(|&&b| b == b'N').count() as u64);
     assert!(!map.is_zeroed(..).expect("is_zeroed"));
-    assert!(map.has_at(0, &now[..100]).expect("has_at"));
+    assert!(map.has_at(&now[..100], 0).expect("has_at"));
     let copy = tempfile::NamedTempFile::new().expect("a file");
     fs::write(copy.path(), &now).expect("write");
     let copied = FileMap::open(copy.path()).expect("map it");
@@ -105,7 +105,7 @@ fn is_as_the_file(map: &FileMap, path: &Path) {
     // SAFETY: a copy is right for any bytes.
     let slice = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect("with_slice");
     assert!(slice == now, "with_slice");
-    assert!(map.repair().expect("repair"));
+    assert_eq!(map.repair().expect("repair"), Repair::Whole);
 }
 
 #[test]
@@ -345,17 +345,17 @@ fn writable_maps_are_of_the_copy() {
             let path = next(folder);
             let before = MapOptions::new().backend(backend).open(&path).expect("map it");
             let map: FileMapMut = MapOptions::new().backend(backend).open_mut(&path).expect("map it");
-            assert_eq!(map.as_map().backend(), backend);
+            assert_eq!(map.backend(), backend);
             overwrite(&path, 10, "NEW from another process");
             map.write_at(b"NEW from us", 100).expect("stored");
             map.store(200, u32::from_ne_bytes(*b"NEW!")).expect("stored");
-            map.fill(300, 3, b'N').expect("filled");
+            map.fill(300..303, b'N').expect("filled");
             map.flush().expect("flushed");
             let now = fs::read(&path).expect("read");
             assert!(now[10..].starts_with(b"NEW from another process") && now[100..].starts_with(b"NEW from us"));
             assert!(now[200..].starts_with(b"NEW!") && now[300..].starts_with(b"NNN"));
-            map.as_map().refresh().expect("refresh");
-            is_as_the_file(map.as_map(), &path);
+            map.refresh().expect("refresh");
+            is_as_the_file(&map, &path);
             before.refresh().expect("refresh").expect("it changed");
             is_as_the_file(&before, &path);
         }

@@ -3,11 +3,12 @@
 //! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
 //! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
 
-use core::ops::{Bound, Range, RangeBounds};
+use core::ops::{Range, RangeBounds};
 
 use super::error::{MapError, Reason, Stop};
 use super::file::{Answer, FileMap};
 use super::options::Watch;
+use super::range::within;
 use super::record::Baseline;
 use crate::copy::copy_in_ahead;
 
@@ -85,21 +86,6 @@ impl Buffer {
     }
 }
 
-/// The part of a range that a map of `len` bytes has. One that begins behind its end, or the map's, has no bytes.
-pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
-    let start = match range.start_bound() {
-        Bound::Included(&at) => at,
-        Bound::Excluded(&at) => at.saturating_add(1),
-        Bound::Unbounded => 0,
-    };
-    let end = match range.end_bound() {
-        Bound::Included(&end) => end.saturating_add(1),
-        Bound::Excluded(&end) => end,
-        Bound::Unbounded => len,
-    };
-    start..end.min(len).max(start)
-}
-
 impl<'a> Chunks<'a> {
     pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
         let known = map.known();
@@ -161,6 +147,36 @@ impl<'a> Chunks<'a> {
         let start = self.at;
         while let Some(chunk) = self.next_chunk()? {
             consume(chunk);
+        }
+        Ok(self.at - start)
+    }
+
+    /// Calls `consume` with the bytes of the range, in order, until it fails; returns the number of bytes. The closure's error
+    /// is of any type that a [`MapError`] converts to.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let (file, mut copy) = (tempfile::NamedTempFile::new()?, tempfile::tempfile()?);
+    /// # std::fs::write(file.path(), [1; 100_000])?;
+    /// # let path = file.path();
+    /// use std::io::Write;
+    ///
+    /// let map = faultin::map::FileMap::open(path)?;
+    /// let len = map.chunks(..).try_for_each(|chunk| copy.write_all(chunk))?;
+    /// assert_eq!(len, 100_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's first error. As [`next_chunk`](Self::next_chunk), converted, if the map fails.
+    pub fn try_for_each<E: From<MapError>>(
+        mut self,
+        mut consume: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let start = self.at;
+        while let Some(chunk) = self.next_chunk()? {
+            consume(chunk)?;
         }
         Ok(self.at - start)
     }

@@ -77,6 +77,28 @@ impl FileMap {
         MapOptions::new().from_file(file)
     }
 
+    /// Maps a whole file that is open for reading, with the path that messages name. [`verify`](Self::verify) looks the path up,
+    /// and [`reopen`](Self::reopen) opens it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # let path = file.path();
+    /// use faultin::map::FileMap;
+    ///
+    /// let map = FileMap::from_file_at(std::fs::File::open(path)?, path)?;
+    /// let error = map.read_exact_at(&mut [0; 4], 0).unwrap_err();
+    /// assert_eq!(error.to_string(), format!("{}: at byte 0: beyond the end: the map has 0 bytes", path.display()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`].
+    pub fn from_file_at(file: File, path: impl AsRef<Path>) -> Result<Self, MapError> {
+        MapOptions::new().from_file_at(file, path)
+    }
+
     /// Copies bytes from position `at` to `dst`. Returns their number, which is less than `dst.len()` only where the map ends.
     ///
     /// # Errors
@@ -100,7 +122,7 @@ impl FileMap {
     pub fn read_exact_at(&self, dst: &mut [u8], at: u64) -> Result<(), MapError> {
         match self.read_at(dst, at)? {
             len if len == dst.len() => Ok(()),
-            len => Err(self.error(at, Stop::new(len, Reason::PastEnd { len: self.mapped_len() }))),
+            len => Err(self.error(at, Stop::new(len, Reason::PastEnd { len: self.len() }))),
         }
     }
 
@@ -177,15 +199,42 @@ impl FileMap {
 
     /// A reader from the start of the map: [`Read`](std::io::Read), [`Seek`](std::io::Seek) and
     /// [`BufRead`](std::io::BufRead).
-    pub fn reader(&self) -> MapReader<'_> {
+    pub fn reader(&self) -> MapReader<&FileMap> {
+        MapReader::new(self)
+    }
+
+    /// A reader from the start of the map that owns it: to return it, or to move it to another thread. A reader of an
+    /// `Arc<FileMap>` is made by [`MapReader::new`].
+    ///
+    /// ```
+    /// use std::io::{self, BufRead};
+    /// use std::path::Path;
+    ///
+    /// fn headers(path: &Path) -> io::Result<impl BufRead + Send + 'static> {
+    ///     Ok(faultin::map::FileMap::open(path)?.into_reader())
+    /// }
+    /// # fn main() -> io::Result<()> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), "a: b\n")?;
+    /// # assert_eq!(headers(file.path())?.lines().next().unwrap()?, "a: b");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_reader(self) -> MapReader<FileMap> {
         MapReader::new(self)
     }
 
     /// Bytes in the map: those of its window that the file had when it was mapped or last [`refresh`](Self::refresh)ed.
     /// Nothing else changes it.
     #[inline]
-    pub fn mapped_len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         self.window.len(self.known().size)
+    }
+
+    /// Returns whether the map has no bytes. As [`len`](Self::len), it changes by [`refresh`](Self::refresh) only.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Bytes in the file now.
@@ -370,6 +419,21 @@ impl FileMap {
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
+    }
+}
+
+impl TryFrom<File> for FileMap {
+    type Error = MapError;
+
+    /// As [`from_file`](Self::from_file).
+    fn try_from(file: File) -> Result<Self, MapError> {
+        FileMap::from_file(file)
+    }
+}
+
+impl AsRef<FileMap> for FileMap {
+    fn as_ref(&self) -> &FileMap {
+        self
     }
 }
 
@@ -738,7 +802,7 @@ impl FileMap {
 
     /// Brings in what can be brought in.
     pub(super) fn populate(&self) {
-        let (Some(mapping), len) = (self.mapping(), self.mapped_len()) else { return };
+        let (Some(mapping), len) = (self.mapping(), self.len()) else { return };
         let Some(len) = usize::try_from(len).ok().map(|len| len.min(mapping.len() - self.lead)) else { return };
         let mut at = 0;
         while let Some(rest) = NonZeroUsize::new(len - at) {

@@ -1,5 +1,6 @@
 //! [`Lines`]: the lines of a range, as copies.
 
+use core::iter::FusedIterator;
 use core::ops::RangeBounds;
 use std::io;
 
@@ -17,7 +18,10 @@ pub struct Line<'a> {
     pub bytes: &'a [u8],
 }
 
-/// An iterator over a range's lines, made by [`FileMap::lines`]. It lends its buffer, so it is not an [`Iterator`]:
+/// An iterator over a range's lines, made by [`FileMap::lines`]. As an [`Iterator`] it gives each line as a `Vec<u8>`, without
+/// its `\n`, and ends after an error.
+///
+/// [`next_line`](Self::next_line) lends its buffer instead, and says where the line begins: no allocation for each line.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,6 +53,8 @@ pub struct Lines<'a> {
     done: bool,
     /// Bytes that a line has at most.
     limit: usize,
+    /// Whether the [`Iterator`] has ended.
+    ended: bool,
 }
 
 /// Bytes that a line has at most, unless another [limit](Lines::limit) is set.
@@ -56,7 +62,15 @@ const LIMIT: usize = 64 << 20;
 
 impl<'a> Lines<'a> {
     pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
-        Lines { chunks: Chunks::new(map, range), len: 0, used: 0, begun: Vec::new(), done: true, limit: LIMIT }
+        Lines {
+            chunks: Chunks::new(map, range),
+            len: 0,
+            used: 0,
+            begun: Vec::new(),
+            done: true,
+            limit: LIMIT,
+            ended: false,
+        }
     }
 
     /// Sets how many bytes a line has at most, without its `\n`: 64 MiB unless this is called. The limit bounds the memory
@@ -114,6 +128,17 @@ impl<'a> Lines<'a> {
         }
     }
 
+    fn next_owned(&mut self) -> Result<Option<Vec<u8>>, MapError> {
+        let map = self.chunks.map();
+        let Some(Line { at, bytes }) = self.next_line()? else { return Ok(None) };
+        let mut line = Vec::new();
+        if line.try_reserve_exact(bytes.len()).is_err() {
+            return Err(map.error(at, Stop::io(0, io::Error::from_raw_os_error(libc::ENOMEM))));
+        }
+        line.extend_from_slice(bytes);
+        Ok(Some(line))
+    }
+
     /// Whether `more` bytes can be added to the line that was begun, if it was: then there is room for them.
     fn fits(&mut self, more: usize) -> Result<(), MapError> {
         let len = self.begun.len();
@@ -131,3 +156,18 @@ impl<'a> Lines<'a> {
         Err(self.chunks.map().error(at, Stop::new(0, reason)))
     }
 }
+
+impl Iterator for Lines<'_> {
+    type Item = Result<Vec<u8>, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let line = self.next_owned().transpose();
+        self.ended = !matches!(line, Some(Ok(_)));
+        line
+    }
+}
+
+impl FusedIterator for Lines<'_> {}

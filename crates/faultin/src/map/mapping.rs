@@ -67,6 +67,16 @@ impl Rights {
     }
 }
 
+/// What stands behind a mapping of which parts [had been replaced](super::FileMap::repair).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Repair {
+    /// The file, everywhere.
+    Whole,
+    /// Zeros in some places, because closures are reading them. The last one that returns puts the file back.
+    InUse,
+}
+
 /// The scans of one mapping.
 #[derive(Debug, Default)]
 struct Scans {
@@ -269,16 +279,16 @@ impl Mapping {
         }
     }
 
-    /// Puts the file back if nobody scans; whether it is there now.
-    pub(crate) fn repair_now(&self, file: &File) -> io::Result<bool> {
+    /// Puts the file back if nobody scans.
+    pub(crate) fn repair_now(&self, file: &File) -> io::Result<Repair> {
         let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.guard.epoch.is_damaged() {
-            return Ok(true);
+            return Ok(Repair::Whole);
         }
         if scans.count > 0 {
-            return Ok(false);
+            return Ok(Repair::InUse);
         }
-        self.repair(file).map(|()| true)
+        self.repair(file).map(|()| Repair::Whole)
     }
 
     /// What was replaced of `len` bytes from byte `at`, in the order it happened.

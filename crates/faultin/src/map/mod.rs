@@ -80,7 +80,7 @@
 //! * No byte after the end of the file is reported as read, unless [`Watch::Nothing`] was asked for.
 //! * Counts are exact. [`MapError`] has the count, the file, the position and the reason. Where a mapping fails because its file
 //!   cannot be read, the reason is the error of reading the file, not the signal's.
-//! * [`mapped_len`](FileMap::mapped_len) changes by [`refresh`](FileMap::refresh) only.
+//! * [`len`](FileMap::len) changes by [`refresh`](FileMap::refresh) only.
 //! * The work of one operation is bounded, however often the file is changed: one fault (two backwards), one question, one
 //!   read. Searches do that for each window of 32 MiB.
 //! * Maps are [sources](FileMap::source) and [destinations](FileMapMut::dest) of [lists](crate::iov), which end where the file
@@ -143,12 +143,14 @@
 mod chunks;
 mod error;
 mod file;
+mod find_iter;
 mod layers;
 mod lines;
 mod mapping;
 mod name;
 mod nowait;
 mod options;
+mod range;
 mod reader;
 mod record;
 mod search;
@@ -164,8 +166,9 @@ mod write;
 pub use chunks::Chunks;
 pub use error::{Change, MapError, Reason};
 pub use file::{Coverage, FileMap};
+pub use find_iter::FindIter;
 pub use lines::{Line, Lines};
-pub use mapping::Rights;
+pub use mapping::{Repair, Rights};
 pub use options::{Advice, Backend, MapOptions, Watch};
 pub use reader::{FileReader, MapReader};
 pub use segment::{MapDest, MapSource};

@@ -97,7 +97,7 @@ pub enum Advice {
 /// use faultin::map::{Advice, MapOptions};
 ///
 /// let map = MapOptions::new().offset(1000).length(2000).advise(Advice::Random).open(path)?;
-/// assert_eq!(map.mapped_len(), 2000);
+/// assert_eq!(map.len(), 2000);
 /// # Ok(())
 /// # }
 /// ```
@@ -184,6 +184,15 @@ impl MapOptions {
         self.map(file, None, Rights::Read)
     }
 
+    /// Maps a file that is open for reading, with the path that messages name. [`FileMap::verify`] looks the path up, and
+    /// [`FileMap::reopen`] opens it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_file_at(&self, file: File, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
+        self.map(file, Some(Arc::new(Name::new(path.as_ref()))), Rights::Read)
+    }
+
     /// Opens and maps a file to read and write, as a [`Reader`](Watch::Reader) whatever [`watch`](Self::watch) says, except
     /// [`Nothing`](Watch::Nothing): see [`FileMapMut`].
     ///
@@ -202,6 +211,15 @@ impl MapOptions {
     /// because `pwrite(2)` would append.
     pub fn from_file_mut(&self, file: File) -> Result<FileMapMut, MapError> {
         self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Maps a file that is open for reading and writing, with the path that messages name and [`FileMap::verify`] looks up.
+    ///
+    /// # Errors
+    /// As [`from_file_mut`](Self::from_file_mut).
+    pub fn from_file_mut_at(&self, file: File, path: impl AsRef<Path>) -> Result<FileMapMut, MapError> {
+        let name = Some(Arc::new(Name::new(path.as_ref())));
+        self.writable().map(file, name, Rights::ReadWrite).map(FileMapMut::new)
     }
 
     /// Our own stores move the stamp, so a moved one cannot be an error.

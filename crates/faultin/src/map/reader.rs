@@ -1,5 +1,6 @@
 //! [`MapReader`]: a mapped file for code that takes a reader; [`FileReader`]: any file for such code.
 
+use core::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -16,7 +17,30 @@ const BUFFER: usize = 256 << 10;
 /// Bytes of the buffer at least.
 const SMALL: usize = 8 << 10;
 
-/// A reader of a [`FileMap`]: made by [`FileMap::reader`].
+/// A reader of a [`FileMap`]: made by [`FileMap::reader`], which borrows the map, by [`FileMap::into_reader`], which owns it, or
+/// by [`new`](Self::new) of anything else that leads to a map:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(file.path(), "to be, or not to be")?;
+/// # let path = file.path();
+/// use std::io::{Read, Seek, SeekFrom};
+/// use std::sync::Arc;
+///
+/// use faultin::map::{FileMap, MapReader};
+///
+/// let map = Arc::new(FileMap::open(path)?);
+/// let mut reader = MapReader::new(Arc::clone(&map));
+/// let read = std::thread::spawn(move || {
+///     let mut text = String::new();
+///     reader.seek(SeekFrom::Start(7))?;
+///     reader.read_to_string(&mut text).map(|_| text)
+/// });
+/// assert_eq!(read.join().unwrap()?, "or not to be");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// The file is asked about every piece before it is handed on: where the map's [mode](Watch) has an error, bytes are not
 /// returned, the error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
@@ -24,8 +48,8 @@ const SMALL: usize = 8 << 10;
 /// Once the map was refreshed, it continues after its old end. A reader under [`Watch::Contents`] does not: it reads the
 /// file as it was when the reader was made.
 #[derive(Debug)]
-pub struct MapReader<'a> {
-    map: &'a FileMap,
+pub struct MapReader<M: Borrow<FileMap>> {
+    map: M,
     place: Place,
 }
 
@@ -51,7 +75,7 @@ pub struct FileReader {
 
 #[derive(Debug)]
 enum Source {
-    Mapped(Box<(FileMap, Place)>),
+    Mapped(Box<MapReader<FileMap>>),
     Stream(BufReader<File>),
 }
 
@@ -70,10 +94,7 @@ impl FileReader {
         // A pipe is opened once: its writer would lose a reader that goes away again.
         let is_stream = std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir());
         let source = match if is_stream { None } else { Some(MapOptions::new().open(path)) } {
-            Some(Ok(map)) => {
-                let place = Place::new(&map);
-                Source::Mapped(Box::new((map, place)))
-            }
+            Some(Ok(map)) => Source::Mapped(Box::new(map.into_reader())),
             Some(Err(error)) if !error.is_stream() => return Err(error),
             _ => stream()?,
         };
@@ -83,7 +104,7 @@ impl FileReader {
     /// The map it reads from, `None` if it reads a stream.
     pub fn as_map(&self) -> Option<&FileMap> {
         match &self.source {
-            Source::Mapped(mapped) => Some(&mapped.0),
+            Source::Mapped(mapped) => Some(mapped.get_ref()),
             Source::Stream(_) => None,
         }
     }
@@ -92,7 +113,7 @@ impl FileReader {
 impl Read for FileReader {
     fn read(&mut self, dst: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
-            Source::Mapped(mapped) => mapped.1.read(&mapped.0, dst),
+            Source::Mapped(mapped) => mapped.read(dst),
             Source::Stream(stream) => stream.read(dst),
         }
     }
@@ -101,22 +122,34 @@ impl Read for FileReader {
 impl BufRead for FileReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match &mut self.source {
-            Source::Mapped(mapped) => mapped.1.fill_buf(&mapped.0),
+            Source::Mapped(mapped) => mapped.fill_buf(),
             Source::Stream(stream) => stream.fill_buf(),
         }
     }
 
     fn consume(&mut self, len: usize) {
         match &mut self.source {
-            Source::Mapped(mapped) => mapped.1.consume(len),
+            Source::Mapped(mapped) => mapped.consume(len),
             Source::Stream(stream) => stream.consume(len),
         }
     }
 }
 
-impl<'a> MapReader<'a> {
-    pub(super) fn new(map: &'a FileMap) -> Self {
-        MapReader { map, place: Place::new(map) }
+impl<M: Borrow<FileMap>> MapReader<M> {
+    /// Makes a reader from the start of a map: of a `&FileMap`, a `FileMap`, an `Arc<FileMap>` and the like.
+    pub fn new(map: M) -> Self {
+        let place = Place::new(map.borrow());
+        MapReader { map, place }
+    }
+
+    /// The map it reads from.
+    pub fn get_ref(&self) -> &FileMap {
+        self.map.borrow()
+    }
+
+    /// Returns what the reader was made of. What is buffered is dropped.
+    pub fn into_inner(self) -> M {
+        self.map
     }
 
     /// Where the next byte comes from, in the map.
@@ -125,15 +158,15 @@ impl<'a> MapReader<'a> {
     }
 }
 
-impl Read for MapReader<'_> {
+impl<M: Borrow<FileMap>> Read for MapReader<M> {
     fn read(&mut self, dst: &mut [u8]) -> io::Result<usize> {
-        self.place.read(self.map, dst)
+        self.place.read(self.map.borrow(), dst)
     }
 }
 
-impl BufRead for MapReader<'_> {
+impl<M: Borrow<FileMap>> BufRead for MapReader<M> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.place.fill_buf(self.map)
+        self.place.fill_buf(self.map.borrow())
     }
 
     fn consume(&mut self, len: usize) {
@@ -141,10 +174,10 @@ impl BufRead for MapReader<'_> {
     }
 }
 
-impl Seek for MapReader<'_> {
+impl<M: Borrow<FileMap>> Seek for MapReader<M> {
     /// `End` is the end of the map as this reader knows it. What is buffered is dropped.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.place.seek(self.map, to)
+        self.place.seek(self.map.borrow(), to)
     }
 
     fn stream_position(&mut self) -> io::Result<u64> {

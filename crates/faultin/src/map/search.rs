@@ -5,11 +5,11 @@
 
 use core::ops::{Range, RangeBounds};
 
-use super::chunks::within;
 use super::error::{MapError, Reason, Stop};
 use super::file::{Answer, FileMap};
 use super::lines::Lines;
 use super::options::Watch;
+use super::range::within;
 use super::record::Baseline;
 use crate::blocked;
 use crate::fault::{Fault, Short};
@@ -28,7 +28,7 @@ const FIRST: usize = 16 << 10;
 const SMALLEST: usize = 4 << 10;
 
 /// What is done with each window, or with copies of its parts.
-trait Pass: Clone {
+pub(super) trait Pass: Clone {
     /// Bytes at the end of a part that belong to the next one, too (going backwards, at its start).
     const BACKWARDS: bool = false;
 
@@ -48,7 +48,7 @@ struct Seen {
     in_the_file: bool,
 }
 
-fn forwards(short: Short) -> (usize, Fault) {
+pub(super) fn forwards(short: Short) -> (usize, Fault) {
     (short.done, short.fault)
 }
 
@@ -172,7 +172,7 @@ impl FileMap {
     /// [mode](Watch) watches for. The byte is at its [`offset`](MapError::offset).
     #[doc(alias = "memmem")]
     pub fn find(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
-        let range = within(range, self.mapped_len());
+        let range = within(range, self.len());
         if needle.is_empty() {
             return Ok(Some(range.start));
         }
@@ -187,7 +187,7 @@ impl FileMap {
     /// [`MapError`] if a byte after the last `needle` cannot be read, or the file has changed, as [`find`](Self::find). The bytes
     /// [`done`](MapError::done) are those at the end of the range.
     pub fn rfind(&self, needle: &[u8], range: impl RangeBounds<u64>) -> Result<Option<u64>, MapError> {
-        let range = within(range, self.mapped_len());
+        let range = within(range, self.len());
         if needle.is_empty() {
             return Ok(Some(range.end));
         }
@@ -207,7 +207,7 @@ impl FileMap {
         range: impl RangeBounds<u64>,
     ) -> Result<Option<u64>, MapError> {
         let mut find = FindAny(bytes, None);
-        self.pass(within(range, self.mapped_len()), 0, &mut find)?;
+        self.pass(within(range, self.len()), 0, &mut find)?;
         Ok(find.1)
     }
 
@@ -217,7 +217,7 @@ impl FileMap {
     /// [`MapError`] if a byte of the range cannot be read, or the file has changed, as [`find`](Self::find).
     pub fn count_byte(&self, byte: u8, range: impl RangeBounds<u64>) -> Result<u64, MapError> {
         let mut count = Count(byte, 0);
-        self.pass(within(range, self.mapped_len()), 0, &mut count)?;
+        self.pass(within(range, self.len()), 0, &mut count)?;
         Ok(count.1)
     }
 
@@ -228,7 +228,7 @@ impl FileMap {
     /// [`find`](Self::find).
     pub fn is_zeroed(&self, range: impl RangeBounds<u64>) -> Result<bool, MapError> {
         let mut zeroed = Zeroed(true);
-        self.pass(within(range, self.mapped_len()), 0, &mut zeroed)?;
+        self.pass(within(range, self.len()), 0, &mut zeroed)?;
         Ok(zeroed.0)
     }
 
@@ -238,16 +238,16 @@ impl FileMap {
     /// [`MapError`] if a byte of the range cannot be read, or the file has changed, as [`find`](Self::find).
     pub fn crc32c(&self, range: impl RangeBounds<u64>) -> Result<u32, MapError> {
         let mut sum = Checksum(0);
-        self.pass(within(range, self.mapped_len()), 0, &mut sum)?;
+        self.pass(within(range, self.len()), 0, &mut sum)?;
         Ok(sum.0)
     }
 
-    /// Whether the bytes at `at` are these. `false` if the map ends before they do.
+    /// Returns whether `bytes` are those at position `offset`. `false` if the map ends before they do.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn has_at(&self, at: u64, bytes: &[u8]) -> Result<bool, MapError> {
-        let range = within(at..at.saturating_add(bytes.len() as u64), self.mapped_len());
+    pub fn has_at(&self, bytes: &[u8], offset: u64) -> Result<bool, MapError> {
+        let range = within(offset..offset.saturating_add(bytes.len() as u64), self.len());
         if range.end - range.start != bytes.len() as u64 {
             return Ok(false);
         }
@@ -262,8 +262,8 @@ impl FileMap {
     /// [`MapError`] if a byte of one of them cannot be read, or one has changed, as [`find`](Self::find). The error names that
     /// file.
     pub fn content_eq(&self, other: &FileMap) -> Result<bool, MapError> {
-        let len = self.mapped_len();
-        if len != other.mapped_len() {
+        let len = self.len();
+        if len != other.len() {
             return Ok(false);
         }
         // Of two files that may fail, one is read through its window into copies that do not: so each error has its
@@ -292,7 +292,21 @@ impl FileMap {
         Ok(len == 0)
     }
 
-    /// The lines of a range, as copies: a line is all between two `\n`.
+    /// Returns an iterator over the lines of a range, as copies. A line is all between two `\n`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), "one\ntwo\nthree")?;
+    /// # let path = file.path();
+    /// let map = faultin::map::FileMap::open(path)?;
+    /// for line in map.lines(..) {
+    ///     println!("{}", String::from_utf8(line?)?);
+    /// }
+    /// # assert_eq!(map.lines(4..).map(Result::unwrap).collect::<Vec<_>>(), [&b"two"[..], b"three"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lines(&self, range: impl RangeBounds<u64>) -> Lines<'_> {
         Lines::new(self, range)
     }
@@ -308,7 +322,7 @@ impl FileMap {
     }
 
     /// The same for an operation that began with `known`; `asks` is whether the file is asked.
-    fn pass_since<P: Pass>(
+    pub(super) fn pass_since<P: Pass>(
         &self,
         known: &Baseline,
         range: Range<u64>,

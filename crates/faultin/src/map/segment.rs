@@ -8,10 +8,10 @@ use core::num::NonZeroUsize;
 use core::ops::{Range, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::chunks::within;
 use super::error::{Change, MapError, Reason, Stop};
 use super::file::FileMap;
 use super::options::Watch;
+use super::range::within;
 use super::record::Baseline;
 use super::shared::SharedMap;
 use super::write::FileMapMut;
@@ -96,7 +96,7 @@ impl FileMap {
 impl FileMapMut {
     /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
     pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
-        let part = Part::new(within(range, self.as_map().mapped_len()), self.as_map().window().start);
+        let part = Part::new(within(range, self.len()), self.window().start);
         MapDest { map: Writable::File(self), part }
     }
 }
@@ -104,12 +104,12 @@ impl FileMapMut {
 impl SharedMap {
     /// A range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
     pub fn source(&self, range: impl RangeBounds<u64>) -> MapSource<'_> {
-        MapSource { map: Readable::Shared(self), part: Part::new(within(range, self.len() as u64), 0) }
+        MapSource { map: Readable::Shared(self), part: Part::new(within(range, self.len() as u64), self.offset()) }
     }
 
     /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
     pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
-        MapDest { map: Writable::Shared(self), part: Part::new(within(range, self.len() as u64), 0) }
+        MapDest { map: Writable::Shared(self), part: Part::new(within(range, self.len() as u64), self.offset()) }
     }
 }
 
@@ -328,7 +328,7 @@ impl MapDest<'_> {
     /// Whether the file still has the first of these bytes, and all of the others: how many.
     fn reaches(&self, at: u64, len: usize) -> Result<usize, Fault> {
         let end = match self.map {
-            Writable::File(map) => map.as_map().valid_up_to(),
+            Writable::File(map) => map.valid_up_to(),
             Writable::Shared(map) => map.verify().map(|()| map.len() as u64),
         };
         match end {
@@ -350,7 +350,7 @@ impl<'a> WriteMemory for MapDest<'a> {
 
     fn as_read(&self) -> MapSource<'a> {
         let map = match self.map {
-            Writable::File(map) => Readable::File(map.as_map(), map.as_map().known()),
+            Writable::File(map) => Readable::File(map, map.known()),
             Writable::Shared(map) => Readable::Shared(map),
         };
         MapSource { map, part: self.part.clone() }
@@ -378,9 +378,10 @@ impl<'a> WriteMemory for MapDest<'a> {
 
     fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
         let at = self.part.at(Access::Write, offset, len).map_err(|fault| Short { done: 0, fault })?;
+        let range = at..at.saturating_add(len as u64);
         let filled = match self.map {
-            Writable::File(map) => map.fill(at, len, byte),
-            Writable::Shared(map) => map.fill(at, len, byte),
+            Writable::File(map) => map.fill(range, byte),
+            Writable::Shared(map) => map.fill(range, byte),
         };
         filled.map_err(|error| {
             let done = error.done();
@@ -428,8 +429,8 @@ impl MapDest<'_> {
     /// Where these bytes are mapped, if they are, and the file stands behind them.
     fn place(&self, at: u64, len: usize) -> Option<*mut u8> {
         let (mapping, at) = match self.map {
-            Writable::File(map) => (map.as_map().mapping()?, map.as_map().lead() + at as usize),
-            Writable::Shared(map) => (map.mapping()?, at as usize),
+            Writable::File(map) => (map.mapping()?, map.lead() + at as usize),
+            Writable::Shared(map) => (map.mapping()?, map.lead() + at as usize),
         };
         // (Where a scan's zeros are, the file is written to.)
         let place = mapping.range(at, len).ok().filter(|_| !mapping.is_damaged())?;

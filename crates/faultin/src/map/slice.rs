@@ -4,11 +4,11 @@ use core::fmt;
 use core::ops::{Range, RangeBounds};
 use std::fs::File;
 
-use super::chunks::within;
 use super::error::{Change, MapError, Reason, Stop};
 use super::file::{Answer, FileMap};
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Repair};
 use super::options::Watch;
+use super::range::within;
 use super::record::Baseline;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
@@ -38,7 +38,7 @@ pub struct Damaged<T> {
 }
 
 impl<T> Damaged<T> {
-    fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
+    pub(super) fn new(value: Option<T>, ranges: Vec<Range<u64>>, error: MapError) -> Self {
         let first_bad = ranges.first().map(|range| range.start);
         let change = error.change();
         Damaged { value, first_bad, ranges, change, error, may_be_a_log: false }
@@ -70,14 +70,14 @@ impl<T> From<Damaged<T>> for MapError {
 }
 
 /// Somebody reads a mapping: until this is dropped, also by a panic, faults are served.
-struct Scan<'a> {
+pub(super) struct Scan<'a> {
     mapping: &'a Mapping,
     file: &'a File,
 }
 
 impl<'a> Scan<'a> {
     /// After [`Mapping::enter`].
-    fn new(mapping: &'a Mapping, file: &'a File) -> Self {
+    pub(super) fn new(mapping: &'a Mapping, file: &'a File) -> Self {
         Scan { mapping, file }
     }
 }
@@ -120,6 +120,34 @@ impl FileMap {
     /// If SIGBUS does not reach our handler: another one that was installed later keeps it for itself, or the closure
     /// blocks it. If the closure forbids `mmap` to the process (seccomp), or seals the mapping.
     ///
+    /// # What may be called
+    ///
+    /// Two questions decide. Does the code stay within memory that it may use, whatever each load returns? Does it make values
+    /// whose type promises something (a `str`, an `enum`) of bytes that it has only checked in place? What is `no` here takes a
+    /// copy of the bytes instead: [`read_at`](Self::read_at), [`chunks`](Self::chunks), [`reader`](Self::reader).
+    ///
+    /// | Code | May it be called? | Why |
+    /// |---|---|---|
+    /// | `memchr`, `memchr::memmem` | yes | Bytes are compared, and bounds come from the length of the slice. A place that was found may hold other bytes by then. |
+    /// | `regex::bytes` | yes | Bytes select transitions of tables that have one for each byte. It may panic ("reverse search must match if forward search does"), because it searches twice. |
+    /// | `regex` over `str` | no | The slice would have to be a `str`. |
+    /// | `aho-corasick` | yes | As `regex::bytes`, with one search. |
+    /// | Hashes: `blake3`, `sha2`, `crc32fast`, `xxhash` | yes | Bytes are input of arithmetic; each hash reads each byte once. After [`Damaged`], the hash is of no state of the file. |
+    /// | `to_vec`, `copy_from_slice`, `Write::write_all` of the slice | yes | A copy. (A system call that is given the slice may fail with `EFAULT`.) |
+    /// | `==`, `cmp`, `iter`, `contains`, `binary_search` | yes | The result is data. |
+    /// | `str::from_utf8`, `simdutf8`, `bstr::ByteSlice::to_str` | no | The `&str` is of bytes that may stop being UTF-8. `String::from_utf8(bytes.to_vec())` is right: it checks the copy. |
+    /// | `str::from_utf8_unchecked` after any check of the slice | no | The same. Unchecked conversions of a copy that was checked are right. |
+    /// | `serde_json::from_slice`, `simd-json` | no | They check that a string is UTF-8 in place, and copy it into a `String` afterwards. |
+    /// | Images: `image`, `png`, `zune-jpeg`, `libjpeg`, `libpng` | no | Sizes in headers are checked and then read again, next to `unsafe` or C code that relies on them. |
+    /// | Compression: `zstd`, `lz4`, `flate2` with a C library | no | C code that checks a length or a distance, loads it again and copies that much. |
+    /// | Decoders without any `unsafe` code, also in what they depend on | yes | They panic, fail, or return wrong data. (They may also allocate as much as a header says.) |
+    /// | References to structures: `bytemuck::from_bytes`, `zerocopy::FromBytes::ref_from_bytes` | yes | All bytes are values of such a type. Fields may differ between two loads: copy the structure first, then check it. |
+    /// | `rkyv::access`, `flatbuffers::root`, other formats that are checked and then used in place | no | The check does not hold any more when the data are used. |
+    /// | Foreign functions that only copy: `memcpy`, uploads to a graphics processor | yes | As a copy. |
+    ///
+    /// It holds for these crates as of 2026; code that is compiled to load a byte twice where its source loads it once is the
+    /// risk that the first paragraph of *Safety* names.
+    ///
     /// # Safety
     ///
     /// The bytes behind the `&[u8]` change while it lives: other code writes to the file, and pages become zeros and come
@@ -134,10 +162,24 @@ impl FileMap {
     ///   code that relies on checks of its own (`str::from_utf8` gives a `&str` that may stop being UTF-8). Copy
     ///   first, and check the copy.
     /// * Code that is correct for any bytes, even if they differ between two loads, may be called: sums, hashes,
-    ///   byte searches, and comparisons whose result is used as data only.
+    ///   byte searches, and comparisons whose result is used as data only. [*What may be called*](#what-may-be-called) has a
+    ///   table.
     /// * It must not be written to, through whatever pointer.
     /// * Nothing that was made of its address is used after the closure has returned, in any thread.
     /// * The closure returns or unwinds: no `longjmp` out of it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), [2; 1000])?;
+    /// # let path = file.path();
+    /// let map = faultin::map::FileMap::open(path)?;
+    /// // SAFETY: a sum of bytes, whatever they are.
+    /// let sum = unsafe { map.with_slice(.., |bytes| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>()) }?;
+    /// assert_eq!(sum, 2000);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// It cannot be kept: what the closure returns does not borrow from it. `memmap2` asks its users for more (nobody
     /// changes the file at all) and kills them if it is cut.
@@ -232,15 +274,15 @@ impl FileMap {
     /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when
     /// it had returned (for lack of memory). Until then those parts are read from the file.
     ///
-    /// `false` if somebody is reading them now; it is done when they have returned.
+    /// [`Repair::InUse`] if closures are reading them now: it is done when they have returned.
     ///
     /// # Errors
     /// [`Io`](Reason::Io) if the file cannot be mapped.
-    pub fn repair(&self) -> Result<bool, MapError> {
-        let Some(space) = self.space() else { return Ok(true) };
-        space.all().try_fold(true, |all, mapping| {
-            let whole = mapping.repair_now(self.file()).map_err(|error| self.error(0, Stop::io(0, error)))?;
-            Ok(all && whole)
+    pub fn repair(&self) -> Result<Repair, MapError> {
+        let Some(space) = self.space() else { return Ok(Repair::Whole) };
+        space.all().try_fold(Repair::Whole, |all, mapping| {
+            let one = mapping.repair_now(self.file()).map_err(|error| self.error(0, Stop::io(0, error)))?;
+            Ok(if one == Repair::InUse { one } else { all })
         })
     }
 
@@ -321,7 +363,7 @@ impl FileMap {
 }
 
 /// The same bytes: ascending, apart from each other, and without empty ones.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+pub(super) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| range.start);
     ranges.dedup_by(|next, last| {
@@ -335,7 +377,7 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// Whether a fault in this thread would kill it.
-fn bus_is_blocked() -> bool {
+pub(super) fn bus_is_blocked() -> bool {
     let [_, bus] = signal::blocked();
     bus
 }

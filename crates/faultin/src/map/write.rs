@@ -1,9 +1,10 @@
 //! [`FileMapMut`]: writing to a mapped file.
 
 use core::cell::OnceCell;
+use core::ops::{Deref, RangeBounds};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
 use super::mapping::Mapping;
 use super::options::{APPENDING, MapOptions, Watch, is_appending};
+use super::range::{asked, in_memory};
 use super::record::Baseline;
 use crate::backing::Backing;
 use crate::errno::CallError;
@@ -20,10 +22,27 @@ use crate::scalar::Scalar;
 
 /// A mapped file to read from and write to.
 ///
-/// It never makes the file longer, except by [`allocate`](Self::allocate). Reading is done through
-/// [`as_map`](Self::as_map), with the errors of `read(2)` ([`Watch::Reader`]): our own stores move the file's times, so a
+/// It never makes the file longer, except by [`allocate`](Self::allocate). It has all operations of a [`FileMap`] (by
+/// [`Deref`]), with the errors of `read(2)` ([`Watch::Reader`]): our own stores move the file's times, so a
 /// file that only became longer or newer is no error. What others write to it meanwhile mixes with what is here, byte by
 /// byte.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(file.path(), "to be, or not to be")?;
+/// # let path = file.path();
+/// use faultin::map::FileMapMut;
+///
+/// let map = FileMapMut::open(path)?;
+/// if let Some(at) = map.find(b"not", ..)? {
+///     map.write_at(b"NOT", at)?;
+/// }
+/// map.flush()?;
+/// # assert_eq!(std::fs::read(path)?, b"to be, or NOT to be");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # What a store promises
 ///
@@ -42,6 +61,35 @@ use crate::scalar::Scalar;
 #[derive(Debug)]
 pub struct FileMapMut {
     map: FileMap,
+}
+
+impl Deref for FileMapMut {
+    type Target = FileMap;
+
+    fn deref(&self) -> &FileMap {
+        &self.map
+    }
+}
+
+impl AsRef<FileMap> for FileMapMut {
+    fn as_ref(&self) -> &FileMap {
+        &self.map
+    }
+}
+
+impl AsFd for FileMapMut {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
+impl TryFrom<File> for FileMapMut {
+    type Error = MapError;
+
+    /// As [`from_file`](Self::from_file).
+    fn try_from(file: File) -> Result<Self, MapError> {
+        FileMapMut::from_file(file)
+    }
 }
 
 impl FileMapMut {
@@ -65,9 +113,12 @@ impl FileMapMut {
         MapOptions::new().from_file_mut(file)
     }
 
-    /// The map to read from, and to ask and [`refresh`](FileMap::refresh).
-    pub fn as_map(&self) -> &FileMap {
-        &self.map
+    /// As [`from_file`](Self::from_file), with the path that messages name and [`verify`](FileMap::verify) looks up.
+    ///
+    /// # Errors
+    /// As [`MapOptions::open`].
+    pub fn from_file_at(file: File, path: impl AsRef<Path>) -> Result<Self, MapError> {
+        MapOptions::new().from_file_mut_at(file, path)
     }
 
     /// Copies `src` to position `at`.
@@ -82,11 +133,25 @@ impl FileMapMut {
         self.put(at, src.len(), store, write).map_err(|stop| self.map.error(at, stop))
     }
 
-    /// Fills `len` bytes from position `at` with `byte`.
+    /// Fills a range with `byte`. A range without an end ends with the map.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), [1; 100])?;
+    /// # let path = file.path();
+    /// let map = faultin::map::FileMapMut::open(path)?;
+    /// map.fill(90.., b' ')?;
+    /// assert_eq!(map.count_byte(b' ', ..)?, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at).
-    pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
+    /// As [`write_at`](Self::write_at), also [`PastEnd`](Reason::PastEnd) if the range ends after the map.
+    pub fn fill(&self, range: impl RangeBounds<u64>, byte: u8) -> Result<(), MapError> {
+        let (at, len) = asked(range, self.map.len());
+        let len = in_memory(len);
         const PIECE: usize = 16 << 10;
         let store = |mapping: &Mapping, place, _, len| mapping.fill(place, byte, len);
         let piece = OnceCell::new();
@@ -104,7 +169,7 @@ impl FileMapMut {
     pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
         let (known, len) = (self.map.known(), size_of::<T>());
         let stop = if self.map.clamp(&known, at, len) < len {
-            Stop::new(0, Reason::PastEnd { len: self.map.mapped_len() })
+            Stop::new(0, Reason::PastEnd { len: self.map.len() })
         } else {
             let store =
                 |mapping: &Mapping, place, _, _| mapping.store(place, value).map_err(|fault| Short { done: 0, fault });
@@ -139,14 +204,15 @@ impl FileMapMut {
             .map_err(|stop| self.map.error(0, Stop { done: 0, ..stop }))
     }
 
-    /// As [`flush`](Self::flush), of `len` bytes from position `at`; whole pages are written. File systems may write
-    /// more.
+    /// As [`flush`](Self::flush), of a range; whole pages are written. File systems may write more. A range that ends after the
+    /// map ends with it.
     ///
     /// # Errors
     /// As [`flush`](Self::flush). A failure is the file's, not the range's.
-    pub fn flush_range(&self, at: u64, len: usize) -> Result<(), MapError> {
+    pub fn flush_range(&self, range: impl RangeBounds<u64>) -> Result<(), MapError> {
         let known = self.map.known();
-        let within = self.map.clamp(&known, at, len);
+        let (at, len) = asked(range, self.map.window().len(known.size));
+        let within = self.map.clamp(&known, at, in_memory(len));
         let flushed = match self.map.mapping() {
             _ if within == 0 => Ok(()),
             Some(mapping) => self.sync(mapping, self.map.lead() + at as usize, within),
@@ -169,8 +235,8 @@ impl FileMapMut {
         self.map.file().sync_data().map_err(|error| CallError::name("fdatasync", error))
     }
 
-    /// Allocates space for `len` bytes from position `at`, so that storing to them does not need any; bytes that were
-    /// there stay. The file grows if it ends before, and the map with it.
+    /// Allocates space for a range, so that storing to it does not need any; bytes that were there stay. The file grows if it
+    /// ends before, and the map with it. A range without an end ends with the map.
     ///
     /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is cut or
     /// a hole is punched into it; and for want of space on file systems that write to a new place each time (btrfs, a
@@ -181,7 +247,8 @@ impl FileMapMut {
     /// [`NoSpace`](Reason::NoSpace), before anything is stored (a part may have been allocated);
     /// [`Unsupported`](Reason::Unsupported) where the file system cannot; [`PastEnd`](Reason::PastEnd) if
     /// [`length`](MapOptions::length) is less.
-    pub fn allocate(&self, at: u64, len: u64) -> Result<(), MapError> {
+    pub fn allocate(&self, range: impl RangeBounds<u64>) -> Result<(), MapError> {
+        let (at, len) = asked(range, self.map.len());
         if len == 0 {
             return Ok(());
         }

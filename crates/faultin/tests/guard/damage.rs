@@ -1,6 +1,6 @@
 //! A file that is cut, regrown or rewritten under a scan: which bytes, why, at which cost; and the map afterwards.
 
-use faultin::map::{Change, Reason, Watch};
+use faultin::map::{Change, Reason, Repair, Watch};
 
 use crate::fixture::{content, each, overwrite, set_len};
 use crate::scan::{add, bytes, cut_to, peek, served, sum};
@@ -211,7 +211,7 @@ fn the_map_is_as_good_as_new_a_hundred_times() {
             assert_eq!(bytes(&map, 3 * page as u64..=3 * page as u64).expect("nothing happened"), [round as u8]);
             std::fs::write(&path, &whole).expect("write it again");
             map.refresh().expect("it can be asked");
-            assert!(map.repair().expect("nothing to do"));
+            assert_eq!(map.repair().expect("nothing to do"), Repair::Whole);
         }
     });
 }

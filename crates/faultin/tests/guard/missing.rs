@@ -66,7 +66,7 @@ pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
         let probe = case.file("probe", faultin::page_size());
         let map = case.options().open_mut(probe).expect("map it");
         // SAFETY: does nothing with the bytes.
-        let made = unsafe { map.as_map().with_slice(.., |all| fail(all).map(drop)) };
+        let made = unsafe { map.with_slice(.., |all| fail(all).map(drop)) };
         if let Err(missing) = made.expect("nothing happened") {
             return faultin_test::skipped("uffd", missing);
         }
@@ -87,7 +87,7 @@ fn one_page_that_fails_is_one_page_of_zeros() {
         let before = served();
         let scan = |all: &[u8]| fail(all).map(|uffd| (all.to_vec(), uffd));
         // SAFETY: relies on no byte, stores nothing, keeps nothing.
-        let damaged = unsafe { map.as_map().with_slice(.., scan) }.expect_err("a page failed");
+        let damaged = unsafe { map.with_slice(.., scan) }.expect_err("a page failed");
         assert_eq!(served() - before, 1);
         let bad = 20 * page as u64;
         assert_eq!(damaged.first_bad, Some(bad));
@@ -101,7 +101,7 @@ fn one_page_that_fails_is_one_page_of_zeros() {
         }
         // A mapping that was put back has no userfaultfd.
         let before = served();
-        assert_eq!(bytes(map.as_map(), ..).expect("it has healed").len(), 64 * page);
+        assert_eq!(bytes(&map, ..).expect("it has healed").len(), 64 * page);
         assert_eq!(served(), before);
     });
 }
@@ -129,7 +129,7 @@ fn a_mapping_that_fails_everywhere_costs_few_signals_in_every_order() {
                 uffd
             };
             // SAFETY: as above.
-            let damaged = unsafe { map.as_map().with_slice(.., scan) }.expect_err("pages failed");
+            let damaged = unsafe { map.with_slice(.., scan) }.expect_err("pages failed");
             let signals = served() - before;
             println!("{pages} pages {name}: {signals} signals");
             // The logarithm of 1000 and 1, and the last block's size.
@@ -159,7 +159,7 @@ fn read_upwards_nothing_before_the_first_bad_byte_is_given_up() {
             };
             let scan = |all: &[u8]| fail(all).map(|uffd| (upwards(all), uffd));
             // SAFETY: as above.
-            let damaged = unsafe { map.as_map().with_slice(.., scan) }.expect_err("pages failed");
+            let damaged = unsafe { map.with_slice(.., scan) }.expect_err("pages failed");
             let bad = start * page;
             assert_eq!(damaged.first_bad, Some(bad as u64), "from {start} every {step}");
             let (all, _uffd) = damaged.value.expect("it was called").expect("it was available");
@@ -197,12 +197,12 @@ fn a_read_that_stops_behind_zeros_of_a_scan_does_not_count_them() {
             // Page 3 is zeros from here on, and page 4 stops each copy.
             assert_eq!(peek(all, 3 * page), 0);
             let (mut part, mut whole) = (vec![0; 4 * page], Vec::new());
-            let read = map.as_map().read_exact_at(&mut part, 2 * page as u64).map(|()| part);
-            let stream = map.as_map().reader().read_to_end(&mut whole).map(|_| whole);
+            let read = map.read_exact_at(&mut part, 2 * page as u64).map(|()| part);
+            let stream = map.reader().read_to_end(&mut whole).map(|_| whole);
             Ok::<_, String>((read, stream))
         };
         // SAFETY: as above.
-        let damaged = match unsafe { map.as_map().with_slice(.., scan) } {
+        let damaged = match unsafe { map.with_slice(.., scan) } {
             Ok(result) => return faultin_test::skipped("uffd-poison", result.map(drop).expect_err("page 3 was bad")),
             Err(damaged) => damaged,
         };
@@ -226,7 +226,7 @@ fn poisoned_memory_is_damage() {
             Ok::<_, String>([2, 3, 4].map(|at| peek(all, at * page)))
         };
         // SAFETY: as above.
-        match unsafe { map.as_map().with_slice(.., scan) } {
+        match unsafe { map.with_slice(.., scan) } {
             Ok(result) => faultin_test::skipped("uffd-poison", result.expect_err("a poisoned page was read")),
             Err(damaged) => {
                 assert_eq!(damaged.value, Some(Ok([content(1)[0], 0, content(1)[0]])));

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use faultin::map::FileMap;
+use faultin::map::{FileMap, Repair};
 
 use crate::fixture::{content, each, set_len};
 use crate::scan::{bytes, cut_to, peek, served, sum};
@@ -43,7 +43,7 @@ fn a_scan_inside_of_a_scan_serves_both() {
         };
         assert_eq!(inner, Some((Some((0, 0)), Some(4 * page as u64))));
         assert_eq!(bad, Some(page as u64));
-        assert!(map.repair().expect("nothing to do"), "the last one has put the file back");
+        assert_eq!(map.repair().expect("nothing to do"), Repair::Whole, "the last one has put the file back");
     });
 }
 
@@ -60,7 +60,7 @@ fn a_scan_that_begins_after_damage_of_another_reads_the_file() {
                 set_len(&path, 4 * page);
                 peek(outer, 5 * page);
                 if case.faults() {
-                    assert!(!map.repair().expect("it is not tried"), "a scan is under way");
+                    assert_eq!(map.repair().expect("it is not tried"), Repair::InUse, "a scan is under way");
                 }
                 std::fs::write(&path, &whole).expect("write it again");
                 map.refresh().expect("it can be asked");
@@ -165,7 +165,7 @@ fn a_closure_that_panics_ends_its_scan() {
                 };
             }));
             assert_eq!(panicked.expect_err("it panicked").downcast_ref(), Some(&"as planned"));
-            assert!(map.repair().expect("nothing to do"), "the scan has ended");
+            assert_eq!(map.repair().expect("nothing to do"), Repair::Whole, "the scan has ended");
             std::fs::write(&path, &whole).expect("write it again");
             map.refresh().expect("it can be asked");
             assert!(bytes(&map, ..).expect("nothing happened since") == whole);
@@ -197,7 +197,7 @@ fn a_map_that_grows_within_a_scan_keeps_what_the_scan_has() {
         }
         std::fs::write(&path, content(long)).expect("write it again");
         map.refresh().expect("it can be asked");
-        assert!(map.repair().expect("nothing to do"), "both mappings");
+        assert_eq!(map.repair().expect("nothing to do"), Repair::Whole, "both mappings");
         assert!(bytes(&map, ..).expect("nothing happened since") == content(long));
     });
 }

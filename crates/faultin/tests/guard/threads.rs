@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use faultin::map::{FileMap, Watch};
+use faultin::map::{FileMap, Repair, Watch};
 
 use crate::fixture::{content, each, pattern, set_len};
 use crate::missing;
@@ -73,7 +73,7 @@ fn many_threads_scan_while_the_file_is_cut_and_written_again() {
         assert!(good > 0 && bad > 0);
         // Every scan of a cut file, and one that `fs::write` cuts a second time.
         assert!(signals <= 2 * bad + 6, "{signals} signals for {bad} scans");
-        assert!(map.repair().expect("nothing to do"));
+        assert_eq!(map.repair().expect("nothing to do"), Repair::Whole);
         assert!(bytes(&map, ..).expect("nothing happened since") == whole);
     });
 }
@@ -182,9 +182,9 @@ fn zeros_that_come_and_go_within_a_copy_are_not_handed_on() {
                         }
                         let at = round * 5 % 8 + 8 * (round % 8);
                         if at % 8 != 3 {
-                            map.as_map().read_exact_at(&mut bytes, (at * page) as u64).expect("it is there");
+                            map.read_exact_at(&mut bytes, (at * page) as u64).expect("it is there");
                             assert!(bytes == *whole, "zeros of page {at}, and no word of it");
-                            let value = map.as_map().load::<u64>((at * page) as u64).expect("it is there");
+                            let value = map.load::<u64>((at * page) as u64).expect("it is there");
                             assert_eq!(value.to_ne_bytes(), whole[..8], "page {at}");
                             good.fetch_add(1, Ordering::Relaxed);
                         }
@@ -200,7 +200,7 @@ fn zeros_that_come_and_go_within_a_copy_are_not_handed_on() {
                     uffd
                 };
                 // SAFETY: relies on no byte, stores nothing, keeps nothing.
-                let damaged = unsafe { map.as_map().with_slice(.., scan) }.expect_err("pages failed");
+                let damaged = unsafe { map.with_slice(.., scan) }.expect_err("pages failed");
                 assert_eq!(damaged.first_bad, Some(3 * page as u64));
             }
         });

@@ -164,11 +164,11 @@ crate::scenarios! {
             over_both(handler, libc::SA_SIGINFO);
             let _ = faultin::raise_to_top();
         }
-        map.as_map().refresh().expect("nothing happened");
-        assert_eq!(map.as_map().backend(), Backend::Pread);
+        map.refresh().expect("nothing happened");
+        assert_eq!(map.backend(), Backend::Pread);
         assert_eq!(map.write_at(&[2], 0).expect_err("it would append").errno(), Some(libc::EOPNOTSUPP));
         assert_eq!(std::fs::read(file.path()).expect("read").len(), PAGES * child::page());
-        assert_eq!(map.as_map().load::<u8>(0).expect("read"), 1);
+        assert_eq!(map.load::<u8>(0).expect("read"), 1);
     };
     nothing_is_raised_for_a_host_that_owns_the_handler => Ends::Well, |_| {
         /// Ours first, then the host's own.

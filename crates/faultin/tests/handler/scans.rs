@@ -70,7 +70,7 @@ crate::scenarios! {
         child::clean_slate();
         let (file, _) = mapped();
         let map = faultin::map::FileMapMut::open(file.path()).expect("map it");
-        let _ = scan(map.as_map(), |at| {
+        let _ = scan(&map, |at| {
             cut(&file, 1);
             let at = at + 2 * child::page();
             child::dies(libc::SIGBUS, BUS_ADRERR, at, 0, None);

@@ -84,16 +84,16 @@ type Operation = (&'static str, fn(&FileMap) -> Result<(), MapError>);
 /// Every operation that reads.
 const OPERATIONS: &[Operation] = &[
     ("read_at, all of it", |map| {
-        let mut all = vec![0; map.mapped_len() as usize];
+        let mut all = vec![0; map.len() as usize];
         map.read_at(&mut all, 0).map(|_| ())
     }),
     ("read_at, the first bytes", |map| map.read_at(&mut [0; 20], 0).map(|_| ())),
-    ("read_at, the last byte", |map| map.read_at(&mut [0], map.mapped_len() - 1).map(|_| ())),
+    ("read_at, the last byte", |map| map.read_at(&mut [0], map.len() - 1).map(|_| ())),
     ("read_at, nothing", |map| map.read_at(&mut [], 0).map(|_| ())),
-    ("read_at, the end", |map| map.read_at(&mut [0; 20], map.mapped_len()).map(|_| ())),
+    ("read_at, the end", |map| map.read_at(&mut [0; 20], map.len()).map(|_| ())),
     ("read_exact_at", |map| map.read_exact_at(&mut [0; 30], 5)),
     ("load, first", |map| map.load::<u64>(0).map(|_| ())),
-    ("load, last", |map| map.load::<u32>(map.mapped_len() - 4).map(|_| ())),
+    ("load, last", |map| map.load::<u32>(map.len() - 4).map(|_| ())),
     ("chunks", |map| map.chunks(..).for_each(|_| {}).map(|_| ())),
     ("find", |map| map.find(b"not there", ..).map(|_| ())),
     ("find, found at once", |map| map.find(&content(8), ..).map(|at| assert_eq!(at, Some(0)))),
@@ -103,7 +103,7 @@ const OPERATIONS: &[Operation] = &[
     ("count_byte", |map| map.count_byte(1, ..).map(|_| ())),
     ("is_zeroed", |map| map.is_zeroed(..).map(|_| ())),
     ("crc32c", |map| map.crc32c(..).map(|_| ())),
-    ("has_at", |map| map.has_at(10, &content(20)[10..]).map(|_| ())),
+    ("has_at", |map| map.has_at(&content(20)[10..], 10).map(|_| ())),
     ("content_eq", |map| map.content_eq(map).map(|_| ())),
     ("lines", |map| {
         let mut lines = map.lines(..);
@@ -151,7 +151,7 @@ fn every_operation_reports_every_change() {
 
                 let accepted = map.refresh().expect(name);
                 assert_eq!(accepted, Some(event.seen_by_operations(len)), "{}, {name}", event.name);
-                assert_eq!(map.mapped_len(), size);
+                assert_eq!(map.len(), size);
                 let now = std::fs::read(map_path(map)).expect("the open file");
                 let mut all = vec![0; len + 9];
                 let read =

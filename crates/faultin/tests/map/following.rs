@@ -27,14 +27,14 @@ fn a_follower_gets_every_byte_once() {
             loop {
                 let last = writer.is_finished();
                 let valid = map.valid_up_to().expect("it only grows");
-                assert!(valid >= map.mapped_len());
+                assert!(valid >= map.len());
                 let change = map.refresh().expect("it only grows");
                 // An append is several changes, and may be seen between any two.
                 assert!(
                     !matches!(change, Some(Change::Shrunk { .. } | Change::Deleted | Change::Replaced)),
                     "{change:?}"
                 );
-                assert!(map.mapped_len() >= valid, "what was valid is readable");
+                assert!(map.len() >= valid, "what was valid is readable");
                 reader.read_to_string(&mut seen).expect("it only grows");
                 if last {
                     break;
@@ -76,7 +76,7 @@ fn growth_takes_nothing_from_those_who_read() {
                         while !done.load(Ordering::Relaxed) {
                             map.read_exact_at(&mut all, 0).expect("only growth happens");
                             assert!(all == start);
-                            let len = map.mapped_len();
+                            let len = map.len();
                             assert!(map.load::<u8>(len - 1).is_ok(), "all of the map is there");
                         }
                     });
@@ -86,8 +86,8 @@ fn growth_takes_nothing_from_those_who_read() {
                 for mib in [1, 100, 300, 700, 2000] {
                     set_len(&path, mib << 20);
                     map.refresh().expect("it only grows");
-                    assert_eq!(map.mapped_len(), (mib as u64) << 20);
-                    map.read_exact_at(&mut [0; 8], map.mapped_len() - 8).expect("a hole");
+                    assert_eq!(map.len(), (mib as u64) << 20);
+                    map.read_exact_at(&mut [0; 8], map.len() - 8).expect("a hole");
                 }
             });
         }

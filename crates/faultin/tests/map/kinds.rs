@@ -16,7 +16,7 @@ use crate::fixture::{content, each, set_len};
 fn an_empty_file_is_a_map_without_bytes_that_can_grow() {
     each(|case| {
         let (path, map) = case.mapped(0);
-        assert_eq!((map.mapped_len(), map.read_at(&mut [0; 9], 0).expect("empty")), (0, 0));
+        assert_eq!((map.len(), map.read_at(&mut [0; 9], 0).expect("empty")), (0, 0));
         assert!(map.chunks(..).next_chunk().expect("empty").is_none());
         assert!(map.load::<u8>(0).is_err());
         let grown = content(100_000);
@@ -103,14 +103,14 @@ fn a_window_that_begins_behind_the_file_is_refused() {
         case.options().offset(u64::MAX).open(&path).map(|_| ()).expect_err("behind");
 
         let map = case.options().offset(100).open(&path).expect("at its end");
-        assert_eq!(map.mapped_len(), 0);
+        assert_eq!(map.len(), 0);
         set_len(&path, 150);
         map.refresh().expect("grown");
-        assert_eq!(map.mapped_len(), 50);
+        assert_eq!(map.len(), 50);
         set_len(&path, 20);
         assert_eq!(map.read_at(&mut [0], 0).expect_err("cut").change(), Some(Change::Shrunk { from: 150, to: 20 }));
         map.refresh().expect("cut");
-        assert_eq!((map.mapped_len(), map.read_at(&mut [0; 9], 0).expect("nothing")), (0, 0));
+        assert_eq!((map.len(), map.read_at(&mut [0; 9], 0).expect("nothing")), (0, 0));
     });
 }
 
@@ -128,7 +128,7 @@ fn a_file_larger_than_memory_is_read_where_it_is_asked() {
             faultin_test::skipped("address-space", "no tebibyte of addresses");
             options.backend(Backend::Automatic).open(&path).expect("over pread")
         });
-        assert_eq!(map.mapped_len(), huge);
+        assert_eq!(map.len(), huge);
         assert_eq!(map.load::<u64>(huge - 8).expect("a hole"), 0);
         assert_eq!(map.load::<u8>(0).expect("a byte"), content(1)[0]);
         assert!(map.load::<u64>(huge - 7).is_err());
@@ -211,7 +211,7 @@ fn the_reader_of_any_file_maps_what_has_a_size() {
         let mut bytes = vec![0; 1000];
         reader.read_exact(&mut bytes).expect("read");
         let map = reader.as_map().expect("a file with a size");
-        assert_eq!((map.mapped_len(), map.path()), (300_000, Some(&*path)));
+        assert_eq!((map.len(), map.path()), (300_000, Some(&*path)));
         assert_eq!(bytes, content(1000));
         // What was buffered was the file's when it was read. Then:
         set_len(&path, 200_000);

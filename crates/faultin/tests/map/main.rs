@@ -5,6 +5,7 @@ mod changes;
 mod fixture;
 mod following;
 mod kinds;
+mod loops;
 mod modes;
 mod peer;
 #[path = "../processes/mod.rs"]

@@ -67,7 +67,7 @@ type Said = Result<Vec<u8>, (MapError, usize)>;
 /// Every operation has seen each byte of the map when it is `Ok`.
 const READS: &[(&str, fn(&FileMap) -> Said)] = &[
     ("read_at", |map| {
-        let mut bytes = vec![0; map.mapped_len() as usize + 10];
+        let mut bytes = vec![0; map.len() as usize + 10];
         match map.read_at(&mut bytes, 0) {
             Ok(read) => Ok(bytes[..read].to_vec()),
             Err(error) => {
@@ -89,7 +89,7 @@ const READS: &[(&str, fn(&FileMap) -> Said)] = &[
             Ok(found) => {
                 assert_eq!(found, None);
                 let line = map.find(b"other bytes", ..).map_err(|error| (error, 0))?;
-                let mut bytes = vec![0; map.mapped_len() as usize];
+                let mut bytes = vec![0; map.len() as usize];
                 map.read_exact_at(&mut bytes, 0).map_err(|error| (error, 0))?;
                 assert_eq!(line, bytes.windows(11).position(|part| part == b"other bytes").map(|at| at as u64));
                 Ok(bytes)
@@ -112,7 +112,7 @@ const READS: &[(&str, fn(&FileMap) -> Said)] = &[
                 Err(error) => return Err((error, bytes.len())),
             }
         }
-        bytes.truncate(map.mapped_len() as usize);
+        bytes.truncate(map.len() as usize);
         Ok(bytes)
     }),
 ];
@@ -188,7 +188,7 @@ fn every_cell_of_the_table_is_what_happens() {
                         let said = read(map);
                         let change = said.as_ref().err().map(|(error, _)| error.change().expect(&what));
                         assert_eq!(word(change), cells[column], "{what}: {change:?}");
-                        assert_eq!(map.mapped_len(), (end - start) as u64, "{what}: its length");
+                        assert_eq!(map.len(), (end - start) as u64, "{what}: its length");
                         match said {
                             Ok(bytes) => assert!(bytes == now, "{what}: the file's bytes of now"),
                             Err((error, done)) => {
@@ -238,7 +238,7 @@ fn every_cell_of_the_table_is_what_happens() {
                 assert_eq!(word(map.refresh().expect(&what)), cells[6], "{what}");
                 assert_eq!(map.refresh().expect(&what), None, "{what}: it was accepted");
                 let now = if event.part.is_some() { now } else { &file };
-                assert_eq!(map.mapped_len(), now.len() as u64, "{what}");
+                assert_eq!(map.len(), now.len() as u64, "{what}");
                 let mut bytes = vec![0; now.len() + 10];
                 let read = map.read_at(&mut bytes, 0).expect(&what);
                 assert!(bytes[..read] == *now, "{what}");
@@ -419,9 +419,9 @@ fn names_are_looked_up_where_the_file_lay_and_reopening_follows_them() {
         assert_eq!(map.verify().expect_err("rotated").change(), Some(Change::Replaced));
         // A refresh never follows the name.
         map.refresh().expect("asked");
-        assert_eq!(map.mapped_len(), 3);
+        assert_eq!(map.len(), 3);
         let next = map.reopen().expect("map it");
-        assert_eq!((next.mapped_len(), next.watches().mode, next.backend()), (7, Watch::Appending, case.backend));
+        assert_eq!((next.len(), next.watches().mode, next.backend()), (7, Watch::Appending, case.backend));
         next.verify().expect("it is the one");
         std::fs::remove_dir_all(place).expect("remove");
 

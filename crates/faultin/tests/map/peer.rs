@@ -78,7 +78,7 @@ fn a_peer_that_truncates_for_ever_is_noticed_by_writers() {
         let map = case.options().open_mut(&path).expect("map it");
         let Some(_peer) = Peer::new(&path, &other) else { return };
         for round in 0..rounds() {
-            map.as_map().refresh().expect("it can be asked");
+            map.refresh().expect("it can be asked");
             let at = (round * 997) % len;
             if let Err(error) = map.write_at(&[pattern(at)], at as u64) {
                 let shrunk = matches!(error.change(), Some(Change::Shrunk { .. }));

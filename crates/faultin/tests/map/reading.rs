@@ -30,7 +30,7 @@ fn every_way_to_read_gives_the_bytes_of_the_window() {
                 let map = options.open(&path).expect("map it");
                 let end = offset.saturating_add(length.unwrap_or(len)).min(len);
                 let want = &whole[offset..end];
-                assert_eq!(map.mapped_len(), want.len() as u64);
+                assert_eq!(map.len(), want.len() as u64);
                 assert_eq!(map.file_len().expect("known"), len as u64);
                 assert_eq!(map.valid_up_to().expect("whole"), want.len() as u64);
 
@@ -181,7 +181,7 @@ fn hints_change_no_byte() {
         }
         let path = case.file("empty", 0);
         let map = case.options().populate(true).open(&path).expect("map it");
-        assert_eq!(map.mapped_len(), 0);
+        assert_eq!(map.len(), 0);
     });
 }
 

@@ -36,12 +36,12 @@ fn answers_are_those_of_slices() {
             }
             assert_eq!(map.is_zeroed(range.clone()).unwrap(), part.is_empty());
             assert_eq!(map.crc32c(range.clone()).unwrap(), crc32c(part));
-            assert!(map.has_at(start as u64, part).unwrap());
+            assert!(map.has_at(part, start as u64).unwrap());
             if let Some((last, before)) = part.split_last() {
-                assert!(!map.has_at(start as u64, &[before, &[!last]].concat()).unwrap());
+                assert!(!map.has_at(&[before, &[!last]].concat(), start as u64).unwrap());
             }
         }
-        assert!(!map.has_at(len as u64 - 2, &bytes[..3]).unwrap(), "more than there is");
+        assert!(!map.has_at(&bytes[..3], len as u64 - 2).unwrap(), "more than there is");
         assert_eq!(map.find(b"", 5..9).unwrap(), Some(5));
         assert_eq!(map.rfind(b"", 5..9).unwrap(), Some(9));
         assert_eq!(map.find(&bytes, ..).unwrap(), Some(0));
@@ -109,7 +109,7 @@ fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
         // And over as soon as that is taken for what it is.
         map.refresh().unwrap();
         assert_eq!(map.count_byte(0, ..).unwrap(), 0);
-        assert_eq!(map.mapped_len(), 3 * page as u64 + 100);
+        assert_eq!(map.len(), 3 * page as u64 + 100);
     });
 }
 

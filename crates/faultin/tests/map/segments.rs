@@ -46,7 +46,7 @@ fn lists_mix_maps_of_every_kind_and_plain_memory() {
         let (first, second) = (case.file("first", LEN), case.file("second", 20_000));
         let [one, two] = [&first, &second].map(|path| case.options().open(path).expect("map it"));
         let shared = SharedMap::create("segments", 300).expect("a memfd");
-        shared.fill(0, 300, b's').expect("stored");
+        shared.fill(..300, b's').expect("stored");
         let mut segments: Vec<ReadSegment<'_, MapSource<'_>>> = vec![
             (&one).into(),
             (&b"plain"[..]).into(),
@@ -127,7 +127,7 @@ fn what_the_map_watches_stops_a_copy() {
             assert_eq!(proven.map_or_else(|short| short.done, |()| LEN), counts);
             if change.is_some() {
                 map.refresh().expect("refresh");
-                assert_eq!(copy(&map).0.expect("as it is now"), map.mapped_len().min(4096) as usize);
+                assert_eq!(copy(&map).0.expect("as it is now"), map.len().min(4096) as usize);
             }
         }
     });

@@ -82,8 +82,10 @@ fn a_store_that_finds_no_room_stops_exactly_there() {
         map.write_at(&vec![5; 2 * page], 0).expect("room for these");
         let hog = small.fill_up();
         type Store = fn(&faultin::map::FileMapMut, usize) -> Result<(), faultin::map::MapError>;
-        let stores: [Store; 2] =
-            [|map, page| map.write_at(&vec![6; 4 * page], page as u64), |map, page| map.fill(page as u64, 4 * page, 6)];
+        let stores: [Store; 2] = [
+            |map, page| map.write_at(&vec![6; 4 * page], page as u64),
+            |map, page| map.fill(page as u64..5 * page as u64, 6),
+        ];
         for store in stores {
             let error = store(&map, page).expect_err("full");
             assert!(matches!(error.reason(), Reason::NoSpace), "{backend:?}: {error:?}");
@@ -92,14 +94,14 @@ fn a_store_that_finds_no_room_stops_exactly_there() {
             assert!(error.to_string().ends_with(&format!("at byte {}: no space left for it", 2 * page)), "{error}");
         }
         assert!(matches!(map.store(5 * page as u64, 1_u8).expect_err("full").reason(), Reason::NoSpace));
-        let error = map.allocate(0, 8 * page as u64).expect_err("full");
+        let error = map.allocate(..8 * page as u64).expect_err("full");
         assert!(matches!(error.reason(), Reason::NoSpace), "{error:?}");
         map.write_at(&[7], 0).expect("what is allocated stays accessible");
 
         drop(hog);
-        map.allocate(0, 8 * page as u64).expect("room again");
+        map.allocate(..8 * page as u64).expect("room again");
         let _hog = small.fill_up();
-        map.fill(2 * page as u64, 6 * page, 8).expect("allocated before it was full");
+        map.fill(2 * page as u64..8 * page as u64, 8).expect("allocated before it was full");
         let mut model = vec![5; 8 * page];
         model[0] = 7;
         model[page..2 * page].fill(6);

@@ -7,7 +7,7 @@ use crate::fixture::{Case, content, each, set_len};
 fn mapped(case: &Case, len: usize) -> (std::path::PathBuf, FileMapMut) {
     let path = case.file("file", len);
     let map = case.options().open_mut(&path).expect("map it");
-    assert_eq!(map.as_map().backend(), case.backend);
+    assert_eq!(map.backend(), case.backend);
     (path, map)
 }
 
@@ -25,7 +25,7 @@ fn what_is_stored_is_in_the_file() {
                 map.write_at(&new, at as u64).expect("room");
                 model[offset + at..offset + at + size].copy_from_slice(&new);
             }
-            map.fill(30, 2000, 0xee).expect("room");
+            map.fill(30..2030, 0xee).expect("room");
             model[offset + 30..offset + 2030].fill(0xee);
             map.store(3, 0x0123_4567_89ab_cdef_u64).expect("room");
             model[offset + 3..offset + 11].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_ne_bytes());
@@ -33,11 +33,11 @@ fn what_is_stored_is_in_the_file() {
             model[offset + page - 1..offset + page + 1].copy_from_slice(&(-2_i16).to_ne_bytes());
             assert_eq!(std::fs::read(&path).expect("read"), model);
             let mut seen = vec![0; len - offset];
-            assert_eq!(map.as_map().read_at(&mut seen, 0).expect("our own changes are none"), len - offset);
+            assert_eq!(map.read_at(&mut seen, 0).expect("our own changes are none"), len - offset);
             assert_eq!(seen, model[offset..]);
             map.flush().expect("a disk");
-            map.flush_range(7, page).expect("a disk");
-            map.flush_range(u64::MAX, 1).expect("nothing to do");
+            map.flush_range(7..7 + page as u64).expect("a disk");
+            map.flush_range(u64::MAX..).expect("nothing to do");
         }
     });
 }
@@ -47,7 +47,7 @@ fn a_large_fill_reaches_every_byte() {
     let len = 100_001;
     each(|case| {
         let (path, map) = mapped(case, len);
-        map.fill(1, len - 2, 9).expect("room");
+        map.fill(1..len as u64 - 1, 9).expect("room");
         let mut model = content(len);
         model[1..len - 1].fill(9);
         assert_eq!(std::fs::read(&path).expect("read"), model);
@@ -62,7 +62,7 @@ fn nothing_is_stored_behind_the_end() {
         let error = map.write_at(&[1; 20], len as u64 - 5).expect_err("five fit");
         assert!(matches!(error.reason(), Reason::PastEnd { len: l } if *l == len as u64), "{error:?}");
         assert_eq!((error.done(), error.offset()), (5, len as u64));
-        let error = map.fill(len as u64 - 5, 20, 2).expect_err("five fit");
+        let error = map.fill(len as u64 - 5..len as u64 + 15, 2).expect_err("five fit");
         assert_eq!((error.done(), error.offset()), (5, len as u64));
         for at in [len as u64, len as u64 + 1, u64::MAX] {
             assert_eq!(map.write_at(&[1], at).expect_err("behind").done(), 0);
@@ -108,7 +108,7 @@ fn a_store_to_a_file_that_was_cut_says_how_much_is_in_it() {
                 assert_eq!(now[at.min(to)..(at + done).min(to)], vec![7; done][..], "{what}");
             }
             assert_eq!(map.flush().is_err(), to < 3 * page, "a flush says that something was lost");
-            map.as_map().refresh().expect("take it as it is");
+            map.refresh().expect("take it as it is");
             map.flush().expect("nothing is lost any more");
         }
     });
@@ -119,26 +119,23 @@ fn allocating_makes_room_and_the_file_longer() {
     let page = faultin::page_size() as u64;
     each(|case| {
         let (path, map) = mapped(case, 10);
-        match map.allocate(5, 40 * page) {
+        match map.allocate(5..5 + 40 * page) {
             Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => {
                 return faultin_test::skipped("fallocate", format_args!("{}: {error}", path.display()));
             }
             other => other.expect("room"),
         }
-        assert_eq!(
-            (map.as_map().mapped_len(), map.as_map().file_len().expect("known")),
-            (5 + 40 * page, 5 + 40 * page)
-        );
+        assert_eq!((map.len(), map.file_len().expect("known")), (5 + 40 * page, 5 + 40 * page));
         let now = std::fs::read(&path).expect("read");
         assert_eq!((&now[..10], now[10..].iter().all(|&byte| byte == 0)), (&content(10)[..], true));
         map.write_at(&[3; 5], 40 * page).expect("the map has grown with it");
         assert_eq!(std::fs::read(&path).expect("read")[40 * page as usize..], [3; 5]);
-        map.allocate(0, 0).expect("nothing");
-        let error = map.allocate(0, u64::MAX).expect_err("no file has so much");
+        map.allocate(..0).expect("nothing");
+        let error = map.allocate(..u64::MAX).expect_err("no file has so much");
         assert!(error.errno().is_some(), "{error:?}");
         let window = case.options().length(100).open_mut(&path).expect("map it");
-        assert!(matches!(window.allocate(50, 51).expect_err("not in it").reason(), Reason::PastEnd { len: 100 }));
-        window.allocate(50, 50).expect("in it");
+        assert!(matches!(window.allocate(50..101).expect_err("not in it").reason(), Reason::PastEnd { len: 100 }));
+        window.allocate(50..100).expect("in it");
     });
 }
 

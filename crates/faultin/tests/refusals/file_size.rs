@@ -67,8 +67,8 @@ fn space_behind_the_limit_is_an_error() {
         let file = tempfile::tempfile().expect("a file");
         file.write_all_at(&[7; 100], 0).expect("write it");
         let map = MapOptions::new().from_file_mut(file).expect("map it");
-        let error = map.allocate(0, LIMIT + 1).expect_err("it is too much");
-        assert_eq!((error.errno(), map.as_map().mapped_len()), (Some(libc::EFBIG), 100), "{error}");
+        let error = map.allocate(..=LIMIT).expect_err("it is too much");
+        assert_eq!((error.errno(), map.len()), (Some(libc::EFBIG), 100), "{error}");
         assert_eq!(signals(), [false; 2]);
     });
 }
@@ -88,9 +88,9 @@ fn a_write_behind_the_limit_is_an_error() {
         let shared = shared.expect("map it");
         for error in [
             map.write_at(&vec![1; len], 0),
-            map.fill(0, len, 2),
+            map.fill(..len as u64, 2),
             shared.write_at(&vec![3; len], 0),
-            shared.fill(0, len, 4),
+            shared.fill(..len as u64, 4),
         ] {
             let error = error.expect_err("half of it is behind the limit");
             assert_eq!((error.errno(), error.done()), (Some(libc::EFBIG), len / 2), "{error}");

@@ -115,11 +115,11 @@ fn writing_and_its_faults_keep_the_locks() {
                 file.set_len(len * page).expect("set its length");
                 let _ = map.write_at(&vec![8; 8 * page as usize], 0);
                 held("written");
-                let _ = (map.fill(0, 8 * page as usize, 9), map.store(6 * page, 1_u64));
+                let _ = (map.fill(..8 * page, 9), map.store(6 * page, 1_u64));
                 held("filled");
-                let _ = (map.flush(), map.flush_range(0, 100), map.allocate(0, 9 * page));
+                let _ = (map.flush(), map.flush_range(..100), map.allocate(..9 * page));
                 held("flushed");
-                let _ = map.as_map().refresh();
+                let _ = map.refresh();
                 held("refreshed");
             }
             let (file, given) = locked(&folder, 8);
@@ -131,7 +131,7 @@ fn writing_and_its_faults_keep_the_locks() {
                 let _ = (shared.read_at(&mut vec![0; 8 * page as usize], 0), shared.load::<u64>(7 * page));
                 held("read");
                 let _ = (shared.write_at(&[1; 100], 6 * page), shared.store(7 * page, 1_u64));
-                let _ = (shared.fill(0, 8 * page as usize, 3), shared.verify(), shared.seal_shrink());
+                let _ = (shared.fill(..8 * page, 3), shared.verify(), shared.seal_shrink());
                 held("written");
             }
         }

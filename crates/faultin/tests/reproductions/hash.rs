@@ -36,7 +36,7 @@ fn sum(path: &Path, step: &mut Step) -> Result<u64, MapError> {
                 let mut piece = vec![0; PIECE as usize];
                 loop {
                     let at = next.fetch_add(PIECE, Ordering::Relaxed);
-                    if at >= map.mapped_len() {
+                    if at >= map.len() {
                         return;
                     }
                     match map.read_at(&mut piece, at) {

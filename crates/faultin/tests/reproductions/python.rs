@@ -20,7 +20,7 @@ const READS: &[Access<FileMap>] = &[
         reader.seek(SeekFrom::Start(at)).expect("in the file");
         match reader.skip_until(0) {
             Ok(skipped) => {
-                assert_eq!(reader.position(), map.mapped_len(), "found behind {skipped} bytes where there is none");
+                assert_eq!(reader.position(), map.len(), "found behind {skipped} bytes where there is none");
                 Ok(())
             }
             Err(error) => Err(*error.into_inner().expect("ours").downcast().expect("ours")),
@@ -32,7 +32,7 @@ const READS: &[Access<FileMap>] = &[
 const STORES: &[Access<FileMapMut>] = &[
     ("m[i] = b", |map, at| map.store(at, b'!')),
     ("m[i:j] = b", |map, at| map.write_at(&[b'!'; 1000], at)),
-    ("m.write(b)", |map, at| map.fill(at, 5000, b'!')),
+    ("m.write(b)", |map, at| map.fill(at..at + 5000, b'!')),
 ];
 
 #[test]

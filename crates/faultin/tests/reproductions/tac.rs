@@ -14,7 +14,7 @@ const BLOCK: u64 = 20_000;
 /// it has the file, and no name.
 fn tac(input: File, out: &mut Vec<u8>, step: &mut Step) -> Result<(), MapError> {
     let map = MapOptions::new().watch(Watch::Contents).from_file(input)?;
-    let (mut at, mut rest) = (map.mapped_len(), Vec::new());
+    let (mut at, mut rest) = (map.len(), Vec::new());
     while at > 0 {
         let start = at.saturating_sub(BLOCK);
         let mut block = vec![0; (at - start) as usize];

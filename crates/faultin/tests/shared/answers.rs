@@ -29,7 +29,7 @@ fn what_is_read_is_the_peers_and_what_is_stored_it_sees() {
             map.read_exact_at(&mut seen, at as u64).expect("ours");
             assert_eq!(seen, new);
         }
-        map.fill(30, 2000, 0xee).expect("room");
+        map.fill(30..2030, 0xee).expect("room");
         model[30..2030].fill(0xee);
         map.store(page as u64 - 3, 0x0123_4567_89ab_cdef_u64).expect("misaligned is fine");
         model[page - 3..page + 5].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_ne_bytes());
@@ -59,8 +59,8 @@ fn lengths_that_a_client_made_up_touch_nothing() {
             assert!(past_end(&error, len) && error.offset() == at, "{error:?}");
             assert_eq!(dst, [0xcc; 8]);
             assert!(past_end(&map.write_at(&[1; 8], at).expect_err("no room"), len));
-            assert!(past_end(&map.fill(at, 8, 1).expect_err("no room"), len));
-            assert!(past_end(&map.fill(at, usize::MAX, 1).expect_err("no room"), len));
+            assert!(past_end(&map.fill(at..=at.saturating_add(7), 1).expect_err("no room"), len));
+            assert!(past_end(&map.fill(at..=u64::MAX, 1).expect_err("no room"), len));
             assert!(past_end(&map.store(at, 1_u64).expect_err("no room"), len));
             assert!(past_end(&map.load::<u64>(at).expect_err("not there"), len));
             assert!(past_end(&map.read_once::<[u8; 8]>(at).expect_err("not there"), len));

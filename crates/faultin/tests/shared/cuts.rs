@@ -57,8 +57,10 @@ fn a_store_to_what_was_cut_says_how_much_is_in_the_file() {
     let len = 3 * page;
     each(|case| {
         type Store = fn(&SharedMap, usize, usize) -> Result<(), MapError>;
-        let stores: [Store; 2] =
-            [|map, at, size| map.write_at(&vec![7; size], at as u64), |map, at, size| map.fill(at as u64, size, 7)];
+        let stores: [Store; 2] = [
+            |map, at, size| map.write_at(&vec![7; size], at as u64),
+            |map, at, size| map.fill(at as u64..(at + size) as u64, 7),
+        ];
         for store in stores {
             for (to, at, size, done) in [
                 (100, 50, 100, 50),

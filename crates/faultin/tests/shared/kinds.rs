@@ -91,7 +91,7 @@ fn stores_to_a_map_to_read_are_refused_and_change_nothing() {
         let map = case.options().from_file(ours, 100, Rights::Read).expect("map it");
         let mut errors = vec![
             map.write_at(&[1], 0).expect_err("not to write"),
-            map.fill(0, 100, 1).expect_err("not to write"),
+            map.fill(..100, 1).expect_err("not to write"),
             map.store(3, 1_u32).expect_err("not to write"),
         ];
         if case.is_mapped() && !cfg!(faultin_syscall) {

@@ -11,4 +11,5 @@ mod peer;
 #[allow(dead_code)]
 mod processes;
 mod rings;
+mod slices;
 mod space;

@@ -140,7 +140,7 @@ fn a_peer_that_shrinks_for_ever_costs_a_writer_one_fault_per_operation() {
             let at = (round * 997) % len;
             let size = (round * 4099) % (len - at) + 1;
             let stored = match round % 3 {
-                0 => map.fill(at as u64, size, 0),
+                0 => map.fill(at as u64..(at + size) as u64, 0),
                 1 => map.write_at(&ours[at..at + size], at as u64),
                 _ => map.store(at as u64, ours[at]),
             };

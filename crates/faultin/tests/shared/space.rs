@@ -58,7 +58,7 @@ fn holes_without_space_read_as_zeros_and_take_no_stores() {
 
         for error in [
             map.write_at(&vec![6; page], page as u64 - 10).expect_err("full"),
-            map.fill(page as u64 - 10, page, 6).expect_err("full"),
+            map.fill(page as u64 - 10..2 * page as u64 - 10, 6).expect_err("full"),
         ] {
             assert!(matches!(error.reason(), Reason::NoSpace), "{backend:?}: {error:?}");
             assert_eq!((error.done(), error.offset(), error.errno()), (10, page as u64, Some(libc::ENOSPC)));

@@ -123,7 +123,7 @@ fn writable_maps() {
         let map: &FileMapMut = &map;
         in_a_blocked_thread(|| {
             map.write_at(b"stored", page as u64 - 3).expect("room");
-            map.fill(8, 5, 0x55).expect("room");
+            map.fill(8..13, 0x55).expect("room");
             map.store(16, 0x0102_0304_u32).expect("room");
             let mut seen = [0; 6];
             file.read_exact_at(&mut seen, page as u64 - 3).expect("there");
@@ -132,7 +132,7 @@ fn writable_maps() {
             assert_eq!(seen[..5], [0x55; 5]);
             file.set_len(page as u64).expect("cut");
             assert_eq!(shrunk(map.write_at(&[1; 100], page as u64 - 50), page as u64), 50, "{watch:?}");
-            shrunk(map.fill(page as u64, 10, 1), page as u64);
+            shrunk(map.fill(page as u64..page as u64 + 10, 1), page as u64);
             shrunk(map.store(page as u64 + 8, 1_u64), page as u64);
             assert_eq!(file.metadata().expect("a file").len(), page as u64);
         });
@@ -178,7 +178,7 @@ fn shared_maps() {
             peer.set_len(page as u64).expect("cut");
             assert_eq!(shrunk(map.read_at(&mut vec![0; 3 * page], 0), page as u64), page);
             assert_eq!(shrunk(map.write_at(&[1; 100], page as u64 - 50), page as u64), 50);
-            shrunk(map.fill(page as u64, page, 1), page as u64);
+            shrunk(map.fill(page as u64..2 * page as u64, 1), page as u64);
             shrunk(map.load::<u32>(page as u64), page as u64);
             shrunk(map.store(page as u64, 1_u32), page as u64);
             shrunk(map.swap(page as u64, 1_u32), page as u64);

@@ -208,8 +208,10 @@ unsafe fn in_the_namespace() -> i32 {
     // SAFETY: the child waits until it is killed.
     let (number, pidfd) = unsafe {
         let child = libc::fork();
-        while child == 0 {
-            libc::pause();
+        if child == 0 {
+            loop {
+                libc::pause();
+            }
         }
         (child, OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, child, 0) as i32))
     };

@@ -1,5 +1,6 @@
 //! Copies from and to shared memory, and what is said when they come back short.
 
+use core::ops::RangeBounds;
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -8,6 +9,8 @@ use crate::fault::{Access, Cause, Fault, Short};
 use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, Reason, Stop, is_of_the_file};
 use crate::map::mapping::{Mapping, Rights, huge_page_size};
+use crate::map::options::is_appending;
+use crate::map::range::{asked, in_memory};
 use crate::map::write::is_full;
 use crate::scalar::Scalar;
 
@@ -54,23 +57,45 @@ impl SharedMap {
         self.put(at, src.len(), store, |from| &src[from..])
     }
 
-    /// Fills `len` bytes from position `at` with `byte`.
+    /// Fills a range with `byte`. A range without an end ends with the map.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shared = faultin::map::SharedMap::create("buffer", 4096)?;
+    /// shared.fill(..100, 0xff)?;
+    /// assert_eq!(shared.load::<u16>(99)?.to_ne_bytes(), [0xff, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at).
-    pub fn fill(&self, at: u64, len: usize, byte: u8) -> Result<(), MapError> {
-        let store = |mapping: &Mapping, start| mapping.fill(start, byte, len);
-        if self.mapping.is_some() || self.clamp(at, len).1 < len {
-            return self.put(at, len, store, |_| &[]);
-        }
-        // In pieces, so that a length the peer made up costs no memory.
+    /// As [`write_at`](Self::write_at), also [`PastEnd`](Reason::PastEnd) if the range ends after the map.
+    pub fn fill(&self, range: impl RangeBounds<u64>, byte: u8) -> Result<(), MapError> {
+        let (at, len) = asked(range, self.len as u64);
+        let len = in_memory(len);
+        let (start, within) = self.clamp(at, len);
+        self.prepare();
+        let filled = match &self.mapping {
+            _ if within < len => Err(self.past_end(0)),
+            Some(mapping) => match mapping.fill(self.lead + start, byte, len) {
+                Ok(()) => self.look(start, len),
+                Err(short) if self.is_stored_by_file(mapping) => self.fill_file(start, len, byte, short.done),
+                Err(short) => Err(self.explain_store(start, short)),
+            },
+            None => self.fill_file(start, len, byte, 0),
+        };
+        filled.map_err(|stop| self.error(at, stop))
+    }
+
+    /// Writes to the file what is missing of `len` bytes behind `done`, in pieces, so that a length the peer made up costs no
+    /// memory.
+    fn fill_file(&self, start: usize, len: usize, byte: u8, mut done: usize) -> Result<(), Stop> {
         const PIECE: usize = 256 << 10;
         let piece = vec![byte; PIECE.min(len)];
-        let mut done = 0;
         while done < len {
-            let (start, now) = (at + done as u64, PIECE.min(len - done));
-            self.stored(start, now, store, |from| &piece[from..now])
-                .map_err(|stop| self.error(at, Stop { done: done + stop.done, ..stop }))?;
+            let now = PIECE.min(len - done);
+            self.pwrite(start + done, now, |from| &piece[from..now])
+                .map_err(|stop| Stop { done: done + stop.done, ..stop })?;
             done += now;
         }
         Ok(())
@@ -105,7 +130,7 @@ impl SharedMap {
             return Err(self.past_end(0));
         }
         self.prepare();
-        let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(start));
+        let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(self.lead + start));
         if let Some(Ok(value)) = loaded {
             return self.look(start, len).map(|()| value);
         }
@@ -131,7 +156,7 @@ impl SharedMap {
     #[inline]
     pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
         match &self.mapping {
-            Some(mapping) => mapping.read(start, dst).or_else(|short| self.explain_load(start, dst, short)),
+            Some(mapping) => mapping.read(self.lead + start, dst).or_else(|short| self.explain_load(start, dst, short)),
             None => self.pread(start, dst, 0),
         }
     }
@@ -140,7 +165,10 @@ impl SharedMap {
     #[inline]
     pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), Stop> {
         match &self.mapping {
-            Some(mapping) => mapping.write(start, src).map_err(|short| self.explain_store(start, short)),
+            Some(mapping) => match mapping.write(self.lead + start, src) {
+                Ok(()) => Ok(()),
+                Err(short) => self.store_rest(mapping, start, src.len(), short, |from| &src[from..]),
+            },
             None => self.pwrite(start, src.len(), |from| &src[from..]),
         }
     }
@@ -170,13 +198,36 @@ impl SharedMap {
         self.prepare();
         match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
-            Some(mapping) => match store(mapping, start) {
+            Some(mapping) => match store(mapping, self.lead + start) {
                 // What was stored behind an end that has moved is lost.
                 Ok(()) => self.look(start, len),
-                Err(short) => Err(self.explain_store(start, short)),
+                Err(short) => self.store_rest(mapping, start, len, short, bytes),
             },
             None => self.pwrite(start, len, bytes),
         }
+    }
+
+    /// A store came back short: why, unless the file takes the rest.
+    #[cold]
+    fn store_rest<'b>(
+        &self,
+        mapping: &Mapping,
+        start: usize,
+        len: usize,
+        short: Short,
+        bytes: impl Fn(usize) -> &'b [u8],
+    ) -> Result<(), Stop> {
+        if !self.is_stored_by_file(mapping) {
+            return Err(self.explain_store(start, short));
+        }
+        let done = short.done;
+        self.pwrite(start + done, len - done, |from| bytes(done + from))
+            .map_err(|stop| Stop { done: done + stop.done, ..stop })
+    }
+
+    /// Whether zeros of a scan are in the mapping, which cannot be stored to, and the file can be written to instead.
+    fn is_stored_by_file(&self, mapping: &Mapping) -> bool {
+        mapping.is_damaged() && !is_appending(&self.file)
     }
 
     /// A copy from the mapping came back short. Unless the file has become shorter, the rest is asked of it in the way
@@ -202,7 +253,7 @@ impl SharedMap {
         if let Err(stop) = self.still_has(start, done) {
             return Stop { fault: Some(fault), ..stop };
         }
-        match self.file.read_at(&mut [0], (start + done) as u64) {
+        match self.file.read_at(&mut [0], self.in_file(start + done)) {
             Ok(0) => Stop { fault: Some(fault), ..self.ended(start, done) },
             Err(error) => because(Reason::Io(error)),
             // Huge pages come from a pool that is used up easily. That there is a hole would prove nothing: a file that
@@ -215,19 +266,19 @@ impl SharedMap {
     /// Whether the byte that failed, behind `done` bytes from `start`, is the file's.
     fn still_has(&self, start: usize, done: usize) -> Result<(), Stop> {
         match self.file_size() {
-            Ok(size) if size > (start + done) as u64 => Ok(()),
+            Ok(size) if size > self.in_file(start + done) => Ok(()),
             Ok(size) => Err(self.shrunk(start, done, size)),
             Err(error) => Err(Stop::io(done, error)),
         }
     }
 
     /// Reads what is missing of `dst` behind `done` from the file.
-    fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+    pub(super) fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
         for _ in 0..calls(dst.len()) {
             if done == dst.len() {
                 break;
             }
-            match self.file.read_at(&mut dst[done..], (start + done) as u64) {
+            match self.file.read_at(&mut dst[done..], self.in_file(start + done)) {
                 Ok(0) => return Err(self.ended(start, done)),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -244,7 +295,7 @@ impl SharedMap {
     #[cold]
     fn ended(&self, start: usize, done: usize) -> Stop {
         match self.file_size() {
-            Ok(size) => self.shrunk(start, done, size.min((start + done) as u64)),
+            Ok(size) => self.shrunk(start, done, size.min(self.in_file(start + done))),
             Err(error) => Stop::io(done, error),
         }
     }
@@ -263,7 +314,7 @@ impl SharedMap {
             if done == len {
                 break;
             }
-            match without_sigxfsz(|| self.file.write_at(bytes(done), (start + done) as u64)) {
+            match without_sigxfsz(|| self.file.write_at(bytes(done), self.in_file(start + done))) {
                 Ok(0) => return Err(Stop::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO))),
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -6,6 +6,7 @@ use super::SharedMap;
 use crate::blocked;
 use crate::fault::{Fault, Short};
 use crate::map::error::{MapError, Reason, Stop};
+use crate::map::mapping::Mapping;
 use crate::scalar::{self, Scalar};
 
 macro_rules! fetch {
@@ -31,8 +32,12 @@ impl SharedMap {
     /// pread.
     #[inline]
     pub fn load_atomic<T: Scalar>(&self, at: u64, order: Ordering) -> Result<T, MapError> {
-        // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
-        self.atomic(at, |place| unsafe { scalar::load_atomic(place, order) })
+        let before = self.epoch();
+        self.atomic(at, |place| {
+            // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+            let value = unsafe { scalar::load_atomic(place, order) }?;
+            self.whole_since(before, place).map(|()| value)
+        })
     }
 
     /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
@@ -70,13 +75,31 @@ impl SharedMap {
         success: Ordering,
         failure: Ordering,
     ) -> Result<Result<T, T>, MapError> {
+        let before = self.epoch();
         self.atomic(at, |place: *mut T| {
             // SAFETY: as above.
-            unsafe { scalar::compare_exchange(place, current, new, success, failure) }
+            let exchanged = unsafe { scalar::compare_exchange(place, current, new, success, failure) }?;
+            // (Where there is nothing to store to, nothing was stored.)
+            if exchanged.is_err() {
+                self.whole_since(before, place)?;
+            }
+            Ok(exchanged)
         })
     }
 
     fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
+
+    /// To ask [`whole_since`](Self::whole_since) later.
+    #[inline]
+    pub(super) fn epoch(&self) -> u64 {
+        self.mapping.as_ref().map_or(0, Mapping::epoch)
+    }
+
+    /// Whether what was loaded from `place` is the peer's, and not zeros that a scan has put there.
+    #[inline]
+    pub(super) fn whole_since<T>(&self, before: u64, place: *const T) -> Result<(), Fault> {
+        self.mapping.as_ref().map_or(Ok(()), |mapping| mapping.whole_since(before, place.cast()))
+    }
 
     #[inline]
     fn atomic<T: Scalar, R>(&self, at: u64, operation: impl FnOnce(*mut T) -> Result<R, Fault>) -> Result<R, MapError> {
@@ -101,7 +124,7 @@ impl SharedMap {
         let Some(mapping) = &self.mapping else {
             return Err(Stop::new(0, Reason::Unsupported("an atomic operation over pread")));
         };
-        blocked::unblocked(|| operation(mapping.base().wrapping_add(start).cast()))
+        blocked::unblocked(|| operation(mapping.base().wrapping_add(self.lead + start).cast()))
             .map_err(|fault| self.explain_store(start, Short { done: 0, fault }))
     }
 }

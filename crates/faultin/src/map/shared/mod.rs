@@ -1,8 +1,8 @@
 //! Memory shared with a peer that is not trusted: memfds and files that another process has open as well, and may cut,
 //! punch holes into or rewrite at any moment.
 //!
-//! A [`SharedMap`] has a fixed length, as the buffer that two processes agreed on has. Its *peer* is whoever else has
-//! the file.
+//! A [`SharedMap`] has the length that two processes have agreed on; only [`resize`](SharedMap::resize) changes it. Its *peer*
+//! is any other process that has the file.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,6 +67,7 @@ mod atomic;
 mod options;
 mod plain;
 pub mod ring;
+mod slice;
 
 use std::fs::File;
 use std::io;
@@ -84,17 +85,21 @@ use crate::errno::CallError;
 
 /// Memory that a peer shares with us and may take away: see the [module](self).
 ///
-/// Positions and lengths are bytes, from the start of the file; the map ends at [`len`](Self::len). Shared between
-/// threads by reference.
+/// Positions and lengths are bytes, from the start of the map, which is [`offset`](Self::offset) in the file; the map ends at
+/// [`len`](Self::len). Shared between threads by reference.
 #[derive(Debug)]
 pub struct SharedMap {
     file: File,
     mapping: Option<Mapping>,
     len: usize,
-    /// Bytes in the file when it was mapped: at least `len`.
+    /// Where in the file it begins.
+    offset: u64,
+    /// Bytes of the mapping before that.
+    lead: usize,
+    /// Bytes in the file when it was mapped or resized: at least `offset + len`.
     size: u64,
     rights: Rights,
-    watch: Watch,
+    options: SharedOptions,
     sealed: AtomicBool,
 }
 
@@ -124,7 +129,48 @@ impl SharedMap {
         SharedOptions::new().from_file(file, len, rights)
     }
 
-    /// Another descriptor of the same open file, to pass to a peer. It has the rights ours has.
+    /// Changes the length of the map to `len` bytes: what a server does when its client has made the file longer (as
+    /// `wl_shm_pool.resize` says to a compositor). The file itself stays as it is. A longer map may lie at other addresses; a
+    /// shorter one keeps its addresses and gives out less.
+    ///
+    /// It takes the map for itself: no operation is under way, and no [ring] or [segment](super::MapSource) of it exists.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = faultin::map::SharedMap::create("pool", 4096)?;
+    /// # let descriptor = client.try_clone_fd()?;
+    /// use faultin::map::{Reason, Rights, SharedMap};
+    ///
+    /// let mut pool = SharedMap::from_fd(descriptor, 4096, Rights::Read)?;
+    ///
+    /// // The client says that the pool has 10000 bytes. If that is not true, the map stays as it is.
+    /// let error = pool.resize(10_000).unwrap_err();
+    /// assert!(matches!(error.reason(), Reason::PastEnd { len: 4096 }));
+    /// assert_eq!(pool.len(), 4096);
+    ///
+    /// # std::fs::File::from(client.try_clone_fd()?).set_len(10_000)?;
+    /// pool.resize(10_000)?; // now it is
+    /// assert_eq!(pool.read_once::<[u8; 4]>(9_996)?, [0; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`MapError`]; the map is as before. [`PastEnd`](Reason::PastEnd) if the file is shorter;
+    /// [`Unsupported`](Reason::Unsupported) if `len` is 0; [`Io`](Reason::Io) if the file cannot be asked or mapped.
+    pub fn resize(&mut self, len: usize) -> Result<(), MapError> {
+        let (size, sealed, mapping) = self.options.resized(self, len).map_err(|stop| self.options.error(len, stop))?;
+        if mapping.is_some() {
+            self.mapping = mapping;
+        }
+        (self.len, self.size) = (len, size);
+        *self.sealed.get_mut() = sealed;
+        Ok(())
+    }
+
+    /// Another descriptor of the same open file, to pass to a peer. It has the rights ours has. Where a call only borrows a
+    /// descriptor, there is [`as_fd`](AsFd::as_fd). With [`offset`](Self::offset) and [`len`](Self::len) it says all that a peer
+    /// needs.
     ///
     /// # Errors
     /// [`Io`](Reason::Io), if the process has no descriptors left.
@@ -169,7 +215,13 @@ impl SharedMap {
         }
     }
 
-    /// Bytes in the map: what was asked for when it was made, never 0.
+    /// Where in the file the map begins, in bytes: [`SharedOptions::offset`].
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Bytes in the map: what was asked for when it was made or [resized](Self::resize), never 0.
     #[allow(clippy::len_without_is_empty)]
     #[inline]
     pub fn len(&self) -> usize {
@@ -199,10 +251,22 @@ impl SharedMap {
         self.mapping.as_ref()
     }
 
+    /// Bytes of the mapping before the map.
+    #[inline]
+    pub(super) fn lead(&self) -> usize {
+        self.lead
+    }
+
+    /// Where in the file a byte of the map is.
+    #[inline]
+    fn in_file(&self, at: usize) -> u64 {
+        self.offset + at as u64
+    }
+
     /// An error of an operation that began at `at`.
     #[cold]
     fn error(&self, at: u64, stop: Stop) -> MapError {
-        MapError::new(None, at.saturating_add(stop.done as u64), stop)
+        MapError::new(None, self.offset.saturating_add(at).saturating_add(stop.done as u64), stop)
     }
 
     /// How many of `len` bytes from `at` the map has, and where they begin.
@@ -220,7 +284,7 @@ impl SharedMap {
     /// Whether operations look at the size of the file: a system call each.
     #[inline]
     fn looks(&self) -> bool {
-        !(self.is_sealed() || self.watch == Watch::Nothing)
+        !(self.is_sealed() || self.options.watched() == Watch::Nothing)
     }
 
     /// Before an access that a [`look`](Self::look) follows: with that system call, one that asks whether a fault would be
@@ -247,7 +311,7 @@ impl SharedMap {
     #[inline]
     fn reaches(&self, at: usize, len: usize) -> Result<(), Stop> {
         let size = self.file_size().map_err(|error| Stop::io(len, error))?;
-        match size >= (at + len) as u64 {
+        match size >= self.in_file(at + len) {
             true => Ok(()),
             false => Err(self.shrunk(at, len, size)),
         }
@@ -256,7 +320,7 @@ impl SharedMap {
     /// Of `done` bytes from `at`, those within a file of `size` bytes count.
     #[cold]
     fn shrunk(&self, at: usize, done: usize, size: u64) -> Stop {
-        let within = size.saturating_sub(at as u64).min(done as u64) as usize;
+        let within = size.saturating_sub(self.in_file(at)).min(done as u64) as usize;
         Stop::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
     }
 

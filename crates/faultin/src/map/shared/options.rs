@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 
 use super::{SharedMap, add_seals, seals};
@@ -11,10 +11,11 @@ use crate::errno::CallError;
 use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, Reason, Stop};
 use crate::map::layers;
-use crate::map::mapping::{Mapping, Rights};
+use crate::map::mapping::{Mapping, Refused, Rights, huge_page_size};
 use crate::map::options::{Backend, Watch};
 use crate::map::size;
 use crate::map::stamp::Stamp;
+use crate::page_size;
 use crate::stat::irregular;
 
 /// How shared memory is mapped, or made.
@@ -24,6 +25,7 @@ pub struct SharedOptions {
     backend: Backend,
     watch: Watch,
     seals: libc::c_int,
+    offset: u64,
 }
 
 impl SharedOptions {
@@ -43,6 +45,26 @@ impl SharedOptions {
     /// reported as read, and stores to there as done.
     pub fn watch(mut self, watch: Watch) -> Self {
         self.watch = watch;
+        self
+    }
+
+    /// Where in the file the map begins, in bytes; any number. Atomic operations need positions that are aligned in the file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use faultin::map::{Rights, SharedMap, SharedOptions};
+    ///
+    /// let client = SharedMap::create("pool", 10_000)?;
+    /// client.write_at(b"cursor", 5_000)?;
+    /// // One buffer of the pool: 6 bytes at 5000.
+    /// let buffer = SharedOptions::new().offset(5_000).from_fd(client.try_clone_fd()?, 6, Rights::Read)?;
+    /// assert_eq!((buffer.offset(), buffer.len()), (5_000, 6));
+    /// assert_eq!(buffer.read_once::<[u8; 6]>(0)?, *b"cursor");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn offset(mut self, bytes: u64) -> Self {
+        self.offset = bytes;
         self
     }
 
@@ -66,24 +88,36 @@ impl SharedOptions {
         self
     }
 
-    /// Maps the first `len` bytes of a file that is open.
+    /// Maps `len` bytes behind a peer's descriptor, from the [offset](Self::offset).
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_fd(&self, fd: OwnedFd, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
+        self.from_file(File::from(fd), len, rights)
+    }
+
+    /// Maps `len` bytes of a file that is open, from the [offset](Self::offset).
     ///
     /// # Errors
     /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
-    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file is shorter ([`offset`](MapError::offset) is `len`); [`Unsupported`](Reason::Unsupported) if `len` is
+    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file ends before ([`offset`](MapError::offset) is where the map would end); [`Unsupported`](Reason::Unsupported) if `len` is
     /// 0, or [the file's size is not known](crate::map::has_known_size), or
     /// [`Backend::Mapped`] was asked for and the file is one [of layers](crate::map#files-of-layers) that is open for reading
     /// only; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
     /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
     /// be recovered and [`Backend::Mapped`] was asked for.
     pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
-        self.map(file, len, rights).map_err(|stop| {
-            let short = matches!(stop.reason, Reason::PastEnd { .. });
-            MapError::new(None, if short { len as u64 } else { 0 }, stop)
-        })
+        self.map(file, len, rights).map_err(|stop| self.error(len, stop))
     }
 
-    /// Makes a memfd of `len` zero bytes, sealed as was asked, and maps it to read and write.
+    /// An error of a map of `len` bytes that was not made.
+    pub(super) fn error(&self, len: usize, stop: Stop) -> MapError {
+        let at = if matches!(stop.reason, Reason::PastEnd { .. }) { len as u64 } else { 0 };
+        MapError::new(None, self.offset.saturating_add(at), stop)
+    }
+
+    /// Makes a memfd of zero bytes, sealed as was asked, and maps `len` of them to read and write, from the
+    /// [offset](Self::offset), up to the end.
     ///
     /// # Errors
     /// As [`from_file`](Self::from_file); [`Io`](Reason::Io) if the name has a NUL or more than 249 bytes (`EINVAL`), or
@@ -95,7 +129,10 @@ impl SharedOptions {
             }
             let io = |error| Stop::io(0, error);
             let file = memfd(name).map_err(io)?;
-            let set_len = || file.set_len(len as u64).map_err(|error| CallError::name("ftruncate", error));
+            let set_len = || {
+                file.set_len(self.offset.saturating_add(len as u64))
+                    .map_err(|error| CallError::name("ftruncate", error))
+            };
             without_sigxfsz(set_len).map_err(io)?;
             if self.seals != 0 {
                 add_seals(&file, self.seals)?;
@@ -105,25 +142,16 @@ impl SharedOptions {
         made().map_err(|stop| MapError::new(None, 0, stop))
     }
 
+    /// What counts as a change.
+    pub(super) fn watched(&self) -> Watch {
+        self.watch
+    }
+
     fn map(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, Stop> {
-        if len == 0 {
-            return Err(empty());
-        }
-        let io = |error| Stop::io(0, error);
-        if let Some(kind) = irregular(&file).map_err(io)? {
-            return Err(Stop::new(0, Reason::NotAFile(kind)));
-        }
-        // The seals first: a file that has one now cannot be cut between the two questions.
-        let seals = seals(&file).unwrap_or(0);
-        let size = Stamp::of(&file).map_err(io)?.size;
-        if !size::has_size(&file, size).map_err(io)? {
-            return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
-        }
-        if size < len as u64 {
-            return Err(Stop::new(0, Reason::PastEnd { len: size }));
-        }
-        permitted(&file, seals, rights)?;
-        let mapped = || Mapping::new(&file, 0, len, rights);
+        let (size, sealed) = self.ask(&file, len, rights)?;
+        let page = huge_page_size(&file).unwrap_or_else(page_size);
+        let lead = (self.offset % page as u64) as usize;
+        let mapped = || self.mapped(&file, lead, len, rights);
         let backend = match (self.backend, layers::may_move(&file)) {
             // It could not follow its file.
             (Backend::Mapped, true) => {
@@ -133,8 +161,49 @@ impl SharedOptions {
             (backend, _) => backend,
         };
         let mapping = backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
-        let sealed = AtomicBool::new(seals & libc::F_SEAL_SHRINK != 0);
-        Ok(SharedMap { file, mapping, len, size, rights, watch: self.watch, sealed })
+        let (offset, options, sealed) = (self.offset, self.clone(), AtomicBool::new(sealed));
+        Ok(SharedMap { file, mapping, len, offset, lead, size, rights, options, sealed })
+    }
+
+    /// Of a map that is to have another length: the size of its file, whether that is sealed, and another mapping if it needs
+    /// one.
+    pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), Stop> {
+        let (size, sealed) = self.ask(&map.file, len, map.rights)?;
+        let another = match &map.mapping {
+            Some(mapping) if mapping.len() - map.lead < len => {
+                let mapped = self.mapped(&map.file, map.lead, len, map.rights);
+                Some(mapped.map_err(|refused| Stop::new(0, refused.into()))?)
+            }
+            _ => None,
+        };
+        Ok((size, sealed, another))
+    }
+
+    fn mapped(&self, file: &File, lead: usize, len: usize, rights: Rights) -> Result<Mapping, Refused> {
+        let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+        Mapping::new(file, self.offset - lead as u64, lead.checked_add(len).ok_or_else(too_long)?, rights)
+    }
+
+    /// Whether `len` bytes of a file can be mapped: its size, and whether that is sealed.
+    fn ask(&self, file: &File, len: usize, rights: Rights) -> Result<(u64, bool), Stop> {
+        if len == 0 {
+            return Err(empty());
+        }
+        let io = |error| Stop::io(0, error);
+        if let Some(kind) = irregular(file).map_err(io)? {
+            return Err(Stop::new(0, Reason::NotAFile(kind)));
+        }
+        // The seals first: a file that has one now cannot be cut between the two questions.
+        let seals = seals(file).unwrap_or(0);
+        let size = Stamp::of(file).map_err(io)?.size;
+        if !size::has_size(file, size).map_err(io)? {
+            return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+        }
+        if self.offset.checked_add(len as u64).is_none_or(|end| size < end) {
+            return Err(Stop::new(0, Reason::PastEnd { len: size.saturating_sub(self.offset) }));
+        }
+        permitted(file, seals, rights)?;
+        Ok((size, seals & libc::F_SEAL_SHRINK != 0))
     }
 }
 

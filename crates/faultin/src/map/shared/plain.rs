@@ -1,12 +1,12 @@
 //! Values that any bytes make: what can be taken from a peer as it is.
 
-use core::mem::MaybeUninit;
-
 use super::SharedMap;
 use crate::map::error::{MapError, Stop};
+use crate::value::fetched;
 
 /// A type of which every combination of bytes is a value: integers, floating-point numbers, and arrays and `repr(C)`
-/// structures of such.
+/// structures of such. For types that derive the traits of `zerocopy` or `bytemuck`, there is `faultin::typed` with the
+/// feature of that name, which needs no `unsafe`.
 ///
 /// # Safety
 ///
@@ -58,16 +58,9 @@ impl SharedMap {
     #[inline]
     pub fn read_once<T: Plain>(&self, at: u64) -> Result<T, MapError> {
         let (start, len) = self.clamp(at, size_of::<T>());
-        let mut value = MaybeUninit::<T>::zeroed();
-        let fetched = if len == size_of::<T>() {
-            // SAFETY: all of the value's bytes, padding included, are initialised: zeroed, and not moved since.
-            let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), len) };
-            self.fetch(start, bytes)
-        } else {
-            Err(self.past_end(0))
-        };
-        fetched.map_err(|stop| self.error(at, Stop { done: 0, ..stop }))?;
-        // SAFETY: its bytes are initialised, and any are a `T`.
-        Ok(unsafe { value.assume_init() })
+        let fetch =
+            |bytes: &mut [u8]| if len == bytes.len() { self.fetch(start, bytes) } else { Err(self.past_end(0)) };
+        // SAFETY: any bytes are a `T`.
+        unsafe { fetched(fetch) }.map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
     }
 }

@@ -343,8 +343,12 @@ impl<'m> Ring<'m> {
 
     /// The peer's counter: what was stored before it is seen after it.
     fn load(&self, at: u64) -> Result<u32, RingError> {
-        // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
-        let load = |place: *mut u32| unsafe { scalar::load_atomic(place, Ordering::Acquire) };
+        let before = self.map.epoch();
+        let load = |place: *mut u32| {
+            // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
+            let value = unsafe { scalar::load_atomic(place, Ordering::Acquire) }?;
+            self.map.whole_since(before, place).map(|()| value)
+        };
         self.map.atomic_at(at as usize, 4, load).map_err(|stop| self.error(at, stop))
     }
 
