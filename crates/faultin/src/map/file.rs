@@ -21,7 +21,7 @@ use super::options::{self, Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
 use super::record::{Baseline, Record};
 use super::size;
-use super::stamp::{Freshness, Observation, Stamp};
+use super::stamp::{ATTEMPTS, Freshness, Observation, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
 use crate::scalar::Scalar;
@@ -600,14 +600,21 @@ impl FileMap {
         if has_moved(&self.now()) {
             return known;
         }
-        known.last.wait_for_the_tick();
-        match self.observe() {
-            Ok(last) if last.settled && last.stamp.is_as(&known.last.stamp) => {
-                self.accept(&known, &last);
-                Baseline { last, ..known }
+        // More than once where the kernel is late with its clock.
+        let mut last = known.last;
+        for _ in 0..ATTEMPTS {
+            last.wait_for_the_tick();
+            match self.observe() {
+                Ok(now) if !now.stamp.is_as(&known.last.stamp) => break,
+                Ok(now) if now.settled => {
+                    self.accept(&known, &now);
+                    return Baseline { last: now, ..known };
+                }
+                Ok(now) => last = now,
+                Err(_) => break,
             }
-            _ => known,
         }
+        known
     }
 
     /// Copies bytes of the map and asks the file.

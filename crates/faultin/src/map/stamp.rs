@@ -244,7 +244,7 @@ impl Observation {
 }
 
 /// How often a tick is waited for.
-const ATTEMPTS: usize = 4;
+pub(super) const ATTEMPTS: usize = 4;
 
 /// How often a file has to have another change time, and nothing else, for its file system to be one that makes it up.
 const QUESTIONS: usize = 3;

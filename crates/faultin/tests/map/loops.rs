@@ -125,7 +125,7 @@ fn a_closure_of_chunks_may_fail() {
         let cut = map.chunks(..).try_for_each(|_| Ok::<_, Failed>(()));
         assert!(matches!(cut, Err(Failed::Map(error)) if error.offset() == 100 && error.change().is_some()));
         let as_io: io::Result<u64> = map.chunks(..).try_for_each(|_| Ok(()));
-        assert!(as_io.expect_err("cut").to_string().contains("the file was cut"));
+        assert!(as_io.expect_err("cut").to_string().contains("the file was truncated"));
     });
 }
 
