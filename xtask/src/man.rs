@@ -129,7 +129,7 @@ mod tests {
                 assert!(read(completions).contains(subcommand.get_name()), "{completions}: {}", subcommand.get_name());
             }
         }
-        assert_eq!(stale(&folder).expect("read them"), [PathBuf::new(); 0]);
+        assert_eq!(stale(&folder).expect("read them"), Vec::<PathBuf>::new());
 
         fs::write(folder.join("man/faultin-sum.1"), "of yesterday").expect("write");
         fs::remove_file(folder.join("completions/_faultin")).expect("remove");

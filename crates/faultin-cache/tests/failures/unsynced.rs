@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use faultin::ReadView;
@@ -221,12 +222,12 @@ fn what_is_no_longer_in_memory_fails_each_sync_until_it_is_written_again() {
         store.fail_once();
         assert!(matches!(file.sync_all(), Err(Error::Store(_))));
         let gone = 0..4 * BLOCK as u64;
-        assert_eq!(lost(file.sync_all()), [gone.clone()]);
+        assert_eq!(lost(file.sync_all()), slice::from_ref(&gone));
         let error = file.sync_data().unwrap_err();
         assert!(error.to_string().contains("bytes 0 to 64"), "{error}");
         assert_eq!(error.errno(), Some(libc::EIO));
         assert!(matches!(second.sync_all(), Err(Error::Store(_))), "each handle hears of the failure itself");
-        assert_eq!(lost(second.sync_all()), [gone.clone()]);
+        assert_eq!(lost(second.sync_all()), slice::from_ref(&gone));
         assert!(matches!(cache.sync(), Err(Error::Lost { .. })));
         assert_eq!(store.disk()[4 * BLOCK..], bytes[4 * BLOCK..], "the rest has got there");
         // To the byte.
@@ -237,7 +238,7 @@ fn what_is_no_longer_in_memory_fails_each_sync_until_it_is_written_again() {
         file.read_at(&mut [0; 6 * BLOCK], 0).unwrap();
         assert_eq!(lost(file.sync_all()), [0..3, 20..gone.end]);
         file.write_at(&bytes[..40], 0).unwrap();
-        assert_eq!(lost(file.sync_all()), [40..gone.end]);
+        assert_eq!(lost(file.sync_all()), slice::from_ref(&(40..gone.end)));
         file.write_at(&bytes[40..], 40).unwrap();
         file.sync_all().unwrap();
         second.sync_all().unwrap();
@@ -256,11 +257,11 @@ fn what_is_no_longer_in_the_file_is_not_lost() {
     cache.drop_clean();
     store.fail_once();
     file.sync_all().unwrap_err();
-    assert_eq!(lost(file.sync_all()), [0..4 * BLOCK as u64]);
+    assert_eq!(lost(file.sync_all()), slice::from_ref(&(0..4 * BLOCK as u64)));
     file.punch_hole(0..2 * BLOCK as u64).unwrap();
-    assert_eq!(lost(file.sync_all()), [2 * BLOCK as u64..4 * BLOCK as u64]);
+    assert_eq!(lost(file.sync_all()), slice::from_ref(&(2 * BLOCK as u64..4 * BLOCK as u64)));
     file.set_len(2 * BLOCK as u64 + 3).unwrap();
-    assert_eq!(lost(file.sync_all()), [2 * BLOCK as u64..2 * BLOCK as u64 + 3]);
+    assert_eq!(lost(file.sync_all()), slice::from_ref(&(2 * BLOCK as u64..2 * BLOCK as u64 + 3)));
     file.set_len(BLOCK as u64).unwrap();
     file.sync_all().unwrap();
     assert_eq!(store.disk(), [0; BLOCK]);
@@ -283,7 +284,9 @@ fn a_write_during_a_sync_is_part_of_the_next_one() {
         written.join().unwrap();
     });
     store.in_sync(move || {
-        writes.take().map(|write| write());
+        if let Some(write) = writes.take() {
+            write();
+        }
         Ok(())
     });
     file.sync_all().unwrap();
@@ -291,7 +294,11 @@ fn a_write_during_a_sync_is_part_of_the_next_one() {
     cache.drop_clean();
     store.fail_once();
     file.sync_all().unwrap_err();
-    assert_eq!(lost(file.sync_all()), [2 * BLOCK as u64..4 * BLOCK as u64], "and not what was durable");
+    assert_eq!(
+        lost(file.sync_all()),
+        slice::from_ref(&(2 * BLOCK as u64..4 * BLOCK as u64)),
+        "and not what was durable"
+    );
 }
 
 #[test]
@@ -304,7 +311,7 @@ fn what_went_past_the_cache_is_lost_unless_blocks_have_it() {
     assert_eq!(file.write_direct(&mut IovSource::<ReadView<'_>>::one(&bytes[..]), 0).unwrap(), bytes.len());
     store.fail_once();
     file.sync_all().unwrap_err();
-    assert_eq!(lost(file.sync_all()), [2 * BLOCK as u64..4 * BLOCK as u64]);
+    assert_eq!(lost(file.sync_all()), slice::from_ref(&(2 * BLOCK as u64..4 * BLOCK as u64)));
     assert_eq!(store.disk()[..2 * BLOCK], bytes[..2 * BLOCK]);
     assert_eq!(
         file.write_direct(&mut IovSource::<ReadView<'_>>::one(&bytes[2 * BLOCK..]), 2 * BLOCK as u64).unwrap(),

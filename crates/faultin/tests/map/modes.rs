@@ -64,8 +64,10 @@ const EVENTS: &[Event] = &[
 /// What an operation says: `Ok` with the bytes that it has seen, or an error and how far it came.
 type Said = Result<Vec<u8>, (MapError, usize)>;
 
+type Operation = fn(&FileMap) -> Said;
+
 /// Every operation has seen each byte of the map when it is `Ok`.
-const READS: &[(&str, fn(&FileMap) -> Said)] = &[
+const READS: &[(&str, Operation)] = &[
     ("read_at", |map| {
         let mut bytes = vec![0; map.len() as usize + 10];
         match map.read_at(&mut bytes, 0) {
