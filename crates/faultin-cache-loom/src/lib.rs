@@ -30,6 +30,12 @@ mod lock {
 
 #[path = "../../faultin/src/registry/disposition.rs"]
 mod disposition;
+/// Waits, of which no model has one.
+mod backoff {
+    pub(crate) fn sleep(pause: std::time::Duration) {
+        std::thread::sleep(pause);
+    }
+}
 /// Of the errors of system calls as much as stamps need.
 mod errno {
     /// An error with the name of its call, which no model asks for.

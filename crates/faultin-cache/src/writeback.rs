@@ -13,8 +13,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::bounce::Bounce;
 use crate::error::Error;
@@ -76,7 +77,8 @@ impl Inode {
             return first;
         }
         // Somebody has faulted a page in again and again, and gets the time for a copy.
-        thread::sleep(SPARED);
+        // (`thread::sleep` panics where a filter refuses its call.)
+        Condvar::new().wait_for(&mut Mutex::new(()).lock(), SPARED);
         first.and(self.write_back_turns(range, None))
     }
 

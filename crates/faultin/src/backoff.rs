@@ -4,7 +4,8 @@
 //! and a change of dispositions. The other thread would need a system call to wake a waiter, in a signal handler or in a process
 //! that was forked meanwhile, so it does not, and the waiter asks again.
 
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Questions before the first sleep: longer than what is waited for takes where both threads run.
 const SPINS: u32 = 1 << 10;
@@ -28,8 +29,21 @@ pub(crate) fn wait_until(mut is_done: impl FnMut() -> bool) {
     }
     let mut pause = SHORTEST;
     while !is_done() {
-        std::thread::sleep(pause);
+        sleep(pause);
         pause = LONGEST.min(pause * 2);
+    }
+}
+
+/// Sleeps for `pause`, by a futex that no thread wakes. `std::thread::sleep` panics where a filter refuses `clock_nanosleep(2)`.
+pub(crate) fn sleep(pause: Duration) {
+    let (never, lock, end) = (Condvar::new(), Mutex::new(()), Instant::now() + pause);
+    let mut held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        held = never.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use io_uring::{IoUring, opcode, types};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::Write;
 
@@ -78,7 +79,7 @@ fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io:
                 }
                 // Completions arrive without our asking. (A yield would let none of the kernel's threads run where this one has a
                 // real-time policy.)
-                std::thread::sleep(std::time::Duration::from_micros(50));
+                Condvar::new().wait_for(&mut Mutex::new(()).lock(), Duration::from_micros(50));
             }
         }
         for completion in ring.completion() {

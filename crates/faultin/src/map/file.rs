@@ -22,6 +22,7 @@ use super::reader::MapReader;
 use super::record::{Baseline, Record};
 use super::size;
 use super::stamp::{ATTEMPTS, Freshness, Observation, Stamp};
+use crate::backoff::sleep;
 use crate::copy::copy_in;
 use crate::fault::Short;
 use crate::scalar::Scalar;
@@ -716,23 +717,26 @@ impl FileMap {
     /// Whether a log has grown, or was touched: then that is accepted.
     #[cold]
     fn is_appended_to(&self, known: &Baseline, at: u64, len: usize, first: Stamp) -> Result<Answer, Stop> {
-        let last = &known.last.stamp;
-        let mut now = first;
+        let Observation { stamp: last, settled } = &known.last;
+        let observe = || Observation::of(|| self.now()).map_err(|error| Stop::io(len, error));
+        // An append may move the time once more after the size: until the tick is over, that is the same append.
+        let mut now = if *settled { Observation { stamp: first, settled: false } } else { observe()? };
         for attempt in 0..PATIENCE {
-            let is_whole = self.clamp_to(now.size, at, len) == len;
-            if now.size < last.size || !is_whole {
-                let change = Change::Shrunk { from: last.size.max(known.size), to: now.size };
-                return Err(Stop::new(self.clamp_to(now.size, at, len), Reason::Changed(change)));
+            let Stamp { size, .. } = now.stamp;
+            let is_whole = self.clamp_to(size, at, len) == len;
+            if size < last.size || !is_whole {
+                let change = Change::Shrunk { from: last.size.max(known.size), to: size };
+                return Err(Stop::new(self.clamp_to(size, at, len), Reason::Changed(change)));
             }
-            if now.size > last.size || now.has_contents_of(last) {
-                self.accept(known, &Observation { stamp: now, settled: true });
+            if size > last.size || now.stamp.has_contents_of(last) || !settled {
+                self.accept(known, &now);
                 return Ok(Answer::Unmoved);
             }
             match attempt < YIELDS {
                 true => std::thread::yield_now(),
-                false => std::thread::sleep(Duration::from_millis(1)),
+                false => sleep(Duration::from_millis(1)),
             }
-            now = self.now().map_err(|error| Stop::io(len, error))?;
+            now = observe()?;
         }
         Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
     }

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::error::Change;
+use crate::backoff::sleep;
 use crate::errno::CallError;
 
 /// A point in time as file systems keep it: nanoseconds since the epoch, which wrap after 584 years. A time is compared
@@ -233,7 +234,7 @@ impl Observation {
     pub(crate) fn wait_for_the_tick(&self) {
         let over = self.stamp.changed.0.wrapping_add(self.stamp.changed.resolution());
         let left = over.wrapping_sub(Time::now().0).max(0).unsigned_abs();
-        std::thread::sleep(Duration::from_nanos(left) + tick());
+        sleep(Duration::from_nanos(left) + tick());
     }
 
     /// Whether the file had not changed between this observation and `now`, as far as can be seen.
