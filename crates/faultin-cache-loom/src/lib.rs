@@ -36,7 +36,7 @@ mod backoff {
         std::thread::sleep(pause);
     }
 }
-/// Of the errors of system calls as much as stamps need.
+/// Of the errors of system calls as much as questions about files need.
 mod errno {
     /// An error with the name of its call, which no model asks for.
     pub(crate) struct CallError;
@@ -45,11 +45,17 @@ mod errno {
         pub(crate) fn last(_call: &'static str) -> std::io::Error {
             std::io::Error::last_os_error()
         }
+
+        pub(crate) fn name(_call: &'static str, error: std::io::Error) -> std::io::Error {
+            error
+        }
     }
 }
 #[path = "../../faultin/src/signal/epoch.rs"]
 mod epoch;
 mod map;
+#[path = "../../faultin/src/stat.rs"]
+mod stat;
 #[path = "../../faultin/src/signal/users.rs"]
 mod users;
 

@@ -554,15 +554,8 @@ impl Inode {
         let mut oldest = None;
         let mut count = 0;
         for key in table.by_age() {
-            if table.get(key).is_dirty() {
-                match self.write_folio(table, key) {
-                    Ok(()) => {}
-                    Err(Error::Store(error)) => {
-                        failed.get_or_insert(error);
-                        continue;
-                    }
-                    Err(_) => continue,
-                }
+            if !self.is_clean(table, key, failed) {
+                continue;
             }
             let oldest = *oldest.get_or_insert(key);
             count += 1;
@@ -570,6 +563,19 @@ impl Inode {
                 table.remove(oldest);
                 return true;
             }
+        }
+        false
+    }
+
+    /// Whether a folio can be taken away, which is written if it is dirty; `failed` is the first failure of the store.
+    fn is_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
+        if !table.get(key).is_dirty() {
+            return true;
+        }
+        match self.write_folio(table, key) {
+            Ok(()) => return true,
+            Err(Error::Store(error)) => drop(failed.get_or_insert(error)),
+            Err(_) => {}
         }
         false
     }
@@ -596,18 +602,8 @@ impl Inode {
             if !what.kept && table.is_kept(folio.start()..folio.end()) {
                 continue;
             }
-            if folio.is_dirty() {
-                if !what.dirty {
-                    continue;
-                }
-                match self.write_folio(table, key) {
-                    Ok(()) => {}
-                    Err(Error::Store(error)) => {
-                        failed.get_or_insert(error);
-                        continue;
-                    }
-                    Err(_) => continue,
-                }
+            if folio.is_dirty() && !what.dirty || !self.is_clean(table, key, &mut failed) {
+                continue;
             }
             freed += table.remove(key).len();
         }

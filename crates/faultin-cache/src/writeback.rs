@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::bounce::Bounce;
 use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
@@ -77,8 +75,7 @@ impl Inode {
             return first;
         }
         // Somebody has faulted a page in again and again, and gets the time for a copy.
-        // (`thread::sleep` panics where a filter refuses its call.)
-        Condvar::new().wait_for(&mut Mutex::new(()).lock(), SPARED);
+        faultin::sleep(SPARED);
         first.and(self.write_back_turns(range, None))
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn wait_until(mut is_done: impl FnMut() -> bool) {
 }
 
 /// Sleeps for `pause`, by a futex that no thread wakes. `std::thread::sleep` panics where a filter refuses `clock_nanosleep(2)`.
-pub(crate) fn sleep(pause: Duration) {
+pub fn sleep(pause: Duration) {
     let (never, lock, end) = (Condvar::new(), Mutex::new(()), Instant::now() + pause);
     let mut held = lock.lock().unwrap_or_else(PoisonError::into_inner);
     loop {

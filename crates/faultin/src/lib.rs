@@ -190,6 +190,9 @@ pub use scalar::{
 };
 
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub use backoff::sleep;
+#[cfg(feature = "std")]
 pub use {
     backing::Backing,
     errno::{CallError, errno},

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, types};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::Write;
 
@@ -79,7 +79,7 @@ fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io:
                 }
                 // Completions arrive without our asking. (A yield would let none of the kernel's threads run where this one has a
                 // real-time policy.)
-                Condvar::new().wait_for(&mut Mutex::new(()).lock(), Duration::from_micros(50));
+                faultin::sleep(Duration::from_micros(50));
             }
         }
         for completion in ring.completion() {

@@ -6,7 +6,7 @@
 use core::ops::{Range, RangeBounds};
 
 use super::error::{MapError, Reason, Stop};
-use super::file::{Answer, FileMap};
+use super::file::FileMap;
 use super::options::Watch;
 use super::range::within;
 use super::record::Baseline;
@@ -143,12 +143,11 @@ impl<'a> Chunks<'a> {
     ///
     /// # Errors
     /// As [`next_chunk`](Self::next_chunk).
-    pub fn for_each(mut self, mut consume: impl FnMut(&[u8])) -> Result<u64, MapError> {
-        let start = self.at;
-        while let Some(chunk) = self.next_chunk()? {
+    pub fn for_each(self, mut consume: impl FnMut(&[u8])) -> Result<u64, MapError> {
+        self.try_for_each(|chunk| {
             consume(chunk);
-        }
-        Ok(self.at - start)
+            Ok(())
+        })
     }
 
     /// Calls `consume` with the bytes of the range, in order, until it fails; returns the number of bytes. The closure's error
@@ -255,8 +254,6 @@ impl<'a> Chunks<'a> {
         }
         self.known = self.map.known_since(&self.known);
         self.map.prepare();
-        match self.map.ask(&self.known, self.at, 0)? {
-            Answer::Unmoved | Answer::Moved => Ok(()),
-        }
+        self.map.ask(&self.known, self.at, 0).map(|_| ())
     }
 }

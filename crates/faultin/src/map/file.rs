@@ -2,7 +2,6 @@
 
 use core::num::NonZeroUsize;
 use core::ops::RangeBounds;
-use core::sync::atomic::{Ordering, fence};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,8 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::chunks::Chunks;
-use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
+use super::error::{Change, MapError, Reason, Stop};
 use super::layers;
 use super::mapping::{CopyIn, Mapping, Rights, Space};
 use super::name::Name;
@@ -21,8 +21,7 @@ use super::options::{self, Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
 use super::record::{Baseline, Record};
 use super::size;
-use super::stamp::{ATTEMPTS, Freshness, Observation, Stamp};
-use crate::backoff::sleep;
+use super::stamp::{Freshness, Observation, Stamp};
 use crate::copy::copy_in;
 use crate::fault::Short;
 use crate::scalar::Scalar;
@@ -50,15 +49,6 @@ pub struct FileMap {
     /// A description that could not be mapped. (Closing it would release the process's record locks on the file.)
     _unmapped: Option<File>,
     record: Record,
-}
-
-/// What an operation that has accessed bytes is told of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The bytes are those that it had.
-    Unmoved,
-    /// Under [`Watch::Reader`]: they are to be read again.
-    Moved,
 }
 
 impl FileMap {
@@ -478,12 +468,6 @@ fn normal(restless: bool, stamp: io::Result<Stamp>) -> io::Result<Stamp> {
     }
 }
 
-/// How often the file is asked while the time of an append is there before its size.
-const PATIENCE: u32 = 66;
-
-/// Which of them only let other threads run; the others wait a millisecond.
-const YIELDS: u32 = 16;
-
 /// What the parts of this module share.
 impl FileMap {
     #[allow(clippy::too_many_arguments)]
@@ -590,34 +574,6 @@ impl FileMap {
         self.record.accept(now, |last| self.watch == Watch::Appending && last.stamp.size > size);
     }
 
-    /// What an operation that cannot read again goes by: a fresh stamp waits for the end of its tick.
-    pub(super) fn settled(&self) -> Baseline {
-        let known = self.known();
-        if self.watch != Watch::Reader || known.last.settled {
-            return known;
-        }
-        // Where it has moved already, that is an answer.
-        let has_moved = |now: &io::Result<Stamp>| !now.as_ref().is_ok_and(|now| now.is_as(&known.last.stamp));
-        if has_moved(&self.now()) {
-            return known;
-        }
-        // More than once where the kernel is late with its clock.
-        let mut last = known.last;
-        for _ in 0..ATTEMPTS {
-            last.wait_for_the_tick();
-            match self.observe() {
-                Ok(now) if !now.stamp.is_as(&known.last.stamp) => break,
-                Ok(now) if now.settled => {
-                    self.accept(&known, &now);
-                    return Baseline { last: now, ..known };
-                }
-                Ok(now) => last = now,
-                Err(_) => break,
-            }
-        }
-        known
-    }
-
     /// Copies bytes of the map and asks the file.
     #[inline]
     pub(super) fn copy(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
@@ -636,15 +592,6 @@ impl FileMap {
         if dst.is_empty() { Ok(()) } else { mapping.read_by(copy_in, self.lead + at as usize, dst) }
     }
 
-    /// Asks the file after bytes from `at` were copied, and reads them again if they are to be.
-    #[inline]
-    pub(super) fn confirm(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        match self.ask(known, at, dst.len())? {
-            Answer::Unmoved => Ok(()),
-            Answer::Moved => self.read_again(known, at, dst),
-        }
-    }
-
     /// Reads bytes from the file, which has errors of its own.
     pub(super) fn copy_from_file(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
         self.pread(known, at, dst, 0)?;
@@ -652,134 +599,6 @@ impl FileMap {
             Watch::Reader | Watch::Nothing => Ok(()),
             Watch::Appending | Watch::Contents => self.ask(known, at, dst.len()).map(|_| ()),
         }
-    }
-
-    /// The file has moved while bytes from `at` were copied: they are read from it, and its stamp is accepted. Once: so a
-    /// file that changes all the time costs no more.
-    #[cold]
-    pub(super) fn read_again(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        // Before it is read: what changes after that moves the stamp again.
-        let now = self.observe()?;
-        self.pread(known, at, dst, 0)?;
-        if self.watch == Watch::Reader {
-            self.accept(known, &now);
-        }
-        Ok(())
-    }
-
-    /// Before accesses that an [`ask`](Self::ask) follows: with that system call, one that asks whether a fault would be
-    /// fatal in this thread.
-    #[inline]
-    pub(super) fn prepare(&self) {
-        if self.watch != Watch::Nothing && self.space.is_some() {
-            blocked::ask();
-        }
-    }
-
-    /// After `len` bytes from `at` were accessed: whether the file has moved, and what that means in this map's mode.
-    #[inline]
-    pub(super) fn ask(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
-        if self.watch == Watch::Nothing {
-            return Ok(Answer::Unmoved);
-        }
-        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
-        fence(Ordering::Acquire);
-        self.compare(known, at, len, self.now())
-    }
-
-    #[inline]
-    fn compare(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
-        match now {
-            Ok(now) if known.last.still_holds(&now) && self.clamp_to(now.size, at, len) == len => Ok(Answer::Unmoved),
-            now => self.judge(known, at, len, now),
-        }
-    }
-
-    /// The stamp has moved.
-    #[cold]
-    fn judge(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
-        let now = now.map_err(|error| Stop::io(len, error))?;
-        match self.watch {
-            Watch::Nothing => Ok(Answer::Unmoved),
-            Watch::Reader => Ok(Answer::Moved),
-            Watch::Appending => self.is_appended_to(known, at, len, now),
-            // (One that did not settle cannot be told from a moved one.)
-            Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
-                let within = self.clamp_to(now.size, at, len);
-                match within < len {
-                    true => Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })),
-                    false => Stop::new(within, Reason::Changed(Change::Touched)),
-                }
-            })),
-        }
-    }
-
-    /// Whether a log has grown, or was touched: then that is accepted.
-    #[cold]
-    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize, first: Stamp) -> Result<Answer, Stop> {
-        let Observation { stamp: last, settled } = &known.last;
-        let observe = || Observation::of(|| self.now()).map_err(|error| Stop::io(len, error));
-        // An append may move the time once more after the size: until the tick is over, that is the same append.
-        let mut now = if *settled { Observation { stamp: first, settled: false } } else { observe()? };
-        for attempt in 0..PATIENCE {
-            let Stamp { size, .. } = now.stamp;
-            let is_whole = self.clamp_to(size, at, len) == len;
-            if size < last.size || !is_whole {
-                let change = Change::Shrunk { from: last.size.max(known.size), to: size };
-                return Err(Stop::new(self.clamp_to(size, at, len), Reason::Changed(change)));
-            }
-            if size > last.size || now.stamp.has_contents_of(last) || !settled {
-                self.accept(known, &now);
-                return Ok(Answer::Unmoved);
-            }
-            match attempt < YIELDS {
-                true => std::thread::yield_now(),
-                false => sleep(Duration::from_millis(1)),
-            }
-            now = observe()?;
-        }
-        Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
-    }
-
-    /// The change between the last observation and `now`, after `done` bytes from `at`, of which those within the file
-    /// count.
-    #[cold]
-    pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<Stop> {
-        let change = now.change_since(&known.last.stamp)?;
-        Some(Stop::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
-    }
-
-    /// A copy from the mapping came back short. Either the file has changed, or it is asked for the rest in the way
-    /// that has errors: what reading it says is the reason, and if it delivers after all (it healed; or the mapping
-    /// needs memory that reading does not), so do we. One attempt, so a file that changes all the time costs no more.
-    #[cold]
-    pub(super) fn explain(&self, known: &Baseline, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
-        let mut read = || match self.watch {
-            // The count is the file's, not the mapping's: bytes after its end were copied, too, if it ended within a page.
-            Watch::Reader | Watch::Nothing => self.read_again(known, at, dst),
-            Watch::Appending | Watch::Contents => {
-                self.ask(known, at, short.done)?;
-                self.pread(known, at, dst, short.done)?;
-                self.ask(known, at, dst.len()).map(|_| ())
-            }
-        };
-        let explained = match is_of_the_file(&short.fault) {
-            true => read(),
-            false => Err(Stop::new(short.done, Reason::Fault(short.fault))),
-        };
-        explained.map_err(|stop| Stop { fault: Some(short.fault), ..stop })
-    }
-
-    /// Whether a fault was the file's, and reading the file may tell more.
-    #[cold]
-    pub(super) fn attribute(&self, known: &Baseline, at: u64, short: Short) -> Result<(), Stop> {
-        let Short { done, fault } = short;
-        let attributed = match (is_of_the_file(&fault), self.watch) {
-            (false, _) => Err(Stop::new(done, Reason::Fault(fault))),
-            (true, Watch::Reader | Watch::Nothing) => Ok(()),
-            (true, Watch::Appending | Watch::Contents) => self.ask(known, at, done).map(|_| ()),
-        };
-        attributed.map_err(|stop| Stop { fault: Some(fault), ..stop })
     }
 
     /// Reads what is missing of `dst` behind `done` from the file.
@@ -793,22 +612,6 @@ impl FileMap {
             }
         }
         Ok(())
-    }
-
-    /// A read of the file ended before the known size: it was shorter at that moment, whatever it is now.
-    #[cold]
-    fn ended(&self, known: &Baseline, at: u64, stop: Stop) -> Stop {
-        if !matches!(stop.reason, Reason::PastEnd { .. }) {
-            return stop;
-        }
-        if matches!(self.watch, Watch::Appending | Watch::Contents)
-            && let Err(changed) = self.ask(known, at, stop.done)
-        {
-            return changed;
-        }
-        let end = self.window.start + at + stop.done as u64;
-        let to = self.now().map_or(end, |now| now.size.min(end));
-        Stop::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
     }
 
     /// Brings in what can be brought in.

@@ -140,6 +140,7 @@
 //! Maps are shared by reference; reading writes to nothing that is shared. [`refresh`](FileMap::refresh) in one thread
 //! never takes away addresses that another one is reading.
 
+mod answer;
 mod chunks;
 mod error;
 mod file;

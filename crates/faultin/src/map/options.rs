@@ -340,7 +340,7 @@ impl Watch {
     pub(super) fn observe(self, ask: impl Fn() -> io::Result<Stamp>) -> io::Result<Observation> {
         let first = Observation::of(&ask)?;
         match self {
-            Watch::Contents => first.settle(ask),
+            Watch::Contents => first.settle(ask, |_| true),
             Watch::Reader => Ok(first),
             // Where bytes are not read again, it makes no difference.
             Watch::Appending | Watch::Nothing => Ok(Observation { settled: true, ..first }),

@@ -2,13 +2,18 @@
 
 use core::ops::{Bound, Range, RangeBounds};
 
+/// The first position of a range.
+fn start(range: &impl RangeBounds<u64>) -> u64 {
+    match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    }
+}
+
 /// The part of a range that a map of `len` bytes has. One that begins behind its end, or the map's, has no bytes.
 pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
-    let start = match range.start_bound() {
-        Bound::Included(&at) => at,
-        Bound::Excluded(&at) => at.saturating_add(1),
-        Bound::Unbounded => 0,
-    };
+    let start = start(&range);
     let end = match range.end_bound() {
         Bound::Included(&end) => end.saturating_add(1),
         Bound::Excluded(&end) => end,
@@ -20,11 +25,7 @@ pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
 /// The start of a range and its length, also where it ends after a map of `len` bytes. Only a range without an end ends with
 /// the map. One that ends before it begins has no bytes.
 pub(super) fn asked(range: impl RangeBounds<u64>, len: u64) -> (u64, u64) {
-    let start = match range.start_bound() {
-        Bound::Included(&start) => start,
-        Bound::Excluded(&start) => start.saturating_add(1),
-        Bound::Unbounded => 0,
-    };
+    let start = start(&range);
     let len = match range.end_bound() {
         Bound::Included(&end) => end.checked_sub(start).map_or(0, |len| len.saturating_add(1)),
         Bound::Excluded(&end) => end.saturating_sub(start),

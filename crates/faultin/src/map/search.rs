@@ -5,8 +5,9 @@
 
 use core::ops::{Range, RangeBounds};
 
+use super::answer::Answer;
 use super::error::{MapError, Reason, Stop};
-use super::file::{Answer, FileMap};
+use super::file::FileMap;
 use super::lines::Lines;
 use super::options::Watch;
 use super::range::within;
@@ -332,7 +333,8 @@ impl FileMap {
     ) -> Result<(), MapError> {
         let step = WINDOW.max(overlap.saturating_mul(2));
         let enough = parts(range.clone(), step, overlap, P::BACKWARDS, |window| {
-            self.window_since(&self.known_since(known), &range, window, overlap, pass, asks)
+            let known = &self.known_since(known);
+            self.window_since(Search { known, range: &range, overlap }, window, pass, asks)
         })?;
         // An empty range is a question, too.
         if range.is_empty() && !enough && asks { self.look(known) } else { Ok(()) }
@@ -341,15 +343,14 @@ impl FileMap {
     /// Looks through one window, and once more in the file if it may have moved.
     fn window_since<P: Pass>(
         &self,
-        known: &Baseline,
-        range: &Range<u64>,
+        search: Search<'_>,
         window: Range<u64>,
-        overlap: usize,
         pass: &mut P,
         asks: bool,
     ) -> Result<bool, MapError> {
+        let Search { known, range, .. } = search;
         let before = pass.clone();
-        let seen = self.look_through(known, range, window.clone(), overlap, pass)?;
+        let seen = self.look_through(search, window.clone(), pass)?;
         if !asks || seen.in_the_file && self.watch() == Watch::Reader {
             return Ok(seen.enough);
         }
@@ -365,20 +366,13 @@ impl FileMap {
         }
         let now = self.observe().map_err(|stop| self.error(from, stop))?;
         *pass = before;
-        let enough = self.look_through_file(known, range, window, overlap, pass, None)?;
+        let enough = self.look_through_file(search, window, pass, None)?;
         self.accept(known, &now);
         Ok(enough)
     }
 
     /// Looks through the mapping of a window, or, if there is none or it fails, through copies of the file.
-    fn look_through<P: Pass>(
-        &self,
-        known: &Baseline,
-        range: &Range<u64>,
-        window: Range<u64>,
-        overlap: usize,
-        pass: &mut P,
-    ) -> Result<Seen, MapError> {
+    fn look_through<P: Pass>(&self, search: Search<'_>, window: Range<u64>, pass: &mut P) -> Result<Seen, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
         self.prepare();
@@ -398,40 +392,37 @@ impl FileMap {
                 }
                 Err((done, why)) => {
                     let (at, short) = (window.start, Short { done, fault: why });
-                    self.attribute(known, at, short).map_err(|stop| self.failed::<P>(range, at, stop))?;
+                    self.attribute(search.known, at, short).map_err(|stop| self.failed::<P>(search.range, at, stop))?;
                     fault = Some(why);
                 }
             }
         }
-        let enough = self.look_through_file(known, range, window, overlap, pass, fault)?;
+        let enough = self.look_through_file(search, window, pass, fault)?;
         Ok(Seen { enough, in_the_file: true })
     }
 
     /// Looks through copies of the file; `fault` is why.
     fn look_through_file<P: Pass>(
         &self,
-        known: &Baseline,
-        range: &Range<u64>,
+        search: Search<'_>,
         window: Range<u64>,
-        overlap: usize,
         pass: &mut P,
         fault: Option<Fault>,
     ) -> Result<bool, MapError> {
         // A little first: what is looked for may be near.
-        let (first, rest) = split(window, FIRST, overlap, P::BACKWARDS);
-        Ok(self.look_through_copies(known, range, first, overlap, pass, fault)?
-            || self.look_through_copies(known, range, rest, overlap, pass, fault)?)
+        let (first, rest) = split(window, FIRST, search.overlap, P::BACKWARDS);
+        Ok(self.look_through_copies(search, first, pass, fault)?
+            || self.look_through_copies(search, rest, pass, fault)?)
     }
 
     fn look_through_copies<P: Pass>(
         &self,
-        known: &Baseline,
-        range: &Range<u64>,
+        search: Search<'_>,
         window: Range<u64>,
-        overlap: usize,
         pass: &mut P,
         fault: Option<Fault>,
     ) -> Result<bool, MapError> {
+        let Search { known, range, overlap } = search;
         let len = (window.end - window.start) as usize;
         let failed = |at: u64, stop: Stop| self.failed::<P>(range, at, Stop { fault, ..stop });
         let mut buffer = vec![0; len.min(READ.max(overlap.saturating_mul(2)))];
@@ -490,6 +481,15 @@ impl FileMap {
         let done = usize::try_from(done).unwrap_or(usize::MAX);
         MapError::new(self.path(), self.window().start.saturating_add(byte), Stop { done, ..stop })
     }
+}
+
+/// What all parts of a pass have in common.
+#[derive(Clone, Copy)]
+struct Search<'a> {
+    known: &'a Baseline,
+    range: &'a Range<u64>,
+    /// Bytes that parts share.
+    overlap: usize,
 }
 
 /// The first `len` bytes of a window and the rest, which share `overlap` bytes; the last ones first where it goes

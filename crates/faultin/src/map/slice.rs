@@ -4,8 +4,9 @@ use core::fmt;
 use core::ops::{Range, RangeBounds};
 use std::fs::File;
 
+use super::answer::Answer;
 use super::error::{Change, MapError, Reason, Stop};
-use super::file::{Answer, FileMap};
+use super::file::FileMap;
 use super::mapping::{Mapping, Repair};
 use super::options::Watch;
 use super::range::within;
@@ -69,23 +70,69 @@ impl<T> From<Damaged<T>> for MapError {
     }
 }
 
-/// Somebody reads a mapping: until this is dropped, also by a panic, faults are served.
-pub(super) struct Scan<'a> {
-    mapping: &'a Mapping,
-    file: &'a File,
+/// What came of a closure that has read a mapping.
+pub(super) struct Scanned<T> {
+    pub value: T,
+    /// The bytes in the map that were zeros instead, [`joined`].
+    pub bad: Vec<Range<u64>>,
+    /// The length that a fault has found the file cut to.
+    pub cut_to: Option<u64>,
+    address: usize,
 }
 
-impl<'a> Scan<'a> {
-    /// After [`Mapping::enter`].
-    pub(super) fn new(mapping: &'a Mapping, file: &'a File) -> Self {
-        Scan { mapping, file }
+impl<T> Scanned<T> {
+    /// Bytes from `start` to the first bad one, and the fault there.
+    pub(super) fn first_fault(&self, start: u64) -> (usize, Fault) {
+        let done = (self.bad.first().map_or(start, |first| first.start) - start) as usize;
+        (done, Fault::refused(Access::Read, Cause::Backing, self.address + done))
     }
+}
+
+/// Calls `read` with `len` bytes of a mapping of `file`, from position `start` of its map, which begins `lead` bytes into the
+/// mapping. Pages that fail meanwhile are replaced by zeros. `read` comes back where that is not possible: there, and for no bytes,
+/// it gets a copy.
+pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
+    mapping: Option<&Mapping>,
+    file: &File,
+    lead: usize,
+    start: usize,
+    len: usize,
+    read: R,
+) -> Result<Scanned<T>, R> {
+    // (What is empty may begin anywhere.)
+    let Some(mapping) = mapping.filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else { return Err(read) };
+    let from = lead + start;
+    let place = match mapping.range(from, len) {
+        Ok(place) if mapping.enter(file) => place.0,
+        _ => return Err(read),
+    };
+    let scan = Scan { mapping, file };
+    // Mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the scan lasts.
+    let value = read(core::ptr::slice_from_raw_parts(place, len));
+    let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
+    drop(scan);
+    let in_map = |bad: Range<usize>| (bad.start - lead) as u64..(bad.end - lead) as u64;
+    Ok(Scanned { value, bad: joined(damage.into_iter().map(in_map).collect()), cut_to, address: place.addr() })
+}
+
+/// A mapping [`entered`](Mapping::enter): until this is dropped, also by a panic, faults are served.
+struct Scan<'a> {
+    mapping: &'a Mapping,
+    file: &'a File,
 }
 
 impl Drop for Scan<'_> {
     fn drop(&mut self) {
         self.mapping.leave(self.file);
     }
+}
+
+/// Zeros in memory for a copy of `len` bytes.
+pub(super) fn zeros(len: usize) -> Result<Vec<u8>, Stop> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(len).map_err(|_| Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM)))?;
+    copy.resize(len, 0);
+    Ok(copy)
 }
 
 impl FileMap {
@@ -233,31 +280,19 @@ impl FileMap {
             let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
             return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         };
-        // (What is empty may begin anywhere.)
-        let Some(mapping) = self.mapping().filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else {
-            return self.with_copy(&known, range, len, read);
+        let scanned = match scan(self.mapping(), self.file(), self.lead(), range.start as usize, len, read) {
+            Ok(scanned) => scanned,
+            Err(read) => return self.with_copy(&known, range, len, read),
         };
-        let from = self.lead() + range.start as usize;
-        let place = match mapping.range(from, len) {
-            Ok(place) if mapping.enter(self.file()) => place.0,
-            _ => return self.with_copy(&known, range, len, read),
-        };
-        let scan = Scan::new(mapping, self.file());
-        // Mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the scan lasts.
-        let value = read(core::ptr::slice_from_raw_parts(place, len));
-        let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
-        drop(scan);
         let checked = self.check_slice(&known, range.start, len);
-        if damage.is_empty() {
+        let (done, fault) = scanned.first_fault(range.start);
+        let Scanned { value, bad, cut_to, .. } = scanned;
+        if bad.is_empty() {
             return match checked {
                 Ok(()) => Ok(value),
-                Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),
+                Err(stop) => Err(self.damaged(value, &range, bad, stop)),
             };
         }
-        let lead = self.lead() as u64;
-        let ranges = joined(damage.into_iter().map(|r| r.start as u64 - lead..r.end as u64 - lead).collect());
-        let done = (ranges.first().map_or(range.start, |first| first.start) - range.start) as usize;
-        let fault = Fault::refused(Access::Read, Cause::Backing, place.addr() + done);
         let stop = match (cut_to, checked) {
             // Whatever it is by now: when it was read, it ended there.
             (Some(to), _) if to < known.size => {
@@ -268,7 +303,7 @@ impl FileMap {
         };
         // It healed, or the mapping needed memory that reading does not: all that is known is the fault.
         let stop = Stop { fault: Some(fault), ..stop.unwrap_or_else(|| Stop::new(done, Reason::Fault(fault))) };
-        Err(self.damaged(value, &range, ranges, stop))
+        Err(self.damaged(value, &range, bad, stop))
     }
 
     /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when
@@ -294,12 +329,7 @@ impl FileMap {
         len: usize,
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        let mut copy = Vec::new();
-        if copy.try_reserve_exact(len).is_err() {
-            let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-            return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
-        }
-        copy.resize(len, 0);
+        let mut copy = zeros(len).map_err(|stop| Damaged::new(None, Vec::new(), self.error(range.start, stop)))?;
         // The copy does not change any more: what becomes of the file while it is read is no matter.
         let checked = match self.pread(known, range.start, &mut copy, 0) {
             Ok(()) => self.check_slice(known, range.start, len),
@@ -377,7 +407,7 @@ pub(super) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// Whether a fault in this thread would kill it.
-pub(super) fn bus_is_blocked() -> bool {
+fn bus_is_blocked() -> bool {
     let [_, bus] = signal::blocked();
     bus
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::error::Change;
 use crate::backoff::sleep;
-use crate::errno::CallError;
+use crate::stat::fstat;
 
 /// A point in time as file systems keep it: nanoseconds since the epoch, which wrap after 584 years. A time is compared
 /// for being the same, and with one that is near.
@@ -97,19 +97,7 @@ impl Stamp {
     #[allow(clippy::unnecessary_cast)]
     #[inline]
     pub(crate) fn of(file: &File) -> io::Result<Stamp> {
-        let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: writes a `stat`, whose layout the kernel and the C library share on these machines. The C library's
-        // own function asks by path and takes a fifth longer.
-        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        let failed = unsafe { libc::syscall(libc::SYS_fstat, file.as_raw_fd(), stat.as_mut_ptr()) } != 0;
-        // SAFETY: writes a `stat`.
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let failed = unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) } != 0;
-        if failed {
-            return Err(CallError::last("fstat"));
-        }
-        // SAFETY: the call succeeded and has written all of it.
-        let stat = unsafe { stat.assume_init() };
+        let stat = fstat(file)?;
         Ok(Stamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             changed: Time::new(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
@@ -216,11 +204,17 @@ impl Observation {
         Ok(Observation { stamp, settled: !stamp.changed.is_fresh_at(now) })
     }
 
-    /// The same when the tick is over. Of a file that is changed all the time it is not settled then either.
+    /// The same when the tick is over, or as soon as `is_worth_it` says no of a stamp. Of a file that is changed all the time it is
+    /// not settled then either.
     #[cold]
-    pub(crate) fn settle(mut self, ask: impl Fn() -> io::Result<Stamp>) -> io::Result<Observation> {
+    pub(crate) fn settle(
+        mut self,
+        ask: impl Fn() -> io::Result<Stamp>,
+        is_worth_it: impl Fn(&Stamp) -> bool,
+    ) -> io::Result<Observation> {
+        // More than once: the file may be changed again, and the kernel may be late with its clock.
         for _ in 0..ATTEMPTS {
-            if self.settled {
+            if self.settled || !is_worth_it(&self.stamp) {
                 break;
             }
             self.wait_for_the_tick();
@@ -230,8 +224,7 @@ impl Observation {
     }
 
     /// Sleeps until the change time of the stamp is no longer fresh.
-    #[cold]
-    pub(crate) fn wait_for_the_tick(&self) {
+    fn wait_for_the_tick(&self) {
         let over = self.stamp.changed.0.wrapping_add(self.stamp.changed.resolution());
         let left = over.wrapping_sub(Time::now().0).max(0).unsigned_abs();
         sleep(Duration::from_nanos(left) + tick());
@@ -245,7 +238,7 @@ impl Observation {
 }
 
 /// How often a tick is waited for.
-pub(super) const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 4;
 
 /// How often a file has to have another change time, and nothing else, for its file system to be one that makes it up.
 const QUESTIONS: usize = 3;

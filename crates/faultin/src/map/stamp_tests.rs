@@ -38,7 +38,7 @@ fn a_file_that_was_just_written_is_fresh_and_settles() {
         !Observation::of(ask).expect("asked").settled
     });
     assert!(fresh, "never within a tick");
-    let settled = Observation::of(ask).and_then(|seen| seen.settle(ask)).expect("asked");
+    let settled = Observation::of(ask).and_then(|seen| seen.settle(ask, |_| true)).expect("asked");
     assert!(settled.settled && settled.still_holds(&Stamp::of(&file).expect("asked")));
     assert!(Observation::of(ask).expect("asked").settled);
 }

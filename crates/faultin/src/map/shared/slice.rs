@@ -3,12 +3,10 @@
 use core::ops::{Range, RangeBounds};
 
 use super::SharedMap;
-use crate::arch;
-use crate::fault::{Access, Cause, Fault};
 use crate::map::error::{Change, MapError, Reason, Stop};
 use crate::map::mapping::Repair;
 use crate::map::range::within;
-use crate::map::slice::{Damaged, Scan, bus_is_blocked, joined};
+use crate::map::slice::{Damaged, Scanned, joined, scan, zeros};
 
 impl SharedMap {
     /// Calls `read` with the bytes of a range as a slice of the shared memory itself: for code that takes a slice, such as an
@@ -81,31 +79,19 @@ impl SharedMap {
     ) -> Result<T, Damaged<T>> {
         let range = within(range, self.len as u64);
         let (start, len) = self.clamp(range.start, (range.end - range.start) as usize);
-        // (What is empty may begin anywhere.)
-        let Some(mapping) = self.mapping.as_ref().filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else {
-            return self.with_copy(&range, start, len, read);
+        let scanned = match scan(self.mapping.as_ref(), &self.file, self.lead, start, len, read) {
+            Ok(scanned) => scanned,
+            Err(read) => return self.with_copy(&range, start, len, read),
         };
-        let from = self.lead + start;
-        let place = match mapping.range(from, len) {
-            Ok(place) if mapping.enter(&self.file) => place.0,
-            _ => return self.with_copy(&range, start, len, read),
-        };
-        let scan = Scan::new(mapping, &self.file);
-        // Mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the scan lasts.
-        let value = read(core::ptr::slice_from_raw_parts(place, len));
-        let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
-        drop(scan);
         let checked = self.look(start, len);
-        if damage.is_empty() {
+        let (done, fault) = scanned.first_fault(range.start);
+        let Scanned { value, bad, cut_to, .. } = scanned;
+        if bad.is_empty() {
             return match checked {
                 Ok(()) => Ok(value),
-                Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),
+                Err(stop) => Err(self.damaged(value, &range, bad, stop)),
             };
         }
-        let lead = self.lead as u64;
-        let ranges = joined(damage.into_iter().map(|r| r.start as u64 - lead..r.end as u64 - lead).collect());
-        let done = (ranges.first().map_or(range.start, |first| first.start) - range.start) as usize;
-        let fault = Fault::refused(Access::Read, Cause::Backing, place.addr() + done);
         let stop = match (cut_to, checked) {
             // Whatever it is by now: when it was read, it ended there.
             (Some(to), _) if to < self.in_file(start + len) => {
@@ -118,7 +104,7 @@ impl SharedMap {
                 Ok(()) => Stop::new(done, Reason::Fault(fault)),
             },
         };
-        Err(self.damaged(value, &range, ranges, Stop { fault: Some(fault), ..stop }))
+        Err(self.damaged(value, &range, bad, Stop { fault: Some(fault), ..stop }))
     }
 
     /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when it had
@@ -143,12 +129,7 @@ impl SharedMap {
         len: usize,
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        let mut copy = Vec::new();
-        if copy.try_reserve_exact(len).is_err() {
-            let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-            return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
-        }
-        copy.resize(len, 0);
+        let mut copy = zeros(len).map_err(|stop| Damaged::new(None, Vec::new(), self.error(range.start, stop)))?;
         let copied = self.pread(start, &mut copy, 0).and_then(|()| self.look(start, len));
         let Err(stop) = copied else { return Ok(read(&raw const *copy)) };
         copy[stop.done.min(len)..].fill(0);
