@@ -61,7 +61,7 @@ fn stamps() -> [Stamp; 2] {
 
 #[test]
 fn a_stamp_is_never_a_mixture() {
-    let seen = stamps().map(|stamp| Observation { stamp, settled: stamp.size == 1 });
+    let seen = stamps().map(|stamp| Observation { settled: stamp.size == 1, ..Observation::of(|| Ok(stamp)).unwrap() });
     explore(2, move || {
         let record = Arc::new(Record::new(seen[0]));
         let writer = {
@@ -77,7 +77,7 @@ fn a_stamp_is_never_a_mixture() {
 
 #[test]
 fn a_stamp_that_is_accepted_leaves_the_size() {
-    let seen = stamps().map(|stamp| Observation { stamp, settled: stamp.size == 1 });
+    let seen = stamps().map(|stamp| Observation { settled: stamp.size == 1, ..Observation::of(|| Ok(stamp)).unwrap() });
     explore(2, move || {
         let record = Arc::new(Record::new(seen[0]));
         let writer = {

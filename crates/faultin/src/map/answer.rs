@@ -8,7 +8,7 @@ use super::error::{Change, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
 use super::options::Watch;
 use super::record::Baseline;
-use super::stamp::{Observation, Stamp};
+use super::stamp::Stamp;
 use crate::backoff::sleep;
 use crate::blocked;
 use crate::fault::Short;
@@ -109,7 +109,7 @@ impl FileMap {
         match self.watch() {
             Watch::Nothing => Ok(Answer::Unmoved),
             Watch::Reader => Ok(Answer::Moved),
-            Watch::Appending => self.is_appended_to(known, at, len, now),
+            Watch::Appending => self.is_appended_to(known, at, len),
             // (One that did not settle cannot be told from a moved one.)
             Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
                 let within = self.clamp_to(now.size, at, len);
@@ -123,19 +123,17 @@ impl FileMap {
 
     /// Whether a log has grown, or was touched: then that is accepted.
     #[cold]
-    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize, first: Stamp) -> Result<Answer, Stop> {
-        let Observation { stamp: last, settled } = &known.last;
-        let observe = || Observation::of(|| self.now()).map_err(|error| Stop::io(len, error));
-        // An append may move the time once more after the size: until the tick is over, that is the same append.
-        let mut now = if *settled { Observation { stamp: first, settled: false } } else { observe()? };
+    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
+        let last = &known.last;
         for attempt in 0..PATIENCE {
-            let Stamp { size, .. } = now.stamp;
+            let now = self.observe().map_err(|stop| Stop { done: len, ..stop })?;
+            let size = now.stamp.size;
             let is_whole = self.clamp_to(size, at, len) == len;
-            if size < last.size || !is_whole {
-                let change = Change::Shrunk { from: last.size.max(known.size), to: size };
+            if size < last.stamp.size || !is_whole {
+                let change = Change::Shrunk { from: last.stamp.size.max(known.size), to: size };
                 return Err(Stop::new(self.clamp_to(size, at, len), Reason::Changed(change)));
             }
-            if size > last.size || now.stamp.has_contents_of(last) || !settled {
+            if let Some(now) = last.appended(&now) {
                 self.accept(known, &now);
                 return Ok(Answer::Unmoved);
             }
@@ -143,7 +141,6 @@ impl FileMap {
                 true => std::thread::yield_now(),
                 false => sleep(Duration::from_millis(1)),
             }
-            now = observe()?;
         }
         Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
     }

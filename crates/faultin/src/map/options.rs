@@ -42,6 +42,8 @@ pub enum Watch {
     /// one is [`Shrunk`](super::Change::Shrunk). The same size with another time of modification is
     /// [`Rewritten`](super::Change::Rewritten); the kernel moves the time before the size, so an operation waits up to
     /// 50 ms for the size first. A file that was truncated and has grown beyond its size between two operations has grown.
+    /// It may also move the time after the size: at a size that was seen to have grown, a time that moves within two ticks of
+    /// the clock is the append's.
     Appending,
     /// For hashes and backups: every byte is of one state of the file. One system call per operation.
     ///

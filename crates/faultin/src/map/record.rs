@@ -34,7 +34,7 @@ struct Slot {
 #[derive(Debug)]
 struct Words {
     words: [AtomicU64; 4],
-    times: [AtomicI64; 2],
+    times: [AtomicI64; 3],
 }
 
 impl Words {
@@ -45,8 +45,8 @@ impl Words {
     #[inline]
     fn get(&self) -> Observation {
         let [size, device, inode, settled] = [0, 1, 2, 3].map(|i: usize| self.words[i].load(Ordering::Relaxed));
-        let [changed, modified] = [0, 1].map(|i: usize| Time(self.times[i].load(Ordering::Relaxed)));
-        Observation { stamp: Stamp { size, changed, modified, device, inode }, settled: settled != 0 }
+        let [changed, modified, seen] = [0, 1, 2].map(|i: usize| Time(self.times[i].load(Ordering::Relaxed)));
+        Observation { stamp: Stamp { size, changed, modified, device, inode }, settled: settled != 0, seen }
     }
 
     fn put(&self, new: &Observation) {
@@ -121,6 +121,6 @@ fn words(observation: &Observation) -> [u64; 4] {
     [size, device, inode, u64::from(observation.settled)]
 }
 
-fn times(observation: &Observation) -> [i64; 2] {
-    [observation.stamp.changed.0, observation.stamp.modified.0]
+fn times(observation: &Observation) -> [i64; 3] {
+    [observation.stamp.changed.0, observation.stamp.modified.0, observation.seen.0]
 }

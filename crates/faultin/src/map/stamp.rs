@@ -24,13 +24,17 @@ impl Time {
         Time(seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds))
     }
 
-    /// The clock that the kernel takes the times of files from.
-    fn now() -> Self {
+    fn of_clock(clock: libc::clockid_t) -> Self {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: a `timespec` to write.
-        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut time) };
+        unsafe { libc::clock_gettime(clock, &mut time) };
         #[allow(clippy::unnecessary_cast)]
         Time::new(time.tv_sec as i64, time.tv_nsec as i64)
+    }
+
+    /// The clock that the kernel takes the times of files from.
+    fn now() -> Self {
+        Time::of_clock(libc::CLOCK_REALTIME_COARSE)
     }
 
     /// How long a change at this time may still be followed by one that gets the same time: a tick of the clock, and
@@ -192,7 +196,11 @@ pub(crate) struct Observation {
     pub stamp: Stamp,
     /// Whether any change after the stamp was taken has another change time. Otherwise the stamp is *fresh*: the file was
     /// changed within a tick of the clock before it was taken, and may be changed once more within that tick.
+    ///
+    /// Under [`Watch::Appending`](super::options::Watch): whether the time of modification belongs to the size.
     pub settled: bool,
+    /// When the stamp was taken.
+    pub seen: Time,
 }
 
 impl Observation {
@@ -201,7 +209,9 @@ impl Observation {
         // The clock first: every later change gets this time or a later one.
         let now = Time::now();
         let stamp = ask()?;
-        Ok(Observation { stamp, settled: !stamp.changed.is_fresh_at(now) })
+        // The kernel may also take the finer clock.
+        let seen = Time::of_clock(libc::CLOCK_REALTIME);
+        Ok(Observation { stamp, settled: !stamp.changed.is_fresh_at(now), seen })
     }
 
     /// The same when the tick is over, or as soon as `is_worth_it` says no of a stamp. Of a file that is changed all the time it is
@@ -228,6 +238,23 @@ impl Observation {
         let over = self.stamp.changed.0.wrapping_add(self.stamp.changed.resolution());
         let left = over.wrapping_sub(Time::now().0).max(0).unsigned_abs();
         sleep(Duration::from_nanos(left) + tick());
+    }
+
+    /// What operations go by after `now` was seen of a file that others append to; `None` if it was rewritten, or its size is still
+    /// to come.
+    ///
+    /// The kernel moves a file's time before its size or after it, or both, within one system call. So after a growth was seen,
+    /// its time may still move, for two ticks of the clock.
+    pub(crate) fn appended(&self, now: &Observation) -> Option<Observation> {
+        let ticks = i64::try_from(2 * tick().as_nanos()).unwrap_or(i64::MAX);
+        let is_over = |time: Time| self.settled || time.0 > self.seen.0.saturating_add(ticks);
+        if now.stamp.size > self.stamp.size {
+            Some(Observation { settled: false, ..*now })
+        } else if now.stamp.modified == self.stamp.modified {
+            Some(Observation { settled: is_over(now.seen), seen: self.seen, ..*now })
+        } else {
+            (!is_over(now.stamp.modified)).then_some(Observation { settled: false, seen: self.seen, ..*now })
+        }
     }
 
     /// Whether the file had not changed between this observation and `now`, as far as can be seen.

@@ -55,14 +55,36 @@ fn a_change_time_that_is_left_out_is_no_change() {
 }
 
 #[test]
+fn a_time_that_moves_after_the_size_is_of_the_same_append() {
+    let ticks = 2 * tick().as_nanos() as i64;
+    let seen = |size, modified, seen| {
+        let stamp = Stamp { size, changed: Time(modified), modified: Time(modified), device: 1, inode: 2 };
+        Observation { stamp, settled: true, seen: Time(seen) }
+    };
+    let before = seen(10, 5, 100);
+    assert!(before.appended(&seen(10, 150, 200)).is_none(), "the size is to come, or it was rewritten");
+    assert_eq!(before.appended(&seen(10, 5, 200)).map(|same| same.settled), Some(true));
+    for first in [5, 150] {
+        let grown = before.appended(&seen(20, first, 200)).expect("it has grown");
+        assert!(!grown.settled);
+        let then = grown.appended(&seen(20, 200 + ticks, 200 + 2 * ticks)).expect("the time of the append");
+        assert!(then.appended(&seen(20, 200 + ticks + 1, 200 + 2 * ticks)).is_none(), "rewritten");
+        assert!(grown.appended(&seen(20, 200 + ticks + 1, 200 + 2 * ticks)).is_none(), "rewritten");
+        assert_eq!(grown.appended(&seen(20, first, 200 + ticks)), Some(grown), "it may still come");
+        let settled = grown.appended(&seen(20, first, 200 + ticks + 1)).expect("nothing has changed");
+        assert!(settled.settled && settled.appended(&seen(20, 201, 300)).is_none(), "rewritten");
+    }
+}
+
+#[test]
 fn a_record_keeps_its_size_when_an_observation_is_accepted() {
     let stamp = Stamp { size: 10, changed: Time(5), modified: Time(3), device: 1, inode: 2 };
-    let record = Record::new(Observation { stamp, settled: true });
-    let grown = Observation { stamp: Stamp { size: 20, ..stamp }, settled: false };
+    let record = Record::new(Observation { stamp, settled: true, seen: Time(7) });
+    let grown = Observation { stamp: Stamp { size: 20, ..stamp }, settled: false, seen: Time(8) };
     record.accept(&grown, |_| false);
     assert_eq!((record.get().size, record.get().last), (10, grown));
     assert_eq!(record.base().stamp.size, 10);
-    record.accept(&Observation { stamp, settled: true }, |last| last.stamp.size > 10);
+    record.accept(&Observation { stamp, settled: true, seen: Time(7) }, |last| last.stamp.size > 10);
     assert_eq!(record.get().last, grown, "an older one is not");
     record.set(&record.lock(), &grown);
     assert_eq!((record.get().size, record.base().stamp.size), (20, 20));
