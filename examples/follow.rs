@@ -7,7 +7,10 @@ use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use faultin::map::{Change, FileMap, MapError, MapOptions, Watch};
+use faultin::{
+    FileMap, MapError, MapOptions,
+    map::{Change, Watch},
+};
 
 /// Prints what there is from `*position` on, and moves it.
 fn print_new(map: &FileMap, position: &mut u64, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use faultin::iov::IovSource;
-use faultin::map::{FileMap, FileReader};
+use faultin::{FileMap, FileReader};
 use faultin_cache::store::FileStore;
 use faultin_cache::{CacheOptions, CachedFile};
 

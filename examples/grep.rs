@@ -6,7 +6,7 @@
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
 
-use faultin::map::{FileMap, FileReader, MapError};
+use faultin::{FileMap, FileReader, MapError};
 
 /// Bytes of a line that are kept: a file may be one line of any length.
 const LINE: u64 = 64 << 20;

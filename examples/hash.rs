@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is cut meanwhile.
 
-use faultin::map::{MapError, MapOptions, Watch};
+use faultin::{MapError, MapOptions, map::Watch};
 
 fn hash(path: &str) -> Result<blake3::Hash, MapError> {
     let map = MapOptions::new().watch(Watch::Contents).open(path)?;
@@ -42,6 +42,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// What has no size to map it by: a pipe, or a file of /proc or /sys.
 fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(faultin::map::FileReader::open(path)?)?;
+    hasher.update_reader(faultin::FileReader::open(path)?)?;
     Ok(hasher.finalize())
 }

@@ -6,8 +6,11 @@ use std::hint::black_box;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use faultin::map::shared::ring::{Consumer, Layout, Producer};
-use faultin::map::{Rights, SharedMap, SharedOptions, Watch};
+use faultin::shared::ring::{Consumer, Layout, Producer};
+use faultin::{
+    map::{Rights, Watch},
+    shared::{SharedMap, SharedOptions},
+};
 
 const LEN: usize = 1 << 20;
 const ROUNDS: usize = 41;

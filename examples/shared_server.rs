@@ -10,8 +10,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use faultin::map::shared::ring::{Consumer, Layout};
-use faultin::map::{Rights, SharedMap};
+use faultin::shared::ring::{Consumer, Layout};
+use faultin::{map::Rights, shared::SharedMap};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -120,6 +120,6 @@ fn main() -> Outcome<()> {
         // SAFETY: our own child, which ends once its socket is closed.
         unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     }
-    println!("served {} clients, still alive; {} faults survived", DEEDS.len(), faultin::counters().total());
+    println!("served {} clients, still alive; {} faults survived", DEEDS.len(), faultin::signal::counters().total());
     Ok(())
 }

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     file.set_len(page as u64)?;
 
     let mut buffer = vec![0; 3 * page];
-    let short = view.read(0, &mut buffer).unwrap_err();
+    let short = view.read(&mut buffer, 0).unwrap_err();
     println!("{} of {} bytes: {}", short.done, buffer.len(), short.fault);
     println!("because: {:?}", short.fault.diagnose(&file, short.done as u64)?);
     println!("one word: {:?}", view.load::<u32>(2 * page).map_err(|fault| fault.cause()));

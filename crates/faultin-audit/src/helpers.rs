@@ -56,7 +56,7 @@ pub fn fault_in_partial_is_success(user: &impl ReadMemory, log: &mut Log) -> Res
 /// # Errors
 /// [`Short`]: the bytes proven.
 pub fn probe_read(user: &impl ReadMemory, log: &mut Log) -> Result<(), Short> {
-    let proven = user.probe(0, user.len(), Granularity::Tag);
+    let proven = user.probe(0..user.len(), Granularity::Tag);
     log.copied("probe every byte for reading", user.len(), &proven);
     proven.inspect(|()| log.faulted_in())
 }
@@ -66,7 +66,7 @@ pub fn probe_read(user: &impl ReadMemory, log: &mut Log) -> Result<(), Short> {
 /// # Errors
 /// [`Short`]: the bytes proven.
 pub fn probe_write(user: &impl WriteMemory, log: &mut Log) -> Result<(), Short> {
-    let proven = user.probe(0, user.len(), Granularity::Tag);
+    let proven = user.probe(0..user.len(), Granularity::Tag);
     log.copied("probe every byte for writing, change none", user.len(), &proven);
     proven.inspect(|()| log.faulted_in())
 }

@@ -96,7 +96,7 @@ fn against_memcpy<'a>(name: String, pair: Pair, size: usize, bound: Option<Bound
     let Pair { dst, src } = pair;
     // SAFETY: both ranges are our own, and longer.
     let ours =
-        hot_unrolled(move || unsafe { faultin::copy_in(opaque_ptr(dst), opaque_ptr(src), opaque(size)).is_ok() });
+        hot_unrolled(move || unsafe { faultin::raw::copy_in(opaque_ptr(dst), opaque_ptr(src), opaque(size)).is_ok() });
     let memcpy = hot_unrolled(move || {
         // SAFETY: as above.
         unsafe { libc::memcpy(opaque_ptr(dst).cast(), opaque_ptr(src).cast(), opaque(size)) };
@@ -194,12 +194,13 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     let mut size = next();
     // SAFETY: both ranges are our own, and longer.
     let unpredictable = hot_unrolled(move || unsafe {
-        faultin::copy_unpredictable(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok()
+        faultin::raw::copy_unpredictable(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok()
     });
     let mut size = next();
     // SAFETY: both ranges are our own, and longer.
-    let ours =
-        hot_unrolled(move || unsafe { faultin::copy_in(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok() });
+    let ours = hot_unrolled(move || unsafe {
+        faultin::raw::copy_in(opaque_ptr(pair.dst), opaque_ptr(pair.src), size()).is_ok()
+    });
     for (entry, sampler) in [("copy_unpredictable", unpredictable), ("copy_in", ours)] {
         let bound = (entry == "copy_unpredictable" && most <= 64).then(|| Bound::times(0.5));
         let case = Case::new(format!("{entry} random 0-{most}"), most, sampler).peer(MEMCPY, bound, memcpy());
@@ -230,13 +231,14 @@ fn then_load(bench: &mut Bench, pair: Pair, size: usize) {
     };
     let unpredictable = move |at: usize| {
         // SAFETY: both ranges are our own, and longer.
-        let done =
-            unsafe { faultin::copy_unpredictable(opaque_ptr(dst), opaque_ptr(src).wrapping_add(at), opaque(size)) };
+        let done = unsafe {
+            faultin::raw::copy_unpredictable(opaque_ptr(dst), opaque_ptr(src).wrapping_add(at), opaque(size))
+        };
         used(u64::from(done.is_ok()));
     };
     let ours = move |at: usize| {
         // SAFETY: both ranges are our own, and longer.
-        let done = unsafe { faultin::copy_in(opaque_ptr(dst), opaque_ptr(src).wrapping_add(at), opaque(size)) };
+        let done = unsafe { faultin::raw::copy_in(opaque_ptr(dst), opaque_ptr(src).wrapping_add(at), opaque(size)) };
         used(u64::from(done.is_ok()));
     };
     for (entry, sampler) in [("copy_unpredictable", chain(unpredictable, dst)), ("copy_in", chain(ours, dst))] {

@@ -87,7 +87,7 @@ fn loads(bench: &mut Bench, handlers: &Handlers, name: &str, bad: *mut u8) {
         under(handlers.jump(mask), move || unsafe { !guarded::copy(mask, out, opaque_ptr(bad), size_of::<u64>()) })
     };
     // SAFETY: a load that may fault.
-    let ours = hot(move || unsafe { faultin::load(opaque_ptr(word)).is_err() });
+    let ours = hot(move || unsafe { faultin::raw::load(opaque_ptr(word)).is_err() });
     let case = Case::new(name, size_of::<u64>(), ours);
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     let case = {
@@ -109,7 +109,7 @@ fn stores(bench: &mut Bench, handlers: &Handlers, bad: *mut u8) {
     let case = Case::new(
         "store, read-only",
         size_of::<u64>(),
-        hot(move || unsafe { faultin::store(opaque_ptr(word), 1).is_err() }),
+        hot(move || unsafe { faultin::raw::store(opaque_ptr(word), 1).is_err() }),
     );
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     let case = {
@@ -129,7 +129,7 @@ fn copies(bench: &mut Bench, handlers: &Handlers, name: &str, dst: *mut u8, src:
         under(handlers.jump(mask), move || unsafe { !guarded::copy(mask, dst, opaque_ptr(src), opaque(len)) })
     };
     // SAFETY: `dst` is our own and longer; `src` may fault.
-    let ours = hot(move || match unsafe { faultin::copy_in(dst, opaque_ptr(src), opaque(len)) } {
+    let ours = hot(move || match unsafe { faultin::raw::copy_in(dst, opaque_ptr(src), opaque(len)) } {
         Ok(()) => false,
         Err(short) => short.done == good,
     });
@@ -174,7 +174,7 @@ fn copies(bench: &mut Bench, handlers: &Handlers, name: &str, dst: *mut u8, src:
 fn expected(bench: &mut Bench, bad: *mut u8) {
     let one = core::num::NonZeroUsize::MIN;
     // SAFETY: a load that may fault.
-    let ours = hot(move || unsafe { faultin::fault_in_readable(opaque_ptr(bad), one).is_err() });
+    let ours = hot(move || unsafe { faultin::raw::fault_in_readable(opaque_ptr(bad), one).is_err() });
     let populate = hot(move || !kernel::populate_read(opaque_ptr(bad), faultin::page_size()));
     bench.run(Case::new("fault_in, no access", 1, ours).peer("MADV_POPULATE_READ", None, populate));
 }

@@ -84,8 +84,8 @@ fn one(bench: &mut Bench, kind: Kind, memory: &Memory, state: State, access: For
         // SAFETY: our own memory.
         let prefix = unsafe {
             match access {
-                For::Reading => faultin::fault_in_readable(opaque_ptr(ptr), len),
-                For::Writing => faultin::fault_in_writeable(opaque_ptr(ptr), len),
+                For::Reading => faultin::raw::fault_in_readable(opaque_ptr(ptr), len),
+                For::Writing => faultin::raw::fault_in_writeable(opaque_ptr(ptr), len),
             }
         };
         prefix == Ok(len)

@@ -70,7 +70,7 @@ macro_rules! sum {
 }
 sum!(sum_ours, sum8_ours, words: *const u64, i => {
     // SAFETY: within the words that the caller passes.
-    unsafe { faultin::load(words.wrapping_add(i)) }.ok()?
+    unsafe { faultin::raw::load(words.wrapping_add(i)) }.ok()?
 });
 sum!(sum_volatile, sum8_volatile, words: *const u64, i => {
     // SAFETY: as above.
@@ -79,7 +79,7 @@ sum!(sum_volatile, sum8_volatile, words: *const u64, i => {
 sum!(sum_read_obj, sum8_read_obj, slice: &VolatileSlice<'_>, i => vm::load(slice, i * size_of::<u64>())?);
 sum!(store_ours, store8_ours, words: *mut u64, i => {
     // SAFETY: as above.
-    unsafe { faultin::store(words.wrapping_add(i), i as u64) }.ok()?;
+    unsafe { faultin::raw::store(words.wrapping_add(i), i as u64) }.ok()?;
     1
 });
 sum!(store_volatile, store8_volatile, words: *mut u64, i => {
@@ -125,7 +125,7 @@ fn chain(bench: &mut Bench, ring: *mut u64) {
         let mut at = 0;
         for _ in 0..COUNT {
             // SAFETY: the ring holds indices of itself.
-            match unsafe { faultin::load(ring.wrapping_add(at as usize)) } {
+            match unsafe { faultin::raw::load(ring.wrapping_add(at as usize)) } {
                 Ok(next) => at = next,
                 Err(_) => return false,
             }
@@ -177,7 +177,7 @@ fn single(bench: &mut Bench, words: *mut u64) {
     macro_rules! of {
         ($ty:ty) => {{
             // SAFETY: our own, aligned.
-            let ours = hot_unrolled(move || match unsafe { faultin::load(opaque_ptr(words.cast::<$ty>())) } {
+            let ours = hot_unrolled(move || match unsafe { faultin::raw::load(opaque_ptr(words.cast::<$ty>())) } {
                 Ok(value) => {
                     used(value as u64);
                     true
@@ -250,23 +250,28 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
     let order = Ordering::SeqCst;
     bench.run(case!(
         "u64 atomic load",
-        faultin::load_atomic(opaque_ptr(words), Ordering::Acquire),
+        faultin::raw::load_atomic(opaque_ptr(words), Ordering::Acquire),
         atomic().load(Ordering::Acquire),
         0
     ));
     bench.run(case!(
         "u64 atomic store",
-        faultin::store_atomic(opaque_ptr(words), 1, Ordering::Release).map(|()| 0),
+        faultin::raw::store_atomic(opaque_ptr(words), 1, Ordering::Release).map(|()| 0),
         {
             atomic().store(1, Ordering::Release);
             0
         },
         1
     ));
-    bench.run(case!("u64 fetch_add", faultin::fetch_add(opaque_ptr(words), 1, order), atomic().fetch_add(1, order), 1));
+    bench.run(case!(
+        "u64 fetch_add",
+        faultin::raw::fetch_add(opaque_ptr(words), 1, order),
+        atomic().fetch_add(1, order),
+        1
+    ));
     bench.run(case!(
         "u64 compare_exchange",
-        faultin::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),
+        faultin::raw::compare_exchange(opaque_ptr(words), 0, 1, order, order).map(|(Ok(old) | Err(old))| old),
         match atomic().compare_exchange(0, 1, order, order) {
             Ok(old) | Err(old) => old,
         },

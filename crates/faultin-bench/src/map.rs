@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use faultin::map::{FileMap, MapOptions, Watch};
+use faultin::{FileMap, MapOptions, map::Watch};
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
@@ -76,7 +76,7 @@ fn signals_of_a_cut() -> std::io::Result<Goal> {
     let len = 64 << 20;
     let file = text(&std::env::temp_dir(), len)?;
     let map = FileMap::open(file.path())?;
-    let before = faultin::counters().substituted;
+    let before = faultin::signal::counters().substituted;
     // SAFETY: sums are right for any bytes.
     let result = unsafe {
         map.with_slice(.., |bytes| {
@@ -85,7 +85,7 @@ fn signals_of_a_cut() -> std::io::Result<Goal> {
         })
     };
     let Err(damaged) = result else { return Err(std::io::Error::other("nobody noticed")) };
-    let figure = (faultin::counters().substituted - before) as f64;
+    let figure = (faultin::signal::counters().substituted - before) as f64;
     let first = damaged.first_bad.unwrap_or(0);
     Ok(Goal {
         goal: "signals of a file that is cut while a slice of it is summed".to_owned(),

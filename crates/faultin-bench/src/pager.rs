@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::Write;
 
 use faultin::iov::{IovDest, IovSource};
+use faultin::map::Rights;
 use faultin::{ReadView, WriteView};
-use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::FileStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile};
 
@@ -49,9 +50,9 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let sequence: Vec<usize> = (0..pages).collect();
     let minimal = Watched::new(len, true).map_err(|error| error.to_string());
     for mode in Mode::ALL {
-        let mapping = match file.map(0..len as u64, Protection::ReadWrite, mode) {
+        let mapping = match file.map(0..len as u64, Rights::ReadWrite, mode) {
             Ok(mapping) => mapping,
-            Err(error @ MapError::Mode { .. }) => {
+            Err(error @ AttachError::Mode { .. }) => {
                 bench.skip(&format!("{mode:?}"), &error.to_string());
                 continue;
             }
@@ -193,7 +194,7 @@ fn filled(
     let mapping: RefCell<Option<Mapping>> = RefCell::new(None);
     let again = || {
         mapping.replace(None);
-        mapping.replace(file.map(0..len as u64, Protection::ReadWrite, mode).ok());
+        mapping.replace(file.map(0..len as u64, Rights::ReadWrite, mode).ok());
     };
     let touch = || {
         let mapping = mapping.borrow();
@@ -228,7 +229,7 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
     }
     file.will_need(0..len as u64).map_err(|error| error.to_string())?;
     let half = len / 2;
-    let mode = if file.map(0..1, Protection::Read, Mode::Signal).is_ok() { Mode::Signal } else { Mode::Mprotect };
+    let mode = if file.map(0..1, Rights::Read, Mode::Signal).is_ok() { Mode::Signal } else { Mode::Mprotect };
     // As large as the mapping, and each part of it used once, too: otherwise it would stay in the CPU's caches.
     let mut buffer = vec![7_u8; half];
     for (name, size) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
@@ -240,7 +241,7 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
         let mapping: RefCell<Option<Mapping>> = RefCell::new(None);
         let again = || {
             mapping.replace(None);
-            mapping.replace(file.map(half as u64..len as u64, Protection::ReadWrite, mode).ok());
+            mapping.replace(file.map(half as u64..len as u64, Rights::ReadWrite, mode).ok());
         };
         let write = |view: ReadView<'_>, at: usize| {
             file.write_iter(&mut IovSource::one(view), at as u64).is_ok_and(|count| count == size)
@@ -278,7 +279,7 @@ fn fresh(bench: &mut Bench, len: usize) {
         let cache = CacheOptions::new().limit(2 * len).build();
         let ours = || {
             let file = cache.open(faultin_cache::store::MemoryStore::new([])).ok()?;
-            let mapping = file.map(0..len as u64, Protection::ReadWrite, Mode::Mprotect).ok()?;
+            let mapping = file.map(0..len as u64, Rights::ReadWrite, Mode::Mprotect).ok()?;
             let written = (0..len).step_by(size).all(|at| file.write_at(&buffer, at as u64).is_ok_and(|n| n == size));
             // A file whose end is cut off before it is closed is what an unlinked one is to the kernel.
             (written && file.set_len(0).is_ok() && !mapping.is_empty()).then_some(())

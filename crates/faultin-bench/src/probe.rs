@@ -41,7 +41,7 @@ fn stores(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
     let page = faultin::page_size();
     let ptr = memory.ptr();
     // SAFETY: our own memory.
-    let ours = move || unsafe { faultin::probe_write(opaque_ptr(ptr), opaque(size), Granularity::Page).is_ok() };
+    let ours = move || unsafe { faultin::raw::probe_write(opaque_ptr(ptr), opaque(size), Granularity::Page).is_ok() };
     let touches = move || {
         touch::write(opaque_ptr(ptr), opaque(size), page);
         true
@@ -87,7 +87,7 @@ fn units(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
         [(Granularity::Page, "page", page), (Granularity::Line, "64 B", 64), (Granularity::Tag, "16 B", 16)]
     {
         // SAFETY: our own memory.
-        let ours = move || unsafe { faultin::probe_read(opaque_ptr(ptr), opaque(size), granularity).is_ok() };
+        let ours = move || unsafe { faultin::raw::probe_read(opaque_ptr(ptr), opaque(size), granularity).is_ok() };
         let touches = move || {
             touch::read(opaque_ptr(ptr), opaque(size), stride);
             true
@@ -98,7 +98,7 @@ fn units(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
             continue;
         }
         // SAFETY: our own memory.
-        let ours = move || unsafe { faultin::probe_write(opaque_ptr(ptr), opaque(size), granularity).is_ok() };
+        let ours = move || unsafe { faultin::raw::probe_write(opaque_ptr(ptr), opaque(size), granularity).is_ok() };
         let touches = move || {
             for offset in (0..opaque(size)).step_by(page) {
                 let page_ptr = ptr.wrapping_add(offset);
@@ -122,7 +122,7 @@ fn right_answers(bench: &mut Bench) -> Result<(), String> {
         // SAFETY: our own memory.
         let (read, write) = unsafe {
             let (ptr, len) = (memory.ptr(), pages * page);
-            (faultin::probe_read(ptr, len, granularity), faultin::probe_write(ptr, len, granularity))
+            (faultin::raw::probe_read(ptr, len, granularity), faultin::raw::probe_write(ptr, len, granularity))
         };
         if read.is_err() || write.map_err(|short| short.done) != Err(bad) {
             bench.missing.push(format!("probe by {granularity:?}: a read-only page at {bad}: {read:?}, {write:?}"));

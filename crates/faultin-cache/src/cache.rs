@@ -554,7 +554,7 @@ impl Inode {
         let mut oldest = None;
         let mut count = 0;
         for key in table.by_age() {
-            if !self.is_clean(table, key, failed) {
+            if !self.made_clean(table, key, failed) {
                 continue;
             }
             let oldest = *oldest.get_or_insert(key);
@@ -568,7 +568,7 @@ impl Inode {
     }
 
     /// Whether a folio can be taken away, which is written if it is dirty; `failed` is the first failure of the store.
-    fn is_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
+    fn made_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
         if !table.get(key).is_dirty() {
             return true;
         }
@@ -602,7 +602,7 @@ impl Inode {
             if !what.kept && table.is_kept(folio.start()..folio.end()) {
                 continue;
             }
-            if folio.is_dirty() && !what.dirty || !self.is_clean(table, key, &mut failed) {
+            if folio.is_dirty() && !what.dirty || !self.made_clean(table, key, &mut failed) {
                 continue;
             }
             freed += table.remove(key).len();

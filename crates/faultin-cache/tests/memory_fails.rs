@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use faultin::ReadView;
 use faultin::iov::IovSource;
-use faultin_cache::pager::{Mapping, Mode, Protection};
+use faultin::map::Rights;
+use faultin_cache::pager::{Mapping, Mode};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, Partial};
 
@@ -44,7 +45,7 @@ impl Drop for Limited {
 fn mapped(cache: &Cache, bytes: Vec<u8>) -> (CachedFile, Mapping, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::new(bytes));
     let file = cache.open(Arc::clone(&store)).unwrap();
-    let mapping = file.map(0..2 * MIB as u64, Protection::ReadWrite, Mode::Mprotect).unwrap();
+    let mapping = file.map(0..2 * MIB as u64, Rights::ReadWrite, Mode::Mprotect).unwrap();
     (file, mapping, store)
 }
 

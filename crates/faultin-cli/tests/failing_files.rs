@@ -14,7 +14,10 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use faultin::map::{Backend, FileMap, FileMapMut, FileReader, MapError, MapOptions, Reason, Watch};
+use faultin::{
+    FileMap, FileMapMut, FileReader, MapError, MapOptions,
+    map::{Backend, Reason, Watch},
+};
 
 /// As `xtask` writes them.
 const BLOCK: usize = 4096;

@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use clap::builder::TypedValueParser;
 use clap::{Parser, ValueEnum};
+use faultin::map::Rights;
 use faultin_cache::CacheOptions;
-use faultin_cache::pager::{MapError, Mode, Protection};
+use faultin_cache::pager::{AttachError, Mode};
 use faultin_cache::store::MemoryStore;
 
 use random::Random;
@@ -237,9 +238,9 @@ fn last_look(world: &World) -> Checked {
 }
 
 /// Whether a page can be mapped so.
-fn is_to_be_had(mode: Mode) -> Result<(), MapError> {
+fn is_to_be_had(mode: Mode) -> Result<(), AttachError> {
     let page = faultin::page_size();
     let cache = CacheOptions::new().block(page).build();
-    let file = cache.open(MemoryStore::new(vec![0; page])).map_err(MapError::Memory)?;
-    file.map(0..page as u64, Protection::Read, mode).map(drop)
+    let file = cache.open(MemoryStore::new(vec![0; page])).map_err(AttachError::Memory)?;
+    file.map(0..page as u64, Rights::Read, mode).map(drop)
 }

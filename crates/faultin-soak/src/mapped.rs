@@ -57,14 +57,14 @@ impl Worker<'_> {
     /// Reads through a mapping: how many bytes could be had.
     pub fn view_read(&self, mapped: &Mapped, range: &Range<usize>, to: &mut [u8], since: Since) -> Checked<usize> {
         let view = read_part(mapped, range)?;
-        let access = |done: usize| view.read(done, &mut to[done..]);
+        let access = |done: usize| view.read(&mut to[done..], done);
         self.by_view(range.len(), since, access, |at, len| view.fault_in(at, len))
     }
 
     /// Writes through a mapping: how many bytes could be.
     pub fn view_write(&self, mapped: &Mapped, range: &Range<usize>, from: &[u8], since: Since) -> Checked<usize> {
         let view = write_part(mapped, range)?;
-        let access = |done: usize| view.write(done, &from[done..]);
+        let access = |done: usize| view.write(&from[done..], done);
         self.by_view(range.len(), since, access, |at, len| view.fault_in(at, len))
     }
 
@@ -180,7 +180,7 @@ impl Worker<'_> {
         // Into the tail pages may be gone, or come and go.
         let mapped = self.mapping(file, open, &range, false, None)?;
         self.view_read(&mapped, &(range.start..range.start + ought), &mut bytes[..ought], since)?;
-        let _ = read_part(&mapped, &range)?.read(ought, &mut bytes[ought..]);
+        let _ = read_part(&mapped, &range)?.read(&mut bytes[ought..], ought);
         Ok(())
     }
 }

@@ -241,7 +241,7 @@ impl Worker<'_> {
         let last = end..end + page;
         let outside = Some(Cause::Backing);
         let read = read_part(&mapped, &last)?.fault_in(self.random.below(page), NonZeroUsize::MIN);
-        let write = write_part(&mapped, &last)?.write(self.random.below(page), &[1]);
+        let write = write_part(&mapped, &last)?.write(&[1], self.random.below(page));
         let causes = (read.err().map(|fault| fault.cause()), write.err().map(|short| short.fault.cause()));
         if causes.0 != outside || causes.1.is_none() {
             return Err(format!("behind the end there is something: {causes:?}"));

@@ -131,7 +131,7 @@ impl Worker<'_> {
         let bytes = self.random.bytes(plain + good);
         let rest = to.len() - plain;
         let faulting = self.faulting.view(good, rest.min(good + self.world.page))?;
-        faulting.write(0, &bytes[plain..]).map_err(|short| short.to_string())?;
+        faulting.write(&bytes[plain..], 0).map_err(|short| short.to_string())?;
         let mapped = behind.then(|| self.behind(file, open, rest)).transpose()?;
         let (view, good) = match &mapped {
             Some((mapped, range)) => (super::buffers::read_part(mapped, range)?, 0),
@@ -160,7 +160,7 @@ impl Worker<'_> {
         let mut bytes = vec![UNTOUCHED; plain];
         let rest = from.len() - plain;
         let faulting = self.faulting.view(good, rest.min(good + self.world.page))?;
-        faulting.fill(0, UNTOUCHED, good).map_err(|short| short.to_string())?;
+        faulting.fill(0..good, UNTOUCHED).map_err(|short| short.to_string())?;
         let mapped = behind.then(|| self.behind(file, open, rest)).transpose()?;
         let (view, there) = match &mapped {
             Some((mapped, range)) => (super::buffers::write_part(mapped, range)?, 0),
@@ -175,7 +175,7 @@ impl Worker<'_> {
         };
         let done = self.ended_by_its_buffer(result, plain + there, since)?;
         let mut tail = vec![0; good];
-        faulting.as_read().read(0, &mut tail).map_err(|short| short.to_string())?;
+        faulting.as_read().read(&mut tail, 0).map_err(|short| short.to_string())?;
         bytes.extend(tail);
         self.check(file, from.start, &bytes[..done])?;
         if bytes[done..].iter().any(|byte| *byte != UNTOUCHED) {

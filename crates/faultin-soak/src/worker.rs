@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use faultin_cache::pager::{Mode, Protection};
+use faultin::map::Rights;
+use faultin_cache::pager::Mode;
 use faultin_cache::{CachedFile, Error, Partial};
 
 use super::buffers::Faulting;
@@ -149,10 +150,10 @@ impl<'w> Worker<'w> {
         let mode = mode.unwrap_or_else(|| modes[random.below(modes.len())]);
         let start = (range.start / page - random.below(range.start / page + 1)) * page;
         let end = range.end + random.below(60 * page);
-        let protection = if writable || random.once_in(2) { Protection::ReadWrite } else { Protection::Read };
+        let protection = if writable || random.once_in(2) { Rights::ReadWrite } else { Rights::Read };
         let mapping = open.map(start as u64..end as u64, protection, mode);
         let mapping = mapping.map_err(|error| format!("{start}..{end} is not mapped as {mode:?}: {error}"))?;
-        let mapped = Mapped::new(mapping, start, protection == Protection::ReadWrite, &self.world.tally);
+        let mapped = Mapped::new(mapping, start, protection == Rights::ReadWrite, &self.world.tally);
         let mapped = Arc::new(mapped);
         // What falls out of the pool is unmapped after its lock is free.
         let _old = random.once_in(2).then(|| {

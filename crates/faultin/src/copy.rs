@@ -1,46 +1,4 @@
-//! Copying, filling and comparing memory that may fault.
-//!
-//! *Foreign memory* is memory that may not be there: its owner may unmap, protect, truncate or poison it at any time,
-//! but lets us access it. *Plain memory* is memory that Rust's rules cover. Every function here returns what the
-//! kernel's user copies return, turned round: `Ok(())` if everything was done, or a [`Short`] whose `done` bytes are
-//! done, no more, and whose fault says why it stopped there. After a short copy, restart at the first byte that was not
-//! copied.
-//!
-//! # Guarantees
-//!
-//! * The count is exact at every size, alignment and fault position, on both sides. Bytes after it are untouched.
-//! * One exception, where another thread revokes a page at the very moment a store is made to it: bytes after the count may
-//!   have been stored, up to 31 on aarch64 (Arm leaves open what a store across two pages leaves on the good one) and up to 63
-//!   on x86-64 (Intel leaves it open for stores of more than eight bytes, and a string instruction was seen to report one
-//!   byte less than it had stored). Every byte before the count is stored all the same.
-//! * A failed operation takes one signal; two where more than one page of its ranges is bad, or the CPU reports no
-//!   address (non-canonical addresses).
-//! * Null, kernel and non-canonical addresses, and ranges that wrap around or are longer than `isize::MAX`, behave as
-//!   ranges that end in unmapped memory. A length of 0 succeeds without an access.
-//! * Concurrent writers: each byte copied is one the memory held at some time during the call. Nothing more: use the
-//!   operations of [`scalar`](crate::scalar) where a value must not be torn.
-//! * `DF` and `MXCSR` may have any value. (`EFLAGS.AC` may not: compiled code, the C library and this crate's handler
-//!   are full of misaligned accesses, each of which would be a fault.) On CPUs where vector registers need `vzeroupper`,
-//!   it is executed.
-//!
-//! # Contracts
-//!
-//! Where a `# Safety` section says that a range is foreign memory that *we may read*, it means, of whatever is mapped there
-//! while the function runs:
-//!
-//! * No `&mut` reference to a byte of it is live, and no code relies on being the only one that accesses it.
-//! * Its bytes are initialised. Memory that came from the kernel always is; padding and what a `MaybeUninit` holds may not
-//!   be.
-//!
-//! And where its owner *lets us write it*: no reference to a byte of it is live, shared or not, and no code relies on what
-//! it holds. Addresses where nothing is mapped, or nothing that can be accessed, are always allowed.
-//!
-//! # Aborts
-//!
-//! A fault kills the process unless it is handled: [`install`](crate::install) (or the host's handler, see
-//! [`host_owns_handler`](crate::host_owns_handler)) must have succeeded before, in an object loaded with or after this
-//! one; no handler that was installed later may keep the signal for itself; and both signals must be unblocked in this
-//! thread. [`status`](crate::status) reports all of it. The functions of [`signal_free`](crate::signal_free) need none.
+//! Copying and filling memory that may fault: see [`raw`](crate::raw).
 
 use core::fmt;
 use core::mem::MaybeUninit;

@@ -3,9 +3,9 @@
 use core::fmt;
 use std::io;
 
+use crate::MapError;
 use crate::fault::{Fault, Short};
 use crate::iov::{ImportError, OutsideIov};
-use crate::map::MapError;
 use crate::map::shared::ring::RingError;
 use crate::registry::InstallError;
 use crate::signal_free::ProcessError;

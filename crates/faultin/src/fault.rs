@@ -15,6 +15,18 @@ pub enum Access {
     Write = 2,
 }
 
+/// How finely a range is probed: what may differ below it goes unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Granularity {
+    /// One access per page: mapping, protection, backing.
+    Page,
+    /// One load per 64 bytes as well: poison, as the memory controller keeps it.
+    Line,
+    /// One load per 16 bytes as well: memory tags.
+    Tag,
+}
+
 /// Why an access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -181,7 +193,6 @@ impl Fault {
     }
 
     /// A refusal of what has no address: bytes behind the end of a list.
-    #[cfg(feature = "std")]
     #[cold]
     pub(crate) const fn refused_nowhere(access: Access, cause: Cause) -> Self {
         let mut fault = Fault::refused(access, cause, 0);
@@ -205,7 +216,7 @@ impl Fault {
     }
 
     /// The same fault under another name.
-    #[cfg(all(feature = "std", target_arch = "x86_64", not(faultin_syscall)))]
+    #[cfg(all(feature = "internals", target_arch = "x86_64", not(faultin_syscall)))]
     #[must_use]
     pub(crate) const fn with_cause(mut self, cause: Cause) -> Self {
         self.cause = cause.index() as u8;

@@ -1,23 +1,4 @@
-//! **fault_in**, the *ANY* primitive: makes the next attempt progress.
-//!
-//! Call it only after an attempt that moved nothing, with the length the *consumer* wants (never one the data claim),
-//! and give up only when it fails. It says how long the accessible prefix is; it fails only if that is nothing. It
-//! performs a real access at its first byte, because page tables see neither memory tags nor every other reason why an
-//! access may fail; each further page is accessed at its first byte, or brought in by the kernel
-//! (`MADV_POPULATE_READ`/`_WRITE`), whichever is cheaper.
-//!
-//! Where a [pager](crate::pager) serves the range, a page that was brought in may have been evicted for a later one. So the pager is
-//! asked once more at the end, and the prefix ends before the first page that would fault by then; the first page is brought in
-//! again if need be. Another thread may evict what was brought in before the function returns: loops need a bound of their own.
-//!
-//! It never changes a byte. For writing it performs an atomic read-modify-write that stores what it read, which dirties
-//! pages and breaks copy-on-write as a store would.
-//!
-//! A caller that restarts from an earlier point than the first uncopied byte needs [`probe`](crate::probe), not this.
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Making the next attempt progress: see [`raw`](crate::raw#fault-in).
 
 use core::num::NonZeroUsize;
 

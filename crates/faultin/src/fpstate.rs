@@ -2,7 +2,7 @@
 //! does when it delivers a signal and returns from one.
 //!
 //! The instructions are all or nothing: no count comes back, a caller starts from scratch. So it needs
-//! [`probe`](mod@crate::probe) between two attempts, not [`fault_in`](mod@crate::fault_in). The size of an image comes
+//! [`probe`](crate::raw#probe) between two attempts, not [`fault_in`](crate::raw#fault-in). The size of an image comes
 //! from the CPU, never from the image.
 
 use crate::arch::fpstate as cpu;

@@ -5,15 +5,15 @@
 //!
 //! # Files
 //!
-//! [`map::FileMap`] reads a mapped file with the errors of `read(2)`, [`map::FileMapMut`] writes one, and
-//! [`map::FileReader`] is a reader of anything that a path leads to.
+//! [`FileMap`] reads a mapped file with the errors of `read(2)`, [`FileMapMut`] writes one, and
+//! [`FileReader`] is a reader of anything that a path leads to.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let file = tempfile::NamedTempFile::new()?;
 //! # std::fs::write(file.path(), "a line\n".repeat(1000))?;
 //! # let path = file.path();
-//! use faultin::map::{Change, FileMap};
+//! use faultin::{FileMap, map::Change};
 //!
 //! let map = FileMap::open(path)?;
 //! assert_eq!(map.count_byte(b'\n', ..)?, 1000);
@@ -26,7 +26,7 @@
 //! # }
 //! ```
 //!
-//! What counts as a change is one of four modes, by [`map::MapOptions::watch`].
+//! What counts as a change is one of four modes, by [`MapOptions::watch`].
 //! [A table](map#what-counts-as-a-change) has what each operation answers to each event:
 //!
 //! | Mode | For | An error is |
@@ -38,11 +38,11 @@
 //!
 //! # Shared memory
 //!
-//! [`map::SharedMap`] is memory that two processes share and do not trust each other with. [`map::shared::ring`] has rings in it.
+//! [`SharedMap`](shared::SharedMap) is memory that two processes share and do not trust each other with. [`shared::ring`] has rings in it.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use faultin::map::{Rights, SharedMap};
+//! use faultin::{map::Rights, shared::SharedMap};
 //!
 //! let client = SharedMap::create("buffer", 8192)?;
 //! client.write_at(b"hello", 4096)?;
@@ -79,7 +79,7 @@
 //! // SAFETY: the addresses belong to this mapping until the program ends.
 //! let view = unsafe { ReadView::new(base.cast(), 2 * page)? };
 //! assert_eq!(view.load::<u64>(0)?, 0);
-//! let short = view.read(0, &mut vec![1; 2 * page]).unwrap_err();
+//! let short = view.read(&mut vec![1; 2 * page], 0).unwrap_err();
 //! assert_eq!((short.done, short.fault.cause()), (page, Cause::Protection));
 //! # Ok(())
 //! # }
@@ -87,10 +87,10 @@
 //!
 //! # Loops: three verbs and one rule
 //!
-//! * **[copy](mod@copy)** moves bytes and returns exactly how many, and why it stopped.
-//! * **[fault_in](mod@fault_in)** makes the next attempt progress: it returns the accessible prefix, and an error only if that is
+//! * **[copy](raw)** moves bytes and returns exactly how many, and why it stopped.
+//! * **[fault_in](raw#fault-in)** makes the next attempt progress: it returns the accessible prefix, and an error only if that is
 //!   empty.
-//! * **[probe](mod@probe)** proves that *every* byte can be loaded, or stored, without changing it.
+//! * **[probe](raw#probe)** proves that *every* byte can be loaded, or stored, without changing it.
 //! * The **restart rule**: copy first. After a short copy, restart at the first byte that was not copied. Fault in only after a
 //!   copy that moved nothing. Give up only when `fault_in` returns an error. A caller that must restart from an earlier point
 //!   uses `probe`.
@@ -115,10 +115,16 @@
 //!   state after each access.
 //! * A system call that is given the same memory returns `EFAULT`, and does not need this crate.
 //!
-//! # Without `std`
+//! # Features
 //!
-//! With `default-features = false`, the crate has [`table`], [`copy`](mod@copy) and [`scalar`](mod@scalar), without vector
-//! registers and CPU detection, for kernels that have a fault handler of their own.
+//! | Feature | With it |
+//! |---|---|
+//! | `std` (default) | Linux: the signal handler, views, maps, shared memory, `fault_in`, `probe`, searches, pagers |
+//! | none | any kernel or firmware with a fault handler of its own: the exception [`table`], the copies, scalars, strings and structures of [`raw`], [`memory`]'s traits and [`iov`] |
+//! | `bytemuck`, `zerocopy` | `read_as` and `write_from` of maps and views: module `typed` |
+//! | `internals` | the tests of this project: no part of the interface |
+//!
+//! Without `std` nothing uses vector registers wider than 128 bits or detects CPUs, and nothing allocates.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -130,45 +136,45 @@ mod backing;
 mod backoff;
 #[cfg(feature = "std")]
 mod blocked;
-pub mod copy;
+mod copy;
 #[cfg(feature = "std")]
 mod errno;
-pub mod fault;
+mod fault;
 #[cfg(feature = "std")]
-pub mod fault_in;
+mod fault_in;
 #[cfg(feature = "std")]
 mod file_size;
-#[cfg(feature = "std")]
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod fpstate;
-#[cfg(feature = "std")]
 pub mod iov;
 #[cfg(feature = "std")]
 pub mod map;
-#[cfg(feature = "std")]
 pub mod memory;
 #[cfg(feature = "std")]
 pub mod pager;
 #[cfg(feature = "std")]
-pub mod probe;
+mod probe;
+pub mod raw;
 #[cfg(feature = "std")]
 mod registry;
-pub mod scalar;
+mod scalar;
 #[cfg(feature = "std")]
-pub mod scan;
+mod scan;
+#[cfg(feature = "std")]
+pub mod shared;
 #[cfg(feature = "std")]
 pub mod signal;
 #[cfg(feature = "std")]
 pub mod signal_free;
 #[cfg(feature = "std")]
 mod stat;
-#[cfg(feature = "std")]
-pub mod string;
-#[cfg(feature = "std")]
-pub mod structs;
+mod string;
+mod structs;
 #[cfg(feature = "std")]
 mod sync;
 pub mod table;
-#[cfg(feature = "std")]
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod testing;
 #[cfg(any(feature = "bytemuck", feature = "zerocopy"))]
@@ -176,38 +182,27 @@ pub mod typed;
 #[cfg(feature = "std")]
 mod value;
 #[cfg(feature = "std")]
-pub mod view;
+mod view;
 #[cfg(feature = "std")]
 mod walk;
 
-#[cfg(feature = "std")]
-pub use copy::copy_in_streaming;
-pub use copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
-pub use fault::{Access, Cause, Fault, Short};
-pub use scalar::{
-    Scalar, compare_exchange, fetch_add, fetch_and, fetch_max, fetch_min, fetch_nand, fetch_or, fetch_sub, fetch_xor,
-    load, load_atomic, store, store_atomic, swap,
-};
+pub use fault::{Access, Cause, Fault, Granularity, Short};
+pub use scalar::Scalar;
 
-#[cfg(feature = "std")]
-#[doc(hidden)]
-pub use backoff::sleep;
 #[cfg(feature = "std")]
 pub use {
     backing::Backing,
     errno::{CallError, errno},
-    fault_in::{fault_in_readable, fault_in_writeable},
-    file_size::without_sigxfsz,
-    iov::{IovDest, IovSource},
-    probe::{Granularity, probe_read, probe_write},
+    map::error::MapError,
+    map::file::FileMap,
+    map::options::MapOptions,
+    map::reader::FileReader,
+    map::write::FileMapMut,
     registry::InstallError,
-    scan::{compare, is_zeroed},
-    signal::{
-        Counters, Handled, Reached, Status, counters, host_owns_handler, install, raise_to_top, reinstall, status,
-        try_handle,
-    },
-    string::{strncpy, strnlen},
-    structs::{StructError, copy_struct_in},
+    signal::install::install,
     view::{ReadView, WriteView},
     walk::page_size,
 };
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use {backoff::sleep, file_size::without_sigxfsz};

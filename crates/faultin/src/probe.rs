@@ -1,42 +1,9 @@
-//! **probe**, the *ALL* primitive: proves that every byte can be loaded, or stored, now.
-//!
-//! For callers that restart from an earlier point than the first uncopied byte: a record boundary, a register frame. One
-//! access per [`Granularity`] unit proves the unit. Bytes are not changed, but a store probe performs an atomic
-//! read-modify-write in each page: the pages become dirty, copy-on-write is broken, the modification time of a mapped
-//! file changes, write-protect faults are raised as by any store.
-//!
-//! Where a [pager](crate::pager) serves the range and does not keep all of it at once, the probe is short, with
-//! [`Cause::NotResident`](crate::Cause::NotResident): what it has proven can be accessed when it returns, unless another thread
-//! evicts it.
-//!
-//! A failed probe takes one signal at `Page` granularity, two at the finer ones.
-//!
-//! Protection is the page's, so a store probe stores once per page and only reads in between: tags and poison are found
-//! by reading.
-//!
-//! In large ranges at `Page` granularity, where the kernel populates pages faster than they can be touched (huge
-//! pages), its answer is taken for all but the first page; see [`fault_in`](crate::fault_in).
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Proving that memory can be accessed: see [`raw`](crate::raw#probe).
 
 use crate::arch;
 use crate::copy::TAG_GRANULE;
-use crate::fault::Short;
+use crate::fault::{Granularity, Short};
 use crate::walk::{self, Touch, page_size};
-
-/// How finely a range is probed: what may differ below it goes unnoticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Granularity {
-    /// One access per page: mapping, protection, backing.
-    Page,
-    /// One load per 64 bytes as well: poison, as the memory controller keeps it.
-    Line,
-    /// One load per 16 bytes as well: memory tags.
-    Tag,
-}
 
 const LINE: usize = 64;
 

@@ -1,22 +1,4 @@
-//! Loads, stores and atomic operations of 8 to 128 bits on memory that may fault, inlined where they are called: the
-//! instruction and a test.
-//!
-//! # Guarantees
-//!
-//! * On success exactly one access was made (a loop of them for the operations that say so), with the given ordering.
-//!   An aligned access of up to 64 bits is single-copy atomic; of 128 bits only through the atomic operations.
-//! * On a fault nothing was stored, and a loop stopped.
-//! * Plain loads and stores may be misaligned. A misaligned *atomic* operation is an error
-//!   ([`Cause::Alignment`]), without an access; so is an ordering the operation cannot have (a load that releases, a
-//!   store that acquires), as [`Cause::Unsupported`], where `core::sync::atomic` would panic.
-//! * 128-bit atomic loads need AVX on x86-64 (`cmpxchg16b` would need the right to store), and are
-//!   [`Cause::Unsupported`] elsewhere.
-//!
-//! The address of a fault in a wide or misaligned access is the first byte of it that the CPU reports, or unknown.
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Loads, stores and atomic operations on memory that may fault: see [`raw`](crate::raw#scalars).
 
 use core::sync::atomic::Ordering;
 

@@ -1,14 +1,9 @@
-//! Strings in foreign memory: they end at a NUL, and nothing after it is needed.
-//!
-//! Memory is loaded in aligned blocks of 16 bytes, each of which lies in one page and one tag granule: nothing is
-//! touched that the string's own bytes do not share both with. (A block may hold bytes before the start or after the
-//! NUL; they are ignored.)
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Strings in memory that may fault: see [`raw`](crate::raw#strings).
 
-use crate::arch::{self, Block};
+#[cfg(not(feature = "std"))]
+use self::plain::{Block, load_vector};
+#[cfg(feature = "std")]
+use crate::arch::{Block, load_vector};
 use crate::fault::Short;
 
 const BLOCK: usize = size_of::<Block>();
@@ -30,7 +25,7 @@ pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
     while at < max {
         let skip = ptr.wrapping_add(at).addr() & (BLOCK - 1);
         // SAFETY: forwarded; aligned, so no other page is touched.
-        let block = match unsafe { arch::load_vector(ptr.wrapping_add(at).wrapping_sub(skip)) } {
+        let block = match unsafe { load_vector(ptr.wrapping_add(at).wrapping_sub(skip)) } {
             Ok(block) => block,
             Err(fault) => return Err(Short { done: at, fault: fault.at(ptr.wrapping_add(at).addr()) }),
         };
@@ -61,7 +56,7 @@ pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize,
     while at < max {
         let skip = src.wrapping_add(at).addr() & (BLOCK - 1);
         // SAFETY: forwarded; aligned, so no other page is touched.
-        let block = match unsafe { arch::load_vector(src.wrapping_add(at).wrapping_sub(skip)) } {
+        let block = match unsafe { load_vector(src.wrapping_add(at).wrapping_sub(skip)) } {
             Ok(block) => block,
             Err(fault) => return Err(Short { done: at, fault: fault.at(src.wrapping_add(at).addr()) }),
         };
@@ -77,4 +72,53 @@ pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize,
         at += here;
     }
     Ok(max)
+}
+
+/// Whether all of `len` bytes are zero: as [`scan::is_zeroed`](crate::scan::is_zeroed), without vectors wider than a block.
+///
+/// # Safety
+/// The range is foreign memory that we may read.
+pub(crate) unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
+    let mut at = 0;
+    while at < len {
+        let skip = ptr.wrapping_add(at).addr() & (BLOCK - 1);
+        // SAFETY: forwarded; aligned, so no other page is touched.
+        let block = match unsafe { load_vector(ptr.wrapping_add(at).wrapping_sub(skip)) } {
+            Ok(block) => block,
+            Err(fault) => return Err(Short { done: at, fault: fault.at(ptr.wrapping_add(at).addr()) }),
+        };
+        let here = (BLOCK - skip).min(len - at);
+        if ((!block.zero_bytes() >> skip).trailing_zeros() as usize) < here {
+            return Ok(false);
+        }
+        at += here;
+    }
+    Ok(true)
+}
+
+/// A block without vector registers, which a kernel may not use.
+#[cfg(not(feature = "std"))]
+mod plain {
+    use crate::fault::Fault;
+    use crate::scalar;
+
+    pub(super) struct Block(u128);
+
+    impl Block {
+        /// A bit for each byte that is zero.
+        pub(super) fn zero_bytes(&self) -> u32 {
+            self.bytes().iter().rev().fold(0, |bits, &byte| bits << 1 | u32::from(byte == 0))
+        }
+
+        pub(super) fn bytes(&self) -> [u8; 16] {
+            self.0.to_ne_bytes()
+        }
+    }
+
+    /// # Safety
+    /// As [`scalar::load`].
+    pub(super) unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
+        // SAFETY: forwarded.
+        unsafe { scalar::load::<u128>(ptr.cast()) }.map(Block)
+    }
 }

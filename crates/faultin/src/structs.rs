@@ -1,14 +1,10 @@
-//! Structures whose size is their version: the caller of an interface may be older or newer than the interface.
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Structures whose size is their version: see [`raw`](crate::raw#structures).
 
 use core::fmt;
 
 use crate::copy::{copy_in, zero};
 use crate::fault::{Fault, Short};
-use crate::scan::is_zeroed;
+use crate::string::is_zeroed;
 
 /// Why a versioned structure could not be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +39,13 @@ impl StructError {
     /// The errno that the kernel gives.
     pub const fn errno(&self) -> i32 {
         match self {
-            StructError::TooBig => libc::E2BIG,
+            StructError::TooBig => 7,
             StructError::Fault(fault) => fault.errno(),
         }
     }
 }
 
+#[cfg(feature = "std")]
 impl From<StructError> for std::io::Error {
     fn from(error: StructError) -> Self {
         crate::errno::whole(Some(error.errno()), error)

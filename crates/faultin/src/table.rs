@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn every_entry_has_a_fixup_in_the_same_object() {
         // SAFETY: a load of plain memory, so that there is an entry.
-        assert_eq!(unsafe { crate::load(&7_u32) }, Ok(7));
+        assert_eq!(unsafe { crate::raw::load(&7_u32) }, Ok(7));
         let table = own_table();
         assert!(!table.is_empty());
         let slots = slots(table);

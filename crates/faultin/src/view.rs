@@ -1,36 +1,17 @@
-//! Typed views of foreign memory, for code that has a mapping: [`ReadView`] and [`WriteView`], one for each direction.
-//!
-//! # Valid ranges
-//!
-//! A view is made, once and `unsafe`ly, of a *reserved* range: addresses that belong to the view's owner for the view's
-//! lifetime, whatever memory they have. The memory may be unmapped, truncated, protected or poisoned at any time and
-//! become accessible again. What must not happen is that another mapping takes these addresses, because a store would hit
-//! it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place (`MAP_FIXED`,
-//! `PROT_NONE`) rather than a hole.
-//!
-//! In a thread that blocks SIGSEGV or SIGBUS, where a fault would kill the process, the kernel makes the accesses
-//! ([`signal_free`]): each thread asks once for its mask. Atomic operations unblock both signals meanwhile; so do loads and
-//! stores of one value, unless another handler than ours would be called first.
-//!
-//! Everything after that is safe: an access is a result. Nothing here gives out a reference to the memory.
-//!
-//! # Bounds
-//!
-//! Offsets are bytes from the start of the view. An operation that would leave the view does nothing and returns
-//! [`Cause::OutOfRange`].
+//! Typed views of foreign memory: [`ReadView`] and [`WriteView`], one for each direction.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
-use core::ops::Range;
+use core::ops::{Bound, RangeBounds};
 use core::sync::atomic::Ordering;
 
 use crate::copy::ShortRead;
+use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
-use crate::probe::Granularity;
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
-use crate::{blocked, copy, fault_in, probe, scalar, scan, signal, signal_free, string, structs};
+use crate::{blocked, copy, fault_in, probe, scalar, scan, signal_free, string, structs};
 
 /// A range of foreign memory to read from.
 ///
@@ -49,9 +30,28 @@ use crate::{blocked, copy, fault_in, probe, scalar, scan, signal, signal_free, s
 /// # }
 /// ```
 ///
+/// # Valid ranges
+///
+/// A view is made, once and `unsafe`ly, of a *reserved* range: addresses that belong to the view's owner for the view's
+/// lifetime, whatever memory they have. The memory may be unmapped, truncated, protected or poisoned at any time and
+/// become accessible again. What must not happen is that another mapping takes these addresses, because a store would hit
+/// it and a load would read it. An owner that unmaps a part puts an inaccessible mapping in its place (`MAP_FIXED`,
+/// `PROT_NONE`) rather than a hole.
+///
+/// In a thread that blocks SIGSEGV or SIGBUS, where a fault would kill the process, the kernel makes the accesses
+/// ([`signal_free`]): each thread asks once for its mask. Atomic operations unblock both signals meanwhile; so do loads and
+/// stores of one value, unless another handler than ours would be called first.
+///
+/// Everything after that is safe: an access is a result. Nothing here gives out a reference to the memory.
+///
+/// # Bounds
+///
+/// Offsets are bytes from the start of the view. An operation that would leave the view does nothing and returns
+/// [`Cause::OutOfRange`].
+///
 /// # Invariants
 ///
-/// 1. The range is reserved for `'a` (see the [module](self)), and may be read by us: its bytes are initialised, and no
+/// 1. The range is reserved for `'a` (see [valid ranges](#valid-ranges)), and may be read by us: its bytes are initialised, and no
 ///    `&mut` reference to one is live while the view is used.
 /// 2. `ptr + len` does not wrap.
 /// 3. The handler was installed, or the host has said that it owns it, when the view was made.
@@ -110,6 +110,22 @@ unsafe impl Send for WriteView<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for WriteView<'_> {}
 
+/// Start and length of a range of a view of `len` bytes. Of a range that ends before it starts the length is one that no view has.
+#[inline]
+pub(crate) fn span(range: &impl RangeBounds<usize>, len: usize) -> (usize, usize) {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&last) => last.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len.max(start),
+    };
+    (start, end.wrapping_sub(start))
+}
+
 macro_rules! common {
     ($view:ident, $access:expr, $ptr:ty) => {
         /// Returns the number of bytes in the view.
@@ -132,11 +148,10 @@ macro_rules! common {
 
         /// Returns the part of the view in `range`, `None` if that leaves the view.
         #[inline]
-        pub fn subslice(&self, range: Range<usize>) -> Option<Self> {
-            if range.start > range.end || range.end > self.len {
-                return None;
-            }
-            Some($view { ptr: self.ptr.wrapping_add(range.start), len: range.end - range.start, range: PhantomData })
+        pub fn subslice(&self, range: impl RangeBounds<usize>) -> Option<Self> {
+            let (offset, len) = span(&range, self.len);
+            let ptr = self.at(offset, len).ok()?;
+            Some($view { ptr, len, range: PhantomData })
         }
 
         /// Returns both parts of the view at `mid`, `None` if `mid` is past the end.
@@ -178,17 +193,17 @@ impl<'a> ReadView<'a> {
     /// # Safety
     /// While the view, a part or a copy of it is used:
     ///
-    /// * The range is reserved (see the [module](self)), and `ptr + len` does not wrap.
+    /// * The range is reserved (see [valid ranges](ReadView#valid-ranges)), and `ptr + len` does not wrap.
     /// * We may read it: no `&mut` reference to a byte of it is live, and its bytes are initialised (see
-    ///   [`copy`](mod@crate::copy#contracts)).
+    ///   [`copy`](crate::raw#contracts)).
     ///
     /// # Aborts
     /// Accesses kill the process at a fault if a handler that was installed after ours keeps the signal for itself: see
-    /// [`status`](crate::status). In a thread that blocks SIGSEGV or SIGBUS the kernel makes the accesses; one that blocks
+    /// [`status`](crate::signal::status). In a thread that blocks SIGSEGV or SIGBUS the kernel makes the accesses; one that blocks
     /// them after its first access says so by [`ask_again`](crate::signal::ask_again).
     #[inline]
     pub unsafe fn new(ptr: *const u8, len: usize) -> Result<Self, InstallError> {
-        signal::install()?;
+        crate::install()?;
         Ok(ReadView { ptr, len, range: PhantomData })
     }
 
@@ -201,7 +216,7 @@ impl<'a> ReadView<'a> {
     /// [`Cause::OutOfRange`], and nothing copied, if the range leaves the view.
     #[doc(alias = "copy_from_user")]
     #[inline]
-    pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: invariants 1 and 3; `dst` is a unique reference, so it does not overlap with a range that other code owns.
         unsafe {
@@ -217,7 +232,7 @@ impl<'a> ReadView<'a> {
     /// # Errors
     /// [`Short`] where [`read`](Self::read) has it, with the same count.
     #[inline]
-    pub fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub fn read_streaming(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: as in `read`.
         unsafe {
@@ -236,8 +251,8 @@ impl<'a> ReadView<'a> {
     #[inline]
     pub fn read_uninit<'d>(
         &self,
-        offset: usize,
         dst: &'d mut [MaybeUninit<u8>],
+        offset: usize,
     ) -> Result<&'d mut [u8], ShortRead<'d>> {
         match self.at(offset, dst.len()) {
             // SAFETY: as in `read`.
@@ -246,14 +261,15 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// Copies `len` bytes from `offset` to `to_offset` of `to`, both of which may fault.
+    /// Copies `range` to `to_offset` of `to`, both of which may fault.
     ///
     /// # Errors
     /// [`Short`] if a byte of either range cannot be accessed: `done` bytes were copied. With [`Cause::OutOfRange`] if a range
     /// leaves its view, with [`Cause::Overlap`] if the ranges overlap and the destination is above the source; then nothing was
     /// copied.
     #[inline]
-    pub fn copy_to(&self, offset: usize, to: &WriteView<'_>, to_offset: usize, len: usize) -> Result<(), Short> {
+    pub fn copy_to(&self, range: impl RangeBounds<usize>, to: &WriteView<'_>, to_offset: usize) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         let dst = to.range_at(to_offset, len)?;
         // SAFETY: both views' invariants.
@@ -276,7 +292,7 @@ impl<'a> ReadView<'a> {
     ///
     /// # Errors
     /// The [`Fault`] if the value cannot be loaded, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` or
-    /// `order` are not possible here (see [`scalar`](mod@crate::scalar)).
+    /// `order` are not possible here (see [`scalar`](crate::raw#scalars)).
     #[inline(always)]
     pub fn load_atomic<T: Scalar>(&self, offset: usize, order: Ordering) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -303,7 +319,7 @@ impl<'a> ReadView<'a> {
     /// [`Short`] if a byte before the NUL cannot be loaded: `done` bytes were copied. With [`Cause::OutOfRange`] if `offset` is
     /// past the end of the view.
     #[doc(alias = "strncpy_from_user")]
-    pub fn strncpy(&self, offset: usize, dst: &mut [u8]) -> Result<usize, Short> {
+    pub fn strncpy(&self, dst: &mut [u8], offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
         let max = dst.len().min(self.len - offset);
         // SAFETY: invariants 1 and 3; `dst` is a unique reference.
@@ -312,85 +328,89 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// Returns whether `len` bytes from `offset` are all zero.
+    /// Returns whether the bytes of `range` are all zero.
     ///
     /// # Errors
     /// [`Short`] if a byte cannot be loaded and the `done` bytes before it are zero. With [`Cause::OutOfRange`] if the range
     /// leaves the view.
     #[doc(alias = "check_zeroed_user")]
-    pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
+    pub fn is_zeroed(&self, range: impl RangeBounds<usize>) -> Result<bool, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::is_zeroed(src, len), signal_free::is_zeroed(src, len)) }
     }
 
-    /// Returns the offset of the first `needle` in `len` bytes from `offset`, counted from the start of the view; `None` if there
-    /// is none.
+    /// Returns the offset of the first `needle` in `range`, counted from the start of the view; `None` if there is none.
     ///
     /// # Errors
     /// [`Short`] if a byte cannot be loaded, and no occurrence ends before it. With [`Cause::OutOfRange`] if the range leaves
     /// the view.
     #[doc(alias = "memmem")]
-    pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
+    pub fn find(&self, needle: &[u8], range: impl RangeBounds<usize>) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::find(src, len, needle), signal_free::find(src, len, needle)) }
             .map(|found| found.map(|at| offset + at))
     }
 
-    /// Returns the offset of the first of `len` bytes from `offset` that is one of `bytes`, counted from the start of the view.
+    /// Returns the offset of the first byte of `range` that is one of `bytes`, counted from the start of the view.
     ///
     /// # Errors
     /// [`Short`] if a byte cannot be loaded, and none of the `done` bytes before it is one of `bytes`. With
     /// [`Cause::OutOfRange`] if the range leaves the view.
     #[doc(alias = "memchr")]
-    pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
+    pub fn find_any<const N: usize>(
+        &self,
+        bytes: [u8; N],
+        range: impl RangeBounds<usize>,
+    ) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::find_any(src, len, bytes), signal_free::find_any(src, len, bytes)) }
             .map(|found| found.map(|at| offset + at))
     }
 
-    /// Counts the bytes among `len` bytes from `offset` that are `byte`.
+    /// Counts the bytes in `range` that are `byte`.
     ///
     /// # Errors
     /// [`Short`] if a byte cannot be loaded. With [`Cause::OutOfRange`] if the range leaves the view.
-    pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
+    pub fn count_byte(&self, byte: u8, range: impl RangeBounds<usize>) -> Result<usize, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(scan::count_byte(src, len, byte), signal_free::count_byte(src, len, byte)) }
     }
 
-    /// Returns the CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
-    ///
-    /// # Errors
-    /// [`Short`] if a byte cannot be loaded. With [`Cause::OutOfRange`] if the range leaves the view.
-    pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
-        let src = self.range_at(offset, len)?;
-        // SAFETY: invariants 1 and 3.
-        unsafe { by_either!(scan::crc32c(before, src, len), signal_free::crc32c(before, src, len)) }
-    }
-
-    /// Compares `len` bytes from `offset` with those from `at` in `with`. Returns the position of the first difference, counted
-    /// from the starts of both ranges; `None` if they are equal.
+    /// Compares `range` with as many bytes from `at` in `with`. Returns the position of the first difference, counted from the
+    /// starts of both ranges; `None` if they are equal.
     ///
     /// # Errors
     /// [`Short`] if a byte of either range cannot be loaded, and the `done` bytes before it are equal. With
     /// [`Cause::OutOfRange`] if a range leaves its view.
-    pub fn compare(&self, offset: usize, with: &ReadView<'_>, at: usize, len: usize) -> Result<Option<usize>, Short> {
+    pub fn compare(
+        &self,
+        range: impl RangeBounds<usize>,
+        with: &ReadView<'_>,
+        at: usize,
+    ) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
         // SAFETY: both views' invariants.
         unsafe { by_either!(scan::compare(a, b, len), signal_free::compare(a, b, len)) }
     }
 
-    /// Takes a structure of `len` bytes at `offset` whose size is its version: a shorter one is completed with zeros, a
+    /// Takes the structure in `range`, whose size is its version: a shorter one is completed with zeros, a
     /// longer one must have zeros where `dst` has nothing.
     ///
     /// # Errors
     /// [`StructError`](structs::StructError) if a byte cannot be loaded, the range leaves the view, or a longer structure has a
     /// byte that is not zero where `dst` has nothing. The contents of `dst` are then unspecified.
     #[doc(alias = "copy_struct_from_user")]
-    pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), structs::StructError> {
+    pub fn read_struct(&self, dst: &mut [u8], range: impl RangeBounds<usize>) -> Result<(), structs::StructError> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3; `dst` is a unique reference.
         unsafe {
@@ -401,7 +421,7 @@ impl<'a> ReadView<'a> {
         }
     }
 
-    /// Faults in `len` bytes from `offset`, and returns the length of the accessible prefix. See [`fault_in`](mod@crate::fault_in).
+    /// Faults in `len` bytes from `offset`, and returns the length of the accessible prefix. See [`fault_in`](crate::raw#fault-in).
     ///
     /// # Errors
     /// The [`Fault`] of the first byte if that cannot be made accessible: the prefix is empty. [`Cause::OutOfRange`] if the range
@@ -413,12 +433,13 @@ impl<'a> ReadView<'a> {
         unsafe { by_either!(fault_in::fault_in_readable(src, len), signal_free::fault_in_readable(src, len)) }
     }
 
-    /// Proves that `len` bytes from `offset` can be loaded. See [`probe`](mod@crate::probe).
+    /// Proves that each byte of `range` can be loaded. See [`probe`](crate::raw#probe).
     ///
     /// # Errors
     /// [`Short`] if that is not so for a byte: it is so for the `done` bytes before. With [`Cause::OutOfRange`] if the range
     /// leaves the view.
-    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariants 1 and 3.
         unsafe { by_either!(probe::probe_read(src, len, granularity), signal_free::probe_read(src, len, granularity)) }
@@ -427,7 +448,7 @@ impl<'a> ReadView<'a> {
 
 macro_rules! fetch {
     ($($name:ident)*) => {$(
-        /// Performs the operation of [`scalar`](mod@crate::scalar) with this name on the value at `offset`, and returns the value
+        /// Performs the operation of [`scalar`](crate::raw#scalars) with this name on the value at `offset`, and returns the value
         /// before it.
         ///
         /// # Errors
@@ -451,7 +472,7 @@ impl<'a> WriteView<'a> {
     /// # Safety
     /// While the view, a part or a copy of it is used:
     ///
-    /// * The range is reserved (see the [module](self)), and `ptr + len` does not wrap.
+    /// * The range is reserved (see [valid ranges](ReadView#valid-ranges)), and `ptr + len` does not wrap.
     /// * Its owner lets us write it: no reference to a byte of it is live, shared or not, and no code relies on what it
     ///   holds. Its bytes are initialised.
     ///
@@ -459,7 +480,7 @@ impl<'a> WriteView<'a> {
     /// As [`ReadView::new`].
     #[inline]
     pub unsafe fn new(ptr: *mut u8, len: usize) -> Result<Self, InstallError> {
-        signal::install()?;
+        crate::install()?;
         Ok(WriteView { ptr, len, range: PhantomData })
     }
 
@@ -478,7 +499,7 @@ impl<'a> WriteView<'a> {
     /// [`Cause::OutOfRange`], and nothing stored, if the range leaves the view.
     #[doc(alias = "copy_to_user")]
     #[inline]
-    pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    pub fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         let dst = self.range_at(offset, src.len())?;
         // SAFETY: the view's invariants; `src` is a reference, which the range's owner promised not to be to it.
         unsafe {
@@ -489,24 +510,16 @@ impl<'a> WriteView<'a> {
         }
     }
 
-    /// Fills `len` bytes from `offset` with `byte`.
+    /// Fills `range` with `byte`.
     ///
     /// # Errors
     /// [`Short`] where [`write`](Self::write) has it, with the same count.
     #[doc(alias = "clear_user")]
-    pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+    pub fn fill(&self, range: impl RangeBounds<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
         unsafe { by_either!(copy::fill(dst, byte, len), signal_free::fill(dst, byte, len)) }
-    }
-
-    /// Zeroes `len` bytes from `offset`.
-    ///
-    /// # Errors
-    /// [`Short`] where [`write`](Self::write) has it, with the same count.
-    #[doc(alias = "clear_user")]
-    pub fn zero(&self, offset: usize, len: usize) -> Result<(), Short> {
-        self.fill(offset, 0, len)
     }
 
     /// Stores a value, in this machine's byte order.
@@ -528,7 +541,7 @@ impl<'a> WriteView<'a> {
     ///
     /// # Errors
     /// The [`Fault`] if the value cannot be stored, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` or
-    /// `order` are not possible here (see [`scalar`](mod@crate::scalar)).
+    /// `order` are not possible here (see [`scalar`](crate::raw#scalars)).
     #[inline(always)]
     pub fn store_atomic<T: Scalar>(&self, offset: usize, value: T, order: Ordering) -> Result<(), Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -540,7 +553,7 @@ impl<'a> WriteView<'a> {
     ///
     /// # Errors
     /// The [`Fault`] if the value cannot be accessed, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` is not
-    /// possible here (see [`scalar`](mod@crate::scalar)).
+    /// possible here (see [`scalar`](crate::raw#scalars)).
     #[inline(always)]
     pub fn swap<T: Scalar>(&self, offset: usize, value: T) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
@@ -552,7 +565,7 @@ impl<'a> WriteView<'a> {
     ///
     /// # Errors
     /// The [`Fault`] if the value cannot be accessed, lies outside the view ([`Cause::OutOfRange`]), is not aligned, or `T` is not
-    /// possible here (see [`scalar`](mod@crate::scalar)).
+    /// possible here (see [`scalar`](crate::raw#scalars)).
     #[inline(always)]
     pub fn compare_exchange<T: Scalar>(
         &self,
@@ -570,7 +583,7 @@ impl<'a> WriteView<'a> {
     fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
 
     /// Faults in `len` bytes from `offset` for writing, and returns the length of the accessible prefix. Changes no byte. See
-    /// [`fault_in`](mod@crate::fault_in).
+    /// [`fault_in`](crate::raw#fault-in).
     ///
     /// # Errors
     /// The [`Fault`] of the first byte if that cannot be made accessible: the prefix is empty. [`Cause::OutOfRange`] if the range
@@ -582,12 +595,13 @@ impl<'a> WriteView<'a> {
         unsafe { by_either!(fault_in::fault_in_writeable(dst, len), signal_free::fault_in_writeable(dst, len)) }
     }
 
-    /// Proves that `len` bytes from `offset` can be stored, without changing any. See [`probe`](mod@crate::probe).
+    /// Proves that each byte of `range` can be stored, without changing any. See [`probe`](crate::raw#probe).
     ///
     /// # Errors
     /// [`Short`] if that is not so for a byte: it is so for the `done` bytes before. With [`Cause::OutOfRange`] if the range
     /// leaves the view.
-    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
         unsafe {

@@ -5,7 +5,7 @@ mod pages;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use faultin::{Access, Cause, ReadView, Scalar, StructError, WriteView};
+use faultin::{Access, Cause, ReadView, Scalar, WriteView, raw::StructError};
 use pages::{Bad, CANARY, Pages, pattern, serial};
 
 fn filled(bad: Bad) -> Pages {
@@ -24,7 +24,7 @@ fn plain<T: Scalar + std::fmt::Debug>(value: T) {
             let ptr = pages.boundary().wrapping_sub(good).cast::<T>();
             let fits = good >= size;
             // SAFETY: may fault, which is the point; may be misaligned, which plain accesses allow.
-            let (loaded, stored) = unsafe { (faultin::load(ptr), faultin::store(ptr, value)) };
+            let (loaded, stored) = unsafe { (faultin::raw::load(ptr), faultin::raw::store(ptr, value)) };
             let what = format!("{size} bytes, {good} good before {bad:?}");
             match bad.cause(Access::Read) {
                 Some(cause) if !fits => {
@@ -47,7 +47,7 @@ fn plain<T: Scalar + std::fmt::Debug>(value: T) {
                 _ => {
                     assert_eq!(stored, Ok(()), "{what}");
                     // SAFETY: just stored.
-                    assert_eq!(unsafe { faultin::load(ptr) }, Ok(value), "{what}");
+                    assert_eq!(unsafe { faultin::raw::load(ptr) }, Ok(value), "{what}");
                     pages.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i) | 1);
                 }
             }
@@ -79,46 +79,46 @@ macro_rules! atomics {
         // SAFETY: plain memory of this type, aligned.
         unsafe {
             use Ordering::*;
-            assert_eq!(faultin::swap(ptr, 6), Ok(5));
-            assert_eq!(faultin::fetch_add(ptr, 3, AcqRel), Ok(6));
-            assert_eq!(faultin::fetch_sub(ptr, 1, Relaxed), Ok(9));
-            assert_eq!(faultin::fetch_and(ptr, 0xc, SeqCst), Ok(8));
-            assert_eq!(faultin::fetch_or(ptr, 0x3, Acquire), Ok(8));
-            assert_eq!(faultin::fetch_xor(ptr, 0x1, Release), Ok(11));
-            assert_eq!(faultin::fetch_nand(ptr, 0xf, SeqCst), Ok(10));
-            assert_eq!(faultin::swap(ptr, 10), Ok(!10));
-            assert_eq!(faultin::fetch_max(ptr, 12, SeqCst), Ok(10));
-            assert_eq!(faultin::fetch_min(ptr, 4, SeqCst), Ok(12));
-            assert_eq!(faultin::compare_exchange(ptr, 4, 7, AcqRel, Acquire), Ok(Ok(4)));
-            assert_eq!(faultin::compare_exchange(ptr, 4, 8, SeqCst, Relaxed), Ok(Err(7)));
+            assert_eq!(faultin::raw::swap(ptr, 6), Ok(5));
+            assert_eq!(faultin::raw::fetch_add(ptr, 3, AcqRel), Ok(6));
+            assert_eq!(faultin::raw::fetch_sub(ptr, 1, Relaxed), Ok(9));
+            assert_eq!(faultin::raw::fetch_and(ptr, 0xc, SeqCst), Ok(8));
+            assert_eq!(faultin::raw::fetch_or(ptr, 0x3, Acquire), Ok(8));
+            assert_eq!(faultin::raw::fetch_xor(ptr, 0x1, Release), Ok(11));
+            assert_eq!(faultin::raw::fetch_nand(ptr, 0xf, SeqCst), Ok(10));
+            assert_eq!(faultin::raw::swap(ptr, 10), Ok(!10));
+            assert_eq!(faultin::raw::fetch_max(ptr, 12, SeqCst), Ok(10));
+            assert_eq!(faultin::raw::fetch_min(ptr, 4, SeqCst), Ok(12));
+            assert_eq!(faultin::raw::compare_exchange(ptr, 4, 7, AcqRel, Acquire), Ok(Ok(4)));
+            assert_eq!(faultin::raw::compare_exchange(ptr, 4, 8, SeqCst, Relaxed), Ok(Err(7)));
             for order in [Relaxed, Release, SeqCst] {
-                assert_eq!(faultin::store_atomic(ptr, 3, order), Ok(()));
+                assert_eq!(faultin::raw::store_atomic(ptr, 3, order), Ok(()));
             }
             for order in [Relaxed, Acquire, SeqCst] {
-                match faultin::load_atomic(ptr, order) {
+                match faultin::raw::load_atomic(ptr, order) {
                     // 128 bits need a CPU that can.
                     Err(fault) if size_of::<$ty>() == 16 => assert_eq!(fault.cause(), Cause::Unsupported),
                     other => assert_eq!(other, Ok(3)),
                 }
             }
-            assert_eq!(faultin::load(ptr.add(1)), Ok(9), "the neighbour");
+            assert_eq!(faultin::raw::load(ptr.add(1)), Ok(9), "the neighbour");
             // Refusals: alignment and orderings.
             if size_of::<$ty>() > 1 {
                 let odd = ptr.byte_add(1);
                 for fault in [
-                    faultin::load_atomic(odd, Relaxed).unwrap_err(),
-                    faultin::store_atomic(odd, 1, Relaxed).unwrap_err(),
-                    faultin::swap(odd, 1).unwrap_err(),
-                    faultin::fetch_add(odd, 1, Relaxed).unwrap_err(),
-                    faultin::fetch_max(odd, 1, Relaxed).unwrap_err(),
-                    faultin::compare_exchange(odd, 1, 1, Relaxed, Relaxed).unwrap_err(),
+                    faultin::raw::load_atomic(odd, Relaxed).unwrap_err(),
+                    faultin::raw::store_atomic(odd, 1, Relaxed).unwrap_err(),
+                    faultin::raw::swap(odd, 1).unwrap_err(),
+                    faultin::raw::fetch_add(odd, 1, Relaxed).unwrap_err(),
+                    faultin::raw::fetch_max(odd, 1, Relaxed).unwrap_err(),
+                    faultin::raw::compare_exchange(odd, 1, 1, Relaxed, Relaxed).unwrap_err(),
                 ] {
                     assert_eq!((fault.cause(), fault.errno()), (Cause::Alignment, libc::EINVAL));
                 }
             }
-            assert_eq!(faultin::load_atomic(ptr, Release).unwrap_err().cause(), Cause::Unsupported);
-            assert_eq!(faultin::store_atomic(ptr, 1, Acquire).unwrap_err().cause(), Cause::Unsupported);
-            assert_eq!(faultin::compare_exchange(ptr, 1, 1, SeqCst, Release).unwrap_err().cause(), Cause::Unsupported);
+            assert_eq!(faultin::raw::load_atomic(ptr, Release).unwrap_err().cause(), Cause::Unsupported);
+            assert_eq!(faultin::raw::store_atomic(ptr, 1, Acquire).unwrap_err().cause(), Cause::Unsupported);
+            assert_eq!(faultin::raw::compare_exchange(ptr, 1, 1, SeqCst, Release).unwrap_err().cause(), Cause::Unsupported);
         }
         // On a bad page.
         for bad in [Bad::Unmapped, Bad::ReadOnly] {
@@ -128,25 +128,25 @@ macro_rules! atomics {
             // SAFETY: may fault, which is the point.
             unsafe {
                 for fault in [
-                    faultin::store_atomic(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::store_atomic(ptr, 1, Ordering::Release).unwrap_err(),
-                    faultin::swap(ptr, 1).unwrap_err(),
-                    faultin::fetch_add(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::fetch_and(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::fetch_or(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::fetch_xor(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::fetch_nand(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::fetch_max(ptr, 1, Ordering::SeqCst).unwrap_err(),
-                    faultin::compare_exchange(ptr, 1, 1, Ordering::SeqCst, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::store_atomic(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::store_atomic(ptr, 1, Ordering::Release).unwrap_err(),
+                    faultin::raw::swap(ptr, 1).unwrap_err(),
+                    faultin::raw::fetch_add(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::fetch_and(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::fetch_or(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::fetch_xor(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::fetch_nand(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::fetch_max(ptr, 1, Ordering::SeqCst).unwrap_err(),
+                    faultin::raw::compare_exchange(ptr, 1, 1, Ordering::SeqCst, Ordering::SeqCst).unwrap_err(),
                 ] {
                     assert_eq!((fault.cause(), fault.access()), (cause, Access::Write), "{bad:?}");
                 }
                 if bad.cause(Access::Read).is_some() {
-                    let fault = faultin::load_atomic(ptr, Ordering::Acquire).unwrap_err();
+                    let fault = faultin::raw::load_atomic(ptr, Ordering::Acquire).unwrap_err();
                     // (No CPU before those with LSE2 or AVX loads 16 bytes at once.)
                     let mut good = [0 as $ty; 2];
                     let aligned = good.as_mut_ptr().map_addr(|at| at.next_multiple_of(size_of::<$ty>()));
-                    let is_supported = faultin::load_atomic(aligned, Ordering::Acquire).is_ok();
+                    let is_supported = faultin::raw::load_atomic(aligned, Ordering::Acquire).is_ok();
                     let cause = if is_supported { Cause::Unmapped } else { Cause::Unsupported };
                     assert_eq!((fault.cause(), is_supported || size_of::<$ty>() == 16), (cause, true));
                 }
@@ -165,7 +165,7 @@ fn atomics_do_what_their_names_say_and_refuse_what_they_cannot() {
     let mut wide = Aligned([5, 9]);
     let ptr = wide.0.as_mut_ptr();
     // SAFETY: plain memory, aligned to 16.
-    if unsafe { faultin::swap(ptr, 5) }.is_err() {
+    if unsafe { faultin::raw::swap(ptr, 5) }.is_err() {
         return faultin_test::skipped("wide-atomics", "no 128-bit compare-exchange");
     }
     // The macro's array of u128 is aligned to 16 by the ABI of every target with these operations.
@@ -183,8 +183,8 @@ fn concurrent_fetch_adds_lose_nothing() {
                 for _ in 0..20_000 {
                     // SAFETY: plain memory, accessed atomically by all.
                     unsafe {
-                        faultin::fetch_add(word.as_ptr(), 1, Ordering::Relaxed).expect("resident");
-                        faultin::fetch_xor(word.as_ptr(), 1 << 63, Ordering::Relaxed).expect("resident");
+                        faultin::raw::fetch_add(word.as_ptr(), 1, Ordering::Relaxed).expect("resident");
+                        faultin::raw::fetch_xor(word.as_ptr(), 1 << 63, Ordering::Relaxed).expect("resident");
                     }
                 }
             });
@@ -210,8 +210,9 @@ fn strings_stop_at_nul_and_touch_no_page_they_need_not() {
                     let what = format!("{good} good before {bad:?}, NUL at {nul}, at most {max}");
                     let mut out = [CANARY; 128];
                     // SAFETY: may fault, which is the point; `out` holds 128 bytes.
-                    let (len, copied) =
-                        unsafe { (faultin::strnlen(src, max), faultin::strncpy(out.as_mut_ptr(), src, max.min(128))) };
+                    let (len, copied) = unsafe {
+                        (faultin::raw::strnlen(src, max), faultin::raw::strncpy(out.as_mut_ptr(), src, max.min(128)))
+                    };
                     let (expected, written) = if nul < good && nul < max {
                         (Ok(nul), nul + 1)
                     } else if max <= good {
@@ -254,13 +255,13 @@ fn scans_find_the_first_difference_or_the_exact_fault() {
         for good in (0..150).chain([255, 256, 300]) {
             let src = pages.boundary().wrapping_sub(good);
             for size in [0, good / 2, good, good + 1, good + 16, good + 64, good + 300] {
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 // SAFETY: may fault, which is the point; `plain` is long enough.
                 let (zero, same, rev) = unsafe {
                     (
-                        faultin::is_zeroed(src, size),
-                        faultin::compare(src, plain.as_ptr(), size),
-                        faultin::compare(plain.as_ptr(), src, size),
+                        faultin::raw::is_zeroed(src, size),
+                        faultin::raw::compare(src, plain.as_ptr(), size),
+                        faultin::raw::compare(plain.as_ptr(), src, size),
                     )
                 };
                 let what = format!("{size} bytes, {good} good before {bad:?}");
@@ -270,7 +271,7 @@ fn scans_find_the_first_difference_or_the_exact_fault() {
                     for short in [zero.expect_err(&what), same.expect_err(&what), rev.expect_err(&what)] {
                         assert_eq!((short.done, short.fault.access()), (good, Access::Read), "{what}");
                     }
-                    assert!(faultin::counters().total() - before <= 3, "one signal each: {what}");
+                    assert!(faultin::signal::counters().total() - before <= 3, "one signal each: {what}");
                 }
             }
             // Something to find before the fault, at each position.
@@ -278,11 +279,15 @@ fn scans_find_the_first_difference_or_the_exact_fault() {
                 pages.before()[start - good + at] = 0x80;
                 // SAFETY: as above.
                 unsafe {
-                    assert_eq!(faultin::is_zeroed(src, good + 40), Ok(false), "byte {at} of {good}");
-                    assert_eq!(faultin::is_zeroed(src, at), Ok(true), "before byte {at}");
-                    assert_eq!(faultin::compare(src, plain.as_ptr(), good + 40), Ok(Some(at)), "byte {at} of {good}");
+                    assert_eq!(faultin::raw::is_zeroed(src, good + 40), Ok(false), "byte {at} of {good}");
+                    assert_eq!(faultin::raw::is_zeroed(src, at), Ok(true), "before byte {at}");
+                    assert_eq!(
+                        faultin::raw::compare(src, plain.as_ptr(), good + 40),
+                        Ok(Some(at)),
+                        "byte {at} of {good}"
+                    );
                     let near = other.boundary().wrapping_sub(good);
-                    assert_eq!(faultin::compare(near, src, good + 40), Ok(Some(at)), "both near a fault");
+                    assert_eq!(faultin::raw::compare(near, src, good + 40), Ok(Some(at)), "both near a fault");
                 }
                 pages.before()[start - good + at] = 0;
             }
@@ -309,7 +314,7 @@ fn versioned_structures_complete_shorter_ones_and_check_longer_ones() {
                 let mut dst = [CANARY; 40];
                 let src = pages.boundary().wrapping_sub(src_len);
                 // SAFETY: `dst` has 40 bytes; `src` may fault.
-                let result = unsafe { faultin::copy_struct_in(dst.as_mut_ptr(), dst_len, src, src_len) };
+                let result = unsafe { faultin::raw::copy_struct_in(dst.as_mut_ptr(), dst_len, src, src_len) };
                 let what = format!("{src_len} bytes into {dst_len}, dirty {dirty:?}");
                 if dirty.is_some() {
                     assert_eq!(result, Err(StructError::TooBig), "{what}");
@@ -325,7 +330,7 @@ fn versioned_structures_complete_shorter_ones_and_check_longer_ones() {
             let src = pages.boundary().wrapping_sub(src_len);
             let mut dst = [0; 40];
             // SAFETY: as above.
-            let result = unsafe { faultin::copy_struct_in(dst.as_mut_ptr(), dst_len, src, src_len + 1) };
+            let result = unsafe { faultin::raw::copy_struct_in(dst.as_mut_ptr(), dst_len, src, src_len + 1) };
             match result {
                 Err(StructError::Fault(fault)) => assert_eq!(fault.cause(), Cause::Protection),
                 Err(StructError::TooBig) => {}
@@ -347,23 +352,23 @@ fn views_keep_to_their_bounds_and_give_back_both_halves() {
     };
     // In bounds, short.
     let mut buffer = vec![MaybeUninit::uninit(); page];
-    let faultin::ShortRead { init, uninit, fault } =
-        read.read_uninit(page - 100, &mut buffer).expect_err("past the end");
+    let faultin::raw::ShortRead { init, uninit, fault } =
+        read.read_uninit(&mut buffer, page - 100).expect_err("past the end");
     assert_eq!((init.len(), uninit.len(), fault.cause()), (100, page - 100, Cause::Backing));
     assert_eq!(init, &pages.before()[page - 100..]);
-    assert_eq!(write.write(page - 3, b"abcdef").expect_err("past the end").done, 3);
+    assert_eq!(write.write(b"abcdef", page - 3).expect_err("past the end").done, 3);
     assert_eq!(read.load::<u32>(page - 4), Ok(u32::from_ne_bytes([pages.before()[page - 4], b'a', b'b', b'c'])));
-    assert_eq!(write.fill(page - 7, 9, 20).expect_err("past the end").done, 7);
+    assert_eq!(write.fill(page - 7..page - 7 + 20, 9).expect_err("past the end").done, 7);
     assert_eq!(write.fetch_add::<u8>(page - 1, 1, Ordering::SeqCst), Ok(9));
     assert_eq!(read.load::<u8>(page - 1), Ok(10));
-    assert_eq!(read.copy_to(0, &write, page - 50, 100).expect_err("past the end").done, 50);
+    assert_eq!(read.copy_to(0..100, &write, page - 50).expect_err("past the end").done, 50);
     // Out of bounds: refused, nothing done.
     let out = |fault: faultin::Fault| assert_eq!((fault.cause(), fault.errno()), (Cause::OutOfRange, libc::EINVAL));
-    out(read.read(3 * page - 1, &mut [0; 2]).expect_err("leaves the view").fault);
+    out(read.read(&mut [0; 2], 3 * page - 1).expect_err("leaves the view").fault);
     out(read.load::<u64>(usize::MAX - 2).expect_err("wraps"));
     out(write.store::<u16>(3 * page, 1).expect_err("behind the view"));
-    out(write.write(3 * page + 1, &[]).expect_err("starts behind the view").fault);
-    assert_eq!(write.write(3 * page, &[]), Ok(()), "nothing, at the very end");
+    out(write.write(&[], 3 * page + 1).expect_err("starts behind the view").fault);
+    assert_eq!(write.write(&[], 3 * page), Ok(()), "nothing, at the very end");
     // Parts.
     assert!(read.subslice(std::ops::Range { start: 5, end: 4 }).is_none() && read.subslice(0..3 * page + 1).is_none());
     let (left, right) = read.split_at(page).expect("in bounds");

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 
-use faultin::{Access, Cause, Fault, Granularity, Scalar, Short, counters, testing};
+use faultin::{Access, Cause, Fault, Granularity, Scalar, Short, signal::counters, testing};
 use pages::{Bad, CANARY, Pages, pattern, serial};
 
 /// Runs `test` once per vector width.
@@ -91,37 +91,37 @@ fn addresses_where_nothing_is_move_nothing_whatever_the_length() {
                 // is touched.
                 unsafe {
                     let (to, from) = (own.as_mut_ptr(), own.as_ptr());
-                    place.moves_nothing("copy_in", len, faultin::copy_in(to, place.read(), len), Access::Read);
-                    let unpredictable = faultin::copy_unpredictable(to, place.read(), len);
+                    place.moves_nothing("copy_in", len, faultin::raw::copy_in(to, place.read(), len), Access::Read);
+                    let unpredictable = faultin::raw::copy_unpredictable(to, place.read(), len);
                     place.moves_nothing("copy_unpredictable", len, unpredictable, Access::Read);
                     if len <= own.len() {
                         // What is behind the source's end is nobody's to read.
-                        let out = faultin::copy_out(place.write(), from, len);
+                        let out = faultin::raw::copy_out(place.write(), from, len);
                         place.moves_nothing("copy_out", len, out, Access::Write);
                         let init = std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<u8>>(), len);
-                        let half = faultin::read_uninit(init, place.read()).expect_err("read_uninit");
+                        let half = faultin::raw::read_uninit(init, place.read()).expect_err("read_uninit");
                         assert_eq!((half.init.len(), half.uninit.len()), (0, len));
                         place.refuses("read_uninit", len, &half.fault, Access::Read);
                     }
-                    place.moves_nothing("fill", len, faultin::fill(place.write(), 1, len), Access::Write);
-                    let compare = faultin::compare(place.read(), place.read(), len).map(|_| ());
+                    place.moves_nothing("fill", len, faultin::raw::fill(place.write(), 1, len), Access::Write);
+                    let compare = faultin::raw::compare(place.read(), place.read(), len).map(|_| ());
                     place.moves_nothing("compare", len, compare, Access::Read);
-                    let zeroed = faultin::is_zeroed(place.read(), len).map(|_| ());
+                    let zeroed = faultin::raw::is_zeroed(place.read(), len).map(|_| ());
                     place.moves_nothing("is_zeroed", len, zeroed, Access::Read);
-                    let length = faultin::strnlen(place.read(), len).map(|_| ());
+                    let length = faultin::raw::strnlen(place.read(), len).map(|_| ());
                     place.moves_nothing("strnlen", len, length, Access::Read);
-                    let string = faultin::strncpy(to, place.read(), len).map(|_| ());
+                    let string = faultin::raw::strncpy(to, place.read(), len).map(|_| ());
                     place.moves_nothing("strncpy", len, string, Access::Read);
                     for granularity in [Granularity::Page, Granularity::Line, Granularity::Tag] {
-                        let read = faultin::probe_read(place.read(), len, granularity);
+                        let read = faultin::raw::probe_read(place.read(), len, granularity);
                         assert_eq!(read.map_err(|short| short.done), Err(0), "probe_read at {}", place.name);
-                        let write = faultin::probe_write(place.write(), len, granularity);
+                        let write = faultin::raw::probe_write(place.write(), len, granularity);
                         assert_eq!(write.map_err(|short| short.done), Err(0), "probe_write at {}", place.name);
                     }
                     let some = NonZeroUsize::new(len).expect("not 0");
-                    let fault = faultin::fault_in_readable(place.read(), some).expect_err(place.name);
+                    let fault = faultin::raw::fault_in_readable(place.read(), some).expect_err(place.name);
                     place.refuses("fault_in_readable", len, &fault, Access::Read);
-                    let fault = faultin::fault_in_writeable(place.write(), some).expect_err(place.name);
+                    let fault = faultin::raw::fault_in_writeable(place.write(), some).expect_err(place.name);
                     place.refuses("fault_in_writeable", len, &fault, Access::Write);
                 }
             }
@@ -135,13 +135,13 @@ fn scalars_fail<T: Scalar + std::fmt::Debug + Default>(place: &Nowhere) {
     let zero = T::default();
     // SAFETY: nothing is accessible there.
     unsafe {
-        place.refuses("load", size, &faultin::load(at.cast_const()).expect_err("load"), Access::Read);
-        place.refuses("store", size, &faultin::store(at, zero).expect_err("store"), Access::Write);
+        place.refuses("load", size, &faultin::raw::load(at.cast_const()).expect_err("load"), Access::Read);
+        place.refuses("store", size, &faultin::raw::store(at, zero).expect_err("store"), Access::Write);
         let atomic = [
-            ("swap", faultin::swap(at, zero)),
-            ("fetch_add", faultin::fetch_add(at, zero, Ordering::SeqCst)),
-            ("fetch_or", faultin::fetch_or(at, zero, Ordering::SeqCst)),
-            ("fetch_max", faultin::fetch_max(at, zero, Ordering::SeqCst)),
+            ("swap", faultin::raw::swap(at, zero)),
+            ("fetch_add", faultin::raw::fetch_add(at, zero, Ordering::SeqCst)),
+            ("fetch_or", faultin::raw::fetch_or(at, zero, Ordering::SeqCst)),
+            ("fetch_max", faultin::raw::fetch_max(at, zero, Ordering::SeqCst)),
         ];
         for (what, result) in atomic {
             let fault = result.expect_err(what);
@@ -179,18 +179,18 @@ fn nothing_is_accessed_for_a_length_of_zero() {
             unsafe {
                 let (to, from) = (own.as_mut_ptr(), own.as_ptr());
                 let what = format!("{} ({width})", place.name);
-                assert_eq!(faultin::copy_in(to, place.read(), 0), Ok(()), "{what}");
-                assert_eq!(faultin::copy_out(place.write(), from, 0), Ok(()), "{what}");
-                assert_eq!(faultin::copy(place.write(), place.read(), 0), Ok(()), "{what}");
-                assert_eq!(faultin::copy_unpredictable(place.write(), place.read(), 0), Ok(()), "{what}");
-                assert_eq!(faultin::fill(place.write(), 1, 0), Ok(()), "{what}");
-                assert_eq!(faultin::compare(place.read(), place.read(), 0), Ok(None), "{what}");
-                assert_eq!(faultin::is_zeroed(place.read(), 0), Ok(true), "{what}");
-                assert_eq!(faultin::strnlen(place.read(), 0), Ok(0), "{what}");
-                assert_eq!(faultin::strncpy(to, place.read(), 0), Ok(0), "{what}");
-                assert_eq!(faultin::probe_read(place.read(), 0, Granularity::Tag), Ok(()), "{what}");
-                assert_eq!(faultin::probe_write(place.write(), 0, Granularity::Tag), Ok(()), "{what}");
-                assert_eq!(faultin::copy_struct_in(to, 0, place.read(), 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::copy_in(to, place.read(), 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::copy_out(place.write(), from, 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::copy(place.write(), place.read(), 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::copy_unpredictable(place.write(), place.read(), 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::fill(place.write(), 1, 0), Ok(()), "{what}");
+                assert_eq!(faultin::raw::compare(place.read(), place.read(), 0), Ok(None), "{what}");
+                assert_eq!(faultin::raw::is_zeroed(place.read(), 0), Ok(true), "{what}");
+                assert_eq!(faultin::raw::strnlen(place.read(), 0), Ok(0), "{what}");
+                assert_eq!(faultin::raw::strncpy(to, place.read(), 0), Ok(0), "{what}");
+                assert_eq!(faultin::raw::probe_read(place.read(), 0, Granularity::Tag), Ok(()), "{what}");
+                assert_eq!(faultin::raw::probe_write(place.write(), 0, Granularity::Tag), Ok(()), "{what}");
+                assert_eq!(faultin::raw::copy_struct_in(to, 0, place.read(), 0), Ok(()), "{what}");
             }
         }
         assert_eq!(own, [CANARY; 64]);
@@ -216,15 +216,15 @@ fn a_length_that_no_memory_has_ends_where_the_memory_does() {
                         let results = unsafe {
                             match access {
                                 Access::Read => vec![
-                                    ("copy_in", faultin::copy_in(own.as_mut_ptr(), at, len)),
-                                    ("strnlen", faultin::strnlen(at, len).map(|_| ())),
-                                    ("probe_read", faultin::probe_read(at, len, Granularity::Page)),
-                                    ("probe_read by line", faultin::probe_read(at, len, Granularity::Line)),
+                                    ("copy_in", faultin::raw::copy_in(own.as_mut_ptr(), at, len)),
+                                    ("strnlen", faultin::raw::strnlen(at, len).map(|_| ())),
+                                    ("probe_read", faultin::raw::probe_read(at, len, Granularity::Page)),
+                                    ("probe_read by line", faultin::raw::probe_read(at, len, Granularity::Line)),
                                 ],
                                 Access::Write => vec![
-                                    ("fill", faultin::fill(at, b'x', len)),
-                                    ("probe_write", faultin::probe_write(at, len, Granularity::Page)),
-                                    ("probe_write by line", faultin::probe_write(at, len, Granularity::Line)),
+                                    ("fill", faultin::raw::fill(at, b'x', len)),
+                                    ("probe_write", faultin::raw::probe_write(at, len, Granularity::Page)),
+                                    ("probe_write by line", faultin::raw::probe_write(at, len, Granularity::Line)),
                                 ],
                             }
                         };
@@ -250,7 +250,8 @@ fn with_both_sides_nowhere_a_copy_moves_nothing() {
             for to in nowhere() {
                 for len in lengths() {
                     // SAFETY: nothing is accessible on either side.
-                    let short = unsafe { faultin::copy(to.write(), from.read(), len) }.expect_err("nothing to copy");
+                    let short =
+                        unsafe { faultin::raw::copy(to.write(), from.read(), len) }.expect_err("nothing to copy");
                     let what = format!("{len:#x} bytes from {} to {} ({width}): {short:?}", from.name, to.name);
                     assert_eq!(short.done, 0, "{what}");
                     match short.fault.cause() {
@@ -289,14 +290,14 @@ fn overlap_is_moved_down_refused_upwards_and_checked_in_place() {
                     let low = high.wrapping_sub(distance);
                     let before = pages.before().to_vec();
                     // SAFETY: foreign memory on both sides.
-                    let up = unsafe { faultin::copy(high, low, len) };
+                    let up = unsafe { faultin::raw::copy(high, low, len) };
                     if distance > 0 {
                         let short = up.expect_err(&what);
                         assert_eq!((short.done, short.fault.cause()), (0, Cause::Overlap), "{what}");
                         assert_eq!(pages.before(), before, "{what}: something moved");
                     }
                     // SAFETY: as above.
-                    let down = unsafe { faultin::copy(low, high, len) };
+                    let down = unsafe { faultin::raw::copy(low, high, len) };
                     let readable = if over > 0 { len - len.min(over as usize) } else { len };
                     let mut expected = before;
                     let (to, from) =
@@ -379,11 +380,11 @@ mod registers {
                 let at = pages.boundary().wrapping_sub(good);
                 own.fill(CANARY);
                 // SAFETY: a buffer that is long enough, and foreign memory.
-                let copied = unsafe { faultin::copy_in(own.as_mut_ptr(), at, len) };
+                let copied = unsafe { faultin::raw::copy_in(own.as_mut_ptr(), at, len) };
                 // SAFETY: as above.
-                let filled = unsafe { faultin::fill(at, 0x33, len) };
+                let filled = unsafe { faultin::raw::fill(at, 0x33, len) };
                 // SAFETY: as above.
-                let stored = unsafe { faultin::copy_out(at, own.as_ptr(), len) };
+                let stored = unsafe { faultin::raw::copy_out(at, own.as_ptr(), len) };
                 let expected = if good == len { Ok(()) } else { Err(good) };
                 let count = |result: Result<(), Short>| result.map_err(|short| short.done);
                 let results = [("copy_in", count(copied)), ("fill", count(filled)), ("copy_out", count(stored))];
@@ -425,9 +426,9 @@ mod registers {
                     under(DIRECTION, &mut || {
                         // SAFETY: a buffer that is long enough, and foreign memory.
                         unsafe {
-                            done[0] = count(faultin::copy_in(to, at, len), len);
-                            done[1] = count(faultin::copy_unpredictable(to, at, len), len);
-                            done[2] = count(faultin::copy_out(at, to, len), len);
+                            done[0] = count(faultin::raw::copy_in(to, at, len), len);
+                            done[1] = count(faultin::raw::copy_unpredictable(to, at, len), len);
+                            done[2] = count(faultin::raw::copy_out(at, to, len), len);
                         }
                     });
                     assert_eq!(done, [good; 3], "{len} bytes, {good} good ({width})");
@@ -436,7 +437,7 @@ mod registers {
                     assert!((0..own.len()).all(|at| own[at] == right(at)), "{len} bytes, {good} good ({width})");
                     under(DIRECTION, &mut || {
                         // SAFETY: as above.
-                        unsafe { done[0] = count(faultin::fill(at, 0x44, len), len) };
+                        unsafe { done[0] = count(faultin::raw::fill(at, 0x44, len), len) };
                     });
                     assert_eq!(done[0], good, "fill of {len} bytes, {good} good ({width})");
                     for (at, byte) in pages.before().iter_mut().enumerate() {

@@ -67,10 +67,10 @@ fn cells(bad: Bad, copies: usize) -> impl Iterator<Item = (usize, usize, usize, 
 type Copy = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
 
 const COPIES: [(&str, Copy); 4] = [
-    ("copy_in", faultin::copy_in),
-    ("copy_in_streaming", faultin::copy_in_streaming),
-    ("copy_unpredictable", faultin::copy_unpredictable),
-    ("copy", faultin::copy),
+    ("copy_in", faultin::raw::copy_in),
+    ("copy_in_streaming", faultin::raw::copy_in_streaming),
+    ("copy_unpredictable", faultin::raw::copy_unpredictable),
+    ("copy", faultin::raw::copy),
 ];
 
 struct Case<'a> {
@@ -119,11 +119,11 @@ fn short_load_side_counts_exactly_and_leaves_the_tail_untouched() {
             for (copy, size, good, misalign) in cells(bad, COPIES.len()) {
                 let (name, copy) = COPIES[copy];
                 let case = Case { width, name, bad, size, good, misalign };
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 let src = boundary.wrapping_sub(good);
                 // SAFETY: `out` is longer than any size and offset; `src` may fault, which is the point.
                 let result = unsafe { copy(out.as_mut_ptr().add(64 + misalign), src, size) };
-                check(&case, result, Access::Read, boundary, faultin::counters().total() - before);
+                check(&case, result, Access::Read, boundary, faultin::signal::counters().total() - before);
                 let done = result.map_or_else(|short| short.done, |()| size);
                 let (head, rest) = out.split_at(64 + misalign);
                 assert!(head == &canaries[..head.len()], "bytes before the destination: {case}");
@@ -155,11 +155,11 @@ fn short_store_side_counts_exactly_and_leaves_the_tail_untouched() {
             for (copy, size, good, misalign) in cells(bad, COPIES.len()) {
                 let (name, copy) = COPIES[copy];
                 let case = Case { width, name, bad, size, good, misalign };
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 let dst = boundary.wrapping_sub(good);
                 // SAFETY: `source` is longer than any size and offset; `dst` may fault, which is the point.
                 let result = unsafe { copy(dst, source.as_ptr().add(misalign), size) };
-                check(&case, result, Access::Write, boundary, faultin::counters().total() - before);
+                check(&case, result, Access::Write, boundary, faultin::signal::counters().total() - before);
                 stored(&case, &mut pages, start, &source[misalign..], &canaries);
             }
         }
@@ -189,10 +189,10 @@ fn fill_counts_exactly_and_leaves_the_tail_untouched() {
             let (boundary, start) = (pages.boundary(), pages.good);
             for (_, size, good, _) in cells(bad, 1) {
                 let case = Case { width, name: "fill", bad, size, good, misalign: 0 };
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 // SAFETY: may fault, which is the point.
-                let result = unsafe { faultin::fill(boundary.wrapping_sub(good), 0x5a, size) };
-                check(&case, result, Access::Write, boundary, faultin::counters().total() - before);
+                let result = unsafe { faultin::raw::fill(boundary.wrapping_sub(good), 0x5a, size) };
+                check(&case, result, Access::Write, boundary, faultin::signal::counters().total() - before);
                 stored(&case, &mut pages, start, &source, &canaries);
             }
         }
@@ -234,9 +234,9 @@ fn with_both_sides_bad_the_nearer_one_decides() {
             for _ in 0..(40 / thin_out()).max(2) {
                 let (load, store) = (random.below(size), random.below(size));
                 let (src, dst) = (from.boundary().wrapping_sub(load), to.boundary().wrapping_sub(store));
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 // SAFETY: may fault, which is the point.
-                let short = unsafe { faultin::copy(dst, src, size) }.expect_err("both sides are bad");
+                let short = unsafe { faultin::raw::copy(dst, src, size) }.expect_err("both sides are bad");
                 let what = format!("{width}: {size} bytes, {load} can be loaded, {store} can be stored");
                 assert_eq!(short.done, load.min(store), "{what}");
                 let (cannot_load, cannot_store) = ((Access::Read, Cause::Unmapped), (Access::Write, Cause::Protection));
@@ -247,7 +247,7 @@ fn with_both_sides_bad_the_nearer_one_decides() {
                     std::cmp::Ordering::Equal => &[cannot_load, cannot_store],
                 };
                 assert!(possible.contains(&(short.fault.access(), short.fault.cause())), "{what}: {short:?}");
-                assert!(faultin::counters().total() - before <= 2, "signals: {what}");
+                assert!(faultin::signal::counters().total() - before <= 2, "signals: {what}");
                 let good = to.good;
                 let seen = to.all();
                 assert!(seen[good - store + short.done..].iter().all(|&b| b == CANARY), "after the count: {what}");
@@ -268,13 +268,13 @@ fn a_bad_page_in_the_middle_ends_the_copy_although_its_tail_is_good() {
             let mut out = vec![CANARY; 8 * page];
             for good in [0, 1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 300, 699, 1000, page - 1, page, page + 1] {
                 for size in [good + page + 1, good + page + 64, good + page + 700, good + 2 * page] {
-                    let before = faultin::counters().total();
+                    let before = faultin::signal::counters().total();
                     // SAFETY: may fault, which is the point.
-                    let result = unsafe { faultin::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
+                    let result = unsafe { faultin::raw::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
                     let short = result.expect_err("a page in the middle is bad");
                     assert_eq!(short.done, good, "{width} {bad:?} {size}");
                     assert_eq!(short.fault.address(), Some(boundary.addr()));
-                    assert_eq!(faultin::counters().total() - before, 1, "{width} {bad:?} {good} of {size}");
+                    assert_eq!(faultin::signal::counters().total() - before, 1, "{width} {bad:?} {good} of {size}");
                     assert!(out[..good].iter().enumerate().all(|(i, &b)| b == pattern(start - good + i)));
                     assert!(out[good..].iter().all(|&b| b == CANARY), "{width} {bad:?} {good} of {size}");
                     out.fill(CANARY);
@@ -294,12 +294,12 @@ fn overlapping_ranges_move_down_and_are_refused_upwards() {
                 expected.copy_within(1000..1000 + size, 1000 - distance);
                 let base = memory.as_mut_ptr();
                 // SAFETY: in bounds; overlaps with the destination below the source.
-                let down = unsafe { faultin::copy(base.add(1000 - distance), base.add(1000), size) };
+                let down = unsafe { faultin::raw::copy(base.add(1000 - distance), base.add(1000), size) };
                 assert_eq!(down, Ok(()), "{width} {size} {distance}");
                 assert!(memory == expected, "{width} {size} {distance}");
                 let base = memory.as_mut_ptr();
                 // SAFETY: in bounds.
-                let up = unsafe { faultin::copy(base.add(1000), base.add(1000 - distance), size) };
+                let up = unsafe { faultin::raw::copy(base.add(1000), base.add(1000 - distance), size) };
                 if distance < size {
                     let short = up.expect_err("overlaps upwards");
                     assert_eq!((short.done, short.fault.cause()), (0, Cause::Overlap));

@@ -24,13 +24,13 @@ impl Map {
     fn load(&self, offset: usize) -> Result<u8, Fault> {
         assert!(offset < self.1);
         // SAFETY: within the mapping; may fault, which is the point.
-        unsafe { faultin::load(self.0.cast::<u8>().wrapping_add(offset)) }
+        unsafe { faultin::raw::load(self.0.cast::<u8>().wrapping_add(offset)) }
     }
 
     fn store(&self, offset: usize) -> Result<(), Fault> {
         assert!(offset < self.1);
         // SAFETY: as above.
-        unsafe { faultin::store(self.0.cast::<u8>().wrapping_add(offset), 1) }
+        unsafe { faultin::raw::store(self.0.cast::<u8>().wrapping_add(offset), 1) }
     }
 }
 

@@ -17,8 +17,8 @@ fn fault_in(access: Access, ptr: *mut u8, len: usize) -> Result<usize, Fault> {
     // SAFETY: may fault, which is the point.
     let prefix = unsafe {
         match access {
-            Access::Read => faultin::fault_in_readable(ptr, len),
-            Access::Write => faultin::fault_in_writeable(ptr, len),
+            Access::Read => faultin::raw::fault_in_readable(ptr, len),
+            Access::Write => faultin::raw::fault_in_writeable(ptr, len),
         }
     };
     prefix.map(NonZeroUsize::get)
@@ -28,8 +28,8 @@ fn probe(access: Access, ptr: *mut u8, len: usize, granularity: Granularity) -> 
     // SAFETY: may fault, which is the point.
     unsafe {
         match access {
-            Access::Read => faultin::probe_read(ptr, len, granularity),
-            Access::Write => faultin::probe_write(ptr, len, granularity),
+            Access::Read => faultin::raw::probe_read(ptr, len, granularity),
+            Access::Write => faultin::raw::probe_write(ptr, len, granularity),
         }
     }
 }

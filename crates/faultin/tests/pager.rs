@@ -117,13 +117,13 @@ fn a_copy_comes_back_short_and_fault_in_asks_the_pager() {
     let _served = served(&pages, opens.clone());
     let (read, write) = views(&pages);
     let mut buffer = vec![1; 2 * page_size()];
-    let short = read.read(0, &mut buffer).unwrap_err();
+    let short = read.read(&mut buffer, 0).unwrap_err();
     assert_eq!((short.done, opens.asked.load(SeqCst)), (0, 0), "never inside a copy");
     // Three pages of four, the last one fails.
     let whole = NonZeroUsize::new(PAGES * page_size()).unwrap();
     assert_eq!(read.fault_in(0, whole).map(NonZeroUsize::get), Ok(3 * page_size()));
     assert_eq!(opens.asked.load(SeqCst), PAGES);
-    assert_eq!(read.read(0, &mut buffer), Ok(()));
+    assert_eq!(read.read(&mut buffer, 0), Ok(()));
     assert!(buffer.iter().all(|&byte| byte == 0));
     // What can be read can not be written yet.
     assert!(write.store::<u8>(0, 7).is_err());
@@ -141,9 +141,9 @@ fn a_probe_asks_too() {
     let opens = Opens::new(&pages, false);
     let _served = served(&pages, opens.clone());
     let (read, write) = views(&pages);
-    let short = read.probe(0, PAGES * page_size(), Granularity::Page).unwrap_err();
+    let short = read.probe(0..PAGES * page_size(), Granularity::Page).unwrap_err();
     assert_eq!((short.done, short.fault.cause()), (3 * page_size(), Cause::Backing));
-    assert_eq!(write.probe(page_size(), page_size(), Granularity::Line), Ok(()));
+    assert_eq!(write.probe(page_size()..page_size() + page_size(), Granularity::Line), Ok(()));
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn what_a_pager_does_not_keep_is_not_promised() {
                         (None, true) => write.fault_in(start, NonZeroUsize::new(len).unwrap()).unwrap().get(),
                         (Some(&granularity), _) => {
                             let proven = match stores {
-                                false => read.probe(start, len, granularity),
-                                true => write.probe(start, len, granularity),
+                                false => read.probe(start..start + len, granularity),
+                                true => write.probe(start..start + len, granularity),
                             };
                             if let Err(short) = proven {
                                 assert_eq!(short.fault.cause(), Cause::NotResident, "{case:?}");
@@ -286,7 +286,7 @@ fn what_a_pager_does_not_keep_is_not_promised() {
                         }
                     };
                     assert_eq!(done, stay * page_size() - start, "{case:?}");
-                    assert_eq!(read.read(start, &mut vec![0; done]), Ok(()), "{case:?}");
+                    assert_eq!(read.read(&mut vec![0; done], start), Ok(()), "{case:?}");
                 }
             }
         }
@@ -534,8 +534,13 @@ fn a_panic_in_a_signal_ends_the_process_at_once() {
     let status = in_child(test, || {
         let pages = Arc::new(Pages::new(PAGES));
         let _served = served(&pages, Arc::new(Panics::default()));
-        // The hook of the standard library formats and allocates, and may need more stack than there is in a signal.
+        // The hook of the standard library formats and allocates; and looking for who catches a panic takes more than the 8 KiB
+        // of Rust's alternate stacks, where registers are wide and a function of the loader saves them.
         std::panic::set_hook(Box::new(|_| ()));
+        let mut room = vec![0_u8; 256 << 10];
+        let stack = libc::stack_t { ss_sp: room.as_mut_ptr().cast(), ss_flags: 0, ss_size: room.len() };
+        // SAFETY: it stays until the process ends.
+        assert_eq!(unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) }, 0);
         // SAFETY: a page of our own, whose fault is served.
         let byte = catch_unwind(|| unsafe { pages.base.read_volatile() });
         // SAFETY: ends the process, as what is to be seen from outside.

@@ -2,7 +2,7 @@
 
 mod pages;
 
-use faultin::scan;
+use faultin::raw;
 use faultin::{Access, Short};
 use pages::{Bad, Pages, serial};
 use proptest::prelude::*;
@@ -45,27 +45,27 @@ fn a_byte_is_found_wherever_it_is_and_faults_stop_where_they_are() {
                 // SAFETY: may fault, which is the point; so for all accesses of this file.
                 unsafe {
                     let what = format!("{good} bytes before {bad:?}, {width}");
-                    assert_eq!(scan::find_byte(src, good, b'x'), Ok(None), "{what}");
-                    assert_eq!(scan::rfind_byte(src, good, b'x'), Ok(None), "{what}");
-                    assert_eq!(scan::count_byte(src, good, b'.'), Ok(good), "{what}");
+                    assert_eq!(raw::find_byte(src, good, b'x'), Ok(None), "{what}");
+                    assert_eq!(raw::rfind_byte(src, good, b'x'), Ok(None), "{what}");
+                    assert_eq!(raw::count_byte(src, good, b'.'), Ok(good), "{what}");
                     for more in [1, 15, 64, 300] {
-                        let before = faultin::counters().total();
-                        stopped(scan::find_byte(src, good + more, b'x'), good, &what);
-                        stopped(scan::count_byte(src, good + more, b'.'), good, &what);
-                        stopped(scan::crc32c(0, src, good + more), good, &what);
-                        assert!(faultin::counters().total() - before <= 4, "signals: {what}");
+                        let before = faultin::signal::counters().total();
+                        stopped(raw::find_byte(src, good + more, b'x'), good, &what);
+                        stopped(raw::count_byte(src, good + more, b'.'), good, &what);
+                        stopped(raw::crc32c(0, src, good + more), good, &what);
+                        assert!(faultin::signal::counters().total() - before <= 4, "signals: {what}");
                         // From the other end, the first byte that cannot be loaded is the last one.
-                        stopped(scan::rfind_byte(src, good + more, b'.'), 0, &what);
+                        stopped(raw::rfind_byte(src, good + more, b'.'), 0, &what);
                     }
                     for at in 0..good {
                         pages.before()[end - good + at] = b'x';
                         let what = format!("byte {at} of {what}");
-                        assert_eq!(scan::find_byte(src, good + 40, b'x'), Ok(Some(at)), "{what}");
-                        assert_eq!(scan::find_any(src, good + 40, [b'y', b'x']), Ok(Some(at)), "{what}");
-                        assert_eq!(scan::rfind_byte(src, good, b'x'), Ok(Some(at)), "{what}");
-                        assert_eq!(scan::rfind_byte(src, at, b'x'), Ok(None), "{what}");
-                        assert_eq!(scan::count_byte(src, good, b'x'), Ok(1), "{what}");
-                        assert_eq!(scan::count_byte(src, good, b'.'), Ok(good - 1), "{what}");
+                        assert_eq!(raw::find_byte(src, good + 40, b'x'), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::find_any(src, good + 40, [b'y', b'x']), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::rfind_byte(src, good, b'x'), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::rfind_byte(src, at, b'x'), Ok(None), "{what}");
+                        assert_eq!(raw::count_byte(src, good, b'x'), Ok(1), "{what}");
+                        assert_eq!(raw::count_byte(src, good, b'.'), Ok(good - 1), "{what}");
                         pages.before()[end - good + at] = b'.';
                     }
                 }
@@ -86,11 +86,11 @@ fn backwards_a_fault_is_the_last_byte_that_cannot_be_loaded() {
             let what = format!("{behind} bytes behind a bad page, {width}");
             // SAFETY: as above.
             unsafe {
-                let before = faultin::counters().total();
-                stopped(scan::rfind_byte(src, len, b'x'), behind, &what);
-                assert!(faultin::counters().total() - before <= 2, "signals: {what}");
-                stopped(scan::rfind(src, len, b"xy"), behind, &what);
-                stopped(scan::find(src, len, b"xy"), 100, &what);
+                let before = faultin::signal::counters().total();
+                stopped(raw::rfind_byte(src, len, b'x'), behind, &what);
+                assert!(faultin::signal::counters().total() - before <= 2, "signals: {what}");
+                stopped(raw::rfind(src, len, b"xy"), behind, &what);
+                stopped(raw::find(src, len, b"xy"), 100, &what);
             }
         }
     });
@@ -109,27 +109,27 @@ fn a_string_is_found_up_to_the_byte_before_a_fault() {
                 let what = format!("{} bytes in {good}, {width}", needle.len());
                 // SAFETY: as above.
                 unsafe {
-                    assert_eq!(scan::find(src, good, needle), Ok(None), "{what}");
-                    assert_eq!(scan::rfind(src, good, needle), Ok(None), "{what}");
+                    assert_eq!(raw::find(src, good, needle), Ok(None), "{what}");
+                    assert_eq!(raw::rfind(src, good, needle), Ok(None), "{what}");
                     for more in [1, 300, 1000] {
-                        stopped(scan::find(src, good + more, needle), good, &what);
+                        stopped(raw::find(src, good + more, needle), good, &what);
                     }
                     // The last byte would be behind the fault, too.
                     for at in 0..good.saturating_sub(needle.len() - 1) {
                         let place = end - good + at..end - good + at + needle.len();
                         let what = format!("at {at}: {what}");
                         pages.before()[place.clone()].copy_from_slice(needle);
-                        assert_eq!(scan::find(src, good, needle), Ok(Some(at)), "{what}");
-                        assert_eq!(scan::find(src, good + 700, needle), Ok(Some(at)), "{what}");
-                        assert_eq!(scan::rfind(src, good, needle), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::find(src, good, needle), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::find(src, good + 700, needle), Ok(Some(at)), "{what}");
+                        assert_eq!(raw::rfind(src, good, needle), Ok(Some(at)), "{what}");
                         pages.before()[place.clone()].fill(b'.');
                         // All of it but its last byte, right before the fault.
                     }
                     let part = needle.len().min(good + 1) - 1;
                     pages.before()[end - part..].copy_from_slice(&needle[..part]);
                     if part == needle.len() - 1 && needle[part] != b'.' {
-                        assert_eq!(scan::find(src, good, needle), Ok(None), "{what}");
-                        stopped(scan::find(src, good + 700, needle), good, &what);
+                        assert_eq!(raw::find(src, good, needle), Ok(None), "{what}");
+                        stopped(raw::find(src, good + 700, needle), good, &what);
                     }
                     pages.before()[end - part..].fill(b'.');
                 }
@@ -150,9 +150,9 @@ fn nothing_of_a_range_is_left_out_because_a_string_cannot_be_there() {
         needle[254] = 0xf8;
         needle[253] = 0xf7;
         // SAFETY: as above.
-        unsafe { stopped(scan::find(src, page, &needle), 0, &format!("{bad} bad bytes before")) }
+        unsafe { stopped(raw::find(src, page, &needle), 0, &format!("{bad} bad bytes before")) }
         // SAFETY: as above.
-        unsafe { stopped(scan::find(src, bad + 3, &needle), 0, "too short for it") }
+        unsafe { stopped(raw::find(src, bad + 3, &needle), 0, "too short for it") }
     }
 }
 
@@ -167,13 +167,13 @@ fn a_string_that_nearly_is_everywhere_takes_its_time_once() {
         needle[odd] = b'b';
         // SAFETY: slices.
         unsafe {
-            assert_eq!(scan::find(text.as_ptr(), text.len(), &needle), Ok(None));
-            assert_eq!(scan::rfind(text.as_ptr(), text.len(), &needle), Ok(None));
+            assert_eq!(raw::find(text.as_ptr(), text.len(), &needle), Ok(None));
+            assert_eq!(raw::rfind(text.as_ptr(), text.len(), &needle), Ok(None));
             let mut text = text.clone();
             for at in [text.len() - needle.len(), 77_777] {
                 text[at + odd] = b'b';
-                assert_eq!(scan::find(text.as_ptr(), text.len(), &needle), Ok(Some(at)));
-                assert_eq!(scan::rfind(text.as_ptr(), text.len(), &needle), Ok(Some(text.len() - needle.len())));
+                assert_eq!(raw::find(text.as_ptr(), text.len(), &needle), Ok(Some(at)));
+                assert_eq!(raw::rfind(text.as_ptr(), text.len(), &needle), Ok(Some(text.len() - needle.len())));
             }
         }
         needle[odd] = b'a';
@@ -184,7 +184,7 @@ fn a_string_that_nearly_is_everywhere_takes_its_time_once() {
 fn checksums_are_those_of_the_standard() {
     let sum = |bytes: &[u8]| {
         // SAFETY: a slice.
-        unsafe { scan::crc32c(0, bytes.as_ptr(), bytes.len()) }.unwrap()
+        unsafe { raw::crc32c(0, bytes.as_ptr(), bytes.len()) }.unwrap()
     };
     faultin::install().unwrap();
     // RFC 3720, appendix B.4, and the check value of the catalogue.
@@ -203,7 +203,7 @@ fn checksums_are_those_of_the_standard() {
             assert_eq!(sum(&bytes[..len]), !slow, "{len} bytes");
             let (a, b) = bytes[..len].split_at(len / 3);
             // SAFETY: a slice.
-            assert_eq!(unsafe { scan::crc32c(sum(a), b.as_ptr(), b.len()) }, Ok(!slow), "{len} bytes in two parts");
+            assert_eq!(unsafe { raw::crc32c(sum(a), b.as_ptr(), b.len()) }, Ok(!slow), "{len} bytes in two parts");
         }
     }
 }
@@ -225,12 +225,12 @@ proptest! {
         let windows = || (0..(len + 1).saturating_sub(needle.len())).filter(|&i| text[i..].starts_with(&needle));
         // SAFETY: a slice.
         unsafe {
-            prop_assert_eq!(scan::find(ptr, len, &needle), Ok(windows().next()));
-            prop_assert_eq!(scan::rfind(ptr, len, &needle), Ok(windows().next_back()));
-            prop_assert_eq!(scan::find_byte(ptr, len, 1), Ok(text.iter().position(|&b| b == 1)));
-            prop_assert_eq!(scan::find_any(ptr, len, [7, 2, 1]), Ok(text.iter().position(|&b| b >= 1)));
-            prop_assert_eq!(scan::rfind_byte(ptr, len, 1), Ok(text.iter().rposition(|&b| b == 1)));
-            prop_assert_eq!(scan::count_byte(ptr, len, 1), Ok(text.iter().filter(|&&b| b == 1).count()));
+            prop_assert_eq!(raw::find(ptr, len, &needle), Ok(windows().next()));
+            prop_assert_eq!(raw::rfind(ptr, len, &needle), Ok(windows().next_back()));
+            prop_assert_eq!(raw::find_byte(ptr, len, 1), Ok(text.iter().position(|&b| b == 1)));
+            prop_assert_eq!(raw::find_any(ptr, len, [7, 2, 1]), Ok(text.iter().position(|&b| b >= 1)));
+            prop_assert_eq!(raw::rfind_byte(ptr, len, 1), Ok(text.iter().rposition(|&b| b == 1)));
+            prop_assert_eq!(raw::count_byte(ptr, len, 1), Ok(text.iter().filter(|&&b| b == 1).count()));
         }
     }
 }

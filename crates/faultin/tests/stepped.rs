@@ -165,10 +165,10 @@ fn check(two: &mut Two, case: &Case<'_>, own: &mut [u8]) -> usize {
     // SAFETY: foreign memory, and private memory of at least that length.
     let operation = || unsafe {
         match side {
-            Side::CopyIn => faultin::copy_in(own.as_mut_ptr(), foreign, len),
-            Side::CopyOut => faultin::copy_out(foreign, own.as_ptr(), len),
-            Side::Unpredictable => faultin::copy_unpredictable(foreign, own.as_ptr(), len),
-            Side::Fill => faultin::fill(foreign, 0x5a, len),
+            Side::CopyIn => faultin::raw::copy_in(own.as_mut_ptr(), foreign, len),
+            Side::CopyOut => faultin::raw::copy_out(foreign, own.as_ptr(), len),
+            Side::Unpredictable => faultin::raw::copy_unpredictable(foreign, own.as_ptr(), len),
+            Side::Fill => faultin::raw::fill(foreign, 0x5a, len),
         }
     };
     let (result, steps) = revoke_after(step, page, operation);

@@ -343,9 +343,9 @@ impl Worker<'_> {
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let result = unsafe {
             if unpredictable {
-                faultin::copy_unpredictable(bytes.as_mut_ptr(), from, len)
+                faultin::raw::copy_unpredictable(bytes.as_mut_ptr(), from, len)
             } else {
-                faultin::copy_in(bytes.as_mut_ptr(), from, len)
+                faultin::raw::copy_in(bytes.as_mut_ptr(), from, len)
             }
         };
         let done = self.count("copy_in", result, len, &[(Access::Read, from)]);
@@ -361,9 +361,9 @@ impl Worker<'_> {
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let result = unsafe {
             if unpredictable {
-                faultin::copy_unpredictable(to, bytes.as_ptr(), len)
+                faultin::raw::copy_unpredictable(to, bytes.as_ptr(), len)
             } else {
-                faultin::copy_out(to, bytes.as_ptr(), len)
+                faultin::raw::copy_out(to, bytes.as_ptr(), len)
             }
         };
         let done = self.count("copy_out", result, len, &[(Access::Write, to)]);
@@ -376,7 +376,7 @@ impl Worker<'_> {
         let len = len.min(most);
         let (from, to) = (self.stormed(src), self.stormed(dst));
         // SAFETY: foreign memory that stays ours on both sides.
-        let result = unsafe { faultin::copy(to, from, len) };
+        let result = unsafe { faultin::raw::copy(to, from, len) };
         let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
         // What was read in a truncation is the pattern, or zero.
         let pattern = self.is_stirred();
@@ -389,7 +389,7 @@ impl Worker<'_> {
         let byte = self.random.below(256) as u8;
         let to = self.stormed(dst);
         // SAFETY: foreign memory that stays ours.
-        let result = unsafe { faultin::fill(to, byte, len) };
+        let result = unsafe { faultin::raw::fill(to, byte, len) };
         let done = self.count("fill", result, len, &[(Access::Write, to)]);
         self.check_stored("fill", dst, &vec![byte; len], done);
     }
@@ -400,7 +400,7 @@ impl Worker<'_> {
         let mut bytes = vec![CANARY; max + 70];
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let (length, copied) =
-            unsafe { (faultin::strnlen(from, max), faultin::strncpy(bytes.as_mut_ptr(), from, max)) };
+            unsafe { (faultin::raw::strnlen(from, max), faultin::raw::strncpy(bytes.as_mut_ptr(), from, max)) };
         let stirred = self.is_stirred();
         // In a truncation any byte may be a NUL, and those of the pattern are.
         let nul = |at: usize| if stirred { Sky::byte(at) } else { self.reads[at] } == 0;
@@ -434,7 +434,7 @@ impl Worker<'_> {
         let same: Vec<u8> = (src..src + len).map(Sky::byte).collect();
         // SAFETY: a private buffer, and foreign memory that stays ours.
         let (different, zeroed) =
-            unsafe { (faultin::compare(from, same.as_ptr(), len), faultin::is_zeroed(from, len)) };
+            unsafe { (faultin::raw::compare(from, same.as_ptr(), len), faultin::raw::is_zeroed(from, len)) };
         let stirred = self.is_stirred();
         let holds = &self.reads[src..src + len];
         match different {
@@ -465,10 +465,10 @@ impl Worker<'_> {
         // SAFETY: foreign memory that stays ours.
         let (what, found) = unsafe {
             match self.random.below(4) {
-                0 => ("store", faultin::store(to, value).map(|()| old)),
-                1 => ("swap", faultin::swap(to, value)),
-                2 => ("fetch_add", faultin::fetch_add(to, value, Ordering::AcqRel)),
-                _ => ("fetch_xor", faultin::fetch_xor(to, value, Ordering::AcqRel)),
+                0 => ("store", faultin::raw::store(to, value).map(|()| old)),
+                1 => ("swap", faultin::raw::swap(to, value)),
+                2 => ("fetch_add", faultin::raw::fetch_add(to, value, Ordering::AcqRel)),
+                _ => ("fetch_xor", faultin::raw::fetch_xor(to, value, Ordering::AcqRel)),
             }
         };
         if let Ok(found) = found {
@@ -493,7 +493,7 @@ impl Worker<'_> {
             return;
         }
         // SAFETY: foreign memory that stays ours.
-        match unsafe { faultin::load(self.stormed(src).cast::<u32>()) } {
+        match unsafe { faultin::raw::load(self.stormed(src).cast::<u32>()) } {
             Ok(value) => {
                 let bytes = value.to_ne_bytes();
                 assert!((0..4).all(|i| self.may_read(src + i, bytes[i])), "load from {src:#x}: {value:#x}");
@@ -515,8 +515,9 @@ impl Worker<'_> {
         let Some(some) = NonZeroUsize::new(len) else { return };
         let to = self.stormed(dst);
         // SAFETY: foreign memory that stays ours.
-        let (prefix, probe) =
-            unsafe { (faultin::fault_in_writeable(to, some), faultin::probe_write(to, len, Granularity::Line)) };
+        let (prefix, probe) = unsafe {
+            (faultin::raw::fault_in_writeable(to, some), faultin::raw::probe_write(to, len, Granularity::Line))
+        };
         match prefix {
             Ok(prefix) => assert!(prefix <= some, "fault_in_writeable: {prefix} of {some}"),
             Err(fault) => self.reason("fault_in_writeable", &fault),

@@ -31,19 +31,27 @@ fn counts_are_exact_and_what_follows_is_untouched() {
                 let mut out = vec![CANARY; size + 64];
                 // SAFETY: `out` and `source` are long enough; `ptr` may fault.
                 unsafe {
-                    assert_eq!(named(faultin::copy_in(out.as_mut_ptr(), ptr, size)), expected(Access::Read), "{what}");
+                    assert_eq!(
+                        named(faultin::raw::copy_in(out.as_mut_ptr(), ptr, size)),
+                        expected(Access::Read),
+                        "{what}"
+                    );
                     let done = if expected(Access::Read).is_ok() { size } else { good };
                     assert_eq!(out[..done], pages.all()[start - good..][..done], "{what}");
                     assert!(out[done..].iter().all(|&b| b == CANARY), "{what}");
-                    assert_eq!(named(faultin::copy_out(ptr, source.as_ptr(), size)), expected(Access::Write), "{what}");
-                    assert_eq!(named(faultin::fill(ptr, 7, size)), expected(Access::Write), "{what}");
+                    assert_eq!(
+                        named(faultin::raw::copy_out(ptr, source.as_ptr(), size)),
+                        expected(Access::Write),
+                        "{what}"
+                    );
+                    assert_eq!(named(faultin::raw::fill(ptr, 7, size)), expected(Access::Write), "{what}");
                     let done = if expected(Access::Write).is_ok() { size } else { good };
                     let seen = pages.all();
                     assert!(seen[start - good..][..done].iter().all(|&b| b == 7), "{what}");
                     let after = start - good + done;
                     assert!(seen[after..].iter().enumerate().all(|(i, &b)| b == pattern(after + i)), "{what}");
                     if let Some(len) = NonZeroUsize::new(size) {
-                        let prefix = faultin::fault_in_readable(ptr, len).map(NonZeroUsize::get).unwrap_or(0);
+                        let prefix = faultin::raw::fault_in_readable(ptr, len).map(NonZeroUsize::get).unwrap_or(0);
                         let bad_read = expected(Access::Read).is_err();
                         assert_eq!(prefix, if bad_read { good } else { size }, "{what}");
                     }
@@ -62,17 +70,17 @@ fn scalars_are_all_or_nothing_and_atomics_are_refused() {
         let ptr = pages.boundary().wrapping_sub(good).cast::<u64>();
         // SAFETY: may fault.
         unsafe {
-            assert!(faultin::load(ptr).is_err());
-            assert!(faultin::store(ptr, 5).is_err());
+            assert!(faultin::raw::load(ptr).is_err());
+            assert!(faultin::raw::store(ptr, 5).is_err());
         }
         assert!(pages.all().iter().all(|&b| b == 1), "a store that faults stores nothing");
     }
     let mut word = 3_u64;
     // SAFETY: plain memory.
     unsafe {
-        assert_eq!(faultin::store(&raw mut word, 9), Ok(()));
-        assert_eq!(faultin::load(&raw const word), Ok(9));
-        assert_eq!(faultin::swap(&raw mut word, 1).unwrap_err().cause(), Cause::Unsupported);
+        assert_eq!(faultin::raw::store(&raw mut word, 9), Ok(()));
+        assert_eq!(faultin::raw::load(&raw const word), Ok(9));
+        assert_eq!(faultin::raw::swap(&raw mut word, 1).unwrap_err().cause(), Cause::Unsupported);
     }
 }
 
@@ -84,12 +92,12 @@ fn strings_and_scans_count_exactly() {
     let ptr = pages.boundary().wrapping_sub(40);
     // SAFETY: may fault.
     unsafe {
-        assert_eq!(faultin::is_zeroed(ptr, 40), Ok(true));
-        assert_eq!(faultin::is_zeroed(ptr, 41).unwrap_err().done, 40);
-        assert_eq!(faultin::strnlen(ptr, 9), Ok(0));
+        assert_eq!(faultin::raw::is_zeroed(ptr, 40), Ok(true));
+        assert_eq!(faultin::raw::is_zeroed(ptr, 41).unwrap_err().done, 40);
+        assert_eq!(faultin::raw::strnlen(ptr, 9), Ok(0));
         pages.all().fill(b'x');
-        assert_eq!(faultin::strnlen(ptr, 100).unwrap_err().done, 40);
-        assert_eq!(faultin::is_zeroed(ptr, 41), Ok(false));
+        assert_eq!(faultin::raw::strnlen(ptr, 100).unwrap_err().done, 40);
+        assert_eq!(faultin::raw::is_zeroed(ptr, 41), Ok(false));
     }
 }
 
@@ -128,21 +136,25 @@ fn counts_are_exact_at_the_end_of_the_address_space() {
                 last.write_bytes(0, page);
                 if size <= source.len() {
                     let mut out = vec![CANARY; size];
-                    assert_eq!(named(faultin::copy_in(out.as_mut_ptr(), ptr, size)), expected(Access::Read), "{what}");
+                    assert_eq!(
+                        named(faultin::raw::copy_in(out.as_mut_ptr(), ptr, size)),
+                        expected(Access::Read),
+                        "{what}"
+                    );
                     assert!(out[..good].iter().all(|&b| b == 0) && out[good..].iter().all(|&b| b == CANARY), "{what}");
-                    let stored = faultin::copy_out(ptr, source.as_ptr(), size);
+                    let stored = faultin::raw::copy_out(ptr, source.as_ptr(), size);
                     assert_eq!(named(stored), expected(Access::Write), "{what}");
                     let seen = std::slice::from_raw_parts(ptr, good);
                     assert!(seen == &source[..good], "{what}");
-                    assert_eq!(named(faultin::copy(other, ptr, size)), expected(Access::Read), "{what}");
-                    assert_eq!(named(faultin::copy(ptr, other, size)), expected(Access::Write), "{what}");
+                    assert_eq!(named(faultin::raw::copy(other, ptr, size)), expected(Access::Read), "{what}");
+                    assert_eq!(named(faultin::raw::copy(ptr, other, size)), expected(Access::Write), "{what}");
                 }
-                assert_eq!(named(faultin::fill(ptr, 9, size)), expected(Access::Write), "{what}");
+                assert_eq!(named(faultin::raw::fill(ptr, 9, size)), expected(Access::Write), "{what}");
                 assert!(std::slice::from_raw_parts(ptr, good).iter().all(|&b| b == 9), "{what}");
                 last.write_bytes(0, page);
-                assert_eq!(faultin::is_zeroed(ptr, size).map_err(|s| s.done), Err(good), "{what}");
+                assert_eq!(faultin::raw::is_zeroed(ptr, size).map_err(|s| s.done), Err(good), "{what}");
                 last.write_bytes(1, page);
-                assert_eq!(faultin::strnlen(ptr, size).map_err(|s| s.done), Err(good), "{what}");
+                assert_eq!(faultin::raw::strnlen(ptr, size).map_err(|s| s.done), Err(good), "{what}");
             }
         }
     }
@@ -166,7 +178,7 @@ fn a_store_that_fails_loses_no_store_of_another_thread() {
             let word: *mut u64 = core::ptr::with_exposed_provenance_mut(address);
             while !done.load(Ordering::Relaxed) {
                 // SAFETY: faults.
-                assert!(unsafe { faultin::store(word, 0) }.is_err());
+                assert!(unsafe { faultin::raw::store(word, 0) }.is_err());
             }
         });
         let mut lost = 0;
@@ -201,18 +213,22 @@ fn a_fault_has_its_side_its_cause_and_the_address_of_its_first_byte() {
             for before in 0..8_usize {
                 let word = boundary.wrapping_sub(before).cast::<u64>();
                 assert_eq!(
-                    faultin::store(word, 5).map_err(named),
+                    faultin::raw::store(word, 5).map_err(named),
                     expected(Access::Write, boundary),
                     "{before} {bad:?}"
                 );
-                let loaded = faultin::load(word).map(|_| ()).map_err(named);
+                let loaded = faultin::raw::load(word).map(|_| ()).map_err(named);
                 assert_eq!(loaded, expected(Access::Read, boundary), "{before} {bad:?}");
             }
             // From a bad page into a good one.
             let word = boundary.wrapping_add(page - 3);
-            assert_eq!(faultin::store(word.cast::<u64>(), 5).map_err(named), expected(Access::Write, word), "{bad:?}");
+            assert_eq!(
+                faultin::raw::store(word.cast::<u64>(), 5).map_err(named),
+                expected(Access::Write, word),
+                "{bad:?}"
+            );
             let copied =
-                |dst: *mut u8, src: *mut u8| faultin::copy(dst, src, 100).map_err(|s| (s.done, named(s.fault)));
+                |dst: *mut u8, src: *mut u8| faultin::raw::copy(dst, src, 100).map_err(|s| (s.done, named(s.fault)));
             let short = |access, at| expected(access, at).map_err(|named| (40, named));
             assert_eq!(copied(to, from.wrapping_sub(40)), short(Access::Read, from), "{bad:?}");
             assert_eq!(copied(boundary.wrapping_sub(40), to), short(Access::Write, boundary), "{bad:?}");

@@ -41,7 +41,7 @@ fn an_asynchronous_report_goes_to_whoever_was_there_before() {
     assert!(check_tags(Mode::Async));
     let result = memory.with_bad(3, || {
         // SAFETY: `copy` is as long; mapped; the handler is installed.
-        let result = unsafe { faultin::copy_in(copy.as_mut_ptr(), memory.at(3 * GRANULE), GRANULE) };
+        let result = unsafe { faultin::raw::copy_in(copy.as_mut_ptr(), memory.at(3 * GRANULE), GRANULE) };
         // The kernel delivers what is due on the way out of a system call.
         // SAFETY: changes nothing.
         unsafe { libc::getppid() };
@@ -52,5 +52,5 @@ fn an_asynchronous_report_goes_to_whoever_was_there_before() {
     assert_eq!(copy, memory.bytes()[3 * GRANULE..4 * GRANULE]);
     assert!(REPORTS.load(SeqCst) > 0);
     assert_eq!(CODE.load(SeqCst), SEGV_MTEAERR);
-    assert_eq!(faultin::counters().total(), 0, "nothing was recovered");
+    assert_eq!(faultin::signal::counters().total(), 0, "nothing was recovered");
 }

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use faultin::map::{FileMap, FileMapMut, Reason, SharedMap};
 use faultin::{Cause, ReadView, WriteView};
+use faultin::{FileMap, FileMapMut, map::Reason, shared::SharedMap};
 
 #[derive(
     Clone,

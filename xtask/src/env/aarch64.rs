@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::debian::apt;
 use super::{Stop, has_command, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under user-mode emulation";
@@ -105,11 +106,6 @@ fn emulator() -> Result<(), Stop> {
         [] => Ok(()),
         ref rest => Err(Stop::Failed(format!("installed, but not where expected: {}", rest.join(", ")))),
     }
-}
-
-/// Runs a command of the package manager. What it says is for people: standard output is for `--print`.
-pub fn apt(command: &mut Command) -> Result<(), String> {
-    succeed(command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()))
 }
 
 /// Whether the compiler cargo uses has a standard library for the target.

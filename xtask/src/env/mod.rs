@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 mod aarch64;
+pub mod debian;
 pub mod files;
 mod msrv;
-
-pub use aarch64::apt;
 
 /// What `cargo xtask env` takes.
 #[derive(clap::Args)]
@@ -34,7 +33,7 @@ enum Environment {
 }
 
 /// Why an environment gave no result of its own.
-enum Stop {
+pub enum Stop {
     /// This machine cannot have it; what is missing.
     Skipped(String),
     /// It should have worked.

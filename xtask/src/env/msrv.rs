@@ -3,12 +3,11 @@
 //! A compiler is rustup's if it is installed there, or comes from Debian's packages, or is downloaded by rustup. The latter
 //! two are kept beside the build, and never installed.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::aarch64::{apt, dependency, versions, wrapper};
-use super::{Stop, home, output, promised, succeed, workspace};
+use super::aarch64::{dependency, versions, wrapper};
+use super::{Stop, debian, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the libraries and the workspace build with the oldest compilers that are promised";
 
@@ -115,16 +114,10 @@ fn packaged(rust: &str) -> Result<PathBuf, Stop> {
         ["rustc-web", "libstd-rust-web-dev", &library].map(|name| format!("{name}={version}")).into();
     packages.push(llvm);
     let io = |error: std::io::Error| Stop::Failed(format!("{}: {error}", home.display()));
-    let downloads = home.join("download");
-    for folder in [&root, &downloads] {
-        let _ = fs::remove_dir_all(folder);
-        fs::create_dir_all(folder).map_err(io)?;
-    }
-    apt(Command::new("apt-get").current_dir(&downloads).args(["download", "-q"]).args(&packages)).map_err(skipped)?;
-    for package in fs::read_dir(&downloads).map_err(io)? {
-        succeed(Command::new("dpkg").arg("-x").arg(package.map_err(io)?.path()).arg(&root)).map_err(Stop::Failed)?;
-    }
-    fs::remove_dir_all(&downloads).map_err(io)?;
+    debian::unpack(&packages, &home.join("download"), &root).map_err(|stop| match stop {
+        Stop::Skipped(why) => skipped(why),
+        failed => failed,
+    })?;
     // Last, so that what was interrupted is done again.
     wrapper(&root, &rustc, "rustc").map_err(io)?;
     Ok(rustc)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::archive::Unpacked;
-use crate::env::{apt, home, succeed};
+use crate::env::{Stop, debian, home};
 
 /// The package with the command.
 const COMMAND: &str = "faultin-cli";
@@ -43,17 +43,10 @@ fn make(root: &Path) -> Result<Result<(), String>, String> {
             return Ok(Err(format!("no {tool}")));
         }
     }
-    let downloads = home("release").join("download");
-    for folder in [root, &downloads] {
-        let _ = fs::remove_dir_all(folder);
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    if let Err(why) = apt(Command::new("apt-get").current_dir(&downloads).args(["download", "-q"]).args(LIBRARIES)) {
-        return Ok(Err(format!("{} cannot be downloaded: {why}", LIBRARIES.join(" and "))));
-    }
-    let io = |error: std::io::Error| format!("{}: {error}", downloads.display());
-    for package in fs::read_dir(&downloads).map_err(io)? {
-        succeed(Command::new("dpkg").arg("-x").arg(package.map_err(io)?.path()).arg(root))?;
+    match debian::unpack(&LIBRARIES, &home("release").join("download"), root) {
+        Ok(()) => {}
+        Err(Stop::Skipped(why)) => return Ok(Err(format!("{} cannot be downloaded: {why}", LIBRARIES.join(" and ")))),
+        Err(Stop::Failed(why)) => return Err(why),
     }
     // Newer packages have everything in /usr; the base system has the links.
     for name in ["lib", "lib64"] {

@@ -52,7 +52,7 @@ fn fixed(from: &impl ReadMemory, object: &mut [u8], log: &mut Log) -> Result<(),
 }
 
 fn copy(from: &impl ReadMemory, object: &mut [u8], log: &mut Log) -> Result<(), Short> {
-    let copied = from.read(0, &mut object[OFFSET..OFFSET + from.len()]);
+    let copied = from.read(&mut object[OFFSET..OFFSET + from.len()], 0);
     log.copied("copy to the object", from.len(), &copied);
     copied
 }

@@ -104,7 +104,7 @@ fn clear_header<U: User>(user: &U, frame: &U::Dest<'_>, what: &'static str, log:
     if header.is_empty() {
         return Ok(());
     }
-    let cleared = frame.fill(header.start, 0, header.len());
+    let cleared = frame.fill(header.start..header.start + header.len(), 0);
     log.copied(what, header.len(), &cleared);
     cleared
 }

@@ -118,7 +118,7 @@ fn debug_actions(
     let mut msr = thread.msr(layout);
     for at in (0..actions.len()).step_by(2 * layout.word) {
         let mut action = vec![0; 2 * layout.word];
-        let read = actions.read(at, &mut action);
+        let read = actions.read(&mut action, at);
         log.copied("get a debug action", action.len(), &read);
         read.map_err(|_| EFAULT)?;
         let (kind, on) = action.split_at(layout.word);

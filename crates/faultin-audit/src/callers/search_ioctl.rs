@@ -139,8 +139,8 @@ impl Search {
                     continue;
                 }
                 let copied = match log.has(Bug::FaultsUnderTheLock) {
-                    false => to.write_nowait(end, &part),
-                    true => to.write(end, &part),
+                    false => to.write_nowait(&part, end),
+                    true => to.write(&part, end),
                 };
                 log.copied(what, part.len(), &copied);
                 if copied.is_err() && !log.has(Bug::CutRecordCounts) {

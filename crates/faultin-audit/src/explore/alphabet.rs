@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use faultin::memory::sim::{Action, Permission};
+use faultin_sim::{Action, Permission};
 
 use crate::callers::Need;
 use crate::user::{Object, Scale};

@@ -32,7 +32,7 @@ mod violation;
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 
-use faultin::memory::sim::{Action, Moment, Sim};
+use faultin_sim::{Action, Moment, Sim};
 use pathfinding::directed::bfs::bfs_reach;
 
 use crate::bug::Bug;

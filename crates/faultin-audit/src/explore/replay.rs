@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultin::memory::sim::{Action, Moment};
+use faultin_sim::{Action, Moment};
 
 use super::violation::Violation;
 use crate::bug::Bug;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use faultin::memory::sim::Action;
+use faultin_sim::Action;
 
 use crate::log::Step;
 

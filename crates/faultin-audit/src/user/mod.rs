@@ -3,7 +3,7 @@
 //! | user | memory | registers |
 //! |---|---|---|
 //! | [`HostUser`] | pages of a memfd of this process, really faulting | the CPU's |
-//! | [`SimUser`] | [simulated](faultin::memory::sim), of any page size and granule | simulated |
+//! | [`SimUser`] | [simulated](faultin_sim), of any page size and granule | simulated |
 //!
 //! A caller is written once, against [`User`].
 //!

@@ -42,7 +42,7 @@ fn a_copy_without_a_second_way_is_red_where_pages_are_missing() {
 mutation!(Shifted of CopyPageFromIterIovec, |user, _log| {
     let from = user.source()?;
     let mut page = vec![0; from.len() + 1];
-    let done = from.read(0, &mut page[1..]).map_or_else(|short| short.done, |()| from.len());
+    let done = from.read(&mut page[1..], 0).map_or_else(|short| short.done, |()| from.len());
     let product = if page[..done] == user.contents()?[..done] { Ok(()) } else { Err("shifted".into()) };
     Ok(Ended { status: if done == from.len() { "ok" } else { "short" }, moved: done, product })
 });
@@ -77,7 +77,7 @@ fn it_counts_whole_segments_only() {
 
 mutation!(Destructive of CopyPageToIterIovec, |user, log| {
     let to = user.dest()?;
-    let cleared = to.fill(0, 0, to.len());
+    let cleared = to.fill(0..to.len(), 0);
     log.copied("clear everything first", to.len(), &cleared);
     let done = cleared.map_or_else(|short| short.done, |()| to.len());
     let product = if user.contents()?[..done].contains(&0) { Err("zeros".into()) } else { Ok(()) };

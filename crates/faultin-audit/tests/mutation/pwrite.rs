@@ -7,7 +7,7 @@ use crate::{assert_red, ended, mutated, mutation};
 
 mutation!(Forgetful of ArmadaGemPwriteIoctl, |user, _log| {
     let from = user.source()?;
-    let _ = from.read(0, &mut vec![0; from.len()]);
+    let _ = from.read(&mut vec![0; from.len()], 0);
     ended("ok", from.len())
 });
 
@@ -18,7 +18,7 @@ fn it_forgets_what_is_left() {
 
 mutation!(WholePages of ArmadaGemPwriteIoctl, |user, _log| {
     let from = user.source()?;
-    match from.read(0, &mut vec![0; from.len()]) {
+    match from.read(&mut vec![0; from.len()], 0) {
         Ok(()) => ended("ok", from.len()),
         Err(_) => ended("EFAULT", 0),
     }

@@ -15,7 +15,7 @@ mutation!(PartIsSuccess of RestoreFpregsFromUser, |user, log| {
         if restored.is_ok() {
             return ended("restored", frame.len());
         }
-        let proven = frame.probe(0, frame.len(), Granularity::Page);
+        let proven = frame.probe(0..frame.len(), Granularity::Page);
         if matches!(proven, Err(Short { done: 0, .. })) {
             return ended("SIGSEGV", 0);
         }

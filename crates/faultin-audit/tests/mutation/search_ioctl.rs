@@ -19,7 +19,7 @@ fn pack(to: &impl WriteNoWait, packed: &mut usize, log: &mut Log) -> bool {
     let mut begins = 0;
     for len in RECORDS {
         if begins == *packed {
-            let copied = to.write_nowait(begins, &vec![1; len]);
+            let copied = to.write_nowait(&vec![1; len], begins);
             log.copied("pack a record", len, &copied);
             if copied.is_err() {
                 return false;
@@ -38,7 +38,7 @@ fn on(memory: Memory, cells: Vec<Cell>) -> Vec<Cell> {
 mutation!(ProvesPages of SearchIoctl, |user, log| {
     let (to, mut packed) = (user.dest()?, 0);
     loop {
-        if to.probe(packed, to.len() - packed, Granularity::Page).is_err() {
+        if to.probe(packed..to.len(), Granularity::Page).is_err() {
             return ended("EFAULT", 0);
         }
         if pack(&to, &mut packed, log) {
@@ -70,11 +70,11 @@ fn it_is_content_with_the_records_that_fit() {
 
 mutation!(HoldsTheTree of SearchIoctl, |user, log| {
     let to = user.dest()?;
-    if to.probe(0, to.len(), Granularity::Tag).is_err() {
+    if to.probe(0..to.len(), Granularity::Tag).is_err() {
         return ended("EFAULT", 0);
     }
     log.lock("the tree");
-    let copied = to.write(0, &[1; 400]);
+    let copied = to.write(&[1; 400], 0);
     log.copied("pack with page faults enabled", 400, &copied);
     if copied.is_ok() { ended("ok", 400) } else { ended("EFAULT", 0) }
 });
@@ -86,7 +86,7 @@ fn it_keeps_the_tree_locked() {
 
 mutation!(ClearsFirst of SearchIoctl, |user, log| {
     let (to, before) = (user.dest()?, user.contents()?);
-    let cleared = to.fill(0, 0, to.len());
+    let cleared = to.fill(0..to.len(), 0);
     log.copied("clear the buffer", to.len(), &cleared);
     let mut packed = 0;
     let all = cleared.is_ok() && pack(&to, &mut packed, log);

@@ -22,7 +22,7 @@ const PPC64: [Range<usize>; 5] = [40..48, 232..616, 896..1440, 616..880, 1440..1
 /// Restores in place, and is killed by a fault.
 fn field_by_field(context: &impl ReadMemory, fields: [Range<usize>; 5], log: &mut Log) -> (&'static str, usize) {
     for field in fields {
-        let read = context.read(field.start, &mut vec![0; field.len()]);
+        let read = context.read(&mut vec![0; field.len()], field.start);
         log.copied("get a field", field.len(), &read);
         if read.is_err() {
             return ("SIGSEGV", 0);
@@ -44,7 +44,7 @@ fn it_restores_field_by_field_and_is_killed() {
 
 mutation!(TakesAPart of SwapcontextPpc32, |user, log| {
     let context = user.source()?;
-    let copied = context.read(0, &mut vec![0; context.len()]);
+    let copied = context.read(&mut vec![0; context.len()], 0);
     log.copied("copy the context", context.len(), &copied);
     match copied {
         Err(short) if short.done == 0 => ended("EFAULT", 0),
@@ -59,7 +59,7 @@ fn it_takes_a_part_of_the_context_for_all() {
 
 mutation!(NeverWaits of SwapcontextPpc32, |user, log| {
     let context = user.source()?;
-    let copied = context.read_nowait(0, &mut vec![0; context.len()]);
+    let copied = context.read_nowait(&mut vec![0; context.len()], 0);
     log.copied("copy the context with page faults disabled", context.len(), &copied);
     if copied.is_ok() { ended("ok", context.len()) } else { ended("EFAULT", 0) }
 });
@@ -89,7 +89,7 @@ fn it_faults_in_a_part_and_is_killed() {
 mutation!(DebugsAnyway of DebugSetcontext, |user, log| {
     let context = user.source()?;
     log.decide("set MSR");
-    match context.read(0, &mut vec![0; context.len()]) {
+    match context.read(&mut vec![0; context.len()], 0) {
         Ok(()) => ended("ok", context.len()),
         Err(_) => Ok(Ended { status: "EFAULT", moved: 0, product: Err("an error, and MSR changed".into()) }),
     }
@@ -103,7 +103,7 @@ fn it_is_debugged_after_an_error() {
 
 mutation!(RegistersOnly of DebugSetcontext, |user, log| {
     let context = user.source()?;
-    let copied = context.read(192, &mut vec![0; context.len() - 192]);
+    let copied = context.read(&mut vec![0; context.len() - 192], 192);
     log.copied("copy the registers", context.len() - 192, &copied);
     if copied.is_ok() { ended("ok", context.len() - 192) } else { ended("EFAULT", 0) }
 });
@@ -115,7 +115,7 @@ fn it_forgets_mask_and_stack() {
 
 mutation!(ProvesPages of SwapcontextPpc64, |user, log| {
     let context = user.source()?;
-    let proven = context.probe(0, context.len(), Granularity::Page);
+    let proven = context.probe(0..context.len(), Granularity::Page);
     log.copied("probe every page", context.len(), &proven);
     if proven.is_err() {
         return ended("EFAULT", 0);
@@ -131,7 +131,7 @@ fn it_proves_pages_and_is_killed_by_a_granule() {
 
 mutation!(WithoutTheLateHalves of SwapcontextPpc64, |user, log| {
     let context = user.source()?;
-    let copied = context.read(0, &mut [0; 1440]);
+    let copied = context.read(&mut [0; 1440], 0);
     log.copied("copy the context without its end", 1440, &copied);
     if copied.is_ok() { ended("ok", 1440) } else { ended("EFAULT", 0) }
 });

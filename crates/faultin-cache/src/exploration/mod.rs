@@ -39,8 +39,9 @@ use script::Script;
 use world::World;
 
 use crate::CacheOptions;
-use crate::pager::{Mode, Protection};
+use crate::pager::Mode;
 use crate::store::MemoryStore;
+use faultin::map::Rights;
 
 thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
@@ -360,7 +361,7 @@ fn random_scripts_have_no_finding() {
 fn random_scripts_by_signals_have_no_finding() {
     let page = rustix::param::page_size();
     let file = CacheOptions::new().block(page).build().open(MemoryStore::new(vec![0; page])).unwrap();
-    if let Err(error) = file.map(0..page as u64, Protection::ReadWrite, Mode::Signal) {
+    if let Err(error) = file.map(0..page as u64, Rights::ReadWrite, Mode::Signal) {
         faultin_test::skipped("uffd", error);
         return;
     }

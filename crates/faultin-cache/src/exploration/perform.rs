@@ -450,7 +450,7 @@ impl World {
         let view = opened.mapping.as_ref().expect("it was mapped").write_view().expect("the handler is there");
         let stored = self.run(self.most_moments(2), || {
             for _ in 0..64 {
-                if view.write(at, &[value]).is_ok() {
+                if view.write(&[value], at).is_ok() {
                     return Ok(());
                 }
                 view.fault_in(at, NonZeroUsize::MIN).map_err(|fault| fault.to_string())?;

@@ -12,9 +12,10 @@ use super::memory::Faulting;
 use super::script::{Action, How, Script, Setup};
 use super::store::Watched;
 use super::{Found, WORLD};
-use crate::pager::{Mapping, Protection};
+use crate::pager::Mapping;
 use crate::store::MemoryStore;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin::map::Rights;
 
 /// Pages that a mapping has beyond the file's length at the beginning.
 const GROWS: usize = 8;
@@ -99,7 +100,7 @@ impl World {
         let len = self.models[file].borrow().len().next_multiple_of(self.page) + GROWS * self.page;
         let handle = self.file(file).handle.clone();
         let mapping =
-            handle.map(0..len as u64, Protection::ReadWrite, self.script.setup.mode).expect("a file can be mapped");
+            handle.map(0..len as u64, Rights::ReadWrite, self.script.setup.mode).expect("a file can be mapped");
         *self.files[file].borrow_mut() = Some(Rc::new(File { handle, mapping: Some(mapping) }));
     }
 

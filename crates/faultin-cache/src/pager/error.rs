@@ -14,7 +14,7 @@ use crate::lock::Deadlock;
 /// Why a file cannot be mapped.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum MapError {
+pub enum AttachError {
     /// The cache's blocks are smaller than a page.
     Block {
         /// Bytes in a block,
@@ -51,71 +51,73 @@ pub enum MapError {
     Deadlock(Deadlock),
 }
 
-impl MapError {
+impl AttachError {
     /// What the kernel says to a mapping in this mode.
-    pub(super) fn of(mode: Mode, error: io::Error) -> MapError {
+    pub(super) fn of(mode: Mode, error: io::Error) -> AttachError {
         let of_memory = |call: &CallError| matches!(call.call(), "mmap" | "madvise");
         if error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(of_memory) {
-            return MapError::Memory(error);
+            return AttachError::Memory(error);
         }
         match faultin::errno(&error) {
             Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::EACCES) if mode != Mode::Mprotect => {
-                MapError::Mode { mode, error }
+                AttachError::Mode { mode, error }
             }
-            _ => MapError::Memory(error),
+            _ => AttachError::Memory(error),
         }
     }
 }
 
-impl fmt::Display for MapError {
+impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MapError::Block { block, page } => {
+            AttachError::Block { block, page } => {
                 write!(f, "the cache's blocks have {block} bytes, a page has {page}: use CacheOptions::block({page})")
             }
-            MapError::Start { start, page } => {
+            AttachError::Start { start, page } => {
                 write!(f, "a mapping begins at a page's first byte: {start} is no multiple of {page}")
             }
-            MapError::Range { range } if range.start >= range.end => {
+            AttachError::Range { range } if range.start >= range.end => {
                 write!(f, "{}..{} has no bytes to map", range.start, range.end)
             }
-            MapError::Range { range } => write!(f, "{}..{} is more than can be mapped", range.start, range.end),
-            MapError::Mode { mode: Mode::Thread, error } => write!(
+            AttachError::Range { range } => write!(f, "{}..{} is more than can be mapped", range.start, range.end),
+            AttachError::Mode { mode: Mode::Thread, error } => write!(
                 f,
                 "no userfaultfd for system calls ({error}): it takes Linux 6.6 and CAP_SYS_PTRACE, \
                  vm.unprivileged_userfaultfd=1 or access to /dev/userfaultfd; Mode::Signal and Mode::Mprotect take no right"
             ),
-            MapError::Mode { error, .. } => {
+            AttachError::Mode { error, .. } => {
                 write!(f, "no userfaultfd ({error}): it takes Linux 6.6; Mode::Mprotect works without")
             }
-            MapError::Memory(error) => write!(f, "no memory for a mapping: {error}"),
-            MapError::Handler(error) => write!(f, "no handler for the signals: {error}"),
-            MapError::Thread(error) => write!(f, "no thread for the pager: {error}"),
-            MapError::Deadlock(deadlock) => deadlock.fmt(f),
+            AttachError::Memory(error) => write!(f, "no memory for a mapping: {error}"),
+            AttachError::Handler(error) => write!(f, "no handler for the signals: {error}"),
+            AttachError::Thread(error) => write!(f, "no thread for the pager: {error}"),
+            AttachError::Deadlock(deadlock) => deadlock.fmt(f),
         }
     }
 }
 
-impl std::error::Error for MapError {
+impl std::error::Error for AttachError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            MapError::Mode { error, .. } | MapError::Memory(error) | MapError::Thread(error) => Some(error),
-            MapError::Handler(error) => Some(error),
-            MapError::Deadlock(deadlock) => Some(deadlock),
-            MapError::Block { .. } | MapError::Start { .. } | MapError::Range { .. } => None,
+            AttachError::Mode { error, .. } | AttachError::Memory(error) | AttachError::Thread(error) => Some(error),
+            AttachError::Handler(error) => Some(error),
+            AttachError::Deadlock(deadlock) => Some(deadlock),
+            AttachError::Block { .. } | AttachError::Start { .. } | AttachError::Range { .. } => None,
         }
     }
 }
 
-impl From<MapError> for io::Error {
-    fn from(error: MapError) -> io::Error {
+impl From<AttachError> for io::Error {
+    fn from(error: AttachError) -> io::Error {
         let kind = match &error {
-            MapError::Block { .. } | MapError::Start { .. } | MapError::Range { .. } => io::ErrorKind::InvalidInput,
-            MapError::Mode { .. } => io::ErrorKind::Unsupported,
-            MapError::Memory(error) | MapError::Thread(error) => error.kind(),
-            MapError::Deadlock(_) => io::ErrorKind::Deadlock,
-            MapError::Handler(InstallError::Sigaction(_, error)) => error.kind(),
-            MapError::Handler(_) => io::ErrorKind::Other,
+            AttachError::Block { .. } | AttachError::Start { .. } | AttachError::Range { .. } => {
+                io::ErrorKind::InvalidInput
+            }
+            AttachError::Mode { .. } => io::ErrorKind::Unsupported,
+            AttachError::Memory(error) | AttachError::Thread(error) => error.kind(),
+            AttachError::Deadlock(_) => io::ErrorKind::Deadlock,
+            AttachError::Handler(InstallError::Sigaction(_, error)) => error.kind(),
+            AttachError::Handler(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

@@ -15,13 +15,14 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
+use super::Mode;
 use super::bug::{self, Bug};
 use super::hardware::Hardware;
 use super::signal::Blocked;
 use super::states::{State, States};
 use super::uffd::Uffd;
-use super::{Mode, Protection};
 use crate::error::Error;
+use faultin::map::Rights;
 
 /// Pages that are made accessible at once, at most.
 pub(super) const MOST_AT_ONCE: usize = 512;
@@ -47,7 +48,7 @@ pub(crate) struct Map {
     page: usize,
     /// Where in the file it begins.
     start: u64,
-    protection: Protection,
+    protection: Rights,
     mode: Mode,
     /// The page that who reads on would want next, and how many pages it gets then.
     next: AtomicUsize,
@@ -81,7 +82,7 @@ struct Turn<'a> {
 }
 
 impl Map {
-    pub(super) fn new(hardware: Hardware, start: u64, pages: usize, protection: Protection, mode: Mode) -> Map {
+    pub(super) fn new(hardware: Hardware, start: u64, pages: usize, protection: Rights, mode: Mode) -> Map {
         Map {
             hardware,
             states: States::new(pages),
@@ -142,7 +143,7 @@ impl Map {
     }
 
     pub(super) fn is_writable(&self) -> bool {
-        self.protection == Protection::ReadWrite
+        self.protection == Rights::ReadWrite
     }
 
     /// What its page table is, if that is simulated.

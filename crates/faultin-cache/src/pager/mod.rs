@@ -6,13 +6,14 @@
 //! [`punch_hole`](crate::CachedFile::punch_hole) take pages away.
 //!
 //! ```
-//! use faultin_cache::pager::{Mode, Protection};
+//! use faultin::map::Rights;
+//! use faultin_cache::pager::Mode;
 //! use faultin_cache::{Cache, store::MemoryStore};
 //!
 //! let file = Cache::new().open(MemoryStore::new(vec![7; 100_000]))?;
 //! let map = file
-//!     .map(0..100_000, Protection::ReadWrite, Mode::Signal)
-//!     .or_else(|_| file.map(0..100_000, Protection::ReadWrite, Mode::Mprotect))?;
+//!     .map(0..100_000, Rights::ReadWrite, Mode::Signal)
+//!     .or_else(|_| file.map(0..100_000, Rights::ReadWrite, Mode::Mprotect))?;
 //! // SAFETY: within the mapping; each page comes from the store when it is touched.
 //! unsafe { map.as_ptr().add(50_000).write_volatile(8) };
 //! let mut bytes = [0; 2];
@@ -51,7 +52,7 @@
 //! the instruction is repeated. A thread that waits for the pager's thread takes its signals within about 20 ms: it returns to the instruction, which faults
 //! again after them. So SIGINT and SIGTERM work while a store hangs.
 //!
-//! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::status`]), serving a fault in the signal takes up to 4 KiB of the
+//! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::signal::status`]), serving a fault in the signal takes up to 4 KiB of the
 //! alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized builds. Where there is less than the former, the fault is handed over to the
 //! pager's thread; where there is less than the latter, it is not served, and the access fails. Each handler that itself runs on the alternate stack
 //! (`SA_ONSTACK`) and touches mappings needs room for one more of the kernel's frames. Without an alternate stack nothing is compared.
@@ -99,10 +100,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use faultin::map::Rights;
 use faultin::pager::Served;
 use faultin::{InstallError, ReadView, WriteView};
 
-pub use error::MapError;
+pub use error::AttachError;
 pub use segment::{MappingDest, MappingSource};
 
 use self::hardware::{Hardware, Kind};
@@ -136,15 +138,6 @@ impl Mode {
             Mode::Mprotect => Kind::Mprotect,
         }
     }
-}
-
-/// What a mapping is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protection {
-    /// A store faults for good ([`Cause::Protection`](faultin::Cause::Protection), SIGSEGV).
-    Read,
-    /// Loads and stores.
-    ReadWrite,
 }
 
 /// A part of a cached file, in memory. Unmapped when it is dropped; what was stored is in the file.
@@ -271,35 +264,35 @@ impl CachedFile {
     /// cache's own, about as fast as the kernel's page cache.
     ///
     /// # Errors
-    /// [`MapError`].
-    pub fn map(&self, range: Range<u64>, protection: Protection, mode: Mode) -> Result<Mapping, MapError> {
+    /// [`AttachError`].
+    pub fn map(&self, range: Range<u64>, protection: Rights, mode: Mode) -> Result<Mapping, AttachError> {
         let inode = self.inode();
         let page = faultin::page_size();
         if inode.geometry.block < page {
-            return Err(MapError::Block { block: inode.geometry.block, page });
+            return Err(AttachError::Block { block: inode.geometry.block, page });
         }
         if !range.start.is_multiple_of(page as u64) {
-            return Err(MapError::Start { start: range.start, page });
+            return Err(AttachError::Start { start: range.start, page });
         }
         let bytes = range.end.saturating_sub(range.start);
         let most = (isize::MAX as u64).min(i64::MAX as u64 - page as u64);
         if bytes == 0 || range.end > most {
-            return Err(MapError::Range { range });
+            return Err(AttachError::Range { range });
         }
         let len = (bytes as usize).next_multiple_of(page);
         if inode.pager.get().is_none() {
-            let started = PagerThread::start(inode).map_err(MapError::Thread)?;
+            let started = PagerThread::start(inode).map_err(AttachError::Thread)?;
             // Another one may have been faster.
             let _ = inode.pager.set(started);
         }
-        let Some(thread) = inode.pager.get() else { return Err(MapError::Thread(io::ErrorKind::Other.into())) };
+        let Some(thread) = inode.pager.get() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
         // Asked for here, where foreign code may run and no lock is held.
-        let is_first = inode.table.shared().map_err(MapError::Deadlock)?.mapped.is_none();
-        let source = if is_first { Source::of(&*inode.store).map_err(MapError::Memory)? } else { None };
-        let mut table = inode.table.exclusive().map_err(MapError::Deadlock)?;
-        let backing = table.backing(inode.geometry.block, source).map_err(MapError::Memory)?;
-        let hardware = Hardware::new(&backing, range.start, len, protection == Protection::ReadWrite, mode.kind());
-        let hardware = hardware.map_err(|error| MapError::of(mode, error))?;
+        let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped.is_none();
+        let source = if is_first { Source::of(&*inode.store).map_err(AttachError::Memory)? } else { None };
+        let mut table = inode.table.exclusive().map_err(AttachError::Deadlock)?;
+        let backing = table.backing(inode.geometry.block, source).map_err(AttachError::Memory)?;
+        let hardware = Hardware::new(&backing, range.start, len, protection == Rights::ReadWrite, mode.kind());
+        let hardware = hardware.map_err(|error| AttachError::of(mode, error))?;
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
         let server = Server { inode: Arc::clone(inode), map: Arc::clone(&map), post: Arc::clone(&thread.post) };
         let base = map.base().addr().get();
@@ -307,7 +300,7 @@ impl CachedFile {
         // drops `served` first.
         #[allow(unsafe_code, reason = "the range is its own")]
         let served = unsafe { faultin::pager::serve(base..base + len, Arc::new(server)) };
-        let served = served.map_err(MapError::Handler)?;
+        let served = served.map_err(AttachError::Handler)?;
         if let Some(mapped) = &mut table.mapped {
             mapped.add(Arc::clone(&map));
         }

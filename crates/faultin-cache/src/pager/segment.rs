@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use faultin::Granularity;
 use faultin::iov::{ReadSegment, WriteSegment};
 use faultin::memory::{ReadMemory, WriteMemory};
-use faultin::probe::Granularity;
 use faultin::{Access, Cause, Fault, ReadView, Scalar, Short, WriteView};
 
 use super::Mapping;
@@ -155,12 +155,12 @@ unsafe impl ReadMemory for MappingSource<'_> {
         self.view.addr()
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         // A copy leaves what it does not count in its destination, so the bytes go by way of a buffer.
         let (mut buffer, mut done) = ([0; PIECE], 0);
         while done < dst.len() {
             let piece = &mut buffer[..PIECE.min(dst.len() - done)];
-            let copied = self.view.read(offset + done, piece);
+            let copied = self.view.read(piece, offset + done);
             let copied = self.end.check(Access::Read, offset + done, piece.len(), copied);
             let good = copied.map_or_else(|short| short.done, |()| piece.len());
             dst[done..done + good].copy_from_slice(&piece[..good]);
@@ -182,8 +182,9 @@ unsafe impl ReadMemory for MappingSource<'_> {
         self.view.fault_in(offset, self.end.has(Access::Read, offset, len)?)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        self.end.check(Access::Read, offset, len, self.view.probe(offset, len, granularity))
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
+        self.end.check(Access::Read, offset, len, self.view.probe(range, granularity))
     }
 }
 
@@ -202,12 +203,13 @@ impl<'m> WriteMemory for MappingDest<'m> {
         Some(MappingDest { end: self.end.from(range.start), view: self.view.subslice(range)? })
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        self.end.check(Access::Write, offset, src.len(), self.view.write(offset, src))
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        self.end.check(Access::Write, offset, src.len(), self.view.write(src, offset))
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
-        self.end.check(Access::Write, offset, len, self.view.fill(offset, byte, len))
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
+        self.end.check(Access::Write, offset, len, self.view.fill(range, byte))
     }
 
     fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -222,7 +224,8 @@ impl<'m> WriteMemory for MappingDest<'m> {
         self.view.fault_in(offset, self.end.has(Access::Write, offset, len)?)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        self.end.check(Access::Write, offset, len, self.view.probe(offset, len, granularity))
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
+        self.end.check(Access::Write, offset, len, self.view.probe(range, granularity))
     }
 }

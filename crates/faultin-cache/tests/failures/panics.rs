@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::memory::sim::{Action, Geometry, Permission, Sim};
 use faultin::{Fault, Short};
 use faultin_cache::mode::NoWait;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::{Decided, Observer, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin_sim::{Action, Geometry, Permission, Sim};
 
 use crate::common::compare::assert_same;
 use crate::common::watchdog;

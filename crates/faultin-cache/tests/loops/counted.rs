@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin::map::Rights;
+use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile};
 
@@ -66,9 +67,9 @@ pub fn open(cache: &Cache, bytes: &[u8], unit: usize) -> (CachedFile, Arc<Counte
 
 /// All of a file, for reading and writing, if the mode is available.
 pub fn map(file: &CachedFile, len: usize, mode: Mode) -> Option<Mapping> {
-    match file.map(0..len as u64, Protection::ReadWrite, mode) {
+    match file.map(0..len as u64, Rights::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
-        Err(error @ MapError::Mode { .. }) => {
+        Err(error @ AttachError::Mode { .. }) => {
             faultin_test::skipped("uffd", format!("{mode:?}: {error}"));
             None
         }

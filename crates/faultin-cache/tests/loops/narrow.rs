@@ -77,7 +77,7 @@ fn an_access_across_two_pages_beside_a_page_that_cannot_be_written() {
                         LEN,
                         |done| {
                             let mut bytes = [0; ACROSS];
-                            let read = view.read(at + done, &mut bytes[..ACROSS.saturating_sub(done)]);
+                            let read = view.read(&mut bytes[..ACROSS.saturating_sub(done)], at + done);
                             (read.map_or_else(|short| short.done, |()| ACROSS - done), ACROSS - done)
                         },
                         |done| view.fault_in(at + done, NonZeroUsize::new(ACROSS - done).unwrap()).map(drop).is_ok(),
@@ -131,7 +131,7 @@ fn stores_across_two_pages_end_while_the_store_refuses_writes() {
                 let done = restart(
                     LEN,
                     |done| {
-                        let written = view.write(at + done, &bytes[done..]);
+                        let written = view.write(&bytes[done..], at + done);
                         (written.map_or_else(|short| short.done, |()| ACROSS - done), ACROSS - done)
                     },
                     |done| match view.fault_in(at + done, NonZeroUsize::new(ACROSS - done).unwrap()) {
@@ -147,7 +147,7 @@ fn stores_across_two_pages_end_while_the_store_refuses_writes() {
                 // Loads end as well, there and elsewhere.
                 for at in [at, across((page + 7) % (PAGES - 1))] {
                     let mut is = [0; ACROSS];
-                    match view.as_read().read(at, &mut is) {
+                    match view.as_read().read(&mut is, at) {
                         Ok(()) => assert_eq!(is, expected[at..at + ACROSS], "{case}"),
                         Err(short) => assert_eq!(is[..short.done], expected[at..at + short.done], "{case}"),
                     }
@@ -160,7 +160,7 @@ fn stores_across_two_pages_end_while_the_store_refuses_writes() {
             let _ = file.sync_all();
             file.sync_all().unwrap();
             assert_same(&store.memory.contents(), &expected, &format!("{mode:?}, {blocks} blocks"));
-            view.write(0, &expected).or_else(|_| view.fault_in(0, NonZeroUsize::MIN).map(drop)).unwrap();
+            view.write(&expected, 0).or_else(|_| view.fault_in(0, NonZeroUsize::MIN).map(drop)).unwrap();
         }
     }
 }
@@ -185,15 +185,15 @@ fn the_restart_rule_ends_with_a_length_that_does_not_fit() {
                     |done| {
                         rounds += 1;
                         let copied =
-                            if writes { write.write(done, &bytes[done..]) } else { read.read(done, &mut is[done..]) };
+                            if writes { write.write(&bytes[done..], done) } else { read.read(&mut is[done..], done) };
                         (copied.map_or_else(|short| short.done, |()| LEN - done), LEN - done)
                     },
                     |done| {
                         let len = NonZeroUsize::new(LEN - done).unwrap();
                         let usable = if writes { write.fault_in(done, len) } else { read.fault_in(done, len) }.unwrap();
                         let still = |len| match writes {
-                            true => write.write(done, &bytes[done..done + len]),
-                            false => read.read(done, &mut vec![0; len]),
+                            true => write.write(&bytes[done..done + len], done),
+                            false => read.read(&mut vec![0; len], done),
                         };
                         assert_eq!(still(usable.get()), Ok(()), "{case}: {usable} bytes at {done} were promised");
                         true
@@ -230,8 +230,8 @@ fn a_probe_is_short_where_all_of_it_does_not_stay() {
                         let (read, write) = (mapping.read_view().unwrap(), mapping.write_view().unwrap());
                         let len = LEN - start;
                         let proven = match stores {
-                            true => write.probe(start, len, granularity),
-                            false => read.probe(start, len, granularity),
+                            true => write.probe(start..start + len, granularity),
+                            false => read.probe(start..start + len, granularity),
                         };
                         let pages = (start % PAGE + len).div_ceil(PAGE);
                         let done = match proven {
@@ -246,8 +246,8 @@ fn a_probe_is_short_where_all_of_it_does_not_stay() {
                             }
                         };
                         let is = match stores {
-                            true => write.write(start, &vec![1; done]),
-                            false => read.read(start, &mut vec![0; done]),
+                            true => write.write(&vec![1; done], start),
+                            false => read.read(&mut vec![0; done], start),
                         };
                         assert_eq!(is, Ok(()), "{case}: {done} bytes were proven");
                     }

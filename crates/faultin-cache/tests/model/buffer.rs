@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use faultin::Access;
 use faultin::iov::{ReadSegment, WriteSegment};
-use faultin::memory::sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite};
+use faultin_sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,9 +1,9 @@
 //! The ways a write can go about it, and what each promises about its count.
 
 use faultin::iov::{IovSource, ReadSegment};
-use faultin::memory::sim::{Action, Geometry, Permission, Sim};
 use faultin_cache::Error;
 use faultin_cache::write::{AfterShort, Batch, FaultIn, Preallocate, ShortCopy, WriteLoop};
+use faultin_sim::{Action, Geometry, Permission, Sim};
 use proptest::prelude::*;
 
 use crate::buffer::pattern;

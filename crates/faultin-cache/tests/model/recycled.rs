@@ -1,10 +1,10 @@
 //! Memory that was another file's before: none of its bytes is ever seen, by readers or by the store.
 
 use faultin::iov::{IovSource, ReadSegment};
-use faultin::memory::sim::{Action, Geometry, Permission, Sim};
 use faultin_cache::mode::NoWait;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{CachedFile, FileOptions};
+use faultin_sim::{Action, Geometry, Permission, Sim};
 
 use crate::common::compare::assert_same;
 use crate::common::stores::{Manner, Picky};

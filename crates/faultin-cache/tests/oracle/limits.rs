@@ -3,7 +3,6 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use faultin::iov::{UIO_MAXIOV, max_rw_count};
 use faultin::page_size;
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{CacheOptions, FileOptions};
@@ -11,6 +10,14 @@ use faultin_cache::{CacheOptions, FileOptions};
 use crate::kernel::{Home, KernelFile, is_emulated};
 use crate::ours::{OurFile, Way};
 use crate::region::{Kind, PAGES, Region, memfd, noise};
+
+/// Segments that the kernel takes in one list.
+const UIO_MAXIOV: usize = 1024;
+
+/// Bytes that the kernel moves in one call.
+fn max_rw_count() -> usize {
+    i32::MAX as usize & !(page_size() - 1)
+}
 
 /// The largest length of a file.
 const MOST: u64 = i64::MAX as u64;

@@ -105,7 +105,7 @@ fn a_file_that_is_cut_and_grows_again() {
         assert_eq!(load(&mapping, 3 * page + 10), 0, "behind the end");
         let fault = view.fault_in(4 * page, one).unwrap_err();
         assert_eq!(fault.cause(), Cause::Backing, "{mode:?}");
-        assert!(view.read(4 * page, &mut [0]).is_err());
+        assert!(view.read(&mut [0], 4 * page).is_err());
         // A store behind the end does not become a part of the file.
         store(&mapping, 3 * page + 20, 7);
         file.set_len(8 * page as u64).unwrap();

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use faultin::map::Rights;
 use faultin::{Cause, page_size};
-use faultin_cache::pager::{Mode, Protection};
+use faultin_cache::pager::Mode;
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile, Error};
 
@@ -76,7 +77,7 @@ fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
         for _ in 0..3 {
             let fault = view.fault_in(5 * page, NonZeroUsize::MIN).unwrap_err();
             assert_eq!((fault.cause(), fault.errno()), (Cause::Backing, libc::EFAULT), "{mode:?}");
-            assert!(view.read(5 * page, &mut [0]).is_err());
+            assert!(view.read(&mut [0], 5 * page).is_err());
         }
         assert!(matches!(mapping.last_error(), Some(Error::Store(error)) if error.raw_os_error() == Some(libc::EIO)));
         assert_eq!(load(&mapping, 0), 1, "what is there stays");
@@ -220,7 +221,7 @@ fn who_does_not_use_our_copies_gets_a_signal() {
         let mode = Mode::ALL.into_iter().find(|known| format!("{known:?}") == mode).unwrap();
         let (moody, _cache, file) = moody();
         let range = if why == "end" { 0..64 * page_size() as u64 } else { 0..16 * page_size() as u64 };
-        let protection = if why == "protection" { Protection::Read } else { Protection::ReadWrite };
+        let protection = if why == "protection" { Rights::Read } else { Rights::ReadWrite };
         let mapping = file.map(range, protection, mode).unwrap();
         moody.fails.store(why == "store", SeqCst);
         load(&mapping, if why == "end" { 20 * page_size() } else { page_size() });

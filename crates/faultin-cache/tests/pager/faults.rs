@@ -4,8 +4,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 
+use faultin::map::Rights;
 use faultin::{Cause, page_size};
-use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions};
 
@@ -120,7 +121,7 @@ fn a_mapping_for_reading_is_not_stored_to() {
     let page = page_size();
     let bytes = pattern(4 * page);
     each(&bytes, |_, file, _, mode| {
-        let mapping = file.map(0..bytes.len() as u64, Protection::Read, mode).unwrap();
+        let mapping = file.map(0..bytes.len() as u64, Rights::Read, mode).unwrap();
         let view = mapping.write_view().unwrap();
         let fault = view.fault_in(page, NonZeroUsize::MIN).unwrap_err();
         assert_eq!(fault.cause(), Cause::Protection, "{mode:?}");
@@ -135,21 +136,21 @@ fn a_mapping_for_reading_is_not_stored_to() {
 fn requests_that_make_no_sense_say_so() {
     let page = page_size() as u64;
     let file = Cache::new().open(MemoryStore::new([])).unwrap();
-    let refused = |range: std::ops::Range<u64>| file.map(range, Protection::Read, Mode::Mprotect).unwrap_err();
-    assert!(matches!(refused(page / 2..page), MapError::Start { .. }));
+    let refused = |range: std::ops::Range<u64>| file.map(range, Rights::Read, Mode::Mprotect).unwrap_err();
+    assert!(matches!(refused(page / 2..page), AttachError::Start { .. }));
     assert!(refused(1..page).to_string().contains("is no multiple of"));
-    assert!(matches!(refused(page..page), MapError::Range { .. }));
+    assert!(matches!(refused(page..page), AttachError::Range { .. }));
     assert!(refused(page..page).to_string().contains("has no bytes to map"));
-    assert!(matches!(refused(0..u64::MAX), MapError::Range { .. }));
-    assert!(matches!(refused(2 * page..page), MapError::Range { .. }));
-    assert!(matches!(refused(0..1 << 62), MapError::Memory(_)));
+    assert!(matches!(refused(0..u64::MAX), AttachError::Range { .. }));
+    assert!(matches!(refused(2 * page..page), AttachError::Range { .. }));
+    assert!(matches!(refused(0..1 << 62), AttachError::Memory(_)));
     let small = CacheOptions::new().block(512).build().open(MemoryStore::new([])).unwrap();
-    let error = small.map(0..page, Protection::Read, Mode::Mprotect).unwrap_err();
+    let error = small.map(0..page, Rights::Read, Mode::Mprotect).unwrap_err();
     assert!(error.to_string().contains("use CacheOptions::block("), "{error}");
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
     // It is still a file that can be used.
     file.append(b"abc").unwrap();
-    let mapping = file.map(0..3, Protection::Read, Mode::Mprotect).unwrap();
+    let mapping = file.map(0..3, Rights::Read, Mode::Mprotect).unwrap();
     assert_eq!((load(&mapping, 2), mapping.len() as u64), (b'c', page));
 }
 
@@ -157,7 +158,7 @@ fn requests_that_make_no_sense_say_so() {
 fn a_mapping_of_what_is_not_there_yet() {
     let page = page_size();
     each(&[], |_, file, _, mode| {
-        let mapping = file.map(5 * page as u64..9 * page as u64, Protection::ReadWrite, mode).unwrap();
+        let mapping = file.map(5 * page as u64..9 * page as u64, Rights::ReadWrite, mode).unwrap();
         let view = mapping.write_view().unwrap();
         assert_eq!(view.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause(), Cause::Backing);
         file.write_at(b"here", 6 * page as u64).unwrap();
@@ -188,7 +189,7 @@ fn more_mappings_than_memory_show_each_store_and_give_their_descriptors_back() {
     let file = Cache::new().open(MemoryStore::new(&bytes[..])).unwrap();
     for _ in 0..50 {
         drop(map(&file, Mode::Mprotect, page as u64));
-        drop(file.map(0..page as u64, Protection::Read, Mode::Signal));
+        drop(file.map(0..page as u64, Rights::Read, Mode::Signal));
     }
     let mut nothing_left = 0;
     // Other tests have some, too.

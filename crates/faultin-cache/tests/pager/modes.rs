@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin::map::Rights;
+use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{Cache, CacheOptions, CachedFile};
 
@@ -65,9 +66,9 @@ pub fn each_within(pages: usize, bytes: &[u8], check: impl Fn(&Cache, &CachedFil
 
 /// So much of a file from its first byte on, for reading and writing; if the mode is to be had.
 pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
-    match file.map(0..len.max(1), Protection::ReadWrite, mode) {
+    match file.map(0..len.max(1), Rights::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
-        Err(error @ MapError::Mode { .. }) => {
+        Err(error @ AttachError::Mode { .. }) => {
             faultin_test::skipped("user-mode", error);
             None
         }

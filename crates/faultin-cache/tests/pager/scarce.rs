@@ -51,7 +51,7 @@ fn child() {
             // Through our own copies, and faulted in.
             let mut is = vec![0; 2 * page];
             let view = mapping.read_view().unwrap();
-            while view.read(3 * page, &mut is).is_err() {
+            while view.read(&mut is, 3 * page).is_err() {
                 let len = std::num::NonZeroUsize::new(is.len()).unwrap();
                 assert!(view.fault_in(3 * page, len).is_ok());
             }

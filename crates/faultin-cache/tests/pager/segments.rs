@@ -2,12 +2,17 @@
 
 use std::num::NonZeroUsize;
 
+use faultin::Granularity;
 use faultin::iov::{IovDest, IovSource, ReadSegment};
-use faultin::map::{Change, FileMap, FileMapMut, SharedMap, Watch};
+use faultin::map::Rights;
 use faultin::memory::{ReadMemory, WriteMemory};
-use faultin::probe::Granularity;
 use faultin::{Cause, Short, page_size};
-use faultin_cache::pager::{MappingDest, MappingSource, Protection};
+use faultin::{
+    FileMap, FileMapMut,
+    map::{Change, Watch},
+    shared::SharedMap,
+};
+use faultin_cache::pager::{MappingDest, MappingSource};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error};
 
@@ -98,7 +103,7 @@ fn a_mapped_file_that_changes_is_no_source_of_zeros() {
         let (cache, source) = (cache(), on_disk(&pattern(len)));
         let file = empty(&cache);
         file.append(b"before").unwrap();
-        let map = faultin::map::MapOptions::new().watch(watch).open(source.path()).unwrap();
+        let map = faultin::MapOptions::new().watch(watch).open(source.path()).unwrap();
         let from = map.source(..);
         let cut = 2 * page_size() + 50;
         source.as_file().set_len(cut as u64).unwrap();
@@ -143,7 +148,7 @@ fn a_mapping_of_a_cached_file_ends_where_the_file_does() {
             assert!(contents(&other) == [plain, &vec![b'd'; 2 * whole]].concat());
             // A part of a file, of which the mapping begins later.
             drop(mapping);
-            let part = file.map(page_size() as u64..u64::MAX >> 2, Protection::Read, mode);
+            let part = file.map(page_size() as u64..u64::MAX >> 2, Rights::Read, mode);
             if let (Ok(part), true) = (part, page_size() < 2 * len) {
                 assert_eq!(IovSource::one(part.source().unwrap()).count(), 2 * len - page_size());
             }
@@ -203,7 +208,7 @@ fn a_part_that_no_address_has_is_none() {
             );
             assert!(dest.subslice(start..usize::MAX).is_none(), "{start}");
             assert_eq!(part.load::<u8>(start).unwrap_err().cause(), Cause::OutOfRange, "{start}");
-            assert_eq!(part.read(start, &mut [0; 2]).unwrap_err().done, 0, "{start}");
+            assert_eq!(part.read(&mut [0; 2], start).unwrap_err().done, 0, "{start}");
             assert_eq!(dest.store(start, 1_u8).unwrap_err().cause(), Cause::OutOfRange, "{start}");
         }
     });

@@ -110,7 +110,7 @@ fn ours() -> usize {
     faultin::install().unwrap();
     let recovery = on_a_stack(64 << 10, || {
         // SAFETY: nothing is mapped there.
-        unsafe { faultin::load::<u8>(ptr::without_provenance(64)) }.unwrap_err();
+        unsafe { faultin::raw::load::<u8>(ptr::without_provenance(64)) }.unwrap_err();
     });
     recovery - frame() + 256
 }
@@ -119,7 +119,7 @@ fn ours() -> usize {
 fn mapped(home: &Home, mode: Mode) -> (Cache, CachedFile, Mapping) {
     let cache = CacheOptions::new().limit(64 * page_size()).build();
     let file = home.open(&cache);
-    let mapping = file.map(0..32 * page_size() as u64, faultin_cache::pager::Protection::ReadWrite, mode).unwrap();
+    let mapping = file.map(0..32 * page_size() as u64, faultin::map::Rights::ReadWrite, mode).unwrap();
     (cache, file, mapping)
 }
 
@@ -135,7 +135,7 @@ extern "C" fn handler<const LOCALS: usize, const COPIES: bool>(_: i32) {
     if COPIES {
         let at = AT.load(SeqCst).wrapping_add(calls % 32 * page_size());
         // SAFETY: within a mapping that stays; a page that is not there is an error.
-        let _ = std::hint::black_box(unsafe { faultin::load::<u64>(at.cast()) });
+        let _ = std::hint::black_box(unsafe { faultin::raw::load::<u64>(at.cast()) });
     }
 }
 
@@ -281,7 +281,7 @@ fn without_room_to_hand_a_fault_over_it_is_refused() {
     let (_cache, _file, mapping) = mapped(&home, mode);
     // As it is before Rust's own handler is there.
     let _ = [libc::SIGSEGV, libc::SIGBUS].map(|signal| install(signal, libc::SIG_DFL, 0));
-    faultin::reinstall().unwrap();
+    faultin::signal::reinstall().unwrap();
     on_a_stack(frame + HANDING_OVER - 128, || _ = load(&mapping, 7));
     unreachable!("it was served");
 }
@@ -364,11 +364,14 @@ fn a_thread_that_waits_for_a_page_can_be_terminated() {
             assert_eq!(status.signal().map(|signal| signal.to_string()).as_deref(), Some(signal), "{mode:?}: {status}");
         });
     };
+    let signal = signal.parse().unwrap();
+    // A shell has what it runs in the background ignore SIGINT.
+    install(signal, libc::SIG_DFL, 0);
     while_a_fault_waits(
         mode,
         || (),
         |thread, _| {
-            send(thread, signal.parse().unwrap());
+            send(thread, signal);
             thread::sleep(Duration::from_secs(20));
             std::process::exit(9);
         },

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use faultin::iov::{IovDest, IovSource};
+use faultin::map::Rights;
 use faultin::{Cause, page_size};
 use faultin_cache::mode::MayWait;
 use faultin_cache::mutation::{Bug, Mutated};
-use faultin_cache::pager::{Mode, Protection};
+use faultin_cache::pager::Mode;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, Error};
 
@@ -133,7 +134,7 @@ fn many_read_a_mapping_for_reading() {
     let page = page_size();
     let bytes = pattern(16 * page);
     each(&bytes, |cache, file, _, mode| {
-        let mapping = file.map(0..bytes.len() as u64, Protection::Read, mode).unwrap();
+        let mapping = file.map(0..bytes.len() as u64, Rights::Read, mode).unwrap();
         let read = || {
             for round in 0..20 * ROUNDS {
                 let at = round % 16 * page + round % page;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use faultin_cache::lock::Deadlock;
-use faultin_cache::pager::MapError;
+use faultin_cache::pager::AttachError;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, Error, Partial, errno};
 
@@ -46,7 +46,7 @@ fn the_rest_keeps_what_it_says() {
     let error: io::Error = Deadlock { circle: Vec::new() }.into();
     assert_eq!(error.kind(), ErrorKind::Deadlock);
     assert!(error.get_ref().is_some_and(|inner| inner.is::<Deadlock>()));
-    let error: io::Error = MapError::Start { start: 1, page: 4096 }.into();
+    let error: io::Error = AttachError::Start { start: 1, page: 4096 }.into();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.get_ref().is_some_and(|inner| inner.is::<MapError>()));
+    assert!(error.get_ref().is_some_and(|inner| inner.is::<AttachError>()));
 }

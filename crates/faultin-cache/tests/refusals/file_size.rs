@@ -132,12 +132,13 @@ fn a_cached_file_says_efbig_and_keeps_what_it_has() {
         cached.read_at(&mut bytes, 0).expect("what was there");
         assert_eq!(bytes, [1; BLOCK]);
         // What is mapped lives in a file that has a length, too.
-        use faultin_cache::pager::{Mode, Protection};
-        let mapping = cached.map(0..BLOCK as u64, Protection::ReadWrite, Mode::Mprotect).expect("map it");
+        use faultin::map::Rights;
+        use faultin_cache::pager::Mode;
+        let mapping = cached.map(0..BLOCK as u64, Rights::ReadWrite, Mode::Mprotect).expect("map it");
         let mut byte = [0];
         let view = mapping.read_view().expect("a view");
         view.fault_in(5, std::num::NonZeroUsize::MIN).expect("it is there");
-        view.read(5, &mut byte).expect("read it");
+        view.read(&mut byte, 5).expect("read it");
         assert_eq!(byte, [1]);
     });
 }

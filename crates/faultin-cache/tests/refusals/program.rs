@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faultin::map::shared::SharedOptions;
-use faultin::map::{Advice, Backend, FileMap, MapError, MapOptions, Rights, SharedMap, Watch};
+use faultin::map::{Advice, Backend, Rights, Watch};
+use faultin::shared::{SharedMap, SharedOptions};
 use faultin::signal_free::{KernelReadView, KernelWriteView, Process};
-use faultin::{Granularity, ReadView, WriteView, page_size};
-use faultin_cache::pager::{Mode, Protection};
+use faultin::{FileMap, Granularity, MapError, MapOptions, ReadView, WriteView, page_size};
+use faultin_cache::pager::Mode;
 use faultin_cache::store::{FileStore, Store};
 use faultin_cache::{CacheOptions, CachedFile};
 
@@ -421,13 +421,13 @@ fn views(place: &Place) {
     // SAFETY: the place's own pages, which stay.
     let Some(view) = place.made("view", || Ok(unsafe { WriteView::new(pages, 2 * page) }?)) else { return };
     place.step("view, short", || {
-        view.write(0, &[7; 100])?;
+        view.write(&[7; 100], 0)?;
         let (mut bytes, read): (_, ReadView<'_>) = (vec![0; 2 * page], view.as_read());
-        let short = read.read(page - 50, &mut bytes[..200]).expect_err("the second page is none");
+        let short = read.read(&mut bytes[..200], page - 50).expect_err("the second page is none");
         assert_eq!(short.done, 50);
-        read.read(0, &mut bytes[..100])?;
+        read.read(&mut bytes[..100], 0)?;
         assert!(bytes[..100] == [7; 100]);
-        let short = view.write(page - 3, &[1; 10]).expect_err("the second page is none");
+        let short = view.write(&[1; 10], page - 3).expect_err("the second page is none");
         assert_eq!(short.done, 3);
         Ok(())
     });
@@ -435,8 +435,8 @@ fn views(place: &Place) {
         let all = NonZeroUsize::new(2 * page).expect("not 0");
         assert_eq!(view.fault_in(0, all)?.get(), page);
         assert!(view.fault_in(page, NonZeroUsize::MIN).is_err());
-        view.probe(0, page, Granularity::Page)?;
-        assert_eq!(view.probe(0, 2 * page, Granularity::Page).expect_err("the second page is none").done, page);
+        view.probe(0..page, Granularity::Page)?;
+        assert_eq!(view.probe(0..2 * page, Granularity::Page).expect_err("the second page is none").done, page);
         Ok(())
     });
 }
@@ -447,29 +447,29 @@ fn without_signals(place: &Place) {
     // SAFETY: the place's own pages, which stay.
     let (read, write) = unsafe { (KernelReadView::new(pages, 2 * page), KernelWriteView::new(pages, 2 * page)) };
     place.step("signal-free, copies", || {
-        write.write(10, &[9; 20])?;
+        write.write(&[9; 20], 10)?;
         let mut bytes = vec![0; 200];
-        read.read(0, &mut bytes[..30])?;
+        read.read(&mut bytes[..30], 0)?;
         assert!(bytes[10..30] == [9; 20]);
-        assert_eq!(read.read(page - 50, &mut bytes).expect_err("the second page is none").done, 50);
-        assert_eq!(write.write(page - 50, &bytes).expect_err("the second page is none").done, 50);
+        assert_eq!(read.read(&mut bytes, page - 50).expect_err("the second page is none").done, 50);
+        assert_eq!(write.write(&bytes, page - 50).expect_err("the second page is none").done, 50);
         Ok(())
     });
     place.step("signal-free, fault_in and probe", || {
         let all = NonZeroUsize::new(2 * page).expect("not 0");
         assert_eq!(read.fault_in(0, all)?.get(), page);
         assert_eq!(write.fault_in(0, all)?.get(), page);
-        assert_eq!(read.probe(0, 2 * page, Granularity::Page).expect_err("the second page is none").done, page);
+        assert_eq!(read.probe(0..2 * page, Granularity::Page).expect_err("the second page is none").done, page);
         Ok(())
     });
     let me = place.me;
     let Some(process) = place.made("process", || Ok(Process::by_pid(me)?)) else { return };
     place.step("process, read", || {
         let mut bytes = [0; 20];
-        process.read(place.pages + 10, &mut bytes)?;
+        process.read(&mut bytes, place.pages + 10)?;
         // (As far as it could be written.)
         assert_eq!(bytes, std::array::from_fn(|i| place_byte(place, 10 + i)));
-        assert_eq!(process.read(place.pages + page - 5, &mut bytes).expect_err("the second page is none").done(), 5);
+        assert_eq!(process.read(&mut bytes, place.pages + page - 5).expect_err("the second page is none").done(), 5);
         Ok(())
     });
 }
@@ -560,14 +560,14 @@ fn pager(place: &Place, mode: Mode) {
     let open = || Ok(CacheOptions::new().block(page_size()).build().open(FileStore::new(given)?)?);
     let Some(file) = place.made(&format!("{of}, open"), open) else { return };
     let text = &place.text;
-    let map = || Ok(file.map(0..text.len() as u64, Protection::ReadWrite, mode)?);
+    let map = || Ok(file.map(0..text.len() as u64, Rights::ReadWrite, mode)?);
     let Some(mapping) = place.made(&format!("{of}, map"), map) else { return };
     let step = |name: &str, step: &dyn Fn() -> Outcome| place.step(&format!("{of}, {name}"), step);
     // The restart rule: copy, then fault in.
     step("read", &|| {
         let (view, mut bytes, mut done) = (mapping.read_view()?, vec![0; text.len()], 0);
         while done < bytes.len() {
-            match view.read(done, &mut bytes[done..]) {
+            match view.read(&mut bytes[done..], done) {
                 Ok(()) => break,
                 Err(short) => done += short.done,
             }
@@ -585,7 +585,7 @@ fn pager(place: &Place, mode: Mode) {
             if let Err(fault) = view.fault_in(at, NonZeroUsize::new(5).expect("not 0")) {
                 return Err(mapping.last_error().map_or_else(|| fault.into(), Box::<dyn Error>::from));
             }
-            view.write(at, b"paged")?;
+            view.write(b"paged", at)?;
         }
         file.sync_all()?;
         let mut bytes = [0; 5];
@@ -596,7 +596,7 @@ fn pager(place: &Place, mode: Mode) {
     step("shorter", &|| {
         file.set_len(50_000)?;
         let (view, mut bytes) = (mapping.read_view()?, [0; 10]);
-        assert!(view.read(120_000, &mut bytes).is_err());
+        assert!(view.read(&mut bytes, 120_000).is_err());
         Ok(())
     });
     step("the end", &|| Ok(file.sync_all()?));

@@ -8,8 +8,9 @@ use std::thread;
 
 use faultin::ReadView;
 use faultin::iov::IovSource;
+use faultin::map::Rights;
 use faultin_cache::mode::MayWait;
-use faultin_cache::pager::{Mode, Protection};
+use faultin_cache::pager::Mode;
 use faultin_cache::store::FileStore;
 use faultin_cache::write::Observer;
 use faultin_cache::{Cache, CacheOptions, CachedFile};
@@ -100,7 +101,7 @@ fn a_child_that_drops_a_cache_leaves_everything_as_it_is() {
     let [plain, mapped, locked] = ["plain", "mapped", "locked"].map(|name| folder.path().join(name));
     let cache = CacheOptions::new().limit(64 << 20).build();
     let (one, two, three) = (dirty_file(&cache, &plain), dirty_file(&cache, &mapped), dirty_file(&cache, &locked));
-    let mapping = two.map(0..LEN as u64, Protection::ReadWrite, Mode::Mprotect).unwrap();
+    let mapping = two.map(0..LEN as u64, Rights::ReadWrite, Mode::Mprotect).unwrap();
     // SAFETY: within the mapping, whose faults are served.
     unsafe { mapping.as_ptr().add(5).write_volatile(3) };
     two.write_at(&[2; 4096], 4096).unwrap();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, ThreadId};
 
-use faultin_cache::pager::{MapError, Mode, Protection};
+use faultin::map::Rights;
+use faultin_cache::pager::{AttachError, Mode};
 use faultin_cache::store::{FileStore, Store};
 use faultin_cache::{Cache, CacheOptions};
 use faultin_test::skipped;
@@ -81,10 +82,10 @@ fn a_fault_is_served_without_the_store() {
         let store = Arc::new(Counted { store, thread, descriptors: AtomicU32::new(0), others: AtomicU32::new(0) });
         let cache: Cache = CacheOptions::new().build();
         let file = cache.open(Arc::clone(&store)).unwrap();
-        let map = || file.map(0..(PAGES * page) as u64, Protection::ReadWrite, mode);
+        let map = || file.map(0..(PAGES * page) as u64, Rights::ReadWrite, mode);
         let (mapping, second) = match (map(), map()) {
             (Ok(first), Ok(second)) => (first, second),
-            (Err(MapError::Mode { error, .. }), _) => {
+            (Err(AttachError::Mode { error, .. }), _) => {
                 skipped("uffd", error);
                 continue;
             }
@@ -120,9 +121,9 @@ fn a_truncated_store_is_not_zeros_in_a_mapping() {
     for mode in Mode::ALL {
         let store = FileStore::new(file_with(&path, &vec![7; 8 * page])).unwrap();
         let file = CacheOptions::new().build().open(store).unwrap();
-        let mapping = match file.map(0..8 * page as u64, Protection::Read, mode) {
+        let mapping = match file.map(0..8 * page as u64, Rights::Read, mode) {
             Ok(mapping) => mapping,
-            Err(MapError::Mode { error, .. }) => {
+            Err(AttachError::Mode { error, .. }) => {
                 skipped("uffd", error);
                 continue;
             }

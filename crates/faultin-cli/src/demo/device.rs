@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use faultin::FileMapMut;
 use faultin::WriteView;
-use faultin::map::FileMapMut;
 
 use super::child::{self, Ending, Stage};
 use super::folder::Folder;
@@ -174,7 +174,7 @@ impl Scene for Full {
                 let pages = Plain::of_huge_pages(LEN)?;
                 // SAFETY: the range is this process', and nothing else is ever mapped there.
                 let view = unsafe { WriteView::new(pages.as_ptr(), LEN) };
-                match view.map_err(|error| Missing::because("a signal handler", error))?.write(0, &all) {
+                match view.map_err(|error| Missing::because("a signal handler", error))?.write(&all, 0) {
                     Ok(()) => (LEN, String::new()),
                     Err(short) => (short.done, short.to_string()),
                 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use child::{Ending, Stage};
 use device::Device;
-use faultin::map::MapError;
+use faultin::MapError;
 use told::{Paint, Told};
 
 /// Shows what kills a program that uses mapped memory, and what this library makes of it

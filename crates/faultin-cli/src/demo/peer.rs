@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use faultin::map::{Rights, SharedMap};
+use faultin::{map::Rights, shared::SharedMap};
 
 use super::child::Stage;
 use super::plain::Plain;

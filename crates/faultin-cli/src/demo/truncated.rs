@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
-use faultin::map::FileMap;
+use faultin::FileMap;
 
 use super::child::Stage;
 use super::folder::Folder;

@@ -19,7 +19,10 @@ use std::sync::{Mutex, PoisonError};
 
 use blake3::OutputReader;
 use blake3::hazmat::{self, ChainingValue, HasherExt};
-use faultin::map::{Backend, Change, FileMap, MapError, MapOptions, Watch};
+use faultin::{
+    FileMap, MapError, MapOptions,
+    map::{Backend, Change, Watch},
+};
 use indicatif::ProgressBar;
 
 use super::key::Key;
@@ -128,7 +131,8 @@ impl Hasher {
         if about.is_ok_and(|about| !about.is_file() || about.len() == 0) {
             return self.hash_stream(path, file);
         }
-        match MapOptions::new().watch(Watch::Contents).backend(self.options.backend).open(path) {
+        let options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
+        match options.from_file_at(file.try_clone().map_err(HashError::Open)?, path) {
             // The kernel makes it up when it is read, whatever its size says.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),

@@ -9,8 +9,10 @@ use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use faultin::map::{
-    Backend, Change, Damaged, FileMap, FileMapMut, FileReader, MapOptions, Reason, Repair, Rights, SharedMap, Watch,
+use faultin::{
+    FileMap, FileMapMut, FileReader, MapOptions,
+    map::{Backend, Change, Damaged, Reason, Repair, Rights, Watch},
+    shared::SharedMap,
 };
 
 use super::{content, environment, serial};
@@ -368,7 +370,7 @@ fn shared_maps_see_what_the_peer_writes() {
         let path = next(folder);
         let file = || File::open(&path).expect("open");
         let reading = SharedMap::from_file(file(), LEN, Rights::Read).expect("map it");
-        let options = faultin::map::SharedOptions::new().backend(Backend::Mapped);
+        let options = faultin::shared::SharedOptions::new().backend(Backend::Mapped);
         let error = options.from_file(file(), LEN, Rights::Read).map(drop).expect_err("it could not follow");
         assert!(matches!(error.reason(), Reason::Unsupported(_)), "{error}");
         overwrite(&path, 0, "NEW");

@@ -80,37 +80,7 @@ macro_rules! cursor {
         /// Differs from the kernel's, which answers 0 on a zero-length segment although bytes follow.
         #[doc(alias = "iov_iter_single_seg_count")]
         pub fn single_seg_count(&self) -> usize {
-            layout::first(&self.state, self.list.as_ref())
-        }
-
-        /// Whether the address of every piece that is left has no bit of `addr_mask`, and its length none of `len_mask`.
-        ///
-        /// Differs from the kernel's, which looks at the addresses of zero-length segments, too.
-        #[doc(alias = "iov_iter_is_aligned")]
-        pub fn is_aligned(&self, addr_mask: usize, len_mask: usize) -> bool {
-            layout::is_aligned(&self.state, self.list.as_ref(), addr_mask, len_mask)
-        }
-
-        /// The addresses and lengths of all pieces that are left, or-ed: its low bits tell what they are aligned to.
-        #[doc(alias = "iov_iter_alignment")]
-        pub fn alignment(&self) -> usize {
-            layout::alignment(&self.state, self.list.as_ref())
-        }
-
-        /// The addresses where one piece that is left ends and the next begins, or-ed: whether hardware that allows gaps
-        /// at some boundary only can take the list. 0 for one piece.
-        ///
-        /// Differs from the kernel's, which counts the first segment's bytes before the position, too.
-        #[doc(alias = "iov_iter_gap_alignment")]
-        pub fn gap_alignment(&self) -> usize {
-            layout::gap_alignment(&self.state, self.list.as_ref())
-        }
-
-        /// Pages that what is left spans, piece by piece (a page that two pieces share counts twice), at most `max`. The
-        /// pages are those of the memory.
-        #[doc(alias = "iov_iter_npages")]
-        pub fn npages(&self, max: usize) -> usize {
-            layout::npages(&self.state, self.list.as_ref(), max)
+            self.state.pieces(self.list.as_ref(), usize::MAX).next().map_or(0, |piece| piece.len)
         }
 
         /// [`Short`] with nothing done, if fewer than `len` bytes are left.

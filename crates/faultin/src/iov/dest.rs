@@ -1,12 +1,10 @@
 //! A list to write to.
 
-use super::layout;
 use super::list::List;
-use super::segment::{Segment, WriteSegment};
+use super::segment::{DefaultWrite, Segment, WriteSegment};
 use super::state::{IovState, OutsideIov};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{WriteMemory, WriteNoWait};
-use crate::view::WriteView;
 
 /// A list of segments to write to.
 ///
@@ -19,17 +17,13 @@ use crate::view::WriteView;
 #[doc(alias = "iov_iter")]
 #[doc(alias = "ITER_DEST")]
 #[derive(Debug)]
-pub struct IovDest<'s, 'a, M = WriteView<'a>> {
+pub struct IovDest<'s, 'a, M = DefaultWrite<'a>> {
     pub(super) list: List<WriteSegment<'a, M>, &'s mut [WriteSegment<'a, M>]>,
     pub(super) state: IovState,
 }
 
-/// What is written where zeros are wanted without waiting, so many bytes at a time.
-static ZEROS: [u8; 1024] = [0; 1024];
-
 impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
-    /// The bytes of `segments`, in this order. There may be any number; [`import_iovec`](Self::import_iovec) has the
-    /// kernel's limits.
+    /// The bytes of `segments`, in this order. There may be any number of them.
     #[doc(alias = "iov_iter_init")]
     #[doc(alias = "iov_iter_kvec")]
     #[inline]
@@ -74,7 +68,7 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
     #[inline]
     pub fn copy_to_iter(&mut self, src: &[u8]) -> Result<usize, Short> {
         self.state.transfer(&mut self.list, src.len(), |list, piece, at| {
-            list.as_mut()[piece.index].write(piece.offset, &src[at])
+            list.as_mut()[piece.index].write(&src[at], piece.offset)
         })
     }
 
@@ -115,38 +109,7 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
         M: WriteNoWait,
     {
         self.state.transfer(&mut self.list, src.len(), |list, piece, at| {
-            list.as_mut()[piece.index].write_nowait(piece.offset, &src[at])
+            list.as_mut()[piece.index].write_nowait(&src[at], piece.offset)
         })
-    }
-
-    /// As [`copy_to_iter_full`](Self::copy_to_iter_full), but never waits for a fault.
-    ///
-    /// # Errors
-    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
-    pub fn copy_to_iter_full_nowait(&mut self, src: &[u8]) -> Result<(), Short>
-    where
-        M: WriteNoWait,
-    {
-        self.need(src.len())?;
-        let result = self.copy_to_iter_nowait(src);
-        self.all_or_revert(result)
-    }
-
-    /// As [`zero`](Self::zero), but never waits for a fault: what the kernel's readers of holes do with page faults
-    /// disabled.
-    ///
-    /// # Errors
-    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
-    pub fn zero_nowait(&mut self, len: usize) -> Result<usize, Short>
-    where
-        M: WriteNoWait,
-    {
-        let goal = len.min(self.count());
-        let mut done = 0;
-        while done < goal {
-            let zeros = &ZEROS[..ZEROS.len().min(goal - done)];
-            done += self.copy_to_iter_nowait(zeros).map_err(|short| Short { done: done + short.done, ..short })?;
-        }
-        Ok(done)
     }
 }

@@ -5,10 +5,17 @@ use core::num::NonZeroUsize;
 use super::segment::Segment;
 use super::state::{IovState, Piece};
 use super::{IovDest, IovSource};
+use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{ReadMemory, WriteMemory};
-use crate::probe::Granularity;
-use crate::signal::pager;
+#[cfg(feature = "std")]
+use crate::signal::pager::first_gone;
+
+/// Without `std` there are no pagers.
+#[cfg(not(feature = "std"))]
+fn first_gone(_: usize, _: usize, _: usize, _: Access) -> Option<usize> {
+    None
+}
 
 impl<M: ReadMemory> IovSource<'_, '_, M> {
     /// Makes the next attempt to read progress: the accessible prefix, in bytes, of the next `len` (or of what is left, if
@@ -142,7 +149,7 @@ fn evicted<S: Segment>(state: &IovState, segments: &[S], done: usize, access: Ac
         let segment = &segments[piece.index];
         let address = segment.addr().wrapping_add(piece.offset);
         if segment.may_fault()
-            && let Some(gone) = pager::first_gone(address, piece.len, segment.page_size(), access)
+            && let Some(gone) = first_gone(address, piece.len, segment.page_size(), access)
         {
             let fault = Fault::refused(access, Cause::NotResident, address.wrapping_add(gone));
             return Some(Evicted { done: before + gone, piece, fault });

@@ -9,12 +9,10 @@ use crate::view::{ReadView, WriteView};
 use crate::{arch, page_size};
 
 /// Segments that a list of raw `iovec`s may have.
-#[doc(alias = "IOV_MAX")]
-pub const UIO_MAXIOV: usize = 1024;
+const UIO_MAXIOV: usize = 1024;
 
 /// Bytes that a list of raw `iovec`s has at most; what is beyond is left out without a word, as in the kernel.
-#[doc(alias = "MAX_RW_COUNT")]
-pub fn max_rw_count() -> usize {
+fn max_rw_count() -> usize {
     i32::MAX as usize & !(page_size() - 1)
 }
 
@@ -22,7 +20,7 @@ pub fn max_rw_count() -> usize {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// More than [`UIO_MAXIOV`] segments (`EINVAL`).
+    /// More than 1024 segments (`EINVAL`).
     TooManySegments {
         /// How many.
         segments: usize,
@@ -82,7 +80,7 @@ impl<'a> IovSource<'_, 'a, ReadView<'a>> {
     /// The memory of `iovecs`, to read from. Installs the handler if need be. Allocates for more than one segment.
     ///
     /// As the kernel's: no segment at all is fine; an address is checked also where the length is 0, and behind the cap
-    /// [`max_rw_count`]; only where there is a single segment is its length capped before its address is checked.
+    /// (`i32::MAX`, rounded down to whole pages); only where there is a single segment is its length capped before its address is checked.
     /// Differs in that an address between the two halves (not canonical), and on aarch64 a tagged one, passes: the access
     /// tells.
     ///

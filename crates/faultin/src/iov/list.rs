@@ -6,6 +6,7 @@
 pub(super) enum List<S, B> {
     One([S; 1]),
     Borrowed(B),
+    #[cfg(feature = "std")]
     Imported(Box<[S]>),
 }
 
@@ -15,6 +16,7 @@ impl<S, B: AsRef<[S]>> AsRef<[S]> for List<S, B> {
         match self {
             List::One(one) => one,
             List::Borrowed(many) => many.as_ref(),
+            #[cfg(feature = "std")]
             List::Imported(many) => many,
         }
     }
@@ -26,6 +28,7 @@ impl<S, B: AsMut<[S]>> AsMut<[S]> for List<S, B> {
         match self {
             List::One(one) => one,
             List::Borrowed(many) => many.as_mut(),
+            #[cfg(feature = "std")]
             List::Imported(many) => many,
         }
     }

@@ -40,8 +40,8 @@
 mod cursor;
 mod dest;
 mod fault_in;
+#[cfg(feature = "std")]
 mod import;
-mod layout;
 mod list;
 mod page;
 mod reach;
@@ -50,7 +50,8 @@ mod source;
 mod state;
 
 pub use dest::IovDest;
-pub use import::{ImportError, UIO_MAXIOV, max_rw_count};
+#[cfg(feature = "std")]
+pub use import::ImportError;
 pub use segment::{ReadSegment, WriteSegment};
 pub use source::IovSource;
 pub use state::{IovState, OutsideIov};

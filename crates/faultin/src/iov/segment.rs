@@ -3,11 +3,21 @@
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
+use crate::fault::Granularity;
 use crate::fault::{Fault, Short};
 use crate::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
-use crate::page_size;
-use crate::probe::Granularity;
+#[cfg(feature = "std")]
 use crate::view::{ReadView, WriteView};
+
+/// The memory of lists that name none: this process's views, where there are any.
+#[cfg(feature = "std")]
+pub(super) type DefaultRead<'a> = ReadView<'a>;
+#[cfg(feature = "std")]
+pub(super) type DefaultWrite<'a> = WriteView<'a>;
+#[cfg(not(feature = "std"))]
+pub(super) type DefaultRead<'a> = &'a core::convert::Infallible;
+#[cfg(not(feature = "std"))]
+pub(super) type DefaultWrite<'a> = &'a core::convert::Infallible;
 
 /// A segment to read from.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +47,7 @@ impl<'a, M> From<&'a [u8]> for ReadSegment<'a, M> {
     }
 }
 
+#[cfg(feature = "std")]
 impl<'v> From<ReadView<'v>> for ReadSegment<'_, ReadView<'v>> {
     fn from(view: ReadView<'v>) -> Self {
         ReadSegment::Memory(view)
@@ -49,6 +60,7 @@ impl<'a, M> From<&'a mut [u8]> for WriteSegment<'a, M> {
     }
 }
 
+#[cfg(feature = "std")]
 impl<'v> From<WriteView<'v>> for WriteSegment<'_, WriteView<'v>> {
     fn from(view: WriteView<'v>) -> Self {
         WriteSegment::Memory(view)
@@ -86,7 +98,7 @@ macro_rules! segment {
 
             fn page_size(&self) -> usize {
                 match self {
-                    $segment::Plain(_) => page_size(),
+                    $segment::Plain(_) => crate::arch::MIN_PAGE,
                     $segment::Memory(memory) => $page_size(memory),
                 }
             }
@@ -105,7 +117,7 @@ macro_rules! segment {
             fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
                 match self {
                     $segment::Plain(_) => Ok(()),
-                    $segment::Memory(memory) => memory.probe(offset, len, granularity),
+                    $segment::Memory(memory) => memory.probe(offset..offset + len, granularity),
                 }
             }
         }
@@ -117,31 +129,31 @@ segment!(WriteSegment, WriteMemory, |m: &M| m.as_read().addr(), |m: &M| m.as_rea
 
 impl<'a, M: ReadMemory> ReadSegment<'a, M> {
     #[inline]
-    pub(super) fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub(super) fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         match self {
             ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
-            ReadSegment::Memory(memory) => return memory.read(offset, dst),
+            ReadSegment::Memory(memory) => return memory.read(dst, offset),
         }
         Ok(())
     }
 
     #[inline]
-    pub(super) fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub(super) fn read_streaming(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         match self {
             ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
-            ReadSegment::Memory(memory) => return memory.read_streaming(offset, dst),
+            ReadSegment::Memory(memory) => return memory.read_streaming(dst, offset),
         }
         Ok(())
     }
 
     #[inline]
-    pub(super) fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>
+    pub(super) fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short>
     where
         M: ReadNoWait,
     {
         match self {
             ReadSegment::Plain(bytes) => dst.copy_from_slice(&bytes[offset..offset + dst.len()]),
-            ReadSegment::Memory(memory) => return memory.read_nowait(offset, dst),
+            ReadSegment::Memory(memory) => return memory.read_nowait(dst, offset),
         }
         Ok(())
     }
@@ -157,10 +169,10 @@ impl<'a, M: ReadMemory> ReadSegment<'a, M> {
 
 impl<M: WriteMemory> WriteSegment<'_, M> {
     #[inline]
-    pub(super) fn write(&mut self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    pub(super) fn write(&mut self, src: &[u8], offset: usize) -> Result<(), Short> {
         match self {
             WriteSegment::Plain(bytes) => bytes[offset..offset + src.len()].copy_from_slice(src),
-            WriteSegment::Memory(memory) => return memory.write(offset, src),
+            WriteSegment::Memory(memory) => return memory.write(src, offset),
         }
         Ok(())
     }
@@ -168,19 +180,19 @@ impl<M: WriteMemory> WriteSegment<'_, M> {
     pub(super) fn zero(&mut self, offset: usize, len: usize) -> Result<(), Short> {
         match self {
             WriteSegment::Plain(bytes) => bytes[offset..offset + len].fill(0),
-            WriteSegment::Memory(memory) => return memory.fill(offset, 0, len),
+            WriteSegment::Memory(memory) => return memory.fill(offset..offset + len, 0),
         }
         Ok(())
     }
 
     #[inline]
-    pub(super) fn write_nowait(&mut self, offset: usize, src: &[u8]) -> Result<(), Short>
+    pub(super) fn write_nowait(&mut self, src: &[u8], offset: usize) -> Result<(), Short>
     where
         M: WriteNoWait,
     {
         match self {
             WriteSegment::Plain(bytes) => bytes[offset..offset + src.len()].copy_from_slice(src),
-            WriteSegment::Memory(memory) => return memory.write_nowait(offset, src),
+            WriteSegment::Memory(memory) => return memory.write_nowait(src, offset),
         }
         Ok(())
     }

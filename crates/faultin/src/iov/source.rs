@@ -1,12 +1,10 @@
 //! A list to read from.
 
-use super::layout;
 use super::list::List;
-use super::segment::ReadSegment;
+use super::segment::{DefaultRead, ReadSegment};
 use super::state::{IovState, OutsideIov};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{ReadMemory, ReadNoWait};
-use crate::view::ReadView;
 
 /// A list of segments to read from.
 ///
@@ -18,14 +16,13 @@ use crate::view::ReadView;
 #[doc(alias = "iov_iter")]
 #[doc(alias = "ITER_SOURCE")]
 #[derive(Clone, Debug)]
-pub struct IovSource<'s, 'a, M = ReadView<'a>> {
+pub struct IovSource<'s, 'a, M = DefaultRead<'a>> {
     pub(super) list: List<ReadSegment<'a, M>, &'s [ReadSegment<'a, M>]>,
     pub(super) state: IovState,
 }
 
 impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
-    /// The bytes of `segments`, in this order. There may be any number; [`import_iovec`](Self::import_iovec) has the
-    /// kernel's limits.
+    /// The bytes of `segments`, in this order. There may be any number of them.
     #[doc(alias = "iov_iter_init")]
     #[doc(alias = "iov_iter_kvec")]
     #[inline]
@@ -64,7 +61,7 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
     #[inline]
     pub fn copy_from_iter(&mut self, dst: &mut [u8]) -> Result<usize, Short> {
         self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
-            list.as_ref()[piece.index].read(piece.offset, &mut dst[at])
+            list.as_ref()[piece.index].read(&mut dst[at], piece.offset)
         })
     }
 
@@ -78,7 +75,7 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
     #[inline]
     pub fn copy_from_iter_streaming(&mut self, dst: &mut [u8]) -> Result<usize, Short> {
         self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
-            list.as_ref()[piece.index].read_streaming(piece.offset, &mut dst[at])
+            list.as_ref()[piece.index].read_streaming(&mut dst[at], piece.offset)
         })
     }
 
@@ -108,20 +105,7 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
         M: ReadNoWait,
     {
         self.state.transfer(&mut self.list, dst.len(), |list, piece, at| {
-            list.as_ref()[piece.index].read_nowait(piece.offset, &mut dst[at])
+            list.as_ref()[piece.index].read_nowait(&mut dst[at], piece.offset)
         })
-    }
-
-    /// As [`copy_from_iter_full`](Self::copy_from_iter_full), but never waits for a fault.
-    ///
-    /// # Errors
-    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
-    pub fn copy_from_iter_full_nowait(&mut self, dst: &mut [u8]) -> Result<(), Short>
-    where
-        M: ReadNoWait,
-    {
-        self.need(dst.len())?;
-        let result = self.copy_from_iter_nowait(dst);
-        self.all_or_revert(result)
     }
 }

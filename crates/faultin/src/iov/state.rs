@@ -36,6 +36,7 @@ impl fmt::Display for OutsideIov {
 
 impl core::error::Error for OutsideIov {}
 
+#[cfg(feature = "std")]
 impl From<OutsideIov> for std::io::Error {
     fn from(error: OutsideIov) -> Self {
         crate::errno::whole(Some(error.errno()), error)
@@ -45,7 +46,7 @@ impl From<OutsideIov> for std::io::Error {
 impl OutsideIov {
     /// `EINVAL`.
     pub const fn errno(&self) -> i32 {
-        libc::EINVAL
+        22
     }
 }
 

@@ -32,7 +32,7 @@ const LOOK: usize = 1 << 20;
 /// # let file = tempfile::NamedTempFile::new()?;
 /// # std::fs::write(file.path(), [1; 100_000])?;
 /// # let path = file.path();
-/// let map = faultin::map::FileMap::open(path)?;
+/// let map = faultin::FileMap::open(path)?;
 /// let (mut sum, mut chunks) = (0, map.chunks(..));
 /// while let Some(chunk) = chunks.next_chunk()? {
 ///     sum += chunk.iter().map(|&byte| u64::from(byte)).sum::<u64>();
@@ -160,7 +160,7 @@ impl<'a> Chunks<'a> {
     /// # let path = file.path();
     /// use std::io::Write;
     ///
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// let len = map.chunks(..).try_for_each(|chunk| copy.write_all(chunk))?;
     /// assert_eq!(len, 100_000);
     /// # Ok(())

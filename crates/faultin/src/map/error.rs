@@ -96,7 +96,7 @@ pub enum Reason {
 /// # let file = tempfile::NamedTempFile::new()?;
 /// # std::fs::write(file.path(), [7; 5000])?;
 /// # let path = file.path();
-/// use faultin::map::{FileMap, MapError, Reason};
+/// use faultin::{FileMap, MapError, map::Reason};
 ///
 /// let map = FileMap::open(path)?;
 /// let error = map.read_exact_at(&mut [0; 64], 4990).unwrap_err();

@@ -75,7 +75,7 @@ impl FileMap {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # let path = file.path();
-    /// use faultin::map::FileMap;
+    /// use faultin::FileMap;
     ///
     /// let map = FileMap::from_file_at(std::fs::File::open(path)?, path)?;
     /// let error = map.read_exact_at(&mut [0; 4], 0).unwrap_err();
@@ -202,7 +202,7 @@ impl FileMap {
     /// use std::path::Path;
     ///
     /// fn headers(path: &Path) -> io::Result<impl BufRead + Send + 'static> {
-    ///     Ok(faultin::map::FileMap::open(path)?.into_reader())
+    ///     Ok(faultin::FileMap::open(path)?.into_reader())
     /// }
     /// # fn main() -> io::Result<()> {
     /// # let file = tempfile::NamedTempFile::new()?;
@@ -332,7 +332,7 @@ impl FileMap {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("log");
     /// # std::fs::write(&path, "old\n")?;
-    /// use faultin::map::{Change, FileMap};
+    /// use faultin::{FileMap, map::Change};
     ///
     /// let map = FileMap::open(&path)?;
     /// map.verify()?;

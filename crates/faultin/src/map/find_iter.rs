@@ -72,7 +72,7 @@ impl FileMap {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), "aaaaa, ERROR, error, ERROR")?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// let places: Vec<u64> = map.find_iter(b"ERROR", ..).collect::<Result<_, _>>()?;
     /// assert_eq!(places, [7, 21]);
     /// for place in map.find_iter(b"aa", ..) {

@@ -28,7 +28,7 @@ pub struct Line<'a> {
 /// # let file = tempfile::NamedTempFile::new()?;
 /// # std::fs::write(file.path(), "one\ntwo\nthree")?;
 /// # let path = file.path();
-/// let map = faultin::map::FileMap::open(path)?;
+/// let map = faultin::FileMap::open(path)?;
 /// let mut lines = map.lines(..);
 /// while let Some(line) = lines.next_line()? {
 ///     if line.bytes.starts_with(b"t") {

@@ -19,7 +19,7 @@ use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
 use crate::signal::guard::Guard;
-use crate::{blocked, copy, page_size, scalar, signal, signal_free};
+use crate::{blocked, copy, page_size, scalar, signal_free};
 
 /// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
 /// faster than one copy of all.
@@ -118,7 +118,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps at least `len` bytes of `file` from `offset`, a multiple of the page size. The file may be shorter.
     pub(crate) fn new(file: &File, offset: u64, len: usize, rights: Rights) -> Result<Self, Refused> {
-        signal::install().map_err(Refused::Handler)?;
+        crate::install().map_err(Refused::Handler)?;
         let (huge, too_long) = (huge_page_size(file), || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM)));
         let page = huge.unwrap_or_else(page_size);
         let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());

@@ -8,7 +8,7 @@
 //! # let (file, page) = (tempfile::NamedTempFile::new()?, faultin::page_size());
 //! # std::fs::write(file.path(), vec![7; 3 * page])?;
 //! # let path = file.path();
-//! use faultin::map::{Change, FileMap};
+//! use faultin::{map::Change, FileMap};
 //!
 //! let map = FileMap::open(path)?;
 //! let mut buffer = vec![0; 3 * page];
@@ -142,41 +142,42 @@
 
 mod answer;
 mod chunks;
-mod error;
-mod file;
+pub(crate) mod error;
+pub(crate) mod file;
 mod find_iter;
 mod layers;
 mod lines;
 mod mapping;
 mod name;
 mod nowait;
-mod options;
+pub(crate) mod options;
 mod range;
-mod reader;
+pub(crate) mod reader;
 mod record;
 mod search;
 mod segment;
-pub mod shared;
+pub(crate) mod shared;
 mod size;
 mod slice;
 mod stamp;
 #[cfg(test)]
 mod stamp_tests;
-mod write;
+pub(crate) mod write;
 
 pub use chunks::Chunks;
-pub use error::{Change, MapError, Reason};
-pub use file::{Coverage, FileMap};
+pub use error::{Change, Reason};
+pub use file::Coverage;
 pub use find_iter::FindIter;
 pub use lines::{Line, Lines};
 pub use mapping::{Repair, Rights};
-pub use options::{Advice, Backend, MapOptions, Watch};
-pub use reader::{FileReader, MapReader};
+pub use options::{Advice, Backend, Watch};
+pub use reader::MapReader;
 pub use segment::{MapDest, MapSource};
-pub use shared::{SharedMap, SharedOptions};
 pub use size::has_known_size;
 pub use slice::Damaged;
-pub use write::FileMapMut;
 
 pub(crate) use mapping::file_system;
 pub(crate) use write::is_full;
+
+#[cfg(doc)]
+use crate::{FileMap, FileMapMut, FileReader, MapError, MapOptions, shared::SharedMap};

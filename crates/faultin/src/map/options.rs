@@ -65,7 +65,7 @@ pub enum Backend {
     /// [`Mapped`](Self::Mapped) where mappings and the fault handler are to be had, otherwise [`Pread`](Self::Pread).
     ///
     /// The handler is asked for when the map is opened, and at every [`refresh`](FileMap::refresh). Where another one was
-    /// installed after it (by a crash reporter, Python's faulthandler), it is [raised](crate::raise_to_top) above that;
+    /// installed after it (by a crash reporter, Python's faulthandler), it is [raised](crate::signal::raise_to_top) above that;
     /// where that cannot be, or the thread that opens the map blocks the signals, it is pread.
     #[default]
     Automatic,
@@ -96,7 +96,7 @@ pub enum Advice {
 /// # let file = tempfile::NamedTempFile::new()?;
 /// # let path = file.path();
 /// # std::fs::write(path, [7; 5000])?;
-/// use faultin::map::{Advice, MapOptions};
+/// use faultin::{map::Advice, MapOptions};
 ///
 /// let map = MapOptions::new().offset(1000).length(2000).advise(Advice::Random).open(path)?;
 /// assert_eq!(map.len(), 2000);
@@ -385,7 +385,7 @@ pub(super) fn faults_reach_us() -> bool {
         let status = signal::status();
         [status.segv, status.bus].iter().all(|reached| matches!(reached, Reached::Directly | Reached::ByHost))
     };
-    signal::install().is_ok() && (reached() || signal::raise_to_top().is_ok() && reached())
+    crate::install().is_ok() && (reached() || signal::raise_to_top().is_ok() && reached())
 }
 
 /// What cannot be done then.

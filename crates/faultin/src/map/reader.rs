@@ -28,7 +28,7 @@ const SMALL: usize = 8 << 10;
 /// use std::io::{Read, Seek, SeekFrom};
 /// use std::sync::Arc;
 ///
-/// use faultin::map::{FileMap, MapReader};
+/// use faultin::{FileMap, map::MapReader};
 ///
 /// let map = Arc::new(FileMap::open(path)?);
 /// let mut reader = MapReader::new(Arc::clone(&map));
@@ -63,7 +63,7 @@ pub struct MapReader<M: Borrow<FileMap>> {
 /// use std::io::Read;
 ///
 /// let mut text = String::new();
-/// faultin::map::FileReader::open("/proc/self/status")?.read_to_string(&mut text)?;
+/// faultin::FileReader::open("/proc/self/status")?.read_to_string(&mut text)?;
 /// assert!(text.starts_with("Name:"));
 /// # Ok(())
 /// # }

@@ -160,7 +160,7 @@ impl FileMap {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), "to be, or not to be")?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// assert_eq!(map.find(b"be", ..)?, Some(3));
     /// assert_eq!(map.find(b"be", 4..)?, Some(17));
     /// assert_eq!(map.find(b"question", ..)?, None); // every byte could be read
@@ -300,7 +300,7 @@ impl FileMap {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), "one\ntwo\nthree")?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// for line in map.lines(..) {
     ///     println!("{}", String::from_utf8(line?)?);
     /// }

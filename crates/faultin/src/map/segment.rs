@@ -15,10 +15,10 @@ use super::range::within;
 use super::record::Baseline;
 use super::shared::SharedMap;
 use super::write::FileMapMut;
+use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::iov::{ReadSegment, WriteSegment};
 use crate::memory::{ReadMemory, WriteMemory};
-use crate::probe::Granularity;
 use crate::scalar::Scalar;
 use crate::{fault_in, page_size, probe};
 
@@ -36,7 +36,7 @@ const PIECE: usize = 8 << 10;
 /// # std::fs::write(file.path(), [7; 1000])?;
 /// # let path = file.path();
 /// use faultin::iov::IovSource;
-/// use faultin::map::FileMap;
+/// use faultin::FileMap;
 ///
 /// let map = FileMap::open(path)?;
 /// let mut source = IovSource::one(&map);
@@ -293,7 +293,7 @@ unsafe impl ReadMemory for MapSource<'_> {
         self.part.to_page_end(offset)
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         self.pieces(offset, dst.len(), |range, bytes| dst[range].copy_from_slice(bytes))
     }
 
@@ -316,7 +316,8 @@ unsafe impl ReadMemory for MapSource<'_> {
         Ok(unsafe { fault_in::fault_in_readable(src.0, len) }.unwrap_or(NonZeroUsize::MIN))
     }
 
-    fn probe(&self, offset: usize, len: usize, _granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, _granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         // Every byte is loaded, which proves it at any granularity.
         self.pieces(offset, len, |_, _| ())
     }
@@ -364,7 +365,7 @@ impl<'a> WriteMemory for MapDest<'a> {
         Some(MapDest { map: self.map, part: self.part.subslice(range)? })
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         let at = self.part.at(Access::Write, offset, src.len()).map_err(|fault| Short { done: 0, fault })?;
         let written = match self.map {
             Writable::File(map) => map.write_at(src, at),
@@ -376,7 +377,8 @@ impl<'a> WriteMemory for MapDest<'a> {
         })
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         let at = self.part.at(Access::Write, offset, len).map_err(|fault| Short { done: 0, fault })?;
         let range = at..at.saturating_add(len as u64);
         let filled = match self.map {
@@ -408,7 +410,8 @@ impl<'a> WriteMemory for MapDest<'a> {
         }
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         let at = self.part.at(Access::Write, offset, len).map_err(|fault| Short { done: 0, fault })?;
         if len == 0 {
             return Ok(());

@@ -220,7 +220,7 @@ impl FileMap {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), [2; 1000])?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// // SAFETY: a sum of bytes, whatever they are.
     /// let sum = unsafe { map.with_slice(.., |bytes| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>()) }?;
     /// assert_eq!(sum, 2000);
@@ -250,7 +250,7 @@ impl FileMap {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), [2; 1000])?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMap::open(path)?;
+    /// let map = faultin::FileMap::open(path)?;
     /// let sum = map.with_raw(.., |bytes| {
     ///     let first = bytes.cast::<u8>();
     ///     // SAFETY: within the bytes, while the closure runs.

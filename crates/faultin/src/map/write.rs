@@ -32,7 +32,7 @@ use crate::scalar::Scalar;
 /// # let file = tempfile::NamedTempFile::new()?;
 /// # std::fs::write(file.path(), "to be, or not to be")?;
 /// # let path = file.path();
-/// use faultin::map::FileMapMut;
+/// use faultin::FileMapMut;
 ///
 /// let map = FileMapMut::open(path)?;
 /// if let Some(at) = map.find(b"not", ..)? {
@@ -140,7 +140,7 @@ impl FileMapMut {
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(file.path(), [1; 100])?;
     /// # let path = file.path();
-    /// let map = faultin::map::FileMapMut::open(path)?;
+    /// let map = faultin::FileMapMut::open(path)?;
     /// map.fill(90.., b' ')?;
     /// assert_eq!(map.count_byte(b' ', ..)?, 10);
     /// # Ok(())

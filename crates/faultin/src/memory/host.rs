@@ -5,9 +5,9 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::{AtomicMemory, ReadMemory, WriteMemory};
+use crate::fault::Granularity;
 use crate::fault::{Fault, Short};
 use crate::page_size;
-use crate::probe::Granularity;
 use crate::scalar::Scalar;
 use crate::view::{ReadView, WriteView};
 
@@ -40,13 +40,13 @@ unsafe impl ReadMemory for ReadView<'_> {
     }
 
     #[inline]
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        ReadView::read(self, offset, dst)
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        ReadView::read(self, dst, offset)
     }
 
     #[inline]
-    fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        ReadView::read_streaming(self, offset, dst)
+    fn read_streaming(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        ReadView::read_streaming(self, dst, offset)
     }
 
     #[inline(always)]
@@ -60,8 +60,8 @@ unsafe impl ReadMemory for ReadView<'_> {
     }
 
     #[inline]
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        ReadView::probe(self, offset, len, granularity)
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        ReadView::probe(self, range, granularity)
     }
 }
 
@@ -84,13 +84,13 @@ impl<'a> WriteMemory for WriteView<'a> {
     }
 
     #[inline]
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        WriteView::write(self, offset, src)
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        WriteView::write(self, src, offset)
     }
 
     #[inline]
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
-        WriteView::fill(self, offset, byte, len)
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        WriteView::fill(self, range, byte)
     }
 
     #[inline(always)]
@@ -104,8 +104,8 @@ impl<'a> WriteMemory for WriteView<'a> {
     }
 
     #[inline]
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        WriteView::probe(self, offset, len, granularity)
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        WriteView::probe(self, range, granularity)
     }
 }
 

@@ -11,7 +11,7 @@
 //! What a backend cannot do it does not implement: plain process memory cannot promise not to wait, so it has no
 //! `NoWait`, and a loop that needs it under a lock does not compile for it.
 //!
-//! *Simulated* memory is [`sim`]: any page size and granule, every kind of fault on every machine, and an adversary that
+//! *Simulated* memory is the crate `faultin-sim`: any page size and granule, every kind of fault on every machine, and an adversary that
 //! acts between two steps; deterministic. One suite of tests runs the same cases on both.
 //!
 //! What a loop over these traits costs on the host was looked at in the machine code: instantiated with [`ReadView`] it is
@@ -20,17 +20,17 @@
 //! The promises are those of the crate: exact counts, everything after a count untouched, a reason; `fault_in` is *ANY*,
 //! `probe` is *ALL*, and neither changes a byte.
 
+#[cfg(feature = "std")]
 mod host;
-pub mod sim;
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
+use crate::fault::Granularity;
 use crate::fault::{Fault, Short};
-use crate::probe::Granularity;
 use crate::scalar::Scalar;
-#[cfg(doc)]
+#[cfg(all(doc, feature = "std"))]
 use crate::view::{ReadView, WriteView};
 
 /// A range of memory to read from. Offsets are bytes from its start; an operation that would leave it does nothing and
@@ -53,7 +53,7 @@ use crate::view::{ReadView, WriteView};
 /// struct Lies;
 ///
 /// impl ReadMemory for Lies {
-///     fn read(&self, _offset: usize, _dst: &mut [u8]) -> Result<(), Short> {
+///     fn read(&self, _dst: &mut [u8], _offset: usize) -> Result<(), Short> {
 ///         Ok(())
 ///     }
 ///     // …
@@ -75,7 +75,7 @@ use crate::view::{ReadView, WriteView};
 /// #   fn fault_in(&self, _: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
 /// #       Ok(len)
 /// #   }
-/// #   fn probe(&self, _: usize, _: usize, _: Granularity) -> Result<(), Short> {
+/// #   fn probe(&self, _: Range<usize>, _: Granularity) -> Result<(), Short> {
 /// #       Ok(())
 /// #   }
 /// }
@@ -108,15 +108,15 @@ pub unsafe trait ReadMemory: Clone {
     ///
     /// # Errors
     /// [`Short`]; `dst` is untouched beyond its count.
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>;
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short>;
 
     /// As [`read`](Self::read), for bytes that nobody reads soon. A hint.
     ///
     /// # Errors
     /// [`Short`]; `dst` is untouched beyond its count.
     #[inline]
-    fn read_streaming(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        self.read(offset, dst)
+    fn read_streaming(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        self.read(dst, offset)
     }
 
     /// Loads a value.
@@ -131,11 +131,11 @@ pub unsafe trait ReadMemory: Clone {
     /// The [`Fault`] at the very first byte.
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
 
-    /// Proves that `len` bytes from `offset` can be loaded.
+    /// Proves that each byte of `range` can be loaded.
     ///
     /// # Errors
     /// [`Short`]: the bytes proven.
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short>;
 }
 
 /// A range of memory to write to.
@@ -161,13 +161,13 @@ pub trait WriteMemory: Clone {
     ///
     /// # Errors
     /// [`Short`]; the range is untouched beyond its count.
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short>;
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short>;
 
-    /// Fills `len` bytes from `offset`.
+    /// Fills `range` with `byte`.
     ///
     /// # Errors
     /// [`Short`]; the range is untouched beyond its count.
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short>;
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short>;
 
     /// Stores a value.
     ///
@@ -181,11 +181,11 @@ pub trait WriteMemory: Clone {
     /// The [`Fault`] at the very first byte.
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
 
-    /// Proves that `len` bytes from `offset` can be stored, without changing one.
+    /// Proves that each byte of `range` can be stored, without changing one.
     ///
     /// # Errors
     /// [`Short`]: the bytes proven.
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short>;
 }
 
 /// Memory with read-modify-write operations. A misaligned one is an error
@@ -228,7 +228,7 @@ pub unsafe trait ReadNoWait: ReadMemory {
     ///
     /// # Errors
     /// [`Short`].
-    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short>;
+    fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short>;
 }
 
 /// Memory that can be written without ever waiting for a fault.
@@ -238,5 +238,5 @@ pub trait WriteNoWait: WriteMemory {
     ///
     /// # Errors
     /// [`Short`].
-    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short>;
+    fn write_nowait(&self, src: &[u8], offset: usize) -> Result<(), Short>;
 }

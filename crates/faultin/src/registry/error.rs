@@ -8,7 +8,7 @@ pub enum InstallError {
     Sigaction(i32, std::io::Error),
     /// Our handler was raised above so many others', one after the other, that there is no room for one more.
     TooManyHandlers,
-    /// The host owns the handler: see [`host_owns_handler`](crate::host_owns_handler).
+    /// The host owns the handler: see [`host_owns_handler`](crate::signal::host_owns_handler).
     HostOwnsHandler,
     /// An object could not be pinned, so that its table could vanish while the handler reads it.
     Pin(String),

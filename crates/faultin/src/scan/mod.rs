@@ -1,14 +1,4 @@
-//! Looking through foreign memory without copying it: comparing, searching, counting, checksums.
-//!
-//! Everything here is built on loads into vector registers that may fault, four of them with one test. Nothing outside the given ranges is loaded. Each answer is of bytes that were
-//! there when they were loaded; a byte that changes meanwhile may be seen as it was or as it is, and where a position
-//! is given, all its bytes were loaded as what was looked for.
-//!
-//! On architectures without assembly of ours, 64 bytes are one system call: there it is better to copy first.
-//!
-//! # Aborts
-//!
-//! As [`copy`](mod@crate::copy#aborts).
+//! Comparing and searching memory that may fault: see [`raw`](crate::raw#searches).
 
 mod bytes;
 mod crc32c;

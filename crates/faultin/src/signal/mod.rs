@@ -1,6 +1,6 @@
 //! The handler's life outside the signal: installing it, asking whether it is reached, calling it from a host's own.
 //!
-//! Views install the handler when they are made ([`install`]); the raw functions state it as a precondition. Hosts that
+//! Views install the handler when they are made ([`install`](crate::install)); the raw functions state it as a precondition. Hosts that
 //! own SIGSEGV and SIGBUS call [`host_owns_handler`] once and [`try_handle`] from their handler. Hosts that may not have
 //! one at all use [`signal_free`](crate::signal_free).
 
@@ -8,6 +8,7 @@ pub(crate) mod chain;
 mod epoch;
 pub(crate) mod guard;
 pub(crate) mod handler;
+pub(crate) mod install;
 pub(crate) mod pager;
 pub(crate) mod reserve;
 pub(crate) mod stack;
@@ -19,53 +20,17 @@ use core::sync::atomic::Ordering;
 use crate::arch;
 use crate::fault::Cause;
 use crate::registry::InstallError;
-use crate::registry::{self, MODE_NONE, Registry, SIGNALS};
-use crate::table::Object;
+use crate::registry::{self, Registry, SIGNALS};
 
-/// Makes sure that a fault of this object's accesses is recovered: registers the exception tables of all loaded objects
-/// and installs the handler for SIGSEGV and SIGBUS, once per process.
-///
-/// Cheap once done: one load. The handler that was installed before receives every signal that is not ours. A handler that
-/// is installed *later* is called before ours, and must pass on signals that it does not know (see [`status`] and
-/// [`raise_to_top`]).
-///
-/// # Errors
-/// [`InstallError`] if the kernel refuses the handler, the table of this object is not found, or the architecture has no
-/// handler. Nothing has changed then.
-#[inline]
-pub fn install() -> Result<(), InstallError> {
-    if !arch::HAS_TABLE {
-        return Ok(());
-    }
-    let object = arch::object();
-    match registry::of(object) {
-        Some(registry) if registry.mode.load(Ordering::Acquire) != MODE_NONE => Ok(()),
-        _ => install_for(object),
-    }
-}
+use install::{install_for, registry_of};
 
-#[cold]
-#[inline(never)]
-fn install_for(object: &'static Object) -> Result<(), InstallError> {
-    if !arch::HAS_TABLE {
-        return Ok(());
-    }
-    arch::dispatch::settle();
-    registry_of(object)?.install_handler()
-}
-
-/// The registry, with `object` in it. Needs the loader only the first time: a forked child may not have it.
-fn registry_of(object: &'static Object) -> Result<&'static Registry, InstallError> {
-    registry::of(object).map_or_else(|| registry::attach(object), Ok)
-}
-
-/// As [`install`], and asks the kernel whether our handler still has the signals: about the time of two system calls.
+/// As [`install`](crate::install), and asks the kernel whether our handler still has the signals: about the time of two system calls.
 /// Installs it again where somebody set the default action or "ignore" in the meantime, as Rust's own handler does for
 /// a signal it does not know; from then on that is what signals that are not ours find. Leaves another handler above
 /// ours alone.
 ///
 /// # Errors
-/// As [`install`].
+/// As [`install`](crate::install).
 pub fn reinstall() -> Result<(), InstallError> {
     install_for(arch::object())
 }
@@ -73,7 +38,7 @@ pub fn reinstall() -> Result<(), InstallError> {
 /// For hosts whose own handler calls [`try_handle`]: registers the tables, installs nothing, now or later.
 ///
 /// # Errors
-/// As [`install`].
+/// As [`install`](crate::install).
 pub fn host_owns_handler() -> Result<(), InstallError> {
     registry_of(arch::object())?.host_owns_handler();
     Ok(())
@@ -84,7 +49,7 @@ pub fn host_owns_handler() -> Result<(), InstallError> {
 /// itself later, by restoring what it found, ours stays.
 ///
 /// # Errors
-/// As [`install`]; and [`InstallError::TooManyHandlers`] if that was done for seven different handlers already,
+/// As [`install`](crate::install); and [`InstallError::TooManyHandlers`] if that was done for seven different handlers already,
 /// [`InstallError::HostOwnsHandler`] after [`host_owns_handler`].
 pub fn raise_to_top() -> Result<(), InstallError> {
     registry_of(arch::object())?.raise_to_top()
@@ -166,7 +131,7 @@ impl Status {
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// faultin::install()?;
-/// let status = faultin::status();
+/// let status = faultin::signal::status();
 /// if !status.is_covered() {
 ///     eprintln!("a fault in this thread may end the process: {status:?}");
 /// }
@@ -263,7 +228,7 @@ pub struct Counters {
     /// Signals that were not ours and were passed on.
     pub forwarded: u64,
     /// Faults of other instructions that were served with a page of zeros, under
-    /// [`FileMap::with_slice`](crate::map::FileMap::with_slice).
+    /// [`FileMap::with_slice`](crate::FileMap::with_slice).
     pub substituted: u64,
 }
 
@@ -293,9 +258,9 @@ impl Counters {
 /// // `page` is a mapping of an empty file.
 /// // SAFETY: the addresses belong to the mapping until the program ends.
 /// let view = unsafe { ReadView::new(page.cast(), 4096)? };
-/// let before = faultin::counters().recovered(Cause::Backing);
+/// let before = faultin::signal::counters().recovered(Cause::Backing);
 /// assert!(view.load::<u32>(0).is_err());
-/// assert_eq!(faultin::counters().recovered(Cause::Backing), before + 1);
+/// assert_eq!(faultin::signal::counters().recovered(Cause::Backing), before + 1);
 /// # Ok(())
 /// # }
 /// ```

@@ -1,7 +1,7 @@
 //! Ranges whose faults this process serves itself, and the pagers that do.
 //!
-//! A copy of this crate's never has a fault served inside it: it comes back short. [`fault_in`](mod@crate::fault_in) and
-//! [`probe`](crate::probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take locks.
+//! A copy of this crate's never has a fault served inside it: it comes back short. [`fault_in`](crate::raw#fault-in) and
+//! [`probe`](crate::raw#probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take locks.
 //! Instructions of other code are served in the signal, by [`Pager::in_signal`], which may do neither.
 //!
 //! An entry is never freed, because a handler may be looking at it in any thread at any time: it is used again for another
@@ -174,7 +174,7 @@ unsafe extern "C-unwind" fn free(calls: *mut Calls) {
 /// not an access of this crate's, with a signal's whole context behind it: of memory that is not the caller's, that would
 /// repeat instructions that were to fail.) No two ranges that are served at the same time overlap.
 pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
-    super::install()?;
+    crate::install()?;
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let process = registry.process();
     let take = |entry: &Entry| entry.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();

@@ -48,7 +48,7 @@ fn at_first(
     }
 }
 
-/// The length of the string at `ptr`, or `max`: [`strnlen`](crate::strnlen) by the kernel.
+/// The length of the string at `ptr`, or `max`: [`strnlen`](crate::raw::strnlen) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes before it is NUL.
@@ -61,7 +61,7 @@ pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
 }
 
 /// Copies the string at `src` up to and including its NUL, at most `max` bytes; returns the bytes before the NUL:
-/// [`strncpy`](crate::strncpy) by the kernel.
+/// [`strncpy`](crate::raw::strncpy) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes copied is NUL.
@@ -80,7 +80,7 @@ pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize,
     unsafe { pieces(src, max, copy) }.map(|nul| nul.unwrap_or(max))
 }
 
-/// Whether all of `len` bytes are zero: [`is_zeroed`](crate::is_zeroed) by the kernel.
+/// Whether all of `len` bytes are zero: [`is_zeroed`](crate::raw::is_zeroed) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded and every byte before it is zero.
@@ -96,7 +96,7 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
     unsafe { pieces(ptr, len, look) }.map(|found| found.is_none())
 }
 
-/// The first offset at which two ranges differ, `None` if they are equal: [`compare`](crate::compare) by the kernel.
+/// The first offset at which two ranges differ, `None` if they are equal: [`compare`](crate::raw::compare) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte of either could not be loaded and every byte before it is equal.
@@ -252,7 +252,7 @@ pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<u
 /// Bytes searched at once.
 const SEARCHED: usize = 64 << 10;
 
-/// Copies a structure whose size is its version: [`copy_struct_in`](crate::copy_struct_in) by the kernel.
+/// Copies a structure whose size is its version: [`copy_struct_in`](crate::raw::copy_struct_in) by the kernel.
 ///
 /// # Errors
 /// [`StructError`].

@@ -39,8 +39,8 @@ use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 
 use crate::copy::{ShortRead, TAG_GRANULE};
+use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
-use crate::probe::Granularity;
 use crate::scalar::Scalar;
 use crate::walk::{self, Touch};
 use crate::{arch, page_size};
@@ -50,7 +50,7 @@ pub fn way() -> Option<Way> {
     ways::now()
 }
 
-/// Copies `len` bytes of foreign memory into plain memory: [`copy_in`](crate::copy_in) by the kernel.
+/// Copies `len` bytes of foreign memory into plain memory: [`copy_in`](crate::raw::copy_in) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte of either range could not be accessed.
@@ -63,7 +63,7 @@ pub unsafe fn copy_in(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Sh
     unsafe { ways::transfer(Access::Read, dst, src, len) }
 }
 
-/// Copies `len` bytes of plain memory out to foreign memory: [`copy_out`](crate::copy_out) by the kernel.
+/// Copies `len` bytes of plain memory out to foreign memory: [`copy_out`](crate::raw::copy_out) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte of either range could not be accessed.
@@ -76,7 +76,7 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
     unsafe { ways::transfer(Access::Write, dst, src, len) }
 }
 
-/// Copies between two ranges of foreign memory, ascending: [`copy`](crate::copy()) by the kernel, with the same rule for
+/// Copies between two ranges of foreign memory, ascending: [`copy`](crate::raw::copy()) by the kernel, with the same rule for
 /// ranges that overlap.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short
     Ok(())
 }
 
-/// Copies foreign memory into memory that need not be initialised: [`read_uninit`](crate::read_uninit) by the kernel.
+/// Copies foreign memory into memory that need not be initialised: [`read_uninit`](crate::raw::read_uninit) by the kernel.
 ///
 /// # Errors
 /// [`ShortRead`] if a byte could not be loaded.
@@ -194,7 +194,7 @@ pub(crate) unsafe fn store_bytes(dst: *mut u8, src: *const u8, len: usize) -> Re
     unsafe { copy_out(dst, src, len) }.map_err(|short| short.fault)
 }
 
-/// Faults in `len` bytes for reading; returns the accessible prefix. [`fault_in_readable`](crate::fault_in_readable) by
+/// Faults in `len` bytes for reading; returns the accessible prefix. [`fault_in_readable`](crate::raw::fault_in_readable) by
 /// system calls. Not async-signal-safe.
 ///
 /// # Errors
@@ -208,7 +208,7 @@ pub unsafe fn fault_in_readable(ptr: *const u8, len: NonZeroUsize) -> Result<Non
 }
 
 /// Faults in `len` bytes for writing, without changing any; returns the accessible prefix.
-/// [`fault_in_writeable`](crate::fault_in_writeable) by system calls. Not async-signal-safe.
+/// [`fault_in_writeable`](crate::raw::fault_in_writeable) by system calls. Not async-signal-safe.
 ///
 /// # Errors
 /// The [`Fault`] at the first byte.

@@ -174,7 +174,7 @@ impl Process {
     ///
     /// # Errors
     /// [`ProcessError`]: [`done`](ProcessError::done) bytes were copied.
-    pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), ProcessError> {
+    pub fn read(&self, dst: &mut [u8], address: usize) -> Result<(), ProcessError> {
         let copied = self.copy(address, dst);
         // Whatever was copied: from the process that had the id then.
         self.is_there()?;

@@ -3,16 +3,16 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
-use core::ops::Range;
+use core::ops::{Range, RangeBounds};
 use core::sync::atomic::Ordering;
 
 use crate::copy::ShortRead;
+use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{AtomicMemory, ReadMemory, WriteMemory};
-use crate::probe::Granularity;
 use crate::scalar::Scalar;
 use crate::structs::StructError;
-use crate::view::common;
+use crate::view::{common, span};
 use crate::{page_size, signal_free};
 
 /// A range of foreign memory to read from, as [`ReadView`](crate::ReadView) is one. No operation needs a handler, or a
@@ -20,7 +20,7 @@ use crate::{page_size, signal_free};
 ///
 /// # Invariants
 ///
-/// 1. The range is reserved for `'a` (see [`view`](crate::view)), and may be read by us.
+/// 1. The range is reserved for `'a` (see [`view`](crate::ReadView#valid-ranges)), and may be read by us.
 /// 2. `ptr + len` does not wrap.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelReadView<'a> {
@@ -67,7 +67,7 @@ impl<'a> KernelReadView<'a> {
     ///
     /// # Errors
     /// [`Short`]; `dst` is untouched beyond its count.
-    pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: invariant 1; `dst` is a unique reference, so it does not overlap with the range.
         unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) }
@@ -79,8 +79,8 @@ impl<'a> KernelReadView<'a> {
     /// [`ShortRead`]: both parts.
     pub fn read_uninit<'d>(
         &self,
-        offset: usize,
         dst: &'d mut [MaybeUninit<u8>],
+        offset: usize,
     ) -> Result<&'d mut [u8], ShortRead<'d>> {
         match self.at(offset, dst.len()) {
             // SAFETY: as in `read`.
@@ -89,11 +89,17 @@ impl<'a> KernelReadView<'a> {
         }
     }
 
-    /// Copies `len` bytes from `offset` to `to_offset` of `to`.
+    /// Copies `range` to `to_offset` of `to`.
     ///
     /// # Errors
     /// [`Short`]; also if the ranges overlap with the destination above the source.
-    pub fn copy_to(&self, offset: usize, to: &KernelWriteView<'_>, to_offset: usize, len: usize) -> Result<(), Short> {
+    pub fn copy_to(
+        &self,
+        range: impl RangeBounds<usize>,
+        to: &KernelWriteView<'_>,
+        to_offset: usize,
+    ) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         let dst = to.range_at(to_offset, len)?;
         // SAFETY: the invariants of both views.
@@ -125,73 +131,71 @@ impl<'a> KernelReadView<'a> {
     ///
     /// # Errors
     /// [`Short`].
-    pub fn strncpy(&self, offset: usize, dst: &mut [u8]) -> Result<usize, Short> {
+    pub fn strncpy(&self, dst: &mut [u8], offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
         // SAFETY: invariant 1; `dst` is a unique reference.
         unsafe { signal_free::strncpy(dst.as_mut_ptr(), src, dst.len().min(self.len - offset)) }
     }
 
-    /// Whether `len` bytes from `offset` are all zero.
+    /// Whether the bytes of `range` are all zero.
     ///
     /// # Errors
     /// [`Short`].
-    pub fn is_zeroed(&self, offset: usize, len: usize) -> Result<bool, Short> {
+    pub fn is_zeroed(&self, range: impl RangeBounds<usize>) -> Result<bool, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::is_zeroed(src, len) }
     }
 
-    /// The offset of the first occurrence of `needle` in `len` bytes from `offset`, from the start of the view.
+    /// The offset of the first occurrence of `needle` in `range`, from the start of the view.
     ///
     /// # Errors
     /// [`Short`]; no occurrence ends before the byte that could not be loaded.
-    pub fn find(&self, offset: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
+    pub fn find(&self, needle: &[u8], range: impl RangeBounds<usize>) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::find(src, len, needle) }.map(|found| found.map(|at| offset + at))
     }
 
-    /// The offset of the first of `len` bytes from `offset` that is one of `bytes`, from the start of the view.
+    /// The offset of the first byte of `range` that is one of `bytes`, from the start of the view.
     ///
     /// # Errors
     /// [`Short`].
-    pub fn find_any<const N: usize>(&self, offset: usize, len: usize, bytes: [u8; N]) -> Result<Option<usize>, Short> {
+    pub fn find_any<const N: usize>(
+        &self,
+        bytes: [u8; N],
+        range: impl RangeBounds<usize>,
+    ) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::find_any(src, len, bytes) }.map(|found| found.map(|at| offset + at))
     }
 
-    /// How many of `len` bytes from `offset` are `byte`.
+    /// How many bytes of `range` are `byte`.
     ///
     /// # Errors
     /// [`Short`].
-    pub fn count_byte(&self, offset: usize, len: usize, byte: u8) -> Result<usize, Short> {
+    pub fn count_byte(&self, byte: u8, range: impl RangeBounds<usize>) -> Result<usize, Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::count_byte(src, len, byte) }
     }
 
-    /// The CRC-32C of `len` bytes from `offset`, continued from `before` (0 at first).
-    ///
-    /// # Errors
-    /// [`Short`].
-    pub fn crc32c(&self, before: u32, offset: usize, len: usize) -> Result<u32, Short> {
-        let src = self.range_at(offset, len)?;
-        // SAFETY: invariant 1.
-        unsafe { signal_free::crc32c(before, src, len) }
-    }
-
-    /// The first offset (from both starts) at which `len` bytes differ, `None` if they are equal.
+    /// The first offset (from both starts) at which `range` and as many bytes of `with` from `at` differ, `None` if they are equal.
     ///
     /// # Errors
     /// [`Short`].
     pub fn compare(
         &self,
-        offset: usize,
+        range: impl RangeBounds<usize>,
         with: &KernelReadView<'_>,
         at: usize,
-        len: usize,
     ) -> Result<Option<usize>, Short> {
+        let (offset, len) = span(&range, self.len);
         let (a, b) = (self.range_at(offset, len)?, with.range_at(at, len)?);
         // SAFETY: the invariants of both views.
         unsafe { signal_free::compare(a, b, len) }
@@ -201,7 +205,8 @@ impl<'a> KernelReadView<'a> {
     ///
     /// # Errors
     /// [`StructError`]; `dst` is then meaningless.
-    pub fn read_struct(&self, offset: usize, len: usize, dst: &mut [u8]) -> Result<(), StructError> {
+    pub fn read_struct(&self, dst: &mut [u8], range: impl RangeBounds<usize>) -> Result<(), StructError> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1; `dst` is a unique reference.
         unsafe { signal_free::copy_struct_in(dst.as_mut_ptr(), dst.len(), src, len) }
@@ -217,11 +222,12 @@ impl<'a> KernelReadView<'a> {
         unsafe { signal_free::fault_in_readable(src, len) }
     }
 
-    /// Proves that `len` bytes from `offset` can be loaded.
+    /// Proves that each byte of `range` can be loaded.
     ///
     /// # Errors
     /// [`Short`]: the bytes proven.
-    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::probe_read(src, len, granularity) }
@@ -250,28 +256,21 @@ impl<'a> KernelWriteView<'a> {
     ///
     /// # Errors
     /// [`Short`]; the view is untouched beyond its count.
-    pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    pub fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         let dst = self.range_at(offset, src.len())?;
         // SAFETY: the view's invariants; `src` is a reference, and none to the range exists.
         unsafe { signal_free::copy_out(dst, src.as_ptr(), src.len()) }
     }
 
-    /// Fills `len` bytes from `offset` with `byte`.
+    /// Fills `range` with `byte`.
     ///
     /// # Errors
     /// [`Short`].
-    pub fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+    pub fn fill(&self, range: impl RangeBounds<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
         unsafe { signal_free::fill(dst, byte, len) }
-    }
-
-    /// Zeroes `len` bytes from `offset`.
-    ///
-    /// # Errors
-    /// [`Short`].
-    pub fn zero(&self, offset: usize, len: usize) -> Result<(), Short> {
-        self.fill(offset, 0, len)
     }
 
     /// Stores a value, not atomically: see [`store`](signal_free::store).
@@ -294,11 +293,12 @@ impl<'a> KernelWriteView<'a> {
         unsafe { signal_free::fault_in_writeable(dst, len) }
     }
 
-    /// Proves that `len` bytes from `offset` can be stored, without changing any.
+    /// Proves that each byte of `range` can be stored, without changing any.
     ///
     /// # Errors
     /// [`Short`]: the bytes proven.
-    pub fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
         // SAFETY: the view's invariants.
         unsafe { signal_free::probe_write(dst, len, granularity) }
@@ -336,8 +336,8 @@ unsafe impl ReadMemory for KernelReadView<'_> {
         self.ptr.addr()
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        KernelReadView::read(self, offset, dst)
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        KernelReadView::read(self, dst, offset)
     }
 
     fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
@@ -348,8 +348,8 @@ unsafe impl ReadMemory for KernelReadView<'_> {
         KernelReadView::fault_in(self, offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        KernelReadView::probe(self, offset, len, granularity)
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        KernelReadView::probe(self, range, granularity)
     }
 }
 
@@ -368,12 +368,12 @@ impl<'a> WriteMemory for KernelWriteView<'a> {
         KernelWriteView::subslice(self, range)
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        KernelWriteView::write(self, offset, src)
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        KernelWriteView::write(self, src, offset)
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
-        KernelWriteView::fill(self, offset, byte, len)
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        KernelWriteView::fill(self, range, byte)
     }
 
     fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -384,8 +384,8 @@ impl<'a> WriteMemory for KernelWriteView<'a> {
         KernelWriteView::fault_in(self, offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        KernelWriteView::probe(self, offset, len, granularity)
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        KernelWriteView::probe(self, range, granularity)
     }
 }
 

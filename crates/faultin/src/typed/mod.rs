@@ -19,8 +19,9 @@ pub mod bytemuck;
 pub mod zerocopy;
 
 use crate::fault::Short;
-use crate::map::{FileMap, FileMapMut, MapError, SharedMap};
+use crate::shared::SharedMap;
 use crate::view::{ReadView, WriteView};
+use crate::{FileMap, FileMapMut, MapError};
 
 /// Memory to read from.
 pub trait Source: sealed::Source {}
@@ -89,7 +90,7 @@ impl sealed::Source for ReadView<'_> {
 
     #[inline]
     fn fetch(&self, buf: &mut [u8], offset: u64) -> Result<(), Short> {
-        self.read(in_view(offset), buf)
+        self.read(buf, in_view(offset))
     }
 }
 
@@ -98,6 +99,6 @@ impl sealed::Dest for WriteView<'_> {
 
     #[inline]
     fn put(&self, buf: &[u8], offset: u64) -> Result<(), Short> {
-        self.write(in_view(offset), buf)
+        self.write(buf, in_view(offset))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use faultin::map::SharedMap;
+//! use faultin::shared::SharedMap;
 //! use faultin::typed::zerocopy::{ReadAs, WriteFrom};
 //! use zerocopy::{FromBytes, Immutable, IntoBytes};
 //!

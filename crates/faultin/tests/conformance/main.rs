@@ -13,7 +13,7 @@ mod sim;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use faultin::memory::sim::Geometry;
+use faultin_sim::Geometry;
 
 /// One test at a time: a hole of the host's memory may be filled by what another test allocates.
 fn serial() -> MutexGuard<'static, ()> {

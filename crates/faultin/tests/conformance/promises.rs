@@ -31,12 +31,12 @@ pub fn reads_move_an_exact_prefix<B: Backend>(backend: &B) {
     let page = backend.page_size();
     ranges(backend, |memory, case| {
         let mut dst = vec![CANARY; case.len];
-        let done = short(memory, page, Access::Read, case, memory.read().read(case.offset, &mut dst));
+        let done = short(memory, page, Access::Read, case, memory.read().read(&mut dst, case.offset));
         assert!((0..done).all(|i| dst[i] == pattern(case.offset + i)), "bytes before the count, {backend:?}, {case:?}");
         assert!(dst[done..].iter().all(|b| *b == CANARY), "bytes after the count, {backend:?}, {case:?}");
         // Through the range for writing as well: what can be written can be read.
         let mut again = vec![CANARY; case.len];
-        short(memory, page, Access::Read, case, memory.write().as_read().read(case.offset, &mut again));
+        short(memory, page, Access::Read, case, memory.write().as_read().read(&mut again, case.offset));
         assert_eq!(again, dst);
     });
 }
@@ -46,7 +46,7 @@ pub fn writes_move_an_exact_prefix<B: Backend>(backend: &B) {
     ranges(backend, |memory, case| {
         let mut model = memory.contents();
         let src: Vec<u8> = (0..case.len).map(|i| written(case.len + i)).collect();
-        let done = short(memory, page, Access::Write, case, memory.write().write(case.offset, &src));
+        let done = short(memory, page, Access::Write, case, memory.write().write(&src, case.offset));
         model[case.offset..case.offset + done].copy_from_slice(&src[..done]);
         assert!(model == memory.contents(), "bytes after a write, {backend:?}, {case:?}");
     });
@@ -58,7 +58,13 @@ pub fn fills_move_an_exact_prefix<B: Backend>(backend: &B) {
     ranges(backend, |memory, case| {
         byte = byte.wrapping_add(1);
         let mut model = memory.contents();
-        let done = short(memory, page, Access::Write, case, memory.write().fill(case.offset, byte, case.len));
+        let done = short(
+            memory,
+            page,
+            Access::Write,
+            case,
+            memory.write().fill(case.offset..case.offset.wrapping_add(case.len), byte),
+        );
         model[case.offset..case.offset + done].fill(byte);
         assert!(model == memory.contents(), "bytes after a fill, {backend:?}, {case:?}");
     });
@@ -228,9 +234,9 @@ pub fn probes_prove_the_accessible_prefix<B: Backend>(backend: &B) {
     ranges(backend, |memory, case| {
         let before = memory.contents();
         for granularity in GRANULARITIES {
-            let read = memory.read().probe(case.offset, case.len, granularity);
+            let read = memory.read().probe(case.offset..case.offset.wrapping_add(case.len), granularity);
             short(memory, page, Access::Read, case, read);
-            let write = memory.write().probe(case.offset, case.len, granularity);
+            let write = memory.write().probe(case.offset..case.offset.wrapping_add(case.len), granularity);
             short(memory, page, Access::Write, case, write);
         }
         assert!(before == memory.contents(), "{backend:?}, {case:?}");
@@ -262,16 +268,24 @@ pub fn what_leaves_the_range_is_refused<B: Backend>(backend: &B) {
             };
             let many = NonZeroUsize::new(size).expect("not empty");
             let mut dst = vec![CANARY; size];
-            let read_result = read.read(offset, &mut dst);
+            let read_result = read.read(&mut dst, offset);
             assert!(dst.iter().all(|b| *b == CANARY));
             check(Access::Read, "read", read_result.err().map(nothing_done));
             check(Access::Read, "fault_in", read.fault_in(offset, many).err());
-            check(Access::Write, "write", write.write(offset, &dst).err().map(nothing_done));
-            check(Access::Write, "fill", write.fill(offset, 1, size).err().map(nothing_done));
+            check(Access::Write, "write", write.write(&dst, offset).err().map(nothing_done));
+            check(Access::Write, "fill", write.fill(offset..offset.wrapping_add(size), 1).err().map(nothing_done));
             check(Access::Write, "fault_in", write.fault_in(offset, many).err());
             for granularity in GRANULARITIES {
-                check(Access::Read, "probe", read.probe(offset, size, granularity).err().map(nothing_done));
-                check(Access::Write, "probe", write.probe(offset, size, granularity).err().map(nothing_done));
+                check(
+                    Access::Read,
+                    "probe",
+                    read.probe(offset..offset.wrapping_add(size), granularity).err().map(nothing_done),
+                );
+                check(
+                    Access::Write,
+                    "probe",
+                    write.probe(offset..offset.wrapping_add(size), granularity).err().map(nothing_done),
+                );
             }
             if size <= 4 {
                 let value = u32::MAX;
@@ -293,9 +307,9 @@ pub fn no_bytes_need_no_access<B: Backend>(backend: &B) {
         let end = kinds.len() * backend.page_size();
         for offset in offsets(kinds.len(), backend.page_size()).into_iter().chain([end]) {
             let (read, write) = (memory.read(), memory.write());
-            let mut results = vec![read.read(offset, &mut []), write.write(offset, &[]), write.fill(offset, 1, 0)];
+            let mut results = vec![read.read(&mut [], offset), write.write(&[], offset), write.fill(offset..offset, 1)];
             for granularity in GRANULARITIES {
-                results.extend([read.probe(offset, 0, granularity), write.probe(offset, 0, granularity)]);
+                results.extend([read.probe(offset..offset, granularity), write.probe(offset..offset, granularity)]);
             }
             assert!(results.iter().all(Result::is_ok), "{results:?} at {offset}, {backend:?}, {kinds:?}");
         }
@@ -322,9 +336,9 @@ pub fn parts_are_ranges_of_their_own<B: Backend>(backend: &B) {
             assert_eq!(part.to_page_end(0), page - start % page);
             let mut byte = [CANARY];
             let case = Case { kinds, offset: start, len: 1 };
-            short(memory, page, Access::Read, case, part.read(0, &mut byte));
-            short(memory, page, Access::Write, case, out.probe(0, 1, Granularity::Page));
-            let beyond = part.read(len - start, &mut byte).expect_err("beyond the end");
+            short(memory, page, Access::Read, case, part.read(&mut byte, 0));
+            short(memory, page, Access::Write, case, out.probe(0..1, Granularity::Page));
+            let beyond = part.read(&mut byte, len - start).expect_err("beyond the end");
             assert_eq!(said(beyond.fault), (Access::Read, Cause::OutOfRange, Some(memory.base() + len)));
         }
     });
@@ -334,7 +348,7 @@ pub fn parts_are_ranges_of_their_own<B: Backend>(backend: &B) {
 fn read_all<M: ReadMemory>(from: &M, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
     let mut done = 0;
     while done < dst.len() {
-        match from.read(offset + done, &mut dst[done..]) {
+        match from.read(&mut dst[done..], offset + done) {
             Ok(()) => return Ok(()),
             Err(short) if short.done > 0 => done += short.done,
             Err(_) => {

@@ -4,9 +4,9 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use faultin::memory::sim::Geometry;
 use faultin::memory::{AtomicMemory, ReadMemory, WriteMemory};
 use faultin::{Access, Cause, Fault, Granularity, Short, page_size};
+use faultin_sim::Geometry;
 use proptest::prelude::*;
 
 use super::host::Host;
@@ -58,18 +58,22 @@ impl Call {
         let outcome = match self.operation {
             Operation::Read => {
                 dst = vec![CANARY; len];
-                let result = read.read(offset, &mut dst);
+                let result = read.read(&mut dst, offset);
                 copied(memory, result)
             }
             Operation::Write(byte) => {
                 let src: Vec<u8> = (0..len).map(|i| byte.wrapping_add(i as u8)).collect();
-                copied(memory, write.write(offset, &src))
+                copied(memory, write.write(&src, offset))
             }
-            Operation::Fill(byte) => copied(memory, write.fill(offset, byte, len)),
+            Operation::Fill(byte) => copied(memory, write.fill(offset..offset.wrapping_add(len), byte)),
             Operation::FaultInRead => faulted_in(memory, read.fault_in(offset, some)),
             Operation::FaultInWrite => faulted_in(memory, write.fault_in(offset, some)),
-            Operation::ProbeRead(granularity) => copied(memory, read.probe(offset, len, granularity)),
-            Operation::ProbeWrite(granularity) => copied(memory, write.probe(offset, len, granularity)),
+            Operation::ProbeRead(granularity) => {
+                copied(memory, read.probe(offset..offset.wrapping_add(len), granularity))
+            }
+            Operation::ProbeWrite(granularity) => {
+                copied(memory, write.probe(offset..offset.wrapping_add(len), granularity))
+            }
             Operation::Load16 => self.scalar(memory, 2, read.load::<u16>(offset).map(|v| v.to_ne_bytes().to_vec())),
             Operation::Load64 => self.scalar(memory, 8, read.load::<i64>(offset).map(|v| v.to_ne_bytes().to_vec())),
             Operation::Store32(value) => self.scalar(memory, 4, write.store(offset, value).map(|()| Vec::new())),

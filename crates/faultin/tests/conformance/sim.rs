@@ -1,6 +1,6 @@
 //! Simulated memory, of any geometry.
 
-use faultin::memory::sim::{Action, Geometry, Permission, Sim, SimRead, SimWrite, State};
+use faultin_sim::{Action, Geometry, Permission, Sim, SimRead, SimWrite, State};
 
 use super::layout::{Backend, Kind, Memory, pattern};
 

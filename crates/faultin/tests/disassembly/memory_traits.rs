@@ -37,7 +37,7 @@ twice! {
     restart_rule<ReadMemory>(ReadView<'static>) |memory, dst: &mut [u8]| Result<(), Short> {
         let mut done = 0;
         while done < dst.len() {
-            match memory.read(done, &mut dst[done..]) {
+            match memory.read(&mut dst[done..], done) {
                 Ok(()) => break,
                 Err(short) if short.done > 0 => done += short.done,
                 Err(short) => {
@@ -60,10 +60,10 @@ twice! {
         let mut at = 0;
         for record in src.chunks(40) {
             memory.store(at, record.len() as u64).map_err(|fault| Short { done: at, fault })?;
-            memory.write(at + 8, record)?;
+            memory.write(record, at + 8)?;
             at += 48;
         }
-        memory.fill(at, 0, memory.len() - at)
+        memory.fill(at..memory.len(), 0)
     }
     ticket<AtomicMemory>(WriteView<'static>) |memory, out: &mut [u8]| Result<(), Short> {
         use core::sync::atomic::Ordering::{AcqRel, Acquire};

@@ -25,26 +25,26 @@ macro_rules! operations {
         pub fn all() -> Vec<Operation> {
             let mut list = Vec::new();
             $(
-                operations!(@one list $ty "load" |p, _a, _b| faultin::load(p).is_ok());
-                operations!(@one list $ty "store" |p, a, _b| faultin::store(p, a as $ty).is_ok());
-                operations!(@one list $ty "load relaxed" |p, _a, _b| faultin::load_atomic(p, Relaxed).is_ok());
-                operations!(@one list $ty "load acquire" |p, _a, _b| faultin::load_atomic(p, Acquire).is_ok());
-                operations!(@one list $ty "load seqcst" |p, _a, _b| faultin::load_atomic(p, SeqCst).is_ok());
-                operations!(@one list $ty "store relaxed" |p, a, _b| faultin::store_atomic(p, a as $ty, Relaxed).is_ok());
-                operations!(@one list $ty "store release" |p, a, _b| faultin::store_atomic(p, a as $ty, Release).is_ok());
-                operations!(@one list $ty "store seqcst" |p, a, _b| faultin::store_atomic(p, a as $ty, SeqCst).is_ok());
-                operations!(@one list $ty "swap" |p, a, _b| faultin::swap(p, a as $ty).is_ok());
+                operations!(@one list $ty "load" |p, _a, _b| faultin::raw::load(p).is_ok());
+                operations!(@one list $ty "store" |p, a, _b| faultin::raw::store(p, a as $ty).is_ok());
+                operations!(@one list $ty "load relaxed" |p, _a, _b| faultin::raw::load_atomic(p, Relaxed).is_ok());
+                operations!(@one list $ty "load acquire" |p, _a, _b| faultin::raw::load_atomic(p, Acquire).is_ok());
+                operations!(@one list $ty "load seqcst" |p, _a, _b| faultin::raw::load_atomic(p, SeqCst).is_ok());
+                operations!(@one list $ty "store relaxed" |p, a, _b| faultin::raw::store_atomic(p, a as $ty, Relaxed).is_ok());
+                operations!(@one list $ty "store release" |p, a, _b| faultin::raw::store_atomic(p, a as $ty, Release).is_ok());
+                operations!(@one list $ty "store seqcst" |p, a, _b| faultin::raw::store_atomic(p, a as $ty, SeqCst).is_ok());
+                operations!(@one list $ty "swap" |p, a, _b| faultin::raw::swap(p, a as $ty).is_ok());
                 operations!(@one list $ty "compare_exchange" |p, a, b| {
-                    faultin::compare_exchange(p, a as $ty, b as $ty, AcqRel, Acquire).is_ok()
+                    faultin::raw::compare_exchange(p, a as $ty, b as $ty, AcqRel, Acquire).is_ok()
                 });
-                operations!(@one list $ty "fetch_add" |p, a, _b| faultin::fetch_add(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_sub" |p, a, _b| faultin::fetch_sub(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_and" |p, a, _b| faultin::fetch_and(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_or" |p, a, _b| faultin::fetch_or(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_xor" |p, a, _b| faultin::fetch_xor(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_nand" |p, a, _b| faultin::fetch_nand(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_max" |p, a, _b| faultin::fetch_max(p, a as $ty, AcqRel).is_ok());
-                operations!(@one list $ty "fetch_min" |p, a, _b| faultin::fetch_min(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_add" |p, a, _b| faultin::raw::fetch_add(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_sub" |p, a, _b| faultin::raw::fetch_sub(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_and" |p, a, _b| faultin::raw::fetch_and(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_or" |p, a, _b| faultin::raw::fetch_or(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_xor" |p, a, _b| faultin::raw::fetch_xor(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_nand" |p, a, _b| faultin::raw::fetch_nand(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_max" |p, a, _b| faultin::raw::fetch_max(p, a as $ty, AcqRel).is_ok());
+                operations!(@one list $ty "fetch_min" |p, a, _b| faultin::raw::fetch_min(p, a as $ty, AcqRel).is_ok());
             )*
             list
         }
@@ -55,24 +55,24 @@ operations!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize);
 /// Everything else of the crate that has table entries, so that it is linked into this executable.
 pub fn link_the_rest() {
     let functions: [*const (); 20] = [
-        faultin::copy_in as *const (),
-        faultin::copy_out as *const (),
-        faultin::copy as *const (),
-        faultin::copy_unpredictable as *const (),
-        faultin::fill as *const (),
-        faultin::strnlen as *const (),
-        faultin::strncpy as *const (),
-        faultin::is_zeroed as *const (),
-        faultin::compare as *const (),
-        faultin::scan::find as *const (),
-        faultin::scan::rfind as *const (),
-        faultin::scan::find_any::<3> as *const (),
-        faultin::scan::rfind_byte as *const (),
-        faultin::scan::count_byte as *const (),
-        faultin::scan::crc32c as *const (),
-        faultin::fault_in_writeable as *const (),
-        faultin::fault_in_readable as *const (),
-        faultin::probe_write as *const (),
+        faultin::raw::copy_in as *const (),
+        faultin::raw::copy_out as *const (),
+        faultin::raw::copy as *const (),
+        faultin::raw::copy_unpredictable as *const (),
+        faultin::raw::fill as *const (),
+        faultin::raw::strnlen as *const (),
+        faultin::raw::strncpy as *const (),
+        faultin::raw::is_zeroed as *const (),
+        faultin::raw::compare as *const (),
+        faultin::raw::find as *const (),
+        faultin::raw::rfind as *const (),
+        faultin::raw::find_any::<3> as *const (),
+        faultin::raw::rfind_byte as *const (),
+        faultin::raw::count_byte as *const (),
+        faultin::raw::crc32c as *const (),
+        faultin::raw::fault_in_writeable as *const (),
+        faultin::raw::fault_in_readable as *const (),
+        faultin::raw::probe_write as *const (),
         faultin::fpstate::save as *const (),
         faultin::fpstate::restore as *const (),
     ];

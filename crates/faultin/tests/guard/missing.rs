@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use faultin::Cause;
-use faultin::map::{FileMapMut, Reason};
+use faultin::{FileMapMut, map::Reason};
 
 use crate::fixture::{content, each, overwrite, writer};
 use crate::scan::{bytes, peek, served};

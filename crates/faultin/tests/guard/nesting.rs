@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use faultin::map::{FileMap, Repair};
+use faultin::{FileMap, map::Repair};
 
 use crate::fixture::{content, each, set_len};
 use crate::scan::{bytes, cut_to, peek, served, sum};

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use faultin::map::{FileMap, MapError, Watch};
+use faultin::{FileMap, MapError, map::Watch};
 
 use crate::fixture::{content, each, pattern, set_len};
 use crate::scan::peek;
@@ -59,9 +59,9 @@ fn nobody_takes_a_scans_zeros_for_the_file() {
             // SAFETY: relies on no byte, stores nothing, keeps nothing.
             let damaged = unsafe { map.with_slice(.., scan) };
             assert_eq!(damaged.is_err(), case.faults(), "{watch:?}");
-            let before = faultin::counters();
+            let before = faultin::signal::counters();
             read_all(&map, &whole).expect("nothing happened since");
-            assert_eq!(faultin::counters(), before);
+            assert_eq!(faultin::signal::counters(), before);
         }
     });
 }

@@ -2,7 +2,10 @@
 
 use core::ops::RangeBounds;
 
-use faultin::map::{Change, Damaged, FileMap};
+use faultin::{
+    FileMap,
+    map::{Change, Damaged},
+};
 
 /// The sum of the bytes of a range: a loop of the compiler's own.
 pub fn sum(map: &FileMap, range: impl RangeBounds<u64>) -> Result<u64, Damaged<u64>> {
@@ -28,7 +31,7 @@ pub fn peek(bytes: &[u8], at: usize) -> u8 {
 
 /// Faults of scans that were served so far.
 pub fn served() -> u64 {
-    faultin::counters().substituted
+    faultin::signal::counters().substituted
 }
 
 /// The size that a file is said to have been cut to.

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use faultin::map::{FileMap, Repair, Watch};
+use faultin::{
+    FileMap,
+    map::{Repair, Watch},
+};
 
 use crate::fixture::{content, each, pattern, set_len};
 use crate::missing;

@@ -32,7 +32,7 @@ crate::scenarios! {
             });
         }
         faultin::install().unwrap();
-        let forwarded = faultin::counters().forwarded;
+        let forwarded = faultin::signal::counters().forwarded;
         let (me, done) = (child::tid(), std::sync::Arc::new(AtomicBool::new(false)));
         let sender = std::thread::spawn({
             let done = done.clone();
@@ -65,13 +65,13 @@ crate::scenarios! {
                 // SAFETY: the target is ours; the source is memory of the tests that ends in a bad page.
                 let short = unsafe {
                     let from = core::ptr::with_exposed_provenance(from);
-                    faultin::copy_in(target.as_mut_ptr(), from, len + 100)
+                    faultin::raw::copy_in(target.as_mut_ptr(), from, len + 100)
                 }
                 .unwrap_err();
                 assert_eq!((short.done, short.fault.cause()), (len, faultin::Cause::Backing), "{short:?}");
                 assert!(target[len..len + 100].iter().all(|b| *b == 1), "a byte behind the count was stored");
                 // SAFETY: as before, without the bad page.
-                unsafe { faultin::copy_in(target.as_mut_ptr(), core::ptr::with_exposed_provenance(from), len) }.unwrap();
+                unsafe { faultin::raw::copy_in(target.as_mut_ptr(), core::ptr::with_exposed_provenance(from), len) }.unwrap();
             }
             rounds += 1;
         }
@@ -85,7 +85,7 @@ crate::scenarios! {
         );
         assert_eq!(STRANGE.load(SeqCst), 0);
         assert!(handled <= sent && foreign::seen(A).calls == handled);
-        assert_eq!(faultin::counters().forwarded - forwarded, handled as u64);
+        assert_eq!(faultin::signal::counters().forwarded - forwarded, handled as u64);
         assert!(IN_COPY.load(SeqCst) > 0, "none of {handled} signals met a copy in {rounds} rounds");
     };
     /// The kernel reports it with a code above 0, as it does a fault; only a thread itself can pretend that.
@@ -118,12 +118,12 @@ crate::scenarios! {
         let start = std::time::Instant::now();
         while foreign::seen(B).calls < 50 || (IN_TABLE.load(SeqCst) < 5 && start.elapsed().as_secs() < 10) {
             // SAFETY: both are ours; no fault is expected.
-            unsafe { faultin::copy_in(target.as_mut_ptr(), source.as_ptr(), len) }.unwrap();
+            unsafe { faultin::raw::copy_in(target.as_mut_ptr(), source.as_ptr(), len) }.unwrap();
         }
         done.store(true, SeqCst);
         sender.join().unwrap();
         assert_eq!(foreign::seen(B).code, child::BUS_MCEERR_AO);
-        assert_eq!(faultin::counters().total(), 0);
+        assert_eq!(faultin::signal::counters().total(), 0);
         assert!(IN_TABLE.load(SeqCst) > 0, "no signal met an instruction of the table");
     };
     copy_in_a_handler_that_interrupts_a_copy_changes_nothing_of_it => Ends::Well, |_| {
@@ -146,7 +146,7 @@ crate::scenarios! {
             target.fill(1);
             // SAFETY: the target is ours; the source is memory of the tests that ends in a bad page.
             let short = unsafe {
-                faultin::copy_in(target.as_mut_ptr(), core::ptr::with_exposed_provenance(source), good + 100)
+                faultin::raw::copy_in(target.as_mut_ptr(), core::ptr::with_exposed_provenance(source), good + 100)
             }
             .unwrap_err();
             assert_eq!(short.done, good);

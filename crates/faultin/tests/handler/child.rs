@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultin::{Cause, Reached};
+use faultin::{Cause, signal::Reached};
 
 use crate::Scenario;
 
@@ -13,6 +13,8 @@ use crate::Scenario;
 pub(crate) const SCENARIO: &str = "FAULTIN_SCENARIO";
 /// The scenario's argument.
 pub(crate) const ARGUMENT: &str = "FAULTIN_ARGUMENT";
+/// What the child prints before the name of the scenario that it runs.
+pub(crate) const BEGINS: &str = "begins: ";
 
 /// SIGSEGV and SIGBUS.
 pub(crate) const SIGNALS: [i32; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -33,8 +35,8 @@ pub(crate) fn entry(all: &[&[Scenario]]) {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
         libc::alarm(30);
     }
-    // Behind what the harness printed.
-    println!();
+    // After what the harness printed. The parent wants to see it: a harness that runs no test ends well, too.
+    println!("\n{BEGINS}{name}");
     // Found out now: handlers ask it, too.
     emulated();
     // Rust's alternate stacks have room for little more than the kernel's frame; handlers here do real work.
@@ -194,22 +196,23 @@ pub(crate) fn foreign_fault(signal: i32) {
 #[track_caller]
 pub(crate) fn ours_is_recovered() {
     for (edge, cause) in [(edge(), Cause::Unmapped), (beyond_end_of_file(), Cause::Backing)] {
-        let before = faultin::counters().recovered(cause);
+        let before = faultin::signal::counters().recovered(cause);
         let mut buffer = [7_u8; 64];
         // SAFETY: the buffer is ours; the source is memory of the tests, with a bad page.
-        let short = unsafe { faultin::copy_in(buffer.as_mut_ptr(), core::ptr::with_exposed_provenance(edge - 10), 64) }
-            .unwrap_err();
+        let short =
+            unsafe { faultin::raw::copy_in(buffer.as_mut_ptr(), core::ptr::with_exposed_provenance(edge - 10), 64) }
+                .unwrap_err();
         assert_eq!((short.done, short.fault.cause(), short.fault.address()), (10, cause, Some(edge)), "{short:?}");
         assert!(buffer[..10] == [0; 10] && buffer[10..] == [7; 54], "{buffer:?}");
-        let counted = faultin::counters().recovered(cause) - before;
+        let counted = faultin::signal::counters().recovered(cause) - before;
         assert!((1..=2).contains(&counted), "{counted} signals were counted");
     }
 }
 
-/// Asserts what [`faultin::status`] says about both signals.
+/// Asserts what [`faultin::signal::status`] says about both signals.
 #[track_caller]
 pub(crate) fn assert_status(reached: fn(Reached) -> bool, what: &str) {
-    let status = faultin::status();
+    let status = faultin::signal::status();
     assert!(reached(status.segv) && reached(status.bus), "not {what}: {status:?}");
     assert_eq!(status.is_covered(), what == "Directly", "{status:?}");
 }
@@ -217,7 +220,7 @@ pub(crate) fn assert_status(reached: fn(Reached) -> bool, what: &str) {
 /// [`assert_status`] for a variant of [`Reached`].
 macro_rules! status_is {
     ($variant:ident) => {
-        crate::child::assert_status(|r| matches!(r, faultin::Reached::$variant { .. }), stringify!($variant))
+        crate::child::assert_status(|r| matches!(r, faultin::signal::Reached::$variant { .. }), stringify!($variant))
     };
 }
 pub(crate) use status_is;

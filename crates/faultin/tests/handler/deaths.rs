@@ -85,7 +85,7 @@ crate::scenarios! {
             Sent::Tgkill.send(signal);
         }
         status_is!(No);
-        faultin::reinstall().unwrap();
+        faultin::signal::reinstall().unwrap();
         status_is!(Directly);
         child::ours_is_recovered();
     };
@@ -144,7 +144,7 @@ pub(crate) const TABLES: &[crate::Scenario] = &[
         status_is!(Directly);
         // And under the default.
         child::clean_slate();
-        faultin::reinstall().unwrap();
+        faultin::signal::reinstall().unwrap();
         child::dies(libc::SIGBUS, child::BUS_MCEERR_AO, child::VALUE, 0, None);
         child::queue(child::tid(), libc::SIGBUS, child::BUS_MCEERR_AO);
     }),

@@ -53,9 +53,9 @@ crate::scenarios! {
         faultin::install().unwrap();
         for signal in SIGNALS {
             for sent in Sent::ALL {
-                let before = faultin::counters().forwarded;
+                let before = faultin::signal::counters().forwarded;
                 sent.send(signal);
-                assert_eq!(faultin::counters().forwarded - before, 1, "{sent:?} of {signal}");
+                assert_eq!(faultin::signal::counters().forwarded - before, 1, "{sent:?} of {signal}");
                 status_is!(Directly);
             }
         }
@@ -70,7 +70,7 @@ crate::scenarios! {
                     None => _ = child::install(libc::SIGSEGV, libc::SIG_IGN, 0, &[]),
                 }
                 if ours {
-                    faultin::raise_to_top().unwrap();
+                    faultin::signal::raise_to_top().unwrap();
                 }
                 assert_eq!(read_is_interrupted(libc::SIGSEGV), interrupted, "flags {flags:?}, ours {ours}");
             }
@@ -96,7 +96,7 @@ fn seen_alike(_: &str) {
                     let alone = play();
                     foreign::install(A, signal, flags, blocked, then);
                     // Installs for the first time and stands above A each time after.
-                    faultin::raise_to_top().unwrap();
+                    faultin::signal::raise_to_top().unwrap();
                     let through_us = play();
                     assert_eq!(alone.calls, 1);
                     // It cannot be hidden that we run on the alternate stack where there is one.
@@ -117,9 +117,9 @@ fn seen_alike(_: &str) {
 
 /// Our handler is still the one the kernel calls for `signal`.
 fn status_of(signal: i32) {
-    let status = faultin::status();
+    let status = faultin::signal::status();
     let reached = if signal == libc::SIGBUS { status.bus } else { status.segv };
-    assert_eq!(reached, faultin::Reached::Directly);
+    assert_eq!(reached, faultin::signal::Reached::Directly);
 }
 
 fn raise(raised: Raised, signal: i32) {

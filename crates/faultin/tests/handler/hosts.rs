@@ -1,8 +1,8 @@
-//! Hosts that own the handler, and what [`faultin::status`] and the counters say in each state.
+//! Hosts that own the handler, and what [`faultin::signal::status`] and the counters say in each state.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use faultin::{Cause, Handled, InstallError};
+use faultin::{Cause, InstallError, signal::Handled};
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
@@ -11,7 +11,7 @@ use crate::foreign::{self, A};
 /// A host's handler: ours first, then its own.
 fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: what the kernel passed; this handler returns normally.
-    if unsafe { faultin::try_handle(signal, info, context) } == Handled::No {
+    if unsafe { faultin::signal::try_handle(signal, info, context) } == Handled::No {
         NOT_OURS.fetch_add(1, SeqCst);
         child::repair();
     }
@@ -22,11 +22,11 @@ static NOT_OURS: AtomicUsize = AtomicUsize::new(0);
 crate::scenarios! {
     before_anything_is_installed_status_says_no_and_counters_are_zero => Ends::Well, |_| {
         status_is!(No);
-        assert_eq!(faultin::counters(), faultin::Counters::default());
+        assert_eq!(faultin::signal::counters(), faultin::signal::Counters::default());
     };
     hosts_handler_recovers_our_faults_and_keeps_the_rest => Ends::Well, |_| {
         child::clean_slate();
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         status_is!(ByHost);
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_NODEFER, &[], host);
@@ -41,10 +41,10 @@ crate::scenarios! {
     };
     after_host_owns_handler_nothing_of_ours_is_ever_installed => Ends::Well, |_| {
         child::clean_slate();
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         faultin::install().unwrap();
-        faultin::reinstall().unwrap();
-        assert!(matches!(faultin::raise_to_top(), Err(InstallError::HostOwnsHandler)));
+        faultin::signal::reinstall().unwrap();
+        assert!(matches!(faultin::signal::raise_to_top(), Err(InstallError::HostOwnsHandler)));
         for signal in SIGNALS {
             assert_eq!(child::install(signal, libc::SIG_DFL, 0, &[]).sa_sigaction, libc::SIG_DFL);
         }
@@ -53,7 +53,7 @@ crate::scenarios! {
     host_that_comes_after_our_handler_may_call_it_too => Ends::Well, |_| {
         child::clean_slate();
         faultin::install().unwrap();
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         status_is!(Directly);
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_NODEFER, &[], host);
@@ -61,12 +61,12 @@ crate::scenarios! {
         status_is!(Behind);
         child::ours_is_recovered();
         child::foreign_fault(libc::SIGSEGV);
-        assert_eq!((NOT_OURS.load(SeqCst), faultin::counters().forwarded), (1, 0));
+        assert_eq!((NOT_OURS.load(SeqCst), faultin::signal::counters().forwarded), (1, 0));
     };
     try_handle_refuses_what_is_not_a_fault_of_ours => Ends::Well, |_| {
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         // SAFETY: null is what is being tested: a handler without SA_SIGINFO has nothing else to pass.
-        let handled = unsafe { faultin::try_handle(libc::SIGSEGV, core::ptr::null_mut(), core::ptr::null_mut()) };
+        let handled = unsafe { faultin::signal::try_handle(libc::SIGSEGV, core::ptr::null_mut(), core::ptr::null_mut()) };
         assert_eq!(handled, Handled::No);
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGUSR1] {
             foreign::install(A, signal, libc::SA_SIGINFO, &[], host);
@@ -86,11 +86,11 @@ crate::scenarios! {
                 for signal in SIGNALS {
                     child::install(signal, handler, libc::SA_SIGINFO, &[]);
                 }
-                match faultin::raise_to_top() {
+                match faultin::signal::raise_to_top() {
                     Ok(()) => true,
                     Err(InstallError::TooManyHandlers) => {
                         // Nothing has changed: theirs is still in force.
-                        assert_eq!(faultin::status().segv, faultin::Reached::Behind(handler));
+                        assert_eq!(faultin::signal::status().segv, faultin::signal::Reached::Behind(handler));
                         false
                     }
                     Err(error) => panic!("{error}"),
@@ -112,11 +112,11 @@ crate::scenarios! {
         rows.push((Cause::NonCanonical, 0xdead << 48));
         for (i, (cause, at)) in rows.iter().enumerate() {
             for round in 1..=3 {
-                let before = faultin::counters().total();
+                let before = faultin::signal::counters().total();
                 // SAFETY: memory of the tests, or nobody's.
-                let fault = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(*at)) }.unwrap_err();
+                let fault = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(*at)) }.unwrap_err();
                 assert_eq!(fault.cause(), *cause);
-                let counters = faultin::counters();
+                let counters = faultin::signal::counters();
                 assert_eq!((counters.recovered(*cause), counters.total() - before), (round, 1), "{cause:?}");
                 assert_eq!(counters.total(), 3 * i as u64 + round);
                 assert_eq!(counters.forwarded, 0);

@@ -1,8 +1,12 @@
 //! Maps whose handler was there first: others are installed above it, and the maps that are opened or refreshed then must
 //! not die of what those do with a fault.
 
-use faultin::Reached;
-use faultin::map::{Backend, Change, FileMap, FileMapMut, MapOptions, Rights, SharedMap, Watch};
+use faultin::signal::Reached;
+use faultin::{
+    FileMap, FileMapMut, MapOptions,
+    map::{Backend, Change, Rights, Watch},
+    shared::SharedMap,
+};
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
@@ -58,7 +62,7 @@ crate::scenarios! {
     map_opened_below_a_reporter_of_sigbus_stands_above_it => Ends::Well, |_| {
         used_once();
         child::install(libc::SIGBUS, reporter(), 0, &[]);
-        assert_eq!(faultin::status().bus, Reached::Behind(reporter()));
+        assert_eq!(faultin::signal::status().bus, Reached::Behind(reporter()));
         let file = file();
         let map = FileMap::open(file.path()).expect("map it");
         status_is!(Directly);
@@ -68,7 +72,7 @@ crate::scenarios! {
     map_opened_below_a_reporter_of_sigsegv_stands_above_it => Ends::Well, |_| {
         used_once();
         child::install(libc::SIGSEGV, reporter(), libc::SA_ONSTACK, &[]);
-        let status = faultin::status();
+        let status = faultin::signal::status();
         assert_eq!((status.segv, status.bus), (Reached::Behind(reporter()), Reached::Directly));
         let file = file();
         let map = FileMap::open(file.path()).expect("map it");
@@ -138,7 +142,7 @@ crate::scenarios! {
         let earlier = FileMap::open(before.path()).expect("map it");
         for handler in child::distinct_handlers() {
             over_both(handler, libc::SA_SIGINFO);
-            if faultin::raise_to_top().is_err() {
+            if faultin::signal::raise_to_top().is_err() {
                 break;
             }
         }
@@ -162,7 +166,7 @@ crate::scenarios! {
         map.write_at(&[1], 0).expect("mapped");
         for handler in child::distinct_handlers() {
             over_both(handler, libc::SA_SIGINFO);
-            let _ = faultin::raise_to_top();
+            let _ = faultin::signal::raise_to_top();
         }
         map.refresh().expect("nothing happened");
         assert_eq!(map.backend(), Backend::Pread);
@@ -174,10 +178,10 @@ crate::scenarios! {
         /// Ours first, then the host's own.
         fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
             // SAFETY: what the kernel passed; this handler returns normally.
-            assert_eq!(unsafe { faultin::try_handle(signal, info, context) }, faultin::Handled::Yes);
+            assert_eq!(unsafe { faultin::signal::try_handle(signal, info, context) }, faultin::signal::Handled::Yes);
         }
         child::clean_slate();
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_NODEFER, &[], host);
         }

@@ -54,7 +54,7 @@ crate::scenarios! {
         for signal in SIGNALS {
             assert_eq!(mask_of_disposition(signal), !open, "{:#x}", mask_of_disposition(signal));
         }
-        faultin::raise_to_top().unwrap();
+        faultin::signal::raise_to_top().unwrap();
         assert_eq!(mask_of_disposition(libc::SIGSEGV), !open);
     };
     predecessor_runs_with_the_interrupted_mask_and_its_own => Ends::Well, |_| {
@@ -65,7 +65,7 @@ crate::scenarios! {
                     child::change_mask(libc::SIG_SETMASK, interrupted);
                     let (flags, blocked) = handler;
                     foreign::install(A, signal, flags, blocked, foreign::repair);
-                    faultin::raise_to_top().unwrap();
+                    faultin::signal::raise_to_top().unwrap();
                     foreign::forget();
                     child::foreign_fault(signal);
                     let seen = foreign::seen(A);
@@ -85,7 +85,7 @@ crate::scenarios! {
                 child::clean_slate();
                 let (flags, blocked) = handler;
                 foreign::install(A, signal, flags, blocked, foreign::nothing);
-                faultin::raise_to_top().unwrap();
+                faultin::signal::raise_to_top().unwrap();
                 foreign::forget();
                 child::change_mask(libc::SIG_SETMASK, &[signal, libc::SIGALRM]);
                 Sent::Tgkill.send(signal);
@@ -106,7 +106,7 @@ crate::scenarios! {
             for below in HANDLERS {
                 child::clean_slate();
                 foreign::install(A, signal, below.0, below.1, foreign::repair);
-                faultin::raise_to_top().unwrap();
+                faultin::signal::raise_to_top().unwrap();
                 foreign::install(B, signal, above.0, above.1, |who, signal, info, context| {
                     foreign::pass_on(who, signal, info, context);
                     AFTER.store(child::mask(), SeqCst);
@@ -126,7 +126,7 @@ crate::scenarios! {
     predecessor_that_was_jumped_to_unblocks_nothing => Ends::Well, |_| {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, NODEFER, &[], foreign::repair);
-        faultin::raise_to_top().unwrap();
+        faultin::signal::raise_to_top().unwrap();
         let all: Vec<i32> = (1..32).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)).collect();
         let ours = child::install(libc::SIGSEGV, jumps as *const () as usize, libc::SA_SIGINFO, &all);
         JUMPS_TO.store(ours.sa_sigaction, SeqCst);
@@ -157,7 +157,7 @@ crate::scenarios! {
             child::without_alternate_stack(|| {
                 child::install(libc::SIGSEGV, leaps as *const () as usize, PLAIN, &[libc::SIGUSR1]);
                 if ours {
-                    faultin::raise_to_top().unwrap();
+                    faultin::signal::raise_to_top().unwrap();
                 }
                 // SAFETY: the handler leaps back into it.
                 unsafe { peek_or_come_back(child::bad(libc::SIGSEGV)) };

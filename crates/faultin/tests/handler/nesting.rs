@@ -37,12 +37,12 @@ crate::scenarios! {
     predecessor_without_nodefer_dies_of_our_faults_and_status_tells => Ends::Killed(libc::SIGSEGV), |_| {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, libc::SA_SIGINFO | libc::SA_ONSTACK, &[], |_, _, _, _| {
-            let status = faultin::status();
+            let status = faultin::signal::status();
             assert!(status.segv_blocked && !status.bus_blocked && !status.is_covered(), "{status:?}");
             let edge = child::edge();
             child::dies(libc::SIGSEGV, child::SEGV_MAPERR, edge, 0, None);
             // SAFETY: kills this process, which is what is being tested.
-            let _ = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
+            let _ = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
         });
         faultin::install().unwrap();
         child::foreign_fault(libc::SIGSEGV);
@@ -52,7 +52,7 @@ crate::scenarios! {
         foreign::install(A, libc::SIGSEGV, libc::SA_SIGINFO, &[], |_, _, _, _| {
             let at = child::beyond_end_of_file();
             // SAFETY: memory of the tests, beyond the end of its file.
-            let fault = unsafe { faultin::load::<u32>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
+            let fault = unsafe { faultin::raw::load::<u32>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
             assert_eq!(fault.cause(), faultin::Cause::Backing);
             child::repair();
         });
@@ -80,7 +80,7 @@ crate::scenarios! {
             }
             foreign::pass_on(who, signal, info, context);
         });
-        faultin::raise_to_top().unwrap();
+        faultin::signal::raise_to_top().unwrap();
         status_of_segv();
         child::foreign_fault(libc::SIGSEGV);
         assert_eq!(foreign::order(), "BBAA");
@@ -95,7 +95,7 @@ crate::scenarios! {
             child::dies(signal, libc::SI_TKILL, child::pid(), 0, None);
             child::Sent::Tgkill.send(signal);
         });
-        faultin::raise_to_top().unwrap();
+        faultin::signal::raise_to_top().unwrap();
         child::ours_is_recovered();
         println!("calls: A");
         child::foreign_fault(libc::SIGSEGV);
@@ -111,5 +111,5 @@ crate::scenarios! {
 
 /// Only SIGSEGV has foreign handlers here.
 fn status_of_segv() {
-    assert_eq!(faultin::status().segv, faultin::Reached::Directly);
+    assert_eq!(faultin::signal::status().segv, faultin::signal::Reached::Directly);
 }

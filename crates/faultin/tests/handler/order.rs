@@ -117,8 +117,8 @@ fn play(row: &str) {
             "b" => both(&|signal| foreign::remove(B, signal)),
             "c" => both(&|signal| foreign::remove(C, signal)),
             "O" => faultin::install().unwrap(),
-            "H" => faultin::reinstall().unwrap(),
-            "R" => faultin::raise_to_top().unwrap(),
+            "H" => faultin::signal::reinstall().unwrap(),
+            "R" => faultin::signal::raise_to_top().unwrap(),
             "D" => child::clean_slate(),
             "G" => both(&|signal| _ = child::install(signal, libc::SIG_IGN, 0, &[])),
             _ => panic!("{step}"),
@@ -134,7 +134,7 @@ fn play(row: &str) {
         child::ours_is_recovered();
     }
     foreign::forget();
-    let forwarded = faultin::counters().forwarded;
+    let forwarded = faultin::signal::counters().forwarded;
     let signal = signal.parse().unwrap();
     if !repairs(script) {
         println!("calls: {order}");
@@ -143,7 +143,7 @@ fn play(row: &str) {
     child::foreign_fault(signal);
     assert_eq!(foreign::order(), order);
     if reached {
-        assert_eq!(faultin::counters().forwarded - forwarded, 1, "counted once, however often it passes");
+        assert_eq!(faultin::signal::counters().forwarded - forwarded, 1, "counted once, however often it passes");
         child::ours_is_recovered();
     }
 }

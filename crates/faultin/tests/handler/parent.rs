@@ -7,7 +7,7 @@ use std::os::fd::FromRawFd;
 use std::process::Stdio;
 
 use crate::Ends;
-use crate::child::{ARGUMENT, SCENARIO};
+use crate::child::{ARGUMENT, BEGINS, SCENARIO};
 use crate::processes;
 
 /// A traced thread that is about to receive a signal.
@@ -38,7 +38,9 @@ pub(crate) fn check(scenario: &str, argument: &str, ends: Ends) {
         let (need, why) = missing.split_once(": ").expect("a need, and why it is not met");
         return faultin_test::skipped(need, format_args!("{scenario} {argument}: {why}"));
     }
-    if let Err(what) = judge(&outcome, ends) {
+    let has_begun = outcome.stdout.lines().any(|line| line.strip_prefix(BEGINS) == Some(scenario));
+    let verdict = if has_begun { judge(&outcome, ends) } else { Err("the scenario did not begin".into()) };
+    if let Err(what) = verdict {
         panic!(
             "{scenario} {argument:?}: {what}\n--- status {:#x}, stops {:#x?}\n--- stdout\n{}--- stderr\n{}",
             outcome.status, outcome.stops, outcome.stdout, outcome.stderr

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use faultin::map::FileMap;
+use faultin::FileMap;
 
 use crate::Ends;
 use crate::child::{self, page};
@@ -23,7 +23,7 @@ fn largest_frame() -> usize {
 
 /// Bytes that our handler says it needs below the kernel's frame.
 fn ours() -> usize {
-    faultin::status().stack_needed - largest_frame()
+    faultin::signal::status().stack_needed - largest_frame()
 }
 
 /// Runs `f` with a byte of a file that is cut there, in a scan.
@@ -58,7 +58,7 @@ crate::scenarios! {
         let size = 64 << 10;
         let mut used = 0;
         in_a_scan(|at| used = child::on_alternate_stack(size, || assert_eq!(peek(at), 0)));
-        assert_eq!(faultin::counters().substituted, 1);
+        assert_eq!(faultin::signal::counters().substituted, 1);
         let used = used - frame(size);
         println!("{used} bytes below the kernel's frame");
         assert!((1..=ours()).contains(&used), "{used} of {}", ours());
@@ -84,7 +84,7 @@ crate::scenarios! {
     guard_without_room_passes_on => Ends::Well, |_| {
         static SUBSTITUTED: AtomicUsize = AtomicUsize::new(usize::MAX);
         extern "C" fn ends_well(_: i32) {
-            SUBSTITUTED.store(faultin::counters().substituted as usize, SeqCst);
+            SUBSTITUTED.store(faultin::signal::counters().substituted as usize, SeqCst);
             // SAFETY: ends the process.
             unsafe { libc::_exit(if SUBSTITUTED.load(SeqCst) == 0 { 0 } else { 3 }) };
         }
@@ -99,16 +99,16 @@ crate::scenarios! {
     status_reports_the_alternate_stack_and_what_it_should_have => Ends::Well, |_| {
         for size in [16 << 10, 100_000] {
             child::on_alternate_stack(size, || {
-                let status = faultin::status();
+                let status = faultin::signal::status();
                 assert_eq!(status.alternate_stack, size);
                 assert!(status.stack_needed > largest_frame() && status.stack_needed <= largest_frame() + 4096);
             });
         }
-        child::without_alternate_stack(|| assert_eq!(faultin::status().alternate_stack, 0));
+        child::without_alternate_stack(|| assert_eq!(faultin::signal::status().alternate_stack, 0));
         // Also where a handler runs on it.
         child::on_alternate_stack(100_000, || {
             foreign::install(A, libc::SIGUSR1, libc::SA_ONSTACK, &[], |_, _, _, _| {
-                assert_eq!(faultin::status().alternate_stack, 100_000);
+                assert_eq!(faultin::signal::status().alternate_stack, 100_000);
             });
             child::Sent::Tgkill.send(libc::SIGUSR1);
         });

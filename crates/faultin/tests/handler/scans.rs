@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use faultin::Cause;
-use faultin::map::FileMap;
+use faultin::FileMap;
 
 use crate::Ends;
 use crate::child::{self, BUS_ADRERR, SEGV_ACCERR};
@@ -43,8 +43,8 @@ crate::scenarios! {
             (peek(at + child::page()), peek(at + 2 * child::page()))
         });
         assert_eq!(damaged.expect_err("it was cut").value, Some((7, 0)));
-        assert_eq!(faultin::counters().substituted, 1);
-        assert_eq!(faultin::counters().forwarded, 0);
+        assert_eq!(faultin::signal::counters().substituted, 1);
+        assert_eq!(faultin::signal::counters().forwarded, 0);
     };
     after_the_scan_dies => Ends::Killed(libc::SIGBUS), |_| {
         child::clean_slate();
@@ -69,7 +69,7 @@ crate::scenarios! {
     a_store_behind_the_end_within_a_scan_dies => Ends::Killed(libc::SIGBUS), |_| {
         child::clean_slate();
         let (file, _) = mapped();
-        let map = faultin::map::FileMapMut::open(file.path()).expect("map it");
+        let map = faultin::FileMapMut::open(file.path()).expect("map it");
         let _ = scan(&map, |at| {
             cut(&file, 1);
             let at = at + 2 * child::page();
@@ -121,9 +121,9 @@ crate::scenarios! {
             cut(&file, 1);
             let at = core::ptr::with_exposed_provenance::<u8>(at + 2 * child::page());
             // SAFETY: the mapping is there.
-            let fault = unsafe { faultin::load(at) }.expect_err("the table comes first");
+            let fault = unsafe { faultin::raw::load(at) }.expect_err("the table comes first");
             assert_eq!(fault.cause(), Cause::Backing);
-            assert_eq!(faultin::counters().substituted, 0);
+            assert_eq!(faultin::signal::counters().substituted, 0);
         });
         assert_eq!(damaged.expect_err("it was cut").first_bad, Some(child::page() as u64));
     };
@@ -137,7 +137,7 @@ crate::scenarios! {
             let written = unsafe { libc::pwrite(null.as_raw_fd(), from, 1, 0) };
             assert_eq!((written, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EFAULT)));
         });
-        assert_eq!(faultin::counters().substituted, 0);
+        assert_eq!(faultin::signal::counters().substituted, 0);
     };
     a_child_forked_within_a_scan_goes_on_with_it => Ends::Well, |_| {
         let (file, map) = mapped();
@@ -201,10 +201,10 @@ crate::scenarios! {
     };
     a_host_that_owns_the_handler_serves_scans => Ends::Well, |_| {
         child::clean_slate();
-        faultin::host_owns_handler().unwrap();
+        faultin::signal::host_owns_handler().unwrap();
         unsafe extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut core::ffi::c_void) {
             // SAFETY: what the kernel passed.
-            if unsafe { faultin::try_handle(signal, info, context) } == faultin::Handled::No {
+            if unsafe { faultin::signal::try_handle(signal, info, context) } == faultin::signal::Handled::No {
                 // SAFETY: nobody else has it.
                 unsafe { libc::_exit(9) };
             }

@@ -4,7 +4,7 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultin::map::FileMap;
+use faultin::FileMap;
 
 use crate::Ends;
 use crate::child::{self, BUS_ADRERR};

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use faultin::Cause;
-use faultin::map::{FileMap, MapOptions, Watch};
+use faultin::{FileMap, MapOptions, map::Watch};
 
 use crate::Ends;
 use crate::child::{self, page};
@@ -26,7 +26,7 @@ extern "C" fn handler<const LOCALS: usize, const FAULTS: bool>(_: i32) {
 
 fn fault_of_ours() {
     // SAFETY: nothing is ever mapped there.
-    let fault = unsafe { faultin::load::<u64>(core::ptr::with_exposed_provenance(child::NOWHERE)) }.unwrap_err();
+    let fault = unsafe { faultin::raw::load::<u64>(core::ptr::with_exposed_provenance(child::NOWHERE)) }.unwrap_err();
     assert_eq!((fault.cause(), fault.address()), (Cause::Unmapped, Some(child::NOWHERE)));
 }
 
@@ -251,7 +251,7 @@ crate::scenarios! {
     while_a_guard_substitutes_pages => Ends::Well, |_| {
         let cut = Cut::new();
         in_a_thread(|| on_a_heap_stack(small(), || weather(&off_the_stack(), &|| cut.fault())));
-        assert_eq!(faultin::counters().forwarded, 0);
+        assert_eq!(faultin::signal::counters().forwarded, 0);
     };
     /// As a profiler has it.
     timers_of_one_kilohertz => Ends::Well, |_| {

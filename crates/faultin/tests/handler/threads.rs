@@ -12,30 +12,30 @@ crate::scenarios! {
     blocked_signal_dies_of_our_fault_and_status_tells_before => Ends::Killed(libc::SIGSEGV), |_| {
         faultin::install().unwrap();
         child::change_mask(libc::SIG_BLOCK, &[libc::SIGBUS]);
-        let status = faultin::status();
+        let status = faultin::signal::status();
         assert!(!status.segv_blocked && status.bus_blocked && !status.is_covered(), "{status:?}");
         child::change_mask(libc::SIG_UNBLOCK, &[libc::SIGBUS]);
         child::ours_is_recovered();
         child::change_mask(libc::SIG_BLOCK, &[libc::SIGSEGV]);
-        let status = faultin::status();
+        let status = faultin::signal::status();
         assert!(status.segv_blocked && !status.bus_blocked && !status.is_covered(), "{status:?}");
         let edge = child::edge();
         child::dies(libc::SIGSEGV, child::SEGV_MAPERR, edge, 0, None);
         // SAFETY: kills this process, which is what is being tested.
-        let _ = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
+        let _ = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
     };
     mask_is_the_threads_own => Ends::Well, |_| {
         faultin::install().unwrap();
         child::change_mask(libc::SIG_BLOCK, &SIGNALS);
         std::thread::spawn(|| {
-            assert!(faultin::status().segv_blocked, "a new thread inherits the mask");
+            assert!(faultin::signal::status().segv_blocked, "a new thread inherits the mask");
             child::change_mask(libc::SIG_UNBLOCK, &SIGNALS);
             status_is!(Directly);
             child::ours_is_recovered();
         })
         .join()
         .unwrap();
-        assert!(faultin::status().segv_blocked && faultin::status().bus_blocked);
+        assert!(faultin::signal::status().segv_blocked && faultin::signal::status().bus_blocked);
     };
     recovery_restores_mask_and_registers => Ends::Well, |_| {
         faultin::install().unwrap();
@@ -58,13 +58,13 @@ crate::scenarios! {
                         let at = if i % 2 == 0 { unmapped } else { backing };
                         // SAFETY: memory of the tests that nobody maps.
                         let fault =
-                            unsafe { faultin::load::<u64>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
+                            unsafe { faultin::raw::load::<u64>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
                         assert_eq!(fault.address(), Some(at));
                     }
                 });
             }
         });
-        let counters = faultin::counters();
+        let counters = faultin::signal::counters();
         assert_eq!(counters.recovered(Cause::Unmapped), THREADS * FAULTS / 2);
         assert_eq!(counters.recovered(Cause::Backing), THREADS * FAULTS / 2);
     };
@@ -76,7 +76,7 @@ crate::scenarios! {
                     barrier.wait();
                     faultin::install().unwrap();
                     // SAFETY: memory of the tests that nobody maps.
-                    let byte = unsafe { faultin::load::<u8>(core::ptr::with_exposed_provenance(child::NOWHERE)) };
+                    let byte = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(child::NOWHERE)) };
                     assert_eq!(byte.unwrap_err().cause(), Cause::Unmapped);
                 });
             }
@@ -88,18 +88,18 @@ crate::scenarios! {
     forked_child_recovers_and_counts_for_itself => Ends::Well, |_| {
         faultin::install().unwrap();
         child::ours_is_recovered();
-        let before = faultin::counters();
+        let before = faultin::signal::counters();
         let status = child::fork(|| {
-            assert_eq!(faultin::counters(), before, "inherited");
+            assert_eq!(faultin::signal::counters(), before, "inherited");
             status_is!(Directly);
             child::ours_is_recovered();
-            assert!(faultin::counters().total() > before.total());
-            faultin::raise_to_top().unwrap();
-            faultin::reinstall().unwrap();
+            assert!(faultin::signal::counters().total() > before.total());
+            faultin::signal::raise_to_top().unwrap();
+            faultin::signal::reinstall().unwrap();
             child::ours_is_recovered();
         });
         assert_eq!(status, 0);
-        assert_eq!(faultin::counters(), before, "the child's faults are not the parent's");
+        assert_eq!(faultin::signal::counters(), before, "the child's faults are not the parent's");
         child::ours_is_recovered();
     };
     forked_child_of_a_process_that_is_installing_again_can_install_again => Ends::Well, |_| {
@@ -107,11 +107,11 @@ crate::scenarios! {
         let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| while !done.load(std::sync::atomic::Ordering::SeqCst) {
-                faultin::reinstall().unwrap();
+                faultin::signal::reinstall().unwrap();
             });
             for _ in 0..50 {
                 let status = child::fork(|| {
-                    faultin::reinstall().unwrap();
+                    faultin::signal::reinstall().unwrap();
                     status_is!(Directly);
                 });
                 assert_eq!(status, 0);

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::memory::sim::{Permission, SimRead};
 use faultin::{Cause, Granularity};
+use faultin_sim::{Permission, SimRead};
 
 use crate::sim::{Matter, PAGE, space};
 

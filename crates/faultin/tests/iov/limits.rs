@@ -4,8 +4,16 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use faultin::iov::{ImportError, IovDest, IovSource, UIO_MAXIOV, max_rw_count};
+use faultin::iov::{ImportError, IovDest, IovSource};
 use faultin::{ReadView, page_size};
+
+/// Segments that the kernel takes in one list.
+const UIO_MAXIOV: usize = 1024;
+
+/// Bytes that the kernel moves in one call.
+fn max_rw_count() -> usize {
+    i32::MAX as usize & !(page_size() - 1)
+}
 
 fn iovec(base: usize, len: usize) -> libc::iovec {
     libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: len }

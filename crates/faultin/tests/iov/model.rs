@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use faultin::iov::{IovDest, IovSource, OutsideIov, ReadSegment, WriteSegment};
-use faultin::memory::sim::{Permission, Sim};
 use faultin::{Access, Cause, Granularity, Short};
+use faultin_sim::{Permission, Sim};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -30,9 +30,7 @@ enum Op {
     Copy(usize),
     CopyFull(usize),
     NoWait(usize),
-    NoWaitFull(usize),
     Zero(usize),
-    ZeroNoWait(usize),
     FaultIn(usize),
     Probe(usize),
 }
@@ -187,9 +185,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             n().prop_map(Op::Copy),
             n().prop_map(Op::CopyFull),
             n().prop_map(Op::NoWait),
-            n().prop_map(Op::NoWaitFull),
             n().prop_map(Op::Zero),
-            n().prop_map(Op::ZeroNoWait),
             n().prop_map(Op::FaultIn),
             n().prop_map(Op::Probe),
         ],
@@ -204,22 +200,6 @@ macro_rules! positions_agree {
         prop_assert_eq!($iov.is_empty(), $model.count == 0);
         let pieces = $model.pieces();
         prop_assert_eq!($iov.single_seg_count(), pieces.first().map_or(0, |piece| piece.1));
-        // Nobody knows where plain memory is.
-        if let Some(pieces) = pieces.iter().map(|&(address, len)| Some((address?, len))).collect::<Option<Vec<_>>>() {
-            let bits = pieces.iter().fold(0, |bits, (address, len)| bits | address | len);
-            prop_assert_eq!($iov.alignment(), bits);
-            for (address, len) in [(0, 0), (3, 0), (0, 3), (7, 1)] {
-                let aligned = pieces.iter().all(|piece| piece.0 & address == 0 && piece.1 & len == 0);
-                prop_assert_eq!($iov.is_aligned(address, len), aligned);
-            }
-            let gaps = pieces.windows(2).fold(0, |bits, two| bits | (two[0].0 + two[0].1) | two[1].0);
-            prop_assert_eq!($iov.gap_alignment(), gaps);
-            let spanned = |&(address, len): &(usize, usize)| (address + len - 1) / PAGE - address / PAGE + 1;
-            let pages: usize = pieces.iter().map(spanned).sum();
-            for max in [0, 2, usize::MAX] {
-                prop_assert_eq!($iov.npages(max), pages.min(max));
-            }
-        }
         match $op {
             Op::Advance(n) => {
                 $iov.advance(n);
@@ -315,13 +295,10 @@ proptest! {
                     prop_assert!(dst[done..].iter().all(|&byte| byte == 0), "touched beyond the count");
                     model.advance(done);
                 }
-                Op::CopyFull(n) | Op::NoWaitFull(n) => {
-                    let may_wait = matches!(op, Op::CopyFull(_));
-                    let good = model.accessible(n, may_wait);
+                Op::CopyFull(n) => {
+                    let good = model.accessible(n, true);
                     let mut dst = vec![0; n];
-                    let result =
-                        if may_wait { iov.copy_from_iter_full(&mut dst) } else { iov.copy_from_iter_full_nowait(&mut dst) };
-                    match result {
+                    match iov.copy_from_iter_full(&mut dst) {
                         Ok(()) => {
                             prop_assert_eq!(good, n);
                             prop_assert_eq!(&dst, &model.next(n).iter().map(byte).collect::<Vec<_>>());
@@ -374,28 +351,25 @@ proptest! {
                         iov.restore(saved.0).unwrap();
                         (model.moved, model.count) = (saved.1, saved.2);
                     }
-                    Op::Copy(n) | Op::NoWait(n) | Op::Zero(n) | Op::ZeroNoWait(n) => {
+                    Op::Copy(n) | Op::NoWait(n) | Op::Zero(n) => {
                         let may_wait = matches!(op, Op::Copy(_) | Op::Zero(_));
-                        let zero = matches!(op, Op::Zero(_) | Op::ZeroNoWait(_));
+                        let zero = matches!(op, Op::Zero(_));
                         let expected = model.expected_copy(n, may_wait);
                         let src: Vec<u8> = (0..n).map(|at| if zero { 0 } else { serial.wrapping_add(at as u8) }).collect();
                         let result = match op {
                             Op::Copy(_) => iov.copy_to_iter(&src),
                             Op::NoWait(_) => iov.copy_to_iter_nowait(&src),
-                            Op::Zero(_) => iov.zero(n),
-                            _ => iov.zero_nowait(n),
+                            _ => iov.zero(n),
                         };
                         prop_assert_eq!(said(result), expected, "{:?}", op);
                         let done = expected.unwrap_or_else(|done| done);
                         stored(&model, &src[..done]);
                         model.advance(done);
                     }
-                    Op::CopyFull(n) | Op::NoWaitFull(n) => {
-                        let may_wait = matches!(op, Op::CopyFull(_));
-                        let good = model.accessible(n, may_wait);
+                    Op::CopyFull(n) => {
+                        let good = model.accessible(n, true);
                         let src: Vec<u8> = (0..n).map(|at| serial.wrapping_add(at as u8)).collect();
-                        let result = if may_wait { iov.copy_to_iter_full(&src) } else { iov.copy_to_iter_full_nowait(&src) };
-                        match result {
+                        match iov.copy_to_iter_full(&src) {
                             Ok(()) => {
                                 prop_assert_eq!(good, n);
                                 stored(&model, &src);

@@ -2,7 +2,7 @@
 
 use faultin::Cause;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::memory::sim::{Permission, SimRead, SimWrite};
+use faultin_sim::{Permission, SimRead, SimWrite};
 
 use crate::sim::{LEN, Matter, PAGE, space};
 

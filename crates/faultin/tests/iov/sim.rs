@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use faultin::Access;
-use faultin::memory::sim::{Action, Geometry, Permission, Sim};
+use faultin_sim::{Action, Geometry, Permission, Sim};
 
 pub const PAGE: usize = 16;
 pub const GRANULE: usize = 4;

@@ -6,7 +6,10 @@ use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use faultin::map::{Change, FileMap, MapError, Reason, Watch};
+use faultin::{
+    FileMap, MapError,
+    map::{Change, Reason, Watch},
+};
 
 use crate::fixture::{Case, content, each, overwrite, set_len, settle, writer};
 
@@ -186,9 +189,9 @@ fn counts_after_a_cut_end_with_the_file() {
             let (path, map) = case.mapped(from);
             set_len(&path, to);
             let mut dst = vec![0xcc; len];
-            let before = faultin::counters().total();
+            let before = faultin::signal::counters().total();
             let error = map.read_at(&mut dst, at as u64).expect_err("cut");
-            let signals = faultin::counters().total() - before;
+            let signals = faultin::signal::counters().total() - before;
             assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{from} to {to}, {len} at {at}");
             assert_eq!(dst[..done], content(from)[at..at + done]);
             assert_eq!(error.change(), Some(Change::Shrunk { from: from as u64, to: to as u64 }));
@@ -208,14 +211,14 @@ fn a_scan_of_a_cut_file_takes_one_signal() {
         let mut chunks = map.chunks(..);
         let first = chunks.next_chunk().expect("whole").expect("not empty").len();
         set_len(&path, 0);
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let error = loop {
             match chunks.next_chunk() {
                 Ok(chunk) => assert!(chunk.is_some(), "the end of a file that is gone"),
                 Err(error) => break error,
             }
         };
-        assert_eq!(faultin::counters().total() - before, u64::from(case.faults()));
+        assert_eq!(faultin::signal::counters().total() - before, u64::from(case.faults()));
         assert_eq!(error.change(), Some(Change::Shrunk { from: 600 * page as u64, to: 0 }));
         assert_eq!((error.done(), error.offset()), (0, first as u64), "what was handed out before was there then");
     });

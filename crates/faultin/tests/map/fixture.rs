@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use faultin::map::{Backend, FileMap, MapOptions};
+use faultin::{FileMap, MapOptions, map::Backend};
 use tempfile::TempDir;
 
 /// One test at a time: they count the process's signals.

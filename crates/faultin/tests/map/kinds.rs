@@ -6,8 +6,10 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
-use faultin::map::{
-    Backend, Change, FileMap, FileMapMut, FileReader, MapError, Reason, Rights, SharedMap, Watch, has_known_size,
+use faultin::{
+    FileMap, FileMapMut, FileReader, MapError,
+    map::{Backend, Change, Reason, Rights, Watch, has_known_size},
+    shared::SharedMap,
 };
 
 use crate::fixture::{content, each, set_len};

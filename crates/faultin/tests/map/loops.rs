@@ -6,7 +6,10 @@ use std::io::{self, BufRead, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use faultin::map::{Change, FileMap, FileMapMut, MapError, MapReader, Reason, Watch};
+use faultin::{
+    FileMap, FileMapMut, MapError,
+    map::{Change, MapReader, Reason, Watch},
+};
 
 use crate::fixture::{Case, content, each, set_len};
 

@@ -7,7 +7,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use faultin::map::{Change, FileMap, MapError, MapOptions, Watch};
+use faultin::{
+    FileMap, MapError, MapOptions,
+    map::{Change, Watch},
+};
 
 use crate::fixture::{Case, content, each, overwrite, set_len, settle, writer};
 

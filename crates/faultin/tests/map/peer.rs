@@ -46,7 +46,7 @@ fn a_peer_that_truncates_for_ever_costs_one_fault_per_operation() {
         let map = case.options().open(&path).expect("map it");
         let Some(_peer) = Peer::new(&path, &other) else { return };
         let (mut good, mut changed) = (0, 0);
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let mut all = vec![0; len];
         for round in 0..rounds() {
             map.refresh().expect("it can be asked");
@@ -63,7 +63,7 @@ fn a_peer_that_truncates_for_ever_costs_one_fault_per_operation() {
                 }
             }
         }
-        let signals = faultin::counters().total() - before;
+        let signals = faultin::signal::counters().total() - before;
         assert!(signals <= rounds() as u64, "{signals} signals in {} operations", rounds());
         println!("{good} good, {changed} changed, {signals} signals");
         assert_eq!(good + changed, rounds());

@@ -2,7 +2,10 @@
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-use faultin::map::{Advice, Backend, FileMap, MapOptions, Reason, Watch};
+use faultin::{
+    FileMap, MapOptions,
+    map::{Advice, Backend, Reason, Watch},
+};
 
 use crate::fixture::{content, each, set_len};
 

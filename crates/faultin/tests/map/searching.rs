@@ -88,7 +88,7 @@ fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
         let page = faultin::page_size();
         let (path, map) = case.mapped(8 * page);
         set_len(&path, 3 * page + 100);
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let shrunk = Change::Shrunk { from: 8 * page as u64, to: 3 * page as u64 + 100 };
         for error in [
             map.find(b"not there", ..).unwrap_err(),
@@ -104,7 +104,7 @@ fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
         assert_eq!((error.done(), error.offset()), (3 * page + 50, 3 * page as u64 + 100), "{error}");
         if case.faults() {
             // One each, two backwards.
-            assert!((1..=8).contains(&(faultin::counters().total() - before)));
+            assert!((1..=8).contains(&(faultin::signal::counters().total() - before)));
         }
         // And over as soon as that is taken for what it is.
         map.refresh().unwrap();

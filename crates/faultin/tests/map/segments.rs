@@ -2,10 +2,14 @@
 
 use std::num::NonZeroUsize;
 
+use faultin::Granularity;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::map::{Backend, Change, FileMap, FileMapMut, MapDest, MapSource, Rights, SharedMap, Watch};
-use faultin::probe::Granularity;
 use faultin::{Cause, Short};
+use faultin::{
+    FileMap, FileMapMut,
+    map::{Backend, Change, MapDest, MapSource, Rights, Watch},
+    shared::SharedMap,
+};
 
 use crate::fixture::{Case, content, each, overwrite, set_len, settle};
 
@@ -179,7 +183,7 @@ fn a_shared_map_that_is_cut_stops_a_copy() {
     each(|case| {
         let path = case.file("file", LEN);
         let file = std::fs::File::options().read(true).write(true).open(&path).expect("open");
-        let options = faultin::map::SharedOptions::new().backend(case.backend);
+        let options = faultin::shared::SharedOptions::new().backend(case.backend);
         let map = options.from_file(file, LEN, Rights::ReadWrite).expect("map it");
         set_len(&path, 500);
         let mut bytes = vec![0xee; 4096];

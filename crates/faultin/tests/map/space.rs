@@ -6,7 +6,10 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use faultin::map::{Backend, FileMap, MapOptions, Reason};
+use faultin::{
+    FileMap, MapOptions,
+    map::{Backend, Reason},
+};
 use tempfile::TempDir;
 
 use crate::fixture::serial;
@@ -81,7 +84,7 @@ fn a_store_that_finds_no_room_stops_exactly_there() {
         let map = options(backend).open_mut(&path).expect("map it");
         map.write_at(&vec![5; 2 * page], 0).expect("room for these");
         let hog = small.fill_up();
-        type Store = fn(&faultin::map::FileMapMut, usize) -> Result<(), faultin::map::MapError>;
+        type Store = fn(&faultin::FileMapMut, usize) -> Result<(), faultin::MapError>;
         let stores: [Store; 2] = [
             |map, page| map.write_at(&vec![6; 4 * page], page as u64),
             |map, page| map.fill(page as u64..5 * page as u64, 6),

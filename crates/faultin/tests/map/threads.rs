@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::map::{FileMap, MapError, Watch};
+use faultin::{FileMap, MapError, map::Watch};
 
 use crate::fixture::{Case, content, each, overwrite, set_len};
 

@@ -1,6 +1,9 @@
 //! Writing: what is stored is in the file, nothing is stored behind its end, and who cut it meanwhile is found out.
 
-use faultin::map::{Change, FileMapMut, Reason};
+use faultin::{
+    FileMapMut,
+    map::{Change, Reason},
+};
 
 use crate::fixture::{Case, content, each, set_len};
 

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 use core::sync::atomic::Ordering;
 
-use faultin::{Access, Cause, Fault, Granularity, Scalar, Short, StructError, counters};
+use faultin::{Access, Cause, Fault, Granularity, Scalar, Short, raw::StructError, signal::counters};
 
 use super::Source;
 use super::layout::{Kind, Layout, Place};
@@ -176,12 +176,12 @@ impl Operation {
                 let done = layout.prefix(dst, len, Access::Write);
                 layout.put(dst, &vec![byte; done]);
                 // SAFETY: foreign memory of the layout; what follows it is not accessible.
-                let real = unsafe { faultin::fill(dst.write(), byte, len) };
+                let real = unsafe { faultin::raw::fill(dst.write(), byte, len) };
                 short(layout, real, len, done, (Access::Write, dst))
             }
             Operation::Strnlen { at, max } => {
                 // SAFETY: as above.
-                let real = unsafe { faultin::strnlen(at.read(), max) };
+                let real = unsafe { faultin::raw::strnlen(at.read(), max) };
                 string(layout, real, at, max)
             }
             Operation::Strncpy { at, max } => strncpy(layout, at, max),
@@ -189,7 +189,7 @@ impl Operation {
                 let readable = layout.prefix(at, len, Access::Read);
                 let zeros = layout.bytes(at, readable).iter().take_while(|byte| **byte == 0).count();
                 // SAFETY: as above.
-                let real = unsafe { faultin::is_zeroed(at.read(), len) };
+                let real = unsafe { faultin::raw::is_zeroed(at.read(), len) };
                 if zeros < readable {
                     return same(&real, &Ok(false)).map(|()| End::Found);
                 }
@@ -200,7 +200,7 @@ impl Operation {
                 let equal = layout.bytes(a, readable).iter().zip(layout.bytes(b, readable)).take_while(|(a, b)| a == b);
                 let equal = equal.count();
                 // SAFETY: as above.
-                let real = unsafe { faultin::compare(a.read(), b.read(), len) };
+                let real = unsafe { faultin::raw::compare(a.read(), b.read(), len) };
                 if equal < readable {
                     return same(&real, &Ok(Some(equal))).map(|()| End::Found);
                 }
@@ -229,8 +229,8 @@ impl Operation {
                 // SAFETY: as above.
                 let real = unsafe {
                     match access {
-                        Access::Read => faultin::fault_in_readable(at.read(), len),
-                        Access::Write => faultin::fault_in_writeable(at.write(), len),
+                        Access::Read => faultin::raw::fault_in_readable(at.read(), len),
+                        Access::Write => faultin::raw::fault_in_writeable(at.write(), len),
                     }
                 };
                 match (NonZeroUsize::new(done), real) {
@@ -247,8 +247,8 @@ impl Operation {
                 // SAFETY: as above.
                 let real = unsafe {
                     match access {
-                        Access::Read => faultin::probe_read(at.read(), len, granularity),
-                        Access::Write => faultin::probe_write(at.write(), len, granularity),
+                        Access::Read => faultin::raw::probe_read(at.read(), len, granularity),
+                        Access::Write => faultin::raw::probe_write(at.write(), len, granularity),
                     }
                 };
                 short(layout, real, len, done, (access, at))
@@ -347,12 +347,12 @@ fn copy_in(layout: &Layout, src: Place, len: usize, how: In) -> Result<End, Stri
     // SAFETY: the layout is shorter than the buffer and followed by memory that is not accessible.
     let real = unsafe {
         match how {
-            In::Usual => faultin::copy_in(own.as_mut_ptr(), src.read(), len),
-            In::Unpredictable => faultin::copy_unpredictable(own.as_mut_ptr(), src.read(), len),
+            In::Usual => faultin::raw::copy_in(own.as_mut_ptr(), src.read(), len),
+            In::Unpredictable => faultin::raw::copy_unpredictable(own.as_mut_ptr(), src.read(), len),
             In::Uninit if len <= BUFFER => {
                 let dst = &mut own[..len];
                 let dst = core::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<MaybeUninit<u8>>(), len);
-                match faultin::read_uninit(dst, src.read()) {
+                match faultin::raw::read_uninit(dst, src.read()) {
                     Ok(all) if all.len() == len => Ok(()),
                     Ok(all) => return Err(format!("{} of {len} bytes are said to be all", all.len())),
                     Err(half) if half.init.len() + half.uninit.len() == len => {
@@ -361,7 +361,7 @@ fn copy_in(layout: &Layout, src: Place, len: usize, how: In) -> Result<End, Stri
                     Err(half) => return Err(format!("{} + {} of {len}", half.init.len(), half.uninit.len())),
                 }
             }
-            In::Uninit => faultin::copy_in(own.as_mut_ptr(), src.read(), len),
+            In::Uninit => faultin::raw::copy_in(own.as_mut_ptr(), src.read(), len),
         }
     };
     let end = short(layout, real, len, done, (Access::Read, src))?;
@@ -388,15 +388,15 @@ fn copy_out(layout: &mut Layout, dst: Place, len: usize, unpredictable: bool, se
         // SAFETY: as above.
         let real = unsafe {
             if unpredictable {
-                faultin::copy_unpredictable(dst.write(), own.as_ptr(), len)
+                faultin::raw::copy_unpredictable(dst.write(), own.as_ptr(), len)
             } else {
-                faultin::copy_out(dst.write(), own.as_ptr(), len)
+                faultin::raw::copy_out(dst.write(), own.as_ptr(), len)
             }
         };
         (len, real)
     } else {
         // SAFETY: as above.
-        (BUFFER, unsafe { faultin::copy_out(dst.write(), own.as_ptr(), BUFFER) })
+        (BUFFER, unsafe { faultin::raw::copy_out(dst.write(), own.as_ptr(), BUFFER) })
     };
     short(layout, real, len, done, (Access::Write, dst))
 }
@@ -404,7 +404,7 @@ fn copy_out(layout: &mut Layout, dst: Place, len: usize, unpredictable: bool, se
 fn copy(layout: &mut Layout, dst: Place, src: Place, len: usize) -> Result<End, String> {
     let (above, below) = (dst.0.wrapping_sub(src.0), src.0.wrapping_sub(dst.0));
     // SAFETY: foreign memory on both sides.
-    let real = unsafe { faultin::copy(dst.write(), src.read(), len) };
+    let real = unsafe { faultin::raw::copy(dst.write(), src.read(), len) };
     if (above < len || below < len) && dst.0 > src.0 {
         let refused = Short { done: 0, fault: Fault::refused(Access::Write, Cause::Overlap, dst.0) };
         return same(&real, &Err(refused)).map(|()| End::Refused);
@@ -440,7 +440,7 @@ fn string(layout: &Layout, real: Result<usize, Short>, at: Place, max: usize) ->
 fn strncpy(layout: &Layout, at: Place, max: usize) -> Result<End, String> {
     let mut own = buffer(max);
     // SAFETY: the buffer is longer than `max`.
-    let real = unsafe { faultin::strncpy(own.as_mut_ptr(), at.read(), max) };
+    let real = unsafe { faultin::raw::strncpy(own.as_mut_ptr(), at.read(), max) };
     let end = string(layout, real, at, max)?;
     let copied = match real {
         Ok(len) => max.min(len + 1),
@@ -456,7 +456,7 @@ fn strncpy(layout: &Layout, at: Place, max: usize) -> Result<End, String> {
 fn copy_struct(layout: &Layout, src: Place, ours: usize, theirs: usize) -> Result<End, String> {
     let mut own = buffer(ours);
     // SAFETY: the buffer is longer than `ours`.
-    let real = unsafe { faultin::copy_struct_in(own.as_mut_ptr(), ours, src.read(), theirs) };
+    let real = unsafe { faultin::raw::copy_struct_in(own.as_mut_ptr(), ours, src.read(), theirs) };
     let common = ours.min(theirs);
     let rest = theirs - common;
     let readable = layout.prefix(src.after(common), rest, Access::Read);
@@ -529,7 +529,7 @@ fn failed<T>(layout: &Layout, fault: &Fault, access: Access, at: Place) -> Resul
 fn load<T: Word>(layout: &Layout, at: Place) -> Result<End, String> {
     let size = size_of::<T>();
     // SAFETY: foreign memory.
-    let real = unsafe { faultin::load(at.read().cast::<T>()) };
+    let real = unsafe { faultin::raw::load(at.read().cast::<T>()) };
     match real {
         Ok(value) if layout.prefix(at, size, Access::Read) == size => {
             same(&value, &T::of(layout.bytes(at, size))).map(|()| End::Complete)
@@ -542,7 +542,7 @@ fn load<T: Word>(layout: &Layout, at: Place) -> Result<End, String> {
 fn store<T: Word>(layout: &mut Layout, at: Place, value: u128) -> Result<End, String> {
     let (size, value) = (size_of::<T>(), T::truncate(value));
     // SAFETY: foreign memory.
-    let real = unsafe { faultin::store(at.write().cast::<T>(), value) };
+    let real = unsafe { faultin::raw::store(at.write().cast::<T>(), value) };
     match real {
         Ok(()) if layout.prefix(at, size, Access::Write) == size => {
             value.put(layout, at);
@@ -565,23 +565,23 @@ fn atomic<T: Word>(layout: &mut Layout, at: Place, what: Atomic, value: u128, ex
     // SAFETY: foreign memory.
     let real: Result<T, Fault> = unsafe {
         match what {
-            Atomic::Load => faultin::load_atomic(ptr, order),
-            Atomic::Store => faultin::store_atomic(ptr, value, order).map(|()| old),
-            Atomic::Swap => faultin::swap(ptr, value),
-            Atomic::CompareExchange => match faultin::compare_exchange(ptr, current, value, order, order) {
+            Atomic::Load => faultin::raw::load_atomic(ptr, order),
+            Atomic::Store => faultin::raw::store_atomic(ptr, value, order).map(|()| old),
+            Atomic::Swap => faultin::raw::swap(ptr, value),
+            Atomic::CompareExchange => match faultin::raw::compare_exchange(ptr, current, value, order, order) {
                 Ok(Ok(found)) if expected => Ok(found),
                 Ok(Err(found)) if !expected => Ok(found),
                 Ok(other) => return Err(format!("expecting {current:?} it was {other:?}")),
                 Err(fault) => Err(fault),
             },
-            Atomic::Add => faultin::fetch_add(ptr, value, order),
-            Atomic::Sub => faultin::fetch_sub(ptr, value, order),
-            Atomic::And => faultin::fetch_and(ptr, value, order),
-            Atomic::Or => faultin::fetch_or(ptr, value, order),
-            Atomic::Xor => faultin::fetch_xor(ptr, value, order),
-            Atomic::Nand => faultin::fetch_nand(ptr, value, order),
-            Atomic::Max => faultin::fetch_max(ptr, value, order),
-            Atomic::Min => faultin::fetch_min(ptr, value, order),
+            Atomic::Add => faultin::raw::fetch_add(ptr, value, order),
+            Atomic::Sub => faultin::raw::fetch_sub(ptr, value, order),
+            Atomic::And => faultin::raw::fetch_and(ptr, value, order),
+            Atomic::Or => faultin::raw::fetch_or(ptr, value, order),
+            Atomic::Xor => faultin::raw::fetch_xor(ptr, value, order),
+            Atomic::Nand => faultin::raw::fetch_nand(ptr, value, order),
+            Atomic::Max => faultin::raw::fetch_max(ptr, value, order),
+            Atomic::Min => faultin::raw::fetch_min(ptr, value, order),
         }
     };
     if let Err(fault) = real {

@@ -5,9 +5,15 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use faultin::iov::{ImportError, OutsideIov};
-use faultin::map::{Change, Damaged, FileMap, MapError, MapOptions, Reason};
 use faultin::signal_free::{Process, ProcessError};
-use faultin::{Access, Cause, Fault, InstallError, Short, ShortRead, StructError};
+use faultin::{
+    Access, Cause, Fault, InstallError, Short,
+    raw::{ShortRead, StructError},
+};
+use faultin::{
+    FileMap, MapError, MapOptions,
+    map::{Change, Damaged, Reason},
+};
 
 /// A function of a program that has `io::Error` for all of its errors.
 fn read(path: &Path, dst: &mut [u8], at: u64) -> io::Result<()> {
@@ -115,7 +121,7 @@ fn the_rest_keeps_what_it_says() {
         Err(error) => return faultin_test::skipped("process-vm", error.to_string()),
     };
     let page = faultin::page_size();
-    let error = process.read(page, &mut [0; 8]).expect_err("nothing is mapped there");
+    let error = process.read(&mut [0; 8], page).expect_err("nothing is mapped there");
     let error = whole(error.into(), kind(libc::EFAULT), Some(libc::EFAULT), "read 0 bytes of another process");
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ProcessError>()).expect("the whole error");
     assert_eq!(inner.done(), 0);

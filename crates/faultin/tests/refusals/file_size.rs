@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use faultin::map::shared::SharedOptions;
-use faultin::map::{Backend, MapOptions, SharedMap};
+use faultin::shared::SharedOptions;
+use faultin::{MapOptions, map::Backend, shared::SharedMap};
 
 const LIMIT: u64 = 1 << 20;
 

@@ -1,6 +1,6 @@
 //! Lines take memory in proportion to what the caller allows, not to what is in the file.
 
-use faultin::map::{FileMap, MapError, Reason};
+use faultin::{FileMap, MapError, map::Reason};
 
 fn too_long(error: &MapError, at: u64, most: usize) {
     assert!(matches!(error.reason(), Reason::LineTooLong { limit } if *limit == most), "{error:?}");
@@ -42,7 +42,7 @@ fn a_file_that_is_one_line_takes_no_more_than_64_mib() {
     if file.as_file().set_len(len).is_err() {
         return faultin_test::skipped("large-files", "no file of a tebibyte");
     }
-    let map = faultin::map::MapOptions::new().offset(10).open(file.path()).expect("map it");
+    let map = faultin::MapOptions::new().offset(10).open(file.path()).expect("map it");
     let mut lines = map.lines(5..);
     let error = lines.next_line().expect_err("it is too long");
     too_long(&error, 15, 64 << 20);

@@ -6,9 +6,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use faultin::map::shared::SharedOptions;
-use faultin::map::{Backend, FileMap, MapOptions, Rights, Watch, has_known_size};
+use faultin::shared::SharedOptions;
 use faultin::{Cause, page_size};
+use faultin::{
+    FileMap, MapOptions,
+    map::{Backend, Rights, Watch, has_known_size},
+};
 
 /// Locks the first byte of a file.
 fn lock(file: &File) {
@@ -156,7 +159,7 @@ fn what_a_fault_was_is_asked_of_the_callers_descriptor() {
         let map = unsafe { libc::mmap(std::ptr::null_mut(), 9 * page, rights, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(map, libc::MAP_FAILED);
         // SAFETY: within the mapping; may fault.
-        let fault = unsafe { faultin::load(map.cast::<u8>().wrapping_add(8 * page)) }.expect_err("behind the end");
+        let fault = unsafe { faultin::raw::load(map.cast::<u8>().wrapping_add(8 * page)) }.expect_err("behind the end");
         assert_eq!(fault.cause(), Cause::Backing);
         let mut holes = Vec::new();
         for at in 0..9 {

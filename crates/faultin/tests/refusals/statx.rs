@@ -1,6 +1,6 @@
 //! `statx(2)` refused, as the filters of older containers do: `fstat(2)` is asked instead.
 
-use faultin::map::{Change, FileMap, FileMapMut};
+use faultin::{FileMap, FileMapMut, map::Change};
 
 use crate::filters::{deny, works};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use faultin::map::{Change, MapError};
+use faultin::{MapError, map::Change};
 use tempfile::TempDir;
 
 /// Rounds of each reproduction.

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use faultin::map::{MapError, MapOptions, Watch};
+use faultin::{MapError, MapOptions, map::Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge_exactly, meanwhile, text, waits};
 use crate::naive;

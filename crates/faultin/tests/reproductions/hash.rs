@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::map::{MapError, MapOptions, Watch};
+use faultin::{MapError, MapOptions, map::Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge, meanwhile, text};
 use crate::naive;

@@ -3,7 +3,10 @@
 
 use std::io::{BufRead, Seek, SeekFrom};
 
-use faultin::map::{Change, FileMap, FileMapMut, MapError, MapOptions, Watch};
+use faultin::{
+    FileMap, FileMapMut, MapError, MapOptions,
+    map::{Change, Watch},
+};
 
 use crate::file::{Place, ROUNDS, cut, text};
 use crate::naive;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use faultin::map::{MapError, MapOptions, Watch};
+use faultin::{MapError, MapOptions, map::Watch};
 
 use crate::file::{Place, ROUNDS, Step, cut, judge_exactly, meanwhile, text, waits};
 use crate::naive;

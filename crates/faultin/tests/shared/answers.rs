@@ -3,8 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use faultin::map::{MapError, Reason};
 use faultin::{Cause, Scalar};
+use faultin::{MapError, map::Reason};
 
 use crate::fixture::{content, each, pattern};
 
@@ -74,7 +74,7 @@ fn lengths_that_a_client_made_up_touch_nothing() {
 
 #[test]
 fn atomic_operations_are_those_of_the_views() {
-    fn of<T: Scalar + std::fmt::Debug>(map: &faultin::map::SharedMap, [zero, one, two, three]: [T; 4]) {
+    fn of<T: Scalar + std::fmt::Debug>(map: &faultin::shared::SharedMap, [zero, one, two, three]: [T; 4]) {
         const O: Ordering = Ordering::AcqRel;
         map.store_atomic(8, zero, Ordering::Release).expect("there");
         assert_eq!(map.fetch_add(8, three, O).expect("there"), zero);

@@ -3,8 +3,12 @@
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use faultin::map::{Backend, shared::Plain};
-use faultin::map::{Change, MapError, Reason, Rights, SharedMap, SharedOptions, Watch};
+use faultin::{
+    MapError,
+    map::{Change, Reason, Rights, Watch},
+    shared::{SharedMap, SharedOptions},
+};
+use faultin::{map::Backend, shared::Plain};
 
 use crate::fixture::{Kind, content, each, memfd, seal, serial};
 

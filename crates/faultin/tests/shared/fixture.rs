@@ -5,7 +5,10 @@ use std::os::fd::FromRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultin::Cause;
-use faultin::map::{Backend, Rights, SharedMap, SharedOptions};
+use faultin::{
+    map::{Backend, Rights},
+    shared::{SharedMap, SharedOptions},
+};
 
 /// One test at a time: some count the process's signals, some fork it.
 pub fn serial() -> MutexGuard<'static, ()> {

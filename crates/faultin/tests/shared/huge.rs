@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use faultin::map::{Backend, Reason, Rights, SharedOptions};
+use faultin::{
+    map::{Backend, Reason, Rights},
+    shared::SharedOptions,
+};
 
 use crate::fixture::{serial, try_memfd};
 

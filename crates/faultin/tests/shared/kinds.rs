@@ -5,7 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use faultin::Cause;
-use faultin::map::{Backend, MapError, Reason, Rights, SharedMap, SharedOptions};
+use faultin::{
+    MapError,
+    map::{Backend, Reason, Rights},
+    shared::{SharedMap, SharedOptions},
+};
 
 use crate::fixture::{content, each, failed, memfd, seal, serial};
 

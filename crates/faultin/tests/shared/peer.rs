@@ -6,8 +6,12 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 
 use faultin::Cause;
-use faultin::map::shared::ring::{Consumer, Layout, RingError};
-use faultin::map::{Backend, Change, MapError, Reason, Rights, SharedOptions};
+use faultin::shared::ring::{Consumer, Layout, RingError};
+use faultin::{
+    MapError,
+    map::{Backend, Change, Reason, Rights},
+    shared::SharedOptions,
+};
 
 use crate::fixture::{Case, Kind, content, each, failed, memfd, pattern, seal, serial};
 
@@ -98,7 +102,7 @@ fn a_peer_that_shrinks_for_ever_costs_a_reader_one_fault_per_operation() {
         each(|case| {
             let (file, map) = case.shared(len);
             let _peer = Peer::new(&file, len, deed);
-            let before = faultin::counters().total();
+            let before = faultin::signal::counters().total();
             let (mut good, mut cut) = (0, 0);
             let mut seen = vec![0; len];
             let mut round = 0;
@@ -120,7 +124,7 @@ fn a_peer_that_shrinks_for_ever_costs_a_reader_one_fault_per_operation() {
                 };
                 assert!(are_the_peers(&seen[..done], at), "round {round}: not what the peer wrote");
             }
-            let signals = faultin::counters().total() - before;
+            let signals = faultin::signal::counters().total() - before;
             assert!(signals <= round as u64, "{signals} signals in {round} operations");
             assert!(cut > 0, "the peer was not there");
             println!("{good} good, {cut} cut, {signals} signals");
@@ -134,7 +138,7 @@ fn a_peer_that_shrinks_for_ever_costs_a_writer_one_fault_per_operation() {
     each(|case| {
         let (file, map) = case.shared(len);
         let _peer = Peer::new(&file, len, Deed::Truncate);
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let ours = content(len);
         for round in 0..rounds() {
             let at = (round * 997) % len;
@@ -148,7 +152,7 @@ fn a_peer_that_shrinks_for_ever_costs_a_writer_one_fault_per_operation() {
                 assert!(is_cut(&error, case, at, size), "{error:?}");
             }
         }
-        let signals = faultin::counters().total() - before;
+        let signals = faultin::signal::counters().total() - before;
         assert!(signals <= rounds() as u64, "{signals} signals in {} operations", rounds());
     });
 }
@@ -164,7 +168,7 @@ fn a_peer_cannot_make_sealed_memory_fail() {
         let ours = file.try_clone().expect("a descriptor");
         let map = SharedOptions::new().backend(backend).from_file(ours, len, Rights::ReadWrite).expect("map it");
         let _peer = Peer::new(&file, len, Deed::Punch);
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let mut seen = vec![0; len];
         for round in 0..rounds() {
             let at = (round * 997) % len;
@@ -172,7 +176,7 @@ fn a_peer_cannot_make_sealed_memory_fail() {
             assert!(are_the_peers(&seen[at..], at));
             map.store(at as u64, pattern(at)).expect("sealed");
         }
-        assert_eq!(faultin::counters().total(), before, "no faults");
+        assert_eq!(faultin::signal::counters().total(), before, "no faults");
     }
 }
 

@@ -1,7 +1,10 @@
 //! Rings: what goes in comes out, in order and around the end; counters that cannot be are errors, and consume nothing.
 
-use faultin::map::shared::ring::{Consumer, Counter, Layout, Producer, RingError};
-use faultin::map::{Backend, Change, Reason, Rights, SharedMap, SharedOptions};
+use faultin::shared::ring::{Consumer, Counter, Layout, Producer, RingError};
+use faultin::{
+    map::{Backend, Change, Reason, Rights},
+    shared::{SharedMap, SharedOptions},
+};
 
 use crate::fixture::{memfd, serial};
 

@@ -5,7 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use faultin::iov::IovSource;
-use faultin::map::{Backend, Change, MapError, Reason, Repair, Rights, SharedMap};
+use faultin::{
+    MapError,
+    map::{Backend, Change, Reason, Repair, Rights},
+    shared::SharedMap,
+};
 
 use crate::fixture::{Kind, content, each, memfd, seal};
 
@@ -85,7 +89,7 @@ fn an_offset_beyond_the_file_is_refused() {
             assert!(matches!(error.reason(), Reason::PastEnd { len } if *len == left), "{error:?}");
         }
     });
-    let made = faultin::map::SharedOptions::new().offset(10_000).create("part", 6).expect("memory");
+    let made = faultin::shared::SharedOptions::new().offset(10_000).create("part", 6).expect("memory");
     assert_eq!(std::fs::File::from(made.try_clone_fd().expect("a descriptor")).metadata().expect("ask").len(), 10_006);
     made.write_at(b"cursor", 0).expect("room");
 }
@@ -260,12 +264,12 @@ fn a_panic_in_a_slice_leaves_the_map_whole() {
 
 #[test]
 fn a_ring_lies_in_a_part() {
-    use faultin::map::shared::ring::{Consumer, Layout, Producer};
+    use faultin::shared::ring::{Consumer, Layout, Producer};
     let _one = crate::fixture::serial();
     let file = memfd(0);
     file.set_len(3 * 4096).expect("room");
     let layout = Layout { head: 0, tail: 64, data: 128, entry: 4, capacity: 16 };
-    let options = faultin::map::SharedOptions::new().backend(Backend::Mapped).offset(4096 + 512);
+    let options = faultin::shared::SharedOptions::new().backend(Backend::Mapped).offset(4096 + 512);
     let ours = options.from_file(file.try_clone().expect("a descriptor"), 1024, Rights::ReadWrite).expect("map it");
     let all = SharedMap::from_file(file, 3 * 4096, Rights::ReadWrite).expect("map it");
     let moved = Layout { head: 4608, tail: 4608 + 64, data: 4608 + 128, ..layout };

@@ -6,7 +6,10 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
-use faultin::map::{Backend, Reason, Rights, SharedOptions};
+use faultin::{
+    map::{Backend, Reason, Rights},
+    shared::SharedOptions,
+};
 
 use crate::fixture::serial;
 
@@ -48,12 +51,12 @@ fn holes_without_space_read_as_zeros_and_take_no_stores() {
         let mut hog = open("hog").expect("a file");
         while hog.write_all(&vec![1; page]).is_ok() {}
 
-        let before = faultin::counters().total();
+        let before = faultin::signal::counters().total();
         let mut seen = vec![0xcc; 4 * page];
         map.read_exact_at(&mut seen, 0).expect("the file itself has zeros there");
         assert!(seen[..page].iter().all(|&byte| byte == 5) && seen[page..].iter().all(|&byte| byte == 0));
         assert_eq!(map.load::<u64>(2 * page as u64).expect("zeros"), 0);
-        let faulted = faultin::counters().total() - before;
+        let faulted = faultin::signal::counters().total() - before;
         assert_eq!(faulted > 0, backend == Backend::Mapped && !cfg!(faultin_syscall), "{faulted} faults");
 
         for error in [

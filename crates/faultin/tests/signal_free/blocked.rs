@@ -9,10 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use faultin::iov::IovSource;
-use faultin::map::shared::ring::{Consumer, Layout, Producer};
-use faultin::map::{Backend, Change, FileMap, FileMapMut, MapError, MapOptions, Rights, SharedMap, Watch};
+use faultin::shared::ring::{Consumer, Layout, Producer};
 use faultin::signal::ask_again;
 use faultin::{Access, Cause, Fault, Granularity, ReadView, Short, WriteView, page_size};
+use faultin::{
+    FileMap, FileMapMut, MapError, MapOptions,
+    map::{Backend, Change, Rights, Watch},
+    shared::SharedMap,
+};
 
 use crate::emulator::{dies_behind_the_end, hides_pages_without_rights};
 use crate::pages::{Bad, Pages, pattern};
@@ -205,35 +209,34 @@ fn every_operation(read: ReadView<'_>, write: WriteView<'_>, at: usize, len: usi
     let mut out = vec![0; len];
     let mut results = Vec::new();
     let mut add = |name: &str, result: &dyn Debug| results.push(format!("{name}: {result:?}"));
-    add("read", &(short(read.read(at, &mut out)), &out));
+    add("read", &(short(read.read(&mut out, at)), &out));
     out.fill(0);
-    add("read_streaming", &(short(read.read_streaming(at, &mut out)), &out));
+    add("read_streaming", &(short(read.read_streaming(&mut out, at)), &out));
     let mut uninit = vec![std::mem::MaybeUninit::new(0); len];
-    let halves = read.read_uninit(at, &mut uninit);
+    let halves = read.read_uninit(&mut uninit, at);
     add(
         "read_uninit",
         &halves.map(|init| init.to_vec()).map_err(|s| (s.init.to_vec(), s.uninit.len(), named(s.fault))),
     );
     add("load u8", &read.load::<u8>(at).map_err(named));
     add("strnlen", &short(read.strnlen(at)));
-    add("strncpy", &(short(read.strncpy(at, &mut out)), &out));
-    add("is_zeroed", &short(read.is_zeroed(at, len)));
-    add("find", &short(read.find(at, len, b"\xfe\xfd")));
-    add("find 4", &short(read.find(at, len, &(at..at + 4).map(pattern).collect::<Vec<u8>>())));
-    add("find_any", &short(read.find_any(at, len, [0xfe, pattern(at)])));
-    add("count_byte", &short(read.count_byte(at, len, pattern(at))));
-    add("crc32c", &short(read.crc32c(0, at, len)));
-    add("compare", &short(read.compare(at, &read, at, len)));
-    add("compare other", &short(read.compare(at, &read, 0, len.min(at))));
-    add("read_struct", &read.read_struct(at, len, &mut out).map_err(|_| "no structure"));
+    add("strncpy", &(short(read.strncpy(&mut out, at)), &out));
+    add("is_zeroed", &short(read.is_zeroed(at..at + len)));
+    add("find", &short(read.find(b"\xfe\xfd", at..at + len)));
+    add("find 4", &short(read.find(&(at..at + 4).map(pattern).collect::<Vec<u8>>(), at..at + len)));
+    add("find_any", &short(read.find_any([0xfe, pattern(at)], at..at + len)));
+    add("count_byte", &short(read.count_byte(pattern(at), at..at + len)));
+    add("compare", &short(read.compare(at..at + len, &read, at)));
+    add("compare other", &short(read.compare(at..at + len.min(at), &read, 0)));
+    add("read_struct", &read.read_struct(&mut out, at..at + len).map_err(|_| "no structure"));
     add("fault_in", &read.fault_in(at, some).map_err(named));
-    add("copy_to", &short(read.copy_to(at, &write, at, len)));
+    add("copy_to", &short(read.copy_to(at..at + len, &write, at)));
     for granularity in [Granularity::Page, Granularity::Line, Granularity::Tag] {
-        add("probe", &short(read.probe(at, len, granularity)));
-        add("probe write", &short(write.probe(at, len, granularity)));
+        add("probe", &short(read.probe(at..at + len, granularity)));
+        add("probe write", &short(write.probe(at..at + len, granularity)));
     }
-    add("write", &short(write.write(at, &vec![0x33; len])));
-    add("fill", &short(write.fill(at, 0x44, len)));
+    add("write", &short(write.write(&vec![0x33; len], at)));
+    add("fill", &short(write.fill(at..at + len, 0x44)));
     add("store", &write.store(at, 0x66_u8).map_err(named));
     add("fault_in write", &write.fault_in(at, some).map_err(named));
     let word = at & !7;
@@ -369,7 +372,7 @@ fn pending() {
             assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), signal) }, 0);
             assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Ok(0x0707_0707));
             assert_eq!(view.load::<u32>(page).map_err(|fault| fault.cause()), Err(Cause::Protection));
-            assert_eq!(view.read(page - 1, &mut [0; 2]).map_err(|short| short.done), Err(1));
+            assert_eq!(view.read(&mut [0; 2], page - 1).map_err(|short| short.done), Err(1));
             let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             // SAFETY: takes the signal, if it is there; all zero is a set.
             let taken = unsafe {
@@ -395,9 +398,9 @@ fn open_again() {
     // SAFETY: mapped for as long as the view lives.
     let view = unsafe { ReadView::new(pages.boundary(), page) }.expect("the handler");
     let signals = || {
-        let before = faultin::counters().total();
-        assert_eq!(view.read(0, &mut [0; 8]).map_err(|short| short.fault.cause()), Err(Cause::Protection));
-        faultin::counters().total() - before
+        let before = faultin::signal::counters().total();
+        assert_eq!(view.read(&mut [0; 8], 0).map_err(|short| short.fault.cause()), Err(Cause::Protection));
+        faultin::signal::counters().total() - before
     };
     assert_eq!(signals(), 1);
     block_all();

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultin::map::{Change, FileMap, SharedMap};
 use faultin::{Cause, page_size, signal_free};
+use faultin::{FileMap, map::Change, shared::SharedMap};
 
 use crate::emulator::dies_behind_the_end;
 use crate::pages::{Bad, Pages, pattern};
@@ -50,7 +50,7 @@ fn report(evidence: &Evidence) -> i32 {
         )
     };
     let mut bytes = [0; 16];
-    let cut = |error: faultin::map::MapError| matches!(error.change(), Some(Change::Shrunk { to: 100, .. }));
+    let cut = |error: faultin::MapError| matches!(error.change(), Some(Change::Shrunk { to: 100, .. }));
     let checks = [
         read.is_err_and(|short| (short.done, short.fault.cause()) == (20, Cause::Protection)),
         written.is_err_and(|short| short.done == 3),

@@ -14,12 +14,17 @@ use crate::{Scenario, child};
 pub const SCENARIOS: &[Scenario] =
     &[("victim", victim), ("without its first thread", without_first_thread), ("namespace", namespace)];
 
+/// The kinds of bad pages of a victim. The one with nothing mapped is made last: a later mapping could fill the hole.
+fn kinds() -> impl Iterator<Item = Bad> {
+    Bad::ALL.into_iter().filter(|&bad| bad != Bad::Unmapped).chain([Bad::Unmapped])
+}
+
 /// A process whose memory is read: says where, and waits.
 fn victim() {
     let page = faultin::page_size();
     let mut stdout = std::io::stdout();
     println!();
-    for bad in Bad::ALL {
+    for bad in kinds() {
         let mut pages = Pages::new(bad, page);
         pages.all().iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(i));
         writeln!(stdout, "boundary {}", pages.boundary().addr()).expect("stdout");
@@ -69,7 +74,7 @@ fn start_as(name: &str) -> (Child, Vec<(Bad, usize)>) {
     let mut child = child::command(name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
     let numbers = stdout.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("boundary ")?.parse().ok());
-    let boundaries = Bad::ALL.into_iter().zip(numbers.take(Bad::ALL.len())).collect();
+    let boundaries = kinds().zip(numbers.take(Bad::ALL.len())).collect();
     (child, boundaries)
 }
 
@@ -90,7 +95,7 @@ fn reads(process: &Process, boundaries: &[(Bad, usize)]) {
     for &(bad, boundary) in boundaries {
         for (good, size) in [(0, 1), (1, 1), (20, 64), (page, page + 1), (page, page)] {
             let mut out = vec![0xee; size];
-            let read = process.read(boundary - good, &mut out);
+            let read = process.read(&mut out, boundary - good);
             let cause = bad.cause(faultin::Access::Read).filter(|_| good < size);
             let done = if cause.is_some() { good } else { size };
             match (read, cause) {
@@ -106,7 +111,7 @@ fn reads(process: &Process, boundaries: &[(Bad, usize)]) {
             assert!(out[done..].iter().all(|&byte| byte == 0xee), "{bad:?}, {good} of {size}");
         }
     }
-    let nowhere = process.read(64, &mut [0; 8]).expect_err("nothing is there");
+    let nowhere = process.read(&mut [0; 8], 64).expect_err("nothing is there");
     assert!(matches!(nowhere.reason(), ProcessReason::Fault(fault) if fault.cause() == Cause::Unmapped));
 }
 
@@ -120,8 +125,8 @@ fn its_bytes_come_with_exact_counts_and_causes() {
     reads(&by_pidfd, &boundaries);
     child.kill().expect("ours");
     child.wait().expect("ours");
-    ended(by_pid.read(boundaries[0].1 - 8, &mut [0; 8]));
-    ended(by_pidfd.read(boundaries[0].1 - 8, &mut [0; 8]));
+    ended(by_pid.read(&mut [0; 8], boundaries[0].1 - 8));
+    ended(by_pidfd.read(&mut [0; 8], boundaries[0].1 - 8));
     ended(Process::by_pid(child.id() as i32));
 }
 
@@ -133,7 +138,7 @@ fn a_process_whose_first_thread_has_ended_is_read() {
     reads(&Process::by_pidfd(pidfd(&child).as_fd()).expect("it runs"), &boundaries);
     child.kill().expect("ours");
     child.wait().expect("ours");
-    ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+    ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
 }
 
 #[test]
@@ -165,7 +170,7 @@ fn a_filter_that_forbids_to_ask_by_signal_leaves_the_descriptor() {
             reads(&process, &boundaries);
             child.kill().expect("ours");
             child.wait().expect("ours");
-            ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+            ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
         });
     });
 }
@@ -220,7 +225,7 @@ unsafe fn in_the_namespace() -> i32 {
     // The child has it at the same place.
     static VALUE: u64 = 0x1122_3344_5566_7788;
     let mut out = [0; 8];
-    let by_pid = Process::by_pid(number).and_then(|process| process.read((&raw const VALUE).addr(), &mut out));
+    let by_pid = Process::by_pid(number).and_then(|process| process.read(&mut out, (&raw const VALUE).addr()));
     // SAFETY: the child; this process is the first one of its namespace.
     let first = unsafe {
         libc::kill(number, libc::SIGKILL);
@@ -259,7 +264,7 @@ fn not_waited_for() {
     // SAFETY: waits without taking the status away.
     let waited = unsafe { libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
     assert_eq!(waited, 0);
-    ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+    ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
     child.wait().expect("ours");
 }
 
@@ -281,9 +286,9 @@ fn a_process_that_has_the_id_now_is_not_read() {
         if same {
             // It can be read, and where the first one had its bytes it may have the same.
             let fresh = Process::by_pid(id as i32).expect("it runs");
-            fresh.read(again[0].1 - 8, &mut [0; 8]).expect("mapped there");
-            ended(process.read(again[0].1 - 8, &mut [0; 8]));
-            ended(process.read(boundaries[0].1 - 8, &mut [0; 8]));
+            fresh.read(&mut [0; 8], again[0].1 - 8).expect("mapped there");
+            ended(process.read(&mut [0; 8], again[0].1 - 8));
+            ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
         }
         second.kill().expect("ours");
         second.wait().expect("ours");

@@ -138,8 +138,8 @@ fn none() {
         let view = bytes.as_mut_ptr();
         // SAFETY: three bytes of this function's, which are not used otherwise meanwhile.
         let (read, written) = unsafe {
-            let read = KernelReadView::new(view, 3).read(0, &mut [0; 3]);
-            (read, KernelWriteView::new(view, 3).write(0, &[9; 3]))
+            let read = KernelReadView::new(view, 3).read(&mut [0; 3], 0);
+            (read, KernelWriteView::new(view, 3).write(&[9; 3], 0))
         };
         assert_eq!(read.map_err(|s| (s.done, s.fault.cause())), Err((0, Cause::Unsupported)));
         assert_eq!(written.map_err(|s| (s.done, s.fault.cause())), Err((0, Cause::Unsupported)));

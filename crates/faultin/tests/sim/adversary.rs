@@ -1,8 +1,8 @@
 //! What may happen between two steps, and nowhere else.
 
-use faultin::memory::sim::{Action, Event, Permission, Script, Sim};
 use faultin::memory::{AtomicMemory, ReadMemory, ReadNoWait, WriteMemory};
 use faultin::{Access, Cause};
+use faultin_sim::{Action, Event, Permission, Script, Sim};
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::{SMALL, bytes, counting};
@@ -12,7 +12,7 @@ fn read_under(action: &Action, after: u64) -> (Option<(usize, Cause)>, [u8; 8]) 
     let sim = counting(SMALL, 2);
     sim.play(Script::new().after(after, action.clone()));
     let mut dst = [0xee; 8];
-    let result = sim.read_range(0..8).read(0, &mut dst);
+    let result = sim.read_range(0..8).read(&mut dst, 0);
     (result.err().map(|short| (short.done, short.fault.cause())), dst)
 }
 
@@ -47,7 +47,7 @@ fn a_write_that_is_stopped_leaves_the_rest_untouched() {
     for after in 0..=4 {
         let sim = counting(SMALL, 2);
         sim.play(Script::new().after(after, Action::Protect(0..8, Permission::Read)));
-        let result = sim.write_range(0..8).write(0, &[0xdd; 8]);
+        let result = sim.write_range(0..8).write(&[0xdd; 8], 0);
         let done = 2 * after as usize;
         assert_eq!(result.err().map(|short| short.done), (done < 8).then_some(done));
         let state = sim.state();
@@ -99,10 +99,10 @@ fn a_page_evicted_between_fault_in_and_copy_is_found_cold() {
     sim.play(Script::new().after(1, Action::Evict(0)));
     let from = sim.read_range(0..8);
     assert_eq!(from.fault_in(0, bytes(4)), Ok(bytes(4)));
-    let short = from.read_nowait(0, &mut [0; 4]).expect_err("it was evicted again");
+    let short = from.read_nowait(&mut [0; 4], 0).expect_err("it was evicted again");
     assert_eq!((short.done, short.fault.cause()), (0, Cause::NotResident));
     assert_eq!(from.fault_in(0, bytes(4)), Ok(bytes(4)));
-    assert_eq!(from.read_nowait(0, &mut [0; 4]), Ok(()));
+    assert_eq!(from.read_nowait(&mut [0; 4], 0), Ok(()));
     let trace = sim.take_trace();
     assert_eq!(trace.fault_ins().collect::<Vec<_>>(), [0, 0], "{trace}");
 }
@@ -110,14 +110,14 @@ fn a_page_evicted_between_fault_in_and_copy_is_found_cold() {
 #[test]
 fn the_trace_tells_everything_in_order_and_only_if_asked() {
     let quiet = counting(SMALL, 2);
-    quiet.read_range(0..8).read(0, &mut [0; 8]).unwrap();
+    quiet.read_range(0..8).read(&mut [0; 8], 0).unwrap();
     assert_eq!((quiet.take_trace().events, quiet.steps()), (Vec::new(), 4));
 
     let sim = counting(SMALL, 2);
     sim.act(Action::Evict(0));
     sim.record();
     sim.play(Script::new().after(1, Action::Protect(3..8, Permission::None)));
-    sim.write_range(0..8).write(1, &[0; 4]).unwrap_err();
+    sim.write_range(0..8).write(&[0; 4], 1).unwrap_err();
     let base = sim.base();
     let told: Vec<String> = sim.take_trace().events.iter().map(Event::to_string).collect();
     let expected = [
@@ -144,7 +144,7 @@ fn a_script_plays_the_same_every_time() {
         let script = [(2, Action::Evict(1)), (1, Action::Store { at: 9, byte: 1 }), (5, Action::Truncate(13))];
         sim.play(script.into_iter().collect());
         let mut dst = [0; 16];
-        let result = sim.read_range(0..16).read(0, &mut dst);
+        let result = sim.read_range(0..16).read(&mut dst, 0);
         (result, dst, sim.take_trace(), sim.state(), sim.digest())
     };
     assert_eq!(play(), play());
@@ -154,6 +154,6 @@ fn a_script_plays_the_same_every_time() {
     sim.play(Script::new().after(1, store(7)).after(0, store(5)).after(0, store(6)));
     assert_eq!((sim.state().bytes()[0], sim.pending()), (6, 1));
     let mut byte = [0];
-    sim.read_range(0..1).read(0, &mut byte).unwrap();
+    sim.read_range(0..1).read(&mut byte, 0).unwrap();
     assert_eq!((byte[0], sim.state().bytes()[0], sim.pending()), (6, 7, 0));
 }

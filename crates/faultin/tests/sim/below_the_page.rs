@@ -1,8 +1,8 @@
 //! Tags, poison and permissions that differ within a page.
 
-use faultin::memory::sim::{Action, Geometry, Permission, Sim, SimRead, SimWrite};
 use faultin::memory::{AtomicMemory, ReadMemory, WriteMemory};
 use faultin::{Access, Cause, Fault, Granularity, Short};
+use faultin_sim::{Action, Geometry, Permission, Sim, SimRead, SimWrite};
 
 use super::{SMALL, bytes, counting};
 
@@ -45,21 +45,21 @@ fn a_copy_stops_at_the_first_bad_byte_whatever_is_wrong_with_it() {
         sim.act(action.clone());
         let (from, to) = ranges(&sim);
         let mut dst = [0xee; 64];
-        assert_eq!(short(from.read(0, &mut dst)), read, "{action}");
+        assert_eq!(short(from.read(&mut dst, 0)), read, "{action}");
         let done = read.map_or(64, |(done, _)| done);
         assert!(
             dst.iter().enumerate().all(|(at, b)| *b == if at < done { at as u8 } else { 0xee }),
             "{action}: {dst:?}"
         );
         let before = sim.state().bytes().to_vec();
-        assert_eq!(short(to.write(0, &[0xdd; 64])), write, "{action}");
+        assert_eq!(short(to.write(&[0xdd; 64], 0)), write, "{action}");
         let done = write.map_or(64, |(done, _)| done);
         let after = sim.state();
         assert!(after.bytes()[..done].iter().all(|b| *b == 0xdd), "{action}");
         assert_eq!(after.bytes()[done..], before[done..], "{action}");
         sim.act(Action::Heal(20..21));
         if !matches!(action, Action::Poison { extent: 32, .. }) {
-            assert_eq!((from.read(0, &mut dst), to.write(0, &dst)), (Ok(()), Ok(())), "{action}, healed");
+            assert_eq!((from.read(&mut dst, 0), to.write(&dst, 0)), (Ok(()), Ok(())), "{action}, healed");
         }
     }
 }
@@ -77,7 +77,7 @@ fn what_the_translation_refuses_comes_before_what_the_memory_does() {
         (Action::Protect(0..4, Permission::Unmapped), Cause::Unmapped),
     ] {
         sim.act(action);
-        assert_eq!(short(from.read(0, &mut byte)), Some((0, cause)));
+        assert_eq!(short(from.read(&mut byte, 0)), Some((0, cause)));
     }
 }
 
@@ -121,8 +121,8 @@ fn probe_sees_what_is_bad_at_its_granularity() {
         let (from, to) = ranges(&sim);
         for (granularity, done) in [(Granularity::Page, page), (Granularity::Line, line), (Granularity::Tag, tag)] {
             let expected = done.map(|done| (done, Cause::Tag));
-            assert_eq!(short(from.probe(0, 512, granularity)), expected, "{bad} bad, read, {granularity:?}");
-            assert_eq!(short(to.probe(0, 512, granularity)), expected, "{bad} bad, write, {granularity:?}");
+            assert_eq!(short(from.probe(0..512, granularity)), expected, "{bad} bad, read, {granularity:?}");
+            assert_eq!(short(to.probe(0..512, granularity)), expected, "{bad} bad, write, {granularity:?}");
         }
         assert!(sim.state().bytes().iter().enumerate().all(|(at, b)| *b == at as u8), "a probe changed a byte");
     }
@@ -135,7 +135,7 @@ fn probe_sees_what_is_bad_at_its_granularity() {
 fn a_store_probe_stores_once_per_page_and_reads_in_between() {
     let sim = counting(SMALL, 2);
     sim.act(Action::Retag(6..8, 1));
-    let failed = ranges(&sim).1.probe(0, 8, Granularity::Tag).expect_err("a bad granule");
+    let failed = ranges(&sim).1.probe(0..8, Granularity::Tag).expect_err("a bad granule");
     assert_eq!((failed.done, failed.fault.access(), failed.fault.address()), (6, Access::Read, Some(sim.base() + 6)));
 }
 
@@ -165,11 +165,11 @@ fn a_range_has_access_where_its_tag_is_the_memorys() {
     sim.act(Action::Retag(2..6, 7));
     let (from, to) = ranges(&sim);
     let mut dst = [0; 8];
-    assert_eq!(short(from.read(0, &mut dst)), Some((2, Cause::Tag)));
+    assert_eq!(short(from.read(&mut dst, 0)), Some((2, Cause::Tag)));
     let tagged = from.with_tag(7);
-    assert_eq!(short(tagged.read(0, &mut dst)), Some((0, Cause::Tag)));
-    assert_eq!(short(tagged.read(2, &mut dst)), Some((0, Cause::OutOfRange)));
-    assert_eq!(short(tagged.read(2, &mut dst[..6])), Some((4, Cause::Tag)));
+    assert_eq!(short(tagged.read(&mut dst, 0)), Some((0, Cause::Tag)));
+    assert_eq!(short(tagged.read(&mut dst, 2)), Some((0, Cause::OutOfRange)));
+    assert_eq!(short(tagged.read(&mut dst[..6], 2)), Some((4, Cause::Tag)));
     let part = to.with_tag(7).subslice(2..6).expect("a part");
-    assert_eq!((part.write(0, &[9; 4]), part.as_read().load::<u16>(2)), (Ok(()), Ok(0x0909)));
+    assert_eq!((part.write(&[9; 4], 0), part.as_read().load::<u16>(2)), (Ok(()), Ok(0x0909)));
 }

@@ -8,7 +8,7 @@ mod states;
 
 use std::num::NonZeroUsize;
 
-use faultin::memory::sim::{Geometry, Sim, State};
+use faultin_sim::{Geometry, Sim, State};
 
 /// Small enough to list every case by hand.
 const SMALL: Geometry = Geometry::new(4, 2);

@@ -1,8 +1,8 @@
 //! Who waits for a page, and who must not.
 
-use faultin::memory::sim::{Action, Geometry, Permission, Sim};
 use faultin::memory::{AtomicMemory, ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
 use faultin::{Access, Cause, Granularity};
+use faultin_sim::{Action, Geometry, Permission, Sim};
 
 use super::{SMALL, bytes, counting};
 
@@ -17,16 +17,16 @@ fn cold(pages: usize) -> Sim {
 fn an_access_that_may_wait_brings_in_the_pages_it_touches_and_no_others() {
     type Access<'a> = (&'a str, &'a dyn Fn(&Sim), &'a [usize]);
     let accesses: [Access<'_>; 10] = [
-        ("read", &|sim| sim.read_range(0..12).read(2, &mut [0; 4]).unwrap(), &[0, 1]),
-        ("write", &|sim| sim.write_range(0..12).write(5, &[0; 2]).unwrap(), &[1]),
-        ("fill", &|sim| sim.write_range(0..12).fill(3, 9, 6).unwrap(), &[0, 1, 2]),
+        ("read", &|sim| sim.read_range(0..12).read(&mut [0; 4], 2).unwrap(), &[0, 1]),
+        ("write", &|sim| sim.write_range(0..12).write(&[0; 2], 5).unwrap(), &[1]),
+        ("fill", &|sim| sim.write_range(0..12).fill(3..3 + 6, 9).unwrap(), &[0, 1, 2]),
         ("aligned load", &|sim| assert!(sim.read_range(0..12).load::<u32>(4).is_ok()), &[1]),
         ("misaligned load", &|sim| assert!(sim.read_range(0..12).load::<u32>(6).is_ok()), &[1, 2]),
         ("store", &|sim| sim.write_range(0..12).store(0, 0_u64).unwrap(), &[0, 1]),
         ("fetch_add", &|sim| assert!(sim.write_range(0..12).swap(8, 0_u16).is_ok()), &[2]),
         ("fault_in", &|sim| assert!(sim.read_range(0..12).fault_in(3, bytes(2)).is_ok()), &[0, 1]),
         ("fault_in for writing", &|sim| assert!(sim.write_range(0..12).fault_in(4, bytes(8)).is_ok()), &[1, 2]),
-        ("probe", &|sim| sim.write_range(0..12).probe(0, 5, Granularity::Tag).unwrap(), &[0, 1]),
+        ("probe", &|sim| sim.write_range(0..12).probe(0..5, Granularity::Tag).unwrap(), &[0, 1]),
     ];
     for (name, access, pages) in accesses {
         let sim = cold(3);
@@ -54,8 +54,8 @@ fn a_copy_that_must_not_wait_stops_at_what_is_not_resident() {
         sim.take_trace();
         let before = sim.state();
         let mut dst = vec![0xee; len];
-        let read = sim.read_range(0..12).read_nowait(offset, &mut dst);
-        let write = sim.write_range(0..12).write_nowait(offset, &dst);
+        let read = sim.read_range(0..12).read_nowait(&mut dst, offset);
+        let write = sim.write_range(0..12).write_nowait(&dst, offset);
         let moved = done.unwrap_or(len);
         assert!(dst[..moved].iter().zip(offset..).all(|(byte, at)| *byte == at as u8));
         assert!(dst[moved..].iter().all(|byte| *byte == 0xee));
@@ -81,7 +81,7 @@ fn waiting_does_not_help_where_the_mapping_or_the_backing_refuses() {
         let sim = cold(1);
         sim.act(action.clone());
         let from = sim.read_range(0..4);
-        let causes = [from.read(0, &mut [0]).unwrap_err(), from.read_nowait(0, &mut [0]).unwrap_err()];
+        let causes = [from.read(&mut [0], 0).unwrap_err(), from.read_nowait(&mut [0], 0).unwrap_err()];
         assert!(causes.iter().all(|short| short.fault.cause() == cause), "{action}: {causes:?}");
         assert!(!sim.state().is_resident(0), "{action}");
     }
@@ -97,7 +97,7 @@ fn what_fault_in_brought_in_lets_the_next_attempt_progress() {
         // The consumer wants a page and a half at a time.
         while done < dst.len() {
             let want = (page + page / 2).min(dst.len() - done);
-            match from.read_nowait(done, &mut dst[done..done + want]) {
+            match from.read_nowait(&mut dst[done..done + want], done) {
                 Ok(()) => done += want,
                 Err(short) if short.done > 0 => done += short.done,
                 Err(_) => {

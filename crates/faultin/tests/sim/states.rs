@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use faultin::memory::sim::{Action, Geometry, Permission, Sim, State};
 use faultin::memory::{ReadMemory, WriteMemory};
+use faultin_sim::{Action, Geometry, Permission, Sim, State};
 
 use super::{SMALL, counting};
 
@@ -48,12 +48,12 @@ fn going_back_to_a_state_undoes_everything_and_a_state_shares_nothing() {
     for action in actions() {
         sim.act(action);
     }
-    assert!(to.write(0, &[0xdd; 8]).is_err());
+    assert!(to.write(&[0xdd; 8], 0).is_err());
     let other = Sim::from_state(before.clone());
     assert_eq!(other.digest(), digest);
     sim.restore(&before);
     assert_eq!((sim.state(), sim.digest()), (before, digest));
-    to.write(0, &[0xdd; 8]).expect("all is well again, also for ranges that were there before");
+    to.write(&[0xdd; 8], 0).expect("all is well again, also for ranges that were there before");
     assert_eq!(other.digest(), digest);
     // A clone is a handle.
     assert_eq!(sim.clone().digest(), sim.digest());
@@ -65,7 +65,7 @@ fn extending_a_backing_brings_pages_back_as_zeros() {
     sim.act(Action::Truncate(2));
     sim.act(Action::Extend(8));
     let mut dst = [0xee; 12];
-    let short = sim.read_range(0..12).read(0, &mut dst).unwrap_err();
+    let short = sim.read_range(0..12).read(&mut dst, 0).unwrap_err();
     assert_eq!((short.done, &dst[..8]), (8, &[0, 1, 0, 0, 0, 0, 0, 0][..]));
 }
 

@@ -47,7 +47,7 @@ fn reading_stops_at_the_bad_granule() {
         // Another alignment on the other side.
         let to = offset * 7 % 16;
         for bad in granules(offset, len) {
-            for copy_in in [faultin::copy_in, faultin::copy_unpredictable] {
+            for copy_in in [faultin::raw::copy_in, faultin::raw::copy_unpredictable] {
                 copy.fill(0xee);
                 let result = source.with_bad(bad, || {
                     // SAFETY: `copy` holds `len` bytes at `to`; the source is mapped; the handler is installed.
@@ -74,7 +74,7 @@ fn writing_stops_at_the_bad_granule() {
             target.bytes().fill(0xee);
             let result = target.with_bad(bad, || {
                 // SAFETY: `source` has `len` bytes at `from`; the target is mapped; the handler is installed.
-                unsafe { faultin::copy_out(target.at(offset), source[from..].as_ptr(), len) }
+                unsafe { faultin::raw::copy_out(target.at(offset), source[from..].as_ptr(), len) }
             });
             let done = good_prefix(offset, len, bad);
             let what = format!("{len} bytes from {from} to {offset}, granule {bad} bad");
@@ -94,7 +94,7 @@ fn filling_stops_at_the_bad_granule() {
         for bad in granules(offset, len) {
             target.bytes().fill(0xee);
             // SAFETY: the target is mapped; the handler is installed.
-            let result = target.with_bad(bad, || unsafe { faultin::fill(target.at(offset), 0x5a, len) });
+            let result = target.with_bad(bad, || unsafe { faultin::raw::fill(target.at(offset), 0x5a, len) });
             let done = good_prefix(offset, len, bad);
             let what = format!("{len} bytes at {offset}, granule {bad} bad");
             check(&what, result, Access::Write, target.at(offset), len, done);
@@ -117,7 +117,7 @@ fn the_nearer_of_two_bad_granules_counts_whichever_side_it_is_on() {
                     target.bytes().fill(0xee);
                     let result = source.with_bad(bad, || {
                         // SAFETY: both are mapped; the handler is installed.
-                        target.with_bad(other, || unsafe { faultin::copy(target.at(to), source.at(from), len) })
+                        target.with_bad(other, || unsafe { faultin::raw::copy(target.at(to), source.at(from), len) })
                     });
                     let (readable, writable) = (good_prefix(from, len, bad), good_prefix(to, len, other));
                     let done = readable.min(writable);
@@ -151,7 +151,7 @@ fn moving_down_stops_at_the_bad_granule() {
                     expected.copy_within(from..from + done, to);
                     let result =
                         // SAFETY: mapped; the handler is installed.
-                        memory.with_bad(bad, || unsafe { faultin::copy(memory.at(to), memory.at(from), len) });
+                        memory.with_bad(bad, || unsafe { faultin::raw::copy(memory.at(to), memory.at(from), len) });
                     let what = format!("{len} bytes from {from} to {to}, granule {bad} bad");
                     assert_eq!(result.map_or_else(|short| short.done, |()| len), done, "{what}");
                     assert_eq!(memory.bytes(), expected, "{what}");
@@ -174,7 +174,7 @@ fn a_loop_that_restarts_at_the_first_uncopied_byte_ends() {
             while at < WINDOW {
                 attempts += 1;
                 // SAFETY: `copy` has that many bytes; mapped; the handler is installed.
-                match unsafe { faultin::copy_in(copy[at..].as_mut_ptr(), source.at(at), WINDOW - at) } {
+                match unsafe { faultin::raw::copy_in(copy[at..].as_mut_ptr(), source.at(at), WINDOW - at) } {
                     Ok(()) => at = WINDOW,
                     Err(Short { done: 0, .. }) => break,
                     Err(short) => at += short.done,
@@ -194,11 +194,11 @@ fn one_bad_granule_is_one_signal() {
         for bad in granules(offset, len) {
             // Other tests count as well: the fewest of some attempts is what one copy takes.
             let signals = (0..20).map(|_| {
-                let before = faultin::counters().recovered(Cause::Tag);
+                let before = faultin::signal::counters().recovered(Cause::Tag);
                 // SAFETY: as above.
-                let result =
-                    source.with_bad(bad, || unsafe { faultin::copy_in(copy.as_mut_ptr(), source.at(offset), len) });
-                let signals = faultin::counters().recovered(Cause::Tag) - before;
+                let result = source
+                    .with_bad(bad, || unsafe { faultin::raw::copy_in(copy.as_mut_ptr(), source.at(offset), len) });
+                let signals = faultin::signal::counters().recovered(Cause::Tag) - before;
                 assert_eq!(result.is_ok(), good_prefix(offset, len, bad) == len);
                 signals
             });

@@ -33,7 +33,7 @@ fn loads_and_stores<T: Scalar + From<u8> + PartialEq + std::fmt::Debug>(memory: 
         let ptr = memory.at(offset).cast::<T>();
         // SAFETY: mapped; the handler is installed.
         let (loaded, stored) =
-            memory.with_bad(BAD, || unsafe { (faultin::load(ptr), faultin::store(ptr, T::from(0x77))) });
+            memory.with_bad(BAD, || unsafe { (faultin::raw::load(ptr), faultin::raw::store(ptr, T::from(0x77))) });
         assert_eq!(loaded.is_err(), touches_bad(offset, size), "{what}");
         assert_eq!(stored.is_err(), touches_bad(offset, size), "{what}");
         if let (Err(load), Err(store)) = (loaded, stored) {
@@ -71,19 +71,19 @@ fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagg
     }
     let (m, a) = (0x35_u64, 0x53_u64);
     let operations: [(&str, Operation<T>, u64); 13] = [
-        ("swap", operation!(p, v, faultin::swap(p, v)), a),
-        ("fetch_add relaxed", operation!(p, v, faultin::fetch_add(p, v, Relaxed)), m + a),
-        ("fetch_add acquire", operation!(p, v, faultin::fetch_add(p, v, Acquire)), m + a),
-        ("fetch_add release", operation!(p, v, faultin::fetch_add(p, v, Release)), m + a),
-        ("fetch_add", operation!(p, v, faultin::fetch_add(p, v, SeqCst)), m + a),
-        ("fetch_and", operation!(p, v, faultin::fetch_and(p, v, AcqRel)), m & a),
-        ("fetch_or", operation!(p, v, faultin::fetch_or(p, v, SeqCst)), m | a),
-        ("fetch_xor", operation!(p, v, faultin::fetch_xor(p, v, SeqCst)), m ^ a),
-        ("fetch_max", operation!(p, v, faultin::fetch_max(p, v, SeqCst)), m.max(a)),
-        ("fetch_min", operation!(p, v, faultin::fetch_min(p, v, SeqCst)), m.min(a)),
-        ("store relaxed", operation!(p, v, faultin::store_atomic(p, v, Relaxed).and(faultin::load(p))), a),
-        ("store release", operation!(p, v, faultin::store_atomic(p, v, Release).and(faultin::load(p))), a),
-        ("store", operation!(p, v, faultin::store_atomic(p, v, SeqCst).and(faultin::load(p))), a),
+        ("swap", operation!(p, v, faultin::raw::swap(p, v)), a),
+        ("fetch_add relaxed", operation!(p, v, faultin::raw::fetch_add(p, v, Relaxed)), m + a),
+        ("fetch_add acquire", operation!(p, v, faultin::raw::fetch_add(p, v, Acquire)), m + a),
+        ("fetch_add release", operation!(p, v, faultin::raw::fetch_add(p, v, Release)), m + a),
+        ("fetch_add", operation!(p, v, faultin::raw::fetch_add(p, v, SeqCst)), m + a),
+        ("fetch_and", operation!(p, v, faultin::raw::fetch_and(p, v, AcqRel)), m & a),
+        ("fetch_or", operation!(p, v, faultin::raw::fetch_or(p, v, SeqCst)), m | a),
+        ("fetch_xor", operation!(p, v, faultin::raw::fetch_xor(p, v, SeqCst)), m ^ a),
+        ("fetch_max", operation!(p, v, faultin::raw::fetch_max(p, v, SeqCst)), m.max(a)),
+        ("fetch_min", operation!(p, v, faultin::raw::fetch_min(p, v, SeqCst)), m.min(a)),
+        ("store relaxed", operation!(p, v, faultin::raw::store_atomic(p, v, Relaxed).and(faultin::raw::load(p))), a),
+        ("store release", operation!(p, v, faultin::raw::store_atomic(p, v, Release).and(faultin::raw::load(p))), a),
+        ("store", operation!(p, v, faultin::raw::store_atomic(p, v, SeqCst).and(faultin::raw::load(p))), a),
     ];
     let size = size_of::<T>();
     for offset in offsets(size, size) {
@@ -92,7 +92,7 @@ fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagg
             let what = format!("{name} of {size} bytes at {offset}");
             memory.number(7);
             // SAFETY: mapped; the handler is installed.
-            unsafe { faultin::store(ptr, convert(m)) }.unwrap();
+            unsafe { faultin::raw::store(ptr, convert(m)) }.unwrap();
             let before = memory.bytes().to_vec();
             // SAFETY: as above.
             let result = memory.with_bad(BAD, || unsafe { operation(ptr, convert(a)) });
@@ -102,18 +102,18 @@ fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagg
             } else {
                 assert_eq!(result, Ok(convert(if name.starts_with("store") { a } else { m })), "{what}");
                 // SAFETY: as above.
-                assert_eq!(unsafe { faultin::load(ptr) }, Ok(convert(after)), "{what}");
+                assert_eq!(unsafe { faultin::raw::load(ptr) }, Ok(convert(after)), "{what}");
             }
         }
         for (current, new, same) in [(m, a, true), (a, m + 1, false)] {
             let what = format!("compare_exchange of {size} bytes at {offset}");
             // SAFETY: as above.
-            unsafe { faultin::store(ptr, convert(m)) }.unwrap();
+            unsafe { faultin::raw::store(ptr, convert(m)) }.unwrap();
             let before = memory.bytes().to_vec();
             for (success, failure) in [(Relaxed, Relaxed), (Acquire, Relaxed), (Release, Acquire), (SeqCst, SeqCst)] {
                 // SAFETY: as above.
                 let result = memory.with_bad(BAD, || unsafe {
-                    faultin::compare_exchange(ptr, convert(current), convert(new), success, failure)
+                    faultin::raw::compare_exchange(ptr, convert(current), convert(new), success, failure)
                 });
                 if touches_bad(offset, size) {
                     check(&what, result.unwrap_err(), Access::Write, ptr.cast(), size);
@@ -122,9 +122,9 @@ fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagg
                 }
                 assert_eq!(result, Ok(if same { Ok(convert(m)) } else { Err(convert(m)) }), "{what}");
                 // SAFETY: as above.
-                assert_eq!(unsafe { faultin::load(ptr) }, Ok(convert(if same { new } else { m })), "{what}");
+                assert_eq!(unsafe { faultin::raw::load(ptr) }, Ok(convert(if same { new } else { m })), "{what}");
                 // SAFETY: as above.
-                unsafe { faultin::store(ptr, convert(m)) }.unwrap();
+                unsafe { faultin::raw::store(ptr, convert(m)) }.unwrap();
             }
         }
     }
@@ -149,7 +149,7 @@ fn atomic_loads_fault_as_loads() {
         for order in [Relaxed, Acquire, SeqCst] {
             let ptr = memory.at(offset).cast::<u64>();
             // SAFETY: mapped; the handler is installed.
-            let result = memory.with_bad(BAD, || unsafe { faultin::load_atomic(ptr, order) });
+            let result = memory.with_bad(BAD, || unsafe { faultin::raw::load_atomic(ptr, order) });
             match result {
                 Ok(value) => assert_eq!(value.to_ne_bytes(), memory.bytes()[offset..offset + 8]),
                 Err(fault) => check("load_atomic", fault, Access::Read, ptr.cast(), 8),

@@ -23,8 +23,8 @@ fn a_string_that_ends_before_the_bad_granule_is_whole() {
                     // SAFETY: mapped; `copy` holds `max` bytes; the handler is installed.
                     unsafe {
                         (
-                            faultin::strnlen(memory.at(start), max),
-                            faultin::strncpy(copy.as_mut_ptr(), memory.at(start), max),
+                            faultin::raw::strnlen(memory.at(start), max),
+                            faultin::raw::strncpy(copy.as_mut_ptr(), memory.at(start), max),
                         )
                     }
                 });
@@ -56,8 +56,8 @@ fn scans_stop_at_the_bad_granule_unless_they_found_something_before() {
                 // SAFETY: mapped; `zeros` has `len` bytes; the handler is installed.
                 let (zeroed, difference) = memory.with_bad(bad, || unsafe {
                     (
-                        faultin::is_zeroed(memory.at(offset), len),
-                        faultin::compare(zeros.as_ptr(), memory.at(offset), len),
+                        faultin::raw::is_zeroed(memory.at(offset), len),
+                        faultin::raw::compare(zeros.as_ptr(), memory.at(offset), len),
                     )
                 });
                 if done == len {
@@ -73,8 +73,8 @@ fn scans_stop_at_the_bad_granule_unless_they_found_something_before() {
                 // SAFETY: as above.
                 let (zeroed, difference) = memory.with_bad(bad, || unsafe {
                     (
-                        faultin::is_zeroed(memory.at(offset), len),
-                        faultin::compare(zeros.as_ptr(), memory.at(offset), len),
+                        faultin::raw::is_zeroed(memory.at(offset), len),
+                        faultin::raw::compare(zeros.as_ptr(), memory.at(offset), len),
                     )
                 });
                 assert_eq!((zeroed, difference), (Ok(false), Ok(Some(done - 1))), "{what}");
@@ -92,7 +92,10 @@ fn fault_in_sees_a_bad_granule_at_its_first_byte_only() {
     for offset in 2 * GRANULE..4 * GRANULE {
         // SAFETY: mapped; the handler is installed.
         let (readable, writable) = memory.with_bad(2, || unsafe {
-            (faultin::fault_in_readable(memory.at(offset), len), faultin::fault_in_writeable(memory.at(offset), len))
+            (
+                faultin::raw::fault_in_readable(memory.at(offset), len),
+                faultin::raw::fault_in_writeable(memory.at(offset), len),
+            )
         });
         if offset < 3 * GRANULE {
             let (read, write) = (readable.unwrap_err(), writable.unwrap_err());
@@ -116,8 +119,8 @@ fn a_probe_of_tags_proves_every_granule() {
                 // SAFETY: mapped; the handler is installed.
                 let (read, write) = memory.with_bad(bad, || unsafe {
                     (
-                        faultin::probe_read(memory.at(offset), len, Granularity::Tag),
-                        faultin::probe_write(memory.at(offset), len, Granularity::Tag),
+                        faultin::raw::probe_read(memory.at(offset), len, Granularity::Tag),
+                        faultin::raw::probe_write(memory.at(offset), len, Granularity::Tag),
                     )
                 });
                 let done = good_prefix(offset, len, bad);

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faultin::map::Rights;
 use faultin::page_size;
-use faultin_cache::pager::{MapError, Mapping, Mode, Protection};
+use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::{Cache, CacheOptions, Error};
 
 use super::disk::Disk;
@@ -107,9 +108,9 @@ impl World {
     fn map(&self, file: usize, scenario: Scenario) -> io::Result<Mapping> {
         let range = shown(scenario);
         let pages = (range.start / page_size() * page_size()) as u64..range.end as u64;
-        let map = |mode| self.files[file].file.map(pages.clone(), Protection::ReadWrite, mode);
+        let map = |mode| self.files[file].file.map(pages.clone(), Rights::ReadWrite, mode);
         match map(Mode::Signal) {
-            Err(MapError::Mode { .. }) => map(Mode::Mprotect),
+            Err(AttachError::Mode { .. }) => map(Mode::Mprotect),
             result => result,
         }
         .map_err(io::Error::from)

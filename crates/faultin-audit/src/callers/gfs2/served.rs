@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use faultin::Scalar;
 use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
-use faultin::scalar::Scalar;
 use faultin::{Access, Cause, Fault, Granularity, Short};
 use faultin_cache::Error;
 use faultin_cache::lock::Deadlock;
@@ -135,7 +135,7 @@ impl<U: User> Pager<'_, U> {
     fn serve(&self, access: Access, part: &impl ReadNoWait, offset: usize, len: usize) -> Result<(), Fault> {
         self.follow();
         let firsts = std::iter::successors(Some(offset), |&at| Some(at + part.to_page_end(at)));
-        let missing = |at| part.read_nowait(at, &mut [0]).is_err_and(|short| short.fault.cause() == Cause::NotResident);
+        let missing = |at| part.read_nowait(&mut [0], at).is_err_and(|short| short.fault.cause() == Cause::NotResident);
         let Some(missing) = firsts.take_while(|&at| at < offset + len).find(|&at| missing(at)) else { return Ok(()) };
         let refused = |cause| Fault::refused(access, cause, part.addr() + missing);
         match self.opened.file.will_need(self.shown()) {
@@ -184,8 +184,8 @@ unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U>
         self.memory.to_page_end(offset)
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        self.read_nowait(offset, dst)
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        self.read_nowait(dst, offset)
     }
 
     fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
@@ -198,19 +198,20 @@ unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U>
         self.memory.fault_in(offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         let served = self.pager.serve(Access::Read, &self.memory, offset, len);
         served.map_err(|fault| Short { done: 0, fault })?;
-        self.memory.probe(offset, len, granularity)
+        self.memory.probe(range, granularity)
     }
 }
 
 // SAFETY: forwarded to the memory behind it.
 #[allow(unsafe_code, reason = "as above")]
 unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadNoWait for Buffer<'_, M, U> {
-    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         self.pager.follow();
-        self.memory.read_nowait(offset, dst)
+        self.memory.read_nowait(dst, offset)
     }
 }
 
@@ -229,12 +230,13 @@ impl<M: WriteMemory<Read: ReadNoWait> + WriteNoWait, U: User> WriteMemory for Bu
         Some(Buffer { memory: self.memory.subslice(range)?, pager: self.pager })
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        self.write_nowait(offset, src)
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        self.write_nowait(src, offset)
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
-        self.write_nowait(offset, &vec![byte; len])
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
+        self.write_nowait(&vec![byte; len], offset)
     }
 
     fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -247,16 +249,17 @@ impl<M: WriteMemory<Read: ReadNoWait> + WriteNoWait, U: User> WriteMemory for Bu
         self.memory.fault_in(offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         let served = self.pager.serve(Access::Write, &self.as_read(), offset, len);
         served.map_err(|fault| Short { done: 0, fault })?;
-        self.memory.probe(offset, len, granularity)
+        self.memory.probe(range, granularity)
     }
 }
 
 impl<M: WriteMemory<Read: ReadNoWait> + WriteNoWait, U: User> WriteNoWait for Buffer<'_, M, U> {
-    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    fn write_nowait(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         self.pager.follow();
-        self.memory.write_nowait(offset, src)
+        self.memory.write_nowait(src, offset)
     }
 }

@@ -144,14 +144,14 @@ impl Layout {
     /// # Errors
     /// The short copy.
     pub(in crate::callers) fn save(&self, to: &impl WriteMemory, thread: &Thread) -> Result<(), Short> {
-        to.write(self.general.start, &thread.general)?;
-        to.write(self.floating.start, &thread.floating)?;
-        to.write(self.vector.start, &thread.vector)?;
+        to.write(&thread.general, self.general.start)?;
+        to.write(&thread.floating, self.floating.start)?;
+        to.write(&thread.vector, self.vector.start)?;
         if to.len() >= self.size {
-            to.write(self.vsx.start, &thread.vsx)?;
+            to.write(&thread.vsx, self.vsx.start)?;
         }
-        to.write(self.mask.start, &thread.mask)?;
-        to.write(self.pointer.start, &self.target_pointer())
+        to.write(&thread.mask, self.mask.start)?;
+        to.write(&self.target_pointer(), self.pointer.start)
     }
 
     /// The context that `thread` would come from.

@@ -143,7 +143,7 @@ mod tests {
             let end = ended(&user, &layout, status, thread, [&before, &switched]).unwrap();
             assert_eq!(end.product.is_ok(), right, "{status}: {:?}", end.product);
         }
-        user.dest().unwrap().write(300, &[0]).unwrap();
+        user.dest().unwrap().write(&[0], 300).unwrap();
         assert!(ended(&user, &layout, KILLED, &half, [&before, &switched]).unwrap().product.is_err());
     }
 }

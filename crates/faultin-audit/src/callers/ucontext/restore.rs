@@ -34,7 +34,7 @@ pub(in crate::callers) struct InUserMemory<'a, M>(pub(in crate::callers) &'a M);
 
 impl<M: ReadMemory> Context for InUserMemory<'_, M> {
     fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable> {
-        let read = self.0.read(at, into);
+        let read = self.0.read(into, at);
         log.copied(what, into.len(), &read);
         read.map_err(|_| Unusable)
     }
@@ -50,7 +50,7 @@ impl Copied {
     /// The short copy.
     pub(in crate::callers) fn from(user: &impl ReadMemory, log: &mut Log) -> Result<Copied, Short> {
         let mut bytes = vec![0; user.len()];
-        let copied = user.read(0, &mut bytes);
+        let copied = user.read(&mut bytes, 0);
         log.copied("copy the whole new context", user.len(), &copied);
         copied.map(|()| Copied(bytes))
     }

@@ -9,8 +9,8 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use faultin::Scalar;
 use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
-use faultin::scalar::Scalar;
 use faultin::{Access, Fault, Granularity, ReadView, Short, WriteView};
 
 use super::paging::Paging;
@@ -151,8 +151,8 @@ unsafe impl ReadMemory for HostRead<'_> {
         self.view.to_page_end(offset)
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        self.in_steps(offset, |done| self.view.read(offset + done, &mut dst[done..]))
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.read(&mut dst[done..], offset + done))
     }
 
     fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
@@ -163,16 +163,16 @@ unsafe impl ReadMemory for HostRead<'_> {
         self.fault_in_served(offset, len, |at, left| self.view.fault_in(at, left))
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        self.in_steps(offset, |done| self.view.probe(offset + done, len - done, granularity))
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        self.in_steps(range.start, |done| self.view.probe(range.start + done..range.end, granularity))
     }
 }
 
 // SAFETY: as above.
 #[allow(unsafe_code, reason = "as above")]
 unsafe impl ReadNoWait for HostRead<'_> {
-    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
-        self.view.read(offset, dst).map_err(|short| self.nofault(offset, short))
+    fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
+        self.view.read(dst, offset).map_err(|short| self.nofault(offset, short))
     }
 }
 
@@ -191,12 +191,12 @@ impl<'a> WriteMemory for HostWrite<'a> {
         Some(HostWrite { view: self.view.subslice(range)?, ..*self })
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        self.in_steps(offset, |done| self.view.write(offset + done, &src[done..]))
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        self.in_steps(offset, |done| self.view.write(&src[done..], offset + done))
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
-        self.in_steps(offset, |done| self.view.fill(offset + done, byte, len - done))
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        self.in_steps(range.start, |done| self.view.fill(range.start + done..range.end, byte))
     }
 
     fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
@@ -207,13 +207,13 @@ impl<'a> WriteMemory for HostWrite<'a> {
         self.fault_in_served(offset, len, |at, left| self.view.fault_in(at, left))
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
-        self.in_steps(offset, |done| self.view.probe(offset + done, len - done, granularity))
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        self.in_steps(range.start, |done| self.view.probe(range.start + done..range.end, granularity))
     }
 }
 
 impl WriteNoWait for HostWrite<'_> {
-    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
-        self.view.write(offset, src).map_err(|short| self.nofault(offset, short))
+    fn write_nowait(&self, src: &[u8], offset: usize) -> Result<(), Short> {
+        self.view.write(src, offset).map_err(|short| self.nofault(offset, short))
     }
 }

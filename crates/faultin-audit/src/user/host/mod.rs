@@ -181,7 +181,7 @@ impl HostUser {
                     return Err(io::Error::new(io::ErrorKind::Unsupported, "faults that this process serves"));
                 }
                 None if missing => {}
-                None => self.range.read()?.probe(index * page_size(), page_size(), Granularity::Page)?,
+                None => self.range.read()?.probe(index * page_size()..(index + 1) * page_size(), Granularity::Page)?,
             }
         }
         Ok(())
@@ -190,7 +190,7 @@ impl HostUser {
     /// Memory with these bytes, of which the granules are bad that `bad` touches.
     fn spoil(&mut self, bytes: &[u8], bad: Range<usize>) -> io::Result<()> {
         (0..self.range.pages()).try_for_each(|index| self.range.map_anonymous(index, Protection::Tagged))?;
-        self.range.write()?.write(0, bytes)?;
+        self.range.write()?.write(bytes, 0)?;
         self.tags = Some(Tags::new(&self.range, bad)?);
         Ok(())
     }
@@ -200,7 +200,7 @@ impl HostUser {
         let mut all = vec![0; self.range.pages() * page_size()];
         match &self.tags {
             None => self.file.read_exact_at(&mut all, 0)?,
-            Some(tags) => tags.healed(&self.range, || self.range.read()?.read(0, &mut all).map_err(io::Error::from))?,
+            Some(tags) => tags.healed(&self.range, || self.range.read()?.read(&mut all, 0).map_err(io::Error::from))?,
         }
         Ok(all)
     }
@@ -244,10 +244,10 @@ mod tests {
                 made => made.unwrap(),
             };
             let mut bytes = [0; 200];
-            let read = memory.source().unwrap().read(0, &mut bytes).map_or_else(|short| short.done, |()| 200);
+            let read = memory.source().unwrap().read(&mut bytes, 0).map_or_else(|short| short.done, |()| 200);
             assert_eq!((scenario, read), (scenario, readable));
             assert_eq!(bytes[..read], object().bytes[..read]);
-            let written = memory.dest().unwrap().write(0, &bytes).map_or_else(|short| short.done, |()| 200);
+            let written = memory.dest().unwrap().write(&bytes, 0).map_or_else(|short| short.done, |()| 200);
             assert_eq!((scenario, written), (scenario, writeable));
             assert!(memory.surroundings_intact().unwrap());
         }
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(memory.contents().unwrap(), object().bytes);
         let witness = memory.witness().unwrap();
         let mut bytes = [0; 200];
-        witness.source().unwrap().read(0, &mut bytes).unwrap();
+        witness.source().unwrap().read(&mut bytes, 0).unwrap();
         assert_eq!(bytes[..], object().bytes);
     }
 
@@ -282,7 +282,7 @@ mod tests {
             }
         });
         failed.unwrap();
-        view.read(0, &mut [0; 200]).unwrap();
+        view.read(&mut [0; 200], 0).unwrap();
     }
 
     #[test]
@@ -292,18 +292,18 @@ mod tests {
         }
         let memory = new(Scenario::Cold).unwrap();
         let (source, mut bytes) = (memory.source().unwrap(), [0; 200]);
-        let nowait = |bytes: &mut [u8]| source.read_nowait(0, bytes).map_err(|short| (short.done, short.fault.cause()));
+        let nowait = |bytes: &mut [u8]| source.read_nowait(bytes, 0).map_err(|short| (short.done, short.fault.cause()));
         assert_eq!(nowait(&mut bytes), Err((0, Cause::NotResident)));
         assert_eq!(source.load::<u8>(0), Ok(0));
         assert_eq!(nowait(&mut bytes), Err((100, Cause::NotResident)));
-        source.read(0, &mut bytes).unwrap();
+        source.read(&mut bytes, 0).unwrap();
         assert_eq!(bytes[..], object().bytes);
         memory.evict();
         assert_eq!(nowait(&mut bytes), Err((0, Cause::NotResident)));
         assert_eq!(source.fault_in(0, std::num::NonZeroUsize::new(200).unwrap()).map(usize::from), Ok(200));
         assert_eq!(nowait(&mut bytes), Ok(()));
         memory.evict();
-        memory.dest().unwrap().write(0, &[7; 200]).unwrap();
+        memory.dest().unwrap().write(&[7; 200], 0).unwrap();
         assert_eq!(memory.contents().unwrap(), [7; 200]);
     }
 }

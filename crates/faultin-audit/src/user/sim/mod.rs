@@ -7,9 +7,9 @@ mod registers;
 use std::io;
 use std::ops::Range;
 
-use faultin::memory::sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite, State};
 use faultin::memory::{ReadNoWait, WriteNoWait};
 use faultin::{Access, Cause, Fault};
+use faultin_sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite, State};
 
 use super::{Object, Registers, Scale, User};
 use crate::scenario::Scenario;
@@ -235,7 +235,7 @@ impl User for SimUser {
 
     fn save_registers(&self, to: &SimWrite, registers: &SimRegisters) -> Result<(), Fault> {
         for part in registers.stored() {
-            to.write_nowait(part.start, &registers.image()[part]).map_err(|short| short.fault)?;
+            to.write_nowait(&registers.image()[part.clone()], part.start).map_err(|short| short.fault)?;
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl User for SimUser {
     fn restore_registers(&self, from: &SimRead) -> Result<SimRegisters, Fault> {
         let frame = SimRegisters::frame(self.scale);
         let mut image = vec![0; frame.size];
-        from.read_nowait(0, &mut image).map_err(|short| short.fault)?;
+        from.read_nowait(&mut image, 0).map_err(|short| short.fault)?;
         let refused = Fault::refused(Access::Read, Cause::Other, self.address());
         SimRegisters::arrived(image, frame.header).ok_or(refused)
     }

@@ -31,8 +31,9 @@ pub(super) use super::bug::Bug;
 pub(super) use super::step::Step;
 pub(super) use table::PageTable;
 
-use super::{Mode, Protection};
+use super::Mode;
 use crate::mutation;
+use faultin::map::Rights;
 use world::{Action, IN_SIGNAL, Op, World};
 
 /// What is explored.
@@ -43,7 +44,7 @@ pub(super) struct Config {
     /// Pages that a folio has at most.
     folio: usize,
     /// What the mappings are for.
-    protection: Protection,
+    protection: Rights,
     /// Operations one after the other.
     operations: usize,
     /// What others do in each of them, at most.
@@ -67,7 +68,7 @@ impl fmt::Display for Config {
         let said = [
             (true, if self.in_signals { "served in signals" } else { "served by calls" }),
             (self.refusals, "the kernel may refuse"),
-            (self.protection == Protection::Read, "for reading"),
+            (self.protection == Rights::Read, "for reading"),
             (!self.says_access, "the CPU does not say what an access was"),
         ];
         write!(f, "{modes:?}, ")?;
@@ -87,7 +88,7 @@ const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
 const PLAIN: Config = Config {
     modes: SIGNAL,
     folio: 1,
-    protection: Protection::ReadWrite,
+    protection: Rights::ReadWrite,
     operations: 1,
     actions: 0,
     says_access: true,
@@ -98,7 +99,7 @@ const PLAIN: Config = Config {
 };
 
 /// Mappings that are for reading, on a machine that does not say what an access was.
-const FOR_READING: Config = Config { modes: MPROTECT, protection: Protection::Read, says_access: false, ..PLAIN };
+const FOR_READING: Config = Config { modes: MPROTECT, protection: Rights::Read, says_access: false, ..PLAIN };
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ unsafe impl ReadMemory for View {
         self.page_size() - (self.range.start + offset) % self.page_size()
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         let mut done = 0;
         while done < dst.len() {
             let part = (dst.len() - done).min(self.to_page_end(offset + done));
@@ -70,7 +70,7 @@ unsafe impl ReadMemory for View {
         }
     }
 
-    fn probe(&self, _: usize, _: usize, _: Granularity) -> Result<(), Short> {
+    fn probe(&self, _: Range<usize>, _: Granularity) -> Result<(), Short> {
         unimplemented!("no loop of the cache probes")
     }
 }

@@ -1,7 +1,7 @@
 //! The buffers of operations: ranges of simulated memory, of which some cannot be accessed.
 
 use faultin::Access;
-use faultin::memory::sim::{Action, Geometry, Permission, Script, Sim};
+use faultin_sim::{Action, Geometry, Permission, Script, Sim};
 
 use super::Source;
 

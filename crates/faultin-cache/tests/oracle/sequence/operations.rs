@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use faultin::Access;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::memory::sim::{SimRead, SimWrite};
 use faultin_cache::mode::{MayWait, NoWait};
 use faultin_cache::write::FaultIn;
 use faultin_cache::{Advice, CachedFile, Error, Partial};
+use faultin_sim::{SimRead, SimWrite};
 
 use super::memory::{self, Memory};
 use super::store::Picky;

@@ -18,10 +18,10 @@ pub(crate) mod cpu;
 #[cfg(feature = "std")]
 pub(crate) mod dispatch;
 mod fill;
-#[cfg(feature = "std")]
+#[cfg(feature = "internals")]
 pub mod fpstate;
 mod scalar;
-#[cfg(feature = "std")]
+#[cfg(feature = "internals")]
 pub(crate) mod tag;
 #[cfg(feature = "std")]
 mod wide;

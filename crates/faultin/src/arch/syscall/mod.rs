@@ -15,6 +15,7 @@ use crate::table::Object;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod dispatch;
+#[cfg(feature = "internals")]
 pub mod fpstate;
 mod wide;
 

@@ -6,7 +6,9 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use super::copy_vector::{LIMITS, copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
+#[cfg(feature = "internals")]
+use super::copy_vector::LIMITS;
+use super::copy_vector::{copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
 use super::cpu::{self, Vector};
 
 static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
@@ -42,14 +44,17 @@ pub(crate) fn wide() -> bool {
     WIDE.load(Ordering::Relaxed)
 }
 
+#[cfg(feature = "internals")]
 const NAMES: [(&str, Vector); 3] = [("avx512", Vector::Avx512), ("avx2", Vector::Avx2), ("sse2", Vector::Sse2)];
 
 /// The widths this CPU has, widest first.
+#[cfg(feature = "internals")]
 pub(crate) fn names() -> Vec<&'static str> {
     NAMES.iter().filter(|(_, vector)| *vector <= cpu::widest()).map(|(name, _)| *name).collect()
 }
 
 /// Selects a width by name, if the CPU has it.
+#[cfg(feature = "internals")]
 pub(crate) fn select_by_name(name: &str) -> bool {
     resolved();
     match NAMES.iter().find(|(n, vector)| *n == name && *vector <= cpu::widest()) {
@@ -62,12 +67,14 @@ pub(crate) fn select_by_name(name: &str) -> bool {
 }
 
 /// The sizes at which the vector copies change their way.
+#[cfg(feature = "internals")]
 pub(crate) fn thresholds() -> [usize; 3] {
     resolved();
     [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].map(|limit| limit.load(Ordering::Relaxed))
 }
 
 /// Sets them, for tests.
+#[cfg(feature = "internals")]
 pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
     resolved();
     for (limit, value) in [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].into_iter().zip(thresholds) {
@@ -77,6 +84,7 @@ pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
 }
 
 /// Resolves once: again would undo what a test has chosen.
+#[cfg(feature = "internals")]
 fn resolved() {
     if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
         resolve();

@@ -15,7 +15,7 @@ pub(crate) mod cpu;
 #[cfg(feature = "std")]
 pub(crate) mod dispatch;
 mod fill;
-#[cfg(feature = "std")]
+#[cfg(feature = "internals")]
 pub mod fpstate;
 mod scalar;
 #[cfg(feature = "std")]

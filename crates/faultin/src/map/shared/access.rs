@@ -61,7 +61,7 @@ impl SharedMap {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let shared = faultin::map::SharedMap::create("buffer", 4096)?;
+    /// let shared = faultin::shared::SharedMap::create("buffer", 4096)?;
     /// shared.fill(..100, 0xff)?;
     /// assert_eq!(shared.load::<u16>(99)?.to_ne_bytes(), [0xff, 0]);
     /// # Ok(())

@@ -1,4 +1,4 @@
-//! Atomic operations on shared memory, with the names and orderings of [`scalar`](mod@crate::scalar).
+//! Atomic operations on shared memory, with the names and orderings of [`scalar`](crate::raw#scalars).
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::scalar::{self, Scalar};
 
 macro_rules! fetch {
     ($($name:ident)*) => {$(
-        /// The operation of [`scalar`](mod@crate::scalar) with this name; returns the old value.
+        /// The operation of [`scalar`](crate::raw#scalars) with this name; returns the old value.
         ///
         /// # Errors
         /// As [`swap`](Self::swap).

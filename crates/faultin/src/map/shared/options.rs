@@ -52,7 +52,7 @@ impl SharedOptions {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use faultin::map::{Rights, SharedMap, SharedOptions};
+    /// use faultin::{map::Rights, shared::{SharedMap, SharedOptions}};
     ///
     /// let client = SharedMap::create("pool", 10_000)?;
     /// client.write_at(b"cursor", 5_000)?;

@@ -33,8 +33,8 @@ impl SharedMap {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let shared = faultin::map::SharedMap::create("requests", 4096)?;
-    /// use faultin::map::shared::Plain;
+    /// # let shared = faultin::shared::SharedMap::create("requests", 4096)?;
+    /// use faultin::shared::Plain;
     ///
     /// #[derive(Clone, Copy)]
     /// #[repr(C)]

@@ -11,8 +11,8 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use faultin::map::SharedMap;
-//! use faultin::map::shared::ring::{Consumer, Layout, Producer};
+//! use faultin::shared::SharedMap;
+//! use faultin::shared::ring::{Consumer, Layout, Producer};
 //!
 //! let shared = SharedMap::create("ring", 4096)?;
 //! let layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 64 };

@@ -22,7 +22,7 @@ impl SharedMap {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let (shared, page) = (faultin::map::SharedMap::create("pixels", 3 * faultin::page_size())?, faultin::page_size());
+    /// # let (shared, page) = (faultin::shared::SharedMap::create("pixels", 3 * faultin::page_size())?, faultin::page_size());
     /// # let client = std::fs::File::from(shared.try_clone_fd()?);
     /// # fn upload(pixels: &[u8]) -> usize { std::hint::black_box(pixels.iter().map(|&byte| byte as usize).sum()) }
     /// // SAFETY: the upload copies the bytes and draws no conclusion from them.

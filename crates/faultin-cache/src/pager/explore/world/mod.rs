@@ -23,11 +23,12 @@ use super::table::PageTable;
 use super::{Config, Found, Step};
 use crate::error::Error;
 use crate::inode::Inode;
+use crate::pager::Mode;
 use crate::pager::hardware::Hardware;
 use crate::pager::map::Map;
 use crate::pager::mapped::Source;
-use crate::pager::{Mode, Protection};
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin::map::Rights;
 
 /// Pages of the file.
 pub(super) const PAGES: usize = 2;
@@ -197,7 +198,7 @@ impl World {
 
     /// Whether mappings are for stores, too.
     fn is_writable(&self) -> bool {
-        self.config.protection == Protection::ReadWrite
+        self.config.protection == Rights::ReadWrite
     }
 
     fn unmap(&self, number: usize) {
@@ -295,7 +296,9 @@ impl World {
     /// What the main operation could be.
     pub(super) fn operations(&self) -> Vec<Op> {
         let page = page_size() as u64;
-        let mut ops: Vec<Op> = self.possible().into_iter().map(Op::Act).collect();
+        // A refusal alone does nothing, and would be a second one for the operation after it.
+        let acts = self.possible().into_iter().filter(|action| !matches!(action, Action::Refuse { .. }));
+        let mut ops: Vec<Op> = acts.map(Op::Act).collect();
         ops.extend([page, page + page / 2, 2 * page].map(Op::SetLen));
         ops.extend(
             [(0, page), (page, 2 * page), (page + page / 2, 2 * page)].map(|(start, end)| Op::Punch { start, end }),

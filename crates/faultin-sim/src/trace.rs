@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::action::Action;
 use super::state::State;
-use crate::fault::{Access, Fault};
+use faultin::{Access, Fault};
 
 /// What a step was a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

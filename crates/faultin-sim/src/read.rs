@@ -5,10 +5,10 @@ use core::ops::Range;
 
 use super::copy::Waiting;
 use super::range::Window;
-use crate::fault::{Access, Fault, Short};
-use crate::memory::{ReadMemory, ReadNoWait};
-use crate::probe::Granularity;
-use crate::scalar::Scalar;
+use faultin::Granularity;
+use faultin::Scalar;
+use faultin::memory::{ReadMemory, ReadNoWait};
+use faultin::{Access, Fault, Short};
 
 /// A range of a [`Sim`](super::Sim) to read from.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ unsafe impl ReadMemory for SimRead {
         self.0.to_page_end(offset)
     }
 
-    fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         self.0.copy_in(offset, dst, Waiting::May)
     }
 
@@ -62,7 +62,8 @@ unsafe impl ReadMemory for SimRead {
         self.0.fault_in(Access::Read, offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         self.0.probe(Access::Read, offset, len, granularity)
     }
 }
@@ -70,7 +71,7 @@ unsafe impl ReadMemory for SimRead {
 // SAFETY: as above.
 #[allow(unsafe_code, reason = "as above")]
 unsafe impl ReadNoWait for SimRead {
-    fn read_nowait(&self, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
+    fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         self.0.copy_in(offset, dst, Waiting::MustNot)
     }
 }

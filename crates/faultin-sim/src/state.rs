@@ -4,8 +4,8 @@ use core::hash::{Hash, Hasher};
 use core::ops::Range;
 use std::hash::DefaultHasher;
 
-use crate::fault::{Access, Cause};
-use crate::probe::Granularity;
+use faultin::Granularity;
+use faultin::{Access, Cause};
 
 /// Sizes of the units of a space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ impl Geometry {
 
     /// Pages and granules as this machine has them.
     pub fn host() -> Self {
-        Self::new(crate::page_size(), crate::copy::TAG_GRANULE)
+        Self::new(faultin::page_size(), faultin::raw::TAG_GRANULE)
     }
 
     /// Bytes in a page.
@@ -47,7 +47,8 @@ impl Geometry {
             Granularity::Line if self.granule > LINE => self.granule,
             Granularity::Line if self.page_size < LINE => self.page_size,
             Granularity::Line => LINE,
-            Granularity::Tag => self.granule,
+            // What is finer than tags there is not; a finer unit would prove no more.
+            _ => self.granule,
         }
     }
 

@@ -4,8 +4,8 @@ use core::num::NonZeroUsize;
 
 use super::range::{Window, to_boundary};
 use super::trace::StepKind;
-use crate::fault::{Access, Fault, Short};
-use crate::probe::Granularity;
+use faultin::Granularity;
+use faultin::{Access, Fault, Short};
 
 impl Window {
     pub(super) fn fault_in(&self, access: Access, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {

@@ -7,7 +7,7 @@ use std::hash::DefaultHasher;
 use super::action::{Action, Script};
 use super::state::State;
 use super::trace::{Event, Moment, StepKind, Trace};
-use crate::fault::{Access, Cause, Fault};
+use faultin::{Access, Cause, Fault};
 
 /// What is asked of memory.
 #[derive(Clone, Copy, Debug)]

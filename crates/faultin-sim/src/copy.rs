@@ -3,7 +3,7 @@
 use super::range::{Window, to_boundary};
 use super::step::Attempt;
 use super::trace::StepKind;
-use crate::fault::{Access, Short};
+use faultin::{Access, Short};
 
 /// Whether a copy may wait for a page that is not resident.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,17 +2,17 @@
 //!
 //! A [`Sim`] has its own page size and *granule* (the bytes that share a memory tag), as small as one likes, so that
 //! loops can be explored exhaustively, and every scenario exists on every machine. [`SimRead`] and [`SimWrite`] are ranges
-//! of it, with the promises of [`ReadMemory`](super::ReadMemory) and [`WriteMemory`](super::WriteMemory).
+//! of it, with the promises of [`ReadMemory`](faultin::memory::ReadMemory) and [`WriteMemory`](faultin::memory::WriteMemory).
 //!
 //! # What may be wrong with a byte
 //!
 //! | property | of each | cause |
 //! |---|---|---|
-//! | [`Permission`] | byte | [`Unmapped`](crate::Cause::Unmapped), [`Protection`](crate::Cause::Protection) |
-//! | backed: within the file, no I/O error | page | [`Backing`](crate::Cause::Backing) |
-//! | resident | page | [`NotResident`](crate::Cause::NotResident), if the access must not wait |
-//! | poison | granule | [`Poison`](crate::Cause::Poison) with its extent |
-//! | memory tag | granule | [`Tag`](crate::Cause::Tag), if it is not the range's |
+//! | [`Permission`] | byte | [`Unmapped`](faultin::Cause::Unmapped), [`Protection`](faultin::Cause::Protection) |
+//! | backed: within the file, no I/O error | page | [`Backing`](faultin::Cause::Backing) |
+//! | resident | page | [`NotResident`](faultin::Cause::NotResident), if the access must not wait |
+//! | poison | granule | [`Poison`](faultin::Cause::Poison) with its extent |
+//! | memory tag | granule | [`Tag`](faultin::Cause::Tag), if it is not the range's |
 //!
 //! Where several are wrong the first in this order is the cause: what the translation refuses comes before what the
 //! memory does.

@@ -7,10 +7,10 @@ use core::sync::atomic::Ordering;
 use super::copy::Waiting;
 use super::range::Window;
 use super::read::SimRead;
-use crate::fault::{Access, Fault, Short};
-use crate::memory::{AtomicMemory, WriteMemory, WriteNoWait};
-use crate::probe::Granularity;
-use crate::scalar::Scalar;
+use faultin::Granularity;
+use faultin::Scalar;
+use faultin::memory::{AtomicMemory, WriteMemory, WriteNoWait};
+use faultin::{Access, Fault, Short};
 
 /// A range of a [`Sim`](super::Sim) to write to.
 #[derive(Clone, Debug)]
@@ -44,11 +44,12 @@ impl WriteMemory for SimWrite {
         self.0.subslice(range).map(SimWrite)
     }
 
-    fn write(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         self.0.copy_out(offset, src, Waiting::May)
     }
 
-    fn fill(&self, offset: usize, byte: u8, len: usize) -> Result<(), Short> {
+    fn fill(&self, range: Range<usize>, byte: u8) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         self.0.fill(offset, byte, len)
     }
 
@@ -60,13 +61,14 @@ impl WriteMemory for SimWrite {
         self.0.fault_in(Access::Write, offset, len)
     }
 
-    fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short> {
+    fn probe(&self, range: Range<usize>, granularity: Granularity) -> Result<(), Short> {
+        let (offset, len) = (range.start, range.end.wrapping_sub(range.start));
         self.0.probe(Access::Write, offset, len, granularity)
     }
 }
 
 impl WriteNoWait for SimWrite {
-    fn write_nowait(&self, offset: usize, src: &[u8]) -> Result<(), Short> {
+    fn write_nowait(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         self.0.copy_out(offset, src, Waiting::MustNot)
     }
 }

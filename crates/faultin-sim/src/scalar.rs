@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use super::range::{Window, to_boundary};
 use super::trace::StepKind;
-use crate::fault::{Access, Cause, Fault};
-use crate::scalar::Scalar;
+use faultin::Scalar;
+use faultin::{Access, Cause, Fault};
 
 /// The largest scalar, and the largest part of one that is never torn unless it is atomic.
 const LARGEST: usize = size_of::<u128>();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::state::Geometry;
 use super::step::{Attempt, World};
 use super::trace::StepKind;
-use crate::fault::{Access, Cause, Fault, Short};
+use faultin::{Access, Cause, Fault, Short};
 
 /// What [`SimRead`](super::SimRead) and [`SimWrite`](super::SimWrite) have in common. `start + len` lies in the space.
 #[derive(Clone, Debug)]

@@ -1,0 +1,44 @@
+//! Installing the handler.
+
+use core::sync::atomic::Ordering;
+
+use crate::arch;
+use crate::registry::{self, InstallError, MODE_NONE, Registry};
+use crate::table::Object;
+
+/// Makes sure that a fault of this object's accesses is recovered: registers the exception tables of all loaded objects
+/// and installs the handler for SIGSEGV and SIGBUS, once per process.
+///
+/// Cheap once done: one load. The handler that was installed before receives every signal that is not ours. A handler that
+/// is installed *later* is called before ours, and must pass on signals that it does not know (see
+/// [`status`](super::status) and [`raise_to_top`](super::raise_to_top)).
+///
+/// # Errors
+/// [`InstallError`] if the kernel refuses the handler, the table of this object is not found, or the architecture has no
+/// handler. Nothing has changed then.
+#[inline]
+pub fn install() -> Result<(), InstallError> {
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
+    let object = arch::object();
+    match registry::of(object) {
+        Some(registry) if registry.mode.load(Ordering::Acquire) != MODE_NONE => Ok(()),
+        _ => install_for(object),
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn install_for(object: &'static Object) -> Result<(), InstallError> {
+    if !arch::HAS_TABLE {
+        return Ok(());
+    }
+    arch::dispatch::settle();
+    registry_of(object)?.install_handler()
+}
+
+/// The registry, with `object` in it. Needs the loader only the first time: a forked child may not have it.
+pub(super) fn registry_of(object: &'static Object) -> Result<&'static Registry, InstallError> {
+    registry::of(object).map_or_else(|| registry::attach(object), Ok)
+}
