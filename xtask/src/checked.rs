@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 12] = [
+const SUITES: [Suite; 13] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -43,6 +43,7 @@ const SUITES: [Suite; 12] = [
     Suite { name: "widths", covers: &["crates/faultin"] },
     Suite { name: "fuzz", covers: &["crates/faultin/src", "crates/faultin-cache/src", "fuzz"] },
     Suite { name: "msrv", covers: &["crates", "examples", "Cargo.toml"] },
+    Suite { name: "portable", covers: &["crates/faultin", "xtask/src/env/portable.rs"] },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
     Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];

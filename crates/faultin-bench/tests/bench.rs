@@ -2,14 +2,7 @@
 
 mod common;
 
-/// User-mode emulators have no `process_vm_readv`, and accept `MADV_POPULATE_*` without doing it.
-fn emulated() -> bool {
-    // SAFETY: moves nothing.
-    let moved = unsafe { libc::process_vm_readv(libc::getpid(), core::ptr::null(), 0, core::ptr::null(), 0, 0) };
-    moved < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
-}
-
-/// What needs those.
+/// What user-mode emulators do not have, or accept without doing it.
 const NOT_EMULATED: [&str; 3] = ["process_vm_readv", "MADV_POPULATE_", "signal_free"];
 
 fn faultin(arguments: &[&str]) -> std::process::Output {
@@ -22,7 +15,7 @@ fn every_peer_runs_and_every_row_is_complete() {
     let errors = String::from_utf8_lossy(&output.stderr);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let missing = report["missing"].as_array().expect("missing");
-    if emulated() {
+    if faultin_test::is_emulated() {
         assert_eq!(output.status.code(), Some(1), "a peer that did not run fails the table");
         let known = |what: &str| NOT_EMULATED.iter().any(|part| what.contains(part));
         assert!(missing.iter().all(|what| what.as_str().is_some_and(known)), "{errors}");
@@ -62,7 +55,7 @@ fn every_peer_runs_and_every_row_is_complete() {
     if cfg!(target_arch = "x86_64") {
         wanted.push("non-temporal");
     }
-    if emulated() {
+    if faultin_test::is_emulated() {
         wanted.retain(|peer| !NOT_EMULATED.iter().any(|part| peer.contains(part)));
     }
     for peer in wanted {

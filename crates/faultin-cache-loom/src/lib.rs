@@ -31,7 +31,7 @@ mod lock {
 #[path = "../../faultin/src/registry/disposition.rs"]
 mod disposition;
 /// Waits, of which no model has one.
-mod backoff {
+mod sleep {
     pub(crate) fn sleep(pause: std::time::Duration) {
         std::thread::sleep(pause);
     }

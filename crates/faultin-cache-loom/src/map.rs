@@ -16,3 +16,5 @@ pub(crate) mod error {
 pub(crate) mod record;
 #[path = "../../faultin/src/map/stamp.rs"]
 pub(crate) mod stamp;
+#[path = "../../faultin/src/map/state.rs"]
+mod state;

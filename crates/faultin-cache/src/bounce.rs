@@ -1,8 +1,8 @@
-//! A buffer that a store's alignment is content with.
+//! A buffer that satisfies a store's alignment.
 
 #![forbid(unsafe_code)]
 
-/// Bytes, aligned.
+/// An aligned buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Bounce {
     bytes: Vec<u8>,
@@ -16,12 +16,12 @@ impl Bounce {
         Bounce { bytes, offset }
     }
 
-    /// The first `len` of them.
+    /// Returns the first `len` bytes.
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {
         &self.bytes[self.offset..self.offset + len]
     }
 
-    /// As [`bytes`](Self::bytes).
+    /// Returns the first `len` bytes, mutable.
     pub(crate) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
         &mut self.bytes[self.offset..self.offset + len]
     }

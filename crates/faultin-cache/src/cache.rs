@@ -1,4 +1,4 @@
-//! The cache: its memory, its limit, and what is taken away when that is reached.
+//! The cache: its memory, its limit, and reclaim.
 
 #![forbid(unsafe_code)]
 
@@ -18,23 +18,24 @@ use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
 
-/// Folios, of one block, that a file may always have, also beyond the limit, so that an operation can go on: one that it
-/// copies to or from, and one that it is about to. An access across the end of a page needs both at once.
+/// Number of folios, of one block each, that a file may always have, also beyond the limit, so that an operation can make
+/// progress: one that it copies to or from, and the next one. An access across a page boundary needs both at once.
 const LEAST_FOLIOS: usize = 2;
 
-/// Times that other threads may take what was freed for a block, before it is exchanged for one of the file's own.
+/// How often other threads may take the memory that was freed for a block, before it is exchanged for a block of the file
+/// itself.
 const OUTRUN: u32 = 8;
 
-/// Bytes that are taken away at once, at most an eighth of the limit.
+/// Number of bytes that are freed at once, at most an eighth of the limit.
 const TOGETHER: usize = 2 << 20;
 
-/// Larger ones would be more than there are addresses for.
+/// There are not enough addresses for larger ones.
 const LARGEST_BLOCK: usize = 1 << 30;
 
 /// A cache of files. Clones are the same one.
 ///
-/// Closing a file writes back what is dirty. What the store does not take stays in the cache until [`sync`](Self::sync)
-/// succeeds with it; when the last clone is dropped, one more attempt is made.
+/// Closing a file writes back its dirty blocks. Blocks that the store does not take stay in the cache until a
+/// [`sync`](Self::sync) succeeds; when the last clone is dropped, one more attempt is made.
 #[derive(Clone, Debug)]
 pub struct Cache {
     owner: Arc<Owner>,
@@ -61,14 +62,14 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// A quarter of the machine's memory, in blocks of 4 KiB, or of a page if that is more.
+    /// Returns the default options: a quarter of the machine's memory, in blocks of 4 KiB, or of a page if that is larger.
     pub fn new() -> Self {
         CacheOptions { limit: memory_of_machine() / 4, block: rustix::param::page_size().max(4096) }
     }
 
-    /// Sets the limit of the cache's memory, in bytes. Each file that is in use may have two blocks beyond that, and each read that
-    /// waits for its store one. While the store of a mapped file does not take dirty bytes, accesses through mappings may take four
-    /// blocks more for each file of the cache.
+    /// Sets the limit of the cache's memory, in bytes. Each file in use may have two blocks beyond that, and each read that
+    /// waits for its store one. While the store of a mapped file does not take dirty bytes, accesses through mappings may
+    /// take four blocks more for each file of the cache.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         CacheOptions { limit: bytes, ..self }
@@ -86,7 +87,7 @@ impl CacheOptions {
         CacheOptions { block: bytes, ..self }
     }
 
-    /// Makes the cache. It takes no memory yet.
+    /// Makes the cache. It allocates no memory yet.
     pub fn build(self) -> Cache {
         let arena = Arena::new(self.block, self.limit);
         let shared = Shared {
@@ -102,7 +103,7 @@ impl CacheOptions {
     }
 }
 
-/// Half a gibibyte if the machine does not tell.
+/// Returns the memory of the machine in bytes; half a gibibyte if it is unknown.
 fn memory_of_machine() -> usize {
     let pages = rustix::param::page_size();
     let total = crate::sys::memory().unwrap_or(0);
@@ -117,18 +118,18 @@ pub struct FileOptions {
 }
 
 impl FileOptions {
-    /// Folios of up to 512 blocks, and the default [`WriteLoop`].
+    /// Returns the default options: folios of up to 512 blocks, and the default [`WriteLoop`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the largest size of a folio, in bytes: rounded up to a power of two of blocks, at most 512.
+    /// Sets the largest size of a folio, in bytes: rounded up to a power of two of blocks, at most 512 blocks.
     #[must_use]
     pub fn max_folio(self, bytes: usize) -> Self {
         FileOptions { max_folio: Some(bytes), ..self }
     }
 
-    /// How writes go about it.
+    /// Sets the loop of writes.
     #[must_use]
     pub fn write_loop(self, write_loop: WriteLoop) -> Self {
         FileOptions { write_loop, ..self }
@@ -136,18 +137,18 @@ impl FileOptions {
 }
 
 impl Cache {
-    /// A cache as [`CacheOptions::new`] makes it.
+    /// Makes a cache with [the default options](CacheOptions::new).
     pub fn new() -> Cache {
         CacheOptions::new().build()
     }
 
-    /// A file whose bytes live in `store`.
+    /// Opens a file whose bytes are in `store`.
     ///
-    /// Two files with stores that are the same one know nothing of each other.
+    /// Two files whose stores are the same one are not coherent.
     ///
     /// # Errors
-    /// If the store does not tell how long it is, or that is more than a file can have; if it is aligned to more than a
-    /// block; if it cannot do what the [`WriteLoop`] wants of it.
+    /// If the store cannot report its length, or that is more than a file can have; if its alignment is larger than a
+    /// block; if it cannot do what the [`WriteLoop`] needs.
     pub fn open(&self, store: impl Store + 'static) -> io::Result<CachedFile> {
         self.open_with(store, FileOptions::new())
     }
@@ -190,36 +191,36 @@ impl Cache {
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let inode = Inode::new(number, Arc::clone(shared), Box::new(store), geometry, options.write_loop, size);
-        // With a handle before anybody sees it: a file without one is forgotten by the next sync.
+        // With a handle before it is published: the next sync forgets a file without one.
         let inode = Arc::new(inode);
         let file = CachedFile::new(Arc::clone(&inode));
         shared.files.lock().push(inode);
         Ok(file)
     }
 
-    /// Bytes that folios have.
+    /// Returns the size of all folios in bytes.
     pub fn used(&self) -> usize {
         self.owner.shared.arena.used()
     }
 
-    /// Bytes that they may have.
+    /// Returns the limit of the size of all folios in bytes.
     pub fn limit(&self) -> usize {
         self.owner.shared.arena.limit()
     }
 
-    /// Writes everything back that is dirty in any file, also in files that are closed, and has it made durable.
+    /// Writes back all dirty blocks of all files, also of closed ones, and makes them durable.
     ///
     /// # Errors
-    /// The first failure. The other files were written all the same.
+    /// The first failure. The other files are written all the same.
     pub fn sync(&self) -> Result<(), Error> {
         self.owner.shared.sync()
     }
 
-    /// Takes away what is clean, of all files that nobody is using this moment.
+    /// Evicts the clean folios of all files that no thread is using at the moment.
     pub fn drop_clean(&self) {
         for inode in self.owner.shared.snapshot() {
             if let Some(mut table) = inode.table.try_exclusive() {
-                // What is clean needs no store.
+                // Clean folios need no store.
                 let _ = inode.evict(
                     &mut table,
                     usize::MAX,
@@ -236,16 +237,17 @@ impl Default for Cache {
     }
 }
 
-/// What ends with the last clone of a [`Cache`]: closed files that are still dirty get a last chance.
+/// Dropped with the last clone of a [`Cache`]: closed files that are still dirty are written back once more.
 #[derive(Debug)]
 struct Owner {
     shared: Arc<Shared>,
 }
 
 impl Drop for Owner {
-    /// Where the thread panics already, another one does it: a store that panics as well would end the process.
+    /// Where the thread panics already, another thread does the work: a store that panics as well would end the process.
     fn drop(&mut self) {
-        // A child of `fork` would write what its parent writes, later, and wait for locks of threads that are not there.
+        // A child of `fork` would write its parent's data a second time, later, and wait for locks of threads that it does
+        // not have.
         if !self.shared.is_ours() {
             return;
         }
@@ -263,67 +265,68 @@ impl Drop for Owner {
     }
 }
 
-/// What the files of a cache share.
+/// The data that the files of a cache share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     arena: Arc<Arena>,
     block: usize,
     /// Files that are open, or closed and dirty.
     files: Mutex<Vec<Arc<Inode>>>,
-    /// Which file reclaim begins with next time.
+    /// The file that reclaim begins with next time.
     turn: AtomicUsize,
-    /// Whether the last clone of the [`Cache`] is gone.
+    /// Whether the last clone of the [`Cache`] was dropped.
     ownerless: AtomicBool,
     refusals: Mutex<Refusals>,
     numbers: AtomicU64,
 }
 
-/// What a folio is brought in for.
+/// The reason why a folio is brought in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// A copy of this crate's, which needs one at a time. Its loop is bounded.
+    /// A copy by this crate, which needs one folio at a time. Its loop is bounded.
     Copy,
-    /// An access through a mapping, which is repeated until it has all that it needs, at most [`LEAST_FOLIOS`] of a file at once.
+    /// An access through a mapping, which is repeated until all its folios are accessible, at most [`LEAST_FOLIOS`] of a
+    /// file at once.
     Access,
 }
 
-/// What the cache has refused because stores do not take what is dirty.
+/// Memory that the cache has denied because stores do not take dirty blocks.
 #[derive(Debug, Default)]
 struct Refusals {
     count: u64,
     last: Option<Arc<io::Error>>,
 }
 
-/// What reclaim takes.
+/// The folios that reclaim takes.
 struct What {
     dirty: bool,
-    /// Also folios that were used since it last looked.
+    /// Also folios that were used since the last pass.
     referenced: bool,
-    /// Also what somebody has faulted in and is about to use.
+    /// Also folios that were faulted in and are about to be used.
     kept: bool,
-    /// Also what an operation has wanted so lately that its next round may still need it.
+    /// Also folios that an operation has wanted so recently that its next round may still need them.
     wanted: bool,
 }
 
 impl Shared {
-    /// Returns whether this is the process that has made the cache, and not a child.
+    /// Returns whether this is the process that made the cache, and not a child.
     pub(crate) fn is_ours(&self) -> bool {
         self.arena.is_ours()
     }
 
-    /// A part of the limit, if there is one without anything being taken away: also for signals.
+    /// Takes a part of the limit, if one is free without eviction. Async-signal-safe.
     pub(crate) fn take(&self, len: usize) -> Option<Account> {
         self.arena.take(len, 0)
     }
 
-    /// Bytes that an operation brings in at once, at most, of its file and of its buffer each: so few that both stay until they are
-    /// used.
+    /// Returns the maximum number of bytes that an operation brings in at once, of its file and of its buffer each: so few
+    /// that both stay until they are used.
     pub(crate) fn share(&self) -> usize {
         (self.arena.limit() / 8).max(self.block)
     }
 
-    /// Whether an operation has wanted a folio so lately that its next round may still need it: that is, since half of the memory
-    /// was given away. What one round wants is less than that.
+    /// Returns whether an operation has wanted a folio so recently that its next round may still need it: since half of the
+    /// memory was given away. A round wants less than that.
     fn is_wanted(&self, folio: &Folio) -> bool {
         folio.age() < (self.arena.limit() / 2).max(self.block) as u64
     }
@@ -337,7 +340,7 @@ impl Shared {
         for inode in self.snapshot() {
             let seen = AtomicU64::new(inode.errors.lock().count());
             let result = inode.sync(false).and_then(|()| inode.report(&seen));
-            // What is dirty again after a sync that failed stays for the next one.
+            // Blocks that are dirty again after a failed sync stay for the next one.
             if result.is_ok() || inode.dirty.load(Ordering::Relaxed) == 0 {
                 self.close(&inode);
             }
@@ -346,8 +349,7 @@ impl Shared {
         first
     }
 
-    /// Forgets a file that has no handle any more: if it could be written back, or there is no cache any more that would
-    /// try again.
+    /// Forgets a file without handles, if it could be written back, or no cache is left to try again.
     pub(crate) fn close(&self, inode: &Arc<Inode>) {
         if inode.handles.load(Ordering::Acquire) > 0 {
             return;
@@ -358,12 +360,12 @@ impl Shared {
         }
     }
 
-    /// How often memory was refused because a store does not take what is dirty.
+    /// Returns how often memory was denied because a store does not take dirty blocks.
     pub(crate) fn refusals(&self) -> u64 {
         self.refusals.lock().count
     }
 
-    /// The last such refusal, if there was one since there were `before`.
+    /// Returns the error of the last such denial, if there were more than `before`.
     pub(crate) fn refused_since(&self, before: u64) -> Option<Error> {
         let refusals = self.refusals.lock();
         let is_new = refusals.count > before;
@@ -374,10 +376,10 @@ impl Shared {
         Error::Full { used: self.arena.used(), limit: self.arena.limit(), store }
     }
 
-    /// Memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller has.
+    /// Returns memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller holds.
     ///
     /// # Errors
-    /// [`Error::Full`]; what the kernel says to a mapping.
+    /// [`Error::Full`] if nothing can be freed within the limit; [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn memory_for(
         &self,
         inode: &Inode,
@@ -386,7 +388,7 @@ impl Shared {
         want: usize,
         what_for: Use,
     ) -> Result<Memory, Error> {
-        // One folio has at most half of what there is, so that it does not empty the cache.
+        // One folio has at most half of the memory, so that it does not empty the cache.
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
@@ -405,21 +407,22 @@ impl Shared {
                 if !has_freed {
                     break;
                 }
-                // Another thread was faster, and has what this has freed.
+                // Another thread was faster, and has taken the memory that this one freed.
             }
             len /= 2;
         }
         self.last_block(inode, table, start, what_for, failed)
     }
 
-    /// Memory for one block where reclaim has found nothing more: what is left is about to be used, or cannot be written.
+    /// Returns memory for one block where reclaim has found nothing more: the remaining folios are about to be used, or
+    /// cannot be written.
     ///
-    /// What is taken away here may be what the caller is about to use as well. A copy that this happens to is bounded by its loop. An
-    /// access through a mapping is not, so for that a file always keeps [`LEAST_FOLIOS`] that can be taken away, the youngest ones,
-    /// of which the one that is asked for is one.
+    /// The evicted folio may be one that the caller is about to use as well. For a copy this is bounded by its loop. An
+    /// access through a mapping has no bound, so for that a file always keeps [`LEAST_FOLIOS`] that can be evicted, the
+    /// youngest ones, one of which is the requested one.
     ///
     /// # Errors
-    /// [`Error::Full`].
+    /// [`Error::Full`] if no folio can be exchanged.
     fn last_block(
         &self,
         inode: &Inode,
@@ -435,7 +438,7 @@ impl Shared {
         {
             return Ok(memory);
         }
-        // How many of a file's must be there that can be taken away, for one to be.
+        // The number of evictable folios that a file must have, for one to be evicted.
         let (of_this, of_others) = match what_for {
             Use::Copy => (1, 1),
             Use::Access => (LEAST_FOLIOS, LEAST_FOLIOS + 1),
@@ -446,7 +449,8 @@ impl Shared {
             return Ok(memory);
         }
         let files = self.snapshot();
-        // What cannot be written does not count among those that a file may always have for its accesses; but there is a bound.
+        // Folios that cannot be written do not count among those that a file may always have for its accesses; but there is
+        // a bound.
         let beyond = if what_for == Use::Access { 2 * LEAST_FOLIOS * files.len() * block } else { 0 };
         if let Some(memory) = self.alloc(table, start, block, beyond)? {
             return Ok(memory);
@@ -454,7 +458,7 @@ impl Shared {
         for other in files.iter().filter(|other| other.number != inode.number) {
             let Some(mut others) = other.table.try_exclusive() else { continue };
             while other.evict_oldest(&mut others, of_others, &mut failed) {
-                // No exchange: the other file may have what it lacks then beyond the limit.
+                // No exchange: afterwards the other file may have its missing folio beyond the limit.
                 if let Some(memory) = self.alloc(table, start, block, beyond)? {
                     return Ok(memory);
                 }
@@ -468,8 +472,8 @@ impl Shared {
         Err(self.full(failed))
     }
 
-    /// Of a mapped file the memory that mappings of that place show; of others any. `None` if it would be more than the limit and
-    /// `beyond`.
+    /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
+    /// `None` if it would exceed the limit by more than `beyond` bytes.
     fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
         match &table.mapped {
             Some(mapped) => {
@@ -480,35 +484,35 @@ impl Shared {
         }
     }
 
-    /// Has a folio live where mappings show it.
+    /// Moves a folio to memory that mappings show.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn make_shared(&self, table: &mut Table, key: Key) -> Result<(), Error> {
         let folio = table.get(key);
         if folio.is_shared() {
             return Ok(());
         }
-        // Its old memory goes at once.
+        // Its old memory is freed at once.
         match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
             Some(memory) => table.get_mut(key).move_to(memory),
             None => Ok(()),
         }
     }
 
-    /// Takes folios away until `want` more bytes are within the limit: what is clean and was not used lately, of any file
-    /// that nobody is using this moment; what is clean; what is dirty of this file; what is dirty of others, unless
-    /// the file has less than it may always have (another one's store may hang).
+    /// Evicts folios until `want` more bytes are within the limit, in this order: clean folios that were not used lately,
+    /// of any file that no thread is using at the moment; clean folios; dirty folios of this file; dirty folios of other
+    /// files, unless this file has fewer than it may always have (another file's store may hang).
     fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
-        // Some more at once, because looking for it has its price.
+        // A little more at once, because searching has a cost.
         let arena = &self.arena;
         let goal = want.max(TOGETHER.min(arena.limit() / 8));
         let missing = |bytes: usize| (arena.used() + bytes).saturating_sub(arena.limit());
         let mut failed = None;
         let files = self.snapshot();
         let begin = self.turn.fetch_add(1, Ordering::Relaxed);
-        // What an operation is about to use does not go: it would be brought in again at once, and something else that is about to be
-        // used would go for it. If there is nothing else: see `last_block`.
+        // Folios that an operation is about to use are skipped: they would be brought in again at once, and evict others
+        // that are about to be used. If there are no others: see `last_block`.
         for (dirty, referenced, others) in
             [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
         {
@@ -539,17 +543,17 @@ impl Shared {
 }
 
 impl Inode {
-    /// Takes away whatever can be, of this file: also what is dirty, if wanted.
+    /// Evicts every folio of this file that can be evicted: also dirty ones if `dirty`.
     ///
     /// # Errors
-    /// The store's, if something dirty had to stay.
+    /// The store's error, if a dirty folio had to stay.
     #[cfg(test)]
     pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
         self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true, wanted: true })
     }
 
-    /// Takes the folio away that an operation has wanted longest ago, if there are at least `least` that can be taken away: what is
-    /// dirty is written. Returns whether it did; `failed` is the first failure of the store.
+    /// Evicts the folio that an operation has wanted longest ago, if at least `least` can be evicted; a dirty one is
+    /// written first. Returns whether it did; `failed` is the first failure of the store.
     fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
         let mut oldest = None;
         let mut count = 0;
@@ -567,7 +571,7 @@ impl Inode {
         false
     }
 
-    /// Whether a folio can be taken away, which is written if it is dirty; `failed` is the first failure of the store.
+    /// Returns whether a folio can be evicted, after writing it if it is dirty; `failed` is the first failure of the store.
     fn made_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
         if !table.get(key).is_dirty() {
             return true;
@@ -580,10 +584,10 @@ impl Inode {
         false
     }
 
-    /// Takes folios of this file away until so many bytes are free, or there is no other.
+    /// Evicts folios of this file until `bytes` bytes are free, or no other is left.
     ///
     /// # Errors
-    /// The store's, if something dirty had to stay.
+    /// The store's error, if a dirty folio had to stay.
     fn evict(&self, table: &mut Table, bytes: usize, what: &What) -> Result<(), Arc<io::Error>> {
         let mut freed = 0;
         let mut failed = None;

@@ -1,4 +1,4 @@
-//! A cached file for code that takes a reader, a writer, or positions: [`Cursor`].
+//! [`Cursor`]: a cached file for code that takes a reader, a writer, or a position.
 
 #![forbid(unsafe_code)]
 
@@ -28,13 +28,13 @@ use crate::file::CachedFile;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It buffers nothing: the cache does. Each call is one [`read_at`](CachedFile::read_at) or [`write_at`](CachedFile::write_at),
-/// whose count is returned if a part succeeded; the next call finds out about the rest, as with system calls. Errors have the
-/// [`Error`](crate::Error) in them ([`errno`](crate::errno) has its number). A write after the end of the file fills what is
-/// between with zeros.
+/// It buffers nothing: the cache does. Each call is one [`read_at`](CachedFile::read_at) or
+/// [`write_at`](CachedFile::write_at), whose count is returned if a part succeeded; the next call reports the error of the
+/// rest, as with system calls. Errors contain the [`Error`](crate::Error) ([`errno`](crate::errno) returns its number). A
+/// write after the end of the file fills the gap with zeros.
 ///
-/// [`flush`](Write::flush) writes back what is dirty, in the whole file, and does not wait for it to be durable: that is
-/// [`sync_all`](CachedFile::sync_all).
+/// [`flush`](Write::flush) writes back the dirty blocks of the whole file, and does not wait for them to be durable;
+/// [`sync_all`](CachedFile::sync_all) does.
 #[derive(Clone, Debug)]
 pub struct Cursor<F: Borrow<CachedFile>> {
     file: F,
@@ -47,23 +47,23 @@ impl<F: Borrow<CachedFile>> Cursor<F> {
         Cursor { file, position: 0 }
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn get_ref(&self) -> &CachedFile {
         self.file.borrow()
     }
 
-    /// Returns what the cursor was made of.
+    /// Returns the file that the cursor was made of.
     pub fn into_inner(self) -> F {
         self.file
     }
 
-    /// Where the next byte is read or written.
+    /// Returns the position of the next read or write.
     pub fn position(&self) -> u64 {
         self.position
     }
 }
 
-/// What a system call says of it.
+/// Converts to the result that a system call would have.
 fn answer(moved: Result<usize, Partial>) -> io::Result<usize> {
     moved.or_else(Partial::syscall).map_err(io::Error::from)
 }
@@ -89,7 +89,7 @@ impl<F: Borrow<CachedFile>> Write for Cursor<F> {
 }
 
 impl<F: Borrow<CachedFile>> Seek for Cursor<F> {
-    /// Any position up to the longest file, also after the end of this one.
+    /// Moves to any position up to the longest file, also after the end of this one.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let to = match to {
             SeekFrom::Start(to) => Some(to),
@@ -109,7 +109,7 @@ impl<F: Borrow<CachedFile>> Seek for Cursor<F> {
 }
 
 impl CachedFile {
-    /// A cursor at the start of the file: [`Read`], [`Write`] and [`Seek`].
+    /// Returns a cursor at the start of the file: [`Read`], [`Write`] and [`Seek`].
     pub fn cursor(&self) -> Cursor<&CachedFile> {
         Cursor::new(self)
     }
@@ -128,8 +128,8 @@ impl CachedFile {
     /// ```
     ///
     /// # Errors
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends before; otherwise an error with the [`Partial`] in it. The
-    /// start of `buf` may have been overwritten.
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends before; otherwise an error that contains the
+    /// [`Partial`]. The start of `buf` may have been overwritten.
     pub fn read_exact_at(&self, buf: &mut [u8], pos: u64) -> io::Result<()> {
         let len = buf.len();
         match self.read_at(buf, pos)? {
@@ -142,7 +142,7 @@ impl CachedFile {
     /// [`write_at`](Self::write_at) for code that has `io::Error`s.
     ///
     /// # Errors
-    /// As `write_at`: an error with the [`Partial`] in it, which counts the bytes that were written.
+    /// Those of `write_at`: an error that contains the [`Partial`], which counts the bytes that were written.
     pub fn write_all_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
         self.write_at(buf, pos).map(|_| ()).map_err(io::Error::from)
     }

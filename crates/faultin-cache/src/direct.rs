@@ -1,13 +1,13 @@
-//! Direct I/O: past the cache, through a buffer of the operation's own.
+//! Direct I/O: past the cache, through a buffer of the operation.
 //!
-//! A store cannot be given memory that may fault: half of what it was asked for may be done when it finds out, and nobody
-//! would know how much. So bytes go through a buffer; what the user's memory does and what the store does are two things, and
-//! both are counted. What is cached of the range stays right: reads see what is dirty, writes change what is cached.
+//! A store cannot be given memory that may fault: half of the request may be done when it finds out, and the count would be
+//! unknown. So bytes go through a buffer: errors of the user's memory and of the store are separate, and both sides are
+//! counted. Cached blocks of the range stay right: reads see dirty blocks, writes change cached blocks.
 //!
-//! A write that fails behind the end of the file may have made the store longer. It is cut again, at the latest before the
-//! store grows; what is there is not read.
+//! A write that fails past the end of the file may have made the store longer. It is truncated again, at the latest before
+//! the store grows; the bytes there are never read.
 //!
-//! Both directions go on where they stopped. An error after a part has been moved comes with the part.
+//! Both directions continue where they stopped. An error after a part has been moved comes with the count.
 
 #![forbid(unsafe_code)]
 
@@ -27,11 +27,11 @@ use crate::store::write_full;
 use crate::transfer::{self, Ended, Retry, Transfer};
 use crate::write::{At, Observer, perform};
 
-/// Bytes that are moved at once.
+/// Maximum number of bytes moved at once.
 const CHUNK: usize = 1 << 20;
 
-/// Rounds in a row that may move nothing; after another one the cache is asked (gfs2's `enough_retries`), since what is written there
-/// takes nothing away.
+/// Number of rounds in a row that may move nothing; after another one the cache is used (gfs2's `enough_retries`), since
+/// writes through it evict nothing.
 const RETRIES: u32 = 1;
 
 impl Inode {
@@ -41,13 +41,14 @@ impl Inode {
     }
 }
 
-/// Writes what is left in `from`, whole units of the store's alignment: how much, all of which the store has.
+/// Writes what is left in `from`, in whole units of the store's alignment: returns the number of bytes, all of which the
+/// store has.
 ///
-/// Less than all, without an error, if what is next begins or ends within a unit, or can be read in part only: then it is
-/// a matter for the cache.
+/// Returns fewer, without an error, if the next bytes begin or end within a unit, or can be read in part only: then they
+/// are written through the cache.
 ///
 /// # Errors
-/// [`Partial`].
+/// [`Partial`] if the buffer or the store fails.
 pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
     from: &mut IovSource<'_, '_, M>,
@@ -61,7 +62,7 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
     write_units::<M, C>(inode, from, pos, mutation, observer)
 }
 
-/// The same, under the lock of the writers.
+/// Does the same, with the writers' lock held.
 fn write_units<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
     from: &mut IovSource<'_, '_, M>,
@@ -79,22 +80,22 @@ fn write_units<M: ReadMemory, C: CopyFrom<M>>(
         way: PhantomData,
     };
     let result = transfer::run(inode, from, &mut write, mutation, observer);
-    // The position is after what the store has, whatever was copied.
+    // The position is after the bytes that the store has, whatever was copied.
     let reverted = from.revert(write.kept);
     debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
     let done = (write.pos - pos) as usize;
     match result {
-        // A part of a unit can be read: it is a matter for the cache.
+        // A part of a unit can be read: it is written through the cache.
         Err(Error::Fault(_)) if write.kept > 0 => Ok(done),
         result => result.map(|()| done).map_err(|error| Partial { done, error }),
     }
 }
 
-/// Writes what is left in `from` behind the end of the file: whole units of the store's alignment past the cache, what comes before
-/// and after them through it. All under the lock of the writers, so that nothing comes in between.
+/// Writes what is left in `from` at the end of the file: whole units of the store's alignment past the cache, the bytes
+/// before and after them through it. All under the writers' lock, so that no other write comes in between.
 ///
 /// # Errors
-/// [`Partial`].
+/// [`Partial`] if the buffer or the store fails.
 pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
     from: &mut IovSource<'_, '_, M>,
@@ -107,7 +108,7 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     let all = from.count();
     inode.check_growth(start, all).map_err(nothing)?;
     let at = |done: usize| At::Locked(start + done as u64);
-    // Up to where a unit begins.
+    // Up to the start of a unit.
     let head = (start.next_multiple_of(inode.store.alignment() as u64) - start) as usize;
     let mut done = 0;
     if head > 0 && all > 0 {
@@ -117,7 +118,7 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
             Ok(written) => *written,
             Err(partial) => partial.done,
         };
-        // As many as there were, less what has moved: there are that many.
+        // The original count minus the bytes moved, which exist.
         let _ = from.reexpand(all - done);
         written?;
     }
@@ -134,12 +135,12 @@ struct Write<'a, B, C> {
     inode: &'a Inode,
     mutation: B,
     bounce: Bounce,
-    /// Bytes that the store is written by.
+    /// Size in bytes of the store's units.
     unit: usize,
-    /// Where it goes on.
+    /// The position of the next byte.
     pos: u64,
-    /// Bytes that the bounce buffer has from there on, less than a unit: the next round copies what follows them, so that a unit need
-    /// not be in memory as a whole.
+    /// Number of bytes that the bounce buffer holds from there on, less than a unit: the next round copies the bytes after
+    /// them, so that a unit need not be resident as a whole.
     kept: usize,
     way: PhantomData<C>,
 }
@@ -187,7 +188,7 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
         )
     }
 
-    /// Up to the end of a unit.
+    /// Returns the number of bytes up to the end of a unit.
     fn asked(&self, from: &IovSource<'_, '_, M>) -> usize {
         ((self.kept + from.count()).min(CHUNK) / self.unit * self.unit).saturating_sub(self.kept)
     }
@@ -197,10 +198,10 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
     }
 }
 
-/// Reads to what is left of `to`: how much, fewer bytes than that only at the end of the file.
+/// Reads to what is left of `to`: returns the number of bytes, which is smaller only at the end of the file.
 ///
 /// # Errors
-/// [`Partial`].
+/// [`Partial`] if the buffer or the store fails.
 pub(crate) fn read<M: WriteMemory, C: CopyTo<M>>(
     inode: &Inode,
     to: &mut IovDest<'_, '_, M>,
@@ -218,9 +219,9 @@ pub(crate) fn read<M: WriteMemory, C: CopyTo<M>>(
 struct Read<'a, C> {
     inode: &'a Inode,
     bounce: Bounce,
-    /// Where in the bounce buffer bytes are that were read and not copied out yet.
+    /// The range of the bounce buffer with bytes that were read and not copied out yet.
     chunk: Range<usize>,
-    /// Where in the file the next byte comes from.
+    /// The position in the file of the next byte.
     pos: u64,
     way: PhantomData<C>,
 }
@@ -265,7 +266,7 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
 }
 
 impl Inode {
-    /// Writes whole units to the store, and to what is cached of them: how many bytes the store has.
+    /// Writes whole units to the store, and to the cached blocks: returns how many bytes the store has.
     fn write_direct(&self, bytes: &[u8], pos: u64) -> (usize, Result<(), Error>) {
         let mut table = match self.table.exclusive() {
             Ok(table) => table,
@@ -291,19 +292,19 @@ impl Inode {
         }
         if result.is_err() {
             table.doubt(end..asked);
-            // What is not counted may be there all the same. Behind the end it must not stay: the file may grow again.
+            // Uncounted bytes may have been written all the same. Past the end they must not stay: the file may grow again.
             if asked > table.size {
                 self.store_len.has_junk(table.size);
-                // If this fails, it is tried again before the store grows; it is the write's error that is reported.
+                // If this fails, it is tried again before the store grows; the write's own error is reported.
                 let _ = self.cut_junk();
             }
         }
         (written, result.map_err(Error::from).and(overlaid))
     }
 
-    /// Reads at most `ask` bytes past the cache, but sees what is in it.
+    /// Reads at most `ask` bytes past the cache, but sees cached changes.
     fn read_direct<'b>(&self, bounce: &'b mut Bounce, pos: u64, ask: usize) -> Result<&'b [u8], Error> {
-        // Not while somebody writes back: a block that was clean when its folio was looked at could have been read before.
+        // Not during a writeback: a block that was clean when its folio was checked could have been read before.
         let table = self.table.shared()?;
         let end = table.size.min(pos + ask as u64);
         if pos >= end {
@@ -336,10 +337,11 @@ impl Inode {
     }
 }
 
-/// Has what is cached of a range changed as the store was. What is not up to date stays so.
+/// Applies a store-side change of a range to the cached blocks. Invalid blocks stay invalid.
 ///
 /// # Errors
-/// [`Error::Memory`]. What could not be changed has to be read again then; unless it is dirty, when it stays as it was.
+/// [`Error::Memory`] if the kernel has no memory. Blocks that could not be changed are then invalid; dirty ones stay
+/// unchanged.
 fn overlay(table: &mut Table, bytes: &[u8], pos: u64) -> Result<(), Error> {
     let mut result = Ok(());
     let end = pos + bytes.len() as u64;

@@ -1,4 +1,4 @@
-//! What a cache answers when it cannot do all it was asked for.
+//! Errors of a cache.
 
 #![forbid(unsafe_code)]
 
@@ -12,70 +12,72 @@ use rustix::io::Errno;
 
 use crate::lock::Deadlock;
 
-/// Ranges that a message names.
+/// Number of ranges that a message names.
 const NAMED: usize = 8;
 
-/// Why an operation ended.
+/// The reason why an operation ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller's buffer cannot be accessed there.
     Fault(Fault),
-    /// The store failed. Cloned, because several may have to be told.
+    /// The store failed. Clonable, because several handles may report it.
     Store(Arc<io::Error>),
-    /// Bytes that the store had taken, and that were no longer in memory when its sync failed, may not have reached the disk.
-    /// Each sync fails until they are written again (by a write, not by a store through a mapping), or are no longer in the file.
+    /// Bytes that the store had taken, and that were no longer in memory when its sync failed, may not have reached the
+    /// disk. Each sync fails until they are written again (by a write, not by a store through a mapping), or are no longer
+    /// in the file.
     Lost {
-        /// Where they are, in ascending order. Blocks count as a whole.
+        /// Their positions, in ascending order. Blocks count as a whole.
         ranges: Vec<Range<u64>>,
         /// The error of the sync.
         store: Arc<io::Error>,
     },
     /// A position or a length that no file can have: more than `i64::MAX` bytes.
     TooLarge {
-        /// Where.
+        /// The position.
         pos: u64,
-        /// How much.
+        /// The length.
         len: u64,
     },
-    /// The file would have to grow, or to become shorter, and the store's length [cannot change](crate::store::Store::is_fixed).
+    /// The file would have to grow or shrink, and the store's length [cannot change](crate::store::Store::is_fixed).
     /// Nothing was done.
     FixedLength {
-        /// Where.
+        /// The position.
         pos: u64,
-        /// How much.
+        /// The length of the operation.
         len: u64,
         /// The length of the store.
         size: u64,
     },
-    /// No memory for a folio: the limit is reached, and nothing can be taken away. The store's error, if the reason is that it
-    /// does not take what is dirty. Also if a buffer that is a mapping of the same cache is not accessible for that reason.
+    /// There is no memory for a folio: the limit is reached, and nothing can be evicted. `store` is the store's error, if
+    /// the reason is that it does not take dirty blocks. Also if a buffer that is a mapping of the same cache is
+    /// inaccessible for that reason.
     Full {
-        /// Bytes that folios have.
+        /// Size of all folios in bytes.
         used: usize,
-        /// Bytes that they may have.
+        /// Limit of the size of all folios in bytes.
         limit: usize,
-        /// Why something dirty could not be written.
+        /// The reason why a dirty folio could not be written.
         store: Option<Arc<io::Error>>,
     },
     /// The kernel has no memory for folios.
     Memory(Arc<io::Error>),
-    /// A lock would have been waited for for ever.
+    /// Waiting for a lock would have been a deadlock.
     Deadlock(Deadlock),
-    /// Each of very many attempts moved nothing, although the buffer could be faulted in before each: somebody takes it away
-    /// all the time. The fault of the last one.
+    /// Each of very many attempts moved nothing, although the buffer could be faulted in before each: another thread evicts
+    /// it repeatedly. The fault of the last attempt.
     NoProgress(Fault),
-    /// The [observer](crate::write::Observer) ended it.
+    /// The [observer](crate::write::Observer) ended the operation.
     Stopped,
 }
 
 impl Error {
-    /// The kernel could not be told what a mapping's pages are for.
+    /// Makes the error of a failed change of a mapping's page table.
     pub(crate) fn of_page_table(error: Errno) -> Error {
         Error::Memory(Arc::new(CallError::name("mprotect or ioctl", error.into())))
     }
 
-    /// The errno that the kernel gives for it.
+    /// Returns the errno that the kernel would return.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Fault(fault) | Error::NoProgress(fault) => Some(fault.errno()),
@@ -143,7 +145,7 @@ impl From<Deadlock> for Error {
 }
 
 impl From<io::Error> for Error {
-    /// As an error of the store.
+    /// Converts to an error of the store.
     fn from(error: io::Error) -> Error {
         Error::Store(Arc::new(error))
     }
@@ -155,7 +157,8 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Returns the kernel's number for an error, also where it has one of this crate's or [of faultin's](faultin::errno()) in it.
+/// Returns the kernel's number for an error, also where it contains one of this crate's or [of faultin's](faultin::errno())
+/// errors.
 pub fn errno(error: &io::Error) -> Option<i32> {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
@@ -167,7 +170,7 @@ pub fn errno(error: &io::Error) -> Option<i32> {
     faultin::errno(error)
 }
 
-/// An [`io::Error`] of the kind of `errno` that has all of `error` in it.
+/// Makes an [`io::Error`] of the kind of `errno` that contains all of `error`.
 pub(crate) fn whole(errno: Option<i32>, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     let kind = errno.map_or(io::ErrorKind::Other, |errno| io::Error::from_raw_os_error(errno).kind());
     io::Error::new(kind, error)
@@ -187,15 +190,15 @@ pub(crate) fn whole(errno: Option<i32>, error: impl Into<Box<dyn std::error::Err
 /// ```
 #[derive(Clone, Debug)]
 pub struct Partial {
-    /// The number of bytes that were moved, from the first one on. The position of the list of segments is after them. Nothing
-    /// past them was touched.
+    /// The number of bytes that were moved, from the first one on. The position of the list of segments is after them. No
+    /// byte past them was touched.
     pub done: usize,
-    /// Why it ended.
+    /// The reason why it ended.
     pub error: Error,
 }
 
 impl Partial {
-    /// As a system call answers: the count if there is one, otherwise the error.
+    /// Converts to the result of a system call: the count if it is not 0, otherwise the error.
     ///
     /// # Errors
     /// If nothing was moved.

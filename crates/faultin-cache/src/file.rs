@@ -1,4 +1,4 @@
-//! A file of a cache, as its users have it.
+//! [`CachedFile`]: a file of a cache.
 
 #![forbid(unsafe_code)]
 
@@ -18,11 +18,11 @@ use crate::read::{Advice, Ahead};
 use crate::write::{At, Observer};
 use crate::{direct, read, write};
 
-/// A handle of a cached file: what an open file description is to the kernel.
+/// A handle of a cached file: the counterpart of the kernel's open file description.
 ///
-/// Buffers are lists of segments that may fault ([`IovSource`], [`IovDest`]); a plain slice will do. A count is exact: that many
-/// bytes were moved, the position of the list is after them, and nothing past them was touched. An error that ended an operation
-/// early comes with the count ([`Partial`]).
+/// Buffers are lists of segments that may fault ([`IovSource`], [`IovDest`]); a plain slice works, too. A count is exact:
+/// that many bytes were moved, the position of the list is after them, and no byte past them was touched. An error that
+/// ended an operation early comes with the count ([`Partial`]).
 ///
 /// Clones are handles of the same file. Each handle reports each write error once.
 ///
@@ -40,15 +40,15 @@ use crate::{direct, read, write};
 ///
 /// # Concurrency
 ///
-/// Any thread may call anything. Writes, truncations and holes come one after the other. A read sees each folio as it is
+/// Any thread may call any method. Writes, truncations and holes run one after the other. A read sees each folio as it is
 /// before or after a write, not in between; of a write that had to wait for its buffer it may see the first part.
 ///
-/// The buffer of a read or a write may be any memory, also a [mapping](crate::pager) of the very file.
+/// The buffer of a read or a write may be any memory, also a [mapping](crate::pager) of the same file.
 #[derive(Debug)]
 pub struct CachedFile {
     inode: Arc<Inode>,
     ahead: Ahead,
-    /// Errors of writeback that this handle has reported.
+    /// Number of writeback errors that this handle has reported.
     seen: AtomicU64,
 }
 
@@ -61,14 +61,14 @@ impl Clone for CachedFile {
 }
 
 impl Drop for CachedFile {
-    /// The last handle writes back what is dirty. What fails stays in the [`Cache`](crate::Cache), until its
-    /// [`sync`](crate::Cache::sync).
+    /// Writes back dirty blocks with the last handle. Blocks whose write fails stay in the [`Cache`](crate::Cache), until
+    /// its [`sync`](crate::Cache::sync).
     fn drop(&mut self) {
         // In a child of `fork` the file is the parent's.
         if !self.inode.cache.is_ours() {
             return;
         }
-        // While something else unwinds, a store that panics, too, would end the process: what is dirty stays in the cache then.
+        // During another panic, a panic of the store would end the process: dirty blocks stay in the cache then.
         if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 && !std::thread::panicking() {
             self.inode.cache.close(&self.inode);
         }
@@ -85,28 +85,28 @@ impl CachedFile {
         &self.inode
     }
 
-    /// A number that no other file of the cache has: what [`LockId`](crate::lock::LockId) names it by.
+    /// Returns a number that no other file of the cache has; [`LockId`](crate::lock::LockId) names the file by it.
     pub fn number(&self) -> u64 {
         self.inode.number
     }
 
-    /// Bytes in the file.
+    /// Returns the length of the file in bytes.
     ///
     /// # Errors
-    /// [`Error::Deadlock`].
+    /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub fn len(&self) -> Result<u64, Error> {
         Ok(self.inode.table.shared()?.size)
     }
 
-    /// Whether it has none.
+    /// Returns whether the file is empty.
     ///
     /// # Errors
-    /// [`Error::Deadlock`].
+    /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub fn is_empty(&self) -> Result<bool, Error> {
         Ok(self.len()? == 0)
     }
 
-    /// Bytes of blocks that the store does not have yet.
+    /// Returns the size in bytes of the blocks that the store does not have yet.
     pub fn dirty(&self) -> u64 {
         self.inode.dirty.load(Ordering::Relaxed)
     }
@@ -250,12 +250,12 @@ impl CachedFile {
         self.read_iter(&mut IovDest::<WriteView<'_>>::one(buf), pos)
     }
 
-    /// Writes past the cache, which sees it all the same. What does not fill units of the store's
-    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, is written through
-    /// the cache instead.
+    /// Writes past the cache, which stays coherent. Bytes that do not fill units of the store's
+    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, are written
+    /// through the cache instead.
     ///
     /// # Errors
-    /// As [`write_iter`](Self::write_iter); what was written before is counted.
+    /// Those of [`write_iter`](Self::write_iter); bytes that were written before are counted.
     pub fn write_direct<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
         self.write_direct_with::<M, MayWait>(from, pos, &mut ())
     }
@@ -288,13 +288,13 @@ impl CachedFile {
         rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
     }
 
-    /// Writes what is left in `from` behind the end of the file, past the cache, which sees it all the same. As with
-    /// [`append_iter`](Self::append_iter), no other write comes in between; what does not fill units of the store's
-    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, is written through the
-    /// cache.
+    /// Appends what is left in `from` at the end of the file, past the cache, which stays coherent. As with
+    /// [`append_iter`](Self::append_iter), no other write comes in between; bytes that do not fill units of the store's
+    /// [alignment](crate::store::Store::alignment), at either end or because the buffer faults within one, are written
+    /// through the cache.
     ///
     /// # Errors
-    /// As [`write_iter`](Self::write_iter); what was written before is counted.
+    /// Those of [`write_iter`](Self::write_iter); bytes that were written before are counted.
     pub fn append_direct<M: ReadMemory>(&self, from: &mut IovSource<'_, '_, M>) -> Result<usize, Partial> {
         self.append_direct_with::<M, MayWait>(from, &mut ())
     }
@@ -311,10 +311,10 @@ impl CachedFile {
         direct::append::<M, C>(&self.inode, from, Sound, observer)
     }
 
-    /// Reads past the cache, but sees what is in it.
+    /// Reads past the cache, but sees its dirty blocks.
     ///
     /// # Errors
-    /// As [`read_iter`](Self::read_iter).
+    /// Those of [`read_iter`](Self::read_iter).
     pub fn read_direct<M: WriteMemory>(&self, to: &mut IovDest<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
         self.read_direct_with::<M, MayWait>(to, pos, &mut ())
     }
@@ -342,15 +342,15 @@ impl CachedFile {
         direct::read::<M, C>(&self.inode, to, pos, mutation, observer)
     }
 
-    /// Truncates the file, or makes it longer with zeros.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store cannot do it: the file is as long as before.
+    /// [`Error::Store`] if the store cannot do it: the file has its old length.
     pub fn set_len(&self, len: u64) -> Result<(), Error> {
         self.inode.set_len(len)
     }
 
-    /// Makes a range read as zeros, and gives its space back where the store can. The length stays.
+    /// Makes a range read as zeros, and frees its space where the store can. The length stays.
     ///
     /// ```
     /// use faultin_cache::{Cache, store::MemoryStore};
@@ -373,9 +373,10 @@ impl CachedFile {
     /// Writes back everything that is dirty, and has the store make it durable.
     ///
     /// # Errors
-    /// The first failure that this handle has not reported, of this writeback or an earlier one. Bytes that were not written stay
-    /// dirty, and the next sync tries them again. If the store's sync has failed, so do all bytes that were written since the last
-    /// sync that succeeded. [`Error::Lost`], at each sync, if some of those are no longer in memory.
+    /// The first failure that this handle has not reported, of this writeback or an earlier one. Bytes that were not
+    /// written stay dirty, and the next sync tries them again. If the store's sync has failed, all bytes that were written
+    /// since the last successful sync count as not written. [`Error::Lost`], at each sync, if some of those are no longer
+    /// in memory.
     pub fn sync_all(&self) -> Result<(), Error> {
         self.sync(false)
     }
@@ -393,15 +394,15 @@ impl CachedFile {
         self.inode.report(&self.seen)
     }
 
-    /// Writes back what is dirty in a range, and does not wait for it to be durable.
+    /// Writes back the dirty blocks of a range, and does not wait for them to be durable.
     ///
     /// # Errors
-    /// The first failure; it is reported by the next `sync_all`, too.
+    /// The first failure; the next `sync_all` reports it, too.
     pub fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
         self.inode.write_back(range)
     }
 
-    /// Says how this handle is going to read.
+    /// Sets how this handle is going to read.
     pub fn advise(&self, advice: Advice) {
         self.ahead.advise(advice);
     }
@@ -414,10 +415,10 @@ impl CachedFile {
         self.inode.will_need(range)
     }
 
-    /// Takes what is clean of a range out of the cache (`POSIX_FADV_DONTNEED`). What is dirty stays.
+    /// Evicts the clean folios of a range (`POSIX_FADV_DONTNEED`). Dirty ones stay.
     ///
     /// # Errors
-    /// [`Error::Deadlock`].
+    /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub fn dont_need(&self, range: Range<u64>) -> Result<(), Error> {
         self.inode.dont_need(range)
     }

@@ -18,34 +18,34 @@ use crate::store::{Length, Store, read_full};
 use crate::write::WriteLoop;
 use crate::writeback::Errors;
 
-/// The largest position, and the largest length: as the kernel's `loff_t` has it.
+/// The largest position, and the largest length: those of the kernel's `loff_t`.
 pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
 
-/// A file, shared by its handles. Lines of memory with locks of two files in them would go back and forth between the threads
-/// that use one each.
+/// A file, shared by its handles. Aligned, because a cache line with locks of two files would move back and forth between
+/// the threads that use one each.
 #[repr(align(128))]
 pub(crate) struct Inode {
     pub(crate) number: u64,
-    /// [`CachedFile`](crate::CachedFile)s there are of it.
+    /// Number of [`CachedFile`](crate::CachedFile)s of it.
     pub(crate) handles: AtomicUsize,
     pub(crate) cache: Arc<Shared>,
     pub(crate) store: Box<dyn Store>,
     pub(crate) geometry: Geometry,
     pub(crate) how: WriteLoop,
-    /// Puts writes in order.
+    /// Orders writes.
     pub(crate) writers: Lock<()>,
     /// The inode lock.
     pub(crate) table: Lock<Table>,
-    /// Puts writeback in order, among those who share the inode lock: who has that one alone needs no turn.
+    /// Orders writeback among the threads that share the inode lock; the holder of the exclusive lock does not need it.
     pub(crate) writeback: Lock<()>,
-    /// Puts syncs in order. Taken before the inode lock.
+    /// Orders syncs. Taken before the inode lock.
     pub(crate) syncing: Lock<()>,
-    /// How long the store is.
+    /// The length of the store.
     pub(crate) store_len: Length,
-    /// Bytes that are dirty, and (if the writes reserve) reserved.
+    /// Number of dirty bytes, which are reserved if the writes reserve.
     pub(crate) dirty: AtomicU64,
     pub(crate) errors: Mutex<Errors>,
-    /// Serves faults of mappings, once there has been one.
+    /// Resolves faults of mappings, once there has been one.
     pub(crate) pager: OnceLock<PagerThread>,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Inode {
 }
 
 /// # Errors
-/// [`Error::TooLarge`], for what no file can have.
+/// [`Error::TooLarge`] if no file can have the range.
 pub(crate) fn check_range(pos: u64, len: usize) -> Result<(), Error> {
     match pos.checked_add(len as u64) {
         Some(end) if end <= MAX_BYTES => Ok(()),
@@ -65,10 +65,10 @@ pub(crate) fn check_range(pos: u64, len: usize) -> Result<(), Error> {
 }
 
 impl Inode {
-    /// Checks that the file can have a byte at each position from `pos` on, of `len`.
+    /// Checks that the file can have a byte at each of `len` positions from `pos` on.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::FixedLength`], if the store's length ends before.
+    /// [`Error::TooLarge`] if no file can; [`Error::FixedLength`] if the store's length ends before.
     pub(crate) fn check_growth(&self, pos: u64, len: usize) -> Result<(), Error> {
         check_range(pos, len)?;
         let size = self.store_len.least();
@@ -105,10 +105,10 @@ impl Inode {
         }
     }
 
-    /// The folio that has the byte at `pos`, a new one if need be: of about `want` bytes, and none of them up to date.
+    /// Returns the folio that contains the byte at `pos`, a new one if need be: of about `want` bytes, all invalid.
     ///
     /// # Errors
-    /// [`Error::Full`].
+    /// [`Error::Full`] if there is no memory within the limit.
     #[inline]
     pub(crate) fn grab(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
         match table.find(pos) {
@@ -120,19 +120,19 @@ impl Inode {
     #[cold]
     fn grab_new(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
         let start = self.geometry.block_down(pos);
-        // A file that grows at its end will probably go on: its folios grow with it.
+        // A file that grows at its end will probably continue to grow: its folios grow with it.
         let before = if pos >= table.size { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
         let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
         let room = table.room(start, want.max(grown));
         let memory = self.cache.memory_for(self, table, start, room, Use::Copy)?;
-        // Reclaim may have taken folios away, but it has put none there.
+        // Reclaim may have removed folios, but it has inserted none.
         Ok(table.insert(Folio::new(memory, start, self.geometry.block)))
     }
 
-    /// Has the blocks that `part`, which lies within a folio, touches brought up to date.
+    /// Makes the blocks valid that `part`, which is within a folio, touches.
     ///
     /// # Errors
-    /// The store's; blocks that were read before stay.
+    /// The store's error; blocks that were read before stay.
     pub(crate) fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
         let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
         while let Some(run) = folio.next_missing(blocks.clone()) {
@@ -141,8 +141,8 @@ impl Inode {
         Ok(())
     }
 
-    /// Reads blocks of a folio from the store. Returns where the blocks end that are up to date now, and the error that ended it
-    /// before.
+    /// Reads blocks of a folio from the store. Returns the end of the blocks that are valid now, and the error that ended
+    /// it.
     pub(crate) fn read_blocks(&self, folio: &mut Folio, blocks: Range<u64>) -> (u64, Result<(), Error>) {
         let (end, result) = folio.fill_until(blocks.clone(), |bytes, pos| {
             let (done, result) = read_full(&*self.store, &self.store_len, bytes, pos);
@@ -155,33 +155,33 @@ impl Inode {
         (end, result)
     }
 
-    /// As [`read_blocks`](Self::read_blocks), for who needs the first of them: the others are read ahead, and their error is
-    /// for who needs them.
+    /// Reads as [`read_blocks`](Self::read_blocks) does, for a caller that needs the first of them: the others are read
+    /// ahead, and their error is ignored.
     ///
     /// # Errors
-    /// The store's, in the first block.
+    /// The store's error in the first block.
     pub(crate) fn read_ahead(&self, folio: &mut Folio, blocks: Range<u64>) -> Result<(), Error> {
         let first = blocks.start;
         let (end, result) = self.read_blocks(folio, blocks);
         if end > first { Ok(()) } else { result }
     }
 
-    /// What the store has at `pos`; zeros where it has nothing.
+    /// Reads the store's bytes at `pos`; zeros where it has none.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's error.
     pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
         Ok(read_full(&*self.store, &self.store_len, buf, pos).1?)
     }
 
-    /// So many more bytes are dirty.
+    /// Notes that `bytes` more bytes are dirty.
     pub(crate) fn add_dirty(&self, bytes: usize) {
         if bytes > 0 {
             self.dirty.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
-    /// So many bytes are dirty no more, and need no promise.
+    /// Notes that `bytes` bytes are no longer dirty, and need no reservation.
     pub(crate) fn sub_dirty(&self, bytes: usize) {
         if bytes > 0 {
             self.dirty.fetch_sub(bytes as u64, Ordering::Relaxed);

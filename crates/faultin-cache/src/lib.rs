@@ -1,5 +1,5 @@
-//! A page cache in user space: files whose bytes live in a [store](store::Store) and are read and written through folios,
-//! with any buffer the caller has, also one that faults.
+//! A page cache in user space: files whose bytes are in a [store](store::Store) and are read and written through folios,
+//! with any buffer of the caller, also one that faults.
 //!
 //! It is for databases, virtual machine monitors and user-space file systems: programs that receive buffers from other code, in
 //! memory that may be unmapped (a mapped file that was truncated, a guest's page, a peer's shared memory), and have to read and
@@ -45,8 +45,8 @@
 //!
 //! # What is promised
 //!
-//! * **Exact counts.** The bytes that a count has were moved. Past them nothing was touched, neither in the file nor in the
-//!   buffer. An error after a part has succeeded comes with the part ([`Partial`]).
+//! * **Exact counts.** All counted bytes were moved. No byte past them was touched, neither in the file nor in the buffer.
+//!   An error after a part has succeeded comes with the count ([`Partial`]).
 //! * **Progress.** A short copy is repeated where it stopped. The buffer is faulted in only after a copy that moved nothing. A byte
 //!   that cannot be faulted in ends the operation, and so do [`NO_PROGRESS`](write::NO_PROGRESS) rounds in a row that move nothing.
 //!   No round asks for more than can stay in memory until the next one. So any buffer, also a mapping of a file of the same cache,
@@ -60,10 +60,13 @@
 //!
 //! # What is not promised
 //!
-//! A store that hangs hangs the operations that need it, and other operations of the same file; other files go on. Memory that
-//! changes while it is read is read as a mixture. A fault that never returns (a server that hangs) hangs the copy, and with it
-//! the file. A cache belongs to its process: after `fork` the child does not have its folios, and must not use it. The child may
-//! drop the cache: that touches neither the stores nor the parent's memory.
+//! A store that hangs hangs the operations that need it, and other operations of the same file; other files continue.
+//! Memory that changes while it is read is read as a mixture. A fault that never returns (a server that hangs) hangs the
+//! copy, and with it the file. A cache belongs to its process: after `fork` the child does not have its folios, and must
+//! not use it. The child may drop the cache: that touches neither the stores nor the parent's memory.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("faultin-cache is for Linux only; on other Unix systems, `faultin` has its file API");
 
 pub mod lock;
 pub mod mode;

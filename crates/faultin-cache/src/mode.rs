@@ -1,9 +1,9 @@
 //! Whether a copy may wait for a fault.
 //!
-//! Copies are made under the inode lock. Plain memory of the process may be given all the same: its faults are the
-//! kernel's to serve, which wants none of our locks; and copies from and to a [mapping](crate::pager) come back short
-//! where a fault would have to be served ([`MayWait`]). Memory whose faults are served in other ways, and may end up with
-//! this cache, has to be asked not to wait ([`NoWait`]); it is brought in when the lock is free.
+//! Copies are made under the inode lock. Plain memory of the process is allowed: the kernel resolves its faults, which
+//! needs none of our locks; and copies from and to a [mapping](crate::pager) come back short where a fault would have to be
+//! resolved ([`MayWait`]). Memory whose faults are resolved in other ways, which may involve this cache, must be accessed
+//! without waiting ([`NoWait`]); it is brought in when the lock is free.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,8 @@ mod sealed {
     impl Sealed for super::NoWait {}
 }
 
-/// A way to copy from memory `M`: [`MayWait`] or [`NoWait`]. What it counts becomes visible to readers of the file, so no other
-/// type can be one:
+/// A way to copy from memory `M`: [`MayWait`] or [`NoWait`]. Counted bytes become visible to readers of the file, so no
+/// other type can be one:
 ///
 /// ```compile_fail,E0277
 /// use faultin::Short;
@@ -35,16 +35,16 @@ mod sealed {
 /// }
 /// ```
 pub trait CopyFrom<M: ReadMemory>: sealed::Sealed {
-    /// As [`IovSource::copy_from_iter`].
+    /// Copies as [`IovSource::copy_from_iter`] does.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte of the buffer cannot be loaded.
     fn copy_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short>;
 
-    /// As [`copy_from`](Self::copy_from), for bytes that nobody reads soon.
+    /// Copies as [`copy_from`](Self::copy_from) does, for bytes that are not read soon.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte of the buffer cannot be loaded.
     fn stream_from(from: &mut IovSource<'_, '_, M>, dst: &mut [u8]) -> Result<usize, Short> {
         Self::copy_from(from, dst)
     }
@@ -52,18 +52,18 @@ pub trait CopyFrom<M: ReadMemory>: sealed::Sealed {
 
 /// A way to copy to memory `M`: [`MayWait`] or [`NoWait`].
 pub trait CopyTo<M: WriteMemory>: sealed::Sealed {
-    /// As [`IovDest::copy_to_iter`].
+    /// Copies as [`IovDest::copy_to_iter`] does.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte of the buffer cannot be stored.
     fn copy_to(to: &mut IovDest<'_, '_, M>, src: &[u8]) -> Result<usize, Short>;
 }
 
-/// The kernel may serve a fault within the copy.
+/// The kernel may resolve a fault within the copy.
 #[derive(Clone, Copy, Debug)]
 pub enum MayWait {}
 
-/// What is not resident ends the copy.
+/// A page that is not resident ends the copy.
 #[derive(Clone, Copy, Debug)]
 pub enum NoWait {}
 

@@ -1,9 +1,9 @@
-//! Bugs that such loops once had, put back: whether the project's own tests and its audit find them.
+//! Bugs of past loops, put back to test whether the project's own tests and its audit find them.
 //!
-//! The loops are generic over a [`Mutation`]. Every operation of a [`CachedFile`] runs the instance of [`Sound`], in which the
-//! compiler has removed each question for a bug. Other instances exist only in programs that implement the trait, which safe
-//! code cannot do, and only for operations of a [`Mutated`] file. (Nor can safe code lie about what was copied into the cache:
-//! [`CopyFrom`] is sealed, and [`ReadMemory`] is an unsafe trait.)
+//! The loops are generic over a [`Mutation`]. Every operation of a [`CachedFile`] runs the instance of [`Sound`], in which
+//! the compiler has removed each test for a bug. Other instances exist only in programs that implement the trait, which
+//! safe code cannot do, and only for operations of a [`Mutated`] file. (Nor can safe code lie about what was copied into
+//! the cache: [`CopyFrom`] is sealed, and [`ReadMemory`] is an unsafe trait.)
 //!
 //! ```compile_fail,E0200
 //! use faultin_cache::mutation::{Bug, Mutation};
@@ -31,7 +31,7 @@ use crate::write::Observer;
 ///
 /// # Safety
 ///
-/// With a bug the cache breaks what it promises: bytes of another file become visible, counts are wrong, and written bytes are
+/// With a bug the cache breaks its promises: bytes of another file become visible, counts are wrong, and written bytes are
 /// lost. An implementation is for tests whose files and buffers nothing else relies on.
 #[allow(unsafe_code, reason = "safe code must have no way to a bug")]
 pub unsafe trait Mutation: Copy {
@@ -58,7 +58,7 @@ unsafe impl Mutation for Sound {
     }
 }
 
-// SAFETY: the crate's own tests have their files for themselves.
+// SAFETY: the files of the crate's own tests are used by nothing else.
 #[cfg(test)]
 #[allow(unsafe_code, reason = "as above")]
 unsafe impl Mutation for Option<Bug> {
@@ -75,7 +75,7 @@ pub struct Mutated<'a, B> {
 }
 
 impl<'a, B: Mutation> Mutated<'a, B> {
-    /// The file, with the bug of `mutation`.
+    /// Makes a file with the bug of `mutation`.
     pub fn new(file: &'a CachedFile, mutation: B) -> Mutated<'a, B> {
         Mutated { file, mutation }
     }
@@ -83,7 +83,7 @@ impl<'a, B: Mutation> Mutated<'a, B> {
     /// Does what [`CachedFile::write_iter_with`] does.
     ///
     /// # Errors
-    /// [`Partial`].
+    /// [`Partial`] if not all could be written.
     pub fn write_iter_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -96,7 +96,7 @@ impl<'a, B: Mutation> Mutated<'a, B> {
     /// Does what [`CachedFile::append_iter_with`] does.
     ///
     /// # Errors
-    /// [`Partial`].
+    /// [`Partial`] if not all could be written.
     pub fn append_iter_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -108,7 +108,7 @@ impl<'a, B: Mutation> Mutated<'a, B> {
     /// Does what [`CachedFile::read_iter_with`] does.
     ///
     /// # Errors
-    /// [`Partial`].
+    /// [`Partial`] if not all could be read.
     pub fn read_iter_with<M: WriteMemory, C: CopyTo<M>>(
         &self,
         to: &mut IovDest<'_, '_, M>,
@@ -121,7 +121,7 @@ impl<'a, B: Mutation> Mutated<'a, B> {
     /// Does what [`CachedFile::write_direct_with`] does.
     ///
     /// # Errors
-    /// [`Partial`].
+    /// [`Partial`] if not all could be written.
     pub fn write_direct_with<M: ReadMemory, C: CopyFrom<M>>(
         &self,
         from: &mut IovSource<'_, '_, M>,
@@ -134,7 +134,7 @@ impl<'a, B: Mutation> Mutated<'a, B> {
     /// Does what [`CachedFile::read_direct_with`] does.
     ///
     /// # Errors
-    /// [`Partial`].
+    /// [`Partial`] if not all could be read.
     pub fn read_direct_with<M: WriteMemory, C: CopyTo<M>>(
         &self,
         to: &mut IovDest<'_, '_, M>,
@@ -149,16 +149,16 @@ impl<'a, B: Mutation> Mutated<'a, B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bug {
-    /// What was reserved for a round that moved nothing stays reserved (btrfs 2010, fixed by b1bf862e9dad).
+    /// The reservation of a round that moved nothing is kept (btrfs 2010, fixed by b1bf862e9dad).
     KeepsReservation,
     /// The next attempt asks for the bytes of the current segment, of which there are none in an empty one (fuse,
     /// CVE-2015-8785). The lengths of the segments.
     StepsBySegment([usize; 3]),
-    /// A short copy counts without the rest of its block being brought up to date (ext4 2015, 998ef75ddb57 was reverted).
+    /// A short copy counts without the rest of its block being valid (ext4 2015, 998ef75ddb57 was reverted).
     ShowsStaleBytes,
-    /// After a copy that was refused the next attempt asks for the same again (before bc1bb416bbb9, 5.14).
+    /// After a copy that was rejected the next attempt asks for the same again (before bc1bb416bbb9, 5.14).
     AsksForTheSame,
-    /// The outer layer goes on if some bytes could be faulted in, the inner one only if all could (gfs2 and iomap before
+    /// The outer layer continues if some bytes could be faulted in, the inner one only if all could (gfs2 and iomap before
     /// 46f3e0421ccb and 631f871f0717).
     TwoRules,
     /// After a short write, blocks that were written are freed with those that were not (gfs2, fixed by d031a8866e70).
@@ -167,23 +167,23 @@ pub enum Bug {
     ForgetsProgress,
     /// Where to write is decided again in each round.
     DecidesPositionAgain,
-    /// The position advances by all that was written, not by what was written since (as the reader of /proc/kcore does).
+    /// The position advances by all that was written, not by the last round's part (as in the reader of /proc/kcore).
     CumulativeCount,
-    /// An attempt that moved nothing is made again whatever the fault-in says.
+    /// An attempt that moved nothing is repeated whatever the result of the fault-in.
     IgnoresFaultIn,
-    /// The file is made as long as was asked for, before it is known how much is written (btrfs direct writes up to 6.3,
-    /// fixed by b73a6fd1b1ef: a hole of zeros).
+    /// The file gets the requested length before it is known how much is written (btrfs direct writes up to 6.3, fixed by
+    /// b73a6fd1b1ef: a hole of zeros).
     LeavesZeros,
-    /// The inode lock is kept while the buffer is faulted in (2006, fixed by 08291429cfa6: copies under the page's lock; gfs2 before
-    /// 5.16, fixed by 00bfe02f4796 and its series). Reads and direct I/O of the file, too.
+    /// The inode lock is held while the buffer is faulted in (2006, fixed by 08291429cfa6: copies under the page's lock;
+    /// gfs2 before 5.16, fixed by 00bfe02f4796 and its series). Reads and direct I/O of the file, too.
     FaultsInUnderTheLock,
-    /// A direct write takes what is cached of its range away before each attempt, also if that is its own buffer, and never falls back to
-    /// the cache (btrfs and gfs2; fstests generic/729).
+    /// A direct write evicts the cached part of its range before each attempt, also if that is its own buffer, and never
+    /// falls back to the cache (btrfs and gfs2; fstests generic/729).
     InvalidatesItsSource,
 }
 
 impl Bug {
-    /// All of them.
+    /// All bugs.
     pub const ALL: [Bug; 13] = [
         Bug::KeepsReservation,
         Bug::StepsBySegment([0; 3]),

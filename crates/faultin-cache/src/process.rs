@@ -1,8 +1,8 @@
 //! The identity of a process: a child of `fork` is another one, although it has a copy of everything.
 //!
-//! What is shared with the parent (descriptors), is not there (`MADV_DONTFORK`), or waits for threads that are not there (locks)
-//! must not be touched when a copy is dropped in a child. A process number does not tell: a child in a new namespace may have
-//! its parent's, and numbers are used again. The kernel wipes one page in each child, so a number there is this process's own.
+//! Resources that are shared with the parent (descriptors), missing (`MADV_DONTFORK`), or wait for missing threads (locks)
+//! must not be touched when a copy is dropped in a child. A process id does not tell: a child in a new namespace may have
+//! its parent's, and ids are reused. The kernel wipes one page in each child, so a number there is this process's own.
 
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sys;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// The largest number that this process or one of those it descends from has had: it is copied to children.
+/// The largest number that this process or one of its ancestors has had: it is copied to children.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Returns the number of this process: another one than any of those it descends from has, or had.
+/// Returns the number of this process, different from those of all its ancestors.
 ///
-/// After the first call, in this process or one it descends from, it is a load, or in a child two atomic operations.
+/// After the first call, in this process or an ancestor, it is a load, or in a child two atomic operations.
 pub(crate) fn current() -> u64 {
     static PAGE: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
     let Some(page) = PAGE.get_or_init(wiped_on_fork) else {
@@ -32,20 +32,20 @@ pub(crate) fn current() -> u64 {
     }
 }
 
-/// A number that is 0 in each new process. Stays forever.
+/// Returns a number that is 0 in each new process. It stays forever.
 fn wiped_on_fork() -> Option<&'static AtomicU64> {
     let page = rustix::param::page_size();
     let rights = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping, wherever the kernel likes.
+    // SAFETY: a new mapping, at an address that the kernel chooses.
     let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), page, rights, MapFlags::PRIVATE) }.ok()?;
     // SAFETY: that mapping, which has no bytes yet.
     let wiped = unsafe {
-        // An emulator of user mode may say yes to any advice, and do nothing.
+        // A user-mode emulator may accept any advice, and do nothing.
         let is_heard = libc::madvise(base, page, i32::MAX) != 0;
         is_heard && rustix::mm::madvise(base, page, Advice::LinuxWipeOnFork).is_ok()
     };
     if !wiped {
-        // SAFETY: it is nobody else's.
+        // SAFETY: no other code has it.
         let _ = unsafe { rustix::mm::munmap(base, page) };
         return None;
     }
@@ -57,7 +57,7 @@ fn wiped_on_fork() -> Option<&'static AtomicU64> {
 mod tests {
     use super::*;
 
-    /// What `f` says in a child, as an exit status.
+    /// Runs `f` in a child, and returns its result, the exit status.
     fn in_child(f: impl FnOnce() -> i32) -> i32 {
         // SAFETY: the child computes and exits.
         let child = unsafe { libc::fork() };

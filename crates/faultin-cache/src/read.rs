@@ -1,7 +1,7 @@
 //! Reading to a buffer that may fault.
 //!
-//! A pass takes the inode lock, shared, and copies from folio to folio. What is missing is read from the store, what the
-//! buffer lacks is faulted in, both when the lock is free; then comes another pass.
+//! A pass takes the inode lock, shared, and copies from folio to folio. Missing bytes are read from the store, and missing
+//! pages of the buffer are faulted in, both when the lock is free; then another pass follows.
 
 #![forbid(unsafe_code)]
 
@@ -23,34 +23,34 @@ use crate::mutation::Mutation;
 use crate::transfer::{self, Ended, Retry, Round, Transfer};
 use crate::write::Observer;
 
-/// What is read ahead at first, and at most.
+/// Number of bytes that are read ahead at first, and at most.
 const AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(2 << 20);
 
-/// Rounds, since one has moved something, that found evicted what the round before had filled; then a round fills and copies under
-/// one lock.
+/// Number of rounds, since one has moved something, that found evicted what the round before had filled; then a round fills
+/// and copies under one lock.
 const MISSED: u32 = 8;
 
-/// Times that the store is read without the lock for nothing, because what it has was changing, before it is read with it.
+/// How often the store is read without the lock fruitlessly, because it was changing, before it is read with the lock.
 const WITHOUT_THE_LOCK: u32 = 3;
 
-/// How a file is going to be read.
+/// The expected order of reads of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
-    /// Read ahead where somebody seems to read on.
+    /// Reads ahead where access seems to be sequential.
     Normal,
-    /// Read ahead from the first byte on, as far as possible.
+    /// Reads ahead from the first byte on, as far as possible.
     Sequential,
-    /// Never read ahead.
+    /// Never reads ahead.
     Random,
 }
 
-/// What a handle knows about how it is read.
+/// The read pattern of a handle.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    /// Where a reader would go on.
+    /// The position where a sequential reader would continue.
     next: AtomicU64,
-    /// What was read ahead the last time; 0 for nothing ever again.
+    /// The number of bytes that were read ahead the last time; 0 to never read ahead again.
     window: AtomicU64,
     least: AtomicU64,
 }
@@ -70,7 +70,7 @@ impl Ahead {
         self.least.store(least, Ordering::Relaxed);
     }
 
-    /// How much to read from the store for somebody who reads `len` bytes at `pos`.
+    /// Returns the number of bytes to read from the store for a read of `len` bytes at `pos`.
     fn window(&self, pos: u64, len: u64) -> u64 {
         let window = self.window.load(Ordering::Relaxed);
         if window == 0 {
@@ -90,20 +90,20 @@ impl Ahead {
     }
 }
 
-/// Why a pass ended.
+/// The reason why a pass ended.
 enum Stop {
     /// There is no more to read, or no more room.
     End,
-    /// Something has to be read from the store first.
+    /// Bytes have to be read from the store first.
     Missing,
     Fault(Fault),
     Failed(Error),
 }
 
-/// Reads to what is left of `to`: the bytes read, fewer than that only at the end of the file.
+/// Reads to what is left of `to`: returns the number of bytes read, which is smaller only at the end of the file.
 ///
 /// # Errors
-/// [`Partial`].
+/// [`Partial`] if the buffer or the store fails.
 #[inline]
 pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
     inode: &Inode,
@@ -127,11 +127,11 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
 struct Read<'a, C> {
     inode: &'a Inode,
     ahead: &'a Ahead,
-    /// Where it began,
+    /// The position where it began.
     start: u64,
-    /// and where it goes on.
+    /// The position of the next byte.
     pos: u64,
-    /// Rounds that found nothing, since one has moved something.
+    /// Number of rounds that found nothing, since one has moved something.
     missed: u32,
     way: PhantomData<C>,
 }
@@ -171,7 +171,7 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
 }
 
 impl<C> Read<'_, C> {
-    /// Reads from the store what a pass found missing.
+    /// Reads bytes from the store that a pass found missing.
     #[cold]
     fn fill(&mut self, left: usize, observer: &mut impl Observer) -> Ended {
         self.missed += 1;
@@ -184,7 +184,7 @@ impl<C> Read<'_, C> {
         }
     }
 
-    /// Other threads take away what is filled before it can be read. They cannot while the lock is kept.
+    /// Fills and copies under one lock, because other threads evict filled folios before they can be read.
     #[cold]
     fn fill_and_pass<M: WriteMemory>(
         &mut self,
@@ -207,8 +207,8 @@ impl<C> Read<'_, C> {
         came
     }
 
-    /// Bytes to read from the store at once: those that are wanted, and some ahead if the file is read sequentially, but no more
-    /// than can stay until they are copied.
+    /// Returns the number of bytes to read from the store at once: the wanted ones, and some ahead if the file is read
+    /// sequentially, but no more than can stay until they are copied.
     fn window(&self, left: usize) -> u64 {
         // Only the first byte tells whether the reader continues where the last read ended.
         let pos = if self.pos == self.start { self.pos } else { self.start };
@@ -216,7 +216,7 @@ impl<C> Read<'_, C> {
     }
 }
 
-/// Copies as far as there is something: how many bytes, and why no more.
+/// Copies until something is missing: returns the number of bytes, and the reason for the end.
 #[inline]
 fn pass<M: WriteMemory, C: CopyTo<M>>(
     table: &Table,
@@ -256,16 +256,16 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
 }
 
 impl Inode {
-    /// Has at least the byte at `pos` brought up to date, and about `window` bytes from there on if that takes no more than
-    /// one folio. The store is read without the lock, unless what is missing is a part of a folio.
+    /// Makes at least the byte at `pos` valid, and about `window` bytes from there on if that takes no more than one folio.
+    /// The store is read without the lock, unless the missing bytes are a part of a folio.
     ///
     /// # Errors
-    /// The store's; [`Error::Full`].
+    /// The store's error; [`Error::Full`] if there is no memory within the limit.
     pub(crate) fn fill(&self, pos: u64, window: u64) -> Result<(), Error> {
         for _ in 0..WITHOUT_THE_LOCK {
             let mut table = self.table.exclusive()?;
             if table.mapped.is_some() {
-                // There is one place for these bytes, and whoever comes second would fill it again.
+                // There is one place for these bytes, and a second thread would fill it again.
                 return self.fill_locked(&mut table, pos, window, Use::Copy);
             }
             let Some(mut folio) = self.new_folio(&mut table, pos, window, Use::Copy)? else { return Ok(()) };
@@ -274,12 +274,12 @@ impl Inode {
             let range = folio.start()..end;
             match self.read_ahead(&mut folio, range.clone()) {
                 Ok(()) => {}
-                // The store may have been cut and made longer again meanwhile.
+                // The store may have been truncated and extended again meanwhile.
                 Err(Error::Store(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
                 Err(error) => return Err(error),
             }
             let mut table = self.table.exclusive()?;
-            // Otherwise somebody has changed what we have read, or has put a folio there.
+            // Otherwise another thread has changed the bytes that were read, or has inserted a folio there.
             if table.generation == generation
                 && table.room(range.start, folio.len() as u64) == folio.len()
                 && table.find(range.start).is_none()
@@ -291,7 +291,7 @@ impl Inode {
         self.fill_locked(&mut *self.table.exclusive()?, pos, window, Use::Copy)
     }
 
-    /// As [`fill`](Self::fill), for whoever has the inode lock alone.
+    /// Fills as [`fill`](Self::fill) does, under the exclusive inode lock.
     pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<(), Error> {
         if let Some(mut folio) = self.new_folio(table, pos, window, what_for)? {
             let range = folio.start()..self.end_of_blocks(table).min(folio.end());
@@ -301,8 +301,8 @@ impl Inode {
         Ok(())
     }
 
-    /// A folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the file is in
-    /// front of it, or the folio that is there was filled.
+    /// Makes a folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the
+    /// file is before it, or the existing folio was filled.
     fn new_folio(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<Option<Folio>, Error> {
         if pos >= table.size {
             return Ok(None);
@@ -316,7 +316,7 @@ impl Inode {
             let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
             while let Some(run) = folio.next_missing(blocks.clone()) {
                 let (_, result) = self.read_blocks(folio, run);
-                // What is read ahead fails when it is needed.
+                // Errors of readahead are reported when the bytes are needed.
                 if result.is_err() {
                     return if folio.is_uptodate(pos..pos + 1) { Ok(None) } else { result.map(|()| None) };
                 }
@@ -329,7 +329,7 @@ impl Inode {
         Ok(Some(Folio::new(memory, start, block)))
     }
 
-    /// Where the last block of the file ends.
+    /// Returns the end of the last block of the file.
     fn end_of_blocks(&self, table: &Table) -> u64 {
         self.geometry.block_up(table.size)
     }
@@ -337,7 +337,7 @@ impl Inode {
 
 impl Inode {
     /// # Errors
-    /// The store's; [`Error::Full`].
+    /// The store's error; [`Error::Full`] if there is no memory within the limit.
     pub(crate) fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
         let mut pos = range.start;
         loop {
@@ -365,10 +365,10 @@ impl Inode {
         }
     }
 
-    /// Takes clean folios away that lie within `range`.
+    /// Evicts clean folios within `range`.
     ///
     /// # Errors
-    /// [`Error::Deadlock`].
+    /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub(crate) fn dont_need(&self, range: Range<u64>) -> Result<(), Error> {
         let mut table = self.table.exclusive()?;
         let mut pos = range.start;

@@ -1,4 +1,4 @@
-//! Making a file longer or shorter, and holes in it.
+//! Changing the length of a file, and punching holes into it.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use crate::pager::bug::{self, Bug};
 
 impl Inode {
     /// # Errors
-    /// The store's: the file is as long as before.
+    /// The store's error: the file has its old length.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
         check_range(len, 0)?;
         let _writers = self.writers.exclusive()?;
@@ -21,7 +21,7 @@ impl Inode {
             return Err(Error::FixedLength { pos: len, len: 0, size: table.size });
         }
         if len < table.size {
-            // First, because it can fail. What lies behind in the store must not come back when the file grows again.
+            // First, because it can fail. Bytes past the end in the store must not reappear when the file grows again.
             if self.store_len.most() > len {
                 self.set_store_len(len)?;
             }
@@ -39,10 +39,11 @@ impl Inode {
         Ok(())
     }
 
-    /// Has the store be `len` bytes long: for who has the inode lock alone, or shared with the writeback lock.
+    /// Sets the length of the store to `len` bytes: for the holder of the exclusive inode lock, or of the shared one and
+    /// the writeback lock.
     ///
     /// # Errors
-    /// The store's. Its length is not known then.
+    /// The store's error. Its length is unknown then.
     pub(crate) fn set_store_len(&self, len: u64) -> io::Result<()> {
         let may_be_longer = self.store_len.may_exceed(len);
         self.store_len.changes(len);
@@ -51,19 +52,19 @@ impl Inode {
         Ok(())
     }
 
-    /// Takes out of the store what a failed write has left behind the end of the file, before the store grows: for the same
+    /// Removes from the store what a failed write has left past the end of the file, before the store grows: for the same
     /// callers.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's error.
     pub(crate) fn cut_junk(&self) -> io::Result<()> {
         self.store_len.junk().map_or(Ok(()), |len| self.set_store_len(len))
     }
 
-    /// Takes away what is behind `len`.
+    /// Drops everything past `len`.
     ///
     /// # Errors
-    /// [`Error::Memory`]: the rest of the last block may not be zeros.
+    /// [`Error::Memory`] if the kernel has no memory: the rest of the last block may not be zeros.
     fn cut(&self, table: &mut Table, len: u64) -> Result<(), Error> {
         let last = self.geometry.block_up(len);
         let mut zeroed = Ok(());
@@ -74,7 +75,7 @@ impl Inode {
             pos = folio.end();
             let behind = last.max(folio.start());
             if len < last && folio.start() < last {
-                // What was never up to date is not now.
+                // A block that was never valid is not valid now.
                 zeroed = folio.zero(len..last);
             }
             if behind < pos && !bug::has(Bug::KeepsWhatWasCut) {
@@ -88,12 +89,12 @@ impl Inode {
         zeroed
     }
 
-    /// Before the file ends at `end`, which may be behind where it ends now: zeros what is behind the end in the last block.
-    /// A store through a mapping may have left something there, and none may any more: it becomes a part of the file. Until the
+    /// Zeros the bytes past the end in the last block, before the file ends at `end`, which may be past the current end. A
+    /// store through a mapping may have left bytes there, and no further one may: they become part of the file. Until the
     /// next store through a mapping there is nothing to zero: an operation whose buffer is that very page unmaps it once.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     #[cold]
     pub(crate) fn zero_tail(&self, table: &mut Table, end: u64) -> Result<(), Error> {
         let size = table.size;
@@ -116,13 +117,13 @@ impl Inode {
     }
 
     /// # Errors
-    /// The store's: a part of the range may be zeros.
+    /// The store's error: a part of the range may be zeros.
     pub(crate) fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         check_range(range.start, 0)?;
         let _writers = self.writers.exclusive()?;
         let mut table = self.table.exclusive()?;
         let geometry = self.geometry;
-        // Behind the end there are zeros already.
+        // Past the end there are zeros already.
         let end = range.end.min(table.size);
         if range.start >= end {
             return Ok(());
@@ -151,11 +152,11 @@ impl Inode {
         self.zero(table, key, part)
     }
 
-    /// Zeroes a part of a folio: its blocks are up to date then, and dirty.
+    /// Zeroes a part of a folio: its blocks are then valid, and dirty.
     fn zero(&self, table: &mut Table, key: Key, part: Range<u64>) -> Result<(), Error> {
         let folio = table.get_mut(key);
         if self.how.reserve {
-            // First, because it can fail: what is reserved is what is dirty.
+            // First, because it can fail: reserved bytes and dirty bytes are the same.
             let bytes = folio.clean_bytes(part.clone());
             if bytes > 0 {
                 self.store.reserve(bytes as u64)?;
@@ -202,7 +203,7 @@ impl Inode {
         Ok(())
     }
 
-    /// For stores that have no holes.
+    /// Writes zeros, for stores that have no holes.
     fn write_zeros(&self, table: &mut Table, blocks: Range<u64>) -> Result<(), Error> {
         let mut pos = blocks.start;
         while pos < blocks.end {
@@ -214,15 +215,15 @@ impl Inode {
         Ok(())
     }
 
-    /// Gives back what the store has allocated behind the end.
+    /// Frees the space that the store has allocated past the end.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's error.
     pub(crate) fn trim(&self) -> Result<(), Error> {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
         self.cut_junk()?;
-        // A store that trims by setting its length is longer afterwards than what was written to it.
+        // A store that trims by setting its length is longer afterwards than the bytes that were written to it.
         self.store_len.changes(table.size);
         Ok(self.store.trim(table.size)?)
     }

@@ -1,8 +1,8 @@
-//! What the parts that run in signal handlers are made of: atomics, and the futex as a bare system call, which touches
+//! The building blocks of code that runs in signal handlers: atomics, and the futex as a bare system call, which touches
 //! neither thread-local memory nor `errno`.
 //!
-//! Those parts use nothing else, and ask this module for it, so that `crates/faultin-cache-loom` can put its own in place
-//! of it and run the very same code under every order of steps.
+//! Such code uses nothing else, and imports it from this module, so that `crates/faultin-cache-loom` can substitute its own
+//! and run the very same code under every order of steps.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,46 +15,47 @@ use rustix::io::Errno;
 
 use crate::sys;
 
-/// How often a lock is looked at before a thread goes to sleep for it: a few microseconds, what the sleep would cost.
+/// How often a lock is checked before a thread sleeps for it: a few microseconds, the cost of the sleep.
 pub(crate) const SPINS: u32 = 100;
 
-/// How often somebody who waits is woken and finds that another was faster, before others have to let it go first.
+/// How often a waiting thread is woken and finds that another was faster, before other threads have to let it go first.
 /// Each time costs a switch of threads, so this is well below a millisecond.
 pub(crate) const PATIENCE: u32 = 8;
 
-/// Sleeps until it is woken, if `word` is `expected`. Also returns for no reason.
+/// Sleeps until it is woken, if `word` is `expected`. May also return spuriously.
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
-    // That the word has another value and that a signal came are both reasons to look again, as is having been woken.
+    // A changed word, a signal and a wake are all reasons to check again.
     sys::futex_wait_for(word, expected, None);
 }
 
-/// As [`wait`], and also returns after some time: little enough for somebody who presses ^C, and enough for most answers.
+/// Sleeps as [`wait`] does, and also returns after some time: short enough for a user who presses ^C, and long enough for
+/// most answers.
 pub(crate) fn wait_a_while(word: &AtomicU32, expected: u32) {
     const WHILE: Duration = Duration::from_millis(20);
     sys::futex_wait_for(word, expected, Some(WHILE));
 }
 
-/// Wakes as many as `count` of those who sleep at `word`.
+/// Wakes at most `count` of the threads that sleep at `word`.
 pub(crate) fn wake(word: &AtomicU32, count: u32) {
     sys::futex_wake(word, count);
 }
 
-/// How many words those who wait for an answer of the pager share: more than there are processors on most machines.
+/// Number of words that threads waiting for an answer of the pager share: more than there are processors on most machines.
 pub(crate) const WORDS: usize = 64;
 
-/// Between two looks at a word that another thread is to change.
+/// Pauses between two checks of a word that another thread is about to change.
 pub(crate) fn pause() {
     core::hint::spin_loop();
 }
 
-/// Something to poll until it rings: an eventfd.
+/// A descriptor to poll until it rings: an eventfd.
 #[derive(Debug)]
 pub(crate) struct Bell(OwnedFd);
 
 impl Bell {
     /// # Errors
-    /// The kernel's, for want of descriptors, or where a filter of system calls lets it not be rung: those who wait for it
-    /// would wait forever.
+    /// The kernel's error, for lack of descriptors, or where a filter of system calls prevents ringing: its waiters would
+    /// wait forever.
     pub(crate) fn new() -> io::Result<Bell> {
         let named = |call: &'static str| move |error: Errno| faultin::CallError::name(call, error.into());
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(named("eventfd2"))?;
@@ -63,13 +64,13 @@ impl Bell {
         Ok(Bell(fd))
     }
 
-    /// Async-signal-safe.
+    /// Rings. Async-signal-safe.
     pub(crate) fn ring(&self) {
         // It fails if it has been rung 2^64 times; then it is ringing.
         while sys::write(self.as_fd(), &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
     }
 
-    /// No longer rings for what was before.
+    /// Clears all earlier rings.
     pub(crate) fn silence(&self) {
         #[cfg(test)]
         if let Some(act) = BEFORE_SILENCE.take() {
@@ -88,6 +89,6 @@ impl AsFd for Bell {
 
 #[cfg(test)]
 thread_local! {
-    /// What another thread does just before this one silences a bell the next time.
+    /// An action of another thread just before this one silences a bell the next time.
     pub(crate) static BEFORE_SILENCE: std::cell::Cell<Option<Box<dyn FnOnce()>>> = const { std::cell::Cell::new(None) };
 }

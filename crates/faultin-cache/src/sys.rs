@@ -1,7 +1,7 @@
 //! The system calls of code that runs in signals: bare, without `errno`, cancellation points or anything else of the C
-//! library's. (`rustix` may have been built to call that library; here only its number for an error is used.)
+//! library. (`rustix` may have been built to call that library; only its type for error numbers is used here.)
 //!
-//! `tests/signal_code.rs` holds the files that run in signals to it.
+//! `tests/signal_code.rs` checks this for the files that run in signals.
 
 #![allow(unsafe_code, reason = "system calls")]
 
@@ -14,7 +14,7 @@ use faultin::signal::syscall6;
 use rustix::io::Errno;
 
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 unsafe fn call(number: libc::c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
     // SAFETY: the caller's contract.
     let result = unsafe { syscall6(number, arguments) };
@@ -29,7 +29,7 @@ fn fd(fd: BorrowedFd<'_>) -> usize {
 /// `pread(2)`.
 pub(crate) fn pread(from: BorrowedFd<'_>, buf: &mut [u8], pos: u64) -> Result<usize, Errno> {
     let arguments = [fd(from), buf.as_mut_ptr().expose_provenance(), buf.len(), pos as usize, 0, 0];
-    // SAFETY: writes to a buffer that is borrowed for it. (A machine word holds a position.)
+    // SAFETY: writes to a buffer that is borrowed for it. (A position fits into a machine word.)
     unsafe { call(libc::SYS_pread64, arguments) }
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn read(from: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno>
     unsafe { call(libc::SYS_read, [fd(from), buf.as_mut_ptr().expose_provenance(), buf.len(), 0, 0, 0]) }
 }
 
-/// `fallocate(2)`: gives the memory of a range back.
+/// `fallocate(2)`: frees the memory of a range.
 pub(crate) fn punch_hole(file: BorrowedFd<'_>, pos: u64, len: usize) -> Result<(), Errno> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: numbers.
@@ -61,7 +61,7 @@ pub(crate) fn punch_hole(file: BorrowedFd<'_>, pos: u64, len: usize) -> Result<(
 /// `mprotect(2)`.
 ///
 /// # Safety
-/// A part of a mapping of the caller's, of whose bytes there are no references.
+/// A part of a mapping of the caller, to whose bytes there are no references.
 pub(crate) unsafe fn mprotect(start: *mut u8, len: usize, rights: libc::c_int) -> Result<(), Errno> {
     // SAFETY: the caller's contract.
     unsafe { call(libc::SYS_mprotect, [start.expose_provenance(), len, rights as usize, 0, 0, 0]) }.map(drop)
@@ -70,7 +70,7 @@ pub(crate) unsafe fn mprotect(start: *mut u8, len: usize, rights: libc::c_int) -
 /// `madvise(2)`.
 ///
 /// # Safety
-/// A part of a mapping of the caller's, which the advice does to what the caller expects.
+/// A part of a mapping of the caller, for which the effect of the advice is what the caller expects.
 pub(crate) unsafe fn madvise(start: *mut u8, len: usize, advice: libc::c_int) -> Result<(), Errno> {
     // SAFETY: the caller's contract.
     unsafe { call(libc::SYS_madvise, [start.expose_provenance(), len, advice as usize, 0, 0, 0]) }.map(drop)
@@ -79,7 +79,7 @@ pub(crate) unsafe fn madvise(start: *mut u8, len: usize, advice: libc::c_int) ->
 /// `munlock(2)`.
 ///
 /// # Safety
-/// A part of a mapping of the caller's.
+/// A part of a mapping of the caller.
 pub(crate) unsafe fn munlock(start: *mut u8, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's contract.
     unsafe { call(libc::SYS_munlock, [start.expose_provenance(), len, 0, 0, 0, 0]) }.map(drop)
@@ -88,7 +88,7 @@ pub(crate) unsafe fn munlock(start: *mut u8, len: usize) -> Result<(), Errno> {
 /// `munmap(2)`.
 ///
 /// # Safety
-/// A mapping of the caller's, which no other code uses any more.
+/// A mapping of the caller, which no other code uses any more.
 pub(crate) unsafe fn munmap(start: *mut u8, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's contract.
     unsafe { call(libc::SYS_munmap, [start.expose_provenance(), len, 0, 0, 0, 0]) }.map(drop)
@@ -105,7 +105,7 @@ pub(crate) unsafe fn ioctl<T>(file: BorrowedFd<'_>, request: u32, argument: &mut
 }
 
 /// `futex(2)`: sleeps until it is woken, or for `time`, if the word is as expected. Also returns because of a signal, and
-/// for no reason.
+/// spuriously.
 pub(crate) fn futex_wait_for(word: &AtomicU32, expected: u32, time: Option<Duration>) {
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     // Two machine words, as 64-bit kernels have them.
@@ -125,7 +125,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
     let _ = unsafe { call(libc::SYS_futex, [word.as_ptr().expose_provenance(), operation as usize, count, 0, 0, 0]) };
 }
 
-/// `prlimit64(2)`: bytes that a file of this process may have; any number where it cannot be asked.
+/// `prlimit64(2)`: the maximum size of a file of this process in bytes; unlimited if it is unknown.
 pub(crate) fn file_size_limit() -> u64 {
     let mut limits = [u64::MAX; 2];
     let to = limits.as_mut_ptr().expose_provenance();
@@ -136,7 +136,7 @@ pub(crate) fn file_size_limit() -> u64 {
     }
 }
 
-/// `sysinfo(2)`: bytes of memory that the machine has, `None` where it cannot be asked.
+/// `sysinfo(2)`: the memory of the machine in bytes, `None` if it is unknown.
 pub(crate) fn memory() -> Option<usize> {
     // SAFETY: zeros are one.
     let mut info: libc::sysinfo = unsafe { core::mem::zeroed() };
@@ -145,20 +145,20 @@ pub(crate) fn memory() -> Option<usize> {
     usize::try_from(info.totalram).ok()?.checked_mul(usize::try_from(info.mem_unit).ok()?.max(1))
 }
 
-/// The kernel's number of this process.
+/// Returns the kernel's id of this process.
 pub(crate) fn getpid() -> u32 {
-    // SAFETY: takes nothing, and does not fail.
+    // SAFETY: has no arguments, and does not fail.
     unsafe { call(libc::SYS_getpid, [0; 6]) }.map_or(0, |process| process as u32)
 }
 
-/// The kernel's number of this thread.
+/// Returns the kernel's id of this thread.
 pub(crate) fn gettid() -> u32 {
-    // SAFETY: takes nothing, and does not fail.
+    // SAFETY: has no arguments, and does not fail.
     unsafe { call(libc::SYS_gettid, [0; 6]) }.map_or(0, |thread| thread as u32)
 }
 
-/// `rt_sigprocmask(2)`: blocks these signals and no others, and returns those that were. It does not fail. (The C library's
-/// leaves its own signals alone.)
+/// `rt_sigprocmask(2)`: blocks these signals and no others, and returns the previous mask. It does not fail. (The C
+/// library's function leaves its own signals unchanged.)
 pub(crate) fn set_mask(new: u64) -> u64 {
     let mut before = 0_u64;
     let (new, old) = (ptr::from_ref(&new).expose_provenance(), ptr::from_mut(&mut before).expose_provenance());
@@ -167,7 +167,7 @@ pub(crate) fn set_mask(new: u64) -> u64 {
     before
 }
 
-/// `rt_sigpending(2)`: the signals that wait until this thread unblocks them. It does not fail.
+/// `rt_sigpending(2)`: returns the signals that are pending until this thread unblocks them. It does not fail.
 pub(crate) fn pending() -> u64 {
     let mut pending = 0_u64;
     // SAFETY: writes one set of signals of the kernel's size.

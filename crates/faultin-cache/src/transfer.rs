@@ -1,12 +1,13 @@
-//! What every transfer between a file and a buffer is: *rounds*, and what happens between two of them.
+//! The common structure of transfers between a file and a buffer: *rounds*, and what happens between two of them.
 //!
-//! Four loops move bytes (reads and writes, through the cache and past it). Each says what a [round](Transfer::round) is; this
-//! is the rule of when there is another one:
+//! Four loops move bytes (reads and writes, through the cache and past it). Each defines its [round](Transfer::round); this
+//! module decides when there is another one:
 //!
-//! * A round copies first. What it moved stays moved, and the next one begins after it.
+//! * A round copies first. The bytes that it moved stay moved, and the next one begins after them.
 //! * A round that moved something is progress, whatever ended it. After progress nothing is faulted in.
-//! * After a round that moved nothing because of the buffer, the buffer is faulted in, with no lock held: as much of it as can
-//!   stay in memory until the next round, and less if that was too much, down to a part of one page, and at last to one byte.
+//! * After a round that moved nothing because of the buffer, the buffer is faulted in, with no lock held: as much of it as
+//!   can stay in memory until the next round, and less if that was too much, down to a part of one page, and at last to one
+//!   byte.
 //! * A byte that cannot be faulted in ends the transfer, and so do [`NO_PROGRESS`] rounds in a row that moved nothing.
 
 #![forbid(unsafe_code)]
@@ -23,26 +24,26 @@ use crate::inode::Inode;
 use crate::mutation::{Bug, Mutation};
 use crate::write::Observer;
 
-/// Rounds in a row that may move nothing although the buffer could be faulted in before each.
+/// Number of rounds in a row that may move nothing although the buffer could be faulted in before each.
 pub const NO_PROGRESS: u32 = 64;
 
-/// Bytes that are faulted in at once, at most.
+/// Maximum number of bytes faulted in at once.
 const WINDOW: usize = 1 << 20;
 
-/// Windows in a row that stayed in memory as a whole, after which the next one is larger.
+/// Number of windows in a row that stayed in memory as a whole, after which the next one is larger.
 const STAYED: u32 = 8;
 
-/// Bytes that are faulted in at least, all of one page, as long as that makes progress: one byte at a time would be slow.
+/// Minimum number of bytes faulted in, all of one page, as long as that makes progress: one byte at a time would be slow.
 const LEAST_WINDOW: usize = 512;
 
-/// Such windows in a row that nothing came of, after which one has a single byte: less cannot be asked for.
+/// Number of such windows in a row without progress, after which one has a single byte, the minimum.
 const LEAST_ATTEMPTS: u32 = 4;
 
 /// A list of segments, in either direction.
 pub(crate) trait Buffer {
-    /// As [`IovSource::reach`].
+    /// Counts as [`IovSource::reach`] does.
     fn reach(&self, pages: usize, limit: usize) -> usize;
-    /// As [`IovSource::fault_in`].
+    /// Faults in as [`IovSource::fault_in`] does.
     fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
 }
 
@@ -64,24 +65,24 @@ impl<M: WriteMemory> Buffer for IovDest<'_, '_, M> {
     }
 }
 
-/// What came of a round.
+/// The result of a round.
 pub(crate) struct Round {
-    /// Bytes that were moved, and count.
+    /// Number of bytes that were moved, and count.
     pub(crate) moved: usize,
     pub(crate) ended: Ended,
 }
 
-/// Why a round ended.
+/// The reason why a round ended.
 pub(crate) enum Ended {
     /// There is no more to move, or the rest is for another loop.
     End,
-    /// It moved all it had asked for.
+    /// It moved everything that it had requested.
     Full,
     /// The file's bytes were missing. They were brought in, but may be evicted again.
     Missing,
-    /// A copy was short: the buffer is to be faulted in if nothing was moved. A bug can end a round without a fault.
+    /// A copy was short: the buffer has to be faulted in if nothing was moved. A bug can end a round without a fault.
     Short(Option<Fault>),
-    /// Bytes were copied and do not count, or this loop faults in before its rounds: nothing is to be faulted in.
+    /// Bytes were copied and do not count, or this loop faults in before its rounds: nothing has to be faulted in.
     Again(Option<Fault>),
     Failed(Error),
 }
@@ -91,10 +92,10 @@ pub(crate) trait Transfer<B: Buffer> {
     /// Moves some bytes, and no more than one hold of the inode lock allows.
     fn round<O: Observer>(&mut self, buffer: &mut B, retry: &mut Retry<'_>, observer: &mut O) -> Round;
 
-    /// Bytes that the last round asked for and did not move, if it moved nothing: more need not be faulted in.
+    /// Returns the number of bytes that the last round requested, if it moved nothing: more need not be faulted in.
     fn asked(&self, buffer: &B) -> usize;
 
-    /// Whether the rest is for another loop, after `vain` rounds in a row that moved nothing because of the buffer.
+    /// Returns whether the rest is for another loop, after `vain` rounds in a row that moved nothing because of the buffer.
     fn gives_up(&self, vain: u32) -> bool {
         let _ = vain;
         false
@@ -104,7 +105,7 @@ pub(crate) trait Transfer<B: Buffer> {
 /// Runs rounds until there is nothing more to move.
 ///
 /// # Errors
-/// What ended a round for good.
+/// The error that ended the transfer.
 #[inline]
 pub(crate) fn run<B: Buffer, T: Transfer<B>>(
     inode: &Inode,
@@ -127,18 +128,18 @@ pub(crate) fn run<B: Buffer, T: Transfer<B>>(
     }
 }
 
-/// What a loop remembers from round to round.
+/// The state of a loop between rounds.
 pub(crate) struct Retry<'a> {
     inode: &'a Inode,
-    /// Rounds in a row that moved nothing.
+    /// Number of rounds in a row that moved nothing.
     vain: u32,
-    /// What the cache's [refusals](crate::cache::Shared::refusals) were after the first of them.
+    /// The cache's [refusals](crate::cache::Shared::refusals) after the first of them.
     refusals: u64,
     window: Window,
 }
 
 impl Retry<'_> {
-    /// What has to be done before the next round.
+    /// Does what is necessary before the next round.
     #[inline]
     fn next<B: Buffer, T: Transfer<B>>(
         &mut self,
@@ -183,7 +184,7 @@ impl Retry<'_> {
                 fault
             }
             Ended::Again(fault) => fault,
-            // What is missing again and again is brought in and copied under one lock: a matter of the round.
+            // Bytes that are missing repeatedly are brought in and copied under one lock: the round does that.
             _ => return Ok(ControlFlow::Continue(())),
         };
         if let Some(fault) = fault
@@ -194,8 +195,8 @@ impl Retry<'_> {
         if observer.again().is_break() { Err(Error::Stopped) } else { Ok(ControlFlow::Continue(())) }
     }
 
-    /// Why the buffer's memory, which may be a mapping of the same cache, is not accessible: if the cache has refused that since the last
-    /// progress because a store does not take what is dirty, that is the reason.
+    /// Returns the reason why the buffer's memory, which may be a mapping of the same cache, is inaccessible: if the cache
+    /// has denied memory since the last progress because a store does not take dirty blocks, that is the reason.
     fn reason(&self, error: Error) -> Error {
         let is_of_memory = match &error {
             Error::Fault(fault) => fault.cause() == Cause::Backing,
@@ -206,15 +207,15 @@ impl Retry<'_> {
         refused.unwrap_or(error)
     }
 
-    /// How many of the next `ask` bytes can be expected to stay in memory once they were faulted in.
+    /// Returns how many of the next `ask` bytes are expected to stay in memory once they were faulted in.
     pub(crate) fn reach<B: Buffer>(&mut self, buffer: &B, ask: usize) -> usize {
         self.window.reach(self.inode, buffer, ask)
     }
 
-    /// Faults in what the next round needs, at most `ask` bytes: how many could be.
+    /// Faults in what the next round needs, at most `ask` bytes: returns the length of the accessible prefix.
     ///
     /// # Errors
-    /// [`Error::Fault`] at the first byte; [`Error::Deadlock`].
+    /// [`Error::Fault`] at the first byte; [`Error::Deadlock`] if the fault needs a lock that this thread holds.
     pub(crate) fn fault_in<B: Buffer>(
         &mut self,
         buffer: &B,
@@ -223,7 +224,7 @@ impl Retry<'_> {
         observer: &mut impl Observer,
     ) -> Result<usize, Error> {
         let Some(len) = NonZeroUsize::new(self.reach(buffer, ask)) else { return Ok(usize::MAX) };
-        // What no thread has while a buffer is faulted in, except with a bug: the inode lock.
+        // The lock that no thread holds while a buffer is faulted in, except with a bug: the inode lock.
         let lock = match mutation.has(Bug::FaultsInUnderTheLock) {
             true => Some(self.inode.table.exclusive()?),
             false => None,
@@ -243,30 +244,30 @@ impl Retry<'_> {
     }
 }
 
-/// How much of a buffer is faulted in at once. What was faulted in and could not be copied was evicted in between, by this very
-/// operation if the window is larger than what can stay; so the next one is smaller.
+/// The part of a buffer that is faulted in at once. If faulted-in bytes could not be copied, they were evicted in between,
+/// by this very operation if the window is larger than what can stay; so the next window is smaller.
 #[derive(Debug, Default)]
 struct Window {
-    /// Pages, at most; 0 before the first one.
+    /// Maximum number of pages; 0 before the first one.
     pages: usize,
-    /// Bytes, at most.
+    /// Maximum number of bytes.
     bytes: usize,
-    /// Bytes that the last one had.
+    /// Number of bytes of the last window.
     asked: usize,
-    /// Bytes that it made accessible and that have not been moved yet.
+    /// Number of bytes that it made accessible and that have not been moved yet.
     expected: usize,
-    /// Windows in a row that were moved as a whole.
+    /// Number of windows in a row that were moved as a whole.
     stayed: u32,
-    /// Windows in a row of the least size of which nothing was moved.
+    /// Number of windows in a row of the least size of which nothing was moved.
     least: u32,
 }
 
 impl Window {
-    /// Pages of which a cache of this size keeps as many as this operation needs at once.
+    /// Returns the number of pages that a cache of this size can keep resident for this operation at once.
     fn pages(inode: &Inode) -> usize {
         let most = WINDOW / rustix::param::page_size();
         if inode.geometry.block < rustix::param::page_size() {
-            // No file of such a cache can be mapped, so it is not in the way of any buffer.
+            // No file of such a cache can be mapped, so it does not affect any buffer.
             return most;
         }
         // As many pages as there are blocks in the share, since each may be in a block of its own.
@@ -306,7 +307,7 @@ impl Window {
         }
     }
 
-    /// A copy was short because of the buffer.
+    /// Records that a copy was short because of the buffer.
     #[inline]
     fn fell_short(&mut self) {
         if self.expected > 0 {

@@ -1,9 +1,9 @@
-//! Dirty blocks go to the store, and who hears of it if they do not.
+//! Writing dirty blocks to the store, and reporting errors of that.
 //!
-//! A block that the store did not take stays dirty. The error is counted; each handle remembers how many it has heard of, so
-//! each `fsync` that has not reported an error yet does, once (the kernel's `errseq_t`; but the kernel forgets what it could not
-//! write). What a store has taken is not safe before the store's sync succeeds; after one that failed, those blocks are dirty
-//! again, or lost ([`Unsynced`](crate::folio::Unsynced)).
+//! A block that the store did not take stays dirty. The error is counted; each handle remembers how many it has reported,
+//! so each `fsync` that has not reported an error yet does, once (the kernel's `errseq_t`; but the kernel forgets what it
+//! could not write). Bytes that a store has taken are not safe before the store's sync succeeds; after a failed one, those
+//! blocks are dirty again, or lost ([`Unsynced`](crate::folio::Unsynced)).
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ use crate::inode::Inode;
 use crate::pager::bug::{self, Bug};
 use crate::store::{Write, write_full_many};
 
-/// Errors that are kept for handles that have not reported them yet.
+/// Number of errors that are kept for handles that have not reported them yet.
 const KEPT: usize = 64;
 
 /// The errors of a file's writeback.
@@ -46,27 +46,28 @@ impl Errors {
         self.last.push_back(error);
     }
 
-    /// Returns the first error after the first `seen` that is still kept: what came later may be its consequence.
+    /// Returns the first error after the first `seen` that is still kept: later ones may be its consequence.
     pub(crate) fn since(&self, seen: u64) -> Option<Arc<io::Error>> {
         let new = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX).min(self.last.len());
         self.last.get(self.last.len() - new).map(Arc::clone)
     }
 }
 
-/// How long a page stays writable that somebody has faulted in again and again to store to it: far longer than a copy takes to begin.
+/// How long a page stays writable that was faulted in repeatedly for a store: far longer than a copy takes to begin.
 const SPARED: Duration = Duration::from_micros(200);
 
-/// Runs that the store gets to know at once.
+/// Maximum number of runs that the store gets at once.
 const TOGETHER: usize = 64;
 
-/// Bytes that are written without looking whether somebody else wants the lock.
+/// Number of bytes that are written without checking whether another thread wants the lock.
 const TURN: u64 = 8 << 20;
 
 impl Inode {
-    /// Writes what is dirty in `range`, and goes on behind what fails. A writer that comes in between may make more dirty;
-    /// what was dirty at the beginning is written.
+    /// Writes the dirty blocks in `range`, and continues after those that fail. A writer in between may make more dirty;
+    /// blocks that were dirty at the beginning are written.
     ///
     /// # Errors
+    /// The first error. It is recorded.
     /// The first one. It is recorded.
     pub(crate) fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
         let spared = Cell::new(false);
@@ -74,7 +75,7 @@ impl Inode {
         if !spared.get() {
             return first;
         }
-        // Somebody has faulted a page in again and again, and gets the time for a copy.
+        // A page was faulted in repeatedly, and gets the time for a copy.
         faultin::sleep(SPARED);
         first.and(self.write_back_turns(range, None))
     }
@@ -83,7 +84,7 @@ impl Inode {
         let mut first = Ok(());
         let mut pos = range.start;
         while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
-            // In this order, so that whoever has the inode lock alone always gets a turn.
+            // In this order, so that a thread that wants the inode lock exclusively always gets a turn.
             let table = self.table.shared()?;
             let _turn = self.writeback.exclusive()?;
             let end = range.end.min(pos.saturating_add(TURN));
@@ -101,7 +102,7 @@ impl Inode {
         first
     }
 
-    /// As far as a turn goes: where to go on, if something dirty was there.
+    /// Writes within one turn: returns the position to continue at, if something was dirty.
     fn write_back_turn(
         &self,
         table: &Table,
@@ -123,10 +124,10 @@ impl Inode {
         (Some(pos).filter(|pos| *pos > range.start), result)
     }
 
-    /// All that is dirty of one folio, for whoever has the inode lock alone and wants to take it away.
+    /// Writes all that is dirty of one folio, which the holder of the exclusive inode lock wants to evict.
     ///
     /// # Errors
-    /// The store's, recorded.
+    /// The store's error, recorded.
     pub(crate) fn write_folio(&self, table: &Table, key: Key) -> Result<(), Error> {
         let folio = table.get(key);
         let mut runs = Vec::new();
@@ -138,12 +139,12 @@ impl Inode {
         self.write_runs(table, &runs, None)
     }
 
-    /// Writes runs of dirty blocks, each of a folio; what was written is clean, but for what somebody is about to store to
-    /// again, if that may be spared, and is noted. For whoever has the inode lock alone, or the writeback lock and the inode lock with
-    /// others: so there is never a second one.
+    /// Writes runs of dirty blocks, each of a folio. Written blocks are clean, except those that are about to be stored to
+    /// again, if they are spared; this is noted. For the holder of the exclusive inode lock, or of the writeback lock and
+    /// the shared inode lock: so there is only one at a time.
     ///
     /// # Errors
-    /// The first one, recorded. The other runs were written all the same.
+    /// The first error, recorded. The other runs are written all the same.
     fn write_runs(
         &self,
         table: &Table,
@@ -154,7 +155,7 @@ impl Inode {
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let mut first = Ok(());
         let mut copies = Vec::with_capacity(runs.len());
-        // Somebody is about to store to these: what is there now is written, and they stay dirty.
+        // These are about to be stored to: their current bytes are written, and they stay dirty.
         let is_kept = |(folio, run): &(&Folio, Range<u64>)| folio.is_shared() && table.is_kept(run.clone());
         let kept: Vec<_> = runs.iter().map(|run| spared.is_some() && is_kept(run)).collect();
         if let Some(spared) = spared
@@ -166,7 +167,7 @@ impl Inode {
             let copy = folio.is_shared().then(|| self.copy_of(table, folio, part(run), !kept)).transpose();
             match copy {
                 Ok(copy) => copies.push(copy),
-                // It stays dirty, as those behind it do.
+                // It stays dirty, and so do those after it.
                 Err(error) => {
                     first = Err(error);
                     break;
@@ -196,7 +197,7 @@ impl Inode {
         let ends = |write: &Write<'_>| write.pos + write.bytes.len() as u64;
         let before = self.store_len.grows(writes.iter().map(ends).max().unwrap_or(0));
         let answers = write_full_many(&*self.store, &writes);
-        // A write that fails may have made the store longer. What is there then must not come back either.
+        // A write that fails may have made the store longer. Those bytes must not reappear either.
         let reached = |(write, (written, _)): (&Write<'_>, &(usize, io::Result<()>))| {
             if *written > 0 { write.pos + *written as u64 } else { 0 }
         };
@@ -213,10 +214,11 @@ impl Inode {
         first
     }
 
-    /// The bytes of a part of a mapped file's folio, with zeros behind the end of the file. If it is to be clean, nobody can store to it
-    /// any more without its being dirty again afterwards.
+    /// Returns the bytes of a part of a mapped file's folio, with zeros past the end of the file. If it will be clean, no
+    /// thread can store to it any more without making it dirty again.
     ///
     /// # Errors
+    /// The kernel's error, recorded.
     /// The kernel's, recorded.
     fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>, clean: bool) -> Result<Bounce, Error> {
         let copy = || -> Result<Bounce, Error> {
@@ -243,10 +245,10 @@ impl Inode {
         Error::Store(error)
     }
 
-    /// Writes everything back and has it made durable. What fails is recorded.
+    /// Writes everything back and makes it durable. Failures are recorded.
     ///
     /// # Errors
-    /// [`Error::Deadlock`].
+    /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub(crate) fn sync(&self, data_only: bool) -> Result<(), Error> {
         let locked = |result: Result<(), Error>| match result {
             // Recorded.
@@ -255,7 +257,7 @@ impl Inode {
         };
         locked(self.write_back(0..u64::MAX))?;
         locked(self.settle_len())?;
-        // A store may report a failure to one of two syncs at the same time, and success to the other.
+        // A store may report a failure to one of two concurrent syncs, and success to the other.
         let _turn = self.syncing.exclusive()?;
         {
             let mut table = self.table.exclusive()?;
@@ -279,10 +281,11 @@ impl Inode {
         Ok(())
     }
 
-    /// What the store has taken since its last successful sync may not have reached the disk, and neither may its length.
+    /// Records that what the store has taken since its last successful sync may not have reached the disk, and neither may
+    /// its length.
     fn sync_failed(&self, table: &mut Table, error: &Arc<io::Error>) {
         let was_cut = table.sync_failed(error, self.store_len.take_cut(), |bytes| {
-            // First, because it can fail: what is reserved is what is dirty.
+            // First, because it can fail: reserved bytes and dirty bytes are the same.
             let has_space = !self.how.reserve || self.store.reserve(bytes as u64).is_ok();
             if has_space {
                 self.add_dirty(bytes);
@@ -295,13 +298,14 @@ impl Inode {
         }
     }
 
-    /// Reports what has failed since the first `seen` errors, which are all of them now; and what is lost, each time.
+    /// Reports failures since the first `seen` errors, and sets `seen` to their number; and lost ranges, each time.
     ///
     /// # Errors
-    /// The first failure that was not seen; [`Error::Lost`]; [`Error::Deadlock`].
+    /// The first failure that was not seen; [`Error::Lost`] for lost ranges; [`Error::Deadlock`] if this thread holds the
+    /// file's lock.
     pub(crate) fn report(&self, seen: &AtomicU64) -> Result<(), Error> {
         {
-            // In one go: an error that comes in between would be seen and not reported.
+            // Together: otherwise an error in between would be marked as seen and not reported.
             let errors = self.errors.lock();
             let seen = seen.swap(errors.count(), Ordering::Relaxed);
             if let Some(error) = errors.since(seen) {
@@ -312,12 +316,12 @@ impl Inode {
         lost.map_or(Ok(()), |(ranges, store)| Err(Error::Lost { ranges, store }))
     }
 
-    /// Makes the store as long as the file: it may be shorter (nobody has written where the file ends), or longer by less
+    /// Makes the store as long as the file: it may be shorter (no write has reached the end of the file), or longer by less
     /// than a unit.
     pub(crate) fn settle_len(&self) -> Result<(), Error> {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
-        // What could not be written yet may be behind; the length of what is there can be right all the same.
+        // Blocks that could not be written yet may be past it; the length of the existing bytes can be right all the same.
         if self.store_len.is(table.size) {
             return Ok(());
         }

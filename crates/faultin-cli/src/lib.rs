@@ -1,6 +1,11 @@
 //! The command line of `faultin`: its definition, from which `cargo xtask man` writes the man pages and completions, and
 //! what runs it. [`faultin`] is the library to build programs with.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "the command `faultin` is for Linux only; on other Unix systems, the library `faultin` has its file API"
+);
+
 mod demo;
 mod sum;
 

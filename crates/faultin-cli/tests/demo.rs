@@ -50,6 +50,9 @@ fn succeeded(output: &Output) -> String {
 
 #[test]
 fn each_scene_kills_the_plain_mapping_and_ours_counts_exactly() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "the demonstration runs itself again, and dies of SIGBUS");
+    }
     let folder = tempfile::tempdir().unwrap();
     let out = succeeded(&common::faultin().arg("demo").env("TMPDIR", folder.path()).output().unwrap());
     assert!(!out.contains('\x1b') && !out.contains('✗'), "{out}");
@@ -85,6 +88,9 @@ fn each_scene_kills_the_plain_mapping_and_ours_counts_exactly() {
 
 #[test]
 fn huge_pages_that_are_not_there_are_the_device_where_nothing_can_be_mounted() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "the demonstration runs itself again, and dies of SIGBUS");
+    }
     let out = succeeded(&common::faultin().args(["demo", "--device", "huge-pages"]).output().unwrap());
     match scene(&out, 2) {
         Err(why) => faultin_test::skipped("no-huge-pages", why),
@@ -143,6 +149,9 @@ fn deny<const N: usize>(calls: [libc::c_long; N]) -> bool {
 
 #[test]
 fn it_needs_no_privileges() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "the demonstration runs itself again, and dies of SIGBUS");
+    }
     // SAFETY: has no conditions.
     if unsafe { libc::geteuid() } != 0 {
         return faultin_test::skipped("root", "all tests run without it here");
@@ -153,7 +162,7 @@ fn it_needs_no_privileges() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let copy = folder.path().join("faultin");
     fs::copy(env!("CARGO_BIN_EXE_faultin"), &copy).unwrap();
-    let mut command = common::processes::run(&copy);
+    let mut command = faultin_test::processes::run(&copy);
     command.arg("demo").env("TMPDIR", folder.path()).current_dir("/").uid(NOBODY).gid(NOBODY);
     let out = succeeded(&command.output().unwrap());
     assert!(scene(&out, 1).is_ok() && scene(&out, 3).is_ok(), "{out}");

@@ -15,13 +15,13 @@ pub fn assert_ran(status: ExitStatus, stdout: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Output};
+    use std::process::Output;
 
     use super::*;
 
     fn child(test: &str) -> Output {
         let exe = std::env::current_exe().expect("a path");
-        let child = Command::new(exe).args(["--exact", test]).env("FAULTIN_TEST_CHILD", "1").output();
+        let child = crate::processes::run(exe).args(["--exact", test]).env("FAULTIN_TEST_CHILD", "1").output();
         child.expect("this binary runs again")
     }
 

@@ -1,5 +1,5 @@
-//! What stood behind a [`Cause::Backing`](crate::Cause::Backing) fault: one signal code serves a file's end, an I/O
-//! error, a full file system and exhausted huge pages. Where the file is known, asking it tells them apart.
+//! The reason of a [`Cause::Backing`](crate::Cause::Backing) fault: the end of the file, an I/O error, a full file system
+//! and exhausted huge pages share one signal code. Where the file is known, querying it tells them apart.
 
 use std::fs::File;
 use std::io;
@@ -10,31 +10,32 @@ use crate::fault::{Cause, Fault};
 use crate::map::{file_system, is_full};
 use crate::stat::fstat;
 
-/// Why the memory behind a file mapping did not deliver, found out *after* the fault: the file may have changed again in
+/// Why the memory behind a file mapping was not delivered, determined *after* the fault: the file may have changed again in
 /// between.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Backing {
-    /// The page lies beyond the file's end, which is at this size now.
+    /// The page is past the end of the file.
     PastEnd {
-        /// Bytes in the file now.
+        /// Size of the file now, in bytes.
         size: u64,
     },
-    /// Reading the same bytes from the file fails, too, and this is how.
+    /// Reading the same bytes from the file fails, too, with this error.
     Io(io::Error),
-    /// Nothing is allocated there, and nothing could be: the file system is full, or the huge pages are used up. (On
-    /// tmpfs a load needs room, too, although reading the file gives zeros.)
+    /// Nothing is allocated there, and nothing could be: the file system is full, or the pool of huge pages is empty. (On
+    /// tmpfs a load needs space, too, although reading the file returns zeros.)
     NoSpace,
-    /// The file delivers now: it healed or grew again, or the fault was not the file's (a userfaultfd, an exhausted
-    /// cgroup).
+    /// Reading the file succeeds now: it recovered or grew again, or the file did not cause the fault (a userfaultfd, an
+    /// exhausted cgroup).
     Healthy,
 }
 
 impl Fault {
-    /// Asks `file`, whose byte `offset` was behind the address that faulted. `None` if the cause was not its backing.
+    /// Queries `file`, whose byte `offset` was behind the address that faulted. `None` if the cause is not
+    /// [`Cause::Backing`](crate::Cause::Backing).
     ///
     /// # Errors
-    /// If the file itself cannot be asked.
+    /// If the file itself cannot be queried.
     pub fn diagnose(&self, file: &File, offset: u64) -> io::Result<Option<Backing>> {
         if self.cause() != Cause::Backing {
             return Ok(None);
@@ -55,10 +56,10 @@ impl Fault {
     }
 }
 
-/// Whether the file has nothing allocated in the page of `offset`: where an access would have to allocate.
+/// Returns whether the file has nothing allocated in the page of `offset`, so that an access would have to allocate.
 ///
-/// `SEEK_DATA` would move the position of the caller's description. Another description would have to be closed, and with
-/// it go the record locks that the process has on the file (`fcntl(2)`). So what is asked moves nothing and opens nothing.
+/// `SEEK_DATA` would move the position of the caller's description. Another description would have to be closed, which
+/// drops the process's record locks on the file (`fcntl(2)`). So the queries here move nothing and open nothing.
 fn is_hole(file: &File, offset: u64) -> bool {
     let page = crate::page_size() as u64;
     let start = offset / page * page;
@@ -67,19 +68,19 @@ fn is_hole(file: &File, offset: u64) -> bool {
         _ => is_allocated(file, start, page).map(|is| !is),
     };
     known.unwrap_or_else(|| {
-        // Somewhere in the file is a hole, and there is no space to fill one.
+        // The file has a hole somewhere, and there is no space to fill one.
         let has_holes = fstat(file).is_ok_and(|about| about.st_blocks.saturating_mul(512) < about.st_size);
         has_holes && is_full(file)
     })
 }
 
-/// Whether the page cache or the swap has a byte of a range: on tmpfs nothing else does. `None` before Linux 6.5, and where
-/// it may not be asked.
+/// Returns whether the page cache or the swap has a byte of a range: on tmpfs nothing else does. `None` before Linux 6.5,
+/// and where the call is forbidden.
 fn is_in_memory(file: &File, start: u64, len: u64) -> Option<bool> {
     /// The number of `cachestat(2)` on every architecture that this crate has code for.
     const SYS_CACHESTAT: libc::c_long = 451;
     let range = [start, len];
-    // Pages in the cache, dirty, under writeback, evicted, evicted lately.
+    // Number of pages in the cache, dirty, under writeback, evicted, recently evicted.
     let mut counts = [0_u64; 5];
     // SAFETY: reads two numbers and writes five.
     let failed = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0) } != 0;
@@ -87,9 +88,9 @@ fn is_in_memory(file: &File, start: u64, len: u64) -> Option<bool> {
     (!failed).then_some(cached + evicted > 0)
 }
 
-/// Whether the file system has space allocated for a byte of a range, or promised to one. `None` where it cannot tell.
+/// Returns whether the file system has space allocated or reserved for a byte of a range. `None` where it cannot tell.
 fn is_allocated(file: &File, start: u64, len: u64) -> Option<bool> {
-    /// `struct fiemap`, without room for extents: they are counted.
+    /// `struct fiemap`, without room for extents: they are only counted.
     #[repr(C)]
     struct Fiemap {
         start: u64,

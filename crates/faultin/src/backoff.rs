@@ -1,25 +1,26 @@
-//! [`wait_until`]: waiting for a thread that wakes no one.
+//! [`wait_until`]: waiting for a thread that cannot wake the waiter.
 //!
-//! Two waits of this crate are for something short that another thread is in: a signal handler of a mapping whose scan ends,
-//! and a change of dispositions. The other thread would need a system call to wake a waiter, in a signal handler or in a process
-//! that was forked meanwhile, so it does not, and the waiter asks again.
+//! This crate waits in two places for another thread to finish something short: a signal handler of a mapping whose scan
+//! ends, and a change of dispositions. To wake a waiter, the other thread would need a system call, in a signal handler or
+//! in a process that was forked meanwhile. So it does not, and the waiter polls.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Questions before the first sleep: longer than what is waited for takes where both threads run.
+use crate::sleep::sleep;
+
+/// Polls before the first sleep: longer than the wait takes where both threads run.
 const SPINS: u32 = 1 << 10;
 
-/// The first sleep; each one is twice as long as the one before, up to [`LONGEST`].
+/// The first sleep; each further one is twice as long, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_micros(1);
 
-/// The longest sleep, and so how late the waiter may be.
+/// The longest sleep, and so the longest delay of the waiter.
 const LONGEST: Duration = Duration::from_millis(1);
 
-/// Returns once `is_done` says so. Not in a signal handler.
+/// Returns once `is_done` returns true. Not async-signal-safe.
 ///
-/// It sleeps between two questions and does not yield: `sched_yield(2)` of a thread with a real-time policy lets only threads of
-/// its own priority run, and so would keep one of a lower priority, which it waits for, off the processor forever.
+/// It sleeps between two polls and does not yield: `sched_yield(2)` of a thread with a real-time policy runs only threads
+/// of its own priority, and so would keep a thread of a lower priority, which it waits for, off the processor forever.
 pub(crate) fn wait_until(mut is_done: impl FnMut() -> bool) {
     for _ in 0..SPINS {
         if is_done() {
@@ -31,19 +32,6 @@ pub(crate) fn wait_until(mut is_done: impl FnMut() -> bool) {
     while !is_done() {
         sleep(pause);
         pause = LONGEST.min(pause * 2);
-    }
-}
-
-/// Sleeps for `pause`, by a futex that no thread wakes. `std::thread::sleep` panics where a filter refuses `clock_nanosleep(2)`.
-pub fn sleep(pause: Duration) {
-    let (never, lock, end) = (Condvar::new(), Mutex::new(()), Instant::now() + pause);
-    let mut held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        held = never.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
@@ -74,11 +62,11 @@ pub(crate) mod tests {
         }
     }
 
-    /// Runs `holder`, which calls its argument while it has what `waiter` waits for. Both run on one processor, and the waiter
-    /// has the higher priority: it begins at once, and the holder goes on only if the waiter lets it.
+    /// Runs `holder`, which calls its argument while it has what `waiter` waits for. Both run on one processor, and the
+    /// waiter has the higher priority: it begins at once, and the holder continues only if the waiter lets it run.
     ///
     /// # Panics
-    /// If the waiter does not.
+    /// If the waiter does not let it run.
     pub(crate) fn waits_for_a_lower_priority(holder: impl FnOnce(&dyn Fn()) + Send, waiter: impl FnOnce() + Send) {
         let (tell, told) = channel();
         let (go, gone) = sync_channel::<()>(1);
@@ -101,10 +89,10 @@ pub(crate) mod tests {
                 real_time(1).expect("as the other thread");
                 holder(&|| go.send(()).expect("it waits"));
             });
-            // Twenty seconds are forever.
+            // Twenty seconds count as forever.
             let result = ended.recv_timeout(Duration::from_secs(20));
             let other = libc::sched_param { sched_priority: 0 };
-            // SAFETY: a thread of this scope; it lets the others run now, and the test ends.
+            // SAFETY: a thread of this scope; from now on it lets the other threads run, and the test ends.
             unsafe { libc::sched_setscheduler(thread, libc::SCHED_OTHER, &other) };
             result.expect("the waiter lets the holder run");
         });

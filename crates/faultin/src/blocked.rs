@@ -1,9 +1,9 @@
-//! Whether this thread blocks SIGSEGV or SIGBUS: then the kernel kills the process at a fault, handler or not, and
-//! accesses are made by the kernel instead ([`signal_free`](crate::signal_free)).
+//! Whether this thread blocks SIGSEGV or SIGBUS. If it does, the kernel kills the process at a fault, with or without a
+//! handler, so the kernel makes the accesses instead ([`signal_free`](crate::signal_free)).
 //!
-//! The kernel offers no notice of a changed mask. So each thread asks once, and again whenever an access makes a system
-//! call anyway. A thread that blocks the signals after it was asked, and a handler that runs with them blocked, are noticed
-//! there, or by [`signal::ask_again`](crate::signal::ask_again).
+//! The kernel does not notify of a changed mask. So each thread reads it once, and again whenever an access makes a system
+//! call anyway. This also detects a thread that blocks the signals later, and a handler that runs with them blocked;
+//! [`signal::ask_again`](crate::signal::ask_again) is the explicit way.
 
 use core::cell::Cell;
 
@@ -19,19 +19,19 @@ enum Known {
 }
 
 thread_local! {
-    // Without a destructor and without lazy initialisation: it may be used in handlers and while a thread ends. (In a library that
-    // was loaded by `dlopen` the first use in a thread allocates: see `signal::ask_again`.)
+    // No destructor and no lazy initialisation: it may be used in handlers and while a thread ends. (In a library that was
+    // loaded by `dlopen` the first use in a thread allocates: see `signal::ask_again`.)
     static KNOWN: Cell<Known> = const { Cell::new(Known::Nothing) };
 }
 
-/// Whether a fault in this thread would kill the process, as far as it is known: no system call unless it has to be found
-/// out, or was so.
+/// Returns whether a fault in this thread would kill the process, as far as it is known. Makes a system call only if that
+/// is unknown, or if the last answer was yes.
 #[inline(always)]
 pub(crate) fn is_fatal() -> bool {
     arch::HAS_TABLE && KNOWN.get() != Known::Open && ask()
 }
 
-/// The same, as it is now. One system call.
+/// Returns the same, with the current mask. One system call.
 #[cold]
 #[inline(never)]
 pub(crate) fn ask() -> bool {
@@ -43,9 +43,9 @@ pub(crate) fn ask() -> bool {
     blocked
 }
 
-/// A load or a store of one value. Where a fault would be fatal, it is made in place all the same, with both signals
-/// unblocked meanwhile, because the kernel might tear the value; by the kernel only if our handler is not the first that a
-/// fault calls (another one that faults would be called again).
+/// Loads or stores one value. Where a fault would be fatal, the access is made in place all the same, with both signals
+/// unblocked meanwhile, because the kernel might tear the value. The kernel makes it only if our handler is not the first
+/// one that a fault calls (another handler that faults would be called again).
 #[inline(always)]
 pub(crate) fn value<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) -> R {
     if KNOWN.get() == Known::Open || !arch::HAS_TABLE { in_place() } else { value_slowly(in_place, by_kernel) }
@@ -64,8 +64,8 @@ fn value_slowly<R>(in_place: impl FnOnce() -> R, by_kernel: impl FnOnce() -> R) 
     in_place()
 }
 
-/// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them. One that is
-/// pending is delivered then.
+/// Runs an access that the kernel cannot make, with both signals unblocked meanwhile if this thread blocks them. A pending
+/// signal is delivered then.
 #[inline(always)]
 pub(crate) fn unblocked<R>(access: impl FnOnce() -> R) -> R {
     if KNOWN.get() == Known::Open || !arch::HAS_TABLE { access() } else { unblocked_slowly(access) }
@@ -78,7 +78,7 @@ fn unblocked_slowly<R>(access: impl FnOnce() -> R) -> R {
     access()
 }
 
-/// Whether one of the two signals waits to be taken by `sigwait(2)` or the like: unblocking would deliver it.
+/// Returns whether one of the two signals is pending for `sigwait(2)` or the like: unblocking would deliver it.
 fn is_pending() -> bool {
     chain::pending() & both() != 0
 }
@@ -88,8 +88,8 @@ fn both() -> u64 {
     SIGNALS.iter().fold(0, |set, &signal| set | handler::bit(signal))
 }
 
-/// Both signals are unblocked in this thread until this is dropped. (By the kernel's call: the C library's leaves signals of its own
-/// out, so that those a thread blocks would be open afterwards.)
+/// Keeps both signals unblocked in this thread until it is dropped. (By the kernel's call: the C library's leaves out its
+/// own signals, so that those that a thread blocks would be unblocked afterwards.)
 struct Unblocked {
     before: u64,
 }

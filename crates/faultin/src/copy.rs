@@ -9,8 +9,8 @@ use crate::table::Progress;
 
 /// Copies `len` bytes of foreign memory into plain memory.
 ///
-/// Differs from the kernel's `copy_from_user`: returns what was copied, not what was not, and leaves the rest of the
-/// destination alone instead of zeroing it.
+/// Differs from the kernel's `copy_from_user`: returns the number of bytes copied, not of those missed, and leaves the rest
+/// of the destination untouched instead of zeroing it.
 ///
 /// # Errors
 /// [`Short`] if a byte of either range could not be accessed.
@@ -27,8 +27,8 @@ pub unsafe fn copy_in(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Sh
     unsafe { copy_nonoverlapping(dst, src, len) }
 }
 
-/// As [`copy_in`], for a source that is in no cache and a destination that is to stay in the first one: a string
-/// instruction, where the CPU has a fast one, fetches ahead of itself where vector loads wait.
+/// Copies as [`copy_in`] does, for a source that is in no cache and a destination that stays in the L1 cache: a string
+/// instruction, where the CPU has a fast one, prefetches where vector loads wait.
 ///
 /// # Safety
 /// As [`copy_in`].
@@ -47,10 +47,11 @@ pub(crate) unsafe fn copy_in_ahead(dst: *mut u8, src: *const u8, len: usize) -> 
     Err(exact(dst.addr(), src.addr(), outcome.done(dst), FaultCode(outcome.code), outcome.si_addr))
 }
 
-/// As [`copy_in`], for a destination that nobody reads soon: where the CPU can, bytes go past its caches (non-temporal
-/// stores), which saves reading the destination first. Elsewhere, and for less than a few hundred bytes, as [`copy_in`].
+/// Copies as [`copy_in`] does, for a destination that is not read soon: where the CPU can, bytes go past its caches
+/// (non-temporal stores), which saves reading the destination first. Elsewhere, and for less than a few hundred bytes, it
+/// is the same as [`copy_in`].
 ///
-/// Done when it returns: another thread that learns of it afterwards sees the bytes.
+/// The copy is complete on return: another thread that learns of it afterwards sees the bytes.
 ///
 /// # Errors
 /// As [`copy_in`].
@@ -65,13 +66,13 @@ pub unsafe fn copy_in_streaming(dst: *mut u8, src: *const u8, len: usize) -> Res
     if outcome.code == 0 {
         return Ok(());
     }
-    // SAFETY: what the copy that failed was called with, and what it returned.
+    // SAFETY: the arguments of the copy that failed, and its result.
     unsafe { finish_copy(dst, src, len, outcome.code, outcome.si_addr, outcome.reached) }
 }
 
 /// Copies `len` bytes of plain memory out to foreign memory.
 ///
-/// Differs from the kernel's `copy_to_user`: returns what was copied, not what was not.
+/// Differs from the kernel's `copy_to_user`: returns the number of bytes copied, not of those missed.
 ///
 /// # Errors
 /// [`Short`] if a byte of either range could not be accessed.
@@ -90,9 +91,9 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
 
 /// Copies between two ranges of foreign memory, ascending.
 ///
-/// Ranges that overlap with `dst` below `src` are copied as `memmove` would, byte by byte in the CPU's own string
-/// operation. With `dst` above `src` no exact count could be kept, and the copy is refused ([`Cause::Overlap`], nothing
-/// accessed). `dst == src` accesses every byte.
+/// Ranges that overlap with `dst` below `src` are copied as by `memmove`, byte by byte with the CPU's string instruction.
+/// With `dst` above `src` no exact count could be kept, and the copy fails ([`Cause::Overlap`], nothing accessed). `dst ==
+/// src` accesses every byte.
 ///
 /// # Errors
 /// [`Short`] if a byte of either range could not be accessed.
@@ -102,7 +103,7 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
 #[doc(alias = "raw_copy_in_user")]
 #[inline]
 pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
-    // Two tags may name the same bytes.
+    // Addresses with different tags may be the same byte.
     let (to, from) = (arch::untag(dst.addr()), arch::untag(src.addr()));
     let (above, below) = (to.wrapping_sub(from), from.wrapping_sub(to));
     if above < len || below < len {
@@ -126,13 +127,13 @@ unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(
     Err(exact(dst.addr(), src.addr(), outcome.done(dst), FaultCode(outcome.code), outcome.si_addr))
 }
 
-/// As [`copy`] for short copies whose size nobody can predict: the same contract and counts.
+/// Copies as [`copy`] does, for short copies of unpredictable size: the same contract and counts.
 ///
-/// Where the CPU has masked 64-byte registers (AVX-512), up to 64 bytes are copied without a branch on the size, which
-/// is several times faster where a branch predictor has nothing to go by. The price: a later load of the copied bytes
-/// cannot be forwarded from the store that is still under way, and takes about 2.5 times as long (store forwarding does
-/// not look through masks). Use it for data that is passed on, not for objects that are used at once; for sizes that
-/// repeat, [`copy_in`] is as fast.
+/// Where the CPU has masked 64-byte registers (AVX-512), up to 64 bytes are copied without a branch on the size, which is
+/// several times faster where a branch predictor cannot predict the size. The price: a later load of the copied bytes
+/// cannot be forwarded from a store that is still in flight, and takes about 2.5 times as long (store forwarding does not
+/// work through masks). Use it for data that is passed on, not for objects that are used at once; for sizes that repeat,
+/// [`copy_in`] is as fast.
 ///
 /// # Errors
 /// As [`copy_in`].
@@ -164,7 +165,7 @@ unsafe fn copy_nonoverlapping(dst: *mut u8, src: *const u8, len: usize) -> Resul
 
 /// Fills `len` bytes of foreign memory with `byte`.
 ///
-/// Differs from the kernel's `clear_user` (for `byte` 0): returns what was filled, not what was not.
+/// Differs from the kernel's `clear_user` (for `byte` 0): returns the number of bytes filled, not of those missed.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be stored.
@@ -179,7 +180,7 @@ pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) -> Result<(), Short> {
     }
     let (mut done, limit) = bounds(dst, dst.addr(), len, &outcome);
     if done == len {
-        // What failed stored bytes over again.
+        // The store that failed repeated bytes that were stored already.
         return Ok(());
     }
     let mut code = outcome.code;
@@ -214,8 +215,8 @@ pub unsafe fn zero(dst: *mut u8, len: usize) -> Result<(), Short> {
     unsafe { fill(dst, 0, len) }
 }
 
-/// Finishes a copy that an out-of-line routine could not: copies up to the first byte that cannot be copied, exactly.
-/// (The outcome comes in registers, so that nothing is stored where a copy succeeds.)
+/// Finishes a copy that an out-of-line routine could not: copies exactly up to the first byte that cannot be copied. (The
+/// outcome comes in registers, so that a copy that succeeds stores nothing.)
 #[cold]
 #[inline(never)]
 unsafe fn finish_copy(
@@ -233,7 +234,7 @@ unsafe fn finish_copy(
     };
     let (done, limit) = bounds(dst, side, len, &first);
     if done == len {
-        // What failed stored bytes over again.
+        // The store that failed repeated bytes that were stored already.
         return Ok(());
     }
     if done >= limit {
@@ -247,29 +248,29 @@ unsafe fn finish_copy(
         return Err(exact(dst.addr(), src.addr(), done, FaultCode(rest.code), rest.si_addr));
     }
     if limit == len {
-        // The owner made it accessible in the meantime.
+        // The owner has made the memory accessible meanwhile.
         return Ok(());
     }
     Err(exact(dst.addr(), src.addr(), limit, FaultCode(code), si_addr))
 }
 
-/// How much an out-of-line operation did, and up to where it is worth trying to go on.
+/// Returns the progress of an out-of-line operation, and the length up to which another attempt is worthwhile.
 fn bounds(dst: *mut u8, side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
     let code = FaultCode(outcome.code);
     let done = Progress::from_bits(code.progress()).done(outcome.done(dst), len);
     (done, worth_trying(&Fault::from_registers(code, outcome.si_addr), side, len))
 }
 
-/// How many bytes of the range at `side` may be accessible although a wide access over them failed.
+/// Returns how many bytes of the range at `side` may be accessible although a wide access to them failed.
 ///
-/// Protection, backing and poison are alike within a page (or the poison's extent), tags within a granule; so the bytes
-/// before the extent of the reported address are not what failed. A smaller page than the real one would only cost
-/// another signal, so the architecture's smallest serves.
+/// Protection, backing and poison are the same within a page (or the poison's extent), tags within a granule. So the bytes
+/// before the extent of the reported address did not fail. The architecture's smallest page size is used: if the real pages
+/// are larger, this costs only another signal.
 pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
     let extent = match fault.cause() {
         Cause::Tag => TAG_GRANULE,
         Cause::Poison { extent } => extent,
-        // The access as a whole was at fault: every byte is worth trying.
+        // The access as a whole failed: every byte is worth trying.
         Cause::Alignment | Cause::Other => return len,
         _ => arch::MIN_PAGE,
     };
@@ -281,7 +282,8 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
     if before_bad <= len {
         before_bad
     } else if side.wrapping_sub(bad) < extent {
-        // The bad extent begins before the range. The address may be its first byte, although that was not accessed.
+        // The bad extent begins before the range. The reported address may be the extent's first byte, although the access
+        // began after it.
         0
     } else {
         len
@@ -291,11 +293,11 @@ pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
 /// Bytes that share a memory tag (Arm MTE).
 pub const TAG_GRANULE: usize = 16;
 
-/// The short result after exactly `done` bytes.
+/// Makes the short result of exactly `done` bytes.
 fn exact(dst: usize, src: usize, done: usize, code: FaultCode, si_addr: usize) -> Short {
     let fault = Fault::from_registers(code, si_addr);
     let (from, to) = (src.wrapping_add(done), dst.wrapping_add(done));
-    // A general protection fault says neither address nor direction; canonical addresses do not cause it.
+    // A general protection fault reports neither address nor direction; canonical addresses do not cause it.
     let fault = match fault.cause() {
         Cause::NonCanonical if arch::less_canonical(to, from) => fault.of_kind(Access::Write),
         Cause::NonCanonical => fault.of_kind(Access::Read),
@@ -308,14 +310,14 @@ fn exact(dst: usize, src: usize, done: usize, code: FaultCode, si_addr: usize) -
     Short { done, fault: fault.at(address) }
 }
 
-/// A short read into memory that was not initialised: which part of it is now.
+/// A short read into memory that was not initialised: the part that is initialised now, and the rest.
 #[derive(Debug)]
 pub struct ShortRead<'d> {
     /// The bytes that were read.
     pub init: &'d mut [u8],
     /// The rest, untouched.
     pub uninit: &'d mut [MaybeUninit<u8>],
-    /// Why it stopped.
+    /// The reason why the read stopped.
     pub fault: Fault,
 }
 
@@ -339,13 +341,13 @@ impl From<ShortRead<'_>> for Short {
 
 #[cfg(feature = "std")]
 impl From<ShortRead<'_>> for std::io::Error {
-    /// As the [`Short`] that it is: an `io::Error` borrows nothing.
+    /// Converts the [`Short`] in it: an `io::Error` borrows nothing.
     fn from(read: ShortRead<'_>) -> Self {
         Short::from(read).into()
     }
 }
 
-/// Returns `bytes` as what they hold (`assume_init_mut` of slices, which Rust has since 1.93).
+/// Returns `bytes` as initialised (`assume_init_mut` of slices, stable since Rust 1.93).
 ///
 /// # Safety
 /// Each byte has been written.
@@ -355,10 +357,10 @@ unsafe fn written(bytes: &mut [MaybeUninit<u8>]) -> &mut [u8] {
 }
 
 impl<'d> ShortRead<'d> {
-    /// What a copy into `dst` gives back that ended with `read`.
+    /// Returns the result of a copy into `dst` that ended with `read`.
     ///
     /// # Safety
-    /// The copy wrote the bytes that it counted.
+    /// The copy has written the bytes that it counted.
     #[inline]
     pub(crate) unsafe fn of(dst: &'d mut [MaybeUninit<u8>], read: Result<(), Short>) -> Result<&'d mut [u8], Self> {
         match read {
@@ -373,8 +375,8 @@ impl<'d> ShortRead<'d> {
     }
 }
 
-/// Copies foreign memory into memory that need not be initialised, and gives back the part that is: all of it, or the
-/// two halves of a [`ShortRead`].
+/// Copies foreign memory into memory that need not be initialised, and returns the initialised part: all of it, or the two
+/// halves of a [`ShortRead`].
 ///
 /// # Errors
 /// [`ShortRead`] if a byte could not be loaded.

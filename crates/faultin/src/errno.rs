@@ -1,18 +1,14 @@
-//! Numbers of the kernel's in an [`io::Error`]: [`errno`], and [`CallError`], which says of which call one is.
+//! The kernel's error numbers in an [`io::Error`]: [`errno`], and [`CallError`], which names the call that failed.
 
 use core::fmt;
 use std::io;
 
 use crate::MapError;
 use crate::fault::{Fault, Short};
-use crate::iov::{ImportError, OutsideIov};
-use crate::map::shared::ring::RingError;
 use crate::registry::InstallError;
-use crate::signal_free::ProcessError;
-use crate::structs::StructError;
 
-/// Returns the kernel's number for an error, also where the error has one of this crate's in it: those convert to an
-/// [`io::Error`] as a whole, so [`raw_os_error`](io::Error::raw_os_error) has nothing to say of them.
+/// Returns the kernel's number for an error, also where the error contains one of this crate's errors: those convert to an
+/// [`io::Error`] as a whole, so its [`raw_os_error`](io::Error::raw_os_error) is `None`.
 ///
 /// ```
 /// let short = faultin::Short { done: 3, fault: faultin::Fault::refused(faultin::Access::Read, faultin::Cause::Unmapped, 0) };
@@ -32,26 +28,29 @@ pub fn errno(error: &io::Error) -> Option<i32> {
         map => MapError::errno(map),
         short => Some(Short::errno(short)),
         fault => Some(Fault::errno(fault)),
-        structure => Some(StructError::errno(structure)),
-        process => Some(ProcessError::errno(process)),
-        import => ImportError::errno(import),
         install => InstallError::errno(install),
-        ring => RingError::errno(ring),
-        outside => Some(OutsideIov::errno(outside)),
         other => errno(other),
+    }
+    #[cfg(not(faultin_portable))]
+    asked! {
+        structure => Some(crate::structs::StructError::errno(structure)),
+        process => Some(crate::signal_free::ProcessError::errno(process)),
+        import => crate::iov::ImportError::errno(import),
+        ring => crate::map::shared::ring::RingError::errno(ring),
+        outside => Some(crate::iov::OutsideIov::errno(outside)),
     }
     None
 }
 
-/// An [`io::Error`] of the kind of `errno` that has all of `error` in it.
+/// Makes an [`io::Error`] of the kind of `errno` that contains all of `error`.
 #[cold]
 pub(crate) fn whole(errno: Option<i32>, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     let kind = errno.map_or(io::ErrorKind::Other, |errno| io::Error::from_raw_os_error(errno).kind());
     io::Error::new(kind, error)
 }
 
-/// A system call that is refused as a whole: `EPERM` and `ENOSYS` say nothing of what they were said to, and a filter of
-/// system calls (seccomp) says them to any call.
+/// A system call that was rejected as a whole: `EPERM` and `ENOSYS` do not tell which call failed, and a filter of system
+/// calls (seccomp) returns them for any call.
 #[derive(Debug)]
 pub struct CallError {
     call: &'static str,
@@ -68,18 +67,18 @@ impl CallError {
         }
     }
 
-    /// The error of the call that this thread made last.
+    /// Returns the error of this thread's last call.
     #[cold]
     pub(crate) fn last(call: &'static str) -> io::Error {
         CallError::name(call, io::Error::last_os_error())
     }
 
-    /// The name of the call.
+    /// Returns the name of the call.
     pub fn call(&self) -> &'static str {
         self.call
     }
 
-    /// What it said.
+    /// Returns the number that the call returned.
     pub fn errno(&self) -> Option<i32> {
         self.error.raw_os_error()
     }

@@ -1,7 +1,7 @@
 //! Why an access stopped: [`Fault`], and [`Short`], the count that goes with it.
 //!
-//! The vocabulary is the kernel's. A *short* result is one that moved fewer bytes than asked; its count is exact.
-//! A *cause* is what the hardware or the kernel said about the first byte that could not be accessed.
+//! The vocabulary is the kernel's. A *short* result is one that moved fewer bytes than requested; its count is exact. A
+//! *cause* is what the hardware or the kernel reported about the first byte that could not be accessed.
 
 use core::fmt;
 
@@ -15,7 +15,7 @@ pub enum Access {
     Write = 2,
 }
 
-/// How finely a range is probed: what may differ below it goes unnoticed.
+/// The granularity of a probe: differences within one unit go unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Granularity {
@@ -31,13 +31,13 @@ pub enum Granularity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Nothing is mapped there, or a guard page (`SEGV_MAPERR`).
+    /// Nothing is mapped at the address, or a guard page is (`SEGV_MAPERR`).
     Unmapped,
     /// Mapped, but not with this right (`SEGV_ACCERR`).
     Protection,
-    /// Mapped, but what stands behind it did not deliver (`BUS_ADRERR`): beyond the end of the file, an I/O
-    /// error, no space, exhausted huge pages, a userfaultfd in `SIGBUS` mode. One signal code serves them all:
-    /// [`Backing`](crate::Backing) tells them apart where the file is known.
+    /// Mapped, but the file or memory behind the mapping did not deliver (`BUS_ADRERR`): past the end of the file, an I/O
+    /// error, no space, exhausted huge pages, a userfaultfd in `SIGBUS` mode. They all share one signal code;
+    /// [`Backing`](crate::Backing) distinguishes them where the file is known.
     Backing,
     /// Poisoned memory (`BUS_MCEERR_AR`), lost in an aligned extent of this many bytes.
     Poison {
@@ -48,26 +48,27 @@ pub enum Cause {
     Tag,
     /// A protection key forbids it (`SEGV_PKUERR`).
     ProtectionKey,
-    /// Not an address of this machine at all (x86-64: `#GP`, which reports no address).
+    /// Not an address of this machine (x86-64: `#GP`, which reports no address).
     NonCanonical,
     /// A misaligned atomic operation, or `BUS_ADRALN`.
     Alignment,
-    /// Would have had to wait, and was asked not to; or does not stay in memory together with the bytes before it.
+    /// The access would have had to wait, and must not; or the byte does not stay resident together with the bytes before
+    /// it.
     NotResident,
-    /// The range leaves the view it was asked of. Nothing was accessed.
+    /// The range extends past the end of the view. Nothing was accessed.
     OutOfRange,
     /// The ranges overlap with the destination above the source. Nothing was accessed.
     Overlap,
     /// This machine or this mode has no such operation. Nothing was accessed.
     Unsupported,
-    /// Anything else; the signal and its code are kept in the [`Fault`].
+    /// Any other cause; the signal and its code are kept in the [`Fault`].
     Other,
-    /// Whoever [serves](crate::pager) the page would have to wait for a lock that the thread has which asks for it.
+    /// Resolving the fault would wait for a lock that the faulting thread itself holds: see [`pager`](crate::pager).
     Deadlock,
 }
 
 impl Cause {
-    /// How many causes there are: the length of a table indexed by [`Cause::index`].
+    /// The number of causes: the length of a table indexed by [`Cause::index`].
     pub const COUNT: usize = 14;
 
     /// Every cause, in the order of [`Cause::index`].
@@ -88,7 +89,7 @@ impl Cause {
         Cause::Deadlock,
     ];
 
-    /// A small number for this cause, `0..COUNT`, the same in every build: for tables and for C.
+    /// Returns a small number for this cause, `0..COUNT`, the same in every build: for tables and for C.
     pub const fn index(self) -> usize {
         match self {
             Cause::Unmapped => 0,
@@ -108,7 +109,7 @@ impl Cause {
         }
     }
 
-    /// The cause in a word or two.
+    /// Returns the cause in one or two words.
     pub const fn name(self) -> &'static str {
         match self {
             Cause::Unmapped => "unmapped",
@@ -129,7 +130,7 @@ impl Cause {
     }
 }
 
-/// An access that failed: which kind, why, and where if that is known.
+/// An access that failed: its kind, the cause, and the address if that is known.
 ///
 /// The layout is `repr(C)`, 16 bytes on 64-bit machines, and part of the stable interface.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,7 +160,7 @@ const BUS_ADRERR: i16 = 2;
 const BUS_MCEERR_AR: i16 = 4;
 
 impl Fault {
-    /// A fault that no signal reported: a refused argument, or an operation this mode does not have.
+    /// Makes a fault that no signal reported: a rejected argument, or an operation that this mode does not have.
     #[cold]
     pub const fn refused(access: Access, cause: Cause, address: usize) -> Self {
         Fault {
@@ -192,7 +193,7 @@ impl Fault {
         }
     }
 
-    /// A refusal of what has no address: bytes behind the end of a list.
+    /// Makes a rejection without an address: bytes past the end of a list.
     #[cold]
     pub(crate) const fn refused_nowhere(access: Access, cause: Cause) -> Self {
         let mut fault = Fault::refused(access, cause, 0);
@@ -200,7 +201,7 @@ impl Fault {
         fault
     }
 
-    /// The same fault at a known address: copies know it from their count, also where the CPU does not say.
+    /// Returns the same fault at a known address: copies know it from their count, also where the CPU does not report it.
     #[must_use]
     pub(crate) const fn at(mut self, address: usize) -> Self {
         self.address = address;
@@ -208,14 +209,14 @@ impl Fault {
         self
     }
 
-    /// The same fault, as the part of an operation of this kind.
+    /// Returns the same fault as part of an operation of this kind.
     #[must_use]
     pub(crate) const fn of_kind(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// The same fault under another name.
+    /// Returns the same fault with another cause.
     #[cfg(all(feature = "internals", target_arch = "x86_64", not(faultin_syscall)))]
     #[must_use]
     pub(crate) const fn with_cause(mut self, cause: Cause) -> Self {
@@ -223,35 +224,35 @@ impl Fault {
         self
     }
 
-    /// Whether a load or a store failed.
+    /// Returns whether a load or a store failed.
     pub const fn access(&self) -> Access {
         self.access
     }
 
-    /// Why.
+    /// Returns the cause.
     pub const fn cause(&self) -> Cause {
         cause_at(self.cause, self.extent_log2)
     }
 
-    /// The first byte that could not be accessed, if it is known. Copies and views always know it; a single load or
-    /// store does not know it where the CPU reports none (a non-canonical address on x86-64).
+    /// Returns the address of the first byte that could not be accessed, if it is known. Copies and views always know it; a
+    /// single load or store does not know it where the CPU reports none (a non-canonical address on x86-64).
     pub const fn address(&self) -> Option<usize> {
         if self.address_known { Some(self.address) } else { None }
     }
 
-    /// The signal that reported it (`SIGSEGV` or `SIGBUS`), 0 if none did.
+    /// Returns the signal that reported the fault (`SIGSEGV` or `SIGBUS`), 0 if none did.
     pub const fn signal(&self) -> i32 {
         self.signal as i32
     }
 
-    /// The signal's `si_code`, 0 if no signal reported it.
+    /// Returns the signal's `si_code`, 0 if no signal reported the fault.
     pub const fn code(&self) -> i32 {
         self.code as i32
     }
 
-    /// The errno a system call would give for the same memory: `EFAULT`, but `EAGAIN` where waiting was not allowed,
-    /// `EINVAL` for arguments no access could satisfy, `ENOSYS` for what this machine does not have, `EDEADLK` for a page
-    /// that is [served](crate::pager) under a lock that the thread has.
+    /// Returns the errno that a system call would return for the same memory: `EFAULT`, except `EAGAIN` where waiting was
+    /// not allowed, `EINVAL` for arguments that no access could satisfy, `ENOSYS` for operations that this machine does not
+    /// have, `EDEADLK` for a page whose [pager](crate::pager) needs a lock that the thread holds.
     pub const fn errno(&self) -> i32 {
         const EAGAIN: i32 = 11;
         const EFAULT: i32 = 14;
@@ -303,13 +304,13 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// A short result: the first `done` bytes are done, nothing after them is, and `fault` says why.
+/// A short result: the first `done` bytes are done, no byte after them is, and `fault` is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Short {
-    /// Bytes done. Exact: everything before is complete, everything after is untouched.
+    /// Number of bytes done. Exact: everything before is complete, everything after is untouched.
     pub done: usize,
-    /// What happened at the first byte that is not done.
+    /// The fault of the first byte that is not done.
     pub fault: Fault,
 }
 
@@ -319,7 +320,7 @@ impl Short {
         Short { done: 0, fault: Fault::refused(access, cause, address) }
     }
 
-    /// The [errno](Fault::errno) of its fault.
+    /// Returns the [errno](Fault::errno) of its fault.
     pub const fn errno(&self) -> i32 {
         self.fault.errno()
     }
@@ -351,7 +352,7 @@ impl From<Short> for std::io::Error {
     }
 }
 
-/// What a fault looks like in the error register of the access it interrupted. Never 0: 0 is success.
+/// A fault in the error register of the access that it interrupted. Never 0: 0 is success.
 ///
 /// | bits | meaning |
 /// |---|---|
@@ -377,7 +378,7 @@ impl FaultCode {
         )
     }
 
-    /// The code of a fault that no signal reported.
+    /// Returns the code of a fault that no signal reported.
     #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     pub(crate) const fn of(fault: &Fault) -> Self {
         FaultCode((fault.cause as u64) << 36 | (fault.extent_log2 as u64) << 8 | (fault.access as u64) << 32)
@@ -408,14 +409,14 @@ impl FaultCode {
     }
 }
 
-/// What Linux says with this signal and `si_code`.
+/// Returns the cause that Linux reports by this signal and `si_code`.
 const fn cause_of(signal: u8, si_code: i16) -> Cause {
     match (signal, si_code) {
         (SIGSEGV, SEGV_MAPERR) => Cause::Unmapped,
         (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
         (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
         (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
-        // x86-64: a general protection fault, or a stack fault where the address was made of rbp or rsp.
+        // x86-64: a general protection fault, or a stack fault where the address was computed from rbp or rsp.
         (SIGSEGV | SIGBUS, SI_KERNEL) => Cause::NonCanonical,
         (SIGBUS, BUS_ADRERR) => Cause::Backing,
         (SIGBUS, BUS_ADRALN) => Cause::Alignment,
@@ -424,8 +425,8 @@ const fn cause_of(signal: u8, si_code: i16) -> Cause {
     }
 }
 
-/// The [index](Cause::index) of [`cause_of`]. In a handler everything is cold: two constants with four bits per code
-/// save the memory and the indirect jump that the compiler would make of the `match`.
+/// Returns the [index](Cause::index) of [`cause_of`]. In a handler every cache line is cold: two constants with four bits
+/// per code save the memory and the indirect jump that the compiler would make of the `match`.
 const fn cause_index(signal: u8, si_code: i16) -> u8 {
     const SEGV: u64 = nibbles(SIGSEGV);
     const BUS: u64 = nibbles(SIGBUS);
@@ -454,7 +455,7 @@ const fn nibbles(signal: u8) -> u64 {
 
 const POISON: Cause = Cause::Poison { extent: 0 };
 
-/// The cause with this index, lost in 2^`extent_log2` bytes if it is poison.
+/// Returns the cause with this index; for poison, 2^`extent_log2` bytes are lost.
 const fn cause_at(index: u8, extent_log2: u8) -> Cause {
     if index as usize == POISON.index() {
         Cause::Poison { extent: 1 << extent_log2 }

@@ -7,10 +7,10 @@ use crate::walk::{self, Touch};
 
 /// Faults in `len` bytes for reading; returns the accessible prefix in bytes.
 ///
-/// The kernel counts the other way round: it returns the bytes *not* faulted in, which is `len` minus this.
+/// The kernel's function returns the number of bytes *not* faulted in, which is `len` minus this result.
 ///
 /// # Errors
-/// The [`Fault`] at the very first byte; nothing is accessible.
+/// The [`Fault`] of the first byte if that is not accessible.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -22,12 +22,12 @@ pub unsafe fn fault_in_readable(ptr: *const u8, len: NonZeroUsize) -> Result<Non
 
 /// Faults in `len` bytes for writing, without changing any; returns the accessible prefix in bytes.
 ///
-/// The kernel counts the other way round: it returns the bytes *not* faulted in, which is `len` minus this. And its
-/// `fault_in_writeable` stores zeros; this is what `fault_in_safe_writeable` promises, with a real access where that
-/// one only walks page tables.
+/// The kernel's function returns the number of bytes *not* faulted in, which is `len` minus this result. Its
+/// `fault_in_writeable` stores zeros; this function keeps the promise of `fault_in_safe_writeable`, with a real access
+/// where that one only walks page tables.
 ///
 /// # Errors
-/// The [`Fault`] at the very first byte; nothing is accessible.
+/// The [`Fault`] of the first byte if that is not accessible.
 ///
 /// # Safety
 /// The range is foreign memory that its owner lets us write.

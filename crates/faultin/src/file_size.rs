@@ -1,21 +1,21 @@
-//! The limit on the size of files (`RLIMIT_FSIZE`): as an error, [`without_sigxfsz`].
+//! The limit on the size of files (`RLIMIT_FSIZE`) as an error: [`without_sigxfsz`].
 
 use core::mem::MaybeUninit;
 use core::ptr;
 use std::io;
 
-/// Calls `write`, which writes to a file or makes one longer, so that the limit on the size of files is an error of it
-/// (`EFBIG`) and no signal (`SIGXFSZ`, which ends the process unless it is handled).
+/// Calls `write`, which writes to a file or extends one, so that exceeding the limit on the size of files is an error
+/// (`EFBIG`) and not a signal (`SIGXFSZ`, which ends the process unless it is handled).
 ///
 /// The kernel sends the signal to the thread that makes the call. So the thread blocks it meanwhile, and takes the one that
-/// its own call has made; no other thread, no disposition and no signal that was pending before is touched. Asking for the
-/// limit first instead would race with its change, and would have to know what each file system counts against it.
+/// its own call has raised. No other thread, no disposition and no signal that was pending before is touched. Reading the
+/// limit first instead would race with its change, and would need each file system's way of counting.
 ///
-/// It takes two system calls more (`rt_sigprocmask`). A [store](https://docs.rs/faultin-cache) of one's own that writes files
-/// has its calls in this.
+/// This adds two system calls (`rt_sigprocmask`). Other implementations of a [store](https://docs.rs/faultin-cache) that
+/// write files should wrap their calls in this function.
 ///
 /// # Errors
-/// Those of `write`.
+/// The error of `write`.
 pub fn without_sigxfsz<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let blocked = Blocked::new();
     let written = write();
@@ -25,14 +25,14 @@ pub fn without_sigxfsz<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T
     written
 }
 
-/// While it lives, this thread blocks the signal.
+/// Blocks the signal in this thread until it is dropped.
 struct Blocked {
     before: Option<libc::sigset_t>,
-    /// Whether one was pending before.
+    /// Whether a signal was pending before.
     pending: bool,
 }
 
-/// The signal alone.
+/// Returns the set of this signal alone.
 fn alone() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: writes a set.
@@ -53,12 +53,12 @@ impl Blocked {
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: blocks one signal in this thread, and writes a set.
         if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &alone(), before.as_mut_ptr()) } != 0 {
-            // Filters may forbid it. Then the call is as any other code's.
+            // Filters may forbid it. Then the call can raise the signal as in any other code.
             return Blocked { before: None, pending: false };
         }
         // SAFETY: the call succeeded and has written it.
         let before = unsafe { before.assume_init() };
-        // One that was blocked can have been pending. A second one of the same number is merged with it.
+        // A signal that was blocked may have been pending. A second one of the same number is merged with it.
         let pending = has(&before) && {
             let mut pending = alone();
             // SAFETY: writes a set.
@@ -67,7 +67,7 @@ impl Blocked {
         Blocked { before: Some(before), pending }
     }
 
-    /// Takes the signal that a call has just made.
+    /// Takes the signal that a call has just raised.
     #[cold]
     fn take(mut self) {
         if self.pending || self.before.is_none() {
@@ -81,9 +81,10 @@ impl Blocked {
             }
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR) => {}
-                // None was made.
+                // No signal was raised.
                 Some(libc::EAGAIN) => return,
-                // A filter forbids it: the signal stays pending, and blocked in this thread, because it would end the process.
+                // A filter forbids it: the signal stays pending, and blocked in this thread, because it would end the
+                // process.
                 _ => {
                     self.before = None;
                     return;

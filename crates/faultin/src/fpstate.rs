@@ -1,9 +1,9 @@
-//! The floating-point and vector registers of a thread, saved to and restored from memory that may fault: what a kernel
-//! does when it delivers a signal and returns from one.
+//! The floating-point and vector registers of a thread, saved to and restored from memory that may fault, as a kernel does
+//! when it delivers a signal and returns from one.
 //!
-//! The instructions are all or nothing: no count comes back, a caller starts from scratch. So it needs
-//! [`probe`](crate::raw#probe) between two attempts, not [`fault_in`](crate::raw#fault-in). The size of an image comes
-//! from the CPU, never from the image.
+//! The instructions are all or nothing: they return no count, and a caller starts over. So it needs
+//! [`probe`](crate::raw#probe) between two attempts, not [`fault_in`](crate::raw#fault-in). The size of an image comes from
+//! the CPU, never from the image.
 
 use crate::arch::fpstate as cpu;
 use crate::fault::{Access, Cause, Fault};
@@ -12,12 +12,12 @@ use crate::view::{ReadView, WriteView};
 /// Alignment of an image in memory, in bytes.
 pub const ALIGN: usize = cpu::ALIGN;
 
-/// Bytes of an image on this machine: from the CPU. 0 where there is no such instruction.
+/// Returns the size of an image on this machine in bytes, from the CPU; 0 where there is no such instruction.
 pub fn image_size() -> usize {
     cpu::layout().map_or(0, |(_, size)| size)
 }
 
-/// An image in memory of our own, as the instruction writes it.
+/// An image in private memory, in the format of the instruction.
 #[derive(Clone)]
 pub struct Image {
     memory: Box<[Line]>,
@@ -28,19 +28,19 @@ pub struct Image {
 struct Line([u8; 64]);
 
 impl Image {
-    /// An empty image: every register in its initial state.
+    /// Makes an empty image: every register in its initial state.
     pub fn new() -> Self {
         Image { memory: vec![Line([0; 64]); image_size().div_ceil(64)].into_boxed_slice() }
     }
 
-    /// An image with bytes that can be told apart in every register that all machines have: for tests of what arrives.
+    /// Makes an image with distinct bytes in every register that all machines have: for tests of what arrives.
     pub fn patterned(seed: u8) -> Self {
         let mut image = Image::new();
         cpu::pattern(image.bytes_mut(), seed);
         image
     }
 
-    /// The image's bytes.
+    /// Returns the image's bytes.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `Line` is 64 plain bytes without padding.
         let all = unsafe { core::slice::from_raw_parts(self.memory.as_ptr().cast::<u8>(), self.memory.len() * 64) };
@@ -58,7 +58,7 @@ impl Image {
         self.memory.as_mut_ptr().cast()
     }
 
-    /// Whether the registers every machine has hold the same in both.
+    /// Returns whether the registers that every machine has are the same in both.
     pub fn same_registers(&self, other: &Image) -> bool {
         cpu::registers(self.bytes()) == cpu::registers(other.bytes())
     }
@@ -73,8 +73,8 @@ impl Default for Image {
 /// Saves the registers of `state` to `to`, with the CPU's own instruction on the foreign memory.
 ///
 /// # Errors
-/// The [`Fault`]; a part of the image may have been stored. [`Cause::Alignment`] if `to` is not aligned,
-/// [`Cause::OutOfRange`] if it is too small, [`Cause::Unsupported`] without the instruction.
+/// The [`Fault`] if a byte cannot be stored; a part of the image may have been stored. [`Cause::Alignment`] if `to` is not
+/// aligned, [`Cause::OutOfRange`] if it is too small, [`Cause::Unsupported`] without the instruction.
 #[doc(alias = "copy_fpregs_to_sigframe")]
 #[doc(alias = "xsave_to_user_sigframe")]
 pub fn save(to: &WriteView<'_>, state: &Image) -> Result<(), Fault> {
@@ -85,11 +85,11 @@ pub fn save(to: &WriteView<'_>, state: &Image) -> Result<(), Fault> {
     unsafe { cpu::save(to.as_ptr(), state.memory.as_ptr().cast(), scratch.as_mut_ptr(), mask) }
 }
 
-/// Restores the registers from `from` with the CPU's own instruction on the foreign memory, and returns what arrived in
-/// them. The thread's own registers are as before when this returns.
+/// Restores the registers from `from` with the CPU's own instruction on the foreign memory, and returns their contents. The
+/// thread's own registers are unchanged when this returns.
 ///
 /// # Errors
-/// The [`Fault`]. [`Cause::Other`] if the CPU does not accept the image; otherwise as [`save`].
+/// The [`Fault`] if a byte cannot be loaded. [`Cause::Other`] if the CPU rejects the image; otherwise as [`save`].
 #[doc(alias = "restore_fpregs_from_user")]
 #[doc(alias = "xrstor_from_user_sigframe")]
 pub fn restore(from: &ReadView<'_>) -> Result<Image, Fault> {

@@ -115,11 +115,17 @@
 //!   state after each access.
 //! * A system call that is given the same memory returns `EFAULT`, and does not need this crate.
 //!
+//! # Platforms
+//!
+//! Linux on x86-64 and aarch64. On other architectures of Linux, the kernel makes the copies. On other Unix systems, the crate has
+//! [`FileMap`], [`FileReader`], [`MapOptions`] and what reads in [`map`], over `pread`, with the same answers; all else is absent
+//! there.
+//!
 //! # Features
 //!
 //! | Feature | With it |
 //! |---|---|
-//! | `std` (default) | Linux: the signal handler, views, maps, shared memory, `fault_in`, `probe`, searches, pagers |
+//! | `std` (default) | on Linux: the signal handler, views, maps, shared memory, `fault_in`, `probe`, searches, pagers |
 //! | none | any kernel or firmware with a fault handler of its own: the exception [`table`], the copies, scalars, strings and structures of [`raw`], [`memory`]'s traits and [`iov`] |
 //! | `bytemuck`, `zerocopy` | `read_as` and `write_from` of maps and views: module `typed` |
 //! | `internals` | the tests of this project: no part of the interface |
@@ -127,82 +133,107 @@
 //! Without `std` nothing uses vector registers wider than 128 bits or detects CPUs, and nothing allocates.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+// What is absent there uses more of what is present.
+#![cfg_attr(faultin_portable, allow(dead_code, unused_imports))]
 
+#[cfg(all(faultin_portable, not(unix)))]
+compile_error!("faultin is for Linux and, to read files, for other Unix systems; there is no version for this one");
+#[cfg(all(not(feature = "std"), any(target_vendor = "apple", windows)))]
+compile_error!("without its feature `std`, faultin needs ELF sections, which object files of this system do not have");
+
+// `faultin_portable` is set on systems other than Linux (see build.rs). There, `portable` has what stands in for a module that
+// only Linux has.
 #[macro_use]
+#[cfg_attr(faultin_portable, path = "portable/arch.rs")]
 mod arch;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod backing;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod backoff;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod blocked;
+#[cfg(not(faultin_portable))]
 mod copy;
 #[cfg(feature = "std")]
 mod errno;
 mod fault;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod fault_in;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod file_size;
-#[cfg(feature = "internals")]
+#[cfg(all(feature = "internals", not(faultin_portable)))]
 #[doc(hidden)]
 pub mod fpstate;
+#[cfg(not(faultin_portable))]
 pub mod iov;
 #[cfg(feature = "std")]
 pub mod map;
+#[cfg(not(faultin_portable))]
 pub mod memory;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub mod pager;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod probe;
+#[cfg(not(faultin_portable))]
 pub mod raw;
 #[cfg(feature = "std")]
+#[cfg_attr(faultin_portable, path = "registry/error.rs")]
 mod registry;
+#[cfg_attr(faultin_portable, path = "portable/scalar.rs")]
 mod scalar;
 #[cfg(feature = "std")]
 mod scan;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub mod shared;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub mod signal;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub mod signal_free;
 #[cfg(feature = "std")]
+mod sleep;
+#[cfg(feature = "std")]
+#[cfg_attr(faultin_portable, path = "portable/stat.rs")]
 mod stat;
+#[cfg(not(faultin_portable))]
 mod string;
+#[cfg(not(faultin_portable))]
 mod structs;
 #[cfg(feature = "std")]
 mod sync;
+#[cfg(not(faultin_portable))]
 pub mod table;
-#[cfg(feature = "internals")]
+#[cfg(all(feature = "internals", not(faultin_portable)))]
 #[doc(hidden)]
 pub mod testing;
 #[cfg(any(feature = "bytemuck", feature = "zerocopy"))]
 pub mod typed;
-#[cfg(feature = "std")]
+#[cfg(any(feature = "bytemuck", feature = "zerocopy", all(feature = "std", not(faultin_portable))))]
 mod value;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod view;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 mod walk;
 
 pub use fault::{Access, Cause, Fault, Granularity, Short};
 pub use scalar::Scalar;
 
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub use {
     backing::Backing,
-    errno::{CallError, errno},
-    map::error::MapError,
-    map::file::FileMap,
-    map::options::MapOptions,
-    map::reader::FileReader,
     map::write::FileMapMut,
-    registry::InstallError,
     signal::install::install,
     view::{ReadView, WriteView},
     walk::page_size,
 };
 #[cfg(feature = "std")]
+pub use {
+    errno::{CallError, errno},
+    map::error::MapError,
+    map::file::FileMap,
+    map::options::MapOptions,
+    map::reader::FileReader,
+    registry::InstallError,
+};
+#[cfg(all(feature = "std", not(faultin_portable)))]
 #[doc(hidden)]
-pub use {backoff::sleep, file_size::without_sigxfsz};
+pub use {file_size::without_sigxfsz, sleep::sleep};

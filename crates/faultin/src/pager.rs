@@ -1,8 +1,9 @@
-//! Memory whose faults this process serves itself.
+//! Memory whose faults this process resolves itself.
 //!
-//! Whoever owns a range of addresses registers a [`Pager`] for it ([`serve`]). An access of this crate's to a page that is not
-//! there comes back short, as everywhere; [`fault_in`](crate::raw#fault-in) and [`probe`](crate::raw#probe) call the pager. So a loop
-//! that copies under a lock and faults in without it needs to know nothing of pagers, and the pager may take that lock.
+//! The owner of a range of addresses registers a [`Pager`] for it ([`serve`]). An access of this crate to a page that is
+//! not resident comes back short, as everywhere; [`fault_in`](crate::raw#fault-in) and [`probe`](crate::raw#probe) call the
+//! pager. So a loop that copies under a lock and faults in without it needs no knowledge of pagers, and the pager may take
+//! that lock.
 //!
 //! Writing a pager and registering one both need `unsafe`, because a pager may run in a signal handler:
 //!

@@ -10,7 +10,7 @@ const LINE: usize = 64;
 /// Proves that every byte can be loaded.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven, up to the unit that failed.
+/// [`Short`] if a byte cannot be loaded: the bytes before the unit that failed are proven.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -28,10 +28,10 @@ pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -
 
 /// Proves that every byte can be stored, without changing any.
 ///
-/// Differs from the kernel's `fault_in_subpage_writeable`, which stores zeros: this changes no byte.
+/// Differs from the kernel's `fault_in_subpage_writeable`, which stores zeros: this function changes no byte.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven, up to the unit that failed.
+/// [`Short`] if a byte cannot be stored: the bytes before the unit that failed are proven.
 ///
 /// # Safety
 /// The range is foreign memory that its owner lets us write.
@@ -66,7 +66,7 @@ pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) ->
     unsafe { still(Touch::Write, ptr, len, proven) }
 }
 
-/// What has been proven and is still there: see [`walk::still`].
+/// Returns the part of `proven` that is still accessible: see [`walk::still`].
 ///
 /// # Safety
 /// As [`probe_read`], or [`probe_write`].
@@ -85,7 +85,7 @@ unsafe fn whole_pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(), Shor
 unsafe fn units<const UNIT: usize>(ptr: *const u8, from: usize, to: usize) -> Result<(), Short> {
     let many = arch::MANY * UNIT;
     let mut at = from;
-    // Many at once where they begin with a whole unit; one by one before that, and to find the one that failed.
+    // In batches from the first whole unit on; one by one before that, and to find the unit that failed.
     let mut alone_until = from;
     while at < to {
         let aligned = ptr.wrapping_add(at).addr() & (UNIT - 1) == 0;

@@ -11,7 +11,7 @@ mod sealed {
     /// The operations of one type, without checks.
     ///
     /// # Safety
-    /// Of all: the preconditions of the function of [`super`] with the same name.
+    /// For each: the preconditions of the function of [`super`] with the same name.
     #[allow(missing_docs, clippy::missing_safety_doc)]
     pub trait Operations: Copy + Eq {
         unsafe fn load(ptr: *const Self) -> Result<Self, Fault>;
@@ -34,14 +34,14 @@ mod sealed {
         fn nand(self, other: Self) -> Self;
         fn larger(self, other: Self) -> Self;
         fn smaller(self, other: Self) -> Self;
-        // What memory that is not this process's is made of: values as bytes, in the machine's order.
+        // For backends whose memory is not this process's: values as bytes, in the machine's order.
         fn plus(self, other: Self) -> Self;
         fn from_bytes(bytes: &[u8]) -> Self;
         fn put_bytes(self, bytes: &mut [u8]);
     }
 }
 
-/// The integers of 8 to 128 bits. Sealed.
+/// The integers of 8 to 128 bits. The trait is sealed.
 pub trait Scalar: sealed::Operations {}
 
 macro_rules! scalars {
@@ -162,10 +162,10 @@ scalars_32!(usize isize);
 
 /// Loads a value.
 ///
-/// Differs from the kernel's `get_user`: the value comes back with the error in one result.
+/// Differs from the kernel's `get_user`: value and error are one result.
 ///
 /// # Errors
-/// The [`Fault`].
+/// The [`Fault`] if a byte of the value cannot be loaded.
 ///
 /// # Safety
 /// `ptr` is foreign memory that we may read.
@@ -181,7 +181,7 @@ pub unsafe fn load<T: Scalar>(ptr: *const T) -> Result<T, Fault> {
 /// Stores a value.
 ///
 /// # Errors
-/// The [`Fault`].
+/// The [`Fault`] if a byte of the value cannot be stored.
 ///
 /// # Safety
 /// `ptr` is foreign memory that its owner lets us write.
@@ -195,7 +195,7 @@ pub unsafe fn store<T: Scalar>(ptr: *mut T, value: T) -> Result<(), Fault> {
 
 #[inline(always)]
 fn aligned<T>(ptr: *const T, access: Access) -> Result<(), Fault> {
-    // Atomicity wants the size's alignment, which may be more than the type's.
+    // Atomicity needs an alignment of the size, which may be more than the type's.
     if ptr.addr() & (size_of::<T>() - 1) == 0 {
         Ok(())
     } else {
@@ -206,7 +206,7 @@ fn aligned<T>(ptr: *const T, access: Access) -> Result<(), Fault> {
 /// Loads atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
 ///
 /// # Errors
-/// The [`Fault`], or a refusal (see the module).
+/// The [`Fault`] if the value cannot be loaded, is misaligned, or the size or `order` is [unsupported](crate::raw#scalars).
 ///
 /// # Safety
 /// As [`load`].
@@ -223,7 +223,7 @@ pub unsafe fn load_atomic<T: Scalar>(ptr: *const T, order: Ordering) -> Result<T
 /// Stores atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
 ///
 /// # Errors
-/// The [`Fault`], or a refusal (see the module).
+/// The [`Fault`] if the value cannot be stored, is misaligned, or the size or `order` is [unsupported](crate::raw#scalars).
 ///
 /// # Safety
 /// As [`store`].
@@ -237,10 +237,10 @@ pub unsafe fn store_atomic<T: Scalar>(ptr: *mut T, value: T, order: Ordering) ->
     unsafe { T::atomic_store(ptr, value, order) }
 }
 
-/// Exchanges the value, sequentially consistent: no CPU we know has a cheaper one.
+/// Exchanges the value, sequentially consistent: no known CPU has a cheaper exchange.
 ///
 /// # Errors
-/// The [`Fault`], or a refusal (see the module).
+/// The [`Fault`] if the value cannot be loaded and stored, is misaligned, or the size is [unsupported](crate::raw#scalars).
 ///
 /// # Safety
 /// As [`store`].
@@ -251,12 +251,13 @@ pub unsafe fn swap<T: Scalar>(ptr: *mut T, value: T) -> Result<T, Fault> {
     unsafe { T::swap(ptr, value) }
 }
 
-/// Stores `new` if the value is `current`. `Ok(Ok(old))` if it was, `Ok(Err(old))` if it was not, as `core`'s.
+/// Stores `new` if the value is `current`. Returns `Ok(Ok(old))` if it was, `Ok(Err(old))` if not, as `core` does.
 ///
-/// Differs from the kernel's `user_cmpxchg`: any size, and the orderings are the caller's.
+/// Differs from the kernel's `user_cmpxchg`: any size, and the caller chooses the orderings.
 ///
 /// # Errors
-/// The [`Fault`], or a refusal (see the module). The right to store is needed in any case.
+/// The [`Fault`] if the value cannot be loaded and stored (even if it is not `current`), is misaligned, or the size or an
+/// ordering is [unsupported](crate::raw#scalars).
 ///
 /// # Safety
 /// As [`store`].
@@ -283,7 +284,8 @@ macro_rules! fetch {
         #[doc = $doc]
         ///
         /// # Errors
-        /// The [`Fault`], or a refusal (see the module).
+        /// The [`Fault`] if the value cannot be loaded and stored, is misaligned, or the size or `order` is
+        /// [unsupported](crate::raw#scalars).
         ///
         /// # Safety
         /// As [`store`].
@@ -306,7 +308,8 @@ fetch! {
 /// Subtracts (wrapping) and returns the old value.
 ///
 /// # Errors
-/// The [`Fault`], or a refusal (see the module).
+/// The [`Fault`] if the value cannot be loaded and stored, is misaligned, or the size or `order` is
+/// [unsupported](crate::raw#scalars).
 ///
 /// # Safety
 /// As [`store`].
@@ -319,10 +322,11 @@ pub unsafe fn fetch_sub<T: Scalar>(ptr: *mut T, value: T, order: Ordering) -> Re
 macro_rules! fetch_update {
     ($($name:ident $with:ident $doc:literal;)*) => {$(
         #[doc = $doc]
-        /// A loop of load and compare-exchange.
+        /// Runs a loop of load and compare-exchange.
         ///
         /// # Errors
-        /// The [`Fault`], or a refusal (see the module).
+        /// The [`Fault`] if the value cannot be loaded and stored, is misaligned, or the size or `order` is
+        /// [unsupported](crate::raw#scalars).
         ///
         /// # Safety
         /// As [`store`].

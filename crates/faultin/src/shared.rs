@@ -1,5 +1,5 @@
-//! Memory shared with a peer that is not trusted: memfds and files that another process has open as well, and may cut,
-//! punch holes into or rewrite at any moment.
+//! Memory shared with an untrusted peer: memfds and files that another process has open as well, and may truncate, punch
+//! holes into or rewrite at any moment.
 //!
 //! A [`SharedMap`] has the length that two processes have agreed on; only [`resize`](SharedMap::resize) changes it. Its *peer*
 //! is any other process that has the file.
@@ -30,40 +30,41 @@
 //! # }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * No operation kills the process, or waits for the peer. The limits are those of [files](crate::map#what-is-promised).
-//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault; after
-//!   a fault a few questions about the file; for reads, a fixed number of calls that take the rest from the file. Nothing
-//!   is tried again. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and
-//!   others, see [`scalar`](crate::raw#scalars)) are the exception: a peer that writes the same word without pause can
-//!   make one of their rounds fail, though each time by chance only.
-//! * **Counts are exact.** After an error, [`done`](MapError::done) bytes from the start were read, or stored, and lay
-//!   within the file when it was looked at; of a store, nothing behind the count was stored to the mapping unless it was
-//!   cut off ([`Changed`](crate::map::Reason::Changed): what was stored behind the end is lost). Behind the count the
+//! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault;
+//!   after a fault a few queries of the file; for reads, a fixed number of calls that read the rest from the file. Nothing
+//!   is retried. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and others,
+//!   see [`scalar`](crate::raw#scalars)) are the exception: a peer that writes the same word without pause can make a round
+//!   of them fail, though each time by chance only.
+//! * **Counts are exact.** After an error, [`done`](MapError::done) bytes from the start were read, or stored, and were
+//!   within the file when it was checked. No byte past the count of a store was stored to the mapping, unless it was
+//!   truncated ([`Changed`](crate::map::Reason::Changed): bytes that were stored past the end are lost). Past the count the
 //!   destination of a read may have been overwritten.
-//! * **What is given out is a copy, made once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
-//!   [rings](ring) copy to memory of our own, and nothing here gives out a reference. Check the copy, use the copy: what
-//!   is checked in shared memory and read again is another value. (A read that faulted takes the rest from the file.)
+//! * **Results are copies, made once.** [`read_at`](SharedMap::read_at), [`read_once`](SharedMap::read_once) and the
+//!   [rings](ring) copy to private memory, and no function here returns a reference. Check the copy, use the copy: a value
+//!   that is checked in shared memory and read again may be different. (A read that faulted takes the rest from the file.)
 //!
-//! What is *not* promised is what the bytes are: they are the peer's to choose, and while it writes, a copy is a mixture
-//! of old and new ones, except for aligned values of up to 64 bits.
+//! The contents are *not* guaranteed: the peer chooses them, and while it writes, a copy is a mixture of old and new bytes,
+//! except for aligned values of up to 64 bits.
 //!
 //! # Sealed memory
 //!
-//! A memfd with `F_SEAL_SHRINK` cannot be cut, by anybody, ever again. Where it is set, [`is_sealed`](SharedMap::is_sealed)
-//! is true and operations leave out their look at the size of the file, which is a system call each. Accesses stay
-//! fallible, because that costs nothing and sealed memory can fault all the same: where a page has to be allocated and
-//! none is to be had (a hole, also one punched by the peer, in a control group at its limit or without huge pages), where
-//! it cannot be brought back from swap, and where it is poisoned. The seal says nothing about contents: only
+//! A memfd with `F_SEAL_SHRINK` cannot be truncated by any process, ever again. Where it is set,
+//! [`is_sealed`](SharedMap::is_sealed) is true and operations skip the check of the file's size, which is a system call
+//! each. Accesses stay fallible, because that costs nothing and sealed memory can still fault: where a page has to be
+//! allocated and none is available (a hole, also one punched by the peer, in a control group at its limit or without huge
+//! pages), where it cannot be read back from swap, and where it is poisoned. The seal does not protect the contents: only
 //! `F_SEAL_WRITE` would.
 //!
-//! Memory that is not sealed is looked at after each access, because a fault proves nothing: the last page of a file that
-//! was cut reads as zeros behind its end and takes stores that are lost. (Cut and grown again between two looks, it
-//! reads as zeros without an error, as if the peer had stored them.) [`SharedOptions::watch`] leaves this out, too.
+//! Memory that is not sealed is checked after each access, because a fault proves nothing: the last page of a truncated
+//! file reads as zeros past its end and takes stores that are lost. (If the file is truncated and grows again between two
+//! checks, it reads as zeros without an error, as if the peer had stored them.) [`SharedOptions::watch`] skips this check,
+//! too.
 //!
-//! Where memory is neither mapped nor to be mapped ([`Backend::Pread`]), reads and stores go to the file with the same
-//! answers; atomic operations and rings do not exist.
+//! With [`Backend::Pread`] nothing is mapped: reads and stores go to the file with the same results; atomic operations and
+//! rings do not exist.
 
 #[cfg(doc)]
 use crate::{MapError, map::Backend};

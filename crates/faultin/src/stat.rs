@@ -1,4 +1,4 @@
-//! What `fstat(2)` says of a file, for questions that the standard library would ask by `statx(2)`, which filters refuse.
+//! `fstat(2)`, where the standard library would use `statx(2)`, which filters of system calls may reject.
 
 use core::mem::MaybeUninit;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use crate::errno::CallError;
 
-/// Asks by the call of this name. The C library's own function asks by path and takes a fifth longer.
+/// Calls `fstat` by its number. The C library's function makes the call with a path and takes a fifth longer.
 #[inline]
 pub(crate) fn fstat(file: &File) -> io::Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
@@ -24,12 +24,12 @@ pub(crate) fn fstat(file: &File) -> io::Result<libc::stat> {
     Ok(unsafe { stat.assume_init() })
 }
 
-/// What a file is, if it is no regular one.
+/// Returns the type of a file that is not a regular one.
 pub(crate) fn irregular(file: &File) -> io::Result<Option<std::fs::FileType>> {
     if fstat(file)?.st_mode & libc::S_IFMT == libc::S_IFREG {
         return Ok(None);
     }
-    // Only the standard library can say it.
+    // Only the standard library's `Metadata` can express it.
     let about = file.metadata().map_err(|error| CallError::name("statx", error))?;
     Ok(Some(about.file_type()))
 }

@@ -8,7 +8,8 @@ use crate::fault::Short;
 
 const BLOCK: usize = size_of::<Block>();
 
-/// The length of the string at `ptr`: the bytes before its NUL, or `max` if none of the first `max` bytes is one.
+/// Returns the length of the string at `ptr`: the number of bytes before its NUL, or `max` if none of the first `max` bytes
+/// is one.
 ///
 /// Differs from the kernel's `strnlen_user`: the NUL is not counted, a string that is too long is `max`, and a fault is
 /// an error instead of 0.
@@ -41,7 +42,7 @@ pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
 /// Copies the string at `src` up to and including its NUL, at most `max` bytes. Returns the bytes before the NUL; `max`
 /// means that there was none and `dst` is not terminated. Each byte is loaded once.
 ///
-/// Differs from the kernel's `strncpy_from_user`: a fault says how many bytes were copied.
+/// Differs from the kernel's `strncpy_from_user`: a fault reports the number of bytes copied.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes copied is NUL.
@@ -74,7 +75,8 @@ pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize,
     Ok(max)
 }
 
-/// Whether all of `len` bytes are zero: as [`scan::is_zeroed`](crate::scan::is_zeroed), without vectors wider than a block.
+/// Returns whether all of `len` bytes are zero: as [`scan::is_zeroed`](crate::scan::is_zeroed), without vectors wider than
+/// a block.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -105,7 +107,7 @@ mod plain {
     pub(super) struct Block(u128);
 
     impl Block {
-        /// A bit for each byte that is zero.
+        /// Returns a bit for each byte that is zero.
         pub(super) fn zero_bytes(&self) -> u32 {
             self.bytes().iter().rev().fold(0, |bits, &byte| bits << 1 | u32::from(byte == 0))
         }

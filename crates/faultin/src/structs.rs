@@ -6,14 +6,13 @@ use crate::copy::{copy_in, zero};
 use crate::fault::{Fault, Short};
 use crate::string::is_zeroed;
 
-/// Why a versioned structure could not be taken.
+/// The reason why a versioned structure could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StructError {
-    /// The caller's structure is longer than ours, and asks for something in the part we do not know: the first byte
-    /// there that is not zero makes it so (`E2BIG`).
+    /// The caller's structure is longer than ours, and a byte of the unknown part is not zero (`E2BIG`).
     TooBig,
-    /// A byte could not be loaded (`EFAULT`). Nothing of the destination is meaningful.
+    /// A byte could not be loaded (`EFAULT`). The contents of the destination are unspecified.
     Fault(Fault),
 }
 
@@ -36,7 +35,7 @@ impl core::error::Error for StructError {
 }
 
 impl StructError {
-    /// The errno that the kernel gives.
+    /// Returns the errno that the kernel returns.
     pub const fn errno(&self) -> i32 {
         match self {
             StructError::TooBig => 7,
@@ -59,12 +58,12 @@ impl From<Short> for StructError {
 }
 
 /// Copies a structure of `src_len` bytes into one of `dst_len`: a shorter one is completed with zeros, a longer one must
-/// have nothing but zeros in the part that does not fit. That part is looked at *before* anything is copied.
+/// have only zeros in the part that does not fit. That part is checked *before* anything is copied.
 ///
 /// Mirrors the kernel's function of the same name; there `dst_len` is `ksize` and `src_len` is `usize`.
 ///
 /// # Errors
-/// [`StructError`].
+/// [`StructError`] if a byte cannot be loaded, or the part that does not fit has a byte that is not zero.
 ///
 /// # Safety
 /// `src` is foreign memory that we may read, `dst` is valid for writes of

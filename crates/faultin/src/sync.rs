@@ -1,8 +1,8 @@
-//! The atomic operations of the protocols that signal handlers take part in.
+//! The atomic operations of the protocols that involve signal handlers.
 //!
-//! Those protocols ([`users`](crate::signal::users), [`registry::Disposition`](crate::registry), the stamp of a map) ask
-//! this module for them, so that `crates/faultin-cache-loom` can put its own in place and run the very same files under
-//! every order of their steps.
+//! Those protocols ([`users`](crate::signal::users), [`registry::Disposition`](crate::registry), the stamp of a map) import
+//! them from here, so that `crates/faultin-cache-loom` can substitute its own and run the very same files under every order
+//! of their steps.
 
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};

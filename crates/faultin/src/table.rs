@@ -1,26 +1,26 @@
-//! The exception table: which instructions may fault, and where to go on if they do.
+//! The exception table: which instructions may fault, and where to continue if they do.
 //!
-//! Each instruction of this crate that may touch foreign memory leaves an [`Entry`] in the section `faultin_ex` of the
-//! object it is linked into. A handler that finds the interrupted program counter there writes what happened into two
-//! registers the entry names, and continues at the entry's *fixup*. Nothing else is remembered anywhere, so an access
-//! costs nothing until it fails, may nest, and may run in any thread, fiber or signal handler.
+//! Each instruction of this crate that may touch foreign memory has an [`Entry`] in the section `faultin_ex` of the object
+//! that it is linked into. A handler that finds the interrupted program counter there writes the fault into two registers
+//! that the entry names, and continues at the entry's *fixup*. No other state is kept, so an access costs nothing until it
+//! fails, may nest, and may run in any thread, fiber or signal handler.
 //!
-//! A load that is inlined into another crate leaves its entry in *that* crate's object. So every object that contains
-//! such an instruction also gets one [`Object`], which knows the bounds of its own table, and an ELF note that leads to
-//! it; both come out of the same `asm!` as the entry, folded into one per object by the linker.
+//! A load that is inlined into another crate has its entry in *that* crate's object. So every object that contains such an
+//! instruction also gets one [`Object`] with the bounds of its own table, and an ELF note that leads to it; both come from
+//! the same `asm!` as the entry, folded into one per object by the linker.
 //!
-//! This module compiles without `std`, for kernels: [`own_table`] and [`search`] are all their trap handler needs.
+//! This module compiles without `std`, for kernels: their trap handler needs only [`own_table`] and [`search`].
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use crate::fault::{Access, FaultCode};
 
-/// The version of everything objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
-/// version have a registry and a handler of their own, and chain to each other.
+/// The version of everything that objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
+/// version have their own registry and handler, and chain to each other.
 pub const ABI: u32 = 2;
 
 /// One instruction that may fault. Positions are relative to the address of the field that holds them, so that the table
-/// needs no relocations. An entry means something only where the linker has put it, so it cannot be copied or moved.
+/// needs no relocations. An entry is meaningful only where the linker has put it, so it cannot be copied or moved.
 ///
 /// ```compile_fail,E0277
 /// fn copied<T: Clone>() {}
@@ -34,25 +34,25 @@ pub struct Entry {
     info: u32,
 }
 
-/// The access an entry's instruction makes.
+/// The kind of access of an entry's instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It loads.
+    /// A load.
     Load,
-    /// It stores.
+    /// A store.
     Store,
-    /// It does both (`rep movsb`): the hardware says which one failed.
+    /// A load and a store (`rep movsb`): the hardware reports which one failed.
     Either,
 }
 
-/// What is done when the instruction of an entry faults, beyond what the progress register says: the largest of three
-/// counts, each of which is a prefix that is stored for certain.
+/// The progress when the instruction of an entry faults, beyond the progress register: the largest of three counts, each of
+/// which is a prefix that is certainly stored.
 ///
 /// | bits | meaning |
 /// |---|---|
 /// | 0-8 | *n* |
 /// | 9 | 0: *n* bytes after the progress register are done; 1: all but the last *n* bytes of the operation are |
-/// | 10-18 | so many bytes from the start are done: a first register that the progress register does not step over whole, or the head of two that overlap |
+/// | 10-18 | this number of bytes from the start is done: a first register that the progress register does not step over whole, or the head of two that overlap |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress(u32);
 
@@ -62,7 +62,7 @@ impl Progress {
         Progress(bits)
     }
 
-    /// Bytes done of `len`, when the progress register says that `base` are.
+    /// Returns the number of bytes done of `len`, when the progress register reports `base`.
     pub const fn done(self, base: usize, len: usize) -> usize {
         let n = (self.0 & 0x1ff) as usize;
         let edge = if self.0 & 0x200 == 0 { base + n } else { len.saturating_sub(n) };
@@ -87,7 +87,7 @@ const KIND_LOAD: u32 = 1;
 const KIND_STORE: u32 = 2;
 
 impl Site {
-    /// The access the instruction makes.
+    /// Returns the kind of access of the instruction.
     pub const fn kind(&self) -> Kind {
         match self.info & 3 {
             KIND_LOAD => Kind::Load,
@@ -96,7 +96,7 @@ impl Site {
         }
     }
 
-    /// The access that failed, given what the hardware said about it, if it said anything.
+    /// Returns the access that failed, given the hardware's report, if there is one.
     pub const fn access(&self, hardware: Option<Access>) -> Access {
         match (self.kind(), hardware) {
             (Kind::Load, _) => Access::Read,
@@ -106,23 +106,23 @@ impl Site {
         }
     }
 
-    /// Number of the register that receives the fault code (never 0).
+    /// Returns the number of the register that receives the fault code (never 0).
     pub const fn error_register(&self) -> usize {
         ((self.info >> 2) & 31) as usize
     }
 
-    /// Number of the register that receives `si_addr`.
+    /// Returns the number of the register that receives `si_addr`.
     pub const fn address_register(&self) -> usize {
         ((self.info >> 7) & 31) as usize
     }
 
-    /// The fault code, what belongs into the error register: for handlers that get no `siginfo` and say themselves what
-    /// a signal of Linux would say. `signal` and `si_code` are those of Linux (11 and 1: nothing is mapped there).
+    /// Returns the fault code for the error register: for trap handlers that get no `siginfo` and choose the signal that
+    /// Linux would report. `signal` and `si_code` are those of Linux (11 and 1: nothing is mapped).
     pub const fn fault_code(&self, signal: u8, si_code: i16, hardware: Option<Access>) -> u64 {
         FaultCode::new(signal, si_code, 0, self.access(hardware), self.progress_bits()).0
     }
 
-    /// The raw bits of [`Progress`], which the fault code carries on.
+    /// Returns the raw bits of [`Progress`], which the fault code carries.
     pub const fn progress_bits(&self) -> u32 {
         self.info >> 12
     }
@@ -136,7 +136,7 @@ impl Entry {
     }
 }
 
-/// The exception table of one object, where the linker has put it. It cannot be copied, and gives out [`Site`]s, whose
+/// The exception table of one object, where the linker has put it. It cannot be copied, and returns [`Site`]s, whose
 /// positions are absolute.
 ///
 /// ```compile_fail,E0599
@@ -152,46 +152,46 @@ impl Entry {
 pub struct Table([Entry]);
 
 impl Table {
-    /// The entries' sites, in link order.
+    /// Returns the entries' sites, in link order.
     pub fn sites(&self) -> impl ExactSizeIterator<Item = Site> + Clone + '_ {
         self.0.iter().map(Entry::site)
     }
 
-    /// Entries in the table.
+    /// Returns the number of entries.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the table has no entry.
+    /// Returns whether the table has no entry.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The address of the first entry.
+    /// Returns the address of the first entry.
     pub const fn as_ptr(&self) -> *const Entry {
         self.0.as_ptr()
     }
 }
 
-/// What each object (executable or shared library) has one of: the bounds of its table, and its place in the registry.
+/// The record of an object (executable or shared library): the bounds of its table, and its place in the registry.
 #[repr(C)]
 pub struct Object {
     /// The next object in the process-wide registry.
     pub(crate) next: AtomicPtr<Object>,
-    /// The registry this object has been entered into, null before.
+    /// The registry that this object has been entered into, null before.
     pub(crate) registry: AtomicPtr<core::ffi::c_void>,
-    /// The table as a handler looks it up, made when the object is registered: see [`slots`].
+    /// The table in the form for lookups by a handler, made when the object is registered: see [`slots`].
     pub(crate) slots: AtomicPtr<Site>,
     pub(crate) slot_count: AtomicUsize,
     start: i32,
     stop: i32,
 }
 
-/// Size of [`Object`] in the assembly that makes it.
+/// The size of [`Object`] in the assembly that emits it.
 const _: () = assert!(size_of::<Object>() == 4 * size_of::<usize>() + 8);
 
 impl Object {
-    /// An object without entries.
+    /// Makes an object without entries.
     #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     pub(crate) const fn empty() -> Self {
         Object {
@@ -205,12 +205,12 @@ impl Object {
         }
     }
 
-    /// The object's table, in link order.
+    /// Returns the object's table, in link order.
     pub fn table(&'static self) -> &'static Table {
         let at = |field: &'static i32| core::ptr::from_ref(field).cast::<u8>().wrapping_offset(*field as isize);
         let (start, stop) = (at(&self.start), at(&self.stop));
         let len = stop.addr().wrapping_sub(start.addr()) / size_of::<Entry>();
-        // Without an entry there are no bounds: the linker leaves both at null, or each where it is, 4 bytes apart.
+        // Without an entry there are no bounds: the linker leaves both null, or each at its own place, 4 bytes apart.
         let entries = if len == 0 {
             core::ptr::slice_from_raw_parts(core::ptr::NonNull::<Entry>::dangling().as_ptr(), 0)
         } else {
@@ -223,13 +223,14 @@ impl Object {
     }
 }
 
-/// The table of the object this crate's code is linked into: its copies, and what was inlined into the same object.
+/// Returns the table of the object that this crate's code is linked into: its copies, and what was inlined into the same
+/// object.
 pub fn own_table() -> &'static Table {
     crate::arch::object().table()
 }
 
-/// The site at `pc`, if one of the table's instructions is there. Linear, because a table in a read-only section is in
-/// link order; the registry of this crate keeps a hash table of the [`Site`]s instead.
+/// Returns the site at `pc`, if one of the table's instructions is there. Linear, because a table in a read-only section is
+/// in link order; the registry of this crate keeps a hash table of the [`Site`]s instead.
 ///
 /// Mirrors the kernel's `search_exception_tables`.
 #[doc(alias = "search_exception_tables")]
@@ -238,8 +239,8 @@ pub fn search(table: &Table, pc: usize) -> Option<Site> {
     table.sites().find(|site| site.insn == pc)
 }
 
-/// The table's sites, each in the slot that the hash of its address says or the next free one: at most half of a power
-/// of two of slots is taken, so that looking one up in a handler takes a cache line, not a search.
+/// Returns the table's sites, each in the slot of its address's hash or the next free one. At most half of the slots, whose
+/// number is a power of two, are taken, so that a lookup in a handler reads one cache line.
 #[cfg(feature = "std")]
 pub(crate) fn slots(table: &Table) -> Vec<Site> {
     let mut slots = vec![Site { insn: 0, fixup: 0, info: 0 }; (2 * table.len()).next_power_of_two().max(2)];
@@ -253,14 +254,14 @@ pub(crate) fn slots(table: &Table) -> Vec<Site> {
     slots
 }
 
-/// The site at `pc` among [`slots`]. Signal-safe.
+/// Returns the site at `pc` in [`slots`]. Async-signal-safe.
 #[cfg(feature = "std")]
 pub(crate) fn search_slots(slots: &[Site], pc: usize) -> Option<Site> {
     let mut at = slot(pc, slots.len());
-    // Ends: half of the slots are free.
+    // Terminates: half of the slots are free.
     loop {
         let site = *slots.get(at)?;
-        // First: a jump to null faults at this address, and must not be taken for a free slot's.
+        // First: a jump to null faults at this address, and must not match a free slot.
         if site.insn == 0 {
             return None;
         }

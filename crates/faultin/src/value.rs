@@ -1,8 +1,8 @@
-//! Values that are read byte by byte into memory of our own.
+//! Values that are read byte by byte into private memory.
 
 use core::mem::MaybeUninit;
 
-/// Makes a value of what `fetch` puts into its bytes, which are zeros before.
+/// Makes a value of the bytes that `fetch` fills; they are zeros before.
 ///
 /// # Errors
 /// Those of `fetch`.

@@ -110,7 +110,8 @@ unsafe impl Send for WriteView<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for WriteView<'_> {}
 
-/// Start and length of a range of a view of `len` bytes. Of a range that ends before it starts the length is one that no view has.
+/// Returns start and length of a range of a view of `len` bytes. A range that ends before it starts gets a length that no
+/// view has.
 #[inline]
 pub(crate) fn span(range: &impl RangeBounds<usize>, len: usize) -> (usize, usize) {
     let start = match range.start_bound() {
@@ -177,7 +178,7 @@ macro_rules! common {
 }
 pub(crate) use common;
 
-/// The access in place, or, in a thread where a fault would be fatal, the one by the kernel.
+/// Makes the access in place, or, in a thread where a fault would be fatal, by the kernel.
 macro_rules! by_either {
     ($in_place:expr, $by_kernel:expr) => {
         if blocked::is_fatal() { $by_kernel } else { $in_place }
@@ -486,7 +487,7 @@ impl<'a> WriteView<'a> {
 
     common!(WriteView, Access::Write, *mut u8);
 
-    /// Returns the same range to read from: memory that can be written can be read, on every machine we know.
+    /// Returns the same range to read from: on every known machine, memory that can be written can be read.
     #[inline]
     pub fn as_read(&self) -> ReadView<'a> {
         ReadView { ptr: self.ptr, len: self.len, range: PhantomData }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::processes::target;
+use faultin_test::processes::target;
 
 /// Builds an example of the package beside this test, for the same target.
 pub fn built(name: &str) -> PathBuf {

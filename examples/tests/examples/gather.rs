@@ -5,7 +5,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{example, processes};
+use faultin_test::processes;
+
+use crate::example;
 
 fn gather(out: &Path, files: &[&Path]) -> std::process::Output {
     processes::run(example::built("gather")).arg(out).args(files).output().expect("it runs")

@@ -1,6 +1,8 @@
 //! The README's first example is the program of that name, and does what the README says.
 
-use crate::{example, processes};
+use faultin_test::processes;
+
+use crate::example;
 
 const README: &str = include_str!("../../../README.md");
 const HASH: &str = include_str!("../../hash.rs");

@@ -4,5 +4,3 @@ mod example;
 mod gather;
 mod hash;
 mod library;
-#[path = "../../../crates/faultin/tests/processes/mod.rs"]
-mod processes;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::debian::apt;
-use super::{Stop, has_command, home, output, promised, succeed, workspace};
+use super::{Stop, has_command, has_std_for, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under user-mode emulation";
 
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         // it for ever; `malloc` is prepared for that.
         ("G_SLICE", "always-malloc".into()),
     ];
-    let packaged = if toolchain_has_target() || added_target() { None } else { Some(toolchain()?) };
+    let packaged = if has_std_for(TARGET) { None } else { Some(toolchain()?) };
     if let Some(bin) = &packaged {
         variables.push(("RUSTC", bin.join("rustc").display().to_string()));
         variables.push(("RUSTDOC", bin.join("rustdoc").display().to_string()));
@@ -106,23 +106,6 @@ fn emulator() -> Result<(), Stop> {
         [] => Ok(()),
         ref rest => Err(Stop::Failed(format!("installed, but not where expected: {}", rest.join(", ")))),
     }
-}
-
-/// Whether the compiler cargo uses has a standard library for the target.
-fn toolchain_has_target() -> bool {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let Ok(dir) = output(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET])) else {
-        return false;
-    };
-    let Ok(mut files) = fs::read_dir(dir.trim_end()) else { return false };
-    files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
-}
-
-/// Whether rustup can add the standard library for the target to the toolchain that cargo uses.
-fn added_target() -> bool {
-    has_command("rustup")
-        && output(Command::new("rustup").args(["target", "add", TARGET])).is_ok()
-        && toolchain_has_target()
 }
 
 /// The folder with the commands of Debian's packages, made on the first call.

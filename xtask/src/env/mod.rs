@@ -11,6 +11,7 @@ mod aarch64;
 pub mod debian;
 pub mod files;
 mod msrv;
+mod portable;
 
 /// What `cargo xtask env` takes.
 #[derive(clap::Args)]
@@ -30,6 +31,8 @@ enum Environment {
     Files(files::Args),
     /// A build with the oldest compiler that is promised
     Msrv(msrv::Args),
+    /// Lints of the file API, compiled for other systems than Linux
+    Portable,
 }
 
 /// Why an environment gave no result of its own.
@@ -48,6 +51,7 @@ pub fn main(args: Args) -> ExitCode {
             println!("aarch64   {}", aarch64::ABOUT);
             println!("files     {}", files::ABOUT);
             println!("msrv      {}", msrv::ABOUT);
+            println!("portable  {}", portable::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
@@ -55,6 +59,7 @@ pub fn main(args: Args) -> ExitCode {
         Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
         Environment::Files(args) => ("files", files::run(&args)),
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),
+        Environment::Portable => ("portable", portable::run()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,4 +125,18 @@ pub fn output(command: &mut Command) -> Result<String, String> {
         Ok(out) => Err(format!("{command:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr).trim_end())),
         Err(error) => Err(format!("{command:?}: {error}")),
     }
+}
+
+/// Whether the compiler that cargo uses has a standard library for a target, or rustup can add it.
+fn has_std_for(target: &str) -> bool {
+    let has = || {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let Ok(dir) = output(Command::new(rustc).args(["--print", "target-libdir", "--target", target])) else {
+            return false;
+        };
+        let Ok(mut files) = std::fs::read_dir(dir.trim_end()) else { return false };
+        files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
+    };
+    let add = || output(Command::new("rustup").args(["target", "add", target]));
+    has() || has_command("rustup") && add().is_ok() && has()
 }

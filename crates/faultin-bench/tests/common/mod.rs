@@ -2,11 +2,7 @@
 
 use std::process::Command;
 
-#[path = "../../../faultin/tests/processes/mod.rs"]
-#[allow(dead_code)]
-pub mod processes;
-
 /// `faultin-bench`.
 pub fn faultin_bench() -> Command {
-    processes::run(env!("CARGO_BIN_EXE_faultin-bench"))
+    faultin_test::processes::run(env!("CARGO_BIN_EXE_faultin-bench"))
 }

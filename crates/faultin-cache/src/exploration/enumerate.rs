@@ -1,4 +1,4 @@
-//! Every short script of a kind.
+//! Enumeration of every short script of a kind.
 
 use rustix::param::page_size;
 
@@ -6,7 +6,7 @@ use super::script::{Action, How, Op, Part, Script, Setup, Turn};
 use super::{Explored, run};
 use crate::pager::Mode;
 
-/// Caches and files, as small as can be.
+/// Returns caches and files, as small as possible.
 fn setups() -> Vec<Setup> {
     let page = page_size();
     let mut setups = Vec::new();
@@ -20,7 +20,7 @@ fn setups() -> Vec<Setup> {
     setups
 }
 
-/// Buffers of every kind, for an operation of the file `a`.
+/// Returns buffers of every kind, for an operation of the file `a`.
 fn buffers(setup: &Setup) -> Vec<Vec<Part>> {
     let page = page_size();
     let [own, other] = setup.lens;
@@ -43,7 +43,7 @@ fn buffers(setup: &Setup) -> Vec<Vec<Part>> {
     buffers
 }
 
-/// Operations with a buffer, on the file `a`.
+/// Returns operations with a buffer, on the file `a`.
 fn operations(setup: &Setup) -> Vec<Op> {
     let (page, len) = (page_size(), setup.lens[0]);
     let mut positions = vec![0, 100, len.saturating_sub(25), len, len + page + 7];
@@ -64,14 +64,14 @@ fn operations(setup: &Setup) -> Vec<Op> {
     operations
 }
 
-/// One operation.
+/// Returns scripts of one operation.
 pub(super) fn single() -> Vec<Script> {
     let each =
         |setup: Setup| operations(&setup).into_iter().map(move |op| Script { setup, ops: vec![op], turns: Vec::new() });
     setups().into_iter().flat_map(each).collect()
 }
 
-/// An operation, perhaps after a store through a mapping, or before one that needs no buffer.
+/// Returns scripts of one operation after an optional store through a mapping, or before one that needs no buffer.
 pub(super) fn sequences() -> Vec<Script> {
     let page = page_size();
     let mut scripts = Vec::new();
@@ -98,7 +98,7 @@ pub(super) fn sequences() -> Vec<Script> {
     scripts
 }
 
-/// Files of more pages than an operation may try in vain, in caches that have few.
+/// Returns scripts on files with more pages than an operation may attempt fruitlessly, in small caches.
 pub(super) fn long() -> Vec<Script> {
     let page = page_size();
     let mut scripts = Vec::new();

@@ -2,19 +2,19 @@
 //! memory and mappings of the files, on stores that preallocate and fail, and between any two of its steps other threads
 //! evict, press on the cache or write back.
 //!
-//! A *moment* is where another thread may come in between: before a lock is taken, before and after a call of a store, after
-//! a copy. All of it happens in one thread, so that a [script](script::Script) always does the same. What holds:
+//! A *moment* is a point where another thread may act: before a lock is taken, before and after a call of a store, after a
+//! copy. All of it happens in one thread, so that a [script](script::Script) is deterministic. Invariants:
 //!
-//! * An operation terminates, also if others evict at every moment; its attempts are bounded by its own length.
-//! * No more is read of a store than 2.5 times the bytes that the operation is about, and what the cache holds once for
-//!   each time that another thread has evicted something.
-//! * An operation on good memory succeeds, and one on bad memory has all bytes before the first bad one. Only if others
-//!   evict at every moment it may give up instead.
+//! * An operation terminates, also if other threads evict at every moment; its attempts are bounded by its own length.
+//! * It reads no more from a store than 2.5 times the bytes of the operation, and the cache's contents once for each time
+//!   that another thread has evicted something.
+//! * An operation on good memory succeeds, and one on bad memory has all bytes before the first bad one. Only if other
+//!   threads evict at every moment it may give up instead.
 //! * Bytes are right, in the file, in buffers and in the store; the length of the store after a sync is the file's.
 //!
-//! [`enumerate`] has every short script of a kind, and [`random`] longer ones. A finding is made as simple as it gets, and
-//! printed as a line that `FAULTIN_EXPLORATION_SCRIPT` runs again. `FAULTIN_EXPLORATION=full` tries all of it,
-//! `FAULTIN_EXPLORATION_RANDOM` sets how many random scripts are run, `FAULTIN_EXPLORATION_SEED` which.
+//! [`enumerate`] has every short script of a kind, and [`random`] longer ones. A finding is simplified as far as possible,
+//! and printed as a line that `FAULTIN_EXPLORATION_SCRIPT` runs again. `FAULTIN_EXPLORATION=full` tries all of it,
+//! `FAULTIN_EXPLORATION_RANDOM` sets the number of random scripts, `FAULTIN_EXPLORATION_SEED` their seed.
 
 mod enumerate;
 #[allow(unsafe_code, reason = "a page without rights")]
@@ -47,7 +47,7 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
-/// Another thread may come in between, if this thread explores.
+/// Lets another thread act, if this thread explores.
 pub(crate) fn moment() {
     // A thread that ends drops its world, which takes locks.
     let world = WORLD.try_with(|world| world.borrow().clone());
@@ -56,7 +56,7 @@ pub(crate) fn moment() {
     }
 }
 
-/// What is wrong.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     /// More moments than an operation may have.
@@ -71,7 +71,7 @@ enum Found {
         is: usize,
         most: usize,
     },
-    /// More bytes are read of a store than the operation is about.
+    /// More bytes are read from a store than the operation may read.
     ReadsTooMuch {
         op: usize,
         file: usize,
@@ -79,13 +79,13 @@ enum Found {
         about: u64,
         most: u64,
     },
-    /// An operation's result.
+    /// A wrong result of an operation.
     Result {
         op: usize,
         is: String,
         ought: String,
     },
-    /// The length of a file or of its store.
+    /// A wrong length of a file or of its store.
     Length {
         op: usize,
         file: usize,
@@ -93,7 +93,7 @@ enum Found {
         ought: u64,
         when: &'static str,
     },
-    /// A byte.
+    /// A wrong byte.
     Bytes {
         op: usize,
         of: &'static str,
@@ -108,7 +108,7 @@ enum Found {
 }
 
 impl Found {
-    /// Which kind of finding it is, of this script.
+    /// Returns the kind of the finding, for this script.
     fn kind(&self, script: &Script) -> String {
         let (name, op) = match self {
             Found::Endless { op, .. } => ("endless", op),
@@ -124,11 +124,11 @@ impl Found {
     }
 }
 
-/// What a script has come to.
+/// The outcome of a script.
 #[derive(Debug)]
 struct Outcome {
     found: Option<Found>,
-    /// The moments of each operation.
+    /// Number of moments of each operation.
     moments: Vec<usize>,
 }
 
@@ -160,7 +160,7 @@ struct Finding {
     times: u64,
 }
 
-/// What was explored.
+/// The scripts that were explored.
 #[derive(Debug, Default)]
 struct Explored {
     scripts: AtomicU64,
@@ -183,7 +183,7 @@ impl Explored {
         findings.entry(kind).or_insert(Finding { found, script, times: 0 }).times += 1;
     }
 
-    /// Runs each of so many scripts, on every processor.
+    /// Runs each of the scripts, on every processor.
     fn all<T: Sync>(&self, scripts: &[T], each: impl Fn(&Explored, &T) + Sync) {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -212,7 +212,7 @@ impl Explored {
         text
     }
 
-    /// Says what was explored.
+    /// Reports what was explored.
     ///
     /// # Panics
     /// If there are findings.
@@ -223,10 +223,10 @@ impl Explored {
     }
 }
 
-/// Moments that making a script simpler may take.
+/// Number of moments that simplifying a script may take.
 const SIMPLER: usize = 50_000;
 
-/// Makes a script simpler as long as it has a finding of this kind.
+/// Simplifies a script as long as it has a finding of this kind.
 fn simplest(script: &Script, found: &Found) -> (Script, Found) {
     let kind = found.kind(script);
     let (mut script, mut found) = (script.clone(), found.clone());
@@ -256,7 +256,7 @@ fn is_full() -> bool {
     variable("FAULTIN_EXPLORATION").is_some_and(|value| value == "full")
 }
 
-/// Which scripts of so many are run: all, or every `short`th. An emulated machine does the same, and takes its time.
+/// Returns the step through many scripts: 1 for all, or `short`. An emulated machine runs the same steps, but slowly.
 fn step(short: usize) -> usize {
     match is_full() {
         true => 1,
@@ -265,7 +265,7 @@ fn step(short: usize) -> usize {
     }
 }
 
-/// What was told is read again.
+/// A printed script is parsed again.
 #[test]
 fn a_script_is_what_it_says() {
     for script in enumerate::single().into_iter().step_by(101).chain((0..100).map(random::script)) {
@@ -274,9 +274,9 @@ fn a_script_is_what_it_says() {
     }
 }
 
-/// Scripts that once had a finding, as simple as it got.
+/// Scripts that once had a finding, simplified.
 const FOUND: [&str; 12] = [
-    // What was preallocated and trimmed made the store longer than the cache knew.
+    // Preallocation and trimming made the store longer than the cache knew.
     "mode mprotect limit 4 folio 1 loop preallocate short 0 a 0 b 0 | write a 0 from bad 1 | set_len a 0",
     "mode mprotect limit 6 folio 1 loop f2fs short 0 a 13801 b 12322 | append b from plain 7673 bad 45 | set_len b 16384",
     // Zeroing the tail revoked the page that the write came from.
@@ -287,15 +287,15 @@ const FOUND: [&str; 12] = [
     "mode mprotect limit 4 folio 2 loop default short 0 a 0 b 28654 | write a 0 from pieces b 5 1",
     "mode mprotect limit 4 folio 1 loop default short 0 a 327680 b 327680 | write a 0 from map b 12 327580",
     "mode mprotect limit 4 folio 1 loop default short 0 a 65536 b 65536 | read a 0 to map b 1 65189",
-    // A pass that read what was evicted forgot that the buffer had faulted.
+    // A pass that read evicted blocks again forgot that the buffer had faulted.
     "mode mprotect limit 4 folio 1 loop default short 0 a 1 b 0 | read a 0 to bad 0 | drop from 0.0",
     "mode mprotect limit 4 folio 1 loop default short 0 a 862 b 4096 | read a 0 to map b 0 1 | drop from 0.0",
     "mode mprotect limit 4 folio 1 loop preallocate short 0 a 1725 b 4096 | read a 0 to map a 0 1 | drop from 0.0",
-    // Reading ahead went on for as long as others evicted.
+    // Readahead continued for as long as other threads evicted.
     "mode mprotect limit 4 folio 1 loop default short 0 a 1725 b 4096 | will_need a 0 1 | drop from 0.0",
 ];
 
-/// And the script of `FAULTIN_EXPLORATION_SCRIPT`, if there is one.
+/// Also runs the script of `FAULTIN_EXPLORATION_SCRIPT`, if there is one.
 #[test]
 fn scripts_that_had_a_finding_have_none() {
     let given = variable("FAULTIN_EXPLORATION_SCRIPT");
@@ -356,7 +356,7 @@ fn random_scripts_have_no_finding() {
     random_scripts("random scripts", Mode::Mprotect, if is_full() { 200_000 } else { 2_000 });
 }
 
-/// With userfaultfd, which has another way to take pages away.
+/// With userfaultfd, which revokes pages in another way.
 #[test]
 fn random_scripts_by_signals_have_no_finding() {
     let page = rustix::param::page_size();

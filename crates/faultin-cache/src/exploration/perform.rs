@@ -1,4 +1,4 @@
-//! The operations of a script, and what each has to come to.
+//! The operations of a script, and the expected outcome of each.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::mode::MayWait;
 use crate::pager::Mapping;
 use crate::write::Observer;
 
-/// What a byte is that no operation may touch.
+/// The value of a byte that no operation may touch.
 const UNTOUCHED: u8 = 0xe7;
 
 impl Op {
@@ -29,7 +29,7 @@ impl Op {
     }
 }
 
-/// A part of a buffer, of which the mapping has the bytes.
+/// A part of a buffer; the bytes of a mapping are in the file.
 #[derive(Clone, Debug)]
 enum Piece {
     Plain(usize),
@@ -42,16 +42,16 @@ enum Piece {
 struct Buffer {
     pieces: Vec<Piece>,
     len: usize,
-    /// Bytes before the first that is bad.
+    /// Number of bytes before the first bad one.
     good: usize,
 }
 
-/// What an operation costs, at most.
+/// The maximum cost of an operation.
 #[derive(Debug, Default)]
 struct Bound {
-    /// Pages of the buffer, blocks of the file, and segments.
+    /// Number of pages of the buffer, blocks of the file, and segments.
     units: usize,
-    /// Bytes of each file's blocks that it is about.
+    /// Number of bytes of each file's blocks that it concerns.
     bytes: [usize; 2],
 }
 
@@ -76,7 +76,8 @@ impl Observer for Looks<'_> {
 }
 
 impl World {
-    /// The buffer of an operation, with the files as long as they are now: a part of a mapping ends where the file does.
+    /// Makes the buffer of an operation, with the current lengths of the files: a part of a mapping ends where the file
+    /// does.
     fn buffer(&self, parts: &[Part]) -> Buffer {
         let within = |file: usize, at: usize, len: usize| {
             let mapped = self.file(file).mapping.as_ref().map_or(0, Mapping::len);
@@ -105,7 +106,7 @@ impl World {
         Buffer { len: all, good, pieces }
     }
 
-    /// The bytes of a buffer that can be read.
+    /// Returns the accessible bytes of a buffer.
     fn bytes(&self, buffer: &Buffer, plain: &[Vec<u8>]) -> Vec<u8> {
         let mut plain = plain.iter();
         let mut bytes = Vec::new();
@@ -128,7 +129,7 @@ impl World {
         buffer.pieces.iter().filter_map(of).collect()
     }
 
-    /// Whether the buffer and a part of a file are the same bytes.
+    /// Returns whether the buffer and a part of a file are the same bytes.
     fn overlaps(buffer: &Buffer, file: usize, range: &Range<usize>) -> bool {
         buffer.pieces.iter().any(|piece| match piece {
             Piece::Map { file: of, range: part } => *of == file && part.start < range.end && range.start < part.end,
@@ -150,14 +151,14 @@ impl World {
         bound
     }
 
-    /// Whether another thread comes in between at every moment.
+    /// Returns whether another thread acts at every moment.
     fn is_pestered(&self) -> bool {
         self.script.turns.iter().any(|turn| turn.op == self.op.get() && turn.always)
     }
 
-    /// How many moments an operation may have.
+    /// Returns the maximum number of moments of an operation.
     fn most_moments(&self, units: usize) -> usize {
-        // A store that is short is called more often.
+        // A store with short counts is called more often.
         let calls = if self.script.setup.short == 0 { 1 } else { self.page.div_ceil(self.script.setup.short) };
         let each = if self.is_pestered() { 1500 } else { 150 };
         2000 + each * calls * units
@@ -218,7 +219,7 @@ impl World {
         }
     }
 
-    /// Whether an operation has succeeded, which it must unless a store has failed.
+    /// Checks whether an operation has succeeded, which it must unless a store has failed.
     fn came(&self, file: usize, result: Option<Result<(), Error>>) -> bool {
         match result {
             Some(Ok(())) => true,
@@ -230,7 +231,7 @@ impl World {
         }
     }
 
-    /// What an operation has counted, if it is right.
+    /// Returns the count of an operation, if it is right.
     fn counted(&self, result: Option<Result<usize, Partial>>, ought: usize, is_bad: bool, bound: &Bound) -> usize {
         let op = self.op.get();
         let Some(result) = result else { return 0 };
@@ -242,7 +243,7 @@ impl World {
         let is_right = match error {
             None => done == ought && !is_bad,
             Some(Error::Fault(_)) if done == ought && is_bad => true,
-            // What others do again and again may be in the way for good; the reason is told.
+            // Repeated actions of other threads may prevent progress permanently; the error reports that.
             Some(Error::NoProgress(_)) => done <= ought && self.is_pestered(),
             Some(_) => done <= ought && failed,
         };
@@ -261,7 +262,7 @@ impl World {
         done.min(ought)
     }
 
-    /// Whether no more was read of the stores than may be.
+    /// Checks that no more was read from the stores than allowed.
     fn has_read(&self, before: [u64; 2], bound: &Bound) {
         for (file, before) in before.into_iter().enumerate() {
             let once = (self.script.setup.limit + 4) * self.page;
@@ -307,13 +308,13 @@ impl World {
             model.resize(len, 0);
             model[pos..pos + done].copy_from_slice(&bytes[..done]);
         }
-        // What a store has taken of a direct write that it has failed is not known.
+        // How much a store has taken of a direct write that failed is unknown.
         if is_murky || direct && self.stores[file].failed() > failed {
             self.learn(file, &mut model);
         }
     }
 
-    /// What comes of it may be several things: which of them it is, is learned.
+    /// Handles an operation with several possible outcomes: determines which one it was.
     fn learn(&self, file: usize, model: &mut [u8]) {
         if self.found.borrow().is_some() {
             return;
@@ -393,7 +394,7 @@ impl World {
         buffer.pieces.iter().map(segment).collect()
     }
 
-    /// Looks at what a read has brought to a buffer.
+    /// Checks the bytes that a read has put into a buffer.
     fn arrived(&self, buffer: &Buffer, plain: &[Vec<u8>], bytes: &[u8], is_murky: bool) {
         let (mut plain, mut at) = (plain.iter(), 0);
         for piece in &buffer.pieces {
@@ -410,7 +411,7 @@ impl World {
                     if !is_murky {
                         self.same_as_read(&self.faulting.good(*good), part(*good));
                     }
-                    // The same memory may be what follows, which no read gets to.
+                    // The same memory may follow, which no read reaches.
                     break;
                 }
                 Piece::Map { file, range } => {
@@ -426,7 +427,7 @@ impl World {
         }
     }
 
-    /// A part of a buffer of which a read was to change these bytes, and no more.
+    /// Checks a part of a buffer in which a read should have changed exactly these bytes.
     fn same_as_read(&self, is: &[u8], read: &[u8]) {
         let mut ought = read.to_vec();
         ought.resize(is.len(), UNTOUCHED);
@@ -467,7 +468,7 @@ impl World {
         }
     }
 
-    /// Whether a file's store has what the file has.
+    /// Checks that a file's store has the file's bytes.
     pub(super) fn is_durable(&self, file: usize, when: &'static str) {
         let op = self.op.get();
         let (is, ought) = (self.stores[file].contents(), self.models[file].borrow());
@@ -485,7 +486,7 @@ impl World {
         }
     }
 
-    /// Everything is there, in the cache and on disk, when no other thread does anything and the store is well.
+    /// Checks that everything is in the cache and on disk, when no other thread acts and the store works.
     pub(super) fn settle(&self, file: usize) {
         self.stores[file].heal();
         let mut bytes = vec![UNTOUCHED; self.models[file].borrow().len()];
@@ -497,7 +498,7 @@ impl World {
             return;
         }
         self.same(self.op.get(), &bytes, &self.models[file].borrow(), "a file");
-        // The first one may report what has failed.
+        // The first sync may report an earlier failure.
         let synced = opened.handle.sync_all().or_else(|_| opened.handle.sync_all());
         if let Err(error) = synced {
             self.find(Found::Result {
@@ -510,7 +511,7 @@ impl World {
         self.is_durable(file, "after a sync, in the end");
     }
 
-    /// As [`settle`](Self::settle), for all files, which are closed then.
+    /// Checks the same as [`settle`](Self::settle), for all files, which are then closed.
     pub(super) fn end(&self) {
         for file in 0..2 {
             self.settle(file);

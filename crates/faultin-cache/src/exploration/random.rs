@@ -1,14 +1,14 @@
-//! Longer scripts, at random.
+//! Longer random scripts.
 
 use rustix::param::page_size;
 
 use super::script::{Action, Call, How, Op, Part, Script, Setup, Turn};
 use crate::pager::Mode;
 
-/// Pages that a file has at most at the beginning.
+/// Maximum number of pages of a file at the beginning.
 const PAGES: usize = 7;
 
-/// Numbers that a seed gives (xorshift).
+/// A generator of numbers from a seed (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -31,7 +31,7 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// A position, often one where a page begins, or next to it.
+    /// Returns a position, often at the start of a page, or next to it.
     fn spot(&mut self) -> usize {
         let page = page_size();
         let start = self.below(PAGES + 2) * page;

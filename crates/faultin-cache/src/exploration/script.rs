@@ -1,4 +1,4 @@
-//! Scripts: caches, operations, and what other threads do between their steps. A script is one line of text, which a
+//! Scripts: caches, operations, and the actions of other threads between their steps. A script is one line of text, which a
 //! finding prints and [`FromStr`] reads.
 //!
 //! ```text
@@ -51,14 +51,14 @@ impl How {
 pub(super) struct Setup {
     /// How the faults of the mappings are resolved, which is never within a copy.
     pub(super) mode: Mode,
-    /// Blocks that the cache has; a block is a page.
+    /// Number of blocks of the cache; a block is a page.
     pub(super) limit: usize,
-    /// Blocks that a folio has at most.
+    /// Maximum number of blocks of a folio.
     pub(super) folio: usize,
     pub(super) how: How,
-    /// Bytes that the stores move in one call, at most; 0 for any number.
+    /// Maximum number of bytes that the stores move in one call; 0 for any number.
     pub(super) short: usize,
-    /// Bytes of each file.
+    /// Length of each file in bytes.
     pub(super) lens: [usize; 2],
 }
 
@@ -164,7 +164,7 @@ impl Op {
         }
     }
 
-    /// The buffer, if the operation has one.
+    /// Returns the buffer, if the operation has one.
     pub(super) fn parts(&self) -> &[Part] {
         match self {
             Op::Write { from: parts, .. } | Op::Append { from: parts, .. } | Op::Read { to: parts, .. } => parts,
@@ -172,7 +172,7 @@ impl Op {
         }
     }
 
-    /// The kind of operation and of its buffer: findings of one kind are shown once.
+    /// Returns the kind of operation and of its buffer: findings of one kind are shown once.
     pub(super) fn kind(&self) -> String {
         let name = match self {
             Op::Write { direct: false, .. } => "write",
@@ -206,12 +206,12 @@ impl Op {
     }
 }
 
-/// What another thread does.
+/// An action of another thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     /// Drops the clean pages of all files.
     Drop,
-    /// Reads a third file, for which reclaim has to find room.
+    /// Reads a third file, for which reclaim has to make room.
     Press,
     /// Writes the files back, which revokes stores through mappings.
     Clean,
@@ -226,14 +226,14 @@ impl Action {
     }
 }
 
-/// When another thread does something.
+/// The time of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Turn {
-    /// In which operation,
+    /// The operation.
     pub(super) op: usize,
-    /// at which moment of it,
+    /// The moment in it.
     pub(super) moment: usize,
-    /// and whether at all later ones of this operation, too.
+    /// Whether the action also happens at all later moments of this operation.
     pub(super) always: bool,
     pub(super) action: Action,
 }
@@ -244,7 +244,7 @@ impl Turn {
     }
 }
 
-/// All of it.
+/// A complete script.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Script {
     pub(super) setup: Setup,
@@ -401,7 +401,7 @@ impl FromStr for Script {
     }
 }
 
-/// The numbers of an operation that may become smaller.
+/// Returns the numbers of an operation that may be reduced.
 fn numbers(op: &mut Op) -> Vec<&mut usize> {
     let (mut numbers, parts) = match op {
         Op::Write { at, from: parts, .. } | Op::Read { at, to: parts, .. } => (vec![at], Some(parts)),
@@ -422,7 +422,7 @@ fn numbers(op: &mut Op) -> Vec<&mut usize> {
 }
 
 impl Script {
-    /// Scripts that are a little simpler.
+    /// Returns scripts that are a little simpler.
     pub(super) fn simpler(&self) -> Vec<Script> {
         let mut simpler = Vec::new();
         let without = |range: Range<usize>| {

@@ -1,5 +1,5 @@
-//! A store that is a file of the kernel's memory, as [`FileStore`] has it: it preallocates, trims, is as short as it likes
-//! and fails when it is told to. Each of its calls is a moment, and what is read of it is counted.
+//! A store that is a file in the kernel's memory, over [`FileStore`]: it preallocates, trims, returns short counts and
+//! fails on demand. Each of its calls is a moment, and the bytes read from it are counted.
 
 use std::fs::File;
 use std::io;
@@ -13,13 +13,13 @@ use crate::store::{FileStore, Store};
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: FileStore,
-    /// Bytes that a call moves at most.
+    /// Maximum number of bytes that a call moves.
     short: usize,
-    /// Bytes that were read so far.
+    /// Number of bytes that were read so far.
     read: AtomicU64,
-    /// Calls of each kind that succeed before the first that fails, and how many fail then.
+    /// Number of calls of each kind that succeed before the first failure, and how many fail then.
     fail: [[AtomicUsize; 2]; 3],
-    /// How many have failed.
+    /// Number of calls that have failed.
     failed: AtomicUsize,
 }
 
@@ -50,12 +50,12 @@ impl Watched {
         to_fail.store(times, Relaxed);
     }
 
-    /// Nothing fails any more.
+    /// Makes all further calls succeed.
     pub(super) fn heal(&self) {
         self.fail.iter().flatten().for_each(|count| count.store(0, Relaxed));
     }
 
-    /// What the kernel has.
+    /// Returns the bytes that the kernel has.
     pub(super) fn contents(&self) -> Vec<u8> {
         let len = self.inner.file().metadata().expect("a memfd has a length").len();
         let mut bytes = vec![0; len as usize];
@@ -65,7 +65,7 @@ impl Watched {
     }
 
     /// # Errors
-    /// If this call is to fail.
+    /// If this call has to fail.
     fn may(&self, what: Call) -> io::Result<()> {
         let down = |count: &AtomicUsize| count.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok();
         let [to_skip, to_fail] = &self.fail[what as usize];

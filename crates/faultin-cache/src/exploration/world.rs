@@ -1,5 +1,5 @@
-//! Two files of a small cache, their stores and mappings, and what other threads do: all in one thread, so that a script
-//! always does the same.
+//! Two files of a small cache, their stores and mappings, and the actions of other threads: all in one thread, so that a
+//! script is deterministic.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -17,10 +17,10 @@ use crate::store::MemoryStore;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 use faultin::map::Rights;
 
-/// Pages that a mapping has beyond the file's length at the beginning.
+/// Number of pages that a mapping has beyond the file's initial length.
 const GROWS: usize = 8;
 
-/// What ends an operation that does not terminate.
+/// The panic that ends an operation that does not terminate.
 struct Endless;
 
 #[derive(Debug)]
@@ -36,25 +36,25 @@ pub(super) struct World {
     pub(super) cache: Cache,
     pub(super) files: [RefCell<Option<Rc<File>>>; 2],
     pub(super) stores: [Arc<Watched>; 2],
-    /// What each file has.
+    /// The expected contents of each file.
     pub(super) models: [RefCell<Vec<u8>>; 2],
-    /// A third file that is read to press on the cache, and where.
+    /// A third file that is read to press on the cache, and the position.
     pressing: Option<CachedFile>,
     pressed: Cell<usize>,
     pub(super) faulting: Faulting,
-    /// Whether an operation is under way, so that others may come in between.
+    /// Whether an operation is under way, so that other threads may act.
     is_running: Cell<bool>,
     pub(super) op: Cell<usize>,
     pub(super) moments: Cell<usize>,
     most_moments: Cell<usize>,
-    /// Copies that were tried in this operation.
+    /// Number of copies that were attempted in this operation.
     pub(super) attempts: Cell<usize>,
-    /// What others have done in this operation.
+    /// Number of actions of other threads in this operation.
     pub(super) acted: Cell<usize>,
     pub(super) found: RefCell<Option<Found>>,
 }
 
-/// Bytes of a file or a buffer.
+/// Returns a byte of the pattern of a file or a buffer.
 pub(super) fn pattern(seed: usize, at: usize) -> u8 {
     ((seed * 37 + at * 7 + (at >> 8) * 11) % 0xdf) as u8 + 1
 }
@@ -123,7 +123,7 @@ impl World {
         self.found.borrow_mut().get_or_insert(found);
     }
 
-    /// An operation, with others in between. `None` if it did not terminate, or panicked.
+    /// Runs an operation, with actions in between. `None` if it did not terminate, or panicked.
     pub(super) fn run<T>(&self, most_moments: usize, operation: impl FnOnce() -> T) -> Option<T> {
         for count in [&self.moments, &self.attempts, &self.acted] {
             count.set(0);
@@ -139,7 +139,7 @@ impl World {
         result.map_err(|panic| self.find(Found::Panics { op: self.op.get(), says: says(&*panic) })).ok()
     }
 
-    /// Another thread may do something now.
+    /// Lets another thread act now.
     pub(super) fn moment(&self) {
         if !self.is_running.get() || thread::panicking() {
             return;
@@ -147,10 +147,10 @@ impl World {
         let moment = self.moments.get();
         self.moments.set(moment + 1);
         if moment >= self.most_moments.get() {
-            // Without a message: it is told as a finding.
+            // Without a message: it is reported as a finding.
             resume_unwind(Box::new(Endless));
         }
-        // What others do has no moments.
+        // Actions have no moments.
         self.is_running.set(false);
         for turn in self.script.turns.iter().filter(|turn| turn.is_due(self.op.get(), moment)) {
             self.act(turn.action);
@@ -171,7 +171,7 @@ impl World {
                 let Some(file) = &self.pressing else { return };
                 let pages = self.script.setup.limit + 2;
                 let pos = self.pressed.replace((self.pressed.get() + 1) % pages) * self.page;
-                // With no room it fails, which is nobody else's matter.
+                // Without room it fails, which is not a finding.
                 let _ = file.read_at(&mut vec![0; self.page], pos as u64);
             }
             Action::Clean => {
@@ -181,7 +181,7 @@ impl World {
                     let inode = file.handle.inode();
                     let is_free = inode.table.try_exclusive().is_some() && inode.writeback.try_exclusive().is_some();
                     if is_free && inode.dirty.load(std::sync::atomic::Ordering::Relaxed) > 0 {
-                        // What fails stays dirty, and is recorded.
+                        // Blocks whose write fails stay dirty, and the error is recorded.
                         let _ = inode.write_back(0..u64::MAX);
                         done = true;
                     }
@@ -208,7 +208,7 @@ fn says(panic: &(dyn Any + Send)) -> String {
 
 /// Removes this thread's world.
 pub(super) fn leave() {
-    // What it drops takes locks, whose moments are for no world.
+    // Dropping it takes locks, whose moments belong to no world.
     let world = WORLD.take();
     drop(world);
 }

@@ -1,8 +1,8 @@
-//! The memory that folios live in: recycled, in huge pages where there are some.
+//! The memory of folios: recycled, in huge pages where these are available.
 //!
-//! The kernel zeroes what it gives, also if all of it is overwritten at once, so memory that was used before is twice as fast
-//! as fresh memory. The arena grows by segments and keeps them; what folios leave behind is handed out again as it is. That
-//! nobody sees old bytes is what the bits of a [`Folio`](super::Folio) are for.
+//! The kernel zeroes new memory, even if all of it is overwritten at once, so recycled memory is twice as fast as fresh
+//! memory. The arena grows by segments and keeps them; the memory of freed folios is handed out again as it is. The bits of
+//! a [`Folio`](super::Folio) prevent reads of old bytes.
 
 use std::alloc::{self, Layout};
 use std::fmt;
@@ -19,15 +19,15 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::process;
 
-/// Blocks in the largest folio, at most.
+/// Maximum number of blocks of a folio.
 pub(crate) const MOST_BLOCKS: usize = 512;
 /// The buddy allocator's orders: 1 to [`MOST_BLOCKS`] blocks. It never joins more than that, so no folio spans two
 /// segments, which are multiples of it.
 const ORDERS: usize = MOST_BLOCKS.ilog2() as usize + 1;
 
-/// Blocks in a segment, at most.
+/// Maximum number of blocks of a segment.
 const SEGMENT_BLOCKS: usize = 16 * MOST_BLOCKS;
-/// Segments from this size on are mapped, aligned to it, in huge pages.
+/// Size in bytes from which segments are mapped, aligned to it, in huge pages.
 const HUGE: usize = 2 << 20;
 
 /// All memory of a cache, up to a limit.
@@ -36,7 +36,7 @@ pub(crate) struct Arena {
     segment_blocks: usize,
     limit: usize,
     used: AtomicUsize,
-    /// Bytes that were ever taken: the clock that tells how long ago a folio was wanted.
+    /// Number of bytes that were ever taken: the clock for how long ago a folio was wanted.
     taken: AtomicU64,
     state: Mutex<State>,
     /// The process that has the memory. A child of `fork` has none of it.
@@ -49,13 +49,13 @@ struct State {
     pages: Pages,
 }
 
-/// Memory of the arena, its owner's alone.
+/// Memory of the arena, owned exclusively.
 ///
 /// # Invariants
 ///
-/// 1. `ptr` is valid for reads and writes of as many initialised bytes as `account` says until the arena goes, which does not go
-///    before this.
-/// 2. They are in no other `Frames`: they were allocated, and are not freed before this is dropped.
+/// 1. `ptr` is valid for reads and writes of as many initialised bytes as `account` has, until the arena is dropped, which
+///    does not happen before this is dropped.
+/// 2. The bytes are in no other `Frames`: they were allocated, and are not freed before this is dropped.
 pub(crate) struct Frames {
     ptr: NonNull<u8>,
     frame: usize,
@@ -67,10 +67,10 @@ unsafe impl Send for Frames {}
 // SAFETY: as above; a shared `Frames` gives shared slices only.
 unsafe impl Sync for Frames {}
 
-/// So many bytes of the limit, until it is dropped.
+/// A number of bytes of the limit, until it is dropped.
 pub(crate) struct Account {
     len: usize,
-    /// What the clock was when it was taken.
+    /// The clock when it was taken.
     at: u64,
     arena: Arc<Arena>,
 }
@@ -80,12 +80,12 @@ impl Account {
         self.len
     }
 
-    /// What the clock was when it was taken.
+    /// Returns the clock when it was taken.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// What the clock is now.
+    /// Returns the current clock.
     pub(crate) fn now(&self) -> u64 {
         self.arena.now()
     }
@@ -98,7 +98,7 @@ impl Drop for Account {
 }
 
 impl Arena {
-    /// An arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
+    /// Makes an arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
         let segment_blocks = (limit / block).clamp(MOST_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MOST_BLOCKS);
         let state = State { free: FrameAllocator::new(), segments: Vec::new(), pages: Pages::default() };
@@ -113,12 +113,12 @@ impl Arena {
         })
     }
 
-    /// Returns whether this is the process that has made it, and not a child.
+    /// Returns whether this is the process that made it, and not a child.
     pub(crate) fn is_ours(&self) -> bool {
         self.process == process::current()
     }
 
-    /// Bytes that folios have.
+    /// Returns the size of all folios in bytes.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -127,13 +127,13 @@ impl Arena {
         self.limit
     }
 
-    /// The clock: bytes that were ever taken.
+    /// Returns the clock: the number of bytes that were ever taken.
     pub(crate) fn now(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// A part of the limit, for memory from elsewhere: `None` if there is no more. Up to `beyond` bytes more than the limit. Two
-    /// atomic operations, and nothing else: also for signals.
+    /// Takes a part of the limit, for memory from elsewhere: `None` if the limit would be exceeded by more than `beyond`
+    /// bytes. Two atomic operations, and nothing else. Async-signal-safe.
     pub(crate) fn take(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Account> {
         let most = self.limit.saturating_add(beyond);
         let more = |used: usize| used.checked_add(len).filter(|&used| used <= most);
@@ -142,10 +142,11 @@ impl Arena {
         Some(Account { len, at, arena: Arc::clone(self) })
     }
 
-    /// Memory of `len` bytes, a power of two of blocks; `None` if it would be more than the limit and `beyond`.
+    /// Allocates memory of `len` bytes, a power of two of blocks; `None` if the limit would be exceeded by more than
+    /// `beyond` bytes.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn alloc(self: &Arc<Self>, len: usize, beyond: usize) -> Result<Option<Frames>, Error> {
         let Some(account) = self.take(len, beyond) else { return Ok(None) };
         let mut state = self.state.lock();
@@ -166,7 +167,7 @@ impl Arena {
         let segment = &mut segments[frame / self.segment_blocks];
         let offset = frame % self.segment_blocks * self.block;
         segment.make_ready(offset + len, pages);
-        // SAFETY: the frame lies within its segment, at an offset that is less than its size.
+        // SAFETY: the frame is within its segment, at an offset that is less than its size.
         let ptr = unsafe { segment.base.add(offset) };
         Ok(Some(Frames { ptr, frame, account }))
     }
@@ -204,7 +205,7 @@ impl Frames {
 impl Drop for Frames {
     fn drop(&mut self) {
         let arena = &self.account.arena;
-        // In a child of `fork` the lock may be held by a thread that is not there.
+        // In a child of `fork` the lock may be held by a thread that does not exist there.
         if !arena.is_ours() {
             return;
         }
@@ -220,15 +221,15 @@ impl fmt::Debug for Frames {
 
 /// # Invariants
 ///
-/// `base` is valid for reads and writes of `len` bytes, initialised (as zeros, at first), and nobody else's. A small segment
-/// was allocated with its `align`.
+/// `base` is valid for reads and writes of `len` bytes, initialised (as zeros, at first), and owned by the segment. A small
+/// segment was allocated with its `align`.
 struct Segment {
     base: NonNull<u8>,
     len: usize,
     align: usize,
-    /// Bytes from the beginning on that have pages.
+    /// Number of bytes from the beginning on that have pages.
     ready: usize,
-    /// The process that has the mapping: in a child something else may be there.
+    /// The process that has the mapping: in a child another mapping may be there.
     process: u64,
 }
 
@@ -236,30 +237,30 @@ struct Segment {
 unsafe impl Send for Segment {}
 
 impl Segment {
-    /// Memory for blocks of so many bytes, aligned to them: a store may insist on that.
+    /// Allocates memory of `len` bytes, aligned to blocks: a store may require that.
     fn new(len: usize, block: usize) -> io::Result<Segment> {
         let align = block.max(64);
         let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
-        // What was allocated small is not mapped by us, and has whatever pages it has.
+        // Small segments are not mapped here, and have the pages of their allocation.
         let ready = if len >= HUGE { 0 } else { len };
         Ok(Segment { base, len, align, ready, process: process::current() })
     }
 
-    /// Small ones are for caches that are small on purpose, in tests.
+    /// Returns the layout of a small segment, for caches that are small on purpose, in tests.
     fn layout(len: usize, align: usize) -> io::Result<Layout> {
         Layout::from_size_align(len, align).map_err(io::Error::other)
     }
 }
 
-/// Which pages new memory gets.
+/// The kind of pages that new memory gets.
 ///
-/// Huge ones are the cheapest by far, unless the machine is a virtual one whose host has taken free memory back (free page
-/// reporting): then the first touch of a huge page waits for the host to find all of it, and small pages, which the host is not told
-/// of, take a fraction of the time. Nobody says which it is, so it is measured: the first part of each segment gets a huge page,
-/// and what took less time of both for the rest.
+/// Huge pages are the cheapest by far, unless the machine is a virtual one whose host has reclaimed free memory (free page
+/// reporting): then the first touch of a huge page waits for the host to find all of it, and small pages, which are not
+/// reported to the host, take a fraction of the time. The kernel does not tell which case it is, so it is measured: the
+/// first part of each segment gets a huge page, and the rest whichever took less time.
 #[derive(Debug, Default)]
 struct Pages {
-    /// What a part took the last time, with huge pages and with small ones.
+    /// The last time that a part took, with huge pages and with small ones.
     huge: Option<Duration>,
     small: Option<Duration>,
 }
@@ -288,8 +289,8 @@ enum Kind {
 }
 
 impl Segment {
-    /// Has pages behind the first `end` bytes, part by part, each as large as a huge page: also for who wants less, because a
-    /// page fault for each small page costs more.
+    /// Populates pages up to `end`, part by part, each as large as a huge page: also for smaller requests, because a page
+    /// fault for each small page costs more.
     fn make_ready(&mut self, end: usize, pages: &mut Pages) {
         while self.ready < end {
             let len = HUGE.min(self.len - self.ready);
@@ -299,8 +300,8 @@ impl Segment {
                 Kind::Small => libc::MADV_NOHUGEPAGE,
             };
             let start = Instant::now();
-            // SAFETY: a part of the segment's own mapping, whose bytes stay what they are. What the kernel answers does not matter:
-            // what it does not populate it brings in when it is touched.
+            // SAFETY: a part of the segment's own mapping, whose bytes stay the same. The kernel's result does not matter:
+            // pages that are not populated are faulted in when they are touched.
             unsafe {
                 let part = self.base.add(self.ready).as_ptr().cast();
                 libc::madvise(part, len, advice);
@@ -318,7 +319,7 @@ impl Drop for Segment {
             if self.process != process::current() {
                 return;
             }
-            // SAFETY: this mapping is the segment's own, and nobody has `Frames` in it any more: each keeps the arena.
+            // SAFETY: this mapping is the segment's own, and no `Frames` in it are left: each keeps the arena.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
         } else if let Ok(layout) = Self::layout(self.len, self.align) {
             // SAFETY: allocated with this layout; as above.
@@ -337,7 +338,7 @@ fn allocate(len: usize, align: usize) -> io::Result<NonNull<u8>> {
 fn map(len: usize) -> io::Result<NonNull<u8>> {
     let whole = len.checked_add(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping, wherever the kernel likes.
+    // SAFETY: a new mapping, at an address that the kernel chooses.
     let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, protection, flags | libc::MAP_NORESERVE, -1, 0) };
     if base == libc::MAP_FAILED {
         return Err(faultin::CallError::name("mmap", io::Error::last_os_error()));
@@ -346,13 +347,13 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     let behind = HUGE - before;
     // SAFETY: `before` is less than `whole`.
     let aligned = unsafe { base.byte_add(before) };
-    // SAFETY: both parts are of the mapping above and not of what is kept of it; `aligned` to `aligned + len` is.
+    // SAFETY: both parts are of the mapping above and outside of the kept part, which is `aligned` to `aligned + len`.
     unsafe {
         if before > 0 {
             libc::munmap(base, before);
         }
         libc::munmap(aligned.byte_add(len), behind);
-        // A child would see folios as they were once, and write back none of them.
+        // A child would see folios as they were at the fork, and write back none of them.
         libc::madvise(aligned, len, libc::MADV_DONTFORK);
     }
     NonNull::new(aligned.cast()).ok_or(io::ErrorKind::OutOfMemory.into())

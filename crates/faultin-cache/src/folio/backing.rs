@@ -1,9 +1,9 @@
-//! The memory of a file that is mapped: a memfd of its own, in which each folio lies where it lies in the file, so that a
-//! mapping of the file is a mapping of the memfd, and shares the folios.
+//! The memory of a file that is mapped: its own memfd, in which each folio is at its offset in the file, so that a mapping
+//! of the file is a mapping of the memfd, and shares the folios.
 //!
-//! Its bytes change through mappings at any time, so nobody here has a slice of them: they are read and written by system
-//! calls, through buffers. (Pages that are new are not zeroed first then, either.) What a folio leaves behind is given back (a
-//! hole is punched), because no other file can have it.
+//! Its bytes change through mappings at any time, so no code here has a slice of them: they are read and written by system
+//! calls, through buffers. (This also avoids zeroing new pages first.) The range of a dropped folio is freed (a hole is
+//! punched), because no other file can use it.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
 use crate::{process, sys};
 
-/// Bytes that are copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
+/// Maximum number of bytes copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
 const AT_ONCE: usize = 32 << 10;
 
 /// A memfd, as long as a file can be.
@@ -33,15 +33,15 @@ pub(crate) struct Backing {
     block: usize,
     /// The process that has the folios. A child of `fork` has the descriptor, too.
     process: u64,
-    /// Of [`at_once`](Self::at_once) bytes each.
+    /// Buffers of [`at_once`](Self::at_once) bytes each.
     buffers: Mutex<Vec<Bounce>>,
 }
 
 impl Backing {
-    /// Room for any file, in blocks of so many bytes. Takes no memory yet.
+    /// Makes a memfd with room for any file, in blocks of `block` bytes. It takes no memory yet.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub(crate) fn new(block: usize) -> io::Result<Arc<Backing>> {
         let named = |call: &'static str| move |error: Errno| CallError::name(call, error.into());
         let file = rustix::fs::memfd_create("faultin-cache", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
@@ -54,16 +54,16 @@ impl Backing {
         Ok(Arc::new(Backing { file, block, process: process::current(), buffers: Mutex::new(Vec::new()) }))
     }
 
-    /// Bytes that are to be copied at once, at most.
+    /// Returns the maximum number of bytes to copy at once.
     #[inline]
     pub(crate) fn at_once(&self) -> usize {
         AT_ONCE.max(self.block)
     }
 
-    /// Reads bytes that belong to a folio.
+    /// Reads bytes of a folio.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub(crate) fn read(&self, mut buf: &mut [u8], mut pos: u64) -> io::Result<()> {
         let read = Step::Read { pos, len: buf.len() };
         while !buf.is_empty() {
@@ -78,10 +78,10 @@ impl Backing {
         Ok(())
     }
 
-    /// Writes bytes that belong to a folio. System calls, and nothing else: also for signals.
+    /// Writes bytes of a folio. System calls, and nothing else. Async-signal-safe.
     ///
     /// # Errors
-    /// How many bytes were written, and why the kernel has no memory for more.
+    /// The number of bytes that were written, and the reason why the kernel has no memory for more.
     pub(crate) fn write(&self, buf: &[u8], pos: u64) -> Result<(), (usize, Errno)> {
         let mut done = 0;
         while done < buf.len() {
@@ -96,7 +96,7 @@ impl Backing {
         Ok(())
     }
 
-    /// A buffer of `len` bytes, whatever they are.
+    /// Returns a buffer of `len` bytes with unspecified contents.
     pub(crate) fn buffer(&self, len: usize) -> Buffer<'_> {
         let at_once = self.at_once();
         let is_new = len > at_once;
@@ -105,9 +105,9 @@ impl Backing {
         Buffer { bytes, len, again: (!is_new).then_some(self) }
     }
 
-    /// Gives the memory of a range back. A system call, and nothing else: also for signals.
+    /// Frees the memory of a range. A system call, and nothing else. Async-signal-safe.
     pub(crate) fn punch(&self, pos: u64, len: usize) {
-        // What is not given back is no folio's, and is seen by nobody.
+        // Memory that cannot be freed belongs to no folio, and is never read.
         let _ = sys::punch_hole(self.as_fd(), pos, len);
         step(Step::Punched { pos, len });
     }
@@ -123,7 +123,7 @@ impl AsFd for Backing {
 pub(crate) struct Buffer<'a> {
     bytes: Bounce,
     len: usize,
-    /// Who has it used again.
+    /// The backing that reuses it.
     again: Option<&'a Backing>,
 }
 
@@ -149,7 +149,7 @@ impl Drop for Buffer<'_> {
     }
 }
 
-/// A part of a mapped file's memory: a folio's, who is the only one to have it.
+/// A part of a mapped file's memory, owned by one folio.
 pub(crate) struct Extent {
     pub(crate) backing: Arc<Backing>,
     pub(crate) pos: u64,

@@ -1,7 +1,7 @@
 //! One bit for each block of a folio.
 //!
-//! A single thread changes them at a time: with the folio to itself, or as the one that puts writeback in order. So loads and
-//! stores do, and nothing is read, modified and written at once.
+//! Only one thread changes them at a time: the owner of the folio, or the one that holds the writeback lock. So plain loads
+//! and stores suffice, and there are no read-modify-write operations.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +29,7 @@ impl Bits {
         if index == 0 { &self.first } else { &self.more[index - 1] }
     }
 
-    /// The words that `range` touches, each with the bits of the range in it.
+    /// Returns the words that `range` touches, each with the bits of the range in it.
     #[inline]
     fn masks(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
         let Range { start, end } = range;
@@ -40,7 +40,7 @@ impl Bits {
         })
     }
 
-    /// Adds a range: how many were not in it.
+    /// Adds a range, and returns how many of it were not in the set.
     #[inline]
     pub(crate) fn set(&self, range: Range<usize>) -> usize {
         let mut added = 0;
@@ -55,7 +55,7 @@ impl Bits {
         added
     }
 
-    /// Removes a range: how many were in it.
+    /// Removes a range, and returns how many of it were in the set.
     pub(crate) fn clear(&self, range: Range<usize>) -> usize {
         let mut removed = 0;
         for (index, mask) in Self::masks(range) {
@@ -67,12 +67,12 @@ impl Bits {
         removed
     }
 
-    /// The first of a range that is in the set.
+    /// Returns the first of a range that is in the set.
     pub(crate) fn first_set(&self, range: Range<usize>) -> Option<usize> {
         self.first(range, |word| word)
     }
 
-    /// The first of a range that is not.
+    /// Returns the first of a range that is not.
     #[inline]
     pub(crate) fn first_clear(&self, range: Range<usize>) -> Option<usize> {
         self.first(range, |word| !word)

@@ -9,7 +9,7 @@ use super::arena::{Account, Frames};
 use super::backing::Extent;
 use crate::error::{Error, Partial};
 
-/// Memory that one folio has.
+/// Memory that one folio owns.
 #[derive(Debug)]
 pub(crate) enum Memory {
     Frames(Frames),
@@ -32,7 +32,7 @@ impl Memory {
         }
     }
 
-    /// Bytes that [`read`](Self::read) and [`write`](Self::write) should be asked for, at most.
+    /// Returns the maximum number of bytes for one [`read`](Self::read) or [`write`](Self::write).
     #[inline]
     pub(crate) fn at_once(&self) -> usize {
         match self {
@@ -41,7 +41,7 @@ impl Memory {
         }
     }
 
-    /// The bytes, where they do not change by themselves.
+    /// Returns the bytes, where they do not change through mappings.
     #[inline]
     pub(crate) fn stable(&self) -> Option<&[u8]> {
         match self {
@@ -50,7 +50,7 @@ impl Memory {
         }
     }
 
-    /// As [`stable`](Self::stable).
+    /// Returns the same, mutable.
     #[inline]
     pub(crate) fn stable_mut(&mut self) -> Option<&mut [u8]> {
         match self {
@@ -59,10 +59,10 @@ impl Memory {
         }
     }
 
-    /// Has `look` look at a part.
+    /// Calls `look` with a part.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     #[inline]
     pub(crate) fn read<R>(&self, within: Range<usize>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
         match self {
@@ -76,10 +76,10 @@ impl Memory {
         }
     }
 
-    /// Overwrites what begins at `at`, without a copy in between.
+    /// Overwrites the bytes from `at` on, without a copy in between.
     ///
     /// # Errors
-    /// [`Partial`], because of [`Error::Memory`].
+    /// [`Partial`] with [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn write_plain(&mut self, at: usize, bytes: &[u8]) -> Result<(), Partial> {
         match self {
             Memory::Frames(frames) => {
@@ -90,10 +90,11 @@ impl Memory {
         }
     }
 
-    /// Has `change` overwrite a part: as many bytes from its beginning on as it says. What it finds there are any bytes.
+    /// Lets `change` overwrite the start of a part, and returns its result, the number of bytes. The contents before are
+    /// unspecified.
     ///
     /// # Errors
-    /// [`Partial`], because of [`Error::Memory`].
+    /// [`Partial`] with [`Error::Memory`] if the kernel has no memory.
     #[inline]
     pub(crate) fn write<R>(
         &mut self,

@@ -1,8 +1,8 @@
-//! Folios: the memory that a file's bytes are cached in, and where in the file they belong.
+//! Folios: the memory that a file's bytes are cached in, and their positions in the file.
 //!
-//! A *folio* is a naturally aligned part of a file, a power of two of *blocks*, in one piece of memory. Of each block it is
-//! known whether it is *up to date* (it has the file's bytes, and zeros behind its end) and whether it is *dirty* (the
-//! store does not have them yet). A block that is not up to date has bytes of somebody else's: nobody may see them.
+//! A *folio* is a naturally aligned part of a file, a power of two of *blocks*, in one piece of memory. Each block is
+//! *valid* (the kernel's `uptodate`) when it holds the file's current bytes, and zeros past its end, and *dirty* when the
+//! store does not have them yet. An invalid block may hold bytes of another file, and must not be read.
 
 #![deny(unsafe_code)]
 
@@ -46,14 +46,15 @@ impl Geometry {
         pos & !(self.block as u64 - 1)
     }
 
-    /// Where the block of the byte before `pos` ends. Positions are below 2^63, so this does not wrap.
+    /// Returns the end of the block with the byte before `pos`. Positions are below 2^63, so this does not wrap.
     #[inline]
     pub(crate) fn block_up(&self, pos: u64) -> u64 {
         self.block_down(pos + self.block as u64 - 1)
     }
 }
 
-/// How many whole units, of a power of two bytes: each write asks several times, and a division takes as long as ten shifts.
+/// Returns the number of whole units, of a power of two bytes: each write needs several, and a division takes as long as
+/// ten shifts.
 #[inline]
 fn units(bytes: usize, unit: usize) -> usize {
     bytes >> unit.trailing_zeros()
@@ -63,22 +64,23 @@ fn units(bytes: usize, unit: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Folio {
     memory: Memory,
-    /// Where it begins in the file.
+    /// Its position in the file.
     start: u64,
     block: usize,
     uptodate: Bits,
     dirty: Bits,
-    /// Blocks that the store has taken, in [`epoch`](Self::epoch) or before, and that are as they were then, or dirty again.
+    /// Blocks that the store has taken, in [`epoch`](Self::epoch) or before, and that have not changed since, or are dirty
+    /// again.
     unsynced: Bits,
-    /// When the store has taken the last one of them, by [`Unsynced`](unsynced::Unsynced).
+    /// The epoch, by [`Unsynced`](unsynced::Unsynced), in which the store has taken the last one of them.
     epoch: AtomicU64,
-    /// Whether somebody has used it since reclaim last looked.
+    /// Whether it was used since reclaim last checked.
     referenced: AtomicBool,
-    /// When it was last wanted, by the arena's clock.
+    /// The time when it was last wanted, by the arena's clock.
     wanted: AtomicU64,
-    /// Whether it ever was dirty: what a store had before may not be what it has now.
+    /// Whether it ever was dirty: if so, the store's bytes may have changed.
     written: bool,
-    /// Whether a store through a mapping could have left something after the end of the file, since that was zeroed.
+    /// Whether a store through a mapping may have left bytes past the end of the file, since these were zeroed.
     stored_to: bool,
 }
 
@@ -112,19 +114,19 @@ impl Folio {
         self.memory.len()
     }
 
-    /// Bytes that [`read`](Self::read) and [`write`](Self::write) should be asked for, at most.
+    /// Returns the maximum number of bytes for one [`read`](Self::read) or [`write`](Self::write).
     #[inline]
     pub(crate) fn at_once(&self) -> u64 {
         self.memory.at_once() as u64
     }
 
-    /// Has `look` look at a part of the file that lies within.
+    /// Calls `look` with a part of the file that is within the folio.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the part is not within the folio.
     #[inline]
     pub(crate) fn read<R>(&self, part: Range<u64>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
         self.memory.read(self.within(part), look)
@@ -133,7 +135,7 @@ impl Folio {
     /// Reads from `pos` on.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn read_to(&self, mut pos: u64, mut buf: &mut [u8]) -> Result<(), Error> {
         while !buf.is_empty() {
             let (now, later) = buf.split_at_mut(buf.len().min(self.memory.at_once()));
@@ -143,11 +145,11 @@ impl Folio {
         Ok(())
     }
 
-    /// Has `change` overwrite a part of the file that lies within: as many bytes from its beginning on as it says. What it
-    /// finds there are any bytes.
+    /// Lets `change` overwrite the start of a part of the file that is within the folio, and returns its result, the number
+    /// of bytes. The contents before are unspecified.
     ///
     /// # Errors
-    /// [`Partial`], because of [`Error::Memory`].
+    /// [`Partial`] with [`Error::Memory`] if the kernel has no memory.
     #[inline]
     pub(crate) fn write<R>(
         &mut self,
@@ -158,19 +160,19 @@ impl Folio {
         self.memory.write(within, change)
     }
 
-    /// Overwrites what begins at `pos`, without a copy in between.
+    /// Overwrites the bytes from `pos` on, without a copy in between.
     ///
     /// # Errors
-    /// [`Partial`], because of [`Error::Memory`].
+    /// [`Partial`] with [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn write_plain(&mut self, pos: u64, bytes: &[u8]) -> Result<(), Partial> {
         let at = (pos - self.start) as usize;
         self.memory.write_plain(at, bytes)
     }
 
-    /// Has `fill` overwrite all of a part, bit by bit, each time from where to where it says.
+    /// Lets `fill` overwrite all of a part, piece by piece; each call gets a piece and its position in the file.
     ///
     /// # Errors
-    /// [`Error::Memory`], and what `fill` answers.
+    /// [`Error::Memory`] if the kernel has no memory, and errors of `fill`.
     pub(crate) fn fill(
         &mut self,
         part: Range<u64>,
@@ -183,8 +185,8 @@ impl Folio {
         .1
     }
 
-    /// As [`fill`](Self::fill), with a `fill` that returns how many bytes it has filled as well. Returns where the part ends that
-    /// was filled, and the error that ended it before.
+    /// Fills as [`fill`](Self::fill) does, with a `fill` that also returns the number of bytes it has filled. Returns the
+    /// end of the filled part, and the error that ended it.
     pub(crate) fn fill_until(
         &mut self,
         part: Range<u64>,
@@ -211,7 +213,7 @@ impl Folio {
     /// Zeroes a part.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn zero(&mut self, part: Range<u64>) -> Result<(), Error> {
         self.fill(part, |bytes, _| {
             bytes.fill(0);
@@ -224,19 +226,19 @@ impl Folio {
         (part.start - self.start) as usize..(part.end - self.start) as usize
     }
 
-    /// The blocks that a part touches.
+    /// Returns the blocks that a part touches.
     #[inline]
     fn touched(&self, part: &Range<u64>) -> Range<usize> {
         let within = self.within(part.clone());
         units(within.start, self.block)..units(within.end + self.block - 1, self.block)
     }
 
-    /// The part of the file that blocks are.
+    /// Returns the part of the file of these blocks.
     fn place(&self, blocks: Range<usize>) -> Range<u64> {
         self.start + (blocks.start * self.block) as u64..self.start + (blocks.end * self.block) as u64
     }
 
-    /// Where, from `part.start` on, bytes are not up to date any more; `part.end` at most.
+    /// Returns the end of the valid bytes from `part.start` on; `part.end` at most.
     #[inline]
     pub(crate) fn uptodate_until(&self, part: Range<u64>) -> u64 {
         match self.uptodate.first_clear(self.touched(&part)) {
@@ -250,7 +252,7 @@ impl Folio {
         self.uptodate_until(part.clone()) == part.end
     }
 
-    /// Blocks within `part`, which is made of whole ones, that are not up to date, one run.
+    /// Returns the first run of invalid blocks in `part`, which consists of whole blocks.
     pub(crate) fn next_missing(&self, part: Range<u64>) -> Option<Range<u64>> {
         let blocks = self.touched(&part);
         let first = self.uptodate.first_clear(blocks.clone())?;
@@ -258,13 +260,13 @@ impl Folio {
         Some(self.place(first..end))
     }
 
-    /// All blocks that `part` touches have the file's bytes now.
+    /// Marks all blocks that `part` touches valid.
     #[inline]
     pub(crate) fn set_uptodate(&mut self, part: Range<u64>) {
         self.uptodate.set(self.touched(&part));
     }
 
-    /// All blocks that `part` touches are worthless now, and what was dirty of them is given up: how many bytes.
+    /// Marks all blocks that `part` touches invalid, and drops their dirty bytes: returns how many.
     pub(crate) fn discard(&mut self, part: Range<u64>) -> usize {
         let blocks = self.touched(&part);
         self.uptodate.clear(blocks.clone());
@@ -272,8 +274,8 @@ impl Folio {
         self.dirty.clear(blocks) * self.block
     }
 
-    /// The blocks that `part` touches have to be read again, unless they are dirty. Tells `absent` which of them the store has taken
-    /// and not made durable.
+    /// Marks the blocks that `part` touches invalid, unless they are dirty. Calls `absent` with those of them that the
+    /// store has taken and not made durable.
     fn doubt(&mut self, part: Range<u64>, mut absent: impl FnMut(Range<u64>)) {
         for block in self.touched(&part) {
             if self.dirty.first_set(block..block + 1).is_none() {
@@ -285,7 +287,7 @@ impl Folio {
         }
     }
 
-    /// All blocks that `part` touches are dirty now: how many bytes more than before.
+    /// Marks all blocks that `part` touches dirty: returns how many bytes more than before.
     #[inline]
     pub(crate) fn set_dirty(&mut self, part: Range<u64>) -> usize {
         // As in `touch`.
@@ -295,12 +297,12 @@ impl Folio {
         self.dirty.set(self.touched(&part)) * self.block
     }
 
-    /// Bytes of the blocks that `part` touches and that are not dirty.
+    /// Returns the size in bytes of the clean blocks that `part` touches.
     pub(crate) fn clean_bytes(&self, part: Range<u64>) -> usize {
         self.touched(&part).filter(|&block| self.dirty.first_clear(block..block + 1).is_some()).count() * self.block
     }
 
-    /// The first run of dirty blocks that `part` touches.
+    /// Returns the first run of dirty blocks that `part` touches.
     pub(crate) fn next_dirty(&self, part: Range<u64>) -> Option<Range<u64>> {
         let blocks = self.touched(&part);
         let first = self.dirty.first_set(blocks.clone())?;
@@ -312,14 +314,14 @@ impl Folio {
         self.dirty.first_set(0..units(self.len(), self.block)).is_some()
     }
 
-    /// The store has these blocks now: how many bytes are dirty no more. For whoever puts writeback in order; under a shared
-    /// lock, because whoever makes blocks dirty has it alone.
+    /// Marks these blocks clean, because the store has them now: returns how many bytes are no longer dirty. For the holder
+    /// of the writeback lock; a shared lock suffices, because blocks are made dirty under the exclusive one only.
     fn clean(&self, part: Range<u64>, unsynced: &Unsynced) -> usize {
         self.taken(part.clone(), unsynced);
         self.dirty.clear(self.touched(&part)) * self.block
     }
 
-    /// The store has taken the bytes of these blocks, just now: for the same callers.
+    /// Notes that the store has just taken the bytes of these blocks: for the same callers.
     fn taken(&self, part: Range<u64>, unsynced: &Unsynced) {
         if self.epoch.load(Ordering::Relaxed) <= unsynced.durable {
             self.unsynced.clear(0..units(self.len(), self.block));
@@ -328,7 +330,7 @@ impl Folio {
         self.epoch.store(unsynced.epoch, Ordering::Relaxed);
     }
 
-    /// The first run of blocks from `pos` on that the store has taken and not made durable.
+    /// Returns the first run of blocks from `pos` on that the store has taken and not made durable.
     fn next_unsynced(&self, pos: u64, unsynced: &Unsynced) -> Option<Range<u64>> {
         if self.epoch.load(Ordering::Relaxed) <= unsynced.durable {
             return None;
@@ -339,38 +341,38 @@ impl Folio {
         Some(self.place(first..end))
     }
 
-    /// Somebody can store to it through a mapping from now on.
+    /// Notes that stores through a mapping are possible from now on.
     pub(crate) fn set_stored_to(&mut self) {
         self.stored_to = true;
     }
 
-    /// What was stored after the end of the file through a mapping is zeroed, and the page is unmapped.
+    /// Notes that bytes past the end of the file that were stored through a mapping are zeroed, and the page is unmapped.
     pub(crate) fn clear_stored_to(&mut self) {
         self.stored_to = false;
     }
 
-    /// Whether a store through a mapping could have left something after the end of the file, since that was zeroed.
+    /// Returns whether a store through a mapping may have left bytes past the end of the file, since these were zeroed.
     pub(crate) fn is_stored_to(&self) -> bool {
         self.stored_to
     }
 
-    /// The bytes of a part, where they do not change by themselves.
+    /// Returns the bytes of a part, where they do not change through mappings.
     #[inline]
     pub(crate) fn stable(&self, part: Range<u64>) -> Option<&[u8]> {
         Some(&self.memory.stable()?[self.within(part)])
     }
 
-    /// As [`stable`](Self::stable).
+    /// Returns the same, mutable.
     #[inline]
     pub(crate) fn stable_mut(&mut self, part: Range<u64>) -> Option<&mut [u8]> {
         let within = self.within(part);
         Some(&mut self.memory.stable_mut()?[within])
     }
 
-    /// Has the folio live in other memory, of the same size, from now on.
+    /// Moves the folio to other memory, of the same size.
     ///
     /// # Errors
-    /// [`Error::Memory`]: it lives where it lived.
+    /// [`Error::Memory`] if the kernel has no memory: the folio stays where it was.
     pub(crate) fn move_to(&mut self, mut memory: Memory) -> Result<(), Error> {
         let blocks = units(self.len(), self.block);
         let mut at = 0;
@@ -401,24 +403,24 @@ impl Folio {
 
     #[inline]
     pub(crate) fn touch(&self) {
-        // A store that changes nothing would still take the line away from other readers.
+        // A store that changes nothing would still take the cache line from other readers.
         if !self.referenced.load(Ordering::Relaxed) {
             self.referenced.store(true, Ordering::Relaxed);
         }
     }
 
-    /// An operation wants it for its next round, although it is not new.
+    /// Notes that an operation wants it for its next round, although it is not new.
     #[cold]
     pub(crate) fn want(&self) {
         self.wanted.store(self.memory.account().now(), Ordering::Relaxed);
     }
 
-    /// Bytes of memory that folios were given since an operation has wanted this one.
+    /// Returns the number of bytes of memory that folios were given since an operation has wanted this one.
     pub(crate) fn age(&self) -> u64 {
         self.memory.account().now().saturating_sub(self.wanted.load(Ordering::Relaxed))
     }
 
-    /// Whether it was used since the last time this was asked.
+    /// Returns whether it was used since the last call.
     pub(crate) fn take_referenced(&self) -> bool {
         self.referenced.swap(false, Ordering::Relaxed)
     }

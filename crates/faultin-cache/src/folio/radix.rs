@@ -1,4 +1,4 @@
-//! A sparse array: a tree of arrays of 64, as high as its largest index needs.
+//! A sparse array: a tree of arrays of 64, as high as its largest index requires.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ const FANOUT: usize = 1 << BITS;
 #[derive(Debug)]
 pub(super) struct Radix<T> {
     root: Node<T>,
-    /// Levels below the root.
+    /// Number of levels below the root.
     height: u32,
 }
 
@@ -26,7 +26,7 @@ impl<T> Node<T> {
     }
 }
 
-/// The place of `index` in a node that has `height` levels below it.
+/// Returns the slot of `index` in a node that has `height` levels below it.
 fn slot(index: u64, height: u32) -> usize {
     (index >> (BITS * (height - 1))) as usize % FANOUT
 }
@@ -36,7 +36,7 @@ impl<T> Radix<T> {
         Radix { root: Node::Empty, height: 0 }
     }
 
-    /// Whether the tree is high enough for `index`.
+    /// Returns whether the tree is high enough for `index`.
     #[inline]
     fn reaches(&self, index: u64) -> bool {
         let bits = BITS * self.height;
@@ -79,7 +79,7 @@ impl<T> Radix<T> {
         }
     }
 
-    /// Puts `value` at `index`, in place of what was there.
+    /// Puts `value` at `index`, in place of an existing value.
     pub(super) fn insert(&mut self, index: u64, value: T) {
         while !self.reaches(index) {
             let below = std::mem::replace(&mut self.root, Node::Empty);
@@ -103,7 +103,7 @@ impl<T> Radix<T> {
         *node = Node::Leaf(value);
     }
 
-    /// Takes what is at `index`. Arrays that are empty now stay until [`clear`](Self::clear).
+    /// Removes the value at `index`. Arrays that are empty now stay until [`clear`](Self::clear).
     pub(super) fn remove(&mut self, index: u64) {
         if let Some(node) = self.leaf(index) {
             *node = Node::Empty;
@@ -123,7 +123,7 @@ impl<T> Radix<T> {
         Some(node)
     }
 
-    /// The first value at `index` or behind it, and where it is.
+    /// Returns the first value at or after `index`, and its index.
     pub(super) fn next(&self, index: u64) -> Option<(u64, &T)> {
         if !self.reaches(index) {
             return None;
@@ -136,7 +136,7 @@ impl<T> Radix<T> {
             Node::Empty => None,
             Node::Leaf(value) => Some((base, value)),
             Node::Inner(children) => {
-                // Everything before `base` was looked at already, or `from` lies within.
+                // Everything before `base` was searched already, or `from` is within.
                 let first = if from > base { slot(from, height) } else { 0 };
                 children.iter().enumerate().skip(first).find_map(|(at, child)| {
                     let base = base | (at as u64) << (BITS * (height - 1));

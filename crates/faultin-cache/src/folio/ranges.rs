@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Ranges that a set keeps apart: about 400 KiB of them. A set that would have more fills its smallest details in.
+/// Maximum number of separate ranges: about 400 KiB. A set that would have more joins neighbours.
 const MOST: usize = 1 << 14;
 
-/// A set of byte positions, as ranges that neither overlap nor touch. It may contain more than was inserted, between ranges that
-/// were, if there were very many.
+/// A set of byte positions, as ranges that neither overlap nor touch. If there were very many, it may contain more than was
+/// inserted, between ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranges {
     /// Ends by starts.
@@ -66,7 +66,7 @@ impl Ranges {
         std::mem::take(other).iter().for_each(|range| self.insert(range));
     }
 
-    /// Joins each range with the one that follows it, and fills the gap in.
+    /// Joins each range with the one that follows it, and fills the gap.
     fn join_pairs(&mut self) {
         let ranges: Vec<_> = self.iter().collect();
         self.ends = ranges.chunks(2).filter_map(|pair| Some((pair.first()?.start, pair.last()?.end))).collect();

@@ -1,4 +1,4 @@
-//! The folios of one file, by where they are in it.
+//! The folios of one file, by their position in it.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use super::{Folio, Geometry};
 use crate::pager::bug::{self, Bug};
 use crate::pager::mapped::Mapped;
 
-/// Names a folio of a table while it is there.
+/// Identifies a folio of a table as long as it is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(NonZeroU32);
 
@@ -30,25 +30,25 @@ impl Key {
     }
 }
 
-/// An aligned part of the file as long as the largest folio: for each block the folio that has it.
+/// An aligned part of the file as long as the largest folio: for each block the folio that contains it.
 type Region = Box<[Option<Key>]>;
 
-/// The folios of a file, and how long it is.
+/// The folios of a file, and its length.
 #[derive(Debug)]
 pub(crate) struct Table {
     geometry: Geometry,
     regions: Radix<Region>,
     folios: Slab<Folio>,
-    /// Where reclaim goes on.
+    /// The position where reclaim continues.
     hand: usize,
-    /// Bytes in the file.
+    /// Length of the file in bytes.
     pub(crate) size: u64,
-    /// Changes whenever what the store had may not be what it has, while no folio is there to say so: whoever has read the
-    /// store without the lock looks whether it is still the same.
+    /// Changes whenever the store's bytes may have changed while no folio records that: a thread that has read the store
+    /// without the lock checks whether it is still the same.
     pub(crate) generation: u64,
     /// The file's mappings, once there has been one.
     pub(crate) mapped: Option<Box<Mapped>>,
-    /// What the store has taken and not made durable.
+    /// The bytes that the store has taken and not made durable.
     pub(crate) unsynced: Unsynced,
 }
 
@@ -66,7 +66,7 @@ impl Table {
         }
     }
 
-    /// Folios there are.
+    /// Returns the number of folios.
     pub(crate) fn len(&self) -> usize {
         self.folios.len()
     }
@@ -77,7 +77,7 @@ impl Table {
         (pos >> region.trailing_zeros(), self.geometry.blocks(pos as usize & (region - 1)))
     }
 
-    /// The folio that has the byte at `pos`.
+    /// Returns the folio that contains the byte at `pos`.
     #[inline]
     pub(crate) fn find(&self, pos: u64) -> Option<Key> {
         let (region, block) = self.place(pos);
@@ -94,8 +94,8 @@ impl Table {
         &mut self.folios[key.index()]
     }
 
-    /// How long the largest folio can be that begins at `pos`, a block's first byte: at most `want` bytes, aligned to its
-    /// length, and where no other is.
+    /// Returns the length of the largest folio that can begin at `pos`, a block's first byte: at most `want` bytes, aligned
+    /// to its length, and without overlap with another.
     pub(crate) fn room(&self, pos: u64, want: u64) -> usize {
         let block = self.geometry.block;
         let (region, at) = self.place(pos);
@@ -109,7 +109,7 @@ impl Table {
         blocks * block
     }
 
-    /// Puts a folio where none is.
+    /// Inserts a folio where there is none.
     pub(crate) fn insert(&mut self, folio: Folio) -> Key {
         let (region, first) = self.place(folio.start());
         let blocks = self.geometry.blocks(folio.len());
@@ -121,24 +121,24 @@ impl Table {
         key
     }
 
-    /// Takes pages out of all mappings.
+    /// Unmaps pages from all mappings.
     pub(crate) fn unmap(&self, range: Range<u64>) {
         if let Some(mapped) = self.mapped.as_ref().filter(|_| !bug::has(Bug::NeverUnmaps)) {
             mapped.unmap(range);
         }
     }
 
-    /// Whether somebody is about to use a part through a mapping, and it is to be spared this time.
+    /// Returns whether a part is about to be used through a mapping, and is spared this time.
     pub(crate) fn is_kept(&self, part: Range<u64>) -> bool {
         self.mapped.as_ref().is_some_and(|mapped| mapped.keeps(part))
     }
 
-    /// Whether a folio can be put at `pos` without an allocation.
+    /// Returns whether a folio can be inserted at `pos` without an allocation.
     pub(crate) fn is_ready_for(&self, pos: u64) -> bool {
         self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some()
     }
 
-    /// Has room for a folio at `pos`, and for many more elsewhere.
+    /// Makes room for a folio at `pos`, and for many more elsewhere.
     pub(crate) fn make_ready_for(&mut self, pos: u64) {
         if self.folios.len() == self.folios.capacity() {
             self.folios.reserve(self.folios.len().max(64));
@@ -153,7 +153,7 @@ impl Table {
         }
     }
 
-    /// Takes a folio out, of all mappings first. Its memory goes with it.
+    /// Removes a folio, from all mappings first. Its memory is freed with it.
     pub(crate) fn remove(&mut self, key: Key) -> Folio {
         let place = self.get(key).start()..self.get(key).end();
         if bug::has(Bug::UnmapsAfterPunching)
@@ -175,7 +175,7 @@ impl Table {
         let blocks = self.geometry.blocks(folio.len());
         if let Some(slots) = self.regions.get_mut(region) {
             slots[first..first + blocks].fill(None);
-            // A mapped file's are kept, for faults that are served where nothing can be allocated.
+            // A mapped file's regions are kept, for faults that are resolved where nothing can be allocated.
             if self.mapped.is_none() && slots.iter().all(Option::is_none) {
                 self.regions.remove(region);
             }
@@ -183,7 +183,7 @@ impl Table {
         folio
     }
 
-    /// The first folio that has a byte at `pos` or behind it.
+    /// Returns the first folio with a byte at or after `pos`.
     pub(crate) fn next(&self, pos: u64) -> Option<Key> {
         let (mut region, mut block) = self.place(pos);
         loop {
@@ -196,7 +196,7 @@ impl Table {
         }
     }
 
-    /// The first run of dirty blocks in `range`.
+    /// Returns the first run of dirty blocks in `range`.
     pub(crate) fn next_dirty(&self, range: Range<u64>) -> Option<(Key, Range<u64>)> {
         let mut pos = range.start;
         while pos < range.end {
@@ -214,7 +214,7 @@ impl Table {
         None
     }
 
-    /// What the store has of `range` is not known any more: what is clean of it is not up to date either.
+    /// Notes that the store's bytes in `range` are unknown: clean blocks in it become invalid.
     pub(crate) fn doubt(&mut self, range: Range<u64>) {
         self.unmap(range.clone());
         let mut pos = range.start;
@@ -235,19 +235,20 @@ impl Table {
         self.generation += 1;
     }
 
-    /// All folios: first the one that an operation has wanted longest ago.
+    /// Returns all folios, first the one that an operation has wanted longest ago.
     pub(crate) fn by_age(&self) -> Vec<Key> {
         let mut folios: Vec<_> = self.folios.iter().map(|(index, folio)| (folio.age(), Key::of(index))).collect();
         folios.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
         folios.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// The store has taken dirty blocks of a folio: how many bytes are dirty no more. For whoever puts writeback in order.
+    /// Notes that the store has taken dirty blocks of a folio: returns how many bytes are no longer dirty. For the holder
+    /// of the writeback lock.
     pub(crate) fn clean(&self, folio: &Folio, part: Range<u64>) -> usize {
         folio.clean(part, &self.unsynced)
     }
 
-    /// The store has taken `range` past the cache, and blocks that are cached have the same bytes.
+    /// Notes that the store has taken `range` past the cache, and that cached blocks have the same bytes.
     pub(crate) fn taken(&mut self, range: Range<u64>) {
         self.unsynced.replaced(range.clone());
         let mut pos = range.start;
@@ -273,15 +274,16 @@ impl Table {
         }
     }
 
-    /// The store has zeros in `range` now.
+    /// Notes that the store has zeros in `range` now.
     pub(crate) fn has_hole(&mut self, range: Range<u64>) {
         self.unsynced.replaced(range.clone());
         self.unsynced.is_absent(range);
     }
 
-    /// A sync has failed: blocks that the store has taken and not made durable are dirty again, and the rest of that is lost. `add` is
-    /// asked before so many more bytes are dirty; a block for which it has no space is lost, too. `cut` is the least length that the
-    /// store was cut to since the sync began. Returns whether it was cut at all since a sync has succeeded.
+    /// Handles a failed sync: blocks that the store has taken and not made durable are dirty again, and the rest of these
+    /// bytes is lost. `add` is called before the given number of bytes becomes dirty; a block for which it returns false is
+    /// lost, too. `cut` is the least length to which the store was truncated since the sync began. Returns whether it was
+    /// truncated at all since a sync has succeeded.
     pub(crate) fn sync_failed(&mut self, error: &Arc<io::Error>, cut: u64, mut add: impl FnMut(usize) -> bool) -> bool {
         for (_, folio) in &mut self.folios {
             let mut pos = folio.start();
@@ -298,7 +300,8 @@ impl Table {
         }
         let (size, cut) = (self.size, self.unsynced.fail(cut));
         if cut < size {
-            // Where the file has grown again, what is not written again may be what the store had before the cut.
+            // Where the file has grown again, bytes that are not written again may be the store's from before the
+            // truncation.
             let mut absent = Ranges::default();
             absent.insert(cut..size);
             let mut pos = cut;
@@ -312,7 +315,7 @@ impl Table {
         cut != u64::MAX
     }
 
-    /// The next folio for reclaim to look at, round and round.
+    /// Returns the next folio for reclaim to check, round and round.
     pub(crate) fn next_victim(&mut self) -> Option<Key> {
         if self.folios.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! [`RawLock`] as `lock_api` wants it.
+//! The traits of `lock_api` for [`RawLock`].
 
 use lock_api::{GuardNoSend, RawRwLock};
 
@@ -14,7 +14,7 @@ unsafe impl RawRwLock for RawLock {
     #[allow(clippy::declare_interior_mutable_const, reason = "it is what the trait is made of")]
     const INIT: RawLock = RawLock { state: AtomicU64::new(0), permits: AtomicU32::new(0), wakes: AtomicU32::new(0) };
 
-    /// What a thread holds is noted in memory of its own.
+    /// The locks that a thread holds are noted in its own memory.
     type GuardMarker = GuardNoSend;
 
     #[inline]

@@ -1,12 +1,12 @@
-//! Which locks this thread holds, and which threads hold any.
+//! The locks that this thread holds, and the threads that hold any.
 //!
-//! The first is a list of the thread's own, for [who waits for whom](super::Deadlock). The second is for whoever serves a
-//! page fault of another thread and must not wait for what that thread has: each thread has a *slot* with its number and
-//! how many locks are in its list (but for writers' and sync locks, which no page fault needs), in a list of slots that a signal
-//! handler may read at any time.
+//! The former is a list of the thread itself, for [deadlock detection](super::Deadlock). The latter is for code that
+//! resolves a page fault of another thread and must not wait for that thread's locks: each thread has a *slot* with its id
+//! and the number of locks in its list (except writers' and sync locks, which no page fault needs), in a list of slots that
+//! a signal handler may read at any time.
 //!
-//! A slot is never freed; when its thread ends, another one uses it again. After `fork`, the child has its one thread's slot
-//! under that thread's new number, and the others' are free: their threads are not there.
+//! A slot is never freed; when its thread ends, another one reuses it. After `fork`, the child has its one thread's slot
+//! under that thread's new id, and the other slots are free: their threads do not exist there.
 
 use core::ptr;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -17,13 +17,13 @@ use super::slots::{Slot, Slots};
 use super::{LockId, Mode};
 use crate::sys;
 
-/// Whether the thread of this number (the kernel's, as `gettid` has it) holds an inode lock or a writeback lock of any cache,
-/// or is about to: from before it has the lock until after it has given it back, also while it waits for it.
+/// Returns whether the thread with this id (`gettid`) holds an inode lock or a writeback lock of any cache, or is about to:
+/// from before it has the lock until after it has released it, also while it waits for it.
 ///
-/// This is exact for the calling thread, and for one that has been stopped (it waits for the caller, say). A thread that
-/// runs may have changed it meanwhile. Not counted are locks [taken in a signal](super::Lock::try_in_signal), and those that
-/// a thread takes while its thread-local values are being dropped. In a child of a bare `clone` system call, which the C
-/// library does not know of, the calling thread counts under its parent's number.
+/// This is exact for the calling thread, and for one that has stopped (for example because it waits for the caller). A
+/// thread that runs may have changed it meanwhile. Not counted are locks [taken in a signal](super::Lock::try_in_signal),
+/// and those that a thread takes while its thread-local values are being dropped. In a child of a bare `clone` system call,
+/// which the C library does not know of, the calling thread counts under its parent's id.
 ///
 /// Async-signal-safe.
 pub(crate) fn held_by(thread: u32) -> bool {
@@ -35,7 +35,7 @@ pub(crate) fn held_by(thread: u32) -> bool {
 pub(super) struct Held(LockId, Mode);
 
 impl Held {
-    /// Before the lock is taken.
+    /// Notes a lock before it is taken.
     #[inline]
     pub(super) fn note(id: LockId, mode: Mode) -> Held {
         // A thread that is ending has no list any more, and waits for nothing under a lock.
@@ -45,7 +45,7 @@ impl Held {
                 SLOT.get().unwrap_or_else(take).count(1);
             }
         });
-        // A handler that interrupts this thread with the lock taken is to see the note.
+        // A handler that interrupts this thread while it has the lock must see the note.
         compiler_fence(Ordering::SeqCst);
         Held(id, mode)
     }
@@ -57,7 +57,7 @@ impl Drop for Held {
         compiler_fence(Ordering::SeqCst);
         let _ = THREAD.try_with(|thread| {
             let mut held = thread.held.borrow_mut();
-            // Mostly the last one.
+            // Usually the last one.
             if held.pop_if(|last| *last == (self.0, self.1)).is_none()
                 && let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1))
             {
@@ -72,7 +72,7 @@ impl Drop for Held {
     }
 }
 
-/// What this thread holds, but for the lock it is about to take.
+/// Returns the locks that this thread holds, except the one it is about to take.
 pub(super) fn held() -> Vec<(LockId, Mode)> {
     let before_the_last = |thread: &Thread| thread.held.borrow().split_last().map(|(_, held)| held.to_vec());
     THREAD.try_with(before_the_last).ok().flatten().unwrap_or_default()
@@ -80,7 +80,7 @@ pub(super) fn held() -> Vec<(LockId, Mode)> {
 
 thread_local! {
     static THREAD: Thread = const { Thread { held: RefCell::new(Vec::new()) } };
-    /// Given back by `THREAD`'s destructor; it has none of its own, so that a child of `fork` can look at it without making
+    /// Released by `THREAD`'s destructor; it has no destructor, so that a child of `fork` can read it without registering
     /// one.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
 }
@@ -105,14 +105,14 @@ fn take() -> &'static Slot {
     FORKS.call_once(|| {
         // SAFETY: `in_child` does what may be done there: atomic operations and a system call.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        // It fails only for want of memory; then a child is as one of `clone`.
+        // It fails only for lack of memory; then a child is as one of `clone`.
     });
     let slot = SLOTS.take(this_thread());
     SLOT.set(Some(slot));
     slot
 }
 
-/// The number the kernel has for this thread.
+/// Returns the kernel's id of this thread.
 fn this_thread() -> u32 {
     sys::gettid()
 }
@@ -194,7 +194,7 @@ mod tests {
         let me = this_thread();
         let counts: Vec<_> = (0..200).map(|_| once(me)).collect();
         assert!(counts.iter().all(|(another, _)| *another));
-        // Others' tests take slots, too; not one for each of these threads.
+        // Other tests take slots, too; not one for each of these threads.
         assert!(SLOTS.all().count() < 200, "{}", SLOTS.all().count());
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let [lock, _] = locks();
         let _held = lock.shared().unwrap();
         let parent = this_thread();
-        // SAFETY: the child makes system calls and leaves without anybody's destructors.
+        // SAFETY: the child makes system calls and leaves without running destructors.
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", std::io::Error::last_os_error()),
             0 => {

@@ -1,19 +1,19 @@
 //! The locks of a cache, with the bookkeeping that turns a deadlock into an error.
 //!
-//! A file has two of them. The *writers' lock* puts writes, truncations and the like in order; it is kept while a buffer is
-//! faulted in, and no page fault ever takes it (the kernel's `i_rwsem`). The *inode lock* protects folios; whoever serves a
-//! page fault of a mapped file takes it, so it is never kept while a buffer may fault.
+//! A file has two main locks. The *writers' lock* orders writes, truncations and the like; it is held while a buffer is
+//! faulted in, and no page fault ever takes it (the kernel's `i_rwsem`). The *inode lock* protects folios; code that
+//! resolves a page fault of a mapped file takes it, so it is never held while a buffer may fault.
 //!
-//! # The order
+//! # Lock order
 //!
-//! A thread takes a writers' lock or, for an `fsync`, the sync lock, then that file's inode lock, then (unless it has that one
-//! alone) the writeback lock. It
-//! never waits for a second inode lock: reclaim, which may want a folio of any file, only tries. So there is no deadlock,
-//! unless a fault is served under the lock it needs. What would be one is not waited for: whoever is about to wait says
-//! what for and what it holds, looks for a circle among those who already wait, and gets [`Deadlock`].
+//! A thread takes a writers' lock or, for an `fsync`, the sync lock, then that file's inode lock, then (unless it holds
+//! that one exclusively) the writeback lock. It never waits for a second inode lock: reclaim, which may want a folio of any
+//! file, only tries. So there is no deadlock, unless a fault is resolved under the lock that it needs. A wait that would be
+//! a deadlock does not begin: a thread that is about to wait registers the lock it wants and the locks it holds, searches
+//! for a circle among the waiting threads, and gets [`Deadlock`].
 //!
-//! Every thread of a circle waits, so the last one to come sees all of it; nothing needs to be known of threads that
-//! run. Taking a free lock costs one atomic operation and a note in the thread's own list.
+//! Every thread of a circle waits, so the last one to arrive sees all of it; running threads need no record. Taking a free
+//! lock costs one atomic operation and a note in the thread's own list.
 
 #![deny(unsafe_code)]
 
@@ -44,40 +44,40 @@ use crate::sync;
 pub(crate) use held::held_by;
 pub(crate) use raw::RawLock;
 
-/// Another thread may come in between, before a lock is taken: told to the exploration; in the library itself nothing.
+/// Another thread may act, before a lock is taken: a hook for the exploration; a no-op in the library.
 #[cfg(not(test))]
 #[inline(always)]
 const fn moment() {}
 
-/// Which lock, in reports.
+/// Identifies a lock in reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LockId {
     file: u64,
     kind: LockKind,
 }
 
-/// Which of a file's locks.
+/// The kind of a file's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LockKind {
-    /// Puts writes in order; kept while a buffer is faulted in.
+    /// Orders writes; held while a buffer is faulted in.
     Writers,
-    /// Protects folios; taken by whoever serves a page fault.
+    /// Protects folios; taken to resolve a page fault.
     Inode,
-    /// Puts writeback in order.
+    /// Orders writeback.
     Writeback,
-    /// Puts syncs in order; kept while the store makes what it has durable.
+    /// Orders syncs; held while the store makes its bytes durable.
     Sync,
 }
 
 impl LockKind {
-    /// Whether resolving a page fault may need such a lock.
+    /// Returns whether resolving a page fault may need such a lock.
     #[inline]
     const fn is_for_faults(self) -> bool {
         matches!(self, LockKind::Inode | LockKind::Writeback)
     }
 
-    /// In words.
+    /// Returns the kind in words.
     pub const fn name(self) -> &'static str {
         match self {
             LockKind::Writers => "the writers' lock",
@@ -89,12 +89,12 @@ impl LockKind {
 }
 
 impl LockId {
-    /// The file's number, as [`CachedFile::number`](crate::CachedFile::number) has it.
+    /// Returns the file's number, that of [`CachedFile::number`](crate::CachedFile::number).
     pub fn file(&self) -> u64 {
         self.file
     }
 
-    /// Which of its locks.
+    /// Returns the kind of lock.
     pub fn kind(&self) -> LockKind {
         self.kind
     }
@@ -112,20 +112,19 @@ enum Mode {
     Exclusive,
 }
 
-/// A lock that would have been waited for for ever. Nothing was locked.
+/// A lock whose wait would never have ended. Nothing was locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deadlock {
-    /// What is waited for, by this thread first; each is held by the next one's waiter, and the last one's holder is this
-    /// thread.
+    /// The waits, this thread's first; each lock is held by the next wait's thread, and the last one by this thread.
     pub circle: Vec<Waits>,
 }
 
-/// One that waits.
+/// A waiting thread and its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
-    /// Who
+    /// The thread that waits.
     pub thread: ThreadId,
-    /// waits for which.
+    /// The lock that it waits for.
     pub lock: LockId,
 }
 
@@ -150,7 +149,7 @@ impl From<Deadlock> for std::io::Error {
     }
 }
 
-/// Everybody who waits.
+/// All waiting threads.
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
@@ -161,7 +160,7 @@ struct Waiter {
     holds: Vec<(LockId, Mode)>,
 }
 
-/// A lock around a value, shared or exclusive, that knows who waits for it.
+/// A lock around a value, shared or exclusive, that knows the threads that wait for it.
 #[derive(Debug)]
 pub(crate) struct Lock<T> {
     id: LockId,
@@ -191,8 +190,8 @@ impl<T> Lock<T> {
         Lock { id: LockId { file, kind }, inner: RwLock::new(value) }
     }
 
-    // Always: a guard that comes back through memory is loaded in one piece right after it was stored in two, which the CPU
-    // waits for longer than the lock takes.
+    // Always inlined: a guard that is returned through memory is loaded in one piece right after it was stored in two,
+    // which stalls the CPU longer than the lock takes.
     #[inline(always)]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
         moment();
@@ -216,19 +215,19 @@ impl<T> Lock<T> {
         Ok(Exclusive { guard, _held: held })
     }
 
-    /// Without waiting.
+    /// Takes the lock without waiting.
     pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
         let held = Held::note(self.id, Mode::Exclusive);
         Some(Exclusive { guard: self.inner.try_write()?, _held: held })
     }
 
-    /// Without waiting, but for a moment in which whoever has it may be done; and without a note, because there is no
-    /// thread-local memory in a signal handler. Whoever has it waits for no other lock, so it is in nobody's circle.
+    /// Takes the lock without waiting, except for a moment in which the holder may release it; and without a note, because
+    /// there is no thread-local memory in a signal handler. The holder waits for no other lock, so it is in no circle.
     ///
-    /// Async-signal-safe, as dropping the answer is.
+    /// Async-signal-safe, and so is dropping the result.
     pub(crate) fn try_in_signal(&self) -> Option<InSignal<'_, T>> {
-        // A few microseconds: as long as those who share it need to copy a page, and as what comes otherwise, waking
-        // another thread and waiting for it.
+        // A few microseconds: as long as a sharing thread needs to copy a page, and as long as the alternative takes, to
+        // wake another thread and wait for it.
         const TRIES: u32 = 100;
         (0..TRIES).find_map(|tried| {
             if tried > 0 {
@@ -242,8 +241,8 @@ impl<T> Lock<T> {
     fn wait<G>(&self, mode: Mode, lock: impl FnOnce() -> G) -> Result<G, Deadlock> {
         let ticket = Ticket::take((self.id, mode))?;
         let guard = lock();
-        // Only now: whoever has a lock and is still listed as waiting for it lets nobody be misled, because it has what it
-        // wants, and is not in anybody's way by waiting.
+        // Only now: a thread that has a lock and is still listed as waiting for it misleads no other thread, because it has
+        // what it wants, and blocks no other thread by waiting.
         drop(ticket);
         Ok(guard)
     }
@@ -285,12 +284,12 @@ impl<T> DerefMut for InSignal<'_, T> {
     }
 }
 
-/// A place among those who wait.
+/// A place in the list of waiting threads.
 struct Ticket(u64);
 
 impl Ticket {
     /// # Errors
-    /// [`Deadlock`], if whoever has the lock waits for this thread.
+    /// [`Deadlock`] if the holder of the lock waits for this thread.
     fn take(wants: (LockId, Mode)) -> Result<Ticket, Deadlock> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -311,11 +310,11 @@ impl Drop for Ticket {
     }
 }
 
-/// Who waits for whom, from `newcomer` back to it.
+/// Returns the circle of waits from `newcomer` back to it.
 fn circle(newcomer: &Waiter, waiting: &[Waiter]) -> Option<Vec<Waits>> {
     let waits = |waiter: &Waiter| Waits { thread: waiter.thread, lock: waiter.wants.0 };
-    // Somebody who shares a lock is in the way of others who would share it only while somebody waits to have it alone:
-    // these are served in order.
+    // A thread that shares a lock blocks other sharing threads only while a thread waits for it exclusively: these are
+    // served in order.
     let in_the_way = |holder: &Waiter, (lock, mode): (LockId, Mode)| {
         holder.holds.iter().any(|&(held, as_what)| {
             let alone = |waiter: &Waiter| waiter.wants == (lock, Mode::Exclusive);
@@ -344,7 +343,7 @@ mod tests {
     use std::sync::Barrier;
 
     pub(super) fn locks() -> [Lock<u32>; 2] {
-        // Numbers of their own: tests run side by side and share the list of those who wait.
+        // Unique numbers: tests run side by side and share the list of waiting threads.
         static FILES: AtomicU64 = AtomicU64::new(1 << 40);
         [0, 1].map(|_| Lock::new(FILES.fetch_add(1, Ordering::Relaxed), LockKind::Inode, 0))
     }

@@ -1,35 +1,35 @@
 //! A reader-writer lock on a futex that may be tried and unlocked in a signal handler.
 //!
-//! `parking_lot`'s may not: when somebody waits, its unlock looks up a queue in a hash table, by way of thread-local
-//! memory and a lock. Here those who wait are counted in the lock's own word, and unlocking is atomic operations and at
-//! most one system call.
+//! `parking_lot`'s may not: when a thread waits, its unlock looks up a queue in a hash table, by way of thread-local memory
+//! and a lock. Here the waiting threads are counted in the lock's own word, and unlocking is atomic operations and at most
+//! one system call.
 //!
-//! # Who goes first
+//! # Fairness
 //!
-//! * Nobody new shares the lock while somebody waits to have it alone: writers are not overtaken by readers.
-//! * Who has had it alone *hands it over* to all who wait to share it: they have it from then on, awake or not, and take
-//!   up a *permit* each when they come to it. So readers are overtaken by one writer, the next ones wait for them.
-//! * Otherwise the lock is just free, and who waits to have it alone is woken. Another writer may be faster: handing over
-//!   to somebody who still has to wake up would make everybody wait for that, each time. Somebody who found that
-//!   [`PATIENCE`](sync::PATIENCE) times is *urgent*, and then only who has slept for the lock takes it.
+//! * No further thread shares the lock while a thread waits for it exclusively: readers do not overtake writers.
+//! * A writer *hands the lock over* to all readers that wait: they have it from then on, awake or not, and take a *permit*
+//!   each when they run. So one writer overtakes readers, the next ones wait for them.
+//! * Otherwise the lock is just free, and a waiting writer is woken. Another writer may be faster: handing over to a thread
+//!   that still has to wake up would make all threads wait for that, each time. A thread that was overtaken
+//!   [`PATIENCE`](sync::PATIENCE) times is *urgent*, and then only a thread that has slept for the lock takes it.
 
 use crate::sync::{self, AtomicU32, AtomicU64, Ordering};
 
-/// The lock.
+/// A reader-writer lock.
 ///
 /// # Invariants
 ///
 /// 1. `state` has [`WRITER`], or readers, or neither; never both.
-/// 2. Somebody waits to share it only while it has [`WRITER`] or somebody waits to have it alone.
-/// 3. It is [`URGENT`] only while somebody waits to have it alone.
-/// 4. `permits` are as many as those who were handed the lock and have not noticed yet; these are counted as readers.
+/// 2. A thread waits to share it only while it has [`WRITER`] or a thread waits for it exclusively.
+/// 3. It is [`URGENT`] only while a thread waits for it exclusively.
+/// 4. `permits` is the number of threads that were handed the lock and have not noticed yet; these are counted as readers.
 #[derive(Debug, Default)]
 pub(crate) struct RawLock {
     pub(super) state: AtomicU64,
-    /// What readers sleep at, while it is 0.
+    /// The word that readers sleep at, while it is 0.
     pub(super) permits: AtomicU32,
-    /// What writers sleep at: how often one was woken. It would have to wrap around between a look and the sleep to be
-    /// mistaken.
+    /// The word that writers sleep at: counts wakes. It would have to wrap around between a check and the sleep to cause an
+    /// error.
     pub(super) wakes: AtomicU32,
 }
 
@@ -41,13 +41,13 @@ const READER_WAITS: u64 = 1 << BITS;
 pub(super) const READERS_WAIT: u64 = READERS << BITS;
 const WRITER_WAITS: u64 = 1 << (2 * BITS);
 pub(super) const WRITERS_WAIT: u64 = READERS << (2 * BITS);
-/// Somebody who waits to have it alone was overtaken too often.
+/// A thread that waits for it exclusively was overtaken too often.
 const URGENT: u64 = 1 << 62;
-/// Somebody has it alone.
+/// A thread holds it exclusively.
 const WRITER: u64 = 1 << 63;
 
 impl RawLock {
-    /// Async-signal-safe.
+    /// Tries to share it. Async-signal-safe.
     #[inline]
     pub(crate) fn try_lock_shared(&self) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl RawLock {
         }
     }
 
-    /// Async-signal-safe.
+    /// Tries to take it exclusively. Async-signal-safe.
     #[inline]
     pub(crate) fn try_lock_exclusive(&self) -> bool {
         self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed).is_ok() || self.overtake()
@@ -80,7 +80,7 @@ impl RawLock {
         }
     }
 
-    /// By who shares it. Async-signal-safe.
+    /// Releases a shared lock. Async-signal-safe.
     #[inline]
     pub(crate) fn unlock_shared(&self) {
         let before = self.state.fetch_sub(READER, Ordering::Release);
@@ -89,7 +89,7 @@ impl RawLock {
         }
     }
 
-    /// By who has it alone. Async-signal-safe.
+    /// Releases an exclusive lock. Async-signal-safe.
     #[inline]
     pub(crate) fn unlock_exclusive(&self) {
         if self.state.compare_exchange(WRITER, 0, Ordering::Release, Ordering::Relaxed).is_err() {
@@ -97,7 +97,7 @@ impl RawLock {
         }
     }
 
-    /// Takes it alone, if nobody has it, although somebody waits for it.
+    /// Takes it exclusively, if it is free, although other threads wait for it.
     #[cold]
     fn overtake(&self) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl RawLock {
                 Err(now) => state = now,
             }
         }
-        // It will be handed over. Whose permit it is does not matter: each is for one who waits.
+        // It will be handed over. Permits are interchangeable: each is for one waiting thread.
         let mut permits = self.permits.load(Ordering::Relaxed);
         loop {
             if permits == 0 {
@@ -149,7 +149,7 @@ impl RawLock {
         self.state.fetch_add(WRITER_WAITS, Ordering::Relaxed);
         let mut slept = 0;
         loop {
-            // Before the look at the state: who changes that after the look changes this after it, too.
+            // Before the state is read: a thread that changes the state after that read changes this afterwards, too.
             let wakes = self.wakes.load(Ordering::Acquire);
             let mut state = self.state.load(Ordering::Relaxed);
             loop {
@@ -190,7 +190,8 @@ impl RawLock {
         }
     }
 
-    /// Whoever it is looks at the state, finds it free or that another was faster; who then wakes somebody in turn.
+    /// Wakes a writer, which checks the state and finds it free, or that another was faster, which then wakes a thread in
+    /// turn.
     #[cold]
     fn wake_writer(&self) {
         self.wakes.fetch_add(1, Ordering::Release);

@@ -4,20 +4,20 @@ use std::ptr;
 
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-/// Slots that are never freed, newest first. Only ever grows.
+/// Slots that are never freed, newest first. Never shrinks.
 #[derive(Debug)]
 pub(super) struct Slots {
     first: AtomicPtr<Slot>,
 }
 
-/// One thread, or none at the moment. Written by its thread only, with every lock: so no two are in a line of the CPU's caches, nor in
-/// two that are fetched together.
+/// The slot of one thread, or of none at the moment. Written by its thread only, with every lock: so no two are in one
+/// cache line, nor in two lines that are fetched together.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Slot {
     next: AtomicPtr<Slot>,
     taken: AtomicBool,
-    /// 0 if it is no thread's.
+    /// 0 if it is free.
     thread: AtomicU32,
     held: AtomicU32,
 }
@@ -41,12 +41,12 @@ impl Slots {
         })
     }
 
-    /// Whether this thread holds a lock. Async-signal-safe.
+    /// Returns whether this thread holds a lock. Async-signal-safe.
     pub(super) fn is_held_by(&self, thread: u32) -> bool {
         self.all().any(|slot| slot.thread.load(Ordering::Relaxed) == thread && slot.held.load(Ordering::Relaxed) != 0)
     }
 
-    /// A slot for the calling thread: one that no thread uses any more, or a new one.
+    /// Returns a slot for the calling thread: a free one, or a new one.
     pub(super) fn take(&self, thread: u32) -> &'static Slot {
         let free =
             |slot: &&Slot| slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
@@ -75,18 +75,18 @@ impl Slots {
 }
 
 impl Slot {
-    /// Its thread has this number.
+    /// Sets the id of its thread.
     pub(super) fn rename(&self, thread: u32) {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
-    /// So many locks more. By its own thread, so nothing is read, added to and written at once.
+    /// Adds to the number of locks. By its own thread, so no read-modify-write is needed.
     #[inline]
     pub(super) fn count(&self, more: i32) {
         self.held.store(self.held.load(Ordering::Relaxed).wrapping_add_signed(more), Ordering::Relaxed);
     }
 
-    /// Its thread ends, or is not in this process.
+    /// Frees the slot: its thread ends, or does not exist in this process.
     pub(super) fn give_back(&self) {
         self.held.store(0, Ordering::Relaxed);
         self.thread.store(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The raw lock with threads and futexes that are real; `crates/faultin-cache-loom` has the orders of its steps.
+//! The raw lock with real threads and futexes; `crates/faultin-cache-loom` has the orders of its steps.
 
 use super::raw::RawLock;
 use crate::sync::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::thread;
 const THREADS: usize = 8;
 const ROUNDS: usize = 4000;
 
-/// Two numbers that are equal when nobody has the lock alone; each is counted up in two steps.
+/// Two numbers that are equal when no thread holds the lock exclusively; each is incremented in two steps.
 #[derive(Default)]
 struct Pair {
     lock: RawLock,
@@ -44,7 +44,7 @@ fn writers_exclude_everybody_and_nobody_sleeps_for_ever() {
                         pair.lock.lock_exclusive();
                         pair.count();
                         written += 1;
-                        // Somebody else runs, and finds it locked.
+                        // Another thread runs, and finds it locked.
                         if round % 64 == 0 {
                             thread::yield_now();
                         }

@@ -1,4 +1,4 @@
-//! Bugs that such a pager could have, each behind a switch that is there in the crate's own tests only (`explore/`).
+//! Bugs that such a pager could have, each behind a switch that exists in the crate's own tests only (`explore/`).
 
 #![forbid(unsafe_code)]
 
@@ -10,45 +10,45 @@ pub(crate) use super::explore::has;
 pub(crate) enum Bug {
     /// A clean page is installed without write protection (`UFFDIO_CONTINUE` with mode 0).
     InstallsUnprotected,
-    /// What is written back is read first and protected then.
+    /// Written-back bytes are read before the page is protected.
     ProtectsTooLate,
-    /// What is written back is clean afterwards, although stores to it were never noticed.
+    /// Written-back pages are clean afterwards, although stores to them were never noticed.
     NeverProtects,
-    /// The other mappings may go on storing to what is written back.
+    /// The other mappings may continue to store to written-back pages.
     ProtectsOneMapping,
-    /// The memory goes, and then the pages.
+    /// The memory is punched before the pages are unmapped.
     UnmapsAfterPunching,
-    /// The memory goes, and the pages stay.
+    /// The memory is punched, and the pages stay mapped.
     NeverUnmaps,
     /// The pages of the other mappings stay.
     UnmapsOneMapping,
-    /// A page that the memfd has is mapped, whatever the folio says.
+    /// A page that the memfd has is mapped, whatever the folio's state.
     TrustsThePageCache,
-    /// A page is writable, and is made dirty when the lock was free in between.
+    /// A page is writable, and is marked dirty only after the lock was free in between.
     DirtyTooLate,
-    /// What was stored behind the end becomes a part of the file.
+    /// Bytes that were stored past the end become part of the file.
     ForgetsTheTail,
-    /// A page that its state says to be accessible is not installed again.
+    /// A page whose state is accessible is not installed again.
     TrustsTheState,
-    /// A page whose service has failed once fails for ever.
+    /// A page whose fault could not be resolved once fails forever.
     KeepsPoison,
-    /// A mark of write protection is in poison's way.
+    /// A mark of write protection prevents poison.
     PoisonsOverMarks,
-    /// A page is served while somebody else is poisoning it, and loses its write protection.
+    /// A page is resolved while another thread is poisoning it, and loses its write protection.
     PoisonsInBetween,
-    /// What is cut off from a folio in part stays up to date.
+    /// The truncated part of a folio stays valid.
     KeepsWhatWasCut,
-    /// In the signal, what the store fails to read is zeros.
+    /// In the signal, bytes that the store fails to read are zeros.
     FailureIsZeros,
-    /// In the signal, a folio that is there, but not all of it up to date, gets another one beside it.
+    /// In the signal, an existing folio that is only partly valid gets another one beside it.
     FillsWhatIsThere,
-    /// Where the CPU does not say what an access was, what has faulted on a page that is readable by now was a store.
+    /// Where the CPU does not report the kind of access, a fault on a page that is readable by now is taken for a store.
     TakesLoadsForStores,
-    /// A page that the kernel did not take away is noted as taken.
+    /// A page that the kernel did not unmap is noted as unmapped.
     IgnoresRefusals,
 }
 
-/// Whether it is switched on.
+/// Returns whether the bug is switched on.
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn has(_: Bug) -> bool {

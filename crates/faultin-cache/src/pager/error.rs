@@ -1,4 +1,4 @@
-//! Why a file cannot be mapped.
+//! [`AttachError`]: the reason why a file cannot be mapped.
 
 #![forbid(unsafe_code)]
 
@@ -11,48 +11,48 @@ use faultin::{CallError, InstallError};
 use super::Mode;
 use crate::lock::Deadlock;
 
-/// Why a file cannot be mapped.
+/// The reason why a file cannot be mapped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AttachError {
     /// The cache's blocks are smaller than a page.
     Block {
-        /// Bytes in a block,
+        /// Size of a block in bytes.
         block: usize,
-        /// and in a page.
+        /// Size of a page in bytes.
         page: usize,
     },
-    /// The first byte is not a page's.
+    /// The first byte is not at the start of a page.
     Start {
-        /// Where it was to begin.
+        /// The requested start.
         start: u64,
-        /// Bytes in a page.
+        /// Size of a page in bytes.
         page: usize,
     },
-    /// An empty part, or one that no file has.
+    /// The range is empty, or no file can have it.
     Range {
-        /// What was to be mapped.
+        /// The requested range.
         range: Range<u64>,
     },
-    /// The mode is not to be had.
+    /// The mode is not available.
     Mode {
-        /// Which one.
+        /// The requested mode.
         mode: Mode,
-        /// What the kernel says.
+        /// The kernel's error.
         error: io::Error,
     },
-    /// The kernel has no memory, or no addresses, or no descriptor.
+    /// The kernel has no memory, no addresses, or no descriptor.
     Memory(io::Error),
     /// The signal handler cannot be installed.
     Handler(InstallError),
     /// The pager's thread cannot be started.
     Thread(io::Error),
-    /// This thread has the file's lock.
+    /// This thread holds the file's lock.
     Deadlock(Deadlock),
 }
 
 impl AttachError {
-    /// What the kernel says to a mapping in this mode.
+    /// Converts the kernel's error for a mapping in this mode.
     pub(super) fn of(mode: Mode, error: io::Error) -> AttachError {
         let of_memory = |call: &CallError| matches!(call.call(), "mmap" | "madvise");
         if error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(of_memory) {

@@ -1,6 +1,6 @@
-//! What the page table of a mapping can be told, by userfaultfd or by `mprotect`.
+//! The operations on the page table of a mapping, by userfaultfd or by `mprotect`.
 //!
-//! All of it but the making is system calls of [`sys`] and nothing else: it may be done in a signal handler.
+//! Everything except the creation uses system calls of [`sys`] only, and may run in a signal handler.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,21 +17,21 @@ use super::uffd::{Faults, Uffd};
 use crate::folio::backing::Backing;
 use crate::{process, sys};
 
-/// A mapping of a part of a memfd, none of whose pages is accessible until it is installed.
+/// A mapping of a part of a memfd, in which a page is inaccessible until it is installed.
 ///
 /// # Invariants
 ///
-/// `base` to `base + len` is a shared mapping of ours, until it is dropped.
+/// `base` to `base + len` is a shared mapping owned by this value, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Hardware {
     base: NonNull<u8>,
     len: usize,
     by: By,
-    /// The process that has it: a child has not.
+    /// The process that has it: a child does not.
     process: u64,
 }
 
-// SAFETY: a mapping is not bound to a thread, and here are only its addresses.
+// SAFETY: a mapping is not bound to a thread, and this has only its addresses.
 unsafe impl Send for Hardware {}
 // SAFETY: as above.
 unsafe impl Sync for Hardware {}
@@ -40,12 +40,12 @@ unsafe impl Sync for Hardware {}
 enum By {
     Uffd(Uffd),
     Mprotect,
-    /// Nothing is mapped, and nothing told the kernel.
+    /// Nothing is mapped, and the kernel is not involved.
     #[cfg(test)]
     Sim(PageTable),
 }
 
-/// How the page table is told.
+/// The way to change the page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Uffd(Faults),
@@ -56,7 +56,7 @@ impl Hardware {
     /// Maps `len` bytes of the memfd from `pos` on, with this protection where it is installed.
     ///
     /// # Errors
-    /// No such userfaultfd; no addresses.
+    /// If there is no such userfaultfd, or there are no addresses.
     pub(super) fn new(backing: &Backing, pos: u64, len: usize, writable: bool, kind: Kind) -> io::Result<Hardware> {
         let by = match kind {
             Kind::Uffd(faults) => By::Uffd(Uffd::open(faults)?),
@@ -67,14 +67,14 @@ impl Hardware {
             By::Uffd(_) => ProtFlags::READ,
             _ => ProtFlags::empty(),
         };
-        // SAFETY: a new mapping, wherever the kernel likes.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         let base =
             unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }
                 .map_err(|error| CallError::name("mmap", error.into()))?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let process = process::current();
         let hardware = Hardware { base, len, by, process };
-        // SAFETY: our own mapping. A child would have pages whose faults nobody serves.
+        // SAFETY: our own mapping. A child would have pages whose faults nothing resolves.
         unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }
             .map_err(|error| CallError::name("madvise", error.into()))?;
         if let By::Uffd(uffd) = &hardware.by {
@@ -83,7 +83,7 @@ impl Hardware {
         Ok(hardware)
     }
 
-    /// A page table that is simulated, of so many bytes.
+    /// Makes a simulated page table of `len` bytes.
     #[cfg(test)]
     pub(super) fn simulated(table: PageTable, len: usize) -> Hardware {
         let process = process::current();
@@ -98,7 +98,7 @@ impl Hardware {
         }
     }
 
-    /// Whether this process has made it. A child of `fork` has nothing there, or something else.
+    /// Returns whether this process has made it. A child of `fork` has nothing there, or another mapping.
     pub(super) fn is_ours(&self) -> bool {
         process::current() == self.process
     }
@@ -114,13 +114,13 @@ impl Hardware {
         }
     }
 
-    /// Where a part begins, which lies within.
+    /// Returns the address of a part, which is within the mapping.
     fn at(&self, offset: usize) -> usize {
         self.base.addr().get() + offset
     }
 
-    /// Makes pages accessible that the memfd has. Those that are already get these rights, too. Whether some were not mapped, if that can
-    /// be told.
+    /// Makes pages of the memfd accessible. Pages that already are get these rights, too. Returns whether some were not
+    /// mapped, as far as that is known.
     pub(super) fn install(&self, offset: usize, len: usize, page: usize, writable: bool) -> Result<bool, Errno> {
         if self.is_by_rights() {
             return self.mprotect(offset, len, Self::rights(writable)).map(|()| false);
@@ -142,7 +142,7 @@ impl Hardware {
         Ok(is_new)
     }
 
-    /// Whether pages are accessible by what the mapping's protection is there.
+    /// Returns whether the mapping's protection makes pages accessible.
     fn is_by_rights(&self) -> bool {
         match &self.by {
             By::Uffd(_) => false,
@@ -152,7 +152,8 @@ impl Hardware {
         }
     }
 
-    /// Maps pages that the memfd has and that are not mapped, from the first one on: how many bytes, and why no more.
+    /// Maps pages of the memfd that are not mapped, from the first one on: returns the number of bytes, and the error that
+    /// ended it.
     fn map_pages(&self, offset: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
         let writable = writable || bug::has(Bug::InstallsUnprotected);
         match &self.by {
@@ -172,11 +173,11 @@ impl Hardware {
         if let By::Sim(table) = &self.by {
             return table.mprotect(offset, len, rights);
         }
-        // SAFETY: a part of our own mapping. Who uses its bytes knows that they fault.
+        // SAFETY: a part of our own mapping. Users of its bytes know that they fault.
         unsafe { sys::mprotect(self.base.as_ptr().add(offset), len, rights) }
     }
 
-    /// Takes the right to store away from pages that are installed, or gives it.
+    /// Revokes the right to store from installed pages, or grants it.
     pub(super) fn protect(&self, offset: usize, len: usize, protect: bool) -> Result<(), Errno> {
         match &self.by {
             By::Uffd(uffd) => uffd.protect(self.at(offset), len, protect),
@@ -186,12 +187,12 @@ impl Hardware {
         }
     }
 
-    /// Has accesses to pages fail that are not installed, and wakes who waits for them.
+    /// Makes accesses to pages fail that are not installed, and wakes the threads that wait for them.
     ///
     /// # Errors
-    /// Where nobody waits; the kernel's.
+    /// If the mode has no waiting threads; the kernel's error.
     pub(super) fn poison(&self, offset: usize, len: usize) -> Result<(), Errno> {
-        // What was write-protected still is, although it is not there: a mark that leaves no room for another one.
+        // A page that was write-protected and removed still has the mark, which leaves no room for another one.
         let unmark = !bug::has(Bug::PoisonsOverMarks);
         match &self.by {
             By::Uffd(uffd) => {
@@ -211,7 +212,7 @@ impl Hardware {
         }
     }
 
-    /// Makes pages inaccessible, whatever they were. Their bytes stay in the memfd.
+    /// Makes pages inaccessible, whatever their state. Their bytes stay in the memfd.
     pub(super) fn remove(&self, offset: usize, len: usize) -> Result<(), Errno> {
         if self.is_by_rights() {
             return self.mprotect(offset, len, libc::PROT_NONE);
@@ -225,7 +226,7 @@ impl Hardware {
         let part = unsafe { self.base.as_ptr().add(offset) };
         // SAFETY: a part of our own mapping, of a file that keeps the bytes.
         match unsafe { sys::madvise(part, len, libc::MADV_DONTNEED) } {
-            // It is locked in memory (`mlockall`), which such pages cannot be.
+            // It is locked in memory (`mlockall`), which is not possible for such pages.
             Err(Errno::INVAL) => {
                 // SAFETY: as above.
                 unsafe {
@@ -245,7 +246,7 @@ impl Drop for Hardware {
             return;
         }
         if self.is_ours() {
-            // SAFETY: our own mapping, which nobody uses any more: whoever has a view of it borrows its owner.
+            // SAFETY: our own mapping, which is no longer used: every view of it borrows its owner.
             let _ = unsafe { sys::munmap(self.base.as_ptr(), self.len) };
         }
     }

@@ -1,16 +1,18 @@
-//! Where a thread that has faulted, in its signal handler, asks the pager's thread for the page and waits for the answer.
+//! The mailbox by which a thread that has faulted requests the page from the pager's thread, in its signal handler, and
+//! waits for the answer.
 //!
-//! A *request* lives on the stack of the thread that posts it, which stays until the answer is there. Requests that nobody
-//! has taken are a list with one atomic head; whoever takes takes all of it. So there is no number of places that could be
-//! used up, also not by threads that were interrupted while they waited: such a thread's handler may fault and post in
-//! turn, over and over, and each of these is answered whatever the ones beneath it are doing.
+//! A *request* is on the stack of the thread that posts it, which stays until the answer is there. Requests that were not
+//! taken yet are a list with one atomic head; taking takes all of it. So there is no fixed number of places, even for
+//! threads that were interrupted while they waited: such a thread's handler may fault and post in turn, over and over, and
+//! each request is answered whatever the ones beneath it are doing.
 //!
-//! Nobody who waits sleeps at a word of its own stack: the pager's thread would have to wake it there after it has the
-//! answer, when it may be gone. They share the words of the mailbox, and look for their answer when theirs changes.
+//! No waiting thread sleeps at a word of its own stack: the pager's thread would have to wake it there after it has the
+//! answer, when the stack frame may no longer exist. They share the words of the mailbox, and check for their answer when
+//! their word changes.
 //!
-//! A thread that waits has all its signals blocked. It looks now and then whether one is pending that it would get if it went
-//! back to the instruction; if so it takes its request out of the mailbox and goes. What is being served for it may go on
-//! meanwhile: nobody hears that answer.
+//! A waiting thread has all its signals blocked. It checks now and then whether a signal is pending that it would get if it
+//! returned to the instruction; if so it withdraws its request from the mailbox and returns. Work on its request may
+//! continue meanwhile: that answer is ignored.
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -23,43 +25,43 @@ use faultin::Access;
 use crate::lock::RawLock;
 use crate::sync::{self, AtomicPtr, AtomicU32, Bell, Ordering};
 
-/// Takes requests from threads that have faulted to the pager's thread, and answers back.
+/// Passes requests of threads that have faulted to the pager's thread, and answers back.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    /// The last one that was posted and not taken; or [`closed`].
+    /// The last request that was posted and not taken; or [`closed`].
     last: AtomicPtr<Posted>,
     desk: Desk,
-    /// What those who wait sleep at: changes with each answer for one of them.
+    /// The words that waiting threads sleep at: each changes with each answer for one of its threads.
     words: [AtomicU32; sync::WORDS],
-    /// Counts on with each request, to spread them over the words.
+    /// Number of requests, to spread them over the words.
     posted: AtomicU32,
     pub(super) bell: Bell,
 }
 
-/// A fault that a thread waits to have served. If it is dropped, the answer is no.
+/// A fault that a thread waits for. If it is dropped, the answer is no.
 #[derive(Debug)]
 #[must_use = "dropping it answers no"]
 pub(crate) struct Request<'a> {
     /// The address that faulted.
     pub(crate) address: usize,
-    /// How it was accessed, if that is known.
+    /// The kind of access, if that is known.
     pub(crate) access: Option<Access>,
     mailbox: &'a Mailbox,
     number: u64,
 }
 
-/// A request where its thread waits.
+/// A request on the stack of its thread.
 ///
 /// # Invariants
 ///
 /// 1. From when it is in the list until `answer` is not [`WAITS`], or it was withdrawn, its memory stays.
-/// 2. It is in the list, or in one of the desk's, until just before it is answered. What takes it out of there answers it,
-///    and does not touch it afterwards; or is its own thread, which then leaves.
-/// 3. Once it is in the list, `next` and `number` are only used by who has locked the desk.
+/// 2. It is in the list, or in one of the desk's, until just before it is answered. The code that removes it answers it,
+///    and does not touch it afterwards; or it is its own thread, which then leaves.
+/// 3. Once it is in the list, `next` and `number` are only used by the thread that has locked the desk.
 #[derive(Debug)]
 struct Posted {
     next: Cell<*const Posted>,
-    /// By which [`Request`] knows it.
+    /// The number by which [`Request`] identifies it.
     number: Cell<u64>,
     address: usize,
     access: Option<Access>,
@@ -71,15 +73,15 @@ const WAITS: u32 = 0;
 const NO: u32 = 1;
 const YES: u32 = 2;
 
-/// What is out of the list, under a lock that a handler may try to take, with all signals blocked: no thread is interrupted by
-/// another one of them while it has it.
+/// The requests that were taken out of the list, under a lock that a handler may try, with all signals blocked: a thread
+/// that holds it is not interrupted by another handler.
 #[derive(Debug)]
 struct Desk {
     lock: RawLock,
     papers: UnsafeCell<Papers>,
 }
 
-// SAFETY: the papers are used by who has the lock alone, in whichever thread.
+// SAFETY: the papers are used by the holder of the lock alone, in whichever thread.
 unsafe impl Sync for Desk {}
 // SAFETY: as above.
 unsafe impl Send for Desk {}
@@ -93,7 +95,7 @@ struct Papers {
     numbers: u64,
 }
 
-/// The desk is this one's alone, until it is dropped.
+/// Exclusive use of the desk, until it is dropped.
 struct AtDesk<'a>(&'a Desk);
 
 impl Desk {
@@ -102,7 +104,7 @@ impl Desk {
         AtDesk(self)
     }
 
-    /// Async-signal-safe, as dropping the answer is.
+    /// Tries to lock the desk. Async-signal-safe, and so is dropping the result.
     fn try_lock(&self) -> Option<AtDesk<'_>> {
         self.lock.try_lock_exclusive().then(|| AtDesk(self))
     }
@@ -112,14 +114,14 @@ impl Deref for AtDesk<'_> {
     type Target = Papers;
 
     fn deref(&self) -> &Papers {
-        // SAFETY: this has the lock alone.
+        // SAFETY: this holds the lock.
         unsafe { &*self.0.papers.get() }
     }
 }
 
 impl DerefMut for AtDesk<'_> {
     fn deref_mut(&mut self) -> &mut Papers {
-        // SAFETY: this has the lock alone.
+        // SAFETY: this holds the lock.
         unsafe { &mut *self.0.papers.get() }
     }
 }
@@ -130,22 +132,22 @@ impl Drop for AtDesk<'_> {
     }
 }
 
-/// Requests in some order, by `next`.
+/// A list of requests, linked by `next`.
 #[derive(Debug)]
 struct Chain(*const Posted);
 
-// SAFETY: invariants 1 and 2 of `Posted`: what it points to is there, in whichever thread.
+// SAFETY: invariants 1 and 2 of `Posted`: its target exists, in whichever thread.
 unsafe impl Send for Chain {}
 
-/// In place of a request, when no more are taken.
+/// Returns the mark in place of a request, when no more are taken.
 fn closed() -> *mut Posted {
-    // No request is there: they are aligned.
+    // No request has this address: they are aligned.
     ptr::without_provenance_mut(1)
 }
 
 impl Mailbox {
     /// # Errors
-    /// The kernel's, for want of descriptors.
+    /// The kernel's error, for lack of descriptors.
     pub(crate) fn new() -> io::Result<Mailbox> {
         Ok(Mailbox {
             last: AtomicPtr::new(ptr::null_mut()),
@@ -159,9 +161,9 @@ impl Mailbox {
         })
     }
 
-    /// Asks for the fault of this thread to be served, and waits for the answer: whether the access is to be
-    /// repeated. No, at once, if the mailbox is closed. Yes, too, if `leave` says while it waits that the thread has something
-    /// else to do first, which is asked now and then.
+    /// Requests that the fault of this thread be resolved, and waits for the answer: returns whether the access may be
+    /// repeated. Returns false, at once, if the mailbox is closed. Returns true, too, if `leave`, which is called now and
+    /// then, reports that the thread has something else to do first.
     ///
     /// Async-signal-safe, with all signals blocked if there is a `leave`; for any number of threads at the same time.
     pub(crate) fn post(&self, address: usize, access: Option<Access>, leave: Option<&dyn Fn() -> bool>) -> bool {
@@ -180,11 +182,11 @@ impl Mailbox {
                 Err(now) => last = now,
             }
         }
-        // Also if there was another one before: its thread may have been interrupted by this handler, before it rang.
+        // Even if there was another request before: its thread may have been interrupted by this handler before it rang.
         self.bell.ring();
         let word = &self.words[word];
         loop {
-            // Before the look at the answer: who answers after the look changes it after that, too.
+            // Before the answer is read: a thread that answers after that read changes the word afterwards, too.
             let seen = word.load(Ordering::Acquire);
             match (posted.answer.load(Ordering::Acquire), leave) {
                 (WAITS, None) => sync::wait(word, seen),
@@ -199,7 +201,7 @@ impl Mailbox {
         }
     }
 
-    /// Takes a request of this thread out of wherever it is, unless it has been answered, or somebody else is at the desk.
+    /// Removes a request of this thread, wherever it is, unless it has been answered, or another thread is at the desk.
     fn withdraw(&self, posted: &Posted) -> bool {
         let Some(mut desk) = self.desk.try_lock() else { return false };
         let last = self.last.load(Ordering::Relaxed);
@@ -215,12 +217,11 @@ impl Mailbox {
             .any(|chain| chain.remove(|other| ptr::eq(other, posted)).is_some())
     }
 
-    /// The oldest request that nobody has taken. To be called until there is none; then [`fd`](Self::fd) can be polled for
-    /// the next one.
+    /// Takes the oldest request. To be called until there is none; then [`fd`](Self::fd) can be polled for the next one.
     pub(crate) fn take(&self) -> Option<Request<'_>> {
         let mut desk = self.desk.lock();
         if desk.next.0.is_null() {
-            // Before the list is taken: who posts after that rings again.
+            // Before the list is taken: a thread that posts after that rings again.
             self.bell.silence();
             if self.last.load(Ordering::Relaxed) == closed() {
                 return None;
@@ -243,7 +244,7 @@ impl Mailbox {
         Some(Request { address, access, mailbox: self, number })
     }
 
-    /// Answers no to everybody who waits, from now on also at once.
+    /// Answers no to all waiting threads, and from now on at once.
     pub(crate) fn close(&self) {
         let mut desk = self.desk.lock();
         let last = self.last.swap(closed(), Ordering::Acquire);
@@ -252,21 +253,21 @@ impl Mailbox {
             // SAFETY: it was popped.
             unsafe { self.answer(posted, NO) };
         }
-        // Whoever polls is to see that it has ended.
+        // A polling thread must see that it was closed.
         self.bell.ring();
     }
 
-    /// Has whoever polls look again.
+    /// Wakes the thread that polls.
     pub(super) fn ring(&self) {
         self.bell.ring();
     }
 
-    /// Whether it has been [closed](Self::close).
+    /// Returns whether it has been [closed](Self::close).
     pub(super) fn is_closed(&self) -> bool {
         self.last.load(Ordering::Relaxed) == closed()
     }
 
-    /// Readable when [`take`](Self::take) has something, and once when it has been closed.
+    /// Returns a descriptor that is readable when [`take`](Self::take) has something, and once when it has been closed.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.bell)
     }
@@ -274,13 +275,13 @@ impl Mailbox {
     /// # Safety
     /// `posted` was in a list and is in none any more. It is not used again.
     unsafe fn answer(&self, posted: NonNull<Posted>, answer: u32) {
-        // SAFETY: invariant 1 of `Posted`: nobody has answered it.
+        // SAFETY: invariant 1 of `Posted`: it was not answered yet.
         let word = unsafe {
             let word = (*posted.as_ptr()).word;
             (*posted.as_ptr()).answer.store(answer, Ordering::Release);
             word
         };
-        // It may be gone. The words are not.
+        // The request may no longer exist. The words do.
         self.words[word].fetch_add(1, Ordering::Release);
         // All of them: one that has been interrupted could be woken in place of another.
         sync::wake(&self.words[word], u32::MAX);
@@ -288,8 +289,8 @@ impl Mailbox {
 }
 
 impl Request<'_> {
-    /// Whether the access is to be repeated; otherwise it has failed. Nobody hears it if the mailbox has been closed, or the thread
-    /// has left.
+    /// Answers whether the access may be repeated; otherwise it has failed. The answer is ignored if the mailbox has been
+    /// closed, or the thread has left.
     pub(crate) fn answer(self, served: bool) {
         self.give(if served { YES } else { NO });
     }
@@ -305,7 +306,7 @@ impl Request<'_> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        // It is not there, if it was answered or withdrawn.
+        // It does not exist if it was answered or withdrawn.
         self.give(NO);
     }
 }
@@ -335,7 +336,7 @@ impl Chain {
         reversed
     }
 
-    /// Puts others behind.
+    /// Appends another list.
     fn append(&mut self, others: Chain) {
         let mut all = Chain(ptr::null());
         for mut chain in [std::mem::replace(self, Chain(ptr::null())), others] {
@@ -347,7 +348,7 @@ impl Chain {
         *self = all.reversed();
     }
 
-    /// Takes out the one that `is_it`; the others keep their order.
+    /// Removes the request for which `is_it` returns true; the others keep their order.
     fn remove(&mut self, is_it: impl Fn(&Posted) -> bool) -> Option<NonNull<Posted>> {
         let (mut others, mut found) = (Chain(ptr::null()), None);
         while let Some(posted) = self.pop() {

@@ -1,4 +1,4 @@
-//! The mailbox with threads, signals and futexes that are real; `crates/faultin-cache-loom` has the orders of its steps.
+//! The mailbox with real threads, signals and futexes; `crates/faultin-cache-loom` has the orders of its steps.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,11 +9,11 @@ use faultin::Access;
 
 use super::mailbox::{Mailbox, Request};
 
-/// As the pager's thread does: polls, and takes until there is nothing.
+/// Does what the pager's thread does: polls, and takes until there is nothing.
 fn serve(mailbox: &Mailbox, end: &AtomicBool, mut request: impl FnMut(Request<'_>)) {
     while !end.load(Ordering::Relaxed) {
         let mut fd = libc::pollfd { fd: mailbox.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one descriptor. There is no time limit: whoever posts or closes rings.
+        // SAFETY: one descriptor. There is no time limit: posting and closing ring.
         unsafe { libc::poll(&raw mut fd, 1, -1) };
         while let Some(taken) = mailbox.take() {
             request(taken);
@@ -35,7 +35,7 @@ fn each_of_many_threads_gets_its_own_answer() {
                 let expected = if request.address % 3 == 0 { Some(Access::Write) } else { None };
                 assert_eq!(request.access, expected);
                 let odd = request.address % 2 == 1;
-                // No, both by saying so and by saying nothing.
+                // No, both by an answer and by dropping it.
                 if odd || request.address % 4 == 0 { request.answer(odd) } else { drop(request) }
             });
         });
@@ -75,7 +75,7 @@ fn the_oldest_is_first() {
         }
         let mut taken: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
         assert_eq!(taken.iter().map(|request| request.address).collect::<Vec<_>>(), [0, 1, 2]);
-        // Answered in another order than they were taken in.
+        // Answered in another order than they were taken.
         taken.swap_remove(1).answer(true);
         taken.into_iter().for_each(|request| request.answer(true));
     });
@@ -106,7 +106,7 @@ fn closing_it_answers_everybody_who_waits_or_comes() {
     mailbox.close();
 }
 
-/// What the handler posts to.
+/// The mailbox that the handler posts to.
 static NESTED: OnceLock<Mailbox> = OnceLock::new();
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
@@ -118,15 +118,15 @@ extern "C" fn fault_in_a_handler(_: libc::c_int) {
     }
 }
 
-/// All of more threads than there are words wait for an answer, each is interrupted there by a handler that posts again, and
-/// that one by another.
+/// More threads than there are words wait for an answer, each is interrupted there by a handler that posts again, and that
+/// one by another.
 #[test]
 fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
     const THREADS: usize = 70;
     const DEPTH: usize = 3;
     let mailbox = NESTED.get_or_init(|| Mailbox::new().unwrap());
     let signal = libc::SIGRTMIN() + 3;
-    // SAFETY: a handler that does what may be done there, for a signal of this test's.
+    // SAFETY: an async-signal-safe handler, for a signal of this test.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = fault_in_a_handler as *const () as usize;
@@ -158,12 +158,12 @@ fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
         gather(THREADS);
         for depth in 1..=DEPTH {
             for &thread in threads.lock().unwrap().iter() {
-                // SAFETY: it waits for an answer, so it is there.
+                // SAFETY: it waits for an answer, so it exists.
                 assert_eq!(unsafe { libc::pthread_kill(thread, signal) }, 0);
             }
             gather(THREADS * (depth + 1));
         }
-        // The ones beneath first: those who wait for them cannot look.
+        // The ones beneath first: their threads cannot check for the answer.
         for request in requests {
             let odd = request.address % 2 == 1;
             request.answer(odd);
@@ -173,7 +173,7 @@ fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
     assert_eq!(HANDLED.load(Ordering::Relaxed), THREADS * DEPTH);
 }
 
-/// Threads that leave again and again, and post again, as they do for signals. Each has its own answer in the end.
+/// Threads that leave again and again, and post again, as they do for signals. Each gets its own answer in the end.
 #[test]
 fn who_leaves_posts_again_and_gets_its_answer() {
     const THREADS: usize = 8;
@@ -184,7 +184,7 @@ fn who_leaves_posts_again_and_gets_its_answer() {
             let mut count = 0_usize;
             serve(&mailbox, &end, |request| {
                 count += 1;
-                // Some are withdrawn while they are being served.
+                // Some are withdrawn while they are being resolved.
                 if count.is_multiple_of(3) {
                     thread::sleep(std::time::Duration::from_millis(25));
                 }
@@ -201,7 +201,7 @@ fn who_leaves_posts_again_and_gets_its_answer() {
                         let leave = || again.swap(false, Ordering::Relaxed);
                         let mut answer = mailbox.post(address, None, Some(&leave));
                         if !again.into_inner() && address % 2 == 0 && answer {
-                            // It has left: only then is an even address told to try again.
+                            // It has left: only then an even address is told to try again.
                             left.fetch_add(1, Ordering::Relaxed);
                             answer = mailbox.post(address, None, None);
                         }

@@ -1,9 +1,9 @@
 //! One mapping of a file: which of its pages are accessible, and how.
 //!
-//! A page is *absent* (an access faults), *protected* (a store faults) or *writable*. What is writable is dirty in its folio: so
-//! no store is lost, whatever is taken away. Pages become accessible, and writable, under the inode lock alone; the right to
-//! store is taken away by whoever puts writeback in order, too. Poison comes without that lock, because the thread that waits for
-//! the page may have it: so what is told to the page table, and what is remembered of it, is one step where there is poison.
+//! A page is *absent* (an access faults), *protected* (a store faults) or *writable*. A writable page is dirty in its
+//! folio: so no store is lost, whatever is revoked. Pages become accessible, and writable, under the exclusive inode lock;
+//! the holder of the writeback lock also revokes the right to store. Poison is set without that lock, because the thread
+//! that waits for the page may hold it: so where there is poison, a change of the page table and its note are one step.
 
 #![forbid(unsafe_code)]
 
@@ -24,17 +24,18 @@ use super::uffd::Uffd;
 use crate::error::Error;
 use faultin::map::Rights;
 
-/// Pages that are made accessible at once, at most.
+/// Maximum number of pages made accessible at once.
 pub(super) const MOST_AT_ONCE: usize = 512;
 
-/// How often the same page is faulted in in vain, before it is spared; and how often it is then: far more often than
-/// anybody can come to take it while a copy begins.
+/// How often the same page is faulted in without progress, before it is spared; and how often it is spared then: far more
+/// often than other threads can try to evict it while a copy begins.
 const IN_VAIN: u32 = 2;
-/// How many other pages may be faulted in in between: what somebody wants may lie across two of them, and others may want some, too.
+/// Number of other pages that may be faulted in between: an access may cross a page boundary, and other threads may fault
+/// in some, too.
 const OTHERS: u32 = 16;
 const SPARED: u32 = 1 << 8;
 
-/// Faults in a row of which none has changed anything.
+/// Number of faults in a row that have changed nothing.
 const IDLE: u32 = 1 << 10;
 
 /// A mapping.
@@ -42,31 +43,32 @@ const IDLE: u32 = 1 << 10;
 pub(crate) struct Map {
     hardware: Hardware,
     states: States,
-    /// What the hardware is told and what is noted of it are one step. Whoever has the inode lock alone needs no turn, but for
-    /// [`poison`](Self::poison), which is done without: so only in the mode that knows poison, where nothing is served in signals.
+    /// Makes a change of the page table and its note one step. The holder of the exclusive inode lock needs it only because
+    /// of [`poison`](Self::poison), which is done without that lock: so only in the mode with poison, where no fault is
+    /// resolved in signals.
     turn: Mutex<()>,
     page: usize,
-    /// Where in the file it begins.
+    /// Offset in the file where it begins.
     start: u64,
     protection: Rights,
     mode: Mode,
-    /// The page that who reads on would want next, and how many pages it gets then.
+    /// The next page of a sequential reader, and the number of pages that it gets then.
     next: AtomicUsize,
     window: AtomicUsize,
     idle: AtomicU32,
-    /// A page that somebody has faulted in who is about to use it, how many others were since, how often it was again, and how often it
-    /// is still spared for that.
+    /// A page that was faulted in and is about to be used, the number of others since, how often it was faulted in again,
+    /// and how often it is still spared for that.
     kept: AtomicUsize,
     others: AtomicU32,
     again: AtomicU32,
     spared: AtomicU32,
     error: Mutex<Option<Error>>,
-    /// What segments of lists are told when the file becomes shorter.
+    /// Informs segments of lists when the file becomes shorter.
     ends: Mutex<Vec<Weak<AtomicU64>>>,
     pub(super) counts: Counts,
 }
 
-/// Faults, by who has served them.
+/// Number of faults, by the way they were resolved.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) in_signal: AtomicU64,
@@ -104,12 +106,12 @@ impl Map {
         }
     }
 
-    /// Where in the file it begins.
+    /// Returns the offset in the file where it begins.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// Where the file ends at its shortest from now on, as long as that is kept.
+    /// Returns the least end of the file from now on, as long as it is kept.
     pub(super) fn watch_end(&self) -> Arc<AtomicU64> {
         let lowest = Arc::new(AtomicU64::new(u64::MAX));
         let mut ends = self.ends.lock();
@@ -118,7 +120,7 @@ impl Map {
         lowest
     }
 
-    /// The file is going to end at `len`: for whoever has the inode lock alone, before the bytes go.
+    /// Records that the file is going to end at `len`: under the exclusive inode lock, before the bytes are dropped.
     pub(super) fn ends_at(&self, len: u64) {
         for end in self.ends.lock().iter().filter_map(Weak::upgrade) {
             end.fetch_min(len, Release);
@@ -129,7 +131,7 @@ impl Map {
         self.hardware.base()
     }
 
-    /// Whether it was made by this process, and not by one of which this is a child.
+    /// Returns whether it was made by this process, and not by a parent.
     pub(super) fn is_ours(&self) -> bool {
         self.hardware.is_ours()
     }
@@ -146,26 +148,26 @@ impl Map {
         self.protection == Rights::ReadWrite
     }
 
-    /// What its page table is, if that is simulated.
+    /// Returns its page table, if that is simulated.
     #[cfg(test)]
     pub(super) fn table(&self) -> Option<&super::explore::PageTable> {
         self.hardware.table()
     }
 
-    /// Which page would be read ahead for.
+    /// Returns the page for which readahead would happen.
     #[cfg(test)]
     pub(super) fn next(&self) -> usize {
         self.next.load(Relaxed)
     }
 
-    /// Whether nobody has the turn.
+    /// Returns whether the turn is free.
     #[cfg(test)]
     pub(super) fn is_free(&self) -> bool {
         self.turn.try_lock().is_some()
     }
 
-    /// Nobody else tells the page table anything. Not for signals, which serve no faults in this mode. Signals wait meanwhile: a
-    /// handler whose copy faults would wait for the porter, and that for the turn.
+    /// Takes the exclusive right to change the page table. Not for signals, which resolve no faults in this mode. Signals
+    /// are blocked meanwhile: a handler whose copy faults would wait for the porter, which waits for the turn.
     fn turn(&self) -> Option<Turn<'_>> {
         (self.mode == Mode::Thread && !bug::has(Bug::PoisonsInBetween)).then(|| {
             let blocked = Blocked::all();
@@ -177,23 +179,23 @@ impl Map {
         self.hardware.uffd()
     }
 
-    /// The page with this byte.
+    /// Returns the page that contains this address.
     pub(super) fn page_at(&self, address: usize) -> Option<usize> {
         let page = address.checked_sub(self.base().addr().get())? / self.page;
         (page < self.states.len()).then_some(page)
     }
 
-    /// How many pages `len` bytes from here on touch.
+    /// Returns the number of pages that `len` bytes from here on touch.
     pub(super) fn pages_in(&self, address: usize, len: usize) -> usize {
         (address % self.page).saturating_add(len).div_ceil(self.page).max(1)
     }
 
-    /// Where in the file a page is.
+    /// Returns the offset of a page in the file.
     pub(super) fn pos(&self, page: usize) -> u64 {
         self.start + (page * self.page) as u64
     }
 
-    /// The pages that a part of the file touches.
+    /// Returns the pages that a part of the file touches.
     fn pages(&self, part: &Range<u64>) -> Range<usize> {
         let page = |pos: u64| usize::try_from(pos.saturating_sub(self.start) / self.page as u64).unwrap_or(usize::MAX);
         let end = page(part.end.saturating_add(self.page as u64 - 1)).min(self.states.len());
@@ -204,7 +206,7 @@ impl Map {
         self.states.get(page)
     }
 
-    /// How many pages from this one on are to be made accessible: more, if somebody reads on.
+    /// Returns the number of pages from this one on to make accessible: more, if access continues sequentially.
     pub(super) fn window(&self, page: usize) -> usize {
         let window = if page == self.next.load(Relaxed) { 2 * self.window.load(Relaxed) } else { 1 };
         let window = window.clamp(1, MOST_AT_ONCE);
@@ -212,9 +214,8 @@ impl Map {
         window
     }
 
-    /// Makes a page accessible, and those behind it up to `end`, the latter as far as they are absent. Up to `writable` for stores, too.
-    ///
-    /// Whether anything is other than it was. System calls and atomic operations only.
+    /// Makes a page accessible, and those after it up to `end`, the latter as far as they are absent. Up to `writable` for
+    /// stores, too. Returns whether anything changed. System calls and atomic operations only.
     pub(super) fn install(&self, page: usize, writable: usize, end: usize) -> Result<bool, Errno> {
         let _turn = self.turn();
         self.heal(page);
@@ -234,7 +235,7 @@ impl Map {
             let (offset, len) = (at * self.page, (run - at) * self.page);
             let told = match state {
                 State::Protected => self.tell(|| self.hardware.protect(offset, len, false).map(|()| true)),
-                // That it is said to be writable and has faulted all the same is a matter of the kernel's memory.
+                // The kernel may have dropped the entry of a page that is noted as writable and has faulted all the same.
                 State::Absent | State::Writable => self.tell(|| self.hardware.install(offset, len, self.page, true)),
                 State::Poisoned => Err(Errno::AGAIN),
             };
@@ -243,7 +244,7 @@ impl Map {
                     changed |= is_new || state == State::Absent;
                     self.states.set(at..run, State::Writable);
                 }
-                // The first one is what was asked for.
+                // The first one was requested.
                 Err(error) if at == page => return Err(error),
                 Err(_) => return Ok(changed),
             }
@@ -265,7 +266,7 @@ impl Map {
         Ok(changed)
     }
 
-    /// Makes all pages accessible, also for stores if `writable`: what needs no boundary between them.
+    /// Makes all pages accessible, also for stores if `writable`: this needs no boundary between them.
     pub(super) fn install_all(&self, writable: bool) -> Result<bool, Errno> {
         let _turn = self.turn();
         self.tell(|| self.hardware.install(0, self.len(), self.page, writable))?;
@@ -274,7 +275,7 @@ impl Map {
         Ok(true)
     }
 
-    /// Again if the kernel was doing something else with the address space.
+    /// Repeats a call if the kernel was busy with the address space.
     fn tell<T>(&self, mut what: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
         for _ in 0..64 {
             match what() {
@@ -285,9 +286,9 @@ impl Map {
         Err(Errno::AGAIN)
     }
 
-    /// Somebody has faulted a page in and is about to use it. If that is in vain again and again, because others evict or write back
-    /// all there is all the time, or because the same instruction needs another page that is taken for this one, the page is spared from then
-    /// on, often enough for a copy to begin. One page for each mapping.
+    /// Notes that a page was faulted in and is about to be used. If that happens repeatedly without progress, because other
+    /// threads evict or write back all the time, or because the same instruction needs another page that replaces this one,
+    /// the page is spared from then on, often enough for a copy to begin. One page for each mapping.
     pub(super) fn keep(&self, page: usize) {
         if self.kept.load(Relaxed) == page {
             self.others.store(0, Relaxed);
@@ -302,14 +303,15 @@ impl Map {
         }
     }
 
-    /// Whether a part of the file is to be spared this time.
+    /// Returns whether a part of the file is spared this time.
     pub(super) fn keeps(&self, part: &Range<u64>) -> bool {
         let page = self.kept.load(Relaxed);
         let is_in = page < self.states.len() && self.pages(part).contains(&page);
         is_in && self.spared.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Whether so many faults in a row have changed nothing that this one, which does not either, is not to be repeated.
+    /// Returns whether so many faults in a row have changed nothing that this one, which does not either, must not be
+    /// repeated.
     pub(super) fn is_stuck(&self, changed: bool) -> bool {
         if changed {
             self.idle.store(0, Relaxed);
@@ -318,10 +320,10 @@ impl Map {
         self.idle.fetch_add(1, Relaxed) >= IDLE
     }
 
-    /// Takes the right to store away from the pages of a part of the file.
+    /// Revokes the right to store from the pages of a part of the file.
     ///
     /// # Errors
-    /// The kernel's; some pages may still be writable.
+    /// The kernel's error; some pages may still be writable.
     pub(super) fn protect(&self, part: &Range<u64>) -> Result<(), Errno> {
         let _turn = self.turn();
         self.states.each_run(
@@ -331,7 +333,7 @@ impl Map {
                 let (offset, len) = (run.start * self.page, run.len() * self.page);
                 match self.hardware.protect(offset, len, true) {
                     Ok(()) => self.states.set(run, State::Protected),
-                    // What is absent cannot be stored to either.
+                    // An absent page cannot be stored to either.
                     Err(_) => self.remove_run(run)?,
                 }
                 Ok(())
@@ -342,7 +344,8 @@ impl Map {
     /// Makes the pages of a part of the file inaccessible.
     pub(super) fn remove(&self, part: &Range<u64>) {
         let _turn = self.turn();
-        // What cannot be taken away page by page, because the kernel has no room for one more boundary, can be as a whole.
+        // If the kernel has no room for one more boundary, so that pages cannot be revoked one by one, the whole mapping
+        // can.
         let pages = self.pages(part);
         if self.states.each_run(pages, |state| state != State::Absent, |run| self.remove_run(run)).is_err() {
             let _ = self.remove_every();
@@ -362,7 +365,7 @@ impl Map {
     /// Makes all pages inaccessible.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub(super) fn remove_all(&self) -> Result<(), Errno> {
         let _turn = self.turn();
         self.remove_every()
@@ -374,7 +377,8 @@ impl Map {
         Ok(())
     }
 
-    /// Has accesses to a page fail, until it is installed: for threads that wait for it. Needs no lock: whoever waits may have it.
+    /// Makes accesses to a page fail, until it is installed: for threads that wait for it. Needs no lock: the waiting
+    /// thread may hold it.
     pub(super) fn poison(&self, page: usize) {
         let _turn = self.turn();
         let offset = page * self.page;
@@ -386,21 +390,21 @@ impl Map {
         self.wake(page);
     }
 
-    /// Takes poison away.
+    /// Removes poison.
     fn heal(&self, page: usize) {
         if self.state(page) == State::Poisoned && self.hardware.remove(page * self.page, self.page).is_ok() {
             self.states.set(page..page + 1, State::Absent);
         }
     }
 
-    /// Has threads that wait for a page try again.
+    /// Makes the threads that wait for a page try again.
     pub(super) fn wake(&self, page: usize) {
         if let Some(uffd) = self.hardware.uffd() {
             uffd.wake(self.base().addr().get() + page * self.page, self.page);
         }
     }
 
-    /// Remembers why a fault could not be served.
+    /// Records why a fault could not be resolved.
     pub(super) fn failed(&self, error: Error) {
         *self.error.lock() = Some(error);
     }

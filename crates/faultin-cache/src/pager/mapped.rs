@@ -1,4 +1,4 @@
-//! What the table of a mapped file knows of its mappings.
+//! The mappings in the table of a mapped file.
 
 #![forbid(unsafe_code)]
 
@@ -18,29 +18,29 @@ use crate::folio::Table;
 use crate::folio::backing::Backing;
 use crate::store::Store;
 
-/// The mappings of a file, and the memory they share.
+/// The mappings of a file, and the memory that they share.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) backing: Arc<Backing>,
     maps: Vec<Arc<Map>>,
-    /// For faults that are served where nothing can be allocated.
+    /// For faults that are resolved where nothing can be allocated.
     pub(super) scratch: Bounce,
-    /// What they are read from, if the store has a descriptor.
+    /// The source of their bytes, if the store has a descriptor.
     pub(super) source: Option<Source>,
 }
 
-/// A descriptor of the store's file, which is the mapping's own: in a signal the store, which is foreign code, is not asked.
+/// A descriptor of the store's file, owned by the mapping: in a signal the store, which is foreign code, is not called.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) file: OwnedFd,
     pub(super) unit: usize,
-    /// Whether the store that is simulated answers nothing.
+    /// Whether the simulated store fails.
     #[cfg(test)]
     pub(super) is_down: Arc<AtomicBool>,
 }
 
 impl Source {
-    /// Asks a store for its descriptor.
+    /// Gets a store's descriptor.
     ///
     /// # Errors
     /// The kernel has no descriptor for a duplicate.
@@ -70,28 +70,30 @@ impl Mapped {
         self.maps.retain(|other| !Arc::ptr_eq(other, map));
     }
 
-    /// From now on a store to a page of this part of the file faults, until somebody makes its block dirty: for whoever puts
-    /// writeback in order, before it looks at the bytes.
+    /// Makes stores to pages of this part of the file fault, until the block is marked dirty: for the holder of the
+    /// writeback lock, before it reads the bytes.
     ///
     /// # Errors
+    /// The kernel's error.
     /// The kernel's.
     pub(crate) fn protect(&self, part: Range<u64>) -> Result<(), Errno> {
         let maps = if bug::has(Bug::ProtectsOneMapping) { &self.maps[..1] } else { &self.maps };
         maps.iter().try_for_each(|map| map.protect(&part))
     }
 
-    /// Whether somebody is about to use a page of this part of the file, and it is to be spared this time.
+    /// Returns whether a page of this part of the file is about to be used, and is spared this time.
     pub(crate) fn keeps(&self, part: Range<u64>) -> bool {
         self.maps.iter().any(|map| map.keeps(&part))
     }
 
-    /// The file is going to end at `len`, which is less than before: for whoever has the inode lock alone, before the bytes go.
+    /// Records that the file is going to end at `len`, which is less than before: under the exclusive inode lock, before
+    /// the bytes are dropped.
     pub(crate) fn ends_at(&self, len: u64) {
         self.maps.iter().for_each(|map| map.ends_at(len));
     }
 
-    /// From now on any access to a page of this part of the file faults: for whoever has the inode lock alone, before the bytes
-    /// go. What was stored there is in the folio, which is dirty.
+    /// Makes any access to a page of this part of the file fault: under the exclusive inode lock, before the bytes are
+    /// dropped. Bytes that were stored there are in the folio, which is dirty.
     pub(crate) fn unmap(&self, part: Range<u64>) {
         let maps = if bug::has(Bug::UnmapsOneMapping) { &self.maps[..1] } else { &self.maps };
         for map in maps {
@@ -101,17 +103,17 @@ impl Mapped {
 }
 
 impl Table {
-    /// The memory that mappings of the file share, from now on at the latest; `source` is for the first one.
+    /// Returns the memory that mappings of the file share, from now on at the latest; `source` is for the first one.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub(super) fn backing(&mut self, block: usize, source: Option<Source>) -> io::Result<Arc<Backing>> {
         if let Some(mapped) = &self.mapped {
             return Ok(Arc::clone(&mapped.backing));
         }
         let backing = Backing::new(block)?;
         self.mapped = Some(Box::new(Mapped::new(Arc::clone(&backing), block, source)));
-        // What somebody is reading for it into other memory is not to be put into the table.
+        // Bytes that another thread is reading into other memory must not be put into the table.
         self.generation += 1;
         Ok(backing)
     }

@@ -1,9 +1,9 @@
-//! Mappings of cached files, whose page faults this process serves.
+//! Mappings of cached files, whose page faults this process resolves.
 //!
-//! A [`Mapping`] shows the folios of its file: what is stored through it is what [`read_iter`](crate::CachedFile::read_iter) reads, and
-//! what [`write_iter`](crate::CachedFile::write_iter) writes is what it shows. Pages come from the store when they are first touched;
-//! stores are noticed before they can be lost; eviction, [`set_len`](crate::CachedFile::set_len) and
-//! [`punch_hole`](crate::CachedFile::punch_hole) take pages away.
+//! A [`Mapping`] shows the folios of its file: bytes that are stored through it are visible to
+//! [`read_iter`](crate::CachedFile::read_iter), and bytes that [`write_iter`](crate::CachedFile::write_iter) writes are
+//! visible in it. Pages are read from the store when they are first touched; stores are noticed before they can be lost;
+//! eviction, [`set_len`](crate::CachedFile::set_len) and [`punch_hole`](crate::CachedFile::punch_hole) unmap pages.
 //!
 //! ```
 //! use faultin::map::Rights;
@@ -22,15 +22,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An access fails past the page in which the file ends, where the store fails, and where the cache is full of bytes that the store does
-//! not take (see [`CacheOptions::limit`](crate::CacheOptions::limit)). For this project's copies that is a short count and a
-//! cause, for other code a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV). Nothing is remembered of it: when the store
-//! works again, so does the access.
+//! An access fails past the page in which the file ends, where the store fails, and where the cache is full of bytes that
+//! the store does not take (see [`CacheOptions::limit`](crate::CacheOptions::limit)). For copies of this project that is a
+//! short count and a cause, for other code a signal (SIGBUS; in [`Mode::Mprotect`] SIGSEGV). A failure is not permanent:
+//! when the store works again, so does the access.
 //!
-//! An access may need two pages of a file at once, across the end of a page; these stay until it is done, however small the cache is. An
-//! instruction that needs more (a `movs` from the seam of two pages to another one of the same file) needs a limit of that many blocks.
+//! An access may need two pages of a file at once, across a page boundary; these stay until it is done, however small the
+//! cache is. An instruction that needs more (a `movs` whose source and destination in the same file both cross a page
+//! boundary) needs a limit of that many blocks.
 //!
-//! # Which mode
+//! # Modes
 //!
 //! | | [`Signal`](Mode::Signal) | [`Thread`](Mode::Thread) | [`Mprotect`](Mode::Mprotect) |
 //! |---|---|---|---|
@@ -38,37 +39,41 @@
 //! | a system call that is given such memory | `EFAULT`, unless it was faulted in | waits, and works | `EFAULT`, unless it was faulted in |
 //! | needs | Linux 6.6 | Linux 6.6, and `CAP_SYS_PTRACE`, `vm.unprivileged_userfaultfd` or `/dev/userfaultfd` | nothing |
 //! | threads with SIGBUS and SIGSEGV blocked | die of a fault | work | die of a fault |
-//! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are taken away at once, or brought in at once |
+//! | pages with different rights | any number | any number | at most about `vm.max_map_count` changes between them; then all pages are revoked at once, or brought in at once |
 //! | a page | the fastest | a wake-up of another thread each | slower |
 //!
-//! In all modes copies of this project's come back short (in [`Thread`](Mode::Thread) from memory whose faults need a lock that the copying
-//! thread has; a system call of somebody else's that is given that very page at that moment gets `EFAULT`), and [`fault_in`](faultin::ReadView::fault_in) serves the fault as an ordinary
-//! function. So a mapping may be the buffer of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child
-//! has nothing there.
+//! In all modes copies of this project come back short (in [`Thread`](Mode::Thread) from memory whose faults need a lock
+//! that the copying thread holds; a system call by other code that is given that very page at that moment gets `EFAULT`),
+//! and [`fault_in`](faultin::ReadView::fault_in) resolves the fault as an ordinary function. So a mapping may be the buffer
+//! of any read or write, of its own file, too. A mapping is not inherited over `fork`: the child has nothing there.
 //!
 //! # Signals and their stacks
 //!
-//! While a fault is served in its signal, the thread's other signals wait, as they do while the kernel serves one: a profiler's samples are taken when
-//! the instruction is repeated. A thread that waits for the pager's thread takes its signals within about 20 ms: it returns to the instruction, which faults
-//! again after them. So SIGINT and SIGTERM work while a store hangs.
+//! While a fault is resolved in its signal, the thread's other signals wait, as they do while the kernel resolves one: a
+//! profiler's samples are taken when the instruction is repeated. A thread that waits for the pager's thread handles its
+//! signals within about 20 ms: it returns to the instruction, which faults again after them. So SIGINT and SIGTERM work
+//! while a store hangs.
 //!
-//! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::signal::status`]), serving a fault in the signal takes up to 4 KiB of the
-//! alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized builds. Where there is less than the former, the fault is handed over to the
-//! pager's thread; where there is less than the latter, it is not served, and the access fails. Each handler that itself runs on the alternate stack
-//! (`SA_ONSTACK`) and touches mappings needs room for one more of the kernel's frames. Without an alternate stack nothing is compared.
+//! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::signal::status`]), resolving a fault
+//! in the signal takes up to 4 KiB of the alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized
+//! builds. Where less than the former is left, the fault is handed over to the pager's thread; where less than the latter
+//! is left, it is not resolved, and the access fails. Each handler that itself runs on the alternate stack (`SA_ONSTACK`)
+//! and touches mappings needs room for one more of the kernel's frames. Without an alternate stack the room is not checked.
 //!
-//! A handler that touches a mapping may wait for the pager's thread; in [`Thread`](Mode::Thread) one that copies from a mapping, too. So it must not
-//! have interrupted code that holds what that thread may need: a lock of the file's store, or of an allocator that has one lock for all threads. If it has
-//! interrupted a call of the cache that holds a file's lock, that is noticed: the fault is refused, and a copy comes back short.
+//! A handler that touches a mapping may wait for the pager's thread; in [`Thread`](Mode::Thread) one that copies from a
+//! mapping, too. So it must not have interrupted code that holds a lock which that thread may need: a lock of the file's
+//! store, or of an allocator that has one lock for all threads. If it has interrupted a call of the cache that holds a
+//! file's lock, that is detected: the fault is rejected, and a copy comes back short.
 //!
 //! # As the buffer of a read or a write
 //!
-//! [`Mapping::source`] and [`Mapping::dest`] end where the file does, and come back short where it has been cut since. The
-//! [views](Mapping::read_view) are of whole pages: what they have after the end of the file are zeros of nobody's.
+//! [`Mapping::source`] and [`Mapping::dest`] end where the file does, and come back short where it has been truncated
+//! since. The [views](Mapping::read_view) are of whole pages: their bytes after the end of the file are zeros that belong
+//! to no file.
 //!
-//! In a signal a fault is served with a duplicate of the file's [descriptor](crate::store::Store::descriptor) if the store has one, and
-//! no method of the store is called; otherwise, and
-//! whenever something has to be waited for, it is handed over to the pager's thread.
+//! In a signal a fault is resolved with a duplicate of the file's [descriptor](crate::store::Store::descriptor) if the
+//! store has one, and no method of the store is called; otherwise, and whenever a wait is needed, it is handed over to the
+//! pager's thread.
 
 #![deny(unsafe_code)]
 
@@ -116,7 +121,7 @@ use self::uffd::Faults;
 use crate::error::Error;
 use crate::file::CachedFile;
 
-/// How the faults of a mapping are served. What that means is [above](self#which-mode).
+/// How the faults of a mapping are resolved; see [the modes](self#modes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// In the thread that faults, by a signal (userfaultfd).
@@ -128,7 +133,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All of them.
+    /// All modes.
     pub const ALL: [Mode; 3] = [Mode::Signal, Mode::Thread, Mode::Mprotect];
 
     fn kind(self) -> Kind {
@@ -140,7 +145,7 @@ impl Mode {
     }
 }
 
-/// A part of a cached file, in memory. Unmapped when it is dropped; what was stored is in the file.
+/// A part of a cached file, in memory. Unmapped when it is dropped; stored bytes are in the file.
 ///
 /// Keeps the file open.
 #[derive(Debug)]
@@ -151,7 +156,7 @@ pub struct Mapping {
     served: Option<Served>,
 }
 
-/// How many faults of a mapping were served, and by whom.
+/// Number of faults of a mapping, by the way they were resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Faulted {
@@ -161,41 +166,43 @@ pub struct Faulted {
     pub by_thread: u64,
     /// By `fault_in` and `probe`, as an ordinary function.
     pub by_call: u64,
-    /// Not served: the access has failed.
+    /// Not resolved: the access has failed.
     pub refused: u64,
 }
 
 impl Mapping {
-    /// Where it begins. Accesses fault, and are served; see the [module](self) for whom. Bytes change through the file and through other
-    /// mappings at any time, so references to them (`&[u8]`) are not for it: use the views, or volatile and atomic accesses.
+    /// Returns the first address. Accesses fault, and are resolved; the [module](self) says for which code. Bytes change
+    /// through the file and through other mappings at any time, so do not make references to them (`&[u8]`): use the views,
+    /// or volatile and atomic accesses.
     pub fn as_ptr(&self) -> *mut u8 {
         self.map.base().as_ptr()
     }
 
-    /// Bytes, whole pages.
+    /// Returns the length in bytes, a multiple of the page size.
     pub fn len(&self) -> usize {
         self.map.len()
     }
 
-    /// Never: a mapping of nothing is refused.
+    /// Returns false: an empty mapping is rejected.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The file it is of.
+    /// Returns the file that is mapped.
     pub fn file(&self) -> &CachedFile {
         &self.file
     }
 
-    /// How its faults are served.
+    /// Returns how its faults are resolved.
     pub fn mode(&self) -> Mode {
         self.map.mode()
     }
 
-    /// All of it, to be read: whole pages, also where the file ends within the last one. See [`source`](Self::source).
+    /// Returns a view for reading all of it: whole pages, also where the file ends within the last one. See
+    /// [`source`](Self::source).
     ///
     /// # Errors
-    /// If the signal handler, which was there when the mapping was made, was removed and cannot be installed.
+    /// If the signal handler, which was installed when the mapping was made, was removed and cannot be installed.
     pub fn read_view(&self) -> Result<ReadView<'_>, InstallError> {
         // SAFETY: the range is the mapping's own until it is dropped, which the view's lifetime excludes.
         #[allow(unsafe_code, reason = "the range is its own")]
@@ -204,10 +211,11 @@ impl Mapping {
         }
     }
 
-    /// All of it, to be written: whole pages. See [`dest`](Self::dest). Stores to a mapping for reading come back short.
+    /// Returns a view for writing all of it: whole pages. See [`dest`](Self::dest). Stores to a mapping for reading come
+    /// back short.
     ///
     /// # Errors
-    /// As [`read_view`](Self::read_view).
+    /// Those of [`read_view`](Self::read_view).
     pub fn write_view(&self) -> Result<WriteView<'_>, InstallError> {
         // SAFETY: as in `read_view`.
         #[allow(unsafe_code, reason = "the range is its own")]
@@ -216,12 +224,12 @@ impl Mapping {
         }
     }
 
-    /// Why a fault could not be served, the last time one could not. Stays when the store is well again.
+    /// Returns the reason why a fault could not be resolved, for the last such fault. It stays when the store works again.
     pub fn last_error(&self) -> Option<Error> {
         self.map.last_error()
     }
 
-    /// How many faults were served so far.
+    /// Returns the number of faults so far.
     pub fn faulted(&self) -> Faulted {
         let counts = &self.map.counts;
         Faulted {
@@ -235,11 +243,11 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // It does not wait: a thread that is being served keeps the map.
+        // It does not wait: a thread whose fault is being resolved keeps the map.
         self.served = None;
         if !self.map.is_ours() {
-            // A child of `fork`. The locks may be held by threads that are not there, and nothing is mapped: the file stays
-            // as it is.
+            // A child of `fork`. The locks may be held by threads that do not exist there, and nothing is mapped: the file
+            // stays as it is.
             std::mem::forget(self.file.clone());
             return;
         }
@@ -247,7 +255,8 @@ impl Drop for Mapping {
         if let Some(thread) = inode.pager.get() {
             thread.remove(&self.map);
         }
-        // A thread that has the lock already (an observer that drops a mapping) leaves the pages to the last user of the file.
+        // A thread that holds the lock already (an observer that drops a mapping) leaves the pages to the last user of the
+        // file.
         if let Ok(mut table) = inode.table.exclusive()
             && let Some(mapped) = &mut table.mapped
         {
@@ -257,14 +266,14 @@ impl Drop for Mapping {
 }
 
 impl CachedFile {
-    /// Maps a part of the file, whose first byte is a page's; the last page is mapped as a whole. It may reach behind the end of
-    /// the file: that is inaccessible until the file is that long.
+    /// Maps a part of the file, which begins at the start of a page; the last page is mapped as a whole. The range may
+    /// extend past the end of the file: that part is inaccessible until the file is that long.
     ///
-    /// The bytes of the file live in memory that mappings share from now on. That is slower for reads and writes than the
-    /// cache's own, about as fast as the kernel's page cache.
+    /// From now on the bytes of the file are in memory that mappings share. This is slower for reads and writes than the
+    /// cache's own memory, about as fast as the kernel's page cache.
     ///
     /// # Errors
-    /// [`AttachError`].
+    /// [`AttachError`] if the range, the mode or this thread's locks do not allow it, or the kernel has no resources.
     pub fn map(&self, range: Range<u64>, protection: Rights, mode: Mode) -> Result<Mapping, AttachError> {
         let inode = self.inode();
         let page = faultin::page_size();
@@ -282,11 +291,11 @@ impl CachedFile {
         let len = (bytes as usize).next_multiple_of(page);
         if inode.pager.get().is_none() {
             let started = PagerThread::start(inode).map_err(AttachError::Thread)?;
-            // Another one may have been faster.
+            // Another thread may have been faster.
             let _ = inode.pager.set(started);
         }
         let Some(thread) = inode.pager.get() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
-        // Asked for here, where foreign code may run and no lock is held.
+        // Queried here, where foreign code may run and no lock is held.
         let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped.is_none();
         let source = if is_first { Source::of(&*inode.store).map_err(AttachError::Memory)? } else { None };
         let mut table = inode.table.exclusive().map_err(AttachError::Deadlock)?;
@@ -296,7 +305,7 @@ impl CachedFile {
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
         let server = Server { inode: Arc::clone(inode), map: Arc::clone(&map), post: Arc::clone(&thread.post) };
         let base = map.base().addr().get();
-        // SAFETY: the range is the map's own mapping, which lives until `served` has been dropped: `Mapping` has both, and
+        // SAFETY: the range is the map's own mapping, which exists until `served` has been dropped: `Mapping` has both, and
         // drops `served` first.
         #[allow(unsafe_code, reason = "the range is its own")]
         let served = unsafe { faultin::pager::serve(base..base + len, Arc::new(server)) };

@@ -1,7 +1,7 @@
 //! Mappings as segments of lists: [`MappingSource`] to read from, [`MappingDest`] to write to.
 //!
-//! A view of a mapping ends with a page. These end where the file ended when they were made, and a copy of bytes that the file
-//! has lost since then is short.
+//! A view of a mapping ends with a page. These segments end where the file ended when they were made, and a copy of bytes
+//! that the file has lost since then is short.
 
 #![deny(unsafe_code)]
 
@@ -19,7 +19,7 @@ use super::Mapping;
 use super::map::Map;
 use crate::error::Error;
 
-/// Bytes that are copied before it is known that the file still has them.
+/// Number of bytes that are copied before it is checked that the file still has them.
 const PIECE: usize = 8 << 10;
 
 /// A part of a [`Mapping`] as memory to read from: a segment of an [`IovSource`](faultin::iov::IovSource).
@@ -29,19 +29,19 @@ pub struct MappingSource<'m> {
     end: End,
 }
 
-/// A part of a [`Mapping`] as memory to write to: a segment of an [`IovDest`](faultin::iov::IovDest). It makes the file no
-/// longer.
+/// A part of a [`Mapping`] as memory to write to: a segment of an [`IovDest`](faultin::iov::IovDest). It does not extend
+/// the file.
 #[derive(Clone, Debug)]
 pub struct MappingDest<'m> {
     view: WriteView<'m>,
     end: End,
 }
 
-/// Where the file ended at its shortest since the segment was made.
+/// The least end of the file since the segment was made.
 #[derive(Clone, Debug)]
 struct End {
     lowest: Arc<AtomicU64>,
-    /// Where in the file the segment begins, and at which address.
+    /// Offset in the file where the segment begins, and its address.
     start: u64,
     address: usize,
 }
@@ -56,21 +56,21 @@ impl End {
         End { lowest: Arc::clone(&self.lowest), start, address }
     }
 
-    /// The byte at `offset` is no longer the file's.
+    /// Makes the fault of a byte at `offset` that is no longer the file's.
     #[cold]
     fn cut(&self, access: Access, offset: usize) -> Fault {
         Fault::refused(access, Cause::Backing, self.address.wrapping_add(offset))
     }
 
-    /// How many of `len` bytes from `offset`, which have been accessed, the file has had all the time.
+    /// Returns how many of `len` bytes from `offset`, which have been accessed, the file has had all the time.
     fn within(&self, offset: usize, len: usize) -> usize {
-        // The bytes first: whoever cuts the file says so before it takes them.
+        // The bytes first: a truncation is announced before the bytes are dropped.
         std::sync::atomic::fence(Ordering::Acquire);
         let left = self.lowest.load(Ordering::Acquire).saturating_sub(self.start.saturating_add(offset as u64));
         usize::try_from(left).map_or(len, |left| left.min(len))
     }
 
-    /// What an access of `len` bytes at `offset` has come to.
+    /// Checks the result of an access of `len` bytes at `offset`.
     fn check(&self, access: Access, offset: usize, len: usize, result: Result<(), Short>) -> Result<(), Short> {
         let done = result.map_or_else(|short| short.done, |()| len);
         match self.within(offset, done) {
@@ -79,29 +79,30 @@ impl End {
         }
     }
 
-    /// Whether the file has the byte at `offset`, and how many of `len` from there.
+    /// Checks that the file has the byte at `offset`, and returns how many of `len` from there it has.
     fn has(&self, access: Access, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         NonZeroUsize::new(self.within(offset, len.get())).ok_or_else(|| self.cut(access, offset))
     }
 }
 
 impl Mapping {
-    /// The mapping to read from, as a segment of a list: up to where the file ends now.
+    /// Returns the mapping to read from, as a segment of a list: up to the current end of the file.
     ///
     /// # Errors
-    /// [`Error::Deadlock`]; [`Error::Memory`] if the signal handler was removed and cannot be installed.
+    /// [`Error::Deadlock`] if this thread holds the file's lock; [`Error::Memory`] if the signal handler was removed and
+    /// cannot be installed.
     pub fn source(&self) -> Result<MappingSource<'_>, Error> {
-        // Watched first, then asked.
+        // Watched first, then queried.
         let end = End::new(&self.map);
         let view = self.read_view().map_err(handler)?;
         let view = view.subslice(0..self.bytes()?).unwrap_or(view);
         Ok(MappingSource { view, end })
     }
 
-    /// The mapping to write to, as a segment of a list: up to where the file ends now.
+    /// Returns the mapping to write to, as a segment of a list: up to the current end of the file.
     ///
     /// # Errors
-    /// As [`source`](Self::source).
+    /// Those of [`source`](Self::source).
     pub fn dest(&self) -> Result<MappingDest<'_>, Error> {
         let end = End::new(&self.map);
         let view = self.write_view().map_err(handler)?;
@@ -109,7 +110,7 @@ impl Mapping {
         Ok(MappingDest { view, end })
     }
 
-    /// Bytes of it that the file has now.
+    /// Returns how many of its bytes the file has now.
     fn bytes(&self) -> Result<usize, Error> {
         let left = self.file().len()?.saturating_sub(self.map.start());
         Ok(usize::try_from(left).map_or(self.len(), |left| left.min(self.len())))
@@ -132,7 +133,7 @@ impl<'m> From<MappingDest<'m>> for WriteSegment<'_, MappingDest<'m>> {
     }
 }
 
-// SAFETY: what is counted was copied from the buffer, which has it from the view.
+// SAFETY: counted bytes were copied from the buffer, which has them from the view.
 #[allow(unsafe_code, reason = "a promise to who copies")]
 unsafe impl ReadMemory for MappingSource<'_> {
     fn len(&self) -> usize {
@@ -156,7 +157,7 @@ unsafe impl ReadMemory for MappingSource<'_> {
     }
 
     fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
-        // A copy leaves what it does not count in its destination, so the bytes go by way of a buffer.
+        // A copy leaves uncounted bytes in its destination, so the bytes go by way of a buffer.
         let (mut buffer, mut done) = ([0; PIECE], 0);
         while done < dst.len() {
             let piece = &mut buffer[..PIECE.min(dst.len() - done)];

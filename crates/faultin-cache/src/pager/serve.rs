@@ -1,7 +1,7 @@
-//! Serving a fault as an ordinary function, which may wait: for `fault_in`, and by the pager's thread.
+//! Resolving a fault as an ordinary function, which may wait: for `fault_in`, and by the pager's thread.
 //!
-//! What a fault means is said by the folio and by the page's state, never by how the fault looks: a page that is missing, one
-//! that is there and not mapped, and one that may not be stored to all look the same.
+//! The folio and the page's state determine the meaning of a fault, never the kind of fault: a page that is missing, one
+//! that is present and not mapped, and one that may not be stored to all look the same.
 
 #![forbid(unsafe_code)]
 
@@ -18,12 +18,12 @@ use crate::error::Error;
 use crate::folio::Table;
 use crate::inode::Inode;
 
-/// Why a fault is not served.
+/// The reason why a fault is not resolved.
 #[derive(Clone, Debug)]
 pub(super) enum Refused {
-    /// A store, through a mapping that is for reading.
+    /// A store, through a mapping for reading.
     Protection,
-    /// Behind the page in which the file ends.
+    /// Past the page in which the file ends.
     BehindTheEnd,
     Failed(Error),
 }
@@ -34,22 +34,23 @@ impl From<Error> for Refused {
     }
 }
 
-/// What somebody wants of a page.
+/// A request for a page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) page: usize,
-    /// How many pages from there on are wanted for certain.
+    /// Number of pages from there on that are certainly needed.
     pub(super) count: usize,
     pub(super) write: bool,
 }
 
 impl Wanted {
-    /// What an access wants that has faulted. Where the CPU does not say what it was, the page's state does, as far as it can: somebody
-    /// may have made the page readable since a load has faulted. A page that is dirty for no reason does no harm; a load that is refused
-    /// does. So what may have been one is repeated, as often as [`Map::is_stuck`] lets it be.
+    /// Returns the needs of an access that has faulted. Where the CPU does not report the kind of access, the page's state
+    /// does, as far as possible: another thread may have made the page readable since a load has faulted. A page that is
+    /// dirty without need does no harm; a load that is rejected does. So a possible load is repeated, as often as
+    /// [`Map::is_stuck`] allows.
     ///
     /// # Errors
-    /// [`Refused::Protection`].
+    /// [`Refused::Protection`] if it is a store, through a mapping for reading.
     pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<Wanted, Refused> {
         let is_store =
             || map.state(page) == State::Protected && (map.is_writable() || bug::has(Bug::TakesLoadsForStores));
@@ -62,10 +63,10 @@ impl Inode {
     /// Makes a page of a mapping accessible, the first of `count` that are wanted.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`Refused`] if the access is not allowed there, or the store or the cache fails.
     pub(super) fn serve(&self, map: &Map, page: usize, count: usize, access: Option<Access>) -> Result<(), Refused> {
         let mut table = self.table.exclusive().map_err(Error::from)?;
-        // Space in the store is asked for block by block.
+        // Space in the store is reserved block by block.
         let count = if self.how.reserve { 1 } else { count };
         // No more at once than can stay until it is used.
         let most = (self.cache.share() / faultin::page_size()).clamp(1, MOST_AT_ONCE);
@@ -105,14 +106,14 @@ impl Inode {
             }
         }
         match placed {
-            // It could have been a store all the time.
+            // It may have been a store all the time.
             Ok(changed) if access.is_none() && map.is_stuck(changed) => Err(Refused::Protection),
             Ok(_) => Ok(()),
             Err(error) => Err(Refused::Failed(Error::of_page_table(error))),
         }
     }
 
-    /// Has the block with the byte at `pos` up to date, in memory that mappings show, and about `window` bytes from there on.
+    /// Makes the block with the byte at `pos` valid, in memory that mappings show, and about `window` bytes from there on.
     fn bring_in(&self, table: &mut Table, pos: u64, window: u64) -> Result<(), Error> {
         if let Some(key) = table.find(pos) {
             table.get(key).want();
@@ -121,7 +122,7 @@ impl Inode {
         self.fill_locked(table, pos, window, Use::Access)
     }
 
-    /// Space in the store for the block at `pos`, if it is not dirty yet.
+    /// Reserves space in the store for the block at `pos`, if it is not dirty yet.
     fn reserve_for(&self, table: &Table, pos: u64) -> Result<(), Error> {
         let Some(key) = table.find(pos) else { return Ok(()) };
         match table.get(key).clean_bytes(pos..pos + 1) {
@@ -130,19 +131,18 @@ impl Inode {
         }
     }
 
-    /// Maps a page that is in memory and up to date; those behind it, too, as far as the window and the folio go. One that is stored to
-    /// is dirty first.
-    ///
-    /// Whether anything is other than it was. System calls and atomic operations only: also for signals.
+    /// Maps a page that is in memory and valid, and those after it, as far as the window and the folio go. A page that is
+    /// stored to is marked dirty first. Returns whether anything changed. System calls and atomic operations only.
+    /// Async-signal-safe.
     pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<bool, Errno> {
         let Wanted { page, count, write } = wanted;
         let pos = map.pos(page);
         let size = table.size;
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
         let folio = table.get_mut(key);
-        // Behind the page in which the file ends there is nothing, also where a block has more pages.
+        // Past the page in which the file ends there is nothing, also where a block has more pages.
         let end = size.next_multiple_of(faultin::page_size() as u64);
-        // What is not stored to yet gets the right to be with its own fault.
+        // Pages that are not stored to yet get the right with their own fault.
         let end = end.min(map.pos(page + if write { count } else { window }));
         let mut until = folio.uptodate_until(pos..folio.end().min(end));
         if until == pos || !folio.is_shared() {
@@ -164,8 +164,8 @@ impl Inode {
         map.install(page, page + writable, page + pages)
     }
 
-    /// Makes a mapping accessible as a whole, where the kernel has no room for a boundary within it. All of its pages are brought in
-    /// for that, and dirty if one is stored to; so they have to be in the file, and in the cache at once.
+    /// Makes a mapping accessible as a whole, where the kernel has no room for a boundary within it. All of its pages are
+    /// brought in for that, and marked dirty if one is stored to; so they have to be in the file, and in the cache at once.
     fn place_all(&self, table: &mut Table, map: &Map, write: bool) -> Result<bool, Errno> {
         let part = map.pos(0)..map.pos(0) + map.len() as u64;
         let is_in_the_file = part.end <= table.size.next_multiple_of(faultin::page_size() as u64);
@@ -185,7 +185,7 @@ impl Inode {
             }
             pos = until;
         }
-        // What was brought in first may have gone for what came last.
+        // The first folios may have been evicted for the last ones.
         if self.ready_until(table, part.start, part.end) != part.end {
             return Err(Errno::NOMEM);
         }
@@ -200,7 +200,7 @@ impl Inode {
         map.install_all(write)
     }
 
-    /// How far, from the end of a folio on, what follows can be mapped as it is.
+    /// Returns how far, from the end of a folio on, the following bytes can be mapped as they are.
     fn ready_until(&self, table: &Table, mut pos: u64, end: u64) -> u64 {
         while pos < end
             && let Some(key) = table.find(pos)

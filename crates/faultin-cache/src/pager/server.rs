@@ -1,4 +1,4 @@
-//! Who serves the faults of a mapping: what is registered for its range of addresses.
+//! The [`Pager`] of a mapping, which is registered for its range of addresses.
 
 #![deny(unsafe_code)]
 
@@ -25,14 +25,14 @@ pub(super) struct Server {
     pub(super) post: Arc<Post>,
 }
 
-// SAFETY: `signal::serve` makes system calls and atomic operations only (see there); what it shares with others it takes by a
-// lock that it tries, and it does not panic.
+// SAFETY: `signal::serve` makes system calls and atomic operations only (see there); it uses shared state under a lock that
+// it tries, and it does not panic.
 #[allow(unsafe_code, reason = "the promise that `in_signal` may run in a signal")]
 unsafe impl Pager for Server {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         let refused = |cause| Fault::refused(access, cause, address);
         let Some(page) = self.map.page_at(address) else { return Err(refused(Cause::Unmapped)) };
-        // A store is somebody else's code, and this may be called through code that does not unwind.
+        // A store is foreign code, and this may be called through code that does not unwind.
         let served = catch_unwind(AssertUnwindSafe(|| {
             self.inode.serve(&self.map, page, self.map.pages_in(address, len), Some(access))
         }));
@@ -68,7 +68,7 @@ unsafe impl Pager for Server {
     }
 }
 
-/// As [`Inode::serve`], for whoever wants to know no more than an error.
+/// Resolves a fault as [`Inode::serve`] does, for callers that need only an error.
 pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
     remember(map, page, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
         Refused::Failed(error) => error,
@@ -76,7 +76,7 @@ pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access
     })
 }
 
-/// Notes what has come of a page: that somebody is about to use it, or why it failed, for
+/// Records the result for a page: that it is about to be used, or why it failed, for
 /// [`Mapping::last_error`](super::Mapping::last_error).
 fn remember(map: &Map, page: usize, served: Result<(), Refused>) -> Result<(), Refused> {
     match &served {

@@ -1,8 +1,9 @@
-//! Faults of others' instructions, served in the signal handler of the thread that faults.
+//! Faults of foreign instructions, resolved in the signal handler of the thread that faults.
 //!
-//! Atomic operations and system calls without `errno`, and nothing else: no allocation, no lock that is waited for, no thread-local,
-//! no code of a store's. What needs more (a lock that somebody has, memory that must be made, a store that is no file) is
-//! handed over to the pager's thread, and waited for. So is what the thread's signal stack has no room for.
+//! Atomic operations and system calls without `errno`, and nothing else: no allocation, no waiting for a lock, no
+//! thread-local, no code of a store. Everything that needs more (a lock that another thread holds, memory that must be
+//! allocated, a store that is not a file) is handed over to the pager's thread, and waited for. So is a fault for which the
+//! thread's signal stack has no room.
 
 use std::io;
 
@@ -24,25 +25,25 @@ use crate::inode::Inode;
 use crate::store::Length;
 use crate::{lock, sys};
 
-/// Blocks of a folio that is filled here, at most: what is known of more is in memory that would have to be allocated.
+/// Maximum number of blocks of a folio that is filled here: the state of more is in memory that would have to be allocated.
 const MOST_BLOCKS: usize = 64;
 
-/// Bytes of the signal stack that serving a fault here takes, without any optimization (3,200; 900 with), and that handing it over
-/// does (1,900; 500). `tests/pager/signals.rs` holds them to it.
+/// Size in bytes of the signal stack that resolving a fault here takes, without optimization (3,200; 900 with), and that
+/// handing it over does (1,900; 500). `tests/pager/signals.rs` enforces them.
 const SERVING: usize = 4096;
 const HANDING_OVER: usize = 2560;
 
-/// What came of it.
+/// The result of an attempt to resolve a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Served,
-    /// It is not for us to serve.
+    /// This pager must not resolve it.
     Refused,
-    /// Somebody else has to.
+    /// The pager's thread has to resolve it.
     HandOver,
 }
 
-/// Serves a fault, or has it served: whether the instruction is to be repeated.
+/// Resolves a fault, or hands it over: returns whether the instruction may be repeated.
 pub(super) fn serve(
     server: &Server,
     page: usize,
@@ -50,7 +51,7 @@ pub(super) fn serve(
     access: Option<Access>,
     interrupted: &Interrupted,
 ) -> bool {
-    // In a child of `fork`, where something else is now.
+    // In a child of `fork`, where another mapping is now.
     if !server.inode.cache.is_ours() {
         return false;
     }
@@ -58,9 +59,10 @@ pub(super) fn serve(
         count(&server.map.counts.refused);
         return false;
     }
-    // Our own handler blocks what can wait, but not each host's does, and a signal may be sent that ours leaves open. A handler that
-    // interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this one waits, put one frame
-    // after the other on a small stack. So all signals wait until there is an answer; nothing in between unblocks one.
+    // Our own handler blocks all blockable signals, but a host's may not, and a signal may be sent that ours leaves open. A
+    // handler that interrupts this one could fault as well: it would find the lock taken by its own thread, or, while this
+    // one waits, put one frame after the other on a small stack. So all signals are blocked until there is a result; no
+    // code in between unblocks one.
     let _blocked = Blocked::all();
     let thread = sys::gettid();
     let came = match server.map.mode() {
@@ -80,12 +82,12 @@ pub(super) fn serve(
             count(&counts.refused);
             false
         }
-        // Whoever has a lock would wait for itself.
+        // A thread that holds a lock would wait for itself.
         Came::HandOver if lock::held_by(thread) => {
             count(&counts.refused);
             false
         }
-        // A store that hangs, and signals that end the program or ask it something: the access faults again after them.
+        // A store that hangs, and signals that end or query the program: the access faults again after them.
         Came::HandOver => {
             let is_wanted = || sys::pending() & !interrupted.blocked != 0;
             server.post.mailbox.post(address, access, Some(&is_wanted))
@@ -94,7 +96,7 @@ pub(super) fn serve(
 }
 
 impl Inode {
-    /// Serves a fault, if that can be done without waiting for anybody.
+    /// Resolves a fault, if that is possible without waiting.
     #[inline(never)]
     pub(super) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Came {
         let Some(mut table) = self.table.try_in_signal() else { return Came::HandOver };
@@ -117,19 +119,19 @@ impl Inode {
         }
     }
 
-    /// Whether the block at `pos` is in memory that mappings show, and up to date.
+    /// Returns whether the block at `pos` is valid, in memory that mappings show.
     fn is_in(&self, table: &Table, pos: u64) -> bool {
         let folio = table.find(pos).map(|key| table.get(key));
         folio.is_some_and(|folio| folio.is_shared() && folio.is_uptodate(pos..pos + 1))
     }
 
-    /// Reads what is missing from the store, if that is a file, and there is room for it.
+    /// Reads the missing bytes from the store, if that is a file, and there is room for them.
     fn fill_in_signal(&self, table: &mut Table, map: &Map, page: usize, window: usize) -> bool {
         if table.mapped.as_ref().is_none_or(|mapped| mapped.source.is_none()) {
             return false;
         }
         let pos = map.pos(page);
-        // Of what is there in part, the rest is for others.
+        // If the folio exists in part, the rest is for the pager's thread.
         let is_there = table.find(pos).is_some() && !bug::has(Bug::FillsWhatIsThere);
         if is_there || !table.is_ready_for(pos) {
             return false;
@@ -141,7 +143,7 @@ impl Inode {
         let Some(account) = self.cache.take(len) else { return false };
         let Some(mapped) = table.mapped.as_deref_mut() else { return false };
         let Some(source) = &mapped.source else { return false };
-        // It goes again, with what was written of it, if this does not come to its end.
+        // It is freed again, with its contents, unless this succeeds.
         let extent = Extent::new(&mapped.backing, start, account);
         let mut at = 0;
         while at < len {
@@ -167,8 +169,8 @@ impl Inode {
     }
 }
 
-/// Reads all of `bytes`; zeros behind the store's `length`. Returns whether it could: a failure, an end before the length, and a
-/// count within a unit are for code that may ask the store.
+/// Reads all of `bytes`; zeros past the store's `length`. Returns whether it could: a failure, an end before the length,
+/// and a count within a unit are for code that may call the store.
 fn read(source: &Source, length: &Length, bytes: &mut [u8], pos: u64) -> bool {
     #[cfg(test)]
     if source.is_down.load(std::sync::atomic::Ordering::Relaxed) {
@@ -181,7 +183,7 @@ fn read(source: &Source, length: &Length, bytes: &mut [u8], pos: u64) -> bool {
         match sys::pread(source.file.as_fd(), &mut bytes[done..], pos + done as u64) {
             Ok(more) if pos + (done + more) as u64 >= most => break,
             Ok(more) if more >= source.unit => done += more / source.unit * source.unit,
-            // An interruption, too: no signal can be the reason here.
+            // An interruption, too: it cannot be due to a signal here.
             Ok(_) | Err(_) => return false,
         }
     }
@@ -189,7 +191,7 @@ fn read(source: &Source, length: &Length, bytes: &mut [u8], pos: u64) -> bool {
     true
 }
 
-/// All signals are blocked, until this is dropped.
+/// Blocks all signals, until it is dropped.
 pub(super) struct Blocked {
     before: u64,
 }
@@ -206,8 +208,8 @@ impl Drop for Blocked {
     }
 }
 
-/// Starts a thread that signals of the process do not go to: a handler there could fault, and wait for the very thread it
-/// interrupts.
+/// Starts a thread that does not get signals of the process: a handler there could fault, and wait for the very thread that
+/// it interrupts.
 pub(super) fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // The C library's own signals stay open: it waits until every thread has had them.
     let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];

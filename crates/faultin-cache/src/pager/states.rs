@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use rustix::io::Errno;
 
-/// What a page of a mapping can be.
+/// The state of a page of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum State {
@@ -15,9 +15,9 @@ pub(super) enum State {
     Absent = 0,
     /// A store faults.
     Protected = 1,
-    /// Nothing does; its block is dirty.
+    /// No access faults; its block is dirty.
     Writable = 2,
-    /// An access fails, and nobody who waits for the page waits for ever.
+    /// An access fails, and no thread waits for the page forever.
     Poisoned = 3,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct States {
 }
 
 impl States {
-    /// All absent. Takes memory only for those that ever are not.
+    /// Makes the states of `pages` absent pages. Takes memory only for pages that are ever in another state.
     pub(super) fn new(pages: usize) -> States {
         let pages = Box::into_raw(vec![0u8; pages].into_boxed_slice());
         // SAFETY: an `AtomicU8` has the layout and the values of a `u8`; the box is its memory's only owner.
@@ -52,23 +52,23 @@ impl States {
 
     pub(super) fn set(&self, pages: Range<usize>, state: State) {
         for page in &self.pages[pages] {
-            // Pages that nobody has used need no memory to stay so.
+            // Unused pages need no memory to stay absent.
             if page.load(Relaxed) != state as u8 {
                 page.store(state as u8, Relaxed);
             }
         }
     }
 
-    /// Where a run of pages that are in this state ends.
+    /// Returns the end of a run of pages in this state.
     pub(super) fn run(&self, pages: Range<usize>, state: State) -> usize {
         let end = pages.end;
         pages.into_iter().find(|&page| self.get(page) != state).unwrap_or(end)
     }
 
-    /// Does something with each run of pages whose states are such.
+    /// Calls a function with each run of pages in given states.
     ///
     /// # Errors
-    /// The first one, after which nothing more is done.
+    /// The first error, after which it stops.
     pub(super) fn each_run(
         &self,
         pages: Range<usize>,

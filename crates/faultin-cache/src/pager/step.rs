@@ -1,38 +1,38 @@
-//! Moments at which another thread may come in between, told to the exploration; in the library itself nothing.
+//! Moments at which another thread may act: a hook for the exploration; a no-op in the library.
 
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 pub(crate) use super::explore::step;
 
-/// What has just been done.
+/// A step that was just made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Bytes of a mapped file's memory were read.
     Read { pos: u64, len: usize },
-    /// They were written.
+    /// Bytes of a mapped file's memory were written.
     Wrote { pos: u64, len: usize },
-    /// They were given back.
+    /// Bytes of a mapped file's memory were freed.
     Punched { pos: u64, len: usize },
-    /// A store was asked in the signal.
+    /// A store was read in the signal.
     Answered { pos: u64, len: usize },
-    /// A lock was let go that is taken again.
+    /// A lock was released that is taken again.
     Unlocked,
-    /// The page table was told something.
+    /// The page table was changed.
     #[cfg(test)]
     Told { map: usize, what: &'static str, page: usize, pages: usize },
     /// The store has answered.
     #[cfg(test)]
     Store { what: &'static str, pos: u64, len: usize },
-    /// An access has faulted, and nobody knows of it yet.
+    /// An access has faulted, and the fault is not handled yet.
     #[cfg(test)]
     Faulted,
-    /// Somebody is about to do something, or to do it again.
+    /// A thread is about to act, or to repeat an action.
     #[cfg(test)]
     Begin,
 }
 
-/// It has just been done.
+/// Reports a step.
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn step(_: Step) {}

@@ -1,11 +1,11 @@
-//! The thread that serves faults where the thread that faults cannot: those that wait in the kernel (a userfaultfd's messages), and
-//! those that a signal handler hands over.
+//! The thread that resolves faults where the faulting thread cannot: faults that wait in the kernel (a userfaultfd's
+//! messages), and those that a signal handler hands over.
 //!
-//! A file that is mapped has one; a store that hangs keeps the faults of its own file waiting, and no others.
+//! A file that is mapped has one such thread; a store that hangs blocks the faults of its own file only.
 //!
-//! It waits for the file's lock, which somebody may have whose own fault comes as the next message: a copy under the lock, that has to
-//! come back short. So another thread, the *porter*, which waits for no lock, reads the messages: it turns away who has a lock, and
-//! passes the others on.
+//! The thread waits for the file's lock, whose holder may fault with the next message: a copy under the lock, which has to
+//! come back short. So another thread, the *porter*, which waits for no inode lock, reads the messages: it rejects those of
+//! threads that hold a lock, and passes the others on.
 
 #![forbid(unsafe_code)]
 
@@ -33,21 +33,22 @@ use crate::lock;
 use crate::process;
 use crate::sync::Bell;
 
-/// What a file's pager thread, its porter and its mappings share.
+/// The state that a file's pager thread, its porter and its mappings share.
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) mailbox: Mailbox,
-    /// What the porter passes on: of threads that wait. Whoever is about to [wake](Map::wake) them takes it out first.
+    /// Messages of waiting threads that the porter passes on. Code that is about to [wake](Map::wake) such a thread removes
+    /// its message first.
     messages: Mutex<VecDeque<(Arc<Map>, Message)>>,
-    /// For the porter, when mappings come or go, or the mailbox is closed.
+    /// Wakes the porter, when mappings are added or dropped, or the mailbox is closed.
     bell: Bell,
-    /// The mappings, while there are any.
+    /// The mappings.
     maps: Mutex<Vec<Arc<Map>>>,
 }
 
 impl Post {
     /// # Errors
-    /// The kernel's, for want of descriptors.
+    /// The kernel's error, for lack of descriptors.
     fn new() -> io::Result<Post> {
         Ok(Post {
             mailbox: Mailbox::new()?,
@@ -57,8 +58,9 @@ impl Post {
         })
     }
 
-    /// Before those are woken who wait for a page: takes their messages out. Who still lacks something faults again. A message that stayed would
-    /// be served when nobody waits any more: a page would be writable, and dirty, after its stores were written back.
+    /// Removes the messages of threads that wait for a page, before they are woken. A thread that still lacks something
+    /// faults again. A message that stayed would be handled when no thread waits any more: a page would be writable, and
+    /// dirty, after its stores were written back.
     fn forget(&self, map: &Map, page: usize) {
         let is_about =
             |other: &Map, message: &Message| ptr::eq(other, map) && other.page_at(message.address) == Some(page);
@@ -66,7 +68,7 @@ impl Post {
     }
 }
 
-/// The thread, until it is dropped.
+/// The pager's thread, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PagerThread {
     pub(super) post: Arc<Post>,
@@ -76,10 +78,10 @@ pub(crate) struct PagerThread {
 
 impl PagerThread {
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
         let post = Arc::new(Post::new()?);
-        // From here on what is started ends if the rest is not.
+        // From here on, started threads end if the rest fails.
         let started = PagerThread { post, process: process::current() };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
         let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
@@ -98,7 +100,7 @@ impl PagerThread {
     }
 
     pub(super) fn remove(&self, map: &Arc<Map>) {
-        // A handler whose copy faults would wait for the porter, and that for these locks.
+        // A handler whose copy faults would wait for the porter, which would wait for these locks.
         let _blocked = Blocked::all();
         self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
         self.post.messages.lock().retain(|(other, _)| !Arc::ptr_eq(other, map));
@@ -118,7 +120,7 @@ impl Drop for PagerThread {
 
 fn run(post: &Post, inode: &Weak<Inode>) {
     while !post.mailbox.is_closed() {
-        // An interruption is as good as an event.
+        // An interruption counts as an event.
         let _ = poll(&mut [PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)], None);
         let Some(inode) = inode.upgrade() else { return };
         loop {
@@ -137,10 +139,10 @@ fn run(post: &Post, inode: &Weak<Inode>) {
     }
 }
 
-/// What the porter does.
+/// Runs the porter.
 fn carry(post: &Post) {
     loop {
-        // In this order: whoever closes it rings afterwards.
+        // In this order: closing the mailbox rings afterwards.
         post.bell.silence();
         if post.mailbox.is_closed() {
             return;
@@ -161,12 +163,13 @@ fn carry(post: &Post) {
     }
 }
 
-/// Passes the messages of a mapping on, until there are no more, or one is to be turned away: who has a lock that is needed here would wait
-/// for ever. A copy of ours comes back short instead, and the page is served when the lock is free.
+/// Passes the messages of a mapping on, until there are no more, or one has to be rejected: a thread that holds a lock
+/// which is needed here would wait forever. A copy comes back short instead, and the page is resolved when the lock is
+/// free.
 fn next(post: &Post, map: &Arc<Map>) -> Option<Message> {
     let uffd = map.uffd()?;
     loop {
-        // Before the kernel is asked: what it has told is to be found among the others by whoever is about to wake.
+        // Before the kernel is asked: code that is about to wake a thread must find its message among the others.
         let mut messages = post.messages.lock();
         let message = uffd.next()?;
         if lock::held_by(message.thread) {
@@ -184,13 +187,13 @@ fn turn_away(map: &Map, message: Message, post: &Post) {
     poison(map, page, post);
 }
 
-/// Has accesses to a page fail, also of those who wait for it.
+/// Makes accesses to a page fail, also of threads that wait for it.
 fn poison(map: &Map, page: usize, post: &Post) {
     post.forget(map, page);
     map.poison(page);
 }
 
-/// A fault that a signal handler has handed over.
+/// Resolves a fault that a signal handler has handed over.
 fn serve_request(inode: &Inode, request: Request, post: &Post) {
     let (address, access) = (request.address, request.access);
     let found = post.maps.lock().iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
@@ -206,7 +209,7 @@ fn serve_request(inode: &Inode, request: Request, post: &Post) {
     request.answer(served);
 }
 
-/// A fault that waits in the kernel.
+/// Resolves a fault that waits in the kernel.
 fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
     let access = if message.is_store { Access::Write } else { Access::Read };
@@ -219,7 +222,7 @@ fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
     }
 }
 
-/// Whether it was served, and did not panic: a store is somebody else's code.
+/// Returns whether the fault was resolved, without a panic: a store is foreign code.
 fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
     catch_unwind(AssertUnwindSafe(serve)).is_ok_and(|result| result.is_ok())
 }
@@ -232,7 +235,7 @@ mod tests {
     use super::*;
     use crate::sync;
 
-    /// The ring that tells of it is silenced. There is no other one.
+    /// The only ring that announces it is silenced.
     #[test]
     fn a_porter_ends_that_is_about_to_silence_the_bell_while_its_mailbox_is_closed() {
         let post = Arc::new(Post::new().unwrap());

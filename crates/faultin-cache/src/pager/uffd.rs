@@ -1,6 +1,6 @@
 //! A userfaultfd: the page table of a mapping, by system calls.
 //!
-//! Everything but the opening is a system call of [`sys`] and nothing else: it may be done in a signal handler.
+//! Everything except opening uses system calls of [`sys`] only, and may run in a signal handler.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,15 +36,15 @@ const IOCTL_WAKE: Opcode = opcode::read::<uffdio_range>(MAGIC, 0x02);
 const IOCTL_WRITEPROTECT: Opcode = opcode::read_write::<uffdio_writeprotect>(MAGIC, 0x06);
 const IOCTL_CONTINUE: Opcode = opcode::read_write::<uffdio_continue>(MAGIC, 0x07);
 const IOCTL_POISON: Opcode = opcode::read_write::<uffdio_poison>(MAGIC, 0x08);
-/// Of `/dev/userfaultfd`.
+/// Request of `/dev/userfaultfd`.
 const IOCTL_NEW: Opcode = opcode::none(MAGIC, 0x00);
 
-/// What becomes of a fault.
+/// What happens at a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Faults {
     /// A signal to the thread.
     Signal,
-    /// A message to who reads the descriptor; the thread waits, also in a system call.
+    /// A message to the reader of the descriptor; the thread waits, also in a system call.
     Message,
 }
 
@@ -56,12 +56,12 @@ pub(super) struct Uffd {
 
 impl Uffd {
     /// # Errors
-    /// The kernel has none, or not all of what is needed, or not for us.
+    /// The kernel has no userfaultfd, or not all of the features, or not for this process.
     pub(super) fn open(faults: Faults) -> io::Result<Uffd> {
         let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
         let (fd, wanted) = match faults {
             Faults::Signal => {
-                // No right is needed for the faults of user mode alone.
+                // Faults of user mode alone need no privilege.
                 let user_mode_only = UserfaultfdFlags::from_bits_retain(1);
                 // SAFETY: a new descriptor, which this module uses for its own mappings only.
                 (unsafe { rustix::mm::userfaultfd(flags | user_mode_only) }?, FEATURE_SIGBUS)
@@ -85,12 +85,12 @@ impl Uffd {
         Ok(Uffd { fd })
     }
 
-    /// For who may open the device instead.
+    /// Opens the device, for processes that may.
     fn by_device(flags: UserfaultfdFlags) -> io::Result<OwnedFd> {
         let device = rustix::fs::open("/dev/userfaultfd", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        /// `USERFAULTFD_IOC_NEW`, which answers with a descriptor.
+        /// `USERFAULTFD_IOC_NEW`, which returns a descriptor.
         struct New(usize);
-        // SAFETY: the argument is a number; the answer is a new descriptor.
+        // SAFETY: the argument is a number; the result is a new descriptor.
         unsafe impl ioctl::Ioctl for New {
             type Output = OwnedFd;
             const IS_MUTATING: bool = false;
@@ -115,7 +115,7 @@ impl Uffd {
         Ok(unsafe { ioctl::ioctl(&device, New(flags.bits() as usize)) }?)
     }
 
-    /// Has all faults of a range, which is a mapping of ours of a memfd.
+    /// Registers all faults of a range, which is our mapping of a memfd.
     pub(super) fn register(&self, start: usize, len: usize) -> io::Result<()> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut register = uffdio_register { range, mode: REGISTER_MODES, ioctls: 0 };
@@ -124,7 +124,8 @@ impl Uffd {
             .map_err(|error| CallError::name("ioctl", error.into()))
     }
 
-    /// Maps pages that the memfd has, from the first one on: how many bytes, and why no more. Nobody is [woken](Self::wake).
+    /// Maps pages of the memfd, from the first one on: returns the number of bytes, and the error that ended it.
+    /// [Wakes](Self::wake) no thread.
     pub(super) fn install(&self, start: usize, len: usize, writable: bool) -> (usize, Result<(), Errno>) {
         let mut done = 0;
         while done < len {
@@ -154,7 +155,7 @@ impl Uffd {
         unsafe { sys::ioctl(self.as_fd(), IOCTL_WRITEPROTECT, &mut ask) }
     }
 
-    /// Takes marks of write protection from pages that are not mapped. Wakes nobody.
+    /// Removes marks of write protection from pages that are not mapped. Wakes no thread.
     pub(super) fn unmark(&self, start: usize, len: usize) -> Result<(), Errno> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut ask = uffdio_writeprotect { range, mode: WRITEPROTECT_MODE_DONTWAKE };
@@ -162,7 +163,7 @@ impl Uffd {
         unsafe { sys::ioctl(self.as_fd(), IOCTL_WRITEPROTECT, &mut ask) }
     }
 
-    /// Has accesses to pages that are not mapped, and have no mark, fail, and wakes who waits for them.
+    /// Makes accesses fail to pages that are not mapped and have no mark, and wakes the threads that wait for them.
     pub(super) fn poison(&self, start: usize, len: usize) -> Result<(), Errno> {
         let range = uffdio_range { start: start as u64, len: len as u64 };
         let mut ask = uffdio_poison { range, mode: 0, updated: 0 };
@@ -170,14 +171,14 @@ impl Uffd {
         unsafe { sys::ioctl(self.as_fd(), IOCTL_POISON, &mut ask) }
     }
 
-    /// Has threads that wait for these pages try again.
+    /// Makes threads that wait for these pages try again.
     pub(super) fn wake(&self, start: usize, len: usize) {
         let mut range = uffdio_range { start: start as u64, len: len as u64 };
-        // SAFETY: the structure that the kernel reads. If nobody waits, nothing happens.
+        // SAFETY: the structure that the kernel reads. Without waiting threads, nothing happens.
         let _ = unsafe { sys::ioctl(self.as_fd(), IOCTL_WAKE, &mut range) };
     }
 
-    /// The next fault that somebody waits for.
+    /// Returns the next fault that a thread waits for.
     pub(super) fn next(&self) -> Option<Message> {
         let mut message = [0_u8; 32];
         let read = sys::read(self.as_fd(), &mut message).ok()?;
@@ -199,11 +200,11 @@ impl AsFd for Uffd {
     }
 }
 
-/// Somebody waits for a page.
+/// The message of a thread that waits for a page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message {
     pub(super) address: usize,
     pub(super) is_store: bool,
-    /// The kernel's number of the thread.
+    /// The kernel's id of the thread.
     pub(super) thread: u32,
 }

@@ -1,4 +1,4 @@
-//! A store that is a file of the kernel's.
+//! A store that is a file of the kernel.
 
 #![forbid(unsafe_code)]
 
@@ -20,19 +20,19 @@ use super::kind::{self, Kind};
 use super::uring::Ring;
 use super::{Store, Write};
 
-/// A file, or a block device, of the kernel's.
+/// A file, or a block device, of the kernel.
 ///
-/// The store reads and writes through an open file description of its own, so the flags of the caller's description and its
-/// position stay as they are, and do not matter afterwards. (Where `/proc` does not let the file be opened again, the caller's
-/// description is used.)
+/// The store reads and writes through its own open file description, so the flags and the position of the caller's
+/// description stay unchanged, and do not matter afterwards. (Where `/proc` does not allow opening the file again, the
+/// caller's description is used.)
 ///
-/// The file is the store's: other code must not change it. A file that other code has made shorter is an error of each read
-/// that meets its end, of each write and of each [`sync`](Store::sync), until [`set_len`](Store::set_len) cuts it to what is
-/// left; it is not made longer again. Other changes are not noticed: bytes that the cache has read it does not read again,
-/// and what other code appends is not read.
+/// The file belongs to the store: other code must not change it. A file that other code has truncated is an error of each
+/// read that meets its end, of each write and of each [`sync`](Store::sync), until [`set_len`](Store::set_len) reduces it
+/// to its remaining length; it is not extended again. Other changes are not noticed: the cache does not read bytes again
+/// that it has read, and does not read bytes that other code appends.
 ///
-/// A block device has a [fixed](Store::is_fixed) length. What is written to one through the kernel's page cache is written out
-/// at once, so that a failure is the write's own, which can be tried again.
+/// A block device has a [fixed](Store::is_fixed) length. Bytes that are written to one through the kernel's page cache are
+/// written out at once, so that a failure is an error of the write itself, which can be tried again.
 ///
 /// ```
 /// use std::fs::File;
@@ -56,28 +56,28 @@ pub struct FileStore {
     kind: Kind,
     identity: (u64, u64),
     alignment: usize,
-    /// For writes past the kernel's page cache: others are done when the kernel has copied them.
+    /// For writes past the kernel's page cache: other writes are done when the kernel has copied them.
     ring: Option<Ring>,
-    /// The length that the file has by what this has done: it is never less. Locked while the file gets shorter.
+    /// The length that this store has given the file: it is never less. Locked while the file gets shorter.
     len: RwLock<u64>,
 }
 
 impl FileStore {
-    /// A store through the kernel's own page cache, which then has the bytes a second time.
+    /// Makes a store through the kernel's own page cache, which then has the bytes a second time.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): the file is open with `O_APPEND`, or not for reading and writing; it is
-    /// neither a regular file nor a block device; its size is not known (`/proc`, `/sys`). The kernel's.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): the file is open with `O_APPEND`, or not for reading and writing; it
+    /// is neither a regular file nor a block device; its size is not known (`/proc`, `/sys`). Otherwise the kernel's error.
     pub fn new(file: File) -> io::Result<FileStore> {
         FileStore::open(file, OFlags::empty())
     }
 
-    /// A store past the kernel's page cache (`O_DIRECT`). What is scattered is written back with many writes under way at once
-    /// (`io_uring`, where the kernel has it and allows it).
+    /// Makes a store past the kernel's page cache (`O_DIRECT`). Scattered blocks are written back with many writes under
+    /// way at once (`io_uring`, where the kernel has it and allows it).
     ///
     /// # Errors
-    /// As [`new`](Self::new); a file system that has no direct I/O; a file that cannot be opened again, unless its description
-    /// has `O_DIRECT` already.
+    /// Those of [`new`](Self::new); also if the file system has no direct I/O, or the file cannot be opened again, unless
+    /// its description has `O_DIRECT` already.
     pub fn direct(file: File) -> io::Result<FileStore> {
         let store = FileStore::open(file, OFlags::DIRECT)?;
         Ok(FileStore { ring: Some(Ring::new()), ..store })
@@ -98,7 +98,7 @@ impl FileStore {
         Ok(FileStore { given, own, kind, identity, alignment, ring: None, len: RwLock::new(len) })
     }
 
-    /// The file, as it was given.
+    /// Returns the file as it was given.
     pub fn file(&self) -> &File {
         &self.given
     }
@@ -107,7 +107,7 @@ impl FileStore {
         self.own.as_ref().unwrap_or(&self.given)
     }
 
-    /// The length that the file has now.
+    /// Returns the current length of the file.
     fn current_len(&self) -> io::Result<u64> {
         let stat = fstat(self.used()).map_err(named("fstat"))?;
         if (stat.st_dev, stat.st_ino) != self.identity {
@@ -116,15 +116,15 @@ impl FileStore {
         kind::length(self.kind, self.used(), &stat)
     }
 
-    /// Checks that the file has what the store has made it have.
+    /// Checks that the file still has the length that the store has given it.
     fn check(&self) -> io::Result<()> {
-        // A cut of our own is not in between.
+        // No truncation of our own is in between.
         let len = self.len.read();
         let is = self.current_len()?;
         if is < *len { Err(truncated(is, *len)) } else { Ok(()) }
     }
 
-    /// Before bytes are written: a description that is not ours may have changed.
+    /// Checks, before bytes are written, a description that is not ours: it may have changed.
     fn check_write(&self) -> io::Result<()> {
         if self.own.is_none() && fcntl_getfl(&self.given).map_err(named("fcntl"))?.contains(OFlags::APPEND) {
             return Err(io::Error::other(
@@ -139,7 +139,7 @@ impl FileStore {
         self.wrote(pos, written).map(|()| written)
     }
 
-    /// After bytes were written.
+    /// Records that bytes were written.
     fn wrote(&self, pos: u64, written: usize) -> io::Result<()> {
         let end = pos + written as u64;
         match self.kind {
@@ -156,13 +156,13 @@ impl FileStore {
     }
 }
 
-/// What a call has said, with its name if it is refused as a whole.
+/// Names the call in an error, if it was rejected as a whole.
 fn named<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> io::Error {
     move |error| CallError::name(call, error.into())
 }
 
-/// As [`Ring::write`]. The kernel makes some of the writes while this thread hands them over or waits: the signals of all of
-/// them are this thread's.
+/// Writes as [`Ring::write`] does. The kernel makes some of the writes while this thread submits them or waits: the signals
+/// of all of them are this thread's.
 fn write_many(ring: &Ring, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::Result<usize>>> {
     let mut answers = None;
     let written = without_sigxfsz(|| {
@@ -174,7 +174,7 @@ fn write_many(ring: &Ring, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::
             None => Ok(()),
         }
     });
-    // Each answer has its own error.
+    // Each result has its own error.
     drop(written);
     answers
 }
@@ -183,7 +183,7 @@ fn truncated(is: u64, was: u64) -> io::Error {
     io::Error::other(format!("other code has truncated the file: it has {is} bytes and had {was}"))
 }
 
-/// The same file once more, by a description that nobody else has. `None` if the kernel does not let it.
+/// Opens the same file once more, with a new description. `None` if the kernel does not allow it.
 fn open_again(given: &File, stat: &Stat, direct: OFlags) -> io::Result<Option<File>> {
     let kept = fcntl_getfl(given).map_err(named("fcntl"))? & (OFlags::SYNC | OFlags::DSYNC);
     let path = format!("/proc/thread-self/fd/{}", given.as_raw_fd());
@@ -208,7 +208,8 @@ fn open_again(given: &File, stat: &Stat, direct: OFlags) -> io::Result<Option<Fi
     }
 }
 
-/// What the kernel says about it (since 6.1); otherwise a device's sector, or a page, which is enough for a file everywhere.
+/// Returns the alignment that the kernel reports (since 6.1); otherwise a device's sector, or a page, which suffices for a
+/// file everywhere.
 fn direct_alignment(kind: Kind, file: &File) -> usize {
     let known = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     let known = known.filter(|stat| StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::DIOALIGN));
@@ -307,7 +308,7 @@ impl Store for FileStore {
     }
 
     fn trim(&self, len: u64) -> io::Result<()> {
-        // Cutting a file to the length it has frees what is allocated behind it, on ext4, xfs and f2fs.
+        // Truncating a file to its current length frees the space that is allocated past it, on ext4, xfs and f2fs.
         self.set_len(len)
     }
 }
@@ -316,7 +317,7 @@ impl Store for FileStore {
 mod tests {
     use super::*;
 
-    /// Where the file could not be opened again, the caller's description is asked before each write.
+    /// Where the file could not be opened again, the caller's description is checked before each write.
     #[test]
     fn a_shared_description_that_appends_is_not_written_to() {
         let given = tempfile::tempfile().unwrap();

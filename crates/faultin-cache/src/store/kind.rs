@@ -1,4 +1,5 @@
-//! What a store's file is, asked when the store is made: a file of a known length whose bytes stay where they are written.
+//! The kind of a store's file, checked when the store is made: a file of a known length whose bytes stay where they are
+//! written.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +10,7 @@ use faultin::map::has_known_size;
 use rustix::fs::{FileType, OFlags, Stat, fcntl_getfl, fstat};
 use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
 
-/// Where the bytes are.
+/// The kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Regular,
@@ -17,10 +18,10 @@ pub(super) enum Kind {
     BlockDevice,
 }
 
-/// Returns what the file is.
+/// Returns the kind of the file.
 ///
 /// # Errors
-/// [`InvalidInput`](io::ErrorKind::InvalidInput), with a sentence, if it cannot be a store; the kernel's.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput), with a sentence, if it cannot be a store; otherwise the kernel's error.
 pub(super) fn of(file: &File) -> io::Result<(Kind, Stat)> {
     let flags = fcntl_getfl(file).map_err(|error| CallError::name("fcntl", error.into()))?;
     if flags.contains(OFlags::PATH) || flags & OFlags::RWMODE != OFlags::RDWR {
@@ -51,13 +52,13 @@ fn refused(says: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, says)
 }
 
-/// `BLKGETSIZE64`, which takes the size of a pointer for the size of its argument.
+/// `BLKGETSIZE64`, whose number encodes the size of a pointer as the size of its argument.
 const GET_SIZE: Opcode = opcode::read::<usize>(0x12, 114);
 
-/// Returns the length of the file as it is now. The file's position stays where it is.
+/// Returns the current length of the file. The file's position stays unchanged.
 ///
 /// # Errors
-/// The kernel's.
+/// The kernel's error.
 pub(super) fn length(kind: Kind, file: impl AsFd, stat: &Stat) -> io::Result<u64> {
     match kind {
         Kind::Regular => u64::try_from(stat.st_size).map_err(io::Error::other),
@@ -67,11 +68,11 @@ pub(super) fn length(kind: Kind, file: impl AsFd, stat: &Stat) -> io::Result<u64
     }
 }
 
-/// Has the kernel write what it has cached of `len` bytes from `pos` on, and waits for it: what fails is an error now, and not of
-/// a later `fsync`, which would say nothing of where.
+/// Writes out what the kernel has cached of `len` bytes from `pos` on, and waits: a failure is an error now, and not of a
+/// later `fsync`, which would not report the position.
 ///
 /// # Errors
-/// The device's.
+/// The device's error.
 pub(super) fn write_out(file: &File, pos: u64, len: usize) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let (pos, len) = (pos.cast_signed(), len as i64);

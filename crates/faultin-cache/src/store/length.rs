@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A bound that is not known, or a position that no store has.
+/// An unknown bound, or a position that no store has.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 
-/// Bounds of a store's length. Equal bounds are the length.
+/// Bounds of a store's length. If they are equal, they are the length.
 ///
 /// They change under the writeback lock with the inode lock shared, or under the inode lock alone, and around the calls that
 /// change the store: the upper bound is [`UNKNOWN`] before such a call begins, the lower one already reduced, and both stay so
@@ -18,11 +18,12 @@ pub(crate) struct Length {
     least: AtomicU64,
     /// The store has no byte from here on.
     most: AtomicU64,
-    /// What the store has from here on is not of the file, and must be cut before the file grows; or [`UNKNOWN`].
+    /// The store's bytes from here on do not belong to the file, and must be truncated before the file grows; or
+    /// [`UNKNOWN`].
     junk: AtomicU64,
-    /// The least length that the store was cut to since [`take_cut`](Self::take_cut), or [`UNKNOWN`].
+    /// The least length to which the store was truncated since [`take_cut`](Self::take_cut), or [`UNKNOWN`].
     cut: AtomicU64,
-    /// Neither grows nor shrinks.
+    /// The store neither grows nor shrinks.
     is_fixed: bool,
 }
 
@@ -36,22 +37,22 @@ impl Length {
         self.is_fixed
     }
 
-    /// Returns where the bytes end that the store must have.
+    /// Returns the end of the bytes that the store must have.
     pub(crate) fn least(&self) -> u64 {
         self.least.load(Ordering::Acquire)
     }
 
-    /// Returns where the bytes end that the store may have: what is behind reads as zeros without a call.
+    /// Returns the end of the bytes that the store may have: bytes past it read as zeros without a call.
     pub(crate) fn most(&self) -> u64 {
         self.most.load(Ordering::Acquire).min(self.junk.load(Ordering::Acquire))
     }
 
-    /// Returns whether the store has `len` bytes for certain.
+    /// Returns whether the store certainly has `len` bytes.
     pub(crate) fn is(&self, len: u64) -> bool {
         self.is_fixed || (self.least() == len && self.most.load(Ordering::Acquire) == len)
     }
 
-    /// Before the store is asked to write up to `end`. Returns the bound for [`grew`](Self::grew).
+    /// Records that the store is about to be written up to `end`. Returns the bound for [`grew`](Self::grew).
     pub(crate) fn grows(&self, end: u64) -> u64 {
         let most = self.most.load(Ordering::Relaxed);
         if end > most && !self.is_fixed {
@@ -60,8 +61,8 @@ impl Length {
         most
     }
 
-    /// After that write: `before` is what [`grows`](Self::grows) returned. The store has the bytes up to `reached`, and no more
-    /// if `is_exact`.
+    /// Records that write: `before` is the result of [`grows`](Self::grows). The store has the bytes up to `reached`, and
+    /// no more if `is_exact`.
     pub(crate) fn grew(&self, before: u64, reached: u64, is_exact: bool) {
         if self.is_fixed {
             return;
@@ -72,7 +73,7 @@ impl Length {
         }
     }
 
-    /// Before the store is asked to have `len` bytes, or may come to have that length.
+    /// Records that the length of the store is about to be set to `len` bytes, or may become that.
     pub(crate) fn changes(&self, len: u64) {
         if !self.is_fixed {
             self.least.fetch_min(len, Ordering::Release);
@@ -85,7 +86,7 @@ impl Length {
         !self.is_fixed && self.most.load(Ordering::Acquire) > len
     }
 
-    /// The store has been made `len` bytes long, which is a cut if it was longer.
+    /// Records that the store now has `len` bytes, which is a truncation if it was longer.
     pub(crate) fn changed(&self, len: u64, is_cut: bool) {
         if !self.is_fixed {
             if is_cut {
@@ -97,19 +98,19 @@ impl Length {
         }
     }
 
-    /// Returns the least length that the store was cut to since this was last asked; otherwise [`UNKNOWN`].
+    /// Returns the least length to which the store was truncated since the last call; otherwise [`UNKNOWN`].
     pub(crate) fn take_cut(&self) -> u64 {
         self.cut.swap(UNKNOWN, Ordering::Relaxed)
     }
 
-    /// The store may have bytes from `len` on that are not of the file.
+    /// Records that the store may have bytes from `len` on that do not belong to the file.
     pub(crate) fn has_junk(&self, len: u64) {
         if !self.is_fixed {
             self.junk.fetch_min(len, Ordering::Release);
         }
     }
 
-    /// Returns where the junk begins, if there may be some.
+    /// Returns the start of such bytes, if there may be some.
     pub(crate) fn junk(&self) -> Option<u64> {
         Some(self.junk.load(Ordering::Relaxed)).filter(|&at| at != UNKNOWN)
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Store;
 
-/// A store in memory: for tests, and for files that live as long as the process.
+/// A store in memory: for tests, and for files that exist as long as the process.
 #[derive(Debug)]
 pub struct MemoryStore {
     capacity: u64,
@@ -20,32 +20,33 @@ pub struct MemoryStore {
 struct State {
     bytes: Vec<u8>,
     reserved: u64,
-    /// Where the space ends that is allocated behind the end of the file.
+    /// End of the space that is allocated past the end of the file.
     allocated: u64,
 }
 
 impl MemoryStore {
-    /// With these bytes in it, and room for any number.
+    /// Makes a store with these bytes, and room for any number.
     pub fn new(bytes: impl Into<Vec<u8>>) -> MemoryStore {
         MemoryStore::with_capacity(bytes, u64::MAX)
     }
 
-    /// With these bytes in it, and room for `capacity` in all: more is [`StorageFull`](io::ErrorKind::StorageFull).
+    /// Makes a store with these bytes, and room for `capacity` bytes in all: more is
+    /// [`StorageFull`](io::ErrorKind::StorageFull).
     pub fn with_capacity(bytes: impl Into<Vec<u8>>, capacity: u64) -> MemoryStore {
         MemoryStore { capacity, state: Mutex::new(State { bytes: bytes.into(), ..State::default() }) }
     }
 
-    /// What is in it now.
+    /// Returns the current contents.
     pub fn contents(&self) -> Vec<u8> {
         self.state.lock().bytes.clone()
     }
 
-    /// Bytes that are promised to blocks that are dirty.
+    /// Returns the number of bytes that are reserved for dirty blocks.
     pub fn reserved(&self) -> u64 {
         self.state.lock().reserved
     }
 
-    /// Where the space ends that is allocated: the end of the file, if none is behind it.
+    /// Returns the end of the allocated space: the end of the file, if none is past it.
     pub fn allocated(&self) -> u64 {
         let state = self.state.lock();
         state.allocated.max(state.bytes.len() as u64)

@@ -1,4 +1,4 @@
-//! Where the bytes of a file live when no folio has them.
+//! Stores: where the bytes of a file are when no folio has them.
 
 #![deny(unsafe_code)]
 
@@ -23,21 +23,21 @@ pub(crate) use transfer::{read_full, write_full, write_full_many};
 /// One of several writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
-    /// Where in the file.
+    /// The position in the file.
     pub pos: u64,
-    /// What.
+    /// The bytes to write.
     pub bytes: &'a [u8],
 }
 
-/// One file's bytes, somewhere.
+/// The bytes of one file.
 ///
-/// A cache calls it from any thread, for disjoint ranges at the same time. It may answer short (the cache goes on where it
-/// stopped), fail, and take its time: while it does, the operation that needs it waits, and others of the same file may.
-/// An answer of more bytes than were asked for is an error, and nothing of it is believed.
+/// A cache calls it from any thread, for disjoint ranges at the same time. A call may return a short count (the cache
+/// continues where it stopped), fail, or take long: meanwhile the operation that needs it waits, and other operations of
+/// the same file may. A count of more bytes than were requested is an error, and its bytes are ignored.
 ///
-/// An implementation may be called in the midst of a read or write, so it must not use the same file through the cache.
+/// A method may be called during a read or write, so it must not use the same file through the cache.
 ///
-/// A store of one's own has five methods:
+/// Your own store needs five methods:
 ///
 /// ```
 /// use std::io;
@@ -79,80 +79,84 @@ pub struct Write<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Store: Send + Sync {
-    /// Positions and lengths of reads and writes are multiples of this, and buffers are aligned to it: a power of two, not
-    /// more than the cache's block. 1 if it does not matter.
+    /// Returns the alignment: positions and lengths of reads and writes are multiples of it, and buffers are aligned to it:
+    /// a power of two, not more than the cache's block. 1 if it does not matter.
     ///
-    /// Of a file whose length is no multiple, the last unit is read in part (the rest is taken for zeros), and written as a
-    /// whole with zeros behind the end; [`set_len`](Self::set_len) puts that right. A store of a [fixed](Self::is_fixed) length
-    /// has whole units.
+    /// Of a file whose length is not a multiple, the last unit is read in part (the rest counts as zeros), and written as a
+    /// whole with zeros past the end; [`set_len`](Self::set_len) corrects the length. A store of a [fixed](Self::is_fixed)
+    /// length has whole units.
     fn alignment(&self) -> usize {
         1
     }
 
-    /// Bytes in the file. Asked once, when it is opened.
+    /// Returns the length of the file in bytes. Called once, when it is opened.
     ///
     /// # Errors
-    /// Then the file cannot be opened.
+    /// If the length is unknown: then the file cannot be opened.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it has none.
+    /// Returns whether the file is empty.
     ///
     /// # Errors
-    /// As [`len`](Self::len).
+    /// Those of [`len`](Self::len).
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Returns whether the length can never change, as a disk's. Then nothing that would change it begins: it fails with
-    /// [`Error::FixedLength`](crate::Error::FixedLength), and [`set_len`](Self::set_len) is not called. Asked once, when the file
-    /// is opened.
+    /// Returns whether the length can never change, like a disk's. If so, an operation that would change it fails with
+    /// [`Error::FixedLength`](crate::Error::FixedLength) before it begins, and [`set_len`](Self::set_len) is not called.
+    /// Called once, when the file is opened.
     fn is_fixed(&self) -> bool {
         false
     }
 
-    /// A descriptor, if the store is nothing but its bytes: `pread` from it, of whole units of the alignment, gives what
-    /// [`read_at`](Self::read_at) gives. So page faults of a mapping can be served where no other code may run, in a signal.
+    /// Returns a descriptor, if `pread` from it, of whole units of the alignment, is equivalent to
+    /// [`read_at`](Self::read_at). Page faults of a mapping can then be resolved in a signal, where no other code may run.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Reads bytes from `pos` on, and returns how many; none only at the end of the file or behind it. A short count is not the
-    /// end: the cache asks again, from the start of the unit that the count ends in. What was never written reads as zeros. An
-    /// end before the length that the store gave, or was made, is an error.
+    /// Reads bytes from `pos` on, and returns their number; 0 only at or after the end of the file. A short count is not
+    /// the end: the cache reads again, from the start of the unit that the count ends in. Bytes that were never written
+    /// read as zeros. An end before the length that the store reported, or was given, is an error.
     ///
     /// # Errors
-    /// The read or write that needed them gets it. [`Interrupted`](io::ErrorKind::Interrupted) is tried again, 2,000 times in a row
-    /// at most.
+    /// If the bytes cannot be read: the read or write that needed them fails. [`Interrupted`](io::ErrorKind::Interrupted)
+    /// is tried again, at most 2,000 times in a row.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
 
-    /// Writes bytes from `pos` on, and returns how many. Makes the file longer if need be.
+    /// Writes bytes from `pos` on, and returns their number. Extends the file if need be.
     ///
     /// # Errors
-    /// What was to be written stays dirty and is tried again by the next `fsync`; each `fsync` that has not reported the error
-    /// yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once, 2,000 times in a row at most.
+    /// If the bytes cannot be written: they stay dirty and are tried again by the next `fsync`; each `fsync` that has not
+    /// reported the error yet does. [`Interrupted`](io::ErrorKind::Interrupted) is tried again at once, at most 2,000 times
+    /// in a row.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize>;
 
-    /// Several writes of disjoint ranges, in any order or at once: an answer for each, as [`write_at`](Self::write_at)'s. What
-    /// has no answer was not written. For stores that are faster if they know more than one.
+    /// Writes several disjoint ranges, in any order or at once, and returns a result for each, as
+    /// [`write_at`](Self::write_at) does. A range without a result was not written. For stores that are faster if they know
+    /// several writes at once.
     fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
         writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect()
     }
 
-    /// Cuts the file or makes it longer, with zeros. Nothing of what is cut comes back.
+    /// Truncates the file or extends it, with zeros. Truncated bytes never reappear.
     ///
     /// # Errors
-    /// Then it is as long as before.
+    /// If the length cannot be changed: the file has its old length.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes what was written durable; only the bytes and what is needed to find them, if `data_only`. Not called twice at the same
-    /// time for one file.
+    /// Makes written bytes durable; only the bytes and the metadata that is needed to find them, if `data_only`. Not called
+    /// twice at the same time for one file.
     ///
     /// # Errors
-    /// The `fsync` reports it. Everything that was written since the last success may be lost then, whatever the store says next:
+    /// If bytes may be lost: the `fsync` reports it. Everything that was written since the last success may be lost then,
+    /// whatever the store returns next: blocks that are still in memory are dirty again, and for the rest see
+    /// [`Error::Lost`](crate::Error::Lost).
     /// blocks that are still in memory are dirty again, and for the rest see [`Error::Lost`](crate::Error::Lost).
     fn sync(&self, data_only: bool) -> io::Result<()>;
 
-    /// Makes a range read as zeros, and gives its space back.
+    /// Makes a range read as zeros, and frees its space.
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported): the cache writes zeros instead.
@@ -161,36 +165,36 @@ pub trait Store: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Gets space for a range, so that writing it cannot fail for want of it. The length stays, and so do the bytes. An empty
-    /// range only asks whether it can.
+    /// Allocates space for a range, so that writing it cannot fail for lack of space. The length stays, and so do the
+    /// bytes. An empty range only checks whether the store can do this.
     ///
     /// # Errors
-    /// A full disk. [`Unsupported`](io::ErrorKind::Unsupported) is an error for who asks for it.
+    /// A full disk. [`Unsupported`](io::ErrorKind::Unsupported) is an error for a caller that needs it.
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         let _ = range;
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Gives back what [`allocate`](Self::allocate) got behind `len`, the end of the file. The store may become `len` bytes long
-    /// by that, or stay as long as it is.
+    /// Frees the space that [`allocate`](Self::allocate) allocated past `len`, the end of the file. The store may become
+    /// `len` bytes long by that, or keep its length.
     ///
     /// # Errors
-    /// The space stays allocated.
+    /// If the space stays allocated.
     fn trim(&self, len: u64) -> io::Result<()> {
         let _ = len;
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Promises space for so many more bytes of dirty blocks; 0 to find out whether it can.
+    /// Reserves space for `bytes` more bytes of dirty blocks; 0 checks whether the store can do this.
     ///
     /// # Errors
-    /// A quota that is used up: the write that asked is refused.
+    /// An exhausted quota: the write fails.
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         let _ = bytes;
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes so much of the promise back: the blocks are written, or were never made dirty.
+    /// Releases a part of the reservation: the blocks are written, or were never made dirty.
     fn unreserve(&self, bytes: u64) {
         let _ = bytes;
     }

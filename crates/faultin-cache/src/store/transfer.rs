@@ -1,4 +1,4 @@
-//! Store I/O that goes on until it is done, whatever the store answers.
+//! Store I/O that continues until it is done, whatever counts the store returns.
 
 #![forbid(unsafe_code)]
 
@@ -9,18 +9,19 @@ use super::{Store, Write};
 use crate::bounce::Bounce;
 use crate::inode::MAX_BYTES;
 
-/// Answers in a row that bring nothing on, before the store has failed.
+/// Number of results in a row without progress, before the store has failed.
 const TRIES: u32 = 4;
 
-/// Interruptions in a row, before the store has failed: with a timer that interrupts a thread each millisecond, more than a second's.
+/// Number of interruptions in a row, before the store has failed: with a timer that interrupts a thread each millisecond,
+/// more than a second's.
 const INTERRUPTIONS: u32 = 2000;
 
-/// The interruptions of one transfer since it last came further.
+/// The number of interruptions of one transfer since its last progress.
 #[derive(Default)]
 struct Interruptions(u32);
 
 impl Interruptions {
-    /// Counts one more, of a call at `pos`.
+    /// Counts another interruption, of a call at `pos`.
     ///
     /// # Errors
     /// At the [bound](INTERRUPTIONS). Not [`Interrupted`](io::ErrorKind::Interrupted), which callers repeat.
@@ -34,14 +35,14 @@ impl Interruptions {
     }
 }
 
-/// Reads all of `buf`, from `pos` on; zeros where the store's `length` has no byte. Returns how many bytes are right, whole units
-/// unless all are, and the error that ended it before.
+/// Reads all of `buf`, from `pos` on; zeros where the store's `length` has no byte. Returns the number of valid bytes,
+/// whole units unless all are, and the error that ended it.
 ///
-/// Only a read of 0 bytes is the end of a store. A short count is none: a count within a unit goes on from the start of that
+/// Only a read of 0 bytes is the end of a store. After a short count within a unit, reading continues at the start of that
 /// unit, unless it has reached the store's length.
 ///
-/// The error is the store's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the store ends before its length, or gives no
-/// whole unit; [`InvalidData`](io::ErrorKind::InvalidData) if it says it has read more than it was asked for.
+/// The error is the store's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the store ends before its length, or
+/// returns no whole unit; [`InvalidData`](io::ErrorKind::InvalidData) if it reports more bytes than were requested.
 pub(crate) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> (usize, io::Result<()>) {
     let mut done = 0;
     let result = read_units(store, length, buf, pos, &mut done);
@@ -55,11 +56,11 @@ pub(crate) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos:
 /// Reads up to the end of `buf` or of the store.
 fn read_units(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64, done: &mut usize) -> io::Result<()> {
     let unit = store.alignment();
-    // The last block reaches behind the largest position, where the kernel refuses to read.
+    // The last block extends past the largest position, where the kernel rejects reads.
     let largest = usize::try_from(MAX_BYTES.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
     let (mut idle, mut interruptions) = (0, Interruptions::default());
     loop {
-        // Asked for each time: while no lock is held, both may become less.
+        // Read each time: while no lock is held, both may decrease.
         let most = length.most();
         let end = usize::try_from(most.saturating_sub(pos)).unwrap_or(usize::MAX).min(largest);
         if *done >= end {
@@ -113,22 +114,22 @@ fn ends_within(store: &dyn Store, next: u64) -> io::Result<bool> {
     }
 }
 
-/// The error for a store that has no more bytes at `at` although its length is `len`.
+/// Makes the error for a store that has no more bytes at `at` although its length is `len`.
 fn early_end(at: u64, len: u64) -> io::Error {
     let says = format!("the store ends at byte {at}, but its length is {len}");
     io::Error::new(io::ErrorKind::UnexpectedEof, says)
 }
 
-/// Writes all of `buf`: how much was written, and the error that ended it before.
+/// Writes all of `buf`: returns the number of bytes written, and the error that ended it.
 pub(crate) fn write_full(store: &dyn Store, buf: &[u8], pos: u64) -> (usize, io::Result<()>) {
     go_on(store, Write { pos, bytes: buf }, 0)
 }
 
-/// As [`write_full`] for each of several, which the store gets to know at once.
+/// Writes as [`write_full`] does for each of several, which the store gets at once.
 pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(usize, io::Result<()>)> {
     let mut answers = store.write_many(writes).into_iter();
     let finish = |write: &Write<'_>, answer: Option<io::Result<usize>>| {
-        // One that is not answered has not begun.
+        // A write without a result has not begun.
         let answer = answer.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()));
         match progress(answer, write.bytes.len(), store.alignment()) {
             Ok(done) => go_on(store, *write, done),
@@ -139,7 +140,7 @@ pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(u
     writes.iter().map(|write| finish(write, answers.next())).collect()
 }
 
-/// Writes what is behind the first `done` bytes.
+/// Writes what is after the first `done` bytes.
 fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Result<()>) {
     let (mut idle, mut interruptions) = (0, Interruptions::default());
     while done < write.bytes.len() {
@@ -163,8 +164,8 @@ fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Re
     (done, Ok(()))
 }
 
-/// What an answer to a write of `asked` bytes, at least one, is worth: whole units, because what was written of a unit in part
-/// is written again.
+/// Returns the progress of a write of `asked` bytes, at least one: whole units, because a unit that was written in part is
+/// written again.
 fn progress(answer: io::Result<usize>, asked: usize, unit: usize) -> io::Result<usize> {
     match answer? {
         written if written > asked => Err(overlong("written", written, asked)),

@@ -1,4 +1,4 @@
-//! Several writes at once: what a disk is fast at, and one `pwrite` after the other is not.
+//! Several writes at once, at which a disk is fast, unlike at one `pwrite` after the other.
 
 use std::fs::File;
 use std::io;
@@ -10,22 +10,22 @@ use parking_lot::Mutex;
 
 use super::Write;
 
-/// Writes that are under way at the same time, at most.
+/// Maximum number of writes under way at the same time.
 const DEPTH: usize = 64;
 
-/// A ring for writes, for whoever has it at the moment.
+/// A ring for writes, used by one thread at a time.
 pub(super) struct Ring {
     /// `None` after it has failed, or where there is none.
     ring: Mutex<Option<IoUring>>,
 }
 
 impl Ring {
-    /// Where the kernel has no such thing, or allows none, it takes no writes.
+    /// Makes a ring; where the kernel has no io_uring, or forbids it, it takes no writes.
     pub(super) fn new() -> Ring {
         Ring { ring: Mutex::new(IoUring::new(DEPTH as u32).ok()) }
     }
 
-    /// One answer for each write. `None` if there is no ring, or somebody else is using it.
+    /// Makes the writes, and returns a result for each. `None` if there is no ring, or another thread is using it.
     pub(super) fn write(&self, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::Result<usize>>> {
         let mut place = self.ring.try_lock()?;
         let mut answers: Vec<io::Result<usize>> = Vec::with_capacity(writes.len());
@@ -34,7 +34,7 @@ impl Ring {
             let (some, broken) = write_some(ring, file, some);
             answers.extend(some);
             if broken {
-                // With what it was never handed over, which nobody may hand over any more.
+                // With entries that were never submitted, which must not be submitted later.
                 *place = None;
                 break;
             }
@@ -45,10 +45,10 @@ impl Ring {
     }
 }
 
-/// At most [`DEPTH`] writes, on a ring on which nothing is under way, and nothing is when this returns. Whether the ring is
-/// of no use any more.
+/// Makes at most [`DEPTH`] writes, on a ring on which nothing is under way, before and after. Returns whether the ring can
+/// no longer be used.
 fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io::Result<usize>>, bool) {
-    // What is not answered was not done.
+    // A write without a result was not done.
     let mut answers: Vec<io::Result<usize>> = writes.iter().map(|_| Err(io::ErrorKind::Interrupted.into())).collect();
     let mut pushed = 0;
     for (index, write) in writes.iter().enumerate() {
@@ -58,8 +58,8 @@ fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io:
             .offset(write.pos)
             .build()
             .user_data(index as u64);
-        // SAFETY: the bytes and the file are borrowed until this function returns, and it returns only when nothing of
-        // what was handed over is under way any more; what was pushed and not handed over goes with the ring.
+        // SAFETY: the bytes and the file are borrowed until this function returns, and it returns only when nothing that
+        // was submitted is under way any more; entries that were pushed and not submitted are dropped with the ring.
         if unsafe { ring.submission().push(&entry) }.is_err() {
             break;
         }
@@ -77,7 +77,7 @@ fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io:
                 if done + never >= pushed {
                     break;
                 }
-                // Completions arrive without our asking. (A yield would let none of the kernel's threads run where this one has a
+                // Completions arrive without a call. (A yield would run none of the kernel's threads where this one has a
                 // real-time policy.)
                 faultin::sleep(Duration::from_micros(50));
             }

@@ -1,36 +1,36 @@
-//! How a write goes about it: few knobs, and the kernel's loops as settings of them.
+//! The configuration of writes: a few knobs, and the kernel's loops as settings of them.
 
 #![forbid(unsafe_code)]
 
-/// How a write goes about it.
+/// The configuration of a write.
 ///
-/// The default is the best that the kernel's loops have come to: copy first, fault in only when nothing moved, take every
-/// byte that was copied, and keep the lock for as long as copies succeed. The other settings are the kernel's loops; each
-/// knob says who turns it. Whatever the setting, a count is exact. A setting of one's own is
-/// `WriteLoop { reserve: true, ..WriteLoop::DEFAULT }`.
+/// The default is the best of the kernel's loops: copy first, fault in only when nothing moved, take every byte that was
+/// copied, and hold the lock for as long as copies succeed. The other settings are those of the kernel's loops; each knob
+/// names its users. A count is exact with every setting. Your own setting is `WriteLoop { reserve: true,
+/// ..WriteLoop::DEFAULT }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteLoop {
     /// When the buffer is faulted in.
     pub fault_in: FaultIn,
-    /// How much is copied before the inode lock is free again.
+    /// How much is copied before the inode lock is released.
     pub batch: Batch,
-    /// What becomes of a copy that ended within a block of which the rest is not up to date.
+    /// The treatment of a copy that ended within a block whose rest is not valid.
     pub short_copy: ShortCopy,
-    /// How much the next attempt asks for after a short one.
+    /// How much the next attempt requests after a short one.
     pub after_short: AfterShort,
-    /// After an attempt that moved nothing, blocks are brought up to date before the next copy, even if that would overwrite
-    /// all of them: so a short copy leaves nothing to be cleaned up. Costs a read. (btrfs)
+    /// After an attempt that moved nothing, blocks are read from the store before the next copy, even if that would
+    /// overwrite all of them: so a short copy leaves nothing to be cleaned up. Costs a read. (btrfs)
     pub uptodate_after_nothing: bool,
-    /// Promise the store space for each block that becomes dirty, before it does, so that a quota is exceeded in the write and
-    /// not in writeback. (btrfs; for stores that are thin, or shared)
+    /// Reserve space in the store for each block that becomes dirty, before it does, so that an exceeded quota is an error
+    /// of the write and not of writeback. (btrfs; for stores that are thin, or shared)
     pub reserve: bool,
-    /// Have the store allocate the range before the first copy, and give back what is not used behind the end. (f2fs; for
-    /// stores that would be fragmented by many small extensions)
+    /// Make the store allocate the range before the first copy, and free the unused part past the end. (f2fs; for stores
+    /// that would be fragmented by many small extensions)
     pub preallocate: Preallocate,
-    /// Write what was copied to the store before the next batch, as a part of the write. (fuse; for stores that others read
-    /// past the cache)
+    /// Write copied bytes to the store before the next batch, as a part of the write. (fuse; for stores that other code
+    /// reads past the cache)
     pub write_through: bool,
-    /// Copy past the CPU's caches (non-temporal stores) where it is faster, from 16 KiB on: for data that nobody reads soon.
+    /// Copy past the CPU's caches (non-temporal stores) where it is faster, from 16 KiB on: for data that is not read soon.
     pub streaming: bool,
 }
 
@@ -39,41 +39,41 @@ pub struct WriteLoop {
 pub enum FaultIn {
     /// After an attempt that moved nothing. (generic_perform_write since 6.14, fuse since 6.16)
     AfterNothing,
-    /// Before each attempt; it is an error if not a byte could be. (generic_perform_write 5.18 to 6.13, iomap since 5.18)
+    /// Before each attempt; it is an error if not even one byte could be. (generic_perform_write 5.18 to 6.13, iomap since
+    /// 5.18)
     BeforeSome,
-    /// Before each attempt; it is an error if any byte could not be, so what could have been written of a batch is lost. (fuse
-    /// before 6.16, btrfs)
+    /// Before each attempt; it is an error if any byte could not be, so the writable part of a batch is lost. (fuse before
+    /// 6.16, btrfs)
     BeforeAll,
 }
 
 /// How much is copied under one hold of the inode lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// All there is, folio after folio.
+    /// Everything, folio after folio.
     Whole,
     /// A part of one folio. (generic_perform_write, iomap)
     Folio,
-    /// So many blocks, folio after folio. (fuse: a request; btrfs: `nrptrs`; ntfs: a cluster)
+    /// This number of blocks, folio after folio. (fuse: a request; btrfs: `nrptrs`; ntfs: a cluster)
     Blocks(usize),
 }
 
-/// What becomes of a copy that ended within a block of which the rest is not up to date.
+/// The treatment of a copy that ended within a block whose rest is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShortCopy {
-    /// The rest is brought up to date, and every byte counts.
+    /// The rest is read from the store, and every byte counts.
     Complete,
-    /// `write_end` refuses the folio's part, but for what lies in front of it in blocks that were up to date (which show
-    /// it already), and the next attempt asks for as much as was refused.
-    /// (generic_perform_write, iomap, ntfs)
+    /// `write_end` rejects the folio's part, except for what is before it in blocks that were valid (which show it
+    /// already), and the next attempt requests as much as was rejected. (generic_perform_write, iomap, ntfs)
     Reject,
 }
 
-/// How much the next attempt asks for after a short one; but for what was refused, that is asked for alone.
+/// How much the next attempt requests after a short one; except that rejected bytes are requested alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterShort {
     /// All that is left. (fuse)
     All,
-    /// Half of what was asked for, down to a block, if nothing was copied; otherwise all that is left.
+    /// Half of what was requested, down to a block, if nothing was copied; otherwise all that is left.
     /// (generic_perform_write, iomap, ntfs)
     Copied,
     /// A block, until the write ends. (btrfs)
@@ -139,7 +139,7 @@ impl WriteLoop {
     pub const FUSE_FILL_WRITE_PAGES_5_16: WriteLoop =
         WriteLoop { fault_in: FaultIn::BeforeAll, batch: Batch::Blocks(1), ..WriteLoop::FUSE_FILL_WRITE_PAGES };
 
-    /// `btrfs_buffered_write` as the mail would have it: some progress is enough.
+    /// `btrfs_buffered_write` as proposed in the mail: some progress is enough.
     pub const BTRFS_BUFFERED_WRITE: WriteLoop = WriteLoop {
         batch: Batch::Blocks(8),
         after_short: AfterShort::Block,
@@ -156,7 +156,7 @@ impl WriteLoop {
     pub const F2FS_FILE_WRITE_ITER_5_18: WriteLoop =
         WriteLoop { preallocate: Preallocate::IfFaultedIn, ..WriteLoop::GENERIC_PERFORM_WRITE_5_18 };
 
-    /// `f2fs_file_write_iter` without the look in advance: allocates, and gives back what was not written.
+    /// `f2fs_file_write_iter` without the check in advance: allocates, and frees what was not written.
     pub const F2FS_FILE_WRITE_ITER: WriteLoop =
         WriteLoop { preallocate: Preallocate::Yes, ..WriteLoop::GENERIC_PERFORM_WRITE };
 }

@@ -17,20 +17,20 @@ use crate::mode::CopyFrom;
 use crate::mutation::{Bug, Mutation};
 use crate::transfer::{self, Ended, Retry, Transfer};
 
-/// Where a write goes.
+/// The position of a write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
     Position(u64),
     /// A position, for a caller that has the lock of the writers.
     Locked(u64),
-    /// The end of the file, wherever that is once nobody else is writing.
+    /// The end of the file when no other write is under way.
     End,
 }
 
 /// Writes what is left in `from`.
 ///
 /// # Errors
-/// [`Partial`]: what was written, and why no more was.
+/// [`Partial`]: the number of bytes written, and the reason for the end.
 #[inline]
 pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     inode: &Inode,
@@ -78,13 +78,13 @@ struct Write<'a, B, C> {
     inode: &'a Inode,
     how: &'a WriteLoop,
     mutation: B,
-    /// Where it began,
+    /// The position where it began.
     start: u64,
-    /// and where it goes on.
+    /// The position of the next byte.
     pos: u64,
-    /// What the next round asks for, at most.
+    /// Maximum number of bytes that the next round requests.
     limit: usize,
-    /// What the last round asked for.
+    /// Number of bytes that the last round requested.
     asked: usize,
     /// Whether some round has copied nothing.
     after_nothing: bool,
@@ -118,7 +118,7 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
         } else if came.accepted < ask || ask == 0 {
             self.after_short(ask, &came, observer)
         } else {
-            // What a shorter attempt was to get past is behind.
+            // A shorter attempt has got past the fault.
             if self.how.after_short != AfterShort::Block {
                 self.limit = usize::MAX;
             }
@@ -134,7 +134,7 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
 }
 
 impl<B: Mutation, C> Write<'_, B, C> {
-    /// How much the next round asks for.
+    /// Returns the number of bytes that the next round requests.
     #[inline]
     fn next_ask<M: ReadMemory>(&self, from: &IovSource<'_, '_, M>) -> usize {
         let geometry = self.inode.geometry;
@@ -163,13 +163,13 @@ impl<B: Mutation, C> Write<'_, B, C> {
         };
     }
 
-    /// A round came back short: what the next one asks for, and whether the buffer is to be faulted in before.
+    /// Handles a short round: decides what the next one requests, and whether the buffer is faulted in before.
     #[cold]
     fn after_short(&mut self, ask: usize, came: &Came, observer: &mut impl Observer) -> Ended {
         let block = self.inode.geometry.block;
         let limit = match self.how.after_short {
             _ if matches!(self.mutation.bug(), Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
-            // Whatever is asked for after other short copies: what was refused could be copied, and more could not.
+            // Whatever is requested after other short copies: the rejected bytes could be copied, and more could not.
             _ if came.refused > 0 => came.refused,
             AfterShort::Block => block,
             AfterShort::Copied if came.accepted == 0 => (ask / 2).max(block),
@@ -183,7 +183,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
         if came.refused == 0 { Ended::Short(came.fault) } else { Ended::Again(came.fault) }
     }
 
-    /// For loops that fault in before each attempt.
+    /// Faults in, for loops that do so before each attempt.
     #[cold]
     fn fault_in_before<M: ReadMemory>(
         &self,
@@ -196,13 +196,14 @@ impl<B: Mutation, C> Write<'_, B, C> {
         if usable >= ask || self.how.fault_in == FaultIn::BeforeSome {
             return Ok(());
         }
-        // Why the next byte could not be is known to whoever asks again from there. If it can be by now, so much the better.
+        // A second attempt from there reports why the next byte could not be faulted in. If it succeeds by now, so much the
+        // better.
         let mut behind = from.clone();
         behind.advance(usable);
         retry.fault_in(&behind, ask - usable, self.mutation, observer).map(drop)
     }
 
-    /// Whether the store has allocated the range up to `end`.
+    /// Returns whether the store has allocated the range up to `end`.
     #[inline]
     fn preallocate<M: ReadMemory>(
         &self,
@@ -214,7 +215,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
             Preallocate::No => return Ok(false),
             Preallocate::Yes => end > self.pos,
             Preallocate::IfFaultedIn if from.is_empty() => false,
-            // It is only a question here: what cannot be faulted in, the rounds will find out.
+            // Only a check here: the rounds will find out which bytes cannot be faulted in.
             Preallocate::IfFaultedIn => {
                 let Some(all) = NonZeroUsize::new(from.count()) else { return Ok(false) };
                 let result = from.fault_in(all);
@@ -232,14 +233,14 @@ impl<B: Mutation, C> Write<'_, B, C> {
         Ok(true)
     }
 
-    /// Gives back what was allocated and is not used. What cannot be given back is space, not bytes: no error of the write.
+    /// Frees the space that was allocated and is not used. A failure costs space, not bytes: it is no error of the write.
     fn trim(&self, observer: &mut impl Observer) {
         observer.decided(Decided::Trim);
         let _ = self.inode.trim();
     }
 }
 
-/// Bytes left of the segment that the position `moved` rests on: none, of an empty one.
+/// Returns the number of bytes left of the segment that contains the position `moved`: none, of an empty one.
 fn rest_of_segment(lens: &[usize; 3], moved: usize) -> usize {
     let mut begin = 0;
     for len in lens {

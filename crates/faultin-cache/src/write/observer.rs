@@ -1,4 +1,4 @@
-//! Somebody who looks on while a write goes its way: what the audit's logs are made of.
+//! [`Observer`]: sees the steps of a write; the audit's logs are made of them.
 
 #![forbid(unsafe_code)]
 
@@ -7,17 +7,17 @@ use std::ops::ControlFlow;
 
 use faultin::{Fault, Short};
 
-/// Looks on. Does nothing, unless told otherwise.
+/// Observes the steps of a transfer. The default methods do nothing.
 ///
-/// What it is told of has happened. A method that panics leaves the file usable: what was counted is there.
+/// Each method is called after the step. A method that panics leaves the file usable: counted bytes are there.
 pub trait Observer {
     /// The inode lock was taken.
     fn locked(&mut self) {}
 
-    /// It is about to be let go.
+    /// The inode lock is about to be released.
     fn unlocked(&mut self) {}
 
-    /// The store was read for what a read found missing; no lock is held.
+    /// The store was read for bytes that a read found missing; no lock is held.
     fn filled(&mut self) {}
 
     /// The next `len` bytes of the buffer were faulted in, or as many as could be.
@@ -30,7 +30,7 @@ pub trait Observer {
         let _ = (len, result);
     }
 
-    /// Something was decided.
+    /// A decision was made.
     fn decided(&mut self, what: Decided) {
         let _ = what;
     }
@@ -46,23 +46,23 @@ pub trait Observer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decided {
-    /// A copy of so many bytes is refused, because the rest of its block is not up to date.
+    /// A copy of this many bytes is rejected, because the rest of its block is not valid.
     Reject(usize),
-    /// The rest of a block was brought up to date behind a copy that ended within it.
+    /// The rest of a block was read from the store after a copy that ended within it.
     Complete,
-    /// The next attempt asks for at most so much.
+    /// The next attempt requests at most this many bytes.
     AskFor(usize),
-    /// So many bytes were promised to the file by its store.
+    /// This many bytes were reserved in the store.
     Reserve(u64),
-    /// So many of them are not needed after all.
+    /// This many reserved bytes are not needed after all.
     Release(u64),
     /// The range is allocated in advance.
     Preallocate,
     /// It is not, because not every byte could be faulted in.
     DoNotPreallocate,
-    /// What was allocated behind the end is given back.
+    /// The space that was allocated past the end is freed.
     Trim,
-    /// What was copied goes to the store.
+    /// The copied bytes are written to the store.
     WriteThrough,
 }
 

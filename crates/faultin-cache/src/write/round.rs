@@ -1,4 +1,4 @@
-//! One round of a write: what happens under one hold of the inode lock.
+//! One round of a write: the work under one hold of the inode lock.
 
 #![forbid(unsafe_code)]
 
@@ -18,20 +18,20 @@ use crate::lock::Exclusive;
 use crate::mode::CopyFrom;
 use crate::mutation::{Bug, Mutation};
 
-/// Bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the stores to be
-/// done, which takes longer than it saves where there are few.
+/// Number of bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the
+/// stores to be done, which takes longer than it saves for few bytes.
 const STREAMING_FROM: usize = 16 << 10;
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug, Default)]
 pub(super) struct Came {
-    /// Bytes that count.
+    /// Number of bytes that count.
     pub(super) accepted: usize,
-    /// Bytes that were copied and do not count.
+    /// Number of bytes that were copied and do not count.
     pub(super) refused: usize,
-    /// Why a copy was short.
+    /// The fault of a short copy.
     pub(super) fault: Option<Fault>,
-    /// What ended it otherwise.
+    /// The error that ended it otherwise.
     pub(super) error: Option<Error>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Round<'a, B> {
     mutation: B,
     pos: u64,
     ask: usize,
-    /// Bring blocks up to date that will be overwritten.
+    /// Read blocks from the store that will be overwritten.
     uptodate: bool,
 }
 
@@ -73,13 +73,13 @@ impl<'a, B: Mutation> Round<'a, B> {
         reserved.settle(&came, observer);
         if self.how.write_through && came.accepted > 0 {
             observer.decided(Decided::WriteThrough);
-            // What did not get there stays dirty; it counts, and the error is for `fsync` to report.
+            // Bytes that were not written stay dirty; they count, and `fsync` reports the error.
             let _ = self.inode.write_back(self.pos..self.pos + came.accepted as u64);
         }
         came
     }
 
-    /// The pieces of the round, one folio's after the other.
+    /// Writes the pieces of the round, one folio's after the other.
     #[inline]
     fn pieces<M: ReadMemory, C: CopyFrom<M>>(
         &self,
@@ -114,7 +114,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                     short.done
                 }
             };
-            // Before anybody else's code runs, which may panic: what can be read now counts.
+            // Before foreign code runs, which may panic: bytes that can be read now count.
             let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, came);
             came.accepted += accepted;
             came.refused = moved - accepted;
@@ -127,7 +127,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                 observer.decided(what);
             }
             if accepted < wanted {
-                // The next round goes on here, once the buffer is faulted in.
+                // The next round continues here, once the buffer is faulted in.
                 table.get(piece.key).want();
                 break;
             }
@@ -136,7 +136,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         observer.unlocked();
     }
 
-    /// `write_begin`: the folio with the byte at `pos`, ready to be overwritten from there on.
+    /// `write_begin`: returns the folio with the byte at `pos`, ready to be overwritten from there on.
     #[inline]
     fn begin(&self, table: &mut Table, pos: u64, left: usize) -> Result<Piece, Error> {
         let key = self.inode.grab(table, pos, left as u64)?;
@@ -153,8 +153,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         Ok(Piece { key, range })
     }
 
-    /// Brings the blocks up to date that `range` overwrites in part, and knows what to do about what is behind the end of
-    /// the file.
+    /// Makes the blocks valid that `range` overwrites in part, and handles the bytes past the end of the file.
     #[cold]
     fn prepare(&self, table: &mut Table, key: Key, range: Range<u64>, size: u64) -> Result<(), Error> {
         let geometry = self.inode.geometry;
@@ -169,7 +168,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         }
         if range.end < last_end && !folio.is_uptodate(last..last_end) {
             if range.end >= size && range.start <= last {
-                // Behind the end of the file there are zeros, and in front of it nothing that stays.
+                // Past the end of the file there are zeros, and before it nothing that stays.
                 folio.zero(range.end..last_end)?;
             } else {
                 self.inode.bring_uptodate(folio, last..last_end)?;
@@ -178,7 +177,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         Ok(())
     }
 
-    /// `write_end`: how many of the bytes that were copied count, and what was decided about it.
+    /// `write_end`: returns how many of the copied bytes count, and the decision about them.
     #[inline]
     fn end(
         &self,
@@ -196,7 +195,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         (copied, None)
     }
 
-    /// These bytes of a folio count.
+    /// Counts these bytes of a folio.
     #[inline]
     fn count(&self, table: &mut Table, key: Key, written: Range<u64>, reserved: &mut Reservation<'_>) {
         if written.is_empty() {
@@ -211,7 +210,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         reserved.bytes = reserved.bytes.saturating_sub(became_dirty as u64);
     }
 
-    /// A copy was short: what counts of it.
+    /// Handles a short copy: returns the part of it that counts.
     #[cold]
     fn end_short(
         &self,
@@ -235,9 +234,9 @@ impl<'a, B: Mutation> Round<'a, B> {
             self.count(table, piece.key, start..reached, reserved);
             return (copied, None);
         }
-        // The block is not up to date, so the piece does not begin within it.
+        // The block is not valid, so the piece does not begin within it.
         if self.how.short_copy == ShortCopy::Reject {
-            // A block that was up to date shows what was copied to it, so that counts, and what is in front of it.
+            // A block that was valid shows the bytes that were copied to it, so these count, and so do those before it.
             let mut from = block;
             while from > start && !folio.is_uptodate(geometry.block_down(from - 1)..from) {
                 from = geometry.block_down(from - 1).max(start);
@@ -246,7 +245,7 @@ impl<'a, B: Mutation> Round<'a, B> {
             let accepted = (from - start) as usize;
             return (accepted, Some(Decided::Reject(copied - accepted)));
         }
-        // What is in front of it counts in any case. The block's beginning is new, and stays; the rest is the store's.
+        // The bytes before it count in any case. The block's beginning is new, and stays; the rest is the store's.
         self.count(table, piece.key, start..block, reserved);
         let mut rest = Bounce::new(geometry.block, self.inode.store.alignment());
         let rest = rest.bytes_mut(geometry.block);
@@ -273,7 +272,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         }
     }
 
-    /// What bugs of the past do once a round is over.
+    /// Applies the bugs of the past at the end of a round.
     #[inline]
     fn bugs(&self, table: &mut Table, came: &Came, size_before: u64) {
         match self.mutation.bug() {
@@ -297,9 +296,9 @@ impl<'a, B: Mutation> Round<'a, B> {
     }
 }
 
-/// Copies to a folio of a mapped file, which is reached by system calls: these may read plain memory where it is. What else
-/// there is goes through a buffer that stays in the CPU's caches. If the folio's memory fails, `error` says why, and less is
-/// copied.
+/// Copies to a folio of a mapped file, which is accessed by system calls: these may read plain memory in place. Other
+/// memory goes through a buffer that stays in the CPU's caches. If the folio's memory fails, `error` has the reason, and
+/// less is copied.
 #[cold]
 #[inline(never)]
 fn copy_to_shared<M: ReadMemory, C: CopyFrom<M>>(
@@ -356,7 +355,7 @@ struct Piece {
     range: Range<u64>,
 }
 
-/// Space that the store has promised for a round, less what became dirty.
+/// Space that the store has reserved for a round, minus the bytes that became dirty.
 struct Reservation<'a> {
     inode: &'a Inode,
     bytes: u64,
@@ -364,7 +363,7 @@ struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
-    /// For every block that the round may make dirty.
+    /// Reserves space for every block that the round may make dirty.
     #[inline]
     fn make<B: Mutation>(round: &Round<'a, B>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
         let geometry = round.inode.geometry;
@@ -380,7 +379,7 @@ impl<'a> Reservation<'a> {
         Ok(reservation)
     }
 
-    /// Gives back what dirty blocks have not taken.
+    /// Releases what dirty blocks have not taken.
     #[inline]
     fn settle(mut self, came: &Came, observer: &mut impl Observer) {
         if self.leaks && came.accepted == 0 {
@@ -393,7 +392,7 @@ impl<'a> Reservation<'a> {
 }
 
 impl Drop for Reservation<'_> {
-    /// Also if somebody panicked in between.
+    /// Also after a panic in between.
     #[inline]
     fn drop(&mut self) {
         if self.bytes > 0 {

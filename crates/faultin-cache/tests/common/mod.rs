@@ -3,7 +3,6 @@
 
 pub mod buggy;
 pub mod compare;
-pub mod emulated;
 pub mod random;
 pub mod stores;
 pub mod watchdog;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use faultin::page_size;
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{CacheOptions, FileOptions};
+use faultin_test::is_emulated;
 
-use crate::kernel::{Home, KernelFile, is_emulated};
+use crate::kernel::{Home, KernelFile};
 use crate::ours::{OurFile, Way};
 use crate::region::{Kind, PAGES, Region, memfd, noise};
 

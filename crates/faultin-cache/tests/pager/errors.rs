@@ -16,7 +16,7 @@ use faultin_cache::{Cache, CachedFile, Error};
 
 use crate::common::watchdog;
 use crate::modes::{load, map, pattern, store};
-use crate::processes;
+use faultin_test::processes;
 
 /// A store that fails as long as it is told to.
 struct Moody {

@@ -10,7 +10,6 @@ use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions};
 
-use crate::common::emulated::is_emulated;
 use crate::modes::{Home, each, each_within, load, map, pattern, store};
 
 #[test]
@@ -89,7 +88,7 @@ fn system_calls_get_what_the_mode_promises() {
 
 #[test]
 fn a_child_has_no_mapping() {
-    if is_emulated() {
+    if faultin_test::is_emulated() {
         return faultin_test::skipped("native", "emulators of user mode ignore MADV_DONTFORK");
     }
     let page = page_size();

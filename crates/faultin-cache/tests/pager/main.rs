@@ -3,9 +3,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../../../faultin/tests/processes/mod.rs"]
-#[allow(dead_code)]
-mod processes;
 
 mod coherence;
 mod dropping;

@@ -7,7 +7,7 @@ use faultin_cache::CacheOptions;
 use faultin_cache::pager::Mode;
 
 use crate::modes::{Home, load, map, pattern, store};
-use crate::processes;
+use faultin_test::processes;
 use faultin_test::skipped;
 
 /// Maps until the kernel has no room for one more; whether there is such a limit.

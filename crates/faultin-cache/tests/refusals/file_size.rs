@@ -4,10 +4,10 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use faultin_cache::store::{FileStore, Store, Write};
 use faultin_cache::{CacheOptions, errno};
+use faultin_test::processes;
 
 const LIMIT: u64 = 1 << 20;
 const BLOCK: usize = 4096;
@@ -18,7 +18,7 @@ fn limited(name: &str, case: fn()) {
     if std::env::var_os(CHILD).is_some() {
         return case();
     }
-    let mut child = Command::new(std::env::current_exe().expect("the test's program"));
+    let mut child = processes::run(std::env::current_exe().expect("the test's program"));
     child.args(["--exact", &format!("file_size::{name}"), "--nocapture"]).env(CHILD, "1");
     let set = || {
         let limit = libc::rlimit { rlim_cur: LIMIT, rlim_max: LIMIT };

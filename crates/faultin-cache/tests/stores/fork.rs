@@ -97,6 +97,9 @@ impl Observer for Holds {
 
 #[test]
 fn a_child_that_drops_a_cache_leaves_everything_as_it_is() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "an emulator ignores MADV_DONTFORK");
+    }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let [plain, mapped, locked] = ["plain", "mapped", "locked"].map(|name| folder.path().join(name));
     let cache = CacheOptions::new().limit(64 << 20).build();
@@ -156,6 +159,9 @@ fn a_child_that_drops_a_cache_leaves_everything_as_it_is() {
 /// A cache without files keeps the memory of the folios that they had, and gives it back when it is dropped.
 #[test]
 fn what_a_child_maps_where_its_parents_folios_were_stays() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "an emulator ignores MADV_DONTFORK");
+    }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let cache = CacheOptions::new().limit(64 << 20).build();
     drop(dirty_file(&cache, &folder.path().join("file")));

@@ -6,14 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-#[path = "../../../faultin/tests/processes/mod.rs"]
-#[allow(dead_code)]
-pub mod processes;
-
 /// `faultin`.
 #[allow(dead_code)] // not by every test binary
 pub fn faultin() -> Command {
-    processes::run(env!("CARGO_BIN_EXE_faultin"))
+    faultin_test::processes::run(env!("CARGO_BIN_EXE_faultin"))
 }
 
 /// Writes `input` to a child's standard input if that is a pipe, closes it, and waits for the child's end.

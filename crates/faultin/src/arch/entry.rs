@@ -1,12 +1,12 @@
-//! What every architecture's assembly shares: the object that leads to the table, and an entry of the table.
+//! The part that the assembly of every architecture shares: the object that leads to the table, and an entry of the table.
 
 /// Emits the [`Object`](crate::table::Object) of the object file's final executable or shared library, and the ELF note
 /// that leads to it.
 ///
 /// Every `asm!` with a table entry carries this text. It emits something once per assembly unit (`.ifndef`), the linker
-/// keeps one per object (`comdat`, hidden), and nothing collects it (`R`, the retain flag). All positions are
-/// self-relative, so that none needs a relocation at load time. The bounds are weak, because an object may ask for its
-/// table and have no entry in it.
+/// keeps one per object (`comdat`, hidden), and does not discard it (`R`, the retain flag). All positions are
+/// self-relative, so that none needs a relocation at load time. The bounds are weak, because an object may use its table
+/// and have no entry in it.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __faultin_object {
@@ -40,7 +40,7 @@ macro_rules! __faultin_object {
     };
 }
 
-/// A table entry for the instruction at a numeric label (`2b`), continuing at another (`3f`), with the info word given
+/// A table entry for the instruction at a numeric label (`2b`), which continues at another label (`3f`), with the info word
 /// as an assembler expression.
 macro_rules! entry_at {
     ($insn:literal, $fixup:literal, $info:expr) => {

@@ -1,4 +1,4 @@
-//! Everything that is written in assembly, and nothing else: one folder per architecture with the same surface.
+//! All assembly, and nothing else: one folder per architecture with the same interface.
 //!
 //! | item | what it is |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `load_*`, `store_*`, atomics | one instruction with a table entry, inlined |
 //! | `Vector` | four vector registers with one test for all |
 //! | `touch_read`, `touch_write` | one access that changes nothing |
-//! | `cpu` | what the machine has, asked once |
+//! | `cpu` | features of the machine, detected once |
 //! | `context` | reading and editing the interrupted registers in a signal |
 //! | `fpstate` | the floating-point state to and from foreign memory |
 
@@ -41,7 +41,7 @@ pub(crate) use syscall::*;
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 use crate::fault::{Fault, FaultCode};
 
-/// What an out-of-line operation left in its registers.
+/// The result registers of an out-of-line operation.
 #[derive(Clone, Copy)]
 pub(crate) struct Outcome {
     /// 0 if everything was done.
@@ -53,13 +53,13 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Bytes before the progress register, when the operation began at `start`.
+    /// Returns the number of bytes before the progress register, when the operation began at `start`.
     pub(crate) fn done(&self, start: *mut u8) -> usize {
         self.reached.wrapping_sub(start.addr())
     }
 }
 
-/// What an inlined access left in its registers: called only where the error register is not 0.
+/// Makes the fault of an inlined access from its registers: called only where the error register is not 0.
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 #[cold]
 #[inline(never)]

@@ -1,71 +1,73 @@
-//! What both directions share, word for word: moving the position, and questions about what is left.
+//! Operations common to both directions: moving the position, and queries about what is left.
 
 macro_rules! cursor {
     ($access:expr) => {
-        /// Bytes left.
+        /// Returns the number of bytes left.
         #[doc(alias = "iov_iter_count")]
         #[inline]
         pub fn count(&self) -> usize {
             self.state.count()
         }
 
-        /// Bytes before the position: what moved since the list was made, less what was reverted.
+        /// Returns the number of bytes before the position: what moved since the list was made, minus what was reverted.
         #[inline]
         pub fn moved(&self) -> usize {
             self.state.moved()
         }
 
-        /// Whether no byte is left.
+        /// Returns whether no byte is left.
         #[inline]
         pub fn is_empty(&self) -> bool {
             self.count() == 0
         }
 
-        /// Goes forward by `n` bytes, at most by what is left.
+        /// Moves the position forward by `n` bytes, at most by the number of bytes left.
         #[doc(alias = "iov_iter_advance")]
         #[inline]
         pub fn advance(&mut self, n: usize) {
             self.state.advance(self.list.as_ref(), n);
         }
 
-        /// Goes back by `n` bytes; they are left again.
+        /// Moves the position back by `n` bytes; they are left again.
         ///
-        /// Differs from the kernel's, which does not look where the start is (`BUG`, or a walk through other memory),
+        /// Differs from the kernel's function, which does not check for the start (`BUG`, or a walk through other memory),
         /// and ignores more than `MAX_RW_COUNT`.
         ///
         /// # Errors
-        /// [`OutsideIov`] if fewer bytes lie before: nothing is changed.
+        /// [`OutsideIov`] if fewer than `n` bytes are before the position: nothing is changed.
         #[doc(alias = "iov_iter_revert")]
         pub fn revert(&mut self, n: usize) -> Result<(), OutsideIov> {
             self.state.revert(self.list.as_ref(), n)
         }
 
-        /// Caps the bytes left at `limit`. Positions stay what they were, so what is behind the cap comes back with
-        /// [`reexpand`](Self::reexpand) only.
+        /// Caps the number of bytes left at `limit`. Positions keep their meaning: bytes past the cap are available again
+        /// only after [`reexpand`](Self::reexpand).
         #[doc(alias = "iov_iter_truncate")]
         pub fn truncate(&mut self, limit: usize) {
             self.state.truncate(limit);
         }
 
-        /// Sets the bytes left to `count`: what they were before [`truncate`](Self::truncate), less what moved since.
+        /// Sets the number of bytes left to `count`: the number before [`truncate`](Self::truncate), minus what moved
+        /// since.
         ///
         /// # Errors
-        /// [`OutsideIov`] if the segments have fewer bytes from here: nothing is changed. (The kernel believes it.)
+        /// [`OutsideIov`] if the segments have fewer bytes from here: nothing is changed. (The kernel's function does not
+        /// check.)
         #[doc(alias = "iov_iter_reexpand")]
         pub fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
             self.state.reexpand(count)
         }
 
-        /// Where the list stands.
+        /// Returns the position of the list.
         #[doc(alias = "iov_iter_save_state")]
         pub fn save(&self) -> IovState {
             self.state
         }
 
-        /// Goes to where the list stood, before or after.
+        /// Moves to a saved position, before or after the current one.
         ///
         /// # Errors
-        /// [`OutsideIov`] if this is no state of such a list: nothing is changed.
+        /// [`OutsideIov`] if `state` is no state of such a list: nothing is changed.
         #[doc(alias = "iov_iter_restore")]
         pub fn restore(&mut self, state: IovState) -> Result<(), OutsideIov> {
             if !state.belongs_to(self.list.as_ref(), &self.state) {
@@ -75,15 +77,15 @@ macro_rules! cursor {
             Ok(())
         }
 
-        /// Bytes left in the current segment: 0 only if none are left at all.
+        /// Returns the number of bytes left in the current segment: 0 only if none are left at all.
         ///
-        /// Differs from the kernel's, which answers 0 on a zero-length segment although bytes follow.
+        /// Differs from the kernel's function, which returns 0 on a zero-length segment although bytes follow.
         #[doc(alias = "iov_iter_single_seg_count")]
         pub fn single_seg_count(&self) -> usize {
             self.state.pieces(self.list.as_ref(), usize::MAX).next().map_or(0, |piece| piece.len)
         }
 
-        /// [`Short`] with nothing done, if fewer than `len` bytes are left.
+        /// Returns [`Short`] with nothing done if fewer than `len` bytes are left.
         #[inline]
         pub(super) fn need(&self, len: usize) -> Result<(), Short> {
             if len > self.count() {
@@ -92,7 +94,7 @@ macro_rules! cursor {
             Ok(())
         }
 
-        /// What `transfer` returned, all or nothing: goes back if it was short.
+        /// Makes the result of `transfer` all or nothing: moves back if it was short.
         #[inline]
         fn all_or_revert(&mut self, result: Result<usize, Short>) -> Result<(), Short> {
             result.map(drop).inspect_err(|short| {

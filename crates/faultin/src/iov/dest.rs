@@ -8,7 +8,7 @@ use crate::memory::{WriteMemory, WriteNoWait};
 
 /// A list of segments to write to.
 ///
-/// See the [module](crate::iov) for what moves and how much. `'s` is the lifetime of the segments' array, which is borrowed
+/// The [module](crate::iov) says what moves and how much. `'s` is the lifetime of the segments' array, which is borrowed
 /// exclusively because plain segments are; `'a` is that of their bytes.
 ///
 /// # Invariants
@@ -23,7 +23,7 @@ pub struct IovDest<'s, 'a, M = DefaultWrite<'a>> {
 }
 
 impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
-    /// The bytes of `segments`, in this order. There may be any number of them.
+    /// Makes a list of the bytes of `segments`, in this order. There may be any number of them.
     #[doc(alias = "iov_iter_init")]
     #[doc(alias = "iov_iter_kvec")]
     #[inline]
@@ -31,7 +31,7 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
         Self::from_list(List::Borrowed(segments))
     }
 
-    /// The bytes of one segment, which costs what a view costs.
+    /// Makes a list of one segment, at the cost of a view.
     #[doc(alias = "iov_iter_ubuf")]
     #[inline]
     pub fn one(segment: impl Into<WriteSegment<'a, M>>) -> Self {
@@ -45,7 +45,7 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
 
     cursor!(Access::Write);
 
-    /// What is left, segment by segment: the first from the position on, the last up to the bytes left, none empty.
+    /// Returns the bytes left as segments: the first from the position on, the last up to the end of the list, none empty.
     #[doc(alias = "iterate_and_advance")]
     pub fn segments(&mut self) -> impl Iterator<Item = WriteSegment<'_, M>> {
         let (index, mut offset) = self.state.place();
@@ -58,12 +58,14 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
         })
     }
 
-    /// Copies `src` to the list, or as much as the list has left, and advances by what it copied. `Ok`: how many.
+    /// Copies `src` to the list, or as much as the list has left, and advances by the number of bytes copied, which it
+    /// returns.
     ///
-    /// Differs from the kernel's in that the fault is kept.
+    /// Differs from the kernel's function in that the fault is kept.
     ///
     /// # Errors
-    /// [`Short`]: `done` bytes were copied, the list advanced by them, its memory is untouched beyond them.
+    /// [`Short`] if a byte cannot be stored: `done` bytes were copied, the list advanced by them, its memory is untouched
+    /// past them.
     #[doc(alias = "_copy_to_iter")]
     #[inline]
     pub fn copy_to_iter(&mut self, src: &[u8]) -> Result<usize, Short> {
@@ -75,8 +77,9 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
     /// Copies all of `src` to the list and advances by it, or does not advance at all.
     ///
     /// # Errors
-    /// [`Short`]: the list is where it was; `done` bytes of its memory were written nevertheless, as the kernel's does. If
-    /// fewer bytes are left than `src` has, nothing is accessed ([`Cause::OutOfRange`]), while the kernel's copies them.
+    /// [`Short`] if a byte cannot be stored: the position is unchanged, but `done` bytes of its memory were written, as by
+    /// the kernel's function. If fewer bytes are left than `src` has, nothing is accessed ([`Cause::OutOfRange`]), whereas
+    /// the kernel copies them.
     #[doc(alias = "_copy_to_iter_full")]
     #[inline]
     pub fn copy_to_iter_full(&mut self, src: &[u8]) -> Result<(), Short> {
@@ -85,24 +88,26 @@ impl<'s, 'a, M: WriteMemory> IovDest<'s, 'a, M> {
         self.all_or_revert(result)
     }
 
-    /// Zeroes `len` bytes, or what is left if that is less, and advances by them. `Ok`: how many.
+    /// Zeroes `len` bytes, or what is left if that is less, and advances by the number of bytes zeroed, which it returns.
     ///
     /// # Errors
-    /// [`Short`]: `done` bytes were zeroed, the list advanced by them, its memory is untouched beyond them.
+    /// [`Short`] if a byte cannot be stored: `done` bytes were zeroed, the list advanced by them, its memory is untouched
+    /// past them.
     #[doc(alias = "iov_iter_zero")]
     pub fn zero(&mut self, len: usize) -> Result<usize, Short> {
         self.state
             .transfer(&mut self.list, len, |list, piece, _| list.as_mut()[piece.index].zero(piece.offset, piece.len))
     }
 
-    /// As [`copy_to_iter`](Self::copy_to_iter), but never waits for a fault: what is not resident ends it. For use under a
-    /// lock that the fault would take. Only for memory that can promise it.
+    /// Copies as [`copy_to_iter`](Self::copy_to_iter) does, but never waits for a fault: it ends before the first page that
+    /// is not resident. For use under a lock that the fault would take, and only for memory that can promise it.
     ///
     /// Differs from the kernel's `copy_page_to_iter_nofault`, which counts nothing of a piece that faults although a part
     /// of it may have been stored: this count is exact.
     ///
     /// # Errors
-    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    /// [`Short`] as for [`copy_to_iter`](Self::copy_to_iter); with [`Cause::NotResident`] where the copy would have had to
+    /// wait.
     #[doc(alias = "copy_page_to_iter_nofault")]
     pub fn copy_to_iter_nowait(&mut self, src: &[u8]) -> Result<usize, Short>
     where

@@ -1,4 +1,4 @@
-//! The *ANY* and the *ALL* primitive over a list.
+//! The *ANY* and the *ALL* primitive for a list.
 
 use core::num::NonZeroUsize;
 
@@ -18,13 +18,14 @@ fn first_gone(_: usize, _: usize, _: usize, _: Access) -> Option<usize> {
 }
 
 impl<M: ReadMemory> IovSource<'_, '_, M> {
-    /// Makes the next attempt to read progress: the accessible prefix, in bytes, of the next `len` (or of what is left, if
-    /// that is less). The first segment that is not accessible as a whole ends it. Does not move the position.
+    /// Makes the next attempt to read progress, and returns the accessible prefix, in bytes, of the next `len` (or of what
+    /// is left, if that is less). The prefix ends in the first segment that is not accessible as a whole. Does not move the
+    /// position.
     ///
-    /// The kernel counts the other way round: it returns the bytes *not* faulted in, which is `len` minus this.
+    /// The kernel's function returns the number of bytes *not* faulted in, which is `len` minus this result.
     ///
     /// # Errors
-    /// The [`Fault`] at the very first byte; [`Cause::OutOfRange`] if no byte is left.
+    /// The [`Fault`] of the first byte if that is not accessible; [`Cause::OutOfRange`] if no byte is left.
     #[doc(alias = "fault_in_iov_iter_readable")]
     pub fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         prefix(&self.state, self.list.as_ref(), len, Access::Read)
@@ -33,7 +34,8 @@ impl<M: ReadMemory> IovSource<'_, '_, M> {
     /// Proves that each of the next `len` bytes can be loaded. Does not move the position.
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven. If fewer than `len` are left, nothing is accessed ([`Cause::OutOfRange`]).
+    /// [`Short`] if a byte cannot be loaded: the `done` bytes before it are proven. If fewer than `len` bytes are left,
+    /// nothing is accessed ([`Cause::OutOfRange`]).
     pub fn probe(&self, len: usize, granularity: Granularity) -> Result<(), Short> {
         self.need(len)?;
         every(&self.state, self.list.as_ref(), len, granularity, Access::Read)
@@ -41,23 +43,24 @@ impl<M: ReadMemory> IovSource<'_, '_, M> {
 }
 
 impl<M: WriteMemory> IovDest<'_, '_, M> {
-    /// Makes the next attempt to write progress, without changing a byte: the accessible prefix, in bytes, of the next
-    /// `len` (or of what is left, if that is less). The first segment that is not accessible as a whole ends it. Does not
-    /// move the position.
+    /// Makes the next attempt to write progress, without changing a byte, and returns the accessible prefix, in bytes, of
+    /// the next `len` (or of what is left, if that is less). The prefix ends in the first segment that is not accessible as
+    /// a whole. Does not move the position.
     ///
-    /// The kernel counts the other way round: it returns the bytes *not* faulted in, which is `len` minus this.
+    /// The kernel's function returns the number of bytes *not* faulted in, which is `len` minus this result.
     ///
     /// # Errors
-    /// The [`Fault`] at the very first byte; [`Cause::OutOfRange`] if no byte is left.
+    /// The [`Fault`] of the first byte if that is not accessible; [`Cause::OutOfRange`] if no byte is left.
     #[doc(alias = "fault_in_iov_iter_writeable")]
     pub fn fault_in(&self, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         prefix(&self.state, self.list.as_ref(), len, Access::Write)
     }
 
-    /// Proves that each of the next `len` bytes can be stored, without changing one. Does not move the position.
+    /// Proves that each of the next `len` bytes can be stored, without changing any. Does not move the position.
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven. If fewer than `len` are left, nothing is accessed ([`Cause::OutOfRange`]).
+    /// [`Short`] if a byte cannot be stored: the `done` bytes before it are proven. If fewer than `len` bytes are left,
+    /// nothing is accessed ([`Cause::OutOfRange`]).
     pub fn probe(&self, len: usize, granularity: Granularity) -> Result<(), Short> {
         self.need(len)?;
         every(&self.state, self.list.as_ref(), len, granularity, Access::Write)
@@ -88,7 +91,7 @@ fn prefix<S: Segment>(
     }
     match evicted(state, segments, done, access) {
         Some(gone) if gone.done > 0 => done = gone.done,
-        // Once more, without what it was evicted for.
+        // Once more, without the pages that it was evicted for.
         Some(gone) => {
             let Some(want) = NonZeroUsize::new(gone.piece.len) else { return Err(gone.fault) };
             return segments[gone.piece.index].fault_in(gone.piece.offset, want);
@@ -119,7 +122,7 @@ fn every<S: Segment>(
     }
     match evicted(state, segments, done, access) {
         Some(gone) if gone.done > 0 => Err(Short { done: gone.done, fault: gone.fault }),
-        // Once more, without what it was evicted for.
+        // Once more, without the pages that it was evicted for.
         Some(gone) => {
             segments[gone.piece.index].probe(gone.piece.offset, gone.piece.len, granularity)?;
             Err(Short { done: gone.piece.len, fault: gone.fault })
@@ -128,22 +131,22 @@ fn every<S: Segment>(
     }
 }
 
-/// A page of a list that was accessible and is not any more.
+/// A page of a list that was accessible and is no longer.
 struct Evicted {
-    /// Bytes before it.
+    /// Number of bytes before it.
     done: usize,
-    /// Where it is.
+    /// Its position in the list.
     piece: Piece,
     fault: Fault,
 }
 
-/// Finds the first page among the next `done` bytes, in more than one piece, that a pager has evicted since it was accessible: for
-/// another piece.
+/// Finds the first page among the next `done` bytes, in more than one piece, that a pager has evicted for another piece
+/// since it was accessible.
 fn evicted<S: Segment>(state: &IovState, segments: &[S], done: usize, access: Access) -> Option<Evicted> {
     let mut before = 0;
     for piece in state.pieces(segments, done) {
         if piece.len == done {
-            // The piece itself knows.
+            // The fault-in of the piece itself checks this.
             return None;
         }
         let segment = &segments[piece.index];

@@ -8,31 +8,31 @@ use crate::registry::InstallError;
 use crate::view::{ReadView, WriteView};
 use crate::{arch, page_size};
 
-/// Segments that a list of raw `iovec`s may have.
+/// Maximum number of segments of a list of raw `iovec`s.
 const UIO_MAXIOV: usize = 1024;
 
-/// Bytes that a list of raw `iovec`s has at most; what is beyond is left out without a word, as in the kernel.
+/// Returns the maximum number of bytes of a list of raw `iovec`s; bytes past it are silently left out, as in the kernel.
 fn max_rw_count() -> usize {
     i32::MAX as usize & !(page_size() - 1)
 }
 
-/// Why a list of raw `iovec`s was refused.
+/// The reason why a list of raw `iovec`s was rejected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportError {
     /// More than 1024 segments (`EINVAL`).
     TooManySegments {
-        /// How many.
+        /// Number of segments.
         segments: usize,
     },
     /// A length that is negative as an `ssize_t` (`EINVAL`).
     NegativeLength {
-        /// Which segment.
+        /// Index of the segment.
         segment: usize,
     },
-    /// A range that wraps around or lies in the kernel's half of the addresses (`EFAULT`).
+    /// A range that wraps around or is in the kernel's half of the addresses (`EFAULT`).
     Address {
-        /// Which segment.
+        /// Index of the segment.
         segment: usize,
     },
     /// The handler could not be installed.
@@ -40,7 +40,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// The errno the kernel gives, `None` for what it does not know.
+    /// Returns the errno that the kernel returns, `None` for errors that the kernel does not have.
     pub fn errno(&self) -> Option<i32> {
         match self {
             ImportError::TooManySegments { .. } | ImportError::NegativeLength { .. } => Some(libc::EINVAL),
@@ -77,15 +77,16 @@ impl From<ImportError> for std::io::Error {
 }
 
 impl<'a> IovSource<'_, 'a, ReadView<'a>> {
-    /// The memory of `iovecs`, to read from. Installs the handler if need be. Allocates for more than one segment.
+    /// Makes a list of the memory of `iovecs`, to read from. Installs the handler if need be. Allocates for more than one
+    /// segment.
     ///
-    /// As the kernel's: no segment at all is fine; an address is checked also where the length is 0, and behind the cap
-    /// (`i32::MAX`, rounded down to whole pages); only where there is a single segment is its length capped before its address is checked.
-    /// Differs in that an address between the two halves (not canonical), and on aarch64 a tagged one, passes: the access
-    /// tells.
+    /// As in the kernel, a list without segments is valid, and an address is checked also where the length is 0, and past
+    /// the cap (`i32::MAX`, rounded down to whole pages). Only the length of a single segment is capped before its address
+    /// is checked. Unlike in the kernel, an address between the two halves (not canonical), and on aarch64 a tagged one,
+    /// passes the check: the access fails instead.
     ///
     /// # Errors
-    /// [`ImportError`]: too many segments, else a negative length, else an address, the first one of its kind.
+    /// [`ImportError`] in this order: too many segments, a negative length, an address; the first segment of its kind.
     ///
     /// # Safety
     /// Each range satisfies the conditions of [`ReadView::new`], or is one of addresses where nothing is mapped for `'a`.
@@ -98,15 +99,17 @@ impl<'a> IovSource<'_, 'a, ReadView<'a>> {
 }
 
 impl<'a> IovDest<'_, 'a, WriteView<'a>> {
-    /// The memory of `iovecs`, to write to. Installs the handler if need be. Allocates for more than one segment.
+    /// Makes a list of the memory of `iovecs`, to write to. Installs the handler if need be. Allocates for more than one
+    /// segment.
     ///
     /// The limits are those of [`IovSource::import_iovec`]. Segments may overlap.
     ///
     /// # Errors
-    /// [`ImportError`], as there.
+    /// Those of [`IovSource::import_iovec`].
     ///
     /// # Safety
-    /// As there, and the owner of each range lets us write it (the conditions of [`WriteView::new`]).
+    /// Those of [`IovSource::import_iovec`], and the owner of each range lets us write it (the conditions of
+    /// [`WriteView::new`]).
     #[doc(alias = "import_ubuf")]
     pub unsafe fn import_iovec(iovecs: &[libc::iovec]) -> Result<Self, ImportError> {
         // SAFETY: invariant 1 and the owner's permission are the caller's promise, as are the signals; `import` checked
@@ -124,7 +127,7 @@ fn import<S, B>(
     if iovecs.len() > UIO_MAXIOV {
         return Err(ImportError::TooManySegments { segments: iovecs.len() });
     }
-    // All lengths come before the first address, as in the kernel.
+    // All lengths are checked before the first address, as in the kernel.
     if let Some(segment) = iovecs.iter().position(|iovec| iovec.iov_len.cast_signed() < 0) {
         return Err(ImportError::NegativeLength { segment });
     }
@@ -142,7 +145,7 @@ fn import<S, B>(
     Ok(List::Imported(segments.into_boxed_slice()))
 }
 
-/// The view of `len` bytes at `base`, if all of the `claimed` bytes there are addresses of a process.
+/// Makes the view of `len` bytes at `base`, if all of the `claimed` bytes there are addresses of a process.
 fn checked<S>(
     segment: usize,
     base: *mut core::ffi::c_void,
@@ -156,8 +159,8 @@ fn checked<S>(
     view(base.cast(), len).map_err(ImportError::Install)
 }
 
-/// Whether a range is one of the process's half of the addresses, and does not wrap around. Where the halves are not told
-/// apart by the sign, all that is known is whether it wraps.
+/// Returns whether a range is in the process's half of the addresses, and does not wrap around. Where the sign does not
+/// distinguish the halves, only wrapping is checked.
 fn access_ok(addr: usize, len: usize) -> bool {
     const HALVES: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
     let start = arch::untag(addr);

@@ -1,7 +1,7 @@
-//! Where the segments of a list live.
+//! Storage of the segments of a list.
 
-/// One segment is kept in place, as cheap as the segment itself; more of them are the caller's (`B`, a slice), or were
-/// imported. Nothing here grows after the list was made.
+/// One segment is kept in place, as cheap as the segment itself; several are the caller's (`B`, a slice), or were imported.
+/// The storage never grows after the list was made.
 #[derive(Clone, Debug)]
 pub(super) enum List<S, B> {
     One([S; 1]),

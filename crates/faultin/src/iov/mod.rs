@@ -1,19 +1,19 @@
 //! Lists of memory that may fault: [`IovSource`] to read from, [`IovDest`] to write to, split by direction.
 //!
-//! A list is a sequence of [segments](ReadSegment), a position in it, and the bytes left. A segment is a range of
-//! [memory](crate::memory), or a plain slice, which never faults. Copies go from segment to segment, allocate nothing,
-//! and **advance by exactly what moved**; what stopped one is kept, as everywhere in this crate.
+//! A list is a sequence of [segments](ReadSegment), a position in it, and the number of bytes left. A segment is a range of
+//! [memory](crate::memory), or a plain slice, which never faults. Copies go from segment to segment, allocate nothing, and
+//! **advance by exactly what moved**; the fault that stopped a copy is kept, as everywhere in this crate.
 //!
-//! # How much moves
+//! # Counts
 //!
-//! `Ok(n)`: everything that was asked for, or everything that was left, whichever is less. `Err(`[`Short`]`)`: a fault
-//! ended it after `done` bytes. Operations that are *all or nothing* (the `_full` ones, probe, whole pages) refuse a length
-//! that is not there with [`Cause::OutOfRange`], before they access anything.
+//! `Ok(n)`: the requested length or everything that was left, whichever is less. `Err(`[`Short`]`)`: a fault ended the
+//! operation after `done` bytes. Operations that are *all or nothing* (the `_full` ones, probe, whole pages) reject a
+//! length that exceeds the bytes left with [`Cause::OutOfRange`], before they access anything.
 //!
 //! # Zero-length segments
 //!
 //! They are skipped everywhere, whatever their address: the position never rests on one. (In the kernel,
-//! `iov_iter_single_seg_count` answers 0 on one, and a loop that goes by it never ends: CVE-2015-8785.)
+//! `iov_iter_single_seg_count` returns 0 on one, and a loop that relies on it does not terminate: CVE-2015-8785.)
 //!
 //! # Example
 //!

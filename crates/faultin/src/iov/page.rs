@@ -1,7 +1,7 @@
-//! Copying parts of pages, ours, from and to a list.
+//! Copying parts of private pages from and to a list.
 //!
-//! A page here is a slice of any length: a folio is one, however large. Ours is mapped as a whole, so nothing has to be
-//! cut at its pages (which the kernel once forgot where they are mapped one by one: CVE-2024-50222).
+//! A page here is a slice of any length: a folio is one, however large. It is mapped as a whole, so no copy has to be split
+//! at its pages (which the kernel once forgot where they are mapped one by one: CVE-2024-50222).
 
 use core::ops::Range;
 
@@ -9,7 +9,7 @@ use super::{IovDest, IovSource};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{ReadMemory, WriteMemory};
 
-/// `len` bytes from `offset`, if they lie within a page of `size` bytes.
+/// Returns the range of `len` bytes from `offset`, if it is within a page of `size` bytes.
 fn within(size: usize, offset: usize, len: usize, access: Access) -> Result<Range<usize>, Short> {
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(offset..end),
@@ -18,11 +18,11 @@ fn within(size: usize, offset: usize, len: usize, access: Access) -> Result<Rang
 }
 
 impl<M: ReadMemory> IovSource<'_, '_, M> {
-    /// Copies `len` bytes, or what is left if that is less, to `page` from `offset` on, and advances by what it copied.
-    /// `Ok`: how many. The first piece that is short ends it.
+    /// Copies `len` bytes, or what is left if that is less, to `page` from `offset` on, and advances by the number of bytes
+    /// copied, which it returns. The first piece that is short ends the copy.
     ///
     /// # Errors
-    /// [`Short`], as [`copy_from_iter`](Self::copy_from_iter). If the bytes do not lie within the page, nothing is accessed
+    /// [`Short`], as [`copy_from_iter`](Self::copy_from_iter). If the bytes are not within the page, nothing is accessed
     /// ([`Cause::OutOfRange`]; the kernel warns and returns 0).
     pub fn copy_page_from_iter(&mut self, page: &mut [u8], offset: usize, len: usize) -> Result<usize, Short> {
         let range = within(page.len(), offset, len, Access::Write)?;
@@ -31,11 +31,11 @@ impl<M: ReadMemory> IovSource<'_, '_, M> {
 }
 
 impl<M: WriteMemory> IovDest<'_, '_, M> {
-    /// Copies `len` bytes of `page` from `offset` on to the list, or as much as the list has left, and advances by what it
-    /// copied. `Ok`: how many. The first piece that is short ends it.
+    /// Copies `len` bytes of `page` from `offset` on to the list, or as much as the list has left, and advances by the
+    /// number of bytes copied, which it returns. The first piece that is short ends the copy.
     ///
     /// # Errors
-    /// [`Short`], as [`copy_to_iter`](Self::copy_to_iter). If the bytes do not lie within the page, nothing is accessed
+    /// [`Short`], as [`copy_to_iter`](Self::copy_to_iter). If the bytes are not within the page, nothing is accessed
     /// ([`Cause::OutOfRange`]; the kernel warns and returns 0).
     pub fn copy_page_to_iter(&mut self, page: &[u8], offset: usize, len: usize) -> Result<usize, Short> {
         let range = within(page.len(), offset, len, Access::Read)?;

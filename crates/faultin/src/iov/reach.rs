@@ -1,4 +1,4 @@
-//! How far a few pages go: for loops that bound what they fault in by what can stay in memory.
+//! The number of bytes on a few pages: for loops that bound what they fault in by what can stay resident.
 
 use super::segment::Segment;
 use super::state::IovState;
@@ -6,16 +6,16 @@ use super::{IovDest, IovSource};
 use crate::memory::{ReadMemory, WriteMemory};
 
 impl<M: ReadMemory> IovSource<'_, '_, M> {
-    /// Counts the next bytes that lie on at most `pages` pages, at most `limit` bytes. Each segment counts its own pages, also
-    /// one that it shares with the segment before; plain slices count none.
+    /// Counts the next bytes that are on at most `pages` pages, at most `limit` bytes. Each segment counts its own pages,
+    /// also a page that it shares with the previous segment; plain slices count none.
     pub fn reach(&self, pages: usize, limit: usize) -> usize {
         reach(&self.state, self.list.as_ref(), pages, limit)
     }
 }
 
 impl<M: WriteMemory> IovDest<'_, '_, M> {
-    /// Counts the next bytes that lie on at most `pages` pages, at most `limit` bytes. Each segment counts its own pages, also
-    /// one that it shares with the segment before; plain slices count none.
+    /// Counts the next bytes that are on at most `pages` pages, at most `limit` bytes. Each segment counts its own pages,
+    /// also a page that it shares with the previous segment; plain slices count none.
     pub fn reach(&self, pages: usize, limit: usize) -> usize {
         reach(&self.state, self.list.as_ref(), pages, limit)
     }
@@ -51,7 +51,7 @@ mod tests {
         let mut memory = vec![0_u8; 5 * page];
         let start = memory.as_ptr().addr().next_multiple_of(page) - memory.as_ptr().addr();
         let plain = vec![0; 3 * page];
-        // SAFETY: the memory is plain, and is accessed by nothing else.
+        // SAFETY: the memory is plain, and nothing else accesses it.
         let view = unsafe { WriteView::new(memory.as_mut_ptr().wrapping_add(start), 4 * page) }.unwrap();
         let read = view.as_read();
         let parts: [ReadSegment<'_, ReadView<'_>>; 4] = [

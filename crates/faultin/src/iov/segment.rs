@@ -1,4 +1,4 @@
-//! What a list is made of.
+//! The segments of a list.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -9,7 +9,7 @@ use crate::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
 #[cfg(feature = "std")]
 use crate::view::{ReadView, WriteView};
 
-/// The memory of lists that name none: this process's views, where there are any.
+/// The default memory of lists: this process's views, where there are any.
 #[cfg(feature = "std")]
 pub(super) type DefaultRead<'a> = ReadView<'a>;
 #[cfg(feature = "std")]
@@ -67,12 +67,12 @@ impl<'v> From<WriteView<'v>> for WriteSegment<'_, WriteView<'v>> {
     }
 }
 
-/// What the position of a list and its questions need to know of a segment.
+/// The properties of a segment that the position of a list and its queries use.
 pub(super) trait Segment {
     fn len(&self) -> usize;
     fn addr(&self) -> usize;
     fn page_size(&self) -> usize;
-    /// Whether an access may fault: a plain slice never does.
+    /// Returns whether an access may fault: a plain slice never does.
     fn may_fault(&self) -> bool;
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault>;
     fn probe(&self, offset: usize, len: usize, granularity: Granularity) -> Result<(), Short>;
@@ -158,7 +158,7 @@ impl<'a, M: ReadMemory> ReadSegment<'a, M> {
         Ok(())
     }
 
-    /// The part in `range`, which lies within the segment.
+    /// Returns the part in `range`, which is within the segment.
     pub(super) fn part(&self, range: Range<usize>) -> Option<ReadSegment<'a, M>> {
         Some(match self {
             ReadSegment::Plain(bytes) => ReadSegment::Plain(bytes.get(range)?),
@@ -197,7 +197,7 @@ impl<M: WriteMemory> WriteSegment<'_, M> {
         Ok(())
     }
 
-    /// The part in `range`, which lies within the segment.
+    /// Returns the part in `range`, which is within the segment.
     pub(super) fn part(&mut self, range: Range<usize>) -> Option<WriteSegment<'_, M>> {
         Some(match self {
             WriteSegment::Plain(bytes) => WriteSegment::Plain(bytes.get_mut(range)?),

@@ -8,7 +8,8 @@ use crate::memory::{ReadMemory, ReadNoWait};
 
 /// A list of segments to read from.
 ///
-/// See the [module](crate::iov) for what moves and how much. `'s` is the lifetime of the segments' array, `'a` that of plain bytes.
+/// The [module](crate::iov) says what moves and how much. `'s` is the lifetime of the segments' array, `'a` that of plain
+/// bytes.
 ///
 /// # Invariants
 ///
@@ -22,7 +23,7 @@ pub struct IovSource<'s, 'a, M = DefaultRead<'a>> {
 }
 
 impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
-    /// The bytes of `segments`, in this order. There may be any number of them.
+    /// Makes a list of the bytes of `segments`, in this order. There may be any number of them.
     #[doc(alias = "iov_iter_init")]
     #[doc(alias = "iov_iter_kvec")]
     #[inline]
@@ -30,7 +31,7 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
         Self::from_list(List::Borrowed(segments))
     }
 
-    /// The bytes of one segment, which costs what a view costs.
+    /// Makes a list of one segment, at the cost of a view.
     #[doc(alias = "iov_iter_ubuf")]
     #[inline]
     pub fn one(segment: impl Into<ReadSegment<'a, M>>) -> Self {
@@ -44,19 +45,21 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
 
     cursor!(Access::Read);
 
-    /// What is left, segment by segment: the first from the position on, the last up to the bytes left, none empty.
+    /// Returns the bytes left as segments: the first from the position on, the last up to the end of the list, none empty.
     #[doc(alias = "iterate_and_advance")]
     pub fn segments(&self) -> impl Iterator<Item = ReadSegment<'a, M>> {
         let segments = self.list.as_ref();
         self.state.pieces(segments, usize::MAX).map_while(|piece| segments[piece.index].part(piece.range()))
     }
 
-    /// Copies `dst.len()` bytes, or what is left if that is less, to `dst` and advances by what it copied. `Ok`: how many.
+    /// Copies `dst.len()` bytes, or what is left if that is less, to `dst`, and advances by the number of bytes copied,
+    /// which it returns.
     ///
-    /// Differs from the kernel's in that the fault is kept.
+    /// Differs from the kernel's function in that the fault is kept.
     ///
     /// # Errors
-    /// [`Short`]: `done` bytes were copied, the list advanced by them, `dst` is untouched beyond them.
+    /// [`Short`] if a byte cannot be loaded: `done` bytes were copied, the list advanced by them, `dst` is untouched past
+    /// them.
     #[doc(alias = "_copy_from_iter")]
     #[inline]
     pub fn copy_from_iter(&mut self, dst: &mut [u8]) -> Result<usize, Short> {
@@ -65,11 +68,11 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
         })
     }
 
-    /// As [`copy_from_iter`](Self::copy_from_iter), for bytes that nobody reads soon: from memory that may fault, past the CPU's
-    /// caches where that is possible.
+    /// Copies as [`copy_from_iter`](Self::copy_from_iter) does, for bytes that are not read soon: from memory that may
+    /// fault, past the CPU's caches where that is possible.
     ///
     /// # Errors
-    /// [`Short`], as there.
+    /// [`Short`], as for [`copy_from_iter`](Self::copy_from_iter).
     #[doc(alias = "copy_from_iter_nocache")]
     #[doc(alias = "_copy_from_iter_flushcache")]
     #[inline]
@@ -82,8 +85,9 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
     /// Copies `dst.len()` bytes to `dst` and advances by them, or does not advance at all.
     ///
     /// # Errors
-    /// [`Short`]: the list is where it was; `done` bytes of `dst` were written nevertheless, as the kernel's does. If fewer
-    /// bytes are left than `dst` has, nothing is accessed ([`Cause::OutOfRange`]), while the kernel's copies them.
+    /// [`Short`] if a byte cannot be loaded: the position is unchanged, but `done` bytes of `dst` were written, as by the
+    /// kernel's function. If fewer bytes are left than `dst` has, nothing is accessed ([`Cause::OutOfRange`]), whereas the
+    /// kernel copies them.
     #[doc(alias = "_copy_from_iter_full")]
     #[doc(alias = "csum_and_copy_from_iter_full")]
     #[inline]
@@ -93,11 +97,12 @@ impl<'s, 'a, M: ReadMemory> IovSource<'s, 'a, M> {
         self.all_or_revert(result)
     }
 
-    /// As [`copy_from_iter`](Self::copy_from_iter), but never waits for a fault: what is not resident ends it. For use under
-    /// a lock that the fault would take. Only for memory that can promise it.
+    /// Copies as [`copy_from_iter`](Self::copy_from_iter) does, but never waits for a fault: it ends before the first page
+    /// that is not resident. For use under a lock that the fault would take, and only for memory that can promise it.
     ///
     /// # Errors
-    /// [`Short`], as there; [`Cause::NotResident`] for what would have had to wait.
+    /// [`Short`], as for [`copy_from_iter`](Self::copy_from_iter); with [`Cause::NotResident`] where the copy would have
+    /// had to wait.
     #[doc(alias = "copy_page_from_iter_atomic")]
     #[doc(alias = "copy_folio_from_iter_atomic")]
     pub fn copy_from_iter_nowait(&mut self, dst: &mut [u8]) -> Result<usize, Short>

@@ -1,4 +1,4 @@
-//! Where a list stands: all of its arithmetic, for both directions.
+//! The position of a list: all of its arithmetic, for both directions.
 
 use core::fmt;
 use core::ops::Range;
@@ -6,14 +6,15 @@ use core::ops::Range;
 use super::segment::Segment;
 use crate::fault::Short;
 
-/// Where a list stands, to come back to with `restore`. Belongs to the list that gave it.
+/// A position of a list, to return to with `restore`. Valid only for the list that returned it.
 ///
 /// # Invariants
 ///
-/// 1. `index` names a segment with more than `offset` bytes; or there is none left, and `offset` is 0. So the position
-///    is never on a zero-length segment, and never behind the end of one.
-/// 2. `moved` bytes of the list lie before it.
-/// 3. `moved + count <= total`, the bytes of all segments (at most `usize::MAX`: what is beyond is never reached).
+/// 1. `index` names a segment with more than `offset` bytes; or no segment is left, and `offset` is 0. So the position is
+///    never on a zero-length segment, and never past the end of one.
+/// 2. `moved` bytes of the list are before the position.
+/// 3. `moved + count <= total`, the number of bytes of all segments (at most `usize::MAX`: bytes past that are never
+///    reached).
 #[doc(alias = "iov_iter_state")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IovState {
@@ -24,7 +25,7 @@ pub struct IovState {
     total: usize,
 }
 
-/// A position that lies outside of the list, or a state that is another list's. Nothing was changed.
+/// A position outside of the list, or a state of another list. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutsideIov;
 
@@ -44,7 +45,7 @@ impl From<OutsideIov> for std::io::Error {
 }
 
 impl OutsideIov {
-    /// `EINVAL`.
+    /// Returns `EINVAL`.
     pub const fn errno(&self) -> i32 {
         22
     }
@@ -59,14 +60,14 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// The piece within its segment.
+    /// Returns the range of the piece within its segment.
     pub(super) fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len
     }
 }
 
 impl IovState {
-    /// The start of a list.
+    /// Makes the position at the start of a list.
     #[inline]
     pub(super) fn start<S: Segment>(segments: &[S]) -> Self {
         let total = segments.iter().fold(0, |sum: usize, segment| sum.saturating_add(segment.len()));
@@ -75,24 +76,24 @@ impl IovState {
         state
     }
 
-    /// Bytes left.
+    /// Returns the number of bytes left.
     #[inline]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes before the position.
+    /// Returns the number of bytes before the position.
     #[inline]
     pub fn moved(&self) -> usize {
         self.moved
     }
 
-    /// The current segment, and where in it.
+    /// Returns the index of the current segment, and the offset in it.
     pub(super) fn place(&self) -> (usize, usize) {
         (self.index, self.offset)
     }
 
-    /// Establishes invariant 1: goes on to the segment that has the byte at `offset`.
+    /// Establishes invariant 1: moves on to the segment that has the byte at `offset`.
     #[inline]
     fn settle<S: Segment>(&mut self, segments: &[S]) {
         while let Some(segment) = segments.get(self.index)
@@ -103,7 +104,7 @@ impl IovState {
         }
     }
 
-    /// Goes forward by `n`, at most `count`.
+    /// Moves forward by `n`, at most `count`.
     #[inline]
     pub(super) fn advance<S: Segment>(&mut self, segments: &[S], n: usize) {
         let n = n.min(self.count);
@@ -113,7 +114,7 @@ impl IovState {
         self.settle(segments);
     }
 
-    /// Goes back by `n`.
+    /// Moves back by `n`.
     pub(super) fn revert<S: Segment>(&mut self, segments: &[S], n: usize) -> Result<(), OutsideIov> {
         self.moved = self.moved.checked_sub(n).ok_or(OutsideIov)?;
         self.count += n;
@@ -131,7 +132,7 @@ impl IovState {
         self.count = self.count.min(limit);
     }
 
-    /// Sets the bytes left.
+    /// Sets the number of bytes left.
     pub(super) fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
         if count > self.total - self.moved {
             return Err(OutsideIov);
@@ -140,7 +141,7 @@ impl IovState {
         Ok(())
     }
 
-    /// Whether it can be a state of this list: looks at every segment before it.
+    /// Returns whether it can be a state of this list: checks every segment before it.
     pub(super) fn belongs_to<S: Segment>(&self, segments: &[S], current: &IovState) -> bool {
         let in_range = match segments.get(self.index) {
             Some(segment) => self.offset < segment.len(),
@@ -153,14 +154,14 @@ impl IovState {
         }
     }
 
-    /// The next piece, of at most `limit` bytes; both `limit` and `count` are more than 0.
+    /// Returns the next piece, of at most `limit` bytes; both `limit` and `count` are more than 0.
     #[inline]
     fn next<S: Segment>(&self, segments: &[S], limit: usize) -> Piece {
         let left = segments[self.index].len() - self.offset;
         Piece { index: self.index, offset: self.offset, len: left.min(limit) }
     }
 
-    /// What is left, piece by piece, at most `limit` bytes of it.
+    /// Returns the pieces that are left, at most `limit` bytes of them.
     pub(super) fn pieces<S: Segment>(&self, segments: &[S], limit: usize) -> impl Iterator<Item = Piece> {
         let mut ahead = *self;
         ahead.truncate(limit);
@@ -171,8 +172,8 @@ impl IovState {
         })
     }
 
-    /// Moves at most `len` bytes, piece by piece, and advances by exactly what moved. `step` gets each piece and where it
-    /// is in what was asked for. The first piece that is short ends it.
+    /// Moves at most `len` bytes, piece by piece, and advances by exactly what moved. `step` gets each piece and its offset
+    /// in the operation. The first piece that is short ends it.
     #[inline]
     pub(super) fn transfer<S: Segment, L: AsRef<[S]>>(
         &mut self,

@@ -1,4 +1,4 @@
-//! What an operation of a [`FileMap`] asks of the file after its accesses, and what the answer means in each mode.
+//! The check of the file by an operation of a [`FileMap`] after its accesses, and the meaning of the answer in each mode.
 
 use core::sync::atomic::{Ordering, fence};
 use std::io;
@@ -9,33 +9,32 @@ use super::file::FileMap;
 use super::options::Watch;
 use super::record::Baseline;
 use super::stamp::Stamp;
-use crate::backoff::sleep;
-use crate::blocked;
 use crate::fault::Short;
+use crate::sleep::sleep;
 
-/// What an operation that has accessed bytes is told of the file.
+/// The result of the check for an operation that has accessed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The bytes are those that it had.
+    /// The bytes are those of the file.
     Unmoved,
-    /// Under [`Watch::Reader`]: they are to be read again.
+    /// Under [`Watch::Reader`]: the bytes have to be read again.
     Moved,
 }
 
-/// How often the file is asked while the time of an append is there before its size.
+/// How often the file is checked while an append has moved its time, and not yet its size.
 const PATIENCE: u32 = 66;
 
-/// Which of them only let other threads run; the others wait a millisecond.
+/// How many of these checks only yield; after each of the others the thread sleeps a millisecond.
 const YIELDS: u32 = 16;
 
 impl FileMap {
-    /// What an operation that cannot read again goes by: a fresh stamp waits for the end of its tick.
+    /// Returns the baseline of an operation that cannot read again: a fresh stamp waits for the end of its tick.
     pub(super) fn settled(&self) -> Baseline {
         let known = self.known();
         if self.watch() != Watch::Reader || known.last.settled {
             return known;
         }
-        // Where it has moved, that is an answer, and nothing is waited for.
+        // If it has moved, that is a result, and there is nothing to wait for.
         let is_unmoved = |now: &Stamp| now.is_as(&known.last.stamp);
         match self.observe().and_then(|now| now.settle(|| self.now(), is_unmoved).map_err(|error| Stop::io(0, error))) {
             Ok(last) if last.settled && is_unmoved(&last.stamp) => {
@@ -46,7 +45,7 @@ impl FileMap {
         }
     }
 
-    /// Asks the file after bytes from `at` were copied, and reads them again if they are to be.
+    /// Checks the file after bytes from `at` were copied, and reads them again if need be.
     #[inline]
     pub(super) fn confirm(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
         match self.ask(known, at, dst.len())? {
@@ -55,11 +54,11 @@ impl FileMap {
         }
     }
 
-    /// The file has moved while bytes from `at` were copied: they are read from it, and its stamp is accepted. Once: so a
-    /// file that changes all the time costs no more.
+    /// Reads the bytes from `at` again, because the file has moved while they were copied, and accepts the new stamp. Once:
+    /// so a file that changes all the time costs no more.
     #[cold]
     pub(super) fn read_again(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
-        // Before it is read: what changes after that moves the stamp again.
+        // Before it is read: a later change moves the stamp again.
         let now = self.observe()?;
         self.pread(known, at, dst, 0)?;
         if self.watch() == Watch::Reader {
@@ -68,22 +67,22 @@ impl FileMap {
         Ok(())
     }
 
-    /// Before accesses that an [`ask`](Self::ask) follows: with that system call, one that asks whether a fault would be
-    /// fatal in this thread.
+    /// Prepares for accesses that a check by [`ask`](Self::ask) follows: since that makes a system call anyway, this makes
+    /// one to see whether a fault would be fatal in this thread.
     #[inline]
     pub(super) fn prepare(&self) {
-        if self.watch() != Watch::Nothing && self.space().is_some() {
-            blocked::ask();
+        if let Some(space) = self.space().filter(|_| self.watch() != Watch::Nothing) {
+            space.prepare();
         }
     }
 
-    /// After `len` bytes from `at` were accessed: whether the file has moved, and what that means in this map's mode.
+    /// Checks after an access to `len` bytes from `at` whether the file has moved, and what that means in this map's mode.
     #[inline]
     pub(super) fn ask(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
         if self.watch() == Watch::Nothing {
             return Ok(Answer::Unmoved);
         }
-        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+        // The bytes first, then the kernel's answer: also on CPUs that reorder loads.
         fence(Ordering::Acquire);
         self.compare(known, at, len, self.now())
     }
@@ -102,7 +101,7 @@ impl FileMap {
         }
     }
 
-    /// The stamp has moved.
+    /// Decides what a moved stamp means.
     #[cold]
     fn judge(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
         let now = now.map_err(|error| Stop::io(len, error))?;
@@ -110,7 +109,7 @@ impl FileMap {
             Watch::Nothing => Ok(Answer::Unmoved),
             Watch::Reader => Ok(Answer::Moved),
             Watch::Appending => self.is_appended_to(known, at, len),
-            // (One that did not settle cannot be told from a moved one.)
+            // (A stamp that did not settle cannot be distinguished from a moved one.)
             Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
                 let within = self.clamp_to(now.size, at, len);
                 match within < len {
@@ -121,7 +120,7 @@ impl FileMap {
         }
     }
 
-    /// Whether a log has grown, or was touched: then that is accepted.
+    /// Accepts the stamp if a log has grown, or was touched.
     #[cold]
     fn is_appended_to(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
         let last = &known.last;
@@ -145,21 +144,21 @@ impl FileMap {
         Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
     }
 
-    /// The change between the last observation and `now`, after `done` bytes from `at`, of which those within the file
-    /// count.
+    /// Returns the change between the last observation and `now`, after `done` bytes from `at`, of which those within the
+    /// file count.
     #[cold]
     pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<Stop> {
         let change = now.change_since(&known.last.stamp)?;
         Some(Stop::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
     }
 
-    /// A copy from the mapping came back short. Either the file has changed, or it is asked for the rest in the way
-    /// that has errors: what reading it says is the reason, and if it delivers after all (it healed; or the mapping
-    /// needs memory that reading does not), so do we. One attempt, so a file that changes all the time costs no more.
+    /// Handles a short copy from the mapping. Either the file has changed, or the rest is read with `pread`, which has
+    /// errors: its error is the reason, and if it succeeds after all (the file recovered; or the mapping needs memory that
+    /// reading does not), so does the operation. One attempt, so a file that changes all the time costs no more.
     #[cold]
     pub(super) fn explain(&self, known: &Baseline, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
         let mut read = || match self.watch() {
-            // The count is the file's, not the mapping's: bytes after its end were copied, too, if it ended within a page.
+            // The count is the file's, not the mapping's: bytes past its end were copied, too, if it ended within a page.
             Watch::Reader | Watch::Nothing => self.read_again(known, at, dst),
             Watch::Appending | Watch::Contents => {
                 self.ask(known, at, short.done)?;
@@ -174,7 +173,7 @@ impl FileMap {
         explained.map_err(|stop| Stop { fault: Some(short.fault), ..stop })
     }
 
-    /// Whether a fault was the file's, and reading the file may tell more.
+    /// Returns an error unless the file caused the fault, so that reading it may tell more.
     #[cold]
     pub(super) fn attribute(&self, known: &Baseline, at: u64, short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;
@@ -186,7 +185,7 @@ impl FileMap {
         attributed.map_err(|stop| Stop { fault: Some(fault), ..stop })
     }
 
-    /// A read of the file ended before the known size: it was shorter at that moment, whatever it is now.
+    /// Handles a read that ended before the known size: the file was shorter at that moment, whatever it is now.
     #[cold]
     pub(super) fn ended(&self, known: &Baseline, at: u64, stop: Stop) -> Stop {
         if !matches!(stop.reason, Reason::PastEnd { .. }) {

@@ -1,7 +1,7 @@
-//! [`Chunks`]: the bytes of a range as copies that fit the CPU's first cache.
+//! [`Chunks`]: the bytes of a range as copies that fit the CPU's L1 cache.
 //!
-//! A file's bytes may change while somebody works with them; a copy does not. It costs little if the copy is still in
-//! the cache when it is used: so pieces are small, and the buffer is the same for all of them.
+//! A file's bytes may change while they are processed; a copy does not. It costs little if the copy is still in the cache
+//! when it is used: so pieces are small, and share one buffer.
 
 use core::ops::{Range, RangeBounds};
 
@@ -10,18 +10,18 @@ use super::file::FileMap;
 use super::options::Watch;
 use super::range::within;
 use super::record::Baseline;
-use crate::copy::copy_in_ahead;
 
-/// Bytes of a chunk: with the bytes it is copied from, half of the smallest first cache there is.
+/// Size of a chunk in bytes: with its source, half of the smallest L1 cache.
 const CHUNK: usize = 8 << 10;
 
-/// Bytes of a chunk under [`Watch::Reader`], where each is a system call, which then costs a twentieth of the copy.
+/// Size of a chunk in bytes under [`Watch::Reader`], where each needs a system call, which then takes a twentieth of the
+/// copy.
 const CONFIRMED: usize = 64 << 10;
 
-/// Bytes of a chunk over pread, where each is a longer system call.
+/// Size of a chunk in bytes over pread, where each is a longer system call.
 const READ: usize = 1 << 20;
 
-/// Bytes between two looks at the file: often enough to end soon, seldom enough to cost nothing.
+/// Number of bytes between two checks of the file: often enough to end soon, seldom enough to cost nothing.
 const LOOK: usize = 1 << 20;
 
 /// An iterator over copies of a range's bytes, made by [`FileMap::chunks`]. It lends its buffer, so it is not an
@@ -43,12 +43,12 @@ const LOOK: usize = 1 << 20;
 /// # }
 /// ```
 ///
-/// Under [`Watch::Reader`] each chunk is the file's when it is handed out, and one after the other they are what `read(2)`
-/// would have given: a chunk is confirmed before, or read again.
+/// Under [`Watch::Reader`] each chunk is the file's when it is handed out, and all of them are what successive `read(2)`
+/// calls would have returned: a chunk is confirmed before, or read again.
 ///
-/// Under [`Watch::Appending`] and [`Watch::Contents`] the file is asked every mebibyte, whenever a copy stops, and before
-/// the end is reported: a range that was seen to its end without an error did not change (see the [module](super) for what
-/// can be seen). What was made of chunks before an error may be of a mixture of contents.
+/// Under [`Watch::Appending`] and [`Watch::Contents`] the file is checked every mebibyte, whenever a copy stops, and before
+/// the end is reported: a range that was read to its end without an error did not change (the [module](super) lists what
+/// can be detected). Results from chunks before an error may be of a mixture of contents.
 #[derive(Debug)]
 pub struct Chunks<'a> {
     map: &'a FileMap,
@@ -56,16 +56,16 @@ pub struct Chunks<'a> {
     at: u64,
     end: u64,
     buffer: Buffer,
-    /// Bytes of a chunk.
+    /// Size of a chunk in bytes.
     size: usize,
-    /// Bytes handed out since the last look.
+    /// Number of bytes handed out since the last check.
     unseen: usize,
-    /// What comes after the chunk that was handed out last.
+    /// The error after the chunk that was handed out last.
     pending: Option<Stop>,
     finished: bool,
 }
 
-/// Where copies go: it begins where a page does, as what they come from.
+/// The destination of copies: it begins at the start of a page, as their source does.
 #[derive(Debug)]
 struct Buffer {
     bytes: Box<[u8]>,
@@ -101,8 +101,8 @@ impl<'a> Chunks<'a> {
         Chunks { map, known, at, end, buffer: Buffer::new(longest), size, unseen: 0, pending: None, finished: false }
     }
 
-    /// The next bytes; `None` after the last ones, if the file did not change in a way that the map watches for. After an
-    /// error, the next call tries again at the byte where it stopped.
+    /// Returns the next bytes; `None` after the last ones, if the file did not change in a way that the map watches for.
+    /// After an error, the next call tries again at the byte where it stopped.
     ///
     /// # Errors
     /// [`MapError`], with [`done`](MapError::done) 0: the bytes before its [`offset`](MapError::offset) were handed
@@ -112,7 +112,7 @@ impl<'a> Chunks<'a> {
         Ok(self.advance()?.map(|len| &*self.buffer.get(len)))
     }
 
-    /// As [`next_chunk`](Self::next_chunk): how many bytes are [`current`](Self::current) now.
+    /// Advances as [`next_chunk`](Self::next_chunk) does, and returns the number of bytes in [`current`](Self::current).
     pub(super) fn advance(&mut self) -> Result<Option<usize>, MapError> {
         match self.step() {
             Ok(0) => Ok(None),
@@ -125,13 +125,13 @@ impl<'a> Chunks<'a> {
         self.map
     }
 
-    /// The first `len` bytes of the last chunk.
+    /// Returns the first `len` bytes of the last chunk.
     pub(super) fn current(&self, len: usize) -> &[u8] {
         &self.buffer.bytes[self.buffer.start..self.buffer.start + len]
     }
 
-    /// Chunks of `len` bytes instead, rounded up to a power of two, 4 KiB to 16 MiB: for consumers that are faster with
-    /// more at once, as hashes are that go through it with wide registers. 64 KiB fit the second cache.
+    /// Sets the size of chunks in bytes, rounded up to a power of two, 4 KiB to 16 MiB: for consumers that are faster with
+    /// more at once, such as hashes with wide registers. 64 KiB fit the L2 cache.
     pub fn of(mut self, len: usize) -> Self {
         self.size = len.clamp(4 << 10, 16 << 20).next_power_of_two();
         let longest = usize::try_from(self.end - self.at).map_or(self.size, |len| len.min(self.size));
@@ -139,10 +139,10 @@ impl<'a> Chunks<'a> {
         self
     }
 
-    /// Calls `consume` with the bytes of the range, in order; returns how many they were.
+    /// Calls `consume` with the bytes of the range, in order; returns their number.
     ///
     /// # Errors
-    /// As [`next_chunk`](Self::next_chunk).
+    /// Those of [`next_chunk`](Self::next_chunk).
     pub fn for_each(self, mut consume: impl FnMut(&[u8])) -> Result<u64, MapError> {
         self.try_for_each(|chunk| {
             consume(chunk);
@@ -168,7 +168,7 @@ impl<'a> Chunks<'a> {
     /// ```
     ///
     /// # Errors
-    /// The closure's first error. As [`next_chunk`](Self::next_chunk), converted, if the map fails.
+    /// The closure's first error; or an error of [`next_chunk`](Self::next_chunk), converted.
     pub fn try_for_each<E: From<MapError>>(
         mut self,
         mut consume: impl FnMut(&[u8]) -> Result<(), E>,
@@ -180,17 +180,17 @@ impl<'a> Chunks<'a> {
         Ok(self.at - start)
     }
 
-    /// What it goes by.
+    /// Returns the baseline to compare with.
     pub(super) fn known(&self) -> Baseline {
         self.known
     }
 
-    /// Where the next chunk begins, in the map.
+    /// Returns the position in the map where the next chunk begins.
     pub fn position(&self) -> u64 {
         self.at
     }
 
-    /// Copies the next bytes into the buffer and moves on: how many, 0 at the end.
+    /// Copies the next bytes into the buffer and advances: returns their number, 0 at the end.
     fn step(&mut self) -> Result<usize, Stop> {
         if let Some(stop) = self.pending.take() {
             return Err(stop);
@@ -219,7 +219,7 @@ impl<'a> Chunks<'a> {
         Ok(done)
     }
 
-    /// Bytes of the next chunk: up to a multiple of the size in the file, where pages begin.
+    /// Returns the number of bytes of the next chunk: up to a multiple of the size in the file, where pages begin.
     fn len(&self) -> usize {
         let into = (self.map.window().start.wrapping_add(self.at) % self.size as u64) as usize;
         let left = usize::try_from(self.end - self.at).unwrap_or(self.size);
@@ -235,14 +235,14 @@ impl<'a> Chunks<'a> {
             self.known = map.known_since(&self.known);
             map.prepare();
         }
-        match map.fetch(mapping, copy_in_ahead, at, dst) {
+        match map.fetch_ahead(mapping, at, dst) {
             Ok(()) if asks => map.confirm(&self.known, at, dst),
             Ok(()) => Ok(()),
             Err(short) => map.explain(&self.known, at, dst, short),
         }
     }
 
-    /// Whether what was copied before it may be of another state of the file.
+    /// Returns whether the bytes copied before it may be of another state of the file.
     fn is_reported_at_once(&self, stop: &Stop) -> bool {
         matches!(stop.reason, Reason::Changed(_)) && matches!(self.map.watch(), Watch::Appending | Watch::Contents)
     }

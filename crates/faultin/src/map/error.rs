@@ -1,39 +1,38 @@
-//! What an operation on a mapped file says when it did not do everything: [`MapError`].
+//! [`MapError`]: the error of an operation on a mapped file that did not do everything.
 
 use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::size::UNKNOWN;
-use super::slice::Damaged;
 use crate::errno::{self, CallError};
 use crate::fault::{Cause, Fault};
 use crate::registry::InstallError;
 
-/// What has become of a file since it was mapped, or since the last [`refresh`](super::FileMap::refresh): the most
-/// telling of what was seen.
+/// A change of a file since it was mapped, or since the last [`refresh`](super::FileMap::refresh): of several, the most
+/// specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// It is shorter: it was truncated. The bytes past its end are lost, also if it grows again.
     Shrunk {
-        /// Bytes in the file when it was mapped.
+        /// Size of the file in bytes when it was mapped.
         from: u64,
-        /// Bytes in the file when the change was seen.
+        /// Size of the file in bytes when the change was detected.
         to: u64,
     },
     /// It is longer.
     Grown {
-        /// Bytes in the file when it was mapped.
+        /// Size of the file in bytes when it was mapped.
         from: u64,
-        /// Bytes in the file when the change was seen.
+        /// Size of the file in bytes when the change was detected.
         to: u64,
     },
     /// The same size, but its data were written (or it was truncated and has grown again).
     Rewritten,
-    /// The path it was opened by leads to another file now: something was renamed over it.
+    /// The path that it was opened by leads to another file now: a file was renamed over it.
     Replaced,
-    /// Its name is gone.
+    /// Its name was removed.
     Deleted,
     /// Its change time moved, and nothing else: permissions, owner or links were changed, or its data were written and
     /// the time of modification was set back.
@@ -53,35 +52,34 @@ impl fmt::Display for Change {
     }
 }
 
-/// Why an operation on a mapped file stopped.
+/// The reason why an operation on a mapped file stopped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The file is not what it was. Bytes that were read may be old, new, or any mixture.
+    /// The file has changed. Bytes that were read may be old, new, or any mixture.
     Changed(Change),
-    /// The file cannot be read, written or asked: what the kernel says, and [to which call](crate::CallError) if it refuses
-    /// that as a whole. After a fault, this is what reading the same bytes from the file said.
+    /// The file cannot be read, written or queried: the kernel's error, with [the name of the call](crate::CallError) if
+    /// that was rejected as a whole. After a fault, this is the error of reading the same bytes from the file.
     Io(io::Error),
     /// No space is allocated there, and none can be: the file system is full, or the quota is used up.
     NoSpace,
-    /// More was asked for than there is: the map has this many bytes.
+    /// The range extends past the end of the map, which has this many bytes.
     PastEnd {
-        /// Bytes in the map, from its start.
+        /// Size of the map in bytes, from its start.
         len: u64,
     },
-    /// A line has more bytes than [`Lines`](super::Lines) may take memory for. It begins at the error's
-    /// [`offset`](MapError::offset).
+    /// A line is longer than the limit of [`Lines`](super::Lines). It begins at the error's [`offset`](MapError::offset).
     LineTooLong {
-        /// Bytes that a line has at most.
+        /// Maximum number of bytes of a line.
         limit: usize,
     },
-    /// It would have had to wait, and was asked not to.
+    /// The operation would have had to wait, and must not.
     NotResident,
-    /// The memory failed for a reason that is not the file's.
+    /// The memory failed for a reason other than the file.
     Fault(Fault),
     /// Only regular files can be mapped; this is something else.
     NotAFile(std::fs::FileType),
-    /// The handler cannot be installed, and [`Backend::Mapped`](super::Backend::Mapped) was asked for.
+    /// The handler cannot be installed, and [`Backend::Mapped`](super::Backend::Mapped) was requested.
     Handler(InstallError),
     /// This file or its file system has no such operation. A file that cannot be mapped because [its size is not
     /// known](super::has_known_size) is one of these.
@@ -111,7 +109,7 @@ pub enum Reason {
 /// # }
 /// ```
 ///
-/// [`get_ref`](io::Error::get_ref) leads from the [`io::Error`] back to this one.
+/// [`get_ref`](io::Error::get_ref) leads from the [`io::Error`] back to this error.
 pub struct MapError {
     // On the heap: results stay small, and errors are rare.
     inner: Box<Inner>,
@@ -120,7 +118,7 @@ pub struct MapError {
 struct Inner {
     path: Option<PathBuf>,
     offset: u64,
-    /// Whether it is `offset` that something happened at.
+    /// Whether the error is at `offset`.
     is_there: bool,
     done: usize,
     reason: Reason,
@@ -132,7 +130,7 @@ impl MapError {
     pub(super) fn new(path: Option<&Path>, offset: u64, stop: Stop) -> Self {
         let Stop { done, reason, fault, is_there } = stop;
         let is_there = match reason {
-            // What happened to the file as a whole, or had nothing to do with a place in it.
+            // Concerns the file as a whole, or has no position in it.
             Reason::Changed(_) | Reason::NotAFile(_) | Reason::Handler(_) | Reason::Unsupported(_) => false,
             Reason::PastEnd { .. } | Reason::LineTooLong { .. } | Reason::NotResident | Reason::Fault(_) => true,
             Reason::Io(_) | Reason::NoSpace => is_there || fault.is_some(),
@@ -140,33 +138,33 @@ impl MapError {
         MapError { inner: Box::new(Inner { path: path.map(Path::to_owned), offset, is_there, done, reason, fault }) }
     }
 
-    /// Returns the reason for which it stopped.
+    /// Returns the reason why the operation stopped.
     pub fn reason(&self) -> &Reason {
         &self.inner.reason
     }
 
     /// Returns the number of bytes done, from the start of the range. They are the file's. After
-    /// [`Changed`](Reason::Changed) they lie within its present size, but may be of different moments.
+    /// [`Changed`](Reason::Changed) they are within its present size, but may be of different moments.
     pub fn done(&self) -> usize {
         self.inner.done
     }
 
-    /// Where *in the file* the first byte is that was not done.
+    /// Returns the position *in the file* of the first byte that was not done.
     pub fn offset(&self) -> u64 {
         self.inner.offset
     }
 
-    /// The path the file was opened by, if it was.
+    /// Returns the path that the file was opened by, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.inner.path.as_deref()
     }
 
-    /// The fault that stopped it, if one did: over a mapping; reads and writes of the file have none.
+    /// Returns the fault that stopped the operation, if one did: over a mapping; reads and writes of the file have none.
     pub fn fault(&self) -> Option<Fault> {
         self.inner.fault
     }
 
-    /// What was seen to have changed, if that is the reason.
+    /// The change that was detected, if that is the reason.
     pub fn change(&self) -> Option<Change> {
         match self.inner.reason {
             Reason::Changed(change) => Some(change),
@@ -174,8 +172,8 @@ impl MapError {
         }
     }
 
-    /// Whether there are bytes to read, though only one after the other, and not to map: a pipe, a socket, a character
-    /// device, or a file whose [size is not known](super::has_known_size). [`FileReader`](super::FileReader) reads them.
+    /// Returns whether the bytes can be read sequentially, but not mapped: a pipe, a socket, a character device, or a file
+    /// whose [size is not known](super::has_known_size). [`FileReader`](super::FileReader) reads them.
     pub fn is_stream(&self) -> bool {
         match self.inner.reason {
             Reason::NotAFile(kind) => !kind.is_dir(),
@@ -184,9 +182,9 @@ impl MapError {
         }
     }
 
-    /// The kernel's number for it: `ESTALE` for a file that changed, `ENOSPC` without space, `EMSGSIZE` for a line beyond the
-    /// limit, `EAGAIN` where it would have had to wait, `EISDIR` or `ESPIPE` for what is no file, otherwise what the kernel said. `None` beyond the
-    /// end, for which the kernel has no error.
+    /// Returns the kernel's error number: `ESTALE` for a file that changed, `ENOSPC` without space, `EMSGSIZE` for a line
+    /// past the limit, `EAGAIN` where it would have had to wait, `EISDIR` or `ESPIPE` for something other than a regular
+    /// file, otherwise the kernel's own. `None` past the end, for which the kernel has no error.
     pub fn errno(&self) -> Option<i32> {
         match &self.inner.reason {
             Reason::Changed(_) => Some(libc::ESTALE),
@@ -203,14 +201,14 @@ impl MapError {
         }
     }
 
-    /// An [`io::Error`] that says all of this, of the kind that [`errno`](Self::errno) has: what `?` makes of it where
-    /// `io::Error` is expected. Its `get_ref` is this value, its `raw_os_error` is `None`;
-    /// [`faultin::errno`](crate::errno()) has the number.
+    /// Converts to an [`io::Error`] of the kind that [`errno`](Self::errno) has, with all of this error in it, as `?` does
+    /// where an `io::Error` is expected. Its `get_ref` is this value, its `raw_os_error` is `None`;
+    /// [`faultin::errno`](crate::errno()) returns the number.
     pub fn into_io(self) -> io::Error {
         io::Error::new(self.kind(), self)
     }
 
-    /// The kind of [`errno`](Self::errno); [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) beyond the end.
+    /// Returns the kind of [`errno`](Self::errno); [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) past the end.
     pub fn kind(&self) -> io::ErrorKind {
         self.errno().map_or(io::ErrorKind::UnexpectedEof, |errno| io::Error::from_raw_os_error(errno).kind())
     }
@@ -219,13 +217,6 @@ impl MapError {
 impl From<MapError> for io::Error {
     fn from(error: MapError) -> Self {
         error.into_io()
-    }
-}
-
-impl<T> From<Damaged<T>> for io::Error {
-    /// As its [`MapError`]: what the closure returned, and which bytes were bad, stay behind.
-    fn from(damaged: Damaged<T>) -> Self {
-        MapError::from(damaged).into_io()
     }
 }
 
@@ -280,18 +271,18 @@ impl std::error::Error for MapError {
     }
 }
 
-/// Whether a fault says that what stands behind the memory failed: then the file knows more.
+/// Returns whether a fault means that the file behind the memory failed: then querying the file tells more.
 pub(super) fn is_of_the_file(fault: &Fault) -> bool {
     matches!(fault.cause(), Cause::Backing | Cause::Poison { .. } | Cause::Other)
 }
 
-/// What stops an operation, before it is known whose.
+/// The reason why an operation stopped, before its position in the file is known.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub done: usize,
     pub reason: Reason,
     pub fault: Option<Fault>,
-    /// Whether it is the first byte that was not done which could not be read or written.
+    /// Whether the first byte that was not done could not be read or written.
     pub is_there: bool,
 }
 
@@ -301,13 +292,13 @@ impl Stop {
         Stop { done, reason, fault: None, is_there: false }
     }
 
-    /// After a fault at the first byte that was not done.
+    /// Makes the stop of a fault at the first byte that was not done.
     #[cold]
     pub(super) fn faulted(done: usize, reason: Reason, fault: Fault) -> Self {
         Stop { fault: Some(fault), ..Stop::new(done, reason) }
     }
 
-    /// This call to read or write the file failed, at the first byte that was not done.
+    /// Makes the stop of a failed call to read or write the file, at the first byte that was not done.
     #[cold]
     pub(super) fn io_there(done: usize, call: &'static str, error: io::Error) -> Self {
         Stop { is_there: true, ..Stop::io(done, CallError::name(call, error)) }

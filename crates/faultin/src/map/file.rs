@@ -1,6 +1,5 @@
 //! [`FileMap`]: reading a mapped file.
 
-use core::num::NonZeroUsize;
 use core::ops::RangeBounds;
 use std::fs::File;
 use std::io;
@@ -13,19 +12,17 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::chunks::Chunks;
 use super::error::{Change, MapError, Reason, Stop};
-use super::layers;
-use super::mapping::{CopyIn, Mapping, Rights, Space};
+use super::mapped::{Mapped, Mapping, Rights, Space};
 use super::name::Name;
 use super::nowait;
-use super::options::{self, Backend, MapOptions, Watch, Window};
+use super::options::{Backend, MapOptions, Watch, Window};
 use super::reader::MapReader;
 use super::record::{Baseline, Record};
 use super::size;
 use super::stamp::{Freshness, Observation, Stamp};
-use crate::copy::copy_in;
+use super::state::tick;
 use crate::fault::Short;
 use crate::scalar::Scalar;
-use crate::{blocked, fault_in, signal_free};
 
 /// A mapped file to read from. See the [module](super) for what its operations promise.
 ///
@@ -37,10 +34,10 @@ pub struct FileMap {
     name: Option<Arc<Name>>,
     options: MapOptions,
     window: Window,
-    /// Bytes of the mapping before the window.
+    /// Number of bytes of the mapping before the window.
     lead: usize,
     watch: Watch,
-    /// Whether the file has another change time at every question, so that it says nothing.
+    /// Whether the file has a different change time at every query, so that it is meaningless.
     restless: bool,
     /// Whether its bytes may move away from under a mapping.
     may_move: bool,
@@ -126,7 +123,7 @@ impl FileMap {
     /// # Errors
     /// [`NotResident`](Reason::NotResident) at the first byte that is not in memory;
     /// [`Unsupported`](Reason::Unsupported) on a file system that cannot promise it (tmpfs, FUSE, and the network ones,
-    /// as of 6.18); otherwise as `read_at`.
+    /// as of 6.18), and on systems other than Linux; otherwise as `read_at`.
     pub fn read_at_nowait(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known();
         let len = self.clamp(&known, at, dst.len());
@@ -135,7 +132,7 @@ impl FileMap {
             .and_then(|()| match self.watch {
                 // The kernel has copied them.
                 Watch::Nothing | Watch::Reader => Ok(()),
-                // A server would have to be waited for.
+                // It would have to wait for a server.
                 Watch::Appending | Watch::Contents => {
                     self.compare(&known, at, len, self.normal(Stamp::with(&self.file, Freshness::Cached))).map(|_| ())
                 }
@@ -153,7 +150,7 @@ impl FileMap {
         let known = self.known();
         let len = self.clamp(&known, at, size_of::<T>());
         if len < size_of::<T>() {
-            // What is there of it is not half a value.
+            // A part of the value is past the end, and half a value is none.
             return Err(self.error(at, Stop::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
         }
         let loaded = self.mapping().map(|mapping| {
@@ -168,7 +165,7 @@ impl FileMap {
                     Err(stop) => Err(stop),
                 }),
             },
-            // Bytes are copied instead, which also finds out why.
+            // Bytes are copied instead, which also determines the reason.
             Some(Err(fault)) => self.load_slowly(at, |bytes| self.explain(&known, at, bytes, Short { done: 0, fault })),
             None => self.load_slowly(at, |bytes| self.copy_from_file(&known, at, bytes)),
         }
@@ -182,20 +179,20 @@ impl FileMap {
         Ok(T::from_bytes(bytes))
     }
 
-    /// The bytes of a range, one after the other, in pieces that fit the CPU's first cache: copies of them, which do
-    /// not change any more. Faster than reading the file into a buffer. A range that ends behind the map ends with it.
+    /// Returns the bytes of a range in order, in pieces that fit the CPU's L1 cache: copies, which do not change any more.
+    /// Faster than reading the file into a buffer. A range that ends past the map ends with it.
     pub fn chunks(&self, range: impl RangeBounds<u64>) -> Chunks<'_> {
         Chunks::new(self, range)
     }
 
-    /// A reader from the start of the map: [`Read`](std::io::Read), [`Seek`](std::io::Seek) and
+    /// Returns a reader from the start of the map: [`Read`](std::io::Read), [`Seek`](std::io::Seek) and
     /// [`BufRead`](std::io::BufRead).
     pub fn reader(&self) -> MapReader<&FileMap> {
         MapReader::new(self)
     }
 
-    /// A reader from the start of the map that owns it: to return it, or to move it to another thread. A reader of an
-    /// `Arc<FileMap>` is made by [`MapReader::new`].
+    /// Returns a reader from the start of the map that owns it: to return it, or to move it to another thread.
+    /// [`MapReader::new`] makes a reader of an `Arc<FileMap>`.
     ///
     /// ```
     /// use std::io::{self, BufRead};
@@ -215,8 +212,8 @@ impl FileMap {
         MapReader::new(self)
     }
 
-    /// Bytes in the map: those of its window that the file had when it was mapped or last [`refresh`](Self::refresh)ed.
-    /// Nothing else changes it.
+    /// Returns the size of the map in bytes: of its window, the part that the file had when it was mapped or last
+    /// [`refresh`](Self::refresh)ed. Nothing else changes it.
     #[inline]
     pub fn len(&self) -> u64 {
         self.window.len(self.known().size)
@@ -228,10 +225,10 @@ impl FileMap {
         self.len() == 0
     }
 
-    /// Bytes in the file now.
+    /// Returns the size of the file now, in bytes.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io), if it cannot be asked.
+    /// [`Io`](Reason::Io) if it cannot be queried.
     pub fn file_len(&self) -> Result<u64, MapError> {
         self.now().map(|stamp| stamp.size).map_err(|error| self.error(0, Stop::io(0, error)))
     }
@@ -252,24 +249,24 @@ impl FileMap {
         Ok(valid)
     }
 
-    /// Accepts the file as it is now, and returns what changed since it was mapped or last refreshed, `None` if nothing did.
-    /// From here on this is what operations compare with, and how far they reach. A server is asked if the file is on a
-    /// network.
+    /// Accepts the current state of the file, and returns what changed since it was mapped or last refreshed, `None` if
+    /// nothing did. From now on operations compare with this state, and reach to its end. On a network file system this
+    /// queries the server.
     ///
-    /// It is the same file: where its name leads to by now is not asked. [`reopen`](Self::reopen) follows the name.
-    /// Operations of other threads that are under way go on as they are. Nothing is unmapped.
+    /// The file stays the same: its name is not looked up. [`reopen`](Self::reopen) follows the name. Operations of other
+    /// threads that are under way continue unchanged. Nothing is unmapped.
     ///
-    /// On overlayfs another file may stand behind the mapping by then: a file of a lower layer is copied when it is opened
-    /// for writing. So a file that has changed is opened and mapped again there. After the eighth time the map goes on over
-    /// [pread](Backend::Pread), which always reads what the file has; so it does where the file cannot be opened.
+    /// On overlayfs the mapping may show another file by then: a file of a lower layer is copied when it is opened for
+    /// writing. So a file that has changed is opened and mapped again there. After the eighth time the map continues over
+    /// [pread](Backend::Pread), which always reads the file's bytes; so it does where the file cannot be opened.
     ///
-    /// A map of [`Backend::Automatic`] also makes sure that its faults are still recovered, as when it was opened. It goes
-    /// on over pread where they are not, and where there are no addresses for what the file has grown to.
+    /// A map of [`Backend::Automatic`] also makes sure that its faults are still recovered, as when it was opened. It
+    /// continues over pread where they are not, and where there are no addresses for the file's new size.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io) if the file cannot be asked, or there are no addresses for what it has grown to; the map is
-    /// as before. [`Changed`](Reason::Changed) with [`Replaced`](Change::Replaced) where another mapping would be needed
-    /// and is not to be had, and [`Backend::Mapped`] was asked for: until it is, the map reads the file.
+    /// [`Io`](Reason::Io) if the file cannot be queried, or there are no addresses for its new size; the map is unchanged.
+    /// [`Changed`](Reason::Changed) with [`Replaced`](Change::Replaced) where another mapping is needed and not available,
+    /// and [`Backend::Mapped`] was requested: until it is available, the map reads the file.
     /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size) any more.
     pub fn refresh(&self) -> Result<Option<Change>, MapError> {
         let lock = self.record.lock();
@@ -291,41 +288,9 @@ impl FileMap {
         Ok(now.stamp.change_since(&before))
     }
 
-    /// Makes the space fit a file that was `before` and is `now`.
-    fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), Stop> {
-        if self.options.asked() == Backend::Automatic && !options::faults_reach_us() {
-            space.close();
-            return Ok(());
-        }
-        let too_large = || Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-        let needed = self.window.needed(now.size).ok_or_else(too_large)?;
-        let wanted = self.window.wanted(needed);
-        if !self.may_move || now.is_as(before) {
-            return match space.grow(&self.file, needed, wanted) {
-                Err(_) if self.options.asked() == Backend::Automatic => {
-                    space.close();
-                    Ok(())
-                }
-                grown => grown.map_err(|refused| Stop::new(0, refused.into())),
-            };
-        }
-        // What stands behind the mapping may be another file by now. `now` was asked for first.
-        let wanted = if self.watch == Watch::Appending { wanted } else { needed };
-        let again = if space.is_replaceable() { layers::reopen(&self.file, self.path(), now).ok() } else { None };
-        let replaced = again.is_some_and(|again| space.replace(again, needed, wanted).is_ok());
-        if !replaced {
-            // Reading the descriptor gives what is there now.
-            space.close();
-            if self.options.asked() == Backend::Mapped {
-                return Err(Stop::new(0, Reason::Changed(Change::Replaced)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns `Ok` if the file is the one that was mapped or last [`refresh`](Self::refresh)ed, has not changed since, and its
-    /// name still leads to it: by the rules of [`Watch::Contents`], whatever the map watches. A server is asked if the file
-    /// is on a network. The name is looked up in the directory that it lay in when the map was opened.
+    /// Returns `Ok` if the file is the one that was mapped or last [`refresh`](Self::refresh)ed, has not changed since, and
+    /// its name still leads to it: by the rules of [`Watch::Contents`], whatever the map watches. On a network file system
+    /// this queries the server. The name is looked up in the directory that contained it when the map was opened.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -346,14 +311,14 @@ impl FileMap {
     /// # }
     /// ```
     ///
-    /// What operations have accepted since is a change all the same. Of a file that was changed within a tick of the clock
-    /// before it was mapped, a further change within that tick is not seen (see [`watches`](Self::watches)), unless the map
-    /// is of [`Watch::Contents`], which has waited.
+    /// A change that operations have accepted meanwhile is still a change. If a file was changed within a tick of the clock
+    /// before it was mapped, a further change within that tick is not detected (see [`watches`](Self::watches)), unless the
+    /// map is of [`Watch::Contents`], which has waited.
     ///
     /// # Errors
     /// [`Changed`](Reason::Changed): a size or a time of modification that moved comes first, then a name that leads to
     /// another file ([`Replaced`](Change::Replaced)) or to none ([`Deleted`](Change::Deleted)), then a change time that
-    /// moved ([`Touched`](Change::Touched)). [`Io`](Reason::Io) if the file cannot be asked.
+    /// moved ([`Touched`](Change::Touched)). [`Io`](Reason::Io) if the file cannot be queried.
     pub fn verify(&self) -> Result<(), MapError> {
         let base = self.record.base();
         let now = self.synchronised().map_err(|error| self.error(0, Stop::io(0, error)))?;
@@ -370,7 +335,7 @@ impl FileMap {
         }
     }
 
-    /// Opens the file that the name leads to now, in the directory that it lay in when this map was opened, and maps it
+    /// Opens the file that the name leads to now, in the directory that contained it when this map was opened, and maps it
     /// with the same [options](MapOptions), to read: for a log that was rotated.
     ///
     /// # Errors
@@ -383,8 +348,8 @@ impl FileMap {
         self.options.map(file, Some(Arc::clone(name)), Rights::Read)
     }
 
-    /// What operations really look for. The change time is left out where the file system gives another one at every
-    /// question, as some FUSE servers do.
+    /// Returns what operations really check. The change time is left out where the file system returns a different one at
+    /// every query, as some FUSE servers do.
     pub fn watches(&self) -> Coverage {
         let looks = self.watch != Watch::Nothing;
         Coverage {
@@ -393,21 +358,21 @@ impl FileMap {
             modified: looks,
             changed: matches!(self.watch, Watch::Reader | Watch::Contents) && !self.restless,
             settled: looks && self.watch != Watch::Appending && self.record.base().settled,
-            tick: super::stamp::tick(),
+            tick: tick(),
         }
     }
 
-    /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
+    /// Returns [`Backend::Mapped`] or [`Backend::Pread`].
     pub fn backend(&self) -> Backend {
         if self.mapping().is_some() { Backend::Mapped } else { Backend::Pread }
     }
 
-    /// The path the file was opened by, if it was.
+    /// Returns the path that the file was opened by, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.name.as_ref().map(|name| name.path())
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -434,27 +399,27 @@ impl AsFd for FileMap {
     }
 }
 
-/// What a map [watches](FileMap::watches).
+/// The properties that a map [watches](FileMap::watches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Coverage {
-    /// The mode it is in.
+    /// The mode of the map.
     pub mode: Watch,
-    /// Whether each operation looks at the size of the file.
+    /// Whether each operation checks the size of the file.
     pub size: bool,
-    /// Whether it looks at the time of modification (`st_mtime`).
+    /// Whether each operation checks the time of modification (`st_mtime`).
     pub modified: bool,
-    /// Whether it looks at the change time (`st_ctime`), which the kernel moves when the time of modification was set back,
-    /// too.
+    /// Whether each operation checks the change time (`st_ctime`), which the kernel also moves when the time of
+    /// modification was set back.
     pub changed: bool,
     /// Whether every change since the file was mapped or last refreshed has moved its stamp. Otherwise it was changed less
-    /// than a tick before, and a further change within that tick cannot be seen.
+    /// than a tick before, and a further change within that tick cannot be detected.
     pub settled: bool,
     /// The tick of the clock that the kernel takes the times of files from.
     pub tick: Duration,
 }
 
-/// The stamp of a file.
+/// Queries the stamp of a file.
 #[inline]
 pub(super) fn ask(file: &File, restless: bool) -> io::Result<Stamp> {
     normal(restless, Stamp::of(file))
@@ -468,27 +433,36 @@ fn normal(restless: bool, stamp: io::Result<Stamp>) -> io::Result<Stamp> {
     }
 }
 
-/// What the parts of this module share.
+/// Functions that the parts of this module share.
 impl FileMap {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn assemble(
         file: File,
         name: Option<Arc<Name>>,
         options: MapOptions,
         window: Window,
         restless: bool,
-        may_move: bool,
-        (space, _unmapped): (Option<Space>, Option<File>),
+        mapped: Mapped,
         first: Observation,
     ) -> Self {
+        let Mapped { space, may_move, unmapped: _unmapped } = mapped;
         let (lead, watch, record) = (window.lead(), options.watched(), Record::new(first));
         FileMap { file, name, options, window, lead, watch, restless, may_move, space, _unmapped, record }
     }
 
-    /// The newest mapping, `None` over pread.
+    /// Returns the newest mapping, `None` over pread.
     #[inline]
     pub(super) fn mapping(&self) -> Option<&Mapping> {
         self.space.as_ref().and_then(Space::newest)
+    }
+
+    /// Returns the requested backend.
+    pub(super) fn options(&self) -> &MapOptions {
+        &self.options
+    }
+
+    /// Whether its bytes may move away from under a mapping.
+    pub(super) fn may_move(&self) -> bool {
+        self.may_move
     }
 
     pub(super) fn space(&self) -> Option<&Space> {
@@ -508,13 +482,13 @@ impl FileMap {
         self.watch
     }
 
-    /// What an operation that begins now goes by.
+    /// Returns the baseline of an operation that begins now.
     #[inline]
     pub(super) fn known(&self) -> Baseline {
         self.record.get()
     }
 
-    /// What a part of an operation goes by that began with `before`: contents are those of then, to the end.
+    /// Returns the baseline of a part of an operation that began with `before`: its contents are those of then, to the end.
     #[inline]
     pub(super) fn known_since(&self, before: &Baseline) -> Baseline {
         match self.watch {
@@ -523,33 +497,33 @@ impl FileMap {
         }
     }
 
-    /// How many of `len` bytes from `at` the map has.
+    /// Returns how many of `len` bytes from `at` the map has.
     #[inline]
     pub(super) fn clamp(&self, known: &Baseline, at: u64, len: usize) -> usize {
         self.clamp_to(known.size, at, len)
     }
 
-    /// The same of a file of `size` bytes.
+    /// Returns the same for a file of `size` bytes.
     #[inline]
     pub(super) fn clamp_to(&self, size: u64, at: u64, len: usize) -> usize {
         let left = self.window.len(size).saturating_sub(at);
         usize::try_from(left).map_or(len, |left| left.min(len))
     }
 
-    /// An error of an operation that began at `at`.
+    /// Makes an error of an operation that began at `at`.
     #[cold]
     pub(super) fn error(&self, at: u64, stop: Stop) -> MapError {
         let offset = self.window.start.saturating_add(at).saturating_add(stop.done as u64);
         MapError::new(self.path(), offset, stop)
     }
 
-    /// The file's stamp.
+    /// Queries the file's stamp.
     #[inline]
     pub(super) fn now(&self) -> io::Result<Stamp> {
         ask(&self.file, self.restless)
     }
 
-    /// The same as the server has it.
+    /// Queries the stamp, synchronised with the server.
     fn synchronised(&self) -> io::Result<Stamp> {
         self.normal(Stamp::with(&self.file, Freshness::Server))
     }
@@ -558,28 +532,28 @@ impl FileMap {
         normal(self.restless, stamp)
     }
 
-    /// The file's stamp, and whether it is fresh.
+    /// Queries the file's stamp, and whether it is fresh.
     pub(super) fn observe(&self) -> Result<Observation, Stop> {
         Observation::of(|| self.now()).map_err(|error| Stop::io(0, error))
     }
 
-    /// From here on operations compare with this. Not where the mapping is no longer the file that was observed: there,
-    /// everything is read from the file until the map is [refreshed](Self::refresh).
+    /// Makes operations compare with `now` from here on. Not where the mapping is no longer the file that was observed:
+    /// there, everything is read from the file until the map is [refreshed](Self::refresh).
     pub(super) fn accept(&self, known: &Baseline, now: &Observation) {
         if self.may_move && !now.stamp.is_as(&known.last.stamp) {
             return;
         }
         let size = now.stamp.size;
-        // Of a log that grows, the longest is accepted: what is shorter later was truncated.
+        // Of a log that grows, the longest state is accepted: a shorter one later means that it was truncated.
         self.record.accept(now, |last| self.watch == Watch::Appending && last.stamp.size > size);
     }
 
-    /// Copies bytes of the map and asks the file.
+    /// Copies bytes of the map and checks the file.
     #[inline]
     pub(super) fn copy(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
         let Some(mapping) = self.mapping() else { return self.copy_from_file(known, at, dst) };
         self.prepare();
-        match self.fetch(mapping, copy_in, at, dst) {
+        match self.fetch(mapping, at, dst) {
             Ok(()) => self.confirm(known, at, dst),
             Err(short) => self.explain(known, at, dst, short),
         }
@@ -587,12 +561,18 @@ impl FileMap {
 
     /// Copies bytes of the mapping.
     #[inline(always)]
-    pub(super) fn fetch(&self, mapping: &Mapping, copy_in: CopyIn, at: u64, dst: &mut [u8]) -> Result<(), Short> {
+    pub(super) fn fetch(&self, mapping: &Mapping, at: u64, dst: &mut [u8]) -> Result<(), Short> {
         // (An empty range may begin anywhere.)
-        if dst.is_empty() { Ok(()) } else { mapping.read_by(copy_in, self.lead + at as usize, dst) }
+        if dst.is_empty() { Ok(()) } else { mapping.read(self.lead + at as usize, dst) }
     }
 
-    /// Reads bytes from the file, which has errors of its own.
+    /// As [`fetch`](Self::fetch), for bytes that are read one after the other.
+    #[inline(always)]
+    pub(super) fn fetch_ahead(&self, mapping: &Mapping, at: u64, dst: &mut [u8]) -> Result<(), Short> {
+        if dst.is_empty() { Ok(()) } else { mapping.read_ahead(self.lead + at as usize, dst) }
+    }
+
+    /// Reads bytes from the file, which has its own errors.
     pub(super) fn copy_from_file(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
         self.pread(known, at, dst, 0)?;
         match self.watch {
@@ -601,7 +581,7 @@ impl FileMap {
         }
     }
 
-    /// Reads what is missing of `dst` behind `done` from the file.
+    /// Reads from the file what is missing of `dst` after `done`.
     pub(super) fn pread(&self, known: &Baseline, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
         while done < dst.len() {
             match self.file.read_at(&mut dst[done..], self.window.start + at + done as u64) {
@@ -612,26 +592,5 @@ impl FileMap {
             }
         }
         Ok(())
-    }
-
-    /// Brings in what can be brought in.
-    pub(super) fn populate(&self) {
-        let (Some(mapping), len) = (self.mapping(), self.len()) else { return };
-        let Some(len) = usize::try_from(len).ok().map(|len| len.min(mapping.len() - self.lead)) else { return };
-        let mut at = 0;
-        while let Some(rest) = NonZeroUsize::new(len - at) {
-            let start = mapping.base().wrapping_add(self.lead + at);
-            // SAFETY: within the mapping, whose invariants are `fault_in`'s preconditions.
-            let faulted_in = unsafe {
-                match blocked::is_fatal() {
-                    true => signal_free::fault_in_readable(start, rest),
-                    false => fault_in::fault_in_readable(start, rest),
-                }
-            };
-            match faulted_in {
-                Ok(brought) => at += brought.get(),
-                Err(_) => return,
-            }
-        }
     }
 }

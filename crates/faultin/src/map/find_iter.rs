@@ -1,4 +1,4 @@
-//! [`FindIter`]: all places of a needle in a mapped file.
+//! [`FindIter`]: all occurrences of a needle in a mapped file.
 
 use core::iter::FusedIterator;
 use core::ops::{Range, RangeBounds};
@@ -12,30 +12,30 @@ use super::search::{Pass, forwards};
 use crate::fault::Fault;
 use crate::scan::{Bytes, over};
 
-/// Places that are looked for at once, at most. Each time ends with a question about the file.
+/// Maximum number of occurrences in one search. Each search ends with a check of the file.
 const MOST: usize = 256;
 
-/// An iterator over the places of a needle, made by [`FileMap::find_iter`]. After an error it ends.
+/// An iterator over the positions of a needle, made by [`FileMap::find_iter`]. After an error it ends.
 #[derive(Debug)]
 pub struct FindIter<'m, 'n> {
     map: &'m FileMap,
     known: Baseline,
     needle: &'n [u8],
-    /// Where places may still begin, up to where they end at most.
+    /// The range in which further occurrences may begin, up to their last possible end.
     range: Range<u64>,
     found: VecDeque<u64>,
-    /// Places to look for at once next time: one first, because it may be enough.
+    /// Number of occurrences in the next search: one first, because that may be enough.
     batch: usize,
-    /// What comes after the places that were found.
+    /// The error after the occurrences that were found.
     error: Option<MapError>,
     finished: bool,
 }
 
-/// Collects places that do not overlap, until there are enough.
+/// Collects occurrences that do not overlap, until there are enough.
 #[derive(Clone)]
 struct FindMany<'n> {
     needle: &'n [u8],
-    /// Where the last one ended.
+    /// The end of the last occurrence.
     from: u64,
     found: Vec<u64>,
     enough: usize,
@@ -83,12 +83,12 @@ impl FileMap {
     /// # }
     /// ```
     ///
-    /// The range ends with the map as it is now. Places are looked for up to 256 at a time: what the file has become since
-    /// then is seen by the next time. It takes memory for that many positions.
+    /// The range ends with the current end of the map. Up to 256 occurrences are found by one search; the next search
+    /// detects changes of the file since then. The iterator allocates memory for that many positions.
     ///
     /// # Errors
-    /// Items are as the results of [`find`](Self::find). Places before the byte that could not be loaded come first; after the
-    /// error, the iterator ends.
+    /// Items are as the results of [`find`](Self::find). Positions before the byte that could not be loaded come first;
+    /// after the error, the iterator ends.
     #[doc(alias = "memmem")]
     pub fn find_iter<'m, 'n>(&'m self, needle: &'n [u8], range: impl RangeBounds<u64>) -> FindIter<'m, 'n> {
         let known = self.known();
@@ -98,7 +98,7 @@ impl FileMap {
 }
 
 impl FindIter<'_, '_> {
-    /// Looks for the next places.
+    /// Searches for the next occurrences.
     fn look(&mut self) {
         if self.needle.is_empty() {
             self.found.push_back(self.range.start);

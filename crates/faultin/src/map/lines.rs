@@ -9,19 +9,20 @@ use super::error::{MapError, Reason, Stop};
 use super::file::FileMap;
 use crate::scan::{Plain, over};
 
-/// A line, without the `\n` it ends with.
+/// A line, without the `\n` that ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Where in the map it begins.
+    /// Position in the map where it begins.
     pub at: u64,
     /// Its bytes. They are a copy and do not change.
     pub bytes: &'a [u8],
 }
 
-/// An iterator over a range's lines, made by [`FileMap::lines`]. As an [`Iterator`] it gives each line as a `Vec<u8>`, without
-/// its `\n`, and ends after an error.
+/// An iterator over a range's lines, made by [`FileMap::lines`]. As an [`Iterator`] it returns each line as a `Vec<u8>`,
+/// without its `\n`, and ends after an error.
 ///
-/// [`next_line`](Self::next_line) lends its buffer instead, and says where the line begins: no allocation for each line.
+/// [`next_line`](Self::next_line) lends its buffer instead, and also returns the position of the line: no allocation for
+/// each line.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,25 +40,25 @@ pub struct Line<'a> {
 /// # }
 /// ```
 ///
-/// A line takes as much memory as it has bytes, up to a [limit](Self::limit) of 64 MiB; one that lies within a
+/// A line takes memory in proportion to its length, up to a [limit](Self::limit) of 64 MiB; a line within one
 /// [chunk](Chunks) is not copied a second time.
 #[derive(Debug)]
 pub struct Lines<'a> {
     chunks: Chunks<'a>,
-    /// Bytes of the chunk that was copied last, and how many of them belong to lines that were handed out.
+    /// Size in bytes of the chunk that was copied last, and how many of them belong to lines that were handed out.
     len: usize,
     used: usize,
-    /// The start of a line that goes on behind the chunk, or did.
+    /// The start of a line that continues after the chunk, or did.
     begun: Vec<u8>,
     /// Whether `begun` was handed out.
     done: bool,
-    /// Bytes that a line has at most.
+    /// Maximum number of bytes of a line.
     limit: usize,
     /// Whether the [`Iterator`] has ended.
     ended: bool,
 }
 
-/// Bytes that a line has at most, unless another [limit](Lines::limit) is set.
+/// Maximum number of bytes of a line, unless another [limit](Lines::limit) is set.
 const LIMIT: usize = 64 << 20;
 
 impl<'a> Lines<'a> {
@@ -73,22 +74,22 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Sets how many bytes a line has at most, without its `\n`: 64 MiB unless this is called. The limit bounds the memory
-    /// that the iterator takes, whatever is in the file.
+    /// Sets the maximum number of bytes of a line, without its `\n`: 64 MiB by default. The limit bounds the memory that
+    /// the iterator takes, whatever is in the file.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// The next line; `None` after the last one, as [`Chunks::next_chunk`] says it. The bytes behind the last `\n` are a
+    /// Returns the next line; `None` after the last one, as [`Chunks::next_chunk`] does. Bytes after the last `\n` are a
     /// line, if there are any.
     ///
-    /// After an error, the next call tries again where it stopped; the line goes on with the bytes before.
+    /// After an error, the next call tries again where it stopped; the line includes the bytes before.
     ///
     /// # Errors
-    /// As [`Chunks::next_chunk`]. [`LineTooLong`](Reason::LineTooLong), with the [`offset`](MapError::offset) of its first
-    /// byte, if the line has more bytes than the [limit](Self::limit); each further call says the same.
+    /// Those of [`Chunks::next_chunk`]. [`LineTooLong`](Reason::LineTooLong), with the [`offset`](MapError::offset) of its
+    /// first byte, if the line has more bytes than the [limit](Self::limit); each further call returns the same error.
     /// [`Io`](Reason::Io) with `ENOMEM` if there is no memory for the line.
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, MapError> {
         if self.done {
@@ -139,13 +140,13 @@ impl<'a> Lines<'a> {
         Ok(Some(line))
     }
 
-    /// Whether `more` bytes can be added to the line that was begun, if it was: then there is room for them.
+    /// Makes room for `more` bytes of the line that was begun, if one was; fails if they exceed the limit.
     fn fits(&mut self, more: usize) -> Result<(), MapError> {
         let len = self.begun.len();
         let reason = if more > self.limit.saturating_sub(len) {
             Reason::LineTooLong { limit: self.limit }
         } else if len == 0 && more < self.len - self.used {
-            // It ends in the chunk and stays there.
+            // The line ends in the chunk and stays there.
             return Ok(());
         } else if self.begun.try_reserve(more).is_err() {
             Reason::Io(io::Error::from_raw_os_error(libc::ENOMEM))

@@ -1,9 +1,10 @@
-//! Who owns mapped addresses: a [`Mapping`] is one range of them, a [`Space`] all that a map has had.
+//! Ownership of mapped addresses: a [`Mapping`] owns one range, a [`Space`] all ranges that a map has had.
 //!
-//! A mapping may reach beyond the end of its file. The pages there fault until the file grows, and then they deliver:
-//! so a map that reserves more than it needs grows without a system call, and nothing that is under way notices.
+//! A mapping may extend past the end of its file. The pages there fault until the file grows, and are accessible
+//! afterwards: so a map that reserves more than it needs grows without a system call, and operations under way are not
+//! affected.
 
-use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -13,25 +14,26 @@ use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
 use super::error::Reason;
+use super::state::file_system;
 use crate::errno::CallError;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
 use crate::signal::guard::Guard;
-use crate::{blocked, copy, page_size, scalar, signal_free};
+use crate::{blocked, copy, fault_in, page_size, scalar, signal_free};
 
-/// Bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a tenth
-/// faster than one copy of all.
+/// Number of bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a
+/// tenth faster than one copy of all.
 const PIECE: usize = 1 << 10;
 
-/// From so many bytes on, the copy itself knows best: their destination does not stay in a cache.
+/// The size in bytes from which the copy itself chooses best: its destination does not stay in a cache.
 const CACHED: usize = 1 << 20;
 
 /// [`copy::copy_in`], or one with its contract.
-pub(crate) type CopyIn = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
+type CopyIn = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
 
-/// Why there is no mapping.
+/// The reason why there is no mapping.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// Faults would not be recovered.
@@ -49,12 +51,12 @@ impl From<Refused> for Reason {
     }
 }
 
-/// What a mapping allows.
+/// The access rights of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// To read it only.
+    /// Reading only.
     Read,
-    /// To read it and to store to it.
+    /// Reading and storing.
     ReadWrite,
 }
 
@@ -67,13 +69,13 @@ impl Rights {
     }
 }
 
-/// What stands behind a mapping of which parts [had been replaced](super::FileMap::repair).
+/// The state of a mapping of which parts [had been replaced](super::FileMap::repair).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Repair {
-    /// The file, everywhere.
+    /// The file is mapped everywhere.
     Whole,
-    /// Zeros in some places, because closures are reading them. The last one that returns puts the file back.
+    /// Zeros are mapped in some places, because closures are reading them. The last closure that returns restores the file.
     InUse,
 }
 
@@ -81,7 +83,7 @@ pub enum Repair {
 #[derive(Debug, Default)]
 struct Scans {
     count: usize,
-    /// Whether the kernel would let the handler substitute, once that was asked.
+    /// Whether the kernel would let the handler substitute, once that was determined.
     allowed: Option<bool>,
 }
 
@@ -89,24 +91,24 @@ struct Scans {
 ///
 /// # Invariants
 ///
-/// 1. `base..base + len` is mapped by this value and by nobody else from [`new`](Self::new) to its drop. What stands
-///    behind it may change (the file's end, [`remap`](Self::remap)); that something stands there does not.
-/// 2. The handler was installed, or the host has said that it owns it, before the mapping was made.
+/// 1. `base..base + len` is mapped by this value alone from [`new`](Self::new) to its drop. The contents may change (the
+///    file's end, [`remap`](Self::remap)); that something is mapped does not.
+/// 2. The handler was installed, or the host has declared that it owns it, before the mapping was made.
 /// 3. `base` and `len` are multiples of the file's page size; `len` is not 0 and at most `isize::MAX`.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    /// Bytes of the file's pages.
+    /// Size of the file's pages in bytes.
     page: usize,
-    /// Where in the file it begins; a multiple of the page size.
+    /// Offset in the file where it begins; a multiple of the page size.
     offset: u64,
     rights: Rights,
-    /// What it was mapped from, if that is another description of the file than its map's.
+    /// The file it was mapped from, if that is another description than its map's.
     own: Option<File>,
-    /// Where others' instructions may read it.
+    /// The guard for scans by foreign code.
     guard: &'static Guard,
-    /// Those that do now.
+    /// The scans under way.
     scans: Mutex<Scans>,
 }
 
@@ -123,7 +125,7 @@ impl Mapping {
         let page = huge.unwrap_or_else(page_size);
         let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());
         let len = len.ok_or_else(too_long)?;
-        // Behind its end, mapping would set huge pages aside, and to write, make the file longer.
+        // Mapping past its end would reserve huge pages, and for writing, make the file longer.
         if huge.is_some() && file.metadata().map_err(Refused::Mmap)?.len() < offset.saturating_add(len as u64) {
             return Err(too_long());
         }
@@ -132,18 +134,18 @@ impl Mapping {
         Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::default() })
     }
 
-    /// Keeps `file`, which it was mapped from, to be mapped from it again where that is needed.
+    /// Keeps `file`, which it was mapped from, for mapping it again.
     pub(crate) fn keeping(mut self, file: File) -> Self {
         self.own = Some(file);
         self
     }
 
-    /// The first address.
+    /// Returns the first address.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
-    /// Bytes of address space, a multiple of the page size.
+    /// Returns the size of the address range in bytes, a multiple of the page size.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -154,16 +156,22 @@ impl Mapping {
         self.read_by(copy::copy_in, at, dst)
     }
 
-    /// As [`read`](Self::read), by one of the copies that [`copy`] has from foreign memory.
+    /// As [`read`](Self::read), for bytes that are read one after the other.
     #[inline(always)]
-    pub(crate) fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+    pub(crate) fn read_ahead(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.read_by(copy::copy_in_ahead, at, dst)
+    }
+
+    /// Copies as [`read`](Self::read) does, by one of the copies of [`copy`] from foreign memory.
+    #[inline(always)]
+    fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {
         let src = self.at(at, dst.len(), Access::Read).map_err(|fault| Short { done: 0, fault })?;
         let before = self.guard.epoch.now();
         let copied = match blocked::is_fatal() {
             false => self.copy(src, dst, copy_in),
             true => self.copy_by_kernel(src, dst),
         };
-        // Also of what a short copy has copied: it may be a scan's zeros.
+        // Also checks the bytes of a short copy: they may be a scan's zeros.
         self.whole_since(before, src).map_err(|fault| Short { done: 0, fault })?;
         copied
     }
@@ -180,7 +188,7 @@ impl Mapping {
     fn copy(&self, src: *const u8, dst: &mut [u8], copy_in: CopyIn) -> Result<(), Short> {
         let step = if dst.len() <= CACHED { PIECE } else { dst.len() };
         if dst.len() <= step {
-            // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with a range of ours.
+            // SAFETY: invariants 1 and 2; `dst` is a unique reference, so it does not overlap with our range.
             return unsafe { copy_in(dst.as_mut_ptr(), src, dst.len()) };
         }
         let mut done = 0;
@@ -193,8 +201,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// A fault that the kernel reported without a cause: our range is mapped, with these rights, so what is behind it did
-    /// not deliver.
+    /// Sets the cause of a fault that the kernel reported without one: our range is mapped, with these rights, so the file
+    /// did not deliver.
     #[cold]
     fn by_kernel(&self, fault: Fault) -> Fault {
         match (fault.cause(), fault.address()) {
@@ -206,21 +214,27 @@ impl Mapping {
         }
     }
 
-    /// `len` bytes from byte `at` of the mapping, to look through: what is found there is the file's if nothing was
+    /// Whether it can be looked through in this thread: a fault there is recovered.
+    #[inline]
+    pub(crate) fn is_searchable(&self) -> bool {
+        !blocked::is_fatal()
+    }
+
+    /// Returns `len` bytes from byte `at` of the mapping, to search: the results are the file's if nothing was
     /// [substituted](Self::whole_since) meanwhile.
     #[inline]
     pub(crate) fn range(&self, at: usize, len: usize) -> Result<Foreign, Fault> {
         self.at(at, len, Access::Read).map(|ptr| Foreign(ptr))
     }
 
-    /// To ask [`whole_since`](Self::whole_since) later.
+    /// Returns the epoch for a later [`whole_since`](Self::whole_since).
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
         self.guard.epoch.now()
     }
 
-    /// Whether what was read from `src` since [`epoch`](Self::epoch) said `before` is the file's, and not zeros that
-    /// somebody's scan has put there.
+    /// Checks that bytes that were read from `src` since [`epoch`](Self::epoch) returned `before` are the file's, and not
+    /// the zeros of a scan.
     #[inline(always)]
     pub(crate) fn whole_since(&self, before: u64, src: *const u8) -> Result<(), Fault> {
         if self.guard.epoch.was_whole(before) {
@@ -229,17 +243,17 @@ impl Mapping {
         Err(Fault::refused(Access::Read, Cause::Backing, src.addr()))
     }
 
-    /// Whether zeros of somebody's scan are there.
+    /// Returns whether zeros of a scan are in the mapping.
     pub(crate) fn is_damaged(&self) -> bool {
         self.guard.epoch.is_damaged()
     }
 
-    /// Others' instructions will read it: their faults are served until they [`leave`](Self::leave). Not where it is
-    /// damaged: who reads it already is told so, and after them it is repaired. Nor where the handler could not serve them,
-    /// because the kernel has no room for what it needs, or forbids it.
+    /// Begins a scan: faults of foreign code are resolved until [`leave`](Self::leave). Fails where the mapping is damaged:
+    /// the scans under way report that, and after them it is repaired. Also fails where the handler could not resolve
+    /// faults, because the kernel has no room for the mappings, or forbids them.
     pub(crate) fn enter(&self, file: &File) -> bool {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
-        // Damaged without a scan only if it could not be repaired when the last ones left.
+        // Damaged without a scan only if it could not be repaired when the last scan ended.
         if self.guard.epoch.is_damaged() && (scans.count > 0 || self.repair(file).is_err()) {
             return false;
         }
@@ -259,27 +273,28 @@ impl Mapping {
         true
     }
 
-    /// Whether nothing can be mapped in its place (`mseal(2)`). Changes nothing: the rights are those that it has.
+    /// Returns whether nothing can be mapped in its place (`mseal(2)`). Changes nothing: the rights are set to their
+    /// current values.
     fn is_sealed(&self) -> bool {
         // SAFETY: our own range (invariant 1), with the rights that it was mapped with.
         let failed = unsafe { libc::mprotect(self.base().cast(), self.len, self.rights.bits()) } != 0;
         failed && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
     }
 
-    /// They do no more. When the last ones leave, the file is put back where it was replaced.
+    /// Ends a scan. At the end of the last one, the file is restored where it was replaced.
     pub(crate) fn leave(&self, file: &File) {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         scans.count -= 1;
         if scans.count == 0 {
             self.guard.end();
             if self.guard.epoch.is_damaged() {
-                // If it fails, everything goes by way of the file, and the next to enter tries again.
+                // If it fails, everything is read from the file, and the next scan tries again.
                 let _ = self.repair(file);
             }
         }
     }
 
-    /// Puts the file back if nobody scans.
+    /// Restores the file if there is no scan.
     pub(crate) fn repair_now(&self, file: &File) -> io::Result<Repair> {
         let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.guard.epoch.is_damaged() {
@@ -291,7 +306,7 @@ impl Mapping {
         self.repair(file).map(|()| Repair::Whole)
     }
 
-    /// What was replaced of `len` bytes from byte `at`, in the order it happened.
+    /// Returns the replaced parts of `len` bytes from byte `at`, in the order of replacement.
     pub(crate) fn damage(&self, at: usize, len: usize) -> Vec<Range<usize>> {
         if !self.guard.epoch.is_damaged() {
             return Vec::new();
@@ -300,12 +315,12 @@ impl Mapping {
         self.guard.damage().into_iter().map(within).filter(|range| !range.is_empty()).collect()
     }
 
-    /// Where in the file it ended when a scan read on behind that, the lowest of several.
+    /// Returns the file's end when a scan read past it, the lowest of several.
     pub(crate) fn cut_to(&self) -> Option<u64> {
         self.guard.cut_to().map(|end| self.offset.saturating_add(end))
     }
 
-    /// Puts the file back behind whatever was replaced. Nobody scans.
+    /// Restores the file wherever it was replaced. There is no scan.
     fn repair(&self, file: &File) -> io::Result<()> {
         for range in self.guard.damage() {
             let start = range.start & !(self.page - 1);
@@ -339,7 +354,7 @@ impl Mapping {
             let stored = unsafe { signal_free::copy_out(dst, src.as_ptr(), src.len()) };
             return stored.map_err(|short| Short { fault: self.by_kernel(short.fault), ..short });
         }
-        // SAFETY: invariants 1 and 2; `src` is a reference, and nothing hands out one to our range.
+        // SAFETY: invariants 1 and 2; `src` is a reference, and no function returns one to our range.
         unsafe { copy::copy_out(dst, src.as_ptr(), src.len()) }
     }
 
@@ -368,13 +383,33 @@ impl Mapping {
         unsafe { copy::fill(dst, byte, len) }
     }
 
-    /// `madvise(2)` for the whole mapping. A hint: what the kernel says to it is of no use to anybody.
+    /// Calls `madvise(2)` for the whole mapping. A hint: its result is ignored.
     pub(crate) fn advise(&self, advice: libc::c_int) {
         // SAFETY: our own range (invariant 1); the callers pass hints, which change no byte.
         unsafe { libc::madvise(self.base().cast(), self.len, advice) };
     }
 
-    /// Writes back the pages that hold `len` bytes from byte `at`, and waits: `msync(2)` with `MS_SYNC`.
+    /// Brings in what can be brought in of `len` bytes from byte `at`.
+    pub(super) fn populate(&self, at: usize, len: usize) {
+        let len = len.min(self.len.saturating_sub(at));
+        let mut done = 0;
+        while let Some(rest) = NonZeroUsize::new(len - done) {
+            let start = self.base().wrapping_add(at + done);
+            // SAFETY: within the mapping, whose invariants are `fault_in`'s preconditions.
+            let faulted_in = unsafe {
+                match blocked::is_fatal() {
+                    true => signal_free::fault_in_readable(start, rest),
+                    false => fault_in::fault_in_readable(start, rest),
+                }
+            };
+            match faulted_in {
+                Ok(brought) => done += brought.get(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes back the pages of `len` bytes from byte `at`, and waits: `msync(2)` with `MS_SYNC`.
     pub(crate) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
         let lead = at & (page_size() - 1);
         let end = at.saturating_add(len).min(self.len);
@@ -386,7 +421,7 @@ impl Mapping {
         }
     }
 
-    /// Puts the file back behind `len` bytes from byte `at` (multiples of the page size), whatever is there now.
+    /// Maps the file again at `len` bytes from byte `at` (multiples of the page size), in place of the current mapping.
     fn remap(&self, file: &File, at: usize, len: usize) -> io::Result<()> {
         let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
         if !inside || len == 0 {
@@ -409,35 +444,21 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our own range (invariant 1), which nobody has a pointer to: accesses borrow the mapping.
+        // SAFETY: our own range (invariant 1), to which no pointer exists: accesses borrow the mapping.
         unsafe { libc::munmap(self.base().cast(), self.len) };
         self.guard.give_back();
     }
 }
 
-/// Bytes of the file's pages if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole ones.
+/// Returns the size of the file's pages in bytes if it has huge ones only (hugetlbfs): it is mapped and unmapped in whole
+/// pages.
 pub(super) fn huge_page_size(file: &File) -> Option<usize> {
     let (kind, block) = file_system(file)?;
     let size = usize::try_from(block).ok().filter(|size| size.is_power_of_two());
     if kind == libc::HUGETLBFS_MAGIC as u32 { size } else { None }
 }
 
-/// The kind of the file system that a file lies on (its magic number), and the bytes of its blocks.
-// The fields have other types on other machines.
-#[allow(clippy::unnecessary_cast)]
-pub(crate) fn file_system(file: &File) -> Option<(u32, u64)> {
-    let mut stat = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: a descriptor we own, and a `statfs` to write, which a call that succeeded has written.
-    let stat = unsafe {
-        if libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) != 0 {
-            return None;
-        }
-        stat.assume_init()
-    };
-    Some((stat.f_type as u32, u64::try_from(stat.f_bsize).ok()?))
-}
-
-/// `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping the caller owns.
+/// Calls `mmap(2)`, shared. With `MAP_FIXED` the place is a part of a mapping that the caller owns.
 fn map(
     place: *mut libc::c_void,
     len: usize,
@@ -455,19 +476,19 @@ fn map(
     NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
 }
 
-/// The mappings of one map over its life: the newest, which is the largest, and those before it.
+/// All mappings of a map over its lifetime: the newest, which is the largest, and those before it.
 ///
-/// Growth never moves or ends a mapping that somebody may be reading: a larger one is made beside it and published, and
-/// the old one stays until the space goes. Where there is room, each is at least twice as large as the one before: so
+/// Growth never moves or ends a mapping that a thread may be reading: a larger one is made beside it and published, and the
+/// old one stays until the space is dropped. Where there is room, each is at least twice as large as the one before: so
 /// there are few, and together they take at most twice the addresses of the newest.
 ///
-/// A mapping that is no longer the file's is [replaced](Self::replace) in the same way, [`REPLACED`] times at most. After
-/// that, and where no mapping is to be had, the space [closes](Self::close): the file is read instead.
+/// A mapping that no longer shows the file is [replaced](Self::replace) in the same way, at most [`REPLACED`] times. After
+/// that, and where no mapping is available, the space [closes](Self::close): the file is read instead.
 #[derive(Debug)]
 pub(crate) struct Space {
     /// The newest node, null while the space is closed.
     newest: AtomicPtr<Node>,
-    /// The head of the list. All of it were made by `Box::into_raw` and are freed by drop only.
+    /// The head of the list. All nodes were made by `Box::into_raw` and are freed by drop only.
     last: AtomicPtr<Node>,
     /// Held by the thread that changes it.
     replaced: Mutex<Replaced>,
@@ -476,18 +497,18 @@ pub(crate) struct Space {
 #[derive(Debug, Default)]
 struct Replaced {
     times: usize,
-    /// Descriptions that could not be mapped. Closing any descriptor of a file releases the record locks that the process has
-    /// on it (`fcntl(2)`), so they are kept as long as the space.
+    /// Descriptions that could not be mapped. Closing any descriptor of a file releases the process's record locks on it
+    /// (`fcntl(2)`), so they are kept as long as the space.
     unmapped: Vec<File>,
 }
 
-/// Mappings of a space that are replaced at most: each keeps its addresses and a descriptor as long as the space.
+/// Maximum number of replaced mappings of a space: each keeps its addresses and a descriptor as long as the space.
 pub(crate) const REPLACED: usize = 8;
 
 #[derive(Debug)]
 struct Node {
     mapping: Mapping,
-    /// Kept mapped for those who are still reading; null in the first.
+    /// Kept mapped for threads that are still reading it; null in the first.
     older: *mut Node,
 }
 
@@ -497,14 +518,21 @@ impl Space {
         Space { newest: AtomicPtr::new(first), last: AtomicPtr::new(first), replaced: Mutex::default() }
     }
 
-    /// The largest mapping, `None` while the space is closed. A load; what it returns stays valid as long as the space.
+    /// Returns the largest mapping, `None` while the space is closed. This is a load; the result stays valid as long as the
+    /// space.
     #[inline]
     pub(crate) fn newest(&self) -> Option<&Mapping> {
         // SAFETY: null or a node of the list, published with release, freed by drop only, which the borrow excludes.
         unsafe { self.newest.load(Ordering::Acquire).as_ref() }.map(|node| &node.mapping)
     }
 
-    /// All of them, the newest first.
+    /// Asks whether a fault would be fatal in this thread, before accesses that make a system call anyway.
+    #[inline]
+    pub(super) fn prepare(&self) {
+        blocked::ask();
+    }
+
+    /// Returns all of them, the newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Mapping> {
         // SAFETY: nodes of the list, as in `newest`; `older` is written before a node is published.
         let node = |at: *mut Node| unsafe { at.as_ref() };
@@ -512,7 +540,7 @@ impl Space {
             .map(|node| &node.mapping)
     }
 
-    /// Makes sure that the newest mapping has `needed` bytes, `wanted` if there is room for them. A closed space stays
+    /// Makes sure that the newest mapping has `needed` bytes, or `wanted` if there is room for them. A closed space stays
     /// closed.
     pub(crate) fn grow(&self, file: &File, needed: usize, wanted: usize) -> Result<(), Refused> {
         let _one = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -524,12 +552,12 @@ impl Space {
         Ok(())
     }
 
-    /// Whether a mapping may be [replaced](Self::replace) once more.
+    /// Returns whether a mapping may be [replaced](Self::replace) once more.
     pub(crate) fn is_replaceable(&self) -> bool {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).times < REPLACED
     }
 
-    /// Puts a mapping of `needed` bytes of `file`, another description of the map's file, in the place of the newest one.
+    /// Replaces the newest mapping by one of `needed` bytes of `file`, another description of the map's file.
     pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<(), Refused> {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.times += 1;
@@ -554,7 +582,7 @@ impl Space {
         self.newest.store(node, Ordering::Release);
     }
 
-    /// From here on the file is read instead. Accesses to the mapping that are under way go on.
+    /// Makes the map read the file from here on. Accesses to the mapping that are under way continue.
     pub(crate) fn close(&self) {
         let _one = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         self.newest.store(ptr::null_mut(), Ordering::Release);
@@ -565,7 +593,7 @@ impl Drop for Space {
     fn drop(&mut self) {
         let mut next = *self.last.get_mut();
         while !next.is_null() {
-            // SAFETY: a node of the list, made by `Box::into_raw`; nobody borrows the space any more.
+            // SAFETY: a node of the list, made by `Box::into_raw`; the space is no longer borrowed.
             let node = unsafe { Box::from_raw(next) };
             next = node.older;
         }

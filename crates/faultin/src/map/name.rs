@@ -1,4 +1,4 @@
-//! The name that a file was opened by, and which file it leads to now.
+//! The name that a file was opened by, and the file that it leads to now.
 //!
 //! The name is looked up in a descriptor of its directory, so that it means the same after the process has changed its
 //! working directory or the directory was renamed.
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::Change;
 use super::stamp::Stamp;
+use super::state::PASS_THROUGH;
 
-/// A path, and the directory that its last component lies in.
+/// A path, and the directory of its last component.
 #[derive(Debug)]
 pub(super) struct Name {
     path: PathBuf,
@@ -27,19 +28,18 @@ impl Name {
     /// Opens the directory of `path`.
     pub(super) fn new(path: &Path) -> Self {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // It is enough to be allowed to pass through it.
-        let open = || File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(directory);
+        let open = || File::options().read(true).custom_flags(PASS_THROUGH | libc::O_DIRECTORY).open(directory);
         let last = path.file_name().map(OsStr::as_bytes).and_then(|name| CString::new(name).ok());
         let place = last.and_then(|last| open().ok().map(|directory| (OwnedFd::from(directory), last)));
         Name { path: path.to_owned(), place }
     }
 
-    /// As it was given.
+    /// Returns the path as it was given.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the name leads to another file than the one with this stamp, or to none.
+    /// Returns whether the name leads to another file than the one with this stamp, or to none.
     // The fields have other types on other machines.
     #[allow(clippy::unnecessary_cast)]
     pub(super) fn change_from(&self, stamp: &Stamp) -> Option<Change> {
@@ -52,7 +52,7 @@ impl Name {
         if unsafe { libc::fstatat(directory, name.as_ptr(), stat.as_mut_ptr(), 0) } != 0 {
             return match io::Error::last_os_error().raw_os_error() {
                 Some(libc::ENOENT | libc::ENOTDIR) => Some(Change::Deleted),
-                // A process that may not look does not know.
+                // A process without the right to look cannot tell.
                 _ => None,
             };
         }
@@ -61,7 +61,7 @@ impl Name {
         (!stamp.is_of(stat.st_dev as u64, stat.st_ino as u64)).then_some(Change::Replaced)
     }
 
-    /// Opens to read what the name leads to now. Waits for no other end of a pipe.
+    /// Opens the file that the name leads to now, to read. Does not wait for the other end of a pipe.
     pub(super) fn open(&self) -> io::Result<File> {
         let Some((directory, name)) = &self.place else {
             return File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path);

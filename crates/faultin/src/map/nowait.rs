@@ -1,4 +1,4 @@
-//! Reading what is in memory already: the kernel copies, and does not wait.
+//! Reading resident bytes: the kernel copies, and does not wait.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::error::{Reason, Stop};
 
-/// Reads `dst.len()` bytes from `offset` in the file. [`PastEnd`](Reason::PastEnd): it ends before.
+/// Reads `dst.len()` bytes from `offset` in the file. Fails with [`PastEnd`](Reason::PastEnd) if the file ends before.
 pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), Stop> {
     let mut done = 0;
     while done < dst.len() {

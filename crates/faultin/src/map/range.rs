@@ -1,8 +1,8 @@
-//! Ranges of bytes that callers name.
+//! Ranges of bytes in arguments.
 
 use core::ops::{Bound, Range, RangeBounds};
 
-/// The first position of a range.
+/// Returns the first position of a range.
 fn start(range: &impl RangeBounds<u64>) -> u64 {
     match range.start_bound() {
         Bound::Included(&start) => start,
@@ -11,7 +11,8 @@ fn start(range: &impl RangeBounds<u64>) -> u64 {
     }
 }
 
-/// The part of a range that a map of `len` bytes has. One that begins behind its end, or the map's, has no bytes.
+/// Returns the part of a range that a map of `len` bytes has. A range that begins past its own end, or the map's, has no
+/// bytes.
 pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
     let start = start(&range);
     let end = match range.end_bound() {
@@ -22,8 +23,8 @@ pub(super) fn within(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
     start..end.min(len).max(start)
 }
 
-/// The start of a range and its length, also where it ends after a map of `len` bytes. Only a range without an end ends with
-/// the map. One that ends before it begins has no bytes.
+/// Returns the start of a range and its length, even if it ends past a map of `len` bytes. Only a range without an end ends
+/// with the map. A range that ends before it begins has no bytes.
 pub(super) fn asked(range: impl RangeBounds<u64>, len: u64) -> (u64, u64) {
     let start = start(&range);
     let len = match range.end_bound() {
@@ -34,7 +35,7 @@ pub(super) fn asked(range: impl RangeBounds<u64>, len: u64) -> (u64, u64) {
     (start, len)
 }
 
-/// A length in memory, at most all that there can be.
+/// Converts to a length in memory, at most the largest possible one.
 pub(super) fn in_memory(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

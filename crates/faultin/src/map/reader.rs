@@ -11,14 +11,14 @@ use super::options::{MapOptions, Watch};
 use super::record::Baseline;
 use crate::errno::CallError;
 
-/// Bytes of the buffer at most. A look at the file after each costs a fiftieth of the copy.
+/// Maximum size of the buffer in bytes. A check of the file after each takes a fiftieth of the copy.
 const BUFFER: usize = 256 << 10;
 
-/// Bytes of the buffer at least.
+/// Minimum size of the buffer in bytes.
 const SMALL: usize = 8 << 10;
 
-/// A reader of a [`FileMap`]: made by [`FileMap::reader`], which borrows the map, by [`FileMap::into_reader`], which owns it, or
-/// by [`new`](Self::new) of anything else that leads to a map:
+/// A reader of a [`FileMap`]: made by [`FileMap::reader`], which borrows the map, by [`FileMap::into_reader`], which owns
+/// it, or by [`new`](Self::new) of anything else that leads to a map:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,19 +42,19 @@ const SMALL: usize = 8 << 10;
 /// # }
 /// ```
 ///
-/// The file is asked about every piece before it is handed on: where the map's [mode](Watch) has an error, bytes are not
-/// returned, the error is. The errors are what [`MapError::into_io`] makes: `get_ref` leads to the [`MapError`].
+/// The file is checked after every piece, before the piece is handed on: where the map's [mode](Watch) has an error, the
+/// error is returned and not the bytes. The errors are those of [`MapError::into_io`]: `get_ref` leads to the [`MapError`].
 ///
-/// Once the map was refreshed, it continues after its old end. A reader under [`Watch::Contents`] does not: it reads the
-/// file as it was when the reader was made.
+/// After a refresh of the map, the reader continues past the old end. A reader under [`Watch::Contents`] does not: it reads
+/// the file as it was when the reader was made.
 #[derive(Debug)]
 pub struct MapReader<M: Borrow<FileMap>> {
     map: M,
     place: Place,
 }
 
-/// A reader of whatever a path leads to: over a [`FileMap`] where there can be one, as a stream otherwise. So it also
-/// reads pipes and terminals, and files on proc, sysfs and the like, whose [size is not known](super::has_known_size).
+/// A reader of any path: over a [`FileMap`] where possible, as a stream otherwise. So it also reads pipes and terminals,
+/// and files on proc, sysfs and the like, whose [size is not known](super::has_known_size).
 ///
 /// A mapped file has the errors of [`Watch::Reader`].
 ///
@@ -80,10 +80,10 @@ enum Source {
 }
 
 impl FileReader {
-    /// Opens a file, a pipe or a device to read from its start. A pipe is waited for, as by `open(2)`.
+    /// Opens a file, a pipe or a device to read from its start. Opening a pipe waits for its writer, as `open(2)` does.
     ///
     /// # Errors
-    /// As [`MapOptions::open`]; what only can be read as a stream is none.
+    /// Those of [`MapOptions::open`], except for streams.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
         let path = path.as_ref();
         let stream = || -> Result<Source, MapError> {
@@ -91,7 +91,7 @@ impl FileReader {
                 .map_err(|error| MapError::new(Some(path), 0, Stop::io(0, CallError::name("open", error))))?;
             Ok(Source::Stream(BufReader::with_capacity(BUFFER, file)))
         };
-        // A pipe is opened once: its writer would lose a reader that goes away again.
+        // A pipe is opened once: if its reader closed it again, the writer would lose it.
         let is_stream = std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir());
         let source = match if is_stream { None } else { Some(MapOptions::new().open(path)) } {
             Some(Ok(map)) => Source::Mapped(Box::new(map.into_reader())),
@@ -101,7 +101,7 @@ impl FileReader {
         Ok(FileReader { source })
     }
 
-    /// The map it reads from, `None` if it reads a stream.
+    /// Returns the map that it reads from, `None` if it reads a stream.
     pub fn as_map(&self) -> Option<&FileMap> {
         match &self.source {
             Source::Mapped(mapped) => Some(mapped.get_ref()),
@@ -142,17 +142,17 @@ impl<M: Borrow<FileMap>> MapReader<M> {
         MapReader { map, place }
     }
 
-    /// The map it reads from.
+    /// Returns the map that it reads from.
     pub fn get_ref(&self) -> &FileMap {
         self.map.borrow()
     }
 
-    /// Returns what the reader was made of. What is buffered is dropped.
+    /// Returns the map that the reader was made of. The buffer is dropped.
     pub fn into_inner(self) -> M {
         self.map
     }
 
-    /// Where the next byte comes from, in the map.
+    /// Returns the position of the next byte in the map.
     pub fn position(&self) -> u64 {
         self.place.position
     }
@@ -175,7 +175,7 @@ impl<M: Borrow<FileMap>> BufRead for MapReader<M> {
 }
 
 impl<M: Borrow<FileMap>> Seek for MapReader<M> {
-    /// `End` is the end of the map as this reader knows it. What is buffered is dropped.
+    /// Moves the position; `End` is the end of the map as this reader knows it. The buffer is dropped.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.place.seek(self.map.borrow(), to)
     }
@@ -185,7 +185,7 @@ impl<M: Borrow<FileMap>> Seek for MapReader<M> {
     }
 }
 
-/// Where a reader stands, and what it has read ahead.
+/// The position of a reader, and its buffer.
 #[derive(Debug)]
 struct Place {
     known: Baseline,
@@ -237,7 +237,7 @@ impl Place {
             }
             self.filled = match take(map, &known, self.position, &mut self.buffer) {
                 Ok(len) => len,
-                // The good bytes first; the next call finds out about the rest, as `read(2)` has it.
+                // The good bytes first; the next call reports the rest, as `read(2)` does.
                 Err(error) if error.done() > 0 && is_before_it(map, &error) => error.done(),
                 Err(error) => return Err(error.into_io()),
             };
@@ -267,12 +267,12 @@ impl Place {
     }
 }
 
-/// Whether the bytes before an error are the file's.
+/// Returns whether the bytes before an error are the file's.
 fn is_before_it(map: &FileMap, error: &MapError) -> bool {
     error.change().is_none() || matches!(map.watch(), Watch::Reader | Watch::Nothing)
 }
 
-/// Copies what there is from `at`.
+/// Copies the available bytes from `at`.
 fn take(map: &FileMap, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<usize, MapError> {
     let len = map.clamp(known, at, dst.len());
     map.copy(known, at, &mut dst[..len]).map_err(|stop| map.error(at, stop))?;

@@ -1,25 +1,25 @@
-//! The stamps that a map goes by, shared between threads.
+//! The stamps that a map compares with, shared between threads.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::stamp::{Observation, Stamp, Time};
 use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, spin_loop};
 
-/// What the operations of a map go by.
+/// The stamps that an operation of a map compares with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Baseline {
-    /// Bytes in the file when it was mapped or last refreshed.
+    /// Size of the file in bytes when it was mapped or last refreshed.
     pub size: u64,
-    /// The last observation that was accepted: from then, or by a later operation.
+    /// The last accepted observation: from that time, or by a later operation.
     pub last: Observation,
 }
 
 /// The [`Baseline`] of a map, shared between threads, and the observation of when it was mapped or last refreshed. Both are
-/// read by loads alone, also by a signal handler that has interrupted a writer: a writer fills the slot that is not read, and
-/// then turns to it. A reader begins again if it was passed by two writers.
+/// read by loads alone, also by a signal handler that has interrupted a writer: a writer fills the slot that is not
+/// published, and then publishes it. A reader starts again if two writers passed it.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Even while the first slot is read, odd while the second is.
+    /// Even while the first slot is published, odd while the second is.
     version: AtomicU64,
     slots: [Slot; 2],
     writing: Mutex<()>,
@@ -66,7 +66,7 @@ impl Record {
         self.read(|slot| Baseline { size: slot.base.words[0].load(Ordering::Relaxed), last: slot.last.get() })
     }
 
-    /// The observation of when the file was mapped or last refreshed.
+    /// Returns the observation of when the file was mapped or last refreshed.
     pub(crate) fn base(&self) -> Observation {
         self.read(|slot| slot.base.get())
     }
@@ -84,18 +84,18 @@ impl Record {
         }
     }
 
-    /// For a thread that is going to [`set`](Self::set) what it then asks: one at a time.
+    /// Locks the record for a thread that will [`set`](Self::set) the result of a query: one at a time.
     pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file is as observed: from here on this is what operations reach to and compare with.
+    /// Sets the observation that operations reach to and compare with from here on.
     pub(crate) fn set(&self, _lock: &MutexGuard<'_, ()>, now: &Observation) {
         self.put(now, now);
     }
 
-    /// Operations compare with this observation; they reach as far as before. Not where another thread is at it, which
-    /// observed about the same.
+    /// Sets the observation that operations compare with; they reach as far as before. Does nothing if another thread is
+    /// doing the same, which has observed about the same.
     #[cold]
     pub(crate) fn accept(&self, now: &Observation, unless: impl Fn(&Observation) -> bool) {
         let Ok(_lock) = self.writing.try_lock() else { return };
@@ -104,10 +104,10 @@ impl Record {
         }
     }
 
-    /// With the lock held.
+    /// Writes and publishes a slot. With the lock held.
     fn put(&self, base: &Observation, last: &Observation) {
         let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
-        // A reader that sees any of what follows in this slot sees that it is no longer the one to read.
+        // A reader that sees any part of this write also sees that the slot is no longer published.
         fence(Ordering::Release);
         let slot = &self.slots[(next & 1) as usize];
         slot.base.put(base);

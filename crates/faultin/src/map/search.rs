@@ -1,7 +1,7 @@
-//! Looking through a mapped file without copying it: [`find`](FileMap::find) and its kin.
+//! Searching a mapped file without copying it: [`find`](FileMap::find) and related functions.
 //!
-//! A range is looked through in windows, and after each the file is asked: so a search in a large file that was truncated
-//! ends soon. A window that may have moved, or whose mapping fails, is read from the file instead, which says why.
+//! A range is searched in windows, and the file is checked after each: so a search in a large file that was truncated ends
+//! soon. A window that may have moved, or whose mapping fails, is read from the file instead, which returns the reason.
 
 use core::ops::{Range, RangeBounds};
 
@@ -12,40 +12,39 @@ use super::lines::Lines;
 use super::options::Watch;
 use super::range::within;
 use super::record::Baseline;
-use crate::blocked;
 use crate::fault::{Fault, Short};
 use crate::scan::{Bytes, Plain, over};
 
-/// Bytes of a window.
+/// Size of a window in bytes.
 const WINDOW: usize = 32 << 20;
 
-/// Bytes that are read at once.
+/// Number of bytes read at once.
 const READ: usize = 256 << 10;
 
-/// Bytes that are read first, because what is looked for may be near.
+/// Number of bytes read first, because the needle may be near.
 const FIRST: usize = 16 << 10;
 
-/// Bytes that are read at once when a read of more has failed: what file systems read or fail to.
+/// Number of bytes read at once when a larger read has failed: the unit in which file systems read or fail.
 const SMALLEST: usize = 4 << 10;
 
-/// What is done with each window, or with copies of its parts.
+/// The operation on each window, or on copies of its parts.
 pub(super) trait Pass: Clone {
-    /// Bytes at the end of a part that belong to the next one, too (going backwards, at its start).
+    /// Whether it proceeds backwards.
     const BACKWARDS: bool = false;
 
-    /// Looks through `len` bytes that begin at `at` in the map; whether that was enough. An error has the offset of a byte
-    /// that could not be loaded.
+    /// Searches `len` bytes that begin at `at` in the map; returns whether that was enough. An error has the offset of a
+    /// byte that could not be loaded.
     ///
     /// # Safety
-    /// `bytes` has `len` of them.
+    /// `bytes` has `len` bytes.
     unsafe fn part<B: Bytes>(&mut self, bytes: B, at: u64, len: usize) -> Result<bool, (usize, Fault)>;
 }
 
-/// How a window was looked through.
+/// The result of searching a window.
 struct Seen {
-    /// Whether what it has is enough.
+    /// Whether the result is sufficient.
     enough: bool,
-    /// Whether it was read from the file.
+    /// Whether the window was read from the file.
     in_the_file: bool,
 }
 
@@ -124,7 +123,7 @@ impl Pass for Checksum {
     }
 }
 
-/// Where two contents differ: `with` has the bytes from `start` on.
+/// The difference of two contents: `with` has the bytes from `start` on.
 #[derive(Clone)]
 struct Compare<'b> {
     with: &'b [u8],
@@ -142,16 +141,17 @@ impl Pass for Compare<'_> {
     }
 }
 
-/// Searches, without a copy of the bytes. Positions are bytes from the start of the map, also those of ranges. A range that ends
-/// past the end of the map ends with it.
+/// Searches, without a copy of the bytes. Positions are bytes from the start of the map, also those of ranges. A range that
+/// ends past the end of the map ends with it.
 ///
-/// An answer is of bytes that the file had, each at some moment of the operation. Under [`Watch::Reader`], bytes that may have
-/// moved are searched again, in the file. A file that ends before the range does is an error, unless the search has found its
-/// answer before the end. Under the other modes, `Ok` means that no change they watch for has happened. An error's
-/// [`done`](MapError::done) counts the bytes from the start of the range that were searched without a result (of
+/// A result describes bytes that the file had, each at some moment of the operation. Under [`Watch::Reader`], bytes that
+/// may have moved are searched again, in the file. A file that ends before the range does is an error, unless the search
+/// has found its result before the end. Under the other modes, `Ok` means that no change has happened that they watch for.
+/// An error's [`done`](MapError::done) counts the bytes from the start of the range that were searched without a result (of
 /// [`rfind`](Self::rfind): from its end).
 impl FileMap {
-    /// Returns the position of the first `needle` in a range, `None` if there is none. An empty one is found where the range begins.
+    /// Returns the position of the first `needle` in a range, `None` if there is none. An empty needle is found at the
+    /// start of the range.
     ///
     /// Takes time in proportion to the range, whatever its bytes are.
     ///
@@ -182,7 +182,8 @@ impl FileMap {
         Ok(find.1)
     }
 
-    /// Returns the position of the last `needle` in a range, `None` if there is none. An empty one is found where the range ends.
+    /// Returns the position of the last `needle` in a range, `None` if there is none. An empty needle is found at the end
+    /// of the range.
     ///
     /// # Errors
     /// [`MapError`] if a byte after the last `needle` cannot be read, or the file has changed, as [`find`](Self::find). The bytes
@@ -267,7 +268,7 @@ impl FileMap {
         if len != other.len() {
             return Ok(false);
         }
-        // Of two files that may fail, one is read through its window into copies that do not: so each error has its
+        // If both files may fail, one is read through its window into copies, which do not fail: so each error names its
         // file.
         let known = other.known();
         let mut mine = self.chunks(..);
@@ -276,7 +277,7 @@ impl FileMap {
             let Some(chunk) = mine.next_chunk()? else { break };
             let range = at..at + chunk.len() as u64;
             let mut compare = Compare { with: chunk, start: at, differs: false };
-            // A reader is asked about each part; the others once.
+            // A reader's map is checked after each part; the others once.
             let asks = other.watch() == Watch::Reader;
             other.pass_since(&known, range, 0, &mut compare, asks)?;
             if compare.differs {
@@ -287,7 +288,7 @@ impl FileMap {
                 return mine.next_chunk().map(|_| true);
             }
         }
-        // What differs may do so because one of them has changed.
+        // A difference may be due to a change of one of them.
         other.look(&known)?;
         self.look(&mine.known())?;
         Ok(len == 0)
@@ -312,17 +313,17 @@ impl FileMap {
         Lines::new(self, range)
     }
 
-    /// Whether the file is still what it was, for those modes that go by it.
+    /// Checks that the file has not changed, for the modes that need it.
     fn look(&self, known: &Baseline) -> Result<(), MapError> {
         self.ask(&self.known_since(known), 0, 0).map(|_| ()).map_err(|stop| self.error(0, stop))
     }
 
-    /// Looks through a range, whose parts share `overlap` bytes, and asks the file.
+    /// Searches a range, whose parts share `overlap` bytes, and checks the file.
     fn pass<P: Pass>(&self, range: Range<u64>, overlap: usize, pass: &mut P) -> Result<(), MapError> {
         self.pass_since(&self.known(), range, overlap, pass, true)
     }
 
-    /// The same for an operation that began with `known`; `asks` is whether the file is asked.
+    /// Does the same for an operation that began with `known`; `asks` tells whether the file is checked.
     pub(super) fn pass_since<P: Pass>(
         &self,
         known: &Baseline,
@@ -336,11 +337,11 @@ impl FileMap {
             let known = &self.known_since(known);
             self.window_since(Search { known, range: &range, overlap }, window, pass, asks)
         })?;
-        // An empty range is a question, too.
+        // An empty range is checked, too.
         if range.is_empty() && !enough && asks { self.look(known) } else { Ok(()) }
     }
 
-    /// Looks through one window, and once more in the file if it may have moved.
+    /// Searches one window, and once more in the file if it may have moved.
     fn window_since<P: Pass>(
         &self,
         search: Search<'_>,
@@ -354,7 +355,7 @@ impl FileMap {
         if !asks || seen.in_the_file && self.watch() == Watch::Reader {
             return Ok(seen.enough);
         }
-        // Bytes before the end that the file has now are done.
+        // The bytes before the file's current end are done.
         let from = if P::BACKWARDS { window.start } else { range.start };
         let len = usize::try_from(window.end - from).unwrap_or(usize::MAX);
         let answer = self.ask(known, from, len).map_err(|stop| {
@@ -371,12 +372,12 @@ impl FileMap {
         Ok(enough)
     }
 
-    /// Looks through the mapping of a window, or, if there is none or it fails, through copies of the file.
+    /// Searches the mapping of a window, or, if there is none or it fails, copies of the file.
     fn look_through<P: Pass>(&self, search: Search<'_>, window: Range<u64>, pass: &mut P) -> Result<Seen, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
         self.prepare();
-        if let Some(mapping) = self.mapping().filter(|_| !blocked::is_fatal()) {
+        if let Some(mapping) = self.mapping().filter(|mapping| mapping.is_searchable()) {
             let mut attempt = pass.clone();
             let before = mapping.epoch();
             let mapped = mapping.range(self.lead() + window.start as usize, len).map_err(|fault| (0, fault));
@@ -401,7 +402,7 @@ impl FileMap {
         Ok(Seen { enough, in_the_file: true })
     }
 
-    /// Looks through copies of the file; `fault` is why.
+    /// Searches copies of the file; `fault` is the reason.
     fn look_through_file<P: Pass>(
         &self,
         search: Search<'_>,
@@ -409,7 +410,7 @@ impl FileMap {
         pass: &mut P,
         fault: Option<Fault>,
     ) -> Result<bool, MapError> {
-        // A little first: what is looked for may be near.
+        // A small part first: the needle may be near.
         let (first, rest) = split(window, FIRST, search.overlap, P::BACKWARDS);
         Ok(self.look_through_copies(search, first, pass, fault)?
             || self.look_through_copies(search, rest, pass, fault)?)
@@ -430,11 +431,11 @@ impl FileMap {
             let bytes = &mut buffer[..(piece.end - piece.start) as usize];
             let (read, failure) = match self.pread(known, piece.start, bytes, 0) {
                 Ok(()) => return Ok(self.copied(pass, piece.start, bytes)),
-                // It is the last byte that counts: what can be read behind it.
+                // A search backwards needs the last bytes: those that can be read at the end.
                 Err(_) if P::BACKWARDS => self.pread_backwards(known, piece.start, bytes),
                 Err(stop) => (0..stop.done, Some(stop)),
             };
-            // What was read may have it.
+            // The part that was read may contain the result.
             let enough = self.copied(pass, piece.start + read.start as u64, &bytes[read]);
             match failure {
                 Some(stop) if !enough => Err(failed(piece.start, stop)),
@@ -443,17 +444,17 @@ impl FileMap {
         })
     }
 
-    /// Reads from `at` on, the last bytes first; which of them could be read, and what stopped it.
+    /// Reads from `at` on, the last bytes first; returns which of them could be read, and the error.
     #[cold]
     fn pread_backwards(&self, known: &Baseline, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<Stop>) {
         let len = bytes.len();
         let mut start = len;
         while start > 0 {
-            // Up to where something begins that is read or fails as a whole.
+            // Back to the start of a unit that is read or fails as a whole.
             let into = (self.window().start + at + start as u64 - 1) as usize % SMALLEST;
             let from = start - (into + 1).min(start);
             if let Err(stop) = self.pread(known, at + from as u64, &mut bytes[from..start], 0) {
-                // Whether the file has ended or this part of it cannot be read, its last byte is the first to miss.
+                // Whether the file has ended or this part of it cannot be read, its last byte is the first missing one.
                 let done = if matches!(stop.reason, Reason::Changed(_)) { from + stop.done } else { start - 1 };
                 return (start..len, Some(Stop { done, ..stop }));
             }
@@ -462,18 +463,18 @@ impl FileMap {
         (0..len, None)
     }
 
-    /// Looks through a copy.
+    /// Searches a copy.
     fn copied<P: Pass>(&self, pass: &mut P, at: u64, bytes: &[u8]) -> bool {
-        // SAFETY: a slice. Memory of our own does not fail.
+        // SAFETY: a slice, which does not fault.
         unsafe { pass.part(Plain(bytes.as_ptr()), at, bytes.len()) }.unwrap_or(false)
     }
 
-    /// An error at byte `stop.done` behind `at`.
+    /// Makes an error at byte `stop.done` after `at`.
     #[cold]
     fn failed<P: Pass>(&self, range: &Range<u64>, at: u64, stop: Stop) -> MapError {
         let byte = at.saturating_add(stop.done as u64);
         let done = match stop.reason {
-            // What it had behind its end was none of it.
+            // Bytes past its end were not the file's.
             Reason::Changed(_) if P::BACKWARDS => 0,
             _ if P::BACKWARDS => range.end.saturating_sub(byte + 1),
             _ => byte - range.start,
@@ -483,17 +484,17 @@ impl FileMap {
     }
 }
 
-/// What all parts of a pass have in common.
+/// The data that all parts of a pass share.
 #[derive(Clone, Copy)]
 struct Search<'a> {
     known: &'a Baseline,
     range: &'a Range<u64>,
-    /// Bytes that parts share.
+    /// Number of bytes that adjacent parts share.
     overlap: usize,
 }
 
-/// The first `len` bytes of a window and the rest, which share `overlap` bytes; the last ones first where it goes
-/// backwards. All of it is first where that is not much more.
+/// Splits a window into its first `len` bytes and the rest, which share `overlap` bytes; into its last ones and the rest if
+/// `backwards`. The first part is the whole if that is not much more.
 fn split(window: Range<u64>, len: usize, overlap: usize, backwards: bool) -> (Range<u64>, Range<u64>) {
     let (len, overlap, Range { start, end }) = (len as u64, overlap as u64, window);
     if end - start <= 2 * len || overlap * 2 > len {

@@ -1,8 +1,8 @@
 //! Maps as segments of lists: [`MapSource`] to read from, [`MapDest`] to write to.
 //!
-//! A view of a mapping ends with a page, and knows nothing of the file: the bytes after the end of the file are zeros of
-//! nobody's. These end where the file does, and every copy is looked at as by the map's own operations: what the map
-//! [watches](super::Watch) for is a [`Short`], and the [`MapError`](MapSource::take_error) is kept.
+//! A view of a mapping ends with a page, and does not know the file: the bytes after the end of the file are zeros that
+//! belong to no file. These segments end where the file does, and every copy is checked as by the map's own operations: a
+//! change that the map [watches](super::Watch) for is a [`Short`], and its [`MapError`](MapSource::take_error) is kept.
 
 use core::num::NonZeroUsize;
 use core::ops::{Range, RangeBounds};
@@ -22,13 +22,13 @@ use crate::memory::{ReadMemory, WriteMemory};
 use crate::scalar::Scalar;
 use crate::{fault_in, page_size, probe};
 
-/// Bytes that are copied and looked at before they are handed on.
+/// Number of bytes that are copied and checked before they are handed on.
 const PIECE: usize = 8 << 10;
 
 /// A part of a [`FileMap`] or a [`SharedMap`] as memory to read from: a segment of an [`IovSource`](crate::iov::IovSource).
 ///
-/// It ends where the file ended when it was made. Bytes are handed on once the map has looked at them: so a copy counts no
-/// byte of a file that is known to have changed, except those that a file which was truncated still has.
+/// It ends where the file ended when it was made. Bytes are handed on after the map has checked them: so a copy counts no
+/// byte of a file that is known to have changed, except those that a truncated file still has.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,8 +53,8 @@ pub struct MapSource<'a> {
 
 /// A part of a [`FileMapMut`] or a [`SharedMap`] as memory to write to: a segment of an [`IovDest`](crate::iov::IovDest).
 ///
-/// It ends where the file ended when it was made, and makes no file longer. What was stored to a file that was truncated
-/// meanwhile does not count.
+/// It ends where the file ended when it was made, and does not extend the file. Bytes stored to a file that was truncated
+/// meanwhile do not count.
 #[derive(Clone, Debug)]
 pub struct MapDest<'a> {
     map: Writable<'a>,
@@ -63,7 +63,7 @@ pub struct MapDest<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Readable<'a> {
-    /// And how it was when the source was made.
+    /// The map, and its baseline when the source was made.
     File(&'a FileMap, Baseline),
     Shared(&'a SharedMap),
 }
@@ -74,18 +74,18 @@ enum Writable<'a> {
     Shared(&'a SharedMap),
 }
 
-/// Which bytes of a map, and what became of them.
+/// The range of a map, and its last error.
 #[derive(Clone, Debug)]
 struct Part {
     start: u64,
     len: usize,
-    /// Where in the file the map begins.
+    /// Offset in the file where the map begins.
     base: u64,
     error: Arc<Mutex<Option<MapError>>>,
 }
 
 impl FileMap {
-    /// A range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
+    /// Returns a range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
     pub fn source(&self, range: impl RangeBounds<u64>) -> MapSource<'_> {
         let known = self.known();
         let part = Part::new(within(range, self.window().len(known.size)), self.window().start);
@@ -94,7 +94,7 @@ impl FileMap {
 }
 
 impl FileMapMut {
-    /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
+    /// Returns a range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
     pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
         let part = Part::new(within(range, self.len()), self.window().start);
         MapDest { map: Writable::File(self), part }
@@ -102,12 +102,12 @@ impl FileMapMut {
 }
 
 impl SharedMap {
-    /// A range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
+    /// Returns a range of the map to read from, as a segment of a list. A range that ends after the map ends with it.
     pub fn source(&self, range: impl RangeBounds<u64>) -> MapSource<'_> {
         MapSource { map: Readable::Shared(self), part: Part::new(within(range, self.len() as u64), self.offset()) }
     }
 
-    /// A range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
+    /// Returns a range of the map to write to, as a segment of a list. A range that ends after the map ends with it.
     pub fn dest(&self, range: impl RangeBounds<u64>) -> MapDest<'_> {
         MapDest { map: Writable::Shared(self), part: Part::new(within(range, self.len() as u64), self.offset()) }
     }
@@ -163,7 +163,7 @@ impl Part {
         Some(Part { start: self.start + range.start as u64, len: range.len(), base: self.base, error })
     }
 
-    /// Where in the map `len` bytes from `offset` begin.
+    /// Returns the position in the map of `len` bytes from `offset`.
     fn at(&self, access: Access, offset: usize, len: usize) -> Result<u64, Fault> {
         if offset <= self.len && len <= self.len - offset {
             Ok(self.start + offset as u64)
@@ -177,7 +177,7 @@ impl Part {
         page - (self.base.wrapping_add(self.start).wrapping_add(offset as u64) % page as u64) as usize
     }
 
-    /// Keeps the error, after which `done` bytes count; the fault that stands for it.
+    /// Keeps the error, after which `done` bytes count, and returns the fault for it.
     #[cold]
     fn short(&self, access: Access, error: MapError, done: usize) -> Short {
         let cause = match error.reason() {
@@ -197,18 +197,18 @@ impl Part {
 
 macro_rules! common {
     () => {
-        /// Bytes in it.
+        /// Returns the number of bytes in it.
         pub fn len(&self) -> usize {
             self.part.len
         }
 
-        /// Whether it has none.
+        /// Returns whether it has no bytes.
         pub fn is_empty(&self) -> bool {
             self.part.len == 0
         }
 
-        /// What the last access that stopped, of this or a part or copy of it, was told by the map: more than its
-        /// [`Short`] says. `None` if none did since this was asked last.
+        /// Returns the map's error of the last access that stopped, of this segment or a part or copy of it: more than its
+        /// [`Short`] says. `None` if there was none since the last call.
         pub fn take_error(&self) -> Option<MapError> {
             self.part.take_error()
         }
@@ -218,7 +218,7 @@ macro_rules! common {
 impl MapSource<'_> {
     common!();
 
-    /// Copies bytes that the map has looked at.
+    /// Copies bytes and checks them.
     fn piece(&self, at: u64, dst: &mut [u8]) -> Result<(), Short> {
         let copied = match self.map {
             Readable::File(map, known) => {
@@ -231,7 +231,7 @@ impl MapSource<'_> {
                 // They were read from the file.
                 (Readable::File(map, _), _) if matches!(map.watch(), Watch::Reader | Watch::Nothing) => error.done(),
                 (Readable::File(map, _), Some(Change::Shrunk { .. })) => still_there(map, at, &mut dst[..error.done()]),
-                // Of which moment they are is not known.
+                // It is unknown at which moment they were the file's.
                 (Readable::File(..), Some(_)) => 0,
                 _ => error.done(),
             };
@@ -239,13 +239,13 @@ impl MapSource<'_> {
         })
     }
 
-    /// The same in pieces, which `each` is given. The buffer is in between because a copy leaves what it does not count in
-    /// its destination.
+    /// Does the same in pieces, which `each` gets. The buffer is in between because a copy leaves uncounted bytes in its
+    /// destination.
     fn pieces(&self, offset: usize, len: usize, mut each: impl FnMut(Range<usize>, &[u8])) -> Result<(), Short> {
         let start = self.part.at(Access::Read, offset, len).map_err(|fault| Short { done: 0, fault })?;
         let (mut buffer, mut done) = ([0; PIECE], 0);
         while done < len {
-            // Up to where a page begins.
+            // Up to the start of a page.
             let into = (self.part.base + start + done as u64) as usize % PIECE;
             let piece = &mut buffer[..(PIECE - into).min(len - done)];
             let (good, stopped) = match self.piece(start + done as u64, piece) {
@@ -262,8 +262,8 @@ impl MapSource<'_> {
     }
 }
 
-/// The file was truncated: reads what it still has once more, because what was read may be zeros from after its end, where it
-/// ended then. Returns how many bytes are the file's for sure.
+/// Handles a file that was truncated: reads the rest of it once more, because the bytes that were read may be zeros from
+/// past its end at that time. Returns the number of bytes that are certainly the file's.
 #[cold]
 fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
     let (known, Ok(before)) = (map.known(), map.now()) else { return 0 };
@@ -307,7 +307,7 @@ unsafe impl ReadMemory for MapSource<'_> {
 
     fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let at = self.part.at(Access::Read, offset, len.get())?;
-        // A read takes from the file what the mapping does not deliver: so the first byte is what counts.
+        // A read takes from the file what the mapping does not deliver: so the first byte decides.
         self.piece(at, &mut [0]).map_err(|short| short.fault)?;
         let Readable::File(map, _) = self.map else { return Ok(len) };
         let Some(mapping) = map.mapping() else { return Ok(len) };
@@ -326,7 +326,7 @@ unsafe impl ReadMemory for MapSource<'_> {
 impl MapDest<'_> {
     common!();
 
-    /// Whether the file still has the first of these bytes, and all of the others: how many.
+    /// Checks that the file still has the first of these bytes, and returns how many of the others it has.
     fn reaches(&self, at: u64, len: usize) -> Result<usize, Fault> {
         let end = match self.map {
             Writable::File(map) => map.valid_up_to(),
@@ -336,7 +336,7 @@ impl MapDest<'_> {
             Ok(end) if end > at => Ok(usize::try_from(end - at).map_or(len, |left| left.min(len))),
             Ok(_) => Err(Fault::refused_nowhere(Access::Write, Cause::Backing)),
             Err(error) => match error.change() {
-                // Where it ends now is within these bytes, or before them.
+                // It ends now within these bytes, or before them.
                 Some(Change::Shrunk { to, .. }) if to > self.part.base + at => {
                     Ok(usize::try_from(to - self.part.base - at).map_or(len, |left| left.min(len)))
                 }
@@ -429,13 +429,13 @@ impl<'a> WriteMemory for MapDest<'a> {
 }
 
 impl MapDest<'_> {
-    /// Where these bytes are mapped, if they are, and the file stands behind them.
+    /// Returns the address of these bytes, if they are mapped and the mapping shows the file.
     fn place(&self, at: u64, len: usize) -> Option<*mut u8> {
         let (mapping, at) = match self.map {
             Writable::File(map) => (map.mapping()?, map.lead() + at as usize),
             Writable::Shared(map) => (map.mapping()?, map.lead() + at as usize),
         };
-        // (Where a scan's zeros are, the file is written to.)
+        // (Where a scan's zeros are mapped, the file is written to.)
         let place = mapping.range(at, len).ok().filter(|_| !mapping.is_damaged())?;
         Some(place.0.cast_mut())
     }

@@ -1,4 +1,4 @@
-//! [`FileMap::with_slice`] and [`FileMap::with_raw`]: anybody's code over the mapping itself, and [`Damaged`], what it was not told.
+//! [`FileMap::with_slice`] and [`FileMap::with_raw`]: foreign code over the mapping itself, and [`Damaged`], its error.
 
 use core::fmt;
 use core::ops::{Range, RangeBounds};
@@ -15,26 +15,26 @@ use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 use crate::signal;
 
-/// What a closure made of bytes that were not all the file's, or not all of one time.
+/// The result of a closure whose bytes were not all the file's, or not all of one time.
 ///
-/// It ran to its end (unless there was no memory to run it on), and saw zeros where the file had nothing.
+/// It ran to its end (unless there was no memory to run it on), and saw zeros where the file had no page.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Damaged<T> {
     /// What the closure returned, `None` if it was not called.
     pub value: Option<T>,
-    /// Where the first byte is that was not the file's, in the map; what lies before it was. `None` if the file has
-    /// changed in a way that leaves no trace in memory: then nobody knows.
+    /// Position in the map of the first byte that was not the file's; the bytes before it were. `None` if the file has
+    /// changed in a way that leaves no trace in memory: then the position is unknown.
     pub first_bad: Option<u64>,
-    /// The bytes in the map that may have been zeros instead of the file's, as far as they lie in the range that was
-    /// asked for: ascending, apart from each other. They are whole pages, except where the file ended, and after very
-    /// many they may include what lies between two of them.
+    /// The ranges in the map that may have been zeros instead of the file's bytes, within the requested range: ascending
+    /// and not adjacent. They are whole pages, except where the file ended; after very many of them, they may include bytes
+    /// between two.
     pub ranges: Vec<Range<u64>>,
-    /// What was seen to have changed, if that is the reason.
+    /// The change that was detected, if that is the reason.
     pub change: Option<Change>,
-    /// Why.
+    /// The reason.
     pub error: MapError,
-    /// Whether another mode would have had no objection if others only append.
+    /// Whether another mode would report no error if other processes only append.
     may_be_a_log: bool,
 }
 
@@ -43,6 +43,13 @@ impl<T> Damaged<T> {
         let first_bad = ranges.first().map(|range| range.start);
         let change = error.change();
         Damaged { value, first_bad, ranges, change, error, may_be_a_log: false }
+    }
+}
+
+impl<T> From<Damaged<T>> for std::io::Error {
+    /// As its [`MapError`]: what the closure returned, and which bytes were bad, stay behind.
+    fn from(damaged: Damaged<T>) -> Self {
+        MapError::from(damaged).into_io()
     }
 }
 
@@ -70,27 +77,27 @@ impl<T> From<Damaged<T>> for MapError {
     }
 }
 
-/// What came of a closure that has read a mapping.
+/// The result of a closure that has read a mapping.
 pub(super) struct Scanned<T> {
     pub value: T,
-    /// The bytes in the map that were zeros instead, [`joined`].
+    /// The ranges in the map that were zeros instead, [`joined`].
     pub bad: Vec<Range<u64>>,
-    /// The length that a fault has found the file cut to.
+    /// The length to which a fault has found the file truncated.
     pub cut_to: Option<u64>,
     address: usize,
 }
 
 impl<T> Scanned<T> {
-    /// Bytes from `start` to the first bad one, and the fault there.
+    /// Returns the number of bytes from `start` to the first bad one, and the fault there.
     pub(super) fn first_fault(&self, start: u64) -> (usize, Fault) {
         let done = (self.bad.first().map_or(start, |first| first.start) - start) as usize;
         (done, Fault::refused(Access::Read, Cause::Backing, self.address + done))
     }
 }
 
-/// Calls `read` with `len` bytes of a mapping of `file`, from position `start` of its map, which begins `lead` bytes into the
-/// mapping. Pages that fail meanwhile are replaced by zeros. `read` comes back where that is not possible: there, and for no bytes,
-/// it gets a copy.
+/// Calls `read` with `len` bytes of a mapping of `file`, from position `start` of its map, which begins `lead` bytes into
+/// the mapping. Pages that fail meanwhile are replaced by zeros. Where that is not possible, and for an empty range, `read`
+/// is returned, for use with a copy.
 pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
     mapping: Option<&Mapping>,
     file: &File,
@@ -99,7 +106,7 @@ pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
     len: usize,
     read: R,
 ) -> Result<Scanned<T>, R> {
-    // (What is empty may begin anywhere.)
+    // (An empty range may begin anywhere.)
     let Some(mapping) = mapping.filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else { return Err(read) };
     let from = lead + start;
     let place = match mapping.range(from, len) {
@@ -107,7 +114,8 @@ pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
         _ => return Err(read),
     };
     let scan = Scan { mapping, file };
-    // Mapped and readable until the map goes, whatever is behind it: pages that fail are replaced while the scan lasts.
+    // Mapped and readable until the map is dropped, whatever happens to the file: pages that fail are replaced during the
+    // scan.
     let value = read(core::ptr::slice_from_raw_parts(place, len));
     let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
     drop(scan);
@@ -115,7 +123,7 @@ pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
     Ok(Scanned { value, bad: joined(damage.into_iter().map(in_map).collect()), cut_to, address: place.addr() })
 }
 
-/// A mapping [`entered`](Mapping::enter): until this is dropped, also by a panic, faults are served.
+/// A mapping [`entered`](Mapping::enter): until this is dropped, also by a panic, faults are resolved.
 struct Scan<'a> {
     mapping: &'a Mapping,
     file: &'a File,
@@ -127,7 +135,7 @@ impl Drop for Scan<'_> {
     }
 }
 
-/// Zeros in memory for a copy of `len` bytes.
+/// Returns zeroed memory for a copy of `len` bytes.
 pub(super) fn zeros(len: usize) -> Result<Vec<u8>, Stop> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(len).map_err(|_| Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM)))?;
@@ -136,32 +144,32 @@ pub(super) fn zeros(len: usize) -> Result<Vec<u8>, Stop> {
 }
 
 impl FileMap {
-    /// Calls `read` with the bytes of a range as a slice of the mapping itself: any code, at the speed of a raw mapping.
-    /// A range that ends behind the map ends with it.
+    /// Calls `read` with the bytes of a range as a slice of the mapping itself: any code, at the speed of a raw mapping. A
+    /// range that ends past the map ends with it.
     ///
-    /// While it runs, pages that are gone (the file was truncated, its disk fails) are replaced by zeros, which is reported
-    /// afterwards, and the file is asked as after every operation. Bytes that the closure has seen cannot be read again, so
-    /// under [`Watch::Reader`] and [`Watch::Contents`] any move of the size or the time of modification is [`Damaged`], also
-    /// one before the closure ran that no operation has accepted yet. For a log, where others only append, there is
-    /// [`Watch::Appending`]. A [fresh](super::Watch) stamp waits for the end of the tick before the closure runs.
+    /// While it runs, missing pages (the file was truncated, its disk fails) are replaced by zeros, which is reported
+    /// afterwards, and the file is checked as after every operation. Bytes that the closure has seen cannot be read again.
+    /// So under [`Watch::Reader`] and [`Watch::Contents`] any move of the size or the time of modification is [`Damaged`],
+    /// also one before the closure ran that no operation has accepted yet. For a log to which other processes only append,
+    /// use [`Watch::Appending`]. A [fresh](super::Watch) stamp waits for the end of the tick before the closure runs.
     ///
-    /// The replaced pages stay until the last closure
-    /// that reads them has returned; then the file is behind the mapping again. Until then the other operations of the
-    /// map read from the file, and closures that begin get a copy. A file that is cut costs one signal, one that cannot
-    /// be read about as many as its number of pages has binary digits.
+    /// The replaced pages stay until the last closure that reads them has returned; then the file is mapped again. Until
+    /// then the other operations of the map read from the file, and closures that begin get a copy. A truncated file costs
+    /// one signal, an unreadable one about as many as its number of pages has binary digits.
     ///
-    /// Several threads may do it, and one inside another, over the same map and others. System calls that are given
-    /// the slice fail with `EFAULT` where a page is gone, as they do on every mapping.
+    /// Several threads may do this, and one inside another, over the same map and others. System calls that are given the
+    /// slice fail with `EFAULT` where a page is missing, as on every mapping.
     ///
-    /// Over pread, in a thread that blocks SIGBUS, on architectures without our assembly, and where the handler could not
-    /// replace a page (the process has all mappings that it may have, `mmap` is forbidden, or the mapping is sealed), the
-    /// closure gets a copy, too: as much memory as the range has bytes. What happens to the file while it reads the copy is no damage.
+    /// The closure also gets a copy, as large as the range, over pread, in a thread that blocks SIGBUS, on architectures
+    /// without assembly of this crate, and where the handler could not replace a page (the process has the maximum number
+    /// of mappings, `mmap` is forbidden, or the mapping is sealed). Changes of the file while the closure reads the copy
+    /// are no damage.
     ///
     /// # Errors
-    /// [`Damaged`], which has what the closure returned, and which of its bytes were not the file's.
+    /// [`Damaged`], with the closure's result, and the ranges of bytes that were not the file's.
     ///
     /// # Panics
-    /// If the closure does; the map is as if it had returned.
+    /// If the closure panics; the map is in the same state as after a return.
     ///
     /// # Aborts
     /// If SIGBUS does not reach our handler: another one that was installed later keeps it for itself, or the closure
@@ -169,9 +177,10 @@ impl FileMap {
     ///
     /// # What may be called
     ///
-    /// Two questions decide. Does the code stay within memory that it may use, whatever each load returns? Does it make values
-    /// whose type promises something (a `str`, an `enum`) of bytes that it has only checked in place? What is `no` here takes a
-    /// copy of the bytes instead: [`read_at`](Self::read_at), [`chunks`](Self::chunks), [`reader`](Self::reader).
+    /// Two questions decide. Does the code stay within memory that it may use, whatever each load returns? Does it make
+    /// values whose type promises something (a `str`, an `enum`) from bytes that it has only checked in place? Code with a
+    /// `no` here needs a copy of the bytes instead: [`read_at`](Self::read_at), [`chunks`](Self::chunks),
+    /// [`reader`](Self::reader).
     ///
     /// | Code | May it be called? | Why |
     /// |---|---|---|
@@ -192,27 +201,27 @@ impl FileMap {
     /// | `rkyv::access`, `flatbuffers::root`, other formats that are checked and then used in place | no | The check does not hold any more when the data are used. |
     /// | Foreign functions that only copy: `memcpy`, uploads to a graphics processor | yes | As a copy. |
     ///
-    /// It holds for these crates as of 2026; code that is compiled to load a byte twice where its source loads it once is the
-    /// risk that the first paragraph of *Safety* names.
+    /// This holds for these crates as of 2026; the remaining risk is code that is compiled to load a byte twice where its
+    /// source loads it once, as the first paragraph of *Safety* says.
     ///
     /// # Safety
     ///
-    /// The bytes behind the `&[u8]` change while it lives: other code writes to the file, and pages become zeros and come
-    /// back. **By the letter of Rust's rules that is undefined behaviour, whatever the closure does**:
-    /// [`with_raw`](Self::with_raw) is the form that does not break them. What is relied upon here is what compilers do: a
-    /// load through the slice is an ordinary load, which may be moved, repeated, merged with another one or left out, and
-    /// nothing else is concluded from its value. `memmap2` and every other crate that gives out a slice of a shared
-    /// mapping relies on the same. Within that, the closure must be right whatever it reads:
+    /// The bytes of the `&[u8]` change during its lifetime: other code writes to the file, and pages become zeros and are
+    /// restored. **By the letter of Rust's rules that is undefined behaviour, whatever the closure does**:
+    /// [`with_raw`](Self::with_raw) is the form that does not break them. This function relies on what compilers do: a load
+    /// through the slice is an ordinary load, which may be moved, repeated, merged with another one or left out, and
+    /// nothing else is concluded from its value. `memmap2` and every other crate that returns a slice of a shared mapping
+    /// relies on the same. Within that, the closure must be right whatever it reads:
     ///
-    /// * No byte needs to be the same when it is read twice. What is checked may be something else when it is used: it
-    ///   must not be handed to `from_utf8_unchecked`, `get_unchecked` and the like after a check of the same bytes, nor to
-    ///   code that relies on checks of its own (`str::from_utf8` gives a `&str` that may stop being UTF-8). Copy
-    ///   first, and check the copy.
+    /// * No byte needs to be the same when it is read twice. A byte that was checked may differ when it is used: it must
+    ///   not be passed to `from_utf8_unchecked`, `get_unchecked` and the like after a check of the same bytes, nor to code
+    ///   that relies on its own checks (`str::from_utf8` returns a `&str` that may stop being UTF-8). Copy first, and check
+    ///   the copy.
     /// * Code that is correct for any bytes, even if they differ between two loads, may be called: sums, hashes,
     ///   byte searches, and comparisons whose result is used as data only. [*What may be called*](#what-may-be-called) has a
     ///   table.
-    /// * It must not be written to, through whatever pointer.
-    /// * Nothing that was made of its address is used after the closure has returned, in any thread.
+    /// * It must not be written to, through any pointer.
+    /// * No pointer derived from it is used after the closure has returned, in any thread.
     /// * The closure returns or unwinds: no `longjmp` out of it.
     ///
     /// ```
@@ -228,22 +237,22 @@ impl FileMap {
     /// # }
     /// ```
     ///
-    /// It cannot be kept: what the closure returns does not borrow from it. `memmap2` asks its users for more (nobody
-    /// changes the file at all) and kills them if it is cut.
+    /// It cannot be kept: the closure's result does not borrow from it. `memmap2` requires more of its users (no process
+    /// changes the file at all), and a truncation kills them.
     pub unsafe fn with_slice<T>(
         &self,
         range: impl RangeBounds<u64>,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        // SAFETY: readable while the closure runs. That its bytes change is the caller's affair, by contract.
+        // SAFETY: readable while the closure runs. The caller answers for the changes of its bytes, by contract.
         self.with_raw(range, |bytes| read(unsafe { &*bytes }))
     }
 
-    /// As [`with_slice`](Self::with_slice), with a pointer instead of a reference: for code that keeps to Rust's rules and
-    /// has loads of its own that other code may race with (volatile loads, assembly).
+    /// Calls `read` as [`with_slice`](Self::with_slice) does, with a pointer instead of a reference: for code that keeps to
+    /// Rust's rules and has its own loads that may race with other code (volatile loads, assembly).
     ///
     /// While the closure runs, the pointer is valid for reads, and the memory may change at any time. The bytes are
-    /// initialised. It must not be written to, and nothing is there any more when the closure has returned.
+    /// initialised. They must not be written to, and the pointer is invalid after the closure has returned.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -262,13 +271,13 @@ impl FileMap {
     /// ```
     ///
     /// # Errors
-    /// As [`with_slice`](Self::with_slice).
+    /// Those of [`with_slice`](Self::with_slice).
     ///
     /// # Panics
-    /// If the closure does; the map is as if it had returned.
+    /// If the closure panics; the map is in the same state as after a return.
     ///
     /// # Aborts
-    /// As [`with_slice`](Self::with_slice). A closure that leaves by `longjmp` leaves the guard in force.
+    /// Those of [`with_slice`](Self::with_slice). A closure that leaves by `longjmp` leaves the guard in force.
     pub fn with_raw<T>(
         &self,
         range: impl RangeBounds<u64>,
@@ -294,22 +303,22 @@ impl FileMap {
             };
         }
         let stop = match (cut_to, checked) {
-            // Whatever it is by now: when it was read, it ended there.
+            // Whatever its size is by now: it ended there when it was read.
             (Some(to), _) if to < known.size => {
                 Some(Stop::new(done, Reason::Changed(Change::Shrunk { from: known.size, to })))
             }
             (_, Err(stop)) => Some(stop),
             (_, Ok(())) => self.cause_of_damage(&known, range.start, done),
         };
-        // It healed, or the mapping needed memory that reading does not: all that is known is the fault.
+        // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
         let stop = Stop { fault: Some(fault), ..stop.unwrap_or_else(|| Stop::new(done, Reason::Fault(fault))) };
         Err(self.damaged(value, &range, bad, stop))
     }
 
-    /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when
-    /// it had returned (for lack of memory). Until then those parts are read from the file.
+    /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had
+    /// returned (for lack of memory). Until then those parts are read from the file.
     ///
-    /// [`Repair::InUse`] if closures are reading them now: it is done when they have returned.
+    /// Returns [`Repair::InUse`] if closures are reading them now: the file is restored when they have returned.
     ///
     /// # Errors
     /// [`Io`](Reason::Io) if the file cannot be mapped.
@@ -321,7 +330,7 @@ impl FileMap {
         })
     }
 
-    /// The same over a copy.
+    /// Does the same over a copy.
     fn with_copy<T>(
         &self,
         known: &Baseline,
@@ -330,7 +339,7 @@ impl FileMap {
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
         let mut copy = zeros(len).map_err(|stop| Damaged::new(None, Vec::new(), self.error(range.start, stop)))?;
-        // The copy does not change any more: what becomes of the file while it is read is no matter.
+        // The copy does not change any more: changes of the file while it is read do not matter.
         let checked = match self.pread(known, range.start, &mut copy, 0) {
             Ok(()) => self.check_slice(known, range.start, len),
             Err(stop) => {
@@ -346,11 +355,11 @@ impl FileMap {
         }
     }
 
-    /// What is returned of a `range` of which these `ranges` were zeros.
+    /// Makes the result for a `range` in which these `ranges` were zeros.
     #[cold]
     fn damaged<T>(&self, value: T, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: Stop) -> Damaged<T> {
         if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
-            // The rest of a page of which the file has only a part reads as zeros without a fault.
+            // The rest of the file's last page reads as zeros without a fault.
             let end = to.saturating_sub(self.window().start).max(range.start);
             ranges.push(end..range.end);
             ranges = joined(ranges);
@@ -364,12 +373,12 @@ impl FileMap {
         Damaged { may_be_a_log, ..Damaged::new(Some(value), ranges, self.error(range.start, stop)) }
     }
 
-    /// After a closure has read `len` bytes from `at`: whether they were the file's.
+    /// Checks after a closure has read `len` bytes from `at` that they were the file's.
     fn check_slice(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
         if self.ask(known, at, len)? == Answer::Unmoved {
             return Ok(());
         }
-        // It cannot read again. A change time alone that moved is no error of a reader's.
+        // The closure cannot read again. A change time alone that moved is no error for a reader.
         let now = self.now().map_err(|error| Stop::io(len, error))?;
         let last = &known.last;
         let within = self.clamp_to(now.size, at, len);
@@ -383,7 +392,7 @@ impl FileMap {
         }
     }
 
-    /// Why the bytes `done` behind `at` were replaced, if it can still be seen.
+    /// Returns the reason why the bytes `done` after `at` were replaced, if it can still be determined.
     #[cold]
     fn cause_of_damage(&self, known: &Baseline, at: u64, done: usize) -> Option<Stop> {
         let mut byte = [0];
@@ -392,7 +401,7 @@ impl FileMap {
     }
 }
 
-/// The same bytes: ascending, apart from each other, and without empty ones.
+/// Returns the same ranges: ascending, not adjacent, and without empty ones.
 pub(super) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| range.start);
@@ -406,7 +415,7 @@ pub(super) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges
 }
 
-/// Whether a fault in this thread would kill it.
+/// Returns whether a fault in this thread would kill the process.
 fn bus_is_blocked() -> bool {
     let [_, bus] = signal::blocked();
     bus

@@ -2,7 +2,8 @@
 
 use super::error::Change;
 use super::record::Record;
-use super::stamp::{Observation, Stamp, Time, tick};
+use super::stamp::{Observation, Stamp, Time};
+use super::state::tick;
 
 const SECOND: i64 = 1_000_000_000;
 

@@ -7,11 +7,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
 use super::file::FileMap;
-use super::mapping::Mapping;
-use super::options::{APPENDING, MapOptions, Watch, is_appending};
+use super::mapped::{APPENDING, is_appending};
+use super::mapping::{Mapping, Rights};
+use super::name::Name;
+use super::options::{MapOptions, Watch};
 use super::range::{asked, in_memory};
 use super::record::Baseline;
 use crate::backing::Backing;
@@ -22,10 +25,9 @@ use crate::scalar::Scalar;
 
 /// A mapped file to read from and write to.
 ///
-/// It never makes the file longer, except by [`allocate`](Self::allocate). It has all operations of a [`FileMap`] (by
-/// [`Deref`]), with the errors of `read(2)` ([`Watch::Reader`]): our own stores move the file's times, so a
-/// file that only became longer or newer is no error. What others write to it meanwhile mixes with what is here, byte by
-/// byte.
+/// It never extends the file, except by [`allocate`](Self::allocate). It has all operations of a [`FileMap`] (by
+/// [`Deref`]), with the errors of `read(2)` ([`Watch::Reader`]): our own stores move the file's times, so a file that only
+/// became longer or newer is no error. Concurrent writes by other processes mix with ours byte by byte.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,18 +48,18 @@ use crate::scalar::Scalar;
 ///
 /// # What a store promises
 ///
-/// `Ok`: the bytes are in the file as every reader of this machine sees it, and it still reached behind them
-/// *afterwards*. (A store behind the end of a file succeeds in its last page, and is lost, or turns up when the file
-/// grows again.) What was cut off and put back between the store and the look is not noticed. The bytes are on the disk
-/// after a [`flush`](Self::flush) that succeeded.
+/// `Ok`: the bytes are in the file as every reader on this machine sees it, and the file still extended past them
+/// *afterwards*. (A store past the end of a file succeeds in its last page, and is lost, or appears when the file grows
+/// again.) A truncation and growth between the store and the check is not detected. The bytes are on the disk after a
+/// [`flush`](Self::flush) that succeeded.
 ///
 /// Over [pread](super::Backend::Pread), a write that races with a truncation makes the file longer again, with zeros
 /// before it.
 ///
 /// # Without space
 ///
-/// A store to a hole needs space when it is made, and fails with [`NoSpace`](Reason::NoSpace) where there is none:
-/// exactly `done` bytes are stored. [`allocate`](Self::allocate) asks for all of it first.
+/// A store to a hole needs space when it is made, and fails with [`NoSpace`](Reason::NoSpace) where there is none: exactly
+/// `done` bytes are stored. [`allocate`](Self::allocate) reserves all of it first.
 #[derive(Debug)]
 pub struct FileMapMut {
     map: FileMap,
@@ -92,6 +94,43 @@ impl TryFrom<File> for FileMapMut {
     }
 }
 
+impl MapOptions {
+    /// Opens and maps a file to read and write, as a [`Reader`](Watch::Reader) whatever [`watch`](Self::watch) says, except
+    /// [`Nothing`](Watch::Nothing): see [`FileMapMut`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<FileMapMut, MapError> {
+        let path = path.as_ref();
+        let file = self.file(path, File::options().read(true).write(true))?;
+        self.writable().map(file, Some(Arc::new(Name::new(path))), Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Maps a file that is open for reading and writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Unsupported`](Reason::Unsupported) over pread for a file that is open for appending,
+    /// because `pwrite(2)` would append.
+    pub fn from_file_mut(&self, file: File) -> Result<FileMapMut, MapError> {
+        self.writable().map(file, None, Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Maps a file that is open for reading and writing, with the path that messages name and [`FileMap::verify`] looks up.
+    ///
+    /// # Errors
+    /// As [`from_file_mut`](Self::from_file_mut).
+    pub fn from_file_mut_at(&self, file: File, path: impl AsRef<Path>) -> Result<FileMapMut, MapError> {
+        let name = Some(Arc::new(Name::new(path.as_ref())));
+        self.writable().map(file, name, Rights::ReadWrite).map(FileMapMut::new)
+    }
+
+    /// Our own stores move the stamp, so a moved one cannot be an error.
+    fn writable(&self) -> Self {
+        let watch = if self.watched() == Watch::Nothing { Watch::Nothing } else { Watch::Reader };
+        self.watch(watch)
+    }
+}
+
 impl FileMapMut {
     pub(super) fn new(map: FileMap) -> Self {
         FileMapMut { map }
@@ -100,7 +139,7 @@ impl FileMapMut {
     /// Opens and maps a whole file to read and write.
     ///
     /// # Errors
-    /// As [`MapOptions::open`].
+    /// Those of [`MapOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
         MapOptions::new().open_mut(path)
     }
@@ -108,15 +147,16 @@ impl FileMapMut {
     /// Maps a whole file that is open for reading and writing.
     ///
     /// # Errors
-    /// As [`MapOptions::open`].
+    /// Those of [`MapOptions::open`].
     pub fn from_file(file: File) -> Result<Self, MapError> {
         MapOptions::new().from_file_mut(file)
     }
 
-    /// As [`from_file`](Self::from_file), with the path that messages name and [`verify`](FileMap::verify) looks up.
+    /// Maps as [`from_file`](Self::from_file) does, with the path that messages name and [`verify`](FileMap::verify) looks
+    /// up.
     ///
     /// # Errors
-    /// As [`MapOptions::open`].
+    /// Those of [`MapOptions::open`].
     pub fn from_file_at(file: File, path: impl AsRef<Path>) -> Result<Self, MapError> {
         MapOptions::new().from_file_mut_at(file, path)
     }
@@ -124,9 +164,10 @@ impl FileMapMut {
     /// Copies `src` to position `at`.
     ///
     /// # Errors
-    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the
-    /// map ends before `src` does (what fits is stored); [`Changed`](Reason::Changed) if the file has become shorter;
-    /// [`NoSpace`](Reason::NoSpace); [`Io`](Reason::Io) if the page had to be read first and could not be.
+    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the map
+    /// ends before `src` does (the bytes that fit are stored); [`Changed`](Reason::Changed) if the file has become shorter;
+    /// [`NoSpace`](Reason::NoSpace) if no space is left; [`Io`](Reason::Io) if the page had to be read first and could not
+    /// be.
     pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
         let store = |mapping: &Mapping, place, from, len| mapping.write(place, &src[from..from + len]);
         let write = |file: &File, offset, from, len| file.write_at(&src[from..from + len], offset);
@@ -148,7 +189,7 @@ impl FileMapMut {
     /// ```
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at), also [`PastEnd`](Reason::PastEnd) if the range ends after the map.
+    /// Those of [`write_at`](Self::write_at); [`PastEnd`](Reason::PastEnd) also if the range ends after the map.
     pub fn fill(&self, range: impl RangeBounds<u64>, byte: u8) -> Result<(), MapError> {
         let (at, len) = asked(range, self.map.len());
         let len = in_memory(len);
@@ -165,7 +206,7 @@ impl FileMapMut {
     /// Stores a value at position `at`, in this machine's byte order: over a mapping, one store of its bytes.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at); nothing is stored where not all of it fits.
+    /// Those of [`write_at`](Self::write_at); nothing is stored where not all of it fits.
     pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
         let (known, len) = (self.map.known(), size_of::<T>());
         let stop = if self.map.clamp(&known, at, len) < len {
@@ -184,14 +225,14 @@ impl FileMapMut {
         Err(self.map.error(at, stop))
     }
 
-    /// Waits until everything that was stored is on the disk, and what is needed to find it there.
+    /// Waits until all stored bytes are on the disk, with the metadata that is needed to find them.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io) or [`NoSpace`](Reason::NoSpace) if writing back failed since this file was opened, *whoever*
-    /// had stored the bytes that could not be written, and whether or not it was tried on our behalf. The kernel
-    /// reports each such failure once to each open file (duplicated descriptors count as one), and takes the pages for
-    /// clean: a second `flush` succeeds although the bytes are lost. Store again what matters.
-    /// [`Changed`](Reason::Changed) if the file has become shorter.
+    /// [`Io`](Reason::Io) or [`NoSpace`](Reason::NoSpace) if a writeback has failed since this file was opened, *whichever
+    /// process* had stored the bytes, and whether or not this map requested it. The kernel reports each such failure once
+    /// to each open file (duplicated descriptors count as one), and marks the pages clean: a second `flush` succeeds
+    /// although the bytes are lost. Store the bytes again if they matter. [`Changed`](Reason::Changed) if the file has
+    /// become shorter.
     pub fn flush(&self) -> Result<(), MapError> {
         let flushed = match self.map.mapping() {
             Some(mapping) => self.sync(mapping, 0, usize::MAX),
@@ -204,11 +245,11 @@ impl FileMapMut {
             .map_err(|stop| self.map.error(0, Stop { done: 0, ..stop }))
     }
 
-    /// As [`flush`](Self::flush), of a range; whole pages are written. File systems may write more. A range that ends after the
-    /// map ends with it.
+    /// Flushes a range as [`flush`](Self::flush) does; whole pages are written. File systems may write more. A range that
+    /// ends after the map ends with it.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush). A failure is the file's, not the range's.
+    /// Those of [`flush`](Self::flush). A failure is the file's, not the range's.
     pub fn flush_range(&self, range: impl RangeBounds<u64>) -> Result<(), MapError> {
         let known = self.map.known();
         let (at, len) = asked(range, self.map.window().len(known.size));
@@ -227,7 +268,7 @@ impl FileMapMut {
     fn sync(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
         let before = mapping.epoch();
         let synced = mapping.sync(at, len);
-        // Where a scan's zeros stand instead of the file, there was nothing to write back.
+        // Where a scan's zeros are mapped instead of the file, there was nothing to write back.
         if mapping.whole_since(before, mapping.base()).is_ok() { synced } else { self.sync_data() }
     }
 
@@ -235,13 +276,13 @@ impl FileMapMut {
         self.map.file().sync_data().map_err(|error| CallError::name("fdatasync", error))
     }
 
-    /// Allocates space for a range, so that storing to it does not need any; bytes that were there stay. The file grows if it
-    /// ends before, and the map with it. A range without an end ends with the map.
+    /// Allocates space for a range, so that stores to it need none; existing bytes stay. The file grows if it ends before,
+    /// and the map with it. A range without an end ends with the map.
     ///
-    /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is cut or
-    /// a hole is punched into it; and for want of space on file systems that write to a new place each time (btrfs, a
-    /// reflinked file on XFS), behind thinly provisioned disks, and on tmpfs where the memory of the control group is
-    /// used up.
+    /// Afterwards a store can still fail: with an I/O error where a page has to be read first; where the file is truncated
+    /// or a hole is punched into it; and for lack of space on file systems that write to a new place each time (btrfs, a
+    /// reflinked file on XFS), on thinly provisioned disks, and on tmpfs where the memory of the control group is
+    /// exhausted.
     ///
     /// # Errors
     /// [`NoSpace`](Reason::NoSpace), before anything is stored (a part may have been allocated);
@@ -279,8 +320,8 @@ impl FileMapMut {
         }
     }
 
-    /// Stores `len` bytes from position `at`: `store(mapping, place, from, len)` those behind the first `from`, `write`
-    /// the same to the file.
+    /// Stores `len` bytes from position `at`: by `store(mapping, place, from, len)` for those after the first `from`, or by
+    /// `write` to the file.
     fn put(
         &self,
         at: u64,
@@ -298,20 +339,20 @@ impl FileMapMut {
                 let go_on = |from: usize| store(mapping, map.lead() + at as usize + from, from, within - from);
                 match go_on(0) {
                     Ok(()) => {}
-                    // Zeros of somebody's scan are there, and cannot be written to: the file can.
+                    // A scan's zeros are mapped there, and cannot be written to: the file can.
                     Err(first) if mapping.is_damaged() && !is_appending(map.file()) => {
                         self.write_to_file(&known, at, within, first.done, write)?
                     }
                     Err(first) => self.explain(&known, at, first, go_on)?,
                 }
             }
-            // (It was mapped when it was opened, or it would not have been.)
+            // (It was mapped when it was opened; otherwise opening it would have failed.)
             None if map.space().is_some() && is_appending(map.file()) => {
                 return Err(Stop::new(0, Reason::Unsupported(APPENDING)));
             }
             None => self.write_to_file(&known, at, within, 0, write)?,
         }
-        // What was stored behind an end that has moved is lost.
+        // Bytes that were stored past a new end are lost.
         if within > 0 {
             self.still_reaches(&known, at, within)?;
         }
@@ -321,7 +362,7 @@ impl FileMapMut {
         Ok(())
     }
 
-    /// The same by writing to the file what is missing of `len` bytes behind `done`.
+    /// Writes to the file what is missing of `len` bytes after `done`.
     fn write_to_file(
         &self,
         known: &Baseline,
@@ -330,7 +371,7 @@ impl FileMapMut {
         mut done: usize,
         write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
     ) -> Result<(), Stop> {
-        // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
+        // Writing past its end would extend the file: check first. Changes in between cannot be undone.
         self.reaches(known, at, len).map_err(|stop| Stop { done: stop.done.min(done), ..stop })?;
         while done < len {
             let offset = self.map.window().start + at + done as u64;
@@ -344,7 +385,7 @@ impl FileMapMut {
         Ok(())
     }
 
-    /// The same of those that the map has, if it [watches](Watch) its file.
+    /// Checks those that the map has, if it [watches](Watch) its file.
     fn still_reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
         match self.map.watch() {
             Watch::Nothing => Ok(()),
@@ -352,7 +393,7 @@ impl FileMapMut {
         }
     }
 
-    /// Whether the file still has `len` bytes from position `at`.
+    /// Checks that the file still has `len` bytes from position `at`.
     fn reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
         let now = self.map.now().map_err(|error| Stop::io(len, error))?;
         match self.map.clamp_to(now.size, at, len) {
@@ -361,7 +402,7 @@ impl FileMapMut {
         }
     }
 
-    /// A store came back short. The file is asked why; if it has no complaint, it is tried once more.
+    /// Handles a short store: determines the reason by the file; if that has no error, tries once more.
     #[cold]
     fn explain(
         &self,
@@ -405,8 +446,8 @@ impl FileMapMut {
     }
 }
 
-/// Whether the file system has no space left: what remains where a store failed to a place that has some. One without
-/// a limit (that of memfds) says that it has no blocks at all.
+/// Returns whether the file system has no space left: the only remaining reason where a store failed at an allocated place.
+/// A file system without a limit (that of memfds) reports no blocks at all.
 pub(crate) fn is_full(file: &File) -> bool {
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a descriptor we own, and a `statvfs` to write.

@@ -1,10 +1,10 @@
-//! What was in force for a signal, published so that a handler can read it.
+//! The action that was in force for a signal, published so that a handler can read it.
 
 use core::ffi::c_int;
 
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// What there is to know of a `struct sigaction` to do as it says.
+/// The parts of a `struct sigaction` that are needed to act on it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Action {
@@ -15,7 +15,7 @@ pub(crate) struct Action {
 }
 
 impl Action {
-    /// Whether it is a function, not the default or "ignore".
+    /// Returns whether it is a function, not the default or "ignore".
     pub(crate) fn is_function(&self) -> bool {
         self.handler != libc::SIG_DFL && self.handler != libc::SIG_IGN
     }
@@ -30,18 +30,18 @@ impl From<libc::sigaction> for Action {
     }
 }
 
-/// A published [`Action`]: two slots and a version. The version's lowest bit says in which slot the current action is;
+/// A published [`Action`]: two slots and a version. The lowest bit of the version selects the slot of the current action;
 /// the next one is written to the other slot.
 ///
-/// A reader that copies a slot while it is overwritten (by the publication after the next) sees then that the version has
-/// changed, and starts again. So a copy is never a mixture of two actions; readers retry only as often as an action is
+/// A reader that copies a slot while it is overwritten (by the publication after the next) detects that the version has
+/// changed, and starts again. So a copy is never a mixture of two actions. Readers retry only as often as an action is
 /// published meanwhile, and never wait, wherever a writer was interrupted. Nothing is allocated: a handler may publish.
 #[repr(C)]
 pub(crate) struct Disposition {
     /// 0: nothing was published yet.
     version: AtomicU32,
     slots: [Slot; 2],
-    /// Whether a one-shot (`SA_RESETHAND`) handler has had its shot.
+    /// Whether a one-shot (`SA_RESETHAND`) handler was called already.
     pub(crate) spent: AtomicU32,
 }
 
@@ -75,7 +75,7 @@ constructors!(const);
 constructors!();
 
 impl Disposition {
-    /// The current action, if one was published. Async-signal-safe.
+    /// Returns the current action, if one was published. Async-signal-safe.
     pub(crate) fn get(&self) -> Option<Action> {
         loop {
             let version = self.version.load(Ordering::Acquire);
@@ -88,7 +88,7 @@ impl Disposition {
                 flags: slot.flags.load(Ordering::Relaxed).cast_signed(),
                 mask: slot.mask.load(Ordering::Relaxed),
             };
-            // The slot was read before the version is looked at again.
+            // The slot is read before the version is read again.
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 return Some(action);
@@ -99,10 +99,11 @@ impl Disposition {
     /// Publishes an action. Only under the registry's lock.
     pub(super) fn set(&self, action: Action) {
         let before = self.version.load(Ordering::Relaxed);
-        // It goes on with 1 after the last one, with the same lowest bit as 2^32.
+        // After the last version follows 2, which has the same lowest bit as 2^32.
         let version = before.checked_add(1).unwrap_or(2);
         let slot = &self.slots[version as usize & 1];
-        // A reader that sees something of this sees that the version is at least `before`, which is not the slot's.
+        // A reader that sees a part of this write also sees that the version is at least `before`, which does not select
+        // this slot.
         fence(Ordering::Release);
         slot.handler.store(action.handler, Ordering::Relaxed);
         slot.flags.store(action.flags.cast_unsigned(), Ordering::Relaxed);

@@ -1,20 +1,20 @@
-//! Why an installation failed.
+//! Errors of an installation.
 
-/// Why the handler could not be installed or a table not be registered.
+/// The reason why the handler could not be installed or a table not be registered.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InstallError {
-    /// `sigaction(2)` refused, for this signal.
+    /// `sigaction(2)` failed for this signal.
     Sigaction(i32, std::io::Error),
-    /// Our handler was raised above so many others', one after the other, that there is no room for one more.
+    /// Our handler was raised above too many other handlers, one after the other; there is no room for one more.
     TooManyHandlers,
     /// The host owns the handler: see [`host_owns_handler`](crate::signal::host_owns_handler).
     HostOwnsHandler,
-    /// An object could not be pinned, so that its table could vanish while the handler reads it.
+    /// An object could not be pinned: its table could be unmapped while the handler reads it.
     Pin(String),
     /// This object's table was not found among the loaded objects: the ELF note was stripped.
     NotFound,
-    /// This architecture has no handler: use [`signal_free`](crate::signal_free).
+    /// This architecture, or this system, has no handler. On Linux there is [`signal_free`](crate::signal_free).
     Unsupported,
 }
 
@@ -28,7 +28,9 @@ impl core::fmt::Display for InstallError {
             InstallError::NotFound => {
                 f.write_str("this object's exception table is not registered; was the note `faultin` stripped from it?")
             }
-            InstallError::Unsupported => f.write_str("no fault handler on this architecture; use the signal-free mode"),
+            InstallError::Unsupported => {
+                f.write_str("no fault handler for this architecture or system (Linux has the signal-free mode)")
+            }
         }
     }
 }
@@ -43,7 +45,7 @@ impl core::error::Error for InstallError {
 }
 
 impl InstallError {
-    /// The kernel's number for it, `None` if it is not the kernel that has said no.
+    /// Returns the kernel's error number, `None` if the error is not the kernel's.
     pub fn errno(&self) -> Option<i32> {
         match self {
             InstallError::Sigaction(_, error) => error.raw_os_error(),

@@ -1,19 +1,20 @@
-//! The objects of the process that carry our note: finding them, and keeping them.
+//! The loaded objects with our note: finding and pinning them.
 
 use core::ffi::{CStr, c_int, c_void};
 
 use super::InstallError;
 use crate::table::{ABI, Object};
 
-/// A loaded object that carries our note. Unless it is pinned, it may be unloaded at any time, and `object` dangle.
+/// A loaded object with our note. Unless it is pinned, it may be unloaded at any time, and `object` dangle.
 pub(super) struct Loaded {
     pub(super) object: &'static Object,
-    /// Path the loader knows it by; empty for the executable, which is never unloaded.
+    /// Path under which the loader knows it; empty for the executable, which is never unloaded.
     name: Box<CStr>,
     base: usize,
 }
 
-/// Every loaded object with a note of our ABI that `want`s. It is asked while nothing can be unloaded.
+/// Finds every loaded object with a note of our ABI for which `want` returns true. `want` runs while nothing can be
+/// unloaded.
 pub(super) fn find<W: Fn(&'static Object) -> bool>(want: W) -> Vec<Loaded> {
     unsafe extern "C" fn visit<W: Fn(&'static Object) -> bool>(
         info: *mut libc::dl_phdr_info,
@@ -54,7 +55,7 @@ pub(super) fn find<W: Fn(&'static Object) -> bool>(want: W) -> Vec<Loaded> {
     data.0
 }
 
-/// The object a note of ours leads to, among `notes`.
+/// Returns the object that one of our notes among `notes` leads to.
 fn object_in(notes: &'static [u8], align: usize) -> Option<&'static Object> {
     let align = if align == 8 { 8 } else { 4 };
     let mut at = 0;
@@ -78,7 +79,7 @@ fn object_in(notes: &'static [u8], align: usize) -> Option<&'static Object> {
     }
 }
 
-/// Keeps the object from ever being unloaded.
+/// Prevents the object from ever being unloaded.
 pub(super) fn pin(loaded: &Loaded) -> Result<(), InstallError> {
     if loaded.name.is_empty() {
         return Ok(());
@@ -90,18 +91,18 @@ pub(super) fn pin(loaded: &Loaded) -> Result<(), InstallError> {
     if handle.is_null() {
         return Err(error());
     }
-    // SAFETY: gives the reference back; the mark stays.
+    // SAFETY: returns the reference; the mark stays.
     unsafe { libc::dlclose(handle) };
-    // Another object may have taken its name and place since we looked.
+    // Another object may have taken its name and address meanwhile.
     let same = find(|object| core::ptr::eq(object, loaded.object))
         .iter()
         .any(|l| l.base == loaded.base && l.name == loaded.name);
     if same { Ok(()) } else { Err(error()) }
 }
 
-/// Runs `f` while the loader neither loads nor unloads: `dl_iterate_phdr` holds its lock around the callback, and the
-/// lock may be taken again inside (glibc). Where it does not (musl), processes with several objects that install at
-/// the same moment in two threads may end with two registries, which chain to each other.
+/// Runs `f` while the loader neither loads nor unloads: `dl_iterate_phdr` holds its lock around the callback, and the lock
+/// may be taken again inside (glibc). Where it holds none (musl), processes with several objects that install at the same
+/// moment in two threads may end with two registries, which chain to each other.
 pub(super) fn with_loader_lock(mut f: impl FnMut()) {
     unsafe extern "C" fn once<F: FnMut()>(_: *mut libc::dl_phdr_info, _: usize, f: *mut c_void) -> c_int {
         // SAFETY: `f` is the closure below, alive and not otherwise used during the call.

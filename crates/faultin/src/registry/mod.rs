@@ -1,11 +1,11 @@
-//! The one registry of a process: which objects have tables, and who had the signals before us.
+//! The registry of a process: which objects have tables, and which handlers were installed before ours.
 //!
 //! Several objects of a process may each carry this crate, or only instructions inlined from it. They meet through ELF
 //! notes: each object that has a table has a note (see [`table`](crate::table)), and the loader lists all objects. The
 //! first that needs the handler offers its own registry; the others find it through an object that is registered.
 //!
-//! What the handler may find here is never unloaded: an object is pinned (`RTLD_NODELETE`) before it is entered.
-//! Nothing here runs in a signal; what does only follows the atomic pointers this module publishes.
+//! Whatever the handler finds here is never unloaded: an object is pinned (`RTLD_NODELETE`) before it is entered. No code
+//! here runs in a signal; the handler only follows the atomic pointers that this module publishes.
 
 mod disposition;
 mod error;
@@ -27,7 +27,7 @@ use crate::signal::pager;
 use crate::signal::reserve::Reserve;
 use crate::table::{self, ABI, Object, Site};
 
-/// Who answers the signals.
+/// Which handler handles the signals.
 pub(crate) const MODE_NONE: u32 = 0;
 pub(crate) const MODE_OURS: u32 = 1;
 pub(crate) const MODE_HOST: u32 = 2;
@@ -38,63 +38,63 @@ const EXPOSE_TAGBITS: c_int = 0x800;
 /// SIGSEGV and SIGBUS.
 pub(crate) const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// The process-wide registry, shared by every object with the same [`ABI`]. What a recovery touches comes first, and
-/// shares a cache line.
+/// The process-wide registry, shared by every object with the same [`ABI`]. The fields of a recovery come first, and share
+/// a cache line.
 #[repr(C, align(64))]
 pub(crate) struct Registry {
     abi: u32,
     pub(crate) mode: AtomicU32,
-    /// Objects with a table, newest first. Only ever grows.
+    /// Objects with a table, newest first. Never shrinks.
     pub(crate) objects: AtomicPtr<Object>,
-    /// Recovered faults by [`Cause::index`].
+    /// Number of recovered faults by [`Cause::index`].
     pub(crate) recovered: [AtomicU64; 16],
-    /// Signals passed on to whoever was there before.
+    /// Number of signals passed on to a predecessor.
     pub(crate) forwarded: AtomicU64,
-    /// Faults of others' instructions that were served with zeros.
+    /// Number of faults of foreign instructions that were resolved with zeros.
     pub(crate) substituted: AtomicU64,
-    /// Mappings that others' instructions may read, newest first. Only ever grows.
+    /// Mappings that foreign instructions may read, newest first. Never shrinks.
     pub(crate) guards: AtomicPtr<Guard>,
-    /// What handlers can give up when they need mappings.
+    /// Mappings that handlers can unmap when they need room for others.
     pub(crate) reserve: Reserve,
-    /// Ranges whose faults are served, newest first. Only ever grows.
+    /// Ranges with a pager, newest first. Never shrinks.
     pub(crate) pagers: AtomicPtr<pager::Entry>,
-    /// Not 0 if a signal handler was the last to leave a range that has gone, so that a pager is to be freed.
+    /// Not 0 if a signal handler was the last to leave a range that was dropped, so that a pager has to be freed.
     pub(crate) retired_pagers: AtomicU32,
     /// For each of [`SIGNALS`].
     previous: [Previous; 2],
-    /// The handler of the object this registry lives in, by generation.
+    /// The handler of the object that contains this registry, by generation.
     entries: [handler::Entry; GENERATIONS],
     /// The [process](Self::process) whose thread changes dispositions, 0 if none does. A child that is forked meanwhile
-    /// inherits its parent's, which it may ignore.
+    /// inherits its parent's number, which it may ignore.
     lock: AtomicU32,
     /// The number of this process, in a page that the kernel wipes in each child.
     process: AtomicPtr<AtomicU32>,
-    /// The largest number that this process or one of those it descends from has had.
+    /// The largest number that this process or one of its ancestors has had.
     last_process: AtomicU32,
 }
 
-/// In place of a page that the kernel wipes in each child.
+/// Marks that there is no page that the kernel wipes in each child.
 const NO_PAGE: *const AtomicU32 = core::ptr::dangling();
 
 const _: () = assert!(Cause::COUNT <= 16);
 
-/// What was in force for one signal before us, by generation of our handler. The first generation stands where we were
-/// installed first, or after somebody set the default action; each further one above a handler that others installed
-/// above ours, and that we were raised above in turn.
+/// The previous action of one signal, by generation of our handler. The first generation is the first installation, or one
+/// after the default action was set. Each further generation is above a handler that other code installed above ours, and
+/// that we were raised above in turn.
 #[repr(C)]
 pub(crate) struct Previous {
     pub(crate) before: [Disposition; GENERATIONS],
 }
 
 impl Previous {
-    /// The generation to install above `action`: the one that stood above the same handler before, else a new one.
+    /// Returns the generation to install above `action`: the one that was above the same handler before, else a new one.
     fn generation_above(&self, action: &Action) -> Option<usize> {
         let known = self.before.iter().position(|b| b.get().is_some_and(|b| b.handler == action.handler));
         known.or_else(|| self.before.iter().position(|b| b.get().is_none()))
     }
 }
 
-/// This object's offer.
+/// The registry that this object offers.
 pub(crate) static REGISTRY: Registry = Registry {
     abi: ABI,
     mode: AtomicU32::new(MODE_NONE),
@@ -113,7 +113,7 @@ pub(crate) static REGISTRY: Registry = Registry {
     last_process: AtomicU32::new(0),
 };
 
-/// The registry `object` is in, if it is in one.
+/// Returns the registry of `object`, if it is in one.
 #[inline]
 pub(crate) fn of(object: &Object) -> Option<&'static Registry> {
     let registry = object.registry.load(Ordering::Acquire).cast::<Registry>();
@@ -127,7 +127,7 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
         return Err(InstallError::Unsupported);
     }
     let own = arch::object();
-    // This object first: its registry may be the one everybody uses from now on.
+    // This object first: its registry may become the one of the process.
     if of(own).is_none() {
         let site = find(|object| core::ptr::eq(object, own)).into_iter().next().ok_or(InstallError::NotFound)?;
         pin(&site)?;
@@ -141,7 +141,7 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
         });
     }
     let registry = of(own).ok_or(InstallError::NotFound)?;
-    // Then whoever else is loaded. One that cannot be pinned is left out; if it is the caller, that is an error.
+    // Then all other loaded objects. One that cannot be pinned is left out; for the caller, that is an error.
     for site in find(|object| of(object).is_none()) {
         let pinned = pin(&site);
         if core::ptr::eq(site.object, caller) {
@@ -163,7 +163,7 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
 }
 
 impl Registry {
-    /// What was in force for `signal` before us; nothing for a signal that is none of ours.
+    /// Returns the previous action of `signal`; `None` for a signal other than [`SIGNALS`].
     pub(crate) fn previous(&self, signal: c_int) -> Option<&Previous> {
         let [segv, bus] = &self.previous;
         match signal {
@@ -173,16 +173,16 @@ impl Registry {
         }
     }
 
-    /// Whether the function at this address is our handler.
+    /// Returns whether the function at this address is our handler.
     pub(crate) fn is_ours(&self, handler: usize) -> bool {
         self.entries.iter().any(|entry| *entry as usize == handler)
     }
 
-    /// Makes our handler answer both signals, unless another stands above it or the host has them.
+    /// Makes our handler handle both signals, unless another handler is above it or the host owns them.
     pub(crate) fn install_handler(&self) -> Result<(), InstallError> {
         self.locked(|| match self.mode.load(Ordering::Acquire) {
             MODE_HOST => Ok(()),
-            // Somebody may have set the default since (Rust's own handler does, before it gives up).
+            // The default may have been set since (Rust's own handler does, before it gives up).
             MODE_OURS => self.take_both(|_, now| Ok(if now.is_function() { None } else { Some(0) })),
             _ => {
                 self.take_both(|_, _| Ok(Some(0)))?;
@@ -192,14 +192,14 @@ impl Registry {
         })
     }
 
-    /// The host's own handler calls ours. Once ours is installed it stays; a host may call it all the same.
+    /// Records that the host's own handler calls ours. Once ours is installed it stays; a host may call it all the same.
     pub(crate) fn host_owns_handler(&self) {
         self.locked(|| {
             let _ = self.mode.compare_exchange(MODE_NONE, MODE_HOST, Ordering::AcqRel, Ordering::Acquire);
         });
     }
 
-    /// Puts our handler on top again where another stands above it.
+    /// Puts our handler on top again where another handler is above it.
     pub(crate) fn raise_to_top(&self) -> Result<(), InstallError> {
         self.locked(|| {
             if self.mode.load(Ordering::Acquire) == MODE_HOST {
@@ -214,7 +214,7 @@ impl Registry {
         })
     }
 
-    /// [Takes](Registry::take) both signals or, if that fails, none.
+    /// [Takes](Registry::take) both signals, or none if one fails.
     fn take_both(
         &self,
         generation: impl Fn(&Previous, &Action) -> Result<Option<usize>, InstallError>,
@@ -222,13 +222,13 @@ impl Registry {
         let replaced = self.take(0, &generation)?;
         self.take(1, &generation).map(drop).inspect_err(|_| {
             if let Some(action) = replaced {
-                // SAFETY: gives back what was in force, as the kernel returned it.
+                // SAFETY: restores what was in force, as the kernel returned it.
                 unsafe { libc::sigaction(SIGNALS[0], &action, core::ptr::null_mut()) };
             }
         })
     }
 
-    /// Installs our handler for a signal, as the generation that is chosen for what is in force now (none: leaves it
+    /// Installs our handler for a signal, as the generation that `generation` returns for the current action (`None`: leaves it
     /// alone), and returns what it replaced.
     fn take(
         &self,
@@ -242,42 +242,42 @@ impl Registry {
             return Ok(None);
         }
         let Some(generation) = generation(previous, &before)? else { return Ok(None) };
-        // Recorded first, so that a signal that arrives in between finds its way.
+        // Recorded first, so that a signal that arrives in between finds its predecessor.
         previous.before[generation].set(before);
         // SAFETY: all-zero is a valid `sigaction`; every field that matters is set below.
         let mut ours: libc::sigaction = unsafe { core::mem::zeroed() };
         ours.sa_sigaction = self.entries[generation] as usize;
         // SIGINFO: the fault's address and the registers. ONSTACK: a stack overflow leaves no other stack, and the
-        // predecessor (Rust's runtime, for one) may count on it. NODEFER: a handler that we call and that faults again
-        // must find us. Of the predecessor's wishes those that take effect before a handler runs: only what is
-        // forwarded to it interrupts system calls, and addresses keep their tags for its sake.
+        // predecessor (Rust's runtime, for one) may rely on it. NODEFER: if a handler that we call faults again, the kernel
+        // must call us. Of the predecessor's flags those that take effect before a handler runs: only forwarded signals
+        // interrupt system calls, and addresses keep their tags for its sake.
         ours.sa_flags =
             libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | before.flags & (libc::SA_RESTART | EXPOSE_TAGBITS);
         if before.handler == libc::SIG_IGN {
             // An ignored signal interrupts no system call.
             ours.sa_flags |= libc::SA_RESTART;
         }
-        // Of other handlers' signals none is put on top of ours. The C library's set begins with the kernel's, and `sigaction` passes on
-        // what `sigfillset` would leave out.
+        // No other signal's handler runs on top of ours. The C library's set begins with the kernel's, and `sigaction`
+        // passes on bits that `sigfillset` would leave out.
         // SAFETY: `sa_mask` is at least as large (see `Action`), and plain data.
         unsafe { (&raw mut ours.sa_mask).cast::<u64>().write_unaligned(handler::MASK) };
         let mut replaced = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: `ours` is initialised; the handler it names lives in a pinned object.
+        // SAFETY: `ours` is initialised; the handler that it names is in a pinned object.
         if unsafe { libc::sigaction(signal, &ours, replaced.as_mut_ptr()) } != 0 {
             return Err(InstallError::Sigaction(signal, std::io::Error::last_os_error()));
         }
         // SAFETY: written by the call, and zeroed before.
         let replaced = unsafe { replaced.assume_init() };
         let after = Action::from(replaced);
-        // Somebody else was quicker between the two calls.
+        // Another thread installed a handler between the two calls.
         if after.handler != before.handler && !self.is_ours(after.handler) {
             previous.before[generation].set(after);
         }
         Ok(Some(replaced))
     }
 
-    /// Returns a number that no process has that this one descends from: never 0. A process id would not do: a child in a
-    /// new namespace may have its parent's.
+    /// Returns a number that no ancestor of this process has: never 0. A process id would not do: a child in a new
+    /// namespace may have its parent's.
     pub(crate) fn process(&self) -> u32 {
         let mut page = self.process.load(Ordering::Acquire);
         if page.is_null() {
@@ -297,16 +297,17 @@ impl Registry {
         }
     }
 
-    /// Makes the page of [`process`](Self::process), unless another thread is faster. [`NO_PAGE`], from then on, before Linux
-    /// 4.14, under an emulator that ignores advice, and without room: two ways to number a process must not mix.
+    /// Makes the page of [`process`](Self::process), unless another thread is faster. Returns [`NO_PAGE`], from then on,
+    /// before Linux 4.14, under an emulator that ignores the advice, and without memory: two ways to number a process must
+    /// not mix.
     #[cold]
     fn wiped_on_fork(&self) -> *mut AtomicU32 {
         let (len, rights) = (crate::page_size(), libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: a new mapping, of which only its owner knows until it is published.
+        // SAFETY: a new mapping that no other code knows until it is published.
         unsafe {
             let page = libc::mmap(core::ptr::null_mut(), len, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
             let is_page = page != libc::MAP_FAILED;
-            // An emulator of user mode may say yes to any advice, and do nothing.
+            // A user-mode emulator may accept any advice, and do nothing.
             let is_wiped = is_page
                 && libc::madvise(page, len, i32::MAX) != 0
                 && libc::madvise(page, len, libc::MADV_WIPEONFORK) == 0;
@@ -332,10 +333,10 @@ impl Registry {
     }
 }
 
-/// The disposition of `signal`.
+/// Returns the disposition of `signal`.
 pub(crate) fn current(signal: c_int) -> Result<libc::sigaction, InstallError> {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: only asks; `now` is valid for writes.
+    // SAFETY: only a query; `now` is valid for writes.
     if unsafe { libc::sigaction(signal, core::ptr::null(), now.as_mut_ptr()) } != 0 {
         return Err(InstallError::Sigaction(signal, std::io::Error::last_os_error()));
     }
@@ -360,7 +361,7 @@ mod tests {
     /// Runs `child` in a process of its own and returns its status. The process dies with its parent.
     ///
     /// # Safety
-    /// `child` makes system calls and uses what needs no lock that another thread may have now.
+    /// `child` makes system calls and uses nothing that needs a lock that another thread may hold now.
     unsafe fn fork(child: impl FnOnce() -> i32) -> c_int {
         let mut status = -1;
         // SAFETY: the caller's contract.
@@ -376,7 +377,7 @@ mod tests {
         status
     }
 
-    /// Whether this process's children get a namespace of process ids.
+    /// Returns whether this process's children get a new namespace of process ids.
     fn enter_namespace() -> bool {
         // SAFETY: concerns the children of this thread only.
         unsafe {
@@ -388,13 +389,16 @@ mod tests {
     #[test]
     fn a_child_with_its_parents_id_does_not_wait_for_its_parents_threads() {
         const NO_RIGHT: i32 = 77;
+        if faultin_test::is_emulated() {
+            return faultin_test::skipped("native", "no page is wiped in a child of `fork`");
+        }
         let child = || i32::from(REGISTRY.locked(process_id) != 1);
         let parent = || {
             // SAFETY: the child does nothing but this.
             REGISTRY.locked(|| if enter_namespace() { unsafe { fork(child) } } else { NO_RIGHT << 8 })
         };
         let before = || {
-            // SAFETY: the first process of a namespace takes no SIGALRM, so its parent does, should they hang.
+            // SAFETY: the first process of a namespace ignores SIGALRM, so its parent takes it, should they hang.
             unsafe { libc::alarm(20) };
             // SAFETY: the child makes system calls, and numbers itself.
             let status = if enter_namespace() { unsafe { fork(|| parent() >> 8) } } else { NO_RIGHT << 8 };

@@ -1,95 +1,48 @@
-//! [`Bytes`]: memory to look through, that may fault or not.
+//! [`Bytes`]: memory to search, which may fault or not.
 
-use crate::arch::{self, Block, Vector};
-use crate::copy::worth_trying;
+use crate::arch::{Block, Vector};
 use crate::fault::Fault;
 
-/// A range of memory. Offsets are bytes from its start; whoever calls keeps accesses inside.
+/// A range of memory. Offsets are bytes from its start; the caller keeps accesses inside.
 pub(crate) trait Bytes: Copy {
-    /// Four vector registers, one behind the other.
+    /// Loads four consecutive vector registers.
     ///
     /// # Safety
-    /// The CPU has these registers, and the range as many bytes behind `at`.
+    /// The CPU has these registers, and the range that many bytes after `at`.
     unsafe fn four<V: Vector>(self, at: usize) -> Result<[V; 4], Fault>;
 
-    /// Sixteen bytes.
+    /// Loads sixteen bytes.
     ///
     /// # Safety
-    /// The range has as many behind `at`.
+    /// The range has that many bytes after `at`.
     unsafe fn block(self, at: usize) -> Result<Block, Fault>;
 
-    /// Eight bytes, the first one lowest.
+    /// Loads eight bytes, the first one lowest.
     ///
     /// # Safety
-    /// The range has as many behind `at`.
+    /// The range has that many bytes after `at`.
     unsafe fn word(self, at: usize) -> Result<u64, Fault>;
 
-    /// One byte.
+    /// Loads one byte.
     ///
     /// # Safety
     /// It is in the range.
     unsafe fn byte(self, at: usize) -> Result<u8, Fault>;
 
-    /// The same memory from `at` on.
+    /// Returns the same memory from `at` on.
     fn behind(self, at: usize) -> Self;
 
-    /// Bytes from `at` to the next multiple of a power of two.
+    /// Returns the number of bytes from `at` to the next multiple of a power of two.
     fn to_multiple_of(self, size: usize, at: usize) -> usize;
 
-    /// How many bytes from the start, of `len`, are worth trying after a fault.
+    /// Returns how many bytes of `len`, from the start, are worth trying after a fault.
     fn worth_trying(self, fault: &Fault, len: usize) -> usize;
-}
-
-/// Foreign memory.
-///
-/// # Invariants
-/// Made by whoever has promised the preconditions of [`scan`](super) for the range.
-#[derive(Clone, Copy)]
-pub(crate) struct Foreign(pub *const u8);
-
-impl Bytes for Foreign {
-    #[inline(always)]
-    unsafe fn four<V: Vector>(self, at: usize) -> Result<[V; 4], Fault> {
-        // SAFETY: forwarded, and the invariants.
-        unsafe { V::four(self.0.wrapping_add(at)) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(self, at: usize) -> Result<Block, Fault> {
-        // SAFETY: forwarded, and the invariants.
-        unsafe { arch::load_vector(self.0.wrapping_add(at)) }
-    }
-
-    #[inline(always)]
-    unsafe fn word(self, at: usize) -> Result<u64, Fault> {
-        // SAFETY: forwarded, and the invariants.
-        unsafe { arch::load_64(self.0.wrapping_add(at).cast()) }.map(u64::from_le)
-    }
-
-    #[inline(always)]
-    unsafe fn byte(self, at: usize) -> Result<u8, Fault> {
-        let ptr = self.0.wrapping_add(at);
-        // SAFETY: forwarded, and the invariants. Its fault knows the address, also where the CPU does not say.
-        unsafe { arch::load_8(ptr) }.map_err(|fault| fault.at(ptr.addr()))
-    }
-
-    fn behind(self, at: usize) -> Self {
-        Foreign(self.0.wrapping_add(at))
-    }
-
-    fn to_multiple_of(self, size: usize, at: usize) -> usize {
-        to_multiple_of(self.0, size, at)
-    }
-
-    fn worth_trying(self, fault: &Fault, len: usize) -> usize {
-        worth_trying(fault, self.0.addr(), len)
-    }
 }
 
 /// Memory that does not fault.
 ///
 /// # Invariants
-/// Points to as many bytes as are looked through.
+/// Points to as many bytes as are searched.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain(pub *const u8);
 
@@ -139,6 +92,6 @@ impl Bytes for Plain {
     }
 }
 
-fn to_multiple_of(ptr: *const u8, size: usize, at: usize) -> usize {
+pub(super) fn to_multiple_of(ptr: *const u8, size: usize, at: usize) -> usize {
     ptr.addr().wrapping_add(at).wrapping_neg() & (size - 1)
 }

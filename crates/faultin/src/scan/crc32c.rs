@@ -1,8 +1,8 @@
-//! CRC-32C: the CPU's own instruction in three streams at once, where it has one; tables where not.
+//! CRC-32C: the CPU's own instruction in three streams at once, where it has one; otherwise tables.
 //!
-//! The instruction takes eight bytes in each cycle but answers after three, so three parts of a block are summed side by
-//! side and then put together: a sum moves past `n` bytes by a multiplication with `x^8n` modulo the polynomial, which
-//! is linear in each of its four bytes, so four tables do it.
+//! The instruction accepts eight bytes in each cycle but has a latency of three, so three parts of a block are summed side
+//! by side and then combined: a sum moves past `n` bytes by a multiplication with `x^8n` modulo the polynomial, which is
+//! linear in each of its four bytes, so four tables suffice.
 
 use super::bytes::Bytes;
 use crate::fault::Short;
@@ -10,7 +10,7 @@ use crate::fault::Short;
 /// The polynomial of Castagnoli, lowest power first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// Bytes of each of the three parts of a block.
+/// Size in bytes of each of the three parts of a block.
 const PART: usize = 1 << 10;
 
 /// `TABLES[i][b]` is the sum of byte `b` and `i` zeros.
@@ -39,9 +39,9 @@ const TABLES: [[u32; 256]; 8] = {
     tables
 };
 
-/// `PAST_PART[i][b]` is what byte `b` of a sum, the `i`th, becomes when [`PART`] zeros follow.
+/// `PAST_PART[i][b]` is the result for byte `b` of a sum, the `i`th, when [`PART`] zeros follow.
 static PAST_PART: [[u32; 256]; 4] = {
-    // What each bit becomes.
+    // The result for each bit.
     let mut bits = [0; 32];
     let mut bit = 0;
     while bit < 32 {
@@ -73,7 +73,7 @@ static PAST_PART: [[u32; 256]; 4] = {
     tables
 };
 
-/// For all 256 values, in the binary once.
+/// For all 256 values, once in the binary.
 static STEP: [[u32; 256]; 8] = TABLES;
 
 fn past_part(sum: u32) -> u32 {
@@ -81,7 +81,7 @@ fn past_part(sum: u32) -> u32 {
     PAST_PART[0][a] ^ PAST_PART[1][b] ^ PAST_PART[2][c] ^ PAST_PART[3][d]
 }
 
-/// The checksum, continued from `before`; as [`scan::crc32c`](super::crc32c).
+/// Returns the checksum, continued from `before`; as [`scan::crc32c`](super::crc32c).
 ///
 /// # Safety
 /// The range has `len` bytes.
@@ -155,12 +155,12 @@ unsafe fn in_streams<B: Bytes>(
         })();
         match block {
             Ok(of_block) => sum = of_block,
-            // Exactly which byte it was, one after the other.
+            // To find the exact byte, one after the other.
             Err(_) => break,
         }
         at += 3 * PART;
     }
-    // Should a word have healed when its bytes are loaded: once.
+    // If a word is accessible again when its bytes are loaded: once.
     let mut again = true;
     while at < len {
         let fault = 'failed: {
@@ -174,7 +174,7 @@ unsafe fn in_streams<B: Bytes>(
             }
             None
         };
-        // What is left, or the eight of which one failed.
+        // The rest, or the eight bytes of which one failed.
         let end = if fault.is_some() { at + 8 } else { len };
         while at < end {
             // SAFETY: forwarded.

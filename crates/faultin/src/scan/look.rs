@@ -1,4 +1,4 @@
-//! [`Look`]: what is looked for, at each position of a range.
+//! [`Look`]: the predicate that a search tests at each position of a range.
 
 use core::cell::Cell;
 
@@ -6,23 +6,23 @@ use super::bytes::{Bytes, Plain};
 use crate::arch::{Block, Vector};
 use crate::fault::Fault;
 
-/// A question to each position of a range. The answers for many positions may say yes too often; [`accept`] decides.
+/// A predicate on each position of a range. Answers for many positions may have false positives; [`accept`] decides.
 ///
 /// [`accept`]: Self::accept
 pub(super) trait Look {
-    /// The answers for `4 * V::BYTES` positions, as masks.
+    /// Returns the answers for `4 * V::BYTES` positions, as masks.
     ///
     /// # Safety
     /// As [`Bytes::four`].
     unsafe fn four<V: Vector>(&self, at: usize) -> Result<[V; 4], Fault>;
 
-    /// The answers for sixteen positions, as a mask.
+    /// Returns the answers for sixteen positions, as a mask.
     ///
     /// # Safety
     /// As [`Bytes::block`].
     unsafe fn block(&self, at: usize) -> Result<Block, Fault>;
 
-    /// The answer for one position, from the bytes that [`block`](Self::block) loads.
+    /// Returns the answer for one position, from the bytes that [`block`](Self::block) loads.
     ///
     /// # Safety
     /// As [`Bytes::byte`].
@@ -32,7 +32,7 @@ pub(super) trait Look {
         unsafe { self.settle(at) }.map_err(|(_, fault)| fault)
     }
 
-    /// Whether a position that was answered with yes is one.
+    /// Returns whether a position with a positive answer is accepted.
     ///
     /// # Safety
     /// As [`Bytes::byte`].
@@ -42,8 +42,8 @@ pub(super) trait Look {
         Ok(true)
     }
 
-    /// The answer for one position, found byte by byte: an error's fault is that of the first byte that could not be
-    /// loaded, so many bytes behind the position.
+    /// Returns the answer for one position, byte by byte: an error has the fault of the first byte that could not be
+    /// loaded, and the number of bytes between it and the position.
     ///
     /// # Safety
     /// As [`Bytes::byte`].
@@ -55,27 +55,27 @@ pub(super) trait Look {
     /// As [`Bytes::byte`].
     unsafe fn touch(&self, at: usize) -> Result<(), Fault>;
 
-    /// How far behind a position the last of the bytes is that its answer loads first.
+    /// Returns the distance from a position to the last of the bytes that its answer loads first.
     #[inline(always)]
     fn reach(&self) -> usize {
         0
     }
 
-    /// Where the first byte that could not be loaded may be, after a fault: no position that ends before needs to be
-    /// asked again for a byte's sake. At most `len`, the bytes of the range.
+    /// Returns where the first byte that could not be loaded may be, after a fault: positions that end before need not be
+    /// tested again for it. At most `len`, the number of bytes of the range.
     fn clear(&self, fault: &Fault, len: usize) -> usize;
 
-    /// Bytes that each position needs.
+    /// Returns the number of bytes that each position needs.
     #[inline(always)]
     fn width(&self) -> usize {
         1
     }
 
-    /// Positions from the first one to where loads are aligned.
+    /// Returns the number of positions from the first one to where loads are aligned.
     fn to_multiple_of(&self, size: usize, at: usize) -> usize;
 }
 
-/// Any of `N` bytes. Any of none finds nothing, and only loads.
+/// Any of `N` bytes. With `N` = 0 it finds nothing, and only loads.
 pub(super) struct AnyOf<B, const N: usize>(pub B, pub [u8; N]);
 
 impl<B: Bytes, const N: usize> Look for AnyOf<B, N> {
@@ -129,7 +129,7 @@ unsafe fn not<V: Vector>(mask: V) -> V {
     unsafe { mask.eq(V::splat(0)) }
 }
 
-/// Any byte but one.
+/// Any byte except one.
 pub(super) struct NoneOf<B>(pub B, pub u8);
 
 impl<B: Bytes> Look for NoneOf<B> {
@@ -164,7 +164,7 @@ impl<B: Bytes> Look for NoneOf<B> {
     }
 }
 
-/// A byte that is not the same in two ranges.
+/// A byte that differs in two ranges.
 pub(super) struct Differing<A, B>(pub A, pub B);
 
 impl<A: Bytes, B: Bytes> Look for Differing<A, B> {
@@ -204,13 +204,13 @@ impl<A: Bytes, B: Bytes> Look for Differing<A, B> {
     }
 }
 
-/// The start of a string of bytes: two of its bytes where they belong, and then the others.
+/// The start of a needle: two of its bytes at their positions, and then the others.
 pub(super) struct StartOf<'n, B> {
     bytes: B,
     needle: &'n [u8],
-    /// Where the two bytes are in the needle, the first one first. Both are among the first 256.
+    /// Positions of the two bytes in the needle, the first one first. Both are among the first 256.
     pair: [usize; 2],
-    /// Bytes that may still be compared in vain before [`gave_up`](Self::gave_up).
+    /// Number of bytes that may still be compared fruitlessly before [`gave_up`](Self::gave_up).
     patience: Cell<usize>,
 }
 
@@ -220,12 +220,12 @@ impl<'n, B: Bytes> StartOf<'n, B> {
         StartOf { bytes, needle, pair: rarest(needle), patience: Cell::new(len.saturating_mul(2).saturating_add(4096)) }
     }
 
-    /// Positions before the first byte that answers load, and bytes behind the last one.
+    /// Returns the number of positions before the first byte that answers load, and of bytes after the last one.
     pub(super) fn margins(&self) -> [usize; 2] {
         [self.pair[0], self.needle.len() - 1 - self.pair[1]]
     }
 
-    /// Whether so much was compared in vain that positions are accepted without looking.
+    /// Returns whether so much was compared fruitlessly that positions are accepted unchecked.
     pub(super) fn gave_up(&self) -> bool {
         self.patience.get() == 0
     }
@@ -268,7 +268,7 @@ impl<B: Bytes> Look for StartOf<'_, B> {
         let mut done = 0;
         let mut same = true;
         let needle = Plain(self.needle.as_ptr());
-        // SAFETY: forwarded; as far as the needle goes.
+        // SAFETY: forwarded; within the needle.
         unsafe {
             while same && len - done >= 8 {
                 same = self.bytes.word(at + done)? == needle.word(done)?;
@@ -320,7 +320,7 @@ impl<B: Bytes> Look for StartOf<'_, B> {
     }
 }
 
-/// Where the two bytes of a needle are that are found least often, ascending; among the first 256.
+/// Returns the positions of the two rarest bytes of a needle, ascending; among the first 256.
 fn rarest(needle: &[u8]) -> [usize; 2] {
     let among = needle.len().min(256);
     let least = |except: Option<usize>| {
@@ -329,7 +329,7 @@ fn rarest(needle: &[u8]) -> [usize; 2] {
             .min_by_key(|&i| frequency(needle[i]))
     };
     let first = least(None).unwrap_or(0);
-    // A needle of one byte, again and again: its ends.
+    // A needle of one repeated byte: its ends.
     let (first, second) = match least(Some(first)) {
         Some(second) => (first, second),
         None => (0, among - 1),
@@ -337,7 +337,7 @@ fn rarest(needle: &[u8]) -> [usize; 2] {
     [first.min(second), first.max(second)]
 }
 
-/// How often a byte is met, roughly: in text, and in programs and their data.
+/// Returns roughly how frequent a byte is: in text, and in programs and their data.
 fn frequency(byte: u8) -> u8 {
     match byte {
         0 | b' ' => 10,

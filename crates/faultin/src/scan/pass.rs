@@ -1,8 +1,8 @@
-//! Passes over a range: the first position with an answer, the last one, and how many there are.
+//! Passes over a range: the first accepted position, the last one, and their number.
 //!
 //! Each goes through the range in groups of four vector registers, aligned as far as the start allows, and in blocks of
-//! sixteen positions before and behind them. A group or block is loaded once, and its answers are of what was loaded.
-//! After a fault, what lies before it is settled byte by byte.
+//! sixteen positions before and after them. A group or block is loaded once, and its answers are computed from the loaded
+//! bytes. After a fault, the positions before it are tested byte by byte.
 
 use super::look::Look;
 use crate::arch::{Block, Vector};
@@ -10,10 +10,10 @@ use crate::fault::{Fault, Short};
 
 const BLOCK: usize = size_of::<Block>();
 
-/// Groups whose answers fit a byte: each adds up to four.
+/// Number of groups whose answers fit into a byte: each adds up to four.
 const ROUNDS: usize = 63;
 
-/// The answers at `from..from + count`, at most a block, as a mask whose lowest bits they are. `len` positions exist.
+/// Returns the answers at `from..from + count`, at most a block, as the lowest bits of a mask. `len` positions exist.
 ///
 /// # Safety
 /// As [`Look::block`], for `len` positions.
@@ -37,19 +37,19 @@ unsafe fn few<L: Look>(look: &L, from: usize, count: usize, len: usize) -> Resul
     Ok(mask * ((1 << bits) - 1))
 }
 
-/// The lowest position of a mask.
+/// Returns the lowest position of a mask.
 #[inline(always)]
 fn lowest<V: Vector>(mask: u64) -> usize {
     (mask.trailing_zeros() / V::BITS) as usize
 }
 
-/// The highest position of a mask.
+/// Returns the highest position of a mask.
 #[inline(always)]
 fn highest<V: Vector>(mask: u64) -> usize {
     ((63 - mask.leading_zeros()) / V::BITS) as usize
 }
 
-/// A mask without one of its positions.
+/// Returns a mask without one of its positions.
 #[inline(always)]
 fn without<V: Vector>(mask: u64, position: usize) -> u64 {
     mask & !(((1 << V::BITS) - 1) << (V::BITS * position as u32))
@@ -63,10 +63,10 @@ unsafe fn any<V: Vector>(four: [V; 4]) -> bool {
     unsafe { four[0].or(four[1]).or(four[2].or(four[3])).mask() != 0 }
 }
 
-/// The first of `len` positions that is accepted.
+/// Returns the first of `len` positions that is accepted.
 ///
 /// # Errors
-/// [`Short`]: none that ends before so many bytes is; the byte behind them could not be loaded.
+/// [`Short`]: no position that ends within the first `done` bytes is accepted; the byte after them could not be loaded.
 ///
 /// # Safety
 /// The CPU has these registers; the look may load what `len` positions need.
@@ -141,10 +141,10 @@ pub(super) unsafe fn first<V: Vector, L: Look>(look: &L, len: usize) -> Result<O
     Ok(found)
 }
 
-/// How many of `len` positions there are. Counts answers, accepted or not.
+/// Counts the positive answers of `len` positions, accepted or not.
 ///
 /// # Errors
-/// As [`first`].
+/// Those of [`first`].
 ///
 /// # Safety
 /// As [`first`].
@@ -206,8 +206,8 @@ pub(super) unsafe fn count<V: Vector, L: Look>(look: &L, len: usize) -> Result<u
     Ok(total)
 }
 
-/// After a fault at or behind position `at`: calls `found` with each position, until it says no, and reports the byte
-/// that cannot be loaded. It is not touched again, if the fault says where it is.
+/// Handles a fault at or after position `at`: calls `found` with each position, until it returns false, and reports the
+/// byte that cannot be loaded. That byte is not touched again, if the fault has its address.
 ///
 /// # Safety
 /// As [`first`], without vectors.
@@ -234,10 +234,10 @@ unsafe fn settle<L: Look>(
     if bad == bytes { Ok(()) } else { Err(Short { done: bad, fault }) }
 }
 
-/// The last of `len` positions that is accepted.
+/// Returns the last of `len` positions that is accepted.
 ///
 /// # Errors
-/// A byte that could not be loaded, by its offset, and why: no position behind it is accepted.
+/// The offset of a byte that could not be loaded, and its fault: no position after it is accepted.
 ///
 /// # Safety
 /// As [`first`].
@@ -269,7 +269,7 @@ pub(super) unsafe fn last<V: Vector, L: Look>(look: &L, len: usize) -> Result<Op
             }
         };
     }
-    // One repetition, should what failed have healed.
+    // One repetition, in case the failed bytes are accessible again.
     let mut again = true;
     loop {
         let fault = 'failed: {

@@ -1,12 +1,12 @@
-//! Finding a string of bytes: two of its bytes at once, wherever they stand as they should, and then the others. Where
-//! that goes wrong too often, an automaton that looks at every byte once (Knuth, Morris, Pratt).
+//! Finding a needle: two of its bytes at once, at their distance, and then the others. Where that fails too often, an
+//! automaton that reads every byte once (Knuth, Morris, Pratt).
 
 use super::bytes::Bytes;
 use super::look::{AnyOf, StartOf};
 use super::widest;
 use crate::fault::{Fault, Short};
 
-/// The first occurrence of `needle`, as [`scan::find`](super::find).
+/// Returns the first occurrence of `needle`, as [`scan::find`](super::find).
 ///
 /// # Safety
 /// The range has `len` bytes.
@@ -15,7 +15,7 @@ pub(crate) unsafe fn find<B: Bytes>(bytes: B, len: usize, needle: &[u8]) -> Resu
         ([], _) => return Ok(Some(0)),
         // SAFETY: forwarded.
         ([byte], _) => return unsafe { widest::first(&AnyOf(bytes, [*byte]), len) },
-        // Too short, and yet a byte that cannot be loaded is worth an error.
+        // Too short, but a byte that cannot be loaded is still an error.
         // SAFETY: forwarded.
         (_, None) => return unsafe { widest::first(&nothing_in(bytes), len) },
         (_, Some(last)) => last + 1,
@@ -34,7 +34,7 @@ pub(crate) unsafe fn find<B: Bytes>(bytes: B, len: usize, needle: &[u8]) -> Resu
     }
 }
 
-/// The last occurrence of `needle`, as [`scan::rfind`](super::rfind); an error has the offset of the byte.
+/// Returns the last occurrence of `needle`, as [`scan::rfind`](super::rfind); an error has the offset of the byte.
 ///
 /// # Safety
 /// The range has `len` bytes.
@@ -61,13 +61,13 @@ pub(crate) unsafe fn rfind<B: Bytes>(bytes: B, len: usize, needle: &[u8]) -> Res
     }
 }
 
-/// A look that only loads: what no occurrence can lie in has to be there as well.
+/// Returns a predicate that only loads: bytes that no occurrence can include must be loadable as well.
 fn nothing_in<B: Bytes>(bytes: B) -> AnyOf<B, 0> {
     AnyOf(bytes, [])
 }
 
-/// How much of a needle is left after each part of it that is not followed by its next byte: the longest start of the
-/// needle that the part ends with.
+/// Returns for each prefix of the needle the part that remains when the next byte does not match: the longest start of the
+/// needle that the prefix ends with.
 fn borders(needle: impl Iterator<Item = u8> + Clone, byte: impl Fn(usize) -> u8) -> Vec<usize> {
     let mut borders = vec![0];
     let mut border = 0;
@@ -81,7 +81,7 @@ fn borders(needle: impl Iterator<Item = u8> + Clone, byte: impl Fn(usize) -> u8)
     borders
 }
 
-/// One byte further: how much of the needle the bytes so far end with.
+/// Advances by one byte: returns how much of the needle the bytes so far end with.
 fn step(borders: &[usize], byte: impl Fn(usize) -> u8, mut matched: usize, this: u8) -> usize {
     while matched > 0 && byte(matched) != this {
         matched = borders[matched - 1];
@@ -89,7 +89,7 @@ fn step(borders: &[usize], byte: impl Fn(usize) -> u8, mut matched: usize, this:
     matched + usize::from(byte(matched) == this)
 }
 
-/// The first occurrence at or behind `from`.
+/// Returns the first occurrence at or after `from`.
 ///
 /// # Safety
 /// As [`find`].
@@ -109,7 +109,7 @@ unsafe fn automaton<B: Bytes>(bytes: B, from: usize, len: usize, needle: &[u8]) 
     Ok(None)
 }
 
-/// The last occurrence that ends at or before `end`.
+/// Returns the last occurrence that ends at or before `end`.
 ///
 /// # Safety
 /// As [`rfind`].

@@ -1,4 +1,4 @@
-//! The [passes](super::pass) with the widest registers this CPU has.
+//! The [passes](super::pass) with the widest registers of this CPU.
 
 use super::look::Look;
 use super::pass;
@@ -12,7 +12,7 @@ macro_rules! widest {
         /// # Safety
         /// The look may load what `len` positions need.
         pub(super) unsafe fn $name<L: Look>(look: &L, len: usize) -> $result {
-            #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+            #[cfg(all(target_arch = "x86_64", not(any(faultin_syscall, faultin_portable))))]
             {
                 /// # Safety
                 /// As above, and the CPU has AVX2.
@@ -22,7 +22,7 @@ macro_rules! widest {
                     unsafe { pass::$name::<crate::arch::Wide, L>(look, len) }
                 }
                 if crate::arch::dispatch::wide() {
-                    // SAFETY: forwarded; it has.
+                    // SAFETY: forwarded; the CPU has AVX2.
                     return unsafe { wide(look, len) };
                 }
             }

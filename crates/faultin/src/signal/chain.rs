@@ -1,11 +1,10 @@
-//! Passing a signal on to whoever had it before us, as the kernel would have.
+//! Passing a signal on to the handler that was installed before ours, as the kernel would have.
 //!
-//! What is emulated and what must differ is listed in SAFETY.md. Nothing here may build a cycle. Our handler has one
-//! [entry](super::handler::ENTRIES) per *generation*, a time it was installed: the signal goes to who was there just
-//! before the generation that was entered. So a handler that stood above an older generation of ours, and has a younger
-//! one above it now, leads down to the older one, and from there further down. A handler that installed itself twice
-//! may still lead in a circle of its own; each pass of a signal through us is noted in its context, and none goes the
-//! same way twice.
+//! SAFETY.md lists what is emulated and what must differ. No code here may build a cycle. Our handler has one
+//! [entry](super::handler::ENTRIES) per *generation*, an installation: the signal goes to the handler that was there just
+//! before the generation that was entered. So a handler that was above an older generation of ours, and has a younger one
+//! above it now, leads down to the older one, and from there further down. A handler that installed itself twice may still
+//! lead in a circle of its own; each pass of a signal through us is noted in its context, and none goes the same way twice.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
@@ -35,16 +34,16 @@ impl KernelSigaction {
     };
 }
 
-/// What shows that [`handler::MASK`] is in force. An emulator of user mode keeps the last two signals for itself.
+/// The bits that show that [`handler::MASK`] is in force. A user-mode emulator keeps the last two signals for itself.
 const SHOWN: u64 = handler::MASK & !(bit(63) | bit(64));
 
-/// What the kernel lets no thread block.
+/// The signals that the kernel lets no thread block.
 const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
 
-/// The kernel's `sigset_t`, in bytes.
+/// Size of the kernel's `sigset_t`, in bytes.
 const SIGSET: usize = size_of::<u64>();
 
-/// One pass of a signal through a registry's handler. Those that are under way for the same signal form a list that
+/// One pass of a signal through a registry's handler. The passes that are under way for the same signal form a list that
 /// begins in `uc_link` of its context: the kernel leaves that word 0 and does not read it back.
 #[repr(C, align(16))]
 struct Pass {
@@ -57,10 +56,10 @@ struct Pass {
 const PASS_TAG: usize = 5;
 
 impl Pass {
-    /// The pass that `word` leads to, if it is one.
+    /// Returns the pass that `word` leads to, if it is one.
     ///
     /// # Safety
-    /// `word` comes out of `uc_link` of a signal that is still being handled, or out of a pass of such a signal.
+    /// `word` comes from `uc_link` of a signal that is still being handled, or from a pass of such a signal.
     unsafe fn at<'a>(word: usize) -> Option<&'a Pass> {
         if word & 15 != PASS_TAG {
             return None;
@@ -71,7 +70,7 @@ impl Pass {
     }
 }
 
-/// Passes the signal on to who had it before this `generation` of our handler.
+/// Passes the signal on to the predecessor of this `generation` of our handler.
 ///
 /// # Safety
 /// As [`recover`](super::handler::recover), except that `info` and `context` may be null.
@@ -99,7 +98,7 @@ pub(crate) unsafe fn forward(
     if !nested {
         registry.forwarded.fetch_add(1, Ordering::Relaxed);
     }
-    // Whoever the kernel calls has had this signal.
+    // The handler that the kernel calls has had this signal.
     let top = current_handler(signal);
     for (generation, before) in previous.before.iter().enumerate().take(generation + 1).rev() {
         let Some(action) = before.get() else { continue };
@@ -119,12 +118,12 @@ pub(crate) unsafe fn forward(
         }
         return;
     }
-    // Every way down leads back to where we came from: there the chain ends, and at the end is the default.
+    // Every way down leads back to here: there the chain ends, with the default action.
     // SAFETY: forwarded.
     unsafe { die(signal, info) }
 }
 
-/// The generations whose way down this signal has taken in this registry, one bit each, and whether it has been in
+/// Returns the generations whose way down this signal has taken in this registry, one bit each, and whether it has taken
 /// any.
 ///
 /// # Safety
@@ -143,7 +142,7 @@ unsafe fn taken(registry: &Registry, mut word: usize) -> (usize, bool) {
 }
 
 /// # Safety
-/// As [`forward`]; `action` was in force for `signal`, and `before` is where it is recorded.
+/// As [`forward`]; `action` was in force for `signal`, and `before` is its record.
 unsafe fn deliver(
     action: &Action,
     before: &Disposition,
@@ -151,7 +150,7 @@ unsafe fn deliver(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    // A one-shot handler's second signal finds the default.
+    // The second signal of a one-shot handler gets the default action.
     let spent = action.flags & libc::SA_RESETHAND != 0 && before.spent.swap(1, Ordering::Relaxed) != 0;
     match if spent { libc::SIG_DFL } else { action.handler } {
         // The kernel does not let a process ignore its own fault: it resets the disposition and kills.
@@ -178,21 +177,22 @@ unsafe fn deliver(
     }
 }
 
-/// The thread's mask around the call of a predecessor, which is to run with what it asked for and not with what our handler
-/// blocks: it may need the signals, may never return, and may look.
+/// The thread's mask around the call of a predecessor, which must run with the mask that it asked for and not with what our
+/// handler blocks: it may need the signals, may never return, and may read the mask.
 struct PredecessorMask {
-    /// What was in force before.
+    /// The mask that was in force before.
     before: u64,
     /// Whether the kernel called us.
     by_kernel: bool,
 }
 
 impl PredecessorMask {
-    /// Blocks `own`, as the kernel would have: on top of what the interrupted code blocks if the kernel called us. If another
-    /// handler did, what is in force is that handler's, and nothing of it is unblocked.
+    /// Blocks `own`, as the kernel would have: in addition to what the interrupted code blocks if the kernel called us. If
+    /// another handler did, the mask in force is that handler's, and nothing of it is unblocked.
     ///
-    /// The kernel called us if what it sets for our handler is in force: all of [`handler::MASK`], and not what that leaves open.
-    /// The stack would not say it: a handler that passes a signal on by a jump leaves it as the kernel did.
+    /// The kernel called us if the mask that it sets for our handler is in force: all of [`handler::MASK`], and not the
+    /// signals that it leaves open. The stack does not tell: a handler that passes a signal on by a jump leaves it as the
+    /// kernel did.
     ///
     /// # Safety
     /// `context` is null or the signal's.
@@ -200,8 +200,8 @@ impl PredecessorMask {
         let before = change_mask(libc::SIG_BLOCK, own);
         // SAFETY: not null, so the signal's.
         let interrupted = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack::interrupted_mask);
-        // A thread in sigsuspend(2) or ppoll(2) has another mask than the frame's, and of that only what our handler leaves open
-        // can still be seen. (A handler that blocks even those is none that the kernel has called us from.)
+        // A thread in sigsuspend(2) or ppoll(2) has another mask than the frame's, of which only the signals that our
+        // handler leaves open are still visible. (A handler that blocks even those was not called by the kernel.)
         let is_kernels = before & SHOWN == SHOWN && before | handler::MASK != !UNBLOCKABLE;
         let interrupted = interrupted.filter(|_| is_kernels);
         if let Some(interrupted) = interrupted {
@@ -210,11 +210,11 @@ impl PredecessorMask {
         PredecessorMask { before, by_kernel: interrupted.is_some() }
     }
 
-    /// Restores what was in force, except that a `signal` that waits goes on waiting: one that the predecessor, or [`die`] beneath
-    /// it, has sent is to strike at the interrupted instruction, when the kernel restores its mask.
+    /// Restores the mask that was in force, except that a pending `signal` stays pending: one that the predecessor, or
+    /// [`die`] beneath it, has sent must strike at the interrupted instruction, when the kernel restores its mask.
     fn leave(self, signal: c_int) {
         if self.by_kernel {
-            // What follows is our own return, so what the predecessor has left blocked may stay so until then.
+            // Our own return follows, so signals that the predecessor has left blocked may stay blocked until then.
             change_mask(libc::SIG_BLOCK, self.before);
         } else {
             change_mask(libc::SIG_SETMASK, self.before | pending() & bit(signal));
@@ -222,16 +222,16 @@ impl PredecessorMask {
     }
 }
 
-/// The default action, with the original `siginfo` and program counter in the core: the signal is sent to this thread
-/// again, unchanged, and waits until our return restores the interrupted mask and instruction.
+/// Takes the default action, with the original `siginfo` and program counter in the core: the signal is sent to this thread
+/// again, unchanged, and stays pending until our return restores the interrupted mask and instruction.
 ///
-/// A fault would also happen again by itself, but not always: somebody may have mapped the page by then, and a trap has
-/// left its instruction behind.
+/// A fault would usually also happen again by itself, but not always: another thread may have mapped the page by then, and
+/// a trap has moved past its instruction.
 ///
 /// # Safety
 /// `info` is null or the signal's.
 unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
-    // SAFETY: asks for two numbers.
+    // SAFETY: queries two numbers.
     let (process, thread) = unsafe { (syscall4(libc::SYS_getpid, 0, 0, 0, 0), syscall4(libc::SYS_gettid, 0, 0, 0, 0)) };
     // SAFETY: by contract.
     let asynchronous = unsafe { info.as_ref() }.is_none_or(|info| is_asynchronous(signal, info.si_code));
@@ -246,7 +246,7 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
         syscall4(libc::SYS_rt_sigaction, signal as usize, default, 0, SIGSET);
     }
     change_mask(libc::SIG_BLOCK, bit(signal));
-    // SAFETY: sends this thread the signal that it just received; if its `siginfo` is not to be had, without.
+    // SAFETY: sends this thread the signal that it just received; without its `siginfo` if that is forbidden.
     unsafe {
         let (process, thread, number) = (process as usize, thread as usize, signal as usize);
         if syscall4(libc::SYS_rt_tgsigqueueinfo, process, thread, number, info.expose_provenance()) != 0 {
@@ -255,10 +255,10 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
     }
 }
 
-/// The function the kernel calls for `signal`, if it calls one.
+/// Returns the function that the kernel calls for `signal`, if it calls one.
 pub(crate) fn current_handler(signal: c_int) -> Option<usize> {
     let mut now = KernelSigaction::DEFAULT;
-    // SAFETY: only asks; `now` is as large as what the kernel writes.
+    // SAFETY: only a query; `now` is as large as what the kernel writes.
     unsafe {
         let now = (&raw mut now).expose_provenance();
         syscall4(libc::SYS_rt_sigaction, signal as usize, 0, now, SIGSET);
@@ -266,7 +266,7 @@ pub(crate) fn current_handler(signal: c_int) -> Option<usize> {
     (now.handler != libc::SIG_DFL && now.handler != libc::SIG_IGN).then_some(now.handler)
 }
 
-/// Changes which signals this thread blocks; gives those that it did.
+/// Changes which signals this thread blocks; returns the previous mask.
 pub(crate) fn change_mask(how: c_int, mask: u64) -> u64 {
     let mut before = 0_u64;
     // SAFETY: reads one kernel signal set and writes another.
@@ -277,7 +277,7 @@ pub(crate) fn change_mask(how: c_int, mask: u64) -> u64 {
     before
 }
 
-/// The signals that wait until this thread unblocks them.
+/// Returns the signals that are pending until this thread unblocks them.
 pub(crate) fn pending() -> u64 {
     let mut pending = 0_u64;
     // SAFETY: writes one kernel signal set.

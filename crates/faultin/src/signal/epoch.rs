@@ -1,4 +1,4 @@
-//! Whether what was read of a mapping is the file's: [`Epoch`].
+//! [`Epoch`]: whether bytes that were read from a mapping are the file's.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -6,8 +6,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 ///
 /// # Invariant
 ///
-/// A reader that has seen a substituted byte sees an epoch that is odd, or another than before: the number is raised before
-/// the bytes are substituted, and again after the last one has been put back.
+/// A reader that has seen a substituted byte sees an epoch that is odd, or different from before: the number is raised
+/// before the bytes are substituted, and again after the last one has been restored.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Epoch(AtomicU64);
@@ -23,32 +23,32 @@ impl Epoch {
         Epoch(AtomicU64::new(0))
     }
 
-    /// To compare with later: whether what is read now is the file's.
+    /// Returns the epoch, to compare with later.
     #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Whether nothing was substituted since [`now`](Self::now) said `before`, nor then. What was read in between is the
-    /// file's.
+    /// Returns whether nothing was substituted since [`now`](Self::now) returned `before`, nor at that time. Bytes that
+    /// were read in between are the file's.
     #[inline(always)]
     pub(crate) fn was_whole(&self, before: u64) -> bool {
-        // What was read, first.
+        // The reads before the epoch.
         fence(Ordering::Acquire);
         before & 1 == 0 && self.0.load(Ordering::Relaxed) == before
     }
 
-    /// Whether something is substituted.
+    /// Returns whether something is substituted.
     pub(crate) fn is_damaged(&self) -> bool {
         self.now() & 1 != 0
     }
 
-    /// Something is about to be substituted. Async-signal-safe.
+    /// Records that something is about to be substituted. Async-signal-safe.
     pub(crate) fn damage(&self) {
         self.0.fetch_or(1, Ordering::SeqCst);
     }
 
-    /// Everything has been put back. By the only one that could substitute now.
+    /// Records that everything has been restored. Called only by the thread that alone could substitute now.
     pub(crate) fn heal(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }

@@ -1,12 +1,12 @@
-//! Guarded mappings: where anybody's code is reading one, a page that is gone becomes a page of zeros, and it is written
-//! down that it did.
+//! Guarded mappings: while foreign code reads one, a page that cannot be provided is replaced by a page of zeros, and this
+//! is recorded.
 //!
-//! The handler asks here when an instruction is in no table. It substitutes only while somebody [`begin`](Guard::begin)s
-//! and has not [`end`](Guard::end)ed: any other access to the mapping dies as it would without us. What was substituted
-//! is recorded *before* it is there, so whoever has read a zero of ours finds out.
+//! The handler calls this module when an instruction is in no table. It substitutes only between [`begin`](Guard::begin)
+//! and [`end`](Guard::end): any other access to the mapping dies as it would without us. A substitution is recorded
+//! *before* it takes effect, so a reader of such a zero finds out.
 //!
-//! A [`Guard`] is never freed, because a handler may be looking at it in any thread at any time: it is used again for
-//! another mapping. Handlers count themselves in and out.
+//! A [`Guard`] is never freed, because a handler may be reading it in any thread at any time: it is reused for another
+//! mapping. Handlers count themselves in and out.
 
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
@@ -23,19 +23,19 @@ use crate::backoff::wait_until;
 use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
 
-/// Records of damage; what does not fit widens the last one. More than the doublings there can be.
+/// Number of records of damage; further damage widens the last record. More than the possible number of doublings.
 const RECORDS: usize = 48;
 
 const BUS_ADRERR: c_int = 2;
 
-/// What a handler needs to know of one mapping.
+/// The data of one mapping that a handler needs.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Guard {
     next: AtomicPtr<Guard>,
-    /// Belongs to a mapping.
+    /// Whether it belongs to a mapping.
     taken: AtomicBool,
-    /// Handlers that are looking at it, which substitute only while somebody reads it.
+    /// Handlers that are using it; they substitute only while a scan reads the mapping.
     handlers: Users,
     /// The process that reads it: a child does not wait for handlers of its parent's threads.
     process: AtomicU32,
@@ -44,15 +44,15 @@ pub(crate) struct Guard {
     len: AtomicUsize,
     page: AtomicUsize,
     file: AtomicI32,
-    /// Where in the file the mapping begins.
+    /// Offset in the file at which the mapping begins.
     offset: AtomicU64,
-    /// Substitutions so far, also those without a record of their own.
+    /// Number of substitutions so far, also those without a record of their own.
     count: AtomicUsize,
-    /// Those of them that were not for the end of the file.
+    /// Number of them that were not for the end of the file.
     blocks: AtomicUsize,
-    /// How often there was no room for a substitution, since this scan began.
+    /// How often there was no room for a substitution since this scan began.
     wants: AtomicUsize,
-    /// The lowest end of the file that was met, in bytes of the mapping.
+    /// The lowest end of the file that was seen, in bytes of the mapping.
     cut_to: AtomicU64,
     records: [Record; RECORDS],
 }
@@ -102,7 +102,7 @@ impl Guard {
         }
     }
 
-    /// A guard for a new mapping of a file with pages of this size: one that nobody uses any more, or a new one.
+    /// Returns a guard for a new mapping of a file with pages of this size: an unused one, or a new one.
     pub(crate) fn take(start: usize, len: usize, page: usize, offset: u64) -> &'static Guard {
         let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
         let guard = registry
@@ -117,7 +117,7 @@ impl Guard {
         guard
     }
 
-    /// The mapping is gone. Nobody reads it.
+    /// Releases the guard: the mapping was unmapped. No scan reads it.
     pub(crate) fn give_back(&self) {
         if self.epoch.is_damaged() {
             self.healed();
@@ -125,8 +125,8 @@ impl Guard {
         self.taken.store(false, Ordering::Release);
     }
 
-    /// From here on faults are served, if what the handler may need could be set aside; returns whether it could. `file` is
-    /// behind the mapping, and stays open.
+    /// Resolves faults from here on, if the mappings that the handler may need could be set aside; returns whether they
+    /// could. `file` is the mapping's, and stays open.
     pub(crate) fn begin(&self, file: c_int) -> bool {
         if !reserve().enter() {
             return false;
@@ -138,12 +138,12 @@ impl Guard {
         true
     }
 
-    /// From here on none is, and no handler is at it.
+    /// Resolves no faults from here on; no handler uses the guard afterwards.
     pub(crate) fn end(&self) {
         self.handlers.retire();
         wait_until(|| {
             if self.process.load(Ordering::Relaxed) != process() {
-                // They were our parent's.
+                // They were the parent's.
                 self.handlers.forget_parents_users();
                 return true;
             }
@@ -152,28 +152,29 @@ impl Guard {
         reserve().leave();
     }
 
-    /// Whether the kernel lets the handler substitute, as far as can be found out beforehand. After [`begin`](Self::begin).
+    /// Returns whether the kernel lets the handler substitute, as far as can be determined beforehand. After
+    /// [`begin`](Self::begin).
     pub(crate) fn may_substitute(&self) -> bool {
         reserve().may_substitute()
     }
 
-    /// Makes room for a few more mappings by what is set aside for handlers. Returns whether there was something.
+    /// Makes room for a few more mappings by unmapping what is set aside for handlers. Returns whether there was something.
     pub(crate) fn give_up_reserve(&self) -> bool {
         reserve().give_up_one()
     }
 
-    /// What is substituted: bytes of the mapping, in the order it happened.
+    /// Returns the substituted ranges: bytes of the mapping, in the order of substitution.
     pub(crate) fn damage(&self) -> Vec<Range<usize>> {
         let range = |record: &Record| record.from.load(Ordering::SeqCst)..record.to.load(Ordering::SeqCst);
         self.records.iter().map(range).filter(|range| !range.is_empty()).collect()
     }
 
-    /// The lowest end of the file that was met, in bytes of the mapping.
+    /// Returns the lowest end of the file that was seen, in bytes of the mapping.
     pub(crate) fn cut_to(&self) -> Option<u64> {
         Some(self.cut_to.load(Ordering::SeqCst)).filter(|end| *end != u64::MAX)
     }
 
-    /// The file is behind the mapping again, everywhere. No handler is at it.
+    /// Records that the file is mapped again everywhere. No handler uses the guard.
     pub(crate) fn healed(&self) {
         self.clear();
         self.epoch.heal();
@@ -188,7 +189,7 @@ impl Guard {
         }
     }
 
-    /// Bytes of the mapping behind which the file has something; `None` if the kernel does not say.
+    /// Returns the end of the file in bytes of the mapping; `None` if the kernel does not report it.
     fn file_end(&self) -> Option<u64> {
         let mut stat = MaybeUninit::<libc::stat>::uninit();
         let arguments = [self.file.load(Ordering::Relaxed) as usize, stat.as_mut_ptr().expose_provenance(), 0, 0, 0, 0];
@@ -201,18 +202,18 @@ impl Guard {
         Some((size as u64).saturating_sub(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// Puts zeros where `at` bytes into the mapping the file has nothing, or cannot say what.
+    /// Maps zeros where the file has no page at `at` bytes of the mapping, or the page cannot be read.
     ///
-    /// Behind the end of the file, everywhere: a file that is cut costs one signal. Elsewhere nobody knows how far it
-    /// reaches: the first fault takes its page, each further one the aligned block of twice as many pages that its page is
-    /// in. So a mapping of *n* pages costs at most about log2(*n*) signals, whatever fails in it and in which order it is
-    /// read; and read upwards, nothing before the first bad page is given up.
+    /// Past the end of the file everything is replaced, so a truncated file costs one signal. Elsewhere the extent of the
+    /// damage is unknown: the first fault replaces its page, each further one the aligned block of twice as many pages that
+    /// contains its page. So a mapping of *n* pages costs at most about log2(*n*) signals, whatever fails in it and in
+    /// which order it is read. If it is read upwards, no page before the first bad one is replaced.
     ///
     /// No arithmetic here may overflow: `len` is a multiple of the page, and everything is clamped to it first.
     fn substitute(&self, reserve: &Reserve, at: usize) -> bool {
         let (page, len) = (self.page.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
         let (at, end) = (at & !(page - 1), self.file_end().unwrap_or(u64::MAX));
-        // Exactly where it ends, and the pages behind.
+        // Exactly from where it ends, and the pages after it.
         let range = if end <= at as u64 {
             self.cut_to.fetch_min(end, Ordering::SeqCst);
             end as usize..len
@@ -232,9 +233,9 @@ impl Guard {
         }
     }
 
-    /// Where a part cannot be replaced (there are too many mappings, or its pages are huge ones): gives up what was set aside.
-    /// The second time in a scan, and if the part cannot be replaced all the same, replaces the whole: that makes no mapping
-    /// more, and there will be no third time.
+    /// Handles the case that a part cannot be replaced (there are too many mappings, or its pages are huge ones): unmaps
+    /// what was set aside. The second time in a scan, and if the part still cannot be replaced, replaces the whole: that
+    /// adds no mapping, and there will be no third time.
     #[cold]
     fn substitute_all(&self, reserve: &Reserve, pages: &Range<usize>, error: c_int) -> bool {
         if error == libc::ENOMEM
@@ -244,10 +245,10 @@ impl Guard {
         {
             return true;
         }
-        // How often it is tried without anything left to give up: another thread may have mapped what this one has freed,
-        // and may unmap something.
+        // Number of tries with nothing left to unmap: another thread may have mapped what this one has freed, and may unmap
+        // something.
         const TRIES: u32 = 64;
-        // A yield would let no thread of a lower priority run.
+        // A yield would not let a thread of a lower priority run.
         const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
         let (whole, mut tries) = (0..self.len.load(Ordering::Relaxed), 0);
         self.record(whole.clone());
@@ -271,29 +272,29 @@ impl Guard {
     }
 
     fn replace(&self, range: &Range<usize>) -> Result<(), c_int> {
-        // SAFETY: a part of the mapping, which is its owner's while somebody reads it.
+        // SAFETY: a part of the mapping, which its owner keeps during a scan.
         unsafe { put_zeros(self.start.load(Ordering::Relaxed) + range.start, range.len()) }
     }
 }
 
-/// Sleeps, or less if a signal comes. Async-signal-safe.
+/// Sleeps; a signal may end the sleep early. Async-signal-safe.
 fn sleep(time: &libc::timespec) {
     // SAFETY: the kernel reads the time.
     unsafe { syscall6(libc::SYS_nanosleep, [ptr::from_ref(time).expose_provenance(), 0, 0, 0, 0, 0]) };
 }
 
-/// The number of this process.
+/// Returns the number of this process.
 fn process() -> u32 {
     registry::of(arch::object()).unwrap_or(&REGISTRY).process()
 }
 
-/// What is set aside for the handlers of this process.
+/// Returns the mappings that are set aside for the handlers of this process.
 fn reserve() -> &'static Reserve {
     &registry::of(arch::object()).unwrap_or(&REGISTRY).reserve
 }
 
-/// Whether the fault is one of somebody who reads a guarded mapping, and the access may be repeated now. A store is not:
-/// it would meet zeros that cannot be written to.
+/// Returns whether the fault is in a guarded mapping during a scan, and the access may be repeated now. A store may not: it
+/// would meet zeros that cannot be written to.
 ///
 /// Async-signal-safe: system calls and atomic variables only.
 #[cold]
@@ -306,12 +307,12 @@ pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, access: Opt
     for guard in registry.guards() {
         let at = || address.wrapping_sub(guard.start.load(Ordering::Relaxed));
         let contains = || at() < guard.len.load(Ordering::Relaxed);
-        // Most do not, and are not written to. Where a mapping is that somebody reads does not change.
+        // Most do not contain it, and are not written to. The range of a mapping does not change during a scan.
         if !contains() {
             continue;
         }
         let served = guard.handlers.enter() && contains() && guard.substitute(&registry.reserve, at());
-        // It is the owner who waits until it can claim the guard.
+        // The owner waits until it can claim the guard.
         let _ = guard.handlers.leave();
         if served {
             registry.substituted.fetch_add(1, Ordering::Relaxed);

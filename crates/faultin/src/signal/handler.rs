@@ -1,8 +1,8 @@
-//! The handler: finds the interrupted instruction in the tables, tells it what happened, and sends it to its fixup.
+//! The handler: finds the interrupted instruction in the tables, gives it the fault, and continues at its fixup.
 //!
-//! Rules for everything in this folder: it runs in a signal, in any thread, on any stack, with any lock held by the
-//! code it interrupted. No allocation, no lock, no thread-local, no C library call, no formatting, no panic. Raw system
-//! calls only.
+//! Rules for all code of this folder that runs in a signal: it runs in any thread, on any stack, with any lock held by the
+//! interrupted code. No allocation, no lock, no thread-local, no C library call, no formatting, no panic. Raw system calls
+//! only.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
@@ -14,17 +14,18 @@ use crate::registry::{REGISTRY, Registry};
 use crate::table::search_slots;
 
 /// Asynchronous although the kernel sent it: poison found elsewhere, and tag faults of the asynchronous mode. The
-/// interrupted instruction has nothing to do with either.
+/// interrupted instruction did not cause either.
 const BUS_MCEERR_AO: c_int = 5;
 const SEGV_MTEAERR: c_int = 8;
 pub(super) const BUS_MCEERR_AR: c_int = 4;
 
-/// Blocked while our handler runs: every signal that can wait, also those that the C library keeps for itself (32, 33, which its
-/// `sigfillset` leaves out). The alternate stack may have room for one frame of the kernel's and little more, so no handler of
-/// another signal may be put on top of ours.
+/// The signals that are blocked while our handler runs: every blockable one, also those that the C library reserves for
+/// itself (32, 33, which its `sigfillset` leaves out). The alternate stack may have room for one frame of the kernel's and
+/// little more, so no handler of another signal may run on top of ours.
 ///
-/// Open are the signals that an instruction causes, because the kernel kills for one that is blocked: those of our own system
-/// calls under seccomp, of a debugger, and of a handler that we call. The kernel lets SIGKILL and SIGSTOP be blocked by nobody.
+/// Not blocked are the signals that an instruction causes, because the kernel kills the process if such a signal is
+/// blocked: those of our own system calls under seccomp, of a debugger, and of a handler that we call. The kernel lets no
+/// thread block SIGKILL and SIGSTOP.
 pub(crate) const MASK: u64 = {
     let open = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     let (mut mask, mut i) = (!(bit(libc::SIGKILL) | bit(libc::SIGSTOP)), 0);
@@ -35,20 +36,20 @@ pub(crate) const MASK: u64 = {
     mask
 };
 
-/// A signal in the kernel's set.
+/// Returns the bit of a signal in the kernel's set.
 pub(crate) const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
-/// How many handlers of others ours can be installed above, one after the other.
+/// Maximum number of foreign handlers that ours can be installed above, one after the other.
 pub(crate) const GENERATIONS: usize = 8;
 
 /// A handler as the kernel calls it. It may unwind, because a predecessor may: some languages turn a fault into an
 /// exception that way.
 pub(crate) type Entry = unsafe extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
-/// Our handler, once for each *generation*: each time it is installed above somebody else, it is by another address,
-/// so that whoever passes a signal on to us says whom to ask next.
+/// Our handler, once for each *generation*: each installation above another handler has its own address, so that a handler
+/// that passes a signal on to us selects its predecessor.
 pub(crate) const ENTRIES: [Entry; GENERATIONS] =
     [entry::<0>, entry::<1>, entry::<2>, entry::<3>, entry::<4>, entry::<5>, entry::<6>, entry::<7>];
 
@@ -65,7 +66,7 @@ unsafe extern "C-unwind" fn entry<const GENERATION: usize>(
     }
 }
 
-/// Whether the interrupted instruction has nothing to do with the signal.
+/// Returns whether the interrupted instruction did not cause the signal.
 pub(crate) fn is_asynchronous(signal: c_int, code: c_int) -> bool {
     code <= 0 || (signal == libc::SIGBUS && code == BUS_MCEERR_AO) || (signal == libc::SIGSEGV && code == SEGV_MTEAERR)
 }
@@ -116,8 +117,8 @@ pub(crate) unsafe fn recover(
     serve_others(registry, signal, code, arch::context::access(context), address, context)
 }
 
-/// Serves the fault of an instruction that is in no table, where a pager or a guard is there for its address, and the stack has
-/// room for what that runs.
+/// Resolves the fault of an instruction that is in no table, if its address has a pager or a guard, and the stack has room
+/// for it.
 #[cold]
 #[inline(never)]
 fn serve_others(
@@ -133,7 +134,7 @@ fn serve_others(
         || interrupted.room >= stack::GUARD && guard::serve(registry, signal, code, access, address)
 }
 
-/// `si_addr_lsb`, which libc does not show: it follows `si_addr`.
+/// Returns `si_addr_lsb`, which libc does not expose: it follows `si_addr`.
 fn address_lsb(info: &libc::siginfo_t) -> u8 {
     #[repr(C)]
     struct Prefix {

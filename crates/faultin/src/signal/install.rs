@@ -14,7 +14,7 @@ use crate::table::Object;
 /// [`status`](super::status) and [`raise_to_top`](super::raise_to_top)).
 ///
 /// # Errors
-/// [`InstallError`] if the kernel refuses the handler, the table of this object is not found, or the architecture has no
+/// [`InstallError`] if the kernel rejects the handler, the table of this object is not found, or the architecture has no
 /// handler. Nothing has changed then.
 #[inline]
 pub fn install() -> Result<(), InstallError> {
@@ -38,7 +38,8 @@ pub(super) fn install_for(object: &'static Object) -> Result<(), InstallError> {
     registry_of(object)?.install_handler()
 }
 
-/// The registry, with `object` in it. Needs the loader only the first time: a forked child may not have it.
+/// Returns the registry, with `object` in it. Needs the loader only the first time, because a forked child may not be able
+/// to use it.
 pub(super) fn registry_of(object: &'static Object) -> Result<&'static Registry, InstallError> {
     registry::of(object).map_or_else(|| registry::attach(object), Ok)
 }

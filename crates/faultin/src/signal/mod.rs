@@ -1,8 +1,8 @@
-//! The handler's life outside the signal: installing it, asking whether it is reached, calling it from a host's own.
+//! The handler outside the signal: installing it, checking whether it is reached, calling it from a host's own handler.
 //!
-//! Views install the handler when they are made ([`install`](crate::install)); the raw functions state it as a precondition. Hosts that
-//! own SIGSEGV and SIGBUS call [`host_owns_handler`] once and [`try_handle`] from their handler. Hosts that may not have
-//! one at all use [`signal_free`](crate::signal_free).
+//! Views install the handler when they are made ([`install`](crate::install)); the raw functions require it as a
+//! precondition. Hosts that own SIGSEGV and SIGBUS call [`host_owns_handler`] once and [`try_handle`] from their handler.
+//! Hosts that may not have a handler at all use [`signal_free`](crate::signal_free).
 
 pub(crate) mod chain;
 mod epoch;
@@ -24,54 +24,54 @@ use crate::registry::{self, Registry, SIGNALS};
 
 use install::{install_for, registry_of};
 
-/// As [`install`](crate::install), and asks the kernel whether our handler still has the signals: about the time of two system calls.
-/// Installs it again where somebody set the default action or "ignore" in the meantime, as Rust's own handler does for
-/// a signal it does not know; from then on that is what signals that are not ours find. Leaves another handler above
-/// ours alone.
+/// Installs the handler as [`install`](crate::install) does, and checks whether it still has the signals: this takes about
+/// two system calls. Installs it again where the default action or "ignore" was set in the meantime, as Rust's own handler
+/// does for a signal that it does not know; that action then applies to signals that are not ours. Leaves another handler
+/// above ours unchanged.
 ///
 /// # Errors
-/// As [`install`](crate::install).
+/// Those of [`install`](crate::install).
 pub fn reinstall() -> Result<(), InstallError> {
     install_for(arch::object())
 }
 
-/// For hosts whose own handler calls [`try_handle`]: registers the tables, installs nothing, now or later.
+/// Registers the tables for hosts whose own handler calls [`try_handle`]; installs nothing, now or later.
 ///
 /// # Errors
-/// As [`install`](crate::install).
+/// Those of [`install`](crate::install).
 pub fn host_owns_handler() -> Result<(), InstallError> {
     registry_of(arch::object())?.host_owns_handler();
     Ok(())
 }
 
 /// Moves our handler above one that was installed after it, for hosts such as Python's faulthandler that do not pass
-/// signals on. That handler still receives what is not ours, and may pass it back: no cycle arises. If it removes
+/// signals on. That handler still receives signals that are not ours, and may pass them back without a cycle. If it removes
 /// itself later, by restoring what it found, ours stays.
 ///
 /// # Errors
-/// As [`install`](crate::install); and [`InstallError::TooManyHandlers`] if that was done for seven different handlers already,
-/// [`InstallError::HostOwnsHandler`] after [`host_owns_handler`].
+/// Those of [`install`](crate::install); [`InstallError::TooManyHandlers`] if ours was raised above seven different
+/// handlers already, [`InstallError::HostOwnsHandler`] after [`host_owns_handler`].
 pub fn raise_to_top() -> Result<(), InstallError> {
     registry_of(arch::object())?.raise_to_top()
 }
 
-/// What [`try_handle`] did.
+/// The result of [`try_handle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum Handled {
-    /// The signal was a fault of one of our accesses: return from the handler and it continues as a short result.
+    /// The signal was a fault of one of our accesses: return from the handler, and the access continues as a short result.
     Yes = 1,
-    /// Not ours; nothing was changed.
+    /// The signal is not ours; nothing was changed.
     No = 0,
 }
 
-/// The handler as a function, for hosts that own SIGSEGV and SIGBUS. Async-signal-safe.
+/// Handles a signal as our handler does, for hosts that own SIGSEGV and SIGBUS. Async-signal-safe.
 ///
-/// The mask in force is the host's; nothing here changes it for longer than the call. A host that runs on an alternate stack
-/// blocks all signals that can wait (`sa_mask`: `sigfillset`, less those that instructions cause), as our own handler does:
-/// otherwise their handlers are put on the same stack, above this. A fault that happens while its signal is blocked kills the
-/// process before any handler is called: unblocking SIGSEGV and SIGBUS in each thread that accesses foreign memory is the host's
-/// part, too.
+/// The mask in force is the host's; this function changes it at most for the time of the call. A host whose handler runs on
+/// an alternate stack blocks all blockable signals (`sa_mask`: `sigfillset`, except those that instructions cause), as our
+/// own handler does: otherwise their handlers run on the same stack, on top of this one. A fault while its signal is
+/// blocked kills the process before any handler is called: the host must also unblock SIGSEGV and SIGBUS in each thread
+/// that accesses foreign memory.
 ///
 /// # Safety
 /// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread, and
@@ -84,21 +84,21 @@ pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut
     }
 }
 
-/// Whether our handler answers a signal.
+/// Whether our handler handles a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reached {
     /// The kernel calls it directly.
     Directly,
-    /// The handler at this address stands above it: ours is reached if that one passes on what it does not know.
+    /// The handler at this address is above it: ours is reached if that one passes on signals that it does not know.
     Behind(usize),
     /// The default action or "ignore" is in force: a fault kills the process.
     No,
-    /// The host said that it owns the handler: reached if it calls [`try_handle`].
+    /// The host has declared that it owns the handler: reached if it calls [`try_handle`].
     ByHost,
 }
 
-/// The state of both signals, for this thread and now.
+/// The current state of both signals for this thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -106,27 +106,27 @@ pub struct Status {
     pub segv: Reached,
     /// SIGBUS.
     pub bus: Reached,
-    /// Whether this thread blocks SIGSEGV: the kernel then kills the process on a fault, handler or not.
+    /// Whether this thread blocks SIGSEGV: the kernel then kills the process on a fault, with or without a handler.
     pub segv_blocked: bool,
     /// Whether this thread blocks SIGBUS.
     pub bus_blocked: bool,
-    /// Bytes of this thread's alternate signal stack; 0 if it has none, and handlers run on the stack that was interrupted.
+    /// Size of this thread's alternate signal stack in bytes; 0 if it has none, and handlers run on the interrupted stack.
     pub alternate_stack: usize,
-    /// Bytes that an alternate stack needs in the worst case: the kernel's largest frame (`AT_MINSIGSTKSZ`, with all vector and
-    /// matrix registers in use) and what our handler needs below it. A thread that does not use matrix registers needs less.
-    /// What a predecessor or a pager uses comes in addition, and so does one more frame for each handler that runs on the
-    /// alternate stack and whose own accesses fault.
+    /// Size in bytes that an alternate stack needs in the worst case: the kernel's largest frame (`AT_MINSIGSTKSZ`, with
+    /// all vector and matrix registers in use) plus what our handler needs below it. A thread that does not use matrix
+    /// registers needs less. The stack of a predecessor or a pager comes in addition, and so does one more frame for each
+    /// handler that runs on the alternate stack and whose own accesses fault.
     pub stack_needed: usize,
 }
 
 impl Status {
-    /// Whether a fault in this thread is known to be recovered.
+    /// Returns whether a fault in this thread is certain to be recovered.
     pub fn is_covered(&self) -> bool {
         self.segv == Reached::Directly && self.bus == Reached::Directly && !self.segv_blocked && !self.bus_blocked
     }
 }
 
-/// Asks the kernel for the state of both signals in this thread; four system calls.
+/// Returns the state of both signals in this thread; four system calls.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -152,10 +152,10 @@ pub fn status() -> Status {
     }
 }
 
-/// Bytes of this thread's alternate stack. One system call.
+/// Returns the size of this thread's alternate stack in bytes. One system call.
 fn alternate_stack() -> usize {
     let mut stack = core::mem::MaybeUninit::<libc::stack_t>::zeroed();
-    // SAFETY: only asks for this thread's stack, which it writes; zero before, should it not.
+    // SAFETY: only queries this thread's stack; zero if the call does not write it.
     let stack = unsafe {
         libc::sigaltstack(core::ptr::null(), stack.as_mut_ptr());
         stack.assume_init()
@@ -163,42 +163,42 @@ fn alternate_stack() -> usize {
     if stack.ss_flags & libc::SS_DISABLE != 0 { 0 } else { stack.ss_size }
 }
 
-/// Bytes that an alternate stack needs for our handler, in the worst case.
+/// Returns the size in bytes that an alternate stack needs for our handler, in the worst case.
 fn stack_needed() -> usize {
     const AT_MINSIGSTKSZ: core::ffi::c_ulong = 51;
-    // SAFETY: asks for a number, which is 0 if the kernel does not say it.
+    // SAFETY: queries a number, which is 0 if the kernel does not report it.
     let frame = unsafe { libc::getauxval(AT_MINSIGSTKSZ) } as usize;
     frame.max(libc::MINSIGSTKSZ) + stack::HANDLER
 }
 
-/// Asks again whether this thread blocks SIGSEGV or SIGBUS, and returns whether it blocks one of them; one system call.
+/// Reads again whether this thread blocks SIGSEGV or SIGBUS, and returns whether it blocks one of them; one system call.
 ///
-/// Views and maps ask once in each thread, and whenever they make a system call anyway. If one of the signals is blocked,
-/// the kernel makes their accesses ([`signal_free`](crate::signal_free)), because a fault would kill the process. A thread
-/// that blocks them later, or a handler that runs with them blocked, calls this first if it uses views, or maps that make
-/// no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory).
+/// Views and maps read the mask once in each thread, and whenever they make a system call anyway. If one of the signals is
+/// blocked, the kernel makes their accesses ([`signal_free`](crate::signal_free)), because a fault would kill the process.
+/// A thread that blocks them later, or a handler that runs with them blocked, must call this first if it uses views, or
+/// maps that make no system call ([`Watch::Nothing`](crate::map::Watch), sealed memory).
 ///
 /// Async-signal-safe, with one exception: in a library that was loaded by `dlopen`, the first use of views, maps or this
-/// function in a thread allocates a variable of the thread's. Call this once in each thread before its handlers may need them.
-/// (The variable is what makes a load of a view cost a comparison and not a system call. Rust has no stable way to place it where
-/// the loader allocates it with the thread, and loaders may refuse libraries that ask for it.) The functions and views of
+/// function in a thread allocates a thread-local variable. Call this once in each thread before its handlers may need them.
+/// (The variable makes a load of a view cost a comparison and not a system call. Rust has no stable way to place it where
+/// the loader allocates it with the thread, and loaders may reject libraries that ask for it.) The functions and views of
 /// [`signal_free`](crate::signal_free) use no such variable.
 pub fn ask_again() -> bool {
     crate::blocked::ask()
 }
 
-/// Which of [`SIGNALS`] this thread blocks. One system call. Async-signal-safe.
+/// Returns which of [`SIGNALS`] this thread blocks. One system call. Async-signal-safe.
 pub(crate) fn blocked() -> [bool; 2] {
-    // Zero, should the kernel not write it: as many bytes as its set has anywhere.
+    // Zero if the kernel does not write it; as large as its set is on any architecture.
     let mut mask = [0_u64; 2];
     let size = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
     let to = (&raw mut mask).expose_provenance();
-    // SAFETY: only asks for this thread's mask, which the kernel writes.
+    // SAFETY: only queries this thread's mask, which the kernel writes.
     unsafe { arch::context::syscall4(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, 0, to, size) };
     SIGNALS.map(|signal| mask[0] >> (signal - 1) & 1 == 1)
 }
 
-/// Whether the kernel calls our handler for both signals, and no other one first.
+/// Returns whether the kernel calls our handler for both signals, and no other one first.
 pub(crate) fn is_reached_directly() -> bool {
     let registry = registry::of(arch::object());
     SIGNALS.iter().all(|&signal| reached(registry, signal) == Reached::Directly)
@@ -225,26 +225,26 @@ fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {
 #[non_exhaustive]
 pub struct Counters {
     recovered: [u64; Cause::COUNT],
-    /// Signals that were not ours and were passed on.
+    /// Number of signals that were not ours and were passed on.
     pub forwarded: u64,
-    /// Faults of other instructions that were served with a page of zeros, under
+    /// Number of faults of other instructions that were resolved with a page of zeros, under
     /// [`FileMap::with_slice`](crate::FileMap::with_slice).
     pub substituted: u64,
 }
 
 impl Counters {
-    /// Signals recovered whose cause was of this kind (an extent is not compared).
+    /// Returns the number of recovered signals with this kind of cause (an extent is not compared).
     pub fn recovered(&self, cause: Cause) -> u64 {
         self.recovered[cause.index()]
     }
 
-    /// Signals recovered in all. A failed access is one signal, two where several pages are bad.
+    /// Returns the number of recovered signals. A failed access is one signal, two where several pages are bad.
     pub fn total(&self) -> u64 {
         self.recovered.iter().sum()
     }
 }
 
-/// Reads the counters, to export them as metrics. Each is exact; together they are not of one instant.
+/// Reads the counters, to export them as metrics. Each is exact; together they are not a snapshot.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -273,11 +273,11 @@ pub fn counters() -> Counters {
     }
 }
 
-/// A system call that touches neither `errno` nor anything else of the C library's, for code of this project that runs in
-/// signals. Not a part of the interface.
+/// Makes a system call that touches neither `errno` nor anything else of the C library, for code of this project that runs
+/// in signals. Not part of the interface.
 ///
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 #[doc(hidden)]
 pub unsafe fn syscall6(number: libc::c_long, arguments: [usize; 6]) -> isize {
     // SAFETY: the caller's contract.

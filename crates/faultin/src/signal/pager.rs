@@ -1,13 +1,13 @@
-//! Ranges whose faults this process serves itself, and the pagers that do.
+//! Ranges whose faults this process resolves itself, and their pagers.
 //!
-//! A copy of this crate's never has a fault served inside it: it comes back short. [`fault_in`](crate::raw#fault-in) and
-//! [`probe`](crate::raw#probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take locks.
-//! Instructions of other code are served in the signal, by [`Pager::in_signal`], which may do neither.
+//! A fault inside a copy of this crate is never resolved: the copy comes back short. [`fault_in`](crate::raw#fault-in) and
+//! [`probe`](crate::raw#probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take
+//! locks. Faults of other code's instructions are resolved in the signal, by [`Pager::in_signal`], which may do neither.
 //!
-//! An entry is never freed, because a handler may be looking at it in any thread at any time: it is used again for another
-//! range. A thread within a pager is counted as one of its [`Users`], and the last one frees a pager whose range has gone.
-//! In a signal nothing can be freed: there the last one leaves a note, and the pager is freed when the next range goes. Not by
-//! a `fault_in`: its caller may hold locks, and what a pager drops is other code.
+//! An entry is never freed, because a handler may be reading it in any thread at any time: it is reused for another range.
+//! A thread inside a pager is counted as one of its [`Users`], and the last one frees a pager whose range was dropped. In a
+//! signal nothing can be freed: there the last user leaves a note, and the pager is freed when the next range is dropped.
+//! It is not freed in `fault_in`: the caller may hold locks, and the pager's destructor is foreign code.
 
 use core::ops::Range;
 use core::ptr;
@@ -20,79 +20,80 @@ use crate::arch;
 use crate::fault::{Access, Cause, Fault};
 use crate::registry::{self, InstallError, REGISTRY, Registry};
 
-/// Serves the faults of a range.
+/// Resolves the faults of a range.
 ///
 /// # Safety
 ///
-/// [`in_signal`](Self::in_signal) runs in the handler of SIGSEGV and SIGBUS, on the thread that has faulted and on whatever
-/// stack the handler has, in the midst of whatever that thread was doing. An implementation that has one of its own (the
-/// default does nothing) promises that it
+/// [`in_signal`](Self::in_signal) runs in the handler of SIGSEGV and SIGBUS, on the thread that has faulted, on any stack
+/// that the handler has, in the middle of any code of that thread. An implementation other than the default (which does
+/// nothing) promises that it
 ///
 /// * is async-signal-safe: it allocates and frees no memory, touches no thread-local value, takes no lock (unless it only
 ///   tries to, or no thread can fault in the range, or be interrupted by a signal, while it holds that lock), and calls
 ///   nothing that might (the C library's functions that are not async-signal-safe, formatting, output, `Drop`s);
-/// * does not touch memory whose fault it would itself have to serve;
+/// * does not touch memory whose fault it would itself have to resolve;
 /// * does not panic. A panic there ends the process: it cannot leave the function. But the panic hook runs before that, in
 ///   the signal, and the standard library's formats, allocates and prints.
 ///
-/// The other methods are ordinary functions, of which nothing is asked.
+/// The other methods are ordinary functions without such conditions.
 pub unsafe trait Pager: Send + Sync + 'static {
-    /// Makes the byte at `address` accessible for a moment, the first of `len` that are wanted: as many of the others as it likes.
-    /// An ordinary function: it may wait, allocate and take locks. If it panics, the panic goes on to the caller of `fault_in`
-    /// or `probe`.
+    /// Makes the byte at `address` accessible for a moment. It is the first of `len` wanted bytes, of which the pager may
+    /// make any number accessible. An ordinary function: it may wait, allocate and take locks. If it panics, the panic
+    /// propagates to the caller of `fault_in` or `probe`.
     ///
     /// # Errors
-    /// The [`Fault`] that remains: [`Cause::Backing`](crate::Cause::Backing), if what is behind has failed.
+    /// The [`Fault`] that remains, for example [`Cause::Backing`](crate::Cause::Backing) if the store has failed.
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault>;
 
-    /// Whether an access to the byte at `address` would fault now, as far as is known without waiting for another thread. If
-    /// so, [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a signal if it does
-    /// fault.
+    /// Returns whether an access to the byte at `address` would fault now, as far as is known without waiting for another
+    /// thread. If so, [`fault_in`](Self::fault_in) is called at once; otherwise an access is tried first, and costs a
+    /// signal if it does fault.
     ///
-    /// At the end, `fault_in` and `probe` of several pages ask this for all of them: a pager may have evicted one page for another.
-    /// They come back short before a page for which the answer is yes. If the answer is no although the page was evicted, they promise
-    /// too much.
+    /// At the end, `fault_in` and `probe` of several pages call this for all of them: a pager may have evicted one page for
+    /// another. They come back short before a page for which the result is true. If the result is false although the page
+    /// was evicted, they promise too much.
     fn would_fault(&self, address: usize, access: Access) -> bool {
         let _ = (address, access);
         false
     }
 
-    /// Serves the fault of an instruction of other code, which has been interrupted at `address`. Returns whether the
-    /// instruction is to be repeated. Otherwise the signal goes to the handler that was installed before ours.
+    /// Resolves the fault at `address` of an instruction of other code, which was interrupted. Returns whether the
+    /// instruction may be repeated. Otherwise the signal goes to the handler that was installed before ours.
     ///
     /// Runs in the signal handler: see what an implementation [promises](Self#safety). It uses no more of the stack than
-    /// `interrupted` says is left: an instruction that needs more is not to be repeated. A pager that waits looks at pending
-    /// signals now and then: see [`Interrupted::blocked`].
+    /// `interrupted` reports as left; if it needs more, it returns false. A pager that waits checks pending signals now and
+    /// then: see [`Interrupted::blocked`].
     fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
         let _ = (address, access, interrupted);
         false
     }
 }
 
-/// A range whose faults are served, until this is dropped.
+/// A registered range: its faults are resolved until this is dropped.
 ///
-/// Dropping it never waits. The pager is dropped at once if no thread is within it; otherwise the last one drops it, when
-/// it leaves. (If that one is in a signal handler, the next call of [`serve`], of `fault_in`, or drop of a `Served` does.)
-/// So a pager may drop its own `Served`, and a thread may that holds a lock for which another thread waits in the pager. In
-/// a child of `fork`, a pager that a thread of the parent was within is not dropped.
+/// Dropping it never waits. The pager is dropped at once if no thread is inside it; otherwise the last thread drops it,
+/// when it leaves. (If that thread is in a signal handler, the next call of [`serve`] or `fault_in`, or the next drop of a
+/// `Served`, does.) So a pager may drop its own `Served`, and so may a thread that holds a lock for which another thread
+/// waits in the pager. In a child of `fork`, a pager that a thread of the parent was inside is not dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
 pub struct Served {
     entry: &'static Entry,
 }
 
-/// What is known of one range.
+/// The data of one range.
 ///
 /// # Invariants
 ///
-/// 1. While `users` is open or retired, `pager` is what `Box::into_raw` gave for a `Registration`, and `start` and `len` do
-///    not change. A thread frees it only after it has claimed the entry.
+/// 1. While `users` is open or retired, `pager` is what `Box::into_raw` returned for a `Registration`, and `start` and
+///    `len` do not change. A thread frees it only after it has claimed the entry.
 /// 2. A thread uses `pager` only after it has entered as one of `users`, when that was open, and before it leaves.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
     next: AtomicPtr<Entry>,
-    /// The process that has made it. A child of `fork` makes its own: users of these may have been its parent's threads.
+    /// The process that has made it. A child of `fork` makes its own entries: users of these may have been its parent's
+    /// threads.
     process: u32,
     taken: AtomicBool,
     users: Users,
@@ -101,31 +102,31 @@ pub(crate) struct Entry {
     pager: AtomicPtr<Calls>,
 }
 
-/// A pager as objects can call it that have another compiler's tables of methods.
+/// A pager in a form that objects with another compiler's method tables can call.
 #[derive(Debug)]
 #[repr(C)]
 struct Calls {
     fault_in: unsafe extern "C-unwind" fn(*const Calls, usize, usize, Access, &mut Fault) -> bool,
     would_fault: unsafe extern "C-unwind" fn(*const Calls, usize, Access) -> bool,
-    /// It cannot unwind: a panic ends the process there, whatever it was about to do.
+    /// It cannot unwind: a panic ends the process there.
     in_signal: unsafe extern "C" fn(*const Calls, usize, u32, &Interrupted) -> bool,
     free: unsafe extern "C-unwind" fn(*mut Calls),
 }
 
-/// A pager, and how to call it.
+/// A pager, and the functions to call it.
 #[repr(C)]
 struct Registration {
     calls: Calls,
     pager: Arc<dyn Pager>,
 }
 
-/// What `in_signal` is told of the access.
+/// The value for `in_signal` of an unknown access.
 const UNKNOWN: u32 = 0;
 const READ: u32 = 1;
 const WRITE: u32 = 2;
 
 /// # Safety
-/// `calls` is a `Registration`'s of this object, which is there.
+/// `calls` is a `Registration` of this object that was not freed.
 unsafe fn pager<'a>(calls: *const Calls) -> &'a dyn Pager {
     // SAFETY: by contract; `calls` comes first in it.
     unsafe { &*(*calls.cast::<Registration>()).pager }
@@ -162,17 +163,17 @@ unsafe extern "C-unwind" fn free(calls: *mut Calls) {
     drop(unsafe { Box::from_raw(calls.cast::<Registration>()) });
 }
 
-/// Has faults in `range` served by `pager` from now on, until the `Served` is dropped.
+/// Registers `pager` for faults in `range`, until the `Served` is dropped.
 ///
 /// # Errors
-/// [`InstallError`], from [`install`](crate::install).
+/// [`InstallError`] if [`install`](crate::install) fails.
 ///
 /// # Safety
 ///
 /// The addresses of `range` are the caller's: it has mapped or reserved them, and no other code uses them for anything else
-/// until the `Served` is dropped. (Nothing is mapped or unmapped here. The pager is asked about every fault there that is
-/// not an access of this crate's, with a signal's whole context behind it: of memory that is not the caller's, that would
-/// repeat instructions that were to fail.) No two ranges that are served at the same time overlap.
+/// until the `Served` is dropped. (This function maps and unmaps nothing. The pager gets every fault there that is not an
+/// access of this crate, with the signal's whole context: for memory that is not the caller's, that would repeat
+/// instructions that must fail.) No two ranges that are registered at the same time overlap.
 pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
     crate::install()?;
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
@@ -202,7 +203,7 @@ impl Entry {
         address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.len.load(Ordering::Relaxed)
     }
 
-    /// The addresses of the range among `len` from `address` on.
+    /// Returns the addresses of the range among `len` from `address` on.
     fn part_of(&self, address: usize, len: usize) -> Option<Range<usize>> {
         let start = self.start.load(Ordering::Relaxed);
         let end = start.saturating_add(self.len.load(Ordering::Relaxed));
@@ -210,11 +211,11 @@ impl Entry {
         (!part.is_empty()).then_some(part)
     }
 
-    /// Enters, if this is a range with `address` in it that is served. A thread that meets one that has gone frees nothing: it may
-    /// hold locks.
+    /// Enters, if this range is registered and contains `address`. A thread that meets a dropped range frees nothing: it
+    /// may hold locks.
     fn enter(&'static self, registry: &Registry, address: usize) -> Option<Inside> {
-        // Most are not, and are not written to. A thread that uses an address of a range was told of the range before, so
-        // it sees where that is.
+        // Most ranges do not contain it, and are not written to. A thread that uses an address of a range learned of the
+        // range before, so it sees the range's bounds.
         if !self.contains(address) {
             return None;
         }
@@ -227,11 +228,11 @@ impl Entry {
         None
     }
 
-    /// Frees the pager of a range that has gone, if no thread is within it.
+    /// Frees the pager of a dropped range, if no thread is inside it.
     fn free_if_unused(&self) {
         if self.users.claim() {
             let pager = self.pager.swap(ptr::null_mut(), Ordering::Relaxed);
-            // For another range, also if the pager's drop panics.
+            // Makes the entry available for another range, also if the pager's drop panics.
             let _free = Free(&self.taken);
             // SAFETY: invariant 1, and this thread has claimed it.
             unsafe { ((*pager).free)(pager) };
@@ -239,7 +240,7 @@ impl Entry {
     }
 }
 
-/// An entry that can be taken again, when this is dropped.
+/// Makes an entry available again when this is dropped.
 struct Free<'a>(&'a AtomicBool);
 
 impl Drop for Free<'_> {
@@ -248,11 +249,11 @@ impl Drop for Free<'_> {
     }
 }
 
-/// A thread that has entered, until this is dropped (also because a pager panics).
+/// A thread inside a pager, until this is dropped (also because a pager panics).
 struct Inside(&'static Entry);
 
 impl Inside {
-    /// Leaves, and notes what is to be freed. Async-signal-safe.
+    /// Leaves, and notes what has to be freed. Async-signal-safe.
     fn leave_without_freeing(self, registry: &Registry) {
         let entry = self.0;
         core::mem::forget(self);
@@ -270,7 +271,8 @@ impl Drop for Inside {
     }
 }
 
-/// Calls the pager of `address`, if there is one, to make the first of `len` bytes there accessible: as an ordinary function.
+/// Calls the pager of `address`, if there is one, to make the first of `len` bytes there accessible: as an ordinary
+/// function.
 pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
@@ -282,7 +284,7 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
     Some(if done { Ok(()) } else { Err(fault) })
 }
 
-/// Whether the byte at `address` has a pager, which says that an access would fault.
+/// Returns whether the byte at `address` has a pager that expects an access to fault.
 #[inline]
 pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
@@ -293,7 +295,7 @@ pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
     unsafe { ((*calls).would_fault)(calls, address, access) }
 }
 
-/// Whether a byte of `len` from `address` on has a pager.
+/// Returns whether a byte of `len` from `address` on has a pager.
 pub(crate) fn serves(address: usize, len: usize) -> bool {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
@@ -302,8 +304,8 @@ pub(crate) fn serves(address: usize, len: usize) -> bool {
         .any(|entry| entry.part_of(address, len).is_some_and(|part| entry.enter(registry, part.start).is_some()))
 }
 
-/// Finds the first page of `len` bytes from `address` on of which a pager says that an access would fault: the offset of the first
-/// of its bytes.
+/// Finds the first page of `len` bytes from `address` on for which a pager expects an access to fault: returns the offset
+/// of its first byte.
 pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access) -> Option<usize> {
     let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
@@ -324,7 +326,7 @@ pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access
     gone.min()
 }
 
-/// Whether a pager has served the fault of an instruction that is in no table, which may be repeated now.
+/// Returns whether a pager has resolved the fault of an instruction that is in no table, which may be repeated now.
 ///
 /// Async-signal-safe, as pagers have promised to be.
 #[cold]
@@ -359,13 +361,13 @@ pub(super) fn serve_signal(
 }
 
 impl Registry {
-    /// Enters the range that is served and has `address` in it, if there is one.
+    /// Enters the registered range that contains `address`, if there is one.
     #[inline]
     fn enter(&self, address: usize) -> Option<Inside> {
         self.entries_of_pagers().find_map(|entry| entry.enter(self, address))
     }
 
-    /// Frees what threads were the last to leave that could not free it.
+    /// Frees the pagers whose last user could not free them.
     #[inline]
     fn free_retired(&self) {
         if self.retired_pagers.load(Ordering::Relaxed) != 0 {

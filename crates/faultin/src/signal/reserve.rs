@@ -1,13 +1,13 @@
-//! Mappings that are kept so that the handler can give them up: what it needs in the moment of need is there beforehand.
+//! Mappings that are kept so that the handler can unmap them: the room that it needs exists beforehand.
 //!
-//! A process may have about `vm.max_map_count` mappings. Substituting a part of one splits it, which makes up to two more;
-//! and once a process has reached the limit, the kernel refuses every `mmap`, also one that makes none. So each scan has
-//! [`UNITS`] *units* set aside before it begins, ranges of three mappings that nothing else uses. The handler unmaps one
-//! when the kernel refuses for want of room, and asks again. A scan for which nothing can be set aside does not begin:
-//! its caller reads a copy.
+//! A process may have about `vm.max_map_count` mappings. Substituting a part of one splits it, which adds up to two; and
+//! once a process has reached the limit, the kernel rejects every `mmap`, even one that adds none. So each scan sets aside
+//! [`UNITS`] *units* before it begins, ranges of three mappings that nothing else uses. The handler unmaps one when the
+//! kernel reports too many mappings, and tries again. A scan for which no unit can be set aside does not begin: its caller
+//! reads a copy.
 //!
-//! Units belong to no scan: a handler that finds none of its own takes another's. They are kept for the next scan, and
-//! what handlers gave up is replaced when the next scan begins.
+//! Units do not belong to a scan: a handler takes any of them. They are kept for the next scan, and units that handlers
+//! have unmapped are replaced when the next scan begins.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -15,10 +15,10 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::arch::context::syscall6;
 use crate::page_size;
 
-/// For each scan: one for a part of what it reads, and one for the whole, after which nothing of it faults.
+/// Number of units for each scan: one for a part of what it reads, and one for the whole, after which nothing of it faults.
 const UNITS: usize = 2;
 
-/// Pages of a unit, each a mapping of its own.
+/// Number of pages of a unit, each a separate mapping.
 const PAGES: usize = 3;
 
 /// The units of a process, and the number of scans they are for.
@@ -26,9 +26,9 @@ const PAGES: usize = 3;
 #[repr(C)]
 pub(crate) struct Reserve {
     scans: AtomicUsize,
-    /// Units that are mapped.
+    /// Number of mapped units.
     mapped: AtomicUsize,
-    /// Newest first. Only ever grows.
+    /// Newest first. Never shrinks.
     places: AtomicPtr<Place>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Reserve {
 #[repr(C)]
 struct Place {
     next: AtomicPtr<Place>,
-    /// Where the unit is; 0 for none. A thread that swaps it out owns the unit.
+    /// Address of the unit; 0 for none. A thread that swaps it out owns the unit.
     unit: AtomicUsize,
     len: AtomicUsize,
 }
@@ -47,7 +47,7 @@ impl Reserve {
         Reserve { scans: AtomicUsize::new(0), mapped: AtomicUsize::new(0), places: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Sets aside what a scan may need. Returns whether it is there; if so, [`leave`](Self::leave) follows.
+    /// Sets aside what a scan may need. Returns whether that is available; if so, [`leave`](Self::leave) follows.
     pub(crate) fn enter(&self) -> bool {
         let wanted = (self.scans.fetch_add(1, Ordering::Relaxed) + 1) * UNITS;
         // A unit may be taken before it is counted.
@@ -64,7 +64,7 @@ impl Reserve {
         true
     }
 
-    /// A scan has ended.
+    /// Records that a scan has ended.
     pub(crate) fn leave(&self) {
         self.scans.fetch_sub(1, Ordering::Relaxed);
     }
@@ -72,16 +72,16 @@ impl Reserve {
     /// Unmaps a unit, so that there is room for other mappings. Returns whether there was one. Async-signal-safe.
     pub(crate) fn give_up_one(&self) -> bool {
         let Some((unit, len)) = self.take() else { return false };
-        // SAFETY: a unit, which `take` has made this thread's.
+        // SAFETY: a unit that `take` has given this thread.
         unsafe { syscall6(libc::SYS_munmap, [unit, len, 0, 0, 0, 0]) };
         true
     }
 
-    /// Whether the kernel does what the handler would ask of it, except for want of room: a filter of system calls may
-    /// have been installed since the units were mapped.
+    /// Returns whether the kernel does what the handler would request, except when there are too many mappings: a filter of
+    /// system calls may have been installed since the units were mapped.
     pub(crate) fn may_substitute(&self) -> bool {
         let Some((unit, len)) = self.take() else { return false };
-        // SAFETY: the middle of a unit, which `take` has made this thread's.
+        // SAFETY: the middle of a unit that `take` has given this thread.
         let result = unsafe { put_zeros(unit + len / PAGES, len / PAGES) };
         self.keep(unit, len);
         matches!(result, Ok(()) | Err(libc::ENOMEM))
@@ -102,9 +102,9 @@ impl Reserve {
         self.mapped.fetch_add(1, Ordering::Release);
     }
 
-    /// Puts a unit where it can be taken. It is not counted.
+    /// Puts a unit into a place from which it can be taken. Does not count it.
     fn put(&self, unit: usize, len: usize) {
-        // All units are of one length, so it does not matter that this is written to a place that has one.
+        // All units have the same length, so writing it to a place that already has it changes nothing.
         let free = |place: &Place| {
             place.len.store(len, Ordering::Relaxed);
             place.unit.compare_exchange(0, unit, Ordering::Release, Ordering::Relaxed).is_ok()
@@ -137,11 +137,11 @@ impl Reserve {
 }
 
 /// Maps a unit: a page of zeros between two that belong to a shared mapping of its own, which the kernel therefore merges
-/// with no other mapping. So it can be unmapped without a split, and that makes room for three.
+/// with no other mapping. So it can be unmapped without a split, which makes room for three mappings.
 fn map(len: usize) -> Option<usize> {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let arguments = [0, len, libc::PROT_NONE as usize, flags as usize, usize::MAX, 0];
-    // SAFETY: a new mapping, wherever the kernel likes.
+    // SAFETY: a new mapping, at an address that the kernel chooses.
     let unit = usize::try_from(unsafe { syscall6(libc::SYS_mmap, arguments) }).ok()?;
     // SAFETY: the middle of what has just been mapped.
     if unsafe { put_zeros(unit + len / PAGES, len / PAGES) }.is_err() {
@@ -152,13 +152,13 @@ fn map(len: usize) -> Option<usize> {
     Some(unit)
 }
 
-/// Puts zeros that can only be read in the place of whatever is mapped there. Async-signal-safe.
+/// Maps read-only zeros in place of the current mapping. Async-signal-safe.
 ///
 /// # Errors
-/// The kernel's number.
+/// The kernel's error number.
 ///
 /// # Safety
-/// The range is a part of a mapping that is the caller's.
+/// The range is a part of a mapping of the caller.
 pub(super) unsafe fn put_zeros(start: usize, len: usize) -> Result<(), i32> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
     let arguments = [start, len, libc::PROT_READ as usize, flags as usize, usize::MAX, 0];
@@ -173,12 +173,12 @@ pub(super) unsafe fn put_zeros(start: usize, len: usize) -> Result<(), i32> {
 mod tests {
     use super::*;
 
-    /// The number of units is less than none then.
+    /// The number of units is below zero then.
     #[test]
     fn a_unit_that_is_taken_before_it_is_counted_is_not_taken_for_many() {
         let reserve = Reserve::new();
         let len = PAGES * page_size();
-        // One thread is within `keep` while a handler in another gives the unit up, and a scan begins.
+        // One thread is within `keep` while a handler in another unmaps the unit, and a scan begins.
         reserve.put(map(len).unwrap(), len);
         assert!(reserve.give_up_one());
         assert!(reserve.enter());

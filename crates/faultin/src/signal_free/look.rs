@@ -1,5 +1,4 @@
-//! Strings, searches, checksums and versioned structures over memory that the kernel copies: piece by piece, each looked
-//! through on the stack.
+//! Strings, searches, checksums and versioned structures over memory that the kernel copies piece by piece to the stack.
 
 use core::ops::ControlFlow;
 
@@ -9,8 +8,8 @@ use crate::page_size;
 use crate::scan::{Plain, over};
 use crate::structs::StructError;
 
-/// Calls `each` with the bytes from `ptr`, piece by piece and with their offsets, until it breaks. No piece lies in two
-/// pages. What could be loaded of a piece is given to `each` before a fault is reported.
+/// Calls `each` with the bytes from `ptr`, piece by piece and with their offsets, until it breaks. No piece is on two
+/// pages. The part of a piece that could be loaded is given to `each` before a fault is reported.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -48,7 +47,7 @@ fn at_first(
     }
 }
 
-/// The length of the string at `ptr`, or `max`: [`strnlen`](crate::raw::strnlen) by the kernel.
+/// Returns the length of the string at `ptr`, or `max`: [`strnlen`](crate::raw::strnlen) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; none of the `done` bytes before it is NUL.
@@ -60,7 +59,7 @@ pub unsafe fn strnlen(ptr: *const u8, max: usize) -> Result<usize, Short> {
     unsafe { find_byte(ptr, max, 0) }.map(|nul| nul.unwrap_or(max))
 }
 
-/// Copies the string at `src` up to and including its NUL, at most `max` bytes; returns the bytes before the NUL:
+/// Copies the string at `src` up to and including its NUL, at most `max` bytes; returns the number of bytes before the NUL:
 /// [`strncpy`](crate::raw::strncpy) by the kernel.
 ///
 /// # Errors
@@ -80,7 +79,7 @@ pub unsafe fn strncpy(dst: *mut u8, src: *const u8, max: usize) -> Result<usize,
     unsafe { pieces(src, max, copy) }.map(|nul| nul.unwrap_or(max))
 }
 
-/// Whether all of `len` bytes are zero: [`is_zeroed`](crate::raw::is_zeroed) by the kernel.
+/// Returns whether all of `len` bytes are zero: [`is_zeroed`](crate::raw::is_zeroed) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded and every byte before it is zero.
@@ -96,7 +95,8 @@ pub unsafe fn is_zeroed(ptr: *const u8, len: usize) -> Result<bool, Short> {
     unsafe { pieces(ptr, len, look) }.map(|found| found.is_none())
 }
 
-/// The first offset at which two ranges differ, `None` if they are equal: [`compare`](crate::raw::compare) by the kernel.
+/// Returns the first offset at which two ranges differ, `None` if they are equal: [`compare`](crate::raw::compare) by the
+/// kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte of either could not be loaded and every byte before it is equal.
@@ -119,7 +119,7 @@ pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> Result<Option<u
     unsafe { pieces(a, len, look) }?.transpose()
 }
 
-/// The offset of the first byte that is `byte`: [`find_byte`](crate::scan::find_byte) by the kernel.
+/// Returns the offset of the first byte that is `byte`: [`find_byte`](crate::scan::find_byte) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded, and none before it is `byte`.
@@ -131,7 +131,7 @@ pub unsafe fn find_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<u
     unsafe { find_any(ptr, len, [byte]) }
 }
 
-/// The offset of the first byte that is one of `bytes`: [`find_any`](crate::scan::find_any) by the kernel.
+/// Returns the offset of the first byte that is one of `bytes`: [`find_any`](crate::scan::find_any) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded, and none before it is one of `bytes`.
@@ -143,7 +143,7 @@ pub unsafe fn find_any<const N: usize>(ptr: *const u8, len: usize, bytes: [u8; N
     unsafe { pieces(ptr, len, at_first(|piece, len| over::find_any(piece, len, bytes))) }
 }
 
-/// The offset of the last byte that is `byte`: [`rfind_byte`](crate::scan::rfind_byte) by the kernel.
+/// Returns the offset of the last byte that is `byte`: [`rfind_byte`](crate::scan::rfind_byte) by the kernel.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded, and none after it is `byte`. Its [`done`](Short::done) counts the bytes after
@@ -155,7 +155,7 @@ pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<
     let mut block = [0; BLOCK];
     let (mut end, mut size) = (len, BLOCK);
     while end > 0 {
-        // Bytes of the last one's page, up to and with it.
+        // Number of bytes of the last byte's page, up to and including that byte.
         let within = (ptr.addr().wrapping_add(end - 1) & (page_size() - 1)) + 1;
         let piece = &mut block[..size.min(within).min(end)];
         let at = end - piece.len();
@@ -167,7 +167,7 @@ pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<
                 }
                 (end, size) = (at, BLOCK);
             }
-            // A bad byte may lie before good ones.
+            // A bad byte may come before good ones.
             Err(_) if piece.len() > 1 => size = piece.len() / 2,
             Err(short) => return Err(Short { done: len - end, ..short }),
         }
@@ -175,7 +175,7 @@ pub unsafe fn rfind_byte(ptr: *const u8, len: usize, byte: u8) -> Result<Option<
     Ok(None)
 }
 
-/// How many of `len` bytes are `byte`: [`count_byte`](crate::scan::count_byte) by the kernel.
+/// Counts the bytes of `len` that are `byte`: [`count_byte`](crate::scan::count_byte) by the kernel.
 ///
 /// # Errors
 /// [`Short`] at the first byte that could not be loaded.
@@ -193,7 +193,7 @@ pub unsafe fn count_byte(ptr: *const u8, len: usize, byte: u8) -> Result<usize, 
     unsafe { pieces(ptr, len, look) }.map(|_| count)
 }
 
-/// The CRC-32C of `len` bytes, continued from `before`: [`crc32c`](crate::scan::crc32c) by the kernel.
+/// Returns the CRC-32C of `len` bytes, continued from `before`: [`crc32c`](crate::scan::crc32c) by the kernel.
 ///
 /// # Errors
 /// [`Short`] at the first byte that could not be loaded.
@@ -211,8 +211,8 @@ pub unsafe fn crc32c(before: u32, ptr: *const u8, len: usize) -> Result<u32, Sho
     unsafe { pieces(ptr, len, look) }.map(|_| sum)
 }
 
-/// The offset of the first occurrence of `needle`: [`find`](crate::scan::find) by the kernel. Not async-signal-safe: it
-/// allocates, because occurrences lie in two pieces, too.
+/// Returns the offset of the first occurrence of `needle`: [`find`](crate::scan::find) by the kernel. Not
+/// async-signal-safe: it allocates, because an occurrence may be in two pieces.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; no occurrence ends before it.
@@ -221,11 +221,11 @@ pub unsafe fn crc32c(before: u32, ptr: *const u8, len: usize) -> Result<u32, Sho
 /// The range is foreign memory that we may read.
 pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
     if needle.len() > len || needle.is_empty() {
-        // SAFETY: forwarded: an answer that needs no search still reports a byte that cannot be loaded.
+        // SAFETY: forwarded: a result that needs no search still reports a byte that cannot be loaded.
         return unsafe { count_byte(ptr, if needle.is_empty() { 0 } else { len }, 0) }
             .map(|_| if needle.is_empty() { Some(0) } else { None });
     }
-    // The last bytes of what was looked through, and the next ones.
+    // The last bytes that were searched, and the next ones.
     let keep = needle.len() - 1;
     let mut window = vec![0; keep + SEARCHED.max(needle.len())];
     let (mut start, mut kept) = (0, 0);
@@ -249,13 +249,13 @@ pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<u
     }
 }
 
-/// Bytes searched at once.
+/// Number of bytes searched at once.
 const SEARCHED: usize = 64 << 10;
 
 /// Copies a structure whose size is its version: [`copy_struct_in`](crate::raw::copy_struct_in) by the kernel.
 ///
 /// # Errors
-/// [`StructError`].
+/// [`StructError`] if a byte cannot be loaded, or the part that does not fit has a byte that is not zero.
 ///
 /// # Safety
 /// `src` is foreign memory that we may read, `dst` is valid for writes of `dst_len` bytes and does not overlap with it.

@@ -1,20 +1,20 @@
-//! Access without a signal handler: for hosts where none may be installed, threads that block SIGSEGV or SIGBUS, code in
-//! a signal handler, and architectures without assembly of ours.
+//! Access without a signal handler: for hosts where none may be installed, threads that block SIGSEGV or SIGBUS, code in a
+//! signal handler, and architectures without assembly of this crate.
 //!
-//! The kernel does the copying (see [`Way`]), about half a microsecond a call where an access in place costs nothing, and
-//! with the same exact counts. No function here relies on a handler or on an unblocked signal, and the copies, loads,
-//! stores and strings are async-signal-safe. [`KernelReadView`] and [`KernelWriteView`] are ranges of such memory that
-//! implement the traits of [`memory`](crate::memory). [`Process`] reads the memory of another process.
+//! The kernel copies (see [`Way`]), at about half a microsecond per call where an access in place costs nothing, and with
+//! the same exact counts. No function here relies on a handler or on an unblocked signal, and the copies, loads, stores and
+//! strings are async-signal-safe. [`KernelReadView`] and [`KernelWriteView`] are ranges of such memory that implement the
+//! traits of [`memory`](crate::memory). [`Process`] reads the memory of another process.
 //!
-//! What differs from the accesses in place:
+//! Differences from the accesses in place:
 //!
-//! * No signal reports a fault, so [`Fault::signal`] is 0. Its [cause](Fault::cause) is asked for afterwards. From Linux
+//! * No signal reports a fault, so [`Fault::signal`] is 0. Its [cause](Fault::cause) is determined afterwards. From Linux
 //!   6.12 on it is [`Unmapped`](Cause::Unmapped), [`Protection`](Cause::Protection), [`Backing`](Cause::Backing) or
 //!   [`Poison`](Cause::Poison); before, `Unmapped` or [`Other`](Cause::Other). It is `Other`, too, if the memory has become
 //!   accessible since. An address that the machine does not have is `Unmapped`.
-//! * Memory tags are checked where the memory can only be given to the kernel through a pipe, not otherwise. Protection
-//!   keys are those of the thread.
-//! * Pages are faulted in on the way; a fault that waits (userfaultfd, FUSE) waits here, too.
+//! * Memory tags are checked only where a pipe is the only way to give the memory to the kernel. Protection keys are those
+//!   of the thread.
+//! * Pages are faulted in during the copy; a fault that waits (userfaultfd, FUSE) waits here, too.
 //! * Nothing is atomic: a value may be torn while another thread stores it. Read-modify-write operations are
 //!   [`Cause::Unsupported`].
 //!
@@ -45,7 +45,8 @@ use crate::scalar::Scalar;
 use crate::walk::{self, Touch};
 use crate::{arch, page_size};
 
-/// The way that loads by the kernel take in this thread: the first one that is allowed. `None` if all are forbidden.
+/// Returns the way that loads by the kernel take in this thread: the first one that is allowed. `None` if all are
+/// forbidden.
 pub fn way() -> Option<Way> {
     ways::now()
 }
@@ -154,7 +155,7 @@ pub unsafe fn zero(dst: *mut u8, len: usize) -> Result<(), Short> {
 /// Loads a value: one copy of its bytes, not single-copy atomic.
 ///
 /// # Errors
-/// The [`Fault`].
+/// The [`Fault`] if a byte of the value cannot be loaded.
 ///
 /// # Safety
 /// `ptr` is foreign memory that we may read.
@@ -166,11 +167,11 @@ pub unsafe fn load<T: Scalar>(ptr: *const T) -> Result<T, Fault> {
     Ok(unsafe { value.assume_init() })
 }
 
-/// Stores a value: one copy of its bytes, not single-copy atomic. Nothing is stored if a byte cannot be, unless the value
-/// lies in two pages and the second one is revoked while it is stored.
+/// Stores a value: one copy of its bytes, not single-copy atomic. Nothing is stored if a byte cannot be stored, unless the
+/// value is on two pages and the second one is revoked meanwhile.
 ///
 /// # Errors
-/// The [`Fault`].
+/// The [`Fault`] if a byte of the value cannot be stored.
 ///
 /// # Safety
 /// `ptr` is foreign memory that its owner lets us write.
@@ -179,14 +180,14 @@ pub unsafe fn store<T: Scalar>(ptr: *mut T, value: T) -> Result<(), Fault> {
     unsafe { store_bytes(ptr.cast(), core::ptr::from_ref(&value).cast(), size_of::<T>()) }
 }
 
-/// Stores bytes of at most two pages, all or none.
+/// Stores bytes on at most two pages, all or none.
 ///
 /// # Safety
 /// As [`copy_out`].
 pub(crate) unsafe fn store_bytes(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Fault> {
     let to_end = page_size() - (dst.addr() & (page_size() - 1));
     if to_end < len {
-        // Both pages before the first byte: by an access that stores what is there and loses no store of others.
+        // Both pages before the first byte: by an access that stores what is there and loses no store of another thread.
         touch(Access::Write, dst.addr())?;
         touch(Access::Write, dst.addr().wrapping_add(to_end))?;
     }
@@ -198,7 +199,7 @@ pub(crate) unsafe fn store_bytes(dst: *mut u8, src: *const u8, len: usize) -> Re
 /// system calls. Not async-signal-safe.
 ///
 /// # Errors
-/// The [`Fault`] at the first byte.
+/// The [`Fault`] of the first byte if that is not accessible.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -211,7 +212,7 @@ pub unsafe fn fault_in_readable(ptr: *const u8, len: NonZeroUsize) -> Result<Non
 /// [`fault_in_writeable`](crate::raw::fault_in_writeable) by system calls. Not async-signal-safe.
 ///
 /// # Errors
-/// The [`Fault`] at the first byte.
+/// The [`Fault`] of the first byte if that is not accessible.
 ///
 /// # Safety
 /// The range is foreign memory that its owner lets us write.
@@ -223,7 +224,7 @@ pub unsafe fn fault_in_writeable(ptr: *mut u8, len: NonZeroUsize) -> Result<NonZ
 /// Proves that every byte can be loaded, by system calls. Not async-signal-safe.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven, up to the unit that failed.
+/// [`Short`] if a byte cannot be loaded: the bytes before the unit that failed are proven.
 ///
 /// # Safety
 /// The range is foreign memory that we may read.
@@ -235,7 +236,7 @@ pub unsafe fn probe_read(ptr: *const u8, len: usize, granularity: Granularity) -
 /// Proves that every byte can be stored, without changing any, by system calls. Not async-signal-safe.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven, up to the unit that failed.
+/// [`Short`] if a byte cannot be stored: the bytes before the unit that failed are proven.
 ///
 /// # Safety
 /// The range is foreign memory that its owner lets us write.
@@ -245,7 +246,7 @@ pub unsafe fn probe_write(ptr: *mut u8, len: usize, granularity: Granularity) ->
 }
 
 /// # Safety
-/// The range is foreign memory that may be touched so.
+/// The range is foreign memory that may be touched this way.
 unsafe fn probe(by: Touch, ptr: *mut u8, len: usize, granularity: Granularity) -> Result<(), Short> {
     let unit = match granularity {
         Granularity::Page => {
@@ -272,5 +273,5 @@ unsafe fn probe(by: Touch, ptr: *mut u8, len: usize, granularity: Granularity) -
 /// Bytes in the unit of [`Granularity::Line`].
 const LINE: usize = 64;
 
-/// Bytes copied by way of the stack: little, because alternate signal stacks are small.
+/// Number of bytes copied by way of the stack: few, because alternate signal stacks are small.
 const BLOCK: usize = 1 << 10;

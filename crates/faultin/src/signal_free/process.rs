@@ -12,11 +12,11 @@ use crate::fault::{Access, Cause, Fault};
 
 /// Another process, to read its memory.
 ///
-/// A process id is used again after its process has ended and was waited for. Every read asks, after the bytes were
-/// copied, whether the process is still the one that this value was made for; if it is not, no byte counts.
+/// A process id is reused after its process has ended and was waited for. Every read checks, after the bytes were copied,
+/// whether the process is still the one that this value was made for; if it is not, no byte counts.
 ///
-/// The right to read is the one to trace the process (`PTRACE_MODE_ATTACH_REALCREDS`): same user, or `CAP_SYS_PTRACE`, and
-/// what Yama and other security modules allow.
+/// Reading needs the right to trace the process (`PTRACE_MODE_ATTACH_REALCREDS`): same user, or `CAP_SYS_PTRACE`, and
+/// permission by Yama and other security modules.
 #[derive(Debug)]
 pub struct Process {
     pid: libc::pid_t,
@@ -24,26 +24,26 @@ pub struct Process {
     pidfd: OwnedFd,
 }
 
-/// Why memory of another process could not be read: [`reason`](Self::reason), after [`done`](Self::done) bytes.
+/// An error of reading another process's memory: [`reason`](Self::reason), after [`done`](Self::done) bytes.
 #[derive(Debug)]
 pub struct ProcessError {
     done: usize,
     reason: ProcessReason,
 }
 
-/// What stopped a read of another process's memory.
+/// The reason why a read of another process's memory stopped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProcessReason {
-    /// A byte cannot be loaded, there: the address is the other process's. The cause is
-    /// [`Unmapped`](Cause::Unmapped) or [`Protection`](Cause::Protection) if its list of mappings says so, and
-    /// [`Backing`](Cause::Backing) if that says that the byte can be loaded.
+    /// A byte cannot be loaded; the address is the other process's. The cause is [`Unmapped`](Cause::Unmapped) or
+    /// [`Protection`](Cause::Protection) according to its list of mappings, and [`Backing`](Cause::Backing) if the list
+    /// says that the byte can be loaded.
     Fault(Fault),
-    /// The process has ended: all of its threads have. (It may be a zombie still.)
+    /// The process has ended: all of its threads have. (It may still be a zombie.)
     Ended,
-    /// This process may not read that one.
+    /// This process may not read the other one.
     Denied,
-    /// The process cannot be asked for.
+    /// The process cannot be queried.
     Io(io::Error),
 }
 
@@ -61,12 +61,12 @@ impl ProcessError {
         ProcessError::new(0, reason)
     }
 
-    /// Bytes that were copied. Exact.
+    /// Returns the number of bytes copied. Exact.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    /// The kernel's number for it.
+    /// Returns the kernel's error number.
     pub fn errno(&self) -> i32 {
         match &self.reason {
             ProcessReason::Fault(fault) => fault.errno(),
@@ -76,7 +76,7 @@ impl ProcessError {
         }
     }
 
-    /// What happened at the first byte that was not.
+    /// Returns the reason why the first missing byte was not copied.
     pub fn reason(&self) -> &ProcessReason {
         &self.reason
     }
@@ -110,27 +110,28 @@ impl From<ProcessError> for io::Error {
     }
 }
 
-/// Bytes asked of the kernel at once: it pins their pages.
+/// Number of bytes requested from the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
 
-/// Whether `/proc` is of our namespace of process ids. Its numbers are other processes' in the one that it was mounted in.
+/// Returns whether `/proc` belongs to our namespace of process ids. In another namespace its numbers denote other
+/// processes.
 fn proc_has_our_numbers() -> bool {
     let number = std::fs::read_link("/proc/self").ok().and_then(|name| name.to_str()?.parse().ok());
     number == Some(std::process::id())
 }
 
 impl Process {
-    /// The process that has this id now.
+    /// Opens the process that has this id now.
     ///
     /// # Errors
     /// [`Ended`](ProcessReason::Ended) if there is none; [`Io`](ProcessReason::Io) with `ENOSYS` before Linux 5.3, which
-    /// has no descriptors of processes.
+    /// has no process descriptors.
     pub fn by_pid(pid: i32) -> Result<Self, ProcessError> {
         let number = usize::try_from(pid).map_err(|_| ProcessError::nothing(libc::EINVAL))?;
         // SAFETY: opens a new descriptor.
         let pidfd = unsafe { call(libc::SYS_pidfd_open, [number, 0, 0, 0, 0, 0]) }.map_err(|error| match error {
             libc::ESRCH => ProcessError::nothing(error),
-            // No process forbids this: a filter does.
+            // No process is protected from this: a filter forbids it.
             error => {
                 let error = CallError::name("pidfd_open", io::Error::from_raw_os_error(error));
                 ProcessError::new(0, ProcessReason::Io(error))
@@ -141,12 +142,12 @@ impl Process {
         Ok(Process { pid, pidfd })
     }
 
-    /// The process behind a descriptor (`pidfd_open(2)`, `CLONE_PIDFD`, `SCM_PIDFD`, …). The descriptor is duplicated.
+    /// Opens the process of a descriptor (`pidfd_open(2)`, `CLONE_PIDFD`, `SCM_PIDFD`, …). The descriptor is duplicated.
     ///
     /// # Errors
-    /// [`Ended`](ProcessReason::Ended) if it has ended and was waited for; [`Io`](ProcessReason::Io) with `EBADF` if it
-    /// is no descriptor of a process, or one that this namespace has no id for, and with `EOPNOTSUPP` if `/proc` is not of
-    /// this namespace of process ids, so that it cannot be asked.
+    /// [`Ended`](ProcessReason::Ended) if it has ended and was waited for; [`Io`](ProcessReason::Io) with `EBADF` if it is
+    /// no process descriptor, or this namespace has no id for the process, and with `EOPNOTSUPP` if `/proc` does not belong
+    /// to this namespace of process ids, so that it cannot be queried.
     pub fn by_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, ProcessError> {
         let io = |error: io::Error| ProcessError::new(0, ProcessReason::Io(error));
         let pidfd = pidfd.try_clone_to_owned().map_err(io)?;
@@ -162,7 +163,7 @@ impl Process {
         }
     }
 
-    /// The process's id.
+    /// Returns the process's id.
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -170,29 +171,29 @@ impl Process {
     /// Copies `dst.len()` bytes from `address` of that process: by `process_vm_readv(2)`, or by `/proc/PID/task/TID/mem` where a
     /// filter forbids that call, and where the first thread of the process has ended and others go on.
     ///
-    /// The other process goes on meanwhile: what it stores at the same time mixes byte by byte.
+    /// The other process runs meanwhile: its concurrent stores mix byte by byte.
     ///
     /// # Errors
-    /// [`ProcessError`]: [`done`](ProcessError::done) bytes were copied.
+    /// [`ProcessError`] if a byte cannot be copied: [`done`](ProcessError::done) bytes were.
     pub fn read(&self, dst: &mut [u8], address: usize) -> Result<(), ProcessError> {
         let copied = self.copy(address, dst);
-        // Whatever was copied: from the process that had the id then.
+        // The bytes are from the process that had the id then.
         self.is_there()?;
-        // Until it is waited for, an ended process is there, without memory: whatever each call and filter says of that.
+        // Until it is waited for, an ended process exists without memory; calls and filters report that differently.
         copied.map_err(|error| match self.has_ended() {
             Ok(true) => ProcessError { done: error.done, ..ProcessError::nothing(libc::ESRCH) },
             _ => error,
         })
     }
 
-    /// Whether the process has not been waited for: until then, no other one has its id.
+    /// Returns an error if the process has been waited for: until then, no other one has its id.
     fn is_there(&self) -> Result<(), ProcessError> {
         let pidfd = self.pidfd.as_raw_fd();
-        // SAFETY: sends no signal, only asks.
+        // SAFETY: sends no signal, only checks.
         match unsafe { call(libc::SYS_pidfd_send_signal, [pidfd as usize, 0, 0, 0, 0, 0]) } {
             Ok(_) => return Ok(()),
             Err(libc::ESRCH) => return Err(ProcessError::nothing(libc::ESRCH)),
-            // No signal may be sent to it, or a filter forbids the call: that says nothing of the process.
+            // No signal may be sent to it, or a filter forbids the call: neither means that the process has ended.
             Err(_) => {}
         }
         match self.has_ended() {
@@ -202,7 +203,7 @@ impl Process {
         }
     }
 
-    /// Whether all threads of the process have ended.
+    /// Returns whether all threads of the process have ended.
     fn has_ended(&self) -> Result<bool, i32> {
         let pidfd = self.pidfd.as_raw_fd();
         let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
@@ -210,7 +211,7 @@ impl Process {
         let pointers = [(&raw mut poll).expose_provenance(), (&raw const at_once).expose_provenance()];
         // SAFETY: the kernel reads both structures and writes the first one.
         let readable = unsafe { call(libc::SYS_ppoll, [pointers[0], 1, pointers[1], 0, 0, 0]) };
-        // A descriptor of a process is readable from its end on.
+        // A process descriptor is readable once the process has ended.
         readable.map(|count| count > 0)
     }
 
@@ -226,20 +227,20 @@ impl Process {
             match unsafe { call(libc::SYS_process_vm_readv, arguments) } {
                 Ok(moved) if moved > 0 => done += moved,
                 Ok(_) | Err(libc::EFAULT) => return Err(self.fault(done, at)),
-                // Its first thread has ended, and its memory with it unless there is another thread; the right is missing; or a
-                // filter forbids the call: the other way tells.
+                // The process's first thread has ended, and its memory with it unless there is another thread; or the right
+                // is missing; or a filter forbids the call: the other way distinguishes them.
                 Err(error) => return self.copy_by_file(address, dst, done, error),
             }
         }
         Ok(())
     }
 
-    /// Copies what is missing behind `done` from the file of the process's memory. That ignores the rights of a page, so the list of
-    /// mappings is asked for them.
+    /// Copies what is missing after `done` from the file of the process's memory. That file ignores the rights of pages, so
+    /// the list of mappings is checked for them.
     #[cold]
     fn copy_by_file(&self, address: usize, dst: &mut [u8], mut done: usize, error: i32) -> Result<(), ProcessError> {
         let refused = |done, other: io::Error| {
-            // That its first thread has none says nothing of the process.
+            // That the first thread has no memory does not mean that the process has ended.
             let of_first = error == libc::ESRCH && !self.has_ended().unwrap_or(true);
             let error = other.raw_os_error().filter(|_| of_first).unwrap_or(error);
             ProcessError { done, ..ProcessError::nothing(error) }
@@ -253,7 +254,7 @@ impl Process {
             };
             let ask = CHUNK.min(dst.len() - done).min(end - at);
             match memory.read_at(&mut dst[done..done + ask], at as u64) {
-                // The program whose memory it is has ended.
+                // The program that the memory belonged to has ended.
                 Ok(0) => return Err(ProcessError { done, ..ProcessError::nothing(libc::ESRCH) }),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -263,20 +264,22 @@ impl Process {
         Ok(())
     }
 
-    /// The file of the process's memory. It stays that process's, whichever thread it was opened by and whoever gets its number.
+    /// Opens the file of the process's memory. It stays that process's, whichever thread opened it and whichever process
+    /// gets its number.
     fn memory(&self) -> io::Result<File> {
         self.of_a_thread(|thread| {
             let memory = File::open(format!("{thread}/mem"))?;
             match memory.read_at(&mut [0], 0) {
-                // The memory of a thread that has ended opens, too (before Linux 6.16), and is empty.
+                // The memory file of an ended thread can be opened, too (before Linux 6.16), and is empty.
                 Ok(0) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
                 _ => Ok(memory),
             }
         })
     }
 
-    /// What `ask` says of the first thread, or else of one that has not ended: the process goes on without its first thread
-    /// (`pthread_exit`), whose number the kernel keeps, but not its memory. `ask` is given the thread's directory.
+    /// Returns the result of `ask` for the first thread, or else for one that has not ended: the process continues without
+    /// its first thread (`pthread_exit`), whose number the kernel keeps, but not its memory. `ask` gets the thread's
+    /// directory.
     fn of_a_thread<T>(&self, ask: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
         if !proc_has_our_numbers() {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
@@ -296,12 +299,13 @@ impl Process {
         answer
     }
 
-    /// The end of the mapping that has `address`, and whether it can be read; `None` if nothing is mapped there.
+    /// Returns the end of the mapping that contains `address`, and whether it can be read; `None` if nothing is mapped
+    /// there.
     fn rights(&self, address: usize) -> io::Result<Option<(usize, bool)>> {
-        // Line by line: the other process has as many mappings as it likes, under whatever names.
+        // Line by line: the other process may have any number of mappings, with any names.
         let maps = self.of_a_thread(|thread| {
             let mut maps = BufReader::new(File::open(format!("{thread}/maps"))?);
-            // A thread that has ended has none.
+            // An ended thread has none.
             if maps.fill_buf()?.is_empty() { Err(io::Error::from_raw_os_error(libc::ESRCH)) } else { Ok(maps) }
         })?;
         let mapping = |line: &[u8]| {

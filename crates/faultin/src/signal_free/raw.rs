@@ -1,16 +1,16 @@
-//! System calls without the C library, and descriptors that are closed again.
+//! System calls without the C library, and descriptors that close themselves.
 
 use core::ffi::{CStr, c_int, c_long};
 
 use crate::arch;
 
-/// A system call, repeated while a signal interrupts it.
+/// Makes a system call, and repeats it while a signal interrupts it.
 ///
 /// # Errors
 /// Its `errno`.
 ///
 /// # Safety
-/// As the system call. A pointer among the arguments was exposed, or is this process's by contract.
+/// Those of the system call. A pointer among the arguments was exposed, or is this process's by contract.
 pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
     loop {
         // SAFETY: forwarded.
@@ -23,7 +23,7 @@ pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize
     }
 }
 
-/// A descriptor of this module's.
+/// A descriptor that this module has opened.
 pub(super) struct Descriptor(usize);
 
 impl Descriptor {
@@ -39,7 +39,7 @@ impl Descriptor {
         opened.ok().map(Descriptor)
     }
 
-    /// The reading end and the writing end of a new pipe. It never waits.
+    /// Returns the reading end and the writing end of a new pipe, which never waits.
     pub(super) fn pipe() -> Option<[Self; 2]> {
         let mut ends: [c_int; 2] = [0; 2];
         let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;

@@ -1,9 +1,9 @@
-//! Accesses by the kernel that change nothing, and why one failed.
+//! Accesses by the kernel that change nothing, and the cause of a failed one.
 //!
-//! `rt_sigprocmask(2)` reads the set that it is given before it looks at what to do with it; with nothing to do, it fails
-//! with `EFAULT` or `EINVAL`, which says whether the set can be read. `futex(2)` with `FUTEX_WAKE_OP` makes one atomic
-//! read-modify-write operation on a word; adding 0 stores what was there, and loses no store of another thread. Both
-//! access the memory as this thread would: with its rights, keys and tags.
+//! `rt_sigprocmask(2)` reads the set that it is given before it checks what to do with it; with no operation, it fails with
+//! `EFAULT` or `EINVAL`, which tells whether the set can be read. `futex(2)` with `FUTEX_WAKE_OP` makes one atomic
+//! read-modify-write operation on a word; adding 0 stores what was there, and loses no store of another thread. Both access
+//! the memory as this thread would: with its rights, keys and tags.
 
 use crate::fault::{Access, Cause, Fault};
 use crate::walk::{Touch, advise_populate, can_populate};
@@ -11,10 +11,10 @@ use crate::{arch, page_size};
 
 use super::raw::call;
 
-/// Bytes of the kernel's signal set.
+/// Size of the kernel's signal set in bytes.
 const SET: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
 
-/// Whether the byte at `address` can be accessed.
+/// Returns whether the byte at `address` can be accessed.
 pub(super) fn is_accessible(access: Access, address: usize) -> bool {
     match access {
         Access::Read => is_readable(address),
@@ -31,18 +31,18 @@ fn is_readable(address: usize) -> bool {
     match read {
         Ok(_) | Err(libc::EINVAL) => true,
         Err(libc::EFAULT) => false,
-        // A filter's answer says nothing of the set: populating asks for the same rights.
+        // A filter's answer says nothing about the set: populating needs the same rights.
         Err(_) => advise_populate(Touch::Read, page_of(address), page_size()).is_ok(),
     }
 }
 
 fn is_writable(address: usize) -> bool {
-    /// Add 0; then compare with the least number there is, which little is less than.
+    /// Add 0; then compare with the least number, which few values are below.
     const ADD_NOTHING: usize = 1 << 28 | 2 << 24 | 0x800;
     let word = address & !3;
     let nobody = 0_u32;
-    // SAFETY: adds 0 to a word that the caller may write. It may wake a waiter of that word without need, which every
-    // waiter has to expect; no thread waits for the other one.
+    // SAFETY: adds 0 to a word that the caller may write. It may wake a waiter of that word spuriously, which every waiter
+    // has to expect; no thread waits for the other one.
     let added = unsafe {
         let futex = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as usize;
         call(libc::SYS_futex, [(&raw const nobody).expose_provenance(), futex, 0, 0, word, ADD_NOTHING])
@@ -50,7 +50,7 @@ fn is_writable(address: usize) -> bool {
     match added {
         Ok(_) => true,
         Err(libc::EFAULT) => false,
-        // No such operation here: populating asks for the same rights.
+        // The operation does not exist here: populating needs the same rights.
         Err(_) => advise_populate(Touch::Write, page_of(address), page_size()).is_ok(),
     }
 }
@@ -59,8 +59,8 @@ fn page_of(address: usize) -> usize {
     address & !(page_size() - 1)
 }
 
-/// The fault of an access to the byte at `address` that has just failed. The kernel answers all of them with `EFAULT`;
-/// populating the page tells them apart, where it can be relied upon.
+/// Returns the fault of an access to the byte at `address` that has just failed. The kernel reports all of them as
+/// `EFAULT`; populating the page distinguishes them, where it is reliable.
 #[cold]
 pub(super) fn fault(access: Access, address: usize) -> Fault {
     let page = page_of(arch::untag(address));
@@ -90,7 +90,7 @@ pub(super) fn fault(access: Access, address: usize) -> Fault {
 /// Touches the byte at `address`.
 ///
 /// # Errors
-/// The [`Fault`].
+/// The [`Fault`] if the byte cannot be accessed.
 pub(crate) fn touch(access: Access, address: usize) -> Result<(), Fault> {
     if is_accessible(access, address) { Ok(()) } else { Err(fault(access, address)) }
 }

@@ -15,8 +15,8 @@ use crate::structs::StructError;
 use crate::view::{common, span};
 use crate::{page_size, signal_free};
 
-/// A range of foreign memory to read from, as [`ReadView`](crate::ReadView) is one. No operation needs a handler, or a
-/// signal that is not blocked.
+/// A range of foreign memory to read from, like [`ReadView`](crate::ReadView). No operation needs a handler or an unblocked
+/// signal.
 ///
 /// # Invariants
 ///
@@ -29,8 +29,8 @@ pub struct KernelReadView<'a> {
     range: PhantomData<&'a ()>,
 }
 
-/// A range of foreign memory to write to, as [`WriteView`](crate::WriteView) is one. No operation needs a handler, or a
-/// signal that is not blocked.
+/// A range of foreign memory to write to, like [`WriteView`](crate::WriteView). No operation needs a handler or an
+/// unblocked signal.
 ///
 /// # Invariants
 ///
@@ -52,10 +52,10 @@ unsafe impl Send for KernelWriteView<'_> {}
 unsafe impl Sync for KernelWriteView<'_> {}
 
 impl<'a> KernelReadView<'a> {
-    /// A view of `len` bytes at `ptr`.
+    /// Makes a view of `len` bytes at `ptr`.
     ///
     /// # Safety
-    /// As [`ReadView::new`](crate::ReadView::new).
+    /// Those of [`ReadView::new`](crate::ReadView::new).
     #[inline]
     pub unsafe fn new(ptr: *const u8, len: usize) -> Self {
         KernelReadView { ptr, len, range: PhantomData }
@@ -66,17 +66,17 @@ impl<'a> KernelReadView<'a> {
     /// Copies `dst.len()` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Short`]; `dst` is untouched beyond its count.
+    /// [`Short`] if a byte cannot be loaded; `dst` is untouched past its count.
     pub fn read(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {
         let src = self.range_at(offset, dst.len())?;
         // SAFETY: invariant 1; `dst` is a unique reference, so it does not overlap with the range.
         unsafe { signal_free::copy_in(dst.as_mut_ptr(), src, dst.len()) }
     }
 
-    /// Copies bytes from `offset` into memory that need not be initialised; returns the part that now is.
+    /// Copies bytes from `offset` into memory that need not be initialised; returns the initialised part.
     ///
     /// # Errors
-    /// [`ShortRead`]: both parts.
+    /// [`ShortRead`] if a byte cannot be loaded: the initialised part and the rest.
     pub fn read_uninit<'d>(
         &self,
         dst: &'d mut [MaybeUninit<u8>],
@@ -92,7 +92,7 @@ impl<'a> KernelReadView<'a> {
     /// Copies `range` to `to_offset` of `to`.
     ///
     /// # Errors
-    /// [`Short`]; also if the ranges overlap with the destination above the source.
+    /// [`Short`] if a byte of either range cannot be accessed, or the ranges overlap with the destination above the source.
     pub fn copy_to(
         &self,
         range: impl RangeBounds<usize>,
@@ -109,38 +109,38 @@ impl<'a> KernelReadView<'a> {
     /// Loads a value; it may be torn.
     ///
     /// # Errors
-    /// The [`Fault`].
+    /// The [`Fault`] if a byte of the value cannot be loaded.
     pub fn load<T: Scalar>(&self, offset: usize) -> Result<T, Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: invariant 1.
         unsafe { signal_free::load(ptr.cast()) }
     }
 
-    /// The length of the string at `offset`; the rest of the view if it has no NUL.
+    /// Returns the length of the string at `offset`; that of the rest of the view if it has no NUL.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte before the NUL cannot be loaded.
     pub fn strnlen(&self, offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
         // SAFETY: invariant 1.
         unsafe { signal_free::strnlen(src, self.len - offset) }
     }
 
-    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the bytes before
-    /// the NUL, or the number of bytes looked at if there was none.
+    /// Copies the string at `offset` up to and including its NUL, at most `dst.len()` bytes. Returns the number of bytes
+    /// before the NUL, or the number of bytes copied if there was none.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte before the NUL cannot be loaded.
     pub fn strncpy(&self, dst: &mut [u8], offset: usize) -> Result<usize, Short> {
         let src = self.range_at(offset, 0)?;
         // SAFETY: invariant 1; `dst` is a unique reference.
         unsafe { signal_free::strncpy(dst.as_mut_ptr(), src, dst.len().min(self.len - offset)) }
     }
 
-    /// Whether the bytes of `range` are all zero.
+    /// Returns whether the bytes of `range` are all zero.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded, and all bytes before it are zero.
     pub fn is_zeroed(&self, range: impl RangeBounds<usize>) -> Result<bool, Short> {
         let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
@@ -148,10 +148,10 @@ impl<'a> KernelReadView<'a> {
         unsafe { signal_free::is_zeroed(src, len) }
     }
 
-    /// The offset of the first occurrence of `needle` in `range`, from the start of the view.
+    /// Returns the offset of the first occurrence of `needle` in `range`, from the start of the view.
     ///
     /// # Errors
-    /// [`Short`]; no occurrence ends before the byte that could not be loaded.
+    /// [`Short`] if a byte cannot be loaded; no occurrence ends before it.
     pub fn find(&self, needle: &[u8], range: impl RangeBounds<usize>) -> Result<Option<usize>, Short> {
         let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
@@ -159,10 +159,10 @@ impl<'a> KernelReadView<'a> {
         unsafe { signal_free::find(src, len, needle) }.map(|found| found.map(|at| offset + at))
     }
 
-    /// The offset of the first byte of `range` that is one of `bytes`, from the start of the view.
+    /// Returns the offset of the first byte of `range` that is one of `bytes`, from the start of the view.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded, and none before it is one of `bytes`.
     pub fn find_any<const N: usize>(
         &self,
         bytes: [u8; N],
@@ -174,10 +174,10 @@ impl<'a> KernelReadView<'a> {
         unsafe { signal_free::find_any(src, len, bytes) }.map(|found| found.map(|at| offset + at))
     }
 
-    /// How many bytes of `range` are `byte`.
+    /// Counts the bytes of `range` that are `byte`.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded.
     pub fn count_byte(&self, byte: u8, range: impl RangeBounds<usize>) -> Result<usize, Short> {
         let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
@@ -185,10 +185,11 @@ impl<'a> KernelReadView<'a> {
         unsafe { signal_free::count_byte(src, len, byte) }
     }
 
-    /// The first offset (from both starts) at which `range` and as many bytes of `with` from `at` differ, `None` if they are equal.
+    /// Compares `range` with the bytes of `with` from `at` on. Returns the first offset (from both starts) at which they
+    /// differ, `None` if they are equal.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be loaded, and the bytes before it are equal.
     pub fn compare(
         &self,
         range: impl RangeBounds<usize>,
@@ -204,7 +205,8 @@ impl<'a> KernelReadView<'a> {
     /// Copies a structure of `len` bytes at `offset` whose size is its version.
     ///
     /// # Errors
-    /// [`StructError`]; `dst` is then meaningless.
+    /// [`StructError`] if a byte cannot be loaded, or the part that does not fit has a byte that is not zero; the contents
+    /// of `dst` are then unspecified.
     pub fn read_struct(&self, dst: &mut [u8], range: impl RangeBounds<usize>) -> Result<(), StructError> {
         let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
@@ -215,7 +217,7 @@ impl<'a> KernelReadView<'a> {
     /// Faults in `len` bytes from `offset`; returns the accessible prefix.
     ///
     /// # Errors
-    /// The [`Fault`] at the first byte.
+    /// The [`Fault`] of the first byte if that is not accessible.
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let src = self.at(offset, len.get())?;
         // SAFETY: invariant 1.
@@ -225,7 +227,7 @@ impl<'a> KernelReadView<'a> {
     /// Proves that each byte of `range` can be loaded.
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven.
+    /// [`Short`] if a byte cannot be loaded: the bytes before its unit are proven.
     pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
         let (offset, len) = span(&range, self.len);
         let src = self.range_at(offset, len)?;
@@ -235,10 +237,10 @@ impl<'a> KernelReadView<'a> {
 }
 
 impl<'a> KernelWriteView<'a> {
-    /// A view of `len` bytes at `ptr`.
+    /// Makes a view of `len` bytes at `ptr`.
     ///
     /// # Safety
-    /// As [`WriteView::new`](crate::WriteView::new).
+    /// Those of [`WriteView::new`](crate::WriteView::new).
     #[inline]
     pub unsafe fn new(ptr: *mut u8, len: usize) -> Self {
         KernelWriteView { ptr, len, range: PhantomData }
@@ -246,7 +248,7 @@ impl<'a> KernelWriteView<'a> {
 
     common!(KernelWriteView, Access::Write, *mut u8);
 
-    /// The same range to read from.
+    /// Returns the same range to read from.
     #[inline]
     pub fn as_read(&self) -> KernelReadView<'a> {
         KernelReadView { ptr: self.ptr, len: self.len, range: PhantomData }
@@ -255,7 +257,7 @@ impl<'a> KernelWriteView<'a> {
     /// Copies `src` to `offset`.
     ///
     /// # Errors
-    /// [`Short`]; the view is untouched beyond its count.
+    /// [`Short`] if a byte cannot be stored; the view is untouched past its count.
     pub fn write(&self, src: &[u8], offset: usize) -> Result<(), Short> {
         let dst = self.range_at(offset, src.len())?;
         // SAFETY: the view's invariants; `src` is a reference, and none to the range exists.
@@ -265,7 +267,7 @@ impl<'a> KernelWriteView<'a> {
     /// Fills `range` with `byte`.
     ///
     /// # Errors
-    /// [`Short`].
+    /// [`Short`] if a byte cannot be stored; the view is untouched past its count.
     pub fn fill(&self, range: impl RangeBounds<usize>, byte: u8) -> Result<(), Short> {
         let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
@@ -276,7 +278,7 @@ impl<'a> KernelWriteView<'a> {
     /// Stores a value, not atomically: see [`store`](signal_free::store).
     ///
     /// # Errors
-    /// The [`Fault`].
+    /// The [`Fault`] if a byte of the value cannot be stored.
     pub fn store<T: Scalar>(&self, offset: usize, value: T) -> Result<(), Fault> {
         let ptr = self.at(offset, size_of::<T>())?;
         // SAFETY: the view's invariants.
@@ -286,7 +288,7 @@ impl<'a> KernelWriteView<'a> {
     /// Faults in `len` bytes from `offset` for writing; returns the accessible prefix. Changes no byte.
     ///
     /// # Errors
-    /// The [`Fault`] at the first byte.
+    /// The [`Fault`] of the first byte if that is not accessible.
     pub fn fault_in(&self, offset: usize, len: NonZeroUsize) -> Result<NonZeroUsize, Fault> {
         let dst = self.at(offset, len.get())?;
         // SAFETY: the view's invariants.
@@ -296,7 +298,7 @@ impl<'a> KernelWriteView<'a> {
     /// Proves that each byte of `range` can be stored, without changing any.
     ///
     /// # Errors
-    /// [`Short`]: the bytes proven.
+    /// [`Short`] if a byte cannot be stored: the bytes before its unit are proven.
     pub fn probe(&self, range: impl RangeBounds<usize>, granularity: Granularity) -> Result<(), Short> {
         let (offset, len) = span(&range, self.len);
         let dst = self.range_at(offset, len)?;
@@ -304,7 +306,7 @@ impl<'a> KernelWriteView<'a> {
         unsafe { signal_free::probe_write(dst, len, granularity) }
     }
 
-    /// The refusal of an atomic operation: the kernel has none that returns the old value.
+    /// Returns the fault of an atomic operation, all of which are rejected: the kernel has none that returns the old value.
     fn refuse<T: Scalar>(&self, offset: usize) -> Fault {
         let cause = |ptr: *mut u8| match ptr.addr() & (size_of::<T>() - 1) {
             0 => Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()),

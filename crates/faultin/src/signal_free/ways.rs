@@ -1,4 +1,4 @@
-//! The ways in which the kernel copies between plain memory and memory that may fault: [`transfer`].
+//! The ways by which the kernel copies between plain memory and memory that may fault: [`transfer`].
 //!
 //! | [`Way`] | calls | what it needs |
 //! |---|---|---|
@@ -6,13 +6,13 @@
 //! | [`ProcMem`](Way::ProcMem) | `pread(2)`, `pwrite(2)` on `/proc/self/mem` | a `/proc`, and a free descriptor |
 //! | [`Pipe`](Way::Pipe) | `write(2)` into a pipe, `read(2)` out of it | two free descriptors |
 //!
-//! A sandbox may forbid any of them, to the process or to one thread. Each thread tries the way first that answered last,
-//! so the choice is made once; where it is forbidden, the next way is tried.
+//! A sandbox may forbid any of them, to the process or to one thread. Each thread first tries the way that worked last, so
+//! the choice is made once; where it is forbidden, the next way is tried.
 //!
-//! `/proc/self/mem` ignores the rights of a page. So each page is asked first by a call that respects them (see
-//! [`touch`](super::touch)), and stores prefer the pipe, where rights cannot be withdrawn between question and store.
+//! `/proc/self/mem` ignores the rights of pages. So each page is first accessed by a call that respects them (see
+//! [`touch`](super::touch)), and stores prefer the pipe, where rights cannot be withdrawn between check and store.
 //!
-//! Descriptors are opened for each call and closed again: one that is kept would, in a forked child, belong to the
+//! Descriptors are opened for each call and closed again: a descriptor that is kept would, in a forked child, belong to the
 //! parent's memory, and could be closed by a host that closes all descriptors.
 //!
 //! Everything here is async-signal-safe: raw system calls only.
@@ -32,34 +32,35 @@ pub enum Way {
     CrossMemory,
     /// `/proc/self/mem`.
     ProcMem,
-    /// A pipe: into it from the memory, and out of it.
+    /// A pipe: from the memory into it, and from it to the destination.
     Pipe,
 }
 
 const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
 const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
 
-/// The places in [`READS`] and [`WRITES`] of the ways that answered last in a thread, because filters are a thread's: a slot for
-/// each number of a thread, modulo [`SLOTS`].
+/// The indices in [`READS`] and [`WRITES`] of the ways that worked last in a thread, because filters are per thread: a slot
+/// for each thread id, modulo [`SLOTS`].
 ///
-/// No variable of the thread's: in a library that was loaded by `dlopen`, the first use of one in a thread allocates, and handlers
-/// come here. Threads that share a slot forget each other's choice, and try a forbidden way once more.
+/// Not a thread-local variable: in a library that was loaded by `dlopen`, the first use of one in a thread allocates, and
+/// handlers run this code. Threads that share a slot forget each other's choice, and try a forbidden way once more.
 static CHOSEN: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
 
 const SLOTS: usize = 256;
 
-/// What a thread has chosen.
+/// The choice of a thread.
 #[derive(Clone, Copy)]
 struct Chosen {
     thread: usize,
-    /// Places, for reads and for writes.
+    /// Indices, for reads and for writes.
     places: [usize; 2],
 }
 
 impl Chosen {
-    /// This thread's choice, or the first ways.
+    /// Returns this thread's choice, or the first ways.
     fn now() -> Chosen {
-        // SAFETY: takes nothing. (Of this thread and not of the process: the first thread may have ended, and its memory with it.)
+        // SAFETY: has no arguments. (The thread's id and not the process's: the first thread may have ended, and its memory
+        // with it.)
         let thread = unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0);
         let known = CHOSEN[thread % SLOTS].load(Ordering::Relaxed);
         let is_own = known >> 8 == thread as u64;
@@ -67,7 +68,7 @@ impl Chosen {
         Chosen { thread, places: [place(0), place(4)] }
     }
 
-    /// Keeps a way that has answered.
+    /// Records a way that worked.
     fn keep(mut self, which: usize, place: usize) {
         self.places[which] = place;
         let [read, write] = self.places.map(|place| place as u64);
@@ -75,10 +76,10 @@ impl Chosen {
     }
 }
 
-/// Bytes asked of the kernel at once: it pins their pages.
+/// Number of bytes requested from the kernel at once: it pins their pages.
 const CHUNK: usize = 1 << 20;
 
-/// What one call of the kernel did.
+/// The result of one call of the kernel.
 enum Step {
     /// It copied at least one byte.
     Moved(usize),
@@ -88,7 +89,7 @@ enum Step {
     Forbidden,
 }
 
-/// The side of a copy that may fault.
+/// Returns the address of the side of a copy that may fault.
 fn foreign(access: Access, dst: *mut u8, src: *const u8) -> usize {
     match access {
         Access::Read => src.addr(),
@@ -96,7 +97,7 @@ fn foreign(access: Access, dst: *mut u8, src: *const u8) -> usize {
     }
 }
 
-/// The way that loads of this thread take now; `None` if all are forbidden. Asks the kernel for one byte.
+/// Returns the way that loads of this thread take now; `None` if all are forbidden. Requests one byte from the kernel.
 pub(super) fn now() -> Option<Way> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
@@ -108,7 +109,7 @@ pub(super) fn now() -> Option<Way> {
 /// [`Access::Write`]. Ascending; exact to the byte.
 ///
 /// # Errors
-/// [`Short`], of that side. [`Cause::Unsupported`] if every way is forbidden.
+/// [`Short`] if a byte of that side cannot be accessed. [`Cause::Unsupported`] if every way is forbidden.
 ///
 /// # Safety
 /// The plain side is valid for the access, and the other one is foreign memory that may be accessed this way.
@@ -137,7 +138,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
     Err(Short { done, fault: Fault::refused(access, Cause::Unsupported, foreign.wrapping_add(done)) })
 }
 
-/// Copies what is missing behind `done`; `None` if this way is forbidden.
+/// Copies what is missing after `done`; `None` if this way is forbidden.
 ///
 /// # Safety
 /// As [`transfer`].
@@ -161,11 +162,12 @@ unsafe fn by_one_way(
                 limit = limit.saturating_mul(2).min(CHUNK);
             }
             Step::Forbidden => return None,
-            // A request is refused as a whole if it leaves the address space, and a pipe counts whole pages only.
+            // A request fails as a whole if it leaves the address space, and a pipe counts whole pages only.
             Step::Nothing if ask > 1 => limit = smaller(to.addr(), from.addr(), ask),
             Step::Nothing => {
                 let address = foreign.wrapping_add(*done);
-                // Some memory can be accessed but not by its address (`memfd_secret`, devices): a pipe takes it.
+                // Some memory is accessible to the CPU but not to the kernel by its address (`memfd_secret`, devices): a
+                // pipe takes it.
                 if way.refuses_more_than_the_cpu() && touch::is_accessible(access, address) {
                     let mut pipe = Open::new(Way::Pipe, way.thread);
                     // SAFETY: forwarded.
@@ -180,18 +182,18 @@ unsafe fn by_one_way(
     Some(Ok(()))
 }
 
-/// Bytes to ask for after a request of `ask` bytes that moved none: those up to the first page boundary of either side,
-/// or half of them if there is none.
+/// Returns the number of bytes to request after a request of `ask` bytes that moved none: those up to the first page
+/// boundary of either side, or half of them if there is none.
 fn smaller(to: usize, from: usize, ask: usize) -> usize {
     let to_end = |address: usize| page_size() - (address & (page_size() - 1));
     let within = to_end(to).min(to_end(from));
     if within < ask { within } else { ask / 2 }
 }
 
-/// A way, with what it has open.
+/// A way, with its open descriptors.
 struct Open {
     way: Way,
-    /// The number of this thread.
+    /// The id of this thread.
     thread: usize,
     memory: Option<Descriptor>,
     pipe: Option<[Descriptor; 2]>,
@@ -214,7 +216,7 @@ impl Open {
         unsafe {
             match self.way {
                 Way::CrossMemory => cross_memory(self.thread, access, to, from, len),
-                // A page at a time: each has rights of its own, and a pipe forgets the part of a page that it copied.
+                // A page at a time: each has its own rights, and a pipe loses the part of a page that it copied.
                 Way::ProcMem => self.proc_mem(access, to, from, within),
                 Way::Pipe => self.pipe(to, from, within),
             }
@@ -236,7 +238,7 @@ impl Open {
                 None => return Step::Forbidden,
             },
         };
-        // What is no offset is no address of a process.
+        // A number that is no offset is no address of a process.
         if isize::try_from(at).is_err() || !touch::is_accessible(access, at) {
             return Step::Nothing;
         }
@@ -251,7 +253,7 @@ impl Open {
     /// # Safety
     /// As [`transfer`].
     unsafe fn pipe(&mut self, to: *mut u8, from: *const u8, len: usize) -> Step {
-        // One that a copy failed in may hold something: it is not used again.
+        // A pipe in which a copy failed may still hold bytes: it is not used again.
         let pipe = match self.pipe.take() {
             Some(pipe) => pipe,
             None => match Descriptor::pipe() {
@@ -296,15 +298,15 @@ unsafe fn cross_memory(thread: usize, access: Access, to: *mut u8, from: *const 
     };
     match moved {
         Ok(moved) if moved > 0 => Step::Moved(moved),
-        // Without memory for its list of pages, it may do with a shorter one.
+        // If it has no memory for its list of pages, it may manage with a shorter one.
         Ok(_) | Err(libc::EFAULT) => Step::Nothing,
         Err(libc::ENOMEM) if len > page_size() => Step::Nothing,
         Err(_) => Step::Forbidden,
     }
 }
 
-/// `/proc/self/mem`, if it is this process's memory: other things may be found there (a plain file in a sandbox's root,
-/// the memory of an emulator).
+/// Opens `/proc/self/mem`, if it is this process's memory: it may be something else (a plain file in a sandbox's root, the
+/// memory of an emulator).
 fn open_proc_mem(access: Access) -> Option<Descriptor> {
     let flags = libc::O_CLOEXEC | if access == Access::Read { libc::O_RDONLY } else { libc::O_RDWR };
     let memory = Descriptor::open(c"/proc/self/mem", flags)?;

@@ -1,4 +1,4 @@
-//! Values of types that `bytemuck` knows: [`ReadAs`] and [`WriteFrom`].
+//! Values of types that implement `bytemuck`'s traits: [`ReadAs`] and [`WriteFrom`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,7 @@ pub trait ReadAs: Source {
     /// Copies the value at `offset`, once.
     ///
     /// # Errors
-    /// Those of the map or view if not all of the value can be read: [`MapError`](crate::map::MapError) or
+    /// Those of the map or view if not all of the value can be read: [`MapError`](crate::MapError) or
     /// [`Short`](crate::Short). Nothing of the value is given out.
     #[inline]
     fn read_as<T: AnyBitPattern>(&self, offset: u64) -> Result<T, Self::Error> {
@@ -47,7 +47,7 @@ pub trait WriteFrom: Dest {
     /// Stores a value at `offset`.
     ///
     /// # Errors
-    /// Those of the map or view if not all of the value can be stored: [`MapError`](crate::map::MapError) or
+    /// Those of the map or view if not all of the value can be stored: [`MapError`](crate::MapError) or
     /// [`Short`](crate::Short), whose `done` bytes are stored.
     #[inline]
     fn write_from<T: NoUninit>(&self, value: &T, offset: u64) -> Result<(), Self::Error> {

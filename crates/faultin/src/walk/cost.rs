@@ -1,12 +1,12 @@
-//! What `MADV_POPULATE_READ` costs on this system where there is nothing to do, measured once: the price of asking, with
-//! which [`meter`](super::meter) compares what it sees.
+//! The cost of `MADV_POPULATE_READ` on this system where pages are resident, measured once; [`meter`](super::meter)
+//! compares its measurements with it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::cpu::ticks;
 use crate::page_size;
 
-/// Both in ticks of [`ticks`].
+/// Both fields are in ticks of [`ticks`].
 #[derive(Clone, Copy)]
 pub(super) struct PopulateCost {
     /// A call for one resident page.
@@ -15,14 +15,14 @@ pub(super) struct PopulateCost {
     pub page: u64,
 }
 
-/// Pages measured beyond the first.
+/// Number of pages measured beyond the first.
 const MORE: usize = 16;
 
-/// Calls of which the fastest counts.
+/// Number of calls, of which the fastest counts.
 const TRIES: usize = 5;
 
 impl PopulateCost {
-    /// This system's, measured by the first caller.
+    /// Returns this system's costs, measured by the first caller.
     pub(super) fn here() -> Self {
         static CALL: AtomicU64 = AtomicU64::new(0);
         static PAGE: AtomicU64 = AtomicU64::new(0);
@@ -58,7 +58,7 @@ fn measure() -> Option<PopulateCost> {
             done.then(|| ticks().wrapping_sub(start))
         };
         let fastest = |len: usize| (0..TRIES).filter_map(|_| populate(len)).min();
-        // The first call brings them in.
+        // The first call makes the pages resident.
         let cost = populate(len).and_then(|_| {
             let (one, all) = (fastest(page_size())?, fastest(len)?);
             Some(PopulateCost { call: one, page: all.saturating_sub(one) * 16 / MORE as u64 })

@@ -1,12 +1,12 @@
-//! Chooses the way through a range block by block, by what the blocks before it cost.
+//! Chooses the way through a range block by block, by the cost of the blocks before.
 //!
 //! * The first page was resident: touch, in growing blocks.
-//! * It was not: touch one more. If that faults as well, no fault brings its neighbours in (as it does for files, and
+//! * It was not: touch one more. If that faults as well, a fault does not bring in neighbours (as it does for files, and
 //!   for huge pages): populate.
-//! * Where huge pages are possible and worth it, populate a few pages. If that costs no more than one page would, they
-//!   are one: populate everything, and trust the kernel, because touching costs many times more.
-//! * From then on the cheaper of both, as measured in the last block that went each way. Touching is tried again where
-//!   populating costs what it does for resident pages; populating is tried where touching costs more than that.
+//! * Where huge pages are possible and worth it, populate a few pages. If that costs no more than one page would, they are
+//!   one huge page: populate everything, and trust the kernel, because touching costs many times more.
+//! * From then on the cheaper of both, by the last block that went each way. Touching is tried again where populating costs
+//!   as much as for resident pages; populating is tried where touching costs more than that.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ use super::cost::PopulateCost;
 use super::populate::can_populate;
 use crate::arch;
 
-/// How a block of pages is gone through.
+/// The way through a block of pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// Touched one by one.
@@ -23,36 +23,36 @@ pub(super) enum Way {
     Populate,
 }
 
-/// Pages in the first block, and the factor by which blocks grow.
+/// Number of pages in the first block, and the factor by which blocks grow.
 const FIRST_BLOCK: usize = 16;
 const GROWTH: usize = 4;
 const HUGE_GROWTH: usize = 64;
 
-/// Pages in the largest block: 64 MiB of 4 KiB pages, so that a signal waits no longer than such a call takes.
+/// Number of pages in the largest block: 64 MiB of 4 KiB pages, so that a signal waits no longer than such a call takes.
 const LARGEST_BLOCK: usize = 1 << 14;
 
-/// From so many pages on, a look at whether they are huge is worth its time: at once where the first page was not
-/// resident, and only for many more where touching them all takes little longer than the look.
+/// The number of pages from which a test for huge pages is worth its time: at once where the first page was not resident,
+/// and only for many more where touching them all takes little longer than the test.
 const LOOK_IF_COLD: usize = 1 << 9;
 const LOOK_IF_WARM: usize = 3 << 10;
 
-/// Where the last range of huge pages began: one that begins there again is taken for one without a look, until that
-/// proves wrong, which costs one block.
+/// Start of the last range of huge pages: a range that begins there again is assumed to have huge pages without a test,
+/// until that proves wrong, which costs one block.
 static LAST_HUGE: AtomicUsize = AtomicUsize::new(0);
 
 /// The way through one range: see the module.
 pub(super) struct Meter {
     stage: Stage,
     start: usize,
-    /// Pages after the first.
+    /// Number of pages after the first.
     count: usize,
     may_populate: bool,
-    /// Populating is the better guess as long as nothing is measured.
+    /// Whether populating is the better guess as long as nothing is measured.
     cold: bool,
     /// Ticks per page of the last block that went each way, times 16.
     touch: Option<u64>,
     populate: Option<u64>,
-    /// Pages in the next block.
+    /// Number of pages in the next block.
     size: usize,
 }
 
@@ -62,9 +62,9 @@ enum Stage {
     Second,
     /// Populates a few pages, to see whether they are huge.
     Look,
-    /// They are: populates everything.
+    /// They are huge: populates everything.
     Huge,
-    /// The cheaper way.
+    /// Takes the cheaper way.
     Cheaper,
 }
 
@@ -84,7 +84,7 @@ impl Meter {
         Meter { stage, start, count, may_populate, cold: false, touch: None, populate: None, size }
     }
 
-    /// The way and the size of the next block.
+    /// Returns the way and the size of the next block.
     pub(super) fn next(&mut self, left: usize) -> (Way, usize) {
         if !self.may_populate {
             return (Way::Touch, left);
@@ -97,7 +97,7 @@ impl Meter {
         }
     }
 
-    /// The kernel's answers are of no use for this memory.
+    /// Never populates again: the kernel's answers are of no use for this memory.
     pub(super) fn never_populate(&mut self) {
         self.may_populate = false;
     }
@@ -106,9 +106,9 @@ impl Meter {
         let populate = match (self.touch, self.populate) {
             (None, None) => self.cold,
             (Some(touch), Some(populate)) => populate < touch,
-            // Well above what populating costs where there is nothing to do.
+            // Well above the cost of populating resident pages.
             (Some(touch), None) => touch > 2 * PopulateCost::here().page,
-            // As well: it did more than look at resident pages.
+            // Well above, too: populating did more than find resident pages.
             (None, Some(populate)) => populate > 2 * PopulateCost::here().page,
         };
         if populate { Way::Populate } else { Way::Touch }
@@ -122,7 +122,7 @@ impl Meter {
                 self.stage = if look { Stage::Look } else { Stage::Cheaper };
             }
             Stage::Look | Stage::Huge => {
-                // As one page would, or at most a page more for every huge one.
+                // As one page would, or at most one page more for every huge one.
                 let cost = PopulateCost::here();
                 let huge = ticks < cost.call + cost.call / 2 + pages as u64 * cost.page / 16 / 8;
                 LAST_HUGE.store(if huge { self.start } else { 0 }, Ordering::Relaxed);

@@ -1,13 +1,12 @@
-//! Touching a range page by page, or letting the kernel populate it: whichever is cheaper here and now.
+//! Touching a range page by page, or letting the kernel populate it: whichever is cheaper at the moment.
 //!
 //! A *touch* is a real access that changes nothing: a one-byte load, or `lock or [p], 0` and its like. *Populating* is
-//! `MADV_POPULATE_READ` or `_WRITE`: one system call for many pages, far cheaper than a page fault each, far dearer than
-//! a touch of a resident page, and almost free for huge pages. Which of them a range wants cannot be asked, only
-//! measured while going: see [`meter`].
+//! `MADV_POPULATE_READ` or `_WRITE`: one system call for many pages, far cheaper than a page fault each, far more expensive
+//! than a touch of a resident page, and almost free for huge pages. The better way for a range cannot be queried, only
+//! measured during the walk: see [`meter`].
 //!
-//! Only a touch proves anything. Populating walks page tables; it refuses memory that can be read (`memfd_secret`,
-//! device memory) and knows nothing of memory tags. So a refusal is settled by touching, and the first byte of a range
-//! is always touched.
+//! Only a touch proves anything. Populating walks page tables; it rejects memory that can be read (`memfd_secret`, device
+//! memory) and does not check memory tags. So a rejected range is touched, and the first byte of a range is always touched.
 
 mod cost;
 mod meter;
@@ -22,21 +21,21 @@ use crate::fault::{Access, Cause, Fault};
 use crate::signal::pager;
 use crate::{arch, signal_free};
 
-/// How often a page that somebody serves may be taken away again before it was touched.
+/// How often a page that a pager brought in may be evicted again before it is touched.
 const SERVED: usize = 64;
 
-/// What to do with each page. A fault aborts, unless the kernel touches or the handler is reached.
+/// The access to each page. A fault aborts the process, unless the kernel touches or the handler is reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touch {
     Read,
     Write,
-    /// As the other two, by system calls: the handler need not be reached.
+    /// As the other two, by system calls: the handler need not be installed.
     ReadByKernel,
     WriteByKernel,
 }
 
 impl Touch {
-    /// The page of a byte, the first of `len` that are wanted.
+    /// Accesses the page of a byte, the first of `len` wanted bytes.
     ///
     /// # Safety
     /// The range is foreign memory that we may access this way.
@@ -46,7 +45,7 @@ impl Touch {
         unsafe { self.once(ptr).or_else(|fault| self.served(ptr, len, fault)) }
     }
 
-    /// As [`page`](Self::page). Returns whether the page had to be brought in.
+    /// Accesses a page as [`page`](Self::page) does. Returns whether the page had to be brought in.
     ///
     /// # Safety
     /// As [`page`](Self::page).
@@ -61,14 +60,14 @@ impl Touch {
         }
     }
 
-    /// As [`page`](Self::page), for the first page of a range: where a copy has just come back short, say. If somebody in this
-    /// process serves it and knows that a touch would fault, it is served without one, which would cost a signal.
+    /// Accesses the first page of a range, for example after a short copy. If the range has a pager that knows that a touch
+    /// would fault, the pager is called without a touch, which would cost a signal.
     ///
     /// # Safety
     /// As [`page`](Self::page).
     unsafe fn first_page(self, ptr: *mut u8, len: usize) -> Result<(), Fault> {
         if pager::expects_fault(ptr.addr(), self.access()) {
-            // What it refuses is not accessible; what it has brought in is touched all the same.
+            // If the pager rejects the page, it is not accessible; a page that it has brought in is touched all the same.
             pager::bring_in(ptr.addr(), len, self.access()).transpose()?;
         }
         // SAFETY: forwarded.
@@ -96,7 +95,7 @@ impl Touch {
         }
     }
 
-    /// After a fault: again, if somebody in this process serves it.
+    /// After a fault: tries again, if the range has a pager.
     ///
     /// # Safety
     /// As [`page`](Self::page).
@@ -118,7 +117,7 @@ impl Touch {
     }
 }
 
-/// The size of a page of this system, in bytes.
+/// Returns the size of a page of this system in bytes.
 pub fn page_size() -> usize {
     static PAGE: AtomicUsize = AtomicUsize::new(0);
     match PAGE.load(Ordering::Relaxed) {
@@ -133,8 +132,8 @@ pub fn page_size() -> usize {
     }
 }
 
-/// Touches the first byte of `ptr..ptr + len` and of every further page in it, or has the kernel populate those.
-/// `Err`: the bytes before the first page that failed, or that was evicted for a later one, and its fault.
+/// Touches the first byte of `ptr..ptr + len` and of every further page in it, or has the kernel populate those. `Err`: the
+/// number of bytes before the first page that failed, or that was evicted for a later one, and its fault.
 ///
 /// # Safety
 /// The range is foreign memory that we may access this way.
@@ -154,8 +153,8 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     let count = (len - to_next).div_ceil(page);
     let offset = |index: usize| to_next + index * page;
     let has_pager = pager::serves(ptr.addr(), len);
-    // Whether pages were brought in after the first, for which a pager may have evicted earlier ones. If the first one is evicted,
-    // there is no use in going on.
+    // Whether pages were brought in after the first, for which a pager may have evicted earlier ones. If the first one is
+    // evicted, continuing is useless.
     let mut brought = false;
     let mut meter = Meter::new(ptr.addr(), count, first);
     let mut index = 0;
@@ -196,8 +195,8 @@ pub(crate) unsafe fn pages(touch: Touch, ptr: *mut u8, len: usize) -> Result<(),
     if brought { unsafe { still(touch, ptr, len, walked) } } else { walked }
 }
 
-/// After `ptr..ptr + len` was `walked`: ends it before the first page that a pager has evicted since. If that is the very first
-/// one, it is brought in again, so that a caller that goes on from there makes progress.
+/// Ends a prefix of `ptr..ptr + len` that was `walked` before the first page that a pager has evicted since. If that is the
+/// very first page, it is brought in again, so that a caller that continues from there makes progress.
 ///
 /// # Safety
 /// As [`pages`].
@@ -221,7 +220,7 @@ pub(crate) unsafe fn still(
     }
 }
 
-/// `done` bytes are accessible; the pages after them do not stay together with them.
+/// Makes the result of `done` accessible bytes, where the pages after them do not stay resident together with them.
 #[cold]
 fn evicted(touch: Touch, ptr: *mut u8, done: usize) -> (usize, Fault) {
     (done, Fault::refused(touch.access(), Cause::NotResident, ptr.wrapping_add(done).addr()))

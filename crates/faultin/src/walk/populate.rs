@@ -1,4 +1,4 @@
-//! `MADV_POPULATE_READ` and `_WRITE`, where they can be trusted.
+//! `MADV_POPULATE_READ` and `_WRITE`, where they are reliable.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,28 +6,28 @@ use super::{Touch, page_size};
 use crate::arch;
 use crate::fault::Access;
 
-/// `MADV_POPULATE_READ` or `_WRITE`: whether the kernel says that all pages were populated.
+/// Calls `MADV_POPULATE_READ` or `_WRITE`, and returns whether the kernel reports all pages as populated.
 pub(super) fn populate(touch: Touch, start: *mut u8, len: usize) -> bool {
     advise_populate(touch, start.addr(), len).is_ok()
 }
 
-/// The same, with the error: `ENOMEM` where nothing is mapped, `EINVAL` where the rights are missing, `EFAULT` where what
-/// is behind the mapping does not deliver, `EHWPOISON`. Async-signal-safe.
+/// Does the same, and returns the error: `ENOMEM` where nothing is mapped, `EINVAL` where the rights are missing, `EFAULT`
+/// where the file or memory behind the mapping does not deliver, `EHWPOISON`. Async-signal-safe.
 pub(crate) fn advise_populate(touch: Touch, start: usize, len: usize) -> Result<(), libc::c_int> {
     let advice = match touch.access() {
         Access::Read => libc::MADV_POPULATE_READ,
         Access::Write => libc::MADV_POPULATE_WRITE,
     };
-    // SAFETY: populating changes no byte and no mapping; a range that is not ours to touch is an error.
+    // SAFETY: populating changes no byte and no mapping; a range that this process must not touch is an error.
     match unsafe { arch::context::syscall4(libc::SYS_madvise, start, len, advice as usize, 0) } {
         0 => Ok(()),
         error => Err(error.unsigned_abs() as libc::c_int),
     }
 }
 
-/// Whether populating is to be trusted here: on Linux 6.1 it never returns from a file page that cannot be read, so it
-/// is used from 6.12 on, where that is known to be mended. User-mode emulation does nothing and reports success: also for
-/// the null page, which no kernel populates. Async-signal-safe.
+/// Returns whether populating is reliable here. On Linux 6.1 it never returns from a file page that cannot be read, so it
+/// is used from 6.12 on, which is known to have the fix. User-mode emulation does nothing and reports success, even for the
+/// null page, which no kernel populates. Async-signal-safe.
 pub(crate) fn can_populate() -> bool {
     const UNKNOWN: u8 = 0;
     const YES: u8 = 1;
@@ -45,7 +45,7 @@ pub(crate) fn can_populate() -> bool {
     }
 }
 
-/// Major and minor version of the running kernel.
+/// Returns major and minor version of the running kernel.
 fn kernel_version() -> Option<(u32, u32)> {
     let mut name = core::mem::MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: fills the structure; all zero is a valid one, too.

@@ -102,6 +102,13 @@ fn a_loop_over_the_traits_is_the_loop_over_the_view() {
     };
     let mut all = Vec::new();
     for (name, generic, direct) in pairs() {
+        if name == "ticket" && cfg!(target_arch = "aarch64") {
+            faultin_test::skipped(
+                "x86-64",
+                "ticket: what is inlined differs, because an atomic operation is a loop there",
+            );
+            continue;
+        }
         let merged = generic == direct;
         let (generic, direct) = (code(name, generic), code(name, direct));
         let shape = placeless(&program, &direct);

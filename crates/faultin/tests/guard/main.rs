@@ -12,9 +12,6 @@ mod fork;
 mod missing;
 mod nesting;
 mod others;
-#[path = "../processes/mod.rs"]
-#[allow(dead_code)]
-mod processes;
 mod raw;
 mod scan;
 mod threads;

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faultin::{Cause, signal::Reached};
+use faultin_test::is_emulated;
 
 use crate::Scenario;
 
@@ -37,20 +37,8 @@ pub(crate) fn entry(all: &[&[Scenario]]) {
     }
     // After what the harness printed. The parent wants to see it: a harness that runs no test ends well, too.
     println!("\n{BEGINS}{name}");
-    // Found out now: handlers ask it, too.
-    emulated();
     // Rust's alternate stacks have room for little more than the kernel's frame; handlers here do real work.
     on_alternate_stack(1 << 20, || run(&argument));
-}
-
-/// Whether this is user-mode emulation: it accepts any advice, also one that does not exist, and ignores it.
-fn emulated() -> bool {
-    static EMULATED: OnceLock<bool> = OnceLock::new();
-    *EMULATED.get_or_init(|| {
-        let page = map(0, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
-        // SAFETY: a mapping of its own; no kernel knows this advice.
-        unsafe { libc::madvise(core::ptr::with_exposed_provenance_mut(page), 1, i32::MAX) == 0 }
-    })
 }
 
 /// Ends the scenario without a verdict where user-mode emulation cannot do it: the emulator takes SIGSEGV and SIGBUS
@@ -58,7 +46,7 @@ fn emulated() -> bool {
 ///
 /// A scenario whose handler sends asks first: a handler may have interrupted anything, and must not end the process.
 pub(crate) fn skip_if_emulated(what: &str, signal: i32) {
-    if emulated() && SIGNALS.contains(&signal) {
+    if is_emulated() && SIGNALS.contains(&signal) {
         skip("native", &format!("{what} SIGSEGV and SIGBUS under user-mode emulation"));
     }
 }
@@ -90,7 +78,7 @@ pub(crate) fn edge() -> usize {
     let second = core::ptr::with_exposed_provenance_mut(p + page());
     // A guard rather than a hole, so that no other thread's mapping lands there.
     // SAFETY: just mapped, nobody else's.
-    let guarded = !emulated() && unsafe { libc::madvise(second, page(), MADV_GUARD_INSTALL) } == 0;
+    let guarded = !is_emulated() && unsafe { libc::madvise(second, page(), MADV_GUARD_INSTALL) } == 0;
     if !guarded {
         // SAFETY: as before. On kernels without guards, a hole.
         unsafe { libc::munmap(second, page()) };

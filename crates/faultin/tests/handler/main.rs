@@ -11,8 +11,6 @@
 mod child;
 mod foreign;
 mod parent;
-#[path = "../processes/mod.rs"]
-mod processes;
 
 mod asynchronous;
 mod deaths;

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use crate::Ends;
 use crate::child::{ARGUMENT, BEGINS, SCENARIO};
-use crate::processes;
+use faultin_test::processes;
 
 /// A traced thread that is about to receive a signal.
 #[derive(Debug, PartialEq, Eq)]

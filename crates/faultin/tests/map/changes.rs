@@ -11,7 +11,7 @@ use faultin::{
     map::{Change, Reason, Watch},
 };
 
-use crate::fixture::{Case, content, each, overwrite, set_len, settle, writer};
+use crate::fixture::{Case, bytes_of, content, each, overwrite, page_size, set_len, settle, signals_taken, writer};
 
 /// Something that happens to a file of `len` bytes.
 struct Event {
@@ -124,7 +124,7 @@ const OPERATIONS: &[Operation] = &[
 
 #[test]
 fn every_operation_reports_every_change() {
-    let len = 5 * faultin::page_size() + 10;
+    let len = 5 * page_size() + 10;
     each(|case| {
         for event in EVENTS {
             let path = case.file("file", len);
@@ -136,7 +136,7 @@ fn every_operation_reports_every_change() {
             (event.happen)(case, &path, len);
             for ((name, operation), map) in &maps {
                 let seen = if *name == "verify" { (event.seen)(len) } else { event.seen_by_operations(len) };
-                let size = std::fs::metadata(map_path(map)).expect("the open file").len();
+                let size = map.file().metadata().expect("the open file").len();
 
                 let error = operation(map).expect_err(event.name);
                 let what = format!("{}, {name}: {error:?}", event.name);
@@ -155,7 +155,7 @@ fn every_operation_reports_every_change() {
                 let accepted = map.refresh().expect(name);
                 assert_eq!(accepted, Some(event.seen_by_operations(len)), "{}, {name}", event.name);
                 assert_eq!(map.len(), size);
-                let now = std::fs::read(map_path(map)).expect("the open file");
+                let now = bytes_of(map.file());
                 let mut all = vec![0; len + 9];
                 let read =
                     map.read_at(&mut all, 0).unwrap_or_else(|error| panic!("{}, after refresh: {error}", event.name));
@@ -167,15 +167,9 @@ fn every_operation_reports_every_change() {
     });
 }
 
-/// The file that is open, whatever its name is now.
-fn map_path(map: &FileMap) -> String {
-    use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", map.file().as_raw_fd())
-}
-
 #[test]
 fn counts_after_a_cut_end_with_the_file() {
-    let page = faultin::page_size();
+    let page = page_size();
     each(|case| {
         for (from, to, at, len, done) in [
             (3 * page, 100, 0, 3 * page, 100),
@@ -189,9 +183,9 @@ fn counts_after_a_cut_end_with_the_file() {
             let (path, map) = case.mapped(from);
             set_len(&path, to);
             let mut dst = vec![0xcc; len];
-            let before = faultin::signal::counters().total();
+            let before = signals_taken();
             let error = map.read_at(&mut dst, at as u64).expect_err("cut");
-            let signals = faultin::signal::counters().total() - before;
+            let signals = signals_taken() - before;
             assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{from} to {to}, {len} at {at}");
             assert_eq!(dst[..done], content(from)[at..at + done]);
             assert_eq!(error.change(), Some(Change::Shrunk { from: from as u64, to: to as u64 }));
@@ -204,21 +198,21 @@ fn counts_after_a_cut_end_with_the_file() {
 
 #[test]
 fn a_scan_of_a_cut_file_takes_one_signal() {
-    let page = faultin::page_size();
+    let page = page_size();
     each(|case| {
         // More than is read at once.
         let (path, map) = case.mapped(600 * page);
         let mut chunks = map.chunks(..);
         let first = chunks.next_chunk().expect("whole").expect("not empty").len();
         set_len(&path, 0);
-        let before = faultin::signal::counters().total();
+        let before = signals_taken();
         let error = loop {
             match chunks.next_chunk() {
                 Ok(chunk) => assert!(chunk.is_some(), "the end of a file that is gone"),
                 Err(error) => break error,
             }
         };
-        assert_eq!(faultin::signal::counters().total() - before, u64::from(case.faults()));
+        assert_eq!(signals_taken() - before, u64::from(case.faults()));
         assert_eq!(error.change(), Some(Change::Shrunk { from: 600 * page as u64, to: 0 }));
         assert_eq!((error.done(), error.offset()), (0, first as u64), "what was handed out before was there then");
     });
@@ -226,7 +220,7 @@ fn a_scan_of_a_cut_file_takes_one_signal() {
 
 #[test]
 fn what_is_no_error_of_a_read_is_none_of_a_readers() {
-    let len = 5 * faultin::page_size() + 10;
+    let len = 5 * page_size() + 10;
     each(|case| {
         for watch in [Watch::Reader, Watch::Nothing] {
             for event in EVENTS.iter().filter(|event| !matches!((event.seen)(len), Change::Shrunk { .. })) {
@@ -247,7 +241,7 @@ fn what_is_no_error_of_a_read_is_none_of_a_readers() {
 
 #[test]
 fn a_stable_file_that_is_cut_all_the_same_does_not_kill() {
-    let page = faultin::page_size();
+    let page = page_size();
     each(|case| {
         let path = case.file("file", 4 * page);
         let map = case.options().watch(Watch::Nothing).open(&path).expect("map it");

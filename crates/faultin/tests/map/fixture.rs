@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,33 @@ use tempfile::TempDir;
 pub fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a system has.
+const BACKENDS: &[Backend] =
+    if cfg!(faultin_portable) { &[Backend::Pread] } else { &[Backend::Mapped, Backend::Pread] };
+
+/// Bytes of a page. Where nothing is mapped, any number does.
+pub fn page_size() -> usize {
+    #[cfg(not(faultin_portable))]
+    return faultin::page_size();
+    #[cfg(faultin_portable)]
+    return 4096;
+}
+
+/// Signals that the handler has taken so far. Where there is no handler, none.
+pub fn signals_taken() -> u64 {
+    #[cfg(not(faultin_portable))]
+    return faultin::signal::counters().total();
+    #[cfg(faultin_portable)]
+    return 0;
+}
+
+/// All bytes of a file that is open, whatever its name is now.
+pub fn bytes_of(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().expect("asked").len() as usize];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
 }
 
 /// A place for files and a way to read them.
@@ -25,7 +53,7 @@ pub struct Case {
 pub fn each(mut test: impl FnMut(&Case)) {
     let _one = serial();
     for folder in ["", "/dev/shm"] {
-        for backend in [Backend::Mapped, Backend::Pread] {
+        for &backend in BACKENDS {
             let files = match folder {
                 "" => tempfile::tempdir(),
                 folder => tempfile::tempdir_in(folder),
@@ -72,7 +100,7 @@ impl Case {
 
     /// Whether the operation may have taken a signal at all.
     pub fn faults(&self) -> bool {
-        self.backend == Backend::Mapped && !cfg!(faultin_syscall)
+        self.backend == Backend::Mapped && !cfg!(any(faultin_syscall, faultin_portable))
     }
 }
 

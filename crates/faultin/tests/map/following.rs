@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use faultin::map::{Change, Watch};
 
-use crate::fixture::{content, each, set_len};
+use crate::fixture::{content, each, page_size, set_len};
 
 #[test]
 fn a_follower_gets_every_byte_once() {
@@ -61,7 +61,7 @@ impl Drop for End<'_> {
 
 #[test]
 fn growth_takes_nothing_from_those_who_read() {
-    let page = faultin::page_size();
+    let page = page_size();
     let first = 4 * page;
     let start = content(first);
     each(|case| {

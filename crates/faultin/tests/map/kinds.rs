@@ -3,13 +3,11 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use faultin::{
-    FileMap, FileMapMut, FileReader, MapError,
-    map::{Backend, Change, Reason, Rights, Watch, has_known_size},
-    shared::SharedMap,
+    FileMap, FileReader, MapError,
+    map::{Backend, Change, Reason, has_known_size},
 };
 
 use crate::fixture::{content, each, set_len};
@@ -51,6 +49,8 @@ fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
         ] {
             for error in [
                 case.options().open(&path).map(|_| ()).expect_err("not a file"),
+                FileMap::open(&path).map(|_| ()).expect_err("not a file"),
+                #[cfg(not(faultin_portable))]
                 case.options().open_mut(&path).map(|_| ()).expect_err("not a file"),
             ] {
                 assert!(matches!(error.reason(), Reason::NotAFile(_)), "{error:?}");
@@ -68,29 +68,12 @@ fn a_file_that_cannot_be_opened_says_why() {
         let path = case.path("missing");
         for error in [
             FileMap::open(&path).map(|_| ()).expect_err("missing"),
-            FileMapMut::open(&path).map(|_| ()).expect_err("missing"),
+            #[cfg(not(faultin_portable))]
+            faultin::FileMapMut::open(&path).map(|_| ()).expect_err("missing"),
             case.options().open(&path).map(|_| ()).expect_err("missing"),
         ] {
             assert_eq!((error.errno(), error.path()), (Some(libc::ENOENT), Some(&*path)));
             assert_eq!(error.into_io().kind(), std::io::ErrorKind::NotFound);
-        }
-    });
-}
-
-#[test]
-fn a_file_that_is_open_the_wrong_way_is_an_error_not_a_fault() {
-    each(|case| {
-        let path = case.file("file", 10_000);
-        let write_only = || std::fs::File::options().write(true).open(&path).expect("open");
-        match case.options().from_file(write_only()) {
-            // A mapping needs the right to read; over pread the first read says so.
-            Err(error) => assert_eq!(error.errno(), Some(libc::EACCES)),
-            Ok(map) => assert_eq!(map.read_at(&mut [0], 0).expect_err("not for reading").errno(), Some(libc::EBADF)),
-        }
-        let read_only = std::fs::File::open(&path).expect("open");
-        match case.options().from_file_mut(read_only) {
-            Err(error) => assert_eq!(error.errno(), Some(libc::EACCES)),
-            Ok(map) => assert_eq!(map.write_at(&[1], 0).expect_err("not for writing").errno(), Some(libc::EBADF)),
         }
     });
 }
@@ -135,74 +118,6 @@ fn a_file_larger_than_memory_is_read_where_it_is_asked() {
         assert_eq!(map.load::<u8>(0).expect("a byte"), content(1)[0]);
         assert!(map.load::<u64>(huge - 7).is_err());
     });
-}
-
-/// Files that the kernel makes up when they are read: their sizes are 0 or a page, whatever they have.
-const MADE_UP: [&str; 4] =
-    ["/proc/cpuinfo", "/proc/self/cmdline", "/sys/devices/system/cpu/online", "/proc/sys/kernel/ostype"];
-
-/// Whether a file is one of proc or sysfs. Emulators of user mode open a file of their own for some of [`MADE_UP`].
-fn is_made_up(file: &File) -> bool {
-    // SAFETY: a structure of integers, which the call fills in.
-    let kind = unsafe {
-        let mut system: libc::statfs = std::mem::zeroed();
-        assert_eq!(libc::fstatfs(file.as_raw_fd(), &mut system), 0);
-        system.f_type as u32
-    };
-    [0x9fa0, 0x6265_6572].contains(&kind)
-}
-
-#[test]
-fn a_file_whose_size_is_not_known_is_refused_and_read_as_a_stream() {
-    each(|case| {
-        for path in MADE_UP {
-            let bytes = match std::fs::read(path) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    faultin_test::skipped("kernel-files", format_args!("{path}: {error}"));
-                    continue;
-                }
-            };
-            assert!(!bytes.is_empty());
-            if !is_made_up(&File::open(path).expect("open")) {
-                faultin_test::skipped(
-                    "native",
-                    format_args!("{path}: the emulator has put a file of its own in its place"),
-                );
-                continue;
-            }
-            assert!(!has_known_size(&File::open(path).expect("open")).expect("asked"));
-            let file = || File::open(path).expect("open");
-            for error in [
-                case.options().open(path).map(drop).expect_err("no size"),
-                case.options().watch(Watch::Nothing).length(1).open(path).map(drop).expect_err("no size"),
-                case.options().from_file(file()).map(drop).expect_err("no size"),
-                case.options().from_file_mut(file()).map(drop).expect_err("no size"),
-                SharedMap::from_file(file(), 1, Rights::Read).map(drop).expect_err("no size"),
-            ] {
-                assert!(matches!(error.reason(), Reason::Unsupported(_)) && error.is_stream(), "{path}: {error:?}");
-                assert_eq!((error.errno(), error.kind()), (Some(libc::EOPNOTSUPP), std::io::ErrorKind::Unsupported));
-                assert!(error.to_string().ends_with("its size is not known, read it as a stream"), "{error}");
-            }
-            let mut streamed = Vec::new();
-            let mut reader = FileReader::open(path).expect("as a stream");
-            reader.read_to_end(&mut streamed).expect("read");
-            assert!(reader.as_map().is_none());
-            // What changes from one moment to the next (the clocks of the CPUs) changes in place.
-            assert_eq!(streamed.len() > 3, bytes.len() > 3, "{path}");
-            assert_eq!(streamed[..3], bytes[..3], "{path}");
-        }
-    });
-}
-
-#[test]
-fn a_file_of_which_reading_waits_is_refused_without_being_read() {
-    let waits = ["/sys/kernel/tracing/trace_pipe", "/sys/kernel/debug/tracing/trace_pipe", "/proc/kmsg"];
-    let Some(path) = waits.into_iter().find(|path| File::open(path).is_ok()) else {
-        return faultin_test::skipped("root", "no file of the kernel's to wait for");
-    };
-    let error = FileMap::open(path).map(drop).expect_err("no size");
-    assert!(error.is_stream(), "{error}");
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use faultin::{
-    FileMap, FileMapMut, MapError,
+    FileMap, MapError,
     map::{Change, MapReader, Reason, Watch},
 };
 
-use crate::fixture::{Case, content, each, set_len};
+use crate::fixture::{Case, content, each, page_size, set_len};
 
 /// All places of `needle` in `bytes` that do not overlap.
 fn places(bytes: &[u8], needle: &[u8]) -> Vec<u64> {
@@ -55,7 +55,7 @@ fn find_iter_has_every_place_once() {
 #[test]
 fn find_iter_of_a_truncated_file_ends_with_the_error() {
     each(|case| {
-        let page = faultin::page_size();
+        let page = page_size();
         let mut bytes = vec![b'-'; 8 * page];
         for at in [10, 500, page - 2, page + 100, 3 * page, 7 * page] {
             bytes[at..at + 4].copy_from_slice(b"word");
@@ -199,18 +199,14 @@ fn a_file_that_is_open_is_mapped() {
         assert_eq!((map.len(), map.is_empty(), map.path()), (100, false, None));
         let map = case.options().from_file_at(open(), &path).expect("map it");
         assert_eq!((map.len(), map.path()), (100, Some(&*path)));
-        let write = case.options().from_file_mut_at(open(), &path).expect("map it");
-        assert_eq!(write.path(), Some(&*path));
-        assert_eq!(write.as_fd().as_raw_fd(), write.file().as_raw_fd());
+        assert_eq!(map.as_fd().as_raw_fd(), map.file().as_raw_fd());
         map.verify().expect("its name leads to it");
 
         std::fs::rename(case.file("other", 7), &path).expect("rename");
-        for error in [map.verify().expect_err("another file"), write.verify().expect_err("another file")] {
-            assert_eq!(error.change(), Some(Change::Replaced));
-            assert!(error.to_string().starts_with(&*path.to_string_lossy()), "{error}");
-        }
+        let error = map.verify().expect_err("another file");
+        assert_eq!(error.change(), Some(Change::Replaced));
+        assert!(error.to_string().starts_with(&*path.to_string_lossy()), "{error}");
         assert_eq!(map.reopen().expect("by its name").len(), 7);
-        assert_eq!(FileMapMut::from_file_at(open(), &path).expect("map it").len(), 7);
 
         let empty = FileMap::open(case.file("empty", 0)).expect("map it");
         assert!(empty.is_empty());
@@ -218,25 +214,5 @@ fn a_file_that_is_open_is_mapped() {
         assert!(empty.is_empty(), "until it is refreshed");
         empty.refresh().expect("it can be asked");
         assert!(!empty.is_empty());
-    });
-}
-
-#[test]
-fn a_map_to_write_reads() {
-    each(|case| {
-        let path = case.file("file", 10_000);
-        let map = case.options().open_mut(&path).expect("map it");
-        map.write_at(b"needle", 5000).expect("room");
-        assert_eq!(map.find(b"needle", ..).expect("read"), Some(5000));
-        assert_eq!(map.lines(..).next().expect("a line").expect("read")[..20], content(20));
-        map.fill(9_990.., 0).expect("room");
-        assert!(map.is_zeroed(9_990..).expect("read") && !map.is_zeroed(9_989..).expect("read"));
-        let error = map.fill(9_990..=10_000, 1).expect_err("one too many");
-        assert!(matches!(error.reason(), Reason::PastEnd { len: 10_000 }) && error.done() == 10);
-        assert!(std::fs::read(&path).expect("read").ends_with(&[1; 10]));
-        fn takes_a_map(map: impl AsRef<FileMap>) -> u64 {
-            map.as_ref().len()
-        }
-        assert_eq!(takes_a_map(map), 10_000);
     });
 }

@@ -12,7 +12,7 @@ use faultin::{
     map::{Change, Watch},
 };
 
-use crate::fixture::{Case, content, each, overwrite, set_len, settle, writer};
+use crate::fixture::{Case, bytes_of, content, each, overwrite, page_size, set_len, settle, writer};
 
 /// The documentation, where the table is.
 const PAGE: &str = include_str!("../../src/map/mod.rs");
@@ -122,13 +122,8 @@ const READS: &[(&str, Operation)] = &[
     }),
 ];
 
-fn with_slice(map: &FileMap) -> Result<Vec<u8>, faultin::map::Damaged<Vec<u8>>> {
-    // SAFETY: a copy is right for any bytes.
-    unsafe { map.with_slice(.., <[u8]>::to_vec) }
-}
-
 /// The word in the table for a change.
-fn word(change: Option<Change>) -> &'static str {
+pub fn word(change: Option<Change>) -> &'static str {
     match change {
         None => "`Ok`",
         Some(Change::Shrunk { .. }) => "truncated",
@@ -162,7 +157,7 @@ fn every_cell_of_the_table_is_what_happens() {
         ["`Reader`", "its `with_slice`", "`Appending`", "`Contents`", "`Nothing`", "`verify`", "`refresh`"]
     );
     assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), EVENTS.iter().map(|e| e.name).collect::<Vec<_>>());
-    let page = faultin::page_size();
+    let page = page_size();
     let len = PAGES * page + 77;
     each(|case| {
         for (event, (_, cells)) in EVENTS.iter().zip(&rows) {
@@ -178,10 +173,11 @@ fn every_cell_of_the_table_is_what_happens() {
             let open = |watch| options.watch(watch).open(&path).expect("map it");
             let watches = [Watch::Reader, Watch::Appending, Watch::Contents, Watch::Nothing];
             let maps = watches.map(|watch| READS.iter().map(|read| (read, open(watch))).collect::<Vec<_>>());
+            #[cfg(not(faultin_portable))]
             let slices = watches.map(open);
             let (verified, refreshed) = (watches.map(open), watches.map(open));
             (event.happen)(case, &path, len);
-            let file = std::fs::read(format!("/proc/self/fd/{}", slices[0].file().as_raw_fd())).expect("read");
+            let file = bytes_of(verified[0].file());
             let there = file.len().saturating_sub(start).min(end - start);
             let now = &file[start.min(file.len())..][..there];
 
@@ -212,25 +208,10 @@ fn every_cell_of_the_table_is_what_happens() {
                     }
                 }
             }
+            #[cfg(not(faultin_portable))]
             for ((watch, map), column) in watches.iter().zip(&slices).zip([1, 2, 3, 4]) {
-                for time in 0..2 {
-                    let what = format!("{}, {watch:?}, with_slice, time {time}", event.name);
-                    match with_slice(map) {
-                        Ok(bytes) => {
-                            assert_eq!(cells[column], "`Ok`", "{what}");
-                            assert!(bytes == now, "{what}");
-                        }
-                        Err(damaged) => {
-                            assert_eq!(word(damaged.change), cells[column], "{what}: {damaged}");
-                            assert_eq!(damaged.change, damaged.error.change());
-                            let value = damaged.value.as_ref().expect("it ran");
-                            assert!(value[..there.min(value.len())] == now[..there.min(value.len())], "{what}");
-                            let log = matches!(damaged.change, Some(Change::Grown { .. } | Change::Rewritten));
-                            let names = damaged.to_string().contains("Watch::Appending");
-                            assert_eq!(names, log && *watch != Watch::Appending, "{what}: {damaged}");
-                        }
-                    }
-                }
+                let what = format!("{}, {watch:?}, with_slice", event.name);
+                crate::linux::is_in_a_slice(map, *watch, cells[column], now, &what);
             }
             for (watch, map) in watches.iter().zip(&verified) {
                 for time in 0..2 {
@@ -297,7 +278,8 @@ fn a_search_in_a_live_log_finds_every_line_that_was_there() {
             assert_eq!(map.count_byte(b'\n', ..).expect("it only grows"), lines as u64);
             // Zero-copy, too, where it may be.
             log.write_all(b"an error more\n").expect("append");
-            assert_eq!(with_slice(&map).is_ok(), watch == Watch::Appending);
+            #[cfg(not(faultin_portable))]
+            assert_eq!(crate::linux::with_slice(&map).is_ok(), watch == Watch::Appending);
         }
     });
 }
@@ -323,42 +305,8 @@ fn a_log_that_is_being_appended_to_is_never_taken_for_rewritten() {
 }
 
 #[test]
-fn what_an_operation_accepted_is_no_change_for_the_next() {
-    each(|case| {
-        let path = case.file("file", 1000);
-        settle(&path);
-        let map = case.options().open(&path).expect("map it");
-        overwrite(&path, 10, b"other");
-        assert_eq!(with_slice(&map).expect_err("it cannot read again").change, Some(Change::Rewritten));
-        assert_eq!(with_slice(&map).expect_err("an error accepts nothing").change, Some(Change::Rewritten));
-        let mut bytes = [0; 5];
-        map.read_exact_at(&mut bytes, 10).expect("read again");
-        assert_eq!(&bytes, b"other");
-        if case.backend == faultin::map::Backend::Mapped && !is_of_layers(&path) && !cfg!(faultin_syscall) {
-            with_slice(&map).expect("it was accepted");
-        }
-        // But not for what goes by the file that was mapped.
-        assert_eq!(map.verify().expect_err("rewritten").change(), Some(Change::Rewritten));
-        assert_eq!(map.refresh().expect("asked"), Some(Change::Rewritten));
-        map.verify().expect("it is as it is");
-        with_slice(&map).expect("it is as it is");
-    });
-}
-
-/// Where a mapping may stop being the file, nothing is accepted before a refresh.
-fn is_of_layers(path: &Path) -> bool {
-    let path = std::ffi::CString::new(path.to_str().expect("text")).expect("no NUL");
-    // SAFETY: a string that ends with NUL, and a `statfs` to write.
-    unsafe {
-        let mut stat: libc::statfs = std::mem::zeroed();
-        assert_eq!(libc::statfs(path.as_ptr(), &mut stat), 0);
-        stat.f_type as u32 == 0x794c_7630
-    }
-}
-
-#[test]
 fn counts_are_exact_where_a_file_was_truncated_and_other_bytes_are_ok() {
-    let page = faultin::page_size();
+    let page = page_size();
     each(|case| {
         let path = case.file("file", 4 * page);
         let map = case.options().open(&path).expect("map it");

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use faultin::map::{Change, Watch};
 
-use crate::fixture::{content, each, pattern};
+use crate::fixture::{content, each, page_size, pattern, signals_taken};
 
 /// Rounds of the reader.
 fn rounds() -> usize {
@@ -39,14 +39,14 @@ impl Drop for Peer {
 
 #[test]
 fn a_peer_that_truncates_for_ever_costs_one_fault_per_operation() {
-    let len = 30 * faultin::page_size() + 11;
+    let len = 30 * page_size() + 11;
     each(|case| {
         let (path, other) = (case.file("file", len), case.file("other", len));
         let whole = content(len);
         let map = case.options().open(&path).expect("map it");
         let Some(_peer) = Peer::new(&path, &other) else { return };
         let (mut good, mut changed) = (0, 0);
-        let before = faultin::signal::counters().total();
+        let before = signals_taken();
         let mut all = vec![0; len];
         for round in 0..rounds() {
             map.refresh().expect("it can be asked");
@@ -63,16 +63,17 @@ fn a_peer_that_truncates_for_ever_costs_one_fault_per_operation() {
                 }
             }
         }
-        let signals = faultin::signal::counters().total() - before;
+        let signals = signals_taken() - before;
         assert!(signals <= rounds() as u64, "{signals} signals in {} operations", rounds());
         println!("{good} good, {changed} changed, {signals} signals");
         assert_eq!(good + changed, rounds());
     });
 }
 
+#[cfg(not(faultin_portable))]
 #[test]
 fn a_peer_that_truncates_for_ever_is_noticed_by_writers() {
-    let len = 8 * faultin::page_size();
+    let len = 8 * page_size();
     each(|case| {
         let (path, other) = (case.file("file", len), case.file("other", len));
         let map = case.options().open_mut(&path).expect("map it");
@@ -92,7 +93,7 @@ fn a_peer_that_truncates_for_ever_is_noticed_by_writers() {
 
 #[test]
 fn a_map_that_is_not_refreshed_survives_a_peer_all_the_same() {
-    let len = 30 * faultin::page_size();
+    let len = 30 * page_size();
     each(|case| {
         for watch in [Watch::Reader, Watch::Nothing] {
             let (path, other) = (case.file("file", len), case.file("other", len));

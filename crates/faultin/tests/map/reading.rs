@@ -3,11 +3,11 @@
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
 use faultin::{
-    FileMap, MapOptions,
-    map::{Advice, Backend, Reason, Watch},
+    FileMap,
+    map::{Advice, Reason, Watch},
 };
 
-use crate::fixture::{content, each, set_len};
+use crate::fixture::{content, each, page_size};
 
 /// All bytes of a map, in chunks.
 fn chunked(map: &FileMap) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn chunked(map: &FileMap) -> Vec<u8> {
 
 #[test]
 fn every_way_to_read_gives_the_bytes_of_the_window() {
-    let page = faultin::page_size();
+    let page = page_size();
     let len = 9 * page + 77;
     let whole = content(len);
     each(|case| {
@@ -58,7 +58,7 @@ fn every_way_to_read_gives_the_bytes_of_the_window() {
 
 #[test]
 fn reads_at_any_position_end_with_the_map() {
-    let (page, len) = (faultin::page_size(), 2 * faultin::page_size() + 30);
+    let (page, len) = (page_size(), 2 * page_size() + 30);
     let whole = content(len);
     each(|case| {
         let (_, map) = case.mapped(len);
@@ -79,12 +79,12 @@ fn reads_at_any_position_end_with_the_map() {
 
 #[test]
 fn values_are_loaded_whole_or_not_at_all() {
-    let len = 2 * faultin::page_size() + 3;
+    let len = 2 * page_size() + 3;
     let whole = content(len);
     each(|case| {
         let path = case.file("file", len);
         let map = case.options().offset(1).open(&path).expect("map it");
-        for at in [0, 1, 5, faultin::page_size() - 4, len - 9] {
+        for at in [0, 1, 5, page_size() - 4, len - 9] {
             let want = &whole[1 + at..];
             assert_eq!(map.load::<u8>(at as u64).expect("whole"), want[0]);
             assert_eq!(map.load::<u64>(at as u64).expect("whole").to_ne_bytes(), want[..8]);
@@ -171,7 +171,7 @@ fn a_reader_seeks_and_splits_lines() {
 
 #[test]
 fn hints_change_no_byte() {
-    let len = 70 * faultin::page_size() + 1;
+    let len = 70 * page_size() + 1;
     let whole = content(len);
     each(|case| {
         let path = case.file("file", len);
@@ -185,74 +185,5 @@ fn hints_change_no_byte() {
         let path = case.file("empty", 0);
         let map = case.options().populate(true).open(&path).expect("map it");
         assert_eq!(map.len(), 0);
-    });
-}
-
-#[test]
-fn the_backend_is_a_mapping_where_faults_are_recovered() {
-    let file = || tempfile::tempfile().expect("a file");
-    let automatic = FileMap::from_file(file()).expect("map it").backend();
-    assert_eq!(automatic, if cfg!(faultin_syscall) { Backend::Pread } else { Backend::Mapped });
-    // A thread that blocks the signal would die on a fault.
-    let blocked = std::thread::spawn(move || {
-        // SAFETY: this thread's own mask.
-        unsafe {
-            let mut set = std::mem::zeroed();
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGBUS);
-            assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()), 0);
-        }
-        FileMap::from_file(file()).expect("open it").backend()
-    });
-    assert_eq!(blocked.join().expect("no panic"), Backend::Pread);
-    let pread = MapOptions::new().backend(Backend::Pread).from_file(file()).expect("open it");
-    assert_eq!(pread.backend(), Backend::Pread);
-}
-
-#[test]
-fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
-    use std::os::fd::AsRawFd;
-    let page = faultin::page_size();
-    let len = 1536 * page;
-    let whole = content(len);
-    each(|case| {
-        let (path, map) = case.mapped(len);
-        let mut dst = vec![0; len];
-        match map.read_at_nowait(&mut dst, 0) {
-            Ok(read) => assert!(read == len && dst == whole, "it has just been written"),
-            Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => {
-                assert_eq!((error.done(), error.errno()), (0, Some(libc::EOPNOTSUPP)), "{error}");
-                return faultin_test::skipped("nowait", format_args!("for files at {}", path.display()));
-            }
-            Err(error) => panic!("{error}"),
-        }
-        // Clean pages that nobody maps can be dropped.
-        drop(map);
-        let file = std::fs::File::open(&path).expect("open");
-        file.sync_all().expect("sync");
-        // SAFETY: a hint about an open file.
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 1024 * page as i64, 0, libc::POSIX_FADV_DONTNEED) };
-        let map = case.options().open(&path).expect("map it");
-        let error = match map.read_at_nowait(&mut dst, 0) {
-            Err(error) => error,
-            Ok(_) => {
-                return faultin_test::skipped(
-                    "page-cache",
-                    format_args!("pages of {} are not dropped when asked", path.display()),
-                );
-            }
-        };
-        assert!(matches!(error.reason(), Reason::NotResident), "{error:?}");
-        assert_eq!(error.errno(), Some(libc::EAGAIN));
-        assert!(error.done() < len);
-        assert_eq!(dst[..error.done()], whole[..error.done()]);
-        // Waiting brings it in.
-        assert_eq!(map.read_at(&mut dst, 0).expect("whole"), len);
-        assert_eq!(map.read_at_nowait(&mut dst, 0).expect("whole"), len);
-        assert_eq!(map.read_at_nowait(&mut dst, len as u64 - 5).expect("whole"), 5);
-        assert_eq!(map.read_at_nowait(&mut dst, u64::MAX).expect("whole"), 0);
-        set_len(&path, 10);
-        let error = map.read_at_nowait(&mut dst, 0).expect_err("cut");
-        assert!(error.change().is_some() && error.done() == 10, "{error:?}");
     });
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use faultin::map::{Change, Reason, Watch};
 
-use crate::fixture::{content, each, overwrite, set_len, writer};
+use crate::fixture::{content, each, overwrite, page_size, set_len, signals_taken, writer};
 
 /// Larger than what is looked through between two looks at the file.
 const LARGE: u64 = 70 << 20;
@@ -12,7 +12,7 @@ const LARGE: u64 = 70 << 20;
 #[test]
 fn answers_are_those_of_slices() {
     each(|case| {
-        let page = faultin::page_size();
+        let page = page_size();
         let len = 3 * page + 123;
         let (_, map) = case.mapped(len);
         let bytes = content(len);
@@ -85,10 +85,10 @@ fn what_lies_across_windows_is_found() {
 #[test]
 fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
     each(|case| {
-        let page = faultin::page_size();
+        let page = page_size();
         let (path, map) = case.mapped(8 * page);
         set_len(&path, 3 * page + 100);
-        let before = faultin::signal::counters().total();
+        let before = signals_taken();
         let shrunk = Change::Shrunk { from: 8 * page as u64, to: 3 * page as u64 + 100 };
         for error in [
             map.find(b"not there", ..).unwrap_err(),
@@ -104,7 +104,7 @@ fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
         assert_eq!((error.done(), error.offset()), (3 * page + 50, 3 * page as u64 + 100), "{error}");
         if case.faults() {
             // One each, two backwards.
-            assert!((1..=8).contains(&(faultin::signal::counters().total() - before)));
+            assert!((1..=8).contains(&(signals_taken() - before)));
         }
         // And over as soon as that is taken for what it is.
         map.refresh().unwrap();
@@ -132,7 +132,7 @@ fn a_large_file_that_changes_is_not_looked_through_to_its_end() {
 #[test]
 fn two_files_are_compared_and_each_error_names_its_own() {
     each(|case| {
-        let len = 5 * faultin::page_size() + 17;
+        let len = 5 * page_size() + 17;
         let [one, two, three] = ["one", "two", "three"].map(|name| case.file(name, len));
         overwrite(&three, len - 1, b"\0");
         let [a, b, c] = [&one, &two, &three].map(|path| case.options().open(path).unwrap());
@@ -154,7 +154,7 @@ fn two_files_are_compared_and_each_error_names_its_own() {
 #[test]
 fn lines_are_whole_wherever_they_lie() {
     each(|case| {
-        let page = faultin::page_size();
+        let page = page_size();
         let lines: Vec<Vec<u8>> = [0, 1, 80, 0, page, 3 * page + 5, 7, 200_000, 1, 0]
             .iter()
             .enumerate()

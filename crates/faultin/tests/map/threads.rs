@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultin::{FileMap, MapError, map::Watch};
 
-use crate::fixture::{Case, content, each, overwrite, set_len};
+use crate::fixture::{Case, content, each, overwrite, page_size, set_len};
 
 type Event = (&'static str, fn(&Case, &Path, usize));
 
@@ -56,7 +56,7 @@ fn read(way: u64, map: &FileMap, whole: &[u8]) -> Result<(), MapError> {
 }
 
 fn while_so_many_read(threads: u64) {
-    let len = 40 * faultin::page_size() + 123;
+    let len = 40 * page_size() + 123;
     let whole = content(len);
     each(|case| {
         for (name, happen) in EVENTS {
@@ -106,7 +106,7 @@ fn a_file_that_changes_while_many_threads_read() {
 
 #[test]
 fn the_map_goes_while_others_of_the_same_file_are_read() {
-    let len = 40 * faultin::page_size();
+    let len = 40 * page_size();
     let whole = content(len);
     each(|case| {
         let path = case.file("file", len);

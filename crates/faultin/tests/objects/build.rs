@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::processes;
+use faultin_test::processes;
 
 /// How the objects are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

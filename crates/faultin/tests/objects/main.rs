@@ -8,8 +8,6 @@
 
 mod build;
 mod elf;
-#[path = "../processes/mod.rs"]
-mod processes;
 
 use std::path::{Path, PathBuf};
 
@@ -135,7 +133,7 @@ fn play(build: Build, with: &[&str], without: &[&str]) {
 
 /// Runs a fixture and shows everything if it does not end well.
 fn run(exe: &Path, row: &str) {
-    let mut command = processes::run(exe);
+    let mut command = faultin_test::processes::run(exe);
     command.args(row.split(", ").filter(|step| !step.is_empty()));
     let folder = exe.parent().unwrap();
     command.env("LD_LIBRARY_PATH", format!("{}:{}", folder.display(), rust_libraries().display()));
@@ -153,7 +151,7 @@ fn run(exe: &Path, row: &str) {
 fn rust_libraries() -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = std::process::Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", &processes::target()])
+        .args(["--print", "target-libdir", "--target", &faultin_test::processes::target()])
         .output()
         .expect("rustc is there: it has built this");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())

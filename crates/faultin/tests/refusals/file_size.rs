@@ -5,10 +5,11 @@
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use faultin::shared::SharedOptions;
 use faultin::{MapOptions, map::Backend, shared::SharedMap};
+
+use faultin_test::processes;
 
 const LIMIT: u64 = 1 << 20;
 
@@ -18,7 +19,7 @@ fn limited(name: &str, case: fn()) {
     if std::env::var_os(CHILD).is_some() {
         return case();
     }
-    let mut child = Command::new(std::env::current_exe().expect("the test's program"));
+    let mut child = processes::run(std::env::current_exe().expect("the test's program"));
     child.args(["--exact", &format!("file_size::{name}"), "--nocapture"]).env(CHILD, "1");
     // SAFETY: one system call.
     unsafe { child.pre_exec(|| limit(LIMIT)) };

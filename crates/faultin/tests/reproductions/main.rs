@@ -7,8 +7,5 @@ mod file;
 mod grep;
 mod hash;
 mod naive;
-#[path = "../processes/mod.rs"]
-#[allow(dead_code)]
-mod processes;
 mod python;
 mod tac;

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::{Place, text};
-use crate::processes;
+use faultin_test::processes;
 
 /// Which file to read, in the process that dies.
 const FILE: &str = "FAULTIN_TEST_NAIVE_FILE";

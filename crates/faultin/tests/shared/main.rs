@@ -7,9 +7,6 @@ mod fixture;
 mod huge;
 mod kinds;
 mod peer;
-#[path = "../processes/mod.rs"]
-#[allow(dead_code)]
-mod processes;
 mod rings;
 mod slices;
 mod space;

@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
-use crate::{Scenario, processes};
+use faultin_test::processes;
+
+use crate::Scenario;
 
 const SCENARIO: &str = "FAULTIN_SCENARIO";
 

@@ -11,8 +11,6 @@ mod handlers;
 #[path = "../pages/mod.rs"]
 mod pages;
 #[allow(dead_code)] // it is shared with other test binaries
-#[path = "../processes/mod.rs"]
-mod processes;
 mod remote;
 mod ways;
 

@@ -1,16 +1,17 @@
-//! The protocol of the pager, explored: its own code runs on a page table that is [simulated](table), and between any two of its steps
-//! others do whatever they could ([`Action`]): users load and store, folios are evicted, written back, the store fails, the kernel
-//! drops entries.
+//! The protocol of the pager, explored: its own code runs on a [simulated](table) page table, and between any two of its
+//! steps other threads act ([`Action`]): users load and store, folios are evicted, written back, the store fails, the
+//! kernel drops entries.
 //!
-//! A state is reached by doing everything again from the beginning, and is known by a hash of all that its future depends on
-//! ([`World::state`]). From each state every operation is tried with every script of up to so many actions of others; states that this
-//! leads to are gone on from, up to so many operations. In each new one everything is looked at in all ways, with nobody else there.
+//! A state is reached by repeating all operations from the beginning, and is identified by a hash of everything that its
+//! future depends on ([`World::state`]). From each state every operation is tried with every script of actions, up to a
+//! maximum length; the exploration continues from the resulting states, up to a maximum number of operations. In each new
+//! state everything is checked in all ways, without other threads.
 //!
-//! Who would wait for a lock is not queued: that is the same as coming when it is free. Faults are served as an ordinary function does, and
-//! in some configurations as the handler of a signal does, which then hands over what it cannot do.
+//! A thread that would wait for a lock is not queued: that is the same as arriving when it is free. Faults are resolved by
+//! an ordinary function, and in some configurations as by the signal handler, which hands over what it cannot do.
 //!
-//! What is found is a value that no order of what has happened explains ([`model`]), an access or an operation that fails although
-//! nothing has, or goes on for ever. `FAULTIN_EXPLORE_OPERATIONS` and `FAULTIN_EXPLORE_ACTIONS` make it longer.
+//! A finding is a value that no order of the events explains ([`model`]), or an access or an operation that fails without a
+//! cause, or does not terminate. `FAULTIN_EXPLORE_OPERATIONS` and `FAULTIN_EXPLORE_ACTIONS` make the exploration longer.
 
 mod model;
 mod store;
@@ -36,27 +37,28 @@ use crate::mutation;
 use faultin::map::Rights;
 use world::{Action, IN_SIGNAL, Op, World};
 
-/// What is explored.
+/// The configuration of an exploration.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     /// The mappings.
     modes: &'static [Mode],
-    /// Pages that a folio has at most.
+    /// Maximum number of pages of a folio.
     folio: usize,
-    /// What the mappings are for.
+    /// The access rights of the mappings.
     protection: Rights,
-    /// Operations one after the other.
+    /// Number of operations in a row.
     operations: usize,
-    /// What others do in each of them, at most.
+    /// Maximum number of actions of other threads in each of them.
     actions: usize,
-    /// Whether the CPU says if an instruction that has faulted was a load or a store.
+    /// Whether the CPU reports if an instruction that has faulted was a load or a store.
     says_access: bool,
-    /// Whether faults of users' instructions are served as the signal's handler does, which reads the store's descriptor itself.
+    /// Whether faults of users' instructions are resolved as by the signal handler, which reads the store's descriptor
+    /// itself.
     in_signals: bool,
-    /// Whether the kernel may refuse changes of page tables.
+    /// Whether the kernel may deny changes of page tables.
     refusals: bool,
-    /// Whether it is wrong already that something could go wrong: a page is accessible whose folio is not up to date, or is
-    /// writable and clean.
+    /// Whether a possible error is already a finding: a page is accessible whose folio is not valid, or is writable and
+    /// clean.
     invariants: bool,
     /// A bug of the loops of reads and writes.
     loops: Option<mutation::Bug>,
@@ -84,7 +86,7 @@ const THREAD: &[Mode] = &[Mode::Thread];
 const MPROTECT: &[Mode] = &[Mode::Mprotect];
 const BOTH: &[Mode] = &[Mode::Signal, Mode::Mprotect];
 
-/// One operation on a file with one mapping, with nobody else there.
+/// One operation on a file with one mapping, without other threads.
 const PLAIN: Config = Config {
     modes: SIGNAL,
     folio: 1,
@@ -98,10 +100,10 @@ const PLAIN: Config = Config {
     loops: None,
 };
 
-/// Mappings that are for reading, on a machine that does not say what an access was.
+/// Mappings for reading, on a machine that does not report the kind of access.
 const FOR_READING: Config = Config { modes: MPROTECT, protection: Rights::Read, says_access: false, ..PLAIN };
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A store was lost, or a byte is stale.
@@ -126,17 +128,17 @@ pub(super) enum Found {
     BehindTheEnd {
         page: usize,
     },
-    /// An access is repeated although nobody has done anything in between.
+    /// An access is repeated although no other thread has acted in between.
     Endless {
         page: usize,
     },
     Fails(String),
 }
 
-/// An operation, and what others do at which moments of it.
+/// An operation, and the actions of other threads at moments of it.
 type Scripted = (Op, Vec<(usize, Action)>);
 
-/// A finding, and how to get there.
+/// A finding, and the path to it.
 #[derive(Clone, Debug)]
 struct Finding {
     found: Found,
@@ -161,12 +163,12 @@ thread_local! {
     static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
-/// Whether a bug is switched on in this thread.
+/// Returns whether a bug is switched on in this thread.
 pub(crate) fn has(bug: Bug) -> bool {
     BUG.get() == Some(bug)
 }
 
-/// Something has been done, in this thread's world if there is one.
+/// Reports a step to this thread's world, if there is one.
 pub(crate) fn step(step: Step) {
     let world = WORLD.with_borrow(Option::clone);
     if let Some(world) = world {
@@ -174,9 +176,9 @@ pub(crate) fn step(step: Step) {
     }
 }
 
-/// A world in which a path was gone.
+/// Returns a world in which a path was followed.
 fn replay(config: &'static Config, path: &[Scripted]) -> Rc<World> {
-    // The last one goes when nobody is told of its steps any more.
+    // The last one is dropped when its steps are no longer reported.
     drop(WORLD.take());
     let world = World::new(config);
     WORLD.set(Some(Rc::clone(&world)));
@@ -186,7 +188,7 @@ fn replay(config: &'static Config, path: &[Scripted]) -> Rc<World> {
     world
 }
 
-/// What was seen.
+/// The states that were seen.
 #[derive(Debug, Default)]
 struct Seen {
     states: usize,
@@ -194,7 +196,7 @@ struct Seen {
     finding: Option<Finding>,
 }
 
-/// Tries everything, until something is found.
+/// Tries everything, until there is a finding.
 fn explore(config: Config, bug: Option<Bug>) -> Seen {
     // Scripts refer to it from everywhere, and there are few of them.
     let config: &'static Config = Box::leak(Box::new(config));
@@ -244,7 +246,7 @@ fn go_on(
     for op in ops {
         let mut moments = HashSet::new();
         let mut todo = VecDeque::from([Vec::new()]);
-        // Shorter ones first: what a moment leads to is tried with as many actions left as can be.
+        // Shorter ones first: the results of a moment are explored with as many actions left as possible.
         while let Some(script) = todo.pop_front() {
             scripts.fetch_add(1, Relaxed);
             let world = replay(config, path);
@@ -304,7 +306,7 @@ fn the_pager_has_no_finding() {
         Config { in_signals: true, folio: 2, actions: 2, ..FOR_READING },
         Config { folio: 2, actions: 2, ..FOR_READING },
     ] {
-        // An emulated machine has the same steps, and takes its time.
+        // An emulated machine runs the same steps, but slowly.
         let most = if cfg!(target_arch = "x86_64") { usize::MAX } else { 1 };
         let config = Config {
             operations: longer.0.unwrap_or(config.operations.min(most)),
@@ -336,7 +338,7 @@ fn the_pager_has_no_finding() {
     assert!(in_signals > 0, "the handler's own way was never gone");
 }
 
-/// What each bug is found with.
+/// The configuration that finds each bug.
 const BUGS: [(Bug, Config); 19] = [
     (Bug::InstallsUnprotected, PLAIN),
     (Bug::ProtectsTooLate, Config { actions: 3, ..PLAIN }),
@@ -360,7 +362,7 @@ const BUGS: [(Bug, Config); 19] = [
     (Bug::IgnoresRefusals, Config { modes: MPROTECT, refusals: true, actions: 2, ..PLAIN }),
 ];
 
-/// By what users see of it, with one operation and a few actions of others.
+/// By effects that users see, with one operation and a few actions of others.
 #[test]
 fn each_bug_is_found() {
     let mut missed = Vec::new();
@@ -375,7 +377,7 @@ fn each_bug_is_found() {
     assert_eq!(missed, []);
 }
 
-/// A write whose buffer is a mapping of its own file, in a loop of the past: a deadlock, and one that goes on for ever.
+/// A write whose buffer is a mapping of its own file, in a loop of the past: a deadlock, and one that does not terminate.
 #[test]
 fn bugs_of_the_loops_are_found() {
     for (bug, told) in

@@ -1,8 +1,8 @@
-//! What a file may look like to its users: for a few of its bytes all values that any order of what has happened allows.
+//! The possible contents of a file for its users: for a few of its bytes all values that any order of the events allows.
 //!
-//! An operation that is under way takes effect at some moment between its beginning and its end, for each byte its own; a store
-//! or a load of a user's at one moment. So a byte is a set of pairs, of a value and of whether the operation has had its
-//! effect.
+//! An operation that is under way takes effect at some moment between its beginning and its end, separately for each byte;
+//! a store or a load of a user at one moment. So a byte is a set of pairs, of a value and of whether the operation has had
+//! its effect.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 struct Byte {
     pos: u64,
     may: BTreeSet<(u8, bool)>,
-    /// What the operation under way makes of it.
+    /// The value that the operation under way gives it.
     effect: Option<u8>,
 }
 
 impl Byte {
-    /// The operation may have its effect at any moment.
+    /// Adds the values after the operation's effect, which may happen at any moment.
     fn close(&mut self) {
         if let Some(value) = self.effect
             && self.may.iter().any(|(_, done)| !done)
@@ -31,7 +31,7 @@ impl Byte {
 pub(super) struct Model {
     bytes: Vec<Byte>,
     pub(super) size: u64,
-    /// How long it is when the operation under way is done.
+    /// The length of the file when the operation under way is done.
     pub(super) then: u64,
 }
 
@@ -50,7 +50,7 @@ impl Model {
         pos >= self.size.min(self.then)
     }
 
-    /// An operation begins, that leaves the file so long and has an effect on some bytes.
+    /// Begins an operation that leaves the file with this length and has an effect on some bytes.
     pub(super) fn begin(&mut self, then: u64, effect: impl Fn(u64) -> Option<u8>) {
         self.then = then;
         for byte in &mut self.bytes {
@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    /// It turns out what its effect on a byte is.
+    /// Sets the operation's effect on a byte, once it is known.
     pub(super) fn effect(&mut self, pos: u64, value: u8) {
         for byte in self.bytes.iter_mut().filter(|byte| byte.pos == pos) {
             byte.effect = Some(value);
@@ -67,7 +67,7 @@ impl Model {
         }
     }
 
-    /// It is over: all of it has had its effect, or any part of it.
+    /// Ends the operation: all of it has had its effect, or any part of it.
     pub(super) fn end(&mut self, done: bool, size: u64) {
         for byte in &mut self.bytes {
             let all = byte.effect.is_some() && done;
@@ -77,24 +77,24 @@ impl Model {
         (self.size, self.then) = (size, size);
     }
 
-    /// A user has stored.
+    /// Records a store of a user.
     pub(super) fn stored(&mut self, pos: u64, value: u8) {
         let behind = self.is_behind(pos);
         for byte in self.bytes.iter_mut().filter(|byte| byte.pos == pos) {
             let stored: BTreeSet<_> = byte.may.iter().map(|may| (value, may.1)).collect();
-            // Behind the end it may be forgotten, and become zero again.
+            // Past the end it may be forgotten, and become zero again.
             let forgotten = byte.may.iter().map(|may| (0, may.1)).collect();
             byte.may = if behind { &stored | &forgotten } else { stored };
             byte.close();
         }
     }
 
-    /// Whether a byte may be loaded so.
+    /// Returns whether a load may return this value.
     pub(super) fn may(&self, pos: u64, value: u8) -> bool {
         self.bytes.iter().filter(|byte| byte.pos == pos).all(|byte| byte.may.iter().any(|may| may.0 == value))
     }
 
-    /// A user has loaded it, so it was that.
+    /// Records that a user has loaded this value, so the byte had it.
     pub(super) fn loaded(&mut self, pos: u64, value: u8) {
         if !self.is_behind(pos) {
             for byte in self.bytes.iter_mut().filter(|byte| byte.pos == pos) {
@@ -104,7 +104,7 @@ impl Model {
         }
     }
 
-    /// All values of a byte, in words.
+    /// Returns all values of a byte, in words.
     pub(super) fn says(&self, pos: u64) -> String {
         let of = |byte: &Byte| byte.may.iter().map(|may| may.0).collect::<BTreeSet<_>>();
         format!("{:?}", self.bytes.iter().filter(|byte| byte.pos == pos).map(of).next().unwrap_or_default())

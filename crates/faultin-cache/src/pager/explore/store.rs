@@ -13,14 +13,14 @@ use crate::store::{FileStore, MemoryStore, Store};
 
 pub(super) struct SimStore {
     pub(super) bytes: Box<dyn Store>,
-    /// Nor is anything read from its descriptor then.
+    /// If so, its descriptor cannot be read either.
     pub(super) is_down: Arc<AtomicBool>,
-    /// How often somebody was told so.
+    /// Number of failed calls.
     failures: AtomicU32,
 }
 
 impl SimStore {
-    /// In memory; or in a file, which the handler of a signal can read.
+    /// In memory; or in a file, which the signal handler can read.
     pub(super) fn new(bytes: Vec<u8>, as_file: bool) -> SimStore {
         let (is_down, failures) = (Arc::default(), AtomicU32::new(0));
         if !as_file {

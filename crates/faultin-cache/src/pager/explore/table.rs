@@ -1,12 +1,14 @@
-//! A page table that is simulated, with those quirks of the kernel's that the protocol has to live with.
+//! A simulated page table, with the quirks of the kernel that the protocol has to handle.
 //!
-//! * `UFFDIO_CONTINUE` maps whatever the memfd has, also a page of zeros that nobody but a touch has made, also over poison; without
-//!   its write-protect mode it drops a mark of protection.
-//! * `MADV_DONTNEED` keeps such a mark, and `UFFDIO_POISON` refuses a page that has one.
-//! * An entry that is there may go at any time (reclaim). Then the access faults again.
-//! * A hole that is punched into the memfd takes the entries of its pages away.
-//! * A change of a part may be refused, for want of memory or of one more boundary between rights; not that all is taken away.
-//! * Without userfaultfd an access with the right to it never faults: where the memfd has nothing, it makes a page of zeros.
+//! * `UFFDIO_CONTINUE` maps any page of the memfd, also a page of zeros that was made by a mere touch, also over poison;
+//!   without its write-protect mode it drops a mark of protection.
+//! * `MADV_DONTNEED` keeps such a mark, and `UFFDIO_POISON` rejects a page that has one.
+//! * An existing entry may be dropped at any time (reclaim). Then the access faults again.
+//! * Punching a hole into the memfd drops the entries of its pages.
+//! * A change of a part may be denied, for lack of memory or of one more boundary between rights; unmapping everything may
+//!   not.
+//! * Without userfaultfd an access with sufficient rights never faults: where the memfd has no page, it makes a page of
+//!   zeros.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -20,12 +22,12 @@ use rustix::io::Errno;
 use super::{Step, step};
 use crate::folio::backing::Backing;
 
-/// What a page is to the hardware.
+/// The state of a page for the hardware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::pager) struct Entry {
     /// It is mapped; or, without userfaultfd, may be read.
     pub(super) present: bool,
-    /// A store faults; also the mark of an entry that is gone.
+    /// A store faults; also the mark of a dropped entry.
     pub(super) protected: bool,
     pub(super) poisoned: bool,
 }
@@ -38,7 +40,7 @@ pub(in crate::pager) struct PageTable {
     backing: Arc<Backing>,
     page: usize,
     entries: Mutex<Vec<Entry>>,
-    /// The next change of a part is refused.
+    /// The next change of a part is denied.
     refuses: AtomicBool,
 }
 
@@ -49,12 +51,12 @@ impl PageTable {
         PageTable { number, by_rights, backing, page, entries, refuses: AtomicBool::new(false) }
     }
 
-    /// Has the next change of a part refused.
+    /// Makes the next change of a part fail.
     pub(super) fn refuse(&self) {
         self.refuses.store(true, Relaxed);
     }
 
-    /// Whether it will be.
+    /// Returns whether the next change of a part fails.
     pub(super) fn refuses(&self) -> bool {
         self.refuses.load(Relaxed)
     }
@@ -71,13 +73,13 @@ impl PageTable {
         self.entries.lock().clone()
     }
 
-    /// Whether an access succeeds.
+    /// Returns whether an access succeeds.
     pub(super) fn allows(&self, page: usize, write: bool) -> bool {
         let entry = self.entries.lock()[page];
         entry.present && !(write && entry.protected)
     }
 
-    /// Whether the memfd has a page.
+    /// Returns whether the memfd has a page.
     pub(super) fn is_in_memory(&self, page: usize) -> bool {
         let pos = (page * self.page) as u64;
         rustix::fs::seek(self.backing.as_fd(), SeekFrom::Data(pos)).is_ok_and(|found| found == pos)
@@ -142,7 +144,7 @@ impl PageTable {
         Ok(())
     }
 
-    /// A hole was punched into the memfd.
+    /// Drops the entries of a hole that was punched into the memfd.
     pub(super) fn punched(&self, pos: u64, len: usize) {
         if self.by_rights {
             return;
@@ -155,12 +157,12 @@ impl PageTable {
         }
     }
 
-    /// The kernel wants its memory back: the entry goes, the page stays in the memfd.
+    /// Drops an entry, as the kernel does when it needs memory; the page stays in the memfd.
     pub(super) fn reclaim(&self, page: usize) {
         self.entries.lock()[page].present = false;
     }
 
-    /// Whether it could.
+    /// Returns whether the entry can be dropped.
     pub(super) fn is_reclaimable(&self, page: usize) -> bool {
         !self.by_rights && self.entries.lock()[page].present
     }

@@ -1,4 +1,4 @@
-//! A mapping as the buffer of a read or write: what is not accessible ends a copy, and is faulted in when the lock is free.
+//! A mapping as the buffer of a read or write: an inaccessible page ends a copy, and is faulted in when the lock is free.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -27,7 +27,7 @@ impl View {
     }
 }
 
-// SAFETY: a part counts when the world has copied it.
+// SAFETY: a part counts once the world has copied it.
 #[allow(unsafe_code, reason = "a promise to who copies")]
 unsafe impl ReadMemory for View {
     fn len(&self) -> usize {

@@ -2,13 +2,13 @@
 
 use crate::fault::Access;
 
-/// The program counter of the interrupted instruction.
+/// Returns the program counter of the interrupted instruction.
 pub(crate) fn pc(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.pc as usize
 }
 
-/// Continues elsewhere. The branch type is cleared: it would demand a landing pad of the fixup where the interrupted
-/// instruction was the target of an indirect branch.
+/// Continues at another address. The branch type is cleared: if the interrupted instruction was the target of an indirect
+/// branch, it would require a landing pad at the fixup.
 pub(crate) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
     const BTYPE: u64 = 3 << 10;
     context.uc_mcontext.pc = pc as u64;
@@ -22,8 +22,8 @@ pub(crate) fn set_register(context: &mut libc::ucontext_t, number: usize, value:
     }
 }
 
-/// What the hardware says failed: the syndrome (ESR) of a data abort has bit 6 set for stores. The kernel leaves it in
-/// one of the records behind the registers; emulators leave none.
+/// Returns the access that failed according to the hardware: the syndrome (ESR) of a data abort has bit 6 set for stores.
+/// The kernel leaves it in one of the records after the registers; emulators leave none.
 pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     const ESR_MAGIC: u32 = 0x4553_5201;
     const RECORDS: usize = 4096;
@@ -54,19 +54,19 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     None
 }
 
-/// A system call that touches neither errno nor anything else of the C library.
+/// Makes a system call that touches neither errno nor anything else of the C library.
 ///
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
-    // SAFETY: forwarded; the kernel ignores what a call does not take.
+    // SAFETY: forwarded; the kernel ignores arguments that a call does not take.
     unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
 }
 
-/// The same with all arguments there can be.
+/// Makes a system call with the maximum number of arguments.
 ///
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;

@@ -1,14 +1,14 @@
 //! The copies. Contract of each: `x0` destination, `x1` source, `x2` bytes, all of which may be foreign memory.
 //!
 //! * Success: `x3` is 0.
-//! * A fault: `x3` is the fault code, `x4` is `si_addr`, everything before `x0` is stored and the code's progress says
-//!   what is stored beyond it. Stores are ascending, so what is stored is a prefix, and nothing after it is.
+//! * A fault: `x3` is the fault code, `x4` is `si_addr`, everything before `x0` is stored, and the code's progress tells
+//!   what is stored after it. Stores are ascending, so the stored bytes are a prefix, and nothing after them is stored.
 //!
-//! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
-//! caller finishes with [`copy_bytes`], which is exact by itself, up to the page or granule of `si_addr`.
+//! Loads are not ascending: the short paths load their tail before they store their head. The caller finishes with
+//! [`copy_bytes`], which is exact by itself, up to the page or granule of `si_addr`.
 //!
-//! Small sizes are two overlapping halves, so that each size class is one path without a loop; 16-byte registers in
-//! pairs above, because pairs are what these CPUs load and store best.
+//! Small sizes are two overlapping halves, so that each size class is one path without a loop; larger ones use 16-byte
+//! registers in pairs, because pairs are what these CPUs load and store best.
 
 use core::arch::naked_asm;
 
@@ -116,7 +116,7 @@ unsafe extern "C" fn copy_vector() {
         "sub x2, x2, #64",
         "cmp x2, #64",
         "b.hs 32b",
-        // Less than four registers are left: the last four end at the end, the same bytes over again before them.
+        // Fewer than four registers are left: the last four end at the end, and repeat bytes that were copied already.
         "cbz x2, 33f",
         ld!("ldp q0, q1, [x5, #-64]"),
         ld!("ldp q2, q3, [x5, #-32]"),
@@ -127,10 +127,10 @@ unsafe extern "C" fn copy_vector() {
     )
 }
 
-/// Words of eight bytes, each aligned on its side: an aligned access lies in one page and one granule, so it is exact
-/// by itself. Where the sides are not aligned alike, each word stored is put together from two that are loaded; nothing
-/// outside the range is. The only copy of a build without `std`, because it needs neither vector registers nor to know
-/// the CPU.
+/// Words of eight bytes, each aligned on its side: an aligned access is within one page and one granule, so it is exact by
+/// itself. Where source and destination have different alignment, each stored word is combined from two loaded ones;
+/// nothing outside the range is loaded. The only copy of a build without `std`, because it needs neither vector registers
+/// nor CPU detection.
 #[unsafe(naked)]
 unsafe extern "C" fn copy_general() {
     naked_asm!(
@@ -138,8 +138,8 @@ unsafe extern "C" fn copy_general() {
         "mov x3, #0",
         "cmp x2, #32",
         "b.lo 40f",
-        // Bytes, up to a word of the destination. Eight more if the sides differ: then a word of the source that begins
-        // before the next byte begins in the range all the same.
+        // Bytes, up to a word of the destination. Eight more if the alignments differ: then the source word that contains
+        // the next byte begins inside the range.
         "eor x5, x0, x1",
         "tst x5, #7",
         "neg x6, x0",
@@ -167,7 +167,8 @@ unsafe extern "C" fn copy_general() {
         "cmp x2, #8",
         "b.hs 31b",
         "b 40f",
-        // x7 is the source's word that holds the next byte, x5 that word; x6 bytes of it are done, x8 bits.
+        // x7 is the address of the source word that contains the next byte, x5 its value; x6 of its bytes are done, x8
+        // bits.
         "35: sub x7, x1, x6",
         "lsl x8, x6, #3",
         "neg x9, x8",
@@ -187,7 +188,7 @@ unsafe extern "C" fn copy_general() {
         "cmp x2, #8",
         "b.hs 36b",
         "add x1, x7, x6",
-        // What is left, or the whole of a short copy.
+        // The rest, or the whole of a short copy.
         "40: cbz x2, 44f",
         "41:",
         ld!("ldrb w5, [x1]"),
@@ -197,7 +198,7 @@ unsafe extern "C" fn copy_general() {
         "subs x2, x2, #1",
         "b.ne 41b",
         "44: ret",
-        // The second word of a pair cannot be loaded: what the first one holds is good. A store that fails now is the
+        // The second word of a pair cannot be loaded: the bytes of the first one are good. A store that fails now is the
         // nearer fault, and the one that is reported.
         "46: lsr x5, x5, x8",
         "mov x9, #8",
@@ -212,7 +213,7 @@ unsafe extern "C" fn copy_general() {
     )
 }
 
-/// Calls `$routine` with the registers its contract names, and `$clobbered` of its own.
+/// Calls `$routine` with the registers that its contract names, and its own `$clobbered` ones.
 macro_rules! call {
     ($routine:path, $dst:expr, $src:expr, $len:expr $(, $clobbered:tt)*) => {{
         let (code, si_addr, reached): (u64, usize, usize);
@@ -224,7 +225,7 @@ macro_rules! call {
             inlateout("x2") $len => _,
             lateout("x3") code,
             lateout("x4") si_addr,
-            // Scratch, the linker's, and the return address.
+            // Scratch registers, the linker's, and the return address.
             lateout("x5") _,
             lateout("x6") _,
             lateout("x7") _,
@@ -249,7 +250,8 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Out
     unsafe { call!(copy_general, dst, src, len, "x9", "x10", "x11") }
 }
 
-/// Copies with the widest registers every CPU has. What the outcome says is stored is stored; see the module.
+/// Copies with the widest registers that every CPU has. The stored bytes are those that the outcome reports; see the
+/// module.
 ///
 /// # Safety
 /// As [`copy_bytes`], and the ranges do not overlap at all.
@@ -267,7 +269,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     }
 }
 
-/// As [`copy`]: whether these CPUs keep a line that is stored as a whole is theirs to see.
+/// Copies as [`copy`] does: these CPUs decide themselves whether they cache a line that is stored as a whole.
 ///
 /// # Safety
 /// As [`copy`].
@@ -278,7 +280,7 @@ pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) ->
     unsafe { copy(dst, src, len) }
 }
 
-/// As [`copy`]: these CPUs have nothing better for sizes that nobody can predict.
+/// Copies as [`copy`] does: these CPUs have nothing better for unpredictable sizes.
 ///
 /// # Safety
 /// As [`copy`].

@@ -1,8 +1,8 @@
-//! The one copy there is here, under the names that tests ask for.
+//! The only copy of this architecture, under the names that tests use.
 
 const NAME: &str = "vector";
 
-/// The widths this CPU has, widest first.
+/// Returns the widths of this CPU, widest first.
 #[cfg(feature = "internals")]
 pub(crate) fn names() -> Vec<&'static str> {
     vec![NAME]
@@ -14,15 +14,15 @@ pub(crate) fn select_by_name(name: &str) -> bool {
     name == NAME
 }
 
-/// The sizes at which the vector copies change their way: none.
+/// Returns the sizes at which the vector copies change their way: none.
 #[cfg(feature = "internals")]
 pub(crate) fn thresholds() -> [usize; 3] {
     [usize::MAX; 3]
 }
 
-/// Sets them, for tests: there is nothing to set.
+/// Sets these sizes, for tests: there is nothing to set.
 #[cfg(feature = "internals")]
 pub(crate) fn set_thresholds(_thresholds: [usize; 3]) {}
 
-/// Chooses now: nothing to choose.
+/// Chooses the copies now: there is nothing to choose.
 pub(crate) fn settle() {}

@@ -3,16 +3,15 @@
 use crate::table::Object;
 
 /// The info word of an entry of an `asm!` whose operands `err` and `addr` receive code and address.
-///
-/// The compiler chooses those registers, so the assembler looks their names up: each name is a symbol whose value is
-/// the number, once per assembly unit. The kernel's `.L__gpr_num_x0` does the same.
+/// The compiler chooses those registers, so the assembler looks their names up: each name is a symbol whose value is the
+/// number, once per assembly unit. The kernel's `.L__gpr_num_x0` does the same.
 macro_rules! info {
     ($kind:literal) => {
         concat!($kind, " | (.Lfaultin_gpr_{err:x} << 2) | (.Lfaultin_gpr_{addr:x} << 7)")
     };
 }
 
-/// What an `asm!` with entries brings along, once: the object of the table, and the symbols for [`info`].
+/// The text that an `asm!` with entries needs once: the object of the table, and the symbols for [`info`].
 macro_rules! prelude {
     () => {
         concat!(
@@ -33,8 +32,8 @@ macro_rules! guarded {
     };
 }
 
-/// A loop of an exclusive load `$load` and an exclusive store `$store` with `$between` between them: two entries. Both
-/// are stores, because the operation needs the right to store. `$store` tells in `status` whether it stored.
+/// A loop of an exclusive load `$load` and an exclusive store `$store` with `$between` between them: two entries. Both are
+/// stores, because the operation needs the right to store. `$store` reports in `status` whether it stored.
 macro_rules! exclusive {
     ($load:expr, $between:expr, $store:expr) => {
         concat!(
@@ -55,18 +54,17 @@ macro_rules! exclusive {
     };
 }
 
-/// From here on, in the text of a routine, so many bytes from the start of the operation are stored, whatever the
-/// progress register says. Each routine begins with 0.
+/// From here on in the text of a routine, the given number of bytes from the start of the operation is stored, whatever the
+/// progress register holds. Each routine begins with 0.
 macro_rules! floor {
     ($n:literal) => {
         concat!(".set .Lfaultin_floor, ", $n, "\n")
     };
 }
 
-/// `$insn` in an out-of-line operation: code to x3, address to x4, and on to the operation's exit at label `77`, or at
-/// the label given.
-/// `$progress` is the assembler expression of the low bits of [`Progress`](crate::table::Progress); [`floor`] is above
-/// them.
+/// `$insn` in an out-of-line operation: code to x3, address to x4, then a jump to the operation's exit at label `77`, or at
+/// the given label. `$progress` is the assembler expression of the low bits of [`Progress`](crate::table::Progress);
+/// [`floor`] is above them.
 macro_rules! step {
     ($kind:literal, $progress:expr, $insn:expr) => {
         step!($kind, $progress, $insn, "77f")
@@ -102,11 +100,11 @@ macro_rules! st {
     };
 }
 
-/// The [`Object`] this code was linked into.
+/// Returns the [`Object`] that this code was linked into.
 #[inline(always)]
 pub(crate) fn object() -> &'static Object {
     let object: *const Object;
-    // SAFETY: computes the address of the object the same text emits; touches no memory and no flags.
+    // SAFETY: computes the address of the object that the same text emits; touches no memory and no flags.
     unsafe {
         core::arch::asm!(
             "adrp {object}, faultin_object_v2",

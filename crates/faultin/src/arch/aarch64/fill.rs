@@ -56,7 +56,7 @@ unsafe extern "C" fn fill_vector() {
         "sub x2, x2, #64",
         "cmp x2, #64",
         "b.hs 23b",
-        // Less than 64 left, behind at least 16 that are done.
+        // Fewer than 64 bytes are left, after at least 16 that are done.
         floor!("16"),
         "26: cmp x2, #16",
         "b.lo 27f",
@@ -81,7 +81,7 @@ unsafe extern "C" fn fill_vector() {
     )
 }
 
-/// Byte by byte, sixteen at a time where that is one granule: exact by itself, without vector registers.
+/// Fills byte by byte, sixteen at a time where they are one granule: exact by itself, without vector registers.
 #[unsafe(naked)]
 unsafe extern "C" fn fill_general() {
     naked_asm!(
@@ -114,7 +114,7 @@ unsafe extern "C" fn fill_general() {
     )
 }
 
-/// Calls `$routine` with the registers its contract names, and `$clobbered` of its own.
+/// Calls `$routine` with the registers that its contract names, and its own `$clobbered` ones.
 macro_rules! call {
     ($routine:path, $dst:expr, $byte:expr, $len:expr $(, $clobbered:tt)*) => {{
         let (code, si_addr, reached): (u64, usize, usize);
@@ -126,7 +126,7 @@ macro_rules! call {
             inlateout("x2") $len => _,
             lateout("x3") code,
             lateout("x4") si_addr,
-            // Scratch, the linker's, and the return address.
+            // Scratch registers, the linker's, and the return address.
             lateout("x5") _,
             lateout("x6") _,
             lateout("x16") _,
@@ -148,7 +148,7 @@ pub(crate) unsafe fn fill_bytes(dst: *mut u8, byte: u8, len: usize) -> Outcome {
     unsafe { call!(fill_general, dst, byte, len) }
 }
 
-/// Fills fast. What the outcome says is stored is stored.
+/// Fills fast. The stored bytes are those that the outcome reports.
 ///
 /// # Safety
 /// As [`fill_bytes`].

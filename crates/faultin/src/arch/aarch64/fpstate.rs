@@ -1,9 +1,9 @@
 //! The floating-point and SIMD registers to and from foreign memory: q0 to q31, FPSR and FPCR, with guarded pair loads
 //! and stores.
 //!
-//! No compiled code sees the foreign state: a piece of assembly saves the thread's own state, lets the foreign one in,
-//! and restores its own, also after a fault, when some registers have been loaded. It is a function with the C calling
-//! convention, which keeps no more of a vector register than is restored: wider (SVE) registers lose their upper part
+//! No compiled code sees the foreign state: a piece of assembly saves the thread's own state, loads the foreign one, and
+//! restores its own, also after a fault, when some registers have been loaded. It is a function with the C calling
+//! convention, which preserves no more of a vector register than is restored: wider (SVE) registers lose their upper part
 //! in any load of a q register.
 
 use core::arch::naked_asm;
@@ -14,25 +14,26 @@ use crate::fault::Fault;
 /// Alignment of an image, in bytes.
 pub const ALIGN: usize = 16;
 
-/// Bytes of an image: the 32 registers, then FPSR and FPCR, the order of the kernel's `struct user_fpsimd_state`.
+/// Size of an image in bytes: the 32 registers, then FPSR and FPCR, in the order of the kernel's `struct
+/// user_fpsimd_state`.
 const SIZE: usize = 528;
 
-/// Bytes of the registers.
+/// Size of the registers in bytes.
 const REGISTERS: usize = 512;
 
-/// A component mask, of which this architecture has no more than one, and the bytes of an image.
+/// Returns a component mask, of which this architecture has only one, and the size of an image in bytes.
 pub fn layout() -> Option<(u64, usize)> {
     Some((1, SIZE))
 }
 
-/// What a routine left in its result registers.
+/// The result registers of a routine.
 #[repr(C)]
 struct Raw {
     code: u64,
     si_addr: usize,
 }
 
-/// `stp` or `ldp` (`$insn`) of all registers at `$base`, each of them made by `$make`.
+/// `stp` or `ldp` (`$insn`) of all registers at `$base`, each emitted by `$make`.
 macro_rules! registers {
     ($make:ident, $insn:literal, $base:literal) => {
         concat!(
@@ -107,7 +108,7 @@ macro_rules! restore_plain {
     };
 }
 
-/// All registers to foreign memory at `x0`; nobody asks for a count. Code to x3, address to x4; x9 to x11 are scratch.
+/// Stores all registers to foreign memory at `x0`, without a count. Code to x3, address to x4; x9 to x11 are scratch.
 #[unsafe(naked)]
 unsafe extern "C" fn store_registers() {
     naked_asm!(
@@ -122,7 +123,7 @@ unsafe extern "C" fn store_registers() {
     )
 }
 
-/// All registers from foreign memory at `x0`. As [`store_registers`]; after a fault, some are loaded.
+/// Loads all registers from foreign memory at `x0`. As [`store_registers`]; after a fault, some are loaded.
 #[unsafe(naked)]
 unsafe extern "C" fn load_registers() {
     naked_asm!(
@@ -153,7 +154,7 @@ unsafe extern "C" fn save_state(dst: *mut u8, state: *const u8, scratch: *mut u8
     )
 }
 
-/// `x0` foreign source, `x1` where to show what arrived, `x2` scratch; x12 keeps the return address.
+/// `x0` foreign source, `x1` destination of the loaded registers, `x2` scratch; x12 keeps the return address.
 #[unsafe(naked)]
 unsafe extern "C" fn restore_state(src: *const u8, arrived: *mut u8, scratch: *mut u8) -> Raw {
     naked_asm!(
@@ -182,7 +183,7 @@ pub unsafe fn save(dst: *mut u8, state: *const u8, scratch: *mut u8, _mask: u64)
     if raw.code == 0 { Ok(()) } else { Err(fault_of(raw.code, raw.si_addr)) }
 }
 
-/// Loads the registers from `src` and shows what arrived, as an image in `arrived`.
+/// Loads the registers from `src` and stores them as an image in `arrived`.
 ///
 /// # Safety
 /// As [`save`]: `scratch` and `arrived` are plain memory, `src` is foreign memory that we may read.
@@ -199,7 +200,7 @@ pub fn pattern(image: &mut [u8], seed: u8) {
     }
 }
 
-/// The registers of an image.
+/// Returns the registers of an image.
 pub fn registers(image: &[u8]) -> &[u8] {
     image.get(..REGISTERS).unwrap_or(&[])
 }

@@ -1,12 +1,13 @@
-//! aarch64: the operations in assembly, and what the signal frame looks like here.
+//! aarch64: the operations in assembly, and the layout of the signal frame.
 //!
 //! Register numbers in table entries are those of the general registers, x0 to x30. Out-of-line operations keep the
 //! fault code in x3 and the address in x4.
 //!
-//! Arm calls it UNKNOWN what a store across a page or granule boundary leaves on the good side when the other side
-//! faults. This crate relies on what CPUs do: they store nothing, or what lies before the bad side, in ascending order.
-//! Both are mended, because the operation goes on up to the first bad byte. One thing cannot be: where another thread
-//! takes the good side away before that is done, bytes behind the count may be stored: fewer than 32, the widest store.
+//! In Arm's architecture, a store across a page or granule boundary leaves UNKNOWN contents on the accessible side when the
+//! other side faults. This crate relies on what CPUs do: they store nothing, or the bytes before the inaccessible side, in
+//! ascending order. Both are repaired, because the operation continues up to the first bad byte. One case cannot be: where
+//! another thread revokes the accessible side before that, bytes past the count may be stored: fewer than 32, the widest
+//! store.
 
 #[macro_use]
 mod entry;
@@ -40,14 +41,14 @@ pub(crate) const HAS_TABLE: bool = true;
 /// The smallest page of the architecture. Machines have pages of 4, 16 or 64 KiB.
 pub(crate) const MIN_PAGE: usize = 1 << 12;
 
-/// Bits of an address that select memory: not the top byte, which holds tags. Bit 55 tells the two halves of the
-/// address space apart, and what lies above it is made to agree.
+/// Returns the bits of an address that select memory: not the top byte, which holds tags. Bit 55 distinguishes the two
+/// halves of the address space, and the bits above it are made equal to it.
 pub(crate) const fn untag(address: usize) -> usize {
     ((address << 8) as isize >> 8) as usize
 }
 
-/// Whether `a` is further from being an address the CPU can translate than `b`: bits 52 to 55 are alike, with the widest
-/// addresses there are. The top byte does not count.
+/// Returns whether `a` is further from being an address that the CPU can translate than `b`: bits 52 to 55 are equal, with
+/// the widest addresses. The top byte does not count.
 pub(crate) const fn less_canonical(a: usize, b: usize) -> bool {
     const fn canonical(address: usize) -> bool {
         let top = (untag(address) as isize) >> 52;

@@ -1,9 +1,9 @@
-//! Loads, stores and atomics of fixed size: one instruction with a table entry (two where an exclusive load and store
-//! make a loop), inlined where they are called.
+//! Loads, stores and atomics of fixed size: one instruction with a table entry (two where an exclusive load and store are a
+//! loop), inlined into the caller.
 //!
-//! `err` is zeroed before the instruction and stays 0 unless it faults; `addr` is whichever register is free by then.
-//! Read-modify-write operations are single instructions where the target has them (`lse`), loops otherwise. They store
-//! in any case, also where a comparison fails, so that both forms need the right to store.
+//! `err` is zeroed before the instruction and stays 0 unless it faults; `addr` is any register that is free by then.
+//! Read-modify-write operations are single instructions where the target has them (`lse`), loops otherwise. They store in
+//! any case, also where a comparison fails, so that both forms need the right to store.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ macro_rules! outcome {
     };
 }
 
-/// The load-acquire that may pass earlier store-releases to other addresses, which is what `Acquire` asks for.
+/// The load-acquire that may pass earlier store-releases to other addresses, which suffices for `Acquire`.
 #[cfg(target_feature = "rcpc")]
 macro_rules! acquire {
     ($suffix:literal) => {
@@ -136,7 +136,7 @@ macro_rules! by_order {
     };
 }
 
-/// The ordering of one instruction that serves for both outcomes of a comparison.
+/// Returns the ordering of one instruction that covers both outcomes of a comparison.
 #[inline(always)]
 const fn either(success: Ordering, failure: Ordering) -> Ordering {
     match (success, failure) {
@@ -146,7 +146,7 @@ const fn either(success: Ordering, failure: Ordering) -> Ordering {
     }
 }
 
-/// One instruction that gives back the old value: `$insn` is its name up to the ordering.
+/// One instruction that returns the old value: `$insn` is its name up to the ordering.
 #[cfg(target_feature = "lse")]
 macro_rules! read_modify_write {
     (
@@ -176,7 +176,7 @@ macro_rules! read_modify_write {
     }};
 }
 
-/// An exclusive load and store, with `$between` making `tmp` out of `addr` (the old value) and `value`.
+/// An exclusive load and store, where `$between` computes `tmp` from `addr` (the old value) and `value`.
 #[cfg(not(target_feature = "lse"))]
 macro_rules! read_modify_write {
     (
@@ -274,7 +274,7 @@ macro_rules! read_modify_writes {
         /// Exchanges the value, sequentially consistent.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $swap(ptr: *mut $ty, value: $ty) -> Result<$ty, Fault> {
             read_modify_write!("a", "l", ptr, value, $form, "swp", "mov {tmp}, {value}")
@@ -283,16 +283,16 @@ macro_rules! read_modify_writes {
         /// Adds and returns the old value.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $add(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
             by_order!(order, read_modify_write, ptr, value, $form, "ldadd", "add {tmp}, {addr}, {value}")
         }
 
-        /// Bitwise and; returns the old value. The instruction there is clears the bits it is given.
+        /// Bitwise and; returns the old value. The CPU's instruction clears the bits that it is given.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $and(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
             by_order!(order, read_modify_write, ptr, (!value), $form, "ldclr", "bic {tmp}, {addr}, {value}")
@@ -301,7 +301,7 @@ macro_rules! read_modify_writes {
         /// Bitwise or; returns the old value.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $or(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
             by_order!(order, read_modify_write, ptr, value, $form, "ldset", "orr {tmp}, {addr}, {value}")
@@ -310,7 +310,7 @@ macro_rules! read_modify_writes {
         /// Bitwise exclusive or; returns the old value.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $xor(ptr: *mut $ty, value: $ty, order: Ordering) -> Result<$ty, Fault> {
             by_order!(order, read_modify_write, ptr, value, $form, "ldeor", "eor {tmp}, {addr}, {value}")
@@ -319,7 +319,7 @@ macro_rules! read_modify_writes {
         /// Stores `new` if the value is `current`: the old value, and whether it was.
         ///
         /// # Safety
-        /// As the store; `ptr` is aligned.
+        /// Those of the store; `ptr` is aligned.
         #[inline(always)]
         pub unsafe fn $cas(
             ptr: *mut $ty,
@@ -364,22 +364,22 @@ read_modify_writes!(
     (u64, "", "x")
 );
 
-/// One byte loaded and forgotten.
+/// Loads one byte and discards it.
 ///
 /// # Safety
 /// As the other loads.
 #[cfg(feature = "std")]
 #[inline(always)]
 pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
-    // Not `readonly`: a load nobody uses must still happen.
+    // Not `readonly`: a load whose result is unused must still happen.
     load!(ptr, u8, "w", "ldrb").map(|_| ())
 }
 
-/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+/// Number of bytes, each at its own address, that [`touch_read_many`] loads.
 #[cfg(feature = "std")]
 pub const MANY: usize = 8;
 
-/// [`MANY`] bytes loaded and forgotten, `STRIDE` apart. A fault does not say which of them it was.
+/// Loads and discards [`MANY`] bytes, `STRIDE` apart. A fault does not tell which of them failed.
 ///
 /// # Safety
 /// As the other loads, for each byte.
@@ -387,7 +387,7 @@ pub const MANY: usize = 8;
 #[inline(always)]
 pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
     let (err, addr): (u64, u64);
-    // SAFETY: loads with a table entry each. Not `readonly`: loads nobody uses must still happen.
+    // SAFETY: loads with a table entry each. Not `readonly`: loads whose results are unused must still happen.
     unsafe {
         core::arch::asm!(
             "mov {err}, xzr",
@@ -419,7 +419,8 @@ pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(),
     if err == 0 { Ok(()) } else { Err(crate::arch::fault_of(err, addr as usize)) }
 }
 
-/// Sets no bit of a byte, atomically: the right to store is needed, no byte changes, whoever writes at the same time.
+/// Sets no bit of a byte, atomically: this needs the right to store, and no byte changes, whichever threads write at the
+/// same time.
 ///
 /// # Safety
 /// As the stores.

@@ -1,4 +1,4 @@
-//! Four vector registers at once, for whoever looks through memory: two loads of pairs, one test for both.
+//! Four vector registers at once, for scans of memory: two loads of pairs, one test for both.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -75,7 +75,7 @@ impl Vector for Block {
         Block(unsafe { vsubq_u8(self.0, other.0) })
     }
 
-    /// Four bits a byte: the narrowing shift is the shortest way to a general register.
+    /// Returns four bits per byte: the narrowing shift is the shortest way to a general register.
     #[inline(always)]
     unsafe fn mask(self) -> u64 {
         // SAFETY: as above.

@@ -1,5 +1,5 @@
-//! No instruction of ours faults here, so no interrupted registers are ever looked at: the handler is not installed, and
-//! a host that calls `try_handle` finds no table entry.
+//! No instruction of this crate faults here, so interrupted registers are never read: the handler is not installed, and a
+//! host that calls `try_handle` finds no table entry.
 
 use crate::fault::Access;
 
@@ -16,17 +16,17 @@ pub(crate) fn access(_: &libc::ucontext_t) -> Option<Access> {
 }
 
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall4(number: libc::c_long, a: usize, b: usize, c: usize, d: usize) -> isize {
     // SAFETY: forwarded.
     unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
 }
 
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall6(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: forwarded. `errno` is what it was, for code that runs in a handler.
+    // SAFETY: forwarded. `errno` is preserved, for code that runs in a handler.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;

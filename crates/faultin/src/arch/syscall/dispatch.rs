@@ -18,5 +18,5 @@ pub(crate) fn thresholds() -> [usize; 3] {
 #[cfg(feature = "internals")]
 pub(crate) fn set_thresholds(_: [usize; 3]) {}
 
-/// Chooses now: nothing to choose.
+/// Chooses the copies now: there is nothing to choose.
 pub(crate) fn settle() {}

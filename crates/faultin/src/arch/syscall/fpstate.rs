@@ -1,4 +1,4 @@
-//! No instruction for it here.
+//! The instruction does not exist here.
 
 use crate::fault::{Access, Cause, Fault};
 
@@ -9,13 +9,13 @@ pub fn layout() -> Option<(u64, usize)> {
 }
 
 /// # Safety
-/// None: refuses.
+/// None: always fails.
 pub unsafe fn save(dst: *mut u8, _: *const u8, _: *mut u8, _: u64) -> Result<(), Fault> {
     Err(Fault::refused(Access::Write, Cause::Unsupported, dst.addr()))
 }
 
 /// # Safety
-/// None: refuses.
+/// None: always fails.
 pub unsafe fn restore(src: *const u8, _: *mut u8, _: *mut u8, _: u64) -> Result<(), Fault> {
     Err(Fault::refused(Access::Read, Cause::Unsupported, src.addr()))
 }

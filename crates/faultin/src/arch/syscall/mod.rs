@@ -1,6 +1,6 @@
-//! Architectures without assembly of ours: the kernel does every access (see [`signal_free`](crate::signal_free)).
+//! Architectures without assembly of this crate: the kernel makes every access (see [`signal_free`](crate::signal_free)).
 //!
-//! The surface is that of the other folders. There is no exception table, so no handler is needed, and installing one
+//! The interface is that of the other folders. There is no exception table, so no handler is needed, and installing one
 //! succeeds without doing anything. `--cfg faultin_syscall` builds this on any machine, for its tests.
 //!
 //! Nothing is atomic here, so the atomic operations are [`Cause::Unsupported`].
@@ -19,10 +19,12 @@ pub(crate) mod dispatch;
 pub mod fpstate;
 mod wide;
 
+pub use wide::Block;
+
 /// Whether accesses fault in the thread that makes them.
 pub(crate) const HAS_TABLE: bool = false;
 
-/// A page size that no architecture goes below.
+/// A page size that is the smallest of any architecture.
 pub(crate) const MIN_PAGE: usize = 1 << 10;
 
 pub(crate) const fn untag(address: usize) -> usize {
@@ -60,7 +62,7 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Out
         if short.fault.cause() == Cause::Unsupported {
             return short;
         }
-        // The kernel does not say which side it was.
+        // The kernel does not report which side it was.
         let fault = match (signal_free::touch(Access::Read, from), signal_free::touch(Access::Write, to)) {
             (Err(fault), _) | (Ok(()), Err(fault)) => fault,
             // Its owner has made it accessible since.
@@ -113,7 +115,7 @@ macro_rules! scalars {
         /// As `signal_free::load`.
         pub unsafe fn $load(ptr: *const $ty) -> Result<$ty, Fault> {
             let mut bytes = [0; size_of::<$ty>()];
-            // SAFETY: our own bytes; forwarded.
+            // SAFETY: a local array; forwarded.
             unsafe { signal_free::copy_in(bytes.as_mut_ptr(), ptr.cast(), bytes.len()) }.map_err(|s| s.fault)?;
             Ok($ty::from_ne_bytes(bytes))
         }
@@ -122,37 +124,37 @@ macro_rules! scalars {
         /// As `signal_free::store`.
         pub unsafe fn $store(ptr: *mut $ty, value: $ty) -> Result<(), Fault> {
             let bytes = value.to_ne_bytes();
-            // SAFETY: our own bytes; forwarded.
+            // SAFETY: a local array; forwarded.
             unsafe { signal_free::store_bytes(ptr.cast(), bytes.as_ptr(), bytes.len()) }
         }
 
         /// # Safety
-        /// None: refuses.
+        /// None: always fails.
         pub unsafe fn $aload(ptr: *const $ty, _: Ordering) -> Result<$ty, Fault> {
             Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
-        /// None: refuses.
+        /// None: always fails.
         pub unsafe fn $astore(ptr: *mut $ty, _: $ty, _: Ordering) -> Result<(), Fault> {
             Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
-        /// None: refuses.
+        /// None: always fails.
         pub unsafe fn $swap(ptr: *mut $ty, _: $ty) -> Result<$ty, Fault> {
             Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
-        /// None: refuses.
+        /// None: always fails.
         pub unsafe fn $cas(ptr: *mut $ty, _: $ty, _: $ty, _: Ordering, _: Ordering) -> Result<Result<$ty, $ty>, Fault> {
             Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         $(
         /// # Safety
-        /// None: refuses.
+        /// None: always fails.
         pub unsafe fn $fetch(ptr: *mut $ty, _: $ty, _: Ordering) -> Result<$ty, Fault> {
             Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
         }
@@ -172,22 +174,13 @@ scalars! {
         [fetch_add_128 fetch_and_128 fetch_or_128 fetch_xor_128];
 }
 
-/// Sixteen bytes.
-#[derive(Clone, Copy)]
-pub struct Block([u8; 16]);
-
 impl Block {
-    /// One bit per byte that is zero, the first byte's lowest.
+    /// Returns one bit per byte that is zero, the first byte's lowest.
     pub fn zero_bytes(self) -> u32 {
         self.0.iter().rev().fold(0, |bits, &b| bits << 1 | u32::from(b == 0))
     }
 
-    /// The bits set in either.
-    pub fn or(self, other: Block) -> Block {
-        Block(core::array::from_fn(|i| self.0[i] | other.0[i]))
-    }
-
-    /// The bytes in memory order.
+    /// Returns the bytes in memory order.
     pub fn bytes(self) -> [u8; 16] {
         self.0
     }
@@ -197,7 +190,7 @@ impl Block {
 /// As `signal_free::copy_in`.
 pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
     let mut bytes = [0; 16];
-    // SAFETY: our own bytes; forwarded.
+    // SAFETY: a local array; forwarded.
     unsafe { signal_free::copy_in(bytes.as_mut_ptr(), ptr, 16) }.map_err(|short| short.fault)?;
     Ok(Block(bytes))
 }
@@ -208,7 +201,7 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     signal_free::touch(Access::Read, ptr.addr())
 }
 
-/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+/// Number of bytes, each at its own address, that [`touch_read_many`] loads.
 pub const MANY: usize = 8;
 
 /// # Safety
@@ -218,7 +211,7 @@ pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(),
     (0..MANY).try_for_each(|i| unsafe { touch_read(ptr.wrapping_add(i * STRIDE)) })
 }
 
-/// Adds 0 to the word of the byte: that loses no store of another thread.
+/// Adds 0 to the word of the byte, which loses no store of another thread.
 ///
 /// # Safety
 /// The byte is foreign memory that its owner lets us write.

@@ -1,16 +1,19 @@
-//! Four blocks at once, for whoever looks through memory.
+//! Four blocks at once, for scans of memory.
 
-use super::Block;
 use crate::arch::Vector;
-use crate::fault::Fault;
+
+/// Sixteen bytes.
+#[derive(Clone, Copy)]
+pub struct Block(pub(super) [u8; 16]);
 
 impl Vector for Block {
     const BYTES: usize = 16;
     const BITS: u32 = 1;
 
-    unsafe fn four(ptr: *const u8) -> Result<[Self; 4], Fault> {
+    #[cfg(not(faultin_portable))]
+    unsafe fn four(ptr: *const u8) -> Result<[Self; 4], crate::fault::Fault> {
         let mut bytes = [[0; 16]; 4];
-        // SAFETY: our own bytes; forwarded.
+        // SAFETY: a local array; forwarded.
         unsafe { crate::signal_free::copy_in(bytes.as_mut_ptr().cast(), ptr, 64) }.map_err(|short| short.fault)?;
         Ok(bytes.map(Block))
     }
@@ -33,7 +36,7 @@ impl Vector for Block {
     }
 
     unsafe fn or(self, other: Self) -> Self {
-        Block::or(self, other)
+        Block(core::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
     unsafe fn sub(self, other: Self) -> Self {

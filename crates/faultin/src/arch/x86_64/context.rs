@@ -2,8 +2,8 @@
 
 use crate::fault::Access;
 
-/// Where the registers lie in `gregs`, four bits per register number of table entries. In a handler everything is cold,
-/// so this is a constant in the code, not a table in memory.
+/// Indices of the registers in `gregs`, four bits per register number of table entries. In a handler every cache line is
+/// cold, so this is a constant in the code, not a table in memory.
 const GREGS: u64 = {
     let order = [
         libc::REG_RAX,
@@ -32,12 +32,13 @@ const GREGS: u64 = {
     packed
 };
 
-/// The program counter of the interrupted instruction.
+/// Returns the program counter of the interrupted instruction.
 pub(crate) fn pc(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
 }
 
-/// Continues elsewhere. The direction flag is cleared: no operation of ours sets it, and compiled code needs it so.
+/// Continues at another address. The direction flag is cleared: no operation of this crate sets it, and compiled code needs
+/// it clear.
 pub(crate) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
     const DF: i64 = 1 << 10;
     context.uc_mcontext.gregs[libc::REG_RIP as usize] = pc as i64;
@@ -50,7 +51,7 @@ pub(crate) fn set_register(context: &mut libc::ucontext_t, number: usize, value:
     context.uc_mcontext.gregs[greg as usize] = value as i64;
 }
 
-/// What the hardware says failed: bit 1 of a page fault's error code is set for stores.
+/// Returns the access that failed according to the hardware: bit 1 of a page fault's error code is set for stores.
 pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     const PAGE_FAULT: i64 = 14;
     if context.uc_mcontext.gregs[libc::REG_TRAPNO as usize] != PAGE_FAULT {
@@ -60,19 +61,19 @@ pub(crate) fn access(context: &libc::ucontext_t) -> Option<Access> {
     Some(if store { Access::Write } else { Access::Read })
 }
 
-/// A system call that touches neither errno nor anything else of the C library.
+/// Makes a system call that touches neither errno nor anything else of the C library.
 ///
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall4(number: i64, a: usize, b: usize, c: usize, d: usize) -> isize {
-    // SAFETY: forwarded; the kernel ignores what a call does not take.
+    // SAFETY: forwarded; the kernel ignores arguments that a call does not take.
     unsafe { syscall6(number, [a, b, c, d, 0, 0]) }
 }
 
-/// The same with all arguments there can be.
+/// Makes a system call with the maximum number of arguments.
 ///
 /// # Safety
-/// As the system call.
+/// Those of the system call.
 pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;

@@ -1,4 +1,4 @@
-//! The copies as Rust calls them, and the one that every build has. The contract of the routines is in `copy_vector`.
+//! The copies as Rust calls them, and the one that every build has. `copy_vector` has the contract of the routines.
 
 use core::arch::naked_asm;
 
@@ -6,14 +6,14 @@ use core::arch::naked_asm;
 use super::dispatch;
 use crate::arch::Outcome;
 
-/// One `rep movsb`: exact by itself whatever faults. The only copy of a build without `std`, because it needs neither
-/// vector registers nor to know the CPU.
+/// One `rep movsb`: exact by itself, wherever it faults. The only copy of a build without `std`, because it needs neither
+/// vector registers nor CPU detection.
 #[unsafe(naked)]
 unsafe extern "C" fn copy_rep() {
     naked_asm!(floor!("0"), "cld", "mov rcx, rdx", "xor eax, eax", step!("3", "0", "rep movsb"), "77: ret",)
 }
 
-/// Calls `routine` with the registers its contract names.
+/// Calls `routine` with the registers that its contract names.
 macro_rules! call {
     ($routine:path, $dst:expr, $src:expr, $len:expr) => {{
         let (code, si_addr, reached): (u64, usize, usize);
@@ -42,7 +42,7 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) -> Out
     unsafe { call!(copy_rep, dst, src, len) }
 }
 
-/// Copies with the widest registers of this CPU. What the outcome says is stored is stored; see the module.
+/// Copies with the widest registers of this CPU. The stored bytes are those that the outcome reports; see the module.
 ///
 /// # Safety
 /// As [`copy_bytes`], and the ranges do not overlap at all.
@@ -60,7 +60,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Outcome {
     }
 }
 
-/// As [`copy`], past the CPU's caches if it is worth while.
+/// Copies as [`copy`] does, past the CPU's caches if that is worthwhile.
 ///
 /// # Safety
 /// As [`copy`].
@@ -75,7 +75,7 @@ pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) ->
     unsafe { call!(copy_vector::copy_streaming, dst, src, len) }
 }
 
-/// As [`copy`], without a branch on the size where the CPU can.
+/// Copies as [`copy`] does, without a branch on the size where the CPU can.
 ///
 /// # Safety
 /// As [`copy`].

@@ -2,13 +2,15 @@
 //! foreign memory.
 //!
 //! * Success: `rax` is 0.
-//! * A fault: `rax` is the fault code, `r8` is `si_addr`, everything before `rdi` is stored and the code's progress
-//!   says what is stored beyond it (of registers that overlap, the part that a count by `rdi` would forget, too). Stores are ascending, so what is stored is a prefix, and nothing after it is.
+//! * A fault: `rax` is the fault code, `r8` is `si_addr`, everything before `rdi` is stored, and the code's progress tells
+//!   what is stored after it (of overlapping registers, also the part that a count by `rdi` would omit). Stores are
+//!   ascending, so the stored bytes are a prefix, and nothing after them is stored.
 //!
-//! Which bytes can be *loaded* is another matter: the short paths load their tail before they store their head. The
-//! caller finishes with [`copy_bytes`](super::copy_bytes), which is exact by itself, up to the page of `si_addr`.
+//! Loads are not ascending: the short paths load their tail before they store their head. The caller finishes with
+//! [`copy_bytes`](super::copy_bytes), which is exact by itself, up to the page of `si_addr`.
 //!
-//! Up to eight registers, a size class is one path without a loop: as many from the start as from the end, overlapping.
+//! For up to eight registers, a size class is one path without a loop: the same number of registers from the start and from
+//! the end, overlapping.
 
 use core::arch::naked_asm;
 
@@ -69,7 +71,7 @@ macro_rules! copy_below_32 {
 }
 
 /// Two, four and eight overlapping registers of `$w` bytes: the classes `$w..=2w`, up to `4w` and up to `8w`, then on to
-/// label 30. What is smaller goes to `$below`.
+/// label 30. Smaller sizes go to `$below`.
 macro_rules! copy_classes {
     (
         $w:literal, [$w1:literal, $w2:literal, $w3:literal, $w4:literal, $w8:literal], $mov:literal,
@@ -132,7 +134,7 @@ macro_rules! copy_classes {
     };
 }
 
-/// More than eight registers, at label 30, given four of `$w` bytes each. The thresholds are [`Limits`].
+/// More than eight registers, at label 30, given four of `$w` bytes each. [`Limits`] has the thresholds.
 macro_rules! copy_large {
     ($w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
         concat!(
@@ -169,7 +171,7 @@ macro_rules! copy_large {
             "sub rdx, ", $w4, "\n",
             "cmp rdx, ", $w4, "\n",
             "jae 32b\n",
-            // Less than four registers are left: the last four end at the end, the same bytes over again before them.
+            // Fewer than four registers are left: the last four end at the end, and repeat bytes that were copied already.
             "33:\n",
             ld!(concat!($mov, " ", $v0, ", [rsi + rdx - ", $w4, "]")),
             ld!(concat!($mov, " ", $v1, ", [rsi + rdx - ", $w3, "]")),
@@ -201,7 +203,7 @@ macro_rules! copy_large {
             step!("3", "0", "rep movsb"),
             $leave,
             "ret\n",
-            // Non-temporal stores, for what no cache will hold.
+            // Non-temporal stores, for sizes that no cache holds.
             ".p2align 4\n",
             floor!("0"),
             "50: cmp rdx, [rip + {limits} + 16]\n",
@@ -238,9 +240,9 @@ macro_rules! copy_large {
     };
 }
 
-/// Where each way of copying more than 256 bytes begins, in bytes: the vector loop ends at `rep_min`; from there to
-/// `rep_max`, `rep movsb`; the vector loop again up to `nt_min`; from there, non-temporal stores. Offsets are known to
-/// the assembly above. Written once, by [`cpu`](super::cpu), before any copy reads it.
+/// The sizes in bytes at which each way of copying more than 256 bytes begins: the vector loop ends at `rep_min`; from
+/// there to `rep_max`, `rep movsb`; the vector loop again up to `nt_min`; from there, non-temporal stores. The assembly
+/// above knows the offsets. Written once, by [`cpu`](super::cpu), before any copy reads it.
 #[repr(C)]
 pub(super) struct Limits {
     pub rep_min: core::sync::atomic::AtomicUsize,
@@ -263,10 +265,10 @@ static STREAMING: Limits = {
     Limits { rep_min: AtomicUsize::new(0), rep_max: AtomicUsize::new(0), nt_min: AtomicUsize::new(0) }
 };
 
-/// The least that [`copy_streaming`] can be asked for: what aligns it and one turn of its loop, whatever the registers.
+/// The minimum size for [`copy_streaming`]: its alignment and one turn of its loop, whatever the registers.
 pub(super) const STREAMING_MIN: usize = 640;
 
-/// How far ahead the non-temporal loop fetches, in bytes: far enough to cover memory latency across a page boundary,
+/// The distance in bytes by which the non-temporal loop prefetches: enough to cover memory latency across a page boundary,
 /// where the hardware prefetcher stops.
 const AHEAD: usize = 1024;
 
@@ -350,8 +352,8 @@ pub(super) unsafe extern "C" fn copy_sse2() {
     )
 }
 
-/// Non-temporal stores, for at least [`STREAMING_MIN`] bytes. SSE2: the width of the registers makes no difference to stores
-/// that go to memory by the line.
+/// Non-temporal stores, for at least [`STREAMING_MIN`] bytes. SSE2: the width of the registers makes no difference to
+/// stores that go to memory by the line.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_streaming() {
     naked_asm!(
@@ -372,8 +374,8 @@ pub(super) unsafe extern "C" fn copy_streaming() {
 
 /// Up to 64 bytes without a branch on the size: one masked register. Needs AVX-512BW and BMI2.
 ///
-/// Masked-out lanes that lie on a page that is not accessible cost a microcode assist (about 100 ns), so within 64
-/// bytes of a page's end, and above 64 bytes, [`copy_avx512`] takes over.
+/// Masked-out lanes on an inaccessible page cost a microcode assist (about 100 ns), so within 64 bytes of a page's end, and
+/// above 64 bytes, [`copy_avx512`] is used.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_unpredictable_avx512() {
     naked_asm!(

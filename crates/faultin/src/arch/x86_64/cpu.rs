@@ -1,4 +1,4 @@
-//! What this CPU has, and where its ways of copying change places.
+//! The features of this CPU, and the sizes at which its ways of copying change.
 
 use core::arch::x86_64::{__cpuid_count, _rdtsc, CpuidResult};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,8 @@ pub(crate) enum Vector {
     Avx512,
 }
 
-/// The widest this CPU and this kernel support; at most what a build with `--cfg faultin_widest="…"` allows, for tests.
+/// Returns the widest that this CPU and this kernel support; at most what a build with `--cfg faultin_widest="…"` allows,
+/// for tests.
 pub(crate) fn widest() -> Vector {
     use std::arch::is_x86_feature_detected as has;
     if cfg!(faultin_widest = "sse2") {
@@ -36,11 +37,11 @@ pub(crate) fn widest() -> Vector {
 // `__cpuid_count` is unsafe up to Rust 1.93, and safe in Rust 1.95.
 #[allow(unused_unsafe)]
 pub(super) fn cpuid(leaf: u32, index: u32) -> CpuidResult {
-    // SAFETY: each CPU of x86-64 has the instruction.
+    // SAFETY: every x86-64 CPU has the instruction.
     unsafe { __cpuid_count(leaf, index) }
 }
 
-/// Enhanced `rep movsb` (CPUID 7: EBX bit 9), and fast short ones (EDX bit 4).
+/// Returns whether the CPU has enhanced `rep movsb` (CPUID 7: EBX bit 9), and fast short ones (EDX bit 4).
 fn string_features() -> (bool, bool) {
     if cpuid(0, 0).eax < 7 {
         return (false, false);
@@ -49,7 +50,7 @@ fn string_features() -> (bool, bool) {
     (leaf.ebx & (1 << 9) != 0, leaf.edx & (1 << 4) != 0)
 }
 
-/// Bytes of the caches as CPUID reports them: (second level, last level). Leaf 4 on Intel, 0x8000001d on AMD.
+/// Returns the sizes of the caches in bytes as CPUID reports them: (L2, last level). Leaf 4 on Intel, 0x8000001d on AMD.
 pub(crate) fn caches() -> (usize, usize) {
     let leaf = if is_amd() { 0x8000_001d } else { 4 };
     let highest = cpuid(leaf & 0x8000_0000, 0).eax;
@@ -79,7 +80,7 @@ pub(crate) fn caches() -> (usize, usize) {
     (second, last.max(second))
 }
 
-/// AMD and its licensee: their string microcode and caches behave alike.
+/// Returns whether the CPU is AMD's or its licensee's: their string microcode and caches behave alike.
 fn is_amd() -> bool {
     let id = cpuid(0, 0);
     (id.ebx, id.edx, id.ecx) == (0x6874_7541, 0x6974_6e65, 0x444d_4163)
@@ -88,7 +89,7 @@ fn is_amd() -> bool {
 
 static FAST_STRINGS: AtomicBool = AtomicBool::new(false);
 
-/// Whether `rep movsb` of a few KiB starts quickly: known once the copies are [settled](super::dispatch::settle).
+/// Returns whether `rep movsb` of a few KiB starts quickly: known once the copies are [settled](super::dispatch::settle).
 #[inline]
 pub(crate) fn string_copies_are_fast() -> bool {
     FAST_STRINGS.load(Ordering::Relaxed)
@@ -110,14 +111,14 @@ pub(crate) fn tune() {
     LIMITS.nt_min.store(nt, Ordering::Relaxed);
 }
 
-/// The time-stamp counter: a clock cheap enough to time one memory access with.
+/// Reads the time-stamp counter: a clock cheap enough to time one memory access.
 pub(crate) fn ticks() -> u64 {
-    // SAFETY: every x86-64 has `rdtsc`; a process that was forbidden it (PR_SET_TSC) could not run its C library.
+    // SAFETY: every x86-64 has `rdtsc`; a process for which it is forbidden (PR_SET_TSC) could not run its C library.
     unsafe { _rdtsc() }
 }
 
-/// Ticks that a touch of a resident page stays below and a page fault does not: about 0.4 microseconds, between a cache
-/// and TLB miss and the cheapest fault.
+/// Returns a number of ticks that a touch of a resident page takes less than, and a page fault more: about 0.4
+/// microseconds, between a cache and TLB miss and the cheapest fault.
 pub(crate) fn cold_ticks() -> u64 {
     1000
 }

@@ -1,7 +1,7 @@
-//! Which copy this CPU gets: settled by the first call, as an ifunc is, so that no call asks.
+//! The choice of the copies for this CPU: made by the first call, as an ifunc is, so that later calls need no test.
 //!
-//! Callers in other crates call [`copy`] and [`copy_unpredictable`], which jump through a pointer of this object: code
-//! is reached directly, a pointer in another crate only by way of the global offset table.
+//! Callers in other crates call [`copy`] and [`copy_unpredictable`], which jump through a pointer of this object: code is
+//! reached directly, a pointer in another crate only by way of the global offset table.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -13,7 +13,7 @@ use super::cpu::{self, Vector};
 
 static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
 static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
-/// Whether memory is looked through with 32-byte registers.
+/// Whether memory is scanned with 32-byte registers.
 static WIDE: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(naked)]
@@ -26,7 +26,8 @@ pub(super) unsafe extern "C" fn copy_unpredictable() {
     naked_asm!("jmp [rip + {slot}]", slot = sym COPY_UNPREDICTABLE)
 }
 
-/// Points both entries at the copies for `vector`, whatever the CPU: for tests of every path the CPU can run.
+/// Sets both entries to the copies for `vector`, whatever the CPU detection says: for tests of every path that the CPU can
+/// run.
 pub(crate) fn select(vector: Vector) {
     let (copy, unpredictable) = match vector {
         Vector::Avx512 => (copy_avx512 as *mut (), copy_unpredictable_avx512 as *mut ()),
@@ -38,7 +39,7 @@ pub(crate) fn select(vector: Vector) {
     WIDE.store(vector >= Vector::Avx2, Ordering::Relaxed);
 }
 
-/// Whether this CPU has AVX2, and nobody selected less.
+/// Returns whether this CPU has AVX2, and no narrower width was selected.
 pub(crate) fn wide() -> bool {
     settle();
     WIDE.load(Ordering::Relaxed)
@@ -47,7 +48,7 @@ pub(crate) fn wide() -> bool {
 #[cfg(feature = "internals")]
 const NAMES: [(&str, Vector); 3] = [("avx512", Vector::Avx512), ("avx2", Vector::Avx2), ("sse2", Vector::Sse2)];
 
-/// The widths this CPU has, widest first.
+/// Returns the widths of this CPU, widest first.
 #[cfg(feature = "internals")]
 pub(crate) fn names() -> Vec<&'static str> {
     NAMES.iter().filter(|(_, vector)| *vector <= cpu::widest()).map(|(name, _)| *name).collect()
@@ -66,14 +67,14 @@ pub(crate) fn select_by_name(name: &str) -> bool {
     }
 }
 
-/// The sizes at which the vector copies change their way.
+/// Returns the sizes at which the vector copies change their way.
 #[cfg(feature = "internals")]
 pub(crate) fn thresholds() -> [usize; 3] {
     resolved();
     [&LIMITS.rep_min, &LIMITS.rep_max, &LIMITS.nt_min].map(|limit| limit.load(Ordering::Relaxed))
 }
 
-/// Sets them, for tests.
+/// Sets these sizes, for tests.
 #[cfg(feature = "internals")]
 pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
     resolved();
@@ -83,7 +84,7 @@ pub(crate) fn set_thresholds(thresholds: [usize; 3]) {
     }
 }
 
-/// Resolves once: again would undo what a test has chosen.
+/// Resolves once: a second time would undo the choice of a test.
 #[cfg(feature = "internals")]
 fn resolved() {
     if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
@@ -91,8 +92,8 @@ fn resolved() {
     }
 }
 
-/// Chooses now, if no copy has yet: a jump that first led to a resolver is remembered as one with several targets, and
-/// costs cycles for a while.
+/// Chooses the copies now, if no copy has yet: a jump that first led to a resolver is predicted as one with several
+/// targets, and costs cycles for a while.
 pub(crate) fn settle() {
     if COPY.load(Ordering::Relaxed) == resolve_copy as *mut () {
         resolve();

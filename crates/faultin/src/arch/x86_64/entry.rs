@@ -12,7 +12,7 @@ macro_rules! info {
     };
 }
 
-/// What an `asm!` with entries brings along, once: the object of the table, and the symbols for [`info`].
+/// The text that an `asm!` with entries needs once: the object of the table, and the symbols for [`info`].
 macro_rules! prelude {
     () => {
         concat!(
@@ -35,15 +35,15 @@ macro_rules! guarded {
     };
 }
 
-/// From here on, in the text of a routine, so many bytes from the start of the operation are stored, whatever the
-/// progress register says. Each routine begins with 0.
+/// From here on in the text of a routine, the given number of bytes from the start of the operation is stored, whatever the
+/// progress register holds. Each routine begins with 0.
 macro_rules! floor {
     ($n:literal) => {
         concat!(".set .Lfaultin_floor, ", $n, "\n")
     };
 }
 
-/// `$insn` in an out-of-line operation: code to rax, address to r8, and on to the operation's exit at label `77`.
+/// `$insn` in an out-of-line operation: code to rax, address to r8, then a jump to the operation's exit at label `77`.
 /// `$progress` is the assembler expression of the low bits of [`Progress`](crate::table::Progress); [`floor`] is above
 /// them.
 macro_rules! step {
@@ -80,11 +80,11 @@ macro_rules! st {
     };
 }
 
-/// The [`Object`] this code was linked into.
+/// Returns the [`Object`] that this code was linked into.
 #[inline(always)]
 pub(crate) fn object() -> &'static Object {
     let object: *const Object;
-    // SAFETY: computes the address of the object the same text emits; touches no memory and no flags.
+    // SAFETY: computes the address of the object that the same text emits; touches no memory and no flags.
     unsafe {
         core::arch::asm!(
             "lea {object}, [rip + faultin_object_v2]",

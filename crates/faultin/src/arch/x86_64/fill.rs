@@ -5,8 +5,8 @@ use core::arch::naked_asm;
 
 use crate::arch::Outcome;
 
-/// Two overlapping stores up to 16 bytes, 16-byte stores up to 512, `rep stosb` above: SSE2 is in every x86-64, and
-/// one width serves because nothing is loaded.
+/// Two overlapping stores up to 16 bytes, 16-byte stores up to 512, `rep stosb` above: SSE2 is in every x86-64, and one
+/// width suffices because nothing is loaded.
 #[cfg(feature = "std")]
 #[unsafe(naked)]
 unsafe extern "C" fn fill_sse2() {
@@ -63,7 +63,7 @@ unsafe extern "C" fn fill_sse2() {
         "sub rdx, 64",
         "cmp rdx, 64",
         "jae 23b",
-        // Less than 64 left, behind at least 16 that are done.
+        // Fewer than 64 bytes are left, after at least 16 that are done.
         "26:",
         "cmp rdx, 16",
         "jb 27f",
@@ -125,7 +125,7 @@ pub(crate) unsafe fn fill_bytes(dst: *mut u8, byte: u8, len: usize) -> Outcome {
     unsafe { call!(fill_rep, dst, byte, len) }
 }
 
-/// Fills fast. What the outcome says is stored is stored.
+/// Fills fast. The stored bytes are those that the outcome reports.
 ///
 /// # Safety
 /// As [`fill_bytes`].

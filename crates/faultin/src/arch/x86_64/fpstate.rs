@@ -1,11 +1,11 @@
 //! XSAVE and XRSTOR on foreign memory.
 //!
-//! Each routine does everything in one piece of assembly, in which no compiled code sees the foreign state: it saves the
-//! thread's own state, lets the foreign one in, and restores its own, also after a fault, when the CPU may have restored
-//! a part of what it read. PKRU (which would change what may be accessed) and AMX (8 KiB that XRSTOR would drag along)
-//! are not among the components.
+//! Each routine is one piece of assembly, in which no compiled code sees the foreign state: it saves the thread's own
+//! state, loads the foreign one, and restores its own, also after a fault, when the CPU may have restored a part of what it
+//! read. PKRU (which would change access rights) and AMX (8 KiB that XRSTOR would also load) are not among the components.
 //!
-//! Counts are not to be had here: on a bad page XRSTOR reports whichever byte it touched first, the last one for some.
+//! There are no counts here: on a bad page XRSTOR reports the byte that it touched first, which for some CPUs is the last
+//! one.
 
 use core::arch::x86_64::_xgetbv;
 
@@ -21,12 +21,13 @@ const WANTED: u64 = 0xe7;
 
 /// Byte offsets in an image.
 pub const MXCSR: usize = 24;
-/// Where the sixteen low vector registers lie, 16 bytes each.
+/// Offset of the sixteen low vector registers, 16 bytes each.
 pub const VECTOR: usize = 160;
-/// The header: which components the image holds.
+/// The header: which components the image contains.
 pub const HEADER: usize = 512;
 
-/// The components this machine has, as XSAVE's mask, and the bytes of an image of them. `None` without XSAVE.
+/// Returns the components of this machine, as XSAVE's mask, and the size of an image of them in bytes. `None` without
+/// XSAVE.
 pub fn layout() -> Option<(u64, usize)> {
     // AVX is only reported where the kernel has enabled XSAVE.
     if !std::arch::is_x86_feature_detected!("xsave") {
@@ -34,7 +35,7 @@ pub fn layout() -> Option<(u64, usize)> {
     }
     // SAFETY: XSAVE is enabled, so XCR0 can be read.
     let mask = unsafe { xcr0() } & WANTED;
-    // Components 0 and 1 and the header are 576 bytes; each further one says where it lies.
+    // Components 0 and 1 and the header are 576 bytes; CPUID reports the position of each further one.
     let size = (2..64)
         .filter(|component| mask & (1 << component) != 0)
         .map(|component| {
@@ -81,7 +82,7 @@ pub unsafe fn save(dst: *mut u8, state: *const u8, scratch: *mut u8, mask: u64) 
     if code == 0 { Ok(()) } else { Err(named(fault_of(code, si_addr))) }
 }
 
-/// Loads the registers from `src` and shows what arrived, as an image in `arrived`.
+/// Loads the registers from `src` and stores them as an image in `arrived`.
 ///
 /// # Safety
 /// As [`save`]: `scratch` and `arrived` are plain memory, `src` is foreign memory that we may read.
@@ -110,8 +111,8 @@ pub unsafe fn restore(src: *const u8, arrived: *mut u8, scratch: *mut u8, mask: 
     if code == 0 { Ok(()) } else { Err(named(fault_of(code, si_addr))) }
 }
 
-/// XRSTOR raises a general protection fault for an image it does not accept (a reserved bit in the header or in MXCSR);
-/// the address is aligned and checked, so it is not what that fault usually means.
+/// XRSTOR raises a general protection fault for an image that it rejects (a reserved bit in the header or in MXCSR). The
+/// address is aligned and checked, so the usual meaning of that fault does not apply.
 fn named(fault: Fault) -> Fault {
     if fault.cause() == Cause::NonCanonical { fault.with_cause(Cause::Other) } else { fault }
 }
@@ -130,7 +131,7 @@ pub fn pattern(image: &mut [u8], seed: u8) {
     image[HEADER..HEADER + 8].copy_from_slice(&3_u64.to_le_bytes());
 }
 
-/// The sixteen low vector registers of an image.
+/// Returns the sixteen low vector registers of an image.
 pub fn registers(image: &[u8]) -> &[u8] {
     image.get(VECTOR..VECTOR + 256).unwrap_or(&[])
 }

@@ -1,4 +1,4 @@
-//! x86-64: the operations in assembly, and what the signal frame looks like here.
+//! x86-64: the operations in assembly, and the layout of the signal frame.
 //!
 //! Register numbers in table entries are the hardware's encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, rbp 5, rsi 6,
 //! rdi 7, r8 to r15.
@@ -37,13 +37,13 @@ pub(crate) const HAS_TABLE: bool = true;
 /// The smallest page: no protection on x86-64 is finer.
 pub(crate) const MIN_PAGE: usize = 1 << 12;
 
-/// Bits of an address that select memory.
+/// Returns the bits of an address that select memory.
 pub(crate) const fn untag(address: usize) -> usize {
     address
 }
 
-/// Whether `a` is further from being an address the CPU can translate than `b`: bits 47 to 63 are alike, or 56 to 63
-/// with five-level paging, which a program cannot ask for.
+/// Returns whether `a` is further from being an address that the CPU can translate than `b`: bits 47 to 63 are equal, or 56
+/// to 63 with five-level paging, whose use a program cannot query.
 pub(crate) const fn less_canonical(a: usize, b: usize) -> bool {
     const fn alike_from(address: usize, bit: u32) -> bool {
         let top = (address as isize) >> bit;

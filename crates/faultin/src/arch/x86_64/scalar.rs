@@ -1,8 +1,8 @@
-//! Loads, stores and atomics of fixed size: one instruction with a table entry, inlined where they are called.
+//! Loads, stores and atomics of fixed size: one instruction with a table entry, inlined into the caller.
 //!
-//! `err` is zeroed before the instruction and stays 0 unless it faults; `addr` is whichever register is free by then.
-//! x86-64 orders every load as acquire and every store as release, so only the stores of `SeqCst` differ: they are
-//! `xchg`. All operations of 16 bytes are two 8-byte halves, except the atomic ones.
+//! `err` is zeroed before the instruction and stays 0 unless it faults; `addr` is any register that is free by then. x86-64
+//! orders every load as acquire and every store as release, so only the stores of `SeqCst` differ: they are `xchg`. All
+//! operations of 16 bytes are two 8-byte halves, except the atomic ones.
 
 use core::arch::asm;
 #[cfg(feature = "std")]
@@ -41,7 +41,7 @@ macro_rules! loads {
             outcome!(err, value as usize, value as $ty)
         }
 
-        /// The same, and no access after it may be moved before it by the compiler.
+        /// Does the same, and the compiler may not move a later access before it.
         ///
         /// # Safety
         /// As the plain load.
@@ -159,7 +159,7 @@ macro_rules! stores {
                     options(nostack),
                 );
             }
-            // The instruction leaves the old value in rax either way, so comparing tells what the zero flag said.
+            // The instruction leaves the old value in rax either way, so comparing it is equivalent to the zero flag.
             let old = old as $ty;
             outcome!(err, addr as usize, if old == current { Ok(old) } else { Err(old) })
         }
@@ -238,7 +238,8 @@ fetch_ops! {
     swap_any_128 compare_exchange_128 load_128 u128, |_old, value| value;
 }
 
-/// The load of a read-modify-write loop is part of an operation that needs the right to store.
+/// Reports the fault as a store: the load of a read-modify-write loop is part of an operation that needs the right to
+/// store.
 #[cold]
 fn as_store(fault: Fault) -> Fault {
     fault.of_kind(Access::Write)
@@ -250,7 +251,7 @@ fn as_store(fault: Fault) -> Fault {
 /// As the other loads.
 #[inline(always)]
 pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
-    // SAFETY: forwarded; both halves lie in the same 16 bytes.
+    // SAFETY: forwarded; both halves are in the same 16 bytes.
     unsafe {
         let low = load_64(ptr.cast())?;
         let high = load_64(ptr.cast::<u64>().wrapping_add(1))?;
@@ -258,8 +259,8 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
     }
 }
 
-/// Two 8-byte stores, the upper half first: a build without `std` uses no vector registers. If the upper half can be
-/// stored and the lower cannot (the value crosses from a page that cannot be written), it is put back.
+/// Two 8-byte stores, the upper half first: a build without `std` uses no vector registers. If the upper half can be stored
+/// and the lower cannot (the value begins on a page that cannot be written), the upper half is restored.
 ///
 /// # Safety
 /// As the other stores.
@@ -267,7 +268,7 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
 #[inline(always)]
 pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     let (low, high) = (ptr.cast::<u64>(), ptr.cast::<u64>().wrapping_add(1));
-    // SAFETY: forwarded; both halves lie in the same 16 bytes.
+    // SAFETY: forwarded; both halves are in the same 16 bytes.
     unsafe {
         let before = load_64(high).map_err(as_store)?;
         store_64(high, (value >> 64) as u64)?;
@@ -277,7 +278,7 @@ pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     }
 }
 
-/// One 16-byte store, so that nothing is stored where a part of it may not be; not single-copy atomic.
+/// One 16-byte store, so that nothing is stored if a part of it cannot be; not single-copy atomic.
 ///
 /// # Safety
 /// As the other stores.
@@ -301,7 +302,7 @@ pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     outcome!(err, addr as usize, ())
 }
 
-/// A 16-byte load into a vector register: the one access that everything which scans memory is built on.
+/// Loads 16 bytes into a vector register: the access that every scan of memory uses.
 ///
 /// # Safety
 /// As the other loads, for 16 bytes at any alignment.
@@ -332,7 +333,7 @@ pub struct Block(pub(super) __m128i);
 
 #[cfg(feature = "std")]
 impl Block {
-    /// One bit per byte that is zero, the first byte's lowest.
+    /// Returns one bit per byte that is zero, the first byte's lowest.
     #[inline(always)]
     pub fn zero_bytes(self) -> u32 {
         use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_setzero_si128};
@@ -340,14 +341,14 @@ impl Block {
         unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_setzero_si128())) as u32 }
     }
 
-    /// The bits set in either.
+    /// Returns the bits that are set in either.
     #[inline(always)]
     pub fn or(self, other: Block) -> Block {
         // SAFETY: SSE2 is part of x86-64.
         Block(unsafe { core::arch::x86_64::_mm_or_si128(self.0, other.0) })
     }
 
-    /// The bytes in memory order.
+    /// Returns the bytes in memory order.
     #[inline(always)]
     pub fn bytes(self) -> [u8; 16] {
         // SAFETY: both types are 16 plain bytes.
@@ -355,7 +356,8 @@ impl Block {
     }
 }
 
-/// `lock cmpxchg16b`. rbx belongs to the compiler, so the low half visits it; the fixup lies before rbx is given back.
+/// `lock cmpxchg16b`. rbx belongs to the compiler, so the low half is exchanged with it; the fixup comes before rbx is
+/// restored.
 ///
 /// # Safety
 /// As the store; `ptr` is aligned to 16 bytes.
@@ -371,8 +373,8 @@ pub unsafe fn compare_exchange_128(
         return Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()));
     }
     let (err, low, high, addr): (u64, u64, u64, u64);
-    // SAFETY: one read-modify-write with a table entry; rbx is given back on both ways out. Every register is named,
-    // because an operand the compiler chooses might be rbx itself.
+    // SAFETY: one read-modify-write with a table entry; rbx is restored on both ways out. Every register is named, because
+    // an operand that the compiler chooses might be rbx itself.
     unsafe {
         asm!(
             "xor r8d, r8d",
@@ -395,7 +397,7 @@ pub unsafe fn compare_exchange_128(
     outcome!(err, addr as usize, if old == current { Ok(old) } else { Err(old) })
 }
 
-/// A 16-byte load in one access. Only CPUs with AVX promise that an aligned vector load is one; `lock cmpxchg16b`
+/// A 16-byte load in one access. Only CPUs with AVX guarantee that an aligned vector load is one access; `lock cmpxchg16b`
 /// would be too, but needs the right to store.
 ///
 /// # Safety
@@ -450,13 +452,13 @@ fn has_cmpxchg16b() -> bool {
     std::arch::is_x86_feature_detected!("cmpxchg16b")
 }
 
-// Without detection, what the target promises.
+// Without detection: what the target guarantees.
 #[cfg(not(feature = "std"))]
 const fn has_cmpxchg16b() -> bool {
     cfg!(target_feature = "cmpxchg16b")
 }
 
-/// One byte loaded and forgotten.
+/// Loads one byte and discards it.
 ///
 /// # Safety
 /// As the other loads.
@@ -464,7 +466,7 @@ const fn has_cmpxchg16b() -> bool {
 #[inline(always)]
 pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     let (err, addr): (u64, u64);
-    // SAFETY: one load with a table entry. Not `readonly`: a load nobody uses must still happen.
+    // SAFETY: one load with a table entry. Not `readonly`: a load whose result is unused must still happen.
     unsafe {
         asm!(
             "xor {err:e}, {err:e}",
@@ -478,7 +480,7 @@ pub unsafe fn touch_read(ptr: *const u8) -> Result<(), Fault> {
     outcome!(err, addr as usize, ())
 }
 
-/// `lock or byte [p], 0`: the right to store is needed, no byte changes, whoever writes at the same time.
+/// `lock or byte [p], 0`: this needs the right to store, and no byte changes, whichever threads write at the same time.
 ///
 /// # Safety
 /// As the stores.
@@ -500,11 +502,11 @@ pub unsafe fn touch_write(ptr: *mut u8) -> Result<(), Fault> {
     outcome!(err, addr as usize, ())
 }
 
-/// Bytes, each from a place of its own, that [`touch_read_many`] loads.
+/// Number of bytes, each at its own address, that [`touch_read_many`] loads.
 #[cfg(feature = "std")]
 pub const MANY: usize = 8;
 
-/// [`MANY`] bytes loaded and forgotten, `STRIDE` apart. A fault does not say which of them it was.
+/// Loads and discards [`MANY`] bytes, `STRIDE` apart. A fault does not tell which of them failed.
 ///
 /// # Safety
 /// As the other loads, for each byte.
@@ -512,7 +514,7 @@ pub const MANY: usize = 8;
 #[inline(always)]
 pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(), Fault> {
     let (err, addr): (u64, u64);
-    // SAFETY: loads with a table entry each. Not `readonly`: loads nobody uses must still happen.
+    // SAFETY: loads with a table entry each. Not `readonly`: loads whose results are unused must still happen.
     unsafe {
         asm!(
             "xor {err:e}, {err:e}",

@@ -1,4 +1,4 @@
-//! Four vector registers at once, for whoever looks through memory: four loads, one test for all of them.
+//! Four vector registers at once, for scans of memory: four loads, one test for all of them.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -7,7 +7,7 @@ use super::scalar::Block;
 use crate::arch::{Vector, fault_of};
 use crate::fault::Fault;
 
-/// Four loads, `$size` bytes apart, into registers of a class: each with an entry of its own, and one error register.
+/// Four loads, `$size` bytes apart, into registers of a class: each with its own entry, and one error register.
 macro_rules! four {
     ($insn:literal, $size:literal, $class:ident, $register:ty, $ptr:expr) => {{
         let (err, addr): (u64, u64);
@@ -98,8 +98,8 @@ impl Vector for Block {
     }
 }
 
-/// 32 bytes in a vector register. What is done with it needs AVX2, and compiles to single instructions only where the
-/// surrounding function has it.
+/// 32 bytes in a vector register. Operations on it need AVX2, and compile to single instructions only where the surrounding
+/// function has it.
 #[derive(Clone, Copy)]
 pub struct Wide(__m256i);
 

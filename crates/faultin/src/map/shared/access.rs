@@ -1,4 +1,4 @@
-//! Copies from and to shared memory, and what is said when they come back short.
+//! Copies from and to shared memory, and the errors of short ones.
 
 use core::ops::RangeBounds;
 use std::io;
@@ -8,24 +8,26 @@ use super::SharedMap;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, Reason, Stop, is_of_the_file};
+use crate::map::mapped::is_appending;
 use crate::map::mapping::{Mapping, Rights, huge_page_size};
-use crate::map::options::is_appending;
 use crate::map::range::{asked, in_memory};
 use crate::map::write::is_full;
 use crate::scalar::Scalar;
 
-/// Calls of `pread(2)` or `pwrite(2)` in one operation, of a gibibyte each: a peer or a signal can make them short.
+/// Returns the number of calls of `pread(2)` or `pwrite(2)` in one operation, of a gibibyte each: a peer or a signal can
+/// make them short.
 fn calls(len: usize) -> usize {
     8 + (len >> 30)
 }
 
 impl SharedMap {
-    /// Copies up to `dst.len()` bytes from position `at`; how many, which is fewer only where the map ends.
+    /// Copies up to `dst.len()` bytes from position `at`, and returns their number, which is smaller only where the map
+    /// ends.
     ///
     /// # Errors
     /// [`MapError`]: [`done`](MapError::done) bytes of `dst` were copied. [`Changed`](Reason::Changed) if the file has
-    /// become shorter; [`Io`](Reason::Io) if it cannot be read; [`Fault`](Reason::Fault) if the memory failed and the
-    /// file had no complaint.
+    /// become shorter; [`Io`](Reason::Io) if it cannot be read; [`Fault`](Reason::Fault) if the memory failed and reading
+    /// the file did not.
     #[inline]
     pub fn read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let (start, len) = self.clamp(at, dst.len());
@@ -36,7 +38,7 @@ impl SharedMap {
     /// Copies exactly `dst.len()` bytes from position `at`.
     ///
     /// # Errors
-    /// As [`read_at`](Self::read_at); [`PastEnd`](Reason::PastEnd) if the map ends before: nothing was read.
+    /// Those of [`read_at`](Self::read_at); [`PastEnd`](Reason::PastEnd) if the map ends before: nothing was read.
     #[inline]
     pub fn read_exact_at(&self, dst: &mut [u8], at: u64) -> Result<(), MapError> {
         let (start, len) = self.clamp(at, dst.len());
@@ -47,11 +49,11 @@ impl SharedMap {
     /// Copies `src` to position `at`.
     ///
     /// # Errors
-    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the
-    /// map ends before `src` does: nothing was stored. [`Changed`](Reason::Changed) if the file has become shorter;
-    /// [`NoSpace`](Reason::NoSpace); [`Fault`](Reason::Fault) with [`Cause::Protection`] in a map to read, and with
-    /// [`Cause::Backing`] if the file has by now what was missing (it was cut and has grown again, or there was no memory
-    /// for it; of huge pages, both are `NoSpace`).
+    /// [`MapError`]: [`done`](MapError::done) bytes are stored and within the file. [`PastEnd`](Reason::PastEnd) if the map
+    /// ends before `src` does: nothing was stored. [`Changed`](Reason::Changed) if the file has become shorter;
+    /// [`NoSpace`](Reason::NoSpace) if no space or no huge page is left; [`Fault`](Reason::Fault) with
+    /// [`Cause::Protection`] in a map for reading, and with [`Cause::Backing`] if the file has the missing bytes by now (it
+    /// was truncated and has grown again, or there was no memory for it; of huge pages, both are `NoSpace`).
     pub fn write_at(&self, src: &[u8], at: u64) -> Result<(), MapError> {
         let store = |mapping: &Mapping, start| mapping.write(start, src);
         self.put(at, src.len(), store, |from| &src[from..])
@@ -69,7 +71,7 @@ impl SharedMap {
     /// ```
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at), also [`PastEnd`](Reason::PastEnd) if the range ends after the map.
+    /// Those of [`write_at`](Self::write_at); [`PastEnd`](Reason::PastEnd) also if the range ends after the map.
     pub fn fill(&self, range: impl RangeBounds<u64>, byte: u8) -> Result<(), MapError> {
         let (at, len) = asked(range, self.len as u64);
         let len = in_memory(len);
@@ -87,8 +89,8 @@ impl SharedMap {
         filled.map_err(|stop| self.error(at, stop))
     }
 
-    /// Writes to the file what is missing of `len` bytes behind `done`, in pieces, so that a length the peer made up costs no
-    /// memory.
+    /// Writes to the file what is missing of `len` bytes after `done`, in pieces, so that a length that the peer made up
+    /// costs no memory.
     fn fill_file(&self, start: usize, len: usize, byte: u8, mut done: usize) -> Result<(), Stop> {
         const PIECE: usize = 256 << 10;
         let piece = vec![byte; PIECE.min(len)];
@@ -104,7 +106,7 @@ impl SharedMap {
     /// Loads the value at position `at`, in this machine's byte order: one load, single-copy atomic if it is aligned.
     ///
     /// # Errors
-    /// As [`read_exact_at`](Self::read_exact_at); [`done`](MapError::done) is 0.
+    /// Those of [`read_exact_at`](Self::read_exact_at); [`done`](MapError::done) is 0.
     #[inline]
     pub fn load<T: Scalar>(&self, at: u64) -> Result<T, MapError> {
         self.load_at(at).map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
@@ -113,7 +115,7 @@ impl SharedMap {
     /// Stores a value at position `at`, in this machine's byte order: one store, single-copy atomic if it is aligned.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at).
+    /// Those of [`write_at`](Self::write_at).
     #[inline]
     pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
         let len = size_of::<T>();
@@ -134,7 +136,7 @@ impl SharedMap {
         if let Some(Ok(value)) = loaded {
             return self.look(start, len).map(|()| value);
         }
-        // Bytes are copied instead: after a fault by asking the file, which also finds out why.
+        // Bytes are copied instead: after a fault by reading the file, which also determines the reason.
         let mut bytes = [0; 16];
         let bytes = &mut bytes[..len];
         match loaded {
@@ -152,7 +154,7 @@ impl SharedMap {
         self.look(start, dst.len())
     }
 
-    /// As [`fetch`](Self::fetch), without a look at the file unless it faults.
+    /// Copies as [`fetch`](Self::fetch) does, without a check of the file unless it faults.
     #[inline]
     pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
         match &self.mapping {
@@ -161,7 +163,7 @@ impl SharedMap {
         }
     }
 
-    /// Copies bytes to where the map has room, without a look at the file unless it faults.
+    /// Copies bytes to a range of the map, without a check of the file unless it faults.
     #[inline]
     pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), Stop> {
         match &self.mapping {
@@ -173,8 +175,8 @@ impl SharedMap {
         }
     }
 
-    /// Stores `len` bytes from position `at`, all or none of which the map has: `store(mapping, start)`, or what
-    /// `bytes(from)` gives to the file.
+    /// Stores `len` bytes from position `at`, all or none of which the map has: by `store(mapping, start)`, or by writing
+    /// the result of `bytes(from)` to the file.
     #[inline]
     fn put<'b>(
         &self,
@@ -199,7 +201,7 @@ impl SharedMap {
         match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
             Some(mapping) => match store(mapping, self.lead + start) {
-                // What was stored behind an end that has moved is lost.
+                // Bytes that were stored past a new end are lost.
                 Ok(()) => self.look(start, len),
                 Err(short) => self.store_rest(mapping, start, len, short, bytes),
             },
@@ -207,7 +209,7 @@ impl SharedMap {
         }
     }
 
-    /// A store came back short: why, unless the file takes the rest.
+    /// Handles a short store: returns the reason, unless the file takes the rest.
     #[cold]
     fn store_rest<'b>(
         &self,
@@ -225,13 +227,14 @@ impl SharedMap {
             .map_err(|stop| Stop { done: done + stop.done, ..stop })
     }
 
-    /// Whether zeros of a scan are in the mapping, which cannot be stored to, and the file can be written to instead.
+    /// Returns whether zeros of a scan are in the mapping, which cannot be stored to, and the file can be written to
+    /// instead.
     fn is_stored_by_file(&self, mapping: &Mapping) -> bool {
         mapping.is_damaged() && !is_appending(&self.file)
     }
 
-    /// A copy from the mapping came back short. Unless the file has become shorter, the rest is asked of it in the way
-    /// that has errors, which succeeds where only the mapping failed (a hole without memory for it). Once.
+    /// Handles a short copy from the mapping. Unless the file has become shorter, the rest is read with `pread`, which
+    /// succeeds where only the mapping failed (a hole without memory for it). Once.
     #[cold]
     fn explain_load(&self, start: usize, dst: &mut [u8], short: Short) -> Result<(), Stop> {
         let Short { done, fault } = short;
@@ -242,7 +245,7 @@ impl SharedMap {
         self.still_has(start, done).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
     }
 
-    /// A store or an atomic operation faulted: why.
+    /// Returns the reason why a store or an atomic operation faulted.
     #[cold]
     pub(super) fn explain_store(&self, start: usize, short: Short) -> Stop {
         let Short { done, fault } = short;
@@ -256,14 +259,14 @@ impl SharedMap {
         match self.file.read_at(&mut [0], self.in_file(start + done)) {
             Ok(0) => Stop { fault: Some(fault), ..self.ended(start, done) },
             Err(error) => because(Reason::Io(error)),
-            // Huge pages come from a pool that is used up easily. That there is a hole would prove nothing: a file that
-            // was cut and has grown again is full of them.
+            // Huge pages come from a pool that is easily exhausted. A hole would prove nothing: a file that was truncated
+            // and has grown again is full of them.
             Ok(_) if huge_page_size(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
             Ok(_) => because(Reason::Fault(fault)),
         }
     }
 
-    /// Whether the byte that failed, behind `done` bytes from `start`, is the file's.
+    /// Returns whether the byte that failed, after `done` bytes from `start`, is the file's.
     fn still_has(&self, start: usize, done: usize) -> Result<(), Stop> {
         match self.file_size() {
             Ok(size) if size > self.in_file(start + done) => Ok(()),
@@ -272,7 +275,7 @@ impl SharedMap {
         }
     }
 
-    /// Reads what is missing of `dst` behind `done` from the file.
+    /// Reads from the file what is missing of `dst` after `done`.
     pub(super) fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
         for _ in 0..calls(dst.len()) {
             if done == dst.len() {
@@ -291,7 +294,7 @@ impl SharedMap {
         Ok(())
     }
 
-    /// A read ended within the map: the file was shorter at that moment, whatever it is now.
+    /// Handles a read that ended within the map: the file was shorter at that moment, whatever it is now.
     #[cold]
     fn ended(&self, start: usize, done: usize) -> Stop {
         match self.file_size() {
@@ -305,7 +308,7 @@ impl SharedMap {
             let fault = Fault::refused(Access::Write, Cause::Protection, start);
             return Err(Stop::new(0, Reason::Fault(fault)));
         }
-        // The file grows if it is written to behind its end: look first. What happens in between cannot be undone.
+        // Writing past its end would extend the file: check first. Changes in between cannot be undone.
         if !self.is_sealed() {
             self.reaches(start, len).map_err(|stop| Stop { done: 0, ..stop })?;
         }

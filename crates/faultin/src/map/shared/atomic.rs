@@ -14,7 +14,7 @@ macro_rules! fetch {
         /// The operation of [`scalar`](crate::raw#scalars) with this name; returns the old value.
         ///
         /// # Errors
-        /// As [`swap`](Self::swap).
+        /// Those of [`swap`](Self::swap).
         #[inline]
         pub fn $name<T: Scalar>(&self, at: u64, value: T, order: Ordering) -> Result<T, MapError> {
             // SAFETY: `place` is within the mapping, whose invariants are the preconditions.
@@ -27,9 +27,9 @@ impl SharedMap {
     /// Loads a value atomically. `order` is `Relaxed`, `Acquire` or `SeqCst`.
     ///
     /// # Errors
-    /// As [`load`](Self::load). [`Fault`](Reason::Fault) with [`Cause::Alignment`](crate::Cause::Alignment) if it is not aligned to its size, and
-    /// with [`Cause::Unsupported`](crate::Cause::Unsupported) if there is no such ordering, or machine. [`Unsupported`](Reason::Unsupported) over
-    /// pread.
+    /// Those of [`load`](Self::load). [`Fault`](Reason::Fault) with [`Cause::Alignment`](crate::Cause::Alignment) if it is
+    /// not aligned to its size, and with [`Cause::Unsupported`](crate::Cause::Unsupported) if the ordering or the machine
+    /// does not support it. [`Unsupported`](Reason::Unsupported) over pread.
     #[inline]
     pub fn load_atomic<T: Scalar>(&self, at: u64, order: Ordering) -> Result<T, MapError> {
         let before = self.epoch();
@@ -43,7 +43,7 @@ impl SharedMap {
     /// Stores a value atomically. `order` is `Relaxed`, `Release` or `SeqCst`.
     ///
     /// # Errors
-    /// As [`swap`](Self::swap).
+    /// Those of [`swap`](Self::swap).
     #[inline]
     pub fn store_atomic<T: Scalar>(&self, at: u64, value: T, order: Ordering) -> Result<(), MapError> {
         // SAFETY: as above.
@@ -53,19 +53,19 @@ impl SharedMap {
     /// Exchanges a value, sequentially consistent; returns the old one.
     ///
     /// # Errors
-    /// Those of [`load_atomic`](Self::load_atomic), and of [`write_at`](Self::write_at). After
-    /// [`Changed`](Reason::Changed) the operation may have been made, on memory that is nobody's any more; after any other
-    /// nothing was stored.
+    /// Those of [`load_atomic`](Self::load_atomic), and of [`write_at`](Self::write_at). After [`Changed`](Reason::Changed)
+    /// the operation may have been made, on memory that no longer belongs to the file; after any other error nothing was
+    /// stored.
     #[inline]
     pub fn swap<T: Scalar>(&self, at: u64, value: T) -> Result<T, MapError> {
         // SAFETY: as above.
         self.atomic(at, |place| unsafe { scalar::swap(place, value) })
     }
 
-    /// Stores `new` if the value is `current`: `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
+    /// Stores `new` if the value is `current`, and returns `Ok(Ok(old))` if it was, `Ok(Err(old))` if not.
     ///
     /// # Errors
-    /// As [`swap`](Self::swap).
+    /// Those of [`swap`](Self::swap).
     #[inline]
     pub fn compare_exchange<T: Scalar>(
         &self,
@@ -79,7 +79,7 @@ impl SharedMap {
         self.atomic(at, |place: *mut T| {
             // SAFETY: as above.
             let exchanged = unsafe { scalar::compare_exchange(place, current, new, success, failure) }?;
-            // (Where there is nothing to store to, nothing was stored.)
+            // (If the comparison failed, nothing was stored.)
             if exchanged.is_err() {
                 self.whole_since(before, place)?;
             }
@@ -89,13 +89,13 @@ impl SharedMap {
 
     fetch!(fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand fetch_max fetch_min);
 
-    /// To ask [`whole_since`](Self::whole_since) later.
+    /// Returns the epoch for a later [`whole_since`](Self::whole_since).
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.mapping.as_ref().map_or(0, Mapping::epoch)
     }
 
-    /// Whether what was loaded from `place` is the peer's, and not zeros that a scan has put there.
+    /// Checks that a value that was loaded from `place` is the peer's, and not the zeros of a scan.
     #[inline]
     pub(super) fn whole_since<T>(&self, before: u64, place: *const T) -> Result<(), Fault> {
         self.mapping.as_ref().map_or(Ok(()), |mapping| mapping.whole_since(before, place.cast()))
@@ -110,7 +110,7 @@ impl SharedMap {
             .map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
     }
 
-    /// Without a look at the file, unless it faults: for the words of a ring, which are looked at with its data.
+    /// Does not check the file unless the access faults: for the words of a ring, which are checked with its data.
     #[inline]
     pub(super) fn atomic_at<T: Scalar, R>(
         &self,

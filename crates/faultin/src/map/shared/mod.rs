@@ -1,4 +1,4 @@
-//! Memory shared with a peer that is not trusted: see [`shared`](crate::shared).
+//! Memory shared with an untrusted peer: see [`shared`](crate::shared).
 
 mod access;
 mod atomic;
@@ -21,20 +21,20 @@ use super::options::{Backend, Watch};
 use crate::blocked;
 use crate::errno::CallError;
 
-/// Memory that a peer shares with us and may take away: see the [module](crate::shared).
+/// Memory that a peer shares and may revoke: see the [module](crate::shared).
 ///
-/// Positions and lengths are bytes, from the start of the map, which is [`offset`](Self::offset) in the file; the map ends at
-/// [`len`](Self::len). Shared between threads by reference.
+/// Positions and lengths are bytes, from the start of the map, which is [`offset`](Self::offset) in the file; the map ends
+/// at [`len`](Self::len). Threads share it by reference.
 #[derive(Debug)]
 pub struct SharedMap {
     file: File,
     mapping: Option<Mapping>,
     len: usize,
-    /// Where in the file it begins.
+    /// Offset in the file where it begins.
     offset: u64,
-    /// Bytes of the mapping before that.
+    /// Number of bytes of the mapping before that.
     lead: usize,
-    /// Bytes in the file when it was mapped or resized: at least `offset + len`.
+    /// Size of the file in bytes when it was mapped or resized: at least `offset + len`.
     size: u64,
     rights: Rights,
     options: SharedOptions,
@@ -42,19 +42,19 @@ pub struct SharedMap {
 }
 
 impl SharedMap {
-    /// Makes a memfd of `len` zero bytes, mapped to read and write, for [a peer](Self::try_clone_fd). `name` is what
-    /// `/proc` shows. The peer may seal it, and so may [we](Self::seal_shrink).
+    /// Makes a memfd of `len` zero bytes, mapped for reading and writing, for [a peer](Self::try_clone_fd). `/proc` shows
+    /// `name`. The peer may seal it, and so may [this process](Self::seal_shrink).
     ///
     /// # Errors
-    /// As [`SharedOptions::create`].
+    /// Those of [`SharedOptions::create`].
     pub fn create(name: &str, len: usize) -> Result<Self, MapError> {
         SharedOptions::new().create(name, len)
     }
 
-    /// Maps the first `len` bytes behind a peer's descriptor.
+    /// Maps the first `len` bytes of a peer's descriptor.
     ///
     /// # Errors
-    /// As [`SharedOptions::from_file`].
+    /// Those of [`SharedOptions::from_file`].
     pub fn from_fd(fd: OwnedFd, len: usize, rights: Rights) -> Result<Self, MapError> {
         SharedOptions::new().from_file(File::from(fd), len, rights)
     }
@@ -62,16 +62,17 @@ impl SharedMap {
     /// Maps the first `len` bytes of a file.
     ///
     /// # Errors
-    /// As [`SharedOptions::from_file`].
+    /// Those of [`SharedOptions::from_file`].
     pub fn from_file(file: File, len: usize, rights: Rights) -> Result<Self, MapError> {
         SharedOptions::new().from_file(file, len, rights)
     }
 
-    /// Changes the length of the map to `len` bytes: what a server does when its client has made the file longer (as
-    /// `wl_shm_pool.resize` says to a compositor). The file itself stays as it is. A longer map may lie at other addresses; a
-    /// shorter one keeps its addresses and gives out less.
+    /// Changes the length of the map to `len` bytes: for a server whose client has extended the file (as
+    /// `wl_shm_pool.resize` tells a compositor). The file itself does not change. A longer map may have other addresses; a
+    /// shorter one keeps its addresses and gives access to less.
     ///
-    /// It takes the map for itself: no operation is under way, and no [ring] or [segment](super::MapSource) of it exists.
+    /// Needs exclusive access to the map: no operation is under way, and no [ring] or [segment](super::MapSource) of it
+    /// exists.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,8 +95,8 @@ impl SharedMap {
     /// ```
     ///
     /// # Errors
-    /// [`MapError`]; the map is as before. [`PastEnd`](Reason::PastEnd) if the file is shorter;
-    /// [`Unsupported`](Reason::Unsupported) if `len` is 0; [`Io`](Reason::Io) if the file cannot be asked or mapped.
+    /// [`MapError`]; the map is unchanged. [`PastEnd`](Reason::PastEnd) if the file is shorter;
+    /// [`Unsupported`](Reason::Unsupported) if `len` is 0; [`Io`](Reason::Io) if the file cannot be queried or mapped.
     pub fn resize(&mut self, len: usize) -> Result<(), MapError> {
         let (size, sealed, mapping) = self.options.resized(self, len).map_err(|stop| self.options.error(len, stop))?;
         if mapping.is_some() {
@@ -106,28 +107,28 @@ impl SharedMap {
         Ok(())
     }
 
-    /// Another descriptor of the same open file, to pass to a peer. It has the rights ours has. Where a call only borrows a
-    /// descriptor, there is [`as_fd`](AsFd::as_fd). With [`offset`](Self::offset) and [`len`](Self::len) it says all that a peer
-    /// needs.
+    /// Returns another descriptor of the same open file, to pass to a peer. It has the same access rights as this map's.
+    /// Where a call only borrows a descriptor, use [`as_fd`](AsFd::as_fd). A peer also needs [`offset`](Self::offset) and
+    /// [`len`](Self::len).
     ///
     /// # Errors
-    /// [`Io`](Reason::Io), if the process has no descriptors left.
+    /// [`Io`](Reason::Io) if the process has no descriptors left.
     pub fn try_clone_fd(&self) -> Result<OwnedFd, MapError> {
         self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, Stop::io(0, error)))
     }
 
-    /// Seals the file against being cut, for everybody and for ever. From here on no operation looks at its size.
+    /// Seals the file against truncation, for all processes and forever. From here on no operation checks its size.
     ///
     /// # Errors
-    /// [`Changed`](Reason::Changed) if it was cut before the seal was set: the seal is set, and the map is treated as one
-    /// that is not sealed. [`Io`](Reason::Io) with `EPERM` if it may not be sealed any more, or is open for reading only,
-    /// [`Unsupported`](Reason::Unsupported) if it is no memfd.
+    /// [`Changed`](Reason::Changed) if it was truncated before the seal was set: the seal is set, and the map is treated as
+    /// one that is not sealed. [`Io`](Reason::Io) with `EPERM` if it may not be sealed any more, or is open for reading
+    /// only, [`Unsupported`](Reason::Unsupported) if it is not a memfd.
     pub fn seal_shrink(&self) -> Result<(), MapError> {
         let sealed = || -> Result<(), Stop> {
             if seals(&self.file).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
                 add_seals(&self.file, libc::F_SEAL_SHRINK)?;
             }
-            // It can have been cut until now, and not any more.
+            // It may have been truncated until now, and cannot be any more.
             self.reaches(0, self.len).map_err(|stop| Stop { done: 0, ..stop })
         };
         sealed().map_err(|stop| self.error(0, stop))?;
@@ -135,14 +136,15 @@ impl SharedMap {
         Ok(())
     }
 
-    /// Whether the file cannot be cut: `F_SEAL_SHRINK` was set, and the file was long enough, when it was mapped or
-    /// [we](Self::seal_shrink) set it.
+    /// Returns whether the file cannot be truncated: `F_SEAL_SHRINK` was set, and the file was long enough, when it was
+    /// mapped or [sealed](Self::seal_shrink) by this map.
     #[inline]
     pub fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Relaxed)
     }
 
-    /// Whether the file still reaches to the end of the map, whatever [`Watch`] says. No system call where it is sealed.
+    /// Checks that the file still reaches to the end of the map, whatever [`Watch`] says. No system call where it is
+    /// sealed.
     ///
     /// # Errors
     /// [`Changed`](Reason::Changed) if it does not.
@@ -153,25 +155,25 @@ impl SharedMap {
         }
     }
 
-    /// Where in the file the map begins, in bytes: [`SharedOptions::offset`].
+    /// Returns the offset in the file where the map begins, in bytes: [`SharedOptions::offset`].
     #[inline]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Bytes in the map: what was asked for when it was made or [resized](Self::resize), never 0.
+    /// Returns the length of the map in bytes: as requested when it was made or [resized](Self::resize), never 0.
     #[allow(clippy::len_without_is_empty)]
     #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// What it was mapped for.
+    /// Returns the access rights of the map.
     pub fn rights(&self) -> Rights {
         self.rights
     }
 
-    /// Which of [`Backend::Mapped`] and [`Backend::Pread`] it is.
+    /// Returns [`Backend::Mapped`] or [`Backend::Pread`].
     pub fn backend(&self) -> Backend {
         if self.mapping.is_some() { Backend::Mapped } else { Backend::Pread }
     }
@@ -183,31 +185,31 @@ impl AsFd for SharedMap {
     }
 }
 
-/// What the parts of this module share.
+/// Functions that the parts of this module share.
 impl SharedMap {
     pub(super) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_ref()
     }
 
-    /// Bytes of the mapping before the map.
+    /// Returns the number of bytes of the mapping before the map.
     #[inline]
     pub(super) fn lead(&self) -> usize {
         self.lead
     }
 
-    /// Where in the file a byte of the map is.
+    /// Returns the offset in the file of a byte of the map.
     #[inline]
     fn in_file(&self, at: usize) -> u64 {
         self.offset + at as u64
     }
 
-    /// An error of an operation that began at `at`.
+    /// Makes an error of an operation that began at `at`.
     #[cold]
     fn error(&self, at: u64, stop: Stop) -> MapError {
         MapError::new(None, self.offset.saturating_add(at).saturating_add(stop.done as u64), stop)
     }
 
-    /// How many of `len` bytes from `at` the map has, and where they begin.
+    /// Returns how many of `len` bytes from `at` the map has, and their start.
     #[inline]
     fn clamp(&self, at: u64, len: usize) -> (usize, usize) {
         let start = usize::try_from(at).map_or(self.len, |at| at.min(self.len));
@@ -219,14 +221,14 @@ impl SharedMap {
         Stop::new(done, Reason::PastEnd { len: self.len as u64 })
     }
 
-    /// Whether operations look at the size of the file: a system call each.
+    /// Returns whether operations check the size of the file: a system call each.
     #[inline]
     fn looks(&self) -> bool {
         !(self.is_sealed() || self.options.watched() == Watch::Nothing)
     }
 
-    /// Before an access that a [`look`](Self::look) follows: with that system call, one that asks whether a fault would be
-    /// fatal in this thread.
+    /// Prepares for an access that a [`look`](Self::look) follows: since that makes a system call anyway, this makes one to
+    /// see whether a fault would be fatal in this thread.
     #[inline]
     fn prepare(&self) {
         if self.looks() {
@@ -234,18 +236,18 @@ impl SharedMap {
         }
     }
 
-    /// After `len` bytes from `at` were accessed: whether all of them are still the file's.
+    /// Checks after an access to `len` bytes from `at` that all of them are still the file's.
     #[inline]
     fn look(&self, at: usize, len: usize) -> Result<(), Stop> {
         if !self.looks() || len == 0 {
             return Ok(());
         }
-        // The bytes first, then what the kernel says of them: also on CPUs that reorder loads.
+        // The bytes first, then the kernel's answer: also on CPUs that reorder loads.
         std::sync::atomic::fence(Ordering::Acquire);
         self.reaches(at, len)
     }
 
-    /// Whether the file has `len` bytes from `at`.
+    /// Checks that the file has `len` bytes from `at`.
     #[inline]
     fn reaches(&self, at: usize, len: usize) -> Result<(), Stop> {
         let size = self.file_size().map_err(|error| Stop::io(len, error))?;
@@ -255,7 +257,7 @@ impl SharedMap {
         }
     }
 
-    /// Of `done` bytes from `at`, those within a file of `size` bytes count.
+    /// Makes the stop of a file of `size` bytes: of `done` bytes from `at`, those within the file count.
     #[cold]
     fn shrunk(&self, at: usize, done: usize, size: u64) -> Stop {
         let within = size.saturating_sub(self.in_file(at)).min(done as u64) as usize;
@@ -267,9 +269,9 @@ impl SharedMap {
     }
 }
 
-/// The seals of a file; `None` if it is of a kind that has none.
+/// Returns the seals of a file; `None` if its kind has none.
 fn seals(file: &File) -> Option<libc::c_int> {
-    // SAFETY: asks about a descriptor we own.
+    // SAFETY: queries a descriptor we own.
     let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
     (seals >= 0).then_some(seals)
 }

@@ -1,4 +1,4 @@
-//! How shared memory is mapped or made: [`SharedOptions`].
+//! [`SharedOptions`]: how shared memory is mapped or made.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -29,26 +29,27 @@ pub struct SharedOptions {
 }
 
 impl SharedOptions {
-    /// The default: mapped where that is to be had, looked at after each access unless it is sealed.
+    /// Returns the default options: mapped where possible, checked after each access unless it is sealed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How bytes get from the file to the caller.
+    /// Sets how bytes get from the file to the caller.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
 
-    /// Whether operations look at the size of a file that is not sealed. Of [`Watch`], only
-    /// [`Nothing`](Watch::Nothing) makes a difference: zeros behind the end of the file, in its last page, are then
-    /// reported as read, and stores to there as done.
+    /// Sets whether operations check the size of a file that is not sealed. Of [`Watch`], only [`Nothing`](Watch::Nothing)
+    /// makes a difference: zeros past the end of the file, in its last page, are then reported as read, and stores to them
+    /// as done.
     pub fn watch(mut self, watch: Watch) -> Self {
         self.watch = watch;
         self
     }
 
-    /// Where in the file the map begins, in bytes; any number. Atomic operations need positions that are aligned in the file.
+    /// Sets the offset in the file where the map begins, in bytes; any number. Atomic operations need positions that are
+    /// aligned in the file.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,17 +69,17 @@ impl SharedOptions {
         self
     }
 
-    /// Seals what [`create`](Self::create) makes against being cut, before anybody else has it.
+    /// Makes [`create`](Self::create) seal the memfd against truncation, before any other process has it.
     pub fn seal_shrink(self) -> Self {
         self.seal(libc::F_SEAL_SHRINK)
     }
 
-    /// Seals what [`create`](Self::create) makes against growing.
+    /// Makes [`create`](Self::create) seal the memfd against growth.
     pub fn seal_grow(self) -> Self {
         self.seal(libc::F_SEAL_GROW)
     }
 
-    /// Seals what [`create`](Self::create) makes against further seals: the peer cannot take the right to store from us.
+    /// Makes [`create`](Self::create) seal the memfd against further seals: the peer cannot remove our right to store.
     pub fn seal_seals(self) -> Self {
         self.seal(libc::F_SEAL_SEAL)
     }
@@ -88,10 +89,10 @@ impl SharedOptions {
         self
     }
 
-    /// Maps `len` bytes behind a peer's descriptor, from the [offset](Self::offset).
+    /// Maps `len` bytes of a peer's descriptor, from the [offset](Self::offset).
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file).
+    /// Those of [`from_file`](Self::from_file).
     pub fn from_fd(&self, fd: OwnedFd, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
         self.from_file(File::from(fd), len, rights)
     }
@@ -99,29 +100,29 @@ impl SharedOptions {
     /// Maps `len` bytes of a file that is open, from the [offset](Self::offset).
     ///
     /// # Errors
-    /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if there is nothing that can be mapped behind the
-    /// descriptor; [`PastEnd`](Reason::PastEnd) if the file ends before ([`offset`](MapError::offset) is where the map would end); [`Unsupported`](Reason::Unsupported) if `len` is
-    /// 0, or [the file's size is not known](crate::map::has_known_size), or
-    /// [`Backend::Mapped`] was asked for and the file is one [of layers](crate::map#files-of-layers) that is open for reading
-    /// only; [`Io`](Reason::Io) with `EACCES` if it is not open for reading, or not for writing and `rights` ask for it,
-    /// `EPERM` if it is sealed against writing, or what `mmap(2)` says; [`Handler`](Reason::Handler) if faults would not
-    /// be recovered and [`Backend::Mapped`] was asked for.
+    /// [`MapError`], with the reason [`NotAFile`](Reason::NotAFile) if the descriptor is of something that cannot be
+    /// mapped; [`PastEnd`](Reason::PastEnd) if the file ends before the end of the map, which is the error's
+    /// [`offset`](MapError::offset); [`Unsupported`](Reason::Unsupported) if `len` is 0, or [the file's size is not
+    /// known](crate::map::has_known_size), or [`Backend::Mapped`] was requested and the file is on a [layered file
+    /// system](crate::map#layered-file-systems) and open for reading only; [`Io`](Reason::Io) with `EACCES` if it is not
+    /// open for reading, or not for writing and `rights` require it, `EPERM` if it is sealed against writing, or the error
+    /// of `mmap(2)`; [`Handler`](Reason::Handler) if faults would not be recovered and [`Backend::Mapped`] was requested.
     pub fn from_file(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
         self.map(file, len, rights).map_err(|stop| self.error(len, stop))
     }
 
-    /// An error of a map of `len` bytes that was not made.
+    /// Makes an error of a map of `len` bytes that was not made.
     pub(super) fn error(&self, len: usize, stop: Stop) -> MapError {
         let at = if matches!(stop.reason, Reason::PastEnd { .. }) { len as u64 } else { 0 };
         MapError::new(None, self.offset.saturating_add(at), stop)
     }
 
-    /// Makes a memfd of zero bytes, sealed as was asked, and maps `len` of them to read and write, from the
+    /// Makes a memfd of zero bytes with the chosen seals, and maps `len` bytes of it for reading and writing, from the
     /// [offset](Self::offset), up to the end.
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file); [`Io`](Reason::Io) if the name has a NUL or more than 249 bytes (`EINVAL`), or
-    /// there are no descriptors or memory left.
+    /// Those of [`from_file`](Self::from_file); [`Io`](Reason::Io) if the name has a NUL or more than 249 bytes (`EINVAL`),
+    /// or there are no descriptors or memory left.
     pub fn create(&self, name: &str, len: usize) -> Result<SharedMap, MapError> {
         let made = || -> Result<SharedMap, Stop> {
             if len == 0 {
@@ -142,7 +143,7 @@ impl SharedOptions {
         made().map_err(|stop| MapError::new(None, 0, stop))
     }
 
-    /// What counts as a change.
+    /// Returns what counts as a change.
     pub(super) fn watched(&self) -> Watch {
         self.watch
     }
@@ -153,7 +154,7 @@ impl SharedOptions {
         let lead = (self.offset % page as u64) as usize;
         let mapped = || self.mapped(&file, lead, len, rights);
         let backend = match (self.backend, layers::may_move(&file)) {
-            // It could not follow its file.
+            // The mapping could not follow its file.
             (Backend::Mapped, true) => {
                 return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good")));
             }
@@ -165,8 +166,8 @@ impl SharedOptions {
         Ok(SharedMap { file, mapping, len, offset, lead, size, rights, options, sealed })
     }
 
-    /// Of a map that is to have another length: the size of its file, whether that is sealed, and another mapping if it needs
-    /// one.
+    /// Returns the new state of a map that gets another length: the size of its file, whether that is sealed, and another
+    /// mapping if it needs one.
     pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), Stop> {
         let (size, sealed) = self.ask(&map.file, len, map.rights)?;
         let another = match &map.mapping {
@@ -184,7 +185,7 @@ impl SharedOptions {
         Mapping::new(file, self.offset - lead as u64, lead.checked_add(len).ok_or_else(too_long)?, rights)
     }
 
-    /// Whether `len` bytes of a file can be mapped: its size, and whether that is sealed.
+    /// Checks that `len` bytes of a file can be mapped: returns its size, and whether that is sealed.
     fn ask(&self, file: &File, len: usize, rights: Rights) -> Result<(u64, bool), Stop> {
         if len == 0 {
             return Err(empty());
@@ -193,7 +194,7 @@ impl SharedOptions {
         if let Some(kind) = irregular(file).map_err(io)? {
             return Err(Stop::new(0, Reason::NotAFile(kind)));
         }
-        // The seals first: a file that has one now cannot be cut between the two questions.
+        // The seals first: a file that is sealed now cannot be truncated between the two queries.
         let seals = seals(file).unwrap_or(0);
         let size = Stamp::of(file).map_err(io)?.size;
         if !size::has_size(file, size).map_err(io)? {
@@ -212,11 +213,11 @@ fn empty() -> Stop {
     Stop::new(0, Reason::Unsupported("a map of no bytes"))
 }
 
-/// Whether the file may be read, and written if `rights` say so: asked for first, because it would go unnoticed over pread
-/// until the first access.
+/// Checks that the file may be read, and written if `rights` require it. Checked first, because over pread it would go
+/// unnoticed until the first access.
 fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop> {
     let refused = |errno| Err(Stop::io(0, io::Error::from_raw_os_error(errno)));
-    // SAFETY: asks for the flags of a descriptor we own.
+    // SAFETY: queries the flags of a descriptor we own.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     if flags < 0 {
         return Err(Stop::io(0, CallError::last("fcntl")));
@@ -237,12 +238,12 @@ fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop
 fn memfd(name: &str) -> io::Result<File> {
     let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // Not executable where the kernel knows that (6.3), and without its warning.
+    // Not executable where the kernel supports that (6.3), and without its warning.
     for flags in [flags | libc::MFD_NOEXEC_SEAL, flags] {
         // SAFETY: a string that ends with NUL.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
         if fd >= 0 {
-            // SAFETY: a new descriptor, nobody else's.
+            // SAFETY: a new descriptor, owned by nothing else.
             return Ok(unsafe { File::from_raw_fd(fd) });
         }
         let error = io::Error::last_os_error();

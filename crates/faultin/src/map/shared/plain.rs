@@ -1,4 +1,4 @@
-//! Values that any bytes make: what can be taken from a peer as it is.
+//! Types that any bytes are a value of: they can be read from a peer without a check.
 
 use super::SharedMap;
 use crate::map::error::{MapError, Stop};
@@ -26,8 +26,9 @@ plain! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 impl SharedMap {
-    /// Copies the structure at position `at` to memory of our own, once: what is then found valid stays so, whatever the
-    /// peer stores meanwhile. Read all that belongs together in one call, check it, and do not read it again.
+    /// Copies the structure at position `at` to private memory, once: a value that was found valid then stays valid,
+    /// whatever the peer stores meanwhile. Read everything that belongs together in one call, check it, and do not read it
+    /// again.
     ///
     /// It need not be aligned. While the peer writes it, it may be a mixture of old and new bytes.
     ///
@@ -53,8 +54,8 @@ impl SharedMap {
     /// ```
     ///
     /// # Errors
-    /// As [`read_exact_at`](Self::read_exact_at); nothing of the structure is given out, and
-    /// [`done`](MapError::done) is 0.
+    /// Those of [`read_exact_at`](Self::read_exact_at); no part of the structure is returned, and [`done`](MapError::done)
+    /// is 0.
     #[inline]
     pub fn read_once<T: Plain>(&self, at: u64) -> Result<T, MapError> {
         let (start, len) = self.clamp(at, size_of::<T>());

@@ -1,13 +1,13 @@
 //! Rings in shared memory: one side produces entries, the other consumes them, and neither trusts the other.
 //!
-//! A ring is an array of entries, their number a power of two, and two counters of 32 bits: *head*, how many entries have
-//! been consumed, and *tail*, how many have been produced, both wrapping. Entry `n` lies in place `n % capacity`. That is
-//! how the rings of io_uring, PipeWire and virtual devices count. [`Layout`] says where the three lie.
+//! A ring is an array of entries, their number a power of two, and two counters of 32 bits: *head*, the number of consumed
+//! entries, and *tail*, the number of produced entries, both wrapping. Entry `n` is in place `n % capacity`. The rings of
+//! io_uring, PipeWire and virtual devices count in the same way. [`Layout`] has the positions of the three parts.
 //!
-//! Each side owns one counter. It is kept here, in memory of our own, and only ever *stored* to the shared memory: what the
-//! peer writes over it confuses nobody but the peer. The other one is loaded once per operation, and believed only if it
-//! is possible: between 0 and `capacity` entries lie between the two. Otherwise the operation is an error that
-//! [names both](RingError::Indices), and nothing was consumed or produced.
+//! Each side owns one counter. It is kept in private memory, and only ever *stored* to the shared memory: if the peer
+//! overwrites it, this affects only the peer. The other counter is loaded once per operation, and accepted only if it is
+//! possible: between 0 and `capacity` entries are between the two. Otherwise the operation is an error that [names
+//! both](RingError::Indices), and nothing was consumed or produced.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,14 +34,14 @@
 //! # Ordering
 //!
 //! A consumer loads the tail with acquire, copies, and stores the head with release: it sees what was stored before the
-//! tail, and has done reading when the places are free. A producer does the same with the counters exchanged. Entries are
-//! copied once; a peer that writes places it has given away writes either before or after that copy, or in its middle.
+//! tail, and has finished reading when the places are free. A producer does the same with the counters exchanged. Entries
+//! are copied once; a peer that writes places that it has handed over writes before, after or during that copy.
 //!
 //! # Bounds
 //!
-//! An operation makes one load, at most two copies of together `capacity` entries (two where they wrap around), one look at
-//! the file unless it is [sealed](SharedMap::is_sealed), and one store. It does not wait: an empty ring gives 0 entries, a
-//! full one takes 0.
+//! An operation makes one load, at most two copies of together `capacity` entries (two where they wrap around), one check
+//! of the file unless it is [sealed](SharedMap::is_sealed), and one store. It does not wait: an empty ring returns 0
+//! entries, a full one takes 0.
 
 use core::fmt;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,7 @@ use crate::map::error::{Reason, Stop};
 use crate::map::mapping::Rights;
 use crate::scalar;
 
-/// Where a ring lies in shared memory. Positions are bytes from the start of the map.
+/// The positions of a ring's parts in shared memory, in bytes from the start of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The counter of consumed entries: 32 bits, aligned to 4.
@@ -60,19 +60,19 @@ pub struct Layout {
     pub tail: u64,
     /// The first entry.
     pub data: u64,
-    /// Bytes in an entry, at least 1. (A ring of bytes has entries of 1.)
+    /// Size of an entry in bytes, at least 1. (A ring of bytes has entries of 1.)
     pub entry: u32,
-    /// Entries: a power of two, at most 2^31.
+    /// Number of entries: a power of two, at most 2^31.
     pub capacity: u32,
 }
 
 impl Layout {
-    /// Bytes of all entries.
+    /// Returns the size of all entries in bytes.
     fn bytes(&self) -> u64 {
         u64::from(self.entry) * u64::from(self.capacity)
     }
 
-    /// The end of the last of its parts, if they are possible within `len` bytes.
+    /// Returns the end of the last part, if the layout is possible within `len` bytes.
     fn check(&self, len: usize) -> Result<usize, RingError> {
         let Layout { head, tail, data, entry, capacity } = *self;
         if entry == 0 {
@@ -98,33 +98,33 @@ impl Layout {
     }
 }
 
-/// Why nothing was consumed or produced.
+/// The reason why nothing was consumed or produced.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RingError {
-    /// The layout is impossible: what is wrong with it.
+    /// The layout is impossible, for this reason.
     Layout(&'static str),
-    /// The buffer is not a whole number of entries: it has this many bytes.
+    /// The buffer, which has this many bytes, is not a whole number of entries.
     Buffer(usize),
-    /// The peer lies: no ring of this capacity has these counters. Ours is right.
+    /// The peer's counter is impossible in a ring of this capacity. Ours is right.
     Indices {
-        /// Entries consumed.
+        /// Number of entries consumed.
         head: u32,
-        /// Entries produced.
+        /// Number of entries produced.
         tail: u32,
-        /// Entries the ring has.
+        /// Number of entries of the ring.
         capacity: u32,
-        /// Which of the two is the peer's.
+        /// The peer's counter.
         peer: Counter,
     },
-    /// More entries were to be consumed than have been seen: the caller's mistake.
+    /// The caller wants to consume more entries than have been seen.
     Unseen {
-        /// Entries to be consumed.
+        /// Number of entries to be consumed.
         count: u32,
-        /// Entries seen and not consumed.
+        /// Number of entries seen and not consumed.
         seen: u32,
     },
-    /// The memory failed, or was taken away.
+    /// The memory failed, or was revoked.
     Map(MapError),
 }
 
@@ -168,7 +168,8 @@ impl std::error::Error for RingError {
 }
 
 impl RingError {
-    /// The kernel's number for it: `EPROTO` where the peer's counters are impossible, `EINVAL` for the caller's mistakes.
+    /// Returns the kernel's error number: `EPROTO` where the peer's counters are impossible, `EINVAL` for the caller's
+    /// mistakes.
     pub fn errno(&self) -> Option<i32> {
         match self {
             RingError::Layout(_) | RingError::Buffer(_) | RingError::Unseen { .. } => Some(libc::EINVAL),
@@ -193,29 +194,29 @@ impl From<MapError> for RingError {
     }
 }
 
-/// The side that takes entries out.
+/// The side that consumes entries.
 #[derive(Debug)]
 pub struct Consumer<'m> {
     ring: Ring<'m>,
-    /// Entries consumed; the one in shared memory is a copy of it.
+    /// Number of entries consumed; the one in shared memory is a copy of it.
     head: u32,
-    /// Entries behind the head that were there when the tail was last looked at.
+    /// Number of entries after the head when the tail was last read.
     seen: u32,
 }
 
-/// The side that puts entries in.
+/// The side that produces entries.
 #[derive(Debug)]
 pub struct Producer<'m> {
     ring: Ring<'m>,
-    /// Entries produced; the one in shared memory is a copy of it.
+    /// Number of entries produced; the one in shared memory is a copy of it.
     tail: u32,
 }
 
 impl<'m> Consumer<'m> {
-    /// The consumer of a ring, which begins where the head in the shared memory says: this once it is believed.
+    /// Makes the consumer of a ring, which begins at the head in the shared memory: the head is trusted this once.
     ///
     /// # Errors
-    /// [`Layout`](RingError::Layout) if the layout is impossible; [`Map`](RingError::Map) if the map is to be read only,
+    /// [`Layout`](RingError::Layout) if the layout is impossible; [`Map`](RingError::Map) if the map is for reading only,
     /// is one [over pread](super::super::Backend::Pread), or fails.
     pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
@@ -225,11 +226,11 @@ impl<'m> Consumer<'m> {
         Ok(Consumer { ring, head, seen: 0 })
     }
 
-    /// Copies the oldest entries to `dst`, as many as there are and fit, without consuming them; returns how many. `dst`
+    /// Copies the oldest entries to `dst`, as many as exist and fit, without consuming them; returns their number. `dst`
     /// has room for a whole number of entries.
     ///
     /// # Errors
-    /// [`RingError`]; `dst` may have been overwritten.
+    /// [`RingError`] if the memory fails, or a length or counter is wrong; `dst` may have been overwritten.
     pub fn snapshot(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
         let ring = &self.ring;
         ring.map.prepare();
@@ -246,11 +247,11 @@ impl<'m> Consumer<'m> {
         Ok(count)
     }
 
-    /// Gives the places of the `count` oldest entries back to the producer.
+    /// Returns the places of the `count` oldest entries to the producer.
     ///
     /// # Errors
-    /// [`Unseen`](RingError::Unseen) if the last [`snapshot`](Self::snapshot) found fewer; [`Map`](RingError::Map). Nothing
-    /// is consumed.
+    /// [`Unseen`](RingError::Unseen) if the last [`snapshot`](Self::snapshot) found fewer; [`Map`](RingError::Map) if the
+    /// memory fails. Nothing is consumed.
     pub fn advance(&mut self, count: u32) -> Result<(), RingError> {
         if count > self.seen {
             return Err(RingError::Unseen { count, seen: self.seen });
@@ -261,10 +262,11 @@ impl<'m> Consumer<'m> {
         Ok(())
     }
 
-    /// Copies the oldest entries to `dst`, as many as there are and fit, and consumes them; returns how many.
+    /// Copies the oldest entries to `dst`, as many as exist and fit, and consumes them; returns their number.
     ///
     /// # Errors
-    /// [`RingError`]; nothing is consumed, `dst` may have been overwritten.
+    /// [`RingError`] if the memory fails, or a length or counter is wrong; nothing is consumed, `dst` may have been
+    /// overwritten.
     pub fn consume(&mut self, dst: &mut [u8]) -> Result<u32, RingError> {
         let count = self.snapshot(dst)?;
         if count > 0 {
@@ -273,17 +275,17 @@ impl<'m> Consumer<'m> {
         Ok(count)
     }
 
-    /// How many entries have been consumed, wrapping.
+    /// Returns the number of consumed entries, wrapping.
     pub fn head(&self) -> u32 {
         self.head
     }
 }
 
 impl<'m> Producer<'m> {
-    /// The producer of a ring, which begins where the tail in the shared memory says: this once it is believed.
+    /// Makes the producer of a ring, which begins at the tail in the shared memory: the tail is trusted this once.
     ///
     /// # Errors
-    /// As [`Consumer::new`].
+    /// Those of [`Consumer::new`].
     pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
         map.prepare();
@@ -292,11 +294,11 @@ impl<'m> Producer<'m> {
         Ok(Producer { ring, tail })
     }
 
-    /// Puts the entries of `src` into the ring, as many as there is room for, and then lets the consumer see them; returns
-    /// how many. `src` is a whole number of entries.
+    /// Puts the entries of `src` into the ring, as many as there is room for, and then publishes them to the consumer;
+    /// returns their number. `src` is a whole number of entries.
     ///
     /// # Errors
-    /// [`RingError`]; nothing is produced.
+    /// [`RingError`] if the memory fails, or a length or counter is wrong; nothing is produced.
     pub fn push(&mut self, src: &[u8]) -> Result<u32, RingError> {
         let ring = &self.ring;
         ring.map.prepare();
@@ -317,18 +319,18 @@ impl<'m> Producer<'m> {
         Ok(count)
     }
 
-    /// How many entries have been produced, wrapping.
+    /// Returns the number of produced entries, wrapping.
     pub fn tail(&self) -> u32 {
         self.tail
     }
 }
 
-/// What both sides share: a layout that was checked, and its map.
+/// The data of both sides: a layout that was checked, and its map.
 #[derive(Debug)]
 struct Ring<'m> {
     map: &'m SharedMap,
     layout: Layout,
-    /// Bytes of the map up to the end of the ring's last part.
+    /// End in the map of the ring's last part.
     end: usize,
 }
 
@@ -341,7 +343,7 @@ impl<'m> Ring<'m> {
         }
     }
 
-    /// The peer's counter: what was stored before it is seen after it.
+    /// Loads the peer's counter: what the peer stored before it is seen after it.
     fn load(&self, at: u64) -> Result<u32, RingError> {
         let before = self.map.epoch();
         let load = |place: *mut u32| {
@@ -352,25 +354,25 @@ impl<'m> Ring<'m> {
         self.map.atomic_at(at as usize, 4, load).map_err(|stop| self.error(at, stop))
     }
 
-    /// Our counter: what was read and stored before it is done.
+    /// Stores our counter: earlier loads and stores are done.
     fn store(&self, at: u64, value: u32) -> Result<(), RingError> {
         // SAFETY: as above.
         let store = |place: *mut u32| unsafe { scalar::store_atomic(place, value, Ordering::Release) };
         self.map.atomic_at(at as usize, 4, store).map_err(|stop| self.error(at, stop))
     }
 
-    /// Whether the whole ring is still the file's: what was loaded of one that was cut are zeros.
+    /// Checks that the whole ring is still the file's: bytes loaded from a truncated one are zeros.
     fn look(&self) -> Result<(), RingError> {
         self.map.look(0, self.end).map_err(|stop| self.error(0, Stop { done: 0, ..stop }))
     }
 
-    /// How many entries are in the ring, if the counters are possible.
+    /// Returns the number of entries in the ring, if the counters are possible.
     fn filled(&self, head: u32, tail: u32, peer: Counter) -> Result<u32, RingError> {
         let filled = tail.wrapping_sub(head);
         if filled <= self.layout.capacity {
             return Ok(filled);
         }
-        // A ring that was taken away reads as zeros: that is what to say then.
+        // A truncated ring reads as zeros: then the truncation is the error.
         self.look()?;
         Err(self.impossible(head, tail, peer))
     }
@@ -380,7 +382,7 @@ impl<'m> Ring<'m> {
         RingError::Indices { head, tail, capacity: self.layout.capacity, peer }
     }
 
-    /// How many entries a buffer has, of which only the ring's capacity matters.
+    /// Returns the number of entries of a buffer, up to the ring's capacity.
     fn entries(&self, len: usize) -> Result<u32, RingError> {
         let entry = self.layout.entry as usize;
         match len % entry {
@@ -389,8 +391,8 @@ impl<'m> Ring<'m> {
         }
     }
 
-    /// Where `count` entries from the `first` lie: position in the map, position in a buffer, and length of both
-    /// pieces, in bytes.
+    /// Returns the places of `count` entries from the `first`: position in the map, position in a buffer, and length of
+    /// both pieces, in bytes.
     fn pieces(&self, first: u32, count: u32) -> impl Iterator<Item = (usize, usize, usize)> {
         let Layout { data, entry, capacity, .. } = self.layout;
         let place = first & (capacity - 1);

@@ -1,4 +1,4 @@
-//! [`SharedMap::with_slice`] and [`SharedMap::with_raw`]: any code over the shared memory itself.
+//! [`SharedMap::with_slice`] and [`SharedMap::with_raw`]: foreign code over the shared memory itself.
 
 use core::ops::{Range, RangeBounds};
 
@@ -9,16 +9,16 @@ use crate::map::range::within;
 use crate::map::slice::{Damaged, Scanned, joined, scan, zeros};
 
 impl SharedMap {
-    /// Calls `read` with the bytes of a range as a slice of the shared memory itself: for code that takes a slice, such as an
-    /// upload to a graphics processor, without a copy of ours. A range that ends after the map ends with it.
+    /// Calls `read` with the bytes of a range as a slice of the shared memory itself: for code that takes a slice, such as
+    /// an upload to a graphics processor, without a copy. A range that ends after the map ends with it.
     ///
-    /// While it runs, pages that are gone (the peer truncated the file) are replaced by zeros, which is reported afterwards. Until
-    /// the last closure has returned, the map's other operations read and write the file then; its atomic operations fail.
-    /// Bytes that the peer stores meanwhile are no damage: what is in the memory is the peer's to choose.
+    /// While it runs, missing pages (the peer truncated the file) are replaced by zeros, which is reported afterwards.
+    /// Until the last closure has returned, the map's other operations then read and write the file; its atomic operations
+    /// fail. Bytes that the peer stores meanwhile are no damage: the peer chooses the contents.
     ///
-    /// A map that is not [sealed](Self::is_sealed) is looked at afterwards, as after each operation. The closure gets a copy where
-    /// that of [`FileMap::with_slice`](crate::map::FileMap::with_slice) does. A system call that is given the slice fails with
-    /// `EFAULT` where a page is gone.
+    /// A map that is not [sealed](Self::is_sealed) is checked afterwards, as after each operation. The closure gets a copy
+    /// in the same cases as that of [`FileMap::with_slice`](crate::map::FileMap::with_slice). A system call that is given
+    /// the slice fails with `EFAULT` where a page is missing.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,41 +37,41 @@ impl SharedMap {
     /// ```
     ///
     /// # Errors
-    /// [`Damaged`], which has what the closure returned, and which of its bytes were not the file's.
+    /// [`Damaged`], with the closure's result, and the ranges of bytes that were not the file's.
     ///
     /// # Panics
-    /// If the closure does; the map is as if it had returned.
+    /// If the closure panics; the map is in the same state as after a return.
     ///
     /// # Aborts
-    /// As [`FileMap::with_slice`](crate::map::FileMap::with_slice).
+    /// Those of [`FileMap::with_slice`](crate::map::FileMap::with_slice).
     ///
     /// # Safety
     /// The conditions of [`FileMap::with_slice`](crate::map::FileMap::with_slice), with [its table of what may be
-    /// called](crate::map::FileMap::with_slice). The peer is not trusted, so it will change the bytes at the
-    /// worst moment: this is no place for code that checks bytes and then uses them.
+    /// called](crate::map::FileMap::with_slice). The peer is not trusted and may change the bytes at the worst moment: do
+    /// not run code here that checks bytes and then uses them.
     pub unsafe fn with_slice<T>(
         &self,
         range: impl RangeBounds<u64>,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        // SAFETY: readable while the closure runs. That its bytes change is the caller's affair, by contract.
+        // SAFETY: readable while the closure runs. The caller answers for the changes of its bytes, by contract.
         self.with_raw(range, |bytes| read(unsafe { &*bytes }))
     }
 
-    /// As [`with_slice`](Self::with_slice), with a pointer instead of a reference: for code that keeps to Rust's rules and
-    /// has loads of its own that other code may race with (volatile loads, assembly).
+    /// Calls `read` as [`with_slice`](Self::with_slice) does, with a pointer instead of a reference: for code that keeps to
+    /// Rust's rules and has its own loads that may race with other code (volatile loads, assembly).
     ///
     /// While the closure runs, the pointer is valid for reads, and the memory may change at any time. The bytes are
-    /// initialised. It must not be written to, and nothing is there any more when the closure has returned.
+    /// initialised. They must not be written to, and the pointer is invalid after the closure has returned.
     ///
     /// # Errors
-    /// As [`with_slice`](Self::with_slice).
+    /// Those of [`with_slice`](Self::with_slice).
     ///
     /// # Panics
-    /// If the closure does; the map is as if it had returned.
+    /// If the closure panics; the map is in the same state as after a return.
     ///
     /// # Aborts
-    /// As [`with_slice`](Self::with_slice). A closure that leaves by `longjmp` leaves the guard in force.
+    /// Those of [`with_slice`](Self::with_slice). A closure that leaves by `longjmp` leaves the guard in force.
     pub fn with_raw<T>(
         &self,
         range: impl RangeBounds<u64>,
@@ -93,24 +93,24 @@ impl SharedMap {
             };
         }
         let stop = match (cut_to, checked) {
-            // Whatever it is by now: when it was read, it ended there.
+            // Whatever its size is by now: it ended there when it was read.
             (Some(to), _) if to < self.in_file(start + len) => {
                 Stop::new(done, Reason::Changed(Change::Shrunk { from: self.size, to }))
             }
             (_, Err(stop)) => stop,
             (_, Ok(())) => match self.pread(start + done, &mut [0], 0) {
                 Err(stop) => Stop { done, ..stop },
-                // It healed, or the mapping needed memory that reading does not: all that is known is the fault.
+                // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
                 Ok(()) => Stop::new(done, Reason::Fault(fault)),
             },
         };
         Err(self.damaged(value, &range, bad, Stop { fault: Some(fault), ..stop }))
     }
 
-    /// Puts the file back where a closure of [`with_slice`](Self::with_slice) met damage, if that could not be done when it had
+    /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had
     /// returned (for lack of memory). Until then those parts are read from the file and written to it.
     ///
-    /// [`Repair::InUse`] if closures are reading them now: it is done when they have returned.
+    /// Returns [`Repair::InUse`] if closures are reading them now: the file is restored when they have returned.
     ///
     /// # Errors
     /// [`Io`](Reason::Io) if the file cannot be mapped.
@@ -121,7 +121,7 @@ impl SharedMap {
         }
     }
 
-    /// The same over a copy, which does not change any more.
+    /// Does the same over a copy, which does not change any more.
     fn with_copy<T>(
         &self,
         range: &Range<u64>,
@@ -137,11 +137,11 @@ impl SharedMap {
         Err(self.damaged(read(&raw const *copy), range, vec![bad], stop))
     }
 
-    /// What is returned of a `range` of which these `ranges` were zeros.
+    /// Makes the result for a `range` in which these `ranges` were zeros.
     #[cold]
     fn damaged<T>(&self, value: T, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: Stop) -> Damaged<T> {
         if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
-            // The rest of a page of which the file has only a part reads as zeros without a fault.
+            // The rest of the file's last page reads as zeros without a fault.
             let end = to.saturating_sub(self.offset).max(range.start);
             ranges.push(end..range.end);
         }

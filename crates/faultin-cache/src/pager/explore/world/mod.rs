@@ -1,5 +1,5 @@
-//! A file, its mappings and its store, and everybody who uses them, in one thread: an operation runs, and at each of its steps a script
-//! says what others do in between.
+//! A file, its mappings, its store, and all their users, in one thread: an operation runs, and at each of its steps a
+//! script decides which actions of other threads happen in between.
 
 mod operations;
 mod seen;
@@ -30,10 +30,10 @@ use crate::pager::mapped::Source;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 use faultin::map::Rights;
 
-/// Pages of the file.
+/// Number of pages of the file.
 pub(super) const PAGES: usize = 2;
 
-/// What somebody does between two steps.
+/// An action of another thread between two steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     Load {
@@ -55,17 +55,17 @@ pub(super) enum Action {
     },
     StoreGoesDown,
     StoreComesBack,
-    /// The kernel refuses the next change of a page table.
+    /// The kernel denies the next change of a page table.
     Refuse {
         map: usize,
     },
-    /// A hole of the memfd is touched by other ways.
+    /// A hole of the memfd is touched in another way.
     Touch {
         page: usize,
     },
 }
 
-/// What a script is about.
+/// The operation of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Op {
     Act(Action),
@@ -88,7 +88,7 @@ pub(super) enum Op {
     Map(usize),
 }
 
-/// A moment at which something could have been done, and was not.
+/// A moment at which an action could have happened, and did not.
 #[derive(Debug)]
 pub(super) struct Moment {
     pub(super) number: usize,
@@ -96,7 +96,7 @@ pub(super) struct Moment {
     pub(super) could: Vec<Action>,
 }
 
-/// Everybody.
+/// The file and all its users.
 pub(super) struct World {
     config: &'static Config,
     _cache: Cache,
@@ -106,20 +106,20 @@ pub(super) struct World {
     maps: RefCell<Vec<Option<Arc<Map>>>>,
     model: RefCell<Model>,
     script: RefCell<Vec<(usize, Action)>>,
-    /// Whether others may come in between.
+    /// Whether actions may happen.
     is_scripted: Cell<bool>,
-    /// Whether what happens has happened before, and was looked at then.
+    /// Whether the current steps were taken, and checked, before.
     is_known: Cell<bool>,
-    /// Moments that have passed.
+    /// Number of moments that have passed.
     moments: Cell<usize>,
     left: RefCell<Vec<Moment>>,
     trace: Cell<u64>,
-    /// Things that others have done.
+    /// Number of actions so far.
     acted: Cell<usize>,
     found: RefCell<Option<Found>>,
-    /// Whether a handler is at it: its lock is in nobody's list.
+    /// Whether a handler is running: its lock is in no list.
     is_in_handler: Cell<bool>,
-    /// Where the operation under way writes what it copies from a mapping.
+    /// The position to which the operation under way writes what it copies from a mapping.
     copies_to: Cell<Option<u64>>,
 }
 
@@ -129,7 +129,7 @@ fn hash(what: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A byte behind the middle of a page: where a file ends in the midst of it, it is behind the end.
+/// Returns the position of a byte after the middle of a page: where a file ends in the middle, it is past the end.
 fn in_tail(page: usize) -> u64 {
     (page * page_size() + page_size() * 3 / 4) as u64
 }
@@ -196,7 +196,7 @@ impl World {
         table.mapped.as_mut().expect("it has a memory").add(map);
     }
 
-    /// Whether mappings are for stores, too.
+    /// Returns whether mappings allow stores.
     fn is_writable(&self) -> bool {
         self.config.protection == Rights::ReadWrite
     }
@@ -216,7 +216,7 @@ impl World {
         self.maps.borrow().iter().flatten().cloned().collect()
     }
 
-    /// Something has been done by whoever is at it.
+    /// Reports a step of the current thread.
     pub(super) fn step(self: &Rc<Self>, step: Step) {
         if let Step::Punched { pos, len } = step {
             for map in self.mappings() {
@@ -254,11 +254,11 @@ impl World {
         None
     }
 
-    /// What others could do now without waiting. What would wait for a lock happens when it is free.
+    /// Returns the actions that could happen now without waiting. One that would wait for a lock happens when it is free.
     fn possible(&self) -> Vec<Action> {
         let free = self.is_free();
         let mut could = Vec::new();
-        // Once in an operation: then another way is found. Of two in a row the second one would be for whoever finds it.
+        // Once in an operation: then another way is found. A second denial in a row would hit the code that looks for it.
         let is_refusal = |(_, action): &(usize, Action)| matches!(action, Action::Refuse { .. });
         let refuses = self.config.refusals && !self.script.borrow().iter().any(is_refusal);
         for (map, mapping) in self.maps.borrow().iter().enumerate() {
@@ -293,7 +293,7 @@ impl World {
         could
     }
 
-    /// What the main operation could be.
+    /// Returns the possible main operations.
     pub(super) fn operations(&self) -> Vec<Op> {
         let page = page_size() as u64;
         // A refusal alone does nothing, and would be a second one for the operation after it.
@@ -350,14 +350,14 @@ impl World {
         }
     }
 
-    /// Does again what was done before.
+    /// Repeats an earlier operation.
     pub(super) fn repeat(self: &Rc<Self>, op: Op, script: &[(usize, Action)]) {
         self.is_known.set(true);
         self.perform(op, script);
         self.is_known.set(false);
     }
 
-    /// Does something, while others do what the script says.
+    /// Performs an operation, with the actions of the script in between.
     pub(super) fn perform(self: &Rc<Self>, op: Op, script: &[(usize, Action)]) {
         *self.script.borrow_mut() = script.to_vec();
         self.left.borrow_mut().clear();

@@ -1,4 +1,4 @@
-//! The operations that scripts are about, and what has to come out in the end.
+//! The operations of scripts, and the checks at the end.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +15,7 @@ use crate::pager::explore::Found;
 use crate::pager::explore::view::View;
 
 impl World {
-    /// An operation may fail if its store has.
+    /// Checks the result of an operation, which may fail if its store has.
     pub(super) fn came(&self, before: u32, error: Option<Error>) {
         if let Some(error) = error
             && (before == self.store.failures() || !matches!(error, Error::Store(_) | Error::Fault(_)))
@@ -33,7 +33,7 @@ impl World {
             Op::Unmap(map) => self.unmap(map),
             Op::Map(map) => self.map(map),
             Op::SetLen(len) => {
-                // What is cut off is zeros, and what was behind the end is when it becomes a part of the file.
+                // Truncated bytes are zeros, and so are bytes past the end when they become part of the file.
                 self.model.borrow_mut().begin(len, |pos| (len != size && pos >= len.min(size)).then_some(0));
                 let result = self.inode().set_len(len);
                 self.finish(before, len, result.map(|()| 0).map_err(|error| Partial { done: 0, error }));
@@ -79,7 +79,7 @@ impl World {
         let done = result.is_ok();
         let behind = |error: &Error| matches!(error, Error::Fault(_));
         match result {
-            // A buffer behind the end of the file.
+            // A buffer past the end of the file.
             Err(partial) if behind(&partial.error) && self.model.borrow().size < start_of(PAGES) => {}
             result => self.came(before, result.err().map(|partial| partial.error)),
         }
@@ -90,7 +90,7 @@ impl World {
         self.model.borrow_mut().end(done, size);
     }
 
-    /// Looks at everything, in all ways, with nobody else there.
+    /// Checks everything in all ways, without other threads.
     pub(in crate::pager::explore) fn settle(self: &Rc<Self>) {
         self.store.is_down.store(false, Relaxed);
         self.look();
@@ -102,7 +102,7 @@ impl World {
         self.look();
     }
 
-    /// The file grows, with everything in it as it is, after somebody has stored to its last page.
+    /// Checks that the file grows, with its contents unchanged, after a store to its last page.
     pub(in crate::pager::explore) fn grow(self: &Rc<Self>) {
         self.store.is_down.store(false, Relaxed);
         if self.is_writable() && self.model.borrow().size > start_of(1) {

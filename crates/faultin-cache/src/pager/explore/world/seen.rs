@@ -1,4 +1,4 @@
-//! What is seen, and what is wrong with it.
+//! The observed values, and the checks on them.
 
 use std::hash::Hash;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::pager::map::Map;
 use crate::pager::states::State;
 
 impl World {
-    /// A byte of the memfd; zero in a hole.
+    /// Returns a byte of the memfd; zero in a hole.
     pub(super) fn byte(&self, pos: u64) -> u8 {
         let mut byte = [0];
         rustix::io::pread(self.backing.as_fd(), &mut byte, pos).expect("a memfd can be read");
@@ -36,14 +36,14 @@ impl World {
         positions.into_iter().filter(|&pos| pos as usize / page_size() == page).collect()
     }
 
-    /// A value that is nowhere yet.
+    /// Returns a value that is not in use yet.
     pub(super) fn new_value(&self, pos: u64) -> u8 {
         let model = self.model.borrow();
         let taken = |value: u8| model.may(pos, value) || value == self.byte(pos) || value == self.stored(pos);
         (1..=u8::MAX).find(|&value| !taken(value)).unwrap_or(1)
     }
 
-    /// Whether nobody has the locks that a fault, an eviction or writeback needs.
+    /// Returns whether the locks that a fault, an eviction or writeback needs are free.
     pub(super) fn is_free(&self) -> bool {
         let locks = self.inode().table.try_exclusive().is_some() && self.inode().writeback.try_exclusive().is_some();
         locks && self.mappings().iter().all(|map| map.is_free())
@@ -66,7 +66,7 @@ impl World {
         (0..PAGES).map(page).collect()
     }
 
-    /// All that what happens later depends on, but where an operation under way is.
+    /// Returns a hash of everything that later events depend on, except the position of an operation under way.
     pub(in crate::pager::explore) fn state(&self) -> u64 {
         let maps: Vec<_> = self.maps.borrow().iter().map(|map| map.as_ref().map(|map| self.map_state(map))).collect();
         let model = self.model.borrow();
@@ -88,7 +88,7 @@ impl World {
         (states, map.table().map(|table| (table.entries(), table.refuses())), map.next())
     }
 
-    // What is wrong.
+    // The findings.
 
     pub(in crate::pager::explore) fn find(&self, found: Found) {
         self.found.borrow_mut().get_or_insert(found);
@@ -98,7 +98,7 @@ impl World {
         self.found.borrow().clone()
     }
 
-    /// What holds whenever somebody could look.
+    /// Checks the invariants that hold at every step.
     pub(super) fn check(&self) {
         let model = self.model.borrow();
         let table = if self.is_in_handler.get() { None } else { self.inode().table.shared().ok() };

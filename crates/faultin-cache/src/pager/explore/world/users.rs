@@ -1,4 +1,4 @@
-//! What users do through mappings.
+//! Accesses of users through mappings.
 
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -14,19 +14,19 @@ use crate::pager::map::Map;
 use crate::pager::serve::Refused;
 use crate::pager::signal::Came;
 
-/// Who accesses a mapping, and has its fault served.
+/// The kind of code that accesses a mapping, and so how its fault is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pager::explore) enum By {
-    /// Anybody's instruction: in a signal, if the configuration says so.
+    /// Any instruction: in a signal, if the configuration has signals.
     Instruction,
     /// A read or write that faults its buffer in.
     Call,
 }
 
-/// How often one was served in a signal, in all worlds.
+/// How often a fault was resolved in a signal, in all worlds.
 pub(in crate::pager::explore) static IN_SIGNAL: AtomicU64 = AtomicU64::new(0);
 
-/// What becomes of an access.
+/// The result of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pager::explore) enum Accessed {
     Done,
@@ -34,7 +34,7 @@ pub(in crate::pager::explore) enum Accessed {
 }
 
 impl World {
-    /// An access of a user's, through a mapping, which is repeated until it succeeds or is not to be served.
+    /// Makes a user's access through a mapping, which is repeated until it succeeds or cannot be resolved.
     pub(in crate::pager::explore) fn access(self: &Rc<Self>, map: usize, pos: u64, access: Access, by: By) -> Accessed {
         let Some(map) = self.mapping(map) else { return Accessed::Failed };
         let (page, write) = (pos as usize / page_size(), access == Access::Write);
@@ -57,7 +57,7 @@ impl World {
             let waits = map.mode() == Mode::Thread && !table.entries()[page].poisoned;
             let in_signal = self.config.in_signals && by == By::Instruction && map.mode() != Mode::Thread;
             let known = (self.config.says_access || by == By::Call).then_some(access);
-            // From the fault to its service it is some way.
+            // Time passes between the fault and its resolution.
             self.step(Step::Faulted);
             let served = if in_signal {
                 self.serve_in_signal(&map, page, known)
@@ -83,7 +83,7 @@ impl World {
         Accessed::Done
     }
 
-    /// As the handler does, which hands over to the pager's thread.
+    /// Resolves a fault as the handler does, which hands over to the pager's thread.
     fn serve_in_signal(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Refused> {
         self.is_in_handler.set(true);
         let came = self.inode().serve_at_once(map, page, access);
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// A copy of a part of a page for an operation that is under way, if it can be read.
+    /// Copies a part of a page for an operation that is under way, if it can be read.
     pub(in crate::pager::explore) fn copy_from(&self, map: usize, offset: usize, bytes: &mut [u8]) -> bool {
         let page = offset / page_size();
         if !self.mapping(map).is_some_and(|map| map.table().is_some_and(|table| table.allows(page, false))) {

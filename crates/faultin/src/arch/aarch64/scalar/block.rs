@@ -1,4 +1,4 @@
-//! Sixteen bytes at once. Kernels have no vector registers, and nothing that needs this.
+//! Sixteen bytes at once. Kernels have no vector registers, and do not need this.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -10,7 +10,7 @@ use crate::fault::Fault;
 #[derive(Clone, Copy)]
 pub struct Block(pub(in crate::arch) uint8x16_t);
 
-/// A 16-byte load into a vector register: the one access that everything which scans memory is built on.
+/// Loads 16 bytes into a vector register: the access that every scan of memory uses.
 ///
 /// # Safety
 /// As the other loads, for 16 bytes at any alignment.
@@ -34,7 +34,7 @@ pub unsafe fn load_vector(ptr: *const u8) -> Result<Block, Fault> {
 }
 
 impl Block {
-    /// One bit per byte that is zero, the first byte's lowest.
+    /// Returns one bit per byte that is zero, the first byte's lowest.
     #[inline(always)]
     pub fn zero_bytes(self) -> u32 {
         const BITS: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
@@ -45,14 +45,14 @@ impl Block {
         }
     }
 
-    /// The bits set in either.
+    /// Returns the bits that are set in either.
     #[inline(always)]
     pub fn or(self, other: Block) -> Block {
         // SAFETY: as in `zero_bytes`.
         Block(unsafe { vorrq_u8(self.0, other.0) })
     }
 
-    /// The bytes in memory order.
+    /// Returns the bytes in memory order.
     #[inline(always)]
     pub fn bytes(self) -> [u8; 16] {
         // SAFETY: both types are 16 plain bytes.

@@ -36,8 +36,8 @@ pub unsafe fn load_128(ptr: *const u128) -> Result<u128, Fault> {
     load_pair!(ptr, readonly)
 }
 
-/// A store of two halves; not one single-copy atomic access. Nothing is stored where a part of it may not be: CPUs
-/// store the halves one after the other, so where they do not share a granule, the right to store the end comes first.
+/// A store of two halves; not one single-copy atomic access. Nothing is stored if a part of it cannot be: CPUs store the
+/// halves one after the other, so where they do not share a granule, the right to store the end is checked first.
 ///
 /// # Safety
 /// As the other stores.
@@ -63,8 +63,8 @@ pub unsafe fn store_128(ptr: *mut u128, value: u128) -> Result<(), Fault> {
     outcome!(err, addr as usize, ())
 }
 
-/// Whether the last of sixteen bytes that are not aligned can be stored; if not, the fault that storing them all in one
-/// access would have.
+/// Checks that the last of sixteen misaligned bytes can be stored; if not, returns the fault that one store of all of them
+/// would have.
 ///
 /// # Safety
 /// As the stores.
@@ -79,7 +79,7 @@ unsafe fn try_end(start: *mut u8) -> Result<(), Fault> {
     })
 }
 
-/// Exclusive pairs: `$between` makes `tmp`, `tmp_high` out of `addr`, `old_high` and the operands.
+/// Exclusive pairs: `$between` computes `tmp`, `tmp_high` from `addr`, `old_high` and the operands.
 macro_rules! exclusive_pair {
     ($ptr:ident, $between:expr, $($operand:tt)*) => {{
         let (err, low, high): (u64, u64, u64);
@@ -135,7 +135,7 @@ pub unsafe fn compare_exchange_128(
 
 macro_rules! pair_ops {
     ($($name:ident $low:literal $high:literal;)*) => {$(
-        /// The operation of this name on exclusive pairs, sequentially consistent; the old value.
+        /// Performs the operation of this name on exclusive pairs, sequentially consistent; returns the old value.
         ///
         /// # Safety
         /// As the store; `ptr` is aligned to 16 bytes.
@@ -168,8 +168,8 @@ pub unsafe fn swap_128(ptr: *mut u128, value: u128) -> Result<u128, Fault> {
     unsafe { swap_any_128(ptr, value, Ordering::SeqCst) }
 }
 
-/// A 16-byte load in one access. CPUs with LSE2 make an aligned pair one access; an exclusive pair would be one too,
-/// but only if it stores, which needs the right to.
+/// A 16-byte load in one access. CPUs with LSE2 make an aligned pair one access; an exclusive pair would be one too, but
+/// only if it stores, which needs the right to store.
 ///
 /// # Safety
 /// As the other loads; `ptr` is aligned to 16 bytes.
@@ -220,7 +220,7 @@ fn has_lse2() -> bool {
     std::arch::is_aarch64_feature_detected!("lse2")
 }
 
-// Without detection, what the target promises.
+// Without detection: what the target guarantees.
 #[cfg(not(feature = "std"))]
 const fn has_lse2() -> bool {
     cfg!(target_feature = "lse2")

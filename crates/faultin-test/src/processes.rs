@@ -1,4 +1,4 @@
-//! What tests that start processes share.
+//! Programs for the target that tests are built for, run as the system can.
 
 use std::ffi::OsStr;
 use std::process::Command;

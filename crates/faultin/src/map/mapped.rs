@@ -1,0 +1,214 @@
+//! How a map gets a mapping of its file, and what becomes of that when the file changes: on Linux. (`portable/mapped.rs` is for
+//! systems where files are only read.)
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use super::error::{Change, Reason, Stop};
+use super::file::FileMap;
+use super::layers;
+use super::mapping::Refused;
+pub(super) use super::mapping::{Mapping, Rights, Space};
+use super::options::{Advice, Backend, MapOptions, Watch, Window};
+use super::stamp::Stamp;
+use crate::signal::{self, Reached};
+
+/// What a file was mapped to.
+pub(super) struct Mapped {
+    /// `None` over pread.
+    pub space: Option<Space>,
+    /// Whether the file's bytes may move away from under a mapping.
+    pub may_move: bool,
+    /// A description that could not be mapped. (Closing it would release the process's record locks on the file.)
+    pub unmapped: Option<File>,
+}
+
+impl Mapped {
+    /// Maps what there is of a window, if `options` want it and it is to be had. `stamp` is what the file was before.
+    pub(super) fn new(
+        options: &MapOptions,
+        file: &File,
+        path: Option<&Path>,
+        window: Window,
+        stamp: &Stamp,
+        rights: Rights,
+    ) -> Result<Self, Reason> {
+        let may_move = rights == Rights::Read && layers::may_move(file);
+        let mut unmapped = None;
+        let mapped = || {
+            // After the file was queried: later events are changes.
+            let again = || layers::reopen(file, path, stamp);
+            let own = may_move.then(again).transpose().map_err(Refused::Mmap)?;
+            match (window.map(own.as_ref().unwrap_or(file), stamp.size, options.watched(), rights), own) {
+                (Ok(mapping), Some(own)) => Ok(Space::new(mapping.keeping(own))),
+                (mapping, own) => {
+                    unmapped = own;
+                    mapping.map(Space::new)
+                }
+            }
+        };
+        let space = options.asked().choose(file, rights, mapped)?;
+        Ok(Mapped { space, may_move, unmapped })
+    }
+}
+
+impl FileMap {
+    /// Adapts the space to a file that was `before` and is `now`.
+    pub(super) fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), Stop> {
+        if self.options().asked() == Backend::Automatic && !faults_reach_us() {
+            space.close();
+            return Ok(());
+        }
+        let too_large = || Stop::io(0, io::Error::from_raw_os_error(libc::ENOMEM));
+        let needed = self.window().needed(now.size).ok_or_else(too_large)?;
+        let wanted = self.window().wanted(needed);
+        if !self.may_move() || now.is_as(before) {
+            return match space.grow(self.file(), needed, wanted) {
+                Err(_) if self.options().asked() == Backend::Automatic => {
+                    space.close();
+                    Ok(())
+                }
+                grown => grown.map_err(|refused| Stop::new(0, refused.into())),
+            };
+        }
+        // The mapping may show another file by now. `now` was queried first.
+        let wanted = if self.watch() == Watch::Appending { wanted } else { needed };
+        let again = if space.is_replaceable() { layers::reopen(self.file(), self.path(), now).ok() } else { None };
+        let replaced = again.is_some_and(|again| space.replace(again, needed, wanted).is_ok());
+        if !replaced {
+            // Reading the descriptor returns the current bytes.
+            space.close();
+            if self.options().asked() == Backend::Mapped {
+                return Err(Stop::new(0, Reason::Changed(Change::Replaced)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives hints about the file.
+    fn hint_file(&self, advice: Option<Advice>, populate: bool) {
+        let Window { start, max } = self.window();
+        let start = libc::off_t::try_from(start).unwrap_or(libc::off_t::MAX);
+        // 0 is to the end of the file.
+        let len = libc::off_t::try_from(max).unwrap_or(0);
+        let advice = advice.map(|advice| match advice {
+            Advice::Normal => libc::POSIX_FADV_NORMAL,
+            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+            Advice::Random => libc::POSIX_FADV_RANDOM,
+            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+        });
+        for advice in advice.into_iter().chain(populate.then_some(libc::POSIX_FADV_WILLNEED)) {
+            // SAFETY: a hint about a descriptor we own.
+            unsafe { libc::posix_fadvise(self.file().as_raw_fd(), start, len, advice) };
+        }
+    }
+}
+
+impl MapOptions {
+    /// Gives the hints.
+    pub(super) fn hint(&self, map: &FileMap) {
+        let (advice, populate, huge_pages) = self.hints();
+        match map.mapping() {
+            Some(mapping) => {
+                if huge_pages {
+                    mapping.advise(libc::MADV_HUGEPAGE);
+                }
+                if let Some(advice) = advice {
+                    mapping.advise(match advice {
+                        Advice::Normal => libc::MADV_NORMAL,
+                        Advice::Sequential => libc::MADV_SEQUENTIAL,
+                        Advice::Random => libc::MADV_RANDOM,
+                        Advice::WillNeed => libc::MADV_WILLNEED,
+                    });
+                }
+                if populate {
+                    mapping.populate(map.lead(), usize::try_from(map.len()).unwrap_or(usize::MAX));
+                }
+            }
+            None => map.hint_file(advice, populate),
+        }
+    }
+}
+
+impl Backend {
+    /// Returns the mapping of `file`, or `None` over pread.
+    pub(super) fn choose<M>(
+        self,
+        file: &File,
+        rights: Rights,
+        map: impl FnOnce() -> Result<M, Refused>,
+    ) -> Result<Option<M>, Reason> {
+        let mapped = match self {
+            Backend::Pread => None,
+            // The kernel would do the copying, which it does better from the file.
+            Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
+            Backend::Automatic => map().ok(),
+            Backend::Mapped => Some(map()?),
+        };
+        if rights == Rights::ReadWrite && mapped.is_none() && is_appending(file) {
+            return Err(Reason::Unsupported(APPENDING));
+        }
+        Ok(mapped)
+    }
+}
+
+/// Returns whether a fault in this thread would reach our handler, as far as can be determined. See [`faults_reach_us`].
+fn faults_are_recovered() -> bool {
+    faults_reach_us() && signal::blocked() == [false; 2]
+}
+
+/// Returns whether the handler has both signals, or the host has declared that it passes them on. Our handler is installed
+/// above one that was installed later, which may keep unknown signals to itself, and above the default action and "ignore".
+/// All of them still get the signals that are not ours.
+pub(super) fn faults_reach_us() -> bool {
+    let reached = || {
+        let status = signal::status();
+        [status.segv, status.bus].iter().all(|reached| matches!(reached, Reached::Directly | Reached::ByHost))
+    };
+    crate::install().is_ok() && (reached() || signal::raise_to_top().is_ok() && reached())
+}
+
+/// The operation that is impossible then.
+pub(super) const APPENDING: &str = "writing at a position over pread, when it is open for appending,";
+
+/// Returns whether every write goes to the end of the file, whatever offset `pwrite(2)` is given.
+pub(super) fn is_appending(file: &File) -> bool {
+    // SAFETY: queries the flags of a descriptor we own.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_APPEND != 0
+}
+
+/// Minimum number of bytes that a map of a growing file reserves.
+const RESERVE: usize = 64 << 20;
+
+impl Window {
+    /// Returns the number of bytes between the start of the mapping, which is a page's, and the start of the window.
+    #[inline]
+    pub(super) fn lead(&self) -> usize {
+        (self.start % crate::page_size() as u64) as usize
+    }
+
+    /// Returns the size in bytes of the mapping that a file of this size needs; `None` if no address space has it.
+    pub(super) fn needed(&self, size: u64) -> Option<usize> {
+        usize::try_from(self.len(size)).ok()?.checked_add(self.lead())
+    }
+
+    /// Returns the size in bytes of the mapping to request, so that the file can grow.
+    pub(super) fn wanted(&self, needed: usize) -> usize {
+        let most = usize::try_from(self.max).unwrap_or(usize::MAX).saturating_add(self.lead());
+        needed.saturating_mul(2).max(RESERVE).min(most).max(needed)
+    }
+
+    fn map(&self, file: &File, size: u64, watch: Watch, rights: Rights) -> Result<Mapping, Refused> {
+        let too_large = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+        let needed = self.needed(size).ok_or_else(too_large)?;
+        let offset = self.start - self.lead() as u64;
+        let exact = |len| Mapping::new(file, offset, len, rights);
+        match watch == Watch::Appending || rights == Rights::ReadWrite {
+            true => exact(self.wanted(needed)).or_else(|_| exact(needed)),
+            false => exact(needed),
+        }
+    }
+}

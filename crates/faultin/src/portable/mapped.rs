@@ -1,0 +1,115 @@
+//! In the place of `map::mapped`: files are not mapped here, every map is over `pread(2)`.
+//!
+//! [`Space`] and [`Mapping`] have no values. What the file API does with a mapping compiles, and never runs.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::error::{Reason, Stop};
+use super::file::FileMap;
+use super::options::{Backend, MapOptions, Window};
+use super::stamp::Stamp;
+use crate::fault::{Fault, Short};
+use crate::registry::InstallError;
+use crate::scalar::Scalar;
+use crate::scan::Plain;
+
+/// What a map allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rights {
+    /// Reading only.
+    Read,
+}
+
+/// The mappings of a map.
+#[derive(Debug)]
+pub(super) enum Space {}
+
+/// A mapping.
+#[derive(Debug)]
+pub(super) enum Mapping {}
+
+/// What a file was mapped to: nothing.
+pub(super) struct Mapped {
+    pub space: Option<Space>,
+    pub may_move: bool,
+    pub unmapped: Option<File>,
+}
+
+impl Mapped {
+    /// # Errors
+    /// [`Reason::Handler`] if only a mapping would do.
+    pub(super) fn new(
+        options: &MapOptions,
+        _: &File,
+        _: Option<&Path>,
+        _: Window,
+        _: &Stamp,
+        Rights::Read: Rights,
+    ) -> Result<Self, Reason> {
+        match options.asked() {
+            Backend::Automatic | Backend::Pread => Ok(Mapped { space: None, may_move: false, unmapped: None }),
+            Backend::Mapped => Err(Reason::Handler(InstallError::Unsupported)),
+        }
+    }
+}
+
+impl Space {
+    pub(super) fn newest(&self) -> Option<&Mapping> {
+        match *self {}
+    }
+
+    pub(super) fn prepare(&self) {
+        match *self {}
+    }
+}
+
+impl Mapping {
+    pub(super) fn read(&self, _at: usize, _dst: &mut [u8]) -> Result<(), Short> {
+        match *self {}
+    }
+
+    pub(super) fn read_ahead(&self, _at: usize, _dst: &mut [u8]) -> Result<(), Short> {
+        match *self {}
+    }
+
+    pub(super) fn load<T: Scalar>(&self, _at: usize) -> Result<T, Fault> {
+        match *self {}
+    }
+
+    pub(super) fn is_searchable(&self) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn range(&self, _at: usize, _len: usize) -> Result<Plain, Fault> {
+        match *self {}
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(super) fn whole_since(&self, _before: u64, _src: *const u8) -> Result<(), Fault> {
+        match *self {}
+    }
+}
+
+impl FileMap {
+    pub(super) fn renew(&self, space: &Space, _before: &Stamp, _now: &Stamp) -> Result<(), Stop> {
+        match *space {}
+    }
+}
+
+impl MapOptions {
+    /// Gives no hints: what systems offer differs, and none is needed.
+    pub(super) fn hint(&self, _: &FileMap) {
+        let _ = self.hints();
+    }
+}
+
+impl Window {
+    /// Bytes before the window that are mapped with it.
+    pub(super) fn lead(&self) -> usize {
+        0
+    }
+}
