@@ -1,7 +1,7 @@
-//! Follows a log as `tail -F` does, over a mapping: what is appended is printed, a file that is cut is begun again, one
-//! that was rotated is opened again. Nothing that happens to the file kills it.
+//! Follows a log as `tail -F` does, over a mapping: appended bytes are printed, a truncated file is read from its start, a
+//! rotated one is opened again. No change of the file kills it.
 //!
-//! `cargo run --example follow -- FILE` follows a file until it is interrupted; without one it shows what happens.
+//! `cargo run --example follow -- FILE` follows a file until it is interrupted; without one it shows a demonstration.
 
 use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -12,14 +12,14 @@ use faultin::{
     map::{Change, Watch},
 };
 
-/// Prints what there is from `*position` on, and moves it.
+/// Prints the bytes from `*position` on, and advances it.
 fn print_new(map: &FileMap, position: &mut u64, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
     if map.valid_up_to()? > *position {
         map.refresh()?;
         let mut reader = map.reader();
         reader.seek(SeekFrom::Start(*position))?;
         loop {
-            // What comes before an error is the file's.
+            // The bytes before an error are the file's.
             let new = reader.fill_buf()?;
             if new.is_empty() {
                 break;
@@ -33,13 +33,13 @@ fn print_new(map: &FileMap, position: &mut u64, out: &mut impl Write) -> Result<
     Ok(())
 }
 
-/// The change that an error is about.
+/// Returns the change that an error reports.
 fn change(error: &(dyn std::error::Error + 'static)) -> Option<Change> {
     let inner = |error: &std::io::Error| error.get_ref().and_then(|error| error.downcast_ref::<MapError>()?.change());
     error.downcast_ref::<MapError>().map_or_else(|| error.downcast_ref().and_then(inner), MapError::change)
 }
 
-/// Looks at the file `looks` times, a `pause` apart.
+/// Checks the file `looks` times, a `pause` apart.
 fn follow(path: &Path, looks: usize, pause: Duration) -> Result<(), Box<dyn std::error::Error>> {
     let (mut map, mut position) = (MapOptions::new().watch(Watch::Appending).open(path)?, 0);
     for _ in 0..looks {

@@ -1,8 +1,9 @@
-//! Puts files together: `gather OUT FILE...` appends each FILE to OUT and says how much of it.
+//! Concatenates files: `gather OUT FILE...` appends each FILE to OUT and reports how much of it.
 //!
-//! The files are mapped: a map is a source of the cache's writes as any buffer is, without `unsafe` and without another crate. Others
-//! may cut the files meanwhile, and a disk may fail. Then what could be read is in OUT, to the byte, and counted; nobody dies.
-//! What has no size to map it by (a pipe, a file of /proc) is read as a stream.
+//! The files are mapped: a map can be the source of the cache's writes like any buffer, without `unsafe` and without
+//! another crate. Other processes may truncate the files meanwhile, and a disk may fail. Then the readable bytes are in
+//! OUT, exactly, and counted; the process survives. A source without a size to map (a pipe, a file of /proc) is read as a
+//! stream.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all of every file is in `out`.
+/// Returns whether all of every file is in `out`.
 fn gather(out: &PathBuf, files: &[PathBuf]) -> Result<bool, Box<dyn Error>> {
     let disk = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(out)?;
     let gathered = CacheOptions::new().limit(64 << 20).build().open(FileStore::new(disk)?)?;
@@ -60,7 +61,7 @@ fn append(gathered: &CachedFile, name: &Path) -> Result<usize, Box<dyn Error>> {
     let source = map.source(..);
     let appended = gathered.append_iter(&mut IovSource::one(source.clone()));
     Ok(appended.map_err(|partial| match source.take_error() {
-        // The map knows more of it than the fault says.
+        // The map's error says more than the fault.
         Some(why) => format!("{} bytes, then: {why}", partial.done),
         None => format!("{}: {partial}", name.display()),
     })?)

@@ -1,6 +1,6 @@
-//! A grep: prints the lines of files that contain a string, at the speed of a mapping, and survives what happens to them.
+//! A grep: prints the lines of files that contain a string, at the speed of a mapping, and survives changes of the files.
 //!
-//! `cargo run --example grep -- STRING FILE…` searches files; without arguments it searches one that is cut after the
+//! `cargo run --example grep -- STRING FILE…` searches files; without arguments it searches one that is truncated after the
 //! first line was found.
 
 use std::io::{BufRead, Read, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use faultin::{FileMap, FileReader, MapError};
 
-/// Bytes of a line that are kept: a file may be one line of any length.
+/// Maximum number of bytes of a line that are kept: a file may be one line of any length.
 const LINE: u64 = 64 << 20;
 
 /// Calls `found` with the position and the bytes of each line that contains `needle`.
@@ -27,7 +27,7 @@ fn grep(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> Result
     Ok(())
 }
 
-/// The same for what has no size to map it by: a pipe, or a file of /proc or /sys.
+/// Does the same for a source without a size to map: a pipe, or a file of /proc or /sys.
 fn grep_stream(path: &Path, needle: &[u8], mut found: impl FnMut(u64, &[u8])) -> std::io::Result<()> {
     let (mut reader, mut line, mut at) = (FileReader::open(path)?, Vec::new(), 0);
     while reader.by_ref().take(LINE).read_until(b'\n', &mut line)? > 0 {
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let print = |at: u64, line: &[u8]| {
         let mut out = std::io::stdout().lock();
-        // Nobody may be listening any more.
+        // The reader may have closed the pipe.
         let _ = write!(out, "{at}: ").and_then(|()| out.write_all(line)).and_then(|()| out.write_all(b"\n"));
     };
     let Some(needle) = arguments.next() else {

@@ -1,6 +1,6 @@
-//! A hash tool: ten lines, and nothing that happens to the file kills it.
+//! A hash tool of ten lines that no change of the file kills.
 //!
-//! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is cut meanwhile.
+//! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is truncated meanwhile.
 
 use faultin::{MapError, MapOptions, map::Watch};
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What has no size to map it by: a pipe, or a file of /proc or /sys.
+/// Hashes a source without a size to map: a pipe, or a file of /proc or /sys.
 fn hash_stream(path: &str) -> Result<blake3::Hash, Box<dyn std::error::Error>> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(faultin::FileReader::open(path)?)?;

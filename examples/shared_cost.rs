@@ -1,6 +1,6 @@
-//! What reading shared memory costs: sealed, looked at and not, against `memcpy` from a raw mapping.
+//! The cost of reading shared memory: sealed, checked and unchecked, against `memcpy` from a raw mapping.
 //!
-//! `cargo run --release --example shared_cost`. Nanoseconds per call; medians of rounds that take turns.
+//! `cargo run --release --example shared_cost`. Nanoseconds per call; medians of interleaved rounds.
 
 use std::hint::black_box;
 use std::os::fd::AsRawFd;
@@ -15,7 +15,7 @@ use faultin::{
 const LEN: usize = 1 << 20;
 const ROUNDS: usize = 41;
 
-/// Medians of what each of `ways` takes, in nanoseconds, for `calls` calls in each round.
+/// Returns the medians of the time of each of `ways`, in nanoseconds, for `calls` calls in each round.
 fn medians(calls: usize, ways: &mut [&mut dyn FnMut(usize)]) -> Vec<f64> {
     let mut taken = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sealed = SharedOptions::new().seal_shrink().create("sealed", LEN)?;
     sealed.fill(.., 7)?;
     let fd = sealed.try_clone_fd()?;
-    // SAFETY: a new mapping, which stays until the process ends, of a file that cannot be cut and that nobody writes to.
+    // SAFETY: a new mapping, which stays until the process ends, of a file that cannot be truncated and is not written to.
     let raw: &[u8] = unsafe {
         let raw = libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ, libc::MAP_SHARED, fd.as_raw_fd(), 0);
         assert_ne!(raw, libc::MAP_FAILED);

@@ -1,9 +1,9 @@
-//! A server that draws from buffers its clients share with it, as a compositor does. The clients are other processes, and
-//! each does something to a buffer that would kill a server with a plain mapping, or fool one that believes what it is
-//! told. It survives all of them, says so, and ends.
+//! A server that draws from buffers that its clients share with it, as a compositor does. The clients are other processes,
+//! and each does something to a buffer that would kill a server with a plain mapping, or deceive one that trusts its input.
+//! The server survives all of them, reports it, and ends.
 //!
-//! `cargo run --example shared_server`. A client is a forked process: it makes a memfd and asks over its socket, and the
-//! server opens the memfd by `/proc`.
+//! `cargo run --example shared_server`. A client is a forked process: it makes a memfd and sends requests over its socket,
+//! and the server opens the memfd by `/proc`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,15 +15,15 @@ use faultin::{map::Rights, shared::SharedMap};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Bytes of a client's buffer.
+/// Size of a client's buffer in bytes.
 const LEN: usize = 1 << 20;
 
-/// Where clients queue what they want drawn: positions and lengths, two numbers each.
+/// The ring of drawing requests: positions and lengths, two numbers each.
 const REQUESTS: Layout = Layout { head: 0, tail: 64, data: 128, entry: 8, capacity: 64 };
 
 const DEEDS: [&str; 8] = ["honest", "sealed", "shrinks", "short", "lies", "tail", "flickers", "dies"];
 
-/// Serves one client until it hangs up; what it got from it: bytes drawn, and how many of its requests failed.
+/// Handles one client until it hangs up; returns the number of bytes drawn, and of failed requests.
 fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
     let mut lines = BufReader::new(socket.try_clone()?);
     let mut next = || -> Outcome<String> {
@@ -39,13 +39,13 @@ fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
     let shared = SharedMap::from_file(file, len, Rights::ReadWrite)?;
     let mut requests = Consumer::new(&shared, REQUESTS)?;
     let (mut drawn, mut failed) = (0, 0);
-    // A line for each request: the client waits for ours.
+    // A line for each request: the client waits for our answer.
     while next().is_ok() {
         let mut request = [0; 8];
         if requests.consume(&mut request)? == 0 {
             return Err("it asks for nothing".into());
         }
-        // Ours now: what is checked is what is used.
+        // A private copy: the checked value is the one that is used.
         let [at, len] =
             [0, 4].map(|i| u32::from_ne_bytes([request[i], request[i + 1], request[i + 2], request[i + 3]]));
         let mut tile = [0; 4096];
@@ -68,7 +68,7 @@ fn serve(client: libc::pid_t, socket: UnixStream) -> Outcome<(u64, u32)> {
     Ok((drawn, failed))
 }
 
-/// A client: queues requests, and does its deed in between.
+/// Runs a client: queues requests, and misbehaves in between.
 fn client(deed: &str, mut socket: &UnixStream) -> Outcome<()> {
     let mut answers = BufReader::new(socket.try_clone()?).lines();
     let shared = SharedMap::create(deed, LEN)?;
@@ -81,7 +81,7 @@ fn client(deed: &str, mut socket: &UnixStream) -> Outcome<()> {
     for round in 0_u32..1000 {
         let (at, len) = (round % 200 * 4096, if deed == "lies" && round % 2 == 1 { u32::MAX } else { 4096 });
         if deed == "flickers" {
-            // Everything but the page with the requests goes and comes back, for ever.
+            // Everything but the page with the requests is truncated and restored, forever.
             file.set_len(if round % 3 == 2 { 4096 } else { LEN as u64 })?;
         }
         let place = REQUESTS.data + u64::from(round % REQUESTS.capacity) * 8;
@@ -103,7 +103,7 @@ fn main() -> Outcome<()> {
     for deed in DEEDS {
         let (ours, theirs) = UnixStream::pair()?;
         println!("client \"{deed}\"");
-        // SAFETY: this process has one thread, so the child may do what it likes.
+        // SAFETY: this process has one thread, so the child is not restricted.
         let child = match unsafe { libc::fork() } {
             0 => {
                 drop(ours);

@@ -1,4 +1,4 @@
-//! A mapped file that somebody truncates while it is read: two short reads instead of a dead process.
+//! A mapped file that is truncated while it is read: two short reads instead of a dead process.
 
 use std::os::fd::AsRawFd;
 
@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let map =
         unsafe { libc::mmap(std::ptr::null_mut(), 3 * page, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
     assert_ne!(map, libc::MAP_FAILED);
-    // SAFETY: the addresses are ours, whatever happens to the file behind them.
+    // SAFETY: the addresses are ours, whatever happens to the file.
     let view = unsafe { faultin::ReadView::new(map.cast(), 3 * page)? };
 
     file.set_len(page as u64)?;

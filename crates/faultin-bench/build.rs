@@ -1,4 +1,4 @@
-//! Compiles the one peer that only C can be: `sigsetjmp`.
+//! Compiles the one peer that must be C: `sigsetjmp`.
 
 fn main() {
     println!("cargo::rerun-if-changed=src/peers/guarded.c");

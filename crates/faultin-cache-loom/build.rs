@@ -1,4 +1,4 @@
-//! Tells the files that this crate shares with others that they are to be explored: `cfg(faultin_loom)`.
+//! Sets `cfg(faultin_loom)` for the files that this crate shares with others: they are explored.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

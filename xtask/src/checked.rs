@@ -1,7 +1,7 @@
 //! `cargo xtask checked`: which commit each long suite has last passed on, and which suites are due.
 //!
-//! `.ci/long` runs the suites and records each here; `docs/checked.md` is the record. `.ci/run` fails where what a suite
-//! covers has changed in more than [`DUE`] commits since.
+//! `.ci/long` runs the suites and records each here; `docs/checked.md` is the record. `.ci/run` fails if a suite's files
+//! have changed in more than [`DUE`] commits since.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +12,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::env::workspace;
 use crate::test;
 
-/// So many commits that change what a suite covers may follow its entry.
+/// Maximum number of commits after a suite's entry that change its files.
 const DUE: u32 = 20;
 
 const RECORD: &str = "docs/checked.md";
 
-/// A long suite: its name, and the files it covers. `.ci/long` says what it runs.
+/// A long suite: its name, and the files it covers. `.ci/long` has its commands.
 struct Suite {
     name: &'static str,
     covers: &'static [&'static str],
@@ -48,7 +48,7 @@ const SUITES: [Suite; 13] = [
     Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];
 
-/// What `cargo xtask checked` takes.
+/// Arguments of `cargo xtask checked`.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -91,7 +91,7 @@ pub fn main(args: &Args) -> ExitCode {
     })
 }
 
-/// Says of each suite whether it is due.
+/// Reports for each suite whether it is due.
 fn check() -> Result<ExitCode, String> {
     let entries = entries(&fs::read_to_string(workspace().join(RECORD)).unwrap_or_default());
     let mut code = ExitCode::SUCCESS;
@@ -108,15 +108,16 @@ fn check() -> Result<ExitCode, String> {
     Ok(code)
 }
 
-/// How a suite's entry stands to the commit that is checked out.
+/// The relation of a suite's entry to the current commit.
 #[derive(Debug, PartialEq)]
 enum State {
-    /// So many commits have changed what it covers since.
+    /// This number of commits have changed its files since.
     Since(u32),
-    /// As many commits are younger than the entry: its own commit is not in the history, as after a rebase or a squash.
+    /// This number of commits are younger than the entry: its own commit is not in the history, as after a rebase or a
+    /// squash.
     Younger(u32),
     Never,
-    /// There is no history to count in, and why.
+    /// There is no history to count in, for this reason.
     Unknown(String),
 }
 
@@ -146,7 +147,7 @@ impl core::fmt::Display for State {
     }
 }
 
-/// What git prints in `folder`, or its error.
+/// Returns the output of git in `folder`, or its error.
 fn git(folder: &Path, args: &[&str]) -> Result<String, String> {
     let output =
         Command::new("git").current_dir(folder).args(args).output().map_err(|error| format!("git: {error}"))?;
@@ -155,12 +156,12 @@ fn git(folder: &Path, args: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(said) }
 }
 
-/// Why there is no history to count in.
+/// Returns the reason why there is no history to count in.
 fn no_history(repository: &Path) -> Option<String> {
     match git(repository, &["rev-parse", "--is-shallow-repository"]) {
         Err(error) => Some(error),
         Ok(shallow) if shallow == "true" => Some("this clone is shallow".into()),
-        // Another project's repository may be around an unpacked archive.
+        // Another project's repository may contain an unpacked archive.
         Ok(_) => match git(repository, &["ls-files", "--", "."]) {
             Ok(files) if files.is_empty() => Some("these files are in no git repository".into()),
             Ok(_) => None,
@@ -192,7 +193,7 @@ fn state(repository: &Path, suite: &Suite, entry: Option<&Entry>) -> State {
 #[derive(Debug, PartialEq)]
 struct Entry {
     commit: String,
-    /// When it began, in UTC.
+    /// The time when it began, in UTC.
     date: String,
     line: String,
 }
@@ -201,7 +202,7 @@ fn entries(record: &str) -> BTreeMap<String, Entry> {
     let line = |line: &str| {
         let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
         let (suite, commit, date) = (cells.next()?, cells.next()?, cells.next()?.to_owned());
-        // `+`: with changes that were in no commit.
+        // `+`: with uncommitted changes.
         let commit = commit.trim_matches('`').trim_end_matches('+');
         let is_commit = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_commit.then(|| (suite.to_owned(), Entry { commit: commit.to_owned(), date, line: line.to_owned() }))
@@ -218,7 +219,7 @@ fn record(args: &Record) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let commit = git(&workspace(), &["rev-parse", "--short=12", &args.commit])?;
-    // Of what is covered, against the commit that it began with: what was committed in the meantime was changed, too.
+    // Of the covered files, against the commit that it began with: commits in the meantime are changes, too.
     let mut changed = vec!["diff", "--name-only", &args.commit, "--"];
     changed.extend(suite.covers);
     let mut added = vec!["ls-files", "--others", "--exclude-standard", "--"];
@@ -248,7 +249,7 @@ fn record(args: &Record) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tests that passed and tests that were ignored, of all the harness's results in `log`.
+/// Returns the numbers of passed and of ignored tests, of all the harness's results in `log`.
 fn counts(log: &str) -> (u64, u64) {
     let of = |line: &str, what: &str| -> u64 {
         line.split("; ").find_map(|part| part.strip_suffix(what)?.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
@@ -257,7 +258,7 @@ fn counts(log: &str) -> (u64, u64) {
     results.fold((0, 0), |sum, line| (sum.0 + of(line, " passed"), sum.1 + of(line, " ignored")))
 }
 
-/// The record with `line` in place of the suite's old one, in the order of [`SUITES`].
+/// Returns the record with `line` in place of the suite's old one, in the order of [`SUITES`].
 fn with_line(record: &str, suite: &str, line: &str) -> String {
     let mut entries = entries(record);
     entries.insert(suite.to_owned(), Entry { commit: String::new(), date: String::new(), line: line.to_owned() });
@@ -324,7 +325,7 @@ mod tests {
         commit("covered", "one too many");
         assert_eq!(state(&folder, &suite, Some(&entry)), State::Since(DUE + 1));
         assert!(State::Since(DUE + 1).is_due());
-        // Its commit is not in the history: what is younger counts.
+        // Its commit is not in the history: younger commits count.
         let unknown = "0123456789abcdef0123456789abcdef01234567";
         assert_eq!(state(&folder, &suite, Some(&at(unknown, "2001-01-01 00:00"))), State::Younger(DUE + 2));
         assert_eq!(state(&folder, &suite, Some(&at(unknown, "2099-01-01 00:00"))), State::Younger(0));

@@ -1,4 +1,4 @@
-//! `cargo xtask licences`: what cargo-deny checks of licences and sources, for machines that do not have it.
+//! `cargo xtask licences`: cargo-deny's checks of licences and sources, for machines that do not have it.
 //!
 //! The lists are those of `deny.toml`. Advisories are not checked: they have to be downloaded.
 
@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use crate::env::workspace;
 
-/// Checks all packages that the workspace and the fuzz targets are built from.
+/// Checks all packages from which the workspace and the fuzz targets are built.
 pub fn main() -> ExitCode {
     match check() {
         Ok(packages) => {
@@ -21,10 +21,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// How many packages there are; an error names those with another licence or source.
+/// Returns the number of packages; an error names those with another licence or source.
 ///
 /// # Errors
-/// If a package is not allowed, or they cannot be listed.
+/// If a package is not allowed, or the packages cannot be listed.
 pub fn check() -> Result<usize, String> {
     let deny = fs::read_to_string(workspace().join("deny.toml")).map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allowed(&deny).ok_or("deny.toml has no list `allow = [\"…\"]`")?;
@@ -47,17 +47,17 @@ pub fn check() -> Result<usize, String> {
     if wrong.is_empty() { Ok(packages.len()) } else { Err(wrong.join("\n")) }
 }
 
-/// The licences of the list `allow`.
+/// Returns the licences of the list `allow`.
 fn allowed(deny: &str) -> Option<Vec<&str>> {
     let list = deny.split_once("[licenses]")?.1.split_once("allow = [")?.1.split_once(']')?.0;
     Some(list.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty()).collect())
 }
 
-/// What is wrong with a package, `name vX.Y.Z (source)`, a tab and its licence.
+/// Returns what is wrong with a package, `name vX.Y.Z (source)`, a tab and its licence.
 fn complaint(package: &str, root: &str, allowed: &[&str]) -> Result<(), String> {
     let (package, licence) = package.split_once('\t').ok_or_else(|| format!("{package}: not a line of cargo tree"))?;
     let own = package.contains(root);
-    // cargo names sources other than the registry only; `(proc-macro)` is none.
+    // cargo names sources other than the registry only; `(proc-macro)` is not one.
     let source = package.split_once(" (").map(|(_, rest)| rest).filter(|rest| !rest.starts_with("proc-macro"));
     match source {
         Some(source) if !own => return Err(format!("{package}: does not come from the registry: {source}")),
@@ -66,7 +66,7 @@ fn complaint(package: &str, root: &str, allowed: &[&str]) -> Result<(), String> 
     if own || permits(licence, allowed) { Ok(()) } else { Err(format!("{package}: its licence is {licence:?}")) }
 }
 
-/// Whether an SPDX expression can be met with the licences allowed. (`OR` binds less than `AND`; `/` is an old `OR`.)
+/// Returns whether the allowed licences satisfy an SPDX expression. (`OR` binds less than `AND`; `/` is an old `OR`.)
 fn permits(expression: &str, allowed: &[&str]) -> bool {
     let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = expression.split_whitespace().peekable();

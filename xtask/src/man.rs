@@ -1,6 +1,6 @@
 //! `cargo xtask man`: the man pages and completions of `faultin`, written from the definition of its command line.
 //!
-//! They are checked in, so that the package has them: a distribution copies them, and needs no tool of ours.
+//! They are checked in, so that the package has them: a distribution copies them, and does not need to run a tool.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::env::{target, workspace};
 /// The folders of the package that this command owns.
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
-/// What `cargo xtask man` takes.
+/// Arguments of `cargo xtask man`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Write nothing: exit with 1 if a file would change
@@ -55,7 +55,7 @@ fn package() -> PathBuf {
     workspace().join("crates/faultin-cli")
 }
 
-/// All files, by their paths in the package.
+/// Returns all files, by their paths in the package.
 fn files() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let pages = target().join(format!("man.{}", std::process::id()));
@@ -82,7 +82,7 @@ fn files() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(files)
 }
 
-/// The files of a package that are not what they would be now, are missing, or are too many.
+/// Returns the files of a package that are outdated, missing, or superfluous.
 fn stale(package: &Path) -> io::Result<Vec<PathBuf>> {
     let now = files()?;
     let mut stale: Vec<PathBuf> = now

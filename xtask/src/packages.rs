@@ -15,14 +15,14 @@ pub struct Package {
     pub version: String,
     /// Whether it may be published.
     pub published: bool,
-    /// The library's file name without its extension; no value for a package without a library.
+    /// The library's file name without its extension; `None` for a package without a library.
     pub library: Option<String>,
     /// Whether the library's API is promised to users. A package that is published only because another package needs it has
     /// `package.metadata.api.internal = true`.
     pub promised: bool,
     /// Whether it names a repository.
     pub has_repository: bool,
-    /// The other packages of the workspace that users of this one need, each with the version that is required.
+    /// The other packages of the workspace that users of this one need, each with the required version.
     pub needs: Vec<(String, String)>,
 }
 
@@ -56,7 +56,7 @@ fn read(package: &Value) -> Option<Package> {
     Some(Package {
         name: text(&package["name"])?,
         version: text(&package["version"])?,
-        // No list means any registry, an empty one none.
+        // A missing list means any registry, an empty one none.
         published: package["publish"].as_array().is_none_or(|registries| !registries.is_empty()),
         library: package["targets"].as_array()?.iter().find(is_library).and_then(|target| text(&target["name"])),
         promised: package["metadata"]["api"]["internal"] != true,
@@ -159,7 +159,7 @@ mod tests {
         list[1].needs[0].1 = "^0.1.0".into();
         list[1].version = "0.2.0".into();
         assert_eq!(disagreements(&list), ["top has version 0.2.0, other packages have 0.1.0"]);
-        // What is not published may have any version.
+        // An unpublished package may have any version.
         list[1].published = false;
         assert_eq!(disagreements(&list), <[String; 0]>::default());
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: `cargo test --workspace`, and one line at the end for what did not run.
+//! `cargo xtask test`: `cargo test --workspace`, and one line at the end for skipped tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,35 +10,35 @@ use crate::env::{target, workspace};
 /// The file that tests append their skips to; `faultin-test` documents its lines.
 pub const SKIPS: &str = "FAULTIN_SKIPS";
 
-/// Test binaries in which code that is not ours (`memcpy`, `memchr`, the standard library) touches memory that may fault.
+/// Test binaries in which foreign code (`memcpy`, `memchr`, the standard library) touches memory that may fault.
 const FOREIGN: [&str; 7] = ["guard", "map", "shared", "scan", "handler", "pager", "reproductions"];
 
-/// The part of [`FOREIGN`] that runs before every landing.
+/// The part of [`FOREIGN`] that runs before every change lands.
 const FOREIGN_SHORT: [&str; 3] = ["guard", "map", "pager"];
 
-/// What glibc's string functions can be made to be, as values of `GLIBC_TUNABLES` (for glibc 2.33 and newer).
+/// The variants of glibc's string functions, as values of `GLIBC_TUNABLES` (for glibc 2.33 and newer).
 ///
 /// Not all of a set applies everywhere: glibc ignores a feature that the CPU does not have.
 const TUNABLES: [(&str, &str); 5] = [
-    // What an AMD Zen 3 has.
+    // The features of an AMD Zen 3.
     ("no AVX-512", "glibc.cpu.hwcaps=-AVX512F,-AVX512VL"),
-    // What the first x86-64 had: SSE2, and slow string instructions.
+    // The features of the first x86-64: SSE2, and slow string instructions.
     (
         "no AVX-512, AVX2, SSE4, SSSE3 and ERMS",
         "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM,-SSE4_2,-SSE4_1,-SSSE3",
     ),
-    // `memcpy` by aligned loads that are shifted, with loops of its own for each distance.
+    // `memcpy` by aligned loads that are shifted, with a separate loop for each distance.
     ("SSSE3", "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM,-Fast_Unaligned_Copy"),
-    // (glibc takes values above its minimum only, which the width decides: 512 for AVX-512.)
+    // (glibc accepts only values above its minimum, which the width determines: 512 for AVX-512.)
     ("string instructions early", "glibc.cpu.x86_rep_movsb_threshold=0x400:glibc.cpu.x86_rep_stosb_threshold=0x400"),
-    // Non-temporal stores, which read several pages side by side.
+    // Non-temporal stores, which read several pages in parallel.
     ("non-temporal stores early", "glibc.cpu.x86_non_temporal_threshold=0x8000"),
 ];
 
-/// The set that [`FOREIGN_SHORT`] runs with.
+/// The set for [`FOREIGN_SHORT`].
 const SHORT: usize = 1;
 
-/// What `cargo xtask test` takes.
+/// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Arguments for cargo; without `-p`, the whole workspace
@@ -46,7 +46,7 @@ pub struct Args {
     cargo: Vec<String>,
 }
 
-/// What `cargo xtask tunables` takes.
+/// Arguments of `cargo xtask tunables`.
 #[derive(clap::Args)]
 pub struct TunablesArgs {
     /// Fewer test binaries, one set
@@ -105,7 +105,7 @@ pub fn tunables(args: &TunablesArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a command with live output; its exit status, and the lines of what it skipped.
+/// Runs a command with live output; returns its exit status, and the lines of its skips.
 fn counted(command: &mut Command) -> (ExitCode, String) {
     let file = skips_file();
     let _ = fs::remove_file(&file);
@@ -127,7 +127,7 @@ fn counted(command: &mut Command) -> (ExitCode, String) {
 fn skips_file() -> PathBuf {
     let target = target();
     let _ = fs::create_dir_all(&target);
-    // Absolute: tests run in their packages' folders.
+    // Absolute, because tests run in their packages' folders.
     target.canonicalize().unwrap_or(target).join(format!("skips.{}", std::process::id()))
 }
 
@@ -143,7 +143,7 @@ fn append(file: &Path, text: &str) -> std::io::Result<()> {
     fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(text.as_bytes())
 }
 
-/// One line for all skips: how many, by need, with the first reason given for each.
+/// Returns one line for all skips: their number, by need, with the first reason for each.
 pub fn summary(skips: &str) -> String {
     let mut needs: BTreeMap<&str, (usize, &str, bool)> = BTreeMap::new();
     for line in skips.lines().filter_map(|line| line.strip_prefix("skipped: ")) {
@@ -202,7 +202,7 @@ mod tests {
         assert!(used > 30, "{used} calls were found");
     }
 
-    /// glibc ignores, without a word, a tunable that it does not know and a value out of bounds.
+    /// glibc silently ignores a tunable that it does not know, and a value out of bounds.
     #[test]
     fn glibc_knows_the_tunables_and_obeys_them() {
         let loader = "/lib64/ld-linux-x86-64.so.2";

@@ -1,8 +1,8 @@
-//! What this machine can show, and what it may be excused from.
+//! The features of this machine, and which of them may be missing.
 //!
-//! A cell that needs something the machine does not have is skipped, by the name of the feature, which was *probed*: tried
-//! out. Whether the skip is all right is another question, answered from what is known of the environment otherwise: a
-//! feature that ought to be there and is not is a failure.
+//! A cell that needs a missing feature is skipped, by the name of the feature, which was *probed*: tried out. Whether the
+//! skip is allowed is a separate question, answered from other facts about the environment: a feature that should exist and
+//! does not is a failure.
 
 #![forbid(unsafe_code)]
 
@@ -10,10 +10,10 @@ use std::fmt;
 
 use crate::user::host::{paging, tags};
 
-/// Something a cell needs beyond memory that can be mapped.
+/// A need of a cell beyond memory that can be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Pages whose faults this process serves itself.
+    /// Pages whose faults this process resolves itself.
     Paging,
     /// Poisoned pages.
     Poison,
@@ -24,7 +24,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// Its name in a skip.
+    /// Returns its name in a skip.
     pub const fn name(self) -> &'static str {
         match self {
             Feature::Paging => "userfaultfd with SIGBUS and minor faults",
@@ -35,7 +35,7 @@ impl Feature {
         }
     }
 
-    /// Whether it is there, found out by using it.
+    /// Returns whether it exists, by using it.
     pub fn present(self) -> bool {
         match self {
             Feature::Paging => paging::probe().is_ok(),
@@ -52,21 +52,21 @@ impl fmt::Display for Feature {
     }
 }
 
-/// What is known of the machine without trying a [`Feature`].
+/// The facts about the machine that need no [`Feature`].
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The architecture this was compiled for.
     pub arch: &'static str,
     /// The running kernel's major and minor version.
     pub kernel: Option<(u32, u32)>,
-    /// What creating a userfaultfd says: the errno if it fails.
+    /// The result of creating a userfaultfd: the errno if it fails.
     pub userfaultfd: Result<(), i32>,
-    /// Whether the CPU says that it has memory tags.
+    /// Whether the CPU reports memory tags.
     pub tags: bool,
 }
 
 impl Facts {
-    /// Of this machine.
+    /// Collects the facts about this machine.
     pub fn gather() -> Facts {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let userfaultfd = paging::probe_userfaultfd();
@@ -82,14 +82,14 @@ fn cpu_has_tags() -> bool {
     tags
 }
 
-/// An environment that may lack something.
+/// A feature that an environment may lack.
 struct Excuse {
     name: &'static str,
     applies: fn(&Facts) -> bool,
     may_skip: &'static [Feature],
 }
 
-/// The skips that are all right, and where. Whatever is not on this list fails.
+/// The skips that are allowed, and where. Any other skip fails.
 const EXCUSES: [Excuse; 6] = [
     Excuse {
         name: "before 5.13",
@@ -126,17 +126,17 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Looks around.
+    /// Probes this machine.
     pub fn probe() -> Environment {
         Environment { facts: Facts::gather() }
     }
 
-    /// An environment of which this is known.
+    /// Makes an environment with these facts.
     pub fn of(facts: Facts) -> Environment {
         Environment { facts }
     }
 
-    /// Whether a cell may be skipped here for want of `feature`.
+    /// Returns whether a cell may be skipped here for lack of `feature`.
     pub fn may_skip(&self, feature: Feature) -> bool {
         self.excuses().any(|excuse| excuse.may_skip.contains(&feature))
     }

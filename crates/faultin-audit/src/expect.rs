@@ -11,61 +11,62 @@ use crate::scenario::Scenario;
 /// How one cell must end.
 #[derive(Clone, Copy, Debug)]
 pub struct Expectation {
-    /// Of this variant
+    /// The variant.
     pub variant: Variant,
-    /// in this scenario.
+    /// The scenario.
     pub scenario: Scenario,
     /// How it ends.
     pub ends: Ends,
-    /// Attempts it takes. Where nobody but the kernel serves the faults, nothing is ever missing, and it may take fewer.
+    /// Number of attempts. Where the kernel alone resolves the faults, no page is ever missing, and it may take fewer.
     pub attempts: u32,
-    /// Who says so.
+    /// The source of the expectation.
     pub source: &'static str,
 }
 
 /// An end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// With this status, after moving so much.
+    /// With this status, after moving this much.
     With(&'static str, Moved),
     /// Never: a livelock.
     Never,
-    /// Never: it waits for a lock that it holds.
+    /// Never: it waits for a lock that it holds itself.
     Deadlock,
     /// With one of these, every time, and with a right product.
     OneOf(&'static [&'static str]),
 }
 
-/// How much of the object moves.
+/// The part of the object that moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// All of it.
     All,
     /// Nothing.
     Nothing,
-    /// The bytes in front of the second page.
+    /// The bytes before the second page.
     FirstPage,
-    /// The bytes in front of the bad tail.
+    /// The bytes before the bad tail.
     BeforeTail,
-    /// The bytes in front of where it starts over.
+    /// The bytes before the place where it starts over.
     BeforeRestart,
-    /// So many.
+    /// This number of bytes.
     Bytes(usize),
 }
 
-/// The status of a caller that waits for itself, where others run beside it.
+/// The status of a caller that waits for itself, where other threads run concurrently.
 pub const DEADLOCK: &str = "deadlock";
 
-/// The status of a caller that is still starting over when it is stopped, though others have moved the world meanwhile.
+/// The status of a caller that is still starting over when it is stopped, although other threads have changed the memory
+/// meanwhile.
 pub const STILL_RETRYING: &str = "still retrying";
 
-/// One expectation, of one attempt: reads as a line of a table.
+/// Makes an expectation of one attempt: reads as a line of a table.
 pub const fn expect(variant: Variant, scenario: Scenario, ends: Ends, source: &'static str) -> Expectation {
     Expectation { variant, scenario, ends, attempts: 1, source }
 }
 
 impl Expectation {
-    /// It takes so many attempts.
+    /// Sets the number of attempts.
     #[must_use]
     pub const fn in_attempts(self, attempts: u32) -> Expectation {
         Expectation { attempts, ..self }

@@ -1,7 +1,7 @@
-//! The helpers of the kernels that the callers were found in, on user memory, with their faults, and the two of this crate's that
-//! take their place. Each says when it has brought something in.
+//! The helpers of the kernels in which the callers were found, on user memory, with their bugs, and the two of this crate
+//! that replace them. Each reports when it has brought something in.
 //!
-//! None of them proves what its callers took it to prove: one byte in each page says nothing about the others.
+//! None of them proves what its callers assumed: one byte in each page says nothing about the others.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use faultin::{Cause, Fault, Granularity, Short};
 use crate::log::Log;
 
 /// `fault_in_pages_readable` of Linux 5.14: loads a byte at the start, one at every page's distance from it, and the last
-/// one if that lies in another page. All or an error.
+/// one if that is on another page. All or an error.
 ///
 /// # Errors
 /// The first fault.
@@ -34,11 +34,11 @@ pub fn fault_in_pages_writeable(user: &impl WriteMemory, log: &mut Log) -> Resul
     result.inspect(|()| log.faulted_in())
 }
 
-/// The helper that the mail argues against: some of it is success. It is what the callers that need ANY want, and what
-/// this crate's own `fault_in` does; the mail's point is who may *not* use it.
+/// The helper that the mail argues against: a part is success. The callers that need ANY want this, and this crate's own
+/// `fault_in` does it; the mail's point is which callers may *not* use it.
 ///
 /// # Errors
-/// The fault at the first byte: nothing could be faulted in.
+/// The fault of the first byte: nothing could be faulted in.
 pub fn fault_in_partial_is_success(user: &impl ReadMemory, log: &mut Log) -> Result<(), Fault> {
     let what = "fault-in (partial counts as success)";
     let Some(len) = NonZeroUsize::new(user.len()) else { return Ok(()) };
@@ -54,7 +54,7 @@ pub fn fault_in_partial_is_success(user: &impl ReadMemory, log: &mut Log) -> Res
 /// faultin's own *ALL* for loads: proves every granule.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven.
+/// [`Short`] if a byte cannot be loaded: the number of bytes proven.
 pub fn probe_read(user: &impl ReadMemory, log: &mut Log) -> Result<(), Short> {
     let proven = user.probe(0..user.len(), Granularity::Tag);
     log.copied("probe every byte for reading", user.len(), &proven);
@@ -64,14 +64,14 @@ pub fn probe_read(user: &impl ReadMemory, log: &mut Log) -> Result<(), Short> {
 /// faultin's own *ALL* for stores: proves every granule, and changes none.
 ///
 /// # Errors
-/// [`Short`]: the bytes proven.
+/// [`Short`] if a byte cannot be stored: the number of bytes proven.
 pub fn probe_write(user: &impl WriteMemory, log: &mut Log) -> Result<(), Short> {
     let proven = user.probe(0..user.len(), Granularity::Tag);
     log.copied("probe every byte for writing, change none", user.len(), &proven);
     proven.inspect(|()| log.faulted_in())
 }
 
-/// Whether a kernel would have seen a page fault, which a fault-in may mend, and not a refusal that it cannot.
+/// Returns whether a kernel would have seen a page fault, which a fault-in may resolve, and not an error that it cannot.
 pub fn is_page_fault(fault: &Fault) -> bool {
     matches!(
         fault.cause(),
@@ -85,12 +85,12 @@ pub fn is_page_fault(fault: &Fault) -> bool {
     )
 }
 
-/// The offsets that the helpers of 5.14 touch.
+/// Returns the offsets that the helpers of 5.14 touch.
 pub(crate) fn touched(user: &impl ReadMemory) -> impl Iterator<Item = usize> {
     strides(user.page_size(), if user.is_empty() { 1 } else { user.to_page_end(0) }, user.len())
 }
 
-/// In a range of so many bytes of which the first page ends after `to_page_end`.
+/// Returns the offsets in a range of `len` bytes whose first page ends after `to_page_end`.
 fn strides(page: usize, to_page_end: usize, len: usize) -> impl Iterator<Item = usize> {
     let strides = (0..len).step_by(page);
     let reached = strides.clone().next_back().unwrap_or(0);

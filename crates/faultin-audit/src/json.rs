@@ -1,8 +1,8 @@
 //! The report as JSON.
 //!
-//! `{"rows": […], "summary": {…}}`. A row is a cell. `ok` is `true` or `false` where the cell ran; `false`, too, for a
-//! skip that is not allowed here; `null` where it did not run and need not have. `expected` is `null` for rows that do
-//! not run yet. `actual` contains `∞` for a livelock, and is `not yet`, `skipped: …` or `–` for what did not run.
+//! `{"rows": […], "summary": {…}}`. A row is a cell. `ok` is `true` or `false` where the cell ran; `false`, too, for a skip
+//! that is not allowed here; `null` where it did not run and did not have to. `expected` is `null` for rows that do not run
+//! yet. `actual` contains `∞` for a livelock, and is `not yet`, `skipped: …` or `–` for a cell that did not run.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use crate::run::{Cell, Outcome, Report};
 pub struct Json {
     /// The cells.
     pub rows: Vec<Row>,
-    /// What they add up to.
+    /// The totals.
     pub summary: Summary,
 }
 
@@ -27,67 +27,67 @@ pub struct Row {
     pub row: u8,
     /// The kernel's name.
     pub caller: &'static str,
-    /// Where it is found: two callers share a name.
+    /// The caller's place: two callers share a name.
     pub place: &'static str,
-    /// What it needs of a fault-in.
+    /// The caller's need of a fault-in.
     pub need: &'static str,
     /// `as-found` or `fixed`.
     pub variant: &'static str,
-    /// The memory it ran on.
+    /// The memory that it ran on.
     pub memory: &'static str,
     /// The column.
     pub scenario: &'static str,
     /// How it must end.
     pub expected: Option<String>,
-    /// Who says so.
+    /// The source of the expectation.
     pub source: Option<&'static str>,
     /// How it ended.
     pub actual: String,
-    /// What is wrong with that, if anything.
+    /// What is wrong with the end, if anything.
     pub wrong: Option<String>,
-    /// Why there is no such cell, if there is none.
+    /// The reason why there is no such cell, if there is none.
     pub not_applicable: Option<&'static str>,
-    /// Bytes that moved, in all runs together.
+    /// Number of bytes that moved, in all runs together.
     pub moved: usize,
-    /// Attempts, the most of one run.
+    /// Number of attempts, the most of one run.
     pub rounds: u32,
     /// Whether it is as expected.
     pub ok: Option<bool>,
 }
 
-/// What the cells add up to.
+/// The totals of the cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The machine.
     pub environment: String,
-    /// Rows asked for,
+    /// Number of requested rows.
     pub callers: usize,
-    /// and how many of them do not run yet.
+    /// Number of them that do not run yet.
     pub callers_not_yet: usize,
-    /// Cells that there can be: the sum of the next three.
+    /// Number of possible cells: the sum of the next three.
     pub cells: usize,
-    /// Cells that ran.
+    /// Number of cells that ran.
     pub executed: usize,
-    /// Cells that need what is not here.
+    /// Number of cells that need a missing feature.
     pub skipped: usize,
-    /// Cells that nobody has written yet.
+    /// Number of cells that are not written yet.
     pub not_yet: usize,
-    /// Of those that ran: as expected.
+    /// Number of those that ran as expected.
     pub as_expected: usize,
-    /// Of those that ran: not as expected.
+    /// Number of those that ran and ended unexpectedly.
     pub unexpected: usize,
-    /// Of those skipped: not on the list for this environment.
+    /// Number of those skipped that are not on the list for this environment.
     pub skips_not_allowed: usize,
-    /// Livelocks seen.
+    /// Number of livelocks seen.
     pub livelocks: usize,
-    /// Deadlocks seen.
+    /// Number of deadlocks seen.
     pub deadlocks: usize,
-    /// Whether all is as it should be: the exit status.
+    /// Whether everything is as expected: the exit status.
     pub ok: bool,
 }
 
 impl Summary {
-    /// Of a report.
+    /// Makes the JSON of a report.
     pub fn of(report: &Report) -> Summary {
         let count = |which: fn(&Cell) -> bool| report.cells.iter().filter(|cell| which(cell)).count();
         let rows = |which: fn(&Cell) -> bool| {
@@ -115,7 +115,7 @@ impl Summary {
 }
 
 impl Json {
-    /// Of a report.
+    /// Makes the JSON of a report.
     pub fn of(report: &Report) -> Json {
         Json { rows: report.cells.iter().map(Row::of).collect(), summary: Summary::of(report) }
     }
@@ -151,7 +151,7 @@ impl Row {
     }
 }
 
-/// The report as a JSON text.
+/// Returns the report as a JSON text.
 ///
 /// # Panics
 /// Never: the structures above can all be written.

@@ -1,8 +1,8 @@
-//! What the real gfs2 does, beside ours: the same operation, with a mapping of the same file as its buffer, or with
+//! The behaviour of the real gfs2, for comparison: the same operation, with a mapping of the same file as its buffer, or with
 //! memory of which a granule is bad.
 //!
-//! The kernel's columns are observations, made in a virtual machine with the file system on a lock of its own (`lock_nolock`), and
-//! quoted; ours are the cells of a report.
+//! The kernel's columns are observations, made in a virtual machine with a local lock (`lock_nolock`), and quoted; ours are
+//! the cells of a report.
 
 #![forbid(unsafe_code)]
 
@@ -11,16 +11,16 @@ use crate::run::Report;
 use crate::scenario::Scenario;
 use crate::square::{self, Square};
 
-/// Where the kernel's columns are from.
+/// The origin of the kernel's columns.
 pub const SOURCE: &str = "observed in a virtual machine: x86-64 with 5.10, 6.1, 6.12 and 7.2, 4 KiB and 64 KiB at a time; bad granules on \
      aarch64 with memory tags, 6.1 and 6.12";
 
-/// What came of one operation in a kernel.
+/// The result of one operation in a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed {
-    /// Of which row it is the operation.
+    /// The row of the operation.
     pub row: u8,
-    /// Which pages the buffer maps, or what else is the matter with it.
+    /// The pages that the buffer maps, or another fault.
     pub pages: Scenario,
     /// Before the series, in 5.10.
     pub before: &'static str,
@@ -37,7 +37,7 @@ const fn observed(row: u8, pages: Scenario, before: &'static str, since: &'stati
     Observed { row, pages, before, since }
 }
 
-/// All there are.
+/// All observations.
 pub const OBSERVED: [Observed; 9] = [
     observed(17, Scenario::SamePages, NONE, COMPLETE),
     observed(17, Scenario::OtherPages, NONE, COMPLETE),
@@ -53,11 +53,11 @@ pub const OBSERVED: [Observed; 9] = [
 /// One line of the comparison: the operation, the pages, 5.10, 6.1 to 7.2, ours as found, ours fixed.
 pub type Line = [String; 6];
 
-/// Their heads.
+/// The heads of these columns.
 pub const HEADS: [&str; 6] =
     ["operation", "the buffer maps", "gfs2 5.10", "gfs2 6.1 to 7.2", "ours, as found", "ours, fixed"];
 
-/// The lines for which a report has both of our cells.
+/// Returns the lines for which a report has both of our cells.
 pub fn comparison(report: &Report) -> Vec<Line> {
     let rows = Square::all(report);
     let ours = |observed: &Observed, variant: Variant| -> Option<String> {
@@ -81,7 +81,7 @@ pub fn comparison(report: &Report) -> Vec<Line> {
     OBSERVED.iter().filter_map(line).collect()
 }
 
-/// Whether a report has anything to compare.
+/// Returns whether a report has cells to compare.
 pub fn is_in(report: &Report) -> bool {
     square::scenarios(report).iter().any(|scenario| scenario.is_of_mappings()) && !comparison(report).is_empty()
 }

@@ -1,8 +1,8 @@
-//! What a caller did, step by step, and whether it still gets anywhere.
+//! The steps of a caller, and whether it still makes progress.
 //!
 //! A *round* is one attempt: the steps between two calls of [`Log::again`]. Its *state* is what was attempted, what moved,
-//! why it stopped and in which page. A loop that comes back to the state it left, with no outside event between, will do
-//! so for ever: a livelock. A loop that counts its attempts says so in its steps: the count is a part of its state.
+//! the reason for the stop and its page. A loop that returns to the state it left, with no outside event in between, does
+//! not terminate: a livelock. A loop that counts its attempts logs that in its steps: the count is a part of its state.
 
 #![forbid(unsafe_code)]
 
@@ -15,24 +15,24 @@ use faultin::{Cause, Fault, Short};
 use crate::bug::Bug;
 use crate::user::User;
 
-/// How many times a state is repeated before it is called a livelock. Once would do on a machine that is deterministic.
+/// How often a state is repeated before it counts as a livelock. Once would suffice on a deterministic machine.
 pub const REPEATS: u32 = 3;
 
-/// Rounds after which a loop is stopped that neither ends nor repeats itself.
+/// Number of rounds after which a loop is stopped that neither ends nor repeats itself.
 pub const BOUND: u32 = 10_000;
 
-/// How a step came out.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Came {
-    /// So many bytes, and all there were.
+    /// This number of bytes, which was all.
     Through(usize),
-    /// Only so many bytes, for this reason, at this offset in the object if it is known.
+    /// Fewer bytes, for this cause, at this offset in the object if it is known.
     Short {
-        /// Bytes before it stopped.
+        /// Number of bytes before it stopped.
         done: usize,
-        /// Why.
+        /// The error.
         cause: Cause,
-        /// Where: from the object's first byte.
+        /// The offset from the object's first byte.
         offset: Option<isize>,
     },
     /// It is a decision: nothing was accessed.
@@ -42,9 +42,9 @@ pub enum Came {
 /// One step of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What was done, in words.
+    /// The action, in words.
     pub what: Cow<'static, str>,
-    /// How it came out.
+    /// The result.
     pub came: Came,
 }
 
@@ -65,14 +65,14 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a caller was stopped that would not have ended.
+/// The reason why a caller was stopped that would not have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
-    /// A state was repeated with no outside event between.
+    /// A state was repeated with no outside event in between.
     Livelock,
     /// [`BOUND`] rounds.
     Bound,
-    /// It waited for a fault that wants a lock it holds, or that one holds who waits for it.
+    /// It waited for a fault that needs a lock it holds, or that a thread holds which waits for it.
     Deadlock,
 }
 
@@ -93,23 +93,23 @@ pub struct Log<'a> {
     rounds: u32,
 }
 
-/// What goes on outside.
+/// The outside events.
 struct Watch<'a> {
     events: Box<dyn Fn() -> u64 + 'a>,
     waits: Box<dyn Fn() -> u64 + 'a>,
-    /// Events and waits when they were last asked for.
+    /// Numbers of events and waits at the last query.
     seen: Cell<(u64, u64)>,
 }
 
 impl Watch<'_> {
-    /// Whether something has happened since the last time.
+    /// Returns whether an event has happened since the last call.
     fn disturbed(&self) -> bool {
         let (seen, now) = (self.seen.get(), (self.events)());
         self.seen.set((now, seen.1));
         now != seen.0
     }
 
-    /// Whether somebody has waited since the last time.
+    /// Returns whether an access has waited since the last call.
     fn waited(&self) -> bool {
         let (seen, now) = (self.seen.get(), (self.waits)());
         self.seen.set((seen.0, now));
@@ -118,12 +118,12 @@ impl Watch<'_> {
 }
 
 impl<'a> Log<'a> {
-    /// An empty log of what is done to the object of `user`.
+    /// Makes an empty log of accesses to the object of `user`.
     pub fn of(user: &impl User) -> Log<'a> {
         Log::new(user.address(), user.page_size())
     }
 
-    /// An empty log of what is done to an object at this address.
+    /// Makes an empty log of accesses to an object at this address.
     pub(crate) fn new(base: usize, page_size: usize) -> Log<'a> {
         Log {
             base,
@@ -142,20 +142,20 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// There are outside events: a state that is repeated proves nothing, and only [`BOUND`] ends a loop.
+    /// Assumes outside events: a repeated state proves nothing, and only [`BOUND`] ends a loop.
     #[must_use]
     pub fn beside_adversary(self) -> Log<'a> {
         Log { outside_events: true, ..self }
     }
 
-    /// Does this, once, after the first fault-in that succeeded.
+    /// Runs `event` once, after the first successful fault-in.
     #[must_use]
     pub fn after_fault_in(self, event: impl FnOnce() + 'a) -> Log<'a> {
         Log { after_fault_in: Some(Box::new(event)), ..self }
     }
 
-    /// Has `events` count what happened outside so far: a state that is repeated proves nothing if something has happened in
-    /// between. And `waits`, how often an access has waited for a page.
+    /// Uses `events` to count outside events so far: a repeated state proves nothing if an event has happened in between.
+    /// And `waits`, how often an access has waited for a page.
     #[must_use]
     pub fn watching(self, events: impl Fn() -> u64 + 'a, waits: impl Fn() -> u64 + 'a) -> Log<'a> {
         let seen = Cell::new((events(), waits()));
@@ -169,13 +169,13 @@ impl<'a> Log<'a> {
         Log { bug: Some(bug), ..self }
     }
 
-    /// Whether this bug of the past is on.
+    /// Returns whether this bug of the past is on.
     #[doc(hidden)]
     pub fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
 
-    /// The write loops' bug that is on.
+    /// Returns the write loops' bug that is on.
     #[doc(hidden)]
     pub fn write_bug(&self) -> Option<faultin_cache::mutation::Bug> {
         match self.bug {
@@ -184,7 +184,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// To be called by a helper that has brought something in.
+    /// Must be called by a helper that has brought something in.
     pub fn faulted_in(&mut self) {
         if let Some(event) = self.after_fault_in.take() {
             event();
@@ -192,7 +192,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// The caller takes a lock.
+    /// Logs that the caller takes a lock.
     pub fn lock(&mut self, name: &'static str) {
         self.decide(format!("lock {name}"));
         if self.held.is_empty()
@@ -203,7 +203,7 @@ impl<'a> Log<'a> {
         self.held.push(name);
     }
 
-    /// The caller lets it go.
+    /// Logs that the caller releases it.
     pub fn unlock(&mut self, name: &'static str) {
         self.decide(format!("unlock {name}"));
         if let Some(at) = self.held.iter().rposition(|held| *held == name) {
@@ -214,22 +214,22 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Whether an access has waited for a page while a lock was held.
+    /// Returns whether an access has waited for a page while a lock was held.
     pub fn waited_under_lock(&self) -> bool {
         self.waited_under_lock
     }
 
-    /// Locks that are held now.
+    /// Returns the locks that are held now.
     pub fn held(&self) -> &[&'static str] {
         &self.held
     }
 
-    /// A decision.
+    /// Logs a decision.
     pub fn decide(&mut self, what: impl Into<Cow<'static, str>>) {
         self.steps.push(Step { what: what.into(), came: Came::Decided });
     }
 
-    /// A step over `len` bytes that is complete or short.
+    /// Logs a step over `len` bytes that is complete or short.
     pub fn copied(&mut self, what: impl Into<Cow<'static, str>>, len: usize, result: &Result<(), Short>) {
         let came = match result {
             Ok(()) => Came::Through(len),
@@ -238,7 +238,7 @@ impl<'a> Log<'a> {
         self.steps.push(Step { what: what.into(), came });
     }
 
-    /// A step over `len` bytes that is all or nothing.
+    /// Logs a step over `len` bytes that is all or nothing.
     pub fn accessed<T>(&mut self, what: impl Into<Cow<'static, str>>, len: usize, result: &Result<T, Fault>) {
         let came = match result {
             Ok(_) => Came::Through(len),
@@ -247,10 +247,10 @@ impl<'a> Log<'a> {
         self.steps.push(Step { what: what.into(), came });
     }
 
-    /// To be called by a loop where it is about to start over.
+    /// Must be called by a loop that is about to start over.
     ///
     /// # Errors
-    /// [`Stuck`]: the loop is to end here, with this.
+    /// [`Stuck`]: the loop must end here, with this error.
     pub fn again(&mut self) -> Result<(), Stuck> {
         let round: Vec<Step> = self.steps[self.round..].iter().map(|step| self.by_page(step)).collect();
         let disturbed = self.watch.as_ref().is_some_and(Watch::disturbed);
@@ -267,18 +267,18 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// The steps of one that has run beside this one, and has ended.
+    /// Adds the steps of a caller that ran concurrently with this one, and has ended.
     pub(crate) fn beside(&mut self, steps: Vec<Step>) {
         self.decide("(beside it, in another thread)");
         self.steps.extend(steps);
     }
 
-    /// Attempts so far.
+    /// Returns the number of attempts so far.
     pub fn rounds(&self) -> u32 {
         self.rounds
     }
 
-    /// Every step so far.
+    /// Returns every step so far.
     pub fn into_steps(self) -> Vec<Step> {
         self.steps
     }
@@ -288,8 +288,8 @@ impl<'a> Log<'a> {
         Came::Short { done, cause: fault.cause(), offset }
     }
 
-    /// A step as a part of a state. Instructions that are all or nothing may report any byte of the page they failed at,
-    /// and another one next time.
+    /// Returns a step as a part of a state. Instructions that are all or nothing may report any byte of the page they
+    /// failed at, and another one next time.
     fn by_page(&self, step: &Step) -> Step {
         let mut step = step.clone();
         if let Came::Short { offset: Some(offset), .. } = &mut step.came {

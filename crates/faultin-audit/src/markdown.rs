@@ -1,8 +1,8 @@
 //! The report as a Markdown document.
 //!
 //! The document is the same whenever and wherever it is written, unless a result changed: it shows the results on simulated
-//! memory, which run everywhere. A cell on memory of this process is held to the same expectation, so where it ran it
-//! either agrees or is not as expected. It is shown only if it is not as expected, and never if it was skipped.
+//! memory, which run everywhere. A cell on memory of this process has the same expectation, so if it ran it either agrees
+//! or is unexpected. It is shown only if it is unexpected, and never if it was skipped.
 
 #![forbid(unsafe_code)]
 
@@ -90,7 +90,7 @@ pub fn document(report: &Report, command: &str) -> String {
     out
 }
 
-/// The results of one table.
+/// Returns the results of one table.
 fn results(part: &Part) -> String {
     let heads = part.scenarios.iter().map(|scenario| scenario.name().to_string());
     let mut out = line(["#", "caller", "variant"].into_iter().map(String::from).chain(heads));
@@ -107,7 +107,7 @@ fn results(part: &Part) -> String {
     out
 }
 
-/// Returns a row for each caller: what it needs, what the mail says, and where the fixed code ends in another way.
+/// Returns a row for each caller: its need, the mail's finding, and where the fixed code ends in another way.
 fn summary(report: &Report) -> String {
     let mut out = line(["#", "caller", "needs", "the mail, in our words", "as found → fixed"].map(String::from));
     out += &line(std::iter::repeat_n("---".to_string(), 5));
@@ -119,7 +119,7 @@ fn summary(report: &Report) -> String {
     out
 }
 
-/// What the simulated cells add up to: the same everywhere.
+/// Returns the totals of the simulated cells: the same everywhere.
 fn sum(report: &Report) -> String {
     let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.ok().is_some());
     let (cells, fine) = (simulated().count(), simulated().filter(|cell| cell.ok() == Some(true)).count());
@@ -134,7 +134,7 @@ fn sum(report: &Report) -> String {
     )
 }
 
-/// In which scenarios the variants end differently, and how.
+/// Returns in which scenarios the variants end differently, and how.
 fn changes(rows: &Rows) -> String {
     if rows.is_not_yet() {
         return "not yet".into();
@@ -161,7 +161,7 @@ fn named(rows: &Rows) -> String {
     format!("`{}` ({})", rows.caller.name, rows.caller.place)
 }
 
-/// What a square says in the document. Beside an adversary, which ends are allowed; how often each came is never the same.
+/// Returns a square's text in the document. With a concurrent adversary, the allowed ends; their frequencies vary.
 fn result(square: &Square) -> String {
     let (text, kind) = (strong(&plain(square)), shown(square).map(square::kind));
     let ends = shown(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
@@ -172,7 +172,7 @@ fn result(square: &Square) -> String {
     if kind == Some(Kind::Defect) { format!("▲ {text}") } else { text }
 }
 
-/// What the simulated cell says, and the host's if that ran, is not as expected and says something else.
+/// Returns the simulated cell's text, and the host's if that ran, is unexpected and differs.
 fn plain(square: &Square) -> String {
     let simulated = shown(square).map(square::text);
     let wrong = square.cells.iter().filter(|cell| cell.memory == Memory::Host && ran_wrong(cell));
@@ -181,7 +181,7 @@ fn plain(square: &Square) -> String {
     escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
 }
 
-/// The simulated cell; or, where there is no such thing, the other one.
+/// Returns the simulated cell; or, where there is no such thing, the other one.
 fn shown<'a>(square: &Square<'a>) -> Option<&'a Cell> {
     let on = |memory| square.cells.iter().copied().find(move |cell| cell.memory == memory);
     let applies = |cell: &&Cell| !matches!(cell.outcome, Outcome::NotApplicable(_));
@@ -205,7 +205,7 @@ fn line(fields: impl IntoIterator<Item = String>) -> String {
     line + "\n"
 }
 
-/// The text, and no Markdown.
+/// Returns the text without Markdown.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Executing cells and judging them.
+//! Running cells and judging them.
 
 #![forbid(unsafe_code)]
 
@@ -12,21 +12,21 @@ use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
 use crate::user::{HostUser, Memory, Object, Scale, SimUser, User};
 
-/// Which cells to run.
+/// The cells to run.
 #[derive(Clone)]
 pub struct Selection {
-    /// These rows
+    /// The rows.
     pub callers: Vec<Caller>,
-    /// in these columns
+    /// The columns.
     pub scenarios: Vec<Scenario>,
-    /// in these variants
+    /// The variants.
     pub variants: Vec<Variant>,
-    /// on these memories.
+    /// The memories.
     pub memories: Vec<Memory>,
 }
 
 impl Selection {
-    /// Every cell there is.
+    /// Selects every cell.
     pub fn everything() -> Selection {
         Selection {
             callers: crate::callers::all(),
@@ -37,7 +37,7 @@ impl Selection {
     }
 }
 
-/// One caller in one variant in one scenario on one memory, and what came of it.
+/// One caller in one variant in one scenario on one memory, and its result.
 #[derive(Clone)]
 pub struct Cell {
     /// The row.
@@ -48,45 +48,45 @@ pub struct Cell {
     pub memory: Memory,
     /// The column.
     pub scenario: Scenario,
-    /// How it must end. Nobody has said yet for rows that do not run.
+    /// How it must end. `None` for rows that do not run yet.
     pub expectation: Option<Expectation>,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
     object: Object,
 }
 
-/// What came of a cell.
+/// The result of a cell.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It ran.
     Ran(Ran),
-    /// It needs this, which is not here.
+    /// It needs this feature, which is missing.
     Skipped {
-        /// What it needs.
+        /// The feature.
         feature: Feature,
-        /// Whether that may be missing here.
+        /// Whether it may be missing here.
         allowed: bool,
     },
-    /// Nobody has written it.
+    /// It is not written yet.
     NotYet,
-    /// The caller has nothing to do with this scenario, or this memory has not: why.
+    /// The scenario does not exist for the caller, or on this memory, for this reason.
     NotApplicable(&'static str),
 }
 
 /// A cell that ran.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// How it ended, in short.
+    /// The end, in short.
     pub actual: String,
-    /// Whether that is as expected; if not, why.
+    /// Whether that is as expected; if not, the reason.
     pub verdict: Result<(), String>,
-    /// Bytes it moved: in all runs together, where there were several.
+    /// Number of bytes it moved: in all runs together, where there were several.
     pub moved: usize,
-    /// Attempts it took: the most of one run, where there were several.
+    /// Number of attempts it took: the most of one run, where there were several.
     pub rounds: u32,
-    /// How often it ran: once, but often beside an adversary.
+    /// Number of runs: one, but many with a concurrent adversary.
     pub runs: u32,
-    /// Its steps, of the last run.
+    /// The steps of the last run.
     pub steps: Vec<Step>,
 }
 
@@ -100,7 +100,7 @@ pub struct Report {
 }
 
 impl Cell {
-    /// What came of it, in short: how it ended, `not yet`, or `skipped: …`.
+    /// Returns the result in short: the end, `not yet`, or `skipped: …`.
     pub fn actual(&self) -> String {
         match &self.outcome {
             Outcome::Ran(ran) => ran.actual.clone(),
@@ -110,18 +110,18 @@ impl Cell {
         }
     }
 
-    /// How it must end, in short.
+    /// Returns how it must end, in short.
     pub fn expected(&self) -> Option<String> {
         self.expectation.map(|expectation| self.in_short(expectation.ends))
     }
 
-    /// How the fixed code of this caller must end on the same memory, in short.
+    /// Returns how the fixed code of this caller must end on the same memory, in short.
     pub fn expected_of_fixed(&self) -> Option<String> {
         let expectation = expectation(self.caller.job?, Variant::Fixed, self.scenario)?;
         Some(self.in_short(expectation.ends))
     }
 
-    /// Whether it is as expected; `None` if it did not run and need not have.
+    /// Returns whether it is as expected; `None` if it did not run and did not have to.
     pub fn ok(&self) -> Option<bool> {
         match &self.outcome {
             Outcome::Ran(ran) => Some(ran.verdict.is_ok()),
@@ -153,7 +153,7 @@ impl Cell {
 }
 
 impl Report {
-    /// Whether every cell that ran is as expected, and every skip is allowed here.
+    /// Returns whether every cell that ran is as expected, and every skip is allowed here.
     pub fn is_ok(&self) -> bool {
         self.cells.iter().all(|cell| cell.ok() != Some(false))
     }
@@ -188,7 +188,7 @@ pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenari
     }
 }
 
-/// What a job is expected to do.
+/// Returns the expectation of a job.
 pub fn expectation(job: &dyn Job, variant: Variant, scenario: Scenario) -> Option<Expectation> {
     let expectations = match scenario.is_of_mappings() {
         true => job.mapped()?.expectations(),
@@ -197,7 +197,7 @@ pub fn expectation(job: &dyn Job, variant: Variant, scenario: Scenario) -> Optio
     expectations.iter().find(|e| e.variant == variant && e.scenario == scenario).copied()
 }
 
-/// Runs the cell that `expectation` is about, with `job`, and judges it.
+/// Runs the cell of `expectation`, with `job`, and judges it.
 pub fn judged(
     caller: &Caller,
     job: &dyn Job,
@@ -278,7 +278,7 @@ fn with_mapping(caller: &Caller, mapped: &Mapped, expectation: Expectation, memo
     cell
 }
 
-/// A user that a table's job can be done for.
+/// A user for the jobs of a table.
 trait Served: User {
     fn job(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt>;
 }
@@ -303,8 +303,8 @@ impl Cell {
         }
     }
 
-    /// Whether this is the expected end, after so many attempts as expected: a caller that ends after more has waited for
-    /// nothing.
+    /// Checks that this is the expected end, after the expected number of attempts: a caller that ends after more has
+    /// waited for nothing.
     fn compare(&self, ran: &Ran, halted: &Result<Ended, Halt>) -> Result<(), String> {
         let expectation = self.expectation.ok_or("nothing is expected")?;
         match (halted, expectation.ends) {
@@ -319,7 +319,7 @@ impl Cell {
         }
     }
 
-    /// One run, and what is to be said of it.
+    /// Returns the result of one run.
     fn once(&self, log: Log<'_>, result: Result<Ended, Halt>) -> Ran {
         let result = still_held(&log).and(result);
         let mut ran = Ran {
@@ -334,7 +334,7 @@ impl Cell {
         ran
     }
 
-    /// What could not even be begun.
+    /// Returns the result of a run that could not begin.
     fn broken(&self, error: io::Error) -> Ran {
         let verdict = Err(error.to_string());
         Ran { actual: "error".into(), verdict, moved: 0, rounds: 0, runs: 0, steps: Vec::new() }
@@ -352,7 +352,7 @@ impl Cell {
 
 const ENDLESS: &str = "∞";
 
-/// An end in short: the status, and the count where it is neither nothing nor all.
+/// Returns an end in short: the status, and the count where it is neither nothing nor all.
 fn ended(status: &str, moved: usize, of: usize) -> String {
     if moved == 0 || moved == of { status.into() } else { format!("{status}, {moved}") }
 }
@@ -399,7 +399,7 @@ fn alone<U: Served>(
     ran
 }
 
-/// An error if a lock is still held.
+/// Returns an error if a lock is still held.
 fn still_held(log: &Log) -> Result<(), Halt> {
     match log.held() {
         [] => Ok(()),
@@ -407,8 +407,8 @@ fn still_held(log: &Log) -> Result<(), Halt> {
     }
 }
 
-/// Many runs on memory that another thread unmaps and remaps: each has to end in one of the ways allowed, with a right
-/// product.
+/// Makes many runs on memory that another thread unmaps and remaps: each has to end in one of the allowed ways, with a
+/// right product.
 fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object, allowed: &[&'static str]) -> Ran {
     often(allowed, |told| {
         U::beside_adversary(object, Scale::Full, |user| {
@@ -419,8 +419,8 @@ fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object,
     })
 }
 
-/// Many runs, of each of which `told` is told, and says whether to go on. Each has to end in one of the ways allowed, with a right
-/// product.
+/// Makes many runs; `told` gets each of them, and returns whether to continue. Each has to end in one of the allowed ways,
+/// with a right product.
 fn often(
     allowed: &[&'static str],
     runs: impl FnOnce(&mut dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool) -> io::Result<()>,

@@ -1,54 +1,54 @@
-//! The scenarios: what is the matter with the user's memory. They are the columns of the table.
+//! The scenarios: faults of the user's memory. They are the columns of the table.
 //!
-//! An *object* (a word, a register image, a buffer) lies in user memory across two pages, divided where its caller says;
-//! a word lies at the very end of the first page. *Bad* means inaccessible: the page is not there, and an inaccessible
-//! reservation (`PROT_NONE`) holds its place, so that nothing else can come to live at its address. Below page size it is a
-//! memory tag, kept for each *granule* of 16 bytes, that makes bytes inaccessible.
+//! An *object* (a word, a register image, a buffer) is in user memory across two pages, divided where its caller chooses; a
+//! word is at the very end of the first page. *Bad* means inaccessible: the page is unmapped, and an inaccessible
+//! reservation (`PROT_NONE`) keeps its addresses, so that nothing else can be mapped there. Below page size a memory tag,
+//! kept for each *granule* of 16 bytes, makes bytes inaccessible.
 
 #![forbid(unsafe_code)]
 
 use crate::environment::Feature;
 use crate::user::Memory;
 
-/// What is the matter with the memory.
+/// A fault of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scenario {
-    /// Nothing: every page is mapped and present.
+    /// None: every page is mapped and present.
     AllResident,
     /// The contents exist, but no page of this mapping is present yet.
     Cold,
-    /// The page that holds the object's first byte is bad.
+    /// The page with the object's first byte is bad.
     FirstPageBad,
     /// The page after it is bad.
     SecondPageBad,
     /// Loads succeed, stores do not.
     ReadOnly,
-    /// Nothing is present at first; and once a fault-in has brought it in, it is taken away again, once.
+    /// No page is present at first; and once a fault-in has brought it in, it is evicted again, once.
     Evicted,
-    /// The page that holds the object's last byte is poisoned.
+    /// The page with the object's last byte is poisoned.
     Poisoned,
     /// The object's tail is inaccessible, but not the first byte of a page: permissions below page size.
     InaccessibleTail,
-    /// Only the granule is inaccessible that holds the byte where the caller starts over.
+    /// Only the granule with the byte where the caller starts over is inaccessible.
     RestartGranuleBad,
     /// Another thread unmaps and remaps page after page, for as long as the caller runs.
     Remapping,
-    /// The buffer is a mapping of the very folio that is written: not present, and its faults want the lock that the write
+    /// The buffer is a mapping of the very folio that is written: not present, and its faults need the lock that the write
     /// takes. For callers that read and write files.
     OwnFolio,
-    /// The buffer is a mapping of the very pages that are read or written, whose faults this process serves.
+    /// The buffer is a mapping of the very pages that are read or written, whose faults this process resolves.
     SamePages,
-    /// It is a mapping of other pages of the same file.
+    /// The buffer is a mapping of other pages of the same file.
     OtherPages,
-    /// Two threads read or write two files, each with a mapping of the other's as its buffer.
+    /// Two threads read or write two files, each with a mapping of the other's file as its buffer.
     TwoFiles,
-    /// As other pages; and whatever is in the cache is taken away all the time.
+    /// As other pages; and everything is evicted from the cache all the time.
     EvictionStorm,
-    /// As other pages; and a granule in the midst of the buffer is inaccessible.
+    /// As other pages; and a granule in the middle of the buffer is inaccessible.
     BadGranule,
     /// As other pages; and after the first attempt the buffer's second page is unmapped.
     UnmappedMidway,
-    /// As other pages; and the store cannot read what the buffer's second page shows.
+    /// As other pages; and the store cannot read the bytes that the buffer's second page shows.
     StoreErrorMidway,
 }
 
@@ -75,22 +75,22 @@ impl Scenario {
         Scenario::StoreErrorMidway,
     ];
 
-    /// Those that are a matter of memory alone, so of every caller.
+    /// Those that concern memory alone, so every caller.
     pub const OF_MEMORY: &[Scenario] = Self::ALL.split_at(10).0;
 
     /// Those, and the one of callers that work on files: the columns of the first table.
     pub const OF_BUFFERS: &[Scenario] = Self::ALL.split_at(11).0;
 
-    /// Those in which the buffer is a mapping of a file of the cache, of which this process serves the faults: the columns of
+    /// Those in which the buffer is a mapping of a file of the cache, whose faults this process resolves: the columns of
     /// the second table.
     pub const OF_MAPPINGS: &[Scenario] = Self::ALL.split_at(11).1;
 
-    /// Whether it is one of [`OF_MAPPINGS`](Self::OF_MAPPINGS).
+    /// Returns whether it is one of [`OF_MAPPINGS`](Self::OF_MAPPINGS).
     pub const fn is_of_mappings(self) -> bool {
         self as usize >= Self::OF_BUFFERS.len()
     }
 
-    /// Why a caller may have nothing to do with it.
+    /// Returns why it may not exist for a caller.
     pub const fn is_not_for(self) -> &'static str {
         match self {
             Scenario::OwnFolio => "the caller neither reads nor writes a file whose folios could be its buffer",
@@ -101,7 +101,7 @@ impl Scenario {
         }
     }
 
-    /// The column's head.
+    /// Returns the column's head.
     pub const fn name(self) -> &'static str {
         match self {
             Scenario::AllResident => "all resident",
@@ -125,7 +125,7 @@ impl Scenario {
         }
     }
 
-    /// What it means, and how it is made.
+    /// Returns its meaning, and how it is made.
     pub const fn meaning(self) -> &'static str {
         match self {
             Scenario::AllResident => "every page is mapped and present",
@@ -171,7 +171,7 @@ impl Scenario {
         }
     }
 
-    /// What it needs of the machine, on this memory.
+    /// Returns the feature that it needs, on this memory.
     pub const fn needs(self, memory: Memory) -> Option<Feature> {
         match (memory, self) {
             (Memory::Host, Scenario::Evicted | Scenario::OwnFolio) => Some(Feature::Paging),
@@ -181,12 +181,12 @@ impl Scenario {
         }
     }
 
-    /// The name as an argument: with hyphens.
+    /// Returns the name as an argument: with hyphens.
     pub fn slug(self) -> String {
         self.name().replace(' ', "-")
     }
 
-    /// The scenario with this name, hyphenated or not, or the only one whose name contains this.
+    /// Returns the scenario with this name, hyphenated or not, or the only one whose name contains it.
     pub fn named(name: &str) -> Option<Scenario> {
         let name = name.trim().to_lowercase().replace([' ', '_'], "-");
         let mut like = Self::ALL.into_iter().filter(|s| s.slug().contains(&name));

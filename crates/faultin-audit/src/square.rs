@@ -1,7 +1,7 @@
-//! What a table shows in one place. A *square* is one caller, in one variant, in one scenario: its cell on each memory.
+//! The entries of a table. A *square* is one caller, in one variant, in one scenario: its cell on each memory.
 //!
-//! Both memories are held to the same expectation, so that a square says one thing where both ran and end alike. Where a
-//! cell was skipped, a [mark](Marks) beside the other's result says for want of what.
+//! Both memories have the same expectation, so a square has one text where both ran and ended alike. Where a cell was
+//! skipped, a [mark](Marks) next to the other's result shows the missing feature.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::user::Memory;
 
-/// The cells of one place in the table.
+/// The cells of one square of the table.
 #[derive(Clone)]
 pub struct Square<'a> {
     /// The row.
@@ -27,24 +27,24 @@ pub struct Square<'a> {
     pub cells: Vec<&'a Cell>,
 }
 
-/// What kind of result a square is, the worst last.
+/// The kind of a square's result, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The caller has nothing to do with the scenario.
+    /// The scenario does not exist for the caller.
     NotApplicable,
-    /// Nobody has written it.
+    /// It is not written yet.
     NotYet,
-    /// It needs what is not here, and that is all right.
+    /// It needs a feature that is missing, and may be.
     Skipped,
-    /// As expected, and as it should be.
+    /// As expected, and right.
     Fine,
     /// As expected, and the fixed code ends in another way.
     Defect,
-    /// As expected, and never ends.
+    /// As expected, and does not terminate.
     Livelock,
     /// As expected, and waits for itself.
     Deadlock,
-    /// Not as expected; or skipped where it may not be.
+    /// Unexpected; or skipped where it may not be.
     Unexpected,
 }
 
@@ -57,23 +57,23 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Square<'a> {
-    /// Every square of a report.
+    /// Returns every square of a report.
     pub fn all(report: &'a Report) -> Vec<Rows<'a>> {
         report.cells.chunk_by(|a, b| a.caller.row == b.caller.row).map(Rows::of).collect()
     }
 
-    /// The worst of its cells.
+    /// Returns the worst of its cells.
     pub fn kind(&self) -> Kind {
         self.cells.iter().map(|cell| kind(cell)).max().unwrap_or(Kind::NotYet)
     }
 
-    /// What it says, without marks: one text, or one for each memory where they are not alike.
+    /// Returns its text, without marks: one text, or one for each memory where they differ.
     pub fn texts(&self) -> Vec<String> {
         let mut told: Vec<&Cell> = self.cells.iter().copied().filter(|cell| !is_skipped(cell)).collect();
         if told.is_empty() {
             told.extend(self.cells.first());
         }
-        // Where one memory has no such thing the other one speaks.
+        // Where one memory does not have the scenario, the other one decides.
         if told.iter().any(|cell| !is_not_applicable(cell)) {
             told.retain(|cell| !is_not_applicable(cell));
         }
@@ -84,7 +84,7 @@ impl<'a> Square<'a> {
         }
     }
 
-    /// What its skipped cells wanted, and on which memory.
+    /// Returns the features that its skipped cells need, and their memory.
     pub fn skips(&self) -> impl Iterator<Item = (Memory, Feature)> {
         self.cells.iter().filter_map(|cell| match cell.outcome {
             Outcome::Skipped { feature, .. } => Some((cell.memory, feature)),
@@ -92,7 +92,7 @@ impl<'a> Square<'a> {
         })
     }
 
-    /// Whether some of it ran and some was skipped.
+    /// Returns whether some of it ran and some was skipped.
     pub fn is_partly_skipped(&self) -> bool {
         self.skips().next().is_some() && !self.cells.iter().all(|cell| is_skipped(cell))
     }
@@ -114,18 +114,18 @@ impl<'a> Rows<'a> {
         Rows { caller: &cells[0].caller, variants: variants.collect() }
     }
 
-    /// The squares of a variant, by its place, in these columns.
+    /// Returns the squares of a variant, by its index, in these columns.
     pub fn squares<'s>(&'s self, variant: usize, scenarios: &'s [Scenario]) -> impl Iterator<Item = &'s Square<'a>> {
         self.variants[variant].iter().filter(|square| scenarios.contains(&square.scenario))
     }
 
-    /// Whether nobody has written this caller.
+    /// Returns whether this caller is not written yet.
     pub fn is_not_yet(&self) -> bool {
         self.caller.job.is_none()
     }
 }
 
-/// One of the two tables: its columns, and the rows that have something in them.
+/// One of the two tables: its columns, and the rows that are not empty.
 pub struct Part<'r, 'a> {
     /// The columns, in order.
     pub scenarios: Vec<Scenario>,
@@ -134,15 +134,15 @@ pub struct Part<'r, 'a> {
 }
 
 impl<'r, 'a> Part<'r, 'a> {
-    /// The table of all callers, and the one of those whose buffer may be a mapping of their own file; as far as a report has
-    /// them.
+    /// Makes the table of all callers, and the one of those whose buffer may be a mapping of their own file; as far as a
+    /// report has them.
     pub fn both(report: &Report, rows: &'r [Rows<'a>]) -> [Part<'r, 'a>; 2] {
         [Scenario::OF_BUFFERS, Scenario::OF_MAPPINGS].map(|scenarios| {
             let asked_for = |s: &Scenario| report.cells.iter().any(|cell| cell.scenario == *s);
             let scenarios: Vec<Scenario> = scenarios.iter().copied().filter(asked_for).collect();
             let has_some = |rows: &&Rows| rows.squares(0, &scenarios).any(|s| s.kind() != Kind::NotApplicable);
             let mut of_this: Vec<&Rows> = rows.iter().filter(has_some).collect();
-            // Somebody has asked for nothing but what does not apply: then it says so.
+            // If only scenarios were requested that do not exist for the callers, the table says so.
             if of_this.is_empty() && scenarios.len() == self::scenarios(report).len() {
                 of_this.extend(rows);
             }
@@ -150,18 +150,18 @@ impl<'r, 'a> Part<'r, 'a> {
         })
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.scenarios.is_empty() || self.rows.is_empty()
     }
 }
 
-/// The scenarios of a report, in the order of the columns.
+/// Returns the scenarios of a report, in the order of the columns.
 pub fn scenarios(report: &Report) -> Vec<Scenario> {
     Scenario::ALL.into_iter().filter(|s| report.cells.iter().any(|cell| cell.scenario == *s)).collect()
 }
 
-/// What kind of result one cell is.
+/// Returns the kind of one cell's result.
 pub fn kind(cell: &Cell) -> Kind {
     match (cell.ok(), &cell.outcome) {
         (Some(false), _) => Kind::Unexpected,
@@ -175,8 +175,8 @@ pub fn kind(cell: &Cell) -> Kind {
     }
 }
 
-/// What one cell says. Beside an adversary it is a statement that holds, or the only end there may be; the tally is for the steps
-/// and the JSON.
+/// Returns the text of one cell. With a concurrent adversary it is a statement that holds, or the only possible end; the
+/// frequencies are in the steps and the JSON.
 pub fn text(cell: &Cell) -> String {
     let actual = cell.actual();
     let short = match cell.expectation.map(|expectation| expectation.ends) {
@@ -194,19 +194,19 @@ fn is_skipped(cell: &Cell) -> bool {
     matches!(cell.outcome, Outcome::Skipped { allowed: true, .. })
 }
 
-/// The signs that stand for what skipped cells wanted: one for each feature.
+/// The signs for the features that skipped cells need: one for each feature.
 pub struct Marks(Vec<Skip>);
 
-/// The skips for want of one feature. Printed without its sign.
+/// The skips for lack of one feature. Printed without its sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Skip {
     /// Its sign.
     pub mark: char,
-    /// On which memory.
+    /// The memory.
     pub memory: Memory,
-    /// What is missing.
+    /// The missing feature.
     pub feature: Feature,
-    /// How many cells were skipped.
+    /// Number of skipped cells.
     pub cells: usize,
 }
 
@@ -218,7 +218,7 @@ impl fmt::Display for Skip {
 }
 
 impl Marks {
-    /// For the skips of a report, the most frequent first.
+    /// Makes the marks of a report's skips, the most frequent first.
     pub fn of(report: &Report) -> Marks {
         const SIGNS: [char; 4] = ['†', '‡', '§', '¶'];
         let mut skips: Vec<Skip> = Vec::new();
@@ -236,12 +236,12 @@ impl Marks {
         Marks(skips)
     }
 
-    /// Every sign and what it stands for.
+    /// Returns every sign and its meaning.
     pub fn skips(&self) -> &[Skip] {
         &self.0
     }
 
-    /// What a square says, with its marks.
+    /// Returns the texts of a square, with its marks.
     pub fn texts(&self, square: &Square) -> Vec<String> {
         let mut texts = square.texts();
         let signs = self.0.iter().filter(|skip| square.skips().any(|it| it == (skip.memory, skip.feature)));

@@ -1,4 +1,4 @@
-//! The report for people: the table, the steps of its cells, and the list of what there is.
+//! The report as text: the table, the steps of its cells, and the list of callers and scenarios.
 
 #![forbid(unsafe_code)]
 
@@ -14,20 +14,20 @@ use crate::run::{Cell, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::square::{Kind, Marks, Part, Rows, Square};
 
-/// Steps of one run that are shown at its beginning and at its end, if there are more.
+/// Number of steps of one run that are shown at its beginning and at its end, if there are more.
 pub const SHOWN: usize = 12;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Whether with colours.
+    /// Whether to use colours.
     pub colour: bool,
-    /// Characters in a line.
+    /// Number of characters in a line.
     pub width: u16,
 }
 
-/// The legend, the tables, what the mail says of their rows, and the sum. In lines that have no room for the tables, a small one
-/// for each caller.
+/// Returns the legend, the tables, the mail's findings for their rows, and the totals. Where lines are too short for the
+/// tables, a small one for each caller.
 pub fn table(report: &Report, style: Style) -> String {
     let marks = Marks::of(report);
     let rows = Square::all(report);
@@ -53,14 +53,14 @@ pub fn table(report: &Report, style: Style) -> String {
     out + &verdict(report) + &closing(&Summary::of(report), style)
 }
 
-/// What a reader is looking at.
+/// The introduction.
 const OPENING: &str = "Each row is a loop in the Linux kernel around a copy from or to user memory. Each column is what is the matter \
      with that memory. Each cell is what the loop did, run just now: how it ended, or ∞ where it would never have ended.";
 
-/// What the second table is about.
+/// The subject of the second table.
 pub const MAPPINGS: &str = "what happens when the buffer is a mapping whose faults we serve ourselves";
 
-/// What a reader may take along.
+/// The conclusion.
 fn closing(summary: &Summary, style: Style) -> String {
     let text = if summary.ok {
         "If you write such a loop: copy first; after a short copy, restart at the first byte that was not copied; fault in only when \
@@ -73,7 +73,7 @@ fn closing(summary: &Summary, style: Style) -> String {
     format!("\n{}\n", folded(text, usize::from(style.width)).join("\n"))
 }
 
-/// What is not as expected, and the sum.
+/// Returns the unexpected results, and the totals.
 pub fn verdict(report: &Report) -> String {
     unexpected(report) + &sum(&Summary::of(report))
 }
@@ -96,7 +96,8 @@ fn head(text: &str) -> Field {
     Field::new(text).add_attribute(Attribute::Bold)
 }
 
-/// Everything that runs: callers and variants down, scenarios across. `None` if there is no room for that, or nothing.
+/// Returns everything that runs: callers and variants down, scenarios across. `None` if there is no room for that, or
+/// nothing.
 fn grid(part: &Part, marks: &Marks, style: Style) -> Option<String> {
     let scenarios = &part.scenarios;
     let running: Vec<&Rows> = part.rows.iter().copied().filter(|rows| !rows.is_not_yet()).collect();
@@ -134,10 +135,10 @@ fn grid(part: &Part, marks: &Marks, style: Style) -> Option<String> {
     Some(format!("{}\n\n", table.trim_fmt()))
 }
 
-/// Spaces on both sides of a column's text.
+/// Number of spaces on both sides of a column's text.
 const PADDING: usize = 2;
 
-/// What a column must have, and what it would like.
+/// The minimum and the preferred width of a column.
 #[derive(Clone, Copy, Default)]
 struct Column {
     /// Its longest word.
@@ -152,13 +153,13 @@ impl Column {
         self.most = self.most.max(line.chars().count());
     }
 
-    /// A head would like two lines.
+    /// Prefers two lines for a head.
     fn takes_head(&mut self, head: &str) {
         let in_two = (0..head.len()).find(|&width| folded(head, width).len() <= 2);
         folded(head, in_two.unwrap_or(head.len())).iter().for_each(|line| self.takes(line));
     }
 
-    /// Widths for all of them in lines of `width` characters: what they would like, less what the widest can do without.
+    /// Returns widths for all columns in lines of `width` characters: the preferred ones, less what the widest can spare.
     fn share(columns: &[Column], width: u16) -> Option<Vec<usize>> {
         let frame = columns.len() * (PADDING + 1) + 1;
         let room = usize::from(width).checked_sub(frame)?;
@@ -171,7 +172,7 @@ impl Column {
     }
 }
 
-/// The real file system beside ours, where all of it was asked for.
+/// Returns the comparison of the real file system with ours, if all of it was requested.
 fn comparison(report: &Report, style: Style) -> String {
     if !kernel::is_in(report) {
         return String::new();
@@ -183,7 +184,7 @@ fn comparison(report: &Report, style: Style) -> String {
     format!("{}\n\n{}\n\n", folded(&source, usize::from(style.width)).join("\n"), table.trim_fmt())
 }
 
-/// What the mail says of each row, also of those that do not run yet.
+/// Returns the mail's finding for each row, also for those that do not run yet.
 fn findings(rows: &[Rows], style: Style) -> String {
     let name = |caller: &Caller| format!("{} ({})", caller.name, caller.place);
     let longest = rows.iter().map(|rows| name(rows.caller).chars().count()).max().unwrap_or(0);
@@ -199,7 +200,7 @@ fn findings(rows: &[Rows], style: Style) -> String {
     out
 }
 
-/// The text in lines of at most `width` characters.
+/// Returns the text in lines of at most `width` characters.
 fn folded(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
@@ -216,10 +217,10 @@ fn folded(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Before each line of a caller but the first.
+/// Precedes each line of a caller except the first.
 const INDENT: &str = "\n   ";
 
-/// A small table for each caller that runs, two lines for each that does not.
+/// Returns a small table for each caller that runs, two lines for each that does not.
 fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
     let mut out = String::new();
     for rows in rows {
@@ -247,7 +248,7 @@ fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
     out
 }
 
-/// What a square shows. Red is only what is not as expected; yellow is a defect that was expected.
+/// Returns a square as a field. Red is only for unexpected results; yellow is a defect that was expected.
 fn field(square: &Square, marks: &Marks) -> Field {
     let field = Field::new(marks.texts(square).join("\n"));
     match square.kind() {
@@ -323,7 +324,7 @@ fn title(cell: &Cell) -> String {
     format!("{} {} ({}), {variant}, {scenario}, {memory}", caller.row, caller.name, caller.place)
 }
 
-/// The steps of each cell, and the sum.
+/// Returns the steps of each cell, and the totals.
 pub fn traces(report: &Report) -> String {
     let mut out = String::new();
     for cell in &report.cells {
@@ -367,7 +368,7 @@ pub fn traces(report: &Report) -> String {
     out + &sum(&Summary::of(report))
 }
 
-/// What there is: the callers and the scenarios.
+/// Returns the list of callers and scenarios.
 pub fn list(callers: &[Caller]) -> String {
     let mut out = String::from("callers\n");
     for caller in callers {
@@ -389,7 +390,7 @@ pub fn list(callers: &[Caller]) -> String {
     out
 }
 
-/// The names that a caller or a scenario may be asked for by.
+/// Returns the names by which callers and scenarios can be requested.
 pub fn names() -> (Vec<&'static str>, Vec<String>) {
     let mut names: Vec<&str> = callers::all().iter().map(|caller| caller.name).collect();
     names.sort_unstable();
@@ -397,7 +398,7 @@ pub fn names() -> (Vec<&'static str>, Vec<String>) {
     (names, Scenario::ALL.map(Scenario::slug).into())
 }
 
-/// Characters in a line of the terminal, if standard output is one.
+/// Returns the number of characters in a line of the terminal, if standard output is one.
 pub fn terminal_width() -> Option<u16> {
     Table::new().width()
 }

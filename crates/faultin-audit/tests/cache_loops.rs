@@ -1,5 +1,5 @@
-//! The loops of the cache that are nobody's row, explored as the rows are: the default write, appending, reading, and both
-//! directions past the cache. And every setting that a row has is explored in `explore.rs`.
+//! The loops of the cache that belong to no row, explored like the rows: the default write, appending, reading, and both
+//! directions past the cache. Every setting of a row is explored in `explore.rs`.
 
 use std::io;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions, Partial};
 const BLOCK: usize = 4;
 /// The store's unit.
 const UNIT: usize = 2;
-/// Where it is written, or read: not at a block's beginning.
+/// The position of the write or read: not at a block's beginning.
 const POS: usize = 10;
-/// The file ends in the midst of that.
+/// The end of the file, within that.
 const END: usize = 21;
 
-/// What is in the file at first.
+/// Returns the initial contents of the file.
 fn before() -> Vec<u8> {
     (0..END as u8).map(|byte| byte ^ 0x80).collect()
 }
@@ -62,7 +62,7 @@ impl Store for Units {
     }
 }
 
-/// Ends the loop where the log sees it repeat itself, and writes down its locks.
+/// Ends the loop where the log sees it repeat itself, and logs its locks.
 struct Looker<'a, 'l>(&'a mut Log<'l>, Option<Stuck>);
 
 impl Observer for Looker<'_, '_> {
@@ -90,7 +90,7 @@ impl Observer for Looker<'_, '_> {
 
 fn open() -> io::Result<(CachedFile, Arc<Units>)> {
     let store = Arc::new(Units(MemoryStore::new(before())));
-    // Two folios of two blocks, so that something is always being taken away.
+    // Two folios of two blocks, so that something is always being evicted.
     let cache = CacheOptions::new().block(BLOCK).limit(4 * BLOCK).build();
     let options = FileOptions::new().max_folio(2 * BLOCK).write_loop(WriteLoop::DEFAULT);
     Ok((cache.open_with(Arc::clone(&store), options)?, store))
@@ -110,7 +110,7 @@ fn ended(result: Result<usize, Partial>, stuck: Option<Stuck>, all: usize) -> Re
     }
 }
 
-/// The file must be `before` with `moved` at `pos`, in the cache and in the store.
+/// Checks that the file is `before` with `moved` at `pos`, in the cache and in the store.
 fn check(file: &CachedFile, store: &Units, pos: usize, moved: &[u8]) -> Result<(), String> {
     let mut expected = before();
     expected.resize(END.max(pos + moved.len()), 0);
@@ -127,7 +127,7 @@ fn check(file: &CachedFile, store: &Units, pos: usize, moved: &[u8]) -> Result<(
     Ok(())
 }
 
-/// Into which the list is cut: with an empty segment.
+/// Returns the segments of the list: with an empty one.
 fn cuts(len: usize) -> [std::ops::Range<usize>; 3] {
     [0..len / 3, len / 3..len / 3, len / 3..len]
 }
@@ -196,7 +196,7 @@ impl Code for Writes {
 
 impl Code for Reads {
     fn object<R: Registers>(&self, scale: Scale) -> Object {
-        // What is in the user's memory before is not what is read.
+        // The previous contents of the user's memory differ from the bytes read.
         Object { bytes: vec![0x77; object(scale).len()], ..object(scale) }
     }
 

@@ -107,7 +107,7 @@ fn restore_as_found_never_ends_when_the_last_page_is_missing() {
 
 #[test]
 fn where_both_variants_end_alike_their_steps_differ() {
-    // What was done, without how often it may be done.
+    // The steps, without their possible repetitions.
     let deeds = |steps: &[Step]| -> Vec<String> {
         steps.iter().map(|step| step.what.split(',').next().unwrap_or_default().to_owned()).collect()
     };
@@ -133,7 +133,7 @@ fn beside_the_adversary_a_cell_runs_often_and_meets_it() {
     for cell in report().cells.iter().filter(|cell| cell.scenario == Scenario::Remapping) {
         let (Some(ran), Some(expectation)) = (ran(cell), cell.expectation) else { continue };
         assert!(matches!(expectation.ends, Ends::OneOf(_)), "{}", name(cell));
-        // Simulated, every moment of the run is tried, and a run may have very few.
+        // On simulated memory, every moment of the run is tried, and a run may have very few.
         assert!(ran.runs >= if cell.memory == Memory::Host { 64 } else { 2 }, "{}: {} runs", name(cell), ran.runs);
         assert!(ran.actual.starts_with("holds: "), "{}: {}", name(cell), ran.actual);
         met += usize::from(ran.actual.matches('×').count() > 1);
@@ -141,7 +141,7 @@ fn beside_the_adversary_a_cell_runs_often_and_meets_it() {
     assert!(met > 0, "no caller ever met a page that was gone");
 }
 
-/// The steps of a cell, in words.
+/// Returns the steps of a cell, in words.
 fn steps(cell: &Cell) -> String {
     ran(cell).map(|ran| ran.steps.iter().map(|step| format!("{step}\n")).collect()).unwrap_or_default()
 }

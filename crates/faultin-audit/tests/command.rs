@@ -1,4 +1,4 @@
-//! `faultin-audit`, as people run it.
+//! `faultin-audit` from the command line.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn the_whole_table_succeeds_and_is_plain_when_piped() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(!text(&output).contains('\x1b'));
     assert!(text(&output).lines().all(|line| line.chars().count() <= 200), "{}", text(&output));
-    // What the signs mean comes before the signs; the last word is the reader's.
+    // The legend comes before the signs; the conclusion comes last.
     let place = |words: &str| text(&output).find(words).unwrap_or_else(|| panic!("{words} in\n{}", text(&output)));
     assert!(place("a state repeated with nothing happening between") < place("kvm_use_magic_page"));
     assert!(place("executed cells as expected") < place("If you write such a loop"));
@@ -169,7 +169,7 @@ fn a_check_finds_what_changed_and_says_how_to_write_it() {
     let document = directory.path().join("audit.md");
     let files = ["--markdown", document.to_str().unwrap()];
     let check = [&["--check"][..], &files].concat();
-    // Where the audit finds something, so does whatever runs it.
+    // If the audit finds something, so does its caller.
     let audited = audit(&files).status.code();
     assert!(matches!(audited, Some(0 | 1)), "{audited:?}");
     let output = audit(&check);

@@ -1,4 +1,4 @@
-//! Every caller explored within a bound: what is found is what is known; and every bug of the past is found when it is put
+//! Every caller explored within a bound: the findings are the known ones; and every bug of the past is found when it is put
 //! back.
 
 use faultin_audit::bug::Bug;
@@ -9,22 +9,22 @@ use faultin_cache::mutation::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 
-/// What an adversary does, at most. An emulated machine has the same steps, and takes its time.
+/// Maximum number of actions of an adversary. An emulated machine runs the same steps, but slowly.
 const ACTIONS: usize = if cfg!(target_arch = "x86_64") { Bound::TESTS.actions } else { 1 };
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
-    // A bug is put back to be found, not to be explored.
+    // A bug that was put back has to be found, not explored.
     let actions = if bug.is_some() { 1 } else { ACTIONS };
     let bound = Bound { actions, ..Bound::TESTS };
     explored_as(row, caller.job.expect("a row that runs"), variant, bug, bound)
 }
 
-/// With a buffer that is served as a mapping of these pages.
+/// Explores with a buffer that behaves like a mapping of these pages.
 fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
     let job = callers::named(&row.to_string())[0].job.expect("a row that runs");
     let job = job.mapped().expect("a row that has mappings").simulated(pages);
-    // Of other pages the pager brings in the same: one action less tells what there is to tell.
+    // Of other pages the pager brings in the same: one action less shows the same.
     let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { ACTIONS };
     explored_as(row, job, variant, bug, Bound { actions, ..Bound::TESTS })
 }
@@ -45,14 +45,14 @@ fn listed(found: &Exploration) -> String {
     found.findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
-/// Rows that are known to loop for ever as found.
+/// Rows that are known not to terminate as found.
 const ENDLESS: [u8; 3] = [5, 14, 15];
 
 fn is_as_known(row: u8) {
     let fixed = explored(row, Fixed, None);
     assert!(fixed.findings.is_empty(), "row {row}, fixed\n{}", listed(&fixed));
     let found = explored(row, AsFound, None);
-    // Where an adversary ends what would have been endless, the attempts before were wasted.
+    // Where an adversary ends a loop that would not terminate, the attempts before were wasted.
     let known: &[Kind] = match row {
         _ if ENDLESS.contains(&row) => &[Kind::Livelock, Kind::Wasted],
         17..=20 => &[Kind::WaitedUnderLock],
@@ -111,13 +111,13 @@ fn exploring_rows_19_and_20_finds_what_is_known() {
     [19, 20].into_iter().for_each(is_as_known);
 }
 
-/// With a buffer whose faults take the lock: as found it waits for itself, fixed nothing is wrong.
+/// Checks a buffer whose faults take the lock: as found it waits for itself, fixed nothing is wrong.
 fn is_as_known_mapped(row: u8) {
     for pages in [Scenario::SamePages, Scenario::OtherPages] {
         let fixed = explored_mapped(row, pages, Fixed, None);
         assert!(fixed.findings.is_empty(), "row {row}, {pages:?}, fixed\n{}", listed(&fixed));
         let found = explored_mapped(row, pages, AsFound, None);
-        // Or, where the page went only after the pager was asked, it waits for the machine under the lock.
+        // Or, if the page was revoked only after the pager was called, it waits for the machine under the lock.
         let known = [Kind::Deadlock, Kind::WaitedUnderLock];
         assert_eq!(found.kinds(), known, "row {row}, {pages:?}, as found\n{}", listed(&found));
     }
@@ -133,8 +133,8 @@ fn exploring_rows_19_and_20_with_mappings_finds_what_is_known() {
     [19, 20].into_iter().for_each(is_as_known_mapped);
 }
 
-/// B15: the buffer is what a direct write takes away before each attempt. Where it shows the pages that are written nothing else
-/// need be the matter. With other pages nothing is taken away, and a round that moved a part of a unit keeps it.
+/// B15: the buffer is what a direct write evicts before each attempt. If it maps the written pages, no other fault is
+/// needed. With other pages nothing is evicted, and a round that moved a part of a unit keeps it.
 #[test]
 fn a_direct_write_that_invalidates_its_source_is_found_where_the_source_is_what_it_writes() {
     let bug = Some(Bug::Write(WriteBug::InvalidatesItsSource));
@@ -153,7 +153,7 @@ fn every_row_that_runs_is_explored() {
     assert_eq!(running, (1..=20).collect::<Vec<u8>>());
 }
 
-/// Each bug of the past, in each row that had it, and what it shows itself by.
+/// Each bug of the past, in each row that had it, and the finding that shows it.
 const BUGS: [(Bug, u8, Kind); 31] = [
     (Bug::Inverted, 1, Kind::Status),
     (Bug::PartIsSuccess, 5, Kind::Wasted),
@@ -194,7 +194,7 @@ fn every_bug_of_the_past_is_found_when_it_is_put_back() {
         let found = explored(row, Fixed, Some(bug));
         assert!(found.kinds().contains(&kind), "{bug:?} in row {row}: {:?}\n{}", found.kinds(), listed(&found));
     }
-    // With a buffer of its own, above.
+    // With its own buffer, above.
     let above = |bug| bug == WriteBug::InvalidatesItsSource;
     let tried = |bug| BUGS.iter().any(|(tried, ..)| *tried == bug);
     assert!(Bug::ALL.into_iter().all(tried));

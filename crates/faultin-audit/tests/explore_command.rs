@@ -1,4 +1,4 @@
-//! `faultin-audit explore`, as it is called.
+//! `faultin-audit explore` from the command line.
 
 mod common;
 

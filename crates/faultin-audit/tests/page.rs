@@ -1,4 +1,4 @@
-//! The page: well formed, complete, from nowhere else; and, where there is a browser, that it opens.
+//! The page: well formed, complete, self-contained; and, where there is a browser, it opens.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -37,8 +37,8 @@ impl Element {
     }
 }
 
-/// The elements of a page, outermost last. Stricter than a browser: each one ends, but for those that never do; attributes
-/// are quoted; what is no tag has no `<` in it.
+/// Parses the elements of a page, outermost last. Stricter than a browser: each one has an end tag, except void elements;
+/// attributes are quoted; there is no `<` outside of tags.
 fn parsed(page: &str) -> Vec<Element> {
     const VOID: [&str; 3] = ["meta", "br", "!DOCTYPE"];
     let (mut open, mut done): (Vec<Element>, Vec<Element>) = (Vec::new(), Vec::new());
@@ -178,7 +178,7 @@ fn no_kind_of_result_is_told_by_colour_alone() {
     assert_eq!(different.len(), signs.len(), "{signs:?}");
 }
 
-/// A browser that can be started without a window.
+/// Returns a browser that can be started without a window.
 fn browser() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
@@ -192,7 +192,7 @@ fn in_a_browser_a_click_opens_a_square_and_an_address_does_too() {
     };
     let directory = tempfile::tempdir().unwrap();
     let page = directory.path().join("page.html");
-    // What is open is no attribute, so the page is made to say it where a dump shows it.
+    // The open state is not an attribute, so the page is made to write it where a dump shows it.
     let say = "<script>\
         const opened = () => document.querySelector('[popover]:popover-open')?.id;\
         const byAddress = opened();\

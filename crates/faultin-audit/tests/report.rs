@@ -1,4 +1,4 @@
-//! What is printed.
+//! The printed reports.
 
 use faultin_audit::environment::Feature;
 use faultin_audit::run::Outcome;
@@ -86,7 +86,7 @@ fn steps_are_printed_with_their_origin_and_expectation() {
     }
 }
 
-/// A small report on both memories, of a caller that runs.
+/// Makes a small report on both memories, of a caller that runs.
 fn both(scenarios: &[Scenario]) -> Report {
     run::report(&Selection {
         callers: callers::named("armada_gem_pwrite_ioctl"),
@@ -96,7 +96,7 @@ fn both(scenarios: &[Scenario]) -> Report {
     })
 }
 
-/// Its cell on this memory.
+/// Returns its cell on this memory.
 fn cell(report: &mut Report, variant: Variant, memory: Memory) -> &mut Cell {
     report.cells.iter_mut().find(|cell| (cell.variant, cell.memory) == (variant, memory)).unwrap()
 }
@@ -105,7 +105,7 @@ fn plain(report: &Report) -> String {
     table::table(report, Style { colour: false, width: 200 })
 }
 
-/// Makes it end in another way, as a caller that was changed would.
+/// Makes it end in another way, like a caller that was changed.
 fn change(cell: &mut Cell, actual: &str) {
     let Outcome::Ran(ran) = &mut cell.outcome else { panic!("{} ran", cell.memory.name()) };
     ran.actual = actual.into();

@@ -1,4 +1,4 @@
-//! The small objects, which an exploration can afford, tell the same as the full ones.
+//! The small objects, which an exploration can afford, have the same results as the full ones.
 
 use faultin_audit::callers::{Halt, Job, Mapped};
 use faultin_audit::expect::{DEADLOCK, Ends};

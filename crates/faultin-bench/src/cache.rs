@@ -1,5 +1,5 @@
-//! The page cache beside the kernel's: reads and writes of a file in memory, as they are shipped (limit, locks and dirty blocks
-//! and all), with a buffer that may fault.
+//! The page cache compared with the kernel's: reads and writes of a file in memory, in the released form (with limit, locks and
+//! dirty blocks), with a buffer that may fault.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -22,18 +22,18 @@ const PWRITE: &str = "pwrite, tmpfs";
 const PREAD: &str = "pread, tmpfs";
 const ALONE: &str = "one thread";
 
-/// What is written or read by one call.
+/// The sizes of one read or write.
 const SIZES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
 
-/// At least so many times as fast as the kernel.
+/// Goal: minimum ratio of the kernel's time to ours.
 const OVERWRITE: f64 = 1.7;
 const FRESH: f64 = 1.5;
 const RECYCLED: f64 = 2.2;
 const READ: f64 = 1.5;
 const STREAMING: f64 = 3.0;
-/// At most so much of the kernel's time.
+/// Goal: maximum ratio of our time to the kernel's.
 const ONE_BYTE: f64 = 0.15;
-/// At least so many times as much as one.
+/// Goal: minimum throughput of two threads as a multiple of one thread's.
 const TWO_THREADS: f64 = 1.8;
 
 pub fn run(bench: &mut Bench) -> Result<(), String> {
@@ -41,7 +41,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let kernel = tmpfs_file().map_err(|error| format!("a file on /dev/shm: {error}"))?;
     let buffer: Vec<u8> = (0..1 << 20).map(|at: u32| (at / 7) as u8 | 1).collect();
-    // SAFETY: a buffer that stays, and nobody writes it.
+    // SAFETY: a buffer that exists long enough, and is not written to.
     let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| said(&error))?;
 
     let cache = CacheOptions::new().limit(2 * len + (64 << 20)).build();
@@ -51,7 +51,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         .open_with(MemoryStore::new([]), FileOptions::new().write_loop(streaming))
         .map_err(|error| said(&error))?;
     if bench.wants("overwrite") || bench.wants("read") || bench.wants("streaming") {
-        // What is overwritten was there before.
+        // The overwritten bytes existed before.
         let filled = [&ours, &streamed].into_iter().all(|file| write_all(file, &view, 1 << 20, len));
         if !filled || !kernel_write_all(&kernel, &buffer, 1 << 20, len) {
             return Err("the files could not be filled".to_owned());
@@ -104,7 +104,7 @@ fn goals(bench: &mut Bench) {
     bench.goals.extend(goals);
 }
 
-/// A write of one byte to where the last one was.
+/// Measures writes of one byte to the position of the last one.
 fn one_byte(bench: &mut Bench, ours: &CachedFile, kernel: &File, view: &ReadView<'_>, buffer: &[u8]) {
     let Some(byte) = view.subslice(0..1) else { return };
     let written = move || ours.write_iter(&mut IovSource::one(black_box(byte)), black_box(4095)).is_ok_and(|n| n == 1);
@@ -115,13 +115,13 @@ fn one_byte(bench: &mut Bench, ours: &CachedFile, kernel: &File, view: &ReadView
     ));
 }
 
-/// Files that were not there before, and are gone after.
+/// Measures files that are made before and removed after.
 fn fresh(bench: &mut Bench, view: &ReadView<'_>, buffer: &[u8], len: usize) {
     for (name, size) in SIZES {
         let calls = len / size;
         let theirs =
             || -> Sampler<'_> { hot(|| tmpfs_file().is_ok_and(|file| kernel_write_all(&file, buffer, size, len))) };
-        // A file whose end is cut off before it is closed is what an unlinked one is to the kernel: nothing is to be kept.
+        // Truncating a file before it is closed corresponds to unlinking it in the kernel: nothing has to be kept.
         let once = |cache: &Cache| {
             cache.open(MemoryStore::new([])).is_ok_and(|file| {
                 let written = write_all(&file, view, size, len);
@@ -143,7 +143,7 @@ fn fresh(bench: &mut Bench, view: &ReadView<'_>, buffer: &[u8], len: usize) {
     }
 }
 
-/// Two threads, a file each that fits half of the second cache, and one thread with one of them.
+/// Measures two threads, each with a file of half of the L2 cache, and one thread with one of them.
 fn threads(bench: &mut Bench) -> Result<(), String> {
     if !bench.wants("two threads") {
         return Ok(());
@@ -162,7 +162,7 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
     };
     let files = [open()?, open()?];
     let buffer = vec![1_u8; SIZE];
-    // SAFETY: a buffer that stays, and nobody writes it.
+    // SAFETY: a buffer that exists long enough, and is not written to.
     let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| error.to_string())?;
     let write = |file: &CachedFile| write_all(file, &view, SIZE, len);
     // Long enough for both to run all the time.
@@ -173,7 +173,7 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
     let case = Case::new("two threads, L2, 4 KiB", SIZE, both).per(per);
     bench.run(case.peer(ALONE, Some(Bound::times(2.0 / TWO_THREADS)), alone));
 
-    // What the machine can do: its two CPUs may be one to somebody else.
+    // The machine's own scaling: its two CPUs may be one for another guest.
     let memories = [0, 1].map(|_| Mutex::new(vec![0_u8; len]));
     let copy = |memory: &Mutex<Vec<u8>>| {
         let Ok(mut memory) = memory.lock() else { return false };
@@ -187,7 +187,7 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// A thread for each of these, which does the work so many times; the time of the slowest.
+/// Runs a thread for each of these, which does the work `iterations` times; returns the time of the slowest.
 fn at_once<T: Sync, const N: usize>(with: [&T; N], iterations: u64, work: impl Fn(&T) -> bool + Sync) -> Sample {
     let start = Barrier::new(N);
     let run = |with: &T| {
@@ -208,7 +208,7 @@ fn at_once<T: Sync, const N: usize>(with: [&T; N], iterations: u64, work: impl F
     .unwrap_or(Sample { elapsed: std::time::Duration::ZERO, failed: 1 })
 }
 
-/// Scattered blocks to a disk, past the kernel's cache: handed to the store together, and one after the other.
+/// Measures scattered blocks to a disk, past the kernel's cache: submitted together, and one after the other.
 fn writeback(bench: &mut Bench) {
     const NAME: &str = "writeback of scattered blocks";
     if !bench.wants(NAME) {
@@ -241,7 +241,7 @@ fn writeback(bench: &mut Bench) {
     ));
 }
 
-/// A store that nobody tells of more than one write.
+/// A store that gets one write at a time.
 struct OneByOne(FileStore);
 
 impl Store for OneByOne {
@@ -285,7 +285,7 @@ fn kernel_write_all(file: &File, buffer: &[u8], size: usize, len: usize) -> bool
 
 fn read_all(file: &CachedFile, size: usize, len: usize) -> bool {
     let mut buffer = vec![0_u8; size];
-    // SAFETY: a buffer that stays, and nobody else uses it meanwhile.
+    // SAFETY: a buffer that exists long enough, and nothing else uses it meanwhile.
     let Ok(view) = (unsafe { WriteView::new(buffer.as_mut_ptr(), size) }) else { return false };
     let read = |at: usize| file.read_iter(&mut IovDest::one(view), at as u64).is_ok_and(|n| n == size);
     (0..len).step_by(size).all(read) && buffer[size - 1] != 0

@@ -1,8 +1,8 @@
-//! What is compared: one operation of ours and the peers that do the same job.
+//! The unit of comparison: one operation of ours and the peers that do the same job.
 
 use super::sample::Sampler;
 
-/// What a ratio is to stay below. Information for the reader: no measurement asserts a time.
+/// An upper bound for a ratio. Information for the reader: no measurement asserts a time.
 #[derive(Clone, Copy)]
 pub struct Bound {
     factor: f64,
@@ -10,12 +10,12 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// At most so many times the peer.
+    /// Makes a bound of `factor` times the peer.
     pub fn times(factor: f64) -> Self {
         Bound { factor, extra_ns: 0.0 }
     }
 
-    /// And so many nanoseconds on top, for the whole operation.
+    /// Adds this number of nanoseconds, for the whole operation.
     pub fn plus_ns(self, extra_ns: f64) -> Self {
         Bound { extra_ns, ..self }
     }
@@ -29,7 +29,7 @@ pub(super) struct Subject<'a> {
     pub peer: &'static str,
     pub bound: Option<Bound>,
     pub sampler: Sampler<'a>,
-    /// Whether it promises the result that [`Case::verified`] looks for.
+    /// Whether it promises the result that [`Case::verified`] checks.
     pub promises: bool,
     pub iterations: u64,
     /// Nanoseconds of one operation, per round.
@@ -42,7 +42,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The row against whichever of several peers turns out the fastest.
+/// The row against the fastest of several peers.
 pub(super) struct Better {
     pub label: &'static str,
     pub peers: Vec<&'static str>,
@@ -62,7 +62,7 @@ pub struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// `size` is what the table sorts the case under: bytes, unless the name says otherwise.
+    /// Makes a case. The table sorts it by `size`: bytes, unless the name says otherwise.
     pub fn new(name: impl Into<String>, size: usize, ours: Sampler<'a>) -> Self {
         Case {
             name: name.into(),
@@ -81,7 +81,7 @@ impl<'a> Case<'a> {
         self
     }
 
-    /// A peer that does part of the job only: that it ran is verified, and no more.
+    /// Adds a peer that does only part of the job: it is verified only that it ran.
     pub fn lesser_peer(mut self, peer: &'static str, sampler: Sampler<'a>) -> Self {
         self.subjects.push(Subject { promises: false, ..Subject::new(peer, None, sampler) });
         self
@@ -93,13 +93,13 @@ impl<'a> Case<'a> {
         self
     }
 
-    /// An operation does the thing so many times; times are shown for one.
+    /// Sets how often one operation does the job; times are shown for one.
     pub fn per(mut self, per: usize) -> Self {
         self.per = per;
         self
     }
 
-    /// How to tell that a subject did its job: `prepare` before `iterations` of it, `verify` after.
+    /// Sets how to verify that a subject did its job: `prepare` before `iterations` of it, `verify` after.
     pub fn verified(
         mut self,
         iterations: u64,

@@ -1,4 +1,4 @@
-//! Copies: 1 byte to 256 MiB, sizes nobody can predict, and the price of masked stores.
+//! Copies: 1 byte to 256 MiB, unpredictable sizes, and the price of masked stores.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +13,7 @@ use super::stats::Random;
 
 const MEMCPY: &str = "memcpy";
 
-/// Every size class of short copies, powers of two, and what lies between.
+/// Every size class of short copies, powers of two, and sizes in between.
 #[rustfmt::skip]
 const SIZES: [usize; 51] = [
     1, 2, 3, 4, 7, 8, 12, 15, 16, 24, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 200, 255, 256, 257, 384, 512, 640,
@@ -21,16 +21,16 @@ const SIZES: [usize; 51] = [
     1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20, 256 << 20,
 ];
 
-/// Where all peers compete.
+/// The sizes at which all peers compete.
 const SELECTED: [usize; 9] = [8, 64, 256, 1024, 4096, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
 
-/// Where a non-temporal copy competes.
+/// The sizes at which a non-temporal copy competes.
 const LARGE: [usize; 3] = [64 << 20, 96 << 20, 128 << 20];
 
-/// Up to where copies are measured in common rounds, and up to where a smoke test goes.
+/// The largest size in common rounds, and of a smoke test.
 const SMALL: usize = 64 << 10;
 
-/// Bytes beyond a copy that must stay as they are.
+/// Number of bytes after a copy that must not change.
 const CANARY: usize = 64;
 const UNTOUCHED: u8 = 0xa5;
 
@@ -48,8 +48,8 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let target = Memory::resident(Kind::Anon, largest + page)?;
     fill_at_random(source.ptr(), largest + page);
     let aligned = Pair { dst: target.ptr(), src: source.ptr() };
-    // Half a page apart: at the same offset in their pages, CPUs that compare only these bits at first take the store
-    // of one copy for the source of the next, and what is measured is how often they do.
+    // Half a page apart: at the same offset in their pages, CPUs that first compare only these bits take the store of one
+    // copy for the source of the next, and the benchmark would measure how often they do.
     let pair = Pair { dst: target.ptr().wrapping_add(page / 2), src: source.ptr() };
 
     let file = Memory::new(Kind::Memfd, SELECTED[SELECTED.len() - 1])?;
@@ -110,7 +110,7 @@ fn with_everybody<'a>(case: Case<'a>, pair: Pair, size: usize, file: &'a Memory)
     // The file holds the same bytes, for `pread`.
     // SAFETY: both ranges are our own, and as long.
     unsafe { core::ptr::copy_nonoverlapping(src, file.ptr(), size) };
-    // SAFETY: our own, and nobody holds a reference into it.
+    // SAFETY: our own, and no reference into it exists.
     let slice = unsafe { vm::slice(src, size) };
     let guarded = move |mask| {
         // SAFETY: both ranges are our own, and longer.
@@ -170,7 +170,7 @@ fn large(bench: &mut Bench, pair: Pair, size: usize) {
 
 const BEST_LARGE: &str = "the best of these";
 
-/// A sequence of sizes too long to be learnt by a branch predictor, the same for all.
+/// A sequence of sizes too long for a branch predictor to learn, the same for all.
 fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     const COUNT: usize = 1 << 16;
     let mut random = Random::new(most as u64);
@@ -204,18 +204,18 @@ fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     for (entry, sampler) in [("copy_unpredictable", unpredictable), ("copy_in", ours)] {
         let bound = (entry == "copy_unpredictable" && most <= 64).then(|| Bound::times(0.5));
         let case = Case::new(format!("{entry} random 0-{most}"), most, sampler).peer(MEMCPY, bound, memcpy());
-        // So many copies that the longest was among them.
+        // Enough copies that the longest was among them.
         bench.run(verified_after(case, pair, most, COUNT as u64));
     }
 }
 
-/// A copy whose result is used at once, and decides where the next copy reads: the latency of store and load.
+/// A copy whose result is used at once, and determines where the next copy reads: the latency of store and load.
 fn then_load(bench: &mut Bench, pair: Pair, size: usize) {
     let Pair { dst, src } = pair;
     fn chain<'a>(copy: impl Fn(usize) + 'a, dst: *mut u8) -> super::sample::Sampler<'a> {
         let mut last = 0_u64;
         hot(move || {
-            // Zero, as nobody knows.
+            // Zero, which the compiler does not know.
             copy(last as usize & opaque(0));
             // SAFETY: our own, aligned, and at least 8 bytes long.
             last = unsafe { opaque_ptr(dst).cast::<u64>().read_volatile() };
@@ -251,14 +251,14 @@ fn verified<'a>(case: Case<'a>, pair: Pair, size: usize) -> Case<'a> {
     verified_after(case, pair, size, 1)
 }
 
-/// Every byte is copied and none after them changed.
+/// Verifies that every byte is copied and none after them changed.
 fn verified_after<'a>(case: Case<'a>, pair: Pair, size: usize, iterations: u64) -> Case<'a> {
     let prepare = move || {
         // SAFETY: our own, and longer than any copy by a page.
         unsafe { core::ptr::write_bytes(pair.dst, UNTOUCHED, size + CANARY) };
     };
     let verify = move || {
-        // SAFETY: our own, initialised, and nobody writes to them meanwhile.
+        // SAFETY: our own, initialised, and not written to meanwhile.
         let (src, dst) = unsafe {
             (core::slice::from_raw_parts(pair.src, size), core::slice::from_raw_parts(pair.dst, size + CANARY))
         };

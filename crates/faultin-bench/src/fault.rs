@@ -1,8 +1,8 @@
-//! What a fault costs that is recovered from.
+//! The cost of a recovered fault.
 //!
 //! The bare handler and `siglongjmp` need the signals for themselves. They get them for the time of their samples: each
-//! sample is preceded by a `sigaction` for both signals and followed by another that gives them back, so that ours and
-//! theirs alternate in one process, on one page, in one thread.
+//! sample is preceded by a `sigaction` for both signals and followed by another that restores ours, so that both alternate
+//! in one process, on one page, in one thread.
 
 use super::case::{Bound, Case};
 use super::measure::Bench;
@@ -73,7 +73,7 @@ impl Handlers {
     }
 }
 
-/// With the signals given to `handler`.
+/// Runs an operation with `handler` installed.
 fn under<'a>(handler: &'a Handler, op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     around(|| handler.install(), hot(op), || handler.restore())
 }
@@ -105,7 +105,7 @@ fn loads(bench: &mut Bench, handlers: &Handlers, name: &str, bad: *mut u8) {
 
 fn stores(bench: &mut Bench, handlers: &Handlers, bad: *mut u8) {
     let word = bad.cast::<u64>();
-    // SAFETY: a store to memory of our own that may not be written.
+    // SAFETY: a store to our own memory, which is read-only.
     let case = Case::new(
         "store, read-only",
         size_of::<u64>(),
@@ -122,7 +122,8 @@ fn stores(bench: &mut Bench, handlers: &Handlers, bad: *mut u8) {
     bench.run(case);
 }
 
-/// Copies of `len` bytes of which the first `good` are there. All but `siglongjmp` copy those and report their count.
+/// Measures copies of `len` bytes of which the first `good` are accessible. All except `siglongjmp` copy those and report
+/// their count.
 fn copies(bench: &mut Bench, handlers: &Handlers, name: &str, dst: *mut u8, src: *mut u8, good: usize, len: usize) {
     let guarded = |mask| {
         // SAFETY: the handler that jumps is installed, and `dst` is our own and longer.
@@ -170,7 +171,7 @@ fn copies(bench: &mut Bench, handlers: &Handlers, name: &str, dst: *mut u8, src:
     bench.run(case);
 }
 
-/// Where the address is expected to be bad: asking first, instead of taking the signal.
+/// Measures an expected bad address: checking first, instead of taking the signal.
 fn expected(bench: &mut Bench, bad: *mut u8) {
     let one = core::num::NonZeroUsize::MIN;
     // SAFETY: a load that may fault.
@@ -179,7 +180,7 @@ fn expected(bench: &mut Bench, bad: *mut u8) {
     bench.run(Case::new("fault_in, no access", 1, ours).peer("MADV_POPULATE_READ", None, populate));
 }
 
-/// The mode without a handler, against the system call it makes.
+/// Measures the mode without a handler, against the system call that it makes.
 fn signal_free(bench: &mut Bench, dst: *mut u8, good: *mut u8, bad: *mut u8) {
     for (name, src, fails) in [("signal_free::copy_in", good, false), ("signal_free::copy_in, no access", bad, true)] {
         for len in [8, faultin::page_size()] {

@@ -1,8 +1,8 @@
 //! Making memory accessible: cold and resident, 1 page to 64 MiB, on every kind of memory.
 //!
-//! *Cold* is memory whose pages are not in the page tables: of anonymous memory they do not exist, of a file they are
-//! in the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that
-//! has just been touched.
+//! *Cold* is memory whose pages are not in the page tables: pages of anonymous memory do not exist, those of a file are in
+//! the page cache. `MADV_DONTNEED` makes a range cold again before each sample, untimed. *Resident* is memory that has just
+//! been touched.
 
 use core::num::NonZeroUsize;
 
@@ -16,7 +16,7 @@ use super::sample::{Sampler, cold, hot, opaque, opaque_ptr};
 const TOUCH: &str = "touch loop";
 const BETTER: &str = "the better of both";
 
-/// From here on huge pages are to be far faster than a touch loop.
+/// The number of pages from which huge pages must be far faster than a touch loop.
 const HUGE_FROM: usize = 16 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

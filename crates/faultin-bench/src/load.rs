@@ -1,4 +1,4 @@
-//! Loads, stores and atomic operations: inlined, so what counts is the loop around them.
+//! Loads, stores and atomic operations: inlined, so the loop around them counts.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
 use super::stats::Random;
 use vm_memory::VolatileSlice;
 
-/// Loads of one pass over the memory.
+/// Number of loads in one pass over the memory.
 const COUNT: usize = 512;
 
 const READ_VOLATILE: &str = "read_volatile";
@@ -35,12 +35,11 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// Functions of their own that add up however many words they are given (a multiple of 8), as programs have them:
-/// `$load` loads the word `$i` of `$from`, or leaves. `$unrolled` does 8 at a time.
+/// Functions that add up any number of words (a multiple of 8), as in ordinary programs: `$load` loads the word `$i` of
+/// `$from`, or returns. `$unrolled` does 8 at a time.
 ///
-/// The compiler unrolls a loop of volatile accesses by itself, but not one that may leave at each of them; and what a
-/// loop of so few instructions takes, depends on where it happens to lie. So the unrolled form is what is compared; the
-/// plain one is shown.
+/// The compiler unrolls a loop of volatile accesses by itself, but not one that may return at each of them; and the time of
+/// a loop of so few instructions depends on its address. So the unrolled form is compared; the plain one is shown.
 macro_rules! sum {
     ($plain:ident, $unrolled:ident, $from:ident: $ty:ty, $i:ident => $load:expr) => {
         #[inline(never)]
@@ -90,7 +89,7 @@ sum!(store_volatile, store8_volatile, words: *mut u64, i => {
 
 /// Independent loads, one after the other.
 fn stream(bench: &mut Bench, words: *mut u64) {
-    // SAFETY: the words are our own, and nobody holds a reference to them.
+    // SAFETY: the words are our own, and no reference to them exists.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
     let slice = &slice;
     let sum = &Cell::new(None);
@@ -118,7 +117,7 @@ type SumSlice = fn(&VolatileSlice<'_>, usize) -> Option<u64>;
 
 /// Each load's address is the result of the one before.
 fn chain(bench: &mut Bench, ring: *mut u64) {
-    // SAFETY: the words are our own, and nobody holds a reference to them.
+    // SAFETY: the words are our own, and no reference to them exists.
     let slice = unsafe { vm::slice(ring.cast(), COUNT * size_of::<u64>()) };
     let end = &Cell::new(u64::MAX);
     let ours = hot(move || {
@@ -158,14 +157,14 @@ fn chain(bench: &mut Bench, ring: *mut u64) {
             .per(COUNT)
             .peer(READ_VOLATILE, None, volatile)
             .peer(READ_OBJ, None, read_obj)
-            // All of the ring leads back to its start.
+            // The whole ring leads back to its start.
             .verified(1, || end.set(u64::MAX), || same(end.get(), 0)),
     );
 }
 
-/// One load by itself, of an address the compiler does not know.
+/// A single load, of an address that the compiler does not know.
 fn single(bench: &mut Bench, words: *mut u64) {
-    // SAFETY: the words are our own, and nobody holds a reference to them.
+    // SAFETY: the words are our own, and no reference to them exists.
     let slice = unsafe { vm::slice(words.cast(), COUNT * size_of::<u64>()) };
     let read_obj = hot_unrolled(move || match vm::load(&slice, opaque(0)) {
         Some(value) => {
@@ -225,7 +224,7 @@ type StoreAll = fn(*mut u64, usize) -> Option<u64>;
 
 fn atomics(bench: &mut Bench, words: *mut u64) {
     const CORE: &str = "core::sync::atomic";
-    // SAFETY: our own, aligned, and only accessed atomically while the reference lives.
+    // SAFETY: our own, aligned, and only accessed atomically while the reference exists.
     let atomic = move || unsafe { AtomicU64::from_ptr(opaque_ptr(words)) };
     let reset = move || atomic().store(0, Ordering::SeqCst);
     // `$ours` is what we return for the value that `$core` returns.
@@ -287,7 +286,7 @@ fn fill(words: *mut u64) {
     }
 }
 
-/// One ring through all words, in an order no prefetcher follows.
+/// Links all words into one ring, in an order that no prefetcher follows.
 fn link(words: *mut u64) {
     let mut random = Random::new(3);
     let mut order: Vec<usize> = (0..COUNT).collect();

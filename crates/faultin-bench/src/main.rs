@@ -1,12 +1,12 @@
-//! `faultin-bench`: this crate beside what people use today, in one run.
+//! `faultin-bench`: this crate compared with common alternatives, in one run.
 //!
-//! | module | what it tells |
+//! | module | purpose |
 //! |---|---|
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
-//! | `memory` | the memory the cases run on |
-//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | what is compared with what, and the goals |
-//! | `peers` | the others |
+//! | `memory` | the memory that the cases run on |
+//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | the comparisons and the goals |
+//! | `peers` | the alternatives |
 
 mod cache;
 mod case;
@@ -45,7 +45,7 @@ struct Args {
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// At most so many rounds per case (default 21; slow cases make do with 11)
+    /// Maximum number of rounds per case (default 21; slow cases run 11)
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// A smoke test: everything runs once or thrice, at small sizes; the times mean nothing
@@ -62,7 +62,7 @@ enum Which {
     Copy,
     /// Loads, stores and atomic operations
     Load,
-    /// What a recovered fault costs
+    /// The cost of a recovered fault
     Fault,
     /// Making memory accessible
     FaultIn,
@@ -72,7 +72,7 @@ enum Which {
     Map,
     /// The page cache
     Cache,
-    /// Faults served by this process
+    /// Faults resolved by this process
     Pager,
 }
 
@@ -143,7 +143,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     Ok(report)
 }
 
-/// What people are shown of one bench.
+/// Returns the report of one bench as text.
 fn text(bench: &Bench) -> String {
     let mut text = String::new();
     if !bench.rows.is_empty() {

@@ -1,4 +1,4 @@
-//! Mapped files: what their errors cost beside a raw mapping, which has none, and beside reading.
+//! Mapped files: the cost of errors, compared with a raw mapping, which has none, and with reading.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ const MEMCHR: &str = "memchr crate, raw";
 const STATX: &str = "four statx calls";
 const PREADS: [(&str, usize); 3] = [("pread 64 KiB", 64 << 10), ("pread 256 KiB", 256 << 10), ("pread 1 MiB", 1 << 20)];
 
-/// Not in the files: no line has a capital.
+/// Not in the files: no line has a capital letter.
 const NEEDLE: &[u8] = b"somebody Else's data";
 
 /// The folders, by name.
@@ -71,7 +71,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// What a file that is cut costs whoever is summing it up.
+/// The cost of a truncation for a reader.
 fn signals_of_a_cut() -> std::io::Result<Goal> {
     let len = 64 << 20;
     let file = text(&std::env::temp_dir(), len)?;
@@ -96,15 +96,15 @@ fn signals_of_a_cut() -> std::io::Result<Goal> {
     })
 }
 
-/// Everything about one file.
+/// Measures everything about one file.
 fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| format!("{name}: {error}");
     let file = File::open(path).map_err(|error| said(&error))?;
     let map = MapOptions::new().populate(true).open(path).map_err(|error| said(&error))?;
-    // SAFETY: nobody changes the file.
+    // SAFETY: nothing changes the file.
     let raw = unsafe { memmap2::MmapOptions::new().populate().map(&file) }.map_err(|error| said(&error))?;
     let expected = sum(&raw);
-    // The first passes over new mappings are slower, whoever makes them.
+    // The first passes over new mappings are slower, whichever code makes them.
     for _ in 0..3 {
         black_box((sum(&raw), chunks(&map)));
     }
@@ -120,7 +120,7 @@ fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<()
     slices(bench, name, &map, &raw, expected);
     searches(bench, name, &map, &raw);
     if len < 1 << 20 {
-        // Where the look at the file is a good part of the whole: without it, too.
+        // Where the check of the file is a large part of the whole: without it, too.
         let stable = MapOptions::new().watch(Watch::Nothing).populate(true).open(path).map_err(|error| said(&error))?;
         searches(bench, &format!("{name}, stable"), &stable, &raw);
     }
@@ -145,10 +145,10 @@ fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<()
     small_reads(bench, name, path, &raw)
 }
 
-/// The same code over a slice of the map and over the raw mapping.
+/// Measures the same code over a slice of the map and over the raw mapping.
 fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u64) {
     let len = raw.len();
-    // Of a small file many times, because beginning and ending have a row of their own.
+    // Of a small file many times, because begin and end have a separate row.
     let passes = if len < 1 << 20 { 1024 } else { 1 };
     let loops = move |bytes: &[u8]| (0..passes).all(|_| sum(black_box(bytes)) == expected);
     // SAFETY: sums are right for any bytes.
@@ -160,7 +160,7 @@ fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u6
     ));
     let hash = blake3::hash(raw);
     let hashes = move |bytes: &[u8]| (0..passes).all(|_| blake3::hash(black_box(bytes)) == hash);
-    // SAFETY: hashes of bytes that change are hashes of something else, and no more.
+    // SAFETY: hashes of changing bytes are merely wrong hashes.
     let ours = move || unsafe { map.with_slice(.., hashes) }.unwrap_or(false);
     bench.run(Case::new(format!("BLAKE3, with_slice, {name}"), len, hot(ours)).per(passes).peer(
         RAW,
@@ -168,7 +168,7 @@ fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u6
         hot(move || hashes(raw)),
     ));
     if len < 1 << 20 {
-        // SAFETY: a length.
+        // SAFETY: only the length is used.
         let ours = move || unsafe { map.with_slice(.., <[u8]>::len) }.is_ok_and(|n| n == len);
         let asked = move || map.file().metadata().is_ok_and(|metadata| metadata.len() == len as u64);
         bench.run(Case::new(format!("with_slice, entry and exit, {name}"), len, hot(ours)).peer(
@@ -181,7 +181,7 @@ fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u6
 
 fn searches(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap) {
     let len = raw.len();
-    // Of a small file, the look afterwards is no part of the search.
+    // Of a small file, the check afterwards is not part of the search.
     let bound = (len >= 1 << 20).then(|| Bound::times(1.05));
     let lines = memchr::memchr_iter(b'\n', raw).count() as u64;
     bench.run(Case::new(format!("find byte, {name}"), len, hot(|| matches!(map.find_any([b'!'], ..), Ok(None)))).peer(
@@ -249,7 +249,7 @@ fn threads(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u
     bench.run(Case::new(format!("eight threads, chunks, {name}"), len, hot(ours)).peer(RAW, None, hot(theirs)));
 }
 
-/// The command beside the one it speaks like.
+/// Compares the command with `b3sum`, whose interface it has.
 fn programs(bench: &mut Bench, name: &str, path: &Path, len: usize) {
     if len < 1 << 20 {
         return;
@@ -274,7 +274,7 @@ fn programs(bench: &mut Bench, name: &str, path: &Path, len: usize) {
     bench.run(Case::new(name, len, hot(ours)).peer("b3sum", Some(Bound::times(1.0)), hot(theirs)));
 }
 
-/// What one operation costs, whatever its size.
+/// Measures the cost of one operation, whatever its size.
 fn small_reads(bench: &mut Bench, name: &str, path: &Path, raw: &Mmap) -> Result<(), String> {
     for (watch, kind) in [(Watch::Reader, "watched"), (Watch::Nothing, "stable")] {
         let map = MapOptions::new().watch(watch).populate(true).open(path).map_err(|error| error.to_string())?;
@@ -326,7 +326,7 @@ fn preads<'a>(mut case: Case<'a>, file: &'a File, expected: u64) -> Case<'a> {
     case
 }
 
-/// The loop that all compete in: as fast as memory is, and it looks at each byte.
+/// The loop of all competitors: as fast as memory is, and it reads each byte.
 #[inline(never)]
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -340,7 +340,7 @@ fn chunks(map: &FileMap) -> Option<u64> {
     map.chunks(..).for_each(|chunk| total = total.wrapping_add(sum(chunk))).ok().map(|_| total)
 }
 
-/// Lines of text, without capitals.
+/// Makes lines of text, without capital letters.
 fn text(folder: &Path, len: usize) -> std::io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("faultin-bench").tempfile_in(folder)?;
     let mut random = Random::new(88_172_645_463_325_252);
@@ -359,14 +359,14 @@ fn text(folder: &Path, len: usize) -> std::io::Result<NamedTempFile> {
     }
     // A last line that ends like the others.
     file.as_file().write_all_at(b"\n", len as u64 - 1)?;
-    // Written back now and not while it is measured.
+    // Written back now, and not during the measurement.
     file.as_file().sync_all()?;
     Ok(file)
 }
 
-/// Bytes of the second cache, as the C library says; 1 MiB where it does not know.
+/// Returns the size of the L2 cache in bytes, as the C library reports it; 1 MiB if it does not.
 pub fn second_cache() -> usize {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     let size = unsafe { libc::sysconf(libc::_SC_LEVEL2_CACHE_SIZE) };
     usize::try_from(size).ok().filter(|&size| size > 0).unwrap_or(1 << 20)
 }

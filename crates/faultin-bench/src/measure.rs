@@ -1,14 +1,14 @@
-//! The method: how one thing is compared with another.
+//! The method of the comparisons.
 //!
 //! A *case* is one operation of ours and the *peers* that do the same job, on the same memory, in this process. Each of
-//! them is first run once and its result verified; what gives a wrong result, or none, did not run, and fails the
+//! them is first run once and its result verified; a subject with a wrong result, or none, did not run, and fails the
 //! table. Then come *rounds*: in each, every subject is sampled once, in an order drawn anew. A *sample* repeats the
-//! operation until it is long enough for the clock. The figure is the median over the rounds of the *paired* ratio,
-//! ours / peer within a round, so that whatever slows the machine down for longer than a round slows both.
+//! operation until it is long enough for the clock. The figure is the median over the rounds of the *paired* ratio, ours /
+//! peer within a round, so that a slowdown of the machine for longer than a round affects both.
 //!
 //! The interval beside it is the confidence interval of that median by order statistics: the narrowest pair of ranks,
-//! symmetric around the median, that covers it with at least 95 % probability (for less than 6 rounds there is none,
-//! and it is the lowest and the highest ratio). It speaks of this run, not of another machine or another hour.
+//! symmetric around the median, that covers it with at least 95 % probability (for fewer than 6 rounds there is none, and
+//! it is the lowest and the highest ratio). It applies to this run, not to another machine or another hour.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +17,17 @@ use super::report::{Goal, Row};
 use super::sample::Sampler;
 use super::stats::{Random, interval_ranks, median};
 
-/// How long a sample of a fast operation is to be.
+/// Target duration of a sample of a fast operation.
 const SAMPLE: Duration = Duration::from_micros(100);
 const SAMPLE_QUICK: Duration = Duration::from_micros(5);
 
-/// How long a case may take before it makes do with [`FEWEST_ROUNDS`].
+/// Duration of a case after which it runs only [`FEWEST_ROUNDS`].
 const BUDGET: Duration = Duration::from_secs(2);
 const FEWEST_ROUNDS: usize = 11;
 
 /// Runs cases and keeps their rows.
 pub struct Bench {
-    /// `copy`, `load` and so on: the first part of what a filter sees.
+    /// `copy`, `load` and so on: the first part of the name that a filter matches.
     pub title: &'static str,
     /// A smoke test: few rounds, short samples, small sizes.
     pub quick: bool,
@@ -37,9 +37,9 @@ pub struct Bench {
     progress: indicatif::ProgressBar,
     pub rows: Vec<Row>,
     pub goals: Vec<Goal>,
-    /// Peers (or operations of ours) that did not run, or did not do their job, and why.
+    /// Peers (or operations of ours) that did not run, or did not do their job, and the reason.
     pub missing: Vec<String>,
-    /// What this machine cannot measure, and why; no failure.
+    /// Cases that this machine cannot measure, and the reason; not a failure.
     pub skipped: Vec<String>,
 }
 
@@ -65,23 +65,23 @@ impl Bench {
         }
     }
 
-    /// Whether the filter wants a case of this name: for preparations that are dear.
+    /// Returns whether the filter selects a case of this name: to skip expensive preparations.
     pub fn wants(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| format!("{} {name}", self.title).contains(filter.as_str()))
     }
 
-    /// Names what this machine cannot measure.
+    /// Records a case that this machine cannot measure.
     pub fn skip(&mut self, what: &str, why: &str) {
         self.skipped.push(format!("{what}: {why}"));
     }
 
-    /// Measures a case, if the filter wants it.
+    /// Measures a case, if the filter selects it.
     pub fn run(&mut self, case: Case<'_>) {
         self.run_together(vec![case]);
     }
 
-    /// Measures cases in common rounds: for what takes a few nanoseconds, which depend on how the CPU's branch
-    /// predictors happen to be set. One case after the other would find them the same way in all of its rounds.
+    /// Measures cases in common rounds: for operations of a few nanoseconds, which depend on the state of the CPU's branch
+    /// predictors. Separate cases would find that state unchanged in all of their rounds.
     pub fn run_together(&mut self, cases: Vec<Case<'_>>) {
         let mut wanted = Vec::new();
         for mut case in cases {
@@ -108,7 +108,7 @@ impl Bench {
         self.progress.finish_and_clear();
     }
 
-    /// Removes the subjects that did not do their job; `false` if ours is one of them.
+    /// Removes the subjects that did not do their job; returns `false` if ours is one of them.
     fn verify(&mut self, case: &mut Case<'_>) -> bool {
         let label = format!("{} {} ({} B)", self.title, case.name, case.size);
         let mut verdicts = Vec::new();
@@ -194,9 +194,9 @@ fn clock_seed() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64)
 }
 
-/// How many iterations make a sample of `target`.
+/// Returns the number of iterations of a sample of `target`.
 fn calibrate(sampler: &mut Sampler<'_>, target: Duration) -> u64 {
-    // What is not timed takes time, too.
+    // Untimed parts take time, too.
     let patience = 10 * target;
     let mut iterations = 1;
     loop {

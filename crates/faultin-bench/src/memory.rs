@@ -1,11 +1,11 @@
-//! The memory the cases run on: mappings that know how to become cold again.
+//! The memory that the cases run on: mappings that can be made cold again.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-/// What stands behind a mapping.
+/// The kind of memory of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Private anonymous memory, base pages only.
@@ -42,7 +42,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// `len` bytes, readable and writeable, nothing of it resident. Errors say what is missing.
+    /// Maps `len` bytes, readable and writeable, none of it resident. Errors report what is missing.
     pub fn new(kind: Kind, len: usize) -> Result<Memory, String> {
         match kind {
             Kind::Anon => {
@@ -64,7 +64,7 @@ impl Memory {
                 if fd < 0 {
                     return Err(os_error("memfd_create"));
                 }
-                // SAFETY: a new descriptor that nobody else owns.
+                // SAFETY: a new descriptor without another owner.
                 let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                 Memory::of_file(File::from(fd), len)
             }
@@ -72,14 +72,14 @@ impl Memory {
         }
     }
 
-    /// As [`new`](Self::new), all of it resident.
+    /// Maps as [`new`](Self::new) does, all of it resident.
     pub fn resident(kind: Kind, len: usize) -> Result<Memory, String> {
         let memory = Memory::new(kind, len)?;
         memory.touch();
         Ok(memory)
     }
 
-    /// `good` bytes of anonymous memory, resident, and a page after them that may not be accessed.
+    /// Maps `good` bytes of anonymous memory, resident, and an inaccessible page after them.
     pub fn guarded(good: usize) -> Result<Memory, String> {
         let page = faultin::page_size();
         let memory = Memory::map(good + page, page, None)?;
@@ -114,7 +114,7 @@ impl Memory {
         };
         let mapped_len = len.next_multiple_of(align) + slack;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping where the kernel likes.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         let mapped = unsafe { libc::mmap(core::ptr::null_mut(), mapped_len, prot, flags, raw, 0) };
         if mapped == libc::MAP_FAILED {
             return Err(os_error("mmap"));
@@ -128,9 +128,9 @@ impl Memory {
         self.base
     }
 
-    /// Forgets the pages of the first `len` bytes: anonymous memory is gone, a file's is no longer mapped. Some of
-    /// their neighbours go, too, which a fault may have brought in with them; not all, which would cost a small case
-    /// what it has in the caches.
+    /// Drops the pages of the first `len` bytes: anonymous memory is freed, a file's is unmapped. Some of their neighbours
+    /// are dropped, too, because a fault may have brought them in; not all, which would evict the data of a small case from
+    /// the caches.
     pub fn make_cold(&self, len: usize) {
         const NEIGHBOURS: usize = 2 << 20;
         self.advise_part(len.max(NEIGHBOURS).min(self.len), libc::MADV_DONTNEED);
@@ -141,10 +141,10 @@ impl Memory {
         super::peers::touch::write(self.base, self.len, faultin::page_size());
     }
 
-    /// Cuts the file behind it off: what is beyond `len` is SIGBUS from now on.
+    /// Truncates the file of the mapping: accesses past `len` are SIGBUS from now on.
     pub fn truncate(&self, len: usize) -> Result<(), String> {
         let fd = self.fd.as_ref().ok_or("no file behind this memory")?;
-        // SAFETY: a descriptor of ours.
+        // SAFETY: a descriptor owned here.
         match unsafe { libc::ftruncate(fd.as_raw_fd(), len as libc::off_t) } {
             0 => Ok(()),
             _ => Err(os_error("ftruncate")),
@@ -153,19 +153,19 @@ impl Memory {
 
     /// Forbids stores to a part.
     pub fn make_read_only(&self, offset: usize, len: usize) -> Result<(), String> {
-        // SAFETY: our own mapping.
+        // SAFETY: this value's mapping.
         match unsafe { libc::mprotect(self.base.wrapping_add(offset).cast(), len, libc::PROT_READ) } {
             0 => Ok(()),
             _ => Err(os_error("mprotect")),
         }
     }
 
-    /// Whether huge pages hold all of it; asks `smaps`.
+    /// Returns whether all of it is in huge pages, according to `smaps`.
     pub fn is_huge(&self) -> bool {
         huge_bytes(self.base.addr()).is_some_and(|huge| huge >= self.len)
     }
 
-    /// How many pages of the first `len` bytes are mapped now; asks `pagemap`.
+    /// Returns how many pages of the first `len` bytes are mapped now, according to `pagemap`.
     pub fn present(&self, len: usize) -> Result<usize, String> {
         const PRESENT: u64 = 1 << 63;
         let page = faultin::page_size();
@@ -182,7 +182,7 @@ impl Memory {
     }
 
     fn advise_part(&self, len: usize, advice: libc::c_int) -> bool {
-        // SAFETY: our own mapping, to which no reference exists; its content may go.
+        // SAFETY: our own mapping, to which no reference exists; its content may be lost.
         unsafe { libc::madvise(self.base.cast(), len.next_multiple_of(faultin::page_size()), advice) == 0 }
     }
 }
@@ -195,20 +195,20 @@ impl Drop for Memory {
 }
 
 impl AsFd for Memory {
-    /// The file behind it. Panics for anonymous memory.
+    /// Returns the file of the mapping. Panics for anonymous memory.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_ref().expect("a memfd or a file").as_fd()
     }
 }
 
-/// Bytes in one transparent huge page.
+/// Returns the size of a transparent huge page in bytes.
 pub fn huge_page_size() -> Result<usize, String> {
     let path = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
     let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     text.trim().parse().map_err(|error| format!("{path}: {error}"))
 }
 
-/// `AnonHugePages` of the mapping that contains `address`, in bytes.
+/// Returns `AnonHugePages` of the mapping that contains `address`, in bytes.
 fn huge_bytes(address: usize) -> Option<usize> {
     let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
     let mut inside = false;
@@ -227,7 +227,7 @@ fn huge_bytes(address: usize) -> Option<usize> {
     None
 }
 
-/// A file without a name, on a disk: /var/tmp is one where /tmp is not.
+/// Makes a file without a name, on a disk: /var/tmp is on one where /tmp is not.
 fn scratch_file() -> Result<File, String> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut errors = String::new();

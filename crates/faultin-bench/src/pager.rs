@@ -1,5 +1,5 @@
-//! Faults that we serve ourselves, beside the least that a pager can be, and reads and writes whose buffer is a mapping of
-//! their own file.
+//! Faults that this process resolves, compared with a minimal pager, and reads and writes whose buffer is a mapping of their own
+//! file.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -25,7 +25,7 @@ const CONTINUE: &str = "UFFDIO_CONTINUE, 2 MiB";
 const CONTINUE_AGAIN: &str = "the same of pages mapped elsewhere";
 const ORDINARY: &str = "an ordinary buffer";
 
-/// At most so much of the peer's time.
+/// Goal: maximum ratio of our time to the peer's.
 const RANDOM: f64 = 1.25;
 const SEQUENTIAL: f64 = 3.0;
 const FILLED: f64 = 1.3;
@@ -131,9 +131,9 @@ fn shuffled(len: usize) -> Vec<usize> {
     order
 }
 
-/// The first byte of a page, as any code loads it.
+/// Loads the first byte of a page by a plain load.
 fn load(base: *mut u8, page: usize) -> u8 {
-    // SAFETY: within a mapping whose faults are served.
+    // SAFETY: within a mapping whose faults are resolved.
     unsafe { base.add(page * PAGE).read_volatile() }
 }
 
@@ -169,7 +169,7 @@ fn random_by_thread<'a>(
 ) -> Result<(), String> {
     let watched = Watched::new(len, false).map_err(|error| error.to_string())?;
     let _serving = watched.serve_by_thread(store);
-    // A wake-up each: fewer of them tell as much.
+    // A wake-up each: fewer of them suffice.
     let some = &order[..order.len() / 16];
     let case = Case::new("random, 4 KiB, Thread", PAGE, cold(empty, move || touch(some))).per(some.len());
     let least = cold(|| watched.forget(true), || some.iter().all(|&page| load(watched.base(), page) == 7));
@@ -177,7 +177,7 @@ fn random_by_thread<'a>(
     Ok(())
 }
 
-/// Pages that are in the cache, and only have to be mapped.
+/// Measures pages that are in the cache, and only have to be mapped.
 fn filled(
     bench: &mut Bench,
     file: &CachedFile,
@@ -205,7 +205,8 @@ fn filled(
         bench.run(case);
         return Ok(());
     };
-    // A page's first mapping costs the kernel more than another one. Ours has no second mapping; whoever fills pages through one has.
+    // A page's first mapping costs the kernel more than another one. Our files have no second mapping; a pager that fills
+    // pages through one does.
     minimal.fill(7, false);
     let elsewhere = Watched::new(len, true).map_err(|error| error.to_string())?;
     elsewhere.fill(7, true);
@@ -222,7 +223,7 @@ fn filled(
     Ok(())
 }
 
-/// Half of the file is written from, and read to, a mapping of the other half, of which no page is mapped at first.
+/// Writes half of the file from, and reads it to, a mapping of the other half, of which no page is mapped at first.
 fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), String> {
     if !bench.wants("self-mapped") {
         return Ok(());
@@ -233,7 +234,7 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
     // As large as the mapping, and each part of it used once, too: otherwise it would stay in the CPU's caches.
     let mut buffer = vec![7_u8; half];
     for (name, size) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
-        // SAFETY: a buffer that stays, and is used by one call at a time.
+        // SAFETY: a buffer that exists long enough, and is used by one call at a time.
         let (source, dest) =
             unsafe { (ReadView::new(buffer.as_ptr(), half), WriteView::new(buffer.as_mut_ptr(), half)) };
         let (source, dest) = (source.map_err(|error| error.to_string())?, dest.map_err(|error| error.to_string())?);
@@ -271,7 +272,7 @@ fn self_mapped(bench: &mut Bench, file: &CachedFile, len: usize) -> Result<(), S
     Ok(())
 }
 
-/// Files that were not there before, with a mapping, whose memory mappings share.
+/// Measures new files with a mapping, whose memory mappings share.
 fn fresh(bench: &mut Bench, len: usize) {
     use std::os::unix::fs::FileExt;
     for (name, size) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
@@ -281,7 +282,7 @@ fn fresh(bench: &mut Bench, len: usize) {
             let file = cache.open(faultin_cache::store::MemoryStore::new([])).ok()?;
             let mapping = file.map(0..len as u64, Rights::ReadWrite, Mode::Mprotect).ok()?;
             let written = (0..len).step_by(size).all(|at| file.write_at(&buffer, at as u64).is_ok_and(|n| n == size));
-            // A file whose end is cut off before it is closed is what an unlinked one is to the kernel.
+            // Truncating a file before it is closed corresponds to unlinking it in the kernel.
             (written && file.set_len(0).is_ok() && !mapping.is_empty()).then_some(())
         };
         let kernel = || {

@@ -36,7 +36,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// Store probes by page.
+/// Measures store probes by page.
 fn stores(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
     let page = faultin::page_size();
     let ptr = memory.ptr();
@@ -75,7 +75,7 @@ fn verified<'a>(case: Case<'a>, memory: &'a Memory, size: usize) -> Case<'a> {
     )
 }
 
-/// Probes of resident memory against loops that make the same accesses.
+/// Measures probes of resident memory against loops that make the same accesses.
 fn units(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
     let page = faultin::page_size();
     let ptr = memory.ptr();
@@ -112,7 +112,8 @@ fn units(bench: &mut Bench, kind: Kind, memory: &Memory, size: usize) {
     }
 }
 
-/// A probe that is fast and wrong would be worth nothing: a read-only page in the middle is found, where it is.
+/// Checks the result, because a probe that is fast and wrong would be worthless: a read-only page in the middle is found at
+/// its position.
 fn right_answers(bench: &mut Bench) -> Result<(), String> {
     let page = faultin::page_size();
     let (pages, bad) = (64, 37 * page);

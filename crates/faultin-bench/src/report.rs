@@ -1,4 +1,4 @@
-//! What was measured, as JSON and as a table.
+//! The results, as JSON and as a table.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Serialize)]
 pub struct Row {
     pub name: String,
-    /// Bytes of the operation.
+    /// Size of the operation in bytes.
     pub size: u64,
     pub peer: String,
     /// Median time of one operation.
@@ -18,7 +18,7 @@ pub struct Row {
     pub rounds: usize,
     /// Confidence interval (95 %) of the ratio; see [`measure`](super::measure).
     pub interval: [f64; 2],
-    /// What the ratio is to stay below, where there is a goal.
+    /// The goal for the ratio, if there is one.
     pub bound: Option<f64>,
 }
 
@@ -28,19 +28,19 @@ impl Row {
     }
 }
 
-/// A goal that takes more than one row, beside what was reached.
+/// A goal that takes more than one row, and the achieved value.
 #[derive(Clone, Serialize)]
 pub struct Goal {
     pub goal: String,
     pub bound: f64,
     pub figure: f64,
     pub met: bool,
-    /// Where the figure comes from.
+    /// The origin of the figure.
     pub detail: String,
 }
 
 impl Goal {
-    /// The geometric mean of the rows' ratios.
+    /// Makes a goal for the geometric mean of the rows' ratios.
     pub fn mean(goal: &str, bound: f64, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
         let ratios: Vec<f64> = rows.iter().filter(|r| which(r)).map(|r| r.ratio).collect();
         let figure = geometric_mean(&ratios)?;
@@ -48,7 +48,7 @@ impl Goal {
         Some(Goal { goal: goal.to_owned(), bound, figure, met: figure <= bound, detail })
     }
 
-    /// The largest of the rows' ratios.
+    /// Makes a goal for the largest of the rows' ratios.
     pub fn worst(goal: &str, bound: f64, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
         let rows: Vec<&Row> = rows.iter().filter(|r| which(r)).collect();
         let worst = rows.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio))?;
@@ -57,7 +57,7 @@ impl Goal {
         Some(Goal { goal: goal.to_owned(), bound, figure: worst.ratio, met: worst.ratio <= bound, detail })
     }
 
-    /// Whether each row's interval includes 1, or lies below; the figure is the highest lower end.
+    /// Makes a goal that each row's interval includes 1, or is below; the figure is the highest lower end.
     pub fn not_slower(goal: &str, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
         let worst = rows.iter().filter(|r| which(r)).max_by(|a, b| a.interval[0].total_cmp(&b.interval[0]))?;
         let figure = worst.interval[0];
@@ -65,7 +65,7 @@ impl Goal {
         Some(Goal { goal: goal.to_owned(), bound: 1.0, figure, met: figure <= 1.0, detail })
     }
 
-    /// The row that exceeds its own bound by the largest factor; the figure is that factor.
+    /// Makes a goal for the row that exceeds its own bound by the largest factor; the figure is that factor.
     pub fn within_bounds(goal: &str, rows: &[Row], which: impl Fn(&Row) -> bool) -> Option<Goal> {
         let rows: Vec<(&Row, f64)> =
             rows.iter().filter(|r| which(r)).filter_map(|r| Some((r, r.ratio / r.bound?))).collect();
@@ -87,18 +87,18 @@ fn geometric_mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| (sum / values.len() as f64).exp())
 }
 
-/// Everything a run has to say.
+/// All results of a run.
 #[derive(Default, Serialize)]
 pub struct Report {
     pub results: Vec<Row>,
     pub goals: Vec<Goal>,
-    /// Peers that did not run. Not empty: the table has failed.
+    /// Peers that did not run. If not empty, the table has failed.
     pub missing: Vec<String>,
-    /// What this machine cannot measure.
+    /// Cases that this machine cannot measure.
     pub skipped: Vec<String>,
 }
 
-/// The rows of one bench, for people.
+/// Returns the rows of one bench, for people.
 pub fn table(rows: &[Row]) -> Table {
     let mut table = plain(["what", "size", "ours", "peer", "its time", "ratio", "95 % interval", "bound"]);
     let mut before = ("", u64::MAX);
@@ -126,7 +126,7 @@ pub fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// The goals, for people.
+/// Returns the goals, for people.
 pub fn goals(goals: &[Goal]) -> Table {
     let mut table = plain(["here", "bound", "goal"]);
     for goal in goals {
@@ -147,7 +147,8 @@ fn plain<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// Green within the bound, yellow where the interval still reaches it, red above. Colours only show on a terminal.
+/// Colours a cell: green within the bound, yellow where the interval still reaches it, red above. Colours only show on a
+/// terminal.
 fn verdict(cell: Cell, bound: Option<f64>, ratio: f64, low: f64) -> Cell {
     let cell = cell.set_alignment(CellAlignment::Right);
     match bound {
@@ -175,7 +176,7 @@ fn time(ns: f64) -> String {
     }
 }
 
-/// A number of bytes as people write it.
+/// Returns a number of bytes in a readable form.
 pub fn bytes(size: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(unit, _)| size >= *unit && size.is_multiple_of(*unit)) {

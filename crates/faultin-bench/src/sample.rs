@@ -1,17 +1,18 @@
-//! One sample of an operation, and what keeps the compiler from seeing through it.
+//! One sample of an operation, and barriers against the optimizer.
 
 use std::time::{Duration, Instant};
 
-/// What a sampler saw: time for all iterations, and how many of them did not do what they should.
+/// The result of a sampler: time for all iterations, and how many of them failed.
 pub struct Sample {
     pub elapsed: Duration,
     pub failed: u64,
 }
 
-/// Runs an operation so many times.
+/// Runs an operation this number of times.
 pub type Sampler<'a> = Box<dyn FnMut(u64) -> Sample + 'a>;
 
-/// An operation repeated in a loop and timed as a whole. It returns whether it did its job.
+/// Makes a sampler of an operation that is repeated in a loop and timed as a whole. The operation returns whether it did
+/// its job.
 pub fn hot<'a>(mut op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     Box::new(move |iterations| {
         let mut failed = 0;
@@ -26,9 +27,9 @@ pub fn hot<'a>(mut op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     })
 }
 
-/// As [`hot`], with the operation written out eight times in the loop. For what takes a few cycles: the loop itself
-/// costs next to nothing, and where one copy of the code happens to lie badly in the cache of decoded instructions,
-/// others do not.
+/// Makes a sampler as [`hot`] does, with the operation written out eight times in the loop. For operations of a few cycles:
+/// the loop itself costs next to nothing, and if one copy of the code is placed badly in the cache of decoded instructions,
+/// the others are not.
 pub fn hot_unrolled<'a>(mut op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     Box::new(move |iterations| {
         let mut failed = 0;
@@ -56,7 +57,8 @@ pub fn hot_unrolled<'a>(mut op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     })
 }
 
-/// An operation timed by itself each time, after a preparation that is not timed. The clock's own time is taken off.
+/// Makes a sampler of an operation that is timed separately each time, after an untimed preparation. The clock's own time
+/// is subtracted.
 pub fn cold<'a>(mut prepare: impl FnMut() + 'a, mut op: impl FnMut() -> bool + 'a) -> Sampler<'a> {
     let clock = clock_cost();
     Box::new(move |iterations| {
@@ -72,8 +74,8 @@ pub fn cold<'a>(mut prepare: impl FnMut() + 'a, mut op: impl FnMut() -> bool + '
     })
 }
 
-/// `before`, the samples, `after`: for a peer that needs the process in another state, such as its own signal handler.
-/// Neither is timed.
+/// Runs `before`, the samples, and `after`: for a peer that needs the process in another state, such as its own signal
+/// handler. Neither is timed.
 pub fn around<'a>(before: impl Fn() + 'a, mut sampler: Sampler<'a>, after: impl Fn() + 'a) -> Sampler<'a> {
     Box::new(move |iterations| {
         before();
@@ -88,7 +90,7 @@ fn one_more(failed: u64) -> u64 {
     failed + 1
 }
 
-/// What two readings of the clock in a row differ by.
+/// Returns the difference of two consecutive readings of the clock.
 fn clock_cost() -> Duration {
     let mut costs: Vec<Duration> = (0..101)
         .map(|_| {
@@ -100,7 +102,7 @@ fn clock_cost() -> Duration {
     costs[costs.len() / 2]
 }
 
-/// A value the compiler knows nothing about, at no cost: it stays in its register.
+/// Returns a value that the compiler knows nothing about, at no cost: it stays in its register.
 #[inline(always)]
 pub fn opaque(mut value: usize) -> usize {
     // SAFETY: no instruction at all.
@@ -108,7 +110,7 @@ pub fn opaque(mut value: usize) -> usize {
     value
 }
 
-/// As [`opaque`], for a pointer.
+/// Returns a pointer that the compiler knows nothing about.
 #[inline(always)]
 #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it")]
 pub fn opaque_ptr<T>(mut ptr: *mut T) -> *mut T {
@@ -117,14 +119,14 @@ pub fn opaque_ptr<T>(mut ptr: *mut T) -> *mut T {
     ptr
 }
 
-/// The value is used, as far as the compiler knows.
+/// Uses the value, as far as the compiler knows.
 #[inline(always)]
 pub fn used(value: u64) {
     // SAFETY: no instruction at all.
     unsafe { core::arch::asm!("/* {0} */", in(reg) value, options(nomem, nostack, preserves_flags)) };
 }
 
-/// Memory may have been read and written, as far as the compiler knows: no store before it is dropped or delayed.
+/// Reads and writes memory, as far as the compiler knows: no store before it is dropped or delayed.
 #[inline(always)]
 pub fn forget_memory() {
     // SAFETY: no instruction at all.

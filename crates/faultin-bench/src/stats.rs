@@ -1,6 +1,6 @@
-//! The arithmetic of rounds: an order for them, a median, and how sure it is.
+//! The arithmetic of rounds: their order, a median, and its confidence interval.
 
-/// A small generator of numbers that need not be good: xorshift64*.
+/// A small generator of random numbers of low quality: xorshift64*.
 pub struct Random(u64);
 
 impl Random {
@@ -15,7 +15,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 33) as usize % bound
     }
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// The middle value, or the mean of the two in the middle.
+/// Returns the middle value, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -39,9 +39,9 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The ranks (from 0) of the sorted values between which the median lies with at least 95 % probability.
+/// Returns the ranks (from 0) of the sorted values between which the median is with at least 95 % probability.
 pub fn interval_ranks(n: usize) -> (usize, usize) {
-    // Whether a value lies below the true median is a coin's toss: the rank of the median is binomial.
+    // Whether a value is below the true median is a coin toss: the rank of the median is binomial.
     let mut term = 0.5_f64.powi(n as i32);
     let mut tail = 0.0;
     let mut low = 0;

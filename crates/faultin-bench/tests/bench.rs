@@ -1,4 +1,4 @@
-//! `faultin-bench` runs, with every peer, and says so in JSON.
+//! `faultin-bench` runs, with every peer, and reports that in JSON.
 
 mod common;
 

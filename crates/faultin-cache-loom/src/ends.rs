@@ -1,4 +1,4 @@
-//! Models of how a thing ends that signal handlers may be using: a pager's range, and a guard.
+//! Models of the end of an object that signal handlers may be using: a pager's range, and a guard.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use loom::thread;
 use crate::explore;
 use crate::users::Users;
 
-/// A thing that is used again once it was freed, as an entry for pagers is. loom reports two accesses to its value that
-/// nothing puts in order: so a thing that is freed while it is used.
+/// An object that is reused after it was freed, like an entry for pagers. loom reports two unordered accesses to its value:
+/// so an object that is freed while it is used.
 struct Thing {
     taken: AtomicBool,
     users: Users,
@@ -65,7 +65,7 @@ impl Thing {
         self.free_if_unused();
     }
 
-    /// Uses it, if it is there. Returns whether it is to be freed.
+    /// Uses it, if it is open. Returns whether it has to be freed.
     fn look(&self) -> bool {
         if self.users.enter() {
             // SAFETY: as above.

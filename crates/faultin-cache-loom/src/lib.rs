@@ -1,13 +1,13 @@
-//! Models of what runs in signal handlers of `faultin-cache` and `faultin`: the reader-writer lock, the pager's mailbox, the
-//! slots of threads that hold locks; how pagers' ranges and guards end, predecessors' actions, stamps of files, and the
-//! epoch of a mapping; run under every order of their steps that loom finds.
+//! Models of the code that runs in signal handlers of `faultin-cache` and `faultin`: the reader-writer lock, the pager's
+//! mailbox, the slots of threads that hold locks; the end of pagers' ranges and guards, predecessors' actions, stamps of
+//! files, and the epoch of a mapping; run under every order of their steps that loom finds.
 //!
-//! The sources are the crates' own files. They know atomics, futexes and the like from their `crate::sync` only, and here
+//! The sources are the crates' own files. They import atomics, futexes and the like from their `crate::sync` only, and here
 //! that is `sync`: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
-//! models; a sleep that nobody ends is a deadlock to loom, which reports it.
+//! models; a sleep that no thread ends is a deadlock for loom, which reports it.
 //!
-//! Each model bounds how often threads are interrupted where they could go on, per run. What stays unexplored beyond it is
-//! for the stress tests of `faultin-cache`.
+//! Each model bounds the number of preemptions per run. The stress tests of `faultin-cache` cover what stays unexplored
+//! beyond it.
 
 // The crate uses all of it; the models need not.
 #![allow(dead_code, reason = "files of another crate's")]
@@ -23,22 +23,22 @@ mod raw;
 mod slots;
 mod sync;
 
-/// Where the crate has it.
+/// At its path in the crate.
 mod lock {
     pub(crate) use crate::raw::RawLock;
 }
 
 #[path = "../../faultin/src/registry/disposition.rs"]
 mod disposition;
-/// Waits, of which no model has one.
+/// Waits, which no model has.
 mod sleep {
     pub(crate) fn sleep(pause: std::time::Duration) {
         std::thread::sleep(pause);
     }
 }
-/// Of the errors of system calls as much as questions about files need.
+/// The part of system call errors that queries of files need.
 mod errno {
-    /// An error with the name of its call, which no model asks for.
+    /// An error with the name of its call, which no model uses.
     pub(crate) struct CallError;
 
     impl CallError {
@@ -69,15 +69,16 @@ mod mailboxes;
 #[cfg(test)]
 mod records;
 
-/// Runs `body` under every order of steps with at most `preemptions` preemptions, and `FAULTIN_LOOM_MORE` more if it is set;
-/// or with `LOOM_MAX_PREEMPTIONS`. Where `LOOM_MAX_DURATION` seconds do not suffice, what was not tried is counted as a skip.
+/// Runs `body` under every order of steps with at most `preemptions` preemptions, and `FAULTIN_LOOM_MORE` more if it is
+/// set; or with `LOOM_MAX_PREEMPTIONS`. If `LOOM_MAX_DURATION` seconds do not suffice, the untried orders are counted as a
+/// skip.
 pub fn explore(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let more =
         std::env::var("FAULTIN_LOOM_MORE").map_or(0, |more| more.parse().expect("FAULTIN_LOOM_MORE is a number"));
     let mut builder = loom::model::Builder::new();
     let bound = *builder.preemption_bound.get_or_insert(preemptions + more);
     builder.max_branches = 20_000;
-    // Of orders, after which it compares the duration.
+    // Number of orders, after which it checks the duration.
     builder.checkpoint_interval = 100;
     let (limit, begun) = (builder.max_duration, Instant::now());
     builder.check(body);

@@ -9,7 +9,7 @@ use loom::thread;
 use crate::explore;
 use crate::raw::{READERS_WAIT, RawLock, WRITERS_WAIT};
 
-/// A number under a lock. loom reports two accesses that the lock does not put in order.
+/// A number under a lock. loom reports two accesses that the lock does not order.
 #[derive(Default)]
 struct Number {
     lock: RawLock,
@@ -23,12 +23,12 @@ unsafe impl Send for Number {}
 
 impl Number {
     fn look(&self) -> u32 {
-        // SAFETY: loom reports it if somebody writes.
+        // SAFETY: loom reports it if another thread writes.
         self.number.with(|number| unsafe { *number })
     }
 
     fn count(&self) {
-        // SAFETY: loom reports it if somebody else is there.
+        // SAFETY: loom reports it if another thread accesses it.
         self.number.with_mut(|number| unsafe { *number += 1 });
     }
 
@@ -44,7 +44,7 @@ impl Number {
         self.lock.unlock_exclusive();
     }
 
-    /// As in a signal: returns whether it did.
+    /// Writes as in a signal: returns whether it did.
     fn try_write(&self) -> bool {
         let locked = self.lock.try_lock_exclusive();
         if locked {
@@ -55,7 +55,7 @@ impl Number {
     }
 }
 
-/// Each of `others` in a thread of its own, and then `this`, which says how often everybody has written.
+/// Runs each of `others` in its own thread, and then `this`, which returns the number of writes of all threads.
 fn together(others: &[fn(&Number)], this: fn(&Number) -> u32) {
     let others = others.to_vec();
     explore(3, move || {

@@ -8,7 +8,7 @@ use loom::thread::{self, JoinHandle};
 use crate::explore;
 use crate::mailbox::Mailbox;
 
-/// What the thread that faults has done before, and the pager's for it.
+/// The actions before: of the faulting thread, and of the pager's thread for it.
 #[derive(Default)]
 struct Page {
     wanted: UnsafeCell<bool>,
@@ -25,7 +25,7 @@ fn post(mailbox: &Arc<Mailbox>, address: usize) -> JoinHandle<bool> {
     thread::spawn(move || mailbox.post(address, None, None))
 }
 
-/// As the pager's thread does, until it has had `count` of them; yes to those at an odd address.
+/// Does what the pager's thread does, until it has had `count` requests; answers yes to those at an odd address.
 fn serve(mailbox: &Mailbox, count: usize, before: impl Fn(usize)) {
     let mut served = 0;
     loop {
@@ -165,7 +165,7 @@ fn who_leaves_takes_its_request_along() {
             }
         }
         assert!(staying.join().unwrap());
-        // It was told no only if somebody has had its request.
+        // It was answered with no only if its request was taken.
         while let Some(request) = mailbox.take() {
             answered[request.address] = true;
         }

@@ -1,6 +1,6 @@
-//! The stamp of a file, and of what it knows in its crate as much as it needs.
+//! The stamp of a file, with the part of its crate that it needs.
 
-/// What tells changes apart.
+/// The changes that are distinguished.
 pub(crate) mod error {
     /// A file has changed.
     #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! Models of what is read while it is written: predecessors' actions, stamps of files, the epoch of a mapping, the slots of
-//! threads that hold locks.
+//! Models of data that are read while they are written: predecessors' actions, stamps of files, the epoch of a mapping, the
+//! slots of threads that hold locks.
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -38,7 +38,7 @@ fn an_action_is_never_a_mixture() {
     });
 }
 
-/// What one file looked like at two moments, with other sizes and times.
+/// Returns two stamps of one file, with different sizes and times.
 fn stamps() -> [Stamp; 2] {
     // SAFETY: a new descriptor.
     let file = unsafe { File::from_raw_fd(libc::memfd_create(c"loom".as_ptr(), libc::MFD_CLOEXEC)) };
@@ -94,7 +94,7 @@ fn a_stamp_that_is_accepted_leaves_the_size() {
 #[test]
 fn zeros_of_a_scan_are_never_taken_for_the_files() {
     const FILE: u32 = 7;
-    /// In place of a system call that maps, which puts what is before it in order with what is after it.
+    /// Stands for a system call that maps, which orders what is before it and what is after it.
     fn map(byte: &AtomicU32, new: u32) {
         fence(Ordering::SeqCst);
         byte.store(new, Ordering::Relaxed);
@@ -139,7 +139,7 @@ fn a_slot_is_one_threads_and_says_what_it_holds() {
                     assert!(!owners.contains(&address));
                     owners.push(address);
                 }
-                // As a handler of this thread asks.
+                // The query of a handler of this thread.
                 assert!(!slots.is_held_by(number));
                 slot.count(1);
                 assert!(slots.is_held_by(number));
@@ -151,7 +151,7 @@ fn a_slot_is_one_threads_and_says_what_it_holds() {
             }
         };
         let threads = [1, 2].map(|number| thread::spawn(work(number)));
-        // Another thread's answer may be of the past, and is one all the same.
+        // The answer for another thread may be outdated, but must be one of the two.
         let _ = slots.is_held_by(1);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(!slots.is_held_by(1) && !slots.is_held_by(2));

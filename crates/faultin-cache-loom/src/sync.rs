@@ -1,4 +1,4 @@
-//! In place of `faultin_cache::sync` and `faultin`'s.
+//! The replacement for `faultin_cache::sync` and `faultin`'s.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,13 +11,13 @@ pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
-/// Looking again is another order of the same steps.
+/// Checking again is another order of the same steps.
 pub(crate) const SPINS: u32 = 0;
 
-/// As soon as possible: the fewer steps lead there, the more orders of them are tried.
+/// As early as possible: the fewer steps lead there, the more orders of them are tried.
 pub(crate) const PATIENCE: u32 = 1;
 
-/// Shared by everybody.
+/// Shared by all threads.
 pub(crate) const WORDS: usize = 1;
 
 pub(crate) fn pause() {
@@ -28,7 +28,7 @@ loom::lazy_static! {
     static ref FUTEXES: Futexes = Futexes { sleepers: Mutex::new(Vec::new()), woken: Condvar::new() };
 }
 
-/// The kernel's table: who sleeps at which word, in the order they came.
+/// The kernel's table: which threads sleep at which word, in the order of arrival.
 struct Futexes {
     sleepers: Mutex<Vec<(usize, loom::thread::ThreadId)>>,
     woken: Condvar,
@@ -38,10 +38,10 @@ fn at(word: &AtomicU32) -> usize {
     std::ptr::from_ref(word).addr()
 }
 
-/// As the system call: compares and goes to sleep in one step, as far as [`wake`] can tell.
+/// Compares and sleeps in one step, as far as [`wake`] can tell, as the system call does.
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
     let mut sleepers = FUTEXES.sleepers.lock().unwrap();
-    // The kernel's read has a full barrier before it: it is not of the past.
+    // The kernel's read has a full barrier before it: it does not return an old value.
     if word.fetch_add(0, Ordering::AcqRel) != expected {
         return;
     }
@@ -70,7 +70,7 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) {
     }
 }
 
-/// In place of an eventfd.
+/// The replacement for an eventfd.
 #[derive(Debug)]
 pub(crate) struct Bell {
     rings: Mutex<bool>,
@@ -91,7 +91,7 @@ impl Bell {
         *self.rings.lock().unwrap() = false;
     }
 
-    /// In place of `poll`.
+    /// The replacement for `poll`.
     pub(crate) fn wait(&self) {
         let mut rings = self.rings.lock().unwrap();
         while !*rings {

@@ -43,7 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * **Exact counts.** All counted bytes were moved. No byte past them was touched, neither in the file nor in the buffer.
 //!   An error after a part has succeeded comes with the count ([`Partial`]).
@@ -58,7 +58,7 @@
 //!
 //! A file can be [mapped](pager), and a mapping can be the buffer of a read or write.
 //!
-//! # What is not promised
+//! # Limits
 //!
 //! A store that hangs hangs the operations that need it, and other operations of the same file; other files continue.
 //! Memory that changes while it is read is read as a mixture. A fault that never returns (a server that hangs) hangs the

@@ -64,11 +64,11 @@ mod tests {
         assert!(child >= 0);
         if child == 0 {
             let status = f();
-            // SAFETY: ends the child.
+            // SAFETY: exits the child.
             unsafe { libc::_exit(status) };
         }
         let mut status = 0;
-        // SAFETY: our child, and a place for its status.
+        // SAFETY: a child of this process, and a local for its status.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert!(libc::WIFEXITED(status), "{status:#x}");
         libc::WEXITSTATUS(status)

@@ -1,4 +1,4 @@
-//! `Read`, `Write` and `Seek` over a cached file: against `std::io::Cursor`, and where the store fails in the middle.
+//! `Read`, `Write` and `Seek` over a cached file: compared with `std::io::Cursor`, and with a store that fails partway.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ fn it_owns_its_file_or_shares_it() {
     assert_eq!(&word, b"ONE");
 }
 
-/// A store that cannot be read from a position on.
+/// A store that cannot be read from a given position on.
 #[derive(Debug)]
 struct Broken {
     memory: MemoryStore,

@@ -1,7 +1,7 @@
-//! The memory of a mapped file that the kernel refuses in the midst of a write: here because no file of this process may be longer
-//! (`RLIMIT_FSIZE`), elsewhere because a cgroup or tmpfs has no more. What counts is there, and nothing else.
+//! The kernel refuses memory of a mapped file in the middle of a write: here because of `RLIMIT_FSIZE`, elsewhere because a
+//! cgroup or tmpfs is full. Exactly the counted bytes are in the file.
 //!
-//! The limit is the process's, so there is one test here.
+//! The limit applies to the process, so there is one test here.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, Partial};
 
 const MIB: usize = 1 << 20;
-/// Where files end now: within a page.
+/// The maximum file size, within a page.
 const LIMIT: usize = MIB + 100;
 
-/// While it lives, no file may be longer.
+/// Sets the limit on file sizes until it is dropped.
 struct Limited {
     before: libc::rlimit,
 }
 
 impl Limited {
     fn new(bytes: usize) -> Limited {
-        // SAFETY: the signal that would end the process, and local structures.
+        // SAFETY: ignores the signal that would end the process, and uses local structures.
         unsafe {
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             let mut before = std::mem::zeroed::<libc::rlimit>();
@@ -51,7 +51,7 @@ fn mapped(cache: &Cache, bytes: Vec<u8>) -> (CachedFile, Mapping, Arc<MemoryStor
 
 type Write = fn(&CachedFile, &[u8], u64) -> Result<usize, Partial>;
 
-/// From plain memory, which is written as it is, and from memory that may fault, which goes through a buffer.
+/// From plain memory, which is copied directly, and from memory that may fault, which goes through a buffer.
 const WRITES: [(&str, Write); 2] = [
     ("plain", |file, bytes, pos| file.write_at(bytes, pos)),
     ("view", |file, bytes, pos| {
@@ -71,7 +71,7 @@ fn contents(file: &CachedFile) -> Vec<u8> {
 fn what_counts_is_there_and_nothing_else() {
     let cache = CacheOptions::new().limit(16 * MIB).build();
     for (name, write) in WRITES {
-        // What is there is overwritten.
+        // Existing bytes are overwritten.
         let (file, _mapping, store) = mapped(&cache, vec![1; 2 * MIB]);
         assert!(contents(&file).iter().all(|&byte| byte == 1));
         let limited = Limited::new(LIMIT);
@@ -84,7 +84,7 @@ fn what_counts_is_there_and_nothing_else() {
         file.sync_all().unwrap();
         assert!(store.contents() == expected, "{name}: what its store has");
 
-        // New bytes: the last block cannot be made whole, so nothing of it counts.
+        // New bytes: the last block cannot be completed, so none of it counts.
         let (file, _mapping, store) = mapped(&cache, Vec::new());
         let limited = Limited::new(LIMIT);
         let partial = write(&file, &vec![3; 2 * MIB], 0).unwrap_err();
@@ -92,7 +92,7 @@ fn what_counts_is_there_and_nothing_else() {
         assert!(matches!(partial.error, Error::Memory(_)), "{name}: {partial}");
         assert_eq!((partial.done, file.len().unwrap()), (MIB, MIB as u64), "{name}");
         assert!(contents(&file) == vec![3; MIB], "{name}");
-        // There is room again, and the rest goes on from there.
+        // With the limit lifted, the write continues there.
         assert_eq!(write(&file, &vec![4; MIB], MIB as u64).unwrap(), MIB, "{name}");
         file.sync_all().unwrap();
         assert!(store.contents() == [vec![3; MIB], vec![4; MIB]].concat(), "{name}");

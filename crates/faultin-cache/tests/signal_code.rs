@@ -1,18 +1,18 @@
-//! The files that run in signals make their system calls by `crate::sys`, and none by a library: `rustix` calls the C library
-//! where it was built to, and the C library sets `errno`, which belongs to the code that was interrupted.
+//! Files whose code runs in signal handlers make their system calls by `crate::sys`, not by a library: `rustix` can be
+//! built to call the C library, which sets `errno`, and that belongs to the interrupted code.
 
 use std::fs;
 use std::path::Path;
 
-/// The files, each with its functions that do not run in signals, and with what it may use all the same.
+/// The files, each with its functions that do not run in signal handlers, and with other exceptions.
 const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/sys.rs", &[]),
-    // The variable of the thread is of tests only.
+    // The thread-local variable is only for tests.
     ("faultin-cache/src/sync.rs", &["new", "thread_local!"]),
     ("faultin-cache/src/process.rs", &["current", "wiped_on_fork"]),
     ("faultin-cache/src/inode.rs", &[]),
     ("faultin-cache/src/lock/api.rs", &[]),
-    // A thread's slot is taken, and the list grows, before the thread has a lock.
+    // A thread gets its slot, and the list grows, before the thread has a lock.
     ("faultin-cache/src/lock/held.rs", &["take", "held", "thread_local!"]),
     ("faultin-cache/src/lock/mod.rs", &["take", "circle"]),
     ("faultin-cache/src/lock/raw.rs", &[]),
@@ -33,7 +33,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/pager/states.rs", &["new"]),
     ("faultin-cache/src/pager/step.rs", &[]),
     ("faultin-cache/src/pager/uffd.rs", &["open", "by_device", "output_from_ptr", "register", "opcode::none"]),
-    // Views and maps come here in handlers, too. (The variable of the thread: see `signal::ask_again`.)
+    // Views and maps use this in handlers, too. (For the thread-local variable see `signal::ask_again`.)
     ("faultin/src/blocked.rs", &["thread_local!"]),
     ("faultin/src/fault.rs", &[]),
     ("faultin/src/registry/disposition.rs", &[]),
@@ -56,7 +56,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin/src/walk/populate.rs", &["kernel_version"]),
 ];
 
-/// Libraries that call the kernel, or wait, or allocate.
+/// Libraries that make system calls, wait, or allocate.
 const LIBRARIES: &[&str] = &[
     "rustix",
     "libc",
@@ -69,7 +69,7 @@ const LIBRARIES: &[&str] = &[
     "std::sync::Mutex",
 ];
 
-/// What allocates, or takes a lock, or is a variable of the thread's, which a library that `dlopen` has loaded allocates.
+/// Other code that allocates, locks, or uses a thread-local variable, which allocates in a library loaded by `dlopen`.
 const OTHERS: &[&str] = &[
     "thread_local!",
     "extern \"C\" {",
@@ -82,7 +82,7 @@ const OTHERS: &[&str] = &[
     ".to_owned()",
 ];
 
-/// The names that a file imports from a [library](LIBRARIES), each with its path: of functions, and of modules.
+/// The names that a file imports from a [library](LIBRARIES), each with its path: functions and modules.
 fn imports(text: &str) -> Vec<(String, String)> {
     fn flatten(prefix: &str, tree: &str, found: &mut Vec<String>) {
         let (mut depth, mut start) = (0, 0);
@@ -101,7 +101,7 @@ fn imports(text: &str) -> Vec<(String, String)> {
     let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     for statement in code.join(" ").split(';') {
         let Some((before, tree)) = statement.rsplit_once("use ") else { continue };
-        // What stands before is an attribute, a bracket, or how visible the name is.
+        // Before the keyword there is only an attribute, a bracket, or a visibility.
         if before.trim_end().is_empty() || before.trim_end().ends_with([']', '}', '{', ')']) || before.ends_with("pub ")
         {
             flatten("", tree, &mut found);
@@ -117,13 +117,13 @@ fn imports(text: &str) -> Vec<(String, String)> {
     found.into_iter().filter(of_library).map(named).filter(|(name, _)| is_function(name) || name == "*").collect()
 }
 
-/// Whether a name may be a function's or a module's: what begins with a capital is a type or a constant.
+/// Whether a name may be a function or a module: capitalized names are types or constants.
 fn is_function(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
-/// What a line calls of a library, by its path (`rustix::fs::ftruncate(`) or an imported name; names without calling it
-/// (`.map(libc::getpid)`); or uses of what [else](OTHERS) has no place in a signal.
+/// The library function that a line calls, by its path (`rustix::fs::ftruncate(`) or by an imported name, or names without
+/// a call (`.map(libc::getpid)`); or its use of [other](OTHERS) code that must not run in a signal handler.
 fn called(line: &str, imports: &[(String, String)]) -> Option<String> {
     let code = line.split("//").next().unwrap_or_default();
     if code.trim_start().starts_with("use ") || code.trim_start().starts_with("pub(crate) use ") {
@@ -148,7 +148,7 @@ fn called(line: &str, imports: &[(String, String)]) -> Option<String> {
         let of_library =
             LIBRARIES.iter().any(|library| path.strip_prefix(library).is_some_and(|rest| rest.starts_with("::")));
         let is_imported = imports.iter().any(|(name, _)| name == root) && !before.ends_with('.') && !is_defined;
-        // A type of the C library's begins with a small letter, too.
+        // Types of the C library begin with a small letter, too.
         let is_value = before.ends_with(['(', ' ']) && !before.ends_with(": ") && after.starts_with([')', ','])
             || after.starts_with("::<");
         let is_type = name.ends_with("_t") || name.starts_with("c_");
@@ -160,7 +160,7 @@ fn called(line: &str, imports: &[(String, String)]) -> Option<String> {
     None
 }
 
-/// What a file calls where it runs in signals: the number of the line, and the function. Its tests come last.
+/// The calls in a file's code that runs in signal handlers: the number of the line, and the function. Its tests come last.
 fn calls(text: &str, others: &[&str]) -> Vec<(usize, String)> {
     let tests = [
         "#[cfg(test)]\nmod tests",

@@ -41,7 +41,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Prints to standard output. A reader that has gone away (`faultin … | head -1`) is no error.
+/// Prints to standard output. A closed pipe (`faultin … | head -1`) is no error.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())

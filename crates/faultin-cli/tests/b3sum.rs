@@ -1,5 +1,5 @@
-//! The cases of `b3sum`'s own tests of its command line, as a table: `faultin sum` prints the same bytes on standard output,
-//! and succeeds and fails where `b3sum` does. Where it is stricter on purpose, the case says so.
+//! The cases of `b3sum`'s own command-line tests as a table: `faultin sum` prints the same bytes on standard output, and
+//! succeeds and fails where `b3sum` does. Cases in which it is deliberately stricter say so.
 
 mod common;
 
@@ -18,13 +18,13 @@ const CONTEXT: &str = "faultin 2026-11-29 20:00:00 test of --derive-key";
 /// A file of 700,000 bytes: several pieces, which different threads hash.
 const BIG: usize = 700_000;
 
-/// A call of `faultin sum` and what it must do.
+/// An invocation of `faultin sum` and its expected result.
 struct Case {
     args: Vec<OsString>,
     input: Vec<u8>,
     code: i32,
     out: Vec<u8>,
-    /// What standard error must contain; it must be empty if this is.
+    /// What standard error must contain; empty: standard error must be empty.
     err: Vec<&'static str>,
 }
 
@@ -40,7 +40,7 @@ fn fails(args: &str, code: i32, err: &'static str) -> Case {
 }
 
 impl Case {
-    /// With an argument that may have any characters.
+    /// Adds an argument that may have any characters.
     fn arg(mut self, arg: impl AsRef<OsStr>) -> Case {
         self.args.push(arg.as_ref().to_owned());
         self
@@ -56,7 +56,7 @@ impl Case {
         self
     }
 
-    /// What is wrong with what the call did, if anything.
+    /// The difference between the output and the expected result, if any.
     fn wrong(&self, output: &Output) -> Option<String> {
         let err = String::from_utf8_lossy(&output.stderr);
         let is_right = output.status.code() == Some(self.code)
@@ -78,7 +78,7 @@ impl Case {
     }
 }
 
-/// Runs every case in a folder; panics with all that went wrong.
+/// Runs all cases in a folder; panics with all failures.
 fn run(folder: &TempDir, cases: &[Case]) {
     let mut wrong = String::new();
     for case in cases {
@@ -115,7 +115,7 @@ fn of(bytes: impl AsRef<[u8]>) -> blake3::Hash {
     blake3::hash(bytes.as_ref())
 }
 
-/// The first bytes that a hasher has for `bytes`.
+/// The first `len` output bytes of a hasher for `bytes`.
 fn long(mut hasher: blake3::Hasher, bytes: &[u8], len: usize) -> Vec<u8> {
     let mut long = vec![0; len];
     hasher.update(bytes).finalize_xof().fill(&mut long);
@@ -146,7 +146,7 @@ fn files_and_standard_input_in_every_style() {
             prints("./a c/../b", format!("{a}  ./a\n{b}  c/../b\n")),
             prints("--no-names a b", format!("{a}\n{b}\n")),
             prints("--tag a b", format!("BLAKE3 (a) = {a}\nBLAKE3 (b) = {b}\n")),
-            // Of two styles the one that prints less counts.
+            // Of two styles, the one that prints less applies.
             prints("--no-names --tag a", format!("{a}\n")),
             prints("--raw --no-names --tag a", a.as_bytes()),
             prints("--no-mmap a big", format!("{a}  a\n{big}  big\n")),
@@ -186,7 +186,7 @@ fn lengths_and_positions_in_the_output() {
             fails("--length", 2, "--length"),
             fails("--length -1 foo", 2, "-1"),
             fails("--seek x foo", 2, "--seek"),
-            // What is checked is what was printed: the output from a position.
+            // `--check` compares the output from the same position.
             prints("--check --seek 7", "foo: OK\n").input(format!("{}  foo\n", hex(&foo[7..39]))),
             prints("--check --seek 8", "foo: FAILED\n")
                 .input(format!("{}  foo\n", hex(&foo[7..39])))
@@ -211,7 +211,7 @@ fn keys_and_contexts() {
         prints("foo big --derive-key", format!("{derived_foo}  foo\n{derived_big}  big\n")).arg(CONTEXT),
         prints("--no-mmap big --derive-key", format!("{derived_big}  big\n")).arg(CONTEXT),
         prints("--derive-key", format!("{derived_foo}  -\n")).arg(CONTEXT).input("foo"),
-        // The key is there, so it is the file that has no checksum.
+        // The key is read, so it is the file that cannot be hashed.
         prints("--keyed - foo", format!("{foo}  foo\n")).input(KEY).but(1, "standard input: it holds the key"),
         fails("--keyed", 2, "FILE").input(KEY),
         fails("--keyed foo --derive-key", 2, "--derive-key").arg(CONTEXT).input(KEY),
@@ -261,7 +261,7 @@ fn names_with_backslashes_line_ends_and_what_is_not_unicode() {
             prints("--check", &checked).input(&tagged),
             prints("--check --quiet", "").input(&plain),
             prints("abcdef", format!("{empty}  abcdef\n{empty}  abc\u{fffd}def\n")).arg(invalid),
-            // A name is repeated as the list has it.
+            // A name is printed as the list has it.
             prints("--check", "\\abcdef: OK\nabc\\def: OK\n").input(format!("\\{empty}  abcdef\n{empty}  abc\\def\n")),
             prints("--check", "\\no\\n: FAILED (No such file or directory (os error 2))\n")
                 .input(format!("\\{empty}  no\\n\n"))
@@ -383,16 +383,16 @@ fn a_list_and_data_that_are_both_standard_input_are_an_error() {
             prints("--check", format!("{failed}a: OK\n")).input(&list).but(1, "1 of the files"),
             prints("--check - --quiet", failed).input(&list).but(1, "1 of the files"),
             prints("--check", failed).input(format!("BLAKE3 (-) = {empty}")).but(1, "1 of the files"),
-            // Also from another list: nothing is left of it, or it would be taken from the list that comes next.
+            // Also from another list: standard input is consumed, or the next list would be read from it.
             prints("--check list -", format!("{failed}a: OK\n{failed}a: OK\n")).input(&list).but(1, "2 of the files"),
-            // Where no list is standard input, it is data.
+            // If no list is standard input, `-` is data.
             prints("--check list", "-: OK\na: OK\n"),
             prints("--check list", "-: FAILED\na: OK\n").input("something").but(1, "1 of the files"),
         ],
     );
 }
 
-/// Runs with a reader of standard output that takes one line and closes the pipe, long before everything is written.
+/// Runs with a reader of standard output that closes the pipe after one line, long before everything is written.
 fn head(folder: &TempDir, args: &[&str], stderr: bool) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = common::faultin();
@@ -435,7 +435,7 @@ fn a_reader_that_goes_away_is_an_error() {
         let expected = (Some(1), "faultin sum: standard output: Broken pipe (os error 32)\n");
         assert_eq!((output.status.code(), &*err), expected);
     }
-    // Nor does it matter who reads the messages.
+    // The messages' reader does not matter, either.
     assert_eq!(head(&folder, &["--check", "list"], true).status.code(), Some(1));
     assert_eq!(head(&folder, &["--check", "nonsense"], true).status.code(), Some(1));
 }

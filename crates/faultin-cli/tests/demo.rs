@@ -1,4 +1,4 @@
-//! `faultin demo`, as people run it: each scene kills a plain mapping, and not ours.
+//! `faultin demo` as users run it: each scene kills a plain mapping and not this library's.
 
 mod common;
 
@@ -9,17 +9,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-/// A scene, as it was printed.
+/// A scene's output.
 struct Scene {
     title: String,
     /// Bytes after which the plain mapping died of SIGBUS.
     plain: u64,
-    /// Bytes after which there was an error.
+    /// Bytes after which this library's map returned an error.
     ours: u64,
     error: String,
 }
 
-/// The scene of a number; why not, if it was skipped.
+/// The scene of a number, or the reason why it was skipped.
 fn scene(out: &str, number: u32) -> Result<Scene, String> {
     let mut blocks = out.split("\n\n");
     let start = |block: &&str| block.starts_with(&format!("{number}. "));
@@ -63,7 +63,7 @@ fn each_scene_kills_the_plain_mapping_and_ours_counts_exactly() {
     assert!(truncated.title.contains("truncated"), "{out}");
     assert_eq!(truncated.ours, 1_500_000);
     assert!(truncated.error.contains("4194304") && truncated.error.contains("1500000"), "{}", truncated.error);
-    // A page at a time, or a folio: what is not in the file is read without a fault.
+    // A multiple of a page or a folio: bytes past the end of the file, up to there, are read without a fault.
     assert!(truncated.plain > 1_500_000 && truncated.plain.is_multiple_of(page), "{}", truncated.plain);
 
     match scene(&out, 2) {
@@ -101,12 +101,12 @@ fn huge_pages_that_are_not_there_are_the_device_where_nothing_can_be_mounted() {
     }
 }
 
-/// A filter of system calls as containers have it: neither namespaces nor mounts.
+/// A system call filter as in containers: neither namespaces nor mounts.
 #[test]
 fn a_scene_without_means_says_what_is_missing() {
     let mut command = common::faultin();
     command.args(["demo", "--device", "tmpfs"]);
-    // SAFETY: calls what may be called between fork and exec.
+    // SAFETY: calls only async-signal-safe functions between fork and exec.
     unsafe {
         command.pre_exec(|| {
             let refused = [libc::SYS_unshare, libc::SYS_mount];
@@ -123,24 +123,24 @@ fn a_scene_without_means_says_what_is_missing() {
     let out = succeeded(&output);
     match scene(&out, 2) {
         Err(why) => assert!(why.contains("tmpfs in a user namespace") && why.contains("not permitted"), "{why}"),
-        // Emulators of user mode accept filters and do not obey them.
+        // User-mode emulators accept filters and ignore them.
         Ok(_) => faultin_test::skipped("native", "a filter of system calls is not obeyed"),
     }
     assert!(scene(&out, 1).is_ok() && scene(&out, 3).is_ok() && out.contains("2 of 3 scenes"), "{out}");
 }
 
-/// Has these system calls fail with `EPERM` in this process and its children.
+/// Makes these system calls fail with `EPERM` in this process and its children.
 fn deny<const N: usize>(calls: [libc::c_long; N]) -> bool {
     let step = |code: u32, k: u32, jump: u8| libc::sock_filter { code: code as u16, jt: 0, jf: jump, k };
     let mut filter = [step(libc::BPF_RET, libc::SECCOMP_RET_ALLOW, 0); 16];
-    // The number of the call is the first word of what a filter is shown.
+    // The number of the call is the first field of `struct seccomp_data`.
     filter[0] = step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0);
     for (pair, call) in filter[1..].chunks_exact_mut(2).zip(calls) {
         pair[0] = step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1);
         pair[1] = step(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0);
     }
     let program = libc::sock_fprog { len: (2 + 2 * N) as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the filter lives until the kernel has copied it.
+    // SAFETY: the filter is valid until the kernel has copied it.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
@@ -157,7 +157,7 @@ fn it_needs_no_privileges() {
         return faultin_test::skipped("root", "all tests run without it here");
     }
     const NOBODY: u32 = 65534;
-    // Where anybody may run it.
+    // A folder in which any user may run it.
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let copy = folder.path().join("faultin");
@@ -171,7 +171,7 @@ fn it_needs_no_privileges() {
     }
 }
 
-/// What a command prints on a terminal.
+/// The output of a command on a terminal.
 fn on_a_terminal(command: &mut Command) -> String {
     let mut name = [0; 128];
     // SAFETY: a new descriptor, and a name with room for it.
@@ -185,7 +185,7 @@ fn on_a_terminal(command: &mut Command) -> String {
     let name = unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) };
     let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
     let mut child = command.stdout(end).spawn().unwrap();
-    // The other end is the child's alone: the terminal hangs up when it is done.
+    // Only the child has the other end: the terminal hangs up when the child ends.
     command.stdout(std::process::Stdio::null());
     let mut text = Vec::new();
     let _ = terminal.read_to_end(&mut text);

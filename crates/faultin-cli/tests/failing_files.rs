@@ -1,5 +1,5 @@
-//! Files that cannot be read, or have no room: `cargo xtask env files` makes the file systems and runs these tests.
-//! Elsewhere each says what is missing.
+//! Files that cannot be read, or whose file system is full: `cargo xtask env files` makes the file systems and runs these
+//! tests. Elsewhere each test reports what is missing.
 
 mod common;
 #[path = "failing_files/layers.rs"]
@@ -37,13 +37,13 @@ fn tag(block: usize) -> Vec<u8> {
     format!("faultin block {block:08} ").into_bytes()
 }
 
-/// One at a time: what fails is the servers' state.
+/// One at a time: the failures are state of the servers.
 fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The file system of this name, if it is there.
+/// The file system of this name, if it exists.
 fn environment(name: &str) -> Option<PathBuf> {
     let Some(root) = std::env::var_os("FAULTIN_FAILING_FILES").map(PathBuf::from) else {
         faultin_test::skipped("failing-files", format_args!("`cargo xtask env files` makes them ({name})"));
@@ -56,16 +56,16 @@ fn environment(name: &str) -> Option<PathBuf> {
     Some(root.join(name))
 }
 
-/// Tells a server what is to go wrong.
+/// Tells a server what to fail.
 fn control(folder: &Path, line: &str) {
     let mut control = File::options().write(true).open(folder.join("control")).expect("the server");
     control.write_all(line.as_bytes()).expect(line);
 }
 
-/// Has the kernel forget what it has read of a file.
+/// Drops a file from the kernel's page cache.
 fn forget(path: &Path) {
     let file = File::open(path).expect("open");
-    // SAFETY: a hint about a descriptor of ours.
+    // SAFETY: a hint for a descriptor owned here.
     assert_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
 }
 
@@ -84,8 +84,8 @@ fn errno(error: &MapError) -> Option<i32> {
     }
 }
 
-/// Everything that reads stops at this block with this error, and not before: at most so many blocks before it that the
-/// kernel reads as one.
+/// All reading operations stop at this block with this error, and not before it except by as many blocks as the kernel
+/// reads at once.
 fn stops_at(path: &Path, map: &FileMap, block: usize, code: i32, as_one: usize) {
     let (whole, at) = (content(), block * BLOCK);
     let first = at - (as_one - 1) * BLOCK;
@@ -109,11 +109,11 @@ fn stops_at(path: &Path, map: &FileMap, block: usize, code: i32, as_one: usize) 
     assert_eq!(map.find(&tag(first / BLOCK - 1), ..).unwrap(), Some((first - BLOCK) as u64), "before it");
     let behind = (block + as_one).min(BLOCKS - 1);
     assert_eq!(map.rfind(&tag(behind), ..).unwrap(), Some((behind * BLOCK) as u64), "behind it");
-    // From the other end it is its last byte.
+    // Backwards, it stops at the block's last byte.
     let error = map.rfind(b"not there", ..).unwrap_err();
     assert_eq!(errno(&error), Some(code), "{error}");
     assert!((at..behind * BLOCK).contains(&(error.offset() as usize)), "{error}");
-    // SAFETY: a copy is right for any bytes.
+    // SAFETY: a copy does not rely on the bytes.
     let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it cannot be read");
     let bad = named(&damaged.error);
     assert_eq!(damaged.first_bad, Some(bad as u64));
@@ -130,7 +130,7 @@ fn stops_at(path: &Path, map: &FileMap, block: usize, code: i32, as_one: usize) 
     is_told_by_sum(path, first..=at, code);
 }
 
-/// `faultin sum` says how far it got and why, and goes on with the others.
+/// `faultin sum` reports the position and the reason, and continues with the other files.
 fn is_told_by_sum(path: &Path, at: RangeInclusive<usize>, code: i32) {
     let other = tempfile::NamedTempFile::new().expect("a file");
     let output = common::faultin().arg("sum").arg(path).arg(other.path()).output().expect("it runs");
@@ -143,13 +143,13 @@ fn is_told_by_sum(path: &Path, at: RangeInclusive<usize>, code: i32) {
     assert_eq!(stdout, format!("{}  {}\n", blake3::hash(b""), other.path().display()));
 }
 
-/// And nothing stops any more.
+/// No operation fails any more.
 fn is_whole(map: &FileMap) {
     let whole = content();
     let mut all = vec![0; whole.len()];
     map.read_exact_at(&mut all, 0).expect("whole");
     assert!(all == whole);
-    // SAFETY: a hash of whatever was read.
+    // SAFETY: a hash does not rely on the bytes.
     assert_eq!(unsafe { map.with_slice(.., blake3::hash) }.expect("whole"), blake3::hash(&whole));
     assert_eq!(map.find(b"not there", ..).expect("whole"), None);
 }
@@ -180,17 +180,17 @@ fn a_served_file_that_falls_short_is_an_error_no_later_than_a_read_says() {
         let mut all = vec![0; whole.len()];
         let error = map.read_at(&mut all, 0).expect_err("it ends before its end");
         assert_eq!(error.change().is_some(), errno(&error).is_none(), "{error}");
-        // The kernel completes the page with zeros and takes them for the file's: nobody can tell them apart, and
-        // read(2) returns them, too. Behind that page nothing is.
+        // The kernel completes the page with zeros and treats them as the file's: they cannot be told apart, and read(2)
+        // returns them, too. There is nothing past that page.
         assert!((short..41 * BLOCK + 1).contains(&error.done()), "{error}");
         assert!(all[..short] == whole[..short] && all[short..error.done()].iter().all(|&b| b == 0));
-        // SAFETY: a copy is right for any bytes.
+        // SAFETY: a copy does not rely on the bytes.
         let damaged = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect_err("it ends before its end");
         assert!(damaged.first_bad.is_some_and(|bad| bad as usize <= 41 * BLOCK), "{damaged}");
         assert!(map.count_byte(b'a', ..).is_err());
         control(&folder, "heal");
     });
-    // The page that was completed stays so until the kernel forgets it.
+    // The completed page stays cached until it is dropped.
     forget(&path);
     is_whole(&FileMap::open(&path).expect("healed"));
 }
@@ -256,7 +256,7 @@ fn a_server_that_dies_takes_nobody_with_it() {
         assert!([libc::ENOTCONN, libc::ECONNABORTED].contains(&errno(&error).expect("an errno")), "{error}");
         assert_eq!(error.path(), Some(&*path));
         assert!(map.find(b"x", ..).is_err() && map.crc32c(..).is_err() && map.verify().is_err());
-        // SAFETY: a length.
+        // SAFETY: only the length is used.
         assert!(unsafe { map.with_slice(.., <[u8]>::to_vec) }.is_err());
     }
     let output = common::faultin().arg("sum").arg(&path).output().expect("it runs");
@@ -269,7 +269,7 @@ fn bad_blocks_of_a_disk_are_exact_and_heal() {
     let (Some(folder), Some(disk)) = (environment("blocks"), environment("fuse")) else { return };
     let path = folder.join("data");
     control(&disk, "heal");
-    // Where the disk has the block: found by what is in it.
+    // The position of the block on the disk: found by its contents.
     let image = FileMap::open(disk.with_extension("image")).expect("the disk");
     for block in [3, 100, 254] {
         let at = image.find(&tag(block), ..).expect("readable").expect("written");
@@ -312,7 +312,7 @@ fn a_full_disk_is_an_error_of_the_store_and_of_allocate_before_it() {
             println!("{name} {backend:?}: {error}");
             assert!(matches!(error.reason(), Reason::NoSpace), "{error:?}");
             assert_eq!(error.path(), Some(&*path));
-            // What is counted is there.
+            // The counted bytes are in the file.
             let done = (at as usize + error.done()).saturating_sub(1);
             let mut byte = [0];
             map.read_at(&mut byte, done as u64).expect("stored");
@@ -341,19 +341,19 @@ fn huge_pages_that_are_used_up_are_an_error() {
             return faultin_test::skipped("huge-pages", format_args!("a file of three: {error}"));
         }
     };
-    // The kernel promises pages to mappings, and has only two.
+    // The kernel reserves huge pages for mappings, and has only two.
     let error = MapOptions::new().backend(Backend::Mapped).open_mut(&path).expect_err("there are two");
     assert_eq!(errno(&error), Some(libc::ENOMEM), "{error}");
-    // Without a mapping it is read all the same: holes.
+    // It is still readable without a mapping: holes.
     let map = FileMap::open(&path).expect("over pread");
     assert!(map.is_zeroed(..).expect("holes"));
     let fits = file("two", 2).expect("a file");
     let map = MapOptions::new().backend(Backend::Mapped).open_mut(&fits).expect("two pages");
     map.write_at(&[1; 100], huge - 50).expect("they are there");
     drop(map);
-    // Mapped whole, and not beyond its end; cut under a slice, and mapped again.
+    // Mapped completely, and not past its end; truncated during a slice access, and mapped again.
     let map = MapOptions::new().watch(Watch::Appending).open(&fits).expect("two pages");
-    // SAFETY: a sum is right for any bytes.
+    // SAFETY: a sum does not rely on the bytes.
     let damaged = unsafe {
         map.with_slice(.., |bytes| {
             File::options().write(true).open(&fits).and_then(|file| file.set_len(huge)).expect("cut");
@@ -372,13 +372,13 @@ fn huge_pages_that_are_used_up_are_an_error() {
 fn a_poisoned_page_is_damage_of_one_page() {
     const MADV_HWPOISON: i32 = 100;
     let _one = serial();
-    // Only where things are broken on purpose: the machine loses a page.
+    // Only where failures are injected: the machine loses a page.
     let Some(folder) = environment("full-memory") else { return };
     let path = folder.join("poisoned");
     fs::write(&path, &content()[..16 * BLOCK]).expect("a file");
     let map = FileMap::open(&path).expect("open");
     let page = faultin::page_size();
-    // SAFETY: a copy is right for any bytes; the page is the file's, which is ours.
+    // SAFETY: a copy does not rely on the bytes; the page belongs to the test's file.
     let result = unsafe {
         map.with_slice(.., |bytes| {
             let place = bytes.as_ptr().wrapping_add(2 * page).cast_mut();

@@ -1,6 +1,6 @@
-//! BLAKE3 488, as it was met: `b3sum` is at work on a file, and another process truncates it. A hundred times with
-//! `faultin sum`, and with other deeds, each time surely in the middle: the command is stopped while it has the file mapped,
-//! and continues when the deed is done.
+//! BLAKE3 issue 488 as reported: another process truncates a file while `b3sum` hashes it. Repeated a hundred times with
+//! `faultin sum`, also with other changes, each reliably during the hash: the command is stopped while it has the file
+//! mapped, and continued after the change.
 
 mod common;
 
@@ -12,29 +12,29 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Bytes of the file, nearly all of them a hole: long to hash, and quickly made.
+/// Bytes of the file, nearly all of them a hole: slow to hash, and fast to create.
 const LEN: u64 = 100 << 20;
 
-/// What another process does to the file.
+/// A change of the file by another process.
 struct Deed {
     what: fn(&Path),
-    /// The message, or one of them: of every deed with `--strict`, of those that leave no checksum without it.
+    /// The possible messages: of every change with `--strict`; without it, of those after which there is no checksum.
     messages: &'static [&'static str],
     outcome: Outcome,
 }
 
-/// What `faultin sum` makes of a deed without `--strict`.
+/// The result of `faultin sum` without `--strict`.
 #[derive(PartialEq)]
 enum Outcome {
     /// An error.
     Error,
-    /// The checksum of the bytes that the file has now; an error if it was hashed in part before.
+    /// The checksum of the file's current bytes; an error if part of it was hashed before.
     ErrorUnlessEarly,
-    /// The checksum of the bytes that the file has now.
+    /// The checksum of the file's current bytes.
     Success,
 }
 
-/// Each of these moves the change time; on a file system where it does not, the name is what has changed.
+/// Each of these moves the change time; on a file system where it does not, the name has changed.
 const NAMES: &[&str] =
     &["the file's attributes or data were changed", "the file was deleted", "another file took its place"];
 
@@ -93,7 +93,7 @@ fn truncate(path: &Path, len: u64) {
     open(path).set_len(len).unwrap();
 }
 
-/// Makes a new file, the same each time.
+/// Creates a file with the same contents each time.
 fn file(path: &Path) {
     for name in [path.to_owned(), path.with_extension("moved"), path.with_extension("link")] {
         let _ = fs::remove_file(name);
@@ -102,8 +102,7 @@ fn file(path: &Path) {
     truncate(path, LEN);
 }
 
-/// Stops the process while it has the file mapped. It runs no more, and the file is still mapped: it is in the middle.
-/// `false` if it was too fast for that.
+/// Stops the process while it has the file mapped. Returns `false` if it was too fast.
 fn stopped_in_the_middle(child: &mut Child, path: &Path) -> bool {
     let has_it_mapped = |child: &Child| {
         let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap_or_default();
@@ -129,7 +128,7 @@ fn stopped_in_the_middle(child: &mut Child, path: &Path) -> bool {
 }
 
 fn signal(child: &Child, signal: libc::c_int) {
-    // SAFETY: a child of ours, which nobody has waited for.
+    // SAFETY: a child of this process, which was not waited for yet.
     unsafe { libc::kill(child.id() as libc::pid_t, signal) };
 }
 
@@ -182,7 +181,7 @@ fn blake3_488() {
         } else {
             assert!(strict || deed.outcome != Outcome::Success, "round {round}: {err}");
             assert_eq!((output.status.code(), &out), (Some(1), &other), "round {round}: {:?} {err}", output.status);
-            // The file, and why: one line.
+            // One line with the file and the reason.
             let why = err.strip_prefix("faultin sum: f: ").unwrap_or_else(|| panic!("round {round}: {err}"));
             assert!(deed.messages.contains(&why.trim_end()), "round {round}: {err}");
         }

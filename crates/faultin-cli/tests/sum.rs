@@ -1,4 +1,4 @@
-//! `faultin sum`, as it is called: b3sum's output, and files that do not stay what they were.
+//! `faultin sum` as users run it: b3sum's output, and files that change.
 
 mod common;
 
@@ -49,7 +49,7 @@ fn every_size_has_the_checksum_that_blake3_says() {
 #[test]
 fn files_whose_size_says_nothing_are_read_as_streams() {
     let directory = TempDir::new().unwrap();
-    // The first says that it has a page, the others that they are empty.
+    // The first reports a size of one page, the others of zero.
     for path in ["/sys/devices/system/cpu/online", "/proc/version", "/proc/sys/kernel/ostype"] {
         let line = format!("{}  {path}\n", blake3::hash(&fs::read(path).unwrap()));
         assert_eq!(said(&sum(&directory, &[path])), (Some(0), &*line, ""));
@@ -146,7 +146,7 @@ fn lengths_and_raw_bytes() {
     }
 }
 
-/// Does `deed` to a file over and over while `faultin sum` hashes it. The deed's argument counts.
+/// Changes a file repeatedly while `faultin sum` hashes it. The change's argument is a counter.
 fn meanwhile(directory: &TempDir, args: &[&str], mut deed: impl FnMut(usize)) -> Output {
     let mut child = common::faultin()
         .arg("sum")
@@ -190,7 +190,7 @@ fn attributes_and_links_that_change_while_a_file_is_hashed_are_errors_only_if_it
     assert_eq!((code, out), (Some(1), ""));
     assert!(err.contains("the file's attributes or data were changed"), "{err}");
     assert_eq!(said(&sum(&directory, &["--strict", "f"])), (Some(0), &*whole, ""));
-    // So is the check.
+    // `--check` gives the same result.
     fs::write(directory.path().join("list"), &whole).unwrap();
     assert_eq!(said(&meanwhile(&directory, &["--check", "list"], link)), (Some(0), "f: OK\n", ""));
     assert_eq!(meanwhile(&directory, &["--check", "--strict", "list"], link).status.code(), Some(1));
@@ -211,14 +211,14 @@ fn a_file_that_is_appended_to_is_hashed_to_where_it_ended_unless_it_is_strict() 
         let (code, out, err) = said(&output);
         if round == 5 {
             assert_eq!((code, out), (Some(1), ""));
-            // The time of an append is there before its size.
+            // An append's change time is visible before its size.
             let change =
                 ["the file grew from", "rewritten", "attributes or data"].iter().any(|words| err.contains(words));
             assert!(change, "{err}");
             continue;
         }
         assert_eq!((code, err), (Some(0), ""));
-        // Where it ended at some moment.
+        // The file's end at some moment.
         let mut prefix = blake3::Hasher::new();
         prefix.update(&contents);
         let found = (0..=appended).any(|_| {
@@ -230,7 +230,7 @@ fn a_file_that_is_appended_to_is_hashed_to_where_it_ended_unless_it_is_strict() 
     }
 }
 
-/// What another process does to a file while it is hashed.
+/// A change of the file by another process during the hash.
 type Deed = fn(&Path);
 
 #[test]
@@ -245,7 +245,7 @@ fn a_hundred_files_that_change_while_they_are_hashed_are_errors_or_whole_and_no_
             "truncated from 25165824 to 0 bytes",
         ),
         (|path| File::options().write(true).open(path).unwrap().set_len(5_000_001).unwrap(), "to 5000001 bytes"),
-        // Where they are met after the file was opened, these are no errors.
+        // After the file was opened, these changes are not errors.
         (|path| fs::remove_file(path).unwrap(), "No such file"),
         (|path| File::options().append(true).open(path).unwrap().write_all(b"more").unwrap(), "no error at all"),
     ];
@@ -253,7 +253,7 @@ fn a_hundred_files_that_change_while_they_are_hashed_are_errors_or_whole_and_no_
     let start = Instant::now();
     assert_eq!(said(&sum(&directory, &["f"])), (Some(0), whole.as_str(), ""));
     let takes = start.elapsed();
-    // What the file is when the deed was done before it was opened, or after it was read.
+    // The file's contents if the change came before it was opened or after it was read.
     let parts = [&[][..], &contents[..5_000_001], &contents, &[&contents[..], b"more"].concat()];
     let after = parts.map(|bytes| format!("{}  f\n", blake3::hash(bytes)));
     let mut met = 0;
@@ -268,7 +268,7 @@ fn a_hundred_files_that_change_while_they_are_hashed_are_errors_or_whole_and_no_
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // At every moment of its life, one after the other.
+        // At successive moments of the command's run.
         std::thread::sleep(takes.min(Duration::from_millis(400)) * round / 100);
         deed(&path);
         let output = child.wait_with_output().unwrap();
@@ -282,7 +282,7 @@ fn a_hundred_files_that_change_while_they_are_hashed_are_errors_or_whole_and_no_
                 met += 1;
                 assert_eq!(out, "");
                 assert!(err.starts_with("faultin sum: f: "), "{err}");
-                // In the middle of a truncation its time is there before its size.
+                // During a truncation, its change time is visible before its size.
                 let cut = round as usize % deeds.len() < 2 && (err.contains("rewritten") || err.contains("attributes"));
                 assert!(err.contains(words) || cut, "round {round}: {err}");
             }

@@ -1,4 +1,4 @@
-//! What may happen to memory behind the back of whoever accesses it, and when.
+//! The events that may happen to memory while it is accessed, and when.
 
 use core::fmt;
 use core::ops::Range;
@@ -6,41 +6,41 @@ use std::collections::VecDeque;
 
 use super::state::{Permission, State};
 
-/// Something that another thread, the kernel or the hardware does to the memory. Offsets are bytes from the start of the
-/// space; what lies outside of it is ignored.
+/// An event that another thread, the kernel or the hardware causes. Offsets are bytes from the start of the space; parts
+/// outside of it are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// A page, by its number, is no longer resident. Its bytes are kept.
+    /// A page, by its number, becomes non-resident. Its bytes are kept.
     Evict(usize),
     /// A page, by its number, becomes resident.
     MakeResident(usize),
-    /// What may be done with these bytes. Unmapping is one kind of it; bytes that are mapped again are the same.
+    /// These bytes get this permission. Unmapping is one kind of it; bytes that are mapped again are unchanged.
     Protect(Range<usize>, Permission),
-    /// The granules that these bytes touch have this tag.
+    /// The granules that these bytes touch get this tag.
     Retag(Range<usize>, u8),
-    /// The hardware lost an aligned extent around the byte `at`: a power of two, no less than a granule nor than 2 bytes.
+    /// The hardware loses an aligned extent around the byte `at`: a power of two, at least a granule and 2 bytes.
     Poison {
         /// A byte of it.
         at: usize,
-        /// Bytes lost, rounded up to what is possible.
+        /// Number of bytes lost, rounded up to a possible size.
         extent: usize,
     },
-    /// The backing ends here: the bytes behind become zero, and the pages behind are not backed any more.
+    /// The backing ends here: the bytes after it become zero, and the pages after it are no longer backed.
     Truncate(usize),
-    /// The backing reaches to here, at least: its pages are backed again.
+    /// The backing extends at least to here: its pages are backed again.
     Extend(usize),
-    /// One page, by its number, is not backed any more, its neighbours are: an I/O error. Its bytes are kept.
+    /// One page, by its number, is no longer backed, but its neighbours are: an I/O error. Its bytes are kept.
     LoseBacking(usize),
-    /// The other side stores a byte, through a mapping of its own.
+    /// The other side stores a byte, through its own mapping.
     Store {
-        /// Where.
+        /// The offset of the byte.
         at: usize,
-        /// What.
+        /// The byte.
         byte: u8,
     },
     /// These bytes can be read and written again: mapped, their pages backed, their granules not poisoned and of tag 0.
-    /// Residency is left as it is.
+    /// Residency does not change.
     Heal(Range<usize>),
 }
 
@@ -101,15 +101,15 @@ impl fmt::Display for Action {
     }
 }
 
-/// An adversary: what it does after which [step](super). Deterministic, and finite.
+/// An adversary: the actions after each [step](super). Deterministic, and finite.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Script {
-    /// By step; in the order given, where several follow the same one.
+    /// By step; in the given order, where several follow the same one.
     actions: VecDeque<(u64, Action)>,
 }
 
 impl Script {
-    /// One that does nothing.
+    /// Makes a script without actions.
     pub fn new() -> Self {
         Self::default()
     }
@@ -122,17 +122,17 @@ impl Script {
         self
     }
 
-    /// Actions in it.
+    /// Returns the number of actions.
     pub fn len(&self) -> usize {
         self.actions.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether the space is empty.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }
 
-    /// The next action that is due after so many steps.
+    /// Returns the next action that is due after this number of steps.
     pub(super) fn due(&mut self, steps: u64) -> Option<Action> {
         let is_due = self.actions.front().is_some_and(|(after, _)| *after <= steps);
         if is_due { self.actions.pop_front().map(|(_, action)| action) } else { None }

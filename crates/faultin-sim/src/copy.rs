@@ -1,4 +1,4 @@
-//! Moving bytes, one granule a step.
+//! Moving bytes, one granule per step.
 
 use super::range::{Window, to_boundary};
 use super::step::Attempt;
@@ -29,7 +29,7 @@ impl Window {
         self.granules(Access::Write, offset, len, Waiting::May, |_, bytes| bytes.fill(byte))
     }
 
-    /// `act` on the bytes of each granule; its first argument is how many came before.
+    /// Calls `act` with the bytes of each granule; its first argument is the number of bytes before.
     fn granules(
         &self,
         access: Access,

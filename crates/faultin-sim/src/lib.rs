@@ -72,44 +72,44 @@ pub use write::SimWrite;
 use range::Window;
 use step::World;
 
-/// A simulated address space. Clones are handles of the same space; a [`State`] is a copy of its own.
+/// A simulated address space. Clones are handles of the same space; a [`State`] is a separate copy.
 #[derive(Clone, Debug)]
 pub struct Sim {
     world: Rc<RefCell<World>>,
 }
 
 impl Sim {
-    /// A space of so many pages: zeros, readable and writable, backed, resident, tag 0.
+    /// Makes a space of `pages` pages: zeros, readable and writable, backed, resident, tag 0.
     pub fn new(geometry: Geometry, pages: usize) -> Self {
         Self::from_state(State::new(geometry, pages))
     }
 
-    /// A space in this state, without a script.
+    /// Makes a space in this state, without a script.
     pub fn from_state(state: State) -> Self {
         Sim { world: Rc::new(RefCell::new(World::new(state))) }
     }
 
-    /// Sizes of its units.
+    /// Returns the sizes of its units.
     pub fn geometry(&self) -> Geometry {
         self.world.borrow().state.geometry()
     }
 
-    /// Bytes in the space.
+    /// Returns the size of the space in bytes.
     pub fn len(&self) -> usize {
         self.world.borrow().state.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether the space is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The address of its first byte, which is page-aligned: what faults count from.
+    /// Returns the address of its first byte, which is page-aligned: the base of the addresses in faults.
     pub fn base(&self) -> usize {
         self.geometry().base()
     }
 
-    /// A range to read from, in bytes from the start of the space.
+    /// Returns a range to read from, in bytes from the start of the space.
     ///
     /// # Panics
     /// If the range leaves the space; pages that are [`Permission::Unmapped`] are a part of it.
@@ -117,10 +117,10 @@ impl Sim {
         SimRead(self.window(range))
     }
 
-    /// A range to write to, in bytes from the start of the space.
+    /// Returns a range to write to, in bytes from the start of the space.
     ///
     /// # Panics
-    /// As [`read_range`](Self::read_range).
+    /// If the range leaves the space, as for [`read_range`](Self::read_range).
     pub fn write_range(&self, range: Range<usize>) -> SimWrite {
         SimWrite(self.window(range))
     }
@@ -134,63 +134,63 @@ impl Sim {
         Window::new(Rc::clone(&self.world), range)
     }
 
-    /// Acts at once: what a script would do later.
+    /// Performs an action at once.
     pub fn act(&self, action: Action) {
         self.world.borrow_mut().act(action);
     }
 
-    /// Plays this script from now on, in place of what is left of another: steps count from 0 again.
+    /// Starts this script now, in place of the rest of another: steps count from 0 again.
     pub fn play(&self, script: Script) {
         self.world.borrow_mut().play(script);
     }
 
-    /// Steps since the script began, or since the space was made.
+    /// Returns the number of steps since the script began, or since the space was made.
     pub fn steps(&self) -> u64 {
         self.world.borrow().steps()
     }
 
-    /// Actions the script has not come to yet.
+    /// Returns the number of pending actions of the script.
     pub fn pending(&self) -> usize {
         self.world.borrow().pending()
     }
 
-    /// Keeps a trace from now on.
+    /// Records a trace from now on.
     pub fn record(&self) {
         self.world.borrow_mut().trace.get_or_insert_default();
     }
 
-    /// What happened since [`record`](Self::record), or since the last call; empty if nothing is recorded. Recording goes
-    /// on.
+    /// Returns the events since [`record`](Self::record), or since the last call; none if nothing is recorded. Recording
+    /// continues.
     pub fn take_trace(&self) -> Trace {
         self.world.borrow_mut().trace.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
-    /// Keeps the [`Moment`]s from now on, this one first.
+    /// Records the [`Moment`]s from now on, this one first.
     pub fn watch(&self) {
         let mut world = self.world.borrow_mut();
         world.moments = Some(Vec::new());
         world.keep_moment();
     }
 
-    /// The moments since [`watch`](Self::watch), which ends here; empty if there was none.
+    /// Returns the moments since [`watch`](Self::watch), which ends here; none if there was no `watch`.
     pub fn take_moments(&self) -> Vec<Moment> {
         self.world.borrow_mut().moments.take().unwrap_or_default()
     }
 
-    /// How often an access has waited for a page that was not resident.
+    /// Returns how often an access has waited for a page that was not resident.
     pub fn waits(&self) -> u64 {
         self.world.borrow().waits()
     }
 
-    /// The state as it is now.
+    /// Returns the current state.
     pub fn state(&self) -> State {
         self.world.borrow().state.clone()
     }
 
-    /// Goes back to a state. Script, steps and trace stay as they are.
+    /// Returns to a state. Script, steps and trace do not change.
     ///
     /// # Panics
-    /// If the state is one of another geometry or length: ranges would lose their meaning.
+    /// If the state has another geometry or length: ranges would become meaningless.
     pub fn restore(&self, state: &State) {
         let mut world = self.world.borrow_mut();
         assert_eq!(
@@ -201,7 +201,7 @@ impl Sim {
         world.state.clone_from(state);
     }
 
-    /// The [digest](State::digest) of the state as it is now.
+    /// Returns the [digest](State::digest) of the current state.
     pub fn digest(&self) -> u64 {
         self.world.borrow().state.digest()
     }

@@ -9,7 +9,7 @@ use super::step::{Attempt, World};
 use super::trace::StepKind;
 use faultin::{Access, Cause, Fault, Short};
 
-/// What [`SimRead`](super::SimRead) and [`SimWrite`](super::SimWrite) have in common. `start + len` lies in the space.
+/// The common part of [`SimRead`](super::SimRead) and [`SimWrite`](super::SimWrite). `start + len` is within the space.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub(super) world: Rc<RefCell<World>>,
@@ -49,7 +49,7 @@ impl Window {
         to_boundary(self.start.wrapping_add(offset), self.geometry.page_size())
     }
 
-    /// Where in the space `len` bytes at `offset` lie.
+    /// Returns the position in the space of `len` bytes at `offset`.
     pub(super) fn at(&self, access: Access, offset: usize, len: usize) -> Result<usize, Fault> {
         if offset <= self.len && len <= self.len - offset {
             Ok(self.start + offset)
@@ -67,7 +67,7 @@ impl Window {
     }
 }
 
-/// Bytes from `offset` to the next multiple of `unit`, never 0.
+/// Returns the number of bytes from `offset` to the next multiple of `unit`, never 0.
 pub(super) fn to_boundary(offset: usize, unit: usize) -> usize {
     unit - (offset & (unit - 1))
 }

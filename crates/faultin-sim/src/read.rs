@@ -15,19 +15,19 @@ use faultin::{Access, Fault, Short};
 pub struct SimRead(pub(super) Window);
 
 impl SimRead {
-    /// The address of the first byte: what faults count from.
+    /// Returns the address of the first byte: the base of the addresses in faults.
     pub fn address(&self) -> usize {
         self.0.address()
     }
 
-    /// The same range through pointers with this tag. A range has tag 0 unless it is given another.
+    /// Returns the same range through pointers with this tag. A range has tag 0 by default.
     #[must_use]
     pub fn with_tag(self, tag: u8) -> Self {
         SimRead(self.0.with_tag(tag))
     }
 }
 
-// SAFETY: `copy_in` counts what it has copied.
+// SAFETY: `copy_in` counts the bytes that it has copied.
 #[allow(unsafe_code, reason = "a promise to who copies")]
 unsafe impl ReadMemory for SimRead {
     fn len(&self) -> usize {

@@ -24,7 +24,7 @@ impl Window {
         self.parts::<T>(Access::Write, offset, |done, bytes| bytes.copy_from_slice(&new[done..done + bytes.len()]))
     }
 
-    /// Stores what `update` makes of the value, if anything, and returns the old one: one step.
+    /// Stores the result of `update`, if any, and returns the old value: one step.
     pub(super) fn update<T: Scalar>(&self, offset: usize, update: impl FnOnce(T) -> Option<T>) -> Result<T, Fault> {
         let at = self.aligned::<T>(offset)?;
         let attempt = self.attempt(StepKind::Scalar, Access::Write);
@@ -63,7 +63,7 @@ impl Window {
         }
     }
 
-    /// `act` on the bytes of each part that is not torn; its first argument is how many came before.
+    /// Calls `act` with the bytes of each part that is not torn; its first argument is the number of bytes before.
     fn parts<T: Scalar>(
         &self,
         access: Access,

@@ -1,4 +1,4 @@
-//! What an access depends on: bytes, and what is wrong with them.
+//! The state that an access depends on: bytes, and their properties.
 
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
@@ -15,7 +15,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Pages and granules of these sizes.
+    /// Makes a geometry of pages and granules of these sizes.
     ///
     /// # Panics
     /// Unless both are powers of two, and a granule is no larger than a page.
@@ -24,22 +24,22 @@ impl Geometry {
         Geometry { page_size, granule }
     }
 
-    /// Pages and granules as this machine has them.
+    /// Returns the sizes of this machine.
     pub fn host() -> Self {
         Self::new(faultin::page_size(), faultin::raw::TAG_GRANULE)
     }
 
-    /// Bytes in a page.
+    /// Returns the size of a page in bytes.
     pub const fn page_size(self) -> usize {
         self.page_size
     }
 
-    /// Bytes that share a memory tag.
+    /// Returns the number of bytes that share a memory tag.
     pub const fn granule(self) -> usize {
         self.granule
     }
 
-    /// Bytes that one access proves at this granularity.
+    /// Returns the number of bytes that one access proves at this granularity.
     pub const fn unit(self, granularity: Granularity) -> usize {
         const LINE: usize = 64;
         match granularity {
@@ -47,19 +47,19 @@ impl Geometry {
             Granularity::Line if self.granule > LINE => self.granule,
             Granularity::Line if self.page_size < LINE => self.page_size,
             Granularity::Line => LINE,
-            // What is finer than tags there is not; a finer unit would prove no more.
+            // Nothing is finer than tags; a finer unit would prove no more.
             _ => self.granule,
         }
     }
 
-    /// The address of the first byte: page-aligned, and not null.
+    /// Returns the address of the first byte: page-aligned, and not null.
     pub(super) const fn base(self) -> usize {
         const BASE: usize = 1 << 20;
         if self.page_size > BASE { self.page_size } else { BASE }
     }
 }
 
-/// What may be done with a byte.
+/// The permission of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Permission {
     /// Nothing is mapped.
@@ -73,7 +73,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// Why `access` fails, if it does.
+    /// Returns the cause for which `access` fails, if it does.
     const fn refuses(self, access: Access) -> Option<Cause> {
         match (self, access) {
             (Permission::Unmapped, _) => Some(Cause::Unmapped),
@@ -92,7 +92,7 @@ struct Page {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Granule {
     tag: u8,
-    /// Log2 of the bytes lost, 0 if none are: a loss of one byte is rounded up.
+    /// Log2 of the number of bytes lost, 0 if none are: a loss of one byte is rounded up.
     poison: u8,
 }
 
@@ -107,7 +107,7 @@ pub struct State {
 }
 
 impl State {
-    /// So many pages: zeros, readable and writable, backed, resident, tag 0.
+    /// Makes a state of `pages` pages: zeros, readable and writable, backed, resident, tag 0.
     pub fn new(geometry: Geometry, pages: usize) -> Self {
         let len = geometry.page_size * pages;
         State {
@@ -119,50 +119,50 @@ impl State {
         }
     }
 
-    /// Sizes of the units.
+    /// Returns the sizes of the units.
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
 
-    /// Bytes in the space.
+    /// Returns the size of the space in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether the space is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// All bytes, as the other side of the memory sees them: whatever their permissions.
+    /// Returns all bytes, as the other side of the memory sees them: whatever their permissions.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// As [`bytes`](Self::bytes), to set a scene.
+    /// Returns all bytes, mutable, to prepare a test.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// What may be done with the byte at `offset`, `None` outside of the space.
+    /// Returns the permission of the byte at `offset`, `None` outside of the space.
     pub fn permission(&self, offset: usize) -> Option<Permission> {
         self.permissions.get(offset).copied()
     }
 
-    /// Whether this page is resident.
+    /// Returns whether this page is resident.
     pub fn is_resident(&self, page: usize) -> bool {
         self.pages.get(page).is_some_and(|page| page.resident)
     }
 
-    /// A hash of the state: equal for equal states, in every run of one build.
+    /// Returns a hash of the state: equal for equal states, in every run of one build.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()
     }
 
-    /// How many of `len` bytes at `offset`, all within one granule, can be accessed once their page is resident, and why
-    /// the next cannot.
+    /// Returns how many of `len` bytes at `offset`, all within one granule, can be accessed once their page is resident,
+    /// and the cause of the fault at the next one.
     pub(super) fn accessible(&self, access: Access, tag: u8, offset: usize, len: usize) -> (usize, Option<Cause>) {
         let mut permissions = self.permissions[offset..offset + len].iter().enumerate();
         let refused = permissions.find_map(|(at, permission)| Some((at, permission.refuses(access)?)));
@@ -188,7 +188,7 @@ impl State {
         }
     }
 
-    /// Whether an access that the mapping allows would have to bring the page in first.
+    /// Returns whether an access that the mapping allows would have to bring the page in first.
     pub(super) fn waits(&self, access: Access, offset: usize) -> bool {
         let page = self.pages[offset / self.geometry.page_size];
         self.permissions[offset].refuses(access).is_none() && page.backed && !page.resident
@@ -215,7 +215,7 @@ impl State {
         self.granules[granules].iter_mut().for_each(|granule| granule.tag = tag);
     }
 
-    /// `extent` 0 heals.
+    /// `extent` 0 removes poison.
     pub(super) fn set_poison(&mut self, range: Range<usize>, extent: usize) {
         let granules = self.granules_of(range);
         let poison = extent.checked_ilog2().map_or(0, |log2| log2.max(1) as u8);
@@ -236,7 +236,7 @@ fn clamp(range: Range<usize>, len: usize) -> Range<usize> {
     range.start.min(end)..end
 }
 
-/// The units that a range touches.
+/// Returns the units that a range touches.
 fn units_of(range: Range<usize>, unit: usize) -> Range<usize> {
     if range.is_empty() { 0..0 } else { range.start / unit..range.end.div_ceil(unit) }
 }

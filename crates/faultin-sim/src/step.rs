@@ -1,4 +1,4 @@
-//! One step after the other, and the adversary between them.
+//! Single steps, and the adversary between them.
 
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
@@ -9,18 +9,18 @@ use super::state::State;
 use super::trace::{Event, Moment, StepKind, Trace};
 use faultin::{Access, Cause, Fault};
 
-/// What is asked of memory.
+/// An access to memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     pub(super) kind: StepKind,
     pub(super) access: Access,
-    /// The tag of the range it is made through.
+    /// The tag of the range through which it is made.
     pub(super) tag: u8,
     /// Whether it may wait for a page that is not resident.
     pub(super) may_wait: bool,
 }
 
-/// A state, and how it came to be and will go on.
+/// A state with its history and its future.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) state: State,
@@ -51,7 +51,7 @@ impl World {
         self.waits
     }
 
-    /// Keeps this moment, if moments are kept.
+    /// Records this moment, if moments are recorded.
     pub(super) fn keep_moment(&mut self) {
         if let Some(moments) = &mut self.moments {
             moments.push(Moment { step: self.steps, state: self.state.clone(), observed: self.observed });
@@ -69,8 +69,8 @@ impl World {
         }
     }
 
-    /// A step over `len` bytes of one granule, `act` on those that can be accessed. `Err`: how many these were, and what
-    /// the next one's fault was.
+    /// Makes a step over `len` bytes of one granule, and calls `act` with the accessible ones. `Err`: their number, and the
+    /// fault of the next one.
     pub(super) fn step(
         &mut self,
         attempt: Attempt,
@@ -85,7 +85,7 @@ impl World {
         fault.map_or(Ok(()), |fault| Err((done, fault)))
     }
 
-    /// Makes sure that each of `len` bytes can be accessed; it is a step only if one cannot.
+    /// Checks that each of `len` bytes can be accessed; it is a step only if one cannot.
     pub(super) fn prove(&mut self, attempt: Attempt, offset: usize, len: usize) -> Result<(), Fault> {
         let granule = self.state.geometry().granule();
         let mut at = 0;
@@ -101,7 +101,7 @@ impl World {
         Ok(())
     }
 
-    /// A step over bytes that are [proven](Self::prove).
+    /// Makes a step over bytes that are [proven](Self::prove).
     pub(super) fn proven_step(&mut self, attempt: Attempt, range: Range<usize>, act: impl FnOnce(&mut [u8])) {
         act(&mut self.state.bytes[range.clone()]);
         self.finish(attempt, range, None);

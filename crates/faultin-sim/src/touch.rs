@@ -1,4 +1,4 @@
-//! fault_in and probe: accesses of one byte each that change nothing.
+//! fault_in and probe: one-byte accesses that change nothing.
 
 use core::num::NonZeroUsize;
 

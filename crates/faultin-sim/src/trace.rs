@@ -1,4 +1,4 @@
-//! What happened, step by step.
+//! Events, step by step.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use super::action::Action;
 use super::state::State;
 use faultin::{Access, Fault};
 
-/// What a step was a part of.
+/// The operation that a step belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepKind {
     /// A copy or a fill.
@@ -17,7 +17,7 @@ pub enum StepKind {
     Touch,
 }
 
-/// Something that happened. Steps are counted from 1, offsets from the start of the space.
+/// An event. Steps are counted from 1, offsets from the start of the space.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
@@ -25,15 +25,15 @@ pub enum Event {
     Step {
         /// Its number.
         step: u64,
-        /// What it was a part of.
+        /// The operation that it belongs to.
         kind: StepKind,
         /// Its direction.
         access: Access,
         /// Its first byte.
         offset: usize,
-        /// Bytes accessed; those before the fault if it failed.
+        /// Number of bytes accessed; those before the fault if it failed.
         len: usize,
-        /// Why it failed, if it did.
+        /// Its fault, if it failed.
         fault: Option<Fault>,
     },
     /// An access that may wait made a page resident.
@@ -43,11 +43,11 @@ pub enum Event {
         /// The page's number.
         page: usize,
     },
-    /// The script, or the test, acted.
+    /// The script, or the test, has acted.
     Action {
-        /// The number of the step before.
+        /// The number of the previous step.
         after: u64,
-        /// What it did.
+        /// The action.
         action: Action,
     },
 }
@@ -76,12 +76,12 @@ impl fmt::Display for Event {
 /// A moment after a step, before the adversary's turn; the first is before all steps.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// The number of the step before.
+    /// The number of the previous step.
     pub step: u64,
-    /// What an access depends on.
+    /// The state that an access depends on.
     pub state: State,
-    /// A hash of everything that the accesses so far have observed: what they were, the bytes they moved, their faults.
-    /// Whoever makes them and depends on nothing else is, at two moments with the same, in the same state.
+    /// A hash of everything that the accesses so far have observed: the accesses, the bytes they moved, their faults. Code
+    /// that makes them and depends on nothing else is in the same state at two moments with the same hash.
     pub observed: u64,
 }
 
@@ -93,7 +93,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Pages that an access waited for, in order.
+    /// Returns the pages that an access waited for, in order.
     pub fn fault_ins(&self) -> impl Iterator<Item = usize> {
         self.events.iter().filter_map(|event| match event {
             Event::FaultIn { page, .. } => Some(*page),
@@ -101,7 +101,7 @@ impl Trace {
         })
     }
 
-    /// The faults, in order.
+    /// Returns the faults, in order.
     pub fn faults(&self) -> impl Iterator<Item = Fault> {
         self.events.iter().filter_map(|event| match event {
             Event::Step { fault, .. } => *fault,

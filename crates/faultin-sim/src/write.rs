@@ -17,12 +17,12 @@ use faultin::{Access, Fault, Short};
 pub struct SimWrite(pub(super) Window);
 
 impl SimWrite {
-    /// The address of the first byte: what faults count from.
+    /// Returns the address of the first byte: the base of the addresses in faults.
     pub fn address(&self) -> usize {
         self.0.address()
     }
 
-    /// The same range through pointers with this tag. A range has tag 0 unless it is given another.
+    /// Returns the same range through pointers with this tag. A range has tag 0 by default.
     #[must_use]
     pub fn with_tag(self, tag: u8) -> Self {
         SimWrite(self.0.with_tag(tag))

@@ -1,4 +1,4 @@
-//! Buffers: plain ones, mappings, and memory that faults for good.
+//! Buffers: plain ones, mappings, and memory that faults permanently.
 
 use std::ops::Range;
 use std::ptr::{self, NonNull};
@@ -12,7 +12,7 @@ use parking_lot::RwLockReadGuard;
 use super::worker::{Checked, Worker};
 use super::world::Mapped;
 
-/// What a byte is that nobody ought to have touched.
+/// The value of a byte that must not be touched.
 pub const UNTOUCHED: u8 = 0xa5;
 
 /// A part of a buffer.
@@ -22,7 +22,7 @@ pub enum Part {
     Mapped(Arc<Mapped>, usize, Range<usize>),
 }
 
-/// Files that stay as they are, but for what threads do to their own bytes.
+/// Files that stay as they are, except for changes by threads of their own bytes.
 pub struct Opened<'w>(Vec<(usize, RwLockReadGuard<'w, CachedFile>)>);
 
 impl Opened<'_> {
@@ -55,20 +55,20 @@ impl Part {
     }
 }
 
-/// These bytes of the file, in a mapping that has them.
+/// Returns a view of these bytes of the file, in a mapping that contains them.
 pub fn read_part<'m>(mapped: &'m Mapped, range: &Range<usize>) -> Checked<ReadView<'m>> {
     let view = mapped.mapping.read_view().map_err(|error| error.to_string())?;
     view.subslice(range.start - mapped.start..range.end - mapped.start).ok_or_else(|| "not mapped".to_owned())
 }
 
-/// As [`read_part`].
+/// Returns the same view for writing.
 pub fn write_part<'m>(mapped: &'m Mapped, range: &Range<usize>) -> Checked<WriteView<'m>> {
     let view = mapped.mapping.write_view().map_err(|error| error.to_string())?;
     view.subslice(range.start - mapped.start..range.end - mapped.start).ok_or_else(|| "not mapped".to_owned())
 }
 
 impl<'w> Worker<'w> {
-    /// These files, in the order that nobody waits for anybody in a circle.
+    /// Locks these files, in an order that excludes a circle of waits.
     pub fn opened(&self, files: impl IntoIterator<Item = usize>) -> Opened<'w> {
         let mut files: Vec<usize> = files.into_iter().collect();
         files.sort_unstable();
@@ -76,8 +76,8 @@ impl<'w> Worker<'w> {
         Opened(files.into_iter().map(|file| (file, self.file(file).open.read())).collect())
     }
 
-    /// Cuts a length into up to three: each a plain buffer or, every other time, bytes of this thread's in some file, which neither
-    /// are each other's nor those of `besides`.
+    /// Splits a length into up to three parts: each a plain buffer or, every other time, bytes of this thread in some file,
+    /// which overlap neither each other nor `besides`.
     pub fn layout(&self, len: usize, besides: (usize, &Range<usize>)) -> Vec<Option<(usize, Range<usize>)>> {
         let mut taken = vec![(besides.0, besides.1.clone())];
         let mut parts = Vec::new();
@@ -108,7 +108,7 @@ impl<'w> Worker<'w> {
     }
 }
 
-/// Two pages that are there, and one that never is.
+/// Two accessible pages, and one that never is.
 #[derive(Debug)]
 pub struct Faulting {
     base: NonNull<u8>,
@@ -121,7 +121,7 @@ impl Faulting {
     pub fn new(page: usize) -> Checked<Faulting> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping, wherever the kernel likes.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         let base = unsafe { libc::mmap(ptr::null_mut(), 3 * page, rights, flags, -1, 0) };
         let base = NonNull::new(base.cast()).filter(|_| base != libc::MAP_FAILED);
         let faulting = Faulting { base: base.ok_or("no memory for a buffer")?, page };
@@ -130,9 +130,9 @@ impl Faulting {
         if result == 0 { Ok(faulting) } else { Err("no memory for a buffer".to_owned()) }
     }
 
-    /// `len` bytes of which the first `good` are there: at most two pages, and one behind them.
+    /// Returns a view of `len` bytes of which the first `good` are accessible: at most two pages, and one after them.
     pub fn view(&self, good: usize, len: usize) -> Checked<WriteView<'_>> {
-        // SAFETY: our own mapping, which lives as long as the view.
+        // SAFETY: our own mapping, which exists as long as the view.
         let view = unsafe { WriteView::new(self.base.as_ptr(), 3 * self.page) }.map_err(|error| error.to_string())?;
         let start = 2 * self.page - good;
         view.subslice(start..start + len).ok_or_else(|| "too long".to_owned())

@@ -1,5 +1,5 @@
-//! Threads that do nothing but evict: now and then, for as long as it takes until every thread that works has ended some
-//! operations. One that another thread can keep from ending is stuck, which the [watch](super::watch) sees.
+//! Threads that only evict: occasionally, each time until every working thread has completed some operations. An operation
+//! that another thread can keep from completing is stuck, which the [watch](super::watch) detects.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::random::Random;
 use super::world::World;
 
-/// How many there are.
+/// Number of these threads.
 pub const THREADS: usize = 2;
 
-/// Operations that every thread ends meanwhile.
+/// Number of operations that every thread completes meanwhile.
 const OPERATIONS: u64 = 3;
 
-/// Evicts now and then, until it is over.
+/// Evicts occasionally, until the end of the run.
 pub fn run(world: &World, number: usize) {
     let random = Random::new(world.setup.seed, 600 + number as u64);
     while !world.is_over() {
@@ -24,7 +24,7 @@ pub fn run(world: &World, number: usize) {
             let trail = &world.trails[number];
             trail.operations() >= begun[number] + OPERATIONS || trail.has_ended()
         };
-        // Also when it is over: the operations under way are to end.
+        // Also at the end of the run: the operations under way must complete.
         while !(0..world.trails.len()).all(has_gone_on) {
             world.cache.drop_clean();
             world.tally.evictions.fetch_add(1, Relaxed);

@@ -38,25 +38,26 @@ use world::{Setup, World};
 
 /// Uses a cache and mappings of its files at random, and compares every byte and every count with a model
 ///
-/// Several threads read, write, map, load, store, truncate, punch, evict and sync several files, with buffers of all kinds: plain ones,
-/// mappings of the same file and of others, and such as fault; files grow from mappings of their own last page; most allocate in
-/// advance. The stores fail for a while now and then, and two threads evict until every operation under way and the next ones have ended.
-/// At the end, and now and then, the stores' own contents and lengths are compared, too.
+/// Several threads read, write, map, load, store, truncate, punch, evict and sync several files, with buffers of all kinds:
+/// plain ones, mappings of the same file and of others, and buffers that fault; files grow from mappings of their own last
+/// page; most allocate in advance. The stores fail for a while occasionally, and two threads evict until every operation
+/// under way and the next ones have ended. At the end, and occasionally before it, the stores' own contents and lengths are compared,
+/// too.
 ///
-/// Exits with 0 if nothing differed and nobody got stuck, with 1 if not (then the seed, what each thread did last, and the difference are
-/// printed).
+/// Exits with 0 if nothing differed and no thread got stuck, with 1 if not (then the seed, the last operations of each
+/// thread, and the difference are printed).
 #[derive(Parser)]
 #[command(name = "faultin-soak", version)]
 struct Args {
-    /// How long
+    /// Seconds to run
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seconds: u64,
 
-    /// How long, instead
+    /// Minutes to run, instead
     #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     minutes: Option<u64>,
 
-    /// What the threads' random numbers begin with; their turns are not the same for the same one [default: the time]
+    /// The seed of the threads' random numbers; the order of their steps varies even for the same seed [default: the time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
@@ -68,19 +69,19 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(64))]
     files: usize,
 
-    /// KiB that the cache may have, from two pages for each file on [default: about a third of the files]
+    /// The cache's limit in KiB, from two pages for each file on [default: about a third of the files]
     #[arg(long, value_name = "KIB", value_parser = number(1 << 30))]
     limit: Option<usize>,
 
-    /// Modes of mappings [default: all that are to be had]
+    /// Modes of mappings [default: all that are available]
     #[arg(long, value_name = "MODE", value_enum, value_delimiter = ',')]
     mode: Vec<Which>,
 
-    /// Whether stores fail now and then
+    /// Whether stores fail occasionally
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
     failures: Switch,
 
-    /// Whether two more threads evict all that is clean, now and then, until every thread has ended some operations
+    /// Whether two more threads occasionally evict all clean folios, until every thread has ended some operations
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
     evictions: Switch,
 
@@ -94,7 +95,7 @@ fn number(most: i64) -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u32).range(1..=most).map(|number| number as usize)
 }
 
-/// How faults are served.
+/// How faults are resolved.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
     /// In the thread that faults, by userfaultfd
@@ -171,7 +172,7 @@ fn soak(args: &Args) -> Checked<bool> {
     Ok(true)
 }
 
-/// All threads, for so long or until something differs.
+/// Runs all threads, for `time` or until something differs.
 fn run_all(world: &World, time: Duration, failures: bool) {
     let working = AtomicBool::new(true);
     thread::scope(|scope| {
@@ -187,7 +188,7 @@ fn run_all(world: &World, time: Duration, failures: bool) {
             })
             .collect();
         let random = Random::new(world.setup.seed, 500);
-        // Longer than the threads: who tries until the weather is better is to end.
+        // Longer than the threads: a thread that retries until stores work again must end.
         scope.spawn(|| {
             let (random, working) = (random, &working);
             if failures {
@@ -216,19 +217,19 @@ fn run_all(world: &World, time: Duration, failures: bool) {
     });
 }
 
-/// Prints to standard output. A reader that has gone away is no error.
+/// Prints to standard output. A closed pipe is no error.
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Nobody is there any more, and no store fails: every file, and every store, is as it ought to be.
+/// Checks at the end, without other threads or failing stores, that every file and every store has the expected contents.
 fn last_look(world: &World) -> Checked {
     let worker = Worker::new(world, 0)?;
     world.trails[0].resume();
     for (number, file) in world.files.iter().enumerate() {
         let (open, len) = (file.open.read(), file.tail.lock());
         worker.compare(number, &open, *len, world.weather.since())?;
-        // Of what has failed the first one still tells.
+        // The first sync may still report an earlier failure.
         if !worker.settled(number, &open, *len)? && !worker.settled(number, &open, *len)? {
             return Err(format!("file {number} cannot be synced, although its store is well"));
         }
@@ -237,7 +238,7 @@ fn last_look(world: &World) -> Checked {
     Ok(())
 }
 
-/// Whether a page can be mapped so.
+/// Checks that a page can be mapped in this mode.
 fn is_to_be_had(mode: Mode) -> Result<(), AttachError> {
     let page = faultin::page_size();
     let cache = CacheOptions::new().block(page).build();

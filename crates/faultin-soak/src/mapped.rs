@@ -1,4 +1,4 @@
-//! Loads and stores of bytes that are this thread's, through mappings: by views, by plain instructions, by system calls.
+//! Loads and stores of a thread's own bytes, through mappings: by views, by plain instructions, by system calls.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use super::weather::Since;
 use super::worker::{Checked, Worker};
 use super::world::Mapped;
 
-/// Attempts of one access, each after its page was faulted in.
+/// Number of attempts of one access, each after its page was faulted in.
 const ATTEMPTS: u32 = 100_000;
 
 impl Worker<'_> {
-    /// Accesses `len` bytes, faulting in what is missing: how many could be had.
+    /// Accesses `len` bytes, faulting in missing ones: returns how many were accessible.
     pub fn by_view(
         &self,
         len: usize,
@@ -38,7 +38,7 @@ impl Worker<'_> {
             if short.done > 0 {
                 continue;
             }
-            // More than there is room for would take the first page away again.
+            // More than there is room for would evict the first page again.
             let most = NonZeroUsize::new(if idle > 2 { 1 } else { 4 * self.world.page });
             let rest = most.map_or(rest, |most| rest.min(most));
             match fault_in(done, rest) {
@@ -54,14 +54,14 @@ impl Worker<'_> {
         Err(format!("{done} of {len} bytes, and no more in {ATTEMPTS} attempts"))
     }
 
-    /// Reads through a mapping: how many bytes could be had.
+    /// Reads through a mapping: returns how many bytes were accessible.
     pub fn view_read(&self, mapped: &Mapped, range: &Range<usize>, to: &mut [u8], since: Since) -> Checked<usize> {
         let view = read_part(mapped, range)?;
         let access = |done: usize| view.read(&mut to[done..], done);
         self.by_view(range.len(), since, access, |at, len| view.fault_in(at, len))
     }
 
-    /// Writes through a mapping: how many bytes could be.
+    /// Writes through a mapping: returns how many bytes were accessible.
     pub fn view_write(&self, mapped: &Mapped, range: &Range<usize>, from: &[u8], since: Since) -> Checked<usize> {
         let view = write_part(mapped, range)?;
         let access = |done: usize| view.write(&from[done..], done);
@@ -112,7 +112,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The kernel copies from a mapping, or to it.
+    /// Makes the kernel copy from a mapping, or to it.
     pub fn system_call(&self, file: usize) -> Checked {
         if !self.world.setup.modes.contains(&Mode::Thread) {
             return self.load_by_view(file);
@@ -132,7 +132,7 @@ impl Worker<'_> {
         let mut done = 0;
         for attempt in 0.. {
             let (at, rest) = (view.as_ptr().wrapping_add(done), range.len() - done);
-            // SAFETY: our own mapping; what faults is the kernel's to tell.
+            // SAFETY: our own mapping; the kernel reports faults.
             let moved = unsafe {
                 match write {
                     true => libc::pread(kernels, at.cast(), rest, done as i64),
@@ -146,7 +146,7 @@ impl Worker<'_> {
             if attempt == ATTEMPTS {
                 return Err(format!("{done} of {} bytes, again and again", range.len()));
             }
-            // What has failed while a store did fails until it is faulted in.
+            // Pages that have failed while a store did fail until they are faulted in.
             for at in (done..range.len()).step_by(self.world.page).chain([range.len() - 1]) {
                 view.fault_in(at, NonZeroUsize::MIN).map_err(|fault| fault.to_string())?;
             }
@@ -160,7 +160,7 @@ impl Worker<'_> {
         self.check(file, range.start, &plain)
     }
 
-    /// Reads what others are changing meanwhile: nothing is known of the bytes, but something of the count.
+    /// Reads bytes that other threads are changing: their values are unknown, but the count has bounds.
     pub fn wander(&self, file: usize) -> Checked {
         let (page, base) = (self.world.page, self.file(file).base);
         let range = self.random.part(0..base, 8 * page);
@@ -177,7 +177,7 @@ impl Worker<'_> {
                 Err(partial) => self.count(Err(partial), range.len(), since).map(drop),
             };
         }
-        // Into the tail pages may be gone, or come and go.
+        // Pages of the tail may be missing, or change meanwhile.
         let mapped = self.mapping(file, open, &range, false, None)?;
         self.view_read(&mapped, &(range.start..range.start + ought), &mut bytes[..ought], since)?;
         let _ = read_part(&mapped, &range)?.read(&mut bytes[ought..], ought);
@@ -185,15 +185,15 @@ impl Worker<'_> {
     }
 }
 
-/// Loads bytes as any code does.
+/// Loads bytes by plain instructions.
 pub fn load(mapped: &Mapped, range: &Range<usize>) -> Vec<u8> {
     assert!(mapped.covers(range));
     let at = |pos: usize| mapped.mapping.as_ptr().wrapping_add(pos - mapped.start);
-    // SAFETY: within the mapping, whose faults are served.
+    // SAFETY: within the mapping, whose faults are resolved.
     range.clone().map(|pos| unsafe { at(pos).read_volatile() }).collect()
 }
 
-/// Stores bytes as any code does.
+/// Stores bytes by plain instructions.
 pub fn store(mapped: &Mapped, range: &Range<usize>, bytes: &[u8]) {
     assert!(mapped.covers(range) && mapped.writable);
     for (pos, byte) in range.clone().zip(bytes) {

@@ -1,15 +1,16 @@
-//! What the bytes of a file ought to be, while several threads change them.
+//! The expected bytes of a file, while several threads change them.
 //!
-//! The first part of a file, its *base*, is cut into *stripes* of all lengths, most of them shorter than a page, each of which belongs to
-//! one thread: it alone changes and checks those bytes, so it knows them exactly, whatever others do to the same pages. What is
-//! behind the base, the *tail*, belongs to whoever has its lock, as does the length of the file.
+//! The first part of a file, its *base*, is divided into *stripes* of all lengths, most of them shorter than a page, each
+//! of which belongs to one thread: it alone changes and checks those bytes, so it knows them exactly, whatever other
+//! threads do to the same pages. The part after the base, the *tail*, belongs to the thread that holds its lock, as does
+//! the length of the file.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use super::random::Random;
 
-/// A hole that has failed may have made a zero of it.
+/// A hole that has failed may have zeroed it.
 const OR_ZERO: u16 = 1 << 8;
 
 /// The bytes of one file.
@@ -19,7 +20,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// `bytes`, and zeros up to `most`.
+    /// Makes a model of `bytes`, and zeros up to `most`.
     pub fn new(bytes: &[u8], most: usize) -> Model {
         let bytes = bytes.iter().copied().chain(std::iter::repeat(0)).take(most);
         Model { bytes: bytes.map(|byte| AtomicU16::new(byte.into())).collect() }
@@ -35,19 +36,19 @@ impl Model {
         self.bytes[range].iter().for_each(|byte| byte.store(0, Relaxed));
     }
 
-    /// Each byte is what it was, or zero.
+    /// Records that each byte has its old value, or is zero.
     pub fn doubt(&self, range: Range<usize>) {
         self.bytes[range].iter().for_each(|byte| byte.store(byte.load(Relaxed) | OR_ZERO, Relaxed));
     }
 
-    /// What `len` bytes at `from` of another file are is what those at `at` of this one are now.
+    /// Records that `len` bytes at `from` of another file were copied to `at`.
     pub fn copy(&self, at: usize, other: &Model, from: usize, len: usize) {
         for index in 0..len {
             self.bytes[at + index].store(other.bytes[from + index].load(Relaxed), Relaxed);
         }
     }
 
-    /// What differs, for a person to read. A byte that is in doubt is what it was found to be from now on.
+    /// Returns the difference, as text. A byte in doubt has the found value from now on.
     pub fn difference(&self, at: usize, is: &[u8]) -> Option<String> {
         let wrong = |(index, byte): (usize, &u8)| {
             let ought = self.bytes[at + index].load(Relaxed);
@@ -72,7 +73,7 @@ impl Model {
     }
 }
 
-/// Cuts a base into stripes: for each thread those that are its own.
+/// Divides a base into stripes: returns each thread's own.
 pub fn stripes(base: usize, threads: usize, page: usize, random: &Random) -> Vec<Vec<Range<usize>>> {
     let mut owned = vec![Vec::new(); threads];
     let (mut start, mut turn) = (0, 0);
@@ -83,7 +84,7 @@ pub fn stripes(base: usize, threads: usize, page: usize, random: &Random) -> Vec
             _ => 16 + random.below(page / 2),
         };
         let end = (start + len).min(base);
-        // Each has one, and then whoever it is.
+        // Each thread has one, then a random one.
         let owner = if turn < threads { turn } else { random.below(threads) };
         owned[owner].push(start..end);
         (start, turn) = (end, turn + 1);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Random(AtomicU64);
 
 impl Random {
-    /// The sequence of a seed that belongs to `who`.
+    /// Makes the sequence of a seed for `who`.
     pub fn new(seed: u64, who: u64) -> Random {
         let random = Random(AtomicU64::new(seed));
         Random(AtomicU64::new(random.next() ^ who.wrapping_mul(0xd134_2543_de82_ef95)))
@@ -22,17 +22,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `end`, which is not 0.
+    /// Returns a number less than `end`, which is not 0.
     pub fn below(&self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// Once in `times`.
+    /// Returns true once in `times`.
     pub fn once_in(&self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// A part of a range that is not empty: one byte at least, `most` at most.
+    /// Returns a part of a range that is not empty: from one to `most` bytes.
     pub fn part(&self, of: Range<usize>, most: usize) -> Range<usize> {
         let start = of.start + self.below(of.len());
         start..start + 1 + self.below((of.end - start).min(most))

@@ -1,4 +1,4 @@
-//! How it goes, and how it went.
+//! Progress and result.
 
 use std::io::IsTerminal;
 use std::sync::atomic::Ordering::Relaxed;
@@ -55,7 +55,7 @@ impl Drop for Live {
     }
 }
 
-/// In one line.
+/// Returns the counters in one line.
 fn now(world: &World) -> String {
     let tally = &world.tally;
     let of = |kinds: &[Kind]| -> u64 { kinds.iter().map(|kind| tally.of(*kind)).sum() };
@@ -77,7 +77,8 @@ fn now(world: &World) -> String {
     )
 }
 
-/// In the signal, by the thread, by calls, refused: of the mappings that are gone, and of those that threads share now.
+/// Returns the faults resolved in the signal, by the thread, by calls, and rejected: of dropped mappings, and of those that
+/// threads share now.
 fn faults(world: &World) -> [u64; 4] {
     let tally = &world.tally;
     let mut sum = [&tally.in_signal, &tally.by_thread, &tally.by_call, &tally.refused].map(|count| count.load(Relaxed));
@@ -95,7 +96,7 @@ fn store_errors(world: &World) -> u64 {
     world.files.iter().map(|file| file.store.failed.load(Relaxed)).sum()
 }
 
-/// Everything, as a table.
+/// Returns everything as a table.
 pub fn summary(world: &World, time: Duration, skipped: usize) -> String {
     const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
     let style = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);

@@ -1,4 +1,4 @@
-//! A store that fails when the [weather](super::weather) says so, and looks whether it is asked as promised.
+//! A store that fails according to the [weather](super::weather), and checks that it is called as promised.
 
 use std::io;
 use std::ops::Range;
@@ -15,16 +15,16 @@ use parking_lot::Mutex;
 use super::random::Random;
 use super::weather::{OTHERS, READS, SHORT, SLOW, WRITES, Weather};
 
-/// Where the bytes are.
+/// The place of the bytes.
 #[derive(Debug)]
 enum Home {
     /// Faults are handed over.
     Memory(MemoryStore),
-    /// Faults are served in the signal.
+    /// Faults are resolved in the signal.
     File(Box<FileStore>),
 }
 
-/// A store with moods.
+/// A store that fails at times.
 #[derive(Debug)]
 pub struct Moody {
     home: Home,
@@ -32,19 +32,19 @@ pub struct Moody {
     file: usize,
     weather: Arc<Weather>,
     random: Random,
-    /// Errors it has answered with.
+    /// Number of errors it has returned.
     pub failed: AtomicU64,
-    /// Those of them that were answers to syncs.
+    /// Number of these errors in syncs.
     pub syncs_failed: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
-    /// What it was asked for that it must not be asked for.
+    /// Returns a call that violates the contract of stores.
     wrong: Mutex<Option<String>>,
 }
 
 impl Moody {
-    /// The store of the file with this number: every other one is a file, of the others every other one is aligned. All
-    /// can allocate in advance.
+    /// Makes the store of the file with this number: every other one is a file, of the others every other one is aligned.
+    /// All can allocate in advance.
     ///
     /// # Errors
     /// No temporary file can be made.
@@ -70,10 +70,10 @@ impl Moody {
         })
     }
 
-    /// What is in it.
+    /// Returns the contents.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub fn contents(&self) -> io::Result<Vec<u8>> {
         match &self.home {
             Home::Memory(store) => Ok(store.contents()),
@@ -86,10 +86,10 @@ impl Moody {
         }
     }
 
-    /// Bytes that it has.
+    /// Returns the length.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub fn stored(&self) -> io::Result<u64> {
         match &self.home {
             Home::Memory(store) => store.len(),
@@ -97,12 +97,13 @@ impl Moody {
         }
     }
 
-    /// Whether its length is the file's whenever the file was synced, also while others write: a unit is written as a whole.
+    /// Returns whether its length is the file's after each sync of the file, also while other threads write: a unit is
+    /// written as a whole.
     pub fn is_exact(&self) -> bool {
         self.alignment == 1
     }
 
-    /// What it was asked for that it must not be asked for.
+    /// Returns a call that violates the contract of stores.
     pub fn wrong(&self) -> Option<String> {
         self.wrong.lock().take()
     }
@@ -114,7 +115,7 @@ impl Moody {
         }
     }
 
-    /// Fails every other time while the weather is such.
+    /// Fails every other time in weather of this kind.
     fn mood(&self, kind: u64, errno: i32) -> io::Result<u64> {
         let matter = self.weather.of(self.file);
         if matter & SLOW != 0 && self.random.once_in(4) {
@@ -127,7 +128,7 @@ impl Moody {
         Ok(matter)
     }
 
-    /// How many bytes of so many it is going to move.
+    /// Returns how many of the requested bytes it moves.
     fn some(&self, len: usize, matter: u64) -> usize {
         if matter & SHORT == 0 || len <= self.alignment || !self.random.once_in(4) {
             return len;
@@ -179,7 +180,7 @@ impl Store for Moody {
     }
 
     fn sync(&self, _: bool) -> io::Result<()> {
-        // What is durable is not looked at: that is left to the kernel, which would take its time.
+        // Durability is not checked: that is left to the kernel, which would take long.
         let answer = self.mood(OTHERS, libc::EIO).map(drop);
         self.syncs_failed.fetch_add(answer.is_err().into(), Relaxed);
         answer

@@ -1,5 +1,5 @@
-//! What is done by one thread at a time: behind the base of a file, and to its length, while the others go on in front of it, in the
-//! same page, too.
+//! Operations that one thread at a time performs: after the base of a file, and on its length, while the other threads
+//! continue before it, in the same page, too.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use super::upkeep::Synced;
 use super::weather::Since;
 use super::worker::{Checked, Worker};
 
-/// The tail of a file, which nobody else has.
+/// The tail of a file, used exclusively.
 struct Tail<'t> {
     file: usize,
     open: &'t CachedFile,
@@ -48,7 +48,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Lengths at which something can go wrong more often than others.
+    /// Returns a length at which errors are more likely than at others.
     fn length(&self, range: Range<usize>) -> usize {
         let page = self.world.page;
         let len = range.start + self.random.below(range.len());
@@ -84,7 +84,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// From a buffer that ends early: what was allocated for the rest is given back.
+    /// Appends from a buffer that ends early: the space allocated for the rest is freed.
     fn append_bad(&self, tail: &mut Tail<'_>) -> Checked {
         let file = self.file(tail.file);
         let room = (file.most - *tail.len).min(2 * self.world.page);
@@ -101,7 +101,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// At the end, over it, or behind it: from a mapping of the last bytes that the file has.
+    /// Writes at the end, across it, or past it: from a mapping of the last bytes of the file.
     fn grow(&self, tail: &mut Tail<'_>) -> Checked {
         let (file, page) = (self.file(tail.file), self.world.page);
         let len = *tail.len;
@@ -112,7 +112,7 @@ impl Worker<'_> {
         let from = self.random.part(least..len, page);
         let at = match self.random.below(3) {
             0 => len,
-            // Over the end, but not over what is written.
+            // Across the end, but not over the bytes being written.
             1 => from.end + self.random.below(len - from.end + 1),
             _ => (len + self.random.below(2 * page)).min(file.most),
         };
@@ -141,7 +141,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// After a sync the store is as long as the file, which nobody else makes longer or shorter.
+    /// Checks that after a sync the store is as long as the file, whose length no other thread changes.
     fn stored(&self, tail: &Tail<'_>) -> Checked {
         let store = &self.file(tail.file).store;
         if !store.is_exact() {
@@ -156,7 +156,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Also behind the end: then there are zeros in between.
+    /// Writes, also past the end: then there are zeros in between.
     fn write_tail(&self, tail: &mut Tail<'_>) -> Checked {
         let file = self.file(tail.file);
         let range = self.random.part(file.base..file.most, 3 * self.world.page);
@@ -193,7 +193,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Loads and stores, by instructions if they may.
+    /// Loads and stores, by instructions if possible.
     fn map_tail(&self, tail: &Tail<'_>) -> Checked {
         let file = self.file(tail.file);
         if *tail.len == file.base {
@@ -226,7 +226,8 @@ impl Worker<'_> {
         self.check(tail.file, range.start, &bytes[..done])
     }
 
-    /// Stores behind the end, in the page in which the file ends: that must never be seen. In the page behind that nothing may be.
+    /// Stores past the end, in the page in which the file ends: these bytes must never be seen. The page after that must be
+    /// inaccessible.
     fn store_behind(&self, tail: &Tail<'_>) -> Checked {
         let page = self.world.page;
         let end = tail.len.next_multiple_of(page);

@@ -1,4 +1,4 @@
-//! What was done, counted.
+//! Counters of operations.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -6,7 +6,7 @@ use faultin_cache::pager::Faulted;
 
 macro_rules! kinds {
     ($($kind:ident $name:literal)*) => {
-        /// What an operation does.
+        /// The kind of an operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Kind {
             $($kind,)*
@@ -57,19 +57,19 @@ kinds! {
     Reopen "close and open"
 }
 
-/// Counts.
+/// The counters.
 #[derive(Debug, Default)]
 pub struct Tally {
     kinds: [AtomicU64; Kind::ALL.len()],
-    /// Buffers that were mappings.
+    /// Number of buffers that were mappings.
     pub mapped_buffers: AtomicU64,
-    /// Operations that a store's failure has ended.
+    /// Number of operations that a store's failure has ended.
     pub excused: AtomicU64,
-    /// Those that gave up because their buffer was taken away again and again.
+    /// Number of operations that gave up because their buffer was evicted repeatedly.
     pub gave_up: AtomicU64,
-    /// System calls that were answered `EFAULT` and then worked.
+    /// Number of system calls that returned `EFAULT` and then succeeded.
     pub repeated: AtomicU64,
-    /// Evictions by threads that do nothing else, and times that these began and have ended.
+    /// Number of evictions by threads that do nothing else, and how often these began and ended.
     pub evictions: AtomicU64,
     pub bursts: AtomicU64,
     pub in_signal: AtomicU64,
@@ -91,7 +91,7 @@ impl Tally {
         self.kinds.iter().map(|kind| kind.load(Relaxed)).sum()
     }
 
-    /// The faults of a mapping that goes.
+    /// Adds the faults of a dropped mapping.
     pub fn add(&self, faulted: Faulted) {
         self.in_signal.fetch_add(faulted.in_signal, Relaxed);
         self.by_thread.fetch_add(faulted.by_thread, Relaxed);

@@ -1,4 +1,4 @@
-//! Reads and writes of bytes that are this thread's, with all kinds of buffers.
+//! Reads and writes of a thread's own bytes, with all kinds of buffers.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +10,7 @@ use super::buffers::{Opened, Part, UNTOUCHED};
 use super::tally::Kind;
 use super::worker::{Checked, Worker};
 
-/// Pages of a read or a write, at most.
+/// Maximum number of pages of a read or a write.
 const MOST: usize = 4;
 
 impl Worker<'_> {
@@ -114,7 +114,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A buffer that ends early: after a plain part, in a page that is not there or a mapping behind the end of its file.
+    /// Makes a buffer that ends early: after a plain part, in an inaccessible page or a mapping past the end of its file.
     fn bad(&self, len: usize) -> (usize, usize) {
         let plain = self.random.below(len);
         (plain, self.random.below(len - plain).min(2 * self.world.page))
@@ -184,7 +184,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A mapping of what is behind the page in which the file ends at most.
+    /// Makes a mapping of pages after the page in which the file ends.
     fn behind(
         &self,
         file: usize,
@@ -196,7 +196,7 @@ impl Worker<'_> {
         Ok((self.mapping(file, open, &range, true, None)?, range))
     }
 
-    /// The count, if it is the one at which the buffer ends, and that is said.
+    /// Returns the count, if it is the position at which the buffer ends, and the error says so.
     pub fn ended_by_its_buffer(
         &self,
         result: Result<usize, faultin_cache::Partial>,

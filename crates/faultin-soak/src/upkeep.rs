@@ -1,4 +1,4 @@
-//! What changes no byte, or makes holes: syncs, evictions, advice, punches.
+//! Operations that change no byte, or make holes: syncs, evictions, advice, punches.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use faultin_cache::{Advice, CachedFile, Error};
 use super::tally::Kind;
 use super::worker::{Checked, Worker};
 
-/// What has come of a sync.
+/// The result of a sync.
 pub enum Synced {
     Durable,
     /// Its store has failed.
@@ -54,8 +54,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Has the file made durable. An error is one that the store gave since it was told of last; bytes are lost only if a sync of
-    /// the store has failed since one of the file has succeeded.
+    /// Makes the file durable. An error must be one that the store returned since the last report; bytes are lost only if a
+    /// sync of the store has failed since one of the file has succeeded.
     pub fn sync(&self, file: usize) -> Checked<Synced> {
         let file = self.file(file);
         let mut syncs = file.syncs.lock();
@@ -74,7 +74,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The length is what whoever has the tail makes it, never less than the base.
+    /// Checks the length, which the owner of the tail sets, never less than the base.
     fn len(&self, file: usize, open: &CachedFile) -> Checked {
         let len = open.len().map_err(|error| error.to_string())? as usize;
         let file = self.file(file);

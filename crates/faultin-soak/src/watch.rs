@@ -1,4 +1,4 @@
-//! Somebody who looks whether everybody goes on.
+//! A watchdog for stuck threads.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::world::World;
 
-/// Ends the process, and says what everybody was doing, if a thread does not end its operation for so long.
+/// Ends the process, and prints what all threads were doing, if a thread does not complete its operation within `patience`.
 pub fn watch(world: Arc<World>, patience: Duration) {
     thread::spawn(move || {
         let mut seen: Vec<(u64, Instant)> = world.trails.iter().map(|_| (0, Instant::now())).collect();
@@ -33,7 +33,8 @@ pub fn watch(world: Arc<World>, patience: Duration) {
     });
 }
 
-/// Where the kernel has each thread: its name, its state, the system call with its arguments, and what it waits for there. As far as it tells.
+/// Returns the kernel's view of each thread: its name, its state, the system call with its arguments, and where it waits,
+/// as far as the kernel reports it.
 fn tasks() -> String {
     let mut told = String::from("threads, in the kernel:\n");
     for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {

@@ -1,6 +1,7 @@
-//! When stores fail, and how: windows of a few tenths of a second, between which everything is well.
+//! When and how stores fail: in windows of a few tenths of a second, between which everything works.
 //!
-//! Plain instructions use mappings only while it is [calm](Weather::calm), because a fault that cannot be served is a signal.
+//! Plain instructions use mappings only while it is [calm](Weather::calm), because a fault that cannot be resolved is a
+//! signal.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -18,32 +19,32 @@ pub const WRITES: u64 = 2;
 pub const OTHERS: u64 = 4;
 /// Everything takes a while.
 pub const SLOW: u64 = 8;
-/// Fewer bytes than were asked for.
+/// Fewer bytes than requested.
 pub const SHORT: u64 = 16;
 const FAILURES: u64 = READS | WRITES | OTHERS;
 
 const ALL_FILES: u64 = !(u32::MAX as u64);
 
-/// What was begun before a window's end may fail for so long after it.
+/// Operations that began before a window's end may fail for this long after it.
 const SETTLES: Duration = Duration::from_millis(200);
 
 /// How stores behave now.
 #[derive(Debug, Default)]
 pub struct Weather {
-    /// What the matter is, and with which files (a bit each from the 32nd on).
+    /// The current kinds of failure, and the affected files (a bit each from the 32nd on).
     now: AtomicU64,
-    /// Windows that have begun or ended.
+    /// Number of windows that have begun or ended.
     changes: AtomicU64,
     /// Whether it is not calm.
     storm: RwLock<bool>,
 }
 
-/// Whether it has been calm since this.
+/// The time since which it has been calm, if it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Since(Option<u64>);
 
 impl Weather {
-    /// Until this is dropped no store fails.
+    /// Keeps stores from failing until the guard is dropped.
     pub fn calm(&self) -> Option<RwLockReadGuard<'_, bool>> {
         let storm = self.storm.read();
         (!*storm).then_some(storm)
@@ -53,12 +54,12 @@ impl Weather {
         Since(self.calm().map(|_| self.changes.load(Relaxed)))
     }
 
-    /// Whether a store may have failed meanwhile.
+    /// Returns whether a store may have failed meanwhile.
     pub fn excuses(&self, since: Since) -> bool {
         since.0.is_none_or(|changes| changes != self.changes.load(Relaxed))
     }
 
-    /// What is the matter with a file.
+    /// Returns the kinds of failure of a file.
     pub fn of(&self, file: usize) -> u64 {
         let now = self.now.load(Relaxed);
         if now & 1 << (32 + file % 32) == 0 { 0 } else { now & !ALL_FILES }
@@ -71,7 +72,7 @@ impl Weather {
         self.now.store(now, Relaxed);
     }
 
-    /// Makes the weather, until it is over: calm at the end.
+    /// Changes the weather, until the end of the run: calm at the end.
     pub fn run(&self, random: &Random, over: impl Fn() -> bool) {
         let wait = |time: Duration| {
             let until = Instant::now() + time;
@@ -87,7 +88,7 @@ impl Weather {
             let files = random.next() | 1 << (32 + random.below(4));
             self.set(matter & FAILURES != 0, matter | files & ALL_FILES);
             wait(Duration::from_millis(50 + random.below(400) as u64));
-            // Nothing fails any more, but what has failed may not have been told yet.
+            // Nothing fails any more, but earlier failures may not have been reported yet.
             self.now.store(0, Relaxed);
             wait(SETTLES);
         }

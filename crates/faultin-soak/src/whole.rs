@@ -1,4 +1,5 @@
-//! What is done while nobody else uses a file: it is compared as a whole, cut to anything and made long again, closed and opened.
+//! Operations on a file that no other thread uses: it is compared as a whole, truncated to any length and extended again,
+//! closed and opened.
 
 use std::ops::Range;
 use std::thread;
@@ -34,7 +35,7 @@ impl Worker<'_> {
         }
     }
 
-    /// All of it is as it ought to be.
+    /// Compares all of it with the model.
     pub fn compare(&self, number: usize, open: &CachedFile, len: usize, since: Since) -> Checked {
         self.begin(Kind::Whole, number, &(0..len), "");
         let mut bytes = vec![UNTOUCHED; len + self.world.page];
@@ -47,7 +48,7 @@ impl Worker<'_> {
         self.check(number, 0, &bytes[..done])
     }
 
-    /// Cut into the base, and long again.
+    /// Truncates within the base, and extends again.
     fn cut(&self, number: usize, open: &CachedFile, len: &mut usize) -> Checked {
         let file = self.file(number);
         let to = self.random.below(file.base);
@@ -73,7 +74,7 @@ impl Worker<'_> {
         self.compare(number, open, back, self.world.weather.since())
     }
 
-    /// What a sync has lost is written again, as it has to be: whether it could be.
+    /// Writes again what a sync has lost, as required: returns whether that succeeded.
     fn write_again(&self, number: usize, open: &CachedFile, len: usize, ranges: Vec<Range<u64>>) -> Checked<bool> {
         for range in ranges {
             let (start, end) = (range.start as usize, len.min(range.end as usize));
@@ -92,7 +93,8 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// Everything is written back, and the store has what it ought to: whether it could be.
+    /// Checks that everything is written back, and the store has the expected contents: returns whether the write
+    /// succeeded.
     pub fn settled(&self, number: usize, open: &CachedFile, len: usize) -> Checked<bool> {
         self.begin(Kind::Settled, number, &(0..len), "");
         match self.sync(number)? {

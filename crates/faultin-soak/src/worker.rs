@@ -14,10 +14,10 @@ use super::tally::Kind;
 use super::weather::Since;
 use super::world::{File, Mapped, World};
 
-/// Mappings of a file that threads share.
+/// Number of mappings of a file that threads share.
 const POOL: usize = 6;
 
-/// A difference, for a person to read.
+/// `Err` is a difference, as text.
 pub type Checked<T = ()> = Result<T, String>;
 
 /// One thread.
@@ -26,7 +26,7 @@ pub struct Worker<'w> {
     pub me: usize,
     pub random: Random,
     pub faulting: Faulting,
-    /// What system calls copy from and to.
+    /// The file that system calls copy from and to.
     pub kernels: std::fs::File,
 }
 
@@ -39,7 +39,7 @@ impl<'w> Worker<'w> {
         Ok(Worker { world, me, random, faulting: Faulting::new(world.page)?, kernels })
     }
 
-    /// Until it is over, or something differs.
+    /// Runs until the end, or until something differs.
     pub fn run(&self) {
         while !self.world.is_over() {
             if let Err(difference) = self.step() {
@@ -72,19 +72,19 @@ impl<'w> Worker<'w> {
         &self.world.files[file]
     }
 
-    /// Notes what is being done.
+    /// Records the current operation.
     pub fn begin(&self, kind: Kind, file: usize, range: &Range<usize>, more: &str) {
         self.world.tally.count(kind);
         self.world.trails[self.me].begin(format!("file {file}: {} {range:?} {more}", kind.name()));
     }
 
-    /// A part of what is this thread's.
+    /// Returns a part of this thread's bytes.
     pub fn own(&self, file: usize, most: usize) -> Range<usize> {
         let stripes = &self.file(file).stripes[self.me];
         self.random.part(stripes[self.random.below(stripes.len())].clone(), most)
     }
 
-    /// Whether an error is the weather's, or that of threads that evict what this one is about to use.
+    /// Returns whether an error is due to the weather, or to threads that evict what this one is about to use.
     pub fn is_excused(&self, error: &Error, since: Since) -> bool {
         match error {
             Error::NoProgress(_) if !self.world.setup.is_alone() => {
@@ -99,7 +99,7 @@ impl<'w> Worker<'w> {
         }
     }
 
-    /// The count of a read or a write, if it is right or excused.
+    /// Returns the count of a read or a write, if it is right or excused.
     pub fn count(&self, result: Result<usize, Partial>, ought: usize, since: Since) -> Checked<usize> {
         match result {
             Ok(done) if done == ought => Ok(done),
@@ -109,7 +109,7 @@ impl<'w> Worker<'w> {
         }
     }
 
-    /// Whether it succeeded; a failure is excused.
+    /// Returns whether it succeeded; a failure is excused.
     pub fn done(&self, result: Result<(), Error>, since: Since) -> Checked<bool> {
         match result {
             Ok(()) => Ok(true),
@@ -118,12 +118,12 @@ impl<'w> Worker<'w> {
         }
     }
 
-    /// Compares what was read with what it ought to be.
+    /// Compares the bytes that were read with the expected ones.
     pub fn check(&self, file: usize, at: usize, is: &[u8]) -> Checked {
         self.file(file).model.difference(at, is).map_or(Ok(()), Err)
     }
 
-    /// A mapping that has these bytes: one that is there, or a new one.
+    /// Returns a mapping that contains these bytes: an existing one, or a new one.
     pub fn mapping(
         &self,
         file: usize,
@@ -155,7 +155,7 @@ impl<'w> Worker<'w> {
         let mapping = mapping.map_err(|error| format!("{start}..{end} is not mapped as {mode:?}: {error}"))?;
         let mapped = Mapped::new(mapping, start, protection == Rights::ReadWrite, &self.world.tally);
         let mapped = Arc::new(mapped);
-        // What falls out of the pool is unmapped after its lock is free.
+        // A mapping that is replaced in the pool is unmapped after its lock is free.
         let _old = random.once_in(2).then(|| {
             let mut pool = pool.lock();
             pool.push(Arc::clone(&mapped));

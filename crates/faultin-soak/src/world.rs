@@ -1,4 +1,4 @@
-//! What the threads of a soak share: files, mappings, the model, and what each thread is doing.
+//! The state that the threads of a soak share: files, mappings, the model, and the current operation of each thread.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -17,10 +17,10 @@ use super::store::Moody;
 use super::tally::{Kind, Tally};
 use super::weather::{Since, Weather};
 
-/// Operations of a thread that a report shows.
+/// Number of operations of a thread that a report shows.
 const LOG: usize = 24;
 
-/// How a soak shall be.
+/// The configuration of a soak.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub seed: u64,
@@ -28,18 +28,18 @@ pub struct Setup {
     pub files: usize,
     pub limit: Option<usize>,
     pub modes: Vec<Mode>,
-    /// Whether there are threads that do nothing but evict.
+    /// Whether there are threads that only evict.
     pub evictions: bool,
 }
 
 impl Setup {
-    /// Whether a thread does not share the cache with another one, which could evict what it is about to use.
+    /// Returns whether a thread does not share the cache with another one, which could evict what it is about to use.
     pub fn is_alone(&self) -> bool {
         self.threads == 1 && !self.evictions
     }
 }
 
-/// Everything.
+/// The state of a soak.
 #[derive(Debug)]
 pub struct World {
     pub setup: Setup,
@@ -56,11 +56,11 @@ pub struct World {
 /// The syncs of one file.
 #[derive(Debug)]
 pub struct Syncs {
-    /// The handle that is synced,
+    /// The handle that is synced.
     pub handle: CachedFile,
-    /// and when it was last.
+    /// The time of the last sync.
     pub last: Since,
-    /// Syncs of the store that had failed when one of the file last succeeded.
+    /// Number of failed syncs of the store when one of the file last succeeded.
     pub failed: u64,
 }
 
@@ -68,23 +68,23 @@ pub struct Syncs {
 #[derive(Debug)]
 pub struct File {
     pub store: Arc<Moody>,
-    /// The file, with others; alone for whoever changes what is everybody's.
+    /// The file, shared; exclusive for a thread that changes what all of them use.
     pub open: RwLock<CachedFile>,
     pub syncs: Mutex<Syncs>,
     pub model: Model,
     /// By thread.
     pub stripes: Vec<Vec<Range<usize>>>,
-    /// Bytes of the base,
+    /// Size of the base in bytes.
     pub base: usize,
-    /// and the most that the file ever has.
+    /// Maximum size of the file in bytes.
     pub most: usize,
-    /// How long the file is: for whoever has the tail.
+    /// Length of the file: for the thread that holds the tail.
     pub tail: Mutex<usize>,
     pub pool: Mutex<Vec<Arc<Mapped>>>,
     options: FileOptions,
 }
 
-/// A mapping, and what it is of.
+/// A mapping, and its part of a file.
 #[derive(Debug)]
 pub struct Mapped {
     pub mapping: Mapping,
@@ -114,13 +114,13 @@ impl Drop for Mapped {
 impl File {
     fn new(world: &Setup, cache: &Cache, weather: &Arc<Weather>, number: usize, page: usize) -> Result<File, String> {
         let random = Random::new(world.seed, 1000 + number as u64);
-        // Neither ends with a page, so that the tail shares pages with the base, and ends in the midst of one.
+        // Neither ends with a page, so that the tail shares pages with the base, and ends within one.
         let base = (24 + random.below(16)) * page + 1 + random.below(page - 1);
         let most = base + 10 * page + random.below(page);
         let bytes = random.bytes(base + random.below(most - base));
         let store = Moody::new(&bytes, number, Arc::clone(weather), Random::new(world.seed, 2000 + number as u64));
         let store = Arc::new(store.map_err(|error| format!("a temporary file: {error}"))?);
-        // Two files of three allocate in advance, and give back what a write that ends early has not used.
+        // Two files of three allocate in advance, and free what a write that ends early has not used.
         let preallocate = if number % 3 == 2 { Preallocate::No } else { Preallocate::Yes };
         let how = WriteLoop { preallocate, ..WriteLoop::DEFAULT };
         let options = FileOptions::new().max_folio(page << random.below(5)).write_loop(how);
@@ -139,10 +139,10 @@ impl File {
         })
     }
 
-    /// Opened once more. What was open is closed, unless a mapping is left.
+    /// Opens the file once more. The old handle is closed, unless a mapping is left.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's error.
     pub fn reopen(&self, world: &World, open: &mut CachedFile) -> Result<(), String> {
         let mut syncs = self.syncs.lock();
         *open =
@@ -155,7 +155,7 @@ impl File {
 
 impl World {
     /// # Errors
-    /// What is wrong.
+    /// The reason why it cannot be set up.
     pub fn new(setup: Setup) -> Result<World, String> {
         let page = faultin::page_size();
         // About a third of what the files have.
@@ -185,7 +185,7 @@ impl World {
         self.over.store(true, Relaxed);
     }
 
-    /// Ends it all: the first one counts.
+    /// Ends the run: the first difference counts.
     pub fn differs(&self, what: String) {
         self.difference.lock().get_or_insert(what);
         self.end();
@@ -195,7 +195,7 @@ impl World {
         self.difference.lock().clone()
     }
 
-    /// What all threads have done lately, for a person to read.
+    /// Returns the last operations of all threads, as text.
     pub fn trails(&self) -> String {
         let mut text = String::new();
         for (number, trail) in self.trails.iter().enumerate() {
@@ -208,7 +208,7 @@ impl World {
     }
 }
 
-/// What a thread does.
+/// The operations of a thread.
 #[derive(Debug, Default)]
 pub struct Trail {
     log: Mutex<VecDeque<String>>,
@@ -226,7 +226,7 @@ impl Trail {
         self.operations.fetch_add(1, Relaxed);
     }
 
-    /// How many operations it has begun.
+    /// Returns the number of operations it has begun.
     pub fn operations(&self) -> u64 {
         self.operations.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! `faultin-soak`, as it is called.
+//! `faultin-soak` from the command line.
 
 mod common;
 
@@ -8,7 +8,7 @@ fn soak(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The number of a line of the table.
+/// Returns the number in a line of the table.
 fn figure(out: &str, what: &str) -> u64 {
     let line = out.lines().map(str::trim).find(|line| line.starts_with(what));
     let line = line.unwrap_or_else(|| panic!("no {what} in\n{out}"));
@@ -43,7 +43,7 @@ fn without_failures_no_operation_is_ended_by_one() {
     }
 }
 
-/// With nobody else there no buffer is taken away: an operation that says so has done it itself.
+/// Without other threads no buffer is evicted: an operation that gives up has evicted it itself.
 #[test]
 fn one_thread_alone_gives_up_on_nothing() {
     let limit = (8 * (faultin::page_size() >> 10)).to_string();

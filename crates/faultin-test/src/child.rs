@@ -2,8 +2,8 @@
 
 use std::process::ExitStatus;
 
-/// Asserts that a child has run the test that it was to run: a name that no test has selects none, and the child succeeds.
-/// `stdout` is what the child has printed: one that succeeds says that one test has passed, and one that dies, that it began.
+/// Asserts that a child has run its test: a name that matches no test selects none, and the child succeeds. `stdout` is the
+/// child's output: a child that succeeds reports one passed test, and one that dies has reported its start.
 ///
 /// # Panics
 /// If it has run none, or several.

@@ -10,6 +10,6 @@ pub fn is_emulated() -> bool {
 }
 
 fn page_size() -> usize {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a system has pages")
 }

@@ -8,7 +8,7 @@ pub fn target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-/// Runs `exe`, a program for [`target`]: itself, or with cargo's runner where the system cannot.
+/// Runs `exe`, a program for [`target`]: directly, or with cargo's runner where the system cannot run it.
 pub fn run(exe: impl AsRef<OsStr>) -> Command {
     let variable = format!("CARGO_TARGET_{}_RUNNER", target().to_uppercase().replace('-', "_"));
     let Ok(runner) = std::env::var(variable) else { return Command::new(exe) };

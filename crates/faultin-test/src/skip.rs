@@ -1,9 +1,10 @@
-//! Skips: what a machine lacks is said, counted, and forbidden where it must not be missing.
+//! Skips: a missing feature of a machine is reported, counted, and an error where it must not be missing.
 //!
 //! A test that cannot run calls [`skipped`] with the *need* that is not met, one lower-case word from the list in
-//! `docs/testing.md` (`uring`, `uffd`, `memfd`, `root`, …), and returns. The line `skipped: <need>: <why>` goes past the
-//! harness, which keeps what a passing test prints. If the variable `FAULTIN_SKIPS` names a file, the line is appended
+//! `docs/testing.md` (`uring`, `uffd`, `memfd`, `root`, …), and returns. The line `skipped: <need>: <why>` bypasses the
+//! harness, which captures the output of passing tests. If the variable `FAULTIN_SKIPS` names a file, the line is appended
 //! there as well, so that the command that started the run can count skips. If `FAULTIN_REQUIRE` (needs separated by
+//! commas, or `all`) contains the need, the test fails instead.
 //! commas, or `all`) contains the need, the test fails instead.
 
 use core::fmt::Display;
@@ -14,7 +15,7 @@ const REQUIRE: &str = "FAULTIN_REQUIRE";
 /// The file that each skip is appended to.
 const SKIPS: &str = "FAULTIN_SKIPS";
 
-/// Reports that a test does not run here because `need` is not met; `why` is what the machine answered.
+/// Reports that a test does not run here because `need` is not met; `why` is the reason on this machine.
 ///
 /// # Panics
 /// If `need` is required.
@@ -29,7 +30,7 @@ pub fn skipped(need: &str, why: impl Display) {
     written.unwrap_or_else(|error| panic!("{SKIPS} cannot be written: {error}"));
 }
 
-/// Whether `need` is one of those that must be met.
+/// Returns whether `need` is one of those that must be met.
 #[must_use]
 pub fn is_required(need: &str) -> bool {
     std::env::var(REQUIRE).is_ok_and(|list| list.split(',').any(|name| name == need || name == "all"))

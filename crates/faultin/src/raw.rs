@@ -9,10 +9,11 @@
 //!
 //! * The count is exact at every size, alignment and fault position, for source and destination. Bytes after it are
 //!   untouched.
-//! * One exception, where another thread revokes a page at the very moment of a store to it, or of a load by a string instruction: bytes
-//!   after the count may have been stored, up to 31 on aarch64 (Arm leaves open what a store across two pages stores to the accessible one) and up
-//!   to 63 on x86-64 (Intel leaves it open for stores of more than eight bytes, and a string instruction was seen to report
-//!   one byte less than it had stored). Every byte before the count is stored all the same.
+//! * One exception, where another thread revokes a page at the very moment of a store to it, or of a load by a string
+//!   instruction: bytes after the count may have been stored, up to 31 on aarch64 (Arm does not specify what a store across
+//!   two pages stores to the accessible one) and up to 63 on x86-64 (Intel does not specify it for stores of more than eight
+//!   bytes, and a string instruction was observed to report one byte less than it had stored). Every byte before the count is
+//!   stored nevertheless.
 //! * A failed operation takes one signal; two where more than one page of its ranges is bad, or the CPU reports no address
 //!   (non-canonical addresses).
 //! * Null, kernel and non-canonical addresses, and ranges that wrap around or are longer than `isize::MAX`, behave as

@@ -32,7 +32,7 @@
 //!
 //! # Guarantees
 //!
-//! * No operation kills the process, or waits for the peer. The limits are those of [files](crate::map#what-is-promised).
+//! * No operation kills the process, or waits for the peer. The limits are those of [files](crate::map#guarantees).
 //! * **The work of an operation is bounded, whatever the peer does meanwhile**: one copy that ends at its first fault;
 //!   after a fault a few queries of the file; for reads, a fixed number of calls that read the rest from the file. Nothing
 //!   is retried. The atomic operations that are loops of compare-exchange ([`fetch_and`](SharedMap::fetch_and) and others,

@@ -57,7 +57,7 @@ pub mod tags {
     /// fault from now on, unless they have this tag.
     pub unsafe fn set(ptr: *mut u8, tag: u8) {
         let ptr = ptr.map_addr(|address| address & !(0xff << 56) & !15 | usize::from(tag & 15) << 56);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds it.
         unsafe { tag::set_tag(ptr) };
     }
 }

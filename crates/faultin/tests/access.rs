@@ -23,7 +23,7 @@ fn plain<T: Scalar + std::fmt::Debug>(value: T) {
         for good in 0..=2 * size {
             let ptr = pages.boundary().wrapping_sub(good).cast::<T>();
             let fits = good >= size;
-            // SAFETY: may fault, which is the point; may be misaligned, which plain accesses allow.
+            // SAFETY: may fault, as intended; may be misaligned, which plain accesses allow.
             let (loaded, stored) = unsafe { (faultin::raw::load(ptr), faultin::raw::store(ptr, value)) };
             let what = format!("{size} bytes, {good} good before {bad:?}");
             match bad.cause(Access::Read) {
@@ -96,13 +96,13 @@ macro_rules! atomics {
             }
             for order in [Relaxed, Acquire, SeqCst] {
                 match faultin::raw::load_atomic(ptr, order) {
-                    // 128 bits need a CPU that can.
+                    // Atomics of 128 bits need CPU support.
                     Err(fault) if size_of::<$ty>() == 16 => assert_eq!(fault.cause(), Cause::Unsupported),
                     other => assert_eq!(other, Ok(3)),
                 }
             }
             assert_eq!(faultin::raw::load(ptr.add(1)), Ok(9), "the neighbour");
-            // Refusals: alignment and orderings.
+            // Invalid alignment and orderings are refused.
             if size_of::<$ty>() > 1 {
                 let odd = ptr.byte_add(1);
                 for fault in [
@@ -125,7 +125,7 @@ macro_rules! atomics {
             let pages = Pages::new(bad, faultin::page_size());
             let ptr = pages.boundary().cast::<$ty>();
             let cause = bad.cause(Access::Write).expect("bad for stores");
-            // SAFETY: may fault, which is the point.
+            // SAFETY: may fault, as intended.
             unsafe {
                 for fault in [
                     faultin::raw::store_atomic(ptr, 1, Ordering::SeqCst).unwrap_err(),
@@ -143,7 +143,7 @@ macro_rules! atomics {
                 }
                 if bad.cause(Access::Read).is_some() {
                     let fault = faultin::raw::load_atomic(ptr, Ordering::Acquire).unwrap_err();
-                    // (No CPU before those with LSE2 or AVX loads 16 bytes at once.)
+                    // (CPUs without LSE2 or AVX do not load 16 bytes at once.)
                     let mut good = [0 as $ty; 2];
                     let aligned = good.as_mut_ptr().map_addr(|at| at.next_multiple_of(size_of::<$ty>()));
                     let is_supported = faultin::raw::load_atomic(aligned, Ordering::Acquire).is_ok();
@@ -181,7 +181,7 @@ fn concurrent_fetch_adds_lose_nothing() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    // SAFETY: plain memory, accessed atomically by all.
+                    // SAFETY: plain memory, accessed only atomically.
                     unsafe {
                         faultin::raw::fetch_add(word.as_ptr(), 1, Ordering::Relaxed).expect("resident");
                         faultin::raw::fetch_xor(word.as_ptr(), 1 << 63, Ordering::Relaxed).expect("resident");
@@ -209,7 +209,7 @@ fn strings_stop_at_nul_and_touch_no_page_they_need_not() {
                 for max in [0, nul, nul + 1, good, good + 5, usize::MAX] {
                     let what = format!("{good} good before {bad:?}, NUL at {nul}, at most {max}");
                     let mut out = [CANARY; 128];
-                    // SAFETY: may fault, which is the point; `out` holds 128 bytes.
+                    // SAFETY: may fault, as intended; `out` holds 128 bytes.
                     let (len, copied) = unsafe {
                         (faultin::raw::strnlen(src, max), faultin::raw::strncpy(out.as_mut_ptr(), src, max.min(128)))
                     };
@@ -256,7 +256,7 @@ fn scans_find_the_first_difference_or_the_exact_fault() {
             let src = pages.boundary().wrapping_sub(good);
             for size in [0, good / 2, good, good + 1, good + 16, good + 64, good + 300] {
                 let before = faultin::signal::counters().total();
-                // SAFETY: may fault, which is the point; `plain` is long enough.
+                // SAFETY: may fault, as intended; `plain` is long enough.
                 let (zero, same, rev) = unsafe {
                     (
                         faultin::raw::is_zeroed(src, size),
@@ -274,7 +274,7 @@ fn scans_find_the_first_difference_or_the_exact_fault() {
                     assert!(faultin::signal::counters().total() - before <= 3, "one signal each: {what}");
                 }
             }
-            // Something to find before the fault, at each position.
+            // A difference before the fault, at each position.
             for at in 0..good {
                 pages.before()[start - good + at] = 0x80;
                 // SAFETY: as above.
@@ -326,7 +326,7 @@ fn versioned_structures_complete_shorter_ones_and_check_longer_ones() {
                     assert!(dst[dst_len..].iter().all(|&b| b == CANARY), "{what}");
                 }
             }
-            // One byte more than is there.
+            // One byte more than is accessible.
             let src = pages.boundary().wrapping_sub(src_len);
             let mut dst = [0; 40];
             // SAFETY: as above.
@@ -350,7 +350,7 @@ fn views_keep_to_their_bounds_and_give_back_both_halves() {
     let (read, write) = unsafe {
         (ReadView::new(start, 3 * page).expect("install"), WriteView::new(start, 3 * page).expect("install"))
     };
-    // In bounds, short.
+    // In bounds, with short counts.
     let mut buffer = vec![MaybeUninit::uninit(); page];
     let faultin::raw::ShortRead { init, uninit, fault } =
         read.read_uninit(&mut buffer, page - 100).expect_err("past the end");
@@ -362,7 +362,7 @@ fn views_keep_to_their_bounds_and_give_back_both_halves() {
     assert_eq!(write.fetch_add::<u8>(page - 1, 1, Ordering::SeqCst), Ok(9));
     assert_eq!(read.load::<u8>(page - 1), Ok(10));
     assert_eq!(read.copy_to(0..100, &write, page - 50).expect_err("past the end").done, 50);
-    // Out of bounds: refused, nothing done.
+    // Out of bounds: refused without an effect.
     let out = |fault: faultin::Fault| assert_eq!((fault.cause(), fault.errno()), (Cause::OutOfRange, libc::EINVAL));
     out(read.read(&mut [0; 2], 3 * page - 1).expect_err("leaves the view").fault);
     out(read.load::<u64>(usize::MAX - 2).expect_err("wraps"));

@@ -1,5 +1,5 @@
-//! Arguments nobody should pass and registers nobody should leave that way: each has a documented result, and nothing
-//! crashes, hangs or lies about a count.
+//! Invalid arguments and unusual register contents: each has a documented result, and nothing crashes, hangs or returns a
+//! wrong count.
 
 mod pages;
 
@@ -21,7 +21,7 @@ fn each_width(test: impl Fn(&str)) {
     testing::select_widest();
 }
 
-/// An address where nothing of ours can be, and why an access to it fails.
+/// An address outside of the test's memory, and the cause of the fault of an access to it.
 #[derive(Clone, Copy, Debug)]
 struct Nowhere {
     name: &'static str,
@@ -62,11 +62,11 @@ impl Nowhere {
         std::ptr::without_provenance_mut(self.address)
     }
 
-    /// Nothing is done, for this reason; a fixed-size access may not know where.
+    /// Nothing is done, for this reason; an access of fixed size may not know the address.
     fn refuses(&self, what: &str, len: usize, fault: &Fault, access: Access) {
         let what = format!("{what} of {len} bytes at {} ({:#x})", self.name, self.address);
         assert_eq!((fault.cause(), fault.access()), (self.cause, access), "{what}: {fault:?}");
-        // A wide access may be two for the CPU; user-mode emulation on x86-64 reports 0 for what is no address there.
+        // A wide access may be two for the CPU; user-mode emulation on x86-64 reports 0 for non-canonical addresses.
         let near = |address: usize| address.wrapping_sub(self.address) < len.clamp(1, 16);
         let unknown = |address| cfg!(target_arch = "aarch64") && address == 0 && self.address >= 1 << 47;
         let told = fault.address().is_none_or(|address| near(address) || unknown(address));
@@ -95,7 +95,7 @@ fn addresses_where_nothing_is_move_nothing_whatever_the_length() {
                     let unpredictable = faultin::raw::copy_unpredictable(to, place.read(), len);
                     place.moves_nothing("copy_unpredictable", len, unpredictable, Access::Read);
                     if len <= own.len() {
-                        // What is behind the source's end is nobody's to read.
+                        // Bytes past the source's end must not be read.
                         let out = faultin::raw::copy_out(place.write(), from, len);
                         place.moves_nothing("copy_out", len, out, Access::Write);
                         let init = std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<u8>>(), len);
@@ -175,7 +175,7 @@ fn nothing_is_accessed_for_a_length_of_zero() {
         let before = counters();
         let mut own = [CANARY; 64];
         for place in nowhere() {
-            // SAFETY: no byte is asked for.
+            // SAFETY: no byte is requested.
             unsafe {
                 let (to, from) = (own.as_mut_ptr(), own.as_ptr());
                 let what = format!("{} ({width})", place.name);
@@ -284,7 +284,7 @@ fn overlap_is_moved_down_refused_upwards_and_checked_in_place() {
                 for (at, byte) in pages.before().iter_mut().enumerate() {
                     *byte = pattern(at);
                 }
-                // Ends 10 bytes before the bad page, or 10 behind its beginning.
+                // Ends 10 bytes before the bad page, or 10 bytes into it.
                 for over in [-10, 10] {
                     let high = pages.boundary().wrapping_offset(over - len as isize);
                     let low = high.wrapping_sub(distance);
@@ -319,13 +319,13 @@ fn overlap_is_moved_down_refused_upwards_and_checked_in_place() {
 
 #[cfg(target_arch = "x86_64")]
 mod registers {
-    //! Flags and control registers as the program left them.
+    //! Flags and control registers keep the program's values.
 
     use std::arch::asm;
 
     use super::*;
 
-    /// What [`under`] calls, and its argument.
+    /// The function that [`under`] calls, and its argument.
     struct Call<'a> {
         function: &'a mut dyn FnMut(),
     }
@@ -337,7 +337,7 @@ mod registers {
     /// Calls `function` with these bits of the flags set.
     fn under(flags: u64, function: &mut dyn FnMut()) {
         let mut call = Call { function };
-        // SAFETY: the flags are set around one call only. The stack is aligned as a call needs it, below the red zone.
+        // SAFETY: the flags are set only around one call. The stack is aligned as required for a call, below the red zone.
         unsafe {
             asm!(
                 "mov r12, rsp",
@@ -369,11 +369,11 @@ mod registers {
     }
 
     fn set_mxcsr(value: u32) {
-        // SAFETY: no floating-point operation happens before it is set back.
+        // SAFETY: there is no floating-point operation before the old value is restored.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
     }
 
-    /// Copies and fills of sizes on every path, complete and short, and what they must do.
+    /// Copies and fills of sizes on every path, complete and short, with their expected results.
     fn exercise(what: &str, pages: &mut Pages, own: &mut [u8]) {
         for len in [1, 3, 9, 20, 40, 100, 300, 800, 1200, 1600] {
             for good in [len, len - 1, len / 2, 0] {
@@ -417,7 +417,7 @@ mod registers {
     fn the_direction_flag_changes_nothing() {
         const DIRECTION: u64 = 1 << 10;
         each_path(|width, pages, own| {
-            // Only the copies run with the flag set; what checks them is compiled code, which needs it clear.
+            // Only the copies run with the flag set; the checks are compiled code, which needs it clear.
             for len in [1, 16, 40, 300, 800, 1600] {
                 for good in [len, len / 2, 0] {
                     let at = pages.boundary().wrapping_sub(good);

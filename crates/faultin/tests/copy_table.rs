@@ -1,19 +1,19 @@
-//! Every copy path at every size and fault position: the count is exact, what is before it is done, what is after it is
-//! untouched, and no more signals are taken than documented.
+//! Every copy path at every size and fault position: the count is exact, the bytes before it are done, the bytes after it
+//! are unchanged, and there are no more signals than documented.
 //!
-//! The paths for large sizes are reached at sizes a test can afford by moving their thresholds.
+//! Lower thresholds make the paths for large sizes reachable at sizes that a test can afford.
 //!
 //! The whole table is every copy at every size and position, with every kind of bad page: `FAULTIN_COPY_TABLE=whole`, in a
-//! release build. Otherwise each size meets each position with one of the copies, in turn: each copy meets each size, and
-//! each position.
+//! release build. Otherwise each size is combined with each position for one of the copies, in turn, so that each copy is
+//! tested with each size and with each position.
 
 mod pages;
 
 use faultin::{Access, Cause, Short, testing};
 use pages::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
 
-/// Runs `test` once per vector width, with the large paths within reach: string instruction from 700 bytes, vectors
-/// again from 1100, non-temporal stores from 1500.
+/// Runs `test` once per vector width, with lowered thresholds: string instruction from 700 bytes, vectors again from 1100,
+/// non-temporal stores from 1500.
 fn each_width(test: impl Fn(&str)) {
     let _one = serial();
     faultin::install().expect("install");
@@ -37,7 +37,7 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-/// Fault positions for a size: all of them for small sizes, near both ends and here and there for large ones.
+/// Fault positions for a size: all of them for small sizes; near both ends and a few others for large ones.
 fn positions(size: usize) -> Vec<usize> {
     if size <= 600 {
         return (0..size).collect();
@@ -46,10 +46,10 @@ fn positions(size: usize) -> Vec<usize> {
     (0..70).chain(between).chain(size - 70..size).collect()
 }
 
-/// What is tried: the number of the copy, the size, the position, and how the other side is misaligned.
+/// The cells to test: the number of the copy, the size, the position, and the misalignment of the other side.
 fn cells(bad: Bad, copies: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     let whole = std::env::var("FAULTIN_COPY_TABLE").is_ok_and(|table| table == "whole");
-    // Each position once; the other causes differ in the signal, not in the counting, and `fill` has one side only.
+    // Each position once; the other causes differ in the signal, not in the counting, and `fill` has only one side.
     let thin = if bad == Bad::Unmapped { 1 } else { 7 } * if copies == 1 { 5 } else { 1 };
     let step = if whole { 1 } else { thin_out() * thin };
     let positions = move |size: usize| {
@@ -121,7 +121,7 @@ fn short_load_side_counts_exactly_and_leaves_the_tail_untouched() {
                 let case = Case { width, name, bad, size, good, misalign };
                 let before = faultin::signal::counters().total();
                 let src = boundary.wrapping_sub(good);
-                // SAFETY: `out` is longer than any size and offset; `src` may fault, which is the point.
+                // SAFETY: `out` is longer than any size and offset; `src` may fault, as intended.
                 let result = unsafe { copy(out.as_mut_ptr().add(64 + misalign), src, size) };
                 check(&case, result, Access::Read, boundary, faultin::signal::counters().total() - before);
                 let done = result.map_or_else(|short| short.done, |()| size);
@@ -157,7 +157,7 @@ fn short_store_side_counts_exactly_and_leaves_the_tail_untouched() {
                 let case = Case { width, name, bad, size, good, misalign };
                 let before = faultin::signal::counters().total();
                 let dst = boundary.wrapping_sub(good);
-                // SAFETY: `source` is longer than any size and offset; `dst` may fault, which is the point.
+                // SAFETY: `source` is longer than any size and offset; `dst` may fault, as intended.
                 let result = unsafe { copy(dst, source.as_ptr().add(misalign), size) };
                 check(&case, result, Access::Write, boundary, faultin::signal::counters().total() - before);
                 stored(&case, &mut pages, start, &source[misalign..], &canaries);
@@ -166,12 +166,12 @@ fn short_store_side_counts_exactly_and_leaves_the_tail_untouched() {
     });
 }
 
-/// The bytes before the bad page are the source's, from the place on that the case says; all others are untouched.
+/// The bytes before the bad page are the source's, from the case's position on; all others are unchanged.
 fn stored(case: &Case<'_>, pages: &mut Pages, start: usize, source: &[u8], canaries: &[u8]) {
     let (seen, at) = (pages.all(), start - case.good);
     let head = &seen[at.saturating_sub(64)..at];
     assert!(head == &canaries[..head.len()], "before: {case}");
-    // The copies end at the bad page: what is behind it is good, and not theirs.
+    // The copies end at the bad page: the good pages after it are unchanged.
     assert!(seen[at..start] == source[..case.good], "prefix: {case}");
     let tail = &seen[start..seen.len().min(start + canaries.len())];
     assert!(tail == &canaries[..tail.len()], "after the count: {case}");
@@ -190,7 +190,7 @@ fn fill_counts_exactly_and_leaves_the_tail_untouched() {
             for (_, size, good, _) in cells(bad, 1) {
                 let case = Case { width, name: "fill", bad, size, good, misalign: 0 };
                 let before = faultin::signal::counters().total();
-                // SAFETY: may fault, which is the point.
+                // SAFETY: may fault, as intended.
                 let result = unsafe { faultin::raw::fill(boundary.wrapping_sub(good), 0x5a, size) };
                 check(&case, result, Access::Write, boundary, faultin::signal::counters().total() - before);
                 stored(&case, &mut pages, start, &source, &canaries);
@@ -235,7 +235,7 @@ fn with_both_sides_bad_the_nearer_one_decides() {
                 let (load, store) = (random.below(size), random.below(size));
                 let (src, dst) = (from.boundary().wrapping_sub(load), to.boundary().wrapping_sub(store));
                 let before = faultin::signal::counters().total();
-                // SAFETY: may fault, which is the point.
+                // SAFETY: may fault, as intended.
                 let short = unsafe { faultin::raw::copy(dst, src, size) }.expect_err("both sides are bad");
                 let what = format!("{width}: {size} bytes, {load} can be loaded, {store} can be stored");
                 assert_eq!(short.done, load.min(store), "{what}");
@@ -243,7 +243,7 @@ fn with_both_sides_bad_the_nearer_one_decides() {
                 let possible = match load.cmp(&store) {
                     std::cmp::Ordering::Less => &[cannot_load][..],
                     std::cmp::Ordering::Greater => &[cannot_store],
-                    // Both fail at the same byte: which is met first is the copy's affair.
+                    // Both fail at the same byte: which one is reported is unspecified.
                     std::cmp::Ordering::Equal => &[cannot_load, cannot_store],
                 };
                 assert!(possible.contains(&(short.fault.access(), short.fault.cause())), "{what}: {short:?}");
@@ -269,7 +269,7 @@ fn a_bad_page_in_the_middle_ends_the_copy_although_its_tail_is_good() {
             for good in [0, 1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 300, 699, 1000, page - 1, page, page + 1] {
                 for size in [good + page + 1, good + page + 64, good + page + 700, good + 2 * page] {
                     let before = faultin::signal::counters().total();
-                    // SAFETY: may fault, which is the point.
+                    // SAFETY: may fault, as intended.
                     let result = unsafe { faultin::raw::copy_in(out.as_mut_ptr(), boundary.wrapping_sub(good), size) };
                     let short = result.expect_err("a page in the middle is bad");
                     assert_eq!(short.done, good, "{width} {bad:?} {size}");

@@ -1,4 +1,4 @@
-//! What stood behind a fault of a file mapping, asked of the file afterwards.
+//! The reason for a fault of a file mapping, determined from the file afterwards.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -23,7 +23,7 @@ impl Map {
 
     fn load(&self, offset: usize) -> Result<u8, Fault> {
         assert!(offset < self.1);
-        // SAFETY: within the mapping; may fault, which is the point.
+        // SAFETY: within the mapping; may fault, as intended.
         unsafe { faultin::raw::load(self.0.cast::<u8>().wrapping_add(offset)) }
     }
 
@@ -36,7 +36,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: our own mapping.
+        // SAFETY: this value's mapping.
         unsafe { libc::munmap(self.0, self.1) };
     }
 }
@@ -75,7 +75,7 @@ fn a_full_file_system_says_no_space() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let target = CString::new(folder.path().as_os_str().as_bytes()).expect("no NUL");
     let options = CString::new(format!("size={}", 8 * page)).expect("no NUL");
-    // SAFETY: mounts on a folder of our own.
+    // SAFETY: mounts on a folder of this test.
     let mounted =
         unsafe { libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0 };
     if !mounted {
@@ -95,7 +95,7 @@ fn a_full_file_system_says_no_space() {
         assert!(matches!(backing, Some(Backing::NoSpace)), "{backing:?}");
         map.store(1).expect("what is allocated stays accessible");
     });
-    // SAFETY: our own mount.
+    // SAFETY: this test's mount.
     unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);

@@ -1,5 +1,5 @@
-//! fault_in and probe on every kind of memory: the prefix is right, nothing changes, and what page tables misjudge is
-//! judged by an access.
+//! fault_in and probe on every kind of memory: the prefix is right, nothing changes, and where page tables do not suffice,
+//! an access decides.
 
 mod pages;
 
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use faultin::{Access, Cause, Fault, Granularity, Short};
 use pages::{Bad, Pages, pattern, serial};
 
-/// Sizes that reach every way of going through a range: touching, populating, populating in growing blocks.
+/// Sizes that reach every method: touching, populating, populating in growing blocks.
 const PAGES: [usize; 9] = [1, 2, 3, 5, 17, 40, 300, 2100, 5000];
 
 fn fault_in(access: Access, ptr: *mut u8, len: usize) -> Result<usize, Fault> {
     let len = NonZeroUsize::new(len).expect("not 0");
-    // SAFETY: may fault, which is the point.
+    // SAFETY: may fault, as intended.
     let prefix = unsafe {
         match access {
             Access::Read => faultin::raw::fault_in_readable(ptr, len),
@@ -25,7 +25,7 @@ fn fault_in(access: Access, ptr: *mut u8, len: usize) -> Result<usize, Fault> {
 }
 
 fn probe(access: Access, ptr: *mut u8, len: usize, granularity: Granularity) -> Result<(), Short> {
-    // SAFETY: may fault, which is the point.
+    // SAFETY: may fault, as intended.
     unsafe {
         match access {
             Access::Read => faultin::raw::probe_read(ptr, len, granularity),
@@ -36,7 +36,7 @@ fn probe(access: Access, ptr: *mut u8, len: usize, granularity: Granularity) -> 
 
 const GRANULARITIES: [Granularity; 3] = [Granularity::Page, Granularity::Line, Granularity::Tag];
 
-/// Asserts what all primitives say about `good` accessible bytes at `ptr`, of `len`.
+/// Asserts the results of all primitives for `len` bytes at `ptr`, of which `good` are accessible.
 fn judge(what: &str, access: Access, ptr: *mut u8, good: usize, len: usize, cause: Option<Cause>) {
     let found = fault_in(access, ptr, len);
     let what = format!("{what}, {access:?}, {good} good of {len}");
@@ -78,7 +78,7 @@ fn the_prefix_ends_where_the_first_bad_page_begins() {
                     judge(&kind, access, start, good, good, cause);
                     judge(&kind, access, start, good, good + 1, cause);
                     judge(&kind, access, start, good, good + page, cause);
-                    // A length that no memory has.
+                    // A length that exceeds all memory.
                     if cause.is_some() {
                         judge(&kind, access, start, good, usize::MAX / 2, cause);
                     }
@@ -91,7 +91,7 @@ fn the_prefix_ends_where_the_first_bad_page_begins() {
     }
 }
 
-/// A private mapping to do things to, `None` with its reason where the kernel lacks something.
+/// A private mapping for experiments.
 fn anonymous(pages: usize) -> (*mut u8, usize) {
     let len = pages * faultin::page_size();
     // SAFETY: a new mapping.
@@ -110,7 +110,7 @@ fn anonymous(pages: usize) -> (*mut u8, usize) {
 }
 
 fn unmap(map: *mut u8, len: usize) {
-    // SAFETY: a mapping of the test's own.
+    // SAFETY: this test's mapping.
     unsafe { libc::munmap(map.cast(), len) };
 }
 
@@ -122,7 +122,7 @@ fn guard_pages_are_found_where_page_tables_say_nothing() {
     let page = faultin::page_size();
     for good in [1, 40, 3000] {
         let (map, len) = anonymous(good + 10);
-        // User-mode emulation accepts any advice and ignores it.
+        // User-mode emulation accepts and ignores any advice.
         // SAFETY: a part of the mapping; the first call has an advice that does not exist.
         let installed = unsafe {
             libc::madvise(map.cast(), page, i32::MAX) != 0
@@ -169,7 +169,7 @@ fn protection_keys_are_obeyed() {
     faultin::install().expect("install");
     let (map, len) = anonymous(40);
     let page = faultin::page_size();
-    // SAFETY: asks for a key that denies every access.
+    // SAFETY: requests a key that denies every access.
     let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 1) };
     if key < 0 {
         faultin_test::skipped("protection-keys", std::io::Error::last_os_error());
@@ -230,7 +230,7 @@ fn large_ranges_come_in_whatever_their_pages_are() {
     for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_HUGEPAGE] {
         for access in [Access::Read, Access::Write] {
             let (map, len) = anonymous(20_000);
-            // SAFETY: the mapping; an advice that the kernel does not have changes nothing.
+            // SAFETY: the mapping; an unknown advice changes nothing.
             unsafe { libc::madvise(map.cast(), len, advice) };
             assert_eq!(fault_in(access, map, len), Ok(len));
             let mut resident = vec![0_u8; len / page];

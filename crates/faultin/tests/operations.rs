@@ -1,4 +1,4 @@
-//! Random sequences of operations behave as the model says; `fuzz/` grows such sequences for as long as one likes.
+//! Random sequences of operations behave as in the model; `fuzz/` generates such sequences for any length of time.
 
 mod model;
 mod pages;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pages::{Random, serial, thin_out};
 
-/// Runs sequences from the generator's state `first` on; a failure names the state of the sequence that failed.
+/// Runs sequences, beginning with the generator state `first`; a failure names the state of its sequence.
 fn run(first: u64, sequences: u64, bytes: usize) -> model::Tally {
     let _one = serial();
     faultin::install().expect("install");

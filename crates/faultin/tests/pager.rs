@@ -1,4 +1,4 @@
-//! Ranges whose faults the process serves itself: who is asked, when, and what becomes of it.
+//! Ranges whose faults the process resolves itself: which pager is called, when, and with which result.
 
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use faultin::pager::{Interrupted, Pager, Served, serve};
 use faultin::{Access, Cause, Fault, Granularity, ReadView, WriteView, page_size};
 
-/// Pages that are inaccessible until their pager is asked.
+/// Pages that are inaccessible until their pager is called.
 struct Pages {
     base: *mut u8,
     pages: usize,
@@ -34,7 +34,7 @@ impl Pages {
     }
 
     fn protect(&self, index: usize, protection: i32) {
-        // SAFETY: a page of our own.
+        // SAFETY: one of these pages.
         let done = unsafe { libc::mprotect(self.base.add(index * page_size()).cast(), page_size(), protection) };
         assert_eq!(done, 0);
     }
@@ -46,18 +46,18 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, which nobody uses any more.
+        // SAFETY: this value's mapping, which is not used any more.
         unsafe { libc::munmap(self.base.cast(), self.pages * page_size()) };
     }
 }
 
-/// Opens pages as it is asked to; the last one never.
+/// Makes pages accessible on request, except the last one.
 struct Opens {
     pages: Arc<Pages>,
     asked: AtomicUsize,
-    /// Asked in a signal.
+    /// Calls in a signal handler.
     interrupted: AtomicUsize,
-    /// Says that it has, and has not.
+    /// Reports success without doing anything.
     lies: bool,
 }
 
@@ -79,7 +79,7 @@ impl Opens {
     }
 }
 
-// SAFETY: in a signal it counts, and makes one system call.
+// SAFETY: in a signal handler it only counts, and makes one system call.
 unsafe impl Pager for Opens {
     fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
         self.asked.fetch_add(1, SeqCst);
@@ -98,9 +98,9 @@ fn views(pages: &Pages) -> (ReadView<'_>, WriteView<'_>) {
     unsafe { (ReadView::new(pages.base, len).unwrap(), WriteView::new(pages.base, len).unwrap()) }
 }
 
-/// Has faults of all pages served.
+/// Registers a pager for all pages.
 fn served(pages: &Pages, pager: Arc<dyn Pager>) -> Served {
-    // SAFETY: the range is `pages`', whose owner drops what this returns first.
+    // SAFETY: the range is `pages`', whose owner drops the returned value first.
     unsafe { serve(pages.range(), pager) }.unwrap()
 }
 
@@ -115,13 +115,13 @@ fn a_copy_comes_back_short_and_fault_in_asks_the_pager() {
     let mut buffer = vec![1; 2 * page_size()];
     let short = read.read(&mut buffer, 0).unwrap_err();
     assert_eq!((short.done, opens.asked.load(SeqCst)), (0, 0), "never inside a copy");
-    // Three pages of four, the last one fails.
+    // Three pages of four; the last one fails.
     let whole = NonZeroUsize::new(PAGES * page_size()).unwrap();
     assert_eq!(read.fault_in(0, whole).map(NonZeroUsize::get), Ok(3 * page_size()));
     assert_eq!(opens.asked.load(SeqCst), PAGES);
     assert_eq!(read.read(&mut buffer, 0), Ok(()));
     assert!(buffer.iter().all(|&byte| byte == 0));
-    // What can be read can not be written yet.
+    // A readable page is not writable yet.
     assert!(write.store::<u8>(0, 7).is_err());
     let one = NonZeroUsize::new(1).unwrap();
     assert_eq!(write.fault_in(0, one), Ok(one));
@@ -148,7 +148,7 @@ fn others_instructions_are_served_in_the_signal() {
     let opens = Opens::new(&pages, false);
     let served = served(&pages, opens.clone());
     for index in 0..PAGES - 1 {
-        // SAFETY: pages of our own, whose faults are served.
+        // SAFETY: pages of the test, whose faults are resolved.
         unsafe {
             let at = pages.base.add(index * page_size() + index);
             assert_eq!(at.read_volatile(), 0);
@@ -163,7 +163,7 @@ fn others_instructions_are_served_in_the_signal() {
     assert_eq!(asked, if is_told { 2 * (PAGES - 1) } else { PAGES - 1 });
     assert_eq!(opens.asked.load(SeqCst), 0);
     drop(served);
-    // Nobody serves it any more.
+    // Its faults are not resolved any more.
     pages.protect(0, libc::PROT_NONE);
     assert!(views(&pages).0.fault_in(0, NonZeroUsize::MIN).is_err());
     assert_eq!(opens.asked.load(SeqCst), 0);
@@ -179,13 +179,13 @@ fn a_pager_that_lies_is_asked_a_bounded_number_of_times() {
     assert_eq!(lies.asked.load(SeqCst), 64);
 }
 
-/// Says of one page, until it is asked for that, that an access would fault.
+/// Reports for one page, until it is requested, that an access would fault.
 struct Expects {
     opens: Arc<Opens>,
     page: AtomicUsize,
 }
 
-// SAFETY: nothing is done in a signal.
+// SAFETY: it does nothing in a signal handler.
 unsafe impl Pager for Expects {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         self.page.store(usize::MAX, SeqCst);
@@ -205,21 +205,22 @@ fn a_pager_that_expects_a_fault_is_asked_without_one() {
     let _served = served(&pages, expects.clone());
     let (read, write) = views(&pages);
     (0..PAGES).for_each(|index| pages.protect(index, libc::PROT_READ | libc::PROT_WRITE));
-    // All is accessible, so a touch would not have asked. What lies behind the first page is only touched.
+    // All pages are accessible, so touching them would not have called the pager. Pages after the first one are only
+    // touched.
     let whole = NonZeroUsize::new(PAGES * page_size()).unwrap();
     assert_eq!(read.fault_in(0, whole), Ok(whole));
     assert_eq!(opens.asked.load(SeqCst), 1);
     expects.page.store(1, SeqCst);
     assert_eq!(write.fault_in(page_size(), NonZeroUsize::MIN), Ok(NonZeroUsize::MIN));
     assert_eq!(opens.asked.load(SeqCst), 2);
-    // What it refuses is refused, with its reason.
+    // A refusal is reported with its reason.
     expects.page.store(PAGES - 1, SeqCst);
     let fault = read.fault_in((PAGES - 1) * page_size() + 3, NonZeroUsize::MIN).unwrap_err();
     let last = pages.base.addr() + (PAGES - 1) * page_size();
     assert_eq!((fault.cause(), fault.address()), (Cause::Backing, Some(last + 3)));
 }
 
-/// Keeps at most `most` pages open, and closes the one at `closes` in the order of opening for another.
+/// Keeps at most `most` pages open; to open another, it closes the one at `closes` in the order of opening.
 struct Keeps {
     pages: Arc<Pages>,
     open: Mutex<Vec<usize>>,
@@ -233,7 +234,7 @@ impl Keeps {
     }
 }
 
-// SAFETY: nothing is done in a signal.
+// SAFETY: it does nothing in a signal handler.
 unsafe impl Pager for Keeps {
     fn fault_in(&self, address: usize, _: usize, _: Access) -> Result<(), Fault> {
         let (mut open, page) = (self.open.lock().unwrap(), self.page(address));
@@ -253,10 +254,10 @@ unsafe impl Pager for Keeps {
     }
 }
 
-/// What was brought in for the first pages may go for the last ones: what is promised is what is accessible at the end.
+/// The last pages may replace the first ones: the result covers what is accessible at the end.
 #[test]
 fn what_a_pager_does_not_keep_is_not_promised() {
-    // All stay; the first one goes, and is brought in again; a later one goes.
+    // All stay; the first one is evicted, and faulted in again; a later one is evicted.
     for (most, closes, stay) in [(PAGES, 0, PAGES), (3, 0, 1), (2, 0, 1), (1, 0, 1), (3, 2, 2), (3, 1, 1)] {
         for start in [0, 1, page_size() - 1] {
             for stores in [false, true] {
@@ -310,7 +311,7 @@ fn ranges_come_and_go_while_others_are_asked() {
     });
 }
 
-/// Runs `body` in a process of its own, the test of this name again. Returns how it ended; a hang is ended, and fails.
+/// Runs `body` in a separate process, as the test of this name. Returns its exit status; a hang is killed, and fails.
 fn in_child(test: &str, body: impl FnOnce()) -> Option<ExitStatus> {
     const CHILD: &str = "FAULTIN_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -342,7 +343,7 @@ fn succeeds(test: &str, body: impl FnOnce()) {
     assert!(status.is_none_or(|status| status.success()), "{status:?}");
 }
 
-/// Takes a lock in `fault_in`, and drops what it was given to keep.
+/// Takes a lock in `fault_in`, and drops a value given to it.
 #[derive(Default)]
 struct Locks {
     lock: Mutex<()>,
@@ -350,7 +351,7 @@ struct Locks {
     own: Mutex<Option<Served>>,
 }
 
-// SAFETY: nothing is done in a signal.
+// SAFETY: it does nothing in a signal handler.
 unsafe impl Pager for Locks {
     fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
         self.inside.store(true, SeqCst);
@@ -380,7 +381,7 @@ fn dropping_a_range_does_not_wait_for_a_thread_that_waits_for_this_one() {
             locks.wait_until_inside();
             drop(served);
             assert_eq!(Arc::strong_count(&locks), 2, "the other thread is within it");
-            // The range has gone all the same.
+            // The range is unregistered nevertheless.
             assert_eq!(views(&pages).0.fault_in(0, NonZeroUsize::MIN).unwrap_err().cause(), Cause::Protection);
             drop(held);
             assert_eq!(other.join().unwrap(), Cause::Backing);
@@ -411,13 +412,13 @@ fn a_child_of_fork_drops_a_range_that_a_thread_of_its_parent_is_within() {
             let held = locks.lock.lock().unwrap();
             scope.spawn(|| views(&pages).0.fault_in(0, NonZeroUsize::MIN));
             locks.wait_until_inside();
-            // SAFETY: the child uses atomic variables and allocates, which the C library allows; then it ends.
+            // SAFETY: the child uses atomic variables and allocates, which the C library allows, and exits.
             match unsafe { libc::fork() } {
                 0 => {
                     // SAFETY: ends a child that hangs.
                     unsafe { libc::alarm(60) };
                     drop(parents.take());
-                    // Entries that the parent's threads use are not used again: a pager of the child's own goes when it should.
+                    // Entries in use by the parent's threads are not reused: the child's own pager is dropped in time.
                     let opens = Opens::new(&pages, false);
                     drop(served(&pages, opens.clone()));
                     let code = i32::from(Arc::strong_count(&opens) != 1);
@@ -438,14 +439,14 @@ fn a_child_of_fork_drops_a_range_that_a_thread_of_its_parent_is_within() {
     });
 }
 
-/// Waits in the signal until it may go on.
+/// Blocks in the signal handler until it is released.
 struct Waits {
     opens: Arc<Opens>,
     inside: AtomicBool,
     go: AtomicBool,
 }
 
-// SAFETY: in a signal it looks at atomic variables, and makes one system call.
+// SAFETY: in a signal handler it loads atomic variables, and makes one system call.
 unsafe impl Pager for Waits {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
         self.opens.fault_in(address, len, access)
@@ -467,7 +468,7 @@ fn what_a_signal_was_the_last_to_leave_is_freed_when_the_next_range_goes() {
         let waits = Arc::new(Waits { opens: Opens::new(&pages, false), inside: false.into(), go: false.into() });
         let served = served(&pages, waits.clone());
         thread::scope(|scope| {
-            // SAFETY: a page of our own, whose fault is served.
+            // SAFETY: a page of the test, whose fault is resolved.
             let other = scope.spawn(|| unsafe { pages.base.read_volatile() });
             while !waits.inside.load(SeqCst) {
                 thread::yield_now();
@@ -487,13 +488,13 @@ fn what_a_signal_was_the_last_to_leave_is_freed_when_the_next_range_goes() {
     });
 }
 
-/// Panics, wherever it is asked.
+/// Panics in each of its methods.
 #[derive(Default)]
 struct Panics {
     expects: bool,
 }
 
-// SAFETY: it is never asked in a signal, but in a test of how the process ends then.
+// SAFETY: only the test of how the process then ends calls it in a signal handler.
 unsafe impl Pager for Panics {
     fn fault_in(&self, _: usize, _: usize, _: Access) -> Result<(), Fault> {
         panic!("fault_in")
@@ -531,16 +532,16 @@ fn a_panic_in_a_signal_ends_the_process_at_once() {
     let status = in_child(test, || {
         let pages = Arc::new(Pages::new(PAGES));
         let _served = served(&pages, Arc::new(Panics::default()));
-        // The hook of the standard library formats and allocates; and looking for who catches a panic takes more than the 8 KiB
-        // of Rust's alternate stacks, where registers are wide and a function of the loader saves them.
+        // The standard library's hook formats and allocates; and unwinding needs more than the 8 KiB of Rust's alternate
+        // stacks if registers are wide and a function of the loader saves them.
         std::panic::set_hook(Box::new(|_| ()));
         let mut room = vec![0_u8; 256 << 10];
         let stack = libc::stack_t { ss_sp: room.as_mut_ptr().cast(), ss_flags: 0, ss_size: room.len() };
-        // SAFETY: it stays until the process ends.
+        // SAFETY: the memory is valid until the process exits.
         assert_eq!(unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) }, 0);
-        // SAFETY: a page of our own, whose fault is served.
+        // SAFETY: a page of the test, whose fault is resolved.
         let byte = catch_unwind(|| unsafe { pages.base.read_volatile() });
-        // SAFETY: ends the process, as what is to be seen from outside.
+        // SAFETY: exits the process, so that the parent sees the result.
         unsafe { libc::_exit(if byte.is_ok() { 1 } else { 2 }) };
     });
     assert_eq!(status.and_then(|status| status.signal()), Some(libc::SIGABRT), "{status:?}");

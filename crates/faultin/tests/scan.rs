@@ -1,4 +1,5 @@
-//! Searching, counting and summing foreign memory: every answer against the plain one, and every fault's position.
+//! Searching, counting and checksumming foreign memory: all results compared with plain code, and every position of a
+//! fault.
 
 mod pages;
 
@@ -7,7 +8,7 @@ use faultin::{Access, Short};
 use pages::{Bad, Pages, serial};
 use proptest::prelude::*;
 
-/// With every width this CPU has.
+/// With every vector width of this CPU.
 fn each_width(test: impl Fn(&str)) {
     for width in faultin::testing::vectors() {
         assert!(faultin::testing::select_vector(width));
@@ -23,7 +24,7 @@ fn filled(bad: Bad, pages: usize) -> Pages {
     pages
 }
 
-/// Sizes around those at which the passes change their way.
+/// Sizes around those at which the implementation changes.
 fn sizes() -> impl Iterator<Item = usize> + Clone {
     (0..=140).chain(250..=262).chain([300, 385, 511, 700])
 }
@@ -42,7 +43,7 @@ fn a_byte_is_found_wherever_it_is_and_faults_stop_where_they_are() {
             let end = pages.good;
             for good in sizes() {
                 let src = pages.boundary().wrapping_sub(good).cast_const();
-                // SAFETY: may fault, which is the point; so for all accesses of this file.
+                // SAFETY: may fault, as intended; so for all accesses of this file.
                 unsafe {
                     let what = format!("{good} bytes before {bad:?}, {width}");
                     assert_eq!(raw::find_byte(src, good, b'x'), Ok(None), "{what}");
@@ -54,7 +55,7 @@ fn a_byte_is_found_wherever_it_is_and_faults_stop_where_they_are() {
                         stopped(raw::count_byte(src, good + more, b'.'), good, &what);
                         stopped(raw::crc32c(0, src, good + more), good, &what);
                         assert!(faultin::signal::counters().total() - before <= 4, "signals: {what}");
-                        // From the other end, the first byte that cannot be loaded is the last one.
+                        // Backwards, the first byte that cannot be loaded is the last one.
                         stopped(raw::rfind_byte(src, good + more, b'.'), 0, &what);
                     }
                     for at in 0..good {
@@ -114,7 +115,7 @@ fn a_string_is_found_up_to_the_byte_before_a_fault() {
                     for more in [1, 300, 1000] {
                         stopped(raw::find(src, good + more, needle), good, &what);
                     }
-                    // The last byte would be behind the fault, too.
+                    // The last byte would be past the fault, too.
                     for at in 0..good.saturating_sub(needle.len() - 1) {
                         let place = end - good + at..end - good + at + needle.len();
                         let what = format!("at {at}: {what}");
@@ -123,7 +124,7 @@ fn a_string_is_found_up_to_the_byte_before_a_fault() {
                         assert_eq!(raw::find(src, good + 700, needle), Ok(Some(at)), "{what}");
                         assert_eq!(raw::rfind(src, good, needle), Ok(Some(at)), "{what}");
                         pages.before()[place.clone()].fill(b'.');
-                        // All of it but its last byte, right before the fault.
+                        // All of it except its last byte, directly before the fault.
                     }
                     let part = needle.len().min(good + 1) - 1;
                     pages.before()[end - part..].copy_from_slice(&needle[..part]);
@@ -143,7 +144,7 @@ fn nothing_of_a_range_is_left_out_because_a_string_cannot_be_there() {
     let _one = serial();
     let pages = filled(Bad::Unmapped, 1);
     let page = faultin::page_size();
-    // Begins with bytes that cannot be loaded, which could only be the string's common start.
+    // Begins with inaccessible bytes, which could only contain the needle's first bytes.
     for bad in 1..200 {
         let src = pages.boundary().wrapping_add(page - bad).cast_const();
         let mut needle = [b' '; 255];
@@ -160,7 +161,7 @@ fn nothing_of_a_range_is_left_out_because_a_string_cannot_be_there() {
 fn a_string_that_nearly_is_everywhere_takes_its_time_once() {
     let _one = serial();
     faultin::install().unwrap();
-    // Each position holds all of it but its last byte, or its first one.
+    // Each position has all of it except its last byte, or its first one.
     let text = vec![b'a'; 1 << 20];
     let mut needle = vec![b'a'; 1 << 15];
     for odd in [0, needle.len() - 1, needle.len() / 2] {
@@ -187,7 +188,7 @@ fn checksums_are_those_of_the_standard() {
         unsafe { raw::crc32c(0, bytes.as_ptr(), bytes.len()) }.unwrap()
     };
     faultin::install().unwrap();
-    // RFC 3720, appendix B.4, and the check value of the catalogue.
+    // RFC 3720, appendix B.4, and the check value of the CRC catalogue.
     assert_eq!(sum(&[0; 32]), 0x8a91_36aa);
     assert_eq!(sum(&[0xff; 32]), 0x62a8_ab43);
     assert_eq!(sum(&(0..32).collect::<Vec<u8>>()), 0x46dd_794e);
@@ -211,7 +212,7 @@ fn checksums_are_those_of_the_standard() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
-    /// Few letters, so that everything is nearly found.
+    /// A small alphabet, so that there are many near matches.
     #[test]
     fn searches_are_those_of_slices(
         text in proptest::collection::vec(0_u8..3, 0..600),

@@ -1,8 +1,8 @@
-//! The worst moment, exactly: a page is revoked after the first instruction of an operation, after the second, and so on
-//! to its last. Whichever it is, the count is exact: what is before it is done, what is after it is untouched.
+//! The worst moment, exactly: a page is revoked after the first instruction of an operation, after the second, and so on to
+//! its last. The count is exact in each case: the bytes before it are done, the bytes after it unchanged.
 //!
 //! The CPU's trap flag stops after every instruction (of `rep movsb`, after every byte), and its handler revokes the page
-//! at the chosen one. A storm finds the same by chance.
+//! at the chosen one. The storm test reaches the same moments by chance.
 #![cfg(target_arch = "x86_64")]
 
 mod pages;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faultin::{Access, Short, testing};
 use pages::{CANARY, pattern, serial};
 
-/// Instructions since the trap flag was set, the one after which to revoke, and what.
+/// Instructions since the trap flag was set, the one after which to revoke, and the page.
 static STEPS: AtomicUsize = AtomicUsize::new(0);
 static REVOKE_AFTER: AtomicUsize = AtomicUsize::new(0);
 static REVOKE: AtomicUsize = AtomicUsize::new(0);
@@ -26,19 +26,19 @@ extern "C" fn step(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         return;
     }
     let at = std::ptr::with_exposed_provenance_mut(REVOKE.load(Ordering::Relaxed));
-    // SAFETY: a page of the test's own, mapped as foreign memory; the context is the kernel's, for the time of this call.
+    // SAFETY: a page of the test, mapped as foreign memory; the context is the kernel's, during this call.
     unsafe {
         libc::mprotect(at, faultin::page_size(), libc::PROT_NONE);
         (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
     }
 }
 
-/// Runs `operation` one instruction at a time and revokes the page at `page` after `n` of them; the instructions taken
-/// until then, or in all.
+/// Runs `operation` one instruction at a time and revokes the page at `page` after `n` of them; returns the number of
+/// instructions until then, or of all.
 fn revoke_after<T>(n: usize, page: *mut u8, operation: impl FnOnce() -> T) -> (T, usize) {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
-        // SAFETY: a handler of the right type for as long as the process lives.
+        // SAFETY: a handler of the right type that is a function of this program.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = step as *const () as usize;
@@ -83,13 +83,13 @@ impl Two {
         }
     }
 
-    /// Both pages accessible but for the second if it is `bad`, filled by `content`.
+    /// Makes both pages accessible, except the second if `bad`, and fills them with `content`.
     fn prepare(&mut self, bad: bool, content: impl Fn(usize) -> u8) {
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         for (at, byte) in self.calm().iter_mut().enumerate() {
             *byte = content(at);
         }
-        // SAFETY: our own mapping.
+        // SAFETY: this value's mapping.
         unsafe {
             assert_eq!(libc::mprotect(self.foreign.cast(), 2 * self.page, rw), 0);
             if bad {
@@ -99,14 +99,14 @@ impl Two {
     }
 
     fn calm(&mut self) -> &mut [u8] {
-        // SAFETY: our own mapping, always accessible; nobody stores while we look.
+        // SAFETY: this value's mapping, always accessible; nothing stores to it meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.calm, 2 * self.page) }
     }
 }
 
 impl Drop for Two {
     fn drop(&mut self) {
-        // SAFETY: our own mappings.
+        // SAFETY: this value's mappings.
         unsafe {
             libc::munmap(self.foreign.cast(), 2 * self.page);
             libc::munmap(self.calm.cast(), 2 * self.page);
@@ -122,16 +122,16 @@ enum Side {
     Fill,
 }
 
-/// Where a range lies and which page is revoked.
+/// The place of a range and the page that is revoked.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// All of it in the page that is revoked.
+    /// All of it is in the revoked page.
     One,
     /// Across both; the first is revoked, the second stays.
     First,
     /// Across both; the second is revoked.
     Second,
-    /// Across both; the second is bad from the beginning, the first is revoked on top of it.
+    /// Across both; the second is bad from the beginning, and the first is revoked as well.
     FirstToo,
 }
 
@@ -151,7 +151,7 @@ impl std::fmt::Display for Case<'_> {
     }
 }
 
-/// Does one case; the instructions it took.
+/// Runs one case; returns the number of instructions.
 fn check(two: &mut Two, case: &Case<'_>, own: &mut [u8]) -> usize {
     let Case { side, place, len, start, step, .. } = *case;
     let (into, outward) = (side == Side::CopyIn, pattern);
@@ -217,7 +217,7 @@ fn counts_are_exact_whenever_a_page_is_revoked() {
                     }
                     let mut step = 1;
                     loop {
-                        // Another split each time.
+                        // A different split each time.
                         let start = match place {
                             Place::One => page - len - step % 64,
                             _ => page - 1 - (step * 7 + len / 2) % (len - 1),
@@ -227,7 +227,7 @@ fn counts_are_exact_whenever_a_page_is_revoked() {
                         if steps < step {
                             break; // it ended before that
                         }
-                        // Dense where the short paths are, sparse in the loops.
+                        // Dense in the short paths, sparse in the loops.
                         step += 1 + step * step / 256;
                     }
                 }

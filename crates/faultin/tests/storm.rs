@@ -1,11 +1,11 @@
-//! Storms: threads access memory at full speed while another protects, unmaps, remaps, truncates and grows it. Whatever
-//! happens, a count is exact: what is before it is done, what is after it is untouched.
+//! Stress tests: threads access memory at full speed while another protects, unmaps, remaps, truncates and extends it.
+//! Counts are exact in each case: the bytes before the count are done, the bytes after it unchanged.
 //!
-//! The stormed pages are mapped a second time, where they stay accessible: what an operation really stored is seen there.
-//! Each thread stores to pages of its own, so that nobody else's stores are in the way of looking.
+//! The affected pages have a second mapping in which they stay accessible; it shows what an operation really stored. Each
+//! thread stores to its own pages, so that other threads' stores do not interfere with the checks.
 //!
-//! A truncation also takes away what was stored. So the file is read, by system call, before each operation and after it:
-//! if no truncation was under way meanwhile, each byte is known; otherwise each is the known one or zero.
+//! A truncation also discards stored bytes. So the file is read, by system call, before each operation and after it: if
+//! there was no truncation meanwhile, each byte is known; otherwise each is the known one or zero.
 
 mod pages;
 
@@ -19,42 +19,42 @@ use pages::{CANARY, Random, pattern, serial};
 /// Linux 6.13.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
 
-/// Threads that access.
+/// Accessing threads.
 const WORKERS: usize = 2;
 
-/// Pages that are only read, and pages of each thread's own, in the stormed range.
+/// Pages that are only read, and pages of each thread, in the affected range.
 const READ_PAGES: usize = 4;
 const OWN_PAGES: usize = 4;
 const PAGES: usize = READ_PAGES + WORKERS * OWN_PAGES;
 
-/// Where the stormed range lies: far below everything else, so that nobody's new mapping (the signal stack of a thread
-/// that begins, for one) is ever put into a hole of it.
+/// The address of the affected range: far below everything else, so that no new mapping (for example, the signal stack of a
+/// new thread) is placed in one of its holes.
 const FAR_BELOW: usize = 0x10_0000_0000;
 
-/// How long a storm lasts, over all vector widths.
+/// The duration of a run, over all vector widths.
 const STORM: Duration = Duration::from_millis(2000);
 
-/// Bytes after the count that may have been stored, where the page goes at that very moment. The architectures leave it open:
-/// on aarch64 a store across two pages may be made on the good one alone, and this one is revoked before the copy can go on
-/// there. On x86-64 a store of more than eight bytes may be made in part (Intel SDM, volume 3, 9.1.1), and a string
-/// instruction that loses its page has been seen to report one byte less than it stored (Xeon with FSRM, one of some ten
-/// million stores). That it lost the page it copies from makes no difference to how it counts. What is stored is right in each case.
+/// Bytes after the count that may have been stored if the page is revoked at that very moment. The architectures permit it:
+/// on aarch64 a store across two pages may be done on the good one only, and that is revoked before the copy can continue
+/// there. On x86-64 a store of more than eight bytes may be done in part (Intel SDM, volume 3, 9.1.1), and a string
+/// instruction that loses its page was observed to report one byte less than it stored (Xeon with FSRM, one of some ten
+/// million stores), whether that was the source or the destination. The stored bytes are right in each case.
 const PARTLY: usize = if cfg!(target_arch = "aarch64") { 31 } else { 63 };
 
-/// What happens to the memory.
+/// The changes of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
     /// `mprotect`: none, read-only, all.
     Protect,
-    /// Unmapped (a guard where the kernel has them, else `PROT_NONE`), and `MAP_FIXED` where it was.
+    /// Unmapped (with a guard where the kernel supports them, otherwise `PROT_NONE`), and mapped again with `MAP_FIXED`.
     Unmap,
-    /// `ftruncate`, both ways, with a lull now and then. What comes back is zero.
+    /// `ftruncate` in both directions, with occasional pauses. Restored bytes are zero.
     Truncate,
 }
 
-/// Changes between two lulls.
+/// Changes between two pauses.
 const GUST: u64 = 50;
-/// Operations while nearly everything is cut off, before a lull, and stores that have to be proven exact in it.
+/// Operations while nearly everything is truncated, before a pause, and stores during it whose bytes must be verified.
 const MEANWHILE: u64 = 2 * WORKERS as u64;
 
 /// A file, mapped twice.
@@ -63,16 +63,16 @@ struct Sky {
     stormed: *mut u8,
     calm: *mut u8,
     page: usize,
-    /// Truncations that have begun and truncations that are over, together: odd while one is under way.
+    /// Truncations begun plus truncations completed: odd during one.
     truncations: AtomicU64,
-    /// Stores beside which there was no truncation, and whose bytes were all checked.
+    /// Stores without a simultaneous truncation, whose bytes were all verified.
     proven: AtomicU64,
     operations: AtomicU64,
-    /// Copies to plain memory that stored bytes after their count.
+    /// Number of copies to plain memory that stored bytes after their count.
     partly: AtomicU64,
 }
 
-// SAFETY: the addresses are shared on purpose; who stores where is said at the top.
+// SAFETY: the addresses are shared on purpose; the module documentation says which thread stores where.
 unsafe impl Sync for Sky {}
 
 impl Sky {
@@ -97,19 +97,19 @@ impl Sky {
         }
     }
 
-    /// What is read: bytes that are not zero, but for one NUL in 300.
+    /// The bytes to be read: not zero, except for one NUL in 300.
     fn byte(offset: usize) -> u8 {
         if offset % 300 == 299 { 0 } else { pattern(offset) | 1 }
     }
 
-    /// By system call, so that nobody's truncation is in the way.
+    /// By system call, so that truncations do not interfere.
     fn write_pattern(&self) {
         let bytes: Vec<u8> = (0..READ_PAGES * self.page).map(Sky::byte).collect();
         // SAFETY: reads the vector.
         unsafe { libc::pwrite(self.memory, bytes.as_ptr().cast(), bytes.len(), 0) };
     }
 
-    /// What the file holds from `offset` on, zeros where a truncation has just ended it.
+    /// The bytes of the file from `offset` on, with zeros past its current end.
     fn read(&self, offset: usize, bytes: &mut [u8]) {
         bytes.fill(0);
         // SAFETY: writes to the slice.
@@ -117,8 +117,8 @@ impl Sky {
         assert!(read >= 0, "pread: {}", std::io::Error::last_os_error());
     }
 
-    /// Waits until the threads have done something while the file is short, and again while it is as long as it should be:
-    /// on few CPUs they might run between truncations only, or never.
+    /// Waits until the threads have worked while the file is short, and again while it has its full length: with few CPUs
+    /// they might run only between truncations, or never.
     fn lull(&self, over: &AtomicBool) {
         let wait = |counter: &AtomicU64| {
             let enough = counter.load(Ordering::SeqCst) + MEANWHILE;
@@ -130,10 +130,10 @@ impl Sky {
         wait(&self.proven);
     }
 
-    /// Cuts the file, and makes it as long as it was.
+    /// Truncates the file, and restores its length.
     fn truncate(&self, size: usize, meanwhile: impl FnOnce()) {
         let set = |size: usize| {
-            // SAFETY: the file behind the stormed mapping; that is what everybody here expects.
+            // SAFETY: the file of the affected mapping, as intended.
             assert_eq!(unsafe { libc::ftruncate(self.memory, size as libc::off_t) }, 0);
         };
         self.truncations.fetch_add(1, Ordering::SeqCst);
@@ -143,13 +143,13 @@ impl Sky {
         self.truncations.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// One change somewhere.
+    /// One change at a random place.
     fn change(&self, weather: Weather, random: &mut Random) {
         let (first, count) = (random.below(PAGES), 1 + random.below(3));
         let count = count.min(PAGES - first);
         let (at, len) = (self.stormed.wrapping_add(first * self.page).cast(), count * self.page);
         let (none, read, all) = (libc::PROT_NONE, libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: changes the stormed mapping, or the file behind it; that is what everybody here expects.
+        // SAFETY: changes the affected mapping, or its file, as intended.
         unsafe {
             match weather {
                 Weather::Protect => {
@@ -157,8 +157,8 @@ impl Sky {
                 }
                 Weather::Unmap => {
                     if random.below(2) == 0 {
-                        // Nothing is left there, but the range stays reserved: the test harness starts threads at any
-                        // time, and what they map must not come to live in the hole.
+                        // Nothing is left there, but the range stays reserved: the test harness starts threads at any time,
+                        // and their mappings must not be placed in the hole.
                         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
                         assert_eq!(libc::mmap(at, len, none, flags, -1, 0), at);
                         libc::madvise(at, len, MADV_GUARD_INSTALL);
@@ -182,7 +182,7 @@ impl Sky {
 
 impl Drop for Sky {
     fn drop(&mut self) {
-        // SAFETY: our own; all threads are gone.
+        // SAFETY: this value's mappings and file; all threads have ended.
         unsafe {
             libc::munmap(self.stormed.cast(), PAGES * self.page);
             libc::munmap(self.calm.cast(), PAGES * self.page);
@@ -191,19 +191,20 @@ impl Drop for Sky {
     }
 }
 
-/// A thread that accesses.
+/// An accessing thread.
 struct Worker<'a> {
     sky: &'a Sky,
     weather: Weather,
-    /// Offset of the thread's own pages, and what they held before this operation.
+    /// The offset of the thread's own pages, and their contents before this operation.
     own: usize,
     holds: Vec<u8>,
-    /// What the thread has stored there last, which a truncation makes zeros of. Not at once, and not for good: the file's end
-    /// moves before the pages go, and what is stored behind the end in its last page is there when the file grows.
+    /// The bytes that the thread has stored there last, which a truncation zeroes. Neither at once nor permanently: the
+    /// file's end moves before the pages are unmapped, and bytes stored past the end in its last page reappear when the
+    /// file grows.
     stored: Vec<u8>,
-    /// What the read pages held before this operation.
+    /// The contents of the read-only pages before this operation.
     reads: Vec<u8>,
-    /// [`Sky::truncations`] before both were looked at.
+    /// [`Sky::truncations`] before both were read.
     began: u64,
     random: Random,
     complete: u64,
@@ -211,7 +212,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Somewhere in `pages` from `first`, near the end of a page more often than not, and a length that stays inside.
+    /// A place in `pages` from `first` on, more often than not near the end of a page, and a length that stays inside.
     fn range(&mut self, first: usize, pages: usize) -> (usize, usize) {
         let page = self.sky.page;
         let end = first + pages * page;
@@ -240,7 +241,7 @@ impl Worker<'_> {
         self.sky.stormed.wrapping_add(offset)
     }
 
-    /// Looks at what the pages hold. Without truncations it is known.
+    /// Reads the contents of the pages. Without truncations they are known.
     fn begin(&mut self) {
         if self.weather == Weather::Truncate {
             self.began = self.sky.truncations.load(Ordering::SeqCst);
@@ -249,13 +250,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a truncation has been under way since the operation began: anything may have become zero.
+    /// Whether there has been a truncation since the operation began: any byte may have become zero.
     fn is_stirred(&self) -> bool {
         self.weather == Weather::Truncate
             && (self.began % 2 == 1 || self.sky.truncations.load(Ordering::SeqCst) != self.began)
     }
 
-    /// The bytes done; the reason is one this weather can give, at the byte after them.
+    /// The bytes done. The reason must be one that this kind of change can cause, at the byte after them.
     fn count(&mut self, what: &str, result: Result<(), Short>, len: usize, sides: &[(Access, *mut u8)]) -> usize {
         match result {
             Ok(()) => {
@@ -284,9 +285,9 @@ impl Worker<'_> {
         assert!(possible, "{what}: {fault:?} in {:?}", self.weather);
     }
 
-    /// Whether `byte` is one that the read pages may hold at `offset`.
+    /// Whether the read-only pages may have `byte` at `offset`.
     fn may_read(&self, offset: usize, byte: u8) -> bool {
-        // (What was cut off is zero, and now and then written again.)
+        // (Truncated bytes are zero, and occasionally written again.)
         byte == self.reads[offset] || self.is_stirred() && (byte == 0 || byte == Sky::byte(offset))
     }
 
@@ -305,7 +306,7 @@ impl Worker<'_> {
         self.sky.partly.fetch_add(u64::from(touched > 0), Ordering::Relaxed);
     }
 
-    /// The thread's own pages hold what it stored: the first `done` of `bytes` at `dst`, and nothing more.
+    /// Checks that the thread's own pages have exactly what it stored: the first `done` of `bytes` at `dst`.
     fn check_stored(&mut self, what: &str, dst: usize, bytes: &[u8], done: usize) {
         let (from, len) = (dst - self.own, bytes.len());
         let (low, high) = (from.saturating_sub(80), (from + len + 80).min(self.holds.len()));
@@ -313,14 +314,14 @@ impl Worker<'_> {
         if self.weather == Weather::Truncate {
             self.sky.read(self.own + low, &mut real);
         } else {
-            // SAFETY: the calm mapping; only this thread stores to these pages, and it is here.
+            // SAFETY: the undisturbed mapping; only this thread stores to these pages.
             real.copy_from_slice(unsafe {
                 std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low)
             });
         }
         let stirred = self.is_stirred();
         for at in 0..len.min(done + PARTLY) {
-            // What a truncation has left says nothing of this store.
+            // The result of a truncation says nothing about this store.
             let is = real[from + at - low];
             let partly = is == bytes[at] && is != self.holds[from + at] && !(stirred && is == 0);
             if at < done || partly {
@@ -348,7 +349,7 @@ impl Worker<'_> {
         let mut bytes = vec![CANARY; len + 70];
         let from = self.stormed(src);
         let unpredictable = self.random.below(2) == 1;
-        // SAFETY: a private buffer, and foreign memory that stays ours.
+        // SAFETY: a private buffer, and foreign memory that stays reserved.
         let result = unsafe {
             if unpredictable {
                 faultin::raw::copy_unpredictable(bytes.as_mut_ptr(), from, len)
@@ -366,7 +367,7 @@ impl Worker<'_> {
         let bytes: Vec<u8> = (0..len).map(|i| pattern(i).wrapping_add(seed)).collect();
         let to = self.stormed(dst);
         let unpredictable = self.random.below(2) == 1;
-        // SAFETY: a private buffer, and foreign memory that stays ours.
+        // SAFETY: a private buffer, and foreign memory that stays reserved.
         let result = unsafe {
             if unpredictable {
                 faultin::raw::copy_unpredictable(to, bytes.as_ptr(), len)
@@ -383,10 +384,10 @@ impl Worker<'_> {
         let (dst, len) = self.own_range();
         let len = len.min(most);
         let (from, to) = (self.stormed(src), self.stormed(dst));
-        // SAFETY: foreign memory that stays ours on both sides.
+        // SAFETY: foreign memory that stays reserved on both sides.
         let result = unsafe { faultin::raw::copy(to, from, len) };
         let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
-        // What was read in a truncation is the pattern, or zero.
+        // Bytes read during a truncation are the pattern, or zero.
         let pattern = self.is_stirred();
         let bytes: Vec<u8> = (src..src + len).map(|at| if pattern { Sky::byte(at) } else { self.reads[at] }).collect();
         self.check_stored("copy", dst, &bytes, done);
@@ -396,7 +397,7 @@ impl Worker<'_> {
         let (dst, len) = self.own_range();
         let byte = self.random.below(256) as u8;
         let to = self.stormed(dst);
-        // SAFETY: foreign memory that stays ours.
+        // SAFETY: foreign memory that stays reserved.
         let result = unsafe { faultin::raw::fill(to, byte, len) };
         let done = self.count("fill", result, len, &[(Access::Write, to)]);
         self.check_stored("fill", dst, &vec![byte; len], done);
@@ -406,11 +407,11 @@ impl Worker<'_> {
         let (src, max) = self.read_range();
         let from = self.stormed(src);
         let mut bytes = vec![CANARY; max + 70];
-        // SAFETY: a private buffer, and foreign memory that stays ours.
+        // SAFETY: a private buffer, and foreign memory that stays reserved.
         let (length, copied) =
             unsafe { (faultin::raw::strnlen(from, max), faultin::raw::strncpy(bytes.as_mut_ptr(), from, max)) };
         let stirred = self.is_stirred();
-        // In a truncation any byte may be a NUL, and those of the pattern are.
+        // During a truncation any byte may be a NUL, and those of the pattern are.
         let nul = |at: usize| if stirred { Sky::byte(at) } else { self.reads[at] } == 0;
         let nul = (src..src + max).position(nul).unwrap_or(max);
         for (what, result) in [("strnlen", length), ("strncpy", copied)] {
@@ -440,7 +441,7 @@ impl Worker<'_> {
         let (src, len) = self.read_range();
         let from = self.stormed(src);
         let same: Vec<u8> = (src..src + len).map(Sky::byte).collect();
-        // SAFETY: a private buffer, and foreign memory that stays ours.
+        // SAFETY: a private buffer, and foreign memory that stays reserved.
         let (different, zeroed) =
             unsafe { (faultin::raw::compare(from, same.as_ptr(), len), faultin::raw::is_zeroed(from, len)) };
         let stirred = self.is_stirred();
@@ -470,7 +471,7 @@ impl Worker<'_> {
         let (at, to) = (aligned.max(self.own), self.stormed(aligned.max(self.own)).cast::<u64>());
         let value = self.random.below(usize::MAX) as u64;
         let old = u64::from_ne_bytes(self.holds[at - self.own..at - self.own + 8].try_into().expect("eight bytes"));
-        // SAFETY: foreign memory that stays ours.
+        // SAFETY: foreign memory that stays reserved.
         let (what, found) = unsafe {
             match self.random.below(4) {
                 0 => ("store", faultin::raw::store(to, value).map(|()| old)),
@@ -500,7 +501,7 @@ impl Worker<'_> {
         if len < 4 {
             return;
         }
-        // SAFETY: foreign memory that stays ours.
+        // SAFETY: foreign memory that stays reserved.
         match unsafe { faultin::raw::load(self.stormed(src).cast::<u32>()) } {
             Ok(value) => {
                 let bytes = value.to_ne_bytes();
@@ -511,7 +512,7 @@ impl Worker<'_> {
     }
 
     fn check_old(&self, what: &str, at: usize, found: u64, old: u64) {
-        // A truncation ends anywhere, in the middle of a word, too.
+        // A truncation may end in the middle of a word.
         let mut bytes = found.to_ne_bytes().into_iter().zip(&self.stored[at - self.own..]);
         let cut = bytes.all(|(found, stored)| found == *stored || found == 0);
         let stirred = self.is_stirred();
@@ -522,7 +523,7 @@ impl Worker<'_> {
         let (dst, len) = self.own_range();
         let Some(some) = NonZeroUsize::new(len) else { return };
         let to = self.stormed(dst);
-        // SAFETY: foreign memory that stays ours.
+        // SAFETY: foreign memory that stays reserved.
         let (prefix, probe) = unsafe {
             (faultin::raw::fault_in_writeable(to, some), faultin::raw::probe_write(to, len, Granularity::Line))
         };
@@ -620,7 +621,7 @@ fn storm(weather: Weather) {
     testing::select_widest();
 }
 
-/// Ends the storm for everybody, also when a check fails.
+/// Ends the run for all threads, also when a check fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {

@@ -1,4 +1,4 @@
-//! The architecture without assembly of ours, on any machine: `RUSTFLAGS="--cfg faultin_syscall" cargo test --package
+//! The architecture without the crate's assembly, on any machine: `RUSTFLAGS="--cfg faultin_syscall" cargo test --package
 //! faultin --test syscall_arch`. The counts are those of the assembly.
 #![cfg(faultin_syscall)]
 
@@ -101,15 +101,15 @@ fn strings_and_scans_count_exactly() {
     }
 }
 
-/// The last page that a process can have, readable and writable.
+/// The last page of a process's address space, readable and writable.
 fn last_page() -> Option<*mut u8> {
     let page = faultin::page_size();
-    // The end of what 47, 48 and 39 bits give, with and without a guard page of the kernel's.
+    // The ends of 47, 48 and 39 bits, with and without a guard page of the kernel.
     let ends = [1_usize << 47, 1 << 48, 1 << 39].into_iter().flat_map(|end| [end, end - page]);
     let map = |end: usize| {
         let (rw, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let at = core::ptr::without_provenance_mut(end - page);
-        // SAFETY: a new mapping where nothing is.
+        // SAFETY: a new mapping that replaces none.
         let map = unsafe { libc::mmap(at, page, rw, flags | libc::MAP_FIXED_NOREPLACE, -1, 0) };
         (map != libc::MAP_FAILED).then_some(map.cast())
     };
@@ -131,7 +131,7 @@ fn counts_are_exact_at_the_end_of_the_address_space() {
             let what = format!("{good} good bytes and {more} more");
             let expected = |access| Err((good, access, Some(end.addr())));
             let named = |result: Result<(), Short>| result.map_err(|s| (s.done, s.fault.access(), s.fault.address()));
-            // SAFETY: the page is this test's; the rest faults.
+            // SAFETY: the page belongs to this test; the rest faults.
             unsafe {
                 last.write_bytes(0, page);
                 if size <= source.len() {
@@ -158,7 +158,7 @@ fn counts_are_exact_at_the_end_of_the_address_space() {
             }
         }
     }
-    // SAFETY: this test's.
+    // SAFETY: this test's mapping.
     unsafe { libc::munmap(last.cast(), page) };
 }
 
@@ -167,9 +167,9 @@ fn a_store_that_fails_loses_no_store_of_another_thread() {
     let _one = serial();
     let page = faultin::page_size();
     let pages = Pages::new(Bad::NoAccess, page);
-    // Its first byte lies in the bad page, its last one in a good page after it.
+    // Its first byte is in the bad page, its last one in a good page after it.
     let word = pages.after().wrapping_sub(1).cast::<u64>();
-    // SAFETY: mapped, and accessed as an atomic only.
+    // SAFETY: mapped, and accessed only as an atomic.
     let last = unsafe { AtomicU8::from_ptr(word.cast::<u8>().wrapping_add(7)) };
     let done = AtomicBool::new(false);
     let address = word.expose_provenance();

@@ -1,6 +1,6 @@
-//! Memory tags in the asynchronous mode: nothing is stopped, so there is nothing to recover.
+//! Memory tags in the asynchronous mode: no access is stopped, so there is nothing to recover.
 //!
-//! A process of its own, because it must have a handler before ours is installed.
+//! A separate process, because a handler must be installed before the crate's.
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 #[path = "tags/memory.rs"]
@@ -28,7 +28,7 @@ fn an_asynchronous_report_goes_to_whoever_was_there_before() {
         REPORTS.fetch_add(1, SeqCst);
     }
 
-    // SAFETY: installs `note`, which is what a handler may be.
+    // SAFETY: installs `note`, an async-signal-safe handler.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = note as *const () as usize;
@@ -42,7 +42,7 @@ fn an_asynchronous_report_goes_to_whoever_was_there_before() {
     let result = memory.with_bad(3, || {
         // SAFETY: `copy` is as long; mapped; the handler is installed.
         let result = unsafe { faultin::raw::copy_in(copy.as_mut_ptr(), memory.at(3 * GRANULE), GRANULE) };
-        // The kernel delivers what is due on the way out of a system call.
+        // The kernel delivers a pending report on return from a system call.
         // SAFETY: changes nothing.
         unsafe { libc::getppid() };
         result

@@ -52,7 +52,7 @@ macro_rules! by {
 
             let mut bytes = [0_u8; 64];
             let ptr = bytes.as_mut_ptr();
-            // SAFETY: the array, which nothing else uses meanwhile.
+            // SAFETY: the array, which is not used otherwise meanwhile.
             let (read, write) = unsafe { (ReadView::new(ptr, 64).unwrap(), WriteView::new(ptr, 64).unwrap()) };
             write.write_from(&HEADER, 3).expect("room");
             assert_eq!(read.read_as::<Header>(3).expect("there"), HEADER);

@@ -1,9 +1,8 @@
-//! What a kernel takes from this crate (`default-features = false`): the table, its lookup and the copies, without vector
-//! registers and without asking the CPU what it has.
+//! What a kernel uses of this crate (`default-features = false`): the table, its lookup and the copies, without vector
+//! registers and without detecting CPU features.
 //!
-//! `fixtures/kernel` is such a kernel, with a trap handler of its own. It is compiled for a machine whose vector registers
-//! must not be used, which the compiler checks, its machine code is looked at here, and its trap handler is given real
-//! faults.
+//! `fixtures/kernel` is such a kernel with its own trap handler. It is compiled for a target without vector registers,
+//! which the compiler enforces; this test checks its machine code, and passes real faults to its trap handler.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -14,14 +13,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use object::read::archive::ArchiveFile;
 use object::{Architecture, File, Object, ObjectSection, ObjectSymbol, SectionKind};
 
-/// The compiler's flags for a kernel: it saves no vector registers when it is entered, so it must use none.
+/// The compiler's flags for a kernel: it does not save vector registers on entry, so it must not use them.
 const NO_VECTORS: &str =
     if cfg!(target_arch = "x86_64") { "-C target-feature=-mmx,-sse,-sse2" } else { "-C target-feature=-neon" };
 
-/// The standard library's `core` is compiled for unwinding, a kernel's would not be.
+/// The standard library's `core` is compiled for unwinding; a kernel's would not be.
 const NO_UNWINDING: &str = "-C link-arg=-Wl,--defsym=rust_eh_personality=0";
 
-/// Builds the fixture; the folder with its artifacts.
+/// Builds the fixture; returns the folder with its artifacts.
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel");
@@ -34,13 +33,13 @@ fn build() -> PathBuf {
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", cargo.display()));
     assert!(output.status.success(), "the fixture does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    // A target other than the host's has a folder of its own.
+    // A target other than the host has its own folder.
     let triple = std::env::var_os("CARGO_BUILD_TARGET").unwrap_or_default();
     target.join(triple).join("release")
 }
 
-/// Calls `look` with the machine code of this crate and of the fixture, one object file each; the rest of the archive is
-/// the compiler's.
+/// Calls `look` with the machine code of this crate and of the fixture, one object file each; the other members of the
+/// archive are the compiler's.
 fn each_member(mut look: impl FnMut(&str, &File<'_>)) {
     let path = build().join("libkernel.a");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -57,7 +56,7 @@ fn each_member(mut look: impl FnMut(&str, &File<'_>)) {
     assert!(seen >= 2, "{}: neither the fixture nor the crate is in it", path.display());
 }
 
-/// What a kernel must not run without precaution, among the instructions of `code`.
+/// Instructions of `code` that a kernel must not execute without precautions.
 fn forbidden(architecture: Architecture, code: &[u8]) -> Vec<String> {
     match architecture {
         Architecture::X86_64 => forbidden_x86_64(code),
@@ -94,7 +93,7 @@ fn forbidden_aarch64(code: &[u8]) -> Vec<String> {
         .filter(|word| {
             let group = (word >> 25) & 0xf;
             let vector = group & 0b0111 == 0b0111 || (group & 0b0101 == 0b0100 && (word >> 26) & 1 == 1);
-            // MRS: identification registers, counters.
+            // MRS: identification registers and counters.
             let asks = word >> 20 == 0xd53;
             vector || asks
         })
@@ -144,7 +143,7 @@ fn a_kernel_needs_nothing_but_core() {
         }
     });
     let provided = |name: &str| {
-        // The compiler's own needs, the linker's bounds of the table, and core in both manglings.
+        // Required by the compiler, the linker's bounds of the table, and `core` in both manglings.
         matches!(name, "" | "memcpy" | "memmove" | "memset" | "memcmp" | "bcmp")
             || matches!(name, "__start_faultin_ex" | "__stop_faultin_ex")
             || name.starts_with("_ZN4core")
@@ -184,9 +183,9 @@ type GetUser = unsafe extern "C" fn(*mut u64, *const u64) -> i32;
 
 static PAGE_FAULT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The part of a kernel's entry code: a frame for the handler, and back. A fault that is not faultin's ends the process.
+/// The part of a kernel's entry code: builds a frame for the handler, and returns. Other faults exit the process.
 extern "C" fn trap(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel's own, for the time of this call; the handler was stored before this one was installed.
+    // SAFETY: the kernel's data, during this call; the handler was stored before this one was installed.
     let (info, context, handle) = unsafe {
         (
             &*info,
@@ -281,7 +280,7 @@ fn a_kernels_trap_handler_needs_only_the_table() {
         (copies, std::mem::transmute::<*mut c_void, GetUser>(symbol(c"get_user_64")))
     };
     let page = faultin::page_size();
-    // SAFETY: a new mapping and its second half; a handler of the right type for as long as the process lives.
+    // SAFETY: a new mapping and its second half; a handler of the right type that is a function of this program.
     let memory = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = trap as *const () as usize;
@@ -300,7 +299,7 @@ fn a_kernels_trap_handler_needs_only_the_table() {
             memory.fill(if into_user { 9 } else { 5 });
             let mut own = [if into_user { 5 } else { 9 }; 100];
             let at = memory.as_mut_ptr().wrapping_add(page - good);
-            // SAFETY: 100 bytes of our own, and memory of which `good` bytes are accessible.
+            // SAFETY: 100 local bytes, and memory of which `good` bytes are accessible.
             let left = unsafe { if into_user { copy(at, own.as_ptr(), 100) } else { copy(own.as_mut_ptr(), at, 100) } };
             assert_eq!(left, 100 - good, "{name:?} with {good} good bytes");
             let moved = if into_user { &memory[page - good..] } else { &own[..good] };
@@ -309,7 +308,7 @@ fn a_kernels_trap_handler_needs_only_the_table() {
         }
     }
     let mut value = 77;
-    // SAFETY: a word of our own; the other address is not accessible, or the last word that is.
+    // SAFETY: a local word; the other address is inaccessible, or the last accessible word.
     unsafe {
         assert_eq!(get_user(&mut value, memory.as_ptr().wrapping_add(page).cast()), -libc::EFAULT);
         assert_eq!(value, 77);

@@ -1,11 +1,11 @@
-//! Examples as programs for tests to run.
+//! Runs examples as programs for tests.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use faultin_test::processes::target;
 
-/// Builds an example of the package beside this test, for the same target.
+/// Builds an example of this test's package, for the same target, and returns its path.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/…");

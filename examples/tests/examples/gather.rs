@@ -1,4 +1,4 @@
-//! Files are put together while they are cut.
+//! Files are concatenated while they are truncated.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -29,13 +29,13 @@ fn gather_puts_files_together() {
         [&contents[..], b"and this"].concat(),
         "to the byte, and not to the end of a page"
     );
-    // What is not there is said, and the rest is done.
+    // A missing file is reported, and the rest is done.
     let output = gather(&out, &[&none, &two]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("none: No such file"), "{said}");
     assert_eq!(fs::read(&out).unwrap(), [&contents[..], b"and this", b"and this"].concat());
-    // What has no size is read.
+    // A source without a size is read as a stream.
     let before = fs::read(&out).unwrap();
     assert!(gather(&out, &[made_up]).status.success());
     assert_eq!(fs::read(&out).unwrap(), [before, fs::read(made_up).unwrap()].concat());
@@ -67,7 +67,7 @@ fn gather_survives_a_file_that_is_cut_and_counts_what_was_there() {
                 std::os::unix::fs::FileExt::write_all_at(&file, &contents, 0).unwrap();
             }
         });
-        // Also if something below is not so.
+        // Also if an assertion below fails.
         let _stop = StopWhenDropped(&stop);
         for round in 0..10 {
             let out = folder.path().join(format!("out{round}"));
@@ -75,7 +75,7 @@ fn gather_survives_a_file_that_is_cut_and_counts_what_was_there() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.signal(), None, "{said}");
             let gathered = fs::read(&out).unwrap();
-            // The file has no zeros, and never had.
+            // The file has no zeros, and never had any.
             assert!(contents.starts_with(&gathered), "{} bytes", gathered.len());
             if output.status.success() {
                 assert_eq!(said, "", "success, and a complaint");

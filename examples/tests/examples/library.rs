@@ -1,10 +1,10 @@
-//! The examples that show something being survived do survive it, and say what they should.
+//! The examples that survive something do survive it, and print what they should.
 
 use faultin_test::processes;
 
 use crate::example;
 
-/// What an example prints, if it ends well.
+/// Returns the output of an example that succeeds.
 fn printed(name: &str) -> String {
     let output = processes::run(example::built(name)).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -30,7 +30,7 @@ fn the_shared_server_survives_its_clients() {
             "flickers",
             &[
                 "a request failed: mapped file: the file was truncated from 1048576 to 4096 bytes",
-                // Every third of 1000, but for two in the first page, which stays.
+                // Every third of 1000, except for two in the first page, which stays.
                 "drew 2740224 bytes; 331 requests failed",
             ],
         ),

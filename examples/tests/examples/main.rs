@@ -1,4 +1,4 @@
-//! The examples do what they say, also when another process is in their way.
+//! The examples do what they say, also when another process interferes.
 
 mod example;
 mod gather;

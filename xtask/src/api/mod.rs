@@ -1,8 +1,8 @@
 //! `cargo xtask api`: the public API of each library, one line for each item, in `docs/api`.
 //!
-//! The lists are checked in, so that a review sees each change of the API. They have what docs.rs shows: all
-//! features, without items that are `#[doc(hidden)]`. rustdoc reports the items as JSON, whose format changes with the compiler;
-//! [`FORMAT`] is the one that is read here.
+//! The lists are checked in, so that a review sees each change of the API. They have the items that docs.rs shows: all
+//! features, without items that are `#[doc(hidden)]`. rustdoc reports the items as JSON, whose format changes with the
+//! compiler; [`FORMAT`] is the supported one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -22,10 +22,10 @@ const FORMAT: u64 = 57;
 const HOST: &str = "x86_64-unknown-linux-gnu";
 /// The folder of the lists.
 const LISTS: &str = "docs/api";
-/// How the lists are written.
+/// How to update the lists.
 const UPDATE: &str = "`cargo xtask api` writes the list anew; check it in with the change";
 
-/// What `cargo xtask api` takes.
+/// Arguments of `cargo xtask api`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Compare the lists with the libraries, and write nothing
@@ -93,7 +93,7 @@ fn write() -> Result<String, String> {
     Ok(counts.join("\n"))
 }
 
-/// Returns why this machine cannot make the lists.
+/// Returns the reason why this machine cannot make the lists.
 fn elsewhere() -> Result<Option<String>, String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(rustc).arg("-vV"))?;
@@ -101,7 +101,7 @@ fn elsewhere() -> Result<Option<String>, String> {
     Ok((host != HOST).then(|| format!("the lists are of {HOST}, and this is {host}")))
 }
 
-/// The list of a package.
+/// Returns the list of a package.
 fn file(package: &str) -> PathBuf {
     Path::new(LISTS).join(format!("{package}.txt"))
 }
@@ -115,7 +115,7 @@ fn lists() -> Result<BTreeMap<String, List>, String> {
     for package in &packages {
         cargo.args(["--package", &package.name]);
     }
-    // JSON is not stable yet. The flags are rustdoc's alone: nothing that is compiled changes.
+    // JSON is not stable yet. The flags are for rustdoc only: compiled code does not change.
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTDOCFLAGS", "-Zunstable-options --output-format json");
     cargo.env_remove("CARGO_ENCODED_RUSTDOCFLAGS");
     succeed(&mut cargo)?;
@@ -130,14 +130,14 @@ fn lists() -> Result<BTreeMap<String, List>, String> {
 /// The public API of a library.
 struct List {
     lines: Vec<String>,
-    /// Items with a path, methods included. Fields, variants and implementations belong to their type.
+    /// Number of items with a path, methods included. Fields, variants and implementations belong to their type.
     declarations: usize,
-    /// Those of them that have more than one path.
+    /// Number of those that have more than one path.
     repeated: usize,
 }
 
 impl List {
-    /// The list of the library that rustdoc described in a file.
+    /// Makes the list of the library that rustdoc described in a file.
     fn of(json: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(json).map_err(|error| format!("{}: {error}", json.display()))?;
         understood(&text)?;
@@ -147,7 +147,7 @@ impl List {
             .build()
             .map_err(|error| format!("{}: {error}", json.display()))?;
         let traits: HashSet<_> = api.items().filter(|item| implements(item)).map(PublicItem::id).collect();
-        // What a trait prescribes is the trait's: that it is implemented is what users of the type see.
+        // Items that a trait prescribes belong to the trait: users of the type see that it is implemented.
         let own = |item: &&PublicItem| item.parent_id().is_none_or(|parent| !traits.contains(&parent));
         let (mut lines, mut seen) = (Vec::new(), HashSet::new());
         let mut paths: HashMap<_, HashSet<String>> = HashMap::new();
@@ -159,7 +159,7 @@ impl List {
             if declares(&line) {
                 paths.entry(item.id()).or_default().insert(line.clone());
             }
-            // An item with two paths is listed at both, and what belongs to it is listed once.
+            // An item with two paths is listed at both, and its own items are listed once.
             if seen.insert(line.clone()) {
                 lines.push(line);
             }
@@ -172,14 +172,14 @@ impl List {
         format!("{} public declarations, {} of them with more than one path", self.declarations, self.repeated)
     }
 
-    /// The file: what it is, and the lines.
+    /// Returns the contents of the list's file.
     fn text(&self, name: &str) -> String {
         let about = format!("# The public API of {name}, with all features. `cargo xtask api` writes this file.");
         format!("{about}\n# {}\n{}\n", self.count(), self.lines.join("\n"))
     }
 }
 
-/// Whether a line declares an item, and is no field, variant or implementation.
+/// Returns whether a line declares an item, and not a field, variant or implementation.
 fn declares(line: &str) -> bool {
     let words = [
         "async", "const", "enum", "extern", "fn", "macro", "mod", "static", "struct", "trait", "type", "union",
@@ -193,7 +193,7 @@ fn declares(line: &str) -> bool {
     parts.next() == Some("pub") && parts.next().is_some_and(|word| words.contains(&word))
 }
 
-/// The lines of an old list that a new one lacks, and the reverse.
+/// Returns the lines of an old list that a new one lacks, and the reverse.
 fn difference(old: &str, new: &str) -> String {
     let (old_lines, new_lines): (HashSet<&str>, HashSet<&str>) = (old.lines().collect(), new.lines().collect());
     let gone = old.lines().filter(|line| !new_lines.contains(line)).map(|line| format!("- {line}\n"));
@@ -201,7 +201,7 @@ fn difference(old: &str, new: &str) -> String {
     gone.chain(added).collect()
 }
 
-/// Whether rustdoc's file has the format that is read here.
+/// Checks that rustdoc's file has the supported format.
 fn understood(text: &str) -> Result<(), String> {
     let json: Value = serde_json::from_str(text).map_err(|error| format!("what rustdoc wrote is not JSON: {error}"))?;
     match json["format_version"].as_u64() {
@@ -214,13 +214,13 @@ fn understood(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether an item is the implementation of a trait.
+/// Returns whether an item is the implementation of a trait.
 fn implements(item: &PublicItem) -> bool {
     let keyword = |word: &str| item.tokens().any(|token| matches!(token, Token::Keyword(text) if text == word));
     keyword("impl") && keyword("for") && !item.to_string().starts_with("pub ")
 }
 
-/// Whether users do not rely on what a line says: traits of the compiler, and auto traits except `Send` and `Sync`.
+/// Returns whether users do not rely on a line: traits of the compiler, and auto traits except `Send` and `Sync`.
 fn is_noise(line: &str) -> bool {
     let of = [
         "core::marker::Freeze",
@@ -236,7 +236,7 @@ fn is_noise(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// `sample.rs`, as rustdoc describes it, without what its list does not need.
+    /// Returns `sample.rs` as rustdoc describes it, without items that its list does not need.
     fn sample() -> PathBuf {
         workspace().join("xtask/src/api/sample.json")
     }

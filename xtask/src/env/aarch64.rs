@@ -2,11 +2,11 @@
 //!
 //! Two parts: an emulator with a linker and a C library, and a Rust standard library for the target. The latter is the
 //! installed toolchain's if it has one, or if rustup can add it (`rustup target add aarch64-unknown-linux-gnu`).
-//! Otherwise it comes from Debian's packages, if they are new enough: unpacked beside the build and never installed,
+//! Otherwise it comes from Debian's packages, if they are new enough: unpacked next to the build and never installed,
 //! together with the compiler it belongs to. A standard library only works with the very compiler that made it.
 //!
-//! User-mode emulation checks tags on every access of ours, as the hardware does. System calls ignore them, and
-//! `process_vm_readv` and userfaultfd do not exist: what needs those needs a whole kernel.
+//! User-mode emulation checks tags on every access of this crate, as the hardware does. System calls ignore them, and
+//! `process_vm_readv` and userfaultfd do not exist: tests that need those need a whole kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const LINTS: &str = "cargo-clippy";
 /// Where the distribution keeps the target's C library; programs look for their loader below it.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
-/// What `cargo xtask env aarch64` takes.
+/// Arguments of `cargo xtask env aarch64`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only set up, and print the environment for cargo
@@ -46,8 +46,8 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER.into()),
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
         ("CARGO_TARGET_DIR", home("aarch64").join("target").display().to_string()),
-        // A thread that ends has a lock of the emulator's own memory pools for a moment. A child that is forked then waits for
-        // it for ever; `malloc` is prepared for that.
+        // A thread that ends holds a lock of the emulator's own memory pools for a moment. A child that is forked then
+        // waits for it forever; `malloc` is prepared for that.
         ("G_SLICE", "always-malloc".into()),
     ];
     let packaged = if has_std_for(TARGET) { None } else { Some(toolchain()?) };
@@ -62,20 +62,20 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         return Ok(());
     }
     let mut cargo = match packaged {
-        // The lints come with the compiler they are a part of.
+        // The lints come with their compiler.
         Some(bin) if args.lint => Command::new(bin.join(LINTS)),
         _ => Command::new("cargo"),
     };
     cargo.current_dir(workspace()).envs(variables);
     cargo.arg(if args.lint { "clippy" } else { "test" });
     if !args.cargo.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
-        // Tasks are of the host, and models are the same everywhere.
+        // Tasks run on the host, and models are the same everywhere.
         cargo.args(["--workspace", "--exclude", "xtask", "--exclude", "faultin-cache-loom"]);
     }
     succeed(cargo.args(&args.cargo)).map_err(|_| Stop::Failed("cargo; what it said is above".into()))
 }
 
-/// Makes sure of linker, C library and emulator.
+/// Installs linker, C library and emulator.
 fn emulator() -> Result<(), Stop> {
     let missing = || {
         let mut packages = Vec::new();
@@ -108,7 +108,7 @@ fn emulator() -> Result<(), Stop> {
     }
 }
 
-/// The folder with the commands of Debian's packages, made on the first call.
+/// Returns the folder with the commands of Debian's packages, made on the first call.
 fn toolchain() -> Result<PathBuf, Stop> {
     let home = home("aarch64");
     let (root, bin, stamp) = (home.join("root"), home.join("bin"), home.join("version"));
@@ -139,12 +139,12 @@ fn toolchain() -> Result<PathBuf, Stop> {
         wrapper(&root, &bin.join(tool), tool).map_err(io)?;
     }
     let version = output(Command::new(bin.join("rustc")).arg("--version")).map_err(Stop::Failed)?;
-    // Last, so that what was interrupted is done again.
+    // Last, so that an interrupted setup is repeated.
     fs::write(stamp, version).map_err(io)?;
     Ok(bin)
 }
 
-/// The packages of the newest version that exists for both architectures, `name=version`.
+/// Returns the packages of the newest version that exists for both architectures, `name=version`.
 fn packages() -> Result<Vec<String>, String> {
     let foreign = output(Command::new("dpkg").arg("--print-foreign-architectures"))?;
     if !foreign.lines().any(|line| line == "arm64") {
@@ -164,7 +164,7 @@ fn packages() -> Result<Vec<String>, String> {
     if newer(&promised, &version) {
         return Err(format!("rustup cannot add it, and Debian has {version}, which is older than {promised}"));
     }
-    // The compiler proper is a shared library in a package with a name of its own, and so is its LLVM.
+    // The compiler proper is a shared library in a package with its own name, and so is its LLVM.
     let library = dependency(&format!("libstd-rust-web-dev={version}"), "libstd-rust-web-")?;
     let llvm = dependency(&format!("{library}={version}"), "libllvm")?;
     let mut packages: Vec<String> = ["rustc-web", "rust-web-clippy", "libstd-rust-web-dev", &library, arm64]
@@ -174,18 +174,18 @@ fn packages() -> Result<Vec<String>, String> {
     Ok(packages)
 }
 
-/// The versions apt knows of a package; none if it does not know it.
+/// Returns the versions of a package that apt knows; none if it does not know it.
 pub(super) fn versions(package: &str) -> Vec<String> {
     let shown = output(Command::new("apt-cache").args(["show", package])).unwrap_or_default();
     shown.lines().filter_map(|line| line.strip_prefix("Version: ")).map(str::to_owned).collect()
 }
 
-/// Whether Debian version `a` is later than `b`.
+/// Returns whether Debian version `a` is later than `b`.
 fn newer(a: &str, b: &str) -> bool {
     succeed(Command::new("dpkg").args(["--compare-versions", a, "gt", b])).is_ok()
 }
 
-/// The dependency of a package whose name begins so.
+/// Returns the dependency of a package whose name begins with `prefix`.
 pub(super) fn dependency(package: &str, prefix: &str) -> Result<String, String> {
     let shown = output(Command::new("apt-cache").args(["show", package]))?;
     shown
@@ -198,7 +198,7 @@ pub(super) fn dependency(package: &str, prefix: &str) -> Result<String, String> 
         .ok_or_else(|| format!("{package} depends on no {prefix}*"))
 }
 
-/// A script that runs a tool of the unpacked packages with the libraries unpacked beside it.
+/// Writes a script that runs a tool of the unpacked packages with the libraries unpacked with them.
 pub(super) fn wrapper(root: &Path, script: &Path, tool: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let usr = root.join("usr").display().to_string();

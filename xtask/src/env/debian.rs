@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{Stop, succeed};
 
-/// Runs a command of the package manager. What it says is for people: standard output is for `--print`.
+/// Runs a command of the package manager. Its output goes to standard error: standard output is for `--print`.
 pub fn apt(command: &mut Command) -> Result<(), String> {
     succeed(command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()))
 }

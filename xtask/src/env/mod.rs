@@ -1,8 +1,8 @@
 //! Environments: machines, kernels and devices on which faults happen that this machine does not have.
 //!
-//! An environment installs what it needs, so that a second run starts at once. Where that is impossible here it is
-//! *skipped*: the last line says what is missing, the count above it says so in numbers, and the exit status is 0,
-//! because nothing was found wrong. Everything else that goes wrong, a failing test included, is not 0.
+//! An environment installs what it needs, so that a second run starts at once. Where that is impossible it is *skipped*:
+//! the last line reports what is missing, the count above it the number of skips, and the exit status is 0, because nothing
+//! was found wrong. Everything else that fails, tests included, has a non-zero status.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -13,7 +13,7 @@ pub mod files;
 mod msrv;
 mod portable;
 
-/// What `cargo xtask env` takes.
+/// Arguments of `cargo xtask env`.
 #[derive(clap::Args)]
 pub struct Args {
     /// List the environments
@@ -35,7 +35,7 @@ enum Environment {
     Portable,
 }
 
-/// Why an environment gave no result of its own.
+/// The reason why an environment returned no result of its own.
 pub enum Stop {
     /// This machine cannot have it; what is missing.
     Skipped(String),
@@ -79,37 +79,37 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub fn workspace() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root
 }
 
-/// The oldest Rust that a manifest promises: its `rust-version`.
+/// Returns the oldest Rust that a manifest promises: its `rust-version`.
 fn promised(manifest: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(workspace().join(manifest)).map_err(|error| format!("{manifest}: {error}"))?;
     let version = text.lines().find_map(|line| line.strip_prefix("rust-version = "));
     Ok(version.ok_or_else(|| format!("{manifest} has no rust-version"))?.trim_matches('"').to_owned())
 }
 
-/// Where cargo puts what it builds.
+/// Returns cargo's target folder.
 pub fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     workspace().join(target)
 }
 
-/// Where the environment of this name keeps what it downloads and builds.
+/// Returns the folder for downloads and builds of this environment.
 pub fn home(name: &str) -> PathBuf {
     target().join("env").join(name)
 }
 
-/// Whether a command of this name can be run.
+/// Returns whether a command of this name can be run.
 pub fn has_command(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }
 
-/// Runs to the end, output and all; success or what failed.
+/// Runs a command to its end, with its output; an error describes the failure.
 pub fn succeed(command: &mut Command) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
@@ -118,7 +118,7 @@ pub fn succeed(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Runs to the end; what it printed.
+/// Runs a command to its end; returns its output.
 pub fn output(command: &mut Command) -> Result<String, String> {
     match command.output() {
         Ok(out) if out.status.success() => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),

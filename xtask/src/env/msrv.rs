@@ -1,7 +1,7 @@
 //! The oldest compilers that are promised: `rust-version` in the libraries' manifests, and in the workspace's for the rest.
 //!
 //! A compiler is rustup's if it is installed there, or comes from Debian's packages, or is downloaded by rustup. The latter
-//! two are kept beside the build, and never installed.
+//! two are kept in the target folder, and never installed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use super::{Stop, debian, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the libraries and the workspace build with the oldest compilers that are promised";
 
-/// What is compiled: the manifest with the promise, and cargo's arguments.
+/// The promises: the manifest, and cargo's arguments.
 const PROMISES: [(&str, &[&str]); 4] = [
     ("crates/faultin/Cargo.toml", &["--package", "faultin", "--lib"]),
     ("crates/faultin/Cargo.toml", &["--package", "faultin", "--lib", "--no-default-features"]),
@@ -19,7 +19,7 @@ const PROMISES: [(&str, &[&str]); 4] = [
     ("Cargo.toml", &["--workspace", "--all-targets"]),
 ];
 
-/// What `cargo xtask env msrv` takes.
+/// Arguments of `cargo xtask env msrv`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Compile the libraries with another version than `rust-version`, such as 1.85
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         let version = output(Command::new(&rustc).arg("--version")).map_err(Stop::Failed)?;
         println!("\n--- {} with {}", arguments.join(" "), version.trim());
         let mut cargo = Command::new("cargo");
-        // The usual cargo: what is promised is a compiler.
+        // The usual cargo: the promise is about the compiler.
         cargo.current_dir(workspace()).env("RUSTC", &rustc).env("CARGO_TARGET_DIR", home("msrv").join("target"));
         cargo.arg("check").args(arguments);
         if args.rust.is_some() {
@@ -57,9 +57,9 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     if missing.is_empty() { Ok(()) } else { Err(Stop::Skipped(missing.join("; "))) }
 }
 
-/// The compiler of version `rust`.
+/// Returns the compiler of version `rust`.
 fn compiler(rust: &str) -> Result<PathBuf, Stop> {
-    // A version that is not installed is not installed now, where the caller has told rustup to install what it lacks.
+    // If the caller has told rustup to install missing toolchains, it does not do so here.
     if let Ok(rustc) = rustup_which(rust, None) {
         return Ok(rustc);
     }
@@ -71,7 +71,7 @@ fn compiler(rust: &str) -> Result<PathBuf, Stop> {
     })
 }
 
-/// The compiler that rustup has installed, in its usual folder or in `rustup`.
+/// Returns the compiler that rustup has installed, in its usual folder or in `rustup`.
 fn rustup_which(rust: &str, rustup: Option<&PathBuf>) -> Result<PathBuf, String> {
     let mut command = Command::new("rustup");
     command.env("RUSTUP_AUTO_INSTALL", "0").args(["which", "--toolchain", rust, "rustc"]);
@@ -81,7 +81,7 @@ fn rustup_which(rust: &str, rustup: Option<&PathBuf>) -> Result<PathBuf, String>
     Ok(output(&mut command)?.trim().into())
 }
 
-/// The compiler that rustup downloads, into a folder of its own.
+/// Returns the compiler that rustup downloads, into a separate folder.
 fn downloaded(rust: &str) -> Result<PathBuf, String> {
     let rustup = home("msrv").join("rustup");
     rustup_which(rust, Some(&rustup)).or_else(|_| {
@@ -93,7 +93,7 @@ fn downloaded(rust: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// The compiler of Debian's packages, unpacked on the first call.
+/// Returns the compiler of Debian's packages, unpacked on the first call.
 fn packaged(rust: &str) -> Result<PathBuf, Stop> {
     let home = home("msrv").join(rust);
     let (root, rustc) = (home.join("root"), home.join("rustc"));
@@ -118,7 +118,7 @@ fn packaged(rust: &str) -> Result<PathBuf, Stop> {
         Stop::Skipped(why) => skipped(why),
         failed => failed,
     })?;
-    // Last, so that what was interrupted is done again.
+    // Last, so that an interrupted setup is repeated.
     wrapper(&root, &rustc, "rustc").map_err(io)?;
     Ok(rustc)
 }

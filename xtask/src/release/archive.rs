@@ -1,4 +1,4 @@
-//! The `.crate` files, unpacked beside each other: what users compile.
+//! The `.crate` files, unpacked beside each other, as users compile them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use std::process::Command;
 use crate::env::{home, succeed, workspace};
 use crate::packages::Package;
 
-/// What each package must carry.
+/// The files that each package must contain.
 const CARRIED: [&str; 5] = ["Cargo.toml", "Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// The packages, unpacked, as a workspace of their own in which each is the others' dependency.
+/// The packages, unpacked, as a separate workspace in which they depend on each other.
 pub(super) struct Unpacked {
     root: PathBuf,
     folders: Vec<(String, PathBuf)>,
 }
 
-/// The folder that cargo builds the packages in.
+/// Returns the folder in which cargo builds the packages.
 pub(super) fn target() -> PathBuf {
     home("release").join("target")
 }
 
-/// Unpacks the files that `cargo package` made, and checks what they carry.
+/// Unpacks the files that `cargo package` made, and checks their contents.
 pub(super) fn unpack(published: &[&Package]) -> Result<Unpacked, String> {
     let root = home("release").join("packages");
     let io = |error: std::io::Error| format!("{}: {error}", root.display());
@@ -42,7 +42,7 @@ pub(super) fn unpack(published: &[&Package]) -> Result<Unpacked, String> {
         return Err(wrong.join("\n"));
     }
     fs::write(root.join("Cargo.toml"), manifest(published)).map_err(io)?;
-    // The versions that are checked in. cargo leaves out what the packages do not need.
+    // The versions that are checked in. cargo leaves out unused packages.
     fs::copy(workspace().join("Cargo.lock"), root.join("Cargo.lock")).map_err(io)?;
     let unpacked = Unpacked { root, folders };
     succeed(unpacked.cargo("metadata").args(["--quiet", "--format-version", "1"]).stdout(std::process::Stdio::null()))?;
@@ -50,7 +50,7 @@ pub(super) fn unpack(published: &[&Package]) -> Result<Unpacked, String> {
 }
 
 impl Unpacked {
-    /// The documentation, as docs.rs makes it.
+    /// Builds the documentation as docs.rs does.
     pub(super) fn document(&self) -> Result<(), String> {
         let mut cargo = self.cargo("doc");
         cargo.args(["--quiet", "--locked", "--workspace", "--no-deps", "--all-features"]);
@@ -72,7 +72,8 @@ impl Unpacked {
     }
 }
 
-/// The manifest of a workspace of the unpacked packages. They are not in the registry yet: they are taken from here.
+/// Returns the manifest of a workspace of the unpacked packages. They are not in the registry yet: they are taken from
+/// here.
 fn manifest(published: &[&Package]) -> String {
     let names = || published.iter().map(|package| (&package.name, format!("{}-{}", package.name, package.version)));
     let members: Vec<String> = names().map(|(_, folder)| format!("{folder:?}")).collect();
@@ -80,7 +81,7 @@ fn manifest(published: &[&Package]) -> String {
     format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[patch.crates-io]\n{patches}", members.join(", "))
 }
 
-/// What an unpacked package lacks: files of [`CARRIED`], and files that its sources name.
+/// Returns the files that an unpacked package lacks: of [`CARRIED`], and those that its sources name.
 fn lacks(folder: &Path) -> std::io::Result<Vec<String>> {
     let lacking = CARRIED.iter().filter(|name| !folder.join(name).is_file()).map(|name| format!("no {name}"));
     let mut wrong: Vec<String> = lacking.collect();
@@ -102,7 +103,7 @@ fn lacks(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// Whether a path, taken from a file's folder, leaves the package.
+/// Returns whether a path, relative to a file's folder, leaves the package.
 fn leaves(package: &Path, file: &Path, named: &str) -> bool {
     let depth = file.strip_prefix(package).map_or(0, |inside| inside.components().count() - 1);
     named
@@ -111,7 +112,7 @@ fn leaves(package: &Path, file: &Path, named: &str) -> bool {
         .is_none()
 }
 
-/// The files that a source file names to have them included, or as modules; relative to its folder.
+/// Returns the files that a source file includes, or names as modules; relative to its folder.
 fn named(source: &str) -> Vec<&str> {
     let marks = ["include_str!(\"", "include_bytes!(\"", "include!(\"", "#[path = \""];
     let after =

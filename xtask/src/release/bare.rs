@@ -1,4 +1,4 @@
-//! A root that holds a C library and nothing else: no shell, no /proc, no /dev. What runs there needs no more.
+//! A root that holds a C library and nothing else: no shell, no /proc, no /dev. Programs that run there need no more.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,12 +10,13 @@ use crate::env::{Stop, debian, home};
 
 /// The package with the command.
 const COMMAND: &str = "faultin-cli";
-/// What a Rust program links.
+/// The libraries that a Rust program links.
 const LIBRARIES: [&str; 2] = ["libc6", "libgcc-s1"];
-/// The length of the file that is hashed, and its checksum: one of BLAKE3's own test vectors, of bytes that count modulo 251.
+/// The length of the file that is hashed, and its checksum: one of BLAKE3's own test vectors, of bytes that count modulo
+/// 251.
 const VECTOR: (usize, &str) = (102_400, "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085");
 
-/// Installs the command into a bare root and runs it there. The inner error is what this machine lacks.
+/// Installs the command into a bare root and runs it there. The inner error names what this machine lacks.
 pub(super) fn install_and_run(unpacked: &Unpacked, version: &str) -> Result<Result<(), String>, String> {
     let root = home("release").join("root");
     if let Err(why) = make(&root)? {
@@ -54,7 +55,7 @@ fn make(root: &Path) -> Result<Result<(), String>, String> {
             symlink(format!("usr/{name}"), root.join(name)).map_err(|error| format!("{}: {error}", root.display()))?;
         }
     }
-    // The loader, as a program, prints its own version: a root that cannot be entered is no failure of ours.
+    // The loader, as a program, prints its own version: a root that cannot be entered is not a failure of the release.
     let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
     let Some(loader) = loader.into_iter().find(|path| root.join(&path[1..]).exists()) else {
         return Err(format!("{} has no loader", root.display()));
@@ -66,7 +67,7 @@ fn make(root: &Path) -> Result<Result<(), String>, String> {
     }
 }
 
-/// A command that runs in the root; by users other than root, in a user namespace.
+/// Returns a command that runs in the root; for users other than root, in a user namespace.
 fn enter(root: &Path, program: &str) -> Command {
     let mut command = if nix::unistd::geteuid().is_root() {
         Command::new("chroot")
@@ -84,7 +85,7 @@ fn run(root: &Path, arguments: &[&str]) -> Result<Output, String> {
     command.args(arguments).output().map_err(|error| format!("{command:?}: {error}"))
 }
 
-/// An error if a command has ended in another way.
+/// Returns an error if a command has ended in another way.
 fn expect(out: &Output, code: i32, printed: &str) -> Result<(), String> {
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     if out.status.code() == Some(code) && stdout == printed {

@@ -1,6 +1,6 @@
 //! The changelog: `## [Unreleased]`, then `## [VERSION] - DATE` for each version, each with entries.
 
-/// What is wrong with a changelog, and what has to be done before a release.
+/// Errors in a changelog, and the tasks before a release.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub wrong: Vec<String>,
@@ -10,7 +10,7 @@ pub(super) struct State {
 /// A section of the second level.
 struct Section<'a> {
     name: &'a str,
-    /// What follows the name: ` - 2027-01-31`.
+    /// The text after the name: ` - 2027-01-31`.
     rest: &'a str,
     entries: usize,
 }

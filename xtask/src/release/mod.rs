@@ -1,7 +1,7 @@
 //! `cargo xtask release`: checks everything that a release needs, and prints the commands that publish it.
 //!
-//! The task never publishes. Its steps are the published packages as their users get them: made into `.crate` files, compiled
-//! from those, documented, and the command installed into a root that holds nothing but a C library.
+//! The task never publishes. Its steps use the published packages as their users get them: made into `.crate` files,
+//! compiled from those, documented, and the command installed into a root that holds nothing but a C library.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -14,7 +14,7 @@ mod archive;
 mod bare;
 mod changelog;
 
-/// What `cargo xtask release` takes.
+/// Arguments of `cargo xtask release`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Check everything, but let what only a release must have be open: the changelog's date, the repository's address
@@ -99,12 +99,12 @@ fn step(name: &str) {
     println!("--- {name}");
 }
 
-/// An error if there is anything wrong.
+/// Returns an error if there are complaints.
 fn none(wrong: Vec<String>) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// An error if `git status --porcelain` has printed anything.
+/// Returns an error if `git status --porcelain` has printed anything.
 fn clean(status: &str) -> Result<(), String> {
     if status.is_empty() {
         Ok(())
@@ -113,11 +113,11 @@ fn clean(status: &str) -> Result<(), String> {
     }
 }
 
-/// Makes the `.crate` files; cargo compiles each, with the others of them as its dependencies.
+/// Makes the `.crate` files; cargo compiles each, with the others as its dependencies.
 fn package(published: &[&Package], allow_dirty: bool) -> Result<(), String> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace()).args(["package", "--quiet", "--locked"]);
-    // What cargo compiles from a package would otherwise replace what it has compiled from this workspace.
+    // Otherwise cargo would replace what it has compiled from this workspace.
     cargo.env("CARGO_TARGET_DIR", archive::target());
     if allow_dirty {
         cargo.arg("--allow-dirty");
@@ -128,7 +128,7 @@ fn package(published: &[&Package], allow_dirty: bool) -> Result<(), String> {
     succeed(&mut cargo)
 }
 
-/// The commands that publish.
+/// Returns the commands that publish.
 fn commands(published: &[&Package], version: &str) -> String {
     let mut text = format!("    git tag --annotate v{version} --message 'faultin {version}'\n");
     for package in published {

@@ -1,8 +1,8 @@
 //! Row 6, `armada_gem_pwrite_ioctl` (a graphics driver): copies a range of user memory into a buffer object.
 //!
 //! As found it first faults in the whole range, or fails. The copy that follows takes page faults like any other, so that
-//! is pointless, whichever semantics the helper has, and it is not even free: where the second half of the range is
-//! missing, the first half is not written either. The ioctl reports no count: `EFAULT`, if anything is left.
+//! is pointless, whichever semantics the helper has, and it has a cost: where the second half of the range is missing, the
+//! first half is not written either. The ioctl reports no count: `EFAULT`, if anything is left.
 //!
 //! The product is the bytes in the object: those that moved, and no others.
 
@@ -34,9 +34,9 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct ArmadaGemPwriteIoctl;
 
-/// Bytes in the object,
+/// Size of the object in bytes.
 const OBJECT: usize = 512;
-/// and where in it those of the user go.
+/// Offset of the user's bytes in it.
 const OFFSET: usize = 64;
 
 const WRITTEN: &str = "ok";
@@ -91,7 +91,7 @@ impl Code for ArmadaGemPwriteIoctl {
     }
 }
 
-/// Whether `moved`, and nothing else, is in the object.
+/// Checks that `moved`, and nothing else, is in the object.
 fn check(object: &[u8], moved: &[u8]) -> Result<(), String> {
     let (before, rest) = object.split_at(OFFSET);
     let (landed, after) = rest.split_at(moved.len());

@@ -1,8 +1,9 @@
-//! Row 11, `btrfs_buffered_write` (btrfs): reserves space for several pages, locks them and copies to all of them. As found the whole
-//! chunk must be faulted in, so it is lost if one byte is bad. What was reserved and not written is given back in each round; after
-//! a short copy it goes page by page, and brings pages up to date that a copy may not fill.
+//! Row 11, `btrfs_buffered_write` (btrfs): reserves space for several pages, locks them and copies to all of them. As found
+//! the whole chunk must be faulted in, so it is lost if one byte is bad. Space that was reserved and not written is
+//! released in each round; after a short copy it proceeds page by page, and reads pages from the store that a copy may not
+//! fill.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,14 @@
-//! Row 14, `copy_fpstate_to_sigframe` (x86 signal delivery; elsewhere the vector registers there are): saves the registers
+//! Row 14, `copy_fpstate_to_sigframe` (x86 signal delivery; elsewhere the available vector registers): saves the registers
 //! to the frame in user memory, with the CPU's own instruction. On a fault it makes the frame writeable and starts from
 //! scratch.
 //!
 //! The instruction is all or nothing, so the caller needs to know that *every* byte can be stored. As found it stores a
 //! zero in each page, which proves one byte of each and destroys it. The header of the frame is zeroed first, because the
-//! instruction leaves its reserved bytes alone: as found in every attempt, fixed once, up front.
+//! instruction leaves its reserved bytes unchanged: as found in every attempt, fixed once, up front.
 //!
 //! The product is a frame that restores to the same registers, and untouched bytes around it. Where there is none, the
-//! process is killed (`SIGSEGV`); what the frame then holds is nobody's, and the log says how many of its bytes changed.
+//! process is killed (`SIGSEGV`); the frame's contents are then unspecified, and the log has the number of its bytes that
+//! changed.
 
 #![forbid(unsafe_code)]
 
@@ -38,11 +39,11 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct CopyFpstateToSigframe;
 
-/// How often the fixed variant tries again though every byte could be stored a moment ago.
+/// Number of attempts of the fixed variant although every byte could be stored a moment ago.
 const ATTEMPTS: u32 = 16;
 
 const SEED: u8 = 0x53;
-/// What is in the frame before.
+/// The previous contents of the frame.
 const STALE: u8 = 0x77;
 const SAVED: &str = "saved";
 const KILLED: &str = "SIGSEGV";
@@ -85,7 +86,7 @@ fn fixed<U: User>(user: &U, frame: &U::Dest<'_>, registers: &U::Registers, log: 
     Ok(false)
 }
 
-/// Whether every byte of the frame can be written now.
+/// Returns whether every byte of the frame can be written now.
 fn made_writeable(frame: &impl WriteMemory, log: &mut Log) -> bool {
     if log.has(Bug::PartIsSuccess) {
         return fault_in_partial_is_success(&frame.as_read(), log).is_ok();
@@ -110,8 +111,8 @@ fn clear_header<U: User>(user: &U, frame: &U::Dest<'_>, what: &'static str, log:
 }
 
 impl Code for CopyFpstateToSigframe {
-    /// The header and all before it on the first page, so that it is the instruction that fails on the second; where an
-    /// image ends with its header or has none, in the middle of the vector registers.
+    /// The header and everything before it is on the first page, so that the instruction fails on the second; where an
+    /// image ends with its header or has none, the division is in the middle of the vector registers.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         let frame = R::frame(scale);
         let divisible = frame.size > frame.header.end && !frame.header.is_empty();

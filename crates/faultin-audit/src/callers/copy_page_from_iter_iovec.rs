@@ -1,11 +1,12 @@
 //! Row 7, `copy_page_from_iter_iovec` (the kernel's vectors of segments): copies from a user's segments into a page.
 //!
-//! As found it is written for machines on which a page is mapped for the moment only, and nothing may fault while it is: it
-//! faults the first segment in, copies with page faults disabled, and whatever is left after that with page faults enabled.
-//! A fault-in that says too much or too little only decides which of the two ways a byte takes. Fixed it is the second way
-//! alone, which is what became of it.
+//! As found it is written for machines on which a page is mapped only temporarily, and nothing may fault meanwhile: it
+//! faults the first segment in, copies with page faults disabled, and the rest with page faults enabled. A wrong result of
+//! the fault-in only decides which of the two ways a byte takes. The fixed variant is the second way alone, as in later
+//! kernels.
 //!
-//! The product is the page: the bytes that moved, at their place, and nothing else; and the position, moved by just as many.
+//! The product is the page: the bytes that moved, at their place, and nothing else; and the position, moved by the same
+//! number.
 
 #![forbid(unsafe_code)]
 
@@ -35,11 +36,11 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPageFromIterIovec;
 
-/// Bytes in the page,
+/// Size of the page in bytes.
 const PAGE: usize = 512;
-/// and where in it those of the user go.
+/// Offset of the user's bytes in it.
 const OFFSET: usize = 24;
-/// What else is in it.
+/// Its other contents.
 const STALE: u8 = 0x77;
 
 const COPIED: &str = "ok";
@@ -51,7 +52,7 @@ pub(super) fn segments(len: usize) -> [std::ops::Range<usize>; 3] {
     [0..first, first..first, first..len]
 }
 
-/// An object in the middle segment of which nothing is, and of which the last crosses into the second page.
+/// Makes an object of which nothing is in the middle segment, and the last one crosses into the second page.
 pub(super) fn object(scale: Scale, byte: impl Fn(u8) -> u8) -> Object {
     match scale {
         // 100 bytes on each page. The second way starts at the second page.
@@ -82,7 +83,7 @@ fn fixed<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &
     rest(page, from, log)
 }
 
-/// Copies what is left to where it belongs, segment by segment and part by part, with page faults enabled.
+/// Copies the rest to its place, segment by segment and part by part, with page faults enabled.
 fn rest<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
     let (before, mut at) = (from.moved(), OFFSET + from.moved());
     while !from.is_empty() {
@@ -101,15 +102,15 @@ fn rest<M: ReadMemory>(page: &mut [u8], from: &mut IovSource<'_, '_, M>, log: &m
     Ok(())
 }
 
-/// The next piece to copy: a segment's, and in a part of the page.
+/// The next piece to copy: of one segment, and in one part of the page.
 pub(super) struct Piece {
-    /// Bytes to copy,
+    /// Number of bytes to copy.
     pub(super) wanted: usize,
-    /// and how many of them are mapped.
+    /// Number of them that are mapped.
     pub(super) mapped: usize,
 }
 
-/// Bytes of a page that are mapped at a time.
+/// Number of bytes of a page that are mapped at a time.
 const PART: usize = 32;
 
 pub(super) fn step(at: usize, moved: usize, left: usize, segment: usize, log: &Log) -> Piece {
@@ -152,7 +153,7 @@ impl Code for CopyPageFromIterIovec {
     }
 }
 
-/// Whether `moved`, and nothing else, is in the page.
+/// Checks that `moved`, and nothing else, is in the page.
 fn check(page: &[u8], moved: &[u8]) -> Result<(), String> {
     let (before, rest) = page.split_at(OFFSET);
     let (landed, after) = rest.split_at(moved.len());

@@ -1,10 +1,10 @@
 //! Row 16, `copy_page_to_iter_iovec`: the other direction of row 7, from a page to a user's segments, in the same two ways.
 //!
 //! As found its fault-in stores a zero at the first segment's start. The copy is about to overwrite it, unless that byte's
-//! page goes away in between: then it stays, though nothing was counted.
+//! page is unmapped in between: then it stays, although nothing was counted.
 //!
 //! The product is the user's memory: the bytes that moved, in their segments, and nothing else; and the position, moved by
-//! just as many.
+//! the same number.
 
 #![forbid(unsafe_code)]
 
@@ -35,11 +35,11 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPageToIterIovec;
 
-/// Bytes in the page,
+/// Size of the page in bytes.
 const PAGE: usize = 512;
-/// and where in it those for the user begin.
+/// Offset of the bytes for the user in it.
 const OFFSET: usize = 24;
-/// What is in the user's memory before.
+/// The previous contents of the user's memory.
 const STALE: u8 = 0x77;
 
 const COPIED: &str = "ok";
@@ -71,7 +71,7 @@ fn fixed<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log
     rest(page, to, log)
 }
 
-/// Copies what is left to where it belongs, segment by segment and part by part, with page faults enabled.
+/// Copies the rest to its place, segment by segment and part by part, with page faults enabled.
 fn rest<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
     let (before, mut at) = (to.moved(), OFFSET + to.moved());
     while !to.is_empty() {
@@ -130,11 +130,12 @@ impl Code for CopyPageToIterIovec {
     }
 }
 
-/// Bytes behind a count that may be stored where a second page goes away during a copy that fails: Arm leaves open what a
-/// store across two pages leaves on the good one.
+/// Number of bytes after a count that may be stored where a second page is revoked during a copy that fails: Arm leaves
+/// open what a store across two pages stores to the accessible one.
 const STRADDLING: usize = if cfg!(target_arch = "aarch64") { 31 } else { 0 };
 
-/// Whether the first `moved` of the bytes `wanted`, and nothing else, have been written: but for the helper's zero, as found.
+/// Checks that the first `moved` of the bytes `wanted`, and nothing else, have been written, except for the helper's zero,
+/// as found.
 fn check(buffer: &[u8], wanted: &[u8], moved: usize, variant: Variant) -> Result<(), String> {
     if buffer[..moved] != wanted[..moved] {
         return Err(format!("not the {moved} bytes that were to move"));

@@ -1,16 +1,16 @@
-//! Row 3, `debug_setcontext` (32-bit powerpc): brings in a context as a signal's return does, with debugging turned on or
+//! Row 3, `debug_setcontext` (32-bit powerpc): restores a context as a signal's return does, with debugging turned on or
 //! off on the way. It saves none.
 //!
-//! The order as found: all debug actions are read and looked at; MSR has them from here on; the context is faulted in, or
-//! `EFAULT`; it is restored in place, where a fault kills (`SIGSEGV`); the alternate stack is set last, and whether that
-//! went well nobody asks. So its `EFAULT` is not without effect: the thread goes on with its old registers and is debugged.
-//! The fault-in is as pointless as in `swapcontext`.
+//! The order as found: all debug actions are read and checked; MSR has them from here on; the context is faulted in, or
+//! `EFAULT`; it is restored in place, where a fault kills (`SIGSEGV`); the alternate stack is set last, without a check of
+//! the result. So its `EFAULT` is not without effect: the thread continues with its old registers and is debugged. The
+//! fault-in is as pointless as in `swapcontext`.
 //!
-//! Fixed, the actions are looked at, the whole context is copied to the kernel or `EFAULT`, and nothing can fault from here
+//! Fixed, the actions are checked, the whole context is copied to the kernel or `EFAULT`, and nothing can fault from here
 //! on: MSR, registers and stack change together. Bad contents still kill.
 //!
 //! The product is the registers that arrive, MSR and the alternate stack among them, and a context that is only read. The
-//! debug actions are in memory of their own in which nothing is the matter.
+//! debug actions are in separate memory without faults.
 
 #![forbid(unsafe_code)]
 
@@ -46,15 +46,15 @@ pub struct DebugSetcontext;
 /// Kinds of debug actions, each followed by a word that turns it on or off.
 const SINGLE_STEPPING: u64 = 1;
 const BRANCH_TRACING: u64 = 2;
-/// Single steps on, branches off: the other way round than it is before.
+/// Single steps on, branches off: the reverse of the state before.
 const ACTIONS: [[u64; 2]; 2] = [[SINGLE_STEPPING, 1], [BRANCH_TRACING, 0]];
 
-/// What became of the alternate stack of a thread that was switched.
+/// The result for the alternate stack of a thread that was switched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stack {
     /// It is the context's.
     Set,
-    /// It could not be read, and nobody is told.
+    /// It could not be read, which is not reported.
     Kept,
 }
 
@@ -108,7 +108,7 @@ fn fixed(
     }
 }
 
-/// MSR as the debug actions make it.
+/// Computes MSR after the debug actions.
 fn debug_actions(
     layout: &Layout,
     thread: &Thread,
@@ -137,7 +137,7 @@ fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut 
 }
 
 impl Code for DebugSetcontext {
-    /// As that of `swapcontext`.
+    /// As the object of `swapcontext`.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         ucontext::object_ppc32(scale)
     }

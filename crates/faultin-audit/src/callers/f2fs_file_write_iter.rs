@@ -1,7 +1,7 @@
-//! Row 9, `f2fs_file_write_iter` (f2fs): asks for disk blocks in advance if the whole buffer can be faulted in, then writes as row 8.
-//! Whatever the fault-in says, only blocks are at stake: those that no byte comes to are given back.
+//! Row 9, `f2fs_file_write_iter` (f2fs): allocates disk blocks in advance if the whole buffer can be faulted in, then
+//! writes as row 8. Whatever the result of the fault-in, only blocks are at stake: unused ones are freed.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 
@@ -55,7 +55,7 @@ impl Code for F2fsFileWriteIter {
         &EXPECTED
     }
 
-    /// One that `write_end` refuses, and one that copies nothing.
+    /// One that `write_end` rejects, and one that copies nothing.
     fn attempts_per_event(&self) -> usize {
         2
     }

@@ -1,7 +1,7 @@
-//! Row 10, `fuse_fill_write_pages` (fuse): fills the pages of a request, which is then sent. As found each page's part must be faulted in
-//! as a whole, so a part that lies across the first bad byte is lost; fixed, every byte in front of it is sent.
+//! Row 10, `fuse_fill_write_pages` (fuse): fills the pages of a request, which is then sent. As found each page's part must
+//! be faulted in as a whole, so a part that contains the first bad byte is lost; fixed, every byte before it is sent.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
-//! Row 8, `generic_perform_write` (mm): the loop behind most file systems: a part of one page at a time, faulted in before, copied
-//! with page faults disabled while the page is locked. `write_end` refuses a short copy to a page that is not up to date; then
-//! the next attempt asks for what was copied.
+//! Row 8, `generic_perform_write` (mm): the loop of most file systems: a part of one page at a time, faulted in before,
+//! copied with page faults disabled while the page is locked. `write_end` rejects a short copy to a page that is not
+//! uptodate; then the next attempt requests the number of bytes that was copied.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 
@@ -54,7 +54,7 @@ impl Code for GenericPerformWrite {
         &EXPECTED
     }
 
-    /// One that `write_end` refuses, and one that copies nothing.
+    /// One that `write_end` rejects, and one that copies nothing.
     fn attempts_per_event(&self) -> usize {
         2
     }

@@ -1,7 +1,7 @@
-//! Row 18, gfs2 buffered read: the other direction of row 17. Its fault-in is for stores, and must not destroy what is in the buffer:
-//! that may be the file.
+//! Row 18, gfs2 buffered read: the other direction of row 17. Its fault-in is for stores, and must not destroy the contents
+//! of the buffer, which may be the file.
 //!
-//! Real code of `faultin_cache`; what it is checked for is in `gfs2`.
+//! Real code of `faultin_cache`; the checks are in `gfs2`.
 
 #![forbid(unsafe_code)]
 
@@ -107,7 +107,7 @@ const TAG: &str = "the thread: page tables do not show a bad granule; a fault-in
 const GONE: &str = "what was moved before the pages went counts";
 const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";
 
-/// Where the buffer is a mapping of a file of the cache.
+/// Expectations where the buffer is a mapping of a file of the cache.
 const MAPPING_EXPECTED: [Expectation; 14] = [
     expect(AsFound, SamePages, Deadlock, CIRCLE),
     expect(AsFound, OtherPages, Deadlock, CIRCLE),

@@ -1,8 +1,8 @@
-//! Row 17, gfs2 buffered write: a write that holds the lock which page faults of the same file take. As found its copy faults under
-//! it; fixed, the copy is made with page faults disabled under the lock, the lock is dropped, the buffer faulted in, and the copy goes
-//! on; with a block when nothing moves.
+//! Row 17, gfs2 buffered write: a write that holds the lock which page faults of the same file take. As found its copy
+//! faults under it; fixed, the copy is made with page faults disabled under the lock, the lock is dropped, the buffer
+//! faulted in, and the copy continues; with a block when nothing moves.
 //!
-//! Real code of `faultin_cache`; what it is checked for is in `gfs2`.
+//! Real code of `faultin_cache`; the checks are in `gfs2`.
 
 #![forbid(unsafe_code)]
 
@@ -104,7 +104,7 @@ const TAG: &str = "the thread: a fault-in that really accesses the granule ends 
 const GONE: &str = "what was moved before the pages went counts";
 const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";
 
-/// Where the buffer is a mapping of a file of the cache.
+/// Expectations where the buffer is a mapping of a file of the cache.
 const MAPPING_EXPECTED: [Expectation; 14] = [
     expect(AsFound, SamePages, Deadlock, CIRCLE),
     expect(AsFound, OtherPages, Deadlock, CIRCLE),

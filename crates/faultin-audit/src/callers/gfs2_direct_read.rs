@@ -1,7 +1,7 @@
-//! Row 19, gfs2 direct read: past the cache, under the same lock. As found an error is returned whatever was read before it; fixed, it
-//! goes on where it stopped, and a part counts.
+//! Row 19, gfs2 direct read: past the cache, under the same lock. As found an error is returned whatever was read before
+//! it; fixed, it continues where it stopped, and a part counts.
 //!
-//! Real code of `faultin_cache`; what it is checked for is in `gfs2`.
+//! Real code of `faultin_cache`; the checks are in `gfs2`.
 
 #![forbid(unsafe_code)]
 
@@ -109,7 +109,7 @@ const TAG: &str = "the thread: a fault-in that really accesses the granule ends 
 const GONE: &str = "what was moved before the pages went counts";
 const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";
 
-/// Where the buffer is a mapping of a file of the cache.
+/// Expectations where the buffer is a mapping of a file of the cache.
 const MAPPING_EXPECTED: [Expectation; 14] = [
     expect(AsFound, SamePages, Deadlock, CIRCLE),
     expect(AsFound, OtherPages, Deadlock, CIRCLE),

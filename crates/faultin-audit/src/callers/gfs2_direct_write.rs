@@ -1,7 +1,7 @@
-//! Row 20, gfs2 direct write: past the cache, in units of the store. What is left where a unit cannot be had as a whole, and what
-//! would invalidate its own source again and again, is written through the cache.
+//! Row 20, gfs2 direct write: past the cache, in units of the store. The rest where no whole unit is accessible, and a
+//! write that would invalidate its own source repeatedly, go through the cache.
 //!
-//! Real code of `faultin_cache`; what it is checked for is in `gfs2`.
+//! Real code of `faultin_cache`; the checks are in `gfs2`.
 
 #![forbid(unsafe_code)]
 
@@ -106,7 +106,7 @@ const TAG: &str = "the thread: a fault-in that really accesses the granule ends 
 const GONE: &str = "what was moved before the pages went counts";
 const STORE: &str = "what the store has given counts; the rest is a fault of the buffer";
 
-/// Where the buffer is a mapping of a file of the cache.
+/// Expectations where the buffer is a mapping of a file of the cache.
 const MAPPING_EXPECTED: [Expectation; 14] = [
     expect(AsFound, SamePages, Deadlock, CIRCLE),
     expect(AsFound, OtherPages, Deadlock, CIRCLE),

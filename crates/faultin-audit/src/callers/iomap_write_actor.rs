@@ -1,7 +1,7 @@
-//! Row 13, `iomap_write_actor` (iomap): row 8 over extents (`iomap_write_iter` today): a short copy to a page that is not up to date is
-//! refused, and the piece is done again with as many bytes as were copied.
+//! Row 13, `iomap_write_actor` (iomap): row 8 over extents (`iomap_write_iter` today): a short copy to a page that is not
+//! uptodate is rejected, and the piece is repeated with the number of bytes that was copied.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 
@@ -53,7 +53,7 @@ impl Code for IomapWriteActor {
         &EXPECTED
     }
 
-    /// One that `write_end` refuses, and one that copies nothing.
+    /// One that `write_end` rejects, and one that copies nothing.
     fn attempts_per_event(&self) -> usize {
         2
     }

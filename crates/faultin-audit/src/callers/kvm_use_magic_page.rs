@@ -1,11 +1,11 @@
-//! Row 1, `kvm_use_magic_page` (powerpc guests): once, at start-up, asks whether the host has mapped its magic page, by
-//! reading a word that may not exist, and turns a feature on if so: from then on the word is used without asking.
+//! Row 1, `kvm_use_magic_page` (powerpc guests): once, at start-up, checks whether the host has mapped its magic page, by
+//! reading a word that may not exist, and turns a feature on if so: from then on the word is used unchecked.
 //!
-//! Neither a loop nor a user copy. As found the answer is turned round: the helper's 0, success, is taken for a failure.
-//! So where the page is there, the feature stays off; where it is not, the feature is turned on and the kernel falls over
-//! it. What is wanted is a read that says whether it succeeded.
+//! Neither a loop nor a user copy. As found the answer is inverted: the helper's 0, success, is taken for a failure. So
+//! where the page exists, the feature stays off; where it does not, the feature is turned on and the kernel crashes. The
+//! caller needs a read that reports whether it succeeded.
 //!
-//! The product is whether the feature is on, and whether the word it then uses is the one that is there.
+//! The product is whether the feature is on, and whether the word that it then uses is the right one.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +40,7 @@ const OFF: &str = "off";
 const ON: &str = "on";
 const FAULTS: &str = "on, faults";
 
-/// Whether the feature is on, and what using the word then gives.
+/// Whether the feature is on, and the word that it then uses.
 enum Feature {
     Off,
     On(Result<u32, Fault>),
@@ -76,7 +76,7 @@ fn fixed(magic: &impl ReadMemory, log: &mut Log) -> Feature {
 }
 
 impl Code for KvmUseMagicPage {
-    /// A word at the very end of the first page: the second one is its neighbour only.
+    /// A word at the very end of the first page: the second one is only its neighbour.
     fn object<R: Registers>(&self, _: Scale) -> Object {
         Object::new(WORD.to_ne_bytes().into(), size_of::<u32>())
     }

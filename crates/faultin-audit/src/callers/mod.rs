@@ -1,8 +1,8 @@
 //! The callers of the kernel's fault-in helpers, in the order of the mail, and the four that the series added: one file
 //! for each.
 //!
-//! Each runs in two [variants](Variant) that differ in their steps. Each says of both, in one line, which caller of which
-//! kernel version it is and which helper it uses.
+//! Each runs in two [variants](Variant) that differ in their steps. For both, one line names the caller and kernel version
+//! and the helper.
 
 #![deny(unsafe_code)]
 
@@ -71,31 +71,31 @@ pub struct Caller {
     pub row: u8,
     /// The kernel's name.
     pub name: &'static str,
-    /// Where it is found: an architecture or a part of the kernel.
+    /// Its place: an architecture or a part of the kernel.
     pub place: &'static str,
-    /// What it needs of a fault-in.
+    /// The caller's need of a fault-in.
     pub need: Need,
-    /// What the mail found, in our words.
+    /// The mail's finding, in our words.
     pub finding: &'static str,
-    /// The code that does its job, if that is written yet.
+    /// The code of the caller, if it is written yet.
     pub job: Option<&'static dyn Job>,
 }
 
-/// What a caller needs of a fault-in.
+/// What a caller needs from a fault-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// That some progress is possible.
     Any,
     /// That every byte is accessible.
     All,
-    /// Either will do, or neither.
+    /// Either, or neither.
     Either,
     /// Not a fault-in: a read that fails instead of faulting.
     NofaultRead,
 }
 
 impl Need {
-    /// In a word.
+    /// Returns the need in a word.
     pub const fn name(self) -> &'static str {
         match self {
             Need::Any => "ANY",
@@ -112,7 +112,7 @@ impl fmt::Display for Need {
     }
 }
 
-/// Which code of a caller.
+/// The variant of a caller's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Variant {
     /// As it was found.
@@ -122,10 +122,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Variant; 2] = [Variant::AsFound, Variant::Fixed];
 
-    /// The name as an argument.
+    /// Returns the name as an argument.
     pub const fn name(self) -> &'static str {
         match self {
             Variant::AsFound => "as-found",
@@ -134,23 +134,23 @@ impl Variant {
     }
 }
 
-/// How a caller ended.
+/// The end of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// What it reports.
+    /// The status that it reports.
     pub status: &'static str,
-    /// How many bytes it moved.
+    /// The number of bytes that it moved.
     pub moved: usize,
-    /// Whether what it was for is right; if not, what is wrong.
+    /// Whether its product is right; if not, what is wrong.
     pub product: Result<(), String>,
 }
 
-/// Why a caller did not end.
+/// The reason why a caller did not end.
 #[derive(Debug)]
 pub enum Halt {
-    /// It would not have.
+    /// It would not have ended.
     Stuck(Stuck),
-    /// The machine failed it.
+    /// The machine failed.
     Machine(io::Error),
 }
 
@@ -168,44 +168,44 @@ impl From<io::Error> for Halt {
 
 /// The code of a caller, written once for every kind of user.
 pub trait Code: Sync {
-    /// What it keeps in user memory, and where that is divided, on a machine with these registers.
+    /// Returns the object in user memory, and its division, on a machine with these registers.
     fn object<R: Registers>(&self, scale: Scale) -> Object;
 
     /// Does the job on an object in user memory and checks its product.
     ///
     /// # Errors
-    /// [`Halt`].
+    /// [`Halt`] if the caller did not end.
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt>;
 
-    /// "Caller from X, helper from Y".
+    /// Returns "Caller from X, helper from Y".
     fn origin(&self, variant: Variant) -> &'static str;
 
-    /// How each of its cells must end, on either memory.
+    /// Returns how each of its cells must end, on either memory.
     fn expectations(&self) -> &'static [Expectation];
 
-    /// What it needs of the machine, if it runs on that and not on a simulated one.
+    /// Returns the feature that it needs, if it runs on this machine and not on a simulated one.
     fn needs(&self) -> Option<Feature> {
         None
     }
 
-    /// Attempts in vain that one event outside is reason enough for.
+    /// Returns the number of fruitless attempts that one outside event justifies.
     fn attempts_per_event(&self) -> usize {
         1
     }
 
-    /// Whether it changes the object; otherwise nobody's bytes change.
+    /// Returns whether it changes the object; otherwise no byte changes.
     fn changes_the_object(&self) -> bool {
         false
     }
 
-    /// The same where the buffer is a mapping of a file of the cache, if the caller reads or writes such a file under a lock that
-    /// its page faults take.
+    /// Returns the variant whose buffer is a mapping of a file of the cache, if the caller reads or writes such a file
+    /// under a lock that its page faults take.
     fn mapped(&self) -> Option<&'static Mapped> {
         None
     }
 }
 
-/// A caller whose buffer is a mapping of a file, of which this process serves the faults.
+/// A caller whose buffer is a mapping of a file, and whose faults this process resolves.
 #[derive(Debug)]
 pub struct Mapped {
     operation: Operation,
@@ -215,13 +215,13 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// `ends` are the ends it can come to with any buffer, `expectations` those that it must come to with such a one.
+    /// Makes it; `ends` are the possible ends with any buffer, `expectations` the required ones with such a buffer.
     const fn new(operation: Operation, ends: &'static [Expectation], expectations: &'static [Expectation]) -> Mapped {
         let same = Served { operation, pages: Pages::Same, expectations: ends };
         Mapped { operation, same, other: Served { pages: Pages::Other, ..same }, expectations }
     }
 
-    /// The code for simulated memory, which is served as a mapping is.
+    /// Returns the code for simulated memory, which behaves like a mapping.
     pub fn simulated(&self, scenario: Scenario) -> &dyn Job {
         if scenario == Scenario::SamePages { &self.same } else { &self.other }
     }
@@ -229,7 +229,7 @@ impl Mapped {
     /// Runs it with mappings of this process, once or often.
     ///
     /// # Errors
-    /// The machine's.
+    /// The machine's error.
     pub(crate) fn on_host(
         &self,
         variant: Variant,
@@ -239,12 +239,12 @@ impl Mapped {
         gfs2::pager::run(self.operation, variant, scenario, each)
     }
 
-    /// How each of its cells must end.
+    /// Returns how each of its cells must end.
     pub fn expectations(&self) -> &'static [Expectation] {
         self.expectations
     }
 
-    /// Why there is no such thing on this memory.
+    /// Returns why this scenario does not exist on this memory.
     pub fn is_not_for(memory: Memory, scenario: Scenario) -> Option<&'static str> {
         match (memory, scenario) {
             (Memory::Sim, Scenario::TwoFiles) => Some("simulated memory belongs to one thread"),
@@ -254,39 +254,39 @@ impl Mapped {
     }
 }
 
-/// [`Code`] as a table can have it.
+/// [`Code`] as a trait object.
 pub trait Job: Sync {
-    /// As [`Code::object`], on the machine that has this memory.
+    /// Returns the object as [`Code::object`] does, on the machine of this memory.
     fn object(&self, memory: Memory, scale: Scale) -> Object;
 
-    /// As [`Code::run`], in this process.
+    /// Runs as [`Code::run`] does, in this process.
     ///
     /// # Errors
-    /// [`Halt`].
+    /// [`Halt`] if the caller did not end.
     fn on_host(&self, variant: Variant, user: &HostUser, log: &mut Log) -> Result<Ended, Halt>;
 
-    /// As [`Code::run`], simulated.
+    /// Runs as [`Code::run`] does, simulated.
     ///
     /// # Errors
-    /// [`Halt`].
+    /// [`Halt`] if the caller did not end.
     fn on_sim(&self, variant: Variant, user: &SimUser, log: &mut Log) -> Result<Ended, Halt>;
 
-    /// "Caller from X, helper from Y".
+    /// Returns "Caller from X, helper from Y".
     fn origin(&self, variant: Variant) -> &'static str;
 
-    /// How each of its cells must end.
+    /// Returns how each of its cells must end.
     fn expectations(&self) -> &'static [Expectation];
 
-    /// What it needs of the machine with this memory.
+    /// Returns the feature that it needs of the machine with this memory.
     fn needs(&self, memory: Memory) -> Option<Feature>;
 
-    /// As [`Code::attempts_per_event`].
+    /// Returns [`Code::attempts_per_event`].
     fn attempts_per_event(&self) -> usize;
 
-    /// As [`Code::changes_the_object`].
+    /// Returns [`Code::changes_the_object`].
     fn changes_the_object(&self) -> bool;
 
-    /// As [`Code::mapped`].
+    /// Returns [`Code::mapped`].
     fn mapped(&self) -> Option<&'static Mapped>;
 }
 
@@ -331,7 +331,7 @@ impl<C: Code> Job for C {
     }
 }
 
-/// Every row, in order.
+/// Returns every row, in order.
 pub fn all() -> Vec<Caller> {
     vec![
         kvm_use_magic_page::CALLER,
@@ -357,7 +357,7 @@ pub fn all() -> Vec<Caller> {
     ]
 }
 
-/// The rows with this name (which two of them share) or this number.
+/// Returns the rows with this name (which two of them share) or this number.
 pub fn named(name: &str) -> Vec<Caller> {
     let number = name.trim_start_matches('#').parse::<u8>().ok();
     let spelling = |name: &str| name.to_lowercase().replace([' ', '-'], "_");

@@ -1,7 +1,7 @@
 //! Row 12, `ntfs_perform_write` (ntfs): row 8 over clusters: the pages of a cluster are prepared together. Removed in 6.9 with the old
 //! driver.
 //!
-//! Real code of `faultin_cache`, set to do it this way; what it is checked for is in `written`.
+//! Real code of `faultin_cache`, configured to do this; the checks are in `written`.
 
 #![forbid(unsafe_code)]
 
@@ -53,7 +53,7 @@ impl Code for NtfsPerformWrite {
         &EXPECTED
     }
 
-    /// One that `write_end` refuses, and one that copies nothing.
+    /// One that `write_end` rejects, and one that copies nothing.
     fn attempts_per_event(&self) -> usize {
         2
     }

@@ -1,13 +1,13 @@
-//! Row 5, `restore_fpregs_from_user` (x86 sigreturn; elsewhere the vector registers there are): restores the registers
-//! from the frame in user memory, with the CPU's own instruction. On a page fault it faults the image in and starts from
+//! Row 5, `restore_fpregs_from_user` (x86 sigreturn; elsewhere the available vector registers): restores the registers from
+//! the frame in user memory, with the CPU's own instruction. On a page fault it faults the image in and starts from
 //! scratch.
 //!
-//! The instruction is all or nothing, so a fault-in of a part is worth nothing: with a helper for which a part is success,
-//! an image whose last page is missing is faulted in, fails, is faulted in again, and so for ever. It was the first
-//! place that came to mind when that helper was proposed. The length comes from the CPU: a frame that could name its own
-//! would bring the same loop back.
+//! The instruction is all or nothing, so a partial fault-in is useless: with a helper for which a part is success, an image
+//! whose last page is missing is faulted in, fails, is faulted in again, and so on without end. It was the first example
+//! when that helper was proposed. The length comes from the CPU: a frame that could name its own length would bring the
+//! same loop back.
 //!
-//! The product is the registers that arrive. Where none do, the process is killed (`SIGSEGV`).
+//! The product is the registers that arrive. If none do, the process is killed (`SIGSEGV`).
 
 #![forbid(unsafe_code)]
 
@@ -37,7 +37,7 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreFpregsFromUser;
 
-/// How often the fixed variant tries again though the whole image could be read a moment ago.
+/// Number of attempts of the fixed variant although the whole image could be read a moment ago.
 const ATTEMPTS: u32 = 16;
 
 const SEED: u8 = 0x35;
@@ -75,7 +75,7 @@ fn fixed<U: User>(user: &U, frame: &U::Source<'_>, log: &mut Log) -> Result<Opti
     Ok(None)
 }
 
-/// Whether every byte of the frame can be read now, of the size that the machine says it has.
+/// Returns whether every byte of the frame can be read now, with the size that the machine reports.
 fn made_readable(frame: &impl ReadMemory, log: &mut Log) -> bool {
     if log.has(Bug::PartIsSuccess) {
         return fault_in_partial_is_success(frame, log).is_ok();
@@ -94,7 +94,7 @@ impl Code for RestoreFpregsFromUser {
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         let bytes = R::patterned(SEED, scale).image().to_vec();
         match scale {
-            // Where every image can be divided: in the middle of the vector registers that every machine has.
+            // A division that every image allows: in the middle of the vector registers that every machine has.
             Scale::Full => Object::new(bytes, 256).with_tail(320),
             Scale::Small => Object::new(bytes, 4).with_tail(8),
         }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_fault_that_is_no_page_fault_fails_at_once() {
         let mut object = Code::object::<<HostUser as User>::Registers>(&RestoreFpregsFromUser, Scale::Full);
-        // MXCSR, all of it: reserved bits are set, and the CPU refuses the image with a general protection fault.
+        // MXCSR, all of it: reserved bits are set, and the CPU rejects the image with a general protection fault.
         object.bytes[24..28].fill(0xff);
         for variant in Variant::ALL {
             let user = HostUser::new(&object, AllResident, Scale::Full).unwrap();

@@ -1,20 +1,20 @@
-//! Row 15, `search_ioctl` (btrfs): packs what a tree search finds into a user's buffer, each item behind a header, none in
-//! part.
+//! Row 15, `search_ioctl` (btrfs): packs the results of a tree search into a user's buffer, each item after a header, and
+//! only whole items.
 //!
-//! The tree is locked while items are copied, and the page fault that a copy takes may want that lock, so they are copied
-//! with page faults disabled. After a short copy the record is dropped, the lock let go, and the search goes on at the same
-//! key with the same place in the buffer: at a record's boundary, not at the first byte that was not copied.
+//! The tree is locked while items are copied, and the page fault that a copy takes may need that lock, so they are copied
+//! with page faults disabled. After a short copy the record is dropped, the lock released, and the search continues at the
+//! same key with the same position in the buffer: at a record's boundary, not at the first byte that was not copied.
 //!
-//! So the caller needs to know that *every* byte of the record can be stored. As found it stores a zero in each page of what
-//! is left of the buffer. Where a granule is bad that the zeros pass by, the record that lies there is tried for ever. And
-//! the zeros stay, also behind the last record.
+//! So the caller needs to know that *every* byte of the record can be stored. As found it stores a zero in each page of the
+//! rest of the buffer. Where the zeros do not touch a bad granule, the record there is tried forever. And the zeros stay,
+//! also after the last record.
 //!
-//! Fixed, it proves every byte of what is left and changes none. How long that is the ioctl's argument says, which is also
-//! what the packing goes by; what is in the buffer is never asked. A bad byte that no record would have reached is `EFAULT`,
-//! too: a matter of the rest of the buffer as it is of 5.14 and of 6.12.
+//! Fixed, it proves every byte of the rest and changes none. The length is the ioctl's argument, which the packing uses as
+//! well; the contents of the buffer are never used. A bad byte that no record would have reached is `EFAULT`, too: it
+//! concerns the rest of the buffer, as in 5.14 and in 6.12.
 //!
-//! The product is the records, parsed back from the buffer: each item that was found, once, in order, whole; and behind them
-//! nothing has changed but for the zeros as found. After an error, a part of one more record may be there.
+//! The product is the records, parsed back from the buffer: each item that was found, once, in order, whole; and nothing
+//! after them has changed except for the zeros as found. After an error, a part of one more record may be there.
 
 #![forbid(unsafe_code)]
 
@@ -44,40 +44,40 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct SearchIoctl;
 
-/// How often the fixed variant tries a record again though every byte could be stored a moment ago.
+/// Number of attempts of the fixed variant at a record although every byte could be stored a moment ago.
 const ATTEMPTS: u32 = 16;
 
-/// What is in the buffer before.
+/// The previous contents of the buffer.
 const STALE: u8 = 0x77;
 const FOUND: &str = "ok";
 const EFAULT: &str = "EFAULT";
 const EOVERFLOW: &str = "EOVERFLOW";
 const TREE: &str = "the tree";
 
-/// What a search is asked for, and of which tree.
+/// The arguments of a search, and its tree.
 #[derive(Clone, Debug)]
 struct Search {
     tree: Tree,
-    /// At most so many items.
+    /// Maximum number of items.
     wanted: usize,
     scale: Scale,
 }
 
-/// How far a search has come.
+/// The progress of a search.
 #[derive(Clone, Debug)]
 struct Position {
     key: Key,
-    /// Bytes packed,
+    /// Number of bytes packed.
     packed: usize,
-    /// which are so many records.
+    /// Number of records packed.
     items: usize,
-    /// Where the buffer's rest began, each time the helper stored its zeros there, and whether it could store them all.
+    /// The start of the buffer's rest, each time the helper stored its zeros there, and whether it could store them all.
     zeroed: Vec<(usize, bool)>,
 }
 
-/// What a look at one leaf came to.
+/// The result of processing one leaf.
 enum Leaf {
-    /// All its items are packed, or there is none; there may be more behind it.
+    /// All its items are packed, or there is none; there may be more leaves.
     Done,
     /// A copy was short.
     Short,
@@ -94,7 +94,8 @@ impl Search {
         Search { tree: Tree::new(sizes), wanted: usize::MAX, scale }
     }
 
-    /// Transaction, object, offset, kind, length: 32 bytes, or 4 that leave out what they have no room for.
+    /// Returns transaction, object, offset, kind, length: 32 bytes, or 4 that leave out the fields for which there is no
+    /// room.
     fn header(&self, transaction: u64, key: Key, len: usize) -> Vec<u8> {
         match self.scale {
             Scale::Full => [transaction, key.object, key.offset, u64::from(key.kind) | (len as u64) << 32]
@@ -105,7 +106,7 @@ impl Search {
         }
     }
 
-    /// `copy_to_sk`: packs the items of a leaf from where the key is.
+    /// `copy_to_sk`: packs the items of a leaf from the key on.
     fn pack_leaf(&self, at: &mut Position, to: &impl WriteNoWait, log: &mut Log) -> Leaf {
         log.lock(TREE);
         let leaf = match self.tree.search_forward(at.key) {
@@ -144,7 +145,7 @@ impl Search {
                 };
                 log.copied(what, part.len(), &copied);
                 if copied.is_err() && !log.has(Bug::CutRecordCounts) {
-                    // Nothing has moved: the next search is for this key and this place.
+                    // Nothing has moved: the next search is for this key and this position.
                     return Leaf::Short;
                 }
                 end += part.len();
@@ -166,8 +167,8 @@ impl Search {
         Leaf::Done
     }
 
-    /// Header and data, and whether that is all of the item: the first one that no buffer of this size could have is a
-    /// header that says there is nothing.
+    /// Returns header and data, and whether that is all of the item: for the first one that no buffer of this size could
+    /// hold, a header without data.
     fn record(&self, transaction: u64, item: &Item, buffer: usize, any: bool) -> ([Vec<u8>; 2], bool) {
         let whole = [self.header(transaction, item.key, item.data.len()), item.data.clone()];
         if any || whole[0].len() + whole[1].len() <= buffer {
@@ -214,7 +215,8 @@ impl Search {
         }
     }
 
-    /// Whether the buffer has the records that the search says it has packed, and behind them only bytes that `may_be` there.
+    /// Checks that the buffer has the records that the search reports as packed, and after them only bytes that `may_be`
+    /// there.
     fn check(
         &self,
         at: &Position,
@@ -249,7 +251,7 @@ impl Search {
     }
 }
 
-/// Whether every byte of the rest can be written now.
+/// Returns whether every byte of the rest can be written now.
 fn made_writeable(rest: &impl WriteMemory, log: &mut Log) -> bool {
     if log.has(Bug::OneBytePerPage) {
         return fault_in_pages_writeable(rest, log).is_ok();
@@ -260,12 +262,12 @@ fn made_writeable(rest: &impl WriteMemory, log: &mut Log) -> bool {
     }
 }
 
-/// What is left of the buffer.
+/// Returns the rest of the buffer.
 fn rest<M: WriteMemory>(to: &M, at: &Position) -> M {
     to.subslice(at.packed..to.len()).expect("what is packed is within the buffer")
 }
 
-/// Where the helper as found has stored a zero, and where it may have.
+/// Returns where the helper as found has stored a zero, and where it may have.
 fn zeroed<M: WriteMemory>(to: &M, at: &Position) -> (Vec<usize>, Vec<usize>) {
     let (mut certain, mut possible) = (Vec::new(), Vec::new());
     for &(start, all) in &at.zeroed {
@@ -277,11 +279,11 @@ fn zeroed<M: WriteMemory>(to: &M, at: &Position) -> (Vec<usize>, Vec<usize>) {
 }
 
 impl Code for SearchIoctl {
-    /// The granule that is bad alone lies within the second record, behind the boundary where the search starts over: the
-    /// helper's zeros pass it by.
+    /// The single bad granule is within the second record, after the boundary where the search starts over: the helper's
+    /// zeros do not touch it.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         match scale {
-            // The fifth record crosses into the second page; the tail is behind the last one.
+            // The fifth record crosses into the second page; the tail is after the last one.
             Scale::Full => Object::new(vec![STALE; 512], 256).with_tail(448).with_restart(64),
             Scale::Small => Object::new(vec![STALE; 16], 8).with_tail(12).with_restart(8),
         }

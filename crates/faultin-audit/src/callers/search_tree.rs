@@ -1,8 +1,8 @@
-//! A tree to be searched: items in the order of their keys, a few in each leaf.
+//! A searchable tree: items in the order of their keys, a few in each leaf.
 
 #![forbid(unsafe_code)]
 
-/// Where an item is in the order of a tree.
+/// The position of an item in the order of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) object: u64,
@@ -13,7 +13,7 @@ pub(super) struct Key {
 impl Key {
     pub(super) const FIRST: Key = Key { object: 0, kind: 0, offset: 0 };
 
-    /// The next one that could be.
+    /// Returns the next possible key.
     pub(super) fn next(self) -> Option<Key> {
         let Key { object, kind, offset } = self;
         if let Some(offset) = offset.checked_add(1) {
@@ -39,13 +39,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree whose items have so many bytes, two in a leaf.
+    /// Makes a tree whose items have these sizes in bytes, two in a leaf.
     pub(super) fn new(sizes: &[usize]) -> Tree {
         let items: Vec<Item> = sizes
             .iter()
             .enumerate()
             .map(|(index, &size)| Item {
-                // Three to an object; the kinds go round, and every other key is the last of its kind.
+                // Three per object; the kinds rotate, and every other key is the last of its kind.
                 key: Key {
                     object: 1 + index as u64 / 3,
                     kind: (index % 3) as u8 * 9,
@@ -57,7 +57,7 @@ impl Tree {
         Tree { leaves: items.chunks(2).zip(7..).map(|(leaf, transaction)| (transaction, leaf.to_vec())).collect() }
     }
 
-    /// The leaf, and the place in it, of the first item at or behind `key`.
+    /// Returns the leaf, and the index in it, of the first item at or after `key`.
     pub(super) fn search_forward(&self, key: Key) -> Option<(&(u64, Vec<Item>), usize)> {
         self.leaves.iter().find_map(|leaf| Some((leaf, leaf.1.iter().position(|item| item.key >= key)?)))
     }

@@ -1,16 +1,16 @@
-//! Row 2, `swapcontext` (32-bit powerpc): saves the thread's context to user memory and brings in another one.
+//! Row 2, `swapcontext` (32-bit powerpc): saves the thread's context to user memory and restores another one.
 //!
 //! The registers are restored in place, field by field, from the mask on. A fault half way leaves a thread that is neither
 //! of the two, and it is killed (`SIGSEGV`). As found the whole new context is faulted in first, so that a bad address is
-//! `EFAULT` before any register changes. That proves a byte of each page, and nothing for long; the restore has to cope with
-//! a fault all the same, and with bad contents, which kill as before.
+//! `EFAULT` before any register changes. That proves a byte of each page, and only for a moment; the restore has to handle
+//! a fault all the same, and bad contents, which kill as before.
 //!
-//! Fixed, the fault-in is dropped, as the mail asks, and what it was meant for is done: the new context is copied to the
-//! kernel, all of it or `EFAULT`, and restored from there, where nothing can fault. It is copied after the old one is saved,
+//! Fixed, the fault-in is dropped, as the mail asks, and its purpose is achieved: the new context is copied to the kernel,
+//! all of it or `EFAULT`, and restored from there, where nothing can fault. It is copied after the old one is saved,
 //! because they may be the same memory. Bad contents still kill.
 //!
 //! The product is the registers that arrive, the old context as it was saved, and a new one that is only read. The old
-//! context goes to memory of its own in which nothing is the matter.
+//! context goes to separate memory without faults.
 
 #![forbid(unsafe_code)]
 
@@ -168,7 +168,7 @@ mod tests {
         let layout = Layout::ppc32(Scale::Full);
         let good = Code::object::<<SimUser as User>::Registers>(&SwapcontextPpc32, Scale::Full);
         let (mut astray, mut small) = (good.clone(), good);
-        // The registers would lie where the user has no memory.
+        // The registers would be where the user has no memory.
         astray.bytes[layout.pointer.clone()].fill(0xf0);
         small.bytes.pop();
         for variant in Variant::ALL {

@@ -1,17 +1,17 @@
-//! Row 4, `swapcontext` (64-bit powerpc): saves the thread's context to user memory and brings in another one.
+//! Row 4, `swapcontext` (64-bit powerpc): saves the thread's context to user memory and restores another one.
 //!
-//! Contexts come in two sizes, with and without the halves of the vector registers that came later, and a word of the new
-//! one, its MSR, says whether it has them. As found that word is loaded first of all, so that a fault there is `EFAULT`
-//! before the old context is saved. Then the old context is saved, the whole new one faulted in (`EFAULT`, so as not to be
-//! killed later), and restored in place: mask, general registers, vector registers by way of a pointer, floating point
-//! registers. A fault there kills (`SIGSEGV`); so do bad contents. The fault-in is pointless, as on 32 bits. MSR is loaded
-//! once more, and may be another one by then.
+//! Contexts come in two sizes, with and without the later halves of the vector registers, and a word of the new one, its
+//! MSR, tells whether it has them. As found that word is loaded first of all, so that a fault there is `EFAULT` before the
+//! old context is saved. Then the old context is saved, the whole new one faulted in (`EFAULT`, so as not to be killed
+//! later), and restored in place: mask, general registers, vector registers by way of a pointer, floating point registers.
+//! A fault there kills (`SIGSEGV`); so do bad contents. The fault-in is pointless, as on 32 bits. MSR is loaded once more,
+//! and may have changed by then.
 //!
 //! Fixed, the new context is copied to the kernel once, after the old one is saved, all of it or `EFAULT`. The MSR that is
-//! looked at is the one that is used.
+//! checked is the one that is used.
 //!
-//! The product is the registers that arrive, the old context as it was saved, or was not, and a new one that is only read.
-//! The old context goes to memory of its own in which nothing is the matter.
+//! The product is the registers that arrive, the old context, saved or not, and a new one that is only read. The old
+//! context goes to separate memory without faults.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,7 @@ pub(super) const CALLER: Caller = Caller {
 #[derive(Clone, Copy, Debug)]
 pub struct SwapcontextPpc64;
 
-/// How a switch ended, and whether the old context was saved before.
+/// The status of a switch, and whether the old context was saved before.
 type Way = (&'static str, bool);
 
 fn as_found(layout: &Layout, thread: &mut Thread, old: &impl WriteMemory, new: &impl ReadMemory, log: &mut Log) -> Way {
@@ -76,7 +76,7 @@ fn fixed(layout: &Layout, thread: &mut Thread, old: &impl WriteMemory, new: &imp
     }
 }
 
-/// Whether a context of so many bytes has what its MSR says it has.
+/// Returns whether a context of this size has everything that its MSR announces.
 fn fits(layout: &Layout, len: usize, msr: u64) -> bool {
     len >= layout.size || (len >= layout.vsx.start && msr & VSX == 0)
 }
@@ -95,8 +95,8 @@ fn restore(layout: &Layout, thread: &mut Thread, from: &impl Context, log: &mut 
 }
 
 impl Code for SwapcontextPpc64 {
-    /// Divided between two general registers, MSR on the first page. It never starts over; the granule that is bad alone is
-    /// among the general registers, where neither the helper nor the look at MSR touches anything.
+    /// Divided between two general registers, MSR on the first page. It never starts over; the single bad granule is among
+    /// the general registers, where neither the helper nor the check of MSR touches anything.
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         let layout = Layout::ppc64(scale);
         let context = layout.context(&Thread::patterned(AFTER, &layout));
@@ -175,7 +175,7 @@ mod tests {
         let layout = Layout::ppc64(Scale::Full);
         let good = Code::object::<<SimUser as User>::Registers>(&SwapcontextPpc64, Scale::Full);
         let (mut astray, mut cut) = (good.clone(), good);
-        // The vector registers would lie where the user has no memory.
+        // The vector registers would be where the user has no memory.
         astray.bytes[layout.pointer.clone()].fill(0xf0);
         cut.bytes.truncate(layout.vsx.start);
         for variant in Variant::ALL {

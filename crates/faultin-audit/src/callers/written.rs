@@ -1,11 +1,12 @@
-//! What rows 8 to 13 share: a write of the user's segments to a cached file, by one of the loops of `faultin_cache`.
+//! The common part of rows 8 to 13: a write of the user's segments to a cached file, by one of the loops of
+//! `faultin_cache`.
 //!
-//! The file begins with the bytes of the buffer: where that is a mapping of the folio that is written, this is what it
-//! shows. Behind them are others, up to the file's end, across which the write goes; the store has both, the cache nothing yet.
-//! Its blocks are small, so that a buffer of 200 bytes is several of them.
+//! The file begins with the bytes of the buffer: a buffer that is a mapping of the written folio shows these. Other bytes
+//! follow up to the file's end, across which the write goes; the store has both, the cache nothing yet. Its blocks are
+//! small, so that a buffer of 200 bytes spans several of them.
 //!
-//! The product is the file: the bytes that were counted, at their place, and everything else as it was; in the cache, and in the
-//! store once it is written back; as long as it must be; and nothing reserved or allocated that no byte needs.
+//! The product is the file: the bytes that were counted, at their place, and everything else unchanged; in the cache, and
+//! in the store once it is written back; with the right length; and no space reserved or allocated that no byte needs.
 
 #![forbid(unsafe_code)]
 
@@ -31,27 +32,27 @@ use crate::user::{Object, Scale, User};
 
 /// Everything was written.
 pub(super) const WRITTEN: &str = "ok";
-/// Some of it.
+/// Some bytes were written.
 pub(super) const SHORT: &str = "short";
 /// Nothing, because of the buffer.
 pub(super) const EFAULT: &str = "EFAULT";
 
 const INODE: &str = "the inode";
 
-/// What is in the file behind the bytes of the buffer.
+/// The contents of the file after the bytes of the buffer.
 const BACKGROUND: u8 = 0x77;
 
-/// Where things are, in bytes.
+/// Positions in bytes.
 struct Layout {
     block: usize,
-    /// Where it is written,
+    /// The position of the write.
     pos: usize,
-    /// and where the file ends, in the midst of that.
+    /// The end of the file, within the write.
     end: usize,
 }
 
 impl Layout {
-    /// The write begins `before` bytes in front of a block, and the file ends in the last but one of its blocks.
+    /// The write begins `before` bytes before a block, and the file ends in the last but one of its blocks.
     fn of(scale: Scale) -> Layout {
         match scale {
             // Pieces of 60, 64, 64 and 12 bytes.
@@ -62,7 +63,7 @@ impl Layout {
     }
 }
 
-/// The buffer: 200 bytes, half of them on each page; or 14.
+/// Makes the buffer: 200 bytes, half of them on each page; or 14.
 pub(super) fn object(scale: Scale) -> Object {
     match scale {
         Scale::Full => Object::new((1..=200).collect(), 100).with_tail(132).with_restart(100),
@@ -70,7 +71,7 @@ pub(super) fn object(scale: Scale) -> Object {
     }
 }
 
-/// Does the job, by this loop.
+/// Does the job by this loop.
 pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<Ended, Halt> {
     let layout = Layout::of(user.scale());
     let buffer = user.source()?;
@@ -96,7 +97,7 @@ pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<
         loops.write_iter_with::<_, NoWait>(&mut from, layout.pos as u64, &mut looker)
     };
     if let Some(stuck) = looker.stuck {
-        // Nothing of what it would have done is to be checked, nor written back.
+        // An unfinished write is not checked, nor written back.
         return Err(Halt::Stuck(stuck));
     }
     let (moved, status) = match written {
@@ -114,7 +115,7 @@ pub(super) fn write<U: User>(how: WriteLoop, user: &U, log: &mut Log) -> Result<
     Ok(Ended { status, moved, product })
 }
 
-/// What is in the file at first.
+/// Returns the initial contents of the file.
 fn before(layout: &Layout, user: &impl User) -> Result<Vec<u8>, Halt> {
     let mut before = user.contents()?;
     before.truncate(layout.pos);
@@ -122,7 +123,7 @@ fn before(layout: &Layout, user: &impl User) -> Result<Vec<u8>, Halt> {
     Ok(before)
 }
 
-/// Whether `moved`, and nothing else, is in the file.
+/// Checks that `moved`, and nothing else, is in the file.
 fn check(
     layout: &Layout,
     file: &CachedFile,
@@ -154,7 +155,7 @@ fn check(
     }
 }
 
-/// Whether these are the expected bytes; if not, where the first difference is.
+/// Compares bytes with the expected ones; an error has the first difference.
 pub(super) fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), String> {
     if bytes.len() != expected.len() {
         return Err(format!("{} bytes {place}, where {} must be", bytes.len(), expected.len()));
@@ -165,21 +166,21 @@ pub(super) fn compare(place: &str, bytes: &[u8], expected: &[u8]) -> Result<(), 
     }
 }
 
-/// Writes down what the loop does.
+/// Logs the steps of the loop.
 pub(super) struct Looker<'a, 'l> {
     pub(super) log: &'a mut Log<'l>,
-    /// Why it was ended.
+    /// The reason why it was ended.
     pub(super) stuck: Option<Stuck>,
-    /// What it calls a copy,
+    /// The name of a copy.
     copy: &'static str,
-    /// and a fault-in.
+    /// The name of a fault-in.
     fault_in: &'static str,
     beside: Option<&'a mut dyn Beside>,
 }
 
-/// Something that happens beside a loop, at certain points of it.
+/// An action during a loop, at certain points of it.
 pub(super) trait Beside {
-    /// A copy was tried, and was short or not.
+    /// A copy was attempted, and was short or not.
     fn copied(&mut self, short: bool) {
         let _ = short;
     }

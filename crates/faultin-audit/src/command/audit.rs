@@ -1,4 +1,4 @@
-//! `faultin-audit`: runs the kernel's callers on memory that really faults and prints what came of it.
+//! `faultin-audit`: runs the kernel's callers on memory that really faults and prints the results.
 
 use std::fs;
 use std::io::{IsTerminal, stdout};
@@ -15,13 +15,13 @@ use super::rows::{self, Callers, Which};
 
 /// Runs the callers of the kernel's fault-in helpers, as found and fixed, on memory that really faults
 ///
-/// Every cell of the table is executed and compared with an expectation written by hand. Exits with 0 only if every cell
-/// that ran is as expected, and every skip names a feature that may be missing in this environment; with 1 if not, or
-/// if --check finds a difference; with 2 if asked for what there is not, or if a file cannot be read or written.
+/// Every cell of the table is executed and compared with a hand-written expectation. Exits with 0 only if every cell that
+/// ran is as expected, and every skip names a feature that may be missing in this environment; with 1 if not, or if
+/// --check finds a difference; with 2 if a requested item does not exist, or if a file cannot be read or written.
 ///
-/// In the JSON, "ok" is true or false where the cell ran; false, too, for a skip that is not allowed here; null where it
-/// did not run and need not have ("not yet", "skipped: …", "–"). A livelock is ∞. Beside a remapping thread "moved" is the sum
-/// over all runs, and "rounds" the most of one.
+/// In the JSON, "ok" is true or false for a cell that ran; false for a skip that is not allowed here; null for a cell that
+/// did not run and need not ("not yet", "skipped: …", "–"). A livelock is ∞. With a remapping thread "moved" is the sum
+/// over all runs, and "rounds" the maximum of one run.
 #[derive(clap::Args)]
 #[group(skip)]
 pub struct Args {
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write a page that stands alone: a heat map, and the steps of each cell [-: standard output]
+    /// Write a self-contained page: a heat map, and the steps of each cell [-: standard output]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json", "trace"])]
     html: Option<PathBuf>,
 
@@ -66,7 +66,7 @@ pub struct Args {
     check: bool,
 }
 
-/// What cannot go with a document of everything.
+/// Options that exclude a document of everything.
 const PARTS: [&str; 7] = ["callers", "scenarios", "variant", "memory", "list", "json", "trace"];
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 impl Args {
-    /// Writes the files that were asked for, or only compares. Returns `false` if a file that is only compared would change.
+    /// Writes the requested files, or only compares. Returns `false` if a file that is only compared would change.
     fn write(&self, report: &Report) -> Result<bool, String> {
         if let Some(path) = &self.html {
             file::write(path, &html::page(report))?;
@@ -161,7 +161,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// Compares, and prints what differs.
+/// Compares, and prints the differences.
 fn is_unchanged(path: &Path, now: &str) -> Result<bool, String> {
     let before = read(path)?;
     if before == now {
@@ -174,7 +174,7 @@ fn is_unchanged(path: &Path, now: &str) -> Result<bool, String> {
     Ok(false)
 }
 
-/// Colours on a terminal, unless <https://no-color.org> asks for none; as wide as that is.
+/// Returns colours on a terminal, unless disabled as in <https://no-color.org>; and its width.
 fn style() -> Style {
     const PIPED: u16 = 200;
     let terminal = stdout().is_terminal();

@@ -1,4 +1,4 @@
-//! `faultin-audit explore`: the callers with everything that can happen to them, up to a bound.
+//! `faultin-audit explore`: the callers with every event that can happen to them, up to a bound.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use super::rows::{self, Callers, Which};
 
 /// Explores the callers on small simulated memory: everything that can be the matter, everything an adversary can do
 ///
-/// A caller is run with every fault at every place from the beginning, and with every action of an adversary between any two
-/// of its accesses, up to the bound. It has to end, with a right product and count, in a way the table knows, with no lock
-/// held, no wait under a lock and no attempt too many. What violates that is printed with the shortest script that shows it.
-/// Rows 17 to 20 are explored with a buffer of plain memory, and with ones that are served as mappings of the file are.
-/// Known for the callers as found: rows 5, 14 and 15 loop for ever; rows 17 to 20 wait for a page, and for themselves, under the lock.
+/// A caller is run with every fault at every place from the beginning, and with every action of an adversary between any
+/// two of its accesses, up to the bound. It has to end, with a right product and count, in a way that the table knows, with
+/// no lock held, no wait under a lock and no attempt too many. A violation is printed with the shortest script that shows
+/// it. Rows 17 to 20 are explored with a buffer of plain memory, and with buffers that behave like mappings of the file.
+/// Known for the callers as found: rows 5, 14 and 15 do not terminate; rows 17 to 20 wait for a page, and for themselves,
+/// under the lock.
 ///
 /// Exits with 0 if the fixed variants violate nothing and everything within the bound was tried, with 1 if not.
 #[derive(clap::Args)]
@@ -29,15 +30,15 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Which::Both)]
     variant: Which,
 
-    /// Things that may be the matter from the beginning, at most
+    /// Maximum number of faults from the beginning
     #[arg(long, value_name = "N", default_value_t = Bound::TESTS.faults, value_parser = clap::value_parser!(u8).range(0..=4).map(usize::from))]
     faults: usize,
 
-    /// Actions of the adversary in a run, at most
+    /// Maximum number of actions of the adversary in a run
     #[arg(long, value_name = "N", default_value_t = Bound::TESTS.actions, value_parser = clap::value_parser!(u8).range(0..=8).map(usize::from))]
     actions: usize,
 
-    /// States of one caller and variant after which its search is given up; 100 to 200 bytes of memory each
+    /// Number of states of one caller and variant after which its search is given up; 100 to 200 bytes of memory each
     #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000).map(|n| n as usize))]
     states: usize,
 }

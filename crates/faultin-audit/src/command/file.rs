@@ -1,15 +1,15 @@
-//! Writing a file all at once: whoever reads it finds what was there before, or all that is there now.
+//! Writing a file atomically: a reader finds the old contents, or all of the new ones.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Writes `text` to `path`: through a new file beside it that takes its name, and its permissions if there was one. `-` is
-/// standard output; what is no regular file, a pipe or a device, is written to.
+/// Writes `text` to `path`: through a new file in its directory that gets its name, and its permissions if it existed. `-` is
+/// standard output; a pipe or a device is written to directly.
 ///
 /// # Errors
-/// The system's, with the file's name.
+/// The system's error, with the file's name.
 pub fn write(path: &Path, text: &str) -> Result<(), String> {
     if is_stdout(path) {
         super::print(text);
@@ -18,13 +18,13 @@ pub fn write(path: &Path, text: &str) -> Result<(), String> {
     replace(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-/// Whether this name stands for standard output.
+/// Returns whether this name stands for standard output.
 pub fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link stays, and what it leads to is replaced.
+    // A symbolic link stays, and its target is replaced.
     let path = fs::canonicalize(path).or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => Ok(PathBuf::from(path)),
         _ => Err(error),

@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints to standard output. A reader that has gone away (`faultin-audit | head -1`) is no error.
+/// Prints to standard output. A closed pipe (`faultin-audit | head -1`) is no error.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())

@@ -1,14 +1,14 @@
-//! How rows of the audit are named on the command line.
+//! Names of rows of the audit on the command line.
 
 use clap::ValueEnum;
 use faultin_audit::{Caller, Variant, callers, table};
 
-/// The rows one name stands for: what clap takes for one value though it is several.
+/// The rows of one name: clap's one value, although it may be several rows.
 #[derive(Clone)]
 pub struct Callers(Vec<Caller>);
 
 impl Callers {
-    /// All rows that are named, in order, none twice.
+    /// Returns all named rows, in order, none twice.
     pub fn chosen(named: &[Callers]) -> Vec<Caller> {
         let mut rows: Vec<Caller> = named.iter().flat_map(|names| names.0.clone()).collect();
         rows.sort_by_key(|caller| caller.row);
@@ -20,7 +20,7 @@ impl Callers {
 /// Parses a name or a number.
 ///
 /// # Errors
-/// What there is instead.
+/// The existing names.
 pub fn parse(name: &str) -> Result<Callers, String> {
     match callers::named(name) {
         rows if rows.is_empty() => {
@@ -37,12 +37,12 @@ pub enum Which {
     AsFound,
     /// As it should be.
     Fixed,
-    /// Both.
+    /// Both kinds.
     Both,
 }
 
 impl Which {
-    /// Whether that is meant.
+    /// Returns whether this variant is selected.
     pub fn has(self, variant: Variant) -> bool {
         match self {
             Which::AsFound => variant == Variant::AsFound,

@@ -1,4 +1,4 @@
-//! What can be the matter from the beginning, and what an adversary can do later.
+//! The possible initial faults, and the possible actions of an adversary.
 
 #![forbid(unsafe_code)]
 
@@ -9,10 +9,10 @@ use faultin_sim::{Action, Permission};
 use crate::callers::Need;
 use crate::user::{Object, Scale};
 
-/// A tag that no pointer of the caller's has.
+/// A tag that none of the caller's pointers has.
 const OTHER_TAG: u8 = 5;
 
-/// Where the object lies in its pages.
+/// Returns the position of the object in its pages.
 fn range(object: &Object) -> Range<usize> {
     let start = Scale::Small.geometry().page_size() - object.on_first_page;
     start..start + object.len()
@@ -32,8 +32,8 @@ fn granules(object: &Object) -> impl Iterator<Item = usize> {
     (range.start / size * size..range.end).step_by(size)
 }
 
-/// Everything that can be the matter with one place: permissions, as fine as they can be for this caller; each granule
-/// tagged or poisoned; each page poisoned, without backing, or not there yet.
+/// Returns every possible fault at one place: permissions, as fine as possible for this caller; each granule tagged or
+/// poisoned; each page poisoned, without backing, or not resident yet.
 ///
 /// A caller that needs *ALL* has to prove bytes, and no machine's permissions are finer than what can be proven: loads by
 /// granule, stores by page. The others just stop, wherever that is.
@@ -57,7 +57,7 @@ fn faults(object: &Object, need: Need) -> Vec<Action> {
     faults
 }
 
-/// Everything that can be the matter with a page.
+/// Returns every possible fault of a page.
 fn whole_page(index: usize) -> [Action; 5] {
     [
         Action::Protect(page(index), Permission::None),
@@ -68,7 +68,7 @@ fn whole_page(index: usize) -> [Action; 5] {
     ]
 }
 
-/// The beginnings: nothing, and every set of at most so many faults.
+/// Returns the initial states: no fault, and every set of at most `most` faults.
 pub(super) fn layouts(object: &Object, need: Need, most: usize) -> Vec<Vec<Action>> {
     let faults = faults(object, need);
     let mut layouts = vec![Vec::new()];
@@ -86,7 +86,7 @@ pub(super) fn layouts(object: &Object, need: Need, most: usize) -> Vec<Vec<Actio
     layouts
 }
 
-/// What the adversary can do: everything to a page, another tag for a granule, and making all good again.
+/// Returns the adversary's actions: everything to a page, another tag for a granule, and healing everything.
 pub(super) fn actions(object: &Object) -> Vec<Action> {
     let mut actions: Vec<Action> = pages(object).flat_map(whole_page).collect();
     actions.extend(granules(object).map(|at| Action::Retag(at..at + 1, OTHER_TAG)));

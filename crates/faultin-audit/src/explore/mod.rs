@@ -1,25 +1,25 @@
-//! Exhaustive exploration: a caller on small simulated memory, with everything that can be the matter with it from the
-//! beginning, and everything an adversary can do between any two of its steps, up to a [`Bound`].
+//! Exhaustive exploration: a caller on small simulated memory, with every possible initial fault and every possible action
+//! of an adversary between any two of its steps, up to a [`Bound`].
 //!
 //! # States
 //!
-//! A run is determined by a *script*: what is the matter at the beginning, and what the adversary does after which step. All
-//! scripts are tried, shortest first, each as a continuation of a shorter one from the moment of its last action. At that
-//! moment the *state* is
+//! A run is determined by a *script*: the initial faults, and the adversary's actions after each step. All scripts are
+//! tried, shortest first, each as a continuation of a shorter one from the moment of its last action. At that moment the
+//! *state* is
 //!
 //! * what an access depends on (bytes, permissions, tags, poison, residency), and
 //! * everything the caller has observed so far: its accesses, the bytes they moved, their faults.
 //!
-//! A caller is an ordinary function that depends on nothing but what it observes, so where it stands in its own code is
-//! determined by the second. Two scripts that lead to the same state with the same budget left have the same continuations,
-//! and only the first is continued. Both halves are kept as hashes of 64 bits.
+//! A caller is an ordinary function that depends on nothing but its observations, so the second part determines its
+//! position in its own code. Two scripts that lead to the same state with the same remaining budget have the same
+//! continuations, and only the first is continued. Both parts are kept as hashes of 64 bits.
 //!
-//! # What must hold
+//! # Invariants
 //!
-//! Every run ends, in one of the ways the caller has; its count is what landed, and its product is right; a caller that
-//! only reads changes nothing, and one that writes nothing outside; no lock is held at the end, and no access waits for a
-//! page while one is; and there is no attempt too many: beyond the first, each is owed to a page that was brought in or to
-//! the adversary. A [`Violation`] comes with the shortest script that shows it.
+//! Every run ends, in one of the ways of the caller; its count is what was stored, and its product is right; a caller that
+//! only reads changes nothing, and one that writes changes nothing outside; no lock is held at the end, and no access waits
+//! for a page while one is; and there is no attempt too many: beyond the first, each is justified by a page that was
+//! brought in or by the adversary. A [`Violation`] comes with the shortest script that shows it.
 //!
 //! The search is breadth-first, by the crate `pathfinding`.
 
@@ -42,50 +42,50 @@ use replay::Replay;
 
 pub use violation::{Finding, Kind, Violation};
 
-/// How much is tried.
+/// The extent of an exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// Things that are the matter from the beginning, at most.
+    /// Maximum number of initial faults.
     pub faults: usize,
-    /// Actions of the adversary in a run, at most.
+    /// Maximum number of actions of the adversary in a run.
     pub actions: usize,
-    /// States after which the search is given up.
+    /// Number of states after which the search is given up.
     pub states: usize,
 }
 
 impl Bound {
-    /// What the tests try: one thing the matter and two actions, or nothing and three.
+    /// The tests' bound: one fault and two actions, or none and three.
     pub const TESTS: Bound = Bound { faults: 1, actions: 2, states: 2_000_000 };
 }
 
-/// What was tried.
+/// Its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Different beginnings.
+    /// Number of different initial states.
     pub layouts: usize,
-    /// Different states at which a script was continued.
+    /// Number of different states at which a script was continued.
     pub states: usize,
-    /// Scripts: those that led to a state that was known, too.
+    /// Number of scripts, also of those that led to a known state.
     pub scripts: usize,
-    /// Steps of all runs together.
+    /// Number of steps of all runs together.
     pub steps: u64,
-    /// Steps of the longest run.
+    /// Number of steps of the longest run.
     pub longest: u64,
 }
 
-/// What an exploration came to.
+/// The result of an exploration.
 #[derive(Clone, Debug)]
 pub struct Exploration {
-    /// What was tried.
+    /// Its size.
     pub figures: Figures,
-    /// Whether everything within the bound was; otherwise [`Bound::states`] were not enough.
+    /// Whether everything within the bound was tried; otherwise [`Bound::states`] were not enough.
     pub exhausted: bool,
-    /// One of each kind, with the shortest script.
+    /// One finding of each kind, with the shortest script.
     pub findings: Vec<Finding>,
 }
 
 impl Exploration {
-    /// The kinds of what was found, in order.
+    /// Returns the kinds of the findings, in order.
     pub fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self.findings.iter().map(|finding| finding.violation.kind()).collect();
         kinds.sort_unstable();
@@ -93,14 +93,14 @@ impl Exploration {
     }
 }
 
-/// A script and the state it leads to; two are equal if the states are.
+/// A script and the state that it leads to; two are equal if the states are.
 #[derive(Clone, Debug)]
 struct Node {
     world: u64,
     observed: u64,
     budget: usize,
     script: Vec<(u64, Action)>,
-    /// How many of the actions are the matter from the beginning.
+    /// Number of the actions that are initial faults.
     faults: usize,
 }
 
@@ -124,7 +124,7 @@ impl Hash for Node {
     }
 }
 
-/// Explores a caller within a bound, with a bug of the past if one is given. `progress` is called now and then.
+/// Explores a caller within a bound, with a bug of the past if one is given. `progress` is called occasionally.
 pub fn explore(
     caller: &Caller,
     job: &dyn Job,
@@ -182,17 +182,17 @@ pub fn explore(
     Exploration { figures, exhausted, findings }
 }
 
-/// A layout, with nothing done yet.
+/// Makes the node of a layout before the first step.
 fn beginning(replay: &Replay<'_>, layout: &[Action], bound: Bound) -> Node {
     let script: Vec<(u64, Action)> = layout.iter().map(|action| (0, action.clone())).collect();
     let user = replay.user();
     layout.iter().for_each(|action| user.sim().act(action.clone()));
-    // What is allowed in all: a beginning with nothing the matter leaves one action more.
+    // The total budget: without an initial fault, one action more is allowed.
     let budget = bound.actions + bound.faults - layout.len();
     Node { world: user.sim().digest(), observed: 0, budget, faults: script.len(), script }
 }
 
-/// Every action at every moment from the last one on.
+/// Returns every action at every moment from the last one on.
 fn continuations(node: &Node, moments: &[Moment], object: &Object) -> Vec<Node> {
     let mut next = Vec::new();
     if node.budget == 0 {

@@ -1,4 +1,4 @@
-//! One run of a caller by a script, and what it violates.
+//! One run of a caller by a script, and its violations.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
 use crate::user::{Object, Scale, SimUser, User};
 
-/// A caller to be run again and again.
+/// A caller to be run repeatedly.
 pub(super) struct Replay<'a> {
     pub(super) job: &'a dyn Job,
     pub(super) variant: Variant,
@@ -20,7 +20,7 @@ pub(super) struct Replay<'a> {
     pub(super) bug: Option<Bug>,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(super) struct Run {
     pub(super) violations: Vec<Violation>,
     pub(super) moments: Vec<Moment>,
@@ -29,12 +29,12 @@ pub(super) struct Run {
 }
 
 impl Replay<'_> {
-    /// The object in memory with which nothing is the matter.
+    /// Makes the object in memory without faults.
     pub(super) fn user(&self) -> SimUser {
         SimUser::new(self.object, Scenario::AllResident, Scale::Small).expect("simulated memory is there")
     }
 
-    /// A run in which all of this happens; the first `faults` actions are the matter from the beginning.
+    /// Runs with all of these actions; the first `faults` of them are initial faults.
     pub(super) fn run(&self, script: &[(u64, Action)], faults: usize) -> Run {
         let user = self.user();
         let sim = user.sim();
@@ -58,7 +58,7 @@ impl Replay<'_> {
         if log.waited_under_lock() {
             violations.push(Violation::WaitedUnderLock);
         }
-        // One attempt; and some for what was not resident at the beginning, and for each action of the adversary's.
+        // One attempt; and some for pages that were not resident at the beginning, and for each action of the adversary.
         let events = 1 + script.len() - faults;
         let (rounds, justified) = (log.rounds(), 1 + events * self.job.attempts_per_event());
         if result.is_ok() && rounds as usize > justified {
@@ -88,7 +88,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Whether some cell of the table expects this end.
+    /// Returns whether some cell of the table expects this end.
     fn ends_like_this(&self, status: &str) -> bool {
         let own = self.job.expectations().iter().filter(|expectation| expectation.variant == self.variant);
         own.into_iter().any(|expectation| match expectation.ends {

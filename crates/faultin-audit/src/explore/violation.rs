@@ -1,4 +1,4 @@
-//! What an exploration finds.
+//! The findings of an exploration.
 
 #![forbid(unsafe_code)]
 
@@ -8,37 +8,37 @@ use faultin_sim::Action;
 
 use crate::log::Step;
 
-/// Something that must not be.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A state was repeated with nothing happening between.
+    /// A state was repeated without an event in between.
     Livelock,
     /// It was stopped after very many attempts.
     Endless,
     /// It waited for a lock that it held.
     Deadlock,
-    /// More attempts than anything justified.
+    /// More attempts than were justified.
     Wasted {
-        /// Attempts,
+        /// Number of attempts.
         rounds: u32,
-        /// and how many would have been.
+        /// Number of justified attempts.
         justified: usize,
     },
-    /// The product is not right, or not as much as was counted.
+    /// The product is not right, or differs from the count.
     Product(String),
     /// It ended in a way that no cell of the table knows.
     Status(&'static str),
-    /// Memory changed that was not to be.
+    /// Memory changed that must not change.
     Changed,
     /// A lock was still held at the end.
     StillHeld(&'static str),
     /// An access waited for a page while a lock was held.
     WaitedUnderLock,
-    /// The machine failed it.
+    /// The machine failed.
     Failed(String),
 }
 
-/// A [`Violation`] without its particulars.
+/// A [`Violation`] without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "they are the violations'")]
 pub enum Kind {
@@ -55,7 +55,7 @@ pub enum Kind {
 }
 
 impl Violation {
-    /// Of what kind it is.
+    /// Returns its kind.
     pub fn kind(&self) -> Kind {
         match self {
             Violation::Livelock => Kind::Livelock,
@@ -89,20 +89,20 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A violation, and how to see it again.
+/// A violation, and how to reproduce it.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What it is.
+    /// The violation.
     pub violation: Violation,
-    /// What happened: actions, each after a step.
+    /// The script: actions, each after a step.
     pub script: Vec<(u64, Action)>,
-    /// How many of them were the matter from the beginning.
+    /// Number of the actions that are initial faults.
     pub faults: usize,
     /// The caller's steps.
     pub steps: Vec<Step>,
 }
 
-/// Steps that are printed at the beginning and at the end of many.
+/// Number of steps that are printed at the beginning and at the end of many.
 const SHOWN: usize = 8;
 
 impl fmt::Display for Finding {

@@ -1,8 +1,8 @@
-//! The report as one page that stands alone: a heat map of callers and scenarios, and behind each square what was expected
-//! of it and what it did.
+//! The report as one self-contained page: a heat map of callers and scenarios, and for each square the expectation and the
+//! steps.
 //!
-//! A square is a button, and what it opens is a popover, so that the page works without its script; the script only opens
-//! the square that the page's address names, and moves among squares with the arrow keys.
+//! A square is a button that opens a popover, so that the page works without its script; the script only opens the square
+//! that the page's address names, and moves among squares with the arrow keys.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// Nothing is fetched from anywhere.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
-/// The page.
+/// Returns the page.
 pub fn page(report: &Report) -> String {
     let (marks, rows, scenarios) = (Marks::of(report), Square::all(report), square::scenarios(report));
     let summary = Summary::of(report);
@@ -82,7 +82,7 @@ fn sums(summary: &Summary) -> Markup {
     }
 }
 
-/// What is not as expected comes first, and by name.
+/// Returns the unexpected results, by name.
 fn unexpected(rows: &[Rows]) -> Markup {
     let squares = rows.iter().flat_map(|rows| rows.variants.iter().flatten());
     let wrong: Vec<&Square> = squares.filter(|square| square.kind() == Kind::Unexpected).collect();
@@ -100,7 +100,7 @@ fn unexpected(rows: &[Rows]) -> Markup {
     }
 }
 
-/// Roles are named because narrow windows lay the table out in another way, and forget then that it is one.
+/// Roles are explicit because narrow windows use another layout, in which browsers no longer treat it as a table.
 fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
     let (rows, scenarios) = (&part.rows, &part.scenarios);
     let variants = rows.iter().map(|rows| rows.variants.len()).max().unwrap_or(1);
@@ -140,7 +140,7 @@ fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
     }
 }
 
-/// The real file system beside ours.
+/// Returns the comparison of the real file system with ours.
 fn comparison(report: &Report) -> Markup {
     html! {
         section {
@@ -186,7 +186,7 @@ fn button(square: &Square, marks: &Marks) -> Markup {
     }
 }
 
-/// A class, a sign and what they mean.
+/// Returns a class, a sign and their meaning.
 fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
     match kind {
         Kind::Fine => ("fine", "✓", "as expected"),
@@ -250,7 +250,7 @@ fn title(square: &Square) -> String {
     format!("{} {} ({}), {variant}, {scenario}", caller.row, caller.name, caller.place)
 }
 
-/// What a square opens.
+/// Returns the contents of a square's popover.
 fn details(square: &Square) -> Markup {
     let caller = square.caller;
     let id = id(square);
@@ -305,7 +305,7 @@ fn memory(cell: &Cell) -> Markup {
     }
 }
 
-/// The steps, numbered; of many only the first and the last.
+/// Returns the steps, numbered; of many only the first and the last.
 fn trace(ran: &Ran) -> Markup {
     let hidden = ran.steps.len().saturating_sub(2 * SHOWN);
     let last = if hidden > 0 { &ran.steps[SHOWN + hidden..] } else { &[] };

@@ -11,25 +11,25 @@ use super::object::Scale;
 /// The layout of an image in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Bytes.
+    /// Size in bytes.
     pub size: usize,
-    /// The header, which an instruction does not write as a whole: whoever wants it clean zeroes it. Empty where there is
-    /// none.
+    /// The header, which an instruction does not write as a whole: a caller that needs it clean zeroes it. Empty where
+    /// there is none.
     pub header: Range<usize>,
 }
 
 /// The registers of a machine.
 pub trait Registers: Sized {
-    /// How an image of them lies in memory. Its size is the machine's to tell, never the image's.
+    /// Returns the layout of an image in memory. Its size comes from the machine, never from the image.
     fn frame(scale: Scale) -> Frame;
 
-    /// Registers that can be told apart.
+    /// Makes registers with distinct contents.
     fn patterned(seed: u8, scale: Scale) -> Self;
 
-    /// The image of them.
+    /// Returns their image.
     fn image(&self) -> &[u8];
 
-    /// Whether both hold the same.
+    /// Returns whether both have the same contents.
     fn same(&self, other: &Self) -> bool;
 }
 

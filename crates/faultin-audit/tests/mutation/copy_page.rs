@@ -34,7 +34,7 @@ mutation!(NoSecondWay of CopyPageFromIterIovec, |user, _log| {
 #[test]
 fn a_copy_without_a_second_way_is_red_where_pages_are_missing() {
     let cells = mutated(7, NoSecondWay);
-    // Where the kernel serves the faults nothing is ever missing.
+    // Where the kernel resolves the faults no page is ever missing.
     let served: Vec<_> = cells.into_iter().filter(|cell| cell.memory == faultin_audit::Memory::Sim).collect();
     assert_red(&served, &[Cold, Evicted]);
 }
@@ -58,7 +58,7 @@ mutation!(CountsTheSegment of CopyPageToIterIovec, |user, _log| {
     let mut segments = [first, rest].map(WriteSegment::Memory);
     let mut to = IovDest::new(&mut segments);
     let all = to.count();
-    // Whole segments only: what a cursor says that moves by what was asked for.
+    // Whole segments only: a cursor that moves by the requested length would count this.
     let mut moved = 0;
     for len in [66, all - 66] {
         if to.copy_to_iter(&vec![1; len]).is_err() {

@@ -1,4 +1,4 @@
-//! Whether the audit would notice: every caller with its loop changed turns a cell red.
+//! Whether the audit would notice: every caller whose loop is changed turns a cell red.
 
 mod copy_fpstate_to_sigframe;
 mod copy_page;
@@ -15,14 +15,14 @@ use faultin_audit::log::Log;
 use faultin_audit::user::{Object, Registers, Scale, User};
 use faultin_audit::{Cell, Memory, Scenario, Variant, run};
 
-/// The code of a caller, exchanged; its object and its expectations are the caller's.
+/// Replaced code of a caller; the object and the expectations are the caller's.
 pub trait Mutation: Sync {
-    /// Of which caller.
+    /// The type of the caller.
     type Of: Code;
     /// The caller.
     const OF: Self::Of;
 
-    /// In place of [`Code::run`].
+    /// The replacement of [`Code::run`].
     fn code<U: User>(user: &U, log: &mut Log) -> Result<Ended, Halt>;
 }
 
@@ -68,7 +68,7 @@ macro_rules! mutation {
     };
 }
 
-/// The cells of the fixed variant of row `row`, with this in its place: a column of them on each memory.
+/// Runs the cells of the fixed variant of row `row` with this code: a column of them on each memory.
 pub fn mutated<M: Mutation>(row: u8, mutation: M) -> Vec<Cell> {
     let (caller, environment) = (row_of(row), Environment::probe());
     let mutant = Mutant(mutation);
@@ -85,7 +85,7 @@ fn row_of(row: u8) -> Caller {
     callers::named(&row.to_string())[0]
 }
 
-/// The columns in which something is wrong on this memory.
+/// Returns the columns in which something is wrong on this memory.
 pub fn red_on(memory: Memory, cells: &[Cell]) -> Vec<Scenario> {
     let red = cells.iter().filter(|cell| cell.memory == memory && cell.ok() == Some(false));
     red.map(|cell| cell.scenario).collect()
@@ -102,7 +102,7 @@ pub fn assert_red(cells: &[Cell], scenarios: &[Scenario]) {
     }
 }
 
-/// An end with a right product.
+/// Returns an end with a right product.
 pub fn ended(status: &'static str, moved: usize) -> Result<Ended, Halt> {
     Ok(Ended { status, moved, product: Ok(()) })
 }

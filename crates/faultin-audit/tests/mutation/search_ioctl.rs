@@ -11,10 +11,10 @@ use faultin_audit::{Cell, Memory};
 
 use crate::{assert_red, ended, mutated, mutation};
 
-/// The records' bytes.
+/// The sizes of the records in bytes.
 const RECORDS: [usize; 6] = [52, 80, 32, 65, 132, 39];
 
-/// Packs as many records as go, from `packed` on.
+/// Packs as many records as possible, from `packed` on.
 fn pack(to: &impl WriteNoWait, packed: &mut usize, log: &mut Log) -> bool {
     let mut begins = 0;
     for len in RECORDS {
@@ -64,7 +64,7 @@ mutation!(TakesAPart of SearchIoctl, |user, log| {
 #[test]
 fn it_is_content_with_the_records_that_fit() {
     assert_red(&mutated(15, TakesAPart), &[SecondPageBad, Poisoned, InaccessibleTail, RestartGranuleBad]);
-    // Where the kernel serves the faults nothing is ever missing.
+    // Where the kernel resolves the faults no page is ever missing.
     assert_red(&on(Memory::Sim, mutated(15, TakesAPart)), &[Evicted]);
 }
 

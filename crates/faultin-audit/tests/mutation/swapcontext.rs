@@ -66,7 +66,7 @@ mutation!(NeverWaits of SwapcontextPpc32, |user, log| {
 
 #[test]
 fn it_refuses_what_is_only_not_present() {
-    // Where the kernel serves the faults nothing is ever missing.
+    // Where the kernel resolves the faults no page is ever missing.
     let simulated: Vec<_> = mutated(2, NeverWaits).into_iter().filter(|cell| cell.memory == Memory::Sim).collect();
     assert_red(&simulated, &[Cold, Evicted]);
 }

@@ -1,11 +1,11 @@
-//! The least a recovery can be: a handler that only rewrites the program counter, to an address known at link time. No
-//! table, no cause, no chaining: what the kernel's exception and signal delivery cost by themselves.
+//! A minimal recovery: a handler that only rewrites the program counter, to an address known at link time. No table, no
+//! cause, no chaining: the cost of the kernel's exception and signal delivery alone.
 
 use core::ffi::{c_int, c_void};
 
 use super::Handler;
 
-// A register that survives the fault holds what the fixup returns: the bytes not done.
+// A register that survives the fault holds the result of the fixup: the number of bytes not done.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".text",
@@ -81,14 +81,14 @@ unsafe extern "C" {
     fn faultin_bench_bare_fixup();
 }
 
-/// The handler. The same flags as ours, so that the kernel does the same work.
+/// Returns the handler. The same flags as ours, so that the kernel does the same work.
 pub fn handler() -> Handler {
     Handler::new(rewrite as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER)
 }
 
 unsafe extern "C" fn rewrite(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     let fixup = faultin_bench_bare_fixup as *const () as usize;
-    // SAFETY: the kernel passes a context that is ours to edit.
+    // SAFETY: the kernel passes a context that the handler may edit.
     let machine = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext };
     #[cfg(target_arch = "x86_64")]
     {
@@ -100,27 +100,27 @@ unsafe extern "C" fn rewrite(_signal: c_int, _info: *mut libc::siginfo_t, contex
     }
 }
 
-/// Loads a word; whether it faulted.
+/// Loads a word; returns whether it faulted.
 ///
 /// # Safety
 /// [`handler`] is installed.
 #[inline]
 pub unsafe fn load_faults(src: *const u64) -> bool {
-    // SAFETY: loads; a fault is recovered by the handler.
+    // SAFETY: loads; the handler recovers a fault.
     unsafe { faultin_bench_bare_load(src) != 0 }
 }
 
-/// Stores a word; whether it faulted.
+/// Stores a word; returns whether it faulted.
 ///
 /// # Safety
-/// [`handler`] is installed; `dst` is ours to write, should it be writeable.
+/// [`handler`] is installed; `dst` is ours to write, if it is writeable.
 #[inline]
 pub unsafe fn store_faults(dst: *mut u64, value: u64) -> bool {
     // SAFETY: forwarded.
     unsafe { faultin_bench_bare_store(dst, value) != 0 }
 }
 
-/// Copies (`rep movsb`; on aarch64 16 bytes at a time, of which `len` is a multiple); the bytes done.
+/// Copies (`rep movsb`; on aarch64 16 bytes at a time, of which `len` is a multiple); returns the number of bytes done.
 ///
 /// # Safety
 /// [`handler`] is installed; `dst` is valid for writes; they do not overlap.

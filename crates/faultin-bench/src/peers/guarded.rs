@@ -17,7 +17,7 @@ pub enum Mask {
     NotSaved,
 }
 
-/// The handler that jumps.
+/// Returns the handler that jumps.
 pub fn handler(mask: Mask) -> Handler {
     let flags = match mask {
         Mask::Saved => 0,
@@ -26,10 +26,10 @@ pub fn handler(mask: Mask) -> Handler {
     Handler::new(faultin_bench_jump as *const () as usize, libc::SA_ONSTACK | flags)
 }
 
-/// Copies; `false` if a signal ended it.
+/// Copies; returns `false` if a signal ended it.
 ///
 /// # Safety
-/// As `memcpy`, except that either range may fault if [`handler`] is installed with the same mask.
+/// Those of `memcpy`, except that either range may fault if [`handler`] is installed with the same mask.
 #[inline]
 pub unsafe fn copy(mask: Mask, dst: *mut u8, src: *const u8, len: usize) -> bool {
     // SAFETY: forwarded. The functions hold nothing that a jump over `memcpy` would lose.

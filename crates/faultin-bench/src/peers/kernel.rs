@@ -1,8 +1,8 @@
-//! Letting the kernel do it: system calls.
+//! Copies by the kernel: system calls.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `process_vm_readv(2)` on ourselves; the bytes done, or nothing.
+/// Calls `process_vm_readv(2)` on this process; returns the number of bytes done, or `None`.
 ///
 /// # Safety
 /// `dst` is valid for writes of `len` bytes.
@@ -14,10 +14,10 @@ pub unsafe fn process_vm_readv(dst: *mut u8, src: *const u8, len: usize) -> Opti
     usize::try_from(unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) }).ok()
 }
 
-/// `pread(2)`; the bytes done, or nothing.
+/// Calls `pread(2)`; returns the number of bytes done, or `None`.
 ///
 /// # Safety
-/// `dst` is valid for writes of `len` bytes, or not ours at all.
+/// `dst` is valid for writes of `len` bytes, or is no address of this process at all.
 #[inline]
 pub unsafe fn pread(file: BorrowedFd<'_>, dst: *mut u8, len: usize) -> Option<usize> {
     // SAFETY: the kernel writes to `dst` only; forwarded.

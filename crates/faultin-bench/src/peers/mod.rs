@@ -1,4 +1,4 @@
-//! The others: what people use today for the same jobs.
+//! The alternatives: common solutions for the same jobs.
 //!
 //! `memcpy`, `ptr::copy_nonoverlapping`, `read_volatile` and the atomics of `core` need no file of their own.
 
@@ -14,7 +14,7 @@ pub mod vm;
 
 use std::mem::MaybeUninit;
 
-/// A signal handler of a peer, put in place of ours for the time of its samples.
+/// A signal handler of a peer, installed in place of ours during its samples.
 pub struct Handler {
     action: libc::sigaction,
     ours: [libc::sigaction; 2],
@@ -23,7 +23,7 @@ pub struct Handler {
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 impl Handler {
-    /// Remembers what is installed now.
+    /// Records the current handlers.
     fn new(handler: usize, flags: libc::c_int) -> Self {
         // SAFETY: all-zero is a valid `sigaction`: an empty mask.
         let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -32,14 +32,14 @@ impl Handler {
         Handler { action, ours: SIGNALS.map(|signal| exchange(signal, None)) }
     }
 
-    /// From here on the peer's handler has both signals.
+    /// Installs the peer's handler for both signals.
     pub fn install(&self) {
         for signal in SIGNALS {
             exchange(signal, Some(&self.action));
         }
     }
 
-    /// From here on ours has them again.
+    /// Restores our handler for both signals.
     pub fn restore(&self) {
         for (signal, ours) in SIGNALS.into_iter().zip(&self.ours) {
             exchange(signal, Some(ours));
@@ -50,7 +50,7 @@ impl Handler {
 fn exchange(signal: libc::c_int, new: Option<&libc::sigaction>) -> libc::sigaction {
     let new = new.map_or(core::ptr::null(), core::ptr::from_ref);
     let mut old = MaybeUninit::zeroed();
-    // SAFETY: both point to valid memory or nowhere; the handlers are functions of this program that suit the flags.
+    // SAFETY: both point to valid memory or are null; the handlers are functions of this program that suit the flags.
     let result = unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) };
     assert_eq!(result, 0, "sigaction({signal}) with valid arguments");
     // SAFETY: written by the call.

@@ -1,5 +1,5 @@
-//! Plain copies with non-temporal stores, in the widest registers this CPU has: what a large copy can be, with nothing
-//! recoverable about it.
+//! Plain copies with non-temporal stores, in the widest registers of this CPU: the limit for a large copy, without any
+//! recovery.
 
 use core::arch::x86_64::*;
 
@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 /// pages; they do not overlap.
 pub type Copy = unsafe fn(*mut u8, *const u8, usize);
 
-/// Front to back, and four pages at a time (which keeps four DRAM pages open).
+/// Returns two copies: front to back, and four pages at a time (which keeps four DRAM pages open).
 pub fn copies() -> (Copy, Copy) {
     if is_x86_feature_detected!("avx512f") {
         (linear_avx512, paged_avx512)

@@ -13,10 +13,10 @@ pub fn read(ptr: *const u8, len: usize, stride: usize) {
     }
 }
 
-/// Stores one byte of each unit of `stride` bytes as it was, atomically: `lock or` on x86-64.
+/// Stores one byte of each unit of `stride` bytes, unchanged and atomically: `lock or` on x86-64.
 #[inline]
 pub fn write(ptr: *mut u8, len: usize, stride: usize) {
-    // A zero the compiler knows becomes a fence and a load.
+    // The compiler would turn a known zero into a fence and a load.
     let zero = opaque(0) as u8;
     for offset in (0..len).step_by(stride) {
         // SAFETY: all callers pass memory of their own.

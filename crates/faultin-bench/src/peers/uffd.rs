@@ -1,5 +1,5 @@
-//! The least a pager can be: a memfd behind a userfaultfd, filled from a file and mapped page by page, by a signal handler or by a
-//! thread. No locks, no limit, no dirty pages; each in one static place.
+//! A minimal pager: a memfd with a userfaultfd, filled from a file and mapped page by page, by a signal handler or by a
+//! thread. No locks, no limit, no dirty pages; its state is static.
 
 use std::fs::File;
 use std::io;
@@ -27,13 +27,13 @@ const CONTINUE: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x07);
 
 const PAGE: usize = 4096;
 
-/// Where the handler finds what it serves.
+/// The handler's data.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 static ALIAS: AtomicUsize = AtomicUsize::new(0);
 static UFFD: AtomicI32 = AtomicI32::new(-1);
 static STORE: AtomicI32 = AtomicI32::new(-1);
 
-/// A mapping of a memfd that userfaultfd watches, and another one through which it is filled.
+/// A mapping of a memfd with a userfaultfd, and another one through which it is filled.
 pub struct Watched {
     uffd: OwnedFd,
     memfd: File,
@@ -44,7 +44,7 @@ pub struct Watched {
 
 impl Watched {
     /// # Errors
-    /// No userfaultfd.
+    /// If there is no userfaultfd.
     pub fn new(len: usize, signal: bool) -> io::Result<Watched> {
         // SAFETY: new descriptors and mappings.
         unsafe {
@@ -71,7 +71,7 @@ impl Watched {
         self.base
     }
 
-    /// Takes all pages away; their bytes as well, if `empty`.
+    /// Unmaps all pages; drops their bytes as well, if `empty`.
     pub fn forget(&self, empty: bool) {
         // SAFETY: our own mapping and file.
         unsafe {
@@ -83,9 +83,9 @@ impl Watched {
         }
     }
 
-    /// Fills everything without mapping it here. The other mapping has it from then on, if `keep`.
+    /// Fills everything without mapping it here. It stays mapped in the other mapping, if `keep`.
     pub fn fill(&self, byte: u8, keep: bool) {
-        // SAFETY: our own mapping.
+        // SAFETY: this value's mapping.
         unsafe {
             ptr::write_bytes(self.alias, byte, self.len);
             if !keep {
@@ -106,7 +106,7 @@ impl Watched {
         ask(self.uffd.as_raw_fd(), CONTINUE, &mut [(self.base.addr() + offset) as u64, len as u64, 0, 0]).is_ok()
     }
 
-    /// From here on faults of this mapping are served from `store`.
+    /// Resolves faults of this mapping from `store` from here on.
     pub fn serve(&self, store: &File) {
         BASE.store(self.base.addr(), Relaxed);
         ALIAS.store(self.alias.addr(), Relaxed);
@@ -114,7 +114,7 @@ impl Watched {
         STORE.store(store.as_raw_fd(), Relaxed);
     }
 
-    /// As [`serve`](Self::serve), by a thread that reads messages, until what it gives is dropped.
+    /// Resolves faults by a thread that reads messages, until the result is dropped.
     pub fn serve_by_thread(&self, store: &File) -> Serving {
         let stop: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
         let (uffd, store) = (self.uffd.as_raw_fd(), store.as_raw_fd());
@@ -139,7 +139,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // SAFETY: our own mappings.
+        // SAFETY: this value's mappings.
         unsafe {
             libc::munmap(self.base.cast(), self.len);
             libc::munmap(self.alias.cast(), self.len);
@@ -147,7 +147,7 @@ impl Drop for Watched {
     }
 }
 
-/// A thread that serves.
+/// A thread that resolves faults.
 pub struct Serving {
     stop: &'static AtomicBool,
     thread: Option<JoinHandle<()>>,
@@ -162,7 +162,7 @@ impl Drop for Serving {
     }
 }
 
-/// The handler that serves what [`Watched::serve`] says.
+/// Returns the handler that resolves faults as set by [`Watched::serve`].
 pub fn handler() -> Handler {
     Handler::new(serve as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER)
 }
@@ -190,6 +190,6 @@ fn owned(fd: c_int) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: new, and nobody else's.
+    // SAFETY: new, without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,9 +1,9 @@
-//! The `vm-memory` crate, with which Rust virtual machine monitors read their guests.
+//! The `vm-memory` crate, by which Rust virtual machine monitors access their guests' memory.
 
 use vm_memory::{Bytes, VolatileSlice};
 
 /// # Safety
-/// As [`VolatileSlice::new`]: valid for reads and writes while the slice lives.
+/// Those of [`VolatileSlice::new`]: valid for reads and writes while the slice exists.
 pub unsafe fn slice<'a>(ptr: *mut u8, len: usize) -> VolatileSlice<'a> {
     // SAFETY: forwarded.
     unsafe { VolatileSlice::new(ptr, len) }

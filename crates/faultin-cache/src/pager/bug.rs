@@ -40,7 +40,7 @@ pub(crate) enum Bug {
     KeepsWhatWasCut,
     /// In the signal, bytes that the store fails to read are zeros.
     FailureIsZeros,
-    /// In the signal, an existing folio that is only partly valid gets another one beside it.
+    /// In the signal, an existing folio that is only partly valid gets a second one for the same page.
     FillsWhatIsThere,
     /// Where the CPU does not report the kind of access, a fault on a page that is readable by now is taken for a store.
     TakesLoadsForStores,

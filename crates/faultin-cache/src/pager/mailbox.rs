@@ -10,7 +10,7 @@
 //! answer, when the stack frame may no longer exist. They share the words of the mailbox, and check for their answer when
 //! their word changes.
 //!
-//! A waiting thread has all its signals blocked. It checks now and then whether a signal is pending that it would get if it
+//! A waiting thread has all its signals blocked. It checks occasionally whether a signal is pending that it would get if it
 //! returned to the instruction; if so it withdraws its request from the mailbox and returns. Work on its request may
 //! continue meanwhile: that answer is ignored.
 

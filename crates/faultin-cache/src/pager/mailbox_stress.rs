@@ -173,7 +173,7 @@ fn a_handler_that_interrupts_one_that_waits_posts_in_turn() {
     assert_eq!(HANDLED.load(Ordering::Relaxed), THREADS * DEPTH);
 }
 
-/// Threads that leave again and again, and post again, as they do for signals. Each gets its own answer in the end.
+/// Threads that leave repeatedly, and post again, as they do for signals. Each gets its own answer in the end.
 #[test]
 fn who_leaves_posts_again_and_gets_its_answer() {
     const THREADS: usize = 8;

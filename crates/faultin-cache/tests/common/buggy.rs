@@ -1,4 +1,4 @@
-//! Bugs of the past, put into the loops.
+//! Known bugs of other implementations, injected into the loops.
 
 use faultin_cache::mutation::{Bug, Mutation};
 
@@ -6,7 +6,7 @@ use faultin_cache::mutation::{Bug, Mutation};
 #[derive(Clone, Copy, Debug)]
 pub struct Buggy(pub Option<Bug>);
 
-// SAFETY: the files that operations with a bug get are the tests' own.
+// SAFETY: only files of the tests are operated on with a bug.
 unsafe impl Mutation for Buggy {
     fn bug(self) -> Option<Bug> {
         self.0

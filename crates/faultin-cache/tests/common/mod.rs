@@ -1,4 +1,4 @@
-//! What several of the tests need.
+//! Helpers that several tests share.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod buggy;

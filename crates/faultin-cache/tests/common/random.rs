@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in each run (splitmix64).
+//! Pseudo-random numbers that are the same in each run (splitmix64).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `end`, which is not 0.
+    /// Returns a number less than `end`, which is not 0.
     pub fn below(&self, end: u64) -> u64 {
         self.next() % end
     }

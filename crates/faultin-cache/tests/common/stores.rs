@@ -1,4 +1,4 @@
-//! A store that keeps its promises, but not more than those.
+//! A store that fulfils its contract and no more than that.
 
 use std::io;
 use std::ops::Range;
@@ -8,14 +8,14 @@ use faultin_cache::store::{MemoryStore, Store};
 
 use super::random::Random;
 
-/// How a [`Picky`] store is.
+/// The properties of a [`Picky`] store.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
-    /// What positions, lengths and buffers have to be aligned to.
+    /// The alignment that positions, lengths and buffers need.
     pub alignment: usize,
-    /// Whether it answers with fewer bytes than it was asked for, or [`Interrupted`](io::ErrorKind::Interrupted).
+    /// Whether transfers may be short or fail with [`Interrupted`](io::ErrorKind::Interrupted).
     pub short: bool,
-    /// Whether it makes holes.
+    /// Whether it supports holes.
     pub holes: bool,
 }
 
@@ -23,13 +23,13 @@ impl Manner {
     pub const PLAIN: Manner = Manner { alignment: 1, short: false, holes: true };
 }
 
-/// A store in memory that is as short, as aligned and as poor as a store may be, and looks whether it is asked as promised.
+/// A store in memory that uses all the freedom that the contract allows, and checks that callers fulfil their part of it.
 #[derive(Clone, Debug)]
 pub struct Picky {
     pub memory: Arc<MemoryStore>,
     manner: Manner,
     random: Arc<Random>,
-    /// What it was asked for that it must not be asked for.
+    /// Returns a call that violates the contract of stores.
     wrong: Arc<Mutex<Vec<String>>>,
 }
 
@@ -38,12 +38,12 @@ impl Picky {
         Picky { memory: Arc::new(memory), manner, random: Arc::new(Random::new(seed)), wrong: Arc::default() }
     }
 
-    /// The first promise that was broken to it, if one was.
+    /// The first violation of the contract, if there was one.
     pub fn first_wrong(&self) -> Option<String> {
         self.wrong.lock().unwrap().first().cloned()
     }
 
-    /// Not a panic: this may be called while somebody panics.
+    /// Not a panic: this may be called while a thread panics.
     fn must(&self, is: bool, says: impl FnOnce() -> String) -> io::Result<()> {
         if is {
             return Ok(());
@@ -53,7 +53,7 @@ impl Picky {
         Err(io::Error::other(says))
     }
 
-    /// How many of `len` bytes it will have this time: whole units, at least one.
+    /// How many of `len` bytes this call transfers: whole units, at least one.
     fn part(&self, what: &str, buf: &[u8], pos: u64) -> io::Result<usize> {
         let Manner { alignment, short, .. } = self.manner;
         let (address, len) = (buf.as_ptr().addr(), buf.len());
@@ -107,7 +107,7 @@ impl Store for Picky {
     }
 
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
-        // Nothing is asked for only to find out whether it can.
+        // No call only probes whether an operation is supported.
         let asks = range.is_empty() && range.start == self.memory.len()?;
         self.must(!range.is_empty() || asks, || format!("space for nothing: {range:?}"))?;
         self.memory.allocate(range)

@@ -1,14 +1,14 @@
-//! A test that hangs is a test that fails.
+//! A watchdog that turns a hang into a failure.
 
 use std::io::Write;
 use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
-/// What all tests of a process may take. Far more than they need on a busy machine, or an emulated one.
+/// The time limit for all tests of a process, far more than they need on a busy or emulated machine.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Ends the process, with a message, if it is still there when the time is up.
+/// Ends the process with a message if it is still running when the time limit expires.
 pub fn start() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! Stores that answer short, nothing, too much, or were interrupted.
+//! Stores that return short counts, zero, excessive counts, or `EINTR`.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -76,7 +76,7 @@ fn a_store_that_takes_nothing_has_failed() {
     assert_eq!((&store.memory.contents()[..40], file.dirty()), (&[200; 40][..], 0));
 }
 
-/// It has said that it has more: neither zeros nor anybody else's bytes.
+/// It reported more bytes: the result must not be zeros or another file's bytes.
 #[test]
 fn a_store_that_ends_before_its_length_has_failed() {
     let (_cache, file, store) = file();
@@ -117,7 +117,7 @@ fn nothing_is_believed_of_an_answer_that_is_too_long() {
     assert_same(&store.memory.contents(), &ought, "written again");
 }
 
-/// A read that failed leaves nothing behind that could be taken for the file's.
+/// A failed read leaves nothing in the cache that could be taken for the file's bytes.
 #[test]
 fn a_read_that_fails_halfway_is_forgotten() {
     let (_cache, file, store) = file();
@@ -136,18 +136,18 @@ fn a_read_that_fails_halfway_is_forgotten() {
     assert_same(&read(&file).unwrap(), &ought, "read");
 }
 
-/// Interruptions without end are a failure, in a call that nothing else ends.
+/// Endless interruptions are an error in a call that nothing else would end.
 #[test]
 fn a_store_that_is_always_interrupted_has_failed() {
     let fails = |result: Result<(), Error>| {
         let Err(Error::Store(error)) = result else { panic!("{result:?}") };
         assert!(error.to_string().contains("interrupted 2000 times in a row"), "{error}");
-        // Callers repeat what was interrupted.
+        // Callers retry interrupted calls.
         assert_ne!(error.kind(), io::ErrorKind::Interrupted);
     };
     for after in [0, 3] {
         let (_cache, file, store) = file();
-        // Progress between them does not count as interruption.
+        // Interruptions with progress between them are not counted.
         let next = AtomicU32::new(0);
         store.plan(move |_| match next.fetch_add(1, Ordering::Relaxed) {
             turn if turn / 1500 < after && turn % 1500 == 1499 => Answer::Short(16),

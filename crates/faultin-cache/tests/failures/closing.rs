@@ -9,7 +9,7 @@ fn cache() -> Cache {
     CacheOptions::new().block(16).limit(160).build()
 }
 
-/// A file is written and closed while the store refuses; the store afterwards.
+/// Writes and closes a file while the store refuses, and returns the store.
 fn closed_in_vain(cache: &Cache, what: What) -> Faulty {
     let store = Faulty::new(MemoryStore::new([]));
     let file = cache.open(store.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Observers that call the file they look on: a deadlock is reported to whoever would have caused it, and nothing hangs.
+//! Observers that call the file that they observe: the caller that would cause a deadlock gets an error, and nothing hangs.
 
 use std::sync::Barrier;
 use std::thread;
@@ -47,7 +47,7 @@ fn read(file: &CachedFile, bytes: &mut [u8], within: impl FnOnce()) -> usize {
     done
 }
 
-/// The lock, if it is that of this thread for itself.
+/// The lock, if the error says that this thread waits for itself.
 fn own_lock(error: &Error, file: &CachedFile) -> LockKind {
     let Error::Deadlock(deadlock) = error else { panic!("{error}") };
     assert_eq!(deadlock.circle.len(), 1, "{deadlock}");
@@ -92,7 +92,7 @@ fn every_operation_says_so_within_a_write() {
         });
         assert_eq!(done, 40, "{name}");
     }
-    // These only try.
+    // These only try the locks.
     write(&file, &[9; 40], || cache.drop_clean());
     write(&file, &[9; 40], || drop(file.clone()));
     let error = write_and_get(&file, || cache.sync());
@@ -110,7 +110,7 @@ fn write_and_get<T>(file: &CachedFile, within: impl FnOnce() -> T) -> T {
     result.expect("it was told")
 }
 
-/// A reader shares its lock, with itself, too; but not while somebody waits to have it alone.
+/// A reader shares its lock, also with itself, but not while another thread waits for exclusive access.
 #[test]
 fn a_reader_may_read_within_until_somebody_waits() {
     let (_cache, file) = open();
@@ -141,7 +141,7 @@ fn a_reader_may_read_within_until_somebody_waits() {
     assert_eq!(bytes[..5], [5, 5, 5, 5, 7]);
 }
 
-/// Two writes, each of which wants the other's file.
+/// Two writes, each of which needs the other's file.
 #[test]
 fn one_of_two_threads_that_wait_for_each_other_is_told() {
     let (cache, a) = open();
@@ -164,7 +164,7 @@ fn one_of_two_threads_that_wait_for_each_other_is_told() {
     assert_eq!(files, [a.number(), b.number()]);
 }
 
-/// Whoever waits for somebody that goes on gets what it waits for.
+/// A thread that waits for one that makes progress gets the lock.
 #[test]
 fn waiting_for_who_is_not_waiting_is_no_deadlock() {
     let (_cache, file) = open();

@@ -1,6 +1,6 @@
-//! A sequence of operations in which each call of the store fails once; and random ones, in which many do.
+//! A fixed sequence of operations in which each call of the store fails once, and random sequences in which many fail.
 //!
-//! Whatever fails, what was counted is there and nothing else is, and once the store is well again it gets everything.
+//! Whatever fails, exactly the counted bytes are in the file, and once the store works again it gets everything.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -151,13 +151,13 @@ impl World {
             self.model[pos..pos + done].fill(self.turn);
         }
         if direct && done < len {
-            // What a store has done of a write that failed nobody knows.
+            // Which part of a failed write the store has done is unknown.
             let end = self.model.len().min(pos + len);
             self.adopt((pos + done).min(end)..end, self.turn);
         }
     }
 
-    /// The bytes of a range are what they were, or `byte`.
+    /// Accepts the range's old bytes or `byte`.
     fn adopt(&mut self, range: std::ops::Range<usize>, byte: u8) {
         let content = self.content();
         for at in range {
@@ -184,11 +184,11 @@ impl World {
         })
     }
 
-    /// The store is well again, and gets everything.
+    /// Heals the store and checks that it gets everything.
     fn finish(self, what: &str) {
         assert_same(&self.content(), &self.model, what);
         self.store.heal();
-        // What has failed before is still to be reported.
+        // Earlier failures have still to be reported.
         self.store.sync_at_last(&self.file, &self.model).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((self.file.dirty(), self.store.memory.reserved()), (0, 0), "{what}");
         assert_same(&self.store.memory.contents(), &self.model, what);
@@ -243,7 +243,7 @@ fn random_calls_fail() {
         let dice = Random::new(random.next());
         let halfway = AtomicBool::new(false);
         world.store.plan(move |call| {
-            // What cannot be undone behind the end of the file stays there.
+            // What cannot be undone past the end of the file stays there.
             let undoes = halfway.swap(false, Ordering::Relaxed) && call.what == What::SetLen;
             match dice.below(4 * often) {
                 _ if undoes => Answer::Do,

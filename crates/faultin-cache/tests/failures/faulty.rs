@@ -1,4 +1,4 @@
-//! A store that does what a test says.
+//! A store whose results a test determines.
 
 use std::io;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{CachedFile, Error};
 
-/// Which of a store's methods is called.
+/// The kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     Read,
@@ -26,21 +26,21 @@ pub struct Call {
     pub what: What,
     pub pos: u64,
     pub len: u64,
-    /// How many calls there were before.
+    /// The number of earlier calls.
     pub before: u64,
 }
 
-/// What comes of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Do,
-    /// Nothing is done.
+    /// Does nothing and fails.
     Fail(i32),
-    /// A part is done, if that is possible for such a call, and then it fails.
+    /// Does a part, if the kind of call allows that, and fails.
     FailHalfway(i32),
-    /// At most so many bytes.
+    /// Transfers at most this many bytes.
     Short(usize),
-    /// It says that it has moved so many bytes more than were asked for.
+    /// Reports this many bytes more than were requested.
     Over(usize),
     Interrupted,
     Panic,
@@ -48,18 +48,18 @@ pub enum Answer {
 
 type Plan = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
 
-/// A store in memory that asks a plan what to answer. Clones are the same one.
+/// A store in memory whose results come from a plan. Clones share their state.
 #[derive(Clone)]
 pub struct Faulty {
     pub memory: Arc<MemoryStore>,
     plan: Arc<Mutex<Plan>>,
     calls: Arc<AtomicU64>,
-    /// Syncs that did not succeed.
+    /// Failed syncs.
     failed_syncs: Arc<AtomicU64>,
 }
 
 impl Faulty {
-    /// It does as it is told, until it gets a plan.
+    /// Everything succeeds until a plan is set.
     pub fn new(memory: MemoryStore) -> Faulty {
         let plan: Plan = Arc::new(|_| Answer::Do);
         Faulty {
@@ -74,17 +74,17 @@ impl Faulty {
         *self.plan.lock().unwrap() = Arc::new(plan);
     }
 
-    /// Calls of this kind fail from now on.
+    /// Makes calls of this kind fail from now on.
     pub fn refuse(&self, what: What, errno: i32) {
         self.plan(move |call| if call.what == what { Answer::Fail(errno) } else { Answer::Do });
     }
 
-    /// Nothing is wrong any more.
+    /// Makes all calls succeed again.
     pub fn heal(&self) {
         self.plan(|_| Answer::Do);
     }
 
-    /// Does `f` while nothing is wrong and nothing is counted.
+    /// Runs `f` while all calls succeed and none is counted.
     pub fn at_peace<T>(&self, f: impl FnOnce() -> T) -> T {
         let plan = std::mem::replace(&mut *self.plan.lock().unwrap(), Arc::new(|_| Answer::Do));
         let calls = self.calls.load(Ordering::Relaxed);
@@ -94,8 +94,8 @@ impl Faulty {
         result
     }
 
-    /// After errors, which the first sync reports: `file` is synced, and what was lost by a sync that failed, and by nothing else, is
-    /// written again from `content`.
+    /// Recovers after errors, which the first sync reports: syncs `file`, and writes from `content` again what failed
+    /// syncs, and nothing else, have lost.
     pub fn sync_at_last(&self, file: &CachedFile, content: &[u8]) -> Result<(), Error> {
         let _ = file.sync_all();
         match file.sync_all() {
@@ -115,12 +115,12 @@ impl Faulty {
 
     fn ask(&self, what: What, pos: u64, len: u64) -> Answer {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
-        // Not under the lock: a plan may take its time.
+        // Not under the lock: a plan may block.
         let plan = Arc::clone(&self.plan.lock().unwrap());
         plan(Call { what, pos, len, before })
     }
 
-    /// For calls that are done or not.
+    /// For calls that are done completely or not at all.
     fn done(&self, what: What, range: Range<u64>, half: impl FnOnce()) -> io::Result<()> {
         match self.ask(what, range.start, range.end - range.start) {
             Answer::Do | Answer::Short(_) | Answer::Over(_) => Ok(()),
@@ -142,7 +142,7 @@ impl Store for Faulty {
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         let len = buf.len();
-        // First, so that what comes of a call that takes its time is old.
+        // Read before the delay, so that the result of a slow call is stale.
         let read = self.memory.read_at(buf, pos)?;
         match self.ask(What::Read, pos, len as u64) {
             Answer::Do => Ok(read),
@@ -181,7 +181,7 @@ impl Store for Faulty {
     }
 
     fn sync(&self, data_only: bool) -> io::Result<()> {
-        // Unless it comes further than the next line, also by a panic.
+        // Undone below, unless the next line returns early or panics.
         self.failed_syncs.fetch_add(1, Ordering::Relaxed);
         self.done(What::Sync, 0..0, || {})?;
         self.failed_syncs.fetch_sub(1, Ordering::Relaxed);

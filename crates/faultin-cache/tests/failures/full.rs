@@ -1,4 +1,4 @@
-//! Caches that are full of what the store does not take, and caches with hardly any memory.
+//! Caches full of bytes that the store does not accept, and caches with hardly any memory.
 
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::WriteLoop;
@@ -38,7 +38,7 @@ fn a_full_cache_says_why_and_loses_nothing() {
         assert!(says.contains("128 of 128 bytes") && says.contains("No space left"), "{says}");
         let done = partial.done;
         assert_eq!((done, file.len().unwrap(), file.dirty()), (8 * BLOCK, 8 * BLOCK as u64, 8 * BLOCK as u64));
-        // Again and again, without any of it getting lost; what is there can be overwritten.
+        // Repeatedly, without loss; cached bytes can be overwritten.
         for _ in 0..3 {
             assert_eq!(file.append(&[9; 40]).unwrap_err().done, 0);
         }
@@ -91,7 +91,7 @@ const LOOPS: [WriteLoop; 6] = [
     WriteLoop::F2FS_FILE_WRITE_ITER,
 ];
 
-/// Memory for nothing, for one byte, for a block, for less than a write: folios are taken away while it goes on.
+/// Limits of nothing, one byte, a block, and less than a write: folios are reclaimed during the write.
 #[test]
 fn hardly_any_memory_is_enough() {
     for (limit, max_folio) in [0, 1, BLOCK, 2 * BLOCK, 5 * BLOCK].into_iter().zip([16, 32, 64, 16, 8192]) {
@@ -117,7 +117,7 @@ fn hardly_any_memory_is_enough() {
     }
 }
 
-/// A hole that needs more memory than there is, in a store that cannot make one.
+/// A hole that needs more memory than the limit, in a store that does not support holes.
 #[test]
 fn a_hole_may_be_larger_than_the_memory() {
     let cache = cache(4 * BLOCK);
@@ -133,7 +133,7 @@ fn a_hole_may_be_larger_than_the_memory() {
     assert_same(&store.memory.contents(), &ought, "in the store");
 }
 
-/// A quota that is used up refuses the write, and is exact: what is free can be used to the last byte.
+/// A used-up quota refuses the write exactly: free space can be used to the last byte.
 #[test]
 fn a_quota_is_exact() {
     let cache = cache(64 * BLOCK);
@@ -146,7 +146,7 @@ fn a_quota_is_exact() {
     assert_eq!((partial.done, store.memory.reserved()), (0, 6 * BLOCK as u64), "{partial}");
     assert!(matches!(&partial.error, Error::Store(error) if error.kind() == std::io::ErrorKind::StorageFull));
     file.write_at(&[2; BLOCK], 6 * BLOCK as u64).unwrap();
-    // A hole in a part of a block needs space for it, too.
+    // A hole in a part of a block needs space for the block, too.
     file.punch_hole(7 * BLOCK as u64 + 1..7 * BLOCK as u64 + 3).unwrap();
     assert_eq!(store.memory.reserved(), 8 * BLOCK as u64);
     file.sync_all().unwrap();

@@ -1,4 +1,4 @@
-//! Stores that do not answer: who needs them waits, the other files go on.
+//! Stores that hang: operations that need them wait, and other files stay usable.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn open(cache: &Cache, bytes: &[u8]) -> (CachedFile, Faulty) {
     (cache.open_with(store.clone(), FileOptions::new().max_folio(BLOCK)).unwrap(), store)
 }
 
-/// Calls of this kind hang: one message for each that does, and what lets all of them go when it is dropped.
+/// Makes calls of this kind hang. The receiver gets a message for each; dropping the sender releases all.
 fn hang(store: &Faulty, what: What) -> (Receiver<u64>, Sender<()>) {
     let (tell, told) = mpsc::channel();
     let (release, wait) = mpsc::channel::<()>();
@@ -33,7 +33,7 @@ fn hang(store: &Faulty, what: What) -> (Receiver<u64>, Sender<()>) {
     store.plan(move |call| {
         if call.what == what {
             let _ = tell.lock().unwrap().send(call.pos);
-            // Nothing is ever sent: this ends when the sender is dropped.
+            // Nothing is ever sent: this returns when the sender is dropped.
             let _ = wait.lock().unwrap().recv();
         }
         Answer::Do
@@ -41,7 +41,7 @@ fn hang(store: &Faulty, what: What) -> (Receiver<u64>, Sender<()>) {
     (told, release)
 }
 
-/// Everything that a file can do, in a cache in which it has hardly any memory.
+/// Uses all operations of a file in a cache with hardly any memory left.
 fn use_thoroughly(cache: &Cache, file: &CachedFile, store: &Faulty) {
     let bytes: Vec<u8> = (0..40 * BLOCK).map(|at| (at % 255) as u8).collect();
     for pos in [0, 5] {
@@ -66,10 +66,10 @@ fn a_write_that_hangs_is_nothing_to_other_files() {
     thread::scope(|scope| {
         let syncing = scope.spawn(|| file.sync_all());
         told.recv().unwrap();
-        // All memory is the file's whose store hangs.
+        // The file whose store hangs holds all memory.
         let (other, other_store) = open(&cache, &[]);
         use_thoroughly(&cache, &other, &other_store);
-        // It can be read meanwhile, too.
+        // It can also be read.
         let mut bytes = [0; 2 * BLOCK];
         assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
         assert_eq!(bytes, [1; 2 * BLOCK]);
@@ -104,8 +104,7 @@ fn a_read_that_hangs_is_nothing_to_other_files_and_to_what_is_cached() {
     });
 }
 
-/// Somebody overwrites, while it is read, what is being read: the reader gets the one or the other, and then always the
-/// other.
+/// Bytes that are overwritten during a read: the reader gets the old or the new ones, and afterwards only the new ones.
 #[test]
 fn what_was_read_too_late_is_not_kept() {
     for forget in [false, true] {
@@ -133,7 +132,7 @@ fn what_was_read_too_late_is_not_kept() {
     }
 }
 
-/// What changes the store itself leaves no folio that would say so.
+/// Operations that change the store directly leave no stale folio.
 #[test]
 fn what_was_read_before_a_cut_a_hole_or_a_direct_write_is_not_kept() {
     const AT: u64 = 4 * BLOCK as u64;
@@ -167,7 +166,7 @@ fn what_was_read_before_a_cut_a_hole_or_a_direct_write_is_not_kept() {
     }
 }
 
-/// Who waits for the store has a block for it, and that is all that is beyond the limit.
+/// Each thread that waits for the store has one block, the only memory beyond the limit.
 #[test]
 fn reads_that_hang_have_a_block_each() {
     const READERS: usize = 6;
@@ -192,7 +191,7 @@ fn reads_that_hang_have_a_block_each() {
         drop(release);
     });
     assert!(cache.used() <= (2 + READERS) * BLOCK, "{}", cache.used());
-    // Whoever is next makes up for it.
+    // The next caller reclaims the excess.
     file.read_at(&mut [0; BLOCK], 19 * BLOCK as u64).unwrap();
     assert!(cache.used() <= 2 * BLOCK, "{}", cache.used());
 }

@@ -1,15 +1,15 @@
-//! Stores that fail in every way, and requests that make no sense.
+//! Stores that fail in every way, and invalid requests.
 //!
-//! * `every_call`: a sequence of operations in which each call of the store fails once; and random ones.
-//! * `answers`: stores that answer short, nothing, too much, or were interrupted.
-//! * `reports`: who hears of an error, and how often.
-//! * `closing`: files that are closed before the store has taken everything.
-//! * `full`: caches that are full of what the store does not take, and caches with hardly any memory.
-//! * `hanging`: stores that do not answer.
+//! * `every_call`: a sequence of operations in which each call of the store fails once, and random sequences.
+//! * `answers`: stores that return short counts, zero, excessive counts, or `EINTR`.
+//! * `reports`: which handle gets an error, and how often.
+//! * `closing`: files that are closed before the store has accepted everything.
+//! * `full`: caches full of bytes that the store does not accept, and caches with hardly any memory.
+//! * `hanging`: stores that hang.
 //! * `panics`: stores and observers that panic.
-//! * `deadlocks`: observers that call the file they look on.
+//! * `deadlocks`: observers that call the file that they observe.
 //! * `requests`: positions, lengths, lists and options.
-//! * `unsynced`: stores that lose what they have taken, and report it to one sync.
+//! * `unsynced`: stores that lose bytes that they have accepted, and report it to one sync.
 
 mod answers;
 mod closing;

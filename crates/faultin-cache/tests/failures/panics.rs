@@ -1,4 +1,4 @@
-//! Stores and observers that panic: the file is usable, nothing that was counted is lost, and no lock is kept.
+//! Stores and observers that panic: the file stays usable, no counted byte is lost, and no lock stays held.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -42,14 +42,14 @@ impl World {
         World { file: cache.open_with(store.clone(), options).unwrap(), cache, store, how: how.clone() }
     }
 
-    /// All that the file has.
+    /// All bytes of the file.
     fn content(&self) -> Vec<u8> {
         let mut bytes = vec![0xee; self.file.len().expect("no lock is kept") as usize];
         assert_eq!(self.file.read_at(&mut bytes, 0).unwrap(), bytes.len());
         bytes
     }
 
-    /// After a panic: what can be read stays what it is, whatever the cache forgets, and gets to the store.
+    /// After a panic: the readable bytes stay the same after eviction, and reach the store.
     fn check_soundness(self, what: &str) -> Vec<u8> {
         if self.how.reserve {
             assert_eq!(self.store.memory.reserved(), self.file.dirty(), "{what}");
@@ -74,7 +74,7 @@ fn old() -> Vec<u8> {
     (1..=LEN as u8).collect()
 }
 
-/// Each byte is an old one or, in this range, a new one; what is behind the old end is new, or a zero.
+/// Each byte is an old one or, in this range, a new one; bytes past the old end are new ones or zeros.
 fn is_mixture(content: &[u8], range: std::ops::Range<usize>, new: u8, what: &str) {
     assert!(content.len() >= LEN.min(range.start), "{what}: {} bytes", content.len());
     for (at, &byte) in content.iter().enumerate() {
@@ -113,10 +113,10 @@ fn a_store_that_panics() {
             for (name, range, new, op) in &ops {
                 for nth in 0.. {
                     let world = World::new(how, limit);
-                    // Something is dirty already.
+                    // Dirty bytes from before.
                     world.file.write_at(&[40, 41], 39).unwrap();
                     if warm {
-                        // Blocks that are up to date, and some that are not.
+                        // Blocks that are uptodate, and some that are not.
                         world.file.read_at(&mut [0; 2], 30).unwrap();
                         world.file.read_at(&mut [0; 2], 55).unwrap();
                     }
@@ -138,7 +138,7 @@ fn a_store_that_panics() {
     assert!(panics > 100, "{panics} panics");
 }
 
-/// Panics the `left`th time that it is told something.
+/// Panics at the `left`th notification.
 struct Touchy {
     left: usize,
 }
@@ -176,7 +176,7 @@ impl Observer for Touchy {
     }
 }
 
-/// Two pages of nines of which none is resident, and a third that is not mapped.
+/// Two pages of nines, neither of them resident, and an unmapped page.
 fn buffer() -> Sim {
     let sim = Sim::new(Geometry::new(16, 4), 3);
     let mut state = sim.state();
@@ -213,7 +213,7 @@ fn an_observer_that_panics_in_a_write() {
                     let what = format!("{how:?}, {limit} blocks, direct: {direct}, warm: {warm}, after {left}");
                     let content = world.content();
                     is_mixture(&content, 30..74, 200, &what);
-                    // From the front, without a gap.
+                    // A prefix without gaps.
                     let written = content[30..].iter().take_while(|&&byte| byte == 200).count();
                     assert!(content[30 + written..].iter().all(|&byte| byte != 200), "{what}: {content:?}");
                     world.check_soundness(&what);
@@ -274,7 +274,7 @@ fn a_store_that_panics_while_its_cache_is_dropped_in_a_panic_does_not_end_the_pr
         let cache = CacheOptions::new().block(BLOCK).limit(4 * BLOCK).build();
         let file = cache.open(store.clone()).unwrap();
         file.write_at(b"x", 0).unwrap();
-        // The file first, then its cache.
+        // The file is dropped before its cache.
         let (_cache, _file) = (cache, file);
         panic!("another bug");
     }));

@@ -1,4 +1,4 @@
-//! Who hears of an error of writeback, and how often: each handle once.
+//! Reports of writeback errors: each handle gets an error once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +17,7 @@ fn open(cache: &Cache, how: WriteLoop) -> (CachedFile, Faulty) {
     (cache.open_with(store.clone(), FileOptions::new().max_folio(16).write_loop(how)).unwrap(), store)
 }
 
-/// The next calls of this kind fail, each with its error.
+/// Makes the next calls of this kind fail with these errors in turn.
 fn fail_next(store: &Faulty, what: What, errors: &'static [i32]) {
     let next = AtomicU32::new(0);
     store.plan(move |call| {
@@ -43,11 +43,11 @@ fn each_handle_reports_an_error_once() {
         first.set_len(40).unwrap();
         fail_next(&store, what, &[libc::EIO]);
         assert_eq!(errno(first.sync_all()), Some(libc::EIO), "{what:?}");
-        // It was told, and so is a handle that begins where it is.
+        // This handle has reported the error, and a clone starts with its state.
         let third = first.clone();
         assert_eq!(errno(first.sync_all()), None, "{what:?}");
         assert_eq!(errno(third.sync_data()), None, "{what:?}");
-        // This one was not, nor is one that begins where it is.
+        // This handle has not reported it, and neither has its clone.
         let fourth = second.clone();
         assert_eq!(errno(second.sync_data()), Some(libc::EIO), "{what:?}");
         assert_eq!(errno(second.sync_all()), None, "{what:?}");
@@ -61,12 +61,12 @@ fn what_was_not_written_stays_dirty_and_is_tried_again() {
     let cache = cache();
     let (file, store) = open(&cache, WriteLoop::DEFAULT);
     file.write_at(&[1; 48], 0).unwrap();
-    // The one in the middle.
+    // The middle block.
     store.plan(|call| if (call.what, call.pos) == (What::Write, 16) { Answer::Fail(libc::EIO) } else { Answer::Do });
     assert_eq!(errno(file.sync_all()), Some(libc::EIO));
     assert_eq!(file.dirty(), 16);
     assert_eq!(store.memory.contents()[32..], [1; 16], "it goes on behind");
-    // It fails again: another error.
+    // A second failure is a second error.
     assert_eq!(errno(file.sync_all()), Some(libc::EIO));
     cache.drop_clean();
     assert_eq!(cache.used(), 16, "what is dirty is kept");
@@ -97,7 +97,7 @@ fn an_error_of_writing_through_is_reported_by_sync() {
     assert_eq!((file.dirty(), errno(file.sync_all())), (0, None));
 }
 
-/// Somebody else needed the memory, and could not have it.
+/// Another file needed the memory and could not get it.
 #[test]
 fn an_error_of_reclaim_is_reported_by_sync() {
     let cache = cache();
@@ -105,12 +105,12 @@ fn an_error_of_reclaim_is_reported_by_sync() {
     file.write_at(&[1; 64], 0).unwrap();
     store.refuse(What::Write, libc::EIO);
     let (other, other_store) = open(&cache, WriteLoop::DEFAULT);
-    // Two folios it may have; for the third one something of the other file's would have to go.
+    // Two folios are available; a third one would require reclaiming one of the other file's.
     let partial = other.write_at(&[2; 64], 0).expect("its own are written instead");
     assert_eq!(partial, 64);
     other.sync_all().unwrap();
     assert_eq!(other_store.memory.contents(), [2; 64]);
-    // Only now is there nothing of its own that could go.
+    // Only now is none of its own folios reclaimable.
     other_store.refuse(What::Write, libc::ENOSPC);
     let partial = other.write_at(&[3; 64], 0).unwrap_err();
     assert!(matches!(partial.error, Error::Full { store: Some(_), .. }), "{partial}");

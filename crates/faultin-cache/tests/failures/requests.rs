@@ -1,4 +1,4 @@
-//! Positions, lengths, lists and options that make no sense, or hardly any.
+//! Invalid and extreme positions, lengths, lists and options.
 
 use std::io;
 use std::ops::Range;
@@ -89,7 +89,7 @@ fn ranges_that_are_empty_or_the_wrong_way_round() {
     #[allow(clippy::reversed_empty_ranges, reason = "this is what it is about")]
     let ranges: [Range<u64>; 6] = [0..0, 50..50, 60..20, u64::MAX..0, 100..u64::MAX, 1000..2000];
     for range in ranges {
-        // No file has a position behind its largest one.
+        // No position past the maximum file size is valid.
         let result = file.punch_hole(range.clone());
         let is_refused = matches!(result, Err(Error::TooLarge { pos, .. }) if pos == range.start);
         assert_eq!((result.is_ok(), is_refused), (range.start <= MAX, range.start > MAX), "{range:?}: {result:?}");
@@ -123,7 +123,7 @@ fn lists_of_more_segments_than_the_kernel_allows() {
     let bytes: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
     for (step, every) in [(1, 1), (3, 2)] {
         let (_cache, file) = open(&[]);
-        // Empty ones in between.
+        // With empty segments between.
         let parts: Vec<&[u8]> =
             bytes.chunks(step).flat_map(|part| [part, &part[..0]].into_iter().take(every)).collect();
         let segments: Vec<ReadSegment<'_, ReadView<'_>>> = parts.iter().map(|part| (*part).into()).collect();
@@ -155,7 +155,7 @@ fn a_block_is_a_power_of_two() {
     }
 }
 
-/// Whatever it is asked for: a cache that works, or an error.
+/// Any sizes give a working cache or an error.
 #[test]
 fn extreme_sizes() {
     for block in [1, 2, 1 << 16, 2 << 20] {
@@ -175,7 +175,7 @@ fn extreme_sizes() {
     }
 }
 
-/// A store of which nothing is known but how long it is, and what it is aligned to.
+/// A store with only a length and an alignment.
 struct Strange {
     len: io::Result<u64>,
     alignment: usize,
@@ -229,14 +229,14 @@ fn stores_that_cannot_be_opened() {
     }
     let error = open(Err(io::ErrorKind::PermissionDenied.into()), 1).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    // As long as a file can be, and aligned to a block, is well.
+    // The maximum file size, aligned to a block, is valid.
     let file = open(Ok(MAX), 4096).unwrap();
     let mut bytes = [0; 10];
     assert_eq!(file.read_at(&mut bytes, MAX - 10).unwrap(), 10);
     assert_eq!(bytes, [1; 10]);
 }
 
-/// What a store cannot do is said when the file is opened, not when it is written.
+/// An unsupported setting is reported when the file is opened, not at the first write.
 #[test]
 fn knobs_that_a_store_does_not_have() {
     let cache = CacheOptions::new().block(16).limit(1024).build();

@@ -1,4 +1,5 @@
-//! Stores that lose what they have taken, and report it to one sync: what the kernel does with dirty pages that it cannot write.
+//! Stores that lose bytes that they have accepted and report it to one sync, as the kernel does with dirty pages that it
+//! cannot write.
 
 use std::io;
 use std::ops::Range;
@@ -16,14 +17,14 @@ use crate::common::random::Random;
 
 const BLOCK: usize = 16;
 
-/// What happens in a sync, before it succeeds.
+/// Runs in a sync before it succeeds.
 type InSync = Box<dyn FnMut() -> io::Result<()> + Send>;
 
-/// A disk with a cache of its own in front of it.
+/// A disk behind a page cache.
 struct Kernel {
     state: Mutex<State>,
     in_sync: Mutex<InSync>,
-    /// Whether what a sync could not write is read as it was before, or as it was to be.
+    /// Whether reads return the old bytes or the new ones after a sync failed to write them.
     reverts: bool,
 }
 
@@ -32,7 +33,7 @@ struct State {
     now: Vec<u8>,
     disk: Vec<u8>,
     dirty: Vec<Range<usize>>,
-    /// Lengths that the file was cut to.
+    /// Lengths that the file was truncated to.
     cuts: Vec<usize>,
     has_len: bool,
     reserved: u64,
@@ -59,7 +60,7 @@ impl State {
         (self.cuts, self.has_len) = (Vec::new(), false);
     }
 
-    /// What is dirty becomes clean, and does not reach the disk.
+    /// Dirty bytes become clean without reaching the disk.
     fn lose(&mut self, reverts: bool) {
         for range in std::mem::take(&mut self.dirty) {
             let end = range.end.min(self.now.len());
@@ -82,7 +83,7 @@ impl Kernel {
         *self.in_sync.lock().unwrap() = Box::new(in_sync);
     }
 
-    /// The next sync fails.
+    /// Makes the next sync fail.
     fn fail_once(&self) {
         let mut fails = true;
         self.in_sync(move || if std::mem::take(&mut fails) { Err(eio()) } else { Ok(()) });
@@ -131,7 +132,7 @@ impl Store for Kernel {
     }
 
     fn sync(&self, _: bool) -> io::Result<()> {
-        // What is written meanwhile is not part of it.
+        // Writes during the sync are not part of it.
         let (now, dirty) = {
             let state = self.state.lock().unwrap();
             (state.now.clone(), state.dirty.len())
@@ -217,7 +218,7 @@ fn what_is_no_longer_in_memory_fails_each_sync_until_it_is_written_again() {
         file.write_at(&bytes, 0).unwrap();
         file.write_back(0..4 * BLOCK as u64).unwrap();
         cache.drop_clean();
-        // What is read again need not be what was written.
+        // Bytes that are read again may differ from what was written.
         file.read_at(&mut [0; BLOCK], 0).unwrap();
         store.fail_once();
         assert!(matches!(file.sync_all(), Err(Error::Store(_))));
@@ -230,11 +231,11 @@ fn what_is_no_longer_in_memory_fails_each_sync_until_it_is_written_again() {
         assert_eq!(lost(second.sync_all()), slice::from_ref(&gone));
         assert!(matches!(cache.sync(), Err(Error::Lost { .. })));
         assert_eq!(store.disk()[4 * BLOCK..], bytes[4 * BLOCK..], "the rest has got there");
-        // To the byte.
+        // Exact to the byte.
         bytes[3..20].fill(99);
         file.write_at(&bytes[3..20], 3).unwrap();
         assert_eq!(lost(file.sync_all()), [0..3, 20..gone.end]);
-        // Neither reading it, nor that it is dirty in part.
+        // Neither a read nor a partial overwrite helps.
         file.read_at(&mut [0; 6 * BLOCK], 0).unwrap();
         assert_eq!(lost(file.sync_all()), [0..3, 20..gone.end]);
         file.write_at(&bytes[..40], 0).unwrap();
@@ -267,7 +268,7 @@ fn what_is_no_longer_in_the_file_is_not_lost() {
     assert_eq!(store.disk(), [0; BLOCK]);
 }
 
-/// The sync that succeeds does not cover what was written while it was under way.
+/// A successful sync does not cover writes during it.
 #[test]
 fn a_write_during_a_sync_is_part_of_the_next_one() {
     let store = Kernel::new(true);
@@ -276,7 +277,7 @@ fn a_write_during_a_sync_is_part_of_the_next_one() {
     file.write_at(&bytes[..2 * BLOCK], 0).unwrap();
     let (other, part) = (file.clone(), bytes[2 * BLOCK..].to_vec());
     let mut writes = Some(move || {
-        // In another thread: the store must not use the file.
+        // In another thread: a store must not call its file.
         let written = std::thread::spawn(move || {
             other.write_at(&part, 2 * BLOCK as u64).unwrap();
             other.write_back(0..u64::MAX).unwrap();
@@ -336,7 +337,7 @@ fn a_sync_that_panics_has_failed() {
         Ok(())
     });
     catch_unwind(AssertUnwindSafe(|| file.sync_all())).unwrap_err();
-    // The lock of the test's own.
+    // The test's own lock.
     store.in_sync.clear_poison();
     let error = file.sync_all().unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
@@ -359,7 +360,7 @@ fn the_cache_syncs_again_what_it_could_not_sync() {
     assert!(store.disk() == bytes);
 }
 
-/// Whatever fails in between: after a sync that succeeds the disk has the file's bytes.
+/// Whatever fails before: after a successful sync the disk has the file's bytes.
 #[test]
 fn a_sync_that_succeeds_means_that_the_bytes_are_on_the_disk() {
     const MOST: u64 = 10 * BLOCK as u64;
@@ -387,7 +388,7 @@ fn a_sync_that_succeeds_means_that_the_bytes_are_on_the_disk() {
                     model.resize(model.len().max(pos + len), 0);
                     model[pos..pos + len].copy_from_slice(&bytes);
                 }
-                // The bytes may be old ones.
+                // The bytes may be stale.
                 4 => drop(file.read_at(&mut vec![0; len], pos as u64)),
                 5 => cache.drop_clean(),
                 6 => file.write_back(pos as u64..(pos + len) as u64).unwrap(),
@@ -412,7 +413,7 @@ fn a_sync_that_succeeds_means_that_the_bytes_are_on_the_disk() {
                 }
             }
         }
-        // Written once more, all of it is safe.
+        // After another write, everything is safe.
         store.in_sync(|| Ok(()));
         file.write_at(&model, 0).unwrap();
         let _ = file.sync_all();

@@ -1,4 +1,4 @@
-//! A store that counts what is read from it, and buffers in mappings.
+//! A store that counts the bytes read from it, and buffers in mappings.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile};
 
-/// A store in memory, and the bytes that were read from it. It can refuse all writes.
+/// A store in memory that counts the bytes read from it, and can refuse all writes.
 pub struct Counted {
     pub memory: MemoryStore,
     read: AtomicU64,
@@ -23,12 +23,12 @@ impl Counted {
         Arc::new(Counted { memory, read: AtomicU64::new(0), refuses: AtomicBool::new(false), unit })
     }
 
-    /// From now on each write fails with EIO, or none does.
+    /// Sets whether writes fail with EIO.
     pub fn refuse_writes(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::Relaxed);
     }
 
-    /// Bytes that were read.
+    /// Bytes read so far.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
@@ -65,7 +65,7 @@ pub fn open(cache: &Cache, bytes: &[u8], unit: usize) -> (CachedFile, Arc<Counte
     (cache.open(Arc::clone(&store)).unwrap(), store)
 }
 
-/// All of a file, for reading and writing, if the mode is available.
+/// A mapping of the whole file, for reading and writing, if the mode is available.
 pub fn map(file: &CachedFile, len: usize, mode: Mode) -> Option<Mapping> {
     match file.map(0..len as u64, Rights::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),

@@ -1,4 +1,4 @@
-//! Threads that take clean pages away all the time: a read ends all the same, with its bytes or with the reason.
+//! Threads that evict clean pages all the time: each read ends nevertheless, with its bytes or with the reason.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::counted::{map, pattern};
 
 const PAGE: usize = 4096;
 
-/// A store that takes its time.
+/// A slow store.
 struct Slow(MemoryStore);
 
 impl Store for Slow {
@@ -42,7 +42,7 @@ impl Store for Slow {
     }
 }
 
-/// Does something while two threads drop all that is clean.
+/// Runs something while two threads drop all clean folios.
 fn beside<R>(cache: &Cache, file: &CachedFile, what: impl FnOnce() -> R) -> R {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -64,7 +64,7 @@ fn beside<R>(cache: &Cache, file: &CachedFile, what: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Evicts all that is clean, of two files, whenever no lock is held, and counts how often.
+/// Evicts all clean folios of two files whenever no lock is held, and counts the rounds.
 struct Evicts<'a> {
     files: [&'a CachedFile; 2],
     filled: u32,
@@ -89,7 +89,7 @@ impl Observer for Evicts<'_> {
     }
 }
 
-/// One thread: what a read has brought in is evicted before the next round, each time.
+/// One thread: everything that a read has faulted in is evicted before its next round.
 #[test]
 fn a_read_whose_pages_are_evicted_before_each_round() {
     watchdog::start();
@@ -99,7 +99,7 @@ fn a_read_whose_pages_are_evicted_before_each_round() {
         let file = cache.open(MemoryStore::new(bytes.clone())).unwrap();
         let other = cache.open(MemoryStore::new(pattern(2 * PAGE, 2))).unwrap();
         let Some(mapping) = map(&other, 4 * PAGE, mode) else { continue };
-        // Two pages that become dirty when they are faulted in; two that do not exist; and the seam.
+        // Two pages that become dirty when they are faulted in, two that do not exist, and the boundary between them.
         for (range, good) in [(0..2 * PAGE, 2 * PAGE), (2 * PAGE..4 * PAGE, 0), (PAGE..3 * PAGE, PAGE)] {
             for direct in [false, true] {
                 file.dont_need(0..u64::MAX).unwrap();
@@ -123,8 +123,8 @@ fn a_read_whose_pages_are_evicted_before_each_round() {
     }
 }
 
-/// One thread: the source of a write is evicted before each round, until the mapping spares the page that is faulted in again and
-/// again.
+/// One thread: the source of a write is evicted before each round, until the mapping spares the page that is faulted in
+/// repeatedly.
 #[test]
 fn a_write_whose_source_is_evicted_before_each_round() {
     watchdog::start();
@@ -151,7 +151,7 @@ fn a_write_whose_source_is_evicted_before_each_round() {
     }
 }
 
-/// Evicts a file each third time that something was faulted in.
+/// Evicts a file at every third fault.
 struct EvictsSome<'a> {
     file: &'a CachedFile,
     faulted_in: usize,
@@ -166,7 +166,7 @@ impl Observer for EvictsSome<'_> {
     }
 }
 
-/// A loop that asks for no more than it has faulted in asks for more than a byte, also where much of it is evicted.
+/// A loop that requests only what it has faulted in requests more than a byte, also when much of it is evicted.
 #[test]
 fn a_loop_that_faults_in_first_moves_many_bytes_a_round_whatever_is_evicted() {
     watchdog::start();
@@ -192,7 +192,7 @@ fn a_loop_that_faults_in_first_moves_many_bytes_a_round_whatever_is_evicted() {
     }
 }
 
-/// A read to memory that cannot be stored to ends with that, after what came before.
+/// A read to memory that is not writable ends with that error after the bytes before it.
 #[test]
 fn a_read_to_bad_memory_reports_it_whatever_is_evicted() {
     watchdog::start();
@@ -200,7 +200,7 @@ fn a_read_to_bad_memory_reports_it_whatever_is_evicted() {
     let file = cache.open(Slow(MemoryStore::new(pattern(16 * PAGE, 1)))).unwrap();
     let other = cache.open(MemoryStore::new(pattern(PAGE, 2))).unwrap();
     for mode in Mode::ALL {
-        // Past the end of the file there is nothing.
+        // There is nothing past the end of the file.
         let Some(mapping) = map(&other, 4 * PAGE, mode) else { continue };
         for good in [0, PAGE / 2] {
             let view = mapping.write_view().unwrap().subslice(PAGE - good..4 * PAGE).unwrap();
@@ -217,7 +217,7 @@ fn a_read_to_bad_memory_reports_it_whatever_is_evicted() {
     }
 }
 
-/// A read to a mapping, whose pages are dirty once they were faulted in, completes.
+/// A read to a mapping, whose pages are dirty once they are faulted in, completes.
 #[test]
 fn a_read_to_a_mapping_completes_whatever_is_evicted() {
     watchdog::start();
@@ -235,7 +235,7 @@ fn a_read_to_a_mapping_completes_whatever_is_evicted() {
     }
 }
 
-/// A write from a mapping of a clean file moves some bytes, or all, and ends.
+/// A write from a mapping of a clean file moves some or all bytes, and ends.
 #[test]
 fn a_write_from_a_mapping_ends_whatever_is_evicted() {
     watchdog::start();
@@ -259,7 +259,7 @@ fn a_write_from_a_mapping_ends_whatever_is_evicted() {
     }
 }
 
-/// Reading ahead on request goes over its range once.
+/// Readahead on request goes over its range once.
 #[test]
 fn will_need_ends_whatever_is_evicted() {
     watchdog::start();

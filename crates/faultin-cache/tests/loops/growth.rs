@@ -1,5 +1,5 @@
-//! A file grows from a mapping of its own last page. What lies after the end in that page is zeroed before it becomes a part of
-//! the file, and the page, which is the buffer, is unmapped for that: once.
+//! A file grows from a mapping of its own last page. The bytes past the end in that page are zeroed before they become part
+//! of the file, and the page, which is the buffer, is unmapped for that once.
 
 use faultin::iov::IovSource;
 use faultin_cache::pager::Mode;
@@ -13,7 +13,7 @@ use crate::counted::{map, pattern};
 
 const LEN: usize = 1725;
 
-/// What is written, and where; `None`: after the end.
+/// The position of each write; `None`: the end.
 const WRITES: [Option<usize>; 6] = [None, Some(LEN), Some(LEN - 25), Some(9000), Some(100), Some(4096)];
 
 fn check(
@@ -31,7 +31,7 @@ fn check(
                 file.write_at(&expected, 0).unwrap();
                 let Some(mapping) = map(&file, 4096, mode) else { continue };
                 if let Some(at) = stored {
-                    // SAFETY: within the mapping, whose faults are served.
+                    // SAFETY: within the mapping, whose faults are resolved.
                     unsafe { mapping.as_ptr().add(at).write_volatile(8) };
                     if let Some(byte) = expected.get_mut(at) {
                         *byte = 8;
@@ -46,7 +46,7 @@ fn check(
                 expected.copy_within(from..from + len, pos);
                 let mut bytes = vec![0; expected.len() + 1];
                 let read = file.read_at(&mut bytes, 0).unwrap();
-                // The source and the destination overlap in some: then the bytes are some mixture there.
+                // Where source and destination overlap, the bytes are some mixture.
                 if from + len <= pos {
                     assert_same(&bytes[..read], &expected, &what);
                 } else {
@@ -77,7 +77,7 @@ fn a_file_grows_by_direct_writes_from_a_mapping_of_its_last_page() {
     check(&WriteLoop::DEFAULT, |file, from, pos| file.write_direct(from, pos.unwrap_or(LEN) as u64));
 }
 
-/// What a store through the mapping left after the end never becomes a part of the file, however often the file grows.
+/// Bytes that a store through the mapping left past the end never become part of the file, however often it grows.
 #[test]
 fn what_was_stored_after_the_end_is_zeroed_each_time() {
     watchdog::start();
@@ -88,7 +88,7 @@ fn what_was_stored_after_the_end_is_zeroed_each_time() {
         let mut expected = vec![7; 100];
         for round in 0..20 {
             let end = expected.len();
-            // SAFETY: within the mapping, whose faults are served.
+            // SAFETY: within the mapping, whose faults are resolved.
             unsafe { mapping.as_ptr().add(end + 3).write_volatile(9) };
             let view = mapping.read_view().unwrap().subslice(0..10).unwrap();
             let at = end + 20;

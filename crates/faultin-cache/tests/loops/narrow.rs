@@ -1,5 +1,5 @@
-//! Accesses that need more pages at once than the cache has: each ends, and what `fault_in` and `probe` promise is true when they
-//! return.
+//! Accesses that need more pages at once than the cache has: each ends, and what `fault_in` and `probe` report is true when
+//! they return.
 
 use std::num::NonZeroUsize;
 use std::ptr;
@@ -17,19 +17,19 @@ const PAGE: usize = 4096;
 const PAGES: usize = 16;
 const LEN: usize = PAGES * PAGE;
 
-/// Bytes of an access that begins 55 bytes before the end of a page.
+/// The length in bytes of an access that begins 55 bytes before the end of a page.
 const ACROSS: usize = 128;
 
-/// Where an access begins that needs this page and the next one.
+/// The start of an access that needs this page and the next one.
 fn across(page: usize) -> usize {
     (page + 1) * PAGE - 55
 }
 
-/// A copy by code that knows nothing of faults.
+/// A copy by code that does not handle faults.
 fn foreign_read(mapping: &Mapping, at: usize) -> [u8; ACROSS] {
     assert!(at + ACROSS <= mapping.len());
     let mut bytes = [0; ACROSS];
-    // SAFETY: within the mapping, whose faults are served.
+    // SAFETY: within the mapping, whose faults are resolved.
     unsafe { ptr::copy_nonoverlapping(mapping.as_ptr().add(at), bytes.as_mut_ptr(), ACROSS) };
     bytes
 }
@@ -38,11 +38,11 @@ fn foreign_read(mapping: &Mapping, at: usize) -> [u8; ACROSS] {
 fn foreign_load(mapping: &Mapping, page: usize) -> u64 {
     let at = (page + 1) * PAGE - 3;
     assert!(at + 8 <= mapping.len());
-    // SAFETY: within the mapping, whose faults are served.
+    // SAFETY: within the mapping, whose faults are resolved.
     unsafe { mapping.as_ptr().add(at).cast::<u64>().read_unaligned() }
 }
 
-/// What stopped a copy is what the mapping says: the cache is full of what the store does not take.
+/// The mapping has the reason why a copy stopped: the cache is full of bytes that the store does not accept.
 fn assert_full(mapping: &Mapping, short: &Short, case: &str) {
     assert_eq!(short.fault.cause(), Cause::Backing, "{case}: {short}");
     match mapping.last_error() {
@@ -51,7 +51,7 @@ fn assert_full(mapping: &Mapping, short: &Short, case: &str) {
     }
 }
 
-/// One page is dirty and stays so; the two pages of the access do not go for each other.
+/// One page stays dirty; the two pages of the access do not evict each other.
 #[test]
 fn an_access_across_two_pages_beside_a_page_that_cannot_be_written() {
     watchdog::start();
@@ -95,7 +95,7 @@ fn an_access_across_two_pages_beside_a_page_that_cannot_be_written() {
     }
 }
 
-/// The restart rule: copies until `copy` has moved all that it is asked for. Returns the bytes that were moved.
+/// The restart rule: copies until `copy` has moved everything that it requests. Returns the number of bytes moved.
 fn restart(
     most: usize,
     mut copy: impl FnMut(usize) -> (usize, usize),
@@ -112,7 +112,7 @@ fn restart(
     panic!("{done} bytes, and no end");
 }
 
-/// Stores make more and more pages dirty, which stay: each ends, and from some point on with the store's reason.
+/// Stores dirty more and more pages, which stay in memory: each store ends, from some point on with the store's error.
 #[test]
 fn stores_across_two_pages_end_while_the_store_refuses_writes() {
     watchdog::start();
@@ -165,7 +165,7 @@ fn stores_across_two_pages_end_while_the_store_refuses_writes() {
     }
 }
 
-/// The consumer's length is more than the cache has.
+/// The consumer requests more bytes than the cache holds.
 #[test]
 fn the_restart_rule_ends_with_a_length_that_does_not_fit() {
     watchdog::start();
@@ -214,7 +214,7 @@ fn the_restart_rule_ends_with_a_length_that_does_not_fit() {
     }
 }
 
-/// What a probe has proven can be accessed when it returns.
+/// Everything that a probe has reported accessible is accessible when it returns.
 #[test]
 fn a_probe_is_short_where_all_of_it_does_not_stay() {
     watchdog::start();
@@ -257,7 +257,7 @@ fn a_probe_is_short_where_all_of_it_does_not_stay() {
     }
 }
 
-/// The same of lists, whose segments are pages of their own.
+/// The same for lists whose segments are on separate pages.
 #[test]
 fn lists_promise_what_stays() {
     watchdog::start();
@@ -287,8 +287,8 @@ fn lists_promise_what_stays() {
     }
 }
 
-/// A loop that ends because the store does not take what is dirty says so, and not that somebody takes its buffer away. What it moves
-/// before stays.
+/// A loop that ends because the store does not accept dirty bytes reports that, not an eviction of its buffer. The bytes
+/// that it moved before stay.
 #[test]
 fn a_loop_that_ends_because_the_store_refuses_gives_its_reason() {
     watchdog::start();

@@ -1,5 +1,6 @@
-//! Buffers of any shape, in any number of segments and mapped files, in caches down to two blocks for each file in use: every byte
-//! is moved, the files have what they must have, and no store is read much more often than the segments need.
+//! Buffers of any shape, in any number of segments and mapped files, in caches of as little as two blocks for each file in
+//! use: every byte is moved, the files have the expected contents, and no store is read much more often than the segments
+//! need.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ const PAGE: usize = 4096;
 const PAGES: usize = 48;
 const LEN: usize = PAGES * PAGE;
 
-/// A segment: of which mapped file, or of plain memory, and where.
+/// A segment: its mapped file, or plain memory, and its range.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     file: Option<usize>,
@@ -26,7 +27,7 @@ struct Part {
     len: usize,
 }
 
-/// Segments that go upwards in each file, with gaps, as many as fit.
+/// As many segments as fit, at increasing positions in each file, with gaps.
 fn parts(random: &Random, files: usize) -> Vec<Part> {
     let mut next = vec![0; files];
     let (longest, gap) = ([1, 100, PAGE, 8 * PAGE][random.below(4) as usize], [1, PAGE][random.below(2) as usize]);
@@ -49,8 +50,8 @@ fn parts(random: &Random, files: usize) -> Vec<Part> {
     parts
 }
 
-/// Bytes of the pages that the segments of a file touch: of each page once for each run of segments that no other page of the file
-/// comes between.
+/// Bytes of the pages that the segments of a file touch. A page counts once for each run of segments without another page
+/// of the file between them.
 fn needed(parts: &[Part], file: usize) -> usize {
     let mut last = None;
     let mut pages = 0;
@@ -65,7 +66,7 @@ fn needed(parts: &[Part], file: usize) -> usize {
     pages * PAGE
 }
 
-/// The loops that a store without promises can be written by.
+/// The loops that work with a store that makes no promises.
 fn any_loop(random: &Random) -> WriteLoop {
     let loops = [
         WriteLoop::DEFAULT,
@@ -156,7 +157,7 @@ fn check(seed: u64, mode: Mode) {
     for (number, mapped) in mapped.iter().enumerate() {
         let (read, needed) = (mapped.store.read(), needed(&parts, number));
         total += needed;
-        // What is read ahead of a few pages is a block or two more.
+        // Readahead of a few pages is at most a block or two.
         assert!(
             read as f64 <= 2.5 * needed as f64 + 2.0 * PAGE as f64,
             "{case}: read {read} of {needed} of file {number}"

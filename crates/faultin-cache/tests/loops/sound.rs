@@ -1,5 +1,5 @@
-//! No bug is compiled into a program that does not put one in itself, and only `unsafe` code can. (That a safe implementation of
-//! [`Mutation`] is refused is an example of its module that must not compile.)
+//! No bug is compiled into a program unless it injects one, which takes `unsafe` code. (The module of [`Mutation`] has a
+//! compile-fail example of a safe implementation.)
 
 use faultin::ReadView;
 use faultin::iov::IovSource;
@@ -11,7 +11,7 @@ use faultin_cache::write::WriteLoop;
 
 use crate::common::buggy::Buggy;
 
-/// Every knob is here: none of them is a bug. Fails to compile if there is another one.
+/// All settings are listed, and none of them is a bug. Fails to compile if there is another one.
 #[test]
 fn a_write_loop_has_no_knob_for_a_bug() {
     let WriteLoop {
@@ -27,7 +27,7 @@ fn a_write_loop_has_no_knob_for_a_bug() {
     } = WriteLoop::DEFAULT;
 }
 
-/// What files run has no bug and no room to remember one.
+/// The default mutation has no bug and no state for one.
 #[test]
 fn the_default_has_no_bug() {
     const { assert!(size_of::<Sound>() == 0) };
@@ -35,7 +35,7 @@ fn the_default_has_no_bug() {
     assert!(Bug::ALL.iter().all(|&bug| !Sound.has(bug)));
 }
 
-/// A bug is one operation's, and not the file's.
+/// A bug belongs to one operation, not to the file.
 #[test]
 fn an_operation_with_a_bug_leaves_the_others_without() {
     let file = CacheOptions::new().build().open(MemoryStore::new([])).unwrap();

@@ -1,5 +1,5 @@
-//! Buffers that are mappings of a file of the same cache, which has no room for both: every byte is moved, and each store is read
-//! about once.
+//! Buffers that are mappings of a file of the same cache, which cannot hold both: every byte is moved, and each store is
+//! read about once.
 
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
 use faultin_cache::pager::{Mapping, Mode};
@@ -22,7 +22,7 @@ enum What {
 
 const ALL: [What; 4] = [What::Write, What::WriteDirect, What::Read, What::ReadDirect];
 
-/// `at_once` bytes in each call, in segments of `segment` bytes.
+/// Moves `at_once` bytes in each call, in segments of `segment` bytes.
 fn transfer(
     what: What,
     file: &CachedFile,
@@ -48,7 +48,7 @@ fn transfer(
     }
 }
 
-/// Moves a file to, or from, a mapping of another one; then both have the bytes that the one had.
+/// Moves a file to or from a mapping of another one; afterwards both have the source's bytes.
 fn check(blocks: usize, pages: usize, at_once: usize, segment: usize, what: What, mode: Mode, how: &WriteLoop) {
     watchdog::start();
     let len = pages * PAGE;
@@ -77,7 +77,7 @@ fn check(blocks: usize, pages: usize, at_once: usize, segment: usize, what: What
     }
 }
 
-/// A cache that is as large as each of the two files.
+/// A cache as large as each of the two files.
 #[test]
 fn a_file_is_read_to_a_mapping_where_both_do_not_fit() {
     for mode in Mode::ALL {
@@ -85,7 +85,7 @@ fn a_file_is_read_to_a_mapping_where_both_do_not_fit() {
             check(blocks, 256, at_once * PAGE, at_once * PAGE, What::Read, mode, &WriteLoop::DEFAULT);
         }
     }
-    // Large enough for more rounds than may move nothing in a row.
+    // Large enough for more rounds than may lack progress in a row.
     check(4096, 4096, 4096 * PAGE, 4096 * PAGE, What::Read, Mode::Signal, &WriteLoop::DEFAULT);
 }
 
@@ -120,14 +120,14 @@ fn loops_that_fault_in_first_ask_for_no_more_than_can_stay() {
         WriteLoop::IOMAP_WRITE_ITER,
     ] {
         for blocks in [4, 16] {
-            // A store in memory reserves and allocates; one that counts does not.
+            // Only a store in memory reserves and allocates.
             let how = WriteLoop { reserve: false, preallocate: faultin_cache::write::Preallocate::No, ..how.clone() };
             check(blocks, 128, 128 * PAGE, 128 * PAGE, What::Write, Mode::Mprotect, &how);
         }
     }
 }
 
-/// Many segments of a few bytes, each on a page of its own: the store of the mapped file is read about once for each page.
+/// Many segments of a few bytes, each on its own page: the store of the mapped file is read about once for each page.
 #[test]
 fn many_short_segments_on_pages_of_their_own() {
     watchdog::start();
@@ -161,7 +161,7 @@ fn many_short_segments_on_pages_of_their_own() {
     }
 }
 
-/// The mapped file has a cache of its own, of which the loop knows nothing: it asks for less after a round without progress.
+/// The mapped file is in another cache, which the loop does not know: it requests less after a round without progress.
 #[test]
 fn a_mapping_in_a_smaller_cache_than_the_files() {
     watchdog::start();

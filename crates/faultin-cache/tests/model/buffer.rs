@@ -1,4 +1,4 @@
-//! Buffers of simulated memory and plain bytes: what is the matter with them, and how many of their bytes can be accessed.
+//! Buffers of simulated memory and plain bytes, their defects, and how many of their bytes are accessible.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use faultin_sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Pages of the simulated memory, small in relation to a block or large.
+/// Pages of the simulated memory, which are small or large relative to a block.
 const PAGES: usize = 8;
 
 /// One segment.
@@ -18,7 +18,7 @@ pub enum Part {
     Sim(Range<usize>),
 }
 
-/// What is the matter with a part of the simulated memory.
+/// The defect of a part of the simulated memory.
 #[derive(Clone, Debug)]
 pub enum Matter {
     Protect(Range<usize>, Permission),
@@ -28,10 +28,10 @@ pub enum Matter {
     Evict(usize),
 }
 
-/// What is done to a page while the operation goes on: after which step, to which page, and what.
+/// A change of a page during the operation: after which step, to which page, and what.
 pub type Turn = (u64, usize, bool);
 
-/// A buffer to be made.
+/// The description of a buffer.
 #[derive(Clone, Debug)]
 pub struct Buffer {
     page: usize,
@@ -40,7 +40,7 @@ pub struct Buffer {
     turns: Vec<Turn>,
 }
 
-/// A buffer of at most about `longest` bytes, in memory of which pages have `page` bytes. `bad`: something may be the matter.
+/// A buffer of at most about `longest` bytes, in memory whose pages have `page` bytes. `bad`: it may have defects.
 pub fn any_buffer(page: usize, longest: usize, bad: bool) -> impl Strategy<Value = Buffer> {
     let (len, granules) = (PAGES * page, PAGES * page / granule(page));
     let range = (0..len, 0..len).prop_map(|(a, b)| a.min(b)..a.max(b));
@@ -74,22 +74,22 @@ fn granule(page: usize) -> usize {
     page / 4
 }
 
-/// Bytes that no memory was ever filled with before: from 1 to 0xdf, other ones for each `seed`.
+/// Bytes that no memory was filled with before: from 1 to 0xdf, different ones for each `seed`.
 pub fn pattern(seed: usize, at: usize) -> u8 {
     ((seed * 37 + at * 7 + (at >> 8) * 11) % 0xdf) as u8 + 1
 }
 
-/// A buffer that was made.
+/// A buffer made from its description.
 pub struct Made {
     pub sim: Sim,
     pub plain: Vec<Vec<u8>>,
-    /// Where each byte of the list is: of which plain segment or of the simulated memory, and where in it.
+    /// The place of each byte of the list: its plain segment or the simulated memory, and the position in it.
     pub places: Vec<(Option<usize>, usize)>,
     buffer: Buffer,
 }
 
 impl Buffer {
-    /// Makes it, with bytes that tell from which operation they are.
+    /// Makes the buffer, with bytes that identify the operation.
     pub fn make(&self, seed: usize) -> Made {
         let sim = Sim::new(Geometry::new(self.page, granule(self.page)), PAGES);
         let mut state = sim.state();
@@ -128,7 +128,7 @@ impl Buffer {
         Made { sim, plain, places, buffer: self.clone() }
     }
 
-    /// Whether somebody changes it while it is used.
+    /// Whether nothing changes the buffer during its use.
     pub fn is_quiet(&self) -> bool {
         self.turns.is_empty()
     }
@@ -139,7 +139,7 @@ impl Made {
         self.places.len()
     }
 
-    /// The bytes of the list, whether or not they can be accessed.
+    /// The bytes of the list, accessible or not.
     pub fn bytes(&self) -> Vec<u8> {
         let state = self.sim.state();
         let byte = |&(whose, at): &(Option<usize>, usize)| match whose {
@@ -149,7 +149,7 @@ impl Made {
         self.places.iter().map(byte).collect()
     }
 
-    /// How many bytes, from the first on, can be accessed: told from what was done, not from the simulation.
+    /// How many bytes, from the first on, are accessible: derived from the description, not from the simulation.
     pub fn accessible(&self, access: Access) -> usize {
         let is_bad = |&(whose, at): &(Option<usize>, usize)| whose.is_none() && !self.is_good(access, at);
         self.places.iter().position(is_bad).unwrap_or(self.len())

@@ -1,4 +1,4 @@
-//! The ways a write can go about it, and what each promises about its count.
+//! The write loops, and what each guarantees about its count.
 
 use faultin::iov::{IovSource, ReadSegment};
 use faultin_cache::Error;
@@ -28,7 +28,7 @@ pub const NAMED: [WriteLoop; 13] = [
     WriteLoop::F2FS_FILE_WRITE_ITER_5_18,
 ];
 
-/// One of the named ones, mostly; or any setting of the knobs.
+/// Mostly one of the named ones; otherwise any combination of settings.
 pub fn any_loop() -> impl Strategy<Value = WriteLoop> {
     prop_oneof![3 => prop::sample::select(&NAMED[..]), 1 => any_setting()]
 }
@@ -51,9 +51,9 @@ fn any_setting() -> impl Strategy<Value = WriteLoop> {
     )
 }
 
-/// How much of a buffer's good bytes a write may leave unwritten, if nobody changes the buffer meanwhile. `None`: any number.
+/// How many accessible bytes of a buffer a write may leave unwritten if the buffer does not change. `None`: any number.
 pub fn may_lose(how: &WriteLoop, block: usize) -> Option<usize> {
-    // What was refused has to be asked for again as much as was copied, or it is refused for ever.
+    // After a rejection, a request for the same number of bytes would be rejected forever.
     if how.short_copy == ShortCopy::Reject && how.after_short != AfterShort::Copied {
         return None;
     }
@@ -64,7 +64,7 @@ pub fn may_lose(how: &WriteLoop, block: usize) -> Option<usize> {
     }
 }
 
-/// Each named loop, and a buffer that ends anywhere: in blocks of which the store has all, a part, and nothing.
+/// Each named loop, and a buffer that ends anywhere: in blocks of which the store has all, some, or none.
 #[test]
 fn every_loop_counts_what_it_wrote() {
     const POS: usize = 3;

@@ -1,9 +1,9 @@
-//! Random sequences of operations, against a file that is a vector of bytes.
+//! Random sequences of operations, compared with a vector of bytes as the file.
 //!
 //! * `operations`: every operation of a file, on caches and stores of every kind.
-//! * `buffer`: the buffers they are given, good and bad, and what ought to happen to them.
-//! * `loops`: the ways a write can go about it.
-//! * `recycled`: memory that was another file's before.
+//! * `buffer`: the buffers of operations, with and without defects, and the expected results.
+//! * `loops`: the write loops.
+//! * `recycled`: memory that another file used before.
 
 mod buffer;
 mod loops;

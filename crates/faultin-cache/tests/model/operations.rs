@@ -13,18 +13,18 @@ use crate::common::watchdog;
 use crate::loops::any_loop;
 use crate::world::{Op, Setting, Way, World};
 
-/// Blocks that operations go to.
+/// Operations are within this many blocks.
 const BLOCKS: usize = 10;
 
-/// One kind of cache, and of the buffers that it is given.
+/// A kind of cache and of buffers.
 #[derive(Clone, Copy)]
 struct Kind {
     block: usize,
-    /// What the store may be aligned to.
+    /// Possible alignments of the store.
     alignments: &'static [usize],
     /// Bytes in a page of a buffer's memory.
     page: usize,
-    /// Whether something may be the matter with a buffer.
+    /// Whether buffers may have defects.
     bad: bool,
 }
 
@@ -91,7 +91,7 @@ fn run((setting, ops): (Setting, Vec<Op>)) -> Result<(), TestCaseError> {
 }
 
 fn check(kind: Kind, cases: u32) {
-    // Nothing here depends on the architecture but the time it takes where that is emulated.
+    // Only the run time depends on the architecture: others are emulated.
     let cases = if cfg!(target_arch = "x86_64") { cases } else { cases / 10 };
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
@@ -100,7 +100,7 @@ fn check(kind: Kind, cases: u32) {
     }
 }
 
-/// Blocks that are so small that everything happens within a few bytes.
+/// Blocks so small that all cases occur within a few bytes.
 const SMALL: Kind = Kind { block: 8, alignments: &[1, 8], page: 16, bad: false };
 
 #[test]

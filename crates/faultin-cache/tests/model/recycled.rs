@@ -1,4 +1,4 @@
-//! Memory that was another file's before: none of its bytes is ever seen, by readers or by the store.
+//! Memory that another file used before: neither readers nor the store get any of its old bytes.
 
 use faultin::iov::{IovSource, ReadSegment};
 use faultin_cache::mode::NoWait;
@@ -13,7 +13,7 @@ use crate::world::{STALE, used_cache};
 
 const BLOCK: usize = 512;
 
-/// For each named loop a file of a used cache, and its store, which has `len` bytes of 7 and asks for whole sectors.
+/// For each named loop, a file of a used cache with its store, which has `len` bytes of 7 and needs whole sectors.
 fn files(len: usize) -> impl Iterator<Item = (CachedFile, Picky, String)> {
     NAMED.into_iter().map(move |how| {
         let cache = used_cache(BLOCK, 16 * BLOCK);
@@ -31,7 +31,7 @@ fn content(file: &CachedFile) -> Vec<u8> {
     bytes
 }
 
-/// `len` zeros, but for these parts.
+/// `len` zeros except for these parts.
 fn zeros_but(len: usize, parts: &[(usize, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0; len];
     for (at, part) in parts {
@@ -80,8 +80,8 @@ fn a_hole_is_zeros() {
     }
 }
 
-/// Of a buffer of which only the beginning can be read, at each offset in a block, in front of the end of the file, across
-/// and behind it.
+/// A buffer of which only the beginning is readable, at each offset in a block: before the end of the file, across it, and
+/// past it.
 #[test]
 fn a_short_copy_shows_nothing_behind_it() {
     const PAGE: usize = 64;
@@ -106,7 +106,7 @@ fn a_short_copy_shows_nothing_behind_it() {
     }
 }
 
-/// The last unit goes to the store as a whole: what is behind the end in it are zeros.
+/// The last unit goes to the store as a whole, with zeros past the end of the file.
 #[test]
 fn the_store_gets_zeros_behind_the_end() {
     for (file, store, how) in files(0) {

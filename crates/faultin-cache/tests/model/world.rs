@@ -1,4 +1,4 @@
-//! A file of a cache, the vector of bytes that it ought to be, and one operation on both.
+//! A file of a cache, the expected bytes, and operations on both.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::common::compare::first_difference;
 use crate::common::stores::{Manner, Picky};
 use crate::loops::may_lose;
 
-/// Sizes, and what the store is like.
+/// Sizes and the properties of the store.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub block: usize,
@@ -27,7 +27,7 @@ pub struct Setting {
     pub how: WriteLoop,
     pub manner: Manner,
     pub seed: u64,
-    /// Bytes that are in the store at first.
+    /// The initial length of the store in bytes.
     pub len: usize,
 }
 
@@ -69,10 +69,10 @@ pub struct World {
     turn: usize,
 }
 
-/// What folios leave behind that no test writes.
+/// The byte in recycled folios; no test writes it.
 pub const STALE: u8 = 0xee;
 
-/// A cache of which all memory was used before, and is full of [`STALE`].
+/// A cache whose memory was used completely and is full of [`STALE`].
 pub fn used_cache(block: usize, limit: usize) -> Cache {
     let cache = CacheOptions::new().block(block).limit(limit).build();
     let options = FileOptions::new().max_folio(block);
@@ -108,7 +108,7 @@ impl World {
         &self.files[self.turn % self.files.len()]
     }
 
-    /// Does it, and looks whether all is as promised.
+    /// Runs an operation and checks its results.
     pub fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         self.turn += 1;
         match op {
@@ -158,7 +158,7 @@ impl World {
         self.is_within_bounds()
     }
 
-    /// The end of it.
+    /// Checks the final state.
     pub fn finish(mut self) -> Result<(), TestCaseError> {
         self.read_all()?;
         self.files.clear();
@@ -178,7 +178,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody has the file any more.
+    /// Checks the state after the file was closed.
     fn closed(&self) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.cache.used(), 0);
         prop_assert_eq!(self.store.memory.reserved(), 0);
@@ -263,7 +263,7 @@ impl World {
             Err(_) => false,
         };
         prop_assert!(is_right, "{there} bytes to be had, {good} are good: {result:?}");
-        // What was read, where it belongs, and nothing else.
+        // The bytes read are in their places, and nothing else has changed.
         for (index, &(whose, at)) in places[..done].iter().enumerate() {
             let byte = self.model[pos as usize + index];
             match whose {
@@ -277,7 +277,7 @@ impl World {
     }
 }
 
-/// What cannot fail, because nothing is wrong with the store.
+/// For operations that cannot fail while the store works.
 fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, TestCaseError> {
     result.map_err(|error| TestCaseError::fail(format!("refused: {error}")))
 }

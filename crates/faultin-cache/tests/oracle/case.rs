@@ -1,4 +1,4 @@
-//! What a case is, and how one is made up.
+//! Cases and their generation.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use crate::kernel;
 use crate::ours::{self, Way};
 use crate::region::{Kind, PAGES, Region};
 
-/// A region, a file in some cache, and what is done with both.
+/// A region, a file in some cache, and the operations on both.
 #[derive(Clone)]
 pub struct Case {
     pub kinds: [Kind; PAGES],
     pub setting: Setting,
-    /// Bytes in the file at first.
+    /// The file's initial length in bytes.
     pub len: usize,
     pub steps: Vec<Step>,
 }
@@ -41,7 +41,7 @@ pub struct Setting {
     pub write_loop: &'static str,
 }
 
-/// A part of the region: from its `start`, so many bytes.
+/// A part of the region: its `start` and its length in bytes.
 #[derive(Clone, Copy)]
 pub struct Segment {
     pub start: usize,
@@ -54,11 +54,11 @@ impl fmt::Debug for Segment {
     }
 }
 
-/// Where in the file.
+/// A position in the file.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     At(u64),
-    /// So far behind the end of the file as it is then, or in front of it.
+    /// Relative to the end of the file at that moment.
     FromEnd(i64),
 }
 
@@ -73,7 +73,7 @@ impl Place {
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The twin does it this way.
+    /// The twin uses this way.
     Write(Vec<Segment>, Place, Way),
     Read(Vec<Segment>, Place, Way),
     SetLen(Place),
@@ -102,7 +102,7 @@ impl Setting {
     }
 }
 
-/// All cases that can be made here: with poisoned pages if those can be, with direct I/O if it has such an `alignment`.
+/// All cases that are possible here: with poisoned pages if those are available, with direct I/O if it has an `alignment`.
 pub fn cases(poison: bool, alignment: Option<usize>) -> impl Strategy<Value = Case> {
     let len = prop_oneof![Just(0), 1..200_usize, near_page(3), 0..4 * page_size()];
     let steps = prop::collection::vec(step(), 1..10);
@@ -110,7 +110,7 @@ pub fn cases(poison: bool, alignment: Option<usize>) -> impl Strategy<Value = Ca
         .prop_map(|(kinds, setting, len, steps)| Case { kinds: with_small_holes(kinds), setting, len, steps })
 }
 
-/// No hole is larger than a page, which no other mapping of the process is small enough for.
+/// No hole is larger than a page, so that other mappings of the process do not fit.
 fn with_small_holes(mut kinds: [Kind; PAGES]) -> [Kind; PAGES] {
     for index in 1..PAGES {
         if kinds[index] == Kind::Unmapped && kinds[index - 1] == Kind::Unmapped {
@@ -145,7 +145,7 @@ fn setting(alignment: Option<usize>) -> impl Strategy<Value = Setting> {
         move |(kernel, store, block, order, limit, write_loop)| {
             let least = if store == Home::Direct { alignment.unwrap_or(1) } else { 1 };
             let block = block.max(least);
-            // Others than the default ask the store for what only the one in memory has.
+            // Loops other than the default need store operations that only the store in memory has.
             let write_loop = if store == Home::Memory { write_loop } else { LOOPS[0].0 };
             Setting { kernel, store, block, max_folio: block << order, limit: limit * block, write_loop }
         },
@@ -184,7 +184,7 @@ fn segments() -> impl Strategy<Value = Vec<Segment>> {
     ]
 }
 
-/// Most begin or end near a page's edge. None leaves the region.
+/// Most begin or end near a page boundary. None exceeds the region.
 fn segment() -> impl Strategy<Value = Segment> {
     let page = page_size();
     let start = prop_oneof![4 => near_page(PAGES - 1), 1 => 0..Region::len()];
@@ -199,7 +199,7 @@ fn segment() -> impl Strategy<Value = Segment> {
     (start, len).prop_map(|(start, len)| Segment { start, len: len.min(Region::len() - start) })
 }
 
-/// A number near a multiple of the page size, up to `pages` of them.
+/// A number near one of the first `pages` multiples of the page size.
 fn near_page(pages: usize) -> impl Strategy<Value = usize> {
     let edge = prop_oneof![Just(0), -130..130_isize, -2..3_isize];
     (0..=pages, edge).prop_map(|(index, edge)| (index * page_size()).saturating_add_signed(edge))

@@ -1,4 +1,4 @@
-//! The kernel's side: files of its own, and how far its answers can be trusted.
+//! The kernel's side: its files, and how exact its results are.
 
 use std::fs::File;
 use std::io;
@@ -8,19 +8,19 @@ use std::path::Path;
 
 use crate::region::memfd;
 
-/// What a call answers: a count, or an errno.
+/// The result of a call: a count, or an errno.
 pub type Answer = Result<usize, i32>;
 
-/// Where a file lives.
+/// The place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     /// tmpfs.
     Memfd,
-    /// Whatever the build directory is on.
+    /// The file system of the build directory.
     Disk,
 }
 
-/// A file system, as far as its deviations have names.
+/// A file system, as far as its deviations are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileSystem {
     Tmpfs,
@@ -44,8 +44,8 @@ impl KernelFile {
         KernelFile { file, file_system }
     }
 
-    /// Whether the counts of this kernel's buffered reads and writes are exact to the byte: on x86, whose copies stop at the
-    /// very byte, from the release on whose writes come back with what was copied.
+    /// Whether the counts of this kernel's buffered reads and writes are exact to the byte: on x86, whose copies stop at
+    /// the exact byte, from the release on whose writes return what was copied.
     pub fn is_exact(&self) -> bool {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
@@ -63,9 +63,10 @@ impl KernelFile {
         answer(unsafe { libc::pwritev(self.file.as_raw_fd(), segments.as_ptr(), count(segments), pos.cast_signed()) })
     }
 
-    /// `preadv`, to memory that nobody refers to.
+    /// `preadv`, to memory without references.
     pub fn read(&self, segments: &[libc::iovec], pos: u64) -> Answer {
-        // SAFETY: the kernel checks every address that it stores to; they are of the region, which only it and ours store to.
+        // SAFETY: the kernel checks every address that it stores to; they are in the region, which only the kernel and this
+        // code store to.
         answer(unsafe { libc::preadv(self.file.as_raw_fd(), segments.as_ptr(), count(segments), pos.cast_signed()) })
     }
 
@@ -88,7 +89,7 @@ impl KernelFile {
         bytes
     }
 
-    /// Makes it hold these bytes and no others.
+    /// Replaces the contents.
     pub fn replace(&self, bytes: &[u8]) {
         self.file.set_len(0).unwrap();
         self.file.write_all_at(bytes, 0).unwrap();
@@ -97,7 +98,7 @@ impl KernelFile {
 
 impl FileSystem {
     fn of(file: &File) -> FileSystem {
-        // SAFETY: `statfs` is a struct of numbers, and the call fills it in.
+        // SAFETY: `statfs` is a struct of numbers, and the call initializes it.
         let kind = unsafe {
             let mut stat: libc::statfs = std::mem::zeroed();
             assert_eq!(libc::fstatfs(file.as_raw_fd(), &raw mut stat), 0, "{}", io::Error::last_os_error());
@@ -111,7 +112,7 @@ impl FileSystem {
     }
 }
 
-/// An empty file in the build directory that goes with its descriptors.
+/// An unnamed empty file in the build directory.
 pub fn on_disk() -> File {
     tempfile::tempfile_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Lists that are refused, and positions near the largest there is.
+//! Lists that are refused, and positions near the maximum.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::kernel::{Home, KernelFile};
 use crate::ours::{OurFile, Way};
 use crate::region::{Kind, PAGES, Region, memfd, noise};
 
-/// Segments that the kernel takes in one list.
+/// The kernel's limit of segments in one list.
 const UIO_MAXIOV: usize = 1024;
 
-/// Bytes that the kernel moves in one call.
+/// The kernel's limit of bytes in one call.
 fn max_rw_count() -> usize {
     i32::MAX as usize & !(page_size() - 1)
 }
@@ -23,14 +23,14 @@ fn max_rw_count() -> usize {
 /// The largest length of a file.
 const MOST: u64 = i64::MAX as u64;
 
-/// An address of the kernel's, where the halves of the addresses are told apart by their sign.
+/// A kernel address, where the sign distinguishes the halves of the address space.
 const KERNEL: usize = 0xffff_8000_0000_0000;
 
 fn iovec(base: usize, len: usize) -> libc::iovec {
     libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: len }
 }
 
-/// Good pages, and one that is not behind the first two.
+/// Good pages, except the third.
 fn region() -> Region {
     let mut region = Region::new();
     let mut kinds = [Kind::Good; PAGES];
@@ -89,7 +89,7 @@ fn lists_are_refused_for_the_same_reasons() {
             let store = Arc::new(MemoryStore::new(bytes.as_slice()));
             let ours = OurFile::new(&cache, store, FileOptions::new()).unwrap();
             for way in [Way::Buffered, Way::Direct] {
-                // SAFETY: the region's parts; addresses that nobody has; and what a page that cannot be accessed is in front of.
+                // SAFETY: parts of the region, or unmapped addresses, or a range behind an inaccessible page.
                 let write = unsafe { ours.write(list, pos, way) }.unwrap();
                 // SAFETY: as above.
                 let read = unsafe { ours.read(list, pos, way) }.unwrap();
@@ -97,7 +97,7 @@ fn lists_are_refused_for_the_same_reasons() {
                     continue;
                 }
                 let answer = kernel.write(list, pos);
-                // What a failed write does to a file's length is another matter.
+                // A failed write's effect on the file's length is tested elsewhere.
                 let len = ours.file.len().unwrap();
                 if answer.is_err() {
                     kernel.file.set_len(len).unwrap();
@@ -148,7 +148,7 @@ fn positions_end_where_the_kernels_do() {
                 });
                 let segments = [region.part(start, len)];
                 let (answer, read) = (kernel.write(&segments, pos), kernel.read(&segments, pos));
-                // The last bytes there can be.
+                // The last possible bytes.
                 let window = |file: &std::fs::File| {
                     let mut bytes = vec![0; 4 * page as usize];
                     let read = file.read_at(&mut bytes, MOST - 4 * page).unwrap();
@@ -156,11 +156,11 @@ fn positions_end_where_the_kernels_do() {
                     bytes
                 };
                 for (way, ours) in files {
-                    // SAFETY: a part of the region, which the kernel and ours load from in turn.
+                    // SAFETY: a part of the region, which the kernel and this code load from in turn.
                     let came = unsafe { ours.write(&segments, pos, way) }.unwrap();
                     assert_eq!(came.answer, answer, "writing {what}");
                     assert_eq!(ours.file.len().unwrap(), kernel.len(), "{what}");
-                    // SAFETY: as above, and store to; what is stored is what was there.
+                    // SAFETY: as above, and store to; the same bytes are stored.
                     let came = unsafe { ours.read(&segments, pos, way) }.unwrap();
                     assert_eq!(came.answer, read, "reading {what}");
                     ours.file.sync_all().unwrap();
@@ -178,7 +178,7 @@ fn positions_end_where_the_kernels_do() {
 fn lists_of_megabytes_go_through_large_folios() {
     let _serial = crate::serial();
     let (region, page) = (region(), page_size());
-    // Two good pages again and again, then up to the bad one and not further.
+    // Two good pages repeatedly, then up to the bad one and no further.
     let mut list = vec![region.part(0, 2 * page); UIO_MAXIOV - 2];
     list.extend([region.part(page + 9, page), region.part(5 * page, page)]);
     if !KernelFile::new(Home::Memfd).is_exact() {
@@ -198,14 +198,14 @@ fn lists_of_megabytes_go_through_large_folios() {
                 let store = Arc::new(MemoryStore::new(bytes.as_slice()));
                 let ours = OurFile::new(&cache, store, options.clone()).unwrap();
                 region.fill(2);
-                // SAFETY: parts of the region, which the kernel and ours load from in turn.
+                // SAFETY: parts of the region, which the kernel and this code load from in turn.
                 let came = unsafe { ours.write(&list, pos, way) }.unwrap();
                 assert_eq!((came.answer, came.whole), (answer, false), "{what}");
                 assert!(ours.contents(Way::Direct).unwrap() == expected, "{what}");
                 let read = kernel.read(&list, pos + 1);
                 let filled = region.contents();
                 region.fill(3);
-                // SAFETY: parts of the region, which the kernel and ours store to in turn.
+                // SAFETY: parts of the region, which the kernel and this code store to in turn.
                 let came = unsafe { ours.read(&list, pos + 1, way) }.unwrap();
                 assert_eq!(came.answer, read, "{what}");
                 assert!(region.contents()[..2 * page] == filled[..2 * page], "{what}");

@@ -1,4 +1,4 @@
-//! Our side: a file of a cache, answering as a system call does.
+//! The cache's side: a cached file with the interface of system calls.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,7 +16,7 @@ use crate::buggy::Buggy;
 use crate::kernel::{Answer, on_disk};
 use crate::region::memfd;
 
-/// Where the bytes of a cached file live.
+/// The place of a cached file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     Memory,
@@ -24,11 +24,11 @@ pub enum Home {
     Memfd,
     /// A file in the build directory.
     Disk,
-    /// The same with `O_DIRECT`, which aligns everything to blocks of the disk's.
+    /// The same with `O_DIRECT`, which requires alignment to blocks of the disk.
     Direct,
 }
 
-/// Files for stores, to be used again and again.
+/// Files for stores, reused by all cases.
 pub struct Backing {
     memfd: File,
     disk: File,
@@ -73,34 +73,34 @@ impl Backing {
     }
 }
 
-/// A file that is opened with `O_DIRECT` through another descriptor than the buffered ones.
+/// A file opened with `O_DIRECT` through a separate descriptor.
 fn direct() -> io::Result<File> {
     let file = on_disk();
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path)
 }
 
-/// How bytes get into the file, or out of it.
+/// How bytes get into the file or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Buffered,
     Direct,
-    /// Behind the end of the file, whatever the position: for positions that are there.
+    /// At the end of the file, for positions before it.
     Append,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Came {
     pub answer: Answer,
-    /// Whether nothing was in the way: all was moved, or all there was.
+    /// Whether nothing stopped the call: it moved all bytes, or all that the file had.
     pub whole: bool,
 }
 
-/// A file of ours.
+/// A cached file.
 pub struct OurFile {
     pub file: CachedFile,
-    /// Put into its writes.
+    /// Injected into its writes.
     pub bug: Option<Bug>,
     pub store: Arc<dyn Store>,
 }
@@ -111,12 +111,12 @@ impl OurFile {
         Ok(OurFile { file, store, bug: None })
     }
 
-    /// What `pwritev` would answer, and the error that ended it.
+    /// What `pwritev` would return, and the error that ended it.
     ///
     /// # Safety
     /// As [`IovSource::import_iovec`].
     pub unsafe fn write(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Came, String> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds it.
         let mut from = match unsafe { IovSource::import_iovec(segments) } {
             Ok(from) => from,
             Err(error) => return refused(error.errno()).ok_or_else(|| error.to_string()),
@@ -145,12 +145,12 @@ impl OurFile {
         came(result)
     }
 
-    /// What `preadv` would answer.
+    /// What `preadv` would return.
     ///
     /// # Safety
     /// As [`IovDest::import_iovec`].
     pub unsafe fn read(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Came, String> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds it.
         let mut to = match unsafe { IovDest::import_iovec(segments) } {
             Ok(to) => to,
             Err(error) => return refused(error.errno()).ok_or_else(|| error.to_string()),
@@ -167,7 +167,7 @@ impl OurFile {
         came(result)
     }
 
-    /// All bytes, read one way or the other. Past the cache, nothing in it changes.
+    /// All bytes, read in this way. A direct read does not change the cache.
     pub fn contents(&self, way: Way) -> Result<Vec<u8>, String> {
         let len = self.file.len().map_err(|error| error.to_string())?;
         let mut bytes = vec![0xa5; len as usize];
@@ -182,7 +182,7 @@ impl OurFile {
         }
     }
 
-    /// What the store has.
+    /// The store's bytes.
     pub fn stored(&self) -> Result<Vec<u8>, String> {
         let what = |error: io::Error| format!("the store: {error}");
         let unit = self.store.alignment();
@@ -201,7 +201,7 @@ impl OurFile {
     }
 }
 
-/// As a system call answers. An error that the kernel could not give is none of its answers.
+/// Converts a result to that of a system call. An error that the kernel cannot return is a failure of the test.
 fn came(result: Result<usize, Partial>) -> Result<Came, String> {
     let whole = result.is_ok();
     match result.or_else(Partial::syscall) {

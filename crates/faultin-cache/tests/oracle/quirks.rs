@@ -1,5 +1,5 @@
-//! What kernels do that ours does not, each under a name. A case may deviate by one of these only; each use is counted, and a
-//! rule that nothing used has no reason to be here: then the test fails.
+//! Named deviations of kernels from the cache. A case may deviate by one of these only. Each use is counted, and the test
+//! fails if a rule is not used.
 
 use crate::kernel::{Answer, FileSystem, KernelFile};
 
@@ -14,10 +14,10 @@ pub struct Quirks {
 }
 
 impl Quirks {
-    /// A buffered write behind the end of a file that moves nothing (`EFAULT`) makes the file as long as its *offset*:
-    /// `write_end` with nothing copied sets the size to `pos + 0`. Seen on tmpfs and ext4, 6.18. Ours leaves the length.
+    /// A buffered write past the end of a file that moves nothing (`EFAULT`) extends the file to its *offset*: `write_end`
+    /// with nothing copied sets the size to `pos + 0`. Observed on tmpfs and ext4, 6.18. The cache keeps the length.
     ///
-    /// If that has happened the kernel's file is cut again to the length it had.
+    /// If that has happened, this truncates the kernel's file to its old length.
     pub fn extended_by_nothing(&mut self, kernel: &KernelFile, len_before: u64, pos: u64, answer: Answer) {
         if answer != Err(libc::EFAULT) || pos <= len_before || kernel.len() != pos {
             return;
@@ -25,36 +25,36 @@ impl Quirks {
         match kernel.file_system {
             FileSystem::Tmpfs => self.extended_by_nothing_on_tmpfs += 1,
             FileSystem::Ext4 => self.extended_by_nothing_on_ext4 += 1,
-            // No deviation has a name there, so the lengths differ, and that is found.
+            // No known deviation, so the lengths differ and the test fails.
             FileSystem::Other => return,
         }
         kernel.file.set_len(len_before).unwrap();
     }
 
-    /// Bytes that are stored through a mapping behind the end of a file turn up when the file grows over them. Seen on tmpfs,
-    /// 6.18; ext4 zeroes them. Ours shows zeros, whatever a folio has behind the end.
+    /// Bytes that are stored through a mapping past the end of a file appear when the file grows over them. Observed on
+    /// tmpfs, 6.18; ext4 zeroes them. The cache shows zeros, whatever a folio has past the end.
     ///
-    /// `found` is what the kernel shows at a position where `stored` was stored. Whether this explains it.
+    /// `found` is the kernel's byte at a position where `stored` was stored. Returns whether this rule explains it.
     pub fn came_back(&mut self, kernel: &KernelFile, stored: u8, found: u8) -> bool {
         let used = kernel.file_system == FileSystem::Tmpfs && found == stored;
         self.came_back_on_tmpfs += u64::from(used);
         used
     }
 
-    /// A direct write of which a part has landed answers `EFAULT`, and no count. Seen on ext4, 6.18 (xfs does the same). Ours
-    /// counts what has landed.
+    /// A direct write that was done in part returns `EFAULT` and no count. Observed on ext4, 6.18 (xfs does the same). The
+    /// cache returns the count.
     ///
-    /// `landed` is how much of it is in the file. Whether this explains the answer.
+    /// `landed` is the number of its bytes in the file. Returns whether this rule explains the result.
     pub fn lost_its_count(&mut self, kernel: &KernelFile, answer: Answer, landed: usize) -> bool {
         let used = kernel.file_system == FileSystem::Ext4 && answer == Err(libc::EFAULT) && landed > 0;
         self.lost_its_count_on_ext4 += u64::from(used);
         used
     }
 
-    /// The file system's files end before 2^63, so a write there is refused at once (`EFBIG`). Ours knows no limit but 2^63; it is
-    /// writeback that is refused, and `sync_all` that says so.
+    /// The file system's maximum file size is less than 2^63, so a write beyond it is refused at once (`EFBIG`). The
+    /// cache's limit is 2^63; here writeback fails, and `sync_all` reports it.
     ///
-    /// Whether this explains the answer.
+    /// Returns whether this rule explains the result.
     pub fn too_large(&mut self, kernel: &KernelFile, answer: Answer) -> bool {
         let used = kernel.file_system == FileSystem::Ext4 && answer == Err(libc::EFBIG);
         self.too_large_for_ext4 += u64::from(used);
@@ -62,7 +62,7 @@ impl Quirks {
     }
 }
 
-/// The rules on a case of each one's own, where it is needed, and has to be.
+/// Each rule on a case in which it must be used.
 mod directed {
     use std::fs::OpenOptions;
     use std::os::fd::AsRawFd;
@@ -103,7 +103,7 @@ mod directed {
                 assert_eq!(answer, Err(libc::EFAULT));
                 quirks.extended_by_nothing(&kernel, 100, pos, answer);
                 assert_eq!(kernel.contents(), [7; 100], "{home:?} {pos}");
-                // SAFETY: a part of the region, which nobody stores to.
+                // SAFETY: a part of the region, which nothing stores to.
                 let came = unsafe { ours.write(&segments, pos, Way::Buffered) }.unwrap();
                 assert_eq!((came.answer, ours.contents(Way::Buffered).unwrap()), (answer, vec![7; 100]), "{pos}");
             }
@@ -112,7 +112,7 @@ mod directed {
                 FileSystem::Ext4 => quirks.extended_by_nothing_on_ext4,
                 FileSystem::Other => continue,
             };
-            // Whoever knows of an exact kernel that does not: the rule has to name the release.
+            // If a kernel that counts as exact is not, the rule has to name the release.
             assert!(!kernel.is_exact() || used == 3, "{home:?}: {quirks:?}");
         }
     }
@@ -125,7 +125,7 @@ mod directed {
         for home in HOMES {
             let kernel = KernelFile::new(home);
             kernel.replace(&[7; 100]);
-            // SAFETY: a new mapping, gone after a store to its only page, which has bytes of the file in it.
+            // SAFETY: a new mapping, unmapped after a store to its only page, which has bytes of the file in it.
             unsafe {
                 let protection = libc::PROT_READ | libc::PROT_WRITE;
                 let fd = kernel.file.as_raw_fd();
@@ -139,7 +139,7 @@ mod directed {
             assert!(found == 0 || quirks.came_back(&kernel, stored, found), "{home:?}: {found:#x}");
             assert!(kernel.file_system != FileSystem::Tmpfs || !kernel.is_exact() || found == stored);
         }
-        // What a folio has behind the end of a file got there before the file was cut.
+        // The bytes past the end of the file were written to the folio before the truncation.
         for again in [301, 4096] {
             let ours = ours(0);
             ours.file.write_at(&[stored; 4096], 0).unwrap();
@@ -178,7 +178,7 @@ mod directed {
         let cache = CacheOptions::new().limit(1 << 20).build();
         let store = Arc::new(FileStore::direct(on_disk()).unwrap());
         let ours = OurFile::new(&cache, store, FileOptions::new()).unwrap();
-        // SAFETY: a part of the region, which nobody stores to.
+        // SAFETY: a part of the region, which nothing stores to.
         let came = unsafe { ours.write(&segments, 0, Way::Direct) }.unwrap();
         assert_eq!((came.answer, came.whole), (Ok(page), false));
         assert_eq!(ours.stored().unwrap(), written[..page]);
@@ -196,7 +196,7 @@ mod directed {
         let ours =
             OurFile::new(&cache, Arc::new(FileStore::new(store.try_clone().unwrap()).unwrap()), FileOptions::new())
                 .unwrap();
-        // SAFETY: a part of the region, which nobody stores to.
+        // SAFETY: a part of the region, which nothing stores to.
         let came = unsafe { ours.write(&segments, 1 << 62, Way::Buffered) }.unwrap();
         assert_eq!(came.answer, Ok(10));
         let synced = ours.file.sync_all();

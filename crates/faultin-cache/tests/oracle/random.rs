@@ -1,4 +1,4 @@
-//! Cases made up at random.
+//! Random cases.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use crate::case::{Case, cases};
 use crate::kernel::{FileSystem, KernelFile};
 use crate::run::Bench;
 
-/// Cases of a run if nobody says how many.
+/// The default number of cases.
 const CASES: u64 = if cfg!(target_arch = "x86_64") { 3000 } else { 100 };
 
 pub fn variable(name: &str) -> Option<u64> {
@@ -19,7 +19,7 @@ pub fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and should be a number")))
 }
 
-/// What makes the cases of a seed.
+/// The generator of cases for a seed.
 fn runner(seed: u64) -> TestRunner {
     let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
     let mut bytes = [0; 32];
@@ -82,7 +82,7 @@ fn the_kernel_and_ours_do_the_same() {
     }
 }
 
-/// An oracle that finds nothing may be blind: bugs that such loops once had are put back, and have to be found.
+/// Checks the oracle itself: known bugs of such loops are injected, and must be detected.
 #[test]
 fn bugs_of_the_past_are_found() {
     let _serial = crate::serial();

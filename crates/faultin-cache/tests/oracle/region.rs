@@ -1,64 +1,64 @@
 //! The user's memory: pages of every kind, side by side in one reservation.
 //!
-//! A page in front of them and one behind belong to it and are never accessible, so that no hole reaches beyond it. Somebody
-//! else's mapping (a ring's, the C library's) could land in a hole: cases have holes of a page only, for as long as they run,
-//! and look whether they are holes still. A region that has lost one is given up: what is there is not its own.
+//! A page before them and one after them belong to the reservation and are never accessible, so that no hole extends beyond
+//! it. Another mapping of the process (of a ring or the C library) could be placed in a hole: cases have only holes of one
+//! page, only while they run, and check that they are still holes. A region that has lost a hole is leaked, because the
+//! mapping in it belongs to other code.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::ptr;
 
 use faultin::page_size;
 
 /// Pages of a region.
 pub const PAGES: usize = 8;
 
-/// What a page is like.
+/// The kind of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Good,
-    /// Good, but not mapped yet at the beginning of an operation (`MADV_DONTNEED`).
+    /// Good, but not mapped at the beginning of an operation (`MADV_DONTNEED`).
     Cold,
     ReadOnly,
     /// `PROT_NONE`.
     NoAccess,
     /// A hole in the reservation.
     Unmapped,
-    /// Of a file that was cut since it was mapped.
+    /// Past the end of a file that was truncated after it was mapped.
     PastEnd,
-    /// Marked as lost (`UFFDIO_POISON`).
+    /// Poisoned (`UFFDIO_POISON`).
     Poisoned,
 }
 
 impl Kind {
-    /// Those that a layout can have; the last only where there is userfaultfd to make it.
+    /// The kinds that a layout can have; the last one needs userfaultfd.
     pub const ALL: [Kind; 7] =
         [Kind::Good, Kind::Cold, Kind::ReadOnly, Kind::NoAccess, Kind::Unmapped, Kind::PastEnd, Kind::Poisoned];
 }
 
-/// The pages, and the files they are of.
+/// The pages and their files.
 pub struct Region {
-    /// The reservation's first page, which is never accessible, as its last.
+    /// The reservation's first page, which is never accessible, like its last.
     start: *mut u8,
-    /// What the pages have in them, accessible or not.
+    /// The file with the contents of the pages, accessible or not.
     memory: File,
-    /// The file that is cut.
+    /// The file that is truncated.
     cut: File,
     poison: Option<Poison>,
     kinds: [Kind; PAGES],
-    /// Whether somebody else's mapping is in it.
+    /// Whether another mapping is in it.
     lost: bool,
 }
 
 impl Region {
     /// All pages good.
     pub fn new() -> Region {
-        // SAFETY: a new reservation, wherever the kernel likes.
+        // SAFETY: a new reservation, placed by the kernel.
         let start = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            libc::mmap(ptr::null_mut(), Self::reserved(), libc::PROT_NONE, flags, -1, 0)
+            libc::mmap(faultin_test::far_below(Self::reserved()), Self::reserved(), libc::PROT_NONE, flags, -1, 0)
         };
         assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
         let (memory, cut) = (memfd(), memfd());
@@ -69,7 +69,7 @@ impl Region {
         region
     }
 
-    /// Bytes of it.
+    /// Its length in bytes.
     pub fn len() -> usize {
         PAGES * page_size()
     }
@@ -78,7 +78,7 @@ impl Region {
         Self::len() + 2 * page_size()
     }
 
-    /// Whether there is a way to mark pages as lost.
+    /// Whether pages can be poisoned.
     pub fn can_poison(&self) -> bool {
         self.poison.is_some()
     }
@@ -87,7 +87,7 @@ impl Region {
         self.start.wrapping_add((index + 1) * page_size()).cast()
     }
 
-    /// Makes the pages what `kinds` say.
+    /// Gives the pages these kinds.
     pub fn lay_out(&mut self, kinds: [Kind; PAGES]) {
         assert!(self.close_holes(), "this region is lost");
         let page = page_size();
@@ -95,7 +95,7 @@ impl Region {
         for (index, kind) in kinds.into_iter().enumerate() {
             let (at, offset) = (self.page(index), (index * page) as libc::off_t);
             let file = if kind == Kind::PastEnd { &self.cut } else { &self.memory };
-            // SAFETY: replaces a page of our own reservation, which has no holes at this moment.
+            // SAFETY: replaces a page of this reservation, which has no holes at this moment.
             unsafe {
                 let (rw, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
                 let mapped = libc::mmap(at, page, rw, flags, file.as_raw_fd(), offset);
@@ -111,7 +111,7 @@ impl Region {
             match (kind, &self.poison) {
                 (Kind::Poisoned, Some(poison)) => poison.mark(at, page).unwrap(),
                 (Kind::Poisoned, None) => panic!("a layout with a poisoned page where none can be made"),
-                // As memory is that was used before.
+                // Like memory that was used before.
                 (Kind::Good, _) => {
                     // SAFETY: a load from a page that was just mapped.
                     unsafe { at.cast::<u8>().read_volatile() };
@@ -123,18 +123,18 @@ impl Region {
         self.kinds = kinds;
     }
 
-    /// Takes the pages out of the page table that shall be cold.
+    /// Unmaps the cold pages from the page table.
     pub fn cool(&self) {
         for (index, kind) in self.kinds.into_iter().enumerate() {
             if kind == Kind::Cold {
-                // SAFETY: a page of a file's, whose bytes the file keeps.
+                // SAFETY: a page of a file, which keeps its bytes.
                 let cooled = unsafe { libc::madvise(self.page(index), page_size(), libc::MADV_DONTNEED) };
                 assert_eq!(cooled, 0, "{}", io::Error::last_os_error());
             }
         }
     }
 
-    /// New bytes in all pages, accessible or not.
+    /// Fills all pages, accessible or not.
     pub fn fill(&self, seed: u64) {
         self.memory.write_all_at(&noise(seed, Self::len()), 0).unwrap();
     }
@@ -153,7 +153,7 @@ impl Region {
         libc::iovec { iov_base: self.page(0).wrapping_byte_add(start), iov_len }
     }
 
-    /// Takes the holes back, which become pages without access. Whether they still were holes: otherwise the region is lost.
+    /// Turns the holes back into inaccessible pages. Returns whether they were still holes; otherwise the region is lost.
     pub fn close_holes(&mut self) -> bool {
         let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE);
         for index in 0..PAGES {
@@ -172,13 +172,13 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         if self.close_holes() {
-            // SAFETY: all of it is ours, and nobody refers to it any more.
+            // SAFETY: the whole range belongs to this region, and nothing refers to it any more.
             unsafe { libc::munmap(self.start.cast(), Self::reserved()) };
         }
     }
 }
 
-/// Bytes that depend on `seed`, and hardly ever repeat.
+/// Pseudo-random bytes that depend on `seed`.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -192,9 +192,9 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// An empty file on tmpfs that nobody else has.
+/// An unshared empty file on tmpfs.
 pub fn memfd() -> File {
-    // SAFETY: gives a new descriptor, ours.
+    // SAFETY: creates a descriptor, which is owned here.
     unsafe {
         let fd = libc::memfd_create(c"oracle".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0, "{}", io::Error::last_os_error());
@@ -202,7 +202,7 @@ pub fn memfd() -> File {
     }
 }
 
-/// A userfaultfd that marks pages as lost (Linux 6.6).
+/// A userfaultfd that poisons pages (Linux 6.6).
 struct Poison(OwnedFd);
 
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
@@ -216,7 +216,7 @@ const UFFDIO_POISON: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x08);
 
 impl Poison {
     fn new() -> io::Result<Poison> {
-        // SAFETY: gives a new descriptor, ours.
+        // SAFETY: creates a descriptor, which is owned here.
         let fd = unsafe {
             let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY);
             if fd < 0 {
@@ -229,7 +229,7 @@ impl Poison {
         Ok(poison)
     }
 
-    /// Marks a page that was mapped and never touched. The mark stays when the range is not registered any more.
+    /// Poisons a page that was mapped and never touched. The mark stays when the range is unregistered.
     fn mark(&self, at: *mut libc::c_void, len: usize) -> io::Result<()> {
         let (start, len) = (at.addr() as u64, len as u64);
         self.ask(UFFDIO_REGISTER, &mut [start, len, UFFDIO_REGISTER_MODE_MISSING, 0])?;

@@ -1,4 +1,4 @@
-//! One case, done three times: by the kernel, by a cached file, and by its twin, which goes past the cache.
+//! Runs a case three times: with the kernel, with a cached file, and with its twin, which bypasses the cache.
 
 use faultin_cache::mutation::Bug;
 use faultin_cache::{Cache, CacheOptions, FileOptions};
@@ -9,29 +9,29 @@ use crate::ours::{Backing, Came, OurFile, Way};
 use crate::quirks::Quirks;
 use crate::region::{Region, noise};
 
-/// How calls ended: a test that never sees one of these tests nothing.
+/// Counts of the outcomes of calls: a test that never reaches one of them tests nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub whole: u64,
     pub short: u64,
     pub nothing: u64,
-    /// Calls of the twin that went past the cache.
+    /// Calls of the twin that bypassed the cache.
     pub direct: u64,
     pub quirks: Quirks,
 }
 
-/// What all cases use, one after the other.
+/// The state shared by all cases, which run one after the other.
 pub struct Bench {
     pub region: Region,
     memfd: KernelFile,
     disk: KernelFile,
     backings: [Backing; 2],
     pub tally: Tally,
-    /// Put into our writes, to be found.
+    /// Injected into the cache's writes, to be detected.
     pub bug: Option<Bug>,
 }
 
-/// A case under way.
+/// A running case.
 struct Run<'a> {
     region: &'a Region,
     kernel: &'a KernelFile,
@@ -54,7 +54,7 @@ impl Bench {
         }
     }
 
-    /// The alignment of direct I/O in the build directory, if there is such a thing.
+    /// The alignment of direct I/O in the build directory, if it is supported.
     pub fn alignment(&self) -> Option<usize> {
         self.backings[0].alignment()
     }
@@ -63,10 +63,10 @@ impl Bench {
         [&self.memfd, &self.disk]
     }
 
-    /// Again if somebody has mapped something where a hole was to be: the harness' threads, or the C library.
+    /// Runs a case, again if another mapping (of the test harness or the C library) was placed in a hole.
     ///
     /// # Errors
-    /// What was different, and after which step.
+    /// The difference, and the step after which it was found.
     pub fn run(&mut self, case: &Case) -> Result<(), String> {
         const ATTEMPTS: usize = 20;
         for _ in 0..ATTEMPTS {
@@ -148,14 +148,14 @@ impl Run<'_> {
         let kernel = self.kernel.write(&segments, pos);
         self.tally.quirks.extended_by_nothing(self.kernel, len, pos, kernel);
         self.region.cool();
-        // SAFETY: parts of the region, which the kernel and ours load from in turn.
+        // SAFETY: parts of the region, which the kernel and this code load from in turn.
         let ours = unsafe { self.ours.write(&segments, pos, Way::Buffered) }?;
         self.region.cool();
         // SAFETY: as above.
         let twin = unsafe { self.twin.write(&segments, pos, way) }?;
         self.judge(kernel, ours, twin, way)?;
         if !self.exact && (!ours.whole || kernel != ours.answer) {
-            // What it has counted is the same; from there on it is ours to say.
+            // The counted bytes must be the same; from there on the cache's bytes are taken.
             let bytes = self.ours.contents(Way::Direct)?;
             let until = match kernel.unwrap_or(0) {
                 0 => pos.min(len) as usize,
@@ -178,7 +178,7 @@ impl Run<'_> {
         let kernel = self.kernel.read(&list, pos);
         let after_kernel = self.region.contents();
         before();
-        // SAFETY: parts of the region, which the kernel and ours store to in turn.
+        // SAFETY: parts of the region, which the kernel and this code store to in turn.
         let ours = unsafe { self.ours.read(&list, pos, Way::Buffered) }?;
         let after_ours = self.region.contents();
         before();
@@ -186,7 +186,7 @@ impl Run<'_> {
         let twin = unsafe { self.twin.read(&list, pos, way) }?;
         self.judge(kernel, ours, twin, way)?;
         same("the region after the twin", &self.region.contents(), &after_ours)?;
-        // A kernel that does not count every byte may have touched some behind its count.
+        // A kernel without exact counts may have changed bytes past its count.
         if self.exact || ours.whole && kernel == ours.answer {
             same("the region", &after_ours, &after_kernel)?;
         } else if are_disjoint(segments) {
@@ -204,7 +204,8 @@ impl Run<'_> {
         segments.iter().map(|segment| self.region.part(segment.start, segment.len)).collect()
     }
 
-    /// The kernel's answer is ours where it is exact, otherwise no more than it; the twin's is ours.
+    /// Compares the results: the kernel's must equal the cache's where it is exact, and must not exceed it otherwise; the
+    /// twin's must equal it.
     fn judge(&mut self, kernel: Answer, ours: Came, twin: Came, way: Way) -> Result<(), String> {
         match ours {
             Came { whole: true, .. } => self.tally.whole += 1,
@@ -212,7 +213,7 @@ impl Run<'_> {
             Came { answer: Err(_), .. } => self.tally.nothing += 1,
         }
         self.tally.direct += u64::from(way == Way::Direct);
-        // A kernel that is not exact may also take a fault for the end of the list.
+        // A kernel without exact counts may also treat a fault as the end of the list.
         let count = |answer| if answer == Err(libc::EFAULT) { Ok(0) } else { answer };
         let agreed = match (count(kernel), count(ours.answer)) {
             _ if self.exact => kernel == ours.answer,
@@ -230,7 +231,7 @@ impl Run<'_> {
         self.both(|file| same("the file", &file.contents(Way::Direct)?, &bytes))
     }
 
-    /// The file through the cache, and what gets to the store.
+    /// Compares the file through the cache, and what reaches the store.
     fn end(&self) -> Result<(), String> {
         let bytes = self.kernel.contents();
         self.both(|file| {

@@ -1,4 +1,4 @@
-//! The fuzzer's sequences, as many as a test has time for.
+//! As many of the fuzzer's sequences as a test has time for.
 
 use std::panic::catch_unwind;
 
@@ -6,15 +6,15 @@ use crate::random::variable;
 use crate::region::noise;
 use crate::sequence;
 
-/// Sequences of a run if nobody says how many.
+/// The default number of sequences.
 const SEQUENCES: u64 = if cfg!(target_arch = "x86_64") { 20_000 } else { 500 };
 
-/// What is wrong with a sequence, if anything is. The message of a panic is on stderr already.
+/// The failure of a sequence, if there is one. The message of a panic is already on stderr.
 fn run(bytes: &[u8]) -> Result<sequence::Tally, String> {
     catch_unwind(|| sequence::run(bytes)).unwrap_or_else(|_| Err("a panic".into()))
 }
 
-/// Leaves out of bytes that fail what they fail without.
+/// Removes bytes from a failing sequence as long as it still fails.
 fn shrunk(mut bytes: Vec<u8>) -> Vec<u8> {
     let mut part = bytes.len() / 2;
     while part > 0 {

@@ -1,5 +1,5 @@
-//! Writers, and others who sync and evict what they write, at limits that leave no room: nobody may fail for want of memory
-//! that can be made.
+//! Writers, with threads that sync and evict what they write, at limits without spare memory: no operation may fail for
+//! lack of memory that can be reclaimed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use faultin_cache::{CacheOptions, CachedFile, FileOptions};
 
 use crate::region::noise;
 
-/// Bytes of a file, about.
+/// The approximate maximum length of a file in bytes.
 const LONG: u64 = 10_000;
 
-/// Writes, punches, cuts and reads a file that nobody else changes: what should be in it.
+/// Writes, punches, truncates and reads a file that no other thread changes; returns the expected bytes.
 fn work(file: &CachedFile, seed: u64, rounds: u64) -> Vec<u8> {
     let mut model = Vec::new();
     for round in 0..rounds {

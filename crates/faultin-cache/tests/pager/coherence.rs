@@ -1,4 +1,4 @@
-//! Reads, writes and mappings are of the same bytes.
+//! Reads, writes and mappings show the same bytes.
 
 use std::num::NonZeroUsize;
 
@@ -37,7 +37,7 @@ fn what_is_written_shows_and_what_is_stored_is_read() {
             model[at] = 0xee;
         }
         assert!(home.contents() == model, "{mode:?}");
-        // Noticed again, after they were clean.
+        // Stores are detected again after the pages were clean.
         store(&mapping, 7, 0xdd);
         drop(mapping);
         file.sync_all().unwrap();
@@ -106,7 +106,7 @@ fn a_file_that_is_cut_and_grows_again() {
         let fault = view.fault_in(4 * page, one).unwrap_err();
         assert_eq!(fault.cause(), Cause::Backing, "{mode:?}");
         assert!(view.read(&mut [0], 4 * page).is_err());
-        // A store behind the end does not become a part of the file.
+        // A store past the end does not become part of the file.
         store(&mapping, 3 * page + 20, 7);
         file.set_len(8 * page as u64).unwrap();
         assert_eq!((load(&mapping, 3 * page + 20), load(&mapping, 4 * page), load(&mapping, 7 * page)), (0, 0, 0));
@@ -169,7 +169,7 @@ fn two_mappings_of_a_file_are_one() {
     });
 }
 
-/// A buffer that is a mapping of the file that is read or written.
+/// A buffer that is a mapping of the file being read or written.
 #[test]
 fn a_file_is_read_and_written_with_itself_as_the_buffer() {
     let page = page_size();
@@ -183,7 +183,7 @@ fn a_file_is_read_and_written_with_itself_as_the_buffer() {
         for round in 0..rounds {
             let len = 1 + random.below(6 * page as u64) as usize;
             let [from, to] = [0, 1].map(|_| random.below((bytes.len() - len) as u64) as usize);
-            // What overlaps is copied in pieces, in whichever order: those are for other tests.
+            // Overlapping ranges are copied in pieces, in unspecified order; other tests cover them.
             if from.abs_diff(to) < len && from != to {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Mappings that are dropped while a fault of theirs is being served: nothing waits for it.
+//! Mappings that are dropped while one of their faults is being resolved: nothing waits for it.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,10 +19,10 @@ use faultin_cache::{Cache, FileOptions};
 use crate::common::watchdog;
 use crate::modes::{each, map};
 
-/// All of a mapping, for a thread that goes on using it after it was dropped.
+/// The whole mapping, for a thread that uses it after it was dropped.
 fn view(mapping: &Mapping) -> ReadView<'static> {
-    // SAFETY: addresses that may have nothing behind them. They are not used after the test, nor reused while it runs: the
-    // map lives until the thread has left its pager.
+    // SAFETY: the addresses may be unmapped. They are not used after the test, nor reused while it runs: the mapping exists
+    // until the thread has left its pager.
     unsafe { ReadView::new(mapping.as_ptr(), mapping.len()).unwrap() }
 }
 
@@ -36,7 +36,7 @@ impl Observer for Drops<'_> {
     fn copied(&mut self, _: usize, _: &Result<usize, Short>) {
         let Some(mapping) = self.mapping.take() else { return };
         self.waits.store(true, Ordering::SeqCst);
-        // Until the other thread has come to the lock. If it has not, the test is easier to pass, and no more.
+        // Until the other thread waits for the lock. If it does not yet, the test only checks less.
         thread::sleep(Duration::from_millis(100));
         drop(mapping);
     }
@@ -53,7 +53,7 @@ fn a_thread_that_has_the_lock_drops_a_mapping_whose_pager_waits_for_it() {
                 while !waits.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
-                // Whatever comes of it: the mapping is there, or not any more.
+                // Either result is possible: the mapping exists, or no longer.
                 let _ = view.fault_in(0, NonZeroUsize::MIN);
             });
             let mapping = RefCell::new(Some(mapping));
@@ -68,7 +68,7 @@ fn a_thread_that_has_the_lock_drops_a_mapping_whose_pager_waits_for_it() {
     });
 }
 
-/// Does not answer reads while its lock is held.
+/// Blocks reads while its lock is held.
 struct Hangs {
     bytes: MemoryStore,
     lock: Mutex<()>,
@@ -115,13 +115,13 @@ fn a_child_of_fork_drops_a_mapping_that_its_parent_is_serving() {
         while !store.reads.load(Ordering::SeqCst) {
             thread::yield_now();
         }
-        // SAFETY: the child drops the mapping, which must not need its parent's threads, and ends.
+        // SAFETY: the child drops the mapping, which must not need its parent's threads, and exits.
         match unsafe { libc::fork() } {
             0 => {
                 // SAFETY: ends a child that hangs.
                 unsafe { libc::alarm(60) };
                 drop(mapping.take());
-                // SAFETY: ends the child without destructors.
+                // SAFETY: exits the child without destructors.
                 unsafe { libc::_exit(0) };
             }
             child => {

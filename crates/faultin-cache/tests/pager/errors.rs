@@ -1,4 +1,4 @@
-//! Stores that fail, hang and panic behind a mapping, and signals for who does not use this project's copies.
+//! Stores that fail, hang and panic behind a mapping, and signals for code that does not use this library's copies.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -18,7 +18,7 @@ use crate::common::watchdog;
 use crate::modes::{load, map, pattern, store};
 use faultin_test::processes;
 
-/// A store that fails as long as it is told to.
+/// A store that fails while a flag is set.
 struct Moody {
     memory: MemoryStore,
     fails: AtomicBool,
@@ -83,7 +83,7 @@ fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
         assert_eq!(load(&mapping, 0), 1, "what is there stays");
         moody.fails.store(false, SeqCst);
         assert_eq!(load(&mapping, 5 * page), pattern(16 * page)[5 * page], "{mode:?}: served to any code again");
-        // Not written: it stays dirty, in the mapping as well.
+        // It cannot be written: it stays dirty, and its bytes stay in the mapping.
         store(&mapping, 3, 9);
         moody.fails.store(true, SeqCst);
         assert!(file.sync_all().is_err());
@@ -111,7 +111,7 @@ fn a_store_that_panics_is_one_that_fails() {
     }
 }
 
-/// A store whose reads wait for somebody to let them go on.
+/// A store whose reads block until they are released.
 struct Hangs {
     memory: MemoryStore,
     waits: std::sync::Mutex<Sender<()>>,
@@ -169,8 +169,8 @@ fn a_store_that_hangs_keeps_no_other_file_waiting() {
     }
 }
 
-/// Two stores to the same page: the first one's service wakes both. The second one's message, were it served afterwards, would make a page
-/// dirty that nobody stores to any more, and that may have been written back in between.
+/// Two stores to the same page: resolving the first fault wakes both threads. If the second one's message were handled
+/// afterwards, it would dirty a page that is no longer stored to, and that may have been written back in between.
 #[test]
 fn who_was_woken_is_not_served_again() {
     let page = page_size();
@@ -199,12 +199,12 @@ fn who_was_woken_is_not_served_again() {
                 thread::yield_now();
             }
         }
-        // Both wait; the porter has read their messages soon, if not by now.
+        // Both wait; the porter thread reads their messages soon, if it has not yet.
         thread::sleep(std::time::Duration::from_millis(50));
         drop(go_on);
         assert_eq!(first.join().unwrap(), pattern(5 * page)[4 * page]);
     });
-    // Served behind whatever was still there.
+    // Resolved after all earlier messages.
     load(&mapping, 20 * page);
     assert_eq!(mapping.faulted().by_thread, 3);
     file.sync_all().unwrap();
@@ -213,7 +213,7 @@ fn who_was_woken_is_not_served_again() {
 
 const CHILD: &str = "FAULTIN_PAGER_CHILD";
 
-/// In a process of its own: an instruction that knows nothing of this project, where nothing can be had.
+/// In a separate process: an ordinary instruction on a page that is not available.
 #[test]
 fn who_does_not_use_our_copies_gets_a_signal() {
     if let Ok(child) = std::env::var(CHILD) {
@@ -225,7 +225,8 @@ fn who_does_not_use_our_copies_gets_a_signal() {
         let mapping = file.map(range, protection, mode).unwrap();
         moody.fails.store(why == "store", SeqCst);
         load(&mapping, if why == "end" { 20 * page_size() } else { page_size() });
-        // It can be read by now. Where the CPU does not say that this is no load, it is one for some time.
+        // The page is readable by now. On CPUs that do not report the kind of access, a store counts as a load for some
+        // time.
         store(&mapping, page_size(), 1);
         unreachable!("nothing was there");
     }
@@ -240,7 +241,7 @@ fn who_does_not_use_our_copies_gets_a_signal() {
             let output = child.env(CHILD, format!("{mode:?} {why}")).output().unwrap();
             let status = output.status;
             faultin_test::assert_ran(status, &String::from_utf8_lossy(&output.stdout));
-            // What may not be stored to is the kernel's own to refuse.
+            // The kernel itself refuses stores without write permission.
             let is_segv = mode == Mode::Mprotect || why == "protection";
             let signal = if is_segv { libc::SIGSEGV } else { libc::SIGBUS };
             assert_eq!(status.signal(), Some(signal), "{mode:?}, {why}: {status}");

@@ -1,4 +1,4 @@
-//! Who serves a fault, and what system calls, children and bad requests get.
+//! How faults are resolved, and the results of system calls, children and invalid requests.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ fn faults_are_served_by_who_can() {
             (_, Mode::Thread) | (Home::Memory(_), _) => {
                 assert_eq!((faulted.in_signal, faulted.by_thread), (0, all), "{mode:?}");
             }
-            // The first one finds no room in the file's tables, which the pager's thread then makes.
+            // The first fault needs space in the file's tables, which the pager's thread allocates.
             (Home::File(_), _) => assert_eq!((faulted.in_signal, faulted.by_thread), (all - 1, 1), "{mode:?}"),
         }
         let view = mapping.read_view().unwrap();
@@ -55,7 +55,7 @@ fn who_reads_on_gets_more_at_once() {
     });
 }
 
-/// Writes the first bytes of a page of the mapping to a file, as programs do that know nothing of it.
+/// Writes the first bytes of a page of the mapping to a file, as ordinary programs do.
 fn write_from(mapping: &Mapping, at: usize) -> Result<usize, i32> {
     let file = tempfile::tempfile().unwrap();
     // SAFETY: the kernel copies within the mapping, or fails.
@@ -74,7 +74,7 @@ fn system_calls_get_what_the_mode_promises() {
         let view = mapping.read_view().unwrap();
         view.fault_in(7 * page, NonZeroUsize::MIN).unwrap();
         assert_eq!(write_from(&mapping, 7 * page), Ok(10), "{mode:?}");
-        // And a system call that stores, to a page that must not be stored to yet.
+        // And a system call that stores to a page that is still write-protected.
         let input = tempfile::tempfile().unwrap();
         (&input).write_all(&[5; 10]).unwrap();
         // SAFETY: as above.
@@ -97,7 +97,7 @@ fn a_child_has_no_mapping() {
         let mapping = map(file, mode, bytes.len() as u64).unwrap();
         store(&mapping, 1, 2);
         let at = mapping.as_ptr();
-        // SAFETY: the child asks the kernel one thing, and ends.
+        // SAFETY: the child makes one system call, and exits.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let mut resident = 0;
@@ -108,7 +108,7 @@ fn a_child_has_no_mapping() {
             }
         }
         let mut status = -1;
-        // SAFETY: our own child.
+        // SAFETY: a child of this process.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0, "{mode:?}");
         assert_eq!(load(&mapping, 1), 2);
@@ -147,7 +147,7 @@ fn requests_that_make_no_sense_say_so() {
     let error = small.map(0..page, Rights::Read, Mode::Mprotect).unwrap_err();
     assert!(error.to_string().contains("use CacheOptions::block("), "{error}");
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
-    // It is still a file that can be used.
+    // The file is still usable.
     file.append(b"abc").unwrap();
     let mapping = file.map(0..3, Rights::Read, Mode::Mprotect).unwrap();
     assert_eq!((load(&mapping, 2), mapping.len() as u64), (b'c', page));
@@ -199,7 +199,7 @@ fn more_mappings_than_memory_show_each_store_and_give_their_descriptors_back() {
     assert!(nothing_left < 100, "{} descriptors, {before} before", descriptors());
 }
 
-/// The kernel may drop what it was told of a page, for want of memory, as often as it likes.
+/// The kernel may drop page table entries for lack of memory, any number of times.
 #[test]
 fn what_the_kernel_forgets_is_told_again() {
     let page = page_size();
@@ -222,21 +222,22 @@ fn what_the_kernel_forgets_is_told_again() {
     });
 }
 
-/// One instruction that needs two pages, where there is room for one: whatever is taken for the second one must not be the first, again and
-/// again.
+/// One instruction that needs two pages, with memory for one: the second one's fault must not evict the first one
+/// repeatedly.
 #[test]
 fn an_instruction_across_two_pages_where_memory_is_scarce() {
     let page = page_size();
     let bytes = pattern(8 * page);
     each_within(16, &bytes, |cache, file, _, mode| {
         let mapping = map(file, mode, bytes.len() as u64).unwrap();
-        // Dirty, all of it but one folio: that is written back before it goes, and what is clean just goes.
+        // All but one folio is dirty: dirty folios are written back before they are evicted, clean ones are evicted
+        // directly.
         let other = cache.open(MemoryStore::new([])).unwrap();
         for index in 0..15 {
             other.write_at(&[1; 8], index * page as u64).unwrap();
         }
         for (round, at) in [3 * page - 4, 6 * page - 1, 3 * page - 4].into_iter().enumerate() {
-            // SAFETY: within the mapping, whose faults are served.
+            // SAFETY: within the mapping, whose faults are resolved.
             let loaded = unsafe { mapping.as_ptr().add(at).cast::<u64>().read_unaligned() };
             assert_eq!(loaded.to_ne_bytes(), bytes[at..at + 8], "{mode:?}, {round}");
         }

@@ -1,4 +1,4 @@
-//! What the soak has found.
+//! Regression tests for bugs that the soak test has found.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,8 +8,8 @@ use faultin::page_size;
 
 use crate::modes::{each, load, map, pattern};
 
-/// One thread's fault is served, for which the file's lock has to be waited for; who has that copies from the same mapping, faults, too, and
-/// must not wait for the one who serves.
+/// Resolving one thread's fault waits for the file's lock. The lock's holder copies from the same mapping, faults, too, and
+/// must not wait for the first fault's resolution.
 #[test]
 fn a_fault_under_the_lock_while_another_one_is_served() {
     const PAGES: usize = 96;
@@ -33,7 +33,7 @@ fn a_fault_under_the_lock_while_another_one_is_served() {
                 });
             }
             for round in 0..rounds {
-                // What is there already, so that nothing changes.
+                // The same bytes as before, so that nothing changes.
                 let at = round * 13 % PAGES * page + 5;
                 let source = view.subslice(at..at + 20).unwrap();
                 assert_eq!(file.write_iter(&mut IovSource::one(source), at as u64).unwrap(), 20, "{mode:?}");

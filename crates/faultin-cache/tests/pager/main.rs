@@ -1,5 +1,5 @@
-//! Mappings of cached files: what they show, who serves their faults, and what becomes of what is stored through them. The same
-//! answers in all modes.
+//! Mappings of cached files: what they show, how their faults are resolved, and where stores go. The results are the same
+//! in all modes.
 
 #[path = "../common/mod.rs"]
 mod common;

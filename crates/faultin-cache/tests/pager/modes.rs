@@ -11,10 +11,10 @@ use faultin_cache::{Cache, CacheOptions, CachedFile};
 
 use crate::common::watchdog;
 
-/// Where the bytes of a file are.
+/// The place of a file's bytes.
 pub enum Home {
     Memory(Arc<MemoryStore>),
-    /// A file, so that faults can be served in a signal.
+    /// A file, so that a signal handler can resolve faults.
     File(File),
 }
 
@@ -32,7 +32,7 @@ impl Home {
         }
     }
 
-    /// What is in it.
+    /// The stored bytes.
     pub fn contents(&self) -> Vec<u8> {
         match self {
             Home::Memory(store) => store.contents(),
@@ -45,12 +45,12 @@ impl Home {
     }
 }
 
-/// A file of these bytes, in a small cache of its own, and both kinds of stores and all modes in turn.
+/// Runs `check` on a file of these bytes, in a small cache of its own, with both kinds of stores and all modes in turn.
 pub fn each(bytes: &[u8], check: impl Fn(&Cache, &CachedFile, &Home, Mode)) {
     each_within(64, bytes, check);
 }
 
-/// As [`each`], in a cache of so many pages.
+/// Like [`each`], in a cache of this many pages.
 pub fn each_within(pages: usize, bytes: &[u8], check: impl Fn(&Cache, &CachedFile, &Home, Mode)) {
     for mode in Mode::ALL {
         for home in Home::both(bytes) {
@@ -64,7 +64,7 @@ pub fn each_within(pages: usize, bytes: &[u8], check: impl Fn(&Cache, &CachedFil
     }
 }
 
-/// So much of a file from its first byte on, for reading and writing; if the mode is to be had.
+/// Maps the first `len` bytes of a file for reading and writing, if the mode is available.
 pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
     match file.map(0..len.max(1), Rights::ReadWrite, mode) {
         Ok(mapping) => Some(mapping),
@@ -76,21 +76,21 @@ pub fn map(file: &CachedFile, mode: Mode, len: u64) -> Option<Mapping> {
     }
 }
 
-/// Loads as any code does.
+/// Loads as ordinary code does.
 pub fn load(mapping: &Mapping, at: usize) -> u8 {
     assert!(at < mapping.len());
-    // SAFETY: within the mapping, whose faults are served.
+    // SAFETY: within the mapping, whose faults are resolved.
     unsafe { mapping.as_ptr().add(at).read_volatile() }
 }
 
-/// Stores as any code does.
+/// Stores as ordinary code does.
 pub fn store(mapping: &Mapping, at: usize, byte: u8) {
     assert!(at < mapping.len());
     // SAFETY: as in `load`.
     unsafe { mapping.as_ptr().add(at).write_volatile(byte) }
 }
 
-/// Bytes that say where they are.
+/// Bytes that identify their position.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + at / 251) as u8 | 1).collect()
 }

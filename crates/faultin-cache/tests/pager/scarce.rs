@@ -1,4 +1,4 @@
-//! Mappings in a process that may have no more of them.
+//! Mappings in a process that has reached its limit of mappings.
 
 use std::process::Command;
 
@@ -10,18 +10,18 @@ use crate::modes::{Home, load, map, pattern, store};
 use faultin_test::processes;
 use faultin_test::skipped;
 
-/// Maps until the kernel has no room for one more; whether there is such a limit.
+/// Maps until the kernel refuses another mapping. Returns whether there is such a limit.
 fn use_up_all_mappings() -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // Neighbours with the same rights would be one mapping.
+    // Adjacent mappings with the same rights would be merged.
     [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 18).any(|protection| {
-        // SAFETY: memory of its own.
+        // SAFETY: new memory.
         let new = unsafe { libc::mmap(std::ptr::null_mut(), page_size(), protection, flags, -1, 0) };
         new == libc::MAP_FAILED
     })
 }
 
-/// What the test below does in a process of its own.
+/// The part of the test below that runs in a separate process.
 #[test]
 fn child() {
     if std::env::var_os("FAULTIN_TEST_CHILD").is_none() {
@@ -48,7 +48,7 @@ fn child() {
                 model[at + 1] ^= 0x55;
                 store(&mapping, at + 1, model[at + 1]);
             }
-            // Through our own copies, and faulted in.
+            // Through this library's copies, and faulted in.
             let mut is = vec![0; 2 * page];
             let view = mapping.read_view().unwrap();
             while view.read(&mut is, 3 * page).is_err() {
@@ -76,6 +76,6 @@ fn pages_are_served_where_there_is_no_room_for_mappings() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
     faultin_test::assert_ran(output.status, &out);
-    // What the child has skipped, it has counted.
+    // The child's own reports of skipped parts.
     eprint!("{err}");
 }

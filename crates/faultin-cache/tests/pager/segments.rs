@@ -1,4 +1,4 @@
-//! Maps and mappings as buffers of reads and writes: they end where their file does.
+//! Maps and mappings as buffers of reads and writes: they end where their file ends.
 
 use std::num::NonZeroUsize;
 
@@ -40,7 +40,7 @@ fn on_disk(bytes: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-/// Copies all of `bytes`, or what the destination takes: pages that are not there are faulted in.
+/// Copies all of `bytes`, or as many as the destination accepts; faults in pages that are not resident.
 fn store(dest: &mut IovDest<'_, '_, MappingDest<'_>>, bytes: &[u8]) -> Result<usize, Short> {
     let mut done = 0;
     while done < bytes.len() && !dest.is_empty() {
@@ -68,7 +68,7 @@ fn a_mapped_file_of_1000_bytes_appends_1000() {
     shared.write_at(&pattern(LEN), 0).unwrap();
     assert_eq!(file.append_iter(&mut IovSource::one(&shared)).unwrap(), LEN);
     assert!(contents(&file) == pattern(LEN).repeat(3));
-    // Plain memory and maps in one write, over what is there.
+    // Plain memory and maps in one write, over existing bytes.
     let segments: [ReadSegment<'_, _>; 4] =
         [(&b"head"[..]).into(), map.source(100..200).into(), shared.source(..50).into(), (&map).into()];
     assert_eq!(file.write_iter(&mut IovSource::new(&segments), 10).unwrap(), 4 + 100 + 50 + LEN);
@@ -86,7 +86,7 @@ fn a_read_to_a_mapped_file_ends_where_it_does() {
     let map = FileMapMut::open(target.path()).unwrap();
     assert_eq!(file.read_iter(&mut IovDest::one(&map), 5).unwrap(), LEN);
     assert!(std::fs::read(target.path()).unwrap() == pattern(3 * page_size())[5..5 + LEN]);
-    // Cut meanwhile: what counts is in the file, and it has not grown.
+    // Truncated during the operation: the counted bytes are in the file, which has not grown.
     let dest = map.dest(..);
     target.as_file().set_len(300).unwrap();
     let partial = file.read_iter(&mut IovDest::one(dest.clone()), 5).unwrap_err();
@@ -111,7 +111,7 @@ fn a_mapped_file_that_changes_is_no_source_of_zeros() {
         assert_eq!(partial.done, cut, "{partial}");
         assert_eq!(from.take_error().unwrap().change(), Some(Change::Shrunk { from: len as u64, to: cut as u64 }));
         assert!(contents(&file) == [b"before", &pattern(len)[..cut]].concat());
-        // Longer again, with zeros that were never in the map: as it is now, or an error.
+        // Longer again, with zeros that were never in the map: either the current bytes or an error.
         source.as_file().set_len(len as u64).unwrap();
         let again = file.append_iter(&mut IovSource::one(from.clone()));
         if watch == Watch::Contents {
@@ -137,7 +137,7 @@ fn a_mapping_of_a_cached_file_ends_where_the_file_does() {
             // To its own file: once, and not to the end of the page.
             assert_eq!(file.append_iter(&mut IovSource::one(mapping.source().unwrap())).unwrap(), len);
             assert!(contents(file) == bytes.repeat(2), "{mode:?}");
-            // As a destination, it makes no file longer.
+            // A destination does not extend its file.
             let mut dest = IovDest::one(mapping.dest().unwrap());
             assert_eq!(store(&mut dest, &vec![b'd'; 20 * page_size()]).unwrap(), 2 * len);
             assert!(contents(file) == vec![b'd'; 2 * len], "{mode:?}");
@@ -146,7 +146,7 @@ fn a_mapping_of_a_cached_file_ends_where_the_file_does() {
             let segments: [ReadSegment<'_, MappingSource<'_>>; 3] = [plain.into(), tail.clone().into(), tail.into()];
             assert_eq!(other.write_iter(&mut IovSource::new(&segments), 0).unwrap(), 5 + 2 * whole);
             assert!(contents(&other) == [plain, &vec![b'd'; 2 * whole]].concat());
-            // A part of a file, of which the mapping begins later.
+            // A mapping that begins at an offset in its file.
             drop(mapping);
             let part = file.map(page_size() as u64..u64::MAX >> 2, Rights::Read, mode);
             if let (Ok(part), true) = (part, page_size() < 2 * len) {
@@ -183,7 +183,7 @@ fn a_mapping_whose_file_is_cut_is_no_source_of_zeros() {
             assert_eq!(store(&mut to, &bytes).unwrap_err().done, cut, "{mode:?}");
             assert_eq!(to.fault_in(one).unwrap_err().cause(), Cause::Backing);
         }
-        // One that is made now is of the file as it is now.
+        // A source that is created now has the file's current length.
         assert_eq!(IovSource::one(mapping.source().unwrap()).count(), bytes.len());
         let mut all = vec![1; bytes.len()];
         let now = mapping.source().unwrap();

@@ -1,5 +1,5 @@
-//! Signals that come while a fault is served: which wait, which are taken, and how much of the signal stack is used. Each in a process
-//! of its own, because signals are the process's.
+//! Signals that arrive while a fault is resolved: which wait, which are taken, and how much of the signal stack is used.
+//! Each test runs in a separate process, because signal actions belong to the process.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -18,16 +18,16 @@ use faultin_test::processes;
 
 const CHILD: &str = "FAULTIN_SIGNALS_CHILD";
 
-/// In the child: the mode and what else the test told it.
+/// In the child: the mode and the test's other argument.
 fn child() -> Option<(Mode, String)> {
     let child = std::env::var(CHILD).ok()?;
     let (mode, argument) = child.split_once(' ').unwrap();
-    // SAFETY: a child that hangs is killed.
+    // SAFETY: kills a child that hangs.
     unsafe { libc::alarm(60) };
     Some((Mode::ALL.into_iter().find(|known| format!("{known:?}") == mode).unwrap(), argument.to_owned()))
 }
 
-/// Runs a test of this file in a child, in each mode that is to be had.
+/// Runs a test of this file in a child, in each available mode.
 fn children(test: &str, modes: &[Mode], arguments: &[&str], check: impl Fn(ExitStatus, Mode, &str)) {
     for &mode in modes {
         let file = Cache::new().open(MemoryStore::new(pattern(page_size()))).unwrap();
@@ -52,11 +52,11 @@ fn ends_well(status: ExitStatus, mode: Mode, argument: &str) {
     assert!(status.success(), "{mode:?} {argument}: {status}");
 }
 
-/// Modes in which an ordinary instruction is served in its signal.
+/// Modes in which the fault of an ordinary instruction is resolved in the signal handler.
 const IN_SIGNALS: [Mode; 2] = [Mode::Signal, Mode::Mprotect];
 
 fn install(signal: i32, handler: usize, flags: i32) {
-    // SAFETY: plain data; the handlers here do what they may.
+    // SAFETY: plain data; the handlers here call only async-signal-safe functions.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler;
@@ -66,16 +66,16 @@ fn install(signal: i32, handler: usize, flags: i32) {
 }
 
 fn tid() -> i32 {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     unsafe { libc::gettid() }
 }
 
-/// Runs `f` with an alternate stack of `size` bytes on the heap; gives how many were used. Nothing below them may be.
+/// Runs `f` with an alternate stack of `size` bytes on the heap; returns how many were used. Nothing below them may be.
 fn on_a_stack(size: usize, f: impl FnOnce()) -> usize {
     const CANARY: usize = 64 << 10;
     let mut memory = vec![0x5c_u8; CANARY + size];
     let stack = libc::stack_t { ss_sp: memory[CANARY..].as_mut_ptr().cast(), ss_flags: 0, ss_size: size };
-    // SAFETY: plain data; the memory stays until the old stack is back.
+    // SAFETY: plain data; the memory is valid until the old stack is restored.
     unsafe {
         let mut old: libc::stack_t = std::mem::zeroed();
         assert_eq!(libc::sigaltstack(&raw const stack, &raw mut old), 0);
@@ -87,13 +87,13 @@ fn on_a_stack(size: usize, f: impl FnOnce()) -> usize {
     used
 }
 
-/// As small as threads of Rust have them.
+/// The size that Rust's threads have.
 fn small() -> usize {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     (unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize).max(libc::SIGSTKSZ)
 }
 
-/// What the kernel's own frame takes.
+/// The size of the kernel's signal frame.
 fn frame() -> usize {
     extern "C" fn returns(_: i32) {}
     install(libc::SIGUSR2, returns as *const () as usize, libc::SA_ONSTACK);
@@ -101,11 +101,12 @@ fn frame() -> usize {
     on_a_stack(64 << 10, || _ = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid(), libc::SIGUSR2) })
 }
 
-/// What the pager is documented to need, below our handler's own frames.
+/// The stack that the pager is documented to need below the frames of this library's handler.
 const SERVING: usize = 4096;
 const HANDING_OVER: usize = 2560;
 
-/// What our handler takes below the kernel's frame before it asks a pager: a recovery by the table, and a little more.
+/// The stack that the handler uses below the kernel's frame before it calls a pager: a recovery by the table, and a little
+/// more.
 fn ours() -> usize {
     faultin::install().unwrap();
     let recovery = on_a_stack(64 << 10, || {
@@ -115,7 +116,7 @@ fn ours() -> usize {
     recovery - frame() + 256
 }
 
-/// A file of 32 pages, in a cache for 64, mapped.
+/// A mapped file of 32 pages, in a cache for 64.
 fn mapped(home: &Home, mode: Mode) -> (Cache, CachedFile, Mapping) {
     let cache = CacheOptions::new().limit(64 * page_size()).build();
     let file = home.open(&cache);
@@ -128,7 +129,7 @@ fn mapped(home: &Home, mode: Mode) -> (Cache, CachedFile, Mapping) {
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static AT: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// A handler with so many bytes of locals, which copies from the mapping, or does not.
+/// A handler with this many bytes of locals, which copies from the mapping if `COPIES`.
 extern "C" fn handler<const LOCALS: usize, const COPIES: bool>(_: i32) {
     std::hint::black_box([1_u8; LOCALS]);
     let calls = CALLS.fetch_add(1, SeqCst);
@@ -139,12 +140,12 @@ extern "C" fn handler<const LOCALS: usize, const COPIES: bool>(_: i32) {
     }
 }
 
-/// Sends this thread SIGUSR1, over and over.
+/// Sends this thread SIGUSR1 repeatedly.
 struct Timer(libc::timer_t);
 
 impl Timer {
     fn start() -> Timer {
-        // SAFETY: plain data, of which the fields that count are set, and a number that the call writes.
+        // SAFETY: plain data whose relevant fields are set, and a number that the call writes.
         unsafe {
             let mut event: libc::sigevent = std::mem::zeroed();
             event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -167,7 +168,7 @@ impl Drop for Timer {
     }
 }
 
-/// Faults on all pages, over and over, until the handler has been called often enough.
+/// Faults on all pages repeatedly until the handler has been called often enough.
 fn weather(cache: &Cache, mapping: &Mapping, bytes: &[u8]) {
     let handlers = [
         handler::<1024, false> as *const (),
@@ -236,7 +237,7 @@ fn serving_and_handing_over_stay_within_what_they_ask_for() {
     let (bytes, frame, ours) = (pattern(32 * page_size()), frame(), ours());
     for (home, needs) in Home::both(&bytes).iter().zip([HANDING_OVER, SERVING]) {
         let (cache, _file, mapping) = mapped(home, mode);
-        // What a file needs that has just been mapped is made by the thread.
+        // The pager's thread allocates what a newly mapped file needs.
         load(&mapping, 0);
         cache.drop_clean();
         let before = mapping.faulted();
@@ -282,7 +283,7 @@ fn without_room_to_hand_a_fault_over_it_is_refused() {
     let (bytes, frame) = (pattern(32 * page_size()), frame());
     let [_, home] = Home::both(&bytes);
     let (_cache, _file, mapping) = mapped(&home, mode);
-    // As it is before Rust's own handler is there.
+    // As if Rust's own handler were not installed.
     let _ = [libc::SIGSEGV, libc::SIGBUS].map(|signal| install(signal, libc::SIG_DFL, 0));
     faultin::signal::reinstall().unwrap();
     on_a_stack(frame + HANDING_OVER - 128, || _ = load(&mapping, 7));
@@ -291,7 +292,7 @@ fn without_room_to_hand_a_fault_over_it_is_refused() {
 
 // ---- what does not wait
 
-/// A store whose reads wait until they may go on.
+/// A store whose reads block until they are released.
 struct Slow {
     bytes: Vec<u8>,
     waits: AtomicBool,
@@ -327,7 +328,7 @@ impl Store for Slow {
     }
 }
 
-/// In a thread that waits for a page of a store that hangs: calls `then` with the thread's number, and the store once it hangs.
+/// In a thread that waits for a page of a store that hangs: calls `then` with the thread's id and the store once it hangs.
 fn while_a_fault_waits(mode: Mode, before: impl Fn() + Sync, then: impl FnOnce(i32, &Slow)) -> Mapping {
     let bytes = pattern(32 * page_size());
     let slow = Slow { bytes: bytes.clone(), waits: AtomicBool::new(true), reads: AtomicUsize::new(0) };
@@ -368,7 +369,7 @@ fn a_thread_that_waits_for_a_page_can_be_terminated() {
         });
     };
     let signal = signal.parse().unwrap();
-    // A shell has what it runs in the background ignore SIGINT.
+    // A shell makes its background processes ignore SIGINT.
     install(signal, libc::SIG_DFL, 0);
     while_a_fault_waits(
         mode,
@@ -381,7 +382,7 @@ fn a_thread_that_waits_for_a_page_can_be_terminated() {
     );
 }
 
-/// Its handler runs in the middle of the wait, and the access goes on.
+/// The handler runs in the middle of the wait, and the access continues.
 #[test]
 fn a_thread_that_waits_for_a_page_takes_its_signals() {
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -406,7 +407,7 @@ fn a_thread_that_waits_for_a_page_takes_its_signals() {
     );
 }
 
-/// glibc sends every thread a signal of its own (33) and waits until all have had it.
+/// glibc sends every thread its internal signal (33) and waits until all have received it.
 #[test]
 fn another_thread_can_change_the_users_id_meanwhile() {
     let Some((mode, _)) = child() else {
@@ -416,13 +417,13 @@ fn another_thread_can_change_the_users_id_meanwhile() {
         mode,
         || (),
         |_, _| {
-            // SAFETY: the one it has.
+            // SAFETY: sets the current id.
             assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
         },
     );
 }
 
-/// What the interrupted code blocks is not what it waits for: the request stays where it is.
+/// A signal that the interrupted code blocks does not end the wait: the request stays pending.
 #[test]
 fn a_signal_that_the_thread_blocks_itself_does_not_end_the_wait() {
     let Some((mode, _)) = child() else {
@@ -439,7 +440,7 @@ fn a_signal_that_the_thread_blocks_itself_does_not_end_the_wait() {
     };
     let mapping = while_a_fault_waits(mode, block, |thread, _| {
         send(thread, libc::SIGUSR2);
-        // Long enough for several looks.
+        // Long enough for several polls.
         thread::sleep(Duration::from_millis(150));
     });
     assert_eq!(mapping.faulted().by_thread, 1);

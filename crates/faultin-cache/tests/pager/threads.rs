@@ -1,4 +1,4 @@
-//! Many threads, and locks that would be waited for for ever.
+//! Many threads, and locks that would otherwise deadlock.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,7 @@ use crate::modes::{each, load, map, pattern, store};
 
 const ROUNDS: usize = if cfg!(target_arch = "x86_64") { 300 } else { 20 };
 
-/// Does each of `works` in a thread of its own, and in one more `meanwhile`, over and over, until all of them have ended, however.
+/// Runs each of `works` in its own thread, and `meanwhile` repeatedly in another, until all of them have ended or panicked.
 fn beside(meanwhile: impl Fn() + Sync, works: impl IntoIterator<Item = impl FnOnce() + Send>) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -35,7 +35,7 @@ fn beside(meanwhile: impl Fn() + Sync, works: impl IntoIterator<Item = impl FnOn
     });
 }
 
-/// Threads that store to bytes of their own in pages that they share, while these are taken away and written back.
+/// Threads that store to separate bytes of shared pages while these are evicted and written back.
 #[test]
 fn no_store_is_lost() {
     let page = page_size();
@@ -67,7 +67,7 @@ fn no_store_is_lost() {
     });
 }
 
-/// Each writes from, and reads to, a mapping of the file that the other one writes and reads.
+/// Each thread writes from and reads to a mapping of the file that the other one writes and reads.
 #[test]
 fn two_threads_and_two_files_with_each_others_mappings_as_buffers() {
     let page = page_size();
@@ -82,7 +82,7 @@ fn two_threads_and_two_files_with_each_others_mappings_as_buffers() {
                     for round in 0..ROUNDS / 5 {
                         let (at, len) = (round * 1000 % (20 * page), 3 * page);
                         let source = mapping.read_view().unwrap().subslice(at..at + len).unwrap();
-                        // The same bytes to where they are already.
+                        // Writes the same bytes to their own place.
                         assert_eq!(file.write_iter(&mut IovSource::one(source), at as u64).unwrap(), len);
                         let dest = mapping.write_view().unwrap().subslice(at..at + len).unwrap();
                         assert_eq!(file.read_iter(&mut IovDest::one(dest), at as u64).unwrap(), len);
@@ -98,7 +98,7 @@ fn two_threads_and_two_files_with_each_others_mappings_as_buffers() {
     });
 }
 
-/// What a file system does that keeps its lock while the buffer is faulted in: it would wait for itself.
+/// A caller that holds its lock while the buffer is faulted in would wait for itself.
 #[test]
 fn a_fault_that_needs_the_lock_is_a_deadlock_that_is_reported() {
     watchdog::start();
@@ -123,12 +123,12 @@ fn a_fault_that_needs_the_lock_is_a_deadlock_that_is_reported() {
             assert_eq!(deadlock.circle.len(), 1);
             assert_eq!(deadlock.circle[0].lock.file(), file.number());
         }
-        // Nothing is locked, and nothing broken.
+        // No lock is held, and everything works.
         assert_eq!(load(&mapping, page), pattern(2 * page)[page]);
     }
 }
 
-/// Threads that fault on the same pages at the same time: who comes second finds them readable, and has not stored to them.
+/// Threads that fault on the same pages at the same time: the later ones find them readable, and have not stored to them.
 #[test]
 fn many_read_a_mapping_for_reading() {
     let page = page_size();
@@ -197,8 +197,8 @@ fn mappings_of_blocks_of_several_pages_show_each_store() {
     }
 }
 
-/// Faults of a signal handler that interrupts a thread wherever it is, on the alternate stack that Rust's threads have: never on top of a fault that
-/// is being served.
+/// Faults of a signal handler that interrupts a thread anywhere, on the alternate stack of Rust's threads, but never during
+/// the resolution of another fault.
 #[test]
 fn a_handler_that_faults_itself() {
     use std::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -210,14 +210,14 @@ fn a_handler_that_faults_itself() {
         let page = CALLS.fetch_add(1, Relaxed) % 32;
         let at = AT.load(Relaxed).wrapping_add(page * page_size());
         if !AT.load(Relaxed).is_null() {
-            // SAFETY: within a mapping whose faults are served, that stays while signals are sent.
+            // SAFETY: within a mapping whose faults the pager resolves, and which exists while signals are sent.
             unsafe { at.read_volatile() };
         }
     }
 
     let page = page_size();
     let bytes = pattern(32 * page);
-    // SAFETY: a handler that is a function of this program, and does what it may.
+    // SAFETY: a handler that is a function of this program and async-signal-safe.
     unsafe { libc::signal(libc::SIGUSR1, touch as *const () as libc::sighandler_t) };
     each(&bytes, |cache, file, _, mode| {
         let mapping = map(file, mode, bytes.len() as u64).unwrap();
@@ -227,7 +227,7 @@ fn a_handler_that_faults_itself() {
             let (tell, told) = std::sync::mpsc::channel();
             let (mapping, done, bytes) = (&mapping, &done, &bytes);
             let worker = scope.spawn(move || {
-                // SAFETY: asks who this is.
+                // SAFETY: returns the thread's id.
                 tell.send(unsafe { libc::pthread_self() }).unwrap();
                 for round in 0..ROUNDS {
                     let at = (round * 7 % 32) * page;
@@ -251,8 +251,8 @@ fn a_handler_that_faults_itself() {
     });
 }
 
-/// Somebody evicts all there is, all the time, and writes everything back. Reads and writes with the file itself as the buffer come to
-/// their end all the same.
+/// A thread evicts and writes back everything all the time. Reads and writes with the file itself as the buffer end
+/// nevertheless.
 #[test]
 fn an_eviction_storm_keeps_nobody_from_going_on() {
     let page = page_size();

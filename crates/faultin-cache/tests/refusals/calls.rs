@@ -1,5 +1,5 @@
-//! Each system call refused in turn, as filters do (`EPERM`, and `ENOSYS` by those that know a call's absence better): the
-//! right bytes, or an error that names the call; never a death, a hang or a lie.
+//! Each system call is refused in turn, as filters do (with `EPERM`, or with `ENOSYS` as if the call did not exist): the
+//! result is the right bytes or an error that names the call, never a crash, a hang or wrong bytes.
 //!
 //! `FAULTIN_CALLS=whole` refuses each call with both errors; otherwise each is refused with one of them.
 
@@ -14,13 +14,13 @@ use libc::c_long;
 use crate::list::{CALLS, Call, KEPT};
 use crate::program;
 
-/// What tells a child which program to be.
+/// The variable that makes a child run a program.
 const CHILD: &str = "FAULTIN_TEST_CALLS";
 
-/// What is given up on as a hang: very much longer than the program takes.
+/// The timeout after which a run counts as hung, far longer than the program takes.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Runs the program in a child: what it has said, or how it has died.
+/// Runs the program in a child: its output, or how it died.
 fn run(word: &str) -> Result<String, String> {
     let mut child = Command::new(std::env::current_exe().expect("the test's program"))
         .args(["--exact", "calls::the_list_is_whole", "--nocapture"])
@@ -59,12 +59,12 @@ fn run(word: &str) -> Result<String, String> {
     }
 }
 
-/// The steps and how they ended.
+/// The steps and their results.
 fn steps(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.strip_prefix("step ")?.split_once(" = ")).collect()
 }
 
-/// What this machine does not have: steps that end with an error although nothing is refused.
+/// What this machine lacks: steps that fail although nothing is refused.
 fn plain() -> (BTreeSet<String>, BTreeSet<String>) {
     let text = run("plain").expect("the program runs");
     let all = steps(&text);
@@ -147,15 +147,15 @@ fn every_call_may_be_refused() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// What is wrong with a run in which this call was refused.
+/// The failures of a run in which this call was refused.
 fn judge(call: &Call, ran: &Result<String, String>, all: &BTreeSet<String>, missing: &BTreeSet<String>) -> Vec<String> {
     let text = match ran {
         Ok(text) => text,
         Err(why) => return vec![why.clone()],
     };
     let steps = steps(text);
-    // A step that makes what is used further may fail, and what uses it is not there then. (No step is lost otherwise: the
-    // program has come to its end.)
+    // A step that makes something for later steps may fail, and those steps are missing then. (No other step can be
+    // missing: the program has reached its end.)
     let unknown = steps.keys().filter(|name| !all.contains(**name)).map(|name| format!("{name}: no such step"));
     let is_named = |says: &str| says.contains(call.name) || call.also.iter().any(|also| says.contains(also));
     let wrong = steps.iter().filter(|(name, end)| {

@@ -1,4 +1,4 @@
-//! What an `io::Error` keeps of an error of the cache's: all of it.
+//! An `io::Error` keeps everything of the cache's error.
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
@@ -30,7 +30,7 @@ fn an_error_of_a_store_keeps_its_number_however_deep_it_is() {
     let full = || io::Error::from_raw_os_error(libc::ENOSPC);
     let inner: io::Error = Partial { done: 3, error: Error::Store(Arc::new(full())) }.into();
     assert_eq!((inner.kind(), errno(&inner), inner.raw_os_error()), (ErrorKind::StorageFull, Some(libc::ENOSPC), None));
-    // A cache over a store that is a cache.
+    // A cache over a store that is itself a cache.
     let outer: io::Error = Error::Store(Arc::new(inner)).into();
     assert_eq!((outer.kind(), errno(&outer)), (ErrorKind::StorageFull, Some(libc::ENOSPC)));
     let outer = outer.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).expect("the whole error");

@@ -1,6 +1,6 @@
-//! The limit on the size of files, under a cache: an error with its number, and no signal.
+//! The limit on file sizes, under a cache: an error with its number, and no signal.
 //!
-//! A limit is the process's. So each case is run by a child of its own.
+//! The limit applies to the process, so each case runs in a separate child.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use faultin_test::processes;
 const LIMIT: u64 = 1 << 20;
 const BLOCK: usize = 4096;
 
-/// Runs `case`, which is the test of this name, in a child that may have no file of more than [`LIMIT`] bytes.
+/// Runs `case`, the test of this name, in a child whose files are limited to [`LIMIT`] bytes.
 fn limited(name: &str, case: fn()) {
     const CHILD: &str = "FAULTIN_TEST_LIMITED";
     if std::env::var_os(CHILD).is_some() {
@@ -22,7 +22,7 @@ fn limited(name: &str, case: fn()) {
     child.args(["--exact", &format!("file_size::{name}"), "--nocapture"]).env(CHILD, "1");
     let set = || {
         let limit = libc::rlimit { rlim_cur: LIMIT, rlim_max: LIMIT };
-        // SAFETY: reads a limit.
+        // SAFETY: sets a limit from a local structure.
         match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
@@ -37,7 +37,7 @@ fn limited(name: &str, case: fn()) {
 }
 
 fn file() -> File {
-    // Where direct I/O is, if it is anywhere.
+    // Direct I/O is most likely supported there.
     tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).expect("a file")
 }
 
@@ -48,7 +48,7 @@ fn check(store: &dyn Store) {
             let error = result.expect_err("behind the limit");
             assert_eq!(error.raw_os_error(), Some(libc::EFBIG), "{error}");
         }
-        // (A file system may keep what is behind the end of a file out of the limit.)
+        // (A file system may exempt allocations past the end of a file from the limit.)
         if let Err(error) = store.allocate(LIMIT..2 * LIMIT) {
             assert!(matches!(error.raw_os_error(), Some(libc::EFBIG | libc::EOPNOTSUPP)), "{error}");
         }
@@ -72,7 +72,7 @@ fn stores_say_efbig() {
     });
 }
 
-/// A store that is given buffers of any alignment.
+/// A store that accepts buffers of any alignment.
 #[derive(Debug)]
 struct Aligned(FileStore);
 
@@ -107,7 +107,7 @@ impl Store for Aligned {
     }
 }
 
-/// The same bytes, at a page's start.
+/// The same bytes at the start of a page.
 fn aligned(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut copy = vec![0; bytes.len() + BLOCK];
     let at = copy.as_ptr().align_offset(BLOCK);
@@ -121,7 +121,7 @@ fn a_cached_file_says_efbig_and_keeps_what_it_has() {
         let cached = CacheOptions::new().block(BLOCK).build().open(FileStore::new(file()).expect("a store"));
         let cached = cached.expect("open it");
         cached.write_at(&[1; BLOCK], 0).expect("within the limit");
-        // (The store may hear of it when it is written.)
+        // (The error may be reported at writeback.)
         let error = cached.set_len(LIMIT + 1).and_then(|()| cached.sync_all()).expect_err("behind the limit");
         assert_eq!(error.errno(), Some(libc::EFBIG), "{error}");
         cached.set_len(BLOCK as u64).expect("within the limit");
@@ -131,7 +131,7 @@ fn a_cached_file_says_efbig_and_keeps_what_it_has() {
         let mut bytes = [0; BLOCK];
         cached.read_at(&mut bytes, 0).expect("what was there");
         assert_eq!(bytes, [1; BLOCK]);
-        // What is mapped lives in a file that has a length, too.
+        // Mapped folios are in a file that has a length, too.
         use faultin::map::Rights;
         use faultin_cache::pager::Mode;
         let mapping = cached.map(0..BLOCK as u64, Rights::ReadWrite, Mode::Mprotect).expect("map it");

@@ -1,15 +1,15 @@
-//! Filters of system calls (seccomp), written by hand.
+//! Hand-written filters of system calls (seccomp).
 
 use std::collections::BTreeSet;
 
 use libc::{c_long, sock_filter};
 
-/// The test's word for what a filter does.
+/// What a filter does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// This call fails with this number.
+    /// Makes this call fail with this errno.
     Refuse(c_long, i32),
-    /// Each call is told to a listener first.
+    /// Notifies a listener of each call first.
     Tell,
 }
 
@@ -19,7 +19,7 @@ fn statement(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-/// Sets a filter for this thread, and those that it starts from now on. Returns the listener's descriptor, if it has one.
+/// Installs a filter for this thread and those that it starts. Returns the listener's descriptor, if it has one.
 pub fn set(what: What) -> std::io::Result<Option<i32>> {
     let (load, ret) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_RET | libc::BPF_K);
     let mut program = match what {
@@ -48,8 +48,8 @@ pub fn set(what: What) -> std::io::Result<Option<i32>> {
     }
 }
 
-/// Takes what a listener is told, lets each call go on, and notes its number; returns when there is nothing for as long as
-/// `is_over` says so.
+/// Reads a listener's notifications, lets each call continue, and records its number. Returns when there is none and
+/// `is_over` returns `true`.
 pub fn listen(listener: i32, is_over: impl Fn() -> bool) -> BTreeSet<c_long> {
     const RECEIVE: u32 = 0xc050_2100;
     const SEND: u32 = 0xc018_2101;
@@ -81,15 +81,15 @@ pub fn listen(listener: i32, is_over: impl Fn() -> bool) -> BTreeSet<c_long> {
             }
             continue;
         }
-        // SAFETY: zeros are one; the kernel writes it.
+        // SAFETY: zeros are a valid value; the kernel writes it.
         let mut told: Told = unsafe { std::mem::zeroed() };
-        // SAFETY: writes the structure that this request has.
+        // SAFETY: writes the structure of this request.
         if unsafe { libc::ioctl(listener, RECEIVE as _, &raw mut told) } != 0 {
             continue;
         }
         made.insert(c_long::from(told.number));
         let answer = Answer { id: told.id, value: 0, error: 0, flags: CONTINUE };
-        // SAFETY: reads the structure that this request has. (The thread may have been interrupted meanwhile.)
+        // SAFETY: reads the structure of this request. (The thread may have been interrupted.)
         unsafe { libc::ioctl(listener, SEND as _, &raw const answer) };
     }
 }

@@ -5,7 +5,7 @@ use libc::c_long;
 pub struct Call {
     pub name: &'static str,
     pub number: c_long,
-    /// What errors call it besides its name.
+    /// Other names that errors have for it.
     pub also: &'static [&'static str],
     /// Whether the program makes it on every machine.
     pub always: bool,
@@ -19,8 +19,8 @@ macro_rules! calls {
     (sometimes) => { false };
 }
 
-/// Each of these is refused in turn. Those that are made *sometimes* depend on the kernel, on the C library, or on another call
-/// that was refused before.
+/// Each of these is refused in turn. The ones marked *sometimes* depend on the kernel, on the C library, or on another call
+/// having been refused.
 #[rustfmt::skip]
 pub const CALLS: &[Call] = calls! {
     read / SYS_read [], always;
@@ -87,10 +87,10 @@ pub const CALLS: &[Call] = calls! {
     #[cfg(target_arch = "x86_64")] readlink / SYS_readlink [], sometimes;
 };
 
-/// `rseq(2)`, for which not all versions of libc have a name.
+/// `rseq(2)`, which some versions of libc have no name for.
 const SYS_RSEQ: c_long = if cfg!(target_arch = "x86_64") { 334 } else { 293 };
 
-/// These are not refused: the program, or any program, ends without them.
+/// These are not refused: no program works without them.
 pub const KEPT: &[(&str, c_long, &str)] = &[
     (
         "futex",

@@ -1,5 +1,4 @@
-//! What the surroundings of a program refuse: each of its system calls in turn, and files beyond the limit on their size;
-//! and what errors keep of it.
+//! Refusals by the environment: each system call in turn, and files beyond the size limit; and what errors keep of them.
 
 mod calls;
 mod errors;

@@ -1,8 +1,8 @@
-//! A program that does with this library whatever makes system calls, a step after the other. Each step has the right bytes,
-//! or an error; a third outcome is a panic.
+//! A program that makes all system calls of this library, one step after the other. Each step gives the right bytes or an
+//! error; any other outcome is a panic.
 //!
-//! It runs in a thread with a filter. What the program itself needs done (files that are cut, files that are read to compare,
-//! what it has to say) is done by a thread that was there before the filter.
+//! It runs in a thread with a filter. A thread that was started before the filter does the program's own work: truncating
+//! files, reading files for comparison, printing.
 
 use std::error::Error;
 use std::fs::File;
@@ -33,7 +33,7 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Does it there. Waits without a system call.
+    /// Runs the task there. Waits without a system call.
     fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
         let answer = Arc::new(Mutex::new(None));
         let put = Arc::clone(&answer);
@@ -59,13 +59,13 @@ impl Elsewhere {
     }
 }
 
-/// What was there before the filter.
+/// Resources from before the filter.
 struct Place {
     folder: PathBuf,
     text: Vec<u8>,
-    /// Files to give away.
+    /// Files for the steps to take.
     files: Mutex<Vec<File>>,
-    /// A page that can be accessed, before one that cannot.
+    /// An accessible page before an inaccessible one.
     pages: usize,
     me: i32,
     elsewhere: Arc<Elsewhere>,
@@ -73,7 +73,7 @@ struct Place {
     panic: Arc<Mutex<String>>,
 }
 
-/// Runs the program as the word says: `tell`, `plain`, or a call's number and an errno; then ends the process.
+/// Runs the program as the word says: `tell`, `plain`, or a call's number and an errno; then exits the process.
 pub fn main(word: &str) -> ! {
     let what = match word.split_once(' ') {
         Some((call, errno)) => Some(What::Refuse(call.parse().unwrap(), errno.parse().unwrap())),
@@ -106,7 +106,7 @@ pub fn main(word: &str) -> ! {
             let _ = std::fs::remove_dir_all(folder);
         });
         ended.store(true, Ordering::Release);
-        // What ends a thread may be refused.
+        // Exiting a thread may be refused.
         loop {
             std::hint::spin_loop();
         }
@@ -136,10 +136,10 @@ pub fn main(word: &str) -> ! {
     std::process::exit(0)
 }
 
-/// Has the allocator ask the kernel for all of its memory now: what is refused later is ours.
+/// Makes the allocator get all of its memory from the kernel now, so that later refusals concern this library.
 fn roomy() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: sets numbers, before there are other threads that allocate.
+    // SAFETY: sets parameters before other threads allocate.
     unsafe {
         const M_TRIM_THRESHOLD: i32 = -1;
         const M_TOP_PAD: i32 = -2;
@@ -184,7 +184,7 @@ impl Place {
         }
     }
 
-    /// Runs one step and notes how it ended.
+    /// Runs one step and records its result.
     fn step(&self, name: &str, step: impl FnOnce() -> Outcome) {
         let end = match catch_unwind(AssertUnwindSafe(step)) {
             Ok(Ok(())) => "right".into(),
@@ -201,7 +201,7 @@ impl Place {
         self.report.lock().unwrap().push_str(&format!("step {name} = {end}\n"));
     }
 
-    /// As [`step`](Self::step), of what is used further.
+    /// Like [`step`](Self::step), for values that later steps use.
     fn made<T>(&self, name: &str, make: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Option<T> {
         let mut made = None;
         self.step(name, || {
@@ -219,7 +219,7 @@ impl Place {
         self.files.lock().unwrap().pop().expect("enough files")
     }
 
-    /// The bytes that a file has.
+    /// The bytes of a file.
     fn contents(&self, name: &str) -> Vec<u8> {
         let path = self.path(name);
         self.elsewhere.run(move || std::fs::read(path).expect("read it"))
@@ -325,7 +325,7 @@ fn reading(place: &Place, of: &str, map: &FileMap) {
     });
 }
 
-/// An operation on a map whose file was cut: the change, or an error that was in its way.
+/// The result of an operation on a map whose file was truncated: the change, or the error that preceded it.
 fn seen<T>(result: Result<T, MapError>) -> Outcome {
     match result {
         Ok(_) => panic!("it has read what is not there"),
@@ -418,7 +418,7 @@ fn shared(place: &Place, backend: Backend) {
 fn views(place: &Place) {
     let page = page_size();
     let pages = std::ptr::with_exposed_provenance_mut::<u8>(place.pages);
-    // SAFETY: the place's own pages, which stay.
+    // SAFETY: pages of `place`, which stay mapped.
     let Some(view) = place.made("view", || Ok(unsafe { WriteView::new(pages, 2 * page) }?)) else { return };
     place.step("view, short", || {
         view.write(&[7; 100], 0)?;
@@ -444,7 +444,7 @@ fn views(place: &Place) {
 fn without_signals(place: &Place) {
     let page = page_size();
     let pages = std::ptr::with_exposed_provenance_mut::<u8>(place.pages);
-    // SAFETY: the place's own pages, which stay.
+    // SAFETY: pages of `place`, which stay mapped.
     let (read, write) = unsafe { (KernelReadView::new(pages, 2 * page), KernelWriteView::new(pages, 2 * page)) };
     place.step("signal-free, copies", || {
         write.write(&[9; 20], 10)?;
@@ -475,7 +475,7 @@ fn without_signals(place: &Place) {
 }
 
 fn place_byte(place: &Place, at: usize) -> u8 {
-    // SAFETY: in the first of the place's own pages.
+    // SAFETY: in the first of `place`'s pages.
     unsafe { std::ptr::with_exposed_provenance::<u8>(place.pages + at).read_volatile() }
 }
 
@@ -606,7 +606,7 @@ fn pager(place: &Place, mode: Mode) {
     });
 }
 
-/// Has the text written to a file, elsewhere.
+/// Has the text written to a file by the other thread.
 fn given_text(place: &Place, given: &File) {
     use std::os::fd::{AsFd, AsRawFd};
     let (descriptor, text) = (given.as_fd().as_raw_fd(), place.text.clone());

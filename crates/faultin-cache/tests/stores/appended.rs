@@ -1,4 +1,4 @@
-//! Appending past the cache: any number of segments of any length, at any end of a file.
+//! Appends past the cache: any number of segments of any length, at any file size.
 
 use std::sync::Arc;
 use std::thread;
@@ -22,11 +22,11 @@ fn pattern(len: usize, seed: usize) -> Vec<u8> {
     (0..len).map(|at| 1 + ((at + seed) % 251) as u8).collect()
 }
 
-/// A page of bytes, and one behind it that cannot be read.
+/// A readable page followed by an unreadable one.
 fn half_bad() -> ReadView<'static> {
     let page = faultin::page_size();
     let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping, wherever the kernel likes; it stays.
+    // SAFETY: a new mapping, placed by the kernel; it is never unmapped.
     let base = unsafe { libc::mmap(std::ptr::null_mut(), 2 * page, rights, flags, -1, 0) };
     assert_ne!(base, libc::MAP_FAILED);
     // SAFETY: within that mapping.
@@ -136,7 +136,7 @@ fn appends_of_several_threads_are_whole() {
     assert_eq!(counts, [0, 20, 20, 20, 20]);
 }
 
-/// Its store's length cannot change: nothing is written.
+/// A store of fixed length: nothing is written.
 #[test]
 fn a_store_of_a_fixed_length_is_not_appended_to() {
     struct Fixed(MemoryStore);

@@ -1,4 +1,4 @@
-//! What a file must be to be a store, and what other code does to its descriptor, its position and its length.
+//! Requirements on files as stores, and changes of the descriptor, position and length by other code.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -51,11 +51,11 @@ fn what_cannot_be_a_store_is_refused_with_a_sentence() {
 }
 
 fn flags(file: &File) -> i32 {
-    // SAFETY: a question about a descriptor of ours.
+    // SAFETY: queries a descriptor owned here.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }
 }
 
-/// Two descriptors of one description: what the store does to it can be seen by the other.
+/// Two descriptors of one open file description: changes that the store makes to it would be visible through the other.
 fn shared(path: &Path) -> (File, File) {
     let file = opened(path, 0);
     (file.try_clone().unwrap(), file)
@@ -82,7 +82,7 @@ fn the_callers_description_stays_as_it_is() {
     }
 }
 
-/// Bytes land where they were written, whatever the caller does to the flags of a description that it shares.
+/// Bytes are written at the right position, whatever flags the caller sets on a shared open file description.
 #[test]
 fn a_description_that_gets_o_append_later_does_not_matter() {
     let folder = folder();
@@ -95,7 +95,7 @@ fn a_description_that_gets_o_append_later_does_not_matter() {
             Err(why) => return skipped("direct-io", why),
         };
         let file = Cache::new().open(store).unwrap();
-        // SAFETY: flags of a descriptor of ours.
+        // SAFETY: sets flags of a descriptor owned here.
         assert_eq!(unsafe { libc::fcntl(other.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) }, 0);
         file.write_at(&[8; 4096], 4096).unwrap();
         file.sync_all().unwrap();
@@ -112,7 +112,7 @@ struct Truncated {
     file: CachedFile,
 }
 
-/// A cached file, of which other code has cut the kernel's to `len` bytes.
+/// A cached file whose kernel file other code has truncated to `len` bytes.
 fn truncated(make: Make, len: u64) -> Option<Truncated> {
     let folder = folder();
     let path = folder.path().join("file");
@@ -135,7 +135,7 @@ fn a_file_that_other_code_truncates_is_an_error_and_not_zeros() {
     for make in MAKE {
         for len in [0, 100, 8192, LEN as u64 - 1] {
             let Some(Truncated { folder: _folder, path, cache: _cache, file }) = truncated(make, len) else { return };
-            // Also if there is nothing to write.
+            // Also without anything to write.
             is_told(&file.sync_all().unwrap_err(), len);
             let mut bytes = [0xee; LEN];
             let partial = file.read_at(&mut bytes, 0).unwrap_err();
@@ -158,7 +158,7 @@ fn a_truncated_file_is_not_silently_made_longer_again() {
         file.append(&[9; 10]).unwrap();
         is_told(&file.sync_all().unwrap_err(), 100);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 100);
-        // What is left can be kept: then it is a file again.
+        // The remaining bytes can be kept: then the file is usable again.
         file.set_len(50).unwrap();
         let _ = file.sync_all();
         cache.drop_clean();
@@ -170,7 +170,7 @@ fn a_truncated_file_is_not_silently_made_longer_again() {
     }
 }
 
-/// The case by which it was found: a file of 16 KiB that is open for appending.
+/// The original case: a file of 16 KiB that is open for appending.
 #[test]
 fn nothing_is_written_to_the_end_of_a_file_that_appends() {
     let folder = folder();

@@ -1,4 +1,4 @@
-//! After a sync, the store's length and bytes are the file's: a model, at random, over every store, with failures.
+//! After a sync, the store's length and bytes are the file's: a random model test over every store, with failures.
 
 use std::io;
 use std::ops::Range;
@@ -18,11 +18,11 @@ use crate::common::random::Random;
 use crate::common::stores::{Manner, Picky};
 use crate::{file_with, opened};
 
-/// A store that fails at times, also when half of what it was asked for is done.
+/// A store that fails at times, also with half of the work done.
 struct Moody {
     store: Arc<dyn Store>,
     random: Arc<Random>,
-    /// One call of so many fails; 0: none.
+    /// One in this many calls fails; 0: none.
     one_in: Arc<AtomicU64>,
 }
 
@@ -98,7 +98,7 @@ impl Store for Moody {
     }
 }
 
-/// Where the bytes live, and how another sees them.
+/// The place of the bytes, and how to read them independently.
 enum Home {
     Memory { unit: usize, short: bool },
     File { direct: bool },
@@ -131,7 +131,7 @@ impl Place {
 /// A page that cannot be read.
 fn bad() -> ReadView<'static> {
     let page = faultin::page_size();
-    // SAFETY: a new mapping, wherever the kernel likes; it stays.
+    // SAFETY: a new mapping, placed by the kernel; it is never unmapped.
     let base = unsafe {
         libc::mmap(std::ptr::null_mut(), page, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     };
@@ -171,7 +171,7 @@ impl World<'_> {
         let mut from = IovSource::new(&segments);
         let done = match (append, self.random.below(2)) {
             (true, 0) => self.file.append_iter(&mut from),
-            // Behind the end a store has nothing that could be half new.
+            // A store has no half-written bytes past the end.
             (true, _) => self.file.append_direct(&mut from),
             (false, _) => self.file.write_iter(&mut from, pos),
         };
@@ -194,7 +194,7 @@ impl World<'_> {
         let before = self.ought.clone();
         self.written(&bytes[..done], pos as usize);
         if failed {
-            // What is not counted may be there all the same, as far as the file goes.
+            // Uncounted bytes may be in the file, up to its length.
             let one_in = self.one_in.swap(0, Ordering::Relaxed);
             let is = self.contents();
             let (from, to) = (pos as usize + done, (pos as usize + bytes.len()).min(before.len()));
@@ -344,7 +344,7 @@ fn a_file_past_the_kernels_cache() {
     each_way(&Home::File { direct: true }, 6..8).unwrap();
 }
 
-/// What was allocated in advance is given back by a cut to the length that the file has, which may be more than was written.
+/// Truncating a file to its own length releases preallocated space, which may exceed what was written.
 #[test]
 fn what_was_allocated_in_vain_does_not_make_a_file_longer() {
     for preallocate in [Preallocate::No, Preallocate::Yes] {

@@ -1,5 +1,5 @@
-//! A child of `fork` that drops what its parent has: nothing of the child's own is unmapped, and nothing of the parent's is
-//! written, given back or waited for.
+//! A child of `fork` that drops its parent's values: it unmaps nothing of its own, and writes, frees or waits for nothing
+//! of the parent's.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,7 @@ use faultin_cache::{Cache, CacheOptions, CachedFile};
 
 use crate::file_with;
 
-/// What a child does not get: `dc` (do not copy) in the flags that the kernel tells of each mapping.
+/// Mappings that a child does not inherit: `dc` (do not copy) in the kernel's list of mappings.
 fn not_inherited() -> Vec<Range<usize>> {
     let all = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut range = 0..0;
@@ -35,12 +35,12 @@ fn not_inherited() -> Vec<Range<usize>> {
     found
 }
 
-/// Maps something there, if nothing is, and writes to its ends.
+/// Maps memory there, if the range is unmapped, and writes to its ends.
 fn occupy(range: &Range<usize>) -> bool {
     let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     let flags = flags | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
     let wanted = std::ptr::without_provenance_mut(range.start);
-    // SAFETY: a new mapping, and only where there is none.
+    // SAFETY: a new mapping that replaces none.
     let base = unsafe { libc::mmap(wanted, range.len(), rights, flags, -1, 0) };
     if base != wanted {
         return false;
@@ -52,27 +52,27 @@ fn occupy(range: &Range<usize>) -> bool {
     true
 }
 
-/// Whether what was [written](occupy) is still there. A signal ends the process if it is not.
+/// Whether the bytes [written](occupy) are still there. If not, a signal may end the process.
 fn is_there(range: &Range<usize>) -> bool {
     let at = |address| std::ptr::with_exposed_provenance::<u8>(address);
-    // SAFETY: mapped by `occupy`; if not any more, this is what the test is about.
+    // SAFETY: mapped by `occupy`; the test checks that it still is.
     unsafe { at(range.start).read_volatile() == 0x5a && at(range.end - 1).read_volatile() == 0x5a }
 }
 
-/// What `f` says in a child, which has ten seconds: its exit status.
+/// Runs `f` in a child with a limit of ten seconds: its exit status.
 fn in_child(f: impl FnOnce() -> i32) -> Result<i32, String> {
-    // SAFETY: the child uses what it has copies of, and exits.
+    // SAFETY: the child uses its copies, and exits.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        // SAFETY: a signal for a child that hangs.
+        // SAFETY: ends a child that hangs.
         unsafe { libc::alarm(10) };
         let status = f();
-        // SAFETY: ends the child.
+        // SAFETY: exits the child.
         unsafe { libc::_exit(status) };
     }
     let mut status = 0;
-    // SAFETY: our child, and a place for its status.
+    // SAFETY: a child of this process, and a local for its status.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(format!("a signal: {status:#x}")) }
 }
@@ -85,7 +85,7 @@ fn dirty_file(cache: &Cache, path: &Path) -> CachedFile {
     file
 }
 
-/// Says when it has a file's lock, and keeps it until it is told.
+/// Reports that it has a file's lock, and keeps it until it is released.
 struct Holds(mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl Observer for Holds {
@@ -105,11 +105,11 @@ fn a_child_that_drops_a_cache_leaves_everything_as_it_is() {
     let cache = CacheOptions::new().limit(64 << 20).build();
     let (one, two, three) = (dirty_file(&cache, &plain), dirty_file(&cache, &mapped), dirty_file(&cache, &locked));
     let mapping = two.map(0..LEN as u64, Rights::ReadWrite, Mode::Mprotect).unwrap();
-    // SAFETY: within the mapping, whose faults are served.
+    // SAFETY: within the mapping, whose faults are resolved.
     unsafe { mapping.as_ptr().add(5).write_volatile(3) };
     two.write_at(&[2; 4096], 4096).unwrap();
 
-    // The fork comes while another thread has a lock.
+    // The fork happens while another thread holds a lock.
     let (has, had) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let holder = three.clone();
@@ -156,7 +156,7 @@ fn a_child_that_drops_a_cache_leaves_everything_as_it_is() {
     drop((one, two, three, mapping, cache));
 }
 
-/// A cache without files keeps the memory of the folios that they had, and gives it back when it is dropped.
+/// A cache without files keeps the memory of their folios, and frees it when it is dropped.
 #[test]
 fn what_a_child_maps_where_its_parents_folios_were_stays() {
     if faultin_test::is_emulated() {

@@ -1,11 +1,11 @@
-//! Stores, and what the cache believes of them.
+//! Stores, and the cache's assumptions about them.
 //!
-//! * `appended`: appending past the cache.
-//! * `descriptor`: what a file must be to be a store, and what other code does to it.
-//! * `durable`: after a sync, the store's length and bytes are the file's, whatever happened before: a model, at random.
-//! * `fork`: a child that drops what its parent has.
+//! * `appended`: appends past the cache.
+//! * `descriptor`: requirements on files as stores, and changes by other code.
+//! * `durable`: after a sync, the store's length and bytes are the file's: a random model test.
+//! * `fork`: a child that drops its parent's values.
 //! * `short`: short counts, and stores that end before their length.
-//! * `signal`: no method of a store is called in a signal.
+//! * `signal`: no method of a store is called in a signal handler.
 
 mod appended;
 mod descriptor;
@@ -21,7 +21,7 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// A file for a store, with these bytes in it.
+/// A file with these bytes, for a store.
 fn file_with(path: &Path, bytes: &[u8]) -> File {
     std::fs::write(path, bytes).unwrap();
     opened(path, 0)

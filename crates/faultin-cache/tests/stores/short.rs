@@ -15,7 +15,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| 1 + (at % 251) as u8).collect()
 }
 
-/// A store that gives, and takes, at most `most` bytes at a time, and says that it has `says` bytes.
+/// A store that transfers at most `most` bytes at a time and reports a length of `says` bytes.
 struct Slow {
     memory: MemoryStore,
     unit: usize,
@@ -108,7 +108,7 @@ fn what_is_written_in_odd_parts_arrives() {
     }
 }
 
-/// It gives no whole unit: neither an end nor progress.
+/// It returns less than a unit: neither the end nor progress.
 #[test]
 fn a_store_that_never_gives_a_unit_has_failed() {
     let store = Slow::new(pattern(10_000), 512, 100);
@@ -134,7 +134,7 @@ fn an_end_before_the_length_is_an_error_with_both() {
                 let says = error.to_string();
                 assert!(says.contains(&has.to_string()) && says.contains("100000"), "{says}");
             }
-            // What it has, it gives.
+            // It returns the bytes that it has.
             let mut before = vec![0; has / 4096 * 4096];
             assert_eq!(file.read_at(&mut before, 0).unwrap(), before.len());
             assert_same(&before, &pattern(before.len()), "before it");
@@ -142,7 +142,7 @@ fn an_end_before_the_length_is_an_error_with_both() {
     }
 }
 
-/// Behind the store's length is nothing, also if the store is made longer by others, or has more than it says.
+/// There is nothing past the store's length, also if others extend the store, or it has more than it reports.
 #[test]
 fn what_lies_behind_the_length_is_not_the_files() {
     let store = Slow::new(pattern(3000), 1, 1 << 20);

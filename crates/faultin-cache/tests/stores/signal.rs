@@ -1,4 +1,4 @@
-//! No method of a store is called in a signal: a store may lock, allocate and print in each.
+//! No method of a store is called in a signal handler: each may lock, allocate and print.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,7 +14,7 @@ use faultin_test::skipped;
 
 use crate::file_with;
 
-/// Counts the calls that the thread makes that has made it: of `descriptor`, and of the others.
+/// Counts the calls made by the creating thread: of `descriptor`, and of the others.
 struct Counted {
     store: FileStore,
     thread: ThreadId,
@@ -93,9 +93,10 @@ fn a_fault_is_served_without_the_store() {
         };
         assert_eq!(store.descriptors.load(Ordering::Relaxed), 1, "asked once for all mappings");
         let others = store.others.load(Ordering::Relaxed);
-        // From the end, so that nothing is read ahead: the first one is handed over to the pager's thread. Every other page is stored to.
+        // Backwards, to avoid readahead: the first fault is handed over to the pager's thread. Every other page is stored
+        // to.
         for index in (0..PAGES).rev() {
-            // SAFETY: within the mapping, whose faults are served.
+            // SAFETY: within the mapping, whose faults are resolved.
             let byte = unsafe { mapping.as_ptr().add(index * page) };
             // SAFETY: as above.
             assert_eq!(unsafe { byte.read_volatile() }, index as u8);
@@ -112,7 +113,7 @@ fn a_fault_is_served_without_the_store() {
     }
 }
 
-/// A file that ends before its length: the handler hands over to code that may ask the store, which knows why.
+/// A file that ends before its length: the handler hands over to code that may call the store, which knows the reason.
 #[test]
 fn a_truncated_store_is_not_zeros_in_a_mapping() {
     let page = faultin::page_size();

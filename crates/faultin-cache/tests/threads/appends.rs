@@ -1,4 +1,4 @@
-//! Records at the end of a file: none is torn, none is lost, each is there once.
+//! Appended records: none is torn or lost, and each is present once.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use crate::slow::Slow;
 const THREADS: u8 = 4;
 const RECORDS: u32 = 1500;
 
-/// Who, which, and so many bytes of it: `b'#'`, the thread, four bytes of number, the length, the bytes.
+/// A record: `b'#'`, the thread, a number of four bytes, the length, and the bytes.
 fn record(thread: u8, number: u32) -> Vec<u8> {
     let len = (number.wrapping_mul(2_654_435_761) >> 24) as u8 % 90;
     let fill = thread.wrapping_mul(31).wrapping_add(number as u8);
@@ -22,7 +22,7 @@ fn record(thread: u8, number: u32) -> Vec<u8> {
     [head, vec![fill; len as usize]].concat()
 }
 
-/// Every record, in order; how many there are of each thread.
+/// Checks that each thread's records are in order; returns their numbers.
 fn check(mut bytes: &[u8]) -> [u32; THREADS as usize] {
     let mut next = [0; THREADS as usize];
     while !bytes.is_empty() {
@@ -61,7 +61,7 @@ fn each_record_is_there_once_and_whole() {
                 until.each_time(|| {
                     file.sync_all().unwrap();
                     cache.drop_clean();
-                    // What is there is there: whole records, but for the last one.
+                    // The contents are whole records, except for the last one.
                     let len = file.len().unwrap();
                     let mut bytes = vec![0; len as usize];
                     assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
@@ -75,7 +75,7 @@ fn each_record_is_there_once_and_whole() {
                     scope.spawn(move || {
                         for number in 0..RECORDS {
                             let record = record(thread, number);
-                            // In two segments, the border anywhere.
+                            // In two segments with the boundary anywhere.
                             let (head, tail) = record.split_at(number as usize % record.len());
                             let segments = [head.into(), tail.into()];
                             let mut from = IovSource::<ReadView<'_>>::new(&segments);

@@ -1,4 +1,4 @@
-//! A file that is made shorter and longer while others read it.
+//! A file that is truncated and extended while others read it.
 
 use std::thread;
 
@@ -13,7 +13,7 @@ use crate::slow::Slow;
 const BLOCK: usize = 32;
 const LEN: usize = 40 * BLOCK;
 
-/// What is ever written at a position.
+/// The only byte that is ever written at a position.
 fn byte(pos: usize) -> u8 {
     (pos % 250) as u8 + 1
 }
@@ -79,7 +79,7 @@ fn what_is_cut_off_never_comes_back() {
                         model[part.clone()].copy_from_slice(&pattern(part));
                     }
                 }
-                // Nobody else changes it.
+                // No other thread changes it.
                 let pos = random.below(LEN as u64) as usize;
                 let mut bytes = vec![0xff; 300];
                 let read = file.read_at(&mut bytes, pos as u64).unwrap();

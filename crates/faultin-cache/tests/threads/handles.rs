@@ -13,7 +13,7 @@ use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
 
-/// Whatever the others do, a sync of the cache is one of a file that was opened before.
+/// Whatever other threads do, a sync of the cache includes every file that was opened before it.
 #[test]
 fn a_file_is_known_to_the_cache_from_the_beginning() {
     watchdog::start();
@@ -38,7 +38,7 @@ fn a_file_is_known_to_the_cache_from_the_beginning() {
     assert_eq!(cache.used(), 0);
 }
 
-/// Handles of the same file that come and go.
+/// Handles of the same file that are opened and closed.
 #[test]
 fn the_last_handle_writes_everything() {
     watchdog::start();
@@ -100,7 +100,7 @@ impl Store for FailsIn {
     }
 }
 
-/// Both threads have come so far.
+/// Waits until both threads have reached this point.
 fn meet(place: &AtomicU64, turn: u64) {
     place.fetch_add(1, Ordering::AcqRel);
     while place.load(Ordering::Acquire) < 2 * turn {
@@ -108,7 +108,7 @@ fn meet(place: &AtomicU64, turn: u64) {
     }
 }
 
-/// An error that comes up while another handle is synced is reported by that sync or by the next one, and once.
+/// An error during the sync of another handle is reported once, by that sync or by the next one.
 #[test]
 fn an_error_at_the_same_time_is_reported_once() {
     const TURNS: u64 = 200_000;

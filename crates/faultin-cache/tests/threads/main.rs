@@ -1,10 +1,10 @@
 //! Many threads on few files, with hardly any memory and a slow store.
 //!
-//! * `appends`: records at the end of a file: none is torn, none is lost, each is there once.
-//! * `versions`: records that are overwritten while others read them: nobody ever sees one that is older than a write that
-//!   was done.
-//! * `cuts`: a file that is made shorter and longer while others read it.
-//! * `reclaim`: files that take each other's memory.
+//! * `appends`: appended records: none is torn or lost, and each is present once.
+//! * `versions`: records that are overwritten while others read them: no reader gets one that is older than a completed
+//!   write.
+//! * `cuts`: a file that is truncated and extended while others read it.
+//! * `reclaim`: files that reclaim each other's memory.
 //! * `handles`: files that are opened and closed, and errors that are reported, while the cache is synced.
 
 mod appends;
@@ -19,7 +19,7 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What some threads do until the others are done.
+/// Work of some threads that lasts until the others have finished.
 struct Until(AtomicBool);
 
 impl Until {
@@ -27,7 +27,7 @@ impl Until {
         Until(AtomicBool::new(false))
     }
 
-    /// Done when this is dropped, also by a panic. Has to outlive the scope of the threads that are waited for.
+    /// Finished when this is dropped, also by a panic. Must outlive the scope of the threads.
     fn done_at_end(&self) -> impl Drop + use<'_> {
         struct Done<'a>(&'a Until);
         impl Drop for Done<'_> {

@@ -1,4 +1,4 @@
-//! Files that take each other's memory.
+//! Files that reclaim each other's memory.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use crate::slow::Slow;
 const BLOCK: usize = 32;
 const LEN: usize = 64 * BLOCK;
 
-/// A file of its own, used in every way, against a vector.
+/// Uses a file of its own in every way, compared with a vector.
 fn use_one(cache: &Cache, seed: u64, how: &WriteLoop) {
     let random = Random::new(seed);
     let store = Slow::new([]);
@@ -47,7 +47,7 @@ fn use_one(cache: &Cache, seed: u64, how: &WriteLoop) {
     assert_eq!((file.dirty(), store.memory.reserved()), (0, 0));
 }
 
-/// No write is refused: somebody who is writing back is no reason.
+/// No write is refused: writeback by another thread is no reason to.
 #[test]
 fn files_that_share_hardly_any_memory() {
     watchdog::start();
@@ -81,7 +81,7 @@ fn files_that_share_hardly_any_memory() {
     }
 }
 
-/// Writers of one file, each in its own part, while it is written back all the time.
+/// Writers of one file, each in its own part, while it is constantly written back.
 #[test]
 fn writers_of_one_file_are_not_refused_because_it_is_written_back() {
     watchdog::start();

@@ -1,4 +1,4 @@
-//! A store that takes its time, so that others come in between.
+//! A slow store, so that other threads run between its steps.
 
 use std::io;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use faultin_cache::store::{MemoryStore, Store};
 
 use crate::common::random::Random;
 
-/// Reads and writes half, waits, and does the other half.
+/// Reads and writes one half, waits, and does the other half.
 #[derive(Clone)]
 pub struct Slow {
     pub memory: Arc<MemoryStore>,
@@ -46,7 +46,7 @@ impl Store for Slow {
         }
         self.pause();
         let more = self.memory.read_at(second, pos + half as u64)?;
-        // What was read gets old.
+        // Makes the bytes read stale.
         if self.random.below(8) == 0 {
             thread::sleep(Duration::from_micros(self.random.below(300)));
         }

@@ -1,8 +1,8 @@
 //! Records that are overwritten while others read them.
 //!
-//! A record is one number, the version, many times. It has one writer, which tells before a write what it is about to write,
-//! and after it what is written. A reader asks for the latter before it reads and for the former afterwards: what it
-//! sees lies between, and is one and the same number.
+//! A record is one number, the version, repeated. It has one writer, which announces the version before a write, and
+//! publishes it afterwards. A reader loads the published version before it reads and the announced one afterwards: the
+//! record must be a single number between them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -33,7 +33,7 @@ fn record(version: u64) -> Vec<u8> {
     version.to_le_bytes().repeat(RECORD / 8)
 }
 
-/// The version of a record that is whole.
+/// The version of a whole record.
 fn version(bytes: &[u8]) -> u64 {
     let version = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     assert_eq!(bytes, record(version), "torn");
@@ -82,7 +82,7 @@ impl Shared {
         }
     }
 
-    /// What makes it hard for both.
+    /// Interferes with both.
     fn disturb(&self, cache: &Cache, random: &Random) {
         let range = random.below(RECORDS as u64) * RECORD as u64..(RECORDS * RECORD) as u64;
         match random.below(7) {
@@ -105,7 +105,7 @@ impl Shared {
     }
 }
 
-/// With room for so many blocks, in folios of so many.
+/// With this many blocks of memory, in folios of this many blocks.
 fn run(block: usize, [limit, max_folio]: [usize; 2], how: &WriteLoop) {
     watchdog::start();
     let (limit, max_folio) = (limit * block, max_folio * block);
@@ -140,7 +140,7 @@ fn run(block: usize, [limit, max_folio]: [usize; 2], how: &WriteLoop) {
     });
     for file in &files {
         file.check();
-        // Each read that waited for its store may have left a block more; the next one makes up for it.
+        // Each read that waited for its store may have left a block beyond the limit; the next read reclaims it.
         file.file.read_at(&mut [0; RECORDS * RECORD], 0).unwrap();
     }
     assert!(cache.used() <= limit + 2 * 2 * max_folio, "{}", cache.used());
@@ -158,7 +158,7 @@ fn folios_of_several_blocks() {
     run(RECORD, [6, 4], &WriteLoop::GENERIC_PERFORM_WRITE);
 }
 
-/// What is written is a part of a block, of which the rest has to be read: if that were old, it would stay.
+/// A write covers a part of a block, the rest of which has to be read: if that were stale, it would stay so.
 #[test]
 fn blocks_of_several_records() {
     run(4 * RECORD, [1, 1], &WriteLoop::DEFAULT);

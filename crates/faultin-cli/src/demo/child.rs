@@ -1,5 +1,5 @@
-//! A process that accesses memory, and how it ends. It is forked: what it does to its memory, its signals and its mounts is its
-//! own.
+//! A process that accesses memory, and how it ends. It is forked: changes of its memory, its signals and its mounts affect
+//! only itself.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Missing, Stopped};
 
-/// Seconds after which a child is ended. None takes one.
+/// Seconds after which a child is killed. None takes that long.
 const PATIENCE: u32 = 60;
 
 /// How a child ended.
 pub enum Ending {
-    /// By a signal, after so many bytes.
+    /// By a signal, after this number of bytes.
     Killed { signal: i32, done: u64 },
     /// By itself.
     Stopped(Stopped),
-    /// In a way that no scene has.
+    /// In a way that no scene expects.
     Odd(String),
 }
 
-/// What a child has of its parent.
+/// The channel to the parent, in a child.
 pub struct Stage<'a> {
     parent: &'a UnixStream,
     done: &'a Counter,
@@ -34,14 +34,14 @@ impl Stage<'_> {
         waited.map_err(|error| Missing::because("the other process", error))
     }
 
-    /// Tells the parent how far the child has come, also if it dies of the next access.
+    /// Reports the progress to the parent, also if the process dies of the next access.
     #[inline]
     pub fn has_come_to(&self, bytes: u64) {
         self.done.get().store(bytes, Ordering::Relaxed);
     }
 }
 
-// The first byte of what a child sends.
+// The first byte of a child's message.
 const PAUSE: u8 = b'p';
 const STOPPED: u8 = b's';
 const MISSING: u8 = b'm';
@@ -54,8 +54,8 @@ pub fn run(
     let cannot = |error: io::Error| Missing::because("starting a process", error);
     let done = Counter::new().map_err(cannot)?;
     let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
-    // SAFETY: this process has one thread, so the child may do what it likes; children are waited for, whatever the caller of
-    // this process ignores.
+    // SAFETY: this process has one thread, so the child is not restricted; children are waited for, even if the parent of
+    // this process ignores SIGCHLD.
     let child = unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::fork()
@@ -68,7 +68,7 @@ pub fn run(
             unsafe { libc::alarm(PATIENCE) };
             let ended = access(&mut Stage { parent: &theirs, done: &done });
             let sent = send(&theirs, &ended);
-            // SAFETY: as above; what the parent has buffered and would clean up stays its own.
+            // SAFETY: as above; buffers and cleanups of the parent stay its own.
             unsafe { libc::_exit(sent.is_err().into()) }
         }
         _ => {}
@@ -78,7 +78,7 @@ pub fn run(
     // A child that waits for an answer gets none.
     drop(ours);
     let mut status = 0;
-    // SAFETY: our own child.
+    // SAFETY: a child of this process.
     while unsafe { libc::waitpid(child, &mut status, 0) } < 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -92,7 +92,7 @@ pub fn run(
     conversation.map_err(|error| Missing::because("the other process", error))?
 }
 
-/// Answers a child until it is at its end.
+/// Answers a child until it ends.
 fn converse(mut child: &UnixStream, take_away: impl Fn() -> io::Result<()>) -> io::Result<Result<Ending, Missing>> {
     let mut message = Vec::new();
     loop {

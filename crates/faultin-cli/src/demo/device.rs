@@ -17,7 +17,7 @@ use super::{Missing, Scene, Stopped, Way};
 
 const LEN: usize = 4 << 20;
 
-/// Bytes that the file system has room for.
+/// Size in bytes of the file system.
 const ROOM: usize = 1 << 20;
 
 /// What is full.
@@ -36,7 +36,7 @@ pub struct Full {
 }
 
 impl Full {
-    /// The device that was asked for, or the first one that this machine has.
+    /// Returns the requested device, or the first one that this machine has.
     pub fn new(asked: Option<Device>) -> Result<Full, Missing> {
         let mut full = Full { device: Device::Tmpfs, folder: Folder::new()? };
         let mut reasons = Vec::new();
@@ -52,7 +52,7 @@ impl Full {
 
     fn is_there(&self) -> Result<(), Missing> {
         match self.device {
-            // It is the child's, and goes with it.
+            // It belongs to the child, and ends with it.
             Device::Tmpfs => match child::run(|_| self.mount(), || Ok(()))? {
                 Ending::Stopped(_) => Ok(()),
                 _ => Err(Missing("a small file system: the process that mounts it died".into())),
@@ -61,10 +61,10 @@ impl Full {
         }
     }
 
-    /// Mounts the file system, which only this process has and sees.
+    /// Mounts the file system, which only this process sees.
     fn mount(&self) -> Result<Stopped, Missing> {
         let cannot = |error: io::Error| Missing::because("a small file system (tmpfs in a user namespace)", error);
-        // SAFETY: have no conditions.
+        // SAFETY: no preconditions.
         let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
         // SAFETY: this process is a child with one thread.
         if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0 {
@@ -74,7 +74,7 @@ impl Full {
             fs::write("/proc/self/gid_map", format!("{group} {group} 1")).map_err(cannot)?;
         } else {
             let error = io::Error::last_os_error();
-            // Root may mount without.
+            // Root may mount without a user namespace.
             // SAFETY: as above.
             if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
                 return Err(cannot(error));
@@ -84,7 +84,7 @@ impl Full {
         let target = CString::new(self.folder.path().as_os_str().as_bytes()).map_err(nul)?;
         let options = CString::new(format!("size={ROOM},mode=700")).map_err(nul)?;
         let (none, kind) = (std::ptr::null(), c"tmpfs".as_ptr());
-        // SAFETY: paths and options are strings. What is mounted shows in this process' namespace only.
+        // SAFETY: paths and options are strings. The mount is visible in this process's namespace only.
         let mounted = unsafe {
             match libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) {
                 0 => libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()),
@@ -97,7 +97,7 @@ impl Full {
         }
     }
 
-    /// A file that has a length and no room.
+    /// Returns a file that has a length and no space.
     fn file(&self) -> Result<(File, PathBuf), Missing> {
         self.mount()?;
         let path = self.folder.path().join("database");
@@ -107,7 +107,7 @@ impl Full {
     }
 }
 
-/// Whether huge pages are known here, and there are none.
+/// Checks that huge pages are supported here, and there are none.
 fn no_huge_pages() -> Result<(), Missing> {
     let missing = |why: &str| Err(Missing::because("huge pages of which there are none", why));
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -172,7 +172,7 @@ impl Scene for Full {
             }
             (Device::HugePages, Way::Faultin) => {
                 let pages = Plain::of_huge_pages(LEN)?;
-                // SAFETY: the range is this process', and nothing else is ever mapped there.
+                // SAFETY: the range belongs to this process, and nothing else is ever mapped there.
                 let view = unsafe { WriteView::new(pages.as_ptr(), LEN) };
                 match view.map_err(|error| Missing::because("a signal handler", error))?.write(&all, 0) {
                     Ok(()) => (LEN, String::new()),

@@ -1,4 +1,4 @@
-//! A temporary folder, without what a package for it needs to be built.
+//! A temporary folder, without the build time of a package for it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,7 +10,7 @@ use super::Missing;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one where temporary files go, in shared memory or here: in the first of these that can be written to.
+    /// Makes one in the folder for temporary files, in shared memory or here: in the first of these that is writable.
     pub fn new() -> Result<Folder, Missing> {
         let name = format!("faultin-demo.{}", std::process::id());
         let mut error = io::Error::from(io::ErrorKind::NotFound);
@@ -30,7 +30,7 @@ impl Folder {
         Err(Missing::because("a folder to write a file to", error))
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.0
     }

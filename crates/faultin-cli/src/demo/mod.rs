@@ -1,13 +1,13 @@
-//! `faultin demo`: three ways in which memory goes away under a program, each tried by a plain mapping, which dies of it, and by
-//! this library, which says how far it came and why it stopped.
+//! `faultin demo`: three ways in which a program loses memory, each tried with a plain mapping, which dies of it, and with
+//! this library, which reports the count and the reason.
 //!
 //! | module | has |
 //! |---|---|
-//! | `truncated`, `device`, `peer` | the scenes: what is accessed, and what takes it away |
-//! | `child` | the processes that access it, how they end, and how they wait for the deed |
+//! | `truncated`, `device`, `peer` | the scenes: the accesses, and the event that takes the memory away |
+//! | `child` | the processes that access the memory, how they end, and how they wait for the event |
 //! | `plain` | the accesses that every program makes: through a raw pointer into a mapping |
 //! | `folder` | a temporary folder |
-//! | `told` | what people are shown |
+//! | `told` | the output |
 
 mod child;
 mod device;
@@ -40,7 +40,7 @@ pub struct Args {
     device: Option<Device>,
 }
 
-/// Why a scene cannot be shown on this machine.
+/// The reason why a scene cannot be shown on this machine.
 struct Missing(String);
 
 impl Missing {
@@ -49,32 +49,32 @@ impl Missing {
     }
 }
 
-/// Whose accesses.
+/// The kind of accesses.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Through a pointer into a mapping, as any program.
+    /// Through a pointer into a mapping, as in any program.
     Plain,
     /// Through this library.
     Faultin,
 }
 
-/// Memory that goes away while it is accessed.
+/// Memory that is taken away while it is accessed.
 trait Scene {
-    /// What happens, in a line.
+    /// Returns a title of one line.
     fn title(&self) -> &'static str;
 
-    /// What happens, for a person who has never thought about it.
+    /// Returns a description for a person who has never thought about it.
     fn story(&self) -> String;
 
-    /// Bytes there are to access before the memory ends.
+    /// Returns the number of bytes to access before the memory ends.
     fn there_are(&self) -> u64;
 
-    /// Makes everything as it was, before each child.
+    /// Restores the initial state, before each child.
     fn prepare(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    /// Accesses the memory in a process of its own, up to the error. [`Stage::pause`] is when it goes away.
+    /// Accesses the memory in a separate process, up to the error. It is taken away during [`Stage::pause`].
     fn access(&self, way: Way, stage: &mut Stage) -> Result<Stopped, Missing>;
 
     /// Takes the memory away, in this process, while the other one pauses.
@@ -83,9 +83,9 @@ trait Scene {
     }
 }
 
-/// How accesses ended that did not kill their process.
+/// The end of accesses that did not kill their process.
 struct Stopped {
-    /// Bytes that were accessed.
+    /// Number of bytes that were accessed.
     done: u64,
     /// The error; empty if there was none.
     why: String,
@@ -135,7 +135,7 @@ fn scenes(args: &Args) -> [Result<Box<dyn Scene>, Missing>; 3] {
     [scene(truncated::Truncated::new()), scene(device::Full::new(args.device)), scene(peer::Shrinks::new())]
 }
 
-/// Shows a scene, and whether it went as it says.
+/// Shows a scene, and returns whether it went as described.
 fn show(number: u32, scene: &dyn Scene, paint: Paint) -> Result<bool, Missing> {
     let ending = |way| -> Result<Ending, Missing> {
         scene.prepare()?;

@@ -12,13 +12,13 @@ use super::{Missing, Scene, Stopped, Way, in_two_parts};
 
 const LEN: usize = 1 << 20;
 
-/// Bytes that are read before the memory shrinks.
+/// Number of bytes that are read before the memory shrinks.
 const FIRST: usize = 256 << 10;
 
-/// Bytes that are left.
+/// Number of bytes that are left.
 const LEFT: usize = 300_000;
 
-/// The memory, as its owner has it: this process. The child that accesses it inherits the descriptor.
+/// The memory, in its owner, this process. The child that accesses it inherits the descriptor.
 pub struct Shrinks(File);
 
 impl Shrinks {
@@ -68,7 +68,7 @@ impl Scene for Shrinks {
                 let file = self.0.try_clone().map_err(|error| Missing::because("a descriptor", error))?;
                 let shared = SharedMap::from_file(file, LEN, Rights::Read);
                 let shared = shared.map_err(|error| Missing::because("sharing memory", error))?;
-                // As much as there is: to read exactly what is not there would read nothing.
+                // As many as there are: an exact read past the end would read nothing.
                 in_two_parts(LEN, FIRST, stage, |bytes, at| shared.read_at(bytes, at).map(drop))
             }
         }

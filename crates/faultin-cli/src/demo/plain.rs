@@ -1,4 +1,4 @@
-//! A plain mapping: memory as it is used where nothing can go wrong.
+//! A plain mapping: memory used as if nothing could go wrong.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use super::Missing;
 use super::child::Stage;
 
-/// A mapping, until the process ends.
+/// A mapping that exists until the process ends.
 pub struct Plain {
     place: *mut u8,
     len: usize,
@@ -35,7 +35,7 @@ impl Plain {
         Ok(Plain { place: place.cast(), len })
     }
 
-    /// The mapping's address.
+    /// Returns the mapping's address.
     pub fn as_ptr(&self) -> *mut u8 {
         self.place
     }
@@ -43,7 +43,7 @@ impl Plain {
     /// Reads each byte of a range.
     pub fn read(&self, range: Range<usize>, stage: &Stage) {
         self.each(range, stage, |place| {
-            // SAFETY: within the mapping. Where there is no memory behind it, the process dies, which is what is to be shown.
+            // SAFETY: within the mapping. Where there is no memory, the process dies, which is the point of the demo.
             unsafe { place.read_volatile() };
         });
     }
@@ -58,7 +58,7 @@ impl Plain {
 
     fn each(&self, range: Range<usize>, stage: &Stage, access: impl Fn(*mut u8)) {
         assert!(range.end <= self.len);
-        // SAFETY: asks for no core dump of this process, whose death is expected.
+        // SAFETY: disables core dumps of this process, whose death is expected.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
         for at in range {
             access(self.place.wrapping_add(at));

@@ -1,4 +1,4 @@
-//! What people are shown.
+//! The output of the demo.
 
 use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
@@ -6,17 +6,17 @@ use std::io::{IsTerminal, stdout};
 use super::child::Ending;
 use super::{Scene, Stopped};
 
-/// Characters of a line.
+/// Number of characters of a line.
 const WIDTH: usize = 96;
 
 const STRING: &str = "a string takes everything";
 
-/// Colours on a terminal, unless <https://no-color.org> asks for none.
+/// Colours on a terminal, unless disabled as in <https://no-color.org>.
 #[derive(Clone, Copy)]
 pub struct Paint(bool);
 
 impl Paint {
-    /// As standard output can show them.
+    /// Returns whether standard output can show them.
     pub fn of_stdout() -> Paint {
         let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Paint(stdout().is_terminal() && !asked_for_none)
@@ -39,7 +39,7 @@ impl Paint {
     }
 }
 
-/// What the demo is about.
+/// Returns the introduction of the demo.
 pub fn opening(paint: Paint) -> String {
     let title = paint.bold("Memory that may fault: what ends with \"Bus error\", and what faultin makes of it");
     let story = "A mapped file, or memory that processes share, looks like any memory. But others can take it away, and then the \
@@ -48,12 +48,12 @@ pub fn opening(paint: Paint) -> String {
     format!("{title}\n\n{}\n\n", wrapped(story, ""))
 }
 
-/// A scene that this machine has no means for.
+/// Returns the text for a scene that this machine cannot show.
 pub fn skipped(number: u32, what: &str, paint: Paint) -> String {
     format!("{}\n{}\n\n", paint.bold(&format!("Scene {number}")), wrapped(&format!("skipped: {what}"), "   "))
 }
 
-/// What was seen of a scene.
+/// The observations of a scene.
 pub struct Told<'a> {
     pub number: u32,
     pub scene: &'a dyn Scene,
@@ -62,7 +62,7 @@ pub struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// Whether the plain mapping died of SIGBUS, and ours returned an error with the exact count.
+    /// Returns whether the plain mapping died of SIGBUS, and ours returned an error with the exact count.
     pub fn is_as_claimed(&self) -> bool {
         self.plain_died() && self.ours_stopped()
     }
@@ -75,7 +75,7 @@ impl Told<'_> {
         matches!(&self.ours, Ending::Stopped(Stopped { done, why }) if *done == self.scene.there_are() && !why.is_empty())
     }
 
-    /// The scene, and both endings.
+    /// Returns the scene, and both endings.
     pub fn text(&self, paint: Paint) -> String {
         let mut out = format!("{}\n", paint.bold(&format!("{}. {}", self.number, self.scene.title())));
         writeln!(out, "{}\n", wrapped(&self.scene.story(), "   ")).expect(STRING);
@@ -122,7 +122,7 @@ fn in_words(ending: &Ending) -> String {
     }
 }
 
-/// What there was to see, and where to go from here.
+/// Returns the summary, and further steps.
 pub fn closing(shown: u32, failed: u32, paint: Paint) -> String {
     let sum = match (shown, failed) {
         (0, 0) => "No scene could be shown on this machine; each says above what is missing.".to_owned(),
@@ -132,7 +132,7 @@ pub fn closing(shown: u32, failed: u32, paint: Paint) -> String {
         ),
         _ => paint.red(&format!("{failed} of 3 scenes did not go as they say (✗).")),
     };
-    // Cargo tells what it runs where it was found.
+    // Cargo sets this variable for the programs that it runs.
     let in_sources = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
     let program = if in_sources { "cargo run --release --" } else { "faultin" };
     let mut next = vec![(
@@ -152,7 +152,7 @@ pub fn closing(shown: u32, failed: u32, paint: Paint) -> String {
     out
 }
 
-/// The text in lines, each after `indent`.
+/// Returns the text in lines, each after `indent`.
 fn wrapped(text: &str, indent: &str) -> String {
     let mut out = indent.to_owned();
     let mut line = indent.len();

@@ -13,10 +13,10 @@ use super::{Missing, Scene, Stopped, Way, in_two_parts};
 
 const LEN: usize = 4 << 20;
 
-/// Bytes that are read before the file is truncated.
+/// Number of bytes that are read before the file is truncated.
 const FIRST: usize = 1 << 20;
 
-/// Bytes that are left: no whole number of pages.
+/// Number of bytes that are left: not a whole number of pages.
 const LEFT: usize = 1_500_000;
 
 /// The file.

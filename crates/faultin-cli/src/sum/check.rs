@@ -12,12 +12,12 @@ use super::{complain, name};
 struct Line<'a> {
     sum: blake3::Hash,
     file: PathBuf,
-    /// What the name's line begins with, and the name, as they are in the list.
+    /// The prefix of the name's line and the name, as they are in the list.
     shown: (&'static str, &'a str),
 }
 
-/// Checks every file of every list. Returns the number of files that have another checksum or none, and of lines that
-/// cannot be read.
+/// Checks every file of every list. Returns the number of files that have another checksum or none, and of unreadable
+/// lines.
 ///
 /// # Errors
 /// Those of standard output.
@@ -42,7 +42,7 @@ pub fn check_all(lists: &[PathBuf], hasher: &Hasher, quiet: bool) -> io::Result<
     Ok(failed)
 }
 
-/// Bytes of a line at most: a checksum and a path of the longest kind are a hundredth of it.
+/// Maximum number of bytes of a line: a checksum and a path of the longest kind are a hundredth of it.
 const LINE: u64 = 1 << 20;
 
 fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool) -> io::Result<u64> {
@@ -91,8 +91,8 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
     }
 }
 
-/// Parses both styles: `checksum  name` and `BLAKE3 (name) = checksum`, escaped if the line begins with a backslash. A name
-/// that ends with the end of a line is escaped, so all of them after the last character are the list's.
+/// Parses both styles: `checksum  name` and `BLAKE3 (name) = checksum`, escaped if the line begins with a backslash. A line
+/// end in a name is escaped, so all line ends after the last character belong to the list.
 fn parse(line: &str) -> Result<Line<'_>, &'static str> {
     let line = line.trim_end_matches(['\n', '\r']);
     let (escaped, line) = line.strip_prefix('\\').map_or(("", line), |rest| ("\\", rest));

@@ -1,14 +1,15 @@
 //! BLAKE3 of a file, on all cores.
 //!
-//! A regular file is mapped. Each task copies its piece out of the mapping, into a cache of its core, and hashes the copy: so
-//! a page that cannot be read is an error with its place, and what was hashed is what was read once. The tree of BLAKE3 is cut
-//! where it cuts itself. Everything else (a pipe, a terminal, a file whose size says nothing as those in /proc and /sys) is
-//! read as it comes.
+//! A regular file is mapped. Each task copies its piece from the mapping into a cache of its core, and hashes the copy: so
+//! a page that cannot be read is an error with its position, and each hashed byte was read once. BLAKE3's tree is divided
+//! at its own subtrees. Everything else (a pipe, a terminal, a file whose size is meaningless, as in /proc and /sys) is
+//! read sequentially.
 //!
-//! The bytes of a checksum are those of one state of the file: a pass during which its stamp did not move is proof of that.
-//! After a pass during which it moved, the file is hashed once more. If the checksum is the same, the bytes are those that both
-//! passes read: only attributes or names had changed. Another checksum is an error, also if the second pass was undisturbed:
-//! the bytes changed while the command read them. A file that other processes append to is hashed to where it ended by then.
+//! The bytes of a checksum must be those of one state of the file: a pass during which its stamp did not move proves this.
+//! After a pass during which it moved, the file is hashed once more. If the checksum is the same, the bytes are those that
+//! both passes read: only attributes or names had changed. A different checksum is an error, also if the second pass was
+//! undisturbed: the bytes changed while the command read them. A file that other processes append to is hashed to its end
+//! at the time of the second pass.
 
 use std::fmt;
 use std::fs::File;
@@ -28,10 +29,10 @@ use indicatif::ProgressBar;
 use super::key::Key;
 use super::progress::Progress;
 
-/// Bytes of a piece: a power of two chunks, and small enough for a core's second cache.
+/// Size of a piece in bytes: a power of two chunks, and small enough for a core's L2 cache.
 const PIECE: u64 = 256 << 10;
 
-/// Bytes of a read where there is no mapping.
+/// Size of a read in bytes where there is no mapping.
 const READ: usize = 1 << 20;
 
 /// Hashes files.
@@ -43,7 +44,7 @@ pub struct Hasher {
 
 /// How files are hashed.
 pub struct Options {
-    /// Threads, 0 for one on each core.
+    /// Number of threads, 0 for one on each core.
     pub threads: usize,
     /// Whether every change of a file is an error.
     pub strict: bool,
@@ -53,24 +54,24 @@ pub struct Options {
     pub key: Key,
     /// The first byte of the output.
     pub seek: u64,
-    /// What standard input holds that is not data.
+    /// The use of standard input, if it is not data.
     pub input: Option<&'static str>,
 }
 
-/// Why a file has no checksum.
+/// The reason why a file has no checksum.
 #[derive(Debug)]
 pub enum HashError {
-    /// It is standard input, which holds this.
+    /// It is standard input, which has this use.
     Taken(&'static str),
     /// It could not be opened or mapped.
     Open(io::Error),
-    /// It is not what it was, or a part of it cannot be read.
+    /// It has changed, or a part of it cannot be read.
     Map(MapError),
-    /// It could not be read on.
+    /// Reading it sequentially failed.
     Read {
-        /// Bytes read before.
+        /// Number of bytes read before.
         done: u64,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
 }
@@ -87,7 +88,7 @@ impl fmt::Display for HashError {
     }
 }
 
-/// A map's error without its path, which comes in front of every message here.
+/// A map's error without its path, which precedes every message here.
 struct Without<'a>(&'a MapError);
 
 impl fmt::Display for Without<'_> {
@@ -102,7 +103,7 @@ impl Hasher {
     /// Starts the threads.
     ///
     /// # Errors
-    /// If they cannot be started.
+    /// If the threads cannot be started.
     pub fn new(options: Options, progress: Progress) -> Result<Hasher, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         Ok(Hasher { pool, progress, options })
@@ -111,7 +112,7 @@ impl Hasher {
     /// Hashes a file, or standard input.
     ///
     /// # Errors
-    /// [`HashError`]; then nothing of the hash is known.
+    /// [`HashError`] if there is no checksum.
     pub fn hash(&self, path: &Path) -> Result<OutputReader, HashError> {
         let mut reader = self.whole(path)?;
         reader.set_position(self.options.seek);
@@ -127,13 +128,13 @@ impl Hasher {
         }
         let file = File::open(path).map_err(HashError::Open)?;
         let about = file.metadata();
-        // (Where it cannot be asked, the map says what it is.)
+        // (Where it cannot be queried, the map reports what it is.)
         if about.is_ok_and(|about| !about.is_file() || about.len() == 0) {
             return self.hash_stream(path, file);
         }
         let options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
         match options.from_file_at(file.try_clone().map_err(HashError::Open)?, path) {
-            // The kernel makes it up when it is read, whatever its size says.
+            // The kernel generates it when it is read, whatever its size.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),
             Ok(map) => {
@@ -149,14 +150,15 @@ impl Hasher {
         let Some(moved) = moved else { return Ok(first) };
         map.refresh()?;
         let (second, _) = self.pass(path, map)?;
-        // Longer: others append to it.
+        // Longer: other processes append to it.
         match map.len() > len || sum(&first) == sum(&second) {
             true => Ok(second),
             false => Err(moved),
         }
     }
 
-    /// Hashes the bytes of the map; with the first change that was seen meanwhile, unless it leaves no checksum.
+    /// Hashes the bytes of the map; returns also the first change that was detected meanwhile, unless it leaves no
+    /// checksum.
     fn pass(&self, path: &Path, map: &FileMap) -> Result<(OutputReader, Option<MapError>), MapError> {
         let len = map.len();
         let bar = self.progress.bar(path, len);
@@ -164,7 +166,7 @@ impl Hasher {
         let hashed = self.pool.install(|| task.root(len));
         task.bar.finish_and_clear();
         let reader = hashed?;
-        // Every piece was followed by a question; this is the one after the last of them, which a server answers.
+        // Every piece was followed by a check; this is the one after the last of them, which queries the server.
         if let Err(error) = map.verify() {
             task.tolerate(error)?;
         }
@@ -191,7 +193,7 @@ impl Hasher {
     }
 }
 
-/// The first bytes of a hash.
+/// Returns the first bytes of a hash.
 fn sum(reader: &OutputReader) -> [u8; 32] {
     let mut sum = [0; 32];
     reader.clone().fill(&mut sum);
@@ -203,12 +205,12 @@ struct Task<'a> {
     map: &'a FileMap,
     bar: ProgressBar,
     options: &'a Options,
-    /// The first change that was seen.
+    /// The first change that was detected.
     moved: Mutex<Option<MapError>>,
 }
 
 impl Task<'_> {
-    /// The hash of all `len` bytes.
+    /// Returns the hash of all `len` bytes.
     fn root(&self, len: u64) -> Result<OutputReader, MapError> {
         if len <= PIECE {
             return self.piece(0, len, |hasher| hasher.finalize_xof());
@@ -217,7 +219,7 @@ impl Task<'_> {
         Ok(hazmat::merge_subtrees_root_xof(&left, &right, self.options.key.mode()))
     }
 
-    /// The value of the subtree of `len` bytes from `at`.
+    /// Returns the value of the subtree of `len` bytes from `at`.
     fn subtree(&self, at: u64, len: u64) -> Result<ChainingValue, MapError> {
         if len <= PIECE {
             return self.piece(at, len, |hasher| hasher.finalize_non_root());
@@ -229,7 +231,7 @@ impl Task<'_> {
     fn halves(&self, at: u64, len: u64) -> Result<(ChainingValue, ChainingValue), MapError> {
         let middle = hazmat::left_subtree_len(len);
         let (left, right) = rayon::join(|| self.subtree(at, middle), || self.subtree(at + middle, len - middle));
-        // Of two errors the first one says how far the file could be read.
+        // Of two errors the first one reports how far the file could be read.
         Ok((left?, right?))
     }
 
@@ -237,10 +239,10 @@ impl Task<'_> {
     fn read(&self, copy: &mut [u8], at: u64) -> Result<(), MapError> {
         let Err(error) = self.map.read_exact_at(copy, at) else { return Ok(()) };
         self.tolerate(error)?;
-        // As they are at another moment, if they are still there.
+        // Their state at another moment, if they still exist.
         match self.map.file().read_exact_at(copy, at) {
             Ok(()) => Ok(()),
-            // The map tells why and where, unless the file is well again.
+            // The map reports the reason and the position, unless the file has recovered.
             Err(_) => self.map.read_exact_at(copy, at),
         }
     }
@@ -248,7 +250,7 @@ impl Task<'_> {
     /// Keeps an error after which there may still be a checksum.
     fn tolerate(&self, error: MapError) -> Result<(), MapError> {
         match error.change() {
-            // Where its name leads to is not asked.
+            // The file that its name leads to does not matter.
             Some(Change::Replaced | Change::Deleted) if !self.options.strict => Ok(()),
             Some(Change::Touched | Change::Rewritten | Change::Grown { .. }) if !self.options.strict => {
                 self.moved.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);

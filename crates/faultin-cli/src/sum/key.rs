@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use blake3::hazmat::{self, ContextKey, HasherExt, Mode};
 use blake3::{Hasher, KEY_LEN};
 
-/// What a hasher starts from.
+/// The initial state of a hasher.
 pub enum Key {
     /// Nothing: BLAKE3 of the data.
     None,
@@ -16,7 +16,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The key that derives keys in `context`.
+    /// Makes the key that derives keys in `context`.
     pub fn of_context(context: &str) -> Key {
         Key::Context(hazmat::hash_derive_key_context(context))
     }
@@ -45,7 +45,7 @@ impl Key {
         }
     }
 
-    /// Returns what merges subtrees that such hashers have hashed.
+    /// Returns the mode that merges subtrees of such hashers.
     pub fn mode(&self) -> Mode<'_> {
         match self {
             Key::None => Mode::Hash,

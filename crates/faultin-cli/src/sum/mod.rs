@@ -1,4 +1,4 @@
-//! `faultin sum`: BLAKE3 checksums of files that others may truncate, rewrite or fail to deliver.
+//! `faultin sum`: BLAKE3 checksums of files that other processes may truncate or rewrite, or whose reads may fail.
 
 mod check;
 mod hash;
@@ -127,8 +127,8 @@ pub fn run(args: &Args) -> ExitCode {
     match ended {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        // Also for a pipe whose reader has gone: what it did not read was not hashed or checked, and a script must not take
-        // that for a success. Coreutils do the same where SIGPIPE is ignored, as it is in Rust programs.
+        // Also for a closed pipe: what its reader did not read was not hashed or checked, and a script must not take that
+        // for a success. Coreutils do the same where SIGPIPE is ignored, as it is in Rust programs.
         Err(error) => {
             complain(format_args!("standard output: {error}"));
             ExitCode::FAILURE
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Prints the checksum of each file; returns how many have none.
+/// Prints the checksum of each file; returns the number of files without one.
 ///
 /// # Errors
 /// Those of standard output.
@@ -189,12 +189,12 @@ fn print_sum(
     Ok(())
 }
 
-/// Prints a message to standard error. Where that cannot be written, the exit status says that there was an error.
+/// Prints a message to standard error. Where that cannot be written, the exit status reports the error.
 fn complain(message: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "faultin sum: {message}");
 }
 
-/// Whether the name stands for standard input.
+/// Returns whether the name stands for standard input.
 fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }

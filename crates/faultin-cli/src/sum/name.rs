@@ -1,12 +1,12 @@
 //! Names of files in lists of checksums, as b3sum writes them.
 //!
 //! A name with a backslash or the end of a line in it is escaped, and its line begins with a backslash. A name that is not
-//! Unicode cannot be written losslessly; it is printed with replacement characters, which a check refuses.
+//! Unicode cannot be written losslessly; it is printed with replacement characters, which a check rejects.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-/// A line's first character where its name is escaped, and the name.
+/// Returns the line's first character if its name is escaped, and the name.
 pub fn printed(file: &Path) -> (&'static str, String) {
     let name = file.to_string_lossy();
     if name.contains(['\\', '\n', '\r']) {
@@ -16,15 +16,15 @@ pub fn printed(file: &Path) -> (&'static str, String) {
     }
 }
 
-/// A name in a message.
+/// Returns a name for a message.
 pub fn shown(file: &Path) -> Cow<'_, str> {
     if super::is_stdin(file) { Cow::Borrowed("standard input") } else { file.to_string_lossy() }
 }
 
-/// The name that was printed like this.
+/// Returns the name that was printed like this.
 ///
 /// # Errors
-/// Why it cannot be a name.
+/// The reason why it cannot be a name.
 pub fn parsed(text: &str, escaped: bool) -> Result<PathBuf, &'static str> {
     if text.is_empty() {
         return Err("no name");

@@ -1,4 +1,4 @@
-//! Bytes done, on a terminal, for files that take a while.
+//! A progress bar on a terminal, for files that take a while.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::name;
 
-/// Shows how far a file has come, on standard error, if that is a terminal.
+/// Shows the progress of a file on standard error, if that is a terminal.
 pub struct Progress {
     style: ProgressStyle,
 }
 
-/// Files that are done before anybody can look need no bar.
+/// Size in bytes below which a file needs no bar, because it is done too fast.
 const LONG: u64 = 64 << 20;
 
 impl Progress {
@@ -21,7 +21,7 @@ impl Progress {
         Progress { style: style.unwrap_or_else(|_| ProgressStyle::default_bar()) }
     }
 
-    /// A bar for a file of so many bytes, 0 if nobody knows.
+    /// Returns a bar for a file of `len` bytes, 0 if unknown.
     pub fn bar(&self, file: &Path, len: u64) -> ProgressBar {
         if len > 0 && len < LONG {
             return ProgressBar::hidden();

@@ -12,10 +12,10 @@ pub fn faultin() -> Command {
     faultin_test::processes::run(env!("CARGO_BIN_EXE_faultin"))
 }
 
-/// Writes `input` to a child's standard input if that is a pipe, closes it, and waits for the child's end.
+/// Writes `input` to a child's standard input if that is a pipe, closes it, and waits for the child.
 ///
 /// # Panics
-/// If the child does not end.
+/// If the child does not end in time.
 #[allow(dead_code)] // not by every test binary
 pub fn ended(mut child: Child, input: &[u8]) -> Output {
     let (id, stdin, input) = (child.id(), child.stdin.take(), input.to_vec());

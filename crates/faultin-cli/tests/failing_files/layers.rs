@@ -1,5 +1,5 @@
-//! Files of layers: overlayfs copies a file of the lower layer when it is opened for writing, and a mapping of it stays behind.
-//! Whatever reads it then gives the bytes that are there now, or an error.
+//! Layered file systems: overlayfs copies a file of the lower layer when it is opened for writing, and an existing mapping
+//! keeps the lower file. All reads then give the current bytes, or an error.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -21,7 +21,7 @@ use super::{content, environment, serial};
 const FILES: usize = 256;
 const LEN: usize = 3 * super::BLOCK + 100;
 
-/// Runs `test` on every overlay that is there.
+/// Runs `test` on every overlay that exists.
 fn each(test: impl Fn(&Path)) -> MutexGuard<'static, ()> {
     let one = serial();
     for name in ["layers", "layers-apart", "layers-metacopy"] {
@@ -40,7 +40,7 @@ fn next(folder: &Path) -> PathBuf {
     path
 }
 
-/// Another process writes over bytes of the file, and leaves its length.
+/// Another process overwrites bytes of the file without changing its length.
 fn overwrite(path: &Path, at: usize, bytes: &str) {
     let mut to = std::ffi::OsString::from("of=");
     to.push(path);
@@ -51,7 +51,7 @@ fn overwrite(path: &Path, at: usize, bytes: &str) {
     assert!(dd.wait().expect("dd").success());
 }
 
-/// Every accessor gives the bytes that the file has now.
+/// Every accessor gives the file's current bytes.
 #[track_caller]
 fn is_as_the_file(map: &FileMap, path: &Path) {
     let now = fs::read(path).expect("read");
@@ -74,7 +74,7 @@ fn is_as_the_file(map: &FileMap, path: &Path) {
         let value = u64::from_ne_bytes(now[at..at + 8].try_into().expect("8"));
         assert_eq!(map.load::<u64>(at as u64).expect("load"), value, "load at {at}");
     }
-    // What the writers write, and what was there.
+    // The writers' bytes, and the original ones.
     let position = |needle: &[u8]| now.windows(needle.len()).position(|window| window == needle).map(|at| at as u64);
     let last = |needle: &[u8]| now.windows(needle.len()).rposition(|window| window == needle).map(|at| at as u64);
     for needle in [&b"NEW"[..], b"faultin block 00000000", b"block"] {
@@ -104,7 +104,7 @@ fn is_as_the_file(map: &FileMap, path: &Path) {
     assert!(read == now, "reader");
     reader.seek(SeekFrom::Start(10)).expect("seek");
     assert!(reader.fill_buf().expect("reader").starts_with(&now[10..100]), "reader");
-    // SAFETY: a copy is right for any bytes.
+    // SAFETY: a copy does not rely on the bytes.
     let slice = unsafe { map.with_slice(.., <[u8]>::to_vec) }.expect("with_slice");
     assert!(slice == now, "with_slice");
     assert_eq!(map.repair().expect("repair"), Repair::Whole);
@@ -140,7 +140,7 @@ fn after_a_refresh_every_accessor_has_the_new_bytes() {
                 assert_eq!(map.refresh().expect("refresh"), Some(Change::Rewritten));
                 assert_eq!(map.backend(), kept);
                 is_as_the_file(&map, &path);
-                // The reader from before goes by what it knew.
+                // The old reader still uses the old size.
                 before.seek(SeekFrom::Start(0)).expect("seek");
                 match watch {
                     Watch::Contents => assert!(before.read_exact(&mut start).is_err()),
@@ -258,13 +258,13 @@ fn a_map_that_is_opened_during_the_copy_is_not_left_behind() {
     });
 }
 
-/// Nothing can be opened while it lives.
+/// No file can be opened until this is dropped.
 struct NoDescriptors(libc::rlimit);
 
 impl NoDescriptors {
     fn new() -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: asks for a limit and sets it.
+        // SAFETY: gets and sets a limit.
         unsafe {
             assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut before), 0);
             assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &libc::rlimit { rlim_cur: 0, ..before }), 0);
@@ -275,7 +275,7 @@ impl NoDescriptors {
 
 impl Drop for NoDescriptors {
     fn drop(&mut self) {
-        // SAFETY: as it was.
+        // SAFETY: restores the limit.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &self.0) };
     }
 }
@@ -302,7 +302,7 @@ fn a_file_that_cannot_be_opened_again_is_read_or_replaced() {
                 (Err(error), Watch::Contents | Watch::Appending) => assert!(error.change().is_some(), "{error}"),
                 (read, _) => assert_eq!((read.expect("read"), &bytes), (5, b"NEWlt")),
             }
-            // Once there are descriptors again, it can be mapped again.
+            // Once descriptors are available again, it can be mapped again.
             mapped.refresh().expect("mapped");
             assert_eq!(mapped.backend(), Backend::Mapped);
             is_as_the_file(&mapped, &path);
@@ -393,7 +393,7 @@ fn a_reader_of_its_own_map_goes_on_in_the_copy() {
         let mut reader = FileReader::open(&path).expect("open");
         reader.read_exact(&mut [0; 5]).expect("read");
         overwrite(&path, 0, "NEW");
-        // What is buffered was the file's.
+        // The buffered bytes were the file's.
         reader.read_to_end(&mut Vec::new()).expect("it is as long as it was");
         let mut all = Vec::new();
         FileReader::open(&path).expect("open").read_to_end(&mut all).expect("read");

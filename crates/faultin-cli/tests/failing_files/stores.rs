@@ -1,5 +1,5 @@
-//! Files and devices as stores of cached files. A block device has a fixed length, and a write that it has refused is done when it
-//! can be. A file whose server falls short is an error.
+//! Files and devices as stores of cached files. A block device has a fixed length, and a write that it has refused is
+//! retried successfully once that is possible. A file whose server returns too few bytes is an error.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ use crate::{BLOCK, content, control, environment, forget, serial};
 
 const LEN: u64 = 4 << 20;
 
-/// A loop device on this image, which ends with the last descriptor of it.
+/// A loop device on this image, which is detached with the last descriptor of it.
 fn device(image: &Path) -> Result<File, String> {
     let losetup = |args: &[&str]| {
         let output = Command::new("losetup").args(args).output().map_err(|error| format!("losetup: {error}"))?;
@@ -31,7 +31,7 @@ fn device(image: &Path) -> Result<File, String> {
     file
 }
 
-/// Takes all the room that there is.
+/// Uses up all free space.
 fn fill(path: &Path) {
     let mut file = File::create(path).expect("a file");
     while file.write_all(&[1; 4096]).is_ok() {}
@@ -61,7 +61,7 @@ fn the_length_of_a_device_is_asked_for_and_fixed() {
     each_way(|folder, given, make| {
         let mut other = given.try_clone().expect("a descriptor");
         other.seek(SeekFrom::Start(12345)).expect("a position");
-        // SAFETY: a question about a descriptor of ours.
+        // SAFETY: queries a descriptor owned here.
         let flags = || unsafe { libc::fcntl(other.as_raw_fd(), libc::F_GETFL) };
         let before = flags();
         let store = make(given).expect("a device is a store");
@@ -130,7 +130,7 @@ fn a_write_that_a_device_has_refused_is_done_when_there_is_room() {
         file.write_at(&[7; 4096], LEN - 4096).expect("dirty");
         let error = file.sync_all().expect_err("there is no room");
         let errno = error.errno();
-        // Past the kernel's cache it is what the device says; its own cache says no more than that it has failed.
+        // Past the kernel's page cache the error is the device's; the page cache only reports that there was one.
         assert_eq!(errno, Some(if is_direct { libc::ENOSPC } else { libc::EIO }), "{error}");
         assert_eq!(file.dirty(), 5 * 4096, "all of it");
         assert_eq!(file.sync_all().expect_err("there still is none").errno(), errno);
@@ -165,7 +165,7 @@ fn a_served_file_that_falls_short_is_an_error_of_its_store() {
         let mut all = vec![0xee; whole.len()];
         let partial = file.read_at(&mut all, 0).expect_err("it ends before its end");
         assert!(matches!(partial.error, Error::Store(_)), "{partial}");
-        // The kernel's own cache completes the page with zeros and takes them for the file's: nobody can tell them apart.
+        // The kernel's page cache completes the page with zeros and treats them as the file's: they cannot be told apart.
         let ends = if is_direct { 40 * BLOCK } else { partial.done.min(short) };
         assert!(partial.done <= if is_direct { ends } else { 41 * BLOCK }, "{partial}");
         assert!(partial.done >= 32 * BLOCK && all[..ends] == whole[..ends], "{partial}");

@@ -478,7 +478,7 @@ fn map(
 
 /// All mappings of a map over its lifetime: the newest, which is the largest, and those before it.
 ///
-/// Growth never moves or ends a mapping that a thread may be reading: a larger one is made beside it and published, and the
+/// Growth never moves or ends a mapping that a thread may be reading: a second, larger one is made and published, and the
 /// old one stays until the space is dropped. Where there is room, each is at least twice as large as the one before: so
 /// there are few, and together they take at most twice the addresses of the newest.
 ///

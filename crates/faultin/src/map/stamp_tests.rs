@@ -1,4 +1,4 @@
-//! What a stamp is worth, and a record of stamps.
+//! The reliability of a stamp, and of a sequence of stamps.
 
 use super::error::Change;
 use super::record::Record;
@@ -11,7 +11,7 @@ const SECOND: i64 = 1_000_000_000;
 fn a_stamp_is_fresh_within_a_tick_and_what_times_are_rounded_to() {
     let tick = tick().as_nanos() as i64;
     assert!((1_000_000..=10_000_000).contains(&tick), "{tick}");
-    // A time with all its digits, one of hundredths, and one of seconds.
+    // A time with full resolution, one of hundredths, and one of seconds.
     let cases = [(7 * SECOND + 123_456_789, 0), (7 * SECOND + 120_000_000, SECOND / 100), (7 * SECOND, 2 * SECOND)];
     for (time, rounding) in cases {
         for (after, fresh) in [
@@ -33,7 +33,7 @@ fn a_stamp_is_fresh_within_a_tick_and_what_times_are_rounded_to() {
 fn a_file_that_was_just_written_is_fresh_and_settles() {
     let file = tempfile::tempfile().expect("a file");
     let ask = || Stamp::of(&file);
-    // It may take longer than a tick to get here.
+    // The test may need more than a tick to get here.
     let fresh = (0..100).any(|i| {
         file.set_len(i + 1).expect("set_len");
         !Observation::of(ask).expect("asked").settled

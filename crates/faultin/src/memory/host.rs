@@ -1,4 +1,4 @@
-//! This process's memory: the views, as they are.
+//! The memory of this process: the views, unchanged.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -11,7 +11,7 @@ use crate::page_size;
 use crate::scalar::Scalar;
 use crate::view::{ReadView, WriteView};
 
-// SAFETY: the copies count what they have copied.
+// SAFETY: the copies return exact counts.
 unsafe impl ReadMemory for ReadView<'_> {
     #[inline]
     fn len(&self) -> usize {

@@ -195,7 +195,7 @@ impl<A: Bytes, B: Bytes> Look for Differing<A, B> {
     }
 
     fn clear(&self, fault: &Fault, len: usize) -> usize {
-        // Whichever range it was in, the other's answer is no smaller than what is worth trying.
+        // The fault was in one of the ranges; the result of the other one is not smaller.
         self.0.worth_trying(fault, len).min(self.1.worth_trying(fault, len))
     }
 

@@ -169,7 +169,7 @@ impl Process {
     }
 
     /// Copies `dst.len()` bytes from `address` of that process: by `process_vm_readv(2)`, or by `/proc/PID/task/TID/mem` where a
-    /// filter forbids that call, and where the first thread of the process has ended and others go on.
+    /// filter forbids that call, and where the first thread of the process has ended and others run.
     ///
     /// The other process runs meanwhile: its concurrent stores mix byte by byte.
     ///

@@ -38,7 +38,7 @@ pub fn layouts<B: Backend>(backend: &B, mut check: impl FnMut(&B::Memory, &'stat
     }
 }
 
-/// Bytes around each page's edges and in its middle, within `pages` pages.
+/// Bytes around each page's boundaries and in its middle, within `pages` pages.
 pub fn offsets(pages: usize, page: usize) -> Vec<usize> {
     let around = |edge: usize| [edge.wrapping_sub(1), edge, edge + 1, edge + page / 2];
     let mut offsets: Vec<usize> = (0..=pages).flat_map(|n| around(n * page)).filter(|o| *o < pages * page).collect();

@@ -1,4 +1,4 @@
-//! The host's memory, made of real mappings.
+//! Real mappings of the host.
 
 use faultin::{ReadView, WriteView, page_size};
 
@@ -7,8 +7,8 @@ use super::layout::{Backend, Kind, Memory, pattern};
 #[derive(Debug)]
 pub struct Host;
 
-/// Pages of one file, mapped as their kinds say (those past the end from another, empty one), and the file once more
-/// where it is always accessible.
+/// Pages of one file, mapped according to their kinds (those past the end from another, empty file), and a second, always
+/// accessible mapping of the file.
 pub struct Pages {
     base: *mut u8,
     alias: *mut u8,
@@ -31,7 +31,7 @@ impl Backend for Host {
             let (file, empty) = (libc::memfd_create(c"good".as_ptr(), 0), libc::memfd_create(c"empty".as_ptr(), 0));
             assert!(file >= 0 && empty >= 0, "memfd_create: {}", error());
             assert_eq!(libc::ftruncate(file, len as libc::off_t), 0, "ftruncate: {}", error());
-            let map = || libc::mmap(std::ptr::null_mut(), len, rw, libc::MAP_SHARED, file, 0);
+            let map = || libc::mmap(faultin_test::far_below(len), len, rw, libc::MAP_SHARED, file, 0);
             let (base, alias) = (map(), map());
             assert!(base != libc::MAP_FAILED && alias != libc::MAP_FAILED, "mmap: {}", error());
             let (base, alias) = (base.cast::<u8>(), alias.cast::<u8>());
@@ -68,7 +68,7 @@ impl Memory for Pages {
     type Write = WriteView<'static>;
 
     fn read(&self) -> ReadView<'static> {
-        // SAFETY: ours, holes included (see `serial`), for as long as any test looks at the view.
+        // SAFETY: this value's mapping, holes included (see `serial`), during every use of the view.
         unsafe { ReadView::new(self.base, self.len()) }.expect("the handler")
     }
 
@@ -82,14 +82,14 @@ impl Memory for Pages {
     }
 
     fn contents(&self) -> Vec<u8> {
-        // SAFETY: mapped for as long as `self` lives, and nobody stores meanwhile.
+        // SAFETY: mapped as long as `self` exists, and nothing stores to it meanwhile.
         unsafe { std::slice::from_raw_parts(self.alias, self.len()) }.to_vec()
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: our own mappings; what is a hole was not filled by others (see `serial`) and stays one.
+        // SAFETY: this value's mappings; no other mapping was placed in a hole (see `serial`).
         unsafe {
             libc::munmap(self.base.cast(), self.len());
             libc::munmap(self.alias.cast(), self.len());

@@ -1,4 +1,4 @@
-//! The host's memory, accessed by the kernel only: in every way that it has.
+//! The host's memory, accessed only by the kernel, in each available way.
 
 use std::os::raw::c_long;
 
@@ -54,9 +54,9 @@ impl Memory for KernelPages {
 const CROSS: [c_long; 2] = [libc::SYS_process_vm_readv, libc::SYS_process_vm_writev];
 const MEM: [c_long; 2] = [libc::SYS_pread64, libc::SYS_pwrite64];
 
-/// Runs a promise by each way, in a thread that may not take those before it.
+/// Runs a test with each way, in a thread that may not use the ways before it.
 pub fn by_each_way(promise: fn(&Kernel)) {
-    // Why the kernel fails an access can be asked for from Linux 6.12 on, and not where it is emulated.
+    // The cause of a failed kernel access is available from Linux 6.12 on, and not under an emulator.
     let cause = Kernel.memory(&[Kind::NoAccess]).read().load::<u8>(0).map_err(|fault| fault.cause());
     if cause != Err(Cause::Protection) {
         return faultin_test::skipped("populate", format!("the cause of a fault is {cause:?}"));

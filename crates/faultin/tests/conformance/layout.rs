@@ -1,4 +1,4 @@
-//! Pages, each good or bad in its own way; memory that is made of them; and what is to be expected of it.
+//! Pages, each good or bad in its own way; memory with such pages; and the expected results of accesses.
 
 use std::fmt::Debug;
 
@@ -17,7 +17,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 5] = [Kind::Good, Kind::ReadOnly, Kind::NoAccess, Kind::Unmapped, Kind::PastEnd];
 
-    /// Why `access` fails, if it does.
+    /// Returns the cause for which `access` fails, if it does.
     pub fn cause(self, access: Access) -> Option<Cause> {
         match (self, access) {
             (Kind::Good, _) | (Kind::ReadOnly, Access::Read) => None,
@@ -46,24 +46,24 @@ pub trait Memory {
     fn write(&self) -> Self::Write;
     /// The address of its first byte.
     fn base(&self) -> usize;
-    /// What the other side sees: all bytes, whatever the pages' kinds.
+    /// All bytes as the other side sees them, whatever the pages' kinds.
     fn contents(&self) -> Vec<u8>;
 }
 
-/// Bytes that differ from their neighbours, and are neither a canary nor what tests write.
+/// Bytes that differ from their neighbours, from the canary and from the bytes that tests write.
 pub fn pattern(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 7)) as u8 & 0x3f
 }
 
-/// What is written: told from every [`pattern`].
+/// The byte that tests write, which differs from every [`pattern`].
 pub fn written(at: usize) -> u8 {
     0x40 | pattern(at)
 }
 
-/// What must stay untouched.
+/// The byte that must stay unchanged.
 pub const CANARY: u8 = 0xc9;
 
-/// How many of `len` bytes at `offset` can be accessed, and why the next cannot.
+/// How many of `len` bytes at `offset` are accessible, and why the next one is not.
 pub fn expected(kinds: &[Kind], page: usize, access: Access, offset: usize, len: usize) -> (usize, Option<Cause>) {
     let mut done = 0;
     while done < len {

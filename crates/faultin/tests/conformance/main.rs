@@ -1,5 +1,5 @@
-//! One suite of promises, run on the host's memory, on the same memory accessed by the kernel only, and on simulated memory
-//! of many page sizes: the same cases, the same expected results in units of pages. Any difference fails.
+//! One suite of guarantees for the host's memory, for the same memory accessed only by the kernel, and for simulated memory
+//! of many page sizes: the same cases, and the same expected results in units of pages. Any difference fails.
 
 mod cases;
 #[path = "../filters/mod.rs"]
@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultin_sim::Geometry;
 
-/// One test at a time: a hole of the host's memory may be filled by what another test allocates.
+/// One test at a time: another test's allocation may fill a hole of the host's memory.
 fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)

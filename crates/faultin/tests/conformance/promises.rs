@@ -1,4 +1,4 @@
-//! What every kind of memory promises, one function each.
+//! The guarantees of every kind of memory, one function each.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -15,7 +15,7 @@ fn said(fault: Fault) -> (Access, Cause, Option<usize>) {
     (fault.access(), fault.cause(), fault.address())
 }
 
-/// Checks a result in bytes against what the pages' kinds let expect; returns the count.
+/// Checks a result in bytes against the expectation from the pages' kinds; returns the count.
 fn short<M: Memory>(memory: &M, page: usize, access: Access, case: Case, result: Result<(), Short>) -> usize {
     let (done, cause) = expected(case.kinds, page, access, case.offset, case.len);
     let expected = cause.map(|cause| (done, (access, cause, Some(memory.base() + case.offset + done))));
@@ -34,7 +34,7 @@ pub fn reads_move_an_exact_prefix<B: Backend>(backend: &B) {
         let done = short(memory, page, Access::Read, case, memory.read().read(&mut dst, case.offset));
         assert!((0..done).all(|i| dst[i] == pattern(case.offset + i)), "bytes before the count, {backend:?}, {case:?}");
         assert!(dst[done..].iter().all(|b| *b == CANARY), "bytes after the count, {backend:?}, {case:?}");
-        // Through the range for writing as well: what can be written can be read.
+        // Through the writable range as well: writable memory is readable.
         let mut again = vec![CANARY; case.len];
         short(memory, page, Access::Read, case, memory.write().as_read().read(&mut again, case.offset));
         assert_eq!(again, dst);
@@ -91,7 +91,7 @@ fn whole<M: Memory>(memory: &M, page: usize, access: Access, case: Case, fault: 
     false
 }
 
-/// Runs `check` at every offset near an edge where a `T` fits.
+/// Runs `check` at every offset near a boundary where a `T` fits.
 fn scalars<B: Backend, T: Scalar>(backend: &B, mut check: impl FnMut(&B::Memory, Case)) {
     let (page, len) = (backend.page_size(), size_of::<T>());
     layouts(backend, |memory, kinds| {
@@ -291,7 +291,7 @@ pub fn what_leaves_the_range_is_refused<B: Backend>(backend: &B) {
                 let value = u32::MAX;
                 check(Access::Read, "load", read.load::<u32>(offset).err());
                 check(Access::Write, "store", write.store(offset, value).err());
-                // Before alignment is looked at.
+                // Before alignment is checked.
                 check(Access::Write, "swap", write.swap(offset, value).err());
                 check(Access::Write, "fetch_add", write.fetch_add(offset, value, Relaxed).err());
                 let exchange = write.compare_exchange(offset, value, value, Relaxed, Relaxed);
@@ -344,7 +344,7 @@ pub fn parts_are_ranges_of_their_own<B: Backend>(backend: &B) {
     });
 }
 
-/// Copy first; fault in only after zero progress; give up only when that says "nothing".
+/// Copies first, faults in only after zero progress, and gives up only when nothing can be faulted in.
 fn read_all<M: ReadMemory>(from: &M, offset: usize, dst: &mut [u8]) -> Result<(), Short> {
     let mut done = 0;
     while done < dst.len() {

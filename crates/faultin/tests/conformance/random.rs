@@ -1,5 +1,5 @@
 //! Random layouts and sequences of operations, on the host's memory and on simulated memory of its page size: each
-//! operation ends alike on both, and leaves the same bytes.
+//! operation has the same result on both, and leaves the same bytes.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -32,7 +32,7 @@ enum Operation {
     Exchange16(u16),
 }
 
-/// An operation at `offset`, for those that have a length of `len`.
+/// An operation at `offset`, with length `len` if it has one.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     operation: Operation,
@@ -40,8 +40,8 @@ struct Call {
     len: usize,
 }
 
-/// What came out, with addresses relative to the range. A scalar may report any bad byte of several pages': then all that
-/// is to be compared is that it failed.
+/// The result, with addresses relative to the range. A scalar may report any bad byte of several pages: then only the
+/// failure is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     Bytes(Vec<u8>),
@@ -148,7 +148,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Near the edges of pages more often than not, and now and then beyond the end.
+/// More often than not near page boundaries, and occasionally past the end.
 fn call(pages: usize) -> impl Strategy<Value = Call> {
     let page = page_size();
     let edge = (0..=pages, -20_isize..20).prop_map(move |(n, near)| (n * page).saturating_add_signed(near));
@@ -172,7 +172,7 @@ fn cases() -> impl Strategy<Value = (Vec<Kind>, Vec<Call>)> {
 #[test]
 fn random_operations_end_alike_on_both() {
     let _serial = super::serial();
-    // Where each fault is emulated, fewer.
+    // Fewer where each fault is emulated.
     let cases_run = if cfg!(target_arch = "x86_64") { 600 } else { 60 };
     let config = ProptestConfig { cases: cases_run, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |((kinds, calls) in cases())| {

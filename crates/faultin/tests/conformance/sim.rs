@@ -20,7 +20,7 @@ impl Backend for Simulated {
         let sim = Sim::from_state(state);
         for (index, kind) in kinds.iter().enumerate() {
             let page = index * self.0.page_size()..(index + 1) * self.0.page_size();
-            // Cold, as a new mapping is: every access here may wait.
+            // Not resident, like a new mapping: every access here may wait.
             sim.act(Action::Evict(index));
             match kind {
                 Kind::Good => {}

@@ -44,7 +44,7 @@ fn memory(word: u32) -> Memory {
         (0b001, 0b00) if bits(word, 26, 26) == 0 => {
             let (second, load, first) = (bits(word, 23, 23), bits(word, 22, 22), bits(word, 21, 21));
             let swap = first == 1 && (second == 1 || bits(word, 31, 31) == 0);
-            // An exclusive load is half of an operation that stores, and is reported as that.
+            // An exclusive load is half of an operation that stores, and reported as a store.
             load_if(load == 1 && second == 1 && !swap)
         }
         // Vector structures.
@@ -52,7 +52,7 @@ fn memory(word: u32) -> Memory {
         // Literal: at the program counter.
         (0b011, 0b00) => return Memory::Own,
         (0b011, _) if bits(word, 26, 26) == 0 && bits(word, 21, 21) == 1 && bits(word, 11, 10) != 0b01 => {
-            // Tags: LDG and LDGM load, the rest stores.
+            // Tags: LDG and LDGM load, the others store.
             let (opc, op2) = (bits(word, 23, 22), bits(word, 11, 10));
             load_if(op2 == 0 && matches!(opc, 0b01 | 0b11))
         }

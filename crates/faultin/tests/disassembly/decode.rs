@@ -1,27 +1,27 @@
-//! Instructions as the check sees them, whatever the machine.
+//! Instructions in an architecture-independent form.
 
 use faultin::table::Kind;
 use object::Architecture;
 
 use crate::{aarch64, elf::Function, x86_64};
 
-/// Where an instruction's memory lies.
+/// The memory of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// It touches none, or only fetches ahead, which never faults.
+    /// It accesses none, or only prefetches, which never faults.
     None,
-    /// On the stack or at a place known to the program counter: our own.
+    /// On the stack or relative to the program counter: the crate's own.
     Own,
     /// At an address in other registers.
     Foreign(Kind),
 }
 
-/// What a store's own addressing says of the bytes before it, in the routines' registers.
+/// The bytes before a store, according to its addressing, in the routines' registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// So many bytes after the progress registers.
+    /// This many bytes after the progress registers.
     Head(usize),
-    /// So many bytes before the end.
+    /// This many bytes before the end.
     Tail(usize),
 }
 
@@ -29,14 +29,14 @@ pub enum Position {
 pub struct Instruction {
     pub address: u64,
     pub memory: Memory,
-    /// Where a store of an out-of-line routine begins, if this decoder can tell.
+    /// The beginning of an out-of-line routine's store, if this decoder can determine it.
     pub position: Option<Position>,
-    /// The place its code or data refers to, relative to the program counter, if this decoder can tell.
+    /// The address to which it refers relative to the program counter, if this decoder can determine it.
     pub refers: Option<u64>,
     pub text: String,
 }
 
-/// Every instruction of `function`. `Err`: the address of the first that is not one.
+/// Every instruction of `function`. `Err`: the address of the first invalid one.
 pub fn decode(architecture: Architecture, function: &Function) -> Result<Vec<Instruction>, u64> {
     match architecture {
         Architecture::X86_64 => x86_64::decode(&function.code, function.address),

@@ -1,4 +1,4 @@
-//! What the check needs of an ELF file: the exception table, and the functions.
+//! The parts of an ELF file that the check needs: the exception table and the functions.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -99,7 +99,7 @@ impl Program {
         self.functions[..after].last().filter(|function| function.contains(address))
     }
 
-    /// The function whose path ends with `name`, as every mangling of it spells that.
+    /// The function whose path ends with `name`, in every mangling.
     pub fn routine(&self, name: &str) -> Option<&Function> {
         let needle = format!("{}{name}", name.len());
         self.functions.iter().find(|function| {

@@ -1,9 +1,9 @@
-//! Every instruction of our assembly that may touch foreign memory has a table entry, and no other has: read from the
-//! machine code of this very executable.
+//! Every instruction of the crate's assembly that may access foreign memory has a table entry, and no other instruction has
+//! one: checked in the machine code of this executable.
 //!
-//! * In the out-of-line routines, which are assembly from the first byte to the last, each instruction is looked at.
-//! * Of what is inlined, each entry is: its instruction touches memory, in the stated way. That none is missing is seen in
-//!   functions made for it, one for each operation and type.
+//! * In the out-of-line routines, which consist of assembly, each instruction is checked.
+//! * For inlined code, each entry is checked: its instruction accesses memory in the stated way. That none is missing is
+//!   checked in functions for this purpose, one for each operation and type.
 
 mod aarch64;
 mod decode;
@@ -39,11 +39,11 @@ fn routines(architecture: Architecture) -> &'static [&'static str] {
     }
 }
 
-/// Instructions from an inlined access to its fixup, at most: a loop of load-exclusive and store-exclusive. A fixup
-/// further away is the exit of a routine.
+/// The maximum number of instructions from an inlined access to its fixup: a loop of load-exclusive and store-exclusive. A
+/// more distant fixup is the exit of a routine.
 const NEAR: usize = 8;
 
-/// What is wrong with the table.
+/// The errors of the table.
 fn complaints(program: &Program, operations: &[(String, u64)]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut seen = BTreeSet::new();
@@ -77,7 +77,7 @@ fn complaints(program: &Program, operations: &[(String, u64)]) -> Vec<String> {
     complaints
 }
 
-/// Each entry of `function` stands at an instruction that does what the entry says, and continues at another one.
+/// Each entry of `function` is at an instruction that does what the entry says, and continues at another one.
 fn each_entry_fits(program: &Program, function: &Function, entries: &[Entry]) -> Vec<String> {
     let code = match decode(program.architecture, function) {
         Ok(code) => code,
@@ -115,8 +115,8 @@ fn misfit(entry: &Entry, insn: Option<&Instruction>, fixup: Option<&Instruction>
     None
 }
 
-/// Each instruction of `function` that touches memory which is not our own has an entry; in a routine, with the progress
-/// that the instruction's address implies.
+/// Each instruction of `function` that accesses foreign memory has an entry; in a routine, with the progress that the
+/// instruction's address implies.
 fn each_access_has_an_entry(program: &Program, function: &Function, routine: bool) -> Vec<String> {
     let Ok(code) = decode(program.architecture, function) else { return Vec::new() }; // said elsewhere
     let entries: BTreeMap<u64, Entry> = program.entries_in(function).into_iter().map(|e| (e.insn, e)).collect();
@@ -135,20 +135,20 @@ fn each_access_has_an_entry(program: &Program, function: &Function, routine: boo
     complaints
 }
 
-/// What is stored before a store that fails is everything before it; a load says nothing.
+/// All bytes before a failing store are stored; a load implies nothing.
 fn progress_fits(kind: Kind, position: Option<Position>, progress: Progress) -> bool {
-    // In the midst of a long operation, where the bytes that are done from the start on are long done.
+    // In the middle of a long operation, far from the bytes at its start.
     let (base, len) = (1 << 19, 1 << 20);
     match (kind, position) {
         (Kind::Store, Some(Position::Head(n))) => progress.done(base, len) == base + n,
         (Kind::Store, Some(Position::Tail(n))) => progress.done(base, len) == len - n,
-        // A string operation's registers say it all.
+        // A string operation's registers contain the progress.
         (Kind::Load | Kind::Either, _) => progress.done(base, len) == base,
         (Kind::Store, None) => true,
     }
 }
 
-/// Functions that nothing refers to: a table that is kept keeps the code it points to. `None` if that cannot be told.
+/// Unreferenced functions: a table that is kept keeps the code to which it points. `None` if that cannot be determined.
 fn dead(program: &Program) -> Option<BTreeSet<u64>> {
     if program.architecture != Architecture::X86_64 {
         return None;
@@ -161,7 +161,7 @@ fn dead(program: &Program) -> Option<BTreeSet<u64>> {
     Some(program.functions.iter().map(|f| f.address).filter(|address| !alive.contains(address)).collect())
 }
 
-/// This executable, and where each of [`operations`] lies in it.
+/// This executable, and the address of each of [`operations`] in it.
 fn this() -> (Program, Vec<(String, u64)>) {
     let path = std::env::current_exe().expect("this executable's path");
     operations::link_the_rest();
@@ -223,7 +223,7 @@ fn a_table_that_lacks_an_entry_is_noticed() {
         }
     }
     assert!(removed > 40, "only {removed} entries were removed");
-    // And by the check as a whole.
+    // And by the whole check.
     let mut without = program;
     let routine = without.routine(routines(without.architecture)[0]).expect("a routine").clone();
     let gone = without.entries_in(&routine)[0];

@@ -1,5 +1,5 @@
-//! A loop over the traits of memory costs nothing on the host: instantiated with a view it is, instruction for
-//! instruction, the loop that was written for the view, and calls the same functions.
+//! A loop over the traits of memory has no cost on the host: instantiated with a view, it has the same instructions as the
+//! loop written for the view, and calls the same functions.
 
 use core::num::NonZeroUsize;
 
@@ -74,14 +74,14 @@ twice! {
     }
 }
 
-/// What is left of a function where places make no difference: each operation, its memory, and the code or the entry of
-/// the linker's table that it refers to outside. (Addresses of data are those of panic messages, one for each function.)
+/// A function without its addresses: each operation, its memory, and the code or the entry of the linker's table to which
+/// it refers outside. (Addresses of data are those of panic messages, which differ for each function.)
 fn placeless<'c>(program: &Program, code: &'c [Instruction]) -> Vec<(&'c str, Memory, Option<u64>)> {
     let (Some(first), Some(last)) = (code.first(), code.last()) else { return Vec::new() };
     code.iter()
         .map(|insn| {
             let operation = insn.text.split_whitespace().next().unwrap_or_default();
-            // What is no opcode's name is the encoded instruction, its place included.
+            // Unknown opcodes are shown as encoded instructions, which include addresses.
             let operation = if operation == ".inst" { "" } else { operation };
             let outside = insn.refers.filter(|address| !(first.address..=last.address).contains(address));
             let told = outside.filter(|address| operation != "lea" || program.function_at(*address).is_some());
@@ -119,7 +119,7 @@ fn a_loop_over_the_traits_is_the_loop_over_the_view() {
         assert!(same, "{name}, generic:\n{}\ndirect:\n{}", listing(&generic), listing(&direct));
         all.push(direct);
     }
-    // And it would have been noticed otherwise.
+    // A difference would be detected.
     for (index, one) in all.iter().enumerate() {
         assert!(one.len() > 10, "this is no loop:\n{one:x?}");
         assert!(all[..index].iter().all(|other| placeless(&program, other) != placeless(&program, one)));

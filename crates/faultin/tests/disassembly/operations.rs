@@ -1,7 +1,7 @@
-//! One function per operation and type, so that the check finds each inlined access in a place of its own.
+//! One function per operation and type, so that the check finds each inlined access in its own function.
 //!
-//! None is ever called. Their arguments and results are plain integers: what a function here touches through a pointer
-//! in a register is the operation's access and nothing else.
+//! None is ever called. Their arguments and results are plain integers, so that the operation's access is the only one
+//! through a pointer in a register.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
@@ -52,7 +52,7 @@ macro_rules! operations {
 }
 operations!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize);
 
-/// Everything else of the crate that has table entries, so that it is linked into this executable.
+/// References the other code of the crate with table entries, so that it is linked into this executable.
 pub fn link_the_rest() {
     let functions: [*const (); 20] = [
         faultin::raw::copy_in as *const (),

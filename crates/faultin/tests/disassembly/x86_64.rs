@@ -1,4 +1,4 @@
-//! x86-64, by way of `iced_x86`.
+//! x86-64, decoded by `iced_x86`.
 
 use faultin::table::Kind;
 use iced_x86::{
@@ -47,7 +47,7 @@ fn memory(mnemonic: Mnemonic, used: &[UsedMemory]) -> Memory {
             Register::None if used.index() == Register::None => own = true,
             // The header of an XSAVE area is read and written, whatever else is.
             _ if mnemonic == Mnemonic::Xsave64 => store += 1,
-            // A read-modify-write operation needs the right to store.
+            // A read-modify-write operation needs write permission.
             _ if stores => store += 1,
             _ => load += 1,
         }

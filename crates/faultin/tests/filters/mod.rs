@@ -1,6 +1,6 @@
-//! System call filters for one thread: which calls fail, and how.
+//! System call filters for one thread: which calls fail, and with which errno.
 
-/// Makes these system calls fail with `errno` in this thread, for good. `false` if it cannot have a filter.
+/// Makes these system calls fail with `errno` in this thread, permanently. `false` if it cannot have a filter.
 #[must_use]
 pub fn deny(calls: &[libc::c_long], errno: i32) -> bool {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };

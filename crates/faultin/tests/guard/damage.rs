@@ -1,4 +1,5 @@
-//! A file that is cut, regrown or rewritten under a scan: which bytes, why, at which cost; and the map afterwards.
+//! A file that is truncated, regrown or rewritten during a scan: the damaged bytes, the reason, the number of signals, and
+//! the map afterwards.
 
 use faultin::map::{Change, Reason, Repair, Watch};
 
@@ -22,13 +23,13 @@ fn a_scan_sees_the_file() {
         assert_eq!(bytes(&map, ..).expect("nothing happened"), whole);
         assert_eq!(bytes(&map, len as u64 - 3..).expect("nothing happened"), whole[len - 3..]);
         assert_eq!(bytes(&map, ..=4).expect("nothing happened"), whole[..5]);
-        // Ranges that end behind the map, begin behind it, or behind their own end.
+        // Ranges that end past the map, begin past it, or begin after their own end.
         assert_eq!(bytes(&map, 5..u64::MAX).expect("nothing happened"), whole[5..]);
         assert_eq!(bytes(&map, u64::MAX..).expect("nothing happened"), []);
         #[allow(clippy::reversed_empty_ranges)]
         let backwards = bytes(&map, 9..3);
         assert_eq!(backwards.expect("nothing happened"), []);
-        // A window that begins inside of a page.
+        // A window that begins within a page.
         let window = case.options().offset(page as u64 + 13).length(2 * page as u64).open(&path).expect("map it");
         assert_eq!(bytes(&window, ..).expect("nothing happened"), whole[page + 13..3 * page + 13]);
         assert_eq!(bytes(&window, 10..20).expect("nothing happened"), whole[page + 23..page + 33]);
@@ -48,7 +49,7 @@ fn an_empty_file_has_an_empty_slice() {
     });
 }
 
-/// Where a file of so many pages and bytes is cut.
+/// Whole pages and further bytes to which a file is truncated.
 const CUTS: [(usize, usize); 6] = [(0, 0), (0, 1), (1, 0), (3, 100), (7, 4000), (8, 0)];
 
 #[test]
@@ -77,7 +78,7 @@ fn a_cut_file_is_damage_from_the_first_byte_it_lost() {
                 set_len(&path, cut);
                 let before = served();
                 let damaged = bytes(&map, first..).expect_err("it was cut");
-                // The pages that the file has no byte of.
+                // The pages without any byte of the file.
                 let faults = cut.next_multiple_of(page) < len && case.faults();
                 assert_eq!(served() - before, u64::from(faults), "signals of a cut at {cut}");
                 let bad = first.max(cut as u64);
@@ -89,7 +90,7 @@ fn a_cut_file_is_damage_from_the_first_byte_it_lost() {
                 let mut expected = whole[first as usize..].to_vec();
                 expected[(bad - first) as usize..].fill(0);
                 assert!(damaged.value.expect("it was called") == expected, "cut at {cut}, scanned from {first}");
-                // A part that is still there does not fault; that the file was cut is said all the same.
+                // An intact part does not fault; the truncation is reported nevertheless.
                 if pages > 0 {
                     let before = served();
                     let damaged = bytes(&map, ..10).expect_err("it is cut");
@@ -114,7 +115,7 @@ fn a_cut_in_the_midst_of_a_scan_costs_one_signal_and_so_does_the_next() {
         let scan = |all: &[u8]| {
             let good = add(&all[..50 * page]);
             set_len(&path, 100 * page + 9);
-            // Backwards and over and over: one signal.
+            // Repeatedly and backwards: one signal.
             for at in (0..300).rev().chain(0..300) {
                 peek(all, at * page);
             }
@@ -152,7 +153,7 @@ fn what_was_cut_and_has_grown_again_within_a_scan_is_damage() {
             // SAFETY: as above.
             let result = unsafe { map.with_slice(.., scan) };
             if !case.faults() {
-                // A copy was made before; only what changed since can be seen.
+                // The copy was made before; only later changes are visible.
                 assert!(result.is_ok(), "{watch:?}");
                 continue;
             }
@@ -204,7 +205,7 @@ fn the_map_is_as_good_as_new_a_hundred_times() {
             std::fs::write(&path, &whole).expect("write it again");
             map.refresh().expect("it can be asked");
             assert!(bytes(&map, ..).expect("nothing happened since") == whole, "round {round}");
-            // The copying operations go by the mapping again, and stores of others show in it.
+            // The copying operations use the mapping again, and stores by others are visible in it.
             overwrite(&path, 3 * page, &[round as u8]);
             map.refresh().expect("it can be asked");
             assert_eq!(map.load::<u8>(3 * page as u64).expect("nothing happened since"), round as u8);

@@ -1,4 +1,4 @@
-//! A process that is forked while one of its threads reads a slice.
+//! A process that forks while one of its threads reads a slice.
 
 use crate::fixture::{content, each, set_len};
 use crate::scan::add;
@@ -8,11 +8,11 @@ fn a_child_of_a_scanning_process_can_scan() {
     each(|case| {
         let page = faultin::page_size();
         let (path, map) = case.mapped(4 * page);
-        // SAFETY: the closure is right for any bytes.
+        // SAFETY: the closure does not rely on the bytes.
         let _ = unsafe {
             map.with_slice(.., |bytes| {
                 set_len(&path, page);
-                // SAFETY: the child does arithmetic, system calls of ours, and ends.
+                // SAFETY: the child does arithmetic and this library's system calls, and exits.
                 match libc::fork() {
                     0 => {
                         let sum = add(bytes);

@@ -1,7 +1,7 @@
-//! Scans of mapped files that really are cut, fail and heal while anybody's code reads them. How processes die of what is
-//! not served is in `tests/handler/scans.rs`.
+//! Scans of mapped files that are truncated, fail and recover while ordinary code reads them. `tests/handler/scans.rs`
+//! tests how processes die of faults that are not handled.
 
-// A list of one range is what is meant.
+// A list of one range is intended.
 #![allow(clippy::single_range_in_vec_init)]
 
 mod damage;

@@ -1,5 +1,5 @@
-//! Pages that fail although the file has them: userfaultfd raises for a missing page of a tmpfs file what a disk's error
-//! raises, and removing the mapping heals it.
+//! Pages that fail although the file has them: userfaultfd raises the same signal for a missing page of a tmpfs file as a
+//! disk error, and removing the mapping ends the failure.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -21,7 +21,7 @@ const UFFDIO_API: libc::Ioctl = libc::_IOWR::<[u64; 3]>(0xaa, 0x3f);
 const UFFDIO_POISON: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x08);
 const UFFDIO_REGISTER: libc::Ioctl = libc::_IOWR::<[u64; 4]>(0xaa, 0x00);
 
-/// From now on the holes of these pages of a tmpfs file raise SIGBUS, in this mapping. Gone with the value.
+/// Makes the holes of these pages of a tmpfs file raise SIGBUS in this mapping until the returned value is dropped.
 pub fn fail(pages: &[u8]) -> Result<OwnedFd, String> {
     let error = |what: &str| format!("{what}: {}", std::io::Error::last_os_error());
     // SAFETY: makes a descriptor; the calls write to what they are given.
@@ -43,7 +43,7 @@ pub fn fail(pages: &[u8]) -> Result<OwnedFd, String> {
     }
 }
 
-/// A tmpfs file of so many pages, all of them holes but those named.
+/// A tmpfs file of this many pages, which are holes except for those in `there`.
 pub fn sparse(path: &Path, pages: usize, there: impl IntoIterator<Item = usize>) {
     let page = faultin::page_size();
     writer(path).set_len(0).expect("set_len");
@@ -53,7 +53,7 @@ pub fn sparse(path: &Path, pages: usize, there: impl IntoIterator<Item = usize>)
     }
 }
 
-/// Runs `test` where pages can be made to fail: the options that map, and a path. Skips it if there is no such place.
+/// Runs `test` with options that map and a path, if pages can be made to fail; skips it otherwise.
 pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
     let mut has_place = false;
     each(|case| {
@@ -70,7 +70,7 @@ pub fn with_failing_pages(test: impl Fn(&dyn Fn() -> FileMapMut, &Path)) {
         if let Err(missing) = made.expect("nothing happened") {
             return faultin_test::skipped("uffd", missing);
         }
-        // (Only for mappings that could be written to.)
+        // (Only for mappings that could be writable.)
         test(&|| case.options().open_mut(&path).expect("map it"), &path);
     });
     if !has_place {
@@ -92,14 +92,14 @@ fn one_page_that_fails_is_one_page_of_zeros() {
         let bad = 20 * page as u64;
         assert_eq!(damaged.first_bad, Some(bad));
         assert_eq!(damaged.ranges, [bad..bad + page as u64]);
-        // Reading the file says that there is nothing wrong with it: it is the mapping.
+        // Reading the file finds nothing wrong: the mapping is the cause.
         assert!(matches!(damaged.error.reason(), Reason::Fault(fault) if fault.cause() == Cause::Backing));
         let (all, _uffd) = damaged.value.expect("it was called").expect("it was available");
         for at in 0..64 {
             let expected = if at == 20 { vec![0; page] } else { content(page) };
             assert!(all[at * page..][..page] == expected, "page {at}");
         }
-        // A mapping that was put back has no userfaultfd.
+        // A restored mapping is not registered with a userfaultfd.
         let before = served();
         assert_eq!(bytes(&map, ..).expect("it has healed").len(), 64 * page);
         assert_eq!(served(), before);
@@ -109,7 +109,7 @@ fn one_page_that_fails_is_one_page_of_zeros() {
 #[test]
 fn a_mapping_that_fails_everywhere_costs_few_signals_in_every_order() {
     let (page, pages) = (faultin::page_size(), 1000);
-    /// The page that is looked at in this turn, of so many.
+    /// The page that is accessed in this turn, of this many.
     type Order = fn(usize, usize) -> usize;
     let orders: [(&str, Order); 3] = [
         ("upwards", |at, _| at),
@@ -132,7 +132,7 @@ fn a_mapping_that_fails_everywhere_costs_few_signals_in_every_order() {
             let damaged = unsafe { map.with_slice(.., scan) }.expect_err("pages failed");
             let signals = served() - before;
             println!("{pages} pages {name}: {signals} signals");
-            // The logarithm of 1000 and 1, and the last block's size.
+            // log2(1000), 1, and the size of the last block.
             assert!((1..=12).contains(&signals), "{name}: {signals}");
             let covered: u64 = damaged.ranges.iter().map(|range| range.end - range.start).sum();
             assert_eq!(covered, (pages * page) as u64, "{name}: {:?}", damaged.ranges);
@@ -148,7 +148,7 @@ fn read_upwards_nothing_before_the_first_bad_byte_is_given_up() {
         for (step, start) in [(1, 13), (2, 5), (3, 7), (7, 33), (16, 1), (50, 100)] {
             sparse(path, pages, (0..pages).filter(|at| *at < start || (at - start) % step != 0));
             let map = map();
-            // One page after the other: `memcpy` has an order of its own, a different one on each CPU.
+            // Page by page: `memcpy` has an order of its own, a different one on each CPU.
             let upwards = |all: &[u8]| {
                 let mut copy = Vec::with_capacity(all.len());
                 for at in 0..pages {
@@ -165,7 +165,7 @@ fn read_upwards_nothing_before_the_first_bad_byte_is_given_up() {
             let (all, _uffd) = damaged.value.expect("it was called").expect("it was available");
             let expected: Vec<u8> = (0..start).flat_map(|_| content(page)).collect();
             assert!(all[..bad] == expected, "from {start} every {step}");
-            // What is not in the ranges is the file's.
+            // The bytes outside the ranges are the file's.
             for at in (0..pages).filter(|at| !damaged.ranges.iter().any(|bad| bad.contains(&((at * page) as u64)))) {
                 assert!(all[at * page..][..page] == content(page), "page {at}, from {start} every {step}");
             }
@@ -177,7 +177,7 @@ fn read_upwards_nothing_before_the_first_bad_byte_is_given_up() {
 fn poison(uffd: &OwnedFd, all: &[u8], at: usize) -> Result<(), String> {
     let page = faultin::page_size();
     let mut poison = [all[at * page..].as_ptr().addr() as u64, page as u64, 0, 0];
-    // SAFETY: a page of this mapping, which has nothing there yet.
+    // SAFETY: a page of this mapping that is not populated yet.
     match unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_POISON, &raw mut poison) } {
         0 => Ok(()),
         _ => Err(format!("poison by userfaultfd: {}", std::io::Error::last_os_error())),

@@ -1,4 +1,4 @@
-//! Scans inside of scans, beside scans, of the same file twice, and scans that panic.
+//! Nested scans, parallel scans, scans of the same file twice, and scans that panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,7 +33,7 @@ fn a_scan_inside_of_a_scan_serves_both() {
                     set_len(&path, 4 * page);
                     (peek(inner, 5 * page), peek(outer, 6 * page))
                 });
-                // The inner one has ended; the outer one goes on being served.
+                // The inner scan has ended; faults of the outer one are still handled.
                 let before = served();
                 set_len(&path, page);
                 assert_eq!(peek(outer, 2 * page), 0);
@@ -64,7 +64,7 @@ fn a_scan_that_begins_after_damage_of_another_reads_the_file() {
                 }
                 std::fs::write(&path, &whole).expect("write it again");
                 map.refresh().expect("it can be asked");
-                // Not the zeros that the outer one has.
+                // Not the outer scan's zeros.
                 assert!(bytes(&map, ..).expect("nothing happened since") == whole);
                 assert!(bytes(&map, ..4 * page as u64).expect("nothing happened since") == whole[..4 * page]);
             })
@@ -131,10 +131,10 @@ fn two_maps_of_a_file_and_one_of_another_are_told_apart() {
                     assert_eq!(bad, Some(5 * page as u64));
                 });
                 assert_eq!(bad, Some(3 * page as u64));
-                // The twin is whole again and read elsewhere; this one has not faulted yet.
+                // The twin's file is whole again and read elsewhere; this one has not faulted yet.
                 peek(first, 6 * page);
                 assert_eq!(served() - before, 3);
-                // Maps come and go while others are scanned.
+                // Maps are opened and dropped while others are scanned.
                 drop(case.options().open(&other_path).expect("map it"));
             });
             (result, before)

@@ -1,4 +1,4 @@
-//! What others see of a map while one of its scans has zeros in place of the file: the file, or an error.
+//! What other threads get from a map while one of its scans has zeros in place of the file: the file's bytes, or an error.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use faultin::{FileMap, MapError, map::Watch};
 use crate::fixture::{content, each, pattern, set_len};
 use crate::scan::peek;
 
-/// Reads in every way there is but a scan.
+/// Reads in every way except by a scan.
 fn read_all(map: &FileMap, whole: &[u8]) -> Result<(), MapError> {
     let mut all = vec![0; whole.len()];
     assert_eq!(map.read_at(&mut all, 0)?, whole.len());
@@ -44,11 +44,11 @@ fn nobody_takes_a_scans_zeros_for_the_file() {
                 std::thread::scope(|scope| {
                     scope.spawn(|| read_all(&map, &whole).expect("nothing happened since"));
                 });
-                // And where it is gone, it is an error.
+                // Past its end, reads are errors.
                 set_len(&path, 3 * page + 1);
                 let mut bytes = [1; 10];
                 let error = map.read_at(&mut bytes, 3 * page as u64).expect_err("it was cut");
-                // A reader is given what the file has. Otherwise a scan's zeros end the read where they begin.
+                // A reader gets the file's bytes. Otherwise a scan's zeros end the read where they begin.
                 let reads = matches!(watch, Watch::Reader | Watch::Nothing);
                 assert_eq!(error.done(), usize::from(reads || !case.faults()), "{watch:?}: {error:?}");
                 assert!(error.done() == 0 || bytes[0] == pattern(3 * page), "{watch:?}: {error:?}");

@@ -1,4 +1,4 @@
-//! Scans by pointer: the same guard, without a reference to bytes that change.
+//! Scans by pointer: the same protection, without a reference to bytes that change.
 
 use faultin::map::Change;
 
@@ -8,7 +8,7 @@ use crate::scan::{add, served};
 /// The sum of the bytes, each loaded once.
 fn volatile_sum(bytes: *const [u8]) -> u64 {
     let first = bytes.cast::<u8>();
-    // SAFETY: within the bytes of a scan that is under way.
+    // SAFETY: within the bytes of a running scan.
     (0..bytes.len()).map(|at| u64::from(unsafe { first.add(at).read_volatile() })).sum()
 }
 
@@ -34,13 +34,13 @@ fn a_file_that_is_cut_under_a_scan_by_pointer_is_damage() {
         let (path, map) = case.mapped(4 * page);
         let before = served();
         let scanned = map.with_raw(.., |bytes| {
-            // SAFETY: the first byte of a scan that is under way.
+            // SAFETY: the first byte of a running scan.
             let first = unsafe { bytes.cast::<u8>().read_volatile() };
             set_len(&path, page + 100);
             (first, volatile_sum(bytes))
         });
         if !case.faults() {
-            // A copy, which was made before.
+            // The copy that was made before.
             assert_eq!(scanned.expect("a copy does not change"), (whole[0], add(&whole)));
             return;
         }

@@ -1,4 +1,4 @@
-//! What the tests' scans do, and what they look at.
+//! The tests' scans, and helpers that observe them.
 
 use core::ops::RangeBounds;
 
@@ -7,7 +7,7 @@ use faultin::{
     map::{Change, Damaged},
 };
 
-/// The sum of the bytes of a range: a loop of the compiler's own.
+/// The sum of the bytes of a range, by ordinary code.
 pub fn sum(map: &FileMap, range: impl RangeBounds<u64>) -> Result<u64, Damaged<u64>> {
     // SAFETY: relies on no byte, stores nothing, keeps nothing.
     unsafe { map.with_slice(range, add) }
@@ -23,18 +23,18 @@ pub fn bytes(map: &FileMap, range: impl RangeBounds<u64>) -> Result<Vec<u8>, Dam
     unsafe { map.with_slice(range, <[u8]>::to_vec) }
 }
 
-/// Loads one byte, now, by an instruction that is in no table.
+/// Loads one byte with an instruction without a table entry.
 pub fn peek(bytes: &[u8], at: usize) -> u8 {
-    // SAFETY: a byte of the slice, whose faults are served.
+    // SAFETY: a byte of the slice, whose faults are handled.
     unsafe { core::ptr::read_volatile(&raw const bytes[at]) }
 }
 
-/// Faults of scans that were served so far.
+/// Faults of scans handled so far.
 pub fn served() -> u64 {
     faultin::signal::counters().substituted
 }
 
-/// The size that a file is said to have been cut to.
+/// The size that the file was truncated to, according to the error.
 pub fn cut_to<T>(damaged: &Damaged<T>) -> Option<u64> {
     match damaged.error.change() {
         Some(Change::Shrunk { to, .. }) => Some(to),

@@ -1,4 +1,4 @@
-//! Many threads that scan while the file is cut, grown and rewritten.
+//! Many threads that scan while the file is truncated, extended and rewritten.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ fn rounds(many: u64) -> u64 {
     if cfg!(target_arch = "x86_64") { many } else { many / 10 }
 }
 
-/// Ends the other threads when the one that plays with them ends, well or not.
+/// Ends the other threads when the changing thread ends or panics.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -66,7 +66,7 @@ fn many_threads_scan_while_the_file_is_cut_and_written_again() {
                 map.refresh().expect("it can be asked");
                 let so_far = good.load(Ordering::Relaxed);
                 while good.load(Ordering::Relaxed) < so_far + 3 {
-                    // (Who began before is told what it missed.)
+                    // (Scans that began before the change are told of it.)
                     std::thread::yield_now();
                 }
             }
@@ -74,14 +74,14 @@ fn many_threads_scan_while_the_file_is_cut_and_written_again() {
         let (good, bad, signals) = (good.into_inner(), bad.into_inner(), served() - before);
         println!("{good} good, {bad} damaged, {signals} signals");
         assert!(good > 0 && bad > 0);
-        // Every scan of a cut file, and one that `fs::write` cuts a second time.
+        // Every scan of a truncated file, and one that `fs::write` truncates a second time.
         assert!(signals <= 2 * bad + 6, "{signals} signals for {bad} scans");
         assert_eq!(map.repair().expect("nothing to do"), Repair::Whole);
         assert!(bytes(&map, ..).expect("nothing happened since") == whole);
     });
 }
 
-/// Faults in several threads of one scan: damage is the scan's, whichever thread finds it.
+/// Faults in several threads of one scan: damage belongs to the scan, whichever thread finds it.
 #[test]
 fn threads_of_one_scan_find_damage_for_it() {
     let page = faultin::page_size();
@@ -116,7 +116,7 @@ fn threads_of_one_scan_find_damage_for_it() {
             // SAFETY: relies on no byte, stores nothing, keeps nothing.
             let damaged = unsafe { map.with_slice(.., scan) }.expect_err("it was cut");
             assert_eq!(damaged.first_bad, Some(10 * page as u64));
-            // Those that fault at the same moment are a signal each.
+            // Simultaneous faults are a signal each.
             assert!((1..=4).contains(&(served() - before)));
         }
     });
@@ -140,7 +140,7 @@ fn maps_come_and_go_beside_those_that_fault() {
                         set_len(&path, 3 * page);
                         sum(&map, ..).expect_err("it was cut");
                         faults.fetch_add(1, Ordering::Relaxed);
-                        // The addresses of this map are the next one's, in any thread.
+                        // The next map has this map's addresses, in any thread.
                     }
                 });
             }
@@ -150,7 +150,7 @@ fn maps_come_and_go_beside_those_that_fault() {
             while faults.load(Ordering::Relaxed) < rounds(600) {
                 let map = case.options().open(&path).expect("map it");
                 assert!(bytes(&map, ..).expect("nobody touches it") == whole, "round {round}");
-                // A mapping of somebody else, where a map was: nobody puts zeros there.
+                // Another mapping at a former map's address: it is not replaced by zeros.
                 drop(map);
                 let mut memory = vec![1u8; 64 * page];
                 memory.fill(pattern(round));
@@ -161,14 +161,14 @@ fn maps_come_and_go_beside_those_that_fault() {
     });
 }
 
-/// A scan meets damage and ends, over and over, while others copy pages that are whole: those that a block takes along.
-/// This is about the moments between: zeros that appear within a copy, and the file that is put back within one.
+/// A scan finds damage and ends, repeatedly, while others copy intact pages that are replaced with the damaged block. This
+/// tests the moments between: zeros that appear during a copy, and the file's pages that are restored during one.
 #[test]
 fn zeros_that_come_and_go_within_a_copy_are_not_handed_on() {
     let (page, pages) = (faultin::page_size(), 64);
     let whole = content(page);
     missing::with_failing_pages(|map, path| {
-        // Pages 3, 11, 19 ... are holes; the rest is the file's and stays so.
+        // Pages 3, 11, 19 ... are holes; the others have the file's bytes throughout.
         missing::sparse(path, pages, (0..pages).filter(|at| at % 8 != 3));
         let map = map();
         let (stop, good) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -212,7 +212,7 @@ fn zeros_that_come_and_go_within_a_copy_are_not_handed_on() {
     });
 }
 
-/// A thread that blocks SIGBUS would die of it: it gets a copy.
+/// A thread that blocks SIGBUS would die of it, so it gets a copy.
 #[test]
 fn a_thread_that_blocks_the_signal_scans_a_copy() {
     let page = faultin::page_size();
@@ -247,7 +247,7 @@ fn a_thread_that_blocks_the_signal_scans_a_copy() {
     });
 }
 
-/// Many scans at once need many nodes; they are used again.
+/// Many simultaneous scans need many nodes, which are reused.
 #[test]
 fn a_thousand_scans_at_once_and_one_after_the_other() {
     let len = 4 * faultin::page_size();

@@ -1,4 +1,4 @@
-//! Signals that are sent while a thread is in the midst of our copies.
+//! Signals sent by a thread or process while a thread is in one of this crate's copies.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -7,7 +7,7 @@ use crate::child::{self, SIGNALS, Sent};
 use crate::foreign::{self, A, B};
 
 crate::scenarios! {
-    /// The program counter of the interrupted copy may be in the table, and yet the signal is none of ours.
+    /// The program counter of the interrupted copy may be in the table, but the signal is not a fault of the copy.
     signals_sent_into_a_copy_go_to_the_predecessor_and_leave_the_count_alone => Ends::Well, |_| {
         static IN_TABLE: AtomicUsize = AtomicUsize::new(0);
         static IN_COPY: AtomicUsize = AtomicUsize::new(0);
@@ -43,8 +43,8 @@ crate::scenarios! {
                     let (before, time) = (HANDLED.load(SeqCst), std::time::Instant::now());
                     Sent::Queued.send_to(me, SIGNALS[sent % 2]);
                     sent += 1;
-                    // One that meets a fault with the same signal is lost, with or without us: a process has at most
-                    // one of a kind pending.
+                    // A signal sent while a fault's signal is pending is lost, with or without this crate: a process has at
+                    // most one of a kind pending.
                     while HANDLED.load(SeqCst) == before && time.elapsed().as_millis() < 5 {
                         std::hint::spin_loop();
                     }
@@ -52,7 +52,7 @@ crate::scenarios! {
                 sent
             }
         });
-        // A long copy and a short one, each up to a bad page: every size class, and its loop.
+        // A long copy and a short one, each up to a bad page: every size class and its loop.
         let good = 64 * child::page();
         let source = child::readable_before_bad(good);
         let mut target = vec![1_u8; good + 256];
@@ -62,7 +62,7 @@ crate::scenarios! {
             for len in [good, 300, 40] {
                 let from = source + good - len;
                 target[len..len + 100].fill(1);
-                // SAFETY: the target is ours; the source is memory of the tests that ends in a bad page.
+                // SAFETY: the target is a local; the source is memory of the tests that ends in a bad page.
                 let short = unsafe {
                     let from = core::ptr::with_exposed_provenance(from);
                     faultin::raw::copy_in(target.as_mut_ptr(), from, len + 100)
@@ -88,7 +88,7 @@ crate::scenarios! {
         assert_eq!(faultin::signal::counters().forwarded - forwarded, handled as u64);
         assert!(IN_COPY.load(SeqCst) > 0, "none of {handled} signals met a copy in {rounds} rounds");
     };
-    /// The kernel reports it with a code above 0, as it does a fault; only a thread itself can pretend that.
+    /// The kernel sends it with a positive code, as for a fault; otherwise only a thread can send that to itself.
     poison_found_elsewhere_during_a_copy_goes_to_the_predecessor => Ends::Well, |_| {
         static IN_TABLE: AtomicUsize = AtomicUsize::new(0);
         child::skip_if_emulated("sending", libc::SIGBUS);
@@ -102,7 +102,7 @@ crate::scenarios! {
         faultin::install().unwrap();
         let flags = libc::SA_SIGINFO | libc::SA_RESTART;
         foreign::install(A, libc::SIGUSR1, flags, &[libc::SIGBUS], |_, _, _, _| {
-            // Waits until this handler returns, and strikes where the copy was interrupted.
+            // Stays pending until this handler returns, and is delivered where the copy was interrupted.
             child::queue(child::tid(), libc::SIGBUS, child::BUS_MCEERR_AO);
         });
         let (me, done) = (child::tid(), std::sync::Arc::new(AtomicBool::new(false)));
@@ -117,7 +117,7 @@ crate::scenarios! {
         let (source, mut target) = (vec![1_u8; len], vec![0_u8; len]);
         let start = std::time::Instant::now();
         while foreign::seen(B).calls < 50 || (IN_TABLE.load(SeqCst) < 5 && start.elapsed().as_secs() < 10) {
-            // SAFETY: both are ours; no fault is expected.
+            // SAFETY: both are locals; no fault is expected.
             unsafe { faultin::raw::copy_in(target.as_mut_ptr(), source.as_ptr(), len) }.unwrap();
         }
         done.store(true, SeqCst);
@@ -144,7 +144,7 @@ crate::scenarios! {
         let mut target = vec![1_u8; good + 100];
         while foreign::seen(A).calls < 100 {
             target.fill(1);
-            // SAFETY: the target is ours; the source is memory of the tests that ends in a bad page.
+            // SAFETY: the target is a local; the source is memory of the tests that ends in a bad page.
             let short = unsafe {
                 faultin::raw::copy_in(target.as_mut_ptr(), core::ptr::with_exposed_provenance(source), good + 100)
             }

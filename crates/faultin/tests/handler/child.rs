@@ -1,4 +1,4 @@
-//! What scenarios are made of: bad memory, faults of ours and of others, signals that somebody sends, announced deaths.
+//! Building blocks of scenarios: bad memory, recovered and other faults, sent signals, announced deaths.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -13,7 +13,7 @@ use crate::Scenario;
 pub(crate) const SCENARIO: &str = "FAULTIN_SCENARIO";
 /// The scenario's argument.
 pub(crate) const ARGUMENT: &str = "FAULTIN_ARGUMENT";
-/// What the child prints before the name of the scenario that it runs.
+/// The child prints this and the name of its scenario.
 pub(crate) const BEGINS: &str = "begins: ";
 
 /// SIGSEGV and SIGBUS.
@@ -35,16 +35,17 @@ pub(crate) fn entry(all: &[&[Scenario]]) {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
         libc::alarm(30);
     }
-    // After what the harness printed. The parent wants to see it: a harness that runs no test ends well, too.
+    // After the harness's output. The parent looks for it: a harness that runs no test succeeds, too.
     println!("\n{BEGINS}{name}");
-    // Rust's alternate stacks have room for little more than the kernel's frame; handlers here do real work.
+    // Rust's alternate stacks have little room besides the kernel's frame; handlers here need more.
     on_alternate_stack(1 << 20, || run(&argument));
 }
 
-/// Ends the scenario without a verdict where user-mode emulation cannot do it: the emulator takes SIGSEGV and SIGBUS
-/// for its own when they are sent, and fails an assertion of its own when they kill.
+/// Ends the scenario without a verdict where user-mode emulation does not support it: the emulator intercepts SIGSEGV and
+/// SIGBUS when they are sent, and fails an assertion when they kill.
 ///
-/// A scenario whose handler sends asks first: a handler may have interrupted anything, and must not end the process.
+/// A scenario whose handler sends a signal calls this first: a handler may have interrupted anything, and must not exit the
+/// process.
 pub(crate) fn skip_if_emulated(what: &str, signal: i32) {
     if is_emulated() && SIGNALS.contains(&signal) {
         skip("native", &format!("{what} SIGSEGV and SIGBUS under user-mode emulation"));
@@ -71,13 +72,13 @@ fn map(at: usize, len: usize, protection: i32, flags: i32, fd: i32) -> usize {
     p.expose_provenance()
 }
 
-/// Two pages of which the second is not mapped; gives the first byte of the second.
+/// Two pages of which the second is not mapped; returns the first byte of the second.
 pub(crate) fn edge() -> usize {
     const MADV_GUARD_INSTALL: i32 = 102;
     let p = map(0, 2 * page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
     let second = core::ptr::with_exposed_provenance_mut(p + page());
-    // A guard rather than a hole, so that no other thread's mapping lands there.
-    // SAFETY: just mapped, nobody else's.
+    // A guard instead of a hole, so that no other thread's mapping is placed there.
+    // SAFETY: just mapped, and not used elsewhere.
     let guarded = !is_emulated() && unsafe { libc::madvise(second, page(), MADV_GUARD_INSTALL) } == 0;
     if !guarded {
         // SAFETY: as before. On kernels without guards, a hole.
@@ -89,14 +90,14 @@ pub(crate) fn edge() -> usize {
 /// An address at which nothing is ever mapped.
 pub(crate) const NOWHERE: usize = 64;
 
-/// A page without any rights.
+/// An inaccessible page.
 pub(crate) fn forbidden() -> usize {
     map(0, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
 }
 
 /// Two pages of a file of one page; gives the first byte of the second.
 pub(crate) fn beyond_end_of_file() -> usize {
-    // SAFETY: a new file descriptor, owned by nobody else.
+    // SAFETY: a new file descriptor, owned only here.
     let file = unsafe { File::from_raw_fd(libc::memfd_create(c"faultin-test".as_ptr(), 0)) };
     file.set_len(page() as u64).expect("a memfd has a length");
     map(0, 2 * page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd()) + page()
@@ -131,9 +132,9 @@ pub(crate) fn repair() {
     }
 }
 
-// ---- accesses that are not ours
+// ---- accesses without table entries
 
-/// Loads a byte in one instruction, the first of this function, that no table knows.
+/// Loads a byte with the first instruction of this function, which is in no table.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn peek(_address: usize) -> u8 {
     #[cfg(target_arch = "x86_64")]
@@ -147,7 +148,7 @@ pub(crate) fn peek_pc() -> usize {
     peek as *const () as usize
 }
 
-/// Goes to an address.
+/// Jumps to an address.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn jump(_address: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -170,7 +171,7 @@ pub(crate) fn spin_pc() -> usize {
     spin as *const () as usize
 }
 
-/// A fault that is not ours, in memory that raises `signal` and that handlers may [`repair`].
+/// A fault without a table entry, in memory that raises `signal` and that handlers may [`repair`].
 pub(crate) fn foreign_fault(signal: i32) {
     let at = bad(signal);
     REPAIR.store(at, Ordering::SeqCst);
@@ -178,9 +179,9 @@ pub(crate) fn foreign_fault(signal: i32) {
     assert_eq!(unsafe { peek(at) }, 0);
 }
 
-// ---- accesses of ours
+// ---- accesses of this crate
 
-/// Asserts that one fault of ours each in SIGSEGV and SIGBUS is recovered, exactly, and counted.
+/// Asserts that a fault of this crate is recovered exactly and counted, for each of SIGSEGV and SIGBUS.
 #[track_caller]
 pub(crate) fn ours_is_recovered() {
     for (edge, cause) in [(edge(), Cause::Unmapped), (beyond_end_of_file(), Cause::Backing)] {
@@ -197,7 +198,7 @@ pub(crate) fn ours_is_recovered() {
     }
 }
 
-/// Asserts what [`faultin::signal::status`] says about both signals.
+/// Asserts what [`faultin::signal::status`] returns for both signals.
 #[track_caller]
 pub(crate) fn assert_status(reached: fn(Reached) -> bool, what: &str) {
     let status = faultin::signal::status();
@@ -213,12 +214,12 @@ macro_rules! status_is {
 }
 pub(crate) use status_is;
 
-// ---- signals that somebody sends
+// ---- sent signals
 
 /// How a signal is sent to this thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// To the process; every other thread blocks it.
+    /// To the process; all other threads block it.
     Kill,
     /// To the thread.
     Tgkill,
@@ -229,7 +230,7 @@ pub(crate) enum Sent {
 impl Sent {
     pub(crate) const ALL: [Sent; 3] = [Sent::Kill, Sent::Tgkill, Sent::Queued];
 
-    /// The `si_code` it arrives with.
+    /// The `si_code` on arrival.
     pub(crate) fn code(self) -> i32 {
         match self {
             Sent::Kill => libc::SI_USER,
@@ -264,13 +265,13 @@ impl Sent {
     }
 }
 
-/// What queued signals carry.
+/// The value of queued signals.
 pub(crate) const VALUE: usize = 0x1234_5678;
 
-/// `rt_tgsigqueueinfo` with [`VALUE`], or as an address with a positive code, which a thread may only send itself.
+/// `rt_tgsigqueueinfo` with [`VALUE`], or with an address and a positive code, which a thread may only send to itself.
 pub(crate) fn queue(tid: i32, signal: i32, code: i32) -> i64 {
     skip_if_emulated("sending", signal);
-    /// The part of `siginfo_t` that a queued signal has.
+    /// The fields of `siginfo_t` for a queued signal.
     #[repr(C)]
     struct Info {
         signal: i32,
@@ -293,7 +294,7 @@ pub(crate) fn queue(tid: i32, signal: i32, code: i32) -> i64 {
 }
 
 pub(crate) fn tid() -> i32 {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
@@ -301,7 +302,7 @@ pub(crate) fn pid() -> usize {
     std::process::id() as usize
 }
 
-/// Makes the main thread (the test harness waits there) block `signal`, so that one sent to the process comes here.
+/// Makes the main thread (where the test harness waits) block `signal`, so that one sent to the process is delivered here.
 fn only_this_thread(signal: i32) {
     static DONE: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn block(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -312,7 +313,7 @@ fn only_this_thread(signal: i32) {
         }
         DONE.store(1, Ordering::SeqCst);
     }
-    /// The part of `siginfo_t` that a queued signal has.
+    /// The fields of `siginfo_t` for a queued signal.
     #[repr(C)]
     struct Info([i32; 6], usize, [usize; 12]);
     DONE.store(0, Ordering::SeqCst);
@@ -333,7 +334,7 @@ fn only_this_thread(signal: i32) {
 
 // ---- dispositions
 
-/// `sigaction`; gives what was there.
+/// `sigaction`; returns the old action.
 pub(crate) fn install(signal: i32, handler: usize, flags: i32, blocked: &[i32]) -> libc::sigaction {
     // SAFETY: plain data, initialised field by field; handlers of the tests are async-signal-safe.
     unsafe {
@@ -349,7 +350,7 @@ pub(crate) fn install(signal: i32, handler: usize, flags: i32, blocked: &[i32]) 
     }
 }
 
-/// The default action for both signals: Rust's own handler goes.
+/// Sets the default action for both signals, which removes Rust's own handler.
 pub(crate) fn clean_slate() {
     for signal in SIGNALS {
         install(signal, libc::SIG_DFL, 0, &[]);
@@ -380,7 +381,7 @@ pub(crate) fn change_mask(how: i32, signals: &[i32]) {
 
 // ---- deaths
 
-/// Announces that this thread dies now, by `signal` with these fields, and lets the parent trace it. `pc` may be left
+/// Announces that this thread is about to die of `signal` with these fields, and lets the parent trace it. `pc` may be left
 /// open.
 pub(crate) fn dies(signal: i32, code: i32, addr: usize, value: usize, pc: Option<usize>) {
     skip_if_emulated("dying of", signal);
@@ -391,7 +392,7 @@ pub(crate) fn dies(signal: i32, code: i32, addr: usize, value: usize, pc: Option
 
 /// Lets the parent trace this thread.
 pub(crate) fn traced() {
-    // SAFETY: from here on the parent sees every signal of this thread first, and passes it on.
+    // SAFETY: from here on the parent gets every signal of this thread first, and passes it on.
     if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } != 0 {
         println!("not traced");
     }
@@ -400,17 +401,17 @@ pub(crate) fn traced() {
 /// Dies of a null dereference, as any program would.
 pub(crate) fn dies_of_null() {
     dies(libc::SIGSEGV, SEGV_MAPERR, 0, 0, Some(peek_pc()));
-    // SAFETY: kills this process, which is what is being tested.
+    // SAFETY: kills this process, as the test intends.
     unsafe { peek(0) };
     unreachable!("null could be read");
 }
 
-/// Dies of a [foreign fault](foreign_fault) that nobody repairs.
+/// Dies of a [foreign fault](foreign_fault) that no handler repairs.
 pub(crate) fn dies_of_foreign_fault(signal: i32) {
     let at = bad(signal);
     REPAIR.store(at, Ordering::SeqCst);
     dies(signal, bad_code(signal), at, 0, Some(peek_pc()));
-    // SAFETY: kills this process, which is what is being tested.
+    // SAFETY: kills this process, as the test intends.
     unsafe { peek(at) };
     unreachable!("bad memory could be read");
 }
@@ -432,7 +433,7 @@ pub(crate) fn dies_of(sent: Sent, signal: i32) -> ! {
     unreachable!("the loop has no end");
 }
 
-/// Runs `f` in a forked child, which then exits, and gives its wait status.
+/// Runs `f` in a forked child, which then exits; returns its wait status.
 pub(crate) fn fork(f: impl FnOnce()) -> i32 {
     // SAFETY: the child only runs `f`, in the thread that forked; `f` takes no lock that another thread may hold.
     unsafe {
@@ -453,23 +454,23 @@ pub(crate) fn fork(f: impl FnOnce()) -> i32 {
 pub(crate) fn dies_in_a_fork() {
     skip_if_emulated("dying of", libc::SIGSEGV);
     let status = fork(|| {
-        // SAFETY: kills this process, which is what is being tested.
+        // SAFETY: kills this process, as the test intends.
         unsafe { peek(0) };
     });
     assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:#x}");
 }
 
-/// Memory of a file, `good` bytes of it before its end; what follows is bad.
+/// Memory of a file with `good` bytes before its end; the bytes after it are bad.
 pub(crate) fn readable_before_bad(good: usize) -> usize {
-    // SAFETY: a new file descriptor, owned by nobody else.
+    // SAFETY: a new file descriptor, owned only here.
     let file = unsafe { File::from_raw_fd(libc::memfd_create(c"faultin-test".as_ptr(), 0)) };
     file.set_len(good as u64).expect("a memfd has a length");
     map(0, good + page(), libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())
 }
 
-/// Runs `f` while this thread's signals are handled on a stack of `size` bytes; gives how many of them were used.
+/// Runs `f` with an alternate stack of `size` bytes; returns how many of them were used.
 pub(crate) fn on_alternate_stack(size: usize, f: impl FnOnce()) -> usize {
-    // The stack ends where its memory ends, and begins behind a page that faults: too little room does not go unseen.
+    // The stack ends where its memory ends, and begins after a page that faults, which reveals an overflow.
     let pages = size.next_multiple_of(page());
     let all = map(0, pages + page(), libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
     map(all, page(), libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED, -1);
@@ -477,23 +478,23 @@ pub(crate) fn on_alternate_stack(size: usize, f: impl FnOnce()) -> usize {
     // SAFETY: new memory.
     unsafe { bottom.write_bytes(0xa5, pages) };
     let stack = libc::stack_t { ss_sp: bottom.cast(), ss_flags: 0, ss_size: size };
-    // SAFETY: plain data; the memory stays.
+    // SAFETY: plain data; the memory is never freed.
     let old = unsafe {
         let mut old: libc::stack_t = core::mem::zeroed();
         assert_eq!(libc::sigaltstack(&stack, &mut old), 0, "{}", std::io::Error::last_os_error());
         old
     };
     f();
-    // SAFETY: gives back what was there, and reads the memory mapped above.
+    // SAFETY: restores the old stack, and reads the memory mapped above.
     unsafe {
         libc::sigaltstack(&old, core::ptr::null_mut());
         (0..size).find(|i| bottom.add(*i).read() != 0xa5).map_or(0, |i| size - i)
     }
 }
 
-/// Runs `f` while this thread has no alternate stack.
+/// Runs `f` without an alternate stack in this thread.
 pub(crate) fn without_alternate_stack(f: impl FnOnce()) {
-    // SAFETY: plain data; what was there is given back.
+    // SAFETY: plain data; the old stack is restored.
     unsafe {
         let none = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         let mut old: libc::stack_t = core::mem::zeroed();

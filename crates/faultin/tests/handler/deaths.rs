@@ -1,4 +1,4 @@
-//! How a process dies of what is not ours: as if we were not there.
+//! How a process dies of signals that are not this crate's: as without it.
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, Sent, status_is};
@@ -21,7 +21,7 @@ crate::scenarios! {
         faultin::install().unwrap();
         child::ours_is_recovered();
         child::dies(libc::SIGSEGV, child::SEGV_MAPERR, 0, 0, Some(0));
-        // SAFETY: kills this process, which is what is being tested.
+        // SAFETY: kills this process, as the test intends.
         unsafe { child::jump(0) };
     };
     access_beyond_end_of_file_dies_with_its_own_address_and_pc => Ends::Killed(libc::SIGBUS), |_| {
@@ -37,7 +37,7 @@ crate::scenarios! {
         child::ours_is_recovered();
         child::dies_of_null();
     };
-    /// A trap leaves its instruction behind: to return and wait for it to happen again would be to survive it.
+    /// A trap is reported after its instruction: returning in order to repeat it would mean to survive it.
     fault_that_would_not_happen_again_still_dies => Ends::Killed(libc::SIGSEGV), |_| {
         child::clean_slate();
         faultin::install().unwrap();
@@ -45,7 +45,7 @@ crate::scenarios! {
         {
             const SI_KERNEL: i32 = 0x80;
             child::dies(libc::SIGSEGV, SI_KERNEL, 0, 0, Some(trap_pc() + 2));
-            // SAFETY: kills this process, which is what is being tested.
+            // SAFETY: kills this process, as the test intends.
             unsafe { trap() };
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -77,8 +77,8 @@ crate::scenarios! {
         });
         std::hint::black_box(deep.unwrap().join().ok());
     };
-    /// Rust's handler answers a signal that is not a stack overflow by resetting to the default and returning. For
-    /// one that was sent that is no death, with or without us; but the next fault would be.
+    /// Rust's handler reacts to a signal that is not a stack overflow by setting the default action and returning. A sent
+    /// signal is not fatal then, with or without this crate; but the next fault would be.
     sent_signal_under_rusts_handler_resets_both_and_reinstall_heals => Ends::Well, |_| {
         faultin::install().unwrap();
         for signal in SIGNALS {
@@ -103,14 +103,14 @@ crate::scenarios! {
             }
             status_is!(Directly);
             child::ours_is_recovered();
-            // SAFETY: kills this process, which is what is being tested.
+            // SAFETY: kills this process, as the test intends.
             unsafe { child::peek(0) };
         });
         assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:#x}");
     };
 }
 
-/// A signal that is sent and meets the default: its own sender and value, at the interrupted instruction.
+/// A sent signal with the default action: its own sender and value, at the interrupted instruction.
 #[test]
 fn sent_signal_under_the_default_dies_with_its_own_siginfo_and_pc() {
     for signal in SIGNALS {
@@ -120,7 +120,7 @@ fn sent_signal_under_the_default_dies_with_its_own_siginfo_and_pc() {
     }
 }
 
-/// `BUS_MCEERR_AO` comes from the kernel, and yet the interrupted instruction has nothing to do with it.
+/// `BUS_MCEERR_AO` comes from the kernel, but is unrelated to the interrupted instruction.
 #[test]
 fn poison_found_elsewhere_is_no_fault_of_the_interrupted_instruction() {
     crate::parent::check("deaths::poison_elsewhere", "", Ends::Killed(libc::SIGBUS));
@@ -142,7 +142,7 @@ pub(crate) const TABLES: &[crate::Scenario] = &[
         let seen = foreign::seen(A);
         assert_eq!((seen.calls, seen.code, seen.addr), (1, child::BUS_MCEERR_AO, child::VALUE));
         status_is!(Directly);
-        // And under the default.
+        // And with the default action.
         child::clean_slate();
         faultin::signal::reinstall().unwrap();
         child::dies(libc::SIGBUS, child::BUS_MCEERR_AO, child::VALUE, 0, None);
@@ -150,7 +150,7 @@ pub(crate) const TABLES: &[crate::Scenario] = &[
     }),
 ];
 
-/// `int 4`, the overflow trap: two bytes, reported behind them.
+/// `int 4`, the overflow trap: two bytes, reported after them.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn trap() {
@@ -162,7 +162,7 @@ fn trap_pc() -> usize {
     trap as *const () as usize
 }
 
-/// Needs more stack than there is.
+/// Overflows the stack.
 #[allow(unconditional_recursion)]
 fn overflow(depth: usize) -> usize {
     let frame = std::hint::black_box([depth; 64]);

@@ -1,6 +1,6 @@
-//! What a handler that was there before us sees: the same as if the kernel called it.
+//! What a handler that was installed before this crate's gets: the same as if the kernel called it.
 //!
-//! Each row is played twice in one process, before and after our handler is installed, and what the handler saw is
+//! Each row is run twice in one process, before and after this crate's handler is installed, and what the handler got is
 //! compared.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -95,11 +95,11 @@ fn seen_alike(_: &str) {
                     foreign::install(A, signal, flags, blocked, then);
                     let alone = play();
                     foreign::install(A, signal, flags, blocked, then);
-                    // Installs for the first time and stands above A each time after.
+                    // Installs the first time, and moves above A each time after.
                     faultin::signal::raise_to_top().unwrap();
                     let through_us = play();
                     assert_eq!(alone.calls, 1);
-                    // It cannot be hidden that we run on the alternate stack where there is one.
+                    // The use of an alternate stack, if there is one, cannot be hidden.
                     let expected = Seen { on_alternate_stack: true, addr: through_us.addr, ..alone };
                     assert_eq!(through_us, expected, "{signal} {name} {blocked:?} {raised:?}");
                     if matches!(raised, Raised::Sent(_)) {
@@ -115,7 +115,7 @@ fn seen_alike(_: &str) {
     }
 }
 
-/// Our handler is still the one the kernel calls for `signal`.
+/// The kernel still calls this crate's handler for `signal`.
 fn status_of(signal: i32) {
     let status = faultin::signal::status();
     let reached = if signal == libc::SIGBUS { status.bus } else { status.segv };
@@ -125,7 +125,7 @@ fn status_of(signal: i32) {
 fn raise(raised: Raised, signal: i32) {
     match raised {
         Raised::Fault => child::foreign_fault(signal),
-        // In a place that is the same each time: the program counter is compared.
+        // At the same place each time, because the program counter is compared.
         Raised::Sent(sent) => {
             let before = foreign::seen(A).calls;
             sent.send(signal);
@@ -158,7 +158,7 @@ fn one_shot(argument: &str) {
     }
 }
 
-/// Whether `signal` interrupts a `read` that waits.
+/// Whether `signal` interrupts a blocking `read`.
 fn read_is_interrupted(signal: i32) -> bool {
     static READING: AtomicUsize = AtomicUsize::new(0);
     let mut pipe = [0; 2];
@@ -173,7 +173,7 @@ fn read_is_interrupted(signal: i32) -> bool {
         std::thread::sleep(std::time::Duration::from_millis(50));
         Sent::Tgkill.send_to(me, signal);
         std::thread::sleep(std::time::Duration::from_millis(50));
-        // SAFETY: one byte to a pipe of ours.
+        // SAFETY: one byte to the pipe.
         unsafe { libc::write(pipe[1], c"".as_ptr().cast(), 1) };
     });
     READING.store(1, SeqCst);

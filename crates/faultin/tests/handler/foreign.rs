@@ -1,10 +1,10 @@
-//! Handlers that are not ours. Each records what it saw and then does what it was told.
+//! Handlers of other code. Each records what it got, and then acts as configured.
 
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use crate::child;
 
-/// Three foreign handlers can be told apart.
+/// Three distinguishable foreign handlers.
 pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
 pub(crate) const C: usize = 2;
@@ -12,14 +12,14 @@ pub(crate) const C: usize = 2;
 /// What a handler does after it has recorded the signal.
 pub(crate) type Then = fn(who: usize, signal: i32, *mut libc::siginfo_t, *mut libc::c_void);
 
-/// What a handler saw last, and how often it was called.
+/// What a handler got last, and how often it was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) calls: usize,
     pub(crate) signal: i32,
     /// As [`Seen::addr`] and the rest, 0 for handlers without `SA_SIGINFO`.
     pub(crate) code: i32,
-    /// `si_addr`, or the sender of a signal that was sent.
+    /// `si_addr`, or the sender of a sent signal.
     pub(crate) addr: usize,
     pub(crate) value: usize,
     pub(crate) pc: usize,
@@ -39,7 +39,7 @@ struct Slot {
     mask: AtomicU64,
     on_alternate_stack: AtomicUsize,
     then: AtomicPtr<()>,
-    /// What was there when it was installed last, for each of SIGSEGV and SIGBUS.
+    /// The actions that it replaced when it was last installed, for SIGSEGV and SIGBUS.
     old: [AtomicPtr<libc::sigaction>; 2],
 }
 
@@ -58,7 +58,7 @@ static SLOTS: [Slot; 3] = [const {
     }
 }; 3];
 
-/// In which order the handlers were called, four bits each, the last lowest.
+/// The order of calls, four bits each, the last one lowest.
 static ORDER: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn with_info<const WHO: usize>(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -75,7 +75,7 @@ fn record(who: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut lib
     slot.signal.store(signal, SeqCst);
     ORDER.fetch_update(SeqCst, SeqCst, |order| Some(order << 4 | (who as u64 + 0xa))).ok();
     if !info.is_null() {
-        // SAFETY: a signal's own data; the fields that its code says are there.
+        // SAFETY: a signal's own data, and the fields that its code implies.
         unsafe {
             let code = (*info).si_code;
             let addr = if code > 0 { (*info).si_addr().addr() } else { (*info).si_pid() as usize };
@@ -87,14 +87,14 @@ fn record(who: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut lib
         }
     }
     slot.mask.store(child::mask(), SeqCst);
-    // SAFETY: asks for this thread's alternate stack.
+    // SAFETY: queries this thread's alternate stack.
     let on_alternate_stack = unsafe {
         let mut stack: libc::stack_t = core::mem::zeroed();
         libc::sigaltstack(core::ptr::null(), &mut stack);
         stack.ss_flags & libc::SS_ONSTACK != 0
     };
     slot.on_alternate_stack.store(on_alternate_stack.into(), SeqCst);
-    // SAFETY: tells the parent, should the process die of it.
+    // SAFETY: tells the parent, in case the process dies.
     unsafe { libc::write(1, [c"called A\n", c"called B\n", c"called C\n"][who].as_ptr().cast(), 9) };
     let then = slot.then.load(SeqCst);
     if !then.is_null() {
@@ -115,7 +115,7 @@ unsafe fn pc(context: *mut libc::c_void) -> usize {
     return context.uc_mcontext.pc as usize;
 }
 
-/// What `who` saw.
+/// What `who` got last.
 pub(crate) fn seen(who: usize) -> Seen {
     let slot = &SLOTS[who];
     Seen {
@@ -130,7 +130,7 @@ pub(crate) fn seen(who: usize) -> Seen {
     }
 }
 
-/// Forgets what all of them saw.
+/// Clears the records.
 pub(crate) fn forget() {
     for slot in &SLOTS {
         for atomic in [&slot.calls, &slot.addr, &slot.value, &slot.pc, &slot.on_alternate_stack] {
@@ -143,13 +143,13 @@ pub(crate) fn forget() {
     ORDER.store(0, SeqCst);
 }
 
-/// Who was called, in order, as letters.
+/// The handlers that were called, in order, as letters.
 pub(crate) fn order() -> String {
     let order = ORDER.load(SeqCst);
     if order == 0 { String::new() } else { format!("{order:X}") }
 }
 
-/// Installs `who` for `signal`, which forgets what it had replaced before.
+/// Installs `who` for `signal`, and forgets the action that it had replaced before.
 pub(crate) fn install(who: usize, signal: i32, flags: i32, blocked: &[i32], then: Then) {
     let with_info = [with_info::<0> as *const (), with_info::<1> as *const (), with_info::<2> as *const ()];
     let plain = [plain::<0> as *const (), plain::<1> as *const (), plain::<2> as *const ()];
@@ -159,35 +159,35 @@ pub(crate) fn install(who: usize, signal: i32, flags: i32, blocked: &[i32], then
     SLOTS[who].old[usize::from(signal == libc::SIGBUS)].store(Box::into_raw(Box::new(old)), SeqCst);
 }
 
-/// What `who` replaced.
+/// The action that `who` replaced.
 fn old(who: usize, signal: i32) -> libc::sigaction {
     let old = SLOTS[who].old[usize::from(signal == libc::SIGBUS)].load(SeqCst);
-    // SAFETY: `install` stored it and nobody frees it.
+    // SAFETY: `install` stored it, and it is never freed.
     unsafe { *old }
 }
 
-/// Restores what `who` replaced.
+/// Restores the action that `who` replaced.
 pub(crate) fn remove(who: usize, signal: i32) {
     // SAFETY: what the kernel returned.
     unsafe { libc::sigaction(signal, &old(who, signal), core::ptr::null_mut()) };
 }
 
-/// Returns: right for a signal that was sent.
+/// Returns, as is right for a sent signal.
 pub(crate) fn nothing(_: usize, _: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
-/// Makes the memory accessible: right for a fault.
+/// Makes the memory accessible, as is right for a fault.
 pub(crate) fn repair(_: usize, _: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     child::repair();
 }
 
-/// Passes the signal on to what it replaced; what has nobody to pass it on to repairs the memory.
+/// Calls the replaced handler, if there is one, or repairs the memory.
 pub(crate) fn pass_on(who: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let old = old(who, signal);
     if old.sa_sigaction == libc::SIG_DFL || old.sa_sigaction == libc::SIG_IGN {
         child::repair();
     } else {
         assert_ne!(old.sa_flags & libc::SA_SIGINFO, 0, "a plain handler cannot be given what it does not take");
-        // SAFETY: a function of that type, as the flag says, called with the signal's own data.
+        // SAFETY: a function of the type that the flag indicates, called with the signal's own data.
         unsafe {
             let call: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
                 core::mem::transmute(old.sa_sigaction);

@@ -1,4 +1,4 @@
-//! Hosts that own the handler, and what [`faultin::signal::status`] and the counters say in each state.
+//! Hosts that own the handler, and what [`faultin::signal::status`] and the counters return in each state.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -8,9 +8,9 @@ use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
 use crate::foreign::{self, A};
 
-/// A host's handler: ours first, then its own.
+/// A host's handler: this crate's first, then its own.
 fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: what the kernel passed; this handler returns normally.
+    // SAFETY: the kernel's arguments; this handler returns normally.
     if unsafe { faultin::signal::try_handle(signal, info, context) } == Handled::No {
         NOT_OURS.fetch_add(1, SeqCst);
         child::repair();
@@ -65,7 +65,7 @@ crate::scenarios! {
     };
     try_handle_refuses_what_is_not_a_fault_of_ours => Ends::Well, |_| {
         faultin::signal::host_owns_handler().unwrap();
-        // SAFETY: null is what is being tested: a handler without SA_SIGINFO has nothing else to pass.
+        // SAFETY: null is what is tested: a handler without SA_SIGINFO has nothing else to pass.
         let handled = unsafe { faultin::signal::try_handle(libc::SIGSEGV, core::ptr::null_mut(), core::ptr::null_mut()) };
         assert_eq!(handled, Handled::No);
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGUSR1] {
@@ -89,7 +89,7 @@ crate::scenarios! {
                 match faultin::signal::raise_to_top() {
                     Ok(()) => true,
                     Err(InstallError::TooManyHandlers) => {
-                        // Nothing has changed: theirs is still in force.
+                        // Nothing has changed: the host's handler is still installed.
                         assert_eq!(faultin::signal::status().segv, faultin::signal::Reached::Behind(handler));
                         false
                     }
@@ -113,7 +113,7 @@ crate::scenarios! {
         for (i, (cause, at)) in rows.iter().enumerate() {
             for round in 1..=3 {
                 let before = faultin::signal::counters().total();
-                // SAFETY: memory of the tests, or nobody's.
+                // SAFETY: memory of the tests, or unmapped.
                 let fault = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(*at)) }.unwrap_err();
                 assert_eq!(fault.cause(), *cause);
                 let counters = faultin::signal::counters();

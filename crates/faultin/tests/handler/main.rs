@@ -1,11 +1,10 @@
-//! The signal handler, each promise of it in a process of its own, because most of them are about how a process dies.
+//! The signal handler. Each guarantee is tested in a separate process, because most of them concern how a process dies.
 //!
-//! A scenario is a function that runs in a child: this binary again, told by the environment what to do. It asserts
-//! what it can see itself; of a death it says beforehand what the parent will see ([`child::dies`]). The parent traces
-//! the child and compares signal, `siginfo` and program counter at the last stop before the end: what a core file would
-//! hold.
+//! A scenario is a function that runs in a child: this binary again, with the scenario in its environment. It asserts what
+//! it can observe itself, and announces a death with what the parent should observe ([`child::dies`]). The parent traces
+//! the child and compares signal, `siginfo` and program counter at the last stop: what a core file would contain.
 
-// Where there is no assembly there is no handler.
+// Without the crate's assembly there is no handler.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 
 mod child;
@@ -29,16 +28,16 @@ mod threads;
 /// How a scenario ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
-    /// All assertions held, the process exited.
+    /// All assertions held, and the process exited.
     Well,
     /// By this signal, as the child announced.
     Killed(i32),
 }
 
-/// A scenario's name and what the child does, with an argument that tables of cases use.
+/// A scenario's name and function, with an argument for tables of cases.
 type Scenario = (&'static str, fn(&str));
 
-/// A test for each scenario, and the table the child finds it in.
+/// A test for each scenario, and the table in which the child finds it.
 macro_rules! scenarios {
     ($($(#[doc = $doc:literal])* $name:ident => $ends:expr, $run:expr;)*) => {
         pub(crate) const SCENARIOS: &[crate::Scenario] = &[$((concat!(module_path!(), "::", stringify!($name)), $run)),*];
@@ -53,7 +52,7 @@ macro_rules! scenarios {
 }
 pub(crate) use scenarios;
 
-/// Every scenario there is.
+/// All scenarios.
 const ALL: &[&[Scenario]] = &[
     asynchronous::SCENARIOS,
     deaths::SCENARIOS,
@@ -72,7 +71,7 @@ const ALL: &[&[Scenario]] = &[
     threads::SCENARIOS,
 ];
 
-/// In a child: the scenario. Otherwise nothing.
+/// Runs the scenario in a child, and nothing otherwise.
 #[test]
 fn child_entry() {
     child::entry(ALL);

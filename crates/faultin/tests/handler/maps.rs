@@ -1,5 +1,5 @@
-//! Maps whose handler was there first: others are installed above it, and the maps that are opened or refreshed then must
-//! not die of what those do with a fault.
+//! Maps with the crate's handler installed first: other handlers are installed above it, and maps that are opened or
+//! refreshed later must not die of what those do with a fault.
 
 use faultin::signal::Reached;
 use faultin::{
@@ -29,9 +29,9 @@ fn used_once() {
     status_is!(Directly);
 }
 
-/// What crash reporters end with. It passes nothing on.
+/// Like a crash reporter, it exits and passes nothing on.
 extern "C" fn reports(_: i32) {
-    // SAFETY: ends the process.
+    // SAFETY: exits the process.
     unsafe { libc::_exit(70) }
 }
 
@@ -46,7 +46,7 @@ fn over_both(handler: usize, flags: i32) {
     }
 }
 
-/// Cuts the file behind the map; its accesses say so.
+/// Truncates the file of the map, whose accesses report it.
 #[track_caller]
 fn says_that_it_is_cut(map: &FileMap, file: &tempfile::NamedTempFile) {
     let page = child::page();
@@ -147,14 +147,14 @@ crate::scenarios! {
             }
         }
         status_is!(Behind);
-        // None of them passes anything on.
+        // None of them passes a signal on.
         let map = FileMap::open(after.path()).expect("open it");
         assert_eq!(map.backend(), Backend::Pread);
         says_that_it_is_cut(&map, &after);
         assert_eq!((earlier.backend(), earlier.refresh().expect("nothing happened")), (Backend::Mapped, None));
         assert_eq!(earlier.backend(), Backend::Pread);
         says_that_it_is_cut(&earlier, &before);
-        // SAFETY: a sum is right for any bytes.
+        // SAFETY: a sum does not rely on the bytes.
         let damaged = unsafe { earlier.with_slice(.., |bytes| bytes.iter().map(|&b| u64::from(b)).sum::<u64>()) };
         assert_eq!(damaged.expect_err("it was cut").value, Some(7 * child::page() as u64));
     };
@@ -175,9 +175,9 @@ crate::scenarios! {
         assert_eq!(map.load::<u8>(0).expect("read"), 1);
     };
     nothing_is_raised_for_a_host_that_owns_the_handler => Ends::Well, |_| {
-        /// Ours first, then the host's own.
+        /// This crate's handler first, then the host's own.
         fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-            // SAFETY: what the kernel passed; this handler returns normally.
+            // SAFETY: the kernel's arguments; this handler returns normally.
             assert_eq!(unsafe { faultin::signal::try_handle(signal, info, context) }, faultin::signal::Handled::Yes);
         }
         child::clean_slate();

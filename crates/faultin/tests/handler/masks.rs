@@ -1,4 +1,4 @@
-//! Which signals wait: while our handler runs, while a predecessor does, and afterwards.
+//! Which signals are blocked: while this crate's handler runs, while a predecessor runs, and afterwards.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
@@ -13,7 +13,7 @@ fn set(signals: &[i32]) -> u64 {
     signals.iter().fold(0, |set, signal| set | 1 << (signal - 1))
 }
 
-/// What the kernel has for a signal: the C library shows less of it.
+/// The kernel's mask of a signal's action: the C library shows less of it.
 fn mask_of_disposition(signal: i32) -> u64 {
     #[repr(C)]
     #[derive(Default)]
@@ -24,13 +24,13 @@ fn mask_of_disposition(signal: i32) -> u64 {
         mask: u64,
     }
     let mut now = KernelSigaction::default();
-    // SAFETY: asks; the kernel writes one of its structures and a signal set of 8 bytes.
+    // SAFETY: a query; the kernel writes one of its structures and a signal set of 8 bytes.
     let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, 0_usize, &raw mut now, 8_usize) };
     assert_eq!(asked, 0);
     now.mask
 }
 
-/// What `B` found in force when its predecessor had returned.
+/// The mask that `B` found in force after its predecessor had returned.
 static AFTER: AtomicU64 = AtomicU64::new(0);
 
 const PLAIN: i32 = libc::SA_SIGINFO;
@@ -42,7 +42,7 @@ type Handler = (i32, &'static [i32]);
 const HANDLERS: [Handler; 4] =
     [(PLAIN, &[]), (NODEFER, &[]), (PLAIN, &[libc::SIGUSR1, libc::SIGBUS]), (NODEFER, &[libc::SIGUSR2, 60])];
 
-/// What a handler's own wishes add to a mask.
+/// What a handler's flags and mask add to the current mask.
 fn wishes((flags, blocked): Handler, signal: i32) -> u64 {
     set(blocked) | if flags & libc::SA_NODEFER == 0 { set(&[signal]) } else { 0 }
 }
@@ -76,8 +76,8 @@ crate::scenarios! {
             }
         }
     };
-    /// A thread in `sigsuspend` runs with another mask than the one that its frame restores: the signal that it waits for is open
-    /// in that one only.
+    /// A thread in `sigsuspend` runs with a mask other than the one that its frame restores: only the former leaves the
+    /// awaited signal unblocked.
     predecessor_of_a_signal_that_was_waited_for_runs_with_the_mask_of_the_frame => Ends::Well, |_| {
         for signal in SIGNALS {
             child::skip_if_emulated("sending", signal);
@@ -98,7 +98,7 @@ crate::scenarios! {
             }
         }
     };
-    /// Nothing that the handler above us blocks is unblocked, and what it had is in force again when it goes on.
+    /// Nothing that the handler above this crate's blocks is unblocked, and its mask is in force again when it continues.
     predecessor_that_another_handler_called_adds_to_that_ones_mask_and_gives_it_back => Ends::Well, |_| {
         let signal = libc::SIGSEGV;
         child::change_mask(libc::SIG_SETMASK, &[libc::SIGALRM]);
@@ -122,7 +122,8 @@ crate::scenarios! {
             }
         }
     };
-    /// A handler that blocks everything, as a runtime's does, and goes on by a jump: the stack looks as if the kernel had called us.
+    /// A handler that blocks everything, as a runtime's does, and continues with a jump: the stack looks as if the kernel
+    /// had called this crate's handler.
     predecessor_that_was_jumped_to_unblocks_nothing => Ends::Well, |_| {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, NODEFER, &[], foreign::repair);
@@ -148,18 +149,18 @@ crate::scenarios! {
         child::foreign_fault(libc::SIGSEGV);
         assert_eq!(DURING.load(SeqCst), 1);
     };
-    /// What `sigsetjmp` without a mask and `siglongjmp` find: as without us, its own signal is blocked, and nothing else.
+    /// What `sigsetjmp` without a mask and `siglongjmp` find: as without this crate, only its own signal is blocked.
     predecessor_that_never_returns_leaves_the_mask_it_ran_with => Ends::Well, |_| {
         for ours in [false, true] {
             child::clean_slate();
             child::change_mask(libc::SIG_SETMASK, &[libc::SIGALRM]);
-            // Not on the alternate stack: it would count as in use from then on.
+            // Not on the alternate stack, which would count as in use from then on.
             child::without_alternate_stack(|| {
                 child::install(libc::SIGSEGV, leaps as *const () as usize, PLAIN, &[libc::SIGUSR1]);
                 if ours {
                     faultin::signal::raise_to_top().unwrap();
                 }
-                // SAFETY: the handler leaps back into it.
+                // SAFETY: the handler jumps back into it.
                 unsafe { peek_or_come_back(child::bad(libc::SIGSEGV)) };
             });
             assert_eq!(child::mask(), set(&[libc::SIGALRM, libc::SIGUSR1, libc::SIGSEGV]), "{ours}: {:#x}", child::mask());
@@ -171,7 +172,7 @@ crate::scenarios! {
 
 static JUMPS_TO: AtomicUsize = AtomicUsize::new(0);
 
-/// A handler that is done when it passes the signal on.
+/// A handler that passes the signal on with a jump.
 #[unsafe(naked)]
 extern "C" fn jumps(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     #[cfg(target_arch = "x86_64")]
@@ -183,7 +184,7 @@ extern "C" fn jumps(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
 /// The stack pointer in [`peek_or_come_back`].
 static BACK: AtomicUsize = AtomicUsize::new(0);
 
-/// Loads a byte; comes back also if a handler [`leaps`].
+/// Loads a byte; also returns if a handler [`leaps`].
 #[unsafe(naked)]
 unsafe extern "C" fn peek_or_come_back(_address: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Faults inside of handlers.
+//! Faults within handlers.
 
 use crate::Ends;
 use crate::child::{self, status_is};
@@ -22,7 +22,7 @@ crate::scenarios! {
         child::clean_slate();
         faultin::install().unwrap();
         foreign::install(A, libc::SIGSEGV, NESTABLE, &[], |who, signal, info, context| {
-            // Its own use of us comes back here first; a fault of ours has no business with it.
+            // Its own access with this crate first calls it again: such a fault is not its own.
             if foreign::seen(who).calls == 1 {
                 child::ours_is_recovered();
                 child::repair();
@@ -33,7 +33,7 @@ crate::scenarios! {
         child::foreign_fault(libc::SIGSEGV);
         assert!(foreign::seen(A).calls > 1);
     };
-    /// The kernel kills for a fault whose signal is blocked, and a handler without SA_NODEFER blocks it.
+    /// The kernel kills a process for a fault whose signal is blocked, and a handler without SA_NODEFER blocks it.
     predecessor_without_nodefer_dies_of_our_faults_and_status_tells => Ends::Killed(libc::SIGSEGV), |_| {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, libc::SA_SIGINFO | libc::SA_ONSTACK, &[], |_, _, _, _| {
@@ -41,7 +41,7 @@ crate::scenarios! {
             assert!(status.segv_blocked && !status.bus_blocked && !status.is_covered(), "{status:?}");
             let edge = child::edge();
             child::dies(libc::SIGSEGV, child::SEGV_MAPERR, edge, 0, None);
-            // SAFETY: kills this process, which is what is being tested.
+            // SAFETY: kills this process, as the test intends.
             let _ = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
         });
         faultin::install().unwrap();
@@ -51,7 +51,7 @@ crate::scenarios! {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, libc::SA_SIGINFO, &[], |_, _, _, _| {
             let at = child::beyond_end_of_file();
-            // SAFETY: memory of the tests, beyond the end of its file.
+            // SAFETY: memory of the tests, past the end of its file.
             let fault = unsafe { faultin::raw::load::<u32>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
             assert_eq!(fault.cause(), faultin::Cause::Backing);
             child::repair();
@@ -67,7 +67,7 @@ crate::scenarios! {
         println!("calls: A");
         child::foreign_fault(libc::SIGSEGV);
     };
-    /// Two signals at once: each has a way through us of its own.
+    /// Two signals at once: each passes through this crate's handler separately.
     crash_inside_a_handler_passes_every_handler_again => Ends::Well, |_| {
         child::clean_slate();
         foreign::install(A, libc::SIGSEGV, NESTABLE, &[], foreign::repair);
@@ -86,7 +86,7 @@ crate::scenarios! {
         assert_eq!(foreign::order(), "BBAA");
         child::ours_is_recovered();
     };
-    /// As Python's faulthandler does: it reports, restores what it found, and raises the signal again at once.
+    /// Like Python's faulthandler: it reports, restores the action that it found, and raises the signal again at once.
     handler_that_restores_what_it_found_and_raises_again_is_called_once => Ends::Killed(libc::SIGSEGV), |_| {
         child::clean_slate();
         faultin::install().unwrap();

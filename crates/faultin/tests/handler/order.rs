@@ -1,4 +1,4 @@
-//! Who is called in which order, for every order of installation.
+//! The order in which handlers are called, for every order of installation.
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
@@ -6,21 +6,21 @@ use crate::foreign::{self, A, B, C};
 
 pub(crate) const SCENARIOS: &[crate::Scenario] = &[("order", play)];
 
-/// What a fault that is not ours meets: the handlers called, in order, and whether the last repaired it.
+/// What happens to a fault that is not this crate's: the handlers called, in order, and whether the last one repaired it.
 #[derive(Clone, Copy)]
 enum Meets {
-    /// These; the last had nobody to pass it on to, and repaired the memory.
+    /// These; the last one had no predecessor and repaired the memory.
     Repair(&'static str),
     /// These, and then the default action.
     Default(&'static str),
 }
 use Meets::{Default, Repair};
 
-/// One row: what is done, where that leaves us, what a fault that is not ours meets.
+/// One row: the steps, the resulting status, and what happens to a fault that is not this crate's.
 ///
-/// `A`, `B`, `C`: that handler installs itself and remembers what it replaced, forgetting what it replaced before;
-/// `a`, `b`, `c`: it restores that. `O`: `install()`, `H`: `reinstall()`, `R`: `raise_to_top()`, `D`: somebody sets the
-/// default action, `G`: "ignore".
+/// `A`, `B`, `C`: that handler installs itself and remembers the action that it replaced, forgetting an earlier one; `a`,
+/// `b`, `c`: it restores that action. `O`: `install()`, `H`: `reinstall()`, `R`: `raise_to_top()`, `D`: the default action
+/// is set, `G`: "ignore".
 const ROWS: &[(&str, &str, Meets)] = &[
     // Each once, in every order.
     ("O", "Directly", Default("")),
@@ -32,7 +32,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ("B O A", "Behind", Repair("AB")),
     ("O A B", "Behind", Default("BA")),
     ("O B A", "Behind", Default("AB")),
-    // Twice. A handler that installs itself again forgets who was before it: there the chain ends.
+    // Twice. A handler that installs itself again forgets its earlier predecessor: the chain ends there.
     ("O O", "Directly", Default("")),
     ("A O O", "Directly", Repair("A")),
     ("A O A", "Behind", Default("A")),
@@ -41,7 +41,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ("A O B O", "Behind", Repair("BA")),
     ("A O B H", "Behind", Repair("BA")),
     ("A O B A", "Behind", Default("AB")),
-    // Without us these two would call each other for ever: A was B's predecessor.
+    // Without this crate these two would call each other endlessly: A was B's predecessor.
     ("A B O A", "Behind", Default("ABA")),
     ("A B O B", "Behind", Default("B")),
     ("B O A B", "Behind", Default("BA")),
@@ -101,7 +101,7 @@ fn every_order_of_installation_reaches_everybody_once_and_ends() {
     }
 }
 
-/// Plays a row in the child.
+/// Runs a row in the child.
 fn play(row: &str) {
     let [script, state, order, signal] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
     child::clean_slate();

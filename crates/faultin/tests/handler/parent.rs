@@ -1,4 +1,4 @@
-//! The parent's side: runs a child, follows the thread that asks for it, and compares the end with what was announced.
+//! The parent's side: runs a child, follows the thread that requests it, and compares its end with the announcement.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,23 +15,23 @@ use faultin_test::processes;
 struct Stop {
     signal: i32,
     code: i32,
-    /// `si_addr`, or `si_pid` of a signal that was sent.
+    /// `si_addr`, or `si_pid` of a sent signal.
     addr: usize,
-    /// `si_value` of a signal that was queued.
+    /// `si_value` of a queued signal.
     value: usize,
     pc: usize,
 }
 
 /// How a child ended.
 struct Outcome {
-    /// As `waitpid` says.
+    /// The status of `waitpid`.
     status: i32,
     stops: Vec<Stop>,
     stdout: String,
     stderr: String,
 }
 
-/// Runs a scenario and asserts how it ends; prints everything known if it does not end so.
+/// Runs a scenario and asserts how it ends; prints all details if it ends differently.
 pub(crate) fn check(scenario: &str, argument: &str, ends: Ends) {
     let outcome = run(scenario, argument);
     if let Some(missing) = outcome.stdout.lines().find_map(|line| line.strip_prefix("skipped: ")) {
@@ -125,7 +125,7 @@ fn run(scenario: &str, argument: &str) -> Outcome {
 }
 
 fn memfd() -> File {
-    // SAFETY: a new file descriptor, owned by nobody else.
+    // SAFETY: a new file descriptor, owned only here.
     unsafe {
         let fd = libc::memfd_create(c"faultin-test".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
@@ -133,11 +133,11 @@ fn memfd() -> File {
     }
 }
 
-/// Waits for the child of this thread, passing on every signal that a traced thread of it stops for.
+/// Waits for the child of this thread, passing on every signal for which one of its traced threads stops.
 fn follow(child: i32, stops: &mut Vec<Stop>) -> i32 {
     loop {
         let mut status = 0;
-        // SAFETY: waits for children and tracees of this thread only, so that no other test loses its own.
+        // SAFETY: waits only for children and tracees of this thread, so that other tests do not lose theirs.
         let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
         assert!(pid > 0, "waitpid: {}", std::io::Error::last_os_error());
         if libc::WIFSTOPPED(status) {

@@ -1,4 +1,4 @@
-//! How much of a signal stack our handler uses, and what becomes of a fault where there is too little of it.
+//! The space that the handler needs on a signal stack, and what happens to a fault where there is too little.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -8,25 +8,25 @@ use crate::Ends;
 use crate::child::{self, page};
 use crate::foreign::{self, A};
 
-/// Bytes that the kernel's own frame takes of an alternate stack of `size`.
+/// Bytes of the kernel's own frame on an alternate stack of `size` bytes.
 fn frame(size: usize) -> usize {
     extern "C" fn returns(_: i32) {}
     child::install(libc::SIGUSR1, returns as *const () as usize, libc::SA_ONSTACK, &[]);
     child::on_alternate_stack(size, || child::Sent::Tgkill.send(libc::SIGUSR1))
 }
 
-/// Bytes that the kernel's frame takes at most, as far as it says.
+/// The maximum size of the kernel's frame in bytes, as far as it reports it.
 fn largest_frame() -> usize {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     (unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize).max(libc::MINSIGSTKSZ)
 }
 
-/// Bytes that our handler says it needs below the kernel's frame.
+/// Bytes that the handler reports to need below the kernel's frame.
 fn ours() -> usize {
     faultin::signal::status().stack_needed - largest_frame()
 }
 
-/// Runs `f` with a byte of a file that is cut there, in a scan.
+/// Runs `f` during a scan with the address of a byte past the end of the truncated file.
 fn in_a_scan(f: impl FnOnce(usize)) {
     let file = tempfile::tempfile().expect("a temporary folder");
     file.set_len(4 * page() as u64).expect("set_len");
@@ -41,7 +41,7 @@ fn in_a_scan(f: impl FnOnce(usize)) {
 }
 
 fn peek(at: usize) -> u8 {
-    // SAFETY: served, or what becomes of it is what is being tested.
+    // SAFETY: handled, or its handling is what is tested.
     unsafe { core::ptr::with_exposed_provenance::<u8>(at).read_volatile() }
 }
 
@@ -64,7 +64,7 @@ crate::scenarios! {
         assert!((1..=ours()).contains(&used), "{used} of {}", ours());
     };
     passing_a_signal_on_stays_within_what_status_says => Ends::Well, |_| {
-        /// As little as a handler can use.
+        /// A handler that needs as little as possible.
         extern "C" fn repairs(_: i32) {
             child::repair();
         }
@@ -85,13 +85,13 @@ crate::scenarios! {
         static SUBSTITUTED: AtomicUsize = AtomicUsize::new(usize::MAX);
         extern "C" fn ends_well(_: i32) {
             SUBSTITUTED.store(faultin::signal::counters().substituted as usize, SeqCst);
-            // SAFETY: ends the process.
+            // SAFETY: exits the process.
             unsafe { libc::_exit(if SUBSTITUTED.load(SeqCst) == 0 { 0 } else { 3 }) };
         }
         child::clean_slate();
         child::install(libc::SIGBUS, ends_well as *const () as usize, 0, &[]);
         faultin::install().unwrap();
-        // Room for our handler, and not for the guard.
+        // Room for the handler, but not for the guard.
         let size = (frame(64 << 10) + ours() - 256).next_multiple_of(64);
         in_a_scan(|at| _ = child::on_alternate_stack(size, || _ = peek(at)));
         unreachable!("it was served");
@@ -105,7 +105,7 @@ crate::scenarios! {
             });
         }
         child::without_alternate_stack(|| assert_eq!(faultin::signal::status().alternate_stack, 0));
-        // Also where a handler runs on it.
+        // Also if a handler runs on it.
         child::on_alternate_stack(100_000, || {
             foreign::install(A, libc::SIGUSR1, libc::SA_ONSTACK, &[], |_, _, _, _| {
                 assert_eq!(faultin::signal::status().alternate_stack, 100_000);

@@ -1,4 +1,4 @@
-//! Scans of mapped files: what is served and what is not.
+//! Scans of mapped files: which faults are handled and which are not.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::child::{self, BUS_ADRERR, SEGV_ACCERR};
 
 pub(crate) const PAGES: usize = 8;
 
-/// A file of [`PAGES`] pages, nothing but sevens, and its map.
+/// A file of [`PAGES`] pages full of sevens, and its map.
 pub(crate) fn mapped() -> (tempfile::NamedTempFile, FileMap) {
     let file = tempfile::NamedTempFile::new().expect("a temporary folder");
     std::fs::write(file.path(), vec![7; PAGES * child::page()]).expect("write");
@@ -24,13 +24,13 @@ pub(crate) fn cut(file: &tempfile::NamedTempFile, pages: usize) {
 }
 
 pub(crate) fn peek(at: usize) -> u8 {
-    // SAFETY: what becomes of it is what is being tested.
+    // SAFETY: the handling of a fault is what is tested.
     unsafe { core::ptr::with_exposed_provenance::<u8>(at).read_volatile() }
 }
 
 /// Runs `f` with the first address of a scan.
 pub(crate) fn scan<T>(map: &FileMap, f: impl FnOnce(usize) -> T) -> Result<T, faultin::map::Damaged<T>> {
-    // SAFETY: nothing relies on a byte; what is stored or used too late is meant to be fatal.
+    // SAFETY: nothing relies on a byte; stores and uses after the scan are meant to be fatal.
     unsafe { map.with_slice(.., |bytes| f(bytes.as_ptr().expose_provenance())) }
 }
 
@@ -120,7 +120,7 @@ crate::scenarios! {
         let damaged = scan(&map, |at| {
             cut(&file, 1);
             let at = core::ptr::with_exposed_provenance::<u8>(at + 2 * child::page());
-            // SAFETY: the mapping is there.
+            // SAFETY: the mapping exists.
             let fault = unsafe { faultin::raw::load(at) }.expect_err("the table comes first");
             assert_eq!(fault.cause(), Cause::Backing);
             assert_eq!(faultin::signal::counters().substituted, 0);
@@ -146,7 +146,7 @@ crate::scenarios! {
             cut(&file, 4);
             peek(at + 5 * page);
             let status = child::fork(|| {
-                // What the parent substituted, and one more.
+                // The pages that the parent substituted, and one more.
                 assert_eq!(peek(at + 5 * page), 0);
                 cut(&file, 2);
                 assert_eq!(peek(at + 3 * page), 0);
@@ -161,7 +161,7 @@ crate::scenarios! {
         let (file, map) = mapped();
         let page = child::page();
         let owner = Box::into_raw(Box::new(map));
-        // SAFETY: until the end of the scenario, or the child's drop.
+        // SAFETY: valid until the end of the scenario, or until the child drops it.
         let map = unsafe { &*owner };
         let (begun, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
@@ -183,7 +183,7 @@ crate::scenarios! {
                 map.read_exact_at(&mut all, 0).expect("nothing happened since");
                 assert_eq!(all, vec![7; PAGES * page]);
                 assert_eq!(scan(map, |at| peek(at + 3 * page)).expect("by pread"), 7);
-                // The thread that scans it is not in this process: it may go, and its addresses be somebody else's.
+                // The thread that scans it is not in this process: it may be unmapped, and its addresses reused.
                 // SAFETY: not used any more in this process.
                 drop(unsafe { Box::from_raw(owner) });
                 let (other_file, other) = mapped();
@@ -196,16 +196,16 @@ crate::scenarios! {
             stop.store(true, Ordering::SeqCst);
             assert_eq!(status, 0);
         });
-        // SAFETY: nobody scans it any more.
+        // SAFETY: no scan of it is running.
         drop(unsafe { Box::from_raw(owner) });
     };
     a_host_that_owns_the_handler_serves_scans => Ends::Well, |_| {
         child::clean_slate();
         faultin::signal::host_owns_handler().unwrap();
         unsafe extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut core::ffi::c_void) {
-            // SAFETY: what the kernel passed.
+            // SAFETY: the kernel's arguments.
             if unsafe { faultin::signal::try_handle(signal, info, context) } == faultin::signal::Handled::No {
-                // SAFETY: nobody else has it.
+                // SAFETY: exits without destructors.
                 unsafe { libc::_exit(9) };
             }
         }

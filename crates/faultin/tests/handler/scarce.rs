@@ -1,5 +1,5 @@
-//! Scans while the kernel has no room for mappings, or allows none: what they need was set aside before they began, and
-//! where it could not be they read a copy.
+//! Scans while the kernel allows no further mappings: what they need was reserved before they began, and where that was not
+//! possible they read a copy.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use crate::Ends;
 use crate::child::{self, BUS_ADRERR};
 use crate::scans::{PAGES, cut, mapped, peek, scan};
 
-/// Maps until the kernel has no room for one more.
+/// Maps until the kernel refuses another mapping.
 fn use_up_all_mappings() {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // Neighbours with the same rights would be one mapping.
+    // Adjacent mappings with the same rights would be merged.
     for protection in [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 18) {
-        // SAFETY: memory of its own.
+        // SAFETY: new memory.
         if unsafe { libc::mmap(core::ptr::null_mut(), child::page(), protection, flags, -1, 0) } == libc::MAP_FAILED {
             return;
         }
@@ -23,13 +23,13 @@ fn use_up_all_mappings() {
     child::skip("map-limit", "there is no limit on mappings");
 }
 
-/// Whether the slice is the mapping itself, and not a copy: what the first page holds after the file was changed.
+/// Whether the slice is the mapping itself and not a copy: whether its first page shows a change of the file.
 fn follows_the_file(file: &tempfile::NamedTempFile, at: usize) -> bool {
     std::os::unix::fs::FileExt::write_all_at(file.as_file(), &[8], 0).expect("write");
     peek(at) == 8
 }
 
-/// Has `mmap` fail with `errno` from here on, for this thread and what it starts.
+/// Makes `mmap` fail with `errno` from here on, in this thread and those that it starts.
 fn forbid_mmap(errno: i32) {
     // Offset 0 of `struct seccomp_data` is the number of the call.
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
@@ -40,7 +40,7 @@ fn forbid_mmap(errno: i32) {
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a program of four steps, for this process alone.
+    // SAFETY: a program of four steps, only for this process.
     let failed = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
             || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
@@ -50,7 +50,7 @@ fn forbid_mmap(errno: i32) {
     }
 }
 
-/// The bytes of address space that the process has now.
+/// The process's current address space in bytes.
 fn address_space() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("proc");
     let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number");
@@ -69,7 +69,7 @@ crate::scenarios! {
         });
         let damaged = damaged.expect_err("it was cut");
         assert_eq!((damaged.value, damaged.first_bad), (Some((7, 0, 0)), Some(2 * page as u64)));
-        // When it was cut again, there was no room for a second time.
+        // When it was truncated again, there was no room for a second replacement.
         let map = FileMap::open(file.path()).expect("over pread, if it must be");
         let mut is = [0; 2];
         assert_eq!((map.read_at(&mut is, 0).expect("it has two pages"), is), (2, [7; 2]));
@@ -83,13 +83,13 @@ crate::scenarios! {
             [6, 5, 4, 3].map(|pages| {
                 cut(&file, pages);
                 assert_eq!(peek(at + pages * page), 0);
-                // Whatever was freed is taken by another.
+                // Whatever was freed is used by other mappings.
                 use_up_all_mappings();
             })
         });
         let damaged = damaged.expect_err("it was cut");
         assert_eq!(damaged.first_bad, Some(0), "the whole was replaced, in the end");
-        // The part of the file that is there is the file's again.
+        // The remaining part of the file is mapped again.
         let mut is = vec![0; 3 * page];
         assert!(map.refresh().expect("it can be asked").is_some());
         map.read_exact_at(&mut is, 0).expect("it has three pages");
@@ -146,7 +146,7 @@ crate::scenarios! {
                 cut(&file, 2);
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
                 for protection in [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle().take(1 << 18) {
-                    // SAFETY: memory of its own.
+                    // SAFETY: new memory.
                     let new = unsafe { libc::mmap(core::ptr::null_mut(), page, protection, flags, -1, 0) };
                     if new == libc::MAP_FAILED {
                         break;
@@ -156,7 +156,7 @@ crate::scenarios! {
                 peek(at + 5 * page)
             });
             assert_eq!(damaged.expect_err("it was cut").value, Some(0));
-            // SAFETY: its own memory, which nobody uses.
+            // SAFETY: the test's own memory, which is not used any more.
             taken.drain(..).for_each(|at| assert_eq!(unsafe { libc::munmap(at, page) }, 0));
         }
     };
@@ -167,7 +167,7 @@ crate::scenarios! {
         let damaged = scan(&map, |at| {
             cut(&file, 2);
             let limit = libc::rlimit { rlim_cur: address_space(), rlim_max: libc::RLIM_INFINITY };
-            // SAFETY: a number.
+            // SAFETY: sets a limit.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
             (peek(at + page), peek(at + 5 * page))
         });
@@ -176,7 +176,7 @@ crate::scenarios! {
     };
     a_scan_reads_a_copy_where_mmap_is_forbidden => Ends::Well, |_| {
         child::clean_slate();
-        // Another one has begun before: what scans need has been set aside.
+        // An earlier map exists: what scans need has been reserved.
         let (_other_file, other) = mapped();
         scan(&other, peek).expect("nothing happened");
         let (file, map) = mapped();
@@ -216,7 +216,7 @@ crate::scenarios! {
             peek(at + 3 * child::page())
         });
         assert_eq!(whole.expect("the copy is whole"), 7);
-        // It cannot be unmapped either.
+        // It cannot be unmapped, either.
         core::mem::forget(map);
     };
 }

@@ -1,5 +1,5 @@
-//! Signals that arrive while faults are recovered, over and over, on every kind of stack: their handlers use more of it than our
-//! handler's stack has, and yet nothing is overwritten, because they wait until it has returned.
+//! Signals that arrive continuously while faults are recovered, on every kind of stack: their handlers need more of it than
+//! the crate's handler has left, but nothing is overwritten, because they wait until it has returned.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -9,13 +9,13 @@ use faultin::{FileMap, MapOptions, map::Watch};
 use crate::Ends;
 use crate::child::{self, page};
 
-/// How often the storm's handler has run to its end.
+/// How often the signal's handler has completed.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 /// Signals for each row of the table.
 const SIGNALS: usize = 150;
 
-/// A handler with so many bytes of locals, which makes an access of ours that faults, or none.
+/// A handler with this many bytes of locals, which makes a faulting access of this crate if `FAULTS`.
 extern "C" fn handler<const LOCALS: usize, const FAULTS: bool>(_: i32) {
     std::hint::black_box([1_u8; LOCALS]);
     if FAULTS {
@@ -51,12 +51,12 @@ fn on_the_stack() -> Vec<Row> {
     off_the_stack().into_iter().map(|(handler, _)| (handler, libc::SA_ONSTACK)).collect()
 }
 
-/// Small enough for the alternate stacks of Rust's threads: one frame, and no other on top.
+/// Small enough for the alternate stacks of Rust's threads: one frame, without a nested one.
 fn on_a_small_stack() -> Vec<Row> {
     vec![(handler::<1024, false> as *const () as usize, libc::SA_ONSTACK)]
 }
 
-/// Makes `fault` happen until this thread has had its signals, for each row.
+/// Repeats `fault` until this thread has received its signals, for each row.
 fn weather(rows: &[Row], fault: &dyn Fn()) {
     for &(handler, flags) in rows {
         CALLS.store(0, SeqCst);
@@ -68,12 +68,12 @@ fn weather(rows: &[Row], fault: &dyn Fn()) {
     }
 }
 
-/// Sends this thread a signal, over and over; whenever it happens to be, because the clock's interrupts do it.
+/// Sends this thread a signal repeatedly, at arbitrary moments, because clock interrupts trigger it.
 struct Timer(libc::timer_t);
 
 impl Timer {
     fn start(signal: i32, nanoseconds: i64) -> Timer {
-        // SAFETY: plain data, of which the fields that count are set, and a number that the call writes.
+        // SAFETY: plain data whose relevant fields are set, and a number that the call writes.
         unsafe {
             let mut event: libc::sigevent = core::mem::zeroed();
             event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -101,7 +101,7 @@ fn in_a_thread(f: impl FnOnce() + Send) {
     std::thread::scope(|scope| scope.spawn(f).join()).expect("the thread ends well");
 }
 
-/// Memory whose lower half is to stay as it is.
+/// Memory whose lower half must not change.
 struct Canary(Vec<u8>);
 
 const CANARY: usize = 64 << 10;
@@ -124,12 +124,12 @@ impl Canary {
     }
 }
 
-/// Runs `f` with an alternate stack on the heap, of `size` bytes.
+/// Runs `f` with an alternate stack of `size` bytes on the heap.
 fn on_a_heap_stack(size: usize, f: impl FnOnce()) {
     let mut memory = Canary::below(size);
     let stack = memory.stack();
     let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
-    // SAFETY: plain data; the memory stays until the old stack is back.
+    // SAFETY: plain data; the memory is valid until the old stack is restored.
     unsafe {
         let mut old: libc::stack_t = core::mem::zeroed();
         assert_eq!(libc::sigaltstack(&stack, &mut old), 0);
@@ -139,27 +139,27 @@ fn on_a_heap_stack(size: usize, f: impl FnOnce()) {
     memory.check();
 }
 
-/// As small as threads of Rust have them.
+/// The size that Rust's threads have.
 fn small() -> usize {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     (unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize).max(libc::SIGSTKSZ)
 }
 
-/// Runs `f` on a stack of its own, as a fiber does.
+/// Runs `f` on a separate stack, as a fiber does.
 fn on_a_fiber(f: &mut dyn FnMut()) {
     unsafe extern "C-unwind" fn run(f: *mut &mut dyn FnMut()) {
-        // SAFETY: what is passed below, which outlives the call.
+        // SAFETY: the argument passed below, which outlives the call.
         unsafe { (*f)() }
     }
     let mut memory = Canary::below(256 << 10);
     let top = memory.stack().as_mut_ptr_range().end;
     let mut f = f;
-    // SAFETY: the top of a stack that stays, with room for `f`; aligned.
+    // SAFETY: the aligned top of a stack that stays valid and has room for `f`.
     unsafe { call_on(&mut f, run, top.map_addr(|top| top & !63)) };
     memory.check();
 }
 
-/// Calls a function with the stack pointer elsewhere.
+/// Calls a function on another stack.
 #[unsafe(naked)]
 unsafe extern "C-unwind" fn call_on<T>(_argument: *mut T, _f: unsafe extern "C-unwind" fn(*mut T), _top: *mut u8) {
     #[cfg(target_arch = "x86_64")]
@@ -176,14 +176,14 @@ unsafe extern "C-unwind" fn call_on<T>(_argument: *mut T, _f: unsafe extern "C-u
     );
 }
 
-/// A file that is cut in a scan, over and over.
+/// A file that is truncated during a scan, repeatedly.
 struct Cut(std::fs::File, FileMap);
 
 impl Cut {
     fn new() -> Cut {
         let file = tempfile::tempfile().expect("a temporary folder");
         file.set_len(4 * page() as u64).expect("set_len");
-        // Without waits for ticks of the clock, of which a storm would have thousands.
+        // Without waits for clock ticks, of which a storm would have thousands.
         let options = MapOptions::new().watch(Watch::Nothing);
         let map = options.from_file(file.try_clone().expect("dup")).expect("map it");
         Cut(file, map)
@@ -228,7 +228,7 @@ crate::scenarios! {
         faultin::install().unwrap();
         in_a_thread(|| child::without_alternate_stack(|| on_a_fiber(&mut || weather(&off_the_stack(), &fault_of_ours))));
     };
-    /// The kernel takes such a stack away while a handler runs on it: the next one would begin at its top again.
+    /// The kernel disarms such a stack while a handler runs on it: the next one would begin at its top again.
     on_an_alternate_stack_that_disarms_itself => Ends::Well, |_| {
         const SS_AUTODISARM: i32 = i32::MIN;
         faultin::install().unwrap();
@@ -236,7 +236,7 @@ crate::scenarios! {
             let mut memory = Canary::below(small());
             let stack = memory.stack();
             let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: SS_AUTODISARM, ss_size: stack.len() };
-            // SAFETY: plain data; the memory stays until the old stack is back.
+            // SAFETY: plain data; the memory is valid until the old stack is restored.
             unsafe {
                 let mut old: libc::stack_t = core::mem::zeroed();
                 if libc::sigaltstack(&stack, &mut old) != 0 {
@@ -253,7 +253,7 @@ crate::scenarios! {
         in_a_thread(|| on_a_heap_stack(small(), || weather(&off_the_stack(), &|| cut.fault())));
         assert_eq!(faultin::signal::counters().forwarded, 0);
     };
-    /// As a profiler has it.
+    /// As in a profiler.
     timers_of_one_kilohertz => Ends::Well, |_| {
         faultin::install().unwrap();
         child::install(libc::SIGPROF, handler::<4096, true> as *const () as usize, libc::SA_RESTART, &[]);

@@ -8,7 +8,8 @@ use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
 
 crate::scenarios! {
-    /// The kernel kills for a fault whose signal is blocked: it cannot be recovered, but it can be asked before.
+    /// The kernel kills a process for a fault whose signal is blocked: it cannot be recovered, but `status` reports it in
+    /// advance.
     blocked_signal_dies_of_our_fault_and_status_tells_before => Ends::Killed(libc::SIGSEGV), |_| {
         faultin::install().unwrap();
         child::change_mask(libc::SIG_BLOCK, &[libc::SIGBUS]);
@@ -21,7 +22,7 @@ crate::scenarios! {
         assert!(status.segv_blocked && !status.bus_blocked && !status.is_covered(), "{status:?}");
         let edge = child::edge();
         child::dies(libc::SIGSEGV, child::SEGV_MAPERR, edge, 0, None);
-        // SAFETY: kills this process, which is what is being tested.
+        // SAFETY: kills this process, as the test intends.
         let _ = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(edge)) };
     };
     mask_is_the_threads_own => Ends::Well, |_| {
@@ -56,7 +57,7 @@ crate::scenarios! {
                     barrier.wait();
                     for i in 0..FAULTS {
                         let at = if i % 2 == 0 { unmapped } else { backing };
-                        // SAFETY: memory of the tests that nobody maps.
+                        // SAFETY: memory of the tests that is never mapped.
                         let fault =
                             unsafe { faultin::raw::load::<u64>(core::ptr::with_exposed_provenance(at)) }.unwrap_err();
                         assert_eq!(fault.address(), Some(at));
@@ -75,7 +76,7 @@ crate::scenarios! {
                 scope.spawn(|| {
                     barrier.wait();
                     faultin::install().unwrap();
-                    // SAFETY: memory of the tests that nobody maps.
+                    // SAFETY: memory of the tests that is never mapped.
                     let byte = unsafe { faultin::raw::load::<u8>(core::ptr::with_exposed_provenance(child::NOWHERE)) };
                     assert_eq!(byte.unwrap_err().cause(), Cause::Unmapped);
                 });
@@ -119,10 +120,10 @@ crate::scenarios! {
             done.store(true, std::sync::atomic::Ordering::SeqCst);
         });
     };
-    /// The kernel's own frame is what takes the room: 2 KiB, or far more with wide vector registers.
+    /// The kernel's own frame needs most of the room: 2 KiB, or far more with wide vector registers.
     small_alternate_stack_is_enough => Ends::Well, |_| {
         faultin::install().unwrap();
-        // SAFETY: asks for a number.
+        // SAFETY: returns a number.
         let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
         let size = least.max(libc::MINSIGSTKSZ) + ROOM;
         let used = child::on_alternate_stack(size, child::ours_is_recovered);
@@ -135,5 +136,5 @@ crate::scenarios! {
     };
 }
 
-/// What the handler needs besides the kernel's frame, with every check of a debug build.
+/// The handler's need besides the kernel's frame, in a debug build with all checks.
 const ROOM: usize = 2048;

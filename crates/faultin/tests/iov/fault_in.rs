@@ -1,4 +1,4 @@
-//! fault_in over a list: the accessible prefix, and which segment ends it.
+//! fault_in over a list: the accessible prefix, and the segment that ends it.
 
 use std::num::NonZeroUsize;
 
@@ -61,7 +61,7 @@ fn a_bad_granule_behind_the_touched_bytes_goes_unnoticed_and_is_met_at_the_resta
     let mut iov = IovSource::one(ReadSegment::Memory(sim.read_range(0..LEN)));
     assert_eq!(iov.fault_in(nonzero(LEN)).map(usize::from), Ok(LEN), "ANY");
     assert_eq!(iov.probe(LEN, Granularity::Tag).map_err(|short| short.done), Err(8), "ALL");
-    // The restart rule: copy first; fault in where it stopped; nothing more is to be had there.
+    // The restart rule: copy, then fault in where the copy stopped; nothing more is accessible there.
     let mut dst = [0; LEN];
     assert_eq!(iov.copy_from_iter(&mut dst).map_err(|short| short.done), Err(8));
     assert_eq!(iov.fault_in(nonzero(LEN)).unwrap_err().cause(), Cause::Tag);

@@ -1,7 +1,7 @@
-//! Random layouts of real memory: the same list to the kernel and to ours.
+//! Random layouts of real memory: the same list passed to the kernel and to this crate.
 //!
-//! On x86 a copy of the kernel's stops at the very byte, and from 6.16 on (tmpfs: 6.14) a write comes back with what it
-//! copied: there the counts are equal. Elsewhere the kernel's is no larger, and the bytes before it are the same.
+//! On x86 the kernel's copies stop at the exact byte, and from 6.16 on (tmpfs: 6.14) a write returns what it copied: there
+//! the counts are equal. Elsewhere the kernel's count is at most as large, and the bytes before it are the same.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use faultin::iov::{IovDest, IovSource};
 use faultin::{Cause, page_size};
 
-/// Pages of a kind, in a row: what a segment may meet.
+/// Pages of one kind each, in a row, which segments may touch.
 const KINDS: [Kind; 8] =
     [Kind::Good, Kind::Good, Kind::None, Kind::Good, Kind::ReadOnly, Kind::Good, Kind::Unmapped, Kind::PastEnd];
 
@@ -26,14 +26,14 @@ enum Kind {
 
 const ROUNDS: u32 = 4000;
 
-/// The pages, and a file with what is in them.
+/// The pages, and a file with their contents.
 struct Arena {
     base: *mut u8,
     file: File,
 }
 
 fn memfd() -> File {
-    // SAFETY: gives a new descriptor, ours.
+    // SAFETY: creates a descriptor, which is owned here.
     unsafe {
         let fd = libc::memfd_create(c"iov".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0, "{}", io::Error::last_os_error());
@@ -49,15 +49,15 @@ impl Arena {
         // SAFETY: a new mapping, whose pages are changed in place.
         let base = unsafe {
             let rw = libc::PROT_READ | libc::PROT_WRITE;
-            let base =
-                libc::mmap(std::ptr::null_mut(), (KINDS.len() + 1) * page, rw, libc::MAP_SHARED, file.as_raw_fd(), 0);
+            let len = (KINDS.len() + 1) * page;
+            let base = libc::mmap(faultin_test::far_below(len), len, rw, libc::MAP_SHARED, file.as_raw_fd(), 0);
             assert_ne!(base, libc::MAP_FAILED);
             for (index, kind) in KINDS.into_iter().enumerate() {
                 let at = base.add(index * page);
                 let changed = match kind {
                     Kind::None => libc::mprotect(at, page, libc::PROT_NONE),
                     Kind::ReadOnly => libc::mprotect(at, page, libc::PROT_READ),
-                    // Others may map there in between, which this test then reads; `serial` has it alone.
+                    // Another mapping may be placed there, which this test then reads; `serial` prevents that.
                     Kind::Unmapped => libc::munmap(at, page),
                     Kind::Good | Kind::PastEnd => 0,
                 };
@@ -83,7 +83,7 @@ impl Arena {
         self.file.write_all_at(&bytes, 0).unwrap();
     }
 
-    /// A list of segments: most of them good, some empty, wherever they are.
+    /// A list of segments: most of them good, some empty, at any place.
     fn segments(&self, random: &mut Random) -> Vec<libc::iovec> {
         let page = page_size();
         (0..random.below(7))
@@ -105,7 +105,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: ours, holes included.
+        // SAFETY: the arena's reservation, including its holes.
         unsafe { libc::munmap(self.base.cast(), (KINDS.len() + 1) * page_size()) };
     }
 }
@@ -141,12 +141,12 @@ fn is_exact() -> bool {
     exact
 }
 
-/// What a system call said: a count, or an errno.
+/// The result of a system call: a count, or an errno.
 fn count(result: isize) -> Result<usize, i32> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
-/// Compares what both said of `total` bytes: nothing moved is `EFAULT`.
+/// Compares both results for `total` bytes: nothing moved is `EFAULT`.
 #[track_caller]
 fn agree(what: &str, kernel: Result<usize, i32>, ours: Result<usize, (usize, Cause)>, total: usize) -> usize {
     let ours_done = ours.unwrap_or_else(|(done, _)| done);
@@ -171,10 +171,10 @@ fn bytes_of(segments: &[libc::iovec]) -> usize {
     segments.iter().map(|segment| segment.iov_len).sum()
 }
 
-/// Gathers a list with ours.
+/// Gathers a list with this crate.
 fn gather(segments: &[libc::iovec]) -> (Vec<u8>, Result<usize, (usize, Cause)>) {
     let mut bytes = vec![0; bytes_of(segments)];
-    // SAFETY: parts of the arena, or of what is not mapped in it.
+    // SAFETY: parts of the arena, or of its unmapped pages.
     let mut iov = unsafe { IovSource::import_iovec(segments) }.unwrap();
     let result = iov.copy_from_iter(&mut bytes);
     assert_eq!(iov.moved(), result.unwrap_or_else(|short| short.done));
@@ -190,7 +190,7 @@ fn writev_takes_what_ours_takes() {
         let segments = arena.segments(&mut random);
         let (bytes, ours) = gather(&segments);
         let file = memfd();
-        // SAFETY: the kernel reads what it can.
+        // SAFETY: the kernel reads what is accessible.
         let kernel = count(unsafe { libc::writev(file.as_raw_fd(), segments.as_ptr(), segments.len() as i32) });
         let done = agree(&format!("round {round}: {segments:?}"), kernel, ours, bytes.len());
         let mut written = vec![0; done];
@@ -212,7 +212,7 @@ fn readv_fills_what_ours_fills() {
         let segments = arena.segments(&mut random);
         let total = bytes_of(&segments).min(bytes.len());
         arena.fill(&mut Random(u64::from(round) + 1));
-        // SAFETY: parts of the arena, which nobody refers to.
+        // SAFETY: parts of the arena, without references to them.
         let mut iov = unsafe { IovDest::import_iovec(&segments) }.unwrap();
         let ours = iov.copy_to_iter(&bytes[..total]).map_err(|short| (short.done, short.fault.cause()));
         let after_ours = arena.contents();
@@ -228,8 +228,8 @@ fn readv_fills_what_ours_fills() {
     assert!((ROUNDS / 10..ROUNDS).contains(&shorts), "{shorts} of {ROUNDS} were short");
 }
 
-/// Bytes of this process that the kernel moves between a list and a plain buffer of ours: what `process_vm_writev` (out of
-/// the list) and `process_vm_readv` (into it) do with ourselves as the other process.
+/// The number of bytes that the kernel moves between a list and a plain buffer of this process with `process_vm_writev`
+/// (out of the list) or `process_vm_readv` (into it), with this process as the other one.
 fn other_process(
     call: unsafe extern "C" fn(
         libc::pid_t,
@@ -243,13 +243,13 @@ fn other_process(
     buffer: &mut [u8],
 ) -> Result<usize, i32> {
     let remote = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: the buffer is ours, and the list is a part of the arena.
+    // SAFETY: the buffer is a local, and the list is a part of the arena.
     let moved =
         unsafe { call(libc::getpid(), segments.as_ptr(), segments.len() as libc::c_ulong, &raw const remote, 1, 0) };
     count(moved)
 }
 
-/// Whether there are such system calls. Emulators of user mode have none.
+/// Whether these system calls exist. User-mode emulators lack them.
 pub fn has_process_vm() -> bool {
     let (mut a, mut b) = ([0_u8; 1], [0_u8; 1]);
     let local = libc::iovec { iov_base: a.as_mut_ptr().cast(), iov_len: 1 };
@@ -289,7 +289,7 @@ fn process_vm_readv_fills_what_ours_fills() {
         let segments = arena.segments(&mut random);
         let mut bytes: Vec<u8> = (0..bytes_of(&segments)).map(|_| random.next() as u8).collect();
         arena.fill(&mut Random(u64::from(round) + 1));
-        // SAFETY: parts of the arena, which nobody refers to.
+        // SAFETY: parts of the arena, without references to them.
         let mut iov = unsafe { IovDest::import_iovec(&segments) }.unwrap();
         let ours = iov.copy_to_iter(&bytes).map_err(|short| (short.done, short.fault.cause()));
         let after_ours = arena.contents();

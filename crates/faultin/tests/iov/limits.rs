@@ -1,4 +1,4 @@
-//! What `import_iovec` refuses and cuts off, and what readv and writev say to the same list.
+//! What `import_iovec` refuses and truncates, compared with readv and writev.
 
 use std::fs::File;
 use std::io;
@@ -7,10 +7,10 @@ use std::os::fd::AsRawFd;
 use faultin::iov::{ImportError, IovDest, IovSource};
 use faultin::{ReadView, page_size};
 
-/// Segments that the kernel takes in one list.
+/// The kernel's limit of segments in one list.
 const UIO_MAXIOV: usize = 1024;
 
-/// Bytes that the kernel moves in one call.
+/// The kernel's limit of bytes in one call.
 fn max_rw_count() -> usize {
     i32::MAX as usize & !(page_size() - 1)
 }
@@ -19,7 +19,7 @@ fn iovec(base: usize, len: usize) -> libc::iovec {
     libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: len }
 }
 
-/// An address of the kernel's, where the halves of the addresses are told apart by their sign.
+/// A kernel address, where the sign distinguishes the halves of the address space.
 const KERNEL: usize = 0xffff_8000_0000_0000;
 
 fn imported(iovecs: &[libc::iovec]) -> Result<usize, ImportError> {
@@ -32,7 +32,7 @@ fn imported(iovecs: &[libc::iovec]) -> Result<usize, ImportError> {
     source
 }
 
-/// What writev to /dev/null says, which accepts every byte without looking at it.
+/// The result of writev to /dev/null, which accepts every byte without reading it.
 fn accepted(iovecs: &[libc::iovec]) -> Result<usize, i32> {
     let null = File::options().write(true).open("/dev/null").unwrap();
     // SAFETY: the kernel checks every range. (A sanitizer's `writev` would read them.)
@@ -62,7 +62,7 @@ fn the_kernel_accepts_and_refuses_the_same() {
         ("more than a call moves, in one", vec![iovec(page, max_rw_count() + page)]),
         ("more than a call moves, in two", vec![iovec(page, max_rw_count() - 5), iovec(page, 100)]),
     ];
-    // Emulators of user mode check lists themselves, and otherwise.
+    // User-mode emulators check lists themselves, by different rules.
     let emulated = !crate::kernel::has_process_vm();
     for (name, iovecs) in cases {
         let ours = imported(&iovecs);

@@ -1,8 +1,8 @@
-//! Lists of segments: what moves, where the position is afterwards, and what the kernel says to the same list.
+//! Lists of segments: the bytes moved, the position afterwards, and the kernel's results for the same list.
 //!
-//! * `model`: random sequences of every operation on simulated memory, against a list of addresses.
-//! * `kernel`: random layouts of real memory, against readv, writev, process_vm_readv and process_vm_writev.
-//! * `limits`: what is refused and what is cut off, against the same system calls.
+//! * `model`: random sequences of every operation on simulated memory, compared with a list of addresses.
+//! * `kernel`: random layouts of real memory, compared with readv, writev, process_vm_readv and process_vm_writev.
+//! * `limits`: what is refused and what is truncated, compared with the same system calls.
 //! * `fault_in`, `pages`, `positions`: tables.
 
 mod fault_in;

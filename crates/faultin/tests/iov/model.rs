@@ -1,5 +1,5 @@
-//! Every operation in random sequences, against a model that is a list of addresses: what moves, where the position is
-//! afterwards, which bytes changed.
+//! Random sequences of every operation, compared with a model that is a list of addresses: the bytes moved, the position
+//! afterwards, and the bytes changed.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -35,10 +35,10 @@ enum Op {
     Probe(usize),
 }
 
-/// Where a byte of the list is.
+/// The place of a byte of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Of a plain segment: which, and where in it.
+    /// A plain segment and a position in it.
     Plain(usize, usize),
     Sim(usize),
 }
@@ -65,7 +65,7 @@ impl<'a> Model<'a> {
         Model { sim, matters, access, parts: parts.to_vec(), moved: 0, count: places.len(), places }
     }
 
-    /// How many of the next `len` bytes can be accessed.
+    /// How many of the next `len` bytes are accessible.
     fn accessible(&self, len: usize, may_wait: bool) -> usize {
         let len = len.min(self.count);
         let bad = |place: &Place| match *place {
@@ -79,7 +79,7 @@ impl<'a> Model<'a> {
         &self.places[self.moved..self.moved + len]
     }
 
-    /// What `fault_in` answers: it touches the first byte of each segment and of each page in it.
+    /// The expected result of `fault_in`: it touches the first byte of each segment and of each page in it.
     fn fault_in(&self, len: usize) -> usize {
         let len = len.min(self.count);
         let touched = |index: usize| match self.places[self.moved + index] {
@@ -125,7 +125,7 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// The pieces that are left: address (0 for plain memory, which is anywhere), and length.
+    /// The remaining pieces: address (0 for plain memory, which can be anywhere), and length.
     fn pieces(&self) -> Vec<(Option<usize>, usize)> {
         let mut pieces: Vec<(Option<usize>, usize)> = Vec::new();
         for index in self.moved..self.moved + self.count {
@@ -144,7 +144,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// What an operation said, in short.
+/// An operation's result: the count, or the count before an error.
 type Said = Result<usize, usize>;
 
 fn said(result: Result<usize, Short>) -> Said {
@@ -193,7 +193,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     )
 }
 
-/// What both directions answer alike, from the model.
+/// Compares with the model what both directions have in common.
 macro_rules! positions_agree {
     ($iov:ident, $model:ident, $op:ident) => {
         prop_assert_eq!(($iov.moved(), $iov.count()), ($model.moved, $model.count), "{:?}", $op);
@@ -228,7 +228,7 @@ macro_rules! positions_agree {
                     prop_assert_eq!(result, Err((0, Cause::OutOfRange)));
                 } else {
                     let good = $model.accessible(n, true);
-                    // A unit is proven by one of its bytes, and permissions here may end within one.
+                    // A unit is tested by one of its bytes, and permissions here may end within one.
                     match result {
                         Ok(()) => prop_assert!(good == n || $model.mixed()),
                         Err((done, _)) => prop_assert!(done == good || $model.mixed(), "{} {}", done, good),
@@ -241,7 +241,7 @@ macro_rules! positions_agree {
 }
 
 impl Model<'_> {
-    /// Whether some unit that a probe proves by one access is permitted in a part only: a granule; for stores a page.
+    /// Whether some unit that a probe tests with one access is only partly permitted: a granule, or a page for stores.
     fn mixed(&self) -> bool {
         let unit = if self.access == Access::Read { GRANULE } else { PAGE };
         let permitted = |at| is_permitted(self.matters, self.access, at);

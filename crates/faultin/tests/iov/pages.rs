@@ -14,7 +14,7 @@ fn a_folio_of_several_pages_is_copied_in_one() {
     assert_eq!(iov.copy_page_from_iter(&mut folio, 8, 3 * PAGE), Ok(3 * PAGE));
     assert_eq!(folio[..8], [0; 8]);
     assert_eq!(folio[8..], sim.state().bytes()[..3 * PAGE]);
-    // What is left is less than what is asked for.
+    // Less is left than requested.
     assert_eq!(iov.copy_page_from_iter(&mut folio, 0, 2 * PAGE), Ok(PAGE));
     assert_eq!((iov.count(), iov.moved()), (0, LEN));
 }

@@ -1,4 +1,4 @@
-//! Positions: what a list refuses, and what a state is good for.
+//! Positions: invalid ones, and saved states.
 
 use faultin::ReadView;
 use faultin::iov::{IovDest, IovSource, OutsideIov, ReadSegment, WriteSegment};

@@ -1,4 +1,4 @@
-//! Simulated memory of a few small pages, and which of its bytes can be accessed.
+//! Simulated memory of a few small pages, and which of its bytes are accessible.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ pub const GRANULE: usize = 4;
 pub const PAGES: usize = 4;
 pub const LEN: usize = PAGES * PAGE;
 
-/// What is the matter with a part of the memory.
+/// A defect of a part of the memory.
 #[derive(Clone, Debug)]
 pub enum Matter {
     Protect(Range<usize>, Permission),
@@ -20,7 +20,7 @@ pub enum Matter {
     Evict(usize),
 }
 
-/// A space in which all of this is the matter. Byte `i` is `i + 1`.
+/// A space with these defects. Byte `i` is `i + 1`.
 pub fn space(matters: &[Matter]) -> Sim {
     let sim = Sim::new(Geometry::new(PAGE, GRANULE), PAGES);
     let mut state = sim.state();
@@ -48,7 +48,7 @@ pub fn is_permitted(matters: &[Matter], access: Access, at: usize) -> bool {
     protections.fold(Permission::Write, |_, last| last) >= needed
 }
 
-/// Whether the byte can be accessed once its page is resident: told from what was done, not from the simulation.
+/// Whether the byte is accessible once its page is resident: derived from the defects, not from the simulation.
 pub fn is_good(matters: &[Matter], access: Access, at: usize) -> bool {
     let refused = matters.iter().any(|matter| match matter {
         Matter::Retag(granule) | Matter::Poison(granule) => at / GRANULE == *granule,
@@ -58,7 +58,7 @@ pub fn is_good(matters: &[Matter], access: Access, at: usize) -> bool {
     !refused && is_permitted(matters, access, at)
 }
 
-/// Whether an access that may not wait ends at the byte for want of its page.
+/// Whether an access that may not wait ends at the byte because its page is not resident.
 pub fn is_missing(sim: &Sim, at: usize) -> bool {
     !sim.state().is_resident(at / PAGE)
 }

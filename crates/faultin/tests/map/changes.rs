@@ -1,5 +1,5 @@
-//! What became of the file is an error of every operation under `Contents`, names what it was, and is over after `refresh`;
-//! a reader goes on.
+//! With `Contents`, every operation reports a change of the file as an error that names it until `refresh`; a reader
+//! continues.
 
 use std::fs::{FileTimes, Permissions};
 use std::io::{Read, Seek};
@@ -13,11 +13,12 @@ use faultin::{
 
 use crate::fixture::{Case, bytes_of, content, each, overwrite, page_size, set_len, settle, signals_taken, writer};
 
-/// Something that happens to a file of `len` bytes.
+/// A change of a file of `len` bytes.
 struct Event {
     name: &'static str,
     happen: fn(&Case, &Path, usize),
-    /// What is seen of it, of a file of this length; by operations, which do not ask for its name, a new name is touched.
+    /// The reported change, for a file of this length; operations, which do not check its name, report a new name as
+    /// `Touched`.
     seen: fn(usize) -> Change,
 }
 
@@ -84,7 +85,7 @@ fn rewritten_secretly(_: &Case, path: &Path, _: usize) {
 
 type Operation = (&'static str, fn(&FileMap) -> Result<(), MapError>);
 
-/// Every operation that reads.
+/// All reading operations.
 const OPERATIONS: &[Operation] = &[
     ("read_at, all of it", |map| {
         let mut all = vec![0; map.len() as usize];

@@ -42,7 +42,7 @@ pub fn bytes_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// A place for files and a way to read them.
+/// A folder for files, and a backend.
 pub struct Case {
     pub backend: Backend,
     folder: &'static str,
@@ -73,12 +73,12 @@ pub fn each(mut test: impl FnMut(&Case)) {
 }
 
 impl Case {
-    /// The options that say which backend.
+    /// The options with the case's backend.
     pub fn options(&self) -> MapOptions {
         MapOptions::new().backend(self.backend)
     }
 
-    /// The path of a new name in the folder.
+    /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
@@ -98,13 +98,13 @@ impl Case {
         (path, map)
     }
 
-    /// Whether the operation may have taken a signal at all.
+    /// Whether the operation may have caused a signal at all.
     pub fn faults(&self) -> bool {
         self.backend == Backend::Mapped && !cfg!(any(faultin_syscall, faultin_portable))
     }
 }
 
-/// The byte at `i`: never 0, so that what was cut off can be told from what was there.
+/// The byte at `i`: never 0, to distinguish it from truncated bytes.
 pub fn pattern(i: usize) -> u8 {
     (i.wrapping_mul(31) >> 3) as u8 | 1
 }
@@ -113,24 +113,24 @@ pub fn content(len: usize) -> Vec<u8> {
     (0..len).map(pattern).collect()
 }
 
-/// The file at `path`, to change it.
+/// The file at `path`, open for changes.
 pub fn writer(path: &Path) -> File {
     File::options().write(true).open(path).expect("open to write")
 }
 
-/// Cuts the file or makes it longer.
+/// Truncates or extends the file.
 pub fn set_len(path: &Path, len: usize) {
     writer(path).set_len(len as u64).expect("set_len");
 }
 
-/// Writes over a part of the file.
+/// Overwrites a part of the file.
 pub fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
     let mut file = writer(path);
     file.seek(SeekFrom::Start(at as u64)).expect("seek");
     file.write_all(bytes).expect("write");
 }
 
-/// Waits until a change of the file would have another time than its last one: two ticks of the slowest clock.
+/// Waits until a change of the file would get a new change time: two ticks of the slowest clock.
 pub fn settle(path: &Path) {
     let changed = std::fs::metadata(path).expect("metadata").modified().expect("a time");
     while changed.elapsed().is_ok_and(|passed| passed < std::time::Duration::from_millis(25)) {

@@ -29,7 +29,7 @@ fn a_follower_gets_every_byte_once() {
                 let valid = map.valid_up_to().expect("it only grows");
                 assert!(valid >= map.len());
                 let change = map.refresh().expect("it only grows");
-                // An append is several changes, and may be seen between any two.
+                // An append consists of several changes, and may be observed between any two.
                 assert!(
                     !matches!(change, Some(Change::Shrunk { .. } | Change::Deleted | Change::Replaced)),
                     "{change:?}"
@@ -50,7 +50,7 @@ fn a_follower_gets_every_byte_once() {
     });
 }
 
-/// Tells the other threads to end, also if this one fails.
+/// Ends the other threads, also if this one fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -82,7 +82,7 @@ fn growth_takes_nothing_from_those_who_read() {
                     });
                 }
                 let _end = End(&done);
-                // Beyond whatever was reserved, several times.
+                // Beyond the reserved address space, several times.
                 for mib in [1, 100, 300, 700, 2000] {
                     set_len(&path, mib << 20);
                     map.refresh().expect("it only grows");

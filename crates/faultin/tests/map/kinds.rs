@@ -1,4 +1,4 @@
-//! What is no file, or no part of one: an error that says what it is.
+//! Objects other than regular files, and invalid ranges: an error that names the reason.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -130,7 +130,7 @@ fn the_reader_of_any_file_maps_what_has_a_size() {
         let map = reader.as_map().expect("a file with a size");
         assert_eq!((map.len(), map.path()), (300_000, Some(&*path)));
         assert_eq!(bytes, content(1000));
-        // What was buffered was the file's when it was read. Then:
+        // The buffered bytes were the file's when they were read. Then:
         set_len(&path, 200_000);
         let mut rest = Vec::new();
         let error = reader.read_to_end(&mut rest).expect_err("cut");

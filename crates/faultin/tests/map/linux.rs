@@ -17,7 +17,7 @@ use crate::modes::word;
 
 /// A copy of all bytes, made in a closure.
 pub fn with_slice(map: &FileMap) -> Result<Vec<u8>, faultin::map::Damaged<Vec<u8>>> {
-    // SAFETY: a copy is right for any bytes.
+    // SAFETY: a copy does not rely on the bytes.
     unsafe { map.with_slice(.., <[u8]>::to_vec) }
 }
 
@@ -58,7 +58,7 @@ fn what_an_operation_accepted_is_no_change_for_the_next() {
         if case.backend == faultin::map::Backend::Mapped && !is_of_layers(&path) && !cfg!(faultin_syscall) {
             with_slice(&map).expect("it was accepted");
         }
-        // But not for what goes by the file that was mapped.
+        // But not for operations that use the mapped file.
         assert_eq!(map.verify().expect_err("rewritten").change(), Some(Change::Rewritten));
         assert_eq!(map.refresh().expect("asked"), Some(Change::Rewritten));
         map.verify().expect("it is as it is");
@@ -66,7 +66,7 @@ fn what_an_operation_accepted_is_no_change_for_the_next() {
     });
 }
 
-/// Where a mapping may stop being the file, nothing is accepted before a refresh.
+/// A mapping on a layered file system may stop showing the file, so nothing is accepted before a refresh.
 fn is_of_layers(path: &Path) -> bool {
     let path = std::ffi::CString::new(path.to_str().expect("text")).expect("no NUL");
     // SAFETY: a string that ends with NUL, and a `statfs` to write.
@@ -83,7 +83,7 @@ fn a_file_that_is_open_the_wrong_way_is_an_error_not_a_fault() {
         let path = case.file("file", 10_000);
         let write_only = || std::fs::File::options().write(true).open(&path).expect("open");
         match case.options().from_file(write_only()) {
-            // A mapping needs the right to read; over pread the first read says so.
+            // A mapping needs read permission; with pread the first read reports the lack of it.
             Err(error) => assert_eq!(error.errno(), Some(libc::EACCES)),
             Ok(map) => assert_eq!(map.read_at(&mut [0], 0).expect_err("not for reading").errno(), Some(libc::EBADF)),
         }
@@ -95,13 +95,13 @@ fn a_file_that_is_open_the_wrong_way_is_an_error_not_a_fault() {
     });
 }
 
-/// Files that the kernel makes up when they are read: their sizes are 0 or a page, whatever they have.
+/// Files that the kernel generates when they are read: their reported sizes are 0 or a page, whatever their contents.
 const MADE_UP: [&str; 4] =
     ["/proc/cpuinfo", "/proc/self/cmdline", "/sys/devices/system/cpu/online", "/proc/sys/kernel/ostype"];
 
-/// Whether a file is one of proc or sysfs. Emulators of user mode open a file of their own for some of [`MADE_UP`].
+/// Whether a file is on proc or sysfs. User-mode emulators open files of their own for some of [`MADE_UP`].
 fn is_made_up(file: &File) -> bool {
-    // SAFETY: a structure of integers, which the call fills in.
+    // SAFETY: a structure of integers, which the call initializes.
     let kind = unsafe {
         let mut system: libc::statfs = std::mem::zeroed();
         assert_eq!(libc::fstatfs(file.as_raw_fd(), &mut system), 0);
@@ -146,7 +146,7 @@ fn a_file_whose_size_is_not_known_is_refused_and_read_as_a_stream() {
             let mut reader = FileReader::open(path).expect("as a stream");
             reader.read_to_end(&mut streamed).expect("read");
             assert!(reader.as_map().is_none());
-            // What changes from one moment to the next (the clocks of the CPUs) changes in place.
+            // Volatile values (the clocks of the CPUs) change without a change of length.
             assert_eq!(streamed.len() > 3, bytes.len() > 3, "{path}");
             assert_eq!(streamed[..3], bytes[..3], "{path}");
         }
@@ -237,7 +237,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
             }
             Err(error) => panic!("{error}"),
         }
-        // Clean pages that nobody maps can be dropped.
+        // Clean pages that are not mapped can be dropped.
         drop(map);
         let file = std::fs::File::open(&path).expect("open");
         file.sync_all().expect("sync");
@@ -257,7 +257,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
         assert_eq!(error.errno(), Some(libc::EAGAIN));
         assert!(error.done() < len);
         assert_eq!(dst[..error.done()], whole[..error.done()]);
-        // Waiting brings it in.
+        // A read that may wait makes it resident.
         assert_eq!(map.read_at(&mut dst, 0).expect("whole"), len);
         assert_eq!(map.read_at_nowait(&mut dst, 0).expect("whole"), len);
         assert_eq!(map.read_at_nowait(&mut dst, len as u64 - 5).expect("whole"), 5);

@@ -1,5 +1,5 @@
-//! Loops over a map: all places of a needle, chunks with a closure that may fail, lines as values, readers that own their map;
-//! and the ways to make one of a file that is open.
+//! Iteration over a map: all occurrences of a needle, chunks with a closure that may fail, lines as values, readers that
+//! own their map; and maps of open files.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -13,7 +13,7 @@ use faultin::{
 
 use crate::fixture::{Case, content, each, page_size, set_len};
 
-/// All places of `needle` in `bytes` that do not overlap.
+/// All non-overlapping occurrences of `needle` in `bytes`.
 fn places(bytes: &[u8], needle: &[u8]) -> Vec<u64> {
     let mut at = 0;
     let mut places = Vec::new();
@@ -33,7 +33,7 @@ fn written(case: &Case, name: &str, bytes: &[u8]) -> FileMap {
 #[test]
 fn find_iter_has_every_place_once() {
     each(|case| {
-        // Few letters: many places, many of them across the parts that are looked through.
+        // A small alphabet: many occurrences, many of them across the parts that are searched.
         let bytes: Vec<u8> = content(300_000).iter().map(|byte| b'a' + (byte.count_ones() % 2) as u8).collect();
         let map = written(case, "letters", &bytes);
         for needle in [&b"a"[..], b"ab", b"aa", b"abab", b"bbaab", &bytes[299_000..]] {
@@ -75,7 +75,7 @@ fn find_iter_of_a_truncated_file_ends_with_the_error() {
         assert_eq!((error.change(), error.offset()), (Some(shrunk), page as u64 + 300));
         assert!(places.next().is_none() && places.next().is_none(), "it has ended");
 
-        // One that stops before the end of the file needs no more of it.
+        // A search that stops before the end of the file needs no more of it.
         assert_eq!(map.find_iter(b"word", ..).next().expect("the first").expect("it is there"), 10);
     });
 }
@@ -145,13 +145,13 @@ fn lines_are_a_loop() {
         let numbered = map.lines(..).enumerate().filter(|(_, line)| line.as_ref().is_ok_and(Vec::is_empty));
         assert_eq!(numbered.map(|(number, _)| number).collect::<Vec<_>>(), [1]);
 
-        // The two ways through the same lines.
+        // Both interfaces to the same lines.
         let mut lines = map.lines(..);
         assert_eq!(lines.next().expect("a line").expect("read"), b"one");
         assert_eq!(lines.next_line().expect("read").expect("a line").at, 4);
         assert_eq!(lines.next().expect("a line").expect("read"), b"two\r");
 
-        // An error ends the loop, also one that would be the same for ever.
+        // An error ends the loop, also one that would repeat endlessly.
         let long: Vec<_> = map.lines(..).limit(4).collect();
         assert_eq!(long.len(), 4);
         let error = long[3].as_ref().expect_err("five bytes");

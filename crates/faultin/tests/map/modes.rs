@@ -14,15 +14,15 @@ use faultin::{
 
 use crate::fixture::{Case, bytes_of, content, each, overwrite, page_size, set_len, settle, writer};
 
-/// The documentation, where the table is.
+/// The documentation with the table.
 const PAGE: &str = include_str!("../../src/map/mod.rs");
 
-/// Something that happens to a file of `len` bytes.
+/// A change of a file of `len` bytes.
 struct Event {
     /// Its row in the table.
     name: &'static str,
     happen: fn(&Case, &Path, usize),
-    /// The part of the file that is mapped, in pages; all of it if there is none.
+    /// The mapped part of the file in pages; `None`: all of it.
     part: Option<(usize, usize)>,
 }
 
@@ -64,12 +64,12 @@ const EVENTS: &[Event] = &[
     }),
 ];
 
-/// What an operation says: `Ok` with the bytes that it has seen, or an error and how far it came.
+/// An operation's result: `Ok` with the bytes that it has read, or an error and its count.
 type Said = Result<Vec<u8>, (MapError, usize)>;
 
 type Operation = fn(&FileMap) -> Said;
 
-/// Every operation has seen each byte of the map when it is `Ok`.
+/// Each operation has read every byte of the map when it returns `Ok`.
 const READS: &[(&str, Operation)] = &[
     ("read_at", |map| {
         let mut bytes = vec![0; map.len() as usize + 10];
@@ -89,7 +89,7 @@ const READS: &[(&str, Operation)] = &[
         }
     }),
     ("find", |map| {
-        // Where each of the other bytes is, the answer depends on all of them.
+        // The result depends on all other bytes.
         match map.find(b"not there", ..) {
             Ok(found) => {
                 assert_eq!(found, None);
@@ -122,7 +122,7 @@ const READS: &[(&str, Operation)] = &[
     }),
 ];
 
-/// The word in the table for a change.
+/// The table's word for a change.
 pub fn word(change: Option<Change>) -> &'static str {
     match change {
         None => "`Ok`",
@@ -136,7 +136,7 @@ pub fn word(change: Option<Change>) -> &'static str {
     }
 }
 
-/// The cells of the table: its columns' names, and those of each row by the name of its event.
+/// The cells of the table: the names of its columns, and the cells of each row by the name of its event.
 fn table() -> (Vec<&'static str>, Vec<(&'static str, Vec<&'static str>)>) {
     let rows = PAGE.lines().skip_while(|line| !line.starts_with("//! | Event |")).map_while(|line| {
         let row = line.strip_prefix("//! |")?.strip_suffix('|')?;
@@ -183,7 +183,7 @@ fn every_cell_of_the_table_is_what_happens() {
 
             for ((watch, maps), column) in watches.iter().zip(&maps).zip([0, 2, 3, 4]) {
                 for ((name, read), map) in maps {
-                    // The second time says the same: an error accepts nothing, and `Ok` leaves nothing.
+                    // The second result is the same: neither an error nor `Ok` accepts the change.
                     for time in 0..2 {
                         let what = format!("{}, {watch:?}, {name}, time {time}", event.name);
                         let said = read(map);
@@ -196,7 +196,7 @@ fn every_cell_of_the_table_is_what_happens() {
                                 assert_eq!(error.path(), Some(&*path), "{what}");
                                 if let Change::Shrunk { from, to } = error.change().expect("one") {
                                     assert_eq!((from, to), (len as u64, file.len() as u64), "{what}");
-                                    // `lines` gives whole ones.
+                                    // `lines` returns whole lines.
                                     let exact = *watch == Watch::Reader && *name != "lines";
                                     assert!(
                                         if exact { done == there } else { done <= there.max(1 << 20) },
@@ -236,7 +236,7 @@ fn every_cell_of_the_table_is_what_happens() {
     });
 }
 
-/// Lines, whose last one ends.
+/// Lines, all of them terminated.
 fn lines_of(len: usize) -> Vec<u8> {
     let mut bytes = content(len);
     bytes.iter_mut().enumerate().for_each(|(at, byte)| {
@@ -276,7 +276,7 @@ fn a_search_in_a_live_log_finds_every_line_that_was_there() {
             }
             assert_eq!(counted, lines, "{watch:?}");
             assert_eq!(map.count_byte(b'\n', ..).expect("it only grows"), lines as u64);
-            // Zero-copy, too, where it may be.
+            // Also without a copy where possible.
             log.write_all(b"an error more\n").expect("append");
             #[cfg(not(faultin_portable))]
             assert_eq!(crate::linux::with_slice(&map).is_ok(), watch == Watch::Appending);
@@ -297,7 +297,7 @@ fn a_log_that_is_being_appended_to_is_never_taken_for_rewritten() {
             });
             let mut bytes = [0; 100];
             while !writer.is_finished() {
-                // The time of an append is there before its size.
+                // An append's change time is visible before its size.
                 map.read_exact_at(&mut bytes, 0).expect("it only grows");
             }
         });
@@ -313,7 +313,7 @@ fn counts_are_exact_where_a_file_was_truncated_and_other_bytes_are_ok() {
         set_len(&path, page + 10);
         for _ in 0..2 {
             let mut bytes = vec![0xcc; 4 * page];
-            // Before the end it is as it was, however often.
+            // Before the end nothing has changed, however often it is read.
             map.read_exact_at(&mut bytes[..page], 5).expect("there");
             assert!(bytes[..page] == content(4 * page)[5..page + 5]);
             assert_eq!(map.load::<u64>(page as u64).expect("there").to_ne_bytes(), content(4 * page)[page..page + 8]);
@@ -361,7 +361,7 @@ fn names_are_looked_up_where_the_file_lay_and_reopening_follows_them() {
         std::fs::write(&path, "old").expect("write");
         settle(&path);
         let map = case.options().watch(Watch::Appending).open(&path).expect("map it");
-        // The directory has another name, and the path leads nowhere: the file is where it was.
+        // The directory was renamed, so the path does not exist; the file is in the same directory.
         std::fs::rename(&folder, case.path("moved")).expect("rename");
         map.verify().expect("nothing happened to it");
         let place = case.path("moved");
@@ -383,7 +383,7 @@ fn names_are_looked_up_where_the_file_lay_and_reopening_follows_them() {
     });
 }
 
-/// What the documentation lists as unseen is unseen: if one of these fails, the list is too long.
+/// The documentation's list of undetectable changes: if one of these tests fails, the list is too long.
 mod unseen {
     use super::*;
 
@@ -391,7 +391,7 @@ mod unseen {
     fn stores_through_the_mapping_of_another_process() {
         each(|case| {
             let path = case.file("file", 100);
-            // SAFETY: a new mapping of a file that stays as long.
+            // SAFETY: a new mapping of a file whose length does not change.
             let theirs = unsafe {
                 let file = std::fs::File::options().read(true).write(true).open(&path).expect("open");
                 let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
@@ -425,7 +425,7 @@ mod unseen {
 
     #[test]
     fn what_a_call_of_write_stores_after_its_start() {
-        // The kernel moves the times when the call begins.
+        // The kernel sets the times when the call begins.
         const LEN: usize = 32 << 20;
         each(|case| {
             let path = case.path("file");
@@ -438,7 +438,7 @@ mod unseen {
                     MapOptions::new().backend(case.backend).watch(Watch::Appending).open(&path).expect("map it");
                 std::thread::scope(|scope| {
                     let writing = scope.spawn(|| writer(&path).write_all_at(&new, 0).expect("write"));
-                    // Its times have moved, and its last byte has not been written yet.
+                    // Its times have changed, and its last byte has not been written yet.
                     while map.verify().is_ok() && !writing.is_finished() {}
                     map.refresh().expect("asked");
                     let early = map.load::<u8>(LEN as u64 - 1).is_ok_and(|last| last == b'o');

@@ -1,4 +1,4 @@
-//! A process that changes the file for ever: every operation ends, with the file's bytes or with an error.
+//! A process that changes the file continuously: every operation ends, with the file's bytes or with an error.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ fn rounds() -> usize {
     if cfg!(target_arch = "x86_64") { 400 } else { 60 }
 }
 
-/// A shell that cuts and fills the file until it is killed.
+/// A shell that truncates and fills the file until it is killed.
 struct Peer(Child);
 
 impl Peer {
@@ -102,7 +102,7 @@ fn a_map_that_is_not_refreshed_survives_a_peer_all_the_same() {
             for round in 0..rounds() {
                 let at = (round * 997) % (len - 8);
                 match map.load::<u64>(at as u64) {
-                    // What was cut off and has grown again is zero for a moment.
+                    // Truncated bytes are zero for a moment after the file has grown again.
                     Ok(value) => assert!(
                         (at..).zip(value.to_ne_bytes()).all(|(at, byte)| byte == pattern(at) || byte == 0),
                         "{value:#x} at {at}"

@@ -1,4 +1,4 @@
-//! A file at peace: every way to read it gives its bytes, in every window.
+//! A file that does not change: every way to read it gives its bytes, in every window.
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
@@ -9,7 +9,7 @@ use faultin::{
 
 use crate::fixture::{content, each, page_size};
 
-/// All bytes of a map, in chunks.
+/// All bytes of a map, read in chunks.
 fn chunked(map: &FileMap) -> Vec<u8> {
     let mut all = Vec::new();
     let len = map.chunks(..).for_each(|chunk| all.extend_from_slice(chunk)).expect("whole");

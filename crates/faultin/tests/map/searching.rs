@@ -1,4 +1,4 @@
-//! What is looked for in a mapped file: found where it is, over both backends, and errors where the file ends by then.
+//! Searches in a mapped file: correct results with both backends, and errors past the end of a truncated file.
 
 use std::os::unix::fs::FileExt;
 
@@ -6,7 +6,7 @@ use faultin::map::{Change, Reason, Watch};
 
 use crate::fixture::{content, each, overwrite, page_size, set_len, signals_taken, writer};
 
-/// Larger than what is looked through between two looks at the file.
+/// Larger than what is searched between two checks of the file.
 const LARGE: u64 = 70 << 20;
 
 #[test]
@@ -65,7 +65,7 @@ fn what_lies_across_windows_is_found() {
         let map = case.options().open(&path).unwrap();
         assert!(map.is_zeroed(..).unwrap());
         assert_eq!(map.find(b"needle", ..).unwrap(), None);
-        // Around every multiple of what windows and reads may be.
+        // Around every multiple of possible window and read sizes.
         for mebi in [1, 32, 33, 38, 64] {
             for before in [0, 3, 5, 6] {
                 let at = (mebi << 20) - before;
@@ -106,7 +106,7 @@ fn a_file_that_is_cut_is_an_error_where_it_ends_now() {
             // One each, two backwards.
             assert!((1..=8).contains(&(signals_taken() - before)));
         }
-        // And over as soon as that is taken for what it is.
+        // No more signals once the end is accepted.
         map.refresh().unwrap();
         assert_eq!(map.count_byte(0, ..).unwrap(), 0);
         assert_eq!(map.len(), 3 * page as u64 + 100);

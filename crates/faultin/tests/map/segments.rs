@@ -1,4 +1,4 @@
-//! Maps as segments of lists: they end where the file does, and what the map watches stops a copy.
+//! Maps as segments of lists: they end where their file ends, and a watched change stops a copy.
 
 use std::num::NonZeroUsize;
 
@@ -75,14 +75,14 @@ fn lists_mix_maps_of_every_kind_and_plain_memory() {
             list.copy_from_iter_full(&mut again).expect("whole");
             assert!(again == expected[expected.len() - 500..]);
         }
-        // One that is cut ends the list there.
+        // A truncated one ends the list there.
         set_len(&second, 15_000);
         let mut list = IovSource::new(&segments);
         let mut bytes = vec![0xee; expected.len()];
         let short = list.copy_from_iter(&mut bytes).expect_err("it was cut");
         assert_eq!((short.done, short.fault.cause(), list.moved()), (LEN + 5 + 5_000, Cause::Backing, LEN + 5 + 5_000));
         assert!(bytes[..short.done] == expected[..short.done] && bytes[short.done..].iter().all(|&b| b == 0xee));
-        // Nothing more is to be had there, and that is said.
+        // Nothing more is accessible there, and the error says so.
         let one_byte = NonZeroUsize::MIN;
         assert_eq!(list.fault_in(one_byte).expect_err("it was cut").cause(), Cause::Backing);
         segments.remove(2);
@@ -92,7 +92,7 @@ fn lists_mix_maps_of_every_kind_and_plain_memory() {
 
 #[test]
 fn what_the_map_watches_stops_a_copy() {
-    /// What happens to the file, how it is watched, what counts, and what is said.
+    /// The change of the file, the watch mode, the count, and the reported change.
     type Row = (fn(&Case, &std::path::Path), Watch, usize, Option<Change>);
     let cut: fn(&Case, &std::path::Path) = |_, path| set_len(path, 500);
     let grown: fn(&Case, &std::path::Path) = |_, path| set_len(path, 5000);
@@ -102,11 +102,11 @@ fn what_the_map_watches_stops_a_copy() {
         (cut, Watch::Reader, 500, Some(Change::Shrunk { from, to: 500 })),
         (cut, Watch::Appending, 500, Some(Change::Shrunk { from, to: 500 })),
         (cut, Watch::Contents, 500, Some(Change::Shrunk { from, to: 500 })),
-        // Of these bytes it is not known of which moment they are: none counts.
+        // It is not known from which moment these bytes are: none counts.
         (grown, Watch::Contents, 0, Some(Change::Grown { from, to })),
         (rewritten, Watch::Contents, 0, Some(Change::Rewritten)),
         (rewritten, Watch::Appending, 0, Some(Change::Rewritten)),
-        // Not what is watched for.
+        // Not a watched change.
         (grown, Watch::Reader, LEN, None),
         (rewritten, Watch::Reader, LEN, None),
         (grown, Watch::Appending, LEN, None),
@@ -162,11 +162,11 @@ fn a_destination_ends_where_the_file_does() {
         drop(segments);
         assert_eq!((plain, other.read_once::<[u8; 300]>(0).expect("read")), (*b"wwwww", [b'w'; 300]));
 
-        // Cut meanwhile: what is behind its end does not count, and the file stays as it is.
+        // Truncated during the operation: bytes past its end do not count, and the file is not extended.
         let dest = map.dest(..);
         set_len(&path, 500);
         let short = IovDest::one(dest.clone()).copy_to_iter(&bytes).expect_err("it was cut");
-        // Over pread nothing is stored to a file that was cut.
+        // With pread nothing is stored to a truncated file.
         let stored = if case.backend == Backend::Mapped { 500 } else { 0 };
         assert_eq!((short.done, short.fault.cause()), (stored, Cause::Backing));
         assert_eq!(dest.take_error().expect("kept").change(), Some(Change::Shrunk { from: LEN as u64, to: 500 }));

@@ -1,4 +1,4 @@
-//! A file system without space: stores to holes fail where there is no room, and say so.
+//! A full file system: stores to holes fail with the reason.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::fixture::serial;
 
-/// A file system in memory with room for so many pages.
+/// A tmpfs with room for this many pages.
 struct Small {
     folder: TempDir,
 }
@@ -24,7 +24,7 @@ impl Small {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let target = CString::new(folder.path().as_os_str().as_bytes()).expect("no NUL");
         let options = CString::new(format!("size={}", pages * faultin::page_size())).expect("no NUL");
-        // SAFETY: mounts on a folder of our own.
+        // SAFETY: mounts on a folder of this test.
         let done =
             unsafe { libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) };
         if done != 0 {
@@ -34,14 +34,14 @@ impl Small {
         Some(Small { folder })
     }
 
-    /// A file that is nothing but a hole.
+    /// A file that consists of a hole.
     fn sparse(&self, len: usize) -> PathBuf {
         let path = self.folder.path().join("sparse");
         File::create(&path).and_then(|file| file.set_len(len as u64)).expect("a sparse file");
         path
     }
 
-    /// Uses up what is left; gives it back when dropped.
+    /// Uses up the free space; frees it when dropped.
     fn fill_up(&self) -> Hog {
         let path = self.folder.path().join("hog");
         let mut hog = File::create(&path).expect("a file");
@@ -53,7 +53,7 @@ impl Small {
 impl Drop for Small {
     fn drop(&mut self) {
         let target = CString::new(self.folder.path().as_os_str().as_bytes()).expect("no NUL");
-        // SAFETY: our own mount.
+        // SAFETY: this test's mount.
         unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
     }
 }
@@ -122,7 +122,7 @@ fn a_hole_in_a_full_file_system_reads_as_zeros() {
         let path = small.sparse(4 * page);
         let _hog = small.fill_up();
         let map: FileMap = options(backend).open(&path).expect("map it");
-        // On tmpfs a load from a hole needs a page, and reading it does not.
+        // On tmpfs a load from a hole allocates a page, and read(2) does not.
         let mut all = vec![0xcc; 4 * page];
         assert_eq!(map.read_at(&mut all, 0).expect("zeros"), 4 * page);
         assert!(all.iter().all(|&byte| byte == 0));

@@ -1,4 +1,5 @@
-//! The file changes while one thread reads, and while many do: what is `Ok` was the file's, and everybody is told.
+//! The file changes while one or many threads read: `Ok` results are the file's bytes, and every thread gets an error for
+//! the change.
 
 use std::io::Read;
 use std::path::Path;
@@ -23,7 +24,7 @@ const EVENTS: &[Event] = &[
     ("rewritten in place", |_, path, len| overwrite(path, 0, &vec![0; len])),
 ];
 
-/// Reads in one of several ways; the bytes must be the file's if it succeeds.
+/// Reads in one of several ways; on success the bytes must be the file's.
 fn read(way: u64, map: &FileMap, whole: &[u8]) -> Result<(), MapError> {
     match way % 4 {
         0 => {
@@ -77,12 +78,12 @@ fn while_so_many_read(threads: u64) {
                                     }
                                 };
                             }
-                            // It does not go away.
+                            // The error persists.
                             (0..4).for_each(|way| assert!(read(way, map, whole).is_err(), "{name}"));
                         })
                     };
                     let readers: Vec<_> = (0..threads).map(reader).collect();
-                    // (One that has ended by now has failed.)
+                    // (A thread that has ended by now has failed.)
                     while good.load(Ordering::Relaxed) < 2 * threads && !readers.iter().any(|r| r.is_finished()) {
                         std::thread::yield_now();
                     }

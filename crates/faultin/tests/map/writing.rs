@@ -1,4 +1,4 @@
-//! Writing: what is stored is in the file, nothing is stored behind its end, and who cut it meanwhile is found out.
+//! Writes: stored bytes are in the file, nothing is stored past its end, and a concurrent truncation is reported.
 
 use faultin::{
     FileMapMut,
@@ -105,7 +105,7 @@ fn a_store_to_a_file_that_was_cut_says_how_much_is_in_it() {
             } else {
                 let error = outcome.expect_err(&what);
                 assert_eq!(error.change(), Some(Change::Shrunk { from: 3 * page as u64, to: to as u64 }), "{what}");
-                // Over pread the size is looked at first.
+                // With pread the size is checked first.
                 let done = if case.backend == faultin::map::Backend::Pread { 0 } else { done };
                 assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{what}");
                 assert_eq!(now[at.min(to)..(at + done).min(to)], vec![7; done][..], "{what}");

@@ -1,13 +1,13 @@
-//! Pages, each good or bad in its own way, and what the model knows of them.
+//! Pages, each good or bad in its own way, and the model's knowledge of them.
 
 use faultin::{Access, Cause};
 
 use super::Source;
 
-/// Pages that operations are about.
+/// Pages that operations use.
 const PAGES: usize = 6;
 
-/// Pages before and after them that are never accessible: more than any operation steps beyond.
+/// Inaccessible pages before and after them: more than any operation can exceed them by.
 const MARGIN: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Kind {
     NoAccess,
     Hole,
     PastEnd,
-    /// A guard page (`MADV_GUARD_INSTALL`): unmapped, and nobody else's mapping can land there.
+    /// A guard page (`MADV_GUARD_INSTALL`): inaccessible, but no other mapping can be placed there.
     Guard,
 }
 
@@ -34,7 +34,7 @@ impl Kind {
         Kind::Guard,
     ];
 
-    /// Why `access` fails, if it does.
+    /// Returns the cause for which `access` fails, if it does.
     fn cause(self, access: Access) -> Option<Cause> {
         match (self, access) {
             (Kind::Good, _) | (Kind::ReadOnly, Access::Read) => None,
@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// A place operations are pointed at.
+/// An address for operations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Place(pub usize);
 
@@ -69,7 +69,8 @@ impl Place {
     }
 }
 
-/// The pages, mapped as their kinds say; the same memory mapped once more, always accessible; and what it should hold.
+/// The pages, mapped according to their kinds; a second, always accessible mapping of the same memory; and the expected
+/// contents.
 pub struct Layout {
     /// The first page of the margin.
     start: usize,
@@ -97,7 +98,7 @@ impl Layout {
             assert!(memory >= 0 && empty >= 0, "memfd_create: {}", std::io::Error::last_os_error());
             assert_eq!(libc::ftruncate(memory, len as libc::off_t), 0);
             let around = libc::mmap(
-                core::ptr::null_mut(),
+                faultin_test::far_below(len + 2 * MARGIN * page),
                 len + 2 * MARGIN * page,
                 libc::PROT_NONE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
@@ -113,7 +114,7 @@ impl Layout {
         let seed = usize::from(source.byte());
         let content: Vec<u8> =
             (0..len).map(|i| if (i / 97) & 1 == 0 { 0 } else { (i * 7 + seed * (i >> 9)) as u8 }).collect();
-        // SAFETY: `alias` is a mapping of `len` bytes that nobody else uses.
+        // SAFETY: `alias` is a mapping of `len` bytes that is not used elsewhere.
         unsafe { alias.copy_from_nonoverlapping(content.as_ptr(), len) };
         let mut layout = Layout { start, alias, memory, empty, kinds: [Kind::Good; PAGES], content, page };
         for index in 0..PAGES {
@@ -140,7 +141,7 @@ impl Layout {
         let (rw, page, fixed) = (libc::PROT_READ | libc::PROT_WRITE, self.page, libc::MAP_FIXED);
         let offset = (index * self.page) as libc::off_t;
         let mut kind = kind;
-        // SAFETY: replaces a page of our own reservation.
+        // SAFETY: replaces a page of this layout's reservation.
         unsafe {
             let mapped = match kind {
                 Kind::PastEnd => libc::mmap(at, page, rw, libc::MAP_SHARED | fixed, self.empty, 0),
@@ -156,7 +157,7 @@ impl Layout {
                 Kind::Hole => libc::munmap(at, page),
                 Kind::Guard => {
                     const MADV_GUARD_INSTALL: i32 = 102;
-                    // User-mode emulation accepts any advice, also one that does not exist, and ignores it.
+                    // User-mode emulation accepts and ignores any advice, even one that does not exist.
                     let obeyed = libc::madvise(at, page, i32::MAX) != 0;
                     if !obeyed || libc::madvise(at, page, MADV_GUARD_INSTALL) != 0 {
                         // A kernel before 6.13.
@@ -173,7 +174,7 @@ impl Layout {
         self.kinds[index] = kind;
     }
 
-    /// A place in the layout, near a page's edge more often than not, or an address that is nobody's.
+    /// A place in the layout, more often than not near a page boundary, or an unrelated address.
     pub fn place(&self, source: &mut Source<'_>) -> Place {
         let choice = source.byte();
         if choice < 8 {
@@ -197,7 +198,7 @@ impl Layout {
         Place(self.base().wrapping_add_signed(page as isize + near))
     }
 
-    /// A length, short more often than not.
+    /// A length, more often than not a short one.
     pub fn len(&self, source: &mut Source<'_>) -> usize {
         match source.byte() {
             0..=99 => source.below(65),
@@ -212,7 +213,7 @@ impl Layout {
         }
     }
 
-    /// Where in the content this address lies.
+    /// The position of this address in the contents.
     pub fn offset(&self, place: Place) -> Option<usize> {
         place.0.checked_sub(self.base()).filter(|offset| *offset < self.content.len())
     }
@@ -233,7 +234,7 @@ impl Layout {
         })
     }
 
-    /// How many bytes at `place`, of `len`, can be accessed.
+    /// How many of `len` bytes at `place` are accessible.
     pub fn prefix(&self, place: Place, len: usize, access: Access) -> usize {
         let mut done = 0;
         while done < len && self.cause(place.after(done), access).is_none() {
@@ -243,12 +244,12 @@ impl Layout {
         done
     }
 
-    /// The byte the model knows at `place`; it can be read.
+    /// The expected byte at `place`, which must be readable.
     pub fn byte(&self, place: Place) -> u8 {
         self.content[self.offset(place).expect("a place in the layout")]
     }
 
-    /// `len` bytes the model knows.
+    /// The expected `len` bytes.
     pub fn bytes(&self, place: Place, len: usize) -> &[u8] {
         if len == 0 {
             return &[];
@@ -264,9 +265,9 @@ impl Layout {
         }
     }
 
-    /// The first byte that does not hold what the model says.
+    /// The first byte that differs from the model.
     pub fn difference(&self) -> Option<String> {
-        // SAFETY: the mapping is as long as the content, and nobody stores while we look.
+        // SAFETY: the mapping is as long as the content, and nothing stores to it during the comparison.
         let real = unsafe { core::slice::from_raw_parts(self.alias, self.content.len()) };
         if real == &*self.content {
             return None;
@@ -279,7 +280,8 @@ impl Layout {
 
 impl Drop for Layout {
     fn drop(&mut self) {
-        // SAFETY: our own mappings and files. No thread of a test maps anything meanwhile, so that the holes are still holes.
+        // SAFETY: the layout's mappings and files. No thread of a test maps anything meanwhile, so that the holes are still
+        // holes.
         unsafe {
             libc::munmap(core::ptr::with_exposed_provenance_mut(self.start), (PAGES + 2 * MARGIN) * self.page);
             libc::munmap(self.alias.cast(), self.content.len());

@@ -1,8 +1,8 @@
-//! Random operations on a layout of good and bad pages, against a model that knows every byte's content and permission,
-//! and against the kernel's own copies.
+//! Random operations on a layout of good and bad pages, compared with a model that knows every byte's content and
+//! permission, and with the kernel's own copies.
 //!
-//! Whatever bytes [`run`] is given mean a sequence of operations, so that a fuzzer can grow them; the same bytes always
-//! mean the same sequence.
+//! Any bytes given to [`run`] decode to a sequence of operations, so that a fuzzer can generate them; the same bytes always
+//! decode to the same sequence.
 
 mod layout;
 mod operations;
@@ -12,10 +12,10 @@ use layout::Layout;
 use operations::Operation;
 pub use source::Source;
 
-/// Operations in a sequence, at most.
+/// The maximum number of operations in a sequence.
 const LONGEST: usize = 40;
 
-/// How many of the operations of a sequence ended which way: a test that never sees one of them tests nothing.
+/// Counts of the outcomes of operations: a test that never reaches one of them tests nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub complete: u64,
@@ -23,10 +23,10 @@ pub struct Tally {
     pub refused: u64,
 }
 
-/// Runs the sequence that `bytes` mean. The handler is installed; no other thread copies.
+/// Runs the sequence that `bytes` decode to. The handler must be installed, and no other thread may copy.
 ///
 /// # Panics
-/// If an operation does something else than the model says. The message has the whole sequence.
+/// If an operation's result differs from the model's. The message has the whole sequence.
 pub fn run(bytes: &[u8]) -> Tally {
     let mut source = Source::new(bytes);
     let widths = faultin::testing::vectors();

@@ -1,4 +1,4 @@
-//! The operations: what each is in the model, and how the real one is compared with it.
+//! The operations: their effect in the model, and the comparison with the real one.
 
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
@@ -9,13 +9,13 @@ use faultin::{Access, Cause, Fault, Granularity, Scalar, Short, raw::StructError
 use super::Source;
 use super::layout::{Kind, Layout, Place};
 
-/// What private memory holds where nothing was copied to.
+/// The byte in private memory where nothing was copied to.
 const CANARY: u8 = 0xc9;
 
 /// The longest copy to or from private memory.
 const BUFFER: usize = 1 << 15;
 
-/// Calls a function for the integer of so many bits.
+/// Calls a function for the integer type of this many bits.
 macro_rules! sized {
     ($bits:expr, $function:ident($($argument:expr),*)) => {
         match $bits {
@@ -88,11 +88,11 @@ pub enum In {
     Uninit,
 }
 
-/// How an operation ended.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Complete,
-    /// Before a bad byte, in the same block: a wide load may have met it.
+    /// A byte before a bad one in the same block, which a wide load may have touched.
     Found,
     Short,
     /// Without an access.
@@ -147,12 +147,12 @@ impl Operation {
         }
     }
 
-    /// Does it, in the model and for real. `Err`: how they differ.
+    /// Runs the operation in the model and for real. `Err`: the difference.
     pub fn check(self, layout: &mut Layout) -> Result<End, String> {
         let before = counters().total();
         let end = self.compare(layout)?;
         let signals = counters().total() - before;
-        // Where the CPU gives no address, or two places are bad, one more.
+        // One more where the CPU gives no address, or two places are bad.
         let bound = match end {
             End::Complete | End::Refused => 0,
             End::Short | End::Found => 2,
@@ -205,7 +205,7 @@ impl Operation {
                     return same(&real, &Ok(Some(equal))).map(|()| End::Found);
                 }
                 let bad = if layout.cause(a.after(readable), Access::Read).is_some() { a } else { b };
-                // With both bad at the same offset either is a true answer.
+                // With both bad at the same offset, either is correct.
                 let real = match real {
                     Err(mut short) if layout.cause(b.after(readable), Access::Read).is_some() => {
                         if let Ok(expected) = fault_at(layout, Access::Read, bad.after(readable)) {
@@ -261,13 +261,13 @@ fn same<T: core::fmt::Debug + PartialEq>(real: &T, expected: &T) -> Result<(), S
     if real == expected { Ok(()) } else { Err(format!("the model says {expected:?}, it was {real:?}")) }
 }
 
-/// The fault an access to `place` gives, by the model.
+/// The fault of an access to `place`, according to the model.
 fn fault_at(layout: &Layout, access: Access, place: Place) -> Result<Fault, String> {
     let cause = layout.cause(place, access).ok_or(format!("{place:?} is accessible"))?;
     Ok(Fault::refused(access, cause, place.0))
 }
 
-/// Whether `fault` is the model's for `access` to `place`. The address may be unknown where the CPU gives none.
+/// Whether `fault` is the model's for `access` to `place`. Its address may be unknown where the CPU gives none.
 fn reason(layout: &Layout, fault: &Fault, access: Access, place: Place) -> Result<(), String> {
     let expected = fault_at(layout, access, place)?;
     let told = fault.address().is_none_or(|address| {
@@ -300,14 +300,14 @@ fn short(
     }
 }
 
-/// What the kernel copies between ourselves and ourselves; `None` where its rules for lengths are others.
+/// The kernel's count for a copy within this process; `None` where its rules for lengths differ.
 fn oracle(write: bool, local: *mut u8, remote: Place, len: usize) -> Option<usize> {
     if len == 0 || len > BUFFER {
         return None;
     }
     let local = libc::iovec { iov_base: local.cast(), iov_len: len };
     let remote = libc::iovec { iov_base: remote.write().cast(), iov_len: len };
-    // SAFETY: `local` is private memory of that length, the other side the layout's or nobody's.
+    // SAFETY: `local` is private memory of that length; the other side is in the layout or unmapped.
     let moved = unsafe {
         if write {
             libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0)
@@ -318,11 +318,11 @@ fn oracle(write: bool, local: *mut u8, remote: Place, len: usize) -> Option<usiz
     if moved >= 0 {
         return Some(moved as usize);
     }
-    // A sandbox, or an emulator, may not have the call.
+    // A sandbox or an emulator may lack the call.
     (std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)).then_some(0)
 }
 
-/// A private buffer for `len` bytes with canaries behind them; copies longer than it come short before its end.
+/// A private buffer for `len` bytes with canaries after them; copies longer than it stop before its end.
 fn buffer(len: usize) -> Vec<u8> {
     vec![CANARY; len.min(BUFFER) + 64]
 }
@@ -337,7 +337,7 @@ fn untouched(buffer: &[u8], done: usize) -> Result<(), String> {
 fn copy_in(layout: &Layout, src: Place, len: usize, how: In) -> Result<End, String> {
     let done = layout.prefix(src, len, Access::Read);
     let mut own = buffer(len);
-    // The kernel first: it leaves what ours has to overwrite.
+    // The kernel first: this crate's copy must overwrite its bytes.
     if let Some(moved) = oracle(false, own.as_mut_ptr(), src, len) {
         if moved != done || own[..moved] != *layout.bytes(src, moved) {
             return Err(format!("the model says {done}, the kernel {moved}"));
@@ -383,7 +383,7 @@ fn copy_out(layout: &mut Layout, dst: Place, len: usize, unpredictable: bool, se
         own.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
     }
     layout.put(dst, &own[..done]);
-    // The source must be as long as the copy says: what is behind its end would be read.
+    // The source must be as long as the copy: bytes past its end would be read.
     let (len, real) = if len <= BUFFER {
         // SAFETY: as above.
         let real = unsafe {
@@ -415,7 +415,7 @@ fn copy(layout: &mut Layout, dst: Place, src: Place, len: usize) -> Result<End, 
         let byte = layout.byte(src.after(i));
         layout.put(dst.after(i), &[byte]);
     }
-    // With both sides bad at the same offset either is a true answer.
+    // With both sides bad at the same offset, either is correct.
     let side = match real {
         Err(Short { fault, .. }) if readable == writable && fault.access() == Access::Write => (Access::Write, dst),
         _ if readable <= writable => (Access::Read, src),
@@ -514,8 +514,8 @@ macro_rules! words {
 }
 words!(u8 u16 u32 u64 u128);
 
-/// A fixed-size access that fails does so at a byte that cannot be accessed, the first of them or, if it crosses into a
-/// bad page, whichever the CPU looks at first; or without saying where.
+/// A failed access of fixed size reports an inaccessible byte: the first one or, if the access crosses into a bad page,
+/// whichever the CPU checks first; or it reports no address.
 fn failed<T>(layout: &Layout, fault: &Fault, access: Access, at: Place) -> Result<End, String> {
     let first = at.after(layout.prefix(at, size_of::<T>(), access));
     let place = match fault.address() {
@@ -558,7 +558,7 @@ fn atomic<T: Word>(layout: &mut Layout, at: Place, what: Atomic, value: u128, ex
     let access = if what == Atomic::Load { Access::Read } else { Access::Write };
     let readable = layout.prefix(at, size, Access::Read) == size;
     let old = if readable { T::of(layout.bytes(at, size)) } else { value };
-    // A compare-exchange that finds what it expects, or most likely does not.
+    // A compare-exchange that succeeds, or most likely fails.
     let current = if expected { old } else { T::truncate(!old.widen()) };
     let ptr = at.write().cast::<T>();
     let order = Ordering::SeqCst;

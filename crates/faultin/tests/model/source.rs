@@ -1,6 +1,6 @@
-//! Decisions out of bytes.
+//! Decisions from bytes.
 
-/// Bytes that are used up; zeros behind their end.
+/// Bytes that are consumed; zeros follow their end.
 pub struct Source<'a> {
     bytes: &'a [u8],
 }
@@ -28,7 +28,7 @@ impl<'a> Source<'a> {
         u64::from_le_bytes(core::array::from_fn(|_| self.byte()))
     }
 
-    /// One of `n`, at most 65536; even if `n` is far smaller.
+    /// One of `n` numbers; `n` is at most 65536.
     pub fn below(&mut self, n: usize) -> usize {
         let value =
             if n <= 16 { usize::from(self.byte()) } else { usize::from(self.byte()) << 8 | usize::from(self.byte()) };

@@ -1,4 +1,4 @@
-//! Builds the fixtures: small crates outside of the workspace, in a folder that cargo keeps for this test.
+//! Builds the fixtures: small crates outside the workspace, in a folder that cargo keeps for this test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +9,13 @@ use faultin_test::processes;
 /// How the objects are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Build {
-    /// As `cargo build` does.
+    /// Like `cargo build`.
     Plain,
-    /// Optimised in sixteen units: as many assembly units, each with an object record to be folded into one.
+    /// Optimised in sixteen codegen units: as many assembly units, each with an object record, which are merged into one.
     ManyUnits,
     /// Optimised as a whole, in one unit.
     Lto,
-    /// By GNU's linker, told to collect unused sections.
+    /// By GNU ld with garbage collection of sections.
     GnuLd,
     /// With the crate in a Rust dynamic library.
     Dynamic,
@@ -84,7 +84,7 @@ const DYNAMIC: &[Member] = &[
     },
 ];
 
-/// The folder with what was built, or what this machine lacks.
+/// The folder with the artifacts, or what this machine lacks.
 pub(crate) fn built(build: Build) -> Result<PathBuf, String> {
     static BUILT: [OnceLock<Result<PathBuf, String>>; 5] = [const { OnceLock::new() }; 5];
     BUILT[build as usize].get_or_init(|| make(build)).clone()
@@ -108,7 +108,7 @@ fn make(build: Build) -> Result<PathBuf, String> {
     manifest += "]\n[profile.many]\ninherits = 'release'\ncodegen-units = 16\n\
         [profile.whole]\ninherits = 'release'\ncodegen-units = 1\nlto = 'fat'\n";
     write(&root.join("Cargo.toml"), &manifest);
-    // The versions that the workspace has, so that nothing needs to be fetched.
+    // The workspace's versions, so that nothing has to be downloaded.
     if let Ok(lock) = std::fs::read_to_string(here.join("../../Cargo.lock")) {
         write(&root.join("Cargo.lock"), &lock);
     }
@@ -127,7 +127,7 @@ fn make(build: Build) -> Result<PathBuf, String> {
     Ok(root.join("target").join(processes::target()).join(profile))
 }
 
-/// Writes a file unless it is so already, for cargo's sake.
+/// Writes a file unless its contents are the same, to keep cargo from rebuilding.
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     if std::fs::read_to_string(path).is_ok_and(|old| old == text) {

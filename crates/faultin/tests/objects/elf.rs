@@ -1,4 +1,4 @@
-//! As much of an ELF file as it takes to check what the linker made of our sections.
+//! The parts of an ELF parser that are needed to check the linker's output for this crate's sections.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ impl Elf {
         Elf { bytes, sections }
     }
 
-    /// The section of this name; there is one at most.
+    /// The section of this name; there is at most one.
     fn section(&self, name: &str) -> Option<&Section> {
         let mut found = self.sections.iter().filter(|s| s.name == name);
         let first = found.next();
@@ -56,18 +56,18 @@ impl Elf {
         &self.bytes[section.offset..section.offset + section.size]
     }
 
-    /// Whether LLVM's linker made it: it says so in a comment.
+    /// Whether LLD has linked it, according to its comment section.
     pub(crate) fn is_linked_by_lld(&self) -> bool {
         let comment = self.section(".comment").map_or(&[][..], |s| self.content(s));
         comment.windows(10).any(|w| w == b"Linker: LL")
     }
 
-    /// Checks note, object record and table, and gives the number of table entries.
+    /// Checks note, object record and table, and returns the number of table entries.
     ///
-    /// * The note is there once, and a segment leads the loader to it.
-    /// * Its descriptor leads to one object record, in data that may be written.
+    /// * The note exists once, and is in a segment that the loader sees.
+    /// * Its descriptor points to one object record, in writable data.
     /// * The record's bounds are those of the table's section.
-    /// * Every entry's instruction and fixup lie in code.
+    /// * Every entry's instruction and fixup are in code.
     pub(crate) fn check_table(&self) -> usize {
         let note = self.section(".note.faultin").expect("the note was kept");
         assert_ne!(note.flags & SHF_ALLOC, 0, "the note is loaded");
@@ -77,7 +77,7 @@ impl Elf {
         let record = desc.wrapping_add_signed(self.signed(desc));
         let [start, stop] = [32, 36].map(|at| (record + at).wrapping_add_signed(self.signed(record + at)));
         let Some(table) = self.section("faultin_ex") else {
-            // Whatever the linker makes of undefined weak symbols, it must be less than an entry.
+            // Whatever the linker does with undefined weak symbols, the difference must be less than an entry.
             assert!(stop.wrapping_sub(start) < 12, "no section, no entries: {start:#x} to {stop:#x}");
             return 0;
         };

@@ -1,9 +1,9 @@
-//! Several objects in one process, each with the crate inside: one registry, one handler, every fault recovered, however
-//! they are built, linked, loaded and unloaded.
+//! Several objects in one process, each with its own copy of the crate: one registry, one handler, and every fault
+//! recovered, however they are built, linked, loaded and unloaded.
 //!
-//! The objects are built by this test from `fixtures/`; a host executable loads them and does what a row says.
+//! This test builds the objects from `fixtures/`; a host executable loads them and runs the steps of a row.
 
-// Where there is no assembly there is no handler.
+// Without the crate's assembly there is no handler.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
 
 mod build;
@@ -14,24 +14,24 @@ use std::path::{Path, PathBuf};
 use build::{Build, built};
 use elf::Elf;
 
-/// Steps of the host that carries the crate itself, as `h`.
+/// Steps of the host that contains the crate itself, as `h`.
 const WITH: &[&str] = &[
-    // Every order of three; all three are found by whoever is first, and the second and third change nothing.
+    // Every order of three; the first one to install finds all three, and the others change nothing.
     "open a, open b, install h, handler, install a, install b, handler, fault h, fault a, fault b",
     "open a, open b, install h, handler, install b, install a, handler, fault h, fault a, fault b",
     "open a, open b, install a, handler, install h, install b, handler, fault h, fault a, fault b",
     "open a, open b, install a, handler, install b, install h, handler, fault h, fault a, fault b",
     "open a, open b, install b, handler, install h, install a, handler, fault h, fault a, fault b",
     "open a, open b, install b, handler, install a, install h, handler, fault h, fault a, fault b",
-    // One that installs serves all that are loaded.
+    // One installation handles the faults of all loaded objects.
     "open a, open b, install h, fault a, fault b, fault h, agree a h, agree a b, status a D, status b D",
     "open a, open b, install b, fault a, fault b, fault h, agree a h, agree a b, status h D, status a D",
-    // Loaded after installation: unknown, until it installs itself.
+    // Loaded after the installation: unknown until it installs itself.
     "install h, handler, open a, status a N, install a, status a D, handler, fault a, fault h, agree h a",
     "open a, install a, handler, open b, install b, handler, fault a, fault b, install h, fault h, agree h b",
-    // Symbols for all: what is hidden stays each object's own.
+    // Global symbols: hidden symbols remain separate for each object.
     "global a, global b, install b, install a, install h, fault h, fault a, fault b, agree a b, agree h a",
-    // Who has installed stays, and its tables and handler with it; the handler may live in what was closed.
+    // An object that has installed stays loaded, with its tables and handler, even if it is closed.
     "open a, install a, handler, close a, mapped a, fault a, install h, handler, fault h, agree a h",
     "open a, open b, install b, close a, close b, mapped a, mapped b, fault a, fault b, agree a b, install h, fault h",
     "open a, install h, close a, mapped a, open a, fault a, install a, fault a, agree h a",
@@ -41,7 +41,7 @@ const WITH: &[&str] = &[
     "open a, race h a, handler, agree a h, open b, install b, agree b h, handler",
 ];
 
-/// Steps of the host that does not carry the crate.
+/// Steps of the host that does not contain the crate.
 const WITHOUT: &[&str] = &[
     "open a, open b, install a, handler, install b, handler, fault a, fault b, agree a b, status a D, status b D",
     "open a, open b, install b, handler, install a, handler, fault a, fault b, agree a b",
@@ -64,14 +64,14 @@ fn two_objects_that_install_at_the_same_time_agree() {
     play(Build::Plain, &with, &without);
 }
 
-/// A library that `dlopen` has loaded gets its variables of a thread when the thread first uses one, from the allocator.
+/// The thread-local variables of a library loaded by `dlopen` are allocated when a thread first uses one.
 #[test]
 fn accesses_for_handlers_use_no_variable_of_the_thread() {
     let row = "open a, quiet a, quiet a, install a, quiet a, close a, quiet a";
     play(Build::Plain, &["open a, quiet a, install h, quiet a, quiet h"], &[row]);
 }
 
-/// Notes, records and tables, and a few rows, for each way to build.
+/// Notes, records and tables, and a few rows, for each kind of build.
 #[test]
 fn every_build_keeps_one_record_one_note_and_the_whole_table() {
     for build in [Build::Plain, Build::ManyUnits, Build::Lto, Build::GnuLd] {
@@ -84,14 +84,14 @@ fn every_build_keeps_one_record_one_note_and_the_whole_table() {
         if build == Build::GnuLd {
             assert_eq!(lld, [false; 2], "{build:?}");
         } else if cfg!(target_arch = "x86_64") {
-            // Rust's own default, on this target.
+            // Rust's default on this target.
             assert_eq!(lld, [true; 2], "{build:?}");
         }
         play(build, &WITH[..3], &WITHOUT[..1]);
     }
 }
 
-/// A load that is inlined across a dynamic library's border leaves its entry on the other side.
+/// A load that is inlined across the boundary of a dynamic library has its table entry in the inlining object.
 #[test]
 fn inlined_loads_of_a_dynamic_library_are_the_executables_own() {
     let Some(folder) = folder(Build::Dynamic) else { return };
@@ -109,7 +109,7 @@ fn executable_without_accesses_of_its_own_links_and_installs() {
     run(&folder.join("only_install"), "");
 }
 
-/// What was built, or nothing if this machine cannot.
+/// The artifacts, or `None` if this machine cannot build them.
 fn folder(build: Build) -> Option<PathBuf> {
     built(build).inspect_err(|missing| faultin_test::skipped("toolchain", format_args!("{build:?}: {missing}"))).ok()
 }
@@ -117,7 +117,7 @@ fn folder(build: Build) -> Option<PathBuf> {
 fn play(build: Build, with: &[&str], without: &[&str]) {
     let Some(folder) = folder(build) else { return };
     for (host, rows) in [("with", with), ("without", without)] {
-        // The same library under two names, and so twice in the process.
+        // A copy of the library under another name, so that it is in the process twice.
         let own = folder.join(format!("{host}-{:?}", std::thread::current().id()));
         std::fs::create_dir_all(&own).unwrap();
         for plugin in ["plugin_a.so", "plugin_b.so"] {
@@ -131,7 +131,7 @@ fn play(build: Build, with: &[&str], without: &[&str]) {
     }
 }
 
-/// Runs a fixture and shows everything if it does not end well.
+/// Runs a fixture and prints everything if it fails.
 fn run(exe: &Path, row: &str) {
     let mut command = faultin_test::processes::run(exe);
     command.args(row.split(", ").filter(|step| !step.is_empty()));
@@ -147,7 +147,7 @@ fn run(exe: &Path, row: &str) {
     );
 }
 
-/// Where the dynamic standard library of the target is.
+/// The folder of the target's dynamic standard library.
 fn rust_libraries() -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = std::process::Command::new(rustc)

@@ -1,11 +1,11 @@
-//! Memory whose second page is bad, in every way this machine can make a page bad, for tests.
+//! Memory whose middle page is bad, in every way in which this machine can make a page bad.
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultin::{Access, Cause};
 
-/// One test at a time: a hole may be filled by another test's mapping, and the counters are the process's.
+/// One test at a time: another test's mapping may fill a hole, and the counters are the process's.
 pub fn serial() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -20,7 +20,7 @@ pub enum Bad {
     NoAccess,
     /// `PROT_READ`: bad for stores only.
     ReadOnly,
-    /// A file mapping beyond the end of its file; everything after it is bad, too.
+    /// A file mapping past the end of its file; everything after it is bad, too.
     PastEnd,
 }
 
@@ -38,8 +38,8 @@ impl Bad {
     }
 }
 
-/// `good` pages, one bad page, `good` pages again, mapped twice: once as the bad page makes it, once, elsewhere, always
-/// accessible (the same memory, except behind the end of a file), to look at what a failed operation left.
+/// `good` pages, one bad page, `good` pages again, mapped twice: once with the bad page, and once, elsewhere, always
+/// accessible (the same memory, except past the end of a file), to check what a failed operation left.
 pub struct Pages {
     base: *mut u8,
     alias: *mut u8,
@@ -61,7 +61,7 @@ impl Pages {
             assert_eq!(libc::ftruncate(fd, size as libc::off_t), 0);
             let rw = libc::PROT_READ | libc::PROT_WRITE;
             let map = |len| {
-                let map = libc::mmap(std::ptr::null_mut(), len, rw, libc::MAP_SHARED, fd, 0);
+                let map = libc::mmap(faultin_test::far_below(len), len, rw, libc::MAP_SHARED, fd, 0);
                 assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
                 map.cast::<u8>()
             };
@@ -78,19 +78,19 @@ impl Pages {
         }
     }
 
-    /// Where the bad page begins.
+    /// The start of the bad page.
     pub fn boundary(&self) -> *mut u8 {
         self.base.wrapping_add(self.good)
     }
 
-    /// Where the good pages after the bad one begin (bad as well, behind the end of a file).
+    /// The start of the good pages after the bad one (which are bad as well past the end of a file).
     pub fn after(&self) -> *mut u8 {
         self.boundary().wrapping_add(faultin::page_size())
     }
 
     /// The good pages before the boundary, through the mapping that is always accessible.
     pub fn before(&mut self) -> &mut [u8] {
-        // SAFETY: mapped readable and writable, and nobody else looks while the reference lives.
+        // SAFETY: mapped readable and writable, and not accessed elsewhere while the reference exists.
         unsafe { std::slice::from_raw_parts_mut(self.alias, self.good) }
     }
 
@@ -107,7 +107,7 @@ impl Drop for Pages {
         let page = faultin::page_size();
         let len = 2 * self.good + page;
         let size = if self.bad == Bad::PastEnd { self.good } else { len };
-        // SAFETY: our own mappings; the hole is not touched again, somebody else may live there.
+        // SAFETY: this value's mappings; the hole is not touched again, because another mapping may be in it.
         unsafe {
             if self.bad == Bad::Unmapped {
                 libc::munmap(self.base.cast(), self.good);
@@ -125,15 +125,15 @@ pub fn pattern(i: usize) -> u8 {
     (i.wrapping_mul(31) >> 3) as u8 & 0x7f
 }
 
-/// What memory that must stay untouched holds.
+/// The byte in memory that must stay unchanged.
 pub const CANARY: u8 = 0xc9;
 
-/// How much of a table to run: everything, or every n-th case where each fault is emulated.
+/// The part of a table to run: everything, or every n-th case where each fault is emulated.
 pub fn thin_out() -> usize {
     if cfg!(target_arch = "x86_64") { 1 } else { 23 }
 }
 
-/// A small generator, for cases that a table would have too many of.
+/// A small generator, for cases that would be too many for a table.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! What an `io::Error` keeps of an error that was converted to it: all of it.
+//! An `io::Error` keeps everything of an error that was converted to it.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read};
@@ -15,12 +15,12 @@ use faultin::{
     map::{Change, Damaged, Reason},
 };
 
-/// A function of a program that has `io::Error` for all of its errors.
+/// A function of a program that uses `io::Error` for all of its errors.
 fn read(path: &Path, dst: &mut [u8], at: u64) -> io::Result<()> {
     Ok(FileMap::open(path)?.read_exact_at(dst, at)?)
 }
 
-/// Checks that the whole of `error` is in what it is converted to; returns what it is there.
+/// Checks that the whole of `error` is in its conversion, and returns that.
 fn kept<E: Error + Clone + Into<io::Error> + 'static>(error: E, kind: ErrorKind, errno: Option<i32>) -> io::Error {
     let (says, source) = (error.to_string(), error.source().map(ToString::to_string));
     let io: io::Error = error.into();
@@ -32,7 +32,7 @@ fn kept<E: Error + Clone + Into<io::Error> + 'static>(error: E, kind: ErrorKind,
     io
 }
 
-/// The kind that std has for this number.
+/// std's kind for this number.
 fn kind(errno: i32) -> ErrorKind {
     io::Error::from_raw_os_error(errno).kind()
 }
@@ -70,12 +70,12 @@ fn a_change_keeps_its_kind_and_its_count() {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<MapError>()).expect("the map's error");
     assert_eq!((inner.done(), inner.change()), (100, Some(Change::Shrunk { from: 10_000, to: 100 })));
     assert_eq!(faultin::errno(&error), Some(libc::ESTALE));
-    // A closure's result and what was bad of it stay behind; why stays.
+    // The closure's result and the damaged ranges are dropped; the reason is kept.
     // SAFETY: nothing relies on the bytes.
     let damaged: Damaged<usize> = unsafe { map.with_slice(.., <[u8]>::len) }.expect_err("it was cut");
     let error = io::Error::from(damaged);
     assert!(error.get_ref().is_some_and(|inner| inner.is::<MapError>()), "{error:?}");
-    // As what a reader returns.
+    // As returned by a reader.
     let error = map.reader().read_to_end(&mut Vec::new()).expect_err("it was cut");
     assert!(error.get_ref().is_some_and(|inner| inner.is::<MapError>()), "{error:?}");
 }
@@ -143,7 +143,7 @@ fn a_path_is_said_once_and_a_place_only_where_something_happened() {
         assert_eq!(whole.matches("named-once").count(), 1, "{whole}");
         assert_eq!(text, format!("{}: {says}", path.display()));
     };
-    // Nothing has happened at the place where the map was to begin.
+    // There was no operation at the map's offset.
     let at = MapOptions::new().offset(5000);
     once(&at.open(&path).expect_err("missing"), "No such file or directory (os error 2)");
     std::fs::write(&path, [7; 10_000]).expect("write it");
@@ -160,7 +160,7 @@ fn a_path_is_said_once_and_a_place_only_where_something_happened() {
     assert!(!gone.to_string().contains("at byte"), "{gone}");
     std::fs::rename(folder.path().join("away"), &path).expect("rename");
     map.refresh().expect("take it");
-    // A place that was asked for and is not there.
+    // A requested position that is not in the map.
     let error = map.read_exact_at(&mut [0; 10], 4995).expect_err("5 bytes are left");
     once(&error, "at byte 10000: beyond the end: the map has 5000 bytes");
 }

@@ -1,6 +1,6 @@
-//! The limit on the size of files: an error with its number, and no signal.
+//! The limit on file sizes: an error with its number, and no signal.
 //!
-//! A limit is the process's. So each case is run by a child of its own.
+//! The limit applies to the process, so each case runs in a separate child.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,7 @@ use faultin_test::processes;
 
 const LIMIT: u64 = 1 << 20;
 
-/// Runs `case`, which is the test of this name, in a child that may have no file of more than [`LIMIT`] bytes.
+/// Runs `case`, the test of this name, in a child whose files are limited to [`LIMIT`] bytes.
 fn limited(name: &str, case: fn()) {
     const CHILD: &str = "FAULTIN_TEST_LIMITED";
     if std::env::var_os(CHILD).is_some() {
@@ -29,17 +29,17 @@ fn limited(name: &str, case: fn()) {
     assert!(output.status.success() && said.contains("1 passed"), "{}: {said}{complaint}", output.status);
 }
 
-/// Sets the limit, as far as [`LIMIT`].
+/// Sets the limit to at most [`LIMIT`].
 fn limit(bytes: u64) -> std::io::Result<()> {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: LIMIT };
-    // SAFETY: reads a limit.
+    // SAFETY: sets a limit from a local structure.
     match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }
 }
 
-/// The signals that are pending in this thread and process, and those that are blocked in it.
+/// The signals that are pending in this thread and process, and those that it blocks.
 fn signals() -> [bool; 2] {
     // SAFETY: zeros are sets, which are written.
     unsafe {
@@ -77,7 +77,7 @@ fn space_behind_the_limit_is_an_error() {
 #[test]
 fn a_write_behind_the_limit_is_an_error() {
     limited("a_write_behind_the_limit_is_an_error", || {
-        // A file that is longer than the limit allows to write.
+        // A file that is longer than the limit.
         let file = tempfile::tempfile().expect("a file");
         file.set_len(LIMIT).expect("grow it");
         limit(LIMIT / 2).expect("set the limit");
@@ -113,10 +113,10 @@ fn a_signal_that_the_caller_has_blocked_and_pending_stays() {
             libc::sigaddset(&raw mut set, libc::SIGXFSZ);
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
         }
-        // Blocked only: it stays blocked, and none stays pending.
+        // If it was only blocked, it stays blocked, and none stays pending.
         assert!(SharedMap::create("large", LIMIT as usize + 1).is_err());
         assert_eq!(signals(), [false, true]);
-        // SAFETY: a descriptor of ours.
+        // SAFETY: a descriptor owned here.
         assert_eq!(unsafe { libc::ftruncate(file.as_raw_fd(), LIMIT as i64 + 1) }, -1);
         assert_eq!(signals(), [true, true], "the caller's own");
         assert!(SharedMap::create("large", LIMIT as usize + 1).is_err());

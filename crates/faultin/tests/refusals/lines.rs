@@ -1,4 +1,4 @@
-//! Lines take memory in proportion to what the caller allows, not to what is in the file.
+//! Lines use memory in proportion to the caller's limit, not to the file's contents.
 
 use faultin::{FileMap, MapError, map::Reason};
 
@@ -19,11 +19,11 @@ fn a_line_beyond_the_limit_is_an_error_with_its_place() {
     for limit in [3, 4, 100, 8191, 8192, 8193, long - 1] {
         let mut lines = map.lines(..).limit(limit);
         assert_eq!(lines.next_line().expect("it is short").expect("a line").bytes, b"one");
-        // However often it is asked, and without going on in the middle of the line.
+        // However often it is called, and without continuing in the middle of the line.
         for _ in 0..3 {
             too_long(&lines.next_line().expect_err("it is long"), 4, limit);
         }
-        // With more room it goes on where it stopped.
+        // With a higher limit it continues where it stopped.
         let mut lines = lines.limit(long);
         let line = lines.next_line().expect("it fits").expect("a line");
         assert_eq!((line.at, line.bytes.len()), (4, long));
@@ -37,7 +37,7 @@ fn a_line_beyond_the_limit_is_an_error_with_its_place() {
 #[test]
 fn a_file_that_is_one_line_takes_no_more_than_64_mib() {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    // As long as a file can be, almost: zeros, without an end of a line.
+    // Almost as long as a file can be: zeros without a line end.
     let len = 1 << 40;
     if file.as_file().set_len(len).is_err() {
         return faultin_test::skipped("large-files", "no file of a tebibyte");

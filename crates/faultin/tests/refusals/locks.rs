@@ -1,5 +1,5 @@
-//! POSIX record locks of the caller: closing any descriptor of a file drops those that the process has on it. So no
-//! operation on a map closes one.
+//! The caller's POSIX record locks: closing any descriptor of a file drops the process's locks on it, so no operation on a
+//! map closes one.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -27,7 +27,7 @@ fn is_locked(file: &File) -> bool {
     // SAFETY: as above.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     (lock.l_type, lock.l_whence, lock.l_len) = (libc::F_WRLCK as _, libc::SEEK_SET as _, 1);
-    // SAFETY: the child makes two system calls and ends.
+    // SAFETY: the child makes two system calls and exits.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0, "fork");
@@ -149,7 +149,7 @@ fn what_a_fault_was_is_asked_of_the_callers_descriptor() {
         let (file, _given) = locked(&folder, 1);
         let position = 5;
         std::io::Seek::seek(&mut &file, std::io::SeekFrom::Start(position)).expect("seek");
-        // Three pages more, of which the middle one is a hole.
+        // Three pages more, the middle one a hole.
         file.set_len(4 * page as u64).expect("grow it");
         file.write_all_at(&[1], page as u64).expect("write it");
         file.write_all_at(&[1], 3 * page as u64).expect("write it");
@@ -174,22 +174,22 @@ fn what_a_fault_was_is_asked_of_the_callers_descriptor() {
             true => assert_eq!(holes, [2], "{folder:?}"),
             false => faultin_test::skipped("holes", "the file system does not tell its holes"),
         }
-        // SAFETY: our own mapping.
+        // SAFETY: this value's mapping.
         unsafe { libc::munmap(map, 9 * page) };
     }
 }
 
-/// Whether this file has a hole at all, and the kernel can say of tmpfs what is in memory (Linux 6.5).
+/// Whether this file has a hole at all, and the kernel reports which pages of tmpfs are in memory (Linux 6.5).
 fn is_told(file: &File) -> bool {
     // SAFETY: reads and writes nothing: a range of no file.
     let knows = unsafe { libc::syscall(451, -1, 0, 0, 0) } != 0
         && std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS);
-    // SAFETY: moves the position of our own file.
+    // SAFETY: moves the position of the test's file.
     let hole = unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_HOLE) };
     knows && hole == 2 * page_size() as i64
 }
 
-/// What the documentation of maps says of dropping one.
+/// What the documentation of maps says about dropping one.
 #[test]
 fn dropping_a_map_ends_record_locks_and_not_those_of_the_description() {
     let folder = std::env::temp_dir();

@@ -1,5 +1,5 @@
-//! What the surroundings of a program refuse, and what must not be taken from it: calls that a filter forbids, files that
-//! may not become longer, lines without an end, record locks; and what an error keeps of all that.
+//! Refusals by the environment, and effects that a library must not have: system calls that a filter forbids, the limit on
+//! file sizes, lines without an end, record locks; and what an error keeps of all that.
 
 mod errors;
 mod file_size;

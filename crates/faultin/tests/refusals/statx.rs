@@ -1,4 +1,4 @@
-//! `statx(2)` refused, as the filters of older containers do: `fstat(2)` is asked instead.
+//! `statx(2)` refused, as by the filters of older containers: `fstat(2)` is used instead.
 
 use faultin::{FileMap, FileMapMut, map::Change};
 

@@ -1,4 +1,4 @@
-//! The file that is read, and what is done to it at a known moment.
+//! The file that is read, and its changes at a known moment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 /// Rounds of each reproduction.
 pub const ROUNDS: usize = 100;
 
-/// Lines of the file: some fifteen times a reader's buffer, and the last page is a part of one.
+/// Lines of the file: some fifteen times a reader's buffer, with a partial last page.
 const LINES: usize = 150_000;
 
-/// The text of the file: every seventh line has the needle in it.
+/// The contents of the file: every seventh line contains the needle.
 pub fn text() -> Vec<u8> {
     let line = |i| match i % 7 {
         0 => format!("{i:07} a needle in the hay\n"),
@@ -33,7 +33,7 @@ impl Place {
         Place { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// The file, new, with this text.
+    /// Creates the file with this text.
     pub fn file(&self, text: &[u8]) -> PathBuf {
         let path = self.folder.path().join("file");
         let _ = std::fs::remove_file(&path);
@@ -42,15 +42,15 @@ impl Place {
     }
 }
 
-/// What is done to the file.
+/// A change of the file.
 pub struct Deed {
     pub name: &'static str,
     pub act: fn(&Path, usize),
-    /// What is seen of it when it is over, of a file of this length.
+    /// The change that is reported afterwards, for a file of this length.
     pub seen: fn(usize) -> Change,
 }
 
-/// What the reporters' files went through, and what else becomes of files.
+/// The changes in the bug reports, and others.
 pub const DEEDS: &[Deed] = &[
     Deed { name: "truncated to zero", act: |path, _| cut(path, 0), seen: |len| shrunk(len, 0) },
     Deed { name: "truncated in a page", act: |path, len| cut(path, len / 3), seen: |len| shrunk(len, len / 3) },
@@ -84,16 +84,16 @@ fn open(path: &Path) -> File {
     File::options().write(true).open(path).expect("open to write")
 }
 
-/// Cuts the file, or makes it longer.
+/// Truncates or extends the file.
 pub fn cut(path: &Path, len: usize) {
     open(path).set_len(len as u64).expect("set_len");
 }
 
-/// What a reader calls as it goes along.
+/// A reader calls this as it proceeds.
 pub type Step = dyn FnMut() + Send;
 
-/// Does the deed of a round in another thread, while `read` reads. The reader calls its argument as it goes along; at
-/// the `after`th time the deed begins, and in every other round the reader waits until it is over.
+/// Makes a round's change in another thread while `read` reads. The reader calls its argument as it proceeds; the change
+/// begins at the `after`th call, and in every other round the reader waits until it is complete.
 pub fn meanwhile<T>(round: usize, after: usize, path: &Path, len: usize, read: impl FnOnce(&mut Step) -> T) -> T {
     let deed = &DEEDS[round % DEEDS.len()];
     let (begin, begun): (Sender<()>, Receiver<()>) = channel();
@@ -102,7 +102,7 @@ pub fn meanwhile<T>(round: usize, after: usize, path: &Path, len: usize, read: i
         scope.spawn(move || {
             if begun.recv().is_ok() {
                 (deed.act)(path, len);
-                // (The reader may have gone.)
+                // (The reader may have ended.)
                 let _ = end.send(());
             }
         });
@@ -119,12 +119,12 @@ pub fn meanwhile<T>(round: usize, after: usize, path: &Path, len: usize, read: i
     })
 }
 
-/// Whether the deed of this round is over before the reader goes on. All deeds are met both ways.
+/// Whether the change of this round completes before the reader continues. Each change is tested both ways.
 pub fn waits(round: usize) -> bool {
     (round / DEEDS.len()).is_multiple_of(2)
 }
 
-/// An error that one of the deeds made: of which file, how far into it, and what it was.
+/// Checks an error that one of the changes caused: its file, its position, and its change.
 pub fn judge(round: usize, error: &MapError, path: Option<&Path>, len: usize) {
     let deed = &DEEDS[round % DEEDS.len()];
     let what = format!("round {round}, {}: {error:?}", deed.name);
@@ -136,13 +136,13 @@ pub fn judge(round: usize, error: &MapError, path: Option<&Path>, len: usize) {
     assert_eq!(error.to_string(), format!("{name}: {change}"));
 }
 
-/// The change itself, where the only reader waited for the deed to be over.
+/// Checks the exact change, if the only reader waited for it to complete.
 pub fn judge_exactly(round: usize, error: &MapError, path: Option<&Path>, len: usize) {
     judge(round, error, path, len);
     if waits(round) {
         let deed = &DEEDS[round % DEEDS.len()];
         let (seen, change) = ((deed.seen)(len), error.change());
-        // Only `verify` asks for the name, if there is one.
+        // Only `verify` checks the name, if there is one.
         let is_of_the_name = matches!(seen, Change::Replaced | Change::Deleted);
         let is_seen = change == Some(seen) || is_of_the_name && change == Some(Change::Touched);
         assert!(is_seen, "round {round}, {}: {error:?}", deed.name);

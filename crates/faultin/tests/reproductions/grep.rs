@@ -1,4 +1,4 @@
-//! ripgrep 581: a file that is searched through a mapping is truncated.
+//! ripgrep issue 581: a file that is searched through a mapping is truncated.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn has_needle(line: &[u8]) -> bool {
     line.windows(NEEDLE.len()).any(|part| part == NEEDLE)
 }
 
-/// The lines that match, as they are found, and why there are no more.
+/// The matching lines as they are found, and the error that ends the search.
 fn grep(path: &Path, found: &mut Vec<Vec<u8>>, step: &mut Step) -> Result<(), MapError> {
     let map = MapOptions::new().watch(Watch::Contents).open(path)?;
     let (mut reader, mut line) = (map.reader(), Vec::new());
@@ -47,7 +47,7 @@ fn ripgrep_581() {
     for round in 0..ROUNDS {
         let path = place.file(&text);
         let mut found = Vec::new();
-        // Early in the file and late; the last lines are in the reader's buffer, and are known to be good.
+        // Early and late in the file; the last lines are already valid in the reader's buffer.
         let ended = meanwhile(round, round * 1300, &path, text.len(), |step| grep(&path, &mut found, step));
         assert_eq!(found, all[..found.len()], "round {round}: a line that was never in the file");
         match ended {

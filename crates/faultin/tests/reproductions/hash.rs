@@ -1,5 +1,5 @@
-//! BLAKE3 488: b3sum hashes a mapped file with many threads, and the file is truncated. ([`faultin sum`] is the command;
-//! here is how it reads.)
+//! BLAKE3 issue 488: b3sum hashes a mapped file with many threads, and the file is truncated. ([`faultin sum`] is the
+//! command; this is how it reads.)
 //!
 //! [`faultin sum`]: https://docs.rs/faultin-cli
 
@@ -25,7 +25,7 @@ fn sum_of_all(text: &[u8]) -> u64 {
     pieces.map(|(piece, at)| sum_of(piece, at)).fold(0, u64::wrapping_add)
 }
 
-/// The sum of a file, or the first error in it. Threads take pieces as they come.
+/// The sum of a file, or the first error in it. Threads take pieces as they become free.
 fn sum(path: &Path, step: &mut Step) -> Result<u64, MapError> {
     let map = MapOptions::new().watch(Watch::Contents).open(path)?;
     let (next, sum) = (AtomicU64::new(0), AtomicU64::new(0));

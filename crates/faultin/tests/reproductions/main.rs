@@ -1,7 +1,7 @@
-//! What people reported of programs that map files, done again with [`faultin::map`], a hundred times each: the process
-//! goes on, what it hands out was in the file, and the error names the file, the place and what happened to it.
+//! Bug reports of programs that map files, reproduced with [`faultin::map`], a hundred times each: the process continues,
+//! its output was in the file, and the error names the file, the position and the change.
 //!
-//! Each begins by showing that the fault is real: the same code over a plain mapping, in a process of its own, dies.
+//! Each test first shows that the fault is real: the same code over a plain mapping, in a separate process, dies.
 
 mod file;
 mod grep;

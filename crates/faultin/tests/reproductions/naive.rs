@@ -1,4 +1,4 @@
-//! The programs as they were: over a plain mapping.
+//! The original programs: over a plain mapping.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::file::{Place, text};
 use faultin_test::processes;
 
-/// Which file to read, in the process that dies.
+/// The file to read, in the process that dies.
 const FILE: &str = "FAULTIN_TEST_NAIVE_FILE";
 
-/// Runs `naive` on a plain mapping in another process, and sees it die of `SIGBUS`. `test` is the name of the test that
-/// calls this first: the other process runs it as well, and comes no further.
+/// Runs `naive` on a plain mapping in another process, and checks that it dies of `SIGBUS`. `test` is the name of the test
+/// that calls this first: the other process runs it as well, up to this call.
 pub fn dies(test: &str, naive: fn(&[u8], &Path)) {
     if let Some(path) = std::env::var_os(FILE).map(PathBuf::from) {
         no_core_dump();
@@ -30,7 +30,7 @@ pub fn dies(test: &str, naive: fn(&[u8], &Path)) {
     assert!(said.contains("running 1 test") && !said.contains("alive"), "{test} is not its name\n{said}");
 }
 
-/// The file's bytes, as every mapping crate has them. Stays mapped.
+/// The file's bytes, as other mapping crates provide them. Stays mapped.
 fn plain_mapping(path: &Path) -> &'static [u8] {
     let file = File::open(path).expect("open");
     let len = file.metadata().expect("metadata").len() as usize;
@@ -38,7 +38,7 @@ fn plain_mapping(path: &Path) -> &'static [u8] {
     let base =
         unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
     assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-    // SAFETY: mapped, and never unmapped. That its bytes may change is the mistake to be shown; the process ends of it.
+    // SAFETY: mapped, and never unmapped. That its bytes may change is the bug to be shown; the process dies of it.
     unsafe { std::slice::from_raw_parts(base.cast(), len) }
 }
 

@@ -1,4 +1,4 @@
-//! CPython 148650: `mmap.mmap(f.fileno(), 0)`, the file is truncated, and the map is accessed: an index, a slice, a
+//! CPython issue 148650: `mmap.mmap(f.fileno(), 0)`, the file is truncated, and the map is accessed: an index, a slice, a
 //! search, a read, and a store.
 
 use std::io::{BufRead, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use faultin::{
 use crate::file::{Place, ROUNDS, cut, text};
 use crate::naive;
 
-/// What a script does with a map, at a place.
+/// An access to a map at a position.
 type Access<Map> = (&'static str, fn(&Map, u64) -> Result<(), MapError>);
 
 const READS: &[Access<FileMap>] = &[
@@ -77,7 +77,8 @@ fn cpython_148650() {
         }
         assert_eq!(std::fs::read(&path).expect("read"), text[..to], "nothing was stored, and nothing grew");
 
-        // Grown again it is another file, although it has the old size: reads say so, in place of zeros.
+        // A file that has grown again is another file although it has the old size: reads report that instead of returning
+        // zeros.
         cut(&path, len);
         for (name, read) in READS {
             let error = read(&reads, at).expect_err(name);

@@ -1,4 +1,4 @@
-//! uutils 9748: the input of tac is truncated while it is read, from its end to its start.
+//! uutils issue 9748: tac's input is truncated while it is read from its end to its start.
 
 use std::fs::File;
 
@@ -10,8 +10,8 @@ use crate::naive;
 /// Bytes that are read at once.
 const BLOCK: u64 = 20_000;
 
-/// The lines from the last to the first, as they are found, and why there are no more. As tac has its standard input,
-/// it has the file, and no name.
+/// The lines from the last to the first as they are found, and the error that ends them. Like tac with standard input, it
+/// has an open file without a name.
 fn tac(input: File, out: &mut Vec<u8>, step: &mut Step) -> Result<(), MapError> {
     let map = MapOptions::new().watch(Watch::Contents).from_file(input)?;
     let (mut at, mut rest) = (map.len(), Vec::new());
@@ -20,7 +20,7 @@ fn tac(input: File, out: &mut Vec<u8>, step: &mut Step) -> Result<(), MapError> 
         let mut block = vec![0; (at - start) as usize];
         map.read_exact_at(&mut block, start)?;
         block.append(&mut rest);
-        // What stands before the first line end is the end of a line of the block before.
+        // The bytes before the first line end belong to a line of the preceding block.
         let whole = match block.iter().position(|&byte| byte == b'\n') {
             Some(end) if start > 0 => end + 1,
             _ => 0,
@@ -31,7 +31,7 @@ fn tac(input: File, out: &mut Vec<u8>, step: &mut Step) -> Result<(), MapError> 
         (at, rest) = (start, block);
         step();
     }
-    // The lines are printed; whether the file was that file to the end is asked once more.
+    // The lines are printed; the file is checked once more.
     map.verify()
 }
 

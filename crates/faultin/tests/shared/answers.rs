@@ -1,4 +1,4 @@
-//! What operations return while the peer behaves, and where the map ends.
+//! Results of operations while the peer behaves, and at the end of the map.
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! A peer that has cut the file: what was done of each operation, with a seal and without.
+//! A peer that has truncated the file: the count of each operation, with a seal and without.
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
@@ -42,7 +42,7 @@ fn a_read_of_what_was_cut_says_how_much_was_there() {
             } else {
                 let error = outcome.expect_err(&what);
                 assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{what}");
-                // Over pread it is the end that was met.
+                // With pread the reason is the end of the file.
                 assert!(
                     matches!(error.change(), Some(Change::Shrunk { from, to: t }) if from == len as u64
                     && (t == to as u64 || !case.is_mapped() && t <= to.max(at) as u64)),
@@ -78,7 +78,7 @@ fn a_store_to_what_was_cut_says_how_much_is_in_the_file() {
                 file.set_len(to as u64).expect("cut");
                 let outcome = store(&map, at, size);
                 let what = format!("cut to {to}, {size} at {at}: {outcome:?}");
-                // Over pread the size is looked at first.
+                // With pread the size is checked first.
                 let done = if done < size && !case.is_mapped() { 0 } else { done };
                 if done == size {
                     outcome.expect(&what);
@@ -103,7 +103,7 @@ fn values_of_what_was_cut_are_not_given_out() {
     each(|case| {
         let (file, map) = case.shared(2 * page);
         file.set_len(100).expect("cut");
-        // In the last page, where nothing faults, across the end, and behind.
+        // In the last page, where nothing faults, across the end, and past it.
         for at in [104, 96, 2 * page as u64 - 8] {
             #[derive(Clone, Copy, Debug)]
             #[repr(C)]
@@ -181,7 +181,7 @@ fn what_has_no_seals_is_not_sealed() {
         assert!(!map.is_sealed());
         match (case.kind, map.seal_shrink()) {
             (Kind::Memfd, sealed) => sealed.expect("a memfd"),
-            // Files of a tmpfs that is mounted have seals, and one of them is against more.
+            // Files of a mounted tmpfs have seals, and one of them prevents further ones.
             (Kind::Tmpfs, sealed) => assert_eq!(sealed.expect_err("no memfd").errno(), Some(libc::EPERM)),
             (Kind::Disk, sealed) => {
                 let error = sealed.expect_err("no memfd");
@@ -203,7 +203,7 @@ fn holes_in_sealed_memory_read_as_zeros() {
     let map = SharedMap::from_file(file.try_clone().expect("a descriptor"), 2 * page, Rights::Read).expect("map it");
     use std::os::fd::AsRawFd;
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    // SAFETY: a descriptor of ours.
+    // SAFETY: a descriptor owned here.
     if unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, page as libc::off_t) } != 0 {
         return faultin_test::skipped("holes", format_args!("of a memfd: {}", std::io::Error::last_os_error()));
     }

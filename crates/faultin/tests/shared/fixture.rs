@@ -1,4 +1,4 @@
-//! Shared memory to test: each kind there is, over each backend.
+//! Shared memory for tests: each available kind, with each backend.
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -16,7 +16,7 @@ pub fn serial() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What stands behind the memory.
+/// The object behind the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Memfd,
@@ -30,7 +30,7 @@ pub struct Case {
     pub backend: Backend,
 }
 
-/// Runs `test` with every kind and over every backend.
+/// Runs `test` with every kind and every backend.
 pub fn each(mut test: impl FnMut(Case)) {
     let _one = serial();
     for kind in [Kind::Memfd, Kind::Tmpfs, Kind::Disk] {
@@ -51,7 +51,7 @@ impl Case {
         SharedOptions::new().backend(self.backend)
     }
 
-    /// A file of `len` bytes of the [`pattern`], the peer's.
+    /// The peer's file of `len` bytes of the [`pattern`].
     pub fn file(self, len: usize) -> File {
         use std::os::unix::fs::FileExt;
         let file = match self.kind {
@@ -63,7 +63,7 @@ impl Case {
         file
     }
 
-    /// A file as above, and our map of it.
+    /// A file as above, and a map of it.
     pub fn shared(self, len: usize) -> (File, SharedMap) {
         let file = self.file(len);
         let ours = file.try_clone().expect("a descriptor");
@@ -77,7 +77,7 @@ impl Case {
     }
 }
 
-/// The cause of a fault; a system call that made the access for us does not tell.
+/// The cause of a fault; a system call that makes the access does not report it.
 pub fn failed(cause: Cause) -> Cause {
     if cfg!(faultin_syscall) { Cause::Other } else { cause }
 }
@@ -97,17 +97,17 @@ pub fn try_memfd(flags: libc::c_uint) -> std::io::Result<File> {
     }
 }
 
-/// Seals a memfd; what the kernel said to it.
+/// Seals a memfd; returns the kernel's result.
 pub fn seal(file: &File, seals: libc::c_int) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
-    // SAFETY: a descriptor of ours.
+    // SAFETY: a descriptor owned here.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }
 }
 
-/// The byte at `i`: never 0, so that what was cut off can be told from what was there.
+/// The byte at `i`: never 0, to distinguish it from truncated bytes.
 pub fn pattern(i: usize) -> u8 {
     (i.wrapping_mul(31) >> 3) as u8 | 1
 }

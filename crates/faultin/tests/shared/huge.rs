@@ -1,4 +1,4 @@
-//! Huge pages: mapped whole, and used up by somebody else.
+//! Huge pages: mapped completely, and used up by another process.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use crate::fixture::{serial, try_memfd};
 
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
 
-/// Huge pages of the default size for the time of a test: the pool is as it was afterwards.
+/// Huge pages of the default size during a test; the pool is restored afterwards.
 struct Pool {
     before: u64,
     page: usize,
@@ -40,15 +40,15 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // What could not be changed need not be put back.
+        // What could not be changed need not be restored.
         let _ = std::fs::write(POOL, self.before.to_string());
     }
 }
 
-/// Whether all of a file can be mapped at all; unmaps it again.
+/// Whether the whole file can be mapped at all; unmaps it again.
 fn raw_map(file: &File, len: usize) -> std::io::Result<()> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, unmapped before anybody has its address.
+    // SAFETY: a new mapping, unmapped before its address is used.
     unsafe {
         match libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) {
             libc::MAP_FAILED => Err(std::io::Error::last_os_error()),
@@ -78,7 +78,7 @@ fn huge_pages_that_somebody_else_took_are_no_space() {
         SharedOptions::new().backend(Backend::Mapped).from_file(ours, 5000, Rights::ReadWrite)
     };
     if let Err(error) = raw_map(&file, pool.page) {
-        // The emulator chooses addresses that a huge page cannot have.
+        // The emulator chooses addresses that are invalid for huge pages.
         return faultin_test::skipped("huge-pages", format_args!("mappings: {error}"));
     }
     // A map of a part of a huge page: all of it is mapped, and unmapped.
@@ -90,7 +90,7 @@ fn huge_pages_that_somebody_else_took_are_no_space() {
     }
     let maps = std::fs::read_to_string("/proc/self/maps").expect("they can be read");
     assert!(!maps.contains("/memfd:test"), "a part of a huge page was not unmapped:\n{maps}");
-    // The peer cuts it and grows it again, which gives its page back; somebody else takes it.
+    // The peer truncates and extends it, which frees its page; another file takes that.
     let ours = map(&file).expect("a huge page");
     file.set_len(0).expect("cut");
     let error = ours.read_at(&mut [0; 10], 0).expect_err("cut");

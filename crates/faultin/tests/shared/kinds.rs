@@ -1,4 +1,4 @@
-//! What cannot be mapped, and how that is said.
+//! Objects that cannot be mapped, and the errors for them.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! Memory shared with a peer that cuts it, punches holes into it, rewrites it and lies: over a mapping and over pread, in
-//! memfds and in files, sealed and not.
+//! Memory shared with a peer that truncates it, punches holes into it, rewrites it, and stores invalid values: with a
+//! mapping and with pread, in memfds and in files, sealed and not.
 
 mod answers;
 mod cuts;

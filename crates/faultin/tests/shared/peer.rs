@@ -1,5 +1,5 @@
-//! Another process that shrinks and grows the buffer for ever, punches holes into it and writes to it: every operation
-//! ends, after one fault at most, with the peer's bytes or with an exact count.
+//! Another process that continuously truncates and extends the buffer, punches holes into it and writes to it: every
+//! operation ends, after at most one fault, with the peer's bytes or with an exact count.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,33 +15,33 @@ use faultin::{
 
 use crate::fixture::{Case, Kind, content, each, failed, memfd, pattern, seal, serial};
 
-/// Rounds of ours.
+/// Rounds of the test's own operations.
 fn rounds() -> usize {
     if cfg!(target_arch = "x86_64") { 3000 } else { 100 }
 }
 
-/// What the peer does, for ever.
+/// The peer's endless activity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
-    /// Cuts to nothing, grows, fills.
+    /// Truncates to nothing, extends, fills.
     Truncate,
-    /// Cuts to the middle of a page, grows, fills what it cut.
+    /// Truncates to the middle of a page, extends, fills the truncated part.
     Trim,
-    /// Punches holes and fills them; tries to cut as well.
+    /// Punches holes and fills them; also tries to truncate.
     Punch,
 }
 
-/// A forked process; it dies with us, or when it is dropped.
+/// A forked process; it dies with this one, or when this is dropped.
 struct Peer(libc::pid_t);
 
 impl Peer {
-    /// Starts it, and waits until it has done its deed once.
+    /// Starts it, and waits for its first round.
     fn new(file: &File, len: usize, deed: Deed) -> Peer {
         let (mut started, starts) = std::io::pipe().expect("a pipe");
         let start = starts.as_raw_fd();
         let (fd, whole) = (file.as_raw_fd(), content(len));
         let (middle, mut first) = (len / 3, true);
-        // SAFETY: the child makes system calls with memory that exists already, and nothing else, until it is killed.
+        // SAFETY: the child only makes system calls with existing memory until it is killed.
         match unsafe { libc::fork() } {
             0 => loop {
                 // SAFETY: as above.
@@ -71,7 +71,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // SAFETY: our own child.
+        // SAFETY: a child of this process.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
             libc::waitpid(self.0, std::ptr::null_mut(), 0);
@@ -79,16 +79,16 @@ impl Drop for Peer {
     }
 }
 
-/// Bytes of the peer are the pattern, or zero where it had cut.
+/// Whether the bytes are the pattern, or zero after a truncation.
 fn are_the_peers(bytes: &[u8], at: usize) -> bool {
     bytes.iter().enumerate().all(|(i, &byte)| byte == 0 || byte == pattern(at + i))
 }
 
-/// That an error is one of a file that was cut, with a count that can be.
+/// Whether an error is that of a truncated file, with a possible count.
 fn is_cut(error: &MapError, case: Case, at: usize, size: usize) -> bool {
     let cut = match error.reason() {
         Reason::Changed(Change::Shrunk { to, .. }) => *to < (at + size) as u64,
-        // Whole again before it could be asked.
+        // Extended again before it could be checked.
         Reason::Fault(fault) => case.is_mapped() && fault.cause() == failed(Cause::Backing),
         _ => false,
     };
@@ -187,7 +187,7 @@ fn a_peer_that_takes_a_ring_away_is_reported_and_nothing_is_consumed() {
         return faultin_test::skipped("assembly", "atomic operations");
     }
     let len = 4 * faultin::page_size();
-    // The peer's pattern lies over the counters, too: 1 and more, ever the same, and 0 when it is cut.
+    // The peer's pattern covers the counters, too: 1 and more, always the same, and 0 after a truncation.
     let layout = Layout { head: 0, tail: 8, data: 64, entry: 4, capacity: 1024 };
     let file = memfd(0);
     file.set_len(len as u64).expect("room");

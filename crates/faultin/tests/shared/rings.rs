@@ -1,4 +1,4 @@
-//! Rings: what goes in comes out, in order and around the end; counters that cannot be are errors, and consume nothing.
+//! Rings: entries arrive in order, also across the wrap-around; invalid counters are errors, and consume nothing.
 
 use faultin::shared::ring::{Consumer, Counter, Layout, Producer, RingError};
 use faultin::{
@@ -31,7 +31,7 @@ fn entries(first: u32, count: u32) -> Vec<u8> {
 fn what_goes_in_comes_out() {
     let _one = serial();
     let Some(map) = shared() else { return };
-    // The counters wrap around on the way.
+    // The counters wrap around meanwhile.
     for first in [0, 5, u32::MAX - 20] {
         map.store(LAYOUT.head, first).expect("there");
         map.store(LAYOUT.tail, first).expect("there");
@@ -90,7 +90,7 @@ fn counters_that_cannot_be_are_named() {
             "{error:?}"
         );
     }
-    // What a peer writes over our own counter confuses only itself.
+    // A peer that overwrites its victim's counter confuses only itself.
     assert_eq!(consumer.consume(&mut seen).expect("four are left"), 4);
     assert_eq!(seen[..48], entries(2, 4));
     assert_eq!(map.load::<u32>(LAYOUT.head).expect("there"), 6);

@@ -53,7 +53,7 @@ fn a_map_of_a_part_is_that_part() {
             let mut all = vec![0; model.len()];
             file.read_exact_at(&mut all, 0).expect("there");
             assert!(all == model, "nothing else was touched");
-            // Who is given the descriptor and the offset maps the same bytes.
+            // A recipient of the descriptor and the offset maps the same bytes.
             assert!(map.as_fd().as_raw_fd() >= 0);
             let fd = map.try_clone_fd().expect("a descriptor");
             let theirs = case.options().offset(map.offset()).from_fd(fd, 10, Rights::Read).expect("map it");
@@ -122,7 +122,7 @@ fn a_map_changes_its_length() {
             map.resize(300_000).expect("as before");
             assert_eq!(map.read_once::<[u8; 3]>(299_997).expect("there"), *b"end");
 
-            // What is reported as cut is what it had at the last agreement.
+            // The reported old length is that of the last agreement.
             file.set_len(offset as u64 + 10).expect("cut");
             let error = map.read_at(&mut seen, 0).expect_err("cut");
             let from = (offset + 300_000) as u64;
@@ -171,7 +171,7 @@ fn a_peer_that_truncates_under_a_slice_is_damage() {
                 let seen = bytes.to_vec();
                 if case.is_mapped() && !cfg!(faultin_syscall) {
                     assert_eq!(map.repair().expect("it is not tried"), Repair::InUse);
-                    // Meanwhile zeros are not what the peer has stored, and what is stored is in the file.
+                    // Until then the mapping has zeros instead of the bytes of the peer, so reads and stores use the file.
                     file.set_len((offset + len) as u64).expect("as long as before");
                     file.write_all_at(&[7; 16], (offset + 8 * page) as u64).expect("room");
                     assert_eq!(map.read_once::<[u8; 16]>(8 * page as u64).expect("by the file"), [7; 16]);
@@ -195,7 +195,7 @@ fn a_peer_that_truncates_under_a_slice_is_damage() {
             // SAFETY: a copy, compared afterwards.
             let read = unsafe { map.with_slice(.., scan) };
             if !case.is_mapped() || cfg!(faultin_syscall) {
-                // It had a copy from before.
+                // It had an earlier copy.
                 assert!(read.expect("a copy") == content(offset + len)[offset..]);
             } else {
                 let damaged = read.expect_err("it was cut");
@@ -206,7 +206,7 @@ fn a_peer_that_truncates_under_a_slice_is_damage() {
                 assert!(seen[..cut] == content(offset + len)[offset..offset + cut]);
                 assert!(seen[cut..].iter().all(|&byte| byte == 0));
             }
-            // Afterwards the mapping is the file's again.
+            // Afterwards the mapping shows the file again.
             file.set_len((offset + len) as u64).expect("as long as before");
             file.write_all_at(&content(offset + len), 0).expect("room");
             assert_eq!(map.repair().expect("nothing to do"), Repair::Whole);
@@ -248,7 +248,7 @@ fn a_panic_in_a_slice_leaves_the_map_whole() {
             assert_eq!(bytes[len - 1], if case.is_mapped() { 0 } else { content(len)[len - 1] });
             panic!("on purpose");
         };
-        // SAFETY: one byte is looked at.
+        // SAFETY: one byte is read.
         let scan = std::panic::AssertUnwindSafe(|| unsafe { map.with_slice(.., cut_and_panic).is_ok() });
         let panicked = std::panic::catch_unwind(scan).expect_err("it panics");
         if !cfg!(faultin_syscall) {

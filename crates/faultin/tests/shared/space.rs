@@ -1,4 +1,4 @@
-//! A file system in memory without space: holes of shared memory read as zeros, and stores to them say why they fail.
+//! A full tmpfs: holes of shared memory read as zeros, and stores to them fail with the reason.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -13,7 +13,7 @@ use faultin::{
 
 use crate::fixture::serial;
 
-/// A mounted tmpfs; it goes when it is dropped.
+/// A mounted tmpfs; unmounted when it is dropped.
 struct Small(tempfile::TempDir, CString);
 
 impl Small {
@@ -22,7 +22,7 @@ impl Small {
         let target = CString::new(folder.path().as_os_str().as_bytes()).expect("no NUL");
         let options = CString::new(format!("size={}", pages * faultin::page_size())).expect("no NUL");
         let kind = c"tmpfs".as_ptr();
-        // SAFETY: mounts on a folder of our own.
+        // SAFETY: mounts on a folder of this test.
         match unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()) } {
             0 => Some(Small(folder, target)),
             _ => None,
@@ -32,7 +32,7 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // SAFETY: our own mount.
+        // SAFETY: this test's mount.
         unsafe { libc::umount2(self.1.as_ptr(), libc::MNT_DETACH) };
     }
 }

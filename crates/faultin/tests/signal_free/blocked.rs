@@ -1,5 +1,5 @@
-//! Threads that block SIGSEGV and SIGBUS, as helper threads of many programs do: every accessor of a map or a view that
-//! was made elsewhere gives the result that it gives in other threads.
+//! Threads that block SIGSEGV and SIGBUS, like helper threads of many programs: every accessor of a map or view made in
+//! another thread gives the same result as there.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -44,7 +44,7 @@ pub fn block_all() {
     }
 }
 
-/// What `run` returns in a thread that blocks every signal.
+/// Returns what `run` returns in a thread that blocks every signal.
 fn in_a_blocked_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -99,7 +99,7 @@ fn file_maps() {
             let mut reader = map.reader();
             let mut all = Vec::new();
             assert!(reader.read_to_end(&mut all).is_err());
-            // SAFETY: sums whatever it reads.
+            // SAFETY: a sum does not rely on the bytes.
             let sum = unsafe { map.with_slice(.., |bytes| bytes.iter().map(|&b| usize::from(b)).sum::<usize>()) };
             let expected = bytes[..page].iter().map(|&b| usize::from(b)).sum::<usize>();
             assert_eq!(sum.expect_err("the file was cut").value, Some(expected));
@@ -192,7 +192,7 @@ fn shared_maps() {
     }
 }
 
-/// What is compared of a fault: no signal reports the kernel's.
+/// The parts of a fault to compare: no signal reports the kernel's.
 type Named = (Access, Cause, Option<usize>);
 
 fn named(fault: Fault) -> Named {
@@ -203,7 +203,7 @@ fn short<T>(result: Result<T, Short>) -> Result<T, (usize, Named)> {
     result.map_err(|short| (short.done, named(short.fault)))
 }
 
-/// The results of every operation of both views at this offset, in words.
+/// The results of every operation of both views at this offset, as text.
 fn every_operation(read: ReadView<'_>, write: WriteView<'_>, at: usize, len: usize) -> Vec<String> {
     let some = NonZeroUsize::new(len).expect("not empty");
     let mut out = vec![0; len];
@@ -268,7 +268,7 @@ fn views() {
                 let mut pages = Pages::new(bad, 2 * page);
                 pages.all().iter_mut().enumerate().for_each(|(i, byte)| *byte = 1 + pattern(i) / 2);
                 let base = pages.boundary().wrapping_sub(2 * page);
-                // SAFETY: mapped or reserved for as long as the views live: no other thread maps memory meanwhile.
+                // SAFETY: mapped or reserved during the views' use: no other thread maps memory meanwhile.
                 let (read, write) = unsafe {
                     let (read, write) = (ReadView::new(base, 5 * page), WriteView::new(base, 5 * page));
                     (read.expect("the handler"), write.expect("the handler"))
@@ -301,14 +301,14 @@ fn late() {
     let view_of = |map: &FileMap| map.read_at(&mut [0; 8], page as u64);
     assert_eq!(view_of(&map).expect("there"), 8);
     let pages = Pages::new(Bad::NoAccess, page);
-    // SAFETY: mapped for as long as the view lives.
+    // SAFETY: mapped during the view's use.
     let view = unsafe { ReadView::new(pages.boundary(), page) }.expect("the handler");
     assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Err(Cause::Protection));
     block_all();
-    // The look at the file is a system call, and so the mask is asked for with it.
+    // Checking the file is a system call, so the mask is queried as well.
     file.set_len(100).expect("cut");
     assert_eq!(shrunk(view_of(&map), 100), 0);
-    // And now the thread knows.
+    // Now the thread's mask is known.
     assert_eq!(view.load::<u32>(0).map_err(|fault| fault.cause()), Err(Cause::Protection));
 }
 
@@ -326,7 +326,7 @@ fn a_source_notices_a_thread_that_blocks_later() {
     }
 }
 
-/// What `read` gives of the second page after the thread has blocked its signals and the file was cut.
+/// The results of `read` for the second page after the thread has blocked its signals and the file was truncated.
 fn later(read: impl Fn(&FileMap) -> bool) {
     let page = page_size();
     let file = file(2 * page);
@@ -359,12 +359,12 @@ fn a_signal_that_waits_goes_on_waiting() {
     }
 }
 
-/// A thread that blocks the signals has been sent one of them, for `sigwait`. Delivered, it would kill.
+/// A thread that blocks the signals has one of them pending for `sigwait`. If it were delivered, it would kill.
 fn pending() {
     let page = page_size();
     let mut pages = Pages::new(Bad::NoAccess, page);
     pages.all().fill(7);
-    // SAFETY: mapped for as long as the views live.
+    // SAFETY: mapped during the views' use.
     let view = unsafe { ReadView::new(pages.boundary().wrapping_sub(page), 2 * page) }.expect("the handler");
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
         in_a_blocked_thread(|| {
@@ -374,7 +374,7 @@ fn pending() {
             assert_eq!(view.load::<u32>(page).map_err(|fault| fault.cause()), Err(Cause::Protection));
             assert_eq!(view.read(&mut [0; 2], page - 1).map_err(|short| short.done), Err(1));
             let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            // SAFETY: takes the signal, if it is there; all zero is a set.
+            // SAFETY: takes the signal, if it is pending; zeros are a valid set.
             let taken = unsafe {
                 let mut set: libc::sigset_t = std::mem::zeroed();
                 libc::sigaddset(&mut set, signal);
@@ -395,7 +395,7 @@ fn a_thread_that_unblocks_again_makes_its_accesses_itself() {
 fn open_again() {
     let page = page_size();
     let pages = Pages::new(Bad::NoAccess, page);
-    // SAFETY: mapped for as long as the view lives.
+    // SAFETY: mapped during the view's use.
     let view = unsafe { ReadView::new(pages.boundary(), page) }.expect("the handler");
     let signals = || {
         let before = faultin::signal::counters().total();

@@ -1,4 +1,4 @@
-//! Scenarios in processes of their own: what goes wrong kills them.
+//! Scenarios in separate processes, because failures kill them.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use crate::Scenario;
 
 const SCENARIO: &str = "FAULTIN_SCENARIO";
 
-/// Runs the scenario that the environment names, if it names one.
+/// Runs the scenario in the environment, if there is one.
 pub fn entry(all: &[&[Scenario]]) {
     let Ok(name) = std::env::var(SCENARIO) else { return };
     let (_, run) = all.iter().copied().flatten().find(|(n, _)| *n == name).expect("the scenario exists");
@@ -28,13 +28,13 @@ pub fn command(name: &str) -> std::process::Command {
     command
 }
 
-/// Runs a scenario, which ends well.
+/// Runs a scenario that must succeed.
 pub fn check(name: &str) {
     let output = command(name).stdin(Stdio::null()).output().expect("this binary can be run again");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{name}: {}\n--- stdout\n{stdout}--- stderr\n{stderr}", output.status);
-    // (Some scenarios end the process themselves, so it need not say that the test has passed.)
+    // (Some scenarios exit the process themselves, so the harness need not report success.)
     assert!(stdout.contains("running 1 test\n"), "{name}: no test has run\n{stdout}");
     if let Some(line) = stderr.lines().find(|line| line.starts_with("skipped: ")) {
         eprintln!("{line}");

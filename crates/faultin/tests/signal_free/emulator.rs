@@ -1,11 +1,11 @@
-//! What an emulator of user mode cannot do, found out by calls that any program could make.
+//! Limitations of user-mode emulators, detected by calls that any program could make.
 //!
-//! Where `process_vm_readv` is not to be had (QEMU 7.2 has none), the kernel is asked whether a page can be read by a call that reads
-//! a set of signals. QEMU reads the set itself, after it has looked at the rights of the page. Behind the end of a file these say
-//! nothing: it faults in code of its own, and ends with `cpu-exec.c:954:cpu_exec: assertion failed: (cpu == current_cpu)`.
+//! Without `process_vm_readv` (QEMU 7.2 lacks it), a call that reads a signal set tells whether a page is readable. QEMU
+//! reads the set itself, after checking the page's rights. Past the end of a file that check succeeds, so QEMU faults in
+//! its own code, and exits with `cpu-exec.c:954:cpu_exec: assertion failed: (cpu == current_cpu)`.
 //!
-//! It ignores the advice that tells causes apart (`MADV_POPULATE_READ`), and its `mincore` fails with `ENOMEM` for a page without
-//! rights, as the kernel's does where nothing is mapped: the cause is `Unmapped` then.
+//! It ignores the advice that distinguishes causes (`MADV_POPULATE_READ`), and its `mincore` fails with `ENOMEM` for a page
+//! without rights, as the kernel's does for unmapped addresses: the cause is `Unmapped` then.
 
 use std::sync::OnceLock;
 
@@ -18,12 +18,12 @@ pub const SCENARIOS: &[Scenario] = &[("asks behind the end", asks_behind_the_end
 fn asks_behind_the_end() {
     let pages = Pages::new(Bad::PastEnd, faultin::page_size());
     let set = pages.boundary();
-    // SAFETY: a number that says nothing that could be done with the set; it may fault.
+    // SAFETY: an invalid operation, so the set is read and not used; it may fault.
     let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, i32::MAX, set, core::ptr::null_mut::<u8>(), 8) };
     assert_eq!((result, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EFAULT)));
 }
 
-/// Whether this test cannot run because the emulator dies of a set behind the end of a file; says so then.
+/// Whether this test cannot run because the emulator dies of a set past the end of a file; reports that.
 #[must_use]
 pub fn dies_behind_the_end() -> bool {
     static DIES: OnceLock<bool> = OnceLock::new();
@@ -40,7 +40,7 @@ pub fn dies_behind_the_end() -> bool {
     dies
 }
 
-/// Whether this test cannot run because the emulator has nothing mapped where a page has no rights; says so then.
+/// Whether this test cannot run because the emulator reports inaccessible pages as unmapped; reports that.
 #[must_use]
 pub fn hides_pages_without_rights() -> bool {
     let page = faultin::page_size();

@@ -1,5 +1,5 @@
-//! Crash handlers that run with SIGSEGV blocked, installed before the crate's handler and after it. (That their accesses allocate
-//! nothing is seen in a library that `dlopen` has loaded: `objects` looks there.)
+//! Crash handlers that run with SIGSEGV blocked, installed before the crate's handler and after it. (The `objects` tests
+//! check that their accesses allocate nothing in a library loaded by `dlopen`.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -24,14 +24,14 @@ struct Evidence {
 static EVIDENCE: OnceLock<Evidence> = OnceLock::new();
 static CRASH: AtomicUsize = AtomicUsize::new(0);
 
-/// The handler: looks at memory that it cannot trust, and exits with 0 if everything was as it has to be.
+/// The handler: reads memory that it cannot trust, and exits with 0 if all results are right.
 extern "C" fn handler(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let status = match EVIDENCE.get() {
         // SAFETY: the kernel's data.
         Some(evidence) if unsafe { (*info).si_addr().addr() } == CRASH.load(Ordering::SeqCst) => report(evidence),
         _ => 100,
     };
-    // SAFETY: ends the process.
+    // SAFETY: exits the process.
     unsafe { libc::_exit(status) };
 }
 
@@ -40,7 +40,7 @@ fn report(evidence: &Evidence) -> i32 {
     let page = page_size();
     let bad: *mut u8 = core::ptr::with_exposed_provenance_mut(evidence.bad);
     let mut out = [0_u8; 64];
-    // SAFETY: `out` has as many bytes; the other memory may fault.
+    // SAFETY: `out` has that many bytes; the other memory may fault.
     let (read, written, length, loaded) = unsafe {
         (
             signal_free::copy_in(out.as_mut_ptr(), bad.wrapping_sub(20), 64),
@@ -58,7 +58,7 @@ fn report(evidence: &Evidence) -> i32 {
         loaded.is_err_and(|fault| fault.address() == Some(bad.addr())),
         evidence.map.read_at(&mut bytes, page as u64).is_err_and(cut),
         evidence.map.load::<u32>(page as u64 + 4).is_err_and(cut),
-        // What is still there is read.
+        // The remaining bytes are read.
         evidence.map.read_at(&mut bytes, 0).is_ok_and(|read| read == 16) && bytes[5] == pattern(5),
         evidence.shared.read_at(&mut bytes, page as u64).is_err_and(cut),
         evidence.shared.write_at(&bytes, page as u64).is_err_and(cut),
@@ -67,7 +67,7 @@ fn report(evidence: &Evidence) -> i32 {
 }
 
 fn install() {
-    // SAFETY: the handler ends the process.
+    // SAFETY: the handler exits the process.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
@@ -87,7 +87,7 @@ fn prepare() {
     file.write_all_at(&(0..2 * page).map(pattern).collect::<Vec<u8>>(), 0).expect("room");
     let map = FileMap::from_file(file.try_clone().expect("a descriptor")).expect("a map");
     let shared = SharedMap::create("shared", 2 * page).expect("a memfd");
-    // This thread is asked while it can take signals.
+    // This thread's mask is queried while it does not block the signals.
     assert_eq!(map.read_at(&mut [0; 8], page as u64).expect("there"), 8);
     assert_eq!(shared.read_at(&mut [0; 8], page as u64).expect("there"), 8);
     file.set_len(100).expect("cut");
@@ -100,7 +100,7 @@ fn prepare() {
 
 fn crash() {
     let ptr: *const u8 = core::ptr::with_exposed_provenance(CRASH.load(Ordering::SeqCst));
-    // SAFETY: none: this is the crash.
+    // SAFETY: none: this is the intended crash.
     unsafe { ptr.read_volatile() };
     unreachable!("a page without rights");
 }

@@ -14,7 +14,7 @@ mod pages;
 mod remote;
 mod ways;
 
-/// A scenario's name and what it runs, in a process of its own.
+/// A scenario's name and its function, which runs in a separate process.
 type Scenario = (&'static str, fn());
 
 /// Not a test: the entry of child processes.

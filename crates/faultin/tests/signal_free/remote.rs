@@ -14,17 +14,12 @@ use crate::{Scenario, child};
 pub const SCENARIOS: &[Scenario] =
     &[("victim", victim), ("without its first thread", without_first_thread), ("namespace", namespace)];
 
-/// The kinds of bad pages of a victim. The one with nothing mapped is made last: a later mapping could fill the hole.
-fn kinds() -> impl Iterator<Item = Bad> {
-    Bad::ALL.into_iter().filter(|&bad| bad != Bad::Unmapped).chain([Bad::Unmapped])
-}
-
-/// A process whose memory is read: says where, and waits.
+/// A process whose memory is read: prints the addresses, and waits.
 fn victim() {
     let page = faultin::page_size();
     let mut stdout = std::io::stdout();
     println!();
-    for bad in kinds() {
+    for bad in Bad::ALL {
         let mut pages = Pages::new(bad, page);
         pages.all().iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(i));
         writeln!(stdout, "boundary {}", pages.boundary().addr()).expect("stdout");
@@ -34,11 +29,11 @@ fn victim() {
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
-/// The same, whose first thread has ended.
+/// The same, with its first thread ended.
 fn without_first_thread() {
     std::thread::spawn(|| {
         let is_zombie = || {
-            // (Of the thread: emulators of user mode have a `/proc/self/stat` of their own.)
+            // (Of the thread: user-mode emulators generate `/proc/self/stat` themselves.)
             let stat =
                 std::fs::read_to_string(format!("/proc/self/task/{}/stat", std::process::id())).expect("a /proc");
             stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
@@ -47,7 +42,7 @@ fn without_first_thread() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         victim();
-        // SAFETY: ends the process.
+        // SAFETY: exits the process.
         unsafe { libc::_exit(0) };
     });
     // SAFETY: ends the first thread, which only waits for the others and has nothing on its stack that they use.
@@ -74,7 +69,7 @@ fn start_as(name: &str) -> (Child, Vec<(Bad, usize)>) {
     let mut child = child::command(name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
     let numbers = stdout.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("boundary ")?.parse().ok());
-    let boundaries = kinds().zip(numbers.take(Bad::ALL.len())).collect();
+    let boundaries = Bad::ALL.into_iter().zip(numbers.take(Bad::ALL.len())).collect();
     (child, boundaries)
 }
 
@@ -204,11 +199,11 @@ fn namespace() {
     assert_eq!(status, 0, "the number of the check that failed: {}", status >> 8);
 }
 
-/// Asks for a child's memory by its descriptor. The number that `/proc` has for it is another process's here. Returns the
-/// number of the first check that fails, 0 if none does.
+/// Reads a child's memory by its pidfd, when its number in `/proc` belongs to another process. Returns the number of the
+/// first check that fails, or 0.
 ///
 /// # Safety
-/// The process ends afterwards.
+/// The process must exit afterwards.
 unsafe fn in_the_namespace() -> i32 {
     // SAFETY: the child waits until it is killed.
     let (number, pidfd) = unsafe {
@@ -222,7 +217,7 @@ unsafe fn in_the_namespace() -> i32 {
     };
     let unsupported = |error: &ProcessError| matches!(error.reason(), ProcessReason::Io(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP));
     let by_pidfd = Process::by_pidfd(pidfd.as_fd());
-    // The child has it at the same place.
+    // The child has it at the same address.
     static VALUE: u64 = 0x1122_3344_5566_7788;
     let mut out = [0; 8];
     let by_pid = Process::by_pid(number).and_then(|process| process.read(&mut out, (&raw const VALUE).addr()));
@@ -240,7 +235,7 @@ fn a_process_that_was_not_waited_for_has_ended() {
     not_waited_for();
 }
 
-/// The filter's answer says nothing of the process.
+/// The filter's error says nothing about the process.
 #[test]
 fn with_a_filter_that_forbids_the_call_it_has_ended_too() {
     if !works() {
@@ -261,14 +256,14 @@ fn not_waited_for() {
     let process = Process::by_pid(child.id() as i32).expect("it runs");
     child.kill().expect("ours");
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: waits without taking the status away.
+    // SAFETY: waits without reaping the child.
     let waited = unsafe { libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
     assert_eq!(waited, 0);
     ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
     child.wait().expect("ours");
 }
 
-/// Another process with the id of one that has ended. Needs the right to choose the next id.
+/// Another process with the id of an ended one. Needs the permission to choose the next id.
 #[test]
 fn a_process_that_has_the_id_now_is_not_read() {
     const NEXT: &str = "/proc/sys/kernel/ns_last_pid";
@@ -284,7 +279,7 @@ fn a_process_that_has_the_id_now_is_not_read() {
         let (mut second, again) = start();
         let same = second.id() == id;
         if same {
-            // It can be read, and where the first one had its bytes it may have the same.
+            // It is readable, and may have the same bytes at the same address.
             let fresh = Process::by_pid(id as i32).expect("it runs");
             fresh.read(&mut [0; 8], again[0].1 - 8).expect("mapped there");
             ended(process.read(&mut [0; 8], again[0].1 - 8));

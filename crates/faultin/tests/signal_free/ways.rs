@@ -1,4 +1,4 @@
-//! Filters that forbid the kernel's copies one after the other: the next way gives the same results.
+//! Filters that forbid the kernel's copies one after the other: the next method gives the same results.
 
 use faultin::signal_free::{KernelReadView, KernelWriteView, Way, way};
 use faultin::{Access, Cause, page_size, signal_free};
@@ -14,7 +14,7 @@ const MEM: [libc::c_long; 2] = [libc::SYS_pread64, libc::SYS_pwrite64];
 const PIPE: [libc::c_long; 1] = [libc::SYS_pipe2];
 const ASK: [libc::c_long; 1] = [libc::SYS_rt_sigprocmask];
 
-/// Runs `run` in a thread that may not make these calls, for each of the errors that sandboxes give.
+/// Runs `run` in a thread that may not make these calls, for each of the errors that sandboxes return.
 fn without(calls: &[libc::c_long], run: impl Fn() + Send + Sync) {
     for errno in [libc::EPERM, libc::ENOSYS, libc::EACCES] {
         std::thread::scope(|scope| {
@@ -26,7 +26,7 @@ fn without(calls: &[libc::c_long], run: impl Fn() + Send + Sync) {
     }
 }
 
-/// Counts, causes, and bytes at every kind of bad page.
+/// Checks counts, causes, and bytes at every kind of bad page.
 fn same_as_ever() {
     let page = page_size();
     let source: Vec<u8> = (0..4 * page).map(|i| pattern(i) ^ 0x55).collect();
@@ -65,7 +65,7 @@ fn same_as_ever() {
             }
         }
     }
-    // Backwards, to the bad page and to what lies before it.
+    // Backwards, to the bad page and to the bytes before it.
     for bad in Bad::ALL {
         let mut pages = Pages::new(bad, 2 * page);
         pages.all().fill(1);
@@ -73,13 +73,13 @@ fn same_as_ever() {
         // SAFETY: may fault.
         let (nowhere, there) =
             unsafe { (signal_free::rfind_byte(from, len, 9), signal_free::rfind_byte(from, page, 1)) };
-        // The page behind the bad one is the file's as well, unless the file has ended.
+        // The page after the bad one belongs to the file as well, unless the file has ended.
         let behind = if bad == Bad::PastEnd { 0 } else { 100 };
         let expected = if bad.cause(Access::Read).is_some() { Err(behind) } else { Ok(None) };
         assert_eq!(nowhere.map_err(|short| short.done), expected, "{bad:?}");
         assert_eq!(there, Ok(Some(page - 1)), "{bad:?}");
     }
-    // What no program has.
+    // Addresses outside of every program.
     for address in [0, 1 << 47, 1 << 62, usize::MAX - 3, usize::MAX / 2 + 1] {
         let ptr: *mut u8 = core::ptr::without_provenance_mut(address);
         let mut out = [CANARY; 8];
@@ -106,13 +106,13 @@ fn ways() {
         same_as_ever();
         assert_eq!(way(), Some(Way::ProcMem));
     });
-    // Filters are a thread's: this one has none.
+    // Filters apply to a thread: this one has none.
     assert_eq!(way(), Some(Way::CrossMemory));
     without(&[&CROSS[..], &PIPE].concat(), || {
         same_as_ever();
         assert_eq!(way(), Some(Way::ProcMem));
     });
-    // The call that asks whether a page can be read: the filter's answer is none of the page's.
+    // The call that tells whether a page is readable: the filter's error says nothing about the page.
     without(&[&CROSS[..], &ASK].concat(), || {
         same_as_ever();
         assert_eq!(way(), Some(Way::ProcMem));
@@ -136,7 +136,7 @@ fn none() {
         assert_eq!(way(), None);
         let mut bytes = [1_u8, 2, 3];
         let view = bytes.as_mut_ptr();
-        // SAFETY: three bytes of this function's, which are not used otherwise meanwhile.
+        // SAFETY: three local bytes, which are not used otherwise meanwhile.
         let (read, written) = unsafe {
             let read = KernelReadView::new(view, 3).read(&mut [0; 3], 0);
             (read, KernelWriteView::new(view, 3).write(&[9; 3], 0))
@@ -159,7 +159,7 @@ fn forked() {
     without(&CROSS, || {
         let mut value = 1_u64;
         let ptr = &raw mut value;
-        // SAFETY: one value of this function's; the child only copies, and exits.
+        // SAFETY: a local value; the child only copies, and exits.
         unsafe {
             assert_eq!(signal_free::load(ptr), Ok(1));
             let child = libc::fork();

@@ -1,4 +1,4 @@
-//! What may happen between two steps, and nowhere else.
+//! Actions happen between two steps, and nowhere else.
 
 use faultin::memory::{AtomicMemory, ReadMemory, ReadNoWait, WriteMemory};
 use faultin::{Access, Cause};
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::{SMALL, bytes, counting};
 
-/// Bytes that a read of two pages of 4 bytes (granules of 2, so four steps) moves if `action` comes after so many steps.
+/// The result of a read of two pages of 4 bytes (granules of 2, so four steps) if `action` happens after this many steps.
 fn read_under(action: &Action, after: u64) -> (Option<(usize, Cause)>, [u8; 8]) {
     let sim = counting(SMALL, 2);
     sim.play(Script::new().after(after, action.clone()));
@@ -32,12 +32,12 @@ fn an_action_after_a_step_is_seen_by_the_next_one() {
         }
         assert_eq!(read_under(&action, 4).0, None, "{action} after the last step");
     }
-    // Truncation to 4: what is behind it becomes zero, and faults.
+    // Truncation to 4: the bytes past it become zero, and fault.
     assert_eq!(read_under(&Action::Truncate(4), 1).0, Some((4, Cause::Backing)));
     assert_eq!(read_under(&Action::Truncate(4), 3).0, Some((6, Cause::Backing)));
-    // To 5: the tail of the last page reads as zeros, with no fault.
+    // To 5: the tail of the last page reads as zeros, without a fault.
     assert_eq!(read_under(&Action::Truncate(5), 2), (None, [0, 1, 2, 3, 4, 0, 0, 0]));
-    // The other side's store is seen by what comes later only.
+    // Only later steps see the other side's store.
     assert_eq!(read_under(&Action::Store { at: 5, byte: 99 }, 2), (None, [0, 1, 2, 3, 4, 99, 6, 7]));
     assert_eq!(read_under(&Action::Store { at: 5, byte: 99 }, 3), (None, [0, 1, 2, 3, 4, 5, 6, 7]));
 }
@@ -81,7 +81,7 @@ fn nothing_comes_between_the_bytes_of_an_aligned_scalar() {
 #[test]
 fn an_access_that_began_is_completed_and_nothing_comes_between_the_halves_of_an_atomic_one() {
     let sim = counting(SMALL, 8);
-    // The second page goes after the first half of a store over both: it was proven.
+    // The second page is unmapped after the first half of a store across both: it was tested before.
     sim.play(Script::new().after(1, Action::Protect(4..8, Permission::Unmapped)));
     assert_eq!(sim.write_range(0..32).store(2, 0x0909_0909_u32), Ok(()));
     assert_eq!(sim.steps(), 2);
@@ -148,7 +148,7 @@ fn a_script_plays_the_same_every_time() {
         (result, dst, sim.take_trace(), sim.state(), sim.digest())
     };
     assert_eq!(play(), play());
-    // Given in any order: those of one step act in the order given.
+    // Given in any order: actions of the same step happen in the given order.
     let sim = counting(SMALL, 1);
     let store = |byte| Action::Store { at: 0, byte };
     sim.play(Script::new().after(1, store(7)).after(0, store(5)).after(0, store(6)));

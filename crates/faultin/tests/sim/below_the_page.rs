@@ -83,7 +83,7 @@ fn what_the_translation_refuses_comes_before_what_the_memory_does() {
 
 #[test]
 fn fault_in_sees_the_first_byte_of_the_range_and_of_each_further_page_and_nothing_else() {
-    // Three pages of 4 bytes, granules of 2: which granule is bad × from where on → bytes said to be accessible.
+    // Three pages of 4 bytes, granules of 2: the bad granule × the start → bytes reported accessible.
     for (bad, expected) in [
         (0, [Err(0), Err(1), Ok(10), Ok(9), Ok(8), Ok(7), Ok(6), Ok(5), Ok(4), Ok(3), Ok(2), Ok(1)]),
         (2, [Ok(12), Ok(11), Err(2), Err(3), Ok(8), Ok(7), Ok(6), Ok(5), Ok(4), Ok(3), Ok(2), Ok(1)]),
@@ -105,7 +105,7 @@ fn fault_in_sees_the_first_byte_of_the_range_and_of_each_further_page_and_nothin
 
 #[test]
 fn probe_sees_what_is_bad_at_its_granularity() {
-    // Two pages of 256 bytes; granules of 16, so lines of 64. What is bad → what each granularity proves.
+    // Two pages of 256 bytes; granules of 16, so lines of 64. The bad part → what each granularity reports.
     let geometry = Geometry::new(256, 16);
     assert_eq!((geometry.unit(Granularity::Line), geometry.unit(Granularity::Tag)), (64, 16));
     for (bad, page, line, tag) in [

@@ -1,5 +1,5 @@
-//! What only simulated memory can show: accesses below the size of a page, residency, the adversary between two steps,
-//! and states.
+//! Tests that need simulated memory: accesses below the size of a page, residency, the adversary between two steps, and
+//! states.
 
 mod adversary;
 mod below_the_page;
@@ -13,7 +13,7 @@ use faultin_sim::{Geometry, Sim, State};
 /// Small enough to list every case by hand.
 const SMALL: Geometry = Geometry::new(4, 2);
 
-/// A space whose bytes are their own offsets.
+/// A space in which each byte equals its offset.
 fn counting(geometry: Geometry, pages: usize) -> Sim {
     let mut state = State::new(geometry, pages);
     state.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = at as u8);

@@ -1,4 +1,4 @@
-//! Who waits for a page, and who must not.
+//! Operations that wait for a page, and operations that must not.
 
 use faultin::memory::{AtomicMemory, ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
 use faultin::{Access, Cause, Granularity};
@@ -94,7 +94,7 @@ fn what_fault_in_brought_in_lets_the_next_attempt_progress() {
         (0..4).for_each(|page| sim.act(Action::Evict(page)));
         let from = sim.read_range(0..4 * page);
         let (mut dst, mut done, mut faulted_in) = (vec![0; 4 * page], 0, 0);
-        // The consumer wants a page and a half at a time.
+        // The consumer reads a page and a half at a time.
         while done < dst.len() {
             let want = (page + page / 2).min(dst.len() - done);
             match from.read_nowait(&mut dst[done..done + want], done) {

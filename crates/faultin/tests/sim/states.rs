@@ -1,4 +1,4 @@
-//! States are values: equal if and only if nothing can tell them apart.
+//! States are values: equal if and only if they are indistinguishable.
 
 use std::collections::HashSet;
 

@@ -15,7 +15,7 @@ fn sizes() -> impl Iterator<Item = usize> {
         .chain([207, 208, 209, 223, 240, 255, 256, 257, 272, 288, 300, 319, 320, 321])
 }
 
-/// Offset and size of every range to try in the window, so that it begins anywhere in the second granule.
+/// Offset and size of every range to test in the window, so that it begins anywhere in the second granule.
 fn ranges() -> impl Iterator<Item = (usize, usize)> {
     (GRANULE..2 * GRANULE).flat_map(|offset| sizes().map(move |len| (offset, len)))
 }
@@ -25,7 +25,7 @@ fn granules(offset: usize, len: usize) -> impl Iterator<Item = usize> {
     (offset / GRANULE - 1..GRANULES).take_while(move |granule| granule * GRANULE < offset + len + 2 * GRANULE)
 }
 
-/// Checks a result against the count it must have; `first` is the first byte of the side with the bad granule.
+/// Checks a result against the expected count; `first` is the first byte of the side with the bad granule.
 fn check(what: &str, result: Result<(), Short>, access: Access, first: *const u8, len: usize, done: usize) {
     match result {
         Ok(()) => assert_eq!(done, len, "{what}: succeeded"),
@@ -192,7 +192,7 @@ fn one_bad_granule_is_one_signal() {
     let mut copy = [0; WINDOW];
     for (offset, len) in [(16, 300), (17, 300), (16, 64), (17, 64), (30, 100), (16, 16), (20, 8)] {
         for bad in granules(offset, len) {
-            // Other tests count as well: the fewest of some attempts is what one copy takes.
+            // Other tests count as well: the minimum of several attempts is the number of one copy.
             let signals = (0..20).map(|_| {
                 let before = faultin::signal::counters().recovered(Cause::Tag);
                 // SAFETY: as above.

@@ -1,7 +1,7 @@
-//! Memory tags, for real: a granule of 16 bytes whose tag is not the pointer's, anywhere in a page, on either side.
+//! Real memory tags: a granule of 16 bytes whose tag differs from the pointer's, anywhere in a page, on either side.
 //!
-//! These faults are the finest there are. They lie in the middle of a page, no page table shows them, and a wide access
-//! may begin before one, end behind it, or both. So every count is checked at every position of the bad granule.
+//! These faults have the finest granularity. They are in the middle of a page, no page table shows them, and a wide access
+//! may begin before one, end after it, or both. So every count is checked at every position of the bad granule.
 
 #[cfg(all(target_arch = "aarch64", not(faultin_syscall)))]
 mod memory;

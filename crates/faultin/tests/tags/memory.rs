@@ -4,7 +4,7 @@
 use std::arch::asm;
 
 pub const GRANULE: usize = 16;
-/// Granules in the window. It spans a page boundary in its middle.
+/// Granules in the window. A page boundary is in its middle.
 pub const GRANULES: usize = 24;
 const WINDOW: usize = GRANULES * GRANULE;
 
@@ -14,11 +14,11 @@ const PR_TAGGED_ADDR_ENABLE: u64 = 1;
 const EVERY_TAG_BUT_0: u64 = 0xfffe << 3;
 const HWCAP2_MTE: u64 = 1 << 18;
 
-/// The tag of memory and pointers, and the one of bad granules.
+/// The tag of memory and pointers, and that of bad granules.
 const GOOD: usize = 1;
 const BAD: usize = 2;
 
-/// When a tag that does not match is reported.
+/// When a tag mismatch is reported.
 #[derive(Clone, Copy)]
 pub enum Mode {
     /// At the access.
@@ -27,9 +27,9 @@ pub enum Mode {
     Async = 1 << 2,
 }
 
-/// Has this thread's accesses checked; `false` where there are no tags.
+/// Enables tag checks for this thread; `false` where there are no tags.
 pub fn check_tags(mode: Mode) -> bool {
-    // SAFETY: changes how this thread's accesses are checked, which is what the test is about.
+    // SAFETY: changes how this thread's accesses are checked, as the test intends.
     unsafe {
         libc::getauxval(libc::AT_HWCAP2) & HWCAP2_MTE != 0
             && libc::prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE | mode as u64 | EVERY_TAG_BUT_0, 0, 0, 0) == 0
@@ -67,14 +67,14 @@ impl Tagged {
         assert_ne!(map, libc::MAP_FAILED);
         let map = map.cast::<u8>();
         let window = Tagged { map, size, start: tagged(map.wrapping_add(2 * page - WINDOW / 2), GOOD) };
-        // The granules around the window are good as well: what is next to a range must not decide over it.
+        // The granules around the window are good as well: bytes next to a range must not affect it.
         for offset in (0..size).step_by(GRANULE) {
             set_tag(tagged(map.wrapping_add(offset), GOOD));
         }
         Some(window)
     }
 
-    /// Address of the window's byte at `offset`, with the good tag.
+    /// The address of the window's byte at `offset`, with the good tag.
     pub fn at(&self, offset: usize) -> *mut u8 {
         self.start.wrapping_add(offset)
     }
@@ -104,7 +104,7 @@ impl Tagged {
 
 impl Drop for Tagged {
     fn drop(&mut self) {
-        // SAFETY: this mapping is ours, and its references end with `self`.
+        // SAFETY: this value's mapping, whose references end with `self`.
         unsafe { libc::munmap(self.map.cast(), self.size) };
     }
 }
@@ -114,7 +114,7 @@ pub fn number(i: usize, seed: u8) -> u8 {
     (i as u8).wrapping_mul(37).wrapping_add((i >> 8) as u8).wrapping_add(seed)
 }
 
-/// How many bytes before the first bad one, of `len` at `offset` of the window.
+/// How many of `len` bytes at `offset` of the window precede the first bad one.
 pub fn good_prefix(offset: usize, len: usize, bad: usize) -> usize {
     let (from, to) = (bad * GRANULE, (bad + 1) * GRANULE);
     if offset + len <= from || offset >= to { len } else { from.saturating_sub(offset) }
@@ -126,7 +126,7 @@ fn tagged(ptr: *mut u8, tag: usize) -> *mut u8 {
 
 /// Gives the granule the pointer's tag.
 fn set_tag(ptr: *mut u8) {
-    // SAFETY: the granule lies in a mapping of `Tagged`; its bytes stay as they are.
+    // SAFETY: the granule is in a mapping of `Tagged`; its bytes do not change.
     unsafe {
         asm!(".arch_extension memtag", "stg {ptr}, [{ptr}]", ptr = in(reg) ptr, options(nostack, preserves_flags))
     }

@@ -9,7 +9,7 @@ use crate::memory::{GRANULE, GRANULES, Tagged};
 const BAD: usize = 4;
 const WINDOW: usize = GRANULES * GRANULE;
 
-/// Where an access of `size` bytes may lie around the bad granule.
+/// Offsets of an access of `size` bytes around the bad granule.
 fn offsets(size: usize, step: usize) -> impl Iterator<Item = usize> {
     ((BAD - 1) * GRANULE..(BAD + 2) * GRANULE).step_by(step).filter(move |offset| offset + size <= WINDOW)
 }
@@ -58,7 +58,7 @@ fn loads_and_stores_are_all_or_nothing() {
     loads_and_stores::<u128>(&mut memory);
 }
 
-/// Every read-modify-write operation of `T`, `a` on a memory that holds `m`: its result and what memory holds then.
+/// Every read-modify-write operation of `T`, with `a` on memory that holds `m`: its result and the memory afterwards.
 fn read_modify_writes<T: Scalar + PartialEq + std::fmt::Debug>(memory: &mut Tagged, convert: fn(u64) -> T) {
     type Operation<T> = unsafe fn(*mut T, T) -> Result<T, Fault>;
     macro_rules! operation {
@@ -137,7 +137,7 @@ fn read_modify_writes_are_all_or_nothing() {
     read_modify_writes::<i16>(&mut memory, |value| value as i16);
     read_modify_writes::<u32>(&mut memory, |value| value as u32);
     read_modify_writes::<i64>(&mut memory, |value| value as i64);
-    // Both halves take part.
+    // Both halves are used.
     read_modify_writes::<u128>(&mut memory, |value| u128::from(value) << 60 | u128::from(value));
 }
 

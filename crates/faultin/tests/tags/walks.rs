@@ -1,4 +1,4 @@
-//! What looks at memory piece by piece: strings, scans, fault_in and probe.
+//! Operations that access memory piecewise: strings, scans, fault_in and probe.
 
 use std::num::NonZeroUsize;
 
@@ -140,7 +140,7 @@ fn machine_state_stops_at_a_bad_granule() {
     // The state is larger than the window, and the memory around it is good.
     let start = memory.at(0).addr().next_multiple_of(ALIGN) - memory.at(0).addr();
     let state = Image::patterned(11);
-    // SAFETY: the mapping goes on for more than a page behind the window, and outlives the view.
+    // SAFETY: the mapping extends more than a page past the window, and outlives the view.
     let view = unsafe { faultin::WriteView::new(memory.at(start), image_size()) }.unwrap();
     save(&view, &state).unwrap();
     assert!(restore(&view.as_read()).unwrap().same_registers(&state));

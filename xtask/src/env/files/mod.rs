@@ -1,8 +1,8 @@
-//! File systems that fail: a FUSE file whose server fails, falls short or dies, a disk whose blocks fail, checksums that
-//! are wrong, disks that are full, huge pages that are used up, layers whose files move. The tests of the command are run with
-//! all of them.
+//! File systems that fail: a FUSE file whose server fails, answers short or dies, a disk whose blocks fail, wrong
+//! checksums, full disks, an empty pool of huge pages, layers whose files move. The tests of the command are run with all
+//! of them.
 //!
-//! Everything is mounted in a mount namespace of its own, which ends with this process: nothing is left behind.
+//! Everything is mounted in a separate mount namespace, which ends with this process: nothing is left behind.
 
 pub mod serve;
 
@@ -17,7 +17,7 @@ use super::{Stop, has_command, home, output, succeed, workspace};
 
 pub const ABOUT: &str = "the tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)";
 
-/// What `cargo xtask env files` takes.
+/// Arguments of `cargo xtask env files`.
 #[derive(clap::Args)]
 pub struct Args {
     /// In the namespace already
@@ -28,7 +28,7 @@ pub struct Args {
     arguments: Vec<String>,
 }
 
-/// Bytes of the blocks that the files consist of, and how many there are.
+/// Size in bytes of the blocks of the files, and their number.
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 256;
 
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         if !allowed.is_ok_and(|status| status.success()) {
             return Err(Stop::Skipped("the right to make a mount namespace".into()));
         }
-        // Before the file systems are there: building has no limit of time, what touches them has one.
+        // Before the file systems exist: building has no time limit, tests on them do.
         succeed(Command::new("cargo").args(TESTS).arg("--no-run").current_dir(workspace())).map_err(Stop::Failed)?;
         let mut again = Command::new("unshare");
         again
@@ -100,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
             .current_dir(workspace())
             .env("FAULTIN_FAILING_FILES", &root),
     );
-    // Those that lie in files first, then the servers; the namespace ends what is left.
+    // Those on image files first, then the servers; the namespace ends the rest.
     let layers = ["layers", "layers-apart", "layers-metacopy"];
     for name in layers.map(str::to_owned).into_iter().chain(layers.map(|name| format!("{name}.below"))) {
         let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
@@ -119,7 +119,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     tests.map_err(Stop::Failed)
 }
 
-/// Makes one below `root`; why not, otherwise.
+/// Makes one below `root`; an error is the reason why it cannot be made.
 type Make = fn(&Path, &mut Vec<Child>) -> Result<(), String>;
 
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
@@ -136,7 +136,7 @@ fn said(error: std::io::Error) -> String {
     error.to_string()
 }
 
-/// What the files contain: each block begins with its number.
+/// Returns the contents of the files: each block begins with its number.
 fn content() -> Vec<u8> {
     let block = |i: usize| {
         let mut block = format!("faultin block {i:08} ").into_bytes();
@@ -158,26 +158,26 @@ fn image(root: &Path, name: &str, len: u64) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// A command that must not take long: what is mounted on this machine may hang for ever.
+/// Makes a command with a time limit: mounts on this machine may hang forever.
 fn soon(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", "60", program]);
     command
 }
 
-/// Mounts what is in a file. (`mount -o loop` asks all other loop devices first what they are, dead ones included.)
+/// Mounts an image file. (`mount -o loop` queries all other loop devices first, dead ones included.)
 fn mount_image(kind: &str, image: &Path, mountpoint: &Path, options: &[&str]) -> Result<(), String> {
     let device = output(soon("losetup").args(options).args(["--find", "--show"]).arg(image))?;
     let device = device.trim();
-    // What is read ahead is read as one, and fails as one.
+    // Blocks that are read ahead are read as one, and fail as one.
     succeed(soon("blockdev").args(["--setra", "0", device]))?;
     let mounted = succeed(soon("mount").args(["-t", kind, device]).arg(mountpoint));
-    // It goes when it is unmounted.
+    // It is removed when it is unmounted.
     let _ = soon("losetup").args(["--detach", device]).status();
     mounted
 }
 
-/// A served file system with the files `data` and `image`.
+/// Makes a FUSE file system with the files `data` and `image`.
 fn fuse(root: &Path, name: &str, servers: &mut Vec<Child>) -> Result<(), String> {
     if !Path::new("/dev/fuse").exists() {
         return Err("/dev/fuse".into());
@@ -207,7 +207,7 @@ fn fuse(root: &Path, name: &str, servers: &mut Vec<Child>) -> Result<(), String>
     Ok(())
 }
 
-/// An ext4 on a disk whose blocks are the served file's.
+/// Makes an ext4 on a disk whose blocks are the FUSE file's.
 fn blocks(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let image = root.join("fuse/image");
     if !image.exists() {
@@ -215,12 +215,12 @@ fn blocks(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     }
     let mountpoint = folder(root, "blocks")?;
     succeed(soon("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(root.join("fuse.image")))?;
-    // Without a cache of its own between the disk and its blocks.
+    // Without a separate cache between the disk and its blocks.
     mount_image("ext4", &image, &mountpoint, &["--direct-io=on"])?;
     write(&mountpoint.join("data"), &content())
 }
 
-/// A btrfs with a block that is not what its checksum says.
+/// Makes a btrfs with a block that does not match its checksum.
 fn checksum(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     if !has_command("mkfs.btrfs") {
         let _ = Command::new("apt-get").args(["install", "-qq", "-y", "btrfs-progs"]).stdout(Stdio::null()).status();
@@ -243,7 +243,7 @@ fn checksum(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     mount()
 }
 
-/// An ext4 with hardly any room.
+/// Makes an ext4 with hardly any space.
 fn full_disk(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let image = image(root, "full-disk.image", 8 << 20)?;
     let mountpoint = folder(root, "full-disk")?;
@@ -251,13 +251,13 @@ fn full_disk(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     mount_image("ext4", &image, &mountpoint, &[])
 }
 
-/// A tmpfs with hardly any room.
+/// Makes a tmpfs with hardly any space.
 fn full_memory(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let mountpoint = folder(root, "full-memory")?;
     succeed(soon("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mountpoint))
 }
 
-/// A file system on huge pages, of which there are two.
+/// Makes a file system on huge pages, of which there are two.
 fn huge_pages(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     let before = fs::read_to_string(POOL).map_err(said)?;
     fs::write(root.join("huge-pages.before"), &before).map_err(said)?;
@@ -269,7 +269,7 @@ fn huge_pages(root: &Path, _: &mut Vec<Child>) -> Result<(), String> {
     succeed(soon("mount").args(["-t", "hugetlbfs", "hugetlbfs"]).arg(&mountpoint))
 }
 
-/// Where the layers of an overlay lie.
+/// The place of the layers of an overlay.
 enum Below {
     /// On one tmpfs.
     Together,
@@ -277,11 +277,12 @@ enum Below {
     Apart,
 }
 
-/// Files in the lower layer of each overlay, so that each test has some that were not copied up yet, and their bytes.
+/// Number of files in the lower layer of each overlay, so that each test has some that were not copied up yet, and their
+/// size in bytes.
 const LAYERED: usize = 256;
 const LAYERED_LEN: usize = 3 * BLOCK + 100;
 
-/// An overlayfs whose files all lie in the lower layer: `0`, `1`, ….
+/// Makes an overlayfs whose files are all in the lower layer: `0`, `1`, ….
 fn layers(root: &Path, name: &str, below: Below, options: &str) -> Result<(), String> {
     let mountpoint = folder(root, name)?;
     let disk = folder(root, &format!("{name}.disk"))?;

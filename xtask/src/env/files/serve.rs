@@ -1,17 +1,17 @@
-//! A file system whose files fail when they are told to: `cargo xtask serve`, a process of its own, because whoever
-//! serves a file must not be who waits for it.
+//! A file system whose files fail on demand: `cargo xtask serve`, a separate process, because the server of a file must not
+//! wait for that file.
 //!
-//! Each file passes through to another one. What goes wrong is written to the file `control`, a line at a time:
+//! Each file passes through to another one. Failures are set by writing to the file `control`, one per line:
 //!
 //! | | |
 //! |---|---|
 //! | `eio NAME FROM LEN` | reads of these bytes fail with `EIO` |
 //! | `short NAME FROM LEN` | reads of these bytes end before them |
-//! | `restless NAME 0 0` | its change time is another one at every question |
-//! | `heal` | everything is as it was |
+//! | `restless NAME 0 0` | its change time is different at every query |
+//! | `heal` | removes all failures |
 //! | `die` | the server ends, as if it had crashed |
 //!
-//! Reading it gives `ready`, although its size is 0. The server ends when its standard input does.
+//! Reading it returns `ready`, although its size is 0. The server ends when its standard input does.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -47,8 +47,8 @@ pub fn run(args: &Args) -> io::Result<()> {
     }
     let failing = Failing { files, faults: Mutex::new(Vec::new()) };
     let session = Session::new(failing, &args.mountpoint, &Config::default())?;
-    // Leaves the mount to whoever asked for it. A server that is the last in a namespace would have to unmount what stands
-    // on its own files when it is killed, and wait for itself.
+    // Leaves the mount to the caller. A server that is the last process in a namespace would have to unmount what is
+    // mounted on its own files when it is killed, and wait for itself.
     unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from)?;
     std::thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);
@@ -57,11 +57,11 @@ pub fn run(args: &Args) -> io::Result<()> {
     session.run()
 }
 
-/// Attributes are asked for each time: other processes change the files.
+/// Attributes are queried each time: other processes change the files.
 const FRESH: Duration = Duration::ZERO;
 
 const CONTROL: u64 = 2;
-/// What is read from it.
+/// The bytes that a read of it returns.
 const READY: &[u8] = b"ready\n";
 const FIRST: u64 = 3;
 
@@ -153,7 +153,7 @@ impl Failing {
         Some(())
     }
 
-    /// Up to where a read of these bytes may go.
+    /// Returns the end of a read of these bytes.
     fn end(&self, file: usize, from: u64, to: u64) -> Result<u64, Errno> {
         let mut end = to;
         for fault in self.faults().iter().filter(|f| f.file == file && f.from < to && from < f.to) {
@@ -169,7 +169,7 @@ impl Failing {
 
 impl Filesystem for Failing {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Read what is asked for, so that what fails is what was touched.
+        // Read only the requested bytes, so that the accessed ones fail.
         let _ = config.set_max_readahead(1);
         Ok(())
     }

@@ -16,17 +16,17 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// With these bytes in it.
+    /// Makes a store with these bytes.
     pub(super) fn new(bytes: Vec<u8>, unit: usize) -> Disk {
         Disk { bytes: MemoryStore::new(bytes), unit, bad: Mutex::new(0..0) }
     }
 
-    /// From now on these bytes cannot be read, and all others can.
+    /// Makes reads of these bytes fail, and of no others.
     pub(super) fn spoil(&self, bad: Range<u64>) {
         *self.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = bad;
     }
 
-    /// What is in it now.
+    /// Returns the current contents.
     pub(super) fn contents(&self) -> Vec<u8> {
         self.bytes.contents()
     }

@@ -1,16 +1,16 @@
-//! What rows 17 to 20 share: one operation, a read or a write, buffered or direct, on a cached file.
+//! The common part of rows 17 to 20: one operation, a read or a write, buffered or direct, on a cached file.
 //!
-//! The lock that gfs2 takes for the operation and, once more, for a page fault of a mapped file is the inode lock here. *As found*
-//! it is held while the buffer faults: a buffered copy is made with page faults enabled under it, and a direct one, whose pages gfs2
-//! has the kernel fault in, has them faulted in under it; who has an error to report reports it, whatever was moved before. *Fixed*
-//! copies with page faults disabled under the lock, drops it, faults in, and goes on where it stopped.
+//! The lock that gfs2 takes for the operation and, once more, for a page fault of a mapped file is the inode lock here. *As
+//! found* it is held while the buffer faults: a buffered copy is made with page faults enabled under it, and for a direct
+//! one, whose pages the kernel faults in for gfs2, they are faulted in under it; an error is reported whatever was moved
+//! before. *Fixed* copies with page faults disabled under the lock, drops it, faults in, and continues where it stopped.
 //!
-//! Three kinds of buffers: any user's memory ([`run`]), memory that is [served] as a mapping of the file is, and, in this process,
-//! [mappings](pager) of the file.
+//! Three kinds of buffers: any user's memory ([`run`]), memory that is [served] like a mapping of the file, and, in this
+//! process, [mappings](pager) of the file.
 //!
-//! The product of a write is the file: the bytes that were moved, at their place, and everything else as it was; in the cache, and in
-//! the store once it is written back. That of a read is the buffer, and the file unchanged. As found an error is not without effect:
-//! the bytes that were moved are there, and no more.
+//! The product of a write is the file: the bytes that were moved, at their place, and everything else unchanged; in the
+//! cache, and in the store once it is written back. That of a read is the buffer, and the file unchanged. As found an error
+//! is not without effect: the bytes that were moved are there, and no more.
 
 #![deny(unsafe_code)]
 
@@ -38,15 +38,15 @@ use disk::Disk;
 
 /// Everything was moved.
 pub(super) const OK: &str = "ok";
-/// Some of it.
+/// Some bytes were written.
 pub(super) const SHORT: &str = "short";
-/// Nothing, because of the buffer; as found by direct I/O: no matter how much.
+/// Nothing, because of the buffer; as found by direct I/O: any number.
 pub(super) const EFAULT: &str = "EFAULT";
 
-/// What is in the buffer before something is read to it.
+/// The contents of the buffer before a read.
 const STALE: u8 = 0x77;
 
-/// One of the four.
+/// One of the four operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     BufferedWrite,
@@ -64,7 +64,7 @@ impl Operation {
         matches!(self, Operation::DirectRead | Operation::DirectWrite)
     }
 
-    /// A log's words for what this does.
+    /// Returns the observer that logs this operation.
     fn looker<'a, 'l>(self, variant: Variant, log: &'a mut Log<'l>) -> Looker<'a, 'l> {
         match (variant, self.is_direct()) {
             (AsFound, false) => Looker::new(
@@ -82,20 +82,20 @@ impl Operation {
     }
 }
 
-/// Where things are, in bytes.
+/// Positions in bytes.
 #[derive(Clone, Copy)]
 struct Layout {
     block: usize,
-    /// The store's.
+    /// The store's unit.
     unit: usize,
-    /// Where it is read or written,
+    /// The position of the read or write.
     pos: usize,
-    /// and where the file ends.
+    /// The end of the file.
     end: usize,
 }
 
 impl Layout {
-    /// A write ends behind the end of the file, a read in front of it.
+    /// A write ends past the end of the file, a read before it.
     fn of(operation: Operation, scale: Scale) -> Layout {
         let (block, len) = match scale {
             Scale::Full => (64, 256),
@@ -106,7 +106,7 @@ impl Layout {
         Layout { block, unit: block, pos, end }
     }
 
-    /// What is in the file at first: nowhere what is in the buffer.
+    /// Returns the initial contents of the file: they differ from the buffer's everywhere.
     fn contents(&self) -> Vec<u8> {
         (0..self.end).map(|at| (at % 101) as u8 | 0x80).collect()
     }
@@ -119,7 +119,7 @@ impl Layout {
     }
 }
 
-/// A file that is open, and where it is.
+/// An open file, and its layout.
 struct Opened {
     cache: Cache,
     disk: Arc<Disk>,
@@ -130,13 +130,14 @@ fn open(cache: &Cache, disk: &Arc<Disk>, max_folio: usize) -> io::Result<CachedF
     cache.open_with(Arc::clone(disk), FileOptions::new().max_folio(max_folio))
 }
 
-/// The switch that makes it as found, or a bug.
+/// Returns the switch that makes it as found, or a bug.
 fn loops(variant: Variant, log: &Log) -> Loops {
     let as_found = (variant == AsFound).then_some(WriteBug::FaultsInUnderTheLock);
     Loops(as_found.or(log.write_bug()))
 }
 
-/// The buffer: half of it on each page, in several segments one of which is empty; its tail begins within a unit of the store.
+/// Makes the buffer: half of it on each page, in several segments one of which is empty; its tail begins within a unit of
+/// the store.
 pub(super) fn object(operation: Operation, scale: Scale) -> Object {
     let byte = |byte: u8| if operation.writes() { byte } else { STALE };
     match scale {
@@ -147,12 +148,12 @@ pub(super) fn object(operation: Operation, scale: Scale) -> Object {
     }
 }
 
-/// Into which the buffer is cut.
+/// Returns the segments of the buffer.
 fn cuts(len: usize) -> [std::ops::Range<usize>; 3] {
     [0..len / 4, len / 4..len / 4, len / 4..len]
 }
 
-/// Does it with any user's memory.
+/// Performs it with any user's memory.
 pub(super) fn run<U: User>(operation: Operation, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
     let layout = Layout::of(operation, user.scale());
     let before = layout.contents();
@@ -172,11 +173,11 @@ pub(super) fn run<U: User>(operation: Operation, variant: Variant, user: &U, log
     Ok(moved.ended(product))
 }
 
-/// What an operation has come to.
+/// The result of an operation.
 struct Moved {
-    /// Bytes that were moved,
+    /// Number of bytes that were moved.
     done: usize,
-    /// how many of them are reported,
+    /// Number of bytes that are reported.
     reported: usize,
     status: &'static str,
 }
@@ -232,7 +233,7 @@ fn read<M: WriteMemory + WriteNoWait>(
     ended(operation, variant, result, (to.moved(), len), looker)
 }
 
-/// What it says, and whether that is what the list of segments says.
+/// Returns the result, and checks it against the list of segments.
 fn ended(
     operation: Operation,
     variant: Variant,
@@ -266,7 +267,8 @@ fn ended(
     Ok(Moved { done, reported: done, status })
 }
 
-/// A fault that could not be served because of who holds the lock; or the operation itself could not have its lock.
+/// Returns whether a fault could not be resolved because of a lock that is held, or the operation itself could not get its
+/// lock.
 fn is_deadlock(error: &Error) -> bool {
     match error {
         Error::Deadlock(_) => true,
@@ -279,7 +281,7 @@ fn failed(what: String) -> Halt {
     Halt::Machine(io::Error::other(what))
 }
 
-/// Whether `moved` at `pos`, and nothing else, has changed in the file that was `expected`.
+/// Checks that `moved` at `pos`, and nothing else, has changed in the `expected` file.
 fn check_file(opened: &Opened, mut expected: Vec<u8>, pos: usize, moved: &[u8]) -> Result<(), String> {
     if !moved.is_empty() {
         expected.resize(expected.len().max(pos + moved.len()), 0);
@@ -292,11 +294,11 @@ fn check_file(opened: &Opened, mut expected: Vec<u8>, pos: usize, moved: &[u8]) 
     compare("in the store", &opened.disk.contents(), &expected)
 }
 
-/// Bytes behind a count that may be stored where a second page goes away during a copy that fails: Arm leaves open what a
-/// store across two pages leaves on the good one.
+/// Number of bytes after a count that may be stored where a second page is revoked during a copy that fails: Arm leaves
+/// open what a store across two pages stores to the accessible one.
 const STRADDLING: usize = if cfg!(target_arch = "aarch64") { 31 } else { 0 };
 
-/// Whether the first `moved` bytes of a buffer are what was `read`, and the others what they were.
+/// Checks that the first `moved` bytes of a buffer are those that were `read`, and the others are unchanged.
 fn check_buffer(buffer: &[u8], read: &[u8], before: &[u8], moved: usize) -> Result<(), String> {
     compare("in front of what the count says", &buffer[..moved], &read[..moved])?;
     let straddling = |at: usize| at < moved + STRADDLING && buffer[at] == read[at];

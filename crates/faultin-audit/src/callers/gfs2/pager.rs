@@ -1,7 +1,7 @@
-//! The same with real mappings of the file, whose faults `faultin_cache`'s pager serves.
+//! The same with real mappings of the file, whose faults `faultin_cache`'s pager resolves.
 //!
-//! A deadlock is what the lock's own bookkeeping says it is: a fault that is served under the lock it needs is refused, with who
-//! waits for which lock, and nothing hangs.
+//! The lock's own bookkeeping detects a deadlock: a fault under the lock that it needs is rejected, with the circle of
+//! waits, and nothing hangs.
 
 #![forbid(unsafe_code)]
 
@@ -27,23 +27,23 @@ use crate::user::Scale;
 use crate::user::host::mapping::take_away;
 use crate::user::host::{HostRead, HostWrite};
 
-/// Pages of the file.
+/// Number of pages of the file.
 const PAGES: usize = 12;
-/// The page at whose end what is read or written begins,
+/// The page at whose end the read or write begins.
 const TARGET: usize = 8;
-/// and the one at whose end another part that is mapped does.
+/// The page at whose end another mapped part begins.
 const OTHER: usize = 2;
 
-/// Runs beside an eviction storm, and of two threads with two files.
+/// Number of runs during an eviction storm, and of two threads with two files.
 const RUNS: u32 = 32;
 
-/// What is told of each run: whether to go on.
+/// Gets each run, and returns whether to continue.
 pub(in crate::callers) type Each<'a> = dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool + 'a;
 
-/// Runs a scenario, once or (beside others) often.
+/// Runs a scenario, once or (concurrently with other threads) often.
 ///
 /// # Errors
-/// The machine's.
+/// The machine's error.
 pub(in crate::callers) fn run(
     operation: Operation,
     variant: Variant,
@@ -70,20 +70,20 @@ struct World {
     files: Vec<Opened>,
 }
 
-/// Where the buffer is in the file, and how long.
+/// Returns the range of the file that the buffer maps.
 fn shown(scenario: Scenario) -> Range<usize> {
     let len = super::object(Operation::BufferedWrite, Scale::Full).len();
     let start = if scenario == Scenario::SamePages { target() } else { (OTHER + 1) * page_size() - len / 2 };
     start..start + len
 }
 
-/// Where it is read or written.
+/// Returns the position of the read or write.
 fn target() -> usize {
     let len = super::object(Operation::BufferedWrite, Scale::Full).len();
     (TARGET + 1) * page_size() - len / 2
 }
 
-/// What is in file `number` at first.
+/// Returns the initial contents of file `number`.
 fn contents(number: usize) -> Vec<u8> {
     (0..PAGES * page_size()).map(|at| ((at * 7 + at / 251 + 31 * number) as u8) | 1).collect()
 }
@@ -104,7 +104,7 @@ impl World {
         Ok(World { cache, files })
     }
 
-    /// The pages of the buffer. By signals where there is a userfaultfd, otherwise without.
+    /// Maps the pages of the buffer. By signals where there is a userfaultfd, otherwise without.
     fn map(&self, file: usize, scenario: Scenario) -> io::Result<Mapping> {
         let range = shown(scenario);
         let pages = (range.start / page_size() * page_size()) as u64..range.end as u64;
@@ -116,7 +116,7 @@ impl World {
         .map_err(io::Error::from)
     }
 
-    /// One operation on the first file, whose buffer nobody else uses, and its product.
+    /// Runs one operation on the first file, whose buffer no other thread uses, and checks its product.
     fn alone(
         &self,
         operation: Operation,
@@ -138,7 +138,7 @@ impl World {
         if scenario == Scenario::StoreErrorMidway {
             match mapping.last_error() {
                 Some(Error::Store(error)) => log.decide(format!("(the mapping's last error: {error})")),
-                // As found it does not get that far.
+                // As found it does not reach this.
                 Some(Error::Deadlock(_)) if variant == Variant::AsFound => {}
                 other => return Err(super::failed(format!("the mapping's last error is {other:?}, not the store's"))),
             }
@@ -155,7 +155,7 @@ impl World {
     }
 }
 
-/// Does something once, when the first copy was tried.
+/// Does something once, when the first copy was attempted.
 struct Once<E> {
     event: Option<E>,
     came: io::Result<()>,
@@ -169,7 +169,7 @@ impl<E: FnOnce() -> io::Result<()>> Beside for Once<E> {
     }
 }
 
-/// One operation on a file, with a mapping as its buffer.
+/// Runs one operation on a file, with a mapping as its buffer.
 fn perform(
     operation: Operation,
     variant: Variant,
@@ -198,7 +198,7 @@ fn perform(
     result
 }
 
-/// While everything is written back and taken out of the cache, again and again.
+/// Runs while everything is written back and evicted, repeatedly.
 fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
         let world = World::new(1)?;
@@ -209,7 +209,7 @@ fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Res
             let _stopping = Stopping(&stop);
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    // What cannot be written now can be the next time.
+                    // A write that fails now can succeed the next time.
                     let _ = world.cache.sync();
                     world.cache.drop_clean();
                     thread::yield_now();
@@ -237,8 +237,8 @@ impl Drop for Stopping<'_> {
 /// How long one thread waits for the other one to have its lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits where the buffer is faulted in under the lock, until the other thread has come as far. Only as found: without the lock there
-/// is no such place.
+/// Waits where the buffer is faulted in under the lock, until the other thread is there, too. Only as found: without the
+/// lock there is no such place.
 struct Meeting<'a> {
     there: &'a AtomicU32,
     /// A copy has faulted: the next lock is for that.
@@ -263,7 +263,7 @@ impl Beside for Meeting<'_> {
     }
 }
 
-/// Two threads, two files, each thread's buffer a mapping of the other's file.
+/// Runs two threads with two files, where each thread's buffer is a mapping of the other's file.
 fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
         let world = World::new(2)?;
@@ -297,7 +297,7 @@ fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io:
 }
 
 impl World {
-    /// What the two have come to together, and what is in both files.
+    /// Returns the common result of both, and checks both files.
     fn both(
         &self,
         operation: Operation,

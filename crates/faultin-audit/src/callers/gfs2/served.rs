@@ -1,8 +1,8 @@
-//! Memory that behaves as a mapping of the file does, over any other: a page of it is there only while the file's folios are, and
-//! its faults are served from the file, for which its inode lock has to be had.
+//! Memory that behaves like a mapping of the file, over any other memory: a page of it is resident only while the file's
+//! folios are, and its faults are resolved from the file, which needs its inode lock.
 //!
-//! The pager, without its mappings: small and deterministic, so that everything that can happen to such a buffer can be tried.
-//! What it shows is a copy, so a store to it does not change the file.
+//! The pager, without its mappings: small and deterministic, so that everything that can happen to such a buffer can be
+//! tried. The memory shows a copy, so a store to it does not change the file.
 
 #![deny(unsafe_code)]
 
@@ -22,12 +22,12 @@ use crate::expect::Expectation;
 use crate::log::{Log, Stuck};
 use crate::user::{Object, Registers, Scale, User};
 
-/// Which pages of the file the buffer shows.
+/// The pages of the file that the buffer maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::callers) enum Pages {
-    /// Those that are read or written,
+    /// Those that are read or written.
     Same,
-    /// or others.
+    /// Other pages.
     Other,
 }
 
@@ -40,7 +40,7 @@ pub(in crate::callers) struct Served {
 }
 
 impl Layout {
-    /// A file that has all of the buffer: where what is read or written begins, or a block behind its end.
+    /// Makes a file that contains all of the buffer: where the read or write begins, or a block after its end.
     fn with_buffer(self, pages: Pages, len: usize) -> (Layout, Range<usize>) {
         let start = match pages {
             Pages::Same => self.pos,
@@ -52,7 +52,7 @@ impl Layout {
 
 impl Code for Served {
     fn object<R: Registers>(&self, scale: Scale) -> Object {
-        // What a mapping shows is what is in the file.
+        // The mapping shows the file's contents.
         super::object(Operation::BufferedWrite, scale)
     }
 
@@ -63,7 +63,7 @@ impl Code for Served {
         before[range.clone()].copy_from_slice(&shown);
         let opened = layout.open(&before)?;
         let pager = Pager { opened: &opened, range, user, circle: RefCell::new(None) };
-        // What is there at first is there because the file has it in memory.
+        // Pages are resident at first because the file has them in memory.
         opened.file.will_need(pager.shown()).map_err(std::io::Error::from)?;
         let moved = match self.operation.writes() {
             true => {
@@ -103,19 +103,19 @@ impl Code for Served {
         !self.operation.writes()
     }
 
-    /// One whose copy moves nothing, and one that finds what was taken away meanwhile.
+    /// One whose copy moves nothing, and one that finds pages that were revoked meanwhile.
     fn attempts_per_event(&self) -> usize {
         2
     }
 }
 
-/// Who serves the faults of a buffer.
+/// Resolves the faults of a buffer.
 struct Pager<'a, U> {
     opened: &'a Opened,
-    /// What the buffer shows.
+    /// The range that the buffer maps.
     range: Range<usize>,
     user: &'a U,
-    /// Who waited for whom, the last time a fault could not be served because of that.
+    /// The circle of waits of the last fault that could not be resolved because of it.
     circle: RefCell<Option<Deadlock>>,
 }
 
@@ -124,14 +124,14 @@ impl<U: User> Pager<'_, U> {
         self.range.start as u64..self.range.end as u64
     }
 
-    /// Whoever takes the folios away takes the pages away.
+    /// Revokes the pages whose folios were evicted.
     fn follow(&self) {
         if self.opened.cache.used() == 0 {
             self.user.evict();
         }
     }
 
-    /// Has the pages of a part of the buffer brought in that are not there.
+    /// Brings in the missing pages of a part of the buffer.
     fn serve(&self, access: Access, part: &impl ReadNoWait, offset: usize, len: usize) -> Result<(), Fault> {
         self.follow();
         let firsts = std::iter::successors(Some(offset), |&at| Some(at + part.to_page_end(at)));
@@ -149,7 +149,7 @@ impl<U: User> Pager<'_, U> {
     }
 }
 
-/// A buffer of which somebody serves the faults: no copy waits for one, and a fault-in asks for it.
+/// A buffer with a pager: no copy waits for a fault, and a fault-in calls the pager.
 struct Buffer<'a, M, U> {
     memory: M,
     pager: &'a Pager<'a, U>,
@@ -161,7 +161,7 @@ impl<M: Clone, U> Clone for Buffer<'_, M, U> {
     }
 }
 
-// SAFETY: forwarded to the memory behind it.
+// SAFETY: forwarded to the underlying memory.
 #[allow(unsafe_code, reason = "a promise to who copies")]
 unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U> {
     fn len(&self) -> usize {
@@ -206,7 +206,7 @@ unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadMemory for Buffer<'_, M, U>
     }
 }
 
-// SAFETY: forwarded to the memory behind it.
+// SAFETY: forwarded to the underlying memory.
 #[allow(unsafe_code, reason = "as above")]
 unsafe impl<M: ReadMemory + ReadNoWait, U: User> ReadNoWait for Buffer<'_, M, U> {
     fn read_nowait(&self, dst: &mut [u8], offset: usize) -> Result<(), Short> {

@@ -1,4 +1,4 @@
-//! Where the fields of a context are.
+//! The positions of the fields of a context.
 
 #![forbid(unsafe_code)]
 
@@ -10,13 +10,13 @@ use faultin::memory::WriteMemory;
 use super::thread::{Thread, bytes_of};
 use crate::user::Scale;
 
-/// What is in a context between its fields.
+/// The bytes of a context between its fields.
 const PADDING: u8 = 0x11;
 
-/// Where the fields of a context are.
+/// The positions of the fields of a context.
 #[derive(Clone, Debug)]
 pub(in crate::callers) struct Layout {
-    /// Bytes in a general register.
+    /// Size of a general register in bytes.
     pub(in crate::callers) word: usize,
     /// The alternate signal stack.
     pub(in crate::callers) stack: Range<usize>,
@@ -24,7 +24,7 @@ pub(in crate::callers) struct Layout {
     pub(in crate::callers) mask: Range<usize>,
     /// A pointer to `target`.
     pub(in crate::callers) pointer: Range<usize>,
-    /// Where it points in a context that was saved.
+    /// The pointer's target in a context that was saved.
     pub(in crate::callers) target: usize,
     /// General registers, MSR among them.
     pub(in crate::callers) general: Range<usize>,
@@ -32,19 +32,19 @@ pub(in crate::callers) struct Layout {
     pub(in crate::callers) floating: Range<usize>,
     /// Vector registers.
     pub(in crate::callers) vector: Range<usize>,
-    /// Halves of vector registers that came later, at the end. Empty on ppc32.
+    /// Later halves of vector registers, at the end. Empty on ppc32.
     pub(in crate::callers) vsx: Range<usize>,
-    /// Bytes.
+    /// Size in bytes.
     pub(in crate::callers) size: usize,
-    /// Number of MSR among the general registers,
+    /// Index of MSR among the general registers.
     pub(super) msr: usize,
-    /// and of the one that points to the thread's own data.
+    /// Index of the register that points to the thread's own data.
     pub(super) tls: usize,
 }
 
 impl Layout {
-    /// `struct ucontext` of ppc32: flags, link, stack, pointer to the machine context, mask; and then that: general,
-    /// floating point, vector registers.
+    /// Returns `struct ucontext` of ppc32: flags, link, stack, pointer to the machine context, mask; then the machine
+    /// context: general, floating point, vector registers.
     pub(in crate::callers) fn ppc32(scale: Scale) -> Layout {
         match scale {
             Scale::Full => Layout {
@@ -78,8 +78,8 @@ impl Layout {
         }
     }
 
-    /// `struct ucontext` of ppc64: flags, link, stack, mask; general, floating point registers, pointer to the vector
-    /// registers, these.
+    /// Returns `struct ucontext` of ppc64: flags, link, stack, mask; general, floating point registers, pointer to the
+    /// vector registers, vector registers.
     pub(in crate::callers) fn ppc64(scale: Scale) -> Layout {
         match scale {
             Scale::Full => Layout {
@@ -113,7 +113,7 @@ impl Layout {
         }
     }
 
-    /// Each of them.
+    /// Returns all layouts.
     #[cfg(test)]
     pub(super) fn all() -> [Layout; 4] {
         [Scale::Full, Scale::Small]
@@ -123,26 +123,26 @@ impl Layout {
             .unwrap()
     }
 
-    /// General register number `index` in the context.
+    /// Returns the position of general register number `index`.
     pub(in crate::callers) fn register(&self, index: usize) -> Range<usize> {
         let start = self.general.start + index * self.word;
         start..start + self.word
     }
 
-    /// MSR in the context.
+    /// Returns the position of MSR.
     pub(in crate::callers) fn msr(&self) -> Range<usize> {
         self.register(self.msr)
     }
 
-    /// The general registers in front of MSR, and behind it.
+    /// Returns the positions of the general registers before and after MSR.
     pub(super) fn around_msr(&self) -> [Range<usize>; 2] {
         [self.general.start..self.msr().start, self.msr().end..self.general.end]
     }
 
-    /// Saves `thread` to `to`, of which the end may be missing that came later.
+    /// Saves `thread` to `to`, which may lack the later part at its end.
     ///
     /// # Errors
-    /// The short copy.
+    /// The short copy, if a byte cannot be stored.
     pub(in crate::callers) fn save(&self, to: &impl WriteMemory, thread: &Thread) -> Result<(), Short> {
         to.write(&thread.general, self.general.start)?;
         to.write(&thread.floating, self.floating.start)?;
@@ -154,14 +154,14 @@ impl Layout {
         to.write(&self.target_pointer(), self.pointer.start)
     }
 
-    /// The context that `thread` would come from.
+    /// Returns the context of `thread`.
     pub(in crate::callers) fn context(&self, thread: &Thread) -> Vec<u8> {
         let mut bytes = self.saved(thread, PADDING);
         bytes[self.stack.clone()].copy_from_slice(&thread.stack);
         bytes
     }
 
-    /// What [`save`](Self::save) leaves in memory full of `background`.
+    /// Returns what [`save`](Self::save) leaves in memory full of `background`.
     pub(super) fn saved(&self, thread: &Thread, background: u8) -> Vec<u8> {
         let mut bytes = vec![background; self.size];
         for (range, field) in [

@@ -1,8 +1,9 @@
-//! What the three context switches share: a *context*, which is the registers, the signal mask and the alternate stack of a
-//! thread, laid out in user memory, and the thread that it comes from or goes to.
+//! The common part of the three context switches: a *context*, which is the registers, the signal mask and the alternate
+//! stack of a thread, laid out in user memory, and its thread.
 //!
-//! The layouts are those of the two architectures, and small ones in the same order. Where a context holds a pointer into
-//! itself (ppc32 to its machine context, ppc64 to its vector registers), the user's addresses count from its first byte.
+//! The layouts are those of the two architectures, and small ones in the same order. Where a context contains a pointer
+//! into itself (ppc32 to its machine context, ppc64 to its vector registers), the user's addresses count from its first
+//! byte.
 
 #![forbid(unsafe_code)]
 
@@ -26,16 +27,16 @@ pub(super) const EFAULT: &str = "EFAULT";
 pub(super) const EINVAL: &str = "EINVAL";
 pub(super) const KILLED: &str = "SIGSEGV";
 
-/// What is in memory that no context has been saved to.
+/// The contents of memory to which no context has been saved.
 const STALE: u8 = 0x77;
 
-/// Memory for the old context, in which nothing is the matter.
+/// Makes memory for the old context, without faults.
 pub(super) fn memory_for_old<U: User>(layout: &Layout, scale: Scale) -> io::Result<U> {
     U::new(&Object::new(vec![STALE; layout.size], layout.word), Scenario::AllResident, scale)
 }
 
-/// A context of ppc32 to switch to, divided between two general registers. Switches never start over; the granule that is
-/// bad alone is in the middle of the general registers, where the helper touches nothing.
+/// Makes a context of ppc32 to switch to, divided between two general registers. Switches never start over; the single bad
+/// granule is in the middle of the general registers, where the helper touches nothing.
 pub(super) fn object_ppc32(scale: Scale) -> Object {
     let layout = Layout::ppc32(scale);
     let context = layout.context(&Thread::patterned(AFTER, &layout));
@@ -45,7 +46,7 @@ pub(super) fn object_ppc32(scale: Scale) -> Object {
     }
 }
 
-/// Where each of the three switches comes from.
+/// Returns the origin of the three switches.
 pub(super) fn origin(variant: Variant) -> &'static str {
     match variant {
         Variant::AsFound => "caller from 5.14 (and 6.12), helper from 5.14 (fault_in_pages_readable)",
@@ -53,8 +54,7 @@ pub(super) fn origin(variant: Variant) -> &'static str {
     }
 }
 
-/// Brings a context in by one of the ways of [`do_setcontext`] and [`restore_sigcontext`]; a context that is unusable
-/// half way kills.
+/// Restores a context by [`do_setcontext`] or [`restore_sigcontext`]; a context that is unusable half way kills.
 pub(super) fn switch(
     layout: &Layout,
     thread: &mut Thread,
@@ -68,7 +68,7 @@ pub(super) fn switch(
     }
 }
 
-/// Whether the old context is there, or, if it was not `saved`, nothing is.
+/// Checks that the old context is there, or, if it was not `saved`, nothing is.
 pub(super) fn check_old<U: User>(
     old: &U,
     layout: &Layout,
@@ -84,7 +84,7 @@ pub(super) fn check_old<U: User>(
     })
 }
 
-/// The end of a switch: which thread there is, and that the new context is still what it was.
+/// Returns the end of a switch: which thread there is, and that the new context is unchanged.
 pub(super) fn ended<U: User>(
     user: &U,
     layout: &Layout,
@@ -109,7 +109,7 @@ pub(super) fn ended<U: User>(
     Ok(Ended { status, moved, product })
 }
 
-/// The process is killed: says in the log how much of the thread the new context has become.
+/// Kills the process: logs how much of the thread is the new context's.
 fn killed(layout: &Layout, thread: &Thread, before: &Thread, log: &mut Log) -> &'static str {
     let changed = thread.general.chunks(layout.word).zip(before.general.chunks(layout.word)).filter(|(a, b)| a != b);
     log.decide(format!("killed; {} general registers are the new context's", changed.count()));

@@ -1,4 +1,4 @@
-//! Bringing a context in, field by field, in the order of each architecture.
+//! Restoring a context, field by field, in the order of each architecture.
 
 #![forbid(unsafe_code)]
 
@@ -13,11 +13,11 @@ use crate::log::Log;
 
 /// A context to restore from.
 pub(in crate::callers) trait Context {
-    /// A field of it, as far as it goes: the bytes in front of a fault arrive. A fault, or a place outside the user's
-    /// memory, makes the context unusable.
+    /// Reads a field as far as possible: the bytes before a fault arrive. A fault, or a place outside the user's memory,
+    /// makes the context unusable.
     fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable>;
 
-    /// A word of it.
+    /// Reads a word.
     fn word(&self, what: &'static str, at: Range<usize>, log: &mut Log) -> Result<u64, Unusable> {
         let mut bytes = vec![0; at.len()];
         self.get(what, at.start, &mut bytes, log)?;
@@ -29,7 +29,7 @@ pub(in crate::callers) trait Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::callers) struct Unusable;
 
-/// A context where the user has it: each field may fault.
+/// A context in user memory: each field may fault.
 pub(in crate::callers) struct InUserMemory<'a, M>(pub(in crate::callers) &'a M);
 
 impl<M: ReadMemory> Context for InUserMemory<'_, M> {
@@ -44,10 +44,10 @@ impl<M: ReadMemory> Context for InUserMemory<'_, M> {
 pub(in crate::callers) struct Copied(Vec<u8>);
 
 impl Copied {
-    /// All of it, or an error.
+    /// Copies all of it, or fails.
     ///
     /// # Errors
-    /// The short copy.
+    /// The short copy, if a byte cannot be loaded.
     pub(in crate::callers) fn from(user: &impl ReadMemory, log: &mut Log) -> Result<Copied, Short> {
         let mut bytes = vec![0; user.len()];
         let copied = user.read(&mut bytes, 0);
@@ -64,8 +64,9 @@ impl Context for Copied {
     }
 }
 
-/// `do_setcontext` of ppc32: the mask and the pointer to the machine context; and from where that points, the general
-/// registers around MSR, MSR, the vector and the floating point registers. A `signal` that returns brings the register of
+/// `do_setcontext` of ppc32: the mask and the pointer to the machine context; and from its target, the general registers
+/// around MSR, MSR, the vector and the floating point registers. A `signal` that returns also restores the register of the
+/// thread's own data.
 /// the thread's own data, too.
 pub(in crate::callers) fn do_setcontext(
     from: &impl Context,
@@ -92,7 +93,7 @@ pub(in crate::callers) fn do_setcontext(
 }
 
 /// `restore_sigcontext` of ppc64: the general registers around MSR, MSR, the pointer to the vector registers, these, the
-/// floating point registers, and the halves that came later.
+/// floating point registers, and the later halves.
 pub(in crate::callers) fn restore_sigcontext(
     from: &impl Context,
     layout: &Layout,
@@ -148,8 +149,8 @@ fn vector_registers(
     from.get("get the vector registers", there(layout.vector.start), &mut thread.vector, log)
 }
 
-/// Where the fields between `target` and `end` are if a pointer says that they begin somewhere else. It is unusable if they
-/// would have no addresses there.
+/// Returns the positions of the fields between `target` and `end` if a pointer points elsewhere. The context is unusable if
+/// they would have no addresses there.
 fn pointed(pointer: u64, target: usize, end: usize) -> Result<impl Fn(usize) -> usize, Unusable> {
     let pointer = usize::try_from(pointer).map_err(|_| Unusable)?;
     pointer.checked_add(end - target).ok_or(Unusable)?;

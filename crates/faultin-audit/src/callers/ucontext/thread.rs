@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use super::layout::Layout;
 
-/// Bits of MSR, the machine state register. They are where even the smallest layout's word has them.
+/// Bits of MSR, the machine state register. They are at their positions in the word of the smallest layout.
 pub(in crate::callers) const VECTOR: u64 = 1 << 4;
 pub(in crate::callers) const VSX: u64 = 1 << 5;
 pub(in crate::callers) const BRANCH: u64 = 1 << 9;
 pub(in crate::callers) const STEP: u64 = 1 << 10;
 
-/// Seeds: the thread as it is before, and as the new context has it.
+/// Seeds: the thread before, and the thread of the new context.
 pub(in crate::callers) const BEFORE: u8 = 0x21;
 pub(in crate::callers) const AFTER: u8 = 0x96;
 
@@ -28,7 +28,7 @@ pub(in crate::callers) struct Thread {
 }
 
 impl Thread {
-    /// A thread in which every byte is another one. It uses its vector registers, and is traced at branches.
+    /// Makes a thread in which every byte differs. It uses its vector registers, and is traced at branches.
     pub(in crate::callers) fn patterned(seed: u8, layout: &Layout) -> Thread {
         let bank = |range: &Range<usize>| range.clone().map(|at| seed ^ (at as u8).wrapping_mul(7) | 1).collect();
         let mut thread = Thread {
@@ -44,19 +44,19 @@ impl Thread {
         thread
     }
 
-    /// Its machine state register.
+    /// Returns its machine state register.
     pub(in crate::callers) fn msr(&self, layout: &Layout) -> u64 {
         value(&self.general[layout.msr * layout.word..][..layout.word])
     }
 
-    /// Sets it.
+    /// Sets its machine state register.
     pub(in crate::callers) fn set_msr(&mut self, layout: &Layout, msr: u64) {
         let bytes = bytes_of(msr, layout.word);
         self.general[layout.msr * layout.word..][..layout.word].copy_from_slice(&bytes);
     }
 
-    /// What [`AFTER`] makes of this thread: all of the context's, except for MSR, the alternate stack and the register of
-    /// the thread's own data, which stays what it is unless a signal returns.
+    /// Returns this thread after [`AFTER`]: all of the context's, except for MSR, the alternate stack and the register of
+    /// the thread's own data, which does not change unless a signal returns.
     pub(in crate::callers) fn switched(&self, layout: &Layout, signal: bool) -> Thread {
         let mut after = Thread { stack: self.stack.clone(), ..Thread::patterned(AFTER, layout) };
         after.set_msr(layout, self.msr(layout));
@@ -75,12 +75,12 @@ impl Thread {
     }
 }
 
-/// A word of the machine, which is a little-endian one.
+/// Returns a word of the machine, which is little-endian.
 pub(in crate::callers) fn value(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
-/// The same in so many bytes.
+/// Returns the bytes of such a word.
 pub(in crate::callers) fn bytes_of(value: u64, len: usize) -> Vec<u8> {
     value.to_le_bytes()[..len].to_vec()
 }

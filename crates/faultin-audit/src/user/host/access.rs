@@ -1,8 +1,7 @@
-//! Views of memory whose faults may be ours to serve.
+//! Views of memory whose faults this process may resolve.
 //!
-//! A copy of ours never has a fault served inside it: it comes back short, the page is brought in, and it goes on behind
-//! what it has done. Where nobody serves the pages the kernel does, inside the copy, and no lock of a caller's stands in its
-//! way.
+//! A fault inside a copy is never resolved: the copy comes back short, the page is brought in, and the copy continues.
+//! Where this process does not resolve the faults the kernel does, inside the copy, which needs none of the caller's locks.
 
 #![deny(unsafe_code)]
 
@@ -29,7 +28,7 @@ pub struct HostWrite<'a> {
     pub(super) paging: Option<&'a Paging>,
 }
 
-/// What both directions share: an attempt is made again where it stopped, for as long as pages are missing.
+/// The common part of both directions: an attempt is repeated where it stopped, for as long as pages are missing.
 macro_rules! served {
     ($access:expr) => {
         fn address(&self, offset: usize) -> usize {
@@ -40,7 +39,7 @@ macro_rules! served {
             self.paging.is_some_and(|paging| paging.bring_in(self.address(offset)))
         }
 
-        /// `attempt` gets how many bytes from `offset` are done.
+        /// `attempt` gets the number of bytes from `offset` that are done.
         fn in_steps(&self, offset: usize, mut attempt: impl FnMut(usize) -> Result<(), Short>) -> Result<(), Short> {
             let mut done = 0;
             while let Err(short) = attempt(done) {
@@ -52,7 +51,7 @@ macro_rules! served {
             Ok(())
         }
 
-        /// All or nothing, `len` bytes.
+        /// Accesses `len` bytes, all or nothing.
         fn at_once<T>(
             &self,
             offset: usize,
@@ -97,7 +96,7 @@ macro_rules! served {
             Short { fault, ..short }
         }
 
-        /// The fault of an instruction that is all or nothing, wherever it met it.
+        /// Returns the fault of an instruction that is all or nothing, at any of its bytes.
         pub(super) fn nofault_anywhere(&self, fault: Fault) -> Fault {
             let pages = (0..self.view.len()).step_by(faultin::page_size()).chain([self.view.len() - 1]);
             let seen = pages.map(|offset| self.nofault(offset, Short { done: 0, fault }).fault);
@@ -111,7 +110,8 @@ impl HostRead<'_> {
 }
 
 impl<'a> HostRead<'a> {
-    /// Memory that somebody else serves: a copy ends at what is not there, and only a fault-in brings it in.
+    /// Makes a view of memory whose faults other code resolves: a copy ends at a missing page, and only a fault-in brings
+    /// it in.
     pub(crate) fn of(view: ReadView<'a>) -> HostRead<'a> {
         HostRead { view, paging: None }
     }
@@ -122,13 +122,13 @@ impl HostWrite<'_> {
 }
 
 impl<'a> HostWrite<'a> {
-    /// As [`HostRead::of`].
+    /// Makes a view as [`HostRead::of`] does.
     pub(crate) fn of(view: WriteView<'a>) -> HostWrite<'a> {
         HostWrite { view, paging: None }
     }
 }
 
-// SAFETY: what is counted is what the copies of the view have counted, one behind the other.
+// SAFETY: the count is the sum of the counts of the view's consecutive copies.
 #[allow(unsafe_code, reason = "a promise to who copies")]
 unsafe impl ReadMemory for HostRead<'_> {
     fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! The adversary: a thread that takes the pages away, one after the other, and gives each back with what was in it.
+//! The adversary: a thread that unmaps the pages, one after the other, and maps each again with its contents.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::thread;
 
 use super::mapping::{Protection, Reservation};
 
-/// Runs `work`, which is shown how often a page was taken and given back, beside the adversary.
+/// Runs `work` concurrently with the adversary; `work` gets the number of pages that were unmapped and mapped again.
 pub(super) fn run<R>(range: &Reservation, file: &File, work: impl FnOnce(&AtomicU64) -> R) -> io::Result<R> {
     let (cycles, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {

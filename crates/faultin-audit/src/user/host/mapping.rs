@@ -1,4 +1,4 @@
-//! The reservation: a run of pages that is ours, whatever is mapped in it.
+//! The reservation: a run of pages that belongs to this module, whatever is mapped in it.
 
 use std::fs::File;
 use std::io;
@@ -7,12 +7,12 @@ use std::ptr::null_mut;
 
 use faultin::{ReadView, WriteView, page_size};
 
-/// What a page may be used for.
+/// The protection of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protection {
     Read,
     ReadWrite,
-    /// As that, with a tag for each granule.
+    /// Like that, with a tag for each granule.
     Tagged,
 }
 
@@ -36,20 +36,20 @@ impl Protection {
 ///
 /// 1. `base..base + (pages + 2) * page_size()` was reserved by one `mmap` and stays so until the drop: mappings in it are
 ///    only ever replaced (`MAP_FIXED`), never removed.
-/// 2. No reference of Rust's to this memory exists: it is accessed through views only.
+/// 2. No Rust reference to this memory exists: it is accessed through views only.
 #[derive(Debug)]
 pub(super) struct Reservation {
     base: *mut u8,
     pages: usize,
 }
 
-// SAFETY: an address range; what may happen to it from several threads is the kernel's to order (invariant 2).
+// SAFETY: an address range; the kernel orders changes of it from several threads (invariant 2).
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
     pub(super) fn new(pages: usize) -> io::Result<Reservation> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping, wherever the kernel likes.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         let base = unsafe { libc::mmap(null_mut(), (pages + 2) * page_size(), libc::PROT_NONE, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -61,10 +61,10 @@ impl Reservation {
         self.pages
     }
 
-    /// The address of a page.
+    /// Returns the address of a page.
     ///
     /// # Panics
-    /// If it is none of ours.
+    /// If it is outside the reservation.
     pub(super) fn page(&self, index: usize) -> *mut u8 {
         assert!(index < self.pages, "page {index} of {}", self.pages);
         self.base.wrapping_add((index + 1) * page_size())
@@ -80,13 +80,13 @@ impl Reservation {
         self.replace(index, protection.bits(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     }
 
-    /// Puts the inaccessible reservation back in a page's place.
+    /// Replaces a page by the inaccessible reservation.
     pub(super) fn unmap(&self, index: usize) -> io::Result<()> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         self.replace(index, libc::PROT_NONE, flags, -1, 0)
     }
 
-    /// Takes what this mapping has of a page out of it; the file keeps its contents.
+    /// Drops a page from this mapping; the file keeps its contents.
     pub(super) fn discard(&self, index: usize) -> io::Result<()> {
         // SAFETY: a page of the reservation (invariant 1), of which there are no references (invariant 2).
         let result = unsafe { libc::madvise(self.page(index).cast(), page_size(), libc::MADV_DONTNEED) };
@@ -101,13 +101,13 @@ impl Reservation {
         if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// All pages, to read from.
+    /// Returns a view of all pages, to read from.
     pub(super) fn read(&self) -> io::Result<ReadView<'_>> {
         // SAFETY: reserved for as long as `self` is borrowed (invariant 1).
         unsafe { ReadView::new(self.page(0), self.pages * page_size()) }.map_err(io::Error::other)
     }
 
-    /// All pages, to write to.
+    /// Returns a view of all pages, to write to.
     pub(super) fn write(&self) -> io::Result<WriteView<'_>> {
         // SAFETY: as in `read`; ours to write, and no reference to it exists (invariant 2).
         unsafe { WriteView::new(self.page(0), self.pages * page_size()) }.map_err(io::Error::other)
@@ -121,11 +121,11 @@ impl Drop for Reservation {
     }
 }
 
-/// Puts in the place of a page of `view` one of an empty file, so that whatever its owner does with it, nobody can access it any
-/// more: what `munmap` by somebody else comes to, but that nothing can come to live there.
+/// Replaces a page of `view` by one of an empty file, so that it stays inaccessible whatever its owner does with it: like a
+/// `munmap` by other code, except that nothing else can be mapped there.
 ///
 /// # Errors
-/// The kernel's.
+/// The kernel's error.
 ///
 /// # Panics
 /// If the view has no such page.
@@ -133,16 +133,16 @@ pub(crate) fn take_away(view: &WriteView<'_>, page: usize) -> io::Result<()> {
     assert!(view.as_ptr().addr().is_multiple_of(page_size()) && (page + 1) * page_size() <= view.len(), "page {page}");
     let (empty, flags) = (memfd("nothing")?, libc::MAP_SHARED | libc::MAP_FIXED);
     let at = view.as_ptr().wrapping_add(page * page_size());
-    // SAFETY: replaces a page of a range whose owner has lent it to be written to by anybody at any time, so that no reference to it
-    // exists; the owner's `munmap` takes this one's place away, too.
+    // SAFETY: replaces a page of a range that its owner has lent to be written to by any code at any time, so that no
+    // reference to it exists; the owner's `munmap` removes this page, too.
     let mapped = unsafe { libc::mmap(at.cast(), page_size(), libc::PROT_NONE, flags, empty.as_raw_fd(), 0) };
     if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A file that lives in memory only.
+/// Makes a file that exists in memory only.
 pub(super) fn memfd(name: &str) -> io::Result<File> {
     let name = std::ffi::CString::new(name).expect("a name without NUL");
-    // SAFETY: a valid string; gives a new descriptor or an error.
+    // SAFETY: a valid string; returns a new descriptor or an error.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -1,8 +1,7 @@
-//! User memory of this process in the state a [`Scenario`] asks for: a few pages of a memfd, mapped inside a reservation of
-//! their own.
+//! User memory of this process in the state of a [`Scenario`]: a few pages of a memfd, mapped inside their own reservation.
 //!
 //! The memfd keeps the bytes whatever happens to the mapping, so they can be written before a page of it is present and
-//! looked at after it is gone. Memory with tags is anonymous instead, because there are machines whose files have none.
+//! read after it is unmapped. Memory with tags is anonymous instead, because some machines have none for files.
 
 mod access;
 mod adversary;
@@ -27,14 +26,14 @@ use tags::Tags;
 
 pub use access::{HostRead, HostWrite};
 
-/// What surrounds an object in its pages: must still be there afterwards.
+/// The bytes around an object in its pages, which must not change.
 const SURROUNDINGS: u8 = 0xa5;
 
-/// A caller runs beside the adversary until that has taken and given back so many pages,
+/// A caller runs concurrently with the adversary until that has unmapped and mapped again this number of pages.
 const CYCLES: u64 = 64;
-/// at least so often,
+/// Minimum number of runs.
 const RUNS: u32 = 64;
-/// and at most so often.
+/// Maximum number of runs.
 const MOST_RUNS: u32 = 5000;
 
 /// An object in memory of this process.
@@ -42,11 +41,11 @@ const MOST_RUNS: u32 = 5000;
 pub struct HostUser {
     file: File,
     range: Reservation,
-    /// Nobody but the kernel serves the faults where this is missing.
+    /// Without it the kernel alone resolves the faults.
     paging: Option<Paging>,
     /// Bad granules; the bytes are not the file's then.
     tags: Option<Tags>,
-    /// Where the object lies, from the first page's first byte.
+    /// Offset of the object from the first page's first byte.
     start: usize,
     len: usize,
 }
@@ -187,7 +186,7 @@ impl HostUser {
         Ok(())
     }
 
-    /// Memory with these bytes, of which the granules are bad that `bad` touches.
+    /// Makes memory with these bytes, of which the granules are bad that `bad` touches.
     fn spoil(&mut self, bytes: &[u8], bad: Range<usize>) -> io::Result<()> {
         (0..self.range.pages()).try_for_each(|index| self.range.map_anonymous(index, Protection::Tagged))?;
         self.range.write()?.write(bytes, 0)?;
@@ -195,7 +194,7 @@ impl HostUser {
         Ok(())
     }
 
-    /// All bytes, whatever has become of the mapping.
+    /// Returns all bytes, whatever the state of the mapping.
     fn pages(&self) -> io::Result<Vec<u8>> {
         let mut all = vec![0; self.range.pages() * page_size()];
         match &self.tags {
@@ -206,7 +205,7 @@ impl HostUser {
     }
 
     /// Runs `work` while another thread unmaps and remaps page after page, and counts how often it has; all pages are
-    /// back when this returns.
+    /// mapped again when this returns.
     fn while_remapped<R>(&self, work: impl FnOnce(&AtomicU64) -> R) -> io::Result<R> {
         adversary::run(&self.range, &self.file, work)
     }

@@ -1,9 +1,9 @@
-//! Pages whose faults this process serves itself, by a userfaultfd that turns them into SIGBUS.
+//! Pages whose faults this process resolves itself, by a userfaultfd that turns them into SIGBUS.
 //!
 //! The pages are a memfd's, which has their contents; a page is *present* once this mapping has it (`UFFDIO_CONTINUE`) and
-//! gone again after `MADV_DONTNEED`. In between nothing brings it back but us. So an access to a page that is not present comes
-//! back short, as it does in a kernel with page faults disabled, and a page can be *poisoned*: from then on it answers
-//! every access as a page does whose memory is broken.
+//! no longer after `MADV_DONTNEED`. In between nothing else brings it in. So an access to a page that is not present comes
+//! back short, as it does in a kernel with page faults disabled, and a page can be *poisoned*: from then on every access to
+//! it fails as with broken memory.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -63,13 +63,13 @@ pub(super) struct Paging {
     /// The first page's address.
     base: usize,
     pages: Box<[Cell<Page>]>,
-    /// Faults that an access has waited for.
+    /// Number of faults that an access has waited for.
     served: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
-    /// Nobody serves it.
+    /// The page has no pager.
     Foreign,
     Missing,
     Present,
@@ -77,10 +77,10 @@ enum Page {
 }
 
 impl Paging {
-    /// Paging that serves no page yet.
+    /// Makes paging without pages yet.
     ///
     /// # Errors
-    /// If the kernel has no such userfaultfd for us.
+    /// If the kernel has no such userfaultfd for this process.
     pub(super) fn new(range: &Reservation) -> io::Result<Paging> {
         let features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MINOR_SHMEM;
         let uffd = open(features | UFFD_FEATURE_POISON).or_else(|_| open(features))?;
@@ -92,7 +92,7 @@ impl Paging {
         })
     }
 
-    /// Serves this page from now on, which was mapped and not touched yet.
+    /// Resolves faults of this page from now on; it was mapped and not touched yet.
     pub(super) fn serve(&self, index: usize) -> io::Result<()> {
         let mode = UFFDIO_REGISTER_MODE_MINOR;
         ask(&self.uffd, UFFDIO_REGISTER, &mut Register { range: self.range(index), mode, ioctls: 0 })?;
@@ -107,7 +107,7 @@ impl Paging {
         Ok(())
     }
 
-    /// Brings the page with this byte in, if it is missing. Whether it was, and an access is to be tried again.
+    /// Brings the page with this byte in, if it is missing. Returns whether it was, and an access should be tried again.
     pub(super) fn bring_in(&self, address: usize) -> bool {
         let Some(index) = self.index(address) else { return false };
         let served = self.pages[index].get() == Page::Missing && self.continue_page(index).is_ok();
@@ -115,7 +115,7 @@ impl Paging {
         served
     }
 
-    /// How many faults an access has waited for.
+    /// Returns the number of faults that an access has waited for.
     pub(super) fn served(&self) -> u64 {
         self.served.get()
     }
@@ -126,14 +126,14 @@ impl Paging {
         Ok(())
     }
 
-    /// Takes a page away that is present.
+    /// Unmaps a page that is present.
     pub(super) fn evict(&self, range: &Reservation, index: usize) {
         if self.pages[index].get() == Page::Present && range.discard(index).is_ok() {
             self.pages[index].set(Page::Missing);
         }
     }
 
-    /// The fault as whoever may not wait sees it: a page that is missing is one that is not resident.
+    /// Returns the fault for an access that may not wait: a missing page is one that is not resident.
     pub(super) fn nofault(&self, access: Access, address: usize, fault: Fault) -> Fault {
         let missing = self.index(address).is_some_and(|index| self.pages[index].get() == Page::Missing);
         if fault.cause() == Cause::Backing && missing {
@@ -154,9 +154,9 @@ impl Paging {
     }
 }
 
-/// A userfaultfd for faults of this process' own instructions, which needs no privilege.
+/// Opens a userfaultfd for faults of this process's own instructions, which needs no privilege.
 fn userfaultfd() -> io::Result<File> {
-    // SAFETY: gives a new descriptor or an error.
+    // SAFETY: returns a new descriptor or an error.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -172,25 +172,25 @@ fn open(features: u64) -> io::Result<File> {
 }
 
 fn ask<T>(uffd: &File, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
-    // SAFETY: every request above takes the structure it was built with, which `argument` is; the ranges are pages of a
-    // reservation of ours, and a missing or a poisoned page faults, which views survive.
+    // SAFETY: every request above takes the structure it was built with, which `argument` is; the ranges are pages of our
+    // own reservation, and a missing or a poisoned page faults, which views survive.
     let result = unsafe { libc::ioctl(uffd.as_raw_fd(), request, std::ptr::from_mut(argument)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether faults can be served here, found out by serving one. The error is the errno of what failed.
+/// Checks whether faults can be resolved here, by resolving one. The error is the errno of the failed call.
 pub(crate) fn probe() -> Result<(), i32> {
     static ANSWER: OnceLock<Result<(), i32>> = OnceLock::new();
     *ANSWER.get_or_init(|| try_one(Paging::continue_page, true).map_err(errno))
 }
 
-/// Whether pages can be poisoned here, found out by poisoning one.
+/// Checks whether pages can be poisoned here, by poisoning one.
 pub(crate) fn probe_poison() -> Result<(), i32> {
     static ANSWER: OnceLock<Result<(), i32>> = OnceLock::new();
     *ANSWER.get_or_init(|| try_one(Paging::poison, false).map_err(errno))
 }
 
-/// Whether there is a userfaultfd at all.
+/// Checks whether there is a userfaultfd at all.
 pub(crate) fn probe_userfaultfd() -> Result<(), i32> {
     userfaultfd().map(drop).map_err(errno)
 }

@@ -1,4 +1,4 @@
-//! Permissions below page size, where the CPU has memory tags: a granule is bad while its tag is not that of the pointers.
+//! Permissions below page size, where the CPU has memory tags: a granule is bad while its tag differs from the pointers'.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ pub(super) struct Tags {
     bad: Range<usize>,
 }
 
-/// There are none.
+/// This machine has no tags.
 #[cfg(not(all(target_arch = "aarch64", not(faultin_syscall))))]
 #[derive(Debug)]
 pub(super) enum Tags {}
@@ -28,7 +28,7 @@ mod real {
     const BAD: u8 = 2;
 
     impl Tags {
-        /// Makes the granules bad that these bytes touch. All pages were mapped to have tags.
+        /// Makes the granules bad that these bytes touch. All pages were mapped with tags.
         pub(in super::super) fn new(range: &Reservation, bad: Range<usize>) -> io::Result<Tags> {
             if !tags::check() {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "memory tags"));
@@ -38,7 +38,7 @@ mod real {
             Ok(tags)
         }
 
-        /// Does `work` while no granule is bad.
+        /// Runs `work` while no granule is bad.
         pub(in super::super) fn healed<T>(&self, range: &Reservation, work: impl FnOnce() -> T) -> T {
             self.set(range, 0);
             let result = work();
@@ -48,8 +48,8 @@ mod real {
 
         fn set(&self, range: &Reservation, tag: u8) {
             for at in (self.bad.start & !(GRANULE - 1)..self.bad.end).step_by(GRANULE) {
-                // SAFETY: `new`'s condition: the page was mapped with `PROT_MTE`, and tags are checked; a reservation's bytes
-                // have no references.
+                // SAFETY: `new`'s condition: the page was mapped with `PROT_MTE`, and tags are checked; no references to a
+                // reservation's bytes exist.
                 unsafe { tags::set(range.page(0).wrapping_add(at), tag) };
             }
         }
@@ -67,7 +67,7 @@ impl Tags {
     }
 }
 
-/// Whether a bad granule can be made here, found out by making one.
+/// Returns whether a bad granule can be made here, by making one.
 pub(crate) fn probe() -> bool {
     use super::mapping::Protection;
     let tried = || -> io::Result<bool> {

@@ -1,4 +1,4 @@
-//! User memory that is simulated: every scenario on every machine, and an adversary that acts between any two steps.
+//! Simulated user memory: every scenario on every machine, and an adversary that acts between any two steps.
 
 #![forbid(unsafe_code)]
 
@@ -16,17 +16,17 @@ use crate::scenario::Scenario;
 
 pub use registers::SimRegisters;
 
-/// What surrounds an object in its pages: must still be there afterwards.
+/// The bytes around an object in its pages, which must not change.
 const SURROUNDINGS: u8 = 0xa5;
 
-/// A tag that no pointer of the caller's has.
+/// A tag that none of the caller's pointers has.
 const OTHER_TAG: u8 = 5;
 
-/// At how many moments of an undisturbed run the adversary begins, one after the other, at most.
+/// Maximum number of moments of an undisturbed run at which the adversary begins, one after the other.
 const MOMENTS: u64 = 48;
-/// How many pages it takes away in a storm: fewer than the attempts in vain after which a loop gives up.
+/// Number of pages it evicts in a storm: fewer than the fruitless attempts after which a loop gives up.
 const EVICTIONS: u64 = 24;
-/// For how many steps it keeps a page.
+/// Number of steps for which a page stays unmapped.
 const HOLDS: [u64; 3] = [1, 3, 9];
 
 /// An object in simulated memory.
@@ -38,7 +38,7 @@ pub struct SimUser {
 }
 
 impl Scale {
-    /// Sizes of pages and granules.
+    /// Returns the sizes of pages and granules.
     pub const fn geometry(self) -> Geometry {
         match self {
             Scale::Full => Geometry::new(4096, 16),
@@ -48,7 +48,7 @@ impl Scale {
 }
 
 impl SimUser {
-    /// Memory in this state, in which the object lies here.
+    /// Makes memory in this state, with the object at this position.
     pub fn of(state: State, object: Range<usize>, scale: Scale) -> SimUser {
         SimUser { sim: Sim::from_state(state), object, scale }
     }
@@ -58,15 +58,16 @@ impl SimUser {
         &self.sim
     }
 
-    /// Where in the space the object lies.
+    /// Returns the position of the object in the space.
     pub fn range(&self) -> Range<usize> {
         self.object.clone()
     }
 
-    /// Makes one user after the other for `each`, while page after page is taken away: from each moment of an undisturbed run
+    /// Makes one user after the other for `each`, while page after page is evicted: from each moment of an undisturbed run
     /// on, every step or every few.
     ///
     /// # Errors
+    /// Those of `each`.
     /// What `each` says.
     pub fn beside_evictions(
         object: &Object,
@@ -120,7 +121,7 @@ impl SimUser {
                     Scenario::UnmappedMidway => Action::Protect(self.page(1), Permission::Unmapped),
                     _ => Action::LoseBacking(1),
                 };
-                // The first attempt finds that the first page is not there: that is a step.
+                // The first attempt finds that the first page is missing: that is a step.
                 self.sim.play([(1, happens)].into_iter().collect());
             }
             Scenario::FirstPageBad => self.sim.act(Action::Protect(self.page(0), Permission::None)),
@@ -158,7 +159,7 @@ impl User for SimUser {
         Ok(user)
     }
 
-    /// Every page, at every moment (or at `MOMENTS` of them, evenly), for a short and for a long while; and then the
+    /// Unmaps every page, at every moment (or at `MOMENTS` of them, evenly), for a short and for a long while; and then the
     /// page after it.
     fn beside_adversary(
         object: &Object,

@@ -1,6 +1,6 @@
-//! The registers of a machine that is simulated: an image with a header in it.
+//! The registers of a simulated machine: an image with a header in it.
 //!
-//! As with the real instruction a save leaves the reserved bytes of the header alone, and a restore refuses an image in
+//! As with the real instruction a save leaves the reserved bytes of the header unchanged, and a restore rejects an image in
 //! which they are not zero.
 
 #![forbid(unsafe_code)]
@@ -17,13 +17,13 @@ pub struct SimRegisters {
 }
 
 impl SimRegisters {
-    /// The registers in an image, if the machine accepts it.
+    /// Returns the registers in an image, if the machine accepts it.
     pub(super) fn arrived(image: Vec<u8>, header: Range<usize>) -> Option<SimRegisters> {
         let reserved = header.start + 1..header.end;
         image[reserved].iter().all(|&byte| byte == 0).then_some(SimRegisters { image, header })
     }
 
-    /// What a save stores, and where: all but the reserved bytes.
+    /// Returns the ranges that a save stores: all but the reserved bytes.
     pub(super) fn stored(&self) -> [Range<usize>; 2] {
         [0..self.header.start + 1, self.header.end..self.image.len()]
     }

@@ -51,9 +51,9 @@ impl PageTable {
         PageTable { number, by_rights, backing, page, entries, refuses: AtomicBool::new(false) }
     }
 
-    /// Makes the next change of a part fail.
-    pub(super) fn refuse(&self) {
-        self.refuses.store(true, Relaxed);
+    /// Sets whether the next change of a part fails.
+    pub(super) fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Relaxed);
     }
 
     /// Returns whether the next change of a part fails.

@@ -1,4 +1,4 @@
-//! The buffers of operations: ranges of simulated memory, of which some cannot be accessed.
+//! The buffers of operations: ranges of simulated memory, parts of which are inaccessible.
 
 use faultin::Access;
 use faultin_sim::{Action, Geometry, Permission, Script, Sim};
@@ -10,7 +10,7 @@ const GRANULE: usize = 4;
 const PAGES: usize = 5;
 pub const LEN: usize = PAGES * PAGE;
 
-/// Memory, and what is known of its bytes: what the mapping allows, and which of them are lost otherwise.
+/// Memory, and the expected accessibility of its bytes: the mapping's rights, and which bytes are lost otherwise.
 pub struct Memory {
     pub sim: Sim,
     permissions: Vec<Permission>,
@@ -27,7 +27,7 @@ impl Memory {
         memory
     }
 
-    /// Something is the matter with a part of it from now on.
+    /// Makes a part of it inaccessible from now on.
     pub fn spoil(&mut self, source: &mut Source<'_>) {
         let granule = source.below(LEN / GRANULE) * GRANULE;
         let (action, lost) = match source.below(5) {
@@ -45,20 +45,20 @@ impl Memory {
         self.lost[lost].fill(true);
     }
 
-    /// All of it can be accessed again.
+    /// Makes all of it accessible again.
     pub fn heal(&mut self) {
         self.sim.act(Action::Heal(0..LEN));
         self.permissions.fill(Permission::Write);
         self.lost.fill(false);
     }
 
-    /// Somebody who takes pages away in the next operation, some times.
+    /// Evicts pages a few times during the next operation.
     pub fn beset(&self, source: &mut Source<'_>) {
         let actions = (0..source.below(5)).map(|_| (source.below(12) as u64, Action::Evict(source.below(PAGES))));
         self.sim.play(actions.collect::<Script>());
     }
 
-    /// New bytes.
+    /// Fills it.
     pub fn fill(&self, seed: u8) {
         let mut state = self.sim.state();
         for (index, byte) in state.bytes_mut().iter_mut().enumerate() {
@@ -71,7 +71,7 @@ impl Memory {
         self.sim.state().bytes().to_vec()
     }
 
-    /// Whether the byte at `at` can be accessed, once it is there.
+    /// Whether the byte at `at` is accessible once it is resident.
     pub fn is_good(&self, access: Access, at: usize) -> bool {
         let needed = if access == Access::Read { Permission::Read } else { Permission::Write };
         self.permissions[at] >= needed && !self.lost[at]

@@ -1,8 +1,8 @@
-//! Random operations on two cached files of a few tiny blocks, against vectors of bytes that say what should be in them.
+//! Random operations on two cached files of a few tiny blocks, compared with vectors of the expected bytes.
 //!
-//! Whatever bytes [`run`] is given mean a sequence of operations, so that a fuzzer can grow them; the same bytes always mean
-//! the same sequence. The buffers are simulated memory that faults in places; the stores insist on their contract, answer in
-//! part, and fail at times.
+//! Any bytes given to [`run`] decode to a sequence of operations, so that a fuzzer can generate them; the same bytes always
+//! decode to the same sequence. The buffers are simulated memory with faults. The stores check the callers' part of their
+//! contract, and return short counts and errors.
 
 mod memory;
 mod operations;
@@ -20,10 +20,10 @@ use operations::{Doing, Operation, Party};
 pub use source::Source;
 use store::{Manners, Picky};
 
-/// Operations in a sequence, at most.
+/// The maximum number of operations in a sequence.
 const LONGEST: usize = 60;
 
-/// All loops there are.
+/// All loops.
 const LOOPS: [WriteLoop; 13] = [
     WriteLoop::DEFAULT,
     WriteLoop::GENERIC_PERFORM_WRITE,
@@ -40,13 +40,13 @@ const LOOPS: [WriteLoop; 13] = [
     WriteLoop::F2FS_FILE_WRITE_ITER,
 ];
 
-/// How the operations of a sequence ended: a test that never sees one of these tests nothing.
+/// Counts of the outcomes of operations: a test that never reaches one of them tests nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub whole: u64,
     pub short: u64,
     pub nothing: u64,
-    /// Operations during which a store has failed.
+    /// Operations during which a store failed.
     pub failed: u64,
 }
 
@@ -60,7 +60,7 @@ impl Tally {
     }
 }
 
-/// Everything there is.
+/// The whole state.
 struct World {
     cache: Cache,
     block: usize,
@@ -70,10 +70,10 @@ struct World {
     files: [Party; 2],
 }
 
-/// Runs the sequence that `bytes` mean.
+/// Runs the sequence that `bytes` decode to.
 ///
 /// # Errors
-/// An operation did something else than it should: which, and the whole sequence.
+/// The operation with a wrong result, and the whole sequence.
 pub fn run(bytes: &[u8]) -> Result<Tally, String> {
     let mut source = Source::new(bytes);
     let mut story = Vec::new();
@@ -125,20 +125,20 @@ impl World {
         self.files.iter().for_each(|file| file.store.fail_after(good_calls));
     }
 
-    /// Calls of the stores that have failed.
+    /// Failed calls of the stores.
     fn failures(&self) -> u32 {
         self.files.iter().map(|file| file.store.failures()).sum()
     }
 
-    /// Those of them that were syncs.
+    /// Failed syncs.
     fn failed_syncs(&self) -> u32 {
         self.files.iter().map(|file| file.store.failed_syncs()).sum()
     }
 
-    /// Closes a file and opens it again. What its store did not take when it was closed, it takes when all is synced.
+    /// Closes a file and opens it again. The store gets at the next sync what it did not accept when the file was closed.
     fn reopen(&mut self, index: usize) -> Result<(), String> {
         let party = &mut self.files[index];
-        // There is always a file, so another one has its place meanwhile.
+        // There is always a file, so another one takes its place meanwhile.
         let placeholder =
             self.cache.open(faultin_cache::store::MemoryStore::new([])).map_err(|error| error.to_string())?;
         drop(std::mem::replace(&mut party.file, placeholder));
@@ -155,7 +155,7 @@ impl World {
         Ok(())
     }
 
-    /// What is always so, when the stores work.
+    /// Checks the invariants that hold while the stores work.
     fn check(&self) -> Result<(), String> {
         for (index, party) in self.files.iter().enumerate() {
             same(&format!("file {index}"), &party.contents()?, &party.model)?;
@@ -173,10 +173,11 @@ impl World {
         Ok(())
     }
 
-    /// Everything gets to the stores, and nothing is left.
+    /// Checks that everything reaches the stores and no memory is left.
     fn end(&self) -> Result<(), String> {
         for party in &self.files {
-            // What failed before may be reported once; what a failed sync of the store may have lost, until it is written again.
+            // Earlier failures may be reported once; what a failed sync may have lost is reported until it is written
+            // again.
             let _ = party.file.sync_all();
             let again = |error| format!("reported again: {error}");
             match party.file.sync_all() {

@@ -1,4 +1,4 @@
-//! Operations, and what each has to do.
+//! Operations and their expected results.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::memory::{self, Memory};
 use super::store::Picky;
 use super::{Source, Tally, World};
 
-/// Bytes of a file, about.
+/// The approximate maximum length of a file in bytes.
 const LONG: usize = 200;
 
 /// An operation.
@@ -48,7 +48,7 @@ pub enum Operation {
     Look,
     /// Closes the file and opens it again.
     Reopen,
-    /// The memory changes.
+    /// Changes the memory.
     Spoil,
     Heal,
 }
@@ -110,12 +110,12 @@ fn bytes_in(segments: &[Range<usize>]) -> usize {
     segments.iter().map(ExactSizeIterator::len).sum()
 }
 
-/// Bytes at the beginning of a list that can be accessed.
+/// The number of accessible bytes at the beginning of a list.
 fn good_bytes(memory: &Memory, segments: &[Range<usize>], access: Access) -> usize {
     segments.iter().cloned().flatten().take_while(|&at| memory.is_good(access, at)).count()
 }
 
-/// What came of an operation on file number `index`, and which of the store's calls failed during it.
+/// A running operation on file number `index`, and which of the store's calls failed during it.
 pub struct Doing<'a> {
     pub world: &'a mut World,
     pub index: usize,
@@ -140,13 +140,13 @@ impl<'a> Doing<'a> {
         &mut self.world.files[self.index].model
     }
 
-    /// Whether a store has failed since it began: then others than the user's memory may be to blame.
+    /// Whether a store has failed during the operation: then the user's memory need not be the cause.
     fn has_failed(&self) -> bool {
         self.world.failures() > self.failures_before
     }
 
     /// # Errors
-    /// What it did and should not have done.
+    /// The difference from the expected result.
     pub fn run(&mut self, operation: &Operation, source: &mut Source<'_>, tally: &mut Tally) -> Result<(), String> {
         match operation {
             Operation::Write { way, pos, segments, may_wait, seed } => {
@@ -198,7 +198,7 @@ impl<'a> Doing<'a> {
         Ok(())
     }
 
-    /// Whether it succeeded. It fails for nothing but a store that does.
+    /// Whether it succeeded. It must not fail unless a store does.
     fn settled(&self, result: Result<(), Error>) -> Result<bool, String> {
         match result {
             Ok(()) => Ok(true),
@@ -207,7 +207,7 @@ impl<'a> Doing<'a> {
         }
     }
 
-    /// How much was moved of a list of which the first `good` bytes can be accessed and `total` bytes are wanted.
+    /// How many of `total` bytes were moved with a list whose first `good` bytes are accessible.
     fn moved(&self, result: Result<usize, Partial>, good: usize, total: usize, exact: bool) -> Result<usize, String> {
         let said = format!("{result:?}, where {good} of {total} bytes are good");
         let (done, error) = match result {
@@ -323,7 +323,7 @@ impl<'a> Doing<'a> {
             Ok(()) if self.has_failed() => Err("a sync succeeds of which a call of the store has failed".into()),
             Ok(()) => self.world.files[self.index].is_stored(),
             Err(Error::Store(_)) if unseen && self.has_failed() => Ok(()),
-            // Reported late: what failed before has succeeded now.
+            // Reported late: the call that failed has succeeded now.
             Err(Error::Store(_)) if unseen => self.world.files[self.index].is_stored(),
             // What a failed sync may have lost is reported until it is written again. (This store loses nothing.)
             Err(Error::Lost { .. }) if self.has_failed() => Ok(()),
@@ -340,17 +340,17 @@ impl<'a> Doing<'a> {
     }
 }
 
-/// A file and what should be in it.
+/// A file and its expected bytes.
 pub struct Party {
     pub file: CachedFile,
     pub store: Arc<Picky>,
     pub model: Vec<u8>,
-    /// Failed calls of the store that a sync has reported, or could have.
+    /// Failed calls of the store that a sync has reported or could have reported.
     pub failures_seen: u32,
 }
 
 impl Party {
-    /// All bytes, past the cache, in which nothing changes.
+    /// All bytes, read past the cache, which does not change it.
     pub fn contents(&self) -> Result<Vec<u8>, String> {
         let len = self.file.len().map_err(|error| error.to_string())?;
         let mut bytes = vec![0xa5; len as usize];
@@ -361,7 +361,7 @@ impl Party {
         }
     }
 
-    /// Whether the store has everything.
+    /// Checks that the store has everything.
     pub fn is_stored(&self) -> Result<(), String> {
         if self.file.dirty() > 0 {
             return Err(format!("{} bytes are dirty", self.file.dirty()));

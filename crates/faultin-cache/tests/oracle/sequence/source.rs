@@ -1,8 +1,8 @@
-//! Decisions out of bytes.
+//! Decisions from bytes.
 
 use std::ops::Range;
 
-/// Bytes that are used up; zeros behind their end.
+/// Bytes that are consumed; zeros follow their end.
 pub struct Source<'a> {
     bytes: &'a [u8],
 }
@@ -26,12 +26,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// One of `n`, at most 256.
+    /// One of `n` numbers; `n` is at most 256.
     pub fn below(&mut self, n: usize) -> usize {
         usize::from(self.byte()) % n
     }
 
-    /// Once in `n` times, at most 256.
+    /// `true` once in `n` times; `n` is at most 256.
     pub fn once_in(&mut self, n: usize) -> bool {
         self.below(n) == n - 1
     }
@@ -40,7 +40,7 @@ impl<'a> Source<'a> {
         all[self.below(all.len())].clone()
     }
 
-    /// A range within `0..end`, at most 255.
+    /// A range within `0..end`; `end` is at most 255.
     pub fn range(&mut self, end: usize) -> Range<usize> {
         let (a, b) = (self.below(end + 1), self.below(end + 1));
         a.min(b)..a.max(b)

@@ -1,4 +1,4 @@
-//! A store that insists on its contract, and makes use of all that it leaves open.
+//! A store that checks its callers' part of the contract and uses all the freedom that its own part leaves.
 
 use std::io;
 use std::ops::Range;
@@ -6,16 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultin_cache::store::Store;
 
-/// What a store is like.
+/// The properties of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
     /// Its alignment.
     pub unit: usize,
-    /// Units that it moves in one call, at most.
+    /// The maximum number of units in one transfer.
     pub most: usize,
     /// Whether every third transfer is interrupted.
     pub interrupts: bool,
-    /// Whether it can make holes.
+    /// Whether it supports holes.
     pub holes: bool,
 }
 
@@ -31,7 +31,7 @@ struct State {
     bytes: Vec<u8>,
     reserved: u64,
     transfers: u32,
-    /// Calls that succeed before all others fail.
+    /// The number of calls that succeed before all others fail.
     good_calls: Option<u32>,
     failures: u32,
     failed_syncs: u32,
@@ -46,17 +46,17 @@ impl Picky {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on so many calls succeed, and no others; all of them, for `None`.
+    /// Lets this many calls succeed and all later ones fail; `None`: all succeed.
     pub fn fail_after(&self, good_calls: Option<u32>) {
         self.state().good_calls = good_calls;
     }
 
-    /// Calls that have failed.
+    /// Failed calls.
     pub fn failures(&self) -> u32 {
         self.state().failures
     }
 
-    /// Those of them that were syncs.
+    /// Failed syncs.
     pub fn failed_syncs(&self) -> u32 {
         self.state().failed_syncs
     }
@@ -69,7 +69,7 @@ impl Picky {
         self.state().reserved
     }
 
-    /// A call that may fail.
+    /// Starts a call that may fail.
     fn call(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         match &mut state.good_calls {
@@ -85,7 +85,7 @@ impl Picky {
         }
     }
 
-    /// A call that moves `len` bytes, to or from `address`: how many it will move.
+    /// Starts a transfer of `len` bytes to or from `address`, and returns how many to move.
     fn transfer(&self, address: usize, len: usize, pos: u64) -> io::Result<(MutexGuard<'_, State>, usize)> {
         let unit = self.manners.unit;
         assert!(

@@ -16,7 +16,7 @@ pub unsafe trait Plain: Copy + 'static {}
 
 macro_rules! plain {
     ($($ty:ty)*) => {$(
-        // SAFETY: a number.
+        // SAFETY: sets a limit.
         unsafe impl Plain for $ty {}
     )*};
 }

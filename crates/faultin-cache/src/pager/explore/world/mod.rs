@@ -296,7 +296,7 @@ impl World {
     /// Returns the possible main operations.
     pub(super) fn operations(&self) -> Vec<Op> {
         let page = page_size() as u64;
-        // A refusal alone does nothing, and would be a second one for the operation after it.
+        // A refusal takes effect in the next operation, which may have one of its own.
         let acts = self.possible().into_iter().filter(|action| !matches!(action, Action::Refuse { .. }));
         let mut ops: Vec<Op> = acts.map(Op::Act).collect();
         ops.extend([page, page + page / 2, 2 * page].map(Op::SetLen));
@@ -338,7 +338,7 @@ impl World {
             }
             Action::Refuse { map } => {
                 if let Some(map) = self.mapping(map) {
-                    map.table().inspect(|table| table.refuse());
+                    map.table().inspect(|table| table.refuse(true));
                 }
             }
             Action::StoreGoesDown => self.store.is_down.store(true, Relaxed),
@@ -368,6 +368,8 @@ impl World {
         self.operate(op);
         self.check();
         self.is_scripted.set(false);
+        // A refusal that met no change would be a second one for the next operation.
+        self.mappings().iter().filter_map(|map| map.table()).for_each(|table| table.refuse(false));
     }
 
     pub(super) fn moments_left(&self) -> Vec<Moment> {
