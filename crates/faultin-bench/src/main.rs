@@ -6,6 +6,7 @@
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory that the cases run on |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | the comparisons and the goals |
+//! | `scale` | operations whose cost may grow with the number of mappings |
 //! | `peers` | the alternatives |
 
 mod cache;
@@ -22,6 +23,7 @@ mod peers;
 mod probe;
 mod report;
 mod sample;
+mod scale;
 mod stats;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use measure::Bench;
 use report::Report;
+use scale::Scale;
 
 /// Compares faultin with its peers, side by side: ratio = our time / the peer's.
 ///
@@ -74,6 +77,9 @@ enum Which {
     Cache,
     /// Faults resolved by this process
     Pager,
+    /// Growth: operations beside more and more mappings, as curves. Fails if one that should be flat is not. Not a part
+    /// of everything
+    Scale,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
@@ -95,7 +101,11 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == "sum") {
         return faultin_cli::main();
     }
-    match measure_all(&Args::parse()) {
+    let args = Args::parse();
+    if args.which == Some(Which::Scale) {
+        return curves(&args);
+    }
+    match measure_all(&args) {
         Ok(report) if report.missing.is_empty() => ExitCode::SUCCESS,
         Ok(report) => {
             eprintln!("faultin-bench: {} did not run as they should:", report.missing.len());
@@ -106,6 +116,27 @@ fn main() -> ExitCode {
         }
         Err(why) => {
             eprintln!("faultin-bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints how operations grow. Exits with 1 if one grows that should not.
+fn curves(args: &Args) -> ExitCode {
+    let printed = Scale::measure(args.quick).and_then(|scale| {
+        let json = || serde_json::to_string_pretty(&scale).map(|text| text + "\n").map_err(|error| error.to_string());
+        faultin_cli::print(&if args.json { json()? } else { scale.text() });
+        Ok(scale.failures())
+    });
+    match printed {
+        // Times of a smoke test mean nothing.
+        Ok(failures) if failures.is_empty() || args.quick => ExitCode::SUCCESS,
+        Ok(failures) => {
+            failures.iter().for_each(|failure| eprintln!("faultin-bench: {failure}"));
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            eprintln!("faultin-bench: scale: {why}");
             ExitCode::FAILURE
         }
     }

@@ -139,7 +139,7 @@ pub fn goals(goals: &[Goal]) -> Table {
     table
 }
 
-fn plain<const N: usize>(header: [&str; N]) -> Table {
+pub fn plain<const N: usize>(header: [&str; N]) -> Table {
     const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
     let style = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);
     let mut table = Table::new();

@@ -1,6 +1,7 @@
 //! Models of the code that runs in signal handlers of `faultin-cache` and `faultin`: the reader-writer lock, the pager's
-//! mailbox, the slots of threads that hold locks; the end of pagers' ranges and guards, predecessors' actions, stamps of
-//! files, and the epoch of a mapping; run under every order of their steps that loom finds.
+//! mailbox, the slots of threads that hold locks; the tree of registered ranges and its slots, the end of pagers' ranges and
+//! guards, predecessors' actions, stamps of files, and the epoch of a mapping; run under every order of their steps that loom
+//! finds.
 //!
 //! The sources are the crates' own files. They import atomics, futexes and the like from their `crate::sync` only, and here
 //! that is `sync`: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
@@ -17,11 +18,15 @@ use std::time::Instant;
 #[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
 #[path = "../../faultin-cache/src/pager/mailbox.rs"]
 mod mailbox;
+#[path = "../../faultin/src/signal/ranges.rs"]
+mod ranges;
 #[path = "../../faultin-cache/src/lock/raw.rs"]
 mod raw;
-#[path = "../../faultin-cache/src/lock/slots.rs"]
+#[path = "../../faultin/src/signal/slots.rs"]
 mod slots;
 mod sync;
+#[path = "../../faultin-cache/src/lock/slots.rs"]
+mod threads;
 
 /// At its path in the crate.
 mod lock {
@@ -68,6 +73,8 @@ mod locks;
 mod mailboxes;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod registered;
 
 /// Runs `body` under every order of steps with at most `preemptions` preemptions, and `FAULTIN_LOOM_MORE` more if it is
 /// set; or with `LOOM_MAX_PREEMPTIONS`. If `LOOM_MAX_DURATION` seconds do not suffice, the untried orders are counted as a

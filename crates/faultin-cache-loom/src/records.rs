@@ -14,7 +14,7 @@ use crate::epoch::Epoch;
 use crate::explore;
 use crate::map::record::Record;
 use crate::map::stamp::{Observation, Stamp};
-use crate::slots::Slots;
+use crate::threads::Threads;
 
 #[test]
 fn an_action_is_never_a_mixture() {
@@ -126,13 +126,13 @@ fn zeros_of_a_scan_are_never_taken_for_the_files() {
 
 #[test]
 fn a_slot_is_one_threads_and_says_what_it_holds() {
-    explore(3, || {
-        let slots = Arc::new(Slots::new());
+    explore(2, || {
+        let slots = Arc::new(Threads::new());
         let owners = Arc::new(Mutex::new(Vec::new()));
         let work = |number: u32| {
             let (slots, owners) = (Arc::clone(&slots), Arc::clone(&owners));
             move || {
-                let slot = slots.take(number);
+                let slot = slots.take(number, 1);
                 let address = std::ptr::from_ref(slot).addr();
                 {
                     let mut owners = owners.lock().unwrap();
@@ -147,7 +147,7 @@ fn a_slot_is_one_threads_and_says_what_it_holds() {
                 assert!(!slots.is_held_by(number));
                 slot.count(1);
                 owners.lock().unwrap().retain(|&owner| owner != address);
-                slot.give_back();
+                slots.give_back(slot);
             }
         };
         let threads = [1, 2].map(|number| thread::spawn(work(number)));

@@ -87,7 +87,6 @@ mod file;
 mod folio;
 mod inode;
 #[allow(unsafe_code, reason = "a page that the kernel wipes in children")]
-mod process;
 mod read;
 mod resize;
 mod sync;

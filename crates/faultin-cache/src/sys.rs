@@ -145,12 +145,6 @@ pub(crate) fn memory() -> Option<usize> {
     usize::try_from(info.totalram).ok()?.checked_mul(usize::try_from(info.mem_unit).ok()?.max(1))
 }
 
-/// Returns the kernel's id of this process.
-pub(crate) fn getpid() -> u32 {
-    // SAFETY: has no arguments, and does not fail.
-    unsafe { call(libc::SYS_getpid, [0; 6]) }.map_or(0, |process| process as u32)
-}
-
 /// Returns the kernel's id of this thread.
 pub(crate) fn gettid() -> u32 {
     // SAFETY: has no arguments, and does not fail.

@@ -218,6 +218,9 @@ pub use fault::{Access, Cause, Fault, Granularity, Short};
 pub use scalar::Scalar;
 
 #[cfg(all(feature = "std", not(faultin_portable)))]
+#[doc(hidden)]
+pub use registry::process::process;
+#[cfg(all(feature = "std", not(faultin_portable)))]
 pub use {
     backing::Backing,
     map::write::FileMapMut,

@@ -17,7 +17,6 @@ use buddy_system_allocator::FrameAllocator;
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::process;
 
 /// Maximum number of blocks of a folio.
 pub(crate) const MOST_BLOCKS: usize = 512;
@@ -40,7 +39,7 @@ pub(crate) struct Arena {
     taken: AtomicU64,
     state: Mutex<State>,
     /// The process that has the memory. A child of `fork` has none of it.
-    process: u64,
+    process: u32,
 }
 
 struct State {
@@ -109,13 +108,13 @@ impl Arena {
             used: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             state: Mutex::new(state),
-            process: process::current(),
+            process: faultin::process(),
         })
     }
 
     /// Returns whether this is the process that made it, and not a child.
     pub(crate) fn is_ours(&self) -> bool {
-        self.process == process::current()
+        self.process == faultin::process()
     }
 
     /// Returns the size of all folios in bytes.
@@ -230,7 +229,7 @@ struct Segment {
     /// Number of bytes from the beginning on that have pages.
     ready: usize,
     /// The process that has the mapping: in a child another mapping may be there.
-    process: u64,
+    process: u32,
 }
 
 // SAFETY: it owns its memory; the pointer is only an address.
@@ -243,7 +242,7 @@ impl Segment {
         let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
         // Small segments are not mapped here, and have the pages of their allocation.
         let ready = if len >= HUGE { 0 } else { len };
-        Ok(Segment { base, len, align, ready, process: process::current() })
+        Ok(Segment { base, len, align, ready, process: faultin::process() })
     }
 
     /// Returns the layout of a small segment, for caches that are small on purpose, in tests.
@@ -316,7 +315,7 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         if self.len >= HUGE {
-            if self.process != process::current() {
+            if self.process != faultin::process() {
                 return;
             }
             // SAFETY: this mapping is the segment's own, and no `Frames` in it are left: each keeps the arena.

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use super::arena::Account;
 use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
-use crate::{process, sys};
+use crate::sys;
 
 /// Maximum number of bytes copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
 const AT_ONCE: usize = 32 << 10;
@@ -32,7 +32,7 @@ pub(crate) struct Backing {
     file: OwnedFd,
     block: usize,
     /// The process that has the folios. A child of `fork` has the descriptor, too.
-    process: u64,
+    process: u32,
     /// Buffers of [`at_once`](Self::at_once) bytes each.
     buffers: Mutex<Vec<Bounce>>,
 }
@@ -51,7 +51,7 @@ impl Backing {
         let most = most - most % rustix::param::page_size() as u64;
         without_sigxfsz(|| rustix::fs::ftruncate(&file, most).map_err(named("ftruncate")))?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).map_err(named("fcntl"))?;
-        Ok(Arc::new(Backing { file, block, process: process::current(), buffers: Mutex::new(Vec::new()) }))
+        Ok(Arc::new(Backing { file, block, process: faultin::process(), buffers: Mutex::new(Vec::new()) }))
     }
 
     /// Returns the maximum number of bytes to copy at once.
@@ -178,7 +178,7 @@ impl Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         // A child's copy is not the folio.
-        if self.backing.process == process::current() {
+        if self.backing.process == faultin::process() {
             self.backing.punch(self.pos, self.len());
         }
     }

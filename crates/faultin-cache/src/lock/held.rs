@@ -13,8 +13,9 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
-use super::slots::{Slot, Slots};
+use super::slots::{Thread as Noted, Threads};
 use super::{LockId, Mode};
+use crate::sync::Slot;
 use crate::sys;
 
 /// Returns whether the thread with this id (`gettid`) holds an inode lock or a writeback lock of any cache, or is about to:
@@ -82,7 +83,7 @@ thread_local! {
     static THREAD: Thread = const { Thread { held: RefCell::new(Vec::new()) } };
     /// Released by `THREAD`'s destructor; it has no destructor, so that a child of `fork` can read it without registering
     /// one.
-    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static SLOT: Cell<Option<&'static Slot<Noted>>> = const { Cell::new(None) };
 }
 
 struct Thread {
@@ -92,22 +93,22 @@ struct Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(slot) = SLOT.take() {
-            slot.give_back();
+            SLOTS.give_back(slot);
         }
     }
 }
 
-static SLOTS: Slots = Slots::new();
+static SLOTS: Threads = Threads::new();
 
 #[cold]
-fn take() -> &'static Slot {
+fn take() -> &'static Slot<Noted> {
     static FORKS: Once = Once::new();
     FORKS.call_once(|| {
         // SAFETY: `in_child` does what may be done there: atomic operations and a system call.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         // It fails only for lack of memory; then a child is as one of `clone`.
     });
-    let slot = SLOTS.take(this_thread());
+    let slot = SLOTS.take(this_thread(), faultin::process());
     SLOT.set(Some(slot));
     slot
 }
@@ -123,7 +124,7 @@ extern "C" fn in_child() {
         if mine.is_some_and(|mine| ptr::eq(mine, slot)) {
             slot.rename(this_thread());
         } else {
-            slot.give_back();
+            slot.clear();
         }
     }
 }

@@ -15,7 +15,7 @@ use super::bug::{self, Bug};
 use super::explore::PageTable;
 use super::uffd::{Faults, Uffd};
 use crate::folio::backing::Backing;
-use crate::{process, sys};
+use crate::sys;
 
 /// A mapping of a part of a memfd, in which a page is inaccessible until it is installed.
 ///
@@ -28,7 +28,7 @@ pub(super) struct Hardware {
     len: usize,
     by: By,
     /// The process that has it: a child does not.
-    process: u64,
+    process: u32,
 }
 
 // SAFETY: a mapping is not bound to a thread, and this has only its addresses.
@@ -72,7 +72,7 @@ impl Hardware {
             unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, backing.as_fd(), pos) }
                 .map_err(|error| CallError::name("mmap", error.into()))?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let process = process::current();
+        let process = faultin::process();
         let hardware = Hardware { base, len, by, process };
         // SAFETY: our own mapping. A child would have pages whose faults nothing resolves.
         unsafe { sys::madvise(base.as_ptr(), len, libc::MADV_DONTFORK) }
@@ -86,7 +86,7 @@ impl Hardware {
     /// Makes a simulated page table of `len` bytes.
     #[cfg(test)]
     pub(super) fn simulated(table: PageTable, len: usize) -> Hardware {
-        let process = process::current();
+        let process = faultin::process();
         Hardware { base: NonNull::dangling(), len, by: By::Sim(table), process }
     }
 
@@ -100,7 +100,7 @@ impl Hardware {
 
     /// Returns whether this process has made it. A child of `fork` has nothing there, or another mapping.
     pub(super) fn is_ours(&self) -> bool {
-        process::current() == self.process
+        faultin::process() == self.process
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {

@@ -30,7 +30,6 @@ use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
 use crate::lock;
-use crate::process;
 use crate::sync::Bell;
 
 /// The state that a file's pager thread, its porter and its mappings share.
@@ -73,7 +72,7 @@ impl Post {
 pub(crate) struct PagerThread {
     pub(super) post: Arc<Post>,
     /// The process that has the threads.
-    process: u64,
+    process: u32,
 }
 
 impl PagerThread {
@@ -82,7 +81,7 @@ impl PagerThread {
     pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
         let post = Arc::new(Post::new()?);
         // From here on, started threads end if the rest fails.
-        let started = PagerThread { post, process: process::current() };
+        let started = PagerThread { post, process: faultin::process() };
         let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
         let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
         let named = |error| CallError::name("clone3", error);
@@ -111,7 +110,7 @@ impl PagerThread {
 impl Drop for PagerThread {
     fn drop(&mut self) {
         // A child of `fork` shares the bells with its parent, and may have copies of locks that are held.
-        if self.process == process::current() {
+        if self.process == faultin::process() {
             self.post.mailbox.close();
             self.post.bell.ring();
         }

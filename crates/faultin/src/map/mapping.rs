@@ -21,6 +21,7 @@ use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
 use crate::signal::guard::Guard;
+use crate::signal::slots::Slot;
 use crate::{blocked, copy, fault_in, page_size, scalar, signal_free};
 
 /// Number of bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a
@@ -107,7 +108,7 @@ pub(crate) struct Mapping {
     /// The file it was mapped from, if that is another description than its map's.
     own: Option<File>,
     /// The guard for scans by foreign code.
-    guard: &'static Guard,
+    guard: &'static Slot<Guard>,
     /// The scans under way.
     scans: Mutex<Scans>,
 }
@@ -444,9 +445,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // First: afterwards the addresses may be another mapping's.
+        Guard::give_back(self.guard);
         // SAFETY: our own range (invariant 1), to which no pointer exists: accesses borrow the mapping.
         unsafe { libc::munmap(self.base().cast(), self.len) };
-        self.guard.give_back();
     }
 }
 

@@ -10,6 +10,7 @@
 mod disposition;
 mod error;
 mod loaded;
+pub(crate) mod process;
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -18,13 +19,16 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub(crate) use self::disposition::{Action, Disposition};
 pub use self::error::InstallError;
 use self::loaded::{find, pin, with_loader_lock};
+use self::process::Process;
 use crate::arch;
 use crate::backoff::wait_until;
 use crate::fault::Cause;
 use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
-use crate::signal::pager;
+use crate::signal::pager::Entry;
+use crate::signal::ranges::Ranges;
 use crate::signal::reserve::Reserve;
+use crate::signal::slots::{Slots, Stack};
 use crate::table::{self, ABI, Object, Site};
 
 /// Which handler handles the signals.
@@ -52,14 +56,16 @@ pub(crate) struct Registry {
     pub(crate) forwarded: AtomicU64,
     /// Number of faults of foreign instructions that were resolved with zeros.
     pub(crate) substituted: AtomicU64,
-    /// Mappings that foreign instructions may read, newest first. Never shrinks.
-    pub(crate) guards: AtomicPtr<Guard>,
+    /// What is registered, by address: slots of `guards` and `pagers`.
+    pub(crate) ranges: Ranges,
+    /// Mappings that foreign instructions may read.
+    pub(crate) guards: Slots<Guard>,
+    /// Ranges with a pager.
+    pub(crate) pagers: Slots<Entry>,
+    /// Those whose pager has to be freed: a signal handler was the last to leave, after the range was dropped.
+    pub(crate) retired_pagers: Stack,
     /// Mappings that handlers can unmap when they need room for others.
     pub(crate) reserve: Reserve,
-    /// Ranges with a pager, newest first. Never shrinks.
-    pub(crate) pagers: AtomicPtr<pager::Entry>,
-    /// Not 0 if a signal handler was the last to leave a range that was dropped, so that a pager has to be freed.
-    pub(crate) retired_pagers: AtomicU32,
     /// For each of [`SIGNALS`].
     previous: [Previous; 2],
     /// The handler of the object that contains this registry, by generation.
@@ -67,14 +73,8 @@ pub(crate) struct Registry {
     /// The [process](Self::process) whose thread changes dispositions, 0 if none does. A child that is forked meanwhile
     /// inherits its parent's number, which it may ignore.
     lock: AtomicU32,
-    /// The number of this process, in a page that the kernel wipes in each child.
-    process: AtomicPtr<AtomicU32>,
-    /// The largest number that this process or one of its ancestors has had.
-    last_process: AtomicU32,
+    pub(crate) process: Process,
 }
-
-/// Marks that there is no page that the kernel wipes in each child.
-const NO_PAGE: *const AtomicU32 = core::ptr::dangling();
 
 const _: () = assert!(Cause::COUNT <= 16);
 
@@ -102,15 +102,15 @@ pub(crate) static REGISTRY: Registry = Registry {
     recovered: [const { AtomicU64::new(0) }; 16],
     forwarded: AtomicU64::new(0),
     substituted: AtomicU64::new(0),
-    guards: AtomicPtr::new(core::ptr::null_mut()),
+    ranges: Ranges::new(),
+    guards: Slots::new(),
+    pagers: Slots::new(),
+    retired_pagers: Stack::new(),
     reserve: Reserve::new(),
-    pagers: AtomicPtr::new(core::ptr::null_mut()),
-    retired_pagers: AtomicU32::new(0),
     previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
     entries: handler::ENTRIES,
     lock: AtomicU32::new(0),
-    process: AtomicPtr::new(core::ptr::null_mut()),
-    last_process: AtomicU32::new(0),
+    process: Process::new(),
 };
 
 /// Returns the registry of `object`, if it is in one.
@@ -276,53 +276,9 @@ impl Registry {
         Ok(Some(replaced))
     }
 
-    /// Returns a number that no ancestor of this process has: never 0. A process id would not do: a child in a new
-    /// namespace may have its parent's.
-    pub(crate) fn process(&self) -> u32 {
-        let mut page = self.process.load(Ordering::Acquire);
-        if page.is_null() {
-            page = self.wiped_on_fork();
-        }
-        if core::ptr::eq(page, NO_PAGE) {
-            return std::process::id();
-        }
-        // SAFETY: a page that is never unmapped.
-        let number = unsafe { &*page };
-        match number.load(Ordering::Relaxed) {
-            0 => {
-                let new = self.last_process.fetch_add(1, Ordering::Relaxed) + 1;
-                number.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|now| now, |_| new)
-            }
-            number => number,
-        }
-    }
-
-    /// Makes the page of [`process`](Self::process), unless another thread is faster. Returns [`NO_PAGE`], from then on,
-    /// before Linux 4.14, under an emulator that ignores the advice, and without memory: two ways to number a process must
-    /// not mix.
-    #[cold]
-    fn wiped_on_fork(&self) -> *mut AtomicU32 {
-        let (len, rights) = (crate::page_size(), libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: a new mapping that no other code knows until it is published.
-        unsafe {
-            let page = libc::mmap(core::ptr::null_mut(), len, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
-            let is_page = page != libc::MAP_FAILED;
-            // A user-mode emulator may accept any advice, and do nothing.
-            let is_wiped = is_page
-                && libc::madvise(page, len, i32::MAX) != 0
-                && libc::madvise(page, len, libc::MADV_WIPEONFORK) == 0;
-            let (none, new) = (core::ptr::null_mut(), if is_wiped { page.cast() } else { NO_PAGE.cast_mut() });
-            let published = self.process.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire);
-            if is_page && !(is_wiped && published.is_ok()) {
-                libc::munmap(page, len);
-            }
-            published.map_or_else(|now| now, |_| new)
-        }
-    }
-
     /// Runs `f` while no other thread of this process changes dispositions.
     fn locked<T>(&self, f: impl FnOnce() -> T) -> T {
-        let me = self.process();
+        let me = self.process.number();
         wait_until(|| {
             let holder = self.lock.load(Ordering::Relaxed);
             holder != me && self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()

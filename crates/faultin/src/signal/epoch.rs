@@ -13,11 +13,6 @@ use crate::sync::{AtomicU64, Ordering, fence};
 pub(crate) struct Epoch(AtomicU64);
 
 impl Epoch {
-    #[cfg(not(faultin_loom))]
-    pub(crate) const fn new() -> Self {
-        Epoch(AtomicU64::new(0))
-    }
-
     #[cfg(faultin_loom)]
     pub(crate) fn new() -> Self {
         Epoch(AtomicU64::new(0))

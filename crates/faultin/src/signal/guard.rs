@@ -5,18 +5,20 @@
 //! and [`end`](Guard::end): any other access to the mapping dies as it would without us. A substitution is recorded
 //! *before* it takes effect, so a reader of such a zero finds out.
 //!
-//! A [`Guard`] is never freed, because a handler may be reading it in any thread at any time: it is reused for another
-//! mapping. Handlers count themselves in and out.
+//! A [`Guard`] is in a [slot](super::slots) that is never freed and is used for another mapping later, because a handler may be
+//! reading it in any thread at any time. Handlers count themselves in and out.
 
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::epoch::Epoch;
 use super::handler::BUS_MCEERR_AR;
+use super::registered::Registered;
 use super::reserve::{Reserve, put_zeros};
+use super::slots::{Blank, Slot};
 use super::users::Users;
 use crate::arch::{self, context::syscall6};
 use crate::backoff::wait_until;
@@ -32,9 +34,6 @@ const BUS_ADRERR: c_int = 2;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Guard {
-    next: AtomicPtr<Guard>,
-    /// Whether it belongs to a mapping.
-    taken: AtomicBool,
     /// Handlers that are using it; they substitute only while a scan reads the mapping.
     handlers: Users,
     /// The process that reads it: a child does not wait for handlers of its parent's threads.
@@ -66,10 +65,6 @@ struct Record {
 }
 
 impl Record {
-    const fn new() -> Self {
-        Record { from: AtomicUsize::new(usize::MAX), to: AtomicUsize::new(0) }
-    }
-
     fn clear(&self) {
         self.from.store(usize::MAX, Ordering::Relaxed);
         self.to.store(0, Ordering::Relaxed);
@@ -81,48 +76,38 @@ impl Record {
     }
 }
 
-impl Guard {
-    const fn new() -> Self {
-        Guard {
-            next: AtomicPtr::new(ptr::null_mut()),
-            taken: AtomicBool::new(true),
-            handlers: Users::new(),
-            process: AtomicU32::new(0),
-            epoch: Epoch::new(),
-            start: AtomicUsize::new(0),
-            len: AtomicUsize::new(0),
-            page: AtomicUsize::new(0),
-            file: AtomicI32::new(-1),
-            offset: AtomicU64::new(0),
-            count: AtomicUsize::new(0),
-            blocks: AtomicUsize::new(0),
-            wants: AtomicUsize::new(0),
-            cut_to: AtomicU64::new(u64::MAX),
-            records: [const { Record::new() }; RECORDS],
-        }
-    }
+// SAFETY: atomic variables, for which all zeros is a value.
+unsafe impl Blank for Guard {}
 
-    /// Returns a guard for a new mapping of a file with pages of this size: an unused one, or a new one.
-    pub(crate) fn take(start: usize, len: usize, page: usize, offset: u64) -> &'static Guard {
-        let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-        let guard = registry
-            .guards()
-            .find(|guard| guard.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok());
-        let guard = guard.unwrap_or_else(|| registry.add_guard(Box::leak(Box::new(Guard::new()))));
+impl Guard {
+    /// Registers a new mapping of a file with pages of this size, with no scan. `offset` is that of the mapping in the
+    /// file.
+    pub(crate) fn take(start: usize, len: usize, page: usize, offset: u64) -> &'static Slot<Guard> {
+        let registry = registry();
+        let guard = registry.guards.take(registry.process.number());
         guard.start.store(start, Ordering::Relaxed);
         guard.len.store(len, Ordering::Relaxed);
         guard.offset.store(offset, Ordering::Relaxed);
         guard.page.store(page, Ordering::Relaxed);
         guard.clear();
+        registry.register(&guard.range(), Registered::Guard(guard));
         guard
     }
 
-    /// Releases the guard: the mapping was unmapped. No scan reads it.
-    pub(crate) fn give_back(&self) {
-        if self.epoch.is_damaged() {
-            self.healed();
+    /// Ends [`take`](Self::take), while the mapping is still mapped. No scan reads it.
+    pub(crate) fn give_back(guard: &'static Slot<Guard>) {
+        let registry = registry();
+        registry.unregister(&guard.range(), Registered::Guard(guard));
+        if guard.epoch.is_damaged() {
+            guard.healed();
         }
-        self.taken.store(false, Ordering::Release);
+        registry.guards.give_back(guard);
+    }
+
+    /// Returns the addresses of the mapping.
+    pub(super) fn range(&self) -> Range<usize> {
+        let start = self.start.load(Ordering::Relaxed);
+        start..start + self.len.load(Ordering::Relaxed)
     }
 
     /// Resolves faults from here on, if the mappings that the handler may need could be set aside; returns whether they
@@ -283,65 +268,48 @@ fn sleep(time: &libc::timespec) {
     unsafe { syscall6(libc::SYS_nanosleep, [ptr::from_ref(time).expose_provenance(), 0, 0, 0, 0, 0]) };
 }
 
+/// Returns the registry of this object, which was installed before it had a mapping.
+fn registry() -> &'static Registry {
+    registry::of(arch::object()).unwrap_or(&REGISTRY)
+}
+
 /// Returns the number of this process.
 fn process() -> u32 {
-    registry::of(arch::object()).unwrap_or(&REGISTRY).process()
+    registry().process.number()
 }
 
 /// Returns the mappings that are set aside for the handlers of this process.
 fn reserve() -> &'static Reserve {
-    &registry::of(arch::object()).unwrap_or(&REGISTRY).reserve
+    &registry().reserve
 }
 
-/// Returns whether the fault is in a guarded mapping during a scan, and the access may be repeated now. A store may not: it
-/// would meet zeros that cannot be written to.
+/// Returns whether the fault at `address`, in the guarded mapping, is one of a scan's, and the access may be repeated now. A
+/// store may not: it would meet zeros that cannot be written to.
 ///
 /// Async-signal-safe: system calls and atomic variables only.
 #[cold]
 #[inline(never)]
-pub(super) fn serve(registry: &Registry, signal: c_int, code: c_int, access: Option<Access>, address: usize) -> bool {
+pub(super) fn serve(
+    registry: &Registry,
+    guard: &Guard,
+    signal: c_int,
+    code: c_int,
+    access: Option<Access>,
+    address: usize,
+) -> bool {
     if signal != libc::SIGBUS || !matches!(code, BUS_ADRERR | BUS_MCEERR_AR) || access == Some(Access::Write) {
         return false;
     }
-    let address = arch::untag(address);
-    for guard in registry.guards() {
-        let at = || address.wrapping_sub(guard.start.load(Ordering::Relaxed));
-        let contains = || at() < guard.len.load(Ordering::Relaxed);
-        // Most do not contain it, and are not written to. The range of a mapping does not change during a scan.
-        if !contains() {
-            continue;
-        }
-        let served = guard.handlers.enter() && contains() && guard.substitute(&registry.reserve, at());
-        // The owner waits until it can claim the guard.
-        let _ = guard.handlers.leave();
-        if served {
-            registry.substituted.fetch_add(1, Ordering::Relaxed);
-            return true;
-        }
+    let at = || address.wrapping_sub(guard.start.load(Ordering::Relaxed));
+    let contains = || at() < guard.len.load(Ordering::Relaxed);
+    // The range of a mapping does not change during a scan.
+    let served = guard.handlers.enter() && contains() && guard.substitute(&registry.reserve, at());
+    // The owner waits until it can claim the guard.
+    let _ = guard.handlers.leave();
+    if served {
+        registry.substituted.fetch_add(1, Ordering::Relaxed);
     }
-    false
-}
-
-impl Registry {
-    fn guards(&self) -> impl Iterator<Item = &'static Guard> {
-        // SAFETY: guards are never freed, and complete before they are published.
-        let guard = |at: *mut Guard| unsafe { at.as_ref() };
-        core::iter::successors(guard(self.guards.load(Ordering::Acquire)), move |last| {
-            guard(last.next.load(Ordering::Relaxed))
-        })
-    }
-
-    fn add_guard(&self, guard: &'static Guard) -> &'static Guard {
-        let this = ptr::from_ref(guard).cast_mut();
-        let mut first = self.guards.load(Ordering::Relaxed);
-        loop {
-            guard.next.store(first, Ordering::Relaxed);
-            match self.guards.compare_exchange_weak(first, this, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return guard,
-                Err(now) => first = now,
-            }
-        }
-    }
+    served
 }
 
 #[cfg(all(test, not(faultin_syscall)))]
@@ -350,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_scan_waits_for_a_handler_of_a_lower_priority() {
-        let guard: &'static Guard = Box::leak(Box::new(Guard::new()));
+        let guard = REGISTRY.guards.take(process());
         assert!(guard.begin(-1));
         let handler = |start: &dyn Fn()| {
             assert!(guard.handlers.enter());

@@ -7,6 +7,7 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
+use super::registered::Registered;
 use super::{chain, guard, pager, stack};
 use crate::arch;
 use crate::fault::{Access, FaultCode};
@@ -129,9 +130,15 @@ fn serve_others(
     address: usize,
     context: &libc::ucontext_t,
 ) -> bool {
+    let address = arch::untag(address);
+    let Some(registered) = registry.at(address) else { return false };
     let interrupted = stack::Interrupted::of(context);
-    pager::serve_signal(registry, access, address, &interrupted)
-        || interrupted.room >= stack::GUARD && guard::serve(registry, signal, code, access, address)
+    match registered {
+        Registered::Pager(entry) => pager::serve_signal(registry, entry, access, address, &interrupted),
+        Registered::Guard(guard) => {
+            interrupted.room >= stack::GUARD && guard::serve(registry, guard, signal, code, access, address)
+        }
+    }
 }
 
 /// Returns `si_addr_lsb`, which libc does not expose: it follows `si_addr`.

@@ -10,7 +10,11 @@ pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod install;
 pub(crate) mod pager;
+pub(crate) mod ranges;
+mod registered;
 pub(crate) mod reserve;
+#[doc(hidden)]
+pub mod slots;
 pub(crate) mod stack;
 mod users;
 

@@ -4,20 +4,24 @@
 //! [`probe`](crate::raw#probe) then call the [`Pager`] of the address as an ordinary function, which may wait and take
 //! locks. Faults of other code's instructions are resolved in the signal, by [`Pager::in_signal`], which may do neither.
 //!
-//! An entry is never freed, because a handler may be reading it in any thread at any time: it is reused for another range.
-//! A thread inside a pager is counted as one of its [`Users`], and the last one frees a pager whose range was dropped. In a
-//! signal nothing can be freed: there the last user leaves a note, and the pager is freed when the next range is dropped.
-//! It is not freed in `fault_in`: the caller may hold locks, and the pager's destructor is foreign code.
+//! An entry is in a [slot](super::slots) that is never freed and is used for another range later, because a handler may be
+//! reading it in any thread at any time. A thread inside a pager is counted as one of its [`Users`], and the last one frees a
+//! pager whose range was dropped. In a signal nothing can be freed: there the last user puts the entry on a stack, and its
+//! pager is freed when the next range is dropped. It is not freed in `fault_in`: the caller may hold locks, and the pager's
+//! destructor is foreign code.
 
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use super::registered::Registered;
+use super::slots::{Blank, Slot};
 pub use super::stack::Interrupted;
 use super::users::Users;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
+use crate::page_size;
 use crate::registry::{self, InstallError, REGISTRY, Registry};
 
 /// Resolves the faults of a range.
@@ -78,7 +82,7 @@ pub unsafe trait Pager: Send + Sync + 'static {
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
 pub struct Served {
-    entry: &'static Entry,
+    entry: &'static Slot<Entry>,
 }
 
 /// The data of one range.
@@ -91,16 +95,14 @@ pub struct Served {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
-    next: AtomicPtr<Entry>,
-    /// The process that has made it. A child of `fork` makes its own entries: users of these may have been its parent's
-    /// threads.
-    process: u32,
-    taken: AtomicBool,
     users: Users,
     start: AtomicUsize,
     len: AtomicUsize,
     pager: AtomicPtr<Calls>,
 }
+
+// SAFETY: atomic variables, for which all zeros is a value.
+unsafe impl Blank for Entry {}
 
 /// A pager in a form that objects with another compiler's method tables can call.
 #[derive(Debug)]
@@ -173,111 +175,149 @@ unsafe extern "C-unwind" fn free(calls: *mut Calls) {
 /// The addresses of `range` are the caller's: it has mapped or reserved them, and no other code uses them for anything else
 /// until the `Served` is dropped. (This function maps and unmaps nothing. The pager gets every fault there that is not an
 /// access of this crate, with the signal's whole context: for memory that is not the caller's, that would repeat
-/// instructions that must fail.) No two ranges that are registered at the same time overlap.
+/// instructions that must fail.) No two ranges that are registered at the same time have a page in common, nor has one with a
+/// map of this crate.
 pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
     crate::install()?;
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
-    let process = registry.process();
-    let take = |entry: &Entry| entry.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-    let mut entries = registry.entries_of_pagers();
-    let entry = entries.find(|entry| entry.process == process && take(entry));
-    let entry = entry.unwrap_or_else(|| registry.add_pager(process));
+    let registry = registry();
+    let entry = registry.pagers.take(registry.process.number());
     entry.start.store(range.start, Ordering::Relaxed);
     entry.len.store(range.len(), Ordering::Relaxed);
     let registration = Registration { calls: Calls { fault_in, would_fault, in_signal, free }, pager };
     entry.pager.store(Box::into_raw(Box::new(registration)).cast(), Ordering::Relaxed);
     entry.users.open();
+    registry.register(&entry.range(), Registered::Pager(entry));
     Ok(Served { entry })
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.entry.users.retire();
-        self.entry.free_if_unused();
-        registry::of(arch::object()).unwrap_or(&REGISTRY).free_retired();
+        let (entry, registry) = (self.entry, registry());
+        registry.unregister(&entry.range(), Registered::Pager(entry));
+        entry.users.retire();
+        if entry.users.claim() {
+            free_pager(registry, entry);
+        }
+        while let Some(entry) = registry.pagers.pop(&registry.retired_pagers) {
+            free_pager(registry, entry);
+        }
     }
+}
+
+/// Returns the registry of this object, which was installed before it had a range.
+#[inline]
+fn registry() -> &'static Registry {
+    registry::of(arch::object()).unwrap_or(&REGISTRY)
 }
 
 impl Entry {
+    fn range(&self) -> Range<usize> {
+        let start = self.start.load(Ordering::Relaxed);
+        start..start + self.len.load(Ordering::Relaxed)
+    }
+
     fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.len.load(Ordering::Relaxed)
     }
-
-    /// Returns the addresses of the range among `len` from `address` on.
-    fn part_of(&self, address: usize, len: usize) -> Option<Range<usize>> {
-        let start = self.start.load(Ordering::Relaxed);
-        let end = start.saturating_add(self.len.load(Ordering::Relaxed));
-        let part = start.max(address)..end.min(address.saturating_add(len));
-        (!part.is_empty()).then_some(part)
-    }
-
-    /// Enters, if this range is registered and contains `address`. A thread that meets a dropped range frees nothing: it
-    /// may hold locks.
-    fn enter(&'static self, registry: &Registry, address: usize) -> Option<Inside> {
-        // Most ranges do not contain it, and are not written to. A thread that uses an address of a range learned of the
-        // range before, so it sees the range's bounds.
-        if !self.contains(address) {
-            return None;
-        }
-        let is_open = self.users.enter();
-        let inside = Inside(self);
-        if is_open && self.contains(address) {
-            return Some(inside);
-        }
-        inside.leave_without_freeing(registry);
-        None
-    }
-
-    /// Frees the pager of a dropped range, if no thread is inside it.
-    fn free_if_unused(&self) {
-        if self.users.claim() {
-            let pager = self.pager.swap(ptr::null_mut(), Ordering::Relaxed);
-            // Makes the entry available for another range, also if the pager's drop panics.
-            let _free = Free(&self.taken);
-            // SAFETY: invariant 1, and this thread has claimed it.
-            unsafe { ((*pager).free)(pager) };
-        }
-    }
 }
 
-/// Makes an entry available again when this is dropped.
-struct Free<'a>(&'a AtomicBool);
+/// Frees the pager of a dropped range.
+fn free_pager(registry: &Registry, entry: &'static Slot<Entry>) {
+    /// Gives the entry back, also if the pager's drop panics.
+    struct GiveBack<'a>(&'a Registry, &'static Slot<Entry>);
 
-impl Drop for Free<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+    impl Drop for GiveBack<'_> {
+        fn drop(&mut self) {
+            self.0.pagers.give_back(self.1);
+        }
     }
+
+    let pager = entry.pager.swap(ptr::null_mut(), Ordering::Relaxed);
+    let _give_back = GiveBack(registry, entry);
+    // SAFETY: invariant 1 of `Entry`: the caller has claimed it, so no other thread frees or uses it.
+    unsafe { ((*pager).free)(pager) };
 }
 
 /// A thread inside a pager, until this is dropped (also because a pager panics).
-struct Inside(&'static Entry);
+struct Inside<'a> {
+    registry: &'a Registry,
+    entry: &'static Slot<Entry>,
+}
 
-impl Inside {
+impl<'a> Inside<'a> {
+    /// Enters, if this range is registered and contains `address`. A thread that meets a dropped range frees nothing: it
+    /// may hold locks.
+    fn enter(registry: &'a Registry, entry: &'static Slot<Entry>, address: usize) -> Option<Self> {
+        let is_open = entry.users.enter();
+        let inside = Inside { registry, entry };
+        // A thread that uses an address of a range learned of the range before, so it sees the range's bounds.
+        if is_open && entry.contains(address) {
+            return Some(inside);
+        }
+        inside.leave_without_freeing();
+        None
+    }
+
+    /// Enters the registered range that contains `address`, if it has a pager.
+    #[inline]
+    fn at(registry: &'a Registry, address: usize) -> Option<Self> {
+        match registry.at(address)? {
+            Registered::Pager(entry) => Inside::enter(registry, entry, address),
+            Registered::Guard(_) => None,
+        }
+    }
+
+    fn calls(&self) -> *const Calls {
+        self.entry.pager.load(Ordering::Relaxed)
+    }
+
     /// Leaves, and notes what has to be freed. Async-signal-safe.
-    fn leave_without_freeing(self, registry: &Registry) {
-        let entry = self.0;
+    fn leave_without_freeing(self) {
+        let (registry, entry) = (self.registry, self.entry);
         core::mem::forget(self);
-        if entry.users.leave() {
-            registry.retired_pagers.store(1, Ordering::Release);
+        if entry.users.leave() && entry.users.claim() {
+            registry.pagers.push(&registry.retired_pagers, entry);
         }
     }
 }
 
-impl Drop for Inside {
+impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        if self.0.users.leave() {
-            self.0.free_if_unused();
+        if self.entry.users.leave() && self.entry.users.claim() {
+            free_pager(self.registry, self.entry);
         }
     }
+}
+
+/// Returns the pagers of the ranges that have a page among `range`, in ascending order, each with the part of it that is
+/// registered.
+fn pagers_in(registry: &Registry, range: Range<usize>) -> impl Iterator<Item = (Inside<'_>, Range<usize>)> {
+    let (mut at, end, page) = (range.start, range.end, page_size());
+    core::iter::from_fn(move || {
+        loop {
+            let (found, of) = match registry.first_in(&(at..end))? {
+                Registered::Pager(entry) => (Some(entry), entry.range()),
+                Registered::Guard(guard) => (None, guard.range()),
+            };
+            let part = of.start.max(at)..of.end.min(end);
+            // Whatever happens to what was found meanwhile, the search advances.
+            at = of.end.checked_next_multiple_of(page).unwrap_or(usize::MAX).max((at | (page - 1)).saturating_add(1));
+            if let Some(entry) = found
+                && !part.is_empty()
+                && let Some(inside) = Inside::enter(registry, entry, part.start)
+            {
+                return Some((inside, part));
+            }
+        }
+    })
 }
 
 /// Calls the pager of `address`, if there is one, to make the first of `len` bytes there accessible: as an ordinary
 /// function.
 pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Result<(), Fault>> {
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
-    let inside = registry.enter(address)?;
-    let calls = inside.0.pager.load(Ordering::Relaxed);
+    let inside = Inside::at(registry(), address)?;
+    let calls = inside.calls();
     let mut fault = Fault::refused(access, Cause::Backing, address);
     // SAFETY: invariants 1 and 2 of `Entry`.
     let done = unsafe { ((*calls).fault_in)(calls, address, len, access, &mut fault) };
@@ -287,32 +327,32 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
 /// Returns whether the byte at `address` has a pager that expects an access to fault.
 #[inline]
 pub(crate) fn expects_fault(address: usize, access: Access) -> bool {
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+    let registry = registry();
+    // Apart, so that programs without pagers and maps do not prepare for the call of one.
+    !registry.ranges.is_empty() && expects_fault_at(registry, address, access)
+}
+
+#[inline(never)]
+fn expects_fault_at(registry: &Registry, address: usize, access: Access) -> bool {
     let address = arch::untag(address);
-    let Some(inside) = registry.enter(address) else { return false };
-    let calls = inside.0.pager.load(Ordering::Relaxed);
+    let Some(inside) = Inside::at(registry, address) else { return false };
+    let calls = inside.calls();
     // SAFETY: invariants 1 and 2 of `Entry`.
     unsafe { ((*calls).would_fault)(calls, address, access) }
 }
 
 /// Returns whether a byte of `len` from `address` on has a pager.
 pub(crate) fn serves(address: usize, len: usize) -> bool {
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
-    registry
-        .entries_of_pagers()
-        .any(|entry| entry.part_of(address, len).is_some_and(|part| entry.enter(registry, part.start).is_some()))
+    pagers_in(registry(), address..address.saturating_add(len)).next().is_some()
 }
 
 /// Finds the first page of `len` bytes from `address` on for which a pager expects an access to fault: returns the offset
 /// of its first byte.
 pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access) -> Option<usize> {
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
     let address = arch::untag(address);
-    let gone = registry.entries_of_pagers().filter_map(|entry| {
-        let part = entry.part_of(address, len)?;
-        let inside = entry.enter(registry, part.start)?;
-        let calls = inside.0.pager.load(Ordering::Relaxed);
+    pagers_in(registry(), address..address.saturating_add(len)).find_map(|(inside, part)| {
+        let calls = inside.calls();
         let mut at = part.start;
         while at < part.end {
             // SAFETY: invariants 1 and 2 of `Entry`.
@@ -322,17 +362,18 @@ pub(crate) fn first_gone(address: usize, len: usize, page: usize, access: Access
             at = (at | (page - 1)).checked_add(1)?;
         }
         None
-    });
-    gone.min()
+    })
 }
 
-/// Returns whether a pager has resolved the fault of an instruction that is in no table, which may be repeated now.
+/// Returns whether the pager of `address` has resolved the fault of an instruction that is in no table, which may be
+/// repeated now. `address` has no tag.
 ///
 /// Async-signal-safe, as pagers have promised to be.
 #[cold]
 #[inline(never)]
 pub(super) fn serve_signal(
     registry: &Registry,
+    entry: &'static Slot<Entry>,
     access: Option<Access>,
     address: usize,
     interrupted: &Interrupted,
@@ -342,67 +383,10 @@ pub(super) fn serve_signal(
         Some(Access::Read) => READ,
         Some(Access::Write) => WRITE,
     };
-    let address = arch::untag(address);
-    for entry in registry.entries_of_pagers().filter(|entry| entry.contains(address)) {
-        let is_open = entry.users.enter();
-        let inside = Inside(entry);
-        let is_meant = is_open && entry.contains(address);
-        let served = is_meant && {
-            let calls = entry.pager.load(Ordering::Relaxed);
-            // SAFETY: invariants 1 and 2 of `Entry`.
-            unsafe { ((*calls).in_signal)(calls, address, access, interrupted) }
-        };
-        inside.leave_without_freeing(registry);
-        if is_meant {
-            return served;
-        }
-    }
-    false
-}
-
-impl Registry {
-    /// Enters the registered range that contains `address`, if there is one.
-    #[inline]
-    fn enter(&self, address: usize) -> Option<Inside> {
-        self.entries_of_pagers().find_map(|entry| entry.enter(self, address))
-    }
-
-    /// Frees the pagers whose last user could not free them.
-    #[inline]
-    fn free_retired(&self) {
-        if self.retired_pagers.load(Ordering::Relaxed) != 0 {
-            self.retired_pagers.swap(0, Ordering::Acquire);
-            self.entries_of_pagers().for_each(Entry::free_if_unused);
-        }
-    }
-
-    fn entries_of_pagers(&self) -> impl Iterator<Item = &'static Entry> {
-        // SAFETY: entries are never freed, and complete before they are published.
-        let entry = |at: *mut Entry| unsafe { at.as_ref() };
-        core::iter::successors(entry(self.pagers.load(Ordering::Acquire)), move |last| {
-            entry(last.next.load(Ordering::Relaxed))
-        })
-    }
-
-    fn add_pager(&self, process: u32) -> &'static Entry {
-        let entry = Entry {
-            next: AtomicPtr::new(ptr::null_mut()),
-            process,
-            taken: AtomicBool::new(true),
-            users: Users::new(),
-            start: AtomicUsize::new(0),
-            len: AtomicUsize::new(0),
-            pager: AtomicPtr::new(ptr::null_mut()),
-        };
-        let entry: &'static Entry = Box::leak(Box::new(entry));
-        let this = ptr::from_ref(entry).cast_mut();
-        let mut first = self.pagers.load(Ordering::Relaxed);
-        loop {
-            entry.next.store(first, Ordering::Relaxed);
-            match self.pagers.compare_exchange_weak(first, this, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return entry,
-                Err(now) => first = now,
-            }
-        }
-    }
+    let Some(inside) = Inside::enter(registry, entry, address) else { return false };
+    let calls = inside.calls();
+    // SAFETY: invariants 1 and 2 of `Entry`. A panic cannot leave `in_signal`.
+    let served = unsafe { ((*calls).in_signal)(calls, address, access, interrupted) };
+    inside.leave_without_freeing();
+    served
 }

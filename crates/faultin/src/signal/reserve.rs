@@ -9,9 +9,9 @@
 //! Units do not belong to a scan: a handler takes any of them. They are kept for the next scan, and units that handlers
 //! have unmapped are replaced when the next scan begins.
 
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::slots::{Blank, Slot, Slots};
 use crate::arch::context::syscall6;
 use crate::page_size;
 
@@ -28,23 +28,24 @@ pub(crate) struct Reserve {
     scans: AtomicUsize,
     /// Number of mapped units.
     mapped: AtomicUsize,
-    /// Newest first. Never shrinks.
-    places: AtomicPtr<Place>,
+    places: Slots<Place>,
 }
 
 /// A place for a unit.
 #[derive(Debug)]
 #[repr(C)]
 struct Place {
-    next: AtomicPtr<Place>,
     /// Address of the unit; 0 for none. A thread that swaps it out owns the unit.
     unit: AtomicUsize,
     len: AtomicUsize,
 }
 
+// SAFETY: atomic variables, for which all zeros is a value: no unit.
+unsafe impl Blank for Place {}
+
 impl Reserve {
     pub(crate) const fn new() -> Self {
-        Reserve { scans: AtomicUsize::new(0), mapped: AtomicUsize::new(0), places: AtomicPtr::new(ptr::null_mut()) }
+        Reserve { scans: AtomicUsize::new(0), mapped: AtomicUsize::new(0), places: Slots::new() }
     }
 
     /// Sets aside what a scan may need. Returns whether that is available; if so, [`leave`](Self::leave) follows.
@@ -88,11 +89,11 @@ impl Reserve {
     }
 
     fn take(&self) -> Option<(usize, usize)> {
-        let taken = |place: &Place| match place.unit.swap(0, Ordering::Acquire) {
+        let taken = |place: &'static Slot<Place>| match place.unit.swap(0, Ordering::Acquire) {
             0 => None,
             unit => Some((unit, place.len.load(Ordering::Relaxed))),
         };
-        let taken = self.places().find_map(taken)?;
+        let taken = self.places.all().find_map(taken)?;
         self.mapped.fetch_sub(1, Ordering::Relaxed);
         Some(taken)
     }
@@ -105,33 +106,15 @@ impl Reserve {
     /// Puts a unit into a place from which it can be taken. Does not count it.
     fn put(&self, unit: usize, len: usize) {
         // All units have the same length, so writing it to a place that already has it changes nothing.
-        let free = |place: &Place| {
+        let free = |place: &'static Slot<Place>| {
             place.len.store(len, Ordering::Relaxed);
             place.unit.compare_exchange(0, unit, Ordering::Release, Ordering::Relaxed).is_ok()
         };
-        if !self.places().any(free) {
-            let place = Place { next: AtomicPtr::new(ptr::null_mut()), unit: unit.into(), len: len.into() };
-            self.add(Box::leak(Box::new(place)));
-        }
-    }
-
-    fn places(&self) -> impl Iterator<Item = &'static Place> {
-        // SAFETY: places are never freed, and complete before they are published.
-        let place = |at: *mut Place| unsafe { at.as_ref() };
-        core::iter::successors(place(self.places.load(Ordering::Acquire)), move |last| {
-            place(last.next.load(Ordering::Relaxed))
-        })
-    }
-
-    fn add(&self, place: &'static Place) {
-        let this = ptr::from_ref(place).cast_mut();
-        let mut first = self.places.load(Ordering::Relaxed);
-        loop {
-            place.next.store(first, Ordering::Relaxed);
-            match self.places.compare_exchange_weak(first, this, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => first = now,
-            }
+        if !self.places.all().any(free) {
+            // No place is ever given back, so this is a new one.
+            let place = self.places.take(0);
+            place.len.store(len, Ordering::Relaxed);
+            place.unit.store(unit, Ordering::Release);
         }
     }
 }

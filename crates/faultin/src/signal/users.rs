@@ -25,11 +25,6 @@ const RETIRED: usize = 1 << (usize::BITS - 2);
 pub(crate) struct Users(AtomicUsize);
 
 impl Users {
-    #[cfg(not(faultin_loom))]
-    pub(crate) const fn new() -> Self {
-        Users(AtomicUsize::new(0))
-    }
-
     #[cfg(faultin_loom)]
     pub(crate) fn new() -> Self {
         Users(AtomicUsize::new(0))
