@@ -13,6 +13,7 @@ pages! {
     CacheAndPager "../docs/cache-and-pager.md"
     DiskFull "../docs/disk-full.md"
     FilesOthersTruncate "../docs/files-others-truncate.md"
+    Guard "../docs/guard.md"
     GuestMemory "../docs/guest-memory.md"
     Readme "../README.md"
     OtherSignalHandlers "../docs/other-signal-handlers.md"

@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 13] = [
+const SUITES: [Suite; 14] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -34,6 +34,10 @@ const SUITES: [Suite; 13] = [
             "crates/faultin-cli/tests/failing_files.rs",
             "xtask/src/env/files",
         ],
+    },
+    Suite {
+        name: "guard",
+        covers: &["crates/faultin-guard/src", "crates/faultin-cli/src/guard", "xtask/src/env/guard"],
     },
     Suite { name: "exploration", covers: &["crates/faultin-cache/src"] },
     Suite { name: "loom", covers: &["crates/faultin/src", "crates/faultin-cache/src", "crates/faultin-cache-loom"] },

@@ -19,6 +19,9 @@ _faultin() {
             faultin,demo)
                 cmd="faultin__subcmd__demo"
                 ;;
+            faultin,guard)
+                cmd="faultin__subcmd__guard"
+                ;;
             faultin,help)
                 cmd="faultin__subcmd__help"
                 ;;
@@ -27,6 +30,9 @@ _faultin() {
                 ;;
             faultin__subcmd__help,demo)
                 cmd="faultin__subcmd__help__subcmd__demo"
+                ;;
+            faultin__subcmd__help,guard)
+                cmd="faultin__subcmd__help__subcmd__guard"
                 ;;
             faultin__subcmd__help,help)
                 cmd="faultin__subcmd__help__subcmd__help"
@@ -41,7 +47,7 @@ _faultin() {
 
     case "${cmd}" in
         faultin)
-            opts="-h -V --help --version demo sum help"
+            opts="-h -V --help --version demo guard sum help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -72,8 +78,38 @@ _faultin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        faultin__subcmd__guard)
+            opts="-h --explain --wait-space --retry --zero --except --report --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait-space)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --except)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         faultin__subcmd__help)
-            opts="demo sum help"
+            opts="demo guard sum help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -87,6 +123,20 @@ _faultin() {
             return 0
             ;;
         faultin__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        faultin__subcmd__help__subcmd__guard)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -7,6 +7,7 @@ compile_error!(
 );
 
 mod demo;
+mod guard;
 mod sum;
 
 use std::io::{self, Write};
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Guard(guard::Args),
     Sum(sum::Args),
 }
 
@@ -32,6 +34,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Guard(args) => guard::run(&args),
         Command::Sum(args) => sum::run(&args),
     }
 }

@@ -420,6 +420,12 @@ fn the_floating_point_state_travels_and_a_bad_page_stops_it() {
 
 #[test]
 fn the_signal_free_mode_counts_the_same() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped(
+            "native",
+            "an emulator fails an assertion of its own in calls that are given bad memory",
+        );
+    }
     let _one = serial();
     for bad in Bad::ALL {
         let mut pages = filled(bad);

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 mod aarch64;
 pub mod debian;
 pub mod files;
+mod guard;
 mod msrv;
 mod portable;
 
@@ -29,6 +30,8 @@ enum Environment {
     Aarch64(aarch64::Args),
     /// The tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)
     Files(files::Args),
+    /// `faultin guard` on real programs and full or failing file systems (as root)
+    Guard(guard::Args),
     /// A build with the oldest compiler that is promised
     Msrv(msrv::Args),
     /// Lints of the file API, compiled for other systems than Linux
@@ -50,6 +53,7 @@ pub fn main(args: Args) -> ExitCode {
         _ => {
             println!("aarch64   {}", aarch64::ABOUT);
             println!("files     {}", files::ABOUT);
+            println!("guard     {}", guard::ABOUT);
             println!("msrv      {}", msrv::ABOUT);
             println!("portable  {}", portable::ABOUT);
             return ExitCode::SUCCESS;
@@ -58,6 +62,7 @@ pub fn main(args: Args) -> ExitCode {
     let (name, result) = match environment {
         Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
         Environment::Files(args) => ("files", files::run(&args)),
+        Environment::Guard(args) => ("guard", guard::run(&args)),
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),
         Environment::Portable => ("portable", portable::run()),
     };

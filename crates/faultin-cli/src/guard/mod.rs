@@ -1,0 +1,151 @@
+//! `faultin guard`: runs any program, and explains, waits out, retries or survives its SIGBUS.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use faultin_guard::{Ending, Event, Guard, LIMIT, Lines, Outcome, Policies, RETRIES, RunError, Seconds, WaitSpace};
+
+/// The status after zeros were shown, whatever the program said: EX_IOERR of sysexits.h.
+const ZEROS: u8 = 74;
+
+/// Runs any program, and explains its "Bus error", waits for space, retries, or reads zeros
+///
+/// A program that accesses a mapped file gets SIGBUS ("Bus error") if the page cannot be provided: the disk or /dev/shm is
+/// full, the file was truncated, the device fails, no huge page is left. The guard runs the program unmodified, with its
+/// threads and children, and prints what happened: program, file, byte, cause, and what to do. Without other options it changes
+/// nothing: signal, core file and exit status are the program's own.
+///
+/// Options for different causes may be combined. If none is given, the variable FAULTIN_GUARD may hold them, separated by
+/// commas: FAULTIN_GUARD=wait-space=10m,retry.
+///
+/// What it cannot do: write(2) to a full disk, and other system calls that get EFAULT, raise no signal and are not seen.
+/// Debuggers and LeakSanitizer do not work inside, because a process has one tracer (see --except). A setuid program has no
+/// privileges under a guard without them. A SIGBUS that the program blocks or ignores loses its mask or disposition, as it
+/// does without a guard, where the program dies of it.
+///
+/// Exits with the status of the program, or by the signal that ended it; with 74 if zeros were shown; with 127 if there is no
+/// such program, 126 if it cannot be run, 125 if the guard itself fails.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only explain [default]
+    #[arg(long, conflicts_with_all = ["wait_space", "retry", "zero"])]
+    explain: bool,
+
+    /// Hold a thread that needs space until there is some, for at most MAX (90s, 10m, 2h) [default MAX: none on a terminal, 10m
+    /// elsewhere]
+    #[arg(long, value_name = "MAX", num_args = 0..=1, require_equals = true)]
+    wait_space: Option<Option<Seconds>>,
+
+    /// Try input and output that failed up to N times again [default N: 12, within about 15 s]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
+    retry: Option<Option<u32>>,
+
+    /// Show zeros to loads of what is lost, and exit with 74
+    #[arg(long)]
+    zero: bool,
+
+    /// Do not guard programs of this name, and what they run: debuggers, programs with LeakSanitizer
+    #[arg(long, value_name = "NAME")]
+    except: Vec<OsString>,
+
+    /// Write each event to a file, as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// The program, and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> ExitCode {
+    // Whether a person can end a wait.
+    let limit = if io::stderr().is_terminal() { None } else { Some(LIMIT) };
+    let policies = match policies(args, limit) {
+        Ok(policies) => policies,
+        Err(error) => return fail(&error, 2),
+    };
+    let mut report = match args.report.as_ref().map(|path| (path, File::create(path))) {
+        None => None,
+        Some((_, Ok(file))) => Some(file),
+        Some((path, Err(error))) => return fail(&format!("{}: {error}", path.display()), 125),
+    };
+    let mut guard = Guard::new().policies(policies).forward_signals(true);
+    for name in &args.except {
+        guard = guard.except(name);
+    }
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut lines = Lines::new(colour);
+    let mut zeros = false;
+    let result = guard.run(&args.command, |event| {
+        zeros |= matches!(event, Event::Fault { outcome: Outcome::Zeros { .. }, .. });
+        say(&lines.of(event));
+        if let Some(file) = &mut report
+            && let Err(error) = writeln!(file, "{}", event.to_json())
+        {
+            say(&[format!("faultin guard: the report: {error}")]);
+            report = None;
+        }
+    });
+    say(&lines.finish());
+    match result {
+        Ok(_) if zeros => ExitCode::from(ZEROS),
+        Ok(Ending::Exit(status)) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Ok(Ending::Signal(signal)) => die(signal),
+        Err(error) => {
+            let status = match &error {
+                RunError::Exec { error, .. } if error.kind() == io::ErrorKind::NotFound => 127,
+                RunError::Exec { .. } => 126,
+                _ => 125,
+            };
+            fail(&error.to_string(), status)
+        }
+    }
+}
+
+/// The policies of the options, or of the variable if there are none.
+fn policies(args: &Args, limit: Option<Duration>) -> Result<Policies, String> {
+    let mut policies = Policies::default();
+    policies.wait_space = args.wait_space.map(|max| WaitSpace::up_to(max.map(|Seconds(max)| max).or(limit)));
+    policies.retry = args.retry.map(|times| times.unwrap_or(RETRIES));
+    policies.zero = args.zero;
+    if args.explain || policies != Policies::default() {
+        return Ok(policies);
+    }
+    match std::env::var("FAULTIN_GUARD") {
+        Ok(list) => Policies::parse(&list, limit).map_err(|error| format!("FAULTIN_GUARD: {error}")),
+        Err(_) => Ok(policies),
+    }
+}
+
+/// Prints lines to standard error, each by one write: the program prints there as well. There is nowhere to say that it fails.
+fn say(lines: &[String]) {
+    for line in lines {
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+fn fail(error: &str, status: u8) -> ExitCode {
+    say(&[format!("faultin guard: {error}")]);
+    ExitCode::from(status)
+}
+
+/// Ends as the program has ended, without a core file of its own.
+fn die(signal: i32) -> ExitCode {
+    // SAFETY: none of the calls touches memory, except that `sigset` is filled and read.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+    // A real-time signal without an effect, or one that is ignored for good.
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(255))
+}

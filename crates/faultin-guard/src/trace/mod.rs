@@ -1,0 +1,311 @@
+//! Carries out what is decided: all calls of ptrace, in one thread.
+
+mod signals;
+mod spawn;
+mod sys;
+mod zero;
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::decide::{Do, Input, Machine, NotShown, Signal, Stop, Tid};
+use crate::event::{Ending, Event};
+use crate::inspect::status::Status as ProcStatus;
+use crate::inspect::{Job, Look, Report, Workers};
+use crate::{Guard, RunError};
+use signals::{Bell, Forwarder, Mask};
+use spawn::{Child, Failed, Inherited};
+use sys::Status;
+
+/// The longest sleep: a program that uses the library may have a thread that takes the signal which ends it.
+const NAP: Duration = Duration::from_millis(5);
+/// So long programs that outlive the command may take to be let go.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// So long a look may last that adds to what was told, when everything has ended.
+const AFTERTHOUGHT: Duration = Duration::from_millis(200);
+
+/// Runs the command to its end.
+pub(crate) fn run(
+    guard: &Guard,
+    command: &[OsString],
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> Result<Ending, RunError> {
+    let mask = Mask::new(guard.forwards);
+    let inherited = mask.inherited;
+    // A thread of its own has no other children, and no other thread has its.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| Trace::run(guard, command, &inherited, on_event));
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+struct Trace<'a> {
+    machine: Machine,
+    workers: Workers,
+    reports: Receiver<Report>,
+    begun: Instant,
+    guard: &'a Guard,
+    on_event: &'a mut (dyn FnMut(&Event) + Send),
+    /// The processes of threads that have had a fault.
+    processes: HashMap<Tid, Tid>,
+}
+
+impl<'a> Trace<'a> {
+    fn run(
+        guard: &'a Guard,
+        command: &[OsString],
+        inherited: &Inherited,
+        on_event: &'a mut (dyn FnMut(&Event) + Send),
+    ) -> Result<Ending, RunError> {
+        let child = Child::new(command, inherited).map_err(RunError::Spawn)?;
+        let id = child.id;
+        let seized = sys::seize(id);
+        let _forwarder = if guard.forwards { Some(Forwarder::new(id).map_err(RunError::Spawn)?) } else { None };
+        let failed = child.go().map_err(RunError::Spawn)?;
+        let ending = match seized {
+            Ok(()) => {
+                let (sender, reports) = channel();
+                let bell = Bell::new();
+                let workers = Workers::new(sender, move || bell.ring());
+                let machine = Machine::new(guard.policies, id);
+                let begun = Instant::now();
+                let mut trace = Trace { machine, workers, reports, begun, guard, on_event, processes: HashMap::new() };
+                trace.guarded()?
+            }
+            Err(error) => {
+                on_event(&Event::Unguarded { why: format!("ptrace: {error}") });
+                unguarded(id)?
+            }
+        };
+        Self::ending(ending, failed, command)
+    }
+
+    /// Tells the end of a command from that of a child that could not run it.
+    fn ending(ending: Ending, failed: Failed, command: &[OsString]) -> Result<Ending, RunError> {
+        match ending {
+            Ending::Exit(spawn::NOT_FOUND | spawn::NOT_RUN) => match failed.error() {
+                Some(error) => Err(RunError::Exec { program: command[0].clone(), error }),
+                None => Ok(ending),
+            },
+            _ => Ok(ending),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn guarded(&mut self) -> Result<Ending, RunError> {
+        let mut farewell = None;
+        loop {
+            while let Ok(report) = self.reports.try_recv() {
+                self.report(report);
+            }
+            let due = self.machine.due();
+            if due.is_some_and(|due| due <= self.now()) {
+                self.step(Input::Time);
+                continue;
+            }
+            if self.machine.ended().is_some() {
+                break;
+            }
+            if self.machine.command_ended().is_some() {
+                let since = *farewell.get_or_insert_with(Instant::now);
+                if since.elapsed() > FAREWELL {
+                    break;
+                }
+            }
+            let is_idle = due.is_none() && farewell.is_none() && !self.workers.is_busy();
+            match sys::wait(is_idle) {
+                Ok(Some((thread, status))) => self.stopped(thread, status),
+                Ok(None) => {
+                    self.workers.provide();
+                    let time = due.map_or(NAP, |due| due.saturating_sub(self.now()));
+                    signals::sleep(time.min(NAP));
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
+                Err(error) => return Err(RunError::Wait(error)),
+            }
+        }
+        let begun = Instant::now();
+        while self.workers.is_busy() && begun.elapsed() < AFTERTHOUGHT {
+            signals::sleep(NAP);
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            self.report(report);
+        }
+        self.machine.command_ended().ok_or_else(|| RunError::Wait(io::Error::from_raw_os_error(libc::ECHILD)))
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Found(ticket, finding) => self.step(Input::Found(ticket, finding)),
+            Report::Answered(ticket, answer) => self.step(Input::Answered(ticket, answer)),
+            Report::Writers(fault, writers) => (self.on_event)(&Event::Writers { fault, writers }),
+        }
+    }
+
+    fn stopped(&mut self, thread: Tid, status: Status) {
+        let input = match status {
+            Status::Exited(status) => self.ended(thread, Ending::Exit(status)),
+            Status::Killed(signal) => self.ended(thread, Ending::Signal(signal)),
+            Status::Group => Input::Stopped(thread, Stop::Group),
+            Status::Event => Input::Stopped(thread, Stop::Event),
+            Status::Exec => Input::Stopped(thread, self.exec(thread)),
+            Status::Signal(signal) => Input::Stopped(thread, self.signal(thread, signal)),
+        };
+        self.step(input);
+    }
+
+    fn ended(&mut self, thread: Tid, how: Ending) -> Input {
+        self.processes.remove(&thread);
+        Input::Ended(thread, how)
+    }
+
+    fn exec(&mut self, thread: Tid) -> Stop {
+        let former = sys::event_message(thread).ok().and_then(|former| Tid::try_from(former).ok()).unwrap_or(thread);
+        self.processes.remove(&former);
+        self.processes.remove(&thread);
+        Stop::Exec { former, excepted: self.excepted(thread) }
+    }
+
+    /// The name of the program that a process runs, if it is not to be guarded.
+    fn excepted(&self, process: Tid) -> Option<OsString> {
+        if self.guard.except.is_empty() {
+            return None;
+        }
+        let is_excepted = |name: &OsStr| self.guard.except.iter().any(|except| except == name);
+        let program = std::fs::read_link(format!("/proc/{process}/exe")).ok();
+        let program = program.as_deref().and_then(|path| path.file_name()).map(OsStr::to_owned);
+        let mut comm = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
+        comm.pop();
+        // A script has its own name here, and its interpreter's there.
+        program.filter(|name| is_excepted(name)).or_else(|| {
+            let comm = OsString::from_vec(comm);
+            let is_cut = |except: &OsString| {
+                comm.len() == COMM && except.as_bytes().get(..COMM).is_some_and(|start| start == comm.as_bytes())
+            };
+            (is_excepted(&comm) || self.guard.except.iter().any(is_cut)).then_some(comm)
+        })
+    }
+
+    /// What a signal that is about to be delivered means.
+    fn signal(&mut self, thread: Tid, number: i32) -> Stop {
+        if ![libc::SIGBUS, libc::SIGSEGV].contains(&number) {
+            return Stop::Signal(number);
+        }
+        let Ok(info) = sys::signal(thread) else { return Stop::Signal(number) };
+        if info.si_signo != number || info.si_code <= 0 {
+            return Stop::Signal(number);
+        }
+        // SAFETY: signals of the kernel and of this number have an address; one with such a code that a process has sent to itself
+        // has the same bytes, whatever they are.
+        let address = unsafe { info.si_addr() } as u64;
+        let process = self.process(thread);
+        if number == libc::SIGSEGV {
+            const ACCERR: i32 = 2;
+            return if info.si_code == ACCERR { Stop::Segv { process, address } } else { Stop::Signal(number) };
+        }
+        let signal = Signal { number, code: info.si_code, address, damaged: damaged(&info) };
+        Stop::Fault { process, signal }
+    }
+
+    fn process(&mut self, thread: Tid) -> Tid {
+        *self.processes.entry(thread).or_insert_with(|| match status(thread).process {
+            0 => thread,
+            process => process,
+        })
+    }
+
+    /// Takes in what has happened, and does what is to be done.
+    fn step(&mut self, input: Input) {
+        let mut todo: VecDeque<Do> = self.machine.step(self.now(), input).into();
+        while let Some(next) = todo.pop_front() {
+            if let Some(input) = self.perform(next) {
+                // What follows from it comes after what was to be done before.
+                todo.extend(self.machine.step(self.now(), input));
+            }
+        }
+    }
+
+    /// Does it; what has come of it, if it is known at once. A thread that was killed meanwhile cannot be traced any more: that
+    /// it has ended is reported by the next wait.
+    fn perform(&mut self, next: Do) -> Option<Input> {
+        match next {
+            Do::Resume(thread, signal) => drop(sys::resume(thread, signal)),
+            Do::ResumeLater(thread, signal) if !sys::is_at_exec(thread) => drop(sys::resume(thread, signal)),
+            Do::Detach(thread, signal) => drop(sys::detach(thread, signal)),
+            Do::DetachLater(thread, signal) if !sys::is_at_exec(thread) => drop(sys::detach(thread, signal)),
+            Do::ResumeLater(..) | Do::DetachLater(..) => {}
+            Do::Listen(thread) => drop(sys::listen(thread)),
+            Do::Interrupt(thread) => drop(sys::interrupt(thread)),
+            Do::Look(ticket, thread, signal) => {
+                if let Ok(registers) = sys::registers(thread) {
+                    let look = Look { thread, signal, registers, for_zeros: self.guard.policies.zero };
+                    self.workers.submit(Job::Look(ticket, Box::new(look)));
+                }
+            }
+            Do::Ask(ticket, target) => self.workers.submit(Job::Ask(ticket, target)),
+            Do::Check(thread) => return status(thread).wants_to_run().then_some(Input::Pending(thread)),
+            Do::List(process) => return Some(Input::Threads(process, threads(process))),
+            Do::Show(thread, range, finding) => {
+                return Some(match zero::show(thread, &range, &finding) {
+                    Ok(()) => Input::Shown(thread, Ok(())),
+                    Err(zero::Failure::Replaced) => Input::Shown(thread, Err(NotShown::Replaced)),
+                    Err(zero::Failure::Refused(why)) => Input::Shown(thread, Err(NotShown::Refused(why))),
+                    Err(zero::Failure::Ended(Status::Exited(status))) => self.ended(thread, Ending::Exit(status)),
+                    Err(zero::Failure::Ended(Status::Killed(signal))) => self.ended(thread, Ending::Signal(signal)),
+                    Err(zero::Failure::Ended(_)) => return None,
+                });
+            }
+            Do::Emit(event) => (self.on_event)(&event),
+        }
+        None
+    }
+}
+
+/// The longest name of a thread.
+const COMM: usize = 15;
+
+/// The exponent of the bytes that are damaged.
+fn damaged(info: &libc::siginfo_t) -> u32 {
+    // After the three numbers of each signal, four unused bytes, and the address.
+    const OFFSET: usize = 24;
+    // SAFETY: `siginfo_t` has 128 bytes, and all of them are initialised by the kernel.
+    let bytes: [u8; 2] = unsafe { (info as *const libc::siginfo_t).cast::<u8>().add(OFFSET).cast::<[u8; 2]>().read() };
+    u32::from(u16::from_ne_bytes(bytes))
+}
+
+fn status(thread: Tid) -> ProcStatus {
+    let text = std::fs::read(format!("/proc/{thread}/status")).unwrap_or_default();
+    ProcStatus::parse(&String::from_utf8_lossy(&text))
+}
+
+/// The threads of a process, without those that have ended and are not waited for yet.
+fn threads(process: Tid) -> Vec<Tid> {
+    let Ok(folder) = std::fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<Tid>().ok());
+    numbers.filter(|thread| !has_ended(process, *thread)).collect()
+}
+
+fn has_ended(process: Tid, thread: Tid) -> bool {
+    let Ok(text) = std::fs::read(format!("/proc/{process}/task/{thread}/stat")) else { return true };
+    // The name is in parentheses, and may contain some.
+    let state = text.iter().rposition(|&byte| byte == b')').and_then(|end| text.get(end + 2));
+    matches!(state, Some(b'Z' | b'X'))
+}
+
+/// Waits for a command that is not traced.
+fn unguarded(id: i32) -> Result<Ending, RunError> {
+    loop {
+        match sys::wait_for_one(id).map_err(RunError::Wait)? {
+            Some(Status::Exited(status)) => return Ok(Ending::Exit(status)),
+            Some(Status::Killed(signal)) => return Ok(Ending::Signal(signal)),
+            _ => {}
+        }
+    }
+}

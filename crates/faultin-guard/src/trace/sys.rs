@@ -1,0 +1,231 @@
+//! The calls of ptrace and wait, each by a function that is safe: what they change is another process.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use libc::{c_int, c_uint, c_ulong, pid_t};
+
+use crate::access::Registers;
+
+/// `PTRACE_EVENT_STOP`
+const EVENT_STOP: c_int = 128;
+
+/// What a wait has reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Exited(c_int),
+    Killed(c_int),
+    /// A signal is about to be delivered.
+    Signal(c_int),
+    /// Stopped by job control.
+    Group,
+    /// A program is run.
+    Exec,
+    /// Another event.
+    Event,
+}
+
+impl Status {
+    fn parse(status: c_int) -> Option<Status> {
+        if libc::WIFEXITED(status) {
+            return Some(Status::Exited(libc::WEXITSTATUS(status)));
+        }
+        if libc::WIFSIGNALED(status) {
+            return Some(Status::Killed(libc::WTERMSIG(status)));
+        }
+        if !libc::WIFSTOPPED(status) {
+            return None;
+        }
+        let signal = libc::WSTOPSIG(status);
+        Some(match status >> 16 {
+            0 => Status::Signal(signal),
+            libc::PTRACE_EVENT_EXEC => Status::Exec,
+            // Signals without a name among them: real-time signals never stop a process.
+            EVENT_STOP if [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal) => {
+                Status::Group
+            }
+            _ => Status::Event,
+        })
+    }
+}
+
+/// Waits for any thread that this one traces, or that is its child; without `block`, no value says that none has anything to
+/// report.
+///
+/// # Errors
+/// ECHILD if there is none.
+pub(super) fn wait(block: bool) -> io::Result<Option<(pid_t, Status)>> {
+    wait_for(-1, if block { 0 } else { libc::WNOHANG })
+}
+
+/// Waits for one thread, until it stops or ends.
+///
+/// # Errors
+/// ECHILD if it is not traced, and no child.
+pub(super) fn wait_for_one(thread: pid_t) -> io::Result<Option<Status>> {
+    Ok(wait_for(thread, 0)?.map(|(_, status)| status))
+}
+
+fn wait_for(thread: pid_t, flags: c_int) -> io::Result<Option<(pid_t, Status)>> {
+    loop {
+        let mut status = 0;
+        // Children of other threads of this process are not ours.
+        let flags = flags | libc::__WALL | libc::__WNOTHREAD;
+        // SAFETY: the kernel writes to `status`, which outlives the call.
+        let found = unsafe { libc::waitpid(thread, &raw mut status, flags) };
+        match found {
+            0 => return Ok(None),
+            1.. => match Status::parse(status) {
+                Some(status) => return Ok(Some((found, status))),
+                None => continue,
+            },
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// A request whose result is a number, and whose arguments are numbers or lead to memory that outlives the call and is as large
+/// as the request wants.
+///
+/// # Safety
+/// That.
+unsafe fn request(request: c_uint, thread: pid_t, address: usize, data: usize) -> io::Result<()> {
+    // SAFETY: as the caller promises.
+    let result = unsafe { libc::ptrace(request, thread, address, data) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The events that are reported.
+const OPTIONS: c_int =
+    libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACEEXEC;
+
+/// `PTRACE_O_SUSPEND_SECCOMP`
+const SUSPEND_SECCOMP: c_int = 1 << 21;
+
+pub(super) fn seize(thread: pid_t) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_SEIZE, thread, 0, OPTIONS as usize) }
+}
+
+pub(super) fn resume(thread: pid_t, signal: c_int) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_CONT, thread, 0, signal as usize) }
+}
+
+pub(super) fn listen(thread: pid_t) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_LISTEN, thread, 0, 0) }
+}
+
+pub(super) fn interrupt(thread: pid_t) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_INTERRUPT, thread, 0, 0) }
+}
+
+pub(super) fn detach(thread: pid_t, signal: c_int) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_DETACH, thread, 0, signal as usize) }
+}
+
+pub(super) fn step(thread: pid_t) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_SINGLESTEP, thread, 0, 0) }
+}
+
+/// Lets system calls of the thread pass its filters, or not any more.
+pub(super) fn suspend_filters(thread: pid_t, suspend: bool) -> io::Result<()> {
+    let options = OPTIONS | if suspend { SUSPEND_SECCOMP } else { 0 };
+    // SAFETY: numbers only.
+    unsafe { request(libc::PTRACE_SETOPTIONS, thread, 0, options as usize) }
+}
+
+/// The signal that is about to be delivered.
+pub(super) fn signal(thread: pid_t) -> io::Result<libc::siginfo_t> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel writes a `siginfo_t` to `info`, which outlives the call; all bit patterns are one.
+    unsafe {
+        request(libc::PTRACE_GETSIGINFO, thread, 0, info.as_mut_ptr() as usize)?;
+        Ok(info.assume_init())
+    }
+}
+
+/// Whether the thread is stopped because it runs another program.
+pub(super) fn is_at_exec(thread: pid_t) -> bool {
+    signal(thread).is_ok_and(|info| info.si_code == libc::SIGTRAP | libc::PTRACE_EVENT_EXEC << 8)
+}
+
+/// Replaces the signal that is about to be delivered.
+pub(super) fn set_signal(thread: pid_t, info: &libc::siginfo_t) -> io::Result<()> {
+    // SAFETY: the kernel reads a `siginfo_t` from `info`, which outlives the call.
+    unsafe { request(libc::PTRACE_SETSIGINFO, thread, 0, (&raw const *info) as usize) }
+}
+
+/// The number that belongs to the event.
+pub(super) fn event_message(thread: pid_t) -> io::Result<c_ulong> {
+    let mut message: c_ulong = 0;
+    // SAFETY: the kernel writes an `unsigned long` to `message`, which outlives the call.
+    unsafe { request(libc::PTRACE_GETEVENTMSG, thread, 0, (&raw mut message) as usize)? };
+    Ok(message)
+}
+
+/// `NT_PRSTATUS`: the general registers.
+const GENERAL: usize = 1;
+
+pub(super) fn registers(thread: pid_t) -> io::Result<Registers> {
+    let mut registers = MaybeUninit::<Registers>::zeroed();
+    let mut vector = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of::<Registers>() };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `registers`, which outlives the call; all bit patterns are numbers.
+    unsafe {
+        request(libc::PTRACE_GETREGSET, thread, GENERAL, (&raw mut vector) as usize)?;
+        Ok(registers.assume_init())
+    }
+}
+
+pub(super) fn set_registers(thread: pid_t, registers: &Registers) -> io::Result<()> {
+    let base = (registers as *const Registers).cast_mut().cast();
+    let mut vector = libc::iovec { iov_base: base, iov_len: size_of::<Registers>() };
+    // SAFETY: the kernel reads `iov_len` bytes from `registers`, and writes the length to `vector`; both outlive the call.
+    unsafe { request(libc::PTRACE_SETREGSET, thread, GENERAL, (&raw mut vector) as usize) }
+}
+
+/// `PTRACE_GETSIGMASK` and `PTRACE_SETSIGMASK`
+const GET_MASK: c_uint = 0x420a;
+const SET_MASK: c_uint = 0x420b;
+
+pub(super) fn mask(thread: pid_t) -> io::Result<u64> {
+    let mut mask = 0_u64;
+    // SAFETY: the kernel writes 8 bytes to `mask`, which outlives the call.
+    unsafe { request(GET_MASK, thread, size_of::<u64>(), (&raw mut mask) as usize)? };
+    Ok(mask)
+}
+
+pub(super) fn set_mask(thread: pid_t, mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads 8 bytes from `mask`, which outlives the call.
+    unsafe { request(SET_MASK, thread, size_of::<u64>(), (&raw const mask) as usize) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_wait_reports_is_told_apart() {
+        let stop = |signal: c_int, event: c_int| Status::parse(event << 16 | signal << 8 | 0x7f);
+        assert_eq!(Status::parse(3 << 8), Some(Status::Exited(3)));
+        assert_eq!(Status::parse(9), Some(Status::Killed(9)));
+        assert_eq!(Status::parse(0x80 | 7), Some(Status::Killed(7)), "with a core");
+        assert_eq!(stop(libc::SIGBUS, 0), Some(Status::Signal(libc::SIGBUS)));
+        assert_eq!(stop(40, 0), Some(Status::Signal(40)), "a real-time signal");
+        assert_eq!(stop(libc::SIGSTOP, 0), Some(Status::Signal(libc::SIGSTOP)), "before it stops");
+        assert_eq!(stop(libc::SIGSTOP, EVENT_STOP), Some(Status::Group), "when it has");
+        assert_eq!(stop(libc::SIGTRAP, EVENT_STOP), Some(Status::Event));
+        assert_eq!(stop(libc::SIGTRAP, libc::PTRACE_EVENT_EXEC), Some(Status::Exec));
+        assert_eq!(stop(libc::SIGTRAP, libc::PTRACE_EVENT_CLONE), Some(Status::Event));
+        assert_eq!(Status::parse(0xffff), None, "continued");
+    }
+}
