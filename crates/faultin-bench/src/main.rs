@@ -7,11 +7,13 @@
 //! | `memory` | the memory that the cases run on |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | the comparisons and the goals |
 //! | `scale` | operations whose cost may grow with the number of mappings |
+//! | `eviction` | miss ratios of the cache, and operations whose cost may grow with the number of files |
 //! | `peers` | the alternatives |
 
 mod cache;
 mod case;
 mod copy;
+mod eviction;
 mod fault;
 mod fault_in;
 mod load;
@@ -29,6 +31,7 @@ mod stats;
 use std::process::ExitCode;
 
 use clap::Parser;
+use eviction::Eviction;
 use measure::Bench;
 use report::Report;
 use scale::Scale;
@@ -80,6 +83,9 @@ enum Which {
     /// Growth: operations beside more and more mappings, as curves. Fails if one that should be flat is not. Not a part
     /// of everything
     Scale,
+    /// Miss ratios of the cache beside other policies, and times by the number of files. Fails if a bound is missed. Not a
+    /// part of everything
+    Eviction,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
@@ -102,8 +108,21 @@ fn main() -> ExitCode {
         return faultin_cli::main();
     }
     let args = Args::parse();
-    if args.which == Some(Which::Scale) {
-        return curves(&args);
+    let growth = match args.which {
+        Some(Which::Scale) => {
+            Some(Scale::measure(args.quick).and_then(|scale| bounded(&args, &scale, scale.text(), scale.failures())))
+        }
+        Some(Which::Eviction) => Some(
+            Eviction::measure(args.quick)
+                .and_then(|eviction| bounded(&args, &eviction, eviction.text(), eviction.failures())),
+        ),
+        _ => None,
+    };
+    if let Some(ended) = growth {
+        return ended.unwrap_or_else(|why| {
+            eprintln!("faultin-bench: {why}");
+            ExitCode::FAILURE
+        });
     }
     match measure_all(&args) {
         Ok(report) if report.missing.is_empty() => ExitCode::SUCCESS,
@@ -121,25 +140,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints how operations grow. Exits with 1 if one grows that should not.
-fn curves(args: &Args) -> ExitCode {
-    let printed = Scale::measure(args.quick).and_then(|scale| {
-        let json = || serde_json::to_string_pretty(&scale).map(|text| text + "\n").map_err(|error| error.to_string());
-        faultin_cli::print(&if args.json { json()? } else { scale.text() });
-        Ok(scale.failures())
-    });
-    match printed {
-        // Times of a smoke test mean nothing.
-        Ok(failures) if failures.is_empty() || args.quick => ExitCode::SUCCESS,
-        Ok(failures) => {
-            failures.iter().for_each(|failure| eprintln!("faultin-bench: {failure}"));
-            ExitCode::FAILURE
-        }
-        Err(why) => {
-            eprintln!("faultin-bench: scale: {why}");
-            ExitCode::FAILURE
-        }
+/// Prints what was measured. Exits with 1 if a bound is missed.
+fn bounded(
+    args: &Args,
+    measured: &impl serde::Serialize,
+    text: String,
+    missed: Vec<String>,
+) -> Result<ExitCode, String> {
+    let json = || serde_json::to_string_pretty(measured).map(|text| text + "\n").map_err(|error| error.to_string());
+    faultin_cli::print(&if args.json { json()? } else { text });
+    // The figures of a smoke test mean nothing.
+    if missed.is_empty() || args.quick {
+        return Ok(ExitCode::SUCCESS);
     }
+    missed.iter().for_each(|missed| eprintln!("faultin-bench: {missed}"));
+    Ok(ExitCode::FAILURE)
 }
 
 fn measure_all(args: &Args) -> Result<Report, String> {

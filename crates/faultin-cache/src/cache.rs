@@ -1,33 +1,24 @@
-//! The cache: its memory, its limit, and reclaim.
+//! The cache: its options, its files, and what they share.
 
 #![forbid(unsafe_code)]
 
+mod reclaim;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use reclaim::What;
+use slab::Slab;
 
 use crate::error::Error;
 use crate::file::CachedFile;
 use crate::folio::arena::{Account, MOST_BLOCKS};
-use crate::folio::backing::Extent;
-use crate::folio::memory::Memory;
-use crate::folio::{Arena, Folio, Geometry, Key, Table};
+use crate::folio::{Arena, Folio, Geometry, Home};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
-
-/// Number of folios, of one block each, that a file may always have, also beyond the limit, so that an operation can make
-/// progress: one that it copies to or from, and the next one. An access across a page boundary needs both at once.
-const LEAST_FOLIOS: usize = 2;
-
-/// How often other threads may take the memory that was freed for a block, before it is exchanged for a block of the file
-/// itself.
-const OUTRUN: u32 = 8;
-
-/// Number of bytes that are freed at once, at most an eighth of the limit.
-const TOGETHER: usize = 2 << 20;
 
 /// There are not enough addresses for larger ones.
 const LARGEST_BLOCK: usize = 1 << 30;
@@ -93,8 +84,7 @@ impl CacheOptions {
         let shared = Shared {
             arena,
             block: self.block,
-            files: Mutex::new(Vec::new()),
-            turn: AtomicUsize::new(0),
+            files: Mutex::new(Slab::new()),
             ownerless: AtomicBool::new(false),
             refusals: Mutex::default(),
             numbers: AtomicU64::new(1),
@@ -190,11 +180,16 @@ impl Cache {
         let max_folio = options.max_folio.unwrap_or(most).clamp(shared.block, most);
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let inode = Inode::new(number, Arc::clone(shared), Box::new(store), geometry, options.write_loop, size);
+        let store: Box<dyn Store> = Box::new(store);
+        let mut files = shared.files.lock();
+        let entry = files.vacant_entry();
+        let slot = u32::try_from(entry.key())
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "the cache has 2^32 files, and no more at once"))?;
+        let home = Home { number, slot };
+        let inode = Arc::new(Inode::new(home, Arc::clone(shared), store, geometry, options.write_loop, size));
         // With a handle before it is published: the next sync forgets a file without one.
-        let inode = Arc::new(inode);
         let file = CachedFile::new(Arc::clone(&inode));
-        shared.files.lock().push(inode);
+        entry.insert(inode);
         Ok(file)
     }
 
@@ -221,11 +216,7 @@ impl Cache {
         for inode in self.owner.shared.snapshot() {
             if let Some(mut table) = inode.table.try_exclusive() {
                 // Clean folios need no store.
-                let _ = inode.evict(
-                    &mut table,
-                    usize::MAX,
-                    &What { dirty: false, referenced: true, kept: false, wanted: true },
-                );
+                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, kept: false, wanted: true });
             }
         }
     }
@@ -270,10 +261,8 @@ impl Drop for Owner {
 pub(crate) struct Shared {
     arena: Arc<Arena>,
     block: usize,
-    /// Files that are open, or closed and dirty.
-    files: Mutex<Vec<Arc<Inode>>>,
-    /// The file that reclaim begins with next time.
-    turn: AtomicUsize,
+    /// Files that are open, or closed and dirty, each in its slot.
+    files: Mutex<Slab<Arc<Inode>>>,
     /// Whether the last clone of the [`Cache`] was dropped.
     ownerless: AtomicBool,
     refusals: Mutex<Refusals>,
@@ -285,7 +274,7 @@ pub(crate) struct Shared {
 pub(crate) enum Use {
     /// A copy by this crate, which needs one folio at a time. Its loop is bounded.
     Copy,
-    /// An access through a mapping, which is repeated until all its folios are accessible, at most [`LEAST_FOLIOS`] of a
+    /// An access through a mapping, which is repeated until all its folios are accessible, at most two of a
     /// file at once.
     Access,
 }
@@ -295,17 +284,6 @@ pub(crate) enum Use {
 struct Refusals {
     count: u64,
     last: Option<Arc<io::Error>>,
-}
-
-/// The folios that reclaim takes.
-struct What {
-    dirty: bool,
-    /// Also folios that were used since the last pass.
-    referenced: bool,
-    /// Also folios that were faulted in and are about to be used.
-    kept: bool,
-    /// Also folios that an operation has wanted so recently that its next round may still need them.
-    wanted: bool,
 }
 
 impl Shared {
@@ -328,11 +306,16 @@ impl Shared {
     /// Returns whether an operation has wanted a folio so recently that its next round may still need it: since half of the
     /// memory was given away. A round wants less than that.
     fn is_wanted(&self, folio: &Folio) -> bool {
-        folio.age() < (self.arena.limit() / 2).max(self.block) as u64
+        folio.is_wanted((self.arena.limit() / 2).max(self.block) as u64)
     }
 
     fn snapshot(&self) -> Vec<Arc<Inode>> {
-        self.files.lock().clone()
+        self.files.lock().iter().map(|(_, inode)| Arc::clone(inode)).collect()
+    }
+
+    /// Returns the file in a slot.
+    fn file(&self, slot: u32) -> Option<Arc<Inode>> {
+        self.files.lock().get(slot as usize).map(Arc::clone)
     }
 
     fn sync(&self) -> Result<(), Error> {
@@ -356,7 +339,12 @@ impl Shared {
         }
         let written = inode.write_back(0..u64::MAX).and_then(|()| inode.settle_len());
         if written.is_ok() || self.ownerless.load(Ordering::Acquire) {
-            self.files.lock().retain(|other| !Arc::ptr_eq(other, inode));
+            let mut files = self.files.lock();
+            // Unless it was forgotten before, and its slot may have another file.
+            let slot = inode.slot as usize;
+            if files.get(slot).is_some_and(|other| Arc::ptr_eq(other, inode)) {
+                files.remove(slot);
+            }
         }
     }
 
@@ -374,243 +362,5 @@ impl Shared {
 
     fn full(&self, store: Option<Arc<io::Error>>) -> Error {
         Error::Full { used: self.arena.used(), limit: self.arena.limit(), store }
-    }
-
-    /// Returns memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller holds.
-    ///
-    /// # Errors
-    /// [`Error::Full`] if nothing can be freed within the limit; [`Error::Memory`] if the kernel has no memory.
-    pub(crate) fn memory_for(
-        &self,
-        inode: &Inode,
-        table: &mut Table,
-        start: u64,
-        want: usize,
-        what_for: Use,
-    ) -> Result<Memory, Error> {
-        // One folio has at most half of the memory, so that it does not empty the cache.
-        let most = (self.arena.limit() / 2).max(inode.geometry.block);
-        let mut len = want.min(1 << most.ilog2());
-        let mut failed = None;
-        while len >= inode.geometry.block {
-            for _ in 0..if len == inode.geometry.block { OUTRUN } else { 1 } {
-                if let Some(memory) = self.alloc(table, start, len, 0)? {
-                    return Ok(memory);
-                }
-                let before = table.len();
-                let freed = self.reclaim(inode, table, len);
-                if let Some(memory) = self.alloc(table, start, len, 0)? {
-                    return Ok(memory);
-                }
-                let has_freed = freed.is_ok() || table.len() < before;
-                failed = failed.or(freed.err().flatten());
-                if !has_freed {
-                    break;
-                }
-                // Another thread was faster, and has taken the memory that this one freed.
-            }
-            len /= 2;
-        }
-        self.last_block(inode, table, start, what_for, failed)
-    }
-
-    /// Returns memory for one block where reclaim has found nothing more: the remaining folios are about to be used, or
-    /// cannot be written.
-    ///
-    /// The evicted folio may be one that the caller is about to use as well. For a copy this is bounded by its loop. An
-    /// access through a mapping has no bound, so for that a file always keeps [`LEAST_FOLIOS`] that can be evicted, the
-    /// youngest ones, one of which is the requested one.
-    ///
-    /// # Errors
-    /// [`Error::Full`] if no folio can be exchanged.
-    fn last_block(
-        &self,
-        inode: &Inode,
-        table: &mut Table,
-        start: u64,
-        what_for: Use,
-        mut failed: Option<Arc<io::Error>>,
-    ) -> Result<Memory, Error> {
-        let block = inode.geometry.block;
-        let exchange = |table: &mut Table| self.alloc(table, start, block, usize::MAX);
-        if table.len() < LEAST_FOLIOS
-            && let Some(memory) = exchange(table)?
-        {
-            return Ok(memory);
-        }
-        // The number of evictable folios that a file must have, for one to be evicted.
-        let (of_this, of_others) = match what_for {
-            Use::Copy => (1, 1),
-            Use::Access => (LEAST_FOLIOS, LEAST_FOLIOS + 1),
-        };
-        if inode.evict_oldest(table, of_this, &mut failed)
-            && let Some(memory) = exchange(table)?
-        {
-            return Ok(memory);
-        }
-        let files = self.snapshot();
-        // Folios that cannot be written do not count among those that a file may always have for its accesses; but there is
-        // a bound.
-        let beyond = if what_for == Use::Access { 2 * LEAST_FOLIOS * files.len() * block } else { 0 };
-        if let Some(memory) = self.alloc(table, start, block, beyond)? {
-            return Ok(memory);
-        }
-        for other in files.iter().filter(|other| other.number != inode.number) {
-            let Some(mut others) = other.table.try_exclusive() else { continue };
-            while other.evict_oldest(&mut others, of_others, &mut failed) {
-                // No exchange: afterwards the other file may have its missing folio beyond the limit.
-                if let Some(memory) = self.alloc(table, start, block, beyond)? {
-                    return Ok(memory);
-                }
-            }
-        }
-        if failed.is_some() {
-            let mut refusals = self.refusals.lock();
-            refusals.count += 1;
-            refusals.last.clone_from(&failed);
-        }
-        Err(self.full(failed))
-    }
-
-    /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
-    /// `None` if it would exceed the limit by more than `beyond` bytes.
-    fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
-        match &table.mapped {
-            Some(mapped) => {
-                let account = self.arena.take(len, beyond);
-                Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))
-            }
-            None => Ok(self.arena.alloc(len, beyond)?.map(Memory::Frames)),
-        }
-    }
-
-    /// Moves a folio to memory that mappings show.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if the kernel has no memory.
-    pub(crate) fn make_shared(&self, table: &mut Table, key: Key) -> Result<(), Error> {
-        let folio = table.get(key);
-        if folio.is_shared() {
-            return Ok(());
-        }
-        // Its old memory is freed at once.
-        match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
-            Some(memory) => table.get_mut(key).move_to(memory),
-            None => Ok(()),
-        }
-    }
-
-    /// Evicts folios until `want` more bytes are within the limit, in this order: clean folios that were not used lately,
-    /// of any file that no thread is using at the moment; clean folios; dirty folios of this file; dirty folios of other
-    /// files, unless this file has fewer than it may always have (another file's store may hang).
-    fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
-        // A little more at once, because searching has a cost.
-        let arena = &self.arena;
-        let goal = want.max(TOGETHER.min(arena.limit() / 8));
-        let missing = |bytes: usize| (arena.used() + bytes).saturating_sub(arena.limit());
-        let mut failed = None;
-        let files = self.snapshot();
-        let begin = self.turn.fetch_add(1, Ordering::Relaxed);
-        // Folios that an operation is about to use are skipped: they would be brought in again at once, and evict others
-        // that are about to be used. If there are no others: see `last_block`.
-        for (dirty, referenced, others) in
-            [(false, false, true), (false, true, true), (true, true, false), (true, true, true)]
-        {
-            let what = What { dirty, referenced, kept: false, wanted: false };
-            if others && dirty && table.len() < LEAST_FOLIOS {
-                break;
-            }
-            for turn in 0..files.len() {
-                if missing(goal) == 0 {
-                    return Ok(());
-                }
-                let other = &files[(begin + turn) % files.len()];
-                let result = if other.number == inode.number {
-                    inode.evict(table, missing(goal), &what)
-                } else if others {
-                    match other.table.try_exclusive() {
-                        Some(mut table) => other.evict(&mut table, missing(goal), &what),
-                        None => Ok(()),
-                    }
-                } else {
-                    Ok(())
-                };
-                failed = failed.or(result.err());
-            }
-        }
-        if missing(want) == 0 { Ok(()) } else { Err(failed) }
-    }
-}
-
-impl Inode {
-    /// Evicts every folio of this file that can be evicted: also dirty ones if `dirty`.
-    ///
-    /// # Errors
-    /// The store's error, if a dirty folio had to stay.
-    #[cfg(test)]
-    pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
-        self.evict(table, usize::MAX, &What { dirty, referenced: true, kept: true, wanted: true })
-    }
-
-    /// Evicts the folio that an operation has wanted longest ago, if at least `least` can be evicted; a dirty one is
-    /// written first. Returns whether it did; `failed` is the first failure of the store.
-    fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
-        let mut oldest = None;
-        let mut count = 0;
-        for key in table.by_age() {
-            if !self.made_clean(table, key, failed) {
-                continue;
-            }
-            let oldest = *oldest.get_or_insert(key);
-            count += 1;
-            if count == least {
-                table.remove(oldest);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Returns whether a folio can be evicted, after writing it if it is dirty; `failed` is the first failure of the store.
-    fn made_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
-        if !table.get(key).is_dirty() {
-            return true;
-        }
-        match self.write_folio(table, key) {
-            Ok(()) => return true,
-            Err(Error::Store(error)) => drop(failed.get_or_insert(error)),
-            Err(_) => {}
-        }
-        false
-    }
-
-    /// Evicts folios of this file until `bytes` bytes are free, or no other is left.
-    ///
-    /// # Errors
-    /// The store's error, if a dirty folio had to stay.
-    fn evict(&self, table: &mut Table, bytes: usize, what: &What) -> Result<(), Arc<io::Error>> {
-        let mut freed = 0;
-        let mut failed = None;
-        for _ in 0..table.len() {
-            if freed >= bytes {
-                break;
-            }
-            let Some(key) = table.next_victim() else { break };
-            let folio = table.get(key);
-            if !what.wanted && self.cache.is_wanted(folio) {
-                continue;
-            }
-            if folio.take_referenced() && !what.referenced {
-                continue;
-            }
-            if !what.kept && table.is_kept(folio.start()..folio.end()) {
-                continue;
-            }
-            if folio.is_dirty() && !what.dirty || !self.made_clean(table, key, &mut failed) {
-                continue;
-            }
-            freed += table.remove(key).len();
-        }
-        failed.map_or(Ok(()), Err)
     }
 }

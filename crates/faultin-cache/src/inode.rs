@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::cache::{Shared, Use};
 use crate::error::Error;
-use crate::folio::{Folio, Geometry, Key, Table};
+use crate::folio::{Folio, Geometry, Home, Key, Table};
 use crate::lock::{Lock, LockKind};
 use crate::pager::thread::PagerThread;
 use crate::store::{Length, Store, read_full};
@@ -26,6 +26,8 @@ pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
 #[repr(align(128))]
 pub(crate) struct Inode {
     pub(crate) number: u64,
+    /// Its place among the files of the cache.
+    pub(crate) slot: u32,
     /// Number of [`CachedFile`](crate::CachedFile)s of it.
     pub(crate) handles: AtomicUsize,
     pub(crate) cache: Arc<Shared>,
@@ -79,7 +81,7 @@ impl Inode {
     }
 
     pub(crate) fn new(
-        number: u64,
+        Home { number, slot }: Home,
         cache: Arc<Shared>,
         store: Box<dyn Store>,
         geometry: Geometry,
@@ -89,12 +91,13 @@ impl Inode {
         let is_fixed = store.is_fixed();
         Inode {
             number,
+            slot,
             handles: AtomicUsize::new(0),
             store,
             geometry,
             how,
             writers: Lock::new(number, LockKind::Writers, ()),
-            table: Lock::new(number, LockKind::Inode, Table::new(geometry, size)),
+            table: Lock::new(number, LockKind::Inode, Table::new(geometry, size, Home { number, slot })),
             writeback: Lock::new(number, LockKind::Writeback, ()),
             syncing: Lock::new(number, LockKind::Sync, ()),
             store_len: Length::new(size, is_fixed),

@@ -2,6 +2,7 @@
 
 mod child;
 mod emulated;
+pub mod eviction;
 mod place;
 pub mod processes;
 mod skip;

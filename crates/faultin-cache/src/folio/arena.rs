@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use buddy_system_allocator::FrameAllocator;
 use parking_lot::Mutex;
 
+use super::queue::Queue;
 use crate::error::Error;
 
 /// Maximum number of blocks of a folio.
@@ -37,10 +38,21 @@ pub(crate) struct Arena {
     used: AtomicUsize,
     /// Number of bytes that were ever taken: the clock for how long ago a folio was wanted.
     taken: AtomicU64,
+    /// The same in parts of an [`EPOCHS`]th of the limit, in a line that is written that rarely: readers compare it.
+    epoch: Epoch,
+    /// The bits of the clock within an epoch.
+    epoch_bits: u32,
     state: Mutex<State>,
+    queue: Queue,
     /// The process that has the memory. A child of `fork` has none of it.
     process: u32,
 }
+
+/// Number of epochs in which about as much memory is given away as the limit.
+const EPOCHS: usize = 128;
+
+#[repr(align(128))]
+struct Epoch(AtomicU64);
 
 struct State {
     free: FrameAllocator<ORDERS>,
@@ -88,6 +100,22 @@ impl Account {
     pub(crate) fn now(&self) -> u64 {
         self.arena.now()
     }
+
+    /// Returns whether it was taken so recently that about a hundredth of the limit was given away since.
+    #[inline]
+    pub(crate) fn is_young(&self) -> bool {
+        self.arena.epoch.0.load(Ordering::Relaxed) < (self.at >> self.arena.epoch_bits) + 2
+    }
+
+    /// Returns the order in which the cache evicts.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.arena.queue
+    }
+
+    /// Returns whether this is the process that has the memory, and not a child.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.arena.is_ours()
+    }
 }
 
 impl Drop for Account {
@@ -107,7 +135,10 @@ impl Arena {
             limit,
             used: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            epoch: Epoch(AtomicU64::new(0)),
+            epoch_bits: (limit / EPOCHS).max(1).ilog2(),
             state: Mutex::new(state),
+            queue: Queue::new(limit, block),
             process: faultin::process(),
         })
     }
@@ -126,6 +157,11 @@ impl Arena {
         self.limit
     }
 
+    /// Returns the order in which the cache evicts.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     /// Returns the clock: the number of bytes that were ever taken.
     pub(crate) fn now(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
@@ -138,6 +174,10 @@ impl Arena {
         let more = |used: usize| used.checked_add(len).filter(|&used| used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let at = self.taken.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        let epoch = at >> self.epoch_bits;
+        if epoch != (at - len as u64) >> self.epoch_bits {
+            self.epoch.0.fetch_max(epoch, Ordering::Relaxed);
+        }
         Some(Account { len, at, arena: Arc::clone(self) })
     }
 

@@ -10,22 +10,26 @@
 pub(crate) mod arena;
 pub(crate) mod backing;
 mod bits;
+mod ghost;
+mod inbox;
 pub(crate) mod memory;
+pub(crate) mod queue;
 mod radix;
 mod ranges;
 mod table;
 mod unsynced;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bits::Bits;
 use memory::Memory;
+use queue::Place;
 
 use crate::error::{Error, Partial};
 
 pub(crate) use arena::Arena;
-pub(crate) use table::{Key, Table};
+pub(crate) use table::{Home, Key, Table};
 pub(crate) use unsynced::Unsynced;
 
 /// Sizes of the units of a cache, in bytes.
@@ -60,6 +64,12 @@ fn units(bytes: usize, unit: usize) -> usize {
     bytes >> unit.trailing_zeros()
 }
 
+/// Maximum number of counted uses of a folio: the first one, and three more.
+pub(crate) const MOST_USES: u8 = 4;
+
+/// Number of uses, beyond the first one, by which a new folio becomes popular; less one.
+const POPULAR: u8 = 2;
+
 /// A part of a file, in memory.
 #[derive(Debug)]
 pub(crate) struct Folio {
@@ -74,10 +84,13 @@ pub(crate) struct Folio {
     unsynced: Bits,
     /// The epoch, by [`Unsynced`](unsynced::Unsynced), in which the store has taken the last one of them.
     epoch: AtomicU64,
-    /// Whether it was used since reclaim last checked.
-    referenced: AtomicBool,
-    /// The time when it was last wanted, by the arena's clock.
+    /// How often it was used, at most [`MOST_USES`]: 0 before the first use; reclaim takes uses away again, except the
+    /// first.
+    uses: AtomicU8,
+    /// The time when an operation last wanted it, by the arena's clock; 0 if none has since it was brought in.
     wanted: AtomicU64,
+    /// Where it is in the order of eviction.
+    place: Place,
     /// Whether it ever was dirty: if so, the store's bytes may have changed.
     written: bool,
     /// Whether a store through a mapping may have left bytes past the end of the file, since these were zeroed.
@@ -94,8 +107,9 @@ impl Folio {
             dirty: Bits::new(blocks),
             unsynced: Bits::new(blocks),
             epoch: AtomicU64::new(0),
-            referenced: AtomicBool::new(true),
-            wanted: AtomicU64::new(memory.account().at()),
+            uses: AtomicU8::new(0),
+            wanted: AtomicU64::new(0),
+            place: Place::default(),
             written: false,
             stored_to: false,
             memory,
@@ -401,12 +415,23 @@ impl Folio {
         self.written
     }
 
+    /// Notes a use by a copy. Uses soon after the folio was brought in are those of one reader in small steps, and count as
+    /// one: so a scan does not look like a popular part.
     #[inline]
     pub(crate) fn touch(&self) {
+        let uses = self.uses.load(Ordering::Relaxed);
         // A store that changes nothing would still take the cache line from other readers.
-        if !self.referenced.load(Ordering::Relaxed) {
-            self.referenced.store(true, Ordering::Relaxed);
+        if uses < MOST_USES && (uses == 0 || !self.memory.account().is_young()) {
+            self.uses.store(uses + 1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes a use through a mapping, which has yet to happen: it stays wanted.
+    pub(crate) fn touch_mapped(&self) {
+        if self.uses.load(Ordering::Relaxed) == 0 {
+            self.want();
+        }
+        self.touch();
     }
 
     /// Notes that an operation wants it for its next round, although it is not new.
@@ -417,11 +442,35 @@ impl Folio {
 
     /// Returns the number of bytes of memory that folios were given since an operation has wanted this one.
     pub(crate) fn age(&self) -> u64 {
-        self.memory.account().now().saturating_sub(self.wanted.load(Ordering::Relaxed))
+        let account = self.memory.account();
+        account.now().saturating_sub(self.wanted.load(Ordering::Relaxed).max(account.at()))
     }
 
-    /// Returns whether it was used since the last call.
-    pub(crate) fn take_referenced(&self) -> bool {
-        self.referenced.swap(false, Ordering::Relaxed)
+    /// Returns whether an operation may still need it for its next round: one has brought it in and not used it yet, or has
+    /// wanted it since, less than `most` bytes ago.
+    pub(crate) fn is_wanted(&self, most: u64) -> bool {
+        let is_awaited = self.uses.load(Ordering::Relaxed) == 0 || self.wanted.load(Ordering::Relaxed) > 0;
+        is_awaited && self.age() < most
+    }
+
+    /// Returns whether it was used often enough to stay longer than other new ones.
+    pub(crate) fn is_popular(&self) -> bool {
+        self.uses.load(Ordering::Relaxed) > POPULAR
+    }
+
+    /// Forgets all uses except the first.
+    pub(crate) fn forget_uses(&self) {
+        if self.uses.load(Ordering::Relaxed) > 1 {
+            self.uses.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a use away, except the first. Returns whether there was one.
+    pub(crate) fn take_use(&self) -> bool {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses > 1 {
+            self.uses.store(uses - 1, Ordering::Relaxed);
+        }
+        uses > 1
     }
 }

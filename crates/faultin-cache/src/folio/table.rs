@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::queue::{Arrival, Place};
 use super::radix::Radix;
 use super::ranges::Ranges;
 use super::unsynced::Unsynced;
@@ -28,18 +29,50 @@ impl Key {
     fn index(self) -> usize {
         self.0.get() as usize - 1
     }
+
+    pub(super) fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    pub(super) fn from_number(number: u32) -> Option<Key> {
+        NonZeroU32::new(number).map(Key)
+    }
 }
 
-/// An aligned part of the file as long as the largest folio: for each block the folio that contains it.
+/// An aligned part of the file as long as the largest folio: for each block the folio that contains it, up to the last one
+/// that ever had one, to the next power of two. Small files have small regions.
 type Region = Box<[Option<Key>]>;
+
+/// Number of blocks of a region that is kept when it is empty.
+const SMALL_REGION: usize = 16;
+
+/// What identifies a file of a cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Home {
+    /// Its slot among the files of its cache, which another file may have later.
+    pub(crate) slot: u32,
+    /// Its number, which no other file has.
+    pub(crate) number: u64,
+}
+
+impl Home {
+    /// Returns a hash of a position in the file (splitmix64).
+    fn print(self, pos: u64) -> u64 {
+        let mut z = pos.wrapping_add(self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
 
 /// The folios of a file, and its length.
 #[derive(Debug)]
 pub(crate) struct Table {
     geometry: Geometry,
+    home: Home,
     regions: Radix<Region>,
     folios: Slab<Folio>,
-    /// The position where reclaim continues.
+    /// The position where a walk over the folios of this file alone continues.
     hand: usize,
     /// Length of the file in bytes.
     pub(crate) size: u64,
@@ -53,9 +86,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(geometry: Geometry, size: u64) -> Table {
+    pub(crate) fn new(geometry: Geometry, size: u64, home: Home) -> Table {
         Table {
             geometry,
+            home,
             regions: Radix::new(),
             folios: Slab::new(),
             hand: 0,
@@ -81,7 +115,7 @@ impl Table {
     #[inline]
     pub(crate) fn find(&self, pos: u64) -> Option<Key> {
         let (region, block) = self.place(pos);
-        self.regions.get(region)?[block]
+        *self.regions.get(region)?.get(block)?
     }
 
     #[inline]
@@ -103,18 +137,44 @@ impl Table {
         let most = want.min(aligned).clamp(block as u64, self.geometry.max_folio as u64);
         let mut blocks = self.geometry.blocks(1 << most.ilog2());
         if let Some(slots) = self.regions.get(region) {
-            let free = slots[at..at + blocks].iter().position(Option::is_some).unwrap_or(blocks);
+            let free = slots.iter().skip(at).take(blocks).position(Option::is_some).unwrap_or(blocks);
             blocks = 1 << free.max(1).ilog2();
         }
         blocks * block
     }
 
     /// Inserts a folio where there is none.
-    pub(crate) fn insert(&mut self, folio: Folio) -> Key {
+    pub(crate) fn insert(&mut self, mut folio: Folio) -> Key {
+        let arrival = self.arrival(&folio);
+        folio.place = folio.memory.account().queue().push(&arrival);
+        self.put(folio)
+    }
+
+    /// Inserts a folio where there is none, and where [`is_ready_for`](Self::is_ready_for) has found room. Returns whether
+    /// it could enter the order of eviction: if not, the folio is dropped. Async-signal-safe.
+    pub(crate) fn insert_in_signal(&mut self, mut folio: Folio) -> bool {
+        let arrival = self.arrival(&folio);
+        let Some(place) = folio.memory.account().queue().push_in_signal(&arrival) else { return false };
+        folio.place = place;
+        self.put(folio);
+        true
+    }
+
+    fn arrival(&self, folio: &Folio) -> Arrival {
+        Arrival {
+            file: self.home.slot,
+            key: Key::of(self.folios.vacant_key()),
+            print: self.home.print(folio.start()),
+            len: folio.len(),
+            at: folio.memory.account().at(),
+        }
+    }
+
+    fn put(&mut self, folio: Folio) -> Key {
         let (region, first) = self.place(folio.start());
         let blocks = self.geometry.blocks(folio.len());
         let key = Key::of(self.folios.insert(folio));
-        self.make_region(region);
+        self.make_region(region, first + blocks);
         if let Some(slots) = self.regions.get_mut(region) {
             slots[first..first + blocks].fill(Some(key));
         }
@@ -135,7 +195,8 @@ impl Table {
 
     /// Returns whether a folio can be inserted at `pos` without an allocation.
     pub(crate) fn is_ready_for(&self, pos: u64) -> bool {
-        self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some()
+        let is_whole = |slots: &Region| slots.len() == self.blocks_of_region();
+        self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some_and(is_whole)
     }
 
     /// Makes room for a folio at `pos`, and for many more elsewhere.
@@ -143,18 +204,47 @@ impl Table {
         if self.folios.len() == self.folios.capacity() {
             self.folios.reserve(self.folios.len().max(64));
         }
-        self.make_region(self.place(pos).0);
+        self.make_region(self.place(pos).0, self.blocks_of_region());
     }
 
-    fn make_region(&mut self, region: u64) {
-        if self.regions.get(region).is_none() {
-            let slots = self.geometry.blocks(self.geometry.max_folio);
-            self.regions.insert(region, vec![None; slots].into_boxed_slice());
+    fn blocks_of_region(&self) -> usize {
+        self.geometry.blocks(self.geometry.max_folio)
+    }
+
+    /// Makes room in a region for its first `blocks` blocks.
+    fn make_region(&mut self, region: u64, blocks: usize) {
+        let is_large_enough = |slots: &Region| slots.len() >= blocks;
+        if !self.regions.get(region).is_some_and(is_large_enough) {
+            self.grow_region(region, blocks.next_power_of_two().min(self.blocks_of_region()));
         }
+    }
+
+    #[cold]
+    fn grow_region(&mut self, region: u64, blocks: usize) {
+        let mut slots = vec![None; blocks].into_boxed_slice();
+        if let Some(before) = self.regions.get(region) {
+            slots[..before.len()].copy_from_slice(before);
+        }
+        self.regions.insert(region, slots);
+    }
+
+    /// Returns whether the folio that was at `place` in the order of eviction is still there.
+    pub(crate) fn is_at(&self, key: Key, place: Place) -> bool {
+        self.folios.get(key.index()).is_some_and(|folio| folio.place == place)
+    }
+
+    /// Evicts a folio: removes it, and remembers that it was here, in case it comes back soon. Returns its size in bytes.
+    pub(crate) fn evict(&mut self, key: Key) -> usize {
+        let print = self.home.print(self.get(key).start());
+        self.take_out(key, Some(print)).len()
     }
 
     /// Removes a folio, from all mappings first. Its memory is freed with it.
     pub(crate) fn remove(&mut self, key: Key) -> Folio {
+        self.take_out(key, None)
+    }
+
+    fn take_out(&mut self, key: Key, evicted: Option<u64>) -> Folio {
         let place = self.get(key).start()..self.get(key).end();
         if bug::has(Bug::UnmapsAfterPunching)
             && let Some(mapped) = &self.mapped
@@ -162,7 +252,10 @@ impl Table {
             mapped.backing.punch(place.start, self.get(key).len());
         }
         self.unmap(place);
-        let folio = self.folios.remove(key.index());
+        let mut folio = self.folios.remove(key.index());
+        let account = folio.memory.account();
+        account.queue().remove(folio.place, evicted.map(|print| (print, account.now())));
+        folio.place = Place::default();
         if folio.was_written() {
             self.generation += 1;
             let mut pos = folio.start();
@@ -175,8 +268,9 @@ impl Table {
         let blocks = self.geometry.blocks(folio.len());
         if let Some(slots) = self.regions.get_mut(region) {
             slots[first..first + blocks].fill(None);
-            // A mapped file's regions are kept, for faults that are resolved where nothing can be allocated.
-            if self.mapped.is_none() && slots.iter().all(Option::is_none) {
+            // A mapped file's regions are kept, for faults that are resolved where nothing can be allocated; and small ones,
+            // which take no more memory than their place in the tree.
+            if self.mapped.is_none() && slots.len() > SMALL_REGION && slots.iter().all(Option::is_none) {
                 self.regions.remove(region);
             }
         }
@@ -189,7 +283,7 @@ impl Table {
         loop {
             let (found, slots) = self.regions.next(region)?;
             let from = if found == region { block } else { 0 };
-            if let Some(key) = slots[from..].iter().flatten().next() {
+            if let Some(key) = slots.iter().skip(from).flatten().next() {
                 return Some(*key);
             }
             (region, block) = (found + 1, 0);
@@ -315,7 +409,7 @@ impl Table {
         cut != u64::MAX
     }
 
-    /// Returns the next folio for reclaim to check, round and round.
+    /// Returns the next folio of this file to check, round and round.
     pub(crate) fn next_victim(&mut self) -> Option<Key> {
         if self.folios.is_empty() {
             return None;
@@ -329,6 +423,16 @@ impl Table {
             if self.folios.contains(at) {
                 return Some(Key::of(at));
             }
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // In a child of `fork` the lock may be held by a thread that does not exist there.
+        let Some(account) = self.folios.iter().next().map(|(_, folio)| folio.memory.account()) else { return };
+        if account.is_ours() {
+            account.queue().remove_all(self.folios.iter().map(|(_, folio)| folio.place));
         }
     }
 }

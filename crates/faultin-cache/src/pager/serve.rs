@@ -148,7 +148,7 @@ impl Inode {
         if until == pos || !folio.is_shared() {
             return Err(Errno::FAULT);
         }
-        folio.touch();
+        folio.touch_mapped();
         if !write {
             until = self.ready_until(table, until, end);
         }
@@ -210,7 +210,7 @@ impl Inode {
             if until == pos || !folio.is_shared() {
                 break;
             }
-            folio.touch();
+            folio.touch_mapped();
             pos = until;
         }
         pos

@@ -164,8 +164,8 @@ impl Inode {
         }
         let mut folio = Folio::new(Memory::Extent(extent), start, block);
         folio.set_uptodate(start..start + len as u64);
-        table.insert(folio);
-        true
+        // Otherwise the pager's thread reads it again, and makes room.
+        table.insert_in_signal(folio)
     }
 }
 

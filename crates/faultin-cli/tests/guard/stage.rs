@@ -114,6 +114,16 @@ impl Stage {
             .env("G", guard)
             .env_remove("FAULTIN_GUARD")
             .current_dir(self.folder());
+        // `nohup`, and a shell that starts the tests in the background, make them ignore signals that are sent here.
+        let usual = || {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                // SAFETY: the default action, which runs no code.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: system calls that are allowed in a child of `fork`.
+        unsafe { command.pre_exec(usual) };
         command
     }
 

@@ -1,0 +1,109 @@
+//! The share of accesses that miss: of a cached file, of simulated policies, and of `quick_cache`, on the same traces.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faultin_cache::store::Store;
+use faultin_cache::{Advice, CacheOptions, FileOptions};
+use faultin_test::eviction::{BLOCKS, Lru, Policy, ROOM, S3Fifo, Sieve, miss_ratio, traces};
+use serde::Serialize;
+
+const BLOCK: usize = 4096;
+
+/// The shares of one trace.
+#[derive(Serialize)]
+pub struct Row {
+    pub trace: &'static str,
+    pub ours: f64,
+    pub lru: f64,
+    pub sieve: f64,
+    pub s3_fifo: f64,
+    pub quick_cache: f64,
+    /// Whether ours has to be at most SIEVE's.
+    pub is_bounded: bool,
+}
+
+/// A store of zeros, however long, that counts its reads.
+pub struct Zeros {
+    len: u64,
+    reads: AtomicU64,
+}
+
+impl Zeros {
+    pub fn new(len: u64) -> Zeros {
+        Zeros { len, reads: AtomicU64::new(0) }
+    }
+}
+
+impl Store for Zeros {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let len = buf.len().min(usize::try_from(self.len.saturating_sub(pos)).unwrap_or(usize::MAX));
+        buf[..len].fill(0);
+        Ok(len)
+    }
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn sync(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Measures the traces, of `len` accesses each.
+///
+/// # Errors
+/// What failed, in words.
+pub fn measure(len: usize) -> Result<Vec<Row>, String> {
+    let row = |trace: &faultin_test::eviction::Trace| {
+        let simulated = |mut policy: Box<dyn Policy>| miss_ratio(&trace.accesses, |block| policy.access(block));
+        Ok(Row {
+            trace: trace.name,
+            ours: ours(&trace.accesses)?,
+            lru: simulated(Box::new(Lru::new(ROOM))),
+            sieve: simulated(Box::new(Sieve::new(ROOM))),
+            s3_fifo: simulated(Box::new(S3Fifo::new(ROOM))),
+            quick_cache: quick_cache(&trace.accesses),
+            is_bounded: trace.name.starts_with("Zipf"),
+        })
+    };
+    traces(len).iter().map(row).collect()
+}
+
+/// One cached file, read a block at a time.
+fn ours(trace: &[u32]) -> Result<f64, String> {
+    let cache = CacheOptions::new().block(BLOCK).limit(ROOM * BLOCK).build();
+    let store = Arc::new(Zeros::new(2 * u64::from(BLOCKS) * BLOCK as u64));
+    let options = FileOptions::new().max_folio(BLOCK);
+    let file = cache.open_with(Arc::clone(&store), options).map_err(|error| error.to_string())?;
+    file.advise(Advice::Random);
+    let mut buffer = vec![0; BLOCK];
+    let mut failed = None;
+    let ratio = miss_ratio(trace, |block| {
+        let before = store.reads.load(Ordering::Relaxed);
+        if let Err(error) = file.read_at(&mut buffer, u64::from(block) * BLOCK as u64) {
+            failed.get_or_insert(error.to_string());
+        }
+        store.reads.load(Ordering::Relaxed) == before
+    });
+    failed.map_or(Ok(ratio), Err)
+}
+
+fn quick_cache(trace: &[u32]) -> f64 {
+    let cache = quick_cache::unsync::Cache::new(ROOM);
+    let mut cache: quick_cache::unsync::Cache<u32, ()> = cache;
+    miss_ratio(trace, |block| {
+        let is_hit = cache.get(&block).is_some();
+        if !is_hit {
+            cache.insert(block, ());
+        }
+        is_hit
+    })
+}

@@ -1,0 +1,368 @@
+//! Memory for folios: the limit, and what is evicted for a new folio.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Shared, Use};
+use crate::error::Error;
+use crate::folio::backing::Extent;
+use crate::folio::memory::Memory;
+use crate::folio::queue::{Candidate, MOST_PICKED};
+use crate::folio::{Key, MOST_USES, Table};
+use crate::inode::Inode;
+
+/// Number of folios, of one block each, that a file may always have, also beyond the limit, so that an operation can make
+/// progress: one that it copies to or from, and the next one. An access across a page boundary needs both at once.
+const LEAST_FOLIOS: usize = 2;
+
+/// How often other threads may take the memory that was freed for a block, before it is exchanged for a block of the file
+/// itself.
+const OUTRUN: u32 = 8;
+
+/// Number of bytes of dirty folios that are written and freed at once, at most an eighth of the limit.
+const TOGETHER: usize = 2 << 20;
+
+/// Number of blocks of clean folios that are freed at once, at most a 256th of the limit: fewer locks for each, and hardly
+/// any room that is empty.
+const CLEAN_TOGETHER: usize = 16;
+
+/// The folios of one file that are evicted.
+pub(super) struct What {
+    pub(super) dirty: bool,
+    /// Also folios that were faulted in and are about to be used.
+    pub(super) kept: bool,
+    /// Also folios that an operation has wanted so recently that its next round may still need them.
+    pub(super) wanted: bool,
+}
+
+impl Shared {
+    /// Returns memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller holds.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if nothing can be freed within the limit; [`Error::Memory`] if the kernel has no memory.
+    pub(crate) fn memory_for(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        start: u64,
+        want: usize,
+        what_for: Use,
+    ) -> Result<Memory, Error> {
+        // One folio has at most half of the memory, so that it does not empty the cache.
+        let most = (self.arena.limit() / 2).max(inode.geometry.block);
+        let mut len = want.min(1 << most.ilog2());
+        let mut failed = None;
+        while len >= inode.geometry.block {
+            for _ in 0..if len == inode.geometry.block { OUTRUN } else { 1 } {
+                if let Some(memory) = self.alloc(table, start, len, 0)? {
+                    return Ok(memory);
+                }
+                let before = table.len();
+                let freed = self.reclaim(inode, table, len);
+                if let Some(memory) = self.alloc(table, start, len, 0)? {
+                    return Ok(memory);
+                }
+                let has_freed = freed.is_ok() || table.len() < before;
+                failed = failed.or(freed.err().flatten());
+                if !has_freed {
+                    break;
+                }
+                // Another thread was faster, and has taken the memory that this one freed.
+            }
+            len /= 2;
+        }
+        self.last_block(inode, table, start, what_for, failed)
+    }
+
+    /// Returns memory for one block where reclaim has found nothing more: the remaining folios are about to be used, or
+    /// cannot be written.
+    ///
+    /// The evicted folio may be one that the caller is about to use as well. For a copy this is bounded by its loop. An
+    /// access through a mapping has no bound, so for that a file always keeps [`LEAST_FOLIOS`] that can be evicted, the
+    /// youngest ones, one of which is the requested one.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if no folio can be exchanged.
+    fn last_block(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        start: u64,
+        what_for: Use,
+        mut failed: Option<Arc<io::Error>>,
+    ) -> Result<Memory, Error> {
+        let block = inode.geometry.block;
+        let exchange = |table: &mut Table| self.alloc(table, start, block, usize::MAX);
+        if table.len() < LEAST_FOLIOS
+            && let Some(memory) = exchange(table)?
+        {
+            return Ok(memory);
+        }
+        // The number of evictable folios that a file must have, for one to be evicted.
+        let (of_this, of_others) = match what_for {
+            Use::Copy => (1, 1),
+            Use::Access => (LEAST_FOLIOS, LEAST_FOLIOS + 1),
+        };
+        if inode.evict_oldest(table, of_this, &mut failed)
+            && let Some(memory) = exchange(table)?
+        {
+            return Ok(memory);
+        }
+        let files = self.snapshot();
+        // Folios that cannot be written do not count among those that a file may always have for its accesses; but there is
+        // a bound.
+        let beyond = if what_for == Use::Access { 2 * LEAST_FOLIOS * files.len() * block } else { 0 };
+        if let Some(memory) = self.alloc(table, start, block, beyond)? {
+            return Ok(memory);
+        }
+        for other in files.iter().filter(|other| other.number != inode.number) {
+            let Some(mut others) = other.table.try_exclusive() else { continue };
+            while other.evict_oldest(&mut others, of_others, &mut failed) {
+                // No exchange: afterwards the other file may have its missing folio beyond the limit.
+                if let Some(memory) = self.alloc(table, start, block, beyond)? {
+                    return Ok(memory);
+                }
+            }
+        }
+        if failed.is_some() {
+            let mut refusals = self.refusals.lock();
+            refusals.count += 1;
+            refusals.last.clone_from(&failed);
+        }
+        Err(self.full(failed))
+    }
+
+    /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
+    /// `None` if it would exceed the limit by more than `beyond` bytes.
+    fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
+        match &table.mapped {
+            Some(mapped) => {
+                let account = self.arena.take(len, beyond);
+                Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))
+            }
+            None => Ok(self.arena.alloc(len, beyond)?.map(Memory::Frames)),
+        }
+    }
+
+    /// Moves a folio to memory that mappings show.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the kernel has no memory.
+    pub(crate) fn make_shared(&self, table: &mut Table, key: Key) -> Result<(), Error> {
+        let folio = table.get(key);
+        if folio.is_shared() {
+            return Ok(());
+        }
+        // Its old memory is freed at once.
+        match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
+            Some(memory) => table.get_mut(key).move_to(memory),
+            None => Ok(()),
+        }
+    }
+
+    /// Evicts folios until `want` more bytes are within the limit, in this order: clean folios of any file that no thread is
+    /// using at the moment, as the order of eviction has them; dirty folios of this file; dirty folios of other files,
+    /// unless this file has fewer than it may always have (another file's store may hang).
+    fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
+        let mut pass = Pass { shared: self, inode, goal: 0, dirty: false, failed: None };
+        // Uses are taken away one by one, so it may take as many rounds until a folio has none left. The last round does
+        // not ask for uses: other threads may add them as fast.
+        pass.goal = want.max((CLEAN_TOGETHER * self.block).min(self.arena.limit() / 256));
+        for round in 0..=MOST_USES {
+            let has_taken = pass.round(table, round < MOST_USES);
+            if pass.missing() == 0 {
+                return Ok(());
+            }
+            if !has_taken {
+                break;
+            }
+        }
+        pass.goal = want.max(TOGETHER.min(self.arena.limit() / 8));
+        let what = What { dirty: true, kept: false, wanted: false };
+        let result = inode.evict(table, pass.missing(), &what);
+        pass.failed = pass.failed.take().or(result.err());
+        if pass.missing() > 0 && table.len() >= LEAST_FOLIOS {
+            pass.dirty = true;
+            pass.round(table, false);
+        }
+        pass.goal = want;
+        if pass.missing() == 0 { Ok(()) } else { Err(pass.failed) }
+    }
+}
+
+/// A search for folios to evict, by the holder of a file's inode lock.
+struct Pass<'a> {
+    shared: &'a Shared,
+    inode: &'a Inode,
+    /// Number of bytes that have to be within the limit.
+    goal: usize,
+    /// Whether dirty folios are written and evicted, too.
+    dirty: bool,
+    failed: Option<Arc<io::Error>>,
+}
+
+/// The decision about a candidate.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Evicted,
+    /// It stays for now. It would be evicted if it had not been used.
+    Used,
+    Stays,
+}
+
+impl Pass<'_> {
+    /// Returns the number of bytes that still have to be freed.
+    fn missing(&self) -> usize {
+        (self.shared.arena.used() + self.goal).saturating_sub(self.shared.arena.limit())
+    }
+
+    /// Walks once over all folios, in the order of eviction, until enough is free. Returns whether a folio has stayed only
+    /// because it was used. Folios that an operation is about to use are skipped: they would be brought in again at once,
+    /// and evict others that are about to be used. If there are no others: see [`Shared::last_block`].
+    fn round(&mut self, table: &mut Table, by_use: bool) -> bool {
+        let queue = self.shared.arena.queue();
+        let mut round = queue.round();
+        let mut picked = Vec::with_capacity(MOST_PICKED);
+        let mut has_used = false;
+        let mut most = (self.missing() / self.shared.block).clamp(1, MOST_PICKED);
+        while self.missing() > 0 {
+            queue.pick(&mut round, most, &mut picked);
+            if picked.is_empty() {
+                break;
+            }
+            let mut rest = &picked[..];
+            let mut evicted = false;
+            while let Some(first) = rest.first()
+                && self.missing() > 0
+            {
+                // Those of one file together.
+                let count = rest.iter().take_while(|candidate| candidate.file == first.file).count();
+                let (these, others) = rest.split_at(count);
+                rest = others;
+                let mut examine = |pass: &mut Self, owner: &Inode, table: &mut Table| {
+                    for (at, candidate) in these.iter().enumerate() {
+                        if pass.missing() == 0 {
+                            return &these[at..];
+                        }
+                        let verdict = pass.decide(owner, table, candidate, by_use);
+                        evicted |= verdict == Verdict::Evicted;
+                        has_used |= verdict == Verdict::Used;
+                    }
+                    &[]
+                };
+                let left: &[Candidate] = if first.file == self.inode.slot {
+                    examine(self, self.inode, table)
+                } else {
+                    let other = self.shared.file(first.file);
+                    match other.as_ref().and_then(|other| Some((other, other.table.try_exclusive()?))) {
+                        Some((other, mut table)) => examine(self, other, &mut table),
+                        None => &[],
+                    }
+                };
+                queue.put_back(&mut round, left);
+            }
+            queue.put_back(&mut round, rest);
+            // Where little can be evicted, more is examined at once.
+            most = if evicted { most } else { (2 * most).min(MOST_PICKED) };
+        }
+        has_used
+    }
+
+    /// Evicts a candidate of this table, or lets it stay.
+    fn decide(&mut self, owner: &Inode, table: &mut Table, candidate: &Candidate, by_use: bool) -> Verdict {
+        let &Candidate { key, place, .. } = candidate;
+        if !table.is_at(key, place) {
+            return Verdict::Stays;
+        }
+        let folio = table.get(key);
+        if by_use && candidate.is_new && folio.is_popular() {
+            folio.forget_uses();
+            self.shared.arena.queue().promote(place);
+            return Verdict::Used;
+        }
+        let range = folio.start()..folio.end();
+        if self.shared.is_wanted(folio) || table.is_kept(range) || folio.is_dirty() && !self.dirty {
+            return Verdict::Stays;
+        }
+        if by_use && !candidate.is_new && folio.take_use() {
+            return Verdict::Used;
+        }
+        if owner.made_clean(table, key, &mut self.failed) {
+            table.evict(key);
+            return Verdict::Evicted;
+        }
+        Verdict::Stays
+    }
+}
+
+impl Inode {
+    /// Evicts every folio of this file that can be evicted: also dirty ones if `dirty`.
+    ///
+    /// # Errors
+    /// The store's error, if a dirty folio had to stay.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
+        self.evict(table, usize::MAX, &What { dirty, kept: true, wanted: true })
+    }
+
+    /// Evicts the folio that an operation has wanted longest ago, if at least `least` can be evicted; a dirty one is
+    /// written first. Returns whether it did; `failed` is the first failure of the store.
+    fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
+        let mut oldest = None;
+        let mut count = 0;
+        for key in table.by_age() {
+            if !self.made_clean(table, key, failed) {
+                continue;
+            }
+            let oldest = *oldest.get_or_insert(key);
+            count += 1;
+            if count == least {
+                table.evict(oldest);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Returns whether a folio can be evicted, after writing it if it is dirty; `failed` is the first failure of the store.
+    fn made_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
+        if !table.get(key).is_dirty() {
+            return true;
+        }
+        match self.write_folio(table, key) {
+            Ok(()) => return true,
+            Err(Error::Store(error)) => drop(failed.get_or_insert(error)),
+            Err(_) => {}
+        }
+        false
+    }
+
+    /// Evicts folios of this file until `bytes` bytes are free, or no other is left.
+    ///
+    /// # Errors
+    /// The store's error, if a dirty folio had to stay.
+    pub(super) fn evict(&self, table: &mut Table, bytes: usize, what: &What) -> Result<(), Arc<io::Error>> {
+        let mut freed = 0;
+        let mut failed = None;
+        for _ in 0..table.len() {
+            if freed >= bytes {
+                break;
+            }
+            let Some(key) = table.next_victim() else { break };
+            let folio = table.get(key);
+            if !what.wanted && self.cache.is_wanted(folio) {
+                continue;
+            }
+            if !what.kept && table.is_kept(folio.start()..folio.end()) {
+                continue;
+            }
+            if folio.is_dirty() && !what.dirty || !self.made_clean(table, key, &mut failed) {
+                continue;
+            }
+            freed += table.evict(key);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
