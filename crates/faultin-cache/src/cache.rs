@@ -205,6 +205,9 @@ impl Cache {
 
     /// Writes back all dirty blocks of all files, also of closed ones, and makes them durable.
     ///
+    /// A file that was closed when it had no dirty blocks, or whose blocks were written back as it was closed, is no longer
+    /// known to the cache, and is not synced: like [`std::fs::File`], sync it before closing it if it has to be durable.
+    ///
     /// # Errors
     /// The first failure. The other files are written all the same.
     pub fn sync(&self) -> Result<(), Error> {

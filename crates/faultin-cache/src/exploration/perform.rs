@@ -498,8 +498,23 @@ impl World {
             return;
         }
         self.same(self.op.get(), &bytes, &self.models[file].borrow(), "a file");
-        // The first sync may report an earlier failure.
-        let synced = opened.handle.sync_all().or_else(|_| opened.handle.sync_all());
+        // The first sync may report an earlier failure. What that may have lost has to be written again.
+        let mut synced = opened.handle.sync_all().or_else(|_| opened.handle.sync_all());
+        if let Err(Error::Lost { ranges, .. }) = &synced
+            && self.stores[file].failed() > 0
+        {
+            for range in ranges {
+                let bytes =
+                    self.models[file].borrow().get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
+                let written = bytes.filter(|bytes| !bytes.is_empty()).map(|b| opened.handle.write_at(&b, range.start));
+                if !matches!(written, Some(Ok(written)) if written as u64 == range.end - range.start) {
+                    let ought = "lost bytes of the file, which can be written again".to_owned();
+                    self.find(Found::Result { op: self.op.get(), is: format!("{range:?}: {written:?}"), ought });
+                    return;
+                }
+            }
+            synced = opened.handle.sync_all();
+        }
         if let Err(error) = synced {
             self.find(Found::Result {
                 op: self.op.get(),

@@ -7,14 +7,14 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 
-use faultin::ReadView;
 use faultin::iov::IovSource;
+use faultin::{FileMap, ReadView};
 use faultin_cache::store::{FileStore, Store};
 use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions};
 use faultin_test::skipped;
 
-use crate::{BLOCK, content, control, environment, forget, serial};
+use crate::{BLOCK, content, control, environment, forget, serial, tag};
 
 const LEN: u64 = 4 << 20;
 
@@ -146,6 +146,55 @@ fn a_write_that_a_device_has_refused_is_done_when_there_is_room() {
         ought[LEN as usize - 4096..].fill(7);
         assert!(fs::read(folder.join("image")).expect("the image") == ought);
     });
+}
+
+/// The kernel drops what it cannot write and reports that to one `fsync` only: the next one succeeds, without the bytes.
+#[test]
+fn what_a_disk_has_taken_and_lost_is_reported_until_it_is_written_again() {
+    let _one = serial();
+    let (Some(folder), Some(disk)) = (environment("blocks"), environment("fuse")) else { return };
+    let (path, block) = (folder.join("lost"), 5);
+    control(&disk, "heal");
+    let mut before = tag(9000);
+    before.resize(BLOCK, b'x');
+    let zeros = vec![0; block * BLOCK];
+    fs::write(&path, [&zeros[..], &before, &zeros].concat())
+        .and_then(|()| File::open(&path)?.sync_all())
+        .expect("a file");
+    let given = || File::options().read(true).write(true).open(&path).expect("the file");
+    let other = given();
+    let cache = CacheOptions::new().limit(8 << 20).build();
+    let file = cache.open(FileStore::new(given()).expect("a file is a store")).expect("its length");
+    // The position of the file on the disk: found by its contents.
+    let image = FileMap::open(disk.with_extension("image")).expect("the disk");
+    let at = image.find(&before, ..).expect("readable").expect("written");
+    control(&disk, &format!("eio-write image {at} {BLOCK}"));
+    let range = (block * BLOCK) as u64..((block + 1) * BLOCK) as u64;
+    let bytes = vec![7; BLOCK];
+    file.write_at(&bytes, range.start).expect("dirty");
+    file.write_back(range.clone()).expect("the kernel's page cache has taken it");
+    cache.drop_clean();
+    let error = file.sync_all().expect_err("the disk has refused it");
+    assert_eq!(error.errno(), Some(libc::EIO), "{error}");
+    control(&disk, "heal");
+    File::open(&path).and_then(|file| file.sync_all()).expect("the kernel has reported it already");
+    let on_disk = || {
+        forget(&path);
+        fs::read(&path).expect("the file")[block * BLOCK..][..BLOCK].to_vec()
+    };
+    assert!(on_disk() == before, "they are lost");
+    for _ in 0..2 {
+        match file.sync_all() {
+            Err(Error::Lost { ranges, .. }) => assert_eq!(ranges, std::slice::from_ref(&range)),
+            other => panic!("{other:?}"),
+        }
+    }
+    file.write_at(&bytes, range.start).expect("written again");
+    file.sync_all().expect("the disk works");
+    assert!(on_disk() == bytes);
+    // A descriptor that was open before the failure has a report of its own coming.
+    assert_eq!(other.sync_all().expect_err("not reported yet").raw_os_error(), Some(libc::EIO));
+    fs::remove_file(&path).expect("remove");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | | |
 //! |---|---|
 //! | `eio NAME FROM LEN` | reads of these bytes fail with `EIO` |
+//! | `eio-write NAME FROM LEN` | writes to these bytes fail with `EIO` |
 //! | `short NAME FROM LEN` | reads of these bytes end before them |
 //! | `restless NAME 0 0` | its change time is different at every query |
 //! | `heal` | removes all failures |
@@ -68,6 +69,7 @@ const FIRST: u64 = 3;
 #[derive(Clone, Copy, PartialEq)]
 enum How {
     Fails,
+    RefusesWrites,
     Ends,
     Restless,
 }
@@ -140,6 +142,7 @@ impl Failing {
                 let file = self.files.iter().position(|(known, _)| known == name)?;
                 let how = match how {
                     "eio" => How::Fails,
+                    "eio-write" => How::RefusesWrites,
                     "short" => How::Ends,
                     "restless" => How::Restless,
                     _ => return None,
@@ -160,7 +163,7 @@ impl Failing {
             match fault.how {
                 How::Fails => return Err(Errno::EIO),
                 How::Ends => end = end.min(fault.from.max(from)),
-                How::Restless => {}
+                How::RefusesWrites | How::Restless => {}
             }
         }
         Ok(end)
@@ -277,7 +280,15 @@ impl Filesystem for Failing {
                 None => reply.error(Errno::EINVAL),
             };
         }
-        match self.file(ino).map(|(_, file)| file.write_all_at(data, offset)) {
+        let to = offset + data.len() as u64;
+        let write = |(index, file): (usize, &File)| {
+            let refused = |f: &Fault| f.file == index && f.how == How::RefusesWrites && f.from < to && offset < f.to;
+            match self.faults().iter().any(refused) {
+                true => Err(io::Error::from_raw_os_error(Errno::EIO.code())),
+                false => file.write_all_at(data, offset),
+            }
+        };
+        match self.file(ino).map(write) {
             Some(Ok(())) => reply.written(data.len() as u32),
             Some(Err(error)) => reply.error(error.into()),
             None => reply.error(Errno::EINVAL),
