@@ -210,7 +210,14 @@ fn a_change_time_that_moves_at_every_question_is_recognised_and_left_out() {
         map.verify().expect("nothing has happened");
         assert_eq!(map.refresh().expect("asked"), None);
     }
+    // A checksum needs the size and the time of modification only, unless each change has to be an error.
+    let sum = |args: &[&str]| common::faultin().arg("sum").args(args).arg(&path).output().expect("it runs");
+    assert_eq!(sum(&[]).status.code(), Some(0));
+    let strict = sum(&["--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&strict.stderr).contains("another change time at each look"), "{strict:?}");
     control(&folder, "heal");
+    assert_eq!(sum(&["--strict"]).status.code(), Some(0));
     assert!(FileMap::open(&path).expect("open").watches().changed);
 }
 

@@ -67,6 +67,8 @@ pub enum HashError {
     Open(io::Error),
     /// It has changed, or a part of it cannot be read.
     Map(MapError),
+    /// Not every change of it can be seen, and every change would have to be an error.
+    Unwatched,
     /// Reading it sequentially failed.
     Read {
         /// Number of bytes read before.
@@ -82,6 +84,9 @@ impl fmt::Display for HashError {
             HashError::Taken(holds) => write!(f, "it holds {holds}, so it is not a file to hash"),
             HashError::Open(error) => error.fmt(f),
             HashError::Map(error) => write!(f, "{}", Without(error)),
+            HashError::Unwatched => {
+                f.write_str("its file system has another change time at each look, so --strict cannot tell its changes")
+            }
             HashError::Read { done: 0, error } => error.fmt(f),
             HashError::Read { done, error } => write!(f, "{error}, after {done} bytes"),
         }
@@ -137,6 +142,7 @@ impl Hasher {
             // The kernel generates it when it is read, whatever its size.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),
+            Ok(map) if self.options.strict && !map.watches().changed => Err(HashError::Unwatched),
             Ok(map) => {
                 drop(file);
                 self.hash_map(path, &map).map_err(HashError::Map)

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use super::error::Change;
-use super::state::tick;
+use super::state::{is_served, tick};
 use crate::sleep::sleep;
 
 /// A point in time as file systems store it: nanoseconds since the epoch, which wrap after 584 years. Times are compared
@@ -189,18 +189,20 @@ const ATTEMPTS: usize = 4;
 
 /// How often a file must have a different change time, and no other difference, for its file system to count as one that
 /// makes it up.
-const QUESTIONS: usize = 3;
+const QUESTIONS: usize = 16;
 
 /// Returns whether the file system returns a different change time at every query (some FUSE servers do), so that it is
-/// meaningless. `first` is the first answer.
+/// meaningless. `first` is the first answer. Only a server can do that: elsewhere another process changes the file all the
+/// time.
 pub(crate) fn is_restless(file: &File, first: &Stamp) -> bool {
     let mut last = *first;
-    (0..QUESTIONS).all(|_| match Stamp::with(file, Freshness::Server) {
+    let moves = (0..QUESTIONS).all(|_| match Stamp::with(file, Freshness::Server) {
         Ok(now) => {
             let moved = now.has_contents_of(&last) && now.changed != last.changed;
             last = now;
             moved
         }
         Err(_) => false,
-    })
+    });
+    moves && is_served(file)
 }

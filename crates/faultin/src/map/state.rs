@@ -144,3 +144,26 @@ const MADE_UP: [u32; 20] = [
 pub(super) fn is_made_up(file: &File) -> bool {
     file_system(file).is_some_and(|(kind, _)| MADE_UP.contains(&kind))
 }
+
+/// File systems whose times a server returns, which may make them up, by the `f_type` of `statfs(2)`.
+const SERVED: [u32; 13] = [
+    0x6573_5546, // FUSE
+    0x0000_6969, // NFS
+    0x0102_1997, // 9P
+    0x0000_517b, // SMB
+    0xfe53_4d42, // SMB 2
+    0xff53_4d42, // CIFS
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x6b41_4653, // kAFS
+    0x7375_7245, // Coda
+    0x0bd0_0bd0, // Lustre
+    0x786f_4256, // VirtualBox shared folders
+    0x2003_0528, // OrangeFS
+];
+
+/// Whether the times of the file come from a server. Those of other file systems come from the kernel's clock, and are
+/// different only after a change.
+pub(super) fn is_served(file: &File) -> bool {
+    file_system(file).is_some_and(|(kind, _)| SERVED.contains(&kind))
+}

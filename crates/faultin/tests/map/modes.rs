@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use faultin::{
@@ -349,6 +350,28 @@ fn contents_wait_until_a_change_would_be_seen() {
             assert_eq!((coverage.mode, coverage.changed), (watch, changed));
             assert_eq!((coverage.size, coverage.modified), (watch != Watch::Nothing, watch != Watch::Nothing));
         }
+    });
+}
+
+/// On a file system of the kernel a change time that is different at each look means that the file changes all the time.
+#[test]
+fn a_file_whose_attributes_change_all_the_time_is_watched_all_the_same() {
+    each(|case| {
+        let path = case.file("file", 100);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = std::fs::File::open(&path).expect("open");
+                let modes = [0o600, 0o640].map(Permissions::from_mode);
+                while !is_over.load(Relaxed) {
+                    modes.iter().for_each(|mode| file.set_permissions(mode.clone()).expect("chmod"));
+                }
+            });
+            let unwatched =
+                (0..3000).filter(|_| !case.options().open(&path).expect("map it").watches().changed).count();
+            is_over.store(true, Relaxed);
+            assert_eq!(unwatched, 0);
+        });
     });
 }
 

@@ -16,20 +16,40 @@ pub(crate) enum Vector {
     Avx512,
 }
 
-/// Returns the widest that this CPU and this kernel support; at most what a build with `--cfg faultin_widest="…"` allows,
-/// for tests.
+/// Returns the widest that this CPU and this kernel support.
 pub(crate) fn widest() -> Vector {
     use std::arch::is_x86_feature_detected as has;
-    if cfg!(faultin_widest = "sse2") {
-        Vector::Sse2
-    } else if cfg!(faultin_widest = "avx2") && has!("avx2") {
-        Vector::Avx2
-    } else if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
+    let has = if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
         Vector::Avx512
     } else if has!("avx2") {
         Vector::Avx2
     } else {
         Vector::Sse2
+    };
+    #[cfg(faultin_widest)]
+    return has.min(allowed());
+    #[cfg(not(faultin_widest))]
+    has
+}
+
+/// Returns the widest that `FAULTIN_WIDEST` allows: a build with `--cfg faultin_widest` runs the tests as a CPU without
+/// AVX-512 or AVX2 does.
+///
+/// # Panics
+/// For another value than `avx2` and `sse2`.
+#[cfg(faultin_widest)]
+fn allowed() -> Vector {
+    // Not `std::env`, which allocates and takes a lock: the first copy may be in a signal handler.
+    // SAFETY: the name is a C string.
+    let value = unsafe { libc::getenv(c"FAULTIN_WIDEST".as_ptr()) };
+    if value.is_null() {
+        return Vector::Avx512;
+    }
+    // SAFETY: it is a C string of the environment, which tests do not change.
+    match unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes() {
+        b"avx2" => Vector::Avx2,
+        b"sse2" => Vector::Sse2,
+        _ => panic!("FAULTIN_WIDEST must be avx2 or sse2"),
     }
 }
 
