@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use faultin::shared::ring::{Consumer, Layout, Producer};
+use faultin::shared::ring::{Consumer, Producer, RingLayout};
 use faultin::{
     map::{Rights, Watch},
     shared::{SharedMap, SharedOptions},
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!(" {:>12.2}", taken[1] / taken[0]);
     }
 
-    let layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 256 };
+    let layout = RingLayout { head: 0, tail: 64, data: 128, entry: 16, capacity: 256 };
     let entries = [1; 16 * 16];
     let mut rings = Vec::new();
     for map in [&sealed, &looked_at] {

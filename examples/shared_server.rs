@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use faultin::shared::ring::{Consumer, Layout};
+use faultin::shared::ring::{Consumer, RingLayout};
 use faultin::{map::Rights, shared::SharedMap};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -19,7 +19,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const LEN: usize = 1 << 20;
 
 /// The ring of drawing requests: positions and lengths, two numbers each.
-const REQUESTS: Layout = Layout { head: 0, tail: 64, data: 128, entry: 8, capacity: 64 };
+const REQUESTS: RingLayout = RingLayout { head: 0, tail: 64, data: 128, entry: 8, capacity: 64 };
 
 const DEEDS: [&str; 8] = ["honest", "sealed", "shrinks", "short", "lies", "tail", "flickers", "dies"];
 

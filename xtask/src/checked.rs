@@ -61,24 +61,24 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Task {
-    /// Record that a suite has passed
+    /// Record in docs/checked.md that a suite has passed
     Record(Record),
 }
 
 #[derive(clap::Args)]
 struct Record {
-    /// The suite
+    /// Name of the suite
     suite: String,
-    /// The commit that was checked out when it began; empty where there is no history
+    /// Commit that was checked out when the suite began; empty if there is no history
     #[arg(long)]
     commit: String,
-    /// What it printed
+    /// File with the output of the suite
     #[arg(long)]
     log: PathBuf,
-    /// The file that its skips were appended to
+    /// File that lists the skipped tests
     #[arg(long)]
     skips: PathBuf,
-    /// How long it took
+    /// Duration of the suite in seconds
     #[arg(long)]
     seconds: u64,
 }

@@ -13,7 +13,7 @@ mod packages;
 mod release;
 mod test;
 
-/// Chores of this workspace that need more than cargo.
+/// Tasks of this workspace that cargo alone cannot do
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Xtask {
@@ -23,21 +23,21 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run the tests, and say in one line at the end what was skipped
+    /// Run the tests, and print at the end, in one line, which tests were skipped and why
     Test(test::Args),
-    /// Run the tests in which foreign code touches memory with other string functions of glibc
+    /// Run the tests in which libc's string functions access memory, with each set of implementations that glibc has
     Tunables(test::TunablesArgs),
-    /// Say which long suites are due
+    /// List the long suites that are due; exit status 1 if there are any
     Checked(checked::Args),
-    /// List the public API of each library in docs/api
+    /// Write the list of each library's public API to docs/api
     Api(api::Args),
-    /// Check licences and sources of all packages, by the lists of deny.toml
+    /// Check the licences and sources of all packages against deny.toml; exit status 1 if one is not allowed
     Licences,
-    /// Write the man pages and completions of the command
+    /// Write the man pages and shell completions of `faultin`
     Man(man::Args),
-    /// Check everything that a release needs, and print the commands that publish it
+    /// Check all that a release needs, and print the commands that publish it
     Release(release::Args),
-    /// Set up an environment in which faults are real, and run the tests in it
+    /// Set up an environment with real faults or another target, and run the tests in it
     Env(env::Args),
     #[command(hide = true)]
     Serve(env::files::serve::Args),

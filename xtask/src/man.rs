@@ -19,7 +19,7 @@ const FOLDERS: [&str; 2] = ["man", "completions"];
 /// Arguments of `cargo xtask man`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write nothing: exit with 1 if a file would change
+    /// Write nothing; exit status 1 if a file is out of date
     #[arg(long)]
     check: bool,
 }

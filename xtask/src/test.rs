@@ -41,7 +41,7 @@ const SHORT: usize = 1;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Arguments for cargo; without `-p`, the whole workspace
+    /// Arguments for `cargo test`; without `-p`, all packages of the workspace are tested
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo: Vec<String>,
 }
@@ -49,10 +49,10 @@ pub struct Args {
 /// Arguments of `cargo xtask tunables`.
 #[derive(clap::Args)]
 pub struct TunablesArgs {
-    /// Fewer test binaries, one set
+    /// Run fewer test binaries, with one set of tunables
     #[arg(long)]
     short: bool,
-    /// List the sets
+    /// List the sets of tunables, and run nothing
     #[arg(long)]
     list: bool,
 }

@@ -312,7 +312,7 @@ mod tests {
     use faultin::Access;
 
     fn fault(address: usize) -> Result<(), Fault> {
-        Err(Fault::refused(Access::Read, Cause::Protection, address))
+        Err(Fault::rejected(Access::Read, Cause::Protection, address))
     }
 
     #[test]

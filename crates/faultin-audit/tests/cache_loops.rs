@@ -13,7 +13,7 @@ use faultin_audit::explore::{Bound, explore};
 use faultin_audit::log::{Log, Stuck};
 use faultin_audit::user::{Object, Registers, Scale, User};
 use faultin_audit::{Scenario, Variant};
-use faultin_cache::mode::NoWait;
+use faultin_cache::copy::NoWait;
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::write::{Observer, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions, Partial};

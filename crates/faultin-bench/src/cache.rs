@@ -166,10 +166,10 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
     let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| error.to_string())?;
     let write = |file: &CachedFile| write_all(file, &view, SIZE, len);
     // Long enough for both to run all the time.
-    const TOGETHER: u64 = 64;
-    let both: Sampler<'_> = Box::new(|iterations| at_once([&files[0], &files[1]], iterations * TOGETHER, write));
-    let alone: Sampler<'_> = Box::new(|iterations| at_once([&files[0]], iterations * TOGETHER, write));
-    let per = TOGETHER as usize * len / SIZE;
+    const BATCH: u64 = 64;
+    let both: Sampler<'_> = Box::new(|iterations| at_once([&files[0], &files[1]], iterations * BATCH, write));
+    let alone: Sampler<'_> = Box::new(|iterations| at_once([&files[0]], iterations * BATCH, write));
+    let per = BATCH as usize * len / SIZE;
     let case = Case::new("two threads, L2, 4 KiB", SIZE, both).per(per);
     bench.run(case.peer(ALONE, Some(Bound::times(2.0 / TWO_THREADS)), alone));
 
@@ -180,8 +180,8 @@ fn threads(bench: &mut Bench) -> Result<(), String> {
         memory.chunks_exact_mut(SIZE).for_each(|part| black_box(part).copy_from_slice(black_box(&buffer)));
         true
     };
-    let both: Sampler<'_> = Box::new(|iterations| at_once([&memories[0], &memories[1]], iterations * TOGETHER, copy));
-    let alone: Sampler<'_> = Box::new(|iterations| at_once([&memories[0]], iterations * TOGETHER, copy));
+    let both: Sampler<'_> = Box::new(|iterations| at_once([&memories[0], &memories[1]], iterations * BATCH, copy));
+    let alone: Sampler<'_> = Box::new(|iterations| at_once([&memories[0]], iterations * BATCH, copy));
     let case = Case::new("memcpy alone, two threads, L2, 4 KiB", SIZE, both).per(per);
     bench.run(case.peer(ALONE, None, alone));
     Ok(())

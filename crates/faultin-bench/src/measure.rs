@@ -21,9 +21,9 @@ use super::stats::{Random, interval_ranks, median};
 const SAMPLE: Duration = Duration::from_micros(100);
 const SAMPLE_QUICK: Duration = Duration::from_micros(5);
 
-/// Duration of a case after which it runs only [`FEWEST_ROUNDS`].
+/// Duration of a case after which it runs only [`MIN_ROUNDS`].
 const BUDGET: Duration = Duration::from_secs(2);
-const FEWEST_ROUNDS: usize = 11;
+const MIN_ROUNDS: usize = 11;
 
 /// Runs cases and keeps their rows.
 pub struct Bench {
@@ -138,7 +138,7 @@ impl Bench {
             .flat_map(|(index, case)| (0..case.subjects.len()).map(move |subject| (index, subject)))
             .collect();
         let mut rounds = 0;
-        while rounds < self.rounds && (rounds < FEWEST_ROUNDS || start.elapsed() < budget) {
+        while rounds < self.rounds && (rounds < MIN_ROUNDS || start.elapsed() < budget) {
             self.random.shuffle(&mut order);
             for &(index, subject) in &order {
                 let case = &mut cases[index];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use faultin::map::Rights;
-use faultin::pager::{Pager, Served, serve};
+use faultin::pager::{Pager, Registration, register};
 use faultin::{Access, Cause, Fault, FileMap};
 use faultin_cache::pager::Mode;
 use faultin_cache::store::MemoryStore;
@@ -123,9 +123,9 @@ impl Scale {
         let register = |index: usize| {
             let start = room.ptr().addr() + index * page;
             // SAFETY: a page of memory that nothing else uses and that outlives the registration; each index once.
-            unsafe { serve(start..start + page, Arc::clone(&pager)) }.map_err(|error| error.to_string())
+            unsafe { register(start..start + page, Arc::clone(&pager)) }.map_err(|error| error.to_string())
         };
-        let mut ranges: Vec<Served> = Vec::with_capacity(most);
+        let mut ranges: Vec<Registration> = Vec::with_capacity(most);
         let (mut beside, mut added, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         for &number in numbers {
             while ranges.len() < number {
@@ -290,7 +290,7 @@ struct Nothing;
 // SAFETY: `in_signal` is the default.
 unsafe impl Pager for Nothing {
     fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
-        Err(Fault::refused(access, Cause::Backing, address))
+        Err(Fault::rejected(access, Cause::Backing, address))
     }
 }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use reclaim::What;
+use reclaim::EvictionScope;
 use slab::Slab;
 
 use crate::error::Error;
 use crate::file::CachedFile;
-use crate::folio::arena::{Account, MOST_BLOCKS};
+use crate::folio::arena::{Account, MAX_BLOCKS};
 use crate::folio::{Arena, Folio, Geometry, Home};
 use crate::inode::{Inode, MAX_BYTES};
 use crate::store::Store;
@@ -176,7 +176,7 @@ impl Cache {
             let says = "WriteLoop::preallocate is wanted, which this store does not support: Store::allocate";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, says));
         }
-        let most = shared.block * MOST_BLOCKS;
+        let most = shared.block * MAX_BLOCKS;
         let max_folio = options.max_folio.unwrap_or(most).clamp(shared.block, most);
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +219,7 @@ impl Cache {
         for inode in self.owner.shared.snapshot() {
             if let Some(mut table) = inode.table.try_exclusive() {
                 // Clean folios need no store.
-                let _ = inode.evict(&mut table, usize::MAX, &What { dirty: false, kept: false, wanted: true });
+                let _ = inode.evict(&mut table, usize::MAX, &EvictionScope { dirty: false, kept: false, wanted: true });
             }
         }
     }

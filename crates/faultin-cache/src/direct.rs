@@ -18,10 +18,10 @@ use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
 
 use crate::bounce::Bounce;
+use crate::copy::{CopyFrom, CopyTo};
 use crate::error::{Error, Partial};
 use crate::folio::Table;
 use crate::inode::{Inode, check_range};
-use crate::mode::{CopyFrom, CopyTo};
 use crate::mutation::{Bug, Mutation};
 use crate::store::write_full;
 use crate::transfer::{self, Ended, Retry, Transfer};
@@ -275,7 +275,7 @@ impl Inode {
         if let Err(error) = self.zero_tail(&mut table, pos + bytes.len() as u64) {
             return (0, Err(error));
         }
-        if let Err(error) = self.cut_junk() {
+        if let Err(error) = self.truncate_leftover() {
             return (0, Err(error.into()));
         }
         let asked = pos + bytes.len() as u64;
@@ -294,9 +294,9 @@ impl Inode {
             table.doubt(end..asked);
             // Uncounted bytes may have been written all the same. Past the end they must not stay: the file may grow again.
             if asked > table.size {
-                self.store_len.has_junk(table.size);
+                self.store_len.note_leftover(table.size);
                 // If this fails, it is tried again before the store grows; the write's own error is reported.
-                let _ = self.cut_junk();
+                let _ = self.truncate_leftover();
             }
         }
         (written, result.map_err(Error::from).and(overlaid))

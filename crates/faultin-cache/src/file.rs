@@ -10,9 +10,9 @@ use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
 use faultin::{ReadView, WriteView};
 
+use crate::copy::{CopyFrom, CopyTo, MayWait};
 use crate::error::{Error, Partial};
 use crate::inode::Inode;
-use crate::mode::{CopyFrom, CopyTo, MayWait};
 use crate::mutation::{Mutation, Sound};
 use crate::read::{Advice, Ahead};
 use crate::write::{At, Observer};
@@ -134,7 +134,7 @@ impl CachedFile {
         self.write_iter_with::<M, MayWait>(from, pos, &mut ())
     }
 
-    /// Writes as [`write_iter`](Self::write_iter), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Writes as [`write_iter`](Self::write_iter), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`write_iter`](Self::write_iter); [`Error::Stopped`] if the observer ends it.
@@ -168,7 +168,7 @@ impl CachedFile {
         self.append_iter_with::<M, MayWait>(from, &mut ())
     }
 
-    /// Appends as [`append_iter`](Self::append_iter), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Appends as [`append_iter`](Self::append_iter), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`append_iter`](Self::append_iter); [`Error::Stopped`] if the observer ends it.
@@ -199,7 +199,7 @@ impl CachedFile {
         self.read_iter_with::<M, MayWait>(to, pos, &mut ())
     }
 
-    /// Reads as [`read_iter`](Self::read_iter), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Reads as [`read_iter`](Self::read_iter), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`read_iter`](Self::read_iter); [`Error::Stopped`] if the observer ends it.
@@ -260,7 +260,7 @@ impl CachedFile {
         self.write_direct_with::<M, MayWait>(from, pos, &mut ())
     }
 
-    /// Writes as [`write_direct`](Self::write_direct), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Writes as [`write_direct`](Self::write_direct), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`write_direct`](Self::write_direct); [`Error::Stopped`] if the observer ends it.
@@ -299,7 +299,7 @@ impl CachedFile {
         self.append_direct_with::<M, MayWait>(from, &mut ())
     }
 
-    /// Appends as [`append_direct`](Self::append_direct), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Appends as [`append_direct`](Self::append_direct), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`append_direct`](Self::append_direct); [`Error::Stopped`] if the observer ends it.
@@ -319,7 +319,7 @@ impl CachedFile {
         self.read_direct_with::<M, MayWait>(to, pos, &mut ())
     }
 
-    /// Reads as [`read_direct`](Self::read_direct), in this [way](crate::mode), and reports its steps to `observer`.
+    /// Reads as [`read_direct`](Self::read_direct), in this [way](crate::copy), and reports its steps to `observer`.
     ///
     /// # Errors
     /// [`Partial`], as [`read_direct`](Self::read_direct); [`Error::Stopped`] if the observer ends it.

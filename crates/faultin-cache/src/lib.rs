@@ -68,8 +68,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("faultin-cache is for Linux only; on other Unix systems, `faultin` has its file API");
 
+pub mod copy;
 pub mod lock;
-pub mod mode;
 #[doc(hidden)]
 pub mod mutation;
 pub mod pager;

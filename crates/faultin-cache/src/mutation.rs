@@ -22,9 +22,9 @@
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
 
+use crate::copy::{CopyFrom, CopyTo};
 use crate::error::Partial;
 use crate::file::CachedFile;
-use crate::mode::{CopyFrom, CopyTo};
 use crate::write::Observer;
 
 /// Decides which bug the loops of an operation have.

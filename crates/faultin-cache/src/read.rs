@@ -15,10 +15,10 @@ use faultin::iov::IovDest;
 use faultin::memory::WriteMemory;
 
 use crate::cache::Use;
+use crate::copy::CopyTo;
 use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
-use crate::mode::CopyTo;
 use crate::mutation::Mutation;
 use crate::transfer::{self, Ended, Retry, Round, Transfer};
 use crate::write::Observer;
@@ -91,7 +91,7 @@ impl Ahead {
 }
 
 /// The reason why a pass ended.
-enum Stop {
+enum PassEnd {
     /// There is no more to read, or no more room.
     End,
     /// Bytes have to be read from the store first.
@@ -145,11 +145,11 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
             match self.inode.table.shared() {
                 Ok(table) => {
                     observer.locked();
-                    let came = pass::<M, C>(&table, to, self.pos, observer);
+                    let end = pass::<M, C>(&table, to, self.pos, observer);
                     observer.unlocked();
-                    came
+                    end
                 }
-                Err(deadlock) => (0, Stop::Failed(deadlock.into())),
+                Err(deadlock) => (0, PassEnd::Failed(deadlock.into())),
             }
         };
         self.pos += moved as u64;
@@ -157,10 +157,10 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
             self.missed = 0;
         }
         let ended = match stop {
-            Stop::End => Ended::End,
-            Stop::Fault(fault) => Ended::Short(Some(fault)),
-            Stop::Failed(error) => Ended::Failed(error),
-            Stop::Missing => self.fill(to.count(), observer),
+            PassEnd::End => Ended::End,
+            PassEnd::Fault(fault) => Ended::Short(Some(fault)),
+            PassEnd::Failed(error) => Ended::Failed(error),
+            PassEnd::Missing => self.fill(to.count(), observer),
         };
         Round { moved, ended }
     }
@@ -190,21 +190,21 @@ impl<C> Read<'_, C> {
         &mut self,
         to: &mut IovDest<'_, '_, M>,
         observer: &mut impl Observer,
-    ) -> (usize, Stop)
+    ) -> (usize, PassEnd)
     where
         C: CopyTo<M>,
     {
         let mut table = match self.inode.table.exclusive() {
             Ok(table) => table,
-            Err(deadlock) => return (0, Stop::Failed(deadlock.into())),
+            Err(deadlock) => return (0, PassEnd::Failed(deadlock.into())),
         };
         if let Err(error) = self.inode.fill_locked(&mut table, self.pos, self.window(to.count()), Use::Copy) {
-            return (0, Stop::Failed(error));
+            return (0, PassEnd::Failed(error));
         }
         observer.locked();
-        let came = pass::<M, C>(&table, to, self.pos, observer);
+        let end = pass::<M, C>(&table, to, self.pos, observer);
         observer.unlocked();
-        came
+        end
     }
 
     /// Returns the number of bytes to read from the store at once: the wanted ones, and some ahead if the file is read
@@ -223,23 +223,23 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
     to: &mut IovDest<'_, '_, M>,
     start: u64,
     observer: &mut impl Observer,
-) -> (usize, Stop) {
+) -> (usize, PassEnd) {
     let end = table.size.min(start + to.count() as u64);
     let mut pos = start;
     while pos < end {
         let copied = |pos| (pos - start) as usize;
-        let Some(key) = table.find(pos) else { return (copied(pos), Stop::Missing) };
+        let Some(key) = table.find(pos) else { return (copied(pos), PassEnd::Missing) };
         let folio = table.get(key);
         folio.touch();
         let until = folio.uptodate_until(pos..end.min(folio.end()).min(pos.saturating_add(folio.at_once())));
         if until == pos {
-            return (copied(pos), Stop::Missing);
+            return (copied(pos), PassEnd::Missing);
         }
         let result = match folio.stable(pos..until) {
             Some(bytes) => C::copy_to(to, bytes),
             None => match folio.read(pos..until, |bytes| C::copy_to(to, bytes)) {
                 Ok(result) => result,
-                Err(error) => return (copied(pos), Stop::Failed(error)),
+                Err(error) => return (copied(pos), PassEnd::Failed(error)),
             },
         };
         observer.copied((until - pos) as usize, &result);
@@ -248,11 +248,11 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
             Err(short) => {
                 // It is wanted again once the buffer is faulted in.
                 folio.want();
-                return (copied(pos) + short.done, Stop::Fault(short.fault));
+                return (copied(pos) + short.done, PassEnd::Fault(short.fault));
             }
         }
     }
-    ((pos.max(start) - start) as usize, Stop::End)
+    ((pos.max(start) - start) as usize, PassEnd::End)
 }
 
 impl Inode {

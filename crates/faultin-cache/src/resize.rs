@@ -57,8 +57,8 @@ impl Inode {
     ///
     /// # Errors
     /// The store's error.
-    pub(crate) fn cut_junk(&self) -> io::Result<()> {
-        self.store_len.junk().map_or(Ok(()), |len| self.set_store_len(len))
+    pub(crate) fn truncate_leftover(&self) -> io::Result<()> {
+        self.store_len.leftover().map_or(Ok(()), |len| self.set_store_len(len))
     }
 
     /// Drops everything past `len`.
@@ -222,7 +222,7 @@ impl Inode {
     pub(crate) fn trim(&self) -> Result<(), Error> {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
-        self.cut_junk()?;
+        self.truncate_leftover()?;
         // A store that trims by setting its length is longer afterwards than the bytes that were written to it.
         self.store_len.changes(table.size);
         Ok(self.store.trim(table.size)?)

@@ -34,10 +34,10 @@ const WINDOW: usize = 1 << 20;
 const STAYED: u32 = 8;
 
 /// Minimum number of bytes faulted in, all of one page, as long as that makes progress: one byte at a time would be slow.
-const LEAST_WINDOW: usize = 512;
+const MIN_WINDOW: usize = 512;
 
 /// Number of such windows in a row without progress, after which one has a single byte, the minimum.
-const LEAST_ATTEMPTS: u32 = 4;
+const MIN_ATTEMPTS: u32 = 4;
 
 /// A list of segments, in either direction.
 pub(crate) trait Buffer {
@@ -280,9 +280,9 @@ impl Window {
         }
         if self.stayed >= STAYED {
             self.stayed = 0;
-            self.bytes = (2 * self.bytes).clamp(LEAST_WINDOW, WINDOW);
+            self.bytes = (2 * self.bytes).clamp(MIN_WINDOW, WINDOW);
         }
-        let pages = if self.bytes > LEAST_WINDOW { self.pages } else { 1 };
+        let pages = if self.bytes > MIN_WINDOW { self.pages } else { 1 };
         buffer.reach(pages, ask.min(self.bytes))
     }
 
@@ -291,7 +291,7 @@ impl Window {
         self.expected = usable;
         if usable < asked {
             // More does not stay, or is bad.
-            self.bytes = self.bytes.min(usable.max(LEAST_WINDOW));
+            self.bytes = self.bytes.min(usable.max(MIN_WINDOW));
             self.stayed = 0;
         }
     }
@@ -311,10 +311,10 @@ impl Window {
     #[inline]
     fn fell_short(&mut self) {
         if self.expected > 0 {
-            self.bytes = (self.asked / 4).max(LEAST_WINDOW);
-            if self.asked <= LEAST_WINDOW {
+            self.bytes = (self.asked / 4).max(MIN_WINDOW);
+            if self.asked <= MIN_WINDOW {
                 self.least += 1;
-                if self.least >= LEAST_ATTEMPTS {
+                if self.least >= MIN_ATTEMPTS {
                     self.bytes = 1;
                 }
             }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::pager::bug::{self, Bug};
-use crate::store::{Write, write_full_many};
+use crate::store::{WriteRequest, write_full_many};
 
 /// Number of errors that are kept for handles that have not reported them yet.
 const KEPT: usize = 64;
@@ -57,7 +57,7 @@ impl Errors {
 const SPARED: Duration = Duration::from_micros(200);
 
 /// Maximum number of runs that the store gets at once.
-const TOGETHER: usize = 64;
+const WRITE_BATCH: usize = 64;
 
 /// Number of bytes that are written without checking whether another thread wants the lock.
 const TURN: u64 = 8 << 20;
@@ -115,7 +115,7 @@ impl Inode {
         while let Some((key, run)) = table.next_dirty(pos..range.end) {
             pos = run.end;
             runs.push((table.get(key), run));
-            if runs.len() == TOGETHER {
+            if runs.len() == WRITE_BATCH {
                 result = result.and(self.write_runs(table, &runs, spared));
                 runs.clear();
             }
@@ -175,7 +175,7 @@ impl Inode {
             }
         }
         let runs = &runs[..copies.len()];
-        let writes: Vec<Write<'_>> = runs
+        let writes: Vec<WriteRequest<'_>> = runs
             .iter()
             .zip(&copies)
             .filter_map(|((folio, run), copy)| {
@@ -184,21 +184,21 @@ impl Inode {
                     Some(copy) => copy.bytes((part.end - part.start) as usize),
                     None => folio.stable(part)?,
                 };
-                Some(Write { pos: run.start, bytes })
+                Some(WriteRequest { pos: run.start, bytes })
             })
             .collect();
         if writes.is_empty() {
             return first;
         }
-        if let Err(error) = self.cut_junk() {
+        if let Err(error) = self.truncate_leftover() {
             let error = self.record(error);
             return first.and(Err(error));
         }
-        let ends = |write: &Write<'_>| write.pos + write.bytes.len() as u64;
+        let ends = |write: &WriteRequest<'_>| write.pos + write.bytes.len() as u64;
         let before = self.store_len.grows(writes.iter().map(ends).max().unwrap_or(0));
         let answers = write_full_many(&*self.store, &writes);
         // A write that fails may have made the store longer. Those bytes must not reappear either.
-        let reached = |(write, (written, _)): (&Write<'_>, &(usize, io::Result<()>))| {
+        let reached = |(write, (written, _)): (&WriteRequest<'_>, &(usize, io::Result<()>))| {
             if *written > 0 { write.pos + *written as u64 } else { 0 }
         };
         let is_exact = answers.iter().all(|(_, result)| result.is_ok());
@@ -294,7 +294,7 @@ impl Inode {
         });
         self.store_len.changes(table.size);
         if was_cut {
-            self.store_len.has_junk(table.size);
+            self.store_len.note_leftover(table.size);
         }
     }
 
@@ -325,6 +325,6 @@ impl Inode {
         if self.store_len.is(table.size) {
             return Ok(());
         }
-        self.cut_junk().and_then(|()| self.set_store_len(table.size)).map_err(|error| self.record(error))
+        self.truncate_leftover().and_then(|()| self.set_store_len(table.size)).map_err(|error| self.record(error))
     }
 }

@@ -13,7 +13,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/lock/api.rs", &[]),
     // A thread gets its slot, and the list grows, before the thread has a lock.
     ("faultin-cache/src/lock/held.rs", &["take", "held", "thread_local!"]),
-    ("faultin-cache/src/lock/mod.rs", &["take", "circle"]),
+    ("faultin-cache/src/lock/mod.rs", &["take", "cycle"]),
     ("faultin-cache/src/lock/raw.rs", &[]),
     ("faultin-cache/src/lock/slots.rs", &[]),
     ("faultin-cache/src/folio/backing.rs", &["new"]),
@@ -33,7 +33,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/pager/states.rs", &["new"]),
     ("faultin-cache/src/pager/step.rs", &[]),
     ("faultin-cache/src/pager/uffd.rs", &["open", "by_device", "output_from_ptr", "register", "opcode::none"]),
-    // Views and maps use this in handlers, too. (For the thread-local variable see `signal::ask_again`.)
+    // Views and maps use this in handlers, too. (For the thread-local variable see `signal::refresh_mask`.)
     ("faultin/src/blocked.rs", &["thread_local!"]),
     ("faultin/src/fault.rs", &[]),
     ("faultin/src/registry/disposition.rs", &[]),
@@ -43,7 +43,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin/src/signal/guard.rs", &[]),
     ("faultin/src/signal/handler.rs", &[]),
     ("faultin/src/signal/mod.rs", &["alternate_stack", "stack_needed"]),
-    ("faultin/src/signal/pager.rs", &["serve"]),
+    ("faultin/src/signal/pager.rs", &["register"]),
     ("faultin/src/signal/ranges.rs", &["free"]),
     ("faultin/src/signal/registered.rs", &[]),
     ("faultin/src/signal/reserve.rs", &[]),

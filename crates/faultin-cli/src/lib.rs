@@ -15,7 +15,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Memory that may fault: an access that fails is a short count and a reason, never a dead process
+/// Tools for memory that may fault: demonstrates SIGBUS, explains it in any program, and computes checksums that survive it
+///
+/// The kernel ends a program with SIGBUS ("Bus error") if it accesses a mapped page that cannot be provided: the file was truncated,
+/// the disk is full or fails, or a peer shrank shared memory.
 #[derive(Parser)]
 #[command(name = "faultin", version)]
 struct Cli {

@@ -83,7 +83,9 @@ fn each_scene_kills_the_plain_mapping_and_ours_counts_exactly() {
     assert_eq!(shrinks.ours, 300_000);
     assert!(shrinks.error.contains("1048576") && shrinks.error.contains("300000"), "{}", shrinks.error);
     assert!(shrinks.plain > 300_000 && shrinks.plain.is_multiple_of(page), "{}", shrinks.plain);
-    assert!(out.contains("sum FILE"), "where to go from here: {out}");
+    let next = out.split("Next:").nth(1).unwrap_or_default();
+    let (sum, guard) = (next.find("sum FILE"), next.find("guard -- CMD"));
+    assert!(sum.is_some() && sum < guard, "the commands to try next: {out}");
 }
 
 #[test]

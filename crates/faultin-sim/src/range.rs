@@ -54,7 +54,7 @@ impl Window {
         if offset <= self.len && len <= self.len - offset {
             Ok(self.start + offset)
         } else {
-            Err(Fault::refused(access, Cause::OutOfRange, self.address().wrapping_add(offset)))
+            Err(Fault::rejected(access, Cause::OutOfRange, self.address().wrapping_add(offset)))
         }
     }
 

@@ -48,7 +48,7 @@ impl Window {
     ) -> Result<Result<T, T>, Fault> {
         let at = self.aligned::<T>(offset)?;
         if matches!(failure, Ordering::Release | Ordering::AcqRel) {
-            return Err(Fault::refused(Access::Write, Cause::Unsupported, self.geometry.base() + at));
+            return Err(Fault::rejected(Access::Write, Cause::Unsupported, self.geometry.base() + at));
         }
         let old = self.update(offset, |old| (old == current).then_some(new))?;
         Ok(if old == current { Ok(old) } else { Err(old) })
@@ -59,7 +59,7 @@ impl Window {
         if at & (size_of::<T>() - 1) == 0 {
             Ok(at)
         } else {
-            Err(Fault::refused(Access::Write, Cause::Alignment, self.geometry.base() + at))
+            Err(Fault::rejected(Access::Write, Cause::Alignment, self.geometry.base() + at))
         }
     }
 

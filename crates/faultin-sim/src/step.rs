@@ -123,7 +123,7 @@ impl World {
     }
 
     fn fault(&self, attempt: Attempt, cause: Cause, offset: usize) -> Fault {
-        Fault::refused(attempt.access, cause, self.state.geometry().base() + offset)
+        Fault::rejected(attempt.access, cause, self.state.geometry().base() + offset)
     }
 
     fn finish(&mut self, attempt: Attempt, range: Range<usize>, fault: Option<Fault>) {

@@ -6,13 +6,13 @@ mod mapped;
 mod model;
 mod random;
 mod report;
+mod schedule;
 mod store;
 mod tail;
 mod tally;
 mod transfers;
 mod upkeep;
 mod watch;
-mod weather;
 mod whole;
 mod worker;
 mod world;
@@ -192,7 +192,7 @@ fn run_all(world: &World, time: Duration, failures: bool) {
         scope.spawn(|| {
             let (random, working) = (random, &working);
             if failures {
-                world.weather.run(&random, || !working.load(Relaxed));
+                world.schedule.run(&random, || !working.load(Relaxed));
             }
         });
         if world.setup.evictions {
@@ -228,7 +228,7 @@ fn last_look(world: &World) -> Checked {
     world.trails[0].resume();
     for (number, file) in world.files.iter().enumerate() {
         let (open, len) = (file.open.read(), file.tail.lock());
-        worker.compare(number, &open, *len, world.weather.since())?;
+        worker.compare(number, &open, *len, world.schedule.since())?;
         // The first sync may still report an earlier failure.
         if !worker.settled(number, &open, *len)? && !worker.settled(number, &open, *len)? {
             return Err(format!("file {number} cannot be synced, although its store is well"));

@@ -10,8 +10,8 @@ use faultin::{Cause, Fault, Short};
 use faultin_cache::pager::Mode;
 
 use super::buffers::{UNTOUCHED, read_part, write_part};
+use super::schedule::Since;
 use super::tally::Kind;
-use super::weather::Since;
 use super::worker::{Checked, Worker};
 use super::world::Mapped;
 
@@ -44,7 +44,7 @@ impl Worker<'_> {
             match fault_in(done, rest) {
                 Ok(good) if good <= rest => {}
                 Ok(good) => return Err(format!("{good} of {rest} bytes were faulted in")),
-                Err(fault) if fault.cause() == Cause::Backing && self.world.weather.excuses(since) => {
+                Err(fault) if fault.cause() == Cause::Backing && self.world.schedule.excuses(since) => {
                     self.world.tally.excused.fetch_add(1, Relaxed);
                     return Ok(done);
                 }
@@ -71,7 +71,7 @@ impl Worker<'_> {
     pub fn load_by_view(&self, file: usize) -> Checked {
         let range = self.own(file, 6 * self.world.page);
         let opened = self.opened([file]);
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let mapped = self.mapping(file, opened.get(file), &range, false, None)?;
         self.begin(Kind::ViewRead, file, &range, &format!("{:?}", mapped.mapping.mode()));
         let mut bytes = vec![UNTOUCHED; range.len()];
@@ -82,7 +82,7 @@ impl Worker<'_> {
     pub fn store_by_view(&self, file: usize) -> Checked {
         let range = self.own(file, 6 * self.world.page);
         let opened = self.opened([file]);
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let mapped = self.mapping(file, opened.get(file), &range, true, None)?;
         self.begin(Kind::ViewWrite, file, &range, &format!("{:?}", mapped.mapping.mode()));
         let bytes = self.random.bytes(range.len());
@@ -95,7 +95,7 @@ impl Worker<'_> {
         let range = self.own(file, 300);
         let opened = self.opened([file]);
         let mapped = self.mapping(file, opened.get(file), &range, false, None)?;
-        let Some(_calm) = self.world.weather.calm() else { return Ok(()) };
+        let Some(_quiet) = self.world.schedule.quiet() else { return Ok(()) };
         self.begin(Kind::Load, file, &range, &format!("{:?}", mapped.mapping.mode()));
         self.check(file, range.start, &load(&mapped, &range))
     }
@@ -104,7 +104,7 @@ impl Worker<'_> {
         let range = self.own(file, 300);
         let opened = self.opened([file]);
         let mapped = self.mapping(file, opened.get(file), &range, true, None)?;
-        let Some(_calm) = self.world.weather.calm() else { return Ok(()) };
+        let Some(_quiet) = self.world.schedule.quiet() else { return Ok(()) };
         self.begin(Kind::Store, file, &range, &format!("{:?}", mapped.mapping.mode()));
         let bytes = self.random.bytes(range.len());
         store(&mapped, &range, &bytes);
@@ -120,7 +120,7 @@ impl Worker<'_> {
         let range = self.own(file, 3 * self.world.page);
         let opened = self.opened([file]);
         let mapped = self.mapping(file, opened.get(file), &range, true, Some(Mode::Thread))?;
-        let Some(_calm) = self.world.weather.calm() else { return Ok(()) };
+        let Some(_quiet) = self.world.schedule.quiet() else { return Ok(()) };
         let write = self.random.once_in(2);
         self.begin(Kind::Syscall, file, &range, if write { "read(2) to it" } else { "write(2) from it" });
         let view = write_part(&mapped, &range)?;
@@ -166,7 +166,7 @@ impl Worker<'_> {
         let range = self.random.part(0..base, 8 * page);
         let range = range.start..range.end + self.random.below(4 * page);
         let opened = self.opened([file]);
-        let (open, since) = (opened.get(file), self.world.weather.since());
+        let (open, since) = (opened.get(file), self.world.schedule.since());
         self.begin(Kind::Wander, file, &range, "");
         let ought = range.end.min(base) - range.start;
         let mut bytes = vec![UNTOUCHED; range.len()];

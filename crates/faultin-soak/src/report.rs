@@ -81,10 +81,11 @@ fn now(world: &World) -> String {
 /// threads share now.
 fn faults(world: &World) -> [u64; 4] {
     let tally = &world.tally;
-    let mut sum = [&tally.in_signal, &tally.by_thread, &tally.by_call, &tally.refused].map(|count| count.load(Relaxed));
+    let mut sum =
+        [&tally.in_signal, &tally.by_thread, &tally.by_call, &tally.rejected].map(|count| count.load(Relaxed));
     for mapped in world.files.iter().flat_map(|file| file.pool.lock().clone()) {
-        let faulted = mapped.mapping.faulted();
-        for (sum, more) in sum.iter_mut().zip([faulted.in_signal, faulted.by_thread, faulted.by_call, faulted.refused])
+        let faulted = mapped.mapping.fault_counts();
+        for (sum, more) in sum.iter_mut().zip([faulted.in_signal, faulted.by_thread, faulted.by_call, faulted.rejected])
         {
             *sum += more;
         }
@@ -114,7 +115,7 @@ pub fn summary(world: &World, time: Duration, skipped: usize) -> String {
     row("times that these have ended", tally.bursts.load(Relaxed));
     row("parts of buffers that were mappings", tally.mapped_buffers.load(Relaxed));
     let faults = faults(world);
-    for (who, count) in ["in the signal", "by the pager's thread", "by a call", "refused"].iter().zip(faults) {
+    for (who, count) in ["in the signal", "by the pager's thread", "by a call", "rejected"].iter().zip(faults) {
         row(&format!("faults {who}"), count);
     }
     let stores = || world.files.iter().map(|file| &file.store);

@@ -1,4 +1,4 @@
-//! A store that fails according to the [weather](super::weather), and checks that it is called as promised.
+//! A store that fails according to the [schedule](super::schedule), and checks that it is called as promised.
 
 use std::io;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use faultin_cache::store::{FileStore, MemoryStore, Store};
 use parking_lot::Mutex;
 
 use super::random::Random;
-use super::weather::{OTHERS, READS, SHORT, SLOW, WRITES, Weather};
+use super::schedule::{FailureSchedule, OTHERS, READS, SHORT, SLOW, WRITES};
 
 /// The place of the bytes.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ enum Home {
 
 /// A store that fails at times.
 #[derive(Debug)]
-pub struct Moody {
+pub struct FaultyStore {
     home: Home,
     alignment: usize,
     file: usize,
-    weather: Arc<Weather>,
+    schedule: Arc<FailureSchedule>,
     random: Random,
     /// Number of errors it has returned.
     pub failed: AtomicU64,
@@ -42,13 +42,13 @@ pub struct Moody {
     wrong: Mutex<Option<String>>,
 }
 
-impl Moody {
+impl FaultyStore {
     /// Makes the store of the file with this number: every other one is a file, of the others every other one is aligned.
     /// All can allocate in advance.
     ///
     /// # Errors
     /// No temporary file can be made.
-    pub fn new(bytes: &[u8], file: usize, weather: Arc<Weather>, random: Random) -> io::Result<Moody> {
+    pub fn new(bytes: &[u8], file: usize, schedule: Arc<FailureSchedule>, random: Random) -> io::Result<FaultyStore> {
         let home = if file.is_multiple_of(2) {
             let temporary = tempfile::tempfile()?;
             temporary.write_all_at(bytes, 0)?;
@@ -56,11 +56,11 @@ impl Moody {
         } else {
             Home::Memory(MemoryStore::new(bytes))
         };
-        Ok(Moody {
+        Ok(FaultyStore {
             home,
             alignment: if file % 4 == 3 { 512 } else { 1 },
             file,
-            weather,
+            schedule,
             random,
             failed: AtomicU64::new(0),
             syncs_failed: AtomicU64::new(0),
@@ -115,9 +115,9 @@ impl Moody {
         }
     }
 
-    /// Fails every other time in weather of this kind.
+    /// Fails every other time while failures of this kind are scheduled.
     fn mood(&self, kind: u64, errno: i32) -> io::Result<u64> {
-        let matter = self.weather.of(self.file);
+        let matter = self.schedule.of(self.file);
         if matter & SLOW != 0 && self.random.once_in(4) {
             thread::sleep(Duration::from_micros(self.random.next() % 3000));
         }
@@ -145,7 +145,7 @@ impl Moody {
     }
 }
 
-impl Store for Moody {
+impl Store for FaultyStore {
     fn alignment(&self) -> usize {
         self.alignment
     }

@@ -10,9 +10,9 @@ use faultin_cache::CachedFile;
 
 use super::buffers::{UNTOUCHED, read_part, write_part};
 use super::mapped::{load, store};
+use super::schedule::Since;
 use super::tally::Kind;
 use super::upkeep::Synced;
-use super::weather::Since;
 use super::worker::{Checked, Worker};
 
 /// The tail of a file, used exclusively.
@@ -27,7 +27,7 @@ impl Worker<'_> {
     pub fn tail(&self, file: usize) -> Checked {
         let opened = self.opened([file]);
         let Some(mut len) = self.file(file).tail.try_lock() else { return Ok(()) };
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let mut tail = Tail { file, open: opened.get(file), len: &mut len, since };
         match self.random.below(22) {
             0..5 => self.set_len(&mut tail),
@@ -201,13 +201,13 @@ impl Worker<'_> {
         }
         let range = self.random.part(file.base..*tail.len, 2 * self.world.page);
         let mapped = self.mapping(tail.file, tail.open, &range, true, None)?;
-        let calm = self.world.weather.calm().filter(|_| self.random.once_in(2));
-        let kinds = if calm.is_some() { [Kind::Load, Kind::Store] } else { [Kind::ViewRead, Kind::ViewWrite] };
+        let quiet = self.world.schedule.quiet().filter(|_| self.random.once_in(2));
+        let kinds = if quiet.is_some() { [Kind::Load, Kind::Store] } else { [Kind::ViewRead, Kind::ViewWrite] };
         let write = self.random.once_in(2);
         let more = format!("{:?}, of {}", mapped.mapping.mode(), tail.len);
         self.begin(kinds[usize::from(write)], tail.file, &range, &more);
         let mut bytes = self.random.bytes(range.len());
-        let done = match (write, calm.is_some()) {
+        let done = match (write, quiet.is_some()) {
             (true, true) => {
                 store(&mapped, &range, &bytes);
                 range.len()

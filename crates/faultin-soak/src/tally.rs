@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use faultin_cache::pager::Faulted;
+use faultin_cache::pager::FaultCounts;
 
 macro_rules! kinds {
     ($($kind:ident $name:literal)*) => {
@@ -75,7 +75,7 @@ pub struct Tally {
     pub in_signal: AtomicU64,
     pub by_thread: AtomicU64,
     pub by_call: AtomicU64,
-    pub refused: AtomicU64,
+    pub rejected: AtomicU64,
 }
 
 impl Tally {
@@ -92,10 +92,10 @@ impl Tally {
     }
 
     /// Adds the faults of a dropped mapping.
-    pub fn add(&self, faulted: Faulted) {
+    pub fn add(&self, faulted: FaultCounts) {
         self.in_signal.fetch_add(faulted.in_signal, Relaxed);
         self.by_thread.fetch_add(faulted.by_thread, Relaxed);
         self.by_call.fetch_add(faulted.by_call, Relaxed);
-        self.refused.fetch_add(faulted.refused, Relaxed);
+        self.rejected.fetch_add(faulted.rejected, Relaxed);
     }
 }

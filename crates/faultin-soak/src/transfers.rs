@@ -49,7 +49,7 @@ impl Worker<'_> {
         let layout = self.layout(to.len(), (file, &to));
         self.begin(kind, file, &to, &format!("from {layout:?}"));
         let opened = self.opened(layout.iter().flatten().map(|(file, _)| *file).chain([file]));
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let parts = self.parts(&opened, layout, to.len(), false)?;
         let len: usize = parts.iter().map(Part::len).sum();
         let segments: Vec<ReadSegment<'_, ReadView<'_>>> = parts.iter().map(Part::source).collect::<Checked<_>>()?;
@@ -81,7 +81,7 @@ impl Worker<'_> {
         let layout = self.layout(from.len(), (file, &from));
         self.begin(kind, file, &from, &format!("to {layout:?}"));
         let opened = self.opened(layout.iter().flatten().map(|(file, _)| *file).chain([file]));
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let mut parts = self.parts(&opened, layout, from.len(), true)?;
         let len: usize = parts.iter().map(Part::len).sum();
         let mut segments: Vec<WriteSegment<'_, WriteView<'_>>> =
@@ -127,7 +127,7 @@ impl Worker<'_> {
         let behind = self.random.once_in(4);
         self.begin(Kind::WriteBad, file, &to, &format!("{plain}, then {good} good, direct {direct}, behind {behind}"));
         let opened = self.opened([file]);
-        let (open, since) = (opened.get(file), self.world.weather.since());
+        let (open, since) = (opened.get(file), self.world.schedule.since());
         let bytes = self.random.bytes(plain + good);
         let rest = to.len() - plain;
         let faulting = self.faulting.view(good, rest.min(good + self.world.page))?;
@@ -156,7 +156,7 @@ impl Worker<'_> {
         let behind = self.random.once_in(4);
         self.begin(Kind::ReadBad, file, &from, &format!("{plain}, then {good} good, direct {direct}, behind {behind}"));
         let opened = self.opened([file]);
-        let (open, since) = (opened.get(file), self.world.weather.since());
+        let (open, since) = (opened.get(file), self.world.schedule.since());
         let mut bytes = vec![UNTOUCHED; plain];
         let rest = from.len() - plain;
         let faulting = self.faulting.view(good, rest.min(good + self.world.page))?;
@@ -201,7 +201,7 @@ impl Worker<'_> {
         &self,
         result: Result<usize, faultin_cache::Partial>,
         ought: usize,
-        since: super::weather::Since,
+        since: super::schedule::Since,
     ) -> Checked<usize> {
         match result {
             Err(partial) if partial.done == ought && matches!(partial.error, faultin_cache::Error::Fault(_)) => {

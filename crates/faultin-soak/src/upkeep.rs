@@ -23,7 +23,7 @@ impl Worker<'_> {
         let part = self.random.part(0..self.file(file).most, 12 * page);
         let range = part.start as u64..part.end as u64;
         let opened = self.opened([file]);
-        let (open, since) = (opened.get(file), self.world.weather.since());
+        let (open, since) = (opened.get(file), self.world.schedule.since());
         match self.random.below(8) {
             0..2 => {
                 self.begin(Kind::Sync, file, &part, "");
@@ -59,7 +59,7 @@ impl Worker<'_> {
     pub fn sync(&self, file: usize) -> Checked<Synced> {
         let file = self.file(file);
         let mut syncs = file.syncs.lock();
-        let told = std::mem::replace(&mut syncs.last, self.world.weather.since());
+        let told = std::mem::replace(&mut syncs.last, self.world.schedule.since());
         let handle = &syncs.handle;
         let result = if self.random.once_in(2) { handle.sync_all() } else { handle.sync_data() };
         let failed = file.store.syncs_failed.load(Relaxed);
@@ -68,7 +68,7 @@ impl Worker<'_> {
                 syncs.failed = failed;
                 Ok(Synced::Durable)
             }
-            Err(Error::Store(_)) if self.world.weather.excuses(told) => Ok(Synced::Failed),
+            Err(Error::Store(_)) if self.world.schedule.excuses(told) => Ok(Synced::Failed),
             Err(Error::Lost { ranges, .. }) if failed > syncs.failed => Ok(Synced::Lost(ranges)),
             Err(error) => Err(format!("{error}, and the store has not failed since that was reported last")),
         }
@@ -88,7 +88,7 @@ impl Worker<'_> {
         let range = self.own(file, 8 * self.world.page);
         self.begin(Kind::Punch, file, &range, "");
         let opened = self.opened([file]);
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         let result = opened.get(file).punch_hole(range.start as u64..range.end as u64);
         let model = &self.file(file).model;
         match self.done(result, since)? {

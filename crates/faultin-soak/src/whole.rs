@@ -8,9 +8,9 @@ use std::time::Duration;
 use faultin_cache::CachedFile;
 
 use super::buffers::UNTOUCHED;
+use super::schedule::Since;
 use super::tally::Kind;
 use super::upkeep::Synced;
-use super::weather::Since;
 use super::worker::{Checked, Worker};
 
 impl Worker<'_> {
@@ -18,7 +18,7 @@ impl Worker<'_> {
         let file = self.file(number);
         let mut open = file.open.write();
         let mut len = file.tail.lock();
-        let since = self.world.weather.since();
+        let since = self.world.schedule.since();
         match self.random.below(4) {
             0 => self.compare(number, &open, *len, since),
             1 => self.cut(number, &open, &mut len),
@@ -53,9 +53,9 @@ impl Worker<'_> {
         let file = self.file(number);
         let to = self.random.below(file.base);
         self.begin(Kind::SetLen, number, &(*len..to), "from, to, and back");
-        // The bad weather ends some time.
+        // The failures end at some time.
         loop {
-            let since = self.world.weather.since();
+            let since = self.world.schedule.since();
             if self.done(open.set_len(to as u64), since)? {
                 break;
             }
@@ -63,7 +63,7 @@ impl Worker<'_> {
         }
         let back = file.base + self.random.below(file.most - file.base);
         loop {
-            let since = self.world.weather.since();
+            let since = self.world.schedule.since();
             if self.done(open.set_len(back as u64), since)? {
                 break;
             }
@@ -71,7 +71,7 @@ impl Worker<'_> {
         }
         file.model.zero(to..back);
         *len = back;
-        self.compare(number, open, back, self.world.weather.since())
+        self.compare(number, open, back, self.world.schedule.since())
     }
 
     /// Writes again what a sync has lost, as required: returns whether that succeeded.
@@ -82,7 +82,7 @@ impl Worker<'_> {
                 return Err(format!("bytes {range:?} of {len} are lost"));
             }
             self.begin(Kind::WriteAgain, number, &(start..end), "");
-            let since = self.world.weather.since();
+            let since = self.world.schedule.since();
             let mut bytes = vec![UNTOUCHED; end - start];
             let read = self.count(open.read_at(&mut bytes, range.start), bytes.len(), since)?;
             self.check(number, start, &bytes[..read])?;

@@ -10,8 +10,8 @@ use faultin_cache::{CachedFile, Error, Partial};
 
 use super::buffers::Faulting;
 use super::random::Random;
+use super::schedule::Since;
 use super::tally::Kind;
-use super::weather::Since;
 use super::world::{File, Mapped, World};
 
 /// Number of mappings of a file that threads share.
@@ -84,14 +84,14 @@ impl<'w> Worker<'w> {
         self.random.part(stripes[self.random.below(stripes.len())].clone(), most)
     }
 
-    /// Returns whether an error is due to the weather, or to threads that evict what this one is about to use.
+    /// Returns whether an error is due to a scheduled failure, or to threads that evict what this one is about to use.
     pub fn is_excused(&self, error: &Error, since: Since) -> bool {
         match error {
             Error::NoProgress(_) if !self.world.setup.is_alone() => {
                 self.world.tally.gave_up.fetch_add(1, Relaxed);
                 true
             }
-            Error::Store(_) | Error::Full { .. } | Error::Fault(_) if self.world.weather.excuses(since) => {
+            Error::Store(_) | Error::Full { .. } | Error::Fault(_) if self.world.schedule.excuses(since) => {
                 self.world.tally.excused.fetch_add(1, Relaxed);
                 true
             }

@@ -13,9 +13,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::model::{Model, stripes};
 use super::random::Random;
-use super::store::Moody;
+use super::schedule::{FailureSchedule, Since};
+use super::store::FaultyStore;
 use super::tally::{Kind, Tally};
-use super::weather::{Since, Weather};
 
 /// Number of operations of a thread that a report shows.
 const LOG: usize = 24;
@@ -45,7 +45,7 @@ pub struct World {
     pub setup: Setup,
     pub cache: Cache,
     pub files: Vec<File>,
-    pub weather: Arc<Weather>,
+    pub schedule: Arc<FailureSchedule>,
     pub tally: Arc<Tally>,
     pub trails: Vec<Trail>,
     pub page: usize,
@@ -67,7 +67,7 @@ pub struct Syncs {
 /// One file.
 #[derive(Debug)]
 pub struct File {
-    pub store: Arc<Moody>,
+    pub store: Arc<FaultyStore>,
     /// The file, shared; exclusive for a thread that changes what all of them use.
     pub open: RwLock<CachedFile>,
     pub syncs: Mutex<Syncs>,
@@ -107,18 +107,25 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         self.tally.count(Kind::Unmap);
-        self.tally.add(self.mapping.faulted());
+        self.tally.add(self.mapping.fault_counts());
     }
 }
 
 impl File {
-    fn new(world: &Setup, cache: &Cache, weather: &Arc<Weather>, number: usize, page: usize) -> Result<File, String> {
+    fn new(
+        world: &Setup,
+        cache: &Cache,
+        schedule: &Arc<FailureSchedule>,
+        number: usize,
+        page: usize,
+    ) -> Result<File, String> {
         let random = Random::new(world.seed, 1000 + number as u64);
         // Neither ends with a page, so that the tail shares pages with the base, and ends within one.
         let base = (24 + random.below(16)) * page + 1 + random.below(page - 1);
         let most = base + 10 * page + random.below(page);
         let bytes = random.bytes(base + random.below(most - base));
-        let store = Moody::new(&bytes, number, Arc::clone(weather), Random::new(world.seed, 2000 + number as u64));
+        let store =
+            FaultyStore::new(&bytes, number, Arc::clone(schedule), Random::new(world.seed, 2000 + number as u64));
         let store = Arc::new(store.map_err(|error| format!("a temporary file: {error}"))?);
         // Two files of three allocate in advance, and free what a write that ends early has not used.
         let preallocate = if number % 3 == 2 { Preallocate::No } else { Preallocate::Yes };
@@ -127,7 +134,7 @@ impl File {
         let open = cache.open_with(Arc::clone(&store), options.clone()).map_err(|error| error.to_string())?;
         Ok(File {
             store,
-            syncs: Mutex::new(Syncs { handle: open.clone(), last: weather.since(), failed: 0 }),
+            syncs: Mutex::new(Syncs { handle: open.clone(), last: schedule.since(), failed: 0 }),
             open: RwLock::new(open),
             model: Model::new(&bytes, most),
             stripes: stripes(base, world.threads, page, &random),
@@ -148,7 +155,7 @@ impl File {
         *open =
             world.cache.open_with(Arc::clone(&self.store), self.options.clone()).map_err(|error| error.to_string())?;
         syncs.handle = open.clone();
-        syncs.last = world.weather.since();
+        syncs.last = world.schedule.since();
         Ok(())
     }
 }
@@ -161,13 +168,13 @@ impl World {
         // About a third of what the files have.
         let limit = setup.limit.unwrap_or(setup.files * 14 * page);
         let cache = CacheOptions::new().limit(limit).block(page).build();
-        let weather = Arc::default();
+        let schedule = Arc::default();
         let files: Result<Vec<_>, _> =
-            (0..setup.files).map(|number| File::new(&setup, &cache, &weather, number, page)).collect();
+            (0..setup.files).map(|number| File::new(&setup, &cache, &schedule, number, page)).collect();
         Ok(World {
             cache,
             files: files?,
-            weather,
+            schedule,
             tally: Arc::default(),
             trails: (0..setup.threads).map(|_| Trail::default()).collect(),
             page,

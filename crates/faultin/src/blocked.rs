@@ -3,7 +3,7 @@
 //!
 //! The kernel does not notify of a changed mask. So each thread reads it once, and again whenever an access makes a system
 //! call anyway. This also detects a thread that blocks the signals later, and a handler that runs with them blocked;
-//! [`signal::ask_again`](crate::signal::ask_again) is the explicit way.
+//! [`signal::refresh_mask`](crate::signal::refresh_mask) is the explicit way.
 
 use core::cell::Cell;
 
@@ -20,7 +20,7 @@ enum Known {
 
 thread_local! {
     // No destructor and no lazy initialisation: it may be used in handlers and while a thread ends. (In a library that was
-    // loaded by `dlopen` the first use in a thread allocates: see `signal::ask_again`.)
+    // loaded by `dlopen` the first use in a thread allocates: see `signal::refresh_mask`.)
     static KNOWN: Cell<Known> = const { Cell::new(Known::Nothing) };
 }
 

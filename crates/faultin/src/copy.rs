@@ -117,7 +117,7 @@ pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short
 #[cold]
 unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
     if arch::untag(dst.addr()) > arch::untag(src.addr()) {
-        return Err(Short::refused(Access::Write, Cause::Overlap, dst.addr()));
+        return Err(Short::rejected(Access::Write, Cause::Overlap, dst.addr()));
     }
     // SAFETY: forwarded; ascending, with `dst` not above `src`.
     let outcome = unsafe { arch::copy_bytes(dst, src, len) };

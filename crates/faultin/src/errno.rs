@@ -11,7 +11,7 @@ use crate::registry::InstallError;
 /// [`io::Error`] as a whole, so its [`raw_os_error`](io::Error::raw_os_error) is `None`.
 ///
 /// ```
-/// let short = faultin::Short { done: 3, fault: faultin::Fault::refused(faultin::Access::Read, faultin::Cause::Unmapped, 0) };
+/// let short = faultin::Short { done: 3, fault: faultin::Fault::rejected(faultin::Access::Read, faultin::Cause::Unmapped, 0) };
 /// let error = std::io::Error::from(short);
 /// assert_eq!((error.raw_os_error(), faultin::errno(&error)), (None, Some(14)));
 /// assert_eq!(error.get_ref().unwrap().downcast_ref::<faultin::Short>(), Some(&short));
@@ -37,7 +37,7 @@ pub fn errno(error: &io::Error) -> Option<i32> {
         process => Some(crate::signal_free::ProcessError::errno(process)),
         import => crate::iov::ImportError::errno(import),
         ring => crate::map::shared::ring::RingError::errno(ring),
-        outside => Some(crate::iov::OutsideIov::errno(outside)),
+        outside => Some(crate::iov::IovRangeError::errno(outside)),
     }
     None
 }

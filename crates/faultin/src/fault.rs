@@ -162,7 +162,7 @@ const BUS_MCEERR_AR: i16 = 4;
 impl Fault {
     /// Makes a fault that no signal reported: a rejected argument, or an operation that this mode does not have.
     #[cold]
-    pub const fn refused(access: Access, cause: Cause, address: usize) -> Self {
+    pub const fn rejected(access: Access, cause: Cause, address: usize) -> Self {
         Fault {
             address,
             code: 0,
@@ -195,8 +195,8 @@ impl Fault {
 
     /// Makes a rejection without an address: bytes past the end of a list.
     #[cold]
-    pub(crate) const fn refused_nowhere(access: Access, cause: Cause) -> Self {
-        let mut fault = Fault::refused(access, cause, 0);
+    pub(crate) const fn rejected_nowhere(access: Access, cause: Cause) -> Self {
+        let mut fault = Fault::rejected(access, cause, 0);
         fault.address_known = false;
         fault
     }
@@ -316,8 +316,8 @@ pub struct Short {
 
 impl Short {
     #[cold]
-    pub(crate) const fn refused(access: Access, cause: Cause, address: usize) -> Self {
-        Short { done: 0, fault: Fault::refused(access, cause, address) }
+    pub(crate) const fn rejected(access: Access, cause: Cause, address: usize) -> Self {
+        Short { done: 0, fault: Fault::rejected(access, cause, address) }
     }
 
     /// Returns the [errno](Fault::errno) of its fault.
@@ -479,7 +479,7 @@ mod tests {
     fn every_cause_survives_the_c_layout() {
         for (i, cause) in Cause::ALL.into_iter().enumerate() {
             assert_eq!(cause.index(), i);
-            let fault = Fault::refused(Access::Write, cause, 64);
+            let fault = Fault::rejected(Access::Write, cause, 64);
             assert_eq!(fault.cause().index(), i, "{cause:?}");
         }
         for signal in [0, SIGBUS, SIGSEGV, 31] {
@@ -487,7 +487,7 @@ mod tests {
                 assert_eq!(usize::from(cause_index(signal, code)), cause_of(signal, code).index(), "{signal} {code}");
             }
         }
-        let poison = Fault::refused(Access::Read, Cause::Poison { extent: 4096 }, 0);
+        let poison = Fault::rejected(Access::Read, Cause::Poison { extent: 4096 }, 0);
         assert_eq!(poison.cause(), Cause::Poison { extent: 4096 });
     }
 

@@ -101,12 +101,12 @@ pub fn restore(from: &ReadView<'_>) -> Result<Image, Fault> {
 }
 
 fn check(address: usize, len: usize, access: Access) -> Result<u64, Fault> {
-    let (mask, size) = cpu::layout().ok_or(Fault::refused(access, Cause::Unsupported, address))?;
+    let (mask, size) = cpu::layout().ok_or(Fault::rejected(access, Cause::Unsupported, address))?;
     if !address.is_multiple_of(ALIGN) {
-        return Err(Fault::refused(access, Cause::Alignment, address));
+        return Err(Fault::rejected(access, Cause::Alignment, address));
     }
     if len < size {
-        return Err(Fault::refused(access, Cause::OutOfRange, address.wrapping_add(len)));
+        return Err(Fault::rejected(access, Cause::OutOfRange, address.wrapping_add(len)));
     }
     Ok(mask)
 }

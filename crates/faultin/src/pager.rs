@@ -1,6 +1,6 @@
 //! Memory whose faults this process resolves itself.
 //!
-//! The owner of a range of addresses registers a [`Pager`] for it ([`serve`]). An access of this crate to a page that is
+//! The owner of a range of addresses registers a [`Pager`] for it ([`register`]). An access of this crate to a page that is
 //! not resident comes back short, as everywhere; [`fault_in`](crate::raw#fault-in) and [`probe`](crate::raw#probe) call the
 //! pager. So a loop that copies under a lock and faults in without it needs no knowledge of pagers, and the pager may take
 //! that lock.
@@ -22,7 +22,7 @@
 //! ```
 //! ```compile_fail,E0133
 //! # fn logs() -> std::sync::Arc<dyn faultin::pager::Pager> { unimplemented!() }
-//! let all_faults_of_the_process = faultin::pager::serve(0..usize::MAX, logs());
+//! let all_faults_of_the_process = faultin::pager::register(0..usize::MAX, logs());
 //! ```
 
-pub use crate::signal::pager::{Interrupted, Pager, Served, serve};
+pub use crate::signal::pager::{Pager, Registration, SignalContext, register};

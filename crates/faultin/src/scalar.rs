@@ -199,7 +199,7 @@ fn aligned<T>(ptr: *const T, access: Access) -> Result<(), Fault> {
     if ptr.addr() & (size_of::<T>() - 1) == 0 {
         Ok(())
     } else {
-        Err(Fault::refused(access, Cause::Alignment, ptr.addr()))
+        Err(Fault::rejected(access, Cause::Alignment, ptr.addr()))
     }
 }
 
@@ -214,7 +214,7 @@ fn aligned<T>(ptr: *const T, access: Access) -> Result<(), Fault> {
 pub unsafe fn load_atomic<T: Scalar>(ptr: *const T, order: Ordering) -> Result<T, Fault> {
     aligned(ptr, Access::Read)?;
     if matches!(order, Ordering::Release | Ordering::AcqRel) {
-        return Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()));
+        return Err(Fault::rejected(Access::Read, Cause::Unsupported, ptr.addr()));
     }
     // SAFETY: forwarded.
     unsafe { T::atomic_load(ptr, order) }
@@ -231,7 +231,7 @@ pub unsafe fn load_atomic<T: Scalar>(ptr: *const T, order: Ordering) -> Result<T
 pub unsafe fn store_atomic<T: Scalar>(ptr: *mut T, value: T, order: Ordering) -> Result<(), Fault> {
     aligned(ptr, Access::Write)?;
     if matches!(order, Ordering::Acquire | Ordering::AcqRel) {
-        return Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()));
+        return Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()));
     }
     // SAFETY: forwarded.
     unsafe { T::atomic_store(ptr, value, order) }
@@ -273,7 +273,7 @@ pub unsafe fn compare_exchange<T: Scalar>(
 ) -> Result<Result<T, T>, Fault> {
     aligned(ptr, Access::Write)?;
     if matches!(failure, Ordering::Release | Ordering::AcqRel) {
-        return Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()));
+        return Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()));
     }
     // SAFETY: forwarded.
     unsafe { T::compare_exchange(ptr, current, new, success, failure) }

@@ -69,4 +69,4 @@
 #[cfg(doc)]
 use crate::{MapError, map::Backend};
 
-pub use crate::map::shared::{Plain, SharedMap, SharedOptions, ring};
+pub use crate::map::shared::{PlainData, SharedMap, SharedOptions, ring};

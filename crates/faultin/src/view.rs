@@ -166,7 +166,7 @@ macro_rules! common {
             if offset <= self.len && len <= self.len - offset {
                 Ok(self.ptr.wrapping_add(offset))
             } else {
-                Err(Fault::refused($access, Cause::OutOfRange, self.ptr.addr().wrapping_add(offset)))
+                Err(Fault::rejected($access, Cause::OutOfRange, self.ptr.addr().wrapping_add(offset)))
             }
         }
 
@@ -201,7 +201,7 @@ impl<'a> ReadView<'a> {
     /// # Aborts
     /// Accesses kill the process at a fault if a handler that was installed after ours keeps the signal for itself: see
     /// [`status`](crate::signal::status). In a thread that blocks SIGSEGV or SIGBUS the kernel makes the accesses; one that blocks
-    /// them after its first access says so by [`ask_again`](crate::signal::ask_again).
+    /// them after its first access says so by [`refresh_mask`](crate::signal::refresh_mask).
     #[inline]
     pub unsafe fn new(ptr: *const u8, len: usize) -> Result<Self, InstallError> {
         crate::install()?;

@@ -65,7 +65,7 @@ fn a_truncated_file_says_past_the_end_and_a_regrown_one_that_it_is_healthy() {
 #[test]
 fn a_fault_that_is_not_the_files_is_not_diagnosed() {
     let file = tempfile::tempfile().expect("a temporary file");
-    let fault = Fault::refused(Access::Read, Cause::Protection, 0);
+    let fault = Fault::rejected(Access::Read, Cause::Protection, 0);
     assert!(fault.diagnose(&file, 0).expect("the file answers").is_none());
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use faultin::pager::{Interrupted, Pager, Served, serve};
+use faultin::pager::{Pager, Registration, SignalContext, register};
 use faultin::{Access, Cause, Fault, Granularity, ReadView, WriteView, page_size};
 
 /// Pages that are inaccessible until their pager is called.
@@ -83,10 +83,10 @@ impl Opens {
 unsafe impl Pager for Opens {
     fn fault_in(&self, address: usize, _: usize, access: Access) -> Result<(), Fault> {
         self.asked.fetch_add(1, SeqCst);
-        if self.open(address, access) { Ok(()) } else { Err(Fault::refused(access, Cause::Backing, address)) }
+        if self.open(address, access) { Ok(()) } else { Err(Fault::rejected(access, Cause::Backing, address)) }
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>, _: &Interrupted) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, _: &SignalContext) -> bool {
         self.interrupted.fetch_add(1, SeqCst);
         self.open(address, access.unwrap_or(Access::Write))
     }
@@ -99,9 +99,9 @@ fn views(pages: &Pages) -> (ReadView<'_>, WriteView<'_>) {
 }
 
 /// Registers a pager for all pages.
-fn served(pages: &Pages, pager: Arc<dyn Pager>) -> Served {
+fn served(pages: &Pages, pager: Arc<dyn Pager>) -> Registration {
     // SAFETY: the range is `pages`', whose owner drops the returned value first.
-    unsafe { serve(pages.range(), pager) }.unwrap()
+    unsafe { register(pages.range(), pager) }.unwrap()
 }
 
 const PAGES: usize = 4;
@@ -348,7 +348,7 @@ fn succeeds(test: &str, body: impl FnOnce()) {
 struct Locks {
     lock: Mutex<()>,
     inside: AtomicBool,
-    own: Mutex<Option<Served>>,
+    own: Mutex<Option<Registration>>,
 }
 
 // SAFETY: it does nothing in a signal handler.
@@ -357,7 +357,7 @@ unsafe impl Pager for Locks {
         self.inside.store(true, SeqCst);
         drop(self.lock.lock().unwrap());
         drop(self.own.lock().unwrap().take());
-        Err(Fault::refused(access, Cause::Backing, address))
+        Err(Fault::rejected(access, Cause::Backing, address))
     }
 }
 
@@ -452,7 +452,7 @@ unsafe impl Pager for Waits {
         self.opens.fault_in(address, len, access)
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &SignalContext) -> bool {
         self.inside.store(true, SeqCst);
         while !self.go.load(SeqCst) {
             std::hint::spin_loop();
@@ -505,7 +505,7 @@ unsafe impl Pager for Panics {
         false
     }
 
-    fn in_signal(&self, _: usize, _: Option<Access>, _: &Interrupted) -> bool {
+    fn in_signal(&self, _: usize, _: Option<Access>, _: &SignalContext) -> bool {
         panic!("in_signal")
     }
 }

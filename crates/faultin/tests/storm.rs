@@ -43,7 +43,7 @@ const PARTLY: usize = if cfg!(target_arch = "aarch64") { 31 } else { 63 };
 
 /// The changes of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
+enum Disturbance {
     /// `mprotect`: none, read-only, all.
     Protect,
     /// Unmapped (with a guard where the kernel supports them, otherwise `PROT_NONE`), and mapped again with `MAP_FIXED`.
@@ -53,15 +53,15 @@ enum Weather {
 }
 
 /// Changes between two pauses.
-const GUST: u64 = 50;
+const CHANGES_PER_PAUSE: u64 = 50;
 /// Operations while nearly everything is truncated, before a pause, and stores during it whose bytes must be verified.
-const MEANWHILE: u64 = 2 * WORKERS as u64;
+const OPERATIONS_PER_PAUSE: u64 = 2 * WORKERS as u64;
 
 /// A file, mapped twice.
-struct Sky {
+struct SharedFile {
     memory: i32,
-    stormed: *mut u8,
-    calm: *mut u8,
+    disturbed: *mut u8,
+    undisturbed: *mut u8,
     page: usize,
     /// Truncations begun plus truncations completed: odd during one.
     truncations: AtomicU64,
@@ -73,10 +73,10 @@ struct Sky {
 }
 
 // SAFETY: the addresses are shared on purpose; the module documentation says which thread stores where.
-unsafe impl Sync for Sky {}
+unsafe impl Sync for SharedFile {}
 
-impl Sky {
-    fn new() -> Sky {
+impl SharedFile {
+    fn new() -> SharedFile {
         let page = faultin::page_size();
         // SAFETY: a new file and new mappings.
         unsafe {
@@ -89,11 +89,11 @@ impl Sky {
                 assert_ne!(map, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
                 map.cast::<u8>()
             };
-            let (stormed, calm) = (map(FAR_BELOW, libc::MAP_FIXED_NOREPLACE), map(0, 0));
+            let (disturbed, undisturbed) = (map(FAR_BELOW, libc::MAP_FIXED_NOREPLACE), map(0, 0));
             let [truncations, proven, operations, partly] = [0; 4].map(AtomicU64::new);
-            let sky = Sky { memory, stormed, calm, page, truncations, proven, operations, partly };
-            sky.write_pattern();
-            sky
+            let shared = SharedFile { memory, disturbed, undisturbed, page, truncations, proven, operations, partly };
+            shared.write_pattern();
+            shared
         }
     }
 
@@ -104,7 +104,7 @@ impl Sky {
 
     /// By system call, so that truncations do not interfere.
     fn write_pattern(&self) {
-        let bytes: Vec<u8> = (0..READ_PAGES * self.page).map(Sky::byte).collect();
+        let bytes: Vec<u8> = (0..READ_PAGES * self.page).map(SharedFile::byte).collect();
         // SAFETY: reads the vector.
         unsafe { libc::pwrite(self.memory, bytes.as_ptr().cast(), bytes.len(), 0) };
     }
@@ -119,9 +119,9 @@ impl Sky {
 
     /// Waits until the threads have worked while the file is short, and again while it has its full length: with few CPUs
     /// they might run only between truncations, or never.
-    fn lull(&self, over: &AtomicBool) {
+    fn pause(&self, over: &AtomicBool) {
         let wait = |counter: &AtomicU64| {
-            let enough = counter.load(Ordering::SeqCst) + MEANWHILE;
+            let enough = counter.load(Ordering::SeqCst) + OPERATIONS_PER_PAUSE;
             while counter.load(Ordering::SeqCst) < enough && !over.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
@@ -144,18 +144,18 @@ impl Sky {
     }
 
     /// One change at a random place.
-    fn change(&self, weather: Weather, random: &mut Random) {
+    fn change(&self, disturbance: Disturbance, random: &mut Random) {
         let (first, count) = (random.below(PAGES), 1 + random.below(3));
         let count = count.min(PAGES - first);
-        let (at, len) = (self.stormed.wrapping_add(first * self.page).cast(), count * self.page);
+        let (at, len) = (self.disturbed.wrapping_add(first * self.page).cast(), count * self.page);
         let (none, read, all) = (libc::PROT_NONE, libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: changes the affected mapping, or its file, as intended.
         unsafe {
-            match weather {
-                Weather::Protect => {
+            match disturbance {
+                Disturbance::Protect => {
                     assert_eq!(libc::mprotect(at, len, [none, read, all, all][random.below(4)]), 0);
                 }
-                Weather::Unmap => {
+                Disturbance::Unmap => {
                     if random.below(2) == 0 {
                         // Nothing is left there, but the range stays reserved: the test harness starts threads at any time,
                         // and their mappings must not be placed in the hole.
@@ -167,7 +167,7 @@ impl Sky {
                     let (flags, offset) = (libc::MAP_SHARED | libc::MAP_FIXED, (first * self.page) as libc::off_t);
                     assert_eq!(libc::mmap(at, len, protection, flags, self.memory, offset), at);
                 }
-                Weather::Truncate => {
+                Disturbance::Truncate => {
                     let (size, writes) = (random.below(PAGES * self.page + 1), random.below(3) == 0);
                     self.truncate(size, || {
                         if writes {
@@ -180,12 +180,12 @@ impl Sky {
     }
 }
 
-impl Drop for Sky {
+impl Drop for SharedFile {
     fn drop(&mut self) {
         // SAFETY: this value's mappings and file; all threads have ended.
         unsafe {
-            libc::munmap(self.stormed.cast(), PAGES * self.page);
-            libc::munmap(self.calm.cast(), PAGES * self.page);
+            libc::munmap(self.disturbed.cast(), PAGES * self.page);
+            libc::munmap(self.undisturbed.cast(), PAGES * self.page);
             libc::close(self.memory);
         }
     }
@@ -193,8 +193,8 @@ impl Drop for Sky {
 
 /// An accessing thread.
 struct Worker<'a> {
-    sky: &'a Sky,
-    weather: Weather,
+    shared: &'a SharedFile,
+    disturbance: Disturbance,
     /// The offset of the thread's own pages, and their contents before this operation.
     own: usize,
     holds: Vec<u8>,
@@ -204,7 +204,7 @@ struct Worker<'a> {
     stored: Vec<u8>,
     /// The contents of the read-only pages before this operation.
     reads: Vec<u8>,
-    /// [`Sky::truncations`] before both were read.
+    /// [`SharedFile::truncations`] before both were read.
     began: u64,
     random: Random,
     complete: u64,
@@ -214,7 +214,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// A place in `pages` from `first` on, more often than not near the end of a page, and a length that stays inside.
     fn range(&mut self, first: usize, pages: usize) -> (usize, usize) {
-        let page = self.sky.page;
+        let page = self.shared.page;
         let end = first + pages * page;
         let at = match self.random.below(4) {
             0 => first + self.random.below(pages * page),
@@ -237,23 +237,23 @@ impl Worker<'_> {
         self.range(0, READ_PAGES)
     }
 
-    fn stormed(&self, offset: usize) -> *mut u8 {
-        self.sky.stormed.wrapping_add(offset)
+    fn disturbed(&self, offset: usize) -> *mut u8 {
+        self.shared.disturbed.wrapping_add(offset)
     }
 
     /// Reads the contents of the pages. Without truncations they are known.
     fn begin(&mut self) {
-        if self.weather == Weather::Truncate {
-            self.began = self.sky.truncations.load(Ordering::SeqCst);
-            self.sky.read(0, &mut self.reads);
-            self.sky.read(self.own, &mut self.holds);
+        if self.disturbance == Disturbance::Truncate {
+            self.began = self.shared.truncations.load(Ordering::SeqCst);
+            self.shared.read(0, &mut self.reads);
+            self.shared.read(self.own, &mut self.holds);
         }
     }
 
     /// Whether there has been a truncation since the operation began: any byte may have become zero.
-    fn is_stirred(&self) -> bool {
-        self.weather == Weather::Truncate
-            && (self.began % 2 == 1 || self.sky.truncations.load(Ordering::SeqCst) != self.began)
+    fn is_truncating(&self) -> bool {
+        self.disturbance == Disturbance::Truncate
+            && (self.began % 2 == 1 || self.shared.truncations.load(Ordering::SeqCst) != self.began)
     }
 
     /// The bytes done. The reason must be one that this kind of change can cause, at the byte after them.
@@ -277,18 +277,18 @@ impl Worker<'_> {
     }
 
     fn reason(&self, what: &str, fault: &Fault) {
-        let possible = match self.weather {
-            Weather::Protect => fault.cause() == Cause::Protection,
-            Weather::Unmap => matches!(fault.cause(), Cause::Unmapped | Cause::Protection),
-            Weather::Truncate => fault.cause() == Cause::Backing && self.is_stirred(),
+        let possible = match self.disturbance {
+            Disturbance::Protect => fault.cause() == Cause::Protection,
+            Disturbance::Unmap => matches!(fault.cause(), Cause::Unmapped | Cause::Protection),
+            Disturbance::Truncate => fault.cause() == Cause::Backing && self.is_truncating(),
         };
-        assert!(possible, "{what}: {fault:?} in {:?}", self.weather);
+        assert!(possible, "{what}: {fault:?} in {:?}", self.disturbance);
     }
 
     /// Whether the read-only pages may have `byte` at `offset`.
     fn may_read(&self, offset: usize, byte: u8) -> bool {
         // (Truncated bytes are zero, and occasionally written again.)
-        byte == self.reads[offset] || self.is_stirred() && (byte == 0 || byte == Sky::byte(offset))
+        byte == self.reads[offset] || self.is_truncating() && (byte == 0 || byte == SharedFile::byte(offset))
     }
 
     fn check_read(&self, what: &str, src: usize, bytes: &[u8], done: usize) {
@@ -303,7 +303,7 @@ impl Worker<'_> {
                 bytes[at]
             );
         }
-        self.sky.partly.fetch_add(u64::from(touched > 0), Ordering::Relaxed);
+        self.shared.partly.fetch_add(u64::from(touched > 0), Ordering::Relaxed);
     }
 
     /// Checks that the thread's own pages have exactly what it stored: the first `done` of `bytes` at `dst`.
@@ -311,43 +311,43 @@ impl Worker<'_> {
         let (from, len) = (dst - self.own, bytes.len());
         let (low, high) = (from.saturating_sub(80), (from + len + 80).min(self.holds.len()));
         let mut real = vec![0; high - low];
-        if self.weather == Weather::Truncate {
-            self.sky.read(self.own + low, &mut real);
+        if self.disturbance == Disturbance::Truncate {
+            self.shared.read(self.own + low, &mut real);
         } else {
             // SAFETY: the undisturbed mapping; only this thread stores to these pages.
             real.copy_from_slice(unsafe {
-                std::slice::from_raw_parts(self.sky.calm.wrapping_add(self.own + low), high - low)
+                std::slice::from_raw_parts(self.shared.undisturbed.wrapping_add(self.own + low), high - low)
             });
         }
-        let stirred = self.is_stirred();
+        let truncating = self.is_truncating();
         for at in 0..len.min(done + PARTLY) {
             // The result of a truncation says nothing about this store.
             let is = real[from + at - low];
-            let partly = is == bytes[at] && is != self.holds[from + at] && !(stirred && is == 0);
+            let partly = is == bytes[at] && is != self.holds[from + at] && !(truncating && is == 0);
             if at < done || partly {
                 (self.holds[from + at], self.stored[from + at]) = (bytes[at], bytes[at]);
             }
         }
         let cut = |at: usize| real[at - low] == self.stored[at] || real[at - low] == 0;
-        let wrong = |at: &usize| real[at - low] != self.holds[*at] && !(stirred && cut(*at));
+        let wrong = |at: &usize| real[at - low] != self.holds[*at] && !(truncating && cut(*at));
         if let Some(at) = (low..high).find(wrong) {
             panic!(
                 "{what} to {dst:#x}, {done} of {len} bytes done: byte {} is {:#x} and should be {:#x}{}",
                 at as isize - from as isize,
                 real[at - low],
                 self.holds[at],
-                if stirred { ", or zero" } else { "" }
+                if truncating { ", or zero" } else { "" }
             );
         }
-        if !stirred && done > 0 {
-            self.sky.proven.fetch_add(1, Ordering::SeqCst);
+        if !truncating && done > 0 {
+            self.shared.proven.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     fn copy_in(&mut self) {
         let (src, len) = self.read_range();
         let mut bytes = vec![CANARY; len + 70];
-        let from = self.stormed(src);
+        let from = self.disturbed(src);
         let unpredictable = self.random.below(2) == 1;
         // SAFETY: a private buffer, and foreign memory that stays reserved.
         let result = unsafe {
@@ -365,7 +365,7 @@ impl Worker<'_> {
         let (dst, len) = self.own_range();
         let seed = self.random.below(256) as u8;
         let bytes: Vec<u8> = (0..len).map(|i| pattern(i).wrapping_add(seed)).collect();
-        let to = self.stormed(dst);
+        let to = self.disturbed(dst);
         let unpredictable = self.random.below(2) == 1;
         // SAFETY: a private buffer, and foreign memory that stays reserved.
         let result = unsafe {
@@ -383,20 +383,21 @@ impl Worker<'_> {
         let (src, most) = self.read_range();
         let (dst, len) = self.own_range();
         let len = len.min(most);
-        let (from, to) = (self.stormed(src), self.stormed(dst));
+        let (from, to) = (self.disturbed(src), self.disturbed(dst));
         // SAFETY: foreign memory that stays reserved on both sides.
         let result = unsafe { faultin::raw::copy(to, from, len) };
         let done = self.count("copy", result, len, &[(Access::Read, from), (Access::Write, to)]);
         // Bytes read during a truncation are the pattern, or zero.
-        let pattern = self.is_stirred();
-        let bytes: Vec<u8> = (src..src + len).map(|at| if pattern { Sky::byte(at) } else { self.reads[at] }).collect();
+        let pattern = self.is_truncating();
+        let bytes: Vec<u8> =
+            (src..src + len).map(|at| if pattern { SharedFile::byte(at) } else { self.reads[at] }).collect();
         self.check_stored("copy", dst, &bytes, done);
     }
 
     fn fill(&mut self) {
         let (dst, len) = self.own_range();
         let byte = self.random.below(256) as u8;
-        let to = self.stormed(dst);
+        let to = self.disturbed(dst);
         // SAFETY: foreign memory that stays reserved.
         let result = unsafe { faultin::raw::fill(to, byte, len) };
         let done = self.count("fill", result, len, &[(Access::Write, to)]);
@@ -405,19 +406,19 @@ impl Worker<'_> {
 
     fn string(&mut self) {
         let (src, max) = self.read_range();
-        let from = self.stormed(src);
+        let from = self.disturbed(src);
         let mut bytes = vec![CANARY; max + 70];
         // SAFETY: a private buffer, and foreign memory that stays reserved.
         let (length, copied) =
             unsafe { (faultin::raw::strnlen(from, max), faultin::raw::strncpy(bytes.as_mut_ptr(), from, max)) };
-        let stirred = self.is_stirred();
+        let truncating = self.is_truncating();
         // During a truncation any byte may be a NUL, and those of the pattern are.
-        let nul = |at: usize| if stirred { Sky::byte(at) } else { self.reads[at] } == 0;
+        let nul = |at: usize| if truncating { SharedFile::byte(at) } else { self.reads[at] } == 0;
         let nul = (src..src + max).position(nul).unwrap_or(max);
         for (what, result) in [("strnlen", length), ("strncpy", copied)] {
             match result {
                 Ok(len) => assert!(
-                    len == nul || stirred && len < nul,
+                    len == nul || truncating && len < nul,
                     "{what} from {src:#x}: {len} of at most {max}, the NUL is at {nul}"
                 ),
                 Err(short) => {
@@ -439,26 +440,28 @@ impl Worker<'_> {
 
     fn scan(&mut self) {
         let (src, len) = self.read_range();
-        let from = self.stormed(src);
-        let same: Vec<u8> = (src..src + len).map(Sky::byte).collect();
+        let from = self.disturbed(src);
+        let same: Vec<u8> = (src..src + len).map(SharedFile::byte).collect();
         // SAFETY: a private buffer, and foreign memory that stays reserved.
         let (different, zeroed) =
             unsafe { (faultin::raw::compare(from, same.as_ptr(), len), faultin::raw::is_zeroed(from, len)) };
-        let stirred = self.is_stirred();
+        let truncating = self.is_truncating();
         let holds = &self.reads[src..src + len];
         match different {
             // A byte that is zero in the pattern is never anything else.
-            Ok(at) if stirred && at.is_none_or(|at| same[at] != 0) => self.complete += 1,
-            Ok(at) if !stirred && at == (0..len).find(|at| holds[*at] != same[*at]) => self.complete += 1,
+            Ok(at) if truncating && at.is_none_or(|at| same[at] != 0) => self.complete += 1,
+            Ok(at) if !truncating && at == (0..len).find(|at| holds[*at] != same[*at]) => self.complete += 1,
             Err(short) if short.done < len => self.reason("compare", &short.fault),
-            other => panic!("compare of {len} bytes from {src:#x} with the pattern, stirred: {stirred}: {other:?}"),
+            other => {
+                panic!("compare of {len} bytes from {src:#x} with the pattern, truncating: {truncating}: {other:?}")
+            }
         }
         let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
         match zeroed {
-            Ok(zeroed) if stirred && (zeroed || !zeros(&same)) => {}
-            Ok(zeroed) if !stirred && zeroed == zeros(&self.reads[src..src + len]) => {}
+            Ok(zeroed) if truncating && (zeroed || !zeros(&same)) => {}
+            Ok(zeroed) if !truncating && zeroed == zeros(&self.reads[src..src + len]) => {}
             Err(short) if short.done < len => self.reason("is_zeroed", &short.fault),
-            other => panic!("is_zeroed of {len} bytes from {src:#x}, stirred: {stirred}: {other:?}"),
+            other => panic!("is_zeroed of {len} bytes from {src:#x}, truncating: {truncating}: {other:?}"),
         }
     }
 
@@ -468,7 +471,7 @@ impl Worker<'_> {
             return;
         }
         let aligned = dst & !7;
-        let (at, to) = (aligned.max(self.own), self.stormed(aligned.max(self.own)).cast::<u64>());
+        let (at, to) = (aligned.max(self.own), self.disturbed(aligned.max(self.own)).cast::<u64>());
         let value = self.random.below(usize::MAX) as u64;
         let old = u64::from_ne_bytes(self.holds[at - self.own..at - self.own + 8].try_into().expect("eight bytes"));
         // SAFETY: foreign memory that stays reserved.
@@ -502,7 +505,7 @@ impl Worker<'_> {
             return;
         }
         // SAFETY: foreign memory that stays reserved.
-        match unsafe { faultin::raw::load(self.stormed(src).cast::<u32>()) } {
+        match unsafe { faultin::raw::load(self.disturbed(src).cast::<u32>()) } {
             Ok(value) => {
                 let bytes = value.to_ne_bytes();
                 assert!((0..4).all(|i| self.may_read(src + i, bytes[i])), "load from {src:#x}: {value:#x}");
@@ -515,14 +518,17 @@ impl Worker<'_> {
         // A truncation may end in the middle of a word.
         let mut bytes = found.to_ne_bytes().into_iter().zip(&self.stored[at - self.own..]);
         let cut = bytes.all(|(found, stored)| found == *stored || found == 0);
-        let stirred = self.is_stirred();
-        assert!(found == old || stirred && cut, "{what}, stirred: {stirred}: {found:#x}, and it held {old:#x}");
+        let truncating = self.is_truncating();
+        assert!(
+            found == old || truncating && cut,
+            "{what}, truncating: {truncating}: {found:#x}, and it held {old:#x}"
+        );
     }
 
     fn prepare(&mut self) {
         let (dst, len) = self.own_range();
         let Some(some) = NonZeroUsize::new(len) else { return };
-        let to = self.stormed(dst);
+        let to = self.disturbed(dst);
         // SAFETY: foreign memory that stays reserved.
         let (prefix, probe) = unsafe {
             (faultin::raw::fault_in_writeable(to, some), faultin::raw::probe_write(to, len, Granularity::Line))
@@ -560,7 +566,7 @@ impl Worker<'_> {
     }
 }
 
-fn storm(weather: Weather) {
+fn storm(disturbance: Disturbance) {
     let _one = serial();
     faultin::install().expect("install");
     let usual = testing::thresholds();
@@ -568,19 +574,19 @@ fn storm(weather: Weather) {
     let widths = testing::vectors();
     for width in &widths {
         assert!(testing::select_vector(width));
-        let (sky, over) = (Sky::new(), AtomicBool::new(false));
+        let (shared, over) = (SharedFile::new(), AtomicBool::new(false));
         let [complete, short, changes] = [0; 3].map(AtomicU64::new);
         std::thread::scope(|scope| {
             for index in 0..WORKERS {
-                let (sky, over, complete, short) = (&sky, &over, &complete, &short);
+                let (shared, over, complete, short) = (&shared, &over, &complete, &short);
                 scope.spawn(move || {
-                    let own = (READ_PAGES + index * OWN_PAGES) * sky.page;
+                    let own = (READ_PAGES + index * OWN_PAGES) * shared.page;
                     let random = Random(0x9e37_79b9_7f4a_7c15 ^ index as u64);
-                    let holds = vec![0; OWN_PAGES * sky.page];
-                    let reads = (0..READ_PAGES * sky.page).map(Sky::byte).collect();
+                    let holds = vec![0; OWN_PAGES * shared.page];
+                    let reads = (0..READ_PAGES * shared.page).map(SharedFile::byte).collect();
                     let mut worker = Worker {
-                        sky,
-                        weather,
+                        shared,
+                        disturbance,
                         own,
                         stored: holds.clone(),
                         holds,
@@ -593,7 +599,7 @@ fn storm(weather: Weather) {
                     let _stop = Stop(over);
                     while !over.load(Ordering::Relaxed) {
                         worker.work();
-                        sky.operations.fetch_add(1, Ordering::SeqCst);
+                        shared.operations.fetch_add(1, Ordering::SeqCst);
                     }
                     complete.fetch_add(worker.complete, Ordering::Relaxed);
                     short.fetch_add(worker.short, Ordering::Relaxed);
@@ -603,19 +609,21 @@ fn storm(weather: Weather) {
             let (started, share) = (Instant::now(), STORM / widths.len() as u32);
             let _stop = Stop(&over);
             while started.elapsed() < share && !over.load(Ordering::Relaxed) {
-                sky.change(weather, &mut random);
-                if changes.fetch_add(1, Ordering::Relaxed) % GUST == 0 && weather == Weather::Truncate {
-                    sky.lull(&over);
+                shared.change(disturbance, &mut random);
+                if changes.fetch_add(1, Ordering::Relaxed) % CHANGES_PER_PAUSE == 0
+                    && disturbance == Disturbance::Truncate
+                {
+                    shared.pause(&over);
                 }
             }
         });
-        let (operations, proven) = (sky.operations.load(Ordering::SeqCst), sky.proven.load(Ordering::SeqCst));
+        let (operations, proven) = (shared.operations.load(Ordering::SeqCst), shared.proven.load(Ordering::SeqCst));
         eprintln!(
-            "{weather:?}, {width}: {changes:?} changes, {operations:?} operations, of the copies {complete:?} complete, {short:?} short; {proven} stores proven, {:?} copies with bytes after their count",
-            sky.partly
+            "{disturbance:?}, {width}: {changes:?} changes, {operations:?} operations, of the copies {complete:?} complete, {short:?} short; {proven} stores proven, {:?} copies with bytes after their count",
+            shared.partly
         );
         assert!(proven > 0, "no store was checked byte by byte");
-        assert!(complete.load(Ordering::Relaxed) > 0 && short.load(Ordering::Relaxed) > 0, "no weather at all");
+        assert!(complete.load(Ordering::Relaxed) > 0 && short.load(Ordering::Relaxed) > 0, "no disturbance at all");
     }
     testing::set_thresholds(usual);
     testing::select_widest();
@@ -632,15 +640,15 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn counts_are_exact_while_pages_are_protected() {
-    storm(Weather::Protect);
+    storm(Disturbance::Protect);
 }
 
 #[test]
 fn counts_are_exact_while_pages_are_unmapped_and_remapped() {
-    storm(Weather::Unmap);
+    storm(Disturbance::Unmap);
 }
 
 #[test]
 fn counts_are_exact_while_the_file_is_truncated_and_grown() {
-    storm(Weather::Truncate);
+    storm(Disturbance::Truncate);
 }

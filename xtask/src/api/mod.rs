@@ -28,7 +28,7 @@ const UPDATE: &str = "`cargo xtask api` writes the list anew; check it in with t
 /// Arguments of `cargo xtask api`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Compare the lists with the libraries, and write nothing
+    /// Write nothing; exit status 1 if a list is out of date
     #[arg(long)]
     check: bool,
 }

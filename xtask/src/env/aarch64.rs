@@ -28,13 +28,13 @@ const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 /// Arguments of `cargo xtask env aarch64`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only set up, and print the environment for cargo
+    /// Set up the environment, print its variables for cargo, and run nothing
     #[arg(long, conflicts_with = "lint")]
     print: bool,
-    /// Lint the code that only this architecture compiles, instead of testing
+    /// Lint the code that is compiled for this architecture only, instead of running tests
     #[arg(long)]
     lint: bool,
-    /// Arguments for cargo; without `-p`, the whole workspace
+    /// Arguments for `cargo test`; without `-p`, all packages of the workspace are tested
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo: Vec<String>,
 }

@@ -17,7 +17,7 @@ mod portable;
 /// Arguments of `cargo xtask env`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// List the environments
+    /// List the environments, and run nothing
     #[arg(long)]
     list: bool,
     #[command(subcommand)]
@@ -26,15 +26,15 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Environment {
-    /// The tests on aarch64 with memory tags, under user-mode emulation
+    /// Run the tests on aarch64 with memory tags, under user-mode emulation
     Aarch64(aarch64::Args),
-    /// The tests on file systems that fail: FUSE, bad blocks, checksums, full disks (as root)
+    /// Run the tests on file systems that fail: FUSE, bad blocks, checksums, full disks (needs root)
     Files(files::Args),
-    /// `faultin guard` on real programs and full or failing file systems (as root)
+    /// Run `faultin guard` with real programs on full or failing file systems (needs root)
     Guard(guard::Args),
-    /// A build with the oldest compiler that is promised
+    /// Build the libraries with the oldest supported compiler
     Msrv(msrv::Args),
-    /// Lints of the file API, compiled for other systems than Linux
+    /// Lint the file API as it is compiled for systems other than Linux
     Portable,
 }
 

@@ -22,7 +22,7 @@ const PROMISES: [(&str, &[&str]); 4] = [
 /// Arguments of `cargo xtask env msrv`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Compile the libraries with another version than `rust-version`, such as 1.85
+    /// Version of the compiler, such as 1.85 [default: the `rust-version` of the libraries]
     #[arg(long)]
     rust: Option<String>,
 }

@@ -17,10 +17,10 @@ mod changelog;
 /// Arguments of `cargo xtask release`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Check everything, but let what only a release must have be open: the changelog's date, the repository's address
+    /// Check all except what only a release must have: the date in the changelog and the address of the repository
     #[arg(long)]
     dry_run: bool,
-    /// Also with files that are not checked in
+    /// Allow files that are not committed
     #[arg(long, requires = "dry_run")]
     allow_dirty: bool,
 }

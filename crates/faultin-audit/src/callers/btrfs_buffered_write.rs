@@ -7,9 +7,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultin_cache::write::WriteLoop;
-
 use super::Variant::{AsFound, Fixed};
+use super::kernel_loops;
 use super::written::{self, EFAULT, SHORT, WRITTEN};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -38,8 +37,8 @@ impl Code for BtrfsBufferedWrite {
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
         let how = match variant {
-            AsFound => WriteLoop::BTRFS_BUFFERED_WRITE_5_16,
-            Fixed => WriteLoop::BTRFS_BUFFERED_WRITE,
+            AsFound => kernel_loops::BTRFS_BUFFERED_WRITE_5_16,
+            Fixed => kernel_loops::BTRFS_BUFFERED_WRITE,
         };
         written::write(how, user, log)
     }

@@ -5,9 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultin_cache::write::WriteLoop;
-
 use super::Variant::{AsFound, Fixed};
+use super::kernel_loops;
 use super::written::{self, EFAULT, SHORT, WRITTEN};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -36,8 +35,8 @@ impl Code for F2fsFileWriteIter {
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
         let how = match variant {
-            AsFound => WriteLoop::F2FS_FILE_WRITE_ITER_5_18,
-            Fixed => WriteLoop::F2FS_FILE_WRITE_ITER,
+            AsFound => kernel_loops::F2FS_FILE_WRITE_ITER_5_18,
+            Fixed => kernel_loops::F2FS_FILE_WRITE_ITER,
         };
         written::write(how, user, log)
     }

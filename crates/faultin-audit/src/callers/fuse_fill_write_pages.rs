@@ -5,9 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultin_cache::write::WriteLoop;
-
 use super::Variant::{AsFound, Fixed};
+use super::kernel_loops;
 use super::written::{self, EFAULT, SHORT, WRITTEN};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -36,8 +35,8 @@ impl Code for FuseFillWritePages {
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
         let how = match variant {
-            AsFound => WriteLoop::FUSE_FILL_WRITE_PAGES_5_16,
-            Fixed => WriteLoop::FUSE_FILL_WRITE_PAGES,
+            AsFound => kernel_loops::FUSE_FILL_WRITE_PAGES_5_16,
+            Fixed => kernel_loops::FUSE_FILL_WRITE_PAGES,
         };
         written::write(how, user, log)
     }

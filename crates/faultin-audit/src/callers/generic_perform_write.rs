@@ -6,9 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultin_cache::write::WriteLoop;
-
 use super::Variant::{AsFound, Fixed};
+use super::kernel_loops;
 use super::written::{self, EFAULT, SHORT, WRITTEN};
 use super::{Caller, Code, Ended, Halt, Need, Variant};
 use crate::expect::Ends::{OneOf, With};
@@ -37,8 +36,8 @@ impl Code for GenericPerformWrite {
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
         let how = match variant {
-            AsFound => WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-            Fixed => WriteLoop::GENERIC_PERFORM_WRITE,
+            AsFound => kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+            Fixed => kernel_loops::GENERIC_PERFORM_WRITE,
         };
         written::write(how, user, log)
     }

@@ -21,6 +21,7 @@ mod gfs2_buffered_write;
 mod gfs2_direct_read;
 mod gfs2_direct_write;
 mod iomap_write_actor;
+mod kernel_loops;
 mod kvm_use_magic_page;
 mod ntfs_perform_write;
 mod restore_fpregs_from_user;

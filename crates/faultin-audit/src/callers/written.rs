@@ -18,10 +18,10 @@ use std::sync::Arc;
 use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
 use faultin::{Fault, Short};
-use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::copy::{MayWait, NoWait};
 use faultin_cache::mutation::{Bug as WriteBug, Mutated};
 use faultin_cache::store::MemoryStore;
-use faultin_cache::write::{Decided, Observer, WriteLoop};
+use faultin_cache::write::{Decision, Observer, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use super::copy_page_from_iter_iovec::segments;
@@ -232,19 +232,19 @@ impl Observer for Looker<'_, '_> {
         }
     }
 
-    fn decided(&mut self, what: Decided) {
+    fn decided(&mut self, what: Decision) {
         self.log.decide(match what {
-            Decided::Reject(bytes) => {
+            Decision::Reject(bytes) => {
                 Cow::from(format!("write_end: the block is not up to date, {bytes} bytes refused"))
             }
-            Decided::Complete => "bring the rest of the block up to date".into(),
-            Decided::AskFor(bytes) => format!("ask for at most {bytes} bytes").into(),
-            Decided::Reserve(bytes) => format!("reserve {bytes} bytes").into(),
-            Decided::Release(bytes) => format!("release {bytes} bytes of that").into(),
-            Decided::Preallocate => "allocate the whole range".into(),
-            Decided::DoNotPreallocate => "allocate nothing: not every byte could be faulted in".into(),
-            Decided::Trim => "give back what was allocated behind the end".into(),
-            Decided::WriteThrough => "send what was copied".into(),
+            Decision::Complete => "bring the rest of the block up to date".into(),
+            Decision::AskFor(bytes) => format!("ask for at most {bytes} bytes").into(),
+            Decision::Reserve(bytes) => format!("reserve {bytes} bytes").into(),
+            Decision::Release(bytes) => format!("release {bytes} bytes of that").into(),
+            Decision::Preallocate => "allocate the whole range".into(),
+            Decision::DoNotPreallocate => "allocate nothing: not every byte could be faulted in".into(),
+            Decision::Trim => "give back what was allocated behind the end".into(),
+            Decision::WriteThrough => "send what was copied".into(),
             other => format!("{other:?}").into(),
         });
     }

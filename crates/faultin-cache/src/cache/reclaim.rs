@@ -1,4 +1,4 @@
-//! Memory for folios: the limit, and what is evicted for a new folio.
+//! Memory for folios: the limit, and which folios are evicted for a new one.
 
 #![forbid(unsafe_code)]
 
@@ -9,36 +9,39 @@ use super::{Shared, Use};
 use crate::error::Error;
 use crate::folio::backing::Extent;
 use crate::folio::memory::Memory;
-use crate::folio::queue::{Candidate, MOST_PICKED};
-use crate::folio::{Key, MOST_USES, Table};
+use crate::folio::queue::{Candidate, MAX_CANDIDATES};
+use crate::folio::{Key, MAX_USES, Table};
 use crate::inode::Inode;
 
-/// Number of folios, of one block each, that a file may always have, also beyond the limit, so that an operation can make
-/// progress: one that it copies to or from, and the next one. An access across a page boundary needs both at once.
-const LEAST_FOLIOS: usize = 2;
+/// Number of folios of one block that a file may always have, even beyond the limit, so that an operation makes
+/// progress: the folio that it copies to or from, and the next one. An access across a page boundary needs both at
+/// once.
+const MIN_FOLIOS: usize = 2;
 
-/// How often other threads may take the memory that was freed for a block, before it is exchanged for a block of the file
-/// itself.
-const OUTRUN: u32 = 8;
+/// Maximum number of attempts to allocate a block after other threads have taken the memory that this thread freed.
+/// Then the block is exchanged for another one of the same file.
+const MAX_RETRIES: u32 = 8;
 
-/// Number of bytes of dirty folios that are written and freed at once, at most an eighth of the limit.
-const TOGETHER: usize = 2 << 20;
+/// Number of bytes of dirty folios that are written and freed at once; less if that is more than an eighth of the
+/// limit.
+const RECLAIM_BATCH: usize = 2 << 20;
 
-/// Number of blocks of clean folios that are freed at once, at most a 256th of the limit: fewer locks for each, and hardly
-/// any room that is empty.
-const CLEAN_TOGETHER: usize = 16;
+/// Number of blocks of clean folios that are freed at once; less if that is more than a 256th of the limit. A batch
+/// takes fewer locks per folio, and leaves little memory unused.
+const CLEAN_BATCH: usize = 16;
 
-/// The folios of one file that are evicted.
-pub(super) struct What {
+/// Which folios of one file may be evicted.
+pub(super) struct EvictionScope {
+    /// Also dirty folios, which are written first.
     pub(super) dirty: bool,
     /// Also folios that were faulted in and are about to be used.
     pub(super) kept: bool,
-    /// Also folios that an operation has wanted so recently that its next round may still need them.
+    /// Also folios that an operation has requested so recently that its next round may still need them.
     pub(super) wanted: bool,
 }
 
 impl Shared {
-    /// Returns memory for a folio at `start` of `want` bytes, or of fewer, for a file whose inode lock the caller holds.
+    /// Returns memory for a folio at `start` of at most `want` bytes, for a file whose inode lock the caller holds.
     ///
     /// # Errors
     /// [`Error::Full`] if nothing can be freed within the limit; [`Error::Memory`] if the kernel has no memory.
@@ -50,12 +53,12 @@ impl Shared {
         want: usize,
         what_for: Use,
     ) -> Result<Memory, Error> {
-        // One folio has at most half of the memory, so that it does not empty the cache.
+        // One folio gets at most half of the limit, so that it does not displace all others.
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
         while len >= inode.geometry.block {
-            for _ in 0..if len == inode.geometry.block { OUTRUN } else { 1 } {
+            for _ in 0..if len == inode.geometry.block { MAX_RETRIES } else { 1 } {
                 if let Some(memory) = self.alloc(table, start, len, 0)? {
                     return Ok(memory);
                 }
@@ -69,18 +72,18 @@ impl Shared {
                 if !has_freed {
                     break;
                 }
-                // Another thread was faster, and has taken the memory that this one freed.
+                // Another thread has taken the memory that this thread freed.
             }
             len /= 2;
         }
         self.last_block(inode, table, start, what_for, failed)
     }
 
-    /// Returns memory for one block where reclaim has found nothing more: the remaining folios are about to be used, or
-    /// cannot be written.
+    /// Returns memory for one block after reclaim has failed: the remaining folios are about to be used, or cannot be
+    /// written.
     ///
     /// The evicted folio may be one that the caller is about to use as well. For a copy this is bounded by its loop. An
-    /// access through a mapping has no bound, so for that a file always keeps [`LEAST_FOLIOS`] that can be evicted, the
+    /// access through a mapping has no bound, so for that a file always keeps [`MIN_FOLIOS`] that can be evicted, the
     /// youngest ones, one of which is the requested one.
     ///
     /// # Errors
@@ -95,7 +98,7 @@ impl Shared {
     ) -> Result<Memory, Error> {
         let block = inode.geometry.block;
         let exchange = |table: &mut Table| self.alloc(table, start, block, usize::MAX);
-        if table.len() < LEAST_FOLIOS
+        if table.len() < MIN_FOLIOS
             && let Some(memory) = exchange(table)?
         {
             return Ok(memory);
@@ -103,7 +106,7 @@ impl Shared {
         // The number of evictable folios that a file must have, for one to be evicted.
         let (of_this, of_others) = match what_for {
             Use::Copy => (1, 1),
-            Use::Access => (LEAST_FOLIOS, LEAST_FOLIOS + 1),
+            Use::Access => (MIN_FOLIOS, MIN_FOLIOS + 1),
         };
         if inode.evict_oldest(table, of_this, &mut failed)
             && let Some(memory) = exchange(table)?
@@ -111,16 +114,16 @@ impl Shared {
             return Ok(memory);
         }
         let files = self.snapshot();
-        // Folios that cannot be written do not count among those that a file may always have for its accesses; but there is
-        // a bound.
-        let beyond = if what_for == Use::Access { 2 * LEAST_FOLIOS * files.len() * block } else { 0 };
+        // Folios that cannot be written do not count among those that a file may always have for its accesses, up to a
+        // bound.
+        let beyond = if what_for == Use::Access { 2 * MIN_FOLIOS * files.len() * block } else { 0 };
         if let Some(memory) = self.alloc(table, start, block, beyond)? {
             return Ok(memory);
         }
         for other in files.iter().filter(|other| other.number != inode.number) {
             let Some(mut others) = other.table.try_exclusive() else { continue };
             while other.evict_oldest(&mut others, of_others, &mut failed) {
-                // No exchange: afterwards the other file may have its missing folio beyond the limit.
+                // This is no exchange: afterwards the other file may allocate its missing folio beyond the limit.
                 if let Some(memory) = self.alloc(table, start, block, beyond)? {
                     return Ok(memory);
                 }
@@ -135,7 +138,7 @@ impl Shared {
     }
 
     /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
-    /// `None` if it would exceed the limit by more than `beyond` bytes.
+    /// Returns `None` if that would exceed the limit by more than `beyond` bytes.
     fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
         match &table.mapped {
             Some(mapped) => {
@@ -155,23 +158,23 @@ impl Shared {
         if folio.is_shared() {
             return Ok(());
         }
-        // Its old memory is freed at once.
+        // May exceed the limit: its old memory is freed right after.
         match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
             Some(memory) => table.get_mut(key).move_to(memory),
             None => Ok(()),
         }
     }
 
-    /// Evicts folios until `want` more bytes are within the limit, in this order: clean folios of any file that no thread is
-    /// using at the moment, as the order of eviction has them; dirty folios of this file; dirty folios of other files,
+    /// Evicts folios until `want` more bytes are within the limit, in this order: clean folios of any file that no
+    /// thread is using at the moment, in the order of eviction; dirty folios of this file; dirty folios of other files,
     /// unless this file has fewer than it may always have (another file's store may hang).
     fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
         let mut pass = Pass { shared: self, inode, goal: 0, dirty: false, failed: None };
-        // Uses are taken away one by one, so it may take as many rounds until a folio has none left. The last round does
-        // not ask for uses: other threads may add them as fast.
-        pass.goal = want.max((CLEAN_TOGETHER * self.block).min(self.arena.limit() / 256));
-        for round in 0..=MOST_USES {
-            let has_taken = pass.round(table, round < MOST_USES);
+        // Each round removes one use of a folio, so a folio may need `MAX_USES` rounds. The last round ignores uses,
+        // because other threads may add them as fast.
+        pass.goal = want.max((CLEAN_BATCH * self.block).min(self.arena.limit() / 256));
+        for round in 0..=MAX_USES {
+            let has_taken = pass.round(table, round < MAX_USES);
             if pass.missing() == 0 {
                 return Ok(());
             }
@@ -179,11 +182,11 @@ impl Shared {
                 break;
             }
         }
-        pass.goal = want.max(TOGETHER.min(self.arena.limit() / 8));
-        let what = What { dirty: true, kept: false, wanted: false };
+        pass.goal = want.max(RECLAIM_BATCH.min(self.arena.limit() / 8));
+        let what = EvictionScope { dirty: true, kept: false, wanted: false };
         let result = inode.evict(table, pass.missing(), &what);
         pass.failed = pass.failed.take().or(result.err());
-        if pass.missing() > 0 && table.len() >= LEAST_FOLIOS {
+        if pass.missing() > 0 && table.len() >= MIN_FOLIOS {
             pass.dirty = true;
             pass.round(table, false);
         }
@@ -196,7 +199,7 @@ impl Shared {
 struct Pass<'a> {
     shared: &'a Shared,
     inode: &'a Inode,
-    /// Number of bytes that have to be within the limit.
+    /// Number of bytes to make available within the limit.
     goal: usize,
     /// Whether dirty folios are written and evicted, too.
     dirty: bool,
@@ -206,9 +209,11 @@ struct Pass<'a> {
 /// The decision about a candidate.
 #[derive(PartialEq, Eq)]
 enum Verdict {
+    /// It was evicted.
     Evicted,
-    /// It stays for now. It would be evicted if it had not been used.
+    /// It stays because it was used; otherwise it would be evicted.
     Used,
+    /// It cannot be evicted now.
     Stays,
 }
 
@@ -218,15 +223,15 @@ impl Pass<'_> {
         (self.shared.arena.used() + self.goal).saturating_sub(self.shared.arena.limit())
     }
 
-    /// Walks once over all folios, in the order of eviction, until enough is free. Returns whether a folio has stayed only
-    /// because it was used. Folios that an operation is about to use are skipped: they would be brought in again at once,
-    /// and evict others that are about to be used. If there are no others: see [`Shared::last_block`].
+    /// Walks once over all folios, in the order of eviction, until enough is free. Returns whether a folio has stayed
+    /// only because it was used. Folios that an operation is about to use are skipped: they would be read again at
+    /// once, and displace others that are about to be used. If there are no other folios, see [`Shared::last_block`].
     fn round(&mut self, table: &mut Table, by_use: bool) -> bool {
         let queue = self.shared.arena.queue();
         let mut round = queue.round();
-        let mut picked = Vec::with_capacity(MOST_PICKED);
+        let mut picked = Vec::with_capacity(MAX_CANDIDATES);
         let mut has_used = false;
-        let mut most = (self.missing() / self.shared.block).clamp(1, MOST_PICKED);
+        let mut most = (self.missing() / self.shared.block).clamp(1, MAX_CANDIDATES);
         while self.missing() > 0 {
             queue.pick(&mut round, most, &mut picked);
             if picked.is_empty() {
@@ -237,7 +242,7 @@ impl Pass<'_> {
             while let Some(first) = rest.first()
                 && self.missing() > 0
             {
-                // Those of one file together.
+                // Candidates of one file are examined together, under one lock.
                 let count = rest.iter().take_while(|candidate| candidate.file == first.file).count();
                 let (these, others) = rest.split_at(count);
                 rest = others;
@@ -264,8 +269,8 @@ impl Pass<'_> {
                 queue.put_back(&mut round, left);
             }
             queue.put_back(&mut round, rest);
-            // Where little can be evicted, more is examined at once.
-            most = if evicted { most } else { (2 * most).min(MOST_PICKED) };
+            // If none could be evicted, twice as many are examined next.
+            most = if evicted { most } else { (2 * most).min(MAX_CANDIDATES) };
         }
         has_used
     }
@@ -304,11 +309,11 @@ impl Inode {
     /// The store's error, if a dirty folio had to stay.
     #[cfg(test)]
     pub(crate) fn evict_all(&self, table: &mut Table, dirty: bool) -> Result<(), Arc<io::Error>> {
-        self.evict(table, usize::MAX, &What { dirty, kept: true, wanted: true })
+        self.evict(table, usize::MAX, &EvictionScope { dirty, kept: true, wanted: true })
     }
 
-    /// Evicts the folio that an operation has wanted longest ago, if at least `least` can be evicted; a dirty one is
-    /// written first. Returns whether it did; `failed` is the first failure of the store.
+    /// Evicts the folio that operations have requested least recently, if at least `least` folios can be evicted; a
+    /// dirty one is written first. Returns whether it did. Sets `failed` to the first error of the store.
     fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
         let mut oldest = None;
         let mut count = 0;
@@ -326,7 +331,8 @@ impl Inode {
         false
     }
 
-    /// Returns whether a folio can be evicted, after writing it if it is dirty; `failed` is the first failure of the store.
+    /// Writes a folio if it is dirty, and returns whether it can be evicted. Sets `failed` to the first error of the
+    /// store.
     fn made_clean(&self, table: &mut Table, key: Key, failed: &mut Option<Arc<io::Error>>) -> bool {
         if !table.get(key).is_dirty() {
             return true;
@@ -339,11 +345,11 @@ impl Inode {
         false
     }
 
-    /// Evicts folios of this file until `bytes` bytes are free, or no other is left.
+    /// Evicts folios of this file until `bytes` bytes were freed, or no more can be evicted.
     ///
     /// # Errors
     /// The store's error, if a dirty folio had to stay.
-    pub(super) fn evict(&self, table: &mut Table, bytes: usize, what: &What) -> Result<(), Arc<io::Error>> {
+    pub(super) fn evict(&self, table: &mut Table, bytes: usize, what: &EvictionScope) -> Result<(), Arc<io::Error>> {
         let mut freed = 0;
         let mut failed = None;
         for _ in 0..table.len() {

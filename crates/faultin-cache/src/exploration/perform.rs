@@ -11,8 +11,8 @@ use super::Found;
 use super::memory::BAD;
 use super::script::{Op, Part};
 use super::world::{File, World, pattern};
+use crate::copy::MayWait;
 use crate::error::{Error, Partial};
-use crate::mode::MayWait;
 use crate::pager::Mapping;
 use crate::write::Observer;
 

@@ -10,7 +10,15 @@ use std::ops::Range;
 use std::str::{FromStr, SplitWhitespace};
 
 use crate::pager::Mode;
-use crate::write::{Preallocate, WriteLoop};
+use crate::write::{AfterShort, Batch, Preallocate, ShortCopy, WriteLoop};
+
+/// The kernel's `generic_perform_write`.
+const GENERIC: WriteLoop = WriteLoop {
+    batch: Batch::Folio,
+    short_copy: ShortCopy::Reject,
+    after_short: AfterShort::Copied,
+    ..WriteLoop::DEFAULT
+};
 
 /// The loop of the script's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,9 +43,9 @@ impl How {
         match self {
             How::Default => WriteLoop::DEFAULT,
             How::Preallocate => WriteLoop { preallocate: Preallocate::Yes, ..WriteLoop::DEFAULT },
-            How::Generic => WriteLoop::GENERIC_PERFORM_WRITE,
-            How::F2fs => WriteLoop::F2FS_FILE_WRITE_ITER,
-            How::Fuse => WriteLoop::FUSE_FILL_WRITE_PAGES,
+            How::Generic => GENERIC,
+            How::F2fs => WriteLoop { preallocate: Preallocate::Yes, ..GENERIC },
+            How::Fuse => WriteLoop { batch: Batch::Blocks(32), write_through: true, ..WriteLoop::DEFAULT },
         }
     }
 

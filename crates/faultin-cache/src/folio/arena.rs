@@ -20,13 +20,13 @@ use super::queue::Queue;
 use crate::error::Error;
 
 /// Maximum number of blocks of a folio.
-pub(crate) const MOST_BLOCKS: usize = 512;
-/// The buddy allocator's orders: 1 to [`MOST_BLOCKS`] blocks. It never joins more than that, so no folio spans two
+pub(crate) const MAX_BLOCKS: usize = 512;
+/// The buddy allocator's orders: 1 to [`MAX_BLOCKS`] blocks. It never joins more than that, so no folio spans two
 /// segments, which are multiples of it.
-const ORDERS: usize = MOST_BLOCKS.ilog2() as usize + 1;
+const ORDERS: usize = MAX_BLOCKS.ilog2() as usize + 1;
 
 /// Maximum number of blocks of a segment.
-const SEGMENT_BLOCKS: usize = 16 * MOST_BLOCKS;
+const SEGMENT_BLOCKS: usize = 16 * MAX_BLOCKS;
 /// Size in bytes from which segments are mapped, aligned to it, in huge pages.
 const HUGE: usize = 2 << 20;
 
@@ -127,7 +127,7 @@ impl Drop for Account {
 impl Arena {
     /// Makes an arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
-        let segment_blocks = (limit / block).clamp(MOST_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MOST_BLOCKS);
+        let segment_blocks = (limit / block).clamp(MAX_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MAX_BLOCKS);
         let state = State { free: FrameAllocator::new(), segments: Vec::new(), pages: Pages::default() };
         Arc::new(Arena {
             block,

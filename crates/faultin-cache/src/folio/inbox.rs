@@ -1,7 +1,7 @@
-//! Folios that signal handlers have inserted, until a thread that may take the queue's lock enters them.
+//! Folios that signal handlers have inserted. They wait here until a thread that can take the queue's lock enters them.
 //!
-//! A cell is *ready*, with a place in the queue that was set aside for it; *claimed* by a handler, which writes to it; or
-//! *full*. Only the holder of the lock makes a full cell ready again.
+//! A cell is *ready*: it has a reserved place in the queue. Or it is *claimed* by a handler, which writes to it. Or it
+//! is *full*. Only the holder of the lock makes a full cell ready again.
 
 #![forbid(unsafe_code)]
 
@@ -9,17 +9,18 @@ use super::queue::{Arrival, Place};
 use super::table::Key;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Number of cells: so many faults are resolved in signals before one has to be handed over.
+/// Number of cells: after that many insertions without a thread that takes the lock, a fault is handed over to the
+/// pager's thread.
 const CELLS: usize = 128;
 
-/// Number of cells that a handler tries.
+/// Maximum number of cells that a handler tries.
 const TRIES: usize = 8;
 
 const READY: u32 = 0;
 const CLAIMED: u32 = 1;
 const FULL: u32 = 2;
 
-/// The cells.
+/// The cells that handlers insert into.
 #[derive(Debug)]
 pub(super) struct Inbox {
     cells: Box<[Cell]>,
@@ -41,7 +42,7 @@ struct Cell {
 }
 
 impl Inbox {
-    /// Makes an inbox, whose cells have the places that `new` returns.
+    /// Makes an inbox. `new` returns the reserved place of each cell.
     pub(super) fn new(mut new: impl FnMut() -> Place) -> Inbox {
         let cells = (0..CELLS).map(|_| Cell { place: AtomicU32::new(new().number()), ..Cell::default() }).collect();
         Inbox { cells, next: AtomicU32::new(0), full: AtomicU32::new(0) }
@@ -52,12 +53,12 @@ impl Inbox {
         self.full.load(Ordering::Acquire) == 0
     }
 
-    /// Adds a folio, and returns its place. `None` if no cell is ready. Async-signal-safe.
+    /// Adds a folio and returns its place, or `None` if none of the tried cells is ready. Async-signal-safe.
     pub(super) fn push(&self, arrival: &Arrival) -> Option<Place> {
         for _ in 0..TRIES {
             let at = self.next.fetch_add(1, Ordering::Relaxed) as usize % CELLS;
             let cell = &self.cells[at];
-            // Acquire: the place in the queue was written by the thread that made it ready.
+            // Acquire: the thread that made the cell ready has written its place.
             if cell.state.compare_exchange(READY, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 continue;
             }
@@ -74,14 +75,15 @@ impl Inbox {
         None
     }
 
-    /// Calls `enter` with each folio and its place; it returns a new place for the cell. For the holder of the queue's lock.
+    /// Calls `enter` with each folio and its place; `enter` returns a new place for the cell. The caller holds the
+    /// queue's lock.
     pub(super) fn drain(&self, mut enter: impl FnMut(Place, &Arrival) -> Place) {
         for cell in &self.cells {
             if cell.state.load(Ordering::Acquire) != FULL {
                 continue;
             }
             let place = Place::of(cell.place.load(Ordering::Relaxed));
-            // A handler has written the number of a key.
+            // Always a key: a handler has written its number.
             if let Some(key) = Key::from_number(cell.key.load(Ordering::Relaxed)) {
                 let arrival = Arrival {
                     file: cell.file.load(Ordering::Relaxed),

@@ -65,7 +65,7 @@ fn units(bytes: usize, unit: usize) -> usize {
 }
 
 /// Maximum number of counted uses of a folio: the first one, and three more.
-pub(crate) const MOST_USES: u8 = 4;
+pub(crate) const MAX_USES: u8 = 4;
 
 /// Number of uses, beyond the first one, by which a new folio becomes popular; less one.
 const POPULAR: u8 = 2;
@@ -84,7 +84,7 @@ pub(crate) struct Folio {
     unsynced: Bits,
     /// The epoch, by [`Unsynced`](unsynced::Unsynced), in which the store has taken the last one of them.
     epoch: AtomicU64,
-    /// How often it was used, at most [`MOST_USES`]: 0 before the first use; reclaim takes uses away again, except the
+    /// How often it was used, at most [`MAX_USES`]: 0 before the first use; reclaim takes uses away again, except the
     /// first.
     uses: AtomicU8,
     /// The time when an operation last wanted it, by the arena's clock; 0 if none has since it was brought in.
@@ -421,7 +421,7 @@ impl Folio {
     pub(crate) fn touch(&self) {
         let uses = self.uses.load(Ordering::Relaxed);
         // A store that changes nothing would still take the cache line from other readers.
-        if uses < MOST_USES && (uses == 0 || !self.memory.account().is_young()) {
+        if uses < MAX_USES && (uses == 0 || !self.memory.account().is_young()) {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
     }

@@ -1,14 +1,14 @@
 //! The order in which the folios of all files are evicted: S3-FIFO (Yang and others, SOSP 2023).
 //!
-//! New folios enter the *small* queue, which has a tenth of the limit. A folio that was used again before it reaches the
-//! front moves to the *main* queue, another one is evicted, and its place in its file is remembered for a while
-//! ([`Ghost`]): if it comes back it enters the main queue at once. At the front of the main queue a folio that was used
-//! since it was last there loses a use and goes to the back; another one is evicted. So a scan passes through the small
-//! queue only.
+//! New folios enter the *small* queue, which has a tenth of the limit. A folio that was used again before it reaches
+//! the front moves to the *main* queue; a folio that was not is evicted, and its position in its file is remembered for
+//! a while ([`Ghost`]). If the same position is read again, its folio enters the main queue at once. At the front of
+//! the main queue, a folio with uses left loses one and moves to the back; a folio without is evicted. So a scan of
+//! many files or of a long file displaces folios of the small queue only.
 //!
-//! The queue knows folios by file and key, and takes no lock of a file: reclaim *picks* candidates, which go to the back of
-//! their queue, and then tries the locks. Its own lock is the last in the lock order, with the arena's: nothing else is
-//! locked while it is held.
+//! The queue knows folios by file and key, and takes no lock of a file: reclaim *picks* candidates, which go to the
+//! back of their queue, and then tries the locks. Its own lock is the last in the lock order, with the arena's: nothing
+//! else is locked while it is held.
 
 #![forbid(unsafe_code)]
 
@@ -18,14 +18,15 @@ use super::ghost::Ghost;
 use super::inbox::Inbox;
 use super::table::Key;
 
-/// The queue of new folios and that of folios that were used again. Each is a circle through its first node.
+/// The numbers of the queue of new folios and of the queue of folios that were used again. Each queue is a ring through
+/// its end node, which has the queue's number.
 const SMALL: usize = 0;
 const MAIN: usize = 1;
-/// Nodes in no queue.
+/// The list of nodes that are in no queue.
 const FREE: u8 = 2;
 
 /// Maximum number of candidates that are picked at once.
-pub(crate) const MOST_PICKED: usize = 32;
+pub(crate) const MAX_CANDIDATES: usize = 32;
 
 /// The places of all folios of a cache.
 #[derive(Debug)]
@@ -35,12 +36,12 @@ pub(crate) struct Queue {
     inbox: Inbox,
     /// Size in bytes that the small queue may have before its folios are the first to be evicted.
     small: usize,
-    /// How long a place is remembered, in bytes that folios were given since.
+    /// How long the place of an evicted folio is remembered: until this number of bytes was allocated for other folios.
     memory: u64,
     block: usize,
 }
 
-/// A folio that enters.
+/// A folio that enters a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
     /// The slot of its file.
@@ -50,11 +51,11 @@ pub(crate) struct Arrival {
     pub(crate) print: u64,
     /// Number of bytes.
     pub(crate) len: usize,
-    /// The clock when its memory was taken.
+    /// The time when its memory was allocated: the number of bytes allocated before.
     pub(crate) at: u64,
 }
 
-/// A folio's place in the queues; none before it has entered.
+/// A folio's place in the queues: the number of its node, or 0 before it has entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place(u32);
 
@@ -78,7 +79,7 @@ pub(crate) struct Candidate {
     pub(crate) is_new: bool,
 }
 
-/// One walk over all folios: the number that each queue still has.
+/// One walk over all folios: the number of folios of each queue that were not visited yet.
 #[derive(Debug)]
 pub(crate) struct Round {
     left: [usize; 2],
@@ -86,9 +87,9 @@ pub(crate) struct Round {
 
 #[derive(Debug)]
 struct State {
-    /// The first two are the ends of the queues.
+    /// The nodes. The first two are the end nodes of the queues.
     nodes: Vec<Node>,
-    /// The first free node, and each one's `after` is the next; 0 for none.
+    /// The first free node, or 0 for none. The `after` of a free node is the next free node.
     free: u32,
     /// Number of folios in each queue.
     counts: [usize; 2],
@@ -121,13 +122,13 @@ impl Queue {
             new_blocks: 0,
             ghost: Ghost::default(),
         };
-        // Half as much again as the limit: with less, a loop of twice the limit has no hit at all.
+        // One and a half times the limit: with less, a cyclic scan of twice the limit would have no hit.
         let memory = (limit as u64).saturating_add(limit as u64 / 2);
         let inbox = Inbox::new(|| Place(state.new_node()));
         Queue { state: Mutex::new(state), inbox, small: limit / 10, memory, block }
     }
 
-    /// Locks the state, and enters what handlers have inserted.
+    /// Locks the state, and enters the folios that handlers have inserted.
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if !self.inbox.is_empty() {
@@ -158,13 +159,14 @@ impl Queue {
         state.enter(place, arrival, self.blocks(arrival.len), list);
     }
 
-    /// Enters a folio as [`push`](Self::push) does, without a lock. `None` if there is no room until another thread takes
-    /// the lock. Async-signal-safe.
+    /// Enters a folio as [`push`](Self::push) does, without a lock. Returns `None` if there is no room until another
+    /// thread takes the lock. Async-signal-safe.
     pub(crate) fn push_in_signal(&self, arrival: &Arrival) -> Option<Place> {
         self.inbox.push(arrival)
     }
 
-    /// Removes a folio. If it is `evicted`, its place in its file is remembered, by its hash and the time.
+    /// Removes a folio. For an eviction, `evicted` is the hash of its position in its file and the time, which are
+    /// remembered.
     pub(crate) fn remove(&self, place: Place, evicted: Option<(u64, u64)>) {
         if place == Place::default() {
             return;
@@ -188,7 +190,7 @@ impl Queue {
         }
     }
 
-    /// The time in blocks: 32 bits of it are remembered.
+    /// Converts a time from bytes to blocks, of which 32 bits are kept.
     fn ticks(&self, bytes: u64) -> u32 {
         (bytes >> self.block.trailing_zeros()) as u32
     }
@@ -198,13 +200,13 @@ impl Queue {
         Round { left: self.lock().counts }
     }
 
-    /// Picks the next `most` candidates of a walk, at most [`MOST_PICKED`]: of the small queue if that has more than its
-    /// share, otherwise of the main queue. They go to the back.
+    /// Picks the next candidates of a walk, at most `most` and at most [`MAX_CANDIDATES`]: from the small queue while
+    /// that has more than its share, otherwise from the main queue. They move to the back of their queue.
     pub(crate) fn pick(&self, round: &mut Round, most: usize, picked: &mut Vec<Candidate>) {
         picked.clear();
         let mut state = self.lock();
         let mut new_blocks = state.new_blocks;
-        while picked.len() < most.min(MOST_PICKED) {
+        while picked.len() < most.min(MAX_CANDIDATES) {
             let [small, main] = [SMALL, MAIN].map(|list| round.left[list] > 0 && state.counts[list] > 0);
             let list = match (small, main) {
                 (true, true) if new_blocks * self.block > self.small => SMALL,
@@ -225,14 +227,14 @@ impl Queue {
         }
     }
 
-    /// Puts candidates that were picked last, and not examined, back to the front.
+    /// Moves the candidates of the last [`pick`](Self::pick) that were not examined back to the front.
     pub(crate) fn put_back(&self, round: &mut Round, candidates: &[Candidate]) {
         let mut state = self.lock();
         for candidate in candidates.iter().rev() {
             let Place(at) = candidate.place;
             let node = state.nodes[at as usize];
             let list = usize::from(!candidate.is_new);
-            // Unless it has left meanwhile.
+            // Another thread may have removed it since.
             if usize::from(node.list) == list && node.file == candidate.file && node.key == Some(candidate.key) {
                 state.unlink(at);
                 state.link(at, list, false);
@@ -264,7 +266,7 @@ impl State {
             self.free = self.nodes[at as usize].after;
             return at;
         }
-        // A key has 32 bits, too, and a folio a block: there are never that many.
+        // Each folio has a key of 32 bits, so there are fewer nodes than that.
         let at = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
         self.nodes.push(Node { before: 0, after: 0, file: 0, key: None, blocks: 0, list: FREE });
         at
@@ -300,7 +302,7 @@ impl State {
         self.nodes[after as usize].before = before;
     }
 
-    /// Links a node in at the back of a queue, or at its front.
+    /// Links a node into a queue, at its back or at its front.
     fn link(&mut self, at: u32, list: usize, back: bool) {
         let end = list as u32;
         let (before, after) = if back { (self.nodes[list].before, end) } else { (end, self.nodes[list].after) };

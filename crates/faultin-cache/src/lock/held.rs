@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
 use super::slots::{Thread as Noted, Threads};
-use super::{LockId, Mode};
+use super::{LockId, LockMode};
 use crate::sync::Slot;
 use crate::sys;
 
@@ -33,12 +33,12 @@ pub(crate) fn held_by(thread: u32) -> bool {
 
 /// A note that this thread holds a lock, or is about to.
 #[derive(Debug)]
-pub(super) struct Held(LockId, Mode);
+pub(super) struct HeldLock(LockId, LockMode);
 
-impl Held {
+impl HeldLock {
     /// Notes a lock before it is taken.
     #[inline]
-    pub(super) fn note(id: LockId, mode: Mode) -> Held {
+    pub(super) fn note(id: LockId, mode: LockMode) -> HeldLock {
         // A thread that is ending has no list any more, and waits for nothing under a lock.
         let _ = THREAD.try_with(|thread| {
             thread.held.borrow_mut().push((id, mode));
@@ -48,11 +48,11 @@ impl Held {
         });
         // A handler that interrupts this thread while it has the lock must see the note.
         compiler_fence(Ordering::SeqCst);
-        Held(id, mode)
+        HeldLock(id, mode)
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldLock {
     #[inline]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
@@ -74,7 +74,7 @@ impl Drop for Held {
 }
 
 /// Returns the locks that this thread holds, except the one it is about to take.
-pub(super) fn held() -> Vec<(LockId, Mode)> {
+pub(super) fn held() -> Vec<(LockId, LockMode)> {
     let before_the_last = |thread: &Thread| thread.held.borrow().split_last().map(|(_, held)| held.to_vec());
     THREAD.try_with(before_the_last).ok().flatten().unwrap_or_default()
 }
@@ -87,7 +87,7 @@ thread_local! {
 }
 
 struct Thread {
-    held: RefCell<Vec<(LockId, Mode)>>,
+    held: RefCell<Vec<(LockId, LockMode)>>,
 }
 
 impl Drop for Thread {

@@ -10,9 +10,9 @@
 //! that one exclusively) the writeback lock. It never waits for a second inode lock: reclaim, which may want a folio of any
 //! file, only tries. So there is no deadlock, unless a fault is resolved under the lock that it needs. A wait that would be
 //! a deadlock does not begin: a thread that is about to wait registers the lock it wants and the locks it holds, searches
-//! for a circle among the waiting threads, and gets [`Deadlock`].
+//! for a cycle among the waiting threads, and gets [`Deadlock`].
 //!
-//! Every thread of a circle waits, so the last one to arrive sees all of it; running threads need no record. Taking a free
+//! Every thread of a cycle waits, so the last one to arrive sees all of it; running threads need no record. Taking a free
 //! lock costs one atomic operation and a note in the thread's own list.
 
 #![deny(unsafe_code)]
@@ -35,7 +35,7 @@ use std::thread::{self, ThreadId};
 use parking_lot::Mutex;
 
 use api::{ReadGuard, RwLock, WriteGuard};
-use held::Held;
+use held::HeldLock;
 
 #[cfg(test)]
 use crate::exploration::moment;
@@ -107,7 +107,7 @@ impl fmt::Display for LockId {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum LockMode {
     Shared,
     Exclusive,
 }
@@ -116,12 +116,12 @@ enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deadlock {
     /// The waits, this thread's first; each lock is held by the next wait's thread, and the last one by this thread.
-    pub circle: Vec<Waits>,
+    pub cycle: Vec<Waiter>,
 }
 
 /// A waiting thread and its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
+pub struct Waiter {
     /// The thread that waits.
     pub thread: ThreadId,
     /// The lock that it waits for.
@@ -131,7 +131,7 @@ pub struct Waits {
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("deadlock: ")?;
-        for (index, Waits { thread, lock }) in self.circle.iter().enumerate() {
+        for (index, Waiter { thread, lock }) in self.cycle.iter().enumerate() {
             if index > 0 {
                 f.write_str(", which is held by one that waits: ")?;
             }
@@ -150,14 +150,14 @@ impl From<Deadlock> for std::io::Error {
 }
 
 /// All waiting threads.
-static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
+static WAITING: Mutex<Vec<WaitRecord>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
-struct Waiter {
+struct WaitRecord {
     ticket: u64,
     thread: ThreadId,
-    wants: (LockId, Mode),
-    holds: Vec<(LockId, Mode)>,
+    wants: (LockId, LockMode),
+    holds: Vec<(LockId, LockMode)>,
 }
 
 /// A lock around a value, shared or exclusive, that knows the threads that wait for it.
@@ -171,14 +171,14 @@ pub(crate) struct Lock<T> {
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T> {
     guard: ReadGuard<'a, T>,
-    _held: Held,
+    _held: HeldLock,
 }
 
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Exclusive<'a, T> {
     guard: WriteGuard<'a, T>,
-    _held: Held,
+    _held: HeldLock,
 }
 
 /// Taken in a signal handler; held until it is dropped.
@@ -195,10 +195,10 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
         moment();
-        let held = Held::note(self.id, Mode::Shared);
+        let held = HeldLock::note(self.id, LockMode::Shared);
         let guard = match self.inner.try_read() {
             Some(guard) => guard,
-            None => self.wait(Mode::Shared, || self.inner.read())?,
+            None => self.wait(LockMode::Shared, || self.inner.read())?,
         };
         Ok(Shared { guard, _held: held })
     }
@@ -207,17 +207,17 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
         moment();
-        let held = Held::note(self.id, Mode::Exclusive);
+        let held = HeldLock::note(self.id, LockMode::Exclusive);
         let guard = match self.inner.try_write() {
             Some(guard) => guard,
-            None => self.wait(Mode::Exclusive, || self.inner.write())?,
+            None => self.wait(LockMode::Exclusive, || self.inner.write())?,
         };
         Ok(Exclusive { guard, _held: held })
     }
 
     /// Takes the lock without waiting.
     pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
-        let held = Held::note(self.id, Mode::Exclusive);
+        let held = HeldLock::note(self.id, LockMode::Exclusive);
         Some(Exclusive { guard: self.inner.try_write()?, _held: held })
     }
 
@@ -238,7 +238,7 @@ impl<T> Lock<T> {
     }
 
     #[cold]
-    fn wait<G>(&self, mode: Mode, lock: impl FnOnce() -> G) -> Result<G, Deadlock> {
+    fn wait<G>(&self, mode: LockMode, lock: impl FnOnce() -> G) -> Result<G, Deadlock> {
         let ticket = Ticket::take((self.id, mode))?;
         let guard = lock();
         // Only now: a thread that has a lock and is still listed as waiting for it misleads no other thread, because it has
@@ -290,13 +290,13 @@ struct Ticket(u64);
 impl Ticket {
     /// # Errors
     /// [`Deadlock`] if the holder of the lock waits for this thread.
-    fn take(wants: (LockId, Mode)) -> Result<Ticket, Deadlock> {
+    fn take(wants: (LockId, LockMode)) -> Result<Ticket, Deadlock> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
-        let waiter = Waiter { ticket, thread: thread::current().id(), wants, holds: held::held() };
+        let waiter = WaitRecord { ticket, thread: thread::current().id(), wants, holds: held::held() };
         let mut waiting = WAITING.lock();
-        if let Some(circle) = circle(&waiter, &waiting) {
-            return Err(Deadlock { circle });
+        if let Some(cycle) = cycle(&waiter, &waiting) {
+            return Err(Deadlock { cycle });
         }
         let ticket = Ticket(waiter.ticket);
         waiting.push(waiter);
@@ -310,15 +310,15 @@ impl Drop for Ticket {
     }
 }
 
-/// Returns the circle of waits from `newcomer` back to it.
-fn circle(newcomer: &Waiter, waiting: &[Waiter]) -> Option<Vec<Waits>> {
-    let waits = |waiter: &Waiter| Waits { thread: waiter.thread, lock: waiter.wants.0 };
+/// Returns the cycle of waits from `newcomer` back to it.
+fn cycle(newcomer: &WaitRecord, waiting: &[WaitRecord]) -> Option<Vec<Waiter>> {
+    let waits = |waiter: &WaitRecord| Waiter { thread: waiter.thread, lock: waiter.wants.0 };
     // A thread that shares a lock blocks other sharing threads only while a thread waits for it exclusively: these are
     // served in order.
-    let in_the_way = |holder: &Waiter, (lock, mode): (LockId, Mode)| {
+    let in_the_way = |holder: &WaitRecord, (lock, mode): (LockId, LockMode)| {
         holder.holds.iter().any(|&(held, as_what)| {
-            let alone = |waiter: &Waiter| waiter.wants == (lock, Mode::Exclusive);
-            held == lock && (mode == Mode::Exclusive || as_what == Mode::Exclusive || waiting.iter().any(alone))
+            let alone = |waiter: &WaitRecord| waiter.wants == (lock, LockMode::Exclusive);
+            held == lock && (mode == LockMode::Exclusive || as_what == LockMode::Exclusive || waiting.iter().any(alone))
         })
     };
     let mut seen = vec![newcomer.ticket];
@@ -354,7 +354,7 @@ mod tests {
         let guard = lock.exclusive().unwrap();
         for again in [lock.exclusive().map(drop), lock.shared().map(drop)] {
             let deadlock = again.unwrap_err();
-            assert_eq!(deadlock.circle, [Waits { thread: thread::current().id(), lock: lock.id }]);
+            assert_eq!(deadlock.cycle, [Waiter { thread: thread::current().id(), lock: lock.id }]);
             assert!(deadlock.to_string().contains("waits for the inode lock of file"), "{deadlock}");
         }
         drop(guard);
@@ -380,8 +380,8 @@ mod tests {
         });
         let reports: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         assert_eq!(reports.len(), 1, "{reports:?}");
-        assert_eq!(reports[0].circle.len(), 2);
-        assert_ne!(reports[0].circle[0].thread, reports[0].circle[1].thread);
+        assert_eq!(reports[0].cycle.len(), 2);
+        assert_ne!(reports[0].cycle[0].thread, reports[0].cycle[1].thread);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::sync::{self, AtomicPtr, AtomicU32, Bell, Ordering};
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     /// The last request that was posted and not taken; or [`closed`].
-    last: AtomicPtr<Posted>,
+    last: AtomicPtr<PendingRequest>,
     desk: Desk,
     /// The words that waiting threads sleep at: each changes with each answer for one of its threads.
     words: [AtomicU32; sync::WORDS],
@@ -59,8 +59,8 @@ pub(crate) struct Request<'a> {
 ///    and does not touch it afterwards; or it is its own thread, which then leaves.
 /// 3. Once it is in the list, `next` and `number` are only used by the thread that has locked the desk.
 #[derive(Debug)]
-struct Posted {
-    next: Cell<*const Posted>,
+struct PendingRequest {
+    next: Cell<*const PendingRequest>,
     /// The number by which [`Request`] identifies it.
     number: Cell<u64>,
     address: usize,
@@ -78,7 +78,7 @@ const YES: u32 = 2;
 #[derive(Debug)]
 struct Desk {
     lock: RawLock,
-    papers: UnsafeCell<Papers>,
+    state: UnsafeCell<DeskState>,
 }
 
 // SAFETY: the papers are used by the holder of the lock alone, in whichever thread.
@@ -87,7 +87,7 @@ unsafe impl Sync for Desk {}
 unsafe impl Send for Desk {}
 
 #[derive(Debug)]
-struct Papers {
+struct DeskState {
     /// Taken out of the list, oldest first.
     next: Chain,
     /// [`Request`]s that are not answered.
@@ -96,37 +96,37 @@ struct Papers {
 }
 
 /// Exclusive use of the desk, until it is dropped.
-struct AtDesk<'a>(&'a Desk);
+struct DeskGuard<'a>(&'a Desk);
 
 impl Desk {
-    fn lock(&self) -> AtDesk<'_> {
+    fn lock(&self) -> DeskGuard<'_> {
         self.lock.lock_exclusive();
-        AtDesk(self)
+        DeskGuard(self)
     }
 
     /// Tries to lock the desk. Async-signal-safe, and so is dropping the result.
-    fn try_lock(&self) -> Option<AtDesk<'_>> {
-        self.lock.try_lock_exclusive().then(|| AtDesk(self))
+    fn try_lock(&self) -> Option<DeskGuard<'_>> {
+        self.lock.try_lock_exclusive().then(|| DeskGuard(self))
     }
 }
 
-impl Deref for AtDesk<'_> {
-    type Target = Papers;
+impl Deref for DeskGuard<'_> {
+    type Target = DeskState;
 
-    fn deref(&self) -> &Papers {
+    fn deref(&self) -> &DeskState {
         // SAFETY: this holds the lock.
-        unsafe { &*self.0.papers.get() }
+        unsafe { &*self.0.state.get() }
     }
 }
 
-impl DerefMut for AtDesk<'_> {
-    fn deref_mut(&mut self) -> &mut Papers {
+impl DerefMut for DeskGuard<'_> {
+    fn deref_mut(&mut self) -> &mut DeskState {
         // SAFETY: this holds the lock.
-        unsafe { &mut *self.0.papers.get() }
+        unsafe { &mut *self.0.state.get() }
     }
 }
 
-impl Drop for AtDesk<'_> {
+impl Drop for DeskGuard<'_> {
     fn drop(&mut self) {
         self.0.lock.unlock_exclusive();
     }
@@ -134,13 +134,13 @@ impl Drop for AtDesk<'_> {
 
 /// A list of requests, linked by `next`.
 #[derive(Debug)]
-struct Chain(*const Posted);
+struct Chain(*const PendingRequest);
 
-// SAFETY: invariants 1 and 2 of `Posted`: its target exists, in whichever thread.
+// SAFETY: invariants 1 and 2 of `PendingRequest`: its target exists, in whichever thread.
 unsafe impl Send for Chain {}
 
 /// Returns the mark in place of a request, when no more are taken.
-fn closed() -> *mut Posted {
+fn closed() -> *mut PendingRequest {
     // No request has this address: they are aligned.
     ptr::without_provenance_mut(1)
 }
@@ -153,7 +153,7 @@ impl Mailbox {
             last: AtomicPtr::new(ptr::null_mut()),
             desk: Desk {
                 lock: RawLock::default(),
-                papers: UnsafeCell::new(Papers { next: Chain(ptr::null()), taken: Chain(ptr::null()), numbers: 0 }),
+                state: UnsafeCell::new(DeskState { next: Chain(ptr::null()), taken: Chain(ptr::null()), numbers: 0 }),
             },
             words: std::array::from_fn(|_| AtomicU32::new(0)),
             posted: AtomicU32::new(0),
@@ -169,7 +169,7 @@ impl Mailbox {
     pub(crate) fn post(&self, address: usize, access: Option<Access>, leave: Option<&dyn Fn() -> bool>) -> bool {
         let word = self.posted.fetch_add(1, Ordering::Relaxed) as usize % sync::WORDS;
         let (next, number, answer) = (Cell::new(ptr::null()), Cell::new(0), AtomicU32::new(WAITS));
-        let posted = Posted { next, number, address, access, word, answer };
+        let posted = PendingRequest { next, number, address, access, word, answer };
         let this = (&raw const posted).cast_mut();
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
@@ -202,7 +202,7 @@ impl Mailbox {
     }
 
     /// Removes a request of this thread, wherever it is, unless it has been answered, or another thread is at the desk.
-    fn withdraw(&self, posted: &Posted) -> bool {
+    fn withdraw(&self, posted: &PendingRequest) -> bool {
         let Some(mut desk) = self.desk.try_lock() else { return false };
         let last = self.last.load(Ordering::Relaxed);
         if last != closed() && !last.is_null() {
@@ -210,9 +210,9 @@ impl Mailbox {
             let all = Chain(self.last.swap(ptr::null_mut(), Ordering::Acquire));
             desk.next.append(all.reversed());
         }
-        let papers = &mut *desk;
+        let state = &mut *desk;
         // If it is in neither, it was answered.
-        [&mut papers.next, &mut papers.taken]
+        [&mut state.next, &mut state.taken]
             .into_iter()
             .any(|chain| chain.remove(|other| ptr::eq(other, posted)).is_some())
     }
@@ -233,7 +233,7 @@ impl Mailbox {
         let posted = desk.next.pop()?;
         desk.numbers += 1;
         let number = desk.numbers;
-        // SAFETY: invariants 1 and 2 of `Posted`: it is not answered, and this has the desk.
+        // SAFETY: invariants 1 and 2 of `PendingRequest`: it is not answered, and this has the desk.
         let (address, access) = unsafe {
             let posted = posted.as_ref();
             posted.number.set(number);
@@ -274,8 +274,8 @@ impl Mailbox {
 
     /// # Safety
     /// `posted` was in a list and is in none any more. It is not used again.
-    unsafe fn answer(&self, posted: NonNull<Posted>, answer: u32) {
-        // SAFETY: invariant 1 of `Posted`: it was not answered yet.
+    unsafe fn answer(&self, posted: NonNull<PendingRequest>, answer: u32) {
+        // SAFETY: invariant 1 of `PendingRequest`: it was not answered yet.
         let word = unsafe {
             let word = (*posted.as_ptr()).word;
             (*posted.as_ptr()).answer.store(answer, Ordering::Release);
@@ -314,15 +314,15 @@ impl Drop for Request<'_> {
 impl Chain {
     /// # Safety
     /// It is in no list, and was not answered.
-    unsafe fn push(&mut self, posted: NonNull<Posted>) {
-        // SAFETY: invariant 1 of `Posted`.
+    unsafe fn push(&mut self, posted: NonNull<PendingRequest>) {
+        // SAFETY: invariant 1 of `PendingRequest`.
         unsafe { posted.as_ref() }.next.set(self.0);
         self.0 = posted.as_ptr();
     }
 
-    fn pop(&mut self) -> Option<NonNull<Posted>> {
+    fn pop(&mut self) -> Option<NonNull<PendingRequest>> {
         let first = NonNull::new(self.0.cast_mut())?;
-        // SAFETY: invariants 1 and 2 of `Posted`: it is in this list.
+        // SAFETY: invariants 1 and 2 of `PendingRequest`: it is in this list.
         self.0 = unsafe { first.as_ref() }.next.get();
         Some(first)
     }
@@ -349,10 +349,10 @@ impl Chain {
     }
 
     /// Removes the request for which `is_it` returns true; the others keep their order.
-    fn remove(&mut self, is_it: impl Fn(&Posted) -> bool) -> Option<NonNull<Posted>> {
+    fn remove(&mut self, is_it: impl Fn(&PendingRequest) -> bool) -> Option<NonNull<PendingRequest>> {
         let (mut others, mut found) = (Chain(ptr::null()), None);
         while let Some(posted) = self.pop() {
-            // SAFETY: invariants 1 and 2 of `Posted`: it was in this list, and is not answered.
+            // SAFETY: invariants 1 and 2 of `PendingRequest`: it was in this list, and is not answered.
             if found.is_none() && is_it(unsafe { posted.as_ref() }) {
                 found = Some(posted);
             } else {

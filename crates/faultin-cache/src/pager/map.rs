@@ -25,7 +25,7 @@ use crate::error::Error;
 use faultin::map::Rights;
 
 /// Maximum number of pages made accessible at once.
-pub(super) const MOST_AT_ONCE: usize = 512;
+pub(super) const MAX_PAGES_AT_ONCE: usize = 512;
 
 /// How often the same page is faulted in without progress, before it is spared; and how often it is spared then: far more
 /// often than other threads can try to evict it while a copy begins.
@@ -74,7 +74,7 @@ pub(super) struct Counts {
     pub(super) in_signal: AtomicU64,
     pub(super) by_thread: AtomicU64,
     pub(super) by_call: AtomicU64,
-    pub(super) refused: AtomicU64,
+    pub(super) rejected: AtomicU64,
 }
 
 /// Dropped in this order.
@@ -209,7 +209,7 @@ impl Map {
     /// Returns the number of pages from this one on to make accessible: more, if access continues sequentially.
     pub(super) fn window(&self, page: usize) -> usize {
         let window = if page == self.next.load(Relaxed) { 2 * self.window.load(Relaxed) } else { 1 };
-        let window = window.clamp(1, MOST_AT_ONCE);
+        let window = window.clamp(1, MAX_PAGES_AT_ONCE);
         self.window.store(window, Relaxed);
         window
     }

@@ -106,7 +106,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use faultin::map::Rights;
-use faultin::pager::Served;
+use faultin::pager::Registration;
 use faultin::{InstallError, ReadView, WriteView};
 
 pub use error::AttachError;
@@ -153,13 +153,13 @@ pub struct Mapping {
     file: CachedFile,
     map: Arc<Map>,
     /// `None` once it is being dropped.
-    served: Option<Served>,
+    registration: Option<Registration>,
 }
 
 /// Number of faults of a mapping, by the way they were resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Faulted {
+pub struct FaultCounts {
     /// In the signal, by the thread that has faulted.
     pub in_signal: u64,
     /// By the pager's thread.
@@ -167,7 +167,7 @@ pub struct Faulted {
     /// By `fault_in` and `probe`, as an ordinary function.
     pub by_call: u64,
     /// Not resolved: the access has failed.
-    pub refused: u64,
+    pub rejected: u64,
 }
 
 impl Mapping {
@@ -230,13 +230,13 @@ impl Mapping {
     }
 
     /// Returns the number of faults so far.
-    pub fn faulted(&self) -> Faulted {
+    pub fn fault_counts(&self) -> FaultCounts {
         let counts = &self.map.counts;
-        Faulted {
+        FaultCounts {
             in_signal: counts.in_signal.load(Ordering::Relaxed),
             by_thread: counts.by_thread.load(Ordering::Relaxed),
             by_call: counts.by_call.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
+            rejected: counts.rejected.load(Ordering::Relaxed),
         }
     }
 }
@@ -244,7 +244,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // It does not wait: a thread whose fault is being resolved keeps the map.
-        self.served = None;
+        self.registration = None;
         if !self.map.is_ours() {
             // A child of `fork`. The locks may be held by threads that do not exist there, and nothing is mapped: the file
             // stays as it is.
@@ -305,16 +305,16 @@ impl CachedFile {
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));
         let server = Server { inode: Arc::clone(inode), map: Arc::clone(&map), post: Arc::clone(&thread.post) };
         let base = map.base().addr().get();
-        // SAFETY: the range is the map's own mapping, which exists until `served` has been dropped: `Mapping` has both, and
-        // drops `served` first.
+        // SAFETY: the range is the map's own mapping, which exists until `registration` has been dropped: `Mapping` has both, and
+        // drops `registration` first.
         #[allow(unsafe_code, reason = "the range is its own")]
-        let served = unsafe { faultin::pager::serve(base..base + len, Arc::new(server)) };
-        let served = served.map_err(AttachError::Handler)?;
+        let registration = unsafe { faultin::pager::register(base..base + len, Arc::new(server)) };
+        let registration = registration.map_err(AttachError::Handler)?;
         if let Some(mapped) = &mut table.mapped {
             mapped.add(Arc::clone(&map));
         }
         drop(table);
         thread.add(&map);
-        Ok(Mapping { file: self.clone(), map, served: Some(served) })
+        Ok(Mapping { file: self.clone(), map, registration: Some(registration) })
     }
 }

@@ -59,7 +59,7 @@ impl End {
     /// Makes the fault of a byte at `offset` that is no longer the file's.
     #[cold]
     fn cut(&self, access: Access, offset: usize) -> Fault {
-        Fault::refused(access, Cause::Backing, self.address.wrapping_add(offset))
+        Fault::rejected(access, Cause::Backing, self.address.wrapping_add(offset))
     }
 
     /// Returns how many of `len` bytes from `offset`, which have been accessed, the file has had all the time.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Mode;
 use super::bug::{self, Bug};
-use super::map::{MOST_AT_ONCE, Map};
+use super::map::{MAX_PAGES_AT_ONCE, Map};
 use super::states::State;
 use super::step::{Step, step};
 use crate::cache::Use;
@@ -20,42 +20,42 @@ use crate::inode::Inode;
 
 /// The reason why a fault is not resolved.
 #[derive(Clone, Debug)]
-pub(super) enum Refused {
+pub(super) enum Rejection {
     /// A store, through a mapping for reading.
     Protection,
     /// Past the page in which the file ends.
-    BehindTheEnd,
+    PastEnd,
     Failed(Error),
 }
 
-impl From<Error> for Refused {
-    fn from(error: Error) -> Refused {
-        Refused::Failed(error)
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Rejection {
+        Rejection::Failed(error)
     }
 }
 
 /// A request for a page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct PageRequest {
     pub(super) page: usize,
     /// Number of pages from there on that are certainly needed.
     pub(super) count: usize,
     pub(super) write: bool,
 }
 
-impl Wanted {
+impl PageRequest {
     /// Returns the needs of an access that has faulted. Where the CPU does not report the kind of access, the page's state
     /// does, as far as possible: another thread may have made the page readable since a load has faulted. A page that is
     /// dirty without need does no harm; a load that is rejected does. So a possible load is repeated, as often as
     /// [`Map::is_stuck`] allows.
     ///
     /// # Errors
-    /// [`Refused::Protection`] if it is a store, through a mapping for reading.
-    pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<Wanted, Refused> {
+    /// [`Rejection::Protection`] if it is a store, through a mapping for reading.
+    pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<PageRequest, Rejection> {
         let is_store =
             || map.state(page) == State::Protected && (map.is_writable() || bug::has(Bug::TakesLoadsForStores));
         let write = access.map_or_else(is_store, |access| access == Access::Write);
-        if write && !map.is_writable() { Err(Refused::Protection) } else { Ok(Wanted { page, count: 1, write }) }
+        if write && !map.is_writable() { Err(Rejection::Protection) } else { Ok(PageRequest { page, count: 1, write }) }
     }
 }
 
@@ -63,21 +63,21 @@ impl Inode {
     /// Makes a page of a mapping accessible, the first of `count` that are wanted.
     ///
     /// # Errors
-    /// [`Refused`] if the access is not allowed there, or the store or the cache fails.
-    pub(super) fn serve(&self, map: &Map, page: usize, count: usize, access: Option<Access>) -> Result<(), Refused> {
+    /// [`Rejection`] if the access is not allowed there, or the store or the cache fails.
+    pub(super) fn serve(&self, map: &Map, page: usize, count: usize, access: Option<Access>) -> Result<(), Rejection> {
         let mut table = self.table.exclusive().map_err(Error::from)?;
         // Space in the store is reserved block by block.
         let count = if self.how.reserve { 1 } else { count };
         // No more at once than can stay until it is used.
-        let most = (self.cache.share() / faultin::page_size()).clamp(1, MOST_AT_ONCE);
+        let most = (self.cache.share() / faultin::page_size()).clamp(1, MAX_PAGES_AT_ONCE);
         let count = count.min(most);
-        let wanted = Wanted { count, ..Wanted::by(map, page, access)? };
+        let wanted = PageRequest { count, ..PageRequest::by(map, page, access)? };
         let pos = map.pos(page);
         if pos >= table.size {
-            return Err(Refused::BehindTheEnd);
+            return Err(Rejection::PastEnd);
         }
         if bug::has(Bug::KeepsPoison) && map.state(page) == State::Poisoned {
-            return Err(Refused::BehindTheEnd);
+            return Err(Rejection::PastEnd);
         }
         let window = map.window(page).min(most).max(count);
         if bug::has(Bug::TrustsThePageCache) && !wanted.write && map.install(page, page, page + 1).is_ok() {
@@ -107,9 +107,9 @@ impl Inode {
         }
         match placed {
             // It may have been a store all the time.
-            Ok(changed) if access.is_none() && map.is_stuck(changed) => Err(Refused::Protection),
+            Ok(changed) if access.is_none() && map.is_stuck(changed) => Err(Rejection::Protection),
             Ok(_) => Ok(()),
-            Err(error) => Err(Refused::Failed(Error::of_page_table(error))),
+            Err(error) => Err(Rejection::Failed(Error::of_page_table(error))),
         }
     }
 
@@ -134,8 +134,14 @@ impl Inode {
     /// Maps a page that is in memory and valid, and those after it, as far as the window and the folio go. A page that is
     /// stored to is marked dirty first. Returns whether anything changed. System calls and atomic operations only.
     /// Async-signal-safe.
-    pub(super) fn place(&self, table: &mut Table, map: &Map, wanted: Wanted, window: usize) -> Result<bool, Errno> {
-        let Wanted { page, count, write } = wanted;
+    pub(super) fn place(
+        &self,
+        table: &mut Table,
+        map: &Map,
+        wanted: PageRequest,
+        window: usize,
+    ) -> Result<bool, Errno> {
+        let PageRequest { page, count, write } = wanted;
         let pos = map.pos(page);
         let size = table.size;
         let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };

@@ -7,11 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin::pager::{Interrupted, Pager};
+use faultin::pager::{Pager, SignalContext};
 use faultin::{Access, Cause, Fault};
 
 use super::map::Map;
-use super::serve::Refused;
+use super::serve::Rejection;
 use super::signal;
 use super::states::State;
 use super::thread::Post;
@@ -30,25 +30,25 @@ pub(super) struct Server {
 #[allow(unsafe_code, reason = "the promise that `in_signal` may run in a signal")]
 unsafe impl Pager for Server {
     fn fault_in(&self, address: usize, len: usize, access: Access) -> Result<(), Fault> {
-        let refused = |cause| Fault::refused(access, cause, address);
+        let refused = |cause| Fault::rejected(access, cause, address);
         let Some(page) = self.map.page_at(address) else { return Err(refused(Cause::Unmapped)) };
         // A store is foreign code, and this may be called through code that does not unwind.
         let served = catch_unwind(AssertUnwindSafe(|| {
             self.inode.serve(&self.map, page, self.map.pages_in(address, len), Some(access))
         }));
-        let served = served.unwrap_or_else(|_| Err(Refused::Failed(io::Error::other("the store panicked").into())));
+        let served = served.unwrap_or_else(|_| Err(Rejection::Failed(io::Error::other("the store panicked").into())));
         match remember(&self.map, page, served) {
             Ok(()) => {
                 count(&self.map.counts.by_call);
                 Ok(())
             }
             Err(why) => {
-                count(&self.map.counts.refused);
+                count(&self.map.counts.rejected);
                 Err(refused(match why {
-                    Refused::Protection => Cause::Protection,
-                    Refused::BehindTheEnd => Cause::Backing,
-                    Refused::Failed(Error::Deadlock(_)) => Cause::Deadlock,
-                    Refused::Failed(_) => Cause::Backing,
+                    Rejection::Protection => Cause::Protection,
+                    Rejection::PastEnd => Cause::Backing,
+                    Rejection::Failed(Error::Deadlock(_)) => Cause::Deadlock,
+                    Rejection::Failed(_) => Cause::Backing,
                 }))
             }
         }
@@ -63,7 +63,7 @@ unsafe impl Pager for Server {
         }
     }
 
-    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &SignalContext) -> bool {
         self.map.page_at(address).is_some_and(|page| signal::serve(self, page, address, access, interrupted))
     }
 }
@@ -71,18 +71,18 @@ unsafe impl Pager for Server {
 /// Resolves a fault as [`Inode::serve`] does, for callers that need only an error.
 pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
     remember(map, page, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
-        Refused::Failed(error) => error,
-        Refused::Protection | Refused::BehindTheEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
+        Rejection::Failed(error) => error,
+        Rejection::Protection | Rejection::PastEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
     })
 }
 
 /// Records the result for a page: that it is about to be used, or why it failed, for
 /// [`Mapping::last_error`](super::Mapping::last_error).
-fn remember(map: &Map, page: usize, served: Result<(), Refused>) -> Result<(), Refused> {
+fn remember(map: &Map, page: usize, served: Result<(), Rejection>) -> Result<(), Rejection> {
     match &served {
         Ok(()) => map.keep(page),
-        Err(Refused::Failed(error)) => map.failed(error.clone()),
-        Err(Refused::Protection | Refused::BehindTheEnd) => {}
+        Err(Rejection::Failed(error)) => map.failed(error.clone()),
+        Err(Rejection::Protection | Rejection::PastEnd) => {}
     }
     served
 }

@@ -8,14 +8,14 @@
 use std::io;
 
 use faultin::Access;
-use faultin::pager::Interrupted;
+use faultin::pager::SignalContext;
 use std::os::fd::AsFd;
 
 use super::Mode;
 use super::bug::{self, Bug};
 use super::map::Map;
 use super::mapped::Source;
-use super::serve::Wanted;
+use super::serve::PageRequest;
 use super::server::{Server, count};
 use super::step::{Step, step};
 use crate::folio::backing::Extent;
@@ -26,7 +26,7 @@ use crate::store::Length;
 use crate::{lock, sys};
 
 /// Maximum number of blocks of a folio that is filled here: the state of more is in memory that would have to be allocated.
-const MOST_BLOCKS: usize = 64;
+const MAX_BLOCKS: usize = 64;
 
 /// Size in bytes of the signal stack that resolving a fault here takes, without optimization (3,200; 900 with), and that
 /// handing it over does (1,900; 500). `tests/pager/signals.rs` enforces them.
@@ -35,10 +35,10 @@ const HANDING_OVER: usize = 2560;
 
 /// The result of an attempt to resolve a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Came {
-    Served,
+pub(super) enum Outcome {
+    Resolved,
     /// This pager must not resolve it.
-    Refused,
+    Rejected,
     /// The pager's thread has to resolve it.
     HandOver,
 }
@@ -49,14 +49,14 @@ pub(super) fn serve(
     page: usize,
     address: usize,
     access: Option<Access>,
-    interrupted: &Interrupted,
+    interrupted: &SignalContext,
 ) -> bool {
     // In a child of `fork`, where another mapping is now.
     if !server.inode.cache.is_ours() {
         return false;
     }
     if interrupted.room < HANDING_OVER {
-        count(&server.map.counts.refused);
+        count(&server.map.counts.rejected);
         return false;
     }
     // Our own handler blocks all blockable signals, but a host's may not, and a signal may be sent that ours leaves open. A
@@ -65,30 +65,30 @@ pub(super) fn serve(
     // code in between unblocks one.
     let _blocked = Blocked::all();
     let thread = sys::gettid();
-    let came = match server.map.mode() {
+    let outcome = match server.map.mode() {
         Mode::Signal | Mode::Mprotect if interrupted.room >= SERVING => {
             server.inode.serve_at_once(&server.map, page, access)
         }
-        _ => Came::HandOver,
+        _ => Outcome::HandOver,
     };
     let counts = &server.map.counts;
-    match came {
-        Came::Served => {
+    match outcome {
+        Outcome::Resolved => {
             server.map.keep(page);
             count(&counts.in_signal);
             true
         }
-        Came::Refused => {
-            count(&counts.refused);
+        Outcome::Rejected => {
+            count(&counts.rejected);
             false
         }
         // A thread that holds a lock would wait for itself.
-        Came::HandOver if lock::held_by(thread) => {
-            count(&counts.refused);
+        Outcome::HandOver if lock::held_by(thread) => {
+            count(&counts.rejected);
             false
         }
         // A store that hangs, and signals that end or query the program: the access faults again after them.
-        Came::HandOver => {
+        Outcome::HandOver => {
             let is_wanted = || sys::pending() & !interrupted.blocked != 0;
             server.post.mailbox.post(address, access, Some(&is_wanted))
         }
@@ -98,24 +98,24 @@ pub(super) fn serve(
 impl Inode {
     /// Resolves a fault, if that is possible without waiting.
     #[inline(never)]
-    pub(super) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Came {
-        let Some(mut table) = self.table.try_in_signal() else { return Came::HandOver };
-        let Ok(wanted) = Wanted::by(map, page, access) else { return Came::Refused };
+    pub(super) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Outcome {
+        let Some(mut table) = self.table.try_in_signal() else { return Outcome::HandOver };
+        let Ok(wanted) = PageRequest::by(map, page, access) else { return Outcome::Rejected };
         let pos = map.pos(page);
         if pos >= table.size {
-            return Came::Refused;
+            return Outcome::Rejected;
         }
         let window = map.window(page);
         if !self.is_in(&table, pos) && !self.fill_in_signal(&mut table, map, page, window) {
-            return Came::HandOver;
+            return Outcome::HandOver;
         }
         if wanted.write && self.how.reserve {
-            return Came::HandOver;
+            return Outcome::HandOver;
         }
         match self.place(&mut table, map, wanted, window) {
-            Ok(changed) if map.is_stuck(changed) => Came::Refused,
-            Ok(_) => Came::Served,
-            Err(_) => Came::HandOver,
+            Ok(changed) if map.is_stuck(changed) => Outcome::Rejected,
+            Ok(_) => Outcome::Resolved,
+            Err(_) => Outcome::HandOver,
         }
     }
 
@@ -139,7 +139,7 @@ impl Inode {
         let block = self.geometry.block;
         let start = self.geometry.block_down(pos);
         let end = self.geometry.block_up(table.size).min(self.geometry.block_up(map.pos(page + window)));
-        let len = table.room(start, end - start).min(MOST_BLOCKS * block);
+        let len = table.room(start, end - start).min(MAX_BLOCKS * block);
         let Some(account) = self.cache.take(len) else { return false };
         let Some(mapped) = table.mapped.as_deref_mut() else { return false };
         let Some(source) = &mapped.source else { return false };

@@ -182,7 +182,7 @@ fn next(post: &Post, map: &Arc<Map>) -> Option<Message> {
 
 fn turn_away(map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
-    server::count(&map.counts.refused);
+    server::count(&map.counts.rejected);
     poison(map, page, post);
 }
 
@@ -201,7 +201,7 @@ fn serve_request(inode: &Inode, request: Request, post: &Post) {
         if !served && map.mode() == Mode::Thread {
             poison(&map, page, post);
         }
-        let count = if served { &map.counts.by_thread } else { &map.counts.refused };
+        let count = if served { &map.counts.by_thread } else { &map.counts.rejected };
         server::count(count);
         served
     });

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::kind::{self, Kind};
 use super::uring::Ring;
-use super::{Store, Write};
+use super::{Store, WriteRequest};
 
 /// A file, or a block device, of the kernel.
 ///
@@ -163,7 +163,7 @@ fn named<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> io::Error {
 
 /// Writes as [`Ring::write`] does. The kernel makes some of the writes while this thread submits them or waits: the signals
 /// of all of them are this thread's.
-fn write_many(ring: &Ring, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::Result<usize>>> {
+fn write_many(ring: &Ring, file: &File, writes: &[WriteRequest<'_>]) -> Option<Vec<io::Result<usize>>> {
     let mut answers = None;
     let written = without_sigxfsz(|| {
         answers = ring.write(file, writes);
@@ -251,7 +251,7 @@ impl Store for FileStore {
         self.write_checked(buf, pos)
     }
 
-    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+    fn write_many(&self, writes: &[WriteRequest<'_>]) -> Vec<io::Result<usize>> {
         if self.check_write().is_err() {
             // Each with its own error.
             return writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect();
@@ -328,7 +328,8 @@ mod tests {
         rustix::fs::fcntl_setfl(&other, OFlags::APPEND).unwrap();
         let says = store.write_at(&[9; 10], 20).unwrap_err().to_string();
         assert!(says.contains("O_APPEND"), "{says}");
-        let answers = store.write_many(&[Write { pos: 0, bytes: &[9; 10] }, Write { pos: 50, bytes: &[9; 10] }]);
+        let answers =
+            store.write_many(&[WriteRequest { pos: 0, bytes: &[9; 10] }, WriteRequest { pos: 50, bytes: &[9; 10] }]);
         assert!(answers.iter().all(Result::is_err));
         let mut bytes = [0; 100];
         other.read_exact_at(&mut bytes, 0).unwrap();

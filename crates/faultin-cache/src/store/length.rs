@@ -20,7 +20,7 @@ pub(crate) struct Length {
     most: AtomicU64,
     /// The store's bytes from here on do not belong to the file, and must be truncated before the file grows; or
     /// [`UNKNOWN`].
-    junk: AtomicU64,
+    leftover: AtomicU64,
     /// The least length to which the store was truncated since [`take_cut`](Self::take_cut), or [`UNKNOWN`].
     cut: AtomicU64,
     /// The store neither grows nor shrinks.
@@ -29,7 +29,7 @@ pub(crate) struct Length {
 
 impl Length {
     pub(crate) fn new(len: u64, is_fixed: bool) -> Length {
-        Length { least: len.into(), most: len.into(), junk: UNKNOWN.into(), cut: UNKNOWN.into(), is_fixed }
+        Length { least: len.into(), most: len.into(), leftover: UNKNOWN.into(), cut: UNKNOWN.into(), is_fixed }
     }
 
     /// Returns whether the length never changes.
@@ -44,7 +44,7 @@ impl Length {
 
     /// Returns the end of the bytes that the store may have: bytes past it read as zeros without a call.
     pub(crate) fn most(&self) -> u64 {
-        self.most.load(Ordering::Acquire).min(self.junk.load(Ordering::Acquire))
+        self.most.load(Ordering::Acquire).min(self.leftover.load(Ordering::Acquire))
     }
 
     /// Returns whether the store certainly has `len` bytes.
@@ -94,7 +94,7 @@ impl Length {
             }
             self.most.store(len, Ordering::Release);
             self.least.store(len, Ordering::Release);
-            self.junk.fetch_update(Ordering::Release, Ordering::Relaxed, |at| (len <= at).then_some(UNKNOWN)).ok();
+            self.leftover.fetch_update(Ordering::Release, Ordering::Relaxed, |at| (len <= at).then_some(UNKNOWN)).ok();
         }
     }
 
@@ -104,15 +104,15 @@ impl Length {
     }
 
     /// Records that the store may have bytes from `len` on that do not belong to the file.
-    pub(crate) fn has_junk(&self, len: u64) {
+    pub(crate) fn note_leftover(&self, len: u64) {
         if !self.is_fixed {
-            self.junk.fetch_min(len, Ordering::Release);
+            self.leftover.fetch_min(len, Ordering::Release);
         }
     }
 
     /// Returns the start of such bytes, if there may be some.
-    pub(crate) fn junk(&self) -> Option<u64> {
-        Some(self.junk.load(Ordering::Relaxed)).filter(|&at| at != UNKNOWN)
+    pub(crate) fn leftover(&self) -> Option<u64> {
+        Some(self.leftover.load(Ordering::Relaxed)).filter(|&at| at != UNKNOWN)
     }
 }
 
@@ -138,17 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_not_read_and_ends_with_a_cut() {
+    fn leftover_bytes_are_not_read_and_end_with_a_truncation() {
         let length = Length::new(100, false);
         length.grows(200);
-        length.has_junk(100);
-        assert_eq!((length.most(), length.junk(), length.is(100)), (100, Some(100), false));
+        length.note_leftover(100);
+        assert_eq!((length.most(), length.leftover(), length.is(100)), (100, Some(100), false));
         length.changes(150);
         length.changed(150, false);
-        assert_eq!((length.junk(), length.most()), (Some(100), 100), "longer than that is no cut");
+        assert_eq!((length.leftover(), length.most()), (Some(100), 100), "longer than that is no cut");
         length.changes(100);
         length.changed(100, true);
-        assert!(length.is(100) && length.junk().is_none());
+        assert!(length.is(100) && length.leftover().is_none());
         assert_eq!((length.take_cut(), length.take_cut()), (100, UNKNOWN));
     }
 
@@ -158,7 +158,7 @@ mod tests {
         let before = length.grows(200);
         length.grew(before, 0, false);
         length.changes(50);
-        length.has_junk(10);
+        length.note_leftover(10);
         assert!(length.is(100) && length.is_fixed() && length.most() == 100 && length.least() == 100);
     }
 }

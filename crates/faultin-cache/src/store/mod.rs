@@ -22,7 +22,7 @@ pub(crate) use transfer::{read_full, write_full, write_full_many};
 
 /// One of several writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Write<'a> {
+pub struct WriteRequest<'a> {
     /// The position in the file.
     pub pos: u64,
     /// The bytes to write.
@@ -136,7 +136,7 @@ pub trait Store: Send + Sync {
     /// Writes several disjoint ranges, in any order or at once, and returns a result for each, as
     /// [`write_at`](Self::write_at) does. A range without a result was not written. For stores that are faster if they know
     /// several writes at once.
-    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+    fn write_many(&self, writes: &[WriteRequest<'_>]) -> Vec<io::Result<usize>> {
         writes.iter().map(|write| self.write_at(write.bytes, write.pos)).collect()
     }
 
@@ -225,7 +225,7 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).write_at(buf, pos)
     }
 
-    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+    fn write_many(&self, writes: &[WriteRequest<'_>]) -> Vec<io::Result<usize>> {
         (**self).write_many(writes)
     }
 

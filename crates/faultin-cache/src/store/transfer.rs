@@ -5,7 +5,7 @@
 use std::io;
 
 use super::length::Length;
-use super::{Store, Write};
+use super::{Store, WriteRequest};
 use crate::bounce::Bounce;
 use crate::inode::MAX_BYTES;
 
@@ -122,13 +122,13 @@ fn early_end(at: u64, len: u64) -> io::Error {
 
 /// Writes all of `buf`: returns the number of bytes written, and the error that ended it.
 pub(crate) fn write_full(store: &dyn Store, buf: &[u8], pos: u64) -> (usize, io::Result<()>) {
-    go_on(store, Write { pos, bytes: buf }, 0)
+    go_on(store, WriteRequest { pos, bytes: buf }, 0)
 }
 
 /// Writes as [`write_full`] does for each of several, which the store gets at once.
-pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(usize, io::Result<()>)> {
+pub(crate) fn write_full_many(store: &dyn Store, writes: &[WriteRequest<'_>]) -> Vec<(usize, io::Result<()>)> {
     let mut answers = store.write_many(writes).into_iter();
-    let finish = |write: &Write<'_>, answer: Option<io::Result<usize>>| {
+    let finish = |write: &WriteRequest<'_>, answer: Option<io::Result<usize>>| {
         // A write without a result has not begun.
         let answer = answer.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()));
         match progress(answer, write.bytes.len(), store.alignment()) {
@@ -141,7 +141,7 @@ pub(crate) fn write_full_many(store: &dyn Store, writes: &[Write<'_>]) -> Vec<(u
 }
 
 /// Writes what is after the first `done` bytes.
-fn go_on(store: &dyn Store, write: Write<'_>, mut done: usize) -> (usize, io::Result<()>) {
+fn go_on(store: &dyn Store, write: WriteRequest<'_>, mut done: usize) -> (usize, io::Result<()>) {
     let (mut idle, mut interruptions) = (0, Interruptions::default());
     while done < write.bytes.len() {
         let (rest, pos) = (&write.bytes[done..], write.pos + done as u64);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, types};
 use parking_lot::Mutex;
 
-use super::Write;
+use super::WriteRequest;
 
 /// Maximum number of writes under way at the same time.
 const DEPTH: usize = 64;
@@ -26,7 +26,7 @@ impl Ring {
     }
 
     /// Makes the writes, and returns a result for each. `None` if there is no ring, or another thread is using it.
-    pub(super) fn write(&self, file: &File, writes: &[Write<'_>]) -> Option<Vec<io::Result<usize>>> {
+    pub(super) fn write(&self, file: &File, writes: &[WriteRequest<'_>]) -> Option<Vec<io::Result<usize>>> {
         let mut place = self.ring.try_lock()?;
         let mut answers: Vec<io::Result<usize>> = Vec::with_capacity(writes.len());
         for some in writes.chunks(DEPTH) {
@@ -47,7 +47,7 @@ impl Ring {
 
 /// Makes at most [`DEPTH`] writes, on a ring on which nothing is under way, before and after. Returns whether the ring can
 /// no longer be used.
-fn write_some(ring: &mut IoUring, file: &File, writes: &[Write<'_>]) -> (Vec<io::Result<usize>>, bool) {
+fn write_some(ring: &mut IoUring, file: &File, writes: &[WriteRequest<'_>]) -> (Vec<io::Result<usize>>, bool) {
     // A write without a result was not done.
     let mut answers: Vec<io::Result<usize>> = writes.iter().map(|_| Err(io::ErrorKind::Interrupted.into())).collect();
     let mut pushed = 0;
@@ -112,7 +112,8 @@ mod tests {
         let ring = Ring::new();
         let parts: Vec<Vec<u8>> = (0..3 * DEPTH).map(|index| vec![index as u8; 1 + index % 7]).collect();
         let pos = |index: usize| ((index * 37) % (3 * DEPTH)) as u64 * 16;
-        let writes: Vec<_> = parts.iter().enumerate().map(|(index, bytes)| Write { pos: pos(index), bytes }).collect();
+        let writes: Vec<_> =
+            parts.iter().enumerate().map(|(index, bytes)| WriteRequest { pos: pos(index), bytes }).collect();
         let Some(answers) = ring.write(&file, &writes) else {
             return faultin_test::skipped("uring", "no ring can be made");
         };
@@ -127,7 +128,8 @@ mod tests {
     #[test]
     fn an_error_is_the_answer_of_its_write_only() {
         let file = tempfile::tempfile().unwrap();
-        let writes = [(0, &b"one"[..]), (1 << 63, b"two"), (8, b"three")].map(|(pos, bytes)| Write { pos, bytes });
+        let writes =
+            [(0, &b"one"[..]), (1 << 63, b"two"), (8, b"three")].map(|(pos, bytes)| WriteRequest { pos, bytes });
         let Some(answers) = Ring::new().write(&file, &writes) else {
             return faultin_test::skipped("uring", "no ring can be made");
         };

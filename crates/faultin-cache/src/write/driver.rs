@@ -9,11 +9,11 @@ use faultin::iov::IovSource;
 use faultin::memory::ReadMemory;
 
 use super::config::{AfterShort, Batch, FaultIn, Preallocate, WriteLoop};
-use super::observer::{Decided, Observer};
-use super::round::{Came, Round};
+use super::observer::{Decision, Observer};
+use super::round::{Outcome, Round};
+use crate::copy::CopyFrom;
 use crate::error::{Error, Partial};
 use crate::inode::{Inode, MAX_BYTES};
-use crate::mode::CopyFrom;
 use crate::mutation::{Bug, Mutation};
 use crate::transfer::{self, Ended, Retry, Transfer};
 
@@ -111,12 +111,12 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
         }
         self.asked = ask;
         let mut round = Round::new(self.inode, self.mutation, self.pos, ask, self.after_nothing);
-        let came = round.run::<M, C>(from, observer);
-        self.advance(came.accepted);
-        let ended = if let Some(error) = came.error {
+        let outcome = round.run::<M, C>(from, observer);
+        self.advance(outcome.accepted);
+        let ended = if let Some(error) = outcome.error {
             Ended::Failed(error)
-        } else if came.accepted < ask || ask == 0 {
-            self.after_short(ask, &came, observer)
+        } else if outcome.accepted < ask || ask == 0 {
+            self.after_short(ask, &outcome, observer)
         } else {
             // A shorter attempt has got past the fault.
             if self.how.after_short != AfterShort::Block {
@@ -124,7 +124,7 @@ impl<M: ReadMemory, C: CopyFrom<M>, B: Mutation> Transfer<IovSource<'_, '_, M>> 
             }
             Ended::Full
         };
-        transfer::Round { moved: came.accepted, ended }
+        transfer::Round { moved: outcome.accepted, ended }
     }
 
     #[inline]
@@ -165,22 +165,22 @@ impl<B: Mutation, C> Write<'_, B, C> {
 
     /// Handles a short round: decides what the next one requests, and whether the buffer is faulted in before.
     #[cold]
-    fn after_short(&mut self, ask: usize, came: &Came, observer: &mut impl Observer) -> Ended {
+    fn after_short(&mut self, ask: usize, outcome: &Outcome, observer: &mut impl Observer) -> Ended {
         let block = self.inode.geometry.block;
         let limit = match self.how.after_short {
             _ if matches!(self.mutation.bug(), Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
             // Whatever is requested after other short copies: the rejected bytes could be copied, and more could not.
-            _ if came.refused > 0 => came.refused,
+            _ if outcome.rejected > 0 => outcome.rejected,
             AfterShort::Block => block,
-            AfterShort::Copied if came.accepted == 0 => (ask / 2).max(block),
+            AfterShort::Copied if outcome.accepted == 0 => (ask / 2).max(block),
             AfterShort::Copied | AfterShort::All => usize::MAX,
         };
         if limit < self.limit.min(ask) {
-            observer.decided(Decided::AskFor(limit));
+            observer.decided(Decision::AskFor(limit));
         }
         self.limit = limit;
-        self.after_nothing |= came.accepted == 0 && came.refused == 0;
-        if came.refused == 0 { Ended::Short(came.fault) } else { Ended::Again(came.fault) }
+        self.after_nothing |= outcome.accepted == 0 && outcome.rejected == 0;
+        if outcome.rejected == 0 { Ended::Short(outcome.fault) } else { Ended::Again(outcome.fault) }
     }
 
     /// Faults in, for loops that do so before each attempt.
@@ -224,10 +224,10 @@ impl<B: Mutation, C> Write<'_, B, C> {
             }
         };
         if !wanted {
-            observer.decided(Decided::DoNotPreallocate);
+            observer.decided(Decision::DoNotPreallocate);
             return Ok(false);
         }
-        observer.decided(Decided::Preallocate);
+        observer.decided(Decision::Preallocate);
         let end = self.inode.geometry.block_up(end).min(MAX_BYTES);
         self.inode.store.allocate(self.pos..end)?;
         Ok(true)
@@ -235,7 +235,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
 
     /// Frees the space that was allocated and is not used. A failure costs space, not bytes: it is no error of the write.
     fn trim(&self, observer: &mut impl Observer) {
-        observer.decided(Decided::Trim);
+        observer.decided(Decision::Trim);
         let _ = self.inode.trim();
     }
 }

@@ -22,6 +22,6 @@ mod round;
 
 pub use config::{AfterShort, Batch, FaultIn, Preallocate, ShortCopy, WriteLoop};
 pub(crate) use driver::{At, perform};
-pub use observer::{Decided, Observer};
+pub use observer::{Decision, Observer};
 
 pub use crate::transfer::NO_PROGRESS;

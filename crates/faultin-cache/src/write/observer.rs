@@ -31,7 +31,7 @@ pub trait Observer {
     }
 
     /// A decision was made.
-    fn decided(&mut self, what: Decided) {
+    fn decided(&mut self, what: Decision) {
         let _ = what;
     }
 
@@ -45,7 +45,7 @@ pub trait Observer {
 /// A decision of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Decided {
+pub enum Decision {
     /// A copy of this many bytes is rejected, because the rest of its block is not valid.
     Reject(usize),
     /// The rest of a block was read from the store after a copy that ended within it.

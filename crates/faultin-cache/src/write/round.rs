@@ -9,13 +9,13 @@ use faultin::memory::ReadMemory;
 use faultin::{Fault, Short};
 
 use super::config::{ShortCopy, WriteLoop};
-use super::observer::{Decided, Observer};
+use super::observer::{Decision, Observer};
 use crate::bounce::Bounce;
+use crate::copy::CopyFrom;
 use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::lock::Exclusive;
-use crate::mode::CopyFrom;
 use crate::mutation::{Bug, Mutation};
 
 /// Number of bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the
@@ -24,11 +24,11 @@ const STREAMING_FROM: usize = 16 << 10;
 
 /// The result of a round.
 #[derive(Debug, Default)]
-pub(super) struct Came {
+pub(super) struct Outcome {
     /// Number of bytes that count.
     pub(super) accepted: usize,
     /// Number of bytes that were copied and do not count.
-    pub(super) refused: usize,
+    pub(super) rejected: usize,
     /// The fault of a short copy.
     pub(super) fault: Option<Fault>,
     /// The error that ended it otherwise.
@@ -58,25 +58,25 @@ impl<'a, B: Mutation> Round<'a, B> {
         &mut self,
         from: &mut IovSource<'_, '_, M>,
         observer: &mut impl Observer,
-    ) -> Came {
-        let mut came = Came::default();
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut reserved = match Reservation::make(self, observer) {
             Ok(reserved) => reserved,
-            Err(error) => return Came { error: Some(error), ..came },
+            Err(error) => return Outcome { error: Some(error), ..outcome },
         };
         let table = match self.inode.table.exclusive() {
             Ok(table) => table,
-            Err(deadlock) => return Came { error: Some(deadlock.into()), ..came },
+            Err(deadlock) => return Outcome { error: Some(deadlock.into()), ..outcome },
         };
         observer.locked();
-        self.pieces::<M, C>(table, &mut reserved, from, observer, &mut came);
-        reserved.settle(&came, observer);
-        if self.how.write_through && came.accepted > 0 {
-            observer.decided(Decided::WriteThrough);
+        self.pieces::<M, C>(table, &mut reserved, from, observer, &mut outcome);
+        reserved.settle(&outcome, observer);
+        if self.how.write_through && outcome.accepted > 0 {
+            observer.decided(Decision::WriteThrough);
             // Bytes that were not written stay dirty; they count, and `fsync` reports the error.
-            let _ = self.inode.write_back(self.pos..self.pos + came.accepted as u64);
+            let _ = self.inode.write_back(self.pos..self.pos + outcome.accepted as u64);
         }
-        came
+        outcome
     }
 
     /// Writes the pieces of the round, one folio's after the other.
@@ -87,15 +87,15 @@ impl<'a, B: Mutation> Round<'a, B> {
         reserved: &mut Reservation<'_>,
         from: &mut IovSource<'_, '_, M>,
         observer: &mut impl Observer,
-        came: &mut Came,
+        outcome: &mut Outcome,
     ) {
         let size_before = table.size;
-        while came.accepted < self.ask {
-            let left = self.ask - came.accepted;
-            let piece = match self.begin(&mut table, self.pos + came.accepted as u64, left) {
+        while outcome.accepted < self.ask {
+            let left = self.ask - outcome.accepted;
+            let piece = match self.begin(&mut table, self.pos + outcome.accepted as u64, left) {
                 Ok(piece) => piece,
                 Err(error) => {
-                    came.error = Some(error);
+                    outcome.error = Some(error);
                     break;
                 }
             };
@@ -105,21 +105,21 @@ impl<'a, B: Mutation> Round<'a, B> {
             let copied = match folio.stable_mut(piece.range.clone()) {
                 Some(dst) if streams => C::stream_from(from, dst),
                 Some(dst) => C::copy_from(from, dst),
-                None => copy_to_shared::<M, C>(folio, &piece.range, from, &mut came.error),
+                None => copy_to_shared::<M, C>(folio, &piece.range, from, &mut outcome.error),
             };
             let moved = match &copied {
                 Ok(moved) => *moved,
                 Err(short) => {
-                    came.fault = Some(short.fault);
+                    outcome.fault = Some(short.fault);
                     short.done
                 }
             };
             // Before foreign code runs, which may panic: bytes that can be read now count.
-            let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, came);
-            came.accepted += accepted;
-            came.refused = moved - accepted;
-            if came.refused > 0 {
-                let reverted = from.revert(came.refused);
+            let (accepted, decided) = self.end(&mut table, &piece, moved, reserved, outcome);
+            outcome.accepted += accepted;
+            outcome.rejected = moved - accepted;
+            if outcome.rejected > 0 {
+                let reverted = from.revert(outcome.rejected);
                 debug_assert_eq!(reverted, Ok(()), "these bytes were just copied");
             }
             observer.copied(wanted, &copied);
@@ -132,7 +132,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                 break;
             }
         }
-        self.bugs(&mut table, came, size_before);
+        self.bugs(&mut table, outcome, size_before);
         observer.unlocked();
     }
 
@@ -185,11 +185,11 @@ impl<'a, B: Mutation> Round<'a, B> {
         piece: &Piece,
         copied: usize,
         reserved: &mut Reservation<'_>,
-        came: &mut Came,
-    ) -> (usize, Option<Decided>) {
+        outcome: &mut Outcome,
+    ) -> (usize, Option<Decision>) {
         let Range { start, end } = piece.range;
         if start + (copied as u64) < end {
-            return self.end_short(table, piece, copied, reserved, came);
+            return self.end_short(table, piece, copied, reserved, outcome);
         }
         self.count(table, piece.key, start..end, reserved);
         (copied, None)
@@ -218,8 +218,8 @@ impl<'a, B: Mutation> Round<'a, B> {
         piece: &Piece,
         copied: usize,
         reserved: &mut Reservation<'_>,
-        came: &mut Came,
-    ) -> (usize, Option<Decided>) {
+        outcome: &mut Outcome,
+    ) -> (usize, Option<Decision>) {
         let geometry = self.inode.geometry;
         let start = piece.range.start;
         let reached = start + copied as u64;
@@ -243,7 +243,7 @@ impl<'a, B: Mutation> Round<'a, B> {
             }
             self.count(table, piece.key, start..from, reserved);
             let accepted = (from - start) as usize;
-            return (accepted, Some(Decided::Reject(copied - accepted)));
+            return (accepted, Some(Decision::Reject(copied - accepted)));
         }
         // The bytes before it count in any case. The block's beginning is new, and stays; the rest is the store's.
         self.count(table, piece.key, start..block, reserved);
@@ -258,15 +258,15 @@ impl<'a, B: Mutation> Round<'a, B> {
                     (bytes.len(), ())
                 });
                 if let Err(partial) = completed {
-                    came.error = Some(partial.error);
+                    outcome.error = Some(partial.error);
                     return ((block - start) as usize, None);
                 }
                 self.count(table, piece.key, block..reached, reserved);
-                (copied, Some(Decided::Complete))
+                (copied, Some(Decision::Complete))
             }
             // Another attempt would fail here, too.
             Err(error) => {
-                came.error = Some(error);
+                outcome.error = Some(error);
                 ((block - start) as usize, None)
             }
         }
@@ -274,11 +274,11 @@ impl<'a, B: Mutation> Round<'a, B> {
 
     /// Applies the bugs of the past at the end of a round.
     #[inline]
-    fn bugs(&self, table: &mut Table, came: &Came, size_before: u64) {
+    fn bugs(&self, table: &mut Table, outcome: &Outcome, size_before: u64) {
         match self.mutation.bug() {
             None => {}
-            Some(Bug::FreesWrittenBlocks) if came.accepted < self.ask => {
-                let (start, end) = (self.pos, self.pos + came.accepted as u64);
+            Some(Bug::FreesWrittenBlocks) if outcome.accepted < self.ask => {
+                let (start, end) = (self.pos, self.pos + outcome.accepted as u64);
                 let mut pos = start;
                 while pos < end {
                     let Some(key) = table.find(pos) else { break };
@@ -374,19 +374,19 @@ impl<'a> Reservation<'a> {
             let bytes = geometry.block_up(end) - geometry.block_down(round.pos);
             round.inode.store.reserve(bytes)?;
             reservation.bytes = bytes;
-            observer.decided(Decided::Reserve(bytes));
+            observer.decided(Decision::Reserve(bytes));
         }
         Ok(reservation)
     }
 
     /// Releases what dirty blocks have not taken.
     #[inline]
-    fn settle(mut self, came: &Came, observer: &mut impl Observer) {
-        if self.leaks && came.accepted == 0 {
+    fn settle(mut self, outcome: &Outcome, observer: &mut impl Observer) {
+        if self.leaks && outcome.accepted == 0 {
             self.bytes = 0;
         }
         if self.bytes > 0 {
-            observer.decided(Decided::Release(self.bytes));
+            observer.decided(Decision::Release(self.bytes));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod buggy;
 pub mod compare;
+pub mod kernel_loops;
 pub mod random;
 pub mod stores;
 pub mod watchdog;

@@ -5,8 +5,8 @@ use std::thread;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{ReadView, Short, WriteView};
+use faultin_cache::copy::MayWait;
 use faultin_cache::lock::LockKind;
-use faultin_cache::mode::MayWait;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::Observer;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error};
@@ -50,8 +50,8 @@ fn read(file: &CachedFile, bytes: &mut [u8], within: impl FnOnce()) -> usize {
 /// The lock, if the error says that this thread waits for itself.
 fn own_lock(error: &Error, file: &CachedFile) -> LockKind {
     let Error::Deadlock(deadlock) = error else { panic!("{error}") };
-    assert_eq!(deadlock.circle.len(), 1, "{deadlock}");
-    let waits = deadlock.circle[0];
+    assert_eq!(deadlock.cycle.len(), 1, "{deadlock}");
+    let waits = deadlock.cycle[0];
     assert_eq!((waits.thread, waits.lock.file()), (thread::current().id(), file.number()));
     assert_eq!(error.errno(), Some(libc::EDEADLK));
     assert!(error.to_string().contains(&format!("of file {}", file.number())), "{error}");
@@ -159,7 +159,7 @@ fn one_of_two_threads_that_wait_for_each_other_is_told() {
     });
     let told: Vec<Error> = [first, second].into_iter().filter_map(Result::err).collect();
     let [Error::Deadlock(deadlock)] = &told[..] else { panic!("{told:?}") };
-    let mut files: Vec<u64> = deadlock.circle.iter().map(|waits| waits.lock.file()).collect();
+    let mut files: Vec<u64> = deadlock.cycle.iter().map(|waits| waits.lock.file()).collect();
     files.sort_unstable();
     assert_eq!(files, [a.number(), b.number()]);
 }

@@ -9,6 +9,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::faulty::{Answer, Faulty, What};
@@ -199,10 +200,10 @@ impl World {
 
 const LOOPS: [WriteLoop; 5] = [
     WriteLoop::DEFAULT,
-    WriteLoop::GENERIC_PERFORM_WRITE,
-    WriteLoop::FUSE_FILL_WRITE_PAGES,
-    WriteLoop::BTRFS_BUFFERED_WRITE,
-    WriteLoop::F2FS_FILE_WRITE_ITER,
+    kernel_loops::GENERIC_PERFORM_WRITE,
+    kernel_loops::FUSE_FILL_WRITE_PAGES,
+    kernel_loops::BTRFS_BUFFERED_WRITE,
+    kernel_loops::F2FS_FILE_WRITE_ITER,
 ];
 
 #[test]

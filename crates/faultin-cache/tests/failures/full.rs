@@ -5,6 +5,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::faulty::{Faulty, What};
 
 const BLOCK: usize = 16;
@@ -84,11 +85,11 @@ fn who_has_nothing_may_have_two_folios() {
 
 const LOOPS: [WriteLoop; 6] = [
     WriteLoop::DEFAULT,
-    WriteLoop::GENERIC_PERFORM_WRITE,
-    WriteLoop::NTFS_PERFORM_WRITE,
-    WriteLoop::FUSE_FILL_WRITE_PAGES,
-    WriteLoop::BTRFS_BUFFERED_WRITE,
-    WriteLoop::F2FS_FILE_WRITE_ITER,
+    kernel_loops::GENERIC_PERFORM_WRITE,
+    kernel_loops::NTFS_PERFORM_WRITE,
+    kernel_loops::FUSE_FILL_WRITE_PAGES,
+    kernel_loops::BTRFS_BUFFERED_WRITE,
+    kernel_loops::F2FS_FILE_WRITE_ITER,
 ];
 
 /// Limits of nothing, one byte, a block, and less than a write: folios are reclaimed during the write.
@@ -138,7 +139,7 @@ fn a_hole_may_be_larger_than_the_memory() {
 fn a_quota_is_exact() {
     let cache = cache(64 * BLOCK);
     let store = Faulty::new(MemoryStore::with_capacity(pattern(8 * BLOCK), 8 * BLOCK as u64));
-    let options = FileOptions::new().write_loop(WriteLoop::BTRFS_BUFFERED_WRITE);
+    let options = FileOptions::new().write_loop(kernel_loops::BTRFS_BUFFERED_WRITE);
     let file = cache.open_with(store.clone(), options).unwrap();
     file.write_at(&[1; 6 * BLOCK], 0).unwrap();
     assert_eq!((store.memory.reserved(), file.dirty()), (6 * BLOCK as u64, 6 * BLOCK as u64));
@@ -158,7 +159,7 @@ fn a_quota_is_exact() {
 fn a_hole_beyond_the_quota_changes_nothing() {
     let cache = cache(64 * BLOCK);
     let store = Faulty::new(MemoryStore::with_capacity(pattern(8 * BLOCK), 8 * BLOCK as u64));
-    let options = FileOptions::new().write_loop(WriteLoop::BTRFS_BUFFERED_WRITE);
+    let options = FileOptions::new().write_loop(kernel_loops::BTRFS_BUFFERED_WRITE);
     let file = cache.open_with(store.clone(), options).unwrap();
     store.refuse(What::Reserve, libc::EDQUOT);
     assert_eq!(file.punch_hole(3..9).unwrap_err().errno(), Some(libc::EDQUOT));

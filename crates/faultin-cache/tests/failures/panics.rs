@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
 use faultin::{Fault, Short};
-use faultin_cache::mode::NoWait;
+use faultin_cache::copy::NoWait;
 use faultin_cache::store::MemoryStore;
-use faultin_cache::write::{Decided, Observer, WriteLoop};
+use faultin_cache::write::{Decision, Observer, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 use faultin_sim::{Action, Geometry, Permission, Sim};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::watchdog;
 use crate::faulty::{Answer, Faulty, What};
 
@@ -21,10 +22,10 @@ const LEN: usize = 61;
 
 const LOOPS: [WriteLoop; 5] = [
     WriteLoop::DEFAULT,
-    WriteLoop::GENERIC_PERFORM_WRITE,
-    WriteLoop::FUSE_FILL_WRITE_PAGES,
-    WriteLoop::BTRFS_BUFFERED_WRITE,
-    WriteLoop::F2FS_FILE_WRITE_ITER,
+    kernel_loops::GENERIC_PERFORM_WRITE,
+    kernel_loops::FUSE_FILL_WRITE_PAGES,
+    kernel_loops::BTRFS_BUFFERED_WRITE,
+    kernel_loops::F2FS_FILE_WRITE_ITER,
 ];
 
 struct World {
@@ -166,7 +167,7 @@ impl Observer for Touchy {
         self.told();
     }
 
-    fn decided(&mut self, _: Decided) {
+    fn decided(&mut self, _: Decision) {
         self.told();
     }
 

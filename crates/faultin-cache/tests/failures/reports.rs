@@ -6,6 +6,7 @@ use faultin_cache::store::MemoryStore;
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions};
 
+use crate::common::kernel_loops;
 use crate::faulty::{Answer, Faulty, What};
 
 fn cache() -> Cache {
@@ -89,7 +90,7 @@ fn the_first_of_several_errors_is_reported_and_none_is_left() {
 #[test]
 fn an_error_of_writing_through_is_reported_by_sync() {
     let cache = cache();
-    let (file, store) = open(&cache, WriteLoop::FUSE_FILL_WRITE_PAGES);
+    let (file, store) = open(&cache, kernel_loops::FUSE_FILL_WRITE_PAGES);
     fail_next(&store, What::Write, &[libc::ENOSPC]);
     assert_eq!(file.write_at(&[1; 16], 0).unwrap(), 16, "it counts");
     assert_eq!(file.dirty(), 16);

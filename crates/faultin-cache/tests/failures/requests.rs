@@ -9,6 +9,8 @@ use faultin::{ReadView, WriteView};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
+use crate::common::kernel_loops;
+
 const MAX: u64 = i64::MAX as u64;
 
 fn open(bytes: &[u8]) -> (Cache, CachedFile) {
@@ -240,8 +242,8 @@ fn stores_that_cannot_be_opened() {
 #[test]
 fn knobs_that_a_store_does_not_have() {
     let cache = CacheOptions::new().block(16).limit(1024).build();
-    use faultin_cache::write::WriteLoop;
-    for (how, knob) in [(WriteLoop::BTRFS_BUFFERED_WRITE, "reserve"), (WriteLoop::F2FS_FILE_WRITE_ITER, "preallocate")]
+    for (how, knob) in
+        [(kernel_loops::BTRFS_BUFFERED_WRITE, "reserve"), (kernel_loops::F2FS_FILE_WRITE_ITER, "preallocate")]
     {
         let options = FileOptions::new().write_loop(how);
         let error = cache.open_with(Strange { len: Ok(0), alignment: 1 }, options).unwrap_err();

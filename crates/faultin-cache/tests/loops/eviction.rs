@@ -8,13 +8,14 @@ use std::{io, iter};
 
 use faultin::Fault;
 use faultin::iov::{IovDest, IovSource};
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::pager::Mode;
 use faultin_cache::store::{MemoryStore, Store};
-use faultin_cache::write::{NO_PROGRESS, Observer, WriteLoop};
+use faultin_cache::write::{NO_PROGRESS, Observer};
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::watchdog;
 use crate::counted::{map, pattern};
 
@@ -173,7 +174,7 @@ fn a_loop_that_faults_in_first_moves_many_bytes_a_round_whatever_is_evicted() {
     let len = 16 * PAGE;
     let bytes = pattern(len, 1);
     for mode in Mode::ALL {
-        for how in [WriteLoop::GENERIC_PERFORM_WRITE_5_18, WriteLoop::FUSE_FILL_WRITE_PAGES_5_16] {
+        for how in [kernel_loops::GENERIC_PERFORM_WRITE_5_18, kernel_loops::FUSE_FILL_WRITE_PAGES_5_16] {
             let cache = CacheOptions::new().limit(64 << 20).build();
             let source = cache.open(MemoryStore::new(bytes.clone())).unwrap();
             let options = FileOptions::new().write_loop(how.clone());

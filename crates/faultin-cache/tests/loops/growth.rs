@@ -8,6 +8,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{CacheOptions, CachedFile, FileOptions, Partial};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::watchdog;
 use crate::counted::{map, pattern};
 
@@ -61,9 +62,9 @@ fn check(
 fn a_file_grows_from_a_mapping_of_its_last_page() {
     for how in [
         WriteLoop::DEFAULT,
-        WriteLoop::GENERIC_PERFORM_WRITE,
-        WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-        WriteLoop::FUSE_FILL_WRITE_PAGES,
+        kernel_loops::GENERIC_PERFORM_WRITE,
+        kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+        kernel_loops::FUSE_FILL_WRITE_PAGES,
     ] {
         check(&how, |file, from, pos| match pos {
             None => file.append_iter(from),

@@ -11,6 +11,7 @@ use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, FileOptions};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::counted::{Counted, map, open, pattern};
@@ -70,12 +71,12 @@ fn needed(parts: &[Part], file: usize) -> usize {
 fn any_loop(random: &Random) -> WriteLoop {
     let loops = [
         WriteLoop::DEFAULT,
-        WriteLoop::GENERIC_PERFORM_WRITE,
-        WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-        WriteLoop::NTFS_PERFORM_WRITE,
-        WriteLoop::FUSE_FILL_WRITE_PAGES,
-        WriteLoop::FUSE_FILL_WRITE_PAGES_5_16,
-        WriteLoop::BTRFS_BUFFERED_WRITE,
+        kernel_loops::GENERIC_PERFORM_WRITE,
+        kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+        kernel_loops::NTFS_PERFORM_WRITE,
+        kernel_loops::FUSE_FILL_WRITE_PAGES,
+        kernel_loops::FUSE_FILL_WRITE_PAGES_5_16,
+        kernel_loops::BTRFS_BUFFERED_WRITE,
     ];
     let how = loops[random.below(loops.len() as u64) as usize].clone();
     WriteLoop { reserve: false, preallocate: Preallocate::No, ..how }

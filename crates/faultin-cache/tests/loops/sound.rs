@@ -4,7 +4,7 @@
 use faultin::ReadView;
 use faultin::iov::IovSource;
 use faultin_cache::CacheOptions;
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::mutation::{Bug, Mutated, Mutation, Sound};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::WriteLoop;

@@ -7,6 +7,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{CacheOptions, CachedFile, FileOptions, Partial};
 
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::watchdog;
 use crate::counted::{map, open, pattern};
 
@@ -112,12 +113,12 @@ fn a_cache_smaller_than_what_is_faulted_in_at_once() {
 #[test]
 fn loops_that_fault_in_first_ask_for_no_more_than_can_stay() {
     for how in [
-        WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-        WriteLoop::NTFS_PERFORM_WRITE_5_18,
-        WriteLoop::FUSE_FILL_WRITE_PAGES_5_16,
-        WriteLoop::BTRFS_BUFFERED_WRITE,
-        WriteLoop::F2FS_FILE_WRITE_ITER,
-        WriteLoop::IOMAP_WRITE_ITER,
+        kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+        kernel_loops::NTFS_PERFORM_WRITE_5_18,
+        kernel_loops::FUSE_FILL_WRITE_PAGES_5_16,
+        kernel_loops::BTRFS_BUFFERED_WRITE,
+        kernel_loops::F2FS_FILE_WRITE_ITER,
+        kernel_loops::IOMAP_WRITE_ITER,
     ] {
         for blocks in [4, 16] {
             // Only a store in memory reserves and allocates.

@@ -8,24 +8,25 @@ use proptest::prelude::*;
 
 use crate::buffer::pattern;
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::stores::Manner;
 use crate::world::{STALE, Setting, World};
 
 /// The kernel's loops, and the default.
 pub const NAMED: [WriteLoop; 13] = [
     WriteLoop::DEFAULT,
-    WriteLoop::GENERIC_PERFORM_WRITE,
-    WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-    WriteLoop::IOMAP_WRITE_ITER,
-    WriteLoop::IOMAP_WRITE_ITER_5_18,
-    WriteLoop::NTFS_PERFORM_WRITE,
-    WriteLoop::NTFS_PERFORM_WRITE_5_18,
-    WriteLoop::FUSE_FILL_WRITE_PAGES,
-    WriteLoop::FUSE_FILL_WRITE_PAGES_5_16,
-    WriteLoop::BTRFS_BUFFERED_WRITE,
-    WriteLoop::BTRFS_BUFFERED_WRITE_5_16,
-    WriteLoop::F2FS_FILE_WRITE_ITER,
-    WriteLoop::F2FS_FILE_WRITE_ITER_5_18,
+    kernel_loops::GENERIC_PERFORM_WRITE,
+    kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+    kernel_loops::IOMAP_WRITE_ITER,
+    kernel_loops::IOMAP_WRITE_ITER_5_18,
+    kernel_loops::NTFS_PERFORM_WRITE,
+    kernel_loops::NTFS_PERFORM_WRITE_5_18,
+    kernel_loops::FUSE_FILL_WRITE_PAGES,
+    kernel_loops::FUSE_FILL_WRITE_PAGES_5_16,
+    kernel_loops::BTRFS_BUFFERED_WRITE,
+    kernel_loops::BTRFS_BUFFERED_WRITE_5_16,
+    kernel_loops::F2FS_FILE_WRITE_ITER,
+    kernel_loops::F2FS_FILE_WRITE_ITER_5_18,
 ];
 
 /// Mostly one of the named ones; otherwise any combination of settings.

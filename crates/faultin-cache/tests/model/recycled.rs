@@ -1,7 +1,7 @@
 //! Memory that another file used before: neither readers nor the store get any of its old bytes.
 
 use faultin::iov::{IovSource, ReadSegment};
-use faultin_cache::mode::NoWait;
+use faultin_cache::copy::NoWait;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{CachedFile, FileOptions};
 use faultin_sim::{Action, Geometry, Permission, Sim};

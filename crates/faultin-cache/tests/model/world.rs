@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use faultin::Access;
 use faultin::iov::{IovDest, IovSource};
-use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::copy::{MayWait, NoWait};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Advice, Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};

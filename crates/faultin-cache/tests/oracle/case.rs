@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::kernel;
+use crate::kernel_loops;
 use crate::ours::{self, Way};
 use crate::region::{Kind, PAGES, Region};
 
@@ -87,12 +88,12 @@ pub enum Step {
 /// The loops whose counts are as exact as the kernel's: those that do not insist on a whole batch.
 pub const LOOPS: [(&str, WriteLoop); 7] = [
     ("default", WriteLoop::DEFAULT),
-    ("generic_perform_write", WriteLoop::GENERIC_PERFORM_WRITE),
-    ("generic_perform_write 5.18", WriteLoop::GENERIC_PERFORM_WRITE_5_18),
-    ("ntfs_perform_write", WriteLoop::NTFS_PERFORM_WRITE),
-    ("fuse_fill_write_pages", WriteLoop::FUSE_FILL_WRITE_PAGES),
-    ("btrfs_buffered_write", WriteLoop::BTRFS_BUFFERED_WRITE),
-    ("f2fs_file_write_iter", WriteLoop::F2FS_FILE_WRITE_ITER),
+    ("generic_perform_write", kernel_loops::GENERIC_PERFORM_WRITE),
+    ("generic_perform_write 5.18", kernel_loops::GENERIC_PERFORM_WRITE_5_18),
+    ("ntfs_perform_write", kernel_loops::NTFS_PERFORM_WRITE),
+    ("fuse_fill_write_pages", kernel_loops::FUSE_FILL_WRITE_PAGES),
+    ("btrfs_buffered_write", kernel_loops::BTRFS_BUFFERED_WRITE),
+    ("f2fs_file_write_iter", kernel_loops::F2FS_FILE_WRITE_ITER),
 ];
 
 impl Setting {

@@ -157,12 +157,12 @@ fn positions_end_where_the_kernels_do() {
                 };
                 for (way, ours) in files {
                     // SAFETY: a part of the region, which the kernel and this code load from in turn.
-                    let came = unsafe { ours.write(&segments, pos, way) }.unwrap();
-                    assert_eq!(came.answer, answer, "writing {what}");
+                    let outcome = unsafe { ours.write(&segments, pos, way) }.unwrap();
+                    assert_eq!(outcome.answer, answer, "writing {what}");
                     assert_eq!(ours.file.len().unwrap(), kernel.len(), "{what}");
                     // SAFETY: as above, and store to; the same bytes are stored.
-                    let came = unsafe { ours.read(&segments, pos, way) }.unwrap();
-                    assert_eq!(came.answer, read, "reading {what}");
+                    let outcome = unsafe { ours.read(&segments, pos, way) }.unwrap();
+                    assert_eq!(outcome.answer, read, "reading {what}");
                     ours.file.sync_all().unwrap();
                     assert_eq!(store.metadata().unwrap().len(), kernel.len(), "{what}");
                     assert!(window(&store) == window(&kernel.file), "{what}");
@@ -199,15 +199,15 @@ fn lists_of_megabytes_go_through_large_folios() {
                 let ours = OurFile::new(&cache, store, options.clone()).unwrap();
                 region.fill(2);
                 // SAFETY: parts of the region, which the kernel and this code load from in turn.
-                let came = unsafe { ours.write(&list, pos, way) }.unwrap();
-                assert_eq!((came.answer, came.whole), (answer, false), "{what}");
+                let outcome = unsafe { ours.write(&list, pos, way) }.unwrap();
+                assert_eq!((outcome.answer, outcome.whole), (answer, false), "{what}");
                 assert!(ours.contents(Way::Direct).unwrap() == expected, "{what}");
                 let read = kernel.read(&list, pos + 1);
                 let filled = region.contents();
                 region.fill(3);
                 // SAFETY: parts of the region, which the kernel and this code store to in turn.
-                let came = unsafe { ours.read(&list, pos + 1, way) }.unwrap();
-                assert_eq!(came.answer, read, "{what}");
+                let outcome = unsafe { ours.read(&list, pos + 1, way) }.unwrap();
+                assert_eq!(outcome.answer, read, "{what}");
                 assert!(region.contents()[..2 * page] == filled[..2 * page], "{what}");
                 ours.file.sync_all().unwrap();
                 assert!(ours.stored().unwrap() == expected, "{what}");

@@ -10,6 +10,9 @@
 mod buggy;
 mod case;
 mod kernel;
+#[path = "../common/kernel_loops.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
+mod kernel_loops;
 mod limits;
 mod ours;
 mod quirks;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 
 use faultin::iov::{IovDest, IovSource};
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::mutation::{Bug, Mutated};
 use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::{Cache, CachedFile, Error, FileOptions, Partial};
@@ -91,7 +91,7 @@ pub enum Way {
 
 /// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Came {
+pub struct Outcome {
     pub answer: Answer,
     /// Whether nothing stopped the call: it moved all bytes, or all that the file had.
     pub whole: bool,
@@ -115,7 +115,7 @@ impl OurFile {
     ///
     /// # Safety
     /// As [`IovSource::import_iovec`].
-    pub unsafe fn write(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Came, String> {
+    pub unsafe fn write(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Outcome, String> {
         // SAFETY: the caller upholds it.
         let mut from = match unsafe { IovSource::import_iovec(segments) } {
             Ok(from) => from,
@@ -142,14 +142,14 @@ impl OurFile {
         if matches!(result, Ok(done) if done != total) {
             return Err(format!("wrote {done} of {total}, and does not say why no more"));
         }
-        came(result)
+        outcome(result)
     }
 
     /// What `preadv` would return.
     ///
     /// # Safety
     /// As [`IovDest::import_iovec`].
-    pub unsafe fn read(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Came, String> {
+    pub unsafe fn read(&self, segments: &[libc::iovec], pos: u64, way: Way) -> Result<Outcome, String> {
         // SAFETY: the caller upholds it.
         let mut to = match unsafe { IovDest::import_iovec(segments) } {
             Ok(to) => to,
@@ -164,7 +164,7 @@ impl OurFile {
         if to.moved() != done || to.count() != total - done {
             return Err(format!("the list is at {}, the count is {done} of {total}", to.moved()));
         }
-        came(result)
+        outcome(result)
     }
 
     /// All bytes, read in this way. A direct read does not change the cache.
@@ -202,10 +202,10 @@ impl OurFile {
 }
 
 /// Converts a result to that of a system call. An error that the kernel cannot return is a failure of the test.
-fn came(result: Result<usize, Partial>) -> Result<Came, String> {
+fn outcome(result: Result<usize, Partial>) -> Result<Outcome, String> {
     let whole = result.is_ok();
     match result.or_else(Partial::syscall) {
-        Ok(done) => Ok(Came { answer: Ok(done), whole }),
+        Ok(done) => Ok(Outcome { answer: Ok(done), whole }),
         Err(error @ (Error::Fault(_) | Error::TooLarge { .. })) => {
             refused(error.errno()).ok_or_else(|| error.to_string())
         }
@@ -213,6 +213,6 @@ fn came(result: Result<usize, Partial>) -> Result<Came, String> {
     }
 }
 
-fn refused(errno: Option<i32>) -> Option<Came> {
-    Some(Came { answer: Err(errno?), whole: false })
+fn refused(errno: Option<i32>) -> Option<Outcome> {
+    Some(Outcome { answer: Err(errno?), whole: false })
 }

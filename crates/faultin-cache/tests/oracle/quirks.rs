@@ -104,8 +104,8 @@ mod directed {
                 quirks.extended_by_nothing(&kernel, 100, pos, answer);
                 assert_eq!(kernel.contents(), [7; 100], "{home:?} {pos}");
                 // SAFETY: a part of the region, which nothing stores to.
-                let came = unsafe { ours.write(&segments, pos, Way::Buffered) }.unwrap();
-                assert_eq!((came.answer, ours.contents(Way::Buffered).unwrap()), (answer, vec![7; 100]), "{pos}");
+                let outcome = unsafe { ours.write(&segments, pos, Way::Buffered) }.unwrap();
+                assert_eq!((outcome.answer, ours.contents(Way::Buffered).unwrap()), (answer, vec![7; 100]), "{pos}");
             }
             let used = match kernel.file_system {
                 FileSystem::Tmpfs => quirks.extended_by_nothing_on_tmpfs,
@@ -179,8 +179,8 @@ mod directed {
         let store = Arc::new(FileStore::direct(on_disk()).unwrap());
         let ours = OurFile::new(&cache, store, FileOptions::new()).unwrap();
         // SAFETY: a part of the region, which nothing stores to.
-        let came = unsafe { ours.write(&segments, 0, Way::Direct) }.unwrap();
-        assert_eq!((came.answer, came.whole), (Ok(page), false));
+        let outcome = unsafe { ours.write(&segments, 0, Way::Direct) }.unwrap();
+        assert_eq!((outcome.answer, outcome.whole), (Ok(page), false));
         assert_eq!(ours.stored().unwrap(), written[..page]);
     }
 
@@ -197,8 +197,8 @@ mod directed {
             OurFile::new(&cache, Arc::new(FileStore::new(store.try_clone().unwrap()).unwrap()), FileOptions::new())
                 .unwrap();
         // SAFETY: a part of the region, which nothing stores to.
-        let came = unsafe { ours.write(&segments, 1 << 62, Way::Buffered) }.unwrap();
-        assert_eq!(came.answer, Ok(10));
+        let outcome = unsafe { ours.write(&segments, 1 << 62, Way::Buffered) }.unwrap();
+        assert_eq!(outcome.answer, Ok(10));
         let synced = ours.file.sync_all();
         assert_eq!(synced.as_ref().err().and_then(Error::errno), answer.err());
         if synced.is_ok() {

@@ -5,7 +5,7 @@ use faultin_cache::{Cache, CacheOptions, FileOptions};
 
 use crate::case::{Case, Segment, Step};
 use crate::kernel::{self, Answer, KernelFile};
-use crate::ours::{Backing, Came, OurFile, Way};
+use crate::ours::{Backing, OurFile, Outcome, Way};
 use crate::quirks::Quirks;
 use crate::region::{Region, noise};
 
@@ -206,11 +206,11 @@ impl Run<'_> {
 
     /// Compares the results: the kernel's must equal the cache's where it is exact, and must not exceed it otherwise; the
     /// twin's must equal it.
-    fn judge(&mut self, kernel: Answer, ours: Came, twin: Came, way: Way) -> Result<(), String> {
+    fn judge(&mut self, kernel: Answer, ours: Outcome, twin: Outcome, way: Way) -> Result<(), String> {
         match ours {
-            Came { whole: true, .. } => self.tally.whole += 1,
-            Came { answer: Ok(_), .. } => self.tally.short += 1,
-            Came { answer: Err(_), .. } => self.tally.nothing += 1,
+            Outcome { whole: true, .. } => self.tally.whole += 1,
+            Outcome { answer: Ok(_), .. } => self.tally.short += 1,
+            Outcome { answer: Err(_), .. } => self.tally.nothing += 1,
         }
         self.tally.direct += u64::from(way == Way::Direct);
         // A kernel without exact counts may also treat a fault as the end of the list.

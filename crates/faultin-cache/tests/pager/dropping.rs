@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use faultin::iov::IovSource;
 use faultin::{ReadView, Short, page_size};
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::pager::{Mapping, Mode};
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::write::Observer;

@@ -19,20 +19,20 @@ use crate::modes::{load, map, pattern, store};
 use faultin_test::processes;
 
 /// A store that fails while a flag is set.
-struct Moody {
+struct FailingStore {
     memory: MemoryStore,
     fails: AtomicBool,
     panics: AtomicBool,
 }
 
-impl Moody {
+impl FailingStore {
     fn mood(&self) -> io::Result<()> {
         assert!(!self.panics.load(SeqCst), "the store panics");
         if self.fails.load(SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
     }
 }
 
-impl Store for Moody {
+impl Store for FailingStore {
     fn len(&self) -> io::Result<u64> {
         self.memory.len()
     }
@@ -56,24 +56,24 @@ impl Store for Moody {
     }
 }
 
-fn moody() -> (Arc<Moody>, Cache, CachedFile) {
+fn failing_store() -> (Arc<FailingStore>, Cache, CachedFile) {
     watchdog::start();
     let memory = MemoryStore::new(pattern(16 * page_size()));
-    let moody = Arc::new(Moody { memory, fails: false.into(), panics: false.into() });
+    let failing = Arc::new(FailingStore { memory, fails: false.into(), panics: false.into() });
     let cache = Cache::new();
-    let file = cache.open(Arc::clone(&moody)).unwrap();
-    (moody, cache, file)
+    let file = cache.open(Arc::clone(&failing)).unwrap();
+    (failing, cache, file)
 }
 
 #[test]
 fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
     let page = page_size();
     for mode in Mode::ALL {
-        let (moody, cache, file) = moody();
+        let (failing, cache, file) = failing_store();
         let Some(mapping) = map(&file, mode, 16 * page as u64) else { continue };
         let view = mapping.read_view().unwrap();
         assert_eq!(load(&mapping, 0), 1);
-        moody.fails.store(true, SeqCst);
+        failing.fails.store(true, SeqCst);
         for _ in 0..3 {
             let fault = view.fault_in(5 * page, NonZeroUsize::MIN).unwrap_err();
             assert_eq!((fault.cause(), fault.errno()), (Cause::Backing, libc::EFAULT), "{mode:?}");
@@ -81,18 +81,18 @@ fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
         }
         assert!(matches!(mapping.last_error(), Some(Error::Store(error)) if error.raw_os_error() == Some(libc::EIO)));
         assert_eq!(load(&mapping, 0), 1, "what is there stays");
-        moody.fails.store(false, SeqCst);
+        failing.fails.store(false, SeqCst);
         assert_eq!(load(&mapping, 5 * page), pattern(16 * page)[5 * page], "{mode:?}: served to any code again");
         // It cannot be written: it stays dirty, and its bytes stay in the mapping.
         store(&mapping, 3, 9);
-        moody.fails.store(true, SeqCst);
+        failing.fails.store(true, SeqCst);
         assert!(file.sync_all().is_err());
         cache.drop_clean();
         assert_eq!((load(&mapping, 3), file.dirty()), (9, page as u64));
         store(&mapping, 4, 8);
-        moody.fails.store(false, SeqCst);
+        failing.fails.store(false, SeqCst);
         file.sync_all().unwrap();
-        assert_eq!(moody.memory.contents()[3..5], [9, 8]);
+        assert_eq!(failing.memory.contents()[3..5], [9, 8]);
     }
 }
 
@@ -100,13 +100,13 @@ fn an_error_of_the_store_is_a_reason_and_heals_when_the_store_does() {
 fn a_store_that_panics_is_one_that_fails() {
     let page = page_size();
     for mode in Mode::ALL {
-        let (moody, _cache, file) = moody();
+        let (failing, _cache, file) = failing_store();
         let Some(mapping) = map(&file, mode, 16 * page as u64) else { continue };
-        moody.panics.store(true, SeqCst);
+        failing.panics.store(true, SeqCst);
         let view = mapping.read_view().unwrap();
         let fault = view.fault_in(page, NonZeroUsize::MIN).unwrap_err();
         assert_eq!(fault.cause(), Cause::Backing, "{mode:?}");
-        moody.panics.store(false, SeqCst);
+        failing.panics.store(false, SeqCst);
         assert_eq!(load(&mapping, page), pattern(2 * page)[page], "{mode:?}");
     }
 }
@@ -146,7 +146,7 @@ impl Store for Hangs {
 fn a_store_that_hangs_keeps_no_other_file_waiting() {
     let page = page_size();
     for mode in Mode::ALL {
-        let (_moody, cache, file) = moody();
+        let (_store, cache, file) = failing_store();
         let (waits, waiting) = channel();
         let (go_on, goes_on) = channel();
         let hangs = Hangs { memory: MemoryStore::new([7; 100]), waits: waits.into(), goes_on: goes_on.into() };
@@ -206,7 +206,7 @@ fn who_was_woken_is_not_served_again() {
     });
     // Resolved after all earlier messages.
     load(&mapping, 20 * page);
-    assert_eq!(mapping.faulted().by_thread, 3);
+    assert_eq!(mapping.fault_counts().by_thread, 3);
     file.sync_all().unwrap();
     assert_eq!(file.dirty(), 0);
 }
@@ -219,11 +219,11 @@ fn who_does_not_use_our_copies_gets_a_signal() {
     if let Ok(child) = std::env::var(CHILD) {
         let (mode, why) = child.split_once(' ').unwrap();
         let mode = Mode::ALL.into_iter().find(|known| format!("{known:?}") == mode).unwrap();
-        let (moody, _cache, file) = moody();
+        let (failing, _cache, file) = failing_store();
         let range = if why == "end" { 0..64 * page_size() as u64 } else { 0..16 * page_size() as u64 };
         let protection = if why == "protection" { Rights::Read } else { Rights::ReadWrite };
         let mapping = file.map(range, protection, mode).unwrap();
-        moody.fails.store(why == "store", SeqCst);
+        failing.fails.store(why == "store", SeqCst);
         load(&mapping, if why == "end" { 20 * page_size() } else { page_size() });
         // The page is readable by now. On CPUs that do not report the kind of access, a store counts as a load for some
         // time.
@@ -231,7 +231,7 @@ fn who_does_not_use_our_copies_gets_a_signal() {
         unreachable!("nothing was there");
     }
     for mode in Mode::ALL {
-        let (_moody, _cache, file) = moody();
+        let (_store, _cache, file) = failing_store();
         if map(&file, mode, 1).is_none() {
             continue;
         }

@@ -22,7 +22,7 @@ fn faults_are_served_by_who_can() {
         for index in order {
             assert_eq!(load(&mapping, index * page), bytes[index * page]);
         }
-        let faulted = mapping.faulted();
+        let faulted = mapping.fault_counts();
         let all = order.len() as u64;
         match (home, mode) {
             (_, Mode::Thread) | (Home::Memory(_), _) => {
@@ -33,8 +33,8 @@ fn faults_are_served_by_who_can() {
         }
         let view = mapping.read_view().unwrap();
         assert!(view.fault_in(15 * page, NonZeroUsize::new(2 * page).unwrap()).is_ok());
-        let after = mapping.faulted();
-        assert_eq!(after.refused, 0);
+        let after = mapping.fault_counts();
+        assert_eq!(after.rejected, 0);
         if mode != Mode::Thread {
             assert!(after.by_call > 0, "{after:?}");
             assert_eq!((after.in_signal, after.by_thread), (faulted.in_signal, faulted.by_thread));
@@ -49,7 +49,7 @@ fn who_reads_on_gets_more_at_once() {
     each(&bytes, |_, file, _, mode| {
         let mapping = map(file, mode, bytes.len() as u64).unwrap();
         assert!((0..60).all(|index| load(&mapping, index * page) == bytes[index * page]));
-        let faulted = mapping.faulted();
+        let faulted = mapping.fault_counts();
         let faults = faulted.in_signal + faulted.by_thread;
         assert!((2..20).contains(&faults), "{mode:?}: {faulted:?}");
     });

@@ -169,7 +169,7 @@ impl Drop for Timer {
 }
 
 /// Faults on all pages repeatedly until the handler has been called often enough.
-fn weather(cache: &Cache, mapping: &Mapping, bytes: &[u8]) {
+fn fault_with_evictions(cache: &Cache, mapping: &Mapping, bytes: &[u8]) {
     let handlers = [
         handler::<1024, false> as *const (),
         handler::<4096, false> as *const (),
@@ -207,9 +207,9 @@ fn handlers_of_any_size_interrupt_faults_that_are_served() {
         let (cache, _file, mapping) = mapped(&home, mode);
         thread::scope(|scope| {
             scope.spawn(|| match &*stack {
-                "rust's" => weather(&cache, &mapping, &bytes),
-                "none" => without_a_stack(|| weather(&cache, &mapping, &bytes)),
-                _ => _ = on_a_stack(small(), || weather(&cache, &mapping, &bytes)),
+                "rust's" => fault_with_evictions(&cache, &mapping, &bytes),
+                "none" => without_a_stack(|| fault_with_evictions(&cache, &mapping, &bytes)),
+                _ => _ = on_a_stack(small(), || fault_with_evictions(&cache, &mapping, &bytes)),
             });
         });
     }
@@ -240,13 +240,13 @@ fn serving_and_handing_over_stay_within_what_they_ask_for() {
         // The pager's thread allocates what a newly mapped file needs.
         load(&mapping, 0);
         cache.drop_clean();
-        let before = mapping.faulted();
+        let before = mapping.fault_counts();
         let used = on_a_stack(64 << 10, || {
             for at in (0..32).rev().map(|page| page * page_size()) {
                 assert_eq!(load(&mapping, at), bytes[at]);
             }
         });
-        let (after, used) = (mapping.faulted(), used - frame);
+        let (after, used) = (mapping.fault_counts(), used - frame);
         eprintln!("{mode:?}: {used} bytes, of {}", ours + needs);
         assert_eq!(after.in_signal > before.in_signal, needs == SERVING, "{after:?}");
         assert!((1..=ours + needs).contains(&used), "{used}");
@@ -263,9 +263,9 @@ fn without_room_to_serve_a_fault_it_is_handed_over() {
     let (cache, _file, mapping) = mapped(&home, mode);
     load(&mapping, 0);
     cache.drop_clean();
-    let before = mapping.faulted();
+    let before = mapping.fault_counts();
     on_a_stack(frame + SERVING - 128, || assert_eq!(load(&mapping, 7), bytes[7]));
-    let after = mapping.faulted();
+    let after = mapping.fault_counts();
     assert_eq!((after.in_signal - before.in_signal, after.by_thread - before.by_thread), (0, 1));
 }
 
@@ -443,5 +443,5 @@ fn a_signal_that_the_thread_blocks_itself_does_not_end_the_wait() {
         // Long enough for several polls.
         thread::sleep(Duration::from_millis(150));
     });
-    assert_eq!(mapping.faulted().by_thread, 1);
+    assert_eq!(mapping.fault_counts().by_thread, 1);
 }

@@ -7,7 +7,7 @@ use std::thread;
 use faultin::iov::{IovDest, IovSource};
 use faultin::map::Rights;
 use faultin::{Cause, page_size};
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::mutation::{Bug, Mutated};
 use faultin_cache::pager::Mode;
 use faultin_cache::store::MemoryStore;
@@ -120,8 +120,8 @@ fn a_fault_that_needs_the_lock_is_a_deadlock_that_is_reported() {
             let Error::Fault(fault) = partial.error else { panic!("{mode:?}: {partial}") };
             assert_eq!((fault.cause(), fault.errno(), partial.done), (Cause::Deadlock, libc::EDEADLK, 0), "{mode:?}");
             let Some(Error::Deadlock(deadlock)) = mapping.last_error() else { panic!("{:?}", mapping.last_error()) };
-            assert_eq!(deadlock.circle.len(), 1);
-            assert_eq!(deadlock.circle[0].lock.file(), file.number());
+            assert_eq!(deadlock.cycle.len(), 1);
+            assert_eq!(deadlock.cycle[0].lock.file(), file.number());
         }
         // No lock is held, and everything works.
         assert_eq!(load(&mapping, page), pattern(2 * page)[page]);

@@ -35,7 +35,7 @@ fn an_error_of_a_store_keeps_its_number_however_deep_it_is() {
     assert_eq!((outer.kind(), errno(&outer)), (ErrorKind::StorageFull, Some(libc::ENOSPC)));
     let outer = outer.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).expect("the whole error");
     assert_eq!(outer.errno(), Some(libc::ENOSPC));
-    let fault = faultin::Fault::refused(faultin::Access::Read, faultin::Cause::Unmapped, 0x1000);
+    let fault = faultin::Fault::rejected(faultin::Access::Read, faultin::Cause::Unmapped, 0x1000);
     let error: io::Error = Error::Fault(fault).into();
     assert_eq!(errno(&error), Some(libc::EFAULT));
     assert!(error.source().is_some_and(|source| source.is::<faultin::Fault>()));
@@ -43,7 +43,7 @@ fn an_error_of_a_store_keeps_its_number_however_deep_it_is() {
 
 #[test]
 fn the_rest_keeps_what_it_says() {
-    let error: io::Error = Deadlock { circle: Vec::new() }.into();
+    let error: io::Error = Deadlock { cycle: Vec::new() }.into();
     assert_eq!(error.kind(), ErrorKind::Deadlock);
     assert!(error.get_ref().is_some_and(|inner| inner.is::<Deadlock>()));
     let error: io::Error = AttachError::Start { start: 1, page: 4096 }.into();

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 
-use faultin_cache::store::{FileStore, Store, Write};
+use faultin_cache::store::{FileStore, Store, WriteRequest};
 use faultin_cache::{CacheOptions, errno};
 use faultin_test::processes;
 
@@ -52,7 +52,7 @@ fn check(store: &dyn Store) {
         if let Err(error) = store.allocate(LIMIT..2 * LIMIT) {
             assert!(matches!(error.raw_os_error(), Some(libc::EFBIG | libc::EOPNOTSUPP)), "{error}");
         }
-        let at = |pos| Write { pos, bytes: &page };
+        let at = |pos| WriteRequest { pos, bytes: &page };
         let writes = [at(0), at(LIMIT + 8192), at(16384), at(LIMIT)];
         let answers = store.write_many(&writes).into_iter().map(|answer| answer.map_err(|error| errno(&error)));
         let too_large = Err(Some(libc::EFBIG));
@@ -87,12 +87,12 @@ impl Store for Aligned {
         let (bytes, at) = aligned(buf);
         self.0.write_at(&bytes[at..at + buf.len()], pos)
     }
-    fn write_many(&self, writes: &[Write<'_>]) -> Vec<std::io::Result<usize>> {
+    fn write_many(&self, writes: &[WriteRequest<'_>]) -> Vec<std::io::Result<usize>> {
         let copies: Vec<_> = writes.iter().map(|write| aligned(write.bytes)).collect();
         let writes: Vec<_> = writes
             .iter()
             .zip(&copies)
-            .map(|(write, (bytes, at))| Write { pos: write.pos, bytes: &bytes[*at..*at + write.bytes.len()] })
+            .map(|(write, (bytes, at))| WriteRequest { pos: write.pos, bytes: &bytes[*at..*at + write.bytes.len()] })
             .collect();
         self.0.write_many(&writes)
     }

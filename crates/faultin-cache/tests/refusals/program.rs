@@ -463,7 +463,7 @@ fn without_signals(place: &Place) {
         Ok(())
     });
     let me = place.me;
-    let Some(process) = place.made("process", || Ok(Process::by_pid(me)?)) else { return };
+    let Some(process) = place.made("process", || Ok(Process::from_pid(me)?)) else { return };
     place.step("process, read", || {
         let mut bytes = [0; 20];
         process.read(&mut bytes, place.pages + 10)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultin::ReadView;
 use faultin::iov::{IovSource, ReadSegment};
-use faultin_cache::store::{FileStore, MemoryStore, Store, Write};
+use faultin_cache::store::{FileStore, MemoryStore, Store, WriteRequest};
 use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 use faultin_test::skipped;
@@ -19,14 +19,14 @@ use crate::common::stores::{Manner, Picky};
 use crate::{file_with, opened};
 
 /// A store that fails at times, also with half of the work done.
-struct Moody {
+struct FailingStore {
     store: Arc<dyn Store>,
     random: Arc<Random>,
     /// One in this many calls fails; 0: none.
     one_in: Arc<AtomicU64>,
 }
 
-impl Moody {
+impl FailingStore {
     fn fails(&self) -> bool {
         let one_in = self.one_in.load(Ordering::Relaxed);
         one_in > 0 && self.random.below(one_in) == 0
@@ -37,7 +37,7 @@ impl Moody {
     }
 }
 
-impl Store for Moody {
+impl Store for FailingStore {
     fn alignment(&self) -> usize {
         self.store.alignment()
     }
@@ -63,7 +63,7 @@ impl Store for Moody {
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
-    fn write_many(&self, writes: &[Write<'_>]) -> Vec<io::Result<usize>> {
+    fn write_many(&self, writes: &[WriteRequest<'_>]) -> Vec<io::Result<usize>> {
         if self.one_in.load(Ordering::Relaxed) == 0 {
             return self.store.write_many(writes);
         }
@@ -255,7 +255,7 @@ fn run(home: &Home, how: &WriteLoop, seed: u64, operations: u32) -> Result<(), S
     let cache: Cache = CacheOptions::new().block(block).limit(16 * block).build();
     let open = || {
         let store = place.store(home).ok_or("no direct I/O here")?;
-        let store = Moody { store, random: Arc::clone(&random), one_in: Arc::clone(&one_in) };
+        let store = FailingStore { store, random: Arc::clone(&random), one_in: Arc::clone(&one_in) };
         Ok::<_, String>(cache.open_with(store, FileOptions::new().write_loop(how.clone())).unwrap())
     };
     let longest = 24 * block as u64;

@@ -9,7 +9,7 @@ use std::thread;
 use faultin::ReadView;
 use faultin::iov::IovSource;
 use faultin::map::Rights;
-use faultin_cache::mode::MayWait;
+use faultin_cache::copy::MayWait;
 use faultin_cache::pager::Mode;
 use faultin_cache::store::FileStore;
 use faultin_cache::write::Observer;

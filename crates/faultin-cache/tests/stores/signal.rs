@@ -106,7 +106,7 @@ fn a_fault_is_served_without_the_store() {
             }
         }
         drop(second);
-        let faulted = mapping.faulted();
+        let faulted = mapping.fault_counts();
         assert!(faulted.in_signal >= PAGES as u64 && faulted.by_thread <= 1, "{mode:?}: {faulted:?}");
         let calls = (store.descriptors.load(Ordering::Relaxed), store.others.load(Ordering::Relaxed));
         assert_eq!(calls, (1, others), "{mode:?}");

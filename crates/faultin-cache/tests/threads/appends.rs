@@ -8,6 +8,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{CacheOptions, FileOptions};
 
 use crate::Until;
+use crate::common::kernel_loops;
 use crate::common::watchdog;
 use crate::slow::Slow;
 
@@ -46,9 +47,9 @@ fn each_record_is_there_once_and_whole() {
     watchdog::start();
     let loops = [
         WriteLoop::DEFAULT,
-        WriteLoop::GENERIC_PERFORM_WRITE,
-        WriteLoop::BTRFS_BUFFERED_WRITE,
-        WriteLoop::FUSE_FILL_WRITE_PAGES,
+        kernel_loops::GENERIC_PERFORM_WRITE,
+        kernel_loops::BTRFS_BUFFERED_WRITE,
+        kernel_loops::FUSE_FILL_WRITE_PAGES,
     ];
     for how in loops {
         let cache = CacheOptions::new().block(64).limit(512).build();

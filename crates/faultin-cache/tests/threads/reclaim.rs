@@ -7,6 +7,7 @@ use faultin_cache::{Cache, CacheOptions, FileOptions};
 
 use crate::Until;
 use crate::common::compare::assert_same;
+use crate::common::kernel_loops;
 use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
@@ -54,8 +55,8 @@ fn files_that_share_hardly_any_memory() {
     for (how, limit) in [
         (WriteLoop::DEFAULT, 0),
         (WriteLoop::DEFAULT, 4),
-        (WriteLoop::BTRFS_BUFFERED_WRITE, 6),
-        (WriteLoop::NTFS_PERFORM_WRITE, 16),
+        (kernel_loops::BTRFS_BUFFERED_WRITE, 6),
+        (kernel_loops::NTFS_PERFORM_WRITE, 16),
     ] {
         let cache = CacheOptions::new().block(BLOCK).limit(limit * BLOCK).build();
         let until = Until::new();

@@ -13,6 +13,7 @@ use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 
 use crate::Until;
+use crate::common::kernel_loops;
 use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
@@ -155,7 +156,7 @@ fn blocks_of_one_record() {
 
 #[test]
 fn folios_of_several_blocks() {
-    run(RECORD, [6, 4], &WriteLoop::GENERIC_PERFORM_WRITE);
+    run(RECORD, [6, 4], &kernel_loops::GENERIC_PERFORM_WRITE);
 }
 
 /// A write covers a part of a block, the rest of which has to be read: if that were stale, it would stay so.
@@ -166,15 +167,15 @@ fn blocks_of_several_records() {
 
 #[test]
 fn folios_of_several_blocks_of_several_records() {
-    run(2 * RECORD, [3, 2], &WriteLoop::BTRFS_BUFFERED_WRITE);
+    run(2 * RECORD, [3, 2], &kernel_loops::BTRFS_BUFFERED_WRITE);
 }
 
 #[test]
 fn written_through() {
-    run(2 * RECORD, [2, 1], &WriteLoop::FUSE_FILL_WRITE_PAGES);
+    run(2 * RECORD, [2, 1], &kernel_loops::FUSE_FILL_WRITE_PAGES);
 }
 
 #[test]
 fn with_room_for_everything() {
-    run(RECORD, [1000, 8], &WriteLoop::BTRFS_BUFFERED_WRITE);
+    run(RECORD, [1000, 8], &kernel_loops::BTRFS_BUFFERED_WRITE);
 }

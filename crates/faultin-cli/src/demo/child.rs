@@ -46,10 +46,10 @@ const PAUSE: u8 = b'p';
 const STOPPED: u8 = b's';
 const MISSING: u8 = b'm';
 
-/// Runs `access` in a child, and `take_away` here whenever the child pauses.
+/// Runs `access` in a child, and `remove` here whenever the child pauses.
 pub fn run(
     access: impl FnOnce(&mut Stage) -> Result<Stopped, Missing>,
-    take_away: impl Fn() -> io::Result<()>,
+    remove: impl Fn() -> io::Result<()>,
 ) -> Result<Ending, Missing> {
     let cannot = |error: io::Error| Missing::because("starting a process", error);
     let done = Counter::new().map_err(cannot)?;
@@ -74,7 +74,7 @@ pub fn run(
         _ => {}
     }
     drop(theirs);
-    let conversation = converse(&ours, take_away);
+    let conversation = converse(&ours, remove);
     // A child that waits for an answer gets none.
     drop(ours);
     let mut status = 0;
@@ -93,7 +93,7 @@ pub fn run(
 }
 
 /// Answers a child until it ends.
-fn converse(mut child: &UnixStream, take_away: impl Fn() -> io::Result<()>) -> io::Result<Result<Ending, Missing>> {
+fn converse(mut child: &UnixStream, remove: impl Fn() -> io::Result<()>) -> io::Result<Result<Ending, Missing>> {
     let mut message = Vec::new();
     loop {
         let mut first = [0];
@@ -101,7 +101,7 @@ fn converse(mut child: &UnixStream, take_away: impl Fn() -> io::Result<()>) -> i
             return Ok(Ok(Ending::Odd("ended without a word".into())));
         }
         if first[0] == PAUSE {
-            take_away()?;
+            remove()?;
             child.write_all(&[PAUSE])?;
             continue;
         }

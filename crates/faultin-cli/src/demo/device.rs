@@ -12,7 +12,7 @@ use faultin::WriteView;
 
 use super::child::{self, Ending, Stage};
 use super::folder::Folder;
-use super::plain::Plain;
+use super::plain::PlainMapping;
 use super::{Missing, Scene, Stopped, Way};
 
 const LEN: usize = 4 << 20;
@@ -20,12 +20,12 @@ const LEN: usize = 4 << 20;
 /// Size in bytes of the file system.
 const ROOM: usize = 1 << 20;
 
-/// What is full.
+/// The full device.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Device {
-    /// A file system in memory with room for 1 MiB, in a user namespace
+    /// A tmpfs of 1 MiB, mounted in a user namespace
     Tmpfs,
-    /// Huge pages, of which there are none
+    /// Huge pages, if the pool of this machine is empty
     HugePages,
 }
 
@@ -134,16 +134,18 @@ impl Scene for Full {
     fn story(&self) -> String {
         match self.device {
             Device::Tmpfs => format!(
-                "A program has made a file of {LEN} bytes, which needs no room on the disk yet, maps it and fills it. The file                  system (here a tmpfs of its own) has room for {ROOM} bytes. There is no system call that could return \"No                  space left on device\": it is a store to memory that fails."
+                "A program has created a file of {LEN} bytes, which takes no space yet, has mapped it, and fills it. The file \
+                 system (here a tmpfs for this scene) has space for {ROOM} bytes. No system call could return \"No space left \
+                 on device\": a store to memory fails."
             ),
             Device::HugePages => format!(
-                "A program has mapped {LEN} bytes of huge pages without reserving them, and there is none. The kernel finds out \
-                 at the first store, when there is no system call that could return an error."
+                "A program has mapped {LEN} bytes of huge pages without reserving them, and the pool is empty. The kernel needs \
+                 the pages at the first store, when no system call could return an error."
             ),
         }
     }
 
-    fn there_are(&self) -> u64 {
+    fn accessible(&self) -> u64 {
         match self.device {
             Device::Tmpfs => ROOM as u64,
             Device::HugePages => 0,
@@ -155,7 +157,7 @@ impl Scene for Full {
         let (done, why) = match (self.device, way) {
             (Device::Tmpfs, Way::Plain) => {
                 let (file, _) = self.file()?;
-                Plain::of_file(&file, LEN, libc::PROT_READ | libc::PROT_WRITE)?.write(0..LEN, stage);
+                PlainMapping::of_file(&file, LEN, libc::PROT_READ | libc::PROT_WRITE)?.write(0..LEN, stage);
                 (LEN, String::new())
             }
             (Device::Tmpfs, Way::Faultin) => {
@@ -167,11 +169,11 @@ impl Scene for Full {
                 }
             }
             (Device::HugePages, Way::Plain) => {
-                Plain::of_huge_pages(LEN)?.write(0..LEN, stage);
+                PlainMapping::of_huge_pages(LEN)?.write(0..LEN, stage);
                 (LEN, String::new())
             }
             (Device::HugePages, Way::Faultin) => {
-                let pages = Plain::of_huge_pages(LEN)?;
+                let pages = PlainMapping::of_huge_pages(LEN)?;
                 // SAFETY: the range belongs to this process, and nothing else is ever mapped there.
                 let view = unsafe { WriteView::new(pages.as_ptr(), LEN) };
                 match view.map_err(|error| Missing::because("a signal handler", error))?.write(&all, 0) {

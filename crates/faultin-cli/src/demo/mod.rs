@@ -7,14 +7,14 @@
 //! | `child` | the processes that access the memory, how they end, and how they wait for the event |
 //! | `plain` | the accesses that every program makes: through a raw pointer into a mapping |
 //! | `folder` | a temporary folder |
-//! | `told` | the output |
+//! | `output` | the text that is printed |
 
 mod child;
 mod device;
 mod folder;
+mod output;
 mod peer;
 mod plain;
-mod told;
 mod truncated;
 
 use std::process::ExitCode;
@@ -22,20 +22,21 @@ use std::process::ExitCode;
 use child::{Ending, Stage};
 use device::Device;
 use faultin::MapError;
-use told::{Paint, Told};
+use output::{Paint, SceneReport};
 
-/// Shows what kills a program that uses mapped memory, and what this library makes of it
+/// Show three programs that die of SIGBUS, and the same accesses through faultin
 ///
-/// Three scenes, on this machine and in a second: a file that is truncated while it is read, a device that fills up while it is
-/// written to, and a process that shrinks the memory it shares. In each, one process accesses a plain mapping and dies of
-/// SIGBUS, and another one makes the same accesses through faultin. Needs no privileges; files are written to a temporary
-/// folder, and removed.
+/// The scenes run on this machine: a file is truncated while it is read, a device fills up while it is written to, and a process
+/// shrinks memory that it shares. In each scene, one process accesses a plain mapping and dies of SIGBUS, and another process
+/// makes the same accesses through faultin and gets an error with the exact number of bytes.
 ///
-/// Exits with 0 if each scene went as it says, with 1 if not. A scene that a machine has no means for is skipped, and says what
-/// is missing; if all are, that is a failure.
+/// Needs no privileges. Writes at most 4 MiB to a temporary folder, and removes it. A scene whose device this machine lacks is
+/// skipped, with the reason.
+///
+/// Exit status: 0 if at least one scene ran and each of them went as described, 1 if not, 2 for wrong arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What is full in the second scene [default: the first of these that this machine has]
+    /// The full device of the second scene [default: the first of these that this machine supports]
     #[arg(long, value_enum, value_name = "DEVICE")]
     device: Option<Device>,
 }
@@ -67,7 +68,7 @@ trait Scene {
     fn story(&self) -> String;
 
     /// Returns the number of bytes to access before the memory ends.
-    fn there_are(&self) -> u64;
+    fn accessible(&self) -> u64;
 
     /// Restores the initial state, before each child.
     fn prepare(&self) -> Result<(), Missing> {
@@ -78,7 +79,7 @@ trait Scene {
     fn access(&self, way: Way, stage: &mut Stage) -> Result<Stopped, Missing>;
 
     /// Takes the memory away, in this process, while the other one pauses.
-    fn take_away(&self) -> std::io::Result<()> {
+    fn remove(&self) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -116,15 +117,15 @@ fn in_two_parts(
 pub fn run(args: &Args) -> ExitCode {
     let paint = Paint::of_stdout();
     let (mut shown, mut failed) = (0, 0);
-    crate::print(&told::opening(paint));
+    crate::print(&output::opening(paint));
     for (number, scene) in (1..).zip(scenes(args)) {
         match scene.and_then(|scene| show(number, &*scene, paint)) {
             Ok(true) => shown += 1,
             Ok(false) => failed += 1,
-            Err(Missing(what)) => crate::print(&told::skipped(number, &what, paint)),
+            Err(Missing(what)) => crate::print(&output::skipped(number, &what, paint)),
         }
     }
-    crate::print(&told::closing(shown, failed, paint));
+    crate::print(&output::closing(shown, failed, paint));
     if shown > 0 && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -139,9 +140,9 @@ fn scenes(args: &Args) -> [Result<Box<dyn Scene>, Missing>; 3] {
 fn show(number: u32, scene: &dyn Scene, paint: Paint) -> Result<bool, Missing> {
     let ending = |way| -> Result<Ending, Missing> {
         scene.prepare()?;
-        child::run(|stage| scene.access(way, stage), || scene.take_away())
+        child::run(|stage| scene.access(way, stage), || scene.remove())
     };
-    let told = Told { number, scene, plain: ending(Way::Plain)?, ours: ending(Way::Faultin)? };
-    crate::print(&told.text(paint));
-    Ok(told.is_as_claimed())
+    let report = SceneReport { number, scene, plain: ending(Way::Plain)?, ours: ending(Way::Faultin)? };
+    crate::print(&report.text(paint));
+    Ok(report.went_as_described())
 }

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use faultin::{map::Rights, shared::SharedMap};
 
 use super::child::Stage;
-use super::plain::Plain;
+use super::plain::PlainMapping;
 use super::{Missing, Scene, Stopped, Way, in_two_parts};
 
 const LEN: usize = 1 << 20;
@@ -40,13 +40,13 @@ impl Scene for Shrinks {
 
     fn story(&self) -> String {
         format!(
-            "A server (a compositor, an audio server, a database) reads a buffer of {LEN} bytes that a client shares with it. When \
-             {FIRST} are read, the client shrinks the buffer to {LEFT} bytes, by mistake or to do harm. A server \
-             that reads through a plain mapping ends, for all its clients."
+            "A server (a compositor, an audio server, a database) reads a buffer of {LEN} bytes that a client shares with it. After \
+             the server has read {FIRST} bytes, the client shrinks the buffer to {LEFT} bytes, by mistake or as an \
+             attack. A server that reads through a plain mapping dies, for all its clients."
         )
     }
 
-    fn there_are(&self) -> u64 {
+    fn accessible(&self) -> u64 {
         LEFT as u64
     }
 
@@ -58,7 +58,7 @@ impl Scene for Shrinks {
     fn access(&self, way: Way, stage: &mut Stage) -> Result<Stopped, Missing> {
         match way {
             Way::Plain => {
-                let plain = Plain::of_file(&self.0, LEN, libc::PROT_READ)?;
+                let plain = PlainMapping::of_file(&self.0, LEN, libc::PROT_READ)?;
                 plain.read(0..FIRST, stage);
                 stage.pause()?;
                 plain.read(FIRST..LEN, stage);
@@ -74,7 +74,7 @@ impl Scene for Shrinks {
         }
     }
 
-    fn take_away(&self) -> io::Result<()> {
+    fn remove(&self) -> io::Result<()> {
         self.0.set_len(LEFT as u64)
     }
 }

@@ -9,30 +9,30 @@ use super::Missing;
 use super::child::Stage;
 
 /// A mapping that exists until the process ends.
-pub struct Plain {
+pub struct PlainMapping {
     place: *mut u8,
     len: usize,
 }
 
-impl Plain {
+impl PlainMapping {
     /// Maps `len` bytes of a file.
-    pub fn of_file(file: &File, len: usize, rights: libc::c_int) -> Result<Plain, Missing> {
-        Plain::map(len, rights, libc::MAP_SHARED, file.as_raw_fd())
+    pub fn of_file(file: &File, len: usize, rights: libc::c_int) -> Result<PlainMapping, Missing> {
+        PlainMapping::map(len, rights, libc::MAP_SHARED, file.as_raw_fd())
     }
 
     /// Maps `len` bytes of huge pages that are not reserved.
-    pub fn of_huge_pages(len: usize) -> Result<Plain, Missing> {
+    pub fn of_huge_pages(len: usize) -> Result<PlainMapping, Missing> {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
-        Plain::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1)
+        PlainMapping::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1)
     }
 
-    fn map(len: usize, rights: libc::c_int, flags: libc::c_int, fd: libc::c_int) -> Result<Plain, Missing> {
+    fn map(len: usize, rights: libc::c_int, flags: libc::c_int, fd: libc::c_int) -> Result<PlainMapping, Missing> {
         // SAFETY: a new mapping.
         let place = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, flags, fd, 0) };
         if place == libc::MAP_FAILED {
             return Err(Missing::because("mapping memory", io::Error::last_os_error()));
         }
-        Ok(Plain { place: place.cast(), len })
+        Ok(PlainMapping { place: place.cast(), len })
     }
 
     /// Returns the mapping's address.

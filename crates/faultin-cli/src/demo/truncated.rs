@@ -8,7 +8,7 @@ use faultin::FileMap;
 
 use super::child::Stage;
 use super::folder::Folder;
-use super::plain::Plain;
+use super::plain::PlainMapping;
 use super::{Missing, Scene, Stopped, Way, in_two_parts};
 
 const LEN: usize = 4 << 20;
@@ -40,12 +40,12 @@ impl Scene for Truncated {
     fn story(&self) -> String {
         format!(
             "A program has mapped a file of {LEN} bytes and has read {FIRST} of them. Then another program (one that rotates logs, \
-             an editor, a download that starts again) cuts the file to {LEFT} bytes. The rest of the mapping has no \
-             memory behind it any more."
+             an editor, a download that starts again) truncates the file to {LEFT} bytes. The rest of the mapping no \
+             longer has memory."
         )
     }
 
-    fn there_are(&self) -> u64 {
+    fn accessible(&self) -> u64 {
         LEFT as u64
     }
 
@@ -57,7 +57,7 @@ impl Scene for Truncated {
         match way {
             Way::Plain => {
                 let file = File::open(&self.path).map_err(|error| Missing::because("opening a file", error))?;
-                let plain = Plain::of_file(&file, LEN, libc::PROT_READ)?;
+                let plain = PlainMapping::of_file(&file, LEN, libc::PROT_READ)?;
                 plain.read(0..FIRST, stage);
                 stage.pause()?;
                 plain.read(FIRST..LEN, stage);
@@ -70,7 +70,7 @@ impl Scene for Truncated {
         }
     }
 
-    fn take_away(&self) -> io::Result<()> {
+    fn remove(&self) -> io::Result<()> {
         File::options().write(true).open(&self.path)?.set_len(LEFT as u64)
     }
 }

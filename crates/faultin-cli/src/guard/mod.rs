@@ -12,51 +12,52 @@ use faultin_guard::{Ending, Event, Guard, LIMIT, Lines, Outcome, Policies, RETRI
 /// The status after zeros were shown, whatever the program said: EX_IOERR of sysexits.h.
 const ZEROS: u8 = 74;
 
-/// Runs any program, and explains its "Bus error", waits for space, retries, or reads zeros
+/// Run any program; explain its SIGBUS, or wait for space, retry, or show zeros
 ///
-/// A program that accesses a mapped file gets SIGBUS ("Bus error") if the page cannot be provided: the disk or /dev/shm is
-/// full, the file was truncated, the device fails, no huge page is left. The guard runs the program unmodified, with its
-/// threads and children, and prints what happened: program, file, byte, cause, and what to do. Without other options it changes
-/// nothing: signal, core file and exit status are the program's own.
+/// A program gets SIGBUS ("Bus error") if it accesses a mapped page that cannot be provided: the disk or /dev/shm is full, the
+/// file was truncated, the device fails, or the pool of huge pages is empty. The guard runs the program unmodified, with its
+/// threads and child processes, and prints for each fault the program, the file, the byte, the cause and a remedy to standard
+/// error. Without other options it changes nothing: signal, core file and exit status are those of the program.
 ///
-/// Options for different causes may be combined. If none is given, the variable FAULTIN_GUARD may hold them, separated by
-/// commas: FAULTIN_GUARD=wait-space=10m,retry.
+/// Options for different causes can be combined. If none is given, they are read from the environment variable FAULTIN_GUARD,
+/// separated by commas: FAULTIN_GUARD=wait-space=10m,retry.
 ///
-/// What it cannot do: write(2) to a full disk, and other system calls that get EFAULT, raise no signal and are not seen.
-/// Debuggers and LeakSanitizer do not work inside, because a process has one tracer (see --except). A setuid program has no
-/// privileges under a guard without them. A SIGBUS that the program blocks or ignores loses its mask or disposition, as it
-/// does without a guard, where the program dies of it.
+/// Limits: a system call that fails (write(2) to a full disk, EFAULT) raises no signal, so the guard does not see it. Debuggers
+/// and LeakSanitizer do not work in the program, because a process has at most one tracer (see --except). A setuid program does
+/// not get its privileges unless the guard has them. A program that blocks or ignores SIGBUS loses that setting at a fault; without
+/// a guard it would die of the fault.
 ///
-/// Exits with the status of the program, or by the signal that ended it; with 74 if zeros were shown; with 127 if there is no
-/// such program, 126 if it cannot be run, 125 if the guard itself fails.
+/// Exit status: that of the program, or death by the signal that ended it; 74 if zeros were shown; 127 if the program was not
+/// found; 126 if it cannot be run; 125 if the guard fails; 2 for wrong arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only explain [default]
+    /// Explain faults and change nothing [default]
     #[arg(long, conflicts_with_all = ["wait_space", "retry", "zero"])]
     explain: bool,
 
-    /// Hold a thread that needs space until there is some, for at most MAX (90s, 10m, 2h) [default MAX: none on a terminal, 10m
-    /// elsewhere]
+    /// Hold a thread that needs space until there is space, for at most MAX: a number with the unit ms, s (default), m or h, such
+    /// as 90s, 10m or 2h [default MAX: no limit if standard error is a terminal, otherwise 10m]
     #[arg(long, value_name = "MAX", num_args = 0..=1, require_equals = true)]
     wait_space: Option<Option<Seconds>>,
 
-    /// Try input and output that failed up to N times again [default N: 12, within about 15 s]
+    /// Repeat an access that failed with an I/O error, at most N times with growing pauses [default N: 12, which takes about 15 s]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
     retry: Option<Option<u32>>,
 
-    /// Show zeros to loads of what is lost, and exit with 74
+    /// Let loads of lost data read zeros, and exit with status 74
     #[arg(long)]
     zero: bool,
 
-    /// Do not guard programs of this name, and what they run: debuggers, programs with LeakSanitizer
+    /// Do not guard programs of this name (a debugger, a program with LeakSanitizer), nor the programs that they run; may be given
+    /// several times
     #[arg(long, value_name = "NAME")]
     except: Vec<OsString>,
 
-    /// Write each event to a file, as a line of JSON
+    /// Write each event to FILE as one line of JSON; an existing file is overwritten
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// The program, and its arguments
+    /// The program and its arguments
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }

@@ -83,7 +83,7 @@ impl fmt::Display for HashError {
         match self {
             HashError::Taken(holds) => write!(f, "it holds {holds}, so it is not a file to hash"),
             HashError::Open(error) => error.fmt(f),
-            HashError::Map(error) => write!(f, "{}", Without(error)),
+            HashError::Map(error) => write!(f, "{}", WithoutPath(error)),
             HashError::Unwatched => {
                 f.write_str("its file system has another change time at each look, so --strict cannot tell its changes")
             }
@@ -94,9 +94,9 @@ impl fmt::Display for HashError {
 }
 
 /// A map's error without its path, which precedes every message here.
-struct Without<'a>(&'a MapError);
+struct WithoutPath<'a>(&'a MapError);
 
-impl fmt::Display for Without<'_> {
+impl fmt::Display for WithoutPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
         let path = self.0.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();

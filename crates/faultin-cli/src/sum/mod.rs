@@ -17,59 +17,59 @@ use hash::{Hasher, Options};
 use key::Key;
 use progress::Progress;
 
-/// Prints or checks BLAKE3 checksums, on all cores
+/// Print or check BLAKE3 checksums of files that may change while they are read
 ///
-/// A file that is truncated, rewritten or cannot be read while it is read is an error for that file, with the reason and how
-/// far it was read; the command goes on with the other files. A file whose attributes or data changed meanwhile is hashed
-/// once more: the same checksum is a success, so links, permissions, renaming and deletion are no errors. A file that other
-/// programs append to is hashed to where it ended when it was read last, as b3sum does. Without a file, or where it is -,
-/// standard input is read. Options, output and lists are b3sum's.
+/// A file that is truncated or rewritten while it is read, or whose reads fail, is an error for that file, with the reason and the
+/// number of bytes read; the other files are still processed. If the attributes or the data of a file have changed, it is hashed
+/// a second time. Equal checksums are a success, so links, permissions, renaming and deletion cause no error. A file that other
+/// programs append to is hashed up to its length at the last read, as b3sum does. Without FILE, or if FILE is -, standard input
+/// is read. Options, output and lists are those of b3sum. Uses all cores.
 ///
-/// Exits with 0 if every file was read (and, with --check, had its checksum), with 1 if not, or if standard output could not
-/// be written to its end, also because its reader closed the pipe; with 2 if the arguments are wrong.
+/// Exit status: 0 if every file was read and, with --check, has its checksum; 1 if not, or if standard output could not be written
+/// completely, for example because its reader closed the pipe; 2 for wrong arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files, or files of checksums with --check
+    /// Files to hash; with --check, lists of checksums [default: -, standard input]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Read checksums from the files and check them
+    /// Read lists of checksums from the files, and check the files that they name
     #[arg(short, long)]
     check: bool,
 
-    /// With --check: do not print OK for each file that has its checksum
+    /// With --check: do not print a line for a file that has its checksum
     #[arg(long, requires = "check")]
     quiet: bool,
 
-    /// Every change of a file while it is read is an error, also of its attributes and its name
+    /// Report every change of a file while it is read as an error, also of its attributes and its name
     #[arg(long)]
     strict: bool,
 
-    /// Hash with a key, whose 32 bytes are read from standard input
+    /// Hash with a key of 32 bytes, which is read from standard input
     #[arg(long, requires = "files", conflicts_with = "check")]
     keyed: bool,
 
-    /// Derive a key from each file in the given context
+    /// Derive a key from the contents of each file, in this context
     #[arg(long, value_name = "CONTEXT", conflicts_with_all = ["keyed", "check"])]
     derive_key: Option<String>,
 
-    /// Leave the names out
+    /// Print checksums without file names
     #[arg(long, conflicts_with = "check")]
     no_names: bool,
 
-    /// Print in the style of BSD: BLAKE3 (name) = checksum
+    /// Print in BSD style: BLAKE3 (name) = checksum
     #[arg(long, conflicts_with = "check")]
     tag: bool,
 
-    /// Print the bytes of the checksum themselves, of one file only
+    /// Print the checksum as bytes instead of hexadecimal digits; for one file only
     #[arg(long, conflicts_with = "check")]
     raw: bool,
 
-    /// Bytes of a checksum, at least 1
+    /// Length of a checksum in bytes, at least 1
     #[arg(short, long, value_name = "BYTES", default_value_t = 32, conflicts_with = "check", value_parser = clap::value_parser!(u64).range(1..))]
     length: u64,
 
-    /// Where a checksum begins in BLAKE3's output, in bytes
+    /// Offset of the checksum in BLAKE3's output, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     seek: u64,
 
@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long)]
     no_mmap: bool,
 
-    /// Threads, 0 for one on each core
+    /// Number of threads; 0 for one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     num_threads: usize,
 }

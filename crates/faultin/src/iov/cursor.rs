@@ -34,9 +34,9 @@ macro_rules! cursor {
         /// and ignores more than `MAX_RW_COUNT`.
         ///
         /// # Errors
-        /// [`OutsideIov`] if fewer than `n` bytes are before the position: nothing is changed.
+        /// [`IovRangeError`] if fewer than `n` bytes are before the position: nothing is changed.
         #[doc(alias = "iov_iter_revert")]
-        pub fn revert(&mut self, n: usize) -> Result<(), OutsideIov> {
+        pub fn revert(&mut self, n: usize) -> Result<(), IovRangeError> {
             self.state.revert(self.list.as_ref(), n)
         }
 
@@ -51,10 +51,10 @@ macro_rules! cursor {
         /// since.
         ///
         /// # Errors
-        /// [`OutsideIov`] if the segments have fewer bytes from here: nothing is changed. (The kernel's function does not
+        /// [`IovRangeError`] if the segments have fewer bytes from here: nothing is changed. (The kernel's function does not
         /// check.)
         #[doc(alias = "iov_iter_reexpand")]
-        pub fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
+        pub fn reexpand(&mut self, count: usize) -> Result<(), IovRangeError> {
             self.state.reexpand(count)
         }
 
@@ -67,11 +67,11 @@ macro_rules! cursor {
         /// Moves to a saved position, before or after the current one.
         ///
         /// # Errors
-        /// [`OutsideIov`] if `state` is no state of such a list: nothing is changed.
+        /// [`IovRangeError`] if `state` is no state of such a list: nothing is changed.
         #[doc(alias = "iov_iter_restore")]
-        pub fn restore(&mut self, state: IovState) -> Result<(), OutsideIov> {
+        pub fn restore(&mut self, state: IovState) -> Result<(), IovRangeError> {
             if !state.belongs_to(self.list.as_ref(), &self.state) {
-                return Err(OutsideIov);
+                return Err(IovRangeError);
             }
             self.state = state;
             Ok(())
@@ -89,7 +89,7 @@ macro_rules! cursor {
         #[inline]
         pub(super) fn need(&self, len: usize) -> Result<(), Short> {
             if len > self.count() {
-                return Err(Short { done: 0, fault: Fault::refused_nowhere($access, Cause::OutOfRange) });
+                return Err(Short { done: 0, fault: Fault::rejected_nowhere($access, Cause::OutOfRange) });
             }
             Ok(())
         }

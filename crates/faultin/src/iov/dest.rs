@@ -2,7 +2,7 @@
 
 use super::list::List;
 use super::segment::{DefaultWrite, Segment, WriteSegment};
-use super::state::{IovState, OutsideIov};
+use super::state::{IovRangeError, IovState};
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{WriteMemory, WriteNoWait};
 

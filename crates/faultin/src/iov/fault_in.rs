@@ -74,7 +74,7 @@ fn prefix<S: Segment>(
     access: Access,
 ) -> Result<NonZeroUsize, Fault> {
     let mut done = 0;
-    let mut stopped = Fault::refused_nowhere(access, Cause::OutOfRange);
+    let mut stopped = Fault::rejected_nowhere(access, Cause::OutOfRange);
     for piece in state.pieces(segments, len.get()) {
         let Some(want) = NonZeroUsize::new(piece.len) else { continue };
         match segments[piece.index].fault_in(piece.offset, want) {
@@ -154,7 +154,7 @@ fn evicted<S: Segment>(state: &IovState, segments: &[S], done: usize, access: Ac
         if segment.may_fault()
             && let Some(gone) = first_gone(address, piece.len, segment.page_size(), access)
         {
-            let fault = Fault::refused(access, Cause::NotResident, address.wrapping_add(gone));
+            let fault = Fault::rejected(access, Cause::NotResident, address.wrapping_add(gone));
             return Some(Evicted { done: before + gone, piece, fault });
         }
         before += piece.len;

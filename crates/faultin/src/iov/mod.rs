@@ -30,7 +30,7 @@
 //! iov.revert(4)?;
 //! assert_eq!((iov.count(), iov.single_seg_count()), (8, 8));
 //! assert!(iov.revert(6).is_err(), "beyond the start");
-//! # Ok::<(), faultin::iov::OutsideIov>(())
+//! # Ok::<(), faultin::iov::IovRangeError>(())
 //! ```
 //!
 //! [`Cause::OutOfRange`]: crate::Cause::OutOfRange
@@ -54,4 +54,4 @@ pub use dest::IovDest;
 pub use import::ImportError;
 pub use segment::{ReadSegment, WriteSegment};
 pub use source::IovSource;
-pub use state::{IovState, OutsideIov};
+pub use state::{IovRangeError, IovState};

@@ -13,7 +13,7 @@ use crate::memory::{ReadMemory, WriteMemory};
 fn within(size: usize, offset: usize, len: usize, access: Access) -> Result<Range<usize>, Short> {
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(offset..end),
-        _ => Err(Short { done: 0, fault: Fault::refused_nowhere(access, Cause::OutOfRange) }),
+        _ => Err(Short { done: 0, fault: Fault::rejected_nowhere(access, Cause::OutOfRange) }),
     }
 }
 

@@ -27,24 +27,24 @@ pub struct IovState {
 
 /// A position outside of the list, or a state of another list. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutsideIov;
+pub struct IovRangeError;
 
-impl fmt::Display for OutsideIov {
+impl fmt::Display for IovRangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("outside of the list of segments")
     }
 }
 
-impl core::error::Error for OutsideIov {}
+impl core::error::Error for IovRangeError {}
 
 #[cfg(feature = "std")]
-impl From<OutsideIov> for std::io::Error {
-    fn from(error: OutsideIov) -> Self {
+impl From<IovRangeError> for std::io::Error {
+    fn from(error: IovRangeError) -> Self {
         crate::errno::whole(Some(error.errno()), error)
     }
 }
 
-impl OutsideIov {
+impl IovRangeError {
     /// Returns `EINVAL`.
     pub const fn errno(&self) -> i32 {
         22
@@ -115,8 +115,8 @@ impl IovState {
     }
 
     /// Moves back by `n`.
-    pub(super) fn revert<S: Segment>(&mut self, segments: &[S], n: usize) -> Result<(), OutsideIov> {
-        self.moved = self.moved.checked_sub(n).ok_or(OutsideIov)?;
+    pub(super) fn revert<S: Segment>(&mut self, segments: &[S], n: usize) -> Result<(), IovRangeError> {
+        self.moved = self.moved.checked_sub(n).ok_or(IovRangeError)?;
         self.count += n;
         let mut left = n;
         while left > self.offset {
@@ -133,9 +133,9 @@ impl IovState {
     }
 
     /// Sets the number of bytes left.
-    pub(super) fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
+    pub(super) fn reexpand(&mut self, count: usize) -> Result<(), IovRangeError> {
         if count > self.total - self.moved {
-            return Err(OutsideIov);
+            return Err(IovRangeError);
         }
         self.count = count;
         Ok(())

@@ -4,7 +4,7 @@ use core::sync::atomic::{Ordering, fence};
 use std::io;
 use std::time::Duration;
 
-use super::error::{Change, Reason, Stop, is_of_the_file};
+use super::error::{Change, OperationError, Reason, is_of_the_file};
 use super::file::FileMap;
 use super::options::Watch;
 use super::record::Baseline;
@@ -36,7 +36,10 @@ impl FileMap {
         }
         // If it has moved, that is a result, and there is nothing to wait for.
         let is_unmoved = |now: &Stamp| now.is_as(&known.last.stamp);
-        match self.observe().and_then(|now| now.settle(|| self.now(), is_unmoved).map_err(|error| Stop::io(0, error))) {
+        match self
+            .observe()
+            .and_then(|now| now.settle(|| self.now(), is_unmoved).map_err(|error| OperationError::io(0, error)))
+        {
             Ok(last) if last.settled && is_unmoved(&last.stamp) => {
                 self.accept(&known, &last);
                 Baseline { last, ..known }
@@ -47,7 +50,7 @@ impl FileMap {
 
     /// Checks the file after bytes from `at` were copied, and reads them again if need be.
     #[inline]
-    pub(super) fn confirm(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn confirm(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), OperationError> {
         match self.ask(known, at, dst.len())? {
             Answer::Unmoved => Ok(()),
             Answer::Moved => self.read_again(known, at, dst),
@@ -57,7 +60,7 @@ impl FileMap {
     /// Reads the bytes from `at` again, because the file has moved while they were copied, and accepts the new stamp. Once:
     /// so a file that changes all the time costs no more.
     #[cold]
-    pub(super) fn read_again(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn read_again(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), OperationError> {
         // Before it is read: a later change moves the stamp again.
         let now = self.observe()?;
         self.pread(known, at, dst, 0)?;
@@ -78,7 +81,7 @@ impl FileMap {
 
     /// Checks after an access to `len` bytes from `at` whether the file has moved, and what that means in this map's mode.
     #[inline]
-    pub(super) fn ask(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
+    pub(super) fn ask(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, OperationError> {
         if self.watch() == Watch::Nothing {
             return Ok(Answer::Unmoved);
         }
@@ -94,7 +97,7 @@ impl FileMap {
         at: u64,
         len: usize,
         now: io::Result<Stamp>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, OperationError> {
         match now {
             Ok(now) if known.last.still_holds(&now) && self.clamp_to(now.size, at, len) == len => Ok(Answer::Unmoved),
             now => self.judge(known, at, len, now),
@@ -103,8 +106,8 @@ impl FileMap {
 
     /// Decides what a moved stamp means.
     #[cold]
-    fn judge(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, Stop> {
-        let now = now.map_err(|error| Stop::io(len, error))?;
+    fn judge(&self, known: &Baseline, at: u64, len: usize, now: io::Result<Stamp>) -> Result<Answer, OperationError> {
+        let now = now.map_err(|error| OperationError::io(len, error))?;
         match self.watch() {
             Watch::Nothing => Ok(Answer::Unmoved),
             Watch::Reader => Ok(Answer::Moved),
@@ -113,8 +116,10 @@ impl FileMap {
             Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
                 let within = self.clamp_to(now.size, at, len);
                 match within < len {
-                    true => Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })),
-                    false => Stop::new(within, Reason::Changed(Change::Touched)),
+                    true => {
+                        OperationError::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size }))
+                    }
+                    false => OperationError::new(within, Reason::Changed(Change::Touched)),
                 }
             })),
         }
@@ -122,15 +127,15 @@ impl FileMap {
 
     /// Accepts the stamp if a log has grown, or was touched.
     #[cold]
-    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, Stop> {
+    fn is_appended_to(&self, known: &Baseline, at: u64, len: usize) -> Result<Answer, OperationError> {
         let last = &known.last;
         for attempt in 0..PATIENCE {
-            let now = self.observe().map_err(|stop| Stop { done: len, ..stop })?;
+            let now = self.observe().map_err(|stop| OperationError { done: len, ..stop })?;
             let size = now.stamp.size;
             let is_whole = self.clamp_to(size, at, len) == len;
             if size < last.stamp.size || !is_whole {
                 let change = Change::Shrunk { from: last.stamp.size.max(known.size), to: size };
-                return Err(Stop::new(self.clamp_to(size, at, len), Reason::Changed(change)));
+                return Err(OperationError::new(self.clamp_to(size, at, len), Reason::Changed(change)));
             }
             if let Some(now) = last.appended(&now) {
                 self.accept(known, &now);
@@ -141,22 +146,28 @@ impl FileMap {
                 false => sleep(Duration::from_millis(1)),
             }
         }
-        Err(Stop::new(len, Reason::Changed(Change::Rewritten)))
+        Err(OperationError::new(len, Reason::Changed(Change::Rewritten)))
     }
 
     /// Returns the change between the last observation and `now`, after `done` bytes from `at`, of which those within the
     /// file count.
     #[cold]
-    pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<Stop> {
+    pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<OperationError> {
         let change = now.change_since(&known.last.stamp)?;
-        Some(Stop::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
+        Some(OperationError::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
     }
 
     /// Handles a short copy from the mapping. Either the file has changed, or the rest is read with `pread`, which has
     /// errors: its error is the reason, and if it succeeds after all (the file recovered; or the mapping needs memory that
     /// reading does not), so does the operation. One attempt, so a file that changes all the time costs no more.
     #[cold]
-    pub(super) fn explain(&self, known: &Baseline, at: u64, dst: &mut [u8], short: Short) -> Result<(), Stop> {
+    pub(super) fn explain(
+        &self,
+        known: &Baseline,
+        at: u64,
+        dst: &mut [u8],
+        short: Short,
+    ) -> Result<(), OperationError> {
         let mut read = || match self.watch() {
             // The count is the file's, not the mapping's: bytes past its end were copied, too, if it ended within a page.
             Watch::Reader | Watch::Nothing => self.read_again(known, at, dst),
@@ -168,26 +179,26 @@ impl FileMap {
         };
         let explained = match is_of_the_file(&short.fault) {
             true => read(),
-            false => Err(Stop::new(short.done, Reason::Fault(short.fault))),
+            false => Err(OperationError::new(short.done, Reason::Fault(short.fault))),
         };
-        explained.map_err(|stop| Stop { fault: Some(short.fault), ..stop })
+        explained.map_err(|stop| OperationError { fault: Some(short.fault), ..stop })
     }
 
     /// Returns an error unless the file caused the fault, so that reading it may tell more.
     #[cold]
-    pub(super) fn attribute(&self, known: &Baseline, at: u64, short: Short) -> Result<(), Stop> {
+    pub(super) fn attribute(&self, known: &Baseline, at: u64, short: Short) -> Result<(), OperationError> {
         let Short { done, fault } = short;
         let attributed = match (is_of_the_file(&fault), self.watch()) {
-            (false, _) => Err(Stop::new(done, Reason::Fault(fault))),
+            (false, _) => Err(OperationError::new(done, Reason::Fault(fault))),
             (true, Watch::Reader | Watch::Nothing) => Ok(()),
             (true, Watch::Appending | Watch::Contents) => self.ask(known, at, done).map(|_| ()),
         };
-        attributed.map_err(|stop| Stop { fault: Some(fault), ..stop })
+        attributed.map_err(|stop| OperationError { fault: Some(fault), ..stop })
     }
 
     /// Handles a read that ended before the known size: the file was shorter at that moment, whatever it is now.
     #[cold]
-    pub(super) fn ended(&self, known: &Baseline, at: u64, stop: Stop) -> Stop {
+    pub(super) fn ended(&self, known: &Baseline, at: u64, stop: OperationError) -> OperationError {
         if !matches!(stop.reason, Reason::PastEnd { .. }) {
             return stop;
         }
@@ -198,6 +209,6 @@ impl FileMap {
         }
         let end = self.window().start + at + stop.done as u64;
         let to = self.now().map_or(end, |now| now.size.min(end));
-        Stop::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
+        OperationError::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
     }
 }

@@ -5,7 +5,7 @@
 
 use core::ops::{Range, RangeBounds};
 
-use super::error::{MapError, Reason, Stop};
+use super::error::{MapError, OperationError, Reason};
 use super::file::FileMap;
 use super::options::Watch;
 use super::range::within;
@@ -61,7 +61,7 @@ pub struct Chunks<'a> {
     /// Number of bytes handed out since the last check.
     unseen: usize,
     /// The error after the chunk that was handed out last.
-    pending: Option<Stop>,
+    pending: Option<OperationError>,
     finished: bool,
 }
 
@@ -191,7 +191,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// Copies the next bytes into the buffer and advances: returns their number, 0 at the end.
-    fn step(&mut self) -> Result<usize, Stop> {
+    fn step(&mut self) -> Result<usize, OperationError> {
         if let Some(stop) = self.pending.take() {
             return Err(stop);
         }
@@ -208,7 +208,7 @@ impl<'a> Chunks<'a> {
         let len = self.len();
         let (done, stop) = match self.copy(len) {
             Ok(()) => (len, None),
-            Err(stop) => (stop.done, Some(Stop { done: 0, ..stop })),
+            Err(stop) => (stop.done, Some(OperationError { done: 0, ..stop })),
         };
         match stop {
             Some(stop) if done == 0 || self.is_reported_at_once(&stop) => return Err(stop),
@@ -227,7 +227,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// Copies the next `len` bytes into the buffer.
-    fn copy(&mut self, len: usize) -> Result<(), Stop> {
+    fn copy(&mut self, len: usize) -> Result<(), OperationError> {
         let (map, at, dst) = (self.map, self.at, self.buffer.get(len));
         let Some(mapping) = map.mapping() else { return map.copy_from_file(&self.known, at, dst) };
         let asks = map.watch() == Watch::Reader;
@@ -243,11 +243,11 @@ impl<'a> Chunks<'a> {
     }
 
     /// Returns whether the bytes copied before it may be of another state of the file.
-    fn is_reported_at_once(&self, stop: &Stop) -> bool {
+    fn is_reported_at_once(&self, stop: &OperationError) -> bool {
         matches!(stop.reason, Reason::Changed(_)) && matches!(self.map.watch(), Watch::Appending | Watch::Contents)
     }
 
-    fn look(&mut self) -> Result<(), Stop> {
+    fn look(&mut self) -> Result<(), OperationError> {
         self.unseen = 0;
         if self.map.watch() == Watch::Reader {
             return Ok(());

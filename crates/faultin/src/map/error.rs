@@ -127,8 +127,8 @@ struct Inner {
 
 impl MapError {
     #[cold]
-    pub(super) fn new(path: Option<&Path>, offset: u64, stop: Stop) -> Self {
-        let Stop { done, reason, fault, is_there } = stop;
+    pub(super) fn new(path: Option<&Path>, offset: u64, stop: OperationError) -> Self {
+        let OperationError { done, reason, fault, is_there } = stop;
         let is_there = match reason {
             // Concerns the file as a whole, or has no position in it.
             Reason::Changed(_) | Reason::NotAFile(_) | Reason::Handler(_) | Reason::Unsupported(_) => false,
@@ -278,7 +278,7 @@ pub(super) fn is_of_the_file(fault: &Fault) -> bool {
 
 /// The reason why an operation stopped, before its position in the file is known.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct OperationError {
     pub done: usize,
     pub reason: Reason,
     pub fault: Option<Fault>,
@@ -286,22 +286,22 @@ pub(super) struct Stop {
     pub is_there: bool,
 }
 
-impl Stop {
+impl OperationError {
     #[cold]
     pub(super) fn new(done: usize, reason: Reason) -> Self {
-        Stop { done, reason, fault: None, is_there: false }
+        OperationError { done, reason, fault: None, is_there: false }
     }
 
     /// Makes the stop of a fault at the first byte that was not done.
     #[cold]
     pub(super) fn faulted(done: usize, reason: Reason, fault: Fault) -> Self {
-        Stop { fault: Some(fault), ..Stop::new(done, reason) }
+        OperationError { fault: Some(fault), ..OperationError::new(done, reason) }
     }
 
     /// Makes the stop of a failed call to read or write the file, at the first byte that was not done.
     #[cold]
     pub(super) fn io_there(done: usize, call: &'static str, error: io::Error) -> Self {
-        Stop { is_there: true, ..Stop::io(done, CallError::name(call, error)) }
+        OperationError { is_there: true, ..OperationError::io(done, CallError::name(call, error)) }
     }
 
     #[cold]
@@ -311,6 +311,6 @@ impl Stop {
             Some(libc::EAGAIN) => Reason::NotResident,
             _ => Reason::Io(error),
         };
-        Stop::new(done, reason)
+        OperationError::new(done, reason)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::chunks::Chunks;
-use super::error::{Change, MapError, Reason, Stop};
+use super::error::{Change, MapError, OperationError, Reason};
 use super::mapped::{Mapped, Mapping, Rights, Space};
 use super::name::Name;
 use super::nowait;
@@ -110,7 +110,7 @@ impl FileMap {
     pub fn read_exact_at(&self, dst: &mut [u8], at: u64) -> Result<(), MapError> {
         match self.read_at(dst, at)? {
             len if len == dst.len() => Ok(()),
-            len => Err(self.error(at, Stop::new(len, Reason::PastEnd { len: self.len() }))),
+            len => Err(self.error(at, OperationError::new(len, Reason::PastEnd { len: self.len() }))),
         }
     }
 
@@ -151,7 +151,7 @@ impl FileMap {
         let len = self.clamp(&known, at, size_of::<T>());
         if len < size_of::<T>() {
             // A part of the value is past the end, and half a value is none.
-            return Err(self.error(at, Stop::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
+            return Err(self.error(at, OperationError::new(0, Reason::PastEnd { len: self.window.len(known.size) })));
         }
         let loaded = self.mapping().map(|mapping| {
             self.prepare();
@@ -172,10 +172,14 @@ impl FileMap {
     }
 
     #[cold]
-    fn load_slowly<T: Scalar>(&self, at: u64, copy: impl FnOnce(&mut [u8]) -> Result<(), Stop>) -> Result<T, MapError> {
+    fn load_slowly<T: Scalar>(
+        &self,
+        at: u64,
+        copy: impl FnOnce(&mut [u8]) -> Result<(), OperationError>,
+    ) -> Result<T, MapError> {
         let mut bytes = [0; 16];
         let bytes = &mut bytes[..size_of::<T>()];
-        copy(bytes).map_err(|stop| self.error(at, Stop { done: 0, ..stop }))?;
+        copy(bytes).map_err(|stop| self.error(at, OperationError { done: 0, ..stop }))?;
         Ok(T::from_bytes(bytes))
     }
 
@@ -230,7 +234,7 @@ impl FileMap {
     /// # Errors
     /// [`Io`](Reason::Io) if it cannot be queried.
     pub fn file_len(&self) -> Result<u64, MapError> {
-        self.now().map(|stamp| stamp.size).map_err(|error| self.error(0, Stop::io(0, error)))
+        self.now().map(|stamp| stamp.size).map_err(|error| self.error(0, OperationError::io(0, error)))
     }
 
     /// Returns the position up to which the file has bytes now, to follow a file that grows. (The kernel raises the size of a file
@@ -240,11 +244,11 @@ impl FileMap {
     /// [`Changed`](Reason::Changed) if the file is shorter than it was.
     pub fn valid_up_to(&self) -> Result<u64, MapError> {
         let known = self.known();
-        let now = self.now().map_err(|error| self.error(0, Stop::io(0, error)))?;
+        let now = self.now().map_err(|error| self.error(0, OperationError::io(0, error)))?;
         let valid = self.window.len(now.size);
         if now.size < known.size {
             let change = Change::Shrunk { from: known.size, to: now.size };
-            return Err(self.error(valid, Stop::new(0, Reason::Changed(change))));
+            return Err(self.error(valid, OperationError::new(0, Reason::Changed(change))));
         }
         Ok(valid)
     }
@@ -271,11 +275,11 @@ impl FileMap {
     pub fn refresh(&self) -> Result<Option<Change>, MapError> {
         let lock = self.record.lock();
         let before = self.record.base().stamp;
-        let fresh = || -> Result<Observation, Stop> {
-            let io = |error| Stop::io(0, error);
+        let fresh = || -> Result<Observation, OperationError> {
+            let io = |error| OperationError::io(0, error);
             let now = self.watch.observe(|| self.synchronised()).map_err(io)?;
             if now.stamp.size == 0 && !size::has_size(&self.file, 0).map_err(io)? {
-                return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+                return Err(OperationError::new(0, Reason::Unsupported(size::UNKNOWN)));
             }
             if let Some(space) = &self.space {
                 self.renew(space, &before, &now.stamp)?;
@@ -321,7 +325,7 @@ impl FileMap {
     /// moved ([`Touched`](Change::Touched)). [`Io`](Reason::Io) if the file cannot be queried.
     pub fn verify(&self) -> Result<(), MapError> {
         let base = self.record.base();
-        let now = self.synchronised().map_err(|error| self.error(0, Stop::io(0, error)))?;
+        let now = self.synchronised().map_err(|error| self.error(0, OperationError::io(0, error)))?;
         let change = match now.change_since(&base.stamp) {
             None | Some(Change::Touched) => {
                 let name = self.name.as_ref().and_then(|name| name.change_from(&now));
@@ -331,7 +335,7 @@ impl FileMap {
         };
         match change {
             None => Ok(()),
-            Some(change) => Err(self.error(0, Stop::new(0, Reason::Changed(change)))),
+            Some(change) => Err(self.error(0, OperationError::new(0, Reason::Changed(change)))),
         }
     }
 
@@ -342,9 +346,11 @@ impl FileMap {
     /// As [`MapOptions::open`]; [`Unsupported`](Reason::Unsupported) if this map was made of a file without a name.
     pub fn reopen(&self) -> Result<FileMap, MapError> {
         let Some(name) = &self.name else {
-            return Err(self.error(0, Stop::new(0, Reason::Unsupported("opening it by a name that is not known"))));
+            return Err(
+                self.error(0, OperationError::new(0, Reason::Unsupported("opening it by a name that is not known")))
+            );
         };
-        let file = name.open().map_err(|error| self.error(0, Stop::io(0, error)))?;
+        let file = name.open().map_err(|error| self.error(0, OperationError::io(0, error)))?;
         self.options.map(file, Some(Arc::clone(name)), Rights::Read)
     }
 
@@ -512,7 +518,7 @@ impl FileMap {
 
     /// Makes an error of an operation that began at `at`.
     #[cold]
-    pub(super) fn error(&self, at: u64, stop: Stop) -> MapError {
+    pub(super) fn error(&self, at: u64, stop: OperationError) -> MapError {
         let offset = self.window.start.saturating_add(at).saturating_add(stop.done as u64);
         MapError::new(self.path(), offset, stop)
     }
@@ -533,8 +539,8 @@ impl FileMap {
     }
 
     /// Queries the file's stamp, and whether it is fresh.
-    pub(super) fn observe(&self) -> Result<Observation, Stop> {
-        Observation::of(|| self.now()).map_err(|error| Stop::io(0, error))
+    pub(super) fn observe(&self) -> Result<Observation, OperationError> {
+        Observation::of(|| self.now()).map_err(|error| OperationError::io(0, error))
     }
 
     /// Makes operations compare with `now` from here on. Not where the mapping is no longer the file that was observed:
@@ -550,7 +556,7 @@ impl FileMap {
 
     /// Copies bytes of the map and checks the file.
     #[inline]
-    pub(super) fn copy(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn copy(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), OperationError> {
         let Some(mapping) = self.mapping() else { return self.copy_from_file(known, at, dst) };
         self.prepare();
         match self.fetch(mapping, at, dst) {
@@ -573,7 +579,7 @@ impl FileMap {
     }
 
     /// Reads bytes from the file, which has its own errors.
-    pub(super) fn copy_from_file(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn copy_from_file(&self, known: &Baseline, at: u64, dst: &mut [u8]) -> Result<(), OperationError> {
         self.pread(known, at, dst, 0)?;
         match self.watch {
             Watch::Reader | Watch::Nothing => Ok(()),
@@ -582,13 +588,19 @@ impl FileMap {
     }
 
     /// Reads from the file what is missing of `dst` after `done`.
-    pub(super) fn pread(&self, known: &Baseline, at: u64, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+    pub(super) fn pread(
+        &self,
+        known: &Baseline,
+        at: u64,
+        dst: &mut [u8],
+        mut done: usize,
+    ) -> Result<(), OperationError> {
         while done < dst.len() {
             match self.file.read_at(&mut dst[done..], self.window.start + at + done as u64) {
-                Ok(0) => return Err(self.ended(known, at, Stop::new(done, Reason::PastEnd { len: 0 }))),
+                Ok(0) => return Err(self.ended(known, at, OperationError::new(done, Reason::PastEnd { len: 0 }))),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io_there(done, "pread64", error)),
+                Err(error) => return Err(OperationError::io_there(done, "pread64", error)),
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use core::ops::RangeBounds;
 use std::io;
 
 use super::chunks::Chunks;
-use super::error::{MapError, Reason, Stop};
+use super::error::{MapError, OperationError, Reason};
 use super::file::FileMap;
 use crate::scan::{Plain, over};
 
@@ -134,7 +134,7 @@ impl<'a> Lines<'a> {
         let Some(Line { at, bytes }) = self.next_line()? else { return Ok(None) };
         let mut line = Vec::new();
         if line.try_reserve_exact(bytes.len()).is_err() {
-            return Err(map.error(at, Stop::io(0, io::Error::from_raw_os_error(libc::ENOMEM))));
+            return Err(map.error(at, OperationError::io(0, io::Error::from_raw_os_error(libc::ENOMEM))));
         }
         line.extend_from_slice(bytes);
         Ok(Some(line))
@@ -154,7 +154,7 @@ impl<'a> Lines<'a> {
             return Ok(());
         };
         let at = self.chunks.position() - (self.len - self.used) as u64 - len as u64;
-        Err(self.chunks.map().error(at, Stop::new(0, reason)))
+        Err(self.chunks.map().error(at, OperationError::new(0, reason)))
     }
 }
 

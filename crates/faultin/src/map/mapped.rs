@@ -1,32 +1,34 @@
-//! How a map gets a mapping of its file, and what becomes of that when the file changes: on Linux. (`portable/mapped.rs` is for
-//! systems where files are only read.)
+//! The mapping of a map's file on Linux: how it is made, and how it follows changes of the file. (`portable/mapped.rs`
+//! replaces this on other systems, where files are only read.)
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::error::{Change, Reason, Stop};
+use super::error::{Change, OperationError, Reason};
 use super::file::FileMap;
 use super::layers;
-use super::mapping::Refused;
+use super::mapping::MappingError;
 pub(super) use super::mapping::{Mapping, Rights, Space};
 use super::options::{Advice, Backend, MapOptions, Watch, Window};
 use super::stamp::Stamp;
-use crate::signal::{self, Reached};
+use crate::signal::{self, HandlerState};
 
-/// What a file was mapped to.
+/// The mapping of a file, and facts about it.
 pub(super) struct Mapped {
-    /// `None` over pread.
+    /// The mappings; `None` if the map reads with `pread(2)`.
     pub space: Option<Space>,
-    /// Whether the file's bytes may move away from under a mapping.
+    /// Whether the file's bytes may move so that a mapping no longer shows them.
     pub may_move: bool,
-    /// A description that could not be mapped. (Closing it would release the process's record locks on the file.)
+    /// An open file that could not be mapped. It stays open, because closing it would release the process's record
+    /// locks on the file.
     pub unmapped: Option<File>,
 }
 
 impl Mapped {
-    /// Maps what there is of a window, if `options` want it and it is to be had. `stamp` is what the file was before.
+    /// Maps the part of a window that the file has, if `options` request a mapping and the kernel provides one. `stamp`
+    /// is the file's state before.
     pub(super) fn new(
         options: &MapOptions,
         file: &File,
@@ -40,7 +42,7 @@ impl Mapped {
         let mapped = || {
             // After the file was queried: later events are changes.
             let again = || layers::reopen(file, path, stamp);
-            let own = may_move.then(again).transpose().map_err(Refused::Mmap)?;
+            let own = may_move.then(again).transpose().map_err(MappingError::Mmap)?;
             match (window.map(own.as_ref().unwrap_or(file), stamp.size, options.watched(), rights), own) {
                 (Ok(mapping), Some(own)) => Ok(Space::new(mapping.keeping(own))),
                 (mapping, own) => {
@@ -55,13 +57,13 @@ impl Mapped {
 }
 
 impl FileMap {
-    /// Adapts the space to a file that was `before` and is `now`.
-    pub(super) fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), Stop> {
+    /// Adapts the mappings to a file whose stamp has changed from `before` to `now`.
+    pub(super) fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), OperationError> {
         if self.options().asked() == Backend::Automatic && !faults_reach_us() {
             space.close();
             return Ok(());
         }
-        let too_large = || Stop::io(0, io::Error::from_raw_os_error(libc::ENOMEM));
+        let too_large = || OperationError::io(0, io::Error::from_raw_os_error(libc::ENOMEM));
         let needed = self.window().needed(now.size).ok_or_else(too_large)?;
         let wanted = self.window().wanted(needed);
         if !self.may_move() || now.is_as(before) {
@@ -70,7 +72,7 @@ impl FileMap {
                     space.close();
                     Ok(())
                 }
-                grown => grown.map_err(|refused| Stop::new(0, refused.into())),
+                grown => grown.map_err(|refused| OperationError::new(0, refused.into())),
             };
         }
         // The mapping may show another file by now. `now` was queried first.
@@ -81,17 +83,17 @@ impl FileMap {
             // Reading the descriptor returns the current bytes.
             space.close();
             if self.options().asked() == Backend::Mapped {
-                return Err(Stop::new(0, Reason::Changed(Change::Replaced)));
+                return Err(OperationError::new(0, Reason::Changed(Change::Replaced)));
             }
         }
         Ok(())
     }
 
-    /// Gives hints about the file.
+    /// Passes hints about the file to the kernel.
     fn hint_file(&self, advice: Option<Advice>, populate: bool) {
         let Window { start, max } = self.window();
         let start = libc::off_t::try_from(start).unwrap_or(libc::off_t::MAX);
-        // 0 is to the end of the file.
+        // A length of 0 means up to the end of the file.
         let len = libc::off_t::try_from(max).unwrap_or(0);
         let advice = advice.map(|advice| match advice {
             Advice::Normal => libc::POSIX_FADV_NORMAL,
@@ -107,7 +109,7 @@ impl FileMap {
 }
 
 impl MapOptions {
-    /// Gives the hints.
+    /// Passes the hints of these options to the kernel.
     pub(super) fn hint(&self, map: &FileMap) {
         let (advice, populate, huge_pages) = self.hints();
         match map.mapping() {
@@ -133,16 +135,17 @@ impl MapOptions {
 }
 
 impl Backend {
-    /// Returns the mapping of `file`, or `None` over pread.
+    /// Returns the mapping of `file`, or `None` if the map reads with `pread(2)`.
     pub(super) fn choose<M>(
         self,
         file: &File,
         rights: Rights,
-        map: impl FnOnce() -> Result<M, Refused>,
+        map: impl FnOnce() -> Result<M, MappingError>,
     ) -> Result<Option<M>, Reason> {
         let mapped = match self {
             Backend::Pread => None,
-            // The kernel would do the copying, which it does better from the file.
+            // Without recoverable faults the kernel would have to copy, and it copies faster from the file than from
+            // the mapping.
             Backend::Automatic if !crate::arch::HAS_TABLE || !faults_are_recovered() => None,
             Backend::Automatic => map().ok(),
             Backend::Mapped => Some(map()?),
@@ -154,26 +157,28 @@ impl Backend {
     }
 }
 
-/// Returns whether a fault in this thread would reach our handler, as far as can be determined. See [`faults_reach_us`].
+/// Returns whether a fault in this thread would reach our handler, as far as can be determined. See
+/// [`faults_reach_us`].
 fn faults_are_recovered() -> bool {
     faults_reach_us() && signal::blocked() == [false; 2]
 }
 
-/// Returns whether the handler has both signals, or the host has declared that it passes them on. Our handler is installed
-/// above one that was installed later, which may keep unknown signals to itself, and above the default action and "ignore".
-/// All of them still get the signals that are not ours.
+/// Returns whether our handler gets both signals, or the host has declared that it passes them on. If not, our handler
+/// is raised above a handler that was installed later, which may not pass on unknown signals, and above the default
+/// action and "ignore". All of them still get the signals that are not ours.
 pub(super) fn faults_reach_us() -> bool {
     let reached = || {
         let status = signal::status();
-        [status.segv, status.bus].iter().all(|reached| matches!(reached, Reached::Directly | Reached::ByHost))
+        [status.segv, status.bus].iter().all(|reached| matches!(reached, HandlerState::Direct | HandlerState::Host))
     };
     crate::install().is_ok() && (reached() || signal::raise_to_top().is_ok() && reached())
 }
 
-/// The operation that is impossible then.
+/// The operation that a file open for appending makes impossible.
 pub(super) const APPENDING: &str = "writing at a position over pread, when it is open for appending,";
 
-/// Returns whether every write goes to the end of the file, whatever offset `pwrite(2)` is given.
+/// Returns whether the file is open for appending: then every write goes to its end, at whatever offset `pwrite(2)` is
+/// called.
 pub(super) fn is_appending(file: &File) -> bool {
     // SAFETY: queries the flags of a descriptor we own.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
@@ -184,13 +189,13 @@ pub(super) fn is_appending(file: &File) -> bool {
 const RESERVE: usize = 64 << 20;
 
 impl Window {
-    /// Returns the number of bytes between the start of the mapping, which is a page's, and the start of the window.
+    /// Returns the number of bytes between the start of the mapping (the start of a page) and the start of the window.
     #[inline]
     pub(super) fn lead(&self) -> usize {
         (self.start % crate::page_size() as u64) as usize
     }
 
-    /// Returns the size in bytes of the mapping that a file of this size needs; `None` if no address space has it.
+    /// Returns the size in bytes of the mapping that a file of this size needs; `None` if it exceeds the address space.
     pub(super) fn needed(&self, size: u64) -> Option<usize> {
         usize::try_from(self.len(size)).ok()?.checked_add(self.lead())
     }
@@ -201,8 +206,8 @@ impl Window {
         needed.saturating_mul(2).max(RESERVE).min(most).max(needed)
     }
 
-    fn map(&self, file: &File, size: u64, watch: Watch, rights: Rights) -> Result<Mapping, Refused> {
-        let too_large = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+    fn map(&self, file: &File, size: u64, watch: Watch, rights: Rights) -> Result<Mapping, MappingError> {
+        let too_large = || MappingError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
         let needed = self.needed(size).ok_or_else(too_large)?;
         let offset = self.start - self.lead() as u64;
         let exact = |len| Mapping::new(file, offset, len, rights);

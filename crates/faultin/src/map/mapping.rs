@@ -36,18 +36,18 @@ type CopyIn = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
 
 /// The reason why there is no mapping.
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub(crate) enum MappingError {
     /// Faults would not be recovered.
     Handler(InstallError),
     /// `mmap(2)`.
     Mmap(io::Error),
 }
 
-impl From<Refused> for Reason {
-    fn from(refused: Refused) -> Self {
+impl From<MappingError> for Reason {
+    fn from(refused: MappingError) -> Self {
         match refused {
-            Refused::Handler(error) => Reason::Handler(error),
-            Refused::Mmap(error) => Reason::Io(error),
+            MappingError::Handler(error) => Reason::Handler(error),
+            MappingError::Mmap(error) => Reason::Io(error),
         }
     }
 }
@@ -120,17 +120,18 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps at least `len` bytes of `file` from `offset`, a multiple of the page size. The file may be shorter.
-    pub(crate) fn new(file: &File, offset: u64, len: usize, rights: Rights) -> Result<Self, Refused> {
-        crate::install().map_err(Refused::Handler)?;
-        let (huge, too_long) = (huge_page_size(file), || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM)));
+    pub(crate) fn new(file: &File, offset: u64, len: usize, rights: Rights) -> Result<Self, MappingError> {
+        crate::install().map_err(MappingError::Handler)?;
+        let (huge, too_long) =
+            (huge_page_size(file), || MappingError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM)));
         let page = huge.unwrap_or_else(page_size);
         let len = len.max(1).checked_next_multiple_of(page).filter(|&len| isize::try_from(len).is_ok());
         let len = len.ok_or_else(too_long)?;
         // Mapping past its end would reserve huge pages, and for writing, make the file longer.
-        if huge.is_some() && file.metadata().map_err(Refused::Mmap)?.len() < offset.saturating_add(len as u64) {
+        if huge.is_some() && file.metadata().map_err(MappingError::Mmap)?.len() < offset.saturating_add(len as u64) {
             return Err(too_long());
         }
-        let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(Refused::Mmap)?;
+        let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(MappingError::Mmap)?;
         let guard = Guard::take(base.addr().get(), len, page, offset);
         Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::default() })
     }
@@ -208,9 +209,9 @@ impl Mapping {
     fn by_kernel(&self, fault: Fault) -> Fault {
         match (fault.cause(), fault.address()) {
             (Cause::Other, Some(at)) if fault.access() == Access::Write && self.rights == Rights::Read => {
-                Fault::refused(Access::Write, Cause::Protection, at)
+                Fault::rejected(Access::Write, Cause::Protection, at)
             }
-            (Cause::Other, Some(at)) => Fault::refused(fault.access(), Cause::Backing, at),
+            (Cause::Other, Some(at)) => Fault::rejected(fault.access(), Cause::Backing, at),
             _ => fault,
         }
     }
@@ -241,7 +242,7 @@ impl Mapping {
         if self.guard.epoch.was_whole(before) {
             return Ok(());
         }
-        Err(Fault::refused(Access::Read, Cause::Backing, src.addr()))
+        Err(Fault::rejected(Access::Read, Cause::Backing, src.addr()))
     }
 
     /// Returns whether zeros of a scan are in the mapping.
@@ -438,7 +439,7 @@ impl Mapping {
         if at <= self.len && len <= self.len - at {
             Ok(self.base().wrapping_add(at))
         } else {
-            Err(Fault::refused(access, Cause::OutOfRange, self.base().addr().wrapping_add(at)))
+            Err(Fault::rejected(access, Cause::OutOfRange, self.base().addr().wrapping_add(at)))
         }
     }
 }
@@ -544,7 +545,7 @@ impl Space {
 
     /// Makes sure that the newest mapping has `needed` bytes, or `wanted` if there is room for them. A closed space stays
     /// closed.
-    pub(crate) fn grow(&self, file: &File, needed: usize, wanted: usize) -> Result<(), Refused> {
+    pub(crate) fn grow(&self, file: &File, needed: usize, wanted: usize) -> Result<(), MappingError> {
         let _one = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(now) = self.newest().filter(|now| now.len() < needed) else { return Ok(()) };
         let wanted = wanted.max(needed).max(now.len().saturating_mul(2));
@@ -560,7 +561,7 @@ impl Space {
     }
 
     /// Replaces the newest mapping by one of `needed` bytes of `file`, another description of the map's file.
-    pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<(), Refused> {
+    pub(crate) fn replace(&self, file: File, needed: usize, wanted: usize) -> Result<(), MappingError> {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.times += 1;
         let Some(last) = self.all().next() else { return Ok(()) };

@@ -73,7 +73,7 @@
 //!
 //! * No change of the file ends the process in an operation. (Limits: a file server that never answers hangs the
 //!   access; a thread that blocks SIGSEGV or SIGBUS after its first access, and then uses only maps that make no system
-//!   call, reports that by [`ask_again`](crate::signal::ask_again).)
+//!   call, reports that by [`refresh_mask`](crate::signal::refresh_mask).)
 //! * **Changes are detected, not prevented.** A fault would not do: the last page of a file that was truncated reads as
 //!   zeros, and one that was truncated and has grown again reads as zeros everywhere. So each operation queries the kernel
 //!   *after* its accesses.

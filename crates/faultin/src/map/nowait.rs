@@ -4,21 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::error::{Reason, Stop};
+use super::error::{OperationError, Reason};
 
 /// Reads `dst.len()` bytes from `offset` in the file. Fails with [`PastEnd`](Reason::PastEnd) if the file ends before.
-pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), Stop> {
+pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), OperationError> {
     let mut done = 0;
     while done < dst.len() {
         let rest = &mut dst[done..];
         let iov = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
         let Ok(at) = libc::off_t::try_from(offset + done as u64) else {
-            return Err(Stop::new(done, Reason::PastEnd { len: 0 }));
+            return Err(OperationError::new(done, Reason::PastEnd { len: 0 }));
         };
         // SAFETY: writes to `rest` only.
         let read = unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, libc::RWF_NOWAIT) };
         match usize::try_from(read) {
-            Ok(0) => return Err(Stop::new(done, Reason::PastEnd { len: 0 })),
+            Ok(0) => return Err(OperationError::new(done, Reason::PastEnd { len: 0 })),
             Ok(read) => done += read,
             Err(_) => {
                 let error = io::Error::last_os_error();
@@ -26,9 +26,9 @@ pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), Stop>
                     Some(libc::EINTR) => {}
                     // Flags that are not known are EINVAL on some file systems.
                     Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => {
-                        return Err(Stop::new(done, Reason::Unsupported("reading without waiting")));
+                        return Err(OperationError::new(done, Reason::Unsupported("reading without waiting")));
                     }
-                    _ => return Err(Stop::io_there(done, "preadv2", error)),
+                    _ => return Err(OperationError::io_there(done, "preadv2", error)),
                 }
             }
         }

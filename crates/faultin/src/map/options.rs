@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{MapError, Reason, Stop};
+use super::error::{MapError, OperationError, Reason};
 use super::file::{self, FileMap};
 use super::mapped::{Mapped, Rights};
 use super::name::Name;
@@ -208,13 +208,13 @@ impl MapOptions {
                 Ok(metadata) if !metadata.is_file() => Reason::NotAFile(metadata.file_type()),
                 _ => Reason::Io(CallError::name("open", error)),
             };
-            MapError::new(Some(path), self.offset, Stop::new(0, reason))
+            MapError::new(Some(path), self.offset, OperationError::new(0, reason))
         })
     }
 
     pub(super) fn map(&self, file: File, name: Option<Arc<Name>>, rights: Rights) -> Result<FileMap, MapError> {
         let path = name.as_ref().map(|name| name.path());
-        let stop = |reason| MapError::new(path, self.offset, Stop::new(0, reason));
+        let stop = |reason| MapError::new(path, self.offset, OperationError::new(0, reason));
         let io = |error| stop(Reason::Io(error));
         if let Some(kind) = irregular(&file).map_err(io)? {
             return Err(stop(Reason::NotAFile(kind)));

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::error::{MapError, Stop};
+use super::error::{MapError, OperationError};
 use super::file::FileMap;
 use super::options::{MapOptions, Watch};
 use super::record::Baseline;
@@ -88,7 +88,7 @@ impl FileReader {
         let path = path.as_ref();
         let stream = || -> Result<Source, MapError> {
             let file = File::open(path)
-                .map_err(|error| MapError::new(Some(path), 0, Stop::io(0, CallError::name("open", error))))?;
+                .map_err(|error| MapError::new(Some(path), 0, OperationError::io(0, CallError::name("open", error))))?;
             Ok(Source::Stream(BufReader::with_capacity(BUFFER, file)))
         };
         // A pipe is opened once: if its reader closed it again, the writer would lose it.

@@ -6,7 +6,7 @@
 use core::ops::{Range, RangeBounds};
 
 use super::answer::Answer;
-use super::error::{MapError, Reason, Stop};
+use super::error::{MapError, OperationError, Reason};
 use super::file::FileMap;
 use super::lines::Lines;
 use super::options::Watch;
@@ -41,7 +41,7 @@ pub(super) trait Pass: Clone {
 }
 
 /// The result of searching a window.
-struct Seen {
+struct WindowResult {
     /// Whether the result is sufficient.
     enough: bool,
     /// Whether the window was read from the file.
@@ -360,7 +360,7 @@ impl FileMap {
         let len = usize::try_from(window.end - from).unwrap_or(usize::MAX);
         let answer = self.ask(known, from, len).map_err(|stop| {
             let done = if P::BACKWARDS { 0 } else { stop.done };
-            self.error(from, Stop { done, ..stop })
+            self.error(from, OperationError { done, ..stop })
         })?;
         if answer == Answer::Unmoved {
             return Ok(seen.enough);
@@ -373,7 +373,12 @@ impl FileMap {
     }
 
     /// Searches the mapping of a window, or, if there is none or it fails, copies of the file.
-    fn look_through<P: Pass>(&self, search: Search<'_>, window: Range<u64>, pass: &mut P) -> Result<Seen, MapError> {
+    fn look_through<P: Pass>(
+        &self,
+        search: Search<'_>,
+        window: Range<u64>,
+        pass: &mut P,
+    ) -> Result<WindowResult, MapError> {
         let len = (window.end - window.start) as usize;
         let mut fault = None;
         self.prepare();
@@ -389,7 +394,7 @@ impl FileMap {
             match looked {
                 Ok(enough) => {
                     *pass = attempt;
-                    return Ok(Seen { enough, in_the_file: false });
+                    return Ok(WindowResult { enough, in_the_file: false });
                 }
                 Err((done, why)) => {
                     let (at, short) = (window.start, Short { done, fault: why });
@@ -399,7 +404,7 @@ impl FileMap {
             }
         }
         let enough = self.look_through_file(search, window, pass, fault)?;
-        Ok(Seen { enough, in_the_file: true })
+        Ok(WindowResult { enough, in_the_file: true })
     }
 
     /// Searches copies of the file; `fault` is the reason.
@@ -425,7 +430,7 @@ impl FileMap {
     ) -> Result<bool, MapError> {
         let Search { known, range, overlap } = search;
         let len = (window.end - window.start) as usize;
-        let failed = |at: u64, stop: Stop| self.failed::<P>(range, at, Stop { fault, ..stop });
+        let failed = |at: u64, stop: OperationError| self.failed::<P>(range, at, OperationError { fault, ..stop });
         let mut buffer = vec![0; len.min(READ.max(overlap.saturating_mul(2)))];
         parts(window, buffer.len(), overlap, P::BACKWARDS, |piece| {
             let bytes = &mut buffer[..(piece.end - piece.start) as usize];
@@ -446,7 +451,7 @@ impl FileMap {
 
     /// Reads from `at` on, the last bytes first; returns which of them could be read, and the error.
     #[cold]
-    fn pread_backwards(&self, known: &Baseline, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<Stop>) {
+    fn pread_backwards(&self, known: &Baseline, at: u64, bytes: &mut [u8]) -> (Range<usize>, Option<OperationError>) {
         let len = bytes.len();
         let mut start = len;
         while start > 0 {
@@ -456,7 +461,7 @@ impl FileMap {
             if let Err(stop) = self.pread(known, at + from as u64, &mut bytes[from..start], 0) {
                 // Whether the file has ended or this part of it cannot be read, its last byte is the first missing one.
                 let done = if matches!(stop.reason, Reason::Changed(_)) { from + stop.done } else { start - 1 };
-                return (start..len, Some(Stop { done, ..stop }));
+                return (start..len, Some(OperationError { done, ..stop }));
             }
             start = from;
         }
@@ -471,7 +476,7 @@ impl FileMap {
 
     /// Makes an error at byte `stop.done` after `at`.
     #[cold]
-    fn failed<P: Pass>(&self, range: &Range<u64>, at: u64, stop: Stop) -> MapError {
+    fn failed<P: Pass>(&self, range: &Range<u64>, at: u64, stop: OperationError) -> MapError {
         let byte = at.saturating_add(stop.done as u64);
         let done = match stop.reason {
             // Bytes past its end were not the file's.
@@ -480,7 +485,7 @@ impl FileMap {
             _ => byte - range.start,
         };
         let done = usize::try_from(done).unwrap_or(usize::MAX);
-        MapError::new(self.path(), self.window().start.saturating_add(byte), Stop { done, ..stop })
+        MapError::new(self.path(), self.window().start.saturating_add(byte), OperationError { done, ..stop })
     }
 }
 

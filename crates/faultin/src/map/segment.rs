@@ -8,7 +8,7 @@ use core::num::NonZeroUsize;
 use core::ops::{Range, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::{Change, MapError, Reason, Stop};
+use super::error::{Change, MapError, OperationError, Reason};
 use super::file::FileMap;
 use super::options::Watch;
 use super::range::within;
@@ -168,7 +168,7 @@ impl Part {
         if offset <= self.len && len <= self.len - offset {
             Ok(self.start + offset as u64)
         } else {
-            Err(Fault::refused_nowhere(access, Cause::OutOfRange))
+            Err(Fault::rejected_nowhere(access, Cause::OutOfRange))
         }
     }
 
@@ -185,7 +185,7 @@ impl Part {
             Reason::Unsupported(_) => Cause::Unsupported,
             _ => Cause::Backing,
         };
-        let fault = error.fault().unwrap_or_else(|| Fault::refused_nowhere(access, cause));
+        let fault = error.fault().unwrap_or_else(|| Fault::rejected_nowhere(access, cause));
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         Short { done, fault }
     }
@@ -222,7 +222,7 @@ impl MapSource<'_> {
     fn piece(&self, at: u64, dst: &mut [u8]) -> Result<(), Short> {
         let copied = match self.map {
             Readable::File(map, known) => {
-                map.copy(&map.known_since(&known), at, dst).map_err(|stop: Stop| map.error(at, stop))
+                map.copy(&map.known_since(&known), at, dst).map_err(|stop: OperationError| map.error(at, stop))
             }
             Readable::Shared(map) => map.read_exact_at(dst, at),
         };
@@ -334,7 +334,7 @@ impl MapDest<'_> {
         };
         match end {
             Ok(end) if end > at => Ok(usize::try_from(end - at).map_or(len, |left| left.min(len))),
-            Ok(_) => Err(Fault::refused_nowhere(Access::Write, Cause::Backing)),
+            Ok(_) => Err(Fault::rejected_nowhere(Access::Write, Cause::Backing)),
             Err(error) => match error.change() {
                 // It ends now within these bytes, or before them.
                 Some(Change::Shrunk { to, .. }) if to > self.part.base + at => {
@@ -423,7 +423,7 @@ impl<'a> WriteMemory for MapDest<'a> {
         }
         match reached == len {
             true => Ok(()),
-            false => Err(Short { done: reached, fault: Fault::refused_nowhere(Access::Write, Cause::Backing) }),
+            false => Err(Short { done: reached, fault: Fault::rejected_nowhere(Access::Write, Cause::Backing) }),
         }
     }
 }

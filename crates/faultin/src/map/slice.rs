@@ -5,7 +5,7 @@ use core::ops::{Range, RangeBounds};
 use std::fs::File;
 
 use super::answer::Answer;
-use super::error::{Change, MapError, Reason, Stop};
+use super::error::{Change, MapError, OperationError, Reason};
 use super::file::FileMap;
 use super::mapping::{Mapping, Repair};
 use super::options::Watch;
@@ -91,7 +91,7 @@ impl<T> Scanned<T> {
     /// Returns the number of bytes from `start` to the first bad one, and the fault there.
     pub(super) fn first_fault(&self, start: u64) -> (usize, Fault) {
         let done = (self.bad.first().map_or(start, |first| first.start) - start) as usize;
-        (done, Fault::refused(Access::Read, Cause::Backing, self.address + done))
+        (done, Fault::rejected(Access::Read, Cause::Backing, self.address + done))
     }
 }
 
@@ -136,9 +136,9 @@ impl Drop for Scan<'_> {
 }
 
 /// Returns zeroed memory for a copy of `len` bytes.
-pub(super) fn zeros(len: usize) -> Result<Vec<u8>, Stop> {
+pub(super) fn zeros(len: usize) -> Result<Vec<u8>, OperationError> {
     let mut copy = Vec::new();
-    copy.try_reserve_exact(len).map_err(|_| Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM)))?;
+    copy.try_reserve_exact(len).map_err(|_| OperationError::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM)))?;
     copy.resize(len, 0);
     Ok(copy)
 }
@@ -286,7 +286,7 @@ impl FileMap {
         let known = self.settled();
         let range = within(range, self.window().len(known.size));
         let Ok(len) = usize::try_from(range.end - range.start) else {
-            let stop = Stop::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
+            let stop = OperationError::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
             return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
         };
         let scanned = match scan(self.mapping(), self.file(), self.lead(), range.start as usize, len, read) {
@@ -305,13 +305,16 @@ impl FileMap {
         let stop = match (cut_to, checked) {
             // Whatever its size is by now: it ended there when it was read.
             (Some(to), _) if to < known.size => {
-                Some(Stop::new(done, Reason::Changed(Change::Shrunk { from: known.size, to })))
+                Some(OperationError::new(done, Reason::Changed(Change::Shrunk { from: known.size, to })))
             }
             (_, Err(stop)) => Some(stop),
             (_, Ok(())) => self.cause_of_damage(&known, range.start, done),
         };
         // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
-        let stop = Stop { fault: Some(fault), ..stop.unwrap_or_else(|| Stop::new(done, Reason::Fault(fault))) };
+        let stop = OperationError {
+            fault: Some(fault),
+            ..stop.unwrap_or_else(|| OperationError::new(done, Reason::Fault(fault)))
+        };
         Err(self.damaged(value, &range, bad, stop))
     }
 
@@ -325,7 +328,7 @@ impl FileMap {
     pub fn repair(&self) -> Result<Repair, MapError> {
         let Some(space) = self.space() else { return Ok(Repair::Whole) };
         space.all().try_fold(Repair::Whole, |all, mapping| {
-            let one = mapping.repair_now(self.file()).map_err(|error| self.error(0, Stop::io(0, error)))?;
+            let one = mapping.repair_now(self.file()).map_err(|error| self.error(0, OperationError::io(0, error)))?;
             Ok(if one == Repair::InUse { one } else { all })
         })
     }
@@ -357,7 +360,13 @@ impl FileMap {
 
     /// Makes the result for a `range` in which these `ranges` were zeros.
     #[cold]
-    fn damaged<T>(&self, value: T, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: Stop) -> Damaged<T> {
+    fn damaged<T>(
+        &self,
+        value: T,
+        range: &Range<u64>,
+        mut ranges: Vec<Range<u64>>,
+        mut stop: OperationError,
+    ) -> Damaged<T> {
         if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
             // The rest of the file's last page reads as zeros without a fault.
             let end = to.saturating_sub(self.window().start).max(range.start);
@@ -374,30 +383,30 @@ impl FileMap {
     }
 
     /// Checks after a closure has read `len` bytes from `at` that they were the file's.
-    fn check_slice(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
+    fn check_slice(&self, known: &Baseline, at: u64, len: usize) -> Result<(), OperationError> {
         if self.ask(known, at, len)? == Answer::Unmoved {
             return Ok(());
         }
         // The closure cannot read again. A change time alone that moved is no error for a reader.
-        let now = self.now().map_err(|error| Stop::io(len, error))?;
+        let now = self.now().map_err(|error| OperationError::io(len, error))?;
         let last = &known.last;
         let within = self.clamp_to(now.size, at, len);
         match self.changed(known, at, len, &now) {
             Some(stop) if !now.has_contents_of(&last.stamp) => Err(stop),
             _ if within < len => {
-                Err(Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })))
+                Err(OperationError::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })))
             }
-            None if !last.settled => Err(Stop::new(within, Reason::Changed(Change::Touched))),
+            None if !last.settled => Err(OperationError::new(within, Reason::Changed(Change::Touched))),
             _ => Ok(()),
         }
     }
 
     /// Returns the reason why the bytes `done` after `at` were replaced, if it can still be determined.
     #[cold]
-    fn cause_of_damage(&self, known: &Baseline, at: u64, done: usize) -> Option<Stop> {
+    fn cause_of_damage(&self, known: &Baseline, at: u64, done: usize) -> Option<OperationError> {
         let mut byte = [0];
         let stop = self.pread(known, at + done as u64, &mut byte, 0).err()?;
-        Some(Stop { done, ..stop })
+        Some(OperationError { done, ..stop })
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Change, MapError, Reason, Stop, is_of_the_file};
+use super::error::{Change, MapError, OperationError, Reason, is_of_the_file};
 use super::file::FileMap;
 use super::mapped::{APPENDING, is_appending};
 use super::mapping::{Mapping, Rights};
@@ -210,7 +210,7 @@ impl FileMapMut {
     pub fn store<T: Scalar>(&self, at: u64, value: T) -> Result<(), MapError> {
         let (known, len) = (self.map.known(), size_of::<T>());
         let stop = if self.map.clamp(&known, at, len) < len {
-            Stop::new(0, Reason::PastEnd { len: self.map.len() })
+            OperationError::new(0, Reason::PastEnd { len: self.map.len() })
         } else {
             let store =
                 |mapping: &Mapping, place, _, _| mapping.store(place, value).map_err(|fault| Short { done: 0, fault });
@@ -240,9 +240,9 @@ impl FileMapMut {
         };
         let known = self.map.known();
         flushed
-            .map_err(|error| Stop::io(0, error))
+            .map_err(|error| OperationError::io(0, error))
             .and_then(|()| self.still_reaches(&known, 0, usize::MAX))
-            .map_err(|stop| self.map.error(0, Stop { done: 0, ..stop }))
+            .map_err(|stop| self.map.error(0, OperationError { done: 0, ..stop }))
     }
 
     /// Flushes a range as [`flush`](Self::flush) does; whole pages are written. File systems may write more. A range that
@@ -260,9 +260,9 @@ impl FileMapMut {
             None => self.sync_data(),
         };
         flushed
-            .map_err(|error| Stop::io(0, error))
+            .map_err(|error| OperationError::io(0, error))
             .and_then(|()| self.still_reaches(&known, at, within))
-            .map_err(|stop| self.map.error(at, Stop { done: 0, ..stop }))
+            .map_err(|stop| self.map.error(at, OperationError { done: 0, ..stop }))
     }
 
     fn sync(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
@@ -297,12 +297,12 @@ impl FileMapMut {
         self.map.refresh().map(|_| ())
     }
 
-    fn reserve(&self, at: u64, len: u64) -> Result<(), Stop> {
+    fn reserve(&self, at: u64, len: u64) -> Result<(), OperationError> {
         let window = self.map.window();
         if at.checked_add(len).is_none_or(|end| end > window.max) {
-            return Err(Stop::new(0, Reason::PastEnd { len: window.max }));
+            return Err(OperationError::new(0, Reason::PastEnd { len: window.max }));
         }
-        let too_large = || Stop::io(0, io::Error::from_raw_os_error(libc::EFBIG));
+        let too_large = || OperationError::io(0, io::Error::from_raw_os_error(libc::EFBIG));
         let start = window.start.checked_add(at).and_then(|start| libc::off_t::try_from(start).ok());
         let (start, len) = start.zip(libc::off_t::try_from(len).ok()).ok_or_else(too_large)?;
         loop {
@@ -314,8 +314,10 @@ impl FileMapMut {
             let Err(error) = without_sigxfsz(allocate) else { return Ok(()) };
             return Err(match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
-                Some(libc::EOPNOTSUPP | libc::ENOSYS) => Stop::new(0, Reason::Unsupported("allocating space")),
-                _ => Stop::io(0, CallError::name("fallocate", error)),
+                Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                    OperationError::new(0, Reason::Unsupported("allocating space"))
+                }
+                _ => OperationError::io(0, CallError::name("fallocate", error)),
             });
         }
     }
@@ -328,7 +330,7 @@ impl FileMapMut {
         len: usize,
         store: impl Fn(&Mapping, usize, usize, usize) -> Result<(), Short>,
         write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let map = &self.map;
         let known = map.known();
         let within = map.clamp(&known, at, len);
@@ -348,7 +350,7 @@ impl FileMapMut {
             }
             // (It was mapped when it was opened; otherwise opening it would have failed.)
             None if map.space().is_some() && is_appending(map.file()) => {
-                return Err(Stop::new(0, Reason::Unsupported(APPENDING)));
+                return Err(OperationError::new(0, Reason::Unsupported(APPENDING)));
             }
             None => self.write_to_file(&known, at, within, 0, write)?,
         }
@@ -357,7 +359,7 @@ impl FileMapMut {
             self.still_reaches(&known, at, within)?;
         }
         if within < len {
-            return Err(Stop::new(within, Reason::PastEnd { len: map.window().len(known.size) }));
+            return Err(OperationError::new(within, Reason::PastEnd { len: map.window().len(known.size) }));
         }
         Ok(())
     }
@@ -370,23 +372,25 @@ impl FileMapMut {
         len: usize,
         mut done: usize,
         write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         // Writing past its end would extend the file: check first. Changes in between cannot be undone.
-        self.reaches(known, at, len).map_err(|stop| Stop { done: stop.done.min(done), ..stop })?;
+        self.reaches(known, at, len).map_err(|stop| OperationError { done: stop.done.min(done), ..stop })?;
         while done < len {
             let offset = self.map.window().start + at + done as u64;
             match without_sigxfsz(|| write(self.map.file(), offset, done, len - done)) {
-                Ok(0) => return Err(Stop::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO))),
+                Ok(0) => {
+                    return Err(OperationError::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO)));
+                }
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io_there(done, "pwrite64", error)),
+                Err(error) => return Err(OperationError::io_there(done, "pwrite64", error)),
             }
         }
         Ok(())
     }
 
     /// Checks those that the map has, if it [watches](Watch) its file.
-    fn still_reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
+    fn still_reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), OperationError> {
         match self.map.watch() {
             Watch::Nothing => Ok(()),
             _ => self.reaches(known, at, self.map.clamp(known, at, len)),
@@ -394,11 +398,13 @@ impl FileMapMut {
     }
 
     /// Checks that the file still has `len` bytes from position `at`.
-    fn reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), Stop> {
-        let now = self.map.now().map_err(|error| Stop::io(len, error))?;
+    fn reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), OperationError> {
+        let now = self.map.now().map_err(|error| OperationError::io(len, error))?;
         match self.map.clamp_to(now.size, at, len) {
             within if within == len => Ok(()),
-            within => Err(Stop::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size }))),
+            within => {
+                Err(OperationError::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })))
+            }
         }
     }
 
@@ -410,14 +416,14 @@ impl FileMapMut {
         at: u64,
         first: Short,
         go_on: impl Fn(usize) -> Result<(), Short>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let mut done = first.done;
         let mut fault = first.fault;
         for last in [false, true] {
-            let stop = |reason| Err(Stop::faulted(done, reason, fault));
+            let stop = |reason| Err(OperationError::faulted(done, reason, fault));
             // The byte that failed must be the file's.
             if let Err(short) = self.reaches(known, at, done + 1) {
-                return Err(Stop { fault: Some(fault), ..short });
+                return Err(OperationError { fault: Some(fault), ..short });
             }
             if !is_of_the_file(&fault) {
                 return stop(Reason::Fault(fault));
@@ -442,7 +448,7 @@ impl FileMapMut {
                 }
             }
         }
-        Err(Stop::faulted(done, Reason::Fault(fault), fault))
+        Err(OperationError::faulted(done, Reason::Fault(fault), fault))
     }
 }
 

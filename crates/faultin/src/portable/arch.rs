@@ -1,4 +1,5 @@
-//! In the place of `arch`: vectors of plain bytes, to look through copies. No assembly, and no access that may fault.
+//! Replaces `arch` on systems other than Linux: vectors of ordinary bytes, to search copies. It has no assembly and
+//! makes no access that may fault.
 
 #[path = "../arch/vector.rs"]
 mod vector;

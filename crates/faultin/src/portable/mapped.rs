@@ -1,11 +1,11 @@
-//! In the place of `map::mapped`: files are not mapped here, every map is over `pread(2)`.
+//! Replaces `map::mapped` on systems other than Linux, where files are not mapped: every map reads with `pread(2)`.
 //!
-//! [`Space`] and [`Mapping`] have no values. What the file API does with a mapping compiles, and never runs.
+//! [`Space`] and [`Mapping`] have no values. The file API's code for mappings compiles and never runs.
 
 use std::fs::File;
 use std::path::Path;
 
-use super::error::{Reason, Stop};
+use super::error::{OperationError, Reason};
 use super::file::FileMap;
 use super::options::{Backend, MapOptions, Window};
 use super::stamp::Stamp;
@@ -14,22 +14,22 @@ use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Plain;
 
-/// What a map allows.
+/// The access rights of a map.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rights {
     /// Reading only.
     Read,
 }
 
-/// The mappings of a map.
+/// The mappings of a map; no value exists.
 #[derive(Debug)]
 pub(super) enum Space {}
 
-/// A mapping.
+/// A mapping; no value exists.
 #[derive(Debug)]
 pub(super) enum Mapping {}
 
-/// What a file was mapped to: nothing.
+/// The mapping of a file: none.
 pub(super) struct Mapped {
     pub space: Option<Space>,
     pub may_move: bool,
@@ -38,7 +38,7 @@ pub(super) struct Mapped {
 
 impl Mapped {
     /// # Errors
-    /// [`Reason::Handler`] if only a mapping would do.
+    /// [`Reason::Handler`] if the options require a mapping.
     pub(super) fn new(
         options: &MapOptions,
         _: &File,
@@ -95,20 +95,20 @@ impl Mapping {
 }
 
 impl FileMap {
-    pub(super) fn renew(&self, space: &Space, _before: &Stamp, _now: &Stamp) -> Result<(), Stop> {
+    pub(super) fn renew(&self, space: &Space, _before: &Stamp, _now: &Stamp) -> Result<(), OperationError> {
         match *space {}
     }
 }
 
 impl MapOptions {
-    /// Gives no hints: what systems offer differs, and none is needed.
+    /// Does nothing: systems have different hints, and none is needed.
     pub(super) fn hint(&self, _: &FileMap) {
         let _ = self.hints();
     }
 }
 
 impl Window {
-    /// Bytes before the window that are mapped with it.
+    /// Returns the number of bytes before the window that are mapped with it.
     pub(super) fn lead(&self) -> usize {
         0
     }

@@ -1,10 +1,11 @@
-//! In the place of `map::nowait`: other systems than Linux have no call that reads what is in memory, and does not wait.
+//! Replaces `map::nowait` on systems other than Linux, which have no call that reads only resident bytes without
+//! waiting.
 
 use std::fs::File;
 
-use super::error::{Reason, Stop};
+use super::error::{OperationError, Reason};
 
-/// Fails, unless there is nothing to read.
-pub(super) fn read(_: &File, dst: &mut [u8], _: u64) -> Result<(), Stop> {
-    if dst.is_empty() { Ok(()) } else { Err(Stop::new(0, Reason::Unsupported("reading without waiting"))) }
+/// Fails, unless the range is empty.
+pub(super) fn read(_: &File, dst: &mut [u8], _: u64) -> Result<(), OperationError> {
+    if dst.is_empty() { Ok(()) } else { Err(OperationError::new(0, Reason::Unsupported("reading without waiting"))) }
 }

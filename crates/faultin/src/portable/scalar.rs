@@ -1,9 +1,10 @@
-//! In the place of `scalar`: the types that [`FileMap::load`](crate::FileMap::load) makes of bytes.
+//! Replaces `scalar` on systems other than Linux: the types that [`FileMap::load`](crate::FileMap::load) converts bytes
+//! to.
 
 mod sealed {
-    /// What a value is made of.
+    /// The bytes of a value.
     pub trait Operations: Copy + Eq {
-        /// The value of as many bytes, in this machine's order.
+        /// Returns the value of these bytes, in this machine's byte order.
         fn from_bytes(bytes: &[u8]) -> Self;
     }
 }

@@ -1,4 +1,4 @@
-//! In the place of `stat`: what the standard library says of a file.
+//! Replaces `stat` on systems other than Linux, with what the standard library reports about a file.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,5 @@
-//! In the place of `map::state`: what a system says of a file, and by which clock, as far as the standard library asks.
+//! Replaces `map::state` on systems other than Linux: a file's state as the standard library reports it, and the clock
+//! of its times.
 
 use std::fs::File;
 use std::io;
@@ -7,19 +8,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stamp::{Freshness, Stamp, Time};
 
-/// What a directory is opened with to look names up in it, besides. Not every system has a way to open one that may only be passed
-/// through: there, names in it are looked up by their path.
+/// Additional flags to open a directory for looking up names in it. Not every system can open a directory that the
+/// process may search but not read: there, names in it are looked up by their path.
 pub(super) const PASS_THROUGH: libc::c_int = 0;
 
-/// The longest tick of a clock that kernels take the times of files from. Which one they take, and how often it ticks, cannot be
-/// asked; FreeBSD, macOS and NetBSD have finer ones.
+/// The longest tick of a clock that kernels use for the times of files. The clock and its tick cannot be queried;
+/// FreeBSD, macOS and NetBSD have shorter ticks.
 pub(crate) fn tick() -> Duration {
     Duration::from_millis(10)
 }
 
 impl Time {
-    /// The clock that is asked. Where the kernel takes the times of files from a coarser one, that is behind by a [`tick`] at
-    /// most, which is how long a stamp counts as fresh.
+    /// Returns the time of the clock to compare stamps with. Where the kernel uses a coarser clock for the times of
+    /// files, that one is late by at most a [`tick`], which is how long a stamp counts as fresh.
     pub(super) fn now() -> Self {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => Time(since.as_nanos() as i64),
@@ -27,14 +28,14 @@ impl Time {
         }
     }
 
-    /// The same.
+    /// Returns the same clock's time: there is no coarser one.
     pub(super) fn now_precisely() -> Self {
         Time::now()
     }
 }
 
 impl Stamp {
-    /// Asks as `fstat(2)` does.
+    /// Returns the stamp of an open file, as `fstat(2)` reports it.
     #[inline]
     pub(crate) fn of(file: &File) -> io::Result<Stamp> {
         let about = file.metadata()?;
@@ -47,7 +48,7 @@ impl Stamp {
         })
     }
 
-    /// The same: how fresh the answer of a network file system has to be cannot be said.
+    /// Returns the same stamp: these systems have no call that asks a network file system for a synchronised one.
     pub(crate) fn with(file: &File, freshness: Freshness) -> io::Result<Stamp> {
         match freshness {
             Freshness::Server | Freshness::Cached => Stamp::of(file),
@@ -55,7 +56,8 @@ impl Stamp {
     }
 }
 
-/// Whether the file is known to be made up when it is read, by what it lies on. Nothing is known: it is read.
+/// Returns whether the file system is known to generate the file's contents when they are read. Always false: it is not
+/// queried.
 pub(super) fn is_made_up(_: &File) -> bool {
     false
 }

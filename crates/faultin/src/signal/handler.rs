@@ -132,7 +132,7 @@ fn serve_others(
 ) -> bool {
     let address = arch::untag(address);
     let Some(registered) = registry.at(address) else { return false };
-    let interrupted = stack::Interrupted::of(context);
+    let interrupted = stack::SignalContext::of(context);
     match registered {
         Registered::Pager(entry) => pager::serve_signal(registry, entry, access, address, &interrupted),
         Registered::Guard(guard) => {

@@ -62,11 +62,11 @@ pub fn raise_to_top() -> Result<(), InstallError> {
 /// The result of [`try_handle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub enum Handled {
+pub enum SignalOutcome {
     /// The signal was a fault of one of our accesses: return from the handler, and the access continues as a short result.
-    Yes = 1,
+    Recovered = 1,
     /// The signal is not ours; nothing was changed.
-    No = 0,
+    NotOurs = 0,
 }
 
 /// Handles a signal as our handler does, for hosts that own SIGSEGV and SIGBUS. Async-signal-safe.
@@ -79,27 +79,27 @@ pub enum Handled {
 ///
 /// # Safety
 /// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread, and
-/// the handler returns normally (not by `longjmp`) after [`Handled::Yes`].
-pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Handled {
+/// the handler returns normally (not by `longjmp`) after [`SignalOutcome::Recovered`].
+pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> SignalOutcome {
     match registry::of(arch::object()) {
         // SAFETY: forwarded from the caller.
-        Some(registry) if unsafe { handler::recover(registry, signo, info, context) } => Handled::Yes,
-        _ => Handled::No,
+        Some(registry) if unsafe { handler::recover(registry, signo, info, context) } => SignalOutcome::Recovered,
+        _ => SignalOutcome::NotOurs,
     }
 }
 
-/// Whether our handler handles a signal.
+/// The position of our handler for a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reached {
+pub enum HandlerState {
     /// The kernel calls it directly.
-    Directly,
+    Direct,
     /// The handler at this address is above it: ours is reached if that one passes on signals that it does not know.
-    Behind(usize),
+    Below(usize),
     /// The default action or "ignore" is in force: a fault kills the process.
-    No,
+    Absent,
     /// The host has declared that it owns the handler: reached if it calls [`try_handle`].
-    ByHost,
+    Host,
 }
 
 /// The current state of both signals for this thread.
@@ -107,9 +107,9 @@ pub enum Reached {
 #[non_exhaustive]
 pub struct Status {
     /// SIGSEGV.
-    pub segv: Reached,
+    pub segv: HandlerState,
     /// SIGBUS.
-    pub bus: Reached,
+    pub bus: HandlerState,
     /// Whether this thread blocks SIGSEGV: the kernel then kills the process on a fault, with or without a handler.
     pub segv_blocked: bool,
     /// Whether this thread blocks SIGBUS.
@@ -126,7 +126,7 @@ pub struct Status {
 impl Status {
     /// Returns whether a fault in this thread is certain to be recovered.
     pub fn is_covered(&self) -> bool {
-        self.segv == Reached::Directly && self.bus == Reached::Directly && !self.segv_blocked && !self.bus_blocked
+        self.segv == HandlerState::Direct && self.bus == HandlerState::Direct && !self.segv_blocked && !self.bus_blocked
     }
 }
 
@@ -187,7 +187,7 @@ fn stack_needed() -> usize {
 /// (The variable makes a load of a view cost a comparison and not a system call. Rust has no stable way to place it where
 /// the loader allocates it with the thread, and loaders may reject libraries that ask for it.) The functions and views of
 /// [`signal_free`](crate::signal_free) use no such variable.
-pub fn ask_again() -> bool {
+pub fn refresh_mask() -> bool {
     crate::blocked::ask()
 }
 
@@ -205,22 +205,22 @@ pub(crate) fn blocked() -> [bool; 2] {
 /// Returns whether the kernel calls our handler for both signals, and no other one first.
 pub(crate) fn is_reached_directly() -> bool {
     let registry = registry::of(arch::object());
-    SIGNALS.iter().all(|&signal| reached(registry, signal) == Reached::Directly)
+    SIGNALS.iter().all(|&signal| reached(registry, signal) == HandlerState::Direct)
 }
 
-fn reached(registry: Option<&Registry>, signal: c_int) -> Reached {
+fn reached(registry: Option<&Registry>, signal: c_int) -> HandlerState {
     let now = chain::current_handler(signal);
     match (registry, now) {
-        (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => Reached::ByHost,
-        (None, _) | (_, None) => Reached::No,
+        (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => HandlerState::Host,
+        (None, _) | (_, None) => HandlerState::Absent,
         (Some(r), Some(handler)) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
             if r.is_ours(handler) {
-                Reached::Directly
+                HandlerState::Direct
             } else {
-                Reached::Behind(handler)
+                HandlerState::Below(handler)
             }
         }
-        _ => Reached::No,
+        _ => HandlerState::Absent,
     }
 }
 

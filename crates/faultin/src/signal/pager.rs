@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::registered::Registered;
 use super::slots::{Blank, Slot};
-pub use super::stack::Interrupted;
+pub use super::stack::SignalContext;
 use super::users::Users;
 use crate::arch;
 use crate::fault::{Access, Cause, Fault};
@@ -66,8 +66,8 @@ pub unsafe trait Pager: Send + Sync + 'static {
     ///
     /// Runs in the signal handler: see what an implementation [promises](Self#safety). It uses no more of the stack than
     /// `interrupted` reports as left; if it needs more, it returns false. A pager that waits checks pending signals now and
-    /// then: see [`Interrupted::blocked`].
-    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &Interrupted) -> bool {
+    /// then: see [`SignalContext::blocked`].
+    fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &SignalContext) -> bool {
         let _ = (address, access, interrupted);
         false
     }
@@ -76,12 +76,12 @@ pub unsafe trait Pager: Send + Sync + 'static {
 /// A registered range: its faults are resolved until this is dropped.
 ///
 /// Dropping it never waits. The pager is dropped at once if no thread is inside it; otherwise the last thread drops it,
-/// when it leaves. (If that thread is in a signal handler, the next call of [`serve`] or `fault_in`, or the next drop of a
-/// `Served`, does.) So a pager may drop its own `Served`, and so may a thread that holds a lock for which another thread
+/// when it leaves. (If that thread is in a signal handler, the next call of [`register`] or `fault_in`, or the next drop of a
+/// `Registration`, does.) So a pager may drop its own `Registration`, and so may a thread that holds a lock for which another thread
 /// waits in the pager. In a child of `fork`, a pager that a thread of the parent was inside is not dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
-pub struct Served {
+pub struct Registration {
     entry: &'static Slot<Entry>,
 }
 
@@ -89,7 +89,7 @@ pub struct Served {
 ///
 /// # Invariants
 ///
-/// 1. While `users` is open or retired, `pager` is what `Box::into_raw` returned for a `Registration`, and `start` and
+/// 1. While `users` is open or retired, `pager` is what `Box::into_raw` returned for a `Registrant`, and `start` and
 ///    `len` do not change. A thread frees it only after it has claimed the entry.
 /// 2. A thread uses `pager` only after it has entered as one of `users`, when that was open, and before it leaves.
 #[derive(Debug)]
@@ -111,13 +111,13 @@ struct Calls {
     fault_in: unsafe extern "C-unwind" fn(*const Calls, usize, usize, Access, &mut Fault) -> bool,
     would_fault: unsafe extern "C-unwind" fn(*const Calls, usize, Access) -> bool,
     /// It cannot unwind: a panic ends the process there.
-    in_signal: unsafe extern "C" fn(*const Calls, usize, u32, &Interrupted) -> bool,
+    in_signal: unsafe extern "C" fn(*const Calls, usize, u32, &SignalContext) -> bool,
     free: unsafe extern "C-unwind" fn(*mut Calls),
 }
 
 /// A pager, and the functions to call it.
 #[repr(C)]
-struct Registration {
+struct Registrant {
     calls: Calls,
     pager: Arc<dyn Pager>,
 }
@@ -128,10 +128,10 @@ const READ: u32 = 1;
 const WRITE: u32 = 2;
 
 /// # Safety
-/// `calls` is a `Registration` of this object that was not freed.
+/// `calls` is a `Registrant` of this object that was not freed.
 unsafe fn pager<'a>(calls: *const Calls) -> &'a dyn Pager {
     // SAFETY: by contract; `calls` comes first in it.
-    unsafe { &*(*calls.cast::<Registration>()).pager }
+    unsafe { &*(*calls.cast::<Registrant>()).pager }
 }
 
 unsafe extern "C-unwind" fn fault_in(
@@ -150,7 +150,7 @@ unsafe extern "C-unwind" fn would_fault(calls: *const Calls, address: usize, acc
     unsafe { pager(calls) }.would_fault(address, access)
 }
 
-unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32, interrupted: &Interrupted) -> bool {
+unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32, interrupted: &SignalContext) -> bool {
     let access = match access {
         READ => Some(Access::Read),
         WRITE => Some(Access::Write),
@@ -162,10 +162,10 @@ unsafe extern "C" fn in_signal(calls: *const Calls, address: usize, access: u32,
 
 unsafe extern "C-unwind" fn free(calls: *mut Calls) {
     // SAFETY: invariant 1 of `Entry`: it came from such a box, and the caller has claimed it.
-    drop(unsafe { Box::from_raw(calls.cast::<Registration>()) });
+    drop(unsafe { Box::from_raw(calls.cast::<Registrant>()) });
 }
 
-/// Registers `pager` for faults in `range`, until the `Served` is dropped.
+/// Registers `pager` for faults in `range`, until the `Registration` is dropped.
 ///
 /// # Errors
 /// [`InstallError`] if [`install`](crate::install) fails.
@@ -173,24 +173,24 @@ unsafe extern "C-unwind" fn free(calls: *mut Calls) {
 /// # Safety
 ///
 /// The addresses of `range` are the caller's: it has mapped or reserved them, and no other code uses them for anything else
-/// until the `Served` is dropped. (This function maps and unmaps nothing. The pager gets every fault there that is not an
+/// until the `Registration` is dropped. (This function maps and unmaps nothing. The pager gets every fault there that is not an
 /// access of this crate, with the signal's whole context: for memory that is not the caller's, that would repeat
 /// instructions that must fail.) No two ranges that are registered at the same time have a page in common, nor has one with a
 /// map of this crate.
-pub unsafe fn serve(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Served, InstallError> {
+pub unsafe fn register(range: Range<usize>, pager: Arc<dyn Pager>) -> Result<Registration, InstallError> {
     crate::install()?;
     let registry = registry();
     let entry = registry.pagers.take(registry.process.number());
     entry.start.store(range.start, Ordering::Relaxed);
     entry.len.store(range.len(), Ordering::Relaxed);
-    let registration = Registration { calls: Calls { fault_in, would_fault, in_signal, free }, pager };
+    let registration = Registrant { calls: Calls { fault_in, would_fault, in_signal, free }, pager };
     entry.pager.store(Box::into_raw(Box::new(registration)).cast(), Ordering::Relaxed);
     entry.users.open();
     registry.register(&entry.range(), Registered::Pager(entry));
-    Ok(Served { entry })
+    Ok(Registration { entry })
 }
 
-impl Drop for Served {
+impl Drop for Registration {
     fn drop(&mut self) {
         let (entry, registry) = (self.entry, registry());
         registry.unregister(&entry.range(), Registered::Pager(entry));
@@ -318,7 +318,7 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
     let address = arch::untag(address);
     let inside = Inside::at(registry(), address)?;
     let calls = inside.calls();
-    let mut fault = Fault::refused(access, Cause::Backing, address);
+    let mut fault = Fault::rejected(access, Cause::Backing, address);
     // SAFETY: invariants 1 and 2 of `Entry`.
     let done = unsafe { ((*calls).fault_in)(calls, address, len, access, &mut fault) };
     Some(if done { Ok(()) } else { Err(fault) })
@@ -376,7 +376,7 @@ pub(super) fn serve_signal(
     entry: &'static Slot<Entry>,
     access: Option<Access>,
     address: usize,
-    interrupted: &Interrupted,
+    interrupted: &SignalContext,
 ) -> bool {
     let access = match access {
         None => UNKNOWN,

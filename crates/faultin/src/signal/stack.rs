@@ -11,7 +11,7 @@ pub(super) const GUARD: usize = 2048;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 #[repr(C)]
-pub struct Interrupted {
+pub struct SignalContext {
     /// The signals that the interrupted code blocks, one bit each, the lowest for signal 1. A pending signal that is not
     /// among them is delivered when the handler returns, and no earlier.
     pub blocked: u64,
@@ -20,17 +20,17 @@ pub struct Interrupted {
     pub room: usize,
 }
 
-impl Interrupted {
+impl SignalContext {
     /// Reads the data of the code whose registers these are.
     #[inline(always)]
-    pub(super) fn of(context: &libc::ucontext_t) -> Interrupted {
+    pub(super) fn of(context: &libc::ucontext_t) -> SignalContext {
         let here = 0_u8;
         let here = (&raw const here).addr();
         // The kernel notes the alternate stack in the frame, also one that it disarms while a handler runs (SS_AUTODISARM).
         let stack = &context.uc_stack;
         let used_up = here.wrapping_sub(stack.ss_sp.addr());
         let room = if used_up < stack.ss_size { used_up } else { usize::MAX };
-        Interrupted { blocked: interrupted_mask(context), room }
+        SignalContext { blocked: interrupted_mask(context), room }
     }
 }
 

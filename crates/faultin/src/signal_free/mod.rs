@@ -1,7 +1,7 @@
 //! Access without a signal handler: for hosts where none may be installed, threads that block SIGSEGV or SIGBUS, code in a
 //! signal handler, and architectures without assembly of this crate.
 //!
-//! The kernel copies (see [`Way`]), at about half a microsecond per call where an access in place costs nothing, and with
+//! The kernel copies (see [`Method`]), at about half a microsecond per call where an access in place costs nothing, and with
 //! the same exact counts. No function here relies on a handler or on an unblocked signal, and the copies, loads, stores and
 //! strings are async-signal-safe. [`KernelReadView`] and [`KernelWriteView`] are ranges of such memory that implement the
 //! traits of [`memory`](crate::memory). [`Process`] reads the memory of another process.
@@ -33,7 +33,7 @@ pub use look::{
 pub use process::{Process, ProcessError, ProcessReason};
 pub(crate) use touch::touch;
 pub use view::{KernelReadView, KernelWriteView};
-pub use ways::Way;
+pub use ways::Method;
 
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
@@ -47,7 +47,7 @@ use crate::{arch, page_size};
 
 /// Returns the way that loads by the kernel take in this thread: the first one that is allowed. `None` if all are
 /// forbidden.
-pub fn way() -> Option<Way> {
+pub fn method() -> Option<Method> {
     ways::now()
 }
 
@@ -88,7 +88,7 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) -> Result<(), S
 pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
     let above = arch::untag(dst.addr()).wrapping_sub(arch::untag(src.addr()));
     if above != 0 && above < len {
-        return Err(Short::refused(Access::Write, Cause::Overlap, dst.addr()));
+        return Err(Short::rejected(Access::Write, Cause::Overlap, dst.addr()));
     }
     let mut block = [MaybeUninit::<u8>::uninit(); BLOCK];
     let mut at = 0;

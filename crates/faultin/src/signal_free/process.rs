@@ -126,7 +126,7 @@ impl Process {
     /// # Errors
     /// [`Ended`](ProcessReason::Ended) if there is none; [`Io`](ProcessReason::Io) with `ENOSYS` before Linux 5.3, which
     /// has no process descriptors.
-    pub fn by_pid(pid: i32) -> Result<Self, ProcessError> {
+    pub fn from_pid(pid: i32) -> Result<Self, ProcessError> {
         let number = usize::try_from(pid).map_err(|_| ProcessError::nothing(libc::EINVAL))?;
         // SAFETY: opens a new descriptor.
         let pidfd = unsafe { call(libc::SYS_pidfd_open, [number, 0, 0, 0, 0, 0]) }.map_err(|error| match error {
@@ -148,7 +148,7 @@ impl Process {
     /// [`Ended`](ProcessReason::Ended) if it has ended and was waited for; [`Io`](ProcessReason::Io) with `EBADF` if it is
     /// no process descriptor, or this namespace has no id for the process, and with `EOPNOTSUPP` if `/proc` does not belong
     /// to this namespace of process ids, so that it cannot be queried.
-    pub fn by_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, ProcessError> {
+    pub fn from_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, ProcessError> {
         let io = |error: io::Error| ProcessError::new(0, ProcessReason::Io(error));
         let pidfd = pidfd.try_clone_to_owned().map_err(io)?;
         if !proc_has_our_numbers() {
@@ -331,6 +331,6 @@ impl Process {
             Ok(Some((_, true))) => Cause::Backing,
             Err(_) => Cause::Other,
         };
-        ProcessError::new(done, ProcessReason::Fault(Fault::refused(Access::Read, cause, at)))
+        ProcessError::new(done, ProcessReason::Fault(Fault::rejected(Access::Read, cause, at)))
     }
 }

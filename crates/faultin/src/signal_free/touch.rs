@@ -84,7 +84,7 @@ pub(super) fn fault(access: Access, address: usize) -> Fault {
             _ => Cause::Other,
         }
     };
-    Fault::refused(access, cause, address)
+    Fault::rejected(access, cause, address)
 }
 
 /// Touches the byte at `address`.

@@ -309,8 +309,8 @@ impl<'a> KernelWriteView<'a> {
     /// Returns the fault of an atomic operation, all of which are rejected: the kernel has none that returns the old value.
     fn refuse<T: Scalar>(&self, offset: usize) -> Fault {
         let cause = |ptr: *mut u8| match ptr.addr() & (size_of::<T>() - 1) {
-            0 => Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()),
-            _ => Fault::refused(Access::Write, Cause::Alignment, ptr.addr()),
+            0 => Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()),
+            _ => Fault::rejected(Access::Write, Cause::Alignment, ptr.addr()),
         };
         self.at(offset, size_of::<T>()).map_or_else(|fault| fault, cause)
     }

@@ -1,10 +1,10 @@
 //! The ways by which the kernel copies between plain memory and memory that may fault: [`transfer`].
 //!
-//! | [`Way`] | calls | what it needs |
+//! | [`Method`] | calls | what it needs |
 //! |---|---|---|
-//! | [`CrossMemory`](Way::CrossMemory) | `process_vm_readv(2)`, `process_vm_writev(2)` on this process | that no filter forbids them |
-//! | [`ProcMem`](Way::ProcMem) | `pread(2)`, `pwrite(2)` on `/proc/self/mem` | a `/proc`, and a free descriptor |
-//! | [`Pipe`](Way::Pipe) | `write(2)` into a pipe, `read(2)` out of it | two free descriptors |
+//! | [`CrossMemory`](Method::CrossMemory) | `process_vm_readv(2)`, `process_vm_writev(2)` on this process | that no filter forbids them |
+//! | [`ProcMem`](Method::ProcMem) | `pread(2)`, `pwrite(2)` on `/proc/self/mem` | a `/proc`, and a free descriptor |
+//! | [`Pipe`](Method::Pipe) | `write(2)` into a pipe, `read(2)` out of it | two free descriptors |
 //!
 //! A sandbox may forbid any of them, to the process or to one thread. Each thread first tries the way that worked last, so
 //! the choice is made once; where it is forbidden, the next way is tried.
@@ -27,7 +27,7 @@ use crate::{arch, page_size};
 /// How the kernel copies for this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Way {
+pub enum Method {
     /// `process_vm_readv(2)` and `process_vm_writev(2)` on this process.
     CrossMemory,
     /// `/proc/self/mem`.
@@ -36,8 +36,8 @@ pub enum Way {
     Pipe,
 }
 
-const READS: [Way; 3] = [Way::CrossMemory, Way::ProcMem, Way::Pipe];
-const WRITES: [Way; 3] = [Way::CrossMemory, Way::Pipe, Way::ProcMem];
+const READS: [Method; 3] = [Method::CrossMemory, Method::ProcMem, Method::Pipe];
+const WRITES: [Method; 3] = [Method::CrossMemory, Method::Pipe, Method::ProcMem];
 
 /// The indices in [`READS`] and [`WRITES`] of the ways that worked last in a thread, because filters are per thread: a slot
 /// for each thread id, modulo [`SLOTS`].
@@ -98,7 +98,7 @@ fn foreign(access: Access, dst: *mut u8, src: *const u8) -> usize {
 }
 
 /// Returns the way that loads of this thread take now; `None` if all are forbidden. Requests one byte from the kernel.
-pub(super) fn now() -> Option<Way> {
+pub(super) fn now() -> Option<Method> {
     let (byte, mut copy) = (1_u8, 0);
     // SAFETY: two bytes of this function's.
     unsafe { transfer(Access::Read, &raw mut copy, &raw const byte, 1) }.ok()?;
@@ -135,7 +135,7 @@ pub(super) unsafe fn transfer(access: Access, dst: *mut u8, src: *const u8, len:
             None => continue,
         }
     }
-    Err(Short { done, fault: Fault::refused(access, Cause::Unsupported, foreign.wrapping_add(done)) })
+    Err(Short { done, fault: Fault::rejected(access, Cause::Unsupported, foreign.wrapping_add(done)) })
 }
 
 /// Copies what is missing after `done`; `None` if this way is forbidden.
@@ -169,7 +169,7 @@ unsafe fn by_one_way(
                 // Some memory is accessible to the CPU but not to the kernel by its address (`memfd_secret`, devices): a
                 // pipe takes it.
                 if way.refuses_more_than_the_cpu() && touch::is_accessible(access, address) {
-                    let mut pipe = Open::new(Way::Pipe, way.thread);
+                    let mut pipe = Open::new(Method::Pipe, way.thread);
                     // SAFETY: forwarded.
                     if let Some(result) = unsafe { by_one_way(&mut pipe, access, dst, src, len, done) } {
                         return Some(result);
@@ -192,7 +192,7 @@ fn smaller(to: usize, from: usize, ask: usize) -> usize {
 
 /// A way, with its open descriptors.
 struct Open {
-    way: Way,
+    way: Method,
     /// The id of this thread.
     thread: usize,
     memory: Option<Descriptor>,
@@ -200,12 +200,12 @@ struct Open {
 }
 
 impl Open {
-    fn new(way: Way, thread: usize) -> Self {
+    fn new(way: Method, thread: usize) -> Self {
         Open { way, thread, memory: None, pipe: None }
     }
 
     fn refuses_more_than_the_cpu(&self) -> bool {
-        self.way != Way::Pipe
+        self.way != Method::Pipe
     }
 
     /// # Safety
@@ -215,10 +215,10 @@ impl Open {
         // SAFETY: forwarded.
         unsafe {
             match self.way {
-                Way::CrossMemory => cross_memory(self.thread, access, to, from, len),
+                Method::CrossMemory => cross_memory(self.thread, access, to, from, len),
                 // A page at a time: each has its own rights, and a pipe loses the part of a page that it copied.
-                Way::ProcMem => self.proc_mem(access, to, from, within),
-                Way::Pipe => self.pipe(to, from, within),
+                Method::ProcMem => self.proc_mem(access, to, from, within),
+                Method::Pipe => self.pipe(to, from, within),
             }
         }
     }

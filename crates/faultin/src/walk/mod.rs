@@ -223,7 +223,7 @@ pub(crate) unsafe fn still(
 /// Makes the result of `done` accessible bytes, where the pages after them do not stay resident together with them.
 #[cold]
 fn evicted(touch: Touch, ptr: *mut u8, done: usize) -> (usize, Fault) {
-    (done, Fault::refused(touch.access(), Cause::NotResident, ptr.wrapping_add(done).addr()))
+    (done, Fault::rejected(touch.access(), Cause::NotResident, ptr.wrapping_add(done).addr()))
 }
 
 /// Runs `f` and returns the ticks it took.

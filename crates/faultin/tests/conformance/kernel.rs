@@ -3,7 +3,7 @@
 use std::os::raw::c_long;
 
 use faultin::memory::AtomicMemory;
-use faultin::signal_free::{KernelReadView, KernelWriteView, Way, way};
+use faultin::signal_free::{KernelReadView, KernelWriteView, Method, method};
 use faultin::{Access, Cause, page_size};
 
 use super::filters::{deny, works};
@@ -65,11 +65,11 @@ pub fn by_each_way(promise: fn(&Kernel)) {
     if !works() {
         return faultin_test::skipped("seccomp", "a thread cannot have a filter");
     }
-    for (denied, expected) in [(&CROSS[..], Way::ProcMem), (&[CROSS, MEM].concat(), Way::Pipe)] {
+    for (denied, expected) in [(&CROSS[..], Method::ProcMem), (&[CROSS, MEM].concat(), Method::Pipe)] {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 assert!(deny(denied, libc::EPERM), "a filter");
-                assert_eq!(way(), Some(expected));
+                assert_eq!(method(), Some(expected));
                 promise(&Kernel);
             });
         });

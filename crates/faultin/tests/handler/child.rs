@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultin::{Cause, signal::Reached};
+use faultin::{Cause, signal::HandlerState};
 use faultin_test::is_emulated;
 
 use crate::Scenario;
@@ -200,16 +200,19 @@ pub(crate) fn ours_is_recovered() {
 
 /// Asserts what [`faultin::signal::status`] returns for both signals.
 #[track_caller]
-pub(crate) fn assert_status(reached: fn(Reached) -> bool, what: &str) {
+pub(crate) fn assert_status(reached: fn(HandlerState) -> bool, what: &str) {
     let status = faultin::signal::status();
     assert!(reached(status.segv) && reached(status.bus), "not {what}: {status:?}");
-    assert_eq!(status.is_covered(), what == "Directly", "{status:?}");
+    assert_eq!(status.is_covered(), what == "Direct", "{status:?}");
 }
 
-/// [`assert_status`] for a variant of [`Reached`].
+/// [`assert_status`] for a variant of [`HandlerState`].
 macro_rules! status_is {
     ($variant:ident) => {
-        crate::child::assert_status(|r| matches!(r, faultin::signal::Reached::$variant { .. }), stringify!($variant))
+        crate::child::assert_status(
+            |r| matches!(r, faultin::signal::HandlerState::$variant { .. }),
+            stringify!($variant),
+        )
     };
 }
 pub(crate) use status_is;

@@ -84,9 +84,9 @@ crate::scenarios! {
         for signal in SIGNALS {
             Sent::Tgkill.send(signal);
         }
-        status_is!(No);
+        status_is!(Absent);
         faultin::signal::reinstall().unwrap();
-        status_is!(Directly);
+        status_is!(Direct);
         child::ours_is_recovered();
     };
     init_process_of_a_container_ignores_sent_signals_and_keeps_its_handler => Ends::Well, |_| {
@@ -101,7 +101,7 @@ crate::scenarios! {
             for signal in SIGNALS {
                 Sent::Tgkill.send(signal);
             }
-            status_is!(Directly);
+            status_is!(Direct);
             child::ours_is_recovered();
             // SAFETY: kills this process, as the test intends.
             unsafe { child::peek(0) };
@@ -141,7 +141,7 @@ pub(crate) const TABLES: &[crate::Scenario] = &[
         assert_eq!(child::queue(child::tid(), libc::SIGBUS, child::BUS_MCEERR_AO), 0);
         let seen = foreign::seen(A);
         assert_eq!((seen.calls, seen.code, seen.addr), (1, child::BUS_MCEERR_AO, child::VALUE));
-        status_is!(Directly);
+        status_is!(Direct);
         // And with the default action.
         child::clean_slate();
         faultin::signal::reinstall().unwrap();

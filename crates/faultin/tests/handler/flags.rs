@@ -56,7 +56,7 @@ crate::scenarios! {
                 let before = faultin::signal::counters().forwarded;
                 sent.send(signal);
                 assert_eq!(faultin::signal::counters().forwarded - before, 1, "{sent:?} of {signal}");
-                status_is!(Directly);
+                status_is!(Direct);
             }
         }
         child::ours_is_recovered();
@@ -119,7 +119,7 @@ fn seen_alike(_: &str) {
 fn status_of(signal: i32) {
     let status = faultin::signal::status();
     let reached = if signal == libc::SIGBUS { status.bus } else { status.segv };
-    assert_eq!(reached, faultin::signal::Reached::Directly);
+    assert_eq!(reached, faultin::signal::HandlerState::Direct);
 }
 
 fn raise(raised: Raised, signal: i32) {

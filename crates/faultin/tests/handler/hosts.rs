@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use faultin::{Cause, InstallError, signal::Handled};
+use faultin::{Cause, InstallError, signal::SignalOutcome};
 
 use crate::Ends;
 use crate::child::{self, SIGNALS, status_is};
@@ -11,7 +11,7 @@ use crate::foreign::{self, A};
 /// A host's handler: this crate's first, then its own.
 fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel's arguments; this handler returns normally.
-    if unsafe { faultin::signal::try_handle(signal, info, context) } == Handled::No {
+    if unsafe { faultin::signal::try_handle(signal, info, context) } == SignalOutcome::NotOurs {
         NOT_OURS.fetch_add(1, SeqCst);
         child::repair();
     }
@@ -21,13 +21,13 @@ static NOT_OURS: AtomicUsize = AtomicUsize::new(0);
 
 crate::scenarios! {
     before_anything_is_installed_status_says_no_and_counters_are_zero => Ends::Well, |_| {
-        status_is!(No);
+        status_is!(Absent);
         assert_eq!(faultin::signal::counters(), faultin::signal::Counters::default());
     };
     hosts_handler_recovers_our_faults_and_keeps_the_rest => Ends::Well, |_| {
         child::clean_slate();
         faultin::signal::host_owns_handler().unwrap();
-        status_is!(ByHost);
+        status_is!(Host);
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_NODEFER, &[], host);
         }
@@ -48,17 +48,17 @@ crate::scenarios! {
         for signal in SIGNALS {
             assert_eq!(child::install(signal, libc::SIG_DFL, 0, &[]).sa_sigaction, libc::SIG_DFL);
         }
-        status_is!(ByHost);
+        status_is!(Host);
     };
     host_that_comes_after_our_handler_may_call_it_too => Ends::Well, |_| {
         child::clean_slate();
         faultin::install().unwrap();
         faultin::signal::host_owns_handler().unwrap();
-        status_is!(Directly);
+        status_is!(Direct);
         for signal in SIGNALS {
             foreign::install(A, signal, libc::SA_SIGINFO | libc::SA_NODEFER, &[], host);
         }
-        status_is!(Behind);
+        status_is!(Below);
         child::ours_is_recovered();
         child::foreign_fault(libc::SIGSEGV);
         assert_eq!((NOT_OURS.load(SeqCst), faultin::signal::counters().forwarded), (1, 0));
@@ -67,7 +67,7 @@ crate::scenarios! {
         faultin::signal::host_owns_handler().unwrap();
         // SAFETY: null is what is tested: a handler without SA_SIGINFO has nothing else to pass.
         let handled = unsafe { faultin::signal::try_handle(libc::SIGSEGV, core::ptr::null_mut(), core::ptr::null_mut()) };
-        assert_eq!(handled, Handled::No);
+        assert_eq!(handled, SignalOutcome::NotOurs);
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGUSR1] {
             foreign::install(A, signal, libc::SA_SIGINFO, &[], host);
             NOT_OURS.store(0, SeqCst);
@@ -90,7 +90,7 @@ crate::scenarios! {
                     Ok(()) => true,
                     Err(InstallError::TooManyHandlers) => {
                         // Nothing has changed: the host's handler is still installed.
-                        assert_eq!(faultin::signal::status().segv, faultin::signal::Reached::Behind(handler));
+                        assert_eq!(faultin::signal::status().segv, faultin::signal::HandlerState::Below(handler));
                         false
                     }
                     Err(error) => panic!("{error}"),

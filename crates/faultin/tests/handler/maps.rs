@@ -1,7 +1,7 @@
 //! Maps with the crate's handler installed first: other handlers are installed above it, and maps that are opened or
 //! refreshed later must not die of what those do with a fault.
 
-use faultin::signal::Reached;
+use faultin::signal::HandlerState;
 use faultin::{
     FileMap, FileMapMut, MapOptions,
     map::{Backend, Change, Rights, Watch},
@@ -26,7 +26,7 @@ fn used_once() {
     let file = file();
     let map = FileMap::open(file.path()).expect("map it");
     assert_eq!((map.load::<u8>(0).expect("a byte"), map.backend()), (7, Backend::Mapped));
-    status_is!(Directly);
+    status_is!(Direct);
 }
 
 /// Like a crash reporter, it exits and passes nothing on.
@@ -62,10 +62,10 @@ crate::scenarios! {
     map_opened_below_a_reporter_of_sigbus_stands_above_it => Ends::Well, |_| {
         used_once();
         child::install(libc::SIGBUS, reporter(), 0, &[]);
-        assert_eq!(faultin::signal::status().bus, Reached::Behind(reporter()));
+        assert_eq!(faultin::signal::status().bus, HandlerState::Below(reporter()));
         let file = file();
         let map = FileMap::open(file.path()).expect("map it");
-        status_is!(Directly);
+        status_is!(Direct);
         assert_eq!(map.backend(), Backend::Mapped);
         says_that_it_is_cut(&map, &file);
     };
@@ -73,10 +73,10 @@ crate::scenarios! {
         used_once();
         child::install(libc::SIGSEGV, reporter(), libc::SA_ONSTACK, &[]);
         let status = faultin::signal::status();
-        assert_eq!((status.segv, status.bus), (Reached::Behind(reporter()), Reached::Directly));
+        assert_eq!((status.segv, status.bus), (HandlerState::Below(reporter()), HandlerState::Direct));
         let file = file();
         let map = FileMap::open(file.path()).expect("map it");
-        status_is!(Directly);
+        status_is!(Direct);
         says_that_it_is_cut(&map, &file);
     };
     writable_and_shared_maps_stand_above_a_reporter => Ends::Well, |_| {
@@ -86,12 +86,12 @@ crate::scenarios! {
             let (file, page) = (file(), child::page());
             if shared {
                 let map = SharedMap::from_file(file.reopen().expect("open"), PAGES * page, Rights::Read).expect("map it");
-                status_is!(Directly);
+                status_is!(Direct);
                 file.as_file().set_len(100).expect("set_len");
                 assert_eq!(map.read_at(&mut vec![0; PAGES * page], 0).expect_err("it was cut").done(), 100);
             } else {
                 let map = FileMapMut::open(file.path()).expect("map it");
-                status_is!(Directly);
+                status_is!(Direct);
                 file.as_file().set_len(100).expect("set_len");
                 assert_eq!(map.write_at(&vec![1; PAGES * page], 0).expect_err("it was cut").done(), 100);
             }
@@ -104,7 +104,7 @@ crate::scenarios! {
             let map = MapOptions::new().watch(watch).open(file.path()).expect("map it");
             over_both(reporter(), 0);
             assert_eq!(map.refresh().expect("nothing happened"), None);
-            status_is!(Directly);
+            status_is!(Direct);
             assert_eq!(map.backend(), Backend::Mapped);
             says_that_it_is_cut(&map, &file);
         }
@@ -128,10 +128,10 @@ crate::scenarios! {
         for reset in [libc::SIG_DFL, libc::SIG_IGN] {
             used_once();
             over_both(reset, 0);
-            status_is!(No);
+            status_is!(Absent);
             let file = file();
             let map = FileMap::open(file.path()).expect("map it");
-            status_is!(Directly);
+            status_is!(Direct);
             assert_eq!(map.backend(), Backend::Mapped);
             says_that_it_is_cut(&map, &file);
         }
@@ -146,7 +146,7 @@ crate::scenarios! {
                 break;
             }
         }
-        status_is!(Behind);
+        status_is!(Below);
         // None of them passes a signal on.
         let map = FileMap::open(after.path()).expect("open it");
         assert_eq!(map.backend(), Backend::Pread);
@@ -178,7 +178,7 @@ crate::scenarios! {
         /// This crate's handler first, then the host's own.
         fn host(_: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
             // SAFETY: the kernel's arguments; this handler returns normally.
-            assert_eq!(unsafe { faultin::signal::try_handle(signal, info, context) }, faultin::signal::Handled::Yes);
+            assert_eq!(unsafe { faultin::signal::try_handle(signal, info, context) }, faultin::signal::SignalOutcome::Recovered);
         }
         child::clean_slate();
         faultin::signal::host_owns_handler().unwrap();
@@ -188,7 +188,7 @@ crate::scenarios! {
         let file = file();
         let map = FileMap::open(file.path()).expect("map it");
         map.refresh().expect("nothing happened");
-        status_is!(ByHost);
+        status_is!(Host);
         assert_eq!(map.backend(), Backend::Mapped);
         says_that_it_is_cut(&map, &file);
         assert!(foreign::seen(A).calls > 0);

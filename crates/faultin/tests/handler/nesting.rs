@@ -105,11 +105,11 @@ crate::scenarios! {
         foreign::install(A, libc::SIGUSR1, libc::SA_SIGINFO, &[], |_, _, _, _| child::ours_is_recovered());
         child::Sent::Tgkill.send(libc::SIGUSR1);
         assert_eq!(foreign::seen(A).calls, 1);
-        status_is!(Directly);
+        status_is!(Direct);
     };
 }
 
 /// Only SIGSEGV has foreign handlers here.
 fn status_of_segv() {
-    assert_eq!(faultin::signal::status().segv, faultin::signal::Reached::Directly);
+    assert_eq!(faultin::signal::status().segv, faultin::signal::HandlerState::Direct);
 }

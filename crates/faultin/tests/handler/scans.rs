@@ -204,7 +204,7 @@ crate::scenarios! {
         faultin::signal::host_owns_handler().unwrap();
         unsafe extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut core::ffi::c_void) {
             // SAFETY: the kernel's arguments.
-            if unsafe { faultin::signal::try_handle(signal, info, context) } == faultin::signal::Handled::No {
+            if unsafe { faultin::signal::try_handle(signal, info, context) } == faultin::signal::SignalOutcome::NotOurs {
                 // SAFETY: exits without destructors.
                 unsafe { libc::_exit(9) };
             }

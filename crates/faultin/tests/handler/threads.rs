@@ -31,7 +31,7 @@ crate::scenarios! {
         std::thread::spawn(|| {
             assert!(faultin::signal::status().segv_blocked, "a new thread inherits the mask");
             child::change_mask(libc::SIG_UNBLOCK, &SIGNALS);
-            status_is!(Directly);
+            status_is!(Direct);
             child::ours_is_recovered();
         })
         .join()
@@ -82,7 +82,7 @@ crate::scenarios! {
                 });
             }
         });
-        status_is!(Directly);
+        status_is!(Direct);
         child::ours_is_recovered();
         child::dies_in_a_fork();
     };
@@ -92,7 +92,7 @@ crate::scenarios! {
         let before = faultin::signal::counters();
         let status = child::fork(|| {
             assert_eq!(faultin::signal::counters(), before, "inherited");
-            status_is!(Directly);
+            status_is!(Direct);
             child::ours_is_recovered();
             assert!(faultin::signal::counters().total() > before.total());
             faultin::signal::raise_to_top().unwrap();
@@ -113,7 +113,7 @@ crate::scenarios! {
             for _ in 0..50 {
                 let status = child::fork(|| {
                     faultin::signal::reinstall().unwrap();
-                    status_is!(Directly);
+                    status_is!(Direct);
                 });
                 assert_eq!(status, 0);
             }

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use faultin::iov::{IovDest, IovSource, OutsideIov, ReadSegment, WriteSegment};
+use faultin::iov::{IovDest, IovRangeError, IovSource, ReadSegment, WriteSegment};
 use faultin::{Access, Cause, Granularity, Short};
 use faultin_sim::{Permission, Sim};
 use proptest::collection::vec;
@@ -111,15 +111,15 @@ impl<'a> Model<'a> {
         self.count -= n;
     }
 
-    fn revert(&mut self, n: usize) -> Result<(), OutsideIov> {
-        self.moved = self.moved.checked_sub(n).ok_or(OutsideIov)?;
+    fn revert(&mut self, n: usize) -> Result<(), IovRangeError> {
+        self.moved = self.moved.checked_sub(n).ok_or(IovRangeError)?;
         self.count += n;
         Ok(())
     }
 
-    fn reexpand(&mut self, count: usize) -> Result<(), OutsideIov> {
+    fn reexpand(&mut self, count: usize) -> Result<(), IovRangeError> {
         if count > self.places.len() - self.moved {
-            return Err(OutsideIov);
+            return Err(IovRangeError);
         }
         self.count = count;
         Ok(())

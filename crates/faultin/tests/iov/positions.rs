@@ -1,7 +1,7 @@
 //! Positions: invalid ones, and saved states.
 
 use faultin::ReadView;
-use faultin::iov::{IovDest, IovSource, OutsideIov, ReadSegment, WriteSegment};
+use faultin::iov::{IovDest, IovRangeError, IovSource, ReadSegment, WriteSegment};
 
 type Segments<'a> = [ReadSegment<'a, ReadView<'a>>; 4];
 
@@ -13,14 +13,14 @@ fn segments<'a>() -> Segments<'a> {
 fn a_revert_beyond_the_start_is_an_error_and_changes_nothing() {
     let segments = segments();
     let mut iov = IovSource::new(&segments);
-    assert_eq!(iov.revert(1), Err(OutsideIov));
+    assert_eq!(iov.revert(1), Err(IovRangeError));
     iov.advance(4);
-    assert_eq!(iov.revert(5), Err(OutsideIov));
-    assert_eq!(iov.revert(usize::MAX), Err(OutsideIov));
+    assert_eq!(iov.revert(5), Err(IovRangeError));
+    assert_eq!(iov.revert(usize::MAX), Err(IovRangeError));
     assert_eq!((iov.moved(), iov.count()), (4, 6));
     assert_eq!(iov.revert(4), Ok(()));
     assert_eq!((iov.moved(), iov.count(), iov.single_seg_count()), (0, 10, 3));
-    let error: std::io::Error = OutsideIov.into();
+    let error: std::io::Error = IovRangeError.into();
     assert_eq!(faultin::errno(&error), Some(libc::EINVAL));
 }
 
@@ -35,7 +35,7 @@ fn truncate_then_revert_goes_by_the_bytes_and_not_by_the_cut_segments() {
     let mut next = [0; 3];
     assert_eq!(iov.copy_from_iter(&mut next), Ok(3));
     assert_eq!(&next, b"cde");
-    assert_eq!(iov.reexpand(6), Err(OutsideIov), "there are 5 behind the position");
+    assert_eq!(iov.reexpand(6), Err(IovRangeError), "there are 5 behind the position");
     assert_eq!(iov.reexpand(5), Ok(()));
     let mut rest = [0; 9];
     assert_eq!(iov.copy_from_iter(&mut rest), Ok(5));
@@ -50,8 +50,8 @@ fn a_state_of_another_list_is_refused() {
     iov.advance(6);
     let middle = iov.save();
     other.advance(6);
-    assert_eq!(iov.restore(other.save()), Err(OutsideIov), "another place for the same bytes");
-    assert_eq!(other.restore(middle), Err(OutsideIov));
+    assert_eq!(iov.restore(other.save()), Err(IovRangeError), "another place for the same bytes");
+    assert_eq!(other.restore(middle), Err(IovRangeError));
     assert_eq!((iov.restore(start), iov.moved(), iov.count()), (Ok(()), 0, 10));
     assert_eq!((iov.restore(middle), iov.moved(), iov.count()), (Ok(()), 6, 4), "forwards, too");
 }

@@ -51,7 +51,7 @@ fn errors_have_no_fault() {
         }
     });
     // The types of faults are there, for code that is written once.
-    let fault = faultin::Fault::refused(faultin::Access::Read, Cause::Unmapped, 4096);
+    let fault = faultin::Fault::rejected(faultin::Access::Read, Cause::Unmapped, 4096);
     assert_eq!(std::io::Error::from(fault).kind(), std::io::Error::from_raw_os_error(libc::EFAULT).kind());
 }
 

@@ -264,7 +264,7 @@ fn same<T: core::fmt::Debug + PartialEq>(real: &T, expected: &T) -> Result<(), S
 /// The fault of an access to `place`, according to the model.
 fn fault_at(layout: &Layout, access: Access, place: Place) -> Result<Fault, String> {
     let cause = layout.cause(place, access).ok_or(format!("{place:?} is accessible"))?;
-    Ok(Fault::refused(access, cause, place.0))
+    Ok(Fault::rejected(access, cause, place.0))
 }
 
 /// Whether `fault` is the model's for `access` to `place`. Its address may be unknown where the CPU gives none.
@@ -406,7 +406,7 @@ fn copy(layout: &mut Layout, dst: Place, src: Place, len: usize) -> Result<End, 
     // SAFETY: foreign memory on both sides.
     let real = unsafe { faultin::raw::copy(dst.write(), src.read(), len) };
     if (above < len || below < len) && dst.0 > src.0 {
-        let refused = Short { done: 0, fault: Fault::refused(Access::Write, Cause::Overlap, dst.0) };
+        let refused = Short { done: 0, fault: Fault::rejected(Access::Write, Cause::Overlap, dst.0) };
         return same(&real, &Err(refused)).map(|()| End::Refused);
     }
     let (readable, writable) = (layout.prefix(src, len, Access::Read), layout.prefix(dst, len, Access::Write));
@@ -586,7 +586,7 @@ fn atomic<T: Word>(layout: &mut Layout, at: Place, what: Atomic, value: u128, ex
     };
     if let Err(fault) = real {
         if !at.0.is_multiple_of(size) {
-            return same(&fault, &Fault::refused(access, Cause::Alignment, at.0)).map(|()| End::Refused);
+            return same(&fault, &Fault::rejected(access, Cause::Alignment, at.0)).map(|()| End::Refused);
         }
         if size == 16 && fault.cause() == Cause::Unsupported {
             return Ok(End::Refused);

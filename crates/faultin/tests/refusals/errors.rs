@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use faultin::iov::{ImportError, OutsideIov};
+use faultin::iov::{ImportError, IovRangeError};
 use faultin::signal_free::{Process, ProcessError};
 use faultin::{
     Access, Cause, Fault, InstallError, Short,
@@ -83,16 +83,16 @@ fn a_change_keeps_its_kind_and_its_count() {
 #[test]
 fn accesses_keep_their_count_and_cause() {
     let uncategorized = kind(libc::EFAULT);
-    let fault = Fault::refused(Access::Read, Cause::Unmapped, 0x1000);
+    let fault = Fault::rejected(Access::Read, Cause::Unmapped, 0x1000);
     let short = Short { done: 17, fault };
     let io = kept(short, uncategorized, Some(libc::EFAULT));
     assert_eq!(io.get_ref().and_then(|inner| inner.downcast_ref::<Short>()), Some(&short));
     kept(fault, uncategorized, Some(libc::EFAULT));
-    kept(Fault::refused(Access::Read, Cause::NotResident, 0), ErrorKind::WouldBlock, Some(libc::EAGAIN));
-    kept(Fault::refused(Access::Write, Cause::Deadlock, 0), ErrorKind::Deadlock, Some(libc::EDEADLK));
+    kept(Fault::rejected(Access::Read, Cause::NotResident, 0), ErrorKind::WouldBlock, Some(libc::EAGAIN));
+    kept(Fault::rejected(Access::Write, Cause::Deadlock, 0), ErrorKind::Deadlock, Some(libc::EDEADLK));
     kept(StructError::Fault(fault), uncategorized, Some(libc::EFAULT));
     kept(StructError::TooBig, kind(libc::E2BIG), Some(libc::E2BIG));
-    kept(OutsideIov, ErrorKind::InvalidInput, Some(libc::EINVAL));
+    kept(IovRangeError, ErrorKind::InvalidInput, Some(libc::EINVAL));
     let (mut init, mut uninit) = ([0; 3], [std::mem::MaybeUninit::uninit(); 2]);
     let read = ShortRead { init: &mut init, uninit: &mut uninit, fault };
     let error = io::Error::from(read);
@@ -116,7 +116,7 @@ fn the_rest_keeps_what_it_says() {
     let error = whole(InstallError::Unsupported.into(), ErrorKind::Unsupported, None, "signal-free");
     assert!(error.get_ref().is_some_and(|inner| inner.is::<InstallError>()));
 
-    let process = match Process::by_pid(std::process::id() as i32) {
+    let process = match Process::from_pid(std::process::id() as i32) {
         Ok(process) => process,
         Err(error) => return faultin_test::skipped("process-vm", error.to_string()),
     };

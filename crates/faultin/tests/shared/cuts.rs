@@ -8,7 +8,7 @@ use faultin::{
     map::{Change, Reason, Rights, Watch},
     shared::{SharedMap, SharedOptions},
 };
-use faultin::{map::Backend, shared::Plain};
+use faultin::{map::Backend, shared::PlainData};
 
 use crate::fixture::{Kind, content, each, memfd, seal, serial};
 
@@ -109,7 +109,7 @@ fn values_of_what_was_cut_are_not_given_out() {
             #[repr(C)]
             struct Pair(#[allow(dead_code)] u32, #[allow(dead_code)] u32);
             // SAFETY: two numbers.
-            unsafe impl Plain for Pair {}
+            unsafe impl PlainData for Pair {}
             let errors = [
                 map.load::<u64>(at).map(drop).expect_err("cut"),
                 map.store(at, 1_u64).expect_err("cut"),

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 
 use faultin::Cause;
-use faultin::shared::ring::{Consumer, Layout, RingError};
+use faultin::shared::ring::{Consumer, RingError, RingLayout};
 use faultin::{
     MapError,
     map::{Backend, Change, Reason, Rights},
@@ -188,7 +188,7 @@ fn a_peer_that_takes_a_ring_away_is_reported_and_nothing_is_consumed() {
     }
     let len = 4 * faultin::page_size();
     // The peer's pattern covers the counters, too: 1 and more, always the same, and 0 after a truncation.
-    let layout = Layout { head: 0, tail: 8, data: 64, entry: 4, capacity: 1024 };
+    let layout = RingLayout { head: 0, tail: 8, data: 64, entry: 4, capacity: 1024 };
     let file = memfd(0);
     file.set_len(len as u64).expect("room");
     let ours = file.try_clone().expect("a descriptor");

@@ -1,6 +1,6 @@
 //! Rings: entries arrive in order, also across the wrap-around; invalid counters are errors, and consume nothing.
 
-use faultin::shared::ring::{Consumer, Counter, Layout, Producer, RingError};
+use faultin::shared::ring::{Consumer, Counter, Producer, RingError, RingLayout};
 use faultin::{
     map::{Backend, Change, Reason, Rights},
     shared::{SharedMap, SharedOptions},
@@ -8,7 +8,7 @@ use faultin::{
 
 use crate::fixture::{memfd, serial};
 
-const LAYOUT: Layout = Layout { head: 4, tail: 0, data: 64, entry: 12, capacity: 8 };
+const LAYOUT: RingLayout = RingLayout { head: 4, tail: 0, data: 64, entry: 12, capacity: 8 };
 
 fn shared() -> Option<SharedMap> {
     if cfg!(faultin_syscall) {
@@ -104,23 +104,23 @@ fn layouts_that_cannot_be_are_refused() {
     let Some(map) = shared() else { return };
     let good = LAYOUT;
     for bad in [
-        Layout { entry: 0, ..good },
-        Layout { capacity: 0, ..good },
-        Layout { capacity: 3, ..good },
-        Layout { head: 2, ..good },
-        Layout { head: 0, ..good },
-        Layout { tail: 4096, ..good },
-        Layout { tail: u64::MAX - 3, ..good },
-        Layout { data: 7, ..good },
-        Layout { data: 4096 - 95, ..good },
-        Layout { data: u64::MAX, ..good },
-        Layout { tail: 68, ..good },
-        Layout { entry: u32::MAX, capacity: 1 << 31, ..good },
+        RingLayout { entry: 0, ..good },
+        RingLayout { capacity: 0, ..good },
+        RingLayout { capacity: 3, ..good },
+        RingLayout { head: 2, ..good },
+        RingLayout { head: 0, ..good },
+        RingLayout { tail: 4096, ..good },
+        RingLayout { tail: u64::MAX - 3, ..good },
+        RingLayout { data: 7, ..good },
+        RingLayout { data: 4096 - 95, ..good },
+        RingLayout { data: u64::MAX, ..good },
+        RingLayout { tail: 68, ..good },
+        RingLayout { entry: u32::MAX, capacity: 1 << 31, ..good },
     ] {
         assert!(matches!(Consumer::new(&map, bad), Err(RingError::Layout(_))), "{bad:?}");
         assert!(matches!(Producer::new(&map, bad), Err(RingError::Layout(_))), "{bad:?}");
     }
-    Consumer::new(&map, Layout { data: 4096 - 96, ..good }).expect("just fits");
+    Consumer::new(&map, RingLayout { data: 4096 - 96, ..good }).expect("just fits");
     let read_only = SharedMap::from_fd(map.try_clone_fd().expect("one more"), 4096, Rights::Read).expect("map it");
     let pread = SharedOptions::new().backend(Backend::Pread).create("ring", 4096).expect("a memfd");
     for map in [read_only, pread] {
@@ -138,7 +138,7 @@ fn a_ring_that_is_cut_is_not_an_empty_one() {
     if cfg!(faultin_syscall) {
         return faultin_test::skipped("assembly", "atomic operations");
     }
-    let layout = Layout { head: 512, tail: 1024, data: page as u64 - 48, entry: 12, capacity: 8 };
+    let layout = RingLayout { head: 512, tail: 1024, data: page as u64 - 48, entry: 12, capacity: 8 };
     for cut in [0, 100, 600, 1024, page - 50, page, page + 40] {
         let file = memfd(0);
         file.set_len(2 * page as u64).expect("room");
@@ -170,7 +170,7 @@ fn two_threads_see_every_entry_once_and_in_order() {
     let _one = serial();
     let Some(map) = shared() else { return };
     map.seal_shrink().expect("a memfd");
-    let layout = Layout { entry: 8, ..LAYOUT };
+    let layout = RingLayout { entry: 8, ..LAYOUT };
     let last = if cfg!(target_arch = "x86_64") { 200_000_u64 } else { 20_000 };
     std::thread::scope(|scope| {
         let map = &map;

@@ -264,15 +264,15 @@ fn a_panic_in_a_slice_leaves_the_map_whole() {
 
 #[test]
 fn a_ring_lies_in_a_part() {
-    use faultin::shared::ring::{Consumer, Layout, Producer};
+    use faultin::shared::ring::{Consumer, Producer, RingLayout};
     let _one = crate::fixture::serial();
     let file = memfd(0);
     file.set_len(3 * 4096).expect("room");
-    let layout = Layout { head: 0, tail: 64, data: 128, entry: 4, capacity: 16 };
+    let layout = RingLayout { head: 0, tail: 64, data: 128, entry: 4, capacity: 16 };
     let options = faultin::shared::SharedOptions::new().backend(Backend::Mapped).offset(4096 + 512);
     let ours = options.from_file(file.try_clone().expect("a descriptor"), 1024, Rights::ReadWrite).expect("map it");
     let all = SharedMap::from_file(file, 3 * 4096, Rights::ReadWrite).expect("map it");
-    let moved = Layout { head: 4608, tail: 4608 + 64, data: 4608 + 128, ..layout };
+    let moved = RingLayout { head: 4608, tail: 4608 + 64, data: 4608 + 128, ..layout };
     let (mut producer, mut consumer) =
         (Producer::new(&ours, layout).expect("it fits"), Consumer::new(&all, moved).expect("it fits"));
     for round in 0..40_u32 {

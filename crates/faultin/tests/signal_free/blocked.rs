@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use faultin::iov::IovSource;
-use faultin::shared::ring::{Consumer, Layout, Producer};
-use faultin::signal::ask_again;
+use faultin::shared::ring::{Consumer, Producer, RingLayout};
+use faultin::signal::refresh_mask;
 use faultin::{Access, Cause, Fault, Granularity, ReadView, Short, WriteView, page_size};
 use faultin::{
     FileMap, FileMapMut, MapError, MapOptions,
@@ -151,7 +151,7 @@ fn a_peer_that_cuts_shared_memory_is_an_error() {
 }
 
 fn shared_maps() {
-    const LAYOUT: Layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 16 };
+    const LAYOUT: RingLayout = RingLayout { head: 0, tail: 64, data: 128, entry: 16, capacity: 16 };
     let page = page_size();
     for sealed in [false, true] {
         let map = SharedMap::create("peer", 3 * page).expect("a memfd");
@@ -404,7 +404,7 @@ fn open_again() {
     };
     assert_eq!(signals(), 1);
     block_all();
-    assert!(ask_again());
+    assert!(refresh_mask());
     assert_eq!(signals(), 0);
     // SAFETY: this thread's mask.
     unsafe {

@@ -113,8 +113,8 @@ fn reads(process: &Process, boundaries: &[(Bad, usize)]) {
 #[test]
 fn its_bytes_come_with_exact_counts_and_causes() {
     let (mut child, boundaries) = start();
-    let by_pid = Process::by_pid(child.id() as i32).expect("it runs");
-    let by_pidfd = Process::by_pidfd(pidfd(&child).as_fd()).expect("it runs");
+    let by_pid = Process::from_pid(child.id() as i32).expect("it runs");
+    let by_pidfd = Process::from_pidfd(pidfd(&child).as_fd()).expect("it runs");
     assert_eq!(by_pidfd.pid(), child.id() as i32);
     reads(&by_pid, &boundaries);
     reads(&by_pidfd, &boundaries);
@@ -122,15 +122,15 @@ fn its_bytes_come_with_exact_counts_and_causes() {
     child.wait().expect("ours");
     ended(by_pid.read(&mut [0; 8], boundaries[0].1 - 8));
     ended(by_pidfd.read(&mut [0; 8], boundaries[0].1 - 8));
-    ended(Process::by_pid(child.id() as i32));
+    ended(Process::from_pid(child.id() as i32));
 }
 
 #[test]
 fn a_process_whose_first_thread_has_ended_is_read() {
     let (mut child, boundaries) = start_as("without its first thread");
-    let process = Process::by_pid(child.id() as i32).expect("it runs");
+    let process = Process::from_pid(child.id() as i32).expect("it runs");
     reads(&process, &boundaries);
-    reads(&Process::by_pidfd(pidfd(&child).as_fd()).expect("it runs"), &boundaries);
+    reads(&Process::from_pidfd(pidfd(&child).as_fd()).expect("it runs"), &boundaries);
     child.kill().expect("ours");
     child.wait().expect("ours");
     ended(process.read(&mut [0; 8], boundaries[0].1 - 8));
@@ -145,7 +145,7 @@ fn a_filter_that_forbids_the_call_leaves_the_file() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             assert!(deny(&[libc::SYS_process_vm_readv], libc::EPERM));
-            reads(&Process::by_pid(child.id() as i32).expect("it runs"), &boundaries);
+            reads(&Process::from_pid(child.id() as i32).expect("it runs"), &boundaries);
         });
     });
     child.kill().expect("ours");
@@ -161,7 +161,7 @@ fn a_filter_that_forbids_to_ask_by_signal_leaves_the_descriptor() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             assert!(deny(&[libc::SYS_pidfd_send_signal], libc::EPERM));
-            let process = Process::by_pid(child.id() as i32).expect("it runs");
+            let process = Process::from_pid(child.id() as i32).expect("it runs");
             reads(&process, &boundaries);
             child.kill().expect("ours");
             child.wait().expect("ours");
@@ -216,11 +216,11 @@ unsafe fn in_the_namespace() -> i32 {
         (child, OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, child, 0) as i32))
     };
     let unsupported = |error: &ProcessError| matches!(error.reason(), ProcessReason::Io(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP));
-    let by_pidfd = Process::by_pidfd(pidfd.as_fd());
+    let by_pidfd = Process::from_pidfd(pidfd.as_fd());
     // The child has it at the same address.
     static VALUE: u64 = 0x1122_3344_5566_7788;
     let mut out = [0; 8];
-    let by_pid = Process::by_pid(number).and_then(|process| process.read(&mut out, (&raw const VALUE).addr()));
+    let by_pid = Process::from_pid(number).and_then(|process| process.read(&mut out, (&raw const VALUE).addr()));
     // SAFETY: the child; this process is the first one of its namespace.
     let first = unsafe {
         libc::kill(number, libc::SIGKILL);
@@ -253,7 +253,7 @@ fn with_a_filter_that_forbids_the_call_it_has_ended_too() {
 
 fn not_waited_for() {
     let (mut child, boundaries) = start();
-    let process = Process::by_pid(child.id() as i32).expect("it runs");
+    let process = Process::from_pid(child.id() as i32).expect("it runs");
     child.kill().expect("ours");
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: waits without reaping the child.
@@ -269,7 +269,7 @@ fn a_process_that_has_the_id_now_is_not_read() {
     const NEXT: &str = "/proc/sys/kernel/ns_last_pid";
     let (mut first, boundaries) = start();
     let id = first.id();
-    let process = Process::by_pid(id as i32).expect("it runs");
+    let process = Process::from_pid(id as i32).expect("it runs");
     first.kill().expect("ours");
     first.wait().expect("ours");
     for _ in 0..50 {
@@ -280,7 +280,7 @@ fn a_process_that_has_the_id_now_is_not_read() {
         let same = second.id() == id;
         if same {
             // It is readable, and may have the same bytes at the same address.
-            let fresh = Process::by_pid(id as i32).expect("it runs");
+            let fresh = Process::from_pid(id as i32).expect("it runs");
             fresh.read(&mut [0; 8], again[0].1 - 8).expect("mapped there");
             ended(process.read(&mut [0; 8], again[0].1 - 8));
             ended(process.read(&mut [0; 8], boundaries[0].1 - 8));

@@ -1,6 +1,6 @@
 //! Filters that forbid the kernel's copies one after the other: the next method gives the same results.
 
-use faultin::signal_free::{KernelReadView, KernelWriteView, Way, way};
+use faultin::signal_free::{KernelReadView, KernelWriteView, Method, method};
 use faultin::{Access, Cause, page_size, signal_free};
 
 use crate::filters::{deny, works};
@@ -35,7 +35,7 @@ fn same_as_ever() {
         let start = pages.good;
         for good in [0, 1, 100, page, page + 7] {
             for size in [1, 8, 101, page + 8, 2 * page] {
-                let what = format!("{size} bytes, {good} good before {bad:?}, {:?}", way());
+                let what = format!("{size} bytes, {good} good before {bad:?}, {:?}", method());
                 pages.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i));
                 let ptr = pages.boundary().wrapping_sub(good);
                 let expected = |access| match bad.cause(access) {
@@ -100,26 +100,26 @@ fn the_next_way_gives_the_same_results() {
 }
 
 fn ways() {
-    assert_eq!(way(), Some(Way::CrossMemory));
+    assert_eq!(method(), Some(Method::CrossMemory));
     same_as_ever();
     without(&CROSS, || {
         same_as_ever();
-        assert_eq!(way(), Some(Way::ProcMem));
+        assert_eq!(method(), Some(Method::ProcMem));
     });
     // Filters apply to a thread: this one has none.
-    assert_eq!(way(), Some(Way::CrossMemory));
+    assert_eq!(method(), Some(Method::CrossMemory));
     without(&[&CROSS[..], &PIPE].concat(), || {
         same_as_ever();
-        assert_eq!(way(), Some(Way::ProcMem));
+        assert_eq!(method(), Some(Method::ProcMem));
     });
     // The call that tells whether a page is readable: the filter's error says nothing about the page.
     without(&[&CROSS[..], &ASK].concat(), || {
         same_as_ever();
-        assert_eq!(way(), Some(Way::ProcMem));
+        assert_eq!(method(), Some(Method::ProcMem));
     });
     without(&[&CROSS[..], &MEM].concat(), || {
         same_as_ever();
-        assert_eq!(way(), Some(Way::Pipe));
+        assert_eq!(method(), Some(Method::Pipe));
     });
 }
 
@@ -133,7 +133,7 @@ fn without_any_way_nothing_is_accessed() {
 
 fn none() {
     without(&[&CROSS[..], &MEM, &PIPE].concat(), || {
-        assert_eq!(way(), None);
+        assert_eq!(method(), None);
         let mut bytes = [1_u8, 2, 3];
         let view = bytes.as_mut_ptr();
         // SAFETY: three local bytes, which are not used otherwise meanwhile.

@@ -20,10 +20,10 @@ pub const ABOUT: &str = "the tests on file systems that fail: FUSE, bad blocks, 
 /// Arguments of `cargo xtask env files`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// In the namespace already
+    /// This process already runs in the namespace
     #[arg(long, hide = true)]
     inside: bool,
-    /// For the tests: a part of their names, `--nocapture`
+    /// Arguments for the test program: a part of the tests' names, `--nocapture`
     #[arg(last = true)]
     arguments: Vec<String>,
 }

@@ -32,9 +32,9 @@ use nix::sched::{CloneFlags, unshare};
 /// Serves files that fail when they are told to, for `cargo xtask env files`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to mount it
+    /// Folder to mount the file system at
     mountpoint: PathBuf,
-    /// `NAME=PATH`: a file and what it passes through to
+    /// `NAME=PATH`: the name of a file, and the file that it passes accesses through to
     #[arg(required = true)]
     files: Vec<String>,
 }

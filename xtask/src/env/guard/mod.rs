@@ -16,10 +16,10 @@ pub const ABOUT: &str = "`faultin guard` on real programs and file systems that 
 /// What `cargo xtask env guard` takes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// In the namespace already
+    /// This process already runs in the namespace
     #[arg(long, hide = true)]
     inside: bool,
-    /// Parts of the names of the cases that are run [default: all]
+    /// Run only the cases whose names contain one of these strings [default: all cases]
     cases: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use faultin::Cause;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
 use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
-use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::copy::{MayWait, NoWait};
 use faultin_cache::mutation::{Bug as WriteBug, Mutated};
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 

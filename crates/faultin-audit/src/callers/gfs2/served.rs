@@ -137,7 +137,7 @@ impl<U: User> Pager<'_, U> {
         let firsts = std::iter::successors(Some(offset), |&at| Some(at + part.to_page_end(at)));
         let missing = |at| part.read_nowait(&mut [0], at).is_err_and(|short| short.fault.cause() == Cause::NotResident);
         let Some(missing) = firsts.take_while(|&at| at < offset + len).find(|&at| missing(at)) else { return Ok(()) };
-        let refused = |cause| Fault::refused(access, cause, part.addr() + missing);
+        let refused = |cause| Fault::rejected(access, cause, part.addr() + missing);
         match self.opened.file.will_need(self.shown()) {
             Ok(()) => Ok(()),
             Err(Error::Deadlock(circle)) => {

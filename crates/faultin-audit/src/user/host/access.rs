@@ -79,7 +79,7 @@ macro_rules! served {
                     Ok(part) if part == left => Ok(()),
                     Ok(part) => Err(short(
                         part.get(),
-                        Fault::refused($access, faultin::Cause::Backing, self.address(offset + done + part.get())),
+                        Fault::rejected($access, faultin::Cause::Backing, self.address(offset + done + part.get())),
                     )),
                     Err(fault) => Err(short(0, fault)),
                 }

@@ -137,7 +137,7 @@ impl Paging {
     pub(super) fn nofault(&self, access: Access, address: usize, fault: Fault) -> Fault {
         let missing = self.index(address).is_some_and(|index| self.pages[index].get() == Page::Missing);
         if fault.cause() == Cause::Backing && missing {
-            Fault::refused(access, Cause::NotResident, address)
+            Fault::rejected(access, Cause::NotResident, address)
         } else {
             fault
         }

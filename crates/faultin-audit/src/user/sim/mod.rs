@@ -245,7 +245,7 @@ impl User for SimUser {
         let frame = SimRegisters::frame(self.scale);
         let mut image = vec![0; frame.size];
         from.read_nowait(&mut image, 0).map_err(|short| short.fault)?;
-        let refused = Fault::refused(Access::Read, Cause::Other, self.address());
+        let refused = Fault::rejected(Access::Read, Cause::Other, self.address());
         SimRegisters::arrived(image, frame.header).ok_or(refused)
     }
 }

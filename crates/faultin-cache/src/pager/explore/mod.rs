@@ -125,7 +125,7 @@ pub(super) enum Found {
         map: usize,
         page: usize,
     },
-    BehindTheEnd {
+    PastEnd {
         page: usize,
     },
     /// An access is repeated although no other thread has acted in between.

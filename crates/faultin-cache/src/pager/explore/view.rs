@@ -23,7 +23,7 @@ impl View {
     }
 
     fn fault(&self, offset: usize) -> Fault {
-        Fault::refused(Access::Read, Cause::Backing, self.range.start + offset)
+        Fault::rejected(Access::Read, Cause::Backing, self.range.start + offset)
     }
 }
 

@@ -20,24 +20,26 @@ use operations::{Doing, Operation, Party};
 pub use source::Source;
 use store::{Manners, Picky};
 
+use crate::kernel_loops;
+
 /// The maximum number of operations in a sequence.
 const LONGEST: usize = 60;
 
 /// All loops.
 const LOOPS: [WriteLoop; 13] = [
     WriteLoop::DEFAULT,
-    WriteLoop::GENERIC_PERFORM_WRITE,
-    WriteLoop::GENERIC_PERFORM_WRITE_5_18,
-    WriteLoop::IOMAP_WRITE_ITER_5_18,
-    WriteLoop::IOMAP_WRITE_ITER,
-    WriteLoop::NTFS_PERFORM_WRITE_5_18,
-    WriteLoop::NTFS_PERFORM_WRITE,
-    WriteLoop::FUSE_FILL_WRITE_PAGES,
-    WriteLoop::FUSE_FILL_WRITE_PAGES_5_16,
-    WriteLoop::BTRFS_BUFFERED_WRITE,
-    WriteLoop::BTRFS_BUFFERED_WRITE_5_16,
-    WriteLoop::F2FS_FILE_WRITE_ITER_5_18,
-    WriteLoop::F2FS_FILE_WRITE_ITER,
+    kernel_loops::GENERIC_PERFORM_WRITE,
+    kernel_loops::GENERIC_PERFORM_WRITE_5_18,
+    kernel_loops::IOMAP_WRITE_ITER_5_18,
+    kernel_loops::IOMAP_WRITE_ITER,
+    kernel_loops::NTFS_PERFORM_WRITE_5_18,
+    kernel_loops::NTFS_PERFORM_WRITE,
+    kernel_loops::FUSE_FILL_WRITE_PAGES,
+    kernel_loops::FUSE_FILL_WRITE_PAGES_5_16,
+    kernel_loops::BTRFS_BUFFERED_WRITE,
+    kernel_loops::BTRFS_BUFFERED_WRITE_5_16,
+    kernel_loops::F2FS_FILE_WRITE_ITER_5_18,
+    kernel_loops::F2FS_FILE_WRITE_ITER,
 ];
 
 /// Counts of the outcomes of operations: a test that never reaches one of them tests nothing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faultin::Access;
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin_cache::mode::{MayWait, NoWait};
+use faultin_cache::copy::{MayWait, NoWait};
 use faultin_cache::write::FaultIn;
 use faultin_cache::{Advice, CachedFile, Error, Partial};
 use faultin_sim::{SimRead, SimWrite};

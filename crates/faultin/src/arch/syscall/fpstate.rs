@@ -11,13 +11,13 @@ pub fn layout() -> Option<(u64, usize)> {
 /// # Safety
 /// None: always fails.
 pub unsafe fn save(dst: *mut u8, _: *const u8, _: *mut u8, _: u64) -> Result<(), Fault> {
-    Err(Fault::refused(Access::Write, Cause::Unsupported, dst.addr()))
+    Err(Fault::rejected(Access::Write, Cause::Unsupported, dst.addr()))
 }
 
 /// # Safety
 /// None: always fails.
 pub unsafe fn restore(src: *const u8, _: *mut u8, _: *mut u8, _: u64) -> Result<(), Fault> {
-    Err(Fault::refused(Access::Read, Cause::Unsupported, src.addr()))
+    Err(Fault::rejected(Access::Read, Cause::Unsupported, src.addr()))
 }
 
 pub fn pattern(_: &mut [u8], _: u8) {}

@@ -131,32 +131,32 @@ macro_rules! scalars {
         /// # Safety
         /// None: always fails.
         pub unsafe fn $aload(ptr: *const $ty, _: Ordering) -> Result<$ty, Fault> {
-            Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()))
+            Err(Fault::rejected(Access::Read, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
         /// None: always fails.
         pub unsafe fn $astore(ptr: *mut $ty, _: $ty, _: Ordering) -> Result<(), Fault> {
-            Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
+            Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
         /// None: always fails.
         pub unsafe fn $swap(ptr: *mut $ty, _: $ty) -> Result<$ty, Fault> {
-            Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
+            Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         /// # Safety
         /// None: always fails.
         pub unsafe fn $cas(ptr: *mut $ty, _: $ty, _: $ty, _: Ordering, _: Ordering) -> Result<Result<$ty, $ty>, Fault> {
-            Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
+            Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()))
         }
 
         $(
         /// # Safety
         /// None: always fails.
         pub unsafe fn $fetch(ptr: *mut $ty, _: $ty, _: Ordering) -> Result<$ty, Fault> {
-            Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()))
+            Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()))
         }
         )*
     )*};

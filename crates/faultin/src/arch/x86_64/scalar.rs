@@ -370,7 +370,7 @@ pub unsafe fn compare_exchange_128(
     _failure: Ordering,
 ) -> Result<Result<u128, u128>, Fault> {
     if !has_cmpxchg16b() {
-        return Err(Fault::refused(Access::Write, Cause::Unsupported, ptr.addr()));
+        return Err(Fault::rejected(Access::Write, Cause::Unsupported, ptr.addr()));
     }
     let (err, low, high, addr): (u64, u64, u64, u64);
     // SAFETY: one read-modify-write with a table entry; rbx is restored on both ways out. Every register is named, because
@@ -414,7 +414,7 @@ pub unsafe fn atomic_load_128(ptr: *const u128, order: Ordering) -> Result<u128,
         return Ok(u128::from_ne_bytes(block.bytes()));
     }
     let _ = order;
-    Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()))
+    Err(Fault::rejected(Access::Read, Cause::Unsupported, ptr.addr()))
 }
 
 /// A 16-byte store in one access.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::SharedMap;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::file_size::without_sigxfsz;
-use crate::map::error::{MapError, Reason, Stop, is_of_the_file};
+use crate::map::error::{MapError, OperationError, Reason, is_of_the_file};
 use crate::map::mapped::is_appending;
 use crate::map::mapping::{Mapping, Rights, huge_page_size};
 use crate::map::range::{asked, in_memory};
@@ -91,13 +91,13 @@ impl SharedMap {
 
     /// Writes to the file what is missing of `len` bytes after `done`, in pieces, so that a length that the peer made up
     /// costs no memory.
-    fn fill_file(&self, start: usize, len: usize, byte: u8, mut done: usize) -> Result<(), Stop> {
+    fn fill_file(&self, start: usize, len: usize, byte: u8, mut done: usize) -> Result<(), OperationError> {
         const PIECE: usize = 256 << 10;
         let piece = vec![byte; PIECE.min(len)];
         while done < len {
             let now = PIECE.min(len - done);
             self.pwrite(start + done, now, |from| &piece[from..now])
-                .map_err(|stop| Stop { done: done + stop.done, ..stop })?;
+                .map_err(|stop| OperationError { done: done + stop.done, ..stop })?;
             done += now;
         }
         Ok(())
@@ -109,7 +109,7 @@ impl SharedMap {
     /// Those of [`read_exact_at`](Self::read_exact_at); [`done`](MapError::done) is 0.
     #[inline]
     pub fn load<T: Scalar>(&self, at: u64) -> Result<T, MapError> {
-        self.load_at(at).map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
+        self.load_at(at).map_err(|stop| self.error(at, OperationError { done: 0, ..stop }))
     }
 
     /// Stores a value at position `at`, in this machine's byte order: one store, single-copy atomic if it is aligned.
@@ -126,7 +126,7 @@ impl SharedMap {
     }
 
     #[inline]
-    fn load_at<T: Scalar>(&self, at: u64) -> Result<T, Stop> {
+    fn load_at<T: Scalar>(&self, at: u64) -> Result<T, OperationError> {
         let (start, len) = self.clamp(at, size_of::<T>());
         if len < size_of::<T>() {
             return Err(self.past_end(0));
@@ -148,7 +148,7 @@ impl SharedMap {
 
     /// Copies bytes that the map has.
     #[inline]
-    pub(super) fn fetch(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn fetch(&self, start: usize, dst: &mut [u8]) -> Result<(), OperationError> {
         self.prepare();
         self.copy_in(start, dst)?;
         self.look(start, dst.len())
@@ -156,7 +156,7 @@ impl SharedMap {
 
     /// Copies as [`fetch`](Self::fetch) does, without a check of the file unless it faults.
     #[inline]
-    pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), OperationError> {
         match &self.mapping {
             Some(mapping) => mapping.read(self.lead + start, dst).or_else(|short| self.explain_load(start, dst, short)),
             None => self.pread(start, dst, 0),
@@ -165,7 +165,7 @@ impl SharedMap {
 
     /// Copies bytes to a range of the map, without a check of the file unless it faults.
     #[inline]
-    pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), Stop> {
+    pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), OperationError> {
         match &self.mapping {
             Some(mapping) => match mapping.write(self.lead + start, src) {
                 Ok(()) => Ok(()),
@@ -195,7 +195,7 @@ impl SharedMap {
         len: usize,
         store: impl Fn(&Mapping, usize) -> Result<(), Short>,
         bytes: impl Fn(usize) -> &'b [u8],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let (start, within) = self.clamp(at, len);
         self.prepare();
         match &self.mapping {
@@ -218,13 +218,13 @@ impl SharedMap {
         len: usize,
         short: Short,
         bytes: impl Fn(usize) -> &'b [u8],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         if !self.is_stored_by_file(mapping) {
             return Err(self.explain_store(start, short));
         }
         let done = short.done;
         self.pwrite(start + done, len - done, |from| bytes(done + from))
-            .map_err(|stop| Stop { done: done + stop.done, ..stop })
+            .map_err(|stop| OperationError { done: done + stop.done, ..stop })
     }
 
     /// Returns whether zeros of a scan are in the mapping, which cannot be stored to, and the file can be written to
@@ -236,28 +236,28 @@ impl SharedMap {
     /// Handles a short copy from the mapping. Unless the file has become shorter, the rest is read with `pread`, which
     /// succeeds where only the mapping failed (a hole without memory for it). Once.
     #[cold]
-    fn explain_load(&self, start: usize, dst: &mut [u8], short: Short) -> Result<(), Stop> {
+    fn explain_load(&self, start: usize, dst: &mut [u8], short: Short) -> Result<(), OperationError> {
         let Short { done, fault } = short;
-        let with_fault = |stop: Stop| Stop { fault: Some(fault), ..stop };
+        let with_fault = |stop: OperationError| OperationError { fault: Some(fault), ..stop };
         if !is_of_the_file(&fault) {
-            return Err(with_fault(Stop::new(done, Reason::Fault(fault))));
+            return Err(with_fault(OperationError::new(done, Reason::Fault(fault))));
         }
         self.still_has(start, done).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
     }
 
     /// Returns the reason why a store or an atomic operation faulted.
     #[cold]
-    pub(super) fn explain_store(&self, start: usize, short: Short) -> Stop {
+    pub(super) fn explain_store(&self, start: usize, short: Short) -> OperationError {
         let Short { done, fault } = short;
-        let because = |reason| Stop::faulted(done, reason, fault);
+        let because = |reason| OperationError::faulted(done, reason, fault);
         if !is_of_the_file(&fault) {
             return because(Reason::Fault(fault));
         }
         if let Err(stop) = self.still_has(start, done) {
-            return Stop { fault: Some(fault), ..stop };
+            return OperationError { fault: Some(fault), ..stop };
         }
         match self.file.read_at(&mut [0], self.in_file(start + done)) {
-            Ok(0) => Stop { fault: Some(fault), ..self.ended(start, done) },
+            Ok(0) => OperationError { fault: Some(fault), ..self.ended(start, done) },
             Err(error) => because(Reason::Io(error)),
             // Huge pages come from a pool that is easily exhausted. A hole would prove nothing: a file that was truncated
             // and has grown again is full of them.
@@ -267,16 +267,16 @@ impl SharedMap {
     }
 
     /// Returns whether the byte that failed, after `done` bytes from `start`, is the file's.
-    fn still_has(&self, start: usize, done: usize) -> Result<(), Stop> {
+    fn still_has(&self, start: usize, done: usize) -> Result<(), OperationError> {
         match self.file_size() {
             Ok(size) if size > self.in_file(start + done) => Ok(()),
             Ok(size) => Err(self.shrunk(start, done, size)),
-            Err(error) => Err(Stop::io(done, error)),
+            Err(error) => Err(OperationError::io(done, error)),
         }
     }
 
     /// Reads from the file what is missing of `dst` after `done`.
-    pub(super) fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), Stop> {
+    pub(super) fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), OperationError> {
         for _ in 0..calls(dst.len()) {
             if done == dst.len() {
                 break;
@@ -285,32 +285,32 @@ impl SharedMap {
                 Ok(0) => return Err(self.ended(start, done)),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io_there(done, "pread64", error)),
+                Err(error) => return Err(OperationError::io_there(done, "pread64", error)),
             }
         }
         if done < dst.len() {
-            return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EINTR)));
+            return Err(OperationError::io(done, io::Error::from_raw_os_error(libc::EINTR)));
         }
         Ok(())
     }
 
     /// Handles a read that ended within the map: the file was shorter at that moment, whatever it is now.
     #[cold]
-    fn ended(&self, start: usize, done: usize) -> Stop {
+    fn ended(&self, start: usize, done: usize) -> OperationError {
         match self.file_size() {
             Ok(size) => self.shrunk(start, done, size.min(self.in_file(start + done))),
-            Err(error) => Stop::io(done, error),
+            Err(error) => OperationError::io(done, error),
         }
     }
 
-    fn pwrite<'b>(&self, start: usize, len: usize, bytes: impl Fn(usize) -> &'b [u8]) -> Result<(), Stop> {
+    fn pwrite<'b>(&self, start: usize, len: usize, bytes: impl Fn(usize) -> &'b [u8]) -> Result<(), OperationError> {
         if self.rights == Rights::Read {
-            let fault = Fault::refused(Access::Write, Cause::Protection, start);
-            return Err(Stop::new(0, Reason::Fault(fault)));
+            let fault = Fault::rejected(Access::Write, Cause::Protection, start);
+            return Err(OperationError::new(0, Reason::Fault(fault)));
         }
         // Writing past its end would extend the file: check first. Changes in between cannot be undone.
         if !self.is_sealed() {
-            self.reaches(start, len).map_err(|stop| Stop { done: 0, ..stop })?;
+            self.reaches(start, len).map_err(|stop| OperationError { done: 0, ..stop })?;
         }
         let mut done = 0;
         for _ in 0..calls(len) {
@@ -318,14 +318,16 @@ impl SharedMap {
                 break;
             }
             match without_sigxfsz(|| self.file.write_at(bytes(done), self.in_file(start + done))) {
-                Ok(0) => return Err(Stop::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO))),
+                Ok(0) => {
+                    return Err(OperationError::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO)));
+                }
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::io_there(done, "pwrite64", error)),
+                Err(error) => return Err(OperationError::io_there(done, "pwrite64", error)),
             }
         }
         if done < len {
-            return Err(Stop::io(done, io::Error::from_raw_os_error(libc::EINTR)));
+            return Err(OperationError::io(done, io::Error::from_raw_os_error(libc::EINTR)));
         }
         self.look(start, len)
     }

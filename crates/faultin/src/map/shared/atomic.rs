@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::SharedMap;
 use crate::blocked;
 use crate::fault::{Fault, Short};
-use crate::map::error::{MapError, Reason, Stop};
+use crate::map::error::{MapError, OperationError, Reason};
 use crate::map::mapping::Mapping;
 use crate::scalar::{self, Scalar};
 
@@ -107,7 +107,7 @@ impl SharedMap {
         self.prepare();
         self.atomic_at(start, len, operation)
             .and_then(|value| self.look(start, len).map(|()| value))
-            .map_err(|stop| self.error(at, Stop { done: 0, ..stop }))
+            .map_err(|stop| self.error(at, OperationError { done: 0, ..stop }))
     }
 
     /// Does not check the file unless the access faults: for the words of a ring, which are checked with its data.
@@ -117,12 +117,12 @@ impl SharedMap {
         start: usize,
         len: usize,
         operation: impl FnOnce(*mut T) -> Result<R, Fault>,
-    ) -> Result<R, Stop> {
+    ) -> Result<R, OperationError> {
         if len < size_of::<T>() {
             return Err(self.past_end(0));
         }
         let Some(mapping) = &self.mapping else {
-            return Err(Stop::new(0, Reason::Unsupported("an atomic operation over pread")));
+            return Err(OperationError::new(0, Reason::Unsupported("an atomic operation over pread")));
         };
         blocked::unblocked(|| operation(mapping.base().wrapping_add(self.lead + start).cast()))
             .map_err(|fault| self.explain_store(start, Short { done: 0, fault }))

@@ -13,9 +13,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use options::SharedOptions;
-pub use plain::Plain;
+pub use plain::PlainData;
 
-use super::error::{Change, MapError, Reason, Stop};
+use super::error::{Change, MapError, OperationError, Reason};
 use super::mapping::{Mapping, Rights};
 use super::options::{Backend, Watch};
 use crate::blocked;
@@ -114,7 +114,7 @@ impl SharedMap {
     /// # Errors
     /// [`Io`](Reason::Io) if the process has no descriptors left.
     pub fn try_clone_fd(&self) -> Result<OwnedFd, MapError> {
-        self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, Stop::io(0, error)))
+        self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, OperationError::io(0, error)))
     }
 
     /// Seals the file against truncation, for all processes and forever. From here on no operation checks its size.
@@ -124,12 +124,12 @@ impl SharedMap {
     /// one that is not sealed. [`Io`](Reason::Io) with `EPERM` if it may not be sealed any more, or is open for reading
     /// only, [`Unsupported`](Reason::Unsupported) if it is not a memfd.
     pub fn seal_shrink(&self) -> Result<(), MapError> {
-        let sealed = || -> Result<(), Stop> {
+        let sealed = || -> Result<(), OperationError> {
             if seals(&self.file).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
                 add_seals(&self.file, libc::F_SEAL_SHRINK)?;
             }
             // It may have been truncated until now, and cannot be any more.
-            self.reaches(0, self.len).map_err(|stop| Stop { done: 0, ..stop })
+            self.reaches(0, self.len).map_err(|stop| OperationError { done: 0, ..stop })
         };
         sealed().map_err(|stop| self.error(0, stop))?;
         self.sealed.store(true, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl SharedMap {
     pub fn verify(&self) -> Result<(), MapError> {
         match self.is_sealed() {
             true => Ok(()),
-            false => self.reaches(0, self.len).map_err(|stop| self.error(0, Stop { done: 0, ..stop })),
+            false => self.reaches(0, self.len).map_err(|stop| self.error(0, OperationError { done: 0, ..stop })),
         }
     }
 
@@ -205,7 +205,7 @@ impl SharedMap {
 
     /// Makes an error of an operation that began at `at`.
     #[cold]
-    fn error(&self, at: u64, stop: Stop) -> MapError {
+    fn error(&self, at: u64, stop: OperationError) -> MapError {
         MapError::new(None, self.offset.saturating_add(at).saturating_add(stop.done as u64), stop)
     }
 
@@ -217,8 +217,8 @@ impl SharedMap {
     }
 
     #[cold]
-    fn past_end(&self, done: usize) -> Stop {
-        Stop::new(done, Reason::PastEnd { len: self.len as u64 })
+    fn past_end(&self, done: usize) -> OperationError {
+        OperationError::new(done, Reason::PastEnd { len: self.len as u64 })
     }
 
     /// Returns whether operations check the size of the file: a system call each.
@@ -238,7 +238,7 @@ impl SharedMap {
 
     /// Checks after an access to `len` bytes from `at` that all of them are still the file's.
     #[inline]
-    fn look(&self, at: usize, len: usize) -> Result<(), Stop> {
+    fn look(&self, at: usize, len: usize) -> Result<(), OperationError> {
         if !self.looks() || len == 0 {
             return Ok(());
         }
@@ -249,8 +249,8 @@ impl SharedMap {
 
     /// Checks that the file has `len` bytes from `at`.
     #[inline]
-    fn reaches(&self, at: usize, len: usize) -> Result<(), Stop> {
-        let size = self.file_size().map_err(|error| Stop::io(len, error))?;
+    fn reaches(&self, at: usize, len: usize) -> Result<(), OperationError> {
+        let size = self.file_size().map_err(|error| OperationError::io(len, error))?;
         match size >= self.in_file(at + len) {
             true => Ok(()),
             false => Err(self.shrunk(at, len, size)),
@@ -259,9 +259,9 @@ impl SharedMap {
 
     /// Makes the stop of a file of `size` bytes: of `done` bytes from `at`, those within the file count.
     #[cold]
-    fn shrunk(&self, at: usize, done: usize, size: u64) -> Stop {
+    fn shrunk(&self, at: usize, done: usize, size: u64) -> OperationError {
         let within = size.saturating_sub(self.in_file(at)).min(done as u64) as usize;
-        Stop::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
+        OperationError::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
     }
 
     fn file_size(&self) -> io::Result<u64> {
@@ -276,14 +276,14 @@ fn seals(file: &File) -> Option<libc::c_int> {
     (seals >= 0).then_some(seals)
 }
 
-fn add_seals(file: &File, seals: libc::c_int) -> Result<(), Stop> {
+fn add_seals(file: &File, seals: libc::c_int) -> Result<(), OperationError> {
     // SAFETY: seals the file of a descriptor we own.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } == 0 {
         return Ok(());
     }
     let error = io::Error::last_os_error();
     Err(match error.raw_os_error() {
-        Some(libc::EINVAL) => Stop::new(0, Reason::Unsupported("sealing")),
-        _ => Stop::io(0, CallError::name("fcntl", error)),
+        Some(libc::EINVAL) => OperationError::new(0, Reason::Unsupported("sealing")),
+        _ => OperationError::io(0, CallError::name("fcntl", error)),
     })
 }

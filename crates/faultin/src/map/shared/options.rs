@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use super::{SharedMap, add_seals, seals};
 use crate::errno::CallError;
 use crate::file_size::without_sigxfsz;
-use crate::map::error::{MapError, Reason, Stop};
+use crate::map::error::{MapError, OperationError, Reason};
 use crate::map::layers;
-use crate::map::mapping::{Mapping, Refused, Rights, huge_page_size};
+use crate::map::mapping::{Mapping, MappingError, Rights, huge_page_size};
 use crate::map::options::{Backend, Watch};
 use crate::map::size;
 use crate::map::stamp::Stamp;
@@ -112,7 +112,7 @@ impl SharedOptions {
     }
 
     /// Makes an error of a map of `len` bytes that was not made.
-    pub(super) fn error(&self, len: usize, stop: Stop) -> MapError {
+    pub(super) fn error(&self, len: usize, stop: OperationError) -> MapError {
         let at = if matches!(stop.reason, Reason::PastEnd { .. }) { len as u64 } else { 0 };
         MapError::new(None, self.offset.saturating_add(at), stop)
     }
@@ -124,11 +124,11 @@ impl SharedOptions {
     /// Those of [`from_file`](Self::from_file); [`Io`](Reason::Io) if the name has a NUL or more than 249 bytes (`EINVAL`),
     /// or there are no descriptors or memory left.
     pub fn create(&self, name: &str, len: usize) -> Result<SharedMap, MapError> {
-        let made = || -> Result<SharedMap, Stop> {
+        let made = || -> Result<SharedMap, OperationError> {
             if len == 0 {
                 return Err(empty());
             }
-            let io = |error| Stop::io(0, error);
+            let io = |error| OperationError::io(0, error);
             let file = memfd(name).map_err(io)?;
             let set_len = || {
                 file.set_len(self.offset.saturating_add(len as u64))
@@ -148,7 +148,7 @@ impl SharedOptions {
         self.watch
     }
 
-    fn map(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, Stop> {
+    fn map(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, OperationError> {
         let (size, sealed) = self.ask(&file, len, rights)?;
         let page = huge_page_size(&file).unwrap_or_else(page_size);
         let lead = (self.offset % page as u64) as usize;
@@ -156,52 +156,52 @@ impl SharedOptions {
         let backend = match (self.backend, layers::may_move(&file)) {
             // The mapping could not follow its file.
             (Backend::Mapped, true) => {
-                return Err(Stop::new(0, Reason::Unsupported("mapping a file of layers for good")));
+                return Err(OperationError::new(0, Reason::Unsupported("mapping a file of layers for good")));
             }
             (Backend::Automatic, true) => Backend::Pread,
             (backend, _) => backend,
         };
-        let mapping = backend.choose(&file, rights, mapped).map_err(|reason| Stop::new(0, reason))?;
+        let mapping = backend.choose(&file, rights, mapped).map_err(|reason| OperationError::new(0, reason))?;
         let (offset, options, sealed) = (self.offset, self.clone(), AtomicBool::new(sealed));
         Ok(SharedMap { file, mapping, len, offset, lead, size, rights, options, sealed })
     }
 
     /// Returns the new state of a map that gets another length: the size of its file, whether that is sealed, and another
     /// mapping if it needs one.
-    pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), Stop> {
+    pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), OperationError> {
         let (size, sealed) = self.ask(&map.file, len, map.rights)?;
         let another = match &map.mapping {
             Some(mapping) if mapping.len() - map.lead < len => {
                 let mapped = self.mapped(&map.file, map.lead, len, map.rights);
-                Some(mapped.map_err(|refused| Stop::new(0, refused.into()))?)
+                Some(mapped.map_err(|refused| OperationError::new(0, refused.into()))?)
             }
             _ => None,
         };
         Ok((size, sealed, another))
     }
 
-    fn mapped(&self, file: &File, lead: usize, len: usize, rights: Rights) -> Result<Mapping, Refused> {
-        let too_long = || Refused::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+    fn mapped(&self, file: &File, lead: usize, len: usize, rights: Rights) -> Result<Mapping, MappingError> {
+        let too_long = || MappingError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
         Mapping::new(file, self.offset - lead as u64, lead.checked_add(len).ok_or_else(too_long)?, rights)
     }
 
     /// Checks that `len` bytes of a file can be mapped: returns its size, and whether that is sealed.
-    fn ask(&self, file: &File, len: usize, rights: Rights) -> Result<(u64, bool), Stop> {
+    fn ask(&self, file: &File, len: usize, rights: Rights) -> Result<(u64, bool), OperationError> {
         if len == 0 {
             return Err(empty());
         }
-        let io = |error| Stop::io(0, error);
+        let io = |error| OperationError::io(0, error);
         if let Some(kind) = irregular(file).map_err(io)? {
-            return Err(Stop::new(0, Reason::NotAFile(kind)));
+            return Err(OperationError::new(0, Reason::NotAFile(kind)));
         }
         // The seals first: a file that is sealed now cannot be truncated between the two queries.
         let seals = seals(file).unwrap_or(0);
         let size = Stamp::of(file).map_err(io)?.size;
         if !size::has_size(file, size).map_err(io)? {
-            return Err(Stop::new(0, Reason::Unsupported(size::UNKNOWN)));
+            return Err(OperationError::new(0, Reason::Unsupported(size::UNKNOWN)));
         }
         if self.offset.checked_add(len as u64).is_none_or(|end| size < end) {
-            return Err(Stop::new(0, Reason::PastEnd { len: size.saturating_sub(self.offset) }));
+            return Err(OperationError::new(0, Reason::PastEnd { len: size.saturating_sub(self.offset) }));
         }
         permitted(file, seals, rights)?;
         Ok((size, seals & libc::F_SEAL_SHRINK != 0))
@@ -209,18 +209,18 @@ impl SharedOptions {
 }
 
 #[cold]
-fn empty() -> Stop {
-    Stop::new(0, Reason::Unsupported("a map of no bytes"))
+fn empty() -> OperationError {
+    OperationError::new(0, Reason::Unsupported("a map of no bytes"))
 }
 
 /// Checks that the file may be read, and written if `rights` require it. Checked first, because over pread it would go
 /// unnoticed until the first access.
-fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), Stop> {
-    let refused = |errno| Err(Stop::io(0, io::Error::from_raw_os_error(errno)));
+fn permitted(file: &File, seals: libc::c_int, rights: Rights) -> Result<(), OperationError> {
+    let refused = |errno| Err(OperationError::io(0, io::Error::from_raw_os_error(errno)));
     // SAFETY: queries the flags of a descriptor we own.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     if flags < 0 {
-        return Err(Stop::io(0, CallError::last("fcntl")));
+        return Err(OperationError::io(0, CallError::last("fcntl")));
     }
     if flags & libc::O_PATH != 0 {
         return refused(libc::EBADF);

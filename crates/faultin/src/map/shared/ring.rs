@@ -2,7 +2,7 @@
 //!
 //! A ring is an array of entries, their number a power of two, and two counters of 32 bits: *head*, the number of consumed
 //! entries, and *tail*, the number of produced entries, both wrapping. Entry `n` is in place `n % capacity`. The rings of
-//! io_uring, PipeWire and virtual devices count in the same way. [`Layout`] has the positions of the three parts.
+//! io_uring, PipeWire and virtual devices count in the same way. [`RingLayout`] has the positions of the three parts.
 //!
 //! Each side owns one counter. It is kept in private memory, and only ever *stored* to the shared memory: if the peer
 //! overwrites it, this affects only the peer. The other counter is loaded once per operation, and accepted only if it is
@@ -12,10 +12,10 @@
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use faultin::shared::SharedMap;
-//! use faultin::shared::ring::{Consumer, Layout, Producer};
+//! use faultin::shared::ring::{Consumer, RingLayout, Producer};
 //!
 //! let shared = SharedMap::create("ring", 4096)?;
-//! let layout = Layout { head: 0, tail: 64, data: 128, entry: 16, capacity: 64 };
+//! let layout = RingLayout { head: 0, tail: 64, data: 128, entry: 16, capacity: 64 };
 //! let mut producer = Producer::new(&shared, layout)?; // in one process
 //! let mut consumer = Consumer::new(&shared, layout)?; // in another
 //!
@@ -47,13 +47,13 @@ use core::fmt;
 use std::sync::atomic::Ordering;
 
 use super::{MapError, SharedMap};
-use crate::map::error::{Reason, Stop};
+use crate::map::error::{OperationError, Reason};
 use crate::map::mapping::Rights;
 use crate::scalar;
 
 /// The positions of a ring's parts in shared memory, in bytes from the start of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct RingLayout {
     /// The counter of consumed entries: 32 bits, aligned to 4.
     pub head: u64,
     /// The counter of produced entries: 32 bits, aligned to 4.
@@ -66,7 +66,7 @@ pub struct Layout {
     pub capacity: u32,
 }
 
-impl Layout {
+impl RingLayout {
     /// Returns the size of all entries in bytes.
     fn bytes(&self) -> u64 {
         u64::from(self.entry) * u64::from(self.capacity)
@@ -74,7 +74,7 @@ impl Layout {
 
     /// Returns the end of the last part, if the layout is possible within `len` bytes.
     fn check(&self, len: usize) -> Result<usize, RingError> {
-        let Layout { head, tail, data, entry, capacity } = *self;
+        let RingLayout { head, tail, data, entry, capacity } = *self;
         if entry == 0 {
             return Err(RingError::Layout("its entries have no bytes"));
         }
@@ -218,7 +218,7 @@ impl<'m> Consumer<'m> {
     /// # Errors
     /// [`Layout`](RingError::Layout) if the layout is impossible; [`Map`](RingError::Map) if the map is for reading only,
     /// is one [over pread](super::super::Backend::Pread), or fails.
-    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+    pub fn new(map: &'m SharedMap, layout: RingLayout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
         map.prepare();
         let head = ring.load(layout.head)?;
@@ -286,7 +286,7 @@ impl<'m> Producer<'m> {
     ///
     /// # Errors
     /// Those of [`Consumer::new`].
-    pub fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+    pub fn new(map: &'m SharedMap, layout: RingLayout) -> Result<Self, RingError> {
         let ring = Ring::new(map, layout)?;
         map.prepare();
         let tail = ring.load(layout.tail)?;
@@ -329,17 +329,17 @@ impl<'m> Producer<'m> {
 #[derive(Debug)]
 struct Ring<'m> {
     map: &'m SharedMap,
-    layout: Layout,
+    layout: RingLayout,
     /// End in the map of the ring's last part.
     end: usize,
 }
 
 impl<'m> Ring<'m> {
-    fn new(map: &'m SharedMap, layout: Layout) -> Result<Self, RingError> {
+    fn new(map: &'m SharedMap, layout: RingLayout) -> Result<Self, RingError> {
         let ring = Ring { map, layout, end: layout.check(map.len())? };
         match map.rights() {
             Rights::ReadWrite => Ok(ring),
-            Rights::Read => Err(ring.error(0, Stop::new(0, Reason::Unsupported("a ring in a map to read")))),
+            Rights::Read => Err(ring.error(0, OperationError::new(0, Reason::Unsupported("a ring in a map to read")))),
         }
     }
 
@@ -363,7 +363,7 @@ impl<'m> Ring<'m> {
 
     /// Checks that the whole ring is still the file's: bytes loaded from a truncated one are zeros.
     fn look(&self) -> Result<(), RingError> {
-        self.map.look(0, self.end).map_err(|stop| self.error(0, Stop { done: 0, ..stop }))
+        self.map.look(0, self.end).map_err(|stop| self.error(0, OperationError { done: 0, ..stop }))
     }
 
     /// Returns the number of entries in the ring, if the counters are possible.
@@ -394,7 +394,7 @@ impl<'m> Ring<'m> {
     /// Returns the places of `count` entries from the `first`: position in the map, position in a buffer, and length of
     /// both pieces, in bytes.
     fn pieces(&self, first: u32, count: u32) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Layout { data, entry, capacity, .. } = self.layout;
+        let RingLayout { data, entry, capacity, .. } = self.layout;
         let place = first & (capacity - 1);
         let before = count.min(capacity - place);
         let bytes = move |entries: u32| entries as usize * entry as usize;
@@ -403,7 +403,7 @@ impl<'m> Ring<'m> {
         pieces.into_iter().filter(|piece| piece.2 > 0)
     }
 
-    fn error(&self, at: u64, stop: Stop) -> RingError {
+    fn error(&self, at: u64, stop: OperationError) -> RingError {
         RingError::Map(self.map.error(at, stop))
     }
 }

@@ -3,7 +3,7 @@
 use core::ops::{Range, RangeBounds};
 
 use super::SharedMap;
-use crate::map::error::{Change, MapError, Reason, Stop};
+use crate::map::error::{Change, MapError, OperationError, Reason};
 use crate::map::mapping::Repair;
 use crate::map::range::within;
 use crate::map::slice::{Damaged, Scanned, joined, scan, zeros};
@@ -95,16 +95,16 @@ impl SharedMap {
         let stop = match (cut_to, checked) {
             // Whatever its size is by now: it ended there when it was read.
             (Some(to), _) if to < self.in_file(start + len) => {
-                Stop::new(done, Reason::Changed(Change::Shrunk { from: self.size, to }))
+                OperationError::new(done, Reason::Changed(Change::Shrunk { from: self.size, to }))
             }
             (_, Err(stop)) => stop,
             (_, Ok(())) => match self.pread(start + done, &mut [0], 0) {
-                Err(stop) => Stop { done, ..stop },
+                Err(stop) => OperationError { done, ..stop },
                 // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
-                Ok(()) => Stop::new(done, Reason::Fault(fault)),
+                Ok(()) => OperationError::new(done, Reason::Fault(fault)),
             },
         };
-        Err(self.damaged(value, &range, bad, Stop { fault: Some(fault), ..stop }))
+        Err(self.damaged(value, &range, bad, OperationError { fault: Some(fault), ..stop }))
     }
 
     /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had
@@ -116,7 +116,9 @@ impl SharedMap {
     /// [`Io`](Reason::Io) if the file cannot be mapped.
     pub fn repair(&self) -> Result<Repair, MapError> {
         match &self.mapping {
-            Some(mapping) => mapping.repair_now(&self.file).map_err(|error| self.error(0, Stop::io(0, error))),
+            Some(mapping) => {
+                mapping.repair_now(&self.file).map_err(|error| self.error(0, OperationError::io(0, error)))
+            }
             None => Ok(Repair::Whole),
         }
     }
@@ -139,7 +141,13 @@ impl SharedMap {
 
     /// Makes the result for a `range` in which these `ranges` were zeros.
     #[cold]
-    fn damaged<T>(&self, value: T, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: Stop) -> Damaged<T> {
+    fn damaged<T>(
+        &self,
+        value: T,
+        range: &Range<u64>,
+        mut ranges: Vec<Range<u64>>,
+        mut stop: OperationError,
+    ) -> Damaged<T> {
         if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
             // The rest of the file's last page reads as zeros without a fault.
             let end = to.saturating_sub(self.offset).max(range.start);

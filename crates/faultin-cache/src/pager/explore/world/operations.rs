@@ -8,8 +8,8 @@ use faultin::iov::{IovSource, ReadSegment};
 use rustix::param::page_size;
 
 use super::{Action, By, Op, PAGES, World, in_tail, start_of};
+use crate::copy::MayWait;
 use crate::error::{Error, Partial};
-use crate::mode::MayWait;
 use crate::mutation::Mutated;
 use crate::pager::explore::Found;
 use crate::pager::explore::view::View;

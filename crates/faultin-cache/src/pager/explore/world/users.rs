@@ -11,8 +11,8 @@ use super::{World, start_of};
 use crate::pager::Mode;
 use crate::pager::explore::{Found, Step};
 use crate::pager::map::Map;
-use crate::pager::serve::Refused;
-use crate::pager::signal::Came;
+use crate::pager::serve::Rejection;
+use crate::pager::signal::Outcome;
 
 /// The kind of code that accesses a mapping, and so how its fault is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +84,21 @@ impl World {
     }
 
     /// Resolves a fault as the handler does, which hands over to the pager's thread.
-    fn serve_in_signal(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Refused> {
+    fn serve_in_signal(&self, map: &Map, page: usize, access: Option<Access>) -> Result<(), Rejection> {
         self.is_in_handler.set(true);
-        let came = self.inode().serve_at_once(map, page, access);
+        let outcome = self.inode().serve_at_once(map, page, access);
         self.is_in_handler.set(false);
-        IN_SIGNAL.fetch_add(u64::from(came == Came::Served), Relaxed);
-        match came {
-            Came::Served => Ok(()),
-            Came::Refused => Err(Refused::BehindTheEnd),
-            Came::HandOver => self.inode().serve(map, page, 1, access),
+        IN_SIGNAL.fetch_add(u64::from(outcome == Outcome::Resolved), Relaxed);
+        match outcome {
+            Outcome::Resolved => Ok(()),
+            Outcome::Rejected => Err(Rejection::PastEnd),
+            Outcome::HandOver => self.inode().serve(map, page, 1, access),
         }
     }
 
     fn succeed(&self, page: usize, pos: u64, write: bool) {
         if start_of(page) >= self.model.borrow().size.max(self.model.borrow().then) {
-            self.find(Found::BehindTheEnd { page });
+            self.find(Found::PastEnd { page });
             return;
         }
         if write {

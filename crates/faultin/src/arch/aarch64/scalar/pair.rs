@@ -176,7 +176,7 @@ pub unsafe fn swap_128(ptr: *mut u128, value: u128) -> Result<u128, Fault> {
 #[inline(always)]
 pub unsafe fn atomic_load_128(ptr: *const u128, order: Ordering) -> Result<u128, Fault> {
     if !has_lse2() {
-        return Err(Fault::refused(Access::Read, Cause::Unsupported, ptr.addr()));
+        return Err(Fault::rejected(Access::Read, Cause::Unsupported, ptr.addr()));
     }
     if order == Ordering::SeqCst {
         barrier();

@@ -1,6 +1,6 @@
 //! When and how stores fail: in windows of a few tenths of a second, between which everything works.
 //!
-//! Plain instructions use mappings only while it is [calm](Weather::calm), because a fault that cannot be resolved is a
+//! Plain instructions use mappings only while it is [quiet](FailureSchedule::quiet), because a fault that cannot be resolved is a
 //! signal.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,28 +30,28 @@ const SETTLES: Duration = Duration::from_millis(200);
 
 /// How stores behave now.
 #[derive(Debug, Default)]
-pub struct Weather {
+pub struct FailureSchedule {
     /// The current kinds of failure, and the affected files (a bit each from the 32nd on).
     now: AtomicU64,
     /// Number of windows that have begun or ended.
     changes: AtomicU64,
-    /// Whether it is not calm.
-    storm: RwLock<bool>,
+    /// Whether stores may fail.
+    failing: RwLock<bool>,
 }
 
-/// The time since which it has been calm, if it has.
+/// The time since which stores have not failed, if it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Since(Option<u64>);
 
-impl Weather {
+impl FailureSchedule {
     /// Keeps stores from failing until the guard is dropped.
-    pub fn calm(&self) -> Option<RwLockReadGuard<'_, bool>> {
-        let storm = self.storm.read();
-        (!*storm).then_some(storm)
+    pub fn quiet(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let failing = self.failing.read();
+        (!*failing).then_some(failing)
     }
 
     pub fn since(&self) -> Since {
-        Since(self.calm().map(|_| self.changes.load(Relaxed)))
+        Since(self.quiet().map(|_| self.changes.load(Relaxed)))
     }
 
     /// Returns whether a store may have failed meanwhile.
@@ -65,14 +65,14 @@ impl Weather {
         if now & 1 << (32 + file % 32) == 0 { 0 } else { now & !ALL_FILES }
     }
 
-    fn set(&self, storm: bool, now: u64) {
-        let mut guard = self.storm.write();
-        *guard = storm;
+    fn set(&self, failing: bool, now: u64) {
+        let mut guard = self.failing.write();
+        *guard = failing;
         self.changes.fetch_add(1, Relaxed);
         self.now.store(now, Relaxed);
     }
 
-    /// Changes the weather, until the end of the run: calm at the end.
+    /// Changes the failures until the end of the run, and then stops them.
     pub fn run(&self, random: &Random, over: impl Fn() -> bool) {
         let wait = |time: Duration| {
             let until = Instant::now() + time;

@@ -25,7 +25,7 @@ mod sealed {
 /// use faultin::Short;
 /// use faultin::iov::IovSource;
 /// use faultin::memory::ReadMemory;
-/// use faultin_cache::mode::CopyFrom;
+/// use faultin_cache::copy::CopyFrom;
 ///
 /// enum Lies {}
 /// impl<M: ReadMemory> CopyFrom<M> for Lies {

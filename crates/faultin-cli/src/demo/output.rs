@@ -41,10 +41,12 @@ impl Paint {
 
 /// Returns the introduction of the demo.
 pub fn opening(paint: Paint) -> String {
-    let title = paint.bold("Memory that may fault: what ends with \"Bus error\", and what faultin makes of it");
-    let story = "A mapped file, or memory that processes share, looks like any memory. But others can take it away, and then the \
-                 next access to it kills the process. Here are three ways to get there, on this machine, now. In each, one \
-                 process makes its accesses through a plain mapping, and another one makes the same through faultin.";
+    let title =
+        paint.bold("Memory that may fault: programs that end with \"Bus error\", and the same programs with faultin");
+    let story = "A program accesses a mapped file, or memory that processes share, as any other memory. But another process can \
+                 remove that memory, and then the next access kills the program. This demo shows three such events on this \
+                 machine. In each scene, one process accesses a plain mapping, and another process makes the same accesses \
+                 through faultin.";
     format!("{title}\n\n{}\n\n", wrapped(story, ""))
 }
 
@@ -54,16 +56,16 @@ pub fn skipped(number: u32, what: &str, paint: Paint) -> String {
 }
 
 /// The observations of a scene.
-pub struct Told<'a> {
+pub struct SceneReport<'a> {
     pub number: u32,
     pub scene: &'a dyn Scene,
     pub plain: Ending,
     pub ours: Ending,
 }
 
-impl Told<'_> {
+impl SceneReport<'_> {
     /// Returns whether the plain mapping died of SIGBUS, and ours returned an error with the exact count.
-    pub fn is_as_claimed(&self) -> bool {
+    pub fn went_as_described(&self) -> bool {
         self.plain_died() && self.ours_stopped()
     }
 
@@ -72,7 +74,7 @@ impl Told<'_> {
     }
 
     fn ours_stopped(&self) -> bool {
-        matches!(&self.ours, Ending::Stopped(Stopped { done, why }) if *done == self.scene.there_are() && !why.is_empty())
+        matches!(&self.ours, Ending::Stopped(Stopped { done, why }) if *done == self.scene.accessible() && !why.is_empty())
     }
 
     /// Returns the scene, and both endings.
@@ -83,7 +85,7 @@ impl Told<'_> {
         let plain = if self.plain_died() { paint.red(&plain) } else { plain };
         writeln!(out, "   plain mapping   {plain}").expect(STRING);
         if let Ending::Killed { done, .. } = self.plain
-            && let too_many @ 1.. = done.saturating_sub(self.scene.there_are())
+            && let too_many @ 1.. = done.saturating_sub(self.scene.accessible())
         {
             writeln!(out, "                   (the last {too_many} of them zeros, which were never in the file)")
                 .expect(STRING);
@@ -95,8 +97,8 @@ impl Told<'_> {
             writeln!(out, "   ✗ the plain mapping was to die of SIGBUS").expect(STRING);
         }
         if !self.ours_stopped() {
-            let there_are = self.scene.there_are();
-            writeln!(out, "   ✗ faultin was to return an error after {there_are} bytes").expect(STRING);
+            let accessible = self.scene.accessible();
+            writeln!(out, "   ✗ faultin was to return an error after {accessible} bytes").expect(STRING);
         }
         out.push('\n');
         out
@@ -122,23 +124,30 @@ fn in_words(ending: &Ending) -> String {
     }
 }
 
-/// Returns the summary, and further steps.
+/// Returns the summary, and the commands to try next.
 pub fn closing(shown: u32, failed: u32, paint: Paint) -> String {
     let sum = match (shown, failed) {
-        (0, 0) => "No scene could be shown on this machine; each says above what is missing.".to_owned(),
+        (0, 0) => "No scene can be shown on this machine; the reasons are above.".to_owned(),
         (_, 0) => format!(
             "{} of 3 scenes: the plain mapping died, and faultin returned the exact number of bytes and the reason.",
             shown
         ),
-        _ => paint.red(&format!("{failed} of 3 scenes did not go as they say (✗).")),
+        _ => paint.red(&format!("{failed} of 3 scenes did not go as described (✗).")),
     };
     // Cargo sets this variable for the programs that it runs.
     let in_sources = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
     let program = if in_sources { "cargo run --release --" } else { "faultin" };
-    let mut next = vec![(
-        format!("{program} sum FILE…"),
-        "checksums of your files, as b3sum's; a file that is truncated is an error message, not a crash",
-    )];
+    let mut next = vec![
+        (
+            format!("{program} sum FILE"),
+            "prints the BLAKE3 checksum of a file, as b3sum does; a file that is truncated meanwhile is an error message, not \
+             a crash",
+        ),
+        (
+            format!("{program} guard -- CMD"),
+            "runs any program unmodified, and explains its \"Bus error\": the file, the byte, the cause and a remedy",
+        ),
+    ];
     if in_sources {
         next.push((
             "cargo run --example".into(),
@@ -191,7 +200,7 @@ mod tests {
             "A story".into()
         }
 
-        fn there_are(&self) -> u64 {
+        fn accessible(&self) -> u64 {
             100
         }
 
@@ -209,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scene_is_as_claimed_only_if_both_halves_are() {
+    fn a_scene_went_as_described_only_if_both_halves_did() {
         let died = || killed(libc::SIGBUS);
         let said = || stopped(100, "an error");
         for (plain, ours, complaints) in [
@@ -224,9 +233,9 @@ mod tests {
             (died(), Ending::Odd("odd".into()), 1),
             (Ending::Odd("odd".into()), died(), 2),
         ] {
-            let told = Told { number: 1, scene: &Hundred, plain, ours };
-            let text = told.text(Paint(false));
-            assert_eq!(told.is_as_claimed(), complaints == 0, "{text}");
+            let report = SceneReport { number: 1, scene: &Hundred, plain, ours };
+            let text = report.text(Paint(false));
+            assert_eq!(report.went_as_described(), complaints == 0, "{text}");
             assert_eq!(text.matches('✗').count(), complaints, "{text}");
         }
     }

@@ -1,0 +1,53 @@
+//! The kernel's write loops as settings: tests run with each of them. `faultin-audit` has its own, which it audits.
+
+use faultin_cache::write::{AfterShort, Batch, FaultIn, Preallocate, ShortCopy, WriteLoop};
+
+/// `generic_perform_write` from 6.14 on.
+pub const GENERIC_PERFORM_WRITE: WriteLoop = WriteLoop {
+    batch: Batch::Folio,
+    short_copy: ShortCopy::Reject,
+    after_short: AfterShort::Copied,
+    ..WriteLoop::DEFAULT
+};
+
+/// `generic_perform_write` from 5.18 to 6.13: faults in before each attempt.
+pub const GENERIC_PERFORM_WRITE_5_18: WriteLoop = WriteLoop { fault_in: FaultIn::BeforeSome, ..GENERIC_PERFORM_WRITE };
+
+/// `iomap_write_iter` from 5.18 on, which was `iomap_write_actor`.
+pub const IOMAP_WRITE_ITER_5_18: WriteLoop = GENERIC_PERFORM_WRITE_5_18;
+
+/// `iomap_write_iter` with its prefault moved out of the way, as was proposed in 2025.
+pub const IOMAP_WRITE_ITER: WriteLoop = GENERIC_PERFORM_WRITE;
+
+/// `ntfs_perform_write` of the old driver: a cluster (here of two blocks) at a time.
+pub const NTFS_PERFORM_WRITE_5_18: WriteLoop = WriteLoop { batch: Batch::Blocks(2), ..GENERIC_PERFORM_WRITE_5_18 };
+
+/// `ntfs_perform_write`, faulting in after zero progress only.
+pub const NTFS_PERFORM_WRITE: WriteLoop = WriteLoop { fault_in: FaultIn::AfterNothing, ..NTFS_PERFORM_WRITE_5_18 };
+
+/// `fuse_fill_write_pages` from 6.16 on: a request is filled piece by piece, and sent.
+pub const FUSE_FILL_WRITE_PAGES: WriteLoop =
+    WriteLoop { batch: Batch::Blocks(32), write_through: true, ..WriteLoop::DEFAULT };
+
+/// `fuse_fill_write_pages` up to 6.15: each piece must be faulted in as a whole, so it is a batch of its own.
+pub const FUSE_FILL_WRITE_PAGES_5_16: WriteLoop =
+    WriteLoop { fault_in: FaultIn::BeforeAll, batch: Batch::Blocks(1), ..FUSE_FILL_WRITE_PAGES };
+
+/// `btrfs_buffered_write` as proposed in the mail: some progress is enough.
+pub const BTRFS_BUFFERED_WRITE: WriteLoop = WriteLoop {
+    batch: Batch::Blocks(8),
+    after_short: AfterShort::Block,
+    uptodate_after_nothing: true,
+    reserve: true,
+    ..WriteLoop::DEFAULT
+};
+
+/// `btrfs_buffered_write` before 6.16: each chunk must be faulted in as a whole.
+pub const BTRFS_BUFFERED_WRITE_5_16: WriteLoop = WriteLoop { fault_in: FaultIn::BeforeAll, ..BTRFS_BUFFERED_WRITE };
+
+/// `f2fs_file_write_iter`: allocates what could be faulted in, and writes as `generic_perform_write`.
+pub const F2FS_FILE_WRITE_ITER_5_18: WriteLoop =
+    WriteLoop { preallocate: Preallocate::IfFaultedIn, ..GENERIC_PERFORM_WRITE_5_18 };
+
+/// `f2fs_file_write_iter` without the check in advance: allocates, and frees what was not written.
+pub const F2FS_FILE_WRITE_ITER: WriteLoop = WriteLoop { preallocate: Preallocate::Yes, ..GENERIC_PERFORM_WRITE };
