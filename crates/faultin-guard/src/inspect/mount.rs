@@ -3,23 +3,27 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::fault::Mount;
 
 /// Finds the mount of an open file, as its process sees it.
 pub(super) fn find(process: &OwnedFd, file: &OwnedFd) -> Option<Mount> {
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-        return None;
-    }
+    let id = id(file)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut text = Vec::new();
     File::from(openat(process.as_fd(), "mountinfo", flags, Mode::empty()).ok()?).read_to_end(&mut text).ok()?;
-    search(&text, stat.stx_mnt_id)
+    search(&text, id)
+}
+
+/// The number of the mount that an open file is on. (`statx` has it, too, except on older kernels, and where a filter or
+/// an emulator keeps it back.)
+fn id(file: &OwnedFd) -> Option<u64> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    about.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 fn search(text: &[u8], id: u64) -> Option<Mount> {
