@@ -8,33 +8,10 @@
 
 use std::fmt;
 
+pub use crate::axes::Feature;
 use crate::user::host::{paging, tags};
 
-/// A need of a cell beyond memory that can be mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
-    /// Pages whose faults this process resolves itself.
-    Paging,
-    /// Poisoned pages.
-    Poison,
-    /// Permissions below page size.
-    Tags,
-    /// Registers that an instruction saves to memory and restores from it.
-    FpState,
-}
-
 impl Feature {
-    /// Returns its name in a skip.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Feature::Paging => "userfaultfd with SIGBUS and minor faults",
-            Feature::Tags => "memory tags",
-            Feature::Poison => "userfaultfd with UFFDIO_POISON",
-            Feature::FpState if cfg!(target_arch = "x86_64") => "XSAVE",
-            Feature::FpState => "FP state to save and restore",
-        }
-    }
-
     /// Returns whether it exists, by using it.
     pub fn present(self) -> bool {
         match self {
@@ -43,12 +20,6 @@ impl Feature {
             Feature::Tags => tags::probe(),
             Feature::FpState => faultin::fpstate::image_size() > 0,
         }
-    }
-}
-
-impl fmt::Display for Feature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

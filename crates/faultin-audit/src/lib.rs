@@ -33,25 +33,25 @@
 //! assert!(report.is_ok());
 //! ```
 
+pub mod axes;
 #[doc(hidden)]
 pub mod bug;
+pub mod caller;
 pub mod callers;
 pub mod environment;
 pub mod expect;
 pub mod explore;
 pub mod helpers;
-pub mod html;
-pub mod json;
 pub mod kernel;
 pub mod log;
-pub mod markdown;
+pub mod model;
+pub mod render;
 pub mod run;
 pub mod scenario;
-pub mod square;
-pub mod table;
 pub mod user;
 
-pub use callers::{Caller, Need, Variant};
+pub use axes::{Memory, Variant};
+pub use caller::{Caller, Need};
+pub use model::Model;
 pub use run::{Cell, Report, Selection};
 pub use scenario::Scenario;
-pub use user::Memory;

@@ -21,6 +21,29 @@ pub const REPEATS: u32 = 3;
 /// Number of rounds after which a loop is stopped that neither ends nor repeats itself.
 pub const BOUND: u32 = 10_000;
 
+/// Number of steps of one run that a report shows at its beginning and at its end, if there are more.
+pub const SHOWN: usize = 12;
+
+/// Returns the first steps, the number of those that are not shown, and the last steps; `shown` of both if there are more.
+pub fn ends_of<T>(steps: &[T], shown: usize) -> (&[T], usize, &[T]) {
+    match steps.len().saturating_sub(2 * shown) {
+        0 => (steps, 0, &[]),
+        hidden => (&steps[..shown], hidden, &steps[shown + hidden..]),
+    }
+}
+
+/// Writes steps in lines, with their numbers; `shown` at the beginning and at the end if there are more.
+pub(crate) fn write_steps(out: &mut impl fmt::Write, steps: &[impl fmt::Display], shown: usize) -> fmt::Result {
+    let (first, hidden, last) = ends_of(steps, shown);
+    for (number, step) in (1..).zip(first) {
+        writeln!(out, "  {number:>4}  {step}")?;
+    }
+    if hidden > 0 {
+        writeln!(out, "        … {hidden} more")?;
+    }
+    (shown + hidden + 1..).zip(last).try_for_each(|(number, step)| writeln!(out, "  {number:>4}  {step}"))
+}
+
 /// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Came {

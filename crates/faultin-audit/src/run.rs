@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::callers::{Caller, Ended, Halt, Job, Mapped, Variant};
-use crate::environment::{Environment, Feature};
-use crate::expect::{DEADLOCK, Ends, Expectation, Moved, STILL_RETRYING};
+use crate::axes::{Feature, Memory, Variant};
+use crate::caller::{Caller, Each, Ended, Halt, Job};
+use crate::callers;
+use crate::environment::Environment;
+use crate::expect::{self, DEADLOCK, Ends, Expectation, Moved, STILL_RETRYING};
 use crate::log::{Log, Step, Stuck};
-use crate::scenario::Scenario;
-use crate::user::{HostUser, Memory, Object, Scale, SimUser, User};
+use crate::scenario::{Buffer, During, Scenario};
+use crate::user::{HostUser, Object, Scale, SimUser, User};
 
 /// The cells to run.
 #[derive(Clone)]
@@ -29,7 +31,7 @@ impl Selection {
     /// Selects every cell.
     pub fn everything() -> Selection {
         Selection {
-            callers: crate::callers::all(),
+            callers: callers::all(),
             scenarios: Scenario::ALL.into(),
             variants: Variant::ALL.into(),
             memories: Memory::ALL.into(),
@@ -117,8 +119,7 @@ impl Cell {
 
     /// Returns how the fixed code of this caller must end on the same memory, in short.
     pub fn expected_of_fixed(&self) -> Option<String> {
-        let expectation = expectation(self.caller.job?, Variant::Fixed, self.scenario)?;
-        Some(self.in_short(expectation.ends))
+        Some(self.in_short(self.caller.expectation(Variant::Fixed, self.scenario)?.ends))
     }
 
     /// Returns whether it is as expected; `None` if it did not run and did not have to.
@@ -140,15 +141,7 @@ impl Cell {
     }
 
     fn bytes(&self, moved: Moved) -> usize {
-        let bytes = match moved {
-            Moved::All => self.object.len(),
-            Moved::Nothing => 0,
-            Moved::FirstPage => self.object.on_first_page,
-            Moved::BeforeTail => self.object.before_tail,
-            Moved::BeforeRestart => self.object.restart,
-            Moved::Bytes(bytes) => bytes,
-        };
-        bytes.min(self.object.len())
+        moved.bytes(&self.object, expect::accessible(self.scenario, &self.object, self.caller.stores))
     }
 }
 
@@ -177,24 +170,15 @@ pub fn report(selection: &Selection) -> Report {
 
 /// Runs one cell against its caller's own expectation.
 pub fn cell(caller: &Caller, variant: Variant, memory: Memory, scenario: Scenario, environment: &Environment) -> Cell {
-    let expectation = caller.job.and_then(|job| expectation(job, variant, scenario));
-    match (caller.job, expectation) {
-        (Some(job), Some(expectation)) => judged(caller, job, expectation, memory, environment),
-        (job, _) => {
-            let outcome = if job.is_some() { Outcome::NotApplicable(scenario.is_not_for()) } else { Outcome::NotYet };
-            let object = Object::new(Vec::new(), 0);
-            Cell { caller: *caller, variant, memory, scenario, expectation, outcome, object }
-        }
+    let without =
+        |outcome, object| Cell { caller: *caller, variant, memory, scenario, expectation: None, outcome, object };
+    let none = Object::new(Vec::new(), 0);
+    let Some(job) = caller.job else { return without(Outcome::NotYet, none) };
+    match (caller.expectation(variant, scenario), scenario.is_not_on(memory)) {
+        (None, _) => without(Outcome::NotApplicable(scenario.is_not_for()), none),
+        (_, Some(why)) => without(Outcome::NotApplicable(why), job.object(memory, Scale::Full)),
+        (Some(expectation), None) => judged(caller, job, expectation, memory, environment),
     }
-}
-
-/// Returns the expectation of a job.
-pub fn expectation(job: &dyn Job, variant: Variant, scenario: Scenario) -> Option<Expectation> {
-    let expectations = match scenario.is_of_mappings() {
-        true => job.mapped()?.expectations(),
-        false => job.expectations(),
-    };
-    expectations.iter().find(|e| e.variant == variant && e.scenario == scenario).copied()
 }
 
 /// Runs the cell of `expectation`, with `job`, and judges it.
@@ -206,100 +190,85 @@ pub fn judged(
     environment: &Environment,
 ) -> Cell {
     let (variant, scenario) = (expectation.variant, expectation.scenario);
-    if let Some(mapped) = job.mapped().filter(|_| scenario.is_of_mappings()) {
-        return with_mapping(caller, mapped, expectation, memory);
-    }
-    let missing = [job.needs(memory), scenario.needs(memory)].into_iter().flatten().find(|feature| !feature.present());
-    let mut cell = Cell {
-        caller: *caller,
-        variant,
-        memory,
-        scenario,
-        expectation: Some(expectation),
-        outcome: Outcome::NotYet,
-        object: job.object(memory, Scale::Full),
-    };
-    cell.outcome = match (missing, memory) {
-        (Some(feature), _) => Outcome::Skipped { feature, allowed: environment.may_skip(feature) },
-        (None, Memory::Host) => Outcome::Ran(cell.run::<HostUser>(job, expectation)),
-        (None, Memory::Sim) => Outcome::Ran(cell.run::<SimUser>(job, expectation)),
-    };
-    cell
-}
-
-/// Runs a cell in which the buffer is a mapping of a file of the cache.
-fn with_mapping(caller: &Caller, mapped: &Mapped, expectation: Expectation, memory: Memory) -> Cell {
-    let (variant, scenario) = (expectation.variant, expectation.scenario);
-    let job = mapped.simulated(scenario);
-    let mut cell = Cell {
-        caller: *caller,
-        variant,
-        memory,
-        scenario,
-        expectation: Some(expectation),
-        outcome: Outcome::NotYet,
-        object: job.object(memory, Scale::Full),
-    };
-    cell.outcome = match (Mapped::is_not_for(memory, scenario), memory, expectation.ends) {
-        (Some(why), ..) => {
-            cell.expectation = None;
-            Outcome::NotApplicable(why)
-        }
-        (None, Memory::Host, Ends::OneOf(statuses)) => Outcome::Ran(often(statuses, |told| {
-            mapped.on_host(variant, scenario, &mut |log, result| told(log, result))
+    let mapped = caller.mapped.filter(|_| scenario.is_of_mappings());
+    let job = mapped.map_or(job, |mapped| mapped.simulated(scenario));
+    let needs = caller.needs.filter(|_| memory == Memory::Host);
+    let missing = [needs, scenario.needs(memory)].into_iter().flatten().find(|feature| !feature.present());
+    let object = job.object(memory, Scale::Full);
+    let (expectation, outcome) = (Some(expectation), Outcome::NotYet);
+    let mut cell = Cell { caller: *caller, variant, memory, scenario, expectation, outcome, object };
+    cell.outcome = match missing {
+        Some(feature) => Outcome::Skipped { feature, allowed: environment.may_skip(feature) },
+        None => Outcome::Ran(cell.run(|each| match (memory, mapped) {
+            (Memory::Host, Some(mapped)) => (mapped.on_host)(variant, scenario, each),
+            (Memory::Host, None) => runs::<HostUser>(job, &cell, each),
+            (Memory::Sim, _) => runs::<SimUser>(job, &cell, each),
         })),
-        (None, Memory::Host, _) => {
-            let mut ran = None;
-            let done = mapped.on_host(variant, scenario, &mut |log, result| {
-                ran = Some(cell.once(log, result));
-                false
-            });
-            Outcome::Ran(match (ran, done) {
-                (Some(ran), Ok(())) => ran,
-                (_, error) => cell.broken(error.err().unwrap_or_else(|| io::Error::other("it did not run"))),
-            })
-        }
-        (None, Memory::Sim, Ends::OneOf(statuses)) => Outcome::Ran(often(statuses, |told| {
-            SimUser::beside_evictions(&cell.object, Scale::Full, |user| {
-                let mut log = Log::of(user).beside_adversary();
-                let result = job.on_sim(variant, user, &mut log);
-                Ok(told(log, result))
-            })
-        })),
-        (None, Memory::Sim, _) => match SimUser::new(&cell.object, scenario, Scale::Full) {
-            Ok(user) => {
-                let mut log = Log::of(&user);
-                let result = job.on_sim(variant, &user, &mut log);
-                Outcome::Ran(cell.once(log, result))
-            }
-            Err(error) => Outcome::Ran(cell.broken(error)),
-        },
     };
     cell
 }
 
 /// A user for the jobs of a table.
-trait Served: User {
-    fn job(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt>;
+trait Runs: User {
+    fn run(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt>;
 }
 
-impl Served for HostUser {
-    fn job(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt> {
+impl Runs for HostUser {
+    fn run(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt> {
         job.on_host(variant, self, log)
     }
 }
 
-impl Served for SimUser {
-    fn job(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt> {
+impl Runs for SimUser {
+    fn run(&self, job: &dyn Job, variant: Variant, log: &mut Log) -> Result<Ended, Halt> {
         job.on_sim(variant, self, log)
     }
 }
 
+/// Runs a job in the scenario of a cell: once, or, beside an adversary, often.
+fn runs<U: Runs>(job: &dyn Job, cell: &Cell, each: &mut Each<'_>) -> io::Result<()> {
+    let (scenario, column) = (cell.scenario, cell.scenario.column());
+    if column.during.is_race() {
+        return U::beside_adversary(&cell.object, scenario, Scale::Full, |user| {
+            let mut log = Log::of(user).beside_adversary();
+            let result = user.run(job, cell.variant, &mut log);
+            Ok(each(log, result))
+        });
+    }
+    let user = U::new(&cell.object, scenario, Scale::Full)?;
+    let mut log = Log::of(&user);
+    if column.during == During::EvictedOnce {
+        log = log.after_fault_in(|| user.evict());
+    }
+    let own_folio = column.buffer == Buffer::OwnFolio;
+    if own_folio {
+        log = log.watching(|| 0, || user.waits());
+    }
+    let mut result = user.run(job, cell.variant, &mut log);
+    if own_folio && log.waited_under_lock() {
+        log.decide("(a fault was served while the lock was held that it wants)");
+        result = Err(Halt::Stuck(Stuck::Deadlock));
+    }
+    each(log, result);
+    Ok(())
+}
+
 impl Cell {
-    fn run<U: Served>(&self, job: &dyn Job, expectation: Expectation) -> Ran {
-        match expectation.ends {
-            Ends::OneOf(statuses) => beside_adversary::<U>(job, self.variant, &self.object, statuses),
-            _ => alone::<U>(job, self.variant, self.scenario, &self.object, |ran, halted| self.compare(ran, halted)),
+    fn run(&self, runs: impl FnOnce(&mut Each<'_>) -> io::Result<()>) -> Ran {
+        if let Some(Expectation { ends: Ends::OneOf(statuses), .. }) = self.expectation {
+            return often(statuses, runs);
+        }
+        let mut ran = None;
+        let done = runs(&mut |log, result| {
+            ran = Some(self.once(log, result));
+            false
+        });
+        match (ran, done) {
+            (Some(ran), Ok(())) => ran,
+            (_, error) => {
+                let verdict = Err(error.err().map_or_else(|| "it did not run".into(), |error| error.to_string()));
+                Ran { actual: "error".into(), verdict, moved: 0, rounds: 0, runs: 0, steps: Vec::new() }
+            }
         }
     }
 
@@ -334,12 +303,6 @@ impl Cell {
         ran
     }
 
-    /// Returns the result of a run that could not begin.
-    fn broken(&self, error: io::Error) -> Ran {
-        let verdict = Err(error.to_string());
-        Ran { actual: "error".into(), verdict, moved: 0, rounds: 0, runs: 0, steps: Vec::new() }
-    }
-
     fn compare_attempts(&self, took: u32, expected: u32) -> Result<(), String> {
         let kernel_serves = self.memory == Memory::Host && !Feature::Paging.present();
         if took == expected || (kernel_serves && took < expected) {
@@ -367,38 +330,6 @@ fn in_short(result: &Result<Ended, Halt>, of: usize) -> String {
     }
 }
 
-fn alone<U: Served>(
-    job: &dyn Job,
-    variant: Variant,
-    scenario: Scenario,
-    object: &Object,
-    judge: impl FnOnce(&Ran, &Result<Ended, Halt>) -> Result<(), String>,
-) -> Ran {
-    let mut ran = Ran { actual: String::new(), verdict: Ok(()), moved: 0, rounds: 0, runs: 1, steps: Vec::new() };
-    let result = U::new(object, scenario, Scale::Full).map_err(Halt::from).and_then(|user| {
-        let mut log = Log::of(&user);
-        if scenario == Scenario::Evicted {
-            log = log.after_fault_in(|| user.evict());
-        }
-        if scenario == Scenario::OwnFolio {
-            log = log.watching(|| 0, || user.waits());
-        }
-        let result = user.job(job, variant, &mut log);
-        let held = still_held(&log);
-        let deadlock = scenario == Scenario::OwnFolio && log.waited_under_lock();
-        if deadlock {
-            log.decide("(a fault was served while the lock was held that it wants)");
-        }
-        ran.rounds = log.rounds();
-        ran.steps = log.into_steps();
-        if deadlock { Err(Halt::Stuck(Stuck::Deadlock)) } else { held.and(result) }
-    });
-    ran.actual = in_short(&result, object.len());
-    ran.moved = result.as_ref().map_or(0, |end| end.moved);
-    ran.verdict = judge(&ran, &result);
-    ran
-}
-
 /// Returns an error if a lock is still held.
 fn still_held(log: &Log) -> Result<(), Halt> {
     match log.held() {
@@ -407,24 +338,8 @@ fn still_held(log: &Log) -> Result<(), Halt> {
     }
 }
 
-/// Makes many runs on memory that another thread unmaps and remaps: each has to end in one of the allowed ways, with a
-/// right product.
-fn beside_adversary<U: Served>(job: &dyn Job, variant: Variant, object: &Object, allowed: &[&'static str]) -> Ran {
-    often(allowed, |told| {
-        U::beside_adversary(object, Scale::Full, |user| {
-            let mut log = Log::of(user).beside_adversary();
-            let result = user.job(job, variant, &mut log);
-            Ok(told(log, result))
-        })
-    })
-}
-
-/// Makes many runs; `told` gets each of them, and returns whether to continue. Each has to end in one of the allowed ways,
-/// with a right product.
-fn often(
-    allowed: &[&'static str],
-    runs: impl FnOnce(&mut dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool) -> io::Result<()>,
-) -> Ran {
+/// Makes many runs. Each has to end in one of the allowed ways, with a right product.
+fn often(allowed: &[&'static str], runs: impl FnOnce(&mut Each<'_>) -> io::Result<()>) -> Ran {
     let mut ran = Ran { actual: String::new(), verdict: Ok(()), moved: 0, rounds: 0, runs: 0, steps: Vec::new() };
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
     let done = runs(&mut |log, result| {

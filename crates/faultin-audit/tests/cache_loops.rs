@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
 use faultin::memory::{ReadMemory, WriteMemory};
-use faultin_audit::callers::{Caller, Code, Ended, Halt, Job, Need};
-use faultin_audit::expect::Ends::OneOf;
-use faultin_audit::expect::{Expectation, expect};
+use faultin_audit::Variant;
+use faultin_audit::caller::{Caller, Code, Ended, Halt, Job};
+use faultin_audit::expect::Ends::With;
+use faultin_audit::expect::{Expected, Moved};
 use faultin_audit::explore::{Bound, explore};
 use faultin_audit::log::{Log, Stuck};
 use faultin_audit::user::{Object, Registers, Scale, User};
-use faultin_audit::{Scenario, Variant};
 use faultin_cache::copy::NoWait;
 use faultin_cache::store::{MemoryStore, Store};
 use faultin_cache::write::{Observer, WriteLoop};
@@ -147,17 +147,19 @@ struct Reads {
     direct: bool,
 }
 
-const EXPECTED: [Expectation; 1] =
-    [expect(Variant::Fixed, Scenario::Remapping, OneOf(&["ok", "short", "EFAULT"]), "what a loop may end with")];
+const EXPECTED: [Expected; 2] = [Expected::new([
+    (With("ok", Moved::All), "every byte can be accessed"),
+    (With("short", Moved::Accessible), "some can"),
+    (With("EFAULT", Moved::Nothing), "none can"),
+]); 2];
 
-fn object(scale: Scale) -> Object {
-    assert_eq!(scale, Scale::Small, "for explorations only");
+fn object() -> Object {
     Object::new((1..=14).collect(), 6).with_tail(10).with_restart(6)
 }
 
 impl Code for Writes {
-    fn object<R: Registers>(&self, scale: Scale) -> Object {
-        object(scale)
+    fn object<R: Registers>(&self, _: Scale) -> Object {
+        object()
     }
 
     fn run<U: User>(&self, _: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
@@ -181,23 +183,15 @@ impl Code for Writes {
         Ok(Ended { status, moved, product })
     }
 
-    fn origin(&self, _: Variant) -> &'static str {
-        "faultin_cache"
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
     fn attempts_per_event(&self) -> usize {
         2
     }
 }
 
 impl Code for Reads {
-    fn object<R: Registers>(&self, scale: Scale) -> Object {
+    fn object<R: Registers>(&self, _: Scale) -> Object {
         // The previous contents of the user's memory differ from the bytes read.
-        Object { bytes: vec![0x77; object(scale).len()], ..object(scale) }
+        Object { bytes: vec![0x77; object().len()], ..object() }
     }
 
     fn run<U: User>(&self, _: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
@@ -225,25 +219,13 @@ impl Code for Reads {
         Ok(Ended { status, moved, product: product.and(kept) })
     }
 
-    fn origin(&self, _: Variant) -> &'static str {
-        "faultin_cache"
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
     fn attempts_per_event(&self) -> usize {
         2
     }
-
-    fn changes_the_object(&self) -> bool {
-        true
-    }
 }
 
-fn nothing_is_wrong_with(name: &'static str, job: &'static dyn Job) {
-    let caller = Caller { row: 0, name, place: "cache", need: Need::Any, finding: "", job: Some(job) };
+fn nothing_is_wrong_with(name: &'static str, stores: bool, job: &'static dyn Job) {
+    let caller = Caller { name, place: "cache", stores, expected: &EXPECTED, job: Some(job), ..Caller::NOT_YET };
     let found = explore(&caller, job, Variant::Fixed, Bound::TESTS, None, |_| {});
     let findings: String = found.findings.iter().map(|finding| format!("{finding}\n")).collect();
     assert!(found.findings.is_empty() && found.exhausted, "{name}: {:?}\n{findings}", found.figures);
@@ -252,25 +234,25 @@ fn nothing_is_wrong_with(name: &'static str, job: &'static dyn Job) {
 
 #[test]
 fn the_default_write_has_no_finding() {
-    nothing_is_wrong_with("write", &Writes(Write::Default));
+    nothing_is_wrong_with("write", false, &Writes(Write::Default));
 }
 
 #[test]
 fn appending_has_no_finding() {
-    nothing_is_wrong_with("append", &Writes(Write::Append));
+    nothing_is_wrong_with("append", false, &Writes(Write::Append));
 }
 
 #[test]
 fn writing_past_the_cache_has_no_finding() {
-    nothing_is_wrong_with("direct write", &Writes(Write::Direct));
+    nothing_is_wrong_with("direct write", false, &Writes(Write::Direct));
 }
 
 #[test]
 fn reading_has_no_finding() {
-    nothing_is_wrong_with("read", &Reads { direct: false });
+    nothing_is_wrong_with("read", true, &Reads { direct: false });
 }
 
 #[test]
 fn reading_past_the_cache_has_no_finding() {
-    nothing_is_wrong_with("direct read", &Reads { direct: true });
+    nothing_is_wrong_with("direct read", true, &Reads { direct: true });
 }

@@ -2,7 +2,7 @@
 //! back.
 
 use faultin_audit::bug::Bug;
-use faultin_audit::callers::Job;
+use faultin_audit::caller::Job;
 use faultin_audit::explore::{Bound, Exploration, Kind, explore};
 use faultin_audit::{Scenario, Variant, callers};
 use faultin_cache::mutation::Bug as WriteBug;
@@ -22,8 +22,7 @@ fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
 
 /// Explores with a buffer that behaves like a mapping of these pages.
 fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
-    let job = callers::named(&row.to_string())[0].job.expect("a row that runs");
-    let job = job.mapped().expect("a row that has mappings").simulated(pages);
+    let job = callers::named(&row.to_string())[0].mapped.expect("a row that has mappings").simulated(pages);
     // Of other pages the pager brings in the same: one action less shows the same.
     let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { ACTIONS };
     explored_as(row, job, variant, bug, Bound { actions, ..Bound::TESTS })

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use faultin_audit::environment::Feature;
+use faultin_audit::render::html;
 use faultin_audit::run::Outcome;
-use faultin_audit::{Caller, Memory, Report, Scenario, Selection, Variant, callers, html, run};
+use faultin_audit::{Caller, Memory, Model, Report, Scenario, Selection, Variant, callers, run};
 
 /// Two callers that run and one that does not.
 fn small() -> Report {
@@ -92,7 +93,7 @@ fn unescaped(text: &str) -> String {
 #[test]
 fn every_square_opens_the_expectation_and_the_steps_on_each_memory() {
     let report = small();
-    let elements = parsed(&html::page(&report));
+    let elements = parsed(&html::page(&Model::of(&report)));
     let ids: Vec<&str> = elements.iter().map(|e| e.attribute("id")).filter(|id| !id.is_empty()).collect();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
     let squares: Vec<&Element> = elements.iter().filter(|e| e.is("button", "square")).collect();
@@ -111,8 +112,10 @@ fn every_square_opens_the_expectation_and_the_steps_on_each_memory() {
             .collect();
         assert_eq!(cells.len(), 2, "{id}");
         for cell in cells {
-            let (job, expectation) = (cell.caller.job.unwrap(), cell.expectation.unwrap());
-            for text in [job.origin(cell.variant), expectation.source, &cell.actual(), &cell.expected().unwrap()] {
+            let expectation = cell.expectation.unwrap();
+            for text in
+                [cell.caller.origin(cell.variant), expectation.source, &cell.actual(), &cell.expected().unwrap()]
+            {
                 assert!(details.text.contains(text), "{id}: no {text} in {}", details.text);
             }
             let Outcome::Ran(ran) = &cell.outcome else { continue };
@@ -124,7 +127,7 @@ fn every_square_opens_the_expectation_and_the_steps_on_each_memory() {
 
 #[test]
 fn the_mail_stands_beside_each_row_and_what_does_not_run_says_so() {
-    let elements = parsed(&html::page(&small()));
+    let elements = parsed(&html::page(&Model::of(&small())));
     let callers: Vec<&Element> = elements.iter().filter(|e| e.is("th", "caller")).collect();
     let names: Vec<_> = small().cells.iter().map(|c| (c.caller.name, c.caller.finding, c.caller.need)).collect();
     assert_eq!(callers.len(), 3);
@@ -141,7 +144,7 @@ fn nothing_is_fetched_and_no_text_becomes_markup() {
     let evil = "<script src=\"http://x\">alert('&')</script>";
     let Outcome::Ran(ran) = &mut report.cells[0].outcome else { panic!("it ran") };
     ran.verdict = Err(evil.into());
-    let page = html::page(&report);
+    let page = html::page(&Model::of(&report));
     let elements = parsed(&page);
     assert!(elements.iter().any(|e| e.is("dd", "wrong") && e.text.contains(evil)));
     assert_eq!(elements.iter().filter(|e| e.name == "script").count(), 1);
@@ -164,7 +167,7 @@ fn nothing_is_fetched_and_no_text_becomes_markup() {
 fn no_kind_of_result_is_told_by_colour_alone() {
     let mut report = small();
     report.cells[0].outcome = Outcome::Skipped { feature: Feature::Poison, allowed: false };
-    let elements = parsed(&html::page(&report));
+    let elements = parsed(&html::page(&Model::of(&report)));
     let mut signs: BTreeMap<&str, HashSet<char>> = BTreeMap::new();
     for square in elements.iter().filter(|e| e.is("button", "square")) {
         let class = square.attribute("class").split(' ').nth(1).unwrap();
@@ -201,7 +204,7 @@ fn in_a_browser_a_click_opens_a_square_and_an_address_does_too() {
         document.querySelector('button[popovertarget=\"6-fixed-all-resident\"]').click();\
         document.title = [byAddress, closed, opened()].join(' then ');\
         </script></body>";
-    std::fs::write(&page, html::page(&small()).replace("</body>", say)).unwrap();
+    std::fs::write(&page, html::page(&Model::of(&small())).replace("</body>", say)).unwrap();
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
         .args(["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--dump-dom"])

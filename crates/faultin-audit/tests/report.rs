@@ -1,11 +1,10 @@
 //! The printed reports.
 
 use faultin_audit::environment::Feature;
+use faultin_audit::render::text::{self, Style};
+use faultin_audit::render::{html, json, markdown};
 use faultin_audit::run::Outcome;
-use faultin_audit::table::{self, Style};
-use faultin_audit::{
-    Caller, Cell, Memory, Report, Scenario, Selection, Variant, callers, html, json, kernel, markdown, run,
-};
+use faultin_audit::{Caller, Cell, Memory, Model, Report, Scenario, Selection, Variant, callers, run};
 use serde_json::Value;
 
 fn small() -> Report {
@@ -20,7 +19,7 @@ fn small() -> Report {
 
 #[test]
 fn json_has_the_shape_it_says() {
-    let json: Value = serde_json::from_str(&json::text(&small())).unwrap();
+    let json: Value = serde_json::from_str(&json::text(&Model::of(&small()))).unwrap();
     let rows = json["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 8);
     for row in rows {
@@ -56,9 +55,9 @@ fn a_skip_that_is_not_allowed_fails_and_one_that_is_does_not() {
         assert_eq!(report.cells[0].ok(), ok);
         assert_eq!(report.is_ok(), allowed);
         assert_eq!(report.cells[0].actual(), "skipped: userfaultfd with UFFDIO_POISON");
-        let summary = json::Summary::of(&report);
+        let summary = Model::of(&report).summary;
         assert_eq!((summary.skipped, summary.skips_not_allowed), (1, usize::from(!allowed)));
-        let printed = table::table(&report, Style { colour: false, width: 200 });
+        let printed = text::table(&Model::of(&report), Style { colour: false, width: 200 });
         assert_eq!(printed.contains("may not be missing in this environment"), !allowed, "{printed}");
     }
 }
@@ -67,18 +66,18 @@ fn a_skip_that_is_not_allowed_fails_and_one_that_is_does_not() {
 fn the_table_has_colours_only_if_asked_and_everything_at_every_width() {
     let report = small();
     for width in [40, 80, 120, 200] {
-        let plain = table::table(&report, Style { colour: false, width });
+        let plain = text::table(&Model::of(&report), Style { colour: false, width });
         assert!(!plain.contains('\x1b'), "{plain}");
         for text in ["armada_gem_pwrite_ioctl", "EFAULT, 100", "search_ioctl", "not yet", "4 of 4 executed cells"] {
             assert!(plain.contains(text), "{text} at {width}:\n{plain}");
         }
-        assert!(table::table(&report, Style { colour: true, width }).contains('\x1b'));
+        assert!(text::table(&Model::of(&report), Style { colour: true, width }).contains('\x1b'));
     }
 }
 
 #[test]
 fn steps_are_printed_with_their_origin_and_expectation() {
-    let steps = table::traces(&small());
+    let steps = text::traces(&Model::of(&small()));
     for text in
         ["helper from 5.14 (fault_in_pages_readable)", "copy to the object: 100 bytes, then protection fault at +100"]
     {
@@ -102,7 +101,7 @@ fn cell(report: &mut Report, variant: Variant, memory: Memory) -> &mut Cell {
 }
 
 fn plain(report: &Report) -> String {
-    table::table(report, Style { colour: false, width: 200 })
+    text::table(&Model::of(report), Style { colour: false, width: 200 })
 }
 
 /// Makes it end in another way, like a caller that was changed.
@@ -125,7 +124,7 @@ fn memories_that_agree_say_it_once_and_others_each() {
     let printed = plain(&report);
     assert!(printed.contains("host ✗ ok") && printed.contains("sim EFAULT, 100"), "{printed}");
     assert!(printed.contains("ok is wrong"), "{printed}");
-    let coloured = table::table(&report, Style { colour: true, width: 200 });
+    let coloured = text::table(&Model::of(&report), Style { colour: true, width: 200 });
     assert!(coloured.contains("\x1b[38;5;9m"), "red, whichever memory it is: {coloured:?}");
 }
 
@@ -153,7 +152,7 @@ fn the_whole_table_fits_two_hundred_columns_and_falls_apart_below() {
     assert!(widest(&whole) <= 200, "{whole}");
     let head = |line: &&str| line.starts_with('│') && line.contains("restart");
     assert_eq!(whole.lines().filter(head).count(), 1, "one table: {whole}");
-    let narrow = table::table(&report, Style { colour: false, width: 70 });
+    let narrow = text::table(&Model::of(&report), Style { colour: false, width: 70 });
     let tables: Vec<&str> = narrow.lines().filter(|line| line.contains(['│', '┌', '└'])).collect();
     assert!(tables.len() > Scenario::OF_BUFFERS.len() && widest(&tables.join("\n")) <= 70, "{narrow}");
 }
@@ -162,7 +161,7 @@ fn the_whole_table_fits_two_hundred_columns_and_falls_apart_below() {
 fn documents_change_with_a_result_and_not_with_a_skip() {
     let report = both(&Scenario::ALL);
     let written = |report: &Report| {
-        let document = markdown::document(report, "again");
+        let document = markdown::document(&Model::of(report), "again");
         let (summary, results) = document.split_once("\n## Results\n").expect("results follow the summary");
         (summary.to_owned(), results.to_owned())
     };
@@ -206,42 +205,44 @@ fn mapped() -> &'static Report {
 #[test]
 fn mappings_are_a_table_of_their_own_with_the_rows_that_have_them() {
     let printed = plain(mapped());
-    let [first, second] = printed.split(table::MAPPINGS).collect::<Vec<_>>()[..] else { panic!("two: {printed}") };
+    let [first, second] = printed.split(text::MAPPINGS).collect::<Vec<_>>()[..] else { panic!("two: {printed}") };
     assert!(first.contains("restore_fpregs_from_user") && !first.contains("same"), "{first}");
     let second = second.split("gfs2 and ours").next().unwrap();
     assert!(!second.contains("restore_fpregs_from_user") && second.contains("gfs2 direct read"), "{second}");
     assert_eq!(second.matches("deadlock").count(), 2 * 3, "{second}");
     assert!(printed.lines().all(|line| line.chars().count() <= 200), "{printed}");
 
-    let document = markdown::document(mapped(), "again");
+    let document = markdown::document(&Model::of(mapped()), "again");
     let mappings = document.split("## A buffer whose").nth(1).unwrap();
     assert!(
         mappings
             .contains("| 17 | `gfs2 buffered write` (gfs2) | as-found | **deadlock** | **deadlock** | **deadlock** |")
     );
     assert!(mappings.contains("|  |  | fixed | ok | ok | ok |"), "{mappings}");
-    assert!(html::page(mapped()).contains("A buffer whose faults we serve ourselves"));
+    assert!(html::page(&Model::of(mapped())).contains("A buffer whose faults we serve ourselves"));
 }
 
 #[test]
 fn the_kernel_and_ours_stand_in_one_table() {
-    let lines = kernel::comparison(mapped());
+    let lines = Model::of(mapped()).comparison;
     let line =
         |operation: &str, pages: &str| lines.iter().find(|line| line[0] == operation && line[1] == pages).unwrap();
     assert_eq!(lines.len(), 4, "what was asked for: {lines:?}");
     assert_eq!(line("direct read", "the same pages")[3..], ["∞ (a fatal signal ends it)", "deadlock", "ok"]);
     assert_eq!(line("buffered write", "other pages")[2..], ["not observed", "completes", "deadlock", "ok"]);
-    let document = markdown::document(mapped(), "again");
+    let document = markdown::document(&Model::of(mapped()), "again");
     assert!(document.contains(
         "| direct read | the same pages | not observed | **∞ (a fatal signal ends it)** | **deadlock** | ok |"
     ));
-    assert!(plain(mapped()).contains("gfs2 6.1 to 7.2") && html::page(mapped()).contains("gfs2 6.1 to 7.2"));
-    assert!(!kernel::is_in(&both(&[Scenario::Cold])) && !plain(&both(&Scenario::ALL)).contains("gfs2 and ours"));
+    assert!(
+        plain(mapped()).contains("gfs2 6.1 to 7.2") && html::page(&Model::of(mapped())).contains("gfs2 6.1 to 7.2")
+    );
+    assert!(!Model::of(&both(&[Scenario::Cold])).compares() && !plain(&both(&Scenario::ALL)).contains("gfs2 and ours"));
 }
 
 #[test]
 fn what_does_not_apply_says_why() {
-    let json: Value = serde_json::from_str(&json::text(mapped())).unwrap();
+    let json: Value = serde_json::from_str(&json::text(&Model::of(mapped()))).unwrap();
     let rows = json["rows"].as_array().unwrap();
     let why = |row: u8, memory: &str, scenario: &str| {
         let cell = rows.iter().find(|r| r["row"] == row && r["memory"] == memory && r["scenario"] == scenario);
@@ -250,7 +251,7 @@ fn what_does_not_apply_says_why() {
     assert_eq!(why(17, "sim", "two files"), Some("simulated memory belongs to one thread"));
     assert_eq!((why(17, "host", "two files"), why(5, "sim", "cold")), (None, None));
     assert!(why(5, "host", "same pages").unwrap().contains("rows 17 to 20"));
-    let steps = table::traces(mapped());
+    let steps = text::traces(&Model::of(mapped()));
     assert!(steps.contains("does not apply: simulated memory belongs to one thread"), "{steps}");
     assert!(steps.contains(" waits for the inode lock of file "), "{steps}");
 }

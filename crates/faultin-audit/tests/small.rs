@@ -1,24 +1,21 @@
 //! The small objects, which an exploration can afford, have the same results as the full ones.
 
-use faultin_audit::callers::{Halt, Job, Mapped};
+use faultin_audit::caller::Halt;
 use faultin_audit::expect::{DEADLOCK, Ends};
 use faultin_audit::log::{Log, Stuck};
 use faultin_audit::user::{Scale, SimUser, User};
-use faultin_audit::{Memory, Scenario, callers};
+use faultin_audit::{Memory, Scenario, Variant, callers};
 
 #[test]
 fn a_small_object_ends_as_the_full_one() {
     for caller in callers::all() {
         let Some(job) = caller.job else { continue };
-        let of_mappings = job.mapped().map(|mapped| mapped.expectations()).unwrap_or_default();
-        for expectation in job.expectations().iter().chain(of_mappings) {
-            if Mapped::is_not_for(Memory::Sim, expectation.scenario).is_some() {
+        for expectation in Variant::ALL.into_iter().flat_map(|variant| caller.expectations(variant)) {
+            if expectation.scenario.is_not_on(Memory::Sim).is_some() {
                 continue;
             }
-            let job: &dyn Job = match job.mapped().filter(|_| expectation.scenario.is_of_mappings()) {
-                Some(mapped) => mapped.simulated(expectation.scenario),
-                None => job,
-            };
+            let mapped = caller.mapped.filter(|_| expectation.scenario.is_of_mappings());
+            let job = mapped.map_or(job, |mapped| mapped.simulated(expectation.scenario));
             let object = job.object(Memory::Sim, Scale::Small);
             assert!(object.len() <= 32, "{}: {} bytes", caller.name, object.len());
             let cell = format!("{} {:?} {:?}", caller.name, expectation.variant, expectation.scenario);
@@ -60,11 +57,12 @@ fn every_caller_ends_as_expected_beside_an_adversary() {
     for caller in callers::all() {
         let Some(job) = caller.job else { continue };
         let object = job.object(Memory::Sim, Scale::Small);
-        for expectation in job.expectations().iter().filter(|e| e.scenario == Scenario::Remapping) {
+        for variant in Variant::ALL {
+            let expectation = caller.expectation(variant, Scenario::Remapping).unwrap();
             let Ends::OneOf(statuses) = expectation.ends else {
                 panic!("{}: one end beside an adversary", caller.name)
             };
-            let done = SimUser::beside_adversary(&object, Scale::Small, |user| {
+            let done = SimUser::beside_adversary(&object, Scenario::Remapping, Scale::Small, |user| {
                 let mut log = Log::of(user).beside_adversary();
                 let ended = job.on_sim(expectation.variant, user, &mut log).map_err(|halt| format!("{halt:?}"));
                 assert!(log.held().is_empty(), "{}", caller.name);

@@ -15,12 +15,12 @@
 use faultin::Short;
 use faultin::memory::{ReadMemory, WriteMemory};
 
-use super::Variant::{AsFound, Fixed};
-use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::axes::Feature;
+use crate::axes::Variant::{self, AsFound, Fixed};
 use crate::bug::Bug;
-use crate::environment::Feature;
-use crate::expect::Ends::{OneOf, With};
-use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
+use crate::caller::{Caller, Code, Ended, Halt, Need};
+use crate::expect::Ends::With;
+use crate::expect::{Expected, Moved, STILL_RETRYING};
 use crate::helpers::{fault_in_pages_writeable, fault_in_partial_is_success, is_page_fault, probe_write};
 use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
@@ -32,12 +32,19 @@ pub(super) const CALLER: Caller = Caller {
     place: "x86",
     need: Need::All,
     finding: "needs ALL: retries everything from scratch on a short copy",
+    origins: [
+        "caller from 5.14, helper from 5.14 (fault_in_pages_writeable)",
+        "caller from 6.12 (all or fail) with a bound, helper: faultin's probe_write in place of its full clear",
+    ],
+    expected: &EXPECTED,
+    stores: true,
+    needs: Some(Feature::FpState),
     job: Some(&CopyFpstateToSigframe),
+    ..Caller::NOT_YET
 };
 
 /// The caller.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyFpstateToSigframe;
+struct CopyFpstateToSigframe;
 
 /// Number of attempts of the fixed variant although every byte could be stored a moment ago.
 const ATTEMPTS: u32 = 16;
@@ -145,27 +152,6 @@ impl Code for CopyFpstateToSigframe {
         };
         Ok(Ended { status: SAVED, moved: frame.len(), product })
     }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14, helper from 5.14 (fault_in_pages_writeable)",
-            Fixed => {
-                "caller from 6.12 (all or fail) with a bound, helper: faultin's probe_write in place of its full clear"
-            }
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
-    fn changes_the_object(&self) -> bool {
-        true
-    }
-
-    fn needs(&self) -> Option<Feature> {
-        Some(Feature::FpState)
-    }
 }
 
 const AT_ONCE: &str = "5.14 and 6.12: where the instruction succeeds nothing else happens";
@@ -177,25 +163,16 @@ const RETRIES: &str = "5.14 and 6.12: made writeable, and the instruction runs a
 const TWICE: &str = "5.14 and 6.12: nothing is pinned; what is evicted before the instruction costs another round";
 const LAST_BYTE: &str = "5.14: the helper stores to the last byte, too, and fails; its other zeros stay";
 
-const EXPECTED: [Expectation; 20] = [
-    expect(AsFound, AllResident, With(SAVED, Moved::All), AT_ONCE),
-    expect(AsFound, Cold, With(SAVED, Moved::All), RETRIES).in_attempts(2),
-    expect(AsFound, FirstPageBad, With(KILLED, Moved::Nothing), HELPER_ALL),
-    expect(AsFound, SecondPageBad, With(KILLED, Moved::Nothing), HELPER_ALL),
-    expect(AsFound, ReadOnly, With(KILLED, Moved::Nothing), STORES),
-    expect(AsFound, Evicted, With(SAVED, Moved::All), TWICE).in_attempts(3),
-    expect(AsFound, Poisoned, With(KILLED, Moved::Nothing), HELPER_ALL),
-    expect(AsFound, InaccessibleTail, With(KILLED, Moved::Nothing), LAST_BYTE),
-    expect(AsFound, RestartGranuleBad, With(KILLED, Moved::Nothing), HELPER_ALL),
-    expect(AsFound, Remapping, OneOf(&[SAVED, KILLED, STILL_RETRYING]), "5.14: the loop has no bound of its own"),
-    expect(Fixed, AllResident, With(SAVED, Moved::All), AT_ONCE),
-    expect(Fixed, Cold, With(SAVED, Moved::All), RETRIES).in_attempts(2),
-    expect(Fixed, FirstPageBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, SecondPageBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, ReadOnly, With(KILLED, Moved::Nothing), STORES),
-    expect(Fixed, Evicted, With(SAVED, Moved::All), TWICE).in_attempts(3),
-    expect(Fixed, Poisoned, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, InaccessibleTail, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, RestartGranuleBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, Remapping, OneOf(&[SAVED, KILLED]), "ends within its bound, with every register or none"),
+const EXPECTED: [Expected; 2] = [
+    Expected::whole_or((With(SAVED, Moved::All), AT_ONCE), (With(KILLED, Moved::Nothing), HELPER_ALL))
+        .races(&[SAVED, KILLED, STILL_RETRYING], "5.14: the loop has no bound of its own")
+        .at_in(Cold, 2, RETRIES)
+        .at(ReadOnly, STORES)
+        .at_in(Evicted, 3, TWICE)
+        .at(InaccessibleTail, LAST_BYTE),
+    Expected::whole_or((With(SAVED, Moved::All), AT_ONCE), (With(KILLED, Moved::Nothing), NEEDS_ALL))
+        .races(&[SAVED, KILLED], "ends within its bound, with every register or none")
+        .at_in(Cold, 2, RETRIES)
+        .at(ReadOnly, STORES)
+        .at_in(Evicted, 3, TWICE),
 ];

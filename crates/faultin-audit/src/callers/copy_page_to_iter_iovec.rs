@@ -11,12 +11,14 @@
 use faultin::iov::{IovDest, WriteSegment};
 use faultin::memory::{WriteMemory, WriteNoWait};
 
-use super::Variant::{AsFound, Fixed};
-use super::copy_page_from_iter_iovec::{object, segments, step};
-use super::{Caller, Code, Ended, Halt, Need, Variant};
+use super::copy_page_from_iter_iovec::step;
+use super::product::STRADDLING;
+use super::segments::{object, segments};
+use crate::axes::Variant::{self, AsFound, Fixed};
 use crate::bug::Bug;
-use crate::expect::Ends::{OneOf, With};
-use crate::expect::{Expectation, Moved, expect};
+use crate::caller::{Caller, Code, Ended, Halt, Need};
+use crate::expect::Ends::With;
+use crate::expect::{Expected, Moved};
 use crate::helpers::fault_in_pages_writeable;
 use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
@@ -28,12 +30,18 @@ pub(super) const CALLER: Caller = Caller {
     place: "iov_iter",
     need: Need::Either,
     finding: "either semantics works",
+    origins: [
+        "caller from 5.14 with HIGHMEM, helper from 5.14 (fault_in_pages_writeable)",
+        "caller from 6.1, where only the second way is left; no helper",
+    ],
+    expected: &EXPECTED,
+    stores: true,
     job: Some(&CopyPageToIterIovec),
+    ..Caller::NOT_YET
 };
 
 /// The caller.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyPageToIterIovec;
+struct CopyPageToIterIovec;
 
 /// Size of the page in bytes.
 const PAGE: usize = 512;
@@ -64,10 +72,6 @@ fn as_found<M: WriteMemory + WriteNoWait>(
         return Ok(());
     }
     log.decide("too bad: map the page for longer");
-    rest(page, to, log)
-}
-
-fn fixed<M: WriteMemory>(page: &[u8], to: &mut IovDest<'_, '_, M>, log: &mut Log) -> Result<(), Stuck> {
     rest(page, to, log)
 }
 
@@ -102,7 +106,7 @@ impl Code for CopyPageToIterIovec {
         let (mut to, page) = (IovDest::new(&mut segments), page());
         match variant {
             AsFound => as_found(&page, &mut to, &first, log),
-            Fixed => fixed(&page, &mut to, log),
+            Fixed => rest(&page, &mut to, log),
         }?;
         let (left, moved) = (to.count(), buffer.len() - to.count());
         let status = if left == 0 { COPIED } else { SHORT };
@@ -113,26 +117,7 @@ impl Code for CopyPageToIterIovec {
         };
         Ok(Ended { status, moved, product })
     }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14 with HIGHMEM, helper from 5.14 (fault_in_pages_writeable)",
-            Fixed => "caller from 6.1, where only the second way is left; no helper",
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
-    fn changes_the_object(&self) -> bool {
-        true
-    }
 }
-
-/// Number of bytes after a count that may be stored where a second page is revoked during a copy that fails: Arm leaves
-/// open what a store across two pages stores to the accessible one.
-const STRADDLING: usize = if cfg!(target_arch = "aarch64") { 31 } else { 0 };
 
 /// Checks that the first `moved` of the bytes `wanted`, and nothing else, have been written, except for the helper's zero,
 /// as found.
@@ -152,25 +137,15 @@ const SECOND_WAY: &str = "5.14: what the first way leaves, the second copies, an
 const STORES: &str = "nothing can be stored there";
 const SURPRISE: &str = "any prefix may have moved; the user has it, and no more";
 
-const EXPECTED: [Expectation; 20] = [
-    expect(AsFound, AllResident, With(COPIED, Moved::All), FINE),
-    expect(AsFound, Cold, With(COPIED, Moved::All), SECOND_WAY),
-    expect(AsFound, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
-    expect(AsFound, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
-    expect(AsFound, ReadOnly, With(SHORT, Moved::Nothing), STORES),
-    expect(AsFound, Evicted, With(COPIED, Moved::All), SECOND_WAY),
-    expect(AsFound, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
-    expect(AsFound, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
-    expect(AsFound, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
-    expect(AsFound, Remapping, OneOf(&[COPIED, SHORT]), "as fixed; a zero of the helper's may stay at the start"),
-    expect(Fixed, AllResident, With(COPIED, Moved::All), FINE),
-    expect(Fixed, Cold, With(COPIED, Moved::All), FINE),
-    expect(Fixed, FirstPageBad, With(SHORT, Moved::Nothing), SHORT_COPY),
-    expect(Fixed, SecondPageBad, With(SHORT, Moved::FirstPage), SHORT_COPY),
-    expect(Fixed, ReadOnly, With(SHORT, Moved::Nothing), STORES),
-    expect(Fixed, Evicted, With(COPIED, Moved::All), FINE),
-    expect(Fixed, Poisoned, With(SHORT, Moved::FirstPage), SHORT_COPY),
-    expect(Fixed, InaccessibleTail, With(SHORT, Moved::BeforeTail), SHORT_COPY),
-    expect(Fixed, RestartGranuleBad, With(SHORT, Moved::BeforeRestart), SHORT_COPY),
-    expect(Fixed, Remapping, OneOf(&[COPIED, SHORT]), SURPRISE),
+const FIXED: Expected =
+    Expected::whole_or((With(COPIED, Moved::All), FINE), (With(SHORT, Moved::Accessible), SHORT_COPY))
+        .races(&[COPIED, SHORT], SURPRISE)
+        .at(ReadOnly, STORES);
+
+const EXPECTED: [Expected; 2] = [
+    FIXED
+        .races(&[COPIED, SHORT], "as fixed; a zero of the helper's may stay at the start")
+        .at(Cold, SECOND_WAY)
+        .at(Evicted, SECOND_WAY),
+    FIXED,
 ];

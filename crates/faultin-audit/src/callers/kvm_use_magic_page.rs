@@ -12,11 +12,11 @@
 use faultin::Fault;
 use faultin::memory::ReadMemory;
 
-use super::Variant::{AsFound, Fixed};
-use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::axes::Variant::{self, AsFound, Fixed};
 use crate::bug::Bug;
-use crate::expect::Ends::{OneOf, With};
-use crate::expect::{Expectation, Moved, expect};
+use crate::caller::{Caller, Code, Ended, Halt, Need};
+use crate::expect::Ends::With;
+use crate::expect::{Expected, Moved};
 use crate::helpers::fault_in_pages_readable;
 use crate::log::Log;
 use crate::scenario::Scenario::*;
@@ -28,12 +28,17 @@ pub(super) const CALLER: Caller = Caller {
     place: "powerpc",
     need: Need::NofaultRead,
     finding: "broken: result inverted; wants a no-fault read of the word",
+    origins: [
+        "caller from 5.14, helper from 5.14 (fault_in_pages_readable)",
+        "caller as the mail asks for it, no helper: faultin's load",
+    ],
+    expected: &EXPECTED,
     job: Some(&KvmUseMagicPage),
+    ..Caller::NOT_YET
 };
 
 /// The caller.
-#[derive(Clone, Copy, Debug)]
-pub struct KvmUseMagicPage;
+struct KvmUseMagicPage;
 
 const WORD: u32 = 0x4b56_4d21;
 const OFF: &str = "off";
@@ -95,17 +100,6 @@ impl Code for KvmUseMagicPage {
             Feature::On(Err(_)) => ended(FAULTS, 0, Ok(())),
         }
     }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14, helper from 5.14 (fault_in_pages_readable)",
-            Fixed => "caller as the mail asks for it, no helper: faultin's load",
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
 }
 
 const INVERTED: &str = "5.14: leaves the feature off if the helper returns 0, which is success; the mail: broken";
@@ -116,25 +110,10 @@ const WANTED_BAD: &str = "the mail: wants a no-fault read of the word; off if it
 const INVERTED_LATER: &str =
     "5.14: leaves the feature off if the helper returns 0, whatever becomes of the page after it";
 
-const EXPECTED: [Expectation; 20] = [
-    expect(AsFound, AllResident, With(OFF, Moved::Nothing), INVERTED),
-    expect(AsFound, Cold, With(OFF, Moved::Nothing), INVERTED),
-    expect(AsFound, FirstPageBad, With(FAULTS, Moved::Nothing), INVERTED_BAD),
-    expect(AsFound, SecondPageBad, With(OFF, Moved::Nothing), INVERTED),
-    expect(AsFound, ReadOnly, With(OFF, Moved::Nothing), INVERTED),
-    expect(AsFound, Evicted, With(OFF, Moved::Nothing), INVERTED_LATER),
-    expect(AsFound, Poisoned, With(FAULTS, Moved::Nothing), INVERTED_BAD),
-    expect(AsFound, InaccessibleTail, With(FAULTS, Moved::Nothing), INVERTED_BAD),
-    expect(AsFound, RestartGranuleBad, With(FAULTS, Moved::Nothing), INVERTED_BAD),
-    expect(AsFound, Remapping, OneOf(&[OFF, ON, FAULTS]), "5.14: asks, and uses the word later"),
-    expect(Fixed, AllResident, With(ON, Moved::All), WANTED),
-    expect(Fixed, Cold, With(ON, Moved::All), WANTED),
-    expect(Fixed, FirstPageBad, With(OFF, Moved::Nothing), WANTED_BAD),
-    expect(Fixed, SecondPageBad, With(ON, Moved::All), WANTED),
-    expect(Fixed, ReadOnly, With(ON, Moved::All), WANTED),
-    expect(Fixed, Evicted, With(ON, Moved::All), WANTED),
-    expect(Fixed, Poisoned, With(OFF, Moved::Nothing), WANTED_BAD),
-    expect(Fixed, InaccessibleTail, With(OFF, Moved::Nothing), WANTED_BAD),
-    expect(Fixed, RestartGranuleBad, With(OFF, Moved::Nothing), WANTED_BAD),
-    expect(Fixed, Remapping, OneOf(&[OFF, ON]), "the word that is used is the one that was read: it cannot fault"),
+const EXPECTED: [Expected; 2] = [
+    Expected::whole_or((With(OFF, Moved::Nothing), INVERTED), (With(FAULTS, Moved::Nothing), INVERTED_BAD))
+        .races(&[OFF, ON, FAULTS], "5.14: asks, and uses the word later")
+        .at(Evicted, INVERTED_LATER),
+    Expected::whole_or((With(ON, Moved::All), WANTED), (With(OFF, Moved::Nothing), WANTED_BAD))
+        .races(&[OFF, ON], "the word that is used is the one that was read: it cannot fault"),
 ];

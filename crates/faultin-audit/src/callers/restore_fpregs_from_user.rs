@@ -13,12 +13,12 @@
 
 use faultin::memory::ReadMemory;
 
-use super::Variant::{AsFound, Fixed};
-use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::axes::Feature;
+use crate::axes::Variant::{self, AsFound, Fixed};
 use crate::bug::Bug;
-use crate::environment::Feature;
-use crate::expect::Ends::{Never, OneOf, With};
-use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
+use crate::caller::{Caller, Code, Ended, Halt, Need};
+use crate::expect::Ends::{Never, With};
+use crate::expect::{Expected, Moved, STILL_RETRYING};
 use crate::helpers::{fault_in_partial_is_success, is_page_fault, probe_read};
 use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
@@ -30,12 +30,18 @@ pub(super) const CALLER: Caller = Caller {
     place: "x86",
     need: Need::All,
     finding: "needs ALL: with \"partial is success\" an absent second page loops for ever",
+    origins: [
+        "caller from 5.14, helper the one that the mail argues against (partial counts as success)",
+        "caller from 6.12 (all of it, of the CPU's size, or fail) with a bound, helper: faultin's probe_read",
+    ],
+    expected: &EXPECTED,
+    needs: Some(Feature::FpState),
     job: Some(&RestoreFpregsFromUser),
+    ..Caller::NOT_YET
 };
 
 /// The caller.
-#[derive(Clone, Copy, Debug)]
-pub struct RestoreFpregsFromUser;
+struct RestoreFpregsFromUser;
 
 /// Number of attempts of the fixed variant although the whole image could be read a moment ago.
 const ATTEMPTS: u32 = 16;
@@ -113,23 +119,6 @@ impl Code for RestoreFpregsFromUser {
         let product = if right { Ok(()) } else { Err("other registers arrived than were in the frame".into()) };
         Ok(Ended { status: RESTORED, moved: frame.len(), product })
     }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14, helper the one that the mail argues against (partial counts as success)",
-            Fixed => {
-                "caller from 6.12 (all of it, of the CPU's size, or fail) with a bound, helper: faultin's probe_read"
-            }
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
-    fn needs(&self) -> Option<Feature> {
-        Some(Feature::FpState)
-    }
 }
 
 const AT_ONCE: &str = "5.14 and 6.12: the instruction comes first; where it succeeds nothing else happens";
@@ -146,27 +135,23 @@ const TWICE: &str =
 const PAGES_ONLY: &str =
     "the mail: touching a byte of each page does not prove the others; the part is success, for ever";
 
-const EXPECTED: [Expectation; 20] = [
-    expect(AsFound, AllResident, With(RESTORED, Moved::All), AT_ONCE),
-    expect(AsFound, Cold, With(RESTORED, Moved::All), RETRIES).in_attempts(2),
-    expect(AsFound, FirstPageBad, With(KILLED, Moved::Nothing), NOTHING_THERE),
-    expect(AsFound, SecondPageBad, Never, LOOPS),
-    expect(AsFound, ReadOnly, With(RESTORED, Moved::All), LOADS),
-    expect(AsFound, Evicted, With(RESTORED, Moved::All), TWICE).in_attempts(3),
-    expect(AsFound, Poisoned, Never, POISON_LOOPS),
-    expect(AsFound, InaccessibleTail, Never, PAGES_ONLY),
-    expect(AsFound, RestartGranuleBad, With(KILLED, Moved::Nothing), NOTHING_THERE),
-    expect(AsFound, Remapping, OneOf(&[RESTORED, KILLED, STILL_RETRYING]), "5.14: the loop has no bound of its own"),
-    expect(Fixed, AllResident, With(RESTORED, Moved::All), AT_ONCE),
-    expect(Fixed, Cold, With(RESTORED, Moved::All), RETRIES).in_attempts(2),
-    expect(Fixed, FirstPageBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, SecondPageBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, ReadOnly, With(RESTORED, Moved::All), LOADS),
-    expect(Fixed, Evicted, With(RESTORED, Moved::All), TWICE).in_attempts(3),
-    expect(Fixed, Poisoned, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, InaccessibleTail, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, RestartGranuleBad, With(KILLED, Moved::Nothing), NEEDS_ALL),
-    expect(Fixed, Remapping, OneOf(&[RESTORED, KILLED]), "ends within its bound, with every register or none"),
+const EXPECTED: [Expected; 2] = [
+    Expected::new([
+        (With(RESTORED, Moved::All), AT_ONCE),
+        (Never, LOOPS),
+        (With(KILLED, Moved::Nothing), NOTHING_THERE),
+    ])
+    .races(&[RESTORED, KILLED, STILL_RETRYING], "5.14: the loop has no bound of its own")
+    .at_in(Cold, 2, RETRIES)
+    .at(ReadOnly, LOADS)
+    .at_in(Evicted, 3, TWICE)
+    .at(Poisoned, POISON_LOOPS)
+    .at(InaccessibleTail, PAGES_ONLY),
+    Expected::whole_or((With(RESTORED, Moved::All), AT_ONCE), (With(KILLED, Moved::Nothing), NEEDS_ALL))
+        .races(&[RESTORED, KILLED], "ends within its bound, with every register or none")
+        .at_in(Cold, 2, RETRIES)
+        .at(ReadOnly, LOADS)
+        .at_in(Evicted, 3, TWICE),
 ];
 
 #[cfg(all(test, target_arch = "x86_64"))]

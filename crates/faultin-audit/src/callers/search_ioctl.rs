@@ -20,12 +20,12 @@
 
 use faultin::memory::{ReadMemory, WriteMemory, WriteNoWait};
 
-use super::Variant::{AsFound, Fixed};
 use super::search_tree::{Item, Key, Tree};
-use super::{Caller, Code, Ended, Halt, Need, Variant};
+use crate::axes::Variant::{self, AsFound, Fixed};
 use crate::bug::Bug;
-use crate::expect::Ends::{Never, OneOf, With};
-use crate::expect::{Expectation, Moved, STILL_RETRYING, expect};
+use crate::caller::{Caller, Code, Ended, Halt, Need};
+use crate::expect::Ends::{Never, With};
+use crate::expect::{Expected, Moved, STILL_RETRYING};
 use crate::helpers::{fault_in_pages_writeable, probe_write, touched};
 use crate::log::{Log, Stuck};
 use crate::scenario::Scenario::*;
@@ -37,12 +37,18 @@ pub(super) const CALLER: Caller = Caller {
     place: "btrfs",
     need: Need::All,
     finding: "broken with poisoned memory and sub-page permissions, whichever semantics",
+    origins: [
+        "caller from 5.14, helper from 5.14 (fault_in_pages_writeable)",
+        "caller from 6.12 with a bound, helper: faultin's probe_write in place of fault_in_subpage_writeable",
+    ],
+    expected: &EXPECTED,
+    stores: true,
     job: Some(&SearchIoctl),
+    ..Caller::NOT_YET
 };
 
 /// The caller.
-#[derive(Clone, Copy, Debug)]
-pub struct SearchIoctl;
+struct SearchIoctl;
 
 /// Number of attempts of the fixed variant at a record although every byte could be stored a moment ago.
 const ATTEMPTS: u32 = 16;
@@ -306,23 +312,6 @@ impl Code for SearchIoctl {
         }
         Ok(Ended { status, moved: at.packed, product })
     }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            AsFound => "caller from 5.14, helper from 5.14 (fault_in_pages_writeable)",
-            Fixed => {
-                "caller from 6.12 with a bound, helper: faultin's probe_write in place of fault_in_subpage_writeable"
-            }
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        &EXPECTED
-    }
-
-    fn changes_the_object(&self) -> bool {
-        true
-    }
 }
 
 const FINE: &str = "5.14 and 6.12: faults the rest of the buffer in, packs a leaf, and so on until nothing is found";
@@ -336,27 +325,17 @@ const LOOPS: &str =
     "the mail and the thread: a bad granule within a record, which a byte of each page does not see; restarts for ever";
 const PROVES: &str = "6.12: EFAULT unless every granule of the buffer's rest could be written; the mail: needs ALL";
 
-const EXPECTED: [Expectation; 20] = [
-    expect(AsFound, AllResident, With(FOUND, Moved::Bytes(400)), FINE),
-    expect(AsFound, Cold, With(FOUND, Moved::Bytes(400)), FINE),
-    expect(AsFound, FirstPageBad, With(EFAULT, Moved::Nothing), ALL_OF_THE_REST),
-    expect(AsFound, SecondPageBad, With(EFAULT, Moved::Nothing), ALL_OF_THE_REST),
-    expect(AsFound, ReadOnly, With(EFAULT, Moved::Nothing), STORES),
-    expect(AsFound, Evicted, With(FOUND, Moved::Bytes(400)), RETRIES).in_attempts(2),
-    expect(AsFound, Poisoned, With(EFAULT, Moved::Nothing), ALL_OF_THE_REST),
-    expect(AsFound, InaccessibleTail, With(EFAULT, Moved::Nothing), LAST_BYTE),
-    expect(AsFound, RestartGranuleBad, Never, LOOPS),
-    expect(AsFound, Remapping, OneOf(&[FOUND, EFAULT, STILL_RETRYING]), "5.14: the loop has no bound of its own"),
-    expect(Fixed, AllResident, With(FOUND, Moved::Bytes(400)), FINE),
-    expect(Fixed, Cold, With(FOUND, Moved::Bytes(400)), FINE),
-    expect(Fixed, FirstPageBad, With(EFAULT, Moved::Nothing), PROVES),
-    expect(Fixed, SecondPageBad, With(EFAULT, Moved::Nothing), PROVES),
-    expect(Fixed, ReadOnly, With(EFAULT, Moved::Nothing), STORES),
-    expect(Fixed, Evicted, With(FOUND, Moved::Bytes(400)), RETRIES).in_attempts(2),
-    expect(Fixed, Poisoned, With(EFAULT, Moved::Nothing), PROVES),
-    expect(Fixed, InaccessibleTail, With(EFAULT, Moved::Nothing), PROVES),
-    expect(Fixed, RestartGranuleBad, With(EFAULT, Moved::Nothing), PROVES),
-    expect(Fixed, Remapping, OneOf(&[FOUND, EFAULT]), "ends within its bound, with whole records"),
+const EXPECTED: [Expected; 2] = [
+    Expected::whole_or((With(FOUND, Moved::Bytes(400)), FINE), (With(EFAULT, Moved::Nothing), ALL_OF_THE_REST))
+        .races(&[FOUND, EFAULT, STILL_RETRYING], "5.14: the loop has no bound of its own")
+        .at(ReadOnly, STORES)
+        .at_in(Evicted, 2, RETRIES)
+        .at(InaccessibleTail, LAST_BYTE)
+        .but(RestartGranuleBad, Never, LOOPS),
+    Expected::whole_or((With(FOUND, Moved::Bytes(400)), FINE), (With(EFAULT, Moved::Nothing), PROVES))
+        .races(&[FOUND, EFAULT], "ends within its bound, with whole records")
+        .at(ReadOnly, STORES)
+        .at_in(Evicted, 2, RETRIES),
 ];
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use faultin_audit::table::{self, Style};
-use faultin_audit::{Memory, Report, Scenario, Selection, html, json, markdown, run};
+use faultin_audit::render::text::{self, Style};
+use faultin_audit::render::{html, json, markdown};
+use faultin_audit::{Memory, Model, Scenario, Selection, run};
 use similar::TextDiff;
 
 use super::file;
@@ -77,7 +78,8 @@ enum On {
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
-    Scenario::named(name).ok_or_else(|| format!("no such scenario; there are\n  {}", table::names().1.join("\n  ")))
+    Scenario::named(name)
+        .ok_or_else(|| format!("no such scenario; there are\n  {}", Scenario::ALL.map(Scenario::slug).join("\n  ")))
 }
 
 impl Args {
@@ -103,7 +105,7 @@ impl Args {
 pub fn run(args: &Args) -> ExitCode {
     let selection = args.selection();
     if args.list {
-        super::print(&table::list(&selection.callers));
+        super::print(&text::list(&selection.callers));
         return ExitCode::SUCCESS;
     }
     let outputs = [&args.html, &args.markdown].into_iter().flatten();
@@ -112,23 +114,23 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("faultin-audit: --html and --markdown cannot both be standard output, and --check needs a file");
         return ExitCode::from(2);
     }
-    let report = run::report(&selection);
-    let mut ok = report.is_ok();
+    let model = Model::of(&run::report(&selection));
+    let mut ok = model.summary.ok;
     if args.json {
-        super::print(&(json::text(&report) + "\n"));
+        super::print(&(json::text(&model) + "\n"));
     } else if args.trace {
-        super::print(&table::traces(&report));
+        super::print(&text::traces(&model));
     } else if args.html.is_none() && args.markdown.is_none() {
-        super::print(&table::table(&report, style()));
+        super::print(&text::table(&model, style()));
     } else {
-        match args.write(&report) {
+        match args.write(&model) {
             Ok(unchanged) => ok &= unchanged,
             Err(error) => {
                 eprintln!("faultin-audit: {error}");
                 return ExitCode::from(2);
             }
         }
-        let verdict = table::verdict(&report);
+        let verdict = text::verdict(&model);
         if to_stdout > 0 { eprint!("{verdict}") } else { super::print(&verdict) }
     }
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -136,12 +138,12 @@ pub fn run(args: &Args) -> ExitCode {
 
 impl Args {
     /// Writes the requested files, or only compares. Returns `false` if a file that is only compared would change.
-    fn write(&self, report: &Report) -> Result<bool, String> {
+    fn write(&self, model: &Model) -> Result<bool, String> {
         if let Some(path) = &self.html {
-            file::write(path, &html::page(report))?;
+            file::write(path, &html::page(model))?;
         }
         let Some(path) = &self.markdown else { return Ok(true) };
-        let text = markdown::document(report, REGENERATE);
+        let text = markdown::document(model, REGENERATE);
         if !self.check {
             file::write(path, &text)?;
             return Ok(true);
@@ -180,5 +182,5 @@ fn style() -> Style {
     let terminal = stdout().is_terminal();
     let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    Style { colour: terminal && !asked_for_none, width: width.or_else(table::terminal_width).unwrap_or(PIPED) }
+    Style { colour: terminal && !asked_for_none, width: width.or_else(text::terminal_width).unwrap_or(PIPED) }
 }

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> ExitCode {
             continue;
         };
         let mut buffers = vec![(job, String::new())];
-        if let Some(mapped) = job.mapped() {
+        if let Some(mapped) = caller.mapped {
             let served =
                 |pages: Scenario| (mapped.simulated(pages), format!(" with a mapping of the {}", pages.name()));
             buffers.extend([Scenario::SamePages, Scenario::OtherPages].map(served));

@@ -1,7 +1,7 @@
 //! Names of rows of the audit on the command line.
 
 use clap::ValueEnum;
-use faultin_audit::{Caller, Variant, callers, table};
+use faultin_audit::{Caller, Variant, callers};
 
 /// The rows of one name: clap's one value, although it may be several rows.
 #[derive(Clone)]
@@ -24,7 +24,10 @@ impl Callers {
 pub fn parse(name: &str) -> Result<Callers, String> {
     match callers::named(name) {
         rows if rows.is_empty() => {
-            Err(format!("no such caller; there are 1 to 20, or\n  {}", table::names().0.join("\n  ")))
+            let mut names: Vec<&str> = callers::all().iter().map(|caller| caller.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            Err(format!("no such caller; there are 1 to {}, or\n  {}", callers::all().len(), names.join("\n  ")))
         }
         rows => Ok(Callers(rows)),
     }

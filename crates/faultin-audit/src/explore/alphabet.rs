@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use faultin_sim::{Action, Permission};
 
-use crate::callers::Need;
+use crate::caller::Need;
 use crate::user::{Object, Scale};
 
 /// A tag that none of the caller's pointers has.

@@ -35,9 +35,10 @@ use std::hash::{Hash, Hasher};
 use faultin_sim::{Action, Moment, Sim};
 use pathfinding::directed::bfs::bfs_reach;
 
+use crate::axes::{Memory, Variant};
 use crate::bug::Bug;
-use crate::callers::{Caller, Job, Variant};
-use crate::user::{Memory, Object, Scale};
+use crate::caller::{Caller, Job};
+use crate::user::{Object, Scale};
 use replay::Replay;
 
 pub use violation::{Finding, Kind, Violation};
@@ -134,7 +135,7 @@ pub fn explore(
     mut progress: impl FnMut(&Figures),
 ) -> Exploration {
     let object = job.object(Memory::Sim, Scale::Small);
-    let replay = Replay { job, variant, object: &object, bug };
+    let replay = Replay::new(caller, job, variant, &object, bug);
     let layouts = alphabet::layouts(&object, caller.need, bound.faults);
     let search = RefCell::new((Figures::default(), Vec::<Finding>::new()));
     let start = Node { world: 0, observed: 0, budget: usize::MAX, script: Vec::new(), faults: 0 };

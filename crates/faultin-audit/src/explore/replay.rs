@@ -4,9 +4,10 @@
 
 use faultin_sim::{Action, Moment};
 
-use super::violation::Violation;
+use super::violation::{Kind, Violation};
+use crate::axes::Variant;
 use crate::bug::Bug;
-use crate::callers::{Ended, Halt, Job, Variant};
+use crate::caller::{Caller, Ended, Halt, Job};
 use crate::expect::Ends;
 use crate::log::{Log, Step, Stuck};
 use crate::scenario::Scenario;
@@ -14,10 +15,13 @@ use crate::user::{Object, Scale, SimUser, User};
 
 /// A caller to be run repeatedly.
 pub(super) struct Replay<'a> {
-    pub(super) job: &'a dyn Job,
-    pub(super) variant: Variant,
-    pub(super) object: &'a Object,
-    pub(super) bug: Option<Bug>,
+    job: &'a dyn Job,
+    variant: Variant,
+    object: &'a Object,
+    bug: Option<Bug>,
+    stores: bool,
+    /// The statuses with which some cell of the table expects it to end.
+    statuses: Vec<&'static str>,
 }
 
 /// The result of a run.
@@ -28,7 +32,22 @@ pub(super) struct Run {
     pub(super) log: Vec<Step>,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    pub(super) fn new(
+        caller: &Caller,
+        job: &'a dyn Job,
+        variant: Variant,
+        object: &'a Object,
+        bug: Option<Bug>,
+    ) -> Replay<'a> {
+        let statuses = caller.expectations(variant).flat_map(|expectation| match expectation.ends {
+            Ends::With(expected, _) => vec![expected],
+            Ends::OneOf(statuses) => statuses.into(),
+            Ends::Never | Ends::Deadlock => Vec::new(),
+        });
+        Replay { job, variant, object, bug, stores: caller.stores, statuses: statuses.collect() }
+    }
+
     /// Makes the object in memory without faults.
     pub(super) fn user(&self) -> SimUser {
         SimUser::new(self.object, Scenario::AllResident, Scale::Small).expect("simulated memory is there")
@@ -48,21 +67,22 @@ impl Replay<'_> {
         let result = self.job.on_sim(self.variant, &user, &mut log);
         let mut violations = self.judge(&result);
         if user.surroundings_intact().is_ok_and(|intact| !intact)
-            || (!self.job.changes_the_object() && sim.state().bytes() != before.bytes())
+            || (!self.stores && sim.state().bytes() != before.bytes())
         {
-            violations.push(Violation::Changed);
+            violations.push(Violation::new(Kind::Changed, "memory changed that was not to be"));
         }
         if let Some(lock) = log.held().first() {
-            violations.push(Violation::StillHeld(lock));
+            violations.push(Violation::new(Kind::StillHeld, format!("{lock} was still locked at the end")));
         }
         if log.waited_under_lock() {
-            violations.push(Violation::WaitedUnderLock);
+            violations.push(Violation::new(Kind::WaitedUnderLock, "waited for a page while a lock was held"));
         }
         // One attempt; and some for pages that were not resident at the beginning, and for each action of the adversary.
         let events = 1 + script.len() - faults;
         let (rounds, justified) = (log.rounds(), 1 + events * self.job.attempts_per_event());
         if result.is_ok() && rounds as usize > justified {
-            violations.push(Violation::Wasted { rounds, justified });
+            let words = format!("{rounds} attempts where {justified} were justified");
+            violations.push(Violation::new(Kind::Wasted, words));
         }
         let steps = sim.steps();
         let log = log.into_steps();
@@ -71,30 +91,27 @@ impl Replay<'_> {
 
     fn judge(&self, result: &Result<Ended, Halt>) -> Vec<Violation> {
         match result {
-            Err(Halt::Stuck(Stuck::Livelock)) => vec![Violation::Livelock],
-            Err(Halt::Stuck(Stuck::Bound)) => vec![Violation::Endless],
-            Err(Halt::Stuck(Stuck::Deadlock)) => vec![Violation::Deadlock],
-            Err(Halt::Machine(error)) => vec![Violation::Failed(error.to_string())],
+            Err(Halt::Stuck(Stuck::Livelock)) => {
+                vec![Violation::new(Kind::Livelock, "∞: a state was repeated with nothing happening between")]
+            }
+            Err(Halt::Stuck(Stuck::Bound)) => {
+                vec![Violation::new(Kind::Endless, "still retrying after very many attempts")]
+            }
+            Err(Halt::Stuck(Stuck::Deadlock)) => {
+                vec![Violation::new(Kind::Deadlock, "waited for a lock that it held")]
+            }
+            Err(Halt::Machine(error)) => vec![Violation::new(Kind::Failed, error.to_string())],
             Ok(ended) => {
                 let mut violations = Vec::new();
                 if let Err(wrong) = &ended.product {
-                    violations.push(Violation::Product(wrong.clone()));
+                    violations.push(Violation::new(Kind::Product, format!("a wrong product: {wrong}")));
                 }
-                if !self.ends_like_this(ended.status) {
-                    violations.push(Violation::Status(ended.status));
+                if !self.statuses.contains(&ended.status) {
+                    let words = format!("ended with {:?}, which nobody expects", ended.status);
+                    violations.push(Violation::new(Kind::Status, words));
                 }
                 violations
             }
         }
-    }
-
-    /// Returns whether some cell of the table expects this end.
-    fn ends_like_this(&self, status: &str) -> bool {
-        let own = self.job.expectations().iter().filter(|expectation| expectation.variant == self.variant);
-        own.into_iter().any(|expectation| match expectation.ends {
-            Ends::With(expected, _) => expected == status,
-            Ends::OneOf(statuses) => statuses.contains(&status),
-            Ends::Never | Ends::Deadlock => false,
-        })
     }
 }

@@ -2,13 +2,13 @@
 
 use faultin::memory::WriteMemory;
 use faultin_audit::Scenario::{AllResident, Cold, Evicted, InaccessibleTail, ReadOnly, SecondPageBad};
-use faultin_audit::callers::Ended;
+use faultin_audit::caller::Ended;
 use faultin_audit::user::Registers;
 use faultin_audit::{Memory, Scenario};
 
 use crate::{assert_red, ended, mutated, mutation, red_on};
 
-mutation!(StaleHeader of CopyFpstateToSigframe, |user, _log| {
+mutation!(StaleHeader, |user, _log| {
     let (frame, registers) = (user.dest()?, U::Registers::patterned(1, user.scale()));
     if user.save_registers(&frame, &registers).is_err() {
         return ended("SIGSEGV", 0);
@@ -26,14 +26,14 @@ fn it_leaves_the_header_as_it_was() {
     assert!(!cfg!(target_arch = "x86_64") || red_on(Memory::Host, &cells).contains(&AllResident));
 }
 
-mutation!(Killed of CopyFpstateToSigframe, |_user, _log| { ended("SIGSEGV", 0) });
+mutation!(Killed, |_user, _log| { ended("SIGSEGV", 0) });
 
 #[test]
 fn it_is_killed_for_a_page_it_could_write() {
     assert_red(&mutated(14, Killed), &[AllResident, Cold, Evicted]);
 }
 
-mutation!(Unproven of CopyFpstateToSigframe, |user, log| {
+mutation!(Unproven, |user, log| {
     let (frame, registers) = (user.dest()?, U::Registers::patterned(1, user.scale()));
     for attempt in 1..=16 {
         let saved = user.save_registers(&frame, &registers);

@@ -5,11 +5,11 @@ use faultin::memory::{ReadMemory, WriteMemory};
 use faultin_audit::Scenario::{
     AllResident, Cold, Evicted, InaccessibleTail, Poisoned, RestartGranuleBad, SecondPageBad,
 };
-use faultin_audit::callers::Ended;
+use faultin_audit::caller::Ended;
 
 use crate::{assert_red, ended, mutated, mutation};
 
-mutation!(AllOrNothing of CopyPageFromIterIovec, |user, _log| {
+mutation!(AllOrNothing, |user, _log| {
     let segments = [ReadSegment::Memory(user.source()?)];
     let mut from = IovSource::new(&segments);
     match from.copy_from_iter_full(&mut vec![0; from.count()]) {
@@ -23,7 +23,7 @@ fn it_goes_back_to_the_start_on_a_short_copy() {
     assert_red(&mutated(7, AllOrNothing), &[SecondPageBad, Poisoned, InaccessibleTail, RestartGranuleBad]);
 }
 
-mutation!(NoSecondWay of CopyPageFromIterIovec, |user, _log| {
+mutation!(NoSecondWay, |user, _log| {
     let segments = [ReadSegment::Memory(user.source()?)];
     let mut from = IovSource::new(&segments);
     let all = from.count();
@@ -39,7 +39,7 @@ fn a_copy_without_a_second_way_is_red_where_pages_are_missing() {
     assert_red(&served, &[Cold, Evicted]);
 }
 
-mutation!(Shifted of CopyPageFromIterIovec, |user, _log| {
+mutation!(Shifted, |user, _log| {
     let from = user.source()?;
     let mut page = vec![0; from.len() + 1];
     let done = from.read(&mut page[1..], 0).map_or_else(|short| short.done, |()| from.len());
@@ -52,7 +52,7 @@ fn its_bytes_land_beside_their_place() {
     assert_red(&mutated(7, Shifted), &[AllResident, SecondPageBad]);
 }
 
-mutation!(CountsTheSegment of CopyPageToIterIovec, |user, _log| {
+mutation!(CountsTheSegment, |user, _log| {
     let to = user.dest()?;
     let (first, rest) = (to.subslice(0..66).expect("66 bytes"), to.subslice(66..to.len()).expect("the rest"));
     let mut segments = [first, rest].map(WriteSegment::Memory);
@@ -75,7 +75,7 @@ fn it_counts_whole_segments_only() {
     assert_red(&mutated(16, CountsTheSegment), &scenarios);
 }
 
-mutation!(Destructive of CopyPageToIterIovec, |user, log| {
+mutation!(Destructive, |user, log| {
     let to = user.dest()?;
     let cleared = to.fill(0..to.len(), 0);
     log.copied("clear everything first", to.len(), &cleared);

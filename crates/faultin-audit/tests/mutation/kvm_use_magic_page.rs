@@ -5,7 +5,7 @@ use faultin_audit::Scenario::{AllResident, FirstPageBad, InaccessibleTail, Poiso
 
 use crate::{assert_red, ended, mutated, mutation};
 
-mutation!(Trusting of KvmUseMagicPage, |user, log| {
+mutation!(Trusting, |user, log| {
     let word = user.source()?.load::<u32>(0);
     log.accessed("load", 4, &word);
     ended("on", 4)
@@ -16,7 +16,7 @@ fn it_does_not_look_at_the_result() {
     assert_red(&mutated(1, Trusting), &[FirstPageBad, Poisoned, InaccessibleTail]);
 }
 
-mutation!(Narrow of KvmUseMagicPage, |user, log| {
+mutation!(Narrow, |user, log| {
     let byte = user.source()?.load::<u8>(0);
     log.accessed("load", 1, &byte);
     if byte.is_ok() { ended("on", 1) } else { ended("off", 0) }

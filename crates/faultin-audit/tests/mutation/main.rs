@@ -8,62 +8,54 @@ mod restore_fpregs_from_user;
 mod search_ioctl;
 mod swapcontext;
 
-use faultin_audit::callers::{self, Caller, Code, Ended, Halt, Mapped};
+use faultin_audit::caller::{Caller, Ended, Halt, Job};
+use faultin_audit::callers;
 use faultin_audit::environment::Environment;
 use faultin_audit::expect::Expectation;
 use faultin_audit::log::Log;
-use faultin_audit::user::{Object, Registers, Scale, User};
+use faultin_audit::user::{HostUser, Object, Scale, SimUser, User};
 use faultin_audit::{Cell, Memory, Scenario, Variant, run};
 
 /// Replaced code of a caller; the object and the expectations are the caller's.
 pub trait Mutation: Sync {
-    /// The type of the caller.
-    type Of: Code;
-    /// The caller.
-    const OF: Self::Of;
-
-    /// The replacement of [`Code::run`].
+    /// The replacement of its code.
     fn code<U: User>(user: &U, log: &mut Log) -> Result<Ended, Halt>;
 }
 
-struct Mutant<M>(M);
+struct Mutant<M> {
+    of: &'static dyn Job,
+    _code: M,
+}
 
-impl<M: Mutation> Code for Mutant<M> {
-    fn object<R: Registers>(&self, scale: Scale) -> Object {
-        M::OF.object::<R>(scale)
+impl<M: Mutation> Job for Mutant<M> {
+    fn object(&self, memory: Memory, scale: Scale) -> Object {
+        self.of.object(memory, scale)
     }
 
-    fn run<U: User>(&self, _: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
+    fn on_host(&self, _: Variant, user: &HostUser, log: &mut Log) -> Result<Ended, Halt> {
         M::code(user, log)
     }
 
-    fn origin(&self, variant: Variant) -> &'static str {
-        Code::origin(&M::OF, variant)
+    fn on_sim(&self, _: Variant, user: &SimUser, log: &mut Log) -> Result<Ended, Halt> {
+        M::code(user, log)
     }
 
-    fn expectations(&self) -> &'static [Expectation] {
-        Code::expectations(&M::OF)
-    }
-
-    fn needs(&self) -> Option<faultin_audit::environment::Feature> {
-        Code::needs(&M::OF)
+    fn attempts_per_event(&self) -> usize {
+        self.of.attempts_per_event()
     }
 }
 
-/// The code of one mutation of a caller: `mutation!(Name of CALLER, |user, log| { … })`.
+/// The code of one mutation of a caller: `mutation!(Name, |user, log| { … })`.
 #[macro_export]
 macro_rules! mutation {
-    ($name:ident of $of:ident, |$user:ident, $log:ident| $code:block) => {
+    ($name:ident, |$user:ident, $log:ident| $code:block) => {
         struct $name;
 
         impl $crate::Mutation for $name {
-            type Of = faultin_audit::callers::$of;
-            const OF: Self::Of = faultin_audit::callers::$of;
-
             fn code<U: faultin_audit::user::User>(
                 $user: &U,
                 $log: &mut faultin_audit::log::Log,
-            ) -> Result<faultin_audit::callers::Ended, faultin_audit::callers::Halt> $code
+            ) -> Result<faultin_audit::caller::Ended, faultin_audit::caller::Halt> $code
         }
     };
 }
@@ -71,12 +63,12 @@ macro_rules! mutation {
 /// Runs the cells of the fixed variant of row `row` with this code: a column of them on each memory.
 pub fn mutated<M: Mutation>(row: u8, mutation: M) -> Vec<Cell> {
     let (caller, environment) = (row_of(row), Environment::probe());
-    let mutant = Mutant(mutation);
-    let fixed = Code::expectations(&M::OF).iter().filter(|expectation| expectation.variant == Variant::Fixed);
+    let mutant = Mutant { of: caller.job.expect("a row that runs"), _code: mutation };
     Memory::ALL
         .into_iter()
         .flat_map(|memory| {
-            fixed.clone().map(|e| run::judged(&caller, &mutant, *e, memory, &environment)).collect::<Vec<_>>()
+            let fixed = caller.expectations(Variant::Fixed);
+            fixed.map(|e| run::judged(&caller, &mutant, e, memory, &environment)).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -114,17 +106,15 @@ fn each_variant_against_the_other_ones_expectations_turns_red() {
         let job = caller.job.unwrap();
         let differ = |a: &Expectation, b: &Expectation| a.ends != b.ends || a.attempts != b.attempts;
         let pairs = |variant: Variant| {
-            let of_mappings = job.mapped().map(|mapped| mapped.expectations()).unwrap_or_default();
-            let of = move |v: Variant| job.expectations().iter().chain(of_mappings).filter(move |e| e.variant == v);
-            of(variant)
-                .flat_map(move |own| of(other(variant)).filter(|e| e.scenario == own.scenario).map(move |e| (own, e)))
+            let others = move |scenario| caller.expectation(other(variant), scenario);
+            caller.expectations(variant).filter_map(move |own| Some((own, others(own.scenario)?)))
         };
         for variant in Variant::ALL {
             for (own, others) in pairs(variant).filter(|(own, others)| differ(own, others)) {
-                if own.scenario == Scenario::Remapping || Mapped::is_not_for(Memory::Sim, own.scenario).is_some() {
+                if own.scenario == Scenario::Remapping || own.scenario.is_not_on(Memory::Sim).is_some() {
                     continue; // races: what must hold of one may happen to hold of the other
                 }
-                let swapped = Expectation { variant, ..*others };
+                let swapped = Expectation { variant, ..others };
                 let judged = run::judged(caller, job, swapped, Memory::Sim, &environment);
                 assert_eq!(judged.ok(), Some(false), "{} {} {:?}", caller.name, variant.name(), own.scenario);
             }

@@ -5,7 +5,7 @@ use faultin_audit::Scenario::{InaccessibleTail, Poisoned, SecondPageBad};
 
 use crate::{assert_red, ended, mutated, mutation};
 
-mutation!(Forgetful of ArmadaGemPwriteIoctl, |user, _log| {
+mutation!(Forgetful, |user, _log| {
     let from = user.source()?;
     let _ = from.read(&mut vec![0; from.len()], 0);
     ended("ok", from.len())
@@ -16,7 +16,7 @@ fn it_forgets_what_is_left() {
     assert_red(&mutated(6, Forgetful), &[SecondPageBad, Poisoned, InaccessibleTail]);
 }
 
-mutation!(WholePages of ArmadaGemPwriteIoctl, |user, _log| {
+mutation!(WholePages, |user, _log| {
     let from = user.source()?;
     match from.read(&mut vec![0; from.len()], 0) {
         Ok(()) => ended("ok", from.len()),

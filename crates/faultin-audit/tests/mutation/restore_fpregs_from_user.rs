@@ -7,7 +7,7 @@ use faultin_audit::Scenario::{AllResident, Evicted, FirstPageBad, InaccessibleTa
 
 use crate::{assert_red, ended, mutated, mutation};
 
-mutation!(PartIsSuccess of RestoreFpregsFromUser, |user, log| {
+mutation!(PartIsSuccess, |user, log| {
     let frame = user.source()?;
     loop {
         let restored = user.restore_registers(&frame);
@@ -31,7 +31,7 @@ fn it_takes_a_part_for_success() {
     assert_eq!(sim.actual(), "∞");
 }
 
-mutation!(Unproven of RestoreFpregsFromUser, |user, log| {
+mutation!(Unproven, |user, log| {
     let frame = user.source()?;
     for attempt in 1..=16 {
         let restored = user.restore_registers(&frame);
@@ -49,7 +49,7 @@ fn it_tries_again_without_a_proof() {
     assert_red(&mutated(5, Unproven), &[FirstPageBad, SecondPageBad, InaccessibleTail]);
 }
 
-mutation!(Once of RestoreFpregsFromUser, |user, log| {
+mutation!(Once, |user, log| {
     let frame = user.source()?;
     let restored = user.restore_registers(&frame);
     log.accessed("restore", frame.len(), &restored);
@@ -61,7 +61,7 @@ fn it_gives_up_on_a_page_that_was_only_evicted() {
     assert_red(&mutated(5, Once), &[Evicted]);
 }
 
-mutation!(CountsNothing of RestoreFpregsFromUser, |_user, _log| { ended("restored", 0) });
+mutation!(CountsNothing, |_user, _log| { ended("restored", 0) });
 
 #[test]
 fn its_count_is_not_the_expected_one_although_the_status_is() {

@@ -5,7 +5,7 @@ use faultin::memory::{WriteMemory, WriteNoWait};
 use faultin_audit::Scenario::{
     AllResident, Evicted, FirstPageBad, InaccessibleTail, Poisoned, ReadOnly, RestartGranuleBad, SecondPageBad,
 };
-use faultin_audit::callers::Ended;
+use faultin_audit::caller::Ended;
 use faultin_audit::log::Log;
 use faultin_audit::{Cell, Memory};
 
@@ -35,7 +35,7 @@ fn on(memory: Memory, cells: Vec<Cell>) -> Vec<Cell> {
     cells.into_iter().filter(|cell| cell.memory == memory).collect()
 }
 
-mutation!(ProvesPages of SearchIoctl, |user, log| {
+mutation!(ProvesPages, |user, log| {
     let (to, mut packed) = (user.dest()?, 0);
     loop {
         if to.probe(packed..to.len(), Granularity::Page).is_err() {
@@ -55,7 +55,7 @@ fn it_proves_pages_and_never_ends_at_a_granule() {
     assert_eq!(cells.iter().find(|cell| cell.scenario == RestartGranuleBad).map(Cell::actual), Some("∞".into()));
 }
 
-mutation!(TakesAPart of SearchIoctl, |user, log| {
+mutation!(TakesAPart, |user, log| {
     let (to, mut packed) = (user.dest()?, 0);
     let all = pack(&to, &mut packed, log);
     ended(if all || packed > 0 { "ok" } else { "EFAULT" }, packed)
@@ -68,7 +68,7 @@ fn it_is_content_with_the_records_that_fit() {
     assert_red(&on(Memory::Sim, mutated(15, TakesAPart)), &[Evicted]);
 }
 
-mutation!(HoldsTheTree of SearchIoctl, |user, log| {
+mutation!(HoldsTheTree, |user, log| {
     let to = user.dest()?;
     if to.probe(0..to.len(), Granularity::Tag).is_err() {
         return ended("EFAULT", 0);
@@ -84,7 +84,7 @@ fn it_keeps_the_tree_locked() {
     assert_red(&mutated(15, HoldsTheTree), &[AllResident, Evicted]);
 }
 
-mutation!(ClearsFirst of SearchIoctl, |user, log| {
+mutation!(ClearsFirst, |user, log| {
     let (to, before) = (user.dest()?, user.contents()?);
     let cleared = to.fill(0..to.len(), 0);
     log.copied("clear the buffer", to.len(), &cleared);
@@ -99,7 +99,7 @@ fn it_clears_what_no_record_reaches() {
     assert_red(&mutated(15, ClearsFirst), &[AllResident]);
 }
 
-mutation!(Trusting of SearchIoctl, |user, log| {
+mutation!(Trusting, |user, log| {
     let (to, mut packed) = (user.dest()?, 0);
     pack(&to, &mut packed, log);
     ended("ok", RECORDS.iter().sum())

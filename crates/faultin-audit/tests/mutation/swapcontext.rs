@@ -9,7 +9,7 @@ use faultin_audit::Memory;
 use faultin_audit::Scenario::{
     AllResident, Cold, Evicted, FirstPageBad, InaccessibleTail, Poisoned, RestartGranuleBad, SecondPageBad,
 };
-use faultin_audit::callers::Ended;
+use faultin_audit::caller::Ended;
 use faultin_audit::log::Log;
 
 use crate::{assert_red, ended, mutated, mutation};
@@ -31,7 +31,7 @@ fn field_by_field(context: &impl ReadMemory, fields: [Range<usize>; 5], log: &mu
     ("ok", context.len())
 }
 
-mutation!(RestoresInPlace of SwapcontextPpc32, |user, log| {
+mutation!(RestoresInPlace, |user, log| {
     let (status, moved) = field_by_field(&user.source()?, PPC32, log);
     ended(status, moved)
 });
@@ -42,7 +42,7 @@ fn it_restores_field_by_field_and_is_killed() {
     assert_red(&mutated(2, RestoresInPlace), &scenarios);
 }
 
-mutation!(TakesAPart of SwapcontextPpc32, |user, log| {
+mutation!(TakesAPart, |user, log| {
     let context = user.source()?;
     let copied = context.read(&mut vec![0; context.len()], 0);
     log.copied("copy the context", context.len(), &copied);
@@ -57,7 +57,7 @@ fn it_takes_a_part_of_the_context_for_all() {
     assert_red(&mutated(2, TakesAPart), &[SecondPageBad, Poisoned, InaccessibleTail, RestartGranuleBad]);
 }
 
-mutation!(NeverWaits of SwapcontextPpc32, |user, log| {
+mutation!(NeverWaits, |user, log| {
     let context = user.source()?;
     let copied = context.read_nowait(&mut vec![0; context.len()], 0);
     log.copied("copy the context with page faults disabled", context.len(), &copied);
@@ -71,7 +71,7 @@ fn it_refuses_what_is_only_not_present() {
     assert_red(&simulated, &[Cold, Evicted]);
 }
 
-mutation!(FaultsInAPart of DebugSetcontext, |user, log| {
+mutation!(FaultsInAPart, |user, log| {
     let context = user.source()?;
     let len = NonZeroUsize::new(context.len()).expect("a context");
     if context.fault_in(0, len).is_err() {
@@ -86,7 +86,7 @@ fn it_faults_in_a_part_and_is_killed() {
     assert_red(&mutated(3, FaultsInAPart), &[SecondPageBad, Poisoned, InaccessibleTail, RestartGranuleBad]);
 }
 
-mutation!(DebugsAnyway of DebugSetcontext, |user, log| {
+mutation!(DebugsAnyway, |user, log| {
     let context = user.source()?;
     log.decide("set MSR");
     match context.read(&mut vec![0; context.len()], 0) {
@@ -101,7 +101,7 @@ fn it_is_debugged_after_an_error() {
     assert_red(&mutated(3, DebugsAnyway), &scenarios);
 }
 
-mutation!(RegistersOnly of DebugSetcontext, |user, log| {
+mutation!(RegistersOnly, |user, log| {
     let context = user.source()?;
     let copied = context.read(&mut vec![0; context.len() - 192], 192);
     log.copied("copy the registers", context.len() - 192, &copied);
@@ -113,7 +113,7 @@ fn it_forgets_mask_and_stack() {
     assert_red(&mutated(3, RegistersOnly), &[AllResident, Cold, Evicted]);
 }
 
-mutation!(ProvesPages of SwapcontextPpc64, |user, log| {
+mutation!(ProvesPages, |user, log| {
     let context = user.source()?;
     let proven = context.probe(0..context.len(), Granularity::Page);
     log.copied("probe every page", context.len(), &proven);
@@ -129,7 +129,7 @@ fn it_proves_pages_and_is_killed_by_a_granule() {
     assert_red(&mutated(4, ProvesPages), &[InaccessibleTail, RestartGranuleBad]);
 }
 
-mutation!(WithoutTheLateHalves of SwapcontextPpc64, |user, log| {
+mutation!(WithoutTheLateHalves, |user, log| {
     let context = user.source()?;
     let copied = context.read(&mut [0; 1440], 0);
     log.copied("copy the context without its end", 1440, &copied);
@@ -141,7 +141,7 @@ fn it_leaves_out_what_came_later() {
     assert_red(&mutated(4, WithoutTheLateHalves), &[AllResident, InaccessibleTail]);
 }
 
-mutation!(RestoresInPlaceToo of SwapcontextPpc64, |user, log| {
+mutation!(RestoresInPlaceToo, |user, log| {
     let (status, moved) = field_by_field(&user.source()?, PPC64, log);
     ended(status, moved)
 });

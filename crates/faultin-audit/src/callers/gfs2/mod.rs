@@ -1,309 +1,198 @@
-//! The common part of rows 17 to 20: one operation, a read or a write, buffered or direct, on a cached file.
+//! Rows 17 to 20: reads and writes that hold a lock which page faults of the same file take, buffered and direct.
 //!
-//! The lock that gfs2 takes for the operation and, once more, for a page fault of a mapped file is the inode lock here. *As
-//! found* it is held while the buffer faults: a buffered copy is made with page faults enabled under it, and for a direct
-//! one, whose pages the kernel faults in for gfs2, they are faulted in under it; an error is reported whatever was moved
-//! before. *Fixed* copies with page faults disabled under the lock, drops it, faults in, and continues where it stopped.
-//!
-//! Three kinds of buffers: any user's memory ([`run`]), memory that is [served] like a mapping of the file, and, in this
-//! process, [mappings](pager) of the file.
-//!
-//! The product of a write is the file: the bytes that were moved, at their place, and everything else unchanged; in the
-//! cache, and in the store once it is written back. That of a read is the buffer, and the file unchanged. As found an error
-//! is not without effect: the bytes that were moved are there, and no more.
+//! Three kinds of buffers: any user's memory ([`operation`]), memory that is [served] like a mapping of the file, and, in
+//! this process, [mappings](pager) of the file.
 
 #![deny(unsafe_code)]
 
-pub(super) mod disk;
-pub(super) mod pager;
-pub(super) mod served;
+mod disk;
+mod operation;
+mod pager;
+mod served;
 
-use std::io;
-use std::sync::Arc;
+use crate::caller::{Caller, Mapped, Need};
+use crate::expect::Ends::{Deadlock, With};
+use crate::expect::{DEADLOCK, Ends, Expected, Moved};
+use crate::scenario::Pages;
+use crate::scenario::Scenario::{
+    BadGranule, Cold, Evicted, InaccessibleTail, OwnFolio, ReadOnly, SamePages, StoreErrorMidway, TwoFiles,
+    UnmappedMidway,
+};
+use operation::{EFAULT, OK, Operation, SHORT};
+use served::Served;
 
-use faultin::Cause;
-use faultin::iov::{IovDest, IovSource, ReadSegment, WriteSegment};
-use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory, WriteNoWait};
-use faultin_cache::copy::{MayWait, NoWait};
-use faultin_cache::mutation::{Bug as WriteBug, Mutated};
-use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
+/// A write. As found its copy faults under the lock; fixed, the copy is made with page faults disabled under the lock, the
+/// lock is dropped, the buffer faulted in, and the copy continues; with a block when nothing moves.
+pub(super) const BUFFERED_WRITE: Caller = Caller {
+    row: 17,
+    name: "gfs2 buffered write",
+    finding: "copy with faults disabled under the lock, drop it, fault in, retry; one page when nothing moves",
+    origins: [
+        "caller from 5.15 (gfs2_file_write_iter: the glock is held across iomap_file_buffered_write), faults served by the kernel",
+        "caller from 5.16 (gfs2_file_buffered_write), without its fault-in before the first attempt; helper: faultin's fault_in",
+    ],
+    expected: &buffered(LOADS),
+    mapped: Some(&Mapped {
+        expected: &mapped(
+            "the series: the fault waits for the lock of its own file, which the buffered write holds",
+            SAME,
+            TAG,
+        ),
+        simulated: [&same(Operation::BufferedWrite), &other(Operation::BufferedWrite)],
+        on_host: |variant, scenario, each| pager::run(Operation::BufferedWrite, variant, scenario, each),
+    }),
+    job: Some(&Operation::BufferedWrite),
+    ..GFS2
+};
 
-use super::Variant::{AsFound, Fixed};
-use super::written::{Beside, Looker, compare};
-use super::{Ended, Halt, Variant};
-use crate::bug::Loops;
-use crate::log::{Log, Stuck};
-use crate::user::{Object, Scale, User};
-use disk::Disk;
+/// The other direction. Its fault-in is for stores, and must not destroy the contents of the buffer, which may be the file.
+pub(super) const BUFFERED_READ: Caller = Caller {
+    row: 18,
+    name: "gfs2 buffered read",
+    finding: "same, faulting in for writing without destroying the buffer",
+    origins: [
+        "caller from 5.15 (gfs2_file_read_iter: the glock is held across generic_file_read_iter), faults served by the kernel",
+        "caller from 5.16 (gfs2_file_read_iter), helper: faultin's fault_in for stores, with a real access at its first byte",
+    ],
+    expected: &buffered(STORES),
+    stores: true,
+    mapped: Some(&Mapped {
+        expected: &mapped(
+            "the series: the fault waits for the lock of its own file, which the buffered read holds",
+            SAME,
+            "the thread: page tables do not show a bad granule; a fault-in that really accesses it ends it (gfs2 itself livelocks)",
+        ),
+        simulated: [&same(Operation::BufferedRead), &other(Operation::BufferedRead)],
+        on_host: |variant, scenario, each| pager::run(Operation::BufferedRead, variant, scenario, each),
+    }),
+    job: Some(&Operation::BufferedRead),
+    ..GFS2
+};
 
-/// Everything was moved.
-pub(super) const OK: &str = "ok";
-/// Some bytes were written.
-pub(super) const SHORT: &str = "short";
-/// Nothing, because of the buffer; as found by direct I/O: any number.
-pub(super) const EFAULT: &str = "EFAULT";
+/// Past the cache, under the same lock. As found an error is returned whatever was read before it; fixed, it continues where
+/// it stopped, and a part counts.
+pub(super) const DIRECT_READ: Caller = Caller {
+    row: 19,
+    name: "gfs2 direct read",
+    finding: "same, resumable: goes on where it stopped",
+    origins: [
+        "caller from 5.15 (gfs2_file_direct_read: the glock is held across iomap_dio_rw), the error in place of the count",
+        "caller from 5.16 (IOMAP_DIO_PARTIAL, done_before), but that a part counts; helper: faultin's fault_in for stores",
+    ],
+    expected: &direct(STORES, "the mail: goes on where it stopped; so a part counts (gfs2 drops it up to this day)", 4),
+    stores: true,
+    mapped: Some(&Mapped {
+        expected: &mapped(
+            "the series: the fault waits for the lock of its own file, which the direct read holds",
+            "the series: as any buffer (gfs2 itself livelocks here, up to 7.2: the read takes the pages away that are its buffer)",
+            TAG,
+        ),
+        simulated: [&same(Operation::DirectRead), &other(Operation::DirectRead)],
+        on_host: |variant, scenario, each| pager::run(Operation::DirectRead, variant, scenario, each),
+    }),
+    job: Some(&Operation::DirectRead),
+    ..GFS2
+};
 
-/// The contents of the buffer before a read.
-const STALE: u8 = 0x77;
+/// Past the cache, in units of the store. The rest where no whole unit is accessible, and a write that would invalidate its
+/// own source repeatedly, go through the cache.
+pub(super) const DIRECT_WRITE: Caller = Caller {
+    row: 20,
+    name: "gfs2 direct write",
+    finding: "same; falls back to buffered when the write invalidates its own source",
+    origins: [
+        "caller from 5.15 (gfs2_file_direct_write: the glock is held across iomap_dio_rw), the error in place of the count",
+        "caller from 5.16 (with its fallback after enough retries), but that a part counts; helper: faultin's fault_in",
+    ],
+    expected: &direct(
+        LOADS,
+        "5.16: partial direct I/O counts; what no unit of the store can be had of goes through the cache",
+        3,
+    ),
+    mapped: Some(&Mapped {
+        expected: &mapped(
+            "the series: the fault waits for the lock of its own file, which the direct write holds",
+            "the series: goes through the cache after enough retries, where it would take its own source away for ever",
+            TAG,
+        ),
+        simulated: [&same(Operation::DirectWrite), &other(Operation::DirectWrite)],
+        on_host: |variant, scenario, each| pager::run(Operation::DirectWrite, variant, scenario, each),
+    }),
+    job: Some(&Operation::DirectWrite),
+    ..GFS2
+};
 
-/// One of the four operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    BufferedWrite,
-    BufferedRead,
-    DirectRead,
-    DirectWrite,
+/// What these rows have in common.
+const GFS2: Caller = Caller { place: "gfs2", need: Need::Any, has_file: true, ..Caller::NOT_YET };
+
+const fn same(operation: Operation) -> Served {
+    Served { operation, pages: Pages::Same }
 }
 
-impl Operation {
-    pub(super) const fn writes(self) -> bool {
-        matches!(self, Operation::BufferedWrite | Operation::DirectWrite)
-    }
-
-    const fn is_direct(self) -> bool {
-        matches!(self, Operation::DirectRead | Operation::DirectWrite)
-    }
-
-    /// Returns the observer that logs this operation.
-    fn looker<'a, 'l>(self, variant: Variant, log: &'a mut Log<'l>) -> Looker<'a, 'l> {
-        match (variant, self.is_direct()) {
-            (AsFound, false) => Looker::new(
-                log,
-                "copy with page faults enabled under the lock",
-                "page fault of the copy, served with the lock held",
-            ),
-            (AsFound, true) => Looker::new(
-                log,
-                "take the pages of the buffer as they are, copy",
-                "page fault of the buffer, served with the lock held",
-            ),
-            (Fixed, _) => Looker::new(log, "copy with page faults disabled", "fault-in without the lock"),
-        }
-    }
+const fn other(operation: Operation) -> Served {
+    Served { operation, pages: Pages::Other }
 }
 
-/// Positions in bytes.
-#[derive(Clone, Copy)]
-struct Layout {
-    block: usize,
-    /// The store's unit.
-    unit: usize,
-    /// The position of the read or write.
-    pos: usize,
-    /// The end of the file.
-    end: usize,
+const PART: Ends = With(SHORT, Moved::Accessible);
+
+const LOADS: &str = "5.15 and 5.16: the buffer is only read";
+const STORES: &str = "nothing can be stored there";
+const SURPRISE: &str = "any prefix may be moved, and no more";
+const SAME: &str = "the series: as any buffer";
+const TAG: &str = "the thread: a fault-in that really accesses the granule ends it";
+
+/// Returns the expectations of buffered I/O with any buffer; `read_only` is the source where nothing can be stored.
+const fn buffered(read_only: &'static str) -> [Expected; 2] {
+    const EXACT: &str = "5.15 and 5.16: what was moved before the fault counts";
+    const GRANULE: &str = "up to the granule, where a fault-in that really accesses it fails";
+    let rule = any_buffer((PART, EXACT), read_only).at(InaccessibleTail, GRANULE);
+    let under = "5.15: the copy faults under the lock, which plain memory's faults do not want";
+    [under_the_lock(rule.at(Cold, under).at(Evicted, under)), without_the_lock(rule, 4)]
 }
 
-impl Layout {
-    /// A write ends past the end of the file, a read before it.
-    fn of(operation: Operation, scale: Scale) -> Layout {
-        let (block, len) = match scale {
-            Scale::Full => (64, 256),
-            Scale::Small => (8, 16),
-        };
-        let pos = 4 * block;
-        let end = if operation.writes() { pos + len / 2 + block / 4 } else { pos + len + block + block / 4 };
-        Layout { block, unit: block, pos, end }
-    }
-
-    /// Returns the initial contents of the file: they differ from the buffer's everywhere.
-    fn contents(&self) -> Vec<u8> {
-        (0..self.end).map(|at| (at % 101) as u8 | 0x80).collect()
-    }
-
-    fn open(&self, contents: &[u8]) -> io::Result<Opened> {
-        let disk = Arc::new(Disk::new(contents.to_vec(), self.unit));
-        let cache = CacheOptions::new().block(self.block).limit(64 * self.block).build();
-        let file = open(&cache, &disk, self.block)?;
-        Ok(Opened { cache, disk, file })
-    }
+/// Returns the expectations of direct I/O with any buffer. `resumed` is the source where it has moved a part; `evicted` the
+/// number of attempts where pages are evicted.
+const fn direct(read_only: &'static str, resumed: &'static str, evicted: u32) -> [Expected; 2] {
+    const DROPPED: &str =
+        "iomap before IOMAP_DIO_PARTIAL, and measured of ext4 and xfs: EFAULT, although a part was moved";
+    const GRANULE: &str =
+        "up to the granule: bytes are copied through the user's mapping (the kernel's direct I/O does not see tags)";
+    let under = "5.15: what is not there is brought in under the lock, which plain memory's faults do not want";
+    let found = any_buffer((With(EFAULT, Moved::Nothing), DROPPED), read_only).races(&[OK, EFAULT], SURPRISE);
+    let fixed = any_buffer((PART, resumed), read_only).at(InaccessibleTail, GRANULE);
+    [under_the_lock(found.at_in(Cold, 2, under).at_in(Evicted, evicted, under)), without_the_lock(fixed, evicted)]
 }
 
-/// An open file, and its layout.
-struct Opened {
-    cache: Cache,
-    disk: Arc<Disk>,
-    file: CachedFile,
+const fn any_buffer(part: (Ends, &'static str), read_only: &'static str) -> Expected {
+    const FINE: &str = "the mail: ANY is enough";
+    const NOTHING: &str = "5.15 and 5.16: EFAULT if nothing was moved before";
+    Expected::new([(With(OK, Moved::All), FINE), part, (With(EFAULT, Moved::Nothing), NOTHING)])
+        .races(&[OK, SHORT, EFAULT], SURPRISE)
+        .at(ReadOnly, read_only)
 }
 
-fn open(cache: &Cache, disk: &Arc<Disk>, max_folio: usize) -> io::Result<CachedFile> {
-    cache.open_with(Arc::clone(disk), FileOptions::new().max_folio(max_folio))
+const fn under_the_lock(rule: Expected) -> Expected {
+    rule.but(OwnFolio, Deadlock, "the series: page faults of the file want the lock that is held")
 }
 
-/// Returns the switch that makes it as found, or a bug.
-fn loops(variant: Variant, log: &Log) -> Loops {
-    let as_found = (variant == AsFound).then_some(WriteBug::FaultsInUnderTheLock);
-    Loops(as_found.or(log.write_bug()))
+const fn without_the_lock(rule: Expected, evicted: u32) -> Expected {
+    const WITHOUT: &str = "5.16: the lock is dropped, the buffer faulted in, and the copy goes on where it stopped";
+    rule.at_in(Cold, 2, WITHOUT).at_in(Evicted, evicted, WITHOUT).at_in(OwnFolio, 2, WITHOUT)
 }
 
-/// Makes the buffer: half of it on each page, in several segments one of which is empty; its tail begins within a unit of
-/// the store.
-pub(super) fn object(operation: Operation, scale: Scale) -> Object {
-    let byte = |byte: u8| if operation.writes() { byte } else { STALE };
-    match scale {
-        Scale::Full => {
-            Object::new((0..=255).map(|at: u8| byte(at >> 1)).collect(), 128).with_tail(208).with_restart(128)
-        }
-        Scale::Small => Object::new((1..=16).map(byte).collect(), 8).with_tail(12).with_restart(8),
-    }
-}
-
-/// Returns the segments of the buffer.
-fn cuts(len: usize) -> [std::ops::Range<usize>; 3] {
-    [0..len / 4, len / 4..len / 4, len / 4..len]
-}
-
-/// Performs it with any user's memory.
-pub(super) fn run<U: User>(operation: Operation, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
-    let layout = Layout::of(operation, user.scale());
-    let before = layout.contents();
-    let opened = layout.open(&before)?;
-    let moved = match operation.writes() {
-        true => write(operation, variant, &opened.file, user.source()?, layout.pos, log, &mut ())?,
-        false => read(operation, variant, &opened.file, user.dest()?, layout.pos, log, &mut ())?,
-    };
-    let buffer = user.contents()?;
-    let product = if operation.writes() {
-        check_file(&opened, before, layout.pos, &buffer[..moved.done])
-    } else {
-        let stale = vec![STALE; buffer.len()];
-        check_buffer(&buffer, &before[layout.pos..], &stale, moved.done)
-            .and_then(|()| check_file(&opened, before, layout.pos, &[]))
-    };
-    Ok(moved.ended(product))
-}
-
-/// The result of an operation.
-struct Moved {
-    /// Number of bytes that were moved.
-    done: usize,
-    /// Number of bytes that are reported.
-    reported: usize,
-    status: &'static str,
-}
-
-impl Moved {
-    fn ended(self, product: Result<(), String>) -> Ended {
-        Ended { status: self.status, moved: self.reported, product }
-    }
-}
-
-/// Writes from a buffer.
-fn write<M: ReadMemory + ReadNoWait>(
-    operation: Operation,
-    variant: Variant,
-    file: &CachedFile,
-    buffer: M,
-    pos: usize,
-    log: &mut Log,
-    beside: &mut dyn Beside,
-) -> Result<Moved, Halt> {
-    let parts = cuts(buffer.len()).map(|cut| ReadSegment::Memory(buffer.subslice(cut).expect("within the buffer")));
-    let mut from = IovSource::new(&parts);
-    let file = Mutated::new(file, loops(variant, log));
-    let mut looker = operation.looker(variant, log).beside(beside);
-    let result = match (operation.is_direct(), variant) {
-        (true, _) => file.write_direct_with::<_, NoWait>(&mut from, pos as u64, &mut looker),
-        (false, AsFound) => file.write_iter_with::<_, MayWait>(&mut from, pos as u64, &mut looker),
-        (false, Fixed) => file.write_iter_with::<_, NoWait>(&mut from, pos as u64, &mut looker),
-    };
-    ended(operation, variant, result, (from.moved(), buffer.len()), looker)
-}
-
-/// Reads to a buffer.
-fn read<M: WriteMemory + WriteNoWait>(
-    operation: Operation,
-    variant: Variant,
-    file: &CachedFile,
-    buffer: M,
-    pos: usize,
-    log: &mut Log,
-    beside: &mut dyn Beside,
-) -> Result<Moved, Halt> {
-    let len = buffer.len();
-    let mut parts = cuts(len).map(|cut| WriteSegment::Memory(buffer.subslice(cut).expect("within the buffer")));
-    let mut to = IovDest::new(&mut parts);
-    let file = Mutated::new(file, loops(variant, log));
-    let mut looker = operation.looker(variant, log).beside(beside);
-    let result = match (operation.is_direct(), variant) {
-        (true, _) => file.read_direct_with::<_, NoWait>(&mut to, pos as u64, &mut looker),
-        (false, AsFound) => file.read_iter_with::<_, MayWait>(&mut to, pos as u64, &mut looker),
-        (false, Fixed) => file.read_iter_with::<_, NoWait>(&mut to, pos as u64, &mut looker),
-    };
-    ended(operation, variant, result, (to.moved(), len), looker)
-}
-
-/// Returns the result, and checks it against the list of segments.
-fn ended(
-    operation: Operation,
-    variant: Variant,
-    result: Result<usize, Partial>,
-    (position, all): (usize, usize),
-    looker: Looker<'_, '_>,
-) -> Result<Moved, Halt> {
-    if let Some(stuck) = looker.stuck {
-        return Err(Halt::Stuck(stuck));
-    }
-    let (done, status) = match result {
-        Ok(done) if done == all => (done, OK),
-        Ok(done) => return Err(failed(format!("{done} of {all} bytes, and no reason"))),
-        Err(Partial { error, .. }) if is_deadlock(&error) => {
-            if let Error::Deadlock(circle) = &error {
-                looker.log.decide(circle.to_string());
-            }
-            return Err(Halt::Stuck(Stuck::Deadlock));
-        }
-        Err(Partial { done: 0, error: Error::Fault(_) | Error::NoProgress(_) }) => (0, EFAULT),
-        Err(Partial { done, error: Error::Fault(_) | Error::NoProgress(_) }) => (done, SHORT),
-        Err(Partial { error, .. }) => return Err(Halt::Machine(error.into())),
-    };
-    if position != done {
-        return Err(failed(format!("the position moved by {position} bytes, the count says {done}")));
-    }
-    if status == SHORT && variant == AsFound && operation.is_direct() {
-        looker.log.decide(format!("return the error: the {done} bytes that were moved are not reported"));
-        return Ok(Moved { done, reported: 0, status: EFAULT });
-    }
-    Ok(Moved { done, reported: done, status })
-}
-
-/// Returns whether a fault could not be resolved because of a lock that is held, or the operation itself could not get its
-/// lock.
-fn is_deadlock(error: &Error) -> bool {
-    match error {
-        Error::Deadlock(_) => true,
-        Error::Fault(fault) | Error::NoProgress(fault) => fault.cause() == Cause::Deadlock,
-        _ => false,
-    }
-}
-
-fn failed(what: String) -> Halt {
-    Halt::Machine(io::Error::other(what))
-}
-
-/// Checks that `moved` at `pos`, and nothing else, has changed in the `expected` file.
-fn check_file(opened: &Opened, mut expected: Vec<u8>, pos: usize, moved: &[u8]) -> Result<(), String> {
-    if !moved.is_empty() {
-        expected.resize(expected.len().max(pos + moved.len()), 0);
-        expected[pos..pos + moved.len()].copy_from_slice(moved);
-    }
-    let mut cached = vec![0; expected.len() + 1];
-    let read = opened.file.read_at(&mut cached, 0).map_err(|error| error.to_string())?;
-    compare("in the cache", &cached[..read], &expected)?;
-    opened.file.sync_all().map_err(|error| error.to_string())?;
-    compare("in the store", &opened.disk.contents(), &expected)
-}
-
-/// Number of bytes after a count that may be stored where a second page is revoked during a copy that fails: Arm leaves
-/// open what a store across two pages stores to the accessible one.
-const STRADDLING: usize = if cfg!(target_arch = "aarch64") { 31 } else { 0 };
-
-/// Checks that the first `moved` bytes of a buffer are those that were `read`, and the others are unchanged.
-fn check_buffer(buffer: &[u8], read: &[u8], before: &[u8], moved: usize) -> Result<(), String> {
-    compare("in front of what the count says", &buffer[..moved], &read[..moved])?;
-    let straddling = |at: usize| at < moved + STRADDLING && buffer[at] == read[at];
-    match (moved..buffer.len()).find(|&at| buffer[at] != before[at] && !straddling(at)) {
-        None => Ok(()),
-        Some(at) => Err(format!("{:#x} at {at} behind the count of {moved}", buffer[at])),
-    }
+/// Returns the expectations where the buffer is a mapping of a file of the cache; the sources as found, of the same pages
+/// fixed, and of a bad granule fixed.
+const fn mapped(circle: &'static str, same: &'static str, tag: &'static str) -> [Expected; 2] {
+    const CROSSED: &str = "the series: each fault waits for the lock of the other file, which the other thread holds";
+    const NO_LOCK: &str = "the series: nobody holds a lock while a buffer is faulted in";
+    let found = Expected::new([(Deadlock, circle); 3]).races(&[DEADLOCK], circle).at(TwoFiles, CROSSED);
+    let fixed =
+        Expected::new([(With(OK, Moved::All), NO_LOCK), (PART, NO_LOCK), (With(EFAULT, Moved::Nothing), NO_LOCK)])
+            .races(&[OK], NO_LOCK)
+            .in_attempts(2, 2)
+            .at_in(SamePages, 2, same)
+            .at_in(BadGranule, 2, tag)
+            .at_in(UnmappedMidway, 2, "what was moved before the pages went counts")
+            .at_in(StoreErrorMidway, 2, "what the store has given counts; the rest is a fault of the buffer");
+    [found, fixed]
 }

@@ -1,4 +1,4 @@
-//! The same with real mappings of the file, whose faults `faultin_cache`'s pager resolves.
+//! The operations with real mappings of the file, whose faults `faultin_cache`'s pager resolves.
 //!
 //! The lock's own bookkeeping detects a deadlock: a fault under the lock that it needs is rejected, with the circle of
 //! waits, and nothing hangs.
@@ -18,11 +18,12 @@ use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::{Cache, CacheOptions, Error};
 
 use super::disk::Disk;
-use super::{Moved, Opened, Operation, check_file, open, read, write};
-use crate::callers::written::Beside;
-use crate::callers::{Ended, Halt, Variant};
+use super::operation::{self, Moved, Opened, Operation, check_file, failed, open, read, write};
+use crate::axes::Variant;
+use crate::caller::{Each, Ended, Halt};
+use crate::callers::looker::Beside;
 use crate::log::{Log, Stuck};
-use crate::scenario::Scenario;
+use crate::scenario::{Buffer, During, Pages, Scenario};
 use crate::user::Scale;
 use crate::user::host::mapping::take_away;
 use crate::user::host::{HostRead, HostWrite};
@@ -37,27 +38,24 @@ const OTHER: usize = 2;
 /// Number of runs during an eviction storm, and of two threads with two files.
 const RUNS: u32 = 32;
 
-/// Gets each run, and returns whether to continue.
-pub(in crate::callers) type Each<'a> = dyn FnMut(Log<'_>, Result<Ended, Halt>) -> bool + 'a;
-
 /// Runs a scenario, once or (concurrently with other threads) often.
 ///
 /// # Errors
 /// The machine's error.
-pub(in crate::callers) fn run(
-    operation: Operation,
-    variant: Variant,
-    scenario: Scenario,
-    each: &mut Each<'_>,
-) -> io::Result<()> {
-    match scenario {
-        Scenario::EvictionStorm => storm(operation, variant, each),
-        Scenario::TwoFiles => two_files(operation, variant, each),
+pub(super) fn run(operation: Operation, variant: Variant, scenario: Scenario, each: &mut Each<'_>) -> io::Result<()> {
+    let during = scenario.column().during;
+    match during {
+        During::EvictedAlways => storm(operation, variant, each),
+        During::OtherThread => two_files(operation, variant, each),
         _ => {
             let world = World::new(1)?;
-            let mapping = world.map(0, scenario)?;
+            let pages = match scenario.column().buffer {
+                Buffer::Mapping(pages) => pages,
+                _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "the buffer is not a mapping")),
+            };
+            let mapping = world.map(0, pages)?;
             let mut log = log(&mapping);
-            let result = world.alone(operation, variant, scenario, &mapping, &mut log);
+            let result = world.alone(operation, variant, (pages, during), &mapping, &mut log);
             each(log, result);
             Ok(())
         }
@@ -71,15 +69,18 @@ struct World {
 }
 
 /// Returns the range of the file that the buffer maps.
-fn shown(scenario: Scenario) -> Range<usize> {
-    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
-    let start = if scenario == Scenario::SamePages { target() } else { (OTHER + 1) * page_size() - len / 2 };
+fn shown(pages: Pages) -> Range<usize> {
+    let len = operation::object(Operation::BufferedWrite, Scale::Full).len();
+    let start = match pages {
+        Pages::Same => target(),
+        Pages::Other => (OTHER + 1) * page_size() - len / 2,
+    };
     start..start + len
 }
 
 /// Returns the position of the read or write.
 fn target() -> usize {
-    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
+    let len = operation::object(Operation::BufferedWrite, Scale::Full).len();
     (TARGET + 1) * page_size() - len / 2
 }
 
@@ -89,7 +90,7 @@ fn contents(number: usize) -> Vec<u8> {
 }
 
 fn log(mapping: &Mapping) -> Log<'static> {
-    Log::new(mapping.as_ptr().addr() + shown(Scenario::OtherPages).start % page_size(), page_size())
+    Log::new(mapping.as_ptr().addr() + shown(Pages::Other).start % page_size(), page_size())
 }
 
 impl World {
@@ -105,8 +106,8 @@ impl World {
     }
 
     /// Maps the pages of the buffer. By signals where there is a userfaultfd, otherwise without.
-    fn map(&self, file: usize, scenario: Scenario) -> io::Result<Mapping> {
-        let range = shown(scenario);
+    fn map(&self, file: usize, pages: Pages) -> io::Result<Mapping> {
+        let range = shown(pages);
         let pages = (range.start / page_size() * page_size()) as u64..range.end as u64;
         let map = |mode| self.files[file].file.map(pages.clone(), Rights::ReadWrite, mode);
         match map(Mode::Signal) {
@@ -121,26 +122,26 @@ impl World {
         &self,
         operation: Operation,
         variant: Variant,
-        scenario: Scenario,
+        (pages, during): (Pages, During),
         mapping: &Mapping,
         log: &mut Log<'_>,
     ) -> Result<Ended, Halt> {
-        let (opened, range) = (&self.files[0], shown(scenario));
-        if scenario == Scenario::StoreErrorMidway {
+        let (opened, range) = (&self.files[0], shown(pages));
+        if during == During::StoreError {
             let second = ((OTHER + 1) * page_size()) as u64;
             opened.disk.spoil(second..second + page_size() as u64);
         }
         let view = mapping.write_view().map_err(io::Error::other)?;
-        let midway = || if scenario == Scenario::UnmappedMidway { take_away(&view, 1) } else { Ok(()) };
+        let midway = || if during == During::Unmapped { take_away(&view, 1) } else { Ok(()) };
         let mut once = Once { event: Some(midway), came: Ok(()) };
         let moved = perform(operation, variant, opened, mapping, log, &mut once);
         once.came?;
-        if scenario == Scenario::StoreErrorMidway {
+        if during == During::StoreError {
             match mapping.last_error() {
                 Some(Error::Store(error)) => log.decide(format!("(the mapping's last error: {error})")),
                 // As found it does not reach this.
                 Some(Error::Deadlock(_)) if variant == Variant::AsFound => {}
-                other => return Err(super::failed(format!("the mapping's last error is {other:?}, not the store's"))),
+                other => return Err(failed(format!("the mapping's last error is {other:?}, not the store's"))),
             }
             opened.disk.spoil(0..0);
         }
@@ -178,8 +179,8 @@ fn perform(
     log: &mut Log<'_>,
     beside: &mut dyn Beside,
 ) -> Result<Moved, Halt> {
-    let len = super::object(Operation::BufferedWrite, Scale::Full).len();
-    let start = shown(Scenario::OtherPages).start % page_size();
+    let len = operation::object(Operation::BufferedWrite, Scale::Full).len();
+    let start = shown(Pages::Other).start % page_size();
     let result = match operation.writes() {
         true => {
             let view = mapping.read_view().map_err(io::Error::other)?.subslice(start..start + len);
@@ -202,7 +203,7 @@ fn perform(
 fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
         let world = World::new(1)?;
-        let mapping = world.map(0, Scenario::EvictionStorm)?;
+        let mapping = world.map(0, Pages::Other)?;
         let stop = AtomicBool::new(false);
         let go_on = thread::scope(|scope| {
             // Dropped also where a run panics: the scope waits for the thread.
@@ -216,7 +217,7 @@ fn storm(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Res
                 }
             });
             let mut log = log(&mapping).beside_adversary();
-            let result = world.alone(operation, variant, Scenario::EvictionStorm, &mapping, &mut log);
+            let result = world.alone(operation, variant, (Pages::Other, During::EvictedAlways), &mapping, &mut log);
             each(log, result)
         });
         if !go_on {
@@ -267,7 +268,7 @@ impl Beside for Meeting<'_> {
 fn two_files(operation: Operation, variant: Variant, each: &mut Each<'_>) -> io::Result<()> {
     for _ in 0..RUNS {
         let world = World::new(2)?;
-        let mappings = [world.map(1, Scenario::TwoFiles)?, world.map(0, Scenario::TwoFiles)?];
+        let mappings = [world.map(1, Pages::Other)?, world.map(0, Pages::Other)?];
         let there = AtomicU32::new(0);
         let one = |number: usize| {
             let (opened, mapping) = (&world.files[number], &mappings[number]);
@@ -309,7 +310,7 @@ impl World {
             (Err(halt @ Halt::Machine(_)), _) | (_, Err(halt @ Halt::Machine(_))) => return Err(halt),
             (Err(halt), _) | (_, Err(halt)) => return Err(halt),
         };
-        let range = shown(Scenario::TwoFiles);
+        let range = shown(Pages::Other);
         let check = |number: usize, of_this: usize, of_other: usize| {
             let (mine, others) = (contents(number), contents(1 - number));
             match operation.writes() {

@@ -16,27 +16,17 @@ use faultin::{Access, Cause, Fault, Granularity, Short};
 use faultin_cache::Error;
 use faultin_cache::lock::Deadlock;
 
-use super::{Layout, Opened, Operation, check_buffer, check_file, read, write};
-use crate::callers::{Code, Ended, Halt, Variant};
-use crate::expect::Expectation;
+use super::operation::{self, Layout, Opened, Operation, check_buffer, check_file, read, write};
+use crate::axes::Variant;
+use crate::caller::{Code, Ended, Halt};
 use crate::log::{Log, Stuck};
+use crate::scenario::Pages;
 use crate::user::{Object, Registers, Scale, User};
 
-/// The pages of the file that the buffer maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::callers) enum Pages {
-    /// Those that are read or written.
-    Same,
-    /// Other pages.
-    Other,
-}
-
 /// An operation whose buffer is memory of this kind.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::callers) struct Served {
-    pub(in crate::callers) operation: Operation,
-    pub(in crate::callers) pages: Pages,
-    pub(in crate::callers) expectations: &'static [Expectation],
+pub(super) struct Served {
+    pub(super) operation: Operation,
+    pub(super) pages: Pages,
 }
 
 impl Layout {
@@ -53,7 +43,7 @@ impl Layout {
 impl Code for Served {
     fn object<R: Registers>(&self, scale: Scale) -> Object {
         // The mapping shows the file's contents.
-        super::object(Operation::BufferedWrite, scale)
+        operation::object(Operation::BufferedWrite, scale)
     }
 
     fn run<U: User>(&self, variant: Variant, user: &U, log: &mut Log) -> Result<Ended, Halt> {
@@ -86,21 +76,6 @@ impl Code for Served {
                 .and_then(|()| check_file(&opened, before, layout.pos, &[]))
         };
         Ok(moved.ended(product))
-    }
-
-    fn origin(&self, variant: Variant) -> &'static str {
-        match variant {
-            Variant::AsFound => "caller from 5.15, whose lock is held while its buffer faults",
-            Variant::Fixed => "caller from 5.16, helper: faultin's fault_in",
-        }
-    }
-
-    fn expectations(&self) -> &'static [Expectation] {
-        self.expectations
-    }
-
-    fn changes_the_object(&self) -> bool {
-        !self.operation.writes()
     }
 
     /// One whose copy moves nothing, and one that finds pages that were revoked meanwhile.

@@ -4,38 +4,31 @@
 
 use std::ops::Range;
 
-use faultin::Short;
-use faultin::memory::WriteMemory;
-
-use super::thread::{Thread, bytes_of};
 use crate::user::Scale;
-
-/// The bytes of a context between its fields.
-const PADDING: u8 = 0x11;
 
 /// The positions of the fields of a context.
 #[derive(Clone, Debug)]
-pub(in crate::callers) struct Layout {
+pub(super) struct Layout {
     /// Size of a general register in bytes.
-    pub(in crate::callers) word: usize,
+    pub(super) word: usize,
     /// The alternate signal stack.
-    pub(in crate::callers) stack: Range<usize>,
+    pub(super) stack: Range<usize>,
     /// Blocked signals.
-    pub(in crate::callers) mask: Range<usize>,
+    pub(super) mask: Range<usize>,
     /// A pointer to `target`.
-    pub(in crate::callers) pointer: Range<usize>,
+    pub(super) pointer: Range<usize>,
     /// The pointer's target in a context that was saved.
-    pub(in crate::callers) target: usize,
+    pub(super) target: usize,
     /// General registers, MSR among them.
-    pub(in crate::callers) general: Range<usize>,
+    pub(super) general: Range<usize>,
     /// Floating point registers.
-    pub(in crate::callers) floating: Range<usize>,
+    pub(super) floating: Range<usize>,
     /// Vector registers.
-    pub(in crate::callers) vector: Range<usize>,
+    pub(super) vector: Range<usize>,
     /// Later halves of vector registers, at the end. Empty on ppc32.
-    pub(in crate::callers) vsx: Range<usize>,
+    pub(super) vsx: Range<usize>,
     /// Size in bytes.
-    pub(in crate::callers) size: usize,
+    pub(super) size: usize,
     /// Index of MSR among the general registers.
     pub(super) msr: usize,
     /// Index of the register that points to the thread's own data.
@@ -45,7 +38,7 @@ pub(in crate::callers) struct Layout {
 impl Layout {
     /// Returns `struct ucontext` of ppc32: flags, link, stack, pointer to the machine context, mask; then the machine
     /// context: general, floating point, vector registers.
-    pub(in crate::callers) fn ppc32(scale: Scale) -> Layout {
+    pub(super) fn ppc32(scale: Scale) -> Layout {
         match scale {
             Scale::Full => Layout {
                 word: 4,
@@ -80,7 +73,7 @@ impl Layout {
 
     /// Returns `struct ucontext` of ppc64: flags, link, stack, mask; general, floating point registers, pointer to the
     /// vector registers, vector registers.
-    pub(in crate::callers) fn ppc64(scale: Scale) -> Layout {
+    pub(super) fn ppc64(scale: Scale) -> Layout {
         match scale {
             Scale::Full => Layout {
                 word: 8,
@@ -124,13 +117,13 @@ impl Layout {
     }
 
     /// Returns the position of general register number `index`.
-    pub(in crate::callers) fn register(&self, index: usize) -> Range<usize> {
+    pub(super) fn register(&self, index: usize) -> Range<usize> {
         let start = self.general.start + index * self.word;
         start..start + self.word
     }
 
     /// Returns the position of MSR.
-    pub(in crate::callers) fn msr(&self) -> Range<usize> {
+    pub(super) fn msr(&self) -> Range<usize> {
         self.register(self.msr)
     }
 
@@ -139,47 +132,20 @@ impl Layout {
         [self.general.start..self.msr().start, self.msr().end..self.general.end]
     }
 
-    /// Saves `thread` to `to`, which may lack the later part at its end.
-    ///
-    /// # Errors
-    /// The short copy, if a byte cannot be stored.
-    pub(in crate::callers) fn save(&self, to: &impl WriteMemory, thread: &Thread) -> Result<(), Short> {
-        to.write(&thread.general, self.general.start)?;
-        to.write(&thread.floating, self.floating.start)?;
-        to.write(&thread.vector, self.vector.start)?;
-        if to.len() >= self.size {
-            to.write(&thread.vsx, self.vsx.start)?;
-        }
-        to.write(&thread.mask, self.mask.start)?;
-        to.write(&self.target_pointer(), self.pointer.start)
-    }
-
-    /// Returns the context of `thread`.
-    pub(in crate::callers) fn context(&self, thread: &Thread) -> Vec<u8> {
-        let mut bytes = self.saved(thread, PADDING);
-        bytes[self.stack.clone()].copy_from_slice(&thread.stack);
-        bytes
-    }
-
-    /// Returns what [`save`](Self::save) leaves in memory full of `background`.
-    pub(super) fn saved(&self, thread: &Thread, background: u8) -> Vec<u8> {
-        let mut bytes = vec![background; self.size];
-        for (range, field) in [
-            (&self.general, &thread.general),
-            (&self.floating, &thread.floating),
-            (&self.vector, &thread.vector),
-            (&self.vsx, &thread.vsx),
-            (&self.mask, &thread.mask),
-            (&self.pointer, &self.target_pointer()),
-        ] {
-            bytes[range.clone()].copy_from_slice(field);
-        }
-        bytes
-    }
-
-    fn target_pointer(&self) -> Vec<u8> {
+    /// Returns the pointer in a context that was saved.
+    pub(super) fn target_pointer(&self) -> Vec<u8> {
         bytes_of(self.target as u64, self.pointer.len())
     }
+}
+
+/// Returns a word of the machine, which is little-endian.
+pub(super) fn value(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// Returns the bytes of such a word.
+pub(super) fn bytes_of(value: u64, len: usize) -> Vec<u8> {
+    value.to_le_bytes()[..len].to_vec()
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use std::ops::Range;
 use faultin::Short;
 use faultin::memory::ReadMemory;
 
-use super::layout::Layout;
-use super::thread::{Thread, VECTOR, VSX, value};
+use super::layout::{Layout, value};
+use super::thread::{Thread, VECTOR, VSX};
 use crate::log::Log;
 
 /// A context to restore from.
-pub(in crate::callers) trait Context {
+pub(super) trait Context {
     /// Reads a field as far as possible: the bytes before a fault arrive. A fault, or a place outside the user's memory,
     /// makes the context unusable.
     fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable>;
@@ -27,10 +27,10 @@ pub(in crate::callers) trait Context {
 
 /// The context cannot be restored from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::callers) struct Unusable;
+pub(super) struct Unusable;
 
 /// A context in user memory: each field may fault.
-pub(in crate::callers) struct InUserMemory<'a, M>(pub(in crate::callers) &'a M);
+pub(super) struct InUserMemory<'a, M>(pub(super) &'a M);
 
 impl<M: ReadMemory> Context for InUserMemory<'_, M> {
     fn get(&self, what: &'static str, at: usize, into: &mut [u8], log: &mut Log) -> Result<(), Unusable> {
@@ -41,14 +41,14 @@ impl<M: ReadMemory> Context for InUserMemory<'_, M> {
 }
 
 /// The kernel's own copy of a context: none of its fields can fault, or change.
-pub(in crate::callers) struct Copied(Vec<u8>);
+pub(super) struct Copied(Vec<u8>);
 
 impl Copied {
     /// Copies all of it, or fails.
     ///
     /// # Errors
     /// The short copy, if a byte cannot be loaded.
-    pub(in crate::callers) fn from(user: &impl ReadMemory, log: &mut Log) -> Result<Copied, Short> {
+    pub(super) fn from(user: &impl ReadMemory, log: &mut Log) -> Result<Copied, Short> {
         let mut bytes = vec![0; user.len()];
         let copied = user.read(&mut bytes, 0);
         log.copied("copy the whole new context", user.len(), &copied);
@@ -67,8 +67,7 @@ impl Context for Copied {
 /// `do_setcontext` of ppc32: the mask and the pointer to the machine context; and from its target, the general registers
 /// around MSR, MSR, the vector and the floating point registers. A `signal` that returns also restores the register of the
 /// thread's own data.
-/// the thread's own data, too.
-pub(in crate::callers) fn do_setcontext(
+pub(super) fn do_setcontext(
     from: &impl Context,
     layout: &Layout,
     thread: &mut Thread,
@@ -94,7 +93,7 @@ pub(in crate::callers) fn do_setcontext(
 
 /// `restore_sigcontext` of ppc64: the general registers around MSR, MSR, the pointer to the vector registers, these, the
 /// floating point registers, and the later halves.
-pub(in crate::callers) fn restore_sigcontext(
+pub(super) fn restore_sigcontext(
     from: &impl Context,
     layout: &Layout,
     thread: &mut Thread,
@@ -160,17 +159,17 @@ fn pointed(pointer: u64, target: usize, end: usize) -> Result<impl Fn(usize) -> 
 #[cfg(test)]
 mod tests {
     use super::super::thread::{AFTER, BEFORE};
-    use super::super::{check_old, memory_for_old};
+    use super::super::{Switch, check_old};
     use super::*;
     use crate::user::{Scale, SimUser, User};
 
     #[test]
     fn what_is_saved_restores_and_leaves_the_threads_own_data_alone() {
         for (layout, ppc64) in Layout::all().into_iter().zip([false, true, false, true]) {
-            let old =
-                memory_for_old::<SimUser>(&layout, if layout.word == 2 { Scale::Small } else { Scale::Full }).unwrap();
+            let scale = if layout.word == 2 { Scale::Small } else { Scale::Full };
+            let old = Switch::Ppc32.memory::<SimUser>(&layout, scale).unwrap();
             let (before, after) = (Thread::patterned(BEFORE, &layout), Thread::patterned(AFTER, &layout));
-            layout.save(&old.dest().unwrap(), &after).unwrap();
+            after.save(&layout, &old.dest().unwrap()).unwrap();
             assert_eq!(check_old(&old, &layout, &after, true).unwrap(), Ok(()));
             assert!(check_old(&old, &layout, &before, true).unwrap().is_err());
             assert!(check_old(&old, &layout, &after, false).unwrap().is_err());
@@ -194,8 +193,8 @@ mod tests {
         let layout = Layout::ppc64(Scale::Full);
         let mut bare = Thread::patterned(AFTER, &layout);
         bare.set_msr(&layout, 0);
-        let (context, mut thread) = (Copied(layout.context(&bare)), Thread::patterned(BEFORE, &layout));
-        let old = memory_for_old::<SimUser>(&layout, Scale::Full).unwrap();
+        let (context, mut thread) = (Copied(bare.context(&layout)), Thread::patterned(BEFORE, &layout));
+        let old = Switch::Ppc64.memory::<SimUser>(&layout, Scale::Full).unwrap();
         restore_sigcontext(&context, &layout, &mut thread, &mut Log::of(&old)).unwrap();
         assert!(thread.vector.iter().chain(&thread.vsx).all(|&byte| byte == 0));
         assert_eq!(thread.floating, bare.floating);

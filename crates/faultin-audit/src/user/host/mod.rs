@@ -18,8 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use faultin::fpstate::{self, Image};
 use faultin::{Fault, Granularity, page_size};
 
-use super::{Object, Scale, User};
-use crate::scenario::Scenario;
+use super::contract::User;
+use super::object::{Object, Scale};
+use crate::axes::Memory;
+use crate::scenario::{Bad, Scenario};
 use mapping::{Protection, Reservation};
 use paging::Paging;
 use tags::Tags;
@@ -70,9 +72,9 @@ impl User for HostUser {
         file.write_all_at(&bytes, 0)?;
         let range = Reservation::new(pages)?;
         let mut user = HostUser { file, range, paging: None, tags: None, start, len };
-        match scenario {
-            Scenario::InaccessibleTail => user.spoil(&bytes, start + object.before_tail..start + len)?,
-            Scenario::RestartGranuleBad => user.spoil(&bytes, start + object.restart..start + object.restart + 1)?,
+        match scenario.column().bad {
+            Bad::Tail => user.spoil(&bytes, start + object.before_tail..start + len)?,
+            Bad::RestartGranule => user.spoil(&bytes, start + object.restart..start + object.restart + 1)?,
             _ => user.arrange(scenario)?,
         }
         Ok(user)
@@ -80,10 +82,11 @@ impl User for HostUser {
 
     fn beside_adversary(
         object: &Object,
+        scenario: Scenario,
         scale: Scale,
         mut each: impl FnMut(&HostUser) -> io::Result<bool>,
     ) -> io::Result<()> {
-        let user = HostUser::new(object, Scenario::Remapping, scale)?;
+        let user = HostUser::new(object, scenario, scale)?;
         user.while_remapped(|cycles| {
             let mut runs = 0;
             while (cycles.load(Ordering::Relaxed) < CYCLES || runs < RUNS) && runs < MOST_RUNS {
@@ -155,31 +158,32 @@ impl User for HostUser {
 
 impl HostUser {
     fn arrange(&mut self, scenario: Scenario) -> io::Result<()> {
-        if scenario != Scenario::Remapping && paging::probe().is_ok() {
+        let column = scenario.column();
+        if !column.during.is_race() && paging::probe().is_ok() {
             self.paging = Some(Paging::new(&self.range)?);
         }
+        let needs_paging = scenario.needs(Memory::Host).is_some();
         let last = (self.start + self.len - 1) / page_size();
         for index in 0..self.range.pages() {
-            let protection = match (scenario, index) {
-                (Scenario::FirstPageBad, 0) | (Scenario::SecondPageBad, 1) => continue,
-                (Scenario::ReadOnly, _) => Protection::Read,
+            let protection = match column.bad {
+                Bad::Page(bad) if bad == index => continue,
+                Bad::ForStores => Protection::Read,
                 _ => Protection::ReadWrite,
             };
             self.range.map(index, &self.file, protection)?;
-            let missing = matches!(scenario, Scenario::Cold | Scenario::Evicted | Scenario::OwnFolio);
             match &self.paging {
                 Some(paging) => {
                     paging.serve(index)?;
-                    match scenario {
-                        _ if missing => {}
-                        Scenario::Poisoned if index == last => paging.poison(index)?,
+                    match column.bad {
+                        _ if column.missing => {}
+                        Bad::LastPagePoisoned if index == last => paging.poison(index)?,
                         _ => paging.continue_page(index)?,
                     }
                 }
-                None if matches!(scenario, Scenario::Evicted | Scenario::OwnFolio | Scenario::Poisoned) => {
+                None if needs_paging => {
                     return Err(io::Error::new(io::ErrorKind::Unsupported, "faults that this process serves"));
                 }
-                None if missing => {}
+                None if column.missing => {}
                 None => self.range.read()?.probe(index * page_size()..(index + 1) * page_size(), Granularity::Page)?,
             }
         }
@@ -214,7 +218,6 @@ impl HostUser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::user::Memory;
     use faultin::Cause;
     use faultin::memory::{ReadMemory, ReadNoWait, WriteMemory};
 

@@ -11,8 +11,10 @@ use faultin::memory::{ReadNoWait, WriteNoWait};
 use faultin::{Access, Cause, Fault};
 use faultin_sim::{Action, Geometry, Permission, Script, Sim, SimRead, SimWrite, State};
 
-use super::{Object, Registers, Scale, User};
-use crate::scenario::Scenario;
+use super::contract::User;
+use super::object::{Object, Scale};
+use super::registers::Registers;
+use crate::scenario::{Bad, During, Scenario};
 
 pub use registers::SimRegisters;
 
@@ -63,38 +65,6 @@ impl SimUser {
         self.object.clone()
     }
 
-    /// Makes one user after the other for `each`, while page after page is evicted: from each moment of an undisturbed run
-    /// on, every step or every few.
-    ///
-    /// # Errors
-    /// Those of `each`.
-    /// What `each` says.
-    pub fn beside_evictions(
-        object: &Object,
-        scale: Scale,
-        mut each: impl FnMut(&SimUser) -> io::Result<bool>,
-    ) -> io::Result<()> {
-        let undisturbed = SimUser::new(object, Scenario::EvictionStorm, scale)?;
-        if !each(&undisturbed)? {
-            return Ok(());
-        }
-        let steps = undisturbed.sim.steps();
-        for begin in (0..=steps).step_by(usize::try_from(steps / MOMENTS).unwrap_or(0) + 1) {
-            for apart in HOLDS {
-                let user = SimUser::new(object, Scenario::EvictionStorm, scale)?;
-                let evictions = (0..EVICTIONS).map(|turn| {
-                    let page = turn as usize % user.pages();
-                    (begin + turn * apart, Action::Evict(page))
-                });
-                user.sim.play(evictions.collect());
-                if !each(&user)? {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn page(&self, index: usize) -> Range<usize> {
         let size = self.page_size();
         index * size..(index + 1) * size
@@ -105,39 +75,62 @@ impl SimUser {
     }
 
     fn arrange(&self, scenario: Scenario, object: &Object) {
-        let (all, start) = (0..self.sim.len(), self.object.start);
-        match scenario {
-            Scenario::AllResident | Scenario::Remapping => {}
-            Scenario::Cold | Scenario::Evicted | Scenario::OwnFolio => self.evict(),
-            Scenario::SamePages | Scenario::OtherPages | Scenario::TwoFiles | Scenario::EvictionStorm => self.evict(),
-            Scenario::BadGranule => {
-                self.evict();
-                let at = start + object.restart;
-                self.sim.act(Action::Retag(at..at + 1, OTHER_TAG));
-            }
-            Scenario::UnmappedMidway | Scenario::StoreErrorMidway => {
-                self.evict();
-                let happens = match scenario {
-                    Scenario::UnmappedMidway => Action::Protect(self.page(1), Permission::Unmapped),
-                    _ => Action::LoseBacking(1),
-                };
-                // The first attempt finds that the first page is missing: that is a step.
-                self.sim.play([(1, happens)].into_iter().collect());
-            }
-            Scenario::FirstPageBad => self.sim.act(Action::Protect(self.page(0), Permission::None)),
-            Scenario::SecondPageBad => self.sim.act(Action::Protect(self.page(1), Permission::None)),
-            Scenario::ReadOnly => self.sim.act(Action::Protect(all, Permission::Read)),
-            Scenario::Poisoned => {
+        let (column, start) = (scenario.column(), self.object.start);
+        if column.missing {
+            self.evict();
+        }
+        let bad = match column.bad {
+            Bad::Nothing => None,
+            Bad::Page(index) => Some(Action::Protect(self.page(index), Permission::None)),
+            Bad::ForStores => Some(Action::Protect(0..self.sim.len(), Permission::Read)),
+            Bad::LastPagePoisoned => {
                 let page = self.page((self.object.end - 1) / self.page_size());
-                self.sim.act(Action::Poison { at: page.start, extent: page.len() });
+                Some(Action::Poison { at: page.start, extent: page.len() })
             }
-            Scenario::InaccessibleTail => {
-                self.sim.act(Action::Retag(start + object.before_tail..self.object.end, OTHER_TAG));
-            }
-            Scenario::RestartGranuleBad => {
+            Bad::Tail => Some(Action::Retag(start + object.before_tail..self.object.end, OTHER_TAG)),
+            Bad::RestartGranule => {
                 let at = start + object.restart;
-                self.sim.act(Action::Retag(at..at + 1, OTHER_TAG));
+                Some(Action::Retag(at..at + 1, OTHER_TAG))
             }
+        };
+        bad.into_iter().for_each(|bad| self.sim.act(bad));
+        let later = match column.during {
+            During::Unmapped => Some(Action::Protect(self.page(1), Permission::Unmapped)),
+            During::StoreError => Some(Action::LoseBacking(1)),
+            _ => None,
+        };
+        if let Some(later) = later {
+            // The first attempt finds that the first page is missing: that is a step.
+            self.sim.play([(1, later)].into_iter().collect());
+        }
+    }
+
+    /// Returns what an adversary does from step `begin` on: each of its scripts is one run.
+    fn scripts(&self, during: During, begin: u64) -> Vec<Script> {
+        let pages = self.pages();
+        match during {
+            // Every page, for a short and for a long while; and then the page after it.
+            During::Remapped => {
+                let starts = (0..pages).flat_map(|page| HOLDS.map(|hold| (page, hold)));
+                let script = |(first, hold): (usize, u64)| {
+                    let turns = (first..first + 2).zip(0..).flat_map(|(index, turn)| {
+                        let (page, at) = (self.page(index % pages), begin + turn * (hold + 1));
+                        let gone = Action::Protect(page.clone(), Permission::None);
+                        [(at, gone), (at + hold, Action::Protect(page, Permission::Write))]
+                    });
+                    turns.collect()
+                };
+                starts.map(script).collect()
+            }
+            // Page after page, every step or every few.
+            During::EvictedAlways => {
+                let evictions = |apart: u64| {
+                    let evict = |turn| (begin + turn * apart, Action::Evict(turn as usize % pages));
+                    (0..EVICTIONS).map(evict).collect()
+                };
+                HOLDS.map(evictions).into()
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -159,27 +152,21 @@ impl User for SimUser {
         Ok(user)
     }
 
-    /// Unmaps every page, at every moment (or at `MOMENTS` of them, evenly), for a short and for a long while; and then the
-    /// page after it.
+    /// At every moment of an undisturbed run (or at `MOMENTS` of them, evenly).
     fn beside_adversary(
         object: &Object,
+        scenario: Scenario,
         scale: Scale,
         mut each: impl FnMut(&SimUser) -> io::Result<bool>,
     ) -> io::Result<()> {
-        let undisturbed = SimUser::new(object, Scenario::Remapping, scale)?;
+        let undisturbed = SimUser::new(object, scenario, scale)?;
         if !each(&undisturbed)? {
             return Ok(());
         }
         let steps = undisturbed.sim.steps();
         for begin in (0..=steps).step_by(usize::try_from(steps / MOMENTS).unwrap_or(0) + 1) {
-            for (first, hold) in (0..undisturbed.pages()).flat_map(|page| HOLDS.map(|hold| (page, hold))) {
-                let user = SimUser::new(object, Scenario::Remapping, scale)?;
-                let mut script = Script::new();
-                for (turn, index) in (first..first + 2).enumerate() {
-                    let (page, at) = (user.page(index % user.pages()), begin + turn as u64 * (hold + 1));
-                    script = script.after(at, Action::Protect(page.clone(), Permission::None));
-                    script = script.after(at + hold, Action::Protect(page, Permission::Write));
-                }
+            for script in undisturbed.scripts(scenario.column().during, begin) {
+                let user = SimUser::new(object, scenario, scale)?;
                 user.sim.play(script);
                 if !each(&user)? {
                     return Ok(());

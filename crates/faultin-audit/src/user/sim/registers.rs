@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use crate::user::{Frame, Registers, Scale};
+use crate::user::object::Scale;
+use crate::user::registers::{Frame, Registers};
 
 /// Registers of a simulated machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The report as one self-contained page: a heat map of callers and scenarios, and for each square the expectation and the
+//! The model as one self-contained page: a heat map of callers and scenarios, and for each square the expectation and the
 //! steps.
 //!
 //! A square is a button that opens a popover, so that the page works without its script; the script only opens the square
@@ -8,13 +8,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::callers::Variant;
-use crate::json::Summary;
 use crate::kernel;
-use crate::run::{Cell, Outcome, Ran, Report};
+use crate::log::{SHOWN, ends_of};
+use crate::model::{Cell, Kind, Model, Row, Skip, Square, Summary, Table};
 use crate::scenario::Scenario;
-use crate::square::{self, Kind, Marks, Part, Rows, Square};
-use crate::table::SHOWN;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -23,9 +20,7 @@ const SCRIPT: &str = include_str!("script.js");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Returns the page.
-pub fn page(report: &Report) -> String {
-    let (marks, rows, scenarios) = (Marks::of(report), Square::all(report), square::scenarios(report));
-    let summary = Summary::of(report);
+pub fn page(model: &Model) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,23 +39,21 @@ pub fn page(report: &Report) -> String {
                         "The callers of the kernel’s fault-in helpers, as a mail of August 2021 found them and as they "
                         "should be, on memory that really faults. Every square opens what was expected and what happened."
                     }
-                    p.environment { (report.environment) }
-                    (sums(&summary))
+                    p.environment { (model.environment) }
+                    (sums(&model.summary))
                 }
                 main {
-                    (unexpected(&rows))
-                    @let [callers, mappings] = Part::both(report, &rows);
-                    (heat_map(&callers, "Callers and what each needs of a fault-in; scenarios; results", &marks))
+                    (unexpected(&model.rows))
+                    @let [callers, mappings] = &model.tables;
+                    (heat_map(model, callers, "Callers and what each needs of a fault-in; scenarios; results"))
                     @if !mappings.is_empty() {
                         h2 { "A buffer whose faults we serve ourselves" }
-                        (heat_map(&mappings, "Callers whose buffer is a mapping of a file they lock; scenarios; results", &marks))
-                        (comparison(report))
+                        (heat_map(model, mappings, "Callers whose buffer is a mapping of a file they lock; scenarios; results"))
+                        (comparison(model))
                     }
-                    (legend(&marks, &scenarios))
+                    (legend(&model.skips, &model.scenarios))
                 }
-                @for square in rows.iter().filter(|rows| !rows.is_not_yet()).flat_map(|rows| rows.variants.iter().flatten()) {
-                    (details(square))
-                }
+                @for (row, square) in squares(&model.rows).filter(|(row, _)| !row.is_not_yet()) { (details(model, row, square)) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -82,17 +75,20 @@ fn sums(summary: &Summary) -> Markup {
     }
 }
 
+fn squares(rows: &[Row]) -> impl Iterator<Item = (&Row, &Square)> {
+    rows.iter().flat_map(|row| row.variants.iter().flatten().map(move |square| (row, square)))
+}
+
 /// Returns the unexpected results, by name.
-fn unexpected(rows: &[Rows]) -> Markup {
-    let squares = rows.iter().flat_map(|rows| rows.variants.iter().flatten());
-    let wrong: Vec<&Square> = squares.filter(|square| square.kind() == Kind::Unexpected).collect();
+fn unexpected(rows: &[Row]) -> Markup {
+    let wrong: Vec<(&Row, &Square)> = squares(rows).filter(|(_, square)| square.kind == Kind::Unexpected).collect();
     html! {
         @if !wrong.is_empty() {
             section.unexpected {
                 h2 { "Not as expected" }
                 ul {
-                    @for square in wrong {
-                        li { button.plain type="button" popovertarget=(id(square)) { (title(square)) } }
+                    @for (row, square) in wrong {
+                        li { button.plain type="button" popovertarget=(id(row, square)) { (row.title(square)) } }
                     }
                 }
             }
@@ -101,9 +97,9 @@ fn unexpected(rows: &[Rows]) -> Markup {
 }
 
 /// Roles are explicit because narrow windows use another layout, in which browsers no longer treat it as a table.
-fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
-    let (rows, scenarios) = (&part.rows, &part.scenarios);
-    let variants = rows.iter().map(|rows| rows.variants.len()).max().unwrap_or(1);
+fn heat_map(model: &Model, table: &Table, caption: &str) -> Markup {
+    let scenarios = &table.scenarios;
+    let variants = model.rows_of(table).map(|row| row.variants.len()).max().unwrap_or(1);
     html! {
         table.heat role="table" style={ "--variants:" (variants) ";--lines:" (scenarios.len() + 1) } {
             caption { (caption) }
@@ -116,20 +112,20 @@ fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
                     }
                 }
             }
-            @for rows in rows {
-                tbody role="rowgroup" .later[rows.is_not_yet()] {
-                    @if rows.is_not_yet() {
+            @for row in model.rows_of(table) {
+                tbody role="rowgroup" .later[row.is_not_yet()] {
+                    @if row.is_not_yet() {
                         tr role="row" {
-                            (caller(rows, 1))
+                            (caller(row, 1))
                             td.later role="cell" colspan=(scenarios.len() + 1) { "· not yet" }
                         }
                     } @else {
-                        @for index in 0..rows.variants.len() {
+                        @for index in 0..row.variants.len() {
                             tr role="row" {
-                                @if index == 0 { (caller(rows, rows.variants.len())) }
-                                th.variant role="rowheader" scope="row" { (rows.variants[index][0].variant.name()) }
-                                @for square in rows.squares(index, scenarios) {
-                                    td role="cell" { (button(square, marks)) }
+                                @if index == 0 { (caller(row, row.variants.len())) }
+                                th.variant role="rowheader" scope="row" { (row.variants[index][0].variant.name()) }
+                                @for square in row.squares(index, scenarios) {
+                                    td role="cell" { (button(row, square)) }
                                 }
                             }
                         }
@@ -141,42 +137,41 @@ fn heat_map(part: &Part, caption: &str, marks: &Marks) -> Markup {
 }
 
 /// Returns the comparison of the real file system with ours.
-fn comparison(report: &Report) -> Markup {
+fn comparison(model: &Model) -> Markup {
     html! {
         section {
             h2 { "gfs2 and ours" }
             p.soft { "The kernel’s columns are quoted (" (kernel::SOURCE) "), ours are executed." }
             table.compared {
                 thead { tr { @for head in kernel::HEADS { th scope="col" { (head) } } } }
-                tbody { @for line in kernel::comparison(report) { tr { @for text in line { td { (text) } } } } }
+                tbody { @for line in &model.comparison { tr { @for text in line { td { (text) } } } } }
             }
         }
     }
 }
 
-fn caller(rows: &Rows, lines: usize) -> Markup {
-    let caller = rows.caller;
+fn caller(row: &Row, lines: usize) -> Markup {
     html! {
         th.caller role="rowheader" scope="rowgroup" rowspan=(lines) {
-            span.number { (caller.row) } " "
-            span.name { (caller.name) } " "
-            span.place { (caller.place) } " "
-            span.need { "needs " (caller.need) }
-            p.mail { (caller.finding) }
+            span.number { (row.number) } " "
+            span.name { (row.name) } " "
+            span.place { (row.place) } " "
+            span.need { "needs " (row.need) }
+            p.mail { (row.finding) }
         }
     }
 }
 
-fn button(square: &Square, marks: &Marks) -> Markup {
-    let (class, sign, meaning) = look(square.kind());
+fn button(row: &Row, square: &Square) -> Markup {
+    let (class, sign, meaning) = look(square.kind);
     html! {
-        button.square.(class).partly[square.is_partly_skipped()] type="button" popovertarget=(id(square))
+        button.square.(class).partly[square.is_partly_skipped] type="button" popovertarget=(id(row, square))
             title={ (square.scenario.name()) ", " (square.variant.name()) ": " (meaning) }
         {
             span.scenario { (square.scenario.name()) " " }
             span.sign aria-hidden="true" { (sign) } " "
             span.result {
-                @for (index, text) in marks.texts(square).iter().enumerate() {
+                @for (index, text) in square.texts.iter().enumerate() {
                     @if index > 0 { br; }
                     (text.trim_start_matches("✗ "))
                 }
@@ -200,7 +195,7 @@ fn look(kind: Kind) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
+fn legend(skips: &[Skip], scenarios: &[Scenario]) -> Markup {
     let kinds = [
         Kind::Fine,
         Kind::Defect,
@@ -219,7 +214,7 @@ fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
                     @let (class, sign, meaning) = look(kind);
                     li { span.swatch.(class) { (sign) } " " (meaning) }
                 }
-                @for skip in marks.skips() {
+                @for skip in skips {
                     li { span.swatch.partly { (skip.mark) } " " (skip) "; the other memory’s result is shown" }
                 }
             }
@@ -240,83 +235,66 @@ fn legend(marks: &Marks, scenarios: &[Scenario]) -> Markup {
     }
 }
 
-fn id(square: &Square) -> String {
-    format!("{}-{}-{}", square.caller.row, square.variant.name(), square.scenario.slug())
-}
-
-fn title(square: &Square) -> String {
-    let caller = square.caller;
-    let (variant, scenario) = (square.variant.name(), square.scenario.name());
-    format!("{} {} ({}), {variant}, {scenario}", caller.row, caller.name, caller.place)
+fn id(row: &Row, square: &Square) -> String {
+    format!("{}-{}-{}", row.number, square.variant.name(), square.scenario.slug())
 }
 
 /// Returns the contents of a square's popover.
-fn details(square: &Square) -> Markup {
-    let caller = square.caller;
-    let id = id(square);
+fn details(model: &Model, row: &Row, square: &Square) -> Markup {
+    let id = id(row, square);
     let label = format!("{id}-title");
     html! {
         section.details #(id) popover role="dialog" aria-labelledby=(label) {
             div.bar {
-                h2 #(label) { (title(square)) }
+                h2 #(label) { (row.title(square)) }
                 button.close type="button" popovertarget=(id) popovertargetaction="hide" autofocus { "close" }
             }
             dl {
                 dt { "scenario" } dd { (square.scenario.meaning()) }
-                dt { "needs" } dd { (caller.need) }
-                dt { "the mail" } dd { (caller.finding) }
-                @if let Some(job) = caller.job { dt { "origin" } dd { (job.origin(square.variant)) } }
+                dt { "needs" } dd { (row.need) }
+                dt { "the mail" } dd { (row.finding) }
+                @if let Some(origins) = row.origins { dt { "origin" } dd { (origins[square.variant as usize]) } }
             }
-            @for cell in &square.cells { (memory(cell)) }
+            @for cell in model.cells_of(square) { (memory(cell)) }
         }
     }
 }
 
 fn memory(cell: &Cell) -> Markup {
-    let (class, sign, meaning) = look(square::kind(cell));
+    let (class, sign, meaning) = look(cell.kind);
     html! {
         section.memory {
-            h3 { span.swatch.(class) { (sign) } " " (cell.memory.name()) span.soft { ", " (meaning) } }
+            h3 { span.swatch.(class) { (sign) } " " (cell.memory) span.soft { ", " (meaning) } }
             dl {
                 dt { "expected" }
                 dd {
-                    (cell.expected().unwrap_or_default())
-                    @if let Some(expectation) = cell.expectation { " " span.source { (expectation.source) } }
+                    (cell.expected.as_deref().unwrap_or_default())
+                    @if let Some(source) = cell.source { " " span.source { (source) } }
                 }
-                dt { "actual" } dd { (cell.actual()) }
-                @if cell.variant == Variant::AsFound && cell.expected() != cell.expected_of_fixed() {
-                    dt { "fixed code" } dd { (cell.expected_of_fixed().unwrap_or_default()) }
+                dt { "actual" } dd { (cell.actual) }
+                @if let Some(fixed) = &cell.fixed { dt { "fixed code" } dd { (fixed) } }
+                @if cell.has_run {
+                    dt { "attempts" } dd { (cell.rounds) @if cell.runs > 1 { ", the most of " (cell.runs) " runs" } }
+                    dt { "moved" } dd { (cell.moved) " bytes" @if cell.runs > 1 { " in all runs" } }
                 }
-                @match &cell.outcome {
-                    Outcome::Ran(ran) => {
-                        dt { "attempts" } dd { (ran.rounds) @if ran.runs > 1 { ", the most of " (ran.runs) " runs" } }
-                        dt { "moved" } dd { (ran.moved) " bytes" @if ran.runs > 1 { " in all runs" } }
-                        @if let Err(wrong) = &ran.verdict { dt { "wrong" } dd.wrong { "✗ " (wrong) } }
-                    }
-                    Outcome::NotApplicable(why) => { dt { "does not apply" } dd { (why) } }
-                    Outcome::Skipped { feature, allowed: false } => {
-                        dt { "wrong" } dd.wrong { "✗ " (feature) " ought to be here" }
-                    }
-                    _ => {}
-                }
+                @if let Some(wrong) = &cell.wrong { dt { "wrong" } dd.wrong { "✗ " (wrong) } }
+                @if let Some(why) = cell.not_applicable { dt { "does not apply" } dd { (why) } }
             }
-            @if let Outcome::Ran(ran) = &cell.outcome { (trace(ran)) }
+            @if cell.has_run { (trace(cell)) }
         }
     }
 }
 
 /// Returns the steps, numbered; of many only the first and the last.
-fn trace(ran: &Ran) -> Markup {
-    let hidden = ran.steps.len().saturating_sub(2 * SHOWN);
-    let last = if hidden > 0 { &ran.steps[SHOWN + hidden..] } else { &[] };
-    let first = &ran.steps[..ran.steps.len() - hidden - last.len()];
+fn trace(cell: &Cell) -> Markup {
+    let (first, hidden, last) = ends_of(&cell.steps, SHOWN);
     html! {
-        @if ran.runs > 1 { p.soft { "The last of " (ran.runs) " runs:" } }
+        @if cell.runs > 1 { p.soft { "The last of " (cell.runs) " runs:" } }
         ol.trace { @for step in first { li { (step) } } }
         @if hidden > 0 {
             p.soft { "… " (hidden) " more" }
             ol.trace start=(SHOWN + hidden + 1) { @for step in last { li { (step) } } }
         }
-        @if ran.actual.contains('∞') { p.soft { "… and so for ever" } }
+        @if cell.is_endless() { p.soft { "… and so for ever" } }
     }
 }

@@ -1,4 +1,4 @@
-//! The report as text: the table, the steps of its cells, and the list of callers and scenarios.
+//! The model as text: the table, the steps of its cells, and the list of callers and scenarios.
 
 #![forbid(unsafe_code)]
 
@@ -7,15 +7,12 @@ use std::fmt::Write;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell as Field, Color, ColumnConstraint, ContentArrangement, Table, Width};
 
-use crate::callers::{self, Caller, Variant};
-use crate::json::Summary;
+use crate::axes::Variant;
+use crate::caller::Caller;
 use crate::kernel;
-use crate::run::{Cell, Outcome, Report};
+use crate::log::{SHOWN, write_steps};
+use crate::model::{Cell, Kind, Model, Row, Skip, Square, Summary, Table as Part};
 use crate::scenario::Scenario;
-use crate::square::{Kind, Marks, Part, Rows, Square};
-
-/// Number of steps of one run that are shown at its beginning and at its end, if there are more.
-pub const SHOWN: usize = 12;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -28,29 +25,26 @@ pub struct Style {
 
 /// Returns the legend, the tables, the mail's findings for their rows, and the totals. Where lines are too short for the
 /// tables, a small one for each caller.
-pub fn table(report: &Report, style: Style) -> String {
-    let marks = Marks::of(report);
-    let rows = Square::all(report);
+pub fn table(model: &Model, style: Style) -> String {
     let mut out = format!(
         "faultin-audit: {}\n\n{}\n\n{}",
-        report.environment,
+        model.environment,
         folded(OPENING, usize::from(style.width)).join("\n"),
-        legend(&marks, style)
+        legend(&model.skips, style)
     );
-    let parts = Part::both(report, &rows);
-    let grids: Option<Vec<String>> = parts.iter().map(|part| grid(part, &marks, style)).collect();
+    let grids: Option<Vec<String>> = model.tables.iter().map(|part| grid(model, part, style)).collect();
     match grids.as_deref() {
         Some([callers, mappings]) => {
             out += callers;
             if !mappings.is_empty() {
                 out += &format!("{MAPPINGS}\n\n{mappings}");
             }
-            out += &comparison(report, style);
-            out += &findings(&rows, style);
+            out += &comparison(model, style);
+            out += &findings(&model.rows, style);
         }
-        _ => out += &blocks(&rows, &marks, style),
+        _ => out += &blocks(&model.rows, style),
     }
-    out + &verdict(report) + &closing(&Summary::of(report), style)
+    out + &verdict(model) + &closing(&model.summary, style)
 }
 
 /// The introduction.
@@ -74,8 +68,8 @@ fn closing(summary: &Summary, style: Style) -> String {
 }
 
 /// Returns the unexpected results, and the totals.
-pub fn verdict(report: &Report) -> String {
-    unexpected(report) + &sum(&Summary::of(report))
+pub fn verdict(model: &Model) -> String {
+    unexpected(&model.cells) + &sum(&model.summary)
 }
 
 const STRING: &str = "a string takes everything";
@@ -98,9 +92,9 @@ fn head(text: &str) -> Field {
 
 /// Returns everything that runs: callers and variants down, scenarios across. `None` if there is no room for that, or
 /// nothing.
-fn grid(part: &Part, marks: &Marks, style: Style) -> Option<String> {
+fn grid(model: &Model, part: &Part, style: Style) -> Option<String> {
     let scenarios = &part.scenarios;
-    let running: Vec<&Rows> = part.rows.iter().copied().filter(|rows| !rows.is_not_yet()).collect();
+    let running: Vec<&Row> = model.rows_of(part).filter(|row| !row.is_not_yet()).collect();
     if running.is_empty() || scenarios.is_empty() {
         return Some(String::new());
     }
@@ -109,24 +103,23 @@ fn grid(part: &Part, marks: &Marks, style: Style) -> Option<String> {
     let heads = ["#", "caller", "variant"].into_iter().chain(scenarios.iter().map(|scenario| scenario.name()));
     columns.iter_mut().zip(heads.clone()).for_each(|(column, head)| column.takes_head(head));
     table.set_header(heads.map(head));
-    for rows in running {
-        let caller = rows.caller;
-        let need = format!("{}, needs {}", caller.place, caller.need);
-        let mut names = match rows.variants.len() {
-            1 => vec![format!("{}\n{need}", caller.name)],
-            _ => vec![caller.name.to_string(), need],
+    for row in running {
+        let need = format!("{}, needs {}", row.place, row.need);
+        let mut names = match row.variants.len() {
+            1 => vec![format!("{}\n{need}", row.name)],
+            _ => vec![row.name.to_string(), need],
         }
         .into_iter();
-        for index in 0..rows.variants.len() {
-            let squares: Vec<&Square> = rows.squares(index, scenarios).collect();
-            let number = if index == 0 { caller.row.to_string() } else { String::new() };
+        for index in 0..row.variants.len() {
+            let squares: Vec<&Square> = row.squares(index, scenarios).collect();
+            let number = if index == 0 { row.number.to_string() } else { String::new() };
             let line = [number, names.next().unwrap_or_default(), squares[0].variant.name().into()];
-            let results = squares.iter().map(|square| marks.texts(square).join("\n"));
+            let results = squares.iter().map(|square| square.texts.join("\n"));
             for (column, text) in columns.iter_mut().zip(line.iter().cloned().chain(results)) {
                 text.lines().for_each(|line| column.takes(line));
             }
             let named = line.into_iter().map(Field::new);
-            table.add_row(named.chain(squares.iter().map(|square| field(square, marks))));
+            table.add_row(named.chain(squares.iter().map(|square| field(square))));
         }
     }
     let width = |width: usize| Width::Fixed(u16::try_from(width + PADDING).unwrap_or(u16::MAX));
@@ -173,28 +166,28 @@ impl Column {
 }
 
 /// Returns the comparison of the real file system with ours, if all of it was requested.
-fn comparison(report: &Report, style: Style) -> String {
-    if !kernel::is_in(report) {
+fn comparison(model: &Model, style: Style) -> String {
+    if !model.compares() {
         return String::new();
     }
     let mut table = empty(style);
     table.set_header(kernel::HEADS.map(head));
-    table.add_rows(kernel::comparison(report));
+    table.add_rows(&model.comparison);
     let source = format!("gfs2 and ours (the kernel's columns: {})", kernel::SOURCE);
     format!("{}\n\n{}\n\n", folded(&source, usize::from(style.width)).join("\n"), table.trim_fmt())
 }
 
 /// Returns the mail's finding for each row, also for those that do not run yet.
-fn findings(rows: &[Rows], style: Style) -> String {
-    let name = |caller: &Caller| format!("{} ({})", caller.name, caller.place);
-    let longest = rows.iter().map(|rows| name(rows.caller).chars().count()).max().unwrap_or(0);
+fn findings(rows: &[Row], style: Style) -> String {
+    let name = |row: &Row| format!("{} ({})", row.name, row.place);
+    let longest = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
     let indent = 2 + longest + 2 + 7 + 2;
     let mut out = String::from("the mail, in our words\n");
-    for rows in rows {
-        let state = if rows.is_not_yet() { "not yet" } else { "" };
-        let lines = folded(rows.caller.finding, usize::from(style.width).saturating_sub(indent + 2).max(20));
+    for row in rows {
+        let state = if row.is_not_yet() { "not yet" } else { "" };
+        let lines = folded(row.finding, usize::from(style.width).saturating_sub(indent + 2).max(20));
         let lines = lines.join(&format!("\n{:indent$}  ", ""));
-        writeln!(out, "{:>2}  {:longest$}  {state:7}  {lines}", rows.caller.row, name(rows.caller)).expect(STRING);
+        writeln!(out, "{:>2}  {:longest$}  {state:7}  {lines}", row.number, name(row)).expect(STRING);
     }
     out.push('\n');
     out
@@ -221,24 +214,23 @@ fn folded(text: &str, width: usize) -> Vec<String> {
 const INDENT: &str = "\n   ";
 
 /// Returns a small table for each caller that runs, two lines for each that does not.
-fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
+fn blocks(rows: &[Row], style: Style) -> String {
     let mut out = String::new();
-    for rows in rows {
-        let caller = rows.caller;
-        let not_yet = if rows.is_not_yet() { ": not yet" } else { "" };
-        let title = format!("{} {} ({}), needs {}{not_yet}", caller.row, caller.name, caller.place, caller.need);
-        let finding = format!("the mail: {}", caller.finding);
+    for row in rows {
+        let not_yet = if row.is_not_yet() { ": not yet" } else { "" };
+        let title = format!("{} {} ({}), needs {}{not_yet}", row.number, row.name, row.place, row.need);
+        let finding = format!("the mail: {}", row.finding);
         let width = usize::from(style.width).saturating_sub(INDENT.len());
         let lines = folded(&title, width).into_iter().chain(folded(&finding, width));
         writeln!(out, "{}", lines.collect::<Vec<_>>().join(INDENT)).expect(STRING);
-        if !rows.is_not_yet() {
+        if !row.is_not_yet() {
             let mut table = empty(style);
-            let variants = rows.variants.iter().map(|squares| squares[0].variant.name());
+            let variants = row.variants.iter().map(|squares| squares[0].variant.name());
             table.set_header(["scenario"].into_iter().chain(variants).map(head));
-            let applies = |square: &Square| square.kind() != Kind::NotApplicable;
-            let any = rows.variants[0].iter().any(applies);
-            for (index, square) in rows.variants[0].iter().enumerate().filter(|(_, square)| !any || applies(square)) {
-                let results = rows.variants.iter().map(|squares| field(&squares[index], marks));
+            let applies = |square: &Square| square.kind != Kind::NotApplicable;
+            let any = row.variants[0].iter().any(applies);
+            for (index, square) in row.variants[0].iter().enumerate().filter(|(_, square)| !any || applies(square)) {
+                let results = row.variants.iter().map(|squares| field(&squares[index]));
                 table.add_row([Field::new(square.scenario.name())].into_iter().chain(results));
             }
             writeln!(out, "{}", table.trim_fmt()).expect(STRING);
@@ -249,9 +241,9 @@ fn blocks(rows: &[Rows], marks: &Marks, style: Style) -> String {
 }
 
 /// Returns a square as a field. Red is only for unexpected results; yellow is a defect that was expected.
-fn field(square: &Square, marks: &Marks) -> Field {
-    let field = Field::new(marks.texts(square).join("\n"));
-    match square.kind() {
+fn field(square: &Square) -> Field {
+    let field = Field::new(square.texts.join("\n"));
+    match square.kind {
         Kind::Unexpected => field.fg(Color::Red).add_attribute(Attribute::Bold),
         Kind::Livelock | Kind::Deadlock => field.fg(Color::Yellow).add_attribute(Attribute::Bold),
         Kind::Defect => field.fg(Color::Yellow),
@@ -260,7 +252,7 @@ fn field(square: &Square, marks: &Marks) -> Field {
     }
 }
 
-fn legend(marks: &Marks, style: Style) -> String {
+fn legend(skips: &[Skip], style: Style) -> String {
     const ENTRIES: [(&str, &str); 12] = [
         ("as-found", "the caller and its helper as the mail met them"),
         ("fixed", "as it should be"),
@@ -281,21 +273,21 @@ fn legend(marks: &Marks, style: Style) -> String {
         let pair: Vec<String> = pair.iter().map(|(sign, meaning)| format!("{sign:<9} {meaning:<51}")).collect();
         writeln!(out, "{}", pair.concat().trim_end()).expect(STRING);
     }
-    for skip in marks.skips() {
+    for skip in skips {
         writeln!(out, "{:<9} {skip}", skip.mark).expect(STRING);
     }
     out.push('\n');
     out
 }
 
-fn unexpected(report: &Report) -> String {
+fn unexpected(cells: &[Cell]) -> String {
     let mut out = String::new();
-    for cell in report.cells.iter().filter(|cell| cell.ok() == Some(false)) {
-        let why = match &cell.outcome {
-            Outcome::Ran(ran) => ran.verdict.clone().err().unwrap_or_default(),
-            _ => "may not be missing in this environment".into(),
+    for cell in cells.iter().filter(|cell| cell.ok == Some(false)) {
+        let why = match &cell.wrong {
+            Some(why) if cell.has_run => why,
+            _ => "may not be missing in this environment",
         };
-        writeln!(out, "✗ {}: {}; {why}", title(cell), cell.actual()).expect(STRING);
+        writeln!(out, "✗ {}: {}; {why}", cell.title(), cell.actual).expect(STRING);
     }
     if !out.is_empty() {
         out.push('\n');
@@ -318,54 +310,37 @@ fn sum(summary: &Summary) -> String {
     out
 }
 
-fn title(cell: &Cell) -> String {
-    let caller = &cell.caller;
-    let (variant, memory, scenario) = (cell.variant.name(), cell.memory.name(), cell.scenario.name());
-    format!("{} {} ({}), {variant}, {scenario}, {memory}", caller.row, caller.name, caller.place)
+/// Returns the steps of each cell, and the totals.
+pub fn traces(model: &Model) -> String {
+    let mut out = String::new();
+    for cell in &model.cells {
+        match (cell.origin, cell.not_applicable) {
+            (None, _) => {}
+            (_, Some(why)) => writeln!(out, "{}\n  does not apply: {why}\n", cell.title()).expect(STRING),
+            (Some(origin), None) => out += &trace(cell, origin),
+        }
+    }
+    for row in model.rows.iter().filter(|row| row.is_not_yet()) {
+        writeln!(out, "{} {} ({})\n  not yet\n", row.number, row.name, row.place).expect(STRING);
+    }
+    out + &sum(&model.summary)
 }
 
-/// Returns the steps of each cell, and the totals.
-pub fn traces(report: &Report) -> String {
-    let mut out = String::new();
-    for cell in &report.cells {
-        let Some(job) = cell.caller.job else { continue };
-        if let Outcome::NotApplicable(why) = cell.outcome {
-            writeln!(out, "{}\n  does not apply: {why}\n", title(cell)).expect(STRING);
-            continue;
-        }
-        let Some(expectation) = cell.expectation else { continue };
-        writeln!(out, "{}", title(cell)).expect(STRING);
-        writeln!(out, "  {}", job.origin(cell.variant)).expect(STRING);
-        writeln!(out, "  expected  {} [{}]", cell.expected().unwrap_or_default(), expectation.source).expect(STRING);
-        writeln!(out, "  actual    {}", cell.actual()).expect(STRING);
-        if let Outcome::Ran(ran) = &cell.outcome {
-            if ran.runs > 1 {
-                writeln!(out, "  the last of {} runs:", ran.runs).expect(STRING);
-            }
-            for (number, step) in ran.steps.iter().enumerate() {
-                let hidden = ran.steps.len().saturating_sub(2 * SHOWN);
-                if number == SHOWN && hidden > 0 {
-                    writeln!(out, "        … {hidden} more").expect(STRING);
-                }
-                if hidden == 0 || number < SHOWN || number >= SHOWN + hidden {
-                    writeln!(out, "  {:>4}  {step}", number + 1).expect(STRING);
-                }
-            }
-            if cell.actual().contains('∞') {
-                writeln!(out, "        … and so for ever").expect(STRING);
-            }
-            if let Err(wrong) = &ran.verdict {
-                writeln!(out, "  ✗ {wrong}").expect(STRING);
-            }
-        }
-        out.push('\n');
+fn trace(cell: &Cell, origin: &str) -> String {
+    let (expected, source) = (cell.expected.as_deref().unwrap_or_default(), cell.source.unwrap_or_default());
+    let actual = &cell.actual;
+    let mut out = format!("{}\n  {origin}\n  expected  {expected} [{source}]\n  actual    {actual}\n", cell.title());
+    if cell.runs > 1 {
+        writeln!(out, "  the last of {} runs:", cell.runs).expect(STRING);
     }
-    let mut waiting: Vec<&Caller> = report.cells.iter().map(|cell| &cell.caller).filter(|c| c.job.is_none()).collect();
-    waiting.dedup_by_key(|caller| caller.row);
-    for caller in waiting {
-        writeln!(out, "{} {} ({})\n  not yet\n", caller.row, caller.name, caller.place).expect(STRING);
+    write_steps(&mut out, &cell.steps, SHOWN).expect(STRING);
+    if cell.is_endless() {
+        out += "        … and so for ever\n";
     }
-    out + &sum(&Summary::of(report))
+    if let Some(wrong) = cell.wrong.as_ref().filter(|_| cell.has_run) {
+        writeln!(out, "  ✗ {wrong}").expect(STRING);
+    }
+    out + "\n"
 }
 
 /// Returns the list of callers and scenarios.
@@ -375,9 +350,9 @@ pub fn list(callers: &[Caller]) -> String {
         let name = format!("{} ({})", caller.name, caller.place);
         writeln!(out, "  {:>2}  {name:<40} needs {:<14} {}", caller.row, caller.need, caller.finding).expect(STRING);
         match caller.job {
-            Some(job) => {
+            Some(_) => {
                 for variant in Variant::ALL {
-                    writeln!(out, "        {:<9} {}", variant.name(), job.origin(variant)).expect(STRING);
+                    writeln!(out, "        {:<9} {}", variant.name(), caller.origin(variant)).expect(STRING);
                 }
             }
             None => writeln!(out, "        not yet").expect(STRING),
@@ -388,14 +363,6 @@ pub fn list(callers: &[Caller]) -> String {
         writeln!(out, "  {:<17} {}", scenario.slug(), scenario.meaning()).expect(STRING);
     }
     out
-}
-
-/// Returns the names by which callers and scenarios can be requested.
-pub fn names() -> (Vec<&'static str>, Vec<String>) {
-    let mut names: Vec<&str> = callers::all().iter().map(|caller| caller.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    (names, Scenario::ALL.map(Scenario::slug).into())
 }
 
 /// Returns the number of characters in a line of the terminal, if standard output is one.
@@ -409,7 +376,7 @@ mod tests {
 
     #[test]
     fn folding_keeps_every_word_and_the_width() {
-        let finding = callers::named("15")[0].finding;
+        let finding = crate::callers::named("15")[0].finding;
         for width in [12, 20, 200] {
             let lines = folded(finding, width);
             assert_eq!(lines.join(" "), finding);

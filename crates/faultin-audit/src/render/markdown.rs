@@ -1,4 +1,4 @@
-//! The report as a Markdown document.
+//! The model as a Markdown document.
 //!
 //! The document is the same whenever and wherever it is written, unless a result changed: it shows the results on simulated
 //! memory, which run everywhere. A cell on memory of this process has the same expectation, so if it ran it either agrees
@@ -8,13 +8,10 @@
 
 use std::fmt::Write;
 
-use crate::callers::Variant;
-use crate::environment::Feature;
+use crate::axes::{Feature, Memory, Variant};
 use crate::expect::DEADLOCK;
 use crate::kernel;
-use crate::run::{Cell, Outcome, Report};
-use crate::square::{self, Kind, Part, Rows, Square};
-use crate::user::Memory;
+use crate::model::{Kind, Model, Row, Square, Table};
 
 /// The mail that the audit starts from.
 const MAIL: &str = "https://lore.kernel.org/all/YSldx9uhMYhT%2FG8X@zeniv-ca.linux.org.uk/";
@@ -22,8 +19,7 @@ const MAIL: &str = "https://lore.kernel.org/all/YSldx9uhMYhT%2FG8X@zeniv-ca.linu
 const STRING: &str = "a string takes everything";
 
 /// Returns the document: a summary, results, callers, scenarios. `command` is the command that writes it.
-pub fn document(report: &Report, command: &str) -> String {
-    let (rows, scenarios) = (Square::all(report), square::scenarios(report));
+pub fn document(model: &Model, command: &str) -> String {
     let mut out = format!(
         "# The audit\n\n\
          <!-- Written by `{command}`; the same with `--check` tells whether it still holds. -->\n\n\
@@ -32,19 +28,19 @@ pub fn document(report: &Report, command: &str) -> String {
          what the table shows, and on memory of the process wherever the machine can show the scenario; a result that is not \
          as expected on either is marked ✗. `faultin-audit` shows which cells were skipped on a machine; `faultin-audit \
          --html FILE` shows the steps of each.\n\n{}\n\n",
-        sum(report)
+        sum(model)
     );
     out += "## Summary\n\n\
             What each caller needs from a fault-in: *ANY* is some progress, *ALL* is every byte. The last column has the \
             scenarios in which the code as it was found and the fixed code end in different ways. ∞ is a livelock.\n\n";
-    out += &summary(report);
+    out += &summary(model);
     out += "\n## Results\n\n\
             ∞ is a livelock: a state repeated with no outside event between. A deadlock is a fault that wants a lock which its \
             own caller holds. ▲ is a defect: the fixed code ends in another \
             way. A number counts the bytes that moved, where that is neither none nor all. *holds*: beside a thread that \
             remaps the memory it ends in one of these ways, with a right result.\n\n";
-    let [callers, mappings] = Part::both(report, &rows);
-    out += &results(&callers);
+    let [callers, mappings] = &model.tables;
+    out += &results(model, callers);
     if !mappings.is_empty() {
         out += "\n## A buffer whose faults we serve ourselves\n\n\
                 The buffer is a mapping of a file of the cache. Its page faults take the inode lock, which the read or write takes, too. \
@@ -52,9 +48,9 @@ pub fn document(report: &Report, command: &str) -> String {
                 mappings, served by `faultin_cache`'s pager; simulated memory is served from the file in the same way. Where one of the \
                 two has no such thing (simulated memory has one thread, the pager's pages have no memory tags) the other one is \
                 shown.\n\n";
-        out += &results(&mappings);
+        out += &results(model, mappings);
     }
-    if kernel::is_in(report) {
+    if model.compares() {
         writeln!(
             out,
             "\n### gfs2 and ours\n\nThe kernel's columns are quoted ({}), ours are executed.\n",
@@ -63,18 +59,17 @@ pub fn document(report: &Report, command: &str) -> String {
         .expect(STRING);
         out += &line(kernel::HEADS.map(String::from));
         out += &line(kernel::HEADS.map(|_| "---".to_string()));
-        for compared in kernel::comparison(report) {
-            out += &line(compared.map(|text| strong(&escaped(&text))));
+        for compared in &model.comparison {
+            out += &line(compared.iter().map(|text| strong(&escaped(text))));
         }
     }
     out += "\n## Callers\n\n";
-    for rows in &rows {
-        let caller = rows.caller;
-        writeln!(out, "### {} {} ({})\n", caller.row, escaped(caller.name), escaped(caller.place)).expect(STRING);
-        writeln!(out, "* needs {}\n* the mail, in our words: {}", caller.need, escaped(caller.finding)).expect(STRING);
-        match caller.job {
-            Some(job) => Variant::ALL.into_iter().for_each(|variant| {
-                writeln!(out, "* {}: {}", variant.name(), escaped(job.origin(variant))).expect(STRING);
+    for row in &model.rows {
+        writeln!(out, "### {} {} ({})\n", row.number, escaped(row.name), escaped(row.place)).expect(STRING);
+        writeln!(out, "* needs {}\n* the mail, in our words: {}", row.need, escaped(row.finding)).expect(STRING);
+        match row.origins {
+            Some(origins) => Variant::ALL.into_iter().zip(origins).for_each(|(variant, origin)| {
+                writeln!(out, "* {}: {}", variant.name(), escaped(origin)).expect(STRING);
             }),
             None => out += "* not yet\n",
         }
@@ -83,7 +78,7 @@ pub fn document(report: &Report, command: &str) -> String {
     out += "## Scenarios\n\n";
     out += &line(["scenario", "what it is", "a machine needs, for its own memory"].map(String::from));
     out += &line(std::iter::repeat_n("---".to_string(), 3));
-    for scenario in scenarios {
+    for scenario in &model.scenarios {
         let needs = scenario.needs(Memory::Host).map(Feature::name).unwrap_or_default();
         out += &line([scenario.name(), scenario.meaning(), needs].map(escaped));
     }
@@ -91,16 +86,15 @@ pub fn document(report: &Report, command: &str) -> String {
 }
 
 /// Returns the results of one table.
-fn results(part: &Part) -> String {
-    let heads = part.scenarios.iter().map(|scenario| scenario.name().to_string());
+fn results(model: &Model, table: &Table) -> String {
+    let heads = table.scenarios.iter().map(|scenario| scenario.name().to_string());
     let mut out = line(["#", "caller", "variant"].into_iter().map(String::from).chain(heads));
-    out += &line(std::iter::repeat_n("---".to_string(), 3 + part.scenarios.len()));
-    for rows in part.rows.iter().filter(|rows| !rows.is_not_yet()) {
-        for index in 0..rows.variants.len() {
-            let (number, name) =
-                if index == 0 { (rows.caller.row.to_string(), named(rows)) } else { Default::default() };
-            let variant = rows.variants[index][0].variant.name().to_string();
-            let squares = rows.squares(index, &part.scenarios).map(result);
+    out += &line(std::iter::repeat_n("---".to_string(), 3 + table.scenarios.len()));
+    for row in model.rows_of(table).filter(|row| !row.is_not_yet()) {
+        for (index, squares) in row.variants.iter().enumerate() {
+            let (number, name) = if index == 0 { (row.number.to_string(), named(row)) } else { Default::default() };
+            let variant = squares[0].variant.name().to_string();
+            let squares = row.squares(index, &table.scenarios).map(result);
             out += &line([number, name, variant].into_iter().chain(squares));
         }
     }
@@ -108,89 +102,56 @@ fn results(part: &Part) -> String {
 }
 
 /// Returns a row for each caller: its need, the mail's finding, and where the fixed code ends in another way.
-fn summary(report: &Report) -> String {
+fn summary(model: &Model) -> String {
     let mut out = line(["#", "caller", "needs", "the mail, in our words", "as found → fixed"].map(String::from));
     out += &line(std::iter::repeat_n("---".to_string(), 5));
-    for rows in Square::all(report) {
-        let caller = rows.caller;
-        let number = caller.row.to_string();
-        out += &line([number, named(&rows), caller.need.to_string(), escaped(caller.finding), changes(&rows)]);
+    for row in &model.rows {
+        let number = row.number.to_string();
+        out += &line([number, named(row), row.need.to_string(), escaped(row.finding), changes(row)]);
     }
     out
 }
 
 /// Returns the totals of the simulated cells: the same everywhere.
-fn sum(report: &Report) -> String {
-    let simulated = || report.cells.iter().filter(|cell| cell.memory == Memory::Sim && cell.ok().is_some());
-    let (cells, fine) = (simulated().count(), simulated().filter(|cell| cell.ok() == Some(true)).count());
-    let of_kind = |kind| simulated().filter(|cell| square::kind(cell) == kind).count();
-    let (livelocks, deadlocks) = (of_kind(Kind::Livelock), of_kind(Kind::Deadlock));
-    let rows = Square::all(report);
-    let running = rows.iter().filter(|rows| !rows.is_not_yet()).count();
+fn sum(model: &Model) -> String {
+    let (callers, simulated) = (model.rows.len(), &model.simulated);
     format!(
-        "{running} of {} callers run; {fine} of {cells} simulated cells are as expected, {livelocks} of them livelocks and \
-         {deadlocks} deadlocks.",
-        rows.len()
+        "{} of {callers} callers run; {} of {} simulated cells are as expected, {} of them livelocks and {} deadlocks.",
+        callers - model.summary.callers_not_yet,
+        simulated.as_expected,
+        simulated.executed,
+        simulated.livelocks,
+        simulated.deadlocks,
     )
 }
 
 /// Returns in which scenarios the variants end differently, and how.
-fn changes(rows: &Rows) -> String {
-    if rows.is_not_yet() {
-        return "not yet".into();
-    }
-    let [as_found, fixed] = &rows.variants[..] else { return String::new() };
-    let mut changes: Vec<(String, Vec<&str>)> = Vec::new();
-    for (as_found, fixed) in as_found.iter().zip(fixed) {
-        let (was, is) = (plain(as_found), plain(fixed));
-        if was == is && !was.contains('✗') {
-            continue;
-        }
-        let change = format!("{} → {}", strong(&was), strong(&is));
-        match changes.iter_mut().find(|(known, _)| *known == change) {
-            Some((_, scenarios)) => scenarios.push(as_found.scenario.name()),
-            None => changes.push((change, vec![as_found.scenario.name()])),
-        }
-    }
-    let changes: Vec<String> =
-        changes.into_iter().map(|(change, scenarios)| format!("{}: {change}", scenarios.join(", "))).collect();
-    if changes.is_empty() { "the same ends, by other steps".into() } else { changes.join("; ") }
+fn changes(row: &Row) -> String {
+    let changes = match &row.changes {
+        _ if row.is_not_yet() => return "not yet".into(),
+        None => return String::new(),
+        Some(changes) if changes.is_empty() => return "the same ends, by other steps".into(),
+        Some(changes) => changes.iter(),
+    };
+    let changes = changes.map(|change| {
+        let [found, fixed] = change.ends.each_ref().map(|end| strong(&escaped(end)));
+        format!("{}: {found} → {fixed}", change.scenarios.join(", "))
+    });
+    changes.collect::<Vec<_>>().join("; ")
 }
 
-fn named(rows: &Rows) -> String {
-    format!("`{}` ({})", rows.caller.name, rows.caller.place)
+fn named(row: &Row) -> String {
+    format!("`{}` ({})", row.name, row.place)
 }
 
 /// Returns a square's text in the document. With a concurrent adversary, the allowed ends; their frequencies vary.
 fn result(square: &Square) -> String {
-    let (text, kind) = (strong(&plain(square)), shown(square).map(square::kind));
-    let ends = shown(square).and_then(Cell::expected).filter(|ends| ends.starts_with("holds"));
-    let text = match ends {
-        Some(ends) if text == "holds" => escaped(&ends),
-        _ => text,
+    let shown = &square.portable;
+    let text = match shown.expected.as_deref().filter(|ends| ends.starts_with("holds")) {
+        Some(ends) if shown.text == "holds" => escaped(ends),
+        _ => strong(&escaped(&shown.text)),
     };
-    if kind == Some(Kind::Defect) { format!("▲ {text}") } else { text }
-}
-
-/// Returns the simulated cell's text, and the host's if that ran, is unexpected and differs.
-fn plain(square: &Square) -> String {
-    let simulated = shown(square).map(square::text);
-    let wrong = square.cells.iter().filter(|cell| cell.memory == Memory::Host && ran_wrong(cell));
-    let host = wrong.map(|cell| square::text(cell)).filter(|host| Some(host) != simulated.as_ref());
-    let host: Vec<String> = host.map(|host| format!("host {host}")).collect();
-    escaped(&simulated.into_iter().chain(host).collect::<Vec<_>>().join("; "))
-}
-
-/// Returns the simulated cell; or, where there is no such thing, the other one.
-fn shown<'a>(square: &Square<'a>) -> Option<&'a Cell> {
-    let on = |memory| square.cells.iter().copied().find(move |cell| cell.memory == memory);
-    let applies = |cell: &&Cell| !matches!(cell.outcome, Outcome::NotApplicable(_));
-    let ran = |cell: &&Cell| matches!(cell.outcome, Outcome::Ran(_));
-    on(Memory::Sim).filter(applies).or_else(|| on(Memory::Host).filter(ran)).or_else(|| on(Memory::Sim))
-}
-
-fn ran_wrong(cell: &Cell) -> bool {
-    matches!(&cell.outcome, Outcome::Ran(ran) if ran.verdict.is_err())
+    if shown.kind == Some(Kind::Defect) { format!("▲ {text}") } else { text }
 }
 
 fn strong(text: &str) -> String {
