@@ -59,6 +59,16 @@ pub enum Event {
         /// The program.
         program: OsString,
     },
+    /// A program traces others or itself, and cannot do so here: a process has one tracer, and that is the guard. It is told once for each
+    /// name.
+    CannotTrace {
+        /// The process.
+        process: i32,
+        /// The program.
+        program: OsString,
+        /// What it traces for.
+        tracing: Tracing,
+    },
     /// The command is not guarded.
     Unguarded {
         /// Why.
@@ -71,6 +81,16 @@ pub enum Event {
         /// How.
         how: Ending,
     },
+}
+
+/// What a program traces for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tracing {
+    /// It is a debugger or the like, and has made a process.
+    Debugger,
+    /// It searches itself for leaks when it ends, and has ended with a status other than 0.
+    LeakSanitizer,
 }
 
 /// What happens after a fault.

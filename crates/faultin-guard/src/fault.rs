@@ -59,7 +59,7 @@ pub struct MappedFile {
 pub struct Mount {
     /// The folder that it is mounted on. Escape it before you print it.
     pub point: OsString,
-    /// Its type: `ext4`, `tmpfs`.
+    /// Its type: `ext4`, `tmpfs`. Who mounts a file system of FUSE chooses a part of it (`fuse.…`): escape it before you print it.
     pub kind: String,
     /// What is mounted: a device, an address. Escape it before you print it.
     pub source: OsString,

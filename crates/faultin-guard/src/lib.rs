@@ -44,7 +44,7 @@ use std::ffi::OsString;
 use std::{fmt, io};
 
 pub use access::Access;
-pub use event::{Ending, Event, Outcome, Release};
+pub use event::{Ending, Event, Outcome, Release, Tracing};
 pub use fault::{Cause, Fault, MappedFile, Mount, Space};
 pub use inspect::Writer;
 pub use policy::{LIMIT, Policies, PolicyError, RETRIES, Seconds, WaitSpace};

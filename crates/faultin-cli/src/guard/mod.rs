@@ -1,9 +1,11 @@
 //! `faultin guard`: runs any program, and explains, waits out, retries or survives its SIGBUS.
 
+use std::env::VarError;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,7 +72,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(policies) => policies,
         Err(error) => return fail(&error, 2),
     };
-    let mut report = match args.report.as_ref().map(|path| (path, File::create(path))) {
+    let mut report = match args.report.as_ref().map(|path| (path, create(path))) {
         None => None,
         Some((_, Ok(file))) => Some(file),
         Some((path, Err(error))) => return fail(&format!("{}: {error}", path.display()), 125),
@@ -86,7 +88,7 @@ pub fn run(args: &Args) -> ExitCode {
         zeros |= matches!(event, Event::Fault { outcome: Outcome::Zeros { .. }, .. });
         say(&lines.of(event));
         if let Some(file) = &mut report
-            && let Err(error) = writeln!(file, "{}", event.to_json())
+            && let Err(error) = file.write_all(format!("{}\n", event.to_json()).as_bytes())
         {
             say(&[format!("faultin guard: the report: {error}")]);
             report = None;
@@ -108,6 +110,19 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// Makes the file of a report. A link that somebody has put in its place is not followed, because a privileged guard would write over what
+/// it leads to; those of the system, such as `/dev/stdout`, are.
+fn create(path: &Path) -> io::Result<File> {
+    let is_of_the_system =
+        ["/dev/fd", "/dev/stderr", "/dev/stdout", "/proc"].iter().any(|folder| path.starts_with(folder));
+    let flags = if is_of_the_system { 0 } else { libc::O_NOFOLLOW };
+    let file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path);
+    file.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::new(error.kind(), "a symbolic link is not written through"),
+        _ => error,
+    })
+}
+
 /// The policies of the options, or of the variable if there are none.
 fn policies(args: &Args, limit: Option<Duration>) -> Result<Policies, String> {
     let mut policies = Policies::default();
@@ -119,7 +134,8 @@ fn policies(args: &Args, limit: Option<Duration>) -> Result<Policies, String> {
     }
     match std::env::var("FAULTIN_GUARD") {
         Ok(list) => Policies::parse(&list, limit).map_err(|error| format!("FAULTIN_GUARD: {error}")),
-        Err(_) => Ok(policies),
+        Err(VarError::NotPresent) => Ok(policies),
+        Err(VarError::NotUnicode(list)) => Err(format!("FAULTIN_GUARD: {list:?} is not a list of policies")),
     }
 }
 

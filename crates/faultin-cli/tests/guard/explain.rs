@@ -183,3 +183,24 @@ fn a_report_has_every_event() {
     assert_eq!(events[1]["why"], "limit");
     assert_eq!(events[2]["signal"], 7);
 }
+
+#[test]
+fn a_wrong_variable_is_an_error_that_names_the_word() {
+    let Some(stage) = Stage::new() else { return };
+    for (list, said) in [("retry,wait-spaces", "wait-spaces"), ("retry=many", "retry=many"), ("zero\\377", "\\xFF")] {
+        let done = stage.run(&format!("FAULTIN_GUARD=$(printf '{list}') exec $G -- echo it runs"));
+        done.ends(2).prints("").says(&["FAULTIN_GUARD", said]);
+    }
+}
+
+#[test]
+fn a_report_is_not_written_through_a_link() {
+    let Some(stage) = Stage::new() else { return };
+    let script =
+        "echo precious >$M/file; ln -s $M/file $M/report; $G --report $M/report -- echo it runs; echo $?; cat $M/file";
+    stage.run(script).ends(0).prints("125\nprecious").says(&["/report", "symbolic link"]);
+    // The system's own are: this one leads to a pipe.
+    let done = stage.run("exec $G --report /dev/stdout -- sh -c 'exit 3'");
+    done.ends(3);
+    assert!(done.stdout.starts_with("{\"event\":") || done.stdout.contains("\"ended\""), "{done:#?}");
+}

@@ -1,6 +1,10 @@
 //! Programs that make life hard for a guard.
 
-use super::stage::Stage;
+use std::process::Command;
+
+use faultin_test::skipped;
+
+use super::stage::{Run, Stage, process};
 
 #[test]
 fn a_signal_that_was_sent_is_passed_on() {
@@ -51,6 +55,55 @@ fn a_program_that_traces_itself_is_told_that_it_cannot() {
     let Some(stage) = Stage::new() else { return };
     let done = stage.run("exec $G -- $P/hostile traces $M/f");
     done.ends(135).prints("traceme: Operation not permitted").says(&["no space left"]);
+}
+
+#[test]
+fn a_debugger_is_told_that_it_cannot_trace() {
+    let Some(stage) = Stage::new() else { return };
+    let (plain, guarded) = stage.both("cp $P/hostile $M/gdb && exec GUARD $M/gdb debugs x", "");
+    plain.ends(0).prints("traceme: ok");
+    guarded.ends(1).prints("traceme: Operation not permitted");
+    guarded.says(&["hint: gdb[", "cannot trace programs in a guard", "--except gdb"]);
+    let done = stage.run("cp $P/hostile $M/gdb && exec $G --except gdb -- $M/gdb debugs x");
+    done.ends(0).prints("traceme: ok").is_silent();
+    // A program of another name makes processes as it likes.
+    stage.run("exec $G -- $P/hostile debugs x").ends(1).is_silent();
+}
+
+#[test]
+fn a_program_with_leak_sanitizer_is_told_that_it_cannot_trace() {
+    let Some(stage) = Stage::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, leaky) = (folder.path().join("leaky.c"), folder.path().join("leaky"));
+    std::fs::write(&source, "int main(int count, char **words) { return words[count] != 0; }\n").expect("write");
+    for kind in ["leak", "address"] {
+        let cc = Command::new("cc").arg(format!("-fsanitize={kind}")).arg("-o").arg(&leaky).arg(&source).output();
+        if !cc.is_ok_and(|cc| cc.status.success()) {
+            skipped("toolchain", format!("cc -fsanitize={kind}"));
+            continue;
+        }
+        let (plain, guarded) = stage.both(&format!("exec GUARD {}", leaky.display()), "");
+        plain.ends(0);
+        assert_ne!(guarded.code(), 0, "{guarded:#?}");
+        guarded.says(&["hint: leaky[", "LeakSanitizer", "--except leaky", "detect_leaks=0"]);
+        stage.run(&format!("exec $G --except leaky -- {}", leaky.display())).ends(0).is_silent();
+        let variables = "ASAN_OPTIONS=detect_leaks=0 LSAN_OPTIONS=detect_leaks=0";
+        stage.run(&format!("{variables} exec $G -- {}", leaky.display())).ends(0).is_silent();
+    }
+}
+
+#[test]
+fn a_program_may_change_its_user_while_it_is_held() {
+    let Some(stage) = Stage::new() else { return };
+    // There is one user in this namespace. All threads have to take part in the change all the same, the held one among them.
+    stage.run("exec $P/hostile changes $M/f 0").ends(135);
+    let script = "(until test -e $M/more; do sleep 0.05; done; mount -o remount,size=16m $M) & \
+        exec $G --wait-space=50s -- $P/hostile changes $M/f 0";
+    let run = Run::start(&mut stage.shell(script));
+    let id = process(&run.until("waits for up to"), "hostile");
+    run.until("setuid: ok");
+    std::fs::write(format!("/proc/{id}/root{}/more", stage.folder().display()), "").expect("write");
+    run.wait().ends(0).prints("filled");
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Signals while a program is held, and while it runs.
 
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use faultin_test::skipped;
 
 use super::stage::{Run, Stage, process, send};
 
@@ -117,32 +122,89 @@ fn a_storm_of_signals_does_not_keep_a_held_program() {
     run.wait().ends(143);
 }
 
+/// A terminal: what a person types in, and what the programs have.
+struct Terminal {
+    master: OwnedFd,
+    slave: OwnedFd,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        let (mut master, mut slave) = (0, 0);
+        let null = std::ptr::null_mut();
+        // SAFETY: the pointers lead to values of this frame, or are null where that is allowed.
+        let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
+        assert_eq!(opened, 0, "openpty");
+        // SAFETY: both are new, and nobody else has them.
+        unsafe { Terminal { master: OwnedFd::from_raw_fd(master), slave: OwnedFd::from_raw_fd(slave) } }
+    }
+
+    /// Makes it the one of a command.
+    fn controls(&self, command: &mut Command) {
+        let slave = self.slave.as_raw_fd();
+        // SAFETY: the calls are safe in a child of `fork`, and touch no memory.
+        unsafe {
+            command.pre_exec(move || {
+                if libc::setsid() < 0 || libc::ioctl(slave, libc::TIOCSCTTY, 0) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Types.
+    fn types(&self, text: &str) {
+        let master = self.master.try_clone().expect("a descriptor");
+        std::fs::File::from(master).write_all(text.as_bytes()).expect("write");
+    }
+}
+
 #[test]
 fn the_interrupt_key_ends_a_held_program_and_its_guard() {
     let Some(stage) = Stage::new() else { return };
-    let (mut master, mut terminal) = (0, 0);
-    let null = std::ptr::null_mut();
-    // SAFETY: the pointers lead to values of this frame, or are null where that is allowed.
-    let opened = unsafe { libc::openpty(&raw mut master, &raw mut terminal, null, null.cast(), null.cast()) };
-    assert_eq!(opened, 0, "openpty");
+    let terminal = Terminal::new();
     let mut command = stage.shell("exec $G --wait-space=50s -- $P/writer $M/f 4000000 1");
-    // SAFETY: the calls are safe in a child of `fork`, and touch no memory.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::setsid() < 0 || libc::ioctl(terminal, libc::TIOCSCTTY, 0) < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    terminal.controls(&mut command);
     let run = Run::start_as_it_is(&mut command);
     run.until("waits for up to");
-    // SAFETY: one byte of a constant is read.
-    let written = unsafe { libc::write(master, b"\x03".as_ptr().cast(), 1) };
-    assert_eq!(written, 1);
+    terminal.types("\x03");
     run.wait().ends(130);
-    for file in [master, terminal] {
-        // SAFETY: the descriptor is this test's, and is not used any more.
-        unsafe { libc::close(file) };
+}
+
+/// The keys of job control, under a shell that has it: `kill` would reach the program alone.
+#[test]
+fn the_stop_key_stops_a_held_program_and_fg_resumes_it() {
+    let Some(stage) = Stage::new() else { return };
+    if !Command::new("bash").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return skipped("bash", "no bash");
+    }
+    for program in ["$P/writer $M/f 4000000 1", "$P/writer $M/f 4000000 4", "sh -c '$P/writer $M/f 4000000 4; exit $?'"]
+    {
+        let terminal = Terminal::new();
+        let mut command = stage.shell("exec bash --norc --noprofile --noediting -i <&3");
+        let slave = terminal.slave.as_raw_fd();
+        // SAFETY: the call is safe in a child of `fork`, and touches no memory.
+        unsafe {
+            command
+                .pre_exec(move || if libc::dup2(slave, 3) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) })
+        };
+        terminal.controls(&mut command);
+        command.env("TERM", "dumb").env("PS1", "> ");
+        let run = Run::start_as_it_is(&mut command);
+        terminal.types(&format!("$G --wait-space=50s -- {program}\n"));
+        let id = process(&run.until("waits for up to"), "writer");
+        terminal.types("\x1a");
+        run.until("Stopped");
+        until("it stops", || is_stopped(id));
+        // The guard is stopped as well: nobody asks for space, and nobody goes on.
+        terminal.types("mount -o remount,size=16m $M; echo made room >&2\n");
+        run.until("made room\n");
+        assert!(is_stopped(id), "it stays stopped though there is space");
+        terminal.types("fg\n");
+        terminal.types("echo status $? >&2; exit\n");
+        let done = run.wait();
+        assert!(done.stderr.contains("status 0"), "{program}: {done:#?}");
+        assert!(done.stdout.contains("bad=0"), "{program}: {done:#?}");
     }
 }

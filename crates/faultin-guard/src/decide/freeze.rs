@@ -17,6 +17,8 @@ const DEADLINE: Duration = Duration::from_millis(500);
 pub(super) struct Freeze {
     /// The thread that will map the zeros.
     thread: Tid,
+    /// Whether it does so now. A file server may keep it waiting, for as long as it likes.
+    shows: bool,
     end: Duration,
     /// Threads that have been asked to stop.
     waiting: HashSet<Tid>,
@@ -25,8 +27,17 @@ pub(super) struct Freeze {
 }
 
 impl Freeze {
-    pub fn end(&self) -> Duration {
-        self.end
+    /// When it has taken too long.
+    pub fn end(&self) -> Option<Duration> {
+        (!self.shows).then_some(self.end)
+    }
+
+    pub fn is_of(&self, thread: Tid) -> bool {
+        self.thread == thread
+    }
+
+    pub fn shows(&self) -> bool {
+        self.shows
     }
 
     pub fn keep(&mut self, input: Input) {
@@ -44,14 +55,14 @@ impl Machine {
         range: Range<u64>,
     ) {
         self.set(thread, State::Shows(finding, range));
-        let freeze = Freeze { thread, end: now + DEADLINE, waiting: HashSet::new(), kept: Vec::new() };
+        let freeze = Freeze { thread, shows: false, end: now + DEADLINE, waiting: HashSet::new(), kept: Vec::new() };
         self.freezes.insert(process, freeze);
         self.todo.push(Do::List(process));
     }
 
     /// The threads of a process that is being frozen: those that run are interrupted. When none runs, it is frozen.
     pub(super) fn threads(&mut self, now: Duration, process: Tid, threads: &[Tid]) {
-        let Some(freeze) = self.freezes.get_mut(&process) else { return };
+        let Some(freeze) = self.freezes.get_mut(&process).filter(|freeze| !freeze.shows) else { return };
         let mut runs = false;
         for &thread in threads {
             let is_stopped = match self.tracees.get(&thread).map(|tracee| &tracee.state) {
@@ -71,7 +82,10 @@ impl Machine {
         }
         let thread = freeze.thread;
         match self.tracees.get(&thread).map(|tracee| &tracee.state) {
-            Some(State::Shows(finding, range)) => self.todo.push(Do::Show(thread, range.clone(), finding.clone())),
+            Some(State::Shows(finding, range)) => {
+                freeze.shows = true;
+                self.todo.push(Do::Show(thread, range.clone(), finding.clone()));
+            }
             _ => self.thaw(now, process),
         }
     }
@@ -109,7 +123,7 @@ impl Machine {
         let late: Vec<(Tid, Tid)> = self
             .freezes
             .iter()
-            .filter(|(_, freeze)| now >= freeze.end)
+            .filter(|(_, freeze)| freeze.end().is_some_and(|end| now >= end))
             .map(|(&process, freeze)| (process, freeze.thread))
             .collect();
         for (process, thread) in late {
@@ -126,7 +140,7 @@ impl Machine {
             Ok(()) => {
                 if let Some(State::Shows(finding, range)) = self.tracees.get(&thread).map(|tracee| &tracee.state) {
                     let (fault, range) = (Box::new(finding.fault.clone()), range.clone());
-                    self.processes.entry(process).or_default().zeros.push(range.clone());
+                    self.processes.entry(process).or_default().add_zeros(&range);
                     self.emit(Event::Fault { fault, outcome: Outcome::Zeros { range } });
                     if let Some(tracee) = self.tracees.get_mut(&thread) {
                         tracee.episode = None;

@@ -26,6 +26,8 @@ enum At {
     Running,
     /// Stopped; whether the wait has reported it.
     Stopped(Stop, bool),
+    /// Stopped by a fault, and made to map zeros, which takes long.
+    Showing(Stop),
     Listening,
     /// Killed; its end has not been reported.
     Dead,
@@ -67,6 +69,7 @@ enum Step {
     Find(u8, u8),
     Answer(u8, u8),
     Pending(u8),
+    Shown(u8),
     Time(u16),
 }
 
@@ -86,6 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<u8>(), any::<u8>()).prop_map(|(look, what)| Step::Find(look, what)),
         3 => (any::<u8>(), any::<u8>()).prop_map(|(ask, answer)| Step::Answer(ask, answer)),
         1 => any::<u8>().prop_map(Step::Pending),
+        2 => any::<u8>().prop_map(Step::Shown),
         3 => (0_u16..3000).prop_map(Step::Time),
     ]
 }
@@ -254,7 +258,27 @@ impl Kernel {
                     self.input(Input::Pending(id));
                 }
             }
+            Step::Shown(number) => {
+                if let Some(id) = self.pick(number, |thread| matches!(thread.at, At::Showing(_))) {
+                    self.showed(id);
+                }
+            }
             Step::Time(milliseconds) => self.pass(Duration::from_millis(milliseconds.into())),
+        }
+    }
+
+    /// A thread has mapped its zeros, or not.
+    fn showed(&mut self, id: Tid) {
+        let Some(thread) = self.threads.get_mut(&id) else { return };
+        let At::Showing(stop) = &thread.at else { return };
+        thread.at = At::Stopped(stop.clone(), true);
+        let result = if id % 2 == 0 { Ok(()) } else { Err(NotShown::Refused("refused".into())) };
+        self.input(Input::Shown(id, result));
+    }
+
+    fn showed_all(&mut self) {
+        while let Some(id) = self.pick(0, |thread| matches!(thread.at, At::Showing(_))) {
+            self.showed(id);
         }
     }
 
@@ -413,6 +437,10 @@ impl Kernel {
                     assert_ne!(thread.at, At::Running, "{other} runs while {id} maps zeros");
                 }
                 self.shown += 1;
+                if self.shown % 3 == 2 {
+                    self.set(id, At::Showing(stop));
+                    return None;
+                }
                 let result = match self.shown % 4 {
                     2 => Err(NotShown::Refused("refused".into())),
                     3 => Err(NotShown::Replaced),
@@ -429,6 +457,7 @@ impl Kernel {
     fn settle(&mut self) {
         for _ in 0..400 {
             self.report_all();
+            self.showed_all();
             while let Some((ticket, _)) = self.looks.pop() {
                 self.input(Input::Found(ticket, Box::new(finding(Cause::Misaligned, Access::Load))));
             }
@@ -450,6 +479,8 @@ impl Kernel {
         if self.machine.command_ended().is_none() && !self.threads.contains_key(&FIRST) && self.reports.is_empty() {
             self.reports.push_back(Input::Ended(FIRST, Ending::Exit(5)));
         }
+        self.report_all();
+        self.showed_all();
         self.report_all();
         let left: Vec<Tid> = self.threads.keys().copied().collect();
         assert!(left.is_empty(), "{left:?} are not let go");
@@ -611,4 +642,18 @@ fn a_look_has_a_deadline() {
     assert_eq!(kernel.delivered, 1);
     kernel.play(Step::Find(0, 0));
     assert_eq!(kernel.delivered, 1, "the answer is too late");
+}
+
+#[test]
+fn zeros_are_remembered_in_bounded_memory() {
+    let mut process = Process::default();
+    for page in [3_u64, 1, 2, 2, 9] {
+        process.add_zeros(&(page * 4096..(page + 1) * 4096));
+    }
+    assert_eq!(process.zeros, [4096..4 * 4096, 9 * 4096..10 * 4096]);
+    for page in 0..10_000_u64 {
+        process.add_zeros(&(page * 8192..page * 8192 + 4096));
+    }
+    assert!(process.zeros.len() <= ZEROS, "{}", process.zeros.len());
+    assert!(process.zeros.iter().any(|range| range.contains(&(9_999 * 8192))), "the newest");
 }

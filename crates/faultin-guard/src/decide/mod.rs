@@ -33,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(1);
 /// So many faults in a mapping are looked at if the program lives on.
 const LOOKS: u32 = 8;
+/// So many ranges of zeros are remembered for a process.
+const ZEROS: usize = 4096;
 /// So many mappings are remembered for that.
 const REMEMBERED: usize = 64;
 
@@ -120,6 +122,25 @@ struct Process {
     told: Vec<(Range<u64>, u32)>,
 }
 
+impl Process {
+    /// Remembers zeros: one range where they touch. A program that has very many loses the oldest, and with it what would explain a
+    /// store there.
+    fn add_zeros(&mut self, range: &Range<u64>) {
+        let mut all = range.clone();
+        self.zeros.retain(|other| {
+            let touches = other.start <= all.end && all.start <= other.end;
+            if touches {
+                all = all.start.min(other.start)..all.end.max(other.end);
+            }
+            !touches
+        });
+        if self.zeros.len() >= ZEROS {
+            self.zeros.remove(0);
+        }
+        self.zeros.push(all);
+    }
+}
+
 /// The state of everything that is guarded.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -188,7 +209,7 @@ impl Machine {
             State::Held(held) => Some(held.end.map_or(held.next, |end| end.min(held.next))),
             State::Running | State::Listening | State::Shows(..) | State::Parked { .. } => None,
         };
-        self.busy.iter().filter_map(due).chain(self.freezes.values().map(Freeze::end)).min()
+        self.busy.iter().filter_map(due).chain(self.freezes.values().filter_map(Freeze::end)).min()
     }
 
     fn emit(&mut self, event: Event) {
@@ -210,6 +231,9 @@ impl Machine {
     }
 
     fn resume(&mut self, now: Duration, thread: Tid, signal: i32) {
+        if self.ended.is_some() {
+            return self.detach(thread, signal);
+        }
         let is_late = self.was_stopped(thread);
         self.set(thread, State::Running);
         if let Some(episode) = self.tracees.get_mut(&thread).and_then(|tracee| tracee.episode.as_mut()) {
@@ -490,7 +514,7 @@ impl Machine {
 
     /// The command has ended: what is left runs on without a guard.
     fn let_go(&mut self, now: Duration) {
-        self.freezes.clear();
+        self.freezes.retain(|_, freeze| freeze.shows());
         let mut threads: Vec<Tid> = self.tracees.keys().copied().collect();
         threads.sort_unstable();
         for thread in threads {
@@ -502,6 +526,8 @@ impl Machine {
                     let number = signal.number;
                     self.detach(thread, number);
                 }
+                // What it does has to be undone first.
+                State::Shows(..) if self.freezes.values().any(|freeze| freeze.is_of(thread)) => {}
                 State::Shows(..) => self.detach(thread, libc::SIGBUS),
                 State::Parked { stop, .. } => {
                     let number = stop.signal();

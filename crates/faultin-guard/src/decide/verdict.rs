@@ -50,7 +50,7 @@ pub(super) fn verdict(policies: &Policies, finding: &Finding, tries: u32, shows_
             (None, None, false) => Verdict::Deliver(String::new()),
             _ if tries < REPEATS => Verdict::Repeat,
             (Some(wait), ..) if fault.access.may_store() => Verdict::WaitForSpace(wait.limit),
-            (_, Some(retries), _) if tries < REPEATS + retries => Verdict::Retry(REPEATS + retries - tries),
+            (_, Some(retries), _) if tries - REPEATS < retries => Verdict::Retry(retries - (tries - REPEATS)),
             _ => Verdict::Deliver("the page can be read, and the access fails all the same".into()),
         },
         Cause::Io { .. } => match policies.retry {
@@ -115,6 +115,7 @@ pub(super) mod tests {
         let none = Policies::default();
         let wait = Policies { wait_space: Some(WaitSpace { limit: None }), ..none };
         let retry = Policies { retry: Some(2), ..none };
+        let most = Policies { retry: Some(u32::MAX), ..none };
         let zero = Policies { zero: true, ..none };
         let all = Policies { wait_space: wait.wait_space, retry: Some(2), zero: true };
         let signal = || Verdict::Deliver(String::new());
@@ -142,6 +143,7 @@ pub(super) mod tests {
             ("repeat what is fine", zero, finding(fine(), load), 0, Verdict::Repeat),
             ("wait, if it is not", wait, finding(fine(), store), 3, Verdict::WaitForSpace(None)),
             ("retry, if it is not", retry, finding(fine(), load), 3, Verdict::Retry(2)),
+            ("any number of retries", most, finding(fine(), load), 3, Verdict::Retry(u32::MAX)),
             ("what it has sent", all, finding(Cause::Sent, load), 0, signal()),
             ("what is misaligned", all, finding(Cause::Misaligned, load), 0, signal()),
         ];

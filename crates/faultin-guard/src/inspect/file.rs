@@ -25,27 +25,10 @@ pub(super) enum Opened {
 pub(super) fn open(process: &OwnedFd, thread: i32, region: &Region, writes: bool) -> io::Result<Opened> {
     let mut last = io::Error::from_raw_os_error(libc::ENOENT);
     for way in [by_range, by_descriptor, by_path] {
-        match way(process, region) {
-            Ok(Some(found)) => {
-                let Found { place, number } = found;
-                let stat = statat(process.as_fd(), &place, AtFlags::empty())?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                    return Ok(Opened::Device);
-                }
-                let opened = open_as(process, &place, writes).or_else(|error| match number {
-                    Some(number) => duplicate(thread, number).map_err(|_| error),
-                    None => Err(error),
-                });
-                match opened.and_then(|file| Ok((fstat(&file)?, file))) {
-                    // Another thread may have mapped another file there meanwhile, one that it may only read. (On overlayfs numbers
-                    // may differ all the same.)
-                    Ok((stat, _)) if writes && stat.st_ino != region.inode => {
-                        return open(process, thread, region, false);
-                    }
-                    Ok((stat, file)) => return Ok(Opened::File { file, stat }),
-                    Err(error) => last = error,
-                }
-            }
+        match way(process, region)
+            .and_then(|found| found.map(|found| found.open(process, thread, region, writes)).transpose())
+        {
+            Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
             Err(error) => last = error,
         }
@@ -58,6 +41,26 @@ struct Found {
     place: PathBuf,
     /// The descriptor's number, if it is one.
     number: Option<i32>,
+}
+
+impl Found {
+    /// Opens what it leads to, if that is a regular file. What a name leads to may change from one moment to the next, so it is taken
+    /// hold of first.
+    fn open(self, process: &OwnedFd, thread: i32, region: &Region, writes: bool) -> io::Result<Opened> {
+        let file = openat(process.as_fd(), &self.place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(Opened::Device);
+        }
+        // Another thread may have mapped another file there meanwhile, one that it may only read. (On overlayfs numbers may differ all
+        // the same.)
+        let writes = writes && stat.st_ino == region.inode;
+        let file = open_again(&file, writes).or_else(|error| match self.number {
+            Some(number) => duplicate(thread, number).map_err(|_| error),
+            None => Err(error),
+        })?;
+        Ok(Opened::File { stat: fstat(&file)?, file })
+    }
 }
 
 /// By the mapping itself: for files without a name, in any namespace. Needs a privilege.
@@ -101,9 +104,11 @@ fn leads_to(process: &OwnedFd, place: &PathBuf, name: &OsString) -> bool {
     readlinkat(process.as_fd(), place, Vec::new()).is_ok_and(|target| target.as_bytes() == name.as_bytes())
 }
 
-fn open_as(process: &OwnedFd, place: &PathBuf, writes: bool) -> io::Result<OwnedFd> {
+/// Opens what was opened as a place only.
+fn open_again(place: &OwnedFd, writes: bool) -> io::Result<OwnedFd> {
+    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
     let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let open = |flags| openat(process.as_fd(), place, flags, Mode::empty());
+    let open = |flags| rustix::fs::open(&place, flags, Mode::empty());
     if writes && let Ok(file) = open(flags | OFlags::RDWR) {
         return Ok(file);
     }

@@ -14,7 +14,7 @@ use super::file::{self, Opened};
 use super::region::{self, Region};
 use super::status::Status;
 use super::target::{Target, pool};
-use super::{Finding, mount};
+use super::{Finding, gadget, lines, mount};
 use crate::access::{self, BEFORE, Code, LONGEST, Registers};
 use crate::decide::Signal;
 use crate::fault::{Cause, Fault, MappedFile, Space};
@@ -24,25 +24,25 @@ const TMPFS: i64 = 0x0102_1994;
 const HUGETLBFS: i64 = 0x9584_58f6;
 
 /// What is looked at.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Look {
     pub thread: i32,
+    /// Of the thread, since it has stopped.
+    pub status: Status,
     pub signal: Signal,
     pub registers: Registers,
-    /// Whether it matters that a Java machine is in the process.
+    /// Whether the program may have to map zeros.
     pub for_zeros: bool,
 }
 
 /// Looks at the fault.
 pub(super) fn look(look: &Look) -> Finding {
-    let Look { thread, signal, .. } = *look;
+    let &Look { thread, ref status, signal, .. } = look;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = match open(format!("/proc/{thread}"), flags, Mode::empty()) {
         Ok(process) => process,
         Err(error) => return Finding::without(thread, signal, format!("/proc/{thread}: {error}")),
     };
-    let status =
-        read(&process, "status").map(|text| Status::parse(&String::from_utf8_lossy(&text))).unwrap_or_default();
     let decoded = decode(look);
     let mut region = None;
     let mut file = None;
@@ -52,7 +52,7 @@ pub(super) fn look(look: &Look) -> Finding {
             Err(error) => Memory::Hidden(error.to_string()),
             Ok(None) => Memory::Unmapped,
             Ok(Some(found)) => {
-                let view = View { process: &process, status: &status, look, region: region.insert(found), decoded };
+                let view = View { process: &process, status, look, region: region.insert(found), decoded };
                 view.memory(&mut file, &mut target)
             }
         },
@@ -80,6 +80,7 @@ pub(super) fn look(look: &Look) -> Finding {
         is_code: region.as_ref().is_some_and(|region| region.can_execute),
         has_filter: status.has_filter,
         recovers: look.for_zeros && fault.has_handler && has_java(&process),
+        gadget: if look.for_zeros { gadget::find(&process, thread) } else { None },
         page: page_of(&facts),
         target: target.map(Arc::new),
         fault,
@@ -154,8 +155,9 @@ impl View<'_> {
         let block = system.map_or(0, |system| system.f_bsize as u64);
         let page = if is_huge { block } else { rustix::param::page_size() as u64 };
         let space = system.map_or_else(Space::default, |system| Space {
-            total: system.f_blocks * block,
-            free: system.f_bavail * block,
+            // A file system in user space may say anything.
+            total: system.f_blocks.saturating_mul(block),
+            free: system.f_bavail.saturating_mul(block),
         });
         let is_memory = kind == TMPFS || is_huge;
         let allocates = is_memory || self.stores();
@@ -166,7 +168,7 @@ impl View<'_> {
             file: Some(writable.unwrap_or(opened)),
             offset: offset / page * page,
             len: page,
-            user: (self.status.fs_uid, self.status.fs_gid),
+            owner: self.status.owner,
             allocates,
             // What a private mapping of huge pages takes is not the file's.
             pool: (is_huge && !region.is_shared).then_some(page),
@@ -217,23 +219,29 @@ impl View<'_> {
     }
 
     fn target_of_pool(&self, page: u64) -> Target {
-        let user = (self.status.fs_uid, self.status.fs_gid);
-        Target { file: None, offset: 0, len: page, user, allocates: false, pool: Some(page) }
+        let owner = self.status.owner;
+        Target { file: None, offset: 0, len: page, owner, allocates: false, pool: Some(page) }
     }
 
     /// Whether a userfaultfd has the mapping: `um` or `ui` among its flags.
     fn has_userfaultfd(&self) -> bool {
-        let Ok(text) = read(self.process, "smaps") else { return false };
-        let text = String::from_utf8_lossy(&text);
         let begin = format!("{:x}-{:x} ", self.region.start, self.region.end);
-        let flags = text.lines().skip_while(|line| !line.starts_with(&begin)).find(|line| line.starts_with("VmFlags:"));
-        flags.is_some_and(|flags| flags.split(' ').any(|flag| ["um", "ui"].contains(&flag)))
+        let mut is_here = false;
+        let flags = lines::find(self.process, "smaps", |line| {
+            is_here |= line.starts_with(begin.as_bytes());
+            (is_here && line.starts_with(b"VmFlags:")).then(|| line.to_vec())
+        });
+        let has =
+            |flags: Vec<u8>| flags.split(|&byte| byte == b' ').any(|flag| [b"um", b"ui"].iter().any(|of| flag == *of));
+        flags.ok().flatten().is_some_and(has)
     }
 }
 
 fn time(stat: &Stat) -> SystemTime {
     let seconds = Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or(0));
-    SystemTime::UNIX_EPOCH + seconds + Duration::from_nanos(stat.st_ctime_nsec)
+    let nanoseconds = Duration::from_nanos(stat.st_ctime_nsec);
+    let time = SystemTime::UNIX_EPOCH.checked_add(seconds).and_then(|time| time.checked_add(nanoseconds));
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// What the instruction did.
@@ -254,7 +262,7 @@ fn decode(look: &Look) -> access::Decoded {
 }
 
 /// Reads memory of a thread's process: how many bytes.
-fn peek(thread: i32, address: u64, bytes: &mut [u8]) -> usize {
+pub(super) fn peek(thread: i32, address: u64, bytes: &mut [u8]) -> usize {
     let remote = libc::iovec { iov_base: address as usize as *mut _, iov_len: bytes.len() };
     let local = IoSliceMut::new(bytes);
     // SAFETY: `IoSliceMut` has the layout of `iovec` and leads to memory that may be written, for which it holds the borrow.
@@ -264,7 +272,7 @@ fn peek(thread: i32, address: u64, bytes: &mut [u8]) -> usize {
 }
 
 /// Reads a file of a process.
-fn read(process: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read(process: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let file = openat(process.as_fd(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     std::fs::File::from(file).read_to_end(&mut text)?;
@@ -280,7 +288,8 @@ fn name(mut comm: Vec<u8>) -> OsString {
 
 /// Whether the process is a Java machine, which turns the signal into an exception.
 fn has_java(process: &OwnedFd) -> bool {
-    read(process, "maps").is_ok_and(|text| text.windows(9).any(|name| name == b"libjvm.so"))
+    let is_java = |line: &[u8]| line.ends_with(b"/libjvm.so").then_some(());
+    lines::find(process, "maps", is_java).is_ok_and(|found| found.is_some())
 }
 
 impl Finding {
@@ -304,6 +313,7 @@ impl Finding {
             is_code: false,
             has_filter: false,
             recovers: false,
+            gadget: None,
             page: rustix::param::page_size() as u64,
             target: None,
         }

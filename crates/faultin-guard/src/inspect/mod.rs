@@ -3,8 +3,11 @@
 
 mod classify;
 mod file;
+mod gadget;
+mod lines;
 mod look;
 mod mount;
+mod program;
 mod region;
 pub(crate) mod status;
 mod target;
@@ -12,6 +15,7 @@ mod writers;
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -39,6 +43,8 @@ pub(crate) struct Finding {
     pub has_filter: bool,
     /// Whether the program makes an exception of the signal, and goes on.
     pub recovers: bool,
+    /// Where in the program a system call instruction is, if it may have to map zeros.
+    pub gadget: Option<u64>,
     /// Bytes of the page.
     pub page: u64,
     /// The page, to ask for again.
@@ -53,6 +59,8 @@ pub(crate) enum Job {
     Ask(u64, Arc<Target>),
     /// To find which processes have a truncated file open for writing.
     Search(Box<Fault>),
+    /// To find out whether a program has LeakSanitizer in it, after its process has ended.
+    Leaks(i32, PathBuf),
 }
 
 /// What a worker answers.
@@ -63,12 +71,16 @@ pub(crate) enum Report {
     Answered(u64, Answer),
     /// Which processes have a file open for writing that was found truncated: said after the finding.
     Writers(Box<Fault>, Vec<Writer>),
+    /// The process had LeakSanitizer in it.
+    Leaks(i32, PathBuf),
 }
 
 /// A worker that has been at a job for so long is taken for stuck: the next one gets a thread of its own.
 const STUCK: Duration = Duration::from_millis(250);
 /// As many workers may be stuck at once.
 const LIMIT: usize = 16;
+/// So many jobs wait for a worker.
+const WAITING: usize = 1024;
 /// Of a worker's stack.
 const STACK: usize = 256 << 10;
 
@@ -121,9 +133,15 @@ impl Workers {
         workers
     }
 
-    /// Hands a job to a worker.
+    /// Hands a job to a worker. If all are stuck and many jobs wait already, it is dropped: its deadline is what remains.
     pub fn submit(&mut self, job: Job) {
-        self.lock().jobs.push_back(job);
+        {
+            let mut queue = self.lock();
+            if queue.jobs.len() >= WAITING {
+                return;
+            }
+            queue.jobs.push_back(job);
+        }
         self.shared.changed.notify_one();
         self.provide();
     }
@@ -202,6 +220,11 @@ fn work(shared: &Shared) {
                 report(Report::Found(ticket, Box::new(finding)));
                 if let Some(fault) = truncated {
                     shared.search(fault);
+                }
+            }
+            Job::Leaks(process, path) => {
+                if program::searches_for_leaks(&path) {
+                    report(Report::Leaks(process, path));
                 }
             }
             Job::Search(fault) => {

@@ -1,22 +1,16 @@
 //! Where a file's file system is mounted, and what it is.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{Mode, OFlags, openat};
-
+use super::lines;
 use crate::fault::Mount;
 
 /// Finds the mount of an open file, as its process sees it.
 pub(super) fn find(process: &OwnedFd, file: &OwnedFd) -> Option<Mount> {
-    let id = id(file)?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut text = Vec::new();
-    File::from(openat(process.as_fd(), "mountinfo", flags, Mode::empty()).ok()?).read_to_end(&mut text).ok()?;
-    search(&text, id)
+    let begin = format!("{} ", id(file)?);
+    lines::find(process, "mountinfo", |line| line.starts_with(begin.as_bytes()).then(|| parse(line))).ok()??
 }
 
 /// The number of the mount that an open file is on. (`statx` has it, too, except on older kernels, and where a filter or
@@ -26,11 +20,7 @@ fn id(file: &OwnedFd) -> Option<u64> {
     about.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
-fn search(text: &[u8], id: u64) -> Option<Mount> {
-    let id = id.to_string();
-    let line = text
-        .split(|&byte| byte == b'\n')
-        .find(|line| line.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.first() == Some(&b' ')))?;
+fn parse(line: &[u8]) -> Option<Mount> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     // A list of optional fields ends with a hyphen.
     let hyphen = words.iter().skip(6).position(|word| *word == b"-")? + 6;
@@ -64,15 +54,18 @@ fn unescape(word: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
 
     #[test]
     fn a_line_of_mountinfo_is_parsed() {
-        let text = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
-            12 1 0:5 / /a\\040b\\134c rw,nosuid shared:5 master:1 - tmpfs t\\012x rw,size=1024k\n";
-        let mount = search(text, 12).expect("it is there");
+        let text = b"12 1 0:5 / /a\\040b\\134c rw,nosuid shared:5 master:1 - tmpfs t\\012x rw,size=1024k";
+        let mount = parse(text).expect("it is one");
         assert_eq!((mount.point, &*mount.kind, mount.source), ("/a b\\c".into(), "tmpfs", "t\nx".into()));
-        assert_eq!(search(text, 2), None);
+        assert_eq!(parse(b"12 1 0:5 / /a rw shared:5"), None);
     }
 
     #[test]

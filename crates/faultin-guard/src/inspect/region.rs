@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{Mode, OFlags, openat};
+
+use super::lines;
 
 /// A mapping of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,13 +38,12 @@ pub(crate) fn find(process: &OwnedFd, address: u64) -> io::Result<Option<Region>
     match query(&maps, address) {
         Ok(region) => Ok(region),
         Err(_) => {
-            let mut text = Vec::new();
-            File::from(maps).read_to_end(&mut text)?;
-            // A process whose memory may not be seen has an empty file, or an error.
-            if text.is_empty() {
-                return Err(io::Error::from_raw_os_error(libc::EACCES));
+            let holds = |text: &[u8]| line(text).filter(|region| (region.start..region.end).contains(&address));
+            match lines::find_in(File::from(maps), holds)? {
+                // A process whose memory may not be seen has an empty file, or an error.
+                (None, false) => Err(io::Error::from_raw_os_error(libc::EACCES)),
+                (found, _) => Ok(found),
             }
-            Ok(search(&text, address))
         }
     }
 }
@@ -104,11 +105,6 @@ fn query(maps: &OwnedFd, address: u64) -> io::Result<Option<Region>> {
     }))
 }
 
-/// Finds the address in the text of `maps`.
-fn search(text: &[u8], address: u64) -> Option<Region> {
-    text.split(|&byte| byte == b'\n').filter_map(line).find(|region| (region.start..region.end).contains(&address))
-}
-
 fn line(line: &[u8]) -> Option<Region> {
     // Five words, blanks, and a name that may contain blanks.
     let mut rest = line;
@@ -158,6 +154,11 @@ fn unescape(name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Finds the address in the text of `maps`.
+    fn search(text: &[u8], address: u64) -> Option<Region> {
+        text.split(|&byte| byte == b'\n').filter_map(line).find(|region| (region.start..region.end).contains(&address))
+    }
 
     fn this_process() -> OwnedFd {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

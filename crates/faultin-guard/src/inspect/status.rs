@@ -5,10 +5,8 @@
 pub(crate) struct Status {
     /// The thread group: the process.
     pub process: i32,
-    /// The user whose rights apply to files.
-    pub fs_uid: u32,
-    /// The group whose rights apply to files.
-    pub fs_gid: u32,
+    /// The user and the group whose rights apply to files; no value if they are not known.
+    pub owner: Option<(u32, u32)>,
     /// Signals with a handler.
     pub caught: u64,
     /// Signals that are pending for the thread or its process, and not blocked in the thread.
@@ -22,14 +20,15 @@ impl Status {
     pub fn parse(text: &str) -> Status {
         let mut status = Status::default();
         let (mut thread, mut process, mut blocked, mut ignored) = (0, 0, 0, 0);
+        let (mut user, mut group) = (None, None);
         for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             let hex = || u64::from_str_radix(value, 16).unwrap_or(0);
             let fourth = || value.split_ascii_whitespace().nth(3).and_then(|id| id.parse().ok());
             match name {
                 "Tgid" => status.process = value.parse().unwrap_or(0),
-                "Uid" => status.fs_uid = fourth().unwrap_or(u32::MAX),
-                "Gid" => status.fs_gid = fourth().unwrap_or(u32::MAX),
+                "Uid" => user = fourth(),
+                "Gid" => group = fourth(),
                 "SigPnd" => thread = hex(),
                 "ShdPnd" => process = hex(),
                 "SigBlk" => blocked = hex(),
@@ -39,6 +38,7 @@ impl Status {
                 _ => {}
             }
         }
+        status.owner = user.zip(group);
         // The kernel queues also what a traced thread ignores.
         status.pending = (thread | process) & !blocked & !ignored & !(NO_EFFECT & !status.caught);
         status
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn the_lines_that_matter_are_parsed() {
         let status = Status::parse(TEXT);
-        assert_eq!((status.process, status.fs_uid, status.fs_gid, status.has_filter), (12, 4, 8, true));
+        assert_eq!((status.process, status.owner, status.has_filter), (12, Some((4, 8)), true));
         assert!(status.catches(libc::SIGBUS) && !status.catches(libc::SIGINT));
         // HUP, TERM, and URG, which is caught. CONT is pending without a handler, INT is blocked.
         assert_eq!(status.pending, 0x40_4001);

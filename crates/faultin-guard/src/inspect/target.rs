@@ -16,8 +16,8 @@ pub(crate) struct Target {
     pub(super) file: Option<OwnedFd>,
     pub(super) offset: u64,
     pub(super) len: u64,
-    /// The user and group whose rights and reserves count.
-    pub(super) user: (u32, u32),
+    /// The user and group whose rights and reserves count, if they are known.
+    pub(super) owner: Option<(u32, u32)>,
     /// Whether the page has to be allocated, and the file is open for writing.
     pub(super) allocates: bool,
     /// Bytes of a huge page that is taken from the pool, not from a file.
@@ -71,7 +71,8 @@ impl Target {
     /// Allocates the page with the program's rights, if that is to be done.
     pub(super) fn allocate(&self) -> Option<Result<(), i32>> {
         let file = self.file.as_ref().filter(|_| self.allocates)?;
-        let _rights = Rights::of(self.user);
+        // With our own rights the answer would be another one.
+        let _rights = Rights::of(self.owner?)?;
         Some(match fallocate(file, FallocateFlags::KEEP_SIZE, self.offset, self.len) {
             Ok(()) => Ok(()),
             Err(error) => Err(error.raw_os_error()),
@@ -95,13 +96,23 @@ struct Rights {
 }
 
 impl Rights {
-    fn of((user, group): (u32, u32)) -> Rights {
-        // SAFETY: neither call touches memory; both concern this thread alone. The group first: it takes the right of the user.
+    /// No value if this thread may not take them.
+    fn of((user, group): (u32, u32)) -> Option<Rights> {
+        // SAFETY: the calls touch no memory, and concern this thread alone. The group first: it takes the right of the user.
         let before = unsafe {
             let group = libc::setfsgid(group) as u32;
             (libc::setfsuid(user) as u32, group)
         };
-        Rights { before }
+        let rights = Rights { before };
+        (rights.now() == (user, group)).then_some(rights)
+    }
+
+    /// The user and the group whose rights this thread has for files.
+    fn now(&self) -> (u32, u32) {
+        // No such user: the calls change nothing.
+        const NOBODY: u32 = u32::MAX;
+        // SAFETY: as in `of`.
+        unsafe { (libc::setfsuid(NOBODY) as u32, libc::setfsgid(NOBODY) as u32) }
     }
 }
 
@@ -130,6 +141,30 @@ pub(super) fn pool(page: u64) -> Option<Pool> {
 impl Target {
     /// One that is not asked.
     pub(crate) fn for_tests() -> Target {
-        Target { file: None, offset: 0, len: 0, user: (0, 0), allocates: false, pool: None }
+        Target { file: None, offset: 0, len: 0, owner: None, allocates: false, pool: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_as(owner: Option<(u32, u32)>) -> Option<Result<(), i32>> {
+        let file = tempfile::tempfile().expect("a file").into();
+        let target = Target { file: Some(file), offset: 0, len: 4096, owner, allocates: true, pool: None };
+        target.allocate()
+    }
+
+    #[test]
+    fn a_page_is_allocated_with_the_rights_of_the_program_or_not_at_all() {
+        // SAFETY: the calls touch no memory.
+        let own = unsafe { (libc::geteuid(), libc::getegid()) };
+        assert!(asked_as(Some(own)).is_some(), "asked");
+        // No such user or group.
+        for other in [(u32::MAX, own.1), (own.0, u32::MAX)] {
+            assert_eq!(asked_as(Some(other)), None, "{other:?}");
+        }
+        assert_eq!(asked_as(None), None, "not known");
+        assert!(asked_as(Some(own)).is_some(), "the rights are back");
     }
 }

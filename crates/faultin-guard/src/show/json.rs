@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{Ending, Event, Outcome, Release};
+use crate::event::{Ending, Event, Outcome, Release, Tracing};
 use crate::fault::{Cause, Fault, MappedFile};
 
 /// The version of the schema.
@@ -57,6 +57,13 @@ fn body(event: &Event) -> (&'static str, Value) {
             ("writers", json!({ "file": fault.file.as_ref().map(file), "writers": list }))
         }
         Event::Excepted { process, program } => ("excepted", json!({ "process": process, "program": text(program) })),
+        Event::CannotTrace { process, program, tracing } => {
+            let what = match tracing {
+                Tracing::Debugger => "debugger",
+                Tracing::LeakSanitizer => "leak-sanitizer",
+            };
+            ("cannot-trace", json!({ "process": process, "program": text(program), "what": what }))
+        }
         Event::Unguarded { why } => ("unguarded", json!({ "why": why })),
         Event::Ended { process, how } => {
             let how = match how {

@@ -19,7 +19,17 @@ pub struct Lines {
     processes: BTreeMap<i32, Process>,
     hints: HashSet<&'static str>,
     /// The ranges of files that were shown as zeros, by name.
-    zeros: BTreeMap<String, Vec<Range<u64>>>,
+    zeros: BTreeMap<String, Zeros>,
+    /// Files beyond those, or once more after them.
+    more_zeros: u64,
+}
+
+/// What was shown as zeros of a file.
+#[derive(Debug, Default)]
+struct Zeros {
+    ranges: Vec<Range<u64>>,
+    /// Bytes of ranges beyond those.
+    more: u64,
 }
 
 /// What was said of a process.
@@ -50,6 +60,10 @@ struct Story {
 const STORIES: usize = 64;
 /// So many ranges are listed for a file.
 const RANGES: usize = 32;
+/// So many are remembered.
+const REMEMBERED: usize = 4096;
+/// Of so many files zeros are listed.
+const FILES: usize = 256;
 /// A wait is announced again when the last one has been over for so long.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -96,6 +110,11 @@ impl Lines {
             Event::Unguarded { why } => {
                 lines.push(self.line(Tone::Note, &format!("the command runs without a guard: {why}")));
             }
+            Event::CannotTrace { process, program, tracing } => {
+                let name = escaped(program);
+                let text = words::cannot_trace(&name, *process, *tracing);
+                lines.push(self.line(Tone::Note, &format!("hint: {text}")));
+            }
             Event::Ended { process, how } => self.ended(*process, *how, &mut lines),
             Event::Excepted { .. } => {}
         }
@@ -109,12 +128,11 @@ impl Lines {
         for process in left {
             self.ended(process, Ending::Exit(0), &mut lines);
         }
-        for (file, ranges) in std::mem::take(&mut self.zeros) {
-            let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        for (file, Zeros { ranges, more }) in std::mem::take(&mut self.zeros) {
+            let bytes = ranges.iter().map(|range| range.end - range.start).fold(more, u64::saturating_add);
             let listed: Vec<String> =
                 ranges.iter().take(RANGES).map(|range| format!("{}..{}", range.start, range.end)).collect();
-            let more =
-                if ranges.len() > RANGES { format!(" and {} more", ranges.len() - RANGES) } else { String::new() };
+            let more = if ranges.len() > RANGES || more > 0 { " and more".to_owned() } else { String::new() };
             lines.push(self.line(
                 Tone::Bad,
                 &format!(
@@ -122,6 +140,10 @@ impl Lines {
                     listed.join(", ")
                 ),
             ));
+        }
+        if self.more_zeros > 0 {
+            let text = format!("zeros in place of more, {} times in other files", self.more_zeros);
+            lines.push(self.line(Tone::Bad, &text));
         }
         lines
     }
@@ -264,12 +286,20 @@ impl Lines {
     fn note_zeros(&mut self, fault: &Fault, outcome: &Outcome) {
         let (Outcome::Zeros { range }, Some(file)) = (outcome, &fault.file) else { return };
         let start = file.offset.wrapping_sub(fault.address.wrapping_sub(range.start));
-        let ranges = self.zeros.entry(words::name(file)).or_default();
+        let name = words::name(file);
+        if self.zeros.len() >= FILES && !self.zeros.contains_key(&name) {
+            self.more_zeros += 1;
+            return;
+        }
+        let Zeros { ranges, more } = self.zeros.entry(name).or_default();
         let range = start..start.wrapping_add(range.end - range.start);
         if let Some(last) = ranges.last_mut().filter(|last| last.end == range.start) {
             last.end = range.end;
         } else if !ranges.contains(&range) {
-            ranges.push(range);
+            match ranges.len() {
+                REMEMBERED.. => *more = more.saturating_add(range.end - range.start),
+                _ => ranges.push(range),
+            }
         }
     }
 }
@@ -308,6 +338,7 @@ mod tests {
 
     use super::*;
     use crate::access::Access;
+    use crate::event::Tracing;
     use crate::fault::{MappedFile, Mount, Space};
 
     fn fault(thread: i32, has_handler: bool) -> Box<Fault> {
@@ -357,6 +388,32 @@ mod tests {
     }
 
     #[test]
+    fn no_name_reaches_a_terminal_raw() {
+        let evil = "\x1b[2J\n\u{9b}";
+        let full = Cause::NoSpace { errno: Some(libc::ENOSPC), space: Space::default() };
+        let causes = [full, Cause::Io { errno: libc::EIO }, Cause::Misaligned];
+        for cause in causes {
+            let mut fault = fault(7, false);
+            fault.cause = cause;
+            (fault.program, fault.thread_name, fault.thread) = (evil.into(), format!("{evil}x").into(), 8);
+            if let Some(file) = &mut fault.file {
+                file.path = evil.into();
+                // The kernel escapes blanks and newlines only.
+                file.mount = Some(Mount { point: evil.into(), kind: format!("fuse.{evil}"), source: evil.into() });
+            }
+            let events = [
+                Event::Fault { fault: fault.clone(), outcome: Outcome::Delivered { instead: String::new() } },
+                Event::CannotTrace { process: 7, program: evil.into(), tracing: Tracing::LeakSanitizer },
+                Event::Writers { fault: fault.clone(), writers: Vec::new() },
+                DEAD,
+            ];
+            let mut lines = Lines::new(false);
+            let said: Vec<String> = events.iter().flat_map(|event| lines.of(event)).collect();
+            assert!(said.len() >= 3 && !said.concat().chars().any(char::is_control), "{said:?}");
+        }
+    }
+
+    #[test]
     fn what_a_handler_survives_is_not_told_and_what_it_does_not_is() {
         for (how, count) in [(Ending::Exit(0), 0), (Ending::Exit(1), 2), (Ending::Signal(6), 2)] {
             let mut lines = Lines::new(false);
@@ -387,6 +444,38 @@ mod tests {
         assert!(lines.of(&zeros(0x6000..0x8000)).is_empty());
         let last = lines.finish().pop().expect("a line");
         assert!(last.contains("zeros in place of 12288 bytes") && last.contains(": 4096..16384."), "{last}");
+    }
+
+    #[test]
+    fn zeros_are_summed_up_in_bounded_memory() {
+        let mut lines = Lines::new(false);
+        for number in 0..2 * FILES as u64 {
+            for page in 0..3 {
+                let mut fault = fault(7, false);
+                if let Some(file) = &mut fault.file {
+                    file.path = format!("/{number}").into();
+                }
+                let start = 0x5000 + page * 0x2000;
+                lines.of(&Event::Fault { fault, outcome: Outcome::Zeros { range: start..start + 0x1000 } });
+            }
+        }
+        let last = lines.finish();
+        assert_eq!(last.iter().filter(|line| line.contains("zeros in place of 12288 bytes")).count(), FILES);
+        assert!(last.last().is_some_and(|line| line.contains("768 times in other files")), "{last:?}");
+        let mut lines = Lines::new(false);
+        for page in 0..10_000 {
+            let start = page * 0x2000;
+            lines
+                .of(&Event::Fault { fault: fault(7, false), outcome: Outcome::Zeros { range: start..start + 0x1000 } });
+        }
+        let ranges = lines.zeros.values().map(|zeros| zeros.ranges.len()).max();
+        assert_eq!(ranges, Some(REMEMBERED));
+        assert!(
+            lines
+                .finish()
+                .last()
+                .is_some_and(|line| line.contains("zeros in place of 40960000 bytes") && line.contains("and more"))
+        );
     }
 
     #[test]

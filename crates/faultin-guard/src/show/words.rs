@@ -1,9 +1,11 @@
 //! A fault in words.
 
+use std::ffi::OsStr;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::escape::escaped;
+use crate::event::Tracing;
 use crate::fault::{Cause, Fault, MappedFile, Mount, Space};
 
 /// Who did what where: `rust-lld[12]: store at byte 4096 of /a`.
@@ -101,10 +103,26 @@ pub(super) fn hint(fault: &Fault) -> Option<String> {
     })
 }
 
+/// Why a program cannot trace. The name is escaped.
+pub(super) fn cannot_trace(name: &str, process: i32, tracing: Tracing) -> String {
+    match tracing {
+        Tracing::Debugger => format!(
+            "{name}[{process}] cannot trace programs in a guard, because a process has one tracer (EPERM, \"Operation not \
+             permitted\"). `faultin guard --except {name}` leaves it out"
+        ),
+        Tracing::LeakSanitizer => format!(
+            "{name}[{process}] ended with an error, and has LeakSanitizer in it, which fails in a guard, because a process has one tracer. \
+             `faultin guard --except {name}` leaves it out, and `detect_leaks=0` in ASAN_OPTIONS or LSAN_OPTIONS turns the search off"
+        ),
+    }
+}
+
 fn place(file: Option<&MappedFile>, space: Space) -> String {
     let sizes = format!("{}, {} free", bytes(space.total), bytes(space.free));
     match file.and_then(|file| file.mount.as_ref()) {
-        Some(Mount { point, kind, .. }) => format!("on {} ({kind} of {sizes})", escaped(point)),
+        Some(Mount { point, kind, .. }) => {
+            format!("on {} ({} of {sizes})", escaped(point), escaped(OsStr::new(kind)))
+        }
         None => format!("in shared memory ({sizes})"),
     }
 }
@@ -112,7 +130,7 @@ fn place(file: Option<&MappedFile>, space: Space) -> String {
 fn device(file: Option<&MappedFile>) -> String {
     match file.and_then(|file| file.mount.as_ref()) {
         Some(Mount { point, kind, source }) => {
-            format!(" from {} ({kind} on {})", escaped(source), escaped(point))
+            format!(" from {} ({} on {})", escaped(source), escaped(OsStr::new(kind)), escaped(point))
         }
         None => String::new(),
     }

@@ -1,30 +1,40 @@
 //! Carries out what is decided: all calls of ptrace, in one thread.
 
+mod patience;
 mod signals;
 mod spawn;
 mod sys;
 mod zero;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::decide::{Do, Input, Machine, NotShown, Signal, Stop, Tid};
-use crate::event::{Ending, Event};
+use crate::event::{Ending, Event, Tracing};
 use crate::inspect::status::Status as ProcStatus;
 use crate::inspect::{Job, Look, Report, Workers};
 use crate::{Guard, RunError};
+use patience::Patience;
 use signals::{Bell, Forwarder, Mask};
 use spawn::{Child, Failed, Inherited};
 use sys::Status;
 
 /// The longest sleep: a program that uses the library may have a thread that takes the signal which ends it.
 const NAP: Duration = Duration::from_millis(5);
+/// So long the trace waits for a thread that maps zeros before it turns to others.
+const MOMENT: Duration = Duration::from_millis(5);
 /// So long programs that outlive the command may take to be let go.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The longest wait without sleep for the next fault of a program that recovers from each. A sleep costs as much where a
+/// processor is idle.
+const REPEAT: Duration = Duration::from_micros(60);
+/// The same, for what a look finds.
+const LOOK: Duration = Duration::from_micros(300);
 /// So long a look may last that adds to what was told, when everything has ended.
 const AFTERTHOUGHT: Duration = Duration::from_millis(200);
 
@@ -52,6 +62,33 @@ struct Trace<'a> {
     on_event: &'a mut (dyn FnMut(&Event) + Send),
     /// The processes of threads that have had a fault.
     processes: HashMap<Tid, Tid>,
+    /// Threads that map zeros.
+    injections: HashMap<Tid, zero::Injection>,
+    /// The programs that processes run.
+    programs: HashMap<Tid, PathBuf>,
+    /// Programs that cannot trace, and of which that was told.
+    told: HashSet<OsString>,
+    /// What was read of a thread when its present stop was reported.
+    status: Option<(Tid, ProcStatus)>,
+    /// For the next fault of a program that recovers from one after the other.
+    repeats: Patience,
+    /// For what a look finds.
+    looks: Patience,
+    /// What is waited for without sleep, before anything else.
+    soon: Option<Soon>,
+}
+
+/// What is likely to happen before a sleep would pay.
+#[derive(Clone, Copy)]
+enum Soon {
+    Repeat,
+    Finding,
+}
+
+/// What the trace waits for.
+enum News {
+    Report(Report),
+    Stopped(Tid, Status),
 }
 
 impl<'a> Trace<'a> {
@@ -73,7 +110,22 @@ impl<'a> Trace<'a> {
                 let workers = Workers::new(sender, move || bell.ring());
                 let machine = Machine::new(guard.policies, id);
                 let begun = Instant::now();
-                let mut trace = Trace { machine, workers, reports, begun, guard, on_event, processes: HashMap::new() };
+                let mut trace = Trace {
+                    machine,
+                    workers,
+                    reports,
+                    begun,
+                    guard,
+                    on_event,
+                    processes: HashMap::new(),
+                    injections: HashMap::new(),
+                    programs: HashMap::new(),
+                    told: HashSet::new(),
+                    status: None,
+                    repeats: Patience::new(REPEAT),
+                    looks: Patience::new(LOOK),
+                    soon: None,
+                };
                 trace.guarded()?
             }
             Err(error) => {
@@ -102,6 +154,11 @@ impl<'a> Trace<'a> {
     fn guarded(&mut self) -> Result<Ending, RunError> {
         let mut farewell = None;
         loop {
+            if let Some(soon) = self.soon.take()
+                && let Some(news) = self.soon(soon)?
+            {
+                self.take_in(news);
+            }
             while let Ok(report) = self.reports.try_recv() {
                 self.report(report);
             }
@@ -119,6 +176,9 @@ impl<'a> Trace<'a> {
                     break;
                 }
             }
+            if self.soon.is_some() {
+                continue;
+            }
             let is_idle = due.is_none() && farewell.is_none() && !self.workers.is_busy();
             match sys::wait(is_idle) {
                 Ok(Some((thread, status))) => self.stopped(thread, status),
@@ -131,6 +191,7 @@ impl<'a> Trace<'a> {
                 Err(error) => return Err(RunError::Wait(error)),
             }
         }
+        self.let_go();
         let begun = Instant::now();
         while self.workers.is_busy() && begun.elapsed() < AFTERTHOUGHT {
             signals::sleep(NAP);
@@ -141,20 +202,64 @@ impl<'a> Trace<'a> {
         self.machine.command_ended().ok_or_else(|| RunError::Wait(io::Error::from_raw_os_error(libc::ECHILD)))
     }
 
+    /// Waits a little without sleep for what is likely to happen at once.
+    fn soon(&mut self, soon: Soon) -> Result<Option<News>, RunError> {
+        let Trace { reports, repeats, looks, .. } = self;
+        let news = match soon {
+            Soon::Repeat => repeats.wait(stop),
+            Soon::Finding => looks.wait(|| match reports.try_recv() {
+                Ok(report) => Some(Ok(News::Report(report))),
+                Err(_) => stop(),
+            }),
+        };
+        match news.transpose() {
+            Ok(news) => Ok(news),
+            // The usual wait says the same.
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+            Err(error) => Err(RunError::Wait(error)),
+        }
+    }
+
+    fn take_in(&mut self, news: News) {
+        match news {
+            News::Report(report) => self.report(report),
+            News::Stopped(thread, status) => self.stopped(thread, status),
+        }
+    }
+
     fn report(&mut self, report: Report) {
         match report {
             Report::Found(ticket, finding) => self.step(Input::Found(ticket, finding)),
             Report::Answered(ticket, answer) => self.step(Input::Answered(ticket, answer)),
+            Report::Leaks(process, path) => {
+                if let Some(program) = path.file_name() {
+                    self.cannot_trace(process, program, Tracing::LeakSanitizer);
+                }
+            }
             Report::Writers(fault, writers) => (self.on_event)(&Event::Writers { fault, writers }),
         }
     }
 
     fn stopped(&mut self, thread: Tid, status: Status) {
+        self.status = None;
+        if status == Status::Exec {
+            // The thread that had this number is no more.
+            self.injections.remove(&thread);
+        } else if self.injections.contains_key(&thread) {
+            if let Some(input) = self.injected(thread, status) {
+                self.step(input);
+            }
+            return;
+        }
         let input = match status {
             Status::Exited(status) => self.ended(thread, Ending::Exit(status)),
             Status::Killed(signal) => self.ended(thread, Ending::Signal(signal)),
             Status::Group => Input::Stopped(thread, Stop::Group),
             Status::Event => Input::Stopped(thread, Stop::Event),
+            Status::Fork => {
+                self.forked(thread);
+                Input::Stopped(thread, Stop::Event)
+            }
             Status::Exec => Input::Stopped(thread, self.exec(thread)),
             Status::Signal(signal) => Input::Stopped(thread, self.signal(thread, signal)),
         };
@@ -163,24 +268,53 @@ impl<'a> Trace<'a> {
 
     fn ended(&mut self, thread: Tid, how: Ending) -> Input {
         self.processes.remove(&thread);
+        if let Some(path) = self.programs.remove(&thread)
+            && matches!(how, Ending::Exit(status) if LEAKS.contains(&status))
+            && path.file_name().is_some_and(|name| !self.told.contains(name))
+        {
+            self.workers.submit(Job::Leaks(thread, path));
+        }
         Input::Ended(thread, how)
+    }
+
+    /// A debugger that makes a process is going to trace it.
+    fn forked(&mut self, thread: Tid) {
+        if let Some(program) = executable(thread).as_deref().and_then(|path| path.file_name())
+            && DEBUGGERS.iter().any(|name| program == *name)
+        {
+            self.cannot_trace(thread, program, Tracing::Debugger);
+        }
+    }
+
+    fn cannot_trace(&mut self, process: Tid, program: &OsStr, tracing: Tracing) {
+        if self.told.len() < NAMES && self.told.insert(program.to_owned()) {
+            (self.on_event)(&Event::CannotTrace { process, program: program.to_owned(), tracing });
+        }
     }
 
     fn exec(&mut self, thread: Tid) -> Stop {
         let former = sys::event_message(thread).ok().and_then(|former| Tid::try_from(former).ok()).unwrap_or(thread);
         self.processes.remove(&former);
         self.processes.remove(&thread);
-        Stop::Exec { former, excepted: self.excepted(thread) }
+        let program = executable(thread);
+        let excepted = self.excepted(thread, program.as_deref());
+        self.programs.remove(&former);
+        self.programs.remove(&thread);
+        if let Some(program) = program
+            && excepted.is_none()
+        {
+            self.programs.insert(thread, program);
+        }
+        Stop::Exec { former, excepted }
     }
 
     /// The name of the program that a process runs, if it is not to be guarded.
-    fn excepted(&self, process: Tid) -> Option<OsString> {
+    fn excepted(&self, process: Tid, program: Option<&Path>) -> Option<OsString> {
         if self.guard.except.is_empty() {
             return None;
         }
         let is_excepted = |name: &OsStr| self.guard.except.iter().any(|except| except == name);
-        let program = std::fs::read_link(format!("/proc/{process}/exe")).ok();
-        let program = program.as_deref().and_then(|path| path.file_name()).map(OsStr::to_owned);
+        let program = program.and_then(Path::file_name).map(OsStr::to_owned);
         let mut comm = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
         comm.pop();
         // A script has its own name here, and its interpreter's there.
@@ -215,10 +349,14 @@ impl<'a> Trace<'a> {
     }
 
     fn process(&mut self, thread: Tid) -> Tid {
-        *self.processes.entry(thread).or_insert_with(|| match status(thread).process {
-            0 => thread,
-            process => process,
-        })
+        if let Some(&process) = self.processes.get(&thread) {
+            return process;
+        }
+        let status = status(thread);
+        let process = if status.process == 0 { thread } else { status.process };
+        self.processes.insert(thread, process);
+        self.status = Some((thread, status));
+        process
     }
 
     /// Takes in what has happened, and does what is to be done.
@@ -228,6 +366,44 @@ impl<'a> Trace<'a> {
             if let Some(input) = self.perform(next) {
                 // What follows from it comes after what was to be done before.
                 todo.extend(self.machine.step(self.now(), input));
+            }
+        }
+    }
+
+    /// Takes in a stop of a thread that maps zeros.
+    fn injected(&mut self, thread: Tid, status: Status) -> Option<Input> {
+        match self.injections.remove(&thread)?.stopped(status) {
+            Ok(goes_on) => {
+                self.injections.insert(thread, goes_on);
+                None
+            }
+            Err(result) => self.shown(thread, result),
+        }
+    }
+
+    fn shown(&mut self, thread: Tid, result: Result<(), zero::Failure>) -> Option<Input> {
+        Some(match result {
+            Ok(()) => Input::Shown(thread, Ok(())),
+            Err(zero::Failure::Replaced) => Input::Shown(thread, Err(NotShown::Replaced)),
+            Err(zero::Failure::Refused(why)) => Input::Shown(thread, Err(NotShown::Refused(why))),
+            Err(zero::Failure::Ended(Status::Exited(status))) => self.ended(thread, Ending::Exit(status)),
+            Err(zero::Failure::Ended(Status::Killed(signal))) => self.ended(thread, Ending::Signal(signal)),
+            Err(zero::Failure::Ended(_)) => return None,
+        })
+    }
+
+    /// Lets go of threads that still map zeros: a file server keeps them waiting. One that cannot be put back in time must not run on
+    /// with the registers of the call.
+    fn let_go(&mut self) {
+        for (thread, injection) in std::mem::take(&mut self.injections) {
+            let mut left = Some(injection);
+            while let Some(injection) = left.take() {
+                match stop_within(thread, FAREWELL).map(|status| injection.stopped(status)) {
+                    Some(Ok(goes_on)) => left = Some(goes_on),
+                    Some(Err(result)) => drop(sys::detach(thread, if result.is_err() { libc::SIGBUS } else { 0 })),
+                    // SAFETY: the call touches no memory. The thread is traced, so that the number is its own.
+                    None => drop(unsafe { libc::kill(thread, libc::SIGKILL) }),
+                }
             }
         }
     }
@@ -245,7 +421,12 @@ impl<'a> Trace<'a> {
             Do::Interrupt(thread) => drop(sys::interrupt(thread)),
             Do::Look(ticket, thread, signal) => {
                 if let Ok(registers) = sys::registers(thread) {
-                    let look = Look { thread, signal, registers, for_zeros: self.guard.policies.zero };
+                    // A thread that is stopped keeps its rights.
+                    let known = self.status.take().filter(|(of, _)| *of == thread);
+                    let status = known.map_or_else(|| status(thread), |(_, status)| status);
+                    let look = Look { thread, status, signal, registers, for_zeros: self.guard.policies.zero };
+                    // Beside another job the look may need the processor on which this thread would not sleep.
+                    self.soon = (!self.workers.is_busy()).then_some(Soon::Finding);
                     self.workers.submit(Job::Look(ticket, Box::new(look)));
                 }
             }
@@ -253,18 +434,57 @@ impl<'a> Trace<'a> {
             Do::Check(thread) => return status(thread).wants_to_run().then_some(Input::Pending(thread)),
             Do::List(process) => return Some(Input::Threads(process, threads(process))),
             Do::Show(thread, range, finding) => {
-                return Some(match zero::show(thread, &range, &finding) {
-                    Ok(()) => Input::Shown(thread, Ok(())),
-                    Err(zero::Failure::Replaced) => Input::Shown(thread, Err(NotShown::Replaced)),
-                    Err(zero::Failure::Refused(why)) => Input::Shown(thread, Err(NotShown::Refused(why))),
-                    Err(zero::Failure::Ended(Status::Exited(status))) => self.ended(thread, Ending::Exit(status)),
-                    Err(zero::Failure::Ended(Status::Killed(signal))) => self.ended(thread, Ending::Signal(signal)),
-                    Err(zero::Failure::Ended(_)) => return None,
-                });
+                return match zero::begin(thread, &range, &finding) {
+                    Ok(injection) => {
+                        self.injections.insert(thread, injection);
+                        // It nearly always is done before anything else could be.
+                        stop_within(thread, MOMENT).and_then(|status| self.injected(thread, status))
+                    }
+                    Err(failure) => self.shown(thread, Err(failure)),
+                };
             }
-            Do::Emit(event) => (self.on_event)(&event),
+            Do::Emit(event) => {
+                if matches!(event, Event::Repeated { .. }) {
+                    self.soon = Some(Soon::Repeat);
+                }
+                (self.on_event)(&event);
+            }
         }
         None
+    }
+}
+
+/// Programs that trace the processes that they make.
+const DEBUGGERS: [&str; 8] = ["gdb", "gdbserver", "lldb-server", "strace", "ltrace", "rr", "dlv", "proot"];
+/// The statuses with which LeakSanitizer ends a program: by itself, and as a part of AddressSanitizer.
+const LEAKS: [i32; 2] = [23, 1];
+/// Of so many programs it is told that they cannot trace.
+const NAMES: usize = 64;
+
+/// The file of the program that a process runs, as the process sees it. No file system is asked.
+fn executable(process: Tid) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/exe")).ok()
+}
+
+/// A stop that has happened already.
+fn stop() -> Option<io::Result<News>> {
+    let stop = sys::wait(false).transpose()?;
+    Some(stop.map(|(thread, status)| News::Stopped(thread, status)))
+}
+
+/// A stop, or the end, of one thread, if it comes in time.
+fn stop_within(thread: Tid, time: Duration) -> Option<Status> {
+    const SHORT: Duration = Duration::from_micros(100);
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = sys::look_at_one(thread).ok()? {
+            return Some(status);
+        }
+        match begun.elapsed() {
+            elapsed if elapsed > time => return None,
+            elapsed if elapsed > SHORT => std::thread::sleep(SHORT),
+            _ => std::hint::spin_loop(),
+        }
     }
 }
 

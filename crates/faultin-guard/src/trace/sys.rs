@@ -21,6 +21,8 @@ pub(super) enum Status {
     Group,
     /// A program is run.
     Exec,
+    /// A process has made another one.
+    Fork,
     /// Another event.
     Event,
 }
@@ -40,6 +42,7 @@ impl Status {
         Some(match status >> 16 {
             0 => Status::Signal(signal),
             libc::PTRACE_EVENT_EXEC => Status::Exec,
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => Status::Fork,
             // Signals without a name among them: real-time signals never stop a process.
             EVENT_STOP if [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal) => {
                 Status::Group
@@ -64,6 +67,14 @@ pub(super) fn wait(block: bool) -> io::Result<Option<(pid_t, Status)>> {
 /// ECHILD if it is not traced, and no child.
 pub(super) fn wait_for_one(thread: pid_t) -> io::Result<Option<Status>> {
     Ok(wait_for(thread, 0)?.map(|(_, status)| status))
+}
+
+/// The same, without waiting: no value if it has not.
+///
+/// # Errors
+/// ECHILD if it is not traced, and no child.
+pub(super) fn look_at_one(thread: pid_t) -> io::Result<Option<Status>> {
+    Ok(wait_for(thread, libc::WNOHANG)?.map(|(_, status)| status))
 }
 
 fn wait_for(thread: pid_t, flags: c_int) -> io::Result<Option<(pid_t, Status)>> {
@@ -226,6 +237,7 @@ mod tests {
         assert_eq!(stop(libc::SIGTRAP, EVENT_STOP), Some(Status::Event));
         assert_eq!(stop(libc::SIGTRAP, libc::PTRACE_EVENT_EXEC), Some(Status::Exec));
         assert_eq!(stop(libc::SIGTRAP, libc::PTRACE_EVENT_CLONE), Some(Status::Event));
+        assert_eq!(stop(libc::SIGTRAP, libc::PTRACE_EVENT_VFORK), Some(Status::Fork));
         assert_eq!(Status::parse(0xffff), None, "continued");
     }
 }

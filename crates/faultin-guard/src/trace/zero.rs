@@ -26,34 +26,87 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Makes the thread map zeros. All other threads of its process are stopped.
-pub(super) fn show(thread: i32, range: &Range<u64>, finding: &Finding) -> Result<(), Failure> {
+/// A thread that maps zeros: it is made to do a system call, and then put back.
+pub(super) struct Injection {
+    thread: i32,
+    /// Its signal, registers and mask before.
+    signal: libc::siginfo_t,
+    registers: Registers,
+    mask: u64,
+    call: Registers,
+    has_filter: bool,
+    /// Signals that came meanwhile, to be taken afterwards.
+    again: Vec<i32>,
+}
+
+/// Makes the thread begin to map zeros. All other threads of its process are stopped. The call may take as long as the server of a
+/// file that it unmaps.
+pub(super) fn begin(thread: i32, range: &Range<u64>, finding: &Finding) -> Result<Injection, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = open(format!("/proc/{thread}"), flags, Mode::empty()).map_err(io::Error::from)?;
     let protection = protection(&process, range, finding)?;
-    let gadget = gadget(thread)?;
+    let gadget = finding.gadget.ok_or_else(|| Failure::Refused("no code to make a system call with".into()))?;
     let signal = sys::signal(thread)?;
     let registers = sys::registers(thread)?;
     let call = call(&registers, gadget, range, protection)?;
     let mask = sys::mask(thread)?;
-    if finding.has_filter {
+    let has_filter = finding.has_filter;
+    if has_filter {
         let refused = |error| Failure::Refused(format!("a filter of system calls cannot be suspended: {error}"));
         sys::suspend_filters(thread, true).map_err(refused)?;
     }
-    let result = run(thread, &call);
-    if let Err(failure @ Failure::Ended(_)) = result {
-        return Err(failure);
+    let injection = Injection { thread, signal, registers, mask, call, has_filter, again: Vec::new() };
+    let begun = sys::set_registers(thread, &injection.call)
+        .and_then(|()| sys::set_mask(thread, u64::MAX))
+        .and_then(|()| sys::step(thread));
+    match begun {
+        Ok(()) => Ok(injection),
+        Err(error) => Err(injection.end(Err(error.into())).err().unwrap_or(Failure::Replaced)),
     }
-    if finding.has_filter {
-        sys::suspend_filters(thread, false)?;
+}
+
+impl Injection {
+    /// Takes in a stop of the thread: how it went, or no value if it goes on.
+    pub fn stopped(mut self, status: Status) -> Result<Injection, Result<(), Failure>> {
+        let thread = self.thread;
+        let result = match status {
+            ended @ (Status::Exited(_) | Status::Killed(_)) => return Err(Err(Failure::Ended(ended))),
+            Status::Signal(libc::SIGTRAP) => match sys::registers(thread) {
+                Ok(registers) => result(&registers),
+                Err(error) => Err(error.into()),
+            },
+            Status::Signal(libc::SIGSYS) => Err(Failure::Refused("a filter of system calls forbids it".into())),
+            // SIGSTOP cannot be blocked.
+            Status::Signal(signal) if self.again.len() < 4 => {
+                self.again.push(signal);
+                match sys::set_registers(thread, &self.call).and_then(|()| sys::step(thread)) {
+                    Ok(()) => return Ok(self),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            _ => Err(Failure::Refused("the thread does not run".into())),
+        };
+        Err(self.end(result))
     }
-    sys::set_registers(thread, &registers)?;
-    sys::set_mask(thread, mask)?;
-    if result.is_err() {
-        // The signal that is about to be delivered now is the one of the step.
-        sys::set_signal(thread, &signal)?;
+
+    /// Puts the thread back.
+    fn end(self, result: Result<(), Failure>) -> Result<(), Failure> {
+        let thread = self.thread;
+        for signal in self.again {
+            // SAFETY: the call touches no memory. The thread is stopped and traced, so that the number is its own.
+            unsafe { libc::syscall(libc::SYS_tkill, thread, signal) };
+        }
+        if self.has_filter {
+            sys::suspend_filters(thread, false)?;
+        }
+        sys::set_registers(thread, &self.registers)?;
+        sys::set_mask(thread, self.mask)?;
+        if result.is_err() {
+            // The signal that is about to be delivered now is the one of the step.
+            sys::set_signal(thread, &self.signal)?;
+        }
+        result
     }
-    result
 }
 
 /// What the zeros may be used for; an error if the mapping is not the one that was looked at.
@@ -68,32 +121,6 @@ fn protection(process: &OwnedFd, range: &Range<u64>, finding: &Finding) -> Resul
     Ok(libc::PROT_READ | if can_write { libc::PROT_WRITE } else { 0 })
 }
 
-/// Runs one instruction, a system call, with all signals blocked.
-fn run(thread: i32, call: &Registers) -> Result<(), Failure> {
-    sys::set_registers(thread, call)?;
-    sys::set_mask(thread, u64::MAX)?;
-    let mut again = Vec::new();
-    let result = loop {
-        sys::step(thread)?;
-        match sys::wait_for_one(thread)? {
-            Some(ended @ (Status::Exited(_) | Status::Killed(_))) => return Err(Failure::Ended(ended)),
-            Some(Status::Signal(libc::SIGTRAP)) => break result(&sys::registers(thread)?),
-            Some(Status::Signal(libc::SIGSYS)) => {
-                break Err(Failure::Refused("a filter of system calls forbids it".into()));
-            }
-            // SIGSTOP cannot be blocked. It is sent again, to be taken afterwards.
-            Some(Status::Signal(signal)) if again.len() < 4 => again.push(signal),
-            _ => break Err(Failure::Refused("the thread does not run".into())),
-        }
-        sys::set_registers(thread, call)?;
-    };
-    for signal in again {
-        // SAFETY: the call touches no memory. The thread is stopped and traced, so that the number is its own.
-        unsafe { libc::syscall(libc::SYS_tkill, thread, signal) };
-    }
-    result
-}
-
 fn refuse_errno(result: u64) -> Result<(), Failure> {
     match (result as i64).checked_neg() {
         Some(errno @ 1..4096) => Err(io::Error::from_raw_os_error(errno as i32).into()),
@@ -106,9 +133,6 @@ const MAPPING: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
 #[cfg(target_arch = "x86_64")]
 mod arch {
     use super::*;
-
-    /// `syscall`
-    pub const INSTRUCTION: &[u8] = &[0x0f, 0x05];
 
     pub fn call(now: &Registers, gadget: u64, range: &Range<u64>, protection: i32) -> Result<Registers, Failure> {
         const USER32_CS: u64 = 0x23;
@@ -138,9 +162,6 @@ mod arch {
 mod arch {
     use super::*;
 
-    /// `svc #0`
-    pub const INSTRUCTION: &[u8] = &[0x01, 0x00, 0x00, 0xd4];
-
     pub fn call(now: &Registers, gadget: u64, range: &Range<u64>, protection: i32) -> Result<Registers, Failure> {
         let mut call = *now;
         let arguments = [range.start, range.end - range.start, protection as u64, MAPPING as u64, u64::MAX, 0];
@@ -156,27 +177,3 @@ mod arch {
 }
 
 use arch::{call, result};
-
-/// The address of a system call instruction in the program: the kernel's own code has one, in every process.
-fn gadget(thread: i32) -> Result<u64, Failure> {
-    let start = vdso(thread)?;
-    let mut code = vec![0; 8192];
-    let remote = libc::iovec { iov_base: start as usize as *mut _, iov_len: code.len() };
-    let local = libc::iovec { iov_base: code.as_mut_ptr().cast(), iov_len: code.len() };
-    // SAFETY: `local` leads to `code`, which outlives the call. What is read is another process' memory, or an error.
-    let len = unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
-    code.truncate(usize::try_from(len).unwrap_or(0));
-    let len = arch::INSTRUCTION.len();
-    let at = code.chunks_exact(len).position(|word| word == arch::INSTRUCTION).map(|word| word * len);
-    // Instructions of x86 are not aligned.
-    let at = at.or_else(|| code.windows(len).position(|word| word == arch::INSTRUCTION));
-    at.map(|at| start + at as u64).ok_or_else(|| Failure::Refused("no code to make a system call with".into()))
-}
-
-/// Where the kernel's code is in the program.
-fn vdso(thread: i32) -> Result<u64, Failure> {
-    let vector = std::fs::read(format!("/proc/{thread}/auxv"))?;
-    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or(0);
-    let pair = vector.chunks_exact(16).find(|pair| number(&pair[..8]) == libc::AT_SYSINFO_EHDR);
-    pair.map(|pair| number(&pair[8..])).ok_or_else(|| Failure::Refused("no code of the kernel".into()))
-}

@@ -171,7 +171,7 @@ fn play(name: &str, case: &str) -> Result<Option<(String, String)>, String> {
     let guard = format!("{} guard", path(&target().join("release/faultin"))?.display());
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let case = Command::new("timeout")
-        .args(["--kill-after=5", "600", "sh", "-c", &format!("{COMMON}\n{case}")])
+        .args(["--kill-after=5", "1200", "sh", "-c", &format!("{COMMON}\n{case}")])
         .env("G", guard)
         .env("W", path(&folder)?)
         .env("P", path(&programs())?)

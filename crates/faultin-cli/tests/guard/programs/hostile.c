@@ -65,6 +65,28 @@ static void *execs(void *unused) {
     return NULL;
 }
 
+/* Makes a process that has itself traced, as a debugger does. */
+static int debugs(void) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        int traced = ptrace(PTRACE_TRACEME, 0, 0, 0) == 0;
+        printf("traceme: %s\n", traced ? "ok" : strerror(errno));
+        fflush(stdout);
+        _exit(!traced);
+    }
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+}
+
+/* Changes the user of all threads, for which each of them has to take a signal. */
+static void *changes(void *word) {
+    usleep(400000);
+    int failed = setuid((uid_t)atoi(word));
+    fprintf(stderr, "setuid: %s\n", failed ? strerror(errno) : "ok");
+    return NULL;
+}
+
 static int forks(char **words) {
     int died = 0, count = atoi(words[3]);
     volatile unsigned char *map = sparse(words[2], SIZE);
@@ -195,6 +217,15 @@ int main(int count, char **words) {
         pthread_create(&thread, NULL, execs, NULL);
         fill(map, SIZE);
         return 6;
+    }
+    if (!strcmp(what, "debugs")) return debugs();
+    if (!strcmp(what, "changes")) {
+        pthread_t thread;
+        volatile unsigned char *map = sparse(words[2], SIZE);
+        pthread_create(&thread, NULL, changes, words[3]);
+        fill(map, SIZE);
+        pthread_join(thread, NULL);
+        puts("filled");
     }
     if (!strcmp(what, "traces")) {
         printf("traceme: %s\n", ptrace(PTRACE_TRACEME, 0, 0, 0) ? strerror(errno) : "ok");

@@ -15,3 +15,14 @@ later "rm -f '$M/fill'"
 ends 0 $G --wait-space=60s -- $as "$P/writer" "$M/f" 4000000 1
 says bad=0
 wait; umount "$M"
+# A program that changes its user while it is held: from then on the answer is for the new one. The reserve is for that one here.
+mkfs.ext4 -q -F -m 5 "$W/disk"
+mount -o loop,resuid=65534 "$W/disk" "$M" || fail mount
+less="setpriv --bounding-set=-sys_resource"
+$less head -c 2000m /dev/zero >"$M/fill" 2>/dev/null; sync
+ends 135 $G --wait-space=3s -- $less "$P/hostile" changes "$M/f" 0
+says "setuid: ok" "no space left on $M" "its limit is reached"
+ends 135 $less "$P/hostile" changes "$M/f" 0
+ends 0 $G --wait-space=60s -- $less "$P/hostile" changes "$M/f" 65534
+says "waits for" "setuid: ok" filled
+umount "$M"

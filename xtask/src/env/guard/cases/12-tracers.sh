@@ -2,9 +2,12 @@
 # What needs ptrace itself: strace and gdb say so, --except lets them run; a guard in a guard runs without.
 need strace gdb
 ends 1 $G -- strace -o /dev/null true
-says "Operation not permitted"
+says "Operation not permitted" "hint: strace[" "cannot trace programs in a guard" "--except strace"
+ends 1 $G -- gdb -batch -ex run true
+says "Operation not permitted" "hint: gdb[" "--except gdb"
 ends 0 $G --except strace -- strace -o "$W/trace" true
 [ -s "$W/trace" ] || fail "strace has traced nothing"
+silent
 timeout 60 $G --except gdb -- gdb -batch -ex run true >"$W/said" 2>&1 </dev/null
 says "exited normally"
 ends 0 $G -- $G -- true

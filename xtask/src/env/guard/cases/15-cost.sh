@@ -12,6 +12,13 @@ tmpfs 1500m
 timeout 60 "$P/cost" faults "$M/c" >"$W/said"; echo "faults without a guard: $(cat "$W/said")"
 ends 0 $G -- "$P/cost" faults "$M/c"; echo "faults with a guard: $(cat "$W/said")"
 pairs "1000 forks and programs" 2 sh -c 'i=0; while [ $i -lt 1000 ]; do /bin/true; i=$((i + 1)); done'
+if command -v cargo >/dev/null; then
+    mkdir -p "$M/crate/src"
+    printf '[package]\nname = "small"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n' >"$M/crate/Cargo.toml"
+    for i in $(seq 40); do printf 'pub fn f%d(x: &str) -> String { x.chars().rev().map(|c| format!("{c}{}", %d)).collect() }\n' "$i" "$i"; done >"$M/crate/src/lib.rs"
+    printf 'fn main() { println!("{}", small::f1("x")); }\n' >"$M/crate/src/main.rs"
+    pairs "cargo build of a small crate" 1.3 sh -c "rm -rf '$M/target'; exec cargo build --quiet --offline --manifest-path '$M/crate/Cargo.toml' --target-dir '$M/target'"
+fi
 mkdir "$M/c.d"
 for i in $(seq 30); do printf '#include <stdio.h>\n#include <stdlib.h>\nint f%d(int x) { printf("%%d", x); return x * %d; }\n' "$i" "$i" >"$M/c.d/$i.c"; done
 printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\n%%.o: %%.c\n\tcc -O2 -c $< -o $@\n' >"$M/c.d/Makefile"
