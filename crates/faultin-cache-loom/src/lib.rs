@@ -1,7 +1,7 @@
 //! Models of the code that runs in signal handlers of `faultin-cache` and `faultin`: the reader-writer lock, the pager's
 //! mailbox, the slots of threads that hold locks; the tree of registered ranges and its slots, the end of pagers' ranges and
-//! guards, predecessors' actions, stamps of files, and the epoch of a mapping; run under every order of their steps that loom
-//! finds.
+//! guards, predecessors' actions, stamps of files, the epoch of a mapping, and the ring of events; run under every order of
+//! their steps that loom finds.
 //!
 //! The sources are the crates' own files. They import atomics, futexes and the like from their `crate::sync` only, and here
 //! that is `sync`: loom's atomics, and a futex and a bell made of a mutex and a condition variable. `cargo test` runs the
@@ -22,6 +22,8 @@ mod mailbox;
 mod ranges;
 #[path = "../../faultin-cache/src/lock/raw.rs"]
 mod raw;
+#[path = "../../faultin/src/signal/ring.rs"]
+mod ring;
 #[path = "../../faultin/src/signal/slots.rs"]
 mod slots;
 mod sync;
@@ -75,6 +77,8 @@ mod mailboxes;
 mod records;
 #[cfg(test)]
 mod registered;
+#[cfg(test)]
+mod rings;
 
 /// Runs `body` under every order of steps with at most `preemptions` preemptions, and `FAULTIN_LOOM_MORE` more if it is
 /// set; or with `LOOM_MAX_PREEMPTIONS`. If `LOOM_MAX_DURATION` seconds do not suffice, the untried orders are counted as a

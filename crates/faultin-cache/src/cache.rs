@@ -17,6 +17,7 @@ use crate::file::CachedFile;
 use crate::folio::arena::{Account, MAX_BLOCKS};
 use crate::folio::{Arena, Folio, Geometry, Home};
 use crate::inode::{Inode, MAX_BYTES};
+use crate::stats::{CacheStats, Counted, Register};
 use crate::store::Store;
 use crate::write::{Preallocate, WriteLoop};
 
@@ -88,6 +89,7 @@ impl CacheOptions {
             ownerless: AtomicBool::new(false),
             refusals: Mutex::default(),
             numbers: AtomicU64::new(1),
+            register: Arc::new(Register::new()),
         };
         Cache { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
     }
@@ -149,6 +151,7 @@ impl Cache {
     /// Those of [`open`](Self::open).
     pub fn open_with(&self, store: impl Store + 'static, options: FileOptions) -> io::Result<CachedFile> {
         let shared = &self.owner.shared;
+        let store = Counted::new(Box::new(store), &shared.register);
         let size = store.len()?;
         if size > MAX_BYTES {
             let says = format!("the store has {size} bytes; a file has at most {MAX_BYTES}");
@@ -180,13 +183,13 @@ impl Cache {
         let max_folio = options.max_folio.unwrap_or(most).clamp(shared.block, most);
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let store: Box<dyn Store> = Box::new(store);
+        let (calls, store) = (store.calls(), Box::new(store));
         let mut files = shared.files.lock();
         let entry = files.vacant_entry();
         let slot = u32::try_from(entry.key())
             .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "the cache has 2^32 files, and no more at once"))?;
         let home = Home { number, slot };
-        let inode = Arc::new(Inode::new(home, Arc::clone(shared), store, geometry, options.write_loop, size));
+        let inode = Arc::new(Inode::new(home, Arc::clone(shared), store, calls, geometry, options.write_loop, size));
         // With a handle before it is published: the next sync forgets a file without one.
         let file = CachedFile::new(Arc::clone(&inode));
         entry.insert(inode);
@@ -201,6 +204,13 @@ impl Cache {
     /// Returns the limit of the size of all folios in bytes.
     pub fn limit(&self) -> usize {
         self.owner.shared.arena.limit()
+    }
+
+    /// Returns what this cache has done so far.
+    pub fn stats(&self) -> CacheStats {
+        let shared = &self.owner.shared;
+        let dirty = shared.files.lock().iter().map(|(_, inode)| inode.dirty.load(Ordering::Relaxed)).sum();
+        CacheStats { dirty, used: shared.arena.used() as u64, ..shared.register.stats() }
     }
 
     /// Writes back all dirty blocks of all files, also of closed ones, and makes them durable.
@@ -270,6 +280,7 @@ pub(crate) struct Shared {
     ownerless: AtomicBool,
     refusals: Mutex<Refusals>,
     numbers: AtomicU64,
+    pub(crate) register: Arc<Register>,
 }
 
 /// The reason why a folio is brought in.

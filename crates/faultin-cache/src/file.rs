@@ -15,6 +15,7 @@ use crate::error::{Error, Partial};
 use crate::inode::Inode;
 use crate::mutation::{Mutation, Sound};
 use crate::read::{Advice, Ahead};
+use crate::stats::{Counters, HandleStats, StoreStats};
 use crate::write::{At, Observer};
 use crate::{direct, read, write};
 
@@ -50,6 +51,9 @@ pub struct CachedFile {
     ahead: Ahead,
     /// Number of writeback errors that this handle has reported.
     seen: AtomicU64,
+    counters: Arc<Counters>,
+    /// Its place among the counters of the cache.
+    counted: Option<usize>,
 }
 
 impl Clone for CachedFile {
@@ -68,6 +72,7 @@ impl Drop for CachedFile {
         if !self.inode.cache.is_ours() {
             return;
         }
+        self.inode.cache.register.leave(self.counted, &self.counters);
         // During another panic, a panic of the store would end the process: dirty blocks stay in the cache then.
         if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 && !std::thread::panicking() {
             self.inode.cache.close(&self.inode);
@@ -78,7 +83,9 @@ impl Drop for CachedFile {
 impl CachedFile {
     pub(crate) fn new(inode: Arc<Inode>) -> CachedFile {
         inode.handles.fetch_add(1, Ordering::AcqRel);
-        CachedFile { inode, ahead: Ahead::new(), seen: AtomicU64::new(0) }
+        let counters = Arc::<Counters>::default();
+        let counted = inode.cache.register.enter(&counters);
+        CachedFile { inode, ahead: Ahead::new(), seen: AtomicU64::new(0), counters, counted }
     }
 
     pub(crate) fn inode(&self) -> &Arc<Inode> {
@@ -88,6 +95,17 @@ impl CachedFile {
     /// Returns a number that no other file of the cache has; [`LockId`](crate::lock::LockId) names the file by it.
     pub fn number(&self) -> u64 {
         self.inode.number
+    }
+
+    /// Returns what was done through this handle so far. What was done through mappings is not known, except
+    /// [faults](crate::pager::Mapping::fault_counts).
+    pub fn stats(&self) -> HandleStats {
+        self.counters.stats()
+    }
+
+    /// Returns the calls of the file's store since it was opened, by all handles and mappings and by writeback.
+    pub fn store_stats(&self) -> StoreStats {
+        self.inode.calls.stats()
     }
 
     /// Returns the length of the file in bytes.
@@ -156,7 +174,8 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        write::perform::<M, C>(&self.inode, from, At::Position(pos), mutation, observer)
+        let operation = self.counters.write();
+        operation.end(write::perform::<M, C>(&self.inode, from, At::Position(pos), mutation, observer))
     }
 
     /// Writes what is left in `from` at the end of the file, wherever that is when all writes before this one are done. No other
@@ -186,7 +205,8 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        write::perform::<M, C>(&self.inode, from, At::End, mutation, observer)
+        let operation = self.counters.write();
+        operation.end(write::perform::<M, C>(&self.inode, from, At::End, mutation, observer))
     }
 
     /// Reads from `pos` on to what is left of `to`. Returns the number of bytes, which is less than what was left only at the end
@@ -221,7 +241,7 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, mutation, observer)
+        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, &self.counters, mutation, observer)
     }
 
     /// Writes as [`write_iter`](Self::write_iter), from a slice.
@@ -280,12 +300,16 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        let done = direct::write::<M, C>(&self.inode, from, pos, mutation, observer)?;
-        if from.is_empty() {
-            return Ok(done);
-        }
-        let rest = self.write_iter_as::<M, C>(from, pos + done as u64, mutation, observer);
-        rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
+        let operation = self.counters.write();
+        let direct = direct::write::<M, C>(&self.inode, from, pos, mutation, observer);
+        operation.end(direct.and_then(|done| {
+            if from.is_empty() {
+                return Ok(done);
+            }
+            let at = At::Position(pos + done as u64);
+            let rest = write::perform::<M, C>(&self.inode, from, at, mutation, observer);
+            rest.map(|rest| done + rest).map_err(|partial| Partial { done: done + partial.done, ..partial })
+        }))
     }
 
     /// Appends what is left in `from` at the end of the file, past the cache, which stays coherent. As with
@@ -308,7 +332,8 @@ impl CachedFile {
         from: &mut IovSource<'_, '_, M>,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        direct::append::<M, C>(&self.inode, from, Sound, observer)
+        let operation = self.counters.write();
+        operation.end(direct::append::<M, C>(&self.inode, from, Sound, observer))
     }
 
     /// Reads past the cache, but sees its dirty blocks.
@@ -339,7 +364,8 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        direct::read::<M, C>(&self.inode, to, pos, mutation, observer)
+        let operation = self.counters.read();
+        operation.end(direct::read::<M, C>(&self.inode, to, pos, mutation, observer))
     }
 
     /// Truncates the file, or extends it with zeros.
@@ -347,7 +373,7 @@ impl CachedFile {
     /// # Errors
     /// [`Error::Store`] if the store cannot do it: the file has its old length.
     pub fn set_len(&self, len: u64) -> Result<(), Error> {
-        self.inode.set_len(len)
+        self.counters.check(self.inode.set_len(len))
     }
 
     /// Makes a range read as zeros, and frees its space where the store can. The length stays.
@@ -367,7 +393,7 @@ impl CachedFile {
     /// # Errors
     /// [`Error::Store`] if the store fails: a part of the range may be zeros.
     pub fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
-        self.inode.punch_hole(range)
+        self.counters.check(self.inode.punch_hole(range))
     }
 
     /// Writes back everything that is dirty, and has the store make it durable.
@@ -390,8 +416,7 @@ impl CachedFile {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Error> {
-        self.inode.sync(data_only)?;
-        self.inode.report(&self.seen)
+        self.counters.check(self.inode.sync(data_only).and_then(|()| self.inode.report(&self.seen)))
     }
 
     /// Writes back the dirty blocks of a range, and does not wait for them to be durable.
@@ -399,7 +424,7 @@ impl CachedFile {
     /// # Errors
     /// The first failure; the next `sync_all` reports it, too.
     pub fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
-        self.inode.write_back(range)
+        self.counters.check(self.inode.write_back(range))
     }
 
     /// Sets how this handle is going to read.
@@ -412,7 +437,7 @@ impl CachedFile {
     /// # Errors
     /// [`Error::Store`] if the store cannot be read, [`Error::Full`] if there is no memory within the cache's limit.
     pub fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
-        self.inode.will_need(range)
+        self.counters.check(self.inode.will_need(range))
     }
 
     /// Evicts the clean folios of a range (`POSIX_FADV_DONTNEED`). Dirty ones stay.

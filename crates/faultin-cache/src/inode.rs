@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::folio::{Folio, Geometry, Home, Key, Table};
 use crate::lock::{Lock, LockKind};
 use crate::pager::thread::PagerThread;
+use crate::stats::Calls;
 use crate::store::{Length, Store, read_full};
 use crate::write::WriteLoop;
 use crate::writeback::Errors;
@@ -32,6 +33,8 @@ pub(crate) struct Inode {
     pub(crate) handles: AtomicUsize,
     pub(crate) cache: Arc<Shared>,
     pub(crate) store: Box<dyn Store>,
+    /// The counters of the store.
+    pub(crate) calls: Arc<Calls>,
     pub(crate) geometry: Geometry,
     pub(crate) how: WriteLoop,
     /// Orders writes.
@@ -84,6 +87,7 @@ impl Inode {
         Home { number, slot }: Home,
         cache: Arc<Shared>,
         store: Box<dyn Store>,
+        calls: Arc<Calls>,
         geometry: Geometry,
         how: WriteLoop,
         size: u64,
@@ -94,6 +98,7 @@ impl Inode {
             slot,
             handles: AtomicUsize::new(0),
             store,
+            calls,
             geometry,
             how,
             writers: Lock::new(number, LockKind::Writers, ()),

@@ -73,6 +73,7 @@ pub mod lock;
 #[doc(hidden)]
 pub mod mutation;
 pub mod pager;
+pub mod stats;
 pub mod store;
 pub mod write;
 

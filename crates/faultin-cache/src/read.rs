@@ -20,6 +20,7 @@ use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
 use crate::mutation::Mutation;
+use crate::stats::Counters;
 use crate::transfer::{self, Ended, Retry, Round, Transfer};
 use crate::write::Observer;
 
@@ -110,13 +111,16 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
     to: &mut IovDest<'_, '_, M>,
     pos: u64,
     ahead: &Ahead,
+    counters: &Counters,
     mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
+    let operation = counters.read();
     let mut read: Read<'_, C> = Read { inode, ahead, start: pos, pos, missed: 0, way: PhantomData };
     let result = check_range(pos, to.count()).and_then(|()| transfer::run(inode, to, &mut read, mutation, observer));
     ahead.went_to(read.pos);
     let done = (read.pos - pos) as usize;
+    operation.count(done, result.is_ok());
     match result {
         Ok(()) => Ok(done),
         Err(error) => Err(Partial { done, error }),

@@ -68,7 +68,6 @@ impl Inode {
     ///
     /// # Errors
     /// The first error. It is recorded.
-    /// The first one. It is recorded.
     pub(crate) fn write_back(&self, range: Range<u64>) -> Result<(), Error> {
         let spared = Cell::new(false);
         let first = self.write_back_turns(range.clone(), Some(&spared));

@@ -33,6 +33,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin-cache/src/pager/states.rs", &["new"]),
     ("faultin-cache/src/pager/step.rs", &[]),
     ("faultin-cache/src/pager/uffd.rs", &["open", "by_device", "output_from_ptr", "register", "opcode::none"]),
+    ("faultin-cache/src/stats/store.rs", &[]),
     // Views and maps use this in handlers, too. (For the thread-local variable see `signal::refresh_mask`.)
     ("faultin/src/blocked.rs", &["thread_local!"]),
     ("faultin/src/fault.rs", &[]),
@@ -40,6 +41,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin/src/registry/process.rs", &[]),
     ("faultin/src/signal/chain.rs", &[]),
     ("faultin/src/signal/epoch.rs", &[]),
+    ("faultin/src/signal/events.rs", &[]),
     ("faultin/src/signal/guard.rs", &[]),
     ("faultin/src/signal/handler.rs", &[]),
     ("faultin/src/signal/mod.rs", &["alternate_stack", "stack_needed"]),
@@ -47,6 +49,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("faultin/src/signal/ranges.rs", &["free"]),
     ("faultin/src/signal/registered.rs", &[]),
     ("faultin/src/signal/reserve.rs", &[]),
+    ("faultin/src/signal/ring.rs", &[]),
     ("faultin/src/signal/slots.rs", &["new", "free", "layout"]),
     ("faultin/src/signal/stack.rs", &[]),
     ("faultin/src/signal/users.rs", &[]),

@@ -32,7 +32,7 @@ impl WaitSpace {
     }
 }
 
-/// How often `retry` tries again where no number is given: about ten seconds.
+/// How often `retry` tries again where no number is given: about 15 seconds.
 pub const RETRIES: u32 = 12;
 
 /// How long `wait-space` waits where no limit is given, and no person is there to end it.

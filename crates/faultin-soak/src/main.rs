@@ -1,6 +1,7 @@
 //! `faultin-soak`: the cache and its pager, used at random by several threads, against a model.
 
 mod buffers;
+mod counted;
 mod evictors;
 mod mapped;
 mod model;
@@ -42,7 +43,7 @@ use world::{Setup, World};
 /// plain ones, mappings of the same file and of others, and buffers that fault; files grow from mappings of their own last
 /// page; most allocate in advance. The stores fail for a while occasionally, and two threads evict until every operation
 /// under way and the next ones have ended. At the end, and occasionally before it, the stores' own contents and lengths are compared,
-/// too.
+/// too. At the end, the cache must have counted every error that its stores have returned, and no other.
 ///
 /// Exits with 0 if nothing differed and no thread got stuck, with 1 if not (then the seed, the last operations of each
 /// thread, and the difference are printed).
@@ -160,7 +161,7 @@ fn soak(args: &Args) -> Checked<bool> {
     let time = Duration::from_secs(args.minutes.map_or(args.seconds, |minutes| 60 * minutes));
     run_all(&world, time, args.failures == Switch::On);
     if world.difference().is_none()
-        && let Err(difference) = last_look(&world)
+        && let Err(difference) = last_look(&world).and_then(|()| counted::check(&world))
     {
         world.differs(difference);
     }

@@ -94,7 +94,7 @@ fn faults(world: &World) -> [u64; 4] {
 }
 
 fn store_errors(world: &World) -> u64 {
-    world.files.iter().map(|file| file.store.failed.load(Relaxed)).sum()
+    world.files.iter().flat_map(|file| file.store.failed()).sum()
 }
 
 /// Returns everything as a table.

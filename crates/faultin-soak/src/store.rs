@@ -24,6 +24,14 @@ enum Home {
     File(Box<FileStore>),
 }
 
+/// The kind of a call.
+#[derive(Clone, Copy)]
+enum Call {
+    Read,
+    Write,
+    Other,
+}
+
 /// A store that fails at times.
 #[derive(Debug)]
 pub struct FaultyStore {
@@ -32,12 +40,14 @@ pub struct FaultyStore {
     file: usize,
     schedule: Arc<FailureSchedule>,
     random: Random,
-    /// Number of errors it has returned.
-    pub failed: AtomicU64,
+    /// Number of errors it has returned, injected ones and those of the place of the bytes: of reads, writes, and other calls.
+    failed: [AtomicU64; 3],
     /// Number of these errors in syncs.
     pub syncs_failed: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
+    /// Number of writes, also of those that have failed.
+    pub asked_to_write: AtomicU64,
     /// Returns a call that violates the contract of stores.
     wrong: Mutex<Option<String>>,
 }
@@ -62,10 +72,11 @@ impl FaultyStore {
             file,
             schedule,
             random,
-            failed: AtomicU64::new(0),
+            failed: [const { AtomicU64::new(0) }; 3],
             syncs_failed: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            asked_to_write: AtomicU64::new(0),
             wrong: Mutex::new(None),
         })
     }
@@ -122,10 +133,23 @@ impl FaultyStore {
             thread::sleep(Duration::from_micros(self.random.next() % 3000));
         }
         if matter & kind != 0 && self.random.once_in(2) {
-            self.failed.fetch_add(1, Relaxed);
             return Err(io::Error::from_raw_os_error(errno));
         }
         Ok(matter)
+    }
+
+    /// Counts an error that a call returns. A call that is not supported has not failed.
+    fn returns<T>(&self, call: Call, result: io::Result<T>) -> io::Result<T> {
+        let expected = [io::ErrorKind::Unsupported, io::ErrorKind::Interrupted];
+        if result.as_ref().is_err_and(|error| !expected.contains(&error.kind())) {
+            self.failed[call as usize].fetch_add(1, Relaxed);
+        }
+        result
+    }
+
+    /// Returns the number of errors it has returned: of reads, writes, and other calls.
+    pub fn failed(&self) -> [u64; 3] {
+        [0, 1, 2].map(|call| self.failed[call].load(Relaxed))
     }
 
     /// Returns how many of the requested bytes it moves.
@@ -160,53 +184,61 @@ impl Store for FaultyStore {
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         self.look(buf.as_ptr().addr(), buf.len(), pos);
-        let matter = self.mood(READS, libc::EIO)?;
-        self.reads.fetch_add(1, Relaxed);
-        let some = self.some(buf.len(), matter);
-        self.inner().read_at(&mut buf[..some], pos)
+        let read = self.mood(READS, libc::EIO).and_then(|matter| {
+            self.reads.fetch_add(1, Relaxed);
+            let some = self.some(buf.len(), matter);
+            self.inner().read_at(&mut buf[..some], pos)
+        });
+        self.returns(Call::Read, read)
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
         self.look(buf.as_ptr().addr(), buf.len(), pos);
-        let matter = self.mood(WRITES, libc::ENOSPC)?;
-        self.writes.fetch_add(1, Relaxed);
-        let some = self.some(buf.len(), matter);
-        self.inner().write_at(&buf[..some], pos)
+        self.asked_to_write.fetch_add(1, Relaxed);
+        let written = self.mood(WRITES, libc::ENOSPC).and_then(|matter| {
+            self.writes.fetch_add(1, Relaxed);
+            let some = self.some(buf.len(), matter);
+            self.inner().write_at(&buf[..some], pos)
+        });
+        self.returns(Call::Write, written)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.mood(OTHERS, libc::EIO)?;
-        self.inner().set_len(len)
+        let set = self.mood(OTHERS, libc::EIO).and_then(|_| self.inner().set_len(len));
+        self.returns(Call::Other, set)
     }
 
     fn sync(&self, _: bool) -> io::Result<()> {
         // Durability is not checked: that is left to the kernel, which would take long.
-        let answer = self.mood(OTHERS, libc::EIO).map(drop);
+        let answer = self.returns(Call::Other, self.mood(OTHERS, libc::EIO).map(drop));
         self.syncs_failed.fetch_add(answer.is_err().into(), Relaxed);
         answer
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
-        if let Err(error) = self.mood(OTHERS, libc::EIO) {
-            let half = range.start + (range.end - range.start) / 2;
-            if half > range.start && self.random.once_in(2) {
-                self.inner().punch_hole(range.start..half)?;
+        let punched = self.mood(OTHERS, libc::EIO);
+        let punched = match punched {
+            Ok(_) => self.inner().punch_hole(range),
+            Err(error) => {
+                let half = range.start + (range.end - range.start) / 2;
+                let some = half > range.start && self.random.once_in(2);
+                let half = if some { self.inner().punch_hole(range.start..half) } else { Ok(()) };
+                half.and(Err(error))
             }
-            return Err(error);
-        }
-        self.inner().punch_hole(range)
+        };
+        self.returns(Call::Other, punched)
     }
 
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }
-        self.mood(WRITES, libc::ENOSPC)?;
-        self.inner().allocate(range)
+        let allocated = self.mood(WRITES, libc::ENOSPC).and_then(|_| self.inner().allocate(range));
+        self.returns(Call::Other, allocated)
     }
 
     fn trim(&self, len: u64) -> io::Result<()> {
-        self.mood(OTHERS, libc::EIO)?;
-        self.inner().trim(len)
+        let trimmed = self.mood(OTHERS, libc::EIO).and_then(|_| self.inner().trim(len));
+        self.returns(Call::Other, trimmed)
     }
 }

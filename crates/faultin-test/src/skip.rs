@@ -5,7 +5,6 @@
 //! harness, which captures the output of passing tests. If the variable `FAULTIN_SKIPS` names a file, the line is appended
 //! there as well, so that the command that started the run can count skips. If `FAULTIN_REQUIRE` (needs separated by
 //! commas, or `all`) contains the need, the test fails instead.
-//! commas, or `all`) contains the need, the test fails instead.
 
 use core::fmt::Display;
 use std::io::Write;

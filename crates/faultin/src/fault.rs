@@ -379,7 +379,7 @@ impl FaultCode {
     }
 
     /// Returns the code of a fault that no signal reported.
-    #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    #[cfg(any(feature = "std", faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     pub(crate) const fn of(fault: &Fault) -> Self {
         FaultCode((fault.cause as u64) << 36 | (fault.extent_log2 as u64) << 8 | (fault.access as u64) << 32)
     }

@@ -105,6 +105,8 @@
 //! [`install`] says how the handler coexists with other handlers. Where no handler may be installed, maps read with `pread`
 //! ([`map::Backend`]), and [`signal_free`] has the kernel copy.
 //!
+//! Each fault is counted, and the last ones are kept with their cause, place and time: [`mod@events`].
+//!
 //! # Limits
 //!
 //! * A fault that never returns (a FUSE or userfaultfd server that hangs) hangs the access.
@@ -156,6 +158,8 @@ mod blocked;
 mod copy;
 #[cfg(feature = "std")]
 mod errno;
+#[cfg(all(feature = "std", not(faultin_portable)))]
+pub mod events;
 mod fault;
 #[cfg(all(feature = "std", not(faultin_portable)))]
 mod fault_in;
@@ -240,3 +244,12 @@ pub use {
 #[cfg(all(feature = "std", not(faultin_portable)))]
 #[doc(hidden)]
 pub use {file_size::without_sigxfsz, sleep::sleep};
+
+/// Returns the last faults of this process, at most 256, by every object that shares the registry. A child of `fork`
+/// begins with its parent's.
+///
+/// Events are complete: one that a handler is just writing is left out. Not async-signal-safe, because it allocates.
+#[cfg(all(feature = "std", not(faultin_portable)))]
+pub fn events() -> events::Events {
+    events::snapshot()
+}

@@ -17,7 +17,7 @@ use crate::fault::{Access, FaultCode};
 
 /// The version of everything that objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
 /// version have their own registry and handler, and chain to each other.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// One instruction that may fault. Positions are relative to the address of the field that holds them, so that the table
 /// needs no relocations. An entry is meaningful only where the linker has put it, so it cannot be copied or moved.

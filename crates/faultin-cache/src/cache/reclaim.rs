@@ -295,7 +295,7 @@ impl Pass<'_> {
             return Verdict::Used;
         }
         if owner.made_clean(table, key, &mut self.failed) {
-            table.evict(key);
+            owner.evict_folio(table, key);
             return Verdict::Evicted;
         }
         Verdict::Stays
@@ -312,6 +312,13 @@ impl Inode {
         self.evict(table, usize::MAX, &EvictionScope { dirty, kept: true, wanted: true })
     }
 
+    /// Evicts a folio. Returns its size in bytes.
+    fn evict_folio(&self, table: &mut Table, key: Key) -> usize {
+        let freed = table.evict(key);
+        self.cache.register.evicted(freed);
+        freed
+    }
+
     /// Evicts the folio that operations have requested least recently, if at least `least` folios can be evicted; a
     /// dirty one is written first. Returns whether it did. Sets `failed` to the first error of the store.
     fn evict_oldest(&self, table: &mut Table, least: usize, failed: &mut Option<Arc<io::Error>>) -> bool {
@@ -324,7 +331,7 @@ impl Inode {
             let oldest = *oldest.get_or_insert(key);
             count += 1;
             if count == least {
-                table.evict(oldest);
+                self.evict_folio(table, oldest);
                 return true;
             }
         }
@@ -367,7 +374,7 @@ impl Inode {
             if folio.is_dirty() && !what.dirty || !self.made_clean(table, key, &mut failed) {
                 continue;
             }
-            freed += table.evict(key);
+            freed += self.evict_folio(table, key);
         }
         failed.map_or(Ok(()), Err)
     }

@@ -156,6 +156,7 @@ impl Inode {
                 }
                 bytes.fill(0);
             }
+            self.calls.read_in_signal(some);
             step(Step::Answered { pos: from, len: some });
             if extent.backing.write(bytes, from).is_err() {
                 return false;

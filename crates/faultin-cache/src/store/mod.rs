@@ -153,7 +153,6 @@ pub trait Store: Send + Sync {
     /// If bytes may be lost: the `fsync` reports it. Everything that was written since the last success may be lost then,
     /// whatever the store returns next: blocks that are still in memory are dirty again, and for the rest see
     /// [`Error::Lost`](crate::Error::Lost).
-    /// blocks that are still in memory are dirty again, and for the rest see [`Error::Lost`](crate::Error::Lost).
     fn sync(&self, data_only: bool) -> io::Result<()>;
 
     /// Makes a range read as zeros, and frees its space.

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::fault::{Cause, Fault};
 
@@ -19,7 +21,7 @@ pub struct Writer {
     pub program: OsString,
 }
 
-/// For so long processes are looked at.
+/// For so long processes are looked at, in time of the processor: on a busy machine the search takes longer.
 const LIMIT: Duration = Duration::from_millis(100);
 /// So many are named.
 const NAMED: usize = 4;
@@ -32,7 +34,7 @@ pub(super) fn are_of_interest(fault: &Fault) -> bool {
 /// Finds the processes, as far as they let themselves be seen, without the one that has faulted.
 pub(super) fn find(fault: &Fault) -> Vec<Writer> {
     let Some(file) = &fault.file else { return Vec::new() };
-    let begun = Instant::now();
+    let begun = spent();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut writers = Vec::new();
@@ -41,7 +43,7 @@ pub(super) fn find(fault: &Fault) -> Vec<Writer> {
         if number == fault.process || number == own {
             continue;
         }
-        if begun.elapsed() > LIMIT || writers.len() == NAMED {
+        if spent().saturating_sub(begun) > LIMIT || writers.len() == NAMED {
             break;
         }
         if has_open(&process.path(), (file.device, file.inode)) {
@@ -51,6 +53,11 @@ pub(super) fn find(fault: &Fault) -> Vec<Writer> {
         }
     }
     writers
+}
+
+/// The time of the processor that this thread has used.
+fn spent() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 fn has_open(process: &Path, file: (u64, u64)) -> bool {

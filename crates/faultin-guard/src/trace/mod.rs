@@ -36,7 +36,7 @@ const REPEAT: Duration = Duration::from_micros(60);
 /// The same, for what a look finds.
 const LOOK: Duration = Duration::from_micros(300);
 /// So long a look may last that adds to what was told, when everything has ended.
-const AFTERTHOUGHT: Duration = Duration::from_millis(200);
+const AFTERTHOUGHT: Duration = Duration::from_secs(1);
 
 /// Runs the command to its end.
 pub(crate) fn run(

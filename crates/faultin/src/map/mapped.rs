@@ -43,7 +43,11 @@ impl Mapped {
             // After the file was queried: later events are changes.
             let again = || layers::reopen(file, path, stamp);
             let own = may_move.then(again).transpose().map_err(MappingError::Mmap)?;
-            match (window.map(own.as_ref().unwrap_or(file), stamp.size, options.watched(), rights), own) {
+            let mapping = window.map(own.as_ref().unwrap_or(file), stamp.size, options.watched(), rights);
+            if let Ok(mapping) = &mapping {
+                mapping.identify(stamp.device, stamp.inode);
+            }
+            match (mapping, own) {
                 (Ok(mapping), Some(own)) => Ok(Space::new(mapping.keeping(own))),
                 (mapping, own) => {
                     unmapped = own;

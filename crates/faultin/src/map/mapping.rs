@@ -136,6 +136,18 @@ impl Mapping {
         Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::default() })
     }
 
+    /// Sets which file it is of, for the events of faults in it.
+    pub(crate) fn identify(&self, device: u64, inode: u64) {
+        self.guard.identify(device, inode);
+    }
+
+    /// Sets that it is of the same file as `other`.
+    fn identify_as(&self, other: &Mapping) {
+        if let Some((device, inode)) = other.guard.file_id() {
+            self.identify(device, inode);
+        }
+    }
+
     /// Keeps `file`, which it was mapped from, for mapping it again.
     pub(crate) fn keeping(mut self, file: File) -> Self {
         self.own = Some(file);
@@ -551,6 +563,7 @@ impl Space {
         let wanted = wanted.max(needed).max(now.len().saturating_mul(2));
         let mapping = Mapping::new(file, now.offset, wanted, now.rights)
             .or_else(|_| Mapping::new(file, now.offset, needed, now.rights))?;
+        mapping.identify_as(now);
         self.publish(mapping);
         Ok(())
     }
@@ -569,6 +582,7 @@ impl Space {
             .or_else(|_| Mapping::new(&file, last.offset, needed, last.rights));
         match mapping {
             Ok(mapping) => {
+                mapping.identify_as(last);
                 self.publish(mapping.keeping(file));
                 Ok(())
             }

@@ -11,6 +11,7 @@ mod disposition;
 mod error;
 mod loaded;
 pub(crate) mod process;
+mod vdso;
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -20,9 +21,10 @@ pub(crate) use self::disposition::{Action, Disposition};
 pub use self::error::InstallError;
 use self::loaded::{find, pin, with_loader_lock};
 use self::process::Process;
+pub(crate) use self::vdso::vdso_clock;
 use crate::arch;
 use crate::backoff::wait_until;
-use crate::fault::Cause;
+use crate::signal::events::{Counts, EVENTS, Events};
 use crate::signal::guard::Guard;
 use crate::signal::handler::{self, GENERATIONS};
 use crate::signal::pager::Entry;
@@ -50,12 +52,12 @@ pub(crate) struct Registry {
     pub(crate) mode: AtomicU32,
     /// Objects with a table, newest first. Never shrinks.
     pub(crate) objects: AtomicPtr<Object>,
-    /// Number of recovered faults by [`Cause::index`].
-    pub(crate) recovered: [AtomicU64; 16],
+    /// The last faults.
+    pub(crate) events: &'static Events,
+    /// Numbers of faults.
+    pub(crate) counts: Counts,
     /// Number of signals passed on to a predecessor.
     pub(crate) forwarded: AtomicU64,
-    /// Number of faults of foreign instructions that were resolved with zeros.
-    pub(crate) substituted: AtomicU64,
     /// What is registered, by address: slots of `guards` and `pagers`.
     pub(crate) ranges: Ranges,
     /// Mappings that foreign instructions may read.
@@ -75,8 +77,6 @@ pub(crate) struct Registry {
     lock: AtomicU32,
     pub(crate) process: Process,
 }
-
-const _: () = assert!(Cause::COUNT <= 16);
 
 /// The previous action of one signal, by generation of our handler. The first generation is the first installation, or one
 /// after the default action was set. Each further generation is above a handler that other code installed above ours, and
@@ -99,9 +99,9 @@ pub(crate) static REGISTRY: Registry = Registry {
     abi: ABI,
     mode: AtomicU32::new(MODE_NONE),
     objects: AtomicPtr::new(core::ptr::null_mut()),
-    recovered: [const { AtomicU64::new(0) }; 16],
+    events: &EVENTS,
+    counts: Counts::new(),
     forwarded: AtomicU64::new(0),
-    substituted: AtomicU64::new(0),
     ranges: Ranges::new(),
     guards: Slots::new(),
     pagers: Slots::new(),
@@ -141,6 +141,7 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
         });
     }
     let registry = of(own).ok_or(InstallError::NotFound)?;
+    registry.events.set_clock(vdso_clock());
     // Then all other loaded objects. One that cannot be pinned is left out; for the caller, that is an error.
     for site in find(|object| of(object).is_none()) {
         let pinned = pin(&site);

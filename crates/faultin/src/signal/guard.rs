@@ -12,9 +12,10 @@ use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::epoch::Epoch;
+use super::events::Events;
 use super::handler::BUS_MCEERR_AR;
 use super::registered::Registered;
 use super::reserve::{Reserve, put_zeros};
@@ -22,6 +23,7 @@ use super::slots::{Blank, Slot};
 use super::users::Users;
 use crate::arch::{self, context::syscall6};
 use crate::backoff::wait_until;
+use crate::events::FilePosition;
 use crate::fault::Access;
 use crate::registry::{self, REGISTRY, Registry};
 
@@ -45,6 +47,13 @@ pub(crate) struct Guard {
     file: AtomicI32,
     /// Offset in the file at which the mapping begins.
     offset: AtomicU64,
+    /// Device and inode of the file; the inode is 0 until they are known.
+    device: AtomicU64,
+    inode: AtomicU64,
+    /// The number of events when it was registered: later ones at its addresses are its own.
+    since: AtomicU64,
+    /// Odd while it is registered, and never the same for two registrations.
+    version: AtomicU64,
     /// Number of substitutions so far, also those without a record of their own.
     count: AtomicUsize,
     /// Number of them that were not for the end of the file.
@@ -89,7 +98,11 @@ impl Guard {
         guard.len.store(len, Ordering::Relaxed);
         guard.offset.store(offset, Ordering::Relaxed);
         guard.page.store(page, Ordering::Relaxed);
+        guard.inode.store(0, Ordering::Relaxed);
+        guard.since.store(registry.events.count(), Ordering::Relaxed);
         guard.clear();
+        // After what it has of this registration: a thread that reads it sees another version before and after.
+        guard.version.store(guard.version.load(Ordering::Relaxed) + 1, Ordering::Release);
         registry.register(&guard.range(), Registered::Guard(guard));
         guard
     }
@@ -97,11 +110,53 @@ impl Guard {
     /// Ends [`take`](Self::take), while the mapping is still mapped. No scan reads it.
     pub(crate) fn give_back(guard: &'static Slot<Guard>) {
         let registry = registry();
+        guard.attribute(registry.events);
         registry.unregister(&guard.range(), Registered::Guard(guard));
+        guard.version.store(guard.version.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // Before what the next registration stores.
+        fence(Ordering::Release);
         if guard.epoch.is_damaged() {
             guard.healed();
         }
         registry.guards.give_back(guard);
+    }
+
+    /// Sets the file of the mapping, for the events of faults in it.
+    pub(crate) fn identify(&self, device: u64, inode: u64) {
+        self.device.store(device, Ordering::Relaxed);
+        self.inode.store(inode, Ordering::Release);
+    }
+
+    /// Returns the device and the inode of the file, if they are known.
+    pub(crate) fn file_id(&self) -> Option<(u64, u64)> {
+        let inode = self.inode.load(Ordering::Acquire);
+        (inode != 0).then(|| (self.device.load(Ordering::Relaxed), inode))
+    }
+
+    /// Returns the position in the file of an `address`, if this mapping had it when the event with this number was recorded.
+    /// The guard may be dropped or used again meanwhile. Not called in a signal.
+    pub(crate) fn position(&self, address: usize, event: u64) -> Option<FilePosition> {
+        let version = self.version.load(Ordering::Acquire);
+        let at = address.wrapping_sub(self.start.load(Ordering::Relaxed));
+        let is_ours = at < self.len.load(Ordering::Relaxed) && event >= self.since.load(Ordering::Relaxed);
+        let file = self.file_id().filter(|_| version & 1 == 1 && is_ours);
+        let offset = self.offset.load(Ordering::Relaxed).wrapping_add(at as u64);
+        // What was read before the version.
+        fence(Ordering::Acquire);
+        let (device, inode) = file.filter(|_| self.version.load(Ordering::Relaxed) == version)?;
+        Some(FilePosition { device, inode, offset })
+    }
+
+    /// Keeps the positions of its events, before its addresses may be used for something else.
+    fn attribute(&self, events: &Events) {
+        if events.count() == self.since.load(Ordering::Relaxed) {
+            return;
+        }
+        for event in events.recorded() {
+            if let Some(position) = self.position(arch::untag(event.address), event.ticket) {
+                events.attribute(event.ticket, position);
+            }
+        }
     }
 
     /// Returns the addresses of the mapping.
@@ -306,9 +361,6 @@ pub(super) fn serve(
     let served = guard.handlers.enter() && contains() && guard.substitute(&registry.reserve, at());
     // The owner waits until it can claim the guard.
     let _ = guard.handlers.leave();
-    if served {
-        registry.substituted.fetch_add(1, Ordering::Relaxed);
-    }
     served
 }
 

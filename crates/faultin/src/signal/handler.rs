@@ -7,9 +7,11 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
+use super::events::record;
 use super::registered::Registered;
 use super::{chain, guard, pager, stack};
 use crate::arch;
+use crate::events::Outcome;
 use crate::fault::{Access, FaultCode};
 use crate::registry::{REGISTRY, Registry};
 use crate::table::search_slots;
@@ -103,9 +105,9 @@ pub(crate) unsafe fn recover(
             let lsb = if signal == libc::SIGBUS && code == BUS_MCEERR_AR { address_lsb(info) } else { 0 };
             let access = site.access(arch::context::access(context));
             let fault = FaultCode::new(signal as u8, code as i16, lsb, access, site.progress_bits());
-            registry.recovered[usize::from(fault.cause_index()) & 15].fetch_add(1, Ordering::Relaxed);
             // SAFETY: SIGSEGV and SIGBUS carry an address.
             let address = unsafe { info.si_addr() }.addr();
+            record(registry, Outcome::Recovered, fault, address, pc);
             arch::context::set_register(context, site.error_register(), fault.0);
             arch::context::set_register(context, site.address_register(), address as u64);
             arch::context::set_pc(context, site.fixup);
@@ -115,7 +117,7 @@ pub(crate) unsafe fn recover(
     }
     // SAFETY: as above.
     let address = unsafe { info.si_addr() }.addr();
-    serve_others(registry, signal, code, arch::context::access(context), address, context)
+    serve_others(registry, signal, info, arch::context::access(context), address, context)
 }
 
 /// Resolves the fault of an instruction that is in no table, if its address has a pager or a guard, and the stack has room
@@ -125,20 +127,31 @@ pub(crate) unsafe fn recover(
 fn serve_others(
     registry: &Registry,
     signal: c_int,
-    code: c_int,
+    info: &libc::siginfo_t,
     access: Option<Access>,
     address: usize,
     context: &libc::ucontext_t,
 ) -> bool {
-    let address = arch::untag(address);
-    let Some(registered) = registry.at(address) else { return false };
+    let (code, untagged) = (info.si_code, arch::untag(address));
+    let Some(registered) = registry.at(untagged) else { return false };
     let interrupted = stack::SignalContext::of(context);
-    match registered {
-        Registered::Pager(entry) => pager::serve_signal(registry, entry, access, address, &interrupted),
+    let (served, outcome) = match registered {
+        // What a pager resolves is no failure, and it counts that itself.
+        Registered::Pager(entry) => match pager::serve_signal(registry, entry, access, untagged, &interrupted) {
+            true => return true,
+            false => (false, Outcome::Refused),
+        },
         Registered::Guard(guard) => {
-            interrupted.room >= stack::GUARD && guard::serve(registry, guard, signal, code, access, address)
+            match interrupted.room >= stack::GUARD && guard::serve(registry, guard, signal, code, access, untagged) {
+                true => (true, Outcome::Substituted),
+                false => (false, Outcome::Refused),
+            }
         }
-    }
+    };
+    let lsb = if signal == libc::SIGBUS && code == BUS_MCEERR_AR { address_lsb(info) } else { 0 };
+    let fault = FaultCode::new(signal as u8, code as i16, lsb, access.unwrap_or(Access::Read), 0);
+    record(registry, outcome, fault, address, arch::context::pc(context));
+    served
 }
 
 /// Returns `si_addr_lsb`, which libc does not expose: it follows `si_addr`.

@@ -6,13 +6,15 @@
 
 pub(crate) mod chain;
 mod epoch;
+pub(crate) mod events;
 pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod install;
 pub(crate) mod pager;
 pub(crate) mod ranges;
-mod registered;
+pub(crate) mod registered;
 pub(crate) mod reserve;
+mod ring;
 #[doc(hidden)]
 pub mod slots;
 pub(crate) mod stack;
@@ -22,7 +24,8 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
 
 use crate::arch;
-use crate::fault::Cause;
+use crate::events::{self as seen, Outcome};
+use crate::fault::{Access, Cause};
 use crate::registry::InstallError;
 use crate::registry::{self, Registry, SIGNALS};
 
@@ -224,11 +227,12 @@ fn reached(registry: Option<&Registry>, signal: c_int) -> HandlerState {
     }
 }
 
-/// Faults recovered so far in this process, by every object that shares the registry.
+/// Faults so far in this process, by every object that shares the registry, by outcome, cause and access.
+/// [`events`](crate::events()) has the last ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    recovered: [u64; Cause::COUNT],
+    counts: [[u64; events::COUNTERS]; Outcome::COUNT],
     /// Number of signals that were not ours and were passed on.
     pub forwarded: u64,
     /// Number of faults of other instructions that were resolved with a page of zeros, under
@@ -237,14 +241,41 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Returns the number of faults with this outcome, this kind of cause (an extent is not compared) and this access.
+    pub fn of(&self, outcome: Outcome, cause: Cause, access: Access) -> u64 {
+        self.counts[outcome.index()][seen::counter(cause, access)]
+    }
+
+    /// Returns the number of faults with this outcome.
+    pub fn all(&self, outcome: Outcome) -> u64 {
+        self.counts[outcome.index()].iter().sum()
+    }
+
+    /// Returns the number of faults, whatever became of them: a metric that stays zero as long as all memory is accessible.
+    pub fn faults(&self) -> u64 {
+        Outcome::ALL.iter().map(|outcome| self.all(*outcome)).sum()
+    }
+
     /// Returns the number of recovered signals with this kind of cause (an extent is not compared).
     pub fn recovered(&self, cause: Cause) -> u64 {
-        self.recovered[cause.index()]
+        let of = |access| self.of(Outcome::Recovered, cause, access);
+        of(Access::Read) + of(Access::Write)
     }
 
     /// Returns the number of recovered signals. A failed access is one signal, two where several pages are bad.
     pub fn total(&self) -> u64 {
-        self.recovered.iter().sum()
+        self.all(Outcome::Recovered)
+    }
+
+    /// Returns what was counted after `earlier`, which [`counters`] returned before in this process.
+    #[must_use]
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        let since = |outcome: usize, i: usize| self.counts[outcome][i].saturating_sub(earlier.counts[outcome][i]);
+        Counters {
+            counts: core::array::from_fn(|outcome| core::array::from_fn(|i| since(outcome, i))),
+            forwarded: self.forwarded.saturating_sub(earlier.forwarded),
+            substituted: self.substituted.saturating_sub(earlier.substituted),
+        }
     }
 }
 
@@ -269,11 +300,13 @@ impl Counters {
 /// # }
 /// ```
 pub fn counters() -> Counters {
-    let Some(registry) = registry::of(arch::object()) else { return Counters::default() };
+    // Where nothing is installed, the kernel reports faults.
+    let registry = registry::of(arch::object()).unwrap_or(&registry::REGISTRY);
+    let counts = registry.counts.load();
     Counters {
-        recovered: core::array::from_fn(|i| registry.recovered[i].load(Ordering::Relaxed)),
+        counts,
         forwarded: registry.forwarded.load(Ordering::Relaxed),
-        substituted: registry.substituted.load(Ordering::Relaxed),
+        substituted: counts[Outcome::Substituted.index()].iter().sum(),
     }
 }
 

@@ -15,11 +15,13 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use super::events::record_without_signal;
 use super::registered::Registered;
 use super::slots::{Blank, Slot};
 pub use super::stack::SignalContext;
 use super::users::Users;
 use crate::arch;
+use crate::events::Outcome;
 use crate::fault::{Access, Cause, Fault};
 use crate::page_size;
 use crate::registry::{self, InstallError, REGISTRY, Registry};
@@ -321,7 +323,11 @@ pub(crate) fn bring_in(address: usize, len: usize, access: Access) -> Option<Res
     let mut fault = Fault::rejected(access, Cause::Backing, address);
     // SAFETY: invariants 1 and 2 of `Entry`.
     let done = unsafe { ((*calls).fault_in)(calls, address, len, access, &mut fault) };
-    Some(if done { Ok(()) } else { Err(fault) })
+    if done {
+        return Some(Ok(()));
+    }
+    record_without_signal(Outcome::Refused, &fault, address);
+    Some(Err(fault))
 }
 
 /// Returns whether the byte at `address` has a pager that expects an access to fault.

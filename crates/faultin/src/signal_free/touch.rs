@@ -5,7 +5,9 @@
 //! read-modify-write operation on a word; adding 0 stores what was there, and loses no store of another thread. Both access
 //! the memory as this thread would: with its rights, keys and tags.
 
+use crate::events::Outcome;
 use crate::fault::{Access, Cause, Fault};
+use crate::signal::events::record_without_signal;
 use crate::walk::{Touch, advise_populate, can_populate};
 use crate::{arch, page_size};
 
@@ -84,7 +86,9 @@ pub(super) fn fault(access: Access, address: usize) -> Fault {
             _ => Cause::Other,
         }
     };
-    Fault::rejected(access, cause, address)
+    let fault = Fault::rejected(access, cause, address);
+    record_without_signal(Outcome::Reported, &fault, address);
+    fault
 }
 
 /// Touches the byte at `address`.

@@ -86,3 +86,13 @@ pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
     }
     result
 }
+
+/// Returns the thread pointer, which differs from thread to thread. Async-signal-safe: no thread-local variable is used.
+pub(crate) fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register that every thread may read.
+    unsafe {
+        core::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
+}

@@ -36,3 +36,9 @@ pub(crate) unsafe fn syscall6(number: libc::c_long, arguments: [usize; 6]) -> is
         if result == -1 { -(error as isize) } else { result }
     }
 }
+
+/// Returns a number that differs from thread to thread.
+pub(crate) fn thread_pointer() -> usize {
+    // SAFETY: returns a number of this thread.
+    unsafe { libc::pthread_self() as usize }
+}

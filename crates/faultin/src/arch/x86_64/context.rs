@@ -95,3 +95,13 @@ pub(crate) unsafe fn syscall6(number: i64, arguments: [usize; 6]) -> isize {
     }
     result
 }
+
+/// Returns the thread pointer, which differs from thread to thread. Async-signal-safe: no thread-local variable is used.
+pub(crate) fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: the ABI of x86-64 keeps the address of the thread's block in its first word.
+    unsafe {
+        core::arch::asm!("mov {}, qword ptr fs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly));
+    }
+    pointer
+}

@@ -87,13 +87,13 @@ pub(crate) fn object() -> &'static Object {
     // SAFETY: computes the address of the object that the same text emits; touches no memory and no flags.
     unsafe {
         core::arch::asm!(
-            "lea {object}, [rip + faultin_object_v3]",
+            "lea {object}, [rip + faultin_object_v4]",
             __faultin_object!(),
             object = out(reg) object,
             options(nomem, nostack, preserves_flags, pure),
         );
     }
-    // SAFETY: `faultin_object_v3` is a static of this object, laid out as `Object`, whose fields are atomics or never
+    // SAFETY: `faultin_object_v4` is a static of this object, laid out as `Object`, whose fields are atomics or never
     // written.
     unsafe { &*object }
 }

@@ -182,7 +182,12 @@ impl SharedOptions {
 
     fn mapped(&self, file: &File, lead: usize, len: usize, rights: Rights) -> Result<Mapping, MappingError> {
         let too_long = || MappingError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
-        Mapping::new(file, self.offset - lead as u64, lead.checked_add(len).ok_or_else(too_long)?, rights)
+        let len = lead.checked_add(len).ok_or_else(too_long)?;
+        let mapping = Mapping::new(file, self.offset - lead as u64, len, rights)?;
+        if let Ok(stamp) = Stamp::of(file) {
+            mapping.identify(stamp.device, stamp.inode);
+        }
+        Ok(mapping)
     }
 
     /// Checks that `len` bytes of a file can be mapped: returns its size, and whether that is sealed.
