@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -113,6 +113,20 @@ fn standard_input_pipes_and_files_that_claim_to_be_empty_are_read_as_they_come()
     let version = fs::read("/proc/version").unwrap();
     let output = sum(&directory, &["--no-names", "/proc/version"]);
     assert_eq!(said(&output), (Some(0), format!("{}\n", blake3::hash(&version)).as_str(), ""));
+}
+
+/// A file behind standard input is watched if each change has to be an error, and is read from where it stands.
+#[test]
+fn standard_input_that_is_a_file_is_hashed_from_its_position() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("f");
+    fs::write(&path, bytes(700_000)).unwrap();
+    for args in [&["sum", "-"][..], &["sum", "--strict", "-"]] {
+        let mut file = File::open(&path).unwrap();
+        file.seek(SeekFrom::Start(5_001)).unwrap();
+        let output = common::faultin().args(args).stdin(file).output().unwrap();
+        assert_eq!(said(&output), (Some(0), format!("{}  -\n", blake3::hash(&bytes(700_000)[5_001..])).as_str(), ""));
+    }
 }
 
 #[test]

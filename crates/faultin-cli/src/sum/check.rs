@@ -37,7 +37,7 @@ pub fn check_all(lists: &[PathBuf], hasher: &Hasher, quiet: bool) -> io::Result<
         }
     }
     if failed > 0 {
-        complain(format_args!("{failed} of the files did not have their checksum, or could not be checked"));
+        complain(format_args!("{failed} of the files or lines have no checksum that agrees"));
     }
     Ok(failed)
 }
@@ -63,7 +63,7 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
             }
         }
         let parsed = std::str::from_utf8(&bytes).map_err(|_| "not Unicode").and_then(parse);
-        let Line { sum, file, shown: (escaped, shown) } = match parsed {
+        let Line { sum, file, shown: (escaped, name) } = match parsed {
             Ok(line) => line,
             Err(wrong) => {
                 complain(format_args!("{}: line {number} is no checksum: {wrong}", name::shown(list)));
@@ -71,6 +71,7 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
                 continue;
             }
         };
+        let shown = name::for_output(name);
         match hasher.hash(&file) {
             Ok(mut reader) => {
                 let mut actual = [0; 32];

@@ -6,14 +6,17 @@
 //! read sequentially.
 //!
 //! The bytes of a checksum must be those of one state of the file: a pass during which its stamp did not move proves this.
-//! After a pass during which it moved, the file is hashed once more. If the checksum is the same, the bytes are those that
-//! both passes read: only attributes or names had changed. A different checksum is an error, also if the second pass was
-//! undisturbed: the bytes changed while the command read them. A file that other processes append to is hashed to its end
-//! at the time of the second pass.
+//! After a pass during which it moved, the file is hashed once more. If the checksum is the same, and the file was not
+//! rewritten during the second pass, the bytes are those that both passes read: only attributes or names had changed. A
+//! different checksum is an error, also if the second pass was undisturbed: the bytes changed while the command read them.
+//!
+//! A file that other processes append to is hashed to its end after the first pass. Its stamp moves all the time, and does
+//! not tell an append from a rewrite: so another pass over the same bytes must have the same checksum.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -56,6 +59,9 @@ pub struct Options {
     pub seek: u64,
     /// The use of standard input, if it is not data.
     pub input: Option<&'static str>,
+    /// An action of another process before the bytes at this position are read.
+    #[cfg(test)]
+    pub meanwhile: Option<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 /// The reason why a file has no checksum.
@@ -125,20 +131,24 @@ impl Hasher {
     }
 
     fn whole(&self, path: &Path) -> Result<OutputReader, HashError> {
-        if super::is_stdin(path) {
-            return match self.options.input {
-                Some(holds) => Err(HashError::Taken(holds)),
-                None => self.hash_stream(path, io::stdin().lock()),
-            };
-        }
-        let file = File::open(path).map_err(HashError::Open)?;
-        let about = file.metadata();
+        let mut options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
+        let mut file = match (super::is_stdin(path), self.options.input) {
+            (true, Some(holds)) => return Err(HashError::Taken(holds)),
+            // A stream is not watched: only `strict` needs the file, if it is one.
+            (true, None) if !self.options.strict => return self.hash_stream(path, io::stdin().lock()),
+            (true, None) => File::from(io::stdin().as_fd().try_clone_to_owned().map_err(HashError::Open)?),
+            (false, _) => File::open(path).map_err(HashError::Open)?,
+        };
         // (Where it cannot be queried, the map reports what it is.)
-        if about.is_ok_and(|about| !about.is_file() || about.len() == 0) {
+        if file.metadata().is_ok_and(|about| !about.is_file()) {
             return self.hash_stream(path, file);
         }
-        let options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
-        match options.from_file_at(file.try_clone().map_err(HashError::Open)?, path) {
+        if super::is_stdin(path) {
+            options = options.offset(file.stream_position().map_err(HashError::Open)?);
+        }
+        let another = file.try_clone().map_err(HashError::Open)?;
+        let map = if super::is_stdin(path) { options.from_file(another) } else { options.from_file_at(another, path) };
+        match map {
             // The kernel generates it when it is read, whatever its size.
             Err(error) if error.is_stream() => self.hash_stream(path, file),
             Err(error) => Err(HashError::Map(error)),
@@ -152,22 +162,28 @@ impl Hasher {
 
     fn hash_map(&self, path: &Path, map: &FileMap) -> Result<OutputReader, MapError> {
         let len = map.len();
-        let (first, moved) = self.pass(path, map)?;
+        let (first, moved) = self.pass(path, map, len)?;
         let Some(moved) = moved else { return Ok(first) };
         map.refresh()?;
-        let (second, _) = self.pass(path, map)?;
-        // Longer: other processes append to it.
-        match map.len() > len || sum(&first) == sum(&second) {
-            true => Ok(second),
-            false => Err(moved),
+        let (second, moved_again) = self.pass(path, map, map.len())?;
+        let Some(moved_again) = moved_again else {
+            return if map.len() > len || sum(&first) == sum(&second) { Ok(second) } else { Err(moved) };
+        };
+        if map.len() == len {
+            let is_same = sum(&first) == sum(&second) && moved_again.change() != Some(Change::Rewritten);
+            return if is_same { Ok(second) } else { Err(moved_again) };
         }
+        let len = map.len();
+        map.refresh()?;
+        let (third, moved) = self.pass(path, map, len)?;
+        let was_rewritten = moved.is_some_and(|moved| moved.change() == Some(Change::Rewritten));
+        if sum(&second) == sum(&third) && !was_rewritten { Ok(third) } else { Err(moved_again) }
     }
 
-    /// Hashes the bytes of the map; returns also the first change that was detected meanwhile, unless it leaves no
+    /// Hashes the first `len` bytes of the map; returns also the first change that was detected meanwhile, unless it leaves no
     /// checksum.
-    fn pass(&self, path: &Path, map: &FileMap) -> Result<(OutputReader, Option<MapError>), MapError> {
-        let len = map.len();
-        let bar = self.progress.bar(path, len);
+    fn pass(&self, path: &Path, map: &FileMap, len: u64) -> Result<(OutputReader, Option<MapError>), MapError> {
+        let bar = self.progress.bar(path, Some(len));
         let task = Task { map, bar, options: &self.options, moved: Mutex::default() };
         let hashed = self.pool.install(|| task.root(len));
         task.bar.finish_and_clear();
@@ -180,7 +196,7 @@ impl Hasher {
     }
 
     fn hash_stream(&self, path: &Path, mut stream: impl Read) -> Result<OutputReader, HashError> {
-        let bar = self.progress.bar(path, 0);
+        let bar = self.progress.bar(path, None);
         let (mut hasher, mut buffer, mut done) = (self.options.key.hasher(), vec![0; READ], 0_u64);
         let ended = loop {
             match stream.read(&mut buffer) {
@@ -211,7 +227,7 @@ struct Task<'a> {
     map: &'a FileMap,
     bar: ProgressBar,
     options: &'a Options,
-    /// The first change that was detected.
+    /// The first change that was detected, or the first rewrite.
     moved: Mutex<Option<MapError>>,
 }
 
@@ -259,7 +275,11 @@ impl Task<'_> {
             // The file that its name leads to does not matter.
             Some(Change::Replaced | Change::Deleted) if !self.options.strict => Ok(()),
             Some(Change::Touched | Change::Rewritten | Change::Grown { .. }) if !self.options.strict => {
-                self.moved.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_worse = error.change() == Some(Change::Rewritten);
+                if moved.as_ref().is_none_or(|moved| is_worse && moved.change() != Some(Change::Rewritten)) {
+                    *moved = Some(error);
+                }
                 Ok(())
             }
             _ => Err(error),
@@ -274,6 +294,10 @@ impl Task<'_> {
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(PIECE as usize, 0);
             let copy = &mut buffer[..len as usize];
+            #[cfg(test)]
+            if let Some(meanwhile) = &self.options.meanwhile {
+                meanwhile(at);
+            }
             self.read(copy, at)?;
             let mut hasher = self.options.key.hasher();
             hasher.set_input_offset(at);
@@ -281,5 +305,106 @@ impl Task<'_> {
             self.bar.inc(len);
             Ok(finish(&mut hasher))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Number of pieces of the file.
+    const PIECES: u64 = 4;
+
+    /// Hashes a file of `A`, one piece after another; another process does this to it before each.
+    fn hash(
+        len: u64,
+        strict: bool,
+        meanwhile: impl Fn(&File, usize, u64) + Send + Sync + 'static,
+    ) -> Result<[u8; 32], String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().write_all_at(&vec![b'A'; len as usize], 0).expect("written");
+        let other = file.reopen().expect("open");
+        let calls = AtomicUsize::new(0);
+        let options = Options {
+            threads: 1,
+            strict,
+            backend: Backend::Automatic,
+            key: Key::None,
+            seek: 0,
+            input: None,
+            meanwhile: Some(Box::new(move |at| meanwhile(&other, calls.fetch_add(1, Relaxed), at))),
+        };
+        let hasher = Hasher::new(options, Progress::new()).expect("threads");
+        hasher.hash(file.path()).map(|reader| sum(&reader)).map_err(|error| error.to_string())
+    }
+
+    /// Overwrites a piece, so that the time of the file moves.
+    fn write(file: &File, piece: u64, byte: u8) {
+        std::thread::sleep(Duration::from_millis(20));
+        file.write_all_at(&vec![byte; PIECE as usize], piece * PIECE).expect("written");
+    }
+
+    /// During the pass that the calls before belong to: `A` is read of the first piece, and `B` of the last one, although
+    /// the last one is written after the first.
+    fn mix(file: &File, at: u64) {
+        match at / PIECE {
+            1 => write(file, 0, b'B'),
+            2 => write(file, PIECES - 1, b'B'),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn growth_does_not_hide_that_a_file_was_rewritten() {
+        let result = hash(PIECES * PIECE, false, |file, call, at| match call as u64 {
+            0 => {
+                std::thread::sleep(Duration::from_millis(20));
+                file.write_all_at(b"A", PIECES * PIECE).expect("appended");
+            }
+            4..9 => mix(file, at),
+            _ => {}
+        });
+        result.expect_err("no state of the file");
+    }
+
+    #[test]
+    fn two_passes_that_read_the_same_mixture_prove_nothing() {
+        let result = hash(PIECES * PIECE, false, |file, call, at| {
+            if call == PIECES as usize {
+                write(file, PIECES - 1, b'A');
+                write(file, 0, b'A');
+            }
+            mix(file, at);
+        });
+        result.expect_err("no state of the file");
+    }
+
+    #[test]
+    fn a_file_that_was_empty_is_watched() {
+        let appends = |file: &File, call: usize, _: u64| {
+            if call == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+                file.write_all_at(b"more", 0).expect("appended");
+            }
+        };
+        assert_eq!(hash(0, false, appends), Ok(*blake3::hash(b"more").as_bytes()));
+        hash(0, true, appends).expect_err("every change is an error");
+        assert_eq!(hash(0, true, |_, _, _| {}), Ok(*blake3::hash(b"").as_bytes()));
+    }
+
+    #[test]
+    fn a_file_that_only_grows_has_the_checksum_of_one_of_its_ends() {
+        let len = PIECES * PIECE;
+        let grows = move |file: &File, call: usize, _: u64| {
+            std::thread::sleep(Duration::from_millis(20));
+            file.write_all_at(b"A", len + call as u64).expect("appended");
+        };
+        let is = hash(len, false, grows).expect("it is hashed to an end");
+        let ends = (0..20).map(|more| *blake3::hash(&vec![b'A'; (len + more) as usize]).as_bytes());
+        assert!(ends.into_iter().any(|end| end == is));
+        hash(len, true, grows).expect_err("every change is an error");
     }
 }

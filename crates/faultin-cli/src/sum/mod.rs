@@ -112,6 +112,8 @@ pub fn run(args: &Args) -> ExitCode {
             (_, true) => Some("a list of checksums"),
             _ => None,
         },
+        #[cfg(test)]
+        meanwhile: None,
     };
     let hasher = match Hasher::new(options, Progress::new()) {
         Ok(hasher) => hasher,
@@ -160,6 +162,7 @@ fn print_one(out: &mut impl Write, file: &Path, reader: OutputReader, args: &Arg
         return out.flush();
     }
     let (escaped, name) = name::printed(file);
+    let name = name::for_output(&name);
     let (before, after) = match (args.no_names, args.tag) {
         (true, _) => (String::new(), String::new()),
         (_, true) => (format!("{escaped}BLAKE3 ({name}) = "), String::new()),

@@ -4,6 +4,7 @@
 //! Unicode cannot be written losslessly; it is printed with replacement characters, which a check rejects.
 
 use std::borrow::Cow;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 /// Returns the line's first character if its name is escaped, and the name.
@@ -16,9 +17,34 @@ pub fn printed(file: &Path) -> (&'static str, String) {
     }
 }
 
-/// Returns a name for a message.
-pub fn shown(file: &Path) -> Cow<'_, str> {
-    if super::is_stdin(file) { Cow::Borrowed("standard input") } else { file.to_string_lossy() }
+/// Returns a name for a message: one line, and nothing that a terminal obeys.
+pub fn shown(file: &Path) -> String {
+    if super::is_stdin(file) { "standard input".to_owned() } else { plain(&file.to_string_lossy()).into_owned() }
+}
+
+/// Returns a printed name for standard output. A name may have escape codes, and nobody has looked at the names in a list
+/// that somebody sent: a terminal gets them escaped, a pipe or a file as they are.
+pub fn for_output(name: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { plain(name) } else { Cow::Borrowed(name) }
+}
+
+/// Escapes the characters that control a terminal or the direction of the text.
+fn plain(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| {
+        let sets_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        !c.is_control() && !sets_direction && c != '\u{2028}' && c != '\u{2029}'
+    };
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_plain(character) {
+            true => escaped.push(character),
+            false => escaped.extend(character.escape_default()),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Returns the name that was printed like this.
@@ -55,6 +81,13 @@ pub fn parsed(text: &str, escaped: bool) -> Result<PathBuf, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_nothing_that_a_terminal_obeys() {
+        let name = "miss\nfaultin sum: all fine\x1b]0;pwned\x07\u{9b}2K \u{202e}cod";
+        assert_eq!(shown(Path::new(name)), "miss\\nfaultin sum: all fine\\u{1b}]0;pwned\\u{7}\\u{9b}2K \\u{202e}cod");
+        assert_eq!(shown(Path::new("a name \\ é 日本")), "a name \\ é 日本");
+    }
 
     #[test]
     fn what_is_printed_is_parsed_back() {

@@ -21,16 +21,14 @@ impl Progress {
         Progress { style: style.unwrap_or_else(|_| ProgressStyle::default_bar()) }
     }
 
-    /// Returns a bar for a file of `len` bytes, 0 if unknown.
-    pub fn bar(&self, file: &Path, len: u64) -> ProgressBar {
-        if len > 0 && len < LONG {
-            return ProgressBar::hidden();
-        }
-        let bar = if len == 0 {
-            ProgressBar::new_spinner().with_message(name::shown(file).into_owned())
-        } else {
-            ProgressBar::new(len).with_style(self.style.clone()).with_message(name::shown(file).into_owned())
+    /// Returns a bar for a file of `len` bytes, if that is known.
+    pub fn bar(&self, file: &Path, len: Option<u64>) -> ProgressBar {
+        let bar = match len {
+            Some(len) if len < LONG => return ProgressBar::hidden(),
+            Some(len) => ProgressBar::new(len).with_style(self.style.clone()),
+            None => ProgressBar::new_spinner(),
         };
+        let bar = bar.with_message(name::shown(file));
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
     }
