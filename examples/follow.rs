@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pause();
             std::fs::File::options().append(true).open(&path)?.write_all(b"second\n")?;
             pause();
-            std::fs::write(&path, "new\n")?; // cut, and begun again
+            std::fs::write(&path, "new\n")?; // truncated, and begun again
             pause();
             std::fs::rename(&path, folder.path().join("log.1"))?;
             std::fs::write(&path, "rotated\n")

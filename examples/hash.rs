@@ -1,6 +1,9 @@
 //! A hash tool of ten lines that no change of the file kills.
 //!
-//! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is truncated meanwhile.
+//! `cargo run --example hash -- FILE…` hashes files; without one it hashes a file that is truncated meanwhile. Errors go to standard
+//! error, and the exit status is then 1.
+
+use std::process::ExitCode;
 
 use faultin::{MapError, MapOptions, map::Watch};
 
@@ -13,11 +16,11 @@ fn hash(path: &str) -> Result<blake3::Hash, MapError> {
     Ok(hasher.finalize())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut paths: Vec<String> = std::env::args().skip(1).collect();
     let files = tempfile::tempdir()?;
     if paths.is_empty() {
-        let path = files.path().join("somebody-elses");
+        let path = files.path().join("data");
         std::fs::write(&path, vec![7; 256 << 20])?;
         let file = std::fs::File::options().write(true).open(&path)?;
         std::thread::spawn(move || {
@@ -26,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
         paths.push(path.display().to_string());
     }
+    let mut status = ExitCode::SUCCESS;
     for path in paths {
         let hashed = match hash(&path) {
             Err(error) if error.is_stream() => hash_stream(&path),
@@ -33,10 +37,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         match hashed {
             Ok(hash) => println!("{hash}  {path}"),
-            Err(error) => println!("{error}"),
+            Err(error) => {
+                eprintln!("{error}");
+                status = ExitCode::FAILURE;
+            }
         }
     }
-    Ok(())
+    Ok(status)
 }
 
 /// Hashes a source without a size to map: a pipe, or a file of /proc or /sys.

@@ -19,14 +19,15 @@ use progress::Progress;
 
 /// Print or check BLAKE3 checksums of files that may change while they are read
 ///
-/// A file that is truncated or rewritten while it is read, or whose reads fail, is an error for that file, with the reason and the
-/// number of bytes read; the other files are still processed. If the attributes or the data of a file have changed, it is hashed
-/// a second time. Equal checksums are a success, so links, permissions, renaming and deletion cause no error. A file that other
-/// programs append to is hashed up to its length at the last read, as b3sum does. Without FILE, or if FILE is -, standard input
-/// is read. Options, output and lists are those of b3sum. Uses all cores.
+/// A file that is truncated or rewritten while it is read, or whose reads fail, is an error for that file, with the reason and,
+/// if a read failed, the position; the other files are still processed. If the attributes or the data of a file have changed, it
+/// is hashed a second time. Equal checksums are a success, so links, permissions, renaming and deletion cause no error. If other
+/// programs append to a file meanwhile, the checksum is that of the bytes that the file had when the last reading of it began.
+/// Without FILE, or if FILE is -, standard input is read. Options, output and lists are those of b3sum. Uses all cores.
 ///
-/// Exit status: 0 if every file was read and, with --check, has its checksum; 1 if not, or if standard output could not be written
-/// completely, for example because its reader closed the pipe; 2 for wrong arguments.
+/// Exit status: 0 if every file was read and, with --check, has its checksum; 1 if not, or if writing to standard output failed,
+/// for example because its reader closed the pipe; 2 for wrong arguments. Standard output that is closed when the command starts
+/// is replaced by /dev/null, so it is no error.
 #[derive(clap::Args)]
 pub struct Args {
     /// Files to hash; with --check, lists of checksums [default: -, standard input]

@@ -41,7 +41,6 @@ pub enum Watch {
     /// to 50 ms for the size. It may also move the time after the size: at a size that was seen to have grown, a time that
     /// moves within two ticks of the clock belongs to the append. A file that was truncated and has grown past its previous
     /// size between two operations counts as grown.
-    /// the clock is the append's.
     Appending,
     /// For hashes and backups: every byte is of one state of the file. One system call per operation.
     ///
