@@ -45,9 +45,9 @@ pub enum Event {
         /// The address.
         address: u64,
     },
-    /// These processes have a truncated file open for writing.
+    /// These processes have a file open for writing that a fault was past the end of.
     Writers {
-        /// The fault that found the file truncated.
+        /// The fault.
         fault: Box<Fault>,
         /// The processes, those that could be seen.
         writers: Vec<Writer>,

@@ -79,11 +79,11 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The page is past the end of the file: the file was truncated, or never reached so far.
+    /// The page is past the end of the file: the file was truncated, or never reached so far. The kernel does not tell which.
     PastEnd {
         /// Bytes of the file now.
         size: u64,
-        /// Up to which byte the file is mapped. It was not shorter than the last page of this when the mapping was sound.
+        /// Up to which byte of the file the mapping reaches.
         mapped_to: u64,
         /// When the file changed last (`st_ctime`).
         changed: SystemTime,

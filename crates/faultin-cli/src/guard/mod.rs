@@ -17,12 +17,13 @@ const ZEROS: u8 = 74;
 /// Run any program; explain its SIGBUS, or wait for space, retry, or show zeros
 ///
 /// A program gets SIGBUS ("Bus error") if it accesses a mapped page that cannot be provided: the disk or /dev/shm is full, the
-/// file was truncated, the device fails, or the pool of huge pages is empty. The guard runs the program unmodified, with its
+/// file is shorter than its mapping, the device fails, or the pool of huge pages is empty. The guard runs the program unmodified, with its
 /// threads and child processes, and prints for each fault the program, the file, the byte, the cause and a remedy to standard
 /// error. Without other options it changes nothing: signal, core file and exit status are those of the program.
 ///
-/// Options for different causes can be combined. If none is given, they are read from the environment variable FAULTIN_GUARD,
-/// separated by commas: FAULTIN_GUARD=wait-space=10m,retry.
+/// Options for different causes can be combined. If none of --explain, --wait-space, --retry and --zero is given, they are read
+/// from the environment variable FAULTIN_GUARD, separated by commas: FAULTIN_GUARD=wait-space=10m,retry. It is also read with
+/// --except and --report.
 ///
 /// Limits: a system call that fails (write(2) to a full disk, EFAULT) raises no signal, so the guard does not see it. Debuggers
 /// and LeakSanitizer do not work in the program, because a process has at most one tracer (see --except). A setuid program does
@@ -82,7 +83,7 @@ pub fn run(args: &Args) -> ExitCode {
         guard = guard.except(name);
     }
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut lines = Lines::new(colour);
+    let mut lines = Lines::new(colour).policies(policies);
     let mut zeros = false;
     let result = guard.run(&args.command, |event| {
         zeros |= matches!(event, Event::Fault { outcome: Outcome::Zeros { .. }, .. });
@@ -105,9 +106,21 @@ pub fn run(args: &Args) -> ExitCode {
                 RunError::Exec { .. } => 126,
                 _ => 125,
             };
-            fail(&error.to_string(), status)
+            fail(&format!("{error}{}", value_apart(args, status).unwrap_or_default()), status)
         }
     }
+}
+
+/// What to say if the program that was not found seems to be the value of an option: a value that may be left out follows `=`.
+fn value_apart(args: &Args, status: u8) -> Option<String> {
+    let word = args.command.first().filter(|_| status == 127)?.to_str()?;
+    let options = [
+        ("--wait-space", args.wait_space == Some(None) && word.parse::<Seconds>().is_ok()),
+        ("--retry", args.retry == Some(None) && word.parse::<u32>().is_ok()),
+    ];
+    let meant: Vec<String> =
+        options.iter().filter(|(_, is_meant)| *is_meant).map(|(name, _)| format!("`{name}={word}`")).collect();
+    (!meant.is_empty()).then(|| format!(" (a value of an option needs `=`: {})", meant.join(" or ")))
 }
 
 /// Makes the file of a report. A link that somebody has put in its place is not followed, because a privileged guard would write over what

@@ -37,11 +37,36 @@ fn a_truncated_file_says_what_it_was() {
         "reader[",
         "load at byte 4096 of",
         "/g: ",
-        "truncated",
-        "5 bytes now",
-        "mapped up to byte 303104",
-        "changed",
+        "past the end of the file: it has 5 bytes (mapped up to byte 303104, changed ",
     ]);
+    guarded.says(&["hint: ", "rename", "--zero"]);
+}
+
+#[test]
+fn a_file_that_was_never_longer_is_not_called_truncated() {
+    let Some(stage) = Stage::new() else { return };
+    let (plain, guarded) = stage.both("exec GUARD $P/hostile short $M/f", "");
+    plain.ends(135);
+    guarded
+        .ends(135)
+        .says(&["store at byte 0 of", "/f: past the end of the file: it has 0 bytes (mapped up to byte 32768"]);
+    assert!(guarded.lines("which was truncated").is_empty(), "{guarded:#?}");
+    guarded.says(&["hint: ", "`ftruncate`"]);
+    assert!(guarded.lines("--zero").is_empty(), "a store is never zeros: {guarded:#?}");
+}
+
+#[test]
+fn a_name_may_end_as_a_removed_one() {
+    let Some(stage) = Stage::new() else { return };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let script = format!(
+        "head -c 300000 /dev/zero >\"$M/g (deleted)\"; exec $G --report {} -- $P/reader \"$M/g (deleted)\" 5",
+        file.path().display()
+    );
+    stage.run(&script).ends(135);
+    let faults = report(file.path());
+    assert_eq!(faults[0]["file"]["deleted"], false, "{faults:#?}");
+    assert!(faults[0]["file"]["path"].as_str().is_some_and(|path| path.ends_with("/g (deleted)")), "{faults:#?}");
 }
 
 #[test]
@@ -98,6 +123,10 @@ fn statuses_are_the_programs_own() {
     stage.run("exec $G").ends(2);
     stage.run("FAULTIN_GUARD=wait exec $G -- true").ends(2).says(&["FAULTIN_GUARD", "\"wait\" is not a policy"]);
     stage.run("exec $G --explain --zero -- true").ends(2);
+    stage.run("exec $G --wait-space 5s -- true").ends(127).says(&["\"5s\"", "`--wait-space=5s`"]);
+    stage.run("exec $G --retry 7 true").ends(127).says(&["\"7\"", "`--retry=7`"]);
+    assert!(stage.run("exec $G --retry 5s").ends(127).lines("`=`").is_empty(), "5s is no number");
+    assert!(stage.run("exec $G 5s").ends(127).lines("`=`").is_empty(), "there is no option");
 }
 
 #[test]

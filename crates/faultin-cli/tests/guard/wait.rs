@@ -67,7 +67,7 @@ fn other_threads_go_on_meanwhile() {
 fn a_truncated_file_is_not_waited_for() {
     let Some(stage) = Stage::new() else { return };
     let done = stage.run("head -c 300000 /dev/zero >$M/g; exec $G --wait-space --retry -- $P/reader $M/g 5");
-    done.ends(135).says(&["truncated"]);
+    done.ends(135).says(&["past the end of the file"]);
     assert!(done.lines("waits").is_empty(), "{done:#?}");
 }
 

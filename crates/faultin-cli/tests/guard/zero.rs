@@ -41,7 +41,7 @@ fn code_never_is_zeros() {
     let Some(stage) = Stage::new() else { return };
     let (plain, guarded) = stage.both("exec GUARD $P/hostile code $M/f", "--zero");
     plain.ends(135);
-    guarded.ends(135).says(&["fetch of an instruction at byte 4096", "truncated", "code never is zeros"]);
+    guarded.ends(135).says(&["fetch of an instruction at byte 4096", "past the end", "code never is zeros"]);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_filter_of_system_calls_is_never_met() {
         let (plain, guarded) = stage.both(&format!("exec GUARD $P/hostile filters $M/f {what}"), "--zero");
         plain.ends(135);
         // In its own namespace a guard may not suspend filters.
-        guarded.ends(135).says(&["truncated", "no zeros: a filter of system calls"]);
+        guarded.ends(135).says(&["past the end", "no zeros: a filter of system calls"]);
     }
 }
 

@@ -4,10 +4,14 @@ use super::{Access, Code, Decoded};
 
 pub(super) fn decode(code: &Code<'_>, pc: u64, address: u64) -> Decoded {
     let at = |access| Decoded { access, sent: false };
-    let Some(word) = word(code.at) else { return at(Access::Fetch) };
+    let is_fetch = address.wrapping_sub(pc) < 4;
+    let Some(word) = word(code.at) else {
+        // Memory that cannot be read is no fetch if the address is another one.
+        return at(if is_fetch { Access::Fetch } else { Access::Unknown });
+    };
     match access(word) {
         Some(access) => at(access),
-        None if address.wrapping_sub(pc) < 4 => at(Access::Fetch),
+        None if is_fetch => at(Access::Fetch),
         // `svc #0`
         None => Decoded { access: Access::Unknown, sent: self::word(code.before) == Some(0xd400_0001) },
     }
@@ -92,6 +96,8 @@ mod tests {
         assert!(!decode(&svc, &load, 0x5000).sent, "the instruction after it accesses memory");
         assert!(!decode(&nop, &nop, 0x5000).sent);
         assert_eq!(decode(&nop, &[], 0x1000).access, Access::Fetch);
+        assert_eq!(decode(&nop, &[], 0x5000).access, Access::Unknown, "memory that cannot be read");
+        assert_eq!(decode(&nop, &[], 0xfff).access, Access::Unknown);
         assert_eq!(decode(&nop, &nop, 0x1002).access, Access::Fetch);
     }
 }

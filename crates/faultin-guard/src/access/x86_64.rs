@@ -16,13 +16,11 @@ const LARGEST: u64 = 16 << 10;
 pub(super) fn decode(code: &Code<'_>, registers: &Registers, address: u64) -> Decoded {
     let at = |access| Decoded { access, sent: false };
     let pc = registers.rip;
-    if code.at.is_empty() {
-        return at(Access::Fetch);
-    }
     let bits = if registers.cs == USER32_CS { 32 } else { 64 };
     let mut decoder = Decoder::with_ip(bits, code.at, pc, DecoderOptions::NONE);
     let instruction = decoder.decode();
     let is_fetch = address >= pc && address - pc < LONGEST as u64;
+    // Also where no byte could be read: that is no fetch if the address is another one.
     if instruction.is_invalid() {
         return at(if is_fetch { Access::Fetch } else { Access::Unknown });
     }
@@ -133,4 +131,23 @@ fn value(register: Register, registers: &Registers) -> Option<u64> {
         4 => whole & 0xffff_ffff,
         _ => whole,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_a_fetch_only_where_the_fault_is() {
+        // SAFETY: a structure of numbers.
+        let mut registers: Registers = unsafe { std::mem::zeroed() };
+        registers.rip = 0x1000;
+        let decode = |at: &[u8], address| decode(&Code { before: &[], at }, &registers, address);
+        let unknown = Decoded { access: Access::Unknown, sent: false };
+        assert_eq!(decode(&[], 0x5000), unknown, "memory that cannot be read");
+        assert_eq!(decode(&[], 0xfff), unknown);
+        assert_eq!(decode(&[], 0x1000).access, Access::Fetch);
+        // The rest of the instruction is in the next page.
+        assert_eq!(decode(&[0x48, 0x8b], 0x1002).access, Access::Fetch);
+    }
 }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_says_what_it_was() {
+    fn a_short_file_says_how_long_it_is_and_how_far_it_is_mapped() {
         let cause = of(FileFacts { size: 5, ..file() }, Access::Load);
         let expected = Cause::PastEnd { size: 5, mapped_to: 0x12_000, changed: SystemTime::UNIX_EPOCH };
         assert_eq!(cause, expected);

@@ -124,16 +124,76 @@ fn duplicate(thread: i32, number: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())?)
 }
 
-/// The path of a mapping without what the kernel appends to it, and whether the file has been removed.
-pub(super) fn path(name: &OsString) -> (OsString, bool) {
+/// The path of a mapping without what the kernel appends to it, and whether the file has been removed. `is_unlinked` says
+/// whether the opened file has no name left; `has_name`, whether the text is a name of it as it stands.
+pub(super) fn path(name: &OsString, is_unlinked: bool, has_name: impl FnOnce() -> bool) -> (OsString, bool) {
     match name.as_bytes().strip_suffix(b" (deleted)") {
-        Some(path) => (OsString::from_vec(path.to_vec()), true),
-        None => (name.clone(), false),
+        // The kernel appends this to a removed name. A name may end so itself.
+        Some(path) if is_unlinked || !has_name() => (OsString::from_vec(path.to_vec()), true),
+        _ => (name.clone(), false),
     }
+}
+
+/// Whether the text of the mapping is the file's name, from the root of the process.
+pub(super) fn has_name(process: &OwnedFd, region: &Region) -> bool {
+    by_path(process, region).is_ok_and(|found| found.is_some())
 }
 
 /// Another description of the same file, opened for writing.
 pub(super) fn for_writing(file: &OwnedFd) -> Option<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::inspect::region;
+
+    #[test]
+    fn a_name_may_end_as_a_removed_one() {
+        let table = [
+            ("/a", false, true, "/a", false),
+            ("/a (deleted)", true, false, "/a", true),
+            ("/a (deleted)", false, true, "/a (deleted)", false),
+            ("/a (deleted) (deleted)", true, false, "/a (deleted)", true),
+            // Another name of it is left.
+            ("/a (deleted)", false, false, "/a", true),
+            // It has been removed, and another file has the name: the inode was given to that one.
+            ("/a (deleted)", true, true, "/a", true),
+        ];
+        for (name, is_unlinked, has_name, expected, is_deleted) in table {
+            let found = path(&name.into(), is_unlinked, || has_name);
+            assert_eq!(found, (expected.into(), is_deleted), "{name}, {is_unlinked}, {has_name}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_asked_whether_a_name_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = folder.path().join("a (deleted)");
+        let file = File::create_new(&name).expect("a file");
+        file.set_len(1).expect("a byte");
+        let own = rustix::fs::open("/proc/self", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).expect("/proc");
+        // SAFETY: a new mapping, which is not accessed and stays until the process ends.
+        let start = unsafe {
+            let (flags, fd) = (libc::MAP_SHARED, file.as_raw_fd());
+            libc::mmap(std::ptr::null_mut(), 1, libc::PROT_READ, flags, fd, 0)
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let found = || {
+            let region = region::find(&own, start as u64).expect("maps").expect("the mapping");
+            let stat = fstat(&file).expect("a status");
+            path(&region.name, stat.st_nlink == 0, || has_name(&own, &region))
+        };
+        assert_eq!(found(), (name.clone().into_os_string(), false));
+        let other = folder.path().join("other");
+        std::fs::hard_link(&name, &other).expect("a second name");
+        std::fs::remove_file(&name).expect("it is removed");
+        assert_eq!(found(), (name.clone().into_os_string(), true));
+        std::fs::remove_file(&other).expect("it is removed");
+        assert_eq!(found(), (name.into_os_string(), true));
+    }
 }

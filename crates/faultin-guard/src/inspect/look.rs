@@ -205,7 +205,8 @@ impl View<'_> {
 
     fn mapped(&self, opened: Option<&OwnedFd>, stat: Option<&Stat>) -> MappedFile {
         let region = self.region;
-        let (path, is_deleted) = file::path(&region.name);
+        let is_unlinked = stat.is_some_and(|stat| stat.st_nlink == 0);
+        let (path, is_deleted) = file::path(&region.name, is_unlinked, || file::has_name(self.process, region));
         MappedFile {
             path,
             is_deleted,

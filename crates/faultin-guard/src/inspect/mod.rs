@@ -57,7 +57,7 @@ pub(crate) enum Job {
     Look(u64, Box<Look>),
     /// To ask a page again.
     Ask(u64, Arc<Target>),
-    /// To find which processes have a truncated file open for writing.
+    /// To find which processes have a file open for writing that a fault was past the end of.
     Search(Box<Fault>),
     /// To find out whether a program has LeakSanitizer in it, after its process has ended.
     Leaks(i32, PathBuf),
@@ -69,7 +69,7 @@ pub(crate) enum Report {
     Found(u64, Box<Finding>),
     /// What a page has answered.
     Answered(u64, Answer),
-    /// Which processes have a file open for writing that was found truncated: said after the finding.
+    /// Which processes have a file open for writing that a fault was past the end of: said after the finding.
     Writers(Box<Fault>, Vec<Writer>),
     /// The process had LeakSanitizer in it.
     Leaks(i32, PathBuf),
@@ -103,7 +103,7 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// From when on workers that are busy are no use to other jobs.
     busy: Vec<(u64, Instant)>,
-    /// Truncated files that were searched for, by device and inode.
+    /// Files that were searched for, by device and inode.
     searched: HashSet<(u64, u64)>,
     next: u64,
     ended: bool,
@@ -216,9 +216,9 @@ fn work(shared: &Shared) {
             Job::Ask(ticket, target) => report(Report::Answered(ticket, target.ask())),
             Job::Look(ticket, look) => {
                 let finding = look::look(&look);
-                let truncated = writers::are_of_interest(&finding.fault).then(|| Box::new(finding.fault.clone()));
+                let past_end = writers::are_of_interest(&finding.fault).then(|| Box::new(finding.fault.clone()));
                 report(Report::Found(ticket, Box::new(finding)));
-                if let Some(fault) = truncated {
+                if let Some(fault) = past_end {
                     shared.search(fault);
                 }
             }

@@ -1,4 +1,4 @@
-//! Which processes have a truncated file open for writing.
+//! Which processes have a file open for writing that a fault was past the end of.
 
 use std::ffi::OsString;
 use std::fs;

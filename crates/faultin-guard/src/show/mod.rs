@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Ending, Event, Outcome, Release};
 use crate::fault::{Cause, Fault};
+use crate::policy::Policies;
 use escape::escaped;
 
 /// Turns events into lines for people.
 #[derive(Debug, Default)]
 pub struct Lines {
     colour: bool,
+    policies: Policies,
     processes: BTreeMap<i32, Process>,
+    /// The causes and options of which a hint was printed.
     hints: HashSet<&'static str>,
     /// The ranges of files that were shown as zeros, by name.
     zeros: BTreeMap<String, Zeros>,
@@ -81,6 +84,13 @@ impl Lines {
     #[must_use]
     pub fn new(colour: bool) -> Lines {
         Lines { colour, ..Lines::default() }
+    }
+
+    /// Sets the policies of the guard, so that no hint recommends what is in use.
+    #[must_use]
+    pub fn policies(mut self, policies: Policies) -> Lines {
+        self.policies = policies;
+        self
     }
 
     /// The lines that an event makes.
@@ -220,13 +230,14 @@ impl Lines {
         }
     }
 
-    /// A line, and the first time a hint.
+    /// A line, and the first time a hint: what can be done about the cause, and which option of the guard helps.
     fn tell(&mut self, tone: Tone, fault: &Fault, text: &str, lines: &mut Vec<String>) {
         lines.push(self.line(tone, text));
-        if self.hints.insert(fault.cause.name())
-            && let Some(hint) = words::hint(fault)
-        {
-            lines.push(self.line(Tone::Note, &format!("hint: {hint}")));
+        let advice = words::advice(fault).filter(|_| self.hints.insert(fault.cause.name()));
+        let option = words::option(fault, &self.policies).filter(|(name, _)| self.hints.insert(name));
+        let hint: Vec<String> = advice.into_iter().chain(option.map(|(_, text)| text.to_owned())).collect();
+        if !hint.is_empty() {
+            lines.push(self.line(Tone::Note, &format!("hint: {}", hint.join(". "))));
         }
     }
 
@@ -385,6 +396,75 @@ mod tests {
         let last = lines.of(&DEAD);
         assert_eq!(last, ["faultin guard: prog[7]: 2 more such faults in /dev/shm/a\\u{1b}[2J"]);
         assert!(lines.finish().is_empty());
+    }
+
+    /// The lines of a fault of this cause and access.
+    fn said(lines: &mut Lines, cause: &Cause, access: Access) -> Vec<String> {
+        let mut fault = fault(7, false);
+        (fault.cause, fault.access) = (cause.clone(), access);
+        // Each in a process of its own: its line is printed.
+        fault.process = i32::try_from(lines.processes.len()).expect("few") + 1;
+        lines.of(&Event::Fault { fault, outcome: Outcome::Delivered { instead: String::new() } })
+    }
+
+    #[test]
+    fn a_page_past_the_end_does_not_prove_that_the_file_was_truncated() {
+        let cause = Cause::PastEnd { size: 5, mapped_to: 32768, changed: std::time::SystemTime::now() };
+        let lines = said(&mut Lines::new(false), &cause, Access::Load);
+        assert!(
+            lines[0].contains("past the end of the file: it has 5 bytes (mapped up to byte 32768, changed "),
+            "{lines:?}"
+        );
+        assert!(!lines[0].contains("truncated"), "{lines:?}");
+        assert!(lines[1].contains("`ftruncate`") && lines[1].contains("rename"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_hint_recommends_only_what_helps_and_is_not_in_use() {
+        use crate::policy::WaitSpace;
+        let none = Policies::default();
+        let wait = Policies { wait_space: Some(WaitSpace { limit: None }), ..none };
+        let (retry, zero) = (Policies { retry: Some(1), ..none }, Policies { zero: true, ..none });
+        let end = Cause::PastEnd { size: 0, mapped_to: 4096, changed: std::time::SystemTime::UNIX_EPOCH };
+        let full = Cause::NoSpace { errno: None, space: Space::default() };
+        let huge = Cause::HugePages { page: 2 << 20, total: 0, free: 0 };
+        let io = Cause::Io { errno: libc::EIO };
+        let (load, store) = (Access::Load, Access::Store);
+        let table = [
+            (&end, load, none, Some("--zero")),
+            (&end, load, wait, Some("--zero")),
+            (&end, load, zero, None),
+            (&end, store, none, None),
+            (&end, store, retry, None),
+            (&end, Access::LoadAndStore, none, None),
+            (&end, Access::Fetch, none, None),
+            (&end, Access::Unknown, none, None),
+            (&full, store, none, Some("--wait-space")),
+            (&full, store, retry, Some("--wait-space")),
+            (&full, load, zero, Some("--wait-space")),
+            (&full, store, wait, None),
+            (&huge, store, none, Some("--wait-space")),
+            (&huge, store, wait, None),
+            (&io, load, none, Some("--retry")),
+            (&io, load, zero, Some("--retry")),
+            (&io, store, wait, Some("--retry")),
+            (&io, load, retry, None),
+        ];
+        for (cause, access, policies, expected) in table {
+            let text = said(&mut Lines::new(false).policies(policies), cause, access).concat();
+            let options: Vec<&str> = ["--zero", "--wait-space", "--retry"]
+                .into_iter()
+                .filter(|option| text.contains(&format!("`faultin guard {option}`")))
+                .collect();
+            assert_eq!(options, Vec::from_iter(expected), "{cause:?}, {access:?}, {policies:?}: {text}");
+            assert!(text.contains("hint: "), "what can be done about the cause remains: {text}");
+        }
+        // Each part of a hint is printed once.
+        let mut lines = Lines::new(false);
+        assert!(said(&mut lines, &end, store)[1].contains("ftruncate"));
+        let second = said(&mut lines, &end, load);
+        assert!(second[1].contains("--zero") && !second[1].contains("ftruncate"), "{second:?}");
+        assert_eq!(said(&mut lines, &end, load).len(), 1);
     }
 
     #[test]

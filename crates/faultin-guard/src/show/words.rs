@@ -5,8 +5,10 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::escape::escaped;
+use crate::access::Access;
 use crate::event::Tracing;
 use crate::fault::{Cause, Fault, MappedFile, Mount, Space};
+use crate::policy::Policies;
 
 /// Who did what where: `rust-lld[12]: store at byte 4096 of /a`.
 pub(super) fn access(fault: &Fault) -> String {
@@ -50,7 +52,7 @@ pub(super) fn cause(fault: &Fault) -> String {
     match &fault.cause {
         Cause::PastEnd { size, mapped_to, changed } => {
             let mapped = format!("mapped up to byte {mapped_to}, changed {}", ago(*changed));
-            format!("past the end of the file, which was truncated: it has {size} bytes now ({mapped})")
+            format!("past the end of the file: it has {size} bytes ({mapped})")
         }
         Cause::NoSpace { errno: Some(libc::EDQUOT), space } => format!("the quota is used up {}", place(file, *space)),
         Cause::NoSpace { errno: Some(_), space } => format!("no space left {}", place(file, *space)),
@@ -74,33 +76,44 @@ pub(super) fn cause(fault: &Fault) -> String {
     }
 }
 
-/// What a person can do about it.
-pub(super) fn hint(fault: &Fault) -> Option<String> {
+/// What a person can do about the cause.
+pub(super) fn advice(fault: &Fault) -> Option<String> {
     let mount = fault.file.as_ref().and_then(|file| file.mount.as_ref());
     let point = mount.map_or_else(|| "it".into(), |mount| escaped(&mount.point));
     Some(match &fault.cause {
         Cause::NoSpace { .. } if mount.is_some_and(|mount| mount.point == "/dev/shm") => {
             "/dev/shm is too small: in a container, `docker run --shm-size=1g` (or `shm_size` in a compose file); elsewhere, \
-             `mount -o remount,size=1g /dev/shm`. `faultin guard --wait-space` holds the program until there is space"
+             `mount -o remount,size=1g /dev/shm`"
                 .into()
         }
-        Cause::NoSpace { .. } if mount.is_some_and(|mount| mount.kind == "tmpfs") => format!(
-            "free space on {point}, or make it larger: `mount -o remount,size=… {point}`. `faultin guard --wait-space` holds the \
-             program until there is space"
-        ),
-        Cause::NoSpace { .. } => {
-            format!("free space on {point}. `faultin guard --wait-space` holds the program until there is space")
+        Cause::NoSpace { .. } if mount.is_some_and(|mount| mount.kind == "tmpfs") => {
+            format!("free space on {point}, or make it larger: `mount -o remount,size=… {point}`")
         }
-        Cause::HugePages { .. } => "add huge pages: `sysctl vm.nr_hugepages=…`. `faultin guard --wait-space` holds the \
-             program until there are some"
+        Cause::NoSpace { .. } => format!("free space on {point}"),
+        Cause::HugePages { .. } => "add huge pages: `sysctl vm.nr_hugepages=…`".into(),
+        Cause::PastEnd { .. } => "if the program maps a file that is too short, it should make it longer first (`ftruncate`). If \
+             another program truncated the file to replace it, that one should write a new file and rename it"
             .into(),
-        Cause::PastEnd { .. } => "who replaces a file that is mapped should write a new one and rename it, not truncate it. \
-             `faultin guard --zero` lets the program read zeros, and ends with status 74"
-            .into(),
-        Cause::Io { .. } => "the kernel's log (`dmesg`) may say more. `faultin guard --retry` tries again".into(),
+        Cause::Io { .. } => "the kernel's log (`dmesg`) may say more".into(),
         Cause::NotInspectable { .. } => "run the guard as root to see more".into(),
         _ => return None,
     })
+}
+
+/// The option that does something about the fault, if it is not in use: its name, and what it does.
+pub(super) fn option(fault: &Fault, policies: &Policies) -> Option<(&'static str, &'static str)> {
+    // Zeros are for loads only.
+    let can_be_zeros = fault.access == Access::Load && !policies.zero;
+    match &fault.cause {
+        Cause::NoSpace { .. } | Cause::HugePages { .. } if policies.wait_space.is_none() => {
+            Some(("--wait-space", "`faultin guard --wait-space` holds the program until there is space"))
+        }
+        Cause::PastEnd { .. } if can_be_zeros => {
+            Some(("--zero", "`faultin guard --zero` lets the program read zeros, and ends with status 74"))
+        }
+        Cause::Io { .. } if policies.retry.is_none() => Some(("--retry", "`faultin guard --retry` tries again")),
+        _ => None,
+    }
 }
 
 /// Why a program cannot trace. The name is escaped.

@@ -1,6 +1,6 @@
 //! The space that the handler needs on a signal stack, and what happens to a fault where there is too little.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use faultin::FileMap;
 
@@ -82,14 +82,24 @@ crate::scenarios! {
     };
     /// Nothing is overwritten below the stack, and the predecessor decides.
     guard_without_room_passes_on => Ends::Well, |_| {
-        static SUBSTITUTED: AtomicUsize = AtomicUsize::new(usize::MAX);
-        extern "C" fn ends_well(_: i32) {
-            SUBSTITUTED.store(faultin::signal::counters().substituted as usize, SeqCst);
-            // SAFETY: exits the process.
-            unsafe { libc::_exit(if SUBSTITUTED.load(SeqCst) == 0 { 0 } else { 3 }) };
+        static PASSED_ON: AtomicBool = AtomicBool::new(false);
+        // There is no room for more here: another thread looks at the counters.
+        extern "C" fn passed_on(_: i32) {
+            PASSED_ON.store(true, SeqCst);
+            loop {
+                std::hint::spin_loop();
+            }
         }
+        std::thread::spawn(|| {
+            while !PASSED_ON.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            let substituted = faultin::signal::counters().substituted;
+            // SAFETY: exits the process.
+            unsafe { libc::_exit(if substituted == 0 { 0 } else { 3 }) };
+        });
         child::clean_slate();
-        child::install(libc::SIGBUS, ends_well as *const () as usize, 0, &[]);
+        child::install(libc::SIGBUS, passed_on as *const () as usize, 0, &[]);
         faultin::install().unwrap();
         // Room for the handler, but not for the guard.
         let size = (frame(64 << 10) + ours() - 256).next_multiple_of(64);

@@ -258,6 +258,14 @@ int main(int count, char **words) {
         map[8192] = 1;
         puts("stored");
     }
+    if (!strcmp(what, "short")) {
+        /* Stores to a new file that never was as long as its mapping. */
+        int file = open(words[2], O_RDWR | O_CREAT | O_TRUNC, 0600);
+        volatile unsigned char *map = mmap(NULL, 32768, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (map == MAP_FAILED) return perror("mmap"), 4;
+        map[0] = 1;
+        puts("stored");
+    }
     if (!strcmp(what, "code")) {
         /* Runs code of a file that is truncated. */
         int file = open(words[2], O_RDWR | O_CREAT | O_TRUNC, 0700);
