@@ -53,7 +53,8 @@ fn kernel_version() -> Option<(u32, u32)> {
         libc::uname(name.as_mut_ptr());
         name.assume_init()
     };
-    let release = name.release.map(|c| c as u8);
+    // `c_char` has a sign on x86-64, and none on aarch64.
+    let release = name.release.map(|c| c.to_ne_bytes()[0]);
     let len = release.iter().position(|&c| c == 0)?;
     parse_version(core::str::from_utf8(release.get(..len)?).ok()?)
 }

@@ -1,5 +1,6 @@
 //! The only copy of this architecture, under the names that tests use.
 
+#[cfg(feature = "internals")]
 const NAME: &str = "vector";
 
 /// Returns the widths of this CPU, widest first.
