@@ -169,7 +169,7 @@ impl Hasher {
         let Some(moved_again) = moved_again else {
             return if map.len() > len || sum(&first) == sum(&second) { Ok(second) } else { Err(moved) };
         };
-        if map.len() == len {
+        if map.len() <= len {
             let is_same = sum(&first) == sum(&second) && moved_again.change() != Some(Change::Rewritten);
             return if is_same { Ok(second) } else { Err(moved_again) };
         }
