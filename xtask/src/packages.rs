@@ -106,7 +106,66 @@ pub fn disagreements(packages: &[Package]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Largest number of packages from a registry that each published package depends on directly, optional ones included.
+    const BUDGET: [(&str, usize); 6] = [
+        ("faultin", 3),
+        ("faultin-audit", 10),
+        ("faultin-cache", 8),
+        ("faultin-cli", 5),
+        ("faultin-guard", 4),
+        ("faultin-sim", 0),
+    ];
+
+    /// Returns the direct dependencies from a registry of each published package.
+    fn dependencies() -> Vec<(String, BTreeSet<String>)> {
+        let mut cargo = Command::new("cargo");
+        let text = output(cargo.current_dir(workspace()).args(["metadata", "--no-deps", "--format-version", "1"]));
+        let metadata: Value = serde_json::from_str(&text.unwrap()).unwrap();
+        let packages = metadata["packages"].as_array().unwrap().iter();
+        packages
+            .filter(|package| read(package).unwrap().published)
+            .map(|package| {
+                let of_users = |other: &&Value| other["kind"] != "dev" && other["path"].is_null();
+                let all = package["dependencies"].as_array().unwrap().iter().filter(of_users);
+                let names = all.map(|other| other["name"].as_str().unwrap().to_owned()).collect();
+                (package["name"].as_str().unwrap().to_owned(), names)
+            })
+            .collect()
+    }
+
+    /// A row of the table is `| package | dependency | reason |`.
+    #[test]
+    fn direct_dependencies_are_within_the_budget_and_each_has_its_reason_in_the_design() {
+        let design = std::fs::read_to_string(workspace().join("DESIGN.md")).unwrap();
+        let (_, section) = design.split_once("\n## Dependencies\n").expect("DESIGN.md has this section");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows: BTreeSet<(String, String)> = section
+            .lines()
+            .filter_map(|line| {
+                let [_, package, dependency, reason, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+                    return None;
+                };
+                let name = |cell: &str| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned());
+                let row = (name(package)?, name(dependency)?);
+                assert!(reason.len() > 10, "{row:?} has no reason");
+                Some(row)
+            })
+            .collect();
+        let all = dependencies();
+        let is: BTreeSet<(String, String)> =
+            all.iter().flat_map(|(name, others)| others.iter().map(|other| (name.clone(), other.clone()))).collect();
+        assert_eq!(is, rows, "the manifests, and the table in DESIGN.md");
+        let counts: Vec<(&str, usize)> = all.iter().map(|(name, others)| (&**name, others.len())).collect();
+        assert_eq!(counts.len(), BUDGET.len(), "{counts:?}");
+        for (name, most) in BUDGET {
+            let count = counts.iter().find(|(other, _)| *other == name).map(|(_, count)| *count);
+            assert!(count.is_some_and(|count| count <= most), "{name} has {count:?} dependencies, and may have {most}");
+        }
+    }
 
     fn package(name: &str, needs: &[(&str, &str)]) -> Package {
         Package {

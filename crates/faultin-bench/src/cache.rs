@@ -46,7 +46,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
 
     let cache = CacheOptions::new().limit(2 * len + (64 << 20)).build();
     let ours = cache.open(MemoryStore::new([])).map_err(|error| said(&error))?;
-    let streaming = WriteLoop { streaming: true, ..WriteLoop::DEFAULT };
+    let streaming = WriteLoop::DEFAULT.streaming(true);
     let streamed = cache
         .open_with(MemoryStore::new([]), FileOptions::new().write_loop(streaming))
         .map_err(|error| said(&error))?;

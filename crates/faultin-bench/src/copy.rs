@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd;
 
+use faultin_test::Random;
+
 use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::memory::{Kind, Memory};
@@ -9,7 +11,6 @@ use super::peers::guarded::{self, Mask};
 use super::peers::{kernel, vm};
 use super::report::Goal;
 use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
-use super::stats::Random;
 
 const MEMCPY: &str = "memcpy";
 
@@ -173,7 +174,7 @@ const BEST_LARGE: &str = "the best of these";
 /// A sequence of sizes too long for a branch predictor to learn, the same for all.
 fn at_random(bench: &mut Bench, pair: Pair, most: usize) {
     const COUNT: usize = 1 << 16;
-    let mut random = Random::new(most as u64);
+    let random = Random::new(most as u64);
     let sizes: Vec<u16> = (0..COUNT).map(|_| random.below(most + 1) as u16).collect();
     let sizes = &sizes;
     let next = || {
@@ -274,7 +275,7 @@ fn verified_after<'a>(case: Case<'a>, pair: Pair, size: usize, iterations: u64) 
 }
 
 fn fill_at_random(ptr: *mut u8, len: usize) {
-    let mut random = Random::new(1);
+    let random = Random::new(1);
     for offset in (0..len).step_by(8) {
         // SAFETY: our own, and whole pages long.
         unsafe { ptr.add(offset).cast::<u64>().write(random.next()) };

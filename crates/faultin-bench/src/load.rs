@@ -3,13 +3,14 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use faultin_test::Random;
+
 use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::memory::{Kind, Memory};
 use super::peers::vm;
 use super::report::{Goal, Row};
 use super::sample::{hot, hot_unrolled, opaque, opaque_ptr, used};
-use super::stats::Random;
 use vm_memory::VolatileSlice;
 
 /// Number of loads in one pass over the memory.
@@ -279,7 +280,7 @@ fn atomics(bench: &mut Bench, words: *mut u64) {
 }
 
 fn fill(words: *mut u64) {
-    let mut random = Random::new(7);
+    let random = Random::new(7);
     for i in 0..COUNT {
         // SAFETY: within the words.
         unsafe { words.add(i).write(random.next()) };
@@ -288,7 +289,7 @@ fn fill(words: *mut u64) {
 
 /// Links all words into one ring, in an order that no prefetcher follows.
 fn link(words: *mut u64) {
-    let mut random = Random::new(3);
+    let random = Random::new(3);
     let mut order: Vec<usize> = (0..COUNT).collect();
     // Index 0 stays where it is, so that the ring begins and ends there.
     for i in (2..COUNT).rev() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use faultin::{FileMap, MapOptions, map::Watch};
+use faultin_test::Random;
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
@@ -15,7 +16,6 @@ use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::report::{Goal, Row};
 use super::sample::{Sampler, hot};
-use super::stats::Random;
 
 const RAW: &str = "raw mapping";
 const MEMCHR: &str = "memchr crate, raw";
@@ -343,7 +343,7 @@ fn chunks(map: &FileMap) -> Option<u64> {
 /// Makes lines of text, without capital letters.
 fn text(folder: &Path, len: usize) -> std::io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("faultin-bench").tempfile_in(folder)?;
-    let mut random = Random::new(88_172_645_463_325_252);
+    let random = Random::new(88_172_645_463_325_252);
     let block: Vec<u8> = (0..1 << 20)
         .map(|_| match random.below(64) {
             0 => b'\n',

@@ -12,10 +12,12 @@
 
 use std::time::{Duration, Instant};
 
+use faultin_test::Random;
+
 use super::case::{Bound, Case, Subject};
 use super::report::{Goal, Row};
 use super::sample::Sampler;
-use super::stats::{Random, interval_ranks, median};
+use super::stats::{interval_ranks, median};
 
 /// Target duration of a sample of a fast operation.
 const SAMPLE: Duration = Duration::from_micros(100);

@@ -1,31 +1,4 @@
-//! The arithmetic of rounds: their order, a median, and its confidence interval.
-
-/// A small generator of random numbers of low quality: xorshift64*.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Random(seed | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Returns a number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 33) as usize % bound
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-}
+//! The arithmetic of rounds: a median, and its confidence interval.
 
 /// Returns the middle value, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {

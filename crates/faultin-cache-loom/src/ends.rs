@@ -7,7 +7,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::explore;
-use crate::users::Users;
+use crate::signal::inside::users::Users;
 
 /// An object that is reused after it was freed, like an entry for pagers. loom reports two unordered accesses to its value:
 /// so an object that is freed while it is used.

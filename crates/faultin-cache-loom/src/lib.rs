@@ -16,18 +16,13 @@
 use std::time::Instant;
 
 #[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
-#[path = "../../faultin-cache/src/pager/mailbox.rs"]
+#[path = "../../faultin-cache/src/pager/inside/mailbox.rs"]
 mod mailbox;
-#[path = "../../faultin/src/signal/ranges.rs"]
-mod ranges;
-#[path = "../../faultin-cache/src/lock/raw.rs"]
+#[path = "../../faultin-cache/src/lock/inside/raw.rs"]
 mod raw;
-#[path = "../../faultin/src/signal/ring.rs"]
-mod ring;
-#[path = "../../faultin/src/signal/slots.rs"]
-mod slots;
+mod signal;
 mod sync;
-#[path = "../../faultin-cache/src/lock/slots.rs"]
+#[path = "../../faultin-cache/src/lock/inside/slots.rs"]
 mod threads;
 
 /// At its path in the crate.
@@ -35,8 +30,6 @@ mod lock {
     pub(crate) use crate::raw::RawLock;
 }
 
-#[path = "../../faultin/src/registry/disposition.rs"]
-mod disposition;
 /// Waits, which no model has.
 mod sleep {
     pub(crate) fn sleep(pause: std::time::Duration) {
@@ -58,13 +51,9 @@ mod errno {
         }
     }
 }
-#[path = "../../faultin/src/signal/epoch.rs"]
-mod epoch;
 mod map;
 #[path = "../../faultin/src/stat.rs"]
 mod stat;
-#[path = "../../faultin/src/signal/users.rs"]
-mod users;
 
 #[cfg(test)]
 mod ends;

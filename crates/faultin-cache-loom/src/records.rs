@@ -9,11 +9,11 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
 
-use crate::disposition::{Action, Disposition};
-use crate::epoch::Epoch;
 use crate::explore;
 use crate::map::record::Record;
 use crate::map::stamp::{Observation, Stamp};
+use crate::signal::inside::disposition::{Action, Disposition};
+use crate::signal::inside::epoch::Epoch;
 use crate::threads::Threads;
 
 #[test]

@@ -9,10 +9,10 @@ use loom::sync::Mutex;
 use loom::thread;
 
 use crate::explore;
-use crate::ranges::Ranges;
-use crate::slots::{Blank, Slot, Slots, Stack};
+use crate::signal::inside::ranges::Ranges;
+use crate::signal::inside::slots::{Blank, Slot, Slots, Stack};
+use crate::signal::inside::users::Users;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::users::Users;
 
 /// A slot's value that only its owner may touch: loom reports two accesses that nothing puts in order.
 struct Owned(UnsafeCell<usize>);
@@ -195,7 +195,7 @@ fn is_freed(entry: &Slot<Entry>) -> bool {
     entry.pager.with(|pager| unsafe { *pager } == 0)
 }
 
-/// The registry, with the steps of `signal/pager.rs`.
+/// The registry, with the steps of `signal/inside/pager.rs` and `signal/outside/pager.rs`.
 struct Registry {
     ranges: Ranges,
     slots: Slots<Entry>,

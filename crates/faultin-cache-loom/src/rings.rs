@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::explore;
-use crate::ring::{Cell, Ring};
+use crate::signal::inside::ring::{Cell, Ring};
 
 /// Two words that belong together, for each writer and record.
 fn words(me: u64, number: u64) -> [u64; 2] {

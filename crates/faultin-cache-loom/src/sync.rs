@@ -9,7 +9,7 @@ pub(crate) use loom::hint::spin_loop;
 use loom::sync::Mutex;
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-pub(crate) use crate::slots::{Blank, Slot, Slots};
+pub(crate) use crate::signal::inside::slots::{Blank, Slot, Slots};
 
 /// Checking again is another order of the same steps.
 pub(crate) const SPINS: u32 = 0;

@@ -14,11 +14,11 @@ use slab::Slab;
 
 use crate::error::Error;
 use crate::file::CachedFile;
-use crate::folio::arena::{Account, MAX_BLOCKS};
+use crate::folio::arena::MAX_BLOCKS;
 use crate::folio::{Arena, Folio, Geometry, Home};
-use crate::inode::{Inode, MAX_BYTES};
+use crate::inode::{Inode, Shared};
 use crate::stats::{CacheStats, Counted, Register};
-use crate::store::Store;
+use crate::store::{MAX_BYTES, Store};
 use crate::write::{Preallocate, WriteLoop};
 
 /// There are not enough addresses for larger ones.
@@ -269,46 +269,14 @@ impl Drop for Owner {
     }
 }
 
-/// The data that the files of a cache share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    arena: Arc<Arena>,
-    block: usize,
-    /// Files that are open, or closed and dirty, each in its slot.
-    files: Mutex<Slab<Arc<Inode>>>,
-    /// Whether the last clone of the [`Cache`] was dropped.
-    ownerless: AtomicBool,
-    refusals: Mutex<Refusals>,
-    numbers: AtomicU64,
-    pub(crate) register: Arc<Register>,
-}
-
-/// The reason why a folio is brought in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// A copy by this crate, which needs one folio at a time. Its loop is bounded.
-    Copy,
-    /// An access through a mapping, which is repeated until all its folios are accessible, at most two of a
-    /// file at once.
-    Access,
-}
-
-/// Memory that the cache has denied because stores do not take dirty blocks.
-#[derive(Debug, Default)]
-struct Refusals {
-    count: u64,
-    last: Option<Arc<io::Error>>,
-}
-
 impl Shared {
     /// Returns whether this is the process that made the cache, and not a child.
     pub(crate) fn is_ours(&self) -> bool {
         self.arena.is_ours()
     }
 
-    /// Takes a part of the limit, if one is free without eviction. Async-signal-safe.
-    pub(crate) fn take(&self, len: usize) -> Option<Account> {
-        self.arena.take(len, 0)
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
     }
 
     /// Returns the maximum number of bytes that an operation brings in at once, of its file and of its buffer each: so few

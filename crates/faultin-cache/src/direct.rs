@@ -104,7 +104,7 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
     let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
-    let start = inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size;
+    let start = inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size();
     let all = from.count();
     inode.check_growth(start, all).map_err(nothing)?;
     let at = |done: usize| At::Locked(start + done as u64);
@@ -285,16 +285,15 @@ impl Inode {
         let end = pos + written as u64;
         self.store_len.grew(before, if written > 0 { end } else { 0 }, result.is_ok());
         if written > 0 {
-            table.size = table.size.max(end);
-            table.generation += 1;
+            table.store_changed(end);
             overlaid = overlay(&mut table, &bytes[..written], pos);
             table.taken(pos..end);
         }
         if result.is_err() {
             table.doubt(end..asked);
             // Uncounted bytes may have been written all the same. Past the end they must not stay: the file may grow again.
-            if asked > table.size {
-                self.store_len.note_leftover(table.size);
+            if asked > table.size() {
+                self.store_len.note_leftover(table.size());
                 // If this fails, it is tried again before the store grows; the write's own error is reported.
                 let _ = self.truncate_leftover();
             }
@@ -306,7 +305,7 @@ impl Inode {
     fn read_direct<'b>(&self, bounce: &'b mut Bounce, pos: u64, ask: usize) -> Result<&'b [u8], Error> {
         // Not during a writeback: a block that was clean when its folio was checked could have been read before.
         let table = self.table.shared()?;
-        let end = table.size.min(pos + ask as u64);
+        let end = table.size().min(pos + ask as u64);
         if pos >= end {
             return Ok(&[]);
         }

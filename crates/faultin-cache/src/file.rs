@@ -113,7 +113,7 @@ impl CachedFile {
     /// # Errors
     /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub fn len(&self) -> Result<u64, Error> {
-        Ok(self.inode.table.shared()?.size)
+        Ok(self.inode.table.shared()?.size())
     }
 
     /// Returns whether the file is empty.

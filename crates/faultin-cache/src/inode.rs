@@ -1,26 +1,24 @@
-//! A file of a cache: its folios, its locks, its store.
+//! A file of a cache: its folios, its locks, its store; and what the files of a cache share.
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::{fmt, io};
 
 use parking_lot::Mutex;
+use slab::Slab;
 
-use crate::cache::{Shared, Use};
 use crate::error::Error;
-use crate::folio::{Folio, Geometry, Home, Key, Table};
+use crate::errors::Errors;
+use crate::folio::{Arena, Folio, Geometry, Home, Key, Table};
+use crate::inside::core::Core;
 use crate::lock::{Lock, LockKind};
-use crate::pager::thread::PagerThread;
-use crate::stats::Calls;
-use crate::store::{Length, Store, read_full};
+use crate::pager::post::PagerThread;
+use crate::stats::{Calls, Register};
+use crate::store::{Length, MAX_BYTES, Store, read_full};
 use crate::write::WriteLoop;
-use crate::writeback::Errors;
-
-/// The largest position, and the largest length: those of the kernel's `loff_t`.
-pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
 
 /// A file, shared by its handles. Aligned, because a cache line with locks of two files would move back and forth between
 /// the threads that use one each.
@@ -33,25 +31,57 @@ pub(crate) struct Inode {
     pub(crate) handles: AtomicUsize,
     pub(crate) cache: Arc<Shared>,
     pub(crate) store: Box<dyn Store>,
-    /// The counters of the store.
-    pub(crate) calls: Arc<Calls>,
-    pub(crate) geometry: Geometry,
     pub(crate) how: WriteLoop,
     /// Orders writes.
     pub(crate) writers: Lock<()>,
-    /// The inode lock.
-    pub(crate) table: Lock<Table>,
+    core: Core,
     /// Orders writeback among the threads that share the inode lock; the holder of the exclusive lock does not need it.
     pub(crate) writeback: Lock<()>,
     /// Orders syncs. Taken before the inode lock.
     pub(crate) syncing: Lock<()>,
-    /// The length of the store.
-    pub(crate) store_len: Length,
-    /// Number of dirty bytes, which are reserved if the writes reserve.
-    pub(crate) dirty: AtomicU64,
     pub(crate) errors: Mutex<Errors>,
     /// Resolves faults of mappings, once there has been one.
     pub(crate) pager: OnceLock<PagerThread>,
+}
+
+/// A handler has the core alone; all other code uses it as a part of the inode.
+impl Deref for Inode {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+/// The data that the files of a cache share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) block: usize,
+    /// Files that are open, or closed and dirty, each in its slot.
+    pub(crate) files: Mutex<Slab<Arc<Inode>>>,
+    /// Whether the last clone of the [`Cache`] was dropped.
+    pub(crate) ownerless: AtomicBool,
+    pub(crate) refusals: Mutex<Refusals>,
+    pub(crate) numbers: AtomicU64,
+    pub(crate) register: Arc<Register>,
+}
+
+/// The reason why a folio is brought in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A copy by this crate, which needs one folio at a time. Its loop is bounded.
+    Copy,
+    /// An access through a mapping, which is repeated until all its folios are accessible, at most two of a
+    /// file at once.
+    Access,
+}
+
+/// Memory that the cache has denied because stores do not take dirty blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
+    pub(crate) last: Option<Arc<io::Error>>,
 }
 
 impl fmt::Debug for Inode {
@@ -98,15 +128,19 @@ impl Inode {
             slot,
             handles: AtomicUsize::new(0),
             store,
-            calls,
-            geometry,
+            core: Core {
+                table: Lock::new(number, LockKind::Inode, Table::new(geometry, size, Home { number, slot })),
+                geometry,
+                arena: Arc::clone(cache.arena()),
+                store_len: Length::new(size, is_fixed),
+                calls,
+                reserves: how.reserve,
+                dirty: AtomicU64::new(0),
+            },
             how,
             writers: Lock::new(number, LockKind::Writers, ()),
-            table: Lock::new(number, LockKind::Inode, Table::new(geometry, size, Home { number, slot })),
             writeback: Lock::new(number, LockKind::Writeback, ()),
             syncing: Lock::new(number, LockKind::Sync, ()),
-            store_len: Length::new(size, is_fixed),
-            dirty: AtomicU64::new(0),
             errors: Mutex::new(Errors::default()),
             pager: OnceLock::new(),
             cache,
@@ -129,7 +163,8 @@ impl Inode {
     fn grab_new(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
         let start = self.geometry.block_down(pos);
         // A file that grows at its end will probably continue to grow: its folios grow with it.
-        let before = if pos >= table.size { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
+        let before =
+            if pos >= table.size() { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
         let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
         let room = table.room(start, want.max(grown));
         let memory = self.cache.memory_for(self, table, start, room, Use::Copy)?;
@@ -180,13 +215,6 @@ impl Inode {
     /// The store's error.
     pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
         Ok(read_full(&*self.store, &self.store_len, buf, pos).1?)
-    }
-
-    /// Notes that `bytes` more bytes are dirty.
-    pub(crate) fn add_dirty(&self, bytes: usize) {
-        if bytes > 0 {
-            self.dirty.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
     }
 
     /// Notes that `bytes` bytes are no longer dirty, and need no reservation.

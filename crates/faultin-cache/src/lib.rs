@@ -82,18 +82,20 @@ mod cache;
 mod cursor;
 mod direct;
 mod error;
+mod errors;
 #[cfg(test)]
 mod exploration;
 mod file;
 mod folio;
 mod inode;
+mod inside;
 #[allow(unsafe_code, reason = "a page that the kernel wipes in children")]
 mod read;
 mod resize;
-mod sync;
-mod sys;
 mod transfer;
 mod writeback;
+
+use inside::{sync, sys};
 
 pub use cache::{Cache, CacheOptions, FileOptions};
 pub use cursor::Cursor;

@@ -1,9 +1,9 @@
 //! Bugs of past loops, put back to test whether the project's own tests and its audit find them.
 //!
-//! The loops are generic over a [`Mutation`]. Every operation of a [`CachedFile`] runs the instance of [`Sound`], in which
+//! The loops are generic over a [`Mutation`]. Every operation of a [`CachedFile`](crate::CachedFile) runs the instance of [`Sound`], in which
 //! the compiler has removed each test for a bug. Other instances exist only in programs that implement the trait, which
 //! safe code cannot do, and only for operations of a [`Mutated`] file. (Nor can safe code lie about what was copied into
-//! the cache: [`CopyFrom`] is sealed, and [`ReadMemory`] is an unsafe trait.)
+//! the cache: [`CopyFrom`](crate::copy::CopyFrom) is sealed, and [`ReadMemory`](faultin::memory::ReadMemory) is an unsafe trait.)
 //!
 //! ```compile_fail,E0200
 //! use faultin_cache::mutation::{Bug, Mutation};
@@ -19,13 +19,9 @@
 
 #![deny(unsafe_code)]
 
-use faultin::iov::{IovDest, IovSource};
-use faultin::memory::{ReadMemory, WriteMemory};
+mod mutated;
 
-use crate::copy::{CopyFrom, CopyTo};
-use crate::error::Partial;
-use crate::file::CachedFile;
-use crate::write::Observer;
+pub use mutated::Mutated;
 
 /// Decides which bug the loops of an operation have.
 ///
@@ -64,84 +60,6 @@ unsafe impl Mutation for Sound {
 unsafe impl Mutation for Option<Bug> {
     fn bug(self) -> Option<Bug> {
         self
-    }
-}
-
-/// A file whose operations have a bug.
-#[derive(Clone, Copy, Debug)]
-pub struct Mutated<'a, B> {
-    file: &'a CachedFile,
-    mutation: B,
-}
-
-impl<'a, B: Mutation> Mutated<'a, B> {
-    /// Makes a file with the bug of `mutation`.
-    pub fn new(file: &'a CachedFile, mutation: B) -> Mutated<'a, B> {
-        Mutated { file, mutation }
-    }
-
-    /// Does what [`CachedFile::write_iter_with`] does.
-    ///
-    /// # Errors
-    /// [`Partial`] if not all could be written.
-    pub fn write_iter_with<M: ReadMemory, C: CopyFrom<M>>(
-        &self,
-        from: &mut IovSource<'_, '_, M>,
-        pos: u64,
-        observer: &mut impl Observer,
-    ) -> Result<usize, Partial> {
-        self.file.write_iter_as::<M, C>(from, pos, self.mutation, observer)
-    }
-
-    /// Does what [`CachedFile::append_iter_with`] does.
-    ///
-    /// # Errors
-    /// [`Partial`] if not all could be written.
-    pub fn append_iter_with<M: ReadMemory, C: CopyFrom<M>>(
-        &self,
-        from: &mut IovSource<'_, '_, M>,
-        observer: &mut impl Observer,
-    ) -> Result<usize, Partial> {
-        self.file.append_iter_as::<M, C>(from, self.mutation, observer)
-    }
-
-    /// Does what [`CachedFile::read_iter_with`] does.
-    ///
-    /// # Errors
-    /// [`Partial`] if not all could be read.
-    pub fn read_iter_with<M: WriteMemory, C: CopyTo<M>>(
-        &self,
-        to: &mut IovDest<'_, '_, M>,
-        pos: u64,
-        observer: &mut impl Observer,
-    ) -> Result<usize, Partial> {
-        self.file.read_iter_as::<M, C>(to, pos, self.mutation, observer)
-    }
-
-    /// Does what [`CachedFile::write_direct_with`] does.
-    ///
-    /// # Errors
-    /// [`Partial`] if not all could be written.
-    pub fn write_direct_with<M: ReadMemory, C: CopyFrom<M>>(
-        &self,
-        from: &mut IovSource<'_, '_, M>,
-        pos: u64,
-        observer: &mut impl Observer,
-    ) -> Result<usize, Partial> {
-        self.file.write_direct_as::<M, C>(from, pos, self.mutation, observer)
-    }
-
-    /// Does what [`CachedFile::read_direct_with`] does.
-    ///
-    /// # Errors
-    /// [`Partial`] if not all could be read.
-    pub fn read_direct_with<M: WriteMemory, C: CopyTo<M>>(
-        &self,
-        to: &mut IovDest<'_, '_, M>,
-        pos: u64,
-        observer: &mut impl Observer,
-    ) -> Result<usize, Partial> {
-        self.file.read_direct_as::<M, C>(to, pos, self.mutation, observer)
     }
 }
 

@@ -14,10 +14,10 @@ use faultin::Fault;
 use faultin::iov::IovDest;
 use faultin::memory::WriteMemory;
 
-use crate::cache::Use;
 use crate::copy::CopyTo;
 use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
+use crate::inode::Use;
 use crate::inode::{Inode, check_range};
 use crate::mutation::Mutation;
 use crate::stats::Counters;
@@ -228,7 +228,7 @@ fn pass<M: WriteMemory, C: CopyTo<M>>(
     start: u64,
     observer: &mut impl Observer,
 ) -> (usize, PassEnd) {
-    let end = table.size.min(start + to.count() as u64);
+    let end = table.size().min(start + to.count() as u64);
     let mut pos = start;
     while pos < end {
         let copied = |pos| (pos - start) as usize;
@@ -268,12 +268,12 @@ impl Inode {
     pub(crate) fn fill(&self, pos: u64, window: u64) -> Result<(), Error> {
         for _ in 0..WITHOUT_THE_LOCK {
             let mut table = self.table.exclusive()?;
-            if table.mapped.is_some() {
+            if table.mapped().is_some() {
                 // There is one place for these bytes, and a second thread would fill it again.
                 return self.fill_locked(&mut table, pos, window, Use::Copy);
             }
             let Some(mut folio) = self.new_folio(&mut table, pos, window, Use::Copy)? else { return Ok(()) };
-            let (generation, end) = (table.generation, self.end_of_blocks(&table).min(folio.end()));
+            let (generation, end) = (table.generation(), self.end_of_blocks(&table).min(folio.end()));
             drop(table);
             let range = folio.start()..end;
             match self.read_ahead(&mut folio, range.clone()) {
@@ -284,7 +284,7 @@ impl Inode {
             }
             let mut table = self.table.exclusive()?;
             // Otherwise another thread has changed the bytes that were read, or has inserted a folio there.
-            if table.generation == generation
+            if table.generation() == generation
                 && table.room(range.start, folio.len() as u64) == folio.len()
                 && table.find(range.start).is_none()
             {
@@ -308,7 +308,7 @@ impl Inode {
     /// Makes a folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the
     /// file is before it, or the existing folio was filled.
     fn new_folio(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<Option<Folio>, Error> {
-        if pos >= table.size {
+        if pos >= table.size() {
             return Ok(None);
         }
         let block = self.geometry.block;
@@ -335,7 +335,7 @@ impl Inode {
 
     /// Returns the end of the last block of the file.
     fn end_of_blocks(&self, table: &Table) -> u64 {
-        self.geometry.block_up(table.size)
+        self.geometry.block_up(table.size())
     }
 }
 
@@ -347,7 +347,7 @@ impl Inode {
         loop {
             let missing = {
                 let table = self.table.shared()?;
-                let end = range.end.min(table.size);
+                let end = range.end.min(table.size());
                 while pos < end
                     && let Some(key) = table.find(pos)
                 {

@@ -17,25 +17,19 @@ impl Inode {
         check_range(len, 0)?;
         let _writers = self.writers.exclusive()?;
         let mut table = self.table.exclusive()?;
-        if self.store_len.is_fixed() && len != table.size {
-            return Err(Error::FixedLength { pos: len, len: 0, size: table.size });
+        if self.store_len.is_fixed() && len != table.size() {
+            return Err(Error::FixedLength { pos: len, len: 0, size: table.size() });
         }
-        if len < table.size {
+        if len < table.size() {
             // First, because it can fail. Bytes past the end in the store must not reappear when the file grows again.
             if self.store_len.most() > len {
                 self.set_store_len(len)?;
             }
-            if let Some(mapped) = &table.mapped {
-                mapped.ends_at(len);
-            }
-            table.unsynced.replaced(len..u64::MAX);
-            let zeroed = self.cut(&mut table, len);
-            table.generation += 1;
-            table.size = len;
-            return zeroed;
+            table.cut_to(len);
+            return self.cut(&mut table, len);
         }
         self.zero_tail(&mut table, len)?;
-        table.size = len;
+        table.grow_to(len);
         Ok(())
     }
 
@@ -97,7 +91,7 @@ impl Inode {
     /// [`Error::Memory`] if the kernel has no memory.
     #[cold]
     pub(crate) fn zero_tail(&self, table: &mut Table, end: u64) -> Result<(), Error> {
-        let size = table.size;
+        let size = table.size();
         let tail = size..self.geometry.block_up(size);
         if end <= size || tail.is_empty() {
             return Ok(());
@@ -124,11 +118,11 @@ impl Inode {
         let mut table = self.table.exclusive()?;
         let geometry = self.geometry;
         // Past the end there are zeros already.
-        let end = range.end.min(table.size);
+        let end = range.end.min(table.size());
         if range.start >= end {
             return Ok(());
         }
-        let end_of_file = end == table.size;
+        let end_of_file = end == table.size();
         let first = geometry.block_up(range.start);
         let last = if end_of_file { geometry.block_up(end) } else { geometry.block_down(end) };
         if first > last {
@@ -165,7 +159,7 @@ impl Inode {
         folio.zero(part.clone())?;
         folio.set_uptodate(part.clone());
         self.add_dirty(folio.set_dirty(part.clone()));
-        table.unsynced.replaced(part);
+        table.replaced(part);
         Ok(())
     }
 
@@ -198,7 +192,6 @@ impl Inode {
                 table.remove(key);
             }
         }
-        table.generation += 1;
         table.has_hole(blocks);
         Ok(())
     }
@@ -224,7 +217,7 @@ impl Inode {
         let _turn = self.writeback.exclusive()?;
         self.truncate_leftover()?;
         // A store that trims by setting its length is longer afterwards than the bytes that were written to it.
-        self.store_len.changes(table.size);
-        Ok(self.store.trim(table.size)?)
+        self.store_len.changes(table.size());
+        Ok(self.store.trim(table.size())?)
     }
 }

@@ -133,7 +133,7 @@ pub(crate) struct Retry<'a> {
     inode: &'a Inode,
     /// Number of rounds in a row that moved nothing.
     vain: u32,
-    /// The cache's [refusals](crate::cache::Shared::refusals) after the first of them.
+    /// The cache's [refusals](crate::inode::Shared::refusals) after the first of them.
     refusals: u64,
     window: Window,
 }

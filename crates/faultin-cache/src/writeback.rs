@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,37 +20,6 @@ use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::pager::bug::{self, Bug};
 use crate::store::{WriteRequest, write_full_many};
-
-/// Number of errors that are kept for handles that have not reported them yet.
-const KEPT: usize = 64;
-
-/// The errors of a file's writeback.
-#[derive(Debug, Default)]
-pub(crate) struct Errors {
-    count: u64,
-    /// The last ones.
-    last: VecDeque<Arc<io::Error>>,
-}
-
-impl Errors {
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
-    fn record(&mut self, error: Arc<io::Error>) {
-        self.count += 1;
-        if self.last.len() == KEPT {
-            self.last.pop_front();
-        }
-        self.last.push_back(error);
-    }
-
-    /// Returns the first error after the first `seen` that is still kept: later ones may be its consequence.
-    pub(crate) fn since(&self, seen: u64) -> Option<Arc<io::Error>> {
-        let new = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX).min(self.last.len());
-        self.last.get(self.last.len() - new).map(Arc::clone)
-    }
-}
 
 /// How long a page stays writable that was faulted in repeatedly for a store: far longer than a copy takes to begin.
 const SPARED: Duration = Duration::from_micros(200);
@@ -150,7 +118,7 @@ impl Inode {
         runs: &[(&Folio, Range<u64>)],
         spared: Option<&Cell<bool>>,
     ) -> Result<(), Error> {
-        let end_of_units = table.size.next_multiple_of(self.store.alignment() as u64);
+        let end_of_units = table.size().next_multiple_of(self.store.alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let mut first = Ok(());
         let mut copies = Vec::with_capacity(runs.len());
@@ -222,16 +190,16 @@ impl Inode {
     fn copy_of(&self, table: &Table, folio: &Folio, part: Range<u64>, clean: bool) -> Result<Bounce, Error> {
         let copy = || -> Result<Bounce, Error> {
             let before = clean && !bug::has(Bug::ProtectsTooLate) && !bug::has(Bug::NeverProtects);
-            if let Some(mapped) = table.mapped.as_ref().filter(|_| before) {
+            if let Some(mapped) = table.mapped().filter(|_| before) {
                 mapped.protect(part.clone()).map_err(Error::of_page_table)?;
             }
             let mut copy = Bounce::new((part.end - part.start) as usize, self.store.alignment());
             let bytes = copy.bytes_mut((part.end - part.start) as usize);
             folio.read_to(part.start, bytes)?;
-            if let Some(mapped) = table.mapped.as_ref().filter(|_| bug::has(Bug::ProtectsTooLate)) {
+            if let Some(mapped) = table.mapped().filter(|_| bug::has(Bug::ProtectsTooLate)) {
                 mapped.protect(part.clone()).map_err(Error::of_page_table)?;
             }
-            let inside = table.size.saturating_sub(part.start).min(bytes.len() as u64) as usize;
+            let inside = table.size().saturating_sub(part.start).min(bytes.len() as u64) as usize;
             bytes[inside..].fill(0);
             Ok(copy)
         };
@@ -260,13 +228,13 @@ impl Inode {
         let _turn = self.syncing.exclusive()?;
         {
             let mut table = self.table.exclusive()?;
-            if table.unsynced.is_under_way() {
+            if table.syncs().is_under_way() {
                 let says = "the store has panicked in a sync, which counts as failed";
                 let error = Arc::new(io::Error::other(says));
                 self.errors.lock().record(Arc::clone(&error));
                 self.sync_failed(&mut table, &error);
             }
-            table.unsynced.begin(self.store_len.take_cut());
+            table.syncs().begin(self.store_len.take_cut());
         }
         let result = self.store.sync(data_only).map_err(Arc::new);
         if let Err(error) = &result {
@@ -274,7 +242,7 @@ impl Inode {
         }
         let mut table = self.table.exclusive()?;
         match result {
-            Ok(()) => table.unsynced.succeed(),
+            Ok(()) => table.syncs().succeed(),
             Err(error) => self.sync_failed(&mut table, &error),
         }
         Ok(())
@@ -291,9 +259,9 @@ impl Inode {
             }
             has_space
         });
-        self.store_len.changes(table.size);
+        self.store_len.changes(table.size());
         if was_cut {
-            self.store_len.note_leftover(table.size);
+            self.store_len.note_leftover(table.size());
         }
     }
 
@@ -311,7 +279,7 @@ impl Inode {
                 return Err(Error::Store(error));
             }
         }
-        let lost = self.table.shared()?.unsynced.lost();
+        let lost = self.table.shared()?.lost();
         lost.map_or(Ok(()), |(ranges, store)| Err(Error::Lost { ranges, store }))
     }
 
@@ -321,9 +289,9 @@ impl Inode {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
         // Blocks that could not be written yet may be past it; the length of the existing bytes can be right all the same.
-        if self.store_len.is(table.size) {
+        if self.store_len.is(table.size()) {
             return Ok(());
         }
-        self.truncate_leftover().and_then(|()| self.set_store_len(table.size)).map_err(|error| self.record(error))
+        self.truncate_leftover().and_then(|()| self.set_store_len(table.size())).map_err(|error| self.record(error))
     }
 }

@@ -1,41 +1,12 @@
 //! What the cache evicts: miss ratios beside exact simulations, scans, and many files. One thread, and the same in each run.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin_cache::store::Store;
 use faultin_cache::{Advice, Cache, CacheOptions, CachedFile, FileOptions};
-use faultin_test::eviction::{BLOCKS, Lru, Numbers, Policy, ROOM, S3Fifo, Sieve, Zipf, miss_ratio, traces};
+use faultin_test::eviction::{BLOCKS, Lru, Policy, ROOM, S3Fifo, Sieve, Zipf, miss_ratio, traces};
+use faultin_test::{Random, Zeros};
 
 const BLOCK: usize = 4096;
-
-/// A store of zeros that counts the bytes that are read from it.
-struct Zeros {
-    len: u64,
-    read: AtomicU64,
-}
-
-impl Store for Zeros {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.len)
-    }
-    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        let len = buf.len().min(self.len.saturating_sub(pos) as usize);
-        buf[..len].fill(0);
-        self.read.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(len)
-    }
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-    fn sync(&self, _: bool) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A file of zeros, read at random, and its store.
 struct File {
@@ -46,7 +17,7 @@ struct File {
 
 impl File {
     fn open(cache: &Cache, blocks: u64) -> File {
-        let store = Arc::new(Zeros { len: blocks * BLOCK as u64, read: AtomicU64::new(0) });
+        let store = Arc::new(Zeros::new(blocks * BLOCK as u64));
         let handle = cache.open_with(Arc::clone(&store), FileOptions::new().max_folio(BLOCK)).unwrap();
         handle.advise(Advice::Random);
         File { handle, store, buffer: vec![0; BLOCK] }
@@ -59,12 +30,12 @@ impl File {
 
     /// Reads a block in steps of `step` bytes.
     fn hits_in_steps(&mut self, block: u64, step: usize) -> bool {
-        let before = self.store.read.load(Ordering::Relaxed);
+        let before = self.store.reads();
         for at in (0..BLOCK).step_by(step) {
             let read = self.handle.read_at(&mut self.buffer[..step], block * BLOCK as u64 + at as u64).unwrap();
             assert_eq!(read, step);
         }
-        self.store.read.load(Ordering::Relaxed) == before
+        self.store.reads() == before
     }
 }
 
@@ -98,7 +69,7 @@ fn a_scan_leaves_popular_blocks() {
     for step in [512, BLOCK] {
         let cache = cache(1_024);
         let (mut popular, mut scanned) = (File::open(&cache, 512), File::open(&cache, 8 * 1_024));
-        let mut random = Numbers::new(1);
+        let random = Random::new(1);
         // Until they are known to be popular: they come back after they were evicted, or are used while they are new.
         for block in 0..1_024 {
             popular.hits(random.below(512));
@@ -121,9 +92,9 @@ fn many_files_share_fairly() {
     const FILES: u64 = 200;
     let cache = cache(1_000);
     let mut files: Vec<_> = (0..FILES).map(|_| File::open(&cache, 20)).collect();
-    let mut random = Numbers::new(2);
+    let random = Random::new(2);
     // Half of the blocks of each file are ten times as popular as the others.
-    let mut access = |files: &mut [File], hits: Option<&mut [u64]>| {
+    let access = |files: &mut [File], hits: Option<&mut [u64]>| {
         let file = random.below(FILES) as usize;
         let block = if random.below(11) < 10 { random.below(4) } else { 4 + random.below(16) };
         let hit = files[file].hits(block);
@@ -165,11 +136,11 @@ fn a_slot_that_is_used_again() {
 /// The distribution of the traces is what its name says.
 #[test]
 fn the_first_blocks_of_zipf() {
-    let mut numbers = Numbers::new(3);
-    let zipf = Zipf::new(1_000, 1.0, &mut numbers);
+    let numbers = Random::new(3);
+    let zipf = Zipf::new(1_000, 1.0, &numbers);
     let mut counts = vec![0_u32; 1_000];
     for _ in 0..100_000 {
-        counts[zipf.draw(&mut numbers) as usize] += 1;
+        counts[zipf.draw(&numbers) as usize] += 1;
     }
     counts.sort_unstable_by_key(|&count| std::cmp::Reverse(count));
     // The harmonic number of 1,000 is 7.485.

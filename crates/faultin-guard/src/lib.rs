@@ -28,7 +28,7 @@
 //! * A process has one tracer: debuggers and LeakSanitizer do not work inside. [`Guard::except`] leaves programs out.
 //! * A setuid program has no privileges under a guard without them.
 //! * A SIGBUS that is blocked or ignored loses its mask or disposition before a tracer sees it.
-//! * Names in events are chosen by others. [`Lines`] escapes them; escape them yourself before you print them.
+//! * Names in events are chosen by others. [`Lines`] escapes them; escape what is not [plain](is_plain) before you print them yourself.
 #![cfg(target_os = "linux")]
 
 mod access;
@@ -48,7 +48,7 @@ pub use event::{Ending, Event, Outcome, Release, Tracing};
 pub use fault::{Cause, Fault, MappedFile, Mount, Space};
 pub use inspect::Writer;
 pub use policy::{LIMIT, Policies, PolicyError, RETRIES, Seconds, WaitSpace};
-pub use show::Lines;
+pub use show::{Lines, is_plain};
 
 /// A guard: what it does about faults, and how it runs a command.
 #[derive(Clone, Debug, Default)]

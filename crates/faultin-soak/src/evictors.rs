@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
-use super::random::Random;
+use faultin_test::Random;
+
 use super::world::World;
 
 /// Number of these threads.
@@ -16,7 +17,7 @@ const OPERATIONS: u64 = 3;
 
 /// Evicts occasionally, until the end of the run.
 pub fn run(world: &World, number: usize) {
-    let random = Random::new(world.setup.seed, 600 + number as u64);
+    let random = Random::for_user(world.setup.seed, 600 + number as u64);
     while !world.is_over() {
         thread::sleep(Duration::from_millis(20 + random.below(300) as u64));
         let begun: Vec<u64> = world.trails.iter().map(|trail| trail.operations()).collect();

@@ -5,7 +5,6 @@ mod counted;
 mod evictors;
 mod mapped;
 mod model;
-mod random;
 mod report;
 mod schedule;
 mod store;
@@ -32,7 +31,7 @@ use faultin_cache::CacheOptions;
 use faultin_cache::pager::{AttachError, Mode};
 use faultin_cache::store::MemoryStore;
 
-use random::Random;
+use faultin_test::Random;
 use report::{Live, summary};
 use worker::{Checked, Worker};
 use world::{Setup, World};
@@ -188,7 +187,7 @@ fn run_all(world: &World, time: Duration, failures: bool) {
                 })
             })
             .collect();
-        let random = Random::new(world.setup.seed, 500);
+        let random = Random::for_user(world.setup.seed, 500);
         // Longer than the threads: a thread that retries until stores work again must end.
         scope.spawn(|| {
             let (random, working) = (random, &working);

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use super::random::Random;
+use faultin_test::Random;
 
 /// A hole that has failed may have zeroed it.
 const OR_ZERO: u16 = 1 << 8;

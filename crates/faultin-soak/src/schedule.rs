@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::random::Random;
+use faultin_test::Random;
 
 /// Reads fail.
 pub const READS: u64 = 1;

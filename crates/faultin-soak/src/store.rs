@@ -10,9 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use faultin_cache::store::{FileStore, MemoryStore, Store};
+use faultin_test::Random;
 use parking_lot::Mutex;
 
-use super::random::Random;
 use super::schedule::{FailureSchedule, OTHERS, READS, SHORT, SLOW, WRITES};
 
 /// The place of the bytes.

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use faultin::map::Rights;
 use faultin_cache::pager::Mode;
 use faultin_cache::{CachedFile, Error, Partial};
+use faultin_test::Random;
 
 use super::buffers::Faulting;
-use super::random::Random;
 use super::schedule::Since;
 use super::tally::Kind;
 use super::world::{File, Mapped, World};
@@ -34,7 +34,7 @@ impl<'w> Worker<'w> {
     /// # Errors
     /// No memory, no temporary file.
     pub fn new(world: &'w World, me: usize) -> Checked<Self> {
-        let random = Random::new(world.setup.seed, me as u64);
+        let random = Random::for_user(world.setup.seed, me as u64);
         let kernels = tempfile::tempfile().map_err(|error| format!("a temporary file: {error}"))?;
         Ok(Worker { world, me, random, faulting: Faulting::new(world.page)?, kernels })
     }

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use faultin_cache::pager::{Mapping, Mode};
 use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin_test::Random;
 use parking_lot::{Mutex, RwLock};
 
 use super::model::{Model, stripes};
-use super::random::Random;
 use super::schedule::{FailureSchedule, Since};
 use super::store::FaultyStore;
 use super::tally::{Kind, Tally};
@@ -119,17 +119,17 @@ impl File {
         number: usize,
         page: usize,
     ) -> Result<File, String> {
-        let random = Random::new(world.seed, 1000 + number as u64);
+        let random = Random::for_user(world.seed, 1000 + number as u64);
         // Neither ends with a page, so that the tail shares pages with the base, and ends within one.
         let base = (24 + random.below(16)) * page + 1 + random.below(page - 1);
         let most = base + 10 * page + random.below(page);
         let bytes = random.bytes(base + random.below(most - base));
         let store =
-            FaultyStore::new(&bytes, number, Arc::clone(schedule), Random::new(world.seed, 2000 + number as u64));
+            FaultyStore::new(&bytes, number, Arc::clone(schedule), Random::for_user(world.seed, 2000 + number as u64));
         let store = Arc::new(store.map_err(|error| format!("a temporary file: {error}"))?);
         // Two files of three allocate in advance, and free what a write that ends early has not used.
         let preallocate = if number % 3 == 2 { Preallocate::No } else { Preallocate::Yes };
-        let how = WriteLoop { preallocate, ..WriteLoop::DEFAULT };
+        let how = WriteLoop::DEFAULT.preallocate(preallocate);
         let options = FileOptions::new().max_folio(page << random.below(5)).write_loop(how);
         let open = cache.open_with(Arc::clone(&store), options.clone()).map_err(|error| error.to_string())?;
         Ok(File {

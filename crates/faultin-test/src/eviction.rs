@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use crate::Random;
+
 /// Number of different blocks of the traces, except those that scans read.
 pub const BLOCKS: u32 = 65_536;
 
@@ -187,36 +189,6 @@ impl Policy for S3Fifo {
     }
 }
 
-/// Numbers that look random (splitmix64).
-#[derive(Debug)]
-pub struct Numbers(u64);
-
-impl Numbers {
-    /// Returns the numbers of a seed.
-    pub fn new(seed: u64) -> Numbers {
-        Numbers(seed)
-    }
-
-    /// Returns the next number.
-    #[expect(clippy::should_implement_trait, reason = "it has no end")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Returns a number below `end`, which is not 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 /// Blocks with a Zipf distribution, the popular ones scattered over the file.
 #[derive(Debug)]
 pub struct Zipf {
@@ -227,7 +199,7 @@ pub struct Zipf {
 
 impl Zipf {
     /// Makes the distribution over `blocks` blocks with an exponent.
-    pub fn new(blocks: u32, skew: f64, numbers: &mut Numbers) -> Zipf {
+    pub fn new(blocks: u32, skew: f64, numbers: &Random) -> Zipf {
         let mut sum = 0.0;
         let mut sums: Vec<f64> = (1..=blocks)
             .map(|rank| {
@@ -237,14 +209,12 @@ impl Zipf {
             .collect();
         sums.iter_mut().for_each(|part| *part /= sum);
         let mut places: Vec<u32> = (0..blocks).collect();
-        for at in (1..places.len()).rev() {
-            places.swap(at, numbers.below(at as u64 + 1) as usize);
-        }
+        numbers.shuffle(&mut places);
         Zipf { sums, blocks: places }
     }
 
     /// Returns a block.
-    pub fn draw(&self, numbers: &mut Numbers) -> u32 {
+    pub fn draw(&self, numbers: &Random) -> u32 {
         let wanted = numbers.unit();
         let rank = self.sums.partition_point(|&sum| sum < wanted);
         self.blocks[rank.min(self.blocks.len() - 1)]
@@ -261,20 +231,20 @@ pub struct Trace {
 }
 
 /// Returns a block by the number of its access.
-type Access<'a> = Box<dyn FnMut(usize, &mut Numbers) -> u32 + 'a>;
+type Access<'a> = Box<dyn FnMut(usize, &Random) -> u32 + 'a>;
 
 /// Returns the traces of the comparison, of `len` accesses each.
 pub fn traces(len: usize) -> Vec<Trace> {
-    let mut numbers = Numbers::new(17);
-    let zipf = Zipf::new(BLOCKS, 0.99, &mut numbers);
+    let numbers = Random::new(17);
+    let zipf = Zipf::new(BLOCKS, 0.99, &numbers);
     let mut scan = BLOCKS;
     let mut next_of_scan = || {
         scan = if scan + 1 == 2 * BLOCKS { BLOCKS } else { scan + 1 };
         scan
     };
     let room = ROOM as u32;
-    let mut trace =
-        |name, mut access: Access<'_>| Trace { name, accesses: (0..len).map(|at| access(at, &mut numbers)).collect() };
+    let trace =
+        |name, mut access: Access<'_>| Trace { name, accesses: (0..len).map(|at| access(at, &numbers)).collect() };
     let mut all = vec![
         trace("Zipf 0.99", Box::new(|_, numbers| zipf.draw(numbers))),
         trace("a loop, larger than the cache by a tenth", Box::new(|at, _| at as u32 % (room + room / 10))),

@@ -3,11 +3,18 @@
 mod child;
 mod emulated;
 pub mod eviction;
+pub mod modules;
 mod place;
 pub mod processes;
+mod random;
 mod skip;
+#[cfg(feature = "cache")]
+mod zeros;
 
 pub use child::assert_ran;
 pub use emulated::is_emulated;
 pub use place::far_below;
+pub use random::Random;
 pub use skip::{is_required, skipped};
+#[cfg(feature = "cache")]
+pub use zeros::Zeros;

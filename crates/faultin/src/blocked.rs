@@ -8,8 +8,8 @@
 use core::cell::Cell;
 
 use crate::arch;
-use crate::registry::SIGNALS;
-use crate::signal::{chain, handler};
+use crate::signal::inside::registry::SIGNALS;
+use crate::signal::inside::{chain, handler};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {

@@ -3,9 +3,9 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
-use crate::arch::{self, Outcome};
-use crate::fault::{Access, Cause, Fault, FaultCode, Short};
-use crate::table::Progress;
+use crate::arch;
+use crate::fault::outcome::{FaultCode, Outcome, bounds, exact};
+use crate::fault::{Access, Cause, Fault, Short};
 
 /// Copies `len` bytes of foreign memory into plain memory.
 ///
@@ -252,62 +252,6 @@ unsafe fn finish_copy(
         return Ok(());
     }
     Err(exact(dst.addr(), src.addr(), limit, FaultCode(code), si_addr))
-}
-
-/// Returns the progress of an out-of-line operation, and the length up to which another attempt is worthwhile.
-fn bounds(dst: *mut u8, side: usize, len: usize, outcome: &Outcome) -> (usize, usize) {
-    let code = FaultCode(outcome.code);
-    let done = Progress::from_bits(code.progress()).done(outcome.done(dst), len);
-    (done, worth_trying(&Fault::from_registers(code, outcome.si_addr), side, len))
-}
-
-/// Returns how many bytes of the range at `side` may be accessible although a wide access to them failed.
-///
-/// Protection, backing and poison are the same within a page (or the poison's extent), tags within a granule. So the bytes
-/// before the extent of the reported address did not fail. The architecture's smallest page size is used: if the real pages
-/// are larger, this costs only another signal.
-pub(crate) fn worth_trying(fault: &Fault, side: usize, len: usize) -> usize {
-    let extent = match fault.cause() {
-        Cause::Tag => TAG_GRANULE,
-        Cause::Poison { extent } => extent,
-        // The access as a whole failed: every byte is worth trying.
-        Cause::Alignment | Cause::Other => return len,
-        _ => arch::MIN_PAGE,
-    };
-    // The CPU gave no address: every byte is worth trying.
-    let Some(address) = fault.address().map(arch::untag) else { return len };
-    let side = arch::untag(side);
-    let bad = address & !(extent - 1);
-    let before_bad = bad.wrapping_sub(side);
-    if before_bad <= len {
-        before_bad
-    } else if side.wrapping_sub(bad) < extent {
-        // The bad extent begins before the range. The reported address may be the extent's first byte, although the access
-        // began after it.
-        0
-    } else {
-        len
-    }
-}
-
-/// Bytes that share a memory tag (Arm MTE).
-pub const TAG_GRANULE: usize = 16;
-
-/// Makes the short result of exactly `done` bytes.
-fn exact(dst: usize, src: usize, done: usize, code: FaultCode, si_addr: usize) -> Short {
-    let fault = Fault::from_registers(code, si_addr);
-    let (from, to) = (src.wrapping_add(done), dst.wrapping_add(done));
-    // A general protection fault reports neither address nor direction; canonical addresses do not cause it.
-    let fault = match fault.cause() {
-        Cause::NonCanonical if arch::less_canonical(to, from) => fault.of_kind(Access::Write),
-        Cause::NonCanonical => fault.of_kind(Access::Read),
-        _ => fault,
-    };
-    let address = match fault.access() {
-        Access::Read => from,
-        Access::Write => to,
-    };
-    Short { done, fault: fault.at(address) }
 }
 
 /// A short read into memory that was not initialised: the part that is initialised now, and the rest.

@@ -44,66 +44,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::arch;
 use crate::fault::{Access, Fault};
-use crate::registry::{self, REGISTRY, Registry};
-use crate::signal::events::KEPT;
-use crate::signal::registered::Registered;
-
-/// What became of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// An access of this crate became a short result.
-    Recovered,
-    /// The instruction of other code got a page of zeros, under [`FileMap::with_slice`](crate::FileMap::with_slice), which
-    /// reports that.
-    Substituted,
-    /// The address has a guard or a [pager](crate::pager) that did not resolve the fault. If an instruction of other code
-    /// faulted, its signal went to the handler that was installed before ours; otherwise `fault_in` returned an error.
-    Refused,
-    /// The kernel reported it without a signal, for an access that it made in place of this crate: see
-    /// [`signal_free`](crate::signal_free).
-    Reported,
-}
-
-impl Outcome {
-    /// The number of outcomes.
-    pub(crate) const COUNT: usize = 4;
-
-    /// Every outcome.
-    pub const ALL: [Outcome; Self::COUNT] =
-        [Outcome::Recovered, Outcome::Substituted, Outcome::Refused, Outcome::Reported];
-
-    #[inline(always)]
-    pub(crate) const fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(crate) fn at(index: u64) -> Option<Outcome> {
-        Self::ALL.get(usize::try_from(index).ok()?).copied()
-    }
-
-    /// Returns the outcome in one word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Recovered => "recovered",
-            Outcome::Substituted => "substituted",
-            Outcome::Refused => "refused",
-            Outcome::Reported => "reported",
-        }
-    }
-}
-
-/// A byte of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct FilePosition {
-    /// The file's device, as `st_dev` of `stat(2)`.
-    pub device: u64,
-    /// The file's inode.
-    pub inode: u64,
-    /// Offset in the file, in bytes.
-    pub offset: u64,
-}
+use crate::signal::inside::events::{COUNTERS, KEPT};
+pub use crate::signal::inside::events::{FilePosition, Outcome};
+use crate::signal::inside::registered::Registered;
+use crate::signal::inside::registry::{Registry, own};
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +125,7 @@ impl<'a> IntoIterator for &'a Events {
 
 /// See [`events()`](crate::events()).
 pub(crate) fn snapshot() -> Events {
-    let registry = registry::of(arch::object()).unwrap_or(&REGISTRY);
+    let registry = own();
     let mut kept = Vec::with_capacity(KEPT);
     // A pointer's distance from what `pthread_self` returns is the same in all threads.
     // SAFETY: returns a number of this thread.
@@ -219,5 +163,5 @@ fn file_at(registry: &Registry, ticket: u64, address: usize) -> Option<FilePosit
 /// Returns the position of the counter of a cause and an access.
 pub(crate) const fn counter(cause: crate::Cause, access: Access) -> usize {
     let stores = matches!(access, Access::Write) as usize;
-    cause.index() + stores * (crate::signal::events::COUNTERS / 2)
+    cause.index() + stores * (COUNTERS / 2)
 }

@@ -3,6 +3,8 @@
 //! The vocabulary is the kernel's. A *short* result is one that moved fewer bytes than requested; its count is exact. A
 //! *cause* is what the hardware or the kernel reported about the first byte that could not be accessed.
 
+pub(crate) mod outcome;
+
 use core::fmt;
 
 /// Which kind of access failed.
@@ -146,19 +148,6 @@ pub struct Fault {
     reserved: u8,
 }
 
-// Signal numbers and codes of <asm-generic/siginfo.h>, the same on every Linux this crate has a handler for.
-// They are repeated here because this module also compiles without libc.
-pub(crate) const SIGSEGV: u8 = 11;
-pub(crate) const SIGBUS: u8 = 7;
-const SEGV_MAPERR: i16 = 1;
-const SEGV_ACCERR: i16 = 2;
-const SEGV_PKUERR: i16 = 4;
-const SEGV_MTESERR: i16 = 9;
-const SI_KERNEL: i16 = 0x80;
-const BUS_ADRALN: i16 = 1;
-const BUS_ADRERR: i16 = 2;
-const BUS_MCEERR_AR: i16 = 4;
-
 impl Fault {
     /// Makes a fault that no signal reported: a rejected argument, or an operation that this mode does not have.
     #[cold]
@@ -174,21 +163,6 @@ impl Fault {
                 _ => 0,
             },
             address_known: true,
-            reserved: 0,
-        }
-    }
-
-    /// What the handler wrote into the registers of the access that failed.
-    #[cold]
-    pub(crate) const fn from_registers(code: FaultCode, si_addr: usize) -> Self {
-        Fault {
-            address: si_addr,
-            code: code.si_code(),
-            signal: code.signal(),
-            access: code.access(),
-            cause: code.cause_index(),
-            extent_log2: code.lsb(),
-            address_known: code.cause_index() as usize != Cause::NonCanonical.index(),
             reserved: 0,
         }
     }
@@ -231,7 +205,7 @@ impl Fault {
 
     /// Returns the cause.
     pub const fn cause(&self) -> Cause {
-        cause_at(self.cause, self.extent_log2)
+        outcome::cause_at(self.cause, self.extent_log2)
     }
 
     /// Returns the address of the first byte that could not be accessed, if it is known. Copies and views always know it; a
@@ -352,120 +326,6 @@ impl From<Short> for std::io::Error {
     }
 }
 
-/// A fault in the error register of the access that it interrupted. Never 0: 0 is success.
-///
-/// | bits | meaning |
-/// |---|---|
-/// | 0-7 | signal |
-/// | 8-15 | `si_addr_lsb` of poison, log2 of the bytes lost |
-/// | 16-31 | `si_code` |
-/// | 32-33 | [`Access`] |
-/// | 36-39 | [`Cause::index`] |
-/// | 44-63 | the table entry's [`progress`](crate::table::Progress) |
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(transparent)]
-pub(crate) struct FaultCode(pub u64);
-
-impl FaultCode {
-    pub(crate) const fn new(signal: u8, si_code: i16, lsb: u8, access: Access, progress: u32) -> Self {
-        FaultCode(
-            signal as u64
-                | (cause_index(signal, si_code) as u64) << 36
-                | ((if lsb < 48 { lsb } else { 48 }) as u64) << 8
-                | ((si_code as u16) as u64) << 16
-                | (access as u64) << 32
-                | (progress as u64) << 44,
-        )
-    }
-
-    /// Returns the code of a fault that no signal reported.
-    #[cfg(any(feature = "std", faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    pub(crate) const fn of(fault: &Fault) -> Self {
-        FaultCode((fault.cause as u64) << 36 | (fault.extent_log2 as u64) << 8 | (fault.access as u64) << 32)
-    }
-
-    pub(crate) const fn signal(self) -> u8 {
-        self.0 as u8
-    }
-
-    pub(crate) const fn lsb(self) -> u8 {
-        (self.0 >> 8) as u8
-    }
-
-    pub(crate) const fn si_code(self) -> i16 {
-        (self.0 >> 16) as u16 as i16
-    }
-
-    pub(crate) const fn access(self) -> Access {
-        if (self.0 >> 32) & 3 == Access::Write as u64 { Access::Write } else { Access::Read }
-    }
-
-    pub(crate) const fn progress(self) -> u32 {
-        (self.0 >> 44) as u32
-    }
-
-    pub(crate) const fn cause_index(self) -> u8 {
-        (self.0 >> 36) as u8 & 15
-    }
-}
-
-/// Returns the cause that Linux reports by this signal and `si_code`.
-const fn cause_of(signal: u8, si_code: i16) -> Cause {
-    match (signal, si_code) {
-        (SIGSEGV, SEGV_MAPERR) => Cause::Unmapped,
-        (SIGSEGV, SEGV_ACCERR) => Cause::Protection,
-        (SIGSEGV, SEGV_PKUERR) => Cause::ProtectionKey,
-        (SIGSEGV, SEGV_MTESERR) => Cause::Tag,
-        // x86-64: a general protection fault, or a stack fault where the address was computed from rbp or rsp.
-        (SIGSEGV | SIGBUS, SI_KERNEL) => Cause::NonCanonical,
-        (SIGBUS, BUS_ADRERR) => Cause::Backing,
-        (SIGBUS, BUS_ADRALN) => Cause::Alignment,
-        (SIGBUS, BUS_MCEERR_AR) => POISON,
-        _ => Cause::Other,
-    }
-}
-
-/// Returns the [index](Cause::index) of [`cause_of`]. In a handler every cache line is cold: two constants with four bits
-/// per code save the memory and the indirect jump that the compiler would make of the `match`.
-const fn cause_index(signal: u8, si_code: i16) -> u8 {
-    const SEGV: u64 = nibbles(SIGSEGV);
-    const BUS: u64 = nibbles(SIGBUS);
-    let table = match signal {
-        SIGSEGV => SEGV,
-        SIGBUS => BUS,
-        _ => return Cause::Other.index() as u8,
-    };
-    if si_code >= 0 && si_code < 16 {
-        (table >> (4 * si_code)) as u8 & 15
-    } else if si_code == SI_KERNEL {
-        cause_of(signal, SI_KERNEL).index() as u8
-    } else {
-        Cause::Other.index() as u8
-    }
-}
-
-const fn nibbles(signal: u8) -> u64 {
-    let (mut table, mut code) = (0, 0);
-    while code < 16 {
-        table |= (cause_of(signal, code).index() as u64) << (4 * code);
-        code += 1;
-    }
-    table
-}
-
-const POISON: Cause = Cause::Poison { extent: 0 };
-
-/// Returns the cause with this index; for poison, 2^`extent_log2` bytes are lost.
-const fn cause_at(index: u8, extent_log2: u8) -> Cause {
-    if index as usize == POISON.index() {
-        Cause::Poison { extent: 1 << extent_log2 }
-    } else if (index as usize) < Cause::COUNT {
-        Cause::ALL[index as usize]
-    } else {
-        Cause::Other
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,34 +342,7 @@ mod tests {
             let fault = Fault::rejected(Access::Write, cause, 64);
             assert_eq!(fault.cause().index(), i, "{cause:?}");
         }
-        for signal in [0, SIGBUS, SIGSEGV, 31] {
-            for code in -7..0x100 {
-                assert_eq!(usize::from(cause_index(signal, code)), cause_of(signal, code).index(), "{signal} {code}");
-            }
-        }
         let poison = Fault::rejected(Access::Read, Cause::Poison { extent: 4096 }, 0);
         assert_eq!(poison.cause(), Cause::Poison { extent: 4096 });
-    }
-
-    #[test]
-    fn registers_round_trip() {
-        for (signal, code, cause) in [
-            (SIGSEGV, SEGV_MAPERR, Cause::Unmapped),
-            (SIGSEGV, SEGV_ACCERR, Cause::Protection),
-            (SIGSEGV, SEGV_PKUERR, Cause::ProtectionKey),
-            (SIGSEGV, SEGV_MTESERR, Cause::Tag),
-            (SIGSEGV, SI_KERNEL, Cause::NonCanonical),
-            (SIGBUS, SI_KERNEL, Cause::NonCanonical),
-            (SIGSEGV, 77, Cause::Other),
-            (SIGBUS, BUS_ADRERR, Cause::Backing),
-            (SIGBUS, BUS_ADRALN, Cause::Alignment),
-            (SIGBUS, BUS_MCEERR_AR, Cause::Poison { extent: 1 << 21 }),
-        ] {
-            let raw = FaultCode::new(signal, code, 21, Access::Write, 0xf8123);
-            assert_eq!(raw.progress(), 0xf8123);
-            let fault = Fault::from_registers(raw, 0x1000);
-            assert_eq!((fault.cause(), fault.access(), fault.code()), (cause, Access::Write, i32::from(code)));
-            assert_eq!(fault.address().is_none(), cause == Cause::NonCanonical);
-        }
     }
 }

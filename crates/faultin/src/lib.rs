@@ -223,12 +223,12 @@ pub use scalar::Scalar;
 
 #[cfg(all(feature = "std", not(faultin_portable)))]
 #[doc(hidden)]
-pub use registry::process::process;
+pub use signal::inside::process::process;
 #[cfg(all(feature = "std", not(faultin_portable)))]
 pub use {
     backing::Backing,
     map::write::FileMapMut,
-    signal::install::install,
+    signal::outside::install::install,
     view::{ReadView, WriteView},
     walk::page_size,
 };

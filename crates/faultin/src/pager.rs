@@ -25,4 +25,5 @@
 //! let all_faults_of_the_process = faultin::pager::register(0..usize::MAX, logs());
 //! ```
 
-pub use crate::signal::pager::{Pager, Registration, SignalContext, register};
+pub use crate::signal::inside::{pager::Pager, stack::SignalContext};
+pub use crate::signal::outside::pager::{Registration, register};

@@ -1,7 +1,7 @@
 //! Proving that memory can be accessed: see [`raw`](crate::raw#probe).
 
 use crate::arch;
-use crate::copy::TAG_GRANULE;
+use crate::fault::outcome::TAG_GRANULE;
 use crate::fault::{Granularity, Short};
 use crate::walk::{self, Touch, page_size};
 

@@ -130,7 +130,8 @@ use crate::{Cause, Granularity, Short};
 
 #[cfg(feature = "std")]
 pub use crate::copy::copy_in_streaming;
-pub use crate::copy::{ShortRead, TAG_GRANULE, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
+pub use crate::copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
+pub use crate::fault::outcome::TAG_GRANULE;
 pub use crate::scalar::{
     compare_exchange, fetch_add, fetch_and, fetch_max, fetch_min, fetch_nand, fetch_or, fetch_sub, fetch_xor, load,
     load_atomic, store, store_atomic, swap,

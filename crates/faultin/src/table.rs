@@ -13,7 +13,9 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
-use crate::fault::{Access, FaultCode};
+use crate::fault::Access;
+use crate::fault::outcome::FaultCode;
+pub use crate::fault::outcome::Progress;
 
 /// The version of everything that objects share: [`Entry`], [`Object`], the note and the registry. Objects with another
 /// version have their own registry and handler, and chain to each other.
@@ -43,33 +45,6 @@ pub enum Kind {
     Store,
     /// A load and a store (`rep movsb`): the hardware reports which one failed.
     Either,
-}
-
-/// The progress when the instruction of an entry faults, beyond the progress register: the largest of three counts, each of
-/// which is a prefix that is certainly stored.
-///
-/// | bits | meaning |
-/// |---|---|
-/// | 0-8 | *n* |
-/// | 9 | 0: *n* bytes after the progress register are done; 1: all but the last *n* bytes of the operation are |
-/// | 10-18 | this number of bytes from the start is done: a first register that the progress register does not step over whole, or the head of two that overlap |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress(u32);
-
-impl Progress {
-    /// Decodes an entry's progress bits.
-    pub const fn from_bits(bits: u32) -> Self {
-        Progress(bits)
-    }
-
-    /// Returns the number of bytes done of `len`, when the progress register reports `base`.
-    pub const fn done(self, base: usize, len: usize) -> usize {
-        let n = (self.0 & 0x1ff) as usize;
-        let edge = if self.0 & 0x200 == 0 { base + n } else { len.saturating_sub(n) };
-        let floor = (self.0 >> 10 & 0x1ff) as usize;
-        let done = if edge > base { edge } else { base };
-        if done > floor { done } else { floor }
-    }
 }
 
 /// An entry with its positions resolved.

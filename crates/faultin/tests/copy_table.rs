@@ -10,7 +10,8 @@
 mod pages;
 
 use faultin::{Access, Cause, Short, testing};
-use pages::{Bad, CANARY, Pages, Random, pattern, serial, thin_out};
+use faultin_test::Random;
+use pages::{Bad, CANARY, Pages, pattern, serial, thin_out};
 
 /// Runs `test` once per vector width, with lowered thresholds: string instruction from 700 bytes, vectors again from 1100,
 /// non-temporal stores from 1500.
@@ -204,7 +205,7 @@ fn a_complete_copy_touches_exactly_its_range_at_every_size_and_alignment() {
     each_width(|width| {
         let source: Vec<u8> = (0..8192).map(pattern).collect();
         let mut out = vec![CANARY; 8192];
-        let mut random = Random(77);
+        let random = Random::new(77);
         for size in (0..=600).chain([700, 1023, 1100, 1101, 1499, 1500, 1501, 2047, 4096, 5000]) {
             for (name, copy) in COPIES {
                 for _ in 0..8 {
@@ -229,7 +230,7 @@ fn with_both_sides_bad_the_nearer_one_decides() {
         let (mut from, mut to) = (Pages::new(Bad::Unmapped, 3 * page), Pages::new(Bad::NoAccess, 3 * page));
         from.all().iter_mut().enumerate().for_each(|(i, b)| *b = pattern(i));
         to.all().fill(CANARY);
-        let mut random = Random(0x55aa_1234);
+        let random = Random::new(0x55aa_1234);
         for size in sizes().into_iter().filter(|&s| s > 1) {
             for _ in 0..(40 / thin_out()).max(2) {
                 let (load, store) = (random.below(size), random.below(size));

@@ -5,7 +5,8 @@ mod pages;
 
 use std::time::{Duration, Instant};
 
-use pages::{Random, serial, thin_out};
+use faultin_test::Random;
+use pages::{serial, thin_out};
 
 /// Runs sequences, beginning with the generator state `first`; a failure names the state of its sequence.
 fn run(first: u64, sequences: u64, bytes: usize) -> model::Tally {
@@ -17,7 +18,7 @@ fn run(first: u64, sequences: u64, bytes: usize) -> model::Tally {
     let started = Instant::now();
     for sequence in 0..sequences {
         let seed = (first + sequence) * 2 + 1;
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let input: Vec<u8> = (0..bytes).map(|_| random.below(256) as u8).collect();
         let tally = std::panic::catch_unwind(|| model::run(&input)).unwrap_or_else(|why| {
             eprintln!("the sequence of seed {seed}, {bytes} bytes");

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use faultin::{Access, Cause, Fault, Granularity, Short, testing};
-use pages::{CANARY, Random, pattern, serial};
+use faultin_test::Random;
+use pages::{CANARY, pattern, serial};
 
 /// Linux 6.13.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
@@ -144,7 +145,7 @@ impl SharedFile {
     }
 
     /// One change at a random place.
-    fn change(&self, disturbance: Disturbance, random: &mut Random) {
+    fn change(&self, disturbance: Disturbance, random: &Random) {
         let (first, count) = (random.below(PAGES), 1 + random.below(3));
         let count = count.min(PAGES - first);
         let (at, len) = (self.disturbed.wrapping_add(first * self.page).cast(), count * self.page);
@@ -581,7 +582,7 @@ fn storm(disturbance: Disturbance) {
                 let (shared, over, complete, short) = (&shared, &over, &complete, &short);
                 scope.spawn(move || {
                     let own = (READ_PAGES + index * OWN_PAGES) * shared.page;
-                    let random = Random(0x9e37_79b9_7f4a_7c15 ^ index as u64);
+                    let random = Random::new(0x9e37_79b9_7f4a_7c15 ^ index as u64);
                     let holds = vec![0; OWN_PAGES * shared.page];
                     let reads = (0..READ_PAGES * shared.page).map(SharedFile::byte).collect();
                     let mut worker = Worker {
@@ -605,11 +606,11 @@ fn storm(disturbance: Disturbance) {
                     short.fetch_add(worker.short, Ordering::Relaxed);
                 });
             }
-            let mut random = Random(77);
+            let random = Random::new(77);
             let (started, share) = (Instant::now(), STORM / widths.len() as u32);
             let _stop = Stop(&over);
             while started.elapsed() < share && !over.load(Ordering::Relaxed) {
-                shared.change(disturbance, &mut random);
+                shared.change(disturbance, &random);
                 if changes.fetch_add(1, Ordering::Relaxed) % CHANGES_PER_PAUSE == 0
                     && disturbance == Disturbance::Truncate
                 {

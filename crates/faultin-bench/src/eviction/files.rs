@@ -4,10 +4,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use faultin_cache::{Advice, Cache, CacheOptions, FileOptions};
-use faultin_test::eviction::Numbers;
+use faultin_test::{Random, Zeros};
 
 use super::Figure;
-use super::ratios::Zeros;
 
 const BLOCK: usize = 4096;
 
@@ -74,14 +73,14 @@ pub fn random_reads(numbers: &[usize], reads: usize, figures: &mut Vec<Figure>) 
         }
         setups.push((number, files, f64::INFINITY));
     }
-    let mut random = Numbers::new(4);
+    let random = Random::new(4);
     let mut buffer = vec![0; BLOCK];
     // The first turn fills the caches.
     for turn in 0..=SAMPLES {
         for (number, files, best) in &mut setups {
             let begun = processor_time();
             for _ in 0..reads {
-                let file = &files[random.below(*number as u64) as usize];
+                let file = &files[random.below(*number)];
                 let pos = random.below((blocks / *number) as u64) * BLOCK as u64;
                 black_box(file.read_at(&mut buffer, pos).map_err(|error| error.to_string())?);
             }

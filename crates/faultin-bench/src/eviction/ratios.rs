@@ -1,11 +1,9 @@
 //! The share of accesses that miss: of a cached file, of simulated policies, and of `quick_cache`, on the same traces.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use faultin_cache::store::Store;
 use faultin_cache::{Advice, CacheOptions, FileOptions};
+use faultin_test::Zeros;
 use faultin_test::eviction::{BLOCKS, Lru, Policy, ROOM, S3Fifo, Sieve, miss_ratio, traces};
 use serde::Serialize;
 
@@ -22,39 +20,6 @@ pub struct Row {
     pub quick_cache: f64,
     /// Whether ours has to be at most SIEVE's.
     pub is_bounded: bool,
-}
-
-/// A store of zeros, however long, that counts its reads.
-pub struct Zeros {
-    len: u64,
-    reads: AtomicU64,
-}
-
-impl Zeros {
-    pub fn new(len: u64) -> Zeros {
-        Zeros { len, reads: AtomicU64::new(0) }
-    }
-}
-
-impl Store for Zeros {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.len)
-    }
-    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let len = buf.len().min(usize::try_from(self.len.saturating_sub(pos)).unwrap_or(usize::MAX));
-        buf[..len].fill(0);
-        Ok(len)
-    }
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-    fn sync(&self, _: bool) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Measures the traces, of `len` accesses each.
@@ -87,11 +52,11 @@ fn ours(trace: &[u32]) -> Result<f64, String> {
     let mut buffer = vec![0; BLOCK];
     let mut failed = None;
     let ratio = miss_ratio(trace, |block| {
-        let before = store.reads.load(Ordering::Relaxed);
+        let before = store.reads();
         if let Err(error) = file.read_at(&mut buffer, u64::from(block) * BLOCK as u64) {
             failed.get_or_insert(error.to_string());
         }
-        store.reads.load(Ordering::Relaxed) == before
+        store.reads() == before
     });
     failed.map_or(Ok(ratio), Err)
 }

@@ -5,13 +5,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Shared, Use};
 use crate::error::Error;
-use crate::folio::backing::Extent;
-use crate::folio::memory::Memory;
+use crate::folio::Extent;
+use crate::folio::Memory;
 use crate::folio::queue::{Candidate, MAX_CANDIDATES};
 use crate::folio::{Key, MAX_USES, Table};
-use crate::inode::Inode;
+use crate::inode::{Inode, Shared, Use};
 
 /// Number of folios of one block that a file may always have, even beyond the limit, so that an operation makes
 /// progress: the folio that it copies to or from, and the next one. An access across a page boundary needs both at
@@ -140,7 +139,7 @@ impl Shared {
     /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
     /// Returns `None` if that would exceed the limit by more than `beyond` bytes.
     fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
-        match &table.mapped {
+        match table.mapped() {
             Some(mapped) => {
                 let account = self.arena.take(len, beyond);
                 Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))

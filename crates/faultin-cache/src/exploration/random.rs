@@ -1,5 +1,8 @@
 //! Longer random scripts.
 
+use std::ops::Deref;
+
+use faultin_test::Random;
 use rustix::param::page_size;
 
 use super::script::{Action, Call, How, Op, Part, Script, Setup, Turn};
@@ -8,31 +11,20 @@ use crate::pager::Mode;
 /// Maximum number of pages of a file at the beginning.
 const PAGES: usize = 7;
 
-/// A generator of numbers from a seed (xorshift).
-struct Random(u64);
+/// Draws the parts of a script.
+struct Draw(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+impl Deref for Draw {
+    type Target = Random;
+
+    fn deref(&self) -> &Random {
+        &self.0
     }
+}
 
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())]
-    }
-
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
+impl Draw {
     /// Returns a position, often at the start of a page, or next to it.
-    fn spot(&mut self) -> usize {
+    fn spot(&self) -> usize {
         let page = page_size();
         let start = self.below(PAGES + 2) * page;
         match self.below(4) {
@@ -43,7 +35,7 @@ impl Random {
         }
     }
 
-    fn part(&mut self) -> Part {
+    fn one_part(&self) -> Part {
         let page = page_size();
         match self.below(8) {
             0 | 1 => Part::Plain(self.below(3 * page)),
@@ -54,11 +46,11 @@ impl Random {
         }
     }
 
-    fn parts(&mut self) -> Vec<Part> {
-        (0..1 + self.below(3)).map(|_| self.part()).collect()
+    fn parts(&self) -> Vec<Part> {
+        (0..1 + self.below(3)).map(|_| self.one_part()).collect()
     }
 
-    fn op(&mut self) -> Op {
+    fn op(&self) -> Op {
         let file = self.below(2);
         match self.below(22) {
             0..5 => Op::Write { file, at: self.spot(), direct: self.once_in(4), from: self.parts() },
@@ -79,10 +71,7 @@ impl Random {
 }
 
 pub(super) fn script(seed: u64) -> Script {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..4 {
-        random.next();
-    }
+    let random = Draw(Random::new(seed));
     let setup = Setup {
         mode: Mode::Mprotect,
         limit: 1 + random.below(8),

@@ -13,12 +13,8 @@ use crate::pager::Mode;
 use crate::write::{AfterShort, Batch, Preallocate, ShortCopy, WriteLoop};
 
 /// The kernel's `generic_perform_write`.
-const GENERIC: WriteLoop = WriteLoop {
-    batch: Batch::Folio,
-    short_copy: ShortCopy::Reject,
-    after_short: AfterShort::Copied,
-    ..WriteLoop::DEFAULT
-};
+const GENERIC: WriteLoop =
+    WriteLoop::DEFAULT.batch(Batch::Folio).short_copy(ShortCopy::Reject).after_short(AfterShort::Copied);
 
 /// The loop of the script's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,10 +38,10 @@ impl How {
     pub(super) fn write_loop(self) -> WriteLoop {
         match self {
             How::Default => WriteLoop::DEFAULT,
-            How::Preallocate => WriteLoop { preallocate: Preallocate::Yes, ..WriteLoop::DEFAULT },
+            How::Preallocate => WriteLoop::DEFAULT.preallocate(Preallocate::Yes),
             How::Generic => GENERIC,
-            How::F2fs => WriteLoop { preallocate: Preallocate::Yes, ..GENERIC },
-            How::Fuse => WriteLoop { batch: Batch::Blocks(32), write_through: true, ..WriteLoop::DEFAULT },
+            How::F2fs => GENERIC.preallocate(Preallocate::Yes),
+            How::Fuse => WriteLoop::DEFAULT.batch(Batch::Blocks(32)).write_through(true),
         }
     }
 

@@ -1,16 +1,10 @@
-//! The memory of a file that is mapped: its own memfd, in which each folio is at its offset in the file, so that a mapping
-//! of the file is a mapping of the memfd, and shares the folios.
-//!
-//! Its bytes change through mappings at any time, so no code here has a slice of them: they are read and written by system
-//! calls, through buffers. (This also avoids zeroing new pages first.) The range of a dropped folio is freed (a hole is
-//! punched), because no other file can use it.
+//! Making the memory of a mapped file, and reading it, through buffers.
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use faultin::{CallError, without_sigxfsz};
@@ -18,24 +12,10 @@ use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::arena::Account;
+use super::Backing;
 use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
 use crate::sys;
-
-/// Maximum number of bytes copied to or from a mapped file at once, through a buffer that stays in the CPU's cache.
-const AT_ONCE: usize = 32 << 10;
-
-/// A memfd, as long as a file can be.
-#[derive(Debug)]
-pub(crate) struct Backing {
-    file: OwnedFd,
-    block: usize,
-    /// The process that has the folios. A child of `fork` has the descriptor, too.
-    process: u32,
-    /// Buffers of [`at_once`](Self::at_once) bytes each.
-    buffers: Mutex<Vec<Bounce>>,
-}
 
 impl Backing {
     /// Makes a memfd with room for any file, in blocks of `block` bytes. It takes no memory yet.
@@ -52,12 +32,6 @@ impl Backing {
         without_sigxfsz(|| rustix::fs::ftruncate(&file, most).map_err(named("ftruncate")))?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).map_err(named("fcntl"))?;
         Ok(Arc::new(Backing { file, block, process: faultin::process(), buffers: Mutex::new(Vec::new()) }))
-    }
-
-    /// Returns the maximum number of bytes to copy at once.
-    #[inline]
-    pub(crate) fn at_once(&self) -> usize {
-        AT_ONCE.max(self.block)
     }
 
     /// Reads bytes of a folio.
@@ -78,24 +52,6 @@ impl Backing {
         Ok(())
     }
 
-    /// Writes bytes of a folio. System calls, and nothing else. Async-signal-safe.
-    ///
-    /// # Errors
-    /// The number of bytes that were written, and the reason why the kernel has no memory for more.
-    pub(crate) fn write(&self, buf: &[u8], pos: u64) -> Result<(), (usize, Errno)> {
-        let mut done = 0;
-        while done < buf.len() {
-            match sys::pwrite(self.as_fd(), &buf[done..], pos + done as u64) {
-                Ok(0) => return Err((done, Errno::NOMEM)),
-                Ok(written) => done += written,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err((done, error)),
-            }
-        }
-        step(Step::Wrote { pos, len: buf.len() });
-        Ok(())
-    }
-
     /// Returns a buffer of `len` bytes with unspecified contents.
     pub(crate) fn buffer(&self, len: usize) -> Buffer<'_> {
         let at_once = self.at_once();
@@ -103,19 +59,6 @@ impl Backing {
         let used_before = if is_new { None } else { self.buffers.lock().pop() };
         let bytes = used_before.unwrap_or_else(|| Bounce::new(len.max(at_once), self.block));
         Buffer { bytes, len, again: (!is_new).then_some(self) }
-    }
-
-    /// Frees the memory of a range. A system call, and nothing else. Async-signal-safe.
-    pub(crate) fn punch(&self, pos: u64, len: usize) {
-        // Memory that cannot be freed belongs to no folio, and is never read.
-        let _ = sys::punch_hole(self.as_fd(), pos, len);
-        step(Step::Punched { pos, len });
-    }
-}
-
-impl AsFd for Backing {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -149,51 +92,10 @@ impl Drop for Buffer<'_> {
     }
 }
 
-/// A part of a mapped file's memory, owned by one folio.
-pub(crate) struct Extent {
-    pub(crate) backing: Arc<Backing>,
-    pub(crate) pos: u64,
-    account: Account,
-}
-
-impl Extent {
-    pub(crate) fn new(backing: &Arc<Backing>, pos: u64, account: Account) -> Extent {
-        Extent { backing: Arc::clone(backing), pos, account }
-    }
-
-    #[inline]
-    pub(crate) fn at_once(&self) -> usize {
-        self.backing.at_once()
-    }
-
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.account.len()
-    }
-}
-
-impl Drop for Extent {
-    fn drop(&mut self) {
-        // A child's copy is not the folio.
-        if self.backing.process == faultin::process() {
-            self.backing.punch(self.pos, self.len());
-        }
-    }
-}
-
-impl fmt::Debug for Extent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Extent").field("pos", &self.pos).field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::folio::Arena;
+    use crate::folio::{Arena, Extent};
 
     #[test]
     fn bytes_are_where_they_are_in_the_file_and_go_with_their_folio() {

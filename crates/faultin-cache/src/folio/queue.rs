@@ -15,8 +15,8 @@
 use parking_lot::{Mutex, MutexGuard};
 
 use super::ghost::Ghost;
-use super::inbox::Inbox;
-use super::table::Key;
+use super::inside::inbox::Inbox;
+use super::inside::keys::{Arrival, Key, Place, units};
 
 /// The numbers of the queue of new folios and of the queue of folios that were used again. Each queue is a ring through
 /// its end node, which has the queue's number.
@@ -39,34 +39,6 @@ pub(crate) struct Queue {
     /// How long the place of an evicted folio is remembered: until this number of bytes was allocated for other folios.
     memory: u64,
     block: usize,
-}
-
-/// A folio that enters a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
-    /// The slot of its file.
-    pub(crate) file: u32,
-    pub(crate) key: Key,
-    /// A hash of the file's number and the folio's position.
-    pub(crate) print: u64,
-    /// Number of bytes.
-    pub(crate) len: usize,
-    /// The time when its memory was allocated: the number of bytes allocated before.
-    pub(crate) at: u64,
-}
-
-/// A folio's place in the queues: the number of its node, or 0 before it has entered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place(u32);
-
-impl Place {
-    pub(super) fn of(number: u32) -> Place {
-        Place(number)
-    }
-
-    pub(super) fn number(self) -> u32 {
-        self.0
-    }
 }
 
 /// A folio that may be evicted, if it still exists.
@@ -124,7 +96,7 @@ impl Queue {
         };
         // One and a half times the limit: with less, a cyclic scan of twice the limit would have no hit.
         let memory = (limit as u64).saturating_add(limit as u64 / 2);
-        let inbox = Inbox::new(|| Place(state.new_node()));
+        let inbox = Inbox::new(|| Place::of(state.new_node()));
         Queue { state: Mutex::new(state), inbox, small: limit / 10, memory, block }
     }
 
@@ -134,7 +106,7 @@ impl Queue {
         if !self.inbox.is_empty() {
             self.inbox.drain(|place, arrival| {
                 self.enter(&mut state, place, arrival);
-                Place(state.new_node())
+                Place::of(state.new_node())
             });
         }
         state
@@ -142,13 +114,13 @@ impl Queue {
 
     /// Returns the number of blocks of a folio, at most 512.
     fn blocks(&self, bytes: usize) -> u16 {
-        u16::try_from(super::units(bytes, self.block)).unwrap_or(u16::MAX)
+        u16::try_from(units(bytes, self.block)).unwrap_or(u16::MAX)
     }
 
     /// Enters a folio.
     pub(crate) fn push(&self, arrival: &Arrival) -> Place {
         let mut state = self.lock();
-        let place = Place(state.new_node());
+        let place = Place::of(state.new_node());
         self.enter(&mut state, place, arrival);
         place
     }
@@ -223,7 +195,7 @@ impl Queue {
             round.left[list] -= 1;
             state.unlink(at);
             state.link(at, list, true);
-            picked.push(Candidate { place: Place(at), file: node.file, key, is_new: list == SMALL });
+            picked.push(Candidate { place: Place::of(at), file: node.file, key, is_new: list == SMALL });
         }
     }
 
@@ -231,7 +203,7 @@ impl Queue {
     pub(crate) fn put_back(&self, round: &mut Round, candidates: &[Candidate]) {
         let mut state = self.lock();
         for candidate in candidates.iter().rev() {
-            let Place(at) = candidate.place;
+            let at = candidate.place.number();
             let node = state.nodes[at as usize];
             let list = usize::from(!candidate.is_new);
             // Another thread may have removed it since.
@@ -246,14 +218,14 @@ impl Queue {
     /// Moves a folio to the back of the main queue.
     pub(crate) fn promote(&self, place: Place) {
         let mut state = self.lock();
-        let node = state.nodes[place.0 as usize];
+        let node = state.nodes[place.number() as usize];
         if usize::from(node.list) == SMALL {
-            state.unlink(place.0);
+            state.unlink(place.number());
             state.counts[SMALL] -= 1;
             state.new_blocks -= usize::from(node.blocks);
-            state.nodes[place.0 as usize].list = MAIN as u8;
+            state.nodes[place.number() as usize].list = MAIN as u8;
             state.counts[MAIN] += 1;
-            state.link(place.0, MAIN, true);
+            state.link(place.number(), MAIN, true);
         }
     }
 }
@@ -273,26 +245,26 @@ impl State {
     }
 
     fn enter(&mut self, place: Place, arrival: &Arrival, blocks: u16, list: usize) {
-        let node = &mut self.nodes[place.0 as usize];
+        let node = &mut self.nodes[place.number() as usize];
         *node = Node { file: arrival.file, key: Some(arrival.key), blocks, list: list as u8, ..*node };
         self.counts[list] += 1;
         if list == SMALL {
             self.new_blocks += usize::from(blocks);
         }
-        self.link(place.0, list, true);
+        self.link(place.number(), list, true);
     }
 
     /// Frees a folio's node. Returns whether it was in the small queue.
     fn leave(&mut self, place: Place) -> bool {
-        let node = self.nodes[place.0 as usize];
-        self.unlink(place.0);
+        let node = self.nodes[place.number() as usize];
+        self.unlink(place.number());
         let list = usize::from(node.list);
         self.counts[list] -= 1;
         if list == SMALL {
             self.new_blocks -= usize::from(node.blocks);
         }
-        self.nodes[place.0 as usize] = Node { after: self.free, key: None, list: FREE, ..node };
-        self.free = place.0;
+        self.nodes[place.number() as usize] = Node { after: self.free, key: None, list: FREE, ..node };
+        self.free = place.number();
         list == SMALL
     }
 
@@ -349,7 +321,7 @@ mod tests {
     /// Random operations, also those of handlers, have the same effect on the queues and on lists.
     #[test]
     fn as_lists() {
-        let mut random = faultin_test::eviction::Numbers::new(5);
+        let random = faultin_test::Random::new(5);
         let queue = Queue::new(LIMIT, BLOCK);
         let (mut model, mut places) = (Model::default(), vec![Place::default(); 60]);
         let mut now = 0;
@@ -383,7 +355,7 @@ mod tests {
                     }
                 }
                 _ => {
-                    let most = random.below(5) as usize;
+                    let most = random.below(5_usize);
                     let mut round = queue.round();
                     queue.pick(&mut round, most, &mut candidates);
                     let mut left = model.lists.each_ref().map(VecDeque::len);
@@ -399,7 +371,7 @@ mod tests {
                     let picked: Vec<_> = candidates.iter().map(|c| (c.key.number(), c.is_new)).collect();
                     assert_eq!(picked, expected, "turn {turn}");
                     // Some of the last ones are put back.
-                    let kept = random.below(candidates.len() as u64 + 1) as usize;
+                    let kept = random.below(candidates.len() + 1);
                     queue.put_back(&mut round, &candidates[kept..]);
                     for &(key, is_new) in expected[kept..].iter().rev() {
                         let list = model.take(key).unwrap();

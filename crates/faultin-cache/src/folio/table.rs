@@ -1,202 +1,78 @@
-//! The folios of one file, by their position in it.
+//! The folios of one file: what allocates, evicts, or keeps account of what the store has.
 
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
-use slab::Slab;
-
-use super::queue::{Arrival, Place};
-use super::radix::Radix;
+use super::inside::keys::{Key, Place};
+use super::inside::table::{Region, SMALL_REGION, Table};
 use super::ranges::Ranges;
-use super::unsynced::Unsynced;
-use super::{Folio, Geometry};
+use super::{Folio, Unsynced};
+use crate::pager::Mapped;
 use crate::pager::bug::{self, Bug};
-use crate::pager::mapped::Mapped;
-
-/// Identifies a folio of a table as long as it is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(NonZeroU32);
-
-impl Key {
-    fn of(index: usize) -> Key {
-        Key(NonZeroU32::new(u32::try_from(index + 1).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX))
-    }
-
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
-
-    pub(super) fn number(self) -> u32 {
-        self.0.get()
-    }
-
-    pub(super) fn from_number(number: u32) -> Option<Key> {
-        NonZeroU32::new(number).map(Key)
-    }
-}
-
-/// An aligned part of the file as long as the largest folio: for each block the folio that contains it, up to the last one
-/// that ever had one, to the next power of two. Small files have small regions.
-type Region = Box<[Option<Key>]>;
-
-/// Number of blocks of a region that is kept when it is empty.
-const SMALL_REGION: usize = 16;
-
-/// What identifies a file of a cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Home {
-    /// Its slot among the files of its cache, which another file may have later.
-    pub(crate) slot: u32,
-    /// Its number, which no other file has.
-    pub(crate) number: u64,
-}
-
-impl Home {
-    /// Returns a hash of a position in the file (splitmix64).
-    fn print(self, pos: u64) -> u64 {
-        let mut z = pos.wrapping_add(self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// The folios of a file, and its length.
-#[derive(Debug)]
-pub(crate) struct Table {
-    geometry: Geometry,
-    home: Home,
-    regions: Radix<Region>,
-    folios: Slab<Folio>,
-    /// The position where a walk over the folios of this file alone continues.
-    hand: usize,
-    /// Length of the file in bytes.
-    pub(crate) size: u64,
-    /// Changes whenever the store's bytes may have changed while no folio records that: a thread that has read the store
-    /// without the lock checks whether it is still the same.
-    pub(crate) generation: u64,
-    /// The file's mappings, once there has been one.
-    pub(crate) mapped: Option<Box<Mapped>>,
-    /// The bytes that the store has taken and not made durable.
-    pub(crate) unsynced: Unsynced,
-}
 
 impl Table {
-    pub(crate) fn new(geometry: Geometry, size: u64, home: Home) -> Table {
-        Table {
-            geometry,
-            home,
-            regions: Radix::new(),
-            folios: Slab::new(),
-            hand: 0,
-            size,
-            generation: 0,
-            mapped: None,
-            unsynced: Unsynced::new(),
+    /// Returns a number that changes whenever the store's bytes may have changed while no folio records that: a thread that has
+    /// read the store without the lock checks whether it is still the same.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Notes that bytes of folios up to `end` were written: the file is at least that long.
+    #[inline]
+    pub(crate) fn grow_to(&mut self, end: u64) {
+        self.size = self.size.max(end);
+    }
+
+    /// Ends the file at `len`, which is less than before, as its store does already. Its blocks after that are the caller's to
+    /// drop.
+    pub(crate) fn cut_to(&mut self, len: u64) {
+        if let Some(mapped) = &self.mapped {
+            mapped.ends_at(len);
         }
+        self.unsynced.replaced(len..u64::MAX);
+        self.generation += 1;
+        self.size = len;
     }
 
-    /// Returns the number of folios.
-    pub(crate) fn len(&self) -> usize {
-        self.folios.len()
+    /// Notes that the store's bytes have changed past the cache, up to `end`: the file is at least that long.
+    pub(crate) fn store_changed(&mut self, end: u64) {
+        self.generation += 1;
+        self.grow_to(end);
     }
 
+    /// Notes that folios have new bytes in `range`: it does not matter whether the store has made earlier ones durable.
     #[inline]
-    fn place(&self, pos: u64) -> (u64, usize) {
-        let region = self.geometry.max_folio;
-        (pos >> region.trailing_zeros(), self.geometry.blocks(pos as usize & (region - 1)))
+    pub(crate) fn replaced(&mut self, range: Range<u64>) {
+        self.unsynced.replaced(range);
     }
 
-    /// Returns the folio that contains the byte at `pos`.
-    #[inline]
-    pub(crate) fn find(&self, pos: u64) -> Option<Key> {
-        let (region, block) = self.place(pos);
-        *self.regions.get(region)?.get(block)?
+    /// Gives the file the memory that its mappings share.
+    pub(crate) fn set_mapped(&mut self, mapped: Mapped) {
+        self.mapped = Some(Box::new(mapped));
+        // Bytes that another thread is reading into other memory must not be put into the table.
+        self.generation += 1;
     }
 
-    #[inline]
-    pub(crate) fn get(&self, key: Key) -> &Folio {
-        &self.folios[key.index()]
+    /// Returns the state of the file's syncs.
+    pub(crate) fn syncs(&mut self) -> &mut Unsynced {
+        &mut self.unsynced
     }
 
-    #[inline]
-    pub(crate) fn get_mut(&mut self, key: Key) -> &mut Folio {
-        &mut self.folios[key.index()]
-    }
-
-    /// Returns the length of the largest folio that can begin at `pos`, a block's first byte: at most `want` bytes, aligned
-    /// to its length, and without overlap with another.
-    pub(crate) fn room(&self, pos: u64, want: u64) -> usize {
-        let block = self.geometry.block;
-        let (region, at) = self.place(pos);
-        let aligned = 1_u64.checked_shl(pos.trailing_zeros()).unwrap_or(u64::MAX);
-        let most = want.min(aligned).clamp(block as u64, self.geometry.max_folio as u64);
-        let mut blocks = self.geometry.blocks(1 << most.ilog2());
-        if let Some(slots) = self.regions.get(region) {
-            let free = slots.iter().skip(at).take(blocks).position(Option::is_some).unwrap_or(blocks);
-            blocks = 1 << free.max(1).ilog2();
-        }
-        blocks * block
+    /// Returns the ranges that the store has lost, and its error.
+    pub(crate) fn lost(&self) -> Option<(Vec<Range<u64>>, Arc<io::Error>)> {
+        self.unsynced.lost()
     }
 
     /// Inserts a folio where there is none.
     pub(crate) fn insert(&mut self, mut folio: Folio) -> Key {
         let arrival = self.arrival(&folio);
         folio.place = folio.memory.account().queue().push(&arrival);
-        self.put(folio)
-    }
-
-    /// Inserts a folio where there is none, and where [`is_ready_for`](Self::is_ready_for) has found room. Returns whether
-    /// it could enter the order of eviction: if not, the folio is dropped. Async-signal-safe.
-    pub(crate) fn insert_in_signal(&mut self, mut folio: Folio) -> bool {
-        let arrival = self.arrival(&folio);
-        let Some(place) = folio.memory.account().queue().push_in_signal(&arrival) else { return false };
-        folio.place = place;
-        self.put(folio);
-        true
-    }
-
-    fn arrival(&self, folio: &Folio) -> Arrival {
-        Arrival {
-            file: self.home.slot,
-            key: Key::of(self.folios.vacant_key()),
-            print: self.home.print(folio.start()),
-            len: folio.len(),
-            at: folio.memory.account().at(),
-        }
-    }
-
-    fn put(&mut self, folio: Folio) -> Key {
         let (region, first) = self.place(folio.start());
-        let blocks = self.geometry.blocks(folio.len());
-        let key = Key::of(self.folios.insert(folio));
-        self.make_region(region, first + blocks);
-        if let Some(slots) = self.regions.get_mut(region) {
-            slots[first..first + blocks].fill(Some(key));
-        }
-        key
-    }
-
-    /// Unmaps pages from all mappings.
-    pub(crate) fn unmap(&self, range: Range<u64>) {
-        if let Some(mapped) = self.mapped.as_ref().filter(|_| !bug::has(Bug::NeverUnmaps)) {
-            mapped.unmap(range);
-        }
-    }
-
-    /// Returns whether a part is about to be used through a mapping, and is spared this time.
-    pub(crate) fn is_kept(&self, part: Range<u64>) -> bool {
-        self.mapped.as_ref().is_some_and(|mapped| mapped.keeps(part))
-    }
-
-    /// Returns whether a folio can be inserted at `pos` without an allocation.
-    pub(crate) fn is_ready_for(&self, pos: u64) -> bool {
-        let is_whole = |slots: &Region| slots.len() == self.blocks_of_region();
-        self.folios.len() < self.folios.capacity() && self.regions.get(self.place(pos).0).is_some_and(is_whole)
+        self.make_region(region, first + self.geometry.blocks(folio.len()));
+        self.put(folio)
     }
 
     /// Makes room for a folio at `pos`, and for many more elsewhere.
@@ -205,10 +81,6 @@ impl Table {
             self.folios.reserve(self.folios.len().max(64));
         }
         self.make_region(self.place(pos).0, self.blocks_of_region());
-    }
-
-    fn blocks_of_region(&self) -> usize {
-        self.geometry.blocks(self.geometry.max_folio)
     }
 
     /// Makes room in a region for its first `blocks` blocks.
@@ -370,6 +242,7 @@ impl Table {
 
     /// Notes that the store has zeros in `range` now.
     pub(crate) fn has_hole(&mut self, range: Range<u64>) {
+        self.generation += 1;
         self.unsynced.replaced(range.clone());
         self.unsynced.is_absent(range);
     }

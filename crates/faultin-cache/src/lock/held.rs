@@ -13,23 +13,11 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
-use super::slots::{Thread as Noted, Threads};
-use super::{LockId, LockMode};
+use super::id::{LockId, LockMode};
+use super::inside::held::SLOTS;
+use super::inside::slots::Thread as Noted;
 use crate::sync::Slot;
 use crate::sys;
-
-/// Returns whether the thread with this id (`gettid`) holds an inode lock or a writeback lock of any cache, or is about to:
-/// from before it has the lock until after it has released it, also while it waits for it.
-///
-/// This is exact for the calling thread, and for one that has stopped (for example because it waits for the caller). A
-/// thread that runs may have changed it meanwhile. Not counted are locks [taken in a signal](super::Lock::try_in_signal),
-/// and those that a thread takes while its thread-local values are being dropped. In a child of a bare `clone` system call,
-/// which the C library does not know of, the calling thread counts under its parent's id.
-///
-/// Async-signal-safe.
-pub(crate) fn held_by(thread: u32) -> bool {
-    SLOTS.is_held_by(thread)
-}
 
 /// A note that this thread holds a lock, or is about to.
 #[derive(Debug)]
@@ -98,8 +86,6 @@ impl Drop for Thread {
     }
 }
 
-static SLOTS: Threads = Threads::new();
-
 #[cold]
 fn take() -> &'static Slot<Noted> {
     static FORKS: Once = Once::new();
@@ -131,6 +117,7 @@ extern "C" fn in_child() {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held_by;
     use super::super::tests::locks;
     use super::*;
     use std::sync::Barrier;

@@ -17,13 +17,10 @@
 
 #![deny(unsafe_code)]
 
-#[allow(unsafe_code, reason = "unlocking what is not locked is the caller's fault")]
-mod api;
 #[allow(unsafe_code, reason = "what a child of `fork` does first")]
 mod held;
-mod raw;
-#[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
-mod slots;
+mod id;
+mod inside;
 #[cfg(test)]
 mod stress;
 
@@ -34,83 +31,22 @@ use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 
-use api::{ReadGuard, RwLock, WriteGuard};
 use held::HeldLock;
+use id::LockMode;
+use inside::api::{ReadGuard, RwLock, WriteGuard};
 
 #[cfg(test)]
 use crate::exploration::moment;
-use crate::sync;
 
-pub(crate) use held::held_by;
-pub(crate) use raw::RawLock;
+pub use id::{LockId, LockKind};
+pub(crate) use inside::Lock;
+pub(crate) use inside::held::held_by;
+pub(crate) use inside::raw::RawLock;
 
 /// Another thread may act, before a lock is taken: a hook for the exploration; a no-op in the library.
 #[cfg(not(test))]
 #[inline(always)]
 const fn moment() {}
-
-/// Identifies a lock in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LockId {
-    file: u64,
-    kind: LockKind,
-}
-
-/// The kind of a file's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LockKind {
-    /// Orders writes; held while a buffer is faulted in.
-    Writers,
-    /// Protects folios; taken to resolve a page fault.
-    Inode,
-    /// Orders writeback.
-    Writeback,
-    /// Orders syncs; held while the store makes its bytes durable.
-    Sync,
-}
-
-impl LockKind {
-    /// Returns whether resolving a page fault may need such a lock.
-    #[inline]
-    const fn is_for_faults(self) -> bool {
-        matches!(self, LockKind::Inode | LockKind::Writeback)
-    }
-
-    /// Returns the kind in words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            LockKind::Writers => "the writers' lock",
-            LockKind::Inode => "the inode lock",
-            LockKind::Writeback => "the writeback lock",
-            LockKind::Sync => "the sync lock",
-        }
-    }
-}
-
-impl LockId {
-    /// Returns the file's number, that of [`CachedFile::number`](crate::CachedFile::number).
-    pub fn file(&self) -> u64 {
-        self.file
-    }
-
-    /// Returns the kind of lock.
-    pub fn kind(&self) -> LockKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for LockId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of file {}", self.kind.name(), self.file)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LockMode {
-    Shared,
-    Exclusive,
-}
 
 /// A lock whose wait would never have ended. Nothing was locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,13 +96,6 @@ struct WaitRecord {
     holds: Vec<(LockId, LockMode)>,
 }
 
-/// A lock around a value, shared or exclusive, that knows the threads that wait for it.
-#[derive(Debug)]
-pub(crate) struct Lock<T> {
-    id: LockId,
-    inner: RwLock<T>,
-}
-
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T> {
@@ -180,10 +109,6 @@ pub(crate) struct Exclusive<'a, T> {
     guard: WriteGuard<'a, T>,
     _held: HeldLock,
 }
-
-/// Taken in a signal handler; held until it is dropped.
-#[derive(Debug)]
-pub(crate) struct InSignal<'a, T>(WriteGuard<'a, T>);
 
 impl<T> Lock<T> {
     pub(crate) fn new(file: u64, kind: LockKind, value: T) -> Self {
@@ -221,22 +146,6 @@ impl<T> Lock<T> {
         Some(Exclusive { guard: self.inner.try_write()?, _held: held })
     }
 
-    /// Takes the lock without waiting, except for a moment in which the holder may release it; and without a note, because
-    /// there is no thread-local memory in a signal handler. The holder waits for no other lock, so it is in no circle.
-    ///
-    /// Async-signal-safe, and so is dropping the result.
-    pub(crate) fn try_in_signal(&self) -> Option<InSignal<'_, T>> {
-        // A few microseconds: as long as a sharing thread needs to copy a page, and as long as the alternative takes, to
-        // wake another thread and wait for it.
-        const TRIES: u32 = 100;
-        (0..TRIES).find_map(|tried| {
-            if tried > 0 {
-                sync::pause();
-            }
-            self.inner.try_write().map(InSignal)
-        })
-    }
-
     #[cold]
     fn wait<G>(&self, mode: LockMode, lock: impl FnOnce() -> G) -> Result<G, Deadlock> {
         let ticket = Ticket::take((self.id, mode))?;
@@ -267,20 +176,6 @@ impl<T> Deref for Exclusive<'_, T> {
 impl<T> DerefMut for Exclusive<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
-    }
-}
-
-impl<T> Deref for InSignal<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for InSignal<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
     }
 }
 

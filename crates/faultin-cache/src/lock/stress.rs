@@ -1,6 +1,6 @@
 //! The raw lock with real threads and futexes; `crates/faultin-cache-loom` has the orders of its steps.
 
-use super::raw::RawLock;
+use super::RawLock;
 use crate::sync::{AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use faultin::{CallError, InstallError};
 
-use super::Mode;
+use super::inside::mode::Mode;
 use crate::lock::Deadlock;
 
 /// The reason why a file cannot be mapped.

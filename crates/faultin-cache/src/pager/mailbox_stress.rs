@@ -7,7 +7,7 @@ use std::thread;
 
 use faultin::Access;
 
-use super::mailbox::{Mailbox, Request};
+use super::inside::mailbox::{Mailbox, Request};
 
 /// Does what the pager's thread does: polls, and takes until there is nothing.
 fn serve(mailbox: &Mailbox, end: &AtomicBool, mut request: impl FnMut(Request<'_>)) {

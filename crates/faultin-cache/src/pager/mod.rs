@@ -81,24 +81,16 @@ pub(crate) mod bug;
 mod error;
 #[cfg(test)]
 mod explore;
-#[allow(unsafe_code, reason = "mappings, and what their page table is told")]
-mod hardware;
-#[allow(unsafe_code, reason = "requests live on the stacks of those who wait")]
-pub(crate) mod mailbox;
+mod inside;
 #[cfg(test)]
 #[allow(unsafe_code, reason = "polls, and sends signals")]
 mod mailbox_stress;
-mod map;
-pub(crate) mod mapped;
+mod mapped;
+pub(crate) mod post;
 mod segment;
 mod serve;
 mod server;
-mod signal;
-mod states;
-pub(crate) mod step;
-pub(crate) mod thread;
-#[allow(unsafe_code, reason = "ioctls")]
-mod uffd;
+mod thread;
 
 use std::io;
 use std::ops::Range;
@@ -110,32 +102,19 @@ use faultin::pager::Registration;
 use faultin::{InstallError, ReadView, WriteView};
 
 pub use error::AttachError;
+pub use inside::mode::Mode;
+pub(crate) use inside::{mapped::Mapped, step};
 pub use segment::{MappingDest, MappingSource};
 
-use self::hardware::{Hardware, Kind};
-use self::map::Map;
-use self::mapped::Source;
+use self::inside::hardware::{Hardware, Kind};
+use self::inside::map::Map;
+use self::inside::mapped::Source;
+use self::inside::uffd::Faults;
 use self::server::Server;
-use self::thread::PagerThread;
-use self::uffd::Faults;
 use crate::error::Error;
 use crate::file::CachedFile;
 
-/// How the faults of a mapping are resolved; see [the modes](self#modes).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// In the thread that faults, by a signal (userfaultfd).
-    Signal,
-    /// By a thread, while the one that faults waits in the kernel (userfaultfd).
-    Thread,
-    /// In the thread that faults, by a signal, without userfaultfd.
-    Mprotect,
-}
-
 impl Mode {
-    /// All modes.
-    pub const ALL: [Mode; 3] = [Mode::Signal, Mode::Thread, Mode::Mprotect];
-
     fn kind(self) -> Kind {
         match self {
             Mode::Signal => Kind::Uffd(Faults::Signal),
@@ -258,7 +237,7 @@ impl Drop for Mapping {
         // A thread that holds the lock already (an observer that drops a mapping) leaves the pages to the last user of the
         // file.
         if let Ok(mut table) = inode.table.exclusive()
-            && let Some(mapped) = &mut table.mapped
+            && let Some(mapped) = table.mapped_mut()
         {
             mapped.remove(&self.map);
         }
@@ -290,13 +269,13 @@ impl CachedFile {
         }
         let len = (bytes as usize).next_multiple_of(page);
         if inode.pager.get().is_none() {
-            let started = PagerThread::start(inode).map_err(AttachError::Thread)?;
+            let started = thread::start(inode).map_err(AttachError::Thread)?;
             // Another thread may have been faster.
             let _ = inode.pager.set(started);
         }
         let Some(thread) = inode.pager.get() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
         // Queried here, where foreign code may run and no lock is held.
-        let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped.is_none();
+        let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped().is_none();
         let source = if is_first { Source::of(&*inode.store).map_err(AttachError::Memory)? } else { None };
         let mut table = inode.table.exclusive().map_err(AttachError::Deadlock)?;
         let backing = table.backing(inode.geometry.block, source).map_err(AttachError::Memory)?;
@@ -310,7 +289,7 @@ impl CachedFile {
         #[allow(unsafe_code, reason = "the range is its own")]
         let registration = unsafe { faultin::pager::register(base..base + len, Arc::new(server)) };
         let registration = registration.map_err(AttachError::Handler)?;
-        if let Some(mapped) = &mut table.mapped {
+        if let Some(mapped) = table.mapped_mut() {
             mapped.add(Arc::clone(&map));
         }
         drop(table);

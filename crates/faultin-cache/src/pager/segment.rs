@@ -16,7 +16,7 @@ use faultin::memory::{ReadMemory, WriteMemory};
 use faultin::{Access, Cause, Fault, ReadView, Scalar, Short, WriteView};
 
 use super::Mapping;
-use super::map::Map;
+use super::inside::map::Map;
 use crate::error::Error;
 
 /// Number of bytes that are copied before it is checked that the file still has them.

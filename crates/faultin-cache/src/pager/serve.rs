@@ -8,15 +8,16 @@
 use faultin::Access;
 use rustix::io::Errno;
 
-use super::Mode;
 use super::bug::{self, Bug};
-use super::map::{MAX_PAGES_AT_ONCE, Map};
-use super::states::State;
+use super::inside::map::{MAX_PAGES_AT_ONCE, Map};
+use super::inside::mode::Mode;
+use super::inside::place::PageRequest;
+use super::inside::states::State;
 use super::step::{Step, step};
-use crate::cache::Use;
 use crate::error::Error;
 use crate::folio::Table;
 use crate::inode::Inode;
+use crate::inode::Use;
 
 /// The reason why a fault is not resolved.
 #[derive(Clone, Debug)]
@@ -34,31 +35,6 @@ impl From<Error> for Rejection {
     }
 }
 
-/// A request for a page.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PageRequest {
-    pub(super) page: usize,
-    /// Number of pages from there on that are certainly needed.
-    pub(super) count: usize,
-    pub(super) write: bool,
-}
-
-impl PageRequest {
-    /// Returns the needs of an access that has faulted. Where the CPU does not report the kind of access, the page's state
-    /// does, as far as possible: another thread may have made the page readable since a load has faulted. A page that is
-    /// dirty without need does no harm; a load that is rejected does. So a possible load is repeated, as often as
-    /// [`Map::is_stuck`] allows.
-    ///
-    /// # Errors
-    /// [`Rejection::Protection`] if it is a store, through a mapping for reading.
-    pub(super) fn by(map: &Map, page: usize, access: Option<Access>) -> Result<PageRequest, Rejection> {
-        let is_store =
-            || map.state(page) == State::Protected && (map.is_writable() || bug::has(Bug::TakesLoadsForStores));
-        let write = access.map_or_else(is_store, |access| access == Access::Write);
-        if write && !map.is_writable() { Err(Rejection::Protection) } else { Ok(PageRequest { page, count: 1, write }) }
-    }
-}
-
 impl Inode {
     /// Makes a page of a mapping accessible, the first of `count` that are wanted.
     ///
@@ -71,9 +47,9 @@ impl Inode {
         // No more at once than can stay until it is used.
         let most = (self.cache.share() / faultin::page_size()).clamp(1, MAX_PAGES_AT_ONCE);
         let count = count.min(most);
-        let wanted = PageRequest { count, ..PageRequest::by(map, page, access)? };
+        let wanted = PageRequest { count, ..PageRequest::by(map, page, access).ok_or(Rejection::Protection)? };
         let pos = map.pos(page);
-        if pos >= table.size {
+        if pos >= table.size() {
             return Err(Rejection::PastEnd);
         }
         if bug::has(Bug::KeepsPoison) && map.state(page) == State::Poisoned {
@@ -131,50 +107,11 @@ impl Inode {
         }
     }
 
-    /// Maps a page that is in memory and valid, and those after it, as far as the window and the folio go. A page that is
-    /// stored to is marked dirty first. Returns whether anything changed. System calls and atomic operations only.
-    /// Async-signal-safe.
-    pub(super) fn place(
-        &self,
-        table: &mut Table,
-        map: &Map,
-        wanted: PageRequest,
-        window: usize,
-    ) -> Result<bool, Errno> {
-        let PageRequest { page, count, write } = wanted;
-        let pos = map.pos(page);
-        let size = table.size;
-        let Some(key) = table.find(pos) else { return Err(Errno::FAULT) };
-        let folio = table.get_mut(key);
-        // Past the page in which the file ends there is nothing, also where a block has more pages.
-        let end = size.next_multiple_of(faultin::page_size() as u64);
-        // Pages that are not stored to yet get the right with their own fault.
-        let end = end.min(map.pos(page + if write { count } else { window }));
-        let mut until = folio.uptodate_until(pos..folio.end().min(end));
-        if until == pos || !folio.is_shared() {
-            return Err(Errno::FAULT);
-        }
-        folio.touch_mapped();
-        if !write {
-            until = self.ready_until(table, until, end);
-        }
-        let pages = (until - pos).div_ceil(faultin::page_size() as u64) as usize;
-        let writable = if write { count.min(pages) } else { 0 };
-        if write {
-            let folio = table.get_mut(key);
-            folio.set_stored_to();
-            if !bug::has(Bug::DirtyTooLate) {
-                self.add_dirty(folio.set_dirty(pos..until.min(map.pos(page + writable))));
-            }
-        }
-        map.install(page, page + writable, page + pages)
-    }
-
     /// Makes a mapping accessible as a whole, where the kernel has no room for a boundary within it. All of its pages are
     /// brought in for that, and marked dirty if one is stored to; so they have to be in the file, and in the cache at once.
     fn place_all(&self, table: &mut Table, map: &Map, write: bool) -> Result<bool, Errno> {
         let part = map.pos(0)..map.pos(0) + map.len() as u64;
-        let is_in_the_file = part.end <= table.size.next_multiple_of(faultin::page_size() as u64);
+        let is_in_the_file = part.end <= table.size().next_multiple_of(faultin::page_size() as u64);
         if map.mode() != Mode::Mprotect || !is_in_the_file || write && self.how.reserve {
             return Err(Errno::NOMEM);
         }
@@ -204,21 +141,5 @@ impl Inode {
             pos = until;
         }
         map.install_all(write)
-    }
-
-    /// Returns how far, from the end of a folio on, the following bytes can be mapped as they are.
-    fn ready_until(&self, table: &Table, mut pos: u64, end: u64) -> u64 {
-        while pos < end
-            && let Some(key) = table.find(pos)
-        {
-            let folio = table.get(key);
-            let until = folio.uptodate_until(pos..folio.end().min(end));
-            if until == pos || !folio.is_shared() {
-                break;
-            }
-            folio.touch_mapped();
-            pos = until;
-        }
-        pos
     }
 }

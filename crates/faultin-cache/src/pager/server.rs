@@ -5,16 +5,15 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultin::pager::{Pager, SignalContext};
 use faultin::{Access, Cause, Fault};
 
-use super::map::Map;
+use super::inside::map::{Map, count};
+use super::inside::signal;
+use super::inside::states::State;
+use super::post::Post;
 use super::serve::Rejection;
-use super::signal;
-use super::states::State;
-use super::thread::Post;
 use crate::error::Error;
 use crate::inode::Inode;
 
@@ -64,7 +63,8 @@ unsafe impl Pager for Server {
     }
 
     fn in_signal(&self, address: usize, access: Option<Access>, interrupted: &SignalContext) -> bool {
-        self.map.page_at(address).is_some_and(|page| signal::serve(self, page, address, access, interrupted))
+        let Some(page) = self.map.page_at(address) else { return false };
+        signal::serve(&self.inode, &self.map, &self.post.mailbox, page, address, access, interrupted)
     }
 }
 
@@ -85,8 +85,4 @@ fn remember(map: &Map, page: usize, served: Result<(), Rejection>) -> Result<(),
         Err(Rejection::Protection | Rejection::PastEnd) => {}
     }
     served
-}
-
-pub(super) fn count(what: &AtomicU64) {
-    what.fetch_add(1, Ordering::Relaxed);
 }

@@ -9,112 +9,41 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 use std::sync::{Arc, Weak};
 use std::thread;
 
 use faultin::{Access, CallError};
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::Mode;
-use super::mailbox::{Mailbox, Request};
-use super::map::Map;
+use super::inside::mailbox::Request;
+use super::inside::map::{Map, count};
+use super::inside::mode::Mode;
+use super::inside::uffd::Message;
+use super::post::{PagerThread, Post};
 use super::server;
-use super::signal::{self, Blocked};
-use super::uffd::Message;
 use crate::error::Error;
 use crate::inode::Inode;
-use crate::lock;
-use crate::sync::Bell;
+use crate::inside::sys::Blocked;
+use crate::{lock, sys};
 
-/// The state that a file's pager thread, its porter and its mappings share.
-#[derive(Debug)]
-pub(super) struct Post {
-    pub(super) mailbox: Mailbox,
-    /// Messages of waiting threads that the porter passes on. Code that is about to [wake](Map::wake) such a thread removes
-    /// its message first.
-    messages: Mutex<VecDeque<(Arc<Map>, Message)>>,
-    /// Wakes the porter, when mappings are added or dropped, or the mailbox is closed.
-    bell: Bell,
-    /// The mappings.
-    maps: Mutex<Vec<Arc<Map>>>,
-}
-
-impl Post {
-    /// # Errors
-    /// The kernel's error, for lack of descriptors.
-    fn new() -> io::Result<Post> {
-        Ok(Post {
-            mailbox: Mailbox::new()?,
-            messages: Mutex::new(VecDeque::new()),
-            bell: Bell::new()?,
-            maps: Mutex::new(Vec::new()),
-        })
-    }
-
-    /// Removes the messages of threads that wait for a page, before they are woken. A thread that still lacks something
-    /// faults again. A message that stayed would be handled when no thread waits any more: a page would be writable, and
-    /// dirty, after its stores were written back.
-    fn forget(&self, map: &Map, page: usize) {
-        let is_about =
-            |other: &Map, message: &Message| ptr::eq(other, map) && other.page_at(message.address) == Some(page);
-        self.messages.lock().retain(|(other, message)| !is_about(other, message));
-    }
-}
-
-/// The pager's thread, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct PagerThread {
-    pub(super) post: Arc<Post>,
-    /// The process that has the threads.
-    process: u32,
-}
-
-impl PagerThread {
-    /// # Errors
-    /// The kernel's error.
-    pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
-        let post = Arc::new(Post::new()?);
-        // From here on, started threads end if the rest fails.
-        let started = PagerThread { post, process: faultin::process() };
-        let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
-        let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
-        let named = |error| CallError::name("clone3", error);
-        signal::without_signals(|| name("pager").spawn(move || run(&post, &weak))).map_err(named)?;
-        let post = Arc::clone(&started.post);
-        signal::without_signals(|| name("porter").spawn(move || carry(&post))).map_err(named)?;
-        Ok(started)
-    }
-
-    pub(super) fn add(&self, map: &Arc<Map>) {
-        // As in `remove`.
-        let _blocked = Blocked::all();
-        self.post.maps.lock().push(Arc::clone(map));
-        self.post.bell.ring();
-    }
-
-    pub(super) fn remove(&self, map: &Arc<Map>) {
-        // A handler whose copy faults would wait for the porter, which would wait for these locks.
-        let _blocked = Blocked::all();
-        self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
-        self.post.messages.lock().retain(|(other, _)| !Arc::ptr_eq(other, map));
-        self.post.bell.ring();
-    }
-}
-
-impl Drop for PagerThread {
-    fn drop(&mut self) {
-        // A child of `fork` shares the bells with its parent, and may have copies of locks that are held.
-        if self.process == faultin::process() {
-            self.post.mailbox.close();
-            self.post.bell.ring();
-        }
-    }
+/// Starts the pager's thread of a file, and its porter.
+///
+/// # Errors
+/// The kernel's error.
+pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
+    let post = Arc::new(Post::new()?);
+    // From here on, started threads end if the rest fails.
+    let started = PagerThread { post, process: faultin::process() };
+    let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
+    let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
+    let named = |error| CallError::name("clone3", error);
+    without_signals(|| name("pager").spawn(move || run(&post, &weak))).map_err(named)?;
+    let post = Arc::clone(&started.post);
+    without_signals(|| name("porter").spawn(move || carry(&post))).map_err(named)?;
+    Ok(started)
 }
 
 fn run(post: &Post, inode: &Weak<Inode>) {
@@ -182,7 +111,7 @@ fn next(post: &Post, map: &Arc<Map>) -> Option<Message> {
 
 fn turn_away(map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
-    server::count(&map.counts.rejected);
+    count(&map.counts.rejected);
     poison(map, page, post);
 }
 
@@ -202,7 +131,7 @@ fn serve_request(inode: &Inode, request: Request, post: &Post) {
             poison(&map, page, post);
         }
         let count = if served { &map.counts.by_thread } else { &map.counts.rejected };
-        server::count(count);
+        super::inside::map::count(count);
         served
     });
     request.answer(served);
@@ -213,7 +142,7 @@ fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
     let Some(page) = map.page_at(message.address) else { return };
     let access = if message.is_store { Access::Write } else { Access::Read };
     if caught(|| server::serve(inode, map, page, Some(access))) {
-        server::count(&map.counts.by_thread);
+        count(&map.counts.by_thread);
         post.forget(map, page);
         map.wake(page);
     } else {
@@ -224,6 +153,19 @@ fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
 /// Returns whether the fault was resolved, without a panic: a store is foreign code.
 fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
     catch_unwind(AssertUnwindSafe(serve)).is_ok_and(|result| result.is_ok())
+}
+
+/// Starts a thread that does not get signals of the process: a handler there could fault, and wait for the very thread that
+/// it interrupts.
+fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    // The C library's own signals stay open: it waits until every thread has had them.
+    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+    let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));
+    let blocked = Blocked::all();
+    sys::set_mask(blocked.before | !open);
+    let started = start();
+    drop(blocked);
+    started
 }
 
 #[cfg(test)]

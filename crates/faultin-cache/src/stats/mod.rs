@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calls;
 mod handle;
 mod register;
 mod store;
@@ -13,9 +14,10 @@ mod store;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+pub(crate) use calls::Calls;
 pub(crate) use handle::Counters;
 pub(crate) use register::Register;
-pub(crate) use store::{Calls, Counted};
+pub(crate) use store::Counted;
 
 /// What a [`Cache`](crate::Cache) has done since it was made. Each number is exact; together they are no snapshot, as long as
 /// other threads use the cache.

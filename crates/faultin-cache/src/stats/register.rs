@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use slab::Slab;
 
+use super::calls::Calls;
 use super::handle::Counters;
-use super::store::Calls;
 use super::{CacheStats, HandleStats, StoreStats};
 
 /// All counters of a cache, in lines of its own.

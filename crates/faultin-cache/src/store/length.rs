@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The largest position, and the largest length: those of the kernel's `loff_t`.
+pub(crate) const MAX_BYTES: u64 = i64::MAX as u64;
+
 /// An unknown bound, or a position that no store has.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 

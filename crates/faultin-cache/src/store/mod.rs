@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 pub use file::FileStore;
-pub(crate) use length::Length;
+pub(crate) use length::{Length, MAX_BYTES};
 pub use memory::MemoryStore;
 pub(crate) use transfer::{read_full, write_full, write_full_many};
 

@@ -7,7 +7,7 @@ use std::io;
 use super::length::Length;
 use super::{Store, WriteRequest};
 use crate::bounce::Bounce;
-use crate::inode::MAX_BYTES;
+use crate::store::MAX_BYTES;
 
 /// Number of results in a row without progress, before the store has failed.
 const TRIES: u32 = 4;

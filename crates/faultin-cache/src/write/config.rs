@@ -12,9 +12,10 @@
 /// use faultin_cache::write::WriteLoop;
 ///
 /// // An exceeded quota of the store is an error of the write, not of a later writeback.
-/// let options = FileOptions::new().write_loop(WriteLoop { reserve: true, ..WriteLoop::DEFAULT });
+/// let options = FileOptions::new().write_loop(WriteLoop::DEFAULT.reserve(true));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteLoop {
     /// When the buffer is faulted in.
     pub fault_in: FaultIn,
@@ -108,10 +109,94 @@ impl WriteLoop {
         write_through: false,
         streaming: false,
     };
+
+    /// Sets when the buffer is faulted in: [`fault_in`](field@Self::fault_in).
+    #[must_use]
+    pub const fn fault_in(mut self, fault_in: FaultIn) -> Self {
+        self.fault_in = fault_in;
+        self
+    }
+
+    /// Sets how much is copied before the inode lock is released: [`batch`](field@Self::batch).
+    #[must_use]
+    pub const fn batch(mut self, batch: Batch) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// Sets the treatment of a copy that ended within a block whose rest is not valid: [`short_copy`](field@Self::short_copy).
+    #[must_use]
+    pub const fn short_copy(mut self, short_copy: ShortCopy) -> Self {
+        self.short_copy = short_copy;
+        self
+    }
+
+    /// Sets how much the next attempt requests after a short one: [`after_short`](field@Self::after_short).
+    #[must_use]
+    pub const fn after_short(mut self, after_short: AfterShort) -> Self {
+        self.after_short = after_short;
+        self
+    }
+
+    /// Sets whether blocks are read from the store after an attempt that moved nothing: [`uptodate_after_nothing`](field@Self::uptodate_after_nothing).
+    #[must_use]
+    pub const fn uptodate_after_nothing(mut self, uptodate_after_nothing: bool) -> Self {
+        self.uptodate_after_nothing = uptodate_after_nothing;
+        self
+    }
+
+    /// Sets whether space in the store is reserved for each block that becomes dirty: [`reserve`](field@Self::reserve).
+    #[must_use]
+    pub const fn reserve(mut self, reserve: bool) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// Sets whether the store allocates the range before the first copy: [`preallocate`](field@Self::preallocate).
+    #[must_use]
+    pub const fn preallocate(mut self, preallocate: Preallocate) -> Self {
+        self.preallocate = preallocate;
+        self
+    }
+
+    /// Sets whether copied bytes are written to the store before the next batch: [`write_through`](field@Self::write_through).
+    #[must_use]
+    pub const fn write_through(mut self, write_through: bool) -> Self {
+        self.write_through = write_through;
+        self
+    }
+
+    /// Sets whether copies go past the CPU's caches: [`streaming`](field@Self::streaming).
+    #[must_use]
+    pub const fn streaming(mut self, streaming: bool) -> Self {
+        self.streaming = streaming;
+        self
+    }
 }
 
 impl Default for WriteLoop {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All settings are listed, and none of them is a bug. Fails to compile if there is another one.
+    #[test]
+    fn no_setting_is_a_bug() {
+        let WriteLoop {
+            fault_in: _,
+            batch: _,
+            short_copy: _,
+            after_short: _,
+            uptodate_after_nothing: _,
+            reserve: _,
+            preallocate: _,
+            write_through: _,
+            streaming: _,
+        } = WriteLoop::DEFAULT;
     }
 }

@@ -13,8 +13,9 @@ use super::observer::{Decision, Observer};
 use super::round::{Outcome, Round};
 use crate::copy::CopyFrom;
 use crate::error::{Error, Partial};
-use crate::inode::{Inode, MAX_BYTES};
+use crate::inode::Inode;
 use crate::mutation::{Bug, Mutation};
+use crate::store::MAX_BYTES;
 use crate::transfer::{self, Ended, Retry, Transfer};
 
 /// The position of a write.
@@ -44,7 +45,7 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     let _writers = if matches!(at, At::Locked(_)) { None } else { Some(writers()?) };
     let pos = match at {
         At::Position(pos) | At::Locked(pos) => pos,
-        At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size,
+        At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size(),
     };
     inode.check_growth(pos, from.count()).map_err(nothing)?;
     let end = pos + from.count() as u64;

@@ -89,7 +89,6 @@ impl<'a, B: Mutation> Round<'a, B> {
         observer: &mut impl Observer,
         outcome: &mut Outcome,
     ) {
-        let size_before = table.size;
         while outcome.accepted < self.ask {
             let left = self.ask - outcome.accepted;
             let piece = match self.begin(&mut table, self.pos + outcome.accepted as u64, left) {
@@ -132,7 +131,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                 break;
             }
         }
-        self.bugs(&mut table, outcome, size_before);
+        self.bugs(&mut table, outcome);
         observer.unlocked();
     }
 
@@ -140,8 +139,8 @@ impl<'a, B: Mutation> Round<'a, B> {
     #[inline]
     fn begin(&self, table: &mut Table, pos: u64, left: usize) -> Result<Piece, Error> {
         let key = self.inode.grab(table, pos, left as u64)?;
-        let size = table.size;
-        if table.mapped.is_some() && pos + left as u64 > size {
+        let size = table.size();
+        if table.mapped().is_some() && pos + left as u64 > size {
             self.inode.zero_tail(table, pos + left as u64)?;
         }
         let folio = table.get_mut(key);
@@ -201,8 +200,8 @@ impl<'a, B: Mutation> Round<'a, B> {
         if written.is_empty() {
             return;
         }
-        table.size = table.size.max(written.end);
-        table.unsynced.replaced(written.clone());
+        table.grow_to(written.end);
+        table.replaced(written.clone());
         let folio = table.get_mut(key);
         folio.set_uptodate(written.clone());
         let became_dirty = folio.set_dirty(written);
@@ -274,7 +273,7 @@ impl<'a, B: Mutation> Round<'a, B> {
 
     /// Applies the bugs of the past at the end of a round.
     #[inline]
-    fn bugs(&self, table: &mut Table, outcome: &Outcome, size_before: u64) {
+    fn bugs(&self, table: &mut Table, outcome: &Outcome) {
         match self.mutation.bug() {
             None => {}
             Some(Bug::FreesWrittenBlocks) if outcome.accepted < self.ask => {
@@ -290,7 +289,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                     self.inode.sub_dirty(freed);
                 }
             }
-            Some(Bug::LeavesZeros) => table.size = size_before.max(self.pos + self.ask as u64),
+            Some(Bug::LeavesZeros) => table.grow_to(self.pos + self.ask as u64),
             Some(_) => {}
         }
     }

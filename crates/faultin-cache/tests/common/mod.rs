@@ -3,7 +3,7 @@
 
 pub mod buggy;
 pub mod compare;
+#[path = "../../../faultin-audit/src/callers/kernel_loops.rs"]
 pub mod kernel_loops;
-pub mod random;
 pub mod stores;
 pub mod watchdog;

@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use faultin_cache::store::{MemoryStore, Store};
-
-use super::random::Random;
+use faultin_test::Random;
 
 /// The properties of a [`Picky`] store.
 #[derive(Clone, Copy, Debug)]

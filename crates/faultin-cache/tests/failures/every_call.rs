@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use faultin_cache::store::MemoryStore;
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
+use faultin_test::Random;
 
 use crate::common::compare::assert_same;
 use crate::common::kernel_loops;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::faulty::{Answer, Faulty, What};
 

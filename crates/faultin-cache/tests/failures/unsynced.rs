@@ -12,8 +12,7 @@ use faultin::iov::IovSource;
 use faultin_cache::store::Store;
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions};
-
-use crate::common::random::Random;
+use faultin_test::Random;
 
 const BLOCK: usize = 16;
 
@@ -193,7 +192,7 @@ fn pattern(len: usize) -> Vec<u8> {
 #[test]
 fn what_is_still_in_memory_is_written_again() {
     for reverts in [false, true] {
-        for how in [WriteLoop::DEFAULT, WriteLoop { reserve: true, ..WriteLoop::DEFAULT }] {
+        for how in [WriteLoop::DEFAULT, WriteLoop::DEFAULT.reserve(true)] {
             let store = Kernel::new(reverts);
             let (_cache, file) = open(8, &store, how.clone());
             let bytes = pattern(3 * BLOCK + 5);
@@ -368,7 +367,7 @@ fn a_sync_that_succeeds_means_that_the_bytes_are_on_the_disk() {
     for seed in 0..3000 {
         let random = Random::new(seed);
         let store = Kernel::new(seed % 2 == 0);
-        let how = WriteLoop { reserve: seed % 3 == 0, ..WriteLoop::DEFAULT };
+        let how = WriteLoop::DEFAULT.reserve(seed % 3 == 0);
         let (cache, file) = open(3 + (seed % 6) as usize, &store, how);
         let mut model: Vec<u8> = Vec::new();
         let mut done = Vec::new();

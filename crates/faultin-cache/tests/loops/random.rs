@@ -9,10 +9,10 @@ use faultin_cache::pager::{Mapping, Mode};
 use faultin_cache::store::Store;
 use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{CacheOptions, CachedFile, FileOptions};
+use faultin_test::Random;
 
 use crate::common::compare::assert_same;
 use crate::common::kernel_loops;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::counted::{Counted, map, open, pattern};
 
@@ -79,7 +79,7 @@ fn any_loop(random: &Random) -> WriteLoop {
         kernel_loops::BTRFS_BUFFERED_WRITE,
     ];
     let how = loops[random.below(loops.len() as u64) as usize].clone();
-    WriteLoop { reserve: false, preallocate: Preallocate::No, ..how }
+    how.reserve(false).preallocate(Preallocate::No)
 }
 
 struct Mapped {

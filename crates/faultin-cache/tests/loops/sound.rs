@@ -7,25 +7,8 @@ use faultin_cache::CacheOptions;
 use faultin_cache::copy::MayWait;
 use faultin_cache::mutation::{Bug, Mutated, Mutation, Sound};
 use faultin_cache::store::MemoryStore;
-use faultin_cache::write::WriteLoop;
 
 use crate::common::buggy::Buggy;
-
-/// All settings are listed, and none of them is a bug. Fails to compile if there is another one.
-#[test]
-fn a_write_loop_has_no_knob_for_a_bug() {
-    let WriteLoop {
-        fault_in: _,
-        batch: _,
-        short_copy: _,
-        after_short: _,
-        uptodate_after_nothing: _,
-        reserve: _,
-        preallocate: _,
-        write_through: _,
-        streaming: _,
-    } = WriteLoop::DEFAULT;
-}
 
 /// The default mutation has no bug and no state for one.
 #[test]

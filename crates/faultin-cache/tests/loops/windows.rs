@@ -122,7 +122,7 @@ fn loops_that_fault_in_first_ask_for_no_more_than_can_stay() {
     ] {
         for blocks in [4, 16] {
             // Only a store in memory reserves and allocates.
-            let how = WriteLoop { reserve: false, preallocate: faultin_cache::write::Preallocate::No, ..how.clone() };
+            let how = how.clone().reserve(false).preallocate(faultin_cache::write::Preallocate::No);
             check(blocks, 128, 128 * PAGE, 128 * PAGE, What::Write, Mode::Mprotect, &how);
         }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use faultin::page_size;
 use faultin_cache::store::{FileStore, MemoryStore};
 use faultin_cache::{CacheOptions, FileOptions};
+use faultin_test::Random;
 use faultin_test::is_emulated;
 
 use crate::kernel::{Home, KernelFile};
 use crate::ours::{OurFile, Way};
-use crate::region::{Kind, PAGES, Region, memfd, noise};
+use crate::region::{Kind, PAGES, Region, memfd};
 
 /// The kernel's limit of segments in one list.
 const UIO_MAXIOV: usize = 1024;
@@ -80,7 +81,7 @@ fn lists_are_refused_for_the_same_reasons() {
     if emulated {
         faultin_test::skipped("native", "the kernel's opinion of lists: emulators of user mode have their own");
     }
-    let bytes = noise(5, 3 * page);
+    let bytes = Random::new(5).bytes(3 * page);
     for (name, list) in &cases {
         for pos in [0, 77, bytes.len() as u64, bytes.len() as u64 + 100] {
             let kernel = KernelFile::new(Home::Memfd);
@@ -186,7 +187,7 @@ fn lists_of_megabytes_go_through_large_folios() {
     }
     for (block, max_folio, limit) in [(4096, 2 << 20, 64 << 20), (4096, 2 << 20, 1 << 20), (512, 65536, 128 << 10)] {
         for pos in [0, 5, (2 << 20) - 100] {
-            let (kernel, bytes) = (KernelFile::new(Home::Memfd), noise(8, 3 << 20));
+            let (kernel, bytes) = (KernelFile::new(Home::Memfd), Random::new(8).bytes(3 << 20));
             kernel.replace(&bytes);
             let cache = CacheOptions::new().block(block).limit(limit).build();
             let options = FileOptions::new().max_folio(max_folio);

@@ -10,7 +10,7 @@
 mod buggy;
 mod case;
 mod kernel;
-#[path = "../common/kernel_loops.rs"]
+#[path = "../../../faultin-audit/src/callers/kernel_loops.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod kernel_loops;
 mod limits;

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use faultin::page_size;
+use faultin_test::Random;
 
 /// Pages of a region.
 pub const PAGES: usize = 8;
@@ -136,7 +137,7 @@ impl Region {
 
     /// Fills all pages, accessible or not.
     pub fn fill(&self, seed: u64) {
-        self.memory.write_all_at(&noise(seed, Self::len()), 0).unwrap();
+        self.memory.write_all_at(&Random::new(seed).bytes(Self::len()), 0).unwrap();
     }
 
     /// The bytes in all pages, accessible or not.
@@ -176,20 +177,6 @@ impl Drop for Region {
             unsafe { libc::munmap(self.start.cast(), Self::reserved()) };
         }
     }
-}
-
-/// Pseudo-random bytes that depend on `seed`.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 /// An unshared empty file on tmpfs.

@@ -2,12 +2,13 @@
 
 use faultin_cache::mutation::Bug;
 use faultin_cache::{Cache, CacheOptions, FileOptions};
+use faultin_test::Random;
 
 use crate::case::{Case, Segment, Step};
 use crate::kernel::{self, Answer, KernelFile};
 use crate::ours::{Backing, OurFile, Outcome, Way};
 use crate::quirks::Quirks;
-use crate::region::{Region, noise};
+use crate::region::Region;
 
 /// Counts of the outcomes of calls: a test that never reaches one of them tests nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +86,7 @@ impl Bench {
             kernel::Home::Memfd => &self.memfd,
             kernel::Home::Disk => &self.disk,
         };
-        let bytes = noise(0, case.len);
+        let bytes = Random::new(0).bytes(case.len);
         kernel.replace(&bytes);
         let cache = CacheOptions::new().block(setting.block).limit(setting.limit).build();
         let options = FileOptions::new().max_folio(setting.max_folio).write_loop(setting.write_loop());

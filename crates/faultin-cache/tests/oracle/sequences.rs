@@ -2,8 +2,9 @@
 
 use std::panic::catch_unwind;
 
+use faultin_test::Random;
+
 use crate::random::variable;
-use crate::region::noise;
 use crate::sequence;
 
 /// The default number of sequences.
@@ -40,7 +41,7 @@ fn files_have_what_was_written_to_them() {
     let first = variable("FAULTIN_ORACLE_SEED").unwrap_or(0);
     let mut all = sequence::Tally::default();
     for seed in first..first + count {
-        let bytes = noise(seed, 60 + (seed % 500) as usize);
+        let bytes = Random::new(seed).bytes(60 + (seed % 500) as usize);
         match run(&bytes) {
             Ok(tally) => {
                 all.whole += tally.whole;

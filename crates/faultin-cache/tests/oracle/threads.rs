@@ -8,7 +8,7 @@ use std::thread;
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{CacheOptions, CachedFile, FileOptions};
 
-use crate::region::noise;
+use faultin_test::Random;
 
 /// The approximate maximum length of a file in bytes.
 const LONG: u64 = 10_000;
@@ -18,7 +18,7 @@ fn work(file: &CachedFile, seed: u64, rounds: u64) -> Vec<u8> {
     let mut model = Vec::new();
     for round in 0..rounds {
         let at = (round * 7919 + seed) % LONG;
-        let bytes = noise(seed + round, 1 + (round * 31 % 3000) as usize);
+        let bytes = Random::new(seed + round).bytes(1 + (round * 31 % 3000) as usize);
         let end = at as usize + bytes.len();
         assert_eq!(file.write_at(&bytes, at).unwrap(), bytes.len());
         if model.len() < end {

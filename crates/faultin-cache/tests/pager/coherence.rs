@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{Cause, page_size};
+use faultin_test::Random;
 
-use crate::common::random::Random;
 use crate::modes::{each, load, map, pattern, store};
 
 const PAGES: usize = 40;

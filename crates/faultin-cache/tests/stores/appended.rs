@@ -7,10 +7,10 @@ use faultin::ReadView;
 use faultin::iov::{IovSource, ReadSegment};
 use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::{Cache, CacheOptions, Error};
+use faultin_test::Random;
 use faultin_test::skipped;
 
 use crate::common::compare::assert_same;
-use crate::common::random::Random;
 use crate::common::stores::{Manner, Picky};
 use crate::file_with;
 

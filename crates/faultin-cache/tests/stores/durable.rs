@@ -11,10 +11,10 @@ use faultin::iov::{IovSource, ReadSegment};
 use faultin_cache::store::{FileStore, MemoryStore, Store, WriteRequest};
 use faultin_cache::write::{Preallocate, WriteLoop};
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin_test::Random;
 use faultin_test::skipped;
 
 use crate::common::compare::first_difference;
-use crate::common::random::Random;
 use crate::common::stores::{Manner, Picky};
 use crate::{file_with, opened};
 
@@ -315,7 +315,7 @@ fn each_way(home: &Home, seeds: Range<u64>) -> Result<(), String> {
     for seed in seeds {
         for preallocate in [Preallocate::No, Preallocate::Yes] {
             for write_through in [false, true] {
-                let how = WriteLoop { preallocate, write_through, ..WriteLoop::DEFAULT };
+                let how = WriteLoop::DEFAULT.preallocate(preallocate).write_through(write_through);
                 run(home, &how, seed, 120)?;
             }
         }
@@ -350,7 +350,7 @@ fn what_was_allocated_in_vain_does_not_make_a_file_longer() {
     for preallocate in [Preallocate::No, Preallocate::Yes] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("file");
-        let how = WriteLoop { preallocate, ..WriteLoop::DEFAULT };
+        let how = WriteLoop::DEFAULT.preallocate(preallocate);
         let cache = Cache::new();
         let options = FileOptions::new().write_loop(how);
         let file = cache.open_with(FileStore::new(file_with(&path, b"")).unwrap(), options).unwrap();

@@ -3,10 +3,10 @@
 use std::thread;
 
 use faultin_cache::{CacheOptions, FileOptions};
+use faultin_test::Random;
 
 use crate::Until;
 use crate::common::compare::assert_same;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
 

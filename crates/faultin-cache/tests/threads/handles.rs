@@ -7,9 +7,9 @@ use std::thread::{self, ThreadId};
 
 use faultin_cache::CacheOptions;
 use faultin_cache::store::{MemoryStore, Store};
+use faultin_test::Random;
 
 use crate::Until;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
 

@@ -4,11 +4,11 @@ use std::thread;
 
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, FileOptions};
+use faultin_test::Random;
 
 use crate::Until;
 use crate::common::compare::assert_same;
 use crate::common::kernel_loops;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
 

@@ -7,8 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use faultin_cache::store::{MemoryStore, Store};
-
-use crate::common::random::Random;
+use faultin_test::Random;
 
 /// Reads and writes one half, waits, and does the other half.
 #[derive(Clone)]

@@ -11,10 +11,10 @@ use faultin::iov::{IovDest, IovSource};
 use faultin::{ReadView, WriteView};
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
+use faultin_test::Random;
 
 use crate::Until;
 use crate::common::kernel_loops;
-use crate::common::random::Random;
 use crate::common::watchdog;
 use crate::slow::Slow;
 

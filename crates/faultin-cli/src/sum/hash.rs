@@ -131,8 +131,9 @@ impl Hasher {
     }
 
     fn whole(&self, path: &Path) -> Result<OutputReader, HashError> {
-        let mut options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
-        let mut file = match (super::is_stdin(path), self.options.input) {
+        let is_stdin = super::is_stdin(path);
+        let options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
+        let mut file = match (is_stdin, self.options.input) {
             (true, Some(holds)) => return Err(HashError::Taken(holds)),
             // A stream is not watched: only `strict` needs the file, if it is one.
             (true, None) if !self.options.strict => return self.hash_stream(path, io::stdin().lock()),
@@ -143,11 +144,11 @@ impl Hasher {
         if file.metadata().is_ok_and(|about| !about.is_file()) {
             return self.hash_stream(path, file);
         }
-        if super::is_stdin(path) {
-            options = options.offset(file.stream_position().map_err(HashError::Open)?);
-        }
         let another = file.try_clone().map_err(HashError::Open)?;
-        let map = if super::is_stdin(path) { options.from_file(another) } else { options.from_file_at(another, path) };
+        let map = match is_stdin {
+            true => options.offset(file.stream_position().map_err(HashError::Open)?).from_file(another),
+            false => options.from_file_at(another, path),
+        };
         match map {
             // The kernel generates it when it is read, whatever its size.
             Err(error) if error.is_stream() => self.hash_stream(path, file),

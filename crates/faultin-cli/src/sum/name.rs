@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use faultin_guard::is_plain;
+
 /// Returns the line's first character if its name is escaped, and the name.
 pub fn printed(file: &Path) -> (&'static str, String) {
     let name = file.to_string_lossy();
@@ -28,23 +30,13 @@ pub fn for_output(name: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { plain(name) } else { Cow::Borrowed(name) }
 }
 
-/// Escapes the characters that control a terminal or the direction of the text.
+/// Escapes the characters that a terminal obeys.
 fn plain(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| {
-        let sets_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        !c.is_control() && !sets_direction && c != '\u{2028}' && c != '\u{2029}'
-    };
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match is_plain(character) {
-            true => escaped.push(character),
-            false => escaped.extend(character.escape_default()),
-        }
-    }
-    Cow::Owned(escaped)
+    let escape = |c: char| if is_plain(c) { String::from(c) } else { c.escape_default().collect() };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
 /// Returns the name that was printed like this.

@@ -107,7 +107,7 @@ fn the_length_of_a_device_is_asked_for_and_fixed() {
 #[test]
 fn nothing_is_allocated_on_a_device_in_advance() {
     each_way(|_, given, make| {
-        let how = WriteLoop { preallocate: Preallocate::Yes, ..WriteLoop::DEFAULT };
+        let how = WriteLoop::DEFAULT.preallocate(Preallocate::Yes);
         let cache = CacheOptions::new().build();
         let opened = cache.open_with(make(given).expect("a store"), FileOptions::new().write_loop(how));
         assert_eq!(opened.expect_err("it cannot").kind(), io::ErrorKind::InvalidInput);

@@ -24,8 +24,11 @@ pub(super) fn escaped(name: &OsStr) -> String {
     text
 }
 
-/// Whether a character shows as itself. `char::escape_debug` leaves the directions of text alone.
-fn is_plain(character: char) -> bool {
+/// Returns whether a character shows as itself, alone and between others: no control character of a terminal or of Unicode, such as
+/// those for directions of text and the end of a line. (`char::escape_debug` leaves directions of text alone.) Text that others
+/// choose is safe for a terminal if all of its other characters are escaped.
+#[must_use]
+pub fn is_plain(character: char) -> bool {
     let is_format = matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');

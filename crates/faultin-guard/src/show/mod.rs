@@ -4,6 +4,8 @@ mod escape;
 mod json;
 mod words;
 
+pub use escape::is_plain;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};

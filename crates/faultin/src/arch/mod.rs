@@ -37,32 +37,3 @@ pub(crate) use aarch64::*;
 mod syscall;
 #[cfg(any(faultin_syscall, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) use syscall::*;
-
-#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
-use crate::fault::{Fault, FaultCode};
-
-/// The result registers of an out-of-line operation.
-#[derive(Clone, Copy)]
-pub(crate) struct Outcome {
-    /// 0 if everything was done.
-    pub code: u64,
-    /// `si_addr` of the fault.
-    pub si_addr: usize,
-    /// The progress register: everything of the destination before this address is stored.
-    pub reached: usize,
-}
-
-impl Outcome {
-    /// Returns the number of bytes before the progress register, when the operation began at `start`.
-    pub(crate) fn done(&self, start: *mut u8) -> usize {
-        self.reached.wrapping_sub(start.addr())
-    }
-}
-
-/// Makes the fault of an inlined access from its registers: called only where the error register is not 0.
-#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
-#[cold]
-#[inline(never)]
-pub fn fault_of(code: u64, si_addr: usize) -> Fault {
-    Fault::from_registers(FaultCode(code), si_addr)
-}

@@ -9,7 +9,7 @@ use crate::fault::Granularity;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::memory::{ReadMemory, WriteMemory};
 #[cfg(feature = "std")]
-use crate::signal::pager::first_gone;
+use crate::signal::outside::pager::first_gone;
 
 /// Without `std` there are no pagers.
 #[cfg(not(feature = "std"))]

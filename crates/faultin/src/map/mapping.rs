@@ -20,8 +20,8 @@ use crate::fault::{Access, Cause, Fault, Short};
 use crate::registry::InstallError;
 use crate::scalar::Scalar;
 use crate::scan::Foreign;
-use crate::signal::guard::Guard;
-use crate::signal::slots::Slot;
+use crate::signal::inside::guard::Guard;
+use crate::signal::inside::slots::Slot;
 use crate::{blocked, copy, fault_in, page_size, scalar, signal_free};
 
 /// Number of bytes copied at once. Short copies load their end early, which keeps the memory a little ahead of them: a

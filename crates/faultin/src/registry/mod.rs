@@ -4,87 +4,29 @@
 //! notes: each object that has a table has a note (see [`table`](crate::table)), and the loader lists all objects. The
 //! first that needs the handler offers its own registry; the others find it through an object that is registered.
 //!
-//! Whatever the handler finds here is never unloaded: an object is pinned (`RTLD_NODELETE`) before it is entered. No code
-//! here runs in a signal; the handler only follows the atomic pointers that this module publishes.
+//! Whatever the handler finds in a [`Registry`] is never unloaded: an object is pinned (`RTLD_NODELETE`) before it is entered.
+//! No code here runs in a signal; the handler only follows the atomic pointers that this module publishes.
 
-mod disposition;
 mod error;
 mod loaded;
-pub(crate) mod process;
 mod vdso;
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-pub(crate) use self::disposition::{Action, Disposition};
 pub use self::error::InstallError;
 use self::loaded::{find, pin, with_loader_lock};
-use self::process::Process;
 pub(crate) use self::vdso::vdso_clock;
 use crate::arch;
 use crate::backoff::wait_until;
-use crate::signal::events::{Counts, EVENTS, Events};
-use crate::signal::guard::Guard;
-use crate::signal::handler::{self, GENERATIONS};
-use crate::signal::pager::Entry;
-use crate::signal::ranges::Ranges;
-use crate::signal::reserve::Reserve;
-use crate::signal::slots::{Slots, Stack};
-use crate::table::{self, ABI, Object, Site};
-
-/// Which handler handles the signals.
-pub(crate) const MODE_NONE: u32 = 0;
-pub(crate) const MODE_OURS: u32 = 1;
-pub(crate) const MODE_HOST: u32 = 2;
+use crate::signal::inside::disposition::Action;
+use crate::signal::inside::handler;
+use crate::signal::inside::registry::{MODE_HOST, MODE_NONE, MODE_OURS, Previous, REGISTRY, Registry, SIGNALS, of};
+use crate::table::{self, Object, Site};
 
 /// `SA_EXPOSE_TAGBITS` (Linux 5.11): `si_addr` keeps the tag of the pointer that faulted, where there are tags.
 const EXPOSE_TAGBITS: c_int = 0x800;
-
-/// SIGSEGV and SIGBUS.
-pub(crate) const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
-
-/// The process-wide registry, shared by every object with the same [`ABI`]. The fields of a recovery come first, and share
-/// a cache line.
-#[repr(C, align(64))]
-pub(crate) struct Registry {
-    abi: u32,
-    pub(crate) mode: AtomicU32,
-    /// Objects with a table, newest first. Never shrinks.
-    pub(crate) objects: AtomicPtr<Object>,
-    /// The last faults.
-    pub(crate) events: &'static Events,
-    /// Numbers of faults.
-    pub(crate) counts: Counts,
-    /// Number of signals passed on to a predecessor.
-    pub(crate) forwarded: AtomicU64,
-    /// What is registered, by address: slots of `guards` and `pagers`.
-    pub(crate) ranges: Ranges,
-    /// Mappings that foreign instructions may read.
-    pub(crate) guards: Slots<Guard>,
-    /// Ranges with a pager.
-    pub(crate) pagers: Slots<Entry>,
-    /// Those whose pager has to be freed: a signal handler was the last to leave, after the range was dropped.
-    pub(crate) retired_pagers: Stack,
-    /// Mappings that handlers can unmap when they need room for others.
-    pub(crate) reserve: Reserve,
-    /// For each of [`SIGNALS`].
-    previous: [Previous; 2],
-    /// The handler of the object that contains this registry, by generation.
-    entries: [handler::Entry; GENERATIONS],
-    /// The [process](Self::process) whose thread changes dispositions, 0 if none does. A child that is forked meanwhile
-    /// inherits its parent's number, which it may ignore.
-    lock: AtomicU32,
-    pub(crate) process: Process,
-}
-
-/// The previous action of one signal, by generation of our handler. The first generation is the first installation, or one
-/// after the default action was set. Each further generation is above a handler that other code installed above ours, and
-/// that we were raised above in turn.
-#[repr(C)]
-pub(crate) struct Previous {
-    pub(crate) before: [Disposition; GENERATIONS],
-}
 
 impl Previous {
     /// Returns the generation to install above `action`: the one that was above the same handler before, else a new one.
@@ -92,33 +34,6 @@ impl Previous {
         let known = self.before.iter().position(|b| b.get().is_some_and(|b| b.handler == action.handler));
         known.or_else(|| self.before.iter().position(|b| b.get().is_none()))
     }
-}
-
-/// The registry that this object offers.
-pub(crate) static REGISTRY: Registry = Registry {
-    abi: ABI,
-    mode: AtomicU32::new(MODE_NONE),
-    objects: AtomicPtr::new(core::ptr::null_mut()),
-    events: &EVENTS,
-    counts: Counts::new(),
-    forwarded: AtomicU64::new(0),
-    ranges: Ranges::new(),
-    guards: Slots::new(),
-    pagers: Slots::new(),
-    retired_pagers: Stack::new(),
-    reserve: Reserve::new(),
-    previous: [const { Previous { before: [const { Disposition::new() }; GENERATIONS] } }; 2],
-    entries: handler::ENTRIES,
-    lock: AtomicU32::new(0),
-    process: Process::new(),
-};
-
-/// Returns the registry of `object`, if it is in one.
-#[inline]
-pub(crate) fn of(object: &Object) -> Option<&'static Registry> {
-    let registry = object.registry.load(Ordering::Acquire).cast::<Registry>();
-    // SAFETY: only `publish` stores it: a registry of our ABI in a pinned object.
-    unsafe { registry.as_ref() }
 }
 
 /// Registers the tables of this object, of `caller`'s, and of every other object that is loaded now.
@@ -164,21 +79,6 @@ pub(crate) fn attach(caller: &'static Object) -> Result<&'static Registry, Insta
 }
 
 impl Registry {
-    /// Returns the previous action of `signal`; `None` for a signal other than [`SIGNALS`].
-    pub(crate) fn previous(&self, signal: c_int) -> Option<&Previous> {
-        let [segv, bus] = &self.previous;
-        match signal {
-            libc::SIGSEGV => Some(segv),
-            libc::SIGBUS => Some(bus),
-            _ => None,
-        }
-    }
-
-    /// Returns whether the function at this address is our handler.
-    pub(crate) fn is_ours(&self, handler: usize) -> bool {
-        self.entries.iter().any(|entry| *entry as usize == handler)
-    }
-
     /// Makes our handler handle both signals, unless another handler is above it or the host owns them.
     pub(crate) fn install_handler(&self) -> Result<(), InstallError> {
         self.locked(|| match self.mode.load(Ordering::Acquire) {

@@ -3,7 +3,7 @@
 use super::bytes::{Bytes, to_multiple_of};
 use super::over;
 use crate::arch::{self, Block, Vector};
-use crate::copy::worth_trying;
+use crate::fault::outcome::worth_trying;
 use crate::fault::{Fault, Short};
 
 /// Foreign memory.

@@ -1,24 +1,12 @@
-//! The handler outside the signal: installing it, checking whether it is reached, calling it from a host's own handler.
+//! The handler: installing it, checking whether it is reached, calling it from a host's own handler. What runs in a signal is
+//! in a folder of its own, `signal/inside`.
 //!
 //! Views install the handler when they are made ([`install`](crate::install)); the raw functions require it as a
 //! precondition. Hosts that own SIGSEGV and SIGBUS call [`host_owns_handler`] once and [`try_handle`] from their handler.
 //! Hosts that may not have a handler at all use [`signal_free`](crate::signal_free).
 
-pub(crate) mod chain;
-mod epoch;
-pub(crate) mod events;
-pub(crate) mod guard;
-pub(crate) mod handler;
-pub(crate) mod install;
-pub(crate) mod pager;
-pub(crate) mod ranges;
-pub(crate) mod registered;
-pub(crate) mod reserve;
-mod ring;
-#[doc(hidden)]
-pub mod slots;
-pub(crate) mod stack;
-mod users;
+pub(crate) mod inside;
+pub(crate) mod outside;
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering;
@@ -27,9 +15,12 @@ use crate::arch;
 use crate::events::{self as seen, Outcome};
 use crate::fault::{Access, Cause};
 use crate::registry::InstallError;
-use crate::registry::{self, Registry, SIGNALS};
 
-use install::{install_for, registry_of};
+use inside::registry::{MODE_HOST, MODE_OURS, Registry, SIGNALS, of, own};
+#[doc(hidden)]
+pub use inside::slots;
+use inside::{chain, events, handler, stack};
+use outside::install::{install_for, registry_of};
 
 /// Installs the handler as [`install`](crate::install) does, and checks whether it still has the signals: this takes about
 /// two system calls. Installs it again where the default action or "ignore" was set in the meantime, as Rust's own handler
@@ -84,7 +75,7 @@ pub enum SignalOutcome {
 /// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread, and
 /// the handler returns normally (not by `longjmp`) after [`SignalOutcome::Recovered`].
 pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> SignalOutcome {
-    match registry::of(arch::object()) {
+    match of(arch::object()) {
         // SAFETY: forwarded from the caller.
         Some(registry) if unsafe { handler::recover(registry, signo, info, context) } => SignalOutcome::Recovered,
         _ => SignalOutcome::NotOurs,
@@ -146,7 +137,7 @@ impl Status {
 /// # }
 /// ```
 pub fn status() -> Status {
-    let registry = registry::of(arch::object());
+    let registry = of(arch::object());
     let reached = |signal| reached(registry, signal);
     let blocked = blocked();
     Status {
@@ -207,16 +198,16 @@ pub(crate) fn blocked() -> [bool; 2] {
 
 /// Returns whether the kernel calls our handler for both signals, and no other one first.
 pub(crate) fn is_reached_directly() -> bool {
-    let registry = registry::of(arch::object());
+    let registry = of(arch::object());
     SIGNALS.iter().all(|&signal| reached(registry, signal) == HandlerState::Direct)
 }
 
 fn reached(registry: Option<&Registry>, signal: c_int) -> HandlerState {
     let now = chain::current_handler(signal);
     match (registry, now) {
-        (Some(r), _) if r.mode.load(Ordering::Acquire) == registry::MODE_HOST => HandlerState::Host,
+        (Some(r), _) if r.mode.load(Ordering::Acquire) == MODE_HOST => HandlerState::Host,
         (None, _) | (_, None) => HandlerState::Absent,
-        (Some(r), Some(handler)) if r.mode.load(Ordering::Acquire) == registry::MODE_OURS => {
+        (Some(r), Some(handler)) if r.mode.load(Ordering::Acquire) == MODE_OURS => {
             if r.is_ours(handler) {
                 HandlerState::Direct
             } else {
@@ -301,7 +292,7 @@ impl Counters {
 /// ```
 pub fn counters() -> Counters {
     // Where nothing is installed, the kernel reports faults.
-    let registry = registry::of(arch::object()).unwrap_or(&registry::REGISTRY);
+    let registry = own();
     let counts = registry.counts.load();
     Counters {
         counts,

@@ -38,8 +38,9 @@ pub use ways::Method;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 
-use crate::copy::{ShortRead, TAG_GRANULE};
+use crate::copy::ShortRead;
 use crate::fault::Granularity;
+use crate::fault::outcome::TAG_GRANULE;
 use crate::fault::{Access, Cause, Fault, Short};
 use crate::scalar::Scalar;
 use crate::walk::{self, Touch};

@@ -7,7 +7,7 @@
 
 use crate::events::Outcome;
 use crate::fault::{Access, Cause, Fault};
-use crate::signal::events::record_without_signal;
+use crate::signal::inside::events::record_without_signal;
 use crate::walk::{Touch, advise_populate, can_populate};
 use crate::{arch, page_size};
 

@@ -18,7 +18,7 @@ use self::meter::{Meter, Way};
 use self::populate::populate;
 pub(crate) use self::populate::{advise_populate, can_populate};
 use crate::fault::{Access, Cause, Fault};
-use crate::signal::pager;
+use crate::signal::outside::pager;
 use crate::{arch, signal_free};
 
 /// How often a page that a pager brought in may be evicted again before it is touched.

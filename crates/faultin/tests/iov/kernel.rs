@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{Cause, page_size};
+use faultin_test::Random;
 
 /// Pages of one kind each, in a row, which segments may touch.
 const KINDS: [Kind; 8] =
@@ -78,13 +79,13 @@ impl Arena {
         bytes
     }
 
-    fn fill(&self, random: &mut Random) {
+    fn fill(&self, random: &Random) {
         let bytes: Vec<u8> = (0..(KINDS.len() - 1) * page_size()).map(|_| random.next() as u8).collect();
         self.file.write_all_at(&bytes, 0).unwrap();
     }
 
     /// A list of segments: most of them good, some empty, at any place.
-    fn segments(&self, random: &mut Random) -> Vec<libc::iovec> {
+    fn segments(&self, random: &Random) -> Vec<libc::iovec> {
         let page = page_size();
         (0..random.below(7))
             .map(|_| {
@@ -107,22 +108,6 @@ impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the arena's reservation, including its holes.
         unsafe { libc::munmap(self.base.cast(), (KINDS.len() + 1) * page_size()) };
-    }
-}
-
-/// xorshift64*, seeded.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() as usize) % bound
     }
 }
 
@@ -184,10 +169,10 @@ fn gather(segments: &[libc::iovec]) -> (Vec<u8>, Result<usize, (usize, Cause)>) 
 #[test]
 fn writev_takes_what_ours_takes() {
     let _serial = crate::serial();
-    let (arena, mut random, mut shorts) = (Arena::new(), Random(0x1001), 0);
-    arena.fill(&mut random);
+    let (arena, random, mut shorts) = (Arena::new(), Random::new(0x1001), 0);
+    arena.fill(&random);
     for round in 0..ROUNDS {
-        let segments = arena.segments(&mut random);
+        let segments = arena.segments(&random);
         let (bytes, ours) = gather(&segments);
         let file = memfd();
         // SAFETY: the kernel reads what is accessible.
@@ -204,19 +189,19 @@ fn writev_takes_what_ours_takes() {
 #[test]
 fn readv_fills_what_ours_fills() {
     let _serial = crate::serial();
-    let (arena, mut random, mut shorts) = (Arena::new(), Random(0x2002), 0);
+    let (arena, random, mut shorts) = (Arena::new(), Random::new(0x2002), 0);
     let source = memfd();
     let bytes: Vec<u8> = (0..8 * page_size()).map(|_| random.next() as u8 | 1).collect();
     source.write_all_at(&bytes, 0).unwrap();
     for round in 0..ROUNDS {
-        let segments = arena.segments(&mut random);
+        let segments = arena.segments(&random);
         let total = bytes_of(&segments).min(bytes.len());
-        arena.fill(&mut Random(u64::from(round) + 1));
+        arena.fill(&Random::new(u64::from(round) + 1));
         // SAFETY: parts of the arena, without references to them.
         let mut iov = unsafe { IovDest::import_iovec(&segments) }.unwrap();
         let ours = iov.copy_to_iter(&bytes[..total]).map_err(|short| (short.done, short.fault.cause()));
         let after_ours = arena.contents();
-        arena.fill(&mut Random(u64::from(round) + 1));
+        arena.fill(&Random::new(u64::from(round) + 1));
         // SAFETY: as above.
         let kernel = unsafe { libc::preadv(source.as_raw_fd(), segments.as_ptr(), segments.len() as i32, 0) };
         let done = agree(&format!("round {round}: {segments:?}"), count(kernel), ours, total);
@@ -266,10 +251,10 @@ fn process_vm_writev_takes_what_ours_takes() {
     if !has_process_vm() {
         return;
     }
-    let (arena, mut random) = (Arena::new(), Random(0x3003));
-    arena.fill(&mut random);
+    let (arena, random) = (Arena::new(), Random::new(0x3003));
+    arena.fill(&random);
     for round in 0..ROUNDS {
-        let segments = arena.segments(&mut random);
+        let segments = arena.segments(&random);
         let (bytes, ours) = gather(&segments);
         let mut received = vec![0; bytes.len()];
         let kernel = other_process(libc::process_vm_writev, &segments, &mut received);
@@ -284,16 +269,16 @@ fn process_vm_readv_fills_what_ours_fills() {
     if !has_process_vm() {
         return;
     }
-    let (arena, mut random) = (Arena::new(), Random(0x4004));
+    let (arena, random) = (Arena::new(), Random::new(0x4004));
     for round in 0..ROUNDS {
-        let segments = arena.segments(&mut random);
+        let segments = arena.segments(&random);
         let mut bytes: Vec<u8> = (0..bytes_of(&segments)).map(|_| random.next() as u8).collect();
-        arena.fill(&mut Random(u64::from(round) + 1));
+        arena.fill(&Random::new(u64::from(round) + 1));
         // SAFETY: parts of the arena, without references to them.
         let mut iov = unsafe { IovDest::import_iovec(&segments) }.unwrap();
         let ours = iov.copy_to_iter(&bytes).map_err(|short| (short.done, short.fault.cause()));
         let after_ours = arena.contents();
-        arena.fill(&mut Random(u64::from(round) + 1));
+        arena.fill(&Random::new(u64::from(round) + 1));
         let total = bytes.len();
         let kernel = other_process(libc::process_vm_readv, &segments, &mut bytes);
         let done = agree(&format!("round {round}: {segments:?}"), kernel, ours, total);

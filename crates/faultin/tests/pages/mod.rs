@@ -132,15 +132,3 @@ pub const CANARY: u8 = 0xc9;
 pub fn thin_out() -> usize {
     if cfg!(target_arch = "x86_64") { 1 } else { 23 }
 }
-
-/// A small generator, for cases that would be too many for a table.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}

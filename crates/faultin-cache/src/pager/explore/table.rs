@@ -20,7 +20,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::{Step, step};
-use crate::folio::backing::Backing;
+use crate::folio::Backing;
 
 /// The state of a page for the hardware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@
 
 use core::arch::naked_asm;
 
-use crate::arch::Outcome;
+use crate::fault::outcome::Outcome;
 
 /// Registers of 16 bytes, which every aarch64 that runs Linux programs has. `x5` and `x6` are the ends of source and
 /// destination.

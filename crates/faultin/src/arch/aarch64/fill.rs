@@ -3,7 +3,7 @@
 
 use core::arch::naked_asm;
 
-use crate::arch::Outcome;
+use crate::fault::outcome::Outcome;
 
 /// Two overlapping stores below 16 bytes, then registers of 16 bytes. `x6` is the end.
 #[cfg(feature = "std")]

@@ -8,8 +8,8 @@
 
 use core::arch::naked_asm;
 
-use crate::arch::fault_of;
 use crate::fault::Fault;
+use crate::fault::outcome::fault_of;
 
 /// Alignment of an image, in bytes.
 pub const ALIGN: usize = 16;

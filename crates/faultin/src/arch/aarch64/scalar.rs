@@ -8,8 +8,8 @@
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
-use crate::arch::fault_of;
 use crate::fault::Fault;
+use crate::fault::outcome::fault_of;
 
 macro_rules! outcome {
     ($err:ident, $addr:expr, $value:expr) => {
@@ -416,7 +416,7 @@ pub unsafe fn touch_read_many<const STRIDE: usize>(ptr: *const u8) -> Result<(),
             options(nostack),
         );
     }
-    if err == 0 { Ok(()) } else { Err(crate::arch::fault_of(err, addr as usize)) }
+    if err == 0 { Ok(()) } else { Err(crate::fault::outcome::fault_of(err, addr as usize)) }
 }
 
 /// Sets no bit of a byte, atomically: this needs the right to store, and no byte changes, whichever threads write at the

@@ -4,8 +4,9 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::scalar::Block;
-use crate::arch::{Vector, fault_of};
+use crate::arch::Vector;
 use crate::fault::Fault;
+use crate::fault::outcome::fault_of;
 
 impl Vector for Block {
     const BYTES: usize = 16;

@@ -7,8 +7,9 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::arch::Outcome;
-use crate::fault::{Access, Cause, Fault, FaultCode, Short};
+use crate::fault::outcome::FaultCode;
+use crate::fault::outcome::Outcome;
+use crate::fault::{Access, Cause, Fault, Short};
 use crate::signal_free;
 use crate::table::Object;
 

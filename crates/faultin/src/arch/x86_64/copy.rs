@@ -4,7 +4,7 @@ use core::arch::naked_asm;
 
 #[cfg(feature = "std")]
 use super::dispatch;
-use crate::arch::Outcome;
+use crate::fault::outcome::Outcome;
 
 /// One `rep movsb`: exact by itself, wherever it faults. The only copy of a build without `std`, because it needs neither
 /// vector registers nor CPU detection.

@@ -3,7 +3,7 @@
 
 use core::arch::naked_asm;
 
-use crate::arch::Outcome;
+use crate::fault::outcome::Outcome;
 
 /// Two overlapping stores up to 16 bytes, 16-byte stores up to 512, `rep stosb` above: SSE2 is in every x86-64, and one
 /// width suffices because nothing is loaded.

@@ -10,7 +10,7 @@
 use core::arch::x86_64::_xgetbv;
 
 use super::cpu::cpuid;
-use crate::arch::fault_of;
+use crate::fault::outcome::fault_of;
 use crate::fault::{Cause, Fault};
 
 /// Alignment of an image, in bytes.

@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::arch::x86_64::__m128i;
 use core::sync::atomic::Ordering;
 
-use crate::arch::fault_of;
+use crate::fault::outcome::fault_of;
 use crate::fault::{Access, Cause, Fault};
 
 macro_rules! outcome {

@@ -4,8 +4,9 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::scalar::Block;
-use crate::arch::{Vector, fault_of};
+use crate::arch::Vector;
 use crate::fault::Fault;
+use crate::fault::outcome::fault_of;
 
 /// Four loads, `$size` bytes apart, into registers of a class: each with its own entry, and one error register.
 macro_rules! four {

@@ -24,9 +24,9 @@ use super::{Config, Found, Step};
 use crate::error::Error;
 use crate::inode::Inode;
 use crate::pager::Mode;
-use crate::pager::hardware::Hardware;
-use crate::pager::map::Map;
-use crate::pager::mapped::Source;
+use crate::pager::inside::hardware::Hardware;
+use crate::pager::inside::map::Map;
+use crate::pager::inside::mapped::Source;
 use crate::{Cache, CacheOptions, CachedFile, FileOptions};
 use faultin::map::Rights;
 
@@ -102,7 +102,7 @@ pub(super) struct World {
     _cache: Cache,
     file: CachedFile,
     store: Arc<SimStore>,
-    backing: Arc<crate::folio::backing::Backing>,
+    backing: Arc<crate::folio::Backing>,
     maps: RefCell<Vec<Option<Arc<Map>>>>,
     model: RefCell<Model>,
     script: RefCell<Vec<(usize, Action)>>,
@@ -193,7 +193,7 @@ impl World {
         let map = Arc::new(Map::new(hardware, 0, PAGES, self.config.protection, mode));
         self.maps.borrow_mut()[number] = Some(Arc::clone(&map));
         let mut table = self.inode().table.exclusive().expect("nobody else has it");
-        table.mapped.as_mut().expect("it has a memory").add(map);
+        table.mapped_mut().expect("it has a memory").add(map);
     }
 
     /// Returns whether mappings allow stores.
@@ -204,7 +204,7 @@ impl World {
     fn unmap(&self, number: usize) {
         if let Some(map) = self.maps.borrow_mut()[number].take() {
             let mut table = self.inode().table.exclusive().expect("nobody else has it");
-            table.mapped.as_mut().expect("it has a memory").remove(&map);
+            table.mapped_mut().expect("it has a memory").remove(&map);
         }
     }
 

@@ -10,8 +10,8 @@ use rustix::param::page_size;
 use super::{PAGES, World, hash, start_of};
 use crate::folio::Table;
 use crate::pager::explore::Found;
-use crate::pager::map::Map;
-use crate::pager::states::State;
+use crate::pager::inside::map::Map;
+use crate::pager::inside::states::State;
 
 impl World {
     /// Returns a byte of the memfd; zero in a hole.
@@ -73,7 +73,7 @@ impl World {
         let bytes: Vec<_> = model.positions().into_iter().map(|pos| (self.byte(pos), self.stored(pos))).collect();
         let store = (self.store.is_down.load(Relaxed), self.store.bytes.len().unwrap_or(0));
         let inode = (self.inode().store_len.least(), self.inode().store_len.most(), self.inode().dirty.load(Relaxed));
-        let table = self.inode().table.try_exclusive().map(|table| (table.size, self.pages(&table)));
+        let table = self.inode().table.try_exclusive().map(|table| (table.size(), self.pages(&table)));
         hash((maps, &*model, bytes, store, inode, table, self.holes()))
     }
 

@@ -10,9 +10,9 @@ use rustix::param::page_size;
 use super::{World, start_of};
 use crate::pager::Mode;
 use crate::pager::explore::{Found, Step};
-use crate::pager::map::Map;
+use crate::pager::inside::map::Map;
+use crate::pager::inside::signal::Outcome;
 use crate::pager::serve::Rejection;
-use crate::pager::signal::Outcome;
 
 /// The kind of code that accesses a mapping, and so how its fault is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

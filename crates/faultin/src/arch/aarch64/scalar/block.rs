@@ -3,8 +3,8 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::arch::fault_of;
 use crate::fault::Fault;
+use crate::fault::outcome::fault_of;
 
 /// Sixteen bytes in a vector register.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use super::touch_write;
-use crate::arch::fault_of;
+use crate::fault::outcome::fault_of;
 use crate::fault::{Access, Cause, Fault};
 
 /// One guarded load of a pair.
