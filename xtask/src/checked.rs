@@ -37,7 +37,13 @@ const SUITES: [Suite; 14] = [
     },
     Suite {
         name: "guard",
-        covers: &["crates/faultin-guard/src", "crates/faultin-cli/src/guard", "xtask/src/env/guard"],
+        covers: &[
+            "crates/faultin-guard/src",
+            "crates/faultin-cli/src/guard",
+            "crates/faultin-cli/tests/guard",
+            "xtask/src/env/aarch64_vm",
+            "xtask/src/env/guard",
+        ],
     },
     Suite { name: "exploration", covers: &["crates/faultin-cache/src"] },
     Suite { name: "loom", covers: &["crates/faultin/src", "crates/faultin-cache/src", "crates/faultin-cache-loom"] },

@@ -49,6 +49,8 @@ pub struct MappedFile {
     pub size: u64,
     /// Whether the mapping is shared.
     pub is_shared: bool,
+    /// Whether the mapping may hold code.
+    pub is_executable: bool,
     /// Where its file system is mounted, if the file has a name in a mounted one.
     pub mount: Option<Mount>,
 }

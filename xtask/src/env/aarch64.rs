@@ -12,13 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::debian::apt;
+use super::debian::{apt, dependencies};
 use super::{Stop, has_command, has_std_for, home, output, promised, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under user-mode emulation";
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-const LINKER: &str = "aarch64-linux-gnu-gcc";
+pub(super) const LINKER: &str = "aarch64-linux-gnu-gcc";
 const EMULATOR: &str = "qemu-aarch64";
 /// The cargo command of the lints.
 const LINTS: &str = "cargo-clippy";
@@ -39,22 +39,38 @@ pub(super) struct Args {
     cargo: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Stop> {
-    emulator()?;
+/// What cargo needs to build for the target.
+pub(super) struct Cross {
+    pub variables: Vec<(&'static str, String)>,
+    /// The folder of the compiler, if it is Debian's.
+    bin: Option<PathBuf>,
+}
+
+/// Installs linker, C library and standard library.
+pub(super) fn cross() -> Result<Cross, Stop> {
+    install(linker)?;
     let mut variables = vec![
         ("CARGO_BUILD_TARGET", TARGET.into()),
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER.into()),
-        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
         ("CARGO_TARGET_DIR", home("aarch64").join("target").display().to_string()),
-        // A thread that ends holds a lock of the emulator's own memory pools for a moment. A child that is forked then
-        // waits for it forever; `malloc` is prepared for that.
-        ("G_SLICE", "always-malloc".into()),
     ];
-    let packaged = if has_std_for(TARGET) { None } else { Some(toolchain()?) };
-    if let Some(bin) = &packaged {
+    let bin = if has_std_for(TARGET) { None } else { Some(toolchain()?) };
+    if let Some(bin) = &bin {
         variables.push(("RUSTC", bin.join("rustc").display().to_string()));
         variables.push(("RUSTDOC", bin.join("rustdoc").display().to_string()));
     }
+    Ok(Cross { variables, bin })
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Stop> {
+    install(|| if has_command(EMULATOR) { vec![] } else { vec!["qemu-user"] })?;
+    let Cross { mut variables, bin: packaged } = cross()?;
+    variables.extend([
+        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
+        // A thread that ends holds a lock of the emulator's own memory pools for a moment. A child that is forked then
+        // waits for it forever; `malloc` is prepared for that.
+        ("G_SLICE", "always-malloc".into()),
+    ]);
     if args.print {
         for (name, value) in variables {
             println!("export {name}='{value}'");
@@ -75,21 +91,20 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     succeed(cargo.args(&args.cargo)).map_err(|_| Stop::Failed("cargo; what it said is above".into()))
 }
 
-/// Installs linker, C library and emulator.
-fn emulator() -> Result<(), Stop> {
-    let missing = || {
-        let mut packages = Vec::new();
-        if !has_command(LINKER) {
-            packages.push("gcc-aarch64-linux-gnu");
-        }
-        if !Path::new(SYSROOT).join("lib/libc.so.6").exists() {
-            packages.push("libc6-dev-arm64-cross");
-        }
-        if !has_command(EMULATOR) {
-            packages.push("qemu-user");
-        }
-        packages
-    };
+/// Returns the packages of linker and C library, where they are not installed.
+fn linker() -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    if !has_command(LINKER) {
+        packages.push("gcc-aarch64-linux-gnu");
+    }
+    if !Path::new(SYSROOT).join("lib/libc.so.6").exists() {
+        packages.push("libc6-dev-arm64-cross");
+    }
+    packages
+}
+
+/// Installs the packages that are missing.
+fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<(), Stop> {
     let packages = missing();
     if packages.is_empty() {
         return Ok(());
@@ -188,11 +203,7 @@ fn newer(a: &str, b: &str) -> bool {
 /// Returns the dependency of a package whose name begins with `prefix`.
 pub(super) fn dependency(package: &str, prefix: &str) -> Result<String, String> {
     let shown = output(Command::new("apt-cache").args(["show", package]))?;
-    shown
-        .lines()
-        .filter_map(|line| line.strip_prefix("Depends: "))
-        .flat_map(|line| line.split(", "))
-        .filter_map(|dependency| dependency.split(' ').next())
+    dependencies(&shown)
         .find(|name| name.starts_with(prefix) && *name != "libstd-rust-web-dev")
         .map(str::to_owned)
         .ok_or_else(|| format!("{package} depends on no {prefix}*"))

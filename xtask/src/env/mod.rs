@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 mod aarch64;
+mod aarch64_vm;
 pub mod debian;
 pub mod files;
 mod guard;
@@ -28,6 +29,8 @@ pub struct Args {
 enum Environment {
     /// Run the tests on aarch64 with memory tags, under user-mode emulation
     Aarch64(aarch64::Args),
+    /// Run the tests of `faultin guard` on a kernel for aarch64, in an emulated machine
+    Aarch64Vm(aarch64_vm::Args),
     /// Run the tests on file systems that fail: FUSE, bad blocks, checksums, full disks (needs root)
     Files(files::Args),
     /// Run `faultin guard` with real programs on full or failing file systems (needs root)
@@ -51,16 +54,18 @@ pub fn main(args: Args) -> ExitCode {
     let environment = match args.environment {
         Some(environment) if !args.list => environment,
         _ => {
-            println!("aarch64   {}", aarch64::ABOUT);
-            println!("files     {}", files::ABOUT);
-            println!("guard     {}", guard::ABOUT);
-            println!("msrv      {}", msrv::ABOUT);
-            println!("portable  {}", portable::ABOUT);
+            println!("aarch64     {}", aarch64::ABOUT);
+            println!("aarch64-vm  {}", aarch64_vm::ABOUT);
+            println!("files       {}", files::ABOUT);
+            println!("guard       {}", guard::ABOUT);
+            println!("msrv        {}", msrv::ABOUT);
+            println!("portable    {}", portable::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
     let (name, result) = match environment {
         Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
+        Environment::Aarch64Vm(args) => ("aarch64-vm", aarch64_vm::run(&args)),
         Environment::Files(args) => ("files", files::run(&args)),
         Environment::Guard(args) => ("guard", guard::run(&args)),
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),

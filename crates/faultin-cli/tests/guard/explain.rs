@@ -72,7 +72,9 @@ fn a_name_may_end_as_a_removed_one() {
 #[test]
 fn who_has_a_truncated_file_open_is_named() {
     let Some(stage) = Stage::new() else { return };
-    let script = "head -c 300000 /dev/zero >$M/g; exec 3>>$M/g; GUARD $P/reader $M/g 5";
+    // The search ends soon after the last program does. A slow machine gets time for it.
+    let script = "head -c 300000 /dev/zero >$M/g; exec 3>>$M/g; \
+        GUARD sh -c '$P/reader $M/g 5 3>&-; code=$?; sleep ${FAULTIN_PATIENCE:-0}; exit $code'";
     let (plain, guarded) = stage.both(script, "");
     plain.ends(135);
     guarded.ends(135).says(&["is open for writing in sh["]);
@@ -152,7 +154,8 @@ fn children_are_guarded_and_survivors_are_let_go() {
     plain.ends(3).prints("135");
     guarded.ends(3).prints("135").says(&["writer[", "no space left"]);
     // A program that outlives the command is not waited for, and lives on.
-    let script = "GUARD sh -c '(sleep 0.4; echo later >$M/late) & exit 3'; echo $?; test ! -e $M/late && echo early; sleep 0.8; cat $M/late";
+    let script = "GUARD sh -c '(until test -e $M/go; do sleep 0.05; done; echo later >$M/late) & exit 3'; echo $?; \
+        test ! -e $M/late && echo early; echo go >$M/go; until test -s $M/late; do sleep 0.05; done; cat $M/late";
     let (plain, guarded) = stage.both(script, "");
     plain.prints("3\nearly\nlater");
     guarded.prints("3\nearly\nlater").is_silent();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use faultin_test::skipped;
 
-use super::stage::{Run, Stage, process};
+use super::stage::{Run, Stage, patience, process};
 
 #[test]
 fn a_signal_that_was_sent_is_passed_on() {
@@ -109,11 +109,15 @@ fn a_program_may_change_its_user_while_it_is_held() {
 #[test]
 fn many_processes_die_and_each_is_named() {
     let Some(stage) = Stage::new() else { return };
-    let (plain, guarded) = stage.both("exec GUARD $P/hostile forks $M/f 100", "");
-    plain.ends(0).prints("100 died");
-    guarded.ends(0).prints("100 died");
-    assert_eq!(guarded.lines("no space left").len(), 100, "{guarded:#?}");
-    assert_eq!(guarded.lines("hint:").len(), 1);
+    let count = if patience() == 1 { 100 } else { 20 };
+    let (plain, guarded) = stage.both(&format!("exec GUARD $P/hostile forks $M/f {count}"), "");
+    plain.ends(0).prints(&format!("{count} died"));
+    guarded.ends(0).prints(&format!("{count} died"));
+    let lines = |part| guarded.lines(part).len();
+    // On a slow machine a look may take longer than its deadline: the line says so, and has no name.
+    assert_eq!(lines("no space left") + lines("the look at it took longer"), count, "{guarded:#?}");
+    assert!(patience() > 1 || lines("no space left") == count && lines("hint:") == 1, "{guarded:#?}");
+    assert!(lines("no space left") > 0, "{guarded:#?}");
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn a_process_that_hides_is_not_guessed_about() {
 #[test]
 fn a_guard_needs_no_capabilities() {
     let Some(stage) = Stage::new() else { return };
-    let script = "(sleep 0.4; mount -o remount,size=16m $M) & \
-        exec setpriv --inh-caps=-all --bounding-set=-all $G --wait-space -- $P/writer $M/f 4000000 4 unlink";
+    let script = "later mount -o remount,size=16m $M & \
+        exec setpriv --inh-caps=-all --bounding-set=-all $G --wait-space --report $R -- $P/writer $M/f 4000000 4 unlink";
     stage.run(script).ends(0).prints("bad=0").says(&["no space left", "waits"]);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use faultin_test::skipped;
 
-use super::stage::{Run, Stage, process, send};
+use super::stage::{Run, Stage, patience, process, send};
 
 /// A program that is held, and its number.
 fn held(stage: &Stage) -> (Run, i32) {
@@ -29,7 +29,7 @@ fn state(id: i32) -> Option<char> {
 fn until(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(20) * patience(), "{what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -66,7 +66,7 @@ fn what_is_sent_to_the_guard_reaches_the_program() {
 fn a_program_dies_of_its_fault_if_the_guard_is_killed() {
     let Some(stage) = Stage::new() else { return };
     let script = "$G --wait-space=50s -- sh -c '$P/writer $M/f 4000000 1; echo $? >$M/code' & echo guard $! >&2; wait; \
-        for i in 1 2 3 4 5 6 7 8 9 10; do test -s $M/code && break; sleep 0.2; done; cat $M/code";
+        for i in $(seq 100); do test -s $M/code && break; sleep 0.2; done; cat $M/code";
     // The file with the status needs space.
     let script = format!("mkdir $M/b; mount -t tmpfs t $M/b; {}", script.replace("$M/code", "$M/b/code"));
     let run = Run::start(&mut stage.shell(&script));

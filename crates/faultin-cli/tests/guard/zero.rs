@@ -61,3 +61,52 @@ fn memory_that_takes_the_place_of_a_file_keeps_its_bytes() {
     let done = stage.run("exec $G --zero -- $P/hostile remaps $M/f 1000");
     done.prints("lost=0").ends(74);
 }
+
+#[test]
+fn a_handler_of_traps_is_the_programs_own_afterwards() {
+    let Some(stage) = Stage::new() else { return };
+    let (plain, guarded) = stage.both("exec GUARD $P/hostile traps $M/f handle", "--zero");
+    plain.ends(135);
+    guarded.ends(74).prints("sum=0 trapped=1").says(&["the program sees zeros"]);
+    // The kernel would make the program die of the next trap.
+    stage
+        .run("exec $G --zero -- $P/hostile traps $M/f ignore")
+        .ends(135)
+        .says(&["no zeros: the program ignores SIGTRAP"]);
+}
+
+/// A segment for such code is a part of each x86-64 kernel.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn code_of_32_bits_is_understood_and_left_alone() {
+    let Some(stage) = Stage::new() else { return };
+    for access in ["load", "store"] {
+        let (plain, guarded) = stage.both(&format!("exec GUARD $P/hostile narrow $M/f {access}"), "--zero");
+        plain.ends(135);
+        guarded.ends(135).says(&[&format!("{access} at byte 8192 of"), "past the end of the file"]);
+    }
+    let done = stage.run("exec $G --zero -- $P/hostile narrow $M/f load");
+    done.says(&["no zeros: 32-bit programs are not supported"]);
+}
+
+/// Pointers with a tag, code that checks the targets of its branches, and registers that a system call does not keep.
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn what_aarch64_has_besides_is_as_it_was() {
+    let Some(stage) = Stage::new() else { return };
+    let (plain, guarded) = stage.both("exec GUARD $P/hostile tagged $M/f load", "--zero");
+    plain.ends(135);
+    guarded.ends(74).prints("sum=0").says(&["load at byte 0 of", "the program sees zeros"]);
+    let (plain, guarded) = stage.both("exec GUARD $P/hostile branches $M/f", "--zero");
+    plain.ends(135);
+    guarded.ends(74).prints("byte=0");
+    for mode in ["usual", "streaming"] {
+        let (plain, guarded) = stage.both(&format!("exec GUARD $P/hostile vectors $M/f {mode}"), "--zero");
+        if plain.code() == 0 {
+            faultin_test::skipped("sve", format!("registers of the {mode} mode"));
+            continue;
+        }
+        plain.ends(135);
+        guarded.ends(74).prints("wrong bytes=0, bits=0");
+    }
+}

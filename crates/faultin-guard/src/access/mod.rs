@@ -79,6 +79,16 @@ pub(crate) fn program_counter(registers: &Registers) -> u64 {
     return registers.pc;
 }
 
+/// The address that a signal names. Pointers of aarch64 may have a tag in their highest byte; the kernel hides it from handlers, and not
+/// from tracers.
+pub(crate) fn untagged(address: u64) -> u64 {
+    #[cfg(target_arch = "aarch64")]
+    // Bit 55 says which half of the address space it is.
+    return ((address << 8) as i64 >> 8) as u64;
+    #[cfg(not(target_arch = "aarch64"))]
+    address
+}
+
 /// Does what the first use of the decoder would do: its tables take half a millisecond.
 pub(crate) fn prepare() {
     #[cfg(target_arch = "x86_64")]

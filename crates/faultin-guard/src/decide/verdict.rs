@@ -43,13 +43,19 @@ pub(super) fn verdict(policies: &Policies, finding: &Finding, tries: u32, shows_
     }
     match &fault.cause {
         Cause::NoSpace { .. } | Cause::HugePages { .. } => match policies.wait_space {
+            // It may be a load, which needs no space, and have failed for a reason that is over.
+            Some(_) if fault.access == Access::Unknown && tries < REPEATS => Verdict::Repeat,
             Some(wait) => Verdict::WaitForSpace(wait.limit),
             None => Verdict::Deliver(String::new()),
         },
         Cause::Accessible { .. } => match (policies.wait_space, policies.retry, policies.zero) {
             (None, None, false) => Verdict::Deliver(String::new()),
             _ if tries < REPEATS => Verdict::Repeat,
-            (Some(wait), ..) if fault.access.may_store() => Verdict::WaitForSpace(wait.limit),
+            (Some(wait), retry, _)
+                if fault.access.may_store() && (fault.access != Access::Unknown || retry.is_none()) =>
+            {
+                Verdict::WaitForSpace(wait.limit)
+            }
             (_, Some(retries), _) if tries - REPEATS < retries => Verdict::Retry(retries - (tries - REPEATS)),
             _ => Verdict::Deliver("the page can be read, and the access fails all the same".into()),
         },
@@ -119,11 +125,13 @@ pub(super) mod tests {
         let zero = Policies { zero: true, ..none };
         let all = Policies { wait_space: wait.wait_space, retry: Some(2), zero: true };
         let signal = || Verdict::Deliver(String::new());
-        let (load, store) = (Access::Load, Access::Store);
+        let (load, store, unknown) = (Access::Load, Access::Store, Access::Unknown);
         let table = [
             ("explain", none, finding(full(), store), 0, signal()),
             ("wait", wait, finding(full(), store), 0, Verdict::WaitForSpace(None)),
             ("wait for a huge page", wait, finding(huge(), store), 0, Verdict::WaitForSpace(None)),
+            ("it may be a load", wait, finding(full(), unknown), 2, Verdict::Repeat),
+            ("it waits all the same", wait, finding(full(), unknown), 3, Verdict::WaitForSpace(None)),
             ("others do not wait", retry, finding(full(), store), 0, signal()),
             ("zeros are no space", zero, finding(full(), load), 0, signal()),
             ("retry", retry, finding(io(), load), 0, Verdict::Retry(2)),
@@ -142,6 +150,8 @@ pub(super) mod tests {
             ("explain what is fine", none, finding(fine(), load), 0, signal()),
             ("repeat what is fine", zero, finding(fine(), load), 0, Verdict::Repeat),
             ("wait, if it is not", wait, finding(fine(), store), 3, Verdict::WaitForSpace(None)),
+            ("wait, if it may be a store", wait, finding(fine(), unknown), 3, Verdict::WaitForSpace(None)),
+            ("retry, if it may be a load", all, finding(fine(), unknown), 3, Verdict::Retry(2)),
             ("retry, if it is not", retry, finding(fine(), load), 3, Verdict::Retry(2)),
             ("any number of retries", most, finding(fine(), load), 3, Verdict::Retry(u32::MAX)),
             ("what it has sent", all, finding(Cause::Sent, load), 0, signal()),

@@ -15,7 +15,7 @@ use super::region::{self, Region};
 use super::status::Status;
 use super::target::{Target, pool};
 use super::{Finding, gadget, lines, mount};
-use crate::access::{self, BEFORE, Code, LONGEST, Registers};
+use crate::access::{self, Access, BEFORE, Code, LONGEST, Registers};
 use crate::decide::Signal;
 use crate::fault::{Cause, Fault, MappedFile, Space};
 
@@ -30,7 +30,8 @@ pub(crate) struct Look {
     /// Of the thread, since it has stopped.
     pub status: Status,
     pub signal: Signal,
-    pub registers: Registers,
+    /// No value for a program of another width, whose registers are others.
+    pub registers: Option<Registers>,
     /// Whether the program may have to map zeros.
     pub for_zeros: bool,
 }
@@ -38,8 +39,7 @@ pub(crate) struct Look {
 /// Looks at the fault.
 pub(super) fn look(look: &Look) -> Finding {
     let &Look { thread, ref status, signal, .. } = look;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let process = match open(format!("/proc/{thread}"), flags, Mode::empty()) {
+    let process = match open_process(thread) {
         Ok(process) => process,
         Err(error) => return Finding::without(thread, signal, format!("/proc/{thread}: {error}")),
     };
@@ -61,7 +61,7 @@ pub(super) fn look(look: &Look) -> Finding {
     let facts = Facts { code: signal.code, damaged: signal.damaged, address: signal.address, decoded, memory };
     let cause = classify::cause(&facts);
     let name = |folder: &OwnedFd| read(folder, "comm").map(name).unwrap_or_default();
-    let leader = open(format!("/proc/{}", status.process), flags, Mode::empty());
+    let leader = open_process(status.process);
     let fault = Fault {
         process: if status.process == 0 { thread } else { status.process },
         thread,
@@ -79,12 +79,23 @@ pub(super) fn look(look: &Look) -> Finding {
         is_replaced: is_replaced(&facts),
         is_code: region.as_ref().is_some_and(|region| region.can_execute),
         has_filter: status.has_filter,
+        ignores_traps: status.ignores(libc::SIGTRAP),
         recovers: look.for_zeros && fault.has_handler && has_java(&process),
         gadget: if look.for_zeros { gadget::find(&process, thread) } else { None },
         page: page_of(&facts),
         target: target.map(Arc::new),
         fault,
     }
+}
+
+/// The mapping of a thread's process at an address.
+pub(super) fn region(thread: i32, address: u64) -> io::Result<Option<Region>> {
+    region::find(&open_process(thread)?, address)
+}
+
+fn open_process(thread: i32) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(open(format!("/proc/{thread}"), flags, Mode::empty())?)
 }
 
 /// Whether the memory cannot have raised the signal: there is none, or it has no file.
@@ -215,6 +226,7 @@ impl View<'_> {
             offset: region.offset + self.look.signal.address.saturating_sub(region.start),
             size: stat.map_or(0, |stat| stat.st_size as u64),
             is_shared: region.is_shared,
+            is_executable: region.can_execute,
             mount: opened.and_then(|file| mount::find(self.process, file)),
         }
     }
@@ -247,7 +259,8 @@ fn time(stat: &Stat) -> SystemTime {
 
 /// What the instruction did.
 fn decode(look: &Look) -> access::Decoded {
-    let pc = access::program_counter(&look.registers);
+    let Some(registers) = &look.registers else { return access::Decoded { access: Access::Unknown, sent: false } };
+    let pc = access::program_counter(registers);
     let mut before = [0; BEFORE];
     let mut at = [0; LONGEST];
     // Up to the end of a page separately: the next one may be the one that is gone.
@@ -259,7 +272,7 @@ fn decode(look: &Look) -> access::Decoded {
     }
     let before_len = peek(look.thread, pc.wrapping_sub(BEFORE as u64), &mut before);
     let before = if before_len == BEFORE { &before[..] } else { &[] };
-    access::decode(&Code { before, at: &at[..len] }, &look.registers, look.signal.address)
+    access::decode(&Code { before, at: &at[..len] }, registers, look.signal.address)
 }
 
 /// Reads memory of a thread's process: how many bytes.
@@ -313,6 +326,7 @@ impl Finding {
             is_replaced: false,
             is_code: false,
             has_filter: false,
+            ignores_traps: false,
             recovers: false,
             gadget: None,
             page: rustix::param::page_size() as u64,

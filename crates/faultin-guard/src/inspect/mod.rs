@@ -14,6 +14,7 @@ mod target;
 mod writers;
 
 use std::collections::{HashSet, VecDeque};
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -22,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use look::Look;
-pub(crate) use region::find as find_region;
+pub(crate) use region::Region;
 pub(crate) use target::{Answer, Target};
 pub use writers::Writer;
 
@@ -41,6 +42,8 @@ pub(crate) struct Finding {
     pub is_code: bool,
     /// Whether the thread has a filter of system calls.
     pub has_filter: bool,
+    /// Whether the program ignores the signal that reports the end of a call that it is made to do. The kernel would reset that.
+    pub ignores_traps: bool,
     /// Whether the program makes an exception of the signal, and goes on.
     pub recovers: bool,
     /// Where in the program a system call instruction is, if it may have to map zeros.
@@ -57,6 +60,8 @@ pub(crate) enum Job {
     Look(u64, Box<Look>),
     /// To ask a page again.
     Ask(u64, Arc<Target>),
+    /// To find the mapping of a thread's process at an address.
+    Region(u64, i32, u64),
     /// To find which processes have a file open for writing that a fault was past the end of.
     Search(Box<Fault>),
     /// To find out whether a program has LeakSanitizer in it, after its process has ended.
@@ -69,6 +74,8 @@ pub(crate) enum Report {
     Found(u64, Box<Finding>),
     /// What a page has answered.
     Answered(u64, Answer),
+    /// The mapping at an address, if there is one.
+    Region(u64, io::Result<Option<Region>>),
     /// Which processes have a file open for writing that a fault was past the end of: said after the finding.
     Writers(Box<Fault>, Vec<Writer>),
     /// The process had LeakSanitizer in it.
@@ -222,6 +229,7 @@ fn work(shared: &Shared) {
                     shared.search(fault);
                 }
             }
+            Job::Region(ticket, thread, address) => report(Report::Region(ticket, look::region(thread, address))),
             Job::Leaks(process, path) => {
                 if program::searches_for_leaks(&path) {
                     report(Report::Leaks(process, path));

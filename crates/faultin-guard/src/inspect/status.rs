@@ -9,6 +9,8 @@ pub(crate) struct Status {
     pub owner: Option<(u32, u32)>,
     /// Signals with a handler.
     pub caught: u64,
+    /// Signals that are ignored.
+    pub ignored: u64,
     /// Signals that are pending for the thread or its process, and not blocked in the thread.
     pub pending: u64,
     /// Whether a filter of system calls is installed.
@@ -19,7 +21,7 @@ impl Status {
     /// Parses the file. A line that is missing or not understood leaves the default.
     pub fn parse(text: &str) -> Status {
         let mut status = Status::default();
-        let (mut thread, mut process, mut blocked, mut ignored) = (0, 0, 0, 0);
+        let (mut thread, mut process, mut blocked) = (0, 0, 0);
         let (mut user, mut group) = (None, None);
         for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
             let value = value.trim();
@@ -32,7 +34,7 @@ impl Status {
                 "SigPnd" => thread = hex(),
                 "ShdPnd" => process = hex(),
                 "SigBlk" => blocked = hex(),
-                "SigIgn" => ignored = hex(),
+                "SigIgn" => status.ignored = hex(),
                 "SigCgt" => status.caught = hex(),
                 "Seccomp" => status.has_filter = value != "0",
                 _ => {}
@@ -40,13 +42,18 @@ impl Status {
         }
         status.owner = user.zip(group);
         // The kernel queues also what a traced thread ignores.
-        status.pending = (thread | process) & !blocked & !ignored & !(NO_EFFECT & !status.caught);
+        status.pending = (thread | process) & !blocked & !status.ignored & !(NO_EFFECT & !status.caught);
         status
     }
 
     /// Whether the signal has a handler.
     pub fn catches(&self, signal: i32) -> bool {
         self.caught & bit(signal) != 0
+    }
+
+    /// Whether the signal is ignored.
+    pub fn ignores(&self, signal: i32) -> bool {
+        self.ignored & bit(signal) != 0
     }
 
     /// Whether a held thread has to run, so that it takes a signal. Go's runtime sends itself SIGURG all the time, to preempt
@@ -68,13 +75,14 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "Name:\tx\nTgid:\t12\nPid:\t13\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nSigPnd:\t0000000000000002\n\
-        ShdPnd:\t0000000000424001\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000400040\nSeccomp:\t2\n";
+        ShdPnd:\t0000000000424001\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000000010\nSigCgt:\t0000000000400040\nSeccomp:\t2\n";
 
     #[test]
     fn the_lines_that_matter_are_parsed() {
         let status = Status::parse(TEXT);
         assert_eq!((status.process, status.owner, status.has_filter), (12, Some((4, 8)), true));
         assert!(status.catches(libc::SIGBUS) && !status.catches(libc::SIGINT));
+        assert!(status.ignores(libc::SIGTRAP) && !status.ignores(libc::SIGBUS));
         // HUP, TERM, and URG, which is caught. CONT is pending without a handler, INT is blocked.
         assert_eq!(status.pending, 0x40_4001);
         assert!(status.wants_to_run());

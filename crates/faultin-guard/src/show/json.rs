@@ -140,6 +140,7 @@ fn file(file: &MappedFile) -> Value {
         "offset": file.offset,
         "size": file.size,
         "shared": file.is_shared,
+        "executable": file.is_executable,
         "mount": mount,
     })
 }

@@ -54,6 +54,8 @@ struct Story {
     instead: String,
     count: u64,
     shown: bool,
+    /// Whether all that was told is that the program sees zeros.
+    shows_zeros: bool,
     waiting: HashSet<i32>,
     /// Since when there has been a wait of which a line was printed.
     announced: Option<Instant>,
@@ -185,6 +187,7 @@ impl Lines {
             instead: String::new(),
             count: 0,
             shown: false,
+            shows_zeros: false,
             waiting: HashSet::new(),
             announced: None,
             ended: None,
@@ -198,17 +201,18 @@ impl Lines {
         match outcome {
             Outcome::Delivered { instead } => {
                 // A handler may go on. What it does is told by how the process ends.
-                let is_first = !story.shown;
+                // That others saw zeros does not say why this one got its signal.
+                let is_first = !story.shown || story.shows_zeros;
                 story.instead.clone_from(instead);
                 if is_first && !fault.has_handler {
-                    story.shown = true;
+                    (story.shown, story.shows_zeros) = (true, false);
                     let text = deadly(fault, instead);
                     self.tell(Tone::Bad, fault, &text, lines);
                 }
             }
             Outcome::Zeros { .. } => {
                 if !story.shown {
-                    story.shown = true;
+                    (story.shown, story.shows_zeros) = (true, true);
                     let text = format!("{}: {}; the program sees zeros", words::access(fault), words::cause(fault));
                     self.tell(Tone::Bad, fault, &text, lines);
                 }
@@ -364,6 +368,7 @@ mod tests {
             offset: 4096,
             size: 8192,
             is_shared: true,
+            is_executable: false,
             mount: Some(mount),
         };
         Box::new(Fault {
@@ -461,12 +466,29 @@ mod tests {
             assert_eq!(options, Vec::from_iter(expected), "{cause:?}, {access:?}, {policies:?}: {text}");
             assert!(text.contains("hint: "), "what can be done about the cause remains: {text}");
         }
+        // Code never is zeros.
+        let mut code = fault(7, false);
+        (code.cause, code.access) = (end.clone(), load);
+        assert_eq!(words::option(&code, &none).map(|(name, _)| name), Some("--zero"));
+        code.file.as_mut().expect("it has one").is_executable = true;
+        assert_eq!(words::option(&code, &none), None);
         // Each part of a hint is printed once.
         let mut lines = Lines::new(false);
         assert!(said(&mut lines, &end, store)[1].contains("ftruncate"));
         let second = said(&mut lines, &end, load);
         assert!(second[1].contains("--zero") && !second[1].contains("ftruncate"), "{second:?}");
         assert_eq!(said(&mut lines, &end, load).len(), 1);
+    }
+
+    #[test]
+    fn a_death_after_zeros_is_told() {
+        let mut lines = Lines::new(false);
+        let zeros = Event::Fault { fault: fault(7, false), outcome: Outcome::Zeros { range: 0x5000..0x6000 } };
+        assert!(lines.of(&zeros)[0].contains("sees zeros"));
+        let instead = "no zeros: its other threads do not stop".to_owned();
+        let death = Event::Fault { fault: fault(8, false), outcome: Outcome::Delivered { instead } };
+        assert!(lines.of(&death)[0].contains("(no zeros: its other threads do not stop)"));
+        assert!(lines.of(&death).is_empty() && lines.of(&zeros).is_empty(), "each is told once");
     }
 
     #[test]

@@ -102,8 +102,9 @@ pub(super) fn advice(fault: &Fault) -> Option<String> {
 
 /// The option that does something about the fault, if it is not in use: its name, and what it does.
 pub(super) fn option(fault: &Fault, policies: &Policies) -> Option<(&'static str, &'static str)> {
-    // Zeros are for loads only.
-    let can_be_zeros = fault.access == Access::Load && !policies.zero;
+    // Zeros are for loads only, and never in place of code.
+    let is_code = fault.file.as_ref().is_some_and(|file| file.is_executable);
+    let can_be_zeros = fault.access == Access::Load && !is_code && !policies.zero;
     match &fault.cause {
         Cause::NoSpace { .. } | Cause::HugePages { .. } if policies.wait_space.is_none() => {
             Some(("--wait-space", "`faultin guard --wait-space` holds the program until there is space"))

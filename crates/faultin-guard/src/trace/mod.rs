@@ -9,15 +9,17 @@ mod zero;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::access::untagged;
 use crate::decide::{Do, Input, Machine, NotShown, Signal, Stop, Tid};
 use crate::event::{Ending, Event, Tracing};
 use crate::inspect::status::Status as ProcStatus;
-use crate::inspect::{Job, Look, Report, Workers};
+use crate::inspect::{Finding, Job, Look, Region, Report, Workers};
 use crate::{Guard, RunError};
 use patience::Patience;
 use signals::{Bell, Forwarder, Mask};
@@ -28,6 +30,8 @@ use sys::Status;
 const NAP: Duration = Duration::from_millis(5);
 /// So long the trace waits for a thread that maps zeros before it turns to others.
 const MOMENT: Duration = Duration::from_millis(5);
+/// So long the look at what is mapped may take before a thread maps zeros.
+const CHECK: Duration = Duration::from_secs(2);
 /// So long programs that outlive the command may take to be let go.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest wait without sleep for the next fault of a program that recovers from each. A sleep costs as much where a
@@ -62,6 +66,10 @@ struct Trace<'a> {
     on_event: &'a mut (dyn FnMut(&Event) + Send),
     /// The processes of threads that have had a fault.
     processes: HashMap<Tid, Tid>,
+    /// Threads that are going to map zeros.
+    checks: HashMap<Tid, Check>,
+    /// The number of the last check.
+    check: u64,
     /// Threads that map zeros.
     injections: HashMap<Tid, zero::Injection>,
     /// The programs that processes run.
@@ -76,6 +84,15 @@ struct Trace<'a> {
     looks: Patience,
     /// What is waited for without sleep, before anything else.
     soon: Option<Soon>,
+}
+
+/// A thread that maps zeros as soon as it is known that nothing else is mapped there by now. That is read by another thread: a process that
+/// shares the memory and is not stopped may hold the lock of its mappings for as long as a file server likes.
+struct Check {
+    number: u64,
+    end: Instant,
+    range: Range<u64>,
+    finding: Box<Finding>,
 }
 
 /// What is likely to happen before a sleep would pay.
@@ -118,6 +135,8 @@ impl<'a> Trace<'a> {
                     guard,
                     on_event,
                     processes: HashMap::new(),
+                    checks: HashMap::new(),
+                    check: 0,
                     injections: HashMap::new(),
                     programs: HashMap::new(),
                     told: HashSet::new(),
@@ -162,6 +181,7 @@ impl<'a> Trace<'a> {
             while let Ok(report) = self.reports.try_recv() {
                 self.report(report);
             }
+            self.end_checks();
             let due = self.machine.due();
             if due.is_some_and(|due| due <= self.now()) {
                 self.step(Input::Time);
@@ -231,6 +251,7 @@ impl<'a> Trace<'a> {
         match report {
             Report::Found(ticket, finding) => self.step(Input::Found(ticket, finding)),
             Report::Answered(ticket, answer) => self.step(Input::Answered(ticket, answer)),
+            Report::Region(number, region) => self.checked(number, region),
             Report::Leaks(process, path) => {
                 if let Some(program) = path.file_name() {
                     self.cannot_trace(process, program, Tracing::LeakSanitizer);
@@ -242,6 +263,9 @@ impl<'a> Trace<'a> {
 
     fn stopped(&mut self, thread: Tid, status: Status) {
         self.status = None;
+        if matches!(status, Status::Exec | Status::Exited(_) | Status::Killed(_)) {
+            self.checks.remove(&thread);
+        }
         if status == Status::Exec {
             // The thread that had this number is no more.
             self.injections.remove(&thread);
@@ -338,7 +362,7 @@ impl<'a> Trace<'a> {
         }
         // SAFETY: signals of the kernel and of this number have an address; one with such a code that a process has sent to itself
         // has the same bytes, whatever they are.
-        let address = unsafe { info.si_addr() } as u64;
+        let address = untagged(unsafe { info.si_addr() } as u64);
         let process = self.process(thread);
         if number == libc::SIGSEGV {
             const ACCERR: i32 = 2;
@@ -381,6 +405,44 @@ impl<'a> Trace<'a> {
         }
     }
 
+    /// Has the thread map the zeros, unless something else is mapped there.
+    fn checked(&mut self, number: u64, region: io::Result<Option<Region>>) {
+        let Some(thread) = self.checks.iter().find_map(|(&thread, check)| (check.number == number).then_some(thread))
+        else {
+            return;
+        };
+        let Some(Check { range, finding, .. }) = self.checks.remove(&thread) else { return };
+        let begun = region
+            .map_err(zero::Failure::from)
+            .and_then(|region| zero::begin(thread, &range, &finding, region.as_ref()));
+        let input = match begun {
+            Ok(injection) => {
+                self.injections.insert(thread, injection);
+                // It nearly always is done before anything else could be.
+                stop_within(thread, MOMENT).and_then(|status| self.injected(thread, status))
+            }
+            Err(failure) => self.shown(thread, Err(failure)),
+        };
+        if let Some(input) = input {
+            self.step(input);
+        }
+    }
+
+    /// Ends checks that take too long.
+    fn end_checks(&mut self) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let late: Vec<Tid> =
+            self.checks.iter().filter(|(_, check)| now >= check.end).map(|(&thread, _)| thread).collect();
+        for thread in late {
+            self.checks.remove(&thread);
+            let why = "its mappings cannot be read in time".to_owned();
+            self.step(Input::Shown(thread, Err(NotShown::Refused(why))));
+        }
+    }
+
     fn shown(&mut self, thread: Tid, result: Result<(), zero::Failure>) -> Option<Input> {
         Some(match result {
             Ok(()) => Input::Shown(thread, Ok(())),
@@ -395,6 +457,9 @@ impl<'a> Trace<'a> {
     /// Lets go of threads that still map zeros: a file server keeps them waiting. One that cannot be put back in time must not run on
     /// with the registers of the call.
     fn let_go(&mut self) {
+        for (thread, _) in std::mem::take(&mut self.checks) {
+            drop(sys::detach(thread, libc::SIGBUS));
+        }
         for (thread, injection) in std::mem::take(&mut self.injections) {
             let mut left = Some(injection);
             while let Some(injection) = left.take() {
@@ -420,28 +485,24 @@ impl<'a> Trace<'a> {
             Do::Listen(thread) => drop(sys::listen(thread)),
             Do::Interrupt(thread) => drop(sys::interrupt(thread)),
             Do::Look(ticket, thread, signal) => {
-                if let Ok(registers) = sys::registers(thread) {
-                    // A thread that is stopped keeps its rights.
-                    let known = self.status.take().filter(|(of, _)| *of == thread);
-                    let status = known.map_or_else(|| status(thread), |(_, status)| status);
-                    let look = Look { thread, status, signal, registers, for_zeros: self.guard.policies.zero };
-                    // Beside another job the look may need the processor on which this thread would not sleep.
-                    self.soon = (!self.workers.is_busy()).then_some(Soon::Finding);
-                    self.workers.submit(Job::Look(ticket, Box::new(look)));
-                }
+                let registers = sys::registers(thread).ok();
+                // A thread that is stopped keeps its rights.
+                let known = self.status.take().filter(|(of, _)| *of == thread);
+                let status = known.map_or_else(|| status(thread), |(_, status)| status);
+                let look = Look { thread, status, signal, registers, for_zeros: self.guard.policies.zero };
+                // Beside another job the look may need the processor on which this thread would not sleep.
+                self.soon = (!self.workers.is_busy()).then_some(Soon::Finding);
+                self.workers.submit(Job::Look(ticket, Box::new(look)));
             }
             Do::Ask(ticket, target) => self.workers.submit(Job::Ask(ticket, target)),
             Do::Check(thread) => return status(thread).wants_to_run().then_some(Input::Pending(thread)),
             Do::List(process) => return Some(Input::Threads(process, threads(process))),
             Do::Show(thread, range, finding) => {
-                return match zero::begin(thread, &range, &finding) {
-                    Ok(injection) => {
-                        self.injections.insert(thread, injection);
-                        // It nearly always is done before anything else could be.
-                        stop_within(thread, MOMENT).and_then(|status| self.injected(thread, status))
-                    }
-                    Err(failure) => self.shown(thread, Err(failure)),
-                };
+                self.check += 1;
+                let number = self.check;
+                self.soon = (!self.workers.is_busy()).then_some(Soon::Finding);
+                self.workers.submit(Job::Region(number, thread, range.start));
+                self.checks.insert(thread, Check { number, end: Instant::now() + CHECK, range, finding });
             }
             Do::Emit(event) => {
                 if matches!(event, Event::Repeated { .. }) {

@@ -184,24 +184,101 @@ pub(super) fn event_message(thread: pid_t) -> io::Result<c_ulong> {
     Ok(message)
 }
 
+/// The general registers. On x86-64 those of 32-bit code are the same.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn registers(thread: pid_t) -> io::Result<Registers> {
+    let mut registers = MaybeUninit::<Registers>::zeroed();
+    // SAFETY: the kernel writes a `user_regs_struct` to `registers`, which outlives the call; all bit patterns are numbers.
+    unsafe {
+        request(libc::PTRACE_GETREGS, thread, 0, registers.as_mut_ptr() as usize)?;
+        Ok(registers.assume_init())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) fn set_registers(thread: pid_t, registers: &Registers) -> io::Result<()> {
+    // SAFETY: the kernel reads a `user_regs_struct` from `registers`, which outlives the call.
+    unsafe { request(libc::PTRACE_SETREGS, thread, 0, (&raw const *registers) as usize) }
+}
+
 /// `NT_PRSTATUS`: the general registers.
+#[cfg(target_arch = "aarch64")]
 const GENERAL: usize = 1;
 
+/// # Errors
+/// For a 32-bit program, which has others.
+#[cfg(target_arch = "aarch64")]
 pub(super) fn registers(thread: pid_t) -> io::Result<Registers> {
     let mut registers = MaybeUninit::<Registers>::zeroed();
     let mut vector = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of::<Registers>() };
     // SAFETY: the kernel writes at most `iov_len` bytes to `registers`, which outlives the call; all bit patterns are numbers.
     unsafe {
         request(libc::PTRACE_GETREGSET, thread, GENERAL, (&raw mut vector) as usize)?;
-        Ok(registers.assume_init())
+        if vector.iov_len == size_of::<Registers>() {
+            Ok(registers.assume_init())
+        } else {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "32-bit programs are not supported"))
+        }
     }
 }
 
+#[cfg(target_arch = "aarch64")]
 pub(super) fn set_registers(thread: pid_t, registers: &Registers) -> io::Result<()> {
-    let base = (registers as *const Registers).cast_mut().cast();
-    let mut vector = libc::iovec { iov_base: base, iov_len: size_of::<Registers>() };
-    // SAFETY: the kernel reads `iov_len` bytes from `registers`, and writes the length to `vector`; both outlive the call.
-    unsafe { request(libc::PTRACE_SETREGSET, thread, GENERAL, (&raw mut vector) as usize) }
+    // SAFETY: the structure has numbers of 64 bits only, and nothing between them.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const *registers).cast::<u8>(), size_of::<Registers>()) };
+    set(thread, GENERAL, bytes)
+}
+
+/// Gives the thread a set of registers.
+#[cfg(target_arch = "aarch64")]
+fn set(thread: pid_t, number: usize, bytes: &[u8]) -> io::Result<()> {
+    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the kernel reads at most `iov_len` bytes from `bytes`, and writes a length to `vector`; both outlive the call.
+    unsafe { request(libc::PTRACE_SETREGSET, thread, number, (&raw mut vector) as usize) }
+}
+
+/// Registers that a system call need not keep: on aarch64 what SVE has beyond the 128 bits of each vector register, with the predicates.
+/// The kernel clears them at each call.
+pub(super) struct Vectors(#[cfg(target_arch = "aarch64")] Vec<(usize, Vec<u8>)>);
+
+#[cfg(not(target_arch = "aarch64"))]
+impl Vectors {
+    pub fn of(_: pid_t) -> Vectors {
+        Vectors()
+    }
+
+    pub fn restore(&self, _: pid_t) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Vectors {
+    /// `NT_ARM_SVE`, and `NT_ARM_SSVE`: the same of the streaming mode, which a call leaves.
+    const SETS: [usize; 2] = [0x405, 0x40b];
+    /// 34 of the longest registers, 16 predicates and FFR, and the head.
+    const LARGEST: usize = 16 << 10;
+
+    /// Those that the thread has in use.
+    pub fn of(thread: pid_t) -> Vectors {
+        Vectors(Self::SETS.into_iter().filter_map(|set| Some((set, Self::read(thread, set)?))).collect())
+    }
+
+    /// No value if the processor does not have them, or the thread does not use them.
+    fn read(thread: pid_t, set: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0_u8; Self::LARGEST];
+        let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`, which outlives the call.
+        unsafe { request(libc::PTRACE_GETREGSET, thread, set, (&raw mut vector) as usize).ok()? };
+        bytes.truncate(vector.iov_len);
+        // `struct user_sve_header`: two sizes, two lengths of vectors, and flags: 1 if registers of SVE follow.
+        let flags = u16::from_ne_bytes(bytes.get(12..14)?.try_into().ok()?);
+        (flags & 1 != 0).then_some(bytes)
+    }
+
+    pub fn restore(&self, thread: pid_t) -> io::Result<()> {
+        self.0.iter().try_for_each(|(number, bytes)| set(thread, *number, bytes))
+    }
 }
 
 /// `PTRACE_GETSIGMASK` and `PTRACE_SETSIGMASK`

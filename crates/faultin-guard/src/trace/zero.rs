@@ -2,13 +2,10 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, open};
-
-use super::sys::{self, Status};
-use crate::access::Registers;
-use crate::inspect::{Finding, find_region};
+use super::sys::{self, Status, Vectors};
+use crate::access::{Registers, program_counter};
+use crate::inspect::{Finding, Region};
 
 /// Why there are no zeros.
 pub(super) enum Failure {
@@ -33,31 +30,39 @@ pub(super) struct Injection {
     signal: libc::siginfo_t,
     registers: Registers,
     mask: u64,
+    vectors: Vectors,
     call: Registers,
     has_filter: bool,
     /// Signals that came meanwhile, to be taken afterwards.
     again: Vec<i32>,
 }
 
-/// Makes the thread begin to map zeros. All other threads of its process are stopped. The call may take as long as the server of a
-/// file that it unmaps.
-pub(super) fn begin(thread: i32, range: &Range<u64>, finding: &Finding) -> Result<Injection, Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let process = open(format!("/proc/{thread}"), flags, Mode::empty()).map_err(io::Error::from)?;
-    let protection = protection(&process, range, finding)?;
+/// Makes the thread begin to map zeros. All other threads of its process are stopped, and `region` is what is mapped since then. The call
+/// may take as long as the server of a file that it unmaps.
+pub(super) fn begin(
+    thread: i32,
+    range: &Range<u64>,
+    finding: &Finding,
+    region: Option<&Region>,
+) -> Result<Injection, Failure> {
+    let protection = protection(region.ok_or(Failure::Replaced)?, range, finding)?;
     let gadget = finding.gadget.ok_or_else(|| Failure::Refused("no code to make a system call with".into()))?;
+    if finding.ignores_traps {
+        return Err(Failure::Refused("the program ignores SIGTRAP".into()));
+    }
     let signal = sys::signal(thread)?;
     let registers = sys::registers(thread)?;
     let call = call(&registers, gadget, range, protection)?;
     let mask = sys::mask(thread)?;
+    let vectors = Vectors::of(thread);
     let has_filter = finding.has_filter;
     if has_filter {
         let refused = |error| Failure::Refused(format!("a filter of system calls cannot be suspended: {error}"));
         sys::suspend_filters(thread, true).map_err(refused)?;
     }
-    let injection = Injection { thread, signal, registers, mask, call, has_filter, again: Vec::new() };
+    let injection = Injection { thread, signal, registers, mask, vectors, call, has_filter, again: Vec::new() };
     let begun = sys::set_registers(thread, &injection.call)
-        .and_then(|()| sys::set_mask(thread, u64::MAX))
+        .and_then(|()| sys::set_mask(thread, MASK))
         .and_then(|()| sys::step(thread));
     match begun {
         Ok(()) => Ok(injection),
@@ -71,12 +76,12 @@ impl Injection {
         let thread = self.thread;
         let result = match status {
             ended @ (Status::Exited(_) | Status::Killed(_)) => return Err(Err(Failure::Ended(ended))),
-            Status::Signal(libc::SIGTRAP) => match sys::registers(thread) {
+            Status::Signal(signal) if signal == libc::SIGTRAP && self.has_stepped() => match sys::registers(thread) {
                 Ok(registers) => result(&registers),
                 Err(error) => Err(error.into()),
             },
             Status::Signal(libc::SIGSYS) => Err(Failure::Refused("a filter of system calls forbids it".into())),
-            // SIGSTOP cannot be blocked.
+            // SIGSTOP cannot be blocked, and a SIGTRAP may be another process's.
             Status::Signal(signal) if self.again.len() < 4 => {
                 self.again.push(signal);
                 match sys::set_registers(thread, &self.call).and_then(|()| sys::step(thread)) {
@@ -87,6 +92,12 @@ impl Injection {
             _ => Err(Failure::Refused("the thread does not run".into())),
         };
         Err(self.end(result))
+    }
+
+    /// Whether the instruction of the call is behind the thread.
+    fn has_stepped(&self) -> bool {
+        let at = |registers: &Registers| program_counter(registers);
+        sys::registers(self.thread).is_ok_and(|now| at(&now) != at(&self.call))
     }
 
     /// Puts the thread back.
@@ -100,6 +111,7 @@ impl Injection {
             sys::suspend_filters(thread, false)?;
         }
         sys::set_registers(thread, &self.registers)?;
+        self.vectors.restore(thread)?;
         sys::set_mask(thread, self.mask)?;
         if result.is_err() {
             // The signal that is about to be delivered now is the one of the step.
@@ -110,8 +122,7 @@ impl Injection {
 }
 
 /// What the zeros may be used for; an error if the mapping is not the one that was looked at.
-fn protection(process: &OwnedFd, range: &Range<u64>, finding: &Finding) -> Result<i32, Failure> {
-    let region = find_region(process, range.start)?.ok_or(Failure::Replaced)?;
+fn protection(region: &Region, range: &Range<u64>, finding: &Finding) -> Result<i32, Failure> {
     let inode = finding.fault.file.as_ref().map(|file| file.inode);
     if Some(region.inode) != inode || region.end < range.end || region.can_execute {
         return Err(Failure::Replaced);
@@ -127,6 +138,10 @@ fn refuse_errno(result: u64) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+/// What is blocked during the call: everything but the signal that reports its end. The kernel takes the handler from a program in which
+/// that is blocked.
+const MASK: u64 = !(1 << (libc::SIGTRAP - 1));
 
 const MAPPING: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
 
@@ -162,12 +177,17 @@ mod arch {
 mod arch {
     use super::*;
 
+    /// `PSTATE.BTYPE`
+    const BRANCH_TYPE: u64 = 3 << 10;
+
     pub fn call(now: &Registers, gadget: u64, range: &Range<u64>, protection: i32) -> Result<Registers, Failure> {
         let mut call = *now;
         let arguments = [range.start, range.end - range.start, protection as u64, MAPPING as u64, u64::MAX, 0];
         call.regs[..6].copy_from_slice(&arguments);
         call.regs[8] = libc::SYS_mmap as u64;
         call.pc = gadget;
+        // The fault may have been at the target of an indirect branch, and the gadget is none.
+        call.pstate &= !BRANCH_TYPE;
         Ok(call)
     }
 

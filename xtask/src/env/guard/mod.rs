@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         let mut cargo = Command::new("cargo");
         succeed(cargo.args(["build", "--release", "--package", "faultin-cli"]).current_dir(workspace()))
             .map_err(Stop::Failed)?;
-        compile().map_err(Stop::Failed)?;
+        compile("cc", &["writer", "reader", "hostile", "huge", "mapsum", "cost"], &programs()).map_err(Stop::Failed)?;
         for (_, case) in &cases {
             provide(case);
         }
@@ -98,17 +98,25 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
             }
         }
     }
-    println!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    // In the harness's words, which are counted.
+    let result = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("test result: {result}. {passed} passed; {} failed; 0 ignored; {skipped} skipped", failed.len());
     if failed.is_empty() { Ok(()) } else { Err(Stop::Failed(failed.join(", "))) }
 }
 
-/// Compiles the small programs that the tests of the command have as well.
-fn compile() -> Result<(), String> {
-    fs::create_dir_all(programs()).map_err(|error| error.to_string())?;
-    for name in ["writer", "reader", "hostile", "huge", "mapsum", "cost"] {
-        let source = sources().join(name).with_extension("c");
-        let mut cc = Command::new("cc");
-        succeed(cc.args(["-O1", "-pthread", "-o"]).arg(programs().join(name)).arg(source))?;
+/// Compiles small programs that the tests of the command have as well. A name may end in `-static`.
+///
+/// # Errors
+/// What the compiler prints.
+pub(super) fn compile(cc: &str, names: &[&str], folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    for name in names {
+        let (source, options) = match name.strip_suffix("-static") {
+            Some(source) => (source, &["-O1", "-pthread", "-static", "-o"][..]),
+            None => (*name, &["-O1", "-pthread", "-o"][..]),
+        };
+        let source = sources().join(source).with_extension("c");
+        succeed(Command::new(cc).args(options).arg(folder.join(name)).arg(source))?;
     }
     Ok(())
 }

@@ -8,9 +8,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -32,6 +34,12 @@ static volatile unsigned char *sparse(const char *name, size_t size) {
 
 static void fill(volatile unsigned char *map, size_t size) {
     for (size_t i = 0; i < size; i += 4096) map[i] = 1;
+}
+
+/* So long that a guard has seen a fault meanwhile, also on a slow machine. */
+static void nap(void) {
+    const char *patience = getenv("FAULTIN_PATIENCE");
+    for (int i = patience ? atoi(patience) : 1; i > 0; i--) usleep(400000);
 }
 
 static void say(int signal, siginfo_t *info, void *context) {
@@ -60,7 +68,7 @@ static int sends(int count, char **words) {
 
 static void *execs(void *unused) {
     (void)unused;
-    usleep(400000);
+    nap();
     execl("/bin/echo", "echo", "the other program", NULL);
     return NULL;
 }
@@ -81,7 +89,7 @@ static int debugs(void) {
 
 /* Changes the user of all threads, for which each of them has to take a signal. */
 static void *changes(void *word) {
-    usleep(400000);
+    nap();
     int failed = setuid((uid_t)atoi(word));
     fprintf(stderr, "setuid: %s\n", failed ? strerror(errno) : "ok");
     return NULL;
@@ -173,10 +181,14 @@ static void tick(int signal) { (void)signal; ticks++; }
 
 static void *sums(void *result) {
     size_t wrong = 0;
-    long double x = 1;
+#ifdef __x86_64__
+    long double x = 1; /* In the registers of the x87. */
+#else
+    double x = 1;
+#endif
     for (size_t i = 0; i < SIZE; i++) {
         unsigned char byte = ((volatile unsigned char *)text)[i];
-        x = x * 1.0000001L + byte / 97;
+        x = x * 1.0000001 + byte / 97;
         wrong += byte != 'a' && byte != 0;
     }
     *(size_t *)result = wrong + (x < 0);
@@ -203,6 +215,91 @@ static int truncates(char **words) {
     return all != 0;
 }
 
+/* A new file that was mapped and is empty now: what is lost. */
+static volatile unsigned char *lost(const char *name) {
+    volatile unsigned char *map = sparse(name, SIZE);
+    if (truncate(name, 0)) perror(name), exit(3);
+    return map;
+}
+
+/* What it does of SIGTRAP is the same after the zeros as before. */
+static volatile int trapped;
+static void trap(int signal) { (void)signal; trapped++; }
+
+static int traps(char **words) {
+    struct sigaction action = {.sa_handler = !strcmp(words[3], "ignore") ? SIG_IGN : trap};
+    sigaction(SIGTRAP, &action, NULL);
+    unsigned sum = lost(words[2])[4096];
+    raise(SIGTRAP);
+    printf("sum=%u trapped=%d\n", sum, trapped);
+    return 0;
+}
+
+#ifdef __x86_64__
+/* 32-bit code loads what is lost, or stores there. */
+static int narrow(char **words) {
+    unsigned char code[] = {0x8a, 0x03, 0x0f, 0x0b}; /* mov (%ebx), %al; ud2 */
+    if (!strcmp(words[3], "store")) code[0] = 0x88;
+    int file = open(words[2], O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char *map = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_32BIT, file, 0);
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (map == MAP_FAILED || page == MAP_FAILED) return perror("mmap"), 4;
+    memcpy(page, code, sizeof code);
+    __asm__ volatile("movl $0x2b, %%eax\n movl %%eax, %%ds\n pushq $0x23\n pushq %1\n lretq"
+                     : : "b"(map + 8192), "r"(page) : "rax", "memory");
+    return 0;
+}
+#endif
+
+#ifdef __aarch64__
+/* A pointer with a tag in its highest byte. */
+static int tagged(char **words) {
+    int stores = !strcmp(words[3], "store");
+    volatile unsigned char *map = stores ? sparse(words[2], SIZE) : lost(words[2]);
+    map = (volatile unsigned char *)((uintptr_t)map | (uintptr_t)0x5a << 56);
+    unsigned sum = 0;
+    if (stores) fill(map, SIZE);
+    for (size_t i = 0; i < SIZE; i += 4096) sum += map[i];
+    printf("sum=%u\n", sum);
+    return 0;
+}
+
+/* The target of an indirect branch is a load of what is lost. The code that the guard finds in the program may not be one. */
+__asm__(".text\ntarget: ldrb w0, [x0]\n ret\n");
+unsigned char target(volatile unsigned char *);
+
+static int branches(char **words) {
+    const int PROT_BTI_ = 0x10;
+    void *vdso = (void *)getauxval(AT_SYSINFO_EHDR);
+    if (getauxval(AT_HWCAP2) & 1 << 17 && mprotect(vdso, 4096, PROT_READ | PROT_EXEC | PROT_BTI_)) return perror("BTI"), 5;
+    unsigned char (*volatile pointer)(volatile unsigned char *) = target;
+    printf("byte=%u\n", pointer(lost(words[2]) + 4096));
+    return 0;
+}
+
+/* Registers of SVE, of the usual mode or of the streaming one, hold what they held. */
+#define VECTORS(BEGIN, END)                                                                                            \
+    __asm__ volatile(".arch armv9-a+sve+sme\n" BEGIN                                                                   \
+                     "\n ptrue p3.h\n mov z5.b, #7\n ldrb w9, [%2]\n ptrue p2.b\n"                                \
+                     "cmpne p1.b, p2/z, z5.b, #7\n mov %0, #0\n incp %0, p1.b\n mov %1, #0\n incp %1, p3.b\n"     \
+                     "dech %1\n" END                                                                                 \
+                     : "=&r"(bytes), "=&r"(predicate) : "r"(map) : "memory", "cc", "x9",                               \
+                     "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",    \
+                     "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", \
+                     "v29", "v30", "v31")
+
+static int vectors(char **words) {
+    volatile unsigned char *map = lost(words[2]) + 4096;
+    long bytes = -1, predicate = -1;
+    int streams = !strcmp(words[3], "streaming");
+    if (streams ? !(getauxval(AT_HWCAP2) & 1 << 23) : !(getauxval(AT_HWCAP) & 1 << 22)) return puts("none"), 0;
+    if (streams) VECTORS("smstart sm", "smstop sm");
+    else VECTORS("", "");
+    printf("wrong bytes=%ld, bits=%ld\n", bytes, predicate);
+    return 0;
+}
+#endif
+
 int main(int count, char **words) {
     if (count < 3) return 2;
     const char *what = words[1];
@@ -211,6 +308,15 @@ int main(int count, char **words) {
     if (!strcmp(what, "filters")) return filters(words);
     if (!strcmp(what, "remaps")) return remaps(words);
     if (!strcmp(what, "truncates")) return truncates(words);
+    if (!strcmp(what, "traps")) return traps(words);
+#ifdef __x86_64__
+    if (!strcmp(what, "narrow")) return narrow(words);
+#endif
+#ifdef __aarch64__
+    if (!strcmp(what, "tagged")) return tagged(words);
+    if (!strcmp(what, "branches")) return branches(words);
+    if (!strcmp(what, "vectors")) return vectors(words);
+#endif
     if (!strcmp(what, "execs")) {
         pthread_t thread;
         volatile unsigned char *map = sparse(words[2], SIZE);
@@ -245,7 +351,7 @@ int main(int count, char **words) {
     if (!strcmp(what, "daemon")) {
         volatile unsigned char *map = sparse(words[2], SIZE);
         if (fork() == 0) fill(map, SIZE), puts("never"), exit(0);
-        usleep(300000);
+        nap();
         return 3;
     }
     if (!strcmp(what, "zeros")) {

@@ -5,7 +5,7 @@ cat >"$W/both.sh" <<'S'
 sleep 1000 | "$XTASK" serve "$M" data="$W/data" & server=$!
 for i in $(seq 100); do [ -e "$M/control" ] && break; sleep 0.05; done
 echo "eio data 65536 65536" >"$M/control"
-(sleep "$HEAL"; echo heal >"$M/control") &
+[ "$HEAL" = never ] || (sleep "$HEAL"; echo heal >"$M/control") &
 "$P/mapsum" "$M/data" & reader=$!
 for i in $(seq 200); do kill -CONT $reader $server 2>/dev/null; sleep 0.005; done
 wait $reader; status=$?
@@ -13,7 +13,7 @@ echo die >"$M/control" 2>/dev/null; pkill -P $$ sleep
 exit $status
 S
 export XTASK M W P
-HEAL=1000; export HEAL
+HEAL=never; export HEAL
 ends 135 $G -- sh "$W/both.sh"
 says "load at byte 65536 of $M/data" "Input/output error"
 umount -l "$M" 2>/dev/null
