@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 15] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -35,6 +35,7 @@ const SUITES: [Suite; 14] = [
             "xtask/src/env/files",
         ],
     },
+    Suite { name: "c", covers: &["crates/faultin-c", "crates/faultin/src", "xtask/src/env/c.rs"] },
     Suite {
         name: "guard",
         covers: &[

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod api;
 mod checked;
 mod env;
+mod header;
 mod licences;
 mod man;
 mod packages;
@@ -31,6 +32,8 @@ enum Task {
     Checked(checked::Args),
     /// Write the list of each library's public API to docs/api
     Api(api::Args),
+    /// Write the header of the C library
+    Header(header::Args),
     /// Check the licences and sources of all packages against deny.toml; exit status 1 if one is not allowed
     Licences,
     /// Write the man pages and shell completions of `faultin`
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Tunables(args) => test::tunables(&args),
         Task::Checked(args) => checked::main(&args),
         Task::Api(args) => api::main(&args),
+        Task::Header(args) => header::main(&args),
         Task::Licences => licences::main(),
         Task::Man(args) => man::main(&args),
         Task::Release(args) => release::main(&args),

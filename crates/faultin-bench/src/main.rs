@@ -5,11 +5,13 @@
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
 //! | `report` | the table and the JSON |
 //! | `memory` | the memory that the cases run on |
+//! | `c` | the C library |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | the comparisons and the goals |
 //! | `scale` | operations whose cost may grow with the number of mappings |
 //! | `eviction` | miss ratios of the cache, and operations whose cost may grow with the number of files |
 //! | `peers` | the alternatives |
 
+mod c;
 mod cache;
 mod case;
 mod copy;
@@ -80,6 +82,8 @@ enum Which {
     Cache,
     /// Faults resolved by this process
     Pager,
+    /// The C library, which is built for this. Not a part of everything
+    C,
     /// Growth: operations beside more and more mappings, as curves. Fails if one that should be flat is not. Not a part
     /// of everything
     Scale,
@@ -90,7 +94,7 @@ enum Which {
 
 type Run = fn(&mut Bench) -> Result<(), String>;
 
-const BENCHES: [(Which, &str, Run); 8] = [
+const BENCHES: [(Which, &str, Run); 9] = [
     (Which::Copy, "copy", copy::run),
     (Which::Load, "load", load::run),
     (Which::Fault, "fault", fault::run),
@@ -99,6 +103,7 @@ const BENCHES: [(Which, &str, Run); 8] = [
     (Which::Map, "map", map::run),
     (Which::Cache, "cache", cache::run),
     (Which::Pager, "pager", pager::run),
+    (Which::C, "c", c::run),
 ];
 
 /// Exits with 1 if a peer did not run.
@@ -164,7 +169,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     }
     let mut report = Report::default();
     for (which, title, run) in BENCHES {
-        if args.which.is_some_and(|wanted| wanted != which) {
+        if args.which.map_or(which == Which::C, |wanted| wanted != which) {
             continue;
         }
         let mut bench = Bench::new(title, args.rounds, args.quick, args.filter.clone());

@@ -1,7 +1,11 @@
 //! Copying and filling memory that may fault: see [`raw`](crate::raw).
 
+#[cfg(feature = "std")]
+use core::ffi::c_void;
 use core::fmt;
 use core::mem::MaybeUninit;
+#[cfg(feature = "std")]
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::arch;
 use crate::fault::outcome::{FaultCode, Outcome, bounds, exact};
@@ -252,6 +256,68 @@ unsafe fn finish_copy(
         return Ok(());
     }
     Err(exact(dst.addr(), src.addr(), limit, FaultCode(code), si_addr))
+}
+
+/// A copy with C's calling convention, from or to foreign memory, that returns the number of bytes copied. Its last argument
+/// is for [`Stopped`] alone. Not part of the interface.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub type CountingCopy = unsafe extern "C" fn(*mut u8, *const u8, usize, *mut c_void) -> usize;
+
+/// What a [`CountingCopy`] calls with a short result and its last argument; its result is the copy's. Not part of the
+/// interface.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub type Stopped = unsafe extern "C" fn(&Short, *mut c_void) -> usize;
+
+/// The object's [`Stopped`].
+#[cfg(feature = "std")]
+static STOPPED: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Returns a copy for callers in C, with the contract of [`copy_in`] and [`copy_out`]: as fast as the routine itself, because
+/// nothing is between it and the caller. Each object has one `stopped`. Not part of the interface.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub fn counting_copy(stopped: Stopped) -> CountingCopy {
+    STOPPED.store(stopped as *mut (), Ordering::Release);
+    #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+    return arch::dispatch::counting_copy();
+    #[cfg(not(all(target_arch = "x86_64", not(faultin_syscall))))]
+    {
+        unsafe extern "C" fn plain(dst: *mut u8, src: *const u8, len: usize, caller: *mut c_void) -> usize {
+            // SAFETY: forwarded.
+            unsafe { counted(copy_in(dst, src, len), len, caller) }
+        }
+        plain
+    }
+}
+
+/// # Safety
+/// `caller` is what [`Stopped`] takes.
+#[cfg(feature = "std")]
+unsafe fn counted(result: Result<(), Short>, len: usize, caller: *mut c_void) -> usize {
+    let Err(short) = result else { return len };
+    let stopped = STOPPED.load(Ordering::Acquire);
+    // SAFETY: stored before the copy was returned.
+    unsafe { core::mem::transmute::<*mut (), Stopped>(stopped)(&short, caller) }
+}
+
+/// Finishes a [`CountingCopy`] that met a fault.
+///
+/// # Safety
+/// The arguments of the copy, and its outcome.
+#[cfg(all(feature = "std", target_arch = "x86_64", not(faultin_syscall)))]
+pub(crate) unsafe extern "C" fn finish_counting(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    caller: *mut c_void,
+    si_addr: usize,
+    reached: usize,
+    code: u64,
+) -> usize {
+    // SAFETY: forwarded.
+    unsafe { counted(finish_copy(dst, src, len, code, si_addr, reached), len, caller) }
 }
 
 /// A short read into memory that was not initialised: the part that is initialised now, and the rest.

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 mod aarch64;
 mod aarch64_vm;
+mod c;
 pub mod debian;
 pub mod files;
 mod guard;
@@ -31,6 +32,8 @@ enum Environment {
     Aarch64(aarch64::Args),
     /// Run the tests of `faultin guard` on a kernel for aarch64, in an emulated machine
     Aarch64Vm(aarch64_vm::Args),
+    /// Install the C library, and run its programs with every compiler, C library and sanitizer of this machine
+    C(c::Args),
     /// Run the tests on file systems that fail: FUSE, bad blocks, checksums, full disks (needs root)
     Files(files::Args),
     /// Run `faultin guard` with real programs on full or failing file systems (needs root)
@@ -56,6 +59,7 @@ pub fn main(args: Args) -> ExitCode {
         _ => {
             println!("aarch64     {}", aarch64::ABOUT);
             println!("aarch64-vm  {}", aarch64_vm::ABOUT);
+            println!("c           {}", c::ABOUT);
             println!("files       {}", files::ABOUT);
             println!("guard       {}", guard::ABOUT);
             println!("msrv        {}", msrv::ABOUT);
@@ -66,6 +70,7 @@ pub fn main(args: Args) -> ExitCode {
     let (name, result) = match environment {
         Environment::Aarch64(args) => ("aarch64", aarch64::run(&args)),
         Environment::Aarch64Vm(args) => ("aarch64-vm", aarch64_vm::run(&args)),
+        Environment::C(args) => ("c", c::run(&args)),
         Environment::Files(args) => ("files", files::run(&args)),
         Environment::Guard(args) => ("guard", guard::run(&args)),
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),

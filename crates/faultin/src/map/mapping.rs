@@ -92,8 +92,9 @@ struct Scans {
 ///
 /// # Invariants
 ///
-/// 1. `base..base + len` is mapped by this value alone from [`new`](Self::new) to its drop. The contents may change (the
-///    file's end, [`remap`](Self::remap)); that something is mapped does not.
+/// 1. `base..base + len` is mapped by this value alone from [`new`](Self::new) to its drop, or by the caller of
+///    [`adopt`](Self::adopt) at least as long. The contents may change (the file's end, [`remap`](Self::remap)); that something
+///    is mapped does not.
 /// 2. The handler was installed, or the host has declared that it owns it, before the mapping was made.
 /// 3. `base` and `len` are multiples of the file's page size; `len` is not 0 and at most `isize::MAX`.
 #[derive(Debug)]
@@ -105,6 +106,8 @@ pub(crate) struct Mapping {
     /// Offset in the file where it begins; a multiple of the page size.
     offset: u64,
     rights: Rights,
+    /// Whether it is the caller's, and stays when this is dropped.
+    adopted: bool,
     /// The file it was mapped from, if that is another description than its map's.
     own: Option<File>,
     /// The guard for scans by foreign code.
@@ -133,7 +136,34 @@ impl Mapping {
         }
         let base = map(ptr::null_mut(), len, rights, 0, file, offset).map_err(MappingError::Mmap)?;
         let guard = Guard::take(base.addr().get(), len, page, offset);
-        Ok(Mapping { base, len, page, offset, rights, own: None, guard, scans: Mutex::default() })
+        Ok(Mapping { base, len, page, offset, rights, adopted: false, own: None, guard, scans: Mutex::default() })
+    }
+
+    /// Uses a mapping of `file` that the caller made, and ends.
+    ///
+    /// # Errors
+    /// [`MappingError`] if the handler cannot be installed.
+    ///
+    /// # Safety
+    /// `base..base + len` is a shared mapping of `file` from `offset`, with these rights; all three are multiples of the
+    /// file's page size, and `len` is as invariant 3 says. The caller maps nothing else
+    /// there and unmaps nothing of it before the result is dropped, and registers it once.
+    pub(crate) unsafe fn adopt(
+        file: &File,
+        base: NonNull<u8>,
+        offset: u64,
+        len: usize,
+        rights: Rights,
+    ) -> Result<Self, MappingError> {
+        crate::install().map_err(MappingError::Handler)?;
+        let page = huge_page_size(file).unwrap_or_else(page_size);
+        let guard = Guard::take(base.addr().get(), len, page, offset);
+        Ok(Mapping { base, len, page, offset, rights, adopted: true, own: None, guard, scans: Mutex::default() })
+    }
+
+    /// Returns whether it is the caller's.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
     }
 
     /// Sets which file it is of, for the events of faults in it.
@@ -460,8 +490,10 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // First: afterwards the addresses may be another mapping's.
         Guard::give_back(self.guard);
-        // SAFETY: our own range (invariant 1), to which no pointer exists: accesses borrow the mapping.
-        unsafe { libc::munmap(self.base().cast(), self.len) };
+        if !self.adopted {
+            // SAFETY: our own range (invariant 1), to which no pointer exists: accesses borrow the mapping.
+            unsafe { libc::munmap(self.base().cast(), self.len) };
+        }
     }
 }
 

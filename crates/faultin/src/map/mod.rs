@@ -190,6 +190,10 @@ pub use {
 };
 
 #[cfg(not(faultin_portable))]
+#[doc(hidden)]
+pub use slice::Entered;
+
+#[cfg(not(faultin_portable))]
 pub(crate) use {state::file_system, write::is_full};
 
 #[cfg(all(doc, not(faultin_portable)))]

@@ -44,6 +44,12 @@ impl<T> Damaged<T> {
         let change = error.change();
         Damaged { value, first_bad, ranges, change, error, may_be_a_log: false }
     }
+
+    /// Returns the same damage with the result of another closure.
+    pub(super) fn of<U>(self, value: Option<U>) -> Damaged<U> {
+        let Damaged { first_bad, ranges, change, error, may_be_a_log, .. } = self;
+        Damaged { value, first_bad, ranges, change, error, may_be_a_log }
+    }
 }
 
 impl<T> From<Damaged<T>> for std::io::Error {
@@ -77,9 +83,8 @@ impl<T> From<Damaged<T>> for MapError {
     }
 }
 
-/// The result of a closure that has read a mapping.
-pub(super) struct Scanned<T> {
-    pub value: T,
+/// What is known of the bytes of a [`Scan`] when it has ended.
+pub(super) struct Scanned {
     /// The ranges in the map that were zeros instead, [`joined`].
     pub bad: Vec<Range<u64>>,
     /// The length to which a fault has found the file truncated.
@@ -87,7 +92,7 @@ pub(super) struct Scanned<T> {
     address: usize,
 }
 
-impl<T> Scanned<T> {
+impl Scanned {
     /// Returns the number of bytes from `start` to the first bad one, and the fault there.
     pub(super) fn first_fault(&self, start: u64) -> (usize, Fault) {
         let done = (self.bad.first().map_or(start, |first| first.start) - start) as usize;
@@ -95,38 +100,46 @@ impl<T> Scanned<T> {
     }
 }
 
-/// Calls `read` with `len` bytes of a mapping of `file`, from position `start` of its map, which begins `lead` bytes into
-/// the mapping. Pages that fail meanwhile are replaced by zeros. Where that is not possible, and for an empty range, `read`
-/// is returned, for use with a copy.
-pub(super) fn scan<T, R: FnOnce(*const [u8]) -> T>(
-    mapping: Option<&Mapping>,
-    file: &File,
-    lead: usize,
-    start: usize,
-    len: usize,
-    read: R,
-) -> Result<Scanned<T>, R> {
-    // (An empty range may begin anywhere.)
-    let Some(mapping) = mapping.filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked()) else { return Err(read) };
-    let from = lead + start;
-    let place = match mapping.range(from, len) {
-        Ok(place) if mapping.enter(file) => place.0,
-        _ => return Err(read),
-    };
-    let scan = Scan { mapping, file };
-    // Mapped and readable until the map is dropped, whatever happens to the file: pages that fail are replaced during the
-    // scan.
-    let value = read(core::ptr::slice_from_raw_parts(place, len));
-    let (damage, cut_to) = (mapping.damage(from, len), mapping.cut_to());
-    drop(scan);
-    let in_map = |bad: Range<usize>| (bad.start - lead) as u64..(bad.end - lead) as u64;
-    Ok(Scanned { value, bad: joined(damage.into_iter().map(in_map).collect()), cut_to, address: place.addr() })
-}
-
-/// A mapping [`entered`](Mapping::enter): until this is dropped, also by a panic, faults are resolved.
-struct Scan<'a> {
+/// A part of a mapping that foreign code reads: until this ends or is dropped, also by a panic, pages that fail are replaced
+/// by zeros.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
     mapping: &'a Mapping,
     file: &'a File,
+    lead: usize,
+    from: usize,
+    bytes: *const [u8],
+}
+
+impl<'a> Scan<'a> {
+    /// Begins a scan of `len` bytes of a mapping of `file`, from position `start` of its map, which begins `lead` bytes into
+    /// the mapping. Where that is not possible, and for an empty range, returns `None`: a copy is to be read.
+    pub(super) fn begin(
+        mapping: Option<&'a Mapping>,
+        file: &'a File,
+        lead: usize,
+        start: usize,
+        len: usize,
+    ) -> Option<Self> {
+        // (An empty range may begin anywhere.)
+        let mapping = mapping.filter(|_| len > 0 && arch::HAS_TABLE && !bus_is_blocked())?;
+        let from = lead + start;
+        let place = mapping.range(from, len).ok().filter(|_| mapping.enter(file))?.0;
+        Some(Scan { mapping, file, lead, from, bytes: core::ptr::slice_from_raw_parts(place, len) })
+    }
+
+    /// Returns the bytes: mapped and readable until the scan ends, whatever happens to the file.
+    pub(super) fn bytes(&self) -> *const [u8] {
+        self.bytes
+    }
+
+    /// Ends the scan.
+    pub(super) fn end(self) -> Scanned {
+        let damage = self.mapping.damage(self.from, self.bytes.len());
+        let in_map = |bad: Range<usize>| (bad.start - self.lead) as u64..(bad.end - self.lead) as u64;
+        let bad = joined(damage.into_iter().map(in_map).collect());
+        Scanned { bad, cut_to: self.mapping.cut_to(), address: self.bytes.addr() }
+    }
 }
 
 impl Drop for Scan<'_> {
@@ -141,6 +154,59 @@ pub(super) fn zeros(len: usize) -> Result<Vec<u8>, OperationError> {
     copy.try_reserve_exact(len).map_err(|_| OperationError::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM)))?;
     copy.resize(len, 0);
     Ok(copy)
+}
+
+/// The bytes of a map that foreign code reads, from [`FileMap::enter`] until it is left or dropped. Not part of the interface.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Entered<'a> {
+    map: &'a FileMap,
+    known: Baseline,
+    range: Range<u64>,
+    bytes: Bytes<'a>,
+}
+
+/// Where the bytes are that foreign code reads.
+#[derive(Debug)]
+pub(super) enum Bytes<'a> {
+    Mapped(Scan<'a>),
+    /// A copy, and whether its bytes are the file's.
+    Copy(Vec<u8>, Box<Result<(), Damaged<()>>>),
+}
+
+/// A copy for foreign code to read, and whether its bytes are the file's.
+pub(super) type Copied = (Vec<u8>, Result<(), Damaged<()>>);
+
+impl Bytes<'_> {
+    pub(super) fn get(&self) -> *const [u8] {
+        match self {
+            Bytes::Mapped(scan) => scan.bytes(),
+            Bytes::Copy(copy, _) => &raw const **copy,
+        }
+    }
+}
+
+impl Entered<'_> {
+    /// Returns the bytes: readable until the entry is left.
+    pub fn bytes(&self) -> *const [u8] {
+        self.bytes.get()
+    }
+
+    /// Returns whether the bytes are a copy.
+    pub fn is_copy(&self) -> bool {
+        matches!(self.bytes, Bytes::Copy(..))
+    }
+
+    /// Ends the entry.
+    ///
+    /// # Errors
+    /// [`Damaged`] if not all bytes were the file's.
+    pub fn leave(self) -> Result<(), Damaged<()>> {
+        match self.bytes {
+            Bytes::Mapped(scan) => self.map.end_scan(&self.known, &self.range, scan.bytes().len(), scan),
+            Bytes::Copy(_, checked) => *checked,
+        }
+    }
 }
 
 impl FileMap {
@@ -283,24 +349,62 @@ impl FileMap {
         range: impl RangeBounds<u64>,
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
+        let (known, range, len) = self.slice_range(range).map_err(|damaged| damaged.of(None))?;
+        let (value, ended) = match Scan::begin(self.mapping(), self.file(), self.lead(), range.start as usize, len) {
+            Some(scan) => (read(scan.bytes()), self.end_scan(&known, &range, len, scan)),
+            None => {
+                let (copy, checked) = self.copy_of(&known, &range, len).map_err(|damaged| damaged.of(None))?;
+                (read(&raw const *copy), checked)
+            }
+        };
+        match ended {
+            Ok(()) => Ok(value),
+            Err(damaged) => Err(damaged.of(Some(value))),
+        }
+    }
+
+    /// Begins what [`with_raw`](Self::with_raw) does, for callers in another language: the caller reads the bytes until
+    /// it [leaves](Entered::leave). Not part of the interface.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the range cannot be read at all.
+    ///
+    /// # Safety
+    /// The result is left or dropped before the map is dropped, also where its lifetime was changed.
+    #[doc(hidden)]
+    pub unsafe fn enter(&self, range: impl RangeBounds<u64>) -> Result<Entered<'_>, Damaged<()>> {
+        let (known, range, len) = self.slice_range(range)?;
+        let bytes = match Scan::begin(self.mapping(), self.file(), self.lead(), range.start as usize, len) {
+            Some(scan) => Bytes::Mapped(scan),
+            None => {
+                let (copy, checked) = self.copy_of(&known, &range, len)?;
+                Bytes::Copy(copy, Box::new(checked))
+            }
+        };
+        Ok(Entered { map: self, known, range, bytes })
+    }
+
+    /// Returns what is known of the file, the requested range within the map, and its length.
+    fn slice_range(&self, range: impl RangeBounds<u64>) -> Result<(Baseline, Range<u64>, usize), Damaged<()>> {
         let known = self.settled();
         let range = within(range, self.window().len(known.size));
-        let Ok(len) = usize::try_from(range.end - range.start) else {
-            let stop = OperationError::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
-            return Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)));
-        };
-        let scanned = match scan(self.mapping(), self.file(), self.lead(), range.start as usize, len, read) {
-            Ok(scanned) => scanned,
-            Err(read) => return self.with_copy(&known, range, len, read),
-        };
-        let checked = self.check_slice(&known, range.start, len);
+        match usize::try_from(range.end - range.start) {
+            Ok(len) => Ok((known, range, len)),
+            Err(_) => {
+                let stop = OperationError::io(0, std::io::Error::from_raw_os_error(libc::ENOMEM));
+                Err(Damaged::new(None, Vec::new(), self.error(range.start, stop)))
+            }
+        }
+    }
+
+    /// Ends a scan, and checks the bytes that it had.
+    fn end_scan(&self, known: &Baseline, range: &Range<u64>, len: usize, scan: Scan<'_>) -> Result<(), Damaged<()>> {
+        let scanned = scan.end();
+        let checked = self.check_slice(known, range.start, len);
         let (done, fault) = scanned.first_fault(range.start);
-        let Scanned { value, bad, cut_to, .. } = scanned;
+        let Scanned { bad, cut_to, .. } = scanned;
         if bad.is_empty() {
-            return match checked {
-                Ok(()) => Ok(value),
-                Err(stop) => Err(self.damaged(value, &range, bad, stop)),
-            };
+            return checked.map_err(|stop| self.damaged(range, bad, stop));
         }
         let stop = match (cut_to, checked) {
             // Whatever its size is by now: it ended there when it was read.
@@ -308,14 +412,14 @@ impl FileMap {
                 Some(OperationError::new(done, Reason::Changed(Change::Shrunk { from: known.size, to })))
             }
             (_, Err(stop)) => Some(stop),
-            (_, Ok(())) => self.cause_of_damage(&known, range.start, done),
+            (_, Ok(())) => self.cause_of_damage(known, range.start, done),
         };
         // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
         let stop = OperationError {
             fault: Some(fault),
             ..stop.unwrap_or_else(|| OperationError::new(done, Reason::Fault(fault)))
         };
-        Err(self.damaged(value, &range, bad, stop))
+        Err(self.damaged(range, bad, stop))
     }
 
     /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had
@@ -333,40 +437,27 @@ impl FileMap {
         })
     }
 
-    /// Does the same over a copy.
-    fn with_copy<T>(
-        &self,
-        known: &Baseline,
-        range: Range<u64>,
-        len: usize,
-        read: impl FnOnce(*const [u8]) -> T,
-    ) -> Result<T, Damaged<T>> {
+    /// Returns a copy of a range for a closure, and whether its bytes are the file's.
+    ///
+    /// # Errors
+    /// [`Damaged`] if there is no memory for the copy.
+    fn copy_of(&self, known: &Baseline, range: &Range<u64>, len: usize) -> Result<Copied, Damaged<()>> {
         let mut copy = zeros(len).map_err(|stop| Damaged::new(None, Vec::new(), self.error(range.start, stop)))?;
         // The copy does not change any more: changes of the file while it is read do not matter.
         let checked = match self.pread(known, range.start, &mut copy, 0) {
-            Ok(()) => self.check_slice(known, range.start, len),
+            Ok(()) => self.check_slice(known, range.start, len).map_err(|stop| self.damaged(range, Vec::new(), stop)),
             Err(stop) => {
                 copy[stop.done..].fill(0);
                 let bad = range.start + stop.done as u64..range.end;
-                return Err(self.damaged(read(&raw const *copy), &range, vec![bad], stop));
+                Err(self.damaged(range, vec![bad], stop))
             }
         };
-        let value = read(&raw const *copy);
-        match checked {
-            Ok(()) => Ok(value),
-            Err(stop) => Err(self.damaged(value, &range, Vec::new(), stop)),
-        }
+        Ok((copy, checked))
     }
 
     /// Makes the result for a `range` in which these `ranges` were zeros.
     #[cold]
-    fn damaged<T>(
-        &self,
-        value: T,
-        range: &Range<u64>,
-        mut ranges: Vec<Range<u64>>,
-        mut stop: OperationError,
-    ) -> Damaged<T> {
+    fn damaged(&self, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: OperationError) -> Damaged<()> {
         if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
             // The rest of the file's last page reads as zeros without a fault.
             let end = to.saturating_sub(self.window().start).max(range.start);
@@ -379,7 +470,7 @@ impl FileMap {
         let may_be_a_log = self.watch() != Watch::Appending
             && ranges.is_empty()
             && matches!(stop.reason, Reason::Changed(Change::Grown { .. } | Change::Rewritten));
-        Damaged { may_be_a_log, ..Damaged::new(Some(value), ranges, self.error(range.start, stop)) }
+        Damaged { may_be_a_log, ..Damaged::new(Some(()), ranges, self.error(range.start, stop)) }
     }
 
     /// Checks after a closure has read `len` bytes from `at` that they were the file's.

@@ -139,7 +139,8 @@ pub unsafe fn count_byte(ptr: *const u8, len: usize, byte: u8) -> Result<usize, 
 /// Returns the offset of the first occurrence of `needle`, `None` if there is none. An empty needle is found at 0.
 ///
 /// Takes time in proportion to `len`, whatever the bytes are. If a part of the needle occurs often, the search takes 8
-/// bytes of memory for each byte of the needle.
+/// bytes of memory for each byte of a needle of more than 1,024 bytes. For a shorter one it allocates nothing and takes up to 4
+/// KiB of stack.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; no occurrence ends before it.

@@ -15,6 +15,8 @@ pub(crate) use foreign::Foreign;
 #[cfg(not(faultin_portable))]
 pub use foreign::{compare, count_byte, crc32c, find, find_any, find_byte, is_zeroed, rfind, rfind_byte};
 use look::{AnyOf, Differing, NoneOf};
+#[cfg(not(faultin_portable))]
+pub(crate) use substring::SHORT_NEEDLE;
 
 use crate::fault::{Fault, Short};
 

@@ -66,27 +66,54 @@ fn nothing_in<B: Bytes>(bytes: B) -> AnyOf<B, 0> {
     AnyOf(bytes, [])
 }
 
-/// Returns for each prefix of the needle the part that remains when the next byte does not match: the longest start of the
-/// needle that the prefix ends with.
-fn borders(needle: impl Iterator<Item = u8> + Clone, byte: impl Fn(usize) -> u8) -> Vec<usize> {
-    let mut borders = vec![0];
-    let mut border = 0;
-    for this in needle.skip(1) {
-        while border > 0 && byte(border) != this {
-            border = borders[border - 1];
-        }
-        border += usize::from(byte(border) == this);
-        borders.push(border);
-    }
-    borders
+/// The longest needle, in bytes, whose search allocates nothing.
+pub(crate) const SHORT_NEEDLE: usize = 1 << 10;
+
+/// For each prefix of a needle the part that remains when the next byte does not match: the longest start of the needle that
+/// the prefix ends with.
+// On the stack, so that short needles allocate nothing.
+#[allow(clippy::large_enum_variant)]
+enum Borders {
+    Short([u16; SHORT_NEEDLE]),
+    Long(Vec<usize>),
 }
 
-/// Advances by one byte: returns how much of the needle the bytes so far end with.
-fn step(borders: &[usize], byte: impl Fn(usize) -> u8, mut matched: usize, this: u8) -> usize {
-    while matched > 0 && byte(matched) != this {
-        matched = borders[matched - 1];
+impl Borders {
+    /// Returns the borders of a needle that is not empty.
+    fn of(needle: impl ExactSizeIterator<Item = u8>, byte: impl Fn(usize) -> u8) -> Borders {
+        let mut borders = match needle.len() {
+            len if len <= SHORT_NEEDLE => Borders::Short([0; SHORT_NEEDLE]),
+            len => Borders::Long(vec![0; len]),
+        };
+        let mut border = 0;
+        for (at, this) in needle.enumerate().skip(1) {
+            while border > 0 && byte(border) != this {
+                border = borders.get(border - 1);
+            }
+            border += usize::from(byte(border) == this);
+            match &mut borders {
+                // Less than the length of the needle.
+                Borders::Short(list) => list[at] = border as u16,
+                Borders::Long(list) => list[at] = border,
+            }
+        }
+        borders
     }
-    matched + usize::from(byte(matched) == this)
+
+    fn get(&self, at: usize) -> usize {
+        match self {
+            Borders::Short(list) => list[at].into(),
+            Borders::Long(list) => list[at],
+        }
+    }
+
+    /// Advances by one byte: returns how much of the needle the bytes so far end with.
+    fn step(&self, byte: impl Fn(usize) -> u8, mut matched: usize, this: u8) -> usize {
+        while matched > 0 && byte(matched) != this {
+            matched = self.get(matched - 1);
+        }
+        matched + usize::from(byte(matched) == this)
+    }
 }
 
 /// Returns the first occurrence at or after `from`.
@@ -96,12 +123,12 @@ fn step(borders: &[usize], byte: impl Fn(usize) -> u8, mut matched: usize, this:
 #[cold]
 unsafe fn automaton<B: Bytes>(bytes: B, from: usize, len: usize, needle: &[u8]) -> Result<Option<usize>, Short> {
     let byte = |i: usize| needle[i];
-    let borders = borders(needle.iter().copied(), byte);
+    let borders = Borders::of(needle.iter().copied(), byte);
     let mut matched = 0;
     for at in from..len {
         // SAFETY: forwarded.
         let this = unsafe { bytes.byte(at) }.map_err(|fault| Short { done: at, fault })?;
-        matched = step(&borders, byte, matched, this);
+        matched = borders.step(byte, matched, this);
         if matched == needle.len() {
             return Ok(Some(at + 1 - matched));
         }
@@ -116,12 +143,12 @@ unsafe fn automaton<B: Bytes>(bytes: B, from: usize, len: usize, needle: &[u8]) 
 #[cold]
 unsafe fn automaton_backwards<B: Bytes>(bytes: B, end: usize, needle: &[u8]) -> Result<Option<usize>, (usize, Fault)> {
     let byte = |i: usize| needle[needle.len() - 1 - i];
-    let borders = borders(needle.iter().rev().copied(), byte);
+    let borders = Borders::of(needle.iter().rev().copied(), byte);
     let mut matched = 0;
     for at in (0..end).rev() {
         // SAFETY: forwarded.
         let this = unsafe { bytes.byte(at) }.map_err(|fault| (at, fault))?;
-        matched = step(&borders, byte, matched, this);
+        matched = borders.step(byte, matched, this);
         if matched == needle.len() {
             return Ok(Some(at));
         }

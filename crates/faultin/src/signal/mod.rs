@@ -82,6 +82,17 @@ pub unsafe fn try_handle(signo: c_int, info: *mut libc::siginfo_t, context: *mut
     }
 }
 
+/// Returns whether the access that raised SIGSEGV or SIGBUS was a load or a store, `None` if the CPU does not report it.
+/// Async-signal-safe. Not part of the interface.
+///
+/// # Safety
+/// `context` is what the kernel passed to an `SA_SIGINFO` handler of SIGSEGV or SIGBUS.
+#[doc(hidden)]
+pub unsafe fn access(context: *const c_void) -> Option<Access> {
+    // SAFETY: the kernel's context.
+    arch::context::access(unsafe { &*context.cast::<libc::ucontext_t>() })
+}
+
 /// The position of our handler for a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::{BLOCK, copy_in, fill};
 use crate::fault::Short;
 use crate::page_size;
-use crate::scan::{Plain, over};
+use crate::scan::{Plain, SHORT_NEEDLE, over};
 use crate::structs::StructError;
 
 /// Calls `each` with the bytes from `ptr`, piece by piece and with their offsets, until it breaks. No piece is on two
@@ -211,8 +211,9 @@ pub unsafe fn crc32c(before: u32, ptr: *const u8, len: usize) -> Result<u32, Sho
     unsafe { pieces(ptr, len, look) }.map(|_| sum)
 }
 
-/// Returns the offset of the first occurrence of `needle`: [`find`](crate::scan::find) by the kernel. Not
-/// async-signal-safe: it allocates, because an occurrence may be in two pieces.
+/// Returns the offset of the first occurrence of `needle`: [`find`](crate::raw::find) by the kernel. Async-signal-safe, with
+/// 8 KiB of stack, for needles of at most 1,024 bytes. For longer ones it allocates, because an occurrence may be in two
+/// pieces.
 ///
 /// # Errors
 /// [`Short`] if a byte could not be loaded; no occurrence ends before it.
@@ -225,9 +226,20 @@ pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<u
         return unsafe { count_byte(ptr, if needle.is_empty() { 0 } else { len }, 0) }
             .map(|_| if needle.is_empty() { Some(0) } else { None });
     }
-    // The last bytes that were searched, and the next ones.
+    if needle.len() <= SHORT_NEEDLE {
+        // SAFETY: forwarded.
+        return unsafe { find_in(ptr, len, needle, &mut [0; 4 * SHORT_NEEDLE]) };
+    }
+    // SAFETY: forwarded.
+    unsafe { find_in(ptr, len, needle, &mut vec![0; needle.len() - 1 + SEARCHED.max(needle.len())]) }
+}
+
+/// Searches window by window: the window has the last bytes that were searched, and the next ones.
+///
+/// # Safety
+/// As [`find`]. The window is longer than the needle.
+unsafe fn find_in(ptr: *const u8, len: usize, needle: &[u8], window: &mut [u8]) -> Result<Option<usize>, Short> {
     let keep = needle.len() - 1;
-    let mut window = vec![0; keep + SEARCHED.max(needle.len())];
     let (mut start, mut kept) = (0, 0);
     loop {
         let at = start + kept;
@@ -249,7 +261,7 @@ pub unsafe fn find(ptr: *const u8, len: usize, needle: &[u8]) -> Result<Option<u
     }
 }
 
-/// Number of bytes searched at once.
+/// Number of bytes searched at once for a long needle.
 const SEARCHED: usize = 64 << 10;
 
 /// Copies a structure whose size is its version: [`copy_struct_in`](crate::raw::copy_struct_in) by the kernel.

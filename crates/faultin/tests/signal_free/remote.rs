@@ -31,7 +31,12 @@ fn victim() {
 
 /// The same, with its first thread ended.
 fn without_first_thread() {
-    std::thread::spawn(|| {
+    end_the_first_thread(victim);
+}
+
+/// Ends the first thread of this process; `then` runs in another one, and the process ends after it.
+pub fn end_the_first_thread(then: fn()) {
+    std::thread::spawn(move || {
         let is_zombie = || {
             // (Of the thread: user-mode emulators generate `/proc/self/stat` themselves.)
             let stat =
@@ -41,7 +46,7 @@ fn without_first_thread() {
         while !is_zombie() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        victim();
+        then();
         // SAFETY: exits the process.
         unsafe { libc::_exit(0) };
     });

@@ -7,7 +7,14 @@ use crate::filters::{deny, works};
 use crate::pages::{Bad, CANARY, Pages, pattern};
 use crate::{Scenario, child};
 
-pub const SCENARIOS: &[Scenario] = &[("ways", ways), ("none", none), ("forked", forked), ("secret", secret)];
+pub const SCENARIOS: &[Scenario] = &[
+    ("ways", ways),
+    ("none", none),
+    ("forked", forked),
+    ("changes its number", changes_its_number),
+    ("outlives its first thread", outlives_its_first_thread),
+    ("secret", secret),
+];
 
 const CROSS: [libc::c_long; 2] = [libc::SYS_process_vm_readv, libc::SYS_process_vm_writev];
 const MEM: [libc::c_long; 2] = [libc::SYS_pread64, libc::SYS_pwrite64];
@@ -172,6 +179,51 @@ fn forked() {
             assert_eq!(libc::waitpid(child, &mut status, 0), child);
             assert_eq!((status, ptr.read()), (0, 1));
         }
+    });
+}
+
+/// The kernel is given the number of the process, which is remembered.
+#[test]
+fn a_forked_child_copies_its_own_memory_by_the_same_call() {
+    child::check("changes its number");
+}
+
+fn changes_its_number() {
+    let mut value = 1_u64;
+    let ptr = &raw mut value;
+    // SAFETY: a local value; the children only copy, and exit.
+    unsafe {
+        assert_eq!((signal_free::load(ptr), method()), (Ok(1), Some(Method::CrossMemory)));
+        let in_child = |run: &dyn Fn() -> bool| {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(!run()));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            status == 0
+        };
+        let own = |number| {
+            ptr.write(number);
+            signal_free::load(ptr) == Ok(number)
+                && signal_free::store(ptr, number + 1) == Ok(())
+                && ptr.read() == number + 1
+        };
+        assert!(in_child(&|| own(2) && in_child(&|| own(4)) && own(6)));
+        assert_eq!((signal_free::load(ptr), method()), (Ok(1), Some(Method::CrossMemory)));
+    }
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_copies() {
+    child::check("outlives its first thread");
+}
+
+fn outlives_its_first_thread() {
+    assert_eq!(method(), Some(Method::CrossMemory));
+    super::remote::end_the_first_thread(|| {
+        same_as_ever();
+        assert_eq!(method(), Some(Method::CrossMemory));
     });
 }
 

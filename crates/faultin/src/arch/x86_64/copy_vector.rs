@@ -14,6 +14,8 @@
 
 use core::arch::naked_asm;
 
+use crate::copy::finish_counting;
+
 /// Below 32 bytes, at label 20: halves that overlap, down to one byte.
 macro_rules! copy_below_32 {
     ($mov:literal, $x0:literal, $x1:literal) => {
@@ -70,17 +72,47 @@ macro_rules! copy_below_32 {
     };
 }
 
+/// The beginning of a copy that returns a code: 0 is success.
+macro_rules! coded {
+    () => {
+        "xor eax, eax\n"
+    };
+}
+
+/// The beginning of a [`CountingCopy`](crate::copy::CountingCopy): the result is the number of bytes. The last argument is kept in
+/// a register that these routines do not use; the others stay where they are up to eight vector registers.
+macro_rules! counting {
+    () => {
+        concat!("mov rax, rdx\n", "mov r10, rcx\n")
+    };
+}
+
+/// The same, before the other arguments change: they are kept in the red zone, which neither these routines nor signals write.
+macro_rules! counting_large {
+    () => {
+        concat!("mov [rsp - 8], rdi\n", "mov [rsp - 16], rsi\n", "mov [rsp - 24], rdx\n")
+    };
+}
+
+/// The exit of a [`CountingCopy`](crate::copy::CountingCopy) after a fault: `$arguments` brings back the first three. `rsp` is that of
+/// the call.
+macro_rules! counting_exit {
+    ($arguments:literal) => {
+        concat!("mov r9, rdi\n", $arguments, "mov rcx, r10\n", "push rax\n", "call {finish}\n", "pop rcx\n", "ret\n",)
+    };
+}
+
 /// Two, four and eight overlapping registers of `$w` bytes: the classes `$w..=2w`, up to `4w` and up to `8w`, then on to
 /// label 30. Smaller sizes go to `$below`.
 macro_rules! copy_classes {
     (
-        $w:literal, [$w1:literal, $w2:literal, $w3:literal, $w4:literal, $w8:literal], $mov:literal,
+        $begin:expr, $w:literal, [$w1:literal, $w2:literal, $w3:literal, $w4:literal, $w8:literal], $mov:literal,
         [$v0:literal, $v1:literal, $v2:literal, $v3:literal, $v4:literal, $v5:literal, $v6:literal, $v7:literal],
         $below:literal, $leave:literal
     ) => {
         concat!(
             floor!("0"),
-            "xor eax, eax\n",
+            $begin,
             "cmp rdx, ", $w, "\n",
             "jb ", $below, "\n",
             "cmp rdx, ", $w2, "\n",
@@ -136,11 +168,12 @@ macro_rules! copy_classes {
 
 /// More than eight registers, at label 30, given four of `$w` bytes each. [`Limits`] has the thresholds.
 macro_rules! copy_large {
-    ($w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
+    ($begin:expr, $w:literal, $mov:literal, $nt:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal], [$w1:literal, $w2:literal, $w3:literal, $w4:literal], $leave:literal) => {
         concat!(
             ".p2align 4\n",
             floor!("0"),
             "30:\n",
+            $begin,
             "cmp rdx, [rip + {limits}]\n",
             "jae 40f\n",
             // The vector loop. First register unaligned, then aligned stores.
@@ -277,7 +310,7 @@ const AHEAD: usize = 1024;
 pub(super) unsafe extern "C" fn copy_avx512() {
     naked_asm!(
         copy_classes!(
-            "64", ["64", "128", "192", "256", "512"], "vmovdqu64",
+            coded!(), "64", ["64", "128", "192", "256", "512"], "vmovdqu64",
             ["zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23"],
             "19f", ""
         ),
@@ -293,6 +326,7 @@ pub(super) unsafe extern "C" fn copy_avx512() {
         "ret",
         copy_below_32!("vmovdqu64", "xmm16", "xmm17"),
         copy_large!(
+            "",
             "64", "vmovdqu64", "vmovntdq",
             ["zmm16", "zmm17", "zmm18", "zmm19"],
             ["64", "128", "192", "256"],
@@ -305,17 +339,55 @@ pub(super) unsafe extern "C" fn copy_avx512() {
     )
 }
 
+/// As [`copy_avx512`], a [`CountingCopy`](crate::copy::CountingCopy).
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn counting_copy_avx512() {
+    naked_asm!(
+        copy_classes!(
+            counting!(), "64", ["64", "128", "192", "256", "512"], "vmovdqu64",
+            ["zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23"],
+            "19f", ""
+        ),
+        ".p2align 4",
+        floor!("0"),
+        "19: cmp edx, 32",
+        "jb 20f",
+        ld!("vmovdqu64 ymm16, [rsi]"),
+        ld!("vmovdqu64 ymm17, [rsi + rdx - 32]"),
+        st!(head "0", "vmovdqu64 [rdi], ymm16"),
+        floor!("32"),
+        st!(tail "32", "vmovdqu64 [rdi + rdx - 32], ymm17"),
+        "ret",
+        copy_below_32!("vmovdqu64", "xmm16", "xmm17"),
+        "77:",
+        counting_exit!(""),
+        copy_large!(
+            counting_large!(),
+            "64", "vmovdqu64", "vmovntdq",
+            ["zmm16", "zmm17", "zmm18", "zmm19"],
+            ["64", "128", "192", "256"],
+            ""
+        ),
+        "77: sfence",
+        counting_exit!("mov rdi, [rsp - 8]\nmov rsi, [rsp - 16]\nmov rdx, [rsp - 24]\n"),
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+        finish = sym finish_counting,
+    )
+}
+
 /// AVX2.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_avx2() {
     naked_asm!(
         copy_classes!(
-            "32", ["32", "64", "96", "128", "256"], "vmovdqu",
+            coded!(), "32", ["32", "64", "96", "128", "256"], "vmovdqu",
             ["ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7"],
             "20f", "vzeroupper\n"
         ),
         copy_below_32!("vmovdqu", "xmm0", "xmm1"),
         copy_large!(
+            "",
             "32", "vmovdqu", "vmovntdq",
             ["ymm0", "ymm1", "ymm2", "ymm3"],
             ["32", "64", "96", "128"],
@@ -329,17 +401,47 @@ pub(super) unsafe extern "C" fn copy_avx2() {
     )
 }
 
+/// As [`copy_avx2`], a [`CountingCopy`](crate::copy::CountingCopy).
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn counting_copy_avx2() {
+    naked_asm!(
+        copy_classes!(
+            counting!(), "32", ["32", "64", "96", "128", "256"], "vmovdqu",
+            ["ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7"],
+            "20f", "vzeroupper\n"
+        ),
+        copy_below_32!("vmovdqu", "xmm0", "xmm1"),
+        "77:",
+        "vzeroupper",
+        counting_exit!(""),
+        copy_large!(
+            counting_large!(),
+            "32", "vmovdqu", "vmovntdq",
+            ["ymm0", "ymm1", "ymm2", "ymm3"],
+            ["32", "64", "96", "128"],
+            "vzeroupper\n"
+        ),
+        "77: vzeroupper",
+        "sfence",
+        counting_exit!("mov rdi, [rsp - 8]\nmov rsi, [rsp - 16]\nmov rdx, [rsp - 24]\n"),
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+        finish = sym finish_counting,
+    )
+}
+
 /// SSE2, which every x86-64 has.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_sse2() {
     naked_asm!(
         copy_classes!(
-            "16", ["16", "32", "48", "64", "128"], "movups",
+            coded!(), "16", ["16", "32", "48", "64", "128"], "movups",
             ["xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"],
             "20f", ""
         ),
         copy_below_32!("movups", "xmm0", "xmm1"),
         copy_large!(
+            "",
             "16", "movups", "movntps",
             ["xmm0", "xmm1", "xmm2", "xmm3"],
             ["16", "32", "48", "64"],
@@ -352,6 +454,33 @@ pub(super) unsafe extern "C" fn copy_sse2() {
     )
 }
 
+/// As [`copy_sse2`], a [`CountingCopy`](crate::copy::CountingCopy).
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn counting_copy_sse2() {
+    naked_asm!(
+        copy_classes!(
+            counting!(), "16", ["16", "32", "48", "64", "128"], "movups",
+            ["xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"],
+            "20f", ""
+        ),
+        copy_below_32!("movups", "xmm0", "xmm1"),
+        "77:",
+        counting_exit!(""),
+        copy_large!(
+            counting_large!(),
+            "16", "movups", "movntps",
+            ["xmm0", "xmm1", "xmm2", "xmm3"],
+            ["16", "32", "48", "64"],
+            ""
+        ),
+        "77: sfence",
+        counting_exit!("mov rdi, [rsp - 8]\nmov rsi, [rsp - 16]\nmov rdx, [rsp - 24]\n"),
+        limits = sym LIMITS,
+        ahead = const AHEAD,
+        finish = sym finish_counting,
+    )
+}
+
 /// Non-temporal stores, for at least [`STREAMING_MIN`] bytes. SSE2: the width of the registers makes no difference to
 /// stores that go to memory by the line.
 #[unsafe(naked)]
@@ -360,6 +489,7 @@ pub(super) unsafe extern "C" fn copy_streaming() {
         floor!("0"),
         "xor eax, eax",
         copy_large!(
+            "",
             "16", "movups", "movntps",
             ["xmm0", "xmm1", "xmm2", "xmm3"],
             ["16", "32", "48", "64"],

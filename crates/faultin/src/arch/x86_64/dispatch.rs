@@ -8,8 +8,12 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 #[cfg(feature = "internals")]
 use super::copy_vector::LIMITS;
-use super::copy_vector::{copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512};
+use super::copy_vector::{
+    copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512, counting_copy_avx2, counting_copy_avx512,
+    counting_copy_sse2,
+};
 use super::cpu::{self, Vector};
+use crate::copy::CountingCopy;
 
 static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
 static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
@@ -24,6 +28,18 @@ pub(super) unsafe extern "C" fn copy() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_unpredictable() {
     naked_asm!("jmp [rip + {slot}]", slot = sym COPY_UNPREDICTABLE)
+}
+
+/// Returns the counting copy for this CPU.
+pub(crate) fn counting_copy() -> CountingCopy {
+    settle();
+    let routine = match cpu::widest() {
+        Vector::Avx512 => counting_copy_avx512 as *const (),
+        Vector::Avx2 => counting_copy_avx2 as *const (),
+        Vector::Sse2 => counting_copy_sse2 as *const (),
+    };
+    // SAFETY: routines that take these arguments.
+    unsafe { core::mem::transmute::<*const (), CountingCopy>(routine) }
 }
 
 /// Sets both entries to the copies for `vector`, whatever the CPU detection says: for tests of every path that the CPU can

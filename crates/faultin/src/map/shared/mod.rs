@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use options::SharedOptions;
 pub use plain::PlainData;
+pub use slice::SharedEntered;
 
 use super::error::{Change, MapError, OperationError, Reason};
 use super::mapping::{Mapping, Rights};
@@ -187,6 +188,13 @@ impl AsFd for SharedMap {
 
 /// Functions that the parts of this module share.
 impl SharedMap {
+    /// Returns the address of its first byte, if it is mapped: for callers in another language, which access it as memory
+    /// that may fault. Not part of the interface.
+    #[doc(hidden)]
+    pub fn address(&self) -> Option<*mut u8> {
+        self.mapping.as_ref().map(|mapping| mapping.base().wrapping_add(self.lead))
+    }
+
     pub(super) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_ref()
     }

@@ -1,5 +1,6 @@
 //! [`SharedOptions`]: how shared memory is mapped or made.
 
+use core::ptr::NonNull;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -148,11 +149,45 @@ impl SharedOptions {
         self.watch
     }
 
+    /// Makes a map over a mapping that the caller made. It is not unmapped when the map is dropped, and cannot be resized.
+    /// Not part of the interface.
+    ///
+    /// # Errors
+    /// Those of [`from_file`](Self::from_file).
+    ///
+    /// # Safety
+    /// `base` is the start of a shared mapping of `file`, from the [offset](Self::offset), a multiple of the page size, with
+    /// these rights and at least `len` bytes. Until the map is dropped, the caller maps nothing else there, unmaps
+    /// nothing of it, and makes no other map over it.
+    #[doc(hidden)]
+    pub unsafe fn over(&self, base: *mut u8, file: File, len: usize, rights: Rights) -> Result<SharedMap, MapError> {
+        let page = huge_page_size(&file).unwrap_or_else(page_size);
+        let is_aligned = self.offset.is_multiple_of(page as u64) && base.addr().is_multiple_of(page);
+        let Some((base, whole)) = NonNull::new(base).zip(len.checked_next_multiple_of(page)).filter(|_| is_aligned)
+        else {
+            let stop = OperationError::io(0, io::Error::from_raw_os_error(libc::EINVAL));
+            return Err(self.error(len, stop));
+        };
+        // SAFETY: forwarded; mappings end with a page.
+        let adopted = |file: &File, _| unsafe { Mapping::adopt(file, base, self.offset, whole, rights) };
+        self.map_with(file, len, rights, adopted).map_err(|stop| self.error(len, stop))
+    }
+
     fn map(&self, file: File, len: usize, rights: Rights) -> Result<SharedMap, OperationError> {
+        self.map_with(file, len, rights, |file, lead| self.mapped(file, lead, len, rights))
+    }
+
+    fn map_with(
+        &self,
+        file: File,
+        len: usize,
+        rights: Rights,
+        mapped: impl FnOnce(&File, usize) -> Result<Mapping, MappingError>,
+    ) -> Result<SharedMap, OperationError> {
         let (size, sealed) = self.ask(&file, len, rights)?;
         let page = huge_page_size(&file).unwrap_or_else(page_size);
         let lead = (self.offset % page as u64) as usize;
-        let mapped = || self.mapped(&file, lead, len, rights);
+        let mapped = || mapped(&file, lead).inspect(|mapping| identify(mapping, &file));
         let backend = match (self.backend, layers::may_move(&file)) {
             // The mapping could not follow its file.
             (Backend::Mapped, true) => {
@@ -171,8 +206,12 @@ impl SharedOptions {
     pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), OperationError> {
         let (size, sealed) = self.ask(&map.file, len, map.rights)?;
         let another = match &map.mapping {
+            Some(mapping) if mapping.is_adopted() && len != map.len => {
+                return Err(OperationError::new(0, Reason::Unsupported("resizing a mapping of the caller")));
+            }
             Some(mapping) if mapping.len() - map.lead < len => {
                 let mapped = self.mapped(&map.file, map.lead, len, map.rights);
+                let mapped = mapped.inspect(|mapping| identify(mapping, &map.file));
                 Some(mapped.map_err(|refused| OperationError::new(0, refused.into()))?)
             }
             _ => None,
@@ -183,11 +222,7 @@ impl SharedOptions {
     fn mapped(&self, file: &File, lead: usize, len: usize, rights: Rights) -> Result<Mapping, MappingError> {
         let too_long = || MappingError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
         let len = lead.checked_add(len).ok_or_else(too_long)?;
-        let mapping = Mapping::new(file, self.offset - lead as u64, len, rights)?;
-        if let Ok(stamp) = Stamp::of(file) {
-            mapping.identify(stamp.device, stamp.inode);
-        }
-        Ok(mapping)
+        Mapping::new(file, self.offset - lead as u64, len, rights)
     }
 
     /// Checks that `len` bytes of a file can be mapped: returns its size, and whether that is sealed.
@@ -210,6 +245,13 @@ impl SharedOptions {
         }
         permitted(file, seals, rights)?;
         Ok((size, seals & libc::F_SEAL_SHRINK != 0))
+    }
+}
+
+/// Sets which file a mapping is of, for the events of faults in it.
+fn identify(mapping: &Mapping, file: &File) {
+    if let Ok(stamp) = Stamp::of(file) {
+        mapping.identify(stamp.device, stamp.inode);
     }
 }
 

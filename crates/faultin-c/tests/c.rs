@@ -1,0 +1,214 @@
+//! The library as C sees it: programs that are compiled with the header and linked with the library, static and shared.
+//!
+//! The library is built here as `make install` builds it, but not optimised as a release.
+
+// Without the crate's assembly there is no handler.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(faultin_syscall)))]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+use common::{HERE, Link, library, program, run, tool};
+use faultin_test::skipped;
+
+/// Runs a program that must succeed. A status of 77 is a skip.
+fn passes(name: &str, link: Link, arguments: &[&str]) {
+    let Some(program) = program(name, link) else { return };
+    let output = run(&program, arguments);
+    if output.status.code() == Some(77) {
+        return skipped("mount", format_args!("{name} {arguments:?}: {}", text(&output.stdout).trim()));
+    }
+    assert!(output.status.success(), "{name} {arguments:?} {link:?}: {}\n{}", output.status, text(&output.stderr));
+}
+
+/// Runs the naive twin of a program: it must die by this signal.
+fn dies(name: &str, arguments: &[&str], signal: i32) {
+    let Some(program) = program(name, Link::Static) else { return };
+    let output = run(&program, arguments);
+    if output.status.code() == Some(77) {
+        return skipped("mount", format_args!("{name} {arguments:?}: {}", text(&output.stdout).trim()));
+    }
+    // An emulator may die by the signal, or say so by its status.
+    let died = output.status.signal() == Some(signal) || output.status.code() == Some(128 + signal);
+    assert!(died, "{name} {arguments:?}: {}", output.status);
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const KINDS: [(&str, i32); 4] = [
+    ("truncated", libc::SIGBUS),
+    ("unreadable", libc::SIGBUS),
+    ("no-space", libc::SIGBUS),
+    ("protected", libc::SIGSEGV),
+];
+
+#[test]
+fn accesses_by_the_kernel_survive_every_fault() {
+    KINDS.iter().for_each(|(kind, _)| passes("accesses", Link::Static, &["kernel", kind]));
+}
+
+#[test]
+fn accesses_with_the_handler_survive_every_fault() {
+    KINDS.iter().for_each(|(kind, _)| passes("accesses", Link::Static, &["installed", kind]));
+    passes("accesses", Link::Shared, &["installed", "truncated"]);
+}
+
+#[test]
+fn accesses_with_the_handler_of_a_host_survive_every_fault() {
+    KINDS.iter().for_each(|(kind, _)| passes("accesses", Link::Static, &["host", kind]));
+    passes("accesses", Link::Shared, &["host", "protected"]);
+}
+
+#[test]
+fn their_naive_twin_dies() {
+    KINDS.iter().for_each(|(kind, signal)| dies("accesses", &["naive", kind], *signal));
+}
+
+#[test]
+fn maps_and_guards_report_truncation_and_a_full_disk() {
+    passes("maps", Link::Static, &["kernel"]);
+    passes("maps", Link::Static, &["installed"]);
+    passes("maps", Link::Shared, &["installed"]);
+    dies("maps", &["naive"], libc::SIGBUS);
+}
+
+#[test]
+fn nothing_is_installed_or_allocated_unless_asked() {
+    passes("quiet", Link::Static, &[]);
+    passes("quiet", Link::Shared, &[]);
+}
+
+/// Runs `explain`, and returns what it said and the signal it died by.
+fn explained(arguments: &[&str]) -> Option<(String, Option<i32>)> {
+    let program = program("explain", Link::Static)?;
+    let Output { status, stdout, stderr } = run(&program, arguments);
+    if status.code() == Some(77) {
+        skipped("mount", format_args!("explain {arguments:?}: {}", text(&stdout).trim()));
+        return None;
+    }
+    Some((text(&stdout) + &text(&stderr), status.signal()))
+}
+
+#[test]
+fn a_store_on_a_full_disk_is_explained_and_dies_as_before() {
+    let page = faultin::page_size();
+    let Some((line, signal)) = explained(&["no-space"]) else { return };
+    assert_eq!(signal, Some(libc::SIGBUS), "{line}");
+    assert!(line.starts_with(&format!("faultin: SIGBUS: store at byte {} of /", 2 * page + 3)), "{line}");
+    let full = format!("no space left on its tmpfs ({} KiB, 0 bytes free); hint: free space", 2 * page / 1024);
+    assert!(line.contains(&full), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+#[test]
+fn a_truncated_file_is_explained_by_its_path_or_its_descriptor() {
+    let page = faultin::page_size();
+    let Some((line, signal)) = explained(&["truncated"]) else { return };
+    assert_eq!(signal, Some(libc::SIGBUS), "{line}");
+    let ends = format!("past the end of the file: it has {} bytes (mapped up to byte {})", page + 10, 4 * page);
+    assert!(line.contains("/memfd:faultin-test (deleted): ") && line.contains(&ends), "{line}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a \x1b[31m\nname");
+    std::fs::write(&path, [1; 10]).unwrap();
+    let Some((line, signal)) = explained(&["path", path.to_str().unwrap()]) else { return };
+    assert_eq!(signal, Some(libc::SIGBUS), "{line}");
+    assert!(line.starts_with(&format!("faultin: SIGBUS: load at byte {} of /", 2 * page + 1)), "{line}");
+    assert!(line.contains("a \\x1b[31m\\x0aname: past the end of the file: it has 10 bytes"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+#[test]
+fn other_signals_are_explained_as_what_they_are() {
+    let Some((line, signal)) = explained(&["segv"]) else { return };
+    assert_eq!((line.contains("SIGSEGV: store at byte"), signal), (true, None), "{line}");
+    assert!(line.contains(": the mapping does not permit it"), "{line}");
+    let Some((line, signal)) = explained(&["sent"]) else { return };
+    assert_eq!(signal, Some(libc::SIGBUS), "{line}");
+    assert!(line.contains("not a fault: the signal was sent"), "{line}");
+    assert_eq!(explained(&["recovered"]), Some((String::new(), None)));
+}
+
+#[test]
+fn the_header_is_c99_and_cpp_without_a_warning() {
+    let mut tried = 0;
+    for (compiler, standard) in
+        [("cc", "c99"), ("gcc", "c99"), ("clang", "c99"), ("c++", "c++11"), ("clang++", "c++11")]
+    {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            continue;
+        }
+        let mut command = Command::new(compiler);
+        command.arg(format!("-std={standard}")).args(common::WARNINGS).args(["-fsyntax-only", "-I"]);
+        command.arg(format!("{HERE}/include"));
+        if standard.starts_with("c++") {
+            command.args(["-x", "c++"]);
+        }
+        let output = command.arg(format!("{HERE}/tests/c/layout.c")).output().unwrap();
+        assert!(output.status.success(), "{compiler} -std={standard}:\n{}", text(&output.stderr));
+        tried += 1;
+    }
+    if tried == 0 {
+        skipped("toolchain", "no C compiler");
+    }
+}
+
+/// Returns the functions that the header declares.
+fn declared() -> BTreeSet<String> {
+    let header = std::fs::read_to_string(format!("{HERE}/include/faultin.h")).unwrap();
+    let mut names = BTreeSet::new();
+    let mut is_comment = false;
+    for line in header.lines() {
+        is_comment |= line.trim_start().starts_with("/*");
+        if !is_comment {
+            let before = line.split('(').next().filter(|before| before.len() < line.len());
+            let name = before.and_then(|before| before.rsplit([' ', '*']).next());
+            names.extend(name.filter(|name| name.starts_with("faultin_")).map(str::to_owned));
+        }
+        is_comment &= !line.contains("*/");
+    }
+    names
+}
+
+/// Returns the symbols that `nm` lists as defined in a file.
+fn symbols(file: &std::path::Path, option: &str) -> Option<BTreeSet<String>> {
+    let output = tool("nm", &[option, "--defined-only", "--extern-only", "--format=posix"], file)?;
+    let names = output.lines().filter_map(|line| line.split(' ').next());
+    Some(names.map(str::to_owned).collect())
+}
+
+#[test]
+fn symbols_are_those_of_the_list_and_of_the_header() {
+    let list = std::fs::read_to_string(format!("{HERE}/symbols.txt")).unwrap();
+    let list: BTreeSet<String> = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    assert_eq!(declared(), list, "the header and symbols.txt");
+    let Some(library) = library() else { return };
+    let Some(exported) = symbols(&library.shared, "--dynamic") else { return };
+    assert_eq!(exported, list, "{} and symbols.txt", library.shared.display());
+    let Some(all) = symbols(&library.archive, "--no-demangle") else { return };
+    // (The record of the exception table is hidden: an archive has it, and nothing that links with it exports it.)
+    let is_ours = |name: &String| name.starts_with("faultin_") && !name.starts_with("faultin_object_");
+    let ours: BTreeSet<String> = all.into_iter().filter(is_ours).collect();
+    assert_eq!(ours, list, "{} and symbols.txt", library.archive.display());
+}
+
+#[test]
+fn the_shared_library_has_a_versioned_name() {
+    let Some(library) = library() else { return };
+    let Some(dynamic) = tool("readelf", &["--dynamic", "--wide"], &library.shared) else { return };
+    assert!(dynamic.contains("soname: [libfaultin.so.0]"), "{dynamic}");
+}
+
+/// Loaded and closed: it is unloaded if nothing was installed, and stays if the handler is in it.
+#[test]
+fn a_library_that_is_closed_leaves_no_dangling_handler() {
+    passes("loaded", Link::Load, &["quiet"]);
+    passes("loaded", Link::Load, &["installed"]);
+    passes("loaded", Link::Load, &["explain"]);
+    passes("loaded", Link::Load, &["twice"]);
+}

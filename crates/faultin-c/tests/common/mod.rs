@@ -1,0 +1,183 @@
+//! The library and the programs, built once.
+//!
+//! `cargo xtask env c` sets how, by variables: `FAULTIN_C_PREFIX`, where the library is installed; `FAULTIN_C_COMPILER` and
+//! `FAULTIN_C_FLAGS`, for the programs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use faultin_test::{processes, skipped};
+
+/// The folder of this package.
+pub const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What the header and the programs compile with.
+pub const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Werror"];
+
+/// The files of the library.
+pub struct Library {
+    /// `libfaultin.a`.
+    pub archive: PathBuf,
+    /// `libfaultin.so.0`, beside `libfaultin.so`.
+    pub shared: PathBuf,
+    /// What a program that links with the archive needs as well.
+    pub needs: Vec<String>,
+    /// The folder of the header.
+    include: PathBuf,
+}
+
+/// How a program gets the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    /// From the archive.
+    Static,
+    /// From the shared library.
+    Shared,
+    /// By `dlopen`, from the path that is its first argument.
+    Load,
+}
+
+/// Returns the compiler for the target that tests are built for: the one that links for it.
+fn compiler() -> String {
+    if let Ok(compiler) = std::env::var("FAULTIN_C_COMPILER") {
+        return compiler;
+    }
+    let variable = format!("CARGO_TARGET_{}_LINKER", processes::target().to_uppercase().replace('-', "_"));
+    std::env::var(variable).unwrap_or_else(|_| "cc".into())
+}
+
+/// Returns the library; `None` after a skip.
+pub fn library() -> Option<&'static Library> {
+    static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| match std::env::var_os("FAULTIN_C_PREFIX") {
+        Some(prefix) => installed(Path::new(&prefix)),
+        None => build(),
+    });
+    let library = library.as_ref();
+    library.inspect_err(|missing| skipped("toolchain", missing)).ok()
+}
+
+/// Finds the library that is installed under a prefix, as its pkg-config file says.
+fn installed(prefix: &Path) -> Result<Library, String> {
+    let asked = |options: &[&str]| {
+        let output = Command::new("pkg-config")
+            .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+            .args(options)
+            .arg("faultin")
+            .output()
+            .map_err(|error| format!("pkg-config: {error}"))?;
+        assert!(output.status.success(), "pkg-config: {}", String::from_utf8_lossy(&output.stderr));
+        Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let (cflags, libs) = (asked(&["--cflags"])?, asked(&["--libs"])?);
+    assert!(cflags.contains(&format!("-I{}", prefix.join("include").display())), "{cflags}");
+    assert!(libs.contains(&format!("-L{}", prefix.join("lib").display())) && libs.contains("-lfaultin"), "{libs}");
+    let needs = asked(&["--static", "--libs-only-l"])?;
+    let needs = needs.split_whitespace().filter(|library| *library != "-lfaultin").map(str::to_owned).collect();
+    let library = prefix.join("lib");
+    // For a second copy of the library in one process.
+    let shared = library.join("libfaultin.so.0");
+    if shared.exists() {
+        std::fs::copy(&shared, library.join("libsecond.so")).map_err(|error| error.to_string())?;
+    }
+    Ok(Library { archive: library.join("libfaultin.a"), shared, needs, include: prefix.join("include") })
+}
+
+fn build() -> Result<Library, String> {
+    Command::new(compiler()).arg("--version").output().map_err(|error| format!("{}: {error}", compiler()))?;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
+    let made = folder.join(processes::target()).join("debug");
+    let needs = made.join("native-static-libs");
+    std::fs::create_dir_all(&made).unwrap();
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
+        .current_dir(HERE)
+        .args(["rustc", "--package", "faultin-c", "--lib", "--offline", "--target", &processes::target()])
+        .args(["--crate-type", "staticlib,cdylib", "--target-dir"])
+        .arg(&folder)
+        .args(["--", "-Clink-arg=-Wl,-soname,libfaultin.so.0", "--print"])
+        .arg(format!("native-static-libs={}", needs.display()))
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let needs = std::fs::read_to_string(needs).expect("the compiler has written it, now or before");
+    let library = Library {
+        archive: made.join("libfaultin_c.a"),
+        shared: folder.join("libfaultin.so.0"),
+        needs: needs.split_whitespace().map(str::to_owned).collect(),
+        include: Path::new(HERE).join("include"),
+    };
+    std::fs::copy(made.join("libfaultin_c.so"), &library.shared).unwrap();
+    std::fs::copy(&library.shared, folder.join("libfaultin.so")).unwrap();
+    // For a second copy of the library in one process.
+    std::fs::copy(&library.shared, folder.join("libsecond.so")).unwrap();
+    Ok(library)
+}
+
+/// Returns a program of `tests/c`, compiled; `None` after a skip.
+pub fn program(name: &str, link: Link) -> Option<PathBuf> {
+    let library = library()?;
+    if link != Link::Static && !library.shared.exists() {
+        skipped("toolchain", "no shared library for this C library");
+        return None;
+    }
+    let folder = library.shared.parent().unwrap();
+    // Tests that run at the same time may make the same one.
+    static BUILT: Mutex<BTreeMap<(String, Link), PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = built.get(&(name.to_owned(), link)) {
+        return Some(program.clone());
+    }
+    let programs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    let output = programs.join(format!("{name}-{link:?}"));
+    let flags = std::env::var("FAULTIN_C_FLAGS").unwrap_or_default();
+    let mut command = Command::new(compiler());
+    command.args(["-std=c99", "-g", "-O1"]).args(WARNINGS).arg("-I").arg(&library.include);
+    command.args(flags.split_whitespace());
+    command.arg("-o").arg(&output).arg(format!("{HERE}/tests/c/{name}.c"));
+    match link {
+        Link::Static => {
+            // (glibc alone has the malloc beneath, and sanitizers have their own.)
+            if cfg!(target_env = "gnu") && flags.is_empty() {
+                command.arg("-DCOUNT_ALLOCATIONS");
+            }
+            command.arg(&library.archive).args(&library.needs);
+        }
+        Link::Shared => {
+            command.arg("-L").arg(folder).arg("-lfaultin").arg(format!("-Wl,-rpath,{}", folder.display()));
+        }
+        Link::Load => {}
+    }
+    let compiled = command.args(["-lpthread", "-ldl"]).output().unwrap();
+    assert!(compiled.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&compiled.stderr));
+    built.insert((name.to_owned(), link), output.clone());
+    Some(output)
+}
+
+/// Runs a program.
+pub fn run(program: &Path, arguments: &[&str]) -> Output {
+    let mut command = processes::run(program);
+    if let Some(library) = library() {
+        command.env("FAULTIN_LIBRARIES", library.shared.parent().unwrap());
+    }
+    command.args(arguments);
+    command.output().unwrap()
+}
+
+/// Returns what a tool prints about a file; `None` after a skip.
+pub fn tool(name: &str, options: &[&str], file: impl AsRef<OsStr>) -> Option<String> {
+    match Command::new(name).args(options).arg(file.as_ref()).output() {
+        Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => panic!("{name}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => {
+            skipped("toolchain", format_args!("{name}: {error}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The C library as a distribution has it: installed under a prefix by `make install`, and its programs compiled and linked
+//! as pkg-config says, static and shared, with each compiler, sanitizer and C library that this machine has.
+//!
+//! The programs, and what they must do, are those of the tests of `faultin-c`, which take the installed library instead of
+//! building one.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Stop, has_command, has_std_for, home, output, succeed, workspace};
+
+pub(super) const ABOUT: &str = "the C library, installed, with every compiler, C library and sanitizer of this machine";
+
+/// Arguments of `cargo xtask env c`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write crates/faultin-c/abi.xml, which the ABI is compared with, instead of running anything
+    #[arg(long)]
+    abi: bool,
+    /// Only these parts: gcc, clang, address, undefined, thread, musl, abi, cargo-c
+    #[arg(value_name = "PART")]
+    parts: Vec<String>,
+}
+
+/// The sanitizers' own handlers of faults would report faults that are intended; these are the program's.
+const ASAN: &str = "handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:use_sigaltstack=0";
+
+/// A compiler and options for the programs.
+struct Round {
+    part: &'static str,
+    compiler: &'static str,
+    flags: &'static str,
+    /// Variables of the programs.
+    options: &'static [(&'static str, &'static str)],
+}
+
+const ROUNDS: [Round; 5] = [
+    Round { part: "gcc", compiler: "gcc", flags: "", options: &[] },
+    Round { part: "clang", compiler: "clang", flags: "", options: &[] },
+    Round { part: "address", compiler: "gcc", flags: "-fsanitize=address", options: &[("ASAN_OPTIONS", ASAN)] },
+    Round { part: "undefined", compiler: "gcc", flags: "-fsanitize=undefined -fno-sanitize-recover=all", options: &[] },
+    Round {
+        part: "thread",
+        compiler: "gcc",
+        flags: "-fsanitize=thread",
+        // Its handlers are called directly for signals of instructions.
+        options: &[("TSAN_OPTIONS", "handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:use_sigaltstack=0")],
+    },
+];
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+pub(super) fn run(args: &Args) -> Result<(), Stop> {
+    let failed = |error: String| Stop::Failed(error);
+    if args.abi {
+        let stubs = stubs().map_err(failed)?;
+        let mut abidw = Command::new("abidw");
+        abidw.args(["--no-show-locs", "--no-corpus-path", "--no-comp-dir-path", "--out-file"]).arg(abi()).arg(stubs);
+        return succeed(&mut abidw).map_err(failed);
+    }
+    let wants = |part: &str| args.parts.is_empty() || args.parts.iter().any(|wanted| wanted == part);
+    let mut missing = Vec::new();
+    let prefix = home("c").join("prefix");
+    install(&prefix, &[]).map_err(failed)?;
+    for round in ROUNDS.iter().filter(|round| wants(round.part)) {
+        match compiler(round) {
+            Some(compiler) => test(round, &compiler, &prefix).map_err(failed)?,
+            None => missing.push(format!("{} ({})", round.part, round.compiler)),
+        }
+    }
+    if wants("musl") {
+        if has_command("musl-gcc") && cfg!(target_arch = "x86_64") && has_std_for(MUSL) {
+            let prefix = home("c").join("musl");
+            install(&prefix, &[&format!("TARGET={MUSL}")]).map_err(failed)?;
+            let round = Round { part: "musl", compiler: "musl-gcc", flags: "-static", options: &[] };
+            test(&round, "musl-gcc", &prefix).map_err(failed)?;
+        } else {
+            missing.push("musl (musl-gcc, and Rust's standard library for it)".into());
+        }
+    }
+    if wants("abi") {
+        if has_command("abidiff") && cfg!(target_arch = "x86_64") {
+            println!("\n--- abidiff");
+            let stubs = stubs().map_err(failed)?;
+            succeed(Command::new("abidiff").arg(abi()).arg(stubs)).map_err(failed)?;
+        } else {
+            missing.push("abi (abidiff)".into());
+        }
+    }
+    if wants("cargo-c") {
+        if has_command("cargo-cinstall") {
+            cargo_c(&prefix).map_err(failed)?;
+        } else {
+            missing.push("cargo-c".into());
+        }
+    }
+    match missing[..] {
+        [] => Ok(()),
+        _ => Err(Stop::Skipped(format!("no {}", missing.join(", ")))),
+    }
+}
+
+fn package() -> std::path::PathBuf {
+    workspace().join("crates/faultin-c")
+}
+
+fn abi() -> std::path::PathBuf {
+    package().join("abi.xml")
+}
+
+/// Returns the command of a round's compiler: Debian's clang may have its version in the name alone.
+fn compiler(round: &Round) -> Option<String> {
+    let versions = (11..30).rev().map(|version| format!("{}-{version}", round.compiler));
+    std::iter::once(round.compiler.to_owned()).chain(versions).find(|name| has_command(name))
+}
+
+/// Installs the library under a prefix that has nothing else in it.
+fn install(prefix: &Path, variables: &[&str]) -> Result<(), String> {
+    println!("\n--- make install PREFIX={} {}", prefix.display(), variables.join(" "));
+    let _ = fs::remove_dir_all(prefix);
+    let mut make = Command::new("make");
+    make.arg("-C").arg(package()).arg("install").arg(format!("PREFIX={}", prefix.display()));
+    make.arg(format!("BUILD={}", home("c").join("build").display())).args(variables);
+    succeed(&mut make)?;
+    // What a package has to contain, and nothing else.
+    let mut files = Vec::new();
+    list(prefix, prefix, &mut files)?;
+    files.sort();
+    println!("{}", files.join(" "));
+    let expected = ["include/faultin.h", "lib/libfaultin.a", "lib/pkgconfig/faultin.pc", "share/man/man3/faultin.3"];
+    let is_library = |file: &String| file.starts_with("lib/libfaultin.so");
+    let shared = files.iter().filter(|file| is_library(file)).count();
+    let others: Vec<_> = files.iter().filter(|file| !is_library(file)).collect();
+    let shared_expected = if variables.is_empty() { 3 } else { 0 };
+    if others == expected.iter().collect::<Vec<_>>() && shared == shared_expected {
+        return Ok(());
+    }
+    Err(format!("make install made {files:?}"))
+}
+
+fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), String> {
+    for entry in fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.is_dir() {
+            list(root, &path, files)?;
+        } else {
+            let name = path.strip_prefix(root).unwrap_or(&path);
+            files.push(name.display().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Runs the tests of the package with an installed library.
+fn test(round: &Round, compiler: &str, prefix: &Path) -> Result<(), String> {
+    println!("\n--- {}: {compiler} {}", round.part, round.flags);
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace()).args(["test", "--package", "faultin-c", "--test", "c"]);
+    cargo.env("FAULTIN_C_PREFIX", prefix).env("FAULTIN_C_COMPILER", compiler).env("FAULTIN_C_FLAGS", round.flags);
+    cargo.envs(round.options.iter().copied());
+    succeed(&mut cargo)
+}
+
+/// Compiles the declarations of the header with empty bodies: a shared object whose debug information is the interface as C
+/// has it, and nothing of what is behind it.
+fn stubs() -> Result<std::path::PathBuf, String> {
+    let folder = home("c").join("abi");
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let header = fs::read_to_string(package().join("include/faultin.h")).map_err(|error| error.to_string())?;
+    // Declarations of functions, and nothing else, end with a parenthesis and a semicolon.
+    let source = format!("{}\n", header.replace(");\n", ") { __builtin_trap(); }\n"));
+    let (file, object) = (folder.join("stubs.c"), folder.join("libfaultin.so.0"));
+    fs::write(&file, source).map_err(|error| error.to_string())?;
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-g", "-O0", "-fPIC", "-shared", "-Wl,-soname,libfaultin.so.0", "-o"]).arg(&object).arg(&file);
+    succeed(&mut gcc)?;
+    Ok(object)
+}
+
+/// Installs with cargo-c, and compares with `make install`: the same header, and the same exported symbols.
+fn cargo_c(prefix: &Path) -> Result<(), String> {
+    let other = home("c").join("cargo-c");
+    println!("\n--- cargo cinstall --prefix {}", other.display());
+    let _ = fs::remove_dir_all(&other);
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace()).args(["cinstall", "--package", "faultin-c", "--release", "--libdir", "lib"]);
+    cargo.arg("--prefix").arg(&other).arg("--target-dir").arg(home("c").join("cargo-c-build"));
+    succeed(&mut cargo)?;
+    let read = |path: std::path::PathBuf| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
+    if read(other.join("include/faultin.h"))? != read(prefix.join("include/faultin.h"))? {
+        return Err("cargo-c installs another header".into());
+    }
+    let symbols = |prefix: &Path| {
+        output(
+            Command::new("nm")
+                .args(["--dynamic", "--defined-only", "--format=just-symbols"])
+                .arg(prefix.join("lib/libfaultin.so.0")),
+        )
+    };
+    match symbols(&other)? == symbols(prefix)? {
+        true => Ok(()),
+        false => Err("cargo-c exports other symbols".into()),
+    }
+}
