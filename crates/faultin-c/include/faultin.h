@@ -389,7 +389,7 @@ struct faultin_fault {
      */
     uint32_t cause;
     /**
-     * Whether a load or a store failed: enum faultin_access.
+     * Whether a load or a store failed: enum faultin_access; 0 if neither was tried.
      */
     uint32_t access;
     /**

@@ -91,7 +91,7 @@ pub const FAULTIN_ADDRESS_KNOWN: u32 = 1;
 pub struct Fault {
     /// The cause: enum faultin_cause.
     pub cause: u32,
-    /// Whether a load or a store failed: enum faultin_access.
+    /// Whether a load or a store failed: enum faultin_access; 0 if neither was tried.
     pub access: u32,
     /// The error number that a system call would return for the same memory or file.
     pub error: i32,

@@ -412,26 +412,33 @@ pub unsafe extern "C" fn faultin_map_read_at(
                 failed(end, fault);
                 done
             }
-            Err(error) => {
-                failed(&error, fault);
-                error.done()
-            }
+            Err(error) => stopped(&error, faultin::Access::Read, fault),
         }
     }
 }
 
-/// Reports how many bytes a writing operation has done.
+/// Reports an error of an operation that moves bytes; returns how many it has done. Its side is known, also where a system call
+/// failed and not an access.
+///
+/// # Safety
+/// `fault` is null or valid for writes.
+#[cold]
+unsafe fn stopped(error: &MapError, side: faultin::Access, fault: *mut Fault) -> usize {
+    let report = Fault::from(error);
+    // SAFETY: forwarded.
+    unsafe { failed(if report.access == 0 { report.side(side) } else { report }, fault) };
+    error.done()
+}
+
+/// Returns how many bytes a writing operation has done.
 ///
 /// # Safety
 /// `fault` is null or valid for writes.
 unsafe fn written(result: Result<(), MapError>, len: usize, fault: *mut Fault) -> usize {
     match result {
         Ok(()) => len,
-        Err(error) => {
-            // SAFETY: forwarded.
-            unsafe { failed(&error, fault) };
-            error.done()
-        }
+        // SAFETY: forwarded.
+        Err(error) => unsafe { stopped(&error, faultin::Access::Write, fault) },
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Stop, has_command, has_std_for, home, output, succeed, workspace};
+use super::{Stop, debian, has_command, has_std_for, home, output, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the C library, installed, with every compiler, C library and sanitizer of this machine";
 
@@ -18,7 +18,7 @@ pub struct Args {
     /// Write crates/faultin-c/abi.xml, which the ABI is compared with, instead of running anything
     #[arg(long)]
     abi: bool,
-    /// Only these parts: gcc, clang, address, undefined, thread, musl, abi, cargo-c
+    /// Only these parts: gcc, clang, address, undefined, thread, examples, musl, abi, cargo-c
     #[arg(value_name = "PART")]
     parts: Vec<String>,
 }
@@ -68,6 +68,9 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
             Some(compiler) => test(round, &compiler, &prefix).map_err(failed)?,
             None => missing.push(format!("{} ({})", round.part, round.compiler)),
         }
+    }
+    if wants("examples") {
+        examples(&prefix).map_err(failed)?;
     }
     if wants("musl") {
         if has_command("musl-gcc") && cfg!(target_arch = "x86_64") && has_std_for(MUSL) {
@@ -160,6 +163,31 @@ fn test(round: &Round, compiler: &str, prefix: &Path) -> Result<(), String> {
     cargo.env("FAULTIN_C_PREFIX", prefix).env("FAULTIN_C_COMPILER", compiler).env("FAULTIN_C_FLAGS", round.flags);
     cargo.envs(round.options.iter().copied());
     succeed(&mut cargo)
+}
+
+/// Debian's packages that the example programs need, and a file of each.
+const PACKAGES: [(&str, &str); 4] = [
+    ("pkg-config", "/usr/bin/pkg-config"),
+    ("libwayland-dev", "/usr/include/wayland-server.h"),
+    ("golang-go", "/usr/bin/go"),
+    ("default-jdk-headless", "/usr/bin/javac"),
+];
+
+/// Runs the example programs with an installed library. Each test skips what cannot be installed here.
+fn examples(prefix: &Path) -> Result<(), String> {
+    println!("\n--- examples");
+    let missing = PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists());
+    let missing: Vec<_> = missing.map(|(package, _)| package).collect();
+    if !missing.is_empty() && has_command("apt-get") {
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-qq", "-y", "--no-install-recommends"]).args(missing);
+        if let Err(why) = debian::apt(&mut install) {
+            eprintln!("{why}");
+        }
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace()).args(["test", "--package", "faultin-c", "--test", "examples"]);
+    succeed(cargo.env("FAULTIN_C_PREFIX", prefix))
 }
 
 /// Compiles the declarations of the header with empty bodies: a shared object whose debug information is the interface as C

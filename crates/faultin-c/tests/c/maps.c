@@ -97,6 +97,7 @@ static void files(void)
     CHECK(faultin_map_read_at(map, buffer, len, 0, &fault) == 2 * page + 10);
     CHECK(fault.cause == FAULTIN_CAUSE_SHRUNK && fault.error == ESTALE);
     CHECK(fault.size_before == len && fault.size_now == 2 * page + 10 && fault.done == 2 * page + 10);
+    CHECK(fault.access == FAULTIN_ACCESS_READ);
     CHECK(faultin_map_count_byte(map, 0, 0, UINT64_MAX, &at, &fault) == ESTALE);
     CHECK(faultin_map_verify(map, &fault) == ESTALE && fault.cause == FAULTIN_CAUSE_SHRUNK);
     CHECK(faultin_map_refresh(map, &change, NULL) == 0 && change == FAULTIN_CAUSE_SHRUNK);
@@ -142,6 +143,7 @@ static void full_disk(void)
     CHECK(faultin_map_is_mapped(map) == installed);
     CHECK(faultin_map_write_at(map, buffer, 8 * page, 0, &fault) == 2 * page);
     CHECK(fault.cause == FAULTIN_CAUSE_NO_SPACE && fault.error == ENOSPC && fault.done == 2 * page);
+    CHECK(fault.access == FAULTIN_ACCESS_WRITE);
     CHECK(faultin_map_fill(map, 1, page, 3 * page, &fault) == 0 && fault.error == ENOSPC);
     CHECK(faultin_map_allocate(map, 0, 8 * page, &fault) == ENOSPC && fault.cause == FAULTIN_CAUSE_NO_SPACE);
     CHECK(faultin_map_close(map) == 0);

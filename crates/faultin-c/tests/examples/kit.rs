@@ -1,0 +1,117 @@
+//! Compiles and runs example programs.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use faultin_test::{is_emulated, skipped};
+
+use crate::common::{HERE, WARNINGS, library};
+
+/// What compiles programs here.
+pub struct Kit {
+    /// The folder of pkg-config's file.
+    packages: PathBuf,
+    /// The folder of the shared library.
+    libraries: PathBuf,
+    /// Where programs are made: one folder for each test.
+    pub folder: tempfile::TempDir,
+}
+
+/// Returns the kit; `None` after a skip.
+pub fn kit() -> Option<Kit> {
+    if is_emulated() || std::env::vars().any(|(name, _)| name.starts_with("CARGO_TARGET_") && name.ends_with("_RUNNER"))
+    {
+        skipped("native", "other packages of C are this machine's");
+        return None;
+    }
+    if Command::new("pkg-config").arg("--version").output().is_err() {
+        skipped("pkg-config", "no pkg-config");
+        return None;
+    }
+    let library = library()?;
+    if !library.shared.exists() {
+        skipped("toolchain", "no shared library for this C library");
+        return None;
+    }
+    let libraries = library.shared.parent().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let packages = match std::env::var_os("FAULTIN_C_PREFIX") {
+        Some(prefix) => Path::new(&prefix).join("lib/pkgconfig"),
+        None => {
+            // A library that is not installed has the file that it would have.
+            let text = std::fs::read_to_string(format!("{HERE}/faultin.pc.in")).unwrap();
+            let text = text.replace("@LIBDIR@", libraries.to_str().unwrap()).replace("@VERSION@", "0");
+            let text = text.replace("@INCLUDEDIR@", &format!("{HERE}/include")).replace("@PREFIX@", HERE);
+            std::fs::write(folder.path().join("faultin.pc"), text.replace("@LIBS_PRIVATE@", "")).unwrap();
+            folder.path().to_owned()
+        }
+    };
+    Some(Kit { packages, libraries, folder })
+}
+
+/// Returns the path of a file of the examples.
+pub fn source(name: &str) -> String {
+    format!("{HERE}/examples/{name}")
+}
+
+impl Kit {
+    /// Returns a path in the folder of this test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns a command that finds the library at run time, and pkg-config's file of it.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("LD_LIBRARY_PATH", &self.libraries).env("PKG_CONFIG_PATH", &self.packages);
+        command
+    }
+
+    /// Returns what pkg-config says about packages, `None` if it does not have all of them.
+    pub fn asks(&self, packages: &[&str]) -> Option<Vec<String>> {
+        let output = self.command("pkg-config").args(["--cflags", "--libs"]).args(packages).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
+        output.status.success().then_some(words)
+    }
+
+    /// Compiles a program of these files of the examples.
+    pub fn compile(&self, to: &str, sources: &[&str], options: &[&str], libraries: &[String]) -> PathBuf {
+        let program = self.path(to);
+        let compiler = std::env::var("FAULTIN_C_COMPILER").unwrap_or_else(|_| "cc".into());
+        let mut command = self.command(compiler);
+        command.args(["-std=c99", "-g", "-O2"]).args(WARNINGS).args(options).arg("-o").arg(&program);
+        run(command.args(sources.iter().map(|name| source(name))).args(libraries));
+        program
+    }
+
+    /// Compiles a program that is one file, and its naive twin.
+    pub fn twins(&self, name: &str) -> [PathBuf; 2] {
+        let libraries = self.asks(&["faultin"]).expect("the library is installed");
+        let sources = [&*format!("{name}.c")];
+        [self.compile(name, &sources, &[], &libraries), self.compile("naive", &sources, &["-DNAIVE"], &libraries)]
+    }
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+/// Runs a naive twin: SIGBUS must kill it.
+pub fn dies(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{command:?}: {}\n{}", output.status, text(&output.stderr));
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
