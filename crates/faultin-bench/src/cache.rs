@@ -4,8 +4,6 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
-use std::sync::{Barrier, Mutex};
-use std::time::Instant;
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::{ReadView, WriteView};
@@ -16,11 +14,10 @@ use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
 use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::report::{Goal, Row};
-use super::sample::{Sample, Sampler, cold, hot};
+use super::sample::{Sampler, cold, hot};
 
 const PWRITE: &str = "pwrite, tmpfs";
 const PREAD: &str = "pread, tmpfs";
-const ALONE: &str = "one thread";
 
 /// The sizes of one read or write.
 const SIZES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
@@ -33,8 +30,6 @@ const READ: f64 = 1.5;
 const STREAMING: f64 = 3.0;
 /// Goal: maximum ratio of our time to the kernel's.
 const ONE_BYTE: f64 = 0.15;
-/// Goal: minimum throughput of two threads as a multiple of one thread's.
-const TWO_THREADS: f64 = 1.8;
 
 pub fn run(bench: &mut Bench) -> Result<(), String> {
     let len = if bench.quick { 4 << 20 } else { 1 << 30 };
@@ -77,7 +72,6 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     one_byte(bench, &ours, &kernel, &view, &buffer);
     drop((ours, streamed, cache));
     fresh(bench, &view, &buffer, len);
-    threads(bench)?;
     writeback(bench);
     goals(bench);
     Ok(())
@@ -98,7 +92,6 @@ fn goals(bench: &mut Bench) {
         about("cache read", PREAD, faster("read, pread", READ), 1.0 / READ),
         about("cache overwrite, streaming", PWRITE, faster("streaming, pwrite", STREAMING), 1.0 / STREAMING),
         about("cache one byte", PWRITE, "write one byte, pwrite".to_owned(), ONE_BYTE),
-        about("cache two threads", ALONE, faster("two threads, one (twice the work)", TWO_THREADS), 2.0 / TWO_THREADS),
     ];
     let goals: Vec<Goal> = goals.into_iter().flatten().collect();
     bench.goals.extend(goals);
@@ -141,71 +134,6 @@ fn fresh(bench: &mut Bench, view: &ReadView<'_>, buffer: &[u8], len: usize) {
             theirs(),
         ));
     }
-}
-
-/// Measures two threads, each with a file of half of the L2 cache, and one thread with one of them.
-fn threads(bench: &mut Bench) -> Result<(), String> {
-    if !bench.wants("two threads") {
-        return Ok(());
-    }
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        bench.skip("two threads", "a second CPU");
-        return Ok(());
-    }
-    const SIZE: usize = 4096;
-    let len = super::map::second_cache() / 2;
-    let cache = CacheOptions::new().limit(64 << 20).build();
-    let open = || {
-        let file = cache.open(MemoryStore::new([])).map_err(|error| error.to_string())?;
-        file.set_len(len as u64).map_err(|error| error.to_string())?;
-        Ok::<_, String>(file)
-    };
-    let files = [open()?, open()?];
-    let buffer = vec![1_u8; SIZE];
-    // SAFETY: a buffer that exists long enough, and is not written to.
-    let view = unsafe { ReadView::new(buffer.as_ptr(), buffer.len()) }.map_err(|error| error.to_string())?;
-    let write = |file: &CachedFile| write_all(file, &view, SIZE, len);
-    // Long enough for both to run all the time.
-    const BATCH: u64 = 64;
-    let both: Sampler<'_> = Box::new(|iterations| at_once([&files[0], &files[1]], iterations * BATCH, write));
-    let alone: Sampler<'_> = Box::new(|iterations| at_once([&files[0]], iterations * BATCH, write));
-    let per = BATCH as usize * len / SIZE;
-    let case = Case::new("two threads, L2, 4 KiB", SIZE, both).per(per);
-    bench.run(case.peer(ALONE, Some(Bound::times(2.0 / TWO_THREADS)), alone));
-
-    // The machine's own scaling: its two CPUs may be one for another guest.
-    let memories = [0, 1].map(|_| Mutex::new(vec![0_u8; len]));
-    let copy = |memory: &Mutex<Vec<u8>>| {
-        let Ok(mut memory) = memory.lock() else { return false };
-        memory.chunks_exact_mut(SIZE).for_each(|part| black_box(part).copy_from_slice(black_box(&buffer)));
-        true
-    };
-    let both: Sampler<'_> = Box::new(|iterations| at_once([&memories[0], &memories[1]], iterations * BATCH, copy));
-    let alone: Sampler<'_> = Box::new(|iterations| at_once([&memories[0]], iterations * BATCH, copy));
-    let case = Case::new("memcpy alone, two threads, L2, 4 KiB", SIZE, both).per(per);
-    bench.run(case.peer(ALONE, None, alone));
-    Ok(())
-}
-
-/// Runs a thread for each of these, which does the work `iterations` times; returns the time of the slowest.
-fn at_once<T: Sync, const N: usize>(with: [&T; N], iterations: u64, work: impl Fn(&T) -> bool + Sync) -> Sample {
-    let start = Barrier::new(N);
-    let run = |with: &T| {
-        start.wait();
-        let begin = Instant::now();
-        let done = (0..iterations).all(|_| work(with));
-        (begin.elapsed(), done)
-    };
-    std::thread::scope(|scope| {
-        let (last, others) = with.split_last()?;
-        let others: Vec<_> = others.iter().map(|with| scope.spawn(|| run(with))).collect();
-        let mut results = vec![run(last)];
-        results.extend(others.into_iter().filter_map(|other| other.join().ok()));
-        let elapsed = results.iter().map(|(elapsed, _)| *elapsed).max()?;
-        let done = results.len() == N && results.iter().all(|(_, done)| *done);
-        Some(Sample { elapsed, failed: u64::from(!done) })
-    })
-    .unwrap_or(Sample { elapsed: std::time::Duration::ZERO, failed: 1 })
 }
 
 /// Measures scattered blocks to a disk, past the kernel's cache: submitted together, and one after the other.

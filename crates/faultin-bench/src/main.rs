@@ -3,19 +3,19 @@
 //! | module | purpose |
 //! |---|---|
 //! | `measure` | the method: rounds and ratios of a `case`, from each `sample`, with the arithmetic of `stats` |
-//! | `report` | the table and the JSON |
 //! | `memory` | the memory that the cases run on |
 //! | `c` | the C library |
-//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `pager` | the comparisons and the goals |
-//! | `scale` | operations whose cost may grow with the number of mappings |
-//! | `eviction` | miss ratios of the cache, and operations whose cost may grow with the number of files |
+//! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `threads`, `pager` | the comparisons and the goals |
+//! | `scale` | operations whose cost may grow with the number of mappings, maps or files; misses of the cache |
 //! | `peers` | the alternatives |
+//! | `report`, `render` | the results as tables and JSON; as plots and a page |
+//! | `environment` | where and when they were measured |
 
 mod c;
 mod cache;
 mod case;
 mod copy;
-mod eviction;
+mod environment;
 mod fault;
 mod fault_in;
 mod load;
@@ -25,41 +25,54 @@ mod memory;
 mod pager;
 mod peers;
 mod probe;
+mod render;
 mod report;
 mod sample;
 mod scale;
 mod stats;
+mod threads;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use eviction::Eviction;
+use environment::Environment;
 use measure::Bench;
 use report::Report;
-use scale::Scale;
+use scale::{Effort, Scale};
 
 /// Compares faultin with its peers, side by side: ratio = our time / the peer's.
 ///
 /// Each operation and its peers run in one process on the same memory, in rounds, in random order; the ratio is the
 /// median of the rounds' paired ratios, and the interval beside it contains that median with 95 % confidence. Results
 /// are verified. A peer that did not run fails the table (exit status 1). A goal that was missed does not: times are
-/// information, and depend on the machine.
+/// information, and depend on the machine. `scale` fails if a curve grows that should be flat, or a ratio that does not
+/// depend on the machine misses its bound.
 #[derive(Parser)]
 #[command(name = "faultin-bench", version)]
 struct Args {
     /// What to compare; everything if absent
     #[arg(value_enum)]
-    which: Option<Which>,
+    which: Vec<Which>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// Maximum number of rounds per case (default 21; slow cases run 11)
+    /// Also write one page, with plots and all tables, that needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write each plot of `scale` as an SVG file
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Maximum number of rounds per case (default 21; slow cases run 11). `scale` has its own
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
+    /// `scale` with fewer numbers and rounds: about half a minute
+    #[arg(long)]
+    short: bool,
     /// A smoke test: everything runs once or thrice, at small sizes; the times mean nothing
     #[arg(long)]
     quick: bool,
-    /// Only cases whose name (`copy copy_in`) contains this
+    /// Only cases whose name (`copy copy_in`) contains this, and parts of `scale`
     #[arg(long, value_name = "STR")]
     filter: Option<String>,
 }
@@ -80,21 +93,20 @@ enum Which {
     Map,
     /// The page cache
     Cache,
+    /// Several threads beside one
+    Threads,
     /// Faults resolved by this process
     Pager,
     /// The C library, which is built for this. Not a part of everything
     C,
-    /// Growth: operations beside more and more mappings, as curves. Fails if one that should be flat is not. Not a part
-    /// of everything
+    /// Growth: operations beside more and more mappings, maps and files, as curves; misses of the cache beside other
+    /// policies; and `threads`. Fails if a curve grows that should be flat. Not a part of everything
     Scale,
-    /// Miss ratios of the cache beside other policies, and times by the number of files. Fails if a bound is missed. Not a
-    /// part of everything
-    Eviction,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
 
-const BENCHES: [(Which, &str, Run); 9] = [
+const BENCHES: [(Which, &str, Run); 10] = [
     (Which::Copy, "copy", copy::run),
     (Which::Load, "load", load::run),
     (Which::Fault, "fault", fault::run),
@@ -102,40 +114,26 @@ const BENCHES: [(Which, &str, Run); 9] = [
     (Which::Probe, "probe", probe::run),
     (Which::Map, "map", map::run),
     (Which::Cache, "cache", cache::run),
+    (Which::Threads, "threads", threads::run),
     (Which::Pager, "pager", pager::run),
     (Which::C, "c", c::run),
 ];
 
-/// Exits with 1 if a peer did not run.
+/// Exits with 1 if a peer did not run, or growth has failed.
 fn main() -> ExitCode {
     // `faultin-bench sum FILE` is `faultin sum FILE`: `map` measures the command that was built with it.
     if std::env::args_os().nth(1).is_some_and(|first| first == "sum") {
         return faultin_cli::main();
     }
     let args = Args::parse();
-    let growth = match args.which {
-        Some(Which::Scale) => {
-            Some(Scale::measure(args.quick).and_then(|scale| bounded(&args, &scale, scale.text(), scale.failures())))
-        }
-        Some(Which::Eviction) => Some(
-            Eviction::measure(args.quick)
-                .and_then(|eviction| bounded(&args, &eviction, eviction.text(), eviction.failures())),
-        ),
-        _ => None,
-    };
-    if let Some(ended) = growth {
-        return ended.unwrap_or_else(|why| {
-            eprintln!("faultin-bench: {why}");
-            ExitCode::FAILURE
-        });
-    }
-    match measure_all(&args) {
-        Ok(report) if report.missing.is_empty() => ExitCode::SUCCESS,
-        Ok(report) => {
-            eprintln!("faultin-bench: {} did not run as they should:", report.missing.len());
-            for what in &report.missing {
-                eprintln!("  {what}");
-            }
+    let failures = measure_all(&args).and_then(|report| {
+        written(&args, &report)?;
+        Ok(failures(&args, &report))
+    });
+    match failures {
+        Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
+        Ok(failures) => {
+            failures.iter().for_each(|what| eprintln!("faultin-bench: {what}"));
             ExitCode::FAILURE
         }
         Err(why) => {
@@ -145,21 +143,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what was measured. Exits with 1 if a bound is missed.
-fn bounded(
-    args: &Args,
-    measured: &impl serde::Serialize,
-    text: String,
-    missed: Vec<String>,
-) -> Result<ExitCode, String> {
-    let json = || serde_json::to_string_pretty(measured).map(|text| text + "\n").map_err(|error| error.to_string());
-    faultin_cli::print(&if args.json { json()? } else { text });
+/// Returns what makes the run a failure, in words.
+fn failures(args: &Args, report: &Report) -> Vec<String> {
+    let missing = report.missing.iter().map(|what| format!("did not run as it should: {what}"));
     // The figures of a smoke test mean nothing.
-    if missed.is_empty() || args.quick {
-        return Ok(ExitCode::SUCCESS);
+    let scale = report.scale.as_ref().filter(|_| !args.quick).map(Scale::failures).unwrap_or_default();
+    missing.chain(scale).collect()
+}
+
+/// Writes the files that were requested.
+fn written(args: &Args, report: &Report) -> Result<(), String> {
+    let write =
+        |path: &Path, text: &str| std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()));
+    if let Some(path) = &args.html {
+        write(path, &render::page(report))?;
     }
-    missed.iter().for_each(|missed| eprintln!("faultin-bench: {missed}"));
-    Ok(ExitCode::FAILURE)
+    if let (Some(folder), Some(scale)) = (&args.plots, &report.scale) {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for (name, svg) in render::files(scale, &report.environment) {
+            write(&folder.join(name), &svg)?;
+        }
+    }
+    Ok(())
 }
 
 fn measure_all(args: &Args) -> Result<Report, String> {
@@ -167,9 +172,14 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     if cfg!(debug_assertions) && !args.quick {
         eprintln!("faultin-bench: a debug build: the times mean nothing");
     }
-    let mut report = Report::default();
+    let with_scale = args.which.contains(&Which::Scale);
+    if args.plots.is_some() && !with_scale {
+        return Err("--plots needs `scale`".to_owned());
+    }
+    let mut report = Report { environment: Environment::at_start(), ..Report::default() };
     for (which, title, run) in BENCHES {
-        if args.which.map_or(which == Which::C, |wanted| wanted != which) {
+        let is_wanted = if args.which.is_empty() { which != Which::C } else { args.which.contains(&which) };
+        if !is_wanted {
             continue;
         }
         let mut bench = Bench::new(title, args.rounds, args.quick, args.filter.clone());
@@ -179,12 +189,28 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         if !args.json {
             faultin_cli::print(&text(&bench));
         }
+        bench.goals.iter_mut().for_each(|goal| goal.bench = title);
         report.results.append(&mut bench.rows);
         report.goals.append(&mut bench.goals);
         report.missing.append(&mut bench.missing);
         report.skipped.append(&mut bench.skipped);
     }
-    if report.results.is_empty() && report.missing.is_empty() && report.goals.is_empty() {
+    if with_scale {
+        let effort = match (args.quick, args.short) {
+            (true, _) => Effort::Quick,
+            (false, true) => Effort::Short,
+            (false, false) => Effort::Long,
+        };
+        let mut scale = Scale::measure(effort, args.filter.as_deref())?;
+        if !args.json {
+            faultin_cli::print(&scale.text());
+        }
+        report.skipped.append(&mut scale.skipped);
+        report.missing.append(&mut scale.missing);
+        report.scale = Some(scale);
+    }
+    report.environment.at_end();
+    if report.results.is_empty() && report.missing.is_empty() && report.goals.is_empty() && report.scale.is_none() {
         return Err("nothing to measure: no case of that name".to_owned());
     }
     if args.json {

@@ -18,9 +18,16 @@ use super::report::{Goal, Row};
 use super::sample::{Sampler, hot};
 
 const RAW: &str = "raw mapping";
+/// The end of the name of what is measured without a check of the file.
+const STABLE: &str = ", stable";
 const MEMCHR: &str = "memchr crate, raw";
 const STATX: &str = "four statx calls";
 const PREADS: [(&str, usize); 3] = [("pread 64 KiB", 64 << 10), ("pread 256 KiB", 256 << 10), ("pread 1 MiB", 1 << 20)];
+
+/// Goal: maximum ratio of searches in half of the L2 cache without a check of the file, and of lines, which are copies, to
+/// only finding bytes in the raw mapping.
+const FIND_SMALL: f64 = 1.1;
+const LINES: f64 = 1.5;
 
 /// Not in the files: no line has a capital letter.
 const NEEDLE: &[u8] = b"somebody Else's data";
@@ -54,6 +61,11 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         let counts = move |row: &Row| row.name.contains(&what) && row.peer == peer && row.size >= 1 << 20;
         Goal::worst(goal, bound, rows, counts)
     };
+    let small = |what: &'static str, goal: &str, bound: f64| {
+        Goal::worst(goal, bound, rows, move |row: &Row| {
+            row.name.contains(what) && row.name.ends_with(STABLE) && row.peer == MEMCHR
+        })
+    };
     let slice = Goal::not_slower("sum over a slice of an L2-sized file, raw mapping (interval from)", rows, |row| {
         row.name.contains("sum, with_slice") && row.size < 1 << 20
     });
@@ -64,6 +76,10 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         against("find byte", MEMCHR, "find a byte, memchr crate", 1.05),
         against("find string", MEMCHR, "find a string, memchr crate", 1.05),
         against("count byte", MEMCHR, "count a byte, memchr crate", 1.05),
+        against("lines", MEMCHR, "lines, as copies, memchr crate finding their ends", LINES),
+        small("lines", "lines of half of the L2 cache, Watch::Nothing, likewise", LINES),
+        small("find byte", "find a byte in half of the L2 cache, Watch::Nothing, memchr crate", FIND_SMALL),
+        small("find string", "find a string there, memchr crate", FIND_SMALL),
         against("faultin sum", "b3sum", "faultin sum, b3sum", 1.0),
     ];
     let goals: Vec<Goal> = goals.into_iter().chain([slice, entry]).flatten().collect();
@@ -88,10 +104,12 @@ fn signals_of_a_cut() -> std::io::Result<Goal> {
     let figure = (faultin::signal::counters().substituted - before) as f64;
     let first = damaged.first_bad.unwrap_or(0);
     Ok(Goal {
+        bench: "",
         goal: "signals of a file that is cut while a slice of it is summed".to_owned(),
         bound: 1.0,
         figure,
         met: figure <= 1.0,
+        interval: None,
         detail: format!("of {} pages, from byte {first} on", (len as u64 - first) / faultin::page_size() as u64),
     })
 }
@@ -122,7 +140,7 @@ fn one_file(bench: &mut Bench, name: &str, path: &Path, len: usize) -> Result<()
     if len < 1 << 20 {
         // Where the check of the file is a large part of the whole: without it, too.
         let stable = MapOptions::new().watch(Watch::Nothing).populate(true).open(path).map_err(|error| said(&error))?;
-        searches(bench, &format!("{name}, stable"), &stable, &raw);
+        searches(bench, &format!("{name}{STABLE}"), &stable, &raw);
     }
 
     let hash = blake3::hash(&raw);
@@ -182,7 +200,8 @@ fn slices(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap, expected: u6
 fn searches(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap) {
     let len = raw.len();
     // Of a small file, the check afterwards is not part of the search.
-    let bound = (len >= 1 << 20).then(|| Bound::times(1.05));
+    let small = name.ends_with(STABLE);
+    let bound = (small || len >= 1 << 20).then(|| Bound::times(if small { FIND_SMALL } else { 1.05 }));
     let lines = memchr::memchr_iter(b'\n', raw).count() as u64;
     bench.run(Case::new(format!("find byte, {name}"), len, hot(|| matches!(map.find_any([b'!'], ..), Ok(None)))).peer(
         MEMCHR,
@@ -213,9 +232,10 @@ fn searches(bench: &mut Bench, name: &str, map: &FileMap, raw: &Mmap) {
             }
         }
     };
+    let bound = (small || len >= 1 << 20).then(|| Bound::times(LINES));
     bench.run(Case::new(format!("lines, {name}"), len, hot(walk)).peer(
         MEMCHR,
-        None,
+        bound,
         hot(|| memchr::memchr_iter(b'\n', black_box(raw)).fold(0, |n, at| n + u64::from(at < len)) == lines),
     ));
 }

@@ -17,7 +17,7 @@ use faultin_test::Random;
 use super::case::{Bound, Case, Subject};
 use super::report::{Goal, Row};
 use super::sample::Sampler;
-use super::stats::{interval_ranks, median};
+use super::stats::{Summary, median};
 
 /// Target duration of a sample of a fast operation.
 const SAMPLE: Duration = Duration::from_micros(100);
@@ -164,9 +164,8 @@ impl Bench {
     fn report(&mut self, case: &Case<'_>, rounds: usize) {
         let Some((ours, peers)) = case.subjects.split_first() else { return };
         let row = |peer: &Subject<'_>, label: &str, bound: Option<Bound>| {
-            let mut ratios: Vec<f64> = ours.times.iter().zip(&peer.times).map(|(o, p)| o / p).collect();
-            ratios.sort_unstable_by(f64::total_cmp);
-            let (low, high) = interval_ranks(ratios.len());
+            let each: Vec<f64> = ours.times.iter().zip(&peer.times).map(|(o, p)| o / p).collect();
+            let ratio = Summary::of(&each);
             let peer_ns = median(&peer.times);
             Row {
                 name: format!("{} {}", self.title, case.name),
@@ -174,10 +173,11 @@ impl Bench {
                 peer: label.to_owned(),
                 ours_ns: median(&ours.times) / case.per as f64,
                 peer_ns: peer_ns / case.per as f64,
-                ratio: median(&ratios),
+                ratio: ratio.median,
                 rounds,
-                interval: [ratios[low], ratios[high]],
+                interval: ratio.interval,
                 bound: bound.map(|b| b.for_peer(peer_ns)),
+                each,
             }
         };
         let mut rows: Vec<Row> = peers.iter().map(|peer| row(peer, peer.peer, peer.bound)).collect();

@@ -15,11 +15,13 @@ use faultin_cache::{Cache, CacheOptions, CachedFile};
 use super::case::{Bound, Case};
 use super::measure::Bench;
 use super::peers::uffd::{self, Watched};
+use super::peers::userspace::Paged;
 use super::report::{Goal, Row};
 use super::sample::{Sampler, around, cold, hot};
 
 const LEAST: &str = "SIGBUS, pread, CONTINUE";
 const THREAD: &str = "a thread, pread, CONTINUE";
+const PUBLISHED: &str = "userspace-pagefault";
 const COPY: &str = "UFFDIO_COPY, 64 KiB";
 const CONTINUE: &str = "UFFDIO_CONTINUE, 2 MiB";
 const CONTINUE_AGAIN: &str = "the same of pages mapped elsewhere";
@@ -27,6 +29,7 @@ const ORDINARY: &str = "an ordinary buffer";
 
 /// Goal: maximum ratio of our time to the peer's.
 const RANDOM: f64 = 1.25;
+const RANDOM_PUBLISHED: f64 = 0.1;
 const SEQUENTIAL: f64 = 3.0;
 const FILLED: f64 = 1.3;
 const SELF_MAPPED: f64 = 2.0;
@@ -48,6 +51,12 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     // A random order that is the same in each round.
     let order: Vec<usize> = shuffled(pages);
     let sequence: Vec<usize> = (0..pages).collect();
+    // One for all modes: the library installs its handler once in a process.
+    let published = Mode::ALL
+        .iter()
+        .any(|mode| bench.wants(&format!("random, some pages, {mode:?}")))
+        .then(|| Paged::new(len, &store))
+        .transpose()?;
     let minimal = Watched::new(len, true).map_err(|error| error.to_string());
     for mode in Mode::ALL {
         let mapping = match file.map(0..len as u64, Rights::ReadWrite, mode) {
@@ -60,6 +69,9 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         };
         let empty = || cache.drop_clean();
         let touch = |order: &[usize]| order.iter().all(|&page| load(mapping.as_ptr(), page) == 7);
+        if let Some(published) = &published {
+            random_published(bench, mode, published, &order, empty, touch);
+        }
         match (mode, &minimal) {
             (Mode::Thread, _) => random_by_thread(bench, &store, len, &order, empty, touch)?,
             (_, Ok(minimal)) => random_in_signal(bench, mode, &store, minimal, &order, empty, touch),
@@ -97,6 +109,12 @@ fn goals(bench: &mut Bench) {
     };
     let goals = [
         about("pager random, 4 KiB, Signal", LEAST, "a random page, against SIGBUS + pread + CONTINUE", RANDOM),
+        about(
+            "pager random, some pages, Signal",
+            PUBLISHED,
+            "a random page, against the crate userspace-pagefault",
+            RANDOM_PUBLISHED,
+        ),
         about("pager sequential, Signal", COPY, "sequential, against UFFDIO_COPY of 64 KiB", SEQUENTIAL),
         about("pager filled, Signal", CONTINUE, "filled pages, against UFFDIO_CONTINUE of 2 MiB", FILLED),
         about(
@@ -175,6 +193,24 @@ fn random_by_thread<'a>(
     let least = cold(|| watched.forget(true), || some.iter().all(|&page| load(watched.base(), page) == 7));
     bench.run(case.peer(THREAD, None, least));
     Ok(())
+}
+
+/// Compares with a pager from the registry, which has one process-wide handler and one thread.
+fn random_published<'a>(
+    bench: &mut Bench,
+    mode: Mode,
+    published: &'a Paged,
+    order: &'a [usize],
+    empty: impl FnMut() + 'a,
+    touch: impl Fn(&[usize]) -> bool + 'a,
+) {
+    let some = &order[..order.len() / 16];
+    let base = published.base();
+    let theirs = cold(|| published.forget(), move || some.iter().all(|&page| load(base, page) == 7));
+    let theirs = around(|| published.handler().install(), theirs, || published.handler().restore());
+    let bound = (mode == Mode::Signal).then(|| Bound::times(RANDOM_PUBLISHED));
+    let case = Case::new(format!("random, some pages, {mode:?}"), PAGE, cold(empty, move || touch(some)));
+    bench.run(case.per(some.len()).peer(PUBLISHED, bound, theirs));
 }
 
 /// Measures pages that are in the cache, and only have to be mapped.

@@ -3,6 +3,10 @@
 use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
+use super::environment::Environment;
+use super::scale::Scale;
+use super::stats::Summary;
+
 /// One operation of ours against one peer.
 #[derive(Clone, Serialize)]
 pub struct Row {
@@ -20,6 +24,9 @@ pub struct Row {
     pub interval: [f64; 2],
     /// The goal for the ratio, if there is one.
     pub bound: Option<f64>,
+    /// The paired ratio of each round.
+    #[serde(skip)]
+    pub each: Vec<f64>,
 }
 
 impl Row {
@@ -31,10 +38,14 @@ impl Row {
 /// A goal that takes more than one row, and the achieved value.
 #[derive(Clone, Serialize)]
 pub struct Goal {
+    /// The bench that it belongs to.
+    pub bench: &'static str,
     pub goal: String,
     pub bound: f64,
     pub figure: f64,
     pub met: bool,
+    /// The confidence interval (95 %) of the figure, if it is a median.
+    pub interval: Option<[f64; 2]>,
     /// The origin of the figure.
     pub detail: String,
 }
@@ -45,7 +56,7 @@ impl Goal {
         let ratios: Vec<f64> = rows.iter().filter(|r| which(r)).map(|r| r.ratio).collect();
         let figure = geometric_mean(&ratios)?;
         let detail = format!("geometric mean of {} ratios", ratios.len());
-        Some(Goal { goal: goal.to_owned(), bound, figure, met: figure <= bound, detail })
+        Some(Goal { bench: "", goal: goal.to_owned(), bound, figure, met: figure <= bound, interval: None, detail })
     }
 
     /// Makes a goal for the largest of the rows' ratios.
@@ -54,7 +65,34 @@ impl Goal {
         let worst = rows.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio))?;
         let good = rows.iter().filter(|r| r.ratio <= bound).count();
         let detail = format!("{good} of {} within; worst: {}", rows.len(), worst.label());
-        Some(Goal { goal: goal.to_owned(), bound, figure: worst.ratio, met: worst.ratio <= bound, detail })
+        Some(Goal {
+            bench: "",
+            goal: goal.to_owned(),
+            bound,
+            figure: worst.ratio,
+            met: worst.ratio <= bound,
+            interval: Some(worst.interval),
+            detail,
+        })
+    }
+
+    /// Makes a goal for the ratio of one row relative to that of another one, which was measured in the same rounds.
+    pub fn relative(
+        goal: &str,
+        bound: f64,
+        rows: &[Row],
+        ours: impl Fn(&Row) -> bool,
+        theirs: impl Fn(&Row) -> bool,
+    ) -> Option<Goal> {
+        let (ours, theirs) = (rows.iter().find(|r| ours(r))?, rows.iter().find(|r| theirs(r))?);
+        let ratios: Vec<f64> = ours.each.iter().zip(&theirs.each).map(|(a, b)| a / b).collect();
+        if ratios.is_empty() {
+            return None;
+        }
+        let Summary { median, interval } = Summary::of(&ratios);
+        let detail = format!("{:.3}, and {:.3} for {}", ours.ratio, theirs.ratio, theirs.name);
+        let goal = goal.to_owned();
+        Some(Goal { bench: "", goal, bound, figure: median, met: median <= bound, interval: Some(interval), detail })
     }
 
     /// Makes a goal that each row's interval includes 1, or is below; the figure is the highest lower end.
@@ -62,7 +100,7 @@ impl Goal {
         let worst = rows.iter().filter(|r| which(r)).max_by(|a, b| a.interval[0].total_cmp(&b.interval[0]))?;
         let figure = worst.interval[0];
         let detail = format!("worst: {}: {:.3} to {:.3}", worst.label(), figure, worst.interval[1]);
-        Some(Goal { goal: goal.to_owned(), bound: 1.0, figure, met: figure <= 1.0, detail })
+        Some(Goal { bench: "", goal: goal.to_owned(), bound: 1.0, figure, met: figure <= 1.0, interval: None, detail })
     }
 
     /// Makes a goal for the row that exceeds its own bound by the largest factor; the figure is that factor.
@@ -78,7 +116,15 @@ impl Goal {
             worst.ratio,
             worst.bound.unwrap_or(f64::NAN)
         );
-        Some(Goal { goal: goal.to_owned(), bound: 1.0, figure: *figure, met: *figure <= 1.0, detail })
+        Some(Goal {
+            bench: "",
+            goal: goal.to_owned(),
+            bound: 1.0,
+            figure: *figure,
+            met: *figure <= 1.0,
+            interval: None,
+            detail,
+        })
     }
 }
 
@@ -90,12 +136,30 @@ fn geometric_mean(values: &[f64]) -> Option<f64> {
 /// All results of a run.
 #[derive(Default, Serialize)]
 pub struct Report {
+    pub environment: Environment,
     pub results: Vec<Row>,
     pub goals: Vec<Goal>,
     /// Peers that did not run. If not empty, the table has failed.
     pub missing: Vec<String>,
     /// Cases that this machine cannot measure.
     pub skipped: Vec<String>,
+    /// Growth, if it was measured.
+    pub scale: Option<Scale>,
+}
+
+impl Report {
+    /// Returns the names of the benches that have results, in their order.
+    pub fn benches(&self) -> Vec<&str> {
+        let rows = self.results.iter().filter_map(|row| row.name.split(' ').next());
+        let mut benches: Vec<&str> = rows.chain(self.goals.iter().map(|goal| goal.bench)).collect();
+        let mut seen = Vec::new();
+        benches.retain(|bench| {
+            let is_new = !seen.contains(bench);
+            seen.push(*bench);
+            is_new
+        });
+        benches
+    }
 }
 
 /// Returns the rows of one bench, for people.
@@ -159,7 +223,8 @@ fn verdict(cell: Cell, bound: Option<f64>, ratio: f64, low: f64) -> Cell {
     }
 }
 
-fn ratio(value: f64) -> String {
+/// Writes a ratio.
+pub fn ratio(value: f64) -> String {
     match value {
         v if v < 0.1 => format!("{v:.4}"),
         v if v < 10.0 => format!("{v:.3}"),
@@ -200,6 +265,7 @@ mod tests {
             rounds: 11,
             interval: [ratio, ratio],
             bound,
+            each: vec![ratio],
         }
     }
 
@@ -213,6 +279,8 @@ mod tests {
         let bounds = Goal::within_bounds("", &rows, |_| true).unwrap();
         assert!((bounds.figure - 1.25).abs() < 1e-9 && !bounds.met);
         assert!(Goal::mean("", 1.0, &rows, |_| false).is_none());
+        let relative = Goal::relative("", 1.05, &rows, |r| r.ratio > 1.0, |r| r.ratio < 1.0).unwrap();
+        assert!((relative.figure - 4.0).abs() < 1e-9 && !relative.met);
     }
 
     #[test]

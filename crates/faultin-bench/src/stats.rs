@@ -1,5 +1,24 @@
 //! The arithmetic of rounds: a median, and its confidence interval.
 
+use serde::Serialize;
+
+/// The median of values and its confidence interval (95 %); see [`interval_ranks`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    pub median: f64,
+    pub interval: [f64; 2],
+}
+
+impl Summary {
+    /// Summarizes values, of which there is at least one.
+    pub fn of(values: &[f64]) -> Summary {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let (low, high) = interval_ranks(sorted.len());
+        Summary { median: median(&sorted), interval: [sorted[low], sorted[high]] }
+    }
+}
+
 /// Returns the middle value, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -61,7 +61,7 @@ fn every_peer_runs_and_every_row_is_complete() {
     for peer in wanted {
         assert!(rows.iter().any(|row| row["peer"] == peer), "no row against {peer}");
     }
-    for bench in ["copy", "load", "fault", "fault-in", "probe"] {
+    for bench in ["copy", "load", "fault", "fault-in", "probe", "map", "cache"] {
         assert!(rows.iter().any(|row| row["name"].as_str().is_some_and(|n| n.starts_with(&format!("{bench} ")))));
     }
 }
@@ -81,4 +81,73 @@ fn a_filter_that_matches_nothing_is_an_error() {
     let output = faultin(&["--quick", "--filter", "no such case"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no case"));
+}
+
+#[test]
+fn growth_is_measured_in_every_part_and_shown_on_a_page_and_in_plots() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (page, plots) = (folder.path().join("page.html"), folder.path().join("plots"));
+    let output = common::faultin_bench()
+        .args(["scale", "load", "--quick", "--json", "--html"])
+        .arg(&page)
+        .arg("--plots")
+        .arg(&plots)
+        .output()
+        .expect("the command starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !faultin_test::is_emulated() {
+        // The times of a smoke test decide nothing.
+        assert!(output.status.success(), "{}\n{errors}", output.status);
+    }
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let scale = &report["scale"];
+    let curves = scale["curves"].as_array().expect("curves");
+    for name in [
+        "beside mapped",
+        "beside registered",
+        "registering",
+        "dropping",
+        "FileMap::open",
+        "memmap2",
+        "opening a",
+        "closing a",
+        "random read",
+    ] {
+        let found = curves.iter().find(|curve| curve["name"].as_str().is_some_and(|text| text.contains(name)));
+        let curve = found.unwrap_or_else(|| panic!("no curve of {name}"));
+        let points = curve["points"].as_array().expect("points");
+        assert!(points.len() >= 2, "{curve}");
+        assert!(points.iter().all(|point| point["ns"]["median"].as_f64().is_some_and(|ns| ns > 0.0)), "{curve}");
+        assert!(curve["exponent"]["median"].is_number(), "{curve}");
+    }
+    assert!(scale["misses"].as_array().is_some_and(|rows| rows.len() >= 5), "{}", scale["misses"]);
+    let figures = scale["figures"].as_array().expect("figures");
+    let has_threads = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
+    let threads: &[&str] = if has_threads { &["two threads", "two readers", "two writers"] } else { &[] };
+    for name in ["fault_in", "closing each", "random read", "misses"].iter().chain(threads) {
+        let found = figures.iter().any(|figure| figure["name"].as_str().is_some_and(|text| text.starts_with(name)));
+        assert!(found, "no figure of {name}");
+    }
+
+    let html = std::fs::read_to_string(&page).expect("a page");
+    for part in ["default-src 'none'", "fault_in, resident", "read_volatile", "<h2>load</h2>", "misses, Zipf"] {
+        assert!(html.contains(part), "{part}");
+    }
+    let names: Vec<_> =
+        std::fs::read_dir(&plots).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+    let files: Vec<String> = names.iter().map(|name| std::fs::read_to_string(name).expect("a plot")).collect();
+    assert!(files.iter().all(|svg| svg.starts_with("<svg") && svg.ends_with("</svg>\n")), "{names:?}");
+    // No address except the name of the format.
+    for text in files.iter().chain([&html]) {
+        let rest = text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!rest.contains("://") && !rest.contains("<script") && !rest.contains("url("));
+    }
+}
+
+#[test]
+fn plots_need_what_they_show() {
+    let output = faultin(&["load", "--quick", "--plots", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--plots needs"));
 }

@@ -133,10 +133,10 @@ unsafe fn copy_overlapping(dst: *mut u8, src: *const u8, len: usize) -> Result<(
 
 /// Copies as [`copy`] does, for short copies of unpredictable size: the same contract and counts.
 ///
-/// Where the CPU has masked 64-byte registers (AVX-512), up to 64 bytes are copied without a branch on the size, which is
-/// several times faster where a branch predictor cannot predict the size. The price: a later load of the copied bytes
-/// cannot be forwarded from a store that is still in flight, and takes about 2.5 times as long (store forwarding does not
-/// work through masks). Use it for data that is passed on, not for objects that are used at once; for sizes that repeat,
+/// On x86-64, up to 64 bytes are copied with few branches on the size, or none, which is several times faster where a branch
+/// predictor cannot predict the size: with one masked register where the CPU has AVX-512, otherwise with four that overlap.
+/// The price of a mask: a later load of the copied bytes cannot be forwarded from a store that is still in flight, and takes
+/// about 2.5 times as long. Use it for data that is passed on, not for objects that are used at once; for sizes that repeat,
 /// [`copy_in`] is as fast.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ mod pages;
 
 use faultin::raw;
 use faultin::{Access, Short};
+use faultin_test::Random;
 use pages::{Bad, Pages, serial};
 use proptest::prelude::*;
 
@@ -234,4 +235,23 @@ proptest! {
             prop_assert_eq!(raw::count_byte(ptr, len, 1), Ok(text.iter().filter(|&&b| b == 1).count()));
         }
     }
+}
+
+/// The lines of a map are found in copies, many ends at once.
+#[test]
+fn lines_are_the_same_with_every_width() {
+    let _one = serial();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // Every density, from nothing but line ends to almost none.
+    let random = Random::new(1);
+    let bytes: Vec<u8> =
+        (0..300_000).map(|at| if random.once_in(1 + at / 500) { b'\n' } else { b'a' + (at % 26) as u8 }).collect();
+    std::fs::write(file.path(), &bytes).expect("written");
+    let want: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    let want = want.strip_suffix(&[&b""[..]]).unwrap_or(&want);
+    each_width(|width| {
+        let map = faultin::FileMap::open(file.path()).expect("a map");
+        let got: Vec<Vec<u8>> = map.lines(..).collect::<Result<_, _>>().expect("readable");
+        assert!(got == want, "{width}");
+    });
 }

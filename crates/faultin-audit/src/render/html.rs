@@ -13,7 +13,8 @@ use crate::log::{SHOWN, ends_of};
 use crate::model::{Cell, Kind, Model, Row, Skip, Square, Summary, Table};
 use crate::scenario::Scenario;
 
-const STYLE: &str = include_str!("style.css");
+/// The look that all pages share (`faultin-bench --html` has it, too), and that of this one.
+const STYLES: [&str; 2] = [include_str!("page.css"), include_str!("style.css")];
 const SCRIPT: &str = include_str!("script.js");
 
 /// Nothing is fetched from anywhere.
@@ -30,7 +31,7 @@ pub fn page(model: &Model) -> String {
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 title { "faultin audit" }
-                style { (PreEscaped(STYLE)) }
+                style { @for style in STYLES { (PreEscaped(style)) } }
             }
             body {
                 header {

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod streaming;
 pub mod touch;
 pub mod uffd;
+pub mod userspace;
 pub mod vm;
 
 use std::mem::MaybeUninit;
@@ -30,6 +31,15 @@ impl Handler {
         action.sa_sigaction = handler;
         action.sa_flags = flags;
         Handler { action, ours: SIGNALS.map(|signal| exchange(signal, None)) }
+    }
+
+    /// Records the current handlers, and the one that `install` installs for both signals; restores the former.
+    fn installed_by<T>(install: impl FnOnce() -> T) -> (T, Self) {
+        let ours = SIGNALS.map(|signal| exchange(signal, None));
+        let result = install();
+        let handler = Handler { action: exchange(SIGNALS[0], None), ours };
+        handler.restore();
+        (result, handler)
     }
 
     /// Installs the peer's handler for both signals.

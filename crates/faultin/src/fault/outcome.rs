@@ -155,7 +155,7 @@ pub(super) const fn cause_at(index: u8, extent_log2: u8) -> Cause {
 }
 
 /// The progress when the instruction of an entry faults, beyond the progress register: the largest of three counts, each of
-/// which is a prefix that is certainly stored.
+/// which is a prefix that is certainly stored, and at most the whole operation.
 ///
 /// | bits | meaning |
 /// |---|---|
@@ -177,7 +177,8 @@ impl Progress {
         let edge = if self.0 & 0x200 == 0 { base + n } else { len.saturating_sub(n) };
         let floor = (self.0 >> 10 & 0x1ff) as usize;
         let done = if edge > base { edge } else { base };
-        if done > floor { done } else { floor }
+        let done = if done > floor { done } else { floor };
+        if done < len { done } else { len }
     }
 }
 

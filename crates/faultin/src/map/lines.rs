@@ -1,5 +1,6 @@
 //! [`Lines`]: the lines of a range, as copies.
 
+use core::fmt;
 use core::iter::FusedIterator;
 use core::ops::RangeBounds;
 use std::io;
@@ -7,7 +8,7 @@ use std::io;
 use super::chunks::Chunks;
 use super::error::{MapError, OperationError, Reason};
 use super::file::FileMap;
-use crate::scan::{Plain, over};
+use crate::scan::over;
 
 /// A line, without the `\n` that ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Lines<'a> {
     /// Size in bytes of the chunk that was copied last, and how many of them belong to lines that were handed out.
     len: usize,
     used: usize,
+    /// Where lines end in the chunk.
+    ends: Ends,
     /// The start of a line that continues after the chunk, or did.
     begun: Vec<u8>,
     /// Whether `begun` was handed out.
@@ -67,6 +70,7 @@ impl<'a> Lines<'a> {
             chunks: Chunks::new(map, range),
             len: 0,
             used: 0,
+            ends: Ends::new(),
             begun: Vec::new(),
             done: true,
             limit: LIMIT,
@@ -97,26 +101,24 @@ impl<'a> Lines<'a> {
             self.done = false;
         }
         loop {
-            let rest = &self.chunks.current(self.len)[self.used..];
-            // SAFETY: a slice.
-            let end = unsafe { over::find_any(Plain(rest.as_ptr()), rest.len(), [b'\n']) };
-            if let Ok(Some(end)) = end {
-                self.fits(end)?;
+            if let Some(end) = self.ends.next(self.chunks.current(self.len)) {
+                self.fits(end - self.used)?;
                 let start = self.used;
-                self.used += end + 1;
+                self.used = end + 1;
+                self.ends.advance();
                 let at = self.chunks.position() - (self.len - start) as u64 - self.begun.len() as u64;
                 self.done = true;
                 if self.begun.is_empty() {
-                    return Ok(Some(Line { at, bytes: &self.chunks.current(self.len)[start..start + end] }));
+                    return Ok(Some(Line { at, bytes: &self.chunks.current(self.len)[start..end] }));
                 }
                 // (There is room: `fits` has made it.)
-                self.begun.extend_from_slice(&self.chunks.current(self.len)[start..start + end]);
+                self.begun.extend_from_slice(&self.chunks.current(self.len)[start..end]);
                 return Ok(Some(Line { at, bytes: &self.begun }));
             }
-            let rest = rest.len();
-            self.fits(rest)?;
+            self.fits(self.len - self.used)?;
             self.begun.extend_from_slice(&self.chunks.current(self.len)[self.used..]);
             (self.len, self.used) = (0, 0);
+            self.ends.clear();
             match self.chunks.advance()? {
                 Some(len) => self.len = len,
                 None if self.begun.is_empty() => return Ok(None),
@@ -155,6 +157,60 @@ impl<'a> Lines<'a> {
         };
         let at = self.chunks.position() - (self.len - self.used) as u64 - len as u64;
         Err(self.chunks.map().error(at, OperationError::new(0, reason)))
+    }
+}
+
+/// The positions of `\n` in a chunk, found many at a time: searching for each one would take longer than to copy the line.
+struct Ends {
+    /// Positions in the chunk; those from `next` to `count` are ahead.
+    found: Box<[u32; Ends::ROOM]>,
+    next: usize,
+    count: usize,
+    /// Number of bytes of the chunk that were searched.
+    searched: usize,
+}
+
+impl Ends {
+    /// Few enough to stay in the L1 cache beside the chunk.
+    const ROOM: usize = 4 * over::ENOUGH;
+
+    fn new() -> Self {
+        Ends { found: Box::new([0; Ends::ROOM]), next: 0, count: 0, searched: 0 }
+    }
+
+    /// Returns the next position in `chunk`; `None` if there is none.
+    #[inline]
+    fn next(&mut self, chunk: &[u8]) -> Option<usize> {
+        if self.next == self.count {
+            self.search(chunk);
+        }
+        self.found[..self.count].get(self.next).map(|&end| end as usize)
+    }
+
+    /// Finds further positions, if there are any.
+    #[inline(never)]
+    fn search(&mut self, chunk: &[u8]) {
+        (self.next, self.count) = (0, 0);
+        while self.count == 0 && self.searched < chunk.len() {
+            (self.count, self.searched) = over::positions(chunk, b'\n', self.searched, &mut *self.found);
+        }
+    }
+
+    /// Advances to the position after the next one.
+    #[inline]
+    fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    /// Forgets the chunk.
+    fn clear(&mut self) {
+        (self.next, self.count, self.searched) = (0, 0, 0);
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.found[self.next..self.count]).finish()
     }
 }
 

@@ -57,6 +57,15 @@ pub(crate) mod over {
         unsafe { widest::last(&AnyOf(bytes, [byte]), len) }
     }
 
+    /// Writes the positions from `from` on at which a slice of less than 4 GiB has `byte`, in ascending order, to `out`, which has
+    /// room for at least [`ENOUGH`]. Returns their number, and where to continue: the end, or a position further on.
+    pub(crate) fn positions(bytes: &[u8], byte: u8, from: usize, out: &mut [u32]) -> (usize, usize) {
+        widest::positions(bytes, byte, from, out)
+    }
+
+    /// Room for positions with which [`positions`] always proceeds: four of the widest registers.
+    pub(crate) const ENOUGH: usize = 4 * 32;
+
     pub(crate) unsafe fn count_byte<B: Bytes>(bytes: B, len: usize, byte: u8) -> Result<usize, Short> {
         // SAFETY: as above.
         unsafe { widest::count(&AnyOf(bytes, [byte]), len) }

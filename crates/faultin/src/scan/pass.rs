@@ -206,6 +206,83 @@ pub(super) unsafe fn count<V: Vector, L: Look>(look: &L, len: usize) -> Result<u
     Ok(total)
 }
 
+/// Number of positions that [`positions`] writes for each word of masks without a test of how many there are.
+const FEW: usize = 4;
+
+/// Writes the positions from `from` on at which `bytes` have `byte`, in ascending order, to `out`, until it may have too little
+/// room. Returns their number, and where to continue: the end, or a position further on if `out` has room for four registers.
+///
+/// # Safety
+/// The CPU has these registers.
+#[inline(always)]
+pub(super) unsafe fn positions<V: Vector>(bytes: &[u8], byte: u8, from: usize, out: &mut [u32]) -> (usize, usize) {
+    let group = 4 * V::BYTES;
+    let (mut at, mut count) = (from, 0);
+    // SAFETY: forwarded.
+    let wanted = unsafe { V::splat(byte) };
+    while bytes.len() - at >= group && out.len() - count >= group {
+        let ptr = bytes[at..][..group].as_ptr();
+        // (No closure: in one, the registers would not stay registers.)
+        // SAFETY: forwarded; a group of bytes.
+        let four = unsafe {
+            [
+                V::plain(ptr).eq(wanted),
+                V::plain(ptr.add(V::BYTES)).eq(wanted),
+                V::plain(ptr.add(2 * V::BYTES)).eq(wanted),
+                V::plain(ptr.add(3 * V::BYTES)).eq(wanted),
+            ]
+        };
+        // SAFETY: forwarded.
+        if unsafe { any(four) } {
+            // SAFETY: forwarded.
+            let masks = unsafe { [four[0].mask(), four[1].mask(), four[2].mask(), four[3].mask()] };
+            // As many masks at once as a word has room for.
+            let bits = V::BITS as usize * V::BYTES;
+            let together = 64 / bits;
+            for first in (0..4).step_by(together) {
+                let mut mask = 0;
+                for index in 0..together {
+                    mask |= masks[first + index] << (bits * index);
+                }
+                let hits = (mask.count_ones() / V::BITS) as usize;
+                let start = at + first * V::BYTES;
+                let places = &mut out[count..][..together * V::BYTES];
+                // A branch on the number of hits would often be mispredicted.
+                for place in &mut places[..FEW] {
+                    *place = (start + lowest::<V>(mask)) as u32;
+                    mask = without_lowest::<V>(mask);
+                }
+                if hits > FEW {
+                    for place in &mut places[FEW..hits] {
+                        *place = (start + lowest::<V>(mask)) as u32;
+                        mask = without_lowest::<V>(mask);
+                    }
+                }
+                count += hits;
+            }
+        }
+        at += group;
+    }
+    if bytes.len() - at < group {
+        while at < bytes.len() && count < out.len() {
+            out[count] = at as u32;
+            count += usize::from(bytes[at] == byte);
+            at += 1;
+        }
+    }
+    (count, at)
+}
+
+/// Returns a mask without its lowest position; an empty one stays empty.
+#[inline(always)]
+fn without_lowest<V: Vector>(mask: u64) -> u64 {
+    if V::BITS == 1 {
+        return mask & mask.wrapping_sub(1);
+    }
+    // The bits of a position are equal.
+    mask & !((mask & mask.wrapping_neg()) * ((1 << V::BITS) - 1))
+}
+
 /// Handles a fault at or after position `at`: calls `found` with each position, until it returns false, and reports the
 /// byte that cannot be loaded. That byte is not touched again, if the fault has its address.
 ///

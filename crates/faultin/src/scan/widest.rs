@@ -36,3 +36,23 @@ widest! {
     count -> Result<usize, Short>;
     last -> Result<Option<usize>, (usize, Fault)>;
 }
+
+/// [`pass::positions`].
+pub(super) fn positions(bytes: &[u8], byte: u8, from: usize, out: &mut [u32]) -> (usize, usize) {
+    #[cfg(all(target_arch = "x86_64", not(any(faultin_syscall, faultin_portable))))]
+    {
+        /// # Safety
+        /// The CPU has these features.
+        #[target_feature(enable = "avx2,popcnt,bmi1")]
+        unsafe fn wide(bytes: &[u8], byte: u8, from: usize, out: &mut [u32]) -> (usize, usize) {
+            // SAFETY: forwarded.
+            unsafe { pass::positions::<crate::arch::Wide>(bytes, byte, from, out) }
+        }
+        if crate::arch::dispatch::wide() {
+            // SAFETY: what is wide has these features.
+            return unsafe { wide(bytes, byte, from, out) };
+        }
+    }
+    // SAFETY: every target has these registers.
+    unsafe { pass::positions::<Block>(bytes, byte, from, out) }
+}

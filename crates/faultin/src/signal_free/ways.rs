@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::raw::{Descriptor, call};
 use super::touch;
 use crate::fault::{Access, Cause, Fault, Short};
-use crate::registry::process::process;
+use crate::signal::inside::process::process;
 use crate::{arch, page_size};
 
 /// How the kernel copies for this process.

@@ -28,6 +28,7 @@ fn routines(architecture: Architecture) -> &'static [&'static str] {
             "copy_sse2",
             "copy_streaming",
             "copy_unpredictable_avx512",
+            "copy_unpredictable_sse2",
             "copy_rep",
             "fill_sse2",
             "fill_rep",

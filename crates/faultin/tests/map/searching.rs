@@ -153,13 +153,23 @@ fn two_files_are_compared_and_each_error_names_its_own() {
 
 #[test]
 fn lines_are_whole_wherever_they_lie() {
+    let page = page_size();
+    let long: &[usize] = &[0, 1, 80, 0, page, 3 * page + 5, 7, 200_000, 1, 0];
+    // More lines in a register, in a group of registers, and in a chunk than are found at once.
+    let (mut empty, mut short, mut mixed) = (vec![0; 70_000], Vec::new(), Vec::new());
+    empty.extend([1, 0, 0, 500]);
+    for at in 0..5_000_usize {
+        short.push(at * 7 % 11);
+        mixed.push(at * at % [3, 17, 90, 400][at / 100 % 4]);
+    }
+    for lens in [long, &empty, &short, &mixed] {
+        lines_of(lens);
+    }
+}
+
+fn lines_of(lens: &[usize]) {
     each(|case| {
-        let page = page_size();
-        let lines: Vec<Vec<u8>> = [0, 1, 80, 0, page, 3 * page + 5, 7, 200_000, 1, 0]
-            .iter()
-            .enumerate()
-            .map(|(i, &len)| vec![b'a' + i as u8; len])
-            .collect();
+        let lines: Vec<Vec<u8>> = lens.iter().enumerate().map(|(i, &len)| vec![b'a' + (i % 26) as u8; len]).collect();
         for end in [&b"\n"[..], b"", b"\n\n", b"\nunfinished"] {
             let path = case.path("lines");
             let text = [&lines.join(&b'\n')[..], end].concat();

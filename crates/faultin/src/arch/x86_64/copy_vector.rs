@@ -532,3 +532,72 @@ pub(super) unsafe extern "C" fn copy_unpredictable_avx512() {
         page = const super::MIN_PAGE,
     )
 }
+
+/// Up to 64 bytes with two branches: four registers that overlap, at positions that are limited to the last register's. Larger
+/// sizes go to [`copy`](super::dispatch::copy). For CPUs without AVX-512; masked moves of AVX2 are slower than `memcpy`.
+///
+/// The counts of the entries may exceed the size: then every byte was stored, and the register that faults repeats some.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_unpredictable_sse2() {
+    naked_asm!(
+        floor!("0"),
+        "cmp rdx, 64",
+        "ja {branchy}",
+        "cmp edx, 16",
+        "jb 20f",
+        "lea ecx, [rdx - 16]",
+        "mov r9d, 16",
+        "mov r10d, 32",
+        "cmp ecx, r9d",
+        "cmovb r9d, ecx",
+        "cmp ecx, r10d",
+        "cmovb r10d, ecx",
+        "xor eax, eax",
+        ld!("movups xmm0, [rsi]"),
+        ld!("movups xmm1, [rsi + r9]"),
+        ld!("movups xmm2, [rsi + r10]"),
+        ld!("movups xmm3, [rsi + rcx]"),
+        st!(head "0", "movups [rdi], xmm0"),
+        st!(head "16", "movups [rdi + r9], xmm1"),
+        st!(head "32", "movups [rdi + r10], xmm2"),
+        st!(head "48", "movups [rdi + rcx], xmm3"),
+        "ret",
+        ".p2align 4",
+        "20: cmp edx, 4",
+        "jb 21f",
+        "lea ecx, [rdx - 4]",
+        "mov r9d, 4",
+        "mov r10d, 8",
+        "cmp ecx, r9d",
+        "cmovb r9d, ecx",
+        "cmp ecx, r10d",
+        "cmovb r10d, ecx",
+        ld!("mov r11d, [rsi]"),
+        ld!("mov r8d, [rsi + r9]"),
+        ld!("mov edx, [rsi + r10]"),
+        ld!("mov eax, [rsi + rcx]"),
+        st!(head "0", "mov [rdi], r11d"),
+        st!(head "4", "mov [rdi + r9], r8d"),
+        st!(head "8", "mov [rdi + r10], edx"),
+        st!(head "12", "mov [rdi + rcx], eax"),
+        "22: xor eax, eax",
+        "ret",
+        // Up to three bytes: the first, the middle and the last one.
+        ".p2align 4",
+        "21: test edx, edx",
+        "jz 22b",
+        "mov r9d, edx",
+        "shr r9d",
+        "lea r10d, [rdx - 1]",
+        ld!("movzx ecx, byte ptr [rsi]"),
+        ld!("movzx r8d, byte ptr [rsi + r9]"),
+        ld!("movzx eax, byte ptr [rsi + r10]"),
+        st!(head "0", "mov [rdi], cl"),
+        st!(head "1", "mov [rdi + r9], r8b"),
+        st!(head "2", "mov [rdi + r10], al"),
+        "xor eax, eax",
+        "ret",
+        "77: ret",
+        branchy = sym super::dispatch::copy,
+    )
+}

@@ -10,7 +10,7 @@ use super::copy_vector::LIMITS;
 pub(crate) enum Vector {
     /// 16 bytes; every x86-64 has them.
     Sse2,
-    /// 32 bytes.
+    /// 32 bytes, and the instructions that count and find bits (POPCNT, BMI1), which every CPU with AVX2 has.
     Avx2,
     /// 64 bytes, with the 32-byte forms (VL), byte masks (BW) and BMI2.
     Avx512,
@@ -19,9 +19,10 @@ pub(crate) enum Vector {
 /// Returns the widest that this CPU and this kernel support.
 pub(crate) fn widest() -> Vector {
     use std::arch::is_x86_feature_detected as has;
-    let has = if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
+    let has_wide = has!("avx2") && has!("popcnt") && has!("bmi1");
+    let has = if has_wide && has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("bmi2") {
         Vector::Avx512
-    } else if has!("avx2") {
+    } else if has_wide {
         Vector::Avx2
     } else {
         Vector::Sse2

@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 #[cfg(feature = "internals")]
 use super::copy_vector::LIMITS;
 use super::copy_vector::{
-    copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512, counting_copy_avx2, counting_copy_avx512,
-    counting_copy_sse2,
+    copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512, copy_unpredictable_sse2, counting_copy_avx2,
+    counting_copy_avx512, counting_copy_sse2,
 };
 use super::cpu::{self, Vector};
 use crate::copy::CountingCopy;
@@ -47,8 +47,8 @@ pub(crate) fn counting_copy() -> CountingCopy {
 pub(crate) fn select(vector: Vector) {
     let (copy, unpredictable) = match vector {
         Vector::Avx512 => (copy_avx512 as *mut (), copy_unpredictable_avx512 as *mut ()),
-        Vector::Avx2 => (copy_avx2 as *mut (), copy_avx2 as *mut ()),
-        Vector::Sse2 => (copy_sse2 as *mut (), copy_sse2 as *mut ()),
+        Vector::Avx2 => (copy_avx2 as *mut (), copy_unpredictable_sse2 as *mut ()),
+        Vector::Sse2 => (copy_sse2 as *mut (), copy_unpredictable_sse2 as *mut ()),
     };
     COPY.store(copy, Ordering::Relaxed);
     COPY_UNPREDICTABLE.store(unpredictable, Ordering::Relaxed);

@@ -7,11 +7,13 @@ use faultin_test::Zeros;
 use faultin_test::eviction::{BLOCKS, Lru, Policy, ROOM, S3Fifo, Sieve, miss_ratio, traces};
 use serde::Serialize;
 
+use crate::report;
+
 const BLOCK: usize = 4096;
 
 /// The shares of one trace.
 #[derive(Serialize)]
-pub struct Row {
+pub struct Misses {
     pub trace: &'static str,
     pub ours: f64,
     pub lru: f64,
@@ -22,14 +24,37 @@ pub struct Row {
     pub is_bounded: bool,
 }
 
+impl Misses {
+    /// Returns the shares with the names of the policies, ours first.
+    pub fn shares(&self) -> [(&'static str, f64); 5] {
+        [
+            ("ours", self.ours),
+            ("LRU", self.lru),
+            ("SIEVE", self.sieve),
+            ("S3-FIFO", self.s3_fifo),
+            ("quick_cache", self.quick_cache),
+        ]
+    }
+}
+
+/// Returns the shares as a table.
+pub fn table(rows: &[Misses]) -> comfy_table::Table {
+    let mut table = report::plain(["share of misses", "ours", "LRU", "SIEVE", "S3-FIFO", "quick_cache"]);
+    for row in rows {
+        let [ours, lru, sieve, s3, quick] = row.shares().map(|(_, share)| format!("{share:.3}"));
+        table.add_row([row.trace, &ours, &lru, &sieve, &s3, &quick]);
+    }
+    table
+}
+
 /// Measures the traces, of `len` accesses each.
 ///
 /// # Errors
 /// What failed, in words.
-pub fn measure(len: usize) -> Result<Vec<Row>, String> {
+pub fn measure(len: usize) -> Result<Vec<Misses>, String> {
     let row = |trace: &faultin_test::eviction::Trace| {
         let simulated = |mut policy: Box<dyn Policy>| miss_ratio(&trace.accesses, |block| policy.access(block));
-        Ok(Row {
+        Ok(Misses {
             trace: trace.name,
             ours: ours(&trace.accesses)?,
             lru: simulated(Box::new(Lru::new(ROOM))),
