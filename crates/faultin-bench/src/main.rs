@@ -7,6 +7,7 @@
 //! | `c` | the C library |
 //! | `copy`, `load`, `fault`, `fault_in`, `probe`, `map`, `cache`, `threads`, `pager` | the comparisons and the goals |
 //! | `scale` | operations whose cost may grow with the number of mappings, maps or files; misses of the cache |
+//! | `ranges` | many ranges of a file that is larger than the cache |
 //! | `peers` | the alternatives |
 //! | `report`, `render` | the results as tables and JSON; as plots and a page |
 //! | `environment` | where and when they were measured |
@@ -25,6 +26,7 @@ mod memory;
 mod pager;
 mod peers;
 mod probe;
+mod ranges;
 mod render;
 mod report;
 mod sample;
@@ -38,6 +40,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use environment::Environment;
 use measure::Bench;
+use ranges::Ranges;
 use report::Report;
 use scale::{Effort, Scale};
 
@@ -102,6 +105,9 @@ enum Which {
     /// Growth: operations beside more and more mappings, maps and files, as curves; misses of the cache beside other
     /// policies; and `threads`. Fails if a curve grows that should be flat. Not a part of everything
     Scale,
+    /// 20,000 ranges of a file of 4 GiB in the temporary directory, beside a raw mapping, preads and io_uring. Fails if a
+    /// bound is missed. Not a part of everything
+    Ranges,
 }
 
 type Run = fn(&mut Bench) -> Result<(), String>;
@@ -148,7 +154,8 @@ fn failures(args: &Args, report: &Report) -> Vec<String> {
     let missing = report.missing.iter().map(|what| format!("did not run as it should: {what}"));
     // The figures of a smoke test mean nothing.
     let scale = report.scale.as_ref().filter(|_| !args.quick).map(Scale::failures).unwrap_or_default();
-    missing.chain(scale).collect()
+    let ranges = report.ranges.as_ref().filter(|_| !args.quick).map(Ranges::failures).unwrap_or_default();
+    missing.chain(scale).chain(ranges).collect()
 }
 
 /// Writes the files that were requested.
@@ -209,8 +216,16 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         report.missing.append(&mut scale.missing);
         report.scale = Some(scale);
     }
+    if args.which.contains(&Which::Ranges) {
+        let ranges = Ranges::measure(args.quick, args.rounds, args.filter.as_deref())?;
+        if !args.json {
+            faultin_cli::print(&ranges.text());
+        }
+        report.ranges = Some(ranges);
+    }
     report.environment.at_end();
-    if report.results.is_empty() && report.missing.is_empty() && report.goals.is_empty() && report.scale.is_none() {
+    let has_rows = !report.results.is_empty() || !report.missing.is_empty() || !report.goals.is_empty();
+    if !has_rows && report.scale.is_none() && report.ranges.is_none() {
         return Err("nothing to measure: no case of that name".to_owned());
     }
     if args.json {

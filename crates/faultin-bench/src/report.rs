@@ -4,6 +4,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, Table
 use serde::Serialize;
 
 use super::environment::Environment;
+use super::ranges::Ranges;
 use super::scale::Scale;
 use super::stats::Summary;
 
@@ -145,6 +146,9 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// Growth, if it was measured.
     pub scale: Option<Scale>,
+    /// The ranges of a large file, if they were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Ranges>,
 }
 
 impl Report {

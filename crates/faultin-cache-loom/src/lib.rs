@@ -18,8 +18,11 @@ use std::time::Instant;
 #[allow(clippy::modulo_one, reason = "there is one word here, so that it is shared")]
 #[path = "../../faultin-cache/src/pager/inside/mailbox.rs"]
 mod mailbox;
+#[allow(clippy::absurd_extreme_comparisons, reason = "here, the first meeting is often enough")]
 #[path = "../../faultin-cache/src/lock/inside/raw.rs"]
 mod raw;
+#[path = "../../faultin-cache/src/lock/inside/regions.rs"]
+mod regions;
 mod signal;
 mod sync;
 #[path = "../../faultin-cache/src/lock/inside/slots.rs"]
@@ -28,6 +31,8 @@ mod threads;
 /// At its path in the crate.
 mod lock {
     pub(crate) use crate::raw::RawLock;
+    pub(crate) use crate::regions::Regions;
+    pub(crate) use crate::threads::{Thread, Threads};
 }
 
 /// Waits, which no model has.

@@ -5,6 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use loom::sync::Condvar;
 
+/// It is initialised before there are other threads.
+pub(crate) use std::sync::OnceLock;
+
 pub(crate) use loom::hint::spin_loop;
 use loom::sync::Mutex;
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -16,6 +19,31 @@ pub(crate) const SPINS: u32 = 0;
 
 /// As early as possible: the fewer steps lead there, the more orders of them are tried.
 pub(crate) const PATIENCE: u32 = 1;
+
+/// At once.
+pub(crate) const MEETINGS: u32 = 0;
+
+pub(crate) const ALL: u32 = u32::MAX;
+
+/// loom orders fences only.
+pub(crate) fn publish(word: &AtomicU64, value: u64) {
+    word.store(value, Ordering::Release);
+    fence(Ordering::SeqCst);
+}
+
+/// Two for two threads.
+pub(crate) const REGIONS: usize = 2;
+
+pub(crate) fn take(word: &AtomicU32) -> bool {
+    let taken = word.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    fence(Ordering::SeqCst);
+    taken
+}
+
+pub(crate) fn give_back(word: &AtomicU32) {
+    word.store(0, Ordering::Release);
+    fence(Ordering::SeqCst);
+}
 
 /// Shared by all threads.
 pub(crate) const WORDS: usize = 1;

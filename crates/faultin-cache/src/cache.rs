@@ -5,8 +5,8 @@
 mod reclaim;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use reclaim::EvictionScope;
@@ -15,8 +15,13 @@ use slab::Slab;
 use crate::error::Error;
 use crate::file::CachedFile;
 use crate::folio::arena::MAX_BLOCKS;
+use crate::folio::queue::Candidate;
 use crate::folio::{Arena, Folio, Geometry, Home};
 use crate::inode::{Inode, Shared};
+use crate::limit::Follow;
+use crate::limit::follower::Follower;
+use crate::many::recent::Recent;
+use crate::prefetch::queue::Prefetcher;
 use crate::stats::{CacheStats, Counted, Register};
 use crate::store::{MAX_BYTES, Store};
 use crate::write::{Preallocate, WriteLoop};
@@ -43,7 +48,8 @@ pub struct Cache {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
-    limit: usize,
+    limit: Option<usize>,
+    follow: Option<Follow>,
     block: usize,
 }
 
@@ -54,9 +60,10 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// Returns the default options: a quarter of the machine's memory, in blocks of 4 KiB, or of a page if that is larger.
+    /// Returns the default options: a quarter of the [memory that this process may use](crate::limit::memory_of_process), as
+    /// it is when the cache is made, in blocks of 4 KiB, or of a page if that is larger.
     pub fn new() -> Self {
-        CacheOptions { limit: memory_of_machine() / 4, block: rustix::param::page_size().max(4096) }
+        CacheOptions { limit: None, follow: None, block: rustix::param::page_size().max(4096) }
     }
 
     /// Sets the limit of the cache's memory, in bytes. Each file in use may have two blocks beyond that, and each read that
@@ -64,7 +71,14 @@ impl CacheOptions {
     /// take four blocks more for each file of the cache.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
-        CacheOptions { limit: bytes, ..self }
+        CacheOptions { limit: Some(bytes), ..self }
+    }
+
+    /// Has the limit follow the memory that this process may use: see [`limit`](crate::limit). A [limit](Self::limit) that is
+    /// set as well is the most that it can be.
+    #[must_use]
+    pub fn follow(self, follow: Follow) -> Self {
+        CacheOptions { follow: Some(follow), ..self }
     }
 
     /// Sets the size of a block, in bytes: the unit in which bytes are valid, dirty, read and written. For stores that are aligned to
@@ -81,7 +95,11 @@ impl CacheOptions {
 
     /// Makes the cache. It allocates no memory yet.
     pub fn build(self) -> Cache {
-        let arena = Arena::new(self.block, self.limit);
+        let limit = match self.follow {
+            Some(follow) => follow.limit(self.limit),
+            None => self.limit.or_else(|| Follow::new().limit(None)),
+        };
+        let arena = Arena::new(self.block, limit.unwrap_or(UNKNOWN));
         let shared = Shared {
             arena,
             block: self.block,
@@ -90,17 +108,21 @@ impl CacheOptions {
             refusals: Mutex::default(),
             numbers: AtomicU64::new(1),
             register: Arc::new(Register::new()),
+            prefetcher: Prefetcher::default(),
+            filling: AtomicUsize::new(0),
+            recent: Recent::default(),
+            follower: OnceLock::new(),
         };
-        Cache { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
+        let shared = Arc::new(shared);
+        if let Some(follow) = self.follow {
+            shared.follower.get_or_init(|| Follower::start(&shared, follow, self.limit));
+        }
+        Cache { owner: Arc::new(Owner { shared }) }
     }
 }
 
-/// Returns the memory of the machine in bytes; half a gibibyte if it is unknown.
-fn memory_of_machine() -> usize {
-    let pages = rustix::param::page_size();
-    let total = crate::sys::memory().unwrap_or(0);
-    if total < pages { 512 << 20 } else { total }
-}
+/// The limit in bytes if nothing is known about the machine's memory.
+const UNKNOWN: usize = 128 << 20;
 
 /// The options of a cached file.
 #[derive(Clone, Debug, Default)]
@@ -206,6 +228,25 @@ impl Cache {
         self.owner.shared.arena.limit()
     }
 
+    /// Changes the limit of the size of all folios. If it falls, folios are evicted until no more are in use, dirty ones after
+    /// they were written, and their memory is returned to the kernel. What cannot be evicted now stays until room is needed
+    /// for something else (see [`limit`](crate::limit)). A cache that [follows](CacheOptions::follow) its process's memory
+    /// sets the limit again at its next interval.
+    ///
+    /// ```
+    /// use faultin_cache::{CacheOptions, store::MemoryStore};
+    ///
+    /// let cache = CacheOptions::new().limit(64 << 20).build();
+    /// let file = cache.open(MemoryStore::new(vec![7; 32 << 20]))?;
+    /// file.read_exact_at(&mut vec![0; 32 << 20], 0)?;
+    /// cache.set_limit(8 << 20);
+    /// assert!(cache.used() <= 8 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_limit(&self, bytes: usize) {
+        self.owner.shared.set_limit(bytes);
+    }
+
     /// Returns what this cache has done so far.
     pub fn stats(&self) -> CacheStats {
         let shared = &self.owner.shared;
@@ -255,6 +296,7 @@ impl Drop for Owner {
         if !self.shared.is_ours() {
             return;
         }
+        self.shared.prefetcher.clear();
         self.shared.ownerless.store(true, Ordering::Release);
         for inode in self.shared.snapshot() {
             let close = || self.shared.close(&inode);
@@ -279,6 +321,16 @@ impl Shared {
         &self.arena
     }
 
+    /// Returns the size of all folios in bytes.
+    pub(crate) fn used(&self) -> usize {
+        self.arena.used()
+    }
+
+    /// Returns the limit of the size of all folios in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.arena.limit()
+    }
+
     /// Returns the maximum number of bytes that an operation brings in at once, of its file and of its buffer each: so few
     /// that both stay until they are used.
     pub(crate) fn share(&self) -> usize {
@@ -295,9 +347,17 @@ impl Shared {
         self.files.lock().iter().map(|(_, inode)| Arc::clone(inode)).collect()
     }
 
-    /// Returns the file in a slot.
-    fn file(&self, slot: u32) -> Option<Arc<Inode>> {
-        self.files.lock().get(slot as usize).map(Arc::clone)
+    /// Returns the files of these candidates for an eviction, except the file in the slot `own`. Candidates are of any
+    /// files, so each file is in other lines of memory: all are loaded before the first one is needed, which takes hardly
+    /// longer than one.
+    fn files_of(&self, candidates: &[Candidate], own: u32) -> Vec<Option<Arc<Inode>>> {
+        let files = self.files.lock();
+        let others = || candidates.iter().map(|other| files.get(other.file as usize).filter(|_| other.file != own));
+        // A count is changed by an atomic operation, which waits for all loads before it.
+        let users: usize =
+            others().flatten().map(|file| Arc::strong_count(file) + usize::from(file.table.is_free())).sum();
+        std::hint::black_box(users);
+        others().map(Option::<&Arc<Inode>>::cloned).collect()
     }
 
     fn sync(&self) -> Result<(), Error> {

@@ -69,6 +69,8 @@ pub enum Error {
     NoProgress(Fault),
     /// The [observer](crate::write::Observer) ended the operation.
     Stopped,
+    /// The operation would have had to wait for a store or a lock, and must not.
+    WouldBlock,
 }
 
 impl Error {
@@ -87,6 +89,7 @@ impl Error {
             Error::Full { store, .. } => store.as_ref().map_or(Some(libc::ENOMEM), |error| errno(error)),
             Error::Deadlock(_) => Some(libc::EDEADLK),
             Error::Stopped => Some(libc::EINTR),
+            Error::WouldBlock => Some(libc::EAGAIN),
         }
     }
 }
@@ -118,6 +121,7 @@ impl fmt::Display for Error {
             Error::Deadlock(deadlock) => deadlock.fmt(f),
             Error::NoProgress(fault) => write!(f, "the buffer is taken away again and again: {fault}"),
             Error::Stopped => f.write_str("stopped by the observer"),
+            Error::WouldBlock => f.write_str("not in memory, and waiting was not allowed"),
         }
     }
 }
@@ -131,9 +135,11 @@ impl std::error::Error for Error {
             | Error::Lost { store: error, .. }
             | Error::Full { store: Some(error), .. } => Some(error),
             Error::Deadlock(deadlock) => Some(deadlock),
-            Error::TooLarge { .. } | Error::FixedLength { .. } | Error::Full { store: None, .. } | Error::Stopped => {
-                None
-            }
+            Error::TooLarge { .. }
+            | Error::FixedLength { .. }
+            | Error::Full { store: None, .. }
+            | Error::Stopped
+            | Error::WouldBlock => None,
         }
     }
 }

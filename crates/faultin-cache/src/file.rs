@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
-use faultin::{ReadView, WriteView};
+use faultin::{ReadView, Residency, WriteView};
 
+use crate::ahead::Advice;
 use crate::copy::{CopyFrom, CopyTo, MayWait};
 use crate::error::{Error, Partial};
 use crate::inode::Inode;
 use crate::mutation::{Mutation, Sound};
-use crate::read::{Advice, Ahead};
 use crate::stats::{Counters, HandleStats, StoreStats};
+use crate::store::ReadRequest;
 use crate::write::{At, Observer};
-use crate::{direct, read, write};
+use crate::{direct, many, read, try_read, write};
 
 /// A handle of a cached file: the counterpart of the kernel's open file description.
 ///
@@ -48,7 +49,6 @@ use crate::{direct, read, write};
 #[derive(Debug)]
 pub struct CachedFile {
     inode: Arc<Inode>,
-    ahead: Ahead,
     /// Number of writeback errors that this handle has reported.
     seen: AtomicU64,
     counters: Arc<Counters>,
@@ -85,7 +85,7 @@ impl CachedFile {
         inode.handles.fetch_add(1, Ordering::AcqRel);
         let counters = Arc::<Counters>::default();
         let counted = inode.cache.register.enter(&counters);
-        CachedFile { inode, ahead: Ahead::new(), seen: AtomicU64::new(0), counters, counted }
+        CachedFile { inode, seen: AtomicU64::new(0), counters, counted }
     }
 
     pub(crate) fn inode(&self) -> &Arc<Inode> {
@@ -241,7 +241,7 @@ impl CachedFile {
         mutation: impl Mutation,
         observer: &mut impl Observer,
     ) -> Result<usize, Partial> {
-        read::perform::<M, C>(&self.inode, to, pos, &self.ahead, &self.counters, mutation, observer)
+        read::perform::<M, C>(&self.inode, to, pos, self.counters.read(), mutation, observer)
     }
 
     /// Writes as [`write_iter`](Self::write_iter), from a slice.
@@ -268,6 +268,119 @@ impl CachedFile {
     #[inline]
     pub fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize, Partial> {
         self.read_iter(&mut IovDest::<WriteView<'_>>::one(buf), pos)
+    }
+
+    /// Reads what is in memory, from `pos` on, to what is left of `to`: waits for no store, no disk and no lock.
+    ///
+    /// Bytes that are not cached are taken from what the store has at hand
+    /// ([`Store::try_read_at`](crate::store::Store::try_read_at)), and cached. For a [`FileStore`](crate::store::FileStore)
+    /// that is the kernel's page cache, where the file system can tell what it has without waiting; as of Linux 6.18 tmpfs,
+    /// FUSE and network file systems cannot, and a store of [direct I/O](crate::store::FileStore::direct) never has anything.
+    ///
+    /// Returns the number of bytes, which is less than what was left only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Partial`], with the number of bytes that were there: [`Error::WouldBlock`] if the next byte would have to be waited
+    /// for, for the store, for a lock, or for memory within the limit. (A lock may be taken for a moment only: so this may
+    /// also happen for bytes that are cached, while another thread changes the file.) [`Error::Fault`] if the next byte of
+    /// the buffer is not accessible: it is not faulted in, which may wait. The kernel itself waits for pages of a buffer that
+    /// are on a disk, unless the copy is of the [way](crate::copy) [`NoWait`](crate::copy::NoWait). Otherwise as
+    /// [`read_iter`](Self::read_iter).
+    pub fn try_read_iter<M: WriteMemory>(&self, to: &mut IovDest<'_, '_, M>, pos: u64) -> Result<usize, Partial> {
+        self.try_read_iter_with::<M, MayWait>(to, pos, &mut ())
+    }
+
+    /// Reads as [`try_read_iter`](Self::try_read_iter), in this [way](crate::copy), and reports its steps to `observer`.
+    ///
+    /// # Errors
+    /// [`Partial`], as [`try_read_iter`](Self::try_read_iter).
+    pub fn try_read_iter_with<M: WriteMemory, C: CopyTo<M>>(
+        &self,
+        to: &mut IovDest<'_, '_, M>,
+        pos: u64,
+        observer: &mut impl Observer,
+    ) -> Result<usize, Partial> {
+        try_read::perform::<M, C>(&self.inode, to, pos, &self.counters, observer)
+    }
+
+    /// Reads as [`try_read_iter`](Self::try_read_iter), to a slice: to poll a file, and leave what is not in memory to a
+    /// thread that may wait.
+    ///
+    /// ```
+    /// use faultin_cache::{Cache, Error, store::MemoryStore};
+    ///
+    /// let file = Cache::new().open(MemoryStore::new(*b"to be"))?;
+    /// let mut bytes = [0; 5];
+    /// match file.try_read_at(&mut bytes, 0) {
+    ///     Ok(read) => assert_eq!(&bytes[..read], b"to be"),
+    ///     Err(partial) if matches!(partial.error, Error::WouldBlock) => { /* `read_at`, in another thread */ }
+    ///     Err(partial) => return Err(partial.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Partial`], as [`try_read_iter`](Self::try_read_iter).
+    pub fn try_read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize, Partial> {
+        self.try_read_iter(&mut IovDest::<WriteView<'_>>::one(buf), pos)
+    }
+
+    /// Reads several ranges, and returns a result for each, as [`read_at`](Self::read_at) does. The store gets what is not
+    /// cached at once ([`Store::read_many`](crate::store::Store::read_many)): a [`FileStore`](crate::store::FileStore) joins
+    /// neighbours and has the kernel read the rest at the same time (`io_uring`, where the kernel allows it).
+    ///
+    /// Long parts that are not cached are read straight into their buffers where the store has no alignment, the cache is
+    /// full, and the part was not read recently: so ranges of a file that is larger than the cache are copied once, and do
+    /// not displace each other. A part that is read again soon enters the cache.
+    ///
+    /// ```
+    /// use faultin_cache::{Cache, store::{MemoryStore, ReadRequest}};
+    ///
+    /// let file = Cache::new().open(MemoryStore::new(*b"to be, or not"))?;
+    /// let (mut first, mut last) = ([0; 2], [0; 10]);
+    /// let results = file.read_many(&mut [ReadRequest::new(3, &mut first), ReadRequest::new(10, &mut last)]);
+    /// let counts: Vec<usize> = results.into_iter().collect::<Result<_, _>>()?;
+    /// assert_eq!((counts, &first, &last[..3]), (vec![2, 3], b"be", &b"not"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Each result is the one that `read_at` of the same range would have: with the exact count, and the reason. But the
+    /// bytes of a buffer past its count may have been overwritten.
+    pub fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<Result<usize, Partial>> {
+        many::perform(&self.inode, &self.counters, reads)
+    }
+
+    /// Returns which bytes of a range are in memory, as far as the file has it: a snapshot. It takes at most some
+    /// nanoseconds for each block, and waits for nothing.
+    ///
+    /// ```
+    /// use faultin_cache::{Advice, CacheOptions, store::MemoryStore};
+    ///
+    /// let file = CacheOptions::new().block(4096).build().open(MemoryStore::new(vec![7; 10_000]))?;
+    /// file.advise(Advice::Random);
+    /// file.read_at(&mut [0], 5_000)?;
+    /// assert_eq!(file.resident(0..u64::MAX)?.runs(), [4_096..8_192]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if another thread is changing the file.
+    pub fn resident(&self, range: Range<u64>) -> Result<Residency, Error> {
+        self.inode.resident(range)
+    }
+
+    /// Starts to read ranges into the cache, and returns at once. Threads of the cache read what is missing; the store gets
+    /// it together.
+    ///
+    /// What waits to be read is bounded by an eighth of the cache's limit. Only clean blocks that no operation is about to
+    /// use make room for it, so what was prefetched stays until it is used, or until half of the limit was brought in since.
+    /// A failure has no effect: the read that needs the bytes reports it.
+    ///
+    /// Returns the number of bytes that will be read: less than what is missing if the bound is reached; prefetch the rest
+    /// later. 0 in a child of `fork`.
+    pub fn prefetch(&self, ranges: &[Range<u64>]) -> u64 {
+        self.inode.cache.prefetcher.add(&self.inode, ranges)
     }
 
     /// Writes past the cache, which stays coherent. Bytes that do not fill units of the store's
@@ -429,7 +542,7 @@ impl CachedFile {
 
     /// Sets how this handle is going to read.
     pub fn advise(&self, advice: Advice) {
-        self.ahead.advise(advice);
+        self.counters.advise(advice);
     }
 
     /// Reads a range into the cache (`POSIX_FADV_WILLNEED`).

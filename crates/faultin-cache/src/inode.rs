@@ -14,8 +14,11 @@ use crate::error::Error;
 use crate::errors::Errors;
 use crate::folio::{Arena, Folio, Geometry, Home, Key, Table};
 use crate::inside::core::Core;
+use crate::limit::follower::Follower;
 use crate::lock::{Lock, LockKind};
+use crate::many::recent::Recent;
 use crate::pager::post::PagerThread;
+use crate::prefetch::queue::Prefetcher;
 use crate::stats::{Calls, Register};
 use crate::store::{Length, MAX_BYTES, Store, read_full};
 use crate::write::WriteLoop;
@@ -65,6 +68,11 @@ pub(crate) struct Shared {
     pub(crate) refusals: Mutex<Refusals>,
     pub(crate) numbers: AtomicU64,
     pub(crate) register: Arc<Register>,
+    pub(crate) prefetcher: Prefetcher<Inode>,
+    /// Number of bytes that [`fill_many`](Inode::fill_many) is filling.
+    pub(crate) filling: AtomicUsize,
+    pub(crate) recent: Recent,
+    pub(crate) follower: OnceLock<Option<Follower>>,
 }
 
 /// The reason why a folio is brought in.

@@ -69,6 +69,7 @@
 compile_error!("faultin-cache is for Linux only; on other Unix systems, `faultin` has its file API");
 
 pub mod copy;
+pub mod limit;
 pub mod lock;
 #[doc(hidden)]
 pub mod mutation;
@@ -77,6 +78,7 @@ pub mod stats;
 pub mod store;
 pub mod write;
 
+mod ahead;
 mod bounce;
 mod cache;
 mod cursor;
@@ -89,16 +91,20 @@ mod file;
 mod folio;
 mod inode;
 mod inside;
+mod many;
+mod prefetch;
 #[allow(unsafe_code, reason = "a page that the kernel wipes in children")]
 mod read;
+mod resident;
 mod resize;
 mod transfer;
+mod try_read;
 mod writeback;
 
 use inside::{sync, sys};
 
+pub use ahead::Advice;
 pub use cache::{Cache, CacheOptions, FileOptions};
 pub use cursor::Cursor;
 pub use error::{Error, Partial, errno};
 pub use file::CachedFile;
-pub use read::Advice;

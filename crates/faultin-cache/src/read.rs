@@ -8,24 +8,21 @@
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultin::Fault;
 use faultin::iov::IovDest;
 use faultin::memory::WriteMemory;
 
+use crate::ahead::{Advised, Ahead};
 use crate::copy::CopyTo;
 use crate::error::{Error, Partial};
 use crate::folio::{Folio, Table};
 use crate::inode::Use;
 use crate::inode::{Inode, check_range};
 use crate::mutation::Mutation;
-use crate::stats::Counters;
+use crate::stats::Operation;
 use crate::transfer::{self, Ended, Retry, Round, Transfer};
 use crate::write::Observer;
-
-/// Number of bytes that are read ahead at first, and at most.
-const AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(2 << 20);
 
 /// Number of rounds, since one has moved something, that found evicted what the round before had filled; then a round fills
 /// and copies under one lock.
@@ -34,65 +31,8 @@ const MISSED: u32 = 8;
 /// How often the store is read without the lock fruitlessly, because it was changing, before it is read with the lock.
 const WITHOUT_THE_LOCK: u32 = 3;
 
-/// The expected order of reads of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Advice {
-    /// Reads ahead where access seems to be sequential.
-    Normal,
-    /// Reads ahead from the first byte on, as far as possible.
-    Sequential,
-    /// Never reads ahead.
-    Random,
-}
-
-/// The read pattern of a handle.
-#[derive(Debug)]
-pub(crate) struct Ahead {
-    /// The position where a sequential reader would continue.
-    next: AtomicU64,
-    /// The number of bytes that were read ahead the last time; 0 to never read ahead again.
-    window: AtomicU64,
-    least: AtomicU64,
-}
-
-impl Ahead {
-    pub(crate) fn new() -> Ahead {
-        Ahead { next: AtomicU64::new(0), window: AtomicU64::new(1), least: AtomicU64::new(*AHEAD.start()) }
-    }
-
-    pub(crate) fn advise(&self, advice: Advice) {
-        let (window, least) = match advice {
-            Advice::Normal => (1, *AHEAD.start()),
-            Advice::Sequential => (1, *AHEAD.end()),
-            Advice::Random => (0, 0),
-        };
-        self.window.store(window, Ordering::Relaxed);
-        self.least.store(least, Ordering::Relaxed);
-    }
-
-    /// Returns the number of bytes to read from the store for a read of `len` bytes at `pos`.
-    fn window(&self, pos: u64, len: u64) -> u64 {
-        let window = self.window.load(Ordering::Relaxed);
-        if window == 0 {
-            return len;
-        }
-        let next = if pos == self.next.load(Ordering::Relaxed) {
-            (2 * window).clamp(self.least.load(Ordering::Relaxed), *AHEAD.end())
-        } else {
-            1
-        };
-        self.window.store(next, Ordering::Relaxed);
-        next.max(len)
-    }
-
-    fn went_to(&self, pos: u64) {
-        self.next.store(pos, Ordering::Relaxed);
-    }
-}
-
 /// The reason why a pass ended.
-enum PassEnd {
+pub(crate) enum PassEnd {
     /// There is no more to read, or no more room.
     End,
     /// Bytes have to be read from the store first.
@@ -110,13 +50,12 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
     inode: &Inode,
     to: &mut IovDest<'_, '_, M>,
     pos: u64,
-    ahead: &Ahead,
-    counters: &Counters,
+    operation: Operation<'_>,
     mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
-    let operation = counters.read();
-    let mut read: Read<'_, C> = Read { inode, ahead, start: pos, pos, missed: 0, way: PhantomData };
+    let (ahead, advised) = (&operation.lane().ahead, operation.advised());
+    let mut read: Read<'_, C> = Read { inode, ahead, advised, start: pos, pos, missed: 0, way: PhantomData };
     let result = check_range(pos, to.count()).and_then(|()| transfer::run(inode, to, &mut read, mutation, observer));
     ahead.went_to(read.pos);
     let done = (read.pos - pos) as usize;
@@ -131,6 +70,7 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
 struct Read<'a, C> {
     inode: &'a Inode,
     ahead: &'a Ahead,
+    advised: &'a Advised,
     /// The position where it began.
     start: u64,
     /// The position of the next byte.
@@ -216,13 +156,13 @@ impl<C> Read<'_, C> {
     fn window(&self, left: usize) -> u64 {
         // Only the first byte tells whether the reader continues where the last read ended.
         let pos = if self.pos == self.start { self.pos } else { self.start };
-        self.ahead.window(pos, left as u64).min(self.inode.cache.share() as u64)
+        self.ahead.window(self.advised, pos, left as u64).min(self.inode.cache.share() as u64)
     }
 }
 
 /// Copies until something is missing: returns the number of bytes, and the reason for the end.
 #[inline]
-fn pass<M: WriteMemory, C: CopyTo<M>>(
+pub(crate) fn pass<M: WriteMemory, C: CopyTo<M>>(
     table: &Table,
     to: &mut IovDest<'_, '_, M>,
     start: u64,
@@ -273,7 +213,12 @@ impl Inode {
                 return self.fill_locked(&mut table, pos, window, Use::Copy);
             }
             let Some(mut folio) = self.new_folio(&mut table, pos, window, Use::Copy)? else { return Ok(()) };
-            let (generation, end) = (table.generation(), self.end_of_blocks(&table).min(folio.end()));
+            let (generation, end_of_blocks) = (table.generation(), self.end_of_blocks(&table));
+            let end = end_of_blocks.min(folio.end());
+            // Memory is free in small pieces only, or scarce: the rest of the window takes several folios.
+            let until = end_of_blocks.min(pos.saturating_add(window));
+            let rest = folio.end()..until.max(folio.end());
+            let is_cut = !rest.is_empty() && folio.len() < table.room(folio.start(), rest.end - folio.start());
             drop(table);
             let range = folio.start()..end;
             match self.read_ahead(&mut folio, range.clone()) {
@@ -289,6 +234,11 @@ impl Inode {
                 && table.find(range.start).is_none()
             {
                 table.insert(folio);
+                drop(table);
+                if is_cut {
+                    // By one call of the store.
+                    self.fill_many(Vec::from([rest]));
+                }
                 return Ok(());
             }
         }
@@ -334,7 +284,7 @@ impl Inode {
     }
 
     /// Returns the end of the last block of the file.
-    fn end_of_blocks(&self, table: &Table) -> u64 {
+    pub(crate) fn end_of_blocks(&self, table: &Table) -> u64 {
         self.geometry.block_up(table.size())
     }
 }

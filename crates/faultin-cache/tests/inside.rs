@@ -16,7 +16,7 @@ const SOURCES: [&str; 2] = ["faultin/src", "faultin-cache/src"];
 const BESIDE: &[(&str, &[&str])] = &[
     // The counters of a store, its length, the limit of the cache, and what the pager of a mapping calls.
     ("faultin-cache/src/stats/calls.rs", &["read_in_signal", "add"]),
-    ("faultin-cache/src/folio/arena.rs", &["is_ours", "take", "len", "at", "now", "is_young", "queue"]),
+    ("faultin-cache/src/folio/arena.rs", &["is_ours", "take", "len", "at", "now", "is_young", "queue", "limit"]),
     ("faultin-cache/src/folio/queue.rs", &["push_in_signal"]),
     ("faultin-cache/src/store/length.rs", &["most"]),
     ("faultin-cache/src/pager/server.rs", &["in_signal"]),

@@ -7,6 +7,7 @@ mod mapped;
 mod model;
 mod report;
 mod schedule;
+mod stalls;
 mod store;
 mod tail;
 mod tally;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use faultin_cache::store::{FileStore, MemoryStore, Store};
+use faultin_cache::store::{FileStore, MemoryStore, ReadRequest, Store};
 use faultin_test::Random;
 use parking_lot::Mutex;
 
@@ -190,6 +190,26 @@ impl Store for FaultyStore {
             self.inner().read_at(&mut buf[..some], pos)
         });
         self.returns(Call::Read, read)
+    }
+
+    /// Each of them may fail.
+    fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<io::Result<usize>> {
+        if self.schedule.of(self.file) == 0 {
+            reads.iter().for_each(|read| self.look(read.bytes.as_ptr().addr(), read.bytes.len(), read.pos));
+            self.reads.fetch_add(reads.len() as u64, Relaxed);
+            let answers = self.inner().read_many(reads);
+            return answers.into_iter().map(|answer| self.returns(Call::Read, answer)).collect();
+        }
+        reads.iter_mut().map(|read| self.read_at(read.bytes, read.pos)).collect()
+    }
+
+    /// What the place of the bytes has at hand, which does not fail. (A store that would have to wait is not asked often.)
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.look(buf.as_ptr().addr(), buf.len(), pos);
+        match self.random.once_in(2) {
+            true => self.inner().try_read_at(buf, pos),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {

@@ -49,6 +49,10 @@ kinds! {
     Stored "length of the store compared"
     WriteBack "write back"
     WillNeed "will need"
+    TryRead "read without waiting"
+    ReadMany "read of several ranges"
+    Prefetch "prefetch"
+    Resident "what is resident"
     DontNeed "evict a part"
     DropClean "evict all files"
     Whole "whole file compared"
@@ -57,10 +61,20 @@ kinds! {
     Reopen "close and open"
 }
 
+/// The number of operations of each kind.
+#[derive(Debug)]
+struct Kinds([AtomicU64; Kind::ALL.len()]);
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Kinds([const { AtomicU64::new(0) }; Kind::ALL.len()])
+    }
+}
+
 /// The counters.
 #[derive(Debug, Default)]
 pub struct Tally {
-    kinds: [AtomicU64; Kind::ALL.len()],
+    kinds: Kinds,
     /// Number of buffers that were mappings.
     pub mapped_buffers: AtomicU64,
     /// Number of operations that a store's failure has ended.
@@ -80,15 +94,15 @@ pub struct Tally {
 
 impl Tally {
     pub fn count(&self, kind: Kind) {
-        self.kinds[kind as usize].fetch_add(1, Relaxed);
+        self.kinds.0[kind as usize].fetch_add(1, Relaxed);
     }
 
     pub fn of(&self, kind: Kind) -> u64 {
-        self.kinds[kind as usize].load(Relaxed)
+        self.kinds.0[kind as usize].load(Relaxed)
     }
 
     pub fn operations(&self) -> u64 {
-        self.kinds.iter().map(|kind| kind.load(Relaxed)).sum()
+        self.kinds.0.iter().map(|kind| kind.load(Relaxed)).sum()
     }
 
     /// Adds the faults of a dropped mapping.

@@ -50,7 +50,7 @@ impl<'w> Worker<'w> {
 
     fn step(&self) -> Checked {
         let file = self.random.below(self.world.files.len());
-        match self.random.below(64) {
+        match self.random.below(72) {
             0..12 => self.write(file),
             12..24 => self.read(file),
             24..27 => self.write_bad(file),
@@ -64,6 +64,7 @@ impl<'w> Worker<'w> {
             48..50 => self.punch(file),
             50..53 => self.upkeep(file),
             53..63 => self.tail(file),
+            63..71 => self.stalls(file),
             _ => self.whole(file),
         }
     }

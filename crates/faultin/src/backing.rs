@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use crate::fault::{Cause, Fault};
+use crate::map::hints::cached_pages;
 use crate::map::{file_system, is_full};
 use crate::stat::fstat;
 
@@ -77,15 +78,7 @@ fn is_hole(file: &File, offset: u64) -> bool {
 /// Returns whether the page cache or the swap has a byte of a range: on tmpfs nothing else does. `None` before Linux 6.5,
 /// and where the call is forbidden.
 fn is_in_memory(file: &File, start: u64, len: u64) -> Option<bool> {
-    /// The number of `cachestat(2)` on every architecture that this crate has code for.
-    const SYS_CACHESTAT: libc::c_long = 451;
-    let range = [start, len];
-    // Number of pages in the cache, dirty, under writeback, evicted, recently evicted.
-    let mut counts = [0_u64; 5];
-    // SAFETY: reads two numbers and writes five.
-    let failed = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0) } != 0;
-    let [cached, _, _, evicted, _] = counts;
-    (!failed).then_some(cached + evicted > 0)
+    cached_pages(file, start, len).map(|(cached, evicted)| cached + evicted > 0)
 }
 
 /// Returns whether the file system has space allocated or reserved for a byte of a range. `None` where it cannot tell.

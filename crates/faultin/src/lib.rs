@@ -183,6 +183,8 @@ pub mod raw;
 #[cfg(feature = "std")]
 #[cfg_attr(faultin_portable, path = "registry/error.rs")]
 mod registry;
+#[cfg(feature = "std")]
+mod residency;
 #[cfg_attr(faultin_portable, path = "portable/scalar.rs")]
 mod scalar;
 #[cfg(feature = "std")]
@@ -240,6 +242,7 @@ pub use {
     map::options::MapOptions,
     map::reader::FileReader,
     registry::InstallError,
+    residency::Residency,
 };
 #[cfg(all(feature = "std", not(faultin_portable)))]
 #[doc(hidden)]

@@ -78,6 +78,66 @@ impl Shared {
         self.last_block(inode, table, start, what_for, failed)
     }
 
+    /// Returns memory for a folio at `start` of at most `want` bytes that can be had without waiting: from the part of the
+    /// limit that is free, and from clean folios that no operation wants.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the kernel has no memory.
+    pub(crate) fn memory_at_once(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        start: u64,
+        want: usize,
+    ) -> Result<Option<Memory>, Error> {
+        let most = (self.arena.limit() / 2).max(inode.geometry.block);
+        let mut len = want.min(1 << most.ilog2());
+        while len >= inode.geometry.block {
+            if let Some(memory) = self.alloc(table, start, len, 0)? {
+                return Ok(Some(memory));
+            }
+            Pass::new(self, inode, self.clean_goal(len)).evict_clean(table);
+            if let Some(memory) = self.alloc(table, start, len, 0)? {
+                return Ok(Some(memory));
+            }
+            len /= 2;
+        }
+        Ok(None)
+    }
+
+    /// Changes the limit, and shrinks to it as far as that is possible now.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        // In a child of `fork` the folios are the parent's.
+        if !self.is_ours() {
+            return;
+        }
+        self.arena.set_limit(limit);
+        let is_too_large = || self.arena.used() > self.arena.limit();
+        // First in the order of eviction, then whatever can be evicted.
+        for wanted in [false, true] {
+            if !is_too_large() {
+                break;
+            }
+            for inode in self.snapshot().iter().filter(|_| is_too_large()) {
+                let Some(mut table) = inode.table.try_exclusive() else { continue };
+                let what = EvictionScope { dirty: true, kept: false, wanted };
+                // A store that does not take its blocks reports that to the next sync.
+                let _ = match wanted {
+                    false => self.reclaim(inode, &mut table, 0).is_ok(),
+                    true => {
+                        inode.evict(&mut table, self.arena.used().saturating_sub(self.arena.limit()), &what).is_ok()
+                    }
+                };
+            }
+        }
+        self.arena.trim();
+    }
+
+    /// Returns the number of bytes of clean folios to free at once, if `want` are needed.
+    fn clean_goal(&self, want: usize) -> usize {
+        want.max((CLEAN_BATCH * self.block).min(self.arena.limit() / 256))
+    }
+
     /// Returns memory for one block after reclaim has failed: the remaining folios are about to be used, or cannot be
     /// written.
     ///
@@ -168,18 +228,9 @@ impl Shared {
     /// thread is using at the moment, in the order of eviction; dirty folios of this file; dirty folios of other files,
     /// unless this file has fewer than it may always have (another file's store may hang).
     fn reclaim(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<(), Option<Arc<io::Error>>> {
-        let mut pass = Pass { shared: self, inode, goal: 0, dirty: false, failed: None };
-        // Each round removes one use of a folio, so a folio may need `MAX_USES` rounds. The last round ignores uses,
-        // because other threads may add them as fast.
-        pass.goal = want.max((CLEAN_BATCH * self.block).min(self.arena.limit() / 256));
-        for round in 0..=MAX_USES {
-            let has_taken = pass.round(table, round < MAX_USES);
-            if pass.missing() == 0 {
-                return Ok(());
-            }
-            if !has_taken {
-                break;
-            }
+        let mut pass = Pass::new(self, inode, self.clean_goal(want));
+        if pass.evict_clean(table) {
+            return Ok(());
         }
         pass.goal = want.max(RECLAIM_BATCH.min(self.arena.limit() / 8));
         let what = EvictionScope { dirty: true, kept: false, wanted: false };
@@ -216,7 +267,27 @@ enum Verdict {
     Stays,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(shared: &'a Shared, inode: &'a Inode, goal: usize) -> Pass<'a> {
+        Pass { shared, inode, goal, dirty: false, failed: None }
+    }
+
+    /// Evicts clean folios until enough is free. Returns whether it is.
+    fn evict_clean(&mut self, table: &mut Table) -> bool {
+        // Each round removes one use of a folio, so a folio may need `MAX_USES` rounds. The last round ignores uses,
+        // because other threads may add them as fast.
+        for round in 0..=MAX_USES {
+            let has_taken = self.round(table, round < MAX_USES);
+            if self.missing() == 0 {
+                return true;
+            }
+            if !has_taken {
+                break;
+            }
+        }
+        false
+    }
+
     /// Returns the number of bytes that still have to be freed.
     fn missing(&self) -> usize {
         (self.shared.arena.used() + self.goal).saturating_sub(self.shared.arena.limit())
@@ -237,6 +308,7 @@ impl Pass<'_> {
                 break;
             }
             let mut rest = &picked[..];
+            let mut files = self.shared.files_of(&picked, self.inode.slot).into_iter();
             let mut evicted = false;
             while let Some(first) = rest.first()
                 && self.missing() > 0
@@ -256,10 +328,10 @@ impl Pass<'_> {
                     }
                     &[]
                 };
+                let other = files.by_ref().take(count).last().flatten();
                 let left: &[Candidate] = if first.file == self.inode.slot {
                     examine(self, self.inode, table)
                 } else {
-                    let other = self.shared.file(first.file);
                     match other.as_ref().and_then(|other| Some((other, other.table.try_exclusive()?))) {
                         Some((other, mut table)) => examine(self, other, &mut table),
                         None => &[],

@@ -49,9 +49,13 @@ fn operations(setup: &Setup) -> Vec<Op> {
     let mut positions = vec![0, 100, len.saturating_sub(25), len, len + page + 7];
     positions.sort_unstable();
     positions.dedup();
-    let mut operations = vec![Op::WillNeed { file: 0, at: 0, len }];
+    let mut operations = vec![Op::WillNeed { file: 0, at: 0, len }, Op::Fill { file: 0, at: 50, len }];
+    for (at, part) in [(0, len), (10, 2 * page), (len / 2, page + 3), (len.saturating_sub(page), 2 * page)] {
+        operations.push(Op::Many { file: 0, at, len: part, count: 3 });
+    }
     for parts in buffers(setup) {
         operations.push(Op::Append { file: 0, from: parts.clone() });
+        operations.push(Op::TryRead { file: 0, at: 30.min(len), to: parts.clone() });
         for &at in &positions {
             for direct in [false, true] {
                 operations.push(Op::Write { file: 0, at, direct, from: parts.clone() });

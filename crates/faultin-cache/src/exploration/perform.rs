@@ -14,6 +14,7 @@ use super::world::{File, World, pattern};
 use crate::copy::MayWait;
 use crate::error::{Error, Partial};
 use crate::pager::Mapping;
+use crate::store::ReadRequest;
 use crate::write::Observer;
 
 /// The value of a byte that no operation may touch.
@@ -207,6 +208,18 @@ impl World {
                 self.came(*file, result);
                 self.has_read(before, &bound);
             }
+            Op::TryRead { file, at, to } => self.try_read(*file, *at, to),
+            Op::Many { file, at, len, count } => self.read_many(*file, *at, *len, *count),
+            Op::Fill { file, at, len } => {
+                let range = *at..at.saturating_add(*len);
+                let mut bound = Bound::default();
+                bound.about(*file, &(range.start..range.end.min(self.models[*file].borrow().len())), self.page);
+                let before = self.has_been_read();
+                let handle = self.file(*file);
+                let run = range.start as u64..range.end as u64;
+                self.run(self.most_moments(4 + bound.units), || handle.handle.inode().fill_many(Vec::from([run])));
+                self.has_read(before, &bound);
+            }
             Op::Touch { file, at } => self.touch(*file, *at),
             Op::Fail { file, what, skip, times } => self.stores[*file].fail(*what, *skip, *times),
             Op::Reopen { file } => self.reopen_checked(*file),
@@ -373,6 +386,69 @@ impl World {
         let done = self.counted(result, ought, is_bad, &bound);
         self.has_read(before, &bound);
         self.arrived(&buffer, &plain, &bytes[..done], is_murky);
+    }
+
+    /// Reads what is in memory: any part of the range, with a reason if that is not all of it.
+    fn try_read(&self, file: usize, at: usize, to: &[Part]) {
+        let buffer = self.buffer(to);
+        let size = self.models[file].borrow().len();
+        let all = buffer.len.min(size.saturating_sub(at));
+        let ought = all.min(buffer.good);
+        let range = at.min(size)..(at + buffer.len).min(size);
+        let is_murky = Self::overlaps(&buffer, file, &range);
+        let bytes = self.models[file].borrow()[at.min(size)..at.min(size) + ought].to_vec();
+        let bound = self.bound(&buffer, file, range);
+        self.faulting.fill(|_| UNTOUCHED);
+        let mut plain = self.plain(&buffer, |_| UNTOUCHED);
+        let files = [self.file(0), self.file(1)];
+        let before = self.has_been_read();
+        let result = {
+            let mut segments = self.write_segments(&buffer, &mut plain, &files);
+            self.run(self.most_moments(bound.units), || {
+                let (handle, mut looks) = (&files[file].handle, Looks(self));
+                let mut dest = IovDest::new(&mut segments);
+                handle.try_read_iter_with::<_, MayWait>(&mut dest, at as u64, &mut looks)
+            })
+        };
+        let Some(result) = result else { return };
+        let (done, is_right) = match &result {
+            Ok(done) => (*done, *done == all),
+            Err(Partial { done, error: Error::WouldBlock | Error::Fault(_) }) => (*done, *done <= ought),
+            Err(Partial { done, .. }) => (*done, *done <= ought && self.stores[file].failed() > 0),
+        };
+        if !is_right {
+            let ought = format!("{all} bytes, or fewer and a reason");
+            self.find(Found::Result { op: self.op.get(), is: format!("{result:?}"), ought });
+        }
+        self.has_read(before, &bound);
+        self.arrived(&buffer, &plain, &bytes[..done.min(ought)], is_murky);
+    }
+
+    /// Reads ranges at once, of which each has the result of a read.
+    fn read_many(&self, file: usize, at: usize, len: usize, count: usize) {
+        let ranges: Vec<_> = (0..count).map(|number| at + number * len / 2..at + number * len / 2 + len).collect();
+        let size = self.models[file].borrow().len();
+        let mut bound = Bound::default();
+        ranges.iter().for_each(|range| bound.about(file, &(range.start.min(size)..range.end.min(size)), self.page));
+        bound.units += count;
+        let mut buffers: Vec<_> = ranges.iter().map(|range| vec![UNTOUCHED; range.len()]).collect();
+        let (opened, before) = (self.file(file), self.has_been_read());
+        let results = self.run(self.most_moments(bound.units), || {
+            let requests = ranges.iter().zip(&mut buffers);
+            let mut requests: Vec<_> =
+                requests.map(|(range, bytes)| ReadRequest::new(range.start as u64, bytes)).collect();
+            opened.handle.read_many(&mut requests)
+        });
+        let Some(results) = results else { return };
+        for ((range, bytes), result) in ranges.iter().zip(&buffers).zip(results) {
+            let ought = range.end.min(size).saturating_sub(range.start.min(size));
+            let done = self.counted(Some(result), ought, false, &bound);
+            self.same(self.op.get(), &bytes[..done], &self.models[file].borrow()[range.start.min(size)..], "a range");
+        }
+        // A batch that fails is read again, range by range.
+        if self.stores[file].failed() == 0 {
+            self.has_read(before, &bound);
+        }
     }
 
     fn write_segments<'b>(

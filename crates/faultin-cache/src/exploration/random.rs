@@ -52,7 +52,7 @@ impl Draw {
 
     fn op(&self) -> Op {
         let file = self.below(2);
-        match self.below(22) {
+        match self.below(27) {
             0..5 => Op::Write { file, at: self.spot(), direct: self.once_in(4), from: self.parts() },
             5..8 => Op::Append { file, from: self.parts() },
             8..13 => Op::Read { file, at: self.spot(), direct: self.once_in(4), to: self.parts() },
@@ -65,6 +65,9 @@ impl Draw {
                 let what = self.of(&[Call::Read, Call::Write, Call::Write, Call::Other]);
                 Op::Fail { file, what, skip: self.below(3), times: 1 + self.below(2) }
             }
+            21 | 22 => Op::TryRead { file, at: self.spot(), to: self.parts() },
+            23 | 24 => Op::Many { file, at: self.spot(), len: self.spot(), count: self.below(5) },
+            25 => Op::Fill { file, at: self.spot(), len: self.spot() },
             _ => Op::Reopen { file },
         }
     }

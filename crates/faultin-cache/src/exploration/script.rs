@@ -134,6 +134,25 @@ pub(super) enum Op {
         at: usize,
         len: usize,
     },
+    /// What is in memory is read.
+    TryRead {
+        file: usize,
+        at: usize,
+        to: Vec<Part>,
+    },
+    /// `count` ranges of `len` bytes are read at once, each half of its length after the one before.
+    Many {
+        file: usize,
+        at: usize,
+        len: usize,
+        count: usize,
+    },
+    /// A part is brought in as by a thread that prefetches.
+    Fill {
+        file: usize,
+        at: usize,
+        len: usize,
+    },
     /// A byte is stored through the file's mapping.
     Touch {
         file: usize,
@@ -162,6 +181,9 @@ impl Op {
             | Op::Punch { file, .. }
             | Op::Sync { file }
             | Op::WillNeed { file, .. }
+            | Op::TryRead { file, .. }
+            | Op::Many { file, .. }
+            | Op::Fill { file, .. }
             | Op::Touch { file, .. }
             | Op::Fail { file, .. }
             | Op::Reopen { file } => *file,
@@ -171,7 +193,10 @@ impl Op {
     /// Returns the buffer, if the operation has one.
     pub(super) fn parts(&self) -> &[Part] {
         match self {
-            Op::Write { from: parts, .. } | Op::Append { from: parts, .. } | Op::Read { to: parts, .. } => parts,
+            Op::Write { from: parts, .. }
+            | Op::Append { from: parts, .. }
+            | Op::Read { to: parts, .. }
+            | Op::TryRead { to: parts, .. } => parts,
             _ => &[],
         }
     }
@@ -188,6 +213,9 @@ impl Op {
             Op::Punch { .. } => "punch",
             Op::Sync { .. } => "sync",
             Op::WillNeed { .. } => "will_need",
+            Op::TryRead { .. } => "try_read",
+            Op::Many { .. } => "many",
+            Op::Fill { .. } => "fill",
             Op::Touch { .. } => "touch",
             Op::Fail { .. } => "fail",
             Op::Reopen { .. } => "reopen",
@@ -283,6 +311,9 @@ impl fmt::Display for Op {
             Op::Punch { at, len, .. } => write!(f, "punch {file} {at} {len}")?,
             Op::Sync { .. } => write!(f, "sync {file}")?,
             Op::WillNeed { at, len, .. } => write!(f, "will_need {file} {at} {len}")?,
+            Op::TryRead { at, .. } => write!(f, "try_read {file} {at} to")?,
+            Op::Many { at, len, count, .. } => write!(f, "many {file} {at} {len} {count}")?,
+            Op::Fill { at, len, .. } => write!(f, "fill {file} {at} {len}")?,
             Op::Touch { at, .. } => write!(f, "touch {file} {at}")?,
             Op::Fail { what, skip, times, .. } => write!(f, "fail {file} {} {skip} {times}", what.name())?,
             Op::Reopen { .. } => write!(f, "reopen {file}")?,
@@ -392,6 +423,9 @@ impl FromStr for Script {
                 "punch" => Op::Punch { file, at: words.number()?, len: words.number()? },
                 "sync" => Op::Sync { file },
                 "will_need" => Op::WillNeed { file, at: words.number()?, len: words.number()? },
+                "try_read" => Op::TryRead { file, at: words.number()?, to: words.parts("to")? },
+                "many" => Op::Many { file, at: words.number()?, len: words.number()?, count: words.number()? },
+                "fill" => Op::Fill { file, at: words.number()?, len: words.number()? },
                 "touch" => Op::Touch { file, at: words.number()? },
                 "fail" => {
                     let what = words.one_of(&Call::ALL)?;
@@ -408,10 +442,13 @@ impl FromStr for Script {
 /// Returns the numbers of an operation that may be reduced.
 fn numbers(op: &mut Op) -> Vec<&mut usize> {
     let (mut numbers, parts) = match op {
-        Op::Write { at, from: parts, .. } | Op::Read { at, to: parts, .. } => (vec![at], Some(parts)),
+        Op::Write { at, from: parts, .. } | Op::Read { at, to: parts, .. } | Op::TryRead { at, to: parts, .. } => {
+            (vec![at], Some(parts))
+        }
         Op::Append { from, .. } => (Vec::new(), Some(from)),
         Op::SetLen { len, .. } => (vec![len], None),
-        Op::Punch { at, len, .. } | Op::WillNeed { at, len, .. } => (vec![at, len], None),
+        Op::Punch { at, len, .. } | Op::WillNeed { at, len, .. } | Op::Fill { at, len, .. } => (vec![at, len], None),
+        Op::Many { at, len, count, .. } => (vec![at, len, count], None),
         Op::Touch { at, .. } => (vec![at], None),
         Op::Fail { skip, times, .. } => (vec![skip, times], None),
         Op::Sync { .. } | Op::Reopen { .. } => (Vec::new(), None),
@@ -445,8 +482,10 @@ impl Script {
         for op in 0..self.ops.len() {
             for part in 0..self.ops[op].parts().len() {
                 let mut script = self.clone();
-                if let Op::Write { from: parts, .. } | Op::Append { from: parts, .. } | Op::Read { to: parts, .. } =
-                    &mut script.ops[op]
+                if let Op::Write { from: parts, .. }
+                | Op::Append { from: parts, .. }
+                | Op::Read { to: parts, .. }
+                | Op::TryRead { to: parts, .. } = &mut script.ops[op]
                 {
                     parts.remove(part);
                 }

@@ -1,12 +1,13 @@
 //! The memory of folios: recycled, in huge pages where these are available.
 //!
 //! The kernel zeroes new memory, even if all of it is overwritten at once, so recycled memory is twice as fast as fresh
-//! memory. The arena grows by segments and keeps them; the memory of freed folios is handed out again as it is. The bits of
-//! a [`Folio`](super::Folio) prevent reads of old bytes.
+//! memory. The arena grows by parts of segments, up to its limit, and keeps them until the limit falls; the memory of freed
+//! folios is handed out again as it is. The bits of a [`Folio`](super::Folio) prevent reads of old bytes.
 
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ const HUGE: usize = 2 << 20;
 pub(crate) struct Arena {
     block: usize,
     segment_blocks: usize,
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
     /// Number of bytes that were ever taken: the clock for how long ago a folio was wanted.
     taken: AtomicU64,
@@ -57,6 +58,11 @@ struct Epoch(AtomicU64);
 struct State {
     free: FrameAllocator<ORDERS>,
     segments: Vec<Segment>,
+    /// Number of parts of the segments, of [`MAX_BLOCKS`] blocks each, that are in use or free. The others follow them.
+    parts: usize,
+    /// Frames whose memory was returned to the kernel, and their number of blocks. They are neither in use nor free.
+    returned: Vec<(usize, usize)>,
+    returned_blocks: usize,
     pages: Pages,
 }
 
@@ -75,7 +81,7 @@ pub(crate) struct Frames {
 
 // SAFETY: the bytes belong to the `Frames` alone (invariant 2), as those of a `Box<[u8]>` do; the arena can be shared.
 unsafe impl Send for Frames {}
-// SAFETY: as above; a shared `Frames` gives shared slices only.
+// SAFETY: as above; a shared `Frames` gives shared slices only, except by `part_mut`, whose callers answer for it.
 unsafe impl Sync for Frames {}
 
 /// A number of bytes of the limit, until it is dropped.
@@ -128,11 +134,18 @@ impl Arena {
     /// Makes an arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
         let segment_blocks = (limit / block).clamp(MAX_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MAX_BLOCKS);
-        let state = State { free: FrameAllocator::new(), segments: Vec::new(), pages: Pages::default() };
+        let state = State {
+            free: FrameAllocator::new(),
+            segments: Vec::new(),
+            parts: 0,
+            returned: Vec::new(),
+            returned_blocks: 0,
+            pages: Pages::default(),
+        };
         Arc::new(Arena {
             block,
             segment_blocks,
-            limit,
+            limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             epoch: Epoch(AtomicU64::new(0)),
@@ -154,7 +167,56 @@ impl Arena {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit. What is in use stays; the clock keeps its units.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.queue.set_limit(limit);
+    }
+
+    /// Returns the size in bytes of a part: the unit in which the arena grows.
+    fn part(&self) -> usize {
+        MAX_BLOCKS * self.block
+    }
+
+    /// Returns the number of bytes that may be resident, in use or free: the limit, or what is in use beyond it, in whole
+    /// parts, and a twentieth.
+    fn most_resident(&self) -> usize {
+        let limit = self.limit();
+        let parts = limit.max(self.used()).div_ceil(self.part());
+        parts.saturating_mul(self.part()).saturating_add(limit / 20)
+    }
+
+    /// Returns the number of bytes that are resident, or may be.
+    fn resident(&self, state: &State) -> usize {
+        (state.parts * MAX_BLOCKS - state.returned_blocks) * self.block
+    }
+
+    /// Returns memory that is free to the kernel, until no more is resident than [may be](Self::most_resident).
+    pub(crate) fn trim(&self) {
+        let page = rustix::param::page_size();
+        loop {
+            // Not for long at a time: folios are allocated and freed under this lock.
+            let mut state = self.state.lock();
+            if self.resident(&state) <= self.most_resident() {
+                return;
+            }
+            let mut orders = (0..ORDERS).rev().map(|order| 1 << order).filter(|blocks| blocks * self.block >= page);
+            let Some((frame, blocks)) = orders.find_map(|blocks| Some((state.free.alloc(blocks)?, blocks))) else {
+                return;
+            };
+            let (segment, offset) = self.place(frame);
+            state.segments[segment].discard(offset, blocks * self.block);
+            state.returned.push((frame, blocks));
+            state.returned_blocks += blocks;
+        }
+    }
+
+    /// Returns the segment of a frame, and its offset in it.
+    fn place(&self, frame: usize) -> (usize, usize) {
+        (frame / self.segment_blocks, frame % self.segment_blocks * self.block)
     }
 
     /// Returns the order in which the cache evicts.
@@ -170,7 +232,7 @@ impl Arena {
     /// Takes a part of the limit, for memory from elsewhere: `None` if the limit would be exceeded by more than `beyond`
     /// bytes. Two atomic operations, and nothing else. Async-signal-safe.
     pub(crate) fn take(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Account> {
-        let most = self.limit.saturating_add(beyond);
+        let most = self.limit().saturating_add(beyond);
         let more = |used: usize| used.checked_add(len).filter(|&used| used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let at = self.taken.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
@@ -181,40 +243,55 @@ impl Arena {
         Some(Account { len, at, arena: Arc::clone(self) })
     }
 
-    /// Allocates memory of `len` bytes, a power of two of blocks; `None` if the limit would be exceeded by more than
-    /// `beyond` bytes.
+    /// Allocates memory of `len` bytes, a power of two of blocks. `None` if the limit would be exceeded by more than `beyond`
+    /// bytes, or if what is free is in smaller pieces, and more must not be resident: one block can always be had.
     ///
     /// # Errors
     /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn alloc(self: &Arc<Self>, len: usize, beyond: usize) -> Result<Option<Frames>, Error> {
         let Some(account) = self.take(len, beyond) else { return Ok(None) };
         let mut state = self.state.lock();
-        let frames = len / self.block;
-        let frame = match state.free.alloc(frames) {
-            Some(frame) => frame,
-            None => {
-                let new = Segment::new(self.segment_blocks * self.block, self.block);
-                let segment = new.map_err(|error| Error::Memory(Arc::new(error)))?;
-                let first = state.segments.len() * self.segment_blocks;
-                state.segments.push(segment);
-                state.free.add_frame(first, first + self.segment_blocks);
-                // A segment has room for the largest folio.
-                state.free.alloc(frames).ok_or_else(|| Error::Memory(Arc::new(io::ErrorKind::OutOfMemory.into())))?
-            }
-        };
+        let Some(frame) = self.frame(&mut state, len / self.block)? else { return Ok(None) };
         let State { segments, pages, .. } = &mut *state;
-        let segment = &mut segments[frame / self.segment_blocks];
-        let offset = frame % self.segment_blocks * self.block;
+        let (segment, offset) = self.place(frame);
+        let segment = &mut segments[segment];
         segment.make_ready(offset + len, pages);
         // SAFETY: the frame is within its segment, at an offset that is less than its size.
         let ptr = unsafe { segment.base.add(offset) };
         Ok(Some(Frames { ptr, frame, account }))
     }
+
+    fn frame(&self, state: &mut State, blocks: usize) -> Result<Option<usize>, Error> {
+        loop {
+            if let Some(frame) = state.free.alloc(blocks) {
+                return Ok(Some(frame));
+            }
+            let more = state.returned.last().map_or(self.part(), |(_, blocks)| blocks * self.block);
+            if blocks > 1 && self.resident(state) + more > self.most_resident() {
+                return Ok(None);
+            }
+            if let Some((frame, blocks)) = state.returned.pop() {
+                state.returned_blocks -= blocks;
+                let (segment, offset) = self.place(frame);
+                state.segments[segment].populate(offset, blocks * self.block);
+                state.free.dealloc(frame, blocks);
+                continue;
+            }
+            let first = state.parts * MAX_BLOCKS;
+            if first == state.segments.len() * self.segment_blocks {
+                let new = Segment::new(self.segment_blocks * self.block, self.block);
+                state.segments.push(new.map_err(|error| Error::Memory(Arc::new(error)))?);
+            }
+            // Now the largest folio has room.
+            state.free.add_frame(first, first + MAX_BLOCKS);
+            state.parts += 1;
+        }
+    }
 }
 
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("used", &self.used()).field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("Arena").field("used", &self.used()).field("limit", &self.limit()).finish_non_exhaustive()
     }
 }
 
@@ -238,6 +315,23 @@ impl Frames {
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: invariants 1 and 2, and `&mut self`.
         unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len()) }
+    }
+}
+
+impl Frames {
+    /// Returns a part of the bytes, mutable.
+    ///
+    /// # Panics
+    /// If it is not within them.
+    ///
+    /// # Safety
+    /// No other reference to this part is used as long as the result is.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "that no other reference is used is the caller's to ensure")]
+    pub(crate) unsafe fn part_mut(&self, within: Range<usize>) -> &mut [u8] {
+        assert!(within.start <= within.end && within.end <= self.len(), "{within:?} of {} bytes", self.len());
+        // SAFETY: invariants 1 and 2, the check above, and this function's contract. It makes no reference to other bytes.
+        unsafe { slice::from_raw_parts_mut(self.ptr.as_ptr().add(within.start), within.len()) }
     }
 }
 
@@ -352,6 +446,24 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// Returns the pages of a part that is free to the kernel. Small segments keep theirs.
+    fn discard(&mut self, offset: usize, len: usize) {
+        if self.len >= HUGE && self.process == faultin::process() {
+            // SAFETY: a part of the segment's own mapping that is in no `Frames`. Its bytes become zeros.
+            unsafe { libc::madvise(self.base.add(offset).as_ptr().cast(), len, libc::MADV_DONTNEED) };
+        }
+    }
+
+    /// Gives pages to a part that has none: page faults would take longer.
+    fn populate(&mut self, offset: usize, len: usize) {
+        if self.len >= HUGE {
+            // SAFETY: a part of the segment's own mapping, whose bytes stay the same. A failure has no effect.
+            unsafe { libc::madvise(self.base.add(offset).as_ptr().cast(), len, libc::MADV_POPULATE_WRITE) };
+        }
+    }
+}
+
 impl Drop for Segment {
     fn drop(&mut self) {
         if self.len >= HUGE {
@@ -421,6 +533,45 @@ mod tests {
             drop(beyond);
             assert_eq!(arena.alloc(2 * block, 0).unwrap().unwrap().ptr, old);
         }
+    }
+
+    /// Memory that is free in small pieces is used for small folios, instead of more memory for large ones.
+    #[test]
+    fn no_more_is_resident_than_the_limit_and_a_falling_one_returns_memory() {
+        let block = rustix::param::page_size();
+        let part = MAX_BLOCKS * block;
+        let arena = Arena::new(block, 8 * part);
+        let resident = |arena: &Arena| arena.resident(&arena.state.lock());
+        let mut blocks: Vec<_> = (0..8 * MAX_BLOCKS).map(|_| arena.alloc(block, 0).unwrap().unwrap()).collect();
+        assert_eq!((resident(&arena), arena.used()), (8 * part, 8 * part));
+        // Every other one.
+        let mut index = 0;
+        blocks.retain(|_| {
+            index += 1;
+            index % 2 == 0
+        });
+        assert!(arena.alloc(2 * block, 0).unwrap().is_none());
+        blocks.extend((0..100).map(|_| arena.alloc(block, 0).unwrap().unwrap()));
+        assert_eq!(resident(&arena), 8 * part);
+        // One block can always be had.
+        blocks.extend((0..5 * MAX_BLOCKS).map(|_| arena.alloc(block, usize::MAX).unwrap().unwrap()));
+        assert!(resident(&arena) <= arena.used() + part);
+        arena.set_limit(2 * part);
+        arena.trim();
+        assert!(resident(&arena) <= arena.used() + part + part / 10, "what is in use stays");
+        blocks.truncate(MAX_BLOCKS);
+        arena.trim();
+        assert!(resident(&arena) <= 2 * part + part / 10);
+        for (index, memory) in blocks.iter_mut().enumerate() {
+            memory.bytes_mut().fill(index as u8);
+        }
+        // The memory is there again when the limit rises.
+        arena.set_limit(8 * part);
+        blocks.extend(std::iter::from_fn(|| arena.alloc(block, 0).unwrap()));
+        assert_eq!((arena.used(), resident(&arena)), (8 * part, 8 * part));
+        blocks[MAX_BLOCKS..].iter_mut().for_each(|memory| memory.bytes_mut().fill(7));
+        let is_own = |(index, memory): (usize, &Frames)| memory.bytes().iter().all(|&byte| byte == index as u8);
+        assert!(blocks[..MAX_BLOCKS].iter().enumerate().all(is_own));
     }
 
     #[test]

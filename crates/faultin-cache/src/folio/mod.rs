@@ -12,6 +12,8 @@ mod backing;
 mod ghost;
 mod inside;
 mod memory;
+#[allow(unsafe_code, reason = "bytes that one thread of several has for itself")]
+mod overwrite;
 pub(crate) mod queue;
 mod ranges;
 mod table;

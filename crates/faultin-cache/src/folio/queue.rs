@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use super::ghost::Ghost;
@@ -35,9 +37,9 @@ pub(crate) struct Queue {
     /// Folios that signal handlers have inserted, which cannot take the lock.
     inbox: Inbox,
     /// Size in bytes that the small queue may have before its folios are the first to be evicted.
-    small: usize,
+    small: AtomicUsize,
     /// How long the place of an evicted folio is remembered: until this number of bytes was allocated for other folios.
-    memory: u64,
+    memory: AtomicU64,
     block: usize,
 }
 
@@ -94,10 +96,18 @@ impl Queue {
             new_blocks: 0,
             ghost: Ghost::default(),
         };
-        // One and a half times the limit: with less, a cyclic scan of twice the limit would have no hit.
-        let memory = (limit as u64).saturating_add(limit as u64 / 2);
         let inbox = Inbox::new(|| Place::of(state.new_node()));
-        Queue { state: Mutex::new(state), inbox, small: limit / 10, memory, block }
+        let (small, memory) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let queue = Queue { state: Mutex::new(state), inbox, small, memory, block };
+        queue.set_limit(limit);
+        queue
+    }
+
+    /// Changes the limit of the cache in bytes.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.small.store(limit / 10, Relaxed);
+        // One and a half times the limit: with less, a cyclic scan of twice the limit would have no hit.
+        self.memory.store((limit as u64).saturating_add(limit as u64 / 2), Relaxed);
     }
 
     /// Locks the state, and enters the folios that handlers have inserted.
@@ -127,7 +137,8 @@ impl Queue {
 
     fn enter(&self, state: &mut State, place: Place, arrival: &Arrival) {
         let now = self.ticks(arrival.at);
-        let list = if state.ghost.take(arrival.print, now, self.ticks(self.memory)) { MAIN } else { SMALL };
+        let list =
+            if state.ghost.take(arrival.print, now, self.ticks(self.memory.load(Relaxed))) { MAIN } else { SMALL };
         state.enter(place, arrival, self.blocks(arrival.len), list);
     }
 
@@ -181,7 +192,7 @@ impl Queue {
         while picked.len() < most.min(MAX_CANDIDATES) {
             let [small, main] = [SMALL, MAIN].map(|list| round.left[list] > 0 && state.counts[list] > 0);
             let list = match (small, main) {
-                (true, true) if new_blocks * self.block > self.small => SMALL,
+                (true, true) if new_blocks * self.block > self.small.load(Relaxed) => SMALL,
                 (true, false) => SMALL,
                 (_, true) => MAIN,
                 (false, false) => break,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::inside::keys::{Key, Place};
-use super::inside::table::{Region, SMALL_REGION, Table};
+use super::inside::table::{FEW, Region, SMALL_REGION, Table};
 use super::ranges::Ranges;
 use super::{Folio, Unsynced};
 use crate::pager::Mapped;
@@ -18,6 +18,11 @@ impl Table {
     /// read the store without the lock checks whether it is still the same.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Returns a hash of a position in this file.
+    pub(crate) fn print(&self, pos: u64) -> u64 {
+        self.home.print(pos)
     }
 
     /// Notes that bytes of folios up to `end` were written: the file is at least that long.
@@ -93,7 +98,10 @@ impl Table {
 
     #[cold]
     fn grow_region(&mut self, region: u64, blocks: usize) {
-        let mut slots = vec![None; blocks].into_boxed_slice();
+        let mut slots = match u8::try_from(blocks) {
+            Ok(len) if blocks <= FEW => Region::Few { slots: [None; FEW], len },
+            _ => Region::Many(vec![None; blocks].into_boxed_slice()),
+        };
         if let Some(before) = self.regions.get(region) {
             slots[..before.len()].copy_from_slice(before);
         }
@@ -159,6 +167,29 @@ impl Table {
                 return Some(*key);
             }
             (region, block) = (found + 1, 0);
+        }
+    }
+
+    /// Calls `found` with each folio and each run of its valid bytes in `range`, in ascending order, until that returns
+    /// false. Of a file that is shorter the range ends with it.
+    #[inline]
+    pub(crate) fn valid_runs(&self, range: Range<u64>, mut found: impl FnMut(Key, Range<u64>) -> bool) {
+        let end = range.end.min(self.size);
+        let mut pos = range.start;
+        while pos < end {
+            let Some(key) = self.find(pos).or_else(|| self.next(pos)) else { return };
+            let folio = self.get(key);
+            let until = end.min(folio.end());
+            pos = pos.max(folio.start());
+            while pos < until
+                && let Some(run) = folio.next_valid(pos..until)
+            {
+                pos = run.end;
+                if !found(key, run) {
+                    return;
+                }
+            }
+            pos = pos.max(until);
         }
     }
 

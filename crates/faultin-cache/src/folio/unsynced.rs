@@ -98,10 +98,16 @@ impl Unsynced {
         self.absent.insert(range);
     }
 
+    /// Returns whether [`replaced`](Self::replaced) has nothing to note.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.absent.is_empty() && self.absent_before.is_empty() && self.lost.is_empty()
+    }
+
     /// Notes that the store's bytes in `range` do not matter: they are replaced, or no longer in the file.
     #[inline]
     pub(crate) fn replaced(&mut self, range: Range<u64>) {
-        if !(self.absent.is_empty() && self.absent_before.is_empty() && self.lost.is_empty()) {
+        if !self.is_quiet() {
             self.forget(range);
         }
     }

@@ -127,10 +127,19 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
 
 /// `prlimit64(2)`: the maximum size of a file of this process in bytes; unlimited if it is unknown.
 pub(crate) fn file_size_limit() -> u64 {
+    resource_limit(libc::RLIMIT_FSIZE as usize)
+}
+
+/// `prlimit64(2)`: the least of the limits of this process's memory in bytes; unlimited if they are unknown.
+pub(crate) fn memory_limit() -> u64 {
+    resource_limit(libc::RLIMIT_AS as usize).min(resource_limit(libc::RLIMIT_DATA as usize))
+}
+
+fn resource_limit(resource: usize) -> u64 {
     let mut limits = [u64::MAX; 2];
     let to = limits.as_mut_ptr().expose_provenance();
     // SAFETY: writes two numbers.
-    match unsafe { call(libc::SYS_prlimit64, [0, libc::RLIMIT_FSIZE as usize, 0, to, 0, 0]) } {
+    match unsafe { call(libc::SYS_prlimit64, [0, resource, 0, to, 0, 0]) } {
         Ok(_) => limits[0],
         Err(_) => u64::MAX,
     }

@@ -19,17 +19,18 @@ use super::inside::slots::Thread as Noted;
 use crate::sync::Slot;
 use crate::sys;
 
-/// A note that this thread holds a lock, or is about to.
+/// A note that this thread holds a lock, or is about to. It refers to the lock's name, because a guard with a copy of it would
+/// be moved in larger pieces than it was stored in, for which the CPU waits.
 #[derive(Debug)]
-pub(super) struct HeldLock(LockId, LockMode);
+pub(super) struct HeldLock<'a>(&'a LockId, LockMode);
 
-impl HeldLock {
+impl<'a> HeldLock<'a> {
     /// Notes a lock before it is taken.
     #[inline]
-    pub(super) fn note(id: LockId, mode: LockMode) -> HeldLock {
+    pub(super) fn note(id: &'a LockId, mode: LockMode) -> HeldLock<'a> {
         // A thread that is ending has no list any more, and waits for nothing under a lock.
         let _ = THREAD.try_with(|thread| {
-            thread.held.borrow_mut().push((id, mode));
+            thread.held.borrow_mut().push((*id, mode));
             if id.kind.is_for_faults() {
                 SLOT.get().unwrap_or_else(take).count(1);
             }
@@ -40,15 +41,15 @@ impl HeldLock {
     }
 }
 
-impl Drop for HeldLock {
+impl Drop for HeldLock<'_> {
     #[inline]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
         let _ = THREAD.try_with(|thread| {
             let mut held = thread.held.borrow_mut();
             // Usually the last one.
-            if held.pop_if(|last| *last == (self.0, self.1)).is_none()
-                && let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (self.0, self.1))
+            if held.pop_if(|last| *last == (*self.0, self.1)).is_none()
+                && let Some(at) = held.iter().rposition(|&(id, mode)| (id, mode) == (*self.0, self.1))
             {
                 held.remove(at);
             }
@@ -84,6 +85,12 @@ impl Drop for Thread {
             SLOTS.give_back(slot);
         }
     }
+}
+
+/// Returns what other threads see of this one; `None` before its first lock, and when it is ending.
+#[inline]
+pub(super) fn mine() -> Option<&'static Noted> {
+    SLOT.get().map(|slot| &**slot)
 }
 
 #[cold]

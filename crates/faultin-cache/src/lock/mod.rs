@@ -21,11 +21,13 @@
 mod held;
 mod id;
 mod inside;
+#[allow(unsafe_code, reason = "bytes that one thread of several has for itself")]
+mod range;
 #[cfg(test)]
 mod stress;
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
@@ -34,6 +36,7 @@ use parking_lot::Mutex;
 use held::HeldLock;
 use id::LockMode;
 use inside::api::{ReadGuard, RwLock, WriteGuard};
+use inside::briefly;
 
 #[cfg(test)]
 use crate::exploration::moment;
@@ -42,6 +45,9 @@ pub use id::{LockId, LockKind};
 pub(crate) use inside::Lock;
 pub(crate) use inside::held::held_by;
 pub(crate) use inside::raw::RawLock;
+pub(crate) use inside::regions::Regions;
+pub(crate) use inside::slots::{Thread, Threads};
+pub(crate) use range::Ranged;
 
 /// Another thread may act, before a lock is taken: a hook for the exploration; a no-op in the library.
 #[cfg(not(test))]
@@ -100,14 +106,14 @@ struct WaitRecord {
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T> {
     guard: ReadGuard<'a, T>,
-    _held: HeldLock,
+    _held: HeldLock<'a>,
 }
 
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Exclusive<'a, T> {
     guard: WriteGuard<'a, T>,
-    _held: HeldLock,
+    _held: HeldLock<'a>,
 }
 
 impl<T> Lock<T> {
@@ -120,7 +126,7 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub(crate) fn shared(&self) -> Result<Shared<'_, T>, Deadlock> {
         moment();
-        let held = HeldLock::note(self.id, LockMode::Shared);
+        let held = HeldLock::note(&self.id, LockMode::Shared);
         let guard = match self.inner.try_read() {
             Some(guard) => guard,
             None => self.wait(LockMode::Shared, || self.inner.read())?,
@@ -132,7 +138,7 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_, T>, Deadlock> {
         moment();
-        let held = HeldLock::note(self.id, LockMode::Exclusive);
+        let held = HeldLock::note(&self.id, LockMode::Exclusive);
         let guard = match self.inner.try_write() {
             Some(guard) => guard,
             None => self.wait(LockMode::Exclusive, || self.inner.write())?,
@@ -140,10 +146,59 @@ impl<T> Lock<T> {
         Ok(Exclusive { guard, _held: held })
     }
 
+    /// Returns whether no thread held the lock a moment ago.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.inner.is_locked()
+    }
+
+    /// Shares the lock without waiting, except for a moment in which the holder may release it.
+    pub(crate) fn try_shared(&self) -> Option<Shared<'_, T>> {
+        moment();
+        let held = HeldLock::note(&self.id, LockMode::Shared);
+        Some(Shared { guard: briefly(|| self.inner.try_read())?, _held: held })
+    }
+
+    /// Takes the lock without waiting, except for a moment in which the holders may release it.
+    pub(crate) fn try_exclusive_briefly(&self) -> Option<Exclusive<'_, T>> {
+        moment();
+        let held = HeldLock::note(&self.id, LockMode::Exclusive);
+        Some(Exclusive { guard: briefly(|| self.inner.try_write())?, _held: held })
+    }
+
     /// Takes the lock without waiting.
     pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
-        let held = HeldLock::note(self.id, LockMode::Exclusive);
+        let held = HeldLock::note(&self.id, LockMode::Exclusive);
         Some(Exclusive { guard: self.inner.try_write()?, _held: held })
+    }
+
+    /// Takes a range of the bytes that the lock protects, if ranges are [allowed](Self::meet_writer) and no thread is in the
+    /// way. Exclusive for this range; what else is read may be read by others, and what else is changed must be atomic.
+    #[inline]
+    pub(crate) fn try_range(&self, range: Range<u64>) -> Option<Ranged<'_, T>> {
+        moment();
+        range::try_range(&self.inner, range, HeldLock::note(&self.id, LockMode::Exclusive))
+    }
+
+    /// Returns whether ranges are allowed at the moment.
+    #[inline]
+    pub(crate) fn has_ranges(&self) -> bool {
+        range::has_ranges(&self.inner)
+    }
+
+    /// Notes that a thread had to wait for another one, although the two could have had a range each. Allows ranges once
+    /// this has happened often since a thread has taken the lock otherwise. Returns whether they are allowed.
+    #[cold]
+    pub(crate) fn meet_writer(&self) -> bool {
+        range::meet_writer(&self.inner)
+    }
+
+    /// Takes the lock if no other thread has it, waits for it, or has [biased](Exclusive::bias) it.
+    // Inlined as `shared` is.
+    #[inline(always)]
+    pub(crate) fn try_unbiased(&self) -> Option<Exclusive<'_, T>> {
+        moment();
+        let held = HeldLock::note(&self.id, LockMode::Exclusive);
+        Some(Exclusive { guard: range::try_unbiased(&self.inner)?, _held: held })
     }
 
     #[cold]
@@ -170,6 +225,13 @@ impl<T> Deref for Exclusive<'_, T> {
 
     fn deref(&self) -> &T {
         &self.guard
+    }
+}
+
+impl<T> Exclusive<'_, T> {
+    /// Makes [`try_unbiased`](Lock::try_unbiased) fail until the lock is taken in another way.
+    pub(crate) fn bias(&self) {
+        range::bias(&self.guard);
     }
 }
 

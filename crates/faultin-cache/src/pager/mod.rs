@@ -105,6 +105,7 @@ pub use error::AttachError;
 pub use inside::mode::Mode;
 pub(crate) use inside::{mapped::Mapped, step};
 pub use segment::{MappingDest, MappingSource};
+pub(crate) use thread::without_signals;
 
 use self::inside::hardware::{Hardware, Kind};
 use self::inside::map::Map;

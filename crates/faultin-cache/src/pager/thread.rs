@@ -157,7 +157,7 @@ fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
 
 /// Starts a thread that does not get signals of the process: a handler there could fault, and wait for the very thread that
 /// it interrupts.
-fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // The C library's own signals stay open: it waits until every thread has had them.
     let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));

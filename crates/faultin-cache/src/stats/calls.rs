@@ -50,6 +50,15 @@ impl Calls {
         result
     }
 
+    /// Counts what a read of `most` bytes has returned.
+    pub(super) fn has_read(&self, result: &io::Result<usize>, most: usize) {
+        match result {
+            Ok(read) => add(&self.read, (*read).min(most) as u64),
+            Err(_) if is_error(result) => add(&self.read_errors, 1),
+            Err(_) => {}
+        }
+    }
+
     /// Counts what a write of `most` bytes has returned. (A store may return more, which the cache rejects.)
     pub(super) fn wrote(&self, result: &io::Result<usize>, most: usize) {
         match result {

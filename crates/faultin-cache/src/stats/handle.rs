@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::HandleStats;
+use crate::ahead::{Advice, Advised, Ahead};
 use crate::error::Partial;
 
 /// What this thread has waited for stores. Its address is the thread's name: no two threads that run have the same.
@@ -30,34 +32,54 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Numbers that every operation changes.
+/// What one thread changes with each operation of a handle. Its owner changes it by plain stores, which are faster than
+/// atomic additions, and no other thread writes to its line.
 #[derive(Debug, Default)]
-struct Hot {
+#[repr(align(64))]
+pub(crate) struct Lane {
+    /// The thread that has used it first, 0 before; [`SHARED`] if it is for any thread. (The name of a thread that has
+    /// ended may be another thread's later, which then goes on.)
+    owner: AtomicUsize,
     reads: AtomicU64,
     read: AtomicU64,
     writes: AtomicU64,
     written: AtomicU64,
+    /// Where the owner reads, and how it reads ahead.
+    pub(crate) ahead: Ahead,
 }
+
+/// The owner of the lane of threads that have none of their own.
+const SHARED: usize = usize::MAX;
+
+/// Maximum number of lanes that a thread tries.
+const TRIES: usize = 8;
+
+/// Two lines, so that no CPU fetches one together with another thread's.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart(Lane);
 
 /// The counters of one handle, in lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    /// The thread that has used the handle first, 0 before. It alone changes `own`, by plain stores, which are faster
-    /// than atomic additions. (The name of a thread that has ended may be another thread's later, which then goes on.)
-    owner: AtomicUsize,
-    own: Hot,
-    /// What other threads have done through the same handle.
-    others: Hot,
+    /// The lane of the first thread.
+    first: Lane,
     misses: AtomicU64,
     waits: AtomicU64,
     nanoseconds: AtomicU64,
     errors: AtomicU64,
+    /// How the handle is going to read.
+    pub(crate) advice: Advised,
+    /// The lanes of other threads that use the same handle, about twice as many as there are CPUs; the last one is
+    /// [`SHARED`].
+    others: OnceLock<Box<[Apart]>>,
 }
 
 /// An operation of a handle under way.
 pub(crate) struct Operation<'a> {
     counters: &'a Counters,
+    lane: &'a Lane,
     is_read: bool,
     /// What this thread had waited before.
     calls: u64,
@@ -68,14 +90,41 @@ impl Counters {
     /// Begins to count a read.
     #[inline(always)]
     pub(crate) fn read(&self) -> Operation<'_> {
-        let (calls, nanoseconds) = THREAD.with(|thread| (thread.calls.get(), thread.nanoseconds.get()));
-        Operation { counters: self, is_read: true, calls, nanoseconds }
+        let (me, calls, nanoseconds) =
+            THREAD.with(|thread| (ptr::from_ref(thread).addr(), thread.calls.get(), thread.nanoseconds.get()));
+        let lane = if self.first.owner.load(Ordering::Relaxed) == me { &self.first } else { self.lane_of(me) };
+        Operation { counters: self, lane, is_read: true, calls, nanoseconds }
     }
 
     /// Begins to count a write.
     #[inline(always)]
     pub(crate) fn write(&self) -> Operation<'_> {
         Operation { is_read: false, ..self.read() }
+    }
+
+    /// Returns the lane of a thread that does not own the first one, or did not yet.
+    #[inline(never)]
+    fn lane_of(&self, me: usize) -> &Lane {
+        if self.first.is_of(me) {
+            return &self.first;
+        }
+        let others = self.others.get_or_init(new_lanes);
+        let own = others.len() - 1;
+        // Fibonacci hashing: the addresses of threads' variables differ by multiples of a page.
+        let at = (me as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let mut tried = (0..TRIES).map(|more| &others[(at as usize + more) % own].0);
+        tried.find(|lane| lane.is_of(me)).unwrap_or(&others[own].0)
+    }
+
+    /// Sets how the handle is going to read.
+    pub(crate) fn advise(&self, advice: Advice) {
+        self.advice.set(advice);
+        self.lanes().for_each(|lane| lane.ahead.reset());
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        let others = self.others.get().into_iter().flatten().map(|apart| &apart.0);
+        std::iter::once(&self.first).chain(others)
     }
 
     /// Counts an error of another operation.
@@ -89,17 +138,6 @@ impl Counters {
     #[cold]
     fn failed(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an operation of a thread that is not the owner; the first one becomes it.
-    #[cold]
-    #[inline(never)]
-    fn count_for(&self, me: usize, is_read: bool, done: u64) {
-        let claimed = self.owner.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let hot = if claimed { &self.own } else { &self.others };
-        let (count, bytes) = hot.of(is_read);
-        count.fetch_add(1, Ordering::Relaxed);
-        bytes.fetch_add(done, Ordering::Relaxed);
     }
 
     /// Counts a wait, of a thread that had waited `since` before, and an error.
@@ -119,15 +157,13 @@ impl Counters {
 
     /// Returns the numbers.
     pub(crate) fn stats(&self) -> HandleStats {
-        let both = |of: fn(&Hot) -> &AtomicU64| {
-            of(&self.own).load(Ordering::Relaxed) + of(&self.others).load(Ordering::Relaxed)
-        };
+        let sum = |of: fn(&Lane) -> &AtomicU64| self.lanes().map(|lane| of(lane).load(Ordering::Relaxed)).sum();
         HandleStats {
-            reads: both(|hot| &hot.reads),
+            reads: sum(|lane| &lane.reads),
             misses: self.misses.load(Ordering::Relaxed),
-            read: both(|hot| &hot.read),
-            writes: both(|hot| &hot.writes),
-            written: both(|hot| &hot.written),
+            read: sum(|lane| &lane.read),
+            writes: sum(|lane| &lane.writes),
+            written: sum(|lane| &lane.written),
             waits: self.waits.load(Ordering::Relaxed),
             waited: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
             errors: self.errors.load(Ordering::Relaxed),
@@ -135,7 +171,35 @@ impl Counters {
     }
 }
 
-impl Operation<'_> {
+/// Makes the lanes of further threads of a handle.
+#[cold]
+fn new_lanes() -> Box<[Apart]> {
+    let number = 2 * std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
+    let mut lanes: Box<[Apart]> = (0..=number.max(TRIES)).map(|_| Apart::default()).collect();
+    if let Some(last) = lanes.last_mut() {
+        *last.0.owner.get_mut() = SHARED;
+    }
+    lanes
+}
+
+impl<'a> Operation<'a> {
+    /// Begins to count another operation that waited with this one: the time is counted once.
+    pub(crate) fn another(&self) -> Self {
+        Operation { nanoseconds: THREAD.with(|thread| thread.nanoseconds.get()), ..*self }
+    }
+
+    /// Returns how the handle is going to read.
+    #[inline(always)]
+    pub(crate) fn advised(&self) -> &'a Advised {
+        &self.counters.advice
+    }
+
+    /// Returns the lane of this thread.
+    #[inline(always)]
+    pub(crate) fn lane(&self) -> &'a Lane {
+        self.lane
+    }
+
     /// Counts the operation by its result.
     #[inline]
     pub(crate) fn end(self, result: Result<usize, Partial>) -> Result<usize, Partial> {
@@ -150,15 +214,16 @@ impl Operation<'_> {
     /// for this.)
     #[inline(always)]
     pub(crate) fn count(self, done: usize, is_ok: bool) {
-        let Operation { counters, is_read, calls, nanoseconds } = self;
+        let Operation { counters, lane, is_read, calls, nanoseconds } = self;
         let done = done as u64;
-        let (me, now) = THREAD.with(|thread| (ptr::from_ref(thread).addr(), thread.calls.get()));
-        if counters.owner.load(Ordering::Relaxed) == me {
-            let (count, bytes) = counters.own.of(is_read);
+        let now = THREAD.with(|thread| thread.calls.get());
+        let (count, bytes) = lane.of(is_read);
+        if lane.owner.load(Ordering::Relaxed) == SHARED {
+            count.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add(done, Ordering::Relaxed);
+        } else {
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(done), Ordering::Relaxed);
-        } else {
-            counters.count_for(me, is_read, done);
         }
         if now != calls || !is_ok {
             counters.count_rare(is_read, (now != calls).then_some(nanoseconds), is_ok);
@@ -166,7 +231,15 @@ impl Operation<'_> {
     }
 }
 
-impl Hot {
+impl Lane {
+    /// Returns whether it is this thread's, which it is from now on if it was no thread's.
+    fn is_of(&self, me: usize) -> bool {
+        match self.owner.load(Ordering::Relaxed) {
+            0 => self.owner.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
+            owner => owner == me,
+        }
+    }
+
     #[inline(always)]
     fn of(&self, is_read: bool) -> (&AtomicU64, &AtomicU64) {
         if is_read { (&self.reads, &self.read) } else { (&self.writes, &self.written) }
@@ -197,6 +270,28 @@ mod tests {
         let stats = counters.stats();
         assert_eq!((stats.reads, stats.read), (1 + 4 * EACH, 1 + (3 * 3 + 5) * EACH));
         assert_eq!((stats.writes, stats.waits, stats.errors), (0, 0, 0));
+    }
+
+    /// More threads at once than there are lanes.
+    #[test]
+    fn threads_without_a_lane_of_their_own_are_counted() {
+        const EACH: u64 = 200;
+        let counters = Counters::default();
+        let threads = 2 * new_lanes().len() as u64;
+        let all = std::sync::Barrier::new(threads as usize);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    read(&counters, 7);
+                    // Each has a lane by now, or none.
+                    all.wait();
+                    (1..EACH).for_each(|_| read(&counters, 7));
+                });
+            }
+        });
+        assert_eq!((counters.stats().reads, counters.stats().read), (threads * EACH, 7 * threads * EACH));
+        let owners = counters.lanes().map(|lane| lane.owner.load(Ordering::Relaxed));
+        assert!(owners.filter(|&owner| owner != 0 && owner != SHARED).count() > 4);
     }
 
     #[test]

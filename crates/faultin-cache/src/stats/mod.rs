@@ -15,7 +15,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 pub(crate) use calls::Calls;
-pub(crate) use handle::Counters;
+pub(crate) use handle::{Counters, Operation};
 pub(crate) use register::Register;
 pub(crate) use store::Counted;
 
@@ -131,11 +131,11 @@ impl AddAssign for HandleStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
-    /// Number of calls that read.
+    /// Number of ranges that were to be read.
     pub reads: u64,
     /// Number of bytes that these have read.
     pub read: u64,
-    /// Number of calls that failed to read.
+    /// Number of ranges that could not be read.
     pub read_errors: u64,
     /// Number of ranges that were to be written.
     pub writes: u64,

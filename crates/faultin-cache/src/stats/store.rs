@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Register;
 use super::calls::{Calls, add, is_error};
-use crate::store::{Store, WriteRequest};
+use crate::store::{ReadRequest, Store, WriteRequest};
 
 /// A store whose calls are counted.
 pub(crate) struct Counted {
@@ -56,10 +56,25 @@ impl Store for Counted {
         let most = buf.len();
         let result = self.calls.timed(|| self.store.read_at(buf, pos));
         add(&self.calls.reads, 1);
-        match &result {
-            Ok(read) => add(&self.calls.read, (*read).min(most) as u64),
-            Err(_) if is_error(&result) => add(&self.calls.read_errors, 1),
-            Err(_) => {}
+        self.calls.has_read(&result, most);
+        result
+    }
+
+    fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<io::Result<usize>> {
+        add(&self.calls.reads, reads.len() as u64);
+        let results = self.calls.timed(|| self.store.read_many(reads));
+        results.iter().zip(reads).for_each(|(result, read)| self.calls.has_read(result, read.bytes.len()));
+        results
+    }
+
+    /// No wait: only what it has read is counted.
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let most = buf.len();
+        let result = self.store.try_read_at(buf, pos);
+        let would_wait = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if !would_wait && (result.is_ok() || is_error(&result)) {
+            add(&self.calls.reads, 1);
+            self.calls.has_read(&result, most);
         }
         result
     }

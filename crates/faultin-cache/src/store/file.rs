@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -14,11 +14,11 @@ use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, Stat, StatxFlags, fallocate, fcntl_getfl, fstat, ioctl_blksszget, open,
     statx,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::kind::{self, Kind};
 use super::uring::Ring;
-use super::{Store, WriteRequest};
+use super::{ReadRequest, Store, WriteRequest, batch};
 
 /// A file, or a block device, of the kernel.
 ///
@@ -105,6 +105,11 @@ impl FileStore {
 
     fn used(&self) -> &File {
         self.own.as_ref().unwrap_or(&self.given)
+    }
+
+    /// Returns whether bytes come from the kernel's page cache.
+    fn is_cached(&self) -> bool {
+        self.alignment == 1
     }
 
     /// Returns the current length of the file.
@@ -244,6 +249,37 @@ impl Store for FileStore {
             self.check()?;
         }
         Ok(read)
+    }
+
+    fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<io::Result<usize>> {
+        let mut answers = batch::read_many(self.used(), self.is_cached(), reads);
+        for (answer, read) in answers.iter_mut().zip(reads) {
+            if matches!(answer, Ok(0))
+                && !read.bytes.is_empty()
+                && let Err(error) = self.check()
+            {
+                *answer = Err(error);
+            }
+        }
+        answers
+    }
+
+    /// What the kernel has in its page cache, where the file system can tell without waiting (`RWF_NOWAIT`; as of Linux 6.18
+    /// not tmpfs, FUSE, and network file systems).
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        if !self.is_cached() {
+            // A direct read waits for the disk, whatever the flag.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match preadv2(self.used(), &mut [IoSliceMut::new(buf)], pos, ReadWriteFlags::NOWAIT) {
+            // The end of the file, which a read that may wait examines.
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(read) => Ok(read),
+            // File systems and kernels that do not have the flag.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            Err(Errno::AGAIN | Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(named("preadv2")(error)),
+        }
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {

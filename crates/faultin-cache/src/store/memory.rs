@@ -24,6 +24,15 @@ struct State {
     allocated: u64,
 }
 
+impl State {
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> usize {
+        let from = usize::try_from(pos).unwrap_or(usize::MAX).min(self.bytes.len());
+        let read = buf.len().min(self.bytes.len() - from);
+        buf[..read].copy_from_slice(&self.bytes[from..from + read]);
+        read
+    }
+}
+
 impl MemoryStore {
     /// Makes a store with these bytes, and room for any number.
     pub fn new(bytes: impl Into<Vec<u8>>) -> MemoryStore {
@@ -72,11 +81,12 @@ impl Store for MemoryStore {
     }
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        let state = self.state.lock();
-        let from = usize::try_from(pos).unwrap_or(usize::MAX).min(state.bytes.len());
-        let read = buf.len().min(state.bytes.len() - from);
-        buf[..read].copy_from_slice(&state.bytes[from..from + read]);
-        Ok(read)
+        Ok(self.state.lock().read_at(buf, pos))
+    }
+
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let state = self.state.try_lock().ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(state.read_at(buf, pos))
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {

@@ -2,23 +2,25 @@
 
 #![deny(unsafe_code)]
 
+mod batch;
 mod file;
 #[allow(unsafe_code, reason = "two system calls")]
 mod kind;
 mod length;
 mod memory;
 mod transfer;
-#[allow(unsafe_code, reason = "the kernel has the buffers while it writes")]
+#[allow(unsafe_code, reason = "the kernel has the buffers while it works on them")]
 mod uring;
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+pub use faultin::map::ReadRequest;
 pub use file::FileStore;
 pub(crate) use length::{Length, MAX_BYTES};
 pub use memory::MemoryStore;
-pub(crate) use transfer::{read_full, write_full, write_full_many};
+pub(crate) use transfer::{read_full, read_full_many, try_read, write_full, write_full_many};
 
 /// One of several writes.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +127,26 @@ pub trait Store: Send + Sync {
     /// is tried again, at most 2,000 times in a row.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
 
+    /// Reads several ranges, in any order or at once, and returns a result for each, as [`read_at`](Self::read_at) does. A
+    /// range without a result was not read, and is read again. The ranges may have bytes in common. For stores that are
+    /// faster if they know several reads at once; the default reads one after the other.
+    fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<io::Result<usize>> {
+        reads.iter_mut().map(|read| self.read_at(read.bytes, read.pos)).collect()
+    }
+
+    /// Reads as [`read_at`](Self::read_at), without waiting for a disk, a server or a lock: only bytes that the store has at
+    /// hand. A short count means that the bytes after it have to be waited for, or that the file ends there. Never more than a
+    /// copy of these bytes may pass before this returns.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the first byte has to be waited for, as the default returns.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) and [`Interrupted`](io::ErrorKind::Interrupted) mean the same. Other errors
+    /// end the read that needed the bytes.
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let _ = (buf, pos);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes bytes from `pos` on, and returns their number. Extends the file if need be.
     ///
     /// # Errors
@@ -218,6 +240,14 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         (**self).read_at(buf, pos)
+    }
+
+    fn read_many(&self, reads: &mut [ReadRequest<'_>]) -> Vec<io::Result<usize>> {
+        (**self).read_many(reads)
+    }
+
+    fn try_read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        (**self).try_read_at(buf, pos)
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {

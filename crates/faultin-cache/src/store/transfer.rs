@@ -5,7 +5,7 @@
 use std::io;
 
 use super::length::Length;
-use super::{Store, WriteRequest};
+use super::{ReadRequest, Store, WriteRequest};
 use crate::bounce::Bounce;
 use crate::store::MAX_BYTES;
 
@@ -44,13 +44,86 @@ impl Interruptions {
 /// The error is the store's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the store ends before its length, or
 /// returns no whole unit; [`InvalidData`](io::ErrorKind::InvalidData) if it reports more bytes than were requested.
 pub(crate) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> (usize, io::Result<()>) {
-    let mut done = 0;
+    go_on_reading(store, length, buf, pos, 0)
+}
+
+/// Reads what is after the first `done` bytes.
+fn go_on_reading(
+    store: &dyn Store,
+    length: &Length,
+    buf: &mut [u8],
+    pos: u64,
+    mut done: usize,
+) -> (usize, io::Result<()>) {
     let result = read_units(store, length, buf, pos, &mut done);
     if result.is_ok() {
         buf[done..].fill(0);
         done = buf.len();
     }
     (done, result)
+}
+
+/// Reads as [`read_full`] does for each of several, which the store gets at once. Each `bytes` is filled as a whole, unless
+/// its result is an error.
+pub(crate) fn read_full_many(
+    store: &dyn Store,
+    length: &Length,
+    mut reads: Vec<ReadRequest<'_>>,
+) -> Vec<(usize, io::Result<()>)> {
+    let unit = store.alignment();
+    // Only what the store may have, as whole units; the rest reads as zeros.
+    let most = length.most().min(MAX_BYTES);
+    let within = |read: &ReadRequest<'_>| {
+        let end = usize::try_from(most.saturating_sub(read.pos)).unwrap_or(usize::MAX).min(read.bytes.len());
+        end.checked_next_multiple_of(unit).unwrap_or(end).min(read.bytes.len())
+    };
+    let lens: Vec<usize> = reads.iter().map(within).collect();
+    let mut asked: Vec<_> = reads
+        .iter_mut()
+        .zip(&lens)
+        .filter(|(_, len)| **len > 0)
+        .map(|(read, &len)| ReadRequest::new(read.pos, &mut read.bytes[..len]))
+        .collect();
+    let answers = if asked.is_empty() { Vec::new() } else { store.read_many(&mut asked) };
+    let mut answers = answers.into_iter();
+    let finish = |(read, asked): (ReadRequest<'_>, usize)| {
+        let answer = if asked > 0 { answers.next() } else { None };
+        match answer {
+            Some(Ok(done)) if done > asked => (0, Err(overlong("read", done, asked))),
+            Some(Ok(done)) => go_on_reading(store, length, read.bytes, read.pos, done / unit * unit),
+            Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => (0, Err(error)),
+            // A read without a result has not begun.
+            _ => go_on_reading(store, length, read.bytes, read.pos, 0),
+        }
+    };
+    reads.into_iter().zip(lens).map(finish).collect()
+}
+
+/// Reads what the store has at hand, from `pos` on, without waiting; zeros where its `length` has no byte. Returns the
+/// number of valid bytes.
+///
+/// # Errors
+/// The store's, unless it only means that the bytes have to be waited for.
+pub(crate) fn try_read(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+    let most = length.most().min(MAX_BYTES);
+    let end = usize::try_from(most.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
+    if end == 0 {
+        buf.fill(0);
+        return Ok(buf.len());
+    }
+    let asked = end.checked_next_multiple_of(store.alignment()).unwrap_or(end).min(buf.len());
+    match store.try_read_at(&mut buf[..asked], pos) {
+        Ok(read) if read > asked => Err(overlong("read", read, asked)),
+        Ok(read) if read >= end => {
+            buf[end..].fill(0);
+            Ok(buf.len())
+        }
+        Ok(read) => Ok(read),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported | io::ErrorKind::Interrupted => Ok(0),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Reads up to the end of `buf` or of the store.

@@ -1,22 +1,31 @@
-//! Several writes at once, at which a disk is fast, unlike at one `pwrite` after the other.
+//! Several reads or writes at once, at which a disk is fast, unlike at one `pread` or `pwrite` after the other.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 use parking_lot::Mutex;
 
 use super::WriteRequest;
 
-/// Maximum number of writes under way at the same time.
+/// Maximum number of reads or writes under way at the same time.
 const DEPTH: usize = 64;
 
-/// A ring for writes, used by one thread at a time.
+/// A ring, for one thread at a time.
 pub(super) struct Ring {
     /// `None` after it has failed, or where there is none.
     ring: Mutex<Option<IoUring>>,
+}
+
+/// Neighbouring ranges of a file that are read by one operation.
+pub(super) struct VectoredRead<'a, 'b> {
+    pub(super) pos: u64,
+    /// At most as many as `preadv` takes.
+    pub(super) buffers: &'a mut [IoSliceMut<'b>],
 }
 
 impl Ring {
@@ -27,11 +36,26 @@ impl Ring {
 
     /// Makes the writes, and returns a result for each. `None` if there is no ring, or another thread is using it.
     pub(super) fn write(&self, file: &File, writes: &[WriteRequest<'_>]) -> Option<Vec<io::Result<usize>>> {
+        let entry = |write: &WriteRequest<'_>| {
+            // More than the kernel writes at once would be short anyway.
+            let len = u32::try_from(write.bytes.len()).unwrap_or(1 << 30);
+            opcode::Write::new(types::Fd(file.as_raw_fd()), write.bytes.as_ptr(), len).offset(write.pos).build()
+        };
+        // SAFETY: the file and the bytes are borrowed until this returns.
+        unsafe { self.perform(writes, entry) }
+    }
+
+    /// Performs operations, and returns a result for each. `None` if there is no ring, or another thread is using it.
+    ///
+    /// # Safety
+    /// What the entries refer to is valid for the kernel until this returns.
+    unsafe fn perform<T>(&self, requests: &[T], entry: impl Fn(&T) -> Entry) -> Option<Vec<io::Result<usize>>> {
         let mut place = self.ring.try_lock()?;
-        let mut answers: Vec<io::Result<usize>> = Vec::with_capacity(writes.len());
-        for some in writes.chunks(DEPTH) {
+        let mut answers: Vec<io::Result<usize>> = Vec::with_capacity(requests.len());
+        for some in requests.chunks(DEPTH) {
             let ring = place.as_mut()?;
-            let (some, broken) = write_some(ring, file, some);
+            // SAFETY: the caller's contract.
+            let (some, broken) = unsafe { perform_some(ring, some, &entry) };
             answers.extend(some);
             if broken {
                 // With entries that were never submitted, which must not be submitted later.
@@ -39,27 +63,81 @@ impl Ring {
                 break;
             }
         }
-        let left = writes.len() - answers.len();
+        let left = requests.len() - answers.len();
         answers.extend((0..left).map(|_| Err(io::ErrorKind::Interrupted.into())));
         Some(answers)
     }
 }
 
-/// Makes at most [`DEPTH`] writes, on a ring on which nothing is under way, before and after. Returns whether the ring can
-/// no longer be used.
-fn write_some(ring: &mut IoUring, file: &File, writes: &[WriteRequest<'_>]) -> (Vec<io::Result<usize>>, bool) {
-    // A write without a result was not done.
-    let mut answers: Vec<io::Result<usize>> = writes.iter().map(|_| Err(io::ErrorKind::Interrupted.into())).collect();
+/// Rings for reads, which are made when they are needed: as many as threads have read at the same time, and no more than
+/// [`MAX_RINGS`]. (A ring for each file would take a descriptor for each.)
+static READERS: Mutex<Vec<Reader>> = Mutex::new(Vec::new());
+
+/// Maximum number of rings that are kept.
+const MAX_RINGS: usize = 16;
+
+/// Whether the kernel has said that it has no rings, or allows none.
+static HAS_NONE: AtomicBool = AtomicBool::new(false);
+
+struct Reader {
+    ring: Ring,
+    /// The process that has made it. A child of `fork` shares its memory.
+    process: u32,
+}
+
+/// Makes the reads, and returns a result for each. `None` if there is no ring.
+pub(super) fn read(file: &File, reads: &mut [VectoredRead<'_, '_>]) -> Option<Vec<io::Result<usize>>> {
+    if HAS_NONE.load(Ordering::Relaxed) {
+        return None;
+    }
+    let process = faultin::process();
+    // Never waits: in a child of `fork`, another thread may have had the lock.
+    let kept = READERS.try_lock().and_then(|mut readers| readers.pop()).filter(|reader| reader.process == process);
+    let reader = match kept {
+        Some(reader) => reader,
+        None => match IoUring::new(DEPTH as u32) {
+            Ok(ring) => Reader { ring: Ring { ring: Mutex::new(Some(ring)) }, process },
+            Err(error) => {
+                let is_final = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES));
+                HAS_NONE.fetch_or(is_final, Ordering::Relaxed);
+                return None;
+            }
+        },
+    };
+    let entry = |read: &VectoredRead<'_, '_>| {
+        // An `IoSliceMut` is an `iovec`. The kernel stores to the buffers, which `reads` borrows mutably.
+        let (buffers, count) = (read.buffers.as_ptr().cast::<libc::iovec>(), read.buffers.len());
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        opcode::Readv::new(types::Fd(file.as_raw_fd()), buffers, count).offset(read.pos).build()
+    };
+    // SAFETY: the file, the buffers and the lists of buffers are borrowed until this returns.
+    let answers = unsafe { reader.ring.perform(reads, entry) };
+    if reader.ring.ring.lock().is_some()
+        && let Some(mut readers) = READERS.try_lock()
+        && readers.len() < MAX_RINGS
+    {
+        readers.push(reader);
+    }
+    answers
+}
+
+/// Performs at most [`DEPTH`] operations, on a ring on which nothing is under way, before and after. Returns whether the
+/// ring can no longer be used.
+///
+/// # Safety
+/// Those of [`Ring::perform`].
+unsafe fn perform_some<T>(
+    ring: &mut IoUring,
+    requests: &[T],
+    entry: impl Fn(&T) -> Entry,
+) -> (Vec<io::Result<usize>>, bool) {
+    // An operation without a result was not done.
+    let mut answers: Vec<io::Result<usize>> = requests.iter().map(|_| Err(io::ErrorKind::Interrupted.into())).collect();
     let mut pushed = 0;
-    for (index, write) in writes.iter().enumerate() {
-        // More than the kernel writes at once would be short anyway.
-        let len = u32::try_from(write.bytes.len()).unwrap_or(1 << 30);
-        let entry = opcode::Write::new(types::Fd(file.as_raw_fd()), write.bytes.as_ptr(), len)
-            .offset(write.pos)
-            .build()
-            .user_data(index as u64);
-        // SAFETY: the bytes and the file are borrowed until this function returns, and it returns only when nothing that
-        // was submitted is under way any more; entries that were pushed and not submitted are dropped with the ring.
+    for (index, request) in requests.iter().enumerate() {
+        let entry = entry(request).user_data(index as u64);
+        // SAFETY: the memory and the file are valid until the caller returns, and this returns only when nothing that was
+        // submitted is under way any more; entries that were pushed and not submitted are dropped with the ring.
         if unsafe { ring.submission().push(&entry) }.is_err() {
             break;
         }
@@ -87,7 +165,7 @@ fn write_some(ring: &mut IoUring, file: &File, writes: &[WriteRequest<'_>]) -> (
             if let Some(answer) = answers.get_mut(completion.user_data() as usize) {
                 *answer = match completion.result() {
                     error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
-                    written => Ok(written as usize),
+                    moved => Ok(moved as usize),
                 };
             }
         }

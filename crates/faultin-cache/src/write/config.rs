@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+/// Number of bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the
+/// stores to be done, which takes longer than it saves for few bytes.
+const STREAMING_FROM: usize = 16 << 10;
+
 /// The configuration of a write.
 ///
 /// The default copies first, faults in only when nothing moved, takes every byte that was copied, and holds the lock for as
@@ -171,6 +175,23 @@ impl WriteLoop {
     pub const fn streaming(mut self, streaming: bool) -> Self {
         self.streaming = streaming;
         self
+    }
+}
+
+impl WriteLoop {
+    /// Returns whether a copy of `len` bytes goes past the CPU's caches.
+    #[inline]
+    pub(crate) fn streams(&self, len: usize) -> bool {
+        self.streaming && len >= STREAMING_FROM
+    }
+
+    /// Returns whether a write of cached bytes from memory that does not fault is one copy under one lock, and nothing else.
+    pub(crate) fn is_one_copy(&self) -> bool {
+        let WriteLoop { fault_in, batch, reserve, preallocate, write_through, .. } = self;
+        *fault_in == FaultIn::AfterNothing
+            && *batch == Batch::Whole
+            && *preallocate == Preallocate::No
+            && !(*reserve || *write_through)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
-use faultin::iov::IovSource;
+use faultin::iov::{IovSource, ReadSegment};
 use faultin::memory::ReadMemory;
 
 use super::config::{AfterShort, Batch, FaultIn, Preallocate, WriteLoop};
@@ -13,9 +13,12 @@ use super::observer::{Decision, Observer};
 use super::round::{Outcome, Round};
 use crate::copy::CopyFrom;
 use crate::error::{Error, Partial};
+use crate::folio::Table;
 use crate::inode::Inode;
+use crate::lock::Exclusive;
 use crate::mutation::{Bug, Mutation};
 use crate::store::MAX_BYTES;
+use crate::sync;
 use crate::transfer::{self, Ended, Retry, Transfer};
 
 /// The position of a write.
@@ -40,9 +43,21 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     mutation: impl Mutation,
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
+    let mut meets = false;
+    let writers = match at {
+        At::Locked(_) => None,
+        At::Position(_) | At::End => match inode.writers.try_unbiased() {
+            Some(writers) => Some(writers),
+            None => match beside_others::<M, C>(inode, from, at, mutation, observer)? {
+                Turn::Done(done) => return Ok(done),
+                Turn::Alone { writers, could_overwrite } => {
+                    meets = could_overwrite;
+                    Some(writers)
+                }
+            },
+        },
+    };
     let nothing = |error: Error| Partial { done: 0, error };
-    let writers = || inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()));
-    let _writers = if matches!(at, At::Locked(_)) { None } else { Some(writers()?) };
     let pos = match at {
         At::Position(pos) | At::Locked(pos) => pos,
         At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size(),
@@ -66,12 +81,112 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     if allocated && write.pos < end {
         write.trim(observer);
     }
+    if meets
+        && inode.table.meet_writer()
+        && let Some(writers) = &writers
+    {
+        writers.bias();
+    }
     let done = (write.pos - pos) as usize;
     match result {
         Ok(()) => Ok(done),
         Err(error) if mutation.has(Bug::ForgetsProgress) => Err(nothing(error)),
         Err(error) => Err(Partial { done, error }),
     }
+}
+
+/// What a write does that has found that other threads write to the file.
+enum Turn<'a> {
+    /// It is done, with this number of bytes.
+    Done(usize),
+    /// It has the writers' lock. `could_overwrite`: it need not have waited for another one of its kind.
+    Alone { writers: Exclusive<'a, ()>, could_overwrite: bool },
+}
+
+/// Writes beside other threads if that is possible; otherwise waits for the writers' lock.
+#[inline(never)]
+fn beside_others<'a, M: ReadMemory, C: CopyFrom<M>>(
+    inode: &'a Inode,
+    from: &mut IovSource<'_, '_, M>,
+    at: At,
+    mutation: impl Mutation,
+    observer: &mut impl Observer,
+) -> Result<Turn<'a>, Partial> {
+    let could_overwrite = is_one_copy(inode, from, at, mutation);
+    if could_overwrite && let Some(done) = overwrite::<M, C>(inode, from, at, observer) {
+        return Ok(Turn::Done(done));
+    }
+    let lock = || inode.writers.exclusive().map_err(|deadlock| Partial { done: 0, error: deadlock.into() });
+    let mut writers = lock()?;
+    // Meanwhile another thread may have found that writers need not wait for each other.
+    if could_overwrite && inode.table.has_ranges() {
+        writers.bias();
+        drop(writers);
+        if let Some(done) = overwrite::<M, C>(inode, from, at, observer) {
+            return Ok(Turn::Done(done));
+        }
+        writers = lock()?;
+    }
+    Ok(Turn::Alone { writers, could_overwrite })
+}
+
+/// Returns whether a write is one copy if its bytes are cached.
+#[inline]
+fn is_one_copy<M: ReadMemory>(inode: &Inode, from: &IovSource<'_, '_, M>, at: At, mutation: impl Mutation) -> bool {
+    let first = from.segments().next();
+    matches!(at, At::Position(_))
+        && inode.how.is_one_copy()
+        && mutation.bug().is_none()
+        && matches!(first, Some(ReadSegment::Plain(bytes)) if bytes.len() == from.count())
+}
+
+/// How often a write tries to get a range that another thread may have: longer than that copies a block.
+const RANGE_TRIES: u32 = 400;
+
+/// Overwrites cached bytes beside other threads that overwrite others. Returns the number of bytes, all that are left in
+/// `from`; `None` if that is not possible, and then nothing was done.
+///
+/// It has the inode lock for its range alone, and no writers' lock. A thread that has the writers' lock changes something,
+/// or decides by what it has read, under the inode lock only. So if this thread, with its range, finds the writers' lock
+/// free, then a thread that takes it now comes after this write; otherwise this write waits for the writers' lock.
+#[inline]
+fn overwrite<M: ReadMemory, C: CopyFrom<M>>(
+    inode: &Inode,
+    from: &mut IovSource<'_, '_, M>,
+    at: At,
+    observer: &mut impl Observer,
+) -> Option<usize> {
+    let At::Position(pos) = at else { return None };
+    let len = from.count();
+    let range = pos..pos.checked_add(len as u64)?;
+    let mut ranged = (0..RANGE_TRIES).find_map(|tried| {
+        if tried > 0 {
+            sync::pause();
+        }
+        inode.table.has_ranges().then(|| inode.table.try_range(range.clone())).flatten()
+    })?;
+    let is_free = (0..sync::SPINS).any(|tried| {
+        if tried > 0 {
+            sync::pause();
+        }
+        inode.writers.is_free()
+    });
+    if !is_free {
+        return None;
+    }
+    let streams = inode.how.streams(len);
+    let mut copied = Ok(0);
+    let done = Table::overwrite(&mut ranged, |dst| {
+        copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
+        copied.as_ref().map_or_else(|short| short.done, |moved| *moved)
+    })?;
+    // Before foreign code runs, which may panic.
+    inode.add_dirty(done.dirty);
+    debug_assert!(copied.is_ok() && done.moved == len, "a slice never faults");
+    observer.locked();
+    observer.copied(len, &copied.map(|_| done.moved));
+    observer.unlocked();
+    Some(done.moved)
 }
 
 /// A write under way.

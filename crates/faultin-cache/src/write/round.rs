@@ -18,10 +18,6 @@ use crate::inode::Inode;
 use crate::lock::Exclusive;
 use crate::mutation::{Bug, Mutation};
 
-/// Number of bytes from which on a copy goes past the CPU's caches, if it may: before the next lock the CPU waits for the
-/// stores to be done, which takes longer than it saves for few bytes.
-const STREAMING_FROM: usize = 16 << 10;
-
 /// The result of a round.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -99,7 +95,7 @@ impl<'a, B: Mutation> Round<'a, B> {
                 }
             };
             let wanted = (piece.range.end - piece.range.start) as usize;
-            let streams = self.how.streaming && wanted >= STREAMING_FROM;
+            let streams = self.how.streams(wanted);
             let folio = table.get_mut(piece.key);
             let copied = match folio.stable_mut(piece.range.clone()) {
                 Some(dst) if streams => C::stream_from(from, dst),

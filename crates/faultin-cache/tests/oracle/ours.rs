@@ -9,7 +9,7 @@ use std::sync::Arc;
 use faultin::iov::{IovDest, IovSource};
 use faultin_cache::copy::MayWait;
 use faultin_cache::mutation::{Bug, Mutated};
-use faultin_cache::store::{FileStore, MemoryStore, Store};
+use faultin_cache::store::{FileStore, MemoryStore, ReadRequest, Store};
 use faultin_cache::{Cache, CachedFile, Error, FileOptions, Partial};
 
 use crate::buggy::Buggy;
@@ -176,9 +176,34 @@ impl OurFile {
             Way::Direct => self.file.read_direct(&mut IovDest::<faultin::WriteView<'_>>::one(&mut *bytes), 0),
         };
         match read {
+            Ok(read) if read == bytes.len() && way == Way::Buffered => self.read_otherwise(&bytes).map(|()| bytes),
             Ok(read) if read == bytes.len() => Ok(bytes),
             Ok(read) => Err(format!("the file has {} bytes, {read} can be read", bytes.len())),
             Err(partial) => Err(format!("reading the file: {partial}")),
+        }
+    }
+
+    /// Reads the bytes again, in parts at once, and as far as they are in memory.
+    fn read_otherwise(&self, bytes: &[u8]) -> Result<(), String> {
+        let mut parts = vec![0xa5; bytes.len() + 7];
+        let each = parts.len().div_ceil(3);
+        let pieces = parts.chunks_mut(each).enumerate();
+        let mut requests: Vec<_> =
+            pieces.map(|(index, piece)| ReadRequest::new((index * each) as u64, piece)).collect();
+        let read = self.file.read_many(&mut requests).into_iter().sum::<Result<usize, _>>();
+        if !matches!(read, Ok(read) if read == bytes.len()) || !parts.starts_with(bytes) {
+            return Err(format!("parts at once: {read:?} of {} bytes, or other ones", bytes.len()));
+        }
+        let mut now = vec![0xa5; bytes.len() + 7];
+        let done = match self.file.try_read_at(&mut now, 0) {
+            Ok(done) if done != bytes.len() => return Err(format!("{done} of {} bytes at once", bytes.len())),
+            Ok(done) => done,
+            Err(Partial { done, error: Error::WouldBlock }) => done,
+            Err(partial) => return Err(format!("reading at once: {partial}")),
+        };
+        match now[..done] == bytes[..done] && now[done..].iter().all(|&byte| byte == 0xa5) {
+            true => Ok(()),
+            false => Err(format!("{done} bytes at once, and other ones")),
         }
     }
 

@@ -75,7 +75,7 @@ fn plain() -> (BTreeSet<String>, BTreeSet<String>) {
         let need = match *name {
             name if name.starts_with("pager, ") => "user-mode",
             name if name.starts_with("direct cache") => "o-direct",
-            name if name.ends_with("read_at_nowait") => "nowait",
+            name if name.ends_with("try_read_at") => "nowait",
             name if name.starts_with("process") => "process-vm",
             name => panic!("{name}: {end}"),
         };

@@ -271,9 +271,9 @@ fn reading(place: &Place, of: &str, map: &FileMap) {
         assert!(bytes[..text.len()] == text[..]);
         Ok(())
     });
-    step("read_at_nowait", &|| {
+    step("try_read_at", &|| {
         let mut bytes = vec![0; 5000];
-        map.read_at_nowait(&mut bytes, 100)?;
+        map.try_read_at(&mut bytes, 100)?;
         assert!(bytes == text[100..5100]);
         Ok(())
     });

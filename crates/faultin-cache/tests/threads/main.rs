@@ -5,11 +5,13 @@
 //!   write.
 //! * `cuts`: a file that is truncated and extended while others read it.
 //! * `reclaim`: files that reclaim each other's memory.
+//! * `ranges`: writes to one file that is in memory, disjoint ones and others.
 //! * `handles`: files that are opened and closed, and errors that are reported, while the cache is synced.
 
 mod appends;
 mod cuts;
 mod handles;
+mod ranges;
 mod reclaim;
 mod slow;
 mod versions;

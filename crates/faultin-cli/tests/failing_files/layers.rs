@@ -66,8 +66,8 @@ fn is_as_the_file(map: &FileMap, path: &Path) {
     all.fill(0);
     map.read_exact_at(&mut all[..100], 50).expect("read_exact_at");
     assert!(all[..100] == now[50..150], "read_exact_at");
-    match map.read_at_nowait(&mut all[..100], 0) {
-        Ok(read) => assert!(read == 100 && all[..100] == now[..100], "read_at_nowait"),
+    match map.try_read_at(&mut all[..100], 0) {
+        Ok(read) => assert!(read == 100 && all[..100] == now[..100], "try_read_at"),
         Err(error) => assert!(matches!(error.reason(), Reason::Unsupported(_) | Reason::NotResident), "{error}"),
     }
     for at in [0, 100, len - 8] {

@@ -12,16 +12,19 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::chunks::Chunks;
 use super::error::{Change, MapError, OperationError, Reason};
+use super::hints;
 use super::mapped::{Mapped, Mapping, Rights, Space};
 use super::name::Name;
 use super::nowait;
 use super::options::{Backend, MapOptions, Watch, Window};
+use super::range::within;
 use super::reader::MapReader;
 use super::record::{Baseline, Record};
 use super::size;
 use super::stamp::{Freshness, Observation, Stamp};
 use super::state::tick;
 use crate::fault::Short;
+use crate::residency::Residency;
 use crate::scalar::Scalar;
 
 /// A mapped file to read from. See the [module](super) for what its operations promise.
@@ -124,7 +127,7 @@ impl FileMap {
     /// [`NotResident`](Reason::NotResident) at the first byte that is not in memory;
     /// [`Unsupported`](Reason::Unsupported) on a file system that cannot promise it (tmpfs, FUSE, and the network ones,
     /// as of 6.18), and on systems other than Linux; otherwise as `read_at`.
-    pub fn read_at_nowait(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
+    pub fn try_read_at(&self, dst: &mut [u8], at: u64) -> Result<usize, MapError> {
         let known = self.known();
         let len = self.clamp(&known, at, dst.len());
         nowait::read(&self.file, &mut dst[..len], self.window.start.saturating_add(at))
@@ -139,6 +142,45 @@ impl FileMap {
             })
             .map_err(|stop| self.error(at, stop))?;
         Ok(len)
+    }
+
+    /// Returns which bytes of a range of the map are in memory, in the kernel's page cache: a snapshot, which does not bring
+    /// anything in. It says nothing about what [`read_at`](Self::read_at) waits for otherwise: a page that is in memory may
+    /// still have to be mapped, which takes a fault but no disk.
+    ///
+    /// On Linux it asks `mincore(2)`, which only tells the owner of a file, and those that may write it; to others it answers
+    /// that everything is in memory (since 5.2). They are told by `cachestat(2)`, from 6.5 on; from 6.16 on the kernel
+    /// refuses that, too. Then, and on other systems, this is an error, and not a wrong answer. Pages that were replaced by
+    /// zeros for a [slice](Self::with_slice) count as in memory.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), [7; 5000])?;
+    /// let map = faultin::FileMap::open(file.path())?;
+    /// if let Ok(found) = map.resident(1000..) {
+    ///     assert_eq!(found.range(), 1000..5000);
+    ///     println!("{} of 4000 bytes are in memory", found.bytes());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unsupported`](Reason::Unsupported) if the kernel does not tell.
+    pub fn resident(&self, range: impl RangeBounds<u64>) -> Result<Residency, MapError> {
+        let range = within(range, self.len());
+        let start = self.window.start;
+        let unknown = || self.error(range.start, OperationError::new(0, Reason::Unsupported(hints::UNKNOWN)));
+        if range.is_empty() {
+            return Ok(Residency::new(range));
+        }
+        let mapped = self.mapping().map(|mapping| mapping.base().wrapping_add(self.lead + range.start as usize));
+        let found = hints::resident(&self.file, start + range.start..start + range.end, mapped);
+        let found = found.ok_or_else(unknown)?;
+        let mut within_map = Residency::new(range);
+        found.runs().iter().for_each(|run| within_map.add(run.start - start..run.end - start));
+        Ok(within_map)
     }
 
     /// Loads the value at position `at`, in this machine's byte order: over a mapping, one load of its bytes.

@@ -144,9 +144,12 @@ mod chunks;
 pub(crate) mod error;
 pub(crate) mod file;
 mod find_iter;
+#[cfg_attr(faultin_portable, path = "../portable/hints.rs")]
+pub(crate) mod hints;
 #[cfg(not(faultin_portable))]
 mod layers;
 mod lines;
+mod many;
 #[cfg_attr(faultin_portable, path = "../portable/mapped.rs")]
 mod mapped;
 #[cfg(not(faultin_portable))]
@@ -179,6 +182,7 @@ pub use error::{Change, Reason};
 pub use file::Coverage;
 pub use find_iter::FindIter;
 pub use lines::{Line, Lines};
+pub use many::ReadRequest;
 pub use options::{Advice, Backend, Watch};
 pub use reader::MapReader;
 pub use size::has_known_size;

@@ -229,7 +229,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
     each(|case| {
         let (path, map) = case.mapped(len);
         let mut dst = vec![0; len];
-        match map.read_at_nowait(&mut dst, 0) {
+        match map.try_read_at(&mut dst, 0) {
             Ok(read) => assert!(read == len && dst == whole, "it has just been written"),
             Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => {
                 assert_eq!((error.done(), error.errno()), (0, Some(libc::EOPNOTSUPP)), "{error}");
@@ -244,7 +244,7 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
         // SAFETY: a hint about an open file.
         unsafe { libc::posix_fadvise(file.as_raw_fd(), 1024 * page as i64, 0, libc::POSIX_FADV_DONTNEED) };
         let map = case.options().open(&path).expect("map it");
-        let error = match map.read_at_nowait(&mut dst, 0) {
+        let error = match map.try_read_at(&mut dst, 0) {
             Err(error) => error,
             Ok(_) => {
                 return faultin_test::skipped(
@@ -259,11 +259,11 @@ fn reading_without_waiting_gives_what_is_in_memory_and_says_where_it_ends() {
         assert_eq!(dst[..error.done()], whole[..error.done()]);
         // A read that may wait makes it resident.
         assert_eq!(map.read_at(&mut dst, 0).expect("whole"), len);
-        assert_eq!(map.read_at_nowait(&mut dst, 0).expect("whole"), len);
-        assert_eq!(map.read_at_nowait(&mut dst, len as u64 - 5).expect("whole"), 5);
-        assert_eq!(map.read_at_nowait(&mut dst, u64::MAX).expect("whole"), 0);
+        assert_eq!(map.try_read_at(&mut dst, 0).expect("whole"), len);
+        assert_eq!(map.try_read_at(&mut dst, len as u64 - 5).expect("whole"), 5);
+        assert_eq!(map.try_read_at(&mut dst, u64::MAX).expect("whole"), 0);
         set_len(&path, 10);
-        let error = map.read_at_nowait(&mut dst, 0).expect_err("cut");
+        let error = map.try_read_at(&mut dst, 0).expect_err("cut");
         assert!(error.change().is_some() && error.done() == 10, "{error:?}");
     });
 }

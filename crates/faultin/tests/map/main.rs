@@ -19,6 +19,7 @@ mod searching;
 mod segments;
 #[cfg(not(faultin_portable))]
 mod space;
+mod stalls;
 mod threads;
 #[cfg(not(faultin_portable))]
 mod writing;

@@ -29,10 +29,10 @@ fn the_backend_is_pread_and_a_mapping_is_refused() {
 fn nothing_is_read_that_would_have_to_be_in_memory() {
     each(|case| {
         let (_, map) = case.mapped(100);
-        let error = map.read_at_nowait(&mut [0; 10], 0).expect_err("no such call");
+        let error = map.try_read_at(&mut [0; 10], 0).expect_err("no such call");
         assert!(matches!(error.reason(), Reason::Unsupported(_)), "{error:?}");
         assert_eq!((error.done(), error.errno()), (0, Some(libc::EOPNOTSUPP)));
-        assert_eq!(map.read_at_nowait(&mut [0; 10], 100).expect("the end"), 0);
+        assert_eq!(map.try_read_at(&mut [0; 10], 100).expect("the end"), 0);
     });
 }
 

@@ -82,7 +82,7 @@ fn reading_and_its_faults_keep_the_locks() {
                     let mut bytes = vec![0; 8 * page as usize];
                     let _ = map.read_at(&mut bytes, 0);
                     held("read");
-                    let _ = (map.load::<u64>(5 * page), map.read_at_nowait(&mut bytes, 0));
+                    let _ = (map.load::<u64>(5 * page), map.try_read_at(&mut bytes, 0));
                     held("loaded");
                     let _ = (map.find(b"never there", ..), map.rfind(b"never there", ..), map.count_byte(7, ..));
                     held("searched");

@@ -20,7 +20,7 @@ fn maps_do_without_statx() {
                 let mut bytes = [0; 10];
                 assert_eq!(map.read_at(&mut bytes, 990).expect("read it"), 10);
                 assert_eq!(bytes, [7; 10]);
-                match map.read_at_nowait(&mut bytes, 0) {
+                match map.try_read_at(&mut bytes, 0) {
                     Ok(len) => assert_eq!((len, bytes), (10, [7; 10])),
                     // Not on this file system, or not in memory.
                     Err(error) => assert!(!error.to_string().contains("not permitted"), "{error}"),

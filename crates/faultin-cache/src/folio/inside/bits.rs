@@ -1,7 +1,8 @@
 //! One bit for each block of a folio.
 //!
 //! Only one thread changes them at a time: the owner of the folio, or the one that holds the writeback lock. So plain loads
-//! and stores suffice, and there are no read-modify-write operations.
+//! and stores suffice, and there are no read-modify-write operations; except where threads
+//! [overwrite](super::overwrite) ranges of a folio beside each other.
 
 #![forbid(unsafe_code)]
 
@@ -60,6 +61,18 @@ impl Bits {
         added
     }
 
+    /// Adds a range as [`set`](Self::set) does, while other threads may do the same.
+    #[inline]
+    pub(crate) fn set_beside_others(&self, range: Range<usize>) -> usize {
+        let add = |(index, mask): (usize, u64)| {
+            let word = self.word(index);
+            // Usually they are set, and then no other thread has to wait for the line.
+            let old = if word.load(Relaxed) & mask == mask { mask } else { word.fetch_or(mask, Relaxed) };
+            (mask & !old).count_ones() as usize
+        };
+        Self::masks(range).map(add).sum()
+    }
+
     /// Removes a range, and returns how many of it were in the set.
     pub(crate) fn clear(&self, range: Range<usize>) -> usize {
         let mut removed = 0;
@@ -102,10 +115,11 @@ mod tests {
         fn as_a_list_of_flags(len in 1_usize..=200, ops in prop::collection::vec((any::<bool>(), 0_usize..200, 0_usize..200), 1..30)) {
             let bits = Bits::new(len);
             let mut flags = vec![false; len];
-            for (set, a, b) in ops {
+            for (turn, (set, a, b)) in ops.into_iter().enumerate() {
                 let (start, end) = (a.min(b).min(len), a.max(b).min(len));
                 let changed = flags[start..end].iter().filter(|&&flag| flag != set).count();
-                prop_assert_eq!(if set { bits.set(start..end) } else { bits.clear(start..end) }, changed);
+                let set_bits = if turn % 2 == 0 { Bits::set } else { Bits::set_beside_others };
+                prop_assert_eq!(if set { set_bits(&bits, start..end) } else { bits.clear(start..end) }, changed);
                 flags[start..end].fill(set);
                 let find = |what| (start..len).find(|&at| flags[at] == what);
                 prop_assert_eq!(bits.first_set(start..len), find(true));

@@ -30,7 +30,7 @@ pub(crate) struct Folio {
     pub(in crate::folio) memory: Memory,
     /// Its position in the file.
     start: u64,
-    block: usize,
+    pub(in crate::folio) block: usize,
     pub(in crate::folio) uptodate: Bits,
     pub(in crate::folio) dirty: Bits,
     /// Blocks that the store has taken, in [`epoch`](Self::epoch) or before, and that have not changed since, or are dirty
@@ -190,7 +190,7 @@ impl Folio {
     }
 
     #[inline]
-    fn within(&self, part: Range<u64>) -> Range<usize> {
+    pub(in crate::folio) fn within(&self, part: Range<u64>) -> Range<usize> {
         (part.start - self.start) as usize..(part.end - self.start) as usize
     }
 
@@ -226,6 +226,16 @@ impl Folio {
         let first = self.uptodate.first_clear(blocks.clone())?;
         let end = self.uptodate.first_set(first..blocks.end).unwrap_or(blocks.end);
         Some(self.place(first..end))
+    }
+
+    /// Returns the first run of valid bytes in `part`.
+    #[inline]
+    pub(crate) fn next_valid(&self, part: Range<u64>) -> Option<Range<u64>> {
+        let blocks = self.touched(&part);
+        let first = self.uptodate.first_set(blocks.clone())?;
+        let end = self.uptodate.first_clear(first..blocks.end).unwrap_or(blocks.end);
+        let run = self.place(first..end);
+        Some(run.start.max(part.start)..run.end.min(part.end))
     }
 
     /// Marks all blocks that `part` touches valid.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use slab::Slab;
 
@@ -13,11 +13,44 @@ use crate::folio::Unsynced;
 use crate::pager::Mapped;
 use crate::pager::bug::{self, Bug};
 
-/// An aligned part of the file as long as the largest folio: for each block the folio that contains it, up to the last one
-/// that ever had one, to the next power of two. Small files have small regions.
-pub(in crate::folio) type Region = Box<[Option<Key>]>;
+/// An aligned part of the file, at least as long as the largest folio: for each block the folio that contains it, up to the
+/// last one that ever had one, to the next power of two. Small files have small regions.
+#[derive(Debug)]
+pub(in crate::folio) enum Region {
+    /// In place: finding a folio of a file of a few blocks loads no further line.
+    Few {
+        slots: [Option<Key>; FEW],
+        len: u8,
+    },
+    Many(Box<[Option<Key>]>),
+}
 
-/// Number of blocks of a region that is kept when it is empty.
+/// Maximum number of blocks of a region in place.
+pub(in crate::folio) const FEW: usize = 4;
+
+impl Deref for Region {
+    type Target = [Option<Key>];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Option<Key>] {
+        match self {
+            Region::Few { slots, len } => &slots[..usize::from(*len)],
+            Region::Many(slots) => slots,
+        }
+    }
+}
+
+impl DerefMut for Region {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [Option<Key>] {
+        match self {
+            Region::Few { slots, len } => &mut slots[..usize::from(*len)],
+            Region::Many(slots) => slots,
+        }
+    }
+}
+
+/// Minimum number of blocks of a region, unless the file has fewer; and number of blocks of one that is kept when it is empty.
 pub(in crate::folio) const SMALL_REGION: usize = 16;
 
 /// The folios of a file, and its length.
@@ -25,6 +58,8 @@ pub(in crate::folio) const SMALL_REGION: usize = 16;
 pub(crate) struct Table {
     pub(in crate::folio) geometry: Geometry,
     pub(in crate::folio) home: Home,
+    /// The logarithm of the length of a region: at least that of the largest folio.
+    pub(in crate::folio) region_bits: u32,
     pub(in crate::folio) regions: Radix<Region>,
     pub(in crate::folio) folios: Slab<Folio>,
     /// The position where a walk over the folios of this file alone continues.
@@ -45,6 +80,7 @@ impl Table {
         Table {
             geometry,
             home,
+            region_bits: geometry.max_folio.max(SMALL_REGION * geometry.block).trailing_zeros(),
             regions: Radix::new(),
             folios: Slab::new(),
             hand: 0,
@@ -78,15 +114,18 @@ impl Table {
 
     #[inline]
     pub(in crate::folio) fn place(&self, pos: u64) -> (u64, usize) {
-        let region = self.geometry.max_folio;
-        (pos >> region.trailing_zeros(), self.geometry.blocks(pos as usize & (region - 1)))
+        let within = pos as usize & ((1 << self.region_bits) - 1);
+        (pos >> self.region_bits, self.geometry.blocks(within))
     }
 
     /// Returns the folio that contains the byte at `pos`.
     #[inline]
     pub(crate) fn find(&self, pos: u64) -> Option<Key> {
         let (region, block) = self.place(pos);
-        *self.regions.get(region)?.get(block)?
+        match self.regions.get(region)? {
+            Region::Few { slots, .. } => *slots.get(block)?,
+            Region::Many(slots) => *slots.get(block)?,
+        }
     }
 
     #[inline]
@@ -164,6 +203,6 @@ impl Table {
     }
 
     pub(in crate::folio) fn blocks_of_region(&self) -> usize {
-        self.geometry.blocks(self.geometry.max_folio)
+        self.geometry.blocks(1 << self.region_bits)
     }
 }

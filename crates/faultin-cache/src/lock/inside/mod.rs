@@ -4,6 +4,7 @@
 pub(super) mod api;
 pub(super) mod held;
 pub(super) mod raw;
+pub(super) mod regions;
 #[allow(unsafe_code, reason = "a list that signal handlers read has no lock")]
 pub(super) mod slots;
 
@@ -30,16 +31,20 @@ impl<T> Lock<T> {
     ///
     /// Async-signal-safe, and so is dropping the result.
     pub(crate) fn try_in_signal(&self) -> Option<InSignal<'_, T>> {
-        // A few microseconds: as long as a sharing thread needs to copy a page, and as long as the alternative takes, to
-        // wake another thread and wait for it.
-        const TRIES: u32 = 100;
-        (0..TRIES).find_map(|tried| {
-            if tried > 0 {
-                sync::pause();
-            }
-            self.inner.try_write().map(InSignal)
-        })
+        briefly(|| self.inner.try_write()).map(InSignal)
     }
+}
+
+/// Tries to take a lock for a few microseconds: as long as a sharing thread needs to copy a page, and as long as the
+/// alternative takes, to wake another thread and wait for it.
+pub(super) fn briefly<G>(lock: impl Fn() -> Option<G>) -> Option<G> {
+    const TRIES: u32 = 100;
+    (0..TRIES).find_map(|tried| {
+        if tried > 0 {
+            sync::pause();
+        }
+        lock()
+    })
 }
 
 impl<T> Deref for InSignal<'_, T> {

@@ -1,6 +1,6 @@
 //! The threads that hold locks, which a signal handler may read at any time: [`Threads`].
 
-use crate::sync::{AtomicU32, Blank, Ordering, Slot, Slots};
+use crate::sync::{self, AtomicU32, AtomicU64, Blank, Ordering, Slot, Slots};
 
 /// A slot for each thread that has held a lock.
 #[derive(Debug)]
@@ -14,13 +14,15 @@ pub(crate) struct Thread {
     /// 0 if it is free.
     thread: AtomicU32,
     held: AtomicU32,
+    /// The address of the lock that it shares without being counted, or 0.
+    shares: AtomicU64,
 }
 
 // SAFETY: atomic variables, for which all zeros is a value: no thread.
 unsafe impl Blank for Thread {
     #[cfg(faultin_loom)]
     fn blank() -> Self {
-        Thread { thread: AtomicU32::new(0), held: AtomicU32::new(0) }
+        Thread { thread: AtomicU32::new(0), held: AtomicU32::new(0), shares: AtomicU64::new(0) }
     }
 }
 
@@ -42,6 +44,11 @@ impl Threads {
     /// Returns whether this thread holds a lock. Async-signal-safe.
     pub(crate) fn is_held_by(&self, thread: u32) -> bool {
         self.all().any(|slot| slot.thread.load(Ordering::Relaxed) == thread && slot.held.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Returns whether a thread shares this lock without being counted. Async-signal-safe.
+    pub(super) fn share(&self, lock: u64) -> bool {
+        self.all().any(|slot| slot.shares.load(Ordering::Acquire) == lock)
     }
 
     // Outside signals: it may allocate.
@@ -71,9 +78,28 @@ impl Thread {
         self.held.store(self.held.load(Ordering::Relaxed).wrapping_add_signed(more), Ordering::Relaxed);
     }
 
+    /// Returns whether it shares this lock without being counted.
+    #[inline]
+    pub(super) fn shares(&self, lock: u64) -> bool {
+        self.shares.load(Ordering::Relaxed) == lock
+    }
+
+    /// Returns whether it shares no lock without being counted.
+    #[inline]
+    pub(super) fn shares_none(&self) -> bool {
+        self.shares(0)
+    }
+
+    /// Sets the address of the lock that its own thread shares, or 0, before all that this thread does afterwards.
+    #[inline]
+    pub(super) fn set_shares(&self, lock: u64) {
+        sync::publish(&self.shares, lock);
+    }
+
     /// Its thread is not in this process, or ends.
     pub(crate) fn clear(&self) {
         self.held.store(0, Ordering::Relaxed);
+        self.shares.store(0, Ordering::Release);
         self.thread.store(0, Ordering::Relaxed);
     }
 }

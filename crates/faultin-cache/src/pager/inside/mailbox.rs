@@ -100,13 +100,13 @@ struct DeskGuard<'a>(&'a Desk);
 
 impl Desk {
     fn lock(&self) -> DeskGuard<'_> {
-        self.lock.lock_exclusive();
+        self.lock.lock_exclusive(None);
         DeskGuard(self)
     }
 
     /// Tries to lock the desk. Async-signal-safe, and so is dropping the result.
     fn try_lock(&self) -> Option<DeskGuard<'_>> {
-        self.lock.try_lock_exclusive().then(|| DeskGuard(self))
+        self.lock.try_lock_exclusive(None).then(|| DeskGuard(self))
     }
 }
 
