@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../crates/faultin-cache/tests/common/kernel_loops.rs"]
+#[path = "../../crates/faultin-audit/src/callers/kernel_loops.rs"]
 mod kernel_loops;
 #[path = "../../crates/faultin-cache/tests/oracle/sequence/mod.rs"]
 mod sequence;

@@ -378,7 +378,7 @@ impl CachedFile {
     /// A failure has no effect: the read that needs the bytes reports it.
     ///
     /// Returns the number of bytes that will be read: less than what is missing if the bound is reached; prefetch the rest
-    /// later. 0 in a child of `fork`.
+    /// later. 0 in a child of `fork`. While the file is mapped ([`map`](Self::map)) nothing is read ahead, although bytes are counted.
     pub fn prefetch(&self, ranges: &[Range<u64>]) -> u64 {
         self.inode.cache.prefetcher.add(&self.inode, ranges)
     }
