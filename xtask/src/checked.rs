@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 15] = [
+const SUITES: [Suite; 16] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -55,6 +55,7 @@ const SUITES: [Suite; 15] = [
     Suite { name: "fuzz", covers: &["crates/faultin/src", "crates/faultin-cache/src", "fuzz"] },
     Suite { name: "msrv", covers: &["crates", "examples", "Cargo.toml"] },
     Suite { name: "portable", covers: &["crates/faultin", "xtask/src/env/portable.rs"] },
+    Suite { name: "python", covers: &["crates/faultin-python", "xtask/src/env/python.rs"] },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
     Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];

@@ -28,6 +28,7 @@ pub fn main() -> ExitCode {
 pub fn check() -> Result<usize, String> {
     let deny = fs::read_to_string(workspace().join("deny.toml")).map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allowed(&deny).ok_or("deny.toml has no list `allow = [\"…\"]`")?;
+    let exceptions = exceptions(&deny);
     let tree = Command::new("cargo")
         .current_dir(workspace())
         .args(["tree", "--workspace", "--locked", "--target", "all", "--edges", "normal,build,dev", "--prefix", "none"])
@@ -43,14 +44,34 @@ pub fn check() -> Result<usize, String> {
     packages.sort_unstable();
     packages.dedup();
     let root = format!("({}", workspace().display());
-    let wrong: Vec<String> = packages.iter().filter_map(|package| complaint(package, &root, &allowed).err()).collect();
+    let wrong: Vec<String> = packages
+        .iter()
+        .filter_map(|package| {
+            let name = package.split(' ').next().unwrap_or_default();
+            let own = exceptions.iter().filter(|(other, _)| *other == name).flat_map(|(_, more)| more.iter().copied());
+            complaint(package, &root, &allowed.iter().copied().chain(own).collect::<Vec<_>>()).err()
+        })
+        .collect();
     if wrong.is_empty() { Ok(packages.len()) } else { Err(wrong.join("\n")) }
 }
 
 /// Returns the licences of the list `allow`.
 fn allowed(deny: &str) -> Option<Vec<&str>> {
-    let list = deny.split_once("[licenses]")?.1.split_once("allow = [")?.1.split_once(']')?.0;
+    let licences = deny.split_once("[licenses]")?.1;
+    list(licences)
+}
+
+/// Returns the names in the first list `allow = ["…"]`.
+fn list(text: &str) -> Option<Vec<&str>> {
+    let list = text.split_once("allow = [")?.1.split_once(']')?.0;
     Some(list.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty()).collect())
+}
+
+/// Returns further licences of single packages, from `exceptions = [{ crate = "…", allow = ["…"] }]`.
+fn exceptions(deny: &str) -> Vec<(&str, Vec<&str>)> {
+    let Some((_, rest)) = deny.split_once("exceptions = [") else { return Vec::new() };
+    let entries = rest.split('{').skip(1).map_while(|entry| Some(entry.split_once('}')?.0));
+    entries.filter_map(|entry| Some((entry.split_once("crate = \"")?.1.split_once('"')?.0, list(entry)?))).collect()
 }
 
 /// Returns what is wrong with a package, `name vX.Y.Z (source)`, a tab and its licence.
@@ -132,6 +153,14 @@ mod tests {
         ] {
             assert!(!permits(bad, &allowed), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_exception_is_for_one_package() {
+        let deny = "[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"a\", allow = [\"B\", \"C\"] }, { crate = \"d\", allow = [\"E\"] }]\n";
+        assert_eq!(allowed(deny), Some(vec!["MIT"]));
+        assert_eq!(exceptions(deny), [("a", vec!["B", "C"]), ("d", vec!["E"])]);
+        assert_eq!(exceptions("[licenses]\nallow = [\"MIT\"]\n"), []);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod files;
 mod guard;
 mod msrv;
 mod portable;
+mod python;
 
 /// Arguments of `cargo xtask env`.
 #[derive(clap::Args)]
@@ -42,6 +43,8 @@ enum Environment {
     Msrv(msrv::Args),
     /// Lint the file API as it is compiled for systems other than Linux
     Portable,
+    /// Build the Python package, install it in a clean environment, and run its tests there
+    Python(python::Args),
 }
 
 /// The reason why an environment returned no result of its own.
@@ -64,6 +67,7 @@ pub fn main(args: Args) -> ExitCode {
             println!("guard       {}", guard::ABOUT);
             println!("msrv        {}", msrv::ABOUT);
             println!("portable    {}", portable::ABOUT);
+            println!("python      {}", python::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
@@ -75,6 +79,7 @@ pub fn main(args: Args) -> ExitCode {
         Environment::Guard(args) => ("guard", guard::run(&args)),
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),
         Environment::Portable => ("portable", portable::run()),
+        Environment::Python(args) => ("python", python::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,176 @@
+//! The mapping at an address: by a query of the kernel (Linux 6.11), otherwise from the text of `/proc/self/maps`.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicI32, Ordering};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+
+/// A mapping of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping {
+    pub start: usize,
+    pub end: usize,
+    /// Position in the file of `start`.
+    pub offset: u64,
+    pub is_readable: bool,
+    pub is_writable: bool,
+    pub is_shared: bool,
+    /// The inode; 0 without a file.
+    pub inode: u64,
+    /// Bytes of a page.
+    pub page: usize,
+    /// The path, perhaps with ` (deleted)` after it.
+    pub name: OsString,
+}
+
+/// `struct procmap_query` of `linux/fs.h`.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Query {
+    size: u64,
+    flags: u64,
+    address: u64,
+    pub start: u64,
+    pub end: u64,
+    pub vma_flags: u64,
+    pub page: u64,
+    pub offset: u64,
+    pub inode: u64,
+    device_major: u32,
+    device_minor: u32,
+    name_size: u32,
+    build_id_size: u32,
+    name: u64,
+    build_id: u64,
+}
+
+const _: () = assert!(size_of::<Query>() == 104);
+
+impl Query {
+    /// Makes the answer from another source.
+    pub(crate) fn of(start: u64, end: u64, rights: u64, offset: u64, inode: u64) -> Self {
+        Query { start, end, vma_flags: rights, offset, inode, page: faultin::page_size() as u64, ..Query::default() }
+    }
+}
+
+/// `PROCMAP_QUERY`: `_IOWR('f', 17, struct procmap_query)`.
+const QUERY: u64 = 3 << 30 | (size_of::<Query>() as u64) << 16 | 0x66 << 8 | 17;
+pub(crate) const READABLE: u64 = 1;
+pub(crate) const WRITABLE: u64 = 2;
+pub(crate) const SHARED: u64 = 8;
+
+/// The descriptor of `/proc/self/maps` of this process; -1 if there is none.
+static MAPS: AtomicI32 = AtomicI32::new(-1);
+
+/// Opens `/proc/self/maps`. Async-signal-safe.
+pub(crate) fn open_maps() -> i32 {
+    // SAFETY: a path that ends with a zero.
+    unsafe { libc::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }
+}
+
+/// Queries the mapping at `address`; `None` if there is none, or the kernel has no such query. Writes its path to `name`, with a
+/// zero at its end. Async-signal-safe.
+pub(crate) fn query(maps: i32, address: usize, name: &mut [u8]) -> Option<Query> {
+    let mut query = Query {
+        size: size_of::<Query>() as u64,
+        address: address as u64,
+        name_size: name.len() as u32,
+        name: name.as_mut_ptr() as u64,
+        ..Query::default()
+    };
+    // SAFETY: the kernel writes to the structure and at most `name_size` bytes to the name. On another descriptor the call
+    // fails.
+    (unsafe { libc::ioctl(maps, QUERY as _, &raw mut query) } == 0).then_some(query)
+}
+
+/// Forgets the parent's descriptor, in a child of `fork`: it shows the parent's mappings.
+pub(super) fn after_fork() {
+    let inherited = MAPS.swap(-1, Ordering::Relaxed);
+    if inherited >= 0 {
+        // SAFETY: it is this process's copy of a descriptor that only this file uses.
+        unsafe { libc::close(inherited) };
+    }
+}
+
+/// Returns the mapping at `address`, if there is one.
+///
+/// # Errors
+/// If `/proc/self/maps` cannot be read.
+pub(super) fn find(address: usize) -> io::Result<Option<Mapping>> {
+    let mut name = [0; libc::PATH_MAX as usize + 16];
+    let mut maps = MAPS.load(Ordering::Relaxed);
+    // A program may have closed the descriptor, and may have another file with its number.
+    for _ in 0..2 {
+        if let Some(found) = query(maps, address, &mut name) {
+            let name = CStr::from_bytes_until_nul(&name).map_or(&[][..], CStr::to_bytes);
+            return Ok(Some(Mapping {
+                start: found.start as usize,
+                end: found.end as usize,
+                offset: found.offset,
+                is_readable: found.vma_flags & READABLE != 0,
+                is_writable: found.vma_flags & WRITABLE != 0,
+                is_shared: found.vma_flags & SHARED != 0,
+                inode: found.inode,
+                page: found.page as usize,
+                name: OsString::from_vec(name.to_vec()),
+            }));
+        }
+        if maps >= 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT) {
+            return Ok(None);
+        }
+        maps = open_maps();
+        if maps < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        MAPS.store(maps, Ordering::Relaxed);
+    }
+    // The kernel has no such query. (The descriptor stays for the next attempt, which fails faster than opening it.)
+    let text = std::fs::read("/proc/self/maps")?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).find(|map| (map.start..map.end).contains(&address)))
+}
+
+/// Parses a line of `/proc/self/maps`.
+fn parse(line: &[u8]) -> Option<Mapping> {
+    // Five fields, spaces, the path.
+    let mut rest = line;
+    let mut field = || {
+        let at = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+        let (field, after) = rest.split_at(at);
+        rest = after.get(1..).unwrap_or_default();
+        core::str::from_utf8(field).ok()
+    };
+    let (range, rights, offset, _device, inode) = (field()?, field()?, field()?, field()?, field()?);
+    let (start, end) = range.split_once('-')?;
+    let rights = rights.as_bytes();
+    Some(Mapping {
+        start: usize::from_str_radix(start, 16).ok()?,
+        end: usize::from_str_radix(end, 16).ok()?,
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        is_readable: rights.first() == Some(&b'r'),
+        is_writable: rights.get(1) == Some(&b'w'),
+        is_shared: rights.get(3) == Some(&b's'),
+        inode: inode.parse().ok()?,
+        page: faultin::page_size(),
+        name: OsString::from_vec(unescaped(rest.trim_ascii_start())),
+    })
+}
+
+/// Returns a path as it is: the kernel writes a newline as `\012`.
+fn unescaped(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        match rest.strip_prefix(b"\\012") {
+            Some(after) => {
+                out.push(b'\n');
+                rest = after;
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
