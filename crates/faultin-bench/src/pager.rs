@@ -11,6 +11,7 @@ use faultin::{ReadView, WriteView};
 use faultin_cache::pager::{AttachError, Mapping, Mode};
 use faultin_cache::store::FileStore;
 use faultin_cache::{Cache, CacheOptions, CachedFile};
+use faultin_test::Random;
 
 use super::case::{Bound, Case};
 use super::measure::Bench;
@@ -49,8 +50,9 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let file = open(&cache, &store)?;
     let pages = len / PAGE;
     // A random order that is the same in each round.
-    let order: Vec<usize> = shuffled(pages);
     let sequence: Vec<usize> = (0..pages).collect();
+    let mut order = sequence.clone();
+    Random::new(1).shuffle(&mut order);
     // One for all modes: the library installs its handler once in a process.
     let published = Mode::ALL
         .iter()
@@ -137,16 +139,6 @@ fn goals(bench: &mut Bench) {
 fn open(cache: &Cache, store: &File) -> Result<CachedFile, String> {
     let store = store.try_clone().map_err(|error| error.to_string())?;
     FileStore::new(store).and_then(|store| cache.open(store)).map_err(|error| error.to_string())
-}
-
-fn shuffled(len: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..len).collect();
-    let mut state = 1_u64;
-    for at in (1..len).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
-    }
-    order
 }
 
 /// Loads the first byte of a page by a plain load.

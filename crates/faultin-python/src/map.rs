@@ -115,13 +115,7 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
 ///
 /// # Safety
 /// `len` bytes at `address` are valid memory until this returns, which no other Rust code refers to.
-pub(crate) unsafe fn fill(
-    py: Python<'_>,
-    map: &faultin::FileMap,
-    address: usize,
-    len: usize,
-    at: u64,
-) -> PyResult<usize> {
+unsafe fn fill(py: Python<'_>, map: &faultin::FileMap, address: usize, len: usize, at: u64) -> PyResult<usize> {
     let mut done = 0;
     let outcome = in_pieces(py, || {
         let piece = (len - done).min(PIECE);
@@ -140,6 +134,21 @@ pub(crate) unsafe fn fill(
         Ok(()) => Ok(done),
         Err(error) => Err(raised(py, &error, done as u64)),
     }
+}
+
+/// Copies from `at` into an object's buffer, until it is full or the map ends. Returns the number of bytes.
+pub(crate) fn fill_buffer(
+    py: Python<'_>,
+    map: &faultin::FileMap,
+    buffer: &Bound<'_, PyAny>,
+    at: u64,
+) -> PyResult<usize> {
+    let buffer = Buffer::writable(buffer)?;
+    if buffer.len() == 0 {
+        return Ok(0);
+    }
+    // SAFETY: the buffer is borrowed to write until this returns.
+    unsafe { fill(py, map, buffer.address(), buffer.len(), at) }
 }
 
 /// Copies a range that the map has, as `bytes`. Shorter only where the map ends.
@@ -184,13 +193,7 @@ impl FileMap {
     /// Copies bytes from `offset` into `buffer`; returns their number, which is smaller only where the file ends.
     #[pyo3(signature = (buffer, /, offset = 0))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, offset: u64) -> PyResult<usize> {
-        let map = self.open_map()?;
-        let buffer = Buffer::writable(buffer)?;
-        if buffer.len() == 0 {
-            return Ok(0);
-        }
-        // SAFETY: the buffer is borrowed to write until this returns.
-        unsafe { fill(py, &map, buffer.address(), buffer.len(), offset) }
+        fill_buffer(py, &*self.open_map()?, buffer, offset)
     }
 
     /// Returns up to `n` bytes from `offset`; all to the end if `n` is negative.

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 
 use crate::buffer::Buffer;
 use crate::error::{os_error, raised, raised_by_open};
-use crate::map::{Target, backend, bytes, fill};
+use crate::map::{Target, backend, bytes, fill_buffer};
 use crate::patience::{PIECE, in_pieces};
 
 /// A file that is written with errors, whatever is left on its disk.
@@ -94,13 +94,7 @@ impl WritableMap {
     /// As `FileMap.readinto`.
     #[pyo3(signature = (buffer, /, offset = 0))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, offset: u64) -> PyResult<usize> {
-        let map = self.open_map()?;
-        let buffer = Buffer::writable(buffer)?;
-        if buffer.len() == 0 {
-            return Ok(0);
-        }
-        // SAFETY: the buffer is borrowed to write until this returns.
-        unsafe { fill(py, &map, buffer.address(), buffer.len(), offset) }
+        fill_buffer(py, &*self.open_map()?, buffer, offset)
     }
 
     /// As `FileMap.read`.
