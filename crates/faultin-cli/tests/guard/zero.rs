@@ -27,6 +27,15 @@ fn zeros_are_the_same_under_threads_and_timers() {
     assert!(served > 0, "no run was truncated in time");
 }
 
+/// The guard asks threads to stop that have stopped already, for zeros of their own.
+#[test]
+fn threads_that_fault_at_once_all_see_zeros() {
+    let Some(stage) = Stage::new() else { return };
+    let done = stage.run("exec $G --zero -- $P/hostile crowd $M/f");
+    done.ends(74).prints("sum=0");
+    assert_eq!(done.lines("no zeros"), [""; 0], "{done:#?}");
+}
+
 #[test]
 fn a_store_never_hits_zeros() {
     let Some(stage) = Stage::new() else { return };

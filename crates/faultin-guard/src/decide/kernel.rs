@@ -639,7 +639,7 @@ fn repeats_are_passed_on_without_a_look() {
 /// A recorded sequence: a look that never ends ends by its deadline, with the signal.
 #[test]
 fn a_look_has_a_deadline() {
-    let mut kernel = Kernel::new(Policies { zero: true, retry: Some(3), ..Policies::default() });
+    let mut kernel = Kernel::new(Policies::default());
     kernel.play(Step::Fault(0));
     kernel.report();
     assert_eq!(kernel.machine.due(), Some(DEADLINE));
@@ -647,6 +647,37 @@ fn a_look_has_a_deadline() {
     assert_eq!(kernel.delivered, 1);
     kernel.play(Step::Find(0, 0));
     assert_eq!(kernel.delivered, 1, "the answer is too late");
+}
+
+/// A recorded sequence: looks that never end are waited out as what they would have found might be, up to the limit.
+#[test]
+fn a_program_that_waits_for_space_outlives_a_look_that_is_late() {
+    let limit = Some(Duration::from_secs(10));
+    let mut kernel = Kernel::new(Policies { wait_space: Some(WaitSpace { limit }), ..Policies::default() });
+    let mut turns = 0;
+    while kernel.delivered == 0 {
+        kernel.play(Step::Fault(0));
+        kernel.report();
+        kernel.pass(DEADLINE);
+        kernel.pass(PERIOD);
+        turns += 1;
+        assert!(turns < 10);
+    }
+    assert_eq!(turns, 6, "of 2.1 s each; the limit counts from the end of the first look");
+    let mut kernel = Kernel::new(Policies { wait_space: Some(WaitSpace { limit: None }), ..Policies::default() });
+    kernel.play(Step::Fault(0));
+    kernel.report();
+    kernel.pass(DEADLINE);
+    kernel.play(Step::Find(0, 0));
+    assert_eq!(kernel.delivered, 0, "the answer to the first look is too late, and no reason to give up");
+    kernel.pass(PERIOD);
+    kernel.play(Step::Fault(0));
+    kernel.report();
+    kernel.play(Step::Find(0, 2 | 0x80));
+    kernel.play(Step::Pending(0));
+    assert_eq!(kernel.delivered, 0);
+    kernel.settle();
+    kernel.end();
 }
 
 #[test]

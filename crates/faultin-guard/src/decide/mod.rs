@@ -470,6 +470,7 @@ impl Machine {
                     let why = format!("the look at it took longer than {} s", DEADLINE.as_secs());
                     let mut finding = Finding::without(thread, *signal, why);
                     finding.fault.process = *process;
+                    finding.is_overdue = true;
                     let ticket = *ticket;
                     self.found(now, ticket, Box::new(finding));
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::fault::Cause;
-use crate::inspect::Finding;
+use crate::inspect::{ADRERR, Finding};
 use crate::policy::Policies;
 
 /// What is done.
@@ -40,6 +40,16 @@ pub(super) fn verdict(policies: &Policies, finding: &Finding, tries: u32, shows_
     // Another thread has mapped something else there.
     if finding.is_replaced && *policies != Policies::default() && tries < REPLACED {
         return Verdict::Repeat;
+    }
+    // What the policies wait for may be why: a server that hangs, a machine that is overloaded. The access asks again, unless
+    // a signal that was sent would be lost by that.
+    if finding.is_overdue && fault.code == ADRERR {
+        match (policies.wait_space, policies.retry) {
+            (Some(wait), _) => return Verdict::WaitForSpace(wait.limit),
+            (None, Some(retries)) if tries < retries => return Verdict::Retry(retries - tries),
+            _ if policies.zero && tries < REPEATS => return Verdict::Repeat,
+            _ => {}
+        }
     }
     match &fault.cause {
         Cause::NoSpace { .. } | Cause::HugePages { .. } => match policies.wait_space {
@@ -182,6 +192,25 @@ pub(super) mod tests {
         assert_eq!(verdict(&all, &replaced, 0, false), Verdict::Repeat);
         assert_eq!(verdict(&all, &replaced, REPLACED, false), Verdict::Deliver(String::new()));
         assert_eq!(verdict(&Policies::default(), &replaced, 0, false), Verdict::Deliver(String::new()));
+    }
+
+    #[test]
+    fn a_fault_that_nobody_could_look_at_in_time_is_tried_again() {
+        let none = Policies::default();
+        let limit = Some(Duration::from_secs(9));
+        let wait = Policies { wait_space: Some(WaitSpace { limit }), retry: Some(1), zero: true };
+        let retry = Policies { retry: Some(1), ..none };
+        let zero = Policies { zero: true, ..none };
+        let overdue =
+            || Finding { is_overdue: true, ..finding(Cause::Unknown { facts: String::new() }, Access::Unknown) };
+        let of = |policies, tries| verdict(&policies, &overdue(), tries, false);
+        let signal = || Verdict::Deliver(String::new());
+        assert_eq!([of(none, 0), of(retry, 1), of(zero, REPEATS)], [signal(), signal(), signal()]);
+        assert_eq!([of(wait, 0), of(wait, 100)], [Verdict::WaitForSpace(limit), Verdict::WaitForSpace(limit)]);
+        assert_eq!([of(retry, 0), of(zero, 0)], [Verdict::Retry(1), Verdict::Repeat]);
+        let mut sent = overdue();
+        sent.fault.code = libc::SI_USER;
+        assert_eq!(verdict(&wait, &sent, 0, false), signal());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::fault::{Cause, Space};
 /// The code of a misaligned access (`BUS_ADRALN`).
 const ADRALN: i32 = 1;
 /// The code of a page that cannot be provided (`BUS_ADRERR`).
-pub(super) const ADRERR: i32 = 2;
+pub(crate) const ADRERR: i32 = 2;
 /// The codes of damaged memory (`BUS_MCEERR_AR`, `BUS_MCEERR_AO`).
 const MCEERR: [i32; 2] = [4, 5];
 

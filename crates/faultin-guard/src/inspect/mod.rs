@@ -22,6 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use classify::ADRERR;
 pub(crate) use look::Look;
 pub(crate) use region::Region;
 pub(crate) use target::{Answer, Target};
@@ -38,6 +39,8 @@ pub(crate) struct Finding {
     pub range: Range<u64>,
     /// Whether something else is mapped there than what has faulted, by now.
     pub is_replaced: bool,
+    /// Whether nothing was found out in time.
+    pub is_overdue: bool,
     /// Whether it holds code.
     pub is_code: bool,
     /// Whether the thread has a filter of system calls.

@@ -461,9 +461,11 @@ impl<'a> Trace<'a> {
             drop(sys::detach(thread, libc::SIGBUS));
         }
         for (thread, injection) in std::mem::take(&mut self.injections) {
+            let end = Instant::now() + FAREWELL;
             let mut left = Some(injection);
             while let Some(injection) = left.take() {
-                match stop_within(thread, FAREWELL).map(|status| injection.stopped(status)) {
+                let rest = end.saturating_duration_since(Instant::now());
+                match stop_within(thread, rest).map(|status| injection.stopped(status)) {
                     Some(Ok(goes_on)) => left = Some(goes_on),
                     Some(Err(result)) => drop(sys::detach(thread, if result.is_err() { libc::SIGBUS } else { 0 })),
                     // SAFETY: the call touches no memory. The thread is traced, so that the number is its own.

@@ -84,14 +84,28 @@ impl Injection {
             // SIGSTOP cannot be blocked, and a SIGTRAP may be another process's.
             Status::Signal(signal) if self.again.len() < 4 => {
                 self.again.push(signal);
-                match sys::set_registers(thread, &self.call).and_then(|()| sys::step(thread)) {
-                    Ok(()) => return Ok(self),
-                    Err(error) => Err(error.into()),
-                }
+                return self.step();
             }
-            _ => Err(Failure::Refused("the thread does not run".into())),
+            Status::Signal(_) => Err(Failure::Refused("it gets too many signals".into())),
+            // Nor can a stop by job control, which it makes up for afterwards.
+            Status::Group => {
+                if !self.again.contains(&libc::SIGSTOP) {
+                    self.again.push(libc::SIGSTOP);
+                }
+                return self.step();
+            }
+            // It had been asked to stop, for another thread's zeros, when its fault had stopped it already. No signal can be
+            // passed on from this stop.
+            Status::Exec | Status::Fork | Status::Event => return self.step(),
         };
         Err(self.end(result))
+    }
+
+    fn step(self) -> Result<Injection, Result<(), Failure>> {
+        match sys::set_registers(self.thread, &self.call).and_then(|()| sys::step(self.thread)) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.end(Err(error.into()))),
+        }
     }
 
     /// Whether the instruction of the call is behind the thread.

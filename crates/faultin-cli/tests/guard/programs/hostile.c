@@ -222,6 +222,37 @@ static volatile unsigned char *lost(const char *name) {
     return map;
 }
 
+/* Threads load what is lost at the same moment, each elsewhere. */
+static pthread_barrier_t gate;
+static void *meets(void *number) {
+    size_t all = 0;
+    for (int round = 0; round < 200; round++) {
+        pthread_barrier_wait(&gate);
+        all += ((volatile unsigned char *)text)[(size_t)number * 65536];
+        pthread_barrier_wait(&gate);
+    }
+    return (void *)all;
+}
+
+static int crowd(char **words) {
+    pthread_t threads[4];
+    size_t all = 0;
+    pthread_barrier_init(&gate, NULL, 5);
+    for (size_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, meets, (void *)i);
+    for (int round = 0; round < 200; round++) {
+        text = (unsigned char *)lost(words[2]);
+        pthread_barrier_wait(&gate);
+        pthread_barrier_wait(&gate);
+        munmap(text, SIZE);
+    }
+    for (int i = 0; i < 4; i++) {
+        void *sum;
+        pthread_join(threads[i], &sum), all += (size_t)sum;
+    }
+    printf("sum=%zu\n", all);
+    return 0;
+}
+
 /* What it does of SIGTRAP is the same after the zeros as before. */
 static volatile int trapped;
 static void trap(int signal) { (void)signal; trapped++; }
@@ -308,6 +339,7 @@ int main(int count, char **words) {
     if (!strcmp(what, "filters")) return filters(words);
     if (!strcmp(what, "remaps")) return remaps(words);
     if (!strcmp(what, "truncates")) return truncates(words);
+    if (!strcmp(what, "crowd")) return crowd(words);
     if (!strcmp(what, "traps")) return traps(words);
 #ifdef __x86_64__
     if (!strcmp(what, "narrow")) return narrow(words);

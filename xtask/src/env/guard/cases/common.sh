@@ -6,9 +6,11 @@ mkdir -p "$M"
 fail() { echo "failed: $*" >&2; [ -f "$W/said" ] && cat "$W/said" >&2; exit 1; }
 skip() { echo "skip: $*"; exit 77; }
 need() { for command; do command -v "$command" >/dev/null || skip "$command: not installed"; done; }
-# ends CODE COMMAND…: both streams go to $W/said; the exit status must be CODE.
+# ends CODE COMMAND…: both streams go to $W/said, a new file: what outlives the command before may still write to the old one.
+# The exit status must be CODE.
 ends() {
     code=$1; shift
+    rm -f "$W/said"
     timeout --kill-after=5 90 "$@" >"$W/said" 2>&1 </dev/null
     status=$?
     [ $status -eq "$code" ] || fail "$* ended with $status instead of $code"
