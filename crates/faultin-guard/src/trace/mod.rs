@@ -200,6 +200,12 @@ impl<'a> Trace<'a> {
                 continue;
             }
             let is_idle = due.is_none() && farewell.is_none() && !self.workers.is_busy();
+            // A worker reports before it is idle: one that has become so meanwhile may have left a report. Nothing would wake the
+            // wait for the next stop then.
+            if is_idle && let Ok(report) = self.reports.try_recv() {
+                self.report(report);
+                continue;
+            }
             match sys::wait(is_idle) {
                 Ok(Some((thread, status))) => self.stopped(thread, status),
                 Ok(None) => {

@@ -226,7 +226,7 @@ static volatile unsigned char *lost(const char *name) {
 static pthread_barrier_t gate;
 static void *meets(void *number) {
     size_t all = 0;
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 100; round++) {
         pthread_barrier_wait(&gate);
         all += ((volatile unsigned char *)text)[(size_t)number * 65536];
         pthread_barrier_wait(&gate);
@@ -239,7 +239,7 @@ static int crowd(char **words) {
     size_t all = 0;
     pthread_barrier_init(&gate, NULL, 5);
     for (size_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, meets, (void *)i);
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 100; round++) {
         text = (unsigned char *)lost(words[2]);
         pthread_barrier_wait(&gate);
         pthread_barrier_wait(&gate);
