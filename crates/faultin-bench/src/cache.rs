@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
 use faultin::iov::{IovDest, IovSource};
-use faultin::{ReadView, WriteView};
+use faultin::{FileMap, ReadView, WriteView};
 use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::write::WriteLoop;
 use faultin_cache::{Cache, CacheOptions, CachedFile, FileOptions};
@@ -70,6 +70,7 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         ));
     }
     one_byte(bench, &ours, &kernel, &view, &buffer);
+    resident(bench, &cache, &kernel)?;
     drop((ours, streamed, cache));
     fresh(bench, &view, &buffer, len);
     writeback(bench);
@@ -106,6 +107,32 @@ fn one_byte(bench: &mut Bench, ours: &CachedFile, kernel: &File, view: &ReadView
         Some(Bound::times(ONE_BYTE)),
         hot(|| kernel.write_at(black_box(&buffer[..1]), black_box(4095)).is_ok_and(|n| n == 1)),
     ));
+}
+
+/// Measures how long it takes to find out which blocks are in memory, for each of them: in one folio, and in one each.
+fn resident(bench: &mut Bench, cache: &Cache, kernel: &File) -> Result<(), String> {
+    const LEN: u64 = 1 << 20;
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    if !bench.wants("resident, ") {
+        return Ok(());
+    }
+    let bytes = vec![1; LEN as usize];
+    kernel.write_all_at(&bytes, 0).map_err(|error| said(&error))?;
+    let map = FileMap::from_file(kernel.try_clone().map_err(|error| said(&error))?).map_err(|error| said(&error))?;
+    for (what, folio) in [("large folios", LEN as usize), ("small folios", 4096)] {
+        let options = FileOptions::new().max_folio(folio);
+        let ours = cache.open_with(MemoryStore::new([]), options).map_err(|error| said(&error))?;
+        ours.write_all_at(&bytes, 0).map_err(|error| said(&error))?;
+        let all = |bytes: u64| bytes == LEN;
+        let asked = || ours.resident(black_box(0..LEN)).is_ok_and(|found| all(found.bytes()));
+        let mapped = || map.resident(black_box(0..LEN)).is_ok_and(|found| all(found.bytes()));
+        bench.run(Case::new(format!("resident, {what}"), 4096, hot(asked)).per((LEN / 4096) as usize).peer(
+            "mincore, FileMap",
+            None,
+            hot(mapped),
+        ));
+    }
+    Ok(())
 }
 
 /// Measures files that are made before and removed after.

@@ -785,6 +785,10 @@ int faultin_explain_install(void);
  *
  * At most `size` bytes are written, including a NUL, which is always written unless `size` is 0.
  *
+ * If FAULTIN_ADDRESS_KNOWN is set in `flags`, the text ends with `address`, which is an address of the calling process. Sent to a
+ * peer that is not trusted, or written where others may read it, it discloses where memory is mapped (address space layout
+ * randomisation). Clear the flag in the structure first, and the text has no address.
+ *
  * Async-signal-safe: does not allocate, lock, or use the locale.
  *
  * @param fault   What a function has written.

@@ -1,14 +1,18 @@
 //! Copies between memory that may fault and plain memory.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use faultin::{raw, signal_free};
 
 use crate::fault::{Fault, count, stopped};
 use crate::handler::has_handler;
 
-/// What faultin_copy_in() and faultin_copy_out() jump to: first the kernel's copies, with a handler the routine of this CPU.
+/// The largest size that faultin_copy_in() and faultin_copy_out() copy themselves: one comparison says that there is a handler,
+/// and that the size is small. 0 without a handler.
+static SHORT: AtomicUsize = AtomicUsize::new(0);
+
+/// What they jump to otherwise: first the kernel's copies, with a handler the routine of this CPU.
 static IN: AtomicPtr<()> = AtomicPtr::new(faultin_kernel_copy_in as *mut ());
 static OUT: AtomicPtr<()> = AtomicPtr::new(faultin_kernel_copy_out as *mut ());
 
@@ -19,6 +23,29 @@ pub(crate) fn rely_on_the_handler() {
     let copy = raw::counting_copy(stopped) as *mut ();
     IN.store(copy, Ordering::Relaxed);
     OUT.store(copy, Ordering::Relaxed);
+    SHORT.store(raw::COUNTING_SHORT, Ordering::Release);
+}
+
+/// Makes the branch that calls it the less likely one: the code of the other one is where the function begins.
+#[cold]
+#[inline(always)]
+const fn less_likely() {}
+
+/// Copies as faultin_copy_in() and faultin_copy_out() do, by way of `longer` if this is no short copy with a handler.
+///
+/// # Safety
+/// As either.
+#[inline(always)]
+unsafe fn copy(longer: &AtomicPtr<()>, dst: *mut c_void, src: *const c_void, len: usize, fault: *mut Fault) -> usize {
+    // SAFETY: forwarded; with a handler, faults are recovered. The pointer is to a function of this type.
+    unsafe {
+        if len > SHORT.load(Ordering::Relaxed) {
+            less_likely();
+            let longer = core::mem::transmute::<*mut (), Copy>(longer.load(Ordering::Relaxed));
+            return longer(dst, src, len, fault);
+        }
+        raw::counting_copy_short(dst.cast(), src.cast(), len, fault.cast())
+    }
 }
 
 /// Copies `len` bytes of memory that may fault into plain memory. Every byte before the returned count is copied, and none
@@ -37,8 +64,8 @@ pub(crate) fn rely_on_the_handler() {
 /// or valid for writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_copy_in(dst: *mut c_void, src: *const c_void, len: usize, fault: *mut Fault) -> usize {
-    // SAFETY: a function of this type; forwarded; with a handler, faults are recovered.
-    unsafe { core::mem::transmute::<*mut (), Copy>(IN.load(Ordering::Relaxed))(dst, src, len, fault) }
+    // SAFETY: forwarded.
+    unsafe { copy(&IN, dst, src, len, fault) }
 }
 
 /// Copies `len` bytes of plain memory to memory that may fault. Every byte before the returned count is copied, and none after
@@ -62,8 +89,8 @@ pub unsafe extern "C" fn faultin_copy_out(
     len: usize,
     fault: *mut Fault,
 ) -> usize {
-    // SAFETY: a function of this type; forwarded; with a handler, faults are recovered.
-    unsafe { core::mem::transmute::<*mut (), Copy>(OUT.load(Ordering::Relaxed))(dst, src, len, fault) }
+    // SAFETY: forwarded.
+    unsafe { copy(&OUT, dst, src, len, fault) }
 }
 
 /// Copies `len` bytes between two ranges that both may fault, ascending.

@@ -344,6 +344,10 @@ pub const FAULTIN_FAULT_PRINT_SIZE: usize = 256;
 ///
 /// At most `size` bytes are written, including a NUL, which is always written unless `size` is 0.
 ///
+/// If FAULTIN_ADDRESS_KNOWN is set in `flags`, the text ends with `address`, which is an address of the calling process. Sent to a
+/// peer that is not trusted, or written where others may read it, it discloses where memory is mapped (address space layout
+/// randomisation). Clear the flag in the structure first, and the text has no address.
+///
 /// Async-signal-safe: does not allocate, lock, or use the locale.
 ///
 /// @param fault   What a function has written.
@@ -442,6 +446,14 @@ mod tests {
         }
         // SAFETY: nothing is written.
         assert_eq!(unsafe { faultin_fault_print(&raw const fault, core::ptr::null_mut(), 0) }, whole.len());
+    }
+
+    #[test]
+    fn without_its_flag_an_address_is_not_in_the_text() {
+        let known = Fault { flags: FAULTIN_ADDRESS_KNOWN, address: 0x7f12_3456_7000, ..Fault::new(Cause::Unmapped, 0) };
+        assert!(printed(&known, 200).0.ends_with(" at 0x7f1234567000"));
+        let hidden = printed(&Fault { flags: 0, ..known }, 200).0;
+        assert_eq!(hidden, "operation failed: unmapped");
     }
 
     #[test]

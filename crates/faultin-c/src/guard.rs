@@ -6,7 +6,6 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use faultin::map::{Damaged, Entered};
-use faultin::shared::SharedEntered;
 
 use crate::fault::{Fault, failed};
 use crate::map::{Kind, Map, range};
@@ -68,12 +67,7 @@ const _: () = assert!(size_of::<Damage>() == 112 + 16 + 16 * FAULTIN_DAMAGE_RANG
 /// What is behind the words of a guard.
 struct State {
     map: *const Map,
-    entry: Entry,
-}
-
-enum Entry {
-    File(Entered<'static>),
-    Shared(SharedEntered<'static>),
+    entered: Entered<'static>,
 }
 
 const _: () = assert!(size_of::<State>() <= 8 * FAULTIN_GUARD_WORDS && align_of::<State>() <= 8);
@@ -110,23 +104,20 @@ pub unsafe extern "C" fn faultin_guard_begin(
     // SAFETY: forwarded; `faultin_map_close` refuses to close the map while a guard is open.
     unsafe {
         let range = range(offset, len);
-        let entered: Result<Entry, Damaged<()>> = match &(*map).kind {
-            Kind::Read(map) => map.enter(range).map(Entry::File),
-            Kind::Write(map) => map.enter(range).map(Entry::File),
-            Kind::Shared(map) => map.enter(range).map(Entry::Shared),
+        let entered: Result<Entered<'static>, Damaged<()>> = match &(*map).kind {
+            Kind::Read(map) => map.enter(range),
+            Kind::Write(map) => map.enter(range),
+            Kind::Shared(map) => map.enter(range),
         };
         match entered {
-            Ok(entry) => {
-                let (bytes, is_copy) = match &entry {
-                    Entry::File(entry) => (entry.bytes(), entry.is_copy()),
-                    Entry::Shared(entry) => (entry.bytes(), entry.is_copy()),
-                };
+            Ok(entered) => {
+                let (bytes, is_copy) = (entered.bytes(), entered.is_copy());
                 (*map).guards.fetch_add(1, Ordering::Relaxed);
                 (&raw mut (*guard).data).write(bytes.cast());
                 (&raw mut (*guard).len).write(bytes.len());
                 (&raw mut (*guard).flags).write(if is_copy { FAULTIN_GUARD_COPY } else { 0 });
                 (&raw mut (*guard).reserved).write(0);
-                (&raw mut (*guard).state).cast::<MaybeUninit<State>>().write(MaybeUninit::new(State { map, entry }));
+                (&raw mut (*guard).state).cast::<MaybeUninit<State>>().write(MaybeUninit::new(State { map, entered }));
                 0
             }
             Err(damaged) => {
@@ -154,12 +145,9 @@ pub unsafe extern "C" fn faultin_guard_end(guard: *mut Guard, damage: *mut Damag
         if guard.data.is_null() {
             return libc::EINVAL;
         }
-        let State { map, entry } = (&raw const guard.state).cast::<State>().read();
+        let State { map, entered } = (&raw const guard.state).cast::<State>().read();
         (guard.data, guard.len) = (core::ptr::null(), 0);
-        let left = match entry {
-            Entry::File(entry) => entry.leave(),
-            Entry::Shared(entry) => entry.leave(),
-        };
+        let left = entered.leave();
         (*map).guards.fetch_sub(1, Ordering::Release);
         let Err(damaged) = left else { return 0 };
         let fault = Fault::from(&damaged.error);

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-use common::{HERE, Link, library, program, run, tool};
+use common::{HERE, Link, has_shared, library, program, run, tool};
 use faultin_test::skipped;
 
 /// Runs a program that must succeed. A status of 77 is a skip.
@@ -188,8 +188,10 @@ fn symbols_are_those_of_the_list_and_of_the_header() {
     let list: BTreeSet<String> = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
     assert_eq!(declared(), list, "the header and symbols.txt");
     let Some(library) = library() else { return };
-    let Some(exported) = symbols(&library.shared, "--dynamic") else { return };
-    assert_eq!(exported, list, "{} and symbols.txt", library.shared.display());
+    if has_shared(library) {
+        let Some(exported) = symbols(&library.shared, "--dynamic") else { return };
+        assert_eq!(exported, list, "{} and symbols.txt", library.shared.display());
+    }
     let Some(all) = symbols(&library.archive, "--no-demangle") else { return };
     // (The record of the exception table is hidden: an archive has it, and nothing that links with it exports it.)
     let is_ours = |name: &String| name.starts_with("faultin_") && !name.starts_with("faultin_object_");
@@ -199,7 +201,7 @@ fn symbols_are_those_of_the_list_and_of_the_header() {
 
 #[test]
 fn the_shared_library_has_a_versioned_name() {
-    let Some(library) = library() else { return };
+    let Some(library) = library().filter(|library| has_shared(library)) else { return };
     let Some(dynamic) = tool("readelf", &["--dynamic", "--wide"], &library.shared) else { return };
     assert!(dynamic.contains("soname: [libfaultin.so.0]"), "{dynamic}");
 }

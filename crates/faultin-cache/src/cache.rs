@@ -376,7 +376,7 @@ impl Shared {
 
     /// Forgets a file without handles, if it could be written back, or no cache is left to try again.
     pub(crate) fn close(&self, inode: &Arc<Inode>) {
-        if inode.handles.load(Ordering::Acquire) > 0 {
+        if inode.has_handles() {
             return;
         }
         let written = inode.write_back(0..u64::MAX).and_then(|()| inode.settle_len());

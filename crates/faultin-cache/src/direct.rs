@@ -23,7 +23,6 @@ use crate::error::{Error, Partial};
 use crate::folio::Table;
 use crate::inode::{Inode, check_range};
 use crate::mutation::{Bug, Mutation};
-use crate::store::write_full;
 use crate::transfer::{self, Ended, Retry, Transfer};
 use crate::write::{At, Observer, perform};
 
@@ -36,7 +35,7 @@ const RETRIES: u32 = 1;
 
 impl Inode {
     fn bounce(&self, len: usize) -> Bounce {
-        let unit = self.store.alignment();
+        let unit = self.store().alignment();
         Bounce::new(len.min(CHUNK).next_multiple_of(unit) + unit, unit)
     }
 }
@@ -74,7 +73,7 @@ fn write_units<M: ReadMemory, C: CopyFrom<M>>(
         inode,
         mutation,
         bounce: inode.bounce(from.count()),
-        unit: inode.store.alignment(),
+        unit: inode.store().alignment(),
         pos,
         kept: 0,
         way: PhantomData,
@@ -109,7 +108,7 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     inode.check_growth(start, all).map_err(nothing)?;
     let at = |done: usize| At::Locked(start + done as u64);
     // Up to the start of a unit.
-    let head = (start.next_multiple_of(inode.store.alignment() as u64) - start) as usize;
+    let head = (start.next_multiple_of(inode.store().alignment() as u64) - start) as usize;
     let mut done = 0;
     if head > 0 && all > 0 {
         from.truncate(head);
@@ -242,7 +241,7 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
             match self.inode.read_direct(&mut self.bounce, self.pos, ask).map(<[u8]>::len) {
                 Ok(0) => return round(0, Ended::End),
                 Ok(len) => {
-                    let start = (self.pos % self.inode.store.alignment() as u64) as usize;
+                    let start = (self.pos % self.inode.store().alignment() as u64) as usize;
                     self.chunk = start..start + len;
                 }
                 Err(error) => return round(0, Ended::Failed(error)),
@@ -275,15 +274,13 @@ impl Inode {
         if let Err(error) = self.zero_tail(&mut table, pos + bytes.len() as u64) {
             return (0, Err(error));
         }
-        if let Err(error) = self.truncate_leftover() {
+        if let Err(error) = self.store().truncate_leftover() {
             return (0, Err(error.into()));
         }
         let asked = pos + bytes.len() as u64;
-        let before = self.store_len.grows(asked);
-        let (written, result) = write_full(&*self.store, bytes, pos);
+        let (written, result) = self.store().write(bytes, pos);
         let mut overlaid = Ok(());
         let end = pos + written as u64;
-        self.store_len.grew(before, if written > 0 { end } else { 0 }, result.is_ok());
         if written > 0 {
             table.store_changed(end);
             overlaid = overlay(&mut table, &bytes[..written], pos);
@@ -293,9 +290,9 @@ impl Inode {
             table.doubt(end..asked);
             // Uncounted bytes may have been written all the same. Past the end they must not stay: the file may grow again.
             if asked > table.size() {
-                self.store_len.note_leftover(table.size());
+                self.store().note_leftover(table.size());
                 // If this fails, it is tried again before the store grows; the write's own error is reported.
-                let _ = self.truncate_leftover();
+                let _ = self.store().truncate_leftover();
             }
         }
         (written, result.map_err(Error::from).and(overlaid))
@@ -309,7 +306,7 @@ impl Inode {
         if pos >= end {
             return Ok(&[]);
         }
-        let unit = self.store.alignment() as u64;
+        let unit = self.store().alignment() as u64;
         let (first, last) = (pos - pos % unit, end.next_multiple_of(unit));
         let bytes = bounce.bytes_mut((last - first) as usize);
         self.read_store(bytes, first)?;

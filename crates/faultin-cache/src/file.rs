@@ -74,7 +74,7 @@ impl Drop for CachedFile {
         }
         self.inode.cache.register.leave(self.counted, &self.counters);
         // During another panic, a panic of the store would end the process: dirty blocks stay in the cache then.
-        if self.inode.handles.fetch_sub(1, Ordering::AcqRel) == 1 && !std::thread::panicking() {
+        if self.inode.remove_handle() && !std::thread::panicking() {
             self.inode.cache.close(&self.inode);
         }
     }
@@ -82,7 +82,7 @@ impl Drop for CachedFile {
 
 impl CachedFile {
     pub(crate) fn new(inode: Arc<Inode>) -> CachedFile {
-        inode.handles.fetch_add(1, Ordering::AcqRel);
+        inode.add_handle();
         let counters = Arc::<Counters>::default();
         let counted = inode.cache.register.enter(&counters);
         CachedFile { inode, seen: AtomicU64::new(0), counters, counted }
@@ -378,7 +378,7 @@ impl CachedFile {
     /// A failure has no effect: the read that needs the bytes reports it.
     ///
     /// Returns the number of bytes that will be read: less than what is missing if the bound is reached; prefetch the rest
-    /// later. 0 in a child of `fork`. While the file is mapped ([`map`](Self::map)) nothing is read ahead, although bytes are counted.
+    /// later. 0 in a child of `fork`.
     pub fn prefetch(&self, ranges: &[Range<u64>]) -> u64 {
         self.inode.cache.prefetcher.add(&self.inode, ranges)
     }

@@ -20,7 +20,7 @@ use crate::many::recent::Recent;
 use crate::pager::post::PagerThread;
 use crate::prefetch::queue::Prefetcher;
 use crate::stats::{Calls, Register};
-use crate::store::{Length, MAX_BYTES, Store, read_full};
+use crate::store::{Length, MAX_BYTES, Store, Stored};
 use crate::write::WriteLoop;
 
 /// A file, shared by its handles. Aligned, because a cache line with locks of two files would move back and forth between
@@ -31,9 +31,9 @@ pub(crate) struct Inode {
     /// Its place among the files of the cache.
     pub(crate) slot: u32,
     /// Number of [`CachedFile`](crate::CachedFile)s of it.
-    pub(crate) handles: AtomicUsize,
+    handles: AtomicUsize,
     pub(crate) cache: Arc<Shared>,
-    pub(crate) store: Box<dyn Store>,
+    store: Box<dyn Store>,
     pub(crate) how: WriteLoop,
     /// Orders writes.
     pub(crate) writers: Lock<()>,
@@ -155,6 +155,25 @@ impl Inode {
         }
     }
 
+    #[inline]
+    pub(crate) fn store(&self) -> Stored<'_> {
+        Stored::new(&*self.store, &self.core.store_len)
+    }
+
+    /// Counts another handle.
+    pub(crate) fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts a handle that is dropped. Returns whether it was the last one.
+    pub(crate) fn remove_handle(&self) -> bool {
+        self.handles.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    pub(crate) fn has_handles(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
+    }
+
     /// Returns the folio that contains the byte at `pos`, a new one if need be: of about `want` bytes, all invalid.
     ///
     /// # Errors
@@ -196,7 +215,7 @@ impl Inode {
     /// it.
     pub(crate) fn read_blocks(&self, folio: &mut Folio, blocks: Range<u64>) -> (u64, Result<(), Error>) {
         let (end, result) = folio.fill_until(blocks.clone(), |bytes, pos| {
-            let (done, result) = read_full(&*self.store, &self.store_len, bytes, pos);
+            let (done, result) = self.store().read(bytes, pos);
             (done, result.map_err(Error::from))
         });
         let end = if result.is_ok() { blocks.end } else { self.geometry.block_down(end).max(blocks.start) };
@@ -222,7 +241,7 @@ impl Inode {
     /// # Errors
     /// The store's error.
     pub(crate) fn read_store(&self, buf: &mut [u8], pos: u64) -> Result<(), Error> {
-        Ok(read_full(&*self.store, &self.store_len, buf, pos).1?)
+        Ok(self.store().read(buf, pos).1?)
     }
 
     /// Notes that `bytes` bytes are no longer dirty, and need no reservation.
@@ -230,7 +249,7 @@ impl Inode {
         if bytes > 0 {
             self.dirty.fetch_sub(bytes as u64, Ordering::Relaxed);
             if self.how.reserve {
-                self.store.unreserve(bytes as u64);
+                self.store().unreserve(bytes as u64);
             }
         }
     }

@@ -23,7 +23,7 @@ impl Inode {
         if len < table.size() {
             // First, because it can fail. Bytes past the end in the store must not reappear when the file grows again.
             if self.store_len.most() > len {
-                self.set_store_len(len)?;
+                self.store().set_len(len)?;
             }
             table.cut_to(len);
             return self.cut(&mut table, len);
@@ -31,28 +31,6 @@ impl Inode {
         self.zero_tail(&mut table, len)?;
         table.grow_to(len);
         Ok(())
-    }
-
-    /// Sets the length of the store to `len` bytes: for the holder of the exclusive inode lock, or of the shared one and
-    /// the writeback lock.
-    ///
-    /// # Errors
-    /// The store's error. Its length is unknown then.
-    pub(crate) fn set_store_len(&self, len: u64) -> io::Result<()> {
-        let may_be_longer = self.store_len.may_exceed(len);
-        self.store_len.changes(len);
-        self.store.set_len(len)?;
-        self.store_len.changed(len, may_be_longer);
-        Ok(())
-    }
-
-    /// Removes from the store what a failed write has left past the end of the file, before the store grows: for the same
-    /// callers.
-    ///
-    /// # Errors
-    /// The store's error.
-    pub(crate) fn truncate_leftover(&self) -> io::Result<()> {
-        self.store_len.leftover().map_or(Ok(()), |len| self.set_store_len(len))
     }
 
     /// Drops everything past `len`.
@@ -153,7 +131,7 @@ impl Inode {
             // First, because it can fail: reserved bytes and dirty bytes are the same.
             let bytes = folio.clean_bytes(part.clone());
             if bytes > 0 {
-                self.store.reserve(bytes as u64)?;
+                self.store().reserve(bytes as u64)?;
             }
         }
         folio.zero(part.clone())?;
@@ -165,15 +143,12 @@ impl Inode {
 
     /// Makes a hole of whole blocks.
     fn zero_blocks(&self, table: &mut Table, blocks: Range<u64>) -> Result<(), Error> {
-        let in_store = blocks.start..blocks.end.min(self.store_len.most());
-        if !in_store.is_empty() {
-            match self.store.punch_hole(in_store) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => return self.write_zeros(table, blocks),
-                Err(error) => {
-                    table.doubt(blocks);
-                    return Err(error.into());
-                }
+        match self.store().punch_hole(blocks.clone()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return self.write_zeros(table, blocks),
+            Err(error) => {
+                table.doubt(blocks);
+                return Err(error.into());
             }
         }
         table.unmap(blocks.clone());
@@ -215,9 +190,7 @@ impl Inode {
     pub(crate) fn trim(&self) -> Result<(), Error> {
         let table = self.table.shared()?;
         let _turn = self.writeback.exclusive()?;
-        self.truncate_leftover()?;
-        // A store that trims by setting its length is longer afterwards than the bytes that were written to it.
-        self.store_len.changes(table.size());
-        Ok(self.store.trim(table.size())?)
+        self.store().truncate_leftover()?;
+        Ok(self.store().trim(table.size())?)
     }
 }

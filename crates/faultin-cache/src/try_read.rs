@@ -15,7 +15,6 @@ use crate::folio::{Folio, Table};
 use crate::inode::{Inode, check_range};
 use crate::read::{PassEnd, pass};
 use crate::stats::Counters;
-use crate::store::try_read;
 use crate::write::Observer;
 
 /// Reads to what is left of `to`: returns the number of bytes read, which is smaller only at the end of the file.
@@ -104,12 +103,11 @@ impl Inode {
 
     /// Fills whole blocks of a folio, at least the one with `pos`.
     fn read_now(&self, folio: &mut Folio, start: u64, end: u64, pos: u64) -> Result<(), Error> {
-        let (reached, result) =
-            folio.fill_until(start..end, |bytes, at| match try_read(&*self.store, &self.store_len, bytes, at) {
-                Ok(read) if read == bytes.len() => (read, Ok(())),
-                Ok(read) => (read, Err(Error::WouldBlock)),
-                Err(error) => (0, Err(error.into())),
-            });
+        let (reached, result) = folio.fill_until(start..end, |bytes, at| match self.store().try_read(bytes, at) {
+            Ok(read) if read == bytes.len() => (read, Ok(())),
+            Ok(read) => (read, Err(Error::WouldBlock)),
+            Err(error) => (0, Err(error.into())),
+        });
         let reached = if result.is_ok() { end } else { self.geometry.block_down(reached).max(start) };
         if reached > start {
             folio.set_uptodate(start..reached);

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::pager::bug::{self, Bug};
-use crate::store::{WriteRequest, write_full_many};
+use crate::store::WriteRequest;
 
 /// How long a page stays writable that was faulted in repeatedly for a store: far longer than a copy takes to begin.
 const SPARED: Duration = Duration::from_micros(200);
@@ -118,7 +118,7 @@ impl Inode {
         runs: &[(&Folio, Range<u64>)],
         spared: Option<&Cell<bool>>,
     ) -> Result<(), Error> {
-        let end_of_units = table.size().next_multiple_of(self.store.alignment() as u64);
+        let end_of_units = table.size().next_multiple_of(self.store().alignment() as u64);
         let part = |run: &Range<u64>| run.start..run.end.min(end_of_units);
         let mut first = Ok(());
         let mut copies = Vec::with_capacity(runs.len());
@@ -157,19 +157,11 @@ impl Inode {
         if writes.is_empty() {
             return first;
         }
-        if let Err(error) = self.truncate_leftover() {
+        if let Err(error) = self.store().truncate_leftover() {
             let error = self.record(error);
             return first.and(Err(error));
         }
-        let ends = |write: &WriteRequest<'_>| write.pos + write.bytes.len() as u64;
-        let before = self.store_len.grows(writes.iter().map(ends).max().unwrap_or(0));
-        let answers = write_full_many(&*self.store, &writes);
-        // A write that fails may have made the store longer. Those bytes must not reappear either.
-        let reached = |(write, (written, _)): (&WriteRequest<'_>, &(usize, io::Result<()>))| {
-            if *written > 0 { write.pos + *written as u64 } else { 0 }
-        };
-        let is_exact = answers.iter().all(|(_, result)| result.is_ok());
-        self.store_len.grew(before, writes.iter().zip(&answers).map(reached).max().unwrap_or(0), is_exact);
+        let answers = self.store().write_many(&writes);
         for (((folio, run), kept), (written, result)) in runs.iter().zip(kept).zip(answers) {
             let reached = run.start + written as u64;
             let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
@@ -193,7 +185,7 @@ impl Inode {
             if let Some(mapped) = table.mapped().filter(|_| before) {
                 mapped.protect(part.clone()).map_err(Error::of_page_table)?;
             }
-            let mut copy = Bounce::new((part.end - part.start) as usize, self.store.alignment());
+            let mut copy = Bounce::new((part.end - part.start) as usize, self.store().alignment());
             let bytes = copy.bytes_mut((part.end - part.start) as usize);
             folio.read_to(part.start, bytes)?;
             if let Some(mapped) = table.mapped().filter(|_| bug::has(Bug::ProtectsTooLate)) {
@@ -234,9 +226,9 @@ impl Inode {
                 self.errors.lock().record(Arc::clone(&error));
                 self.sync_failed(&mut table, &error);
             }
-            table.syncs().begin(self.store_len.take_cut());
+            table.syncs().begin(self.store().take_cut());
         }
-        let result = self.store.sync(data_only).map_err(Arc::new);
+        let result = self.store().sync(data_only).map_err(Arc::new);
         if let Err(error) = &result {
             self.errors.lock().record(Arc::clone(error));
         }
@@ -251,18 +243,15 @@ impl Inode {
     /// Records that what the store has taken since its last successful sync may not have reached the disk, and neither may
     /// its length.
     fn sync_failed(&self, table: &mut Table, error: &Arc<io::Error>) {
-        let was_cut = table.sync_failed(error, self.store_len.take_cut(), |bytes| {
+        let was_cut = table.sync_failed(error, self.store().take_cut(), |bytes| {
             // First, because it can fail: reserved bytes and dirty bytes are the same.
-            let has_space = !self.how.reserve || self.store.reserve(bytes as u64).is_ok();
+            let has_space = !self.how.reserve || self.store().reserve(bytes as u64).is_ok();
             if has_space {
                 self.add_dirty(bytes);
             }
             has_space
         });
-        self.store_len.changes(table.size());
-        if was_cut {
-            self.store_len.note_leftover(table.size());
-        }
+        self.store().sync_failed(table.size(), was_cut);
     }
 
     /// Reports failures since the first `seen` errors, and sets `seen` to their number; and lost ranges, each time.
@@ -292,6 +281,9 @@ impl Inode {
         if self.store_len.is(table.size()) {
             return Ok(());
         }
-        self.truncate_leftover().and_then(|()| self.set_store_len(table.size())).map_err(|error| self.record(error))
+        self.store()
+            .truncate_leftover()
+            .and_then(|()| self.store().set_len(table.size()))
+            .map_err(|error| self.record(error))
     }
 }

@@ -197,14 +197,14 @@ impl FileMap {
     }
 
     /// Returns up to `n` bytes from `offset`; all to the end if `n` is negative.
-    #[pyo3(signature = (n = -1, /, offset = 0))]
+    #[pyo3(signature = (n = -1, /, offset = 0), text_signature = "($self, n=-1, /, offset=0)")]
     fn read<'py>(&self, py: Python<'py>, n: i64, offset: u64) -> PyResult<Bound<'py, PyBytes>> {
         let map = self.open_map()?;
         bytes(py, &map, u64::try_from(n).unwrap_or(u64::MAX), offset)
     }
 
     /// Iterates over the file in pieces of `size` bytes.
-    #[pyo3(signature = (size = 1 << 20, /, start = 0, end = None))]
+    #[pyo3(signature = (size = 1 << 20, /, start = 0, end = None), text_signature = "($self, size=1048576, /, start=0, end=None)")]
     fn chunks(&self, size: usize, start: i64, end: Option<i64>) -> PyResult<Chunks> {
         if size == 0 {
             return Err(PyValueError::new_err("a chunk has at least one byte"));
@@ -339,7 +339,7 @@ impl FileMap {
     }
 
     /// Returns an `io.BufferedReader` with a position of its own.
-    #[pyo3(signature = (buffer_size = 128 << 10))]
+    #[pyo3(signature = (buffer_size = 128 << 10), text_signature = "($self, /, buffer_size=131072)")]
     fn reader<'py>(slf: &Bound<'py, Self>, buffer_size: usize) -> PyResult<Bound<'py, PyAny>> {
         let raw = Self::raw(slf)?;
         slf.py().import("io")?.call_method1("BufferedReader", (raw, buffer_size))

@@ -98,7 +98,7 @@ impl WritableMap {
     }
 
     /// As `FileMap.read`.
-    #[pyo3(signature = (n = -1, /, offset = 0))]
+    #[pyo3(signature = (n = -1, /, offset = 0), text_signature = "($self, n=-1, /, offset=0)")]
     fn read<'py>(&self, py: Python<'py>, n: i64, offset: u64) -> PyResult<Bound<'py, PyBytes>> {
         bytes(py, &*self.open_map()?, u64::try_from(n).unwrap_or(u64::MAX), offset)
     }

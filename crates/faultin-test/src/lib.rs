@@ -4,6 +4,7 @@ mod child;
 mod emulated;
 pub mod eviction;
 pub mod modules;
+pub mod parallel;
 mod place;
 pub mod processes;
 mod random;

@@ -27,8 +27,8 @@ fn files(folder: &Path, module: &[String], found: &mut BTreeMap<Module, String>)
     }
 }
 
-/// Returns the code without comments, texts, visibilities, and tests: modules of tests, and the line after each
-/// `#[cfg(test)]`. Code in a block of its own (`mod real { … }`) is the file's, one `super` less.
+/// Returns the code without comments, texts, visibilities, tests and imports for documentation: modules of tests, and the
+/// line after each `#[cfg(test)]` and `#[cfg(doc)]`. Code in a block of its own (`mod real { … }`) is the file's, one `super` less.
 fn code(text: &str) -> String {
     let mut code = String::new();
     let (mut in_tests, mut in_block, mut is_for_tests) = (false, false, false);
@@ -43,7 +43,9 @@ fn code(text: &str) -> String {
             code += &if in_block { line.replace("super::", "self::") } else { line };
             code.push('\n');
         }
-        let begins = ["#[cfg(test)]", "#[cfg(all(test"].iter().any(|start| line.trim_start().starts_with(start));
+        let begins = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(doc)]", "#[cfg(all(doc"]
+            .iter()
+            .any(|start| line.trim_start().starts_with(start));
         is_for_tests = begins || is_for_tests && is_attribute;
         in_block &= line != "}";
     }

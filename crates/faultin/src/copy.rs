@@ -292,6 +292,60 @@ pub fn counting_copy(stopped: Stopped) -> CountingCopy {
     }
 }
 
+/// The largest size of [`counting_copy_short`]. Not part of the interface.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub const COUNTING_SHORT: usize = {
+    #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+    {
+        arch::SHORT
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(faultin_syscall))))]
+    {
+        0
+    }
+};
+
+/// Copies as a [`CountingCopy`] does, where it is called. Not part of the interface.
+///
+/// # Safety
+/// As the [`CountingCopy`], which [`counting_copy`] has returned before in this object. `len` is at most [`COUNTING_SHORT`].
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[inline(always)]
+pub unsafe fn counting_copy_short(dst: *mut u8, src: *const u8, len: usize, caller: *mut c_void) -> usize {
+    #[cfg(all(target_arch = "x86_64", not(faultin_syscall)))]
+    {
+        // SAFETY: forwarded; the arguments of the copy, and its outcome.
+        unsafe { arch::copy_short(dst, src, len, |code, si_addr| finish_short(dst, src, len, caller, si_addr, code)) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(faultin_syscall))))]
+    {
+        let _ = (dst, src, caller);
+        len
+    }
+}
+
+/// Finishes a [`counting_copy_short`] that met a fault. As many arguments as there are registers for them: a copy that succeeds
+/// needs no stack.
+///
+/// # Safety
+/// The arguments of the copy, and its outcome.
+#[cfg(all(feature = "std", target_arch = "x86_64", not(faultin_syscall)))]
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn finish_short(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    caller: *mut c_void,
+    si_addr: usize,
+    code: u64,
+) -> usize {
+    // SAFETY: forwarded.
+    unsafe { finish_counting(dst, src, len, caller, si_addr, dst.addr(), code) }
+}
+
 /// # Safety
 /// `caller` is what [`Stopped`] takes.
 #[cfg(feature = "std")]

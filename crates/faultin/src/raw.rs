@@ -132,7 +132,7 @@ use crate::{Cause, Granularity, Short};
 pub use crate::copy::copy_in_streaming;
 #[cfg(feature = "std")]
 #[doc(hidden)]
-pub use crate::copy::{CountingCopy, Stopped, counting_copy};
+pub use crate::copy::{COUNTING_SHORT, CountingCopy, Stopped, counting_copy, counting_copy_short};
 pub use crate::copy::{ShortRead, copy, copy_in, copy_out, copy_unpredictable, fill, read_uninit, zero};
 pub use crate::fault::outcome::TAG_GRANULE;
 pub use crate::scalar::{

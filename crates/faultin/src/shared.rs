@@ -69,6 +69,4 @@
 #[cfg(doc)]
 use crate::{MapError, map::Backend};
 
-#[doc(hidden)]
-pub use crate::map::shared::SharedEntered;
 pub use crate::map::shared::{PlainData, SharedMap, SharedOptions, ring};

@@ -9,7 +9,10 @@
 
 mod pages;
 
-use faultin::{Access, Cause, Short, testing};
+use core::ffi::c_void;
+use std::sync::OnceLock;
+
+use faultin::{Access, Cause, Short, raw, testing};
 use faultin_test::Random;
 use pages::{Bad, CANARY, Pages, pattern, serial, thin_out};
 
@@ -67,11 +70,34 @@ fn cells(bad: Bad, copies: usize) -> impl Iterator<Item = (usize, usize, usize, 
 
 type Copy = unsafe fn(*mut u8, *const u8, usize) -> Result<(), Short>;
 
-const COPIES: [(&str, Copy); 4] = [
-    ("copy_in", faultin::raw::copy_in),
-    ("copy_in_streaming", faultin::raw::copy_in_streaming),
-    ("copy_unpredictable", faultin::raw::copy_unpredictable),
-    ("copy", faultin::raw::copy),
+/// The copies for callers in C: a short one where it is called, others by a routine, which has one width.
+unsafe fn counting(dst: *mut u8, src: *const u8, len: usize) -> Result<(), Short> {
+    unsafe extern "C" fn stopped(short: &Short, caller: *mut c_void) -> usize {
+        // SAFETY: the place below.
+        unsafe { caller.cast::<Option<Short>>().write(Some(*short)) };
+        short.done
+    }
+    static ROUTINE: OnceLock<raw::CountingCopy> = OnceLock::new();
+    let routine = ROUTINE.get_or_init(|| raw::counting_copy(stopped));
+    let mut short: Option<Short> = None;
+    let caller = (&raw mut short).cast::<c_void>();
+    // SAFETY: forwarded.
+    let done = unsafe {
+        match len {
+            len if len <= raw::COUNTING_SHORT => raw::counting_copy_short(dst, src, len, caller),
+            len => routine(dst, src, len, caller),
+        }
+    };
+    assert_eq!(done, short.map_or(len, |short| short.done));
+    short.map_or(Ok(()), Err)
+}
+
+const COPIES: [(&str, Copy); 5] = [
+    ("copy_in", raw::copy_in),
+    ("counting", counting),
+    ("copy_in_streaming", raw::copy_in_streaming),
+    ("copy_unpredictable", raw::copy_unpredictable),
+    ("copy", raw::copy),
 ];
 
 struct Case<'a> {

@@ -7,8 +7,13 @@ use super::{Stop, home, output, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the Python package: its wheel in a clean environment, and its tests";
 
-/// Names of interpreters, in the order in which they are tried.
+/// Names of interpreters, in the order in which they are tried. The first one builds the wheel.
 const INTERPRETERS: [&str; 6] = ["python3", "python3.11", "python3.12", "python3.13", "python3.14", "python3.15"];
+
+/// Whether an interpreter can have an environment and the package: prints its version and its path.
+const PROBE: &str = "import sys, ensurepip, venv
+if sys.version_info < (3, 11): sys.exit(1)
+print('%d.%d' % sys.version_info[:2], sys.executable)";
 
 /// What the tests use. PyTorch is not among them: its packages have gigabytes, so its tests run only where it can be imported.
 const PACKAGES: [&str; 7] = ["pytest", "mypy", "numpy", "pyarrow", "safetensors", "ml_dtypes", "typing_extensions"];
@@ -25,6 +30,9 @@ pub(super) struct Args {
     /// Print the figures of the benchmarks in place of the tests
     #[arg(long)]
     bench: bool,
+    /// Another interpreter to run the tests with, beside those of PATH and of pyenv
+    #[arg(long, value_name = "PATH")]
+    python: Vec<PathBuf>,
     /// Arguments for pytest
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -33,7 +41,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let place = home("python");
     let package = workspace().join("crates/faultin-python");
-    let tools = environment(&place.join("tools"), false)?;
+    let interpreters = interpreters(&args.python);
+    let [(_, first), others @ ..] = &interpreters[..] else {
+        return Err(Stop::Skipped("no Python 3.11 or later with venv and pip".into()));
+    };
+    let tools = place.join("tools/bin/python");
+    if !tools.exists() {
+        environment(first, &place.join("tools"))?;
+    }
     install(&tools, &["maturin>=1.9.4,<2"])?;
     let maturin = tools.with_file_name("maturin");
 
@@ -45,31 +60,35 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     // maturin sets variables that PyO3's build scripts depend on: a common folder would be built again each time.
     build.env("CARGO_TARGET_DIR", place.join("target"));
     succeed(&mut build).map_err(Stop::Failed)?;
-
-    println!("\n--- installed in a clean environment");
-    let tests = environment(&place.join("tests"), true)?;
-    let packages = if args.short { &PACKAGES[..1] } else { &PACKAGES[..] };
-    install(&tests, packages)?;
-    if args.torch {
-        install(&tests, &["torch"])?;
-    }
     let wheel = only_file(&wheels, ".whl")?;
-    succeed(pip(&tests).args(["install", "--quiet", "--no-index", "--no-deps"]).arg(&wheel)).map_err(Stop::Failed)?;
 
-    let pytest = |files: &[&str], arguments: &[String]| {
-        let mut command = Command::new(&tests);
+    // Makes an environment that has the wheel and what the tests need.
+    let prepare = |interpreter: &Path, name: &str| {
+        println!("\n--- {}, a clean environment", interpreter.display());
+        let python = environment(interpreter, &place.join(name))?;
+        install(&python, if args.short { &PACKAGES[..1] } else { &PACKAGES[..] })?;
+        if args.torch {
+            install(&python, &["torch"])?;
+        }
+        succeed(pip(&python).args(["install", "--quiet", "--no-index", "--no-deps"]).arg(&wheel))
+            .map_err(Stop::Failed)?;
+        Ok::<_, Stop>(python)
+    };
+    let pytest = |python: &Path, files: &[&str], arguments: &[String]| {
+        let mut command = Command::new(python);
         // A slow kernel of OpenBLAS may have been chosen for reproducible results: no test needs that.
         command.current_dir(package.join("tests")).env_remove("OPENBLAS_CORETYPE");
         command.args(["-m", "pytest", "-p", "no:cacheprovider", "-q", "-c", "../pyproject.toml"]);
         succeed(command.args(files).args(arguments)).map_err(Stop::Failed)
     };
+    let tests = prepare(first, "tests")?;
     if args.bench {
-        return pytest(&["bench.py", "-s"], &args.arguments);
+        return pytest(&tests, &["bench.py", "-s"], &args.arguments);
     }
     if args.short {
-        return pytest(&["test_short.py"], &args.arguments);
+        return pytest(&tests, &["test_short.py"], &args.arguments);
     }
-    pytest(&["."], &args.arguments)?;
+    pytest(&tests, &["."], &args.arguments)?;
 
     println!("\n--- types");
     let mut mypy = Command::new(&tests);
@@ -84,30 +103,45 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     succeed(Command::new(&maturin).current_dir(&package).args(["sdist", "--out"]).arg(&archives))
         .map_err(Stop::Failed)?;
     let archive = only_file(&archives, ".tar.gz")?;
-    let other = environment(&place.join("source"), true)?;
-    install(&other, &["pytest"])?;
-    let mut from_source = pip(&other);
+    let source = environment(first, &place.join("source"))?;
+    install(&source, &["pytest"])?;
+    let mut from_source = pip(&source);
     // Out of the workspace: neither its lock file nor its configuration of cargo is there.
     from_source.current_dir(&place).env("CARGO_TARGET_DIR", place.join("target"));
     succeed(from_source.args(["install", "--no-deps"]).arg(&archive)).map_err(Stop::Failed)?;
-    let mut again = Command::new(&other);
-    again.current_dir(package.join("tests")).args(["-m", "pytest", "-p", "no:cacheprovider", "-q"]);
-    succeed(again.args(["-c", "../pyproject.toml", "test_short.py"])).map_err(Stop::Failed)
+    pytest(&source, &["test_short.py"], &[])?;
+
+    // One wheel is for all versions.
+    for (_, other) in others {
+        let python = prepare(other, "other")?;
+        pytest(&python, &["."], &args.arguments)?;
+    }
+    Ok(())
 }
 
-/// Makes a virtual environment, or takes the one that is there; returns its interpreter.
-fn environment(place: &Path, clean: bool) -> Result<PathBuf, Stop> {
-    let python = place.join("bin/python");
-    if python.exists() && !clean {
-        return Ok(python);
+/// Returns the interpreters of this machine that can have the package, one of each version, with the version.
+fn interpreters(more: &[PathBuf]) -> Vec<(String, PathBuf)> {
+    let mut all: Vec<PathBuf> = INTERPRETERS.iter().map(PathBuf::from).chain(more.iter().cloned()).collect();
+    // The commands of pyenv run one of its versions only.
+    if let Ok(root) = output(Command::new("pyenv").arg("root")) {
+        let versions = std::fs::read_dir(Path::new(root.trim()).join("versions")).into_iter().flatten().flatten();
+        all.extend(versions.map(|version| version.path().join("bin/python")));
     }
-    let probe = "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))";
-    let found = INTERPRETERS.iter().find(|name| output(Command::new(name).args(["-c", probe])).is_ok());
-    let Some(interpreter) = found else {
-        return Err(Stop::Skipped("no Python 3.11 or later with venv and pip".into()));
-    };
+    let mut found = Vec::<(String, PathBuf)>::new();
+    for interpreter in all {
+        let Ok(answer) = output(Command::new(&interpreter).args(["-c", PROBE])) else { continue };
+        let Some((version, path)) = answer.trim().split_once(' ') else { continue };
+        if found.iter().all(|(known, _)| known != version) {
+            found.push((version.to_owned(), PathBuf::from(path)));
+        }
+    }
+    found
+}
+
+/// Makes a virtual environment; returns its interpreter.
+fn environment(interpreter: &Path, place: &Path) -> Result<PathBuf, Stop> {
     succeed(Command::new(interpreter).args(["-m", "venv", "--clear"]).arg(place)).map_err(Stop::Failed)?;
-    Ok(python)
+    Ok(place.join("bin/python"))
 }
 
 fn pip(python: &Path) -> Command {

@@ -17,9 +17,10 @@ use memmap2::Mmap;
 use super::{IN_FLIGHT, LENGTHS, Span, check};
 
 /// The names, those of the raw mappings first.
-pub(super) const NAMES: [&str; 6] = [
+pub(super) const NAMES: [&str; 7] = [
     "memmap2, a thread for each processor",
     "memmap2, 32 threads",
+    "memmap2, 32 buffers in turn",
     "cached file, read_many",
     "FileMap, read_many",
     "pread, 32 threads",
@@ -27,7 +28,12 @@ pub(super) const NAMES: [&str; 6] = [
 ];
 
 /// Number of raw mappings.
-pub(super) const MAPPINGS: usize = 2;
+const MAPPINGS: usize = 3;
+
+/// Returns whether times are divided by that of the contender with this number, if it is faster than others of these.
+pub(super) fn is_base(number: usize) -> bool {
+    number < 2
+}
 
 /// Returns whether the bounds are for the contender with this number.
 pub(super) fn is_bounded(number: usize) -> bool {
@@ -35,8 +41,8 @@ pub(super) fn is_bounded(number: usize) -> bool {
 }
 
 pub(super) enum Contender {
-    /// With this number of threads.
-    Mapping(Mmap, usize),
+    /// With this number of threads, and of buffers of each.
+    Mapping(Mmap, usize, usize),
     Cached(CachedFile),
     Map(Box<FileMap>),
     Pread(File),
@@ -48,27 +54,36 @@ fn threads() -> usize {
     thread::available_parallelism().map_or(1, |count| count.get()).clamp(1, IN_FLIGHT)
 }
 
+/// Number of ranges that each of these threads has under way.
+fn per_thread() -> usize {
+    (IN_FLIGHT / threads()).max(1)
+}
+
 impl Contender {
     /// # Errors
     /// Why there is none, in words.
     pub(super) fn new(number: usize, path: &Path, limit: usize) -> Result<Contender, String> {
         let open = || File::open(path).map_err(|error| error.to_string());
         Ok(match number {
-            0 | 1 => {
+            0..MAPPINGS => {
                 // SAFETY: a file that nothing changes.
                 let map = unsafe { Mmap::map(&open()?) }.map_err(|error| error.to_string())?;
-                Contender::Mapping(map, if number == 0 { threads() } else { IN_FLIGHT })
+                match number {
+                    0 => Contender::Mapping(map, threads(), 1),
+                    1 => Contender::Mapping(map, IN_FLIGHT, 1),
+                    _ => Contender::Mapping(map, threads(), per_thread()),
+                }
             }
-            2 => {
+            MAPPINGS => {
                 let file = File::options().read(true).write(true).open(path).map_err(|error| error.to_string())?;
                 let cache = CacheOptions::new().limit(limit).build();
                 let store = FileStore::new(file).map_err(|error| error.to_string())?;
                 Contender::Cached(cache.open(store).map_err(|error| error.to_string())?)
             }
-            3 => Contender::Map(Box::new(FileMap::open(path).map_err(|error| error.to_string())?)),
-            4 => Contender::Pread(open()?),
+            4 => Contender::Map(Box::new(FileMap::open(path).map_err(|error| error.to_string())?)),
+            5 => Contender::Pread(open()?),
             _ => {
-                let ring = |_| IoUring::new((IN_FLIGHT / threads()).max(1) as u32).map(Mutex::new);
+                let ring = |_| IoUring::new(per_thread() as u32).map(Mutex::new);
                 let rings = (0..threads()).map(ring).collect::<Result<_, _>>();
                 Contender::Ring(open()?, rings.map_err(|error| format!("io_uring: {error}"))?)
             }
@@ -78,12 +93,12 @@ impl Contender {
     /// Copies every range to a buffer.
     pub(super) fn read(&self, spans: &[Span]) -> Result<(), String> {
         match self {
-            Contender::Mapping(map, threads) => each(spans, *threads, |span, bytes| {
+            Contender::Mapping(map, threads, buffers) => each(spans, *threads, *buffers, |span, bytes| {
                 let start = span.pos as usize;
                 bytes.copy_from_slice(&map[start..start + span.len]);
                 Ok(())
             }),
-            Contender::Pread(file) => each(spans, IN_FLIGHT, |span, bytes| {
+            Contender::Pread(file) => each(spans, IN_FLIGHT, 1, |span, bytes| {
                 file.read_exact_at(bytes, span.pos).map_err(|error| error.to_string())
             }),
             Contender::Cached(file) => batches(spans, |_, reads| {
@@ -110,17 +125,20 @@ impl Contender {
     }
 }
 
-/// Reads one range after the other in each of some threads.
+/// Reads one range after the other in each of some threads, to its buffers in turn.
 fn each(
     spans: &[Span],
     threads: usize,
+    buffers: usize,
     read: impl Fn(Span, &mut [u8]) -> Result<(), String> + Sync,
 ) -> Result<(), String> {
     let next = AtomicUsize::new(0);
     run(threads, |_| {
-        let mut buffer = vec![1; LENGTHS[1]];
+        let mut all: Vec<_> = (0..buffers).map(|_| vec![1; LENGTHS[1]]).collect();
+        let mut turn = 0;
         while let Some(&span) = spans.get(next.fetch_add(1, Relaxed)) {
-            let bytes = &mut buffer[..span.len];
+            turn += 1;
+            let bytes = &mut all[turn % buffers][..span.len];
             read(span, bytes)?;
             check(span, bytes)?;
         }
@@ -133,7 +151,7 @@ fn batches(
     spans: &[Span],
     read: impl Fn(usize, &mut [(Span, &mut [u8])]) -> Result<(), String> + Sync,
 ) -> Result<(), String> {
-    let (next, each) = (AtomicUsize::new(0), (IN_FLIGHT / threads()).max(1));
+    let (next, each) = (AtomicUsize::new(0), per_thread());
     run(threads(), |thread| {
         let mut buffers: Vec<_> = (0..each).map(|_| vec![1; LENGTHS[1]]).collect();
         loop {

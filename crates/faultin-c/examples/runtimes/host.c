@@ -3,9 +3,15 @@
  * crate faultin in it), Go (cgo) and a JVM. Each recovers its own faults, and faultin recovers its own in the threads of
  * all of them, whatever the order in which they are installed:
  *
- *     ./host ORDER FOLDER        ORDER: a letter each: h the host's handler, r Rust, g Go, j the JVM
+ *     cargo rustc --release -p faultin-c --example rust --crate-type cdylib --target-dir build     (in the repository)
+ *     cp build/release/examples/librust.so .
+ *     GO111MODULE=off go build -buildmode=c-shared -o libgo.so faults.go
+ *     javac -d . Faults.java
+ *     cc host.c $(pkg-config --cflags --libs faultin) -I$JAVA_HOME/include -I$JAVA_HOME/include/linux -lpthread -ldl -o host
+ *     LIBJVM=$JAVA_HOME/lib/server/libjvm.so ./host ORDER FOLDER
  *
- * FOLDER has librust.so, libgo.so and Faults.class. The variable LIBJVM is the path of libjvm.so.
+ * ORDER is a letter each: h the host's handler, r Rust, g Go, j the JVM. FOLDER has librust.so, libgo.so and Faults.class; only
+ * what ORDER names is needed.
  *
  * With -DNAIVE the handler does not call faultin_try_handle(): the first fault of faultin kills the program.
  */

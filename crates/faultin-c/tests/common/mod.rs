@@ -119,11 +119,19 @@ fn build() -> Result<Library, String> {
     Ok(library)
 }
 
+/// Returns whether there is a shared library; `false` after a skip.
+pub fn has_shared(library: &Library) -> bool {
+    let exists = library.shared.exists();
+    if !exists {
+        skipped("toolchain", "no shared library for this C library");
+    }
+    exists
+}
+
 /// Returns a program of `tests/c`, compiled; `None` after a skip.
 pub fn program(name: &str, link: Link) -> Option<PathBuf> {
     let library = library()?;
-    if link != Link::Static && !library.shared.exists() {
-        skipped("toolchain", "no shared library for this C library");
+    if link != Link::Static && !has_shared(library) {
         return None;
     }
     let folder = library.shared.parent().unwrap();
@@ -147,7 +155,7 @@ pub fn program(name: &str, link: Link) -> Option<PathBuf> {
             if cfg!(target_env = "gnu") && flags.is_empty() {
                 command.arg("-DCOUNT_ALLOCATIONS");
             }
-            command.arg(&library.archive).args(&library.needs);
+            command.arg(&library.archive).arg("-L").arg(folder).args(&library.needs);
         }
         Link::Shared => {
             command.arg("-L").arg(folder).arg("-lfaultin").arg(format!("-Wl,-rpath,{}", folder.display()));

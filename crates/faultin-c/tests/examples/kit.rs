@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use faultin_test::{is_emulated, skipped};
 
-use crate::common::{HERE, WARNINGS, library};
+use crate::common::{HERE, WARNINGS, has_shared, library};
 
 /// What compiles programs here.
 pub struct Kit {
@@ -30,8 +30,7 @@ pub fn kit() -> Option<Kit> {
         return None;
     }
     let library = library()?;
-    if !library.shared.exists() {
-        skipped("toolchain", "no shared library for this C library");
+    if !has_shared(library) {
         return None;
     }
     let libraries = library.shared.parent().unwrap().to_owned();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::folio::Extent;
 use crate::folio::Memory;
+use crate::folio::arena::Account;
 use crate::folio::queue::{Candidate, MAX_CANDIDATES};
 use crate::folio::{Key, MAX_USES, Table};
 use crate::inode::{Inode, Shared, Use};
@@ -90,15 +91,39 @@ impl Shared {
         start: u64,
         want: usize,
     ) -> Result<Option<Memory>, Error> {
+        self.at_once(inode, table, want, |table, len| self.alloc(table, start, len, 0))
+    }
+
+    /// Returns a part of the limit, for a folio whose memory is made later; otherwise as
+    /// [`memory_at_once`](Self::memory_at_once).
+    ///
+    /// # Errors
+    /// None, as it makes no memory.
+    pub(crate) fn account_at_once(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        want: usize,
+    ) -> Result<Option<Account>, Error> {
+        self.at_once(inode, table, want, |_, len| Ok(self.arena.take(len, 0)))
+    }
+
+    fn at_once<T>(
+        &self,
+        inode: &Inode,
+        table: &mut Table,
+        want: usize,
+        take: impl Fn(&Table, usize) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
         let most = (self.arena.limit() / 2).max(inode.geometry.block);
         let mut len = want.min(1 << most.ilog2());
         while len >= inode.geometry.block {
-            if let Some(memory) = self.alloc(table, start, len, 0)? {
-                return Ok(Some(memory));
+            if let Some(taken) = take(table, len)? {
+                return Ok(Some(taken));
             }
             Pass::new(self, inode, self.clean_goal(len)).evict_clean(table);
-            if let Some(memory) = self.alloc(table, start, len, 0)? {
-                return Ok(Some(memory));
+            if let Some(taken) = take(table, len)? {
+                return Ok(Some(taken));
             }
             len /= 2;
         }

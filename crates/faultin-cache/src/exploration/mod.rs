@@ -29,10 +29,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::ops::ControlFlow::Continue;
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use script::Script;
@@ -42,6 +42,7 @@ use crate::CacheOptions;
 use crate::pager::Mode;
 use crate::store::MemoryStore;
 use faultin::map::Rights;
+use faultin_test::parallel;
 
 thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
@@ -185,15 +186,9 @@ impl Explored {
 
     /// Runs each of the scripts, on every processor.
     fn all<T: Sync>(&self, scripts: &[T], each: impl Fn(&Explored, &T) + Sync) {
-        let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..thread::available_parallelism().map_or(1, |count| count.get()) {
-                scope.spawn(|| {
-                    while let Some(script) = scripts.get(next.fetch_add(1, Relaxed)) {
-                        each(self, script);
-                    }
-                });
-            }
+        parallel::until_found(scripts, |script| {
+            each(self, script);
+            Continue::<()>(())
         });
     }
 

@@ -13,9 +13,13 @@ use super::script::{Op, Part};
 use super::world::{File, World, pattern};
 use crate::copy::MayWait;
 use crate::error::{Error, Partial};
+use crate::file::CachedFile;
 use crate::pager::Mapping;
 use crate::store::ReadRequest;
 use crate::write::Observer;
+
+/// What a read writes to.
+type Dest<'s, 'b> = IovDest<'s, 'b, WriteView<'b>>;
 
 /// The value of a byte that no operation may touch.
 const UNTOUCHED: u8 = 0xe7;
@@ -359,37 +363,45 @@ impl World {
     }
 
     fn read(&self, file: usize, at: usize, direct: bool, to: &[Part]) {
-        let buffer = self.buffer(to);
-        let size = self.models[file].borrow().len();
-        let ought = buffer.len.min(size.saturating_sub(at));
-        let is_bad = buffer.good < ought;
-        let ought = ought.min(buffer.good);
-        let range = at.min(size)..(at + buffer.len).min(size);
-        let is_murky = Self::overlaps(&buffer, file, &range);
-        let bytes = self.models[file].borrow()[at.min(size)..at.min(size) + ought].to_vec();
-        let bound = self.bound(&buffer, file, range);
-        self.faulting.fill(|_| UNTOUCHED);
-        let mut plain = self.plain(&buffer, |_| UNTOUCHED);
-        let files = [self.file(0), self.file(1)];
-        let before = self.has_been_read();
-        let result = {
-            let mut segments = self.write_segments(&buffer, &mut plain, &files);
-            self.run(self.most_moments(bound.units), || {
-                let (handle, mut looks) = (&files[file].handle, Looks(self));
-                let mut dest = IovDest::new(&mut segments);
-                match direct {
-                    true => handle.read_direct_with::<_, MayWait>(&mut dest, at as u64, &mut looks),
-                    false => handle.read_iter_with::<_, MayWait>(&mut dest, at as u64, &mut looks),
-                }
-            })
+        let read = |handle: &CachedFile, dest: &mut Dest<'_, '_>, looks: &mut Looks<'_>| match direct {
+            true => handle.read_direct_with::<_, MayWait>(dest, at as u64, looks),
+            false => handle.read_iter_with::<_, MayWait>(dest, at as u64, looks),
         };
-        let done = self.counted(result, ought, is_bad, &bound);
-        self.has_read(before, &bound);
-        self.arrived(&buffer, &plain, &bytes[..done], is_murky);
+        self.read_by(file, at, to, read, |result, all, ought, bound| {
+            Some(self.counted(result, ought, ought < all, bound))
+        });
     }
 
     /// Reads what is in memory: any part of the range, with a reason if that is not all of it.
     fn try_read(&self, file: usize, at: usize, to: &[Part]) {
+        let read = |handle: &CachedFile, dest: &mut Dest<'_, '_>, looks: &mut Looks<'_>| {
+            handle.try_read_iter_with::<_, MayWait>(dest, at as u64, looks)
+        };
+        self.read_by(file, at, to, read, |result, all, ought, _| {
+            let result = result?;
+            let (done, is_right) = match &result {
+                Ok(done) => (*done, *done == all),
+                Err(Partial { done, error: Error::WouldBlock | Error::Fault(_) }) => (*done, *done <= ought),
+                Err(Partial { done, .. }) => (*done, *done <= ought && self.stores[file].failed() > 0),
+            };
+            if !is_right {
+                let ought = format!("{all} bytes, or fewer and a reason");
+                self.find(Found::Result { op: self.op.get(), is: format!("{result:?}"), ought });
+            }
+            Some(done.min(ought))
+        });
+    }
+
+    /// Reads to a buffer by `read`, and checks what has arrived. `judge` gets the result, the number of bytes that the file
+    /// has there, and the number of those for which the buffer is good; it returns how many have arrived.
+    fn read_by(
+        &self,
+        file: usize,
+        at: usize,
+        to: &[Part],
+        read: impl Fn(&CachedFile, &mut Dest<'_, '_>, &mut Looks<'_>) -> Result<usize, Partial>,
+        judge: impl FnOnce(Option<Result<usize, Partial>>, usize, usize, &Bound) -> Option<usize>,
+    ) {
         let buffer = self.buffer(to);
         let size = self.models[file].borrow().len();
         let all = buffer.len.min(size.saturating_sub(at));
@@ -405,23 +417,12 @@ impl World {
         let result = {
             let mut segments = self.write_segments(&buffer, &mut plain, &files);
             self.run(self.most_moments(bound.units), || {
-                let (handle, mut looks) = (&files[file].handle, Looks(self));
-                let mut dest = IovDest::new(&mut segments);
-                handle.try_read_iter_with::<_, MayWait>(&mut dest, at as u64, &mut looks)
+                read(&files[file].handle, &mut IovDest::new(&mut segments), &mut Looks(self))
             })
         };
-        let Some(result) = result else { return };
-        let (done, is_right) = match &result {
-            Ok(done) => (*done, *done == all),
-            Err(Partial { done, error: Error::WouldBlock | Error::Fault(_) }) => (*done, *done <= ought),
-            Err(Partial { done, .. }) => (*done, *done <= ought && self.stores[file].failed() > 0),
-        };
-        if !is_right {
-            let ought = format!("{all} bytes, or fewer and a reason");
-            self.find(Found::Result { op: self.op.get(), is: format!("{result:?}"), ought });
-        }
+        let Some(done) = judge(result, all, ought, &bound) else { return };
         self.has_read(before, &bound);
-        self.arrived(&buffer, &plain, &bytes[..done.min(ought)], is_murky);
+        self.arrived(&buffer, &plain, &bytes[..done], is_murky);
     }
 
     /// Reads ranges at once, of which each has the result of a read.

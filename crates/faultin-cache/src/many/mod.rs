@@ -7,6 +7,9 @@
 //! A long part for which the cache would have to evict something is read *straight* into the caller's buffer, and what is
 //! cached of the range is copied over it afterwards. If the file has changed meanwhile, the range is read as usual. The
 //! second time that such a part is read within half of the limit, it enters the cache.
+//!
+//! The store fills memory of the arena. Of a mapped file it fills buffers, which are copied, under the lock, to the memory
+//! that mappings show: there is one place for the bytes, and another thread may have brought in a folio there meanwhile.
 
 #![forbid(unsafe_code)]
 
@@ -19,14 +22,16 @@ use faultin::WriteView;
 use faultin::iov::IovDest;
 use recent::STRAIGHT;
 
+use crate::bounce::Bounce;
 use crate::copy::MayWait;
 use crate::error::{Error, Partial};
-use crate::folio::{Folio, Table};
+use crate::folio::arena::Account;
+use crate::folio::{Extent, Folio, Memory, Table};
 use crate::inode::Inode;
 use crate::mutation::Sound;
 use crate::read;
 use crate::stats::{Counters, Operation};
-use crate::store::{ReadRequest, read_full_many};
+use crate::store::ReadRequest;
 
 /// Maximum number of ranges that are planned at once.
 const BATCH: usize = 64;
@@ -74,7 +79,7 @@ fn plan(inode: &Inode, reads: &[ReadRequest<'_>]) -> Vec<Plan> {
         return plans;
     };
     let share = inode.cache.share() as u64;
-    let can_be_straight = inode.store.alignment() == 1;
+    let can_be_straight = inode.store().alignment() == 1;
     let mut to_fill = 0;
     for read in reads.iter().take(BATCH) {
         let range = read.pos..read.pos.saturating_add(read.bytes.len() as u64).min(table.size());
@@ -121,8 +126,7 @@ fn read_batch(
             split(read, runs, &mut requests);
         }
     }
-    let answers =
-        if requests.is_empty() { Vec::new() } else { read_full_many(&*inode.store, &inode.store_len, requests) };
+    let answers = if requests.is_empty() { Vec::new() } else { inode.store().read_many(requests) };
     let mut answers = answers.into_iter();
     for (read, plan) in reads.iter_mut().zip(plans) {
         let operation = match plan {
@@ -226,47 +230,51 @@ impl Inode {
         runs.sort_by_key(|run| run.start);
         let all: u64 = runs.iter().map(|run| run.end - run.start + self.geometry.block as u64).sum();
         let Some(flight) = Flight::begin(self, all) else { return 0 };
-        let Ok((mut folios, generation, end)) = self.new_folios(&runs, flight.bytes) else { return 0 };
-        let mut ends = Vec::with_capacity(folios.len());
-        let requests = folios.iter_mut().filter_map(|folio| {
-            let range = folio.start()..end.min(folio.end());
+        let Ok((mut parts, generation, end)) = self.new_parts(&runs, flight.bytes) else { return 0 };
+        let mut ends = Vec::with_capacity(parts.len());
+        let requests = parts.iter_mut().filter_map(|part| {
+            let range = part.start..end.min(part.start + part.len() as u64);
             ends.push(range.clone());
-            Some(ReadRequest::new(range.start, folio.stable_mut(range)?))
+            Some(ReadRequest::new(range.start, part.bytes_mut((range.end - range.start) as usize)?))
         });
         let requests: Vec<_> = requests.collect();
         if requests.is_empty() {
             return 0;
         }
-        let answers = read_full_many(&*self.store, &self.store_len, requests);
-        let Ok(mut table) = self.table.exclusive() else { return 0 };
-        let mut filled = 0;
-        for ((mut folio, range), (done, result)) in folios.into_iter().zip(ends).zip(answers) {
+        let answers = self.store().read_many(requests);
+        let (mut table, mut filled) = (self.table.exclusive().ok(), 0);
+        for ((part, range), (done, result)) in parts.into_iter().zip(ends).zip(answers) {
+            let Some(locked) = &mut table else { break };
             let reached = range.start + done as u64;
             let until = if result.is_ok() { range.end } else { self.geometry.block_down(reached) };
-            if until <= range.start {
-                continue;
-            }
-            folio.set_uptodate(range.start..until);
+            let is_copied = matches!(part.space, Space::Buffer(..));
             // As in `fill`.
-            if table.generation() == generation
-                && table.room(range.start, folio.len() as u64) == folio.len()
-                && table.find(range.start).is_none()
+            if until > range.start
+                && locked.generation() == generation
+                && locked.room(range.start, part.len() as u64) == part.len()
+                && locked.find(range.start).is_none()
+                && let Some(mut folio) = self.folio_of(part, locked, until)
             {
+                folio.set_uptodate(range.start..until);
                 filled += until - range.start;
-                table.insert(folio);
+                locked.insert(folio);
+                if is_copied {
+                    // Faults wait for the lock.
+                    drop(table.take());
+                    table = self.table.exclusive().ok();
+                }
             }
         }
         filled
     }
 
-    /// Makes folios for at most `bytes` bytes of what the table has no folio for. Returns them, the generation of the table,
-    /// and the end of the file's last block. Of a file that is mapped, none: there is one place for its bytes.
-    fn new_folios(&self, runs: &[Range<u64>], bytes: usize) -> Result<(Vec<Folio>, u64, u64), Error> {
+    /// Makes room for at most `bytes` bytes of what the table has no folio for. Returns it, the generation of the table, and
+    /// the end of the file's last block.
+    fn new_parts(&self, runs: &[Range<u64>], bytes: usize) -> Result<(Vec<Part>, u64, u64), Error> {
         let mut table = self.table.exclusive()?;
-        let (mut folios, mut left, mut done) = (Vec::new(), bytes, 0);
+        let (mut parts, mut left, mut done) = (Vec::new(), bytes, 0);
         let size = table.size();
-        let wanted = if table.mapped().is_some() { &[] } else { runs };
-        'runs: for run in wanted {
+        'runs: for run in runs {
             // The last folio may end after its run.
             let mut pos = run.start.max(done);
             let end = run.end.min(size);
@@ -282,13 +290,66 @@ impl Inode {
                     break 'runs;
                 }
                 let room = table.room(start, want);
-                let Some(memory) = self.cache.memory_at_once(self, &mut table, start, room)? else { break 'runs };
-                let folio = Folio::new(memory, start, self.geometry.block);
-                (pos, done, left) = (folio.end(), folio.end(), left - folio.len());
-                folios.push(folio);
+                let Some(space) = self.new_space(&mut table, start, room)? else { break 'runs };
+                let part = Part { start, space };
+                (pos, done, left) = (start + part.len() as u64, start + part.len() as u64, left - part.len());
+                parts.push(part);
             }
         }
-        Ok((folios, table.generation(), self.end_of_blocks(&table)))
+        Ok((parts, table.generation(), self.end_of_blocks(&table)))
+    }
+
+    fn new_space(&self, table: &mut Table, start: u64, want: usize) -> Result<Option<Space>, Error> {
+        if table.mapped().is_none() {
+            return Ok(self.cache.memory_at_once(self, table, start, want)?.map(Space::Folio));
+        }
+        let buffer = |account: Account| Space::Buffer(Bounce::new(account.len(), self.store().alignment()), account);
+        Ok(self.cache.account_at_once(self, table, want)?.map(buffer))
+    }
+
+    /// Makes the folio of a part that was filled up to `until`, where the table has none. `None` if the kernel has no memory
+    /// for a mapped file.
+    fn folio_of(&self, part: Part, table: &Table, until: u64) -> Option<Folio> {
+        let Part { start, space } = part;
+        match space {
+            Space::Folio(memory) => Some(Folio::new(memory, start, self.geometry.block)),
+            Space::Buffer(bytes, account) => {
+                let extent = Extent::new(&table.mapped()?.backing, start, account);
+                let mut folio = Folio::new(Memory::Extent(extent), start, self.geometry.block);
+                folio.write_plain(start, bytes.bytes((until - start) as usize)).ok()?;
+                Some(folio)
+            }
+        }
+    }
+}
+
+/// A part of the file that the store fills without the lock, and then becomes a folio.
+struct Part {
+    start: u64,
+    space: Space,
+}
+
+enum Space {
+    /// The folio's memory.
+    Folio(Memory),
+    /// Of a mapped file: a buffer, and the part of the limit for the folio.
+    Buffer(Bounce, Account),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match &self.space {
+            Space::Folio(memory) => memory.len(),
+            Space::Buffer(_, account) => account.len(),
+        }
+    }
+
+    /// Returns the first `len` bytes.
+    fn bytes_mut(&mut self, len: usize) -> Option<&mut [u8]> {
+        match &mut self.space {
+            Space::Folio(memory) => Some(&mut memory.stable_mut()?[..len]),
+            Space::Buffer(bytes, _) => Some(bytes.bytes_mut(len)),
+        }
     }
 }
 

@@ -105,7 +105,8 @@ pub use error::AttachError;
 pub use inside::mode::Mode;
 pub(crate) use inside::{mapped::Mapped, step};
 pub use segment::{MappingDest, MappingSource};
-pub(crate) use thread::without_signals;
+#[doc(hidden)]
+pub use thread::without_signals;
 
 use self::inside::hardware::{Hardware, Kind};
 use self::inside::map::Map;
@@ -277,7 +278,7 @@ impl CachedFile {
         let Some(thread) = inode.pager.get() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
         // Queried here, where foreign code may run and no lock is held.
         let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped().is_none();
-        let source = if is_first { Source::of(&*inode.store).map_err(AttachError::Memory)? } else { None };
+        let source = if is_first { Source::of(inode.store().get()).map_err(AttachError::Memory)? } else { None };
         let mut table = inode.table.exclusive().map_err(AttachError::Deadlock)?;
         let backing = table.backing(inode.geometry.block, source).map_err(AttachError::Memory)?;
         let hardware = Hardware::new(&backing, range.start, len, protection == Rights::ReadWrite, mode.kind());

@@ -103,7 +103,7 @@ impl Inode {
         let Some(key) = table.find(pos) else { return Ok(()) };
         match table.get(key).clean_bytes(pos..pos + 1) {
             0 => Ok(()),
-            bytes => Ok(self.store.reserve(bytes as u64)?),
+            bytes => Ok(self.store().reserve(bytes as u64)?),
         }
     }
 

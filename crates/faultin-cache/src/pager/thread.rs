@@ -155,17 +155,17 @@ fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
     catch_unwind(AssertUnwindSafe(serve)).is_ok_and(|result| result.is_ok())
 }
 
-/// Starts a thread that does not get signals of the process: a handler there could fault, and wait for the very thread that
-/// it interrupts.
-pub(crate) fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+/// Runs something during which no handler of the process's signals runs in this thread: starts a thread, which inherits
+/// that, or holds a lock. A handler there could fault, and wait for the very thread that it interrupts.
+pub fn without_signals<T>(run: impl FnOnce() -> T) -> T {
     // The C library's own signals stay open: it waits until every thread has had them.
     let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));
     let blocked = Blocked::all();
     sys::set_mask(blocked.before | !open);
-    let started = start();
+    let result = run();
     drop(blocked);
-    started
+    result
 }
 
 #[cfg(test)]

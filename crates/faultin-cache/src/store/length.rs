@@ -56,7 +56,7 @@ impl Length {
     }
 
     /// Records that the store is about to be written up to `end`. Returns the bound for [`grew`](Self::grew).
-    pub(crate) fn grows(&self, end: u64) -> u64 {
+    pub(super) fn grows(&self, end: u64) -> u64 {
         let most = self.most.load(Ordering::Relaxed);
         if end > most && !self.is_fixed {
             self.most.store(UNKNOWN, Ordering::Release);
@@ -66,7 +66,7 @@ impl Length {
 
     /// Records that write: `before` is the result of [`grows`](Self::grows). The store has the bytes up to `reached`, and
     /// no more if `is_exact`.
-    pub(crate) fn grew(&self, before: u64, reached: u64, is_exact: bool) {
+    pub(super) fn grew(&self, before: u64, reached: u64, is_exact: bool) {
         if self.is_fixed {
             return;
         }
@@ -77,7 +77,7 @@ impl Length {
     }
 
     /// Records that the length of the store is about to be set to `len` bytes, or may become that.
-    pub(crate) fn changes(&self, len: u64) {
+    pub(super) fn changes(&self, len: u64) {
         if !self.is_fixed {
             self.least.fetch_min(len, Ordering::Release);
             self.most.store(UNKNOWN, Ordering::Release);
@@ -85,12 +85,12 @@ impl Length {
     }
 
     /// Returns whether the store may have more than `len` bytes.
-    pub(crate) fn may_exceed(&self, len: u64) -> bool {
+    pub(super) fn may_exceed(&self, len: u64) -> bool {
         !self.is_fixed && self.most.load(Ordering::Acquire) > len
     }
 
     /// Records that the store now has `len` bytes, which is a truncation if it was longer.
-    pub(crate) fn changed(&self, len: u64, is_cut: bool) {
+    pub(super) fn changed(&self, len: u64, is_cut: bool) {
         if !self.is_fixed {
             if is_cut {
                 self.cut.fetch_min(len, Ordering::Relaxed);
@@ -102,19 +102,19 @@ impl Length {
     }
 
     /// Returns the least length to which the store was truncated since the last call; otherwise [`UNKNOWN`].
-    pub(crate) fn take_cut(&self) -> u64 {
+    pub(super) fn take_cut(&self) -> u64 {
         self.cut.swap(UNKNOWN, Ordering::Relaxed)
     }
 
     /// Records that the store may have bytes from `len` on that do not belong to the file.
-    pub(crate) fn note_leftover(&self, len: u64) {
+    pub(super) fn note_leftover(&self, len: u64) {
         if !self.is_fixed {
             self.leftover.fetch_min(len, Ordering::Release);
         }
     }
 
     /// Returns the start of such bytes, if there may be some.
-    pub(crate) fn leftover(&self) -> Option<u64> {
+    pub(super) fn leftover(&self) -> Option<u64> {
         Some(self.leftover.load(Ordering::Relaxed)).filter(|&at| at != UNKNOWN)
     }
 }

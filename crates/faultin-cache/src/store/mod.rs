@@ -8,6 +8,7 @@ mod file;
 mod kind;
 mod length;
 mod memory;
+mod stored;
 mod transfer;
 #[allow(unsafe_code, reason = "the kernel has the buffers while it works on them")]
 mod uring;
@@ -20,7 +21,7 @@ pub use faultin::map::ReadRequest;
 pub use file::FileStore;
 pub(crate) use length::{Length, MAX_BYTES};
 pub use memory::MemoryStore;
-pub(crate) use transfer::{read_full, read_full_many, try_read, write_full, write_full_many};
+pub(crate) use stored::Stored;
 
 /// One of several writes.
 #[derive(Clone, Copy, Debug)]

@@ -43,7 +43,7 @@ impl Interruptions {
 ///
 /// The error is the store's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the store ends before its length, or
 /// returns no whole unit; [`InvalidData`](io::ErrorKind::InvalidData) if it reports more bytes than were requested.
-pub(crate) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> (usize, io::Result<()>) {
+pub(super) fn read_full(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> (usize, io::Result<()>) {
     go_on_reading(store, length, buf, pos, 0)
 }
 
@@ -65,7 +65,7 @@ fn go_on_reading(
 
 /// Reads as [`read_full`] does for each of several, which the store gets at once. Each `bytes` is filled as a whole, unless
 /// its result is an error.
-pub(crate) fn read_full_many(
+pub(super) fn read_full_many(
     store: &dyn Store,
     length: &Length,
     mut reads: Vec<ReadRequest<'_>>,
@@ -104,7 +104,7 @@ pub(crate) fn read_full_many(
 ///
 /// # Errors
 /// The store's, unless it only means that the bytes have to be waited for.
-pub(crate) fn try_read(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+pub(super) fn try_read(store: &dyn Store, length: &Length, buf: &mut [u8], pos: u64) -> io::Result<usize> {
     let most = length.most().min(MAX_BYTES);
     let end = usize::try_from(most.saturating_sub(pos)).unwrap_or(usize::MAX).min(buf.len());
     if end == 0 {
@@ -194,12 +194,12 @@ fn early_end(at: u64, len: u64) -> io::Error {
 }
 
 /// Writes all of `buf`: returns the number of bytes written, and the error that ended it.
-pub(crate) fn write_full(store: &dyn Store, buf: &[u8], pos: u64) -> (usize, io::Result<()>) {
+pub(super) fn write_full(store: &dyn Store, buf: &[u8], pos: u64) -> (usize, io::Result<()>) {
     go_on(store, WriteRequest { pos, bytes: buf }, 0)
 }
 
 /// Writes as [`write_full`] does for each of several, which the store gets at once.
-pub(crate) fn write_full_many(store: &dyn Store, writes: &[WriteRequest<'_>]) -> Vec<(usize, io::Result<()>)> {
+pub(super) fn write_full_many(store: &dyn Store, writes: &[WriteRequest<'_>]) -> Vec<(usize, io::Result<()>)> {
     let mut answers = store.write_many(writes).into_iter();
     let finish = |write: &WriteRequest<'_>, answer: Option<io::Result<usize>>| {
         // A write without a result has not begun.

@@ -345,7 +345,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
         }
         observer.decided(Decision::Preallocate);
         let end = self.inode.geometry.block_up(end).min(MAX_BYTES);
-        self.inode.store.allocate(self.pos..end)?;
+        self.inode.store().allocate(self.pos..end)?;
         Ok(true)
     }
 

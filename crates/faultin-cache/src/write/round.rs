@@ -242,7 +242,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         }
         // The bytes before it count in any case. The block's beginning is new, and stays; the rest is the store's.
         self.count(table, piece.key, start..block, reserved);
-        let mut rest = Bounce::new(geometry.block, self.inode.store.alignment());
+        let mut rest = Bounce::new(geometry.block, self.inode.store().alignment());
         let rest = rest.bytes_mut(geometry.block);
         match self.inode.read_store(rest, block) {
             Ok(()) => {
@@ -367,7 +367,7 @@ impl<'a> Reservation<'a> {
         if round.how.reserve {
             let end = round.pos + round.ask as u64;
             let bytes = geometry.block_up(end) - geometry.block_down(round.pos);
-            round.inode.store.reserve(bytes)?;
+            round.inode.store().reserve(bytes)?;
             reservation.bytes = bytes;
             observer.decided(Decision::Reserve(bytes));
         }
@@ -391,7 +391,7 @@ impl Drop for Reservation<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.inode.store.unreserve(self.bytes);
+            self.inode.store().unreserve(self.bytes);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod common;
 mod gate;
 mod many;
+mod mapped;
 mod model;
 mod now;
 mod prefetch;

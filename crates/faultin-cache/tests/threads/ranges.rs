@@ -2,6 +2,7 @@
 //! other: what each has written is there, and of two that overlap one is there as a whole.
 
 use std::thread;
+use std::time::Duration;
 
 use faultin_cache::store::MemoryStore;
 use faultin_cache::{Cache, CachedFile};
@@ -47,43 +48,51 @@ fn check_store(cache: &Cache, file: &CachedFile) {
     assert!(stored == cached);
 }
 
+/// Runs writers in threads of their own, each with its number and random numbers, while another thread does `other` now and
+/// then, which needs the file otherwise. Returns what the writers return.
+fn write_in_threads<T: Send>(
+    file: &CachedFile,
+    other: impl Fn() + Sync,
+    writer: impl Fn(&CachedFile, u64, &Random) -> T + Sync,
+) -> Vec<T> {
+    let until = Until::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            until.each_time(|| {
+                other();
+                thread::sleep(Duration::from_millis(1));
+            });
+        });
+        let _done = until.done_at_end();
+        let start = |thread| {
+            let (file, writer) = (file.clone(), &writer);
+            scope.spawn(move || writer(&file, thread, &Random::new(thread)))
+        };
+        let writers: Vec<_> = (0..THREADS).map(start).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    })
+}
+
 #[test]
 fn disjoint_writes_are_all_there() {
     let cache = Cache::new();
     let file = file(&cache);
-    let until = Until::new();
-    thread::scope(|scope| {
-        // Now and then another thread needs the file otherwise.
-        scope.spawn(|| {
-            until.each_time(|| {
-                file.write_back(0..u64::MAX).unwrap();
-                thread::sleep(std::time::Duration::from_millis(1));
-            });
-        });
-        let _done = until.done_at_end();
-        let writers: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let file = file.clone();
-                scope.spawn(move || {
-                    let random = Random::new(thread);
-                    let mut expected = vec![0; RECORDS];
-                    for turn in 1..=TURNS {
-                        // Every fourth record, so that threads share blocks, folios and regions.
-                        let at = (random.below(RECORDS as u64 / THREADS) * THREADS + thread) as usize;
-                        expected[at] = turn << 8 | thread;
-                        file.write_at(&records(expected[at], 1), (at * RECORD) as u64).unwrap();
-                    }
-                    expected
-                })
-            })
-            .collect();
-        let mut all = vec![0; RECORD * RECORDS];
-        let expected: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
-        assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len());
-        for (at, record) in all.chunks_exact(RECORD).enumerate() {
-            assert_eq!(number(record), expected[at % THREADS as usize][at], "record {at}");
+    let write_back = || file.write_back(0..u64::MAX).unwrap();
+    let expected = write_in_threads(&file, write_back, |file, thread, random| {
+        let mut expected = vec![0; RECORDS];
+        for turn in 1..=TURNS {
+            // Every fourth record, so that threads share blocks, folios and regions.
+            let at = (random.below(RECORDS as u64 / THREADS) * THREADS + thread) as usize;
+            expected[at] = turn << 8 | thread;
+            file.write_at(&records(expected[at], 1), (at * RECORD) as u64).unwrap();
         }
+        expected
     });
+    let mut all = vec![0; RECORD * RECORDS];
+    assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len());
+    for (at, record) in all.chunks_exact(RECORD).enumerate() {
+        assert_eq!(number(record), expected[at % THREADS as usize][at], "record {at}");
+    }
     check_store(&cache, &file);
 }
 
@@ -91,37 +100,23 @@ fn disjoint_writes_are_all_there() {
 fn overlapping_writes_are_never_mixed() {
     let cache = Cache::new();
     let file = file(&cache);
-    let until = Until::new();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            until.each_time(|| {
-                // What is cut off is zeros, which is also a number.
-                file.set_len((RECORD * RECORDS / 2) as u64).unwrap();
-                file.set_len((RECORD * RECORDS) as u64).unwrap();
-                thread::sleep(std::time::Duration::from_millis(2));
-            });
-        });
-        let _done = until.done_at_end();
-        let writers: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let file = file.clone();
-                scope.spawn(move || {
-                    let random = Random::new(thread);
-                    let mut record = vec![0; RECORD];
-                    for turn in 1..=TURNS {
-                        let count = 1 + random.below(100) as usize;
-                        let at = random.below((RECORDS - count) as u64 + 1) as usize;
-                        file.write_at(&records(turn << 8 | thread, count), (at * RECORD) as u64).unwrap();
-                        if turn % 100 == 0 {
-                            let at = random.below(RECORDS as u64) * RECORD as u64;
-                            assert_eq!(file.read_at(&mut record, at).unwrap_or(0) % RECORD, 0);
-                            number(&record);
-                        }
-                    }
-                })
-            })
-            .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let cut = || {
+        // What is cut off is zeros, which is also a number.
+        file.set_len((RECORD * RECORDS / 2) as u64).unwrap();
+        file.set_len((RECORD * RECORDS) as u64).unwrap();
+    };
+    write_in_threads(&file, cut, |file, thread, random| {
+        let mut record = vec![0; RECORD];
+        for turn in 1..=TURNS {
+            let count = 1 + random.below(100) as usize;
+            let at = random.below((RECORDS - count) as u64 + 1) as usize;
+            file.write_at(&records(turn << 8 | thread, count), (at * RECORD) as u64).unwrap();
+            if turn % 100 == 0 {
+                let at = random.below(RECORDS as u64) * RECORD as u64;
+                assert_eq!(file.read_at(&mut record, at).unwrap_or(0) % RECORD, 0);
+                number(&record);
+            }
+        }
     });
     file.set_len((RECORD * RECORDS) as u64).unwrap();
     check_store(&cache, &file);

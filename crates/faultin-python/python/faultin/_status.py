@@ -9,8 +9,6 @@ from typing import Literal
 
 from . import _native
 
-_Position = Literal["first", "below", "absent", "host"]
-
 
 @dataclass(frozen=True)
 class Status:
@@ -19,9 +17,9 @@ class Status:
     #: Whether this package has installed a signal handler: only on request.
     installed: bool
     #: The handler for SIGBUS: called first by the kernel, below another handler, or absent.
-    bus: _Position
+    bus: Literal["first", "below", "absent", "host"]
     #: The same for SIGSEGV.
-    segv: _Position
+    segv: Literal["first", "below", "absent", "host"]
     #: Whether this thread blocks one of the signals: then a fault in it ends the process.
     blocked: bool
     #: Whether a bus error is explained before it ends the process.

@@ -1,6 +1,6 @@
 //! The mapping at an address: by a query of the kernel (Linux 6.11), otherwise from the text of `/proc/self/maps`.
 
-use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicI32, Ordering};
 use std::ffi::OsString;
 use std::io;
@@ -72,11 +72,20 @@ pub(crate) fn open_maps() -> i32 {
 /// Queries the mapping at `address`; `None` if there is none, or the kernel has no such query. Writes its path to `name`, with a
 /// zero at its end. Async-signal-safe.
 pub(crate) fn query(maps: i32, address: usize, name: &mut [u8]) -> Option<Query> {
+    // SAFETY: the slice's bytes.
+    unsafe { query_into(maps, address, name.as_mut_ptr(), name.len()) }
+}
+
+/// As [`query`], to memory that need not be initialised: `name_size` of the answer is the number of bytes written.
+///
+/// # Safety
+/// `name` is valid for writes of `size` bytes.
+unsafe fn query_into(maps: i32, address: usize, name: *mut u8, size: usize) -> Option<Query> {
     let mut query = Query {
         size: size_of::<Query>() as u64,
         address: address as u64,
-        name_size: name.len() as u32,
-        name: name.as_mut_ptr() as u64,
+        name_size: size as u32,
+        name: name.expose_provenance() as u64,
         ..Query::default()
     };
     // SAFETY: the kernel writes to the structure and at most `name_size` bytes to the name. On another descriptor the call
@@ -98,12 +107,20 @@ pub(super) fn after_fork() {
 /// # Errors
 /// If `/proc/self/maps` cannot be read.
 pub(super) fn find(address: usize) -> io::Result<Option<Mapping>> {
-    let mut name = [0; libc::PATH_MAX as usize + 16];
+    const LONGEST: usize = libc::PATH_MAX as usize;
+    // Zeroing it would take as long as a system call.
+    let mut name = [const { MaybeUninit::<u8>::uninit() }; LONGEST];
     let mut maps = MAPS.load(Ordering::Relaxed);
     // A program may have closed the descriptor, and may have another file with its number.
     for _ in 0..2 {
-        if let Some(found) = query(maps, address, &mut name) {
-            let name = CStr::from_bytes_until_nul(&name).map_or(&[][..], CStr::to_bytes);
+        // SAFETY: as many bytes as the array has.
+        let found = unsafe { query_into(maps, address, name.as_mut_ptr().cast(), LONGEST) };
+        // (Another file might accept the call, and write nothing.)
+        if let Some(found) = found.filter(|found| (found.start..found.end).contains(&(address as u64))) {
+            // Without the zero at its end; 0 bytes if the mapping has no name.
+            let len = (found.name_size as usize).saturating_sub(1).min(LONGEST);
+            // SAFETY: the kernel has written these bytes.
+            let name = unsafe { core::slice::from_raw_parts(name.as_ptr().cast::<u8>(), len) };
             return Ok(Some(Mapping {
                 start: found.start as usize,
                 end: found.end as usize,

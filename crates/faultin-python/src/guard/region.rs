@@ -12,9 +12,10 @@
 //!
 //! Code that runs in the signal: [`Region::serve`] and what it calls. Atomics and system calls only.
 
+use core::mem::ManuallyDrop;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::ffi::OsString;
 
 use faultin::pager::{Pager, SignalContext};
@@ -58,9 +59,37 @@ pub(super) struct Region {
     state: AtomicU32,
     /// The second mapping of a shared one; 0 if there is none.
     alias: AtomicUsize,
-    /// The replaced parts; those before `count` do not change. Written by the handler that is at work.
-    parts: [Part; PARTS],
+    /// The replaced parts; those before `count` do not change, and those after it mean nothing. Written by the handler that is at
+    /// work.
+    parts: ManuallyDrop<Box<Parts>>,
     count: AtomicUsize,
+}
+
+type Parts = [Part; PARTS];
+
+/// The parts of a region that has ended, for the next one; null if there are none. They are two kilobytes, and a guard lasts
+/// microseconds.
+static SPARE: AtomicPtr<Parts> = AtomicPtr::new(ptr::null_mut());
+
+fn parts() -> Box<Parts> {
+    let spare = SPARE.swap(ptr::null_mut(), Ordering::Acquire);
+    if spare.is_null() {
+        return Box::new(core::array::from_fn(|_| Part::default()));
+    }
+    // SAFETY: from such a box, and nothing else has it.
+    unsafe { Box::from_raw(spare) }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: nothing uses the field afterwards.
+        let parts = unsafe { ManuallyDrop::take(&mut self.parts) };
+        let other = SPARE.swap(Box::into_raw(parts), Ordering::AcqRel);
+        if !other.is_null() {
+            // SAFETY: as in `parts`.
+            drop(unsafe { Box::from_raw(other) });
+        }
+    }
 }
 
 /// A replaced part.
@@ -113,7 +142,7 @@ impl Region {
             way,
             state: AtomicU32::new(OPEN),
             alias: AtomicUsize::new(0),
-            parts: core::array::from_fn(|_| Part::default()),
+            parts: ManuallyDrop::new(parts()),
             count: AtomicUsize::new(0),
         }
     }

@@ -99,7 +99,9 @@ impl FileMap {
         now: io::Result<Stamp>,
     ) -> Result<Answer, OperationError> {
         match now {
-            Ok(now) if known.last.still_holds(&now) && self.clamp_to(now.size, at, len) == len => Ok(Answer::Unmoved),
+            Ok(now) if known.last.still_holds(&now) && self.engine().clamp(now.size, at, len) == len => {
+                Ok(Answer::Unmoved)
+            }
             now => self.judge(known, at, len, now),
         }
     }
@@ -114,7 +116,7 @@ impl FileMap {
             Watch::Appending => self.is_appended_to(known, at, len),
             // (A stamp that did not settle cannot be distinguished from a moved one.)
             Watch::Contents => Err(self.changed(known, at, len, &now).unwrap_or_else(|| {
-                let within = self.clamp_to(now.size, at, len);
+                let within = self.engine().clamp(now.size, at, len);
                 match within < len {
                     true => {
                         OperationError::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size }))
@@ -132,10 +134,10 @@ impl FileMap {
         for attempt in 0..PATIENCE {
             let now = self.observe().map_err(|stop| OperationError { done: len, ..stop })?;
             let size = now.stamp.size;
-            let is_whole = self.clamp_to(size, at, len) == len;
+            let is_whole = self.engine().clamp(size, at, len) == len;
             if size < last.stamp.size || !is_whole {
                 let change = Change::Shrunk { from: last.stamp.size.max(known.size), to: size };
-                return Err(OperationError::new(self.clamp_to(size, at, len), Reason::Changed(change)));
+                return Err(OperationError::new(self.engine().clamp(size, at, len), Reason::Changed(change)));
             }
             if let Some(now) = last.appended(&now) {
                 self.accept(known, &now);
@@ -154,7 +156,12 @@ impl FileMap {
     #[cold]
     pub(super) fn changed(&self, known: &Baseline, at: u64, done: usize, now: &Stamp) -> Option<OperationError> {
         let change = now.change_since(&known.last.stamp)?;
-        Some(OperationError::new(self.clamp_to(now.size, at, done), Reason::Changed(change)))
+        Some(OperationError::new(self.engine().clamp(now.size, at, done), Reason::Changed(change)))
+    }
+
+    /// Reads from the file what is missing of `dst` after `done`.
+    pub(super) fn pread(&self, known: &Baseline, at: u64, dst: &mut [u8], done: usize) -> Result<(), OperationError> {
+        self.engine().read(at, dst, done, usize::MAX).map_err(|stop| self.ended(known, at, stop))
     }
 
     /// Handles a short copy from the mapping. Either the file has changed, or the rest is read with `pread`, which has
@@ -207,7 +214,7 @@ impl FileMap {
         {
             return changed;
         }
-        let end = self.window().start + at + stop.done as u64;
+        let end = self.engine().offset(at + stop.done as u64);
         let to = self.now().map_or(end, |now| now.size.min(end));
         OperationError::new(stop.done, Reason::Changed(Change::Shrunk { from: known.size, to }))
     }

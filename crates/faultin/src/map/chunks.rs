@@ -86,6 +86,14 @@ impl Buffer {
     }
 }
 
+impl FileMap {
+    /// Returns the bytes of a range in order, in pieces that fit the CPU's L1 cache: copies, which do not change any more.
+    /// Faster than reading the file into a buffer. A range that ends past the map ends with it.
+    pub fn chunks(&self, range: impl RangeBounds<u64>) -> Chunks<'_> {
+        Chunks::new(self, range)
+    }
+}
+
 impl<'a> Chunks<'a> {
     pub(super) fn new(map: &'a FileMap, range: impl RangeBounds<u64>) -> Self {
         let known = map.known();

@@ -4,10 +4,12 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::size::UNKNOWN;
 use crate::errno::{self, CallError};
 use crate::fault::{Cause, Fault};
 use crate::registry::InstallError;
+
+/// What is unsupported of a file without a known size.
+pub(crate) const SIZE_UNKNOWN: &str = "its size is not known, read it as a stream";
 
 /// A change of a file since it was mapped, or since the last [`refresh`](super::FileMap::refresh): of several, the most
 /// specific.
@@ -177,7 +179,7 @@ impl MapError {
     pub fn is_stream(&self) -> bool {
         match self.inner.reason {
             Reason::NotAFile(kind) => !kind.is_dir(),
-            Reason::Unsupported(what) => what == UNKNOWN,
+            Reason::Unsupported(what) => what == SIZE_UNKNOWN,
             _ => false,
         }
     }
@@ -254,7 +256,7 @@ impl fmt::Display for MapError {
             Reason::NotAFile(kind) if kind.is_dir() => f.write_str("is a directory; only regular files can be mapped"),
             Reason::NotAFile(_) => f.write_str("not a regular file; read it as a stream instead"),
             Reason::Handler(error) => write!(f, "{error}; Backend::Automatic would have used pread"),
-            Reason::Unsupported(UNKNOWN) => write!(f, "unsupported: {UNKNOWN}"),
+            Reason::Unsupported(SIZE_UNKNOWN) => write!(f, "unsupported: {SIZE_UNKNOWN}"),
             Reason::Unsupported(what) => write!(f, "{what} is not supported for this file"),
         }
     }

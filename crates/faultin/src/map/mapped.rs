@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use super::engine::{Engine, Window};
 use super::error::{Change, OperationError, Reason};
-use super::file::FileMap;
 use super::layers;
 use super::mapping::MappingError;
 pub(super) use super::mapping::{Mapping, Rights, Space};
-use super::options::{Advice, Backend, MapOptions, Watch, Window};
+use super::options::{Advice, Backend, MapOptions, Watch};
 use super::stamp::Stamp;
 use crate::signal::{self, HandlerState};
 
@@ -60,63 +60,71 @@ impl Mapped {
     }
 }
 
-impl FileMap {
+impl Space {
     /// Adapts the mappings to a file whose stamp has changed from `before` to `now`.
-    pub(super) fn renew(&self, space: &Space, before: &Stamp, now: &Stamp) -> Result<(), OperationError> {
-        if self.options().asked() == Backend::Automatic && !faults_reach_us() {
-            space.close();
+    pub(super) fn renew(
+        &self,
+        engine: &Engine,
+        options: &MapOptions,
+        path: Option<&Path>,
+        may_move: bool,
+        before: &Stamp,
+        now: &Stamp,
+    ) -> Result<(), OperationError> {
+        if options.asked() == Backend::Automatic && !faults_reach_us() {
+            self.close();
             return Ok(());
         }
         let too_large = || OperationError::io(0, io::Error::from_raw_os_error(libc::ENOMEM));
-        let needed = self.window().needed(now.size).ok_or_else(too_large)?;
-        let wanted = self.window().wanted(needed);
-        if !self.may_move() || now.is_as(before) {
-            return match space.grow(self.file(), needed, wanted) {
-                Err(_) if self.options().asked() == Backend::Automatic => {
-                    space.close();
+        let needed = engine.window().needed(now.size).ok_or_else(too_large)?;
+        let wanted = engine.window().wanted(needed);
+        if !may_move || now.is_as(before) {
+            return match self.grow(engine.file(), needed, wanted) {
+                Err(_) if options.asked() == Backend::Automatic => {
+                    self.close();
                     Ok(())
                 }
                 grown => grown.map_err(|refused| OperationError::new(0, refused.into())),
             };
         }
         // The mapping may show another file by now. `now` was queried first.
-        let wanted = if self.watch() == Watch::Appending { wanted } else { needed };
-        let again = if space.is_replaceable() { layers::reopen(self.file(), self.path(), now).ok() } else { None };
-        let replaced = again.is_some_and(|again| space.replace(again, needed, wanted).is_ok());
+        let wanted = if options.watched() == Watch::Appending { wanted } else { needed };
+        let again = if self.is_replaceable() { layers::reopen(engine.file(), path, now).ok() } else { None };
+        let replaced = again.is_some_and(|again| self.replace(again, needed, wanted).is_ok());
         if !replaced {
             // Reading the descriptor returns the current bytes.
-            space.close();
-            if self.options().asked() == Backend::Mapped {
+            self.close();
+            if options.asked() == Backend::Mapped {
                 return Err(OperationError::new(0, Reason::Changed(Change::Replaced)));
             }
         }
         Ok(())
     }
+}
 
-    /// Passes hints about the file to the kernel.
-    fn hint_file(&self, advice: Option<Advice>, populate: bool) {
-        let Window { start, max } = self.window();
-        let start = libc::off_t::try_from(start).unwrap_or(libc::off_t::MAX);
-        // A length of 0 means up to the end of the file.
-        let len = libc::off_t::try_from(max).unwrap_or(0);
-        let advice = advice.map(|advice| match advice {
-            Advice::Normal => libc::POSIX_FADV_NORMAL,
-            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
-            Advice::Random => libc::POSIX_FADV_RANDOM,
-            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
-        });
-        for advice in advice.into_iter().chain(populate.then_some(libc::POSIX_FADV_WILLNEED)) {
-            // SAFETY: a hint about a descriptor we own.
-            unsafe { libc::posix_fadvise(self.file().as_raw_fd(), start, len, advice) };
-        }
+/// Passes hints about a file to the kernel.
+fn hint_file(engine: &Engine, advice: Option<Advice>, populate: bool) {
+    let Window { start, max } = engine.window();
+    let start = libc::off_t::try_from(start).unwrap_or(libc::off_t::MAX);
+    // A length of 0 means up to the end of the file.
+    let len = libc::off_t::try_from(max).unwrap_or(0);
+    let advice = advice.map(|advice| match advice {
+        Advice::Normal => libc::POSIX_FADV_NORMAL,
+        Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+        Advice::Random => libc::POSIX_FADV_RANDOM,
+        Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+    });
+    for advice in advice.into_iter().chain(populate.then_some(libc::POSIX_FADV_WILLNEED)) {
+        // SAFETY: a hint about a descriptor we own.
+        unsafe { libc::posix_fadvise(engine.file().as_raw_fd(), start, len, advice) };
     }
 }
 
 impl MapOptions {
     /// Passes the hints of these options to the kernel.
-    pub(super) fn hint(&self, map: &FileMap) {
+    pub(super) fn hint(&self, engine: &Engine, mapping: Option<&Mapping>, len: u64) {
         let (advice, populate, huge_pages) = self.hints();
-        match map.mapping() {
+        match mapping {
             Some(mapping) => {
                 if huge_pages {
                     mapping.advise(libc::MADV_HUGEPAGE);
@@ -130,10 +138,10 @@ impl MapOptions {
                     });
                 }
                 if populate {
-                    mapping.populate(map.lead(), usize::try_from(map.len()).unwrap_or(usize::MAX));
+                    mapping.populate(engine.lead(), usize::try_from(len).unwrap_or(usize::MAX));
                 }
             }
-            None => map.hint_file(advice, populate),
+            None => hint_file(engine, advice, populate),
         }
     }
 }

@@ -141,9 +141,15 @@
 
 mod answer;
 mod chunks;
+mod engine;
+#[cfg(not(faultin_portable))]
+mod entered;
 pub(crate) mod error;
 pub(crate) mod file;
 mod find_iter;
+mod follow;
+#[cfg(not(faultin_portable))]
+mod guarded;
 #[cfg_attr(faultin_portable, path = "../portable/hints.rs")]
 pub(crate) mod hints;
 #[cfg(not(faultin_portable))]
@@ -157,8 +163,10 @@ mod mapping;
 mod name;
 #[cfg_attr(faultin_portable, path = "../portable/nowait.rs")]
 mod nowait;
+mod open;
 pub(crate) mod options;
 mod range;
+mod read;
 pub(crate) mod reader;
 mod record;
 mod search;
@@ -188,14 +196,14 @@ pub use reader::MapReader;
 pub use size::has_known_size;
 #[cfg(not(faultin_portable))]
 pub use {
+    guarded::Damaged,
     mapping::{Repair, Rights},
     segment::{MapDest, MapSource},
-    slice::Damaged,
 };
 
 #[cfg(not(faultin_portable))]
 #[doc(hidden)]
-pub use slice::Entered;
+pub use entered::Entered;
 
 #[cfg(not(faultin_portable))]
 pub(crate) use {state::file_system, write::is_full};

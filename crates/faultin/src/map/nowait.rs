@@ -12,11 +12,15 @@ pub(super) fn read(file: &File, dst: &mut [u8], offset: u64) -> Result<(), Opera
     while done < dst.len() {
         let rest = &mut dst[done..];
         let iov = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
-        let Ok(at) = libc::off_t::try_from(offset + done as u64) else {
+        let Ok(at) = i64::try_from(offset + done as u64) else {
             return Err(OperationError::new(done, Reason::PastEnd { len: 0 }));
         };
+        // The lower half, and the upper one where a `long` is half of the position. (The system call, because musl has a function
+        // of it from 1.2.5 on only.)
+        let (low, high) = (at as libc::c_long, (at >> 32) as libc::c_long);
+        let (fd, flags) = (file.as_raw_fd(), libc::RWF_NOWAIT);
         // SAFETY: writes to `rest` only.
-        let read = unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, libc::RWF_NOWAIT) };
+        let read = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const iov, 1, low, high, flags) };
         match usize::try_from(read) {
             Ok(0) => return Err(OperationError::new(done, Reason::PastEnd { len: 0 })),
             Ok(read) => done += read,

@@ -1,19 +1,13 @@
 //! [`MapOptions`]: how a file is mapped.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
 
-use super::error::{MapError, OperationError, Reason};
-use super::file::{self, FileMap};
-use super::mapped::{Mapped, Rights};
-use super::name::Name;
-use super::size;
-use super::stamp::{self, Observation, Stamp};
-use crate::errno::CallError;
-use crate::stat::irregular;
+use super::engine::Window;
+#[cfg(doc)]
+use super::error::Reason;
+use super::stamp::{Observation, Stamp};
+#[cfg(doc)]
+use crate::{FileMap, MapError};
 
 /// What counts as a change. The [module](super#what-counts-as-a-change) has a table of the result of each mode for each
 /// event.
@@ -164,80 +158,15 @@ impl MapOptions {
         self
     }
 
-    /// Opens and maps a file to read.
-    ///
-    /// # Errors
-    /// [`MapError`], with the reason [`Io`](Reason::Io) if it cannot be opened or mapped,
-    /// [`NotAFile`](Reason::NotAFile) if it is a directory, a pipe, a socket or a device (which is not waited for),
-    /// [`Unsupported`](Reason::Unsupported) if [its size is not known](super::has_known_size),
-    /// [`PastEnd`](Reason::PastEnd) if it is shorter than [`offset`](Self::offset).
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
-        let path = path.as_ref();
-        let file = self.file(path, File::options().read(true))?;
-        self.map(file, Some(Arc::new(Name::new(path))), Rights::Read)
-    }
-
-    /// Maps a file that is open for reading.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub fn from_file(&self, file: File) -> Result<FileMap, MapError> {
-        self.map(file, None, Rights::Read)
-    }
-
-    /// Maps a file that is open for reading, with the path that messages name. [`FileMap::verify`] looks the path up, and
-    /// [`FileMap::reopen`] opens it.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub fn from_file_at(&self, file: File, path: impl AsRef<Path>) -> Result<FileMap, MapError> {
-        self.map(file, Some(Arc::new(Name::new(path.as_ref()))), Rights::Read)
-    }
-
-    pub(super) fn file(&self, path: &Path, options: &mut std::fs::OpenOptions) -> Result<File, MapError> {
-        // Without waiting: opening a pipe waits for the other end. Where a process holds a lease on a file, opening it
-        // without waiting fails; then it is a file, and waiting is right.
-        let file = match options.custom_flags(libc::O_NONBLOCK).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => options.custom_flags(0).open(path),
-            other => other,
-        };
-        file.map_err(|error| {
-            let reason = match std::fs::metadata(path) {
-                // A directory to write, a pipe without a reader, a socket: the type says more than the errno.
-                Ok(metadata) if !metadata.is_file() => Reason::NotAFile(metadata.file_type()),
-                _ => Reason::Io(CallError::name("open", error)),
-            };
-            MapError::new(Some(path), self.offset, OperationError::new(0, reason))
-        })
-    }
-
-    pub(super) fn map(&self, file: File, name: Option<Arc<Name>>, rights: Rights) -> Result<FileMap, MapError> {
-        let path = name.as_ref().map(|name| name.path());
-        let stop = |reason| MapError::new(path, self.offset, OperationError::new(0, reason));
-        let io = |error| stop(Reason::Io(error));
-        if let Some(kind) = irregular(&file).map_err(io)? {
-            return Err(stop(Reason::NotAFile(kind)));
-        }
-        let stamp = Stamp::of(&file).map_err(io)?;
-        if !size::has_size(&file, stamp.size).map_err(io)? {
-            return Err(stop(Reason::Unsupported(size::UNKNOWN)));
-        }
-        let restless = self.watch != Watch::Nothing && stamp::is_restless(&file, &stamp);
-        let first = self.watch.observe(|| file::ask(&file, restless)).map_err(io)?;
-        let size = first.stamp.size;
-        if self.offset > size {
-            return Err(stop(Reason::PastEnd { len: size }));
-        }
-        let window = Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) };
-        let mapped = Mapped::new(self, &file, path, window, &first.stamp, rights).map_err(stop)?;
-        let map = FileMap::assemble(file, name, *self, window, restless, mapped, first);
-        self.hint(&map);
-        Ok(map)
-    }
-
     /// Returns what counts as a change.
+    #[inline]
     pub(super) fn watched(&self) -> Watch {
         self.watch
+    }
+
+    /// Returns the part of a file that is mapped.
+    pub(super) fn window(&self) -> Window {
+        Window { start: self.offset, max: self.length.unwrap_or(u64::MAX) }
     }
 
     /// Returns the requested backend.
@@ -261,22 +190,5 @@ impl Watch {
             // Where bytes are not read again, it makes no difference.
             Watch::Appending | Watch::Nothing => Ok(Observation { settled: true, ..first }),
         }
-    }
-}
-
-/// The part of a file that a map is of.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    /// Offset in the file where it begins.
-    pub start: u64,
-    /// Maximum size in bytes.
-    pub max: u64,
-}
-
-impl Window {
-    /// Returns the size in bytes of the part that a file of this size has.
-    #[inline]
-    pub(super) fn len(&self, size: u64) -> u64 {
-        size.saturating_sub(self.start).min(self.max)
     }
 }

@@ -135,6 +135,35 @@ impl BufRead for FileReader {
     }
 }
 
+impl FileMap {
+    /// Returns a reader from the start of the map: [`Read`](std::io::Read), [`Seek`](std::io::Seek) and
+    /// [`BufRead`](std::io::BufRead).
+    pub fn reader(&self) -> MapReader<&FileMap> {
+        MapReader::new(self)
+    }
+
+    /// Returns a reader from the start of the map that owns it: to return it, or to move it to another thread.
+    /// [`MapReader::new`] makes a reader of an `Arc<FileMap>`.
+    ///
+    /// ```
+    /// use std::io::{self, BufRead};
+    /// use std::path::Path;
+    ///
+    /// fn headers(path: &Path) -> io::Result<impl BufRead + Send + 'static> {
+    ///     Ok(faultin::FileMap::open(path)?.into_reader())
+    /// }
+    /// # fn main() -> io::Result<()> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(file.path(), "a: b\n")?;
+    /// # assert_eq!(headers(file.path())?.lines().next().unwrap()?, "a: b");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_reader(self) -> MapReader<FileMap> {
+        MapReader::new(self)
+    }
+}
+
 impl<M: Borrow<FileMap>> MapReader<M> {
     /// Makes a reader from the start of a map: of a `&FileMap`, a `FileMap`, an `Arc<FileMap>` and the like.
     pub fn new(map: M) -> Self {

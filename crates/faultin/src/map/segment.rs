@@ -267,7 +267,7 @@ impl MapSource<'_> {
 #[cold]
 fn still_there(map: &FileMap, at: u64, dst: &mut [u8]) -> usize {
     let (known, Ok(before)) = (map.known(), map.now()) else { return 0 };
-    let len = map.clamp_to(before.size, at, dst.len());
+    let len = map.engine().clamp(before.size, at, dst.len());
     let read = map.pread(&known, at, &mut dst[..len], 0);
     match map.now() {
         Ok(after) if read.is_ok() && after.is_as(&before) => len,

@@ -12,9 +12,6 @@ use crate::errno::CallError;
 /// meanwhile.)
 const ATTEMPTS: usize = 8;
 
-/// The message of a map of a file without a known size.
-pub(crate) const UNKNOWN: &str = "its size is not known, read it as a stream";
-
 /// Returns whether the size that `fstat(2)` reports of a regular file is the number of its bytes.
 ///
 /// It is not on proc, sysfs, tracefs, debugfs, cgroup and similar file systems, which `fstatfs(2)` identifies: nothing is

@@ -76,8 +76,11 @@ impl Stamp {
         };
         let (flags, mask) = (libc::AT_EMPTY_PATH | sync, libc::STATX_BASIC_STATS);
         let mut statx = MaybeUninit::<libc::statx>::uninit();
+        // (The system call, because musl has a function of it from 1.2.5 on only.)
         // SAFETY: an empty string, and a `statx` to write.
-        if unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, statx.as_mut_ptr()) } != 0 {
+        let result =
+            unsafe { libc::syscall(libc::SYS_statx, file.as_raw_fd(), c"".as_ptr(), flags, mask, statx.as_mut_ptr()) };
+        if result != 0 {
             let error = io::Error::last_os_error();
             return match error.raw_os_error() {
                 // Filters older than the call reject it (in containers, for programs of any age), and the C library does

@@ -370,41 +370,21 @@ impl FileMapMut {
         known: &Baseline,
         at: u64,
         len: usize,
-        mut done: usize,
+        done: usize,
         write: impl Fn(&File, u64, usize, usize) -> io::Result<usize>,
     ) -> Result<(), OperationError> {
+        let engine = self.map.engine();
         // Writing past its end would extend the file: check first. Changes in between cannot be undone.
-        self.reaches(known, at, len).map_err(|stop| OperationError { done: stop.done.min(done), ..stop })?;
-        while done < len {
-            let offset = self.map.window().start + at + done as u64;
-            match without_sigxfsz(|| write(self.map.file(), offset, done, len - done)) {
-                Ok(0) => {
-                    return Err(OperationError::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO)));
-                }
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(OperationError::io_there(done, "pwrite64", error)),
-            }
-        }
-        Ok(())
+        let reached = engine.reaches(at, len, known.size);
+        reached.map_err(|stop| OperationError { done: stop.done.min(done), ..stop })?;
+        engine.write(at, len, done, usize::MAX, |file, offset, done| write(file, offset, done, len - done))
     }
 
     /// Checks those that the map has, if it [watches](Watch) its file.
     fn still_reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), OperationError> {
         match self.map.watch() {
             Watch::Nothing => Ok(()),
-            _ => self.reaches(known, at, self.map.clamp(known, at, len)),
-        }
-    }
-
-    /// Checks that the file still has `len` bytes from position `at`.
-    fn reaches(&self, known: &Baseline, at: u64, len: usize) -> Result<(), OperationError> {
-        let now = self.map.now().map_err(|error| OperationError::io(len, error))?;
-        match self.map.clamp_to(now.size, at, len) {
-            within if within == len => Ok(()),
-            within => {
-                Err(OperationError::new(within, Reason::Changed(Change::Shrunk { from: known.size, to: now.size })))
-            }
+            _ => self.map.engine().reaches(at, self.map.clamp(known, at, len), known.size),
         }
     }
 
@@ -421,14 +401,13 @@ impl FileMapMut {
         let mut fault = first.fault;
         for last in [false, true] {
             let stop = |reason| Err(OperationError::faulted(done, reason, fault));
-            // The byte that failed must be the file's.
-            if let Err(short) = self.reaches(known, at, done + 1) {
+            if let Err(short) = self.map.engine().has(at, done, known.size) {
                 return Err(OperationError { fault: Some(fault), ..short });
             }
             if !is_of_the_file(&fault) {
                 return stop(Reason::Fault(fault));
             }
-            match fault.diagnose(self.map.file(), self.map.window().start + at + done as u64) {
+            match fault.diagnose(self.map.file(), self.map.engine().offset(at + done as u64)) {
                 Ok(Some(Backing::PastEnd { size })) => {
                     return stop(Reason::Changed(Change::Shrunk { from: known.size, to: size }));
                 }

@@ -5,9 +5,9 @@
 use std::fs::File;
 use std::path::Path;
 
+use super::engine::{Engine, Window};
 use super::error::{OperationError, Reason};
-use super::file::FileMap;
-use super::options::{Backend, MapOptions, Window};
+use super::options::{Backend, MapOptions};
 use super::stamp::Stamp;
 use crate::fault::{Fault, Short};
 use crate::registry::InstallError;
@@ -62,6 +62,18 @@ impl Space {
     pub(super) fn prepare(&self) {
         match *self {}
     }
+
+    pub(super) fn renew(
+        &self,
+        _: &Engine,
+        _: &MapOptions,
+        _: Option<&Path>,
+        _may_move: bool,
+        _before: &Stamp,
+        _now: &Stamp,
+    ) -> Result<(), OperationError> {
+        match *self {}
+    }
 }
 
 impl Mapping {
@@ -98,15 +110,9 @@ impl Mapping {
     }
 }
 
-impl FileMap {
-    pub(super) fn renew(&self, space: &Space, _before: &Stamp, _now: &Stamp) -> Result<(), OperationError> {
-        match *space {}
-    }
-}
-
 impl MapOptions {
     /// Does nothing: systems have different hints, and none is needed.
-    pub(super) fn hint(&self, _: &FileMap) {
+    pub(super) fn hint(&self, _: &Engine, _: Option<&Mapping>, _len: u64) {
         let _ = self.hints();
     }
 }

@@ -81,7 +81,8 @@ fn object_in(notes: &'static [u8], align: usize) -> Option<&'static Object> {
 
 /// Prevents the object from ever being unloaded.
 pub(super) fn pin(loaded: &Loaded) -> Result<(), InstallError> {
-    if loaded.name.is_empty() {
+    // The executable; musl calls that of a static program so.
+    if loaded.name.is_empty() || *loaded.name == *c"/proc/self/exe" {
         return Ok(());
     }
     let error = || InstallError::Pin(loaded.name.to_string_lossy().into_owned());

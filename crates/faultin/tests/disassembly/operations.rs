@@ -46,9 +46,24 @@ macro_rules! operations {
                 operations!(@one list $ty "fetch_max" |p, a, _b| faultin::raw::fetch_max(p, a as $ty, AcqRel).is_ok());
                 operations!(@one list $ty "fetch_min" |p, a, _b| faultin::raw::fetch_min(p, a as $ty, AcqRel).is_ok());
             )*
+            #[cfg(target_arch = "x86_64")]
+            list.push(("counting_copy_short", counting_copy_short as *const () as usize));
             list
         }
     };
+}
+/// # Safety
+/// As the operation.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+unsafe extern "C" fn counting_copy_short(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    caller: *mut core::ffi::c_void,
+) -> usize {
+    // SAFETY: forwarded.
+    unsafe { faultin::raw::counting_copy_short(dst, src, len, caller) }
 }
 operations!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize);
 

@@ -192,18 +192,23 @@ fn one_bad_granule_is_one_signal() {
     let mut copy = [0; WINDOW];
     for (offset, len) in [(16, 300), (17, 300), (16, 64), (17, 64), (30, 100), (16, 16), (20, 8)] {
         for bad in granules(offset, len) {
-            // Other tests count as well: the minimum of several attempts is the number of one copy.
-            let signals = (0..20).map(|_| {
+            let expected = u64::from(good_prefix(offset, len, bad) < len);
+            // Other tests count as well: the minimum of several attempts is the number of one copy. On a busy machine it takes
+            // many until one is alone.
+            let mut least = u64::MAX;
+            for _ in 0..2000 {
                 let before = faultin::signal::counters().recovered(Cause::Tag);
                 // SAFETY: as above.
                 let result = source
                     .with_bad(bad, || unsafe { faultin::raw::copy_in(copy.as_mut_ptr(), source.at(offset), len) });
                 let signals = faultin::signal::counters().recovered(Cause::Tag) - before;
                 assert_eq!(result.is_ok(), good_prefix(offset, len, bad) == len);
-                signals
-            });
-            let expected = u64::from(good_prefix(offset, len, bad) < len);
-            assert_eq!(signals.min(), Some(expected), "{len} bytes from {offset}, granule {bad} bad");
+                least = least.min(signals);
+                if least <= expected {
+                    break;
+                }
+            }
+            assert_eq!(least, expected, "{len} bytes from {offset}, granule {bad} bad");
         }
     }
 }

@@ -23,10 +23,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io::Write;
+use std::ops::ControlFlow::{Break, Continue};
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) use super::bug::Bug;
 pub(super) use super::step::Step;
@@ -35,6 +35,7 @@ pub(super) use table::PageTable;
 use super::Mode;
 use crate::mutation;
 use faultin::map::Rights;
+use faultin_test::parallel;
 use world::{Action, IN_SIGNAL, Op, World};
 
 /// The configuration of an exploration.
@@ -202,36 +203,22 @@ fn explore(config: Config, bug: Option<Bug>) -> Seen {
     let config: &'static Config = Box::leak(Box::new(config));
     let states = Mutex::new(HashSet::new());
     let scripts = AtomicU64::new(0);
-    let finding = Mutex::new(None);
     let mut paths: Vec<Vec<Scripted>> = vec![Vec::new()];
+    let mut finding = None;
     for _ in 0..config.operations {
-        let (next, new) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        thread::scope(|scope| {
-            for _ in 0..thread::available_parallelism().map_or(1, |count| count.get()) {
-                scope.spawn(|| {
-                    BUG.set(bug);
-                    while let Some(path) = paths.get(next.fetch_add(1, Relaxed)) {
-                        if finding.lock().unwrap().is_some() {
-                            break;
-                        }
-                        if let Some(found) = go_on(config, path, &states, &scripts, &new) {
-                            finding.lock().unwrap().get_or_insert(found);
-                        }
-                    }
-                    drop(WORLD.take());
-                });
-            }
+        let new = Mutex::new(Vec::new());
+        finding = parallel::until_found(&paths, |path| {
+            BUG.set(bug);
+            let found = go_on(config, path, &states, &scripts, &new);
+            drop(WORLD.take());
+            found.map_or(Continue(()), Break)
         });
         paths = new.into_inner().unwrap();
-        if finding.lock().unwrap().is_some() {
+        if finding.is_some() {
             break;
         }
     }
-    Seen {
-        states: states.into_inner().unwrap().len(),
-        scripts: scripts.into_inner(),
-        finding: finding.into_inner().unwrap(),
-    }
+    Seen { states: states.into_inner().unwrap().len(), scripts: scripts.into_inner(), finding }
 }
 
 /// Tries every operation from a state on, with every script.

@@ -9,6 +9,8 @@ mod entry;
 pub(crate) mod context;
 mod copy;
 #[cfg(feature = "std")]
+mod copy_short;
+#[cfg(feature = "std")]
 mod copy_vector;
 #[cfg(feature = "std")]
 pub(crate) mod cpu;
@@ -24,6 +26,8 @@ mod wide;
 #[cfg(feature = "std")]
 pub(crate) use copy::copy_streaming;
 pub(crate) use copy::{copy, copy_bytes, copy_unpredictable};
+#[cfg(feature = "std")]
+pub(crate) use copy_short::{SHORT, copy_short};
 pub(crate) use entry::object;
 pub(crate) use fill::{fill, fill_bytes};
 pub use scalar::*;

@@ -1,12 +1,10 @@
 //! Copies from and to shared memory, and the errors of short ones.
 
 use core::ops::RangeBounds;
-use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::SharedMap;
 use crate::fault::{Access, Cause, Fault, Short};
-use crate::file_size::without_sigxfsz;
 use crate::map::error::{MapError, OperationError, Reason, is_of_the_file};
 use crate::map::mapped::is_appending;
 use crate::map::mapping::{Mapping, Rights, huge_page_size};
@@ -79,7 +77,7 @@ impl SharedMap {
         self.prepare();
         let filled = match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
-            Some(mapping) => match mapping.fill(self.lead + start, byte, len) {
+            Some(mapping) => match mapping.fill(self.lead() + start, byte, len) {
                 Ok(()) => self.look(start, len),
                 Err(short) if self.is_stored_by_file(mapping) => self.fill_file(start, len, byte, short.done),
                 Err(short) => Err(self.explain_store(start, short)),
@@ -132,7 +130,7 @@ impl SharedMap {
             return Err(self.past_end(0));
         }
         self.prepare();
-        let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(self.lead + start));
+        let loaded = self.mapping.as_ref().map(|mapping| mapping.load::<T>(self.lead() + start));
         if let Some(Ok(value)) = loaded {
             return self.look(start, len).map(|()| value);
         }
@@ -158,7 +156,9 @@ impl SharedMap {
     #[inline]
     pub(super) fn copy_in(&self, start: usize, dst: &mut [u8]) -> Result<(), OperationError> {
         match &self.mapping {
-            Some(mapping) => mapping.read(self.lead + start, dst).or_else(|short| self.explain_load(start, dst, short)),
+            Some(mapping) => {
+                mapping.read(self.lead() + start, dst).or_else(|short| self.explain_load(start, dst, short))
+            }
             None => self.pread(start, dst, 0),
         }
     }
@@ -167,7 +167,7 @@ impl SharedMap {
     #[inline]
     pub(super) fn copy_out(&self, start: usize, src: &[u8]) -> Result<(), OperationError> {
         match &self.mapping {
-            Some(mapping) => match mapping.write(self.lead + start, src) {
+            Some(mapping) => match mapping.write(self.lead() + start, src) {
                 Ok(()) => Ok(()),
                 Err(short) => self.store_rest(mapping, start, src.len(), short, |from| &src[from..]),
             },
@@ -200,7 +200,7 @@ impl SharedMap {
         self.prepare();
         match &self.mapping {
             _ if within < len => Err(self.past_end(0)),
-            Some(mapping) => match store(mapping, self.lead + start) {
+            Some(mapping) => match store(mapping, self.lead() + start) {
                 // Bytes that were stored past a new end are lost.
                 Ok(()) => self.look(start, len),
                 Err(short) => self.store_rest(mapping, start, len, short, bytes),
@@ -230,7 +230,7 @@ impl SharedMap {
     /// Returns whether zeros of a scan are in the mapping, which cannot be stored to, and the file can be written to
     /// instead.
     fn is_stored_by_file(&self, mapping: &Mapping) -> bool {
-        mapping.is_damaged() && !is_appending(&self.file)
+        mapping.is_damaged() && !is_appending(self.file())
     }
 
     /// Handles a short copy from the mapping. Unless the file has become shorter, the rest is read with `pread`, which
@@ -242,7 +242,7 @@ impl SharedMap {
         if !is_of_the_file(&fault) {
             return Err(with_fault(OperationError::new(done, Reason::Fault(fault))));
         }
-        self.still_has(start, done).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
+        self.engine.has(start as u64, done, self.size).and_then(|()| self.pread(start, dst, done)).map_err(with_fault)
     }
 
     /// Returns the reason why a store or an atomic operation faulted.
@@ -253,52 +253,34 @@ impl SharedMap {
         if !is_of_the_file(&fault) {
             return because(Reason::Fault(fault));
         }
-        if let Err(stop) = self.still_has(start, done) {
+        if let Err(stop) = self.engine.has(start as u64, done, self.size) {
             return OperationError { fault: Some(fault), ..stop };
         }
-        match self.file.read_at(&mut [0], self.in_file(start + done)) {
+        match self.file().read_at(&mut [0], self.engine.offset((start + done) as u64)) {
             Ok(0) => OperationError { fault: Some(fault), ..self.ended(start, done) },
             Err(error) => because(Reason::Io(error)),
             // Huge pages come from a pool that is easily exhausted. A hole would prove nothing: a file that was truncated
             // and has grown again is full of them.
-            Ok(_) if huge_page_size(&self.file).is_some() || is_full(&self.file) => because(Reason::NoSpace),
+            Ok(_) if huge_page_size(self.file()).is_some() || is_full(self.file()) => because(Reason::NoSpace),
             Ok(_) => because(Reason::Fault(fault)),
         }
     }
 
-    /// Returns whether the byte that failed, after `done` bytes from `start`, is the file's.
-    fn still_has(&self, start: usize, done: usize) -> Result<(), OperationError> {
-        match self.file_size() {
-            Ok(size) if size > self.in_file(start + done) => Ok(()),
-            Ok(size) => Err(self.shrunk(start, done, size)),
-            Err(error) => Err(OperationError::io(done, error)),
-        }
-    }
-
     /// Reads from the file what is missing of `dst` after `done`.
-    pub(super) fn pread(&self, start: usize, dst: &mut [u8], mut done: usize) -> Result<(), OperationError> {
-        for _ in 0..calls(dst.len()) {
-            if done == dst.len() {
-                break;
-            }
-            match self.file.read_at(&mut dst[done..], self.in_file(start + done)) {
-                Ok(0) => return Err(self.ended(start, done)),
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(OperationError::io_there(done, "pread64", error)),
-            }
-        }
-        if done < dst.len() {
-            return Err(OperationError::io(done, io::Error::from_raw_os_error(libc::EINTR)));
-        }
-        Ok(())
+    pub(super) fn pread(&self, start: usize, dst: &mut [u8], done: usize) -> Result<(), OperationError> {
+        let calls = calls(dst.len());
+        self.engine.read(start as u64, dst, done, calls).map_err(|stop| match stop.reason {
+            Reason::PastEnd { .. } => self.ended(start, stop.done),
+            _ => stop,
+        })
     }
 
     /// Handles a read that ended within the map: the file was shorter at that moment, whatever it is now.
     #[cold]
     fn ended(&self, start: usize, done: usize) -> OperationError {
-        match self.file_size() {
-            Ok(size) => self.shrunk(start, done, size.min(self.in_file(start + done))),
+        let (at, end) = (start as u64, self.engine.offset((start + done) as u64));
+        match self.engine.size() {
+            Ok(size) => self.engine.shrunk(at, done, self.size, size.min(end)),
             Err(error) => OperationError::io(done, error),
         }
     }
@@ -312,23 +294,7 @@ impl SharedMap {
         if !self.is_sealed() {
             self.reaches(start, len).map_err(|stop| OperationError { done: 0, ..stop })?;
         }
-        let mut done = 0;
-        for _ in 0..calls(len) {
-            if done == len {
-                break;
-            }
-            match without_sigxfsz(|| self.file.write_at(bytes(done), self.in_file(start + done))) {
-                Ok(0) => {
-                    return Err(OperationError::io_there(done, "pwrite64", io::Error::from_raw_os_error(libc::EIO)));
-                }
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(OperationError::io_there(done, "pwrite64", error)),
-            }
-        }
-        if done < len {
-            return Err(OperationError::io(done, io::Error::from_raw_os_error(libc::EINTR)));
-        }
+        self.engine.write(start as u64, len, 0, calls(len), |file, offset, done| file.write_at(bytes(done), offset))?;
         self.look(start, len)
     }
 }

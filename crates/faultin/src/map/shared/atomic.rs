@@ -124,7 +124,7 @@ impl SharedMap {
         let Some(mapping) = &self.mapping else {
             return Err(OperationError::new(0, Reason::Unsupported("an atomic operation over pread")));
         };
-        blocked::unblocked(|| operation(mapping.base().wrapping_add(self.lead + start).cast()))
+        blocked::unblocked(|| operation(mapping.base().wrapping_add(self.lead() + start).cast()))
             .map_err(|fault| self.explain_store(start, Short { done: 0, fault }))
     }
 }

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use options::SharedOptions;
 pub use plain::PlainData;
-pub use slice::SharedEntered;
 
-use super::error::{Change, MapError, OperationError, Reason};
+use super::engine::Engine;
+use super::error::{MapError, OperationError, Reason};
 use super::mapping::{Mapping, Rights};
 use super::options::{Backend, Watch};
 use crate::blocked;
@@ -28,13 +28,9 @@ use crate::errno::CallError;
 /// at [`len`](Self::len). Threads share it by reference.
 #[derive(Debug)]
 pub struct SharedMap {
-    file: File,
+    engine: Engine,
     mapping: Option<Mapping>,
     len: usize,
-    /// Offset in the file where it begins.
-    offset: u64,
-    /// Number of bytes of the mapping before that.
-    lead: usize,
     /// Size of the file in bytes when it was mapped or resized: at least `offset + len`.
     size: u64,
     rights: Rights,
@@ -115,7 +111,7 @@ impl SharedMap {
     /// # Errors
     /// [`Io`](Reason::Io) if the process has no descriptors left.
     pub fn try_clone_fd(&self) -> Result<OwnedFd, MapError> {
-        self.file.try_clone().map(OwnedFd::from).map_err(|error| self.error(0, OperationError::io(0, error)))
+        self.file().try_clone().map(OwnedFd::from).map_err(|error| self.error(0, OperationError::io(0, error)))
     }
 
     /// Seals the file against truncation, for all processes and forever. From here on no operation checks its size.
@@ -126,8 +122,8 @@ impl SharedMap {
     /// only, [`Unsupported`](Reason::Unsupported) if it is not a memfd.
     pub fn seal_shrink(&self) -> Result<(), MapError> {
         let sealed = || -> Result<(), OperationError> {
-            if seals(&self.file).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
-                add_seals(&self.file, libc::F_SEAL_SHRINK)?;
+            if seals(self.file()).is_none_or(|seals| seals & libc::F_SEAL_SHRINK == 0) {
+                add_seals(self.file(), libc::F_SEAL_SHRINK)?;
             }
             // It may have been truncated until now, and cannot be any more.
             self.reaches(0, self.len).map_err(|stop| OperationError { done: 0, ..stop })
@@ -159,7 +155,7 @@ impl SharedMap {
     /// Returns the offset in the file where the map begins, in bytes: [`SharedOptions::offset`].
     #[inline]
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.engine.window().start
     }
 
     /// Returns the length of the map in bytes: as requested when it was made or [resized](Self::resize), never 0.
@@ -182,7 +178,7 @@ impl SharedMap {
 
 impl AsFd for SharedMap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file().as_fd()
     }
 }
 
@@ -192,29 +188,27 @@ impl SharedMap {
     /// that may fault. Not part of the interface.
     #[doc(hidden)]
     pub fn address(&self) -> Option<*mut u8> {
-        self.mapping.as_ref().map(|mapping| mapping.base().wrapping_add(self.lead))
+        self.mapping.as_ref().map(|mapping| mapping.base().wrapping_add(self.lead()))
     }
 
     pub(super) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_ref()
     }
 
+    fn file(&self) -> &File {
+        self.engine.file()
+    }
+
     /// Returns the number of bytes of the mapping before the map.
     #[inline]
     pub(super) fn lead(&self) -> usize {
-        self.lead
-    }
-
-    /// Returns the offset in the file of a byte of the map.
-    #[inline]
-    fn in_file(&self, at: usize) -> u64 {
-        self.offset + at as u64
+        self.engine.lead()
     }
 
     /// Makes an error of an operation that began at `at`.
     #[cold]
     fn error(&self, at: u64, stop: OperationError) -> MapError {
-        MapError::new(None, self.offset.saturating_add(at).saturating_add(stop.done as u64), stop)
+        self.engine.error(None, at, stop)
     }
 
     /// Returns how many of `len` bytes from `at` the map has, and their start.
@@ -258,22 +252,7 @@ impl SharedMap {
     /// Checks that the file has `len` bytes from `at`.
     #[inline]
     fn reaches(&self, at: usize, len: usize) -> Result<(), OperationError> {
-        let size = self.file_size().map_err(|error| OperationError::io(len, error))?;
-        match size >= self.in_file(at + len) {
-            true => Ok(()),
-            false => Err(self.shrunk(at, len, size)),
-        }
-    }
-
-    /// Makes the stop of a file of `size` bytes: of `done` bytes from `at`, those within the file count.
-    #[cold]
-    fn shrunk(&self, at: usize, done: usize, size: u64) -> OperationError {
-        let within = size.saturating_sub(self.in_file(at)).min(done as u64) as usize;
-        OperationError::new(within, Reason::Changed(Change::Shrunk { from: self.size, to: size }))
-    }
-
-    fn file_size(&self) -> io::Result<u64> {
-        super::stamp::Stamp::of(&self.file).map(|stamp| stamp.size)
+        self.engine.reaches(at as u64, len, self.size)
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicBool;
 use super::{SharedMap, add_seals, seals};
 use crate::errno::CallError;
 use crate::file_size::without_sigxfsz;
-use crate::map::error::{MapError, OperationError, Reason};
+use crate::map::engine::{Engine, Window};
+use crate::map::error::{MapError, OperationError, Reason, SIZE_UNKNOWN};
 use crate::map::layers;
 use crate::map::mapping::{Mapping, MappingError, Rights, huge_page_size};
 use crate::map::options::{Backend, Watch};
@@ -197,21 +198,21 @@ impl SharedOptions {
             (backend, _) => backend,
         };
         let mapping = backend.choose(&file, rights, mapped).map_err(|reason| OperationError::new(0, reason))?;
-        let (offset, options, sealed) = (self.offset, self.clone(), AtomicBool::new(sealed));
-        Ok(SharedMap { file, mapping, len, offset, lead, size, rights, options, sealed })
+        let engine = Engine::new(file, Window { start: self.offset, max: u64::MAX }, lead);
+        Ok(SharedMap { engine, mapping, len, size, rights, options: self.clone(), sealed: AtomicBool::new(sealed) })
     }
 
     /// Returns the new state of a map that gets another length: the size of its file, whether that is sealed, and another
     /// mapping if it needs one.
     pub(super) fn resized(&self, map: &SharedMap, len: usize) -> Result<(u64, bool, Option<Mapping>), OperationError> {
-        let (size, sealed) = self.ask(&map.file, len, map.rights)?;
+        let (size, sealed) = self.ask(map.file(), len, map.rights)?;
         let another = match &map.mapping {
             Some(mapping) if mapping.is_adopted() && len != map.len => {
                 return Err(OperationError::new(0, Reason::Unsupported("resizing a mapping of the caller")));
             }
-            Some(mapping) if mapping.len() - map.lead < len => {
-                let mapped = self.mapped(&map.file, map.lead, len, map.rights);
-                let mapped = mapped.inspect(|mapping| identify(mapping, &map.file));
+            Some(mapping) if mapping.len() - map.lead() < len => {
+                let mapped = self.mapped(map.file(), map.lead(), len, map.rights);
+                let mapped = mapped.inspect(|mapping| identify(mapping, map.file()));
                 Some(mapped.map_err(|refused| OperationError::new(0, refused.into()))?)
             }
             _ => None,
@@ -238,7 +239,7 @@ impl SharedOptions {
         let seals = seals(file).unwrap_or(0);
         let size = Stamp::of(file).map_err(io)?.size;
         if !size::has_size(file, size).map_err(io)? {
-            return Err(OperationError::new(0, Reason::Unsupported(size::UNKNOWN)));
+            return Err(OperationError::new(0, Reason::Unsupported(SIZE_UNKNOWN)));
         }
         if self.offset.checked_add(len as u64).is_none_or(|end| size < end) {
             return Err(OperationError::new(0, Reason::PastEnd { len: size.saturating_sub(self.offset) }));

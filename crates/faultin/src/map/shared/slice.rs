@@ -1,12 +1,14 @@
 //! [`SharedMap::with_slice`] and [`SharedMap::with_raw`]: foreign code over the shared memory itself.
 
-use core::ops::{Range, RangeBounds};
+use core::ops::RangeBounds;
 
 use super::SharedMap;
-use crate::map::error::{Change, MapError, OperationError, Reason};
-use crate::map::mapping::Repair;
+use crate::map::engine::Engine;
+use crate::map::entered::{Entered, Target};
+use crate::map::error::{MapError, OperationError};
+use crate::map::guarded::{Damaged, Guarded};
+use crate::map::mapping::{Mapping, Repair};
 use crate::map::range::within;
-use crate::map::slice::{Bytes, Copied, Damaged, Scan, Scanned, joined, zeros};
 
 impl SharedMap {
     /// Calls `read` with the bytes of a range as a slice of the shared memory itself: for code that takes a slice, such as
@@ -77,22 +79,11 @@ impl SharedMap {
         range: impl RangeBounds<u64>,
         read: impl FnOnce(*const [u8]) -> T,
     ) -> Result<T, Damaged<T>> {
-        let (range, start, len) = self.slice_range(range);
-        let (value, ended) = match Scan::begin(self.mapping.as_ref(), &self.file, self.lead, start, len) {
-            Some(scan) => (read(scan.bytes()), self.end_scan(&range, scan)),
-            None => {
-                let (copy, checked) = self.copy_of(&range, start, len).map_err(|damaged| damaged.of(None))?;
-                (read(&raw const *copy), checked)
-            }
-        };
-        match ended {
-            Ok(()) => Ok(value),
-            Err(damaged) => Err(damaged.of(Some(value))),
-        }
+        self.run(&(), &within(range, self.len as u64), read)
     }
 
     /// Begins what [`with_raw`](Self::with_raw) does, for callers in another language: the caller reads the bytes until
-    /// it [leaves](SharedEntered::leave). Not part of the interface.
+    /// it [leaves](Entered::leave). Not part of the interface.
     ///
     /// # Errors
     /// [`Damaged`] if there is no memory for a copy.
@@ -100,48 +91,10 @@ impl SharedMap {
     /// # Safety
     /// The result is left or dropped before the map is dropped or resized, also where its lifetime was changed.
     #[doc(hidden)]
-    pub unsafe fn enter(&self, range: impl RangeBounds<u64>) -> Result<SharedEntered<'_>, Damaged<()>> {
-        let (range, start, len) = self.slice_range(range);
-        let bytes = match Scan::begin(self.mapping.as_ref(), &self.file, self.lead, start, len) {
-            Some(scan) => Bytes::Mapped(scan),
-            None => {
-                let (copy, checked) = self.copy_of(&range, start, len)?;
-                Bytes::Copy(copy, Box::new(checked))
-            }
-        };
-        Ok(SharedEntered { map: self, range, bytes })
-    }
-
-    /// Returns the requested range within the map, its start and its length.
-    fn slice_range(&self, range: impl RangeBounds<u64>) -> (Range<u64>, usize, usize) {
+    pub unsafe fn enter(&self, range: impl RangeBounds<u64>) -> Result<Entered<'_>, Damaged<()>> {
         let range = within(range, self.len as u64);
-        let (start, len) = self.clamp(range.start, (range.end - range.start) as usize);
-        (range, start, len)
-    }
-
-    /// Ends a scan, and checks the bytes that it had.
-    fn end_scan(&self, range: &Range<u64>, scan: Scan<'_>) -> Result<(), Damaged<()>> {
-        let (start, len) = (range.start as usize, scan.bytes().len());
-        let scanned = scan.end();
-        let checked = self.look(start, len);
-        let (done, fault) = scanned.first_fault(range.start);
-        let Scanned { bad, cut_to, .. } = scanned;
-        if bad.is_empty() {
-            return checked.map_err(|stop| self.damaged(range, bad, stop));
-        }
-        let stop = match (cut_to, checked) {
-            // Whatever its size is by now: it ended there when it was read.
-            (Some(to), _) if to < self.in_file(start + len) => {
-                OperationError::new(done, Reason::Changed(Change::Shrunk { from: self.size, to }))
-            }
-            (_, Err(stop)) => stop,
-            (_, Ok(())) => match self.pread(start + done, &mut [0], 0) {
-                Err(stop) => OperationError { done, ..stop },
-                // The file recovered, or the mapping needed memory that reading does not: only the fault is known.
-                Ok(()) => OperationError::new(done, Reason::Fault(fault)),
-            },
-        };
-        Err(self.damaged(range, bad, OperationError { fault: Some(fault), ..stop }))
+        let bytes = self.begin(&(), &range)?;
+        Ok(Entered::new(Target::Shared(self), range, bytes))
     }
 
     /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had
@@ -150,74 +103,45 @@ impl SharedMap {
     /// Returns [`Repair::InUse`] if closures are reading them now: the file is restored when they have returned.
     ///
     /// # Errors
-    /// [`Io`](Reason::Io) if the file cannot be mapped.
+    /// [`Io`](crate::map::Reason::Io) if the file cannot be mapped.
     pub fn repair(&self) -> Result<Repair, MapError> {
         match &self.mapping {
             Some(mapping) => {
-                mapping.repair_now(&self.file).map_err(|error| self.error(0, OperationError::io(0, error)))
+                mapping.repair_now(self.file()).map_err(|error| self.error(0, OperationError::io(0, error)))
             }
             None => Ok(Repair::Whole),
         }
     }
-
-    /// Returns a copy of a range for a closure, and whether its bytes are the file's.
-    ///
-    /// # Errors
-    /// [`Damaged`] if there is no memory for the copy.
-    fn copy_of(&self, range: &Range<u64>, start: usize, len: usize) -> Result<Copied, Damaged<()>> {
-        let mut copy = zeros(len).map_err(|stop| Damaged::new(None, Vec::new(), self.error(range.start, stop)))?;
-        let copied = self.pread(start, &mut copy, 0).and_then(|()| self.look(start, len));
-        let Err(stop) = copied else { return Ok((copy, Ok(()))) };
-        copy[stop.done.min(len)..].fill(0);
-        let bad = range.start + stop.done as u64..range.end;
-        let damaged = self.damaged(range, vec![bad], stop);
-        Ok((copy, Err(damaged)))
-    }
-
-    #[cold]
-    fn damaged(&self, range: &Range<u64>, mut ranges: Vec<Range<u64>>, mut stop: OperationError) -> Damaged<()> {
-        if let Reason::Changed(Change::Shrunk { to, .. }) = stop.reason {
-            // The rest of the file's last page reads as zeros without a fault.
-            let end = to.saturating_sub(self.offset).max(range.start);
-            ranges.push(end..range.end);
-        }
-        let ranges = joined(ranges);
-        if let Some(first) = ranges.first() {
-            stop.done = (first.start - range.start) as usize;
-        }
-        Damaged::new(Some(()), ranges, self.error(range.start, stop))
-    }
 }
 
-/// The bytes of a map that foreign code reads, from [`SharedMap::enter`] until it is left or dropped. Not part of the
-/// interface.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct SharedEntered<'a> {
-    map: &'a SharedMap,
-    range: Range<u64>,
-    bytes: Bytes<'a>,
-}
+impl Guarded for SharedMap {
+    type Known = ();
 
-impl SharedEntered<'_> {
-    /// Returns the bytes: readable until the entry is left.
-    pub fn bytes(&self) -> *const [u8] {
-        self.bytes.get()
+    fn engine(&self) -> &Engine {
+        &self.engine
     }
 
-    /// Returns whether the bytes are a copy.
-    pub fn is_copy(&self) -> bool {
-        matches!(self.bytes, Bytes::Copy(..))
+    fn mapping(&self) -> Option<&Mapping> {
+        self.mapping()
     }
 
-    /// Ends the entry.
-    ///
-    /// # Errors
-    /// [`Damaged`] if not all bytes were the file's.
-    pub fn leave(self) -> Result<(), Damaged<()>> {
-        match self.bytes {
-            Bytes::Mapped(scan) => self.map.end_scan(&self.range, scan),
-            Bytes::Copy(_, checked) => *checked,
-        }
+    fn error(&self, at: u64, stop: OperationError) -> MapError {
+        self.error(at, stop)
+    }
+
+    fn size(&self, (): &()) -> u64 {
+        self.size
+    }
+
+    fn read(&self, (): &(), at: u64, dst: &mut [u8]) -> Result<(), OperationError> {
+        self.pread(at as usize, dst, 0)
+    }
+
+    fn check(&self, (): &(), at: u64, len: usize) -> Result<(), OperationError> {
+        self.look(at as usize, len)
+    }
+
+    fn may_be_a_log(&self) -> bool {
+        false
     }
 }

@@ -74,7 +74,10 @@ impl Node {
     }
 
     fn insert(self, first: usize, last: usize, value: *mut ()) {
-        for part in self.parts(first, last) {
+        for index in self.between(first, last) {
+            self.value(index).store(value, Ordering::Release);
+        }
+        for part in self.edges(first, last) {
             let word = self.value(part.index);
             if part.is_whole {
                 word.store(value, Ordering::Release);
