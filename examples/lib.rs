@@ -18,4 +18,5 @@ pages! {
     Readme "../README.md"
     OtherSignalHandlers "../docs/other-signal-handlers.md"
     SharedMemory "../docs/shared-memory.md"
+    Stores "../docs/stores.md"
 }

@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 16] = [
+const SUITES: [Suite; 17] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -56,6 +56,16 @@ const SUITES: [Suite; 16] = [
     Suite { name: "msrv", covers: &["crates", "examples", "Cargo.toml"] },
     Suite { name: "portable", covers: &["crates/faultin", "xtask/src/env/portable.rs"] },
     Suite { name: "python", covers: &["crates/faultin-python", "xtask/src/env/python.rs"] },
+    Suite {
+        name: "stores",
+        covers: &[
+            "crates/faultin-store",
+            "crates/faultin-store-test",
+            "crates/faultin-cli/src/store",
+            "crates/faultin-cli/tests/store.rs",
+            "xtask/src/env/stores",
+        ],
+    },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
     Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];

@@ -8,6 +8,7 @@ compile_error!(
 
 mod demo;
 mod guard;
+mod store;
 mod sum;
 
 use std::io::{self, Write};
@@ -30,7 +31,21 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Guard(guard::Args),
+    Store(store::Args),
     Sum(sum::Args),
+}
+
+/// What a build without object stores says of their URLs.
+#[cfg(not(feature = "store"))]
+pub(crate) const NO_STORES: &str =
+    "this build has no object stores: cargo install --path crates/faultin-cli --features store";
+
+/// Makes the kernel write no core of this process, and keep other processes of the user out of its memory: credentials will be
+/// in it. (Where the kernel refuses, that is no reason not to go on.)
+#[cfg(feature = "store")]
+pub(crate) fn keep_out_of_cores() {
+    // SAFETY: sets an attribute of this process, and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
 /// Runs the command line of this process.
@@ -38,6 +53,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Guard(args) => guard::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Sum(args) => sum::run(&args),
     }
 }

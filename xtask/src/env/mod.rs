@@ -16,6 +16,7 @@ mod guard;
 mod msrv;
 mod portable;
 mod python;
+mod stores;
 
 /// Arguments of `cargo xtask env`.
 #[derive(clap::Args)]
@@ -45,6 +46,8 @@ enum Environment {
     Portable,
     /// Build the Python package, install it in a clean environment, and run its tests there
     Python(python::Args),
+    /// Run the tests of object stores over the network, and with a server that others wrote (as root)
+    Stores(stores::Args),
 }
 
 /// The reason why an environment returned no result of its own.
@@ -68,6 +71,7 @@ pub fn main(args: Args) -> ExitCode {
             println!("msrv        {}", msrv::ABOUT);
             println!("portable    {}", portable::ABOUT);
             println!("python      {}", python::ABOUT);
+            println!("stores      {}", stores::ABOUT);
             return ExitCode::SUCCESS;
         }
     };
@@ -80,6 +84,7 @@ pub fn main(args: Args) -> ExitCode {
         Environment::Msrv(args) => ("msrv", msrv::run(&args)),
         Environment::Portable => ("portable", portable::run()),
         Environment::Python(args) => ("python", python::run(&args)),
+        Environment::Stores(args) => ("stores", stores::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,6 +30,7 @@ use faultin::{
 use indicatif::ProgressBar;
 
 use super::key::Key;
+use super::object::{self, ObjectError};
 use super::progress::Progress;
 
 /// Size of a piece in bytes: a power of two chunks, and small enough for a core's L2 cache.
@@ -75,6 +76,8 @@ pub enum HashError {
     Map(MapError),
     /// Not every change of it can be seen, and every change would have to be an error.
     Unwatched,
+    /// It is an object of an object store.
+    Object(ObjectError),
     /// Reading it sequentially failed.
     Read {
         /// Number of bytes read before.
@@ -93,6 +96,7 @@ impl fmt::Display for HashError {
             HashError::Unwatched => {
                 f.write_str("its file system has another change time at each look, so --strict cannot tell its changes")
             }
+            HashError::Object(error) => error.fmt(f),
             HashError::Read { done: 0, error } => error.fmt(f),
             HashError::Read { done, error } => write!(f, "{error}, after {done} bytes"),
         }
@@ -131,6 +135,9 @@ impl Hasher {
     }
 
     fn whole(&self, path: &Path) -> Result<OutputReader, HashError> {
+        if let Some(url) = object::url(path) {
+            return object::hash(url, &self.options.key, &self.progress);
+        }
         let is_stdin = super::is_stdin(path);
         let options = MapOptions::new().watch(Watch::Contents).backend(self.options.backend);
         let mut file = match (is_stdin, self.options.input) {

@@ -4,6 +4,7 @@ mod check;
 mod hash;
 mod key;
 mod name;
+mod object;
 mod progress;
 
 use std::fmt;
@@ -24,6 +25,12 @@ use progress::Progress;
 /// is hashed a second time. Equal checksums are a success, so links, permissions, renaming and deletion cause no error. If other
 /// programs append to a file meanwhile, the checksum is that of the bytes that the file had when the last reading of it began.
 /// Without FILE, or if FILE is -, standard input is read. Options, output and lists are those of b3sum. Uses all cores.
+///
+/// FILE may be the URL of an object: s3://BUCKET/KEY, gs://, az://, https:// and others, in builds with the feature `store`. The
+/// checksum is that of the version that the object has when it is opened; an object that is replaced meanwhile is an error. The
+/// endpoint and credentials are read from the usual environment variables, such as AWS_ACCESS_KEY_ID. A line on standard error
+/// says how many bytes were received, in how many requests and retries, and how long the command has waited. A file whose name
+/// looks like a URL is read as ./s3://NAME.
 ///
 /// Exit status: 0 if every file was read and, with --check, has its checksum; 1 if not, or if writing to standard output failed,
 /// for example because its reader closed the pipe; 2 for wrong arguments. Standard output that is closed when the command starts

@@ -68,9 +68,10 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let root = root.canonicalize().map_err(io)?;
     let mut servers = Vec::new();
     let mut there = 0;
-    let all: [(&str, Make); 10] = [
+    let all: [(&str, Make); 11] = [
         ("fuse", |root, servers| fuse(root, "fuse", servers)),
         ("dying", |root, servers| fuse(root, "dying", servers)),
+        ("tier", tier),
         ("blocks", blocks),
         ("checksum", checksum),
         ("full-disk", full_disk),
@@ -105,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     for name in layers.map(str::to_owned).into_iter().chain(layers.map(|name| format!("{name}.below"))) {
         let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
     }
-    for name in ["blocks", "checksum", "full-disk", "full-memory", "huge-pages", "fuse", "dying"] {
+    for name in ["blocks", "checksum", "full-disk", "full-memory", "huge-pages", "fuse", "dying", "tier"] {
         let _ = soon("umount").args(["--lazy", "--quiet"]).arg(root.join(name)).status();
     }
     for mut server in servers {
@@ -179,19 +180,29 @@ fn mount_image(kind: &str, image: &Path, mountpoint: &Path, options: &[&str]) ->
 
 /// Makes a FUSE file system with the files `data` and `image`.
 fn fuse(root: &Path, name: &str, servers: &mut Vec<Child>) -> Result<(), String> {
+    let data = root.join(format!("{name}.data"));
+    fs::write(&data, content()).map_err(said)?;
+    let image = image(root, &format!("{name}.image"), 64 << 20)?;
+    serve_files(root, name, &[("data", &data), ("image", &image)], servers)
+}
+
+/// Makes a FUSE file system with the files of a disk tier, which are empty.
+fn tier(root: &Path, servers: &mut Vec<Child>) -> Result<(), String> {
+    let [index, data] = ["index", "data"].map(|file| image(root, &format!("tier.{file}"), 0));
+    serve_files(root, "tier", &[("index", &index?), ("data", &data?)], servers)
+}
+
+/// Mounts a FUSE file system with these files.
+fn serve_files(root: &Path, name: &str, files: &[(&str, &Path)], servers: &mut Vec<Child>) -> Result<(), String> {
     if !Path::new("/dev/fuse").exists() {
         return Err("/dev/fuse".into());
     }
     let mountpoint = folder(root, name)?;
-    let data = root.join(format!("{name}.data"));
-    fs::write(&data, content()).map_err(said)?;
-    let image = image(root, &format!("{name}.image"), 64 << 20)?;
     let exe = std::env::current_exe().map_err(said)?;
     let mut server = Command::new(exe)
         .arg("serve")
         .arg(&mountpoint)
-        .arg(format!("data={}", data.display()))
-        .arg(format!("image={}", image.display()))
+        .args(files.iter().map(|(file, path)| format!("{file}={}", path.display())))
         .stdin(Stdio::piped())
         .spawn()
         .map_err(said)?;

@@ -1,0 +1,384 @@
+//! How fast objects are read, as ratios to a bare client of `object_store` in the same run: `cargo bench -p faultin-store --bench
+//! stores`. The server and the proxy, which delays each request by 20 ms, are another process on this machine. Rounds of both
+//! sides alternate; figures are medians of rounds, with the lowest and the highest.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::num::NonZeroUsize;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use faultin::map::Rights;
+use faultin_cache::pager::Mode;
+use faultin_cache::store::FileStore;
+use faultin_cache::{CacheOptions, CachedFile};
+use faultin_store::disk::Disk;
+use faultin_store::object_store::path::Path;
+use faultin_store::object_store::{ObjectStore, ObjectStoreExt};
+use faultin_store::{Store, StoreOptions};
+use faultin_store_test::{Fault, Proxy, Server, environment};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+const URL: &str = "s3://bucket/data";
+const DELAY: Duration = Duration::from_millis(20);
+/// Requests at the same time, and their length, of both sides.
+const REQUESTS: usize = 16;
+const LENGTH: usize = 1 << 20;
+/// Random ranges: their length, and how many are under way.
+const RANGE: usize = 64 << 10;
+const IN_FLIGHT: usize = 32;
+const CACHE: usize = 32 << 20;
+const MEMORY: usize = 48 << 20;
+
+/// The server's process.
+struct Far {
+    child: Child,
+    variables: Vec<(String, String)>,
+}
+
+impl Far {
+    fn start(bytes: usize) -> Far {
+        let mut child = Command::new(env::current_exe().expect("this program"))
+            .env("FAULTIN_STORES_SERVE", bytes.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a server");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let variables = lines.take_while(|line| line != "ready").filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let variables = variables.collect();
+        Far { child, variables }
+    }
+
+    /// Opens the object with a store and a cache of its own.
+    fn open(&self) -> CachedFile {
+        let object = self.options().build().expect("a store").open(URL).expect("an object");
+        CacheOptions::new().limit(CACHE).build().open(object).expect("a file")
+    }
+
+    fn options(&self) -> StoreOptions {
+        let options = StoreOptions::new().requests(REQUESTS).request_bytes(LENGTH).memory(MEMORY);
+        self.variables.iter().fold(options, |options, (name, value)| options.config(name, value))
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves until the parent ends.
+fn serve(bytes: usize) {
+    let server = Server::start().expect("a server");
+    server.put("bucket/data", pattern(bytes));
+    let proxy = Proxy::start(server.address(), |_| Fault::delay(DELAY)).expect("a proxy");
+    environment(proxy.address()).iter().for_each(|(name, value)| println!("{name}={value}"));
+    println!("ready");
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len / 8).flat_map(|at| (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
+}
+
+/// The medians of rounds, by name; the first one is what the others are compared with.
+#[derive(Default)]
+struct Rounds(BTreeMap<&'static str, Vec<f64>>);
+
+impl Rounds {
+    fn add(&mut self, name: &'static str, rate: f64) {
+        self.0.entry(name).or_default().push(rate);
+    }
+
+    fn median(&self, name: &str) -> f64 {
+        let mut rates = self.0[name].clone();
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    }
+
+    fn print(&self, base: &str, unit: &str) {
+        for (name, rates) in &self.0 {
+            let (low, high) =
+                rates.iter().fold((f64::MAX, 0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
+            let (median, ratio) = (self.median(name), self.median(name) / self.median(base));
+            println!("  {name:<34} {median:>10.1} {unit} ({low:.1} to {high:.1})  {ratio:.2} of {base}");
+        }
+    }
+}
+
+/// The bytes of this process in memory.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) << 10
+}
+
+/// Runs a closure, and returns its result and the highest number of bytes in memory meanwhile.
+fn with_peak<T>(run: impl FnOnce() -> T) -> (T, u64) {
+    let (is_over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(resident())));
+    let watcher = {
+        let (is_over, peak) = (Arc::clone(&is_over), Arc::clone(&peak));
+        thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                peak.fetch_max(resident(), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    let result = run();
+    is_over.store(true, Ordering::Relaxed);
+    let _ = watcher.join();
+    (result, peak.load(Ordering::Relaxed))
+}
+
+/// A client of `object_store` alone, with connections of the same kind.
+struct Bare {
+    runtime: tokio::runtime::Runtime,
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+}
+
+impl Bare {
+    fn new(far: &Far) -> (Bare, Store) {
+        let store = far.options().build().expect("a store");
+        let (backend, path) = store.backend(URL).expect("a bucket");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        (Bare { runtime, store: backend, path }, store)
+    }
+
+    /// Reads the ranges in order, `at_once` of them at the same time. Returns the sum of their first bytes.
+    fn read(&self, ranges: Vec<(u64, usize)>, at_once: usize) -> u64 {
+        self.runtime.block_on(async {
+            stream::iter(ranges)
+                .map(|(pos, len)| async move { self.store.get_range(&self.path, pos..pos + len as u64).await })
+                .buffered(at_once)
+                .try_fold(0, |sum, bytes| async move { Ok(sum + u64::from(bytes[0])) })
+                .await
+                .expect("a read")
+        })
+    }
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
+    let begun = Instant::now();
+    let result = run();
+    (result, begun.elapsed().as_secs_f64())
+}
+
+fn scans(far: &Far, bytes: usize, rounds: usize) {
+    println!("scan of {} MiB, {REQUESTS} requests of {} KiB at the same time", bytes >> 20, LENGTH >> 10);
+    let (bare, _keep) = Bare::new(far);
+    let mut results = Rounds::default();
+    let ranges: Vec<_> = (0..bytes / LENGTH).map(|at| ((at * LENGTH) as u64, LENGTH)).collect();
+    let mib = bytes as f64 / (1 << 20) as f64;
+    for _ in 0..rounds {
+        results.add("bare", mib / timed(|| bare.read(ranges.clone(), REQUESTS)).1);
+        let mut buffer = vec![0; LENGTH];
+        let file = far.open();
+        let scan = || {
+            (0..bytes / LENGTH).for_each(|at| file.read_exact_at(&mut buffer, (at * LENGTH) as u64).expect("a read"))
+        };
+        results.add("cache, one thread", mib / timed(scan).1);
+        for (name, mode) in [("mapping, signal", Mode::Signal), ("mapping, mprotect", Mode::Mprotect)] {
+            let file = far.open();
+            if let Ok(map) = file.map(0..bytes as u64, Rights::Read, mode) {
+                results.add(name, mib / timed(|| scan_mapping(&map, &mut buffer[..RANGE])).1);
+            }
+        }
+    }
+    results.print("bare", "MiB/s");
+}
+
+fn scan_mapping(map: &faultin_cache::pager::Mapping, buffer: &mut [u8]) {
+    let view = map.read_view().expect("a view");
+    let mut done = 0;
+    while let Some(left) = NonZeroUsize::new(buffer.len().min(view.len() - done)) {
+        let got = view.read(&mut buffer[..left.get()], done).map_or_else(|short| short.done, |()| left.get());
+        if got == 0 {
+            view.fault_in(done, left).expect("a page");
+        }
+        done += got;
+    }
+}
+
+/// Positions in no order.
+fn positions(bytes: usize, count: usize, unit: usize, seed: u64) -> Vec<u64> {
+    let units = ((bytes - RANGE) / unit) as u64;
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % units * unit as u64
+    };
+    (0..count).map(next).collect()
+}
+
+fn random(far: &Far, bytes: usize, count: usize, rounds: usize) {
+    println!("{count} ranges of {} KiB in no order, {IN_FLIGHT} at the same time", RANGE >> 10);
+    let (bare, _keep) = Bare::new(far);
+    let mut results = Rounds::default();
+    let mut most = 0;
+    for round in 0..rounds {
+        for (unit, names) in [(RANGE, ["bare", "cache"]), (4096, ["bare, not aligned", "cache, not aligned"])] {
+            let all = positions(bytes, count / rounds / 2, unit, round as u64 + 1);
+            let ranges = all.iter().map(|&pos| (pos, RANGE)).collect();
+            results.add(names[0], all.len() as f64 / timed(|| bare.read(ranges, IN_FLIGHT)).1);
+            let before = resident();
+            let object = far.options().requests(IN_FLIGHT).build().expect("a store").open(URL).expect("an object");
+            let file = CacheOptions::new().limit(CACHE).build().open(object).expect("a file");
+            let (time, peak) = with_peak(|| timed(|| read_random(&file, &all)).1);
+            results.add(names[1], all.len() as f64 / time);
+            most = most.max(peak.saturating_sub(before));
+        }
+    }
+    results.print("bare", "a second");
+    let limit = (CACHE + MEMORY) as u64;
+    println!(
+        "  memory: {} MiB at most, {:.2} of the limits' {} MiB",
+        most >> 20,
+        most as f64 / limit as f64,
+        limit >> 20
+    );
+}
+
+fn read_random(file: &CachedFile, all: &[u64]) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..IN_FLIGHT {
+            scope.spawn(|| {
+                let mut buffer = vec![0; RANGE];
+                while let Some(&pos) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    file.read_exact_at(&mut buffer, pos).expect("a read");
+                }
+            });
+        }
+    });
+}
+
+fn disk(far: &Far, rounds: usize) {
+    const BYTES: usize = 64 << 20;
+    println!("blocks of {} KiB from the disk tier, all in the kernel's memory", RANGE >> 10);
+    let folder = tempfile::tempdir().expect("a folder");
+    let tier = Arc::new(Disk::open(folder.path().join("tier"), 256 << 20).expect("a disk tier"));
+    let path = folder.path().join("file");
+    fs::write(&path, pattern(BYTES)).expect("a file");
+    let plain = File::open(&path).expect("a file");
+    let options = || far.options().disk(Arc::clone(&tier));
+    let fill = options().build().expect("a store").open(URL).expect("an object");
+    let mut buffer = vec![0; LENGTH];
+    for at in 0..BYTES / LENGTH {
+        assert_eq!(fill.read(&mut buffer, (at * LENGTH) as u64).expect("a read"), LENGTH);
+        // The tier takes what it can without making anything wait.
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_secs(2));
+    let mut results = Rounds::default();
+    for _ in 0..rounds {
+        let object = options().build().expect("a store").open(URL).expect("an object").with_read_ahead(false);
+        let blocks = BYTES / RANGE;
+        let mut block = vec![0; RANGE];
+        let read = timed(|| {
+            use std::os::unix::fs::FileExt;
+            (0..blocks).for_each(|at| {
+                plain.read_exact_at(&mut block, (at * RANGE) as u64).expect("a read");
+                std::hint::black_box(twox_hash::XxHash3_64::oneshot(&block));
+            });
+        });
+        results.add("pread and checksum", read.1 * 1e6 / blocks as f64);
+        let before = object.stats();
+        let read = timed(|| {
+            (0..blocks).for_each(|at| {
+                assert_eq!(object.read(&mut block, (at * RANGE) as u64).expect("a read"), RANGE);
+            });
+        });
+        let hits = object.stats().disk_hits - before.disk_hits;
+        if hits + 1 < blocks as u64 {
+            println!("  {hits} of {blocks} blocks were on disk: this round does not count");
+            continue;
+        }
+        results.add("disk tier", read.1 * 1e6 / blocks as f64);
+    }
+    results.print("pread and checksum", "us a block");
+}
+
+fn hits(far: &Far, rounds: usize) {
+    const COUNT: usize = 400_000;
+    const BYTES: usize = 16 << 20;
+    println!("reads of 4 KiB that the cache has in memory");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    fs::write(&path, pattern(BYTES)).expect("a file");
+    let local = File::options().read(true).write(true).open(&path).and_then(FileStore::new).expect("a store");
+    let cache = CacheOptions::new().limit(64 << 20).build();
+    let object = far.options().build().expect("a store").open(URL).expect("an object");
+    let files =
+        [("a local file", cache.open(local).expect("a file")), ("an object", cache.open(object).expect("a file"))];
+    let mut results = Rounds::default();
+    let mut buffer = vec![0; 4096];
+    for (_, file) in &files {
+        file.read_exact_at(&mut vec![0; BYTES], 0).expect("a read");
+    }
+    for _ in 0..rounds {
+        for (name, file) in &files {
+            let all = positions(BYTES, COUNT, 4096, 7);
+            let read = timed(|| all.iter().for_each(|&pos| file.read_exact_at(&mut buffer, pos).expect("a read")));
+            results.add(name, read.1 * 1e9 / COUNT as f64);
+        }
+    }
+    results.print("a local file", "ns a read");
+}
+
+fn opens(far: &Far, rounds: usize) {
+    println!("from the URL to the first byte; a round trip is the proxy's delay of {} ms", DELAY.as_millis());
+    let store = far.options().build().expect("a store");
+    let mut results = Rounds::default();
+    let mut requests = 0;
+    for _ in 0..rounds {
+        results.add("a round trip", DELAY.as_secs_f64() * 1e3);
+        let (object, time) = timed(|| {
+            let object = store.open(URL).expect("an object");
+            assert_eq!(object.read(&mut [0], 0).expect("a read"), 1);
+            object
+        });
+        requests = requests.max(object.stats().requests);
+        results.add("open, first byte", time * 1e3);
+        let (object, time) = timed(|| {
+            let object = store.open(URL).expect("an object");
+            assert_eq!(object.read(&mut [0], 50 << 20).expect("a read"), 1);
+            object
+        });
+        requests = requests.max(object.stats().requests);
+        results.add("open, a byte in the middle", time * 1e3);
+    }
+    results.print("a round trip", "ms");
+    println!("  at most {requests} requests of an object");
+}
+
+fn main() {
+    if let Some(bytes) = env::var("FAULTIN_STORES_SERVE").ok().and_then(|bytes| bytes.parse().ok()) {
+        return serve(bytes);
+    }
+    // `cargo test --benches` only wants to know whether it runs.
+    let is_short = env::args().any(|arg| arg == "--test" || arg == "--short");
+    if env::args().any(|arg| arg == "--test") && !faultin_store_test::has_loopback() {
+        return;
+    }
+    let (bytes, rounds, ranges) = if is_short { (128 << 20, 3, 1_200) } else { (512 << 20, 7, 20_000) };
+    let far = Far::start(bytes);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load {}", load.trim());
+    opens(&far, rounds);
+    hits(&far, rounds);
+    disk(&far, rounds);
+    scans(&far, bytes, rounds);
+    random(&far, bytes, ranges, rounds);
+}

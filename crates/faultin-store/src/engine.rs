@@ -1,0 +1,304 @@
+//! [`Engine`]: what requests, retries, blocks and limits have in common. It belongs to no runtime of its own: a
+//! [`Store`](crate::Store) has one, and a simulation another one.
+
+mod fly;
+mod plan;
+mod read;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use read::{Access, Want};
+
+use crate::ahead::Streams;
+use crate::backend::Backend;
+use crate::disk::Disk;
+use crate::error::{Cause, Error};
+use crate::events::{Events, What};
+use crate::fetch;
+use crate::flight::Flight;
+use crate::flight::table::Table;
+use crate::health::{Admission, Health};
+use crate::pinned::Pinned;
+use crate::pool::Pool;
+use crate::rate::Rate;
+use crate::retry::Backoff;
+use crate::stats::Counters;
+
+/// The part of the requests that may be ahead of what is wanted: seven of eight.
+const AHEAD_TURNS: (usize, usize) = (7, 8);
+
+/// The part of the memory that blocks may take that were read ahead: three of four.
+const AHEAD_ROOM: (usize, usize) = (3, 4);
+
+/// The part of the memory in which blocks stay that were read: a divisor.
+const READ_STAYS: usize = 8;
+
+/// The part of the memory that one access waits for at a time: a divisor.
+const BATCH: usize = 4;
+
+/// How long an access waits until it looks again whether the store works.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// An object is opened to find out whether a store works: given up when this is dropped, unless it has a result.
+struct Probe<'b> {
+    health: &'b Health,
+    begun: Instant,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.health.gave_up(self.begun);
+    }
+}
+
+/// The numbers of a store's options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    /// Bytes of a block, a power of two.
+    pub(crate) block: usize,
+    /// Bytes of all buffers.
+    pub(crate) memory: usize,
+    pub(crate) requests: usize,
+    /// Most bytes of a request.
+    pub(crate) request_bytes: usize,
+    /// Most bytes between two ranges of one request.
+    pub(crate) gap: u64,
+    pub(crate) deadline: Duration,
+    pub(crate) attempt: Duration,
+    pub(crate) retries: u32,
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) read_ahead: bool,
+    pub(crate) accept_unversioned: bool,
+    pub(crate) old_versions: bool,
+    /// Of the jitter.
+    pub(crate) seed: u64,
+}
+
+/// What objects share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) options: Numbers,
+    pub(crate) pool: Arc<Pool>,
+    table: Mutex<Table>,
+    turns: Semaphore,
+    ahead_turns: Semaphore,
+    /// Number of flights that wait for memory.
+    hungry: AtomicU64,
+    backoff: Backoff,
+    rate: Rate,
+    pub(crate) events: Events,
+    pub(crate) disk: Option<Arc<Disk>>,
+    /// The sum over objects that were dropped.
+    handle: Handle,
+    process: u32,
+    numbers: AtomicU64,
+}
+
+impl Engine {
+    pub(crate) fn new(options: Numbers, disk: Option<Arc<Disk>>, handle: Handle) -> Engine {
+        let blocks = (options.memory / options.block).max(2);
+        let requests = options.requests.max(1);
+        Engine {
+            options,
+            pool: Pool::new(options.block, blocks),
+            table: Mutex::default(),
+            turns: Semaphore::new(requests),
+            ahead_turns: Semaphore::new((requests * AHEAD_TURNS.0 / AHEAD_TURNS.1).max(1)),
+            hungry: AtomicU64::new(0),
+            backoff: Backoff::new(options.backoff.0, options.backoff.1, options.seed),
+            rate: Rate::default(),
+            events: Events::default(),
+            disk,
+            handle,
+            process: faultin::process(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns whether this is the process that has made the engine. A child of `fork` has none of its threads.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == faultin::process()
+    }
+
+    /// Returns the number of requests under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.options.requests.max(1).saturating_sub(self.turns.available_permits())
+    }
+
+    /// Most blocks of a request.
+    fn request_blocks(&self) -> u64 {
+        // One request has all of its memory at once.
+        let most = self.pool.limit() / BATCH;
+        (self.options.request_bytes / self.options.block).min(most).max(1) as u64
+    }
+
+    /// Opens an object.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        path: &Path,
+        name: &Arc<str>,
+        access: Access,
+    ) -> Result<Arc<Pinned>, Error> {
+        let deadline = Instant::now() + access.deadline;
+        let counters = Arc::new(Counters::default());
+        let (mut attempts, mut last) = (0, None);
+        let failed = |attempts, cause| Error::new(name, None, attempts, cause);
+        let (begun, probe) = match self.admit(backend, deadline).await {
+            Ok(admitted) => admitted,
+            Err(cause) => return Err(failed(0, cause)),
+        };
+        let retries = if probe.is_some() { 0 } else { access.retries };
+        let first = 0..self.options.block as u64;
+        let is_down = |attempts, cause: &Cause| {
+            if backend.health.failed(begun, Instant::now(), cause) {
+                self.events.add(name, first.clone(), attempts, What::Down(cause.clone()));
+            }
+        };
+        let found = loop {
+            attempts += 1;
+            let cause = match timeout_at(deadline, fetch::open(self, backend, path, &counters)).await {
+                Ok(Ok(found)) => {
+                    self.answered(backend, name);
+                    break found;
+                }
+                Ok(Err(cause)) => cause,
+                Err(_) => {
+                    let cause = Cause::Deadline { after: access.deadline, last: last.map(Box::new) };
+                    is_down(attempts, &cause);
+                    return Err(failed(attempts, cause));
+                }
+            };
+            let pause = self.backoff.pause(attempts);
+            let may_retry = cause.is_transient() && attempts <= retries && Instant::now() + pause < deadline;
+            if !may_retry {
+                if cause.is_transient() {
+                    is_down(attempts, &cause);
+                } else {
+                    self.answered(backend, name);
+                }
+                return Err(failed(attempts, cause));
+            }
+            self.events.add(name, first.clone(), attempts, What::Retried(cause.clone()));
+            counters.retries.fetch_add(1, Ordering::Relaxed);
+            last = Some(cause);
+            tokio::time::sleep(pause).await;
+        };
+        // Of two objects of one length without a time, nothing tells one from the other.
+        let has_time = found.version.modified.is_some();
+        if found.version.etag.is_none() && !(self.options.accept_unversioned && has_time) {
+            return Err(failed(attempts, Cause::Unversioned));
+        }
+        if i64::try_from(found.version.len).is_err() {
+            let what = "the store says that the object is longer than a file may be";
+            return Err(failed(attempts, Cause::Unsupported(what.into())));
+        }
+        // Both are told in messages, and compared as they are.
+        let texts = [found.version.etag.as_deref(), found.version.id.as_deref(), found.kind.as_deref()];
+        if texts.into_iter().flatten().any(|text| backend.redactor.has_secret(text)) {
+            let what = "the store's answer has a credential in its entity tag or content type";
+            return Err(failed(attempts, Cause::Unsupported(what.into())));
+        }
+        let key: Arc<str> = match &*backend.endpoint {
+            "" => Arc::clone(name),
+            endpoint => format!("{name} at {endpoint}").into(),
+        };
+        let object = Arc::new(Pinned {
+            number: self.numbers.fetch_add(1, Ordering::Relaxed),
+            name: Arc::clone(name),
+            backend: Arc::clone(backend),
+            path: path.clone(),
+            key: (key, found.version.key()),
+            version: found.version,
+            kind: found.kind,
+            encoding: found.encoding,
+            block: self.options.block as u64,
+            streams: Mutex::new(Streams::default()),
+            counters,
+        });
+        self.keep_first(&object, &found.first);
+        Ok(object)
+    }
+
+    /// Waits until an object may be opened: not while a probe is under way. Returns the time, and the probe if it is one.
+    async fn admit<'b>(&self, backend: &'b Backend, deadline: Instant) -> Result<(Instant, Option<Probe<'b>>), Cause> {
+        loop {
+            let now = Instant::now();
+            match backend.health.admit(now, deadline) {
+                Admission::Go => return Ok((now, None)),
+                Admission::Probe => return Ok((now, Some(Probe { health: &backend.health, begun: now }))),
+                Admission::Fail(cause) => return Err(cause),
+                Admission::Wait => {
+                    if now >= deadline
+                        && let Some(cause) = backend.health.is_down(now, deadline)
+                    {
+                        return Err(cause);
+                    }
+                    tokio::time::sleep_until((now + LOOK).min(deadline)).await;
+                }
+            }
+        }
+    }
+
+    /// Keeps the first block, with which the object was opened.
+    fn keep_first(&self, object: &Pinned, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(mut buffer) = self.pool.try_room(1).and_then(|mut room| room.take()) {
+            buffer.bytes_mut().extend_from_slice(bytes);
+            self.table.lock().keep((object.number, 0), buffer.freeze(), 0, false);
+        }
+    }
+
+    /// Notes that a backend has answered.
+    fn answered(&self, backend: &Backend, name: &Arc<str>) {
+        if backend.health.answered(Instant::now()) {
+            self.events.add(name, 0..0, 0, What::Up);
+        }
+    }
+
+    /// Gives up everything of an object that is no longer used.
+    pub(crate) fn close(&self, object: &Pinned) {
+        if !self.is_ours() {
+            return;
+        }
+        object.streams.lock().clear();
+        let (cancelled, evicted) = self.table.lock().close(object.number);
+        drop(evicted);
+        cancelled.iter().for_each(|flight| self.was_cancelled(object, flight));
+    }
+
+    /// Counts a flight that was cancelled.
+    fn was_cancelled(&self, object: &Pinned, flight: &Flight) {
+        object.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+        if flight.is_probe {
+            object.backend.health.gave_up(flight.begun);
+        }
+        let range = object.bytes_of(&flight.blocks);
+        self.events.add(&object.name, range, flight.so_far().0, What::Cancelled);
+    }
+
+    /// Makes room where flights wait for it, and keeps only so much of what was read. Returns blocks, to be dropped without a
+    /// lock.
+    fn make_room(&self, table: &mut Table) -> Vec<Bytes> {
+        let hungry = usize::try_from(self.hungry.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let mut evicted = table.trim(self.pool.limit() / READ_STAYS);
+        if hungry > 0 {
+            evicted.extend(table.evict(hungry, true));
+        }
+        evicted
+    }
+}

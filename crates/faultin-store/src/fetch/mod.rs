@@ -1,0 +1,185 @@
+//! One attempt of a request: a range of one version of an object, or the reason why not.
+
+mod body;
+#[cfg(feature = "net")]
+pub(crate) mod checksum;
+
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use object_store::{Attribute, GetOptions, GetRange, GetResult};
+use tokio::time::{Instant, timeout};
+
+pub(crate) use body::{Sink, read_body};
+
+#[cfg(feature = "net")]
+use crate::backend::{Asked, PinnedHead, Seen};
+use crate::backend::{Backend, cause_of};
+use crate::engine::Engine;
+use crate::error::Cause;
+use crate::pin::Version;
+use crate::pinned::Pinned;
+use crate::stats::{Counters, add, nanoseconds};
+
+/// An answer whose head is as it has to be.
+pub(crate) struct Head {
+    pub(crate) result: GetResult,
+    /// Whether the body is known to be as long as the range before it has ended.
+    pub(crate) is_measured: bool,
+    #[cfg(feature = "net")]
+    pub(crate) checksum: Option<checksum::Checksum>,
+}
+
+/// Requests a range of an object.
+///
+/// # Errors
+/// Why the answer is none, or of something else.
+pub(crate) async fn request(engine: &Engine, object: &Pinned, range: &Range<u64>) -> Result<Head, Cause> {
+    let version = &object.version;
+    let mut options = GetOptions {
+        range: Some(GetRange::Bounded(range.clone())),
+        if_match: version.etag.as_deref().map(str::to_owned),
+        version: version.id.as_deref().filter(|_| engine.options.old_versions).map(str::to_owned),
+        ..GetOptions::default()
+    };
+    if version.etag.is_none() {
+        options.if_unmodified_since = version.modified.map(Into::into);
+    }
+    #[cfg(feature = "net")]
+    options.extensions.insert(Asked {
+        range: Some(range.clone()),
+        pinned: Some(PinnedHead {
+            version: version.clone(),
+            kind: object.kind.clone(),
+            encoding: object.encoding.clone(),
+        }),
+    });
+    let limit = engine.options.attempt;
+    let backend = &object.backend;
+    let head = match get(backend, object, options, limit).await {
+        // A condition that did not hold, or nothing there any more.
+        Err(Cause::Status { status: 412, .. }) => return Err(replaced(object, limit).await),
+        Err(Cause::NotFound | Cause::Status { status: 404 | 410, .. }) => {
+            return Err(Cause::Replaced { pinned: version.clone(), found: None });
+        }
+        other => other?,
+    };
+    let found = Version::of(&head.result.meta);
+    if !version.is(&found) {
+        let cause = Cause::Replaced { pinned: version.clone(), found: Some(found) };
+        return Err(cause.redacted(&backend.redactor));
+    }
+    if head.result.range != *range {
+        return Err(Cause::WrongRange { got: Some(head.result.range) });
+    }
+    Ok(head)
+}
+
+async fn get(backend: &Backend, object: &Pinned, options: GetOptions, limit: Duration) -> Result<Head, Cause> {
+    get_opts(backend, &object.path, options, limit).await
+}
+
+/// Sends a request.
+async fn get_opts(
+    backend: &Backend,
+    path: &object_store::path::Path,
+    options: GetOptions,
+    limit: Duration,
+) -> Result<Head, Cause> {
+    // `object_store` panics where a credential that it was given later, such as by a server, cannot be in a header.
+    let request = AssertUnwindSafe(backend.store.get_opts(path, options)).catch_unwind();
+    let result = match timeout(limit, request).await {
+        Ok(Ok(Ok(result))) => Ok(result),
+        Ok(Ok(Err(error))) => Err(cause_of(&error, &backend.redactor).redacted(&backend.redactor)),
+        Ok(Err(_)) => Err(Cause::Other("object_store has panicked: a credential may be malformed".into())),
+        Err(_) => Err(Cause::TimedOut(limit)),
+    };
+    #[cfg(feature = "net")]
+    let head = result.map(|mut result| {
+        let seen = result.extensions.remove::<Seen>();
+        let (is_measured, checksum) = seen.map_or((true, None), |seen| (seen.is_measured, seen.checksum));
+        Head { result, is_measured, checksum }
+    });
+    #[cfg(not(feature = "net"))]
+    let head = result.map(|result| Head { result, is_measured: true });
+    head
+}
+
+/// Returns which version the store has now.
+async fn replaced(object: &Pinned, limit: Duration) -> Cause {
+    let found = match head(&object.backend, &object.path, limit).await {
+        Ok(head) => Some(Version::of(&head.result.meta)),
+        Err(_) => None,
+    };
+    Cause::Replaced { pinned: object.version.clone(), found }.redacted(&object.backend.redactor)
+}
+
+/// Asks for what a store says of an object, without its bytes.
+async fn head(backend: &Backend, path: &object_store::path::Path, limit: Duration) -> Result<Head, Cause> {
+    let mut options = GetOptions { head: true, ..GetOptions::default() };
+    #[cfg(feature = "net")]
+    options.extensions.insert(Asked { range: None, pinned: None });
+    let _ = &mut options;
+    get_opts(backend, path, options, limit).await
+}
+
+/// What an object was found to be.
+pub(crate) struct Found {
+    pub(crate) version: Version,
+    pub(crate) kind: Option<std::sync::Arc<str>>,
+    pub(crate) encoding: Option<std::sync::Arc<str>>,
+    /// Its first bytes.
+    pub(crate) first: Vec<u8>,
+}
+
+/// Opens an object by requesting its first block: one round trip to its first byte.
+///
+/// # Errors
+/// Why it cannot be opened.
+pub(crate) async fn open(
+    engine: &Engine,
+    backend: &Backend,
+    path: &object_store::path::Path,
+    counters: &Counters,
+) -> Result<Found, Cause> {
+    let limit = engine.options.attempt;
+    let range = 0..engine.options.block as u64;
+    let mut options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+    #[cfg(feature = "net")]
+    options.extensions.insert(Asked { range: Some(range), pinned: None });
+    let _ = &mut options;
+    add(&counters.requests, 1);
+    let begun = Instant::now();
+    let head = match get_opts(backend, path, options, limit).await {
+        Ok(head) => head,
+        // An empty object has no such range. Stores say so in different ways.
+        Err(cause @ (Cause::Status { status: 416, .. } | Cause::Other(_))) => {
+            add(&counters.requests, 1);
+            return match self::head(backend, path, limit).await {
+                Ok(head) if head.result.meta.size == 0 => Ok(Found::of(&head, Vec::new())),
+                _ => Err(cause),
+            };
+        }
+        Err(Cause::Status { status: 404 | 410, .. }) => return Err(Cause::NotFound),
+        Err(cause) => return Err(cause),
+    };
+    let expected = head.result.range.clone();
+    let mut found = Found::of(&head, Vec::new());
+    if expected != (0..found.version.len.min(engine.options.block as u64)) {
+        return Err(Cause::WrongRange { got: Some(expected) });
+    }
+    found.first = body::whole(head, backend, limit, counters).await?;
+    counters.io_time.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
+    Ok(found)
+}
+
+impl Found {
+    fn of(head: &Head, first: Vec<u8>) -> Found {
+        let text = |name| head.result.attributes.get(&name).map(|text| std::sync::Arc::from(text.as_ref()));
+        let (kind, encoding) = (text(Attribute::ContentType), text(Attribute::ContentEncoding));
+        Found { version: Version::of(&head.result.meta), kind, encoding, first }
+    }
+}
