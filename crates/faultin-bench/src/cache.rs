@@ -119,14 +119,15 @@ fn resident(bench: &mut Bench, cache: &Cache, kernel: &File) -> Result<(), Strin
     let bytes = vec![1; LEN as usize];
     kernel.write_all_at(&bytes, 0).map_err(|error| said(&error))?;
     let map = FileMap::from_file(kernel.try_clone().map_err(|error| said(&error))?).map_err(|error| said(&error))?;
-    for (what, folio) in [("large folios", LEN as usize), ("small folios", 4096)] {
+    let block = faultin::page_size().max(4096);
+    for (what, folio) in [("large folios", LEN as usize), ("small folios", block)] {
         let options = FileOptions::new().max_folio(folio);
         let ours = cache.open_with(MemoryStore::new([]), options).map_err(|error| said(&error))?;
         ours.write_all_at(&bytes, 0).map_err(|error| said(&error))?;
         let all = |bytes: u64| bytes == LEN;
         let asked = || ours.resident(black_box(0..LEN)).is_ok_and(|found| all(found.bytes()));
         let mapped = || map.resident(black_box(0..LEN)).is_ok_and(|found| all(found.bytes()));
-        bench.run(Case::new(format!("resident, {what}"), 4096, hot(asked)).per((LEN / 4096) as usize).peer(
+        bench.run(Case::new(format!("resident, {what}"), block, hot(asked)).per(LEN as usize / block).peer(
             "mincore, FileMap",
             None,
             hot(mapped),
