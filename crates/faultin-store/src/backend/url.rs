@@ -126,6 +126,31 @@ pub(crate) fn connect(
     made.unwrap_or_else(|_| Err(Cause::Unsupported("a setting cannot be used: object_store has panicked".into())))
 }
 
+/// Applies the settings that a builder knows. The builders of `object_store` have the same methods, and no trait for them.
+#[cfg(feature = "net")]
+macro_rules! configured {
+    ($builder:expr, $settings:expr) => {
+        $settings.iter().fold($builder, |builder, (key, value)| match key.to_ascii_lowercase().parse() {
+            Ok(key) => builder.with_config(key, value),
+            Err(_) => builder,
+        })
+    };
+}
+
+/// Makes the store of a builder: with our client, and without retries.
+#[cfg(feature = "net")]
+macro_rules! built {
+    ($builder:expr, $failed:expr) => {
+        Arc::new(
+            $builder
+                .with_retry(no_retries())
+                .with_http_connector(super::connect::Connector)
+                .build()
+                .map_err($failed)?,
+        )
+    };
+}
+
 fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<dyn ObjectStore>, String), Cause> {
     let failed = |error: object_store::Error| Cause::Unsupported(redactor.text(&error.to_string()));
     let _ = (settings, &failed, &place.url);
@@ -134,55 +159,25 @@ fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<
         ObjectStoreScheme::AmazonS3 => {
             use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
             super::settings::check::<AmazonS3ConfigKey>("AWS_", settings)?;
-            let mut builder = AmazonS3Builder::from_env().with_url(place.url.as_str());
-            for (key, value) in settings {
-                if let Ok(key) = key.to_ascii_lowercase().parse() {
-                    builder = builder.with_config(key, value);
-                }
-            }
+            let builder = configured!(AmazonS3Builder::from_env().with_url(place.url.as_str()), settings);
             let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
-            let store = builder
-                .with_retry(no_retries())
-                .with_http_connector(super::connect::Connector)
-                .build()
-                .map_err(failed)?;
-            Ok((Arc::new(store), redactor.text(&endpoint).to_string()))
+            Ok((built!(builder, failed), redactor.text(&endpoint).to_string()))
         }
         #[cfg(feature = "gcs")]
         ObjectStoreScheme::GoogleCloudStorage => {
             use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
             super::settings::check::<GoogleConfigKey>("GOOGLE_", settings)?;
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(place.url.as_str());
-            for (key, value) in settings {
-                if let Ok(key) = key.to_ascii_lowercase().parse() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let store = builder
-                .with_retry(no_retries())
-                .with_http_connector(super::connect::Connector)
-                .build()
-                .map_err(failed)?;
-            Ok((Arc::new(store), String::new()))
+            let builder = configured!(GoogleCloudStorageBuilder::from_env().with_url(place.url.as_str()), settings);
+            Ok((built!(builder, failed), String::new()))
         }
         #[cfg(feature = "azure")]
         ObjectStoreScheme::MicrosoftAzure => {
             use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
             super::settings::check::<AzureConfigKey>("AZURE_", settings)?;
-            let mut builder = MicrosoftAzureBuilder::from_env().with_url(place.url.as_str());
-            for (key, value) in settings {
-                if let Ok(key) = key.to_ascii_lowercase().parse() {
-                    builder = builder.with_config(key, value);
-                }
-            }
+            let builder = configured!(MicrosoftAzureBuilder::from_env().with_url(place.url.as_str()), settings);
             let of = |key| builder.get_config_value(&key).unwrap_or_default();
             let endpoint = format!("{} {}", of(AzureConfigKey::AccountName), of(AzureConfigKey::Endpoint));
-            let store = builder
-                .with_retry(no_retries())
-                .with_http_connector(super::connect::Connector)
-                .build()
-                .map_err(failed)?;
-            Ok((Arc::new(store), redactor.text(endpoint.trim()).to_string()))
+            Ok((built!(builder, failed), redactor.text(endpoint.trim()).to_string()))
         }
         #[cfg(feature = "http")]
         ObjectStoreScheme::Http => {
@@ -194,17 +189,8 @@ fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<
             if place.url.scheme() == "http" {
                 builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
             }
-            for (key, value) in settings {
-                if let Ok(key) = key.to_ascii_lowercase().parse() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let store = builder
-                .with_retry(no_retries())
-                .with_http_connector(super::connect::Connector)
-                .build()
-                .map_err(failed)?;
-            Ok((Arc::new(store), String::new()))
+            let builder = configured!(builder, settings);
+            Ok((built!(builder, failed), String::new()))
         }
         #[cfg(feature = "local")]
         ObjectStoreScheme::Local => Ok((Arc::new(object_store::local::LocalFileSystem::new()), String::new())),
