@@ -23,7 +23,7 @@ struct Suite {
     covers: &'static [&'static str],
 }
 
-const SUITES: [Suite; 17] = [
+const SUITES: [Suite; 18] = [
     Suite { name: "aarch64", covers: &["crates/faultin", "crates/faultin-cache", "crates/faultin-audit"] },
     Suite {
         name: "files",
@@ -66,6 +66,7 @@ const SUITES: [Suite; 17] = [
             "xtask/src/env/stores",
         ],
     },
+    Suite { name: "simulation", covers: &["crates/faultin-store/src"] },
     Suite { name: "deny", covers: &["Cargo.lock", "deny.toml"] },
     Suite { name: "release", covers: &["crates", "Cargo.toml", "Cargo.lock", "xtask/src/release"] },
 ];

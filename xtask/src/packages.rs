@@ -119,7 +119,7 @@ mod tests {
         ("faultin-cli", 5),
         ("faultin-guard", 4),
         ("faultin-sim", 0),
-        ("faultin-store", 13),
+        ("faultin-store", 14),
     ];
 
     /// Returns the direct dependencies from a registry of each published package.

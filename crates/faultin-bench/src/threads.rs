@@ -94,9 +94,10 @@ fn goals(bench: &mut Bench) {
 /// Measures reads and writes of half of the L2 cache for each thread, in common rounds.
 fn buffered(bench: &mut Bench, threads: usize) -> Result<(), String> {
     let part = second_cache() / 2;
-    let cache = CacheOptions::new().limit(4 * threads * part + (64 << 20)).build();
+    let cache = CacheOptions::new().limit(5 * threads * part + (64 << 20)).build();
     let files: Vec<CachedFile> = (0..threads).map(|_| filled(&cache, part)).collect::<Result<_, _>>()?;
-    let shared = filled(&cache, threads * part)?;
+    // A file each for readers and writers: how threads share a file follows what they do, and changes slowly.
+    let [shared, written] = [filled(&cache, threads * part)?, filled(&cache, threads * part)?];
     let kernel = tempfile::tempfile_in("/dev/shm").map_err(|error| format!("a file on /dev/shm: {error}"))?;
     let bytes = vec![1_u8; part];
     for at in 0..threads {
@@ -130,7 +131,7 @@ fn buffered(bench: &mut Bench, threads: usize) -> Result<(), String> {
     let overwrite_own = |thread: usize| write(&files[thread], 0);
     let read_own = |thread: usize| read(&files[thread], CALL);
     let (read_64, read_4096) = (|_| read(&shared, 64), |_| read(&shared, CALL));
-    let overwrite_part = |thread: usize| write(&shared, thread * part);
+    let overwrite_part = |thread: usize| write(&written, thread * part);
     let pwrite_part = |thread: usize| kernel_write(&kernel, thread * part);
     let work = [
         Work::new("memcpy", CALL, None, &copy),

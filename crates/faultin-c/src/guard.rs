@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use faultin::map::{Damaged, Entered};
+use faultin::map::Entered;
 
 use crate::fault::{Fault, failed};
 use crate::map::{Kind, Map, range};
@@ -67,7 +67,7 @@ const _: () = assert!(size_of::<Damage>() == 112 + 16 + 16 * FAULTIN_DAMAGE_RANG
 /// What is behind the words of a guard.
 struct State {
     map: *const Map,
-    entered: Entered<'static>,
+    entered: MaybeUninit<Entered<'static>>,
 }
 
 const _: () = assert!(size_of::<State>() <= 8 * FAULTIN_GUARD_WORDS && align_of::<State>() <= 8);
@@ -101,23 +101,31 @@ pub unsafe extern "C" fn faultin_guard_begin(
     guard: *mut Guard,
     fault: *mut Fault,
 ) -> c_int {
-    // SAFETY: forwarded; `faultin_map_close` refuses to close the map while a guard is open.
+    // SAFETY: forwarded; `faultin_map_close` refuses to close the map while a guard is open. The entry is made in the guard itself,
+    // whose words need not be initialised.
     unsafe {
         let range = range(offset, len);
-        let entered: Result<Entered<'static>, Damaged<()>> = match &(*map).kind {
-            Kind::Read(map) => map.enter(range),
-            Kind::Write(map) => map.enter(range),
-            Kind::Shared(map) => map.enter(range),
+        let state = (&raw mut (*guard).state).cast::<State>();
+        (&raw mut (*state).map).write(map);
+        let place = &mut (*state).entered;
+        let entered = match &(*map).kind {
+            Kind::Read(map) => map.enter(range, place),
+            Kind::Write(map) => map.enter(range, place),
+            Kind::Shared(map) => map.enter(range, place),
         };
         match entered {
-            Ok(entered) => {
-                let (bytes, is_copy) = (entered.bytes(), entered.is_copy());
-                (*map).guards.fetch_add(1, Ordering::Relaxed);
+            Ok(()) => {
+                let entered = place.assume_init_ref();
+                let bytes = entered.bytes();
+                let mut flags = 0;
+                if entered.is_copy() {
+                    flags = FAULTIN_GUARD_COPY;
+                    (*map).copies.fetch_add(1, Ordering::Relaxed);
+                }
                 (&raw mut (*guard).data).write(bytes.cast());
                 (&raw mut (*guard).len).write(bytes.len());
-                (&raw mut (*guard).flags).write(if is_copy { FAULTIN_GUARD_COPY } else { 0 });
+                (&raw mut (*guard).flags).write(flags);
                 (&raw mut (*guard).reserved).write(0);
-                (&raw mut (*guard).state).cast::<MaybeUninit<State>>().write(MaybeUninit::new(State { map, entered }));
                 0
             }
             Err(damaged) => {
@@ -139,16 +147,19 @@ pub unsafe extern "C" fn faultin_guard_begin(
 /// `guard` was filled in by `faultin_guard_begin`; `damage` is null or valid for writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_guard_end(guard: *mut Guard, damage: *mut Damage) -> c_int {
-    // SAFETY: forwarded; the state is read once, because `data` is null afterwards.
+    // SAFETY: forwarded; the entry is left once, because `data` is null afterwards.
     unsafe {
         let guard = &mut *guard;
         if guard.data.is_null() {
             return libc::EINVAL;
         }
-        let State { map, entered } = (&raw const guard.state).cast::<State>().read();
         (guard.data, guard.len) = (core::ptr::null(), 0);
-        let left = entered.leave();
-        (*map).guards.fetch_sub(1, Ordering::Release);
+        let state = &mut *(&raw mut guard.state).cast::<State>();
+        let is_copy = state.entered.assume_init_ref().is_copy();
+        let left = Entered::leave(&mut state.entered);
+        if is_copy {
+            (*state.map).copies.fetch_sub(1, Ordering::Release);
+        }
         let Err(damaged) = left else { return 0 };
         let fault = Fault::from(&damaged.error);
         if !damage.is_null() {

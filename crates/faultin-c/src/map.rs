@@ -71,8 +71,8 @@ const _: () = assert!(size_of::<MapChoices>() == 64);
 /// faultin_map_close() and faultin_shared_resize().
 pub struct Map {
     pub(crate) kind: Kind,
-    /// The number of open guards.
-    pub(crate) guards: AtomicUsize,
+    /// The number of open guards whose bytes are a copy. (The mapping has the number of the others.)
+    pub(crate) copies: AtomicUsize,
 }
 
 pub(crate) enum Kind {
@@ -82,6 +82,16 @@ pub(crate) enum Kind {
 }
 
 impl Map {
+    /// Returns whether a guard of this map is open.
+    pub(crate) fn has_guards(&self) -> bool {
+        let is_entered = match &self.kind {
+            Kind::Read(map) => map.is_entered(),
+            Kind::Write(map) => map.is_entered(),
+            Kind::Shared(map) => map.is_entered(),
+        };
+        is_entered || self.copies.load(Ordering::Acquire) > 0
+    }
+
     /// Gives a new map to the caller.
     ///
     /// # Safety
@@ -91,7 +101,7 @@ impl Map {
         unsafe {
             match made {
                 Ok(kind) => {
-                    to.write(Box::into_raw(Box::new(Map { kind, guards: AtomicUsize::new(0) })));
+                    to.write(Box::into_raw(Box::new(Map { kind, copies: AtomicUsize::new(0) })));
                     0
                 }
                 Err(error) => {
@@ -297,7 +307,7 @@ pub unsafe extern "C" fn faultin_map_close(map: *mut Map) -> c_int {
     }
     // SAFETY: forwarded.
     let open = unsafe { &*map };
-    if open.guards.load(Ordering::Acquire) > 0 {
+    if open.has_guards() {
         return libc::EBUSY;
     }
     if let Kind::Shared(shared) = &open.kind {

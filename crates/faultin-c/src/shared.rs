@@ -1,7 +1,6 @@
 //! Memory shared with a peer that is not trusted.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::Ordering;
 
 use faultin::map::Rights;
 use faultin::shared::SharedOptions;
@@ -134,8 +133,9 @@ pub unsafe extern "C" fn faultin_shared_resize(map: *mut Map, len: usize, fault:
     // SAFETY: forwarded.
     unsafe {
         let map = &mut *map;
+        let is_guarded = map.has_guards();
         match &mut map.kind {
-            _ if map.guards.load(Ordering::Acquire) > 0 => failed(Fault::new(Cause::Busy, libc::EBUSY), fault),
+            _ if is_guarded => failed(Fault::new(Cause::Busy, libc::EBUSY), fault),
             Kind::Shared(map) => map.resize(len).map_or_else(|error| failed(&error, fault), |()| 0),
             _ => failed(Fault::new(Cause::Unsupported, libc::EOPNOTSUPP), fault),
         }

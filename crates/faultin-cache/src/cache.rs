@@ -17,11 +17,12 @@ use crate::file::CachedFile;
 use crate::folio::arena::MAX_BLOCKS;
 use crate::folio::queue::Candidate;
 use crate::folio::{Arena, Folio, Geometry, Home};
-use crate::inode::{Inode, Shared};
+use crate::inode::{Inode, Refusals, Shared};
 use crate::limit::Follow;
 use crate::limit::follower::Follower;
 use crate::many::recent::Recent;
 use crate::prefetch::queue::Prefetcher;
+use crate::signals::without_signals;
 use crate::stats::{CacheStats, Counted, Register};
 use crate::store::{MAX_BYTES, Store};
 use crate::write::{Preallocate, WriteLoop};
@@ -105,7 +106,7 @@ impl CacheOptions {
             block: self.block,
             files: Mutex::new(Slab::new()),
             ownerless: AtomicBool::new(false),
-            refusals: Mutex::default(),
+            refusals: Refusals::default(),
             numbers: AtomicU64::new(1),
             register: Arc::new(Register::new()),
             prefetcher: Prefetcher::default(),
@@ -206,16 +207,19 @@ impl Cache {
         let geometry = Geometry { block: shared.block, max_folio: max_folio.next_power_of_two() };
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let (calls, store) = (store.calls(), Box::new(store));
-        let mut files = shared.files.lock();
-        let entry = files.vacant_entry();
-        let slot = u32::try_from(entry.key())
-            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "the cache has 2^32 files, and no more at once"))?;
-        let home = Home { number, slot };
-        let inode = Arc::new(Inode::new(home, Arc::clone(shared), store, calls, geometry, options.write_loop, size));
-        // With a handle before it is published: the next sync forgets a file without one.
-        let file = CachedFile::new(Arc::clone(&inode));
-        entry.insert(inode);
-        Ok(file)
+        shared.with_files(|files| {
+            let entry = files.vacant_entry();
+            let slot = u32::try_from(entry.key()).map_err(|_| {
+                io::Error::new(io::ErrorKind::OutOfMemory, "the cache has 2^32 files, and no more at once")
+            })?;
+            let home = Home { number, slot };
+            let inode = Inode::new(home, Arc::clone(shared), store, calls, geometry, options.write_loop, size);
+            let inode = Arc::new(inode);
+            // With a handle before it is published: the next sync forgets a file without one.
+            let file = CachedFile::new(Arc::clone(&inode));
+            entry.insert(inode);
+            Ok(file)
+        })
     }
 
     /// Returns the size of all folios in bytes.
@@ -250,7 +254,7 @@ impl Cache {
     /// Returns what this cache has done so far.
     pub fn stats(&self) -> CacheStats {
         let shared = &self.owner.shared;
-        let dirty = shared.files.lock().iter().map(|(_, inode)| inode.dirty.load(Ordering::Relaxed)).sum();
+        let dirty = shared.with_files(|files| files.iter().map(|(_, inode)| inode.dirty()).sum());
         CacheStats { dirty, used: shared.arena.used() as u64, ..shared.register.stats() }
     }
 
@@ -268,7 +272,7 @@ impl Cache {
     /// Evicts the clean folios of all files that no thread is using at the moment.
     pub fn drop_clean(&self) {
         for inode in self.owner.shared.snapshot() {
-            if let Some(mut table) = inode.table.try_exclusive() {
+            if let Some(mut table) = inode.table().try_exclusive() {
                 // Clean folios need no store.
                 let _ = inode.evict(&mut table, usize::MAX, &EvictionScope { dirty: false, kept: false, wanted: true });
             }
@@ -344,18 +348,24 @@ impl Shared {
     }
 
     fn snapshot(&self) -> Vec<Arc<Inode>> {
-        self.files.lock().iter().map(|(_, inode)| Arc::clone(inode)).collect()
+        self.with_files(|files| files.iter().map(|(_, inode)| Arc::clone(inode)).collect())
+    }
+
+    /// Calls `with` with the files, where no handler can wait for a pager thread, which may need them.
+    fn with_files<T>(&self, with: impl FnOnce(&mut Slab<Arc<Inode>>) -> T) -> T {
+        without_signals(|| with(&mut self.files.lock()))
     }
 
     /// Returns the files of these candidates for an eviction, except the file in the slot `own`. Candidates are of any
     /// files, so each file is in other lines of memory: all are loaded before the first one is needed, which takes hardly
     /// longer than one.
     fn files_of(&self, candidates: &[Candidate], own: u32) -> Vec<Option<Arc<Inode>>> {
+        // The caller's lock of a file is seen.
         let files = self.files.lock();
         let others = || candidates.iter().map(|other| files.get(other.file as usize).filter(|_| other.file != own));
         // A count is changed by an atomic operation, which waits for all loads before it.
         let users: usize =
-            others().flatten().map(|file| Arc::strong_count(file) + usize::from(file.table.is_free())).sum();
+            others().flatten().map(|file| Arc::strong_count(file) + usize::from(file.table().is_free())).sum();
         std::hint::black_box(users);
         others().map(Option::<&Arc<Inode>>::cloned).collect()
     }
@@ -363,10 +373,10 @@ impl Shared {
     fn sync(&self) -> Result<(), Error> {
         let mut first = Ok(());
         for inode in self.snapshot() {
-            let seen = AtomicU64::new(inode.errors.lock().count());
+            let seen = AtomicU64::new(inode.failures());
             let result = inode.sync(false).and_then(|()| inode.report(&seen));
             // Blocks that are dirty again after a failed sync stay for the next one.
-            if result.is_ok() || inode.dirty.load(Ordering::Relaxed) == 0 {
+            if result.is_ok() || inode.dirty() == 0 {
                 self.close(&inode);
             }
             first = first.and(result);
@@ -381,28 +391,50 @@ impl Shared {
         }
         let written = inode.write_back(0..u64::MAX).and_then(|()| inode.settle_len());
         if written.is_ok() || self.ownerless.load(Ordering::Acquire) {
-            let mut files = self.files.lock();
-            // Unless it was forgotten before, and its slot may have another file.
-            let slot = inode.slot as usize;
-            if files.get(slot).is_some_and(|other| Arc::ptr_eq(other, inode)) {
-                files.remove(slot);
-            }
+            self.with_files(|files| {
+                // Unless it was forgotten before, and its slot may have another file.
+                let slot = inode.slot() as usize;
+                if files.get(slot).is_some_and(|other| Arc::ptr_eq(other, inode)) {
+                    files.remove(slot);
+                }
+            });
         }
     }
 
     /// Returns how often memory was denied because a store does not take dirty blocks.
     pub(crate) fn refusals(&self) -> u64 {
-        self.refusals.lock().count
+        self.refusals.count.load(Ordering::Relaxed)
     }
 
     /// Returns the error of the last such denial, if there were more than `before`.
     pub(crate) fn refused_since(&self, before: u64) -> Option<Error> {
-        let refusals = self.refusals.lock();
-        let is_new = refusals.count > before;
-        is_new.then(|| self.full(refusals.last.clone()))
+        let (is_new, last) = without_signals(|| {
+            let last = self.refusals.last.lock();
+            (self.refusals() > before, last.clone())
+        });
+        is_new.then(|| self.full(last))
     }
 
     fn full(&self, store: Option<Arc<io::Error>>) -> Error {
         Error::Full { used: self.arena.used(), limit: self.arena.limit(), store }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::tests::assert_waits_without_signals;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn who_waits_for_the_files_or_a_refusal_has_its_signals_blocked() {
+        let cache = CacheOptions::new().limit(1 << 20).build();
+        let shared = &cache.owner.shared;
+        let file = cache.open(MemoryStore::new([7; 100])).unwrap();
+        assert_waits_without_signals(shared.files.lock(), || _ = cache.stats());
+        assert_waits_without_signals(shared.files.lock(), || drop(cache.open(MemoryStore::new([])).unwrap()));
+        assert_waits_without_signals(shared.files.lock(), || cache.sync().unwrap());
+        assert_waits_without_signals(shared.files.lock(), || drop(file));
+        assert_waits_without_signals(shared.refusals.last.lock(), || assert!(shared.refused_since(0).is_none()));
     }
 }

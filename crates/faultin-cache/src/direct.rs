@@ -57,7 +57,7 @@ pub(crate) fn write<M: ReadMemory, C: CopyFrom<M>>(
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
     inode.check_growth(pos, from.count()).map_err(nothing)?;
-    let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
+    let _writers = inode.writers().exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
     write_units::<M, C>(inode, from, pos, mutation, observer)
 }
 
@@ -102,8 +102,8 @@ pub(crate) fn append<M: ReadMemory, C: CopyFrom<M>>(
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let nothing = |error: Error| Partial { done: 0, error };
-    let _writers = inode.writers.exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
-    let start = inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size();
+    let _writers = inode.writers().exclusive().map_err(|deadlock| nothing(deadlock.into()))?;
+    let start = inode.table().shared().map_err(|deadlock| nothing(deadlock.into()))?.size();
     let all = from.count();
     inode.check_growth(start, all).map_err(nothing)?;
     let at = |done: usize| At::Locked(start + done as u64);
@@ -267,7 +267,7 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
 impl Inode {
     /// Writes whole units to the store, and to the cached blocks: returns how many bytes the store has.
     fn write_direct(&self, bytes: &[u8], pos: u64) -> (usize, Result<(), Error>) {
-        let mut table = match self.table.exclusive() {
+        let mut table = match self.table().exclusive() {
             Ok(table) => table,
             Err(deadlock) => return (0, Err(deadlock.into())),
         };
@@ -282,7 +282,7 @@ impl Inode {
         let mut overlaid = Ok(());
         let end = pos + written as u64;
         if written > 0 {
-            table.store_changed(end);
+            table.store_changed(pos..end);
             overlaid = overlay(&mut table, &bytes[..written], pos);
             table.taken(pos..end);
         }
@@ -301,7 +301,7 @@ impl Inode {
     /// Reads at most `ask` bytes past the cache, but sees cached changes.
     fn read_direct<'b>(&self, bounce: &'b mut Bounce, pos: u64, ask: usize) -> Result<&'b [u8], Error> {
         // Not during a writeback: a block that was clean when its folio was checked could have been read before.
-        let table = self.table.shared()?;
+        let table = self.table().shared()?;
         let end = table.size().min(pos + ask as u64);
         if pos >= end {
             return Ok(&[]);
@@ -320,7 +320,7 @@ impl Inode {
             }
             let mut part = from;
             while part < to {
-                let until = to.min(self.geometry.block_down(part) + self.geometry.block as u64);
+                let until = to.min(self.geometry().block_down(part) + self.geometry().block as u64);
                 if folio.is_uptodate(part..until) {
                     let within = (part - pos) as usize..(until - pos) as usize;
                     folio.read(part..until, |cached| bytes[within].copy_from_slice(cached))?;

@@ -69,13 +69,13 @@ impl Drop for CachedFile {
     /// its [`sync`](crate::Cache::sync).
     fn drop(&mut self) {
         // In a child of `fork` the file is the parent's.
-        if !self.inode.cache.is_ours() {
+        if !self.inode.cache().is_ours() {
             return;
         }
-        self.inode.cache.register.leave(self.counted, &self.counters);
+        self.inode.cache().register.leave(self.counted, &self.counters);
         // During another panic, a panic of the store would end the process: dirty blocks stay in the cache then.
         if self.inode.remove_handle() && !std::thread::panicking() {
-            self.inode.cache.close(&self.inode);
+            self.inode.cache().close(&self.inode);
         }
     }
 }
@@ -84,7 +84,7 @@ impl CachedFile {
     pub(crate) fn new(inode: Arc<Inode>) -> CachedFile {
         inode.add_handle();
         let counters = Arc::<Counters>::default();
-        let counted = inode.cache.register.enter(&counters);
+        let counted = inode.cache().register.enter(&counters);
         CachedFile { inode, seen: AtomicU64::new(0), counters, counted }
     }
 
@@ -94,7 +94,7 @@ impl CachedFile {
 
     /// Returns a number that no other file of the cache has; [`LockId`](crate::lock::LockId) names the file by it.
     pub fn number(&self) -> u64 {
-        self.inode.number
+        self.inode.number()
     }
 
     /// Returns what was done through this handle so far. What was done through mappings is not known, except
@@ -105,7 +105,7 @@ impl CachedFile {
 
     /// Returns the calls of the file's store since it was opened, by all handles and mappings and by writeback.
     pub fn store_stats(&self) -> StoreStats {
-        self.inode.calls.stats()
+        self.inode.calls().stats()
     }
 
     /// Returns the length of the file in bytes.
@@ -113,7 +113,7 @@ impl CachedFile {
     /// # Errors
     /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub fn len(&self) -> Result<u64, Error> {
-        Ok(self.inode.table.shared()?.size())
+        Ok(self.inode.table().shared()?.size())
     }
 
     /// Returns whether the file is empty.
@@ -126,7 +126,7 @@ impl CachedFile {
 
     /// Returns the size in bytes of the blocks that the store does not have yet.
     pub fn dirty(&self) -> u64 {
-        self.inode.dirty.load(Ordering::Relaxed)
+        self.inode.dirty()
     }
 
     /// Writes what is left in `from` to `pos`. Where that is past the end of the file, the bytes between read as zeros.
@@ -380,7 +380,7 @@ impl CachedFile {
     /// Returns the number of bytes that will be read: less than what is missing if the bound is reached; prefetch the rest
     /// later. 0 in a child of `fork`.
     pub fn prefetch(&self, ranges: &[Range<u64>]) -> u64 {
-        self.inode.cache.prefetcher.add(&self.inode, ranges)
+        self.inode.cache().prefetcher.add(&self.inode, ranges)
     }
 
     /// Writes past the cache, which stays coherent. Bytes that do not fill units of the store's

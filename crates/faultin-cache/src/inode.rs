@@ -19,6 +19,7 @@ use crate::lock::{Lock, LockKind};
 use crate::many::recent::Recent;
 use crate::pager::post::PagerThread;
 use crate::prefetch::queue::Prefetcher;
+use crate::signals::without_signals;
 use crate::stats::{Calls, Register};
 use crate::store::{Length, MAX_BYTES, Store, Stored};
 use crate::write::WriteLoop;
@@ -27,24 +28,19 @@ use crate::write::WriteLoop;
 /// the threads that use one each.
 #[repr(align(128))]
 pub(crate) struct Inode {
-    pub(crate) number: u64,
-    /// Its place among the files of the cache.
-    pub(crate) slot: u32,
+    number: u64,
+    slot: u32,
     /// Number of [`CachedFile`](crate::CachedFile)s of it.
     handles: AtomicUsize,
-    pub(crate) cache: Arc<Shared>,
+    cache: Arc<Shared>,
     store: Box<dyn Store>,
-    pub(crate) how: WriteLoop,
-    /// Orders writes.
-    pub(crate) writers: Lock<()>,
+    how: WriteLoop,
+    writers: Lock<()>,
     core: Core,
-    /// Orders writeback among the threads that share the inode lock; the holder of the exclusive lock does not need it.
-    pub(crate) writeback: Lock<()>,
-    /// Orders syncs. Taken before the inode lock.
-    pub(crate) syncing: Lock<()>,
-    pub(crate) errors: Mutex<Errors>,
-    /// Resolves faults of mappings, once there has been one.
-    pub(crate) pager: OnceLock<PagerThread>,
+    writeback: Lock<()>,
+    syncing: Lock<()>,
+    errors: Mutex<Errors>,
+    pager: OnceLock<PagerThread>,
 }
 
 /// A handler has the core alone; all other code uses it as a part of the inode.
@@ -65,11 +61,11 @@ pub(crate) struct Shared {
     pub(crate) files: Mutex<Slab<Arc<Inode>>>,
     /// Whether the last clone of the [`Cache`] was dropped.
     pub(crate) ownerless: AtomicBool,
-    pub(crate) refusals: Mutex<Refusals>,
+    pub(crate) refusals: Refusals,
     pub(crate) numbers: AtomicU64,
     pub(crate) register: Arc<Register>,
     pub(crate) prefetcher: Prefetcher<Inode>,
-    /// Number of bytes that [`fill_many`](Inode::fill_many) is filling.
+    /// Number of bytes that are being [fetched](crate::fetch), and in no table yet.
     pub(crate) filling: AtomicUsize,
     pub(crate) recent: Recent,
     pub(crate) follower: OnceLock<Option<Follower>>,
@@ -88,8 +84,9 @@ pub(crate) enum Use {
 /// Memory that the cache has denied because stores do not take dirty blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    pub(crate) count: u64,
-    pub(crate) last: Option<Arc<io::Error>>,
+    /// Changed with the lock.
+    pub(crate) count: AtomicU64,
+    pub(crate) last: Mutex<Option<Arc<io::Error>>>,
 }
 
 impl fmt::Debug for Inode {
@@ -114,8 +111,9 @@ impl Inode {
     /// [`Error::TooLarge`] if no file can; [`Error::FixedLength`] if the store's length ends before.
     pub(crate) fn check_growth(&self, pos: u64, len: usize) -> Result<(), Error> {
         check_range(pos, len)?;
-        let size = self.store_len.least();
-        if self.store_len.is_fixed() && len > 0 && pos + len as u64 > size {
+        let length = self.store_len();
+        let size = length.least();
+        if length.is_fixed() && len > 0 && pos + len as u64 > size {
             return Err(Error::FixedLength { pos, len: len as u64, size });
         }
         Ok(())
@@ -136,15 +134,15 @@ impl Inode {
             slot,
             handles: AtomicUsize::new(0),
             store,
-            core: Core {
-                table: Lock::new(number, LockKind::Inode, Table::new(geometry, size, Home { number, slot })),
+            core: Core::new(
+                Home { number, slot },
+                Table::new(geometry, size, Home { number, slot }),
                 geometry,
-                arena: Arc::clone(cache.arena()),
-                store_len: Length::new(size, is_fixed),
+                Arc::clone(cache.arena()),
+                Length::new(size, is_fixed),
                 calls,
-                reserves: how.reserve,
-                dirty: AtomicU64::new(0),
-            },
+                how.reserve,
+            ),
             how,
             writers: Lock::new(number, LockKind::Writers, ()),
             writeback: Lock::new(number, LockKind::Writeback, ()),
@@ -155,9 +153,80 @@ impl Inode {
         }
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns its place among the files of the cache.
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Returns what it shares with the other files of its cache.
+    #[inline]
+    pub(crate) fn cache(&self) -> &Arc<Shared> {
+        &self.cache
+    }
+
+    /// Returns the loop of its writes.
+    #[inline]
+    pub(crate) fn how(&self) -> &WriteLoop {
+        &self.how
+    }
+
+    /// Returns its store, with what is known of the length: the only way to call it.
     #[inline]
     pub(crate) fn store(&self) -> Stored<'_> {
-        Stored::new(&*self.store, &self.core.store_len)
+        Stored::new(&*self.store, self.core.store_len())
+    }
+
+    /// Returns the lock that orders writes.
+    #[inline]
+    pub(crate) fn writers(&self) -> &Lock<()> {
+        &self.writers
+    }
+
+    /// Returns the lock that orders writeback among the threads that share the inode lock; the holder of the exclusive lock
+    /// does not need it.
+    pub(crate) fn writeback(&self) -> &Lock<()> {
+        &self.writeback
+    }
+
+    /// Returns the lock that orders syncs. It is taken before the inode lock.
+    pub(crate) fn syncing(&self) -> &Lock<()> {
+        &self.syncing
+    }
+
+    /// Returns what resolves faults of mappings, once there has been one.
+    pub(crate) fn pager(&self) -> Option<&PagerThread> {
+        self.pager.get()
+    }
+
+    /// Sets it, unless another thread was faster.
+    pub(crate) fn set_pager(&self, started: PagerThread) {
+        // What is dropped here ends its threads.
+        let _ = self.pager.set(started);
+    }
+
+    /// Records a failure of the store, for every handle that syncs. Returns it as an error.
+    pub(crate) fn record(&self, error: Arc<io::Error>) -> Error {
+        without_signals(|| self.errors.lock().record(Arc::clone(&error)));
+        Error::Store(error)
+    }
+
+    /// Returns the number of failures so far.
+    pub(crate) fn failures(&self) -> u64 {
+        without_signals(|| self.errors.lock().count())
+    }
+
+    /// Returns the first failure after the first `seen`, which becomes their number.
+    pub(crate) fn unseen_failure(&self, seen: &AtomicU64) -> Option<Error> {
+        // Together: otherwise an error in between would be marked as seen and not reported.
+        without_signals(|| {
+            let errors = self.errors.lock();
+            let seen = seen.swap(errors.count(), Ordering::Relaxed);
+            errors.since(seen).map(Error::Store)
+        })
     }
 
     /// Counts another handle.
@@ -188,15 +257,15 @@ impl Inode {
 
     #[cold]
     fn grab_new(&self, table: &mut Table, pos: u64, want: u64) -> Result<Key, Error> {
-        let start = self.geometry.block_down(pos);
+        let start = self.geometry().block_down(pos);
         // A file that grows at its end will probably continue to grow: its folios grow with it.
         let before =
             if pos >= table.size() { start.checked_sub(1).and_then(|before| table.find(before)) } else { None };
         let grown = before.map_or(0, |key| 2 * table.get(key).len() as u64);
         let room = table.room(start, want.max(grown));
-        let memory = self.cache.memory_for(self, table, start, room, Use::Copy)?;
+        let space = self.cache.space_for(self, table, room, Use::Copy)?;
         // Reclaim may have removed folios, but it has inserted none.
-        Ok(table.insert(Folio::new(memory, start, self.geometry.block)))
+        Ok(table.insert(Folio::new(space.into_memory(start), start, self.geometry().block)))
     }
 
     /// Makes the blocks valid that `part`, which is within a folio, touches.
@@ -204,7 +273,7 @@ impl Inode {
     /// # Errors
     /// The store's error; blocks that were read before stay.
     pub(crate) fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
-        let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
+        let blocks = self.geometry().block_down(part.start)..self.geometry().block_up(part.end);
         while let Some(run) = folio.next_missing(blocks.clone()) {
             self.read_blocks(folio, run).1?;
         }
@@ -218,22 +287,16 @@ impl Inode {
             let (done, result) = self.store().read(bytes, pos);
             (done, result.map_err(Error::from))
         });
-        let end = if result.is_ok() { blocks.end } else { self.geometry.block_down(end).max(blocks.start) };
+        let end = if result.is_ok() { blocks.end } else { self.geometry().block_down(end).max(blocks.start) };
         if end > blocks.start {
             folio.set_uptodate(blocks.start..end);
         }
         (end, result)
     }
 
-    /// Reads as [`read_blocks`](Self::read_blocks) does, for a caller that needs the first of them: the others are read
-    /// ahead, and their error is ignored.
-    ///
-    /// # Errors
-    /// The store's error in the first block.
-    pub(crate) fn read_ahead(&self, folio: &mut Folio, blocks: Range<u64>) -> Result<(), Error> {
-        let first = blocks.start;
-        let (end, result) = self.read_blocks(folio, blocks);
-        if end > first { Ok(()) } else { result }
+    /// Returns the end of the last block of the file.
+    pub(crate) fn end_of_blocks(&self, table: &Table) -> u64 {
+        self.geometry().block_up(table.size())
     }
 
     /// Reads the store's bytes at `pos`; zeros where it has none.
@@ -247,10 +310,27 @@ impl Inode {
     /// Notes that `bytes` bytes are no longer dirty, and need no reservation.
     pub(crate) fn sub_dirty(&self, bytes: usize) {
         if bytes > 0 {
-            self.dirty.fetch_sub(bytes as u64, Ordering::Relaxed);
+            self.core.cleaned(bytes);
             if self.how.reserve {
                 self.store().unreserve(bytes as u64);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cache;
+    use crate::signals::tests::assert_waits_without_signals;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn who_waits_for_the_errors_has_its_signals_blocked() {
+        let file = Cache::new().open(MemoryStore::new([])).unwrap();
+        let (inode, seen) = (file.inode(), AtomicU64::new(0));
+        assert_waits_without_signals(inode.errors.lock(), || _ = inode.record(Arc::new(io::Error::other("none"))));
+        assert_waits_without_signals(inode.errors.lock(), || assert_eq!(inode.failures(), 1));
+        assert_waits_without_signals(inode.errors.lock(), || assert!(inode.unseen_failure(&seen).is_some()));
     }
 }

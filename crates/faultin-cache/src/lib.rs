@@ -60,7 +60,20 @@
 //!
 //! # Limits
 //!
-//! A store that hangs hangs the operations that need it, and other operations of the same file; other files continue.
+//! A store that hangs hangs the operations that need its answer. Other files continue, and so do operations of the same file,
+//! also faults of its mappings, that find their bytes in memory or need others of the store: missing bytes are read without a
+//! lock. But the file's lock is held while the store is called
+//!
+//! * so that no other operation of the file continues: by [`set_len`](CachedFile::set_len), holes and direct writes; by an
+//!   operation that needs memory which has to be written back first; by a write whose copy has ended within a missing block, or
+//!   that has one in part in a cache of fewer than 32 blocks; by a fault that reads the store's
+//!   [descriptor](store::Store::descriptor) in its signal; and by a read of bytes that change all the time, in its fourth
+//!   attempt;
+//! * shared with reads of cached bytes, by writeback, by a sync that sets the store's length and by direct reads: others wait,
+//!   and reads that come after one that waits.
+//!
+//! More than eight faults of one file that need different blocks of a store that hangs make others that need the store wait.
+//!
 //! Memory that changes while it is read is read as a mixture. A fault that never returns (a server that hangs) hangs the
 //! copy, and with it the file. A cache belongs to its process: after `fork` the child does not have its folios, and must
 //! not use it. The child may drop the cache: that touches neither the stores nor the parent's memory.
@@ -79,6 +92,7 @@ pub mod store;
 pub mod write;
 
 mod ahead;
+#[allow(unsafe_code, reason = "a mapping of its own")]
 mod bounce;
 mod cache;
 mod cursor;
@@ -87,16 +101,17 @@ mod error;
 mod errors;
 #[cfg(test)]
 mod exploration;
+mod fetch;
 mod file;
 mod folio;
 mod inode;
 mod inside;
 mod many;
 mod prefetch;
-#[allow(unsafe_code, reason = "a page that the kernel wipes in children")]
 mod read;
 mod resident;
 mod resize;
+mod signals;
 mod transfer;
 mod try_read;
 mod writeback;

@@ -1,11 +1,10 @@
 //! Reading to a buffer that may fault.
 //!
-//! A pass takes the inode lock, shared, and copies from folio to folio. Missing bytes are read from the store, and missing
+//! A pass takes the inode lock, shared, and copies from folio to folio. Missing bytes are [fetched](crate::fetch), and missing
 //! pages of the buffer are faulted in, both when the lock is free; then another pass follows.
 
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -16,20 +15,17 @@ use faultin::memory::WriteMemory;
 use crate::ahead::{Advised, Ahead};
 use crate::copy::CopyTo;
 use crate::error::{Error, Partial};
-use crate::folio::{Folio, Table};
-use crate::inode::Use;
-use crate::inode::{Inode, check_range};
+use crate::fetch::NotRead;
+use crate::folio::Table;
+use crate::inode::{Inode, Use, check_range};
 use crate::mutation::Mutation;
 use crate::stats::Operation;
 use crate::transfer::{self, Ended, Retry, Round, Transfer};
 use crate::write::Observer;
 
-/// Number of rounds, since one has moved something, that found evicted what the round before had filled; then a round fills
+/// Number of rounds, since one has moved something, that found evicted what the round before had filled; then a round installs
 /// and copies under one lock.
 const MISSED: u32 = 8;
-
-/// How often the store is read without the lock fruitlessly, because it was changing, before it is read with the lock.
-const WITHOUT_THE_LOCK: u32 = 3;
 
 /// The reason why a pass ended.
 pub(crate) enum PassEnd {
@@ -55,7 +51,8 @@ pub(crate) fn perform<M: WriteMemory, C: CopyTo<M>>(
     observer: &mut impl Observer,
 ) -> Result<usize, Partial> {
     let (ahead, advised) = (&operation.lane().ahead, operation.advised());
-    let mut read: Read<'_, C> = Read { inode, ahead, advised, start: pos, pos, missed: 0, way: PhantomData };
+    let mut read: Read<'_, C> =
+        Read { inode, ahead, advised, start: pos, pos, missed: 0, not_read: None, way: PhantomData };
     let result = check_range(pos, to.count()).and_then(|()| transfer::run(inode, to, &mut read, mutation, observer));
     ahead.went_to(read.pos);
     let done = (read.pos - pos) as usize;
@@ -77,6 +74,8 @@ struct Read<'a, C> {
     pos: u64,
     /// Number of rounds that found nothing, since one has moved something.
     missed: u32,
+    /// What could not be read together with bytes before it: the store is not asked again for this read.
+    not_read: Option<NotRead>,
     way: PhantomData<C>,
 }
 
@@ -86,7 +85,7 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
         let (moved, stop) = if self.missed > MISSED {
             self.fill_and_pass(to, observer)
         } else {
-            match self.inode.table.shared() {
+            match self.inode.table().shared() {
                 Ok(table) => {
                     observer.locked();
                     let end = pass::<M, C>(&table, to, self.pos, observer);
@@ -115,12 +114,17 @@ impl<M: WriteMemory, C: CopyTo<M>> Transfer<IovDest<'_, '_, M>> for Read<'_, C> 
 }
 
 impl<C> Read<'_, C> {
-    /// Reads bytes from the store that a pass found missing.
+    /// Fetches bytes that a pass found missing.
     #[cold]
     fn fill(&mut self, left: usize, observer: &mut impl Observer) -> Ended {
         self.missed += 1;
-        match self.inode.fill(self.pos, self.window(left)) {
-            Ok(()) => {
+        let block = self.inode.geometry().block_down(self.pos);
+        if let Some((_, error)) = self.not_read.take().filter(|(at, _)| *at == block) {
+            return Ended::Failed(error);
+        }
+        match self.inode.fill(self.pos, left as u64, self.window(left)) {
+            Ok(not_read) => {
+                self.not_read = not_read;
                 observer.filled();
                 Ended::Missing
             }
@@ -128,7 +132,7 @@ impl<C> Read<'_, C> {
         }
     }
 
-    /// Fills and copies under one lock, because other threads evict filled folios before they can be read.
+    /// Copies under the lock under which the bytes were installed, because other threads evict filled folios before they can be read.
     #[cold]
     fn fill_and_pass<M: WriteMemory>(
         &mut self,
@@ -138,13 +142,10 @@ impl<C> Read<'_, C> {
     where
         C: CopyTo<M>,
     {
-        let mut table = match self.inode.table.exclusive() {
-            Ok(table) => table,
-            Err(deadlock) => return (0, PassEnd::Failed(deadlock.into())),
+        let (table, _) = match self.inode.filled(self.pos, 0, self.window(to.count()), Use::Copy) {
+            Ok(filled) => filled,
+            Err(error) => return (0, PassEnd::Failed(error)),
         };
-        if let Err(error) = self.inode.fill_locked(&mut table, self.pos, self.window(to.count()), Use::Copy) {
-            return (0, PassEnd::Failed(error));
-        }
         observer.locked();
         let end = pass::<M, C>(&table, to, self.pos, observer);
         observer.unlocked();
@@ -156,7 +157,7 @@ impl<C> Read<'_, C> {
     fn window(&self, left: usize) -> u64 {
         // Only the first byte tells whether the reader continues where the last read ended.
         let pos = if self.pos == self.start { self.pos } else { self.start };
-        self.ahead.window(self.advised, pos, left as u64).min(self.inode.cache.share() as u64)
+        self.ahead.window(self.advised, pos, left as u64).min(self.inode.cache().share() as u64)
     }
 }
 
@@ -200,103 +201,13 @@ pub(crate) fn pass<M: WriteMemory, C: CopyTo<M>>(
 }
 
 impl Inode {
-    /// Makes at least the byte at `pos` valid, and about `window` bytes from there on if that takes no more than one folio.
-    /// The store is read without the lock, unless the missing bytes are a part of a folio.
-    ///
-    /// # Errors
-    /// The store's error; [`Error::Full`] if there is no memory within the limit.
-    pub(crate) fn fill(&self, pos: u64, window: u64) -> Result<(), Error> {
-        for _ in 0..WITHOUT_THE_LOCK {
-            let mut table = self.table.exclusive()?;
-            if table.mapped().is_some() {
-                // There is one place for these bytes, and a second thread would fill it again.
-                return self.fill_locked(&mut table, pos, window, Use::Copy);
-            }
-            let Some(mut folio) = self.new_folio(&mut table, pos, window, Use::Copy)? else { return Ok(()) };
-            let (generation, end_of_blocks) = (table.generation(), self.end_of_blocks(&table));
-            let end = end_of_blocks.min(folio.end());
-            // Memory is free in small pieces only, or scarce: the rest of the window takes several folios.
-            let until = end_of_blocks.min(pos.saturating_add(window));
-            let rest = folio.end()..until.max(folio.end());
-            let is_cut = !rest.is_empty() && folio.len() < table.room(folio.start(), rest.end - folio.start());
-            drop(table);
-            let range = folio.start()..end;
-            match self.read_ahead(&mut folio, range.clone()) {
-                Ok(()) => {}
-                // The store may have been truncated and extended again meanwhile.
-                Err(Error::Store(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                Err(error) => return Err(error),
-            }
-            let mut table = self.table.exclusive()?;
-            // Otherwise another thread has changed the bytes that were read, or has inserted a folio there.
-            if table.generation() == generation
-                && table.room(range.start, folio.len() as u64) == folio.len()
-                && table.find(range.start).is_none()
-            {
-                table.insert(folio);
-                drop(table);
-                if is_cut {
-                    // By one call of the store.
-                    self.fill_many(Vec::from([rest]));
-                }
-                return Ok(());
-            }
-        }
-        self.fill_locked(&mut *self.table.exclusive()?, pos, window, Use::Copy)
-    }
-
-    /// Fills as [`fill`](Self::fill) does, under the exclusive inode lock.
-    pub(crate) fn fill_locked(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<(), Error> {
-        if let Some(mut folio) = self.new_folio(table, pos, window, what_for)? {
-            let range = folio.start()..self.end_of_blocks(table).min(folio.end());
-            self.read_ahead(&mut folio, range)?;
-            table.insert(folio);
-        }
-        Ok(())
-    }
-
-    /// Makes a folio for `pos` that is not in the table yet. `None` if nothing is missing there any more: the end of the
-    /// file is before it, or the existing folio was filled.
-    fn new_folio(&self, table: &mut Table, pos: u64, window: u64, what_for: Use) -> Result<Option<Folio>, Error> {
-        if pos >= table.size() {
-            return Ok(None);
-        }
-        let block = self.geometry.block;
-        let end = self.end_of_blocks(table).min(self.geometry.block_up(pos.saturating_add(window)));
-        if let Some(key) = table.find(pos) {
-            let folio = table.get_mut(key);
-            folio.want();
-            let part = pos..end.min(folio.end());
-            let blocks = self.geometry.block_down(part.start)..self.geometry.block_up(part.end);
-            while let Some(run) = folio.next_missing(blocks.clone()) {
-                let (_, result) = self.read_blocks(folio, run);
-                // Errors of readahead are reported when the bytes are needed.
-                if result.is_err() {
-                    return if folio.is_uptodate(pos..pos + 1) { Ok(None) } else { result.map(|()| None) };
-                }
-            }
-            return Ok(None);
-        }
-        let start = self.geometry.block_down(pos);
-        let room = table.room(start, end - start);
-        let memory = self.cache.memory_for(self, table, start, room, what_for)?;
-        Ok(Some(Folio::new(memory, start, block)))
-    }
-
-    /// Returns the end of the last block of the file.
-    pub(crate) fn end_of_blocks(&self, table: &Table) -> u64 {
-        self.geometry.block_up(table.size())
-    }
-}
-
-impl Inode {
     /// # Errors
     /// The store's error; [`Error::Full`] if there is no memory within the limit.
     pub(crate) fn will_need(&self, range: Range<u64>) -> Result<(), Error> {
         let mut pos = range.start;
         loop {
             let missing = {
-                let table = self.table.shared()?;
+                let table = self.table().shared()?;
                 let end = range.end.min(table.size());
                 while pos < end
                     && let Some(key) = table.find(pos)
@@ -313,9 +224,11 @@ impl Inode {
             if missing == 0 {
                 return Ok(());
             }
-            self.fill(pos, missing)?;
+            if let Some((_, error)) = self.fill(pos, missing, missing)? {
+                return Err(error);
+            }
             // Whether it is still there or was evicted by now: this goes over the range once.
-            pos = self.geometry.block_up(pos + 1);
+            pos = self.geometry().block_up(pos + 1);
         }
     }
 
@@ -324,7 +237,7 @@ impl Inode {
     /// # Errors
     /// [`Error::Deadlock`] if this thread holds the file's lock.
     pub(crate) fn dont_need(&self, range: Range<u64>) -> Result<(), Error> {
-        let mut table = self.table.exclusive()?;
+        let mut table = self.table().exclusive()?;
         let mut pos = range.start;
         while let Some(key) = table.next(pos) {
             let folio = table.get(key);

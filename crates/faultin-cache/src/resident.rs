@@ -15,7 +15,7 @@ impl Inode {
     /// # Errors
     /// [`Error::WouldBlock`] if another thread has the inode lock exclusively.
     pub(crate) fn resident(&self, range: Range<u64>) -> Result<Residency, Error> {
-        let table = self.table.try_shared().ok_or(Error::WouldBlock)?;
+        let table = self.table().try_shared().ok_or(Error::WouldBlock)?;
         let mut found = Residency::new(range.start..range.end.min(table.size()));
         table.valid_runs(range, |_, run| {
             found.add(run);

@@ -15,14 +15,14 @@ impl Inode {
     /// The store's error: the file has its old length.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
         check_range(len, 0)?;
-        let _writers = self.writers.exclusive()?;
-        let mut table = self.table.exclusive()?;
-        if self.store_len.is_fixed() && len != table.size() {
+        let _writers = self.writers().exclusive()?;
+        let mut table = self.table().exclusive()?;
+        if self.store_len().is_fixed() && len != table.size() {
             return Err(Error::FixedLength { pos: len, len: 0, size: table.size() });
         }
         if len < table.size() {
             // First, because it can fail. Bytes past the end in the store must not reappear when the file grows again.
-            if self.store_len.most() > len {
+            if self.store_len().most() > len {
                 self.store().set_len(len)?;
             }
             table.cut_to(len);
@@ -38,7 +38,7 @@ impl Inode {
     /// # Errors
     /// [`Error::Memory`] if the kernel has no memory: the rest of the last block may not be zeros.
     fn cut(&self, table: &mut Table, len: u64) -> Result<(), Error> {
-        let last = self.geometry.block_up(len);
+        let last = self.geometry().block_up(len);
         let mut zeroed = Ok(());
         let mut pos = len;
         table.unmap(len..u64::MAX);
@@ -70,7 +70,7 @@ impl Inode {
     #[cold]
     pub(crate) fn zero_tail(&self, table: &mut Table, end: u64) -> Result<(), Error> {
         let size = table.size();
-        let tail = size..self.geometry.block_up(size);
+        let tail = size..self.geometry().block_up(size);
         if end <= size || tail.is_empty() {
             return Ok(());
         }
@@ -92,9 +92,10 @@ impl Inode {
     /// The store's error: a part of the range may be zeros.
     pub(crate) fn punch_hole(&self, range: Range<u64>) -> Result<(), Error> {
         check_range(range.start, 0)?;
-        let _writers = self.writers.exclusive()?;
-        let mut table = self.table.exclusive()?;
-        let geometry = self.geometry;
+        let _writers = self.writers().exclusive()?;
+        self.read_ends(&range)?;
+        let mut table = self.table().exclusive()?;
+        let geometry = self.geometry();
         // Past the end there are zeros already.
         let end = range.end.min(table.size());
         if range.start >= end {
@@ -114,6 +115,19 @@ impl Inode {
         Ok(())
     }
 
+    /// Makes the blocks valid that a range has in part, without the lock during calls of the store. They may be evicted again.
+    ///
+    /// # Errors
+    /// The store's error.
+    fn read_ends(&self, range: &Range<u64>) -> Result<(), Error> {
+        let size = self.table().shared()?.size();
+        let is_in_part = |pos: u64| pos < size && pos != self.geometry().block_down(pos);
+        for pos in [range.start, range.end].into_iter().filter(|&pos| range.start < range.end && is_in_part(pos)) {
+            self.fill(pos, 1, 1)?;
+        }
+        Ok(())
+    }
+
     /// Zeroes a part of one block.
     fn zero_part(&self, table: &mut Table, part: Range<u64>) -> Result<(), Error> {
         if part.is_empty() {
@@ -127,14 +141,17 @@ impl Inode {
     /// Zeroes a part of a folio: its blocks are then valid, and dirty.
     fn zero(&self, table: &mut Table, key: Key, part: Range<u64>) -> Result<(), Error> {
         let folio = table.get_mut(key);
-        if self.how.reserve {
-            // First, because it can fail: reserved bytes and dirty bytes are the same.
-            let bytes = folio.clean_bytes(part.clone());
-            if bytes > 0 {
-                self.store().reserve(bytes as u64)?;
-            }
+        // First, because it can fail: reserved bytes and dirty bytes are the same.
+        let bytes = if self.how().reserve { folio.clean_bytes(part.clone()) as u64 } else { 0 };
+        if bytes > 0 {
+            self.store().reserve(bytes)?;
         }
-        folio.zero(part.clone())?;
+        if let Err(error) = folio.zero(part.clone()) {
+            if bytes > 0 {
+                self.store().unreserve(bytes);
+            }
+            return Err(error);
+        }
         folio.set_uptodate(part.clone());
         self.add_dirty(folio.set_dirty(part.clone()));
         table.replaced(part);
@@ -188,8 +205,8 @@ impl Inode {
     /// # Errors
     /// The store's error.
     pub(crate) fn trim(&self) -> Result<(), Error> {
-        let table = self.table.shared()?;
-        let _turn = self.writeback.exclusive()?;
+        let table = self.table().shared()?;
+        let _turn = self.writeback().exclusive()?;
         self.store().truncate_leftover()?;
         Ok(self.store().trim(table.size())?)
     }

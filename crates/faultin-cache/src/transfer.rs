@@ -172,7 +172,7 @@ impl Retry<'_> {
     ) -> Result<ControlFlow<()>, Error> {
         self.vain += 1;
         if self.vain == 1 {
-            self.refusals = self.inode.cache.refusals();
+            self.refusals = self.inode.cache().refusals();
         }
         let fault = match ended {
             Ended::Short(_) if transfer.gives_up(self.vain) => return Ok(ControlFlow::Break(())),
@@ -203,7 +203,7 @@ impl Retry<'_> {
             Error::NoProgress(_) => true,
             _ => false,
         };
-        let refused = if is_of_memory { self.inode.cache.refused_since(self.refusals) } else { None };
+        let refused = if is_of_memory { self.inode.cache().refused_since(self.refusals) } else { None };
         refused.unwrap_or(error)
     }
 
@@ -226,7 +226,7 @@ impl Retry<'_> {
         let Some(len) = NonZeroUsize::new(self.reach(buffer, ask)) else { return Ok(usize::MAX) };
         // The lock that no thread holds while a buffer is faulted in, except with a bug: the inode lock.
         let lock = match mutation.has(Bug::FaultsInUnderTheLock) {
-            true => Some(self.inode.table.exclusive()?),
+            true => Some(self.inode.table().exclusive()?),
             false => None,
         };
         if lock.is_some() {
@@ -266,12 +266,12 @@ impl Window {
     /// Returns the number of pages that a cache of this size can keep resident for this operation at once.
     fn pages(inode: &Inode) -> usize {
         let most = WINDOW / rustix::param::page_size();
-        if inode.geometry.block < rustix::param::page_size() {
+        if inode.geometry().block < rustix::param::page_size() {
             // No file of such a cache can be mapped, so it does not affect any buffer.
             return most;
         }
         // As many pages as there are blocks in the share, since each may be in a block of its own.
-        (inode.cache.share() / inode.geometry.block).clamp(1, most)
+        (inode.cache().share() / inode.geometry().block).clamp(1, most)
     }
 
     fn reach<B: Buffer>(&mut self, inode: &Inode, buffer: &B, ask: usize) -> usize {

@@ -43,12 +43,12 @@ fn read_now<M: WriteMemory, C: CopyTo<M>>(
     observer: &mut impl Observer,
 ) -> Result<(), Error> {
     loop {
-        let shared = inode.table.try_shared().ok_or(Error::WouldBlock)?;
+        let shared = inode.table().try_shared().ok_or(Error::WouldBlock)?;
         if is_over::<M, C>(&shared, to, pos, observer)? {
             return Ok(());
         }
         drop(shared);
-        let mut table = inode.table.try_exclusive_briefly().ok_or(Error::WouldBlock)?;
+        let mut table = inode.table().try_exclusive_briefly().ok_or(Error::WouldBlock)?;
         inode.fill_now(&mut table, *pos, to.count() as u64)?;
         // The byte at `pos` is valid now, and nothing can evict it before it is copied: each turn moves at least one.
         if is_over::<M, C>(&table, to, pos, observer)? {
@@ -84,17 +84,17 @@ impl Inode {
     /// # Errors
     /// [`Error::WouldBlock`] if the store would have to be waited for, or memory; the store's error.
     fn fill_now(&self, table: &mut Table, pos: u64, want: u64) -> Result<(), Error> {
-        let end = self.end_of_blocks(table).min(self.geometry.block_up(pos.saturating_add(want)));
+        let end = self.end_of_blocks(table).min(self.geometry().block_up(pos.saturating_add(want)));
         if let Some(key) = table.find(pos) {
             let folio = table.get_mut(key);
-            let blocks = self.geometry.block_down(pos)..end.min(folio.end());
+            let blocks = self.geometry().block_down(pos)..end.min(folio.end());
             let run = folio.next_missing(blocks).ok_or(Error::WouldBlock)?;
             return self.read_now(folio, run.start, run.end, pos);
         }
-        let start = self.geometry.block_down(pos);
+        let start = self.geometry().block_down(pos);
         let room = table.room(start, end - start);
-        let memory = self.cache.memory_at_once(self, table, start, room)?.ok_or(Error::WouldBlock)?;
-        let mut folio = Folio::new(memory, start, self.geometry.block);
+        let space = self.cache().space_at_once(self, table, room)?.ok_or(Error::WouldBlock)?;
+        let mut folio = Folio::new(space.into_memory(start), start, self.geometry().block);
         let end = end.min(folio.end());
         self.read_now(&mut folio, start, end, pos)?;
         table.insert(folio);
@@ -108,7 +108,7 @@ impl Inode {
             Ok(read) => (read, Err(Error::WouldBlock)),
             Err(error) => (0, Err(error.into())),
         });
-        let reached = if result.is_ok() { end } else { self.geometry.block_down(reached).max(start) };
+        let reached = if result.is_ok() { end } else { self.geometry().block_down(reached).max(start) };
         if reached > start {
             folio.set_uptodate(start..reached);
         }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::bounce::Bounce;
@@ -50,10 +50,10 @@ impl Inode {
     fn write_back_turns(&self, range: Range<u64>, spared: Option<&Cell<bool>>) -> Result<(), Error> {
         let mut first = Ok(());
         let mut pos = range.start;
-        while self.dirty.load(Ordering::Relaxed) > 0 && pos < range.end {
+        while self.dirty() > 0 && pos < range.end {
             // In this order, so that a thread that wants the inode lock exclusively always gets a turn.
-            let table = self.table.shared()?;
-            let _turn = self.writeback.exclusive()?;
+            let table = self.table().shared()?;
+            let _turn = self.writeback().exclusive()?;
             let end = range.end.min(pos.saturating_add(TURN));
             let (next, result) = self.write_back_turn(&table, pos..end, spared);
             first = first.and(result);
@@ -158,17 +158,17 @@ impl Inode {
             return first;
         }
         if let Err(error) = self.store().truncate_leftover() {
-            let error = self.record(error);
+            let error = self.record(Arc::new(error));
             return first.and(Err(error));
         }
         let answers = self.store().write_many(&writes);
         for (((folio, run), kept), (written, result)) in runs.iter().zip(kept).zip(answers) {
             let reached = run.start + written as u64;
-            let clean = if reached == part(run).end { run.end } else { self.geometry.block_down(reached) };
+            let clean = if reached == part(run).end { run.end } else { self.geometry().block_down(reached) };
             if clean > run.start && !kept {
                 self.sub_dirty(table.clean(folio, run.start..clean));
             }
-            first = first.and(result.map_err(|error| self.record(error)));
+            first = first.and(result.map_err(|error| self.record(Arc::new(error))));
         }
         first
     }
@@ -195,13 +195,7 @@ impl Inode {
             bytes[inside..].fill(0);
             Ok(copy)
         };
-        copy().inspect_err(|error| drop(self.record(io::Error::other(error.to_string()))))
-    }
-
-    fn record(&self, error: io::Error) -> Error {
-        let error = Arc::new(error);
-        self.errors.lock().record(Arc::clone(&error));
-        Error::Store(error)
+        copy().inspect_err(|error| drop(self.record(Arc::new(io::Error::other(error.to_string())))))
     }
 
     /// Writes everything back and makes it durable. Failures are recorded.
@@ -217,22 +211,22 @@ impl Inode {
         locked(self.write_back(0..u64::MAX))?;
         locked(self.settle_len())?;
         // A store may report a failure to one of two concurrent syncs, and success to the other.
-        let _turn = self.syncing.exclusive()?;
+        let _turn = self.syncing().exclusive()?;
         {
-            let mut table = self.table.exclusive()?;
+            let mut table = self.table().exclusive()?;
             if table.syncs().is_under_way() {
                 let says = "the store has panicked in a sync, which counts as failed";
                 let error = Arc::new(io::Error::other(says));
-                self.errors.lock().record(Arc::clone(&error));
+                self.record(Arc::clone(&error));
                 self.sync_failed(&mut table, &error);
             }
             table.syncs().begin(self.store().take_cut());
         }
         let result = self.store().sync(data_only).map_err(Arc::new);
         if let Err(error) = &result {
-            self.errors.lock().record(Arc::clone(error));
+            self.record(Arc::clone(error));
         }
-        let mut table = self.table.exclusive()?;
+        let mut table = self.table().exclusive()?;
         match result {
             Ok(()) => table.syncs().succeed(),
             Err(error) => self.sync_failed(&mut table, &error),
@@ -245,7 +239,7 @@ impl Inode {
     fn sync_failed(&self, table: &mut Table, error: &Arc<io::Error>) {
         let was_cut = table.sync_failed(error, self.store().take_cut(), |bytes| {
             // First, because it can fail: reserved bytes and dirty bytes are the same.
-            let has_space = !self.how.reserve || self.store().reserve(bytes as u64).is_ok();
+            let has_space = !self.how().reserve || self.store().reserve(bytes as u64).is_ok();
             if has_space {
                 self.add_dirty(bytes);
             }
@@ -260,30 +254,25 @@ impl Inode {
     /// The first failure that was not seen; [`Error::Lost`] for lost ranges; [`Error::Deadlock`] if this thread holds the
     /// file's lock.
     pub(crate) fn report(&self, seen: &AtomicU64) -> Result<(), Error> {
-        {
-            // Together: otherwise an error in between would be marked as seen and not reported.
-            let errors = self.errors.lock();
-            let seen = seen.swap(errors.count(), Ordering::Relaxed);
-            if let Some(error) = errors.since(seen) {
-                return Err(Error::Store(error));
-            }
+        if let Some(error) = self.unseen_failure(seen) {
+            return Err(error);
         }
-        let lost = self.table.shared()?.lost();
+        let lost = self.table().shared()?.lost();
         lost.map_or(Ok(()), |(ranges, store)| Err(Error::Lost { ranges, store }))
     }
 
     /// Makes the store as long as the file: it may be shorter (no write has reached the end of the file), or longer by less
     /// than a unit.
     pub(crate) fn settle_len(&self) -> Result<(), Error> {
-        let table = self.table.shared()?;
-        let _turn = self.writeback.exclusive()?;
+        let table = self.table().shared()?;
+        let _turn = self.writeback().exclusive()?;
         // Blocks that could not be written yet may be past it; the length of the existing bytes can be right all the same.
-        if self.store_len.is(table.size()) {
+        if self.store_len().is(table.size()) {
             return Ok(());
         }
         self.store()
             .truncate_leftover()
             .and_then(|()| self.store().set_len(table.size()))
-            .map_err(|error| self.record(error))
+            .map_err(|error| self.record(Arc::new(error)))
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use faultin::map::Rights;
 use faultin_cache::limit::{Follow, memory_of_process};
-use faultin_cache::pager::Mode;
-use faultin_cache::store::{MemoryStore, Store};
+use faultin_cache::pager::{AttachError, Mode};
+use faultin_cache::store::{FileStore, MemoryStore, Store};
 use faultin_cache::{Advice, Cache, CacheOptions, CachedFile, Error};
 
 const MIB: usize = 1 << 20;
@@ -196,6 +197,80 @@ fn memory_is_returned_to_the_kernel() {
     }
     fill(&cache, &file, 20 * MIB);
     assert!(grown() <= most(8 * MIB) + MIB, "{} MiB at a limit of 8", grown() / MIB);
+}
+
+/// Returns the memory of this process's caches in bytes: anonymous, and of mapped files.
+fn memory() -> usize {
+    let fds = fs::read_dir("/proc/self/fd").expect("/proc is there").flatten();
+    let is_memory = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:faultin-cache"))
+    };
+    let memfds = fds.map(|entry| entry.path()).filter(is_memory);
+    let blocks: u64 = memfds.filter_map(|path| fs::metadata(path).ok()).map(|found| found.blocks()).sum();
+    anonymous() + blocks as usize * 512
+}
+
+/// In a process of its own, as above.
+#[test]
+fn mapped_files_and_free_memory_stay_within_the_limit_together() {
+    const CHILD: &str = "FAULTIN_TEST_TOGETHER";
+    if std::env::var_os(CHILD).is_none() {
+        return child("mapped_files_and_free_memory_stay_within_the_limit_together", CHILD, "1");
+    }
+    common::watchdog::start();
+    let page = faultin::page_size();
+    let limit = 64 * MIB;
+    for mode in Mode::ALL {
+        // With a descriptor, so that signals resolve faults.
+        let zeros = tempfile::tempfile().expect("a file");
+        zeros.set_len(96 * MIB as u64).expect("it can be longer");
+        let cache = CacheOptions::new().limit(limit).build();
+        let plain = open(&cache, &Arc::default());
+        let file = cache.open(FileStore::new(zeros).expect("a store")).expect("open it");
+        let mapping = match file.map(0..96 * MIB as u64, Rights::Read, mode) {
+            Ok(mapping) => mapping,
+            Err(error @ AttachError::Mode { .. }) => {
+                faultin_test::skipped("user-mode", error);
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let before = memory();
+        // The rest is what is known of the folios, page tables, and buffers.
+        let check = |what: &str| {
+            let grown = memory().saturating_sub(before);
+            let most = limit + limit / 20 + 12 * MIB;
+            assert!(grown <= most, "{what} in {mode:?}: {} MiB at a limit of {}", grown / MIB, limit / MIB);
+        };
+        let touch = |number: usize| {
+            // SAFETY: within the mapping; its file does not fail.
+            assert_eq!(unsafe { mapping.as_ptr().add(number * page).read_volatile() }, 0);
+        };
+        let pages = mapping.len() / page;
+        for turn in 0..2 {
+            fill(&cache, &plain, 80 * MIB);
+            assert!(cache.used() > limit / 2);
+            check("another file");
+            for number in 0..pages {
+                touch(number);
+                if number % (8 * MIB / page) == 0 {
+                    check("a mapped file after another one");
+                }
+            }
+            assert!(cache.used() > limit / 2);
+            check("a mapped file");
+            let random = faultin_test::Random::new(turn);
+            let below = |end: usize| random.below(end as u64) as usize;
+            for _ in 0..5_000 {
+                touch(below(pages));
+                let mut bytes = vec![0; 1 << below(16)];
+                plain.read_at(&mut bytes, below(256 * MIB) as u64).expect("there is room");
+            }
+            check("both");
+        }
+        let counts = mapping.fault_counts();
+        assert_eq!(counts.in_signal > 0, mode != Mode::Thread, "{counts:?}");
+    }
 }
 
 /// Runs a test of this program in a process of its own.

@@ -10,7 +10,8 @@ use faultin::iov::IovSource;
 use faultin::map::Rights;
 use faultin_cache::pager::{Mapping, Mode};
 use faultin_cache::store::MemoryStore;
-use faultin_cache::{Cache, CacheOptions, CachedFile, Error, Partial};
+use faultin_cache::write::WriteLoop;
+use faultin_cache::{Cache, CacheOptions, CachedFile, Error, FileOptions, Partial};
 
 const MIB: usize = 1 << 20;
 /// The maximum file size, within a page.
@@ -97,4 +98,18 @@ fn what_counts_is_there_and_nothing_else() {
         file.sync_all().unwrap();
         assert!(store.contents() == [vec![3; MIB], vec![4; MIB]].concat(), "{name}");
     }
+
+    // What was reserved for bytes that could not be zeroed is given back.
+    let store = Arc::new(MemoryStore::new(vec![1; 2 * MIB]));
+    let options = FileOptions::new().write_loop(WriteLoop::DEFAULT.reserve(true));
+    let file = cache.open_with(Arc::clone(&store), options).unwrap();
+    let _mapping = file.map(0..2 * MIB as u64, Rights::ReadWrite, Mode::Mprotect).unwrap();
+    let before = contents(&file);
+    let limited = Limited::new(LIMIT);
+    let pos = 3 * MIB as u64 / 2 + 1;
+    let error = file.punch_hole(pos..pos + 1).unwrap_err();
+    drop(limited);
+    assert!(matches!(error, Error::Memory(_)), "{error}");
+    assert_eq!((store.reserved(), file.dirty()), (0, 0));
+    assert!(contents(&file) == before);
 }

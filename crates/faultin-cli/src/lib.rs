@@ -10,6 +10,7 @@ mod demo;
 mod guard;
 mod store;
 mod sum;
+mod url;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -50,11 +51,28 @@ pub(crate) fn keep_out_of_cores() {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Guard(args) => guard::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Sum(args) => sum::run(&args),
+    }
+}
+
+/// Prints what is wrong with the command line, without the secrets of URLs in it; or the help that it asks for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let plain = error.render().to_string();
+    match url::told_in(&plain, arguments) {
+        told if told == plain => error.exit(),
+        told => {
+            let _ = io::stderr().write_all(told.as_bytes());
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
     }
 }
 
@@ -65,10 +83,17 @@ pub fn command() -> clap::Command {
 
 /// Prints to standard output. A closed pipe (`faultin … | head -1`) is no error.
 pub fn print(text: &str) {
+    let _ = printed(text);
+}
+
+/// Prints as [`print`]; returns whether there was no error.
+pub(crate) fn printed(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("faultin: {error}");
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("faultin: {error}");
+            false
+        }
+        _ => true,
     }
 }

@@ -12,6 +12,46 @@ fn said(output: &Output) -> (Option<i32>, &str, &str) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// In both builds, and also where the command line is wrong. An accepted URL has no such part, so a list of checksums has none either.
+#[test]
+fn no_output_has_a_secret_of_a_url() {
+    let sum = blake3::hash(b"");
+    let folder = tempfile::tempdir().expect("a folder");
+    let urls = [
+        "https://127.0.0.1:1/x?X-Amz-Signature=hunter22",
+        "HTTPS://127.0.0.1:1/x?sig=hunter22",
+        "http:127.0.0.1:1/x?sig=hunter22",
+        "http://me:hunter22@127.0.0.1:1/x",
+        "ftp://me:hunter22@127.0.0.1/x",
+        "s3://bucket/x;sig=hunter22",
+        "https://127.0.0.1:1/o?GoogleAccessId=me@iam.example&Signature=hunter22",
+    ];
+    for url in urls {
+        let list = folder.path().join("list");
+        std::fs::write(&list, format!("{sum}  {url}\nBLAKE3 ({url}) = {sum}\n")).expect("written");
+        let list = list.to_str().expect("text");
+        for args in [
+            &["sum", url][..],
+            &["sum", "--check", list],
+            &["sum", "--check", url],
+            &["store", "check", url],
+            &["store", "check", "s3://bucket", url],
+            &["sum", "--length", url, "/dev/null"],
+            &["sum", &format!("--length={url}"), "/dev/null"],
+            &[url],
+        ] {
+            let output = common::faultin().args(args).output().expect("it runs");
+            let (code, out, err) = said(&output);
+            assert!(code == Some(1) || code == Some(2), "{args:?}: {code:?} {out}{err}");
+            assert!(!out.contains("hunter22") && !err.contains("hunter22"), "{args:?}: {out}{err}");
+            assert!(!(out.is_empty() && err.is_empty()), "{args:?}");
+        }
+    }
+    // The host, or at least the scheme, is left.
+    let output = common::faultin().args(["sum", urls[0]]).output().expect("it runs");
+    assert!(said(&output).2.contains("https://127.0.0.1:1/x: "), "{}", said(&output).2);
+}
+
 /// A build without stores says so, and how to get another one.
 #[cfg(not(feature = "store"))]
 #[test]
@@ -157,6 +197,11 @@ mod with_the_feature {
         let (code, out, err) = said(&output);
         assert_eq!((code, err), (Some(0), ""), "{out}");
         assert!(out.contains("exactly one wins") && !out.contains("NO"), "{out}");
+
+        // The table could not be printed.
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let output = faultin(&proxy, Access::Signed, &check).stdout(full).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{}", super::text(&output.stderr));
 
         let Some((_server, proxy)) = net(Access::Anonymous) else { return };
         proxy.set_script(|_| Fault::StripConditions);

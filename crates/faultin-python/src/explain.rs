@@ -131,17 +131,13 @@ unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
     }
 }
 
-/// Returns what the instruction did, if the architecture reports it.
-#[cfg(target_arch = "x86_64")]
+/// Returns whether the instruction is a store, if the processor reports it.
 fn stores(context: *mut c_void) -> Option<bool> {
+    if context.is_null() {
+        return None;
+    }
     // SAFETY: a signal's context.
-    let context = unsafe { context.cast::<libc::ucontext_t>().as_ref() }?;
-    Some(context.uc_mcontext.gregs[libc::REG_ERR as usize] & 2 != 0)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn stores(_: *mut c_void) -> Option<bool> {
-    None
+    unsafe { signal::access(context) }.map(|access| access == faultin::Access::Write)
 }
 
 /// A line in static memory: the handler's stack may be small.

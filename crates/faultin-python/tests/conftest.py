@@ -16,12 +16,16 @@ import pytest
 #: Bytes of a page of this machine.
 PAGE = os.sysconf("SC_PAGESIZE")
 
+#: Limits of time are so many times as long on a slow machine.
+PATIENCE = int(os.environ.get("FAULTIN_PATIENCE", "1"))
+
 
 def _skipped(need: str, why: str) -> None:
     """What ``faultin_test::skipped`` does: the line, the file of all skips, and an error where the need is required."""
     required = os.environ.get("FAULTIN_REQUIRE", "").split(",")
     if need in required or "all" in required:
         pytest.fail(f"{need} is required by FAULTIN_REQUIRE, but: {why}")
+    why = " ".join(why.split())
     line = f"skipped: {need}: {why}\n"
     sys.__stderr__.write(line)
     if name := os.environ.get("FAULTIN_SKIPS"):
@@ -49,7 +53,7 @@ def need(module: str) -> object:
 def run(script: str, *arguments: object, **words: object) -> subprocess.CompletedProcess[str]:
     """Runs a script in an interpreter of its own."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **words)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120 * PATIENCE, **words)  # type: ignore[call-overload,no-any-return]
 
 
 def dies(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -99,7 +103,7 @@ def small_shm(skip: Callable[[str, str], None]) -> Iterator[Callable[..., subpro
         mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$0" -c "$@"'
         command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, sys.executable]
         command += [textwrap.dedent(script), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120 * PATIENCE)
 
     yield run_small
 

@@ -138,6 +138,19 @@ def test_guards_nest_and_each_reports(data: Path) -> None:
     assert faultin.status().guards == 0
 
 
+def test_guards_leave_no_descriptors(data: Path) -> None:
+    """On a kernel that can be asked about an address (Linux 6.11), and on one that has only the text of /proc/self/maps."""
+    array = np.memmap(data, mode="r")
+
+    def descriptors(guards: int) -> int:
+        for _ in range(guards):
+            with faultin.guard(array):
+                assert array[0] == 1
+        return len(os.listdir("/proc/self/fd"))
+
+    assert descriptors(1) == descriptors(20)
+
+
 def test_a_guard_keeps_its_mapping(data: Path) -> None:
     with open(data, "rb") as file:
         mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)

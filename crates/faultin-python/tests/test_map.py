@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import age, need, prints
+from conftest import PATIENCE, age, need, prints
 
 import faultin
 
@@ -156,7 +156,7 @@ def test_a_loader_with_workers_reports_a_truncated_file(tmp_path: Path) -> None:
         script = tmp_path / "program.py"
         script.write_text(textwrap.dedent(program))
         result = subprocess.run(
-            [sys.executable, str(script), str(path), kind], capture_output=True, text=True, timeout=300
+            [sys.executable, str(script), str(path), kind], capture_output=True, text=True, timeout=300 * PATIENCE
         )
         assert result.returncode == 0, result
         assert expected in result.stdout + result.stderr, (kind, result)

@@ -190,7 +190,7 @@ def test_workers_that_share_results_in_a_shm_that_is_too_small(small_shm: Small)
             with context.Pool(2) as pool:
                 for number in range(8):
                     try:
-                        pool.apply_async(batch, (number,)).get(timeout=5)
+                        pool.apply_async(batch, (number,)).get(timeout=5 * int(os.environ.get("FAULTIN_PATIENCE", "1")))
                     except multiprocessing.TimeoutError:
                         print("a worker has died and nobody says so")
                         os._exit(7)

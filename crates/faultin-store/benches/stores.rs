@@ -1,11 +1,13 @@
 //! How fast objects are read, as ratios to a bare client of `object_store` in the same run: `cargo bench -p faultin-store --bench
 //! stores`. The server and the proxy, which delays each request by 20 ms, are another process on this machine. Rounds of both
-//! sides alternate; figures are medians of rounds, with the lowest and the highest.
+//! sides alternate; figures are medians of rounds, with the quartiles. Arguments choose sections: `open`, `hits`, `disk`, `scan`,
+//! `random`; `--short` makes them short.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +21,7 @@ use faultin_cache::{CacheOptions, CachedFile};
 use faultin_store::disk::Disk;
 use faultin_store::object_store::path::Path;
 use faultin_store::object_store::{ObjectStore, ObjectStoreExt};
-use faultin_store::{Store, StoreOptions};
+use faultin_store::{Object, Store, StoreOptions};
 use faultin_store_test::{Fault, Proxy, Server, environment};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -58,15 +60,20 @@ impl Far {
     }
 
     /// Opens the object with a store and a cache of its own.
-    fn open(&self) -> CachedFile {
-        let object = self.options().build().expect("a store").open(URL).expect("an object");
-        CacheOptions::new().limit(CACHE).build().open(object).expect("a file")
+    fn open(&self) -> (Object, CachedFile) {
+        cached(&self.options())
     }
 
     fn options(&self) -> StoreOptions {
         let options = StoreOptions::new().requests(REQUESTS).request_bytes(LENGTH).memory(MEMORY);
         self.variables.iter().fold(options, |options, (name, value)| options.config(name, value))
     }
+}
+
+fn cached(options: &StoreOptions) -> (Object, CachedFile) {
+    let object = options.clone().build().expect("a store").open(URL).expect("an object");
+    let file = CacheOptions::new().limit(CACHE).build().open(object.clone()).expect("a file");
+    (object, file)
 }
 
 impl Drop for Far {
@@ -99,17 +106,19 @@ impl Rounds {
         self.0.entry(name).or_default().push(rate);
     }
 
-    fn median(&self, name: &str) -> f64 {
+    /// Returns the value at a part of the sorted rates.
+    fn at(&self, name: &str, part: f64) -> f64 {
         let mut rates = self.0[name].clone();
         rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
+        let at = (rates.len() - 1) as f64 * part;
+        let (low, high) = (rates[at.floor() as usize], rates[at.ceil() as usize]);
+        low + (high - low) * at.fract()
     }
 
     fn print(&self, base: &str, unit: &str) {
-        for (name, rates) in &self.0 {
-            let (low, high) =
-                rates.iter().fold((f64::MAX, 0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
-            let (median, ratio) = (self.median(name), self.median(name) / self.median(base));
+        for name in self.0.keys() {
+            let [low, median, high] = [0.25, 0.5, 0.75].map(|part| self.at(name, part));
+            let ratio = median / self.at(base, 0.5);
             println!("  {name:<34} {median:>10.1} {unit} ({low:.1} to {high:.1})  {ratio:.2} of {base}");
         }
     }
@@ -181,22 +190,25 @@ fn scans(far: &Far, bytes: usize, rounds: usize) {
     let mut results = Rounds::default();
     let ranges: Vec<_> = (0..bytes / LENGTH).map(|at| ((at * LENGTH) as u64, LENGTH)).collect();
     let mib = bytes as f64 / (1 << 20) as f64;
+    let mut requests = 0;
     for _ in 0..rounds {
         results.add("bare", mib / timed(|| bare.read(ranges.clone(), REQUESTS)).1);
         let mut buffer = vec![0; LENGTH];
-        let file = far.open();
+        let (object, file) = far.open();
         let scan = || {
             (0..bytes / LENGTH).for_each(|at| file.read_exact_at(&mut buffer, (at * LENGTH) as u64).expect("a read"))
         };
         results.add("cache, one thread", mib / timed(scan).1);
+        requests = object.stats().requests;
         for (name, mode) in [("mapping, signal", Mode::Signal), ("mapping, mprotect", Mode::Mprotect)] {
-            let file = far.open();
+            let (_, file) = far.open();
             if let Ok(map) = file.map(0..bytes as u64, Rights::Read, mode) {
                 results.add(name, mib / timed(|| scan_mapping(&map, &mut buffer[..RANGE])).1);
             }
         }
     }
     results.print("bare", "MiB/s");
+    println!("  requests of the cache: {:.0} for 1 GB", requests as f64 * 1e9 / bytes as f64);
 }
 
 fn scan_mapping(map: &faultin_cache::pager::Mapping, buffer: &mut [u8]) {
@@ -227,20 +239,26 @@ fn random(far: &Far, bytes: usize, count: usize, rounds: usize) {
     let (bare, _keep) = Bare::new(far);
     let mut results = Rounds::default();
     let mut most = 0;
+    let mut cost = BTreeMap::new();
     for round in 0..rounds {
         for (unit, names) in [(RANGE, ["bare", "cache"]), (4096, ["bare, not aligned", "cache, not aligned"])] {
             let all = positions(bytes, count / rounds / 2, unit, round as u64 + 1);
             let ranges = all.iter().map(|&pos| (pos, RANGE)).collect();
             results.add(names[0], all.len() as f64 / timed(|| bare.read(ranges, IN_FLIGHT)).1);
             let before = resident();
-            let object = far.options().requests(IN_FLIGHT).build().expect("a store").open(URL).expect("an object");
-            let file = CacheOptions::new().limit(CACHE).build().open(object).expect("a file");
+            let (object, file) = cached(&far.options().requests(IN_FLIGHT));
             let (time, peak) = with_peak(|| timed(|| read_random(&file, &all)).1);
             results.add(names[1], all.len() as f64 / time);
+            let (stats, wanted) = (object.stats(), all.len() as f64);
+            let figures = (stats.requests as f64 / wanted, stats.received as f64 / wanted / RANGE as f64);
+            cost.insert(names[1], figures);
             most = most.max(peak.saturating_sub(before));
         }
     }
     results.print("bare", "a second");
+    for (name, (requests, bytes)) in cost {
+        println!("  {name}: {requests:.2} requests a range, {bytes:.2} of its bytes");
+    }
     let limit = (CACHE + MEMORY) as u64;
     println!(
         "  memory: {} MiB at most, {:.2} of the limits' {} MiB",
@@ -269,69 +287,93 @@ fn disk(far: &Far, rounds: usize) {
     println!("blocks of {} KiB from the disk tier, all in the kernel's memory", RANGE >> 10);
     let folder = tempfile::tempdir().expect("a folder");
     let tier = Arc::new(Disk::open(folder.path().join("tier"), 256 << 20).expect("a disk tier"));
-    let path = folder.path().join("file");
-    fs::write(&path, pattern(BYTES)).expect("a file");
-    let plain = File::open(&path).expect("a file");
-    let options = || far.options().disk(Arc::clone(&tier));
-    let fill = options().build().expect("a store").open(URL).expect("an object");
-    let mut buffer = vec![0; LENGTH];
-    for at in 0..BYTES / LENGTH {
-        assert_eq!(fill.read(&mut buffer, (at * LENGTH) as u64).expect("a read"), LENGTH);
-        // The tier takes what it can without making anything wait.
-        thread::sleep(Duration::from_millis(5));
+    let plain = File::options().read(true).write(true).create_new(true).open(folder.path().join("file"));
+    let plain = plain.expect("a file");
+    // As the tier writes its blocks: so the kernel has both in pieces of the same size.
+    for (at, block) in pattern(BYTES).chunks(RANGE).enumerate() {
+        plain.write_all_at(block, (at * RANGE) as u64).expect("a write");
     }
-    thread::sleep(Duration::from_secs(2));
-    let mut results = Rounds::default();
-    for _ in 0..rounds {
-        let object = options().build().expect("a store").open(URL).expect("an object").with_read_ahead(false);
-        let blocks = BYTES / RANGE;
-        let mut block = vec![0; RANGE];
-        let read = timed(|| {
-            use std::os::unix::fs::FileExt;
-            (0..blocks).for_each(|at| {
-                plain.read_exact_at(&mut block, (at * RANGE) as u64).expect("a read");
-                std::hint::black_box(twox_hash::XxHash3_64::oneshot(&block));
-            });
-        });
-        results.add("pread and checksum", read.1 * 1e6 / blocks as f64);
-        let before = object.stats();
-        let read = timed(|| {
-            (0..blocks).for_each(|at| {
-                assert_eq!(object.read(&mut block, (at * RANGE) as u64).expect("a read"), RANGE);
-            });
-        });
-        let hits = object.stats().disk_hits - before.disk_hits;
-        if hits + 1 < blocks as u64 {
-            println!("  {hits} of {blocks} blocks were on disk: this round does not count");
-            continue;
+    let options = || far.options().disk(Arc::clone(&tier));
+    // The tier takes what it can without making anything wait: what it could not comes in another pass.
+    loop {
+        let fill = options().build().expect("a store").open(URL).expect("an object");
+        let mut buffer = vec![0; LENGTH];
+        for at in 0..BYTES / LENGTH {
+            assert_eq!(fill.read(&mut buffer, (at * LENGTH) as u64).expect("a read"), LENGTH);
+            thread::sleep(Duration::from_millis(5));
         }
-        results.add("disk tier", read.1 * 1e6 / blocks as f64);
+        assert!(tier.flush(Duration::from_secs(60)));
+        if fill.stats().misses == 0 {
+            break;
+        }
+    }
+    // What is not yet written would be written in the middle of the rounds.
+    rustix::fs::sync();
+    let mut results = Rounds::default();
+    let mut block = vec![0; RANGE];
+    for round in 0..rounds {
+        let object = options().build().expect("a store").open(URL).expect("an object").with_read_ahead(false);
+        let before = object.stats();
+        // The first block has come with the opening. Pieces are short, so that other programs run between them.
+        let order: Vec<u64> = positions(BYTES, 1024, RANGE, round as u64 + 1);
+        for (piece, part) in order.chunks(16).enumerate() {
+            for way in [piece % 2, 1 - piece % 2] {
+                let (name, read): (_, &mut dyn FnMut(u64)) = match way {
+                    0 => ("pread and checksum", &mut |pos| {
+                        plain.read_exact_at(&mut block, pos).expect("a read");
+                        std::hint::black_box(twox_hash::XxHash3_64::oneshot(&block));
+                    }),
+                    _ => ("disk tier", &mut |pos| assert_eq!(object.read(&mut block, pos).expect("a read"), RANGE)),
+                };
+                let ((), time) = timed(|| part.iter().for_each(|&pos| read(pos)));
+                results.add(name, time * 1e6 / part.len() as f64);
+            }
+        }
+        let stats = object.stats();
+        let misses = stats.misses - before.misses;
+        assert_eq!(misses, 0, "blocks were not on disk: {stats:?}");
     }
     results.print("pread and checksum", "us a block");
 }
 
 fn hits(far: &Far, rounds: usize) {
-    const COUNT: usize = 400_000;
+    const COUNT: usize = 200_000;
+    const PIECE: usize = 2_000;
     const BYTES: usize = 16 << 20;
     println!("reads of 4 KiB that the cache has in memory");
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("file");
-    fs::write(&path, pattern(BYTES)).expect("a file");
-    let local = File::options().read(true).write(true).open(&path).and_then(FileStore::new).expect("a store");
-    let cache = CacheOptions::new().limit(64 << 20).build();
-    let object = far.options().build().expect("a store").open(URL).expect("an object");
-    let files =
-        [("a local file", cache.open(local).expect("a file")), ("an object", cache.open(object).expect("a file"))];
+    let local = |name| {
+        let path = folder.path().join(name);
+        fs::write(&path, pattern(BYTES)).expect("a file");
+        File::options().read(true).write(true).open(&path).and_then(FileStore::new).expect("a store")
+    };
     let mut results = Rounds::default();
     let mut buffer = vec![0; 4096];
-    for (_, file) in &files {
-        file.read_exact_at(&mut vec![0; BYTES], 0).expect("a read");
-    }
-    for _ in 0..rounds {
-        for (name, file) in &files {
-            let all = positions(BYTES, COUNT, 4096, 7);
-            let read = timed(|| all.iter().for_each(|&pos| file.read_exact_at(&mut buffer, pos).expect("a read")));
-            results.add(name, read.1 * 1e9 / COUNT as f64);
+    // The second local file shows what the same code differs by: its memory is in other pages.
+    let names = ["a local file", "another local file", "an object"];
+    for round in 0..rounds {
+        // Each round has other memory, and another one of them has the first of it.
+        let cache = CacheOptions::new().limit(64 << 20).build();
+        let mut files: Vec<_> = (0..names.len())
+            .map(|at| (round + at) % names.len())
+            .map(|at| {
+                let file = match names[at] {
+                    "an object" => cache.open(far.options().build().expect("a store").open(URL).expect("an object")),
+                    name => cache.open(local(name)),
+                };
+                (names[at], file.expect("a file"))
+            })
+            .collect();
+        for (_, file) in &files {
+            file.read_exact_at(&mut vec![0; BYTES], 0).expect("a read");
+        }
+        for piece in positions(BYTES, COUNT, 4096, round as u64 + 7).chunks(PIECE) {
+            files.rotate_left(1);
+            for (name, file) in &files {
+                let read =
+                    timed(|| piece.iter().for_each(|&pos| file.read_exact_at(&mut buffer, pos).expect("a read")));
+                results.add(name, read.1 * 1e9 / PIECE as f64);
+            }
         }
     }
     results.print("a local file", "ns a read");
@@ -376,9 +418,22 @@ fn main() {
     let far = Far::start(bytes);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load {}", load.trim());
-    opens(&far, rounds);
-    hits(&far, rounds);
-    disk(&far, rounds);
-    scans(&far, bytes, rounds);
-    random(&far, bytes, ranges, rounds);
+    let names = ["open", "hits", "disk", "scan", "random"];
+    let chosen: Vec<String> = env::args().filter(|arg| names.contains(&arg.as_str())).collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|other| other == name);
+    if is_chosen("open") {
+        opens(&far, rounds);
+    }
+    if is_chosen("hits") {
+        hits(&far, rounds);
+    }
+    if is_chosen("disk") {
+        disk(&far, rounds);
+    }
+    if is_chosen("scan") {
+        scans(&far, bytes, rounds);
+    }
+    if is_chosen("random") {
+        random(&far, bytes, ranges, rounds);
+    }
 }

@@ -4,12 +4,16 @@
 mod fly;
 mod plan;
 mod read;
+#[cfg(test)]
+mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use faultin::events::Notes;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -22,7 +26,7 @@ use crate::ahead::Streams;
 use crate::backend::Backend;
 use crate::disk::Disk;
 use crate::error::{Cause, Error};
-use crate::events::{Events, What};
+use crate::events::{Event, What};
 use crate::fetch;
 use crate::flight::Flight;
 use crate::flight::table::Table;
@@ -36,6 +40,9 @@ use crate::stats::Counters;
 /// The part of the requests that may be ahead of what is wanted: seven of eight.
 const AHEAD_TURNS: (usize, usize) = (7, 8);
 
+/// Number of flights that ask the disk tier at the same time for what is ahead.
+const DISK_TURNS: usize = 4;
+
 /// The part of the memory that blocks may take that were read ahead: three of four.
 const AHEAD_ROOM: (usize, usize) = (3, 4);
 
@@ -44,6 +51,9 @@ const READ_STAYS: usize = 8;
 
 /// The part of the memory that one access waits for at a time: a divisor.
 const BATCH: usize = 4;
+
+/// The part of the memory that flights of one backend may take: three of four. So there is room for a request of another one.
+const SHARE_ROOM: (usize, usize) = (3, 4);
 
 /// How long an access waits until it looks again whether the store works.
 const LOOK: Duration = Duration::from_millis(2);
@@ -60,6 +70,17 @@ impl Drop for Probe<'_> {
     }
 }
 
+/// Returns the number of requests at the same time to all backends, of which one may have `requests`: a third more.
+fn all_turns(requests: usize) -> usize {
+    let requests = requests.max(1);
+    requests + requests.div_ceil(3)
+}
+
+/// Returns how many of some requests may be ahead of what is wanted.
+fn ahead_turns(requests: usize) -> usize {
+    (requests * AHEAD_TURNS.0 / AHEAD_TURNS.1).max(1)
+}
+
 /// The numbers of a store's options.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbers {
@@ -67,6 +88,7 @@ pub(crate) struct Numbers {
     pub(crate) block: usize,
     /// Bytes of all buffers.
     pub(crate) memory: usize,
+    /// Requests at the same time to one backend.
     pub(crate) requests: usize,
     /// Most bytes of a request.
     pub(crate) request_bytes: usize,
@@ -83,6 +105,15 @@ pub(crate) struct Numbers {
     pub(crate) seed: u64,
 }
 
+/// What the requests to one backend may take, so that one that hangs leaves some for others.
+#[derive(Debug)]
+pub(crate) struct Share {
+    turns: Semaphore,
+    ahead_turns: Semaphore,
+    /// Blocks of memory of flights.
+    room: Arc<Semaphore>,
+}
+
 /// What objects share.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -91,12 +122,16 @@ pub(crate) struct Engine {
     table: Mutex<Table>,
     turns: Semaphore,
     ahead_turns: Semaphore,
+    /// Of flights that are ahead and ask the disk tier.
+    disk_turns: Semaphore,
     /// Number of flights that wait for memory.
     hungry: AtomicU64,
     backoff: Backoff,
     rate: Rate,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Notes<Event>>,
     pub(crate) disk: Option<Arc<Disk>>,
+    /// Number of blocks that wait for the disk tier.
+    to_disk: Arc<AtomicUsize>,
     /// The sum over objects that were dropped.
     handle: Handle,
     process: u32,
@@ -106,18 +141,20 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(options: Numbers, disk: Option<Arc<Disk>>, handle: Handle) -> Engine {
         let blocks = (options.memory / options.block).max(2);
-        let requests = options.requests.max(1);
+        let requests = all_turns(options.requests);
         Engine {
             options,
             pool: Pool::new(options.block, blocks),
             table: Mutex::default(),
             turns: Semaphore::new(requests),
-            ahead_turns: Semaphore::new((requests * AHEAD_TURNS.0 / AHEAD_TURNS.1).max(1)),
+            ahead_turns: Semaphore::new(ahead_turns(requests)),
+            disk_turns: Semaphore::new(DISK_TURNS),
             hungry: AtomicU64::new(0),
             backoff: Backoff::new(options.backoff.0, options.backoff.1, options.seed),
             rate: Rate::default(),
-            events: Events::default(),
+            events: Notes::new(),
             disk,
+            to_disk: Arc::default(),
             handle,
             process: faultin::process(),
             numbers: AtomicU64::new(0),
@@ -131,7 +168,20 @@ impl Engine {
 
     /// Returns the number of requests under way.
     pub(crate) fn in_flight(&self) -> usize {
-        self.options.requests.max(1).saturating_sub(self.turns.available_permits())
+        all_turns(self.options.requests).saturating_sub(self.turns.available_permits())
+    }
+
+    /// Returns the share of a backend.
+    fn share<'b>(&self, backend: &'b Backend) -> &'b Share {
+        backend.share.get_or_init(|| {
+            let requests = self.options.requests.max(1);
+            let blocks = self.pool.limit() * SHARE_ROOM.0 / SHARE_ROOM.1;
+            Share {
+                turns: Semaphore::new(requests),
+                ahead_turns: Semaphore::new(ahead_turns(requests)),
+                room: Arc::new(Semaphore::new(blocks.max(1))),
+            }
+        })
     }
 
     /// Most blocks of a request.
@@ -141,7 +191,7 @@ impl Engine {
         (self.options.request_bytes / self.options.block).min(most).max(1) as u64
     }
 
-    /// Opens an object.
+    /// Opens an object, within the deadline of an access that began at `asked`.
     ///
     /// # Errors
     /// Why not.
@@ -151,8 +201,26 @@ impl Engine {
         path: &Path,
         name: &Arc<str>,
         access: Access,
+        asked: Instant,
     ) -> Result<Arc<Pinned>, Error> {
-        let deadline = Instant::now() + access.deadline;
+        let opened = self.pin(backend, path, name, access, asked).await;
+        if let Err(error) = &opened
+            && error.attempts() > 0
+        {
+            self.note(name, 0..self.options.block as u64, error.attempts(), What::Failed(error.cause().clone()));
+        }
+        opened
+    }
+
+    async fn pin(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        path: &Path,
+        name: &Arc<str>,
+        access: Access,
+        asked: Instant,
+    ) -> Result<Arc<Pinned>, Error> {
+        let deadline = asked + access.deadline;
         let counters = Arc::new(Counters::default());
         let (mut attempts, mut last) = (0, None);
         let failed = |attempts, cause| Error::new(name, None, attempts, cause);
@@ -164,7 +232,7 @@ impl Engine {
         let first = 0..self.options.block as u64;
         let is_down = |attempts, cause: &Cause| {
             if backend.health.failed(begun, Instant::now(), cause) {
-                self.events.add(name, first.clone(), attempts, What::Down(cause.clone()));
+                self.note(name, first.clone(), attempts, What::Down(cause.clone()));
             }
         };
         let found = loop {
@@ -181,7 +249,7 @@ impl Engine {
                     return Err(failed(attempts, cause));
                 }
             };
-            let pause = self.backoff.pause(attempts);
+            let pause = self.backoff.pause(attempts).max(cause.wants_pause());
             let may_retry = cause.is_transient() && attempts <= retries && Instant::now() + pause < deadline;
             if !may_retry {
                 if cause.is_transient() {
@@ -191,7 +259,7 @@ impl Engine {
                 }
                 return Err(failed(attempts, cause));
             }
-            self.events.add(name, first.clone(), attempts, What::Retried(cause.clone()));
+            self.note(name, first.clone(), attempts, What::Retried(cause.clone()));
             counters.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(cause);
             tokio::time::sleep(pause).await;
@@ -215,12 +283,14 @@ impl Engine {
             "" => Arc::clone(name),
             endpoint => format!("{name} at {endpoint}").into(),
         };
+        // A counter of a store in memory begins anew with each, and would find the bytes of another one on disk.
+        let is_lasting = backend.is_server || !found.version.is_number();
         let object = Arc::new(Pinned {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(name),
             backend: Arc::clone(backend),
             path: path.clone(),
-            key: (key, found.version.key()),
+            key: is_lasting.then(|| (key, found.version.key())),
             version: found.version,
             kind: found.kind,
             encoding: found.encoding,
@@ -259,14 +329,25 @@ impl Engine {
         }
         if let Some(mut buffer) = self.pool.try_room(1).and_then(|mut room| room.take()) {
             buffer.bytes_mut().extend_from_slice(bytes);
-            self.table.lock().keep((object.number, 0), buffer.freeze(), 0, false);
+            let evicted = {
+                let mut table = self.table.lock();
+                table.keep((object.number, 0), buffer.freeze(), 0, false);
+                // Since it has got its room, a flight may have come that waits for some.
+                self.make_room(&mut table)
+            };
+            drop(evicted);
         }
+    }
+
+    /// Adds an event to those of the process.
+    fn note(&self, object: &Arc<str>, range: Range<u64>, attempt: u32, what: What) {
+        self.events.add(Event { object: Arc::clone(object), range, attempt, what });
     }
 
     /// Notes that a backend has answered.
     fn answered(&self, backend: &Backend, name: &Arc<str>) {
         if backend.health.answered(Instant::now()) {
-            self.events.add(name, 0..0, 0, What::Up);
+            self.note(name, 0..0, 0, What::Up);
         }
     }
 
@@ -288,7 +369,7 @@ impl Engine {
             object.backend.health.gave_up(flight.begun);
         }
         let range = object.bytes_of(&flight.blocks);
-        self.events.add(&object.name, range, flight.so_far().0, What::Cancelled);
+        self.note(&object.name, range, flight.so_far().0, What::Cancelled);
     }
 
     /// Makes room where flights wait for it, and keeps only so much of what was read. Returns blocks, to be dropped without a

@@ -107,10 +107,32 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Returns how long the store wants clients to wait.
+    pub(crate) fn wants_pause(&self) -> Duration {
+        match self {
+            Cause::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// A number of bytes.
+pub(crate) struct Count(pub(crate) u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 byte"),
+            number => write!(f, "{number} bytes"),
+        }
+    }
+}
+
+impl Cause {
     /// Returns whether trying again may help: the status 429, 5xx, connections that end, and time-outs.
     pub fn is_transient(&self) -> bool {
         match self {
-            Cause::Status { status, .. } => *status == 429 || *status >= 500,
+            Cause::Status { status, .. } => matches!(status, 429 | 500..=599),
             Cause::Connection(_) | Cause::TimedOut(_) | Cause::Deadline { .. } | Cause::Down { .. } => true,
             _ => false,
         }
@@ -182,10 +204,10 @@ impl fmt::Display for Cause {
             }
             Cause::Status { status, code: None, .. } => write!(f, "the store answered with status {status}"),
             Cause::Length { expected, got } if got < expected => {
-                write!(f, "the body has {got} bytes, and {expected} were requested")
+                write!(f, "the body has {} instead of {expected}", Count(*got))
             }
             Cause::Length { expected, .. } => {
-                write!(f, "the body has more than the {expected} bytes that were requested")
+                write!(f, "the body has more than the requested {}", Count(*expected))
             }
             Cause::WrongRange { got: Some(got) } => {
                 write!(f, "the answer has bytes {} to {}, not what was requested", got.start, got.end)

@@ -1,25 +1,31 @@
-//! What has gone wrong, and what was done about it: the last events of a store.
+//! What has gone wrong, and what was done about it.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
-
-use parking_lot::Mutex;
 
 use crate::error::Cause;
 
-/// Number of events that are kept.
-const KEPT: usize = 256;
-
-/// Something that a [`Store`](crate::Store) has noticed.
+/// Something that a [`Store`](crate::Store) has noticed. It is a note among the [events](faultin::events()) of the process, where
+/// it is in one order with the faults of mappings:
+///
+/// ```
+/// use faultin::events::Entry;
+/// use faultin_store::{Event, What};
+///
+/// for entry in faultin::events().entries() {
+///     match entry {
+///         Entry::Note(note) => match note.downcast_ref::<Event>() {
+///             Some(Event { object, what: What::Down(cause), .. }) => println!("{object} is unavailable: {cause}"),
+///             _ => println!("{note}"),
+///         },
+///         fault => println!("{fault}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The number of the event: 0 for the first one of the store.
-    pub sequence: u64,
-    /// When.
-    pub time: SystemTime,
     /// The URL of the object, without credentials.
     pub object: Arc<str>,
     /// The range of the request.
@@ -46,28 +52,22 @@ pub enum What {
     Up,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Events(Mutex<Ring>);
-
-#[derive(Debug, Default)]
-struct Ring {
-    next: u64,
-    last: VecDeque<Event>,
-}
-
-impl Events {
-    pub(crate) fn add(&self, object: &Arc<str>, range: Range<u64>, attempt: u32, what: What) {
-        let time = SystemTime::now();
-        let mut ring = self.0.lock();
-        let sequence = ring.next;
-        ring.next += 1;
-        if ring.last.len() == KEPT {
-            ring.last.pop_front();
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Event { object, range, attempt, what } = self;
+        write!(f, "{object}")?;
+        if !range.is_empty() {
+            write!(f, ", bytes {} to {}", range.start, range.end)?;
         }
-        ring.last.push_back(Event { sequence, time, object: Arc::clone(object), range, attempt, what });
-    }
-
-    pub(crate) fn last(&self) -> Vec<Event> {
-        self.0.lock().last.iter().cloned().collect()
+        if *attempt > 0 {
+            write!(f, ", attempt {attempt}")?;
+        }
+        match what {
+            What::Retried(cause) => write!(f, ": {cause}; it is tried again"),
+            What::Failed(cause) => write!(f, ": {cause}"),
+            What::Cancelled => f.write_str(": no access waits for it any more"),
+            What::Down(cause) => write!(f, ": the store does not work: {cause}"),
+            What::Up => f.write_str(": the store works again"),
+        }
     }
 }

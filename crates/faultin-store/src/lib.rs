@@ -54,14 +54,14 @@
 //!
 //! # Threads, signals and `fork`
 //!
-//! A [`Store`] has two threads, which run all requests and handle no signals. Accesses wait in the thread that makes them, or
-//! in the cache's pager thread if it is a page fault that needs the bytes; nothing here runs in a signal handler. A child of
+//! A [`Store`] has two threads, which run all requests, and one for the connections of each server. They handle no signals. Accesses wait in the thread that makes them, or
+//! in one of the cache's pager threads if it is a page fault that needs the bytes; nothing here runs in a signal handler. A child of
 //! `fork` has none of these threads: its accesses fail, at once, and it can make a store of its own.
 //!
 //! A handler of a signal may read a mapping of an object. The pager then needs the locks of the store, so signals are blocked
-//! in a thread while it holds one (two system calls for each step of an access), and not while it waits for an answer. There
-//! are two exceptions, in which the handler may wait for ever: it must not read an [`Object`] itself, and it must not read the
-//! mapping if it may have interrupted a thread that opens an object of the same [`Store`].
+//! in a thread while it holds one (two system calls for each step of an access) and while it waits for a block of the disk tier, at
+//! most for its patience, but not while it waits for an answer. The
+//! handler must not call a method of this crate itself: it may wait for ever.
 //!
 //! # Features
 //!

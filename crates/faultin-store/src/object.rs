@@ -1,6 +1,7 @@
 //! [`Object`]: an object that is pinned to a version, as a store of a page cache.
 
 use std::fmt;
+use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,7 @@ impl Object {
     /// Those of [`Store::open`].
     pub fn refresh(&self) -> Result<Object, Error> {
         let Pinned { backend, path, name, .. } = &*self.owner.pinned;
-        self.owner.store.open_pinned(backend, path, name, self.access)
+        self.owner.store.open_pinned(ready(Ok(Arc::clone(backend))), path.clone(), name, self.access)
     }
 
     /// Returns a handle whose accesses have this deadline.

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use object_store::ObjectMeta;
 
+use crate::error::Count;
+
 /// A version of an object, as the store described it. All bytes that are read of an [`Object`](crate::Object) are of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +42,12 @@ impl Version {
         is_same && self.len == other.len
     }
 
+    /// Returns whether the entity tag is a number, as the counter of a store in memory is.
+    pub(crate) fn is_number(&self) -> bool {
+        let inner = self.etag.as_deref().map(|etag| etag.trim_matches('"'));
+        inner.is_some_and(|inner| inner.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
     /// Returns a name for this version that no other version of the object has.
     pub(crate) fn key(&self) -> Arc<str> {
         match &self.etag {
@@ -71,11 +79,12 @@ fn since_epoch(time: Option<SystemTime>) -> Duration {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.etag, &self.id) {
-            (Some(etag), Some(id)) => write!(f, "etag {etag}, version {id}, {} bytes", self.len),
-            (Some(etag), None) => write!(f, "etag {etag}, {} bytes", self.len),
+            (Some(etag), Some(id)) => write!(f, "etag {etag}, version {id}, {}", Count(self.len)),
+            (Some(etag), None) => write!(f, "etag {etag}, {}", Count(self.len)),
             (None, _) => {
                 let time = since_epoch(self.modified);
-                write!(f, "{} bytes, changed {}.{:09} s after 1970", self.len, time.as_secs(), time.subsec_nanos())
+                let len = Count(self.len);
+                write!(f, "{len}, changed {}.{:09} s after 1970", time.as_secs(), time.subsec_nanos())
             }
         }
     }

@@ -29,8 +29,8 @@ pub(crate) struct Pinned {
     /// The content encoding with which the object is stored.
     #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "for answers of servers"))]
     pub(crate) encoding: Option<Arc<str>>,
-    /// What the disk tier calls the object and its version.
-    pub(crate) key: (Arc<str>, Arc<str>),
+    /// What the disk tier calls the object and its version. `None` if it may not have them: another object could have the same.
+    pub(crate) key: Option<(Arc<str>, Arc<str>)>,
     pub(crate) block: u64,
     pub(crate) streams: Mutex<Streams>,
     pub(crate) counters: Arc<Counters>,
@@ -52,10 +52,11 @@ impl Pinned {
         bytes.start / self.block..bytes.end.div_ceil(self.block)
     }
 
-    /// Returns the name of a block in the disk tier.
-    pub(crate) fn disk_key(&self, block: u64) -> Key {
-        let (object, version) = &self.key;
-        Key { object: Arc::clone(object), version: Arc::clone(version), range: self.bytes_of(&(block..block + 1)) }
+    /// Returns the name of a block in the disk tier, if that may have it.
+    pub(crate) fn disk_key(&self, block: u64) -> Option<Key> {
+        let (object, version) = self.key.as_ref()?;
+        let range = self.bytes_of(&(block..block + 1));
+        Some(Key { object: Arc::clone(object), version: Arc::clone(version), range })
     }
 
     pub(crate) fn error(&self, range: Range<u64>, attempts: u32, cause: Cause) -> Error {

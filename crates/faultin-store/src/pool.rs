@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Buffers of one size, which are used again.
 pub(crate) struct Pool {
@@ -20,6 +20,9 @@ pub(crate) struct Pool {
 pub(crate) struct Room {
     pool: Arc<Pool>,
     blocks: usize,
+    /// What it takes of the share of a server, until this is dropped.
+    #[allow(dead_code, reason = "is dropped with it")]
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// The bytes of one block.
@@ -51,18 +54,24 @@ impl Pool {
     pub(crate) fn try_room(self: &Arc<Self>, blocks: usize) -> Option<Room> {
         let permits = self.permits.try_acquire_many(u32::try_from(blocks).ok()?).ok()?;
         permits.forget();
-        Some(Room { pool: Arc::clone(self), blocks })
+        Some(Room { pool: Arc::clone(self), blocks, share: None })
     }
 
     /// Waits for room. Those that wait get it in their order. `None` if there will never be as much.
     pub(crate) async fn room(self: &Arc<Self>, blocks: usize) -> Option<Room> {
         let many = u32::try_from(blocks).ok().filter(|_| blocks <= self.limit)?;
         self.permits.acquire_many(many).await.ok()?.forget();
-        Some(Room { pool: Arc::clone(self), blocks })
+        Some(Room { pool: Arc::clone(self), blocks, share: None })
     }
 }
 
 impl Room {
+    /// Keeps a part of a share as long as the room.
+    pub(crate) fn of_share(mut self, permit: OwnedSemaphorePermit) -> Room {
+        self.share = Some(permit);
+        self
+    }
+
     /// Takes an empty buffer. `None` once all are taken.
     pub(crate) fn take(&mut self) -> Option<Buffer> {
         self.blocks = self.blocks.checked_sub(1)?;

@@ -1,33 +1,31 @@
 //! [`Store`]: the runtime, the limits and the connections that objects share.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
 use std::io;
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use faultin::events::Note;
 use faultin_cache::pager::without_signals;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::backend::{self, Backend, Redactor};
+use crate::backend::{self, Backend, Backends, Place, Redactor};
 use crate::disk::Disk;
 use crate::engine::{Access, Engine, Numbers};
 use crate::error::{Cause, Error};
 use crate::events::Event;
+use crate::flight::Waiter;
 use crate::object::Object;
 use crate::pinned::Pinned;
 use crate::stats::{Counters, ObjectStats, Stats};
 
 /// Number of threads of a runtime: they move bytes, and wait for nothing.
 const THREADS: usize = 2;
-
-/// After how many tasks a thread of the runtime looks for timers and connections. A task takes long where a server sends many
-/// interim responses (1xx): the HTTP client reads them all before it returns. After each of them, deadlines are due.
-const EVENT_INTERVAL: u32 = 1;
 
 /// How much longer than its deadline an access waits for the runtime, which ends it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,7 +75,8 @@ impl StoreOptions {
     }
 
     /// Sets a value that takes precedence over the environment, by `object_store`'s name for it (`aws_endpoint`,
-    /// `allow_http`). A name that a kind of store does not know is ignored for it.
+    /// `allow_http`). A name that a kind of store does not know is ignored for it, and so are time-outs, idle connections and
+    /// HTTP/2, whose times and versions are this crate's.
     #[must_use]
     pub fn config(mut self, key: &str, value: &str) -> StoreOptions {
         self.settings.push((key.to_owned(), value.to_owned()));
@@ -101,8 +100,8 @@ impl StoreOptions {
         self
     }
 
-    /// Sets the maximum number of requests at the same time. 32 by default, of which those that are ahead of what is wanted
-    /// take at most seven eighths.
+    /// Sets the maximum number of requests at the same time to one bucket or server. 32 by default, of which those that are ahead
+    /// of what is wanted take at most seven eighths. To all together a third more: so one that hangs leaves some to the others.
     #[must_use]
     pub fn requests(mut self, count: usize) -> StoreOptions {
         self.numbers.requests = count.clamp(1, 4096);
@@ -195,18 +194,13 @@ impl StoreOptions {
         // mapping and wait for what the thread itself would have to fetch.
         let runtime = without_signals(|| {
             let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(THREADS).thread_name("faultin-store").enable_all();
-            builder.event_interval(EVENT_INTERVAL).build()
+            builder.worker_threads(THREADS).thread_name("faultin-store").enable_all().build()
         })?;
-        let settings = || self.settings.iter().map(|(name, value)| (&**name, &**value));
-        let redactor = Arc::new(Redactor::new(settings()));
         let engine = Arc::new(Engine::new(self.numbers, self.disk, runtime.handle().clone()));
         Ok(Store(Arc::new(Shared {
             engine,
             runtime: Some(runtime),
-            settings: self.settings,
-            redactor,
-            backends: Mutex::default(),
+            backends: Backends::new(self.settings),
             objects: Mutex::default(),
         })))
     }
@@ -234,7 +228,8 @@ impl fmt::Debug for StoreOptions {
     }
 }
 
-/// A runtime with two threads, its limits and its connections. Clones are the same store; objects keep it.
+/// A runtime with two threads, a thread for the connections of each server, and limits. Clones are the same store; objects keep
+/// it.
 ///
 /// After `fork`, the child cannot use it, and may drop it.
 #[derive(Clone, Debug)]
@@ -244,10 +239,7 @@ struct Shared {
     engine: Arc<Engine>,
     /// `None` once it is being dropped.
     runtime: Option<Runtime>,
-    settings: Vec<(String, String)>,
-    redactor: Arc<Redactor>,
-    /// By the part of the URL that names the bucket, the server or the file system.
-    backends: Mutex<HashMap<String, Arc<Backend>>>,
+    backends: Arc<Backends>,
     objects: Mutex<Objects>,
 }
 
@@ -270,6 +262,22 @@ impl Objects {
             }
             is_open
         });
+    }
+}
+
+/// Where a thread waits for what the runtime computes. As in [`Waiter`], a handler of a signal that interrupts it may need the
+/// runtime.
+struct Answer<T> {
+    waiter: Arc<Waiter>,
+    value: Mutex<Option<T>>,
+}
+
+/// The task's part: the thread is woken in any case.
+struct Answers<T>(Arc<Answer<T>>);
+
+impl<T> Drop for Answers<T> {
+    fn drop(&mut self) {
+        self.0.waiter.wake();
     }
 }
 
@@ -324,35 +332,46 @@ impl Store {
     /// See [`Cause`]: among others, that the URL cannot be used, that there is no such object, or that the store does not
     /// tell versions apart.
     pub fn open(&self, url: &str) -> Result<Object, Error> {
-        let named = |name: &str, cause| Error::new(&self.0.redactor.text(name), None, 0, cause);
-        let place = backend::parse(url).map_err(|cause| named(&backend::refused_url(url), cause))?;
-        let backend = self.backend_of(&place).map_err(|cause| named(&place.name, cause))?;
-        self.open_pinned(&backend, &place.path, &place.name, self.access())
+        let place = self.parse(url)?;
+        let (path, name) = (place.path.clone(), Arc::clone(&place.name));
+        let backend = Arc::clone(&self.0.backends).of(place);
+        self.open_pinned(backend, path, &name, self.access())
     }
 
     /// Opens an object of a store that the caller has made. `name` is what errors call the object, so it must have no
-    /// credentials; two objects of the same name and version are the same for the disk tier.
+    /// credentials.
+    ///
+    /// Two objects of the same name and version are the same for the disk tier, also of another process later. So a name has to be one of
+    /// this store alone, and its entity tags have to tell the contents apart as long as the tier's directory exists. Objects whose entity
+    /// tag is a number, as the counter of `object_store`'s store in memory is, are not kept there.
     ///
     /// A store of the network should not retry requests itself (`RetryConfig::max_retries` of 0): its retries know no
-    /// deadline.
+    /// deadline. Its connections are in the store's own two threads, where a server can delay requests to others.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn open_in(&self, backend: Arc<dyn ObjectStore>, path: &Path, name: &str) -> Result<Object, Error> {
-        let backend = Arc::new(Backend::new(backend, "", &self.0.redactor));
-        self.open_pinned(&backend, path, &name.into(), self.access())
+        let backend = Arc::new(Backend::new(backend, "", &self.0.backends.redactor));
+        self.open_pinned(ready(Ok(backend)), path.clone(), &name.into(), self.access())
     }
 
     /// Returns the `object_store` and the path of a URL: with the options and the connections that [`open`](Self::open) uses,
-    /// which follow no redirects, and without retries. It has to be used within a runtime of tokio.
+    /// which follow no redirects, and without retries and time-outs. Of an error's body, only the code is left. It has to be used
+    /// within a runtime of tokio.
     ///
     /// # Errors
     /// If the URL cannot be used.
     pub fn backend(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
-        let named = |name: &str, cause| Error::new(&self.0.redactor.text(name), None, 0, cause);
-        let place = backend::parse(url).map_err(|cause| named(&backend::refused_url(url), cause))?;
-        let backend = self.backend_of(&place).map_err(|cause| named(&place.name, cause))?;
-        Ok((Arc::clone(&backend.store), place.path))
+        let place = self.parse(url)?;
+        let (path, name) = (place.path.clone(), Arc::clone(&place.name));
+        let made = self.wait_for(Arc::clone(&self.0.backends).of(place), Some(self.access().deadline));
+        let backend = made.and_then(|made| made).map_err(|cause| Error::new(&name, None, 0, cause))?;
+        Ok((Arc::clone(&backend.store), path))
+    }
+
+    fn parse(&self, url: &str) -> Result<Place, Error> {
+        let named = |cause| Error::new(&self.0.backends.redactor.text(&backend::refused_url(url)), None, 0, cause);
+        backend::parse(url).map_err(named)
     }
 
     /// Returns what the store and its objects have done so far.
@@ -364,7 +383,7 @@ impl Store {
         let engine = &self.0.engine;
         let block = engine.options.block as u64;
         let now = Instant::now();
-        let mut backends: Vec<Arc<Backend>> = self.0.backends.lock().values().cloned().collect();
+        let mut backends = self.0.backends.made();
         let mut objects = self.0.objects.lock();
         objects.prune();
         let mut sum = objects.dropped;
@@ -382,9 +401,9 @@ impl Store {
         }
     }
 
-    /// Returns the last events, the oldest one first: at most 256.
-    pub fn events(&self) -> Vec<Event> {
-        without_signals(|| self.0.engine.events.last())
+    /// Returns what this store has noted among the [events](faultin::events()) of the process, the oldest first: at most 256.
+    pub fn events(&self) -> Vec<Note<Event>> {
+        self.0.engine.events.last()
     }
 
     /// Waits for a future, which the runtime runs. Works in any thread, also in one of another runtime, except in a signal
@@ -400,22 +419,31 @@ impl Store {
         if !self.0.engine.is_ours() {
             return Err(Cause::Closed);
         }
-        let (sends, receives) = mpsc::sync_channel(1);
         let runtime = self.0.runtime.as_ref().ok_or(Cause::Closed)?;
+        let answer = Arc::new(Answer { waiter: Waiter::new(), value: Mutex::new(None) });
+        let answers = Answers(Arc::clone(&answer));
         let task = without_signals(|| {
             runtime.spawn(async move {
-                let _ = sends.send(future.await);
+                let value = future.await;
+                *answers.0.value.lock() = Some(value);
             })
         });
-        let panicked = || Cause::Other("a task of the store has panicked: a defect".into());
-        let Some(limit) = limit else { return receives.recv().map_err(|_| panicked()) };
-        receives.recv_timeout(limit.saturating_add(GRACE)).map_err(|error| {
+        let until = Instant::now() + limit.map_or(LONGEST, |limit| limit.saturating_add(GRACE).min(LONGEST));
+        answer.waiter.wait(until);
+        let value = without_signals(|| {
             task.abort();
-            match error {
-                mpsc::RecvTimeoutError::Timeout => Cause::Deadline { after: limit, last: None },
-                mpsc::RecvTimeoutError::Disconnected => panicked(),
-            }
+            drop(task);
+            answer.value.lock().take()
+        });
+        value.ok_or_else(|| match limit {
+            Some(limit) if Instant::now() >= until => Cause::Deadline { after: limit, last: None },
+            _ => Cause::Other("a task of the store has panicked: a defect".into()),
         })
+    }
+
+    /// Returns what removes credentials from texts.
+    pub(crate) fn redactor(&self) -> &Arc<Redactor> {
+        &self.0.backends.redactor
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -428,36 +456,32 @@ impl Store {
         Access { deadline: numbers.deadline, retries: numbers.retries, reads_ahead: true }
     }
 
-    fn backend_of(&self, place: &backend::Place) -> Result<Arc<Backend>, Cause> {
-        let mut backends = self.0.backends.lock();
-        if let Some(backend) = backends.get(&place.bucket) {
-            return Ok(Arc::clone(backend));
-        }
-        // Some stores need a runtime when they are made.
-        let _entered = self.0.runtime.as_ref().map(Runtime::enter);
-        let (store, endpoint) = backend::connect(place, &self.0.settings, &self.0.redactor)?;
-        let backend = Arc::new(Backend::new(store, &endpoint, &self.0.redactor));
-        backends.insert(place.bucket.clone(), Arc::clone(&backend));
-        Ok(backend)
-    }
-
-    pub(crate) fn open_pinned(
+    /// Opens an object, of a backend that may have to be made before, within one deadline.
+    pub(crate) fn open_pinned<B>(
         &self,
-        backend: &Arc<Backend>,
-        path: &Path,
+        backend: B,
+        path: Path,
         name: &Arc<str>,
         access: Access,
-    ) -> Result<Object, Error> {
-        let (engine, backend, path) = (Arc::clone(self.engine()), Arc::clone(backend), path.clone());
-        let named = Arc::clone(name);
-        let opening = async move { engine.open(&backend, &path, &named, access).await };
+    ) -> Result<Object, Error>
+    where
+        B: Future<Output = Result<Arc<Backend>, Cause>> + Send + 'static,
+    {
+        let (engine, named, asked) = (Arc::clone(self.engine()), Arc::clone(name), Instant::now());
+        let opening = async move {
+            let made = timeout_at(asked + access.deadline, backend).await;
+            let made = made.unwrap_or(Err(Cause::Deadline { after: access.deadline, last: None }));
+            let backend = made.map_err(|cause| Error::new(&named, None, 0, cause))?;
+            engine.open(&backend, &path, &named, access, asked).await
+        };
         let opened = self.wait_for(opening, Some(access.deadline));
         let pinned = opened.unwrap_or_else(|cause| Err(Error::new(name, None, 0, cause)))?;
         let entry = (Arc::downgrade(&pinned), Arc::clone(&pinned.counters));
-        let mut objects = self.0.objects.lock();
-        objects.prune();
-        objects.open.push(entry);
-        drop(objects);
+        without_signals(|| {
+            let mut objects = self.0.objects.lock();
+            objects.prune();
+            objects.open.push(entry);
+        });
         Ok(Object::new(self.clone(), pinned, access))
     }
 

@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::Net;
 use faultin_store::check::{Need, Report, Verdict, check, check_in};
@@ -10,7 +13,7 @@ use faultin_store::object_store::local::LocalFileSystem;
 use faultin_store::object_store::memory::InMemory;
 use faultin_store::object_store::path::Path;
 use faultin_store::{Store, StoreOptions};
-use faultin_store_test::{Access, Fault};
+use faultin_store_test::{Access, Fault, has_loopback};
 
 /// The promises that are not kept.
 fn broken(report: &Report) -> Vec<&'static str> {
@@ -111,6 +114,80 @@ fn a_server_that_is_down_is_unknown() {
     assert!(!report.honours(Need::Reading) && !report.honours(Need::Fencing), "{report}");
     assert!(report.rows.iter().all(|row| matches!(row.verdict, Verdict::Unknown(_))), "{report}");
     assert!(!report.to_string().contains(faultin_store_test::SECRET_KEY), "{report}");
+}
+
+/// A port where nobody listens: nothing was sent, so nothing can be left.
+#[test]
+fn a_server_that_is_not_there_has_nothing_that_is_left() {
+    if !has_loopback() {
+        return;
+    }
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let report = check(&common::client(address).build().expect("threads"), "s3://bucket/checked").expect("a URL");
+    assert!(report.rows.iter().all(|row| matches!(row.verdict, Verdict::Unknown(_))), "{report}");
+    assert_eq!(report.left, Vec::<String>::new());
+}
+
+/// Connections are accepted, and have no answer.
+#[test]
+fn a_server_that_is_silent_ends_the_check_in_time() {
+    common::watchdog();
+    if !has_loopback() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let store = common::client(address).build().expect("threads");
+    let (sends, receives) = std::sync::mpsc::channel();
+    let began = Instant::now();
+    std::thread::spawn(move || sends.send(check(&store, "s3://bucket/checked").expect("a URL")));
+    // Two attempts, and one to remove what may have been made; far less than one for each promise.
+    let report = receives.recv_timeout(Duration::from_secs(60)).expect("the check hangs");
+    let took = began.elapsed();
+    assert!(took < 7 * common::ATTEMPT, "{took:?}, {report}");
+    for row in &report.rows {
+        assert!(matches!(&row.verdict, Verdict::Unknown(why) if why.contains("no answer")), "{report}");
+    }
+    // They may be there.
+    assert_eq!(report.left.len(), 2, "{report}");
+}
+
+/// A server that answers some requests only.
+#[test]
+fn a_range_that_has_no_answer_was_not_rejected() {
+    let Some(net) = Net::new(Access::Signed, 1) else { return };
+    net.proxy.set_script(|request| match request.header("range") {
+        Some("bytes=70001-70010") => Fault::Silence,
+        _ => Fault::None,
+    });
+    let report = check(&net.store(), "s3://bucket/checked").expect("a URL");
+    assert_eq!(broken(&report), ["a range past the end is rejected"], "{report}");
+    assert!(!report.honours(Need::Reading) && report.honours(Need::Fencing), "{report}");
+}
+
+/// Something between here and the store repeats what it was sent, and colours it.
+#[test]
+fn a_report_has_nothing_of_what_a_server_says_besides_its_code() {
+    const SAYS: &str = "<Code>SlowDown</Code><Message>\x1b]0;you sent hunter22hunter22</Message>";
+    if !has_loopback() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A request in one piece, or in two: the answer is the same.
+            let _ = stream.read(&mut [0; 100_000]);
+            let head = format!("HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", SAYS.len());
+            let _ = stream.write_all(format!("{head}{SAYS}").as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let options = common::client(address).config("aws_session_token", "hunter22hunter22");
+    let report = check(&options.build().expect("threads"), "s3://bucket/checked").expect("a URL").to_string();
+    assert!(report.contains("500") && report.contains("SlowDown"), "{report}");
+    assert!(!report.contains("hunter22") && !report.contains("Message") && !report.contains('\x1b'), "{report}");
 }
 
 #[test]

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faultin::events::Entry;
 use faultin::map::Rights;
 use faultin_cache::Cache;
 use faultin_cache::pager::{AttachError, Mode};
+use faultin_cache::store::ReadRequest;
 use faultin_store::object_store::path::Path;
-use faultin_store::{Cause, Error, Object, Store, StoreOptions, What};
+use faultin_store::{Cause, Error, Event, Object, Store, StoreOptions, What};
 use support::{Does, PATH, Scripted, copy, pattern};
 
 const BLOCK: usize = 64 << 10;
@@ -142,7 +144,7 @@ fn a_store_that_is_down_holds_no_thread_for_longer_than_one_deadline_and_heals_b
     });
     assert_eq!(healed.expect("it never heals"), bytes[7 * BLOCK..8 * BLOCK]);
     assert_eq!(object.store().stats().down, None);
-    let events: Vec<_> = object.store().events().into_iter().map(|event| event.what).collect();
+    let events: Vec<_> = object.store().events().iter().map(|event| event.what.clone()).collect();
     assert!(events.iter().any(|what| matches!(what, What::Down(_))), "{events:?}");
     assert!(events.iter().any(|what| matches!(what, What::Up)), "{events:?}");
 }
@@ -191,6 +193,43 @@ fn faults_of_mappings_of_a_store_that_is_down_fail_together_in_any_mode() {
 }
 
 #[test]
+fn what_a_store_has_noted_and_the_faults_of_mappings_are_in_one_order() {
+    let backend = Scripted::new(&pattern(LEN, 1));
+    let object = open(options().retries(1), &backend);
+    let file = Cache::new().open(object.clone()).unwrap();
+    let map = file.map(0..LEN as u64, Rights::Read, Mode::Mprotect).unwrap();
+    let view = map.read_view().unwrap();
+    backend.always(Some(Does::Breaks(0)));
+    let (done, fault) = copy(&view, &mut [0; 100], 4 * BLOCK);
+    assert_eq!((done, fault.map(|fault| fault.cause())), (0, Some(faultin::Cause::Backing)));
+
+    let events = faultin::events();
+    let entries: Vec<Entry<'_>> = events.entries().collect();
+    let noted: Vec<u64> = object.store().events().iter().map(|note| note.sequence).collect();
+    let place = |is_it: &dyn Fn(&Event) -> bool| {
+        let is_it = |entry: &Entry<'_>| match entry {
+            Entry::Note(note) => noted.contains(&note.sequence) && note.downcast_ref().is_some_and(is_it),
+            _ => false,
+        };
+        entries.iter().position(is_it)
+    };
+    let retried = place(&|event| matches!(event.what, What::Retried(_))).expect("it was tried again");
+    let failed = place(&|event| matches!(event.what, What::Failed(_))).expect("it has failed");
+    assert!(retried < failed, "{entries:?}");
+    let says = entries[failed].to_string();
+    assert!(says.starts_with("test:///data, bytes 262144 to ") && says.contains("attempt 2: "), "{says}");
+    // The copy has faulted before anything was requested. Without a handler it has not.
+    let pages = view.as_ptr().addr()..view.as_ptr().addr() + LEN;
+    let faulted = |entry: &Entry<'_>| match entry {
+        Entry::Fault(event) => event.fault.address().is_some_and(|at| pages.contains(&at)),
+        _ => false,
+    };
+    if faultin::signal::status().is_covered() {
+        assert!(entries.iter().position(faulted).expect("it has faulted") < retried, "{entries:?}");
+    }
+}
+
+#[test]
 fn what_no_thread_waits_for_is_cancelled() {
     let backend = Scripted::new(&pattern(LEN, 1));
     let object = open(options().retries(0), &backend);
@@ -224,6 +263,7 @@ fn a_store_that_is_down_fails_those_that_open_its_objects_at_once_and_a_probe_fi
     // One of them may be a probe.
     assert!(causes.iter().any(|cause| matches!(cause, Cause::Down { .. })), "{causes:?}");
     assert!(object.store().events().iter().any(|event| matches!(event.what, What::Down(_))));
+    assert!(object.store().events().iter().any(|event| matches!(event.what, What::Failed(Cause::Deadline { .. }))));
     assert!(object.store().stats().down.is_some());
     // Accesses know of it, too.
     assert!(matches!(read(&object, 9).unwrap_err().cause(), Cause::Down { .. } | Cause::Deadline { .. }));
@@ -296,4 +336,53 @@ fn a_child_of_fork_gets_an_error_at_once() {
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0);
     assert_eq!(object.read(&mut [0; 10], 0).unwrap(), 10);
+}
+
+#[test]
+fn nothing_is_requested_behind_the_first_byte_that_cannot_be_had() {
+    let bytes = pattern(LEN, 1);
+    let backend = Scripted::new(&bytes);
+    // Ten parts of four blocks, a request each.
+    let object = open(options().memory(16 * BLOCK), &backend);
+    backend.next([Does::Well, Does::Well]);
+    backend.always(Some(Does::Fails));
+    let mut read = vec![0; LEN];
+    assert_eq!(object.read(&mut read, 0).unwrap(), 8 * BLOCK);
+    assert!(read[..8 * BLOCK] == bytes[..8 * BLOCK]);
+    let starts: Vec<_> = backend.requests().iter().map(|range| range.start as usize / BLOCK).collect();
+    // The first block has come with the object.
+    assert_eq!(starts, [1, 4, 8]);
+    // Of two ranges, one may go on.
+    let (mut first, mut second) = (vec![0; 4 * BLOCK], vec![0; 4 * BLOCK]);
+    let mut reads = [ReadRequest::new(10 * BLOCK as u64, &mut first), ReadRequest::new(30 * BLOCK as u64, &mut second)];
+    backend.next([Does::Fails, Does::Well, Does::Well]);
+    let results = object.read_many(&mut reads);
+    assert!(matches!(results[..], [Err(_), Ok(read)] if read == 4 * BLOCK), "{results:?}");
+}
+
+/// One server, or its memory, does not hold up another one.
+#[test]
+fn a_store_that_hangs_leaves_turns_and_memory_to_others() {
+    for (requests, memory) in [(3, 64 << 20), (64, 16 * BLOCK)] {
+        let store = options().requests(requests).memory(memory).request_bytes(BLOCK).build().unwrap();
+        let [hangs, works] = [1, 2].map(|seed| Scripted::new(&pattern(LEN, seed)));
+        let [object, other] = [&hangs, &works]
+            .map(|backend| store.open_in(Arc::clone(backend) as _, &Path::from(PATH), "test:///data").unwrap());
+        hangs.always(Some(Does::Hangs));
+        let before = hangs.active().0;
+        thread::scope(|scope| {
+            for block in 1..30 {
+                let object = object.with_deadline(Duration::from_secs(4));
+                scope.spawn(move || read(&object, block).unwrap_err());
+            }
+            while hangs.active().0 < before + 3 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(200));
+            let other = other.with_deadline(Duration::from_secs(2));
+            for block in 1..10 {
+                read(&other, block).unwrap_or_else(|error| panic!("{requests} requests, {memory} bytes: {error}"));
+            }
+        });
+    }
 }

@@ -108,7 +108,7 @@ fn cases() -> Vec<Case> {
             &["no such object", "replaced"],
             false,
         ),
-        case(Fault::Short, length, &["were requested"], false),
+        case(Fault::Short, length, &["instead of"], false),
         case(Fault::Long, length, &["has more than"], false),
         case(
             Fault::ErrorPage,
@@ -236,6 +236,29 @@ fn the_deadline_covers_everything() {
             };
             assert!(is(error.cause(), expected), "{name}: {message}");
         });
+    }
+}
+
+/// Opening is no exception: a server that says to come back in an hour is asked once.
+#[test]
+fn a_pause_past_the_deadline_ends_an_opening_at_once() {
+    let Some(net) = Net::new(Access::Signed, LEN) else { return };
+    for (seconds, requests) in [(3600, 1), (1, 2)] {
+        let (count, store) = (Arc::new(AtomicU64::new(0)), net.store());
+        let counted = Arc::clone(&count);
+        net.proxy.set_script(move |_| match counted.fetch_add(1, SeqCst) {
+            0 => Fault::Status { status: 503, retry_after: Some(seconds) },
+            _ => Fault::None,
+        });
+        let begun = std::time::Instant::now();
+        let opened = store.open(common::URL);
+        assert_eq!(count.load(SeqCst), requests, "{seconds} s");
+        match opened {
+            Ok(_) => assert!(seconds == 1 && begun.elapsed() >= Duration::from_secs(1)),
+            Err(error) => {
+                assert!(seconds == 3600 && matches!(error.cause(), Cause::Status { status: 503, .. }), "{error}");
+            }
+        }
     }
 }
 
@@ -381,35 +404,39 @@ fn a_server_that_dies_is_noticed_by_a_direct_client() {
     heals("a direct client", &net, &object);
 }
 
-/// Many threads touch different pages of a store that is down: none of them waits for the others' deadlines in turn. Each
-/// deadline would have some requests.
+/// Many threads touch different pages of a store that is down: none of them waits for the others' deadlines in turn. Those that
+/// come at the same time have their own deadlines, with three attempts each; once these are over, accesses fail at once, except
+/// a probe now and then.
 #[test]
 fn a_dead_store_does_not_hold_threads_in_turn() {
     const THREADS: usize = 24;
     for mode in Mode::ALL {
-        let Some(net) = Net::new(Access::Signed, 400 * BLOCK) else { return };
+        let Some(net) = Net::new(Access::Signed, 800 * BLOCK) else { return };
         let options = net.options().deadline(3 * ATTEMPT).retries(1000);
         let object = options.build().expect("threads");
         let object = object.open(common::URL).expect("nothing is wrong yet");
         let Some(mapping) = map(&common::cached(&object), mode) else { continue };
         net.inject(Fault::Silence, 0, u64::MAX);
         let mapping = &mapping;
-        std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let bytes = &net.bytes;
-                scope.spawn(move || {
-                    let Err(short) = read(mapping, bytes, (thread + 1) * 16 * BLOCK, BLOCK) else {
-                        panic!("it was read")
-                    };
-                    let expected: fn(&Cause) -> bool =
-                        |cause| matches!(cause, Cause::TimedOut(_) | Cause::Deadline { .. } | Cause::Connection(_));
-                    assert!(is(short.error.cause(), expected), "{mode:?}: {}", short.message);
-                });
-            }
-        });
-        let requests = net.proxy.faults();
-        println!("{mode:?}: {requests} requests");
-        assert!(requests < 2 * THREADS as u64, "{mode:?}: {requests} requests");
+        let mut before = 0;
+        for (round, most) in [4 * THREADS, THREADS].into_iter().enumerate() {
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    let bytes = &net.bytes;
+                    scope.spawn(move || {
+                        let block = (round * THREADS + thread + 1) * 16;
+                        let Err(short) = read(mapping, bytes, block * BLOCK, BLOCK) else { panic!("it was read") };
+                        let expected: fn(&Cause) -> bool =
+                            |cause| matches!(cause, Cause::TimedOut(_) | Cause::Deadline { .. } | Cause::Connection(_));
+                        assert!(is(short.error.cause(), expected), "{mode:?}: {}", short.message);
+                    });
+                }
+            });
+            let requests = net.proxy.faults() as usize - before;
+            println!("{mode:?}, round {round}: {requests} requests");
+            assert!(requests < most, "{mode:?}, round {round}: {requests} requests");
+            before += requests;
+        }
         net.heal();
         heals(&format!("{mode:?}"), &net, mapping);
     }

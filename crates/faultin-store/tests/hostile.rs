@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use faultin_store::{Cause, Error, Object, Store, StoreOptions};
@@ -88,6 +89,67 @@ fn a_setting_that_cannot_be_used_is_named_and_is_no_panic() {
     }
 }
 
+/// The words are those of `object_store`, and they come as they were written.
+#[test]
+fn a_setting_is_on_or_off_or_refused() {
+    let Some(address) = serve(|_, at, stream| block(stream, at, &LEN.to_string(), "ETag: \"a\"\r\n")) else { return };
+    let open = |name: &str, value: &str| {
+        let settings = [
+            ("aws_access_key_id", "key"),
+            ("aws_secret_access_key", "secret"),
+            ("aws_endpoint", &format!("http://{address}")),
+            ("proxy_url", &format!("http://{address}")),
+            ("allow_http", "true"),
+            (name, value),
+        ];
+        let options = settings.iter().fold(options(), |options, (name, value)| options.config(name, value));
+        options.build().expect("threads").open("s3://bucket/x")
+    };
+    for (name, value) in
+        [("allow_http", "1"), ("allow_http", "yes"), ("allow_http", "True"), ("disable_system_certificates", "on")]
+    {
+        open(name, value).unwrap_or_else(|error| panic!("{name} {value}: {error}"));
+    }
+    for (name, value) in [
+        ("allow_http", "off"),
+        ("allow_http", "hunter22"),
+        ("allow_invalid_certificates", "hunter22"),
+        ("disable_system_certificates", "hunter22"),
+        ("proxy_ca_certificate", "-----BEGIN CERTIFICATE-----\nhunter22\n-----END CERTIFICATE-----\n"),
+    ] {
+        let error = open(name, value).expect_err(name);
+        assert!(matches!(error.cause(), Cause::Unsupported(_)), "{name}: {error}");
+        assert!(!error.to_string().contains("hunter22"), "{error}");
+    }
+}
+
+/// Some servers have no range of it, and others, such as Go's, send it as a whole.
+#[test]
+fn an_object_that_is_empty_can_be_opened() {
+    let empty: Answers = |path, _, stream| {
+        let status = if path == "/whole" { "200 OK" } else { "404 Not Found" };
+        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{TIME}ETag: \"e\"\r\n\r\n").as_bytes())
+    };
+    let Some(address) = serve(empty) else { return };
+    let object = open(options(), address, "whole").expect("an empty object");
+    assert_eq!((object.size(), object.version().etag.as_deref()), (0, Some("\"e\"")));
+    assert_eq!(object.read(&mut [0; 10], 0).expect("its end"), 0);
+    assert!(matches!(open(options(), address, "none").unwrap_err().cause(), Cause::NotFound));
+}
+
+/// Of an object that is stored compressed; also in a program in which another crate has switched on a decoder of the HTTP client
+/// (`--features reqwest/gzip`).
+#[test]
+fn a_body_is_never_decoded() {
+    let encoded: Answers =
+        |_, at, stream| block(stream, at, &LEN.to_string(), "ETag: \"a\"\r\nContent-Encoding: gzip\r\n");
+    let Some(address) = serve(encoded) else { return };
+    let object = open(options(), address, "x").expect("it is there");
+    let mut bytes = [0; 10];
+    assert_eq!(object.read(&mut bytes, 2 * BLOCK as u64).expect("its bytes"), 10);
+    assert_eq!((object.size(), bytes), (LEN as u64, [7; 10]));
+}
+
 #[test]
 fn a_refused_url_is_named_without_its_secrets() {
     let store = Store::new().expect("threads");
@@ -102,6 +164,8 @@ fn a_refused_url_is_named_without_its_secrets() {
         "http:host/x?sig=hun,ter22",
         "s3:/bucket/key?X-Amz-Signature=hun,ter22",
         "http://h/x?a=b c&sig=hun,ter22",
+        "http://h/x;sig=hun,ter22",
+        "https://h/a;v=1;X-Amz-Signature=hun,ter22/b",
     ] {
         let error = store.open(url).expect_err(url);
         assert!(matches!(error.cause(), Cause::Unsupported(_)), "{error}");
@@ -249,29 +313,169 @@ fn what_a_server_says_is_told_without_secrets() {
     }
 }
 
-/// Its requests end with the deadline as their cause, and the store works for other servers afterwards.
+/// Its requests end at their deadline, and so does the work for it. Meanwhile, the store works for other servers.
 #[test]
-fn a_server_that_sends_interim_responses_for_ever_does_not_stop_the_store() {
+fn a_server_that_sends_interim_responses_forever_delays_only_itself() {
+    static SENDING: AtomicU32 = AtomicU32::new(0);
+    static ENDED: AtomicU32 = AtomicU32::new(0);
+
+    fn repeat(stream: &mut TcpStream, response: &[u8]) -> std::io::Result<()> {
+        let responses = response.repeat(1000);
+        SENDING.fetch_add(1, SeqCst);
+        let ended = loop {
+            if let Err(error) = stream.write_all(&responses) {
+                break error;
+            }
+        };
+        ENDED.fetch_add(1, SeqCst);
+        Err(ended)
+    }
+
+    const CLIENTS: u32 = 4;
     let interim: Answers = |path, at, stream| match path {
-        "/100" => loop {
-            stream.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000))?;
-        },
-        "/103" => loop {
-            stream.write_all(&b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(1000))?;
-        },
+        "/100" => repeat(stream, b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "/103" => repeat(stream, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
         _ => block(stream, at, &LEN.to_string(), "ETag: \"a\"\r\n"),
     };
     let (Some(bad), Some(good)) = (serve(interim), serve(interim)) else { return };
-    let options = options().attempt(Duration::from_millis(300)).deadline(Duration::from_secs(1));
+    let options = options().attempt(Duration::from_secs(60)).deadline(Duration::from_secs(20)).retries(0);
     let store = options.build().expect("threads");
-    for path in ["100", "103"] {
-        let error = store.open(&format!("http://{bad}/{path}")).expect_err(path);
-        assert!(matches!(error.cause(), Cause::TimedOut(_) | Cause::Deadline { .. }), "{path}: {error}");
+    let failed = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (store, failed) = (&store, &failed);
+            scope.spawn(move || {
+                let path = if client.is_multiple_of(2) { "100" } else { "103" };
+                let error = store.open(&format!("http://{bad}/{path}")).expect_err(path);
+                failed.fetch_add(1, SeqCst);
+                assert!(matches!(error.cause(), Cause::Deadline { .. }), "{path}: {error}");
+            });
+        }
+        while SENDING.load(SeqCst) < CLIENTS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for round in 0..10 {
+            let object = store.open(&format!("http://{good}/{round}")).expect("another server works");
+            for block in 1..10 {
+                let read = object.read(&mut [0; 10], block * BLOCK as u64).expect("another server works");
+                assert_eq!(read, 10);
+            }
+        }
+        assert_eq!(
+            failed.load(SeqCst),
+            0,
+            "a hundred requests to another server took as long as the deadline of these"
+        );
+    });
+    let is_over = |_| {
+        std::thread::sleep(Duration::from_millis(100));
+        ENDED.load(SeqCst) == SENDING.load(SeqCst)
+    };
+    assert!((0..6000).any(is_over), "connections whose requests have ended are still read");
+}
+
+/// The client of a server has the system's certificates, which this test's file never delivers.
+#[test]
+fn a_client_that_is_not_made_in_time_fails_in_time_and_delays_no_other() {
+    const HANGS: &str = "FAULTIN_CERTIFICATES_HANG";
+    if std::env::var_os(HANGS).is_some() {
+        return opens_while_certificates_hang();
     }
-    // Until the client has read what was sent before the connection is closed, other requests are late.
-    let access = |object: &Object| object.read(&mut [0; 10], 2 * BLOCK as u64).expect("another server works");
-    let opened = (0..20).find_map(|_| store.open(&format!("http://{good}/x")).ok());
-    assert_eq!(access(&opened.expect("another server works")), 10);
+    let folder = tempfile::tempdir().expect("a directory");
+    let fifo = folder.path().join("certificates");
+    let name = std::ffi::CString::new(fifo.as_os_str().as_encoded_bytes()).expect("a name");
+    // SAFETY: makes a file of this name.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0, "{}", std::io::Error::last_os_error());
+    let test = "a_client_that_is_not_made_in_time_fails_in_time_and_delays_no_other";
+    let program = std::env::current_exe().expect("this program");
+    let output = std::process::Command::new(program)
+        .args([test, "--exact", "--nocapture"])
+        .env(HANGS, "1")
+        .env("SSL_CERT_FILE", &fifo)
+        .output()
+        .expect("this program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn opens_while_certificates_hang() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("data");
+    std::fs::write(&path, "to be").expect("a file");
+    let store = options().deadline(Duration::from_millis(200)).build().expect("threads");
+    let without = options().config("disable_system_certificates", "yes").build().expect("threads");
+    let (sends, receives) = std::sync::mpsc::channel();
+    let opens = store.clone();
+    std::thread::spawn(move || {
+        for _ in 0..2 {
+            let error = opens.open("http://127.0.0.1:1/x").expect_err("no certificates");
+            assert!(matches!(error.cause(), Cause::Deadline { .. }), "{error}");
+        }
+        let file = opens.open(&format!("file://{}", path.display())).expect("another kind of store works");
+        let error = without.open("http://127.0.0.1:1/x").expect_err("nobody is there");
+        assert!(matches!(error.cause(), Cause::Connection(_)), "{error}");
+        sends.send(file.size()).expect("the test waits");
+    });
+    // Far longer than it takes: it would wait for the certificates forever.
+    assert_eq!(receives.recv_timeout(Duration::from_secs(100)), Ok(5));
+}
+
+/// A decoder shows what it cannot decode.
+#[test]
+fn a_key_that_is_broken_json_is_not_shown() {
+    for key in [
+        r#"{"private_key": 22334455667788, "private_key_id": "hunter22"}"#,
+        r#"{"private_key": "hunter22", "disable_oauth": "hunter22"}"#,
+        r#"{"private_key": "hunter22", "private_key_id": hunter22}"#,
+        r#"["hunter22"]"#,
+        r#""hunter22""#,
+        "hunter22",
+        "22334455667788",
+    ] {
+        for name in ["google_service_account_key", "google_application_credentials", "google_service_account"] {
+            let folder = tempfile::tempdir().expect("a directory");
+            let path = folder.path().join("key");
+            std::fs::write(&path, key).expect("a file");
+            let path = path.to_str().expect("a name");
+            let value = if name.ends_with("key") { key } else { path };
+            let store = options().config(name, value).build().expect("threads");
+            let error = store.open("gs://bucket/x").expect_err("no key");
+            assert!(matches!(error.cause(), Cause::Unsupported(_)), "{error}");
+            let says = format!("{error} {error:?}");
+            assert!(!says.contains("hunter22") && !says.contains("22334455667788"), "{name}, {key}: {says}");
+            assert!(says.contains("not the JSON that is expected"), "{name}, {key}: {says}");
+        }
+    }
+}
+
+/// The server of a container's credentials answers with a key that is not one.
+#[test]
+fn credentials_that_cannot_be_read_are_not_shown() {
+    let answers: Answers = |path, at, stream| {
+        let body = match path {
+            "/number" => r#"{"AccessKeyId": "hunter22", "SecretAccessKey": 22334455667788, "Token": "hunter22"}"#,
+            "/list" => r#"["hunter22", "22334455667788"]"#,
+            "/text" => r#""hunter22""#,
+            _ => return block(stream, at, &LEN.to_string(), "ETag: \"a\"\r\n"),
+        };
+        stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+    };
+    let Some(address) = serve(answers) else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hunter22").expect("a file");
+    for path in ["number", "list", "text"] {
+        let settings = [
+            ("aws_allow_http", "true"),
+            ("aws_endpoint", &format!("http://{address}")),
+            ("aws_container_credentials_full_uri", &format!("http://{address}/{path}")),
+            ("aws_container_authorization_token_file", token.to_str().expect("a name")),
+        ];
+        let options = settings.iter().fold(options(), |options, (name, value)| options.config(name, value));
+        let error = options.build().expect("threads").open("s3://bucket/x").expect_err("no credentials");
+        let says = format!("{error} {error:?}");
+        assert!(!says.contains("hunter22") && !says.contains("22334455667788"), "{path}: {says}");
+        assert!(says.contains("not the JSON that is expected, at line 1, column "), "{path}: {says}");
+    }
 }
 
 const TIME: &str = "Last-Modified: Mon, 30 Nov 2026 10:00:00 GMT\r\n";

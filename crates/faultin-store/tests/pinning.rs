@@ -104,8 +104,8 @@ fn a_deleted_object_is_replaced_by_nothing_and_a_missing_one_is_not_found() {
 #[test]
 fn answers_that_are_not_what_was_asked_for_are_errors_and_are_not_tried_again() {
     let cases = [
-        (Does::Differs(-1), "the body has 65535 bytes, and 65536 were requested"),
-        (Does::Differs(1), "the body has more than the 65536 bytes"),
+        (Does::Differs(-1), "the body has 65535 bytes instead of 65536"),
+        (Does::Differs(1), "the body has more than the requested 65536 bytes"),
         (Does::Differs(-65_536), "the body has 0 bytes"),
         (Does::Shifted(1), "the answer has bytes 131073 to 196609"),
         (Does::Retagged, "the store has etag \"another\""),

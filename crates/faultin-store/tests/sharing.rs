@@ -12,7 +12,7 @@ use std::time::Duration;
 use faultin::map::Rights;
 use faultin_cache::pager::Mode;
 use faultin_cache::store::{ReadRequest, Store as _};
-use faultin_cache::{Cache, CacheOptions};
+use faultin_cache::{Advice, Cache, CacheOptions};
 use faultin_store::object_store::path::Path;
 use faultin_store::{Object, StoreOptions};
 use support::{Does, PATH, Scripted, copy, pattern};
@@ -77,6 +77,34 @@ fn ranges_that_are_wanted_together_are_requested_together_within_the_gap_and_the
     assert_eq!(backend.requests(), []);
 }
 
+/// A cache's blocks are smaller than the store's: a read over the end of one of these lacks a part of two.
+#[test]
+fn a_read_of_a_cached_file_over_missing_blocks_is_one_request() {
+    let bytes = pattern(200 * BLOCK, 1);
+    let backend = Scripted::new(&bytes);
+    let object = open(StoreOptions::new().read_ahead(false), &backend);
+    let file = CacheOptions::new().limit(64 << 20).build().open(object.clone()).unwrap();
+    file.advise(Advice::Random);
+    let read = |pos: usize, len: usize| {
+        let mut read = vec![0; len];
+        assert_eq!(file.read_at(&mut read, pos as u64).unwrap(), len);
+        assert!(read == bytes[pos..pos + len], "{len} at {pos}");
+        let requests = backend.requests();
+        requests.iter().map(|range| range.start as usize / BLOCK..range.end as usize / BLOCK).collect::<Vec<_>>()
+    };
+    assert_eq!(read(10 * BLOCK + 4096, BLOCK), [10..12]);
+    assert_eq!(read(21 * BLOCK - 1, 2), [20..22]);
+    assert_eq!(read(31 * BLOCK - 5 * 4096 - 1, 3 * BLOCK), [30..34]);
+    // The middle is in memory: two requests at the same time.
+    assert_eq!(read(51 * BLOCK, BLOCK), [51..52]);
+    assert_eq!(backend.active().1, 1);
+    backend.delay(Duration::from_millis(50));
+    let mut requests = read(51 * BLOCK - 4096, 6 * 4096 + BLOCK);
+    requests.sort_by_key(|run| run.start);
+    assert_eq!((requests, backend.active().1), (vec![50..51, 52..53], 2));
+    assert_eq!(object.stats().requests, 7, "the first one has opened it");
+}
+
 #[test]
 fn an_error_of_one_range_is_its_own() {
     let bytes = pattern(200 * BLOCK, 1);
@@ -133,6 +161,27 @@ fn random_access_requests_what_it_wants_and_little_else() {
     }
     let requested: u64 = backend.requests().iter().map(|range| (range.end - range.start) / BLOCK as u64).sum();
     assert!(requested <= wanted + wanted / 50, "{requested} blocks for {wanted}");
+}
+
+/// Of a cache, whose reads at any position are of several folios: the store gets several ranges each time.
+#[test]
+fn random_reads_of_a_cached_file_request_what_they_want_and_nothing_ahead() {
+    let bytes = pattern(1000 * BLOCK, 1);
+    let backend = Scripted::new(&bytes);
+    let object = open(StoreOptions::new(), &backend);
+    let file = CacheOptions::new().limit(128 << 20).build().open(object.clone()).unwrap();
+    let mut read = vec![0; BLOCK];
+    // Not the first block: a read of that begins a scan.
+    for step in 1..83_usize {
+        // Two blocks each, and two reads that are near to each other: by chance, as a third one would not be.
+        for near in [0, 3] {
+            let pos = (step * 1_103 % 83 * 12 + near) * BLOCK + (1 + step % 15) * 4096;
+            assert_eq!(file.read_at(&mut read, pos as u64).unwrap(), BLOCK);
+            assert!(read == bytes[pos..pos + BLOCK], "at {pos}");
+        }
+    }
+    let stats = object.stats();
+    assert_eq!((stats.requests, stats.ahead), (1 + 2 * 82, 0), "{stats:?}");
 }
 
 #[test]

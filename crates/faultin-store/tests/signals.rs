@@ -1,4 +1,4 @@
-//! A handler of a signal reads a mapping of an object while the thread that it interrupts reads the object itself.
+//! A handler of a signal reads a mapping of an object while the thread that it interrupts opens the object, or reads it.
 
 mod common;
 mod support;
@@ -35,7 +35,7 @@ extern "C" fn handle(_: libc::c_int) {
 }
 
 #[test]
-fn a_handler_may_read_a_mapping_while_its_thread_reads_the_object() {
+fn a_handler_may_read_a_mapping_while_its_thread_opens_or_reads_the_object() {
     common::watchdog();
     // Each block begins with its number.
     let mut bytes = pattern(BLOCKS * BLOCK, 1);
@@ -68,6 +68,11 @@ fn a_handler_may_read_a_mapping_while_its_thread_reads_the_object() {
                 let block = step * 777 % (BLOCKS - 3);
                 assert_eq!(object.read(&mut read, (block * BLOCK) as u64).unwrap(), read.len());
                 assert!(read == bytes[block * BLOCK..][..read.len()], "{mode:?}: {block}");
+                if step.is_multiple_of(5) {
+                    assert_eq!(object.refresh().unwrap().version(), object.version(), "{mode:?}");
+                    assert!(object.store().stats().objects.reads > 0, "{mode:?}");
+                    assert!(object.store().events().len() <= 256, "{mode:?}");
+                }
             }
             is_over.store(true, Ordering::SeqCst);
         });

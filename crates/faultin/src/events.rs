@@ -1,6 +1,9 @@
 //! The faults of this process, to see them in production: the last ones with their place and time by [`events()`](crate::events()), and their
 //! numbers by [`counters`](crate::signal::counters).
 //!
+//! Code above this crate adds [`Notes`] of what is no fault, such as a request to an object store that failed.
+//! [`Events::entries`] has both in one order.
+//!
 //! A fault that became a short result is handled, but it also says that a file was truncated, that a disk fails, or that a peer
 //! breaks an agreement. A service exports [`Counters::faults`](crate::signal::Counters::faults) as a metric that must stay zero, and
 //! logs the events when it does not.
@@ -39,8 +42,12 @@
 //! # }
 //! ```
 
+mod notes;
+
 use core::fmt;
 use std::time::{Duration, SystemTime};
+
+pub use notes::{Details, Note, Notes};
 
 use crate::arch;
 use crate::fault::{Access, Fault};
@@ -84,20 +91,58 @@ impl fmt::Display for Event {
     }
 }
 
-/// The last faults of the process: see [`events()`](crate::events()).
+/// The last faults and notes of the process: see [`events()`](crate::events()).
 #[derive(Clone, Debug)]
 pub struct Events {
     kept: Vec<Event>,
     count: u64,
+    notes: Vec<Note>,
+}
+
+/// A fault, or a note.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Entry<'a> {
+    /// A fault.
+    Fault(&'a Event),
+    /// Something else.
+    Note(&'a Note),
+}
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Entry::Fault(event) => event.fmt(f),
+            Entry::Note(note) => note.fmt(f),
+        }
+    }
 }
 
 impl Events {
-    /// Returns the events, the oldest first.
+    /// Returns the faults, the oldest first.
     pub fn as_slice(&self) -> &[Event] {
         &self.kept
     }
 
-    /// Returns the number of earlier events that are not here. They were overwritten by later ones, or dropped, because a
+    /// Returns the notes of all owners, the oldest first: at most 256 of each owner.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Returns faults and notes, in the order in which they came. A fault that was recorded while a note was added may come
+    /// before or after it.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let (mut faults, mut notes) = (self.kept.iter().peekable(), self.notes.iter().peekable());
+        std::iter::from_fn(move || {
+            let is_note = match (faults.peek(), notes.peek()) {
+                (Some(fault), Some(note)) => note.faults <= fault.sequence,
+                (_, note) => note.is_some(),
+            };
+            if is_note { notes.next().map(Entry::Note) } else { faults.next().map(Entry::Fault) }
+        })
+    }
+
+    /// Returns the number of earlier faults that are not here. They were overwritten by later ones, or dropped, because a
     /// handler was writing in the same place for as long as 256 others took. Events that were being written count until they
     /// are complete.
     pub fn overwritten(&self) -> u64 {
@@ -126,6 +171,7 @@ impl<'a> IntoIterator for &'a Events {
 /// See [`events()`](crate::events()).
 pub(crate) fn snapshot() -> Events {
     let registry = own();
+    let notes = notes::all();
     let mut kept = Vec::with_capacity(KEPT);
     // A pointer's distance from what `pthread_self` returns is the same in all threads.
     // SAFETY: returns a number of this thread.
@@ -146,7 +192,7 @@ pub(crate) fn snapshot() -> Events {
     }
     kept.sort_unstable_by_key(|event| event.sequence);
     // Read last: no event that is kept has a larger number.
-    Events { count: registry.events.count(), kept }
+    Events { count: registry.events.count(), kept, notes }
 }
 
 /// Returns the byte that a map had at `address` when the event with this number was recorded: one that is still mapped, or was

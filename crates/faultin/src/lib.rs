@@ -248,8 +248,9 @@ pub use {
 #[doc(hidden)]
 pub use {file_size::without_sigxfsz, sleep::sleep};
 
-/// Returns the last faults of this process, at most 256, by every object that shares the registry. A child of `fork`
-/// begins with its parent's.
+/// Returns the last faults of this process, at most 256, by every object that shares the registry, and the last
+/// [notes](events::Notes) by code that uses this copy of the crate. A child of `fork` begins with its parent's faults, and without its
+/// notes.
 ///
 /// Events are complete: one that a handler is just writing is left out. Not async-signal-safe, because it allocates.
 #[cfg(all(feature = "std", not(faultin_portable)))]

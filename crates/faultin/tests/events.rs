@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use faultin::events::{Event, Outcome};
+use faultin::events::{Entry, Event, Notes, Outcome};
 use faultin::map::{Rights, Watch};
 use faultin::pager::{Pager, register};
 use faultin::shared::SharedMap;
@@ -320,4 +320,85 @@ fn another_threads_event_has_what_its_handle_says() {
         assert_eq!(events().as_slice().last().map(|event| event.thread), Some(id));
     });
     assert_eq!(new.len(), 1);
+}
+
+/// A load that is forbidden, and recovered.
+fn fault(page: *const u8) {
+    // SAFETY: a page of this test; the fault is recovered.
+    let _ = unsafe { faultin::raw::load(page) }.expect_err("it is forbidden");
+}
+
+#[test]
+fn notes_and_faults_are_in_one_order() {
+    let _alone = alone();
+    let (page, first, second) = (nowhere(), Notes::<String>::new(), Notes::<u32>::new());
+    first.add("before".into());
+    fault(page);
+    second.add(1);
+    first.add("between".into());
+    fault(page);
+    fault(page);
+    first.add("after".into());
+    let events = events();
+    let told: Vec<String> = events.entries().map(|entry| entry.to_string()).collect();
+    let faulted = events.as_slice().last().expect("the last one").to_string();
+    assert_eq!(told[told.len() - 7..], ["before", &faulted, "1", "between", &faulted, &faulted, "after"]);
+    let notes: Vec<_> = events.notes().iter().rev().take(4).collect();
+    assert_eq!(notes[0].downcast_ref::<String>().map(String::as_str), Some("after"));
+    assert_eq!((notes[2].downcast_ref(), notes[2].downcast_ref::<String>()), (Some(&1_u32), None));
+    assert!(notes.windows(2).all(|pair| pair[0].sequence > pair[1].sequence));
+    let faults = |entry: &Entry<'_>| matches!(entry, Entry::Fault(_));
+    assert_eq!(events.entries().filter(faults).count(), events.as_slice().len());
+}
+
+#[test]
+fn an_owner_that_adds_many_notes_overwrites_neither_other_owners_nor_faults() {
+    let _alone = alone();
+    let (quiet, busy) = (Notes::<&'static str>::new(), Notes::<usize>::new());
+    quiet.add("once");
+    fault(nowhere());
+    let before = events();
+    (0..1000).for_each(|number| busy.add(number));
+    let after = events();
+    assert_eq!((after.as_slice(), after.overwritten()), (before.as_slice(), before.overwritten()));
+    let kept: Vec<usize> = busy.last().iter().map(|note| *note.details).collect();
+    assert_eq!(kept, (1000 - 256..1000).collect::<Vec<_>>());
+    assert_eq!(quiet.last().len(), 1);
+    assert!(after.notes().iter().any(|note| note.downcast_ref() == Some(&"once")));
+}
+
+#[test]
+fn the_notes_of_the_last_owners_that_were_dropped_are_kept() {
+    let _alone = alone();
+    for number in 0..40_i64 {
+        Notes::new().add(number);
+    }
+    let kept: Vec<i64> = events().notes().iter().filter_map(|note| note.downcast_ref().copied()).collect();
+    // The last one that was made had not been dropped when the list was last looked through.
+    assert_eq!(kept, (23..40).collect::<Vec<i64>>());
+}
+
+#[test]
+fn a_child_of_fork_has_notes_of_its_own() {
+    let _alone = alone();
+    let parents = Notes::<String>::new();
+    parents.add("of the parent".into());
+    // SAFETY: the child calls what this test is about, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends the child if it hangs.
+        unsafe { libc::alarm(300) };
+        parents.add("dropped".into());
+        let own = Notes::<String>::new();
+        own.add("of the child".into());
+        let all = events();
+        let is_right =
+            parents.last().is_empty() && all.notes().len() == 1 && all.notes()[0].to_string() == "of the child";
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!is_right)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!((status, parents.last().len()), (0, 1));
 }

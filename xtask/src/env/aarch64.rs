@@ -17,7 +17,7 @@ use super::{Stop, has_command, has_std_for, home, output, promised, succeed, wor
 
 pub(super) const ABOUT: &str = "the tests on aarch64 with memory tags, under user-mode emulation";
 
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+pub(super) const TARGET: &str = "aarch64-unknown-linux-gnu";
 pub(super) const LINKER: &str = "aarch64-linux-gnu-gcc";
 const EMULATOR: &str = "qemu-aarch64";
 /// The cargo command of the lints.
@@ -46,6 +46,13 @@ pub(super) struct Cross {
     bin: Option<PathBuf>,
 }
 
+impl Cross {
+    /// Cargo's target folder for this architecture.
+    pub fn target(&self) -> PathBuf {
+        home("aarch64").join("target").join(TARGET)
+    }
+}
+
 /// Installs linker, C library and standard library.
 pub(super) fn cross() -> Result<Cross, Stop> {
     install(linker)?;
@@ -62,15 +69,21 @@ pub(super) fn cross() -> Result<Cross, Stop> {
     Ok(Cross { variables, bin })
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Stop> {
+/// As [`cross`], with an emulator that runs what is built.
+pub(super) fn emulated() -> Result<Cross, Stop> {
     install(|| if has_command(EMULATOR) { vec![] } else { vec!["qemu-user"] })?;
-    let Cross { mut variables, bin: packaged } = cross()?;
-    variables.extend([
+    let mut cross = cross()?;
+    cross.variables.extend([
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L {SYSROOT}")),
         // A thread that ends holds a lock of the emulator's own memory pools for a moment. A child that is forked then
         // waits for it forever; `malloc` is prepared for that.
         ("G_SLICE", "always-malloc".into()),
     ]);
+    Ok(cross)
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Stop> {
+    let Cross { variables, bin: packaged } = emulated()?;
     if args.print {
         for (name, value) in variables {
             println!("export {name}='{value}'");

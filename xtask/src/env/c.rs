@@ -1,13 +1,16 @@
 //! The C library as a distribution has it: installed under a prefix by `make install`, and its programs compiled and linked
-//! as pkg-config says, static and shared, with each compiler, sanitizer and C library that this machine has.
+//! as pkg-config says, static and shared, with each compiler, sanitizer and C library that this machine has; and for aarch64, under
+//! emulation of user mode and on a kernel of its own.
 //!
 //! The programs, and what they must do, are those of the tests of `faultin-c`, which take the installed library instead of
 //! building one.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::aarch64::{self, Cross};
+use super::aarch64_vm::Contents;
 use super::{Stop, debian, has_command, has_std_for, home, output, succeed, workspace};
 
 pub(super) const ABOUT: &str = "the C library, installed, with every compiler, C library and sanitizer of this machine";
@@ -18,7 +21,7 @@ pub struct Args {
     /// Write crates/faultin-c/abi.xml, which the ABI is compared with, instead of running anything
     #[arg(long)]
     abi: bool,
-    /// Only these parts: gcc, clang, address, undefined, thread, examples, musl, abi, cargo-c
+    /// Only these parts: gcc, clang, address, undefined, thread, examples, musl, abi, cargo-c, aarch64, aarch64-vm
     #[arg(value_name = "PART")]
     parts: Vec<String>,
 }
@@ -62,22 +65,25 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let wants = |part: &str| args.parts.is_empty() || args.parts.iter().any(|wanted| wanted == part);
     let mut missing = Vec::new();
     let prefix = home("c").join("prefix");
-    install(&prefix, &[]).map_err(failed)?;
+    if args.parts.is_empty() || args.parts.iter().any(|part| !part.starts_with("aarch64")) {
+        install(&prefix, &[], None).map_err(failed)?;
+    }
     for round in ROUNDS.iter().filter(|round| wants(round.part)) {
         match compiler(round) {
-            Some(compiler) => test(round, &compiler, &prefix).map_err(failed)?,
+            Some(compiler) => test(round, &compiler, &prefix, None).map_err(failed)?,
             None => missing.push(format!("{} ({})", round.part, round.compiler)),
         }
     }
     if wants("examples") {
-        examples(&prefix).map_err(failed)?;
+        install_for_examples();
+        examples(&prefix, None).map_err(failed)?;
     }
     if wants("musl") {
         if has_command("musl-gcc") && cfg!(target_arch = "x86_64") && has_std_for(MUSL) {
             let prefix = home("c").join("musl");
-            install(&prefix, &[&format!("TARGET={MUSL}")]).map_err(failed)?;
+            install(&prefix, &[&format!("TARGET={MUSL}")], None).map_err(failed)?;
             let round = Round { part: "musl", compiler: "musl-gcc", flags: "-static", options: &[] };
-            test(&round, "musl-gcc", &prefix).map_err(failed)?;
+            test(&round, "musl-gcc", &prefix, None).map_err(failed)?;
         } else {
             missing.push("musl (musl-gcc, and Rust's standard library for it)".into());
         }
@@ -98,17 +104,24 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
             missing.push("cargo-c".into());
         }
     }
+    // The second part runs the programs that the first one compiles.
+    if wants("aarch64") || wants("aarch64-vm") {
+        match for_aarch64(wants("aarch64-vm")) {
+            Err(Stop::Skipped(why)) => missing.push(format!("aarch64 ({why})")),
+            result => result?,
+        }
+    }
     match missing[..] {
         [] => Ok(()),
         _ => Err(Stop::Skipped(format!("no {}", missing.join(", ")))),
     }
 }
 
-fn package() -> std::path::PathBuf {
+fn package() -> PathBuf {
     workspace().join("crates/faultin-c")
 }
 
-fn abi() -> std::path::PathBuf {
+fn abi() -> PathBuf {
     package().join("abi.xml")
 }
 
@@ -118,14 +131,14 @@ fn compiler(round: &Round) -> Option<String> {
     std::iter::once(round.compiler.to_owned()).chain(versions).find(|name| has_command(name))
 }
 
-/// Installs the library under a prefix that has nothing else in it.
-fn install(prefix: &Path, variables: &[&str]) -> Result<(), String> {
+/// Installs the library under a prefix that has nothing else in it. `cross` is for another architecture.
+fn install(prefix: &Path, variables: &[&str], cross: Option<&Cross>) -> Result<(), String> {
     println!("\n--- make install PREFIX={} {}", prefix.display(), variables.join(" "));
     let _ = fs::remove_dir_all(prefix);
     let mut make = Command::new("make");
     make.arg("-C").arg(package()).arg("install").arg(format!("PREFIX={}", prefix.display()));
     make.arg(format!("BUILD={}", home("c").join("build").display())).args(variables);
-    succeed(&mut make)?;
+    succeed(for_target(&mut make, cross))?;
     // What a package has to contain, and nothing else.
     let mut files = Vec::new();
     list(prefix, prefix, &mut files)?;
@@ -136,7 +149,8 @@ fn install(prefix: &Path, variables: &[&str]) -> Result<(), String> {
     let is_library = |file: &String| file.starts_with("lib/libfaultin.so") || file == "lib/libfaultin-unwind.a";
     let shared = files.iter().filter(|file| is_library(file)).count();
     let others: Vec<_> = files.iter().filter(|file| !is_library(file)).collect();
-    let shared_expected = if variables.is_empty() { 3..=3 } else { 0..=1 };
+    let is_musl = variables.iter().any(|variable| variable.ends_with("musl"));
+    let shared_expected = if is_musl { 0..=1 } else { 3..=3 };
     if others == expected.iter().collect::<Vec<_>>() && shared_expected.contains(&shared) {
         return Ok(());
     }
@@ -156,14 +170,47 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), Strin
     Ok(())
 }
 
+/// Adds cargo's variables for another architecture.
+fn for_target<'a>(command: &'a mut Command, cross: Option<&Cross>) -> &'a mut Command {
+    command.envs(cross.into_iter().flat_map(|cross| cross.variables.iter().cloned()))
+}
+
 /// Runs the tests of the package with an installed library.
-fn test(round: &Round, compiler: &str, prefix: &Path) -> Result<(), String> {
+fn test(round: &Round, compiler: &str, prefix: &Path, cross: Option<&Cross>) -> Result<(), String> {
     println!("\n--- {}: {compiler} {}", round.part, round.flags);
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace()).args(["test", "--package", "faultin-c", "--test", "c"]);
     cargo.env("FAULTIN_C_PREFIX", prefix).env("FAULTIN_C_COMPILER", compiler).env("FAULTIN_C_FLAGS", round.flags);
     cargo.envs(round.options.iter().copied());
-    succeed(&mut cargo)
+    succeed(for_target(&mut cargo, cross))
+}
+
+/// Runs tests and example programs under emulation of user mode, and then in an emulated machine, which needs no compiler: the
+/// programs are there by then.
+fn for_aarch64(in_machine: bool) -> Result<(), Stop> {
+    let failed = |error: String| Stop::Failed(error);
+    let cross = aarch64::emulated()?;
+    let prefix = home("c").join("aarch64");
+    install(&prefix, &[&format!("TARGET={}", aarch64::TARGET)], Some(&cross)).map_err(failed)?;
+    let programs = cross.target().join("tmp/programs");
+    let _ = fs::remove_dir_all(&programs);
+    let round = Round { part: "aarch64", compiler: aarch64::LINKER, flags: "", options: &[] };
+    test(&round, round.compiler, &prefix, Some(&cross)).map_err(failed)?;
+    examples(&prefix, Some(&cross)).map_err(failed)?;
+    if !in_machine {
+        return Ok(());
+    }
+    println!("\n--- aarch64-vm");
+    let mut contents = Contents::default();
+    contents.add_tests(&cross, &["--package", "faultin-c", "--test", "c", "--test", "examples"], &[])?;
+    let mut files = Vec::new();
+    list(&programs, &programs, &mut files).map_err(failed)?;
+    contents.binaries.extend(files.iter().map(|name| programs.join(name)));
+    contents.binaries.extend(["libfaultin.so.0", "libsecond.so"].map(|name| prefix.join("lib").join(name)));
+    contents.files.extend(["include/faultin.h", "symbols.txt"].map(|name| package().join(name)));
+    let text = |path: PathBuf| path.display().to_string();
+    contents.variables = vec![("FAULTIN_C_PREFIX", text(prefix)), ("FAULTIN_C_PROGRAMS", text(programs))];
+    contents.boot()
 }
 
 /// Debian's packages that the example programs need, and a file of each.
@@ -174,9 +221,8 @@ const PACKAGES: [(&str, &str); 4] = [
     ("default-jdk-headless", "/usr/bin/javac"),
 ];
 
-/// Runs the example programs with an installed library. Each test skips what cannot be installed here.
-fn examples(prefix: &Path) -> Result<(), String> {
-    println!("\n--- examples");
+/// Installs what the example programs need. Each test skips what cannot be installed here.
+fn install_for_examples() {
     let missing = PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists());
     let missing: Vec<_> = missing.map(|(package, _)| package).collect();
     if !missing.is_empty() && has_command("apt-get") {
@@ -186,14 +232,23 @@ fn examples(prefix: &Path) -> Result<(), String> {
             eprintln!("{why}");
         }
     }
+}
+
+/// Runs the example programs with an installed library.
+fn examples(prefix: &Path, cross: Option<&Cross>) -> Result<(), String> {
+    println!("\n--- examples");
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace()).args(["test", "--package", "faultin-c", "--test", "examples"]);
-    succeed(cargo.env("FAULTIN_C_PREFIX", prefix))
+    cargo.env("FAULTIN_C_PREFIX", prefix);
+    if cross.is_some() {
+        cargo.env("FAULTIN_C_COMPILER", aarch64::LINKER);
+    }
+    succeed(for_target(&mut cargo, cross))
 }
 
 /// Compiles the declarations of the header with empty bodies: a shared object whose debug information is the interface as C
 /// has it, and nothing of what is behind it.
-fn stubs() -> Result<std::path::PathBuf, String> {
+fn stubs() -> Result<PathBuf, String> {
     let folder = home("c").join("abi");
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let header = fs::read_to_string(package().join("include/faultin.h")).map_err(|error| error.to_string())?;
@@ -216,7 +271,7 @@ fn cargo_c(prefix: &Path) -> Result<(), String> {
     cargo.current_dir(workspace()).args(["cinstall", "--package", "faultin-c", "--release", "--libdir", "lib"]);
     cargo.arg("--prefix").arg(&other).arg("--target-dir").arg(home("c").join("cargo-c-build"));
     succeed(&mut cargo)?;
-    let read = |path: std::path::PathBuf| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
+    let read = |path: PathBuf| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
     if read(other.join("include/faultin.h"))? != read(prefix.join("include/faultin.h"))? {
         return Err("cargo-c installs another header".into());
     }

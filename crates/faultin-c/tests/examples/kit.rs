@@ -4,9 +4,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use faultin_test::{is_emulated, skipped};
+use std::os::unix::fs::PermissionsExt;
 
-use crate::common::{HERE, WARNINGS, has_shared, library};
+use faultin_test::{processes, skipped};
+
+use crate::common::{HERE, WARNINGS, compiled, compiler, has_shared, library, programs};
 
 /// What compiles programs here.
 pub struct Kit {
@@ -20,12 +22,7 @@ pub struct Kit {
 
 /// Returns the kit; `None` after a skip.
 pub fn kit() -> Option<Kit> {
-    if is_emulated() || std::env::vars().any(|(name, _)| name.starts_with("CARGO_TARGET_") && name.ends_with("_RUNNER"))
-    {
-        skipped("native", "other packages of C are this machine's");
-        return None;
-    }
-    if Command::new("pkg-config").arg("--version").output().is_err() {
+    if compiled().is_none() && Command::new("pkg-config").arg("--version").output().is_err() {
         skipped("pkg-config", "no pkg-config");
         return None;
     }
@@ -49,6 +46,11 @@ pub fn kit() -> Option<Kit> {
     Some(Kit { packages, libraries, folder })
 }
 
+/// Returns whether this machine runs what is compiled, without an emulator.
+pub fn is_native() -> bool {
+    processes::run("").get_program().is_empty()
+}
+
 /// Returns the path of a file of the examples.
 pub fn source(name: &str) -> String {
     format!("{HERE}/examples/{name}")
@@ -67,21 +69,46 @@ impl Kit {
         command
     }
 
-    /// Returns what pkg-config says about packages, `None` if it does not have all of them.
+    /// Returns what pkg-config says about packages, `None` if it does not have all of them for the target of this test.
     pub fn asks(&self, packages: &[&str]) -> Option<Vec<String>> {
+        let is_all = packages == ["faultin"];
+        if compiled().is_some() || !is_native() && !is_all {
+            return is_all.then(Vec::new);
+        }
         let output = self.command("pkg-config").args(["--cflags", "--libs"]).args(packages).output().unwrap();
         let words = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
         output.status.success().then_some(words)
     }
 
-    /// Compiles a program of these files of the examples.
+    /// Compiles a program, or a library, of these files of the examples. Returns its path, or that of a script that runs it.
     pub fn compile(&self, to: &str, sources: &[&str], options: &[&str], libraries: &[String]) -> PathBuf {
-        let program = self.path(to);
-        let compiler = std::env::var("FAULTIN_C_COMPILER").unwrap_or_else(|_| "cc".into());
-        let mut command = self.command(compiler);
-        command.args(["-std=c99", "-g", "-O2"]).args(WARNINGS).args(options).arg("-o").arg(&program);
+        let file = self.path(to);
+        // The name of a copy for a machine without a compiler.
+        let name = [&["example", to], sources, options].concat().join("-").replace('/', "-");
+        let copy = programs().join(name);
+        if compiled().is_some() {
+            std::fs::copy(copy, &file).unwrap();
+            return file;
+        }
+        let mut command = self.command(compiler());
+        command.args(["-std=c99", "-g", "-O2"]).args(WARNINGS).args(options).arg("-o").arg(&file);
         run(command.args(sources.iter().map(|name| source(name))).args(libraries));
-        program
+        std::fs::copy(&file, copy).unwrap();
+        if is_native() || options.contains(&"-shared") {
+            return file;
+        }
+        self.launcher(&file)
+    }
+
+    /// Makes a script that runs a program for another architecture.
+    fn launcher(&self, program: &Path) -> PathBuf {
+        let runner = processes::run(program);
+        let words = std::iter::once(runner.get_program()).chain(runner.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let script = program.with_extension("sh");
+        std::fs::write(&script, format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        script
     }
 
     /// Compiles a program that is one file, and its naive twin.

@@ -6,7 +6,7 @@ use std::process::Command;
 use faultin_test::skipped;
 
 use crate::common::HERE;
-use crate::kit::{Kit, dies, kit, run, source, text};
+use crate::kit::{Kit, dies, is_native, kit, run, source, text};
 
 /// Returns every order of these letters.
 fn orders(letters: &str) -> Vec<String> {
@@ -55,6 +55,9 @@ fn build_go(kit: &Kit) {
 #[test]
 fn every_runtime_recovers_its_own_faults_in_every_order() {
     let Some(kit) = kit() else { return };
+    if !is_native() {
+        return skipped("native", "Go and the JVM are this machine's");
+    }
     let Some(jdk) = jdk() else { return skipped("java", "no JDK with a libjvm") };
     let jdk_path = |name: &str| jdk.join(name).to_str().unwrap().to_owned();
     let headers = ["-isystem".into(), jdk_path("include"), "-isystem".into(), jdk_path("include/linux")];

@@ -4,14 +4,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::Error;
-use crate::folio::Extent;
-use crate::folio::Memory;
-use crate::folio::arena::Account;
 use crate::folio::queue::{Candidate, MAX_CANDIDATES};
-use crate::folio::{Key, MAX_USES, Table};
+use crate::folio::{Key, MAX_USES, Space, Table};
 use crate::inode::{Inode, Shared, Use};
+use crate::signals::without_signals;
 
 /// Number of folios of one block that a file may always have, even beyond the limit, so that an operation makes
 /// progress: the folio that it copies to or from, and the next one. An access across a page boundary needs both at
@@ -41,31 +40,30 @@ pub(super) struct EvictionScope {
 }
 
 impl Shared {
-    /// Returns memory for a folio at `start` of at most `want` bytes, for a file whose inode lock the caller holds.
+    /// Returns a part of the limit for a folio of at most `want` bytes, for a file whose inode lock the caller holds.
     ///
     /// # Errors
     /// [`Error::Full`] if nothing can be freed within the limit; [`Error::Memory`] if the kernel has no memory.
-    pub(crate) fn memory_for(
+    pub(crate) fn space_for(
         &self,
         inode: &Inode,
         table: &mut Table,
-        start: u64,
         want: usize,
         what_for: Use,
-    ) -> Result<Memory, Error> {
+    ) -> Result<Space, Error> {
         // One folio gets at most half of the limit, so that it does not displace all others.
-        let most = (self.arena.limit() / 2).max(inode.geometry.block);
+        let most = (self.arena.limit() / 2).max(inode.geometry().block);
         let mut len = want.min(1 << most.ilog2());
         let mut failed = None;
-        while len >= inode.geometry.block {
-            for _ in 0..if len == inode.geometry.block { MAX_RETRIES } else { 1 } {
-                if let Some(memory) = self.alloc(table, start, len, 0)? {
-                    return Ok(memory);
+        while len >= inode.geometry().block {
+            for _ in 0..if len == inode.geometry().block { MAX_RETRIES } else { 1 } {
+                if let Some(space) = self.alloc(table, len, 0)? {
+                    return Ok(space);
                 }
                 let before = table.len();
                 let freed = self.reclaim(inode, table, len);
-                if let Some(memory) = self.alloc(table, start, len, 0)? {
-                    return Ok(memory);
+                if let Some(space) = self.alloc(table, len, 0)? {
+                    return Ok(space);
                 }
                 let has_freed = freed.is_ok() || table.len() < before;
                 failed = failed.or(freed.err().flatten());
@@ -76,54 +74,24 @@ impl Shared {
             }
             len /= 2;
         }
-        self.last_block(inode, table, start, what_for, failed)
+        self.last_block(inode, table, what_for, failed)
     }
 
-    /// Returns memory for a folio at `start` of at most `want` bytes that can be had without waiting: from the part of the
-    /// limit that is free, and from clean folios that no operation wants.
+    /// Returns a part of the limit for a folio of at most `want` bytes that is available without waiting: what is free, or
+    /// what clean folios have that no operation wants.
     ///
     /// # Errors
     /// [`Error::Memory`] if the kernel has no memory.
-    pub(crate) fn memory_at_once(
-        &self,
-        inode: &Inode,
-        table: &mut Table,
-        start: u64,
-        want: usize,
-    ) -> Result<Option<Memory>, Error> {
-        self.at_once(inode, table, want, |table, len| self.alloc(table, start, len, 0))
-    }
-
-    /// Returns a part of the limit, for a folio whose memory is made later; otherwise as
-    /// [`memory_at_once`](Self::memory_at_once).
-    ///
-    /// # Errors
-    /// None, as it makes no memory.
-    pub(crate) fn account_at_once(
-        &self,
-        inode: &Inode,
-        table: &mut Table,
-        want: usize,
-    ) -> Result<Option<Account>, Error> {
-        self.at_once(inode, table, want, |_, len| Ok(self.arena.take(len, 0)))
-    }
-
-    fn at_once<T>(
-        &self,
-        inode: &Inode,
-        table: &mut Table,
-        want: usize,
-        take: impl Fn(&Table, usize) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
-        let most = (self.arena.limit() / 2).max(inode.geometry.block);
+    pub(crate) fn space_at_once(&self, inode: &Inode, table: &mut Table, want: usize) -> Result<Option<Space>, Error> {
+        let most = (self.arena.limit() / 2).max(inode.geometry().block);
         let mut len = want.min(1 << most.ilog2());
-        while len >= inode.geometry.block {
-            if let Some(taken) = take(table, len)? {
-                return Ok(Some(taken));
+        while len >= inode.geometry().block {
+            if let Some(space) = self.alloc(table, len, 0)? {
+                return Ok(Some(space));
             }
             Pass::new(self, inode, self.clean_goal(len)).evict_clean(table);
-            if let Some(taken) = take(table, len)? {
-                return Ok(Some(taken));
+            if let Some(space) = self.alloc(table, len, 0)? {
+                return Ok(Some(space));
             }
             len /= 2;
         }
@@ -144,7 +112,7 @@ impl Shared {
                 break;
             }
             for inode in self.snapshot().iter().filter(|_| is_too_large()) {
-                let Some(mut table) = inode.table.try_exclusive() else { continue };
+                let Some(mut table) = inode.table().try_exclusive() else { continue };
                 let what = EvictionScope { dirty: true, kept: false, wanted };
                 // A store that does not take its blocks reports that to the next sync.
                 let _ = match wanted {
@@ -155,7 +123,8 @@ impl Shared {
                 };
             }
         }
-        self.arena.trim();
+        // It has the arena's lock, and no lock of a file, which a pager thread would see.
+        without_signals(|| self.arena.trim());
     }
 
     /// Returns the number of bytes of clean folios to free at once, if `want` are needed.
@@ -176,16 +145,15 @@ impl Shared {
         &self,
         inode: &Inode,
         table: &mut Table,
-        start: u64,
         what_for: Use,
         mut failed: Option<Arc<io::Error>>,
-    ) -> Result<Memory, Error> {
-        let block = inode.geometry.block;
-        let exchange = |table: &mut Table| self.alloc(table, start, block, usize::MAX);
+    ) -> Result<Space, Error> {
+        let block = inode.geometry().block;
+        let exchange = |table: &mut Table| self.alloc(table, block, usize::MAX);
         if table.len() < MIN_FOLIOS
-            && let Some(memory) = exchange(table)?
+            && let Some(space) = exchange(table)?
         {
-            return Ok(memory);
+            return Ok(space);
         }
         // The number of evictable folios that a file must have, for one to be evicted.
         let (of_this, of_others) = match what_for {
@@ -193,43 +161,43 @@ impl Shared {
             Use::Access => (MIN_FOLIOS, MIN_FOLIOS + 1),
         };
         if inode.evict_oldest(table, of_this, &mut failed)
-            && let Some(memory) = exchange(table)?
+            && let Some(space) = exchange(table)?
         {
-            return Ok(memory);
+            return Ok(space);
         }
         let files = self.snapshot();
         // Folios that cannot be written do not count among those that a file may always have for its accesses, up to a
         // bound.
         let beyond = if what_for == Use::Access { 2 * MIN_FOLIOS * files.len() * block } else { 0 };
-        if let Some(memory) = self.alloc(table, start, block, beyond)? {
-            return Ok(memory);
+        if let Some(space) = self.alloc(table, block, beyond)? {
+            return Ok(space);
         }
-        for other in files.iter().filter(|other| other.number != inode.number) {
-            let Some(mut others) = other.table.try_exclusive() else { continue };
+        for other in files.iter().filter(|other| other.number() != inode.number()) {
+            let Some(mut others) = other.table().try_exclusive() else { continue };
             while other.evict_oldest(&mut others, of_others, &mut failed) {
                 // This is no exchange: afterwards the other file may allocate its missing folio beyond the limit.
-                if let Some(memory) = self.alloc(table, start, block, beyond)? {
-                    return Ok(memory);
+                if let Some(space) = self.alloc(table, block, beyond)? {
+                    return Ok(space);
                 }
             }
         }
         if failed.is_some() {
-            let mut refusals = self.refusals.lock();
-            refusals.count += 1;
-            refusals.last.clone_from(&failed);
+            let mut last = self.refusals.last.lock();
+            self.refusals.count.fetch_add(1, Ordering::Relaxed);
+            last.clone_from(&failed);
         }
         Err(self.full(failed))
     }
 
-    /// Allocates memory: for a mapped file the memory that its mappings show at that place, otherwise from the arena.
-    /// Returns `None` if that would exceed the limit by more than `beyond` bytes.
-    fn alloc(&self, table: &Table, start: u64, len: usize, beyond: usize) -> Result<Option<Memory>, Error> {
+    /// Takes a part of the limit: for a mapped file, or with memory of the arena. `None` if that would exceed the limit by
+    /// more than `beyond` bytes.
+    fn alloc(&self, table: &Table, len: usize, beyond: usize) -> Result<Option<Space>, Error> {
         match table.mapped() {
             Some(mapped) => {
-                let account = self.arena.take(len, beyond);
-                Ok(account.map(|account| Memory::Extent(Extent::new(&mapped.backing, start, account))))
+                let taken = self.arena.take(len, beyond);
+                Ok(taken.map(|taken| Space::Shared(Arc::clone(&mapped.backing), taken)))
             }
-            None => Ok(self.arena.alloc(len, beyond)?.map(Memory::Frames)),
+            None => Ok(self.arena.alloc(len, beyond)?.map(Space::Frames)),
         }
     }
 
@@ -243,8 +211,9 @@ impl Shared {
             return Ok(());
         }
         // May exceed the limit: its old memory is freed right after.
-        match self.alloc(table, folio.start(), folio.len(), usize::MAX)? {
-            Some(memory) => table.get_mut(key).move_to(memory),
+        let start = folio.start();
+        match self.alloc(table, folio.len(), usize::MAX)? {
+            Some(space) => table.get_mut(key).move_to(space.into_memory(start)),
             None => Ok(()),
         }
     }
@@ -333,7 +302,7 @@ impl<'a> Pass<'a> {
                 break;
             }
             let mut rest = &picked[..];
-            let mut files = self.shared.files_of(&picked, self.inode.slot).into_iter();
+            let mut files = self.shared.files_of(&picked, self.inode.slot()).into_iter();
             let mut evicted = false;
             while let Some(first) = rest.first()
                 && self.missing() > 0
@@ -354,10 +323,10 @@ impl<'a> Pass<'a> {
                     &[]
                 };
                 let other = files.by_ref().take(count).last().flatten();
-                let left: &[Candidate] = if first.file == self.inode.slot {
+                let left: &[Candidate] = if first.file == self.inode.slot() {
                     examine(self, self.inode, table)
                 } else {
-                    match other.as_ref().and_then(|other| Some((other, other.table.try_exclusive()?))) {
+                    match other.as_ref().and_then(|other| Some((other, other.table().try_exclusive()?))) {
                         Some((other, mut table)) => examine(self, other, &mut table),
                         None => &[],
                     }
@@ -411,7 +380,7 @@ impl Inode {
     /// Evicts a folio. Returns its size in bytes.
     fn evict_folio(&self, table: &mut Table, key: Key) -> usize {
         let freed = table.evict(key);
-        self.cache.register.evicted(freed);
+        self.cache().register.evicted(freed);
         freed
     }
 
@@ -461,7 +430,7 @@ impl Inode {
             }
             let Some(key) = table.next_victim() else { break };
             let folio = table.get(key);
-            if !what.wanted && self.cache.is_wanted(folio) {
+            if !what.wanted && self.cache().is_wanted(folio) {
                 continue;
             }
             if !what.kept && table.is_kept(folio.start()..folio.end()) {

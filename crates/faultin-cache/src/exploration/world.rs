@@ -179,8 +179,9 @@ impl World {
                 for file in 0..2 {
                     let Some(file) = self.files[file].borrow().clone() else { continue };
                     let inode = file.handle.inode();
-                    let is_free = inode.table.try_exclusive().is_some() && inode.writeback.try_exclusive().is_some();
-                    if is_free && inode.dirty.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+                    let is_free =
+                        inode.table().try_exclusive().is_some() && inode.writeback().try_exclusive().is_some();
+                    if is_free && inode.dirty() > 0 {
                         // Blocks whose write fails stay dirty, and the error is recorded.
                         let _ = inode.write_back(0..u64::MAX);
                         done = true;

@@ -1,17 +1,22 @@
 //! The memory of folios: recycled, in huge pages where these are available.
 //!
 //! The kernel zeroes new memory, even if all of it is overwritten at once, so recycled memory is twice as fast as fresh
-//! memory. The arena grows by parts of segments, up to its limit, and keeps them until the limit falls; the memory of freed
-//! folios is handed out again as it is. The bits of a [`Folio`](super::Folio) prevent reads of old bytes.
+//! memory. The arena grows by parts of segments, up to its limit, and keeps them until the limit falls, or mapped files need
+//! it; the memory of freed folios is handed out again as it is. The bits of a [`Folio`](super::Folio) prevent reads of old
+//! bytes.
+//!
+//! One account has all memory of a cache: frames in use, frames that are free and have pages, and the memory of mapped files,
+//! which is [elsewhere](Arena::take).
 
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use buddy_system_allocator::FrameAllocator;
@@ -34,9 +39,13 @@ const HUGE: usize = 2 << 20;
 /// All memory of a cache, up to a limit.
 pub(crate) struct Arena {
     block: usize,
+    /// Number of blocks of a part: the unit in which the arena grows, a multiple of [`MAX_BLOCKS`].
+    part_blocks: usize,
     segment_blocks: usize,
     limit: AtomicUsize,
     used: AtomicUsize,
+    /// Number of bytes that are resident, or may be: frames, in use or free, and memory from elsewhere.
+    resident: AtomicUsize,
     /// Number of bytes that were ever taken: the clock for how long ago a folio was wanted.
     taken: AtomicU64,
     /// The same in parts of an [`EPOCHS`]th of the limit, in a line that is written that rarely: readers compare it.
@@ -58,11 +67,10 @@ struct Epoch(AtomicU64);
 struct State {
     free: FrameAllocator<ORDERS>,
     segments: Vec<Segment>,
-    /// Number of parts of the segments, of [`MAX_BLOCKS`] blocks each, that are in use or free. The others follow them.
+    /// Number of parts of the segments that are in use or free. The others follow them.
     parts: usize,
-    /// Frames whose memory was returned to the kernel, and their number of blocks. They are neither in use nor free.
-    returned: Vec<(usize, usize)>,
-    returned_blocks: usize,
+    /// Frames whose memory was returned to the kernel, by order. They are neither in use nor free.
+    returned: [Vec<usize>; ORDERS],
     pages: Pages,
 }
 
@@ -90,6 +98,21 @@ pub(crate) struct Account {
     /// The clock when it was taken.
     at: u64,
     arena: Arc<Arena>,
+}
+
+/// A number of bytes of the limit for memory that is not the arena's, until it is dropped.
+pub(crate) struct Elsewhere(Account);
+
+impl Elsewhere {
+    pub(crate) fn account(&self) -> &Account {
+        &self.0
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.arena.resident.fetch_sub(self.0.len, Ordering::Relaxed);
+    }
 }
 
 impl Account {
@@ -126,27 +149,34 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.arena.used.fetch_sub(self.len, Ordering::Relaxed);
+        // `Frames` have given theirs back.
+        if self.len > 0 {
+            self.arena.used.fetch_sub(self.len, Ordering::Relaxed);
+        }
     }
 }
 
 impl Arena {
     /// Makes an arena of at most `limit` bytes, for folios of blocks of `block` bytes, a power of two.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Arena> {
-        let segment_blocks = (limit / block).clamp(MAX_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MAX_BLOCKS);
+        let blocks = (limit / block).clamp(MAX_BLOCKS, SEGMENT_BLOCKS).next_multiple_of(MAX_BLOCKS);
+        // Of a mapped segment, which gets its pages by chunks of that size, a part is no less.
+        let part_blocks = if blocks * block >= HUGE { MAX_BLOCKS.max(HUGE / block) } else { MAX_BLOCKS };
+        let segment_blocks = blocks.next_multiple_of(part_blocks);
         let state = State {
             free: FrameAllocator::new(),
             segments: Vec::new(),
             parts: 0,
-            returned: Vec::new(),
-            returned_blocks: 0,
+            returned: [const { Vec::new() }; ORDERS],
             pages: Pages::default(),
         };
         Arc::new(Arena {
             block,
+            part_blocks,
             segment_blocks,
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
+            resident: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             epoch: Epoch(AtomicU64::new(0)),
             epoch_bits: (limit / EPOCHS).max(1).ilog2(),
@@ -176,42 +206,58 @@ impl Arena {
         self.queue.set_limit(limit);
     }
 
-    /// Returns the size in bytes of a part: the unit in which the arena grows.
-    fn part(&self) -> usize {
-        MAX_BLOCKS * self.block
-    }
-
-    /// Returns the number of bytes that may be resident, in use or free: the limit, or what is in use beyond it, in whole
-    /// parts, and a twentieth.
+    /// Returns the number of bytes that may be resident: the limit, or what is in use beyond it, and a twentieth.
     fn most_resident(&self) -> usize {
         let limit = self.limit();
-        let parts = limit.max(self.used()).div_ceil(self.part());
-        parts.saturating_mul(self.part()).saturating_add(limit / 20)
+        limit.max(self.used()).saturating_add(limit / 20)
     }
 
     /// Returns the number of bytes that are resident, or may be.
-    fn resident(&self, state: &State) -> usize {
-        (state.parts * MAX_BLOCKS - state.returned_blocks) * self.block
+    fn resident(&self) -> usize {
+        self.resident.load(Ordering::Relaxed)
     }
 
-    /// Returns memory that is free to the kernel, until no more is resident than [may be](Self::most_resident).
+    /// Returns memory that is free to the kernel, until no more is resident than [may be](Self::most_resident). Does not wait:
+    /// where another thread has the lock, that one does it, because each calls this after it has unlocked.
     pub(crate) fn trim(&self) {
-        let page = rustix::param::page_size();
         loop {
-            // Not for long at a time: folios are allocated and freed under this lock.
-            let mut state = self.state.lock();
-            if self.resident(&state) <= self.most_resident() {
+            // Either the thread that has unlocked sees here what others have taken, or these find it unlocked.
+            fence(Ordering::SeqCst);
+            if self.excess() == 0 {
                 return;
             }
-            let mut orders = (0..ORDERS).rev().map(|order| 1 << order).filter(|blocks| blocks * self.block >= page);
-            let Some((frame, blocks)) = orders.find_map(|blocks| Some((state.free.alloc(blocks)?, blocks))) else {
+            // Not for long at a time: folios are allocated and freed under this lock.
+            let Some(mut state) = self.state.try_lock() else { return };
+            if !self.return_some(&mut state) {
                 return;
-            };
-            let (segment, offset) = self.place(frame);
-            state.segments[segment].discard(offset, blocks * self.block);
-            state.returned.push((frame, blocks));
-            state.returned_blocks += blocks;
+            }
         }
+    }
+
+    /// Returns how many more bytes are resident than may be.
+    fn excess(&self) -> usize {
+        self.resident().saturating_sub(self.most_resident())
+    }
+
+    /// Returns a piece of memory that is free to the kernel, if too much is resident: as much as that, or less if it is in
+    /// smaller pieces. Returns false if nothing is free; otherwise there may be more to return, also because others have taken
+    /// some since this has looked, and found the lock taken.
+    fn return_some(&self, state: &mut State) -> bool {
+        let excess = self.excess();
+        if excess == 0 {
+            return true;
+        }
+        let least = rustix::param::page_size().div_ceil(self.block).ilog2() as usize;
+        let enough = excess.div_ceil(self.block).next_power_of_two().ilog2() as usize;
+        let mut orders = (least..=enough.max(least).min(ORDERS - 1)).rev();
+        let Some((order, frame)) = orders.find_map(|order| Some((order, state.free.alloc(1 << order)?))) else {
+            return false;
+        };
+        let (segment, offset) = self.place(frame);
+        state.segments[segment].discard(offset, self.block << order);
+        state.returned[order].push(frame);
+        self.resident.fetch_sub(self.block << order, Ordering::Relaxed);
+        true
     }
 
     /// Returns the segment of a frame, and its offset in it.
@@ -230,8 +276,28 @@ impl Arena {
     }
 
     /// Takes a part of the limit, for memory from elsewhere: `None` if the limit would be exceeded by more than `beyond`
-    /// bytes. Two atomic operations, and nothing else. Async-signal-safe.
-    pub(crate) fn take(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Account> {
+    /// bytes. Returns as much memory that is free to the kernel.
+    pub(crate) fn take(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Elsewhere> {
+        let taken = self.take_free(len, beyond)?;
+        // Also in a pager thread, which a handler that has interrupted the thread with the lock may wait for.
+        self.trim();
+        Some(taken)
+    }
+
+    /// Takes a part of the limit, for memory from elsewhere: `None` if the limit would be exceeded, or too much memory is free.
+    /// Atomic operations, and nothing else. Async-signal-safe.
+    pub(crate) fn take_in_signal(self: &Arc<Self>, len: usize) -> Option<Elsewhere> {
+        self.take_free(len, 0).filter(|_| self.excess() == 0)
+    }
+
+    fn take_free(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Elsewhere> {
+        let account = self.charge(len, beyond)?;
+        self.resident.fetch_add(len, Ordering::Relaxed);
+        Some(Elsewhere(account))
+    }
+
+    /// Takes a part of the limit. Atomic operations, and nothing else. Async-signal-safe.
+    fn charge(self: &Arc<Self>, len: usize, beyond: usize) -> Option<Account> {
         let most = self.limit().saturating_add(beyond);
         let more = |used: usize| used.checked_add(len).filter(|&used| used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -244,47 +310,71 @@ impl Arena {
     }
 
     /// Allocates memory of `len` bytes, a power of two of blocks. `None` if the limit would be exceeded by more than `beyond`
-    /// bytes, or if what is free is in smaller pieces, and more must not be resident: one block can always be had.
+    /// bytes, or if what is free is in smaller pieces, and more must not be resident: one block is always available.
     ///
     /// # Errors
     /// [`Error::Memory`] if the kernel has no memory.
     pub(crate) fn alloc(self: &Arc<Self>, len: usize, beyond: usize) -> Result<Option<Frames>, Error> {
-        let Some(account) = self.take(len, beyond) else { return Ok(None) };
-        let mut state = self.state.lock();
-        let Some(frame) = self.frame(&mut state, len / self.block)? else { return Ok(None) };
-        let State { segments, pages, .. } = &mut *state;
-        let (segment, offset) = self.place(frame);
-        let segment = &mut segments[segment];
-        segment.make_ready(offset + len, pages);
-        // SAFETY: the frame is within its segment, at an offset that is less than its size.
-        let ptr = unsafe { segment.base.add(offset) };
-        Ok(Some(Frames { ptr, frame, account }))
+        let Some(account) = self.charge(len, beyond) else { return Ok(None) };
+        let found = self.frame_with_pages(&mut self.state.lock(), len);
+        // A part is more than was needed.
+        self.trim();
+        Ok(found?.map(|(frame, ptr)| Frames { ptr, frame, account }))
     }
 
+    /// Returns a free frame of `len` bytes, and its memory, which has pages.
+    fn frame_with_pages(&self, state: &mut State, len: usize) -> Result<Option<(usize, NonNull<u8>)>, Error> {
+        let Some(frame) = self.frame(state, len / self.block)? else { return Ok(None) };
+        let State { segments, pages, returned, .. } = state;
+        let (place, offset) = self.place(frame);
+        let segment = &mut segments[place];
+        for chunk in offset / HUGE..(offset + len).div_ceil(HUGE) {
+            if segment.ready[chunk] {
+                continue;
+            }
+            segment.make_ready(chunk, pages);
+            // Pieces of it that were returned are in no account, and may have pages now.
+            for (order, frames) in returned.iter().enumerate() {
+                let within = |&&frame: &&usize| self.place(frame).0 == place && self.place(frame).1 / HUGE == chunk;
+                frames
+                    .iter()
+                    .filter(within)
+                    .for_each(|&frame| segment.discard(self.place(frame).1, self.block << order));
+            }
+        }
+        // SAFETY: the frame is within its segment, at an offset that is less than its size.
+        let ptr = unsafe { segment.base.add(offset) };
+        Ok(Some((frame, ptr)))
+    }
+
+    /// Returns a free frame, which has pages once its segment is ready.
     fn frame(&self, state: &mut State, blocks: usize) -> Result<Option<usize>, Error> {
         loop {
             if let Some(frame) = state.free.alloc(blocks) {
                 return Ok(Some(frame));
             }
-            let more = state.returned.last().map_or(self.part(), |(_, blocks)| blocks * self.block);
-            if blocks > 1 && self.resident(state) + more > self.most_resident() {
+            // The rest of what becomes resident is free, and is returned again.
+            if blocks > 1 && self.resident() + blocks * self.block > self.most_resident() {
                 return Ok(None);
             }
-            if let Some((frame, blocks)) = state.returned.pop() {
-                state.returned_blocks -= blocks;
+            let first = blocks.ilog2() as usize;
+            let mut orders = (first..ORDERS).chain((0..first).rev());
+            if let Some((order, frame)) = orders.find_map(|order| Some((order, state.returned[order].pop()?))) {
                 let (segment, offset) = self.place(frame);
-                state.segments[segment].populate(offset, blocks * self.block);
-                state.free.dealloc(frame, blocks);
+                state.segments[segment].populate(offset, self.block << order);
+                state.free.dealloc(frame, 1 << order);
+                self.resident.fetch_add(self.block << order, Ordering::Relaxed);
                 continue;
             }
-            let first = state.parts * MAX_BLOCKS;
+            let first = state.parts * self.part_blocks;
             if first == state.segments.len() * self.segment_blocks {
                 let new = Segment::new(self.segment_blocks * self.block, self.block);
                 state.segments.push(new.map_err(|error| Error::Memory(Arc::new(error)))?);
             }
             // Now the largest folio has room.
-            state.free.add_frame(first, first + MAX_BLOCKS);
+            state.free.add_frame(first, first + self.part_blocks);
             state.parts += 1;
+            self.resident.fetch_add(self.part_blocks * self.block, Ordering::Relaxed);
         }
     }
 }
@@ -343,6 +433,9 @@ impl Drop for Frames {
             return;
         }
         arena.state.lock().free.dealloc(self.frame, self.account.len / arena.block);
+        // Not in use any more: that may make it too much, as may its move elsewhere.
+        arena.used.fetch_sub(mem::take(&mut self.account.len), Ordering::Relaxed);
+        arena.trim();
     }
 }
 
@@ -360,8 +453,8 @@ struct Segment {
     base: NonNull<u8>,
     len: usize,
     align: usize,
-    /// Number of bytes from the beginning on that have pages.
-    ready: usize,
+    /// For each chunk, as long as a huge page, whether it has pages, apart from smaller pieces of it that were returned.
+    ready: Vec<bool>,
     /// The process that has the mapping: in a child another mapping may be there.
     process: u32,
 }
@@ -375,7 +468,7 @@ impl Segment {
         let align = block.max(64);
         let base = if len >= HUGE { map(len)? } else { allocate(len, align)? };
         // Small segments are not mapped here, and have the pages of their allocation.
-        let ready = if len >= HUGE { 0 } else { len };
+        let ready = vec![len < HUGE; len.div_ceil(HUGE)];
         Ok(Segment { base, len, align, ready, process: faultin::process() })
     }
 
@@ -422,27 +515,28 @@ enum Kind {
 }
 
 impl Segment {
-    /// Populates pages up to `end`, part by part, each as large as a huge page: also for smaller requests, because a page
-    /// fault for each small page costs more.
-    fn make_ready(&mut self, end: usize, pages: &mut Pages) {
-        while self.ready < end {
-            let len = HUGE.min(self.len - self.ready);
-            let kind = pages.choose(self.ready == 0);
-            let advice = match kind {
-                Kind::Huge => libc::MADV_HUGEPAGE,
-                Kind::Small => libc::MADV_NOHUGEPAGE,
-            };
-            let start = Instant::now();
-            // SAFETY: a part of the segment's own mapping, whose bytes stay the same. The kernel's result does not matter:
-            // pages that are not populated are faulted in when they are touched.
-            unsafe {
-                let part = self.base.add(self.ready).as_ptr().cast();
-                libc::madvise(part, len, advice);
-                libc::madvise(part, len, libc::MADV_POPULATE_WRITE);
-            }
-            pages.took(kind, start.elapsed());
-            self.ready += len;
+    /// Populates the pages of a chunk, as large as a huge page: also for smaller requests, because a page fault for each small
+    /// page costs more.
+    fn make_ready(&mut self, chunk: usize, pages: &mut Pages) {
+        let offset = chunk * HUGE;
+        let len = HUGE.min(self.len - offset);
+        let kind = pages.choose(chunk == 0);
+        let advice = match kind {
+            Kind::Huge => libc::MADV_HUGEPAGE,
+            Kind::Small => libc::MADV_NOHUGEPAGE,
+        };
+        let start = Instant::now();
+        // SAFETY: a part of the segment's own mapping, whose bytes stay the same. The kernel's result does not matter:
+        // pages that are not populated are faulted in when they are touched.
+        unsafe {
+            let part = self.base.add(offset).as_ptr().cast();
+            libc::madvise(part, len, advice);
+            libc::madvise(part, len, libc::MADV_POPULATE_WRITE);
+            // A huge page stays. But the kernel would make one of small pages later, and give pieces pages that were returned.
+            libc::madvise(part, len, libc::MADV_NOHUGEPAGE);
         }
+        pages.took(kind, start.elapsed());
+        self.ready[chunk] = true;
     }
 }
 
@@ -452,12 +546,16 @@ impl Segment {
         if self.len >= HUGE && self.process == faultin::process() {
             // SAFETY: a part of the segment's own mapping that is in no `Frames`. Its bytes become zeros.
             unsafe { libc::madvise(self.base.add(offset).as_ptr().cast(), len, libc::MADV_DONTNEED) };
+            if len >= HUGE {
+                // It is aligned to its length.
+                self.ready[offset / HUGE..(offset + len) / HUGE].fill(false);
+            }
         }
     }
 
-    /// Gives pages to a part that has none: page faults would take longer.
+    /// Gives pages to a part that was discarded, of a chunk that has its other pages: page faults would take longer.
     fn populate(&mut self, offset: usize, len: usize) {
-        if self.len >= HUGE {
+        if self.len >= HUGE && self.ready[offset / HUGE] {
             // SAFETY: a part of the segment's own mapping, whose bytes stay the same. A failure has no effect.
             unsafe { libc::madvise(self.base.add(offset).as_ptr().cast(), len, libc::MADV_POPULATE_WRITE) };
         }
@@ -513,6 +611,7 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signals::tests::assert_waits_without_signals;
 
     #[test]
     fn memory_is_recycled_and_the_limit_holds() {
@@ -529,8 +628,9 @@ mod tests {
             }
             let beyond = arena.alloc(block, usize::MAX).unwrap().unwrap();
             assert_eq!(arena.used(), 9 * block);
-            let old = memories.pop().unwrap().ptr;
+            // First: what is free while more than the limit is in use is returned, in pieces.
             drop(beyond);
+            let old = memories.pop().unwrap().ptr;
             assert_eq!(arena.alloc(2 * block, 0).unwrap().unwrap().ptr, old);
         }
     }
@@ -541,37 +641,159 @@ mod tests {
         let block = rustix::param::page_size();
         let part = MAX_BLOCKS * block;
         let arena = Arena::new(block, 8 * part);
-        let resident = |arena: &Arena| arena.resident(&arena.state.lock());
         let mut blocks: Vec<_> = (0..8 * MAX_BLOCKS).map(|_| arena.alloc(block, 0).unwrap().unwrap()).collect();
-        assert_eq!((resident(&arena), arena.used()), (8 * part, 8 * part));
+        assert_eq!((arena.resident(), arena.used()), (8 * part, 8 * part));
         // Every other one.
         let mut index = 0;
         blocks.retain(|_| {
             index += 1;
             index % 2 == 0
         });
-        assert!(arena.alloc(2 * block, 0).unwrap().is_none());
+        let most = |limit: usize| limit + limit / 20;
+        let large: Vec<_> = std::iter::from_fn(|| arena.alloc(2 * block, 0).unwrap()).collect();
+        assert!(large.len() < MAX_BLOCKS / 4, "{} of {} bytes, and no more", large.len(), 2 * block);
         blocks.extend((0..100).map(|_| arena.alloc(block, 0).unwrap().unwrap()));
-        assert_eq!(resident(&arena), 8 * part);
+        assert!(arena.resident() <= most(8 * part));
+        drop(large);
         // One block can always be had.
         blocks.extend((0..5 * MAX_BLOCKS).map(|_| arena.alloc(block, usize::MAX).unwrap().unwrap()));
-        assert!(resident(&arena) <= arena.used() + part);
+        assert!(arena.resident() <= arena.used() + most(8 * part) - 8 * part);
         arena.set_limit(2 * part);
         arena.trim();
-        assert!(resident(&arena) <= arena.used() + part + part / 10, "what is in use stays");
+        assert!(arena.resident() <= arena.used() + part / 10, "what is in use stays");
         blocks.truncate(MAX_BLOCKS);
         arena.trim();
-        assert!(resident(&arena) <= 2 * part + part / 10);
+        assert!(arena.resident() <= most(2 * part));
         for (index, memory) in blocks.iter_mut().enumerate() {
             memory.bytes_mut().fill(index as u8);
         }
         // The memory is there again when the limit rises.
         arena.set_limit(8 * part);
         blocks.extend(std::iter::from_fn(|| arena.alloc(block, 0).unwrap()));
-        assert_eq!((arena.used(), resident(&arena)), (8 * part, 8 * part));
+        assert_eq!(arena.used(), 8 * part);
+        assert!(arena.resident() <= most(8 * part));
         blocks[MAX_BLOCKS..].iter_mut().for_each(|memory| memory.bytes_mut().fill(7));
         let is_own = |(index, memory): (usize, &Frames)| memory.bytes().iter().all(|&byte| byte == index as u8);
         assert!(blocks[..MAX_BLOCKS].iter().enumerate().all(is_own));
+    }
+
+    #[test]
+    fn memory_that_is_given_back_while_more_than_the_limit_is_in_use_does_not_stay() {
+        let block = rustix::param::page_size();
+        let arena = Arena::new(block, MAX_BLOCKS * block);
+        let mut blocks: Vec<_> = (0..MAX_BLOCKS).map(|_| arena.alloc(block, 0).unwrap().unwrap()).collect();
+        arena.set_limit(block);
+        while blocks.pop().is_some() {
+            assert!(arena.resident() <= arena.used().max(block) + block / 20, "{} blocks are in use", blocks.len());
+        }
+    }
+
+    /// Pieces are returned before they had pages, and others of the same chunk are used afterwards.
+    #[test]
+    fn no_more_pages_are_there_than_the_account_has_whatever_the_size_of_a_block() {
+        let page = rustix::param::page_size();
+        for block in [512, page / 2, page, 16 << 10, 64 << 10, 1 << 20] {
+            // Smaller ones are not mapped.
+            let arena = Arena::new(block, (MAX_BLOCKS * block).max(HUGE));
+            let pages = || {
+                let mut count = 0;
+                for segment in &arena.state.lock().segments {
+                    let mut states = vec![0_u8; segment.len / page];
+                    // SAFETY: the segment's own mapping, and a byte for each of its pages.
+                    let result =
+                        unsafe { libc::mincore(segment.base.as_ptr().cast(), segment.len, states.as_mut_ptr()) };
+                    assert_eq!(result, 0);
+                    count += states.iter().filter(|&state| state & 1 == 1).count();
+                }
+                count * page
+            };
+            let random = faultin_test::Random::new(block as u64);
+            let below = |end: usize| random.below(end as u64) as usize;
+            let (mut frames, mut elsewhere) = (vec![arena.alloc(block, 0).unwrap().unwrap()], Vec::new());
+            for turn in 0..40 {
+                let blocks = if turn == 0 { MAX_BLOCKS * 5 / 8 } else { 1 + below(MAX_BLOCKS / 2) };
+                elsewhere.extend(arena.take(blocks * block, 0));
+                while let Some(more) = arena.alloc(block << below(4), 0).unwrap() {
+                    frames.push(more);
+                }
+                let taken: usize = elsewhere.iter().map(|part: &Elsewhere| part.account().len()).sum();
+                assert!(
+                    pages() + taken <= arena.resident(),
+                    "{block} {turn}: {} + {taken} of {}",
+                    pages(),
+                    arena.resident()
+                );
+                if turn % 2 == 0 {
+                    elsewhere.clear();
+                }
+                for _ in 0..below(frames.len() + 1) {
+                    frames.swap_remove(below(frames.len()));
+                }
+            }
+        }
+    }
+
+    /// As in a pager thread, which a handler waits for that has interrupted the thread with the lock.
+    #[test]
+    fn memory_from_elsewhere_is_taken_without_waiting() {
+        let block = rustix::param::page_size();
+        let arena = Arena::new(block, MAX_BLOCKS * block);
+        drop(arena.alloc(block, 0).unwrap());
+        let held = arena.state.lock();
+        let taken = arena.take(MAX_BLOCKS / 2 * block, 0).unwrap();
+        assert!(arena.excess() > 0);
+        drop(held);
+        // Whoever had the lock does this next.
+        arena.trim();
+        assert_eq!(arena.excess(), 0);
+        drop(taken);
+    }
+
+    /// Free frames and memory from elsewhere are one account, also where a part of the arena is as large as the limit.
+    #[test]
+    fn memory_from_elsewhere_takes_the_place_of_free_frames() {
+        let block = rustix::param::page_size();
+        for limit in [MAX_BLOCKS / 2, MAX_BLOCKS, 8 * MAX_BLOCKS].map(|blocks| blocks * block) {
+            let arena = Arena::new(block, limit);
+            let most = limit + limit / 20;
+            let random = faultin_test::Random::new(limit as u64);
+            let below = |end: usize| random.below(end as u64) as usize;
+            let (mut frames, mut elsewhere) = (Vec::new(), Vec::new());
+            for turn in 0..20_000 {
+                // The whole limit, from one side to the other and back.
+                let is_for_frames = turn / 2000 % 2 == 0;
+                let len = block << below(6);
+                if is_for_frames {
+                    frames.extend(arena.alloc(len, 0).unwrap());
+                } else {
+                    elsewhere.extend(if below(2) == 0 { arena.take(len, 0) } else { arena.take_in_signal(len) });
+                }
+                assert!(arena.resident() >= arena.used());
+                assert!(arena.resident() <= most, "{} at a limit of {limit}", arena.resident());
+                if arena.used() + len > limit {
+                    if is_for_frames && !elsewhere.is_empty() {
+                        elsewhere.swap_remove(below(elsewhere.len()));
+                    } else if !frames.is_empty() {
+                        frames.swap_remove(below(frames.len()));
+                    }
+                }
+            }
+            assert!(arena.used() > limit / 2);
+            drop((frames, elsewhere));
+            assert_eq!(arena.used(), 0);
+            assert!(arena.resident() <= most);
+        }
+    }
+
+    /// The file has no lock then that a pager thread would see.
+    #[test]
+    fn who_drops_the_folios_of_a_file_has_its_signals_blocked() {
+        let cache = crate::CacheOptions::new().limit(1 << 20).build();
+        let file = cache.open(crate::store::MemoryStore::new([7; 100_000])).unwrap();
+        file.read_at(&mut [0; 100_000], 0).unwrap();
+        let arena = Arc::clone(file.inode().cache().arena());
+        assert_waits_without_signals(arena.state.lock(), || drop(file));
+        assert_eq!(arena.used(), 0);
     }
 
     #[test]

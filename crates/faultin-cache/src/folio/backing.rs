@@ -17,6 +17,9 @@ use crate::bounce::Bounce;
 use crate::pager::step::{Step, step};
 use crate::sys;
 
+/// Maximum number of buffers of a file that are kept for later.
+const MAX_BUFFERS: usize = 4;
+
 impl Backing {
     /// Makes a memfd with room for any file, in blocks of `block` bytes. It takes no memory yet.
     ///
@@ -53,24 +56,34 @@ impl Backing {
     }
 
     /// Returns a buffer of `len` bytes with unspecified contents.
-    pub(crate) fn buffer(&self, len: usize) -> Buffer<'_> {
+    pub(crate) fn buffer(self: &Arc<Self>, len: usize) -> Buffer {
         let at_once = self.at_once();
-        let is_new = len > at_once;
-        let used_before = if is_new { None } else { self.buffers.lock().pop() };
-        let bytes = used_before.unwrap_or_else(|| Bounce::new(len.max(at_once), self.block));
-        Buffer { bytes, len, again: (!is_new).then_some(self) }
+        if len > at_once {
+            return Buffer::new(len, self.block);
+        }
+        // Without waiting: a handler may have interrupted the thread that has the lock, and waits for this one.
+        let used_before = self.buffers.try_lock().and_then(|mut buffers| buffers.pop());
+        let bytes = used_before.unwrap_or_else(|| Bounce::new(at_once, self.block));
+        Buffer { bytes, len, again: Some(Arc::clone(self)) }
     }
 }
 
 /// A buffer, aligned to a block.
-pub(crate) struct Buffer<'a> {
+pub(crate) struct Buffer {
     bytes: Bounce,
     len: usize,
     /// The backing that reuses it.
-    again: Option<&'a Backing>,
+    again: Option<Arc<Backing>>,
 }
 
-impl Deref for Buffer<'_> {
+impl Buffer {
+    /// Makes a buffer that is not reused.
+    pub(crate) fn new(len: usize, block: usize) -> Buffer {
+        Buffer { bytes: Bounce::new(len, block), len, again: None }
+    }
+}
+
+impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -78,16 +91,19 @@ impl Deref for Buffer<'_> {
     }
 }
 
-impl DerefMut for Buffer<'_> {
+impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.bytes.bytes_mut(self.len)
     }
 }
 
-impl Drop for Buffer<'_> {
+impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(backing) = self.again {
-            backing.buffers.lock().push(std::mem::take(&mut self.bytes));
+        if let Some(backing) = &self.again {
+            // Without waiting, as above.
+            if let Some(mut buffers) = backing.buffers.try_lock().filter(|buffers| buffers.len() < MAX_BUFFERS) {
+                buffers.push(std::mem::take(&mut self.bytes));
+            }
         }
     }
 }
@@ -101,7 +117,7 @@ mod tests {
     fn bytes_are_where_they_are_in_the_file_and_go_with_their_folio() {
         let (arena, backing) = (Arena::new(4096, 1 << 20), Backing::new(4096).unwrap());
         let pos = (1 << 40) + 8192;
-        let extent = Extent::new(&backing, pos, arena.take(8192, 0).unwrap());
+        let extent = Extent::new(Arc::clone(&backing), pos, arena.take(8192, 0).unwrap());
         backing.write(&[7; 3], pos + 4095).unwrap();
         let mut buffer = backing.buffer(8192);
         backing.read(&mut buffer, pos).unwrap();
@@ -110,5 +126,16 @@ mod tests {
         backing.read(&mut buffer, pos).unwrap();
         assert!(buffer.iter().all(|&byte| byte == 0));
         assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn few_buffers_stay_and_none_is_waited_for() {
+        let backing = Backing::new(4096).unwrap();
+        let buffers: Vec<_> = (0..3 * MAX_BUFFERS).map(|_| backing.buffer(100)).collect();
+        drop(buffers);
+        assert_eq!(backing.buffers.lock().len(), MAX_BUFFERS);
+        let held = backing.buffers.lock();
+        drop(backing.buffer(100));
+        assert_eq!(held.len(), MAX_BUFFERS);
     }
 }

@@ -1,12 +1,39 @@
-//! Reading and writing the memory of a folio.
+//! Making, reading and writing the memory of a folio.
 
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Extent, Memory};
+use super::arena::{Elsewhere, Frames};
+use super::{Backing, Extent, Memory};
 use crate::error::{Error, Partial};
+
+/// A part of the limit, for a folio that is not in the table yet.
+pub(crate) enum Space {
+    /// With the folio's memory.
+    Frames(Frames),
+    /// Of a mapped file, whose bytes have one place: there may be another folio until this one is inserted.
+    Shared(Arc<Backing>, Elsewhere),
+}
+
+impl Space {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Space::Frames(frames) => frames.len(),
+            Space::Shared(_, taken) => taken.account().len(),
+        }
+    }
+
+    /// Returns the memory of a folio at `start`, where there is none: for the holder of the exclusive inode lock, which
+    /// inserts or drops it before it unlocks.
+    pub(crate) fn into_memory(self, start: u64) -> Memory {
+        match self {
+            Space::Frames(frames) => Memory::Frames(frames),
+            Space::Shared(backing, taken) => Memory::Extent(Extent::new(backing, start, taken)),
+        }
+    }
+}
 
 impl Memory {
     /// Calls `look` with a part.

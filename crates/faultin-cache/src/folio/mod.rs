@@ -18,11 +18,15 @@ pub(crate) mod queue;
 mod ranges;
 mod table;
 mod unsynced;
+mod watch;
 
 pub(crate) use arena::Arena;
+pub(crate) use backing::Buffer;
 pub(crate) use inside::backing::{Backing, Extent};
 pub(crate) use inside::keys::{Geometry, Home, Key};
 pub(crate) use inside::memory::Memory;
 pub(crate) use inside::table::Table;
 pub(crate) use inside::{Folio, MAX_USES};
+pub(crate) use memory::Space;
 pub(crate) use unsynced::Unsynced;
+pub(crate) use watch::Watch;

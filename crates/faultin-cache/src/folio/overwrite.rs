@@ -91,8 +91,8 @@ mod tests {
     /// Lets writers meet until ranges are allowed.
     fn allow(file: &CachedFile) {
         let mut met = 0;
-        let writers = file.inode().writers.exclusive().unwrap();
-        while !file.inode().table.meet_writer() {
+        let writers = file.inode().writers().exclusive().unwrap();
+        while !file.inode().table().meet_writer() {
             met += 1;
             assert!(met <= 2 * sync::MEETINGS);
         }
@@ -117,13 +117,13 @@ mod tests {
             let end = (pos + len).max(expected.len());
             expected.resize(end, 0);
             expected[pos..pos + len].fill(byte);
-            file.inode().table.has_ranges()
+            file.inode().table().has_ranges()
         };
         for (byte, pos, len) in [(2, 0, 1), (3, 4095, 2), (4, 500_000, 4096), (5, LEN - 200_000, 200_000)] {
             assert!(write(&mut expected, byte, pos, len), "{len} bytes at {pos}");
         }
         assert!(!write(&mut expected, 6, LEN - 1, 2), "it makes the file longer");
-        assert!(all(&file) == expected && !file.inode().table.has_ranges());
+        assert!(all(&file) == expected && !file.inode().table().has_ranges());
 
         // Clean blocks become dirty.
         file.sync_all().unwrap();
@@ -163,17 +163,17 @@ mod tests {
             file.write_at(&vec![1; LEN], 0).unwrap();
             allow(&file);
             file.write_at(&[2], 0).unwrap();
-            assert!(!file.inode().table.has_ranges(), "{how:?}");
+            assert!(!file.inode().table().has_ranges(), "{how:?}");
         }
         let file = dirty_file();
         allow(&file);
         file.append(&[2]).unwrap();
-        assert!(!file.inode().table.has_ranges());
+        assert!(!file.inode().table().has_ranges());
         allow(&file);
         let _map = file.map(0..LEN as u64, faultin::map::Rights::ReadWrite, crate::pager::Mode::Mprotect).unwrap();
         allow(&file);
         file.write_at(&[3], 1).unwrap();
-        assert!(!file.inode().table.has_ranges(), "the bytes are in another place");
+        assert!(!file.inode().table().has_ranges(), "the bytes are in another place");
         assert_eq!(all(&file)[..3], [1, 3, 1]);
     }
 
@@ -184,11 +184,11 @@ mod tests {
         allow(&file);
         let has_written = AtomicBool::new(false);
         thread::scope(|scope| {
-            let range = file.inode().table.try_range(0..100).unwrap();
-            assert!(file.inode().table.try_range(50..150).is_none());
-            assert!(file.inode().table.try_exclusive().is_none());
-            assert!(file.inode().table.try_in_signal().is_none());
-            assert!(file.inode().table.has_ranges(), "attempts that fail change nothing");
+            let range = file.inode().table().try_range(0..100).unwrap();
+            assert!(file.inode().table().try_range(50..150).is_none());
+            assert!(file.inode().table().try_exclusive().is_none());
+            assert!(file.inode().table().try_in_signal().is_none());
+            assert!(file.inode().table().has_ranges(), "attempts that fail change nothing");
             file.write_at(&[2; 100], 500_000).unwrap();
             assert!(matches!(file.len(), Err(crate::Error::Deadlock(_))), "this thread has a part of the lock");
             let overlapping = scope.spawn(|| {
@@ -212,7 +212,7 @@ mod tests {
         allow(&file);
         let has_written = AtomicBool::new(false);
         thread::scope(|scope| {
-            let writers = file.inode().writers.exclusive().unwrap();
+            let writers = file.inode().writers().exclusive().unwrap();
             let other = scope.spawn(|| {
                 file.write_at(&[3], 0).unwrap();
                 has_written.store(true, Ordering::Release);

@@ -3,21 +3,22 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::inside::keys::{Key, Place};
 use super::inside::table::{FEW, Region, SMALL_REGION, Table};
 use super::ranges::Ranges;
-use super::{Folio, Unsynced};
+use super::{Folio, Unsynced, Watch};
 use crate::pager::Mapped;
 use crate::pager::bug::{self, Bug};
+use crate::signals::without_signals;
 
 impl Table {
-    /// Returns a number that changes whenever the store's bytes may have changed while no folio records that: a thread that has
-    /// read the store without the lock checks whether it is still the same.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    /// Watches a range that the caller is about to read from the store without the lock.
+    pub(crate) fn watch(&self, range: Range<u64>) -> Arc<Watch> {
+        self.watches.add(range)
     }
 
     /// Returns a hash of a position in this file.
@@ -38,14 +39,14 @@ impl Table {
             mapped.ends_at(len);
         }
         self.unsynced.replaced(len..u64::MAX);
-        self.generation += 1;
+        self.watches.mark(&(self.geometry.block_down(len)..u64::MAX));
         self.size = len;
     }
 
-    /// Notes that the store's bytes have changed past the cache, up to `end`: the file is at least that long.
-    pub(crate) fn store_changed(&mut self, end: u64) {
-        self.generation += 1;
-        self.grow_to(end);
+    /// Notes that the store's bytes in `range` have changed past the cache: the file is at least that long.
+    pub(crate) fn store_changed(&mut self, range: Range<u64>) {
+        self.watches.mark(&range);
+        self.grow_to(range.end);
     }
 
     /// Notes that folios have new bytes in `range`: it does not matter whether the store has made earlier ones durable.
@@ -58,7 +59,7 @@ impl Table {
     pub(crate) fn set_mapped(&mut self, mapped: Mapped) {
         self.mapped = Some(Box::new(mapped));
         // Bytes that another thread is reading into other memory must not be put into the table.
-        self.generation += 1;
+        self.watches.mark(&(0..u64::MAX));
     }
 
     /// Returns the state of the file's syncs.
@@ -131,13 +132,13 @@ impl Table {
         {
             mapped.backing.punch(place.start, self.get(key).len());
         }
-        self.unmap(place);
+        self.unmap(place.clone());
         let mut folio = self.folios.remove(key.index());
         let account = folio.memory.account();
         account.queue().remove(folio.place, evicted.map(|print| (print, account.now())));
         folio.place = Place::default();
         if folio.was_written() {
-            self.generation += 1;
+            self.watches.mark(&place);
             let mut pos = folio.start();
             while let Some(run) = folio.next_unsynced(pos, &self.unsynced) {
                 pos = run.end;
@@ -214,6 +215,7 @@ impl Table {
     /// Notes that the store's bytes in `range` are unknown: clean blocks in it become invalid.
     pub(crate) fn doubt(&mut self, range: Range<u64>) {
         self.unmap(range.clone());
+        self.watches.mark(&range);
         let mut pos = range.start;
         while let Some(key) = self.next(pos) {
             let folio = &mut self.folios[key.index()];
@@ -229,7 +231,6 @@ impl Table {
                 }
             });
         }
-        self.generation += 1;
     }
 
     /// Returns all folios, first the one that an operation has wanted longest ago.
@@ -273,7 +274,7 @@ impl Table {
 
     /// Notes that the store has zeros in `range` now.
     pub(crate) fn has_hole(&mut self, range: Range<u64>) {
-        self.generation += 1;
+        self.watches.mark(&range);
         self.unsynced.replaced(range.clone());
         self.unsynced.is_absent(range);
     }
@@ -333,10 +334,16 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
+        let folios = mem::take(&mut self.folios);
         // In a child of `fork` the lock may be held by a thread that does not exist there.
-        let Some(account) = self.folios.iter().next().map(|(_, folio)| folio.memory.account()) else { return };
-        if account.is_ours() {
-            account.queue().remove_all(self.folios.iter().map(|(_, folio)| folio.place));
+        if folios.iter().next().is_some_and(|(_, folio)| folio.memory.account().is_ours()) {
+            // This takes the locks of queue and arena, and no lock of the file, which would be seen.
+            without_signals(move || {
+                if let Some((_, first)) = folios.iter().next() {
+                    first.memory.account().queue().remove_all(folios.iter().map(|(_, folio)| folio.place));
+                }
+                drop(folios);
+            });
         }
     }
 }

@@ -163,10 +163,15 @@ pub(crate) fn gettid() -> u32 {
 /// `rt_sigprocmask(2)`: blocks these signals and no others, and returns the previous mask. It does not fail. (The C
 /// library's function leaves its own signals unchanged.)
 pub(crate) fn set_mask(new: u64) -> u64 {
+    change_mask(libc::SIG_SETMASK, new)
+}
+
+/// Changes the mask by `signals`, and returns the previous one.
+fn change_mask(how: libc::c_int, signals: u64) -> u64 {
     let mut before = 0_u64;
-    let (new, old) = (ptr::from_ref(&new).expose_provenance(), ptr::from_mut(&mut before).expose_provenance());
+    let (new, old) = (ptr::from_ref(&signals).expose_provenance(), ptr::from_mut(&mut before).expose_provenance());
     // SAFETY: two sets of signals of the kernel's size, on the stack.
-    let _ = unsafe { call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, new, old, size_of::<u64>(), 0, 0]) };
+    let _ = unsafe { call(libc::SYS_rt_sigprocmask, [how as usize, new, old, size_of::<u64>(), 0, 0]) };
     before
 }
 
@@ -180,7 +185,7 @@ pub(crate) fn pending() -> u64 {
     pending
 }
 
-/// Blocks all signals, until it is dropped.
+/// Blocks signals, until it is dropped.
 pub(crate) struct Blocked {
     pub(crate) before: u64,
 }
@@ -188,6 +193,11 @@ pub(crate) struct Blocked {
 impl Blocked {
     pub(crate) fn all() -> Blocked {
         Blocked { before: set_mask(u64::MAX) }
+    }
+
+    /// Blocks all signals except those in `open`, which stay as they are.
+    pub(crate) fn all_but(open: u64) -> Blocked {
+        Blocked { before: change_mask(libc::SIG_BLOCK, !open) }
     }
 }
 

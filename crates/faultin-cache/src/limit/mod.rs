@@ -10,8 +10,9 @@
 //! being read, and the two blocks that each file in use may have. It is tried again at each interval. Meanwhile operations
 //! that need memory evict first, as always.
 //!
-//! The memory of the cache is at most 5 % larger than the limit, rounded up to 512 blocks: memory that is free is not given to
-//! other folios as long as it is in pieces that are too small. Then folios are smaller than they might be.
+//! The memory of the cache, with that of mapped files, is at most 5 % larger than the limit, or than what is in use beyond it.
+//! Memory that is free is not given to other folios as long as it is in pieces that are too small; then folios are smaller than
+//! they might be. It is returned to the kernel when a mapped file needs as much.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use follower::{Follower, SHORTEST, Stop};
 
 use crate::inode::Shared;
-use crate::pager::without_signals;
+use crate::signals::without_signals;
 
 /// How a cache follows the memory of its process.
 ///

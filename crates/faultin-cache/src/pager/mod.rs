@@ -35,7 +35,7 @@
 //!
 //! | | [`Signal`](Mode::Signal) | [`Thread`](Mode::Thread) | [`Mprotect`](Mode::Mprotect) |
 //! |---|---|---|---|
-//! | the fault of an ordinary instruction is resolved by | the thread itself, in the signal | the pager's thread, which is woken | as `Signal` |
+//! | the fault of an ordinary instruction is resolved by | the thread itself, in the signal | a pager thread, which is woken | as `Signal` |
 //! | a system call that is given such memory | `EFAULT`, unless it was faulted in | waits, and works | `EFAULT`, unless it was faulted in |
 //! | needs | Linux 6.6 | Linux 6.6, and `CAP_SYS_PTRACE`, `vm.unprivileged_userfaultfd` or `/dev/userfaultfd` | nothing |
 //! | threads with SIGBUS and SIGSEGV blocked | die of a fault | work | die of a fault |
@@ -50,20 +50,21 @@
 //! # Signals and their stacks
 //!
 //! While a fault is resolved in its signal, the thread's other signals wait, as they do while the kernel resolves one: a
-//! profiler's samples are taken when the instruction is repeated. A thread that waits for the pager's thread handles its
+//! profiler's samples are taken when the instruction is repeated. A thread that waits for a pager thread handles its
 //! signals within about 20 ms: it returns to the instruction, which faults again after them. So SIGINT and SIGTERM work
 //! while a store hangs.
 //!
 //! Below the kernel's frame and up to 2 KiB of [`faultin`]'s own handler ([`faultin::signal::status`]), resolving a fault
 //! in the signal takes up to 4 KiB of the alternate signal stack, and handing it over 2.5 KiB; a third of that in optimized
-//! builds. Where less than the former is left, the fault is handed over to the pager's thread; where less than the latter
+//! builds. Where less than the former is left, the fault is handed over to a pager thread; where less than the latter
 //! is left, it is not resolved, and the access fails. Each handler that itself runs on the alternate stack (`SA_ONSTACK`)
 //! and touches mappings needs room for one more of the kernel's frames. Without an alternate stack the room is not checked.
 //!
-//! A handler that touches a mapping may wait for the pager's thread; in [`Thread`](Mode::Thread) one that copies from a
+//! A handler that touches a mapping may wait for a pager thread; in [`Thread`](Mode::Thread) one that copies from a
 //! mapping, too. So it must not have interrupted code that holds a lock which that thread may need: a lock of the file's
 //! store, or of an allocator that has one lock for all threads. If it has interrupted a call of the cache that holds a
-//! file's lock, that is detected: the fault is rejected, and a copy comes back short.
+//! file's lock, that is detected: the fault is rejected, and a copy comes back short. The cache's other locks are held with
+//! signals blocked: the handler runs a little later.
 //!
 //! # As the buffer of a read or a write
 //!
@@ -72,8 +73,17 @@
 //! to no file.
 //!
 //! In a signal a fault is resolved with a duplicate of the file's [descriptor](crate::store::Store::descriptor) if the
-//! store has one, and no method of the store is called; otherwise, and whenever a wait is needed, it is handed over to the
-//! pager's thread.
+//! store has one, and no method of the store is called; otherwise, and whenever a wait is needed, it is handed over to a
+//! pager thread.
+//!
+//! # A store that is slow
+//!
+//! A file has one pager thread, and up to eight more while they wait for the store, which end 100 ms after the last of these
+//! faults. A fault of a page that is in memory does not wait for the store, and those of other blocks are fetched beside it.
+//! Faults of one block wait for the same thread, one after the other if the store fails, also if another operation brings the
+//! block in meanwhile: later faults find it. When eight blocks are being fetched, faults that need others wait for the first of
+//! them. A file that is closed, and a cache that is dropped, do not wait for
+//! these threads: each keeps the file until the store has answered.
 
 #![deny(unsafe_code)]
 
@@ -91,6 +101,8 @@ mod segment;
 mod serve;
 mod server;
 mod thread;
+mod turns;
+mod waiting;
 
 use std::io;
 use std::ops::Range;
@@ -105,8 +117,6 @@ pub use error::AttachError;
 pub use inside::mode::Mode;
 pub(crate) use inside::{mapped::Mapped, step};
 pub use segment::{MappingDest, MappingSource};
-#[doc(hidden)]
-pub use thread::without_signals;
 
 use self::inside::hardware::{Hardware, Kind};
 use self::inside::map::Map;
@@ -115,6 +125,8 @@ use self::inside::uffd::Faults;
 use self::server::Server;
 use crate::error::Error;
 use crate::file::CachedFile;
+#[doc(hidden)]
+pub use crate::signals::without_signals;
 
 impl Mode {
     fn kind(self) -> Kind {
@@ -143,7 +155,7 @@ pub struct Mapping {
 pub struct FaultCounts {
     /// In the signal, by the thread that has faulted.
     pub in_signal: u64,
-    /// By the pager's thread.
+    /// By a pager thread.
     pub by_thread: u64,
     /// By `fault_in` and `probe`, as an ordinary function.
     pub by_call: u64,
@@ -210,6 +222,11 @@ impl Mapping {
         self.map.last_error()
     }
 
+    #[cfg(test)]
+    fn inner(&self) -> &Map {
+        &self.map
+    }
+
     /// Returns the number of faults so far.
     pub fn fault_counts(&self) -> FaultCounts {
         let counts = &self.map.counts;
@@ -233,12 +250,12 @@ impl Drop for Mapping {
             return;
         }
         let inode = self.file.inode();
-        if let Some(thread) = inode.pager.get() {
+        if let Some(thread) = inode.pager() {
             thread.remove(&self.map);
         }
         // A thread that holds the lock already (an observer that drops a mapping) leaves the pages to the last user of the
         // file.
-        if let Ok(mut table) = inode.table.exclusive()
+        if let Ok(mut table) = inode.table().exclusive()
             && let Some(mapped) = table.mapped_mut()
         {
             mapped.remove(&self.map);
@@ -258,8 +275,8 @@ impl CachedFile {
     pub fn map(&self, range: Range<u64>, protection: Rights, mode: Mode) -> Result<Mapping, AttachError> {
         let inode = self.inode();
         let page = faultin::page_size();
-        if inode.geometry.block < page {
-            return Err(AttachError::Block { block: inode.geometry.block, page });
+        if inode.geometry().block < page {
+            return Err(AttachError::Block { block: inode.geometry().block, page });
         }
         if !range.start.is_multiple_of(page as u64) {
             return Err(AttachError::Start { start: range.start, page });
@@ -270,17 +287,16 @@ impl CachedFile {
             return Err(AttachError::Range { range });
         }
         let len = (bytes as usize).next_multiple_of(page);
-        if inode.pager.get().is_none() {
+        if inode.pager().is_none() {
             let started = thread::start(inode).map_err(AttachError::Thread)?;
-            // Another thread may have been faster.
-            let _ = inode.pager.set(started);
+            inode.set_pager(started);
         }
-        let Some(thread) = inode.pager.get() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
+        let Some(thread) = inode.pager() else { return Err(AttachError::Thread(io::ErrorKind::Other.into())) };
         // Queried here, where foreign code may run and no lock is held.
-        let is_first = inode.table.shared().map_err(AttachError::Deadlock)?.mapped().is_none();
+        let is_first = inode.table().shared().map_err(AttachError::Deadlock)?.mapped().is_none();
         let source = if is_first { Source::of(inode.store().get()).map_err(AttachError::Memory)? } else { None };
-        let mut table = inode.table.exclusive().map_err(AttachError::Deadlock)?;
-        let backing = table.backing(inode.geometry.block, source).map_err(AttachError::Memory)?;
+        let mut table = inode.table().exclusive().map_err(AttachError::Deadlock)?;
+        let backing = table.backing(inode.geometry().block, source).map_err(AttachError::Memory)?;
         let hardware = Hardware::new(&backing, range.start, len, protection == Rights::ReadWrite, mode.kind());
         let hardware = hardware.map_err(|error| AttachError::of(mode, error))?;
         let map = Arc::new(Map::new(hardware, range.start, len / page, protection, mode));

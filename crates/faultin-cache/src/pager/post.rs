@@ -1,27 +1,28 @@
-//! What the pager's thread, its porter and the mappings of a file share.
+//! What the pager's threads, their porter and the mappings of a file share.
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::inside::mailbox::Mailbox;
 use super::inside::map::Map;
-use super::inside::uffd::Message;
+use super::waiting::Waiting;
 use crate::inside::sys::Blocked;
 use crate::sync::Bell;
 
-/// The state that a file's pager thread, its porter and its mappings share.
+/// The state that a file's pager threads, its porter and its mappings share.
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) mailbox: Mailbox,
-    /// Messages of waiting threads that the porter passes on. Code that is about to [wake](Map::wake) such a thread removes
-    /// its message first.
-    pub(super) messages: Mutex<VecDeque<(Arc<Map>, Message)>>,
+    /// Messages of waiting threads that the porter passes on, and all that takes the store. Code that is about to
+    /// [wake](Map::wake) such a thread removes its message first.
+    pub(super) waiting: Mutex<Waiting>,
+    /// Wakes idle pager threads.
+    pub(super) more: Condvar,
     /// Wakes the porter, when mappings are added or dropped, or the mailbox is closed.
     pub(super) bell: Bell,
     /// The mappings.
@@ -34,7 +35,8 @@ impl Post {
     pub(super) fn new() -> io::Result<Post> {
         Ok(Post {
             mailbox: Mailbox::new()?,
-            messages: Mutex::new(VecDeque::new()),
+            waiting: Mutex::new(Waiting::default()),
+            more: Condvar::new(),
             bell: Bell::new()?,
             maps: Mutex::new(Vec::new()),
         })
@@ -44,13 +46,11 @@ impl Post {
     /// faults again. A message that stayed would be handled when no thread waits any more: a page would be writable, and
     /// dirty, after its stores were written back.
     pub(super) fn forget(&self, map: &Map, page: usize) {
-        let is_about =
-            |other: &Map, message: &Message| ptr::eq(other, map) && other.page_at(message.address) == Some(page);
-        self.messages.lock().retain(|(other, message)| !is_about(other, message));
+        self.waiting.lock().forget(|other, address| ptr::eq(other, map) && other.page_at(address) == Some(page));
     }
 }
 
-/// The pager's thread, until it is dropped.
+/// The pager's threads, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PagerThread {
     pub(super) post: Arc<Post>,
@@ -70,7 +70,7 @@ impl PagerThread {
         // A handler whose copy faults would wait for the porter, which would wait for these locks.
         let _blocked = Blocked::all();
         self.post.maps.lock().retain(|other| !Arc::ptr_eq(other, map));
-        self.post.messages.lock().retain(|(other, _)| !Arc::ptr_eq(other, map));
+        self.post.waiting.lock().forget(|other, _| ptr::eq(other, &**map));
         self.post.bell.ring();
     }
 }
@@ -81,6 +81,8 @@ impl Drop for PagerThread {
         if self.process == faultin::process() {
             self.post.mailbox.close();
             self.post.bell.ring();
+            // One that misses it ends a little later.
+            self.post.more.notify_all();
         }
     }
 }

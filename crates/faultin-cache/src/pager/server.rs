@@ -13,7 +13,7 @@ use super::inside::map::{Map, count};
 use super::inside::signal;
 use super::inside::states::State;
 use super::post::Post;
-use super::serve::Rejection;
+use super::serve::{Effort, Rejection};
 use crate::error::Error;
 use crate::inode::Inode;
 
@@ -47,7 +47,7 @@ unsafe impl Pager for Server {
                     Rejection::Protection => Cause::Protection,
                     Rejection::PastEnd => Cause::Backing,
                     Rejection::Failed(Error::Deadlock(_)) => Cause::Deadlock,
-                    Rejection::Failed(_) => Cause::Backing,
+                    Rejection::Failed(_) | Rejection::NeedsStore => Cause::Backing,
                 }))
             }
         }
@@ -68,12 +68,14 @@ unsafe impl Pager for Server {
     }
 }
 
-/// Resolves a fault as [`Inode::serve`] does, for callers that need only an error.
-pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>) -> Result<(), Error> {
-    remember(map, page, inode.serve(map, page, 1, access)).map_err(|refused| match refused {
-        Rejection::Failed(error) => error,
-        Rejection::Protection | Rejection::PastEnd => io::Error::from(io::ErrorKind::PermissionDenied).into(),
-    })
+/// Resolves a fault as [`Inode::serve_with`] does: returns whether it could, without a panic, because a store is foreign code;
+/// `None` if it takes the store, which must not be called.
+pub(super) fn serve(inode: &Inode, map: &Map, page: usize, access: Option<Access>, effort: Effort<'_>) -> Option<bool> {
+    let served = catch_unwind(AssertUnwindSafe(|| match inode.serve_with(map, page, 1, access, effort) {
+        Err(Rejection::NeedsStore) => None,
+        served => Some(remember(map, page, served).is_ok()),
+    }));
+    served.unwrap_or(Some(false))
 }
 
 /// Records the result for a page: that it is about to be used, or why it failed, for
@@ -82,7 +84,7 @@ fn remember(map: &Map, page: usize, served: Result<(), Rejection>) -> Result<(),
     match &served {
         Ok(()) => map.keep(page),
         Err(Rejection::Failed(error)) => map.failed(error.clone()),
-        Err(Rejection::Protection | Rejection::PastEnd) => {}
+        Err(Rejection::Protection | Rejection::PastEnd | Rejection::NeedsStore) => {}
     }
     served
 }

@@ -1,9 +1,10 @@
-//! The thread that resolves faults where the faulting thread cannot: faults that wait in the kernel (a userfaultfd's
+//! The threads that resolve faults where the faulting thread cannot: faults that wait in the kernel (a userfaultfd's
 //! messages), and those that a signal handler hands over.
 //!
-//! A file that is mapped has one such thread; a store that hangs blocks the faults of its own file only.
+//! A file that is mapped has one such thread, and up to eight more while its store is slow (`turns.rs`): faults
+//! of pages that are in memory do not wait for it.
 //!
-//! The thread waits for the file's lock, whose holder may fault with the next message: a copy under the lock, which has to
+//! A thread waits for the file's lock, whose holder may fault with the next message: a copy under the lock, which has to
 //! come back short. So another thread, the *porter*, which waits for no inode lock, reads the messages: it rejects those of
 //! threads that hold a lock, and passes the others on.
 
@@ -11,25 +12,25 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 
 use faultin::{Access, CallError};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::inside::mailbox::Request;
 use super::inside::map::{Map, count};
 use super::inside::mode::Mode;
 use super::inside::uffd::Message;
 use super::post::{PagerThread, Post};
+use super::serve::Effort;
 use super::server;
-use crate::error::Error;
+use super::turns::Turn;
+use super::waiting::{PageFault, Waits};
 use crate::inode::Inode;
-use crate::inside::sys::Blocked;
-use crate::{lock, sys};
+use crate::lock;
+use crate::signals::without_signals;
 
-/// Starts the pager's thread of a file, and its porter.
+/// Starts the first of a file's pager threads, and its porter.
 ///
 /// # Errors
 /// The kernel's error.
@@ -37,33 +38,120 @@ pub(super) fn start(inode: &Arc<Inode>) -> io::Result<PagerThread> {
     let post = Arc::new(Post::new()?);
     // From here on, started threads end if the rest fails.
     let started = PagerThread { post, process: faultin::process() };
-    let (post, weak) = (Arc::clone(&started.post), Arc::downgrade(inode));
-    let name = |what| thread::Builder::new().name(format!("{what} {}", inode.number));
+    started.post.add_thread();
     let named = |error| CallError::name("clone3", error);
-    without_signals(|| name("pager").spawn(move || run(&post, &weak))).map_err(named)?;
+    start_thread(&started.post, &Arc::downgrade(inode), inode.number()).map_err(named)?;
     let post = Arc::clone(&started.post);
-    without_signals(|| name("porter").spawn(move || carry(&post))).map_err(named)?;
+    let porter = thread::Builder::new().name(format!("porter {}", inode.number()));
+    without_signals(|| porter.spawn(move || carry(&post))).map_err(named)?;
     Ok(started)
 }
 
-fn run(post: &Post, inode: &Weak<Inode>) {
-    while !post.mailbox.is_closed() {
-        // An interruption counts as an event.
-        let _ = poll(&mut [PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)], None);
-        let Some(inode) = inode.upgrade() else { return };
-        loop {
-            let request = post.mailbox.take();
-            let message = post.messages.lock().pop_front();
-            if request.is_none() && message.is_none() {
-                break;
-            }
-            if let Some(request) = request {
-                serve_request(&inode, request, post);
-            }
-            if let Some((map, message)) = message {
-                serve_message(&inode, &map, message, post);
+fn start_thread(post: &Arc<Post>, inode: &Weak<Inode>, number: u64) -> io::Result<()> {
+    let (post, inode) = (Arc::clone(post), Weak::clone(inode));
+    let builder = thread::Builder::new().name(format!("pager {number}"));
+    without_signals(|| builder.spawn(move || run(&post, &inode))).map(drop)
+}
+
+fn run(post: &Arc<Post>, inode: &Weak<Inode>) {
+    while let Some(turn) = post.next_turn() {
+        match turn {
+            Turn::Lead => lead(post, inode),
+            Turn::Fetch(block) => {
+                let Some(inode) = inode.upgrade() else { return };
+                fetch(&inode, block, post);
             }
         }
+    }
+}
+
+/// Resolves faults, until one takes the store: then another thread leads, and this one calls the store.
+fn lead(post: &Arc<Post>, weak: &Weak<Inode>) {
+    let mut message_first = false;
+    loop {
+        {
+            let Some(inode) = weak.upgrade() else { return };
+            // Also what another thread has left that has led before.
+            while let Some(fault) = next_fault(post, message_first) {
+                message_first = !message_first;
+                let PageFault { map, page, access, .. } = &fault;
+                let is_wanted = || post.is_wanted(None, &fault);
+                if let Some(served) = server::serve(&inode, map, *page, *access, Effort::InMemory(&is_wanted)) {
+                    end(fault, served, post);
+                    continue;
+                }
+                let block = inode.geometry().block_down(map.pos(*page));
+                if post.enter(block, fault, || start_thread(post, weak, inode.number()).is_ok()) {
+                    return fetch(&inode, block, post);
+                }
+            }
+        }
+        if post.mailbox.is_closed() {
+            return;
+        }
+        // An interruption counts as an event.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(post.mailbox.fd(), PollFlags::IN)], None);
+    }
+}
+
+/// Takes the next fault: of those that handlers have handed over and of those that wait in the kernel, in turns.
+fn next_fault(post: &Post, message_first: bool) -> Option<PageFault> {
+    let first = if message_first { next_message(post) } else { None };
+    // In this order: a message is there before its ring, which taking a request silences.
+    first.or_else(|| next_request(post)).or_else(|| next_message(post))
+}
+
+fn next_request(post: &Post) -> Option<PageFault> {
+    loop {
+        let request = post.mailbox.take()?;
+        let (address, access) = (request.address, request.access);
+        let found = post.maps.lock().iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
+        match found {
+            Some((map, page)) => return Some(PageFault { map, page, access, waits: Waits::InHandler(request.keep()) }),
+            None => request.answer(false),
+        }
+    }
+}
+
+fn next_message(post: &Post) -> Option<PageFault> {
+    loop {
+        let (map, message) = post.waiting.lock().next_message()?;
+        if let Some(page) = map.page_at(message.address) {
+            let access = Some(if message.is_store { Access::Write } else { Access::Read });
+            return Some(PageFault { map, page, access, waits: Waits::InKernel(message) });
+        }
+    }
+}
+
+/// Resolves the faults of a block, of which the first one takes the store.
+fn fetch(inode: &Inode, block: u64, post: &Post) {
+    while let Some(fault) = post.next_fault(block) {
+        // Each has its own attempt: a thread that has left has another one when it comes back.
+        if !post.has_waiter(&fault) {
+            continue;
+        }
+        let is_wanted = || post.is_wanted(Some(block), &fault);
+        let served = server::serve(inode, &fault.map, fault.page, fault.access, Effort::Store(&is_wanted));
+        end(fault, served.unwrap_or(false), post);
+    }
+}
+
+/// Lets the thread continue that had a fault: with the page, or without.
+fn end(fault: PageFault, served: bool, post: &Post) {
+    let PageFault { map, page, waits, .. } = fault;
+    count(if served { &map.counts.by_thread } else { &map.counts.rejected });
+    match waits {
+        Waits::InHandler(ticket) => {
+            if !served && map.mode() == Mode::Thread {
+                poison(&map, page, post);
+            }
+            post.mailbox.answer_to(ticket, served);
+        }
+        Waits::InKernel(_) if served => {
+            post.forget(&map, page);
+            map.wake(page);
+        }
+        Waits::InKernel(_) => poison(&map, page, post),
     }
 }
 
@@ -98,13 +186,13 @@ fn next(post: &Post, map: &Arc<Map>) -> Option<Message> {
     let uffd = map.uffd()?;
     loop {
         // Before the kernel is asked: code that is about to wake a thread must find its message among the others.
-        let mut messages = post.messages.lock();
+        let mut waiting = post.waiting.lock();
         let message = uffd.next()?;
         if lock::held_by(message.thread) {
             return Some(message);
         }
-        messages.push_back((Arc::clone(map), message));
-        drop(messages);
+        waiting.messages.push_back((Arc::clone(map), message));
+        drop(waiting);
         post.mailbox.ring();
     }
 }
@@ -119,53 +207,6 @@ fn turn_away(map: &Map, message: Message, post: &Post) {
 fn poison(map: &Map, page: usize, post: &Post) {
     post.forget(map, page);
     map.poison(page);
-}
-
-/// Resolves a fault that a signal handler has handed over.
-fn serve_request(inode: &Inode, request: Request, post: &Post) {
-    let (address, access) = (request.address, request.access);
-    let found = post.maps.lock().iter().find_map(|map| Some((Arc::clone(map), map.page_at(address)?)));
-    let served = found.is_some_and(|(map, page)| {
-        let served = caught(|| server::serve(inode, &map, page, access));
-        if !served && map.mode() == Mode::Thread {
-            poison(&map, page, post);
-        }
-        let count = if served { &map.counts.by_thread } else { &map.counts.rejected };
-        super::inside::map::count(count);
-        served
-    });
-    request.answer(served);
-}
-
-/// Resolves a fault that waits in the kernel.
-fn serve_message(inode: &Inode, map: &Map, message: Message, post: &Post) {
-    let Some(page) = map.page_at(message.address) else { return };
-    let access = if message.is_store { Access::Write } else { Access::Read };
-    if caught(|| server::serve(inode, map, page, Some(access))) {
-        count(&map.counts.by_thread);
-        post.forget(map, page);
-        map.wake(page);
-    } else {
-        turn_away(map, message, post);
-    }
-}
-
-/// Returns whether the fault was resolved, without a panic: a store is foreign code.
-fn caught(serve: impl FnOnce() -> Result<(), Error>) -> bool {
-    catch_unwind(AssertUnwindSafe(serve)).is_ok_and(|result| result.is_ok())
-}
-
-/// Runs something during which no handler of the process's signals runs in this thread: starts a thread, which inherits
-/// that, or holds a lock. A handler there could fault, and wait for the very thread that it interrupts.
-pub fn without_signals<T>(run: impl FnOnce() -> T) -> T {
-    // The C library's own signals stay open: it waits until every thread has had them.
-    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
-    let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));
-    let blocked = Blocked::all();
-    sys::set_mask(blocked.before | !open);
-    let result = run();
-    drop(blocked);
-    result
 }
 
 #[cfg(test)]

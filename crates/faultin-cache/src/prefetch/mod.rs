@@ -16,7 +16,7 @@ use std::thread;
 use queue::{Job, Prefetcher};
 
 use crate::inode::{Inode, Shared};
-use crate::pager;
+use crate::signals::without_signals;
 
 /// The part of the queue's bound that a thread takes at once: a divisor.
 const PORTION: u64 = 2;
@@ -24,11 +24,11 @@ const PORTION: u64 = 2;
 impl Prefetcher<Inode> {
     /// Enters what is missing of the ranges, as far as the bound allows. Returns the number of bytes.
     pub(crate) fn add(&self, inode: &Arc<Inode>, ranges: &[Range<u64>]) -> u64 {
-        let cache = &inode.cache;
+        let cache = &inode.cache();
         if !cache.is_ours() {
             return 0;
         }
-        let missing: Vec<_> = match inode.table.try_shared() {
+        let missing: Vec<_> = match inode.table().try_shared() {
             Some(table) => ranges.iter().flat_map(|range| table.missing(range.clone(), 0)).collect(),
             // It may be in memory; then there is nothing to do later.
             None => ranges.iter().filter(|range| !range.is_empty()).cloned().collect(),
@@ -41,7 +41,7 @@ impl Prefetcher<Inode> {
 fn start(cache: &Arc<Shared>) -> bool {
     let cache = Arc::clone(cache);
     let builder = thread::Builder::new().name("prefetch".to_owned());
-    pager::without_signals(|| builder.spawn(move || run(&cache))).is_ok()
+    without_signals(|| builder.spawn(move || run(&cache))).is_ok()
 }
 
 fn run(cache: &Shared) {

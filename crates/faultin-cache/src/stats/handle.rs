@@ -33,13 +33,12 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// What one thread changes with each operation of a handle. Its owner changes it by plain stores, which are faster than
-/// atomic additions, and no other thread writes to its line.
+/// atomic additions, and no other thread uses its line: whose it is, is written elsewhere.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Lane {
-    /// The thread that has used it first, 0 before; [`SHARED`] if it is for any thread. (The name of a thread that has
-    /// ended may be another thread's later, which then goes on.)
-    owner: AtomicUsize,
+    /// It is for any thread, and changed by atomic additions.
+    is_shared: bool,
     reads: AtomicU64,
     read: AtomicU64,
     writes: AtomicU64,
@@ -48,8 +47,10 @@ pub(crate) struct Lane {
     pub(crate) ahead: Ahead,
 }
 
-/// The owner of the lane of threads that have none of their own.
-const SHARED: usize = usize::MAX;
+/// The thread whose lane it is: that which has used it first, 0 before. (The name of a thread that has ended may be another
+/// thread's later, which then goes on.)
+#[derive(Debug, Default)]
+struct Owner(AtomicUsize);
 
 /// Maximum number of lanes that a thread tries.
 const TRIES: usize = 8;
@@ -59,21 +60,29 @@ const TRIES: usize = 8;
 #[repr(align(128))]
 struct Apart(Lane);
 
+/// The lanes of other threads than the first one that use the same handle, about twice as many as there are CPUs.
+#[derive(Debug)]
+struct Others {
+    owners: Box<[Owner]>,
+    /// One for each owner, and one for all that own none.
+    lanes: Box<[Apart]>,
+}
+
 /// The counters of one handle, in lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
     /// The lane of the first thread.
     first: Lane,
+    /// Each thread reads this with each operation: it is not in the line that the first one writes.
+    first_owner: Owner,
     misses: AtomicU64,
     waits: AtomicU64,
     nanoseconds: AtomicU64,
     errors: AtomicU64,
     /// How the handle is going to read.
     pub(crate) advice: Advised,
-    /// The lanes of other threads that use the same handle, about twice as many as there are CPUs; the last one is
-    /// [`SHARED`].
-    others: OnceLock<Box<[Apart]>>,
+    others: OnceLock<Box<Others>>,
 }
 
 /// An operation of a handle under way.
@@ -92,7 +101,7 @@ impl Counters {
     pub(crate) fn read(&self) -> Operation<'_> {
         let (me, calls, nanoseconds) =
             THREAD.with(|thread| (ptr::from_ref(thread).addr(), thread.calls.get(), thread.nanoseconds.get()));
-        let lane = if self.first.owner.load(Ordering::Relaxed) == me { &self.first } else { self.lane_of(me) };
+        let lane = if self.first_owner.0.load(Ordering::Relaxed) == me { &self.first } else { self.lane_of(me) };
         Operation { counters: self, lane, is_read: true, calls, nanoseconds }
     }
 
@@ -105,15 +114,15 @@ impl Counters {
     /// Returns the lane of a thread that does not own the first one, or did not yet.
     #[inline(never)]
     fn lane_of(&self, me: usize) -> &Lane {
-        if self.first.is_of(me) {
+        if self.first_owner.is(me) {
             return &self.first;
         }
-        let others = self.others.get_or_init(new_lanes);
-        let own = others.len() - 1;
+        let others = self.others.get_or_init(|| Box::new(Others::new()));
+        let own = others.owners.len();
         // Fibonacci hashing: the addresses of threads' variables differ by multiples of a page.
         let at = (me as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let mut tried = (0..TRIES).map(|more| &others[(at as usize + more) % own].0);
-        tried.find(|lane| lane.is_of(me)).unwrap_or(&others[own].0)
+        let mut tried = (0..TRIES).map(|more| (at as usize + more) % own);
+        &others.lanes[tried.find(|&at| others.owners[at].is(me)).unwrap_or(own)].0
     }
 
     /// Sets how the handle is going to read.
@@ -123,7 +132,7 @@ impl Counters {
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        let others = self.others.get().into_iter().flatten().map(|apart| &apart.0);
+        let others = self.others.get().into_iter().flat_map(|others| &others.lanes).map(|apart| &apart.0);
         std::iter::once(&self.first).chain(others)
     }
 
@@ -171,15 +180,25 @@ impl Counters {
     }
 }
 
-/// Makes the lanes of further threads of a handle.
-#[cold]
-fn new_lanes() -> Box<[Apart]> {
-    let number = 2 * std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
-    let mut lanes: Box<[Apart]> = (0..=number.max(TRIES)).map(|_| Apart::default()).collect();
-    if let Some(last) = lanes.last_mut() {
-        *last.0.owner.get_mut() = SHARED;
+impl Others {
+    #[cold]
+    fn new() -> Others {
+        let number = 2 * std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two();
+        let owners: Box<[Owner]> = (0..number.max(TRIES)).map(|_| Owner::default()).collect();
+        let lane = |at| Apart(Lane { is_shared: at == owners.len(), ..Lane::default() });
+        let lanes = (0..=owners.len()).map(lane).collect();
+        Others { owners, lanes }
     }
-    lanes
+}
+
+impl Owner {
+    /// Returns whether it is this thread, which it is from now on if it was none.
+    fn is(&self, me: usize) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => self.0.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
+            owner => owner == me,
+        }
+    }
 }
 
 impl<'a> Operation<'a> {
@@ -218,7 +237,7 @@ impl<'a> Operation<'a> {
         let done = done as u64;
         let now = THREAD.with(|thread| thread.calls.get());
         let (count, bytes) = lane.of(is_read);
-        if lane.owner.load(Ordering::Relaxed) == SHARED {
+        if lane.is_shared {
             count.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(done, Ordering::Relaxed);
         } else {
@@ -232,14 +251,6 @@ impl<'a> Operation<'a> {
 }
 
 impl Lane {
-    /// Returns whether it is this thread's, which it is from now on if it was no thread's.
-    fn is_of(&self, me: usize) -> bool {
-        match self.owner.load(Ordering::Relaxed) {
-            0 => self.owner.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
-            owner => owner == me,
-        }
-    }
-
     #[inline(always)]
     fn of(&self, is_read: bool) -> (&AtomicU64, &AtomicU64) {
         if is_read { (&self.reads, &self.read) } else { (&self.writes, &self.written) }
@@ -272,12 +283,23 @@ mod tests {
         assert_eq!((stats.writes, stats.waits, stats.errors), (0, 0, 0));
     }
 
+    /// Else each operation of another thread would take the first one's line away from its CPU.
+    #[test]
+    fn whose_a_lane_is_lies_in_no_line_of_a_lane() {
+        let line = |at: usize| at / align_of::<Lane>();
+        let owner = std::mem::offset_of!(Counters, first_owner);
+        assert_ne!(line(owner), line(std::mem::offset_of!(Counters, first)));
+        assert_eq!(size_of::<Lane>(), align_of::<Lane>(), "a lane has one line");
+        assert_eq!(line(owner), line(std::mem::offset_of!(Counters, advice)), "a read uses both");
+        assert_eq!(size_of::<Counters>(), 2 * align_of::<Lane>());
+    }
+
     /// More threads at once than there are lanes.
     #[test]
     fn threads_without_a_lane_of_their_own_are_counted() {
         const EACH: u64 = 200;
         let counters = Counters::default();
-        let threads = 2 * new_lanes().len() as u64;
+        let threads = 2 * Others::new().lanes.len() as u64;
         let all = std::sync::Barrier::new(threads as usize);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -290,8 +312,8 @@ mod tests {
             }
         });
         assert_eq!((counters.stats().reads, counters.stats().read), (threads * EACH, 7 * threads * EACH));
-        let owners = counters.lanes().map(|lane| lane.owner.load(Ordering::Relaxed));
-        assert!(owners.filter(|&owner| owner != 0 && owner != SHARED).count() > 4);
+        let others = counters.others.get().expect("more threads than one");
+        assert!(others.owners.iter().filter(|owner| owner.0.load(Ordering::Relaxed) != 0).count() > 4);
     }
 
     #[test]

@@ -76,16 +76,18 @@ impl<'b> Group<'b> {
         self.done == self.len
     }
 
-    /// Gives each request its part of the result; `error` ended it.
+    /// Gives each request its part of the result; `error` ended it: that of any of them, where the kernel reports no count (past
+    /// its page cache).
     fn share(self, error: Option<io::Error>, lens: &[usize], answers: &mut [io::Result<usize>]) {
         let (mut left, mut error) = (self.done, error);
+        let (has_failed, is_alone) = (error.is_some(), self.requests.len() == 1);
         for (place, index) in self.requests.into_iter().enumerate() {
             let part = lens[index].min(left);
             left -= part;
-            answers[index] = match error.take_if(|_| self.done == 0) {
+            answers[index] = match error.take_if(|_| self.done == 0 && is_alone) {
                 Some(error) => Err(error),
-                // The end of the file, or an error, which is not known to be here: only the first request says so.
-                None if part == 0 && lens[index] > 0 && (place > 0 || self.done > 0) => {
+                // The end of the file, or an error, which is not known to be here: each is read again, alone.
+                None if part == 0 && lens[index] > 0 && (place > 0 || self.done > 0 || has_failed) => {
                     Err(io::ErrorKind::Interrupted.into())
                 }
                 None => Ok(part),
@@ -174,4 +176,39 @@ fn grouped<'b>(reads: &'b mut [ReadRequest<'_>]) -> Vec<Group<'b>> {
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+    use crate::bounce::Bounce;
+
+    /// The kernel rejects a direct read as a whole if one of its buffers is not aligned.
+    #[test]
+    fn an_error_of_one_of_several_neighbours_is_not_reported_as_that_of_the_first() {
+        const BLOCK: usize = 4096;
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+        let path = folder.path().join("data");
+        std::fs::write(&path, [7; 4 * BLOCK]).expect("a file");
+        let file = match File::options().read(true).custom_flags(libc::O_DIRECT).open(&path) {
+            Ok(file) => file,
+            Err(error) => return faultin_test::skipped("o-direct", error),
+        };
+        let (mut good, mut bad) = (Bounce::new(BLOCK, BLOCK), Bounce::new(2 * BLOCK, BLOCK));
+        let mut read = |several: bool| {
+            let mut reads = vec![ReadRequest::new(0, good.bytes_mut(BLOCK))];
+            if several {
+                reads.push(ReadRequest::new(BLOCK as u64, &mut bad.bytes_mut(2 * BLOCK)[1..=BLOCK]));
+            }
+            read_many(&file, false, &mut reads)
+        };
+        if read(true)[1].is_ok() {
+            return faultin_test::skipped("o-direct", "this file system takes any buffer");
+        }
+        assert_eq!(read(false)[0].as_ref().ok(), Some(&BLOCK));
+        let kinds: Vec<_> = read(true).into_iter().map(|result| result.map_err(|error| error.kind())).collect();
+        assert_eq!(kinds, [Err(io::ErrorKind::Interrupted); 2], "each is read alone");
+    }
 }

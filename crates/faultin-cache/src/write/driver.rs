@@ -46,7 +46,7 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     let mut meets = false;
     let writers = match at {
         At::Locked(_) => None,
-        At::Position(_) | At::End => match inode.writers.try_unbiased() {
+        At::Position(_) | At::End => match inode.writers().try_unbiased() {
             Some(writers) => Some(writers),
             None => match beside_others::<M, C>(inode, from, at, mutation, observer)? {
                 Turn::Done(done) => return Ok(done),
@@ -60,11 +60,11 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
     let nothing = |error: Error| Partial { done: 0, error };
     let pos = match at {
         At::Position(pos) | At::Locked(pos) => pos,
-        At::End => inode.table.shared().map_err(|deadlock| nothing(deadlock.into()))?.size(),
+        At::End => inode.table().shared().map_err(|deadlock| nothing(deadlock.into()))?.size(),
     };
     inode.check_growth(pos, from.count()).map_err(nothing)?;
     let end = pos + from.count() as u64;
-    let how = &inode.how;
+    let how = &inode.how();
     let mut write: Write<'_, _, C> = Write {
         inode,
         how,
@@ -82,7 +82,7 @@ pub(crate) fn perform<M: ReadMemory, C: CopyFrom<M>>(
         write.trim(observer);
     }
     if meets
-        && inode.table.meet_writer()
+        && inode.table().meet_writer()
         && let Some(writers) = &writers
     {
         writers.bias();
@@ -116,10 +116,10 @@ fn beside_others<'a, M: ReadMemory, C: CopyFrom<M>>(
     if could_overwrite && let Some(done) = overwrite::<M, C>(inode, from, at, observer) {
         return Ok(Turn::Done(done));
     }
-    let lock = || inode.writers.exclusive().map_err(|deadlock| Partial { done: 0, error: deadlock.into() });
+    let lock = || inode.writers().exclusive().map_err(|deadlock| Partial { done: 0, error: deadlock.into() });
     let mut writers = lock()?;
     // Meanwhile another thread may have found that writers need not wait for each other.
-    if could_overwrite && inode.table.has_ranges() {
+    if could_overwrite && inode.table().has_ranges() {
         writers.bias();
         drop(writers);
         if let Some(done) = overwrite::<M, C>(inode, from, at, observer) {
@@ -135,7 +135,7 @@ fn beside_others<'a, M: ReadMemory, C: CopyFrom<M>>(
 fn is_one_copy<M: ReadMemory>(inode: &Inode, from: &IovSource<'_, '_, M>, at: At, mutation: impl Mutation) -> bool {
     let first = from.segments().next();
     matches!(at, At::Position(_))
-        && inode.how.is_one_copy()
+        && inode.how().is_one_copy()
         && mutation.bug().is_none()
         && matches!(first, Some(ReadSegment::Plain(bytes)) if bytes.len() == from.count())
 }
@@ -163,18 +163,18 @@ fn overwrite<M: ReadMemory, C: CopyFrom<M>>(
         if tried > 0 {
             sync::pause();
         }
-        inode.table.has_ranges().then(|| inode.table.try_range(range.clone())).flatten()
+        inode.table().has_ranges().then(|| inode.table().try_range(range.clone())).flatten()
     })?;
     let is_free = (0..sync::SPINS).any(|tried| {
         if tried > 0 {
             sync::pause();
         }
-        inode.writers.is_free()
+        inode.writers().is_free()
     });
     if !is_free {
         return None;
     }
-    let streams = inode.how.streams(len);
+    let streams = inode.how().streams(len);
     let mut copied = Ok(0);
     let done = Table::overwrite(&mut ranged, |dst| {
         copied = if streams { C::stream_from(from, dst) } else { C::copy_from(from, dst) };
@@ -253,7 +253,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
     /// Returns the number of bytes that the next round requests.
     #[inline]
     fn next_ask<M: ReadMemory>(&self, from: &IovSource<'_, '_, M>) -> usize {
-        let geometry = self.inode.geometry;
+        let geometry = self.inode.geometry();
         let ask = from.count().min(self.limit);
         let to_end_of = |unit: usize| unit - (self.pos as usize & (unit - 1));
         let ask = match self.how.batch {
@@ -282,7 +282,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
     /// Handles a short round: decides what the next one requests, and whether the buffer is faulted in before.
     #[cold]
     fn after_short(&mut self, ask: usize, outcome: &Outcome, observer: &mut impl Observer) -> Ended {
-        let block = self.inode.geometry.block;
+        let block = self.inode.geometry().block;
         let limit = match self.how.after_short {
             _ if matches!(self.mutation.bug(), Some(Bug::AsksForTheSame | Bug::TwoRules)) => usize::MAX,
             // Whatever is requested after other short copies: the rejected bytes could be copied, and more could not.
@@ -344,7 +344,7 @@ impl<B: Mutation, C> Write<'_, B, C> {
             return Ok(false);
         }
         observer.decided(Decision::Preallocate);
-        let end = self.inode.geometry.block_up(end).min(MAX_BYTES);
+        let end = self.inode.geometry().block_up(end).min(MAX_BYTES);
         self.inode.store().allocate(self.pos..end)?;
         Ok(true)
     }

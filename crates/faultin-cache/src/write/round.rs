@@ -13,6 +13,7 @@ use super::observer::{Decision, Observer};
 use crate::bounce::Bounce;
 use crate::copy::CopyFrom;
 use crate::error::Error;
+use crate::fetch::NotRead;
 use crate::folio::{Folio, Key, Table};
 use crate::inode::Inode;
 use crate::lock::Exclusive;
@@ -40,13 +41,25 @@ pub(super) struct Round<'a, B> {
     ask: usize,
     /// Read blocks from the store that will be overwritten.
     uptodate: bool,
+    /// A block that the store could not read before the lock was taken, and why.
+    not_read: Option<NotRead>,
+    /// Whether some round has copied nothing. Then nothing that could take the place of the buffer is done before the copy.
+    after_nothing: bool,
 }
+
+/// The number of blocks that an eighth of the cache has at least where blocks are read before the lock is taken: elsewhere one
+/// of them could take the place of the buffer.
+const ROOM: usize = 4;
+
+/// How often a block is read before the lock is taken, and evicted before the lock is there, until it is read with the lock.
+const WITHOUT_THE_LOCK: u32 = 3;
 
 impl<'a, B: Mutation> Round<'a, B> {
     #[inline]
     pub(super) fn new(inode: &'a Inode, mutation: B, pos: u64, ask: usize, after_nothing: bool) -> Round<'a, B> {
-        let how = &inode.how;
-        Round { inode, how, mutation, pos, ask, uptodate: after_nothing && how.uptodate_after_nothing }
+        let how = &inode.how();
+        let uptodate = after_nothing && how.uptodate_after_nothing;
+        Round { inode, how, mutation, pos, ask, uptodate, not_read: None, after_nothing }
     }
 
     #[inline]
@@ -60,9 +73,9 @@ impl<'a, B: Mutation> Round<'a, B> {
             Ok(reserved) => reserved,
             Err(error) => return Outcome { error: Some(error), ..outcome },
         };
-        let table = match self.inode.table.exclusive() {
+        let table = match self.lock() {
             Ok(table) => table,
-            Err(deadlock) => return Outcome { error: Some(deadlock.into()), ..outcome },
+            Err(error) => return Outcome { error: Some(error), ..outcome },
         };
         observer.locked();
         self.pieces::<M, C>(table, &mut reserved, from, observer, &mut outcome);
@@ -73,6 +86,68 @@ impl<'a, B: Mutation> Round<'a, B> {
             let _ = self.inode.write_back(self.pos..self.pos + outcome.accepted as u64);
         }
         outcome
+    }
+
+    /// Takes the inode lock, when the blocks are valid that will be overwritten in part: those that are missing are read from
+    /// the store before, so that no other thread waits for that.
+    #[inline]
+    fn lock(&mut self) -> Result<Exclusive<'a, Table>, Error> {
+        let mut table = self.inode.table().exclusive()?;
+        let block = self.inode.geometry().block;
+        let is_partial = (self.pos | self.ask as u64) & (block as u64 - 1) != 0 && self.ask > 0;
+        if is_partial && !self.after_nothing {
+            for _ in 0..WITHOUT_THE_LOCK {
+                let Some(missing) = self.missing(&table) else { break };
+                table = self.read_before(table, missing)?;
+            }
+        }
+        Ok(table)
+    }
+
+    /// Returns a block that will be overwritten in part and is not valid, unless it could not be read.
+    #[inline]
+    fn missing(&self, table: &Table) -> Option<u64> {
+        let (geometry, size, end) = (self.inode.geometry(), table.size(), self.pos + self.ask as u64);
+        let (first, last) = (geometry.block_down(self.pos), geometry.block_down(end - 1));
+        let is_missing = |block: u64| table.find(block).is_none_or(|key| !table.get(key).is_uptodate(block..block + 1));
+        let of_first = first < self.pos && first < size;
+        // Past the end of the file there are zeros.
+        let of_last = (first < last || !of_first) && end < size && end < last + geometry.block as u64;
+        if self.not_read.is_some() {
+            None
+        } else if of_first && is_missing(first) {
+            Some(first)
+        } else {
+            (of_last && is_missing(last)).then_some(last)
+        }
+    }
+
+    /// Reads a missing block while the lock is free.
+    #[cold]
+    #[inline(never)]
+    fn read_before(&mut self, mut table: Exclusive<'a, Table>, block: u64) -> Result<Exclusive<'a, Table>, Error> {
+        if self.inode.cache().share() < ROOM * self.inode.geometry().block {
+            return Ok(table);
+        }
+        // The folio is as long as the write, not as the block.
+        self.inode.grab(&mut table, self.pos, self.ask as u64)?;
+        drop(table);
+        self.not_read = match self.inode.fill(block, 1, 1) {
+            Ok(not_read) => not_read.filter(|(at, _)| *at == block),
+            Err(error) => Some((block, error)),
+        };
+        Ok(self.inode.table().exclusive()?)
+    }
+
+    /// Makes blocks of a folio valid that will be overwritten in part.
+    fn bring_uptodate(&self, folio: &mut Folio, part: Range<u64>) -> Result<(), Error> {
+        match &self.not_read {
+            // It would take as long again.
+            Some((block, error @ Error::Store(_))) if *block == part.start && !folio.is_uptodate(part.clone()) => {
+                Err(error.clone())
+            }
+            _ => self.inode.bring_uptodate(folio, part),
+        }
     }
 
     /// Writes the pieces of the round, one folio's after the other.
@@ -151,7 +226,7 @@ impl<'a, B: Mutation> Round<'a, B> {
     /// Makes the blocks valid that `range` overwrites in part, and handles the bytes past the end of the file.
     #[cold]
     fn prepare(&self, table: &mut Table, key: Key, range: Range<u64>, size: u64) -> Result<(), Error> {
-        let geometry = self.inode.geometry;
+        let geometry = self.inode.geometry();
         let folio = table.get_mut(key);
         if self.uptodate {
             return self.inode.bring_uptodate(folio, range);
@@ -159,14 +234,14 @@ impl<'a, B: Mutation> Round<'a, B> {
         let (first, last) = (geometry.block_down(range.start), geometry.block_down(range.end - 1));
         let last_end = last + geometry.block as u64;
         if first < range.start {
-            self.inode.bring_uptodate(folio, first..first + 1)?;
+            self.bring_uptodate(folio, first..first + 1)?;
         }
         if range.end < last_end && !folio.is_uptodate(last..last_end) {
             if range.end >= size && range.start <= last {
                 // Past the end of the file there are zeros, and before it nothing that stays.
                 folio.zero(range.end..last_end)?;
             } else {
-                self.inode.bring_uptodate(folio, last..last_end)?;
+                self.bring_uptodate(folio, last..last_end)?;
             }
         }
         Ok(())
@@ -215,7 +290,7 @@ impl<'a, B: Mutation> Round<'a, B> {
         reserved: &mut Reservation<'_>,
         outcome: &mut Outcome,
     ) -> (usize, Option<Decision>) {
-        let geometry = self.inode.geometry;
+        let geometry = self.inode.geometry();
         let start = piece.range.start;
         let reached = start + copied as u64;
         let block = geometry.block_down(reached);
@@ -361,7 +436,7 @@ impl<'a> Reservation<'a> {
     /// Reserves space for every block that the round may make dirty.
     #[inline]
     fn make<B: Mutation>(round: &Round<'a, B>, observer: &mut impl Observer) -> Result<Reservation<'a>, Error> {
-        let geometry = round.inode.geometry;
+        let geometry = round.inode.geometry();
         let mut reservation =
             Reservation { inode: round.inode, bytes: 0, leaks: round.mutation.has(Bug::KeepsReservation) };
         if round.how.reserve {

@@ -296,6 +296,7 @@ fn without_room_to_hand_a_fault_over_it_is_refused() {
 struct Slow {
     bytes: Vec<u8>,
     waits: AtomicBool,
+    fails: AtomicBool,
     reads: AtomicUsize,
 }
 
@@ -308,6 +309,9 @@ impl Store for Slow {
         self.reads.fetch_add(1, SeqCst);
         while self.waits.load(SeqCst) {
             thread::sleep(Duration::from_millis(1));
+        }
+        if self.fails.load(SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let bytes = &self.bytes[pos as usize..];
         let len = bytes.len().min(buf.len());
@@ -331,7 +335,7 @@ impl Store for Slow {
 /// In a thread that waits for a page of a store that hangs: calls `then` with the thread's id and the store once it hangs.
 fn while_a_fault_waits(mode: Mode, before: impl Fn() + Sync, then: impl FnOnce(i32, &Slow)) -> Mapping {
     let bytes = pattern(32 * page_size());
-    let slow = Slow { bytes: bytes.clone(), waits: AtomicBool::new(true), reads: AtomicUsize::new(0) };
+    let slow = Slow { bytes: bytes.clone(), waits: true.into(), fails: false.into(), reads: AtomicUsize::new(0) };
     let slow = Arc::new(slow);
     let file = Cache::new().open(Arc::clone(&slow)).unwrap();
     let mapping = map(&file, mode, bytes.len() as u64).unwrap();
@@ -444,4 +448,46 @@ fn a_signal_that_the_thread_blocks_itself_does_not_end_the_wait() {
         thread::sleep(Duration::from_millis(150));
     });
     assert_eq!(mapping.fault_counts().by_thread, 1);
+}
+
+/// Each request that was withdrawn would be one more call, before the call for the one that waits.
+#[test]
+fn a_thread_that_has_taken_signals_waits_for_one_more_call_of_a_store_that_fails() {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    static SLOW: AtomicPtr<Slow> = AtomicPtr::new(ptr::null_mut());
+    extern "C" fn take(_: i32) {
+        TAKEN.fetch_add(1, SeqCst);
+    }
+    /// The access has failed.
+    extern "C" fn fails(_: i32) {
+        // SAFETY: the store exists as long as the mapping, on which the interrupted thread has faulted.
+        let reads = unsafe { (*SLOW.load(SeqCst)).reads.load(SeqCst) };
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(10 + reads as i32) }
+    }
+    let Some((mode, _)) = child() else {
+        let test = "a_thread_that_has_taken_signals_waits_for_one_more_call_of_a_store_that_fails";
+        return children(test, &IN_SIGNALS, &[""], |status, mode, _| {
+            assert_eq!(status.code(), Some(10 + 2), "{mode:?}: {status}");
+        });
+    };
+    install(libc::SIGINT, take as *const () as usize, 0);
+    let _ = [libc::SIGSEGV, libc::SIGBUS].map(|signal| install(signal, fails as *const () as usize, 0));
+    faultin::signal::reinstall().unwrap();
+    while_a_fault_waits(
+        mode,
+        || (),
+        |thread, slow| {
+            SLOW.store(ptr::from_ref(slow).cast_mut(), SeqCst);
+            for count in 1..=5 {
+                send(thread, libc::SIGINT);
+                while TAKEN.load(SeqCst) < count {
+                    thread::yield_now();
+                }
+                // Until it has faulted again.
+                thread::sleep(Duration::from_millis(30));
+            }
+            slow.fails.store(true, SeqCst);
+        },
+    );
 }

@@ -49,6 +49,7 @@ pub const CALLS: &[Call] = calls! {
     ppoll / SYS_ppoll [], always;
     fallocate / SYS_fallocate ["allocating space"], always;
     memfd_create / SYS_memfd_create [], always;
+    preadv / SYS_preadv [], sometimes;
     preadv2 / SYS_preadv2 ["reading without waiting"], sometimes;
     pidfd_send_signal / SYS_pidfd_send_signal [], sometimes;
     pidfd_open / SYS_pidfd_open [], sometimes;

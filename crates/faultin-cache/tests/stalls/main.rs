@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod apart;
 mod gate;
 mod many;
 mod mapped;
@@ -11,6 +13,7 @@ mod model;
 mod now;
 mod prefetch;
 mod resident;
+mod together;
 
 use faultin_cache::{Advice, Cache, CacheOptions, CachedFile, store::Store};
 

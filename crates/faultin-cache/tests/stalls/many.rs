@@ -205,8 +205,15 @@ fn a_store_that_violates_its_contract_is_found_out() {
         for blocks in [256, 8] {
             let small = cache(blocks);
             let file = open(&small, Liar(MemoryStore::new(all.as_slice()), lie));
-            file.read_at(&mut vec![0; 8 * BLOCK], block(50)).unwrap();
+            // One folio, which is one read.
+            file.read_at(&mut vec![0; 8 * BLOCK], block(48)).unwrap();
             for (&(pos, len), (bytes, result)) in ranges.iter().zip(read(&file, &ranges)) {
+                if number == 1
+                    && let Err(Partial { error: Error::Store(error), .. }) = &result
+                {
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                    continue;
+                }
                 assert_eq!(result.ok(), Some(len), "lie {number}");
                 assert!(bytes == all[pos as usize..pos as usize + len], "lie {number}");
             }

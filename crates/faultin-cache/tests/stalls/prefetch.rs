@@ -97,3 +97,17 @@ fn a_cache_can_be_dropped_while_it_prefetches() {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// A range that begins within a block is one block more than the bound, here in one folio.
+#[test]
+fn as_much_as_may_wait_is_read_wherever_it_begins() {
+    let file = open(&cache(256), Gate::new(&[]));
+    // The folios of a file that grows are longer each time.
+    for number in 0..=64 {
+        file.write_at(&[1; BLOCK], block(number)).unwrap();
+    }
+    file.set_len(block(128)).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(file.prefetch(&[block(65) + 100..block(128)]), block(32));
+    until_resident(&file, block(65 + 32));
+}

@@ -25,8 +25,8 @@ enum Task {
     /// AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT (and AWS_ALLOW_HTTP=true for an endpoint without TLS).
     ///
     /// Exit status: 0 if the store honours everything; 3 if it does not honour what fencing needs, and objects can be read;
-    /// 1 if it does not honour what reading needs, or that could not be found out; 2 for wrong arguments, and for a URL that
-    /// cannot be used.
+    /// 1 if it does not honour what reading needs, that could not be found out, or the table could not be printed; 2 for wrong
+    /// arguments, and for a URL that cannot be used.
     Check {
         /// Where to put the objects: s3://BUCKET/FOLDER, gs://, az://, file:///FOLDER
         url: String,
@@ -59,7 +59,9 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    crate::print(&report.to_string());
+    if !crate::printed(&report.to_string()) {
+        return ExitCode::FAILURE;
+    }
     match (report.honours(Need::Reading), report.honours(Need::Fencing)) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(NO_FENCING),
@@ -71,6 +73,6 @@ pub fn run(args: &Args) -> ExitCode {
 #[cfg(not(feature = "store"))]
 pub fn run(args: &Args) -> ExitCode {
     let Task::Check { url } = &args.task;
-    eprintln!("faultin store: {}: {}", url.escape_debug(), crate::NO_STORES);
+    eprintln!("faultin store: {}: {}", crate::url::told(url).escape_debug(), crate::NO_STORES);
     ExitCode::from(2)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::hash::Hasher;
+use super::hash::{HashError, Hasher};
 use super::{complain, name};
 
 /// A line of a list.
@@ -71,11 +71,11 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
                 continue;
             }
         };
-        let shown = name::for_output(name);
         match hasher.hash(&file) {
             Ok(mut reader) => {
                 let mut actual = [0; 32];
                 reader.fill(&mut actual);
+                let shown = name::for_output(name);
                 if sum != actual {
                     failed += 1;
                     writeln!(out, "{escaped}{shown}: FAILED")?;
@@ -85,7 +85,12 @@ fn check_list(list: &Path, mut lines: impl BufRead, hasher: &Hasher, quiet: bool
             }
             Err(error) => {
                 failed += 1;
-                writeln!(out, "{escaped}{shown}: FAILED ({error})")?;
+                // Unlike the name of a URL that has a checksum, this one may have secrets.
+                let (escaped, name) = match &error {
+                    HashError::Object(error) => name::printed(Path::new(&error.name)),
+                    _ => (escaped, crate::url::told(name).into_owned()),
+                };
+                writeln!(out, "{escaped}{}: FAILED ({error})", name::for_output(&name))?;
             }
         }
         out.flush()?;

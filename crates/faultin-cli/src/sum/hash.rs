@@ -30,6 +30,7 @@ use faultin::{
 use indicatif::ProgressBar;
 
 use super::key::Key;
+use super::name;
 use super::object::{self, ObjectError};
 use super::progress::Progress;
 
@@ -99,6 +100,16 @@ impl fmt::Display for HashError {
             HashError::Object(error) => error.fmt(f),
             HashError::Read { done: 0, error } => error.fmt(f),
             HashError::Read { done, error } => write!(f, "{error}, after {done} bytes"),
+        }
+    }
+}
+
+impl HashError {
+    /// Returns what a message calls the file.
+    pub fn shown(&self, file: &Path) -> String {
+        match self {
+            HashError::Object(error) => name::plain(&error.name).into_owned(),
+            _ => name::shown(file),
         }
     }
 }
@@ -191,7 +202,7 @@ impl Hasher {
     /// Hashes the first `len` bytes of the map; returns also the first change that was detected meanwhile, unless it leaves no
     /// checksum.
     fn pass(&self, path: &Path, map: &FileMap, len: u64) -> Result<(OutputReader, Option<MapError>), MapError> {
-        let bar = self.progress.bar(path, Some(len));
+        let bar = self.progress.bar(name::shown(path), Some(len));
         let task = Task { map, bar, options: &self.options, moved: Mutex::default() };
         let hashed = self.pool.install(|| task.root(len));
         task.bar.finish_and_clear();
@@ -204,7 +215,7 @@ impl Hasher {
     }
 
     fn hash_stream(&self, path: &Path, mut stream: impl Read) -> Result<OutputReader, HashError> {
-        let bar = self.progress.bar(path, None);
+        let bar = self.progress.bar(name::shown(path), None);
         let (mut hasher, mut buffer, mut done) = (self.options.key.hasher(), vec![0; READ], 0_u64);
         let ended = loop {
             match stream.read(&mut buffer) {

@@ -16,6 +16,7 @@ use blake3::OutputReader;
 use faultin::map::Backend;
 use hash::{Hasher, Options};
 use key::Key;
+pub use object::is_scheme;
 use progress::Progress;
 
 /// Print or check BLAKE3 checksums of files that may change while they are read
@@ -30,7 +31,8 @@ use progress::Progress;
 /// checksum is that of the version that the object has when it is opened; an object that is replaced meanwhile is an error. The
 /// endpoint and credentials are read from the usual environment variables, such as AWS_ACCESS_KEY_ID. A line on standard error
 /// says how many bytes were received, in how many requests and retries, and how long the command has waited. A file whose name
-/// looks like a URL is read as ./s3://NAME.
+/// looks like a URL is read as ./s3://NAME. A URL with a user, a password or a query, such as a signed one, is an error,
+/// because the list would have it as a name; no message has these parts.
 ///
 /// Exit status: 0 if every file was read and, with --check, has its checksum; 1 if not, or if writing to standard output failed,
 /// for example because its reader closed the pipe; 2 for wrong arguments. Standard output that is closed when the command starts
@@ -156,7 +158,7 @@ fn print_all(files: &[PathBuf], hasher: &Hasher, args: &Args) -> io::Result<u64>
         match hasher.hash(file) {
             Ok(reader) => print_one(&mut out, file, reader, args)?,
             Err(error) => {
-                complain(format_args!("{}: {error}", name::shown(file)));
+                complain(format_args!("{}: {error}", error.shown(file)));
                 failed += 1;
             }
         }

@@ -19,9 +19,12 @@ pub fn printed(file: &Path) -> (&'static str, String) {
     }
 }
 
-/// Returns a name for a message: one line, and nothing that a terminal obeys.
+/// Returns a name for a message: one line, and nothing that a terminal obeys. If it is a URL, that has no secret.
 pub fn shown(file: &Path) -> String {
-    if super::is_stdin(file) { "standard input".to_owned() } else { plain(&file.to_string_lossy()).into_owned() }
+    if super::is_stdin(file) {
+        return "standard input".to_owned();
+    }
+    plain(&crate::url::told(&file.to_string_lossy())).into_owned()
 }
 
 /// Returns a printed name for standard output. A name may have escape codes, and nobody has looked at the names in a list
@@ -31,7 +34,7 @@ pub fn for_output(name: &str) -> Cow<'_, str> {
 }
 
 /// Escapes the characters that a terminal obeys.
-fn plain(text: &str) -> Cow<'_, str> {
+pub fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }

@@ -14,20 +14,30 @@ use super::progress::Progress;
 /// Schemes of URLs that name objects.
 const SCHEMES: [&str; 11] = ["abfs", "abfss", "adl", "az", "azure", "file", "gs", "http", "https", "s3", "s3a"];
 
+/// Returns whether a scheme, in lower case, is that of an object.
+pub fn is_scheme(scheme: &str) -> bool {
+    SCHEMES.contains(&scheme)
+}
+
 /// Returns the URL of an object, if a file's name is one.
 pub fn url(file: &Path) -> Option<&str> {
     let name = file.to_str()?;
     let (scheme, _) = name.split_once("://")?;
-    SCHEMES.contains(&scheme).then_some(name)
+    is_scheme(scheme).then_some(name)
 }
 
-/// The reason why an object has no checksum, without its name.
+/// The reason why an object has no checksum.
 #[derive(Debug)]
-pub struct ObjectError(String);
+pub struct ObjectError {
+    /// The URL, without what may be a secret.
+    pub name: String,
+    reason: String,
+}
 
+/// Without the name.
 impl fmt::Display for ObjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
@@ -47,12 +57,12 @@ pub fn hash(url: &str, key: &Key, progress: &Progress) -> Result<OutputReader, H
         let text = text.strip_prefix(error.object()).unwrap_or(&text);
         let text = text.trim_start_matches([',', ':', ' ']);
         let after = if done > 0 { format!(", after {done} bytes") } else { String::new() };
-        HashError::Object(ObjectError(format!("{text}{after}")))
+        HashError::Object(ObjectError { name: error.object().to_owned(), reason: format!("{text}{after}") })
     };
     crate::keep_out_of_cores();
     let object = Object::open(url).map_err(|error| failed(0, &error))?;
-    let name = super::name::shown(Path::new(object.url()));
-    let bar = progress.bar(Path::new(object.url()), Some(object.size()));
+    let name = super::name::plain(object.url()).into_owned();
+    let bar = progress.bar(name.clone(), Some(object.size()));
     let (mut hasher, mut buffer, mut done) = (key.hasher(), vec![0; READ], 0_u64);
     let ended = loop {
         match object.read(&mut buffer, done) {
@@ -81,8 +91,9 @@ pub fn hash(url: &str, key: &Key, progress: &Progress) -> Result<OutputReader, H
 /// # Errors
 /// Always.
 #[cfg(not(feature = "store"))]
-pub fn hash(_: &str, _: &Key, _: &Progress) -> Result<OutputReader, HashError> {
-    Err(HashError::Object(ObjectError(crate::NO_STORES.to_owned())))
+pub fn hash(url: &str, _: &Key, _: &Progress) -> Result<OutputReader, HashError> {
+    let name = crate::url::told(url).into_owned();
+    Err(HashError::Object(ObjectError { name, reason: crate::NO_STORES.to_owned() }))
 }
 
 #[cfg(test)]

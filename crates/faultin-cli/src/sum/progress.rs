@@ -1,11 +1,8 @@
 //! A progress bar on a terminal, for files that take a while.
 
-use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use super::name;
 
 /// Shows the progress of a file on standard error, if that is a terminal.
 pub struct Progress {
@@ -21,14 +18,14 @@ impl Progress {
         Progress { style: style.unwrap_or_else(|_| ProgressStyle::default_bar()) }
     }
 
-    /// Returns a bar for a file of `len` bytes, if that is known.
-    pub fn bar(&self, file: &Path, len: Option<u64>) -> ProgressBar {
+    /// Returns a bar for a file of this name and of `len` bytes, if that is known.
+    pub fn bar(&self, name: String, len: Option<u64>) -> ProgressBar {
         let bar = match len {
             Some(len) if len < LONG => return ProgressBar::hidden(),
             Some(len) => ProgressBar::new(len).with_style(self.style.clone()),
             None => ProgressBar::new_spinner(),
         };
-        let bar = bar.with_message(name::shown(file));
+        let bar = bar.with_message(name);
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
     }

@@ -421,16 +421,19 @@ impl<'a> Trace<'a> {
         let begun = region
             .map_err(zero::Failure::from)
             .and_then(|region| zero::begin(thread, &range, &finding, region.as_ref()));
-        let input = match begun {
+        match begun {
             Ok(injection) => {
                 self.injections.insert(thread, injection);
                 // It nearly always is done before anything else could be.
-                stop_within(thread, MOMENT).and_then(|status| self.injected(thread, status))
+                if let Some(status) = stop_within(thread, MOMENT) {
+                    self.stopped(thread, status);
+                }
             }
-            Err(failure) => self.shown(thread, Err(failure)),
-        };
-        if let Some(input) = input {
-            self.step(input);
+            Err(failure) => {
+                if let Some(input) = self.shown(thread, Err(failure)) {
+                    self.step(input);
+                }
+            }
         }
     }
 
@@ -473,6 +476,8 @@ impl<'a> Trace<'a> {
                 let rest = end.saturating_duration_since(Instant::now());
                 match stop_within(thread, rest).map(|status| injection.stopped(status)) {
                     Some(Ok(goes_on)) => left = Some(goes_on),
+                    // Another program, without the signal.
+                    Some(Err(Err(zero::Failure::Ended(_)))) => drop(sys::detach(thread, 0)),
                     Some(Err(result)) => drop(sys::detach(thread, if result.is_err() { libc::SIGBUS } else { 0 })),
                     // SAFETY: the call touches no memory. The thread is traced, so that the number is its own.
                     None => drop(unsafe { libc::kill(thread, libc::SIGKILL) }),

@@ -13,7 +13,7 @@ pub(super) enum Failure {
     Replaced,
     /// The thread is still stopped, with its signal.
     Refused(String),
-    /// The thread has ended meanwhile.
+    /// The thread has ended meanwhile, or has its number from one that has executed another program.
     Ended(Status),
 }
 
@@ -75,7 +75,7 @@ impl Injection {
     pub fn stopped(mut self, status: Status) -> Result<Injection, Result<(), Failure>> {
         let thread = self.thread;
         let result = match status {
-            ended @ (Status::Exited(_) | Status::Killed(_)) => return Err(Err(Failure::Ended(ended))),
+            ended @ (Status::Exited(_) | Status::Killed(_) | Status::Exec) => return Err(Err(Failure::Ended(ended))),
             Status::Signal(signal) if signal == libc::SIGTRAP && self.has_stepped() => match sys::registers(thread) {
                 Ok(registers) => result(&registers),
                 Err(error) => Err(error.into()),
@@ -96,7 +96,7 @@ impl Injection {
             }
             // It had been asked to stop, for another thread's zeros, when its fault had stopped it already. No signal can be
             // passed on from this stop.
-            Status::Exec | Status::Fork | Status::Event => return self.step(),
+            Status::Fork | Status::Event => return self.step(),
         };
         Err(self.end(result))
     }
@@ -211,3 +211,22 @@ mod arch {
 }
 
 use arch::{call, result};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its registers would be set in the new program.
+    #[test]
+    fn a_thread_that_has_executed_a_program_is_not_made_to_go_on() {
+        // SAFETY: integers only, for which all bits may be zero.
+        let (signal, registers): (libc::siginfo_t, Registers) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        // No process has this number.
+        let thread = i32::MAX;
+        let vectors = Vectors::of(thread);
+        let call = registers;
+        let injection =
+            Injection { thread, signal, registers, mask: 0, vectors, call, has_filter: false, again: Vec::new() };
+        assert!(matches!(injection.stopped(Status::Exec), Err(Err(Failure::Ended(Status::Exec)))));
+    }
+}

@@ -1,7 +1,7 @@
 //! The mapping at an address: by a query of the kernel (Linux 6.11), otherwise from the text of `/proc/self/maps`.
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -26,7 +26,7 @@ pub(crate) struct Mapping {
 
 /// `struct procmap_query` of `linux/fs.h`.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct Query {
     size: u64,
     flags: u64,
@@ -62,6 +62,9 @@ pub(crate) const SHARED: u64 = 8;
 
 /// The descriptor of `/proc/self/maps` of this process; -1 if there is none.
 static MAPS: AtomicI32 = AtomicI32::new(-1);
+
+/// Whether the kernel has no such query: a descriptor that was opened for it has refused it.
+static HAS_NO_QUERY: AtomicBool = AtomicBool::new(false);
 
 /// Opens `/proc/self/maps`. Async-signal-safe.
 pub(crate) fn open_maps() -> i32 {
@@ -110,41 +113,76 @@ pub(super) fn find(address: usize) -> io::Result<Option<Mapping>> {
     const LONGEST: usize = libc::PATH_MAX as usize;
     // Zeroing it would take as long as a system call.
     let mut name = [const { MaybeUninit::<u8>::uninit() }; LONGEST];
-    let mut maps = MAPS.load(Ordering::Relaxed);
-    // A program may have closed the descriptor, and may have another file with its number.
-    for _ in 0..2 {
+    if !HAS_NO_QUERY.load(Ordering::Relaxed) {
+        let known = MAPS.load(Ordering::Relaxed);
         // SAFETY: as many bytes as the array has.
-        let found = unsafe { query_into(maps, address, name.as_mut_ptr().cast(), LONGEST) };
-        // (Another file might accept the call, and write nothing.)
-        if let Some(found) = found.filter(|found| (found.start..found.end).contains(&(address as u64))) {
-            // Without the zero at its end; 0 bytes if the mapping has no name.
-            let len = (found.name_size as usize).saturating_sub(1).min(LONGEST);
-            // SAFETY: the kernel has written these bytes.
-            let name = unsafe { core::slice::from_raw_parts(name.as_ptr().cast::<u8>(), len) };
-            return Ok(Some(Mapping {
-                start: found.start as usize,
-                end: found.end as usize,
-                offset: found.offset,
-                is_readable: found.vma_flags & READABLE != 0,
-                is_writable: found.vma_flags & WRITABLE != 0,
-                is_shared: found.vma_flags & SHARED != 0,
-                inode: found.inode,
-                page: found.page as usize,
-                name: OsString::from_vec(name.to_vec()),
-            }));
+        let mut answer = unsafe { Answer::at(known, address, name.as_mut_ptr().cast(), LONGEST) };
+        if answer == Answer::Refused {
+            // There is none yet; or the program has closed the descriptor, and may have another file with its number.
+            let maps = open_maps();
+            if maps < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: as above.
+            answer = unsafe { Answer::at(maps, address, name.as_mut_ptr().cast(), LONGEST) };
+            let is_refused = answer == Answer::Refused;
+            HAS_NO_QUERY.store(is_refused, Ordering::Relaxed);
+            // Another thread may have been faster.
+            let keeps = !is_refused && MAPS.compare_exchange(known, maps, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if !keeps {
+                // SAFETY: opened here, and used by nothing else.
+                unsafe { libc::close(maps) };
+            }
         }
-        if maps >= 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT) {
-            return Ok(None);
+        match answer {
+            Answer::Found(found) => {
+                // Without the zero at its end; 0 bytes if the mapping has no name.
+                let len = (found.name_size as usize).saturating_sub(1).min(LONGEST);
+                // SAFETY: the kernel has written these bytes.
+                let name = unsafe { core::slice::from_raw_parts(name.as_ptr().cast::<u8>(), len) };
+                return Ok(Some(Mapping {
+                    start: found.start as usize,
+                    end: found.end as usize,
+                    offset: found.offset,
+                    is_readable: found.vma_flags & READABLE != 0,
+                    is_writable: found.vma_flags & WRITABLE != 0,
+                    is_shared: found.vma_flags & SHARED != 0,
+                    inode: found.inode,
+                    page: found.page as usize,
+                    name: OsString::from_vec(name.to_vec()),
+                }));
+            }
+            Answer::Nothing => return Ok(None),
+            Answer::Refused => {}
         }
-        maps = open_maps();
-        if maps < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        MAPS.store(maps, Ordering::Relaxed);
     }
-    // The kernel has no such query. (The descriptor stays for the next attempt, which fails faster than opening it.)
     let text = std::fs::read("/proc/self/maps")?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse).find(|map| (map.start..map.end).contains(&address)))
+}
+
+/// What the kernel answers to a query.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    Found(Query),
+    /// Nothing is mapped there.
+    Nothing,
+    /// The descriptor is not of `/proc/self/maps`, or the kernel has no such query.
+    Refused,
+}
+
+impl Answer {
+    /// # Safety
+    /// As [`query_into`].
+    unsafe fn at(maps: i32, address: usize, name: *mut u8, size: usize) -> Answer {
+        // SAFETY: forwarded.
+        match unsafe { query_into(maps, address, name, size) } {
+            Some(found) if (found.start..found.end).contains(&(address as u64)) => Answer::Found(found),
+            // Another file might accept the call, and write nothing.
+            Some(_) => Answer::Refused,
+            None if io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT) => Answer::Nothing,
+            None => Answer::Refused,
+        }
+    }
 }
 
 /// Parses a line of `/proc/self/maps`.

@@ -237,7 +237,7 @@ mod tests {
             (206, &[etag, ("content-range", "bytes 100-198/1000"), ("content-length", "99")], "bytes 100 to 199"),
             (206, &[etag, ("content-range", "bytes 0-99/1000"), length], "bytes 0 to 100"),
             (206, &[etag, ("content-range", "bytes 100-199/*"), length], "does not have the range"),
-            (206, &[etag, range, ("content-length", "101")], "more than the 100 bytes"),
+            (206, &[etag, range, ("content-length", "101")], "more than the requested 100 bytes"),
             (206, &[etag, range, ("content-length", "99")], "the body has 99 bytes"),
             (
                 206,

@@ -1,28 +1,33 @@
 //! [`Backend`]: what the objects of one bucket, server or directory share: its connections, and whether it works.
 
+mod backends;
 mod cause;
 #[cfg(feature = "net")]
 mod connect;
 #[cfg(feature = "net")]
 mod judge;
+mod lane;
 mod redact;
 #[cfg(feature = "net")]
 mod settings;
 mod url;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use object_store::ObjectStore;
 
+pub(crate) use backends::Backends;
 #[cfg(test)]
 pub(crate) use cause::Refused;
-pub(crate) use cause::cause_of;
+pub(crate) use cause::{brief_of, cause_of, connection_of};
 #[cfg(feature = "net")]
 pub(crate) use judge::{Asked, PinnedHead, Seen};
 pub(crate) use redact::{Redactor, refused_url};
-pub(crate) use url::{Place, connect, parse};
+use url::connect;
+pub(crate) use url::{Place, parse};
 
+use crate::engine::Share;
 use crate::health::Health;
 
 /// A bucket, a server, a directory, or the caller's own `object_store`.
@@ -30,13 +35,24 @@ pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// What distinguishes it from another bucket of the same name; empty for most.
     pub(crate) endpoint: Arc<str>,
+    /// Whether it is a server, whose entity tags stay what they are when this process ends. A store of the process may count.
+    pub(crate) is_server: bool,
     pub(crate) health: Health,
+    /// What its requests may take of the store's turns and memory.
+    pub(crate) share: OnceLock<Share>,
     pub(crate) redactor: Arc<Redactor>,
 }
 
 impl Backend {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, endpoint: &str, redactor: &Arc<Redactor>) -> Backend {
-        Backend { store, endpoint: endpoint.into(), health: Health::default(), redactor: Arc::clone(redactor) }
+        Backend {
+            store,
+            endpoint: endpoint.into(),
+            is_server: false,
+            health: Health::default(),
+            share: OnceLock::new(),
+            redactor: Arc::clone(redactor),
+        }
     }
 }
 

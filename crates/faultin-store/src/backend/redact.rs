@@ -22,6 +22,17 @@ impl fmt::Debug for Redactor {
     }
 }
 
+/// Returns the forms in which other code may tell a secret: as it is, with blanks in place of line breaks, and escaped.
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = vec![secret.to_owned(), without_controls(secret), secret.escape_debug().to_string()];
+    forms.dedup();
+    forms
+}
+
+fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Returns whether the value of a setting is secret.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -39,7 +50,7 @@ impl Redactor {
         let settings = settings.filter(|(name, _)| is_secret(name)).map(|(_, value)| value.to_owned());
         // Shorter ones could be a part of any word.
         let whole = environment.chain(settings).map(|value| value.trim().to_owned()).filter(|value| value.len() >= 4);
-        let mut secrets: Vec<String> = whole.collect();
+        let mut secrets: Vec<String> = whole.flat_map(|value| forms(&value)).collect();
         // The longest one first: another one may be a part of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Redactor { secrets }
@@ -61,10 +72,7 @@ impl Redactor {
 
     /// Returns a text without secrets, and with URLs that end at their path; cut where it is long.
     pub(crate) fn text(&self, text: &str) -> Arc<str> {
-        // Before and after line breaks are blanks: a secret may have some.
-        let text = self.without_known(text);
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let text = self.without_known(&text);
+        let text = without_controls(&self.without_known(text));
         let words: Vec<String> = text.split(' ').filter(|word| !word.is_empty()).map(without_secrets).collect();
         let mut text = words.join(" ");
         if let Some((at, _)) = text.char_indices().nth(LONGEST) {
@@ -75,21 +83,21 @@ impl Redactor {
     }
 }
 
-/// Parts of queries whose values are secret.
-const SECRET_QUERY: [&str; 6] = ["sig=", "signature=", "token=", "secret=", "password=", "credential="];
+/// Ends of names of parts of queries and paths whose values are secret.
+pub(super) const SECRET_PARTS: [&str; 6] = ["sig", "signature", "token", "secret", "password", "credential"];
 
 /// Removes the user, the password and the query of a URL within a word, also where it is no valid URL.
 fn without_secrets(word: &str) -> String {
     let Some(at) = word.find("://") else {
         // The rest of a URL with a blank in it, or one without slashes.
-        let rest = word.rfind('@').map_or(word, |at| &word[at + 1..]);
+        let Some(rest) = after_user(word) else { return "***".to_owned() };
         let lower = rest.to_ascii_lowercase();
-        let value = SECRET_QUERY.iter().filter_map(|name| Some(lower.find(name)? + name.len())).min();
+        let value =
+            SECRET_PARTS.iter().filter_map(|name| Some(lower.find(&format!("{name}="))? + name.len() + 1)).min();
         return value.map_or_else(|| rest.to_owned(), |at| format!("{}***", &rest[..at]));
     };
     let (scheme, rest) = word.split_at(at + 3);
-    // A secret may have what ends an authority or a path.
-    let rest = rest.rfind('@').map_or(rest, |at| &rest[at + 1..]);
+    let Some(rest) = after_user(rest) else { return format!("{scheme}***") };
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (rest, query) = rest.split_at(end);
     // What closes a bracket or a quote after the query.
@@ -103,14 +111,21 @@ fn without_secrets(word: &str) -> String {
     format!("{scheme}{rest}{}", tail.chars().rev().collect::<String>())
 }
 
-/// Returns what may be told of a text that is no URL of a store: nothing before an `@`, and nothing from a `?` or `#` on.
+/// Returns what is after the user of a URL, also if a secret has what ends an authority or a path. `None` if it is not certain
+/// where that is: the `@` may be a password's end, and then a host follows, or a part of a query, as the account in a signed
+/// URL of GCS, and then a signature may follow.
+fn after_user(text: &str) -> Option<&str> {
+    let Some((before, rest)) = text.rsplit_once('@') else { return Some(text) };
+    (!before.contains(['?', '#', ';', '&', '='])).then_some(rest)
+}
+
+/// Returns what may be told of a text that is no URL of a store: nothing before an `@`, and nothing from a `?` or `#` on; only
+/// the scheme if both are there.
 pub(crate) fn refused_url(text: &str) -> String {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     let scheme = scheme.filter(|scheme| super::url::SCHEMES.contains(&&**scheme));
-    let (rest, has_user) = match text.rsplit_once('@') {
-        Some((_, rest)) => (rest, true),
-        None => (text, false),
-    };
+    let has_user = text.contains('@');
+    let rest = after_user(text).unwrap_or("***");
     let rest = rest.split(['?', '#', ';']).next().unwrap_or_default();
     match scheme {
         Some(scheme) if has_user => format!("{scheme}://{rest}"),
@@ -134,7 +149,10 @@ mod tests {
             ("https://a@b@host/", "https://host/"),
             ("to http://me:hun/ter@host/x now", "to http://host/x now"),
             ("to http://me:hun ter@host/x", "to http://me host/x"),
-            ("to http://me:hun?ter@host/x", "to http://host/x"),
+            ("to http://me:hun?ter@host/x", "to http://***"),
+            ("GET https://host/o?GoogleAccessId=me@iam.example&Signature=hunter: no", "GET https://*** no"),
+            ("https://host/o?password=hun@ter", "https://***"),
+            ("o?id=me@iam.example&Signature=hunter", "***"),
             ("http://host/x?a=b c&sig=hunter", "http://host/x c&sig=***"),
             ("me:hunter@host/x", "host/x"),
             ("https://[::1]:90/x: refused", "https://[::1]:90/x: refused"),
@@ -143,11 +161,19 @@ mod tests {
         for (text, wanted) in cases {
             assert_eq!(&*redactor.text(text), wanted);
         }
+        let key = Redactor::new([("google_service_account_key", "BEGIN\nhunter\t22\nEND")].into_iter());
+        for text in ["BEGIN\nhunter\t22\nEND", "BEGIN hunter 22 END", "BEGIN\\nhunter\\t22\\nEND"] {
+            assert_eq!(&*key.text(&format!("a key {text}: no")), "a key ***: no");
+        }
         for (text, wanted) in [
             ("http://user:hun/ter22@host/x", "http://host/x"),
             ("s3://AKIA:hun/ter22@bucket/k", "s3://bucket/k"),
             ("http://user:hun ter22@host/x", "http://host/x"),
-            ("http://user:hun?ter22@host/x", "http://host/x"),
+            ("http://user:hun?ter22@host/x", "http://***"),
+            ("https://host/b/o?GoogleAccessId=me@iam.example&Expires=1&Signature=hunter22", "https://***"),
+            ("http://host/x?password=hun@ter22", "http://***"),
+            ("http://host/x#a@b&token=hunter22", "http://***"),
+            ("http://host/x;token=hun@ter22", "http://***"),
             ("http:user:hunter22@host/x", "http://host/x"),
             ("user:hunter22@host/x", "host/x"),
             ("HTTP:\\\\user:hunter22@host\\x", "http://host\\x"),

@@ -30,8 +30,8 @@ fn check_one(name: &str, value: &str) -> Result<(), Cause> {
     let wrong = |what: &str| Err(Cause::Unsupported(format!("the setting {name} {what}").into()));
     let lower = name.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-    // Names of files, and JSON.
-    if has(&["file", "path", "service_account", "application_credentials"]) {
+    // Names of files, JSON, and PEM.
+    if has(&["file", "path", "service_account", "application_credentials", "ca_certificate"]) {
         return Ok(());
     }
     if value.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
@@ -90,6 +90,7 @@ mod tests {
             ("AWS_SESSION_TOKEN", ""),
             ("AZURE_USE_FABRIC_ENDPOINT", "true"),
             ("GOOGLE_SERVICE_ACCOUNT_KEY", "{\n}"),
+            ("AWS_PROXY_CA_CERTIFICATE", "-----BEGIN CERTIFICATE-----\n"),
         ] {
             check_one(name, value).expect(value);
         }

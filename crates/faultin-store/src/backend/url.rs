@@ -6,7 +6,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
-use super::redact::Redactor;
+use super::lane::Lane;
+use super::redact::{Redactor, SECRET_PARTS};
 use crate::error::Cause;
 
 /// Where an object is.
@@ -19,6 +20,19 @@ pub(crate) struct Place {
     pub(crate) name: Arc<str>,
     /// The part of the URL that names the bucket, the server or the file system.
     pub(crate) bucket: String,
+}
+
+impl Place {
+    /// Returns what names the server, if it is one of the network: all buckets of a kind of store are of one endpoint.
+    pub(super) fn server(&self) -> Option<String> {
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        match self.url.scheme() {
+            "file" | "memory" => None,
+            "http" | "https" | "abfs" | "abfss" => Some(format!("{host}:{port}")),
+            scheme => Some(scheme.to_owned()),
+        }
+    }
 }
 
 /// Reads a URL.
@@ -36,6 +50,9 @@ pub(crate) fn parse(text: &str) -> Result<Place, Cause> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(unsupported("a query in a URL is not supported".into()));
+    }
+    if has_secret_parameter(text) {
+        return Err(unsupported("a credential in a part of the path is not supported".into()));
     }
     if !SCHEMES.contains(&url.scheme()) {
         let what = "the scheme is not that of a store (s3, gs, az, abfs, http, https, file, memory)";
@@ -88,6 +105,14 @@ fn is_exact(text: &str, url: &Url) -> bool {
     !is_ambiguous && (path.is_empty() || path.split('/').all(is_plain))
 }
 
+/// Returns whether the path has a parameter (`;sig=…`) whose name is that of a credential: it would be told as a part of the path.
+fn has_secret_parameter(text: &str) -> bool {
+    text.split(';').skip(1).any(|parameter| {
+        let name = parameter.split_once('=').map_or("", |(name, _)| name).to_ascii_lowercase();
+        SECRET_PARTS.iter().any(|part| name.ends_with(part))
+    })
+}
+
 fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -120,9 +145,10 @@ pub(crate) fn connect(
     place: &Place,
     settings: &Settings,
     redactor: &Redactor,
+    lane: Option<&Arc<Lane>>,
 ) -> Result<(Arc<dyn ObjectStore>, String), Cause> {
     // What the settings have to be is checked before; this is for what is not known of them.
-    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(place, settings, redactor)));
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(place, settings, redactor, lane)));
     made.unwrap_or_else(|_| Err(Cause::Unsupported("a setting cannot be used: object_store has panicked".into())))
 }
 
@@ -140,44 +166,79 @@ macro_rules! configured {
 /// Makes the store of a builder: with our client, and without retries.
 #[cfg(feature = "net")]
 macro_rules! built {
-    ($builder:expr, $failed:expr) => {
+    ($builder:expr, $lane:expr, $failed:expr) => {
         Arc::new(
             $builder
                 .with_retry(no_retries())
-                .with_http_connector(super::connect::Connector)
+                .with_http_connector(super::connect::Connector(Arc::clone($lane)))
                 .build()
                 .map_err($failed)?,
         )
     };
 }
 
-fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<dyn ObjectStore>, String), Cause> {
-    let failed = |error: object_store::Error| Cause::Unsupported(redactor.text(&error.to_string()));
-    let _ = (settings, &failed, &place.url);
+fn make(
+    place: &Place,
+    settings: &Settings,
+    redactor: &Redactor,
+    lane: Option<&Arc<Lane>>,
+) -> Result<(Arc<dyn ObjectStore>, String), Cause> {
+    #[cfg(feature = "net")]
+    let lane = || lane.ok_or_else(|| Cause::Unsupported("a store of the network has no thread".into()));
+    let failed = |error: object_store::Error| Cause::Unsupported(super::cause::text_of(&error, redactor));
+    let _ = (settings, &failed, &lane, &place.url);
     match place.scheme {
         #[cfg(feature = "s3")]
         ObjectStoreScheme::AmazonS3 => {
             use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
             super::settings::check::<AmazonS3ConfigKey>("AWS_", settings)?;
             let builder = configured!(AmazonS3Builder::from_env().with_url(place.url.as_str()), settings);
-            let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
-            Ok((built!(builder, failed), redactor.text(&endpoint).to_string()))
+            let of = |key| builder.get_config_value(&key);
+            // The region is a part of the server's name only if no endpoint is.
+            let named = of(AmazonS3ConfigKey::S3Endpoint).or_else(|| of(AmazonS3ConfigKey::Endpoint));
+            let server = server(
+                redactor,
+                [
+                    named.or_else(|| of(AmazonS3ConfigKey::Region)),
+                    of(AmazonS3ConfigKey::VirtualHostedStyleRequest),
+                    of(AmazonS3ConfigKey::S3Express),
+                ],
+            );
+            Ok((built!(builder, lane()?, failed), server))
         }
         #[cfg(feature = "gcs")]
         ObjectStoreScheme::GoogleCloudStorage => {
             use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
             super::settings::check::<GoogleConfigKey>("GOOGLE_", settings)?;
             let builder = configured!(GoogleCloudStorageBuilder::from_env().with_url(place.url.as_str()), settings);
-            Ok((built!(builder, failed), String::new()))
+            let of = |key| builder.get_config_value(&key);
+            // A service account's key may name the server, too.
+            let account = of(GoogleConfigKey::ServiceAccountKey)
+                .or_else(|| std::fs::read_to_string(of(GoogleConfigKey::ServiceAccount)?).ok());
+            let account = account.and_then(|key| serde_json::from_str::<serde_json::Value>(&key).ok());
+            let named = || Some(account?.get("gcs_base_url")?.as_str()?.to_owned());
+            let server = server(redactor, [of(GoogleConfigKey::BaseUrl).or_else(named)]);
+            Ok((built!(builder, lane()?, failed), server))
         }
         #[cfg(feature = "azure")]
         ObjectStoreScheme::MicrosoftAzure => {
             use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
             super::settings::check::<AzureConfigKey>("AZURE_", settings)?;
             let builder = configured!(MicrosoftAzureBuilder::from_env().with_url(place.url.as_str()), settings);
-            let of = |key| builder.get_config_value(&key).unwrap_or_default();
-            let endpoint = format!("{} {}", of(AzureConfigKey::AccountName), of(AzureConfigKey::Endpoint));
-            Ok((built!(builder, failed), redactor.text(endpoint.trim()).to_string()))
+            let of = |key| builder.get_config_value(&key);
+            let emulator = of(AzureConfigKey::UseEmulator);
+            let server = server(
+                redactor,
+                [
+                    of(AzureConfigKey::AccountName),
+                    of(AzureConfigKey::Endpoint),
+                    of(AzureConfigKey::UseFabricEndpoint).map(|value| format!("fabric={value}")),
+                    // Where `object_store` looks for the emulator.
+                    std::env::var("AZURITE_BLOB_STORAGE_URL").ok().filter(|_| emulator.as_deref() != Some("false")),
+                    emulator.map(|value| format!("emulator={value}")),
+                ],
+            );
+            Ok((built!(builder, lane()?, failed), server))
         }
         #[cfg(feature = "http")]
         ObjectStoreScheme::Http => {
@@ -190,7 +251,7 @@ fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<
                 builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
             }
             let builder = configured!(builder, settings);
-            Ok((built!(builder, failed), String::new()))
+            Ok((built!(builder, lane()?, failed), String::new()))
         }
         #[cfg(feature = "local")]
         ObjectStoreScheme::Local => Ok((Arc::new(object_store::local::LocalFileSystem::new()), String::new())),
@@ -200,6 +261,14 @@ fn make(place: &Place, settings: &Settings, redactor: &Redactor) -> Result<(Arc<
             format!("{}: needs a feature of faultin-store that is not enabled", place.url.scheme()).into(),
         )),
     }
+}
+
+/// Returns what distinguishes a server from others that have buckets of the same names, of settings that select it.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn server<const N: usize>(redactor: &Redactor, settings: [Option<String>; N]) -> String {
+    let is_set = |value: &String| !value.is_empty() && !value.ends_with("false");
+    let parts: Vec<String> = settings.into_iter().flatten().filter(is_set).collect();
+    redactor.text(&parts.join(" ")).to_string()
 }
 
 /// The retries are those of this crate, which have a deadline.
@@ -225,12 +294,64 @@ mod tests {
             let place = parse(text).unwrap();
             assert_eq!((&*place.name, &*place.bucket, place.path.as_ref()), (text, bucket, path));
         }
-        for text in
-            ["s3://bucket", "nothing", "ftp://host/x", "http://me:pw@host/x", "https://host/x?sig=1", "s3://b/x#f"]
-        {
+        for text in [
+            "s3://bucket",
+            "nothing",
+            "ftp://host/x",
+            "http://me:pw@host/x",
+            "https://host/x?sig=1",
+            "s3://b/x#f",
+            "http://host/x;sig=1",
+            "http://host/x;v=1;X-Amz-Signature=1/y",
+        ] {
             let cause = parse(text).unwrap_err();
             assert!(matches!(cause, Cause::Unsupported(_)), "{text}: {cause}");
             assert!(!cause.to_string().contains("pw") && !cause.to_string().contains("sig"));
+        }
+    }
+
+    /// The disk tier tells objects of the same name apart by it.
+    #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+    #[test]
+    fn each_setting_that_selects_another_server_distinguishes_it() {
+        let lane = Lane::new().unwrap();
+        let account =
+            |more: &str| format!(r#"{{"private_key": "p", "private_key_id": "i", "client_email": "e", {more}}}"#);
+        let (plain, elsewhere) =
+            (account(r#""disable_oauth": true"#), account(r#""disable_oauth": true, "gcs_base_url": "http://d:1""#));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), elsewhere.replace("//d", "//e")).unwrap();
+        let file = file.path().to_str().unwrap();
+        let s3: &[&[(&str, &str)]] = &[
+            &[],
+            &[("aws_region", "cn-north-1")],
+            &[("aws_endpoint", "http://a:1")],
+            &[("aws_endpoint", "http://b:1")],
+            &[("aws_endpoint", "http://a:1"), ("aws_endpoint_url_s3", "http://c:1")],
+            &[("aws_endpoint", "http://a:1"), ("aws_virtual_hosted_style_request", "true")],
+        ];
+        let gs: &[&[(&str, &str)]] = &[
+            &[("google_service_account_key", &plain)],
+            &[("google_service_account_key", &elsewhere)],
+            &[("google_service_account", file)],
+            &[("google_service_account_key", &elsewhere), ("google_base_url", "http://c:1")],
+        ];
+        let az: &[&[(&str, &str)]] = &[
+            &[("azure_storage_account_name", "one")],
+            &[("azure_storage_account_name", "two")],
+            &[("azure_storage_account_name", "one"), ("azure_storage_endpoint", "http://a:1")],
+            &[("azure_storage_account_name", "one"), ("azure_use_fabric_endpoint", "true")],
+            &[("azure_storage_account_name", "one"), ("azure_storage_use_emulator", "true")],
+        ];
+        for (url, each) in [("s3://bucket/x", s3), ("gs://bucket/x", gs), ("az://bucket/x", az)] {
+            let place = parse(url).unwrap();
+            let mut servers = std::collections::HashSet::new();
+            for settings in each {
+                let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+                let made = connect(&place, &settings, &Redactor::default(), Some(&lane));
+                let (_, server) = made.unwrap_or_else(|cause| panic!("{url} {settings:?}: {cause}"));
+                assert!(servers.insert(server.clone()), "{url} {settings:?}: {server} is another one's");
+            }
         }
     }
 
@@ -262,7 +383,12 @@ mod tests {
         assert!(says.contains("has a host"), "{says}");
         assert!(parse("s3://b/a\nb").unwrap_err().to_string().contains("control"));
         // What is encoded by a URL is decoded once.
-        for (text, path) in [("s3://b/a%20b", "a b"), ("http://h/a%2520b", "a%20b"), ("s3://b/a..b", "a..b")] {
+        for (text, path) in [
+            ("s3://b/a%20b", "a b"),
+            ("http://h/a%2520b", "a%20b"),
+            ("s3://b/a..b", "a..b"),
+            ("http://h/x;v=1", "x;v=1"),
+        ] {
             assert_eq!(parse(text).unwrap().path.as_ref(), path, "{text}");
         }
     }

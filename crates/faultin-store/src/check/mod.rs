@@ -14,6 +14,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod client;
 mod race;
 mod reads;
 mod writes;
@@ -23,9 +24,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 
+use self::client::Client;
 use crate::error::Error;
 use crate::store::Store;
 
@@ -71,7 +73,7 @@ pub struct Row {
 pub struct Report {
     /// One for each promise, in a fixed order.
     pub rows: Vec<Row>,
-    /// Objects that the check has made and could not remove.
+    /// Objects that the check has made, or may have made, and could not remove.
     pub left: Vec<String>,
 }
 
@@ -118,7 +120,9 @@ impl fmt::Display for Report {
 
 /// Checks the store of a URL. Writes, reads and removes a few small objects, whose names begin with that of the URL.
 ///
-/// Makes about 500 requests, most of them small writes. A process that ends meanwhile leaves objects behind, in a folder whose
+/// Makes about 500 requests, most of them small writes. Each may take as long as
+/// [`StoreOptions::attempt`](crate::StoreOptions::attempt); a store that does not answer two in a row is not asked any more, and
+/// neither is one that takes more than ten minutes. A process that ends meanwhile leaves objects behind, in a folder whose
 /// name begins with `faultin-check-`.
 ///
 /// # Errors
@@ -134,58 +138,47 @@ pub fn check(store: &Store, url: &str) -> Result<Report, Error> {
 /// If `store` is another process's.
 pub fn check_in(store: &Store, backend: Arc<dyn ObjectStore>, folder: &Path) -> Result<Report, Error> {
     let name = Arc::from(folder.as_ref());
-    store.wait_for(run(backend, folder.clone()), None).map_err(|cause| Error::new(&name, None, 0, cause))
+    let client = Client::new(backend, store.redactor(), store.engine().options.attempt);
+    // Its requests know when to end.
+    store.wait_for(run(client, folder.clone()), None).map_err(|cause| Error::new(&name, None, 0, cause))
 }
 
-async fn run(backend: Arc<dyn ObjectStore>, folder: Path) -> Report {
+async fn run(client: Client, folder: Path) -> Report {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let folder = folder.join(format!("faultin-check-{time:x}-{}", std::process::id()).as_str());
-    let mut check = Check { backend, folder, rows: Vec::new(), objects: Vec::new() };
+    let mut check = Check { client, folder, rows: Vec::new() };
     reads::probe(&mut check).await;
     writes::probe(&mut check).await;
     race::probe(&mut check).await;
-    let mut left = Vec::new();
-    for path in &check.objects {
-        match check.backend.delete(path).await {
-            Ok(()) | Err(StoreError::NotFound { .. }) => {}
-            Err(error) => left.push(format!("{path}: {}", brief(&error))),
-        }
-    }
-    Report { rows: check.rows, left }
+    Report { rows: check.rows, left: check.client.remove_all().await }
 }
 
 /// A check under way.
 struct Check {
-    backend: Arc<dyn ObjectStore>,
+    client: Client,
     /// Of this check alone.
     folder: Path,
     rows: Vec<Row>,
-    /// To be removed.
-    objects: Vec<Path>,
 }
 
 /// The outcome of a probe: an error is the row's verdict, too.
 type Outcome = Result<(), Verdict>;
 
 impl Check {
-    /// Returns the path of a new object, which will be removed.
-    fn object(&mut self, name: &str) -> Path {
-        let path = self.folder.clone().join(name);
-        self.objects.push(path.clone());
-        path
+    /// Returns the path of a new object.
+    fn object(&self, name: &str) -> Path {
+        self.folder.clone().join(name)
     }
 
     fn row(&mut self, need: Need, promise: &'static str, outcome: Outcome) {
-        let verdict = outcome.err().unwrap_or(Verdict::Honoured);
+        // What a store has said is in it, such as an etag.
+        let verdict = match outcome {
+            Ok(()) => Verdict::Honoured,
+            Err(Verdict::Broken(what)) => Verdict::Broken(self.client.redacted(&what)),
+            Err(Verdict::Unknown(why)) => Verdict::Unknown(self.client.redacted(&why)),
+            Err(verdict) => verdict,
+        };
         self.rows.push(Row { promise, need, verdict });
-    }
-}
-
-/// Returns the verdict for a request that failed, and should not have.
-fn failed(error: &StoreError) -> Verdict {
-    match error {
-        StoreError::NotImplemented { .. } | StoreError::NotSupported { .. } => Verdict::Unsupported,
-        error => Verdict::Unknown(brief(error)),
     }
 }
 
@@ -202,48 +195,9 @@ fn same(got: &Bytes, expected: &[u8]) -> Outcome {
     holds(got.as_ref() == expected, "other bytes")
 }
 
-/// Describes an error in a few words, without the query of a URL, which may have credentials.
-fn brief(error: &StoreError) -> String {
-    let known = match error {
-        StoreError::NotFound { .. } => "not found",
-        StoreError::AlreadyExists { .. } => "the object exists",
-        StoreError::Precondition { .. } => "the condition does not hold",
-        StoreError::NotModified { .. } => "not modified",
-        StoreError::PermissionDenied { .. } => "permission denied",
-        StoreError::Unauthenticated { .. } => "not authenticated",
-        _ => "",
-    };
-    if !known.is_empty() {
-        return known.to_owned();
-    }
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    let words = last.to_string();
-    let words = words.split_whitespace().map(|word| word.split_once('?').map_or(word, |(before, _)| before));
-    let text = words.collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-/// Number of characters of a description.
-const LONGEST: usize = 120;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_description_has_no_query() {
-        let source = "GET https://account.example/container/object?sig=SECRET&x=y failed\nwith status 500";
-        let error = StoreError::Generic { store: "test", source: source.into() };
-        assert_eq!(brief(&error), "GET https://account.example/container/object failed with status 500");
-        let error = StoreError::Generic { store: "test", source: "ü".repeat(500).into() };
-        assert_eq!(brief(&error).chars().count(), LONGEST + 1);
-    }
 
     #[test]
     fn a_report_is_a_table() {

@@ -1,11 +1,12 @@
 //! Conditions on writes, by clients that race: exactly one wins each round, and the object is its.
 
 use futures_util::future::join_all;
+use object_store::UpdateVersion;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, PutResult, UpdateVersion};
 
-use super::writes::{create, has, update, version};
-use super::{Check, Need::Fencing, Outcome, Verdict, brief, failed, holds};
+use super::client::{Client, Failure};
+use super::writes::{create, has, update};
+use super::{Check, Need::Fencing, Outcome, Verdict, holds};
 
 /// Number of clients; the promises name it.
 const CLIENTS: usize = 8;
@@ -15,15 +16,14 @@ const ROUNDS: usize = 20;
 
 pub async fn probe(check: &mut Check) {
     let paths: Vec<Path> = (0..ROUNDS).map(|round| check.object(&format!("race-{round}"))).collect();
-    let store = std::sync::Arc::clone(&check.backend);
-    let outcome = creations(store.as_ref(), &paths).await;
+    let outcome = creations(&check.client, &paths).await;
     check.row(Fencing, "of eight clients that create an object, exactly one wins", outcome);
     let path = check.object("race");
-    let outcome = replacements(store.as_ref(), &path).await;
+    let outcome = replacements(&check.client, &path).await;
     check.row(Fencing, "of eight clients that replace an object, exactly one wins", outcome);
 }
 
-async fn creations(store: &dyn ObjectStore, paths: &[Path]) -> Outcome {
+async fn creations(store: &Client, paths: &[Path]) -> Outcome {
     for (round, path) in paths.iter().enumerate() {
         let clients = contents().map(|content| async move {
             let result = create(store, path, content.as_bytes()).await;
@@ -34,9 +34,9 @@ async fn creations(store: &dyn ObjectStore, paths: &[Path]) -> Outcome {
     Ok(())
 }
 
-async fn replacements(store: &dyn ObjectStore, path: &Path) -> Outcome {
+async fn replacements(store: &Client, path: &Path) -> Outcome {
     for round in 0..ROUNDS {
-        let before = version(store, path, b"nobody").await?;
+        let before = store.put(path, b"nobody").await?;
         let clients = contents().map(|content| {
             let before = UpdateVersion { e_tag: before.e_tag.clone(), version: before.version.clone() };
             async move {
@@ -55,22 +55,22 @@ fn contents() -> impl Iterator<Item = String> {
 }
 
 async fn judge(
-    store: &dyn ObjectStore,
+    store: &Client,
     path: &Path,
     round: usize,
-    results: Vec<(String, Result<PutResult, Error>)>,
+    results: Vec<(String, Result<UpdateVersion, Failure>)>,
 ) -> Outcome {
     let round = round + 1;
     let (mut won, mut reason) = (Vec::new(), None);
     for (content, result) in results {
         match result {
             Ok(_) => won.push(content),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. }) => {}
+            Err(Failure::Exists | Failure::Condition | Failure::NotModified) => {}
             // It may have won all the same.
-            Err(error) => {
-                reason.get_or_insert(match failed(&error) {
-                    Verdict::Unsupported => Verdict::Unsupported,
-                    _ => Verdict::Unknown(format!("{}, in round {round}", brief(&error))),
+            Err(failure) => {
+                reason.get_or_insert(match failure.into() {
+                    Verdict::Unknown(why) => Verdict::Unknown(format!("{why}, in round {round}")),
+                    verdict => verdict,
                 });
             }
         }

@@ -10,7 +10,7 @@
 //! | bytes or records are damaged | the same; the slot is used again |
 //! | the disk is full | blocks are evicted for new ones; after a minute it is tried whether there is space |
 //! | reads or writes fail | misses; writes pause for 100 ms, and twice as long each time, up to a minute |
-//! | reads are slow | a read waits at most for its patience ([`DiskOptions::patience`]); after three that were late, reads that would have to wait for the disk are misses for a second, up to a minute, until one that tries is in time |
+//! | reads are slow | a read waits at most for its patience ([`DiskOptions::patience`]), a read of several blocks once for all of them; after three that were late, reads that would have to wait for the disk are misses for a second, up to a minute, until one that tries is in time |
 //! | writes are slow | blocks that do not fit into the queue (16 MiB) are not stored |
 //! | another process has the directory | misses, until that process ends: one process uses a directory |
 //! | the directory is removed | the tier continues in the removed files |
@@ -35,7 +35,7 @@ mod place;
 mod queues;
 mod readers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::fmt;
@@ -159,11 +159,20 @@ impl DiskOptions {
         let thread =
             faultin_cache::pager::without_signals(|| thread::Builder::new().name("faultin-disk".into()).spawn(work))?;
         shared.wait_while(|state| state == DiskState::Opening);
-        Ok(Disk { shared, commands: Some(sender), thread: Some(thread), limit: self.limit, patience: self.patience })
+        Ok(Disk {
+            shared,
+            commands: Some(sender),
+            thread: Some(thread),
+            limit: self.limit,
+            patience: self.patience,
+            process: faultin::process(),
+        })
     }
 }
 
 /// A disk tier: see the [module](self).
+///
+/// After `fork`, the child has a tier that misses, and may drop it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -188,6 +197,7 @@ pub struct Disk {
     thread: Option<JoinHandle<()>>,
     limit: u64,
     patience: Duration,
+    process: u32,
 }
 
 /// What the threads of a tier share.
@@ -229,17 +239,29 @@ impl Disk {
 
     /// Reads a block as [`get`](Self::get) does, with another patience. [`Duration::ZERO`] reads only what need not be waited for.
     pub fn get_within(&self, key: &Key, buf: &mut [u8], patience: Duration) -> Option<usize> {
-        let found = self.read(key, buf, patience);
+        self.get_spending(key, buf, &mut { patience })
+    }
+
+    /// Reads a block as [`get_within`](Self::get_within) does, and takes the time for which it has waited off the patience.
+    pub(crate) fn get_spending(&self, key: &Key, buf: &mut [u8], patience: &mut Duration) -> Option<usize> {
+        let mut deadline = None;
+        let found = self.read(key, buf, *patience, &mut deadline);
+        if let Some(deadline) = deadline {
+            *patience = deadline.saturating_duration_since(Instant::now()).min(*patience);
+        }
         let counters = &self.shared.counters;
         if found.is_some() { &counters.hits } else { &counters.misses }.add(1);
         found
     }
 
-    fn read(&self, key: &Key, buf: &mut [u8], patience: Duration) -> Option<usize> {
+    /// Sets the deadline when it begins to wait.
+    fn read(&self, key: &Key, buf: &mut [u8], patience: Duration, deadline: &mut Option<Instant>) -> Option<usize> {
         let len = usize::try_from(key.range.end.checked_sub(key.range.start)?).ok()?;
         let mut rest = buf.get_mut(..len)?;
+        if !self.is_ours() {
+            return None;
+        }
         let tier = self.shared.tier.get()?;
-        let mut deadline = None;
         for piece in pieces(&key.range, self.shared.sizes.slot) {
             let (part, after) = rest.split_at_mut((piece.end - piece.start) as usize);
             rest = after;
@@ -249,7 +271,10 @@ impl Disk {
                 return None;
             }
             let outcome = tier.read(part, self.shared.sizes.pos(slot), || {
-                *deadline.get_or_insert_with(|| (patience != Duration::ZERO).then(|| after_now(patience)))
+                if deadline.is_none() && patience != Duration::ZERO {
+                    *deadline = Some(after_now(patience));
+                }
+                *deadline
             });
             if !self.accept(tier, slot, &record, part, outcome) {
                 return None;
@@ -285,6 +310,7 @@ impl Disk {
         let is_whole = key.range.end.checked_sub(key.range.start) == Some(bytes.len() as u64);
         let queued = self.shared.queued.fetch_add(cost, Relaxed);
         let is_sent = is_whole
+            && self.is_ours()
             && queued.saturating_add(cost) <= QUEUE
             && self.commands.as_ref().is_some_and(|commands| commands.send(Command::Put(key, bytes)).is_ok());
         if !is_sent {
@@ -297,7 +323,7 @@ impl Disk {
     /// there are some left.
     pub fn flush(&self, patience: Duration) -> bool {
         let (done, is_done) = mpsc::channel();
-        match &self.commands {
+        match self.commands.as_ref().filter(|_| self.is_ours()) {
             Some(commands) if commands.send(Command::Flush(done)).is_ok() => {
                 matches!(is_done.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
             }
@@ -305,17 +331,24 @@ impl Disk {
         }
     }
 
-    /// Returns the number of bytes that wait to be written.
-    pub(crate) fn queued(&self) -> usize {
-        self.shared.queued.load(Relaxed)
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Returns whether this is the process that has opened the tier. A child of `fork` has none of its threads, and locks that they held
+    /// then stay locked there.
+    fn is_ours(&self) -> bool {
+        self.process == faultin::process()
     }
 
     /// Returns the counters.
     pub fn stats(&self) -> DiskStats {
         let counters = &self.shared.counters;
-        let blocks = self.shared.tier.get().map_or(0, |tier| tier.index.read().len()) as u64;
+        let is_ours = self.is_ours();
+        let tier = self.shared.tier.get().filter(|_| is_ours);
+        let blocks = tier.map_or(0, |tier| tier.index.read().len()) as u64;
         DiskStats {
-            state: *self.shared.state.lock(),
+            state: if is_ours { *self.shared.state.lock() } else { DiskState::Closed },
             hits: counters.hits.get(),
             misses: counters.misses.get(),
             late: counters.late.get(),
@@ -340,6 +373,10 @@ impl fmt::Debug for Disk {
 impl Drop for Disk {
     /// Waits until the blocks in the queue are stored, but at most for a second: the thread continues without the tier.
     fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget((self.commands.take(), self.thread.take()));
+            return;
+        }
         self.commands = None;
         self.shared.wait_while(|state| state != DiskState::Closed);
         if *self.shared.state.lock() == DiskState::Closed
@@ -432,7 +469,7 @@ pub enum DiskState {
     InUse,
     /// The files cannot be opened. Every get is a miss. A block that is put more than a second later tries again.
     Failed(io::ErrorKind),
-    /// It was dropped.
+    /// It was dropped, or this is a child of `fork`, where every get is a miss and nothing is stored.
     Closed,
 }
 

@@ -9,22 +9,24 @@ const LIMIT: u64 = OVERHEAD + 16 * (SLOT + RECORD) as u64;
 
 /// A file in memory, with faults.
 #[derive(Default)]
-struct Fake {
+pub struct Fake {
     bytes: Mutex<Vec<u8>>,
     faults: Mutex<Faults>,
     /// Signalled when the faults change.
     changed: Condvar,
     /// Number of reads that waited for the disk.
-    reads: AtomicUsize,
+    pub reads: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Faults {
+pub struct Faults {
     /// Reads wait for the disk.
-    cold: bool,
+    pub cold: bool,
+    /// Reads that wait for the disk take as long.
+    pub slow: Duration,
     /// Reads that wait for the disk do not return.
-    reads_hang: bool,
-    writes_hang: bool,
+    pub reads_hang: bool,
+    pub writes_hang: bool,
     reads_fail: bool,
     writes_fail: bool,
     /// There is no space for bytes after this position.
@@ -32,7 +34,7 @@ struct Faults {
 }
 
 impl Fake {
-    fn set(&self, change: impl FnOnce(&mut Faults)) {
+    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.faults.lock());
         self.changed.notify_all();
     }
@@ -64,7 +66,9 @@ impl Device for Arc<Fake> {
 
     fn read(&self, buf: &mut [u8], pos: u64) -> io::Result<()> {
         self.reads.fetch_add(1, Relaxed);
-        if self.wait_while(|faults| faults.reads_hang).reads_fail {
+        let faults = self.wait_while(|faults| faults.reads_hang);
+        thread::sleep(faults.slow);
+        if faults.reads_fail {
             return Err(io::Error::other("EIO"));
         }
         let bytes = self.bytes.lock();
@@ -101,13 +105,13 @@ impl Device for Arc<Fake> {
 
 /// The files of a tier, which outlive it.
 #[derive(Default)]
-struct Files {
+pub struct Files {
     index: Arc<Fake>,
-    data: Arc<Fake>,
+    pub data: Arc<Fake>,
 }
 
 impl Files {
-    fn open_with(&self, options: &DiskOptions) -> Disk {
+    pub fn open_with(&self, options: &DiskOptions) -> Disk {
         let (index, data) = (Arc::clone(&self.index), Arc::clone(&self.data));
         let sizes = options.sizes().expect("valid options");
         let open =

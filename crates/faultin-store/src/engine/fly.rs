@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Engine;
+use super::{Engine, Share};
 use crate::disk::{Disk, Key};
 use crate::error::Cause;
 use crate::events::What;
@@ -40,6 +40,10 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or_else(|| Err(self.flight.failure(Cause::Closed)));
+        if self.flight.is_probe {
+            // One that has found out nothing: its deadline came before its turn, for example.
+            self.object.backend.health.gave_up(self.flight.begun);
+        }
         self.engine.land(&self.object, &self.flight, outcome);
     }
 }
@@ -64,11 +68,12 @@ impl Engine {
                 Err(_) if flight.deadline() > deadline => {}
                 Err(_) => {
                     let (attempts, last) = flight.so_far();
-                    let after = deadline.saturating_duration_since(flight.begun);
-                    let cause = Cause::Deadline { after, last: last.map(Box::new) };
+                    let cause = Cause::Deadline { after: flight.time(), last: last.map(Box::new) };
                     if attempts > 0 {
                         self.down(object, flight, flight.begun, &cause);
                     }
+                    let range = object.bytes_of(&flight.blocks);
+                    self.note(&object.name, range, attempts, What::Failed(cause.clone()));
                     return Err(flight.failure(cause));
                 }
             }
@@ -81,15 +86,17 @@ impl Engine {
             return Ok(());
         }
         // Never fails: the semaphores are not closed.
+        let share = self.share(&object.backend);
+        let _own = if flight.is_ahead { share.ahead_turns.acquire().await.ok() } else { None };
         let _ahead = if flight.is_ahead { self.ahead_turns.acquire().await.ok() } else { None };
         // Memory before the turn, as for what is read ahead: flights that each have what the other one waits for would wait
         // forever.
-        let Some(room) = self.room(flight, room).await else {
+        let Some(room) = self.room(share, flight, room).await else {
             return Err(flight.failure(Cause::NoMemory));
         };
         let mut sink = Sink::new(flight, room, self.options.block);
         loop {
-            let turn = self.turns.acquire().await.ok();
+            let turn = (share.turns.acquire().await.ok(), self.turns.acquire().await.ok());
             // It has waited for its turn since before the store went down.
             if !flight.is_probe
                 && flight.so_far().0 == 0
@@ -100,10 +107,7 @@ impl Engine {
             let Err(cause) = self.attempt(object, flight, &mut sink).await else { return Ok(()) };
             drop(turn);
             let (attempt, range) = (flight.so_far().0, object.bytes_of(&flight.blocks));
-            let wants = match cause {
-                Cause::Status { retry_after, .. } => retry_after.unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
+            let wants = cause.wants_pause();
             let is_in_time = |_: &u32| wants.is_zero() || Instant::now() + wants < flight.deadline();
             let retry = flight.failed(&cause).filter(is_in_time);
             let Some(retry) = retry else {
@@ -112,10 +116,10 @@ impl Engine {
                 } else {
                     self.answered(&object.backend, &object.name);
                 }
-                self.events.add(&object.name, range, attempt, What::Failed(cause.clone()));
+                self.note(&object.name, range, attempt, What::Failed(cause.clone()));
                 return Err(flight.failure(cause));
             };
-            self.events.add(&object.name, range, attempt, What::Retried(cause));
+            self.note(&object.name, range, attempt, What::Retried(cause));
             add(&object.counters.retries, 1);
             sleep(self.backoff.pause(retry).max(wants)).await;
         }
@@ -125,24 +129,25 @@ impl Engine {
     pub(super) fn down(&self, object: &Pinned, flight: &Flight, begun: Instant, cause: &Cause) {
         if object.backend.health.failed(begun, Instant::now(), cause) {
             let range = object.bytes_of(&flight.blocks);
-            self.events.add(&object.name, range, flight.so_far().0, What::Down(cause.clone()));
+            self.note(&object.name, range, flight.so_far().0, What::Down(cause.clone()));
         }
     }
 
     /// Waits for the memory of a flight.
-    async fn room(&self, flight: &Flight, room: Option<Room>) -> Option<Room> {
+    async fn room(&self, share: &Share, flight: &Flight, room: Option<Room>) -> Option<Room> {
         if room.is_some() {
             return room;
         }
         let blocks = flight.blocks.end - flight.blocks.start;
         let count = usize::try_from(blocks).ok()?;
+        let permit = Arc::clone(&share.room).acquire_many_owned(u32::try_from(count).ok()?).await.ok()?;
         if let Some(room) = self.pool.try_room(count) {
-            return Some(room);
+            return Some(room.of_share(permit));
         }
         let _hunger = Hunger::new(self, blocks);
         let evicted = self.make_room(&mut self.table.lock());
         drop(evicted);
-        self.pool.room(count).await
+        self.pool.room(count).await.map(|room| room.of_share(permit))
     }
 
     /// Requests what is missing of a flight.
@@ -173,19 +178,24 @@ impl Engine {
     /// Takes the blocks of a flight that is ahead from the disk tier. Returns whether it has had all of them.
     async fn take_from_disk(&self, object: &Pinned, flight: &Flight, room: &mut Option<Room>) -> bool {
         let (Some(disk), Some(room)) = (&self.disk, room) else { return false };
+        // Each takes a thread of the runtime.
+        let _turn = self.disk_turns.acquire().await.ok();
+        let mut patience = disk.patience();
         for block in flight.blocks.clone() {
+            let Some(key) = object.disk_key(block) else { return false };
             let Some(mut buffer) = room.take() else { return false };
-            let (disk, key) = (Arc::clone(disk), object.disk_key(block));
+            let disk = Arc::clone(disk);
             let read = tokio::task::spawn_blocking(move || {
-                let is_there = read_block(&disk, &key, &mut buffer);
-                (buffer, is_there)
+                let is_there = read_block(&disk, &key, &mut buffer, &mut patience);
+                (buffer, is_there, patience)
             });
             match read.await {
-                Ok((buffer, true)) => {
+                Ok((buffer, true, left)) => {
+                    patience = left;
                     add(&object.counters.disk_hits, 1);
                     flight.push([buffer.freeze()]);
                 }
-                Ok((buffer, false)) => {
+                Ok((buffer, false, _)) => {
                     room.give_back(buffer);
                     return false;
                 }
@@ -212,20 +222,48 @@ impl Engine {
         // Without an attempt, they are from there.
         if let Some(disk) = self.disk.as_ref().filter(|_| attempts > 0) {
             for (block, bytes) in flight.blocks.clone().zip(arrived) {
-                // A disk that hangs may not keep the memory that reads need.
-                if disk.queued() < self.options.memory / DISK_QUEUE {
-                    disk.put(object.disk_key(block), bytes);
+                let Some(key) = object.disk_key(block) else { return };
+                // A disk that hangs may not keep the memory that reads need. A short block has the memory of a whole one.
+                let most = (self.pool.limit() / DISK_QUEUE).max(1);
+                let waiting = Waiting::new(bytes, &self.to_disk);
+                if self.to_disk.load(Ordering::Relaxed) <= most {
+                    disk.put(key, Bytes::from_owner(waiting));
                 }
             }
         }
     }
 }
 
+/// A block that waits for the disk tier until this is dropped.
+struct Waiting {
+    bytes: Bytes,
+    all: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn new(bytes: Bytes, all: &Arc<AtomicUsize>) -> Waiting {
+        all.fetch_add(1, Ordering::Relaxed);
+        Waiting { bytes, all: Arc::clone(all) }
+    }
+}
+
+impl AsRef<[u8]> for Waiting {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Fills an empty buffer with a block of the disk tier. Returns whether it is there.
-pub(super) fn read_block(disk: &Disk, key: &Key, buffer: &mut Buffer) -> bool {
+pub(super) fn read_block(disk: &Disk, key: &Key, buffer: &mut Buffer, patience: &mut Duration) -> bool {
     let Ok(len) = usize::try_from(key.range.end - key.range.start) else { return false };
     buffer.bytes_mut().resize(len, 0);
-    disk.get(key, buffer.bytes_mut()) == Some(len)
+    disk.get_spending(key, buffer.bytes_mut(), patience) == Some(len)
 }
 
 /// A flight that waits for memory, so that others keep less.

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::stats::add;
 
 /// Smallest limit of a window, in blocks: before anything was measured, and for scans that wait for each other.
 const LEAST: u64 = 8;
+
+/// How long a block that was read ahead and no access has read stays, if other readahead needs its room: the scan may be over.
+const STALE: Duration = Duration::from_secs(5);
 
 /// What came of it.
 #[derive(Default)]
@@ -86,28 +90,32 @@ impl Engine {
     pub(super) fn plan(self: &Arc<Self>, object: &Arc<Pinned>, request: &Request<'_>) -> Round {
         let mut round = Round::default();
         let mut missing = Vec::new();
-        let down = object.backend.health.is_down(Instant::now(), request.terms.deadline);
+        let mut down = None;
         let mut table = self.table.lock();
         for &block in request.blocks {
             match table.find((object.number, block)) {
                 Place::Ready(bytes) => round.ready.push((block, bytes)),
-                Place::Flying(flight) => match down.as_ref().filter(|_| !flight.is_probe) {
-                    // It began before, and would hold every access for as long as that may take.
-                    Some(cause) => round.fail(vec![block], cause.clone()),
-                    None => self.join(object, request, flight, block, &mut round),
-                },
+                Place::Flying(flight) => {
+                    let ask = || object.backend.health.is_down(Instant::now(), request.terms.deadline);
+                    match down.get_or_insert_with(ask).as_ref().filter(|_| !flight.is_probe) {
+                        // It began before, and would hold every access for as long as that may take.
+                        Some(cause) => round.fail(vec![block], cause.clone()),
+                        None => self.join(object, request, flight, block, &mut round),
+                    }
+                }
                 Place::Nowhere => missing.push(block),
             }
         }
         let is_first = !request.accesses.is_empty();
         if is_first {
-            add(&object.counters.memory_hits, (request.blocks.len() - missing.len()) as u64);
+            let refused = round.failed.as_ref().map_or(0, |(blocks, _)| blocks.len());
+            add(&object.counters.memory_hits, (request.blocks.len() - missing.len() - refused) as u64);
         }
         let mut departing = Vec::new();
         if request.may_request && !missing.is_empty() {
-            self.depart(&mut table, object, request, missing.clone(), &mut round, &mut departing);
+            self.depart(&mut table, object, request, missing, &mut round, &mut departing);
         } else {
-            round.absent = missing.clone();
+            round.absent = missing;
         }
         let dropped = if request.reads_ahead && is_first {
             self.read_ahead(&mut table, object, request, &round, &mut departing)
@@ -265,7 +273,8 @@ impl Engine {
         departing: &mut Vec<(Arc<Flight>, Option<Room>)>,
     ) -> Option<u64> {
         // Its own deadline, as no access waits for it yet.
-        let terms = Terms { deadline: now + self.options.deadline, retries: terms.retries };
+        let terms =
+            Terms { deadline: now + self.options.deadline, time: self.options.deadline, retries: terms.retries };
         for wanted in &plan.wanted {
             let mut at = wanted.start;
             while at < wanted.end {
@@ -275,9 +284,18 @@ impl Engine {
                 }
                 let end = (at..wanted.end).find(|&block| table.has((object.number, block))).unwrap_or(wanted.end);
                 let count = (end - at) as usize;
-                if table.ahead() + count > most || self.hungry.load(Ordering::Relaxed) > 0 {
+                if self.hungry.load(Ordering::Relaxed) > 0 {
                     return Some(at);
                 }
+                let over = (table.ahead() + count).saturating_sub(most);
+                if let Some(before) = now.checked_sub(STALE).filter(|_| over > 0) {
+                    drop(table.evict_stale(over, before));
+                }
+                if table.ahead() + count > most {
+                    return Some(at);
+                }
+                let share = Arc::clone(&self.share(&object.backend).room);
+                let Ok(permit) = share.try_acquire_many_owned(count as u32) else { return Some(at) };
                 let room = self.pool.try_room(count).or_else(|| {
                     // Only what was read before.
                     drop(table.evict(count, false));
@@ -287,7 +305,7 @@ impl Engine {
                 let flight = Flight::new(at..end, now, terms, true, false);
                 table.depart(object.number, &flight);
                 add(&object.counters.ahead, count as u64);
-                departing.push((flight, Some(room)));
+                departing.push((flight, Some(room.of_share(permit))));
                 at = end;
             }
         }

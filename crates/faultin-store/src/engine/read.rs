@@ -1,6 +1,5 @@
 //! Reads of ranges: in the thread that wants them, or in a task.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::fly::read_block;
 use super::plan::{Join, Request, Round};
 use super::{BATCH, Engine, LOOK};
+use crate::disk::Disk;
 use crate::error::{Cause, Error};
 use crate::flight::table::Place;
 use crate::flight::{Failure, Terms, Waiter};
@@ -47,6 +47,19 @@ impl<'b> Want<'b> {
         self.pos..self.pos + self.buf.len() as u64
     }
 
+    /// Returns the block that it wants, if that is a single one, as a whole.
+    fn block(&self, object: &Pinned) -> Option<u64> {
+        let block = self.pos / object.block;
+        (!self.buf.is_empty() && self.range() == object.bytes_of(&(block..block + 1))).then_some(block)
+    }
+
+    /// Returns whether it wants some of these bytes, and has them if they can be had.
+    fn has_use_for(&self, bytes: &Range<u64>) -> bool {
+        let range = self.range();
+        let end = self.error.as_ref().map_or(range.end, |(at, _)| *at);
+        range.start < bytes.end && bytes.start < end
+    }
+
     /// Copies what a block has of it. Returns the number of bytes.
     fn take(&mut self, at: u64, block: &[u8]) -> usize {
         let range = self.range();
@@ -73,9 +86,33 @@ struct Reading<'r, 'b> {
     engine: &'r Arc<Engine>,
     object: &'r Arc<Pinned>,
     wants: &'r mut [Want<'b>],
+    access: Access,
     terms: Terms,
     begun: Instant,
     waiter: Arc<Waiter>,
+    /// Whether the disk tier is asked for blocks before the store is.
+    asks_disk: bool,
+    /// The blocks that come after those of the current batch, in ascending order: a batch is what memory has room for.
+    batches: std::vec::IntoIter<Vec<u64>>,
+    /// What is left to be planned of the current batch, and whether none of it was before.
+    todo: Vec<u64>,
+    is_first: bool,
+    asking: Option<Asking>,
+    /// What was planned, and has not arrived.
+    round: Option<Round>,
+}
+
+/// A round in which the disk tier is asked for blocks, one after the other.
+struct Asking {
+    /// What memory has had.
+    round: Round,
+    accesses: Vec<Range<u64>>,
+    /// The blocks that it has not been asked for yet.
+    absent: std::vec::IntoIter<u64>,
+    /// Those that it does not have.
+    missing: Vec<u64>,
+    /// How long it may still be waited for.
+    patience: Duration,
 }
 
 impl Engine {
@@ -94,26 +131,28 @@ impl Engine {
             let closed = |want: &Want<'_>| Err(object.error(want.range(), 0, Cause::Closed));
             return wants.iter().map(closed).collect();
         }
-        let mut reading = Reading::new(self, object, access, wants);
-        for mut todo in reading.batches() {
-            let mut is_first = true;
-            while !todo.is_empty() {
-                let (mut round, mut until) = without_signals(|| {
-                    let mut round = reading.round(&todo, access, is_first);
-                    let until = reading.waits_until(&mut round);
-                    (round, until)
-                });
-                is_first = false;
-                while let Some(end) = until {
-                    let begun = Instant::now();
-                    reading.waiter.wait(end);
-                    add(&object.counters.waited, nanoseconds(begun.elapsed()));
-                    until = without_signals(|| reading.waits_until(&mut round));
-                }
-                todo = without_signals(|| reading.rest(round));
-            }
+        let begun = Instant::now();
+        let at_hand = match &mut *wants {
+            [want] => self.read_block_on_disk(object, access, want),
+            _ => None,
+        };
+        if let Some(Some(len)) = at_hand {
+            return Vec::from([Ok(len)]);
         }
-        without_signals(|| reading.results())
+        let mut reading = Reading::new(self, object, access, wants, begun);
+        // It was asked just now.
+        reading.asks_disk &= at_hand.is_none();
+        loop {
+            // As a whole: each change of the signals that are blocked is a system call.
+            let step = without_signals(|| reading.advance().ok_or_else(|| reading.results()));
+            let until = match step {
+                Ok(until) => until,
+                Err(results) => return results,
+            };
+            let begun = Instant::now();
+            reading.waiter.wait(until);
+            add(&object.counters.waited, nanoseconds(begun.elapsed()));
+        }
     }
 
     /// Reads ranges as [`read`](Self::read) does, in a task.
@@ -124,20 +163,33 @@ impl Engine {
         access: Access,
         wants: &mut [Want<'_>],
     ) -> Vec<Result<usize, Error>> {
-        let mut reading = Reading::new(self, object, access, wants);
-        for mut todo in reading.batches() {
-            let mut is_first = true;
-            while !todo.is_empty() {
-                let mut round = reading.round(&todo, access, is_first);
-                is_first = false;
-                while let Some(until) = reading.waits_until(&mut round) {
-                    let waiter = Arc::clone(&reading.waiter);
-                    waiter.wait_async(until).await;
-                }
-                todo = reading.rest(round);
-            }
+        let mut reading = Reading::new(self, object, access, wants, Instant::now());
+        while let Some(until) = reading.advance() {
+            let waiter = Arc::clone(&reading.waiter);
+            waiter.wait_async(until).await;
         }
         reading.results()
+    }
+
+    /// Reads a block from the disk tier to a range that wants all of it, and nothing else: as [`Reading`] does, without what
+    /// only waiting for requests takes, a twentieth of the time. Returns `None` if the disk tier was not asked, and otherwise
+    /// the number of bytes that it has returned.
+    fn read_block_on_disk(&self, object: &Pinned, access: Access, want: &mut Want<'_>) -> Option<Option<usize>> {
+        let (disk, block) = (self.disk.as_ref()?, want.block(object)?);
+        let key = object.disk_key(block)?;
+        without_signals(|| {
+            if self.table.lock().has((object.number, block)) {
+                return None;
+            }
+            let len = disk.get_within(&key, want.buf, patience(disk, access.deadline));
+            if let Some(len) = len {
+                let counters = &object.counters;
+                add(&counters.reads, 1);
+                add(&counters.disk_hits, 1);
+                add(&counters.read, len as u64);
+            }
+            Some(len)
+        })
     }
 
     /// Copies bytes from `pos` on that are in memory. Returns their number.
@@ -174,59 +226,115 @@ impl Engine {
 }
 
 impl<'r, 'b> Reading<'r, 'b> {
-    fn new(engine: &'r Arc<Engine>, object: &'r Arc<Pinned>, access: Access, wants: &'r mut [Want<'b>]) -> Self {
+    /// Makes one that began at `begun`.
+    fn new(
+        engine: &'r Arc<Engine>,
+        object: &'r Arc<Pinned>,
+        access: Access,
+        wants: &'r mut [Want<'b>],
+        begun: Instant,
+    ) -> Self {
         add(&object.counters.reads, wants.len() as u64);
-        let begun = Instant::now();
-        let terms = Terms { deadline: begun + access.deadline, retries: access.retries };
-        Reading { engine, object, wants, terms, begun, waiter: Waiter::new() }
+        let mut batches = batches(object, wants, (engine.pool.limit() / BATCH).max(1)).into_iter();
+        Reading {
+            engine,
+            object,
+            todo: batches.next().unwrap_or_default(),
+            is_first: true,
+            batches,
+            wants,
+            access,
+            terms: Terms { deadline: begun + access.deadline, time: access.deadline, retries: access.retries },
+            begun,
+            waiter: Waiter::new(),
+            asks_disk: engine.disk.is_some() && object.key.is_some(),
+            asking: None,
+            round: None,
+        }
     }
 
-    /// Returns the blocks in ascending order, each once, in parts that memory has room for.
-    fn batches(&self) -> Vec<Vec<u64>> {
-        let blocks: BTreeSet<u64> = self
-            .wants
-            .iter()
-            .filter(|want| !want.buf.is_empty())
-            .flat_map(|want| self.object.blocks_of(&want.range()))
-            .collect();
-        let blocks: Vec<u64> = blocks.into_iter().collect();
-        blocks.chunks((self.engine.pool.limit() / BATCH).max(1)).map(<[u64]>::to_vec).collect()
+    /// Does what need not be waited for, of one batch. Returns until when to wait before it is called again; `None` once all
+    /// is done.
+    fn advance(&mut self) -> Option<Instant> {
+        loop {
+            let mut round = match self.round.take() {
+                Some(round) => round,
+                None => {
+                    let asking = self.asking.take().unwrap_or_else(|| self.begin());
+                    match self.ask(asking) {
+                        Some(round) => round,
+                        None => return Some(self.begun),
+                    }
+                }
+            };
+            if let Some(until) = self.waits_until(&mut round) {
+                self.round = Some(round);
+                return Some(until);
+            }
+            self.todo = self.rest(round);
+            if self.todo.is_empty() {
+                while self.todo.is_empty() {
+                    let batch = self.batches.next()?;
+                    self.todo = self.of_use(batch);
+                }
+                self.is_first = true;
+                // At once: signals are not to be blocked for long.
+                return Some(self.begun);
+            }
+        }
     }
 
-    /// Copies what is in memory and on disk, and joins or begins flights for the rest.
-    fn round(&mut self, todo: &[u64], access: Access, is_first: bool) -> Round {
+    /// Returns the blocks that a range still wants: none behind its first byte that cannot be had.
+    fn of_use(&self, mut blocks: Vec<u64>) -> Vec<u64> {
+        if self.wants.iter().any(|want| want.error.is_some()) {
+            let bytes_of = |block| self.object.bytes_of(&(block..block + 1));
+            blocks.retain(|&block| self.wants.iter().any(|want| want.has_use_for(&bytes_of(block))));
+        }
+        blocks
+    }
+
+    /// Begins a round: copies what is in memory, and joins or begins flights for the rest, unless the disk tier is asked for it first.
+    fn begin(&mut self) -> Asking {
+        let todo = std::mem::take(&mut self.todo);
+        let is_first = std::mem::take(&mut self.is_first);
         let (low, high) = (todo.first().copied().unwrap_or(0), todo.last().copied().unwrap_or(0));
-        // Of this batch.
-        let accesses: Vec<Range<u64>> = if is_first {
-            let blocks = |want: &Want<'_>| self.object.blocks_of(&want.range());
-            let within = |run: Range<u64>| run.start.max(low)..run.end.min(high + 1);
-            self.wants.iter().filter(|want| !want.buf.is_empty()).map(|want| within(blocks(want))).collect()
-        } else {
-            Vec::new()
-        };
-        let accesses: Vec<_> = accesses.into_iter().filter(|run| !run.is_empty()).collect();
-        let waiter = Arc::clone(&self.waiter);
-        let has_disk = self.engine.disk.is_some();
-        let (terms, engine) = (self.terms, self.engine);
-        let request = |blocks, accesses, may_request| Request {
-            waiter: &waiter,
-            terms,
-            blocks,
-            accesses,
-            may_request,
-            reads_ahead: access.reads_ahead && engine.options.read_ahead,
-        };
-        let mut round = self.engine.plan(self.object, &request(todo, &accesses, !(has_disk && is_first)));
+        let accesses = if is_first { self.accesses(low..high + 1) } else { Vec::new() };
+        let disk = self.engine.disk.as_ref().filter(|_| self.asks_disk && is_first);
+        let left = || self.terms.deadline.saturating_duration_since(Instant::now());
+        let patience = disk.map_or(Duration::ZERO, |disk| patience(disk, left()));
+        let mut round = self.plan(&todo, &accesses, disk.is_none());
         for (block, bytes) in std::mem::take(&mut round.ready) {
             self.take(block, &bytes);
         }
-        let absent = std::mem::take(&mut round.absent);
-        let missing: Vec<u64> = absent.into_iter().filter(|&block| !self.take_from_disk(block)).collect();
+        let absent = std::mem::take(&mut round.absent).into_iter();
+        Asking { round, accesses, absent, missing: Vec::new(), patience }
+    }
+
+    fn plan(&self, blocks: &[u64], accesses: &[Range<u64>], may_request: bool) -> Round {
+        let reads_ahead = self.access.reads_ahead && self.engine.options.read_ahead;
+        let request = Request { waiter: &self.waiter, terms: self.terms, blocks, accesses, may_request, reads_ahead };
+        self.engine.plan(self.object, &request)
+    }
+
+    /// Copies what is on disk, and joins or begins flights for the rest. `None` if it is not done: it has waited for the disk, and handlers
+    /// of signals may run before it does again.
+    fn ask(&mut self, mut asking: Asking) -> Option<Round> {
+        while let Some(block) = asking.absent.next() {
+            let before = asking.patience;
+            if !self.take_from_disk(block, &mut asking.patience) {
+                asking.missing.push(block);
+            }
+            if asking.patience < before {
+                self.asking = Some(asking);
+                return None;
+            }
+        }
+        let Asking { mut round, accesses, missing, .. } = asking;
         if !missing.is_empty() {
             // The streams learn of it as of a miss.
             let missed: Vec<Range<u64>> =
                 accesses.iter().filter(|run| missing.iter().any(|block| run.contains(block))).cloned().collect();
-            let mut second = self.engine.plan(self.object, &request(&missing, &missed, true));
+            let mut second = self.plan(&missing, &missed, true);
             for (block, bytes) in std::mem::take(&mut second.ready) {
                 self.take(block, &bytes);
             }
@@ -242,11 +350,31 @@ impl<'r, 'b> Reading<'r, 'b> {
                 self.fail(block, &Failure { cause: Box::new(cause.clone()), attempts: 0, blocks: block..block + 1 });
             }
         }
-        round
+        Some(round)
+    }
+
+    /// Returns the runs of blocks that are wanted, as far as they are within a batch. Ranges that one request has are one access:
+    /// a cache that lacks a part of its file in several places wants that once, and does not scan.
+    fn accesses(&self, batch: Range<u64>) -> Vec<Range<u64>> {
+        let gap = self.engine.options.gap / self.object.block;
+        let mut accesses: Vec<Range<u64>> = Vec::new();
+        for want in self.wants.iter().filter(|want| !want.buf.is_empty()) {
+            let blocks = self.object.blocks_of(&want.range());
+            let run = blocks.start.max(batch.start)..blocks.end.min(batch.end);
+            match accesses.last_mut() {
+                _ if run.is_empty() => {}
+                Some(last) if (last.start..=last.end + gap).contains(&run.start) => last.end = last.end.max(run.end),
+                _ => accesses.push(run),
+            }
+        }
+        accesses
     }
 
     /// Copies what has arrived. Returns until when to wait for more; `None` if there is no more to wait for.
     fn waits_until(&mut self, round: &mut Round) -> Option<Instant> {
+        if round.joins.is_empty() && !round.looks {
+            return None;
+        }
         let now = Instant::now();
         for join in &mut round.joins {
             let flight = Arc::clone(&join.flight);
@@ -289,11 +417,11 @@ impl<'r, 'b> Reading<'r, 'b> {
         }
         let mut rest = std::mem::take(&mut round.later);
         rest.append(&mut round.anew);
-        if Instant::now() >= self.terms.deadline {
+        if !rest.is_empty() && Instant::now() >= self.terms.deadline {
             self.give_up(std::mem::take(&mut rest));
         }
         rest.sort_unstable();
-        rest
+        self.of_use(rest)
     }
 
     /// Fails what a flight has not delivered before the deadline.
@@ -336,9 +464,8 @@ impl<'r, 'b> Reading<'r, 'b> {
     }
 
     /// Reads a block from the disk tier, straight to the range that wants all of it. Returns whether it is there.
-    fn take_from_disk(&mut self, block: u64) -> bool {
-        let Some(disk) = &self.engine.disk else { return false };
-        let key = self.object.disk_key(block);
+    fn take_from_disk(&mut self, block: u64, patience: &mut Duration) -> bool {
+        let (Some(disk), Some(key)) = (&self.engine.disk, self.object.disk_key(block)) else { return false };
         let overlaps = |want: &&mut Want<'_>| {
             let range = want.range();
             range.start < key.range.end && key.range.start < range.end
@@ -349,21 +476,21 @@ impl<'r, 'b> Reading<'r, 'b> {
             && key.range.end <= want.range().end
         {
             let within = (key.range.start - want.pos) as usize..(key.range.end - want.pos) as usize;
-            let is_there = disk.get(&key, &mut want.buf[within.clone()]) == Some(within.len());
+            let is_there = disk.get_spending(&key, &mut want.buf[within.clone()], patience) == Some(within.len());
             add(&self.object.counters.disk_hits, u64::from(is_there));
             return is_there;
         }
         let Some(mut buffer) = self.engine.pool.try_room(1).and_then(|mut room| room.take()) else {
             // Besides the limit: a block of this thread, for the moment.
             let mut bytes = vec![0; (key.range.end - key.range.start) as usize];
-            let is_there = disk.get(&key, &mut bytes) == Some(bytes.len());
+            let is_there = disk.get_spending(&key, &mut bytes, patience) == Some(bytes.len());
             if is_there {
                 add(&self.object.counters.disk_hits, 1);
                 self.take(block, &bytes);
             }
             return is_there;
         };
-        if !read_block(disk, &key, &mut buffer) {
+        if !read_block(disk, &key, &mut buffer, patience) {
             return false;
         }
         add(&self.object.counters.disk_hits, 1);
@@ -378,7 +505,7 @@ impl<'r, 'b> Reading<'r, 'b> {
         self.wants.iter_mut().for_each(|want| want.fail(&bytes, failure));
     }
 
-    fn results(self) -> Vec<Result<usize, Error>> {
+    fn results(&mut self) -> Vec<Result<usize, Error>> {
         let counters = &self.object.counters;
         let result = |want: &mut Want<'_>| match want.error.take() {
             None => Ok(want.buf.len()),
@@ -393,4 +520,21 @@ impl<'r, 'b> Reading<'r, 'b> {
         counters.read.fetch_add(results.iter().flatten().map(|&read| read as u64).sum(), Ordering::Relaxed);
         results
     }
+}
+
+/// Returns how long an access that has some time left waits for the disk tier: not for all of it, so that the store can still be asked.
+fn patience(disk: &Disk, left: Duration) -> Duration {
+    disk.patience().min(left / 2)
+}
+
+/// Returns the blocks of ranges in ascending order, each once, in parts of at most `most`.
+fn batches(object: &Pinned, wants: &[Want<'_>], most: usize) -> Vec<Vec<u64>> {
+    let ranges = wants.iter().filter(|want| !want.buf.is_empty()).map(|want| object.blocks_of(&want.range()));
+    let mut blocks: Vec<u64> = ranges.flatten().collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    if blocks.len() <= most {
+        return Vec::from([blocks]);
+    }
+    blocks.chunks(most).map(<[u64]>::to_vec).collect()
 }

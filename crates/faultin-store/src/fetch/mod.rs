@@ -110,6 +110,7 @@ async fn get_opts(
 
 /// Returns which version the store has now.
 async fn replaced(object: &Pinned, limit: Duration) -> Cause {
+    add(&object.counters.requests, 1);
     let found = match head(&object.backend, &object.path, limit).await {
         Ok(head) => Some(Version::of(&head.result.meta)),
         Err(_) => None,
@@ -155,8 +156,8 @@ pub(crate) async fn open(
     let begun = Instant::now();
     let head = match get_opts(backend, path, options, limit).await {
         Ok(head) => head,
-        // An empty object has no such range. Stores say so in different ways.
-        Err(cause @ (Cause::Status { status: 416, .. } | Cause::Other(_))) => {
+        // An empty object has no such range. Stores say so in different ways, or send it as a whole.
+        Err(cause) if may_be_empty(&cause) => {
             add(&counters.requests, 1);
             return match self::head(backend, path, limit).await {
                 Ok(head) if head.result.meta.size == 0 => Ok(Found::of(&head, Vec::new())),
@@ -174,6 +175,16 @@ pub(crate) async fn open(
     found.first = body::whole(head, backend, limit, counters).await?;
     counters.io_time.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
     Ok(found)
+}
+
+/// Returns whether this is what a store says of a range of an empty object.
+fn may_be_empty(cause: &Cause) -> bool {
+    match cause {
+        Cause::Status { status, .. } => *status == 416,
+        Cause::WrongRange { got } => got.as_ref().is_some_and(Range::is_empty),
+        Cause::Other(_) => true,
+        _ => false,
+    }
 }
 
 impl Found {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,6 +41,8 @@ struct Progress {
     outcome: Option<Result<(), Failure>>,
     /// The latest deadline, and the largest number of retries, of those that wait.
     deadline: Instant,
+    /// The time that the access with that deadline has.
+    time: Duration,
     retries: u32,
     attempts: u32,
     last: Option<Cause>,
@@ -97,6 +100,8 @@ impl Waiter {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) deadline: Instant,
+    /// The time that it had from its beginning to the deadline.
+    pub(crate) time: Duration,
     pub(crate) retries: u32,
 }
 
@@ -107,6 +112,7 @@ impl Flight {
             done: Vec::new(),
             outcome: None,
             deadline: terms.deadline,
+            time: terms.time,
             retries: if is_probe { 0 } else { terms.retries },
             attempts: 0,
             last: None,
@@ -133,7 +139,9 @@ impl Flight {
     pub(crate) fn join(&self, waiter: &Arc<Waiter>, terms: Terms) {
         self.waiters.fetch_add(1, Ordering::Relaxed);
         let mut progress = self.progress.lock();
-        progress.deadline = progress.deadline.max(terms.deadline);
+        if terms.deadline > progress.deadline {
+            (progress.deadline, progress.time) = (terms.deadline, terms.time);
+        }
         if !self.is_probe {
             progress.retries = progress.retries.max(terms.retries);
         }
@@ -182,6 +190,11 @@ impl Flight {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.progress.lock().deadline
+    }
+
+    /// Returns the time that the access with that deadline has.
+    pub(crate) fn time(&self) -> Duration {
+        self.progress.lock().time
     }
 
     /// Begins an attempt, and returns its number.

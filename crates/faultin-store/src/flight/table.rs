@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Failure, Flight, Waiter};
 use crate::error::Cause;
@@ -29,6 +30,8 @@ struct Ready {
     /// Number of bytes that no access has read.
     left: u32,
     class: Class,
+    /// When it was entered.
+    since: Instant,
 }
 
 /// In the order of eviction.
@@ -120,7 +123,7 @@ impl Table {
             (_, 0) if is_ahead => Class::Ahead,
             _ => Class::Part,
         };
-        self.slots.insert(id, Slot::Ready(Ready { bytes, left, class }));
+        self.slots.insert(id, Slot::Ready(Ready { bytes, left, class, since: Instant::now() }));
         self.enter(id, class);
     }
 
@@ -168,6 +171,23 @@ impl Table {
                     evicted.extend(self.remove(id));
                 }
             }
+        }
+        evicted
+    }
+
+    /// Evicts blocks that were read ahead before an instant, and of which no access has read since, the oldest ones first, until `count`
+    /// are evicted. Returns them, to be dropped without a lock.
+    pub(crate) fn evict_stale(&mut self, count: usize, before: Instant) -> Vec<Bytes> {
+        let mut evicted = Vec::new();
+        while evicted.len() < count
+            && let Some(&id) = self.queues[Class::Ahead as usize].front()
+        {
+            match self.slots.get(&id) {
+                Some(Slot::Ready(ready)) if ready.class == Class::Ahead && ready.since >= before => break,
+                Some(Slot::Ready(ready)) if ready.class == Class::Ahead => evicted.extend(self.remove(id)),
+                _ => {}
+            }
+            self.queues[Class::Ahead as usize].pop_front();
         }
         evicted
     }

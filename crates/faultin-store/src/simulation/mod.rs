@@ -1,7 +1,8 @@
 //! A seeded simulation of retries, single flight, deadlines and health: the engine as it is, over a store in memory, with a clock of its
 //! own (tokio's, paused: it jumps to the next event when no task can run). One seed is one history, always the same one.
 //!
-//! The tests run [`FEW`] seeds. `FAULTIN_SIMULATION_SEEDS=100000` runs as many, and `FAULTIN_SIMULATION_SEED=7` runs one.
+//! The tests run [`FEW`] seeds. `FAULTIN_SIMULATION_SEEDS=100000` runs as many (`.ci/long simulation`), and
+//! `FAULTIN_SIMULATION_SEED=7` runs one.
 //!
 //! What holds in each history:
 //! * No byte is wrong: what an access returns are bytes of the version that was opened, and it returns *replaced* or nothing of another.
@@ -12,7 +13,7 @@
 //! * Accesses one after the other to a store that does not answer take the time of two deadlines, not of all.
 //! * When the store works again, accesses do, in time.
 
-mod world;
+pub(crate) mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,6 +33,9 @@ use world::{Outage, Simulated, Weather, World};
 
 /// Number of seeds of the short form.
 const FEW: u64 = 3_000;
+
+/// Number of histories after which a long run tells how far it is.
+const PROGRESS: u64 = 5_000;
 
 /// The clock's unit, as timers are rounded up to it, twice.
 const TICK: Duration = Duration::from_millis(2);
@@ -100,7 +104,7 @@ async fn history(seed: u64) -> Checked<u64> {
     let redactor = Arc::new(Redactor::new(std::iter::empty()));
     let backend = Arc::new(Backend::new(Arc::new(Simulated(Arc::clone(&world))), "", &redactor));
     let access = Access { deadline: Duration::from_secs(10), retries, reads_ahead };
-    let opened = engine.open(&backend, &Path::from("object"), &"simulated".into(), access).await;
+    let opened = engine.open(&backend, &Path::from("object"), &"simulated".into(), access, Instant::now()).await;
     let object = opened.map_err(|error| format!("it opens: {error}"))?;
     let run = Arc::new(Run { random, world, engine, object, has_room, retries, reads_ahead });
     run.world.requested();
@@ -349,7 +353,7 @@ impl Run {
     /// No access is left: what was requested ends, and no memory is lost.
     async fn ends(&self) -> Checked {
         for event in self.engine.events.last() {
-            if let What::Retried(cause) = event.what {
+            if let What::Retried(cause) = &event.what {
                 ensure!(cause.is_transient(), "tried again: {cause}");
             }
         }
@@ -395,6 +399,9 @@ fn every_history_keeps_the_promises() {
                 let seed = next.fetch_add(1, Relaxed);
                 if seed >= seeds {
                     return failures;
+                }
+                if seed > 0 && seed.is_multiple_of(PROGRESS) {
+                    println!("{seed} of {seeds} histories");
                 }
                 failures.extend(run(seed).err().map(|why| (seed, why)));
             }

@@ -71,3 +71,31 @@ fn tiers_are_opened_and_dropped_while_others_are_used() {
         }
     });
 }
+
+/// It has none of the tier's threads, and locks that they held when it was forked stay locked in it.
+#[test]
+fn a_child_of_fork_has_a_tier_that_misses_and_ends_at_once() {
+    let place = Place::new();
+    let disk = place.open(16);
+    put(&disk, 0..4);
+    // SAFETY: the child makes calls that take no lock of the tier, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut buf = [0; SLOT];
+        let misses = disk.get(&key(0), &mut buf).is_none();
+        disk.put(key(9), vec![0; SLOT].into());
+        let (ends, stats) = (disk.flush(Duration::from_secs(600)), disk.stats());
+        let is_closed = stats.state == DiskState::Closed && stats.dropped == 1 && stats.blocks == 0;
+        let begun = std::time::Instant::now();
+        drop(disk);
+        let is_fast = begun.elapsed() < Duration::from_millis(900);
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!(misses && ends && is_closed && is_fast))) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(count(&disk, 0..4), 4);
+    assert_eq!(disk.stats().state, DiskState::Ready);
+}

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use super::error::Reason;
 use super::state::file_system;
@@ -335,6 +335,16 @@ impl Mapping {
                 // If it fails, everything is read from the file, and the next scan tries again.
                 let _ = self.repair(file);
             }
+        }
+    }
+
+    /// Returns whether there is a scan. Does not wait: in a child of `fork`, the thread that held the lock may be missing.
+    pub(crate) fn is_entered(&self) -> bool {
+        match self.scans.try_lock() {
+            Ok(scans) => scans.count > 0,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().count > 0,
+            // A scan that is being begun or ended.
+            Err(TryLockError::WouldBlock) => true,
         }
     }
 

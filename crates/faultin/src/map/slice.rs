@@ -1,5 +1,6 @@
 //! [`FileMap::with_slice`] and [`FileMap::with_raw`]: foreign code over the mapping itself.
 
+use core::mem::MaybeUninit;
 use core::ops::{Range, RangeBounds};
 
 use super::answer::Answer;
@@ -158,18 +159,29 @@ impl FileMap {
     }
 
     /// Begins what [`with_raw`](Self::with_raw) does, for callers in another language: the caller reads the bytes until
-    /// it [leaves](Entered::leave). Not part of the interface.
+    /// it [leaves](Entered::leave). `place` has the entry then. Not part of the interface.
     ///
     /// # Errors
-    /// [`Damaged`] if the range cannot be read at all.
+    /// [`Damaged`] if the range cannot be read at all; `place` is not written.
     ///
     /// # Safety
-    /// The result is left or dropped before the map is dropped, also where its lifetime was changed.
+    /// The entry is left or dropped before the map is dropped, also where its lifetime was changed.
     #[doc(hidden)]
-    pub unsafe fn enter(&self, range: impl RangeBounds<u64>) -> Result<Entered<'_>, Damaged<()>> {
+    pub unsafe fn enter<'a>(
+        &'a self,
+        range: impl RangeBounds<u64>,
+        place: &mut MaybeUninit<Entered<'a>>,
+    ) -> Result<(), Damaged<()>> {
         let (known, range) = self.slice_range(range)?;
         let bytes = self.begin(&known, &range)?;
-        Ok(Entered::new(Target::File(self, known), range, bytes))
+        place.write(Entered::new(Target::File(self, known), range, bytes));
+        Ok(())
+    }
+
+    /// Returns whether foreign code reads a mapping of this map now (a copy is no mapping). Not part of the interface.
+    #[doc(hidden)]
+    pub fn is_entered(&self) -> bool {
+        self.space().is_some_and(|space| space.all().any(Mapping::is_entered))
     }
 
     /// Returns what is known of the file, and the requested range within the map, which has a length in memory.

@@ -52,11 +52,11 @@ impl<W: Write> Image<W> {
         self.file(path, fs::metadata(from)?.permissions().mode(), &fs::read(from)?)
     }
 
-    /// Adds everything below a folder of this system, except what `leave_out` has.
-    pub fn tree(&mut self, root: &Path, leave_out: &[&str]) -> io::Result<()> {
-        let mut left = vec![PathBuf::from("/")];
+    /// Adds everything below a folder of this system as what is below `to`, except the paths in `leave_out`.
+    pub fn tree(&mut self, root: &Path, to: &Path, leave_out: &[&str]) -> io::Result<()> {
+        let mut left = vec![to.to_owned()];
         while let Some(folder) = left.pop() {
-            let here = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+            let here = |path: &Path| root.join(path.strip_prefix(to).unwrap_or(path));
             self.folder(&folder)?;
             let mut entries: Vec<_> = fs::read_dir(here(&folder))?.collect::<Result<_, _>>()?;
             entries.sort_by_key(fs::DirEntry::file_name);
@@ -167,7 +167,7 @@ mod tests {
         fs::set_permissions(root.join("usr/tool"), fs::Permissions::from_mode(0o755)).expect("permissions");
         symlink("tool", root.join("usr/link")).expect("link");
         let mut image = Image::new(Vec::new());
-        image.tree(&root, &["/usr/share/doc"]).expect("read");
+        image.tree(&root, Path::new("/"), &["/usr/share/doc"]).expect("read");
         image.file(Path::new("/usr/share/a/b"), 0o644, b"b").expect("write");
         image.folder(Path::new("/usr/share")).expect("write");
         let archive = image.finish().expect("write");

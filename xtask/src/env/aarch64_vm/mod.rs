@@ -3,7 +3,9 @@
 //!
 //! Debian's kernel, its commands for the tests' shells, and an emulator where none is installed are unpacked next to the build and never
 //! installed. Tests are built here. The machine has no disk: everything is in the archive that its kernel unpacks into memory, at the
-//! same paths as here, and its first process is a script that runs one test binary after the other. There are no compilers in it.
+//! same paths as here, and its first process is a script that runs one command after the other. There are no compilers in it.
+//!
+//! `cargo xtask env c` and `cargo xtask env python` boot it with the C library and the Python package ([`Contents`]).
 
 mod image;
 
@@ -38,7 +40,6 @@ const LEFT_OUT: [&str; 6] = [
 ];
 /// Programs that the guard's tests would compile.
 const PROGRAMS: [&str; 5] = ["writer", "writer-static", "reader", "hostile", "kinds"];
-const PROGRAMS_FOLDER: &str = "/programs";
 /// Processors of the machine. The tests need a second one: threads have to be able to race.
 const PROCESSORS: &str = "2";
 /// Bytes of its memory, in MiB.
@@ -58,17 +59,135 @@ pub(super) struct Args {
     cargo: Vec<String>,
 }
 
-/// A test binary.
-struct Test {
-    name: String,
-    binary: PathBuf,
-    /// The package's folder, where cargo runs it.
-    folder: PathBuf,
+/// What is run in the machine, and what is in it besides its system, at the same paths as here.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// The commands, one after the other.
+    pub runs: Vec<Run>,
+    /// Programs and libraries. What they have for debuggers stays here.
+    pub binaries: BTreeSet<PathBuf>,
+    /// Other files.
+    pub files: Vec<PathBuf>,
+    /// Folders, with what is in them.
+    pub trees: Vec<PathBuf>,
+    /// Empty folders.
+    pub folders: BTreeSet<PathBuf>,
+    /// Debian's packages, besides those that every machine has.
+    pub packages: Vec<&'static str>,
+    /// Variables of the commands.
+    pub variables: Vec<(&'static str, String)>,
+}
+
+/// A command that succeeds or fails.
+pub(super) struct Run {
+    pub name: String,
+    pub command: Vec<String>,
+    pub folder: PathBuf,
+}
+
+impl Contents {
+    /// Builds test binaries, and the commands that they run. `arguments` are for the binaries.
+    pub fn add_tests(&mut self, cross: &Cross, selection: &[&str], arguments: &[String]) -> Result<(), Stop> {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(workspace()).envs(cross.variables.iter().cloned()).stderr(Stdio::inherit());
+        cargo.args(["test", "--no-run", "--message-format=json-render-diagnostics"]).args(selection);
+        let messages = output(&mut cargo).map_err(Stop::Failed)?;
+        for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(binary) = message["executable"].as_str().map(PathBuf::from) else { continue };
+            if message["profile"]["test"] == true {
+                let folder = message["manifest_path"].as_str().and_then(|path| Path::new(path).parent());
+                let folder = folder.unwrap_or(Path::new("/")).to_owned();
+                let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
+                let command = std::iter::once(binary.display().to_string()).chain(arguments.iter().cloned());
+                // Where cargo runs it, and where tests make folders of their own.
+                self.folders.extend([folder.clone(), cross.target().join("tmp")]);
+                self.runs.push(Run { name, command: command.collect(), folder });
+            }
+            self.binaries.insert(binary);
+        }
+        Ok(())
+    }
+
+    /// Returns the folder with the machine's system, Debian's packages.
+    pub fn system(&self) -> Result<PathBuf, Stop> {
+        let home = home("aarch64-vm");
+        let root = home.join(["commands"].iter().chain(&self.packages).copied().collect::<Vec<_>>().join("-"));
+        let guest = Archive::new("arm64", home.join("arm64"))?;
+        guest.unpack(&[&COMMANDS, &*self.packages].concat(), true, &root)?;
+        Ok(root)
+    }
+
+    /// Boots a machine with these contents, and prints what the commands print. An error is one of the commands', or the machine's.
+    pub fn boot(&self) -> Result<(), Stop> {
+        let (machine, system) = (Machine::new()?, self.system()?);
+        let image = home("aarch64-vm").join("image");
+        self.write(&image, &system).map_err(|error| Stop::Failed(format!("{}: {error}", image.display())))?;
+        let result = machine.run(&image, self.runs.len());
+        // It is large, and made anew each time.
+        let _ = fs::remove_file(&image);
+        result
+    }
+
+    /// Writes the machine's first file system.
+    fn write(&self, path: &Path, system: &Path) -> std::io::Result<()> {
+        let mut image = Image::create(path)?;
+        image.tree(system, Path::new("/"), &LEFT_OUT)?;
+        for folder in ["/dev", "/proc", "/sys", "/tmp", "/root"] {
+            image.folder(Path::new(folder))?;
+        }
+        let stripped = home("aarch64-vm").join("stripped");
+        for binary in &self.binaries {
+            // Most of it is information for debuggers.
+            let mut strip = Command::new("aarch64-linux-gnu-strip");
+            succeed(strip.arg("--strip-debug").arg("-o").arg(&stripped).arg(binary)).map_err(std::io::Error::other)?;
+            image.copy(binary, &stripped)?;
+        }
+        for file in &self.files {
+            image.copy(file, file)?;
+        }
+        for tree in &self.trees {
+            image.tree(tree, tree, &[])?;
+        }
+        for folder in &self.folders {
+            image.folder(folder)?;
+        }
+        image.file(Path::new("/init"), 0o755, self.script().as_bytes())?;
+        image.finish()?;
+        Ok(())
+    }
+
+    /// What the machine does.
+    fn script(&self) -> String {
+        let required = std::env::var("FAULTIN_REQUIRE").unwrap_or_default();
+        let mut script = format!(
+            "#!/bin/sh
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/root TERM=dumb LANG=C.UTF-8
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mkdir /dev/shm /dev/pts; mount -t tmpfs tmp /tmp; mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts
+ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
+export FAULTIN_SKIPS=/tmp/skips FAULTIN_REQUIRE={} FAULTIN_PATIENCE={PATIENCE}
+echo; echo {MARK}booted $(uname -r) after $(cut -d' ' -f1 /proc/uptime) s
+",
+            quoted(&format!("bash,core-files,mount,native,ptrace,sh,{required}")),
+        );
+        for (name, value) in &self.variables {
+            script += &format!("export {name}={}\n", quoted(value));
+        }
+        for run in &self.runs {
+            script += &turn(run);
+        }
+        script
+            + &format!(
+                ": >>/tmp/skips; while IFS= read -r line; do echo \"{MARK}$line\"; done </tmp/skips
+echo {MARK}end
+sync; echo o >/proc/sysrq-trigger; sleep 60
+"
+            )
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let cross = aarch64::cross()?;
-    let machine = Machine::new()?;
     let mut parts = args.cargo.splitn(2, |arg| arg == "--");
     let (cargo, arguments) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let selections: Vec<Vec<&str>> = if cargo.is_empty() {
@@ -76,118 +195,26 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     } else {
         vec![cargo.iter().map(String::as_str).collect()]
     };
-    let (mut tests, mut commands) = (Vec::new(), BTreeSet::new());
+    let mut contents = Contents::default();
     for selection in selections {
-        build(&cross, &selection, &mut tests, &mut commands)?;
+        contents.add_tests(&cross, &selection, arguments)?;
     }
-    if tests.is_empty() {
+    if contents.runs.is_empty() {
         return Err(Stop::Failed("no test binary was built".into()));
     }
-    let image = home("aarch64-vm").join("image");
-    write_image(&image, &machine, &tests, &commands, arguments)
-        .map_err(|error| Stop::Failed(format!("{}: {error}", image.display())))?;
-    let result = machine.run(&image, tests.len());
-    // It is large, and made anew each time.
-    let _ = fs::remove_file(&image);
-    result
-}
-
-/// Builds test binaries, and the commands that they run.
-fn build(
-    cross: &Cross,
-    selection: &[&str],
-    tests: &mut Vec<Test>,
-    commands: &mut BTreeSet<PathBuf>,
-) -> Result<(), Stop> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(workspace()).envs(cross.variables.iter().cloned()).stderr(Stdio::inherit());
-    cargo.args(["test", "--no-run", "--message-format=json-render-diagnostics"]).args(selection);
-    let messages = output(&mut cargo).map_err(Stop::Failed)?;
-    for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let Some(binary) = message["executable"].as_str().map(PathBuf::from) else { continue };
-        if message["profile"]["test"] == true {
-            let folder = message["manifest_path"].as_str().and_then(|path| Path::new(path).parent());
-            let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
-            tests.push(Test { name, binary, folder: folder.unwrap_or(Path::new("/")).to_owned() });
-        } else {
-            commands.insert(binary);
-        }
-    }
-    Ok(())
-}
-
-/// Writes the machine's first file system.
-fn write_image(
-    path: &Path,
-    machine: &Machine,
-    tests: &[Test],
-    commands: &BTreeSet<PathBuf>,
-    arguments: &[String],
-) -> std::io::Result<()> {
-    let mut image = Image::create(path)?;
-    image.tree(&machine.commands, &LEFT_OUT)?;
-    for folder in ["/dev", "/proc", "/sys", "/tmp", "/root"] {
-        image.folder(Path::new(folder))?;
-    }
-    let stripped = home("aarch64-vm").join("stripped");
-    for binary in tests.iter().map(|test| &test.binary).chain(commands) {
-        // Most of it is information for debuggers.
-        let mut strip = Command::new("aarch64-linux-gnu-strip");
-        succeed(strip.arg("--strip-debug").arg("-o").arg(&stripped).arg(binary)).map_err(std::io::Error::other)?;
-        image.copy(binary, &stripped)?;
-    }
     let programs = home("aarch64-vm").join("programs");
-    guard::compile(aarch64::LINKER, &PROGRAMS, &programs).map_err(std::io::Error::other)?;
-    for name in PROGRAMS {
-        image.copy(&Path::new(PROGRAMS_FOLDER).join(name), &programs.join(name))?;
-    }
-    for test in tests {
-        image.folder(&test.folder)?;
-        // Where tests make folders of their own.
-        if let Some(target) = test.binary.ancestors().nth(3) {
-            image.folder(&target.join("tmp"))?;
-        }
-    }
-    image.file(Path::new("/init"), 0o755, script(tests, arguments).as_bytes())?;
-    image.finish()?;
-    Ok(())
+    guard::compile(aarch64::LINKER, &PROGRAMS, &programs).map_err(Stop::Failed)?;
+    contents.variables.push(("FAULTIN_GUARD_PROGRAMS", programs.display().to_string()));
+    contents.trees.push(programs);
+    contents.boot()
 }
 
-/// What the machine does.
-fn script(tests: &[Test], arguments: &[String]) -> String {
-    let required = std::env::var("FAULTIN_REQUIRE").unwrap_or_default();
-    let mut script = format!(
-        "#!/bin/sh
-export PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/root TERM=dumb LANG=C.UTF-8
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-mkdir /dev/shm /dev/pts; mount -t tmpfs tmp /tmp; mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts
-ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
-export FAULTIN_SKIPS=/tmp/skips FAULTIN_REQUIRE={} FAULTIN_PATIENCE={PATIENCE} FAULTIN_GUARD_PROGRAMS={PROGRAMS_FOLDER}
-echo; echo {MARK}booted $(uname -r) after $(cut -d' ' -f1 /proc/uptime) s
-",
-        quoted(&format!("bash,core-files,mount,native,ptrace,sh,{required}")),
-    );
-    for test in tests {
-        script += &turn(test, arguments);
-    }
-    script
-        + &format!(
-            "while IFS= read -r line; do echo \"{MARK}$line\"; done </tmp/skips
-echo {MARK}end
-sync; echo o >/proc/sysrq-trigger; sleep 60
-"
-        )
-}
-
-/// Runs a test binary, and says how it ended.
-fn turn(test: &Test, arguments: &[String]) -> String {
-    let mut command = quoted(&test.binary.display().to_string());
-    for argument in arguments {
-        command += " ";
-        command += &quoted(argument);
-    }
-    let (folder, name) = (quoted(&test.folder.display().to_string()), quoted(&test.name));
-    // A line of its own: the last one of a binary that dies has no end.
+/// Runs a command, and says how it ended.
+fn turn(run: &Run) -> String {
+    let command: Vec<String> = run.command.iter().map(|word| quoted(word)).collect();
+    let (folder, name) = (quoted(&run.folder.display().to_string()), quoted(&run.name));
+    let command = command.join(" ");
+    // A line of its own: the last one of a program that dies has no end.
     format!(
         "cd {folder}; CARGO_MANIFEST_DIR={folder} {command} </dev/null; status=$?; echo; echo {MARK}status $status {name}\n"
     )
@@ -198,10 +225,9 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Kernel, commands, and how the emulator is started.
+/// The kernel, and how the emulator is started.
 struct Machine {
     kernel: PathBuf,
-    commands: PathBuf,
     /// The emulator's folder, if it is not installed.
     unpacked: Option<PathBuf>,
 }
@@ -209,12 +235,11 @@ struct Machine {
 impl Machine {
     fn new() -> Result<Machine, Stop> {
         let home = home("aarch64-vm");
-        let (kernel, commands, emulator) = (home.join("kernel"), home.join("commands"), home.join("emulator"));
+        let (kernel, emulator) = (home.join("kernel"), home.join("emulator"));
         let guest = Archive::new("arm64", home.join("arm64"))?;
         // The package's own name has the version in it.
         let image = guest.dependency(KERNEL, "linux-image-").map_err(Stop::Skipped)?;
         guest.unpack(&[&image], false, &kernel)?;
-        guest.unpack(&COMMANDS, true, &commands)?;
         let unpacked = if has_command(EMULATOR) {
             None
         } else {
@@ -229,7 +254,7 @@ impl Machine {
         let is_kernel =
             |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz"));
         let kernel = names.find(is_kernel).ok_or_else(|| Stop::Failed(format!("no kernel in {}", boot.display())))?;
-        Ok(Machine { kernel, commands, unpacked })
+        Ok(Machine { kernel, unpacked })
     }
 
     fn emulator(&self) -> Command {
@@ -361,9 +386,9 @@ mod tests {
         fs::create_dir_all(&folder).expect("make a folder");
         let binary = folder.join("a binary");
         fs::write(&binary, "echo \"$PWD $*\"; printf end; exit 3\n").expect("write");
-        let test = Test { name: "it's".into(), binary: "sh".into(), folder: folder.clone() };
-        let words = [binary.display().to_string(), "a;b".into(), "$c".into()];
-        let printed = output(Command::new("sh").arg("-c").arg(turn(&test, &words))).expect("sh");
+        let words = ["sh".into(), binary.display().to_string(), "a;b".into(), "$c".into()];
+        let run = Run { name: "it's".into(), command: words.into(), folder: folder.clone() };
+        let printed = output(Command::new("sh").arg("-c").arg(turn(&run))).expect("sh");
         fs::remove_dir_all(&folder).expect("remove the folder");
         let lines: Vec<&str> = printed.lines().collect();
         assert!(lines[0].ends_with(&format!("it's a test.{} a;b $c", std::process::id())), "{printed}");

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::bounce::Bounce;
-use crate::folio::arena::Account;
+use crate::folio::arena::{Account, Elsewhere};
 use crate::pager::step::{Step, step};
 use crate::sys;
 
@@ -76,12 +76,12 @@ impl AsFd for Backing {
 pub(crate) struct Extent {
     pub(crate) backing: Arc<Backing>,
     pub(crate) pos: u64,
-    account: Account,
+    taken: Elsewhere,
 }
 
 impl Extent {
-    pub(crate) fn new(backing: &Arc<Backing>, pos: u64, account: Account) -> Extent {
-        Extent { backing: Arc::clone(backing), pos, account }
+    pub(crate) fn new(backing: Arc<Backing>, pos: u64, taken: Elsewhere) -> Extent {
+        Extent { backing, pos, taken }
     }
 
     #[inline]
@@ -90,11 +90,11 @@ impl Extent {
     }
 
     pub(crate) fn account(&self) -> &Account {
-        &self.account
+        self.taken.account()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.account.len()
+        self.account().len()
     }
 }
 

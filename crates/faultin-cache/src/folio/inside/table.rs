@@ -10,6 +10,7 @@ use super::Folio;
 use super::keys::{Arrival, Geometry, Home, Key};
 use super::radix::Radix;
 use crate::folio::Unsynced;
+use crate::folio::watch::Watches;
 use crate::pager::Mapped;
 use crate::pager::bug::{self, Bug};
 
@@ -66,9 +67,8 @@ pub(crate) struct Table {
     pub(in crate::folio) hand: usize,
     /// Length of the file in bytes.
     pub(in crate::folio) size: u64,
-    /// Changes whenever the store's bytes may have changed while no folio records that: a thread that has read the store
-    /// without the lock checks whether it is still the same.
-    pub(in crate::folio) generation: u64,
+    /// What threads are reading from the store without the lock.
+    pub(in crate::folio) watches: Watches,
     /// The file's mappings, once there has been one.
     pub(in crate::folio) mapped: Option<Box<Mapped>>,
     /// The bytes that the store has taken and not made durable.
@@ -85,7 +85,7 @@ impl Table {
             folios: Slab::new(),
             hand: 0,
             size,
-            generation: 0,
+            watches: Watches::default(),
             mapped: None,
             unsynced: Unsynced::new(),
         }

@@ -50,6 +50,13 @@ pub(crate) struct Request<'a> {
     number: u64,
 }
 
+/// A [`Request`] that is kept beside its mailbox, which answers it no at the latest when it is closed.
+#[derive(Debug)]
+#[must_use = "its thread waits"]
+pub(crate) struct Ticket {
+    number: u64,
+}
+
 /// A request on the stack of its thread.
 ///
 /// # Invariants
@@ -246,6 +253,27 @@ impl Mailbox {
     }
 
     // Outside signals: it waits for the desk.
+    /// Answers a request as [`Request::answer`] does.
+    pub(crate) fn answer_to(&self, ticket: Ticket, served: bool) {
+        self.give(ticket.number, if served { YES } else { NO });
+    }
+
+    // Outside signals: it waits for the desk.
+    /// Returns whether a request that was kept still waits: its thread may have left.
+    pub(crate) fn waits(&self, ticket: &Ticket) -> bool {
+        self.desk.lock().taken.has(|posted| posted.number.get() == ticket.number)
+    }
+
+    // Outside signals: it waits for the desk.
+    fn give(&self, number: u64, answer: u32) {
+        let mut desk = self.desk.lock();
+        if let Some(posted) = desk.taken.remove(|posted| posted.number.get() == number) {
+            // SAFETY: it was removed.
+            unsafe { self.answer(posted, answer) };
+        }
+    }
+
+    // Outside signals: it waits for the desk.
     /// Answers no to all waiting threads, and from now on at once.
     pub(crate) fn close(&self) {
         let mut desk = self.desk.lock();
@@ -294,23 +322,21 @@ impl Request<'_> {
     /// Answers whether the access may be repeated; otherwise it has failed. The answer is ignored if the mailbox has been
     /// closed, or the thread has left.
     pub(crate) fn answer(self, served: bool) {
-        self.give(if served { YES } else { NO });
+        self.mailbox.give(self.number, if served { YES } else { NO });
     }
 
-    // Outside signals: it waits for the desk.
-    fn give(&self, answer: u32) {
-        let mut desk = self.mailbox.desk.lock();
-        if let Some(posted) = desk.taken.remove(|posted| posted.number.get() == self.number) {
-            // SAFETY: it was removed.
-            unsafe { self.mailbox.answer(posted, answer) };
-        }
+    /// Leaves it for [`Mailbox::answer_to`], which may be called by another thread.
+    pub(crate) fn keep(self) -> Ticket {
+        let number = self.number;
+        std::mem::forget(self);
+        Ticket { number }
     }
 }
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         // It does not exist if it was answered or withdrawn.
-        self.give(NO);
+        self.mailbox.give(self.number, NO);
     }
 }
 
@@ -349,6 +375,19 @@ impl Chain {
             }
         }
         *self = all.reversed();
+    }
+
+    /// Returns whether there is a request for which `is_it` returns true.
+    fn has(&self, is_it: impl Fn(&PendingRequest) -> bool) -> bool {
+        let mut next = self.0;
+        // SAFETY: invariants 1 and 2 of `PendingRequest`: it is in this list, and is not answered.
+        while let Some(posted) = unsafe { next.as_ref() } {
+            if is_it(posted) {
+                return true;
+            }
+            next = posted.next.get();
+        }
+        false
     }
 
     /// Removes the request for which `is_it` returns true; the others keep their order.

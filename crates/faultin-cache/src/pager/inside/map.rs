@@ -120,6 +120,9 @@ impl Map {
     /// Returns the least end of the file from now on, as long as it is kept.
     pub(in crate::pager) fn watch_end(&self) -> Arc<AtomicU64> {
         let lowest = Arc::new(AtomicU64::new(u64::MAX));
+        // A handler that faults would wait for the inode lock, whose holder waits for this one: as for the others here that are
+        // taken without the inode lock.
+        let _blocked = Blocked::all();
         let mut ends = self.ends.lock();
         ends.retain(|end| end.strong_count() > 0);
         ends.push(Arc::downgrade(&lowest));
@@ -416,11 +419,34 @@ impl Map {
     // Outside signals: it locks.
     /// Records why a fault could not be resolved.
     pub(in crate::pager) fn failed(&self, error: Error) {
-        *self.error.lock() = Some(error);
+        let _blocked = Blocked::all();
+        let before = self.error.lock().replace(error);
+        // The error of a store is foreign code, and dropped without the lock.
+        drop(before);
     }
 
     // Outside signals: it locks.
     pub(in crate::pager) fn last_error(&self) -> Option<Error> {
+        let _blocked = Blocked::all();
         self.error.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cache;
+    use crate::pager::Mode;
+    use crate::signals::tests::assert_waits_without_signals;
+    use crate::store::MemoryStore;
+    use faultin::map::Rights;
+
+    #[test]
+    fn who_waits_for_the_last_error_or_the_ends_has_its_signals_blocked() {
+        let file = Cache::new().open(MemoryStore::new([7; 100])).unwrap();
+        let mapping = file.map(0..100, Rights::Read, Mode::Mprotect).unwrap();
+        let map = mapping.inner();
+        assert_waits_without_signals(map.error.lock(), || map.failed(std::io::Error::other("none").into()));
+        assert_waits_without_signals(map.error.lock(), || assert!(map.last_error().is_some()));
+        assert_waits_without_signals(map.ends.lock(), || drop(map.watch_end()));
     }
 }

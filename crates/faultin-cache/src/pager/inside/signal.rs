@@ -6,6 +6,7 @@
 //! thread's signal stack has no room.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use faultin::Access;
 use faultin::pager::SignalContext;
@@ -52,7 +53,7 @@ pub(in crate::pager) fn serve(
     interrupted: &SignalContext,
 ) -> bool {
     // In a child of `fork`, where another mapping is now.
-    if !core.arena.is_ours() {
+    if !core.arena().is_ours() {
         return false;
     }
     if interrupted.room < HANDING_OVER {
@@ -97,7 +98,7 @@ impl Core {
     /// Resolves a fault, if that is possible without waiting.
     #[inline(never)]
     pub(in crate::pager) fn serve_at_once(&self, map: &Map, page: usize, access: Option<Access>) -> Outcome {
-        let Some(mut table) = self.table.try_in_signal() else { return Outcome::HandOver };
+        let Some(mut table) = self.table().try_in_signal() else { return Outcome::HandOver };
         let Some(wanted) = PageRequest::by(map, page, access) else { return Outcome::Rejected };
         let pos = map.pos(page);
         if pos >= table.size() {
@@ -107,7 +108,7 @@ impl Core {
         if !self.is_in(&table, pos) && !self.fill_in_signal(&mut table, map, page, window) {
             return Outcome::HandOver;
         }
-        if wanted.write && self.reserves {
+        if wanted.write && self.reserves() {
             return Outcome::HandOver;
         }
         match self.place(&mut table, map, wanted, window) {
@@ -134,27 +135,27 @@ impl Core {
         if is_there || !table.is_ready_for(pos) {
             return false;
         }
-        let block = self.geometry.block;
-        let start = self.geometry.block_down(pos);
-        let end = self.geometry.block_up(table.size()).min(self.geometry.block_up(map.pos(page + window)));
+        let block = self.geometry().block;
+        let start = self.geometry().block_down(pos);
+        let end = self.geometry().block_up(table.size()).min(self.geometry().block_up(map.pos(page + window)));
         let len = table.room(start, end - start).min(MAX_BLOCKS * block);
-        let Some(account) = self.arena.take(len, 0) else { return false };
+        let Some(taken) = self.arena().take_in_signal(len) else { return false };
         let Some(mapped) = table.mapped_mut() else { return false };
         let Some(source) = &mapped.source else { return false };
         // It is freed again, with its contents, unless this succeeds.
-        let extent = Extent::new(&mapped.backing, start, account);
+        let extent = Extent::new(Arc::clone(&mapped.backing), start, taken);
         let mut at = 0;
         while at < len {
             let some = (len - at).min(extent.at_once());
             let bytes = mapped.scratch.bytes_mut(some);
             let from = start + at as u64;
-            if !read(source, &self.store_len, bytes, from) {
+            if !read(source, self.store_len(), bytes, from) {
                 if !bug::has(Bug::FailureIsZeros) {
                     return false;
                 }
                 bytes.fill(0);
             }
-            self.calls.read_in_signal(some);
+            self.calls().read_in_signal(some);
             step(Step::Answered { pos: from, len: some });
             if extent.backing.write(bytes, from).is_err() {
                 return false;

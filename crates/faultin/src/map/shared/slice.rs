@@ -1,5 +1,6 @@
 //! [`SharedMap::with_slice`] and [`SharedMap::with_raw`]: foreign code over the shared memory itself.
 
+use core::mem::MaybeUninit;
 use core::ops::RangeBounds;
 
 use super::SharedMap;
@@ -83,18 +84,29 @@ impl SharedMap {
     }
 
     /// Begins what [`with_raw`](Self::with_raw) does, for callers in another language: the caller reads the bytes until
-    /// it [leaves](Entered::leave). Not part of the interface.
+    /// it [leaves](Entered::leave). `place` has the entry then. Not part of the interface.
     ///
     /// # Errors
-    /// [`Damaged`] if there is no memory for a copy.
+    /// [`Damaged`] if there is no memory for a copy; `place` is not written.
     ///
     /// # Safety
-    /// The result is left or dropped before the map is dropped or resized, also where its lifetime was changed.
+    /// The entry is left or dropped before the map is dropped or resized, also where its lifetime was changed.
     #[doc(hidden)]
-    pub unsafe fn enter(&self, range: impl RangeBounds<u64>) -> Result<Entered<'_>, Damaged<()>> {
+    pub unsafe fn enter<'a>(
+        &'a self,
+        range: impl RangeBounds<u64>,
+        place: &mut MaybeUninit<Entered<'a>>,
+    ) -> Result<(), Damaged<()>> {
         let range = within(range, self.len as u64);
         let bytes = self.begin(&(), &range)?;
-        Ok(Entered::new(Target::Shared(self), range, bytes))
+        place.write(Entered::new(Target::Shared(self), range, bytes));
+        Ok(())
+    }
+
+    /// Returns whether foreign code reads the mapping now (a copy is no mapping). Not part of the interface.
+    #[doc(hidden)]
+    pub fn is_entered(&self) -> bool {
+        self.mapping().is_some_and(Mapping::is_entered)
     }
 
     /// Restores the file where a closure of [`with_slice`](Self::with_slice) met damage, if that failed when it had

@@ -152,7 +152,7 @@ impl World {
         let options = FileOptions::new().max_folio(config.folio * page);
         let file = cache.open_with(Arc::clone(&store), options).expect("the store is up");
         let backing = {
-            let mut table = file.inode().table.exclusive().expect("nobody else has it");
+            let mut table = file.inode().table().exclusive().expect("nobody else has it");
             let mut source = Source::of(&*store).expect("there are descriptors");
             if let Some(source) = &mut source {
                 source.is_down = Arc::clone(&store.is_down);
@@ -192,7 +192,7 @@ impl World {
         let hardware = Hardware::simulated(table, PAGES * page_size());
         let map = Arc::new(Map::new(hardware, 0, PAGES, self.config.protection, mode));
         self.maps.borrow_mut()[number] = Some(Arc::clone(&map));
-        let mut table = self.inode().table.exclusive().expect("nobody else has it");
+        let mut table = self.inode().table().exclusive().expect("nobody else has it");
         table.mapped_mut().expect("it has a memory").add(map);
     }
 
@@ -203,7 +203,7 @@ impl World {
 
     fn unmap(&self, number: usize) {
         if let Some(map) = self.maps.borrow_mut()[number].take() {
-            let mut table = self.inode().table.exclusive().expect("nobody else has it");
+            let mut table = self.inode().table().exclusive().expect("nobody else has it");
             table.mapped_mut().expect("it has a memory").remove(&map);
         }
     }
@@ -320,7 +320,7 @@ impl World {
             Action::Load { map, pos } => _ = self.access(map, pos, Access::Read, By::Instruction),
             Action::Store { map, pos } => _ = self.access(map, pos, Access::Write, By::Instruction),
             Action::Evict { dirty } => {
-                if let Some(mut table) = self.inode().table.try_exclusive() {
+                if let Some(mut table) = self.inode().table().try_exclusive() {
                     let before = self.store.failures();
                     let evicted = self.inode().evict_all(&mut table, dirty).map_err(Error::Store);
                     self.came(before, evicted.err());

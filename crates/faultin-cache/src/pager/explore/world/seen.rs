@@ -45,7 +45,8 @@ impl World {
 
     /// Returns whether the locks that a fault, an eviction or writeback needs are free.
     pub(super) fn is_free(&self) -> bool {
-        let locks = self.inode().table.try_exclusive().is_some() && self.inode().writeback.try_exclusive().is_some();
+        let locks =
+            self.inode().table().try_exclusive().is_some() && self.inode().writeback().try_exclusive().is_some();
         locks && self.mappings().iter().all(|map| map.is_free())
     }
 
@@ -72,8 +73,8 @@ impl World {
         let model = self.model.borrow();
         let bytes: Vec<_> = model.positions().into_iter().map(|pos| (self.byte(pos), self.stored(pos))).collect();
         let store = (self.store.is_down.load(Relaxed), self.store.bytes.len().unwrap_or(0));
-        let inode = (self.inode().store_len.least(), self.inode().store_len.most(), self.inode().dirty.load(Relaxed));
-        let table = self.inode().table.try_exclusive().map(|table| (table.size(), self.pages(&table)));
+        let inode = (self.inode().store_len().least(), self.inode().store_len().most(), self.inode().dirty());
+        let table = self.inode().table().try_exclusive().map(|table| (table.size(), self.pages(&table)));
         hash((maps, &*model, bytes, store, inode, table, self.holes()))
     }
 
@@ -101,7 +102,7 @@ impl World {
     /// Checks the invariants that hold at every step.
     pub(super) fn check(&self) {
         let model = self.model.borrow();
-        let table = if self.is_in_handler.get() { None } else { self.inode().table.shared().ok() };
+        let table = if self.is_in_handler.get() { None } else { self.inode().table().shared().ok() };
         for (number, map) in self.mappings().into_iter().enumerate() {
             let Some(entries) = map.table() else { continue };
             for page in (0..PAGES).filter(|&page| entries.allows(page, false)) {

@@ -12,7 +12,7 @@ use crate::pager::Mode;
 use crate::pager::explore::{Found, Step};
 use crate::pager::inside::map::Map;
 use crate::pager::inside::signal::Outcome;
-use crate::pager::serve::Rejection;
+use crate::pager::serve::{Effort, Rejection};
 
 /// The kind of code that accesses a mapping, and so how its fault is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl World {
             let served = if in_signal {
                 self.serve_in_signal(&map, page, known)
             } else {
-                self.inode().serve(&map, page, 1, known)
+                self.serve_by_thread(&map, page, known, by)
             };
             if served.is_err() {
                 if map.mode() == Mode::Thread {
@@ -92,8 +92,19 @@ impl World {
         match outcome {
             Outcome::Resolved => Ok(()),
             Outcome::Rejected => Err(Rejection::PastEnd),
-            Outcome::HandOver => self.inode().serve(map, page, 1, access),
+            Outcome::HandOver => self.serve_by_thread(map, page, access, By::Instruction),
         }
+    }
+
+    /// Resolves a fault as the pager's threads do, which call the store only if that is needed; or as a call does.
+    fn serve_by_thread(&self, map: &Map, page: usize, access: Option<Access>, by: By) -> Result<(), Rejection> {
+        if by == By::Instruction {
+            match self.inode().serve_with(map, page, 1, access, Effort::InMemory(&|| true)) {
+                Err(Rejection::NeedsStore) => {}
+                served => return served,
+            }
+        }
+        self.inode().serve(map, page, 1, access)
     }
 
     fn succeed(&self, page: usize, pos: u64, write: bool) {
