@@ -303,6 +303,17 @@ fn a_writer_beside_writers_of_ranges() {
     });
 }
 
+/// One of them may have a part of its range for a moment, in which the writer begins to wait.
+#[test]
+fn a_writer_beside_writers_of_ranges_that_overlap() {
+    writers_of_ranges([0..2, 1..2], |numbers| {
+        let [one, two] = numbers;
+        one.lock.lock_exclusive(Some(&one.threads));
+        assert!(one.look() <= 1 && two.look() <= 2);
+        one.lock.unlock_exclusive();
+    });
+}
+
 #[test]
 fn a_reader_beside_writers_of_ranges() {
     writers_of_ranges([0..1, 1..2], |numbers| {
@@ -310,6 +321,38 @@ fn a_reader_beside_writers_of_ranges() {
         one.lock.lock_shared(None, Some(&one.threads));
         assert!(one.look() <= 1 && two.look() <= 1);
         one.lock.unlock_shared(None);
+    });
+}
+
+/// Two readers and a writer of a range: a reader may share the lock again, because no thread waits for it exclusively.
+#[test]
+fn a_reader_shares_again_beside_one_that_ends_the_ranges() {
+    explore(if cfg!(debug_assertions) { 2 } else { 3 }, || {
+        let number = Arc::new(Number::new());
+        number.lock.lock_exclusive(Some(&number.threads));
+        number.lock.regions.make();
+        number.lock.allow_ranges();
+        number.lock.unlock_exclusive();
+        let act: [fn(&Number); 2] = [
+            |number| {
+                if let Some(taken) = number.lock.try_lock_range(&(0..1)) {
+                    number.lock.unlock_range(taken);
+                }
+            },
+            |number| {
+                number.lock.lock_shared(None, Some(&number.threads));
+                number.lock.unlock_shared(None);
+            },
+        ];
+        let threads = act.map(|act| {
+            let number = Arc::clone(&number);
+            thread::spawn(move || act(&number))
+        });
+        number.lock.lock_shared(None, Some(&number.threads));
+        assert!(number.lock.try_lock_shared(None, Some(&number.threads)));
+        number.lock.unlock_shared(None);
+        number.lock.unlock_shared(None);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 

@@ -13,6 +13,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use faultin::iov::{IovDest, IovSource};
 use faultin::memory::{ReadMemory, WriteMemory};
@@ -278,7 +279,15 @@ impl Inode {
             return (0, Err(error.into()));
         }
         let asked = pos + bytes.len() as u64;
-        let (written, result) = self.store().write(bytes, pos);
+        let written = catch_unwind(AssertUnwindSafe(|| self.store().write(bytes, pos)));
+        let (written, result) = written.unwrap_or_else(|panic| {
+            // It may have written all of them.
+            table.doubt(pos..asked);
+            if asked > table.size() {
+                self.store().note_leftover(table.size());
+            }
+            resume_unwind(panic)
+        });
         let mut overlaid = Ok(());
         let end = pos + written as u64;
         if written > 0 {

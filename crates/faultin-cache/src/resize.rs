@@ -4,6 +4,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::error::Error;
 use crate::folio::{Key, Table};
@@ -160,7 +161,11 @@ impl Inode {
 
     /// Makes a hole of whole blocks.
     fn zero_blocks(&self, table: &mut Table, blocks: Range<u64>) -> Result<(), Error> {
-        match self.store().punch_hole(blocks.clone()) {
+        let punched = catch_unwind(AssertUnwindSafe(|| self.store().punch_hole(blocks.clone())));
+        match punched.unwrap_or_else(|panic| {
+            table.doubt(blocks.clone());
+            resume_unwind(panic)
+        }) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return self.write_zeros(table, blocks),
             Err(error) => {

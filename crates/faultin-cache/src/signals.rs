@@ -6,16 +6,43 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 use crate::inside::sys::Blocked;
+
+thread_local! {
+    /// Whether this thread's signals are blocked here already.
+    static WITHOUT: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Runs something during which no handler of the process's signals runs in this thread: starts a thread, which inherits
 /// that, or holds a lock. A handler there could fault, and wait for the very thread that it interrupts.
 pub fn without_signals<T>(run: impl FnOnce() -> T) -> T {
+    if WITHOUT.get() {
+        return run();
+    }
     // The C library's own signals stay open: it waits until every thread has had them.
     let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     let open = faults.into_iter().chain(32..libc::SIGRTMIN()).fold(0, |open, signal| open | 1_u64 << (signal - 1));
     let _blocked = Blocked::all_but(open);
+    let _noted = Noted::note();
     run()
+}
+
+/// Unnotes before the signals are open again, also after a panic.
+struct Noted;
+
+impl Noted {
+    fn note() -> Noted {
+        WITHOUT.set(true);
+        Noted
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        WITHOUT.set(false);
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use parking_lot::Mutex;
 
 use super::queue::Queue;
 use crate::error::Error;
+use crate::lock::is_seen;
+use crate::signals::without_signals;
 
 /// Maximum number of blocks of a folio.
 pub(crate) const MAX_BLOCKS: usize = 512;
@@ -432,7 +434,13 @@ impl Drop for Frames {
         if !arena.is_ours() {
             return;
         }
-        arena.state.lock().free.dealloc(self.frame, self.account.len / arena.block);
+        let free = || arena.state.lock().free.dealloc(self.frame, self.account.len / arena.block);
+        // What was not installed, because the store panicked, has no lock of a file around it.
+        if is_seen() {
+            free()
+        } else {
+            without_signals(free)
+        }
         // Not in use any more: that may make it too much, as may its move elsewhere.
         arena.used.fetch_sub(mem::take(&mut self.account.len), Ordering::Relaxed);
         arena.trim();

@@ -76,9 +76,10 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use crate::lock::{WHILE_ALLOWING, held_by};
     use crate::store::MemoryStore;
     use crate::write::WriteLoop;
-    use crate::{Cache, CachedFile, FileOptions, sync};
+    use crate::{Cache, CachedFile, FileOptions, sync, sys};
 
     const LEN: usize = 1 << 20;
 
@@ -150,6 +151,17 @@ mod tests {
         assert!(!write(&mut expected, 10, 100_000, 10));
         assert!(all(&file) == expected);
         assert_eq!(file.stats().writes, 10);
+    }
+
+    #[test]
+    fn who_allows_ranges_is_seen_to_hold_the_lock() {
+        let file = dirty_file();
+        WHILE_ALLOWING.set(Some(|| {
+            assert!(held_by(sys::gettid()));
+            WHILE_ALLOWING.set(None);
+        }));
+        allow(&file);
+        assert!(WHILE_ALLOWING.get().is_none(), "it was looked at");
     }
 
     #[test]

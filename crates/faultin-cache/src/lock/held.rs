@@ -93,6 +93,11 @@ pub(super) fn mine() -> Option<&'static Noted> {
     SLOT.get().map(|slot| &**slot)
 }
 
+/// Returns whether others see that this thread holds a lock.
+pub(crate) fn is_seen() -> bool {
+    mine().is_some_and(|mine| mine.holds_any())
+}
+
 #[cold]
 fn take() -> &'static Slot<Noted> {
     static FORKS: Once = Once::new();

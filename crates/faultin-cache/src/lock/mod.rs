@@ -40,7 +40,9 @@ use inside::briefly;
 
 #[cfg(test)]
 use crate::exploration::moment;
+use crate::signals::without_signals;
 
+pub(crate) use held::is_seen;
 pub use id::{LockId, LockKind};
 pub(crate) use inside::Lock;
 pub(crate) use inside::held::held_by;
@@ -48,6 +50,8 @@ pub(crate) use inside::raw::RawLock;
 pub(crate) use inside::regions::Regions;
 pub(crate) use inside::slots::{Thread, Threads};
 pub(crate) use range::Ranged;
+#[cfg(test)]
+pub(crate) use range::WHILE_ALLOWING;
 
 /// Another thread may act, before a lock is taken: a hook for the exploration; a no-op in the library.
 #[cfg(not(test))]
@@ -189,7 +193,7 @@ impl<T> Lock<T> {
     /// this has happened often since a thread has taken the lock otherwise. Returns whether they are allowed.
     #[cold]
     pub(crate) fn meet_writer(&self) -> bool {
-        range::meet_writer(&self.inner)
+        range::meet_writer(&self.inner, HeldLock::note(&self.id, LockMode::Exclusive))
     }
 
     /// Takes the lock if no other thread has it, waits for it, or has [biased](Exclusive::bias) it.
@@ -251,19 +255,22 @@ impl Ticket {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
         let waiter = WaitRecord { ticket, thread: thread::current().id(), wants, holds: held::held() };
-        let mut waiting = WAITING.lock();
-        if let Some(cycle) = cycle(&waiter, &waiting) {
-            return Err(Deadlock { cycle });
-        }
-        let ticket = Ticket(waiter.ticket);
-        waiting.push(waiter);
-        Ok(ticket)
+        // A pager thread may have to wait, too.
+        without_signals(|| {
+            let mut waiting = WAITING.lock();
+            if let Some(cycle) = cycle(&waiter, &waiting) {
+                return Err(Deadlock { cycle });
+            }
+            let ticket = Ticket(waiter.ticket);
+            waiting.push(waiter);
+            Ok(ticket)
+        })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        WAITING.lock().retain(|waiter| waiter.ticket != self.0);
+        without_signals(|| WAITING.lock().retain(|waiter| waiter.ticket != self.0));
     }
 }
 
@@ -297,6 +304,7 @@ fn cycle(newcomer: &WaitRecord, waiting: &[WaitRecord]) -> Option<Vec<Waiter>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signals::tests::assert_waits_without_signals;
     use std::sync::Barrier;
 
     pub(super) fn locks() -> [Lock<u32>; 2] {
@@ -318,6 +326,14 @@ mod tests {
         let _shared = lock.shared().unwrap();
         assert!(lock.exclusive().is_err());
         assert!(lock.try_exclusive().is_none());
+    }
+
+    /// A lock of a file that is not seen, so a handler that faults waits for the pager thread.
+    #[test]
+    fn who_waits_for_the_list_of_waiting_threads_has_its_signals_blocked() {
+        let lock = Lock::new(1 << 39, LockKind::Writers, 0);
+        let held = lock.exclusive().unwrap();
+        assert_waits_without_signals((WAITING.lock(), held), || drop(lock.exclusive().unwrap()));
     }
 
     #[test]

@@ -58,18 +58,30 @@ pub(super) fn has_ranges<T>(lock: &RwLock<T>) -> bool {
     unsafe { lock.raw() }.has_ranges()
 }
 
-/// Notes that two writers have met; allows ranges if that happens often. Returns whether they are allowed.
-pub(super) fn meet_writer<T>(lock: &RwLock<T>) -> bool {
+/// Notes that two writers have met; allows ranges if that happens often, with the lock noted as `held`. Returns whether they are
+/// allowed.
+pub(super) fn meet_writer<T>(lock: &RwLock<T>, held: HeldLock<'_>) -> bool {
     // SAFETY: the lock is not released here.
     let raw = unsafe { lock.raw() };
     if raw.meet_writer()
         && let Some(guard) = lock.try_write()
     {
+        #[cfg(test)]
+        if let Some(look) = WHILE_ALLOWING.get() {
+            look();
+        }
         raw.make_regions();
         raw.allow_ranges();
         drop(guard);
     }
+    drop(held);
     raw.has_ranges()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// A look at this thread while it allows ranges.
+    pub(crate) static WHILE_ALLOWING: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
 }
 
 /// Makes [`try_unbiased`] fail until another thread has taken the lock.

@@ -44,6 +44,8 @@ pub enum Answer {
     Over(usize),
     Interrupted,
     Panic,
+    /// Panics after what it does, or half of it.
+    PanicAfterwards,
 }
 
 type Plan = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
@@ -130,6 +132,10 @@ impl Faulty {
                 Err(io::Error::from_raw_os_error(errno))
             }
             Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Answer::PanicAfterwards => {
+                half();
+                panic!("the store panics after half of it: {what:?}")
+            }
             Answer::Panic => panic!("the store panics: {what:?}"),
         }
     }
@@ -154,7 +160,7 @@ impl Store for Faulty {
             }
             Answer::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
             Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
-            Answer::Panic => panic!("the store panics in a read"),
+            Answer::Panic | Answer::PanicAfterwards => panic!("the store panics in a read"),
         }
     }
 
@@ -171,6 +177,10 @@ impl Store for Faulty {
             }
             Answer::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
             Answer::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Answer::PanicAfterwards => {
+                self.memory.write_at(buf, pos)?;
+                panic!("the store panics after a write")
+            }
             Answer::Panic => panic!("the store panics in a write"),
         }
     }

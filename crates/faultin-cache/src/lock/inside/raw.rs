@@ -170,7 +170,11 @@ impl RawLock {
         if !is_allowed(self.state.load(Ordering::Relaxed)) {
             return None;
         }
-        let taken = self.regions.take(range)?;
+        let Some(taken) = self.regions.take(range) else {
+            // It may have had some of them for a moment, in which another thread began to wait for that.
+            self.wake_after_leaving();
+            return None;
+        };
         if is_allowed(self.state.load(Ordering::SeqCst)) {
             return Some(taken);
         }
@@ -319,13 +323,19 @@ impl RawLock {
         }
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            if state & RANGES != 0 {
-                self.lock_exclusive(threads);
-                self.unlock_exclusive();
-                state = self.state.load(Ordering::Relaxed);
+            let free = state & (WRITER | WRITERS_WAIT) == 0;
+            if free && state & RANGES != 0 {
+                // Not by waiting as a writer does: a reader that shares it again would wait for that.
+                match self.state.compare_exchange_weak(state, state | WRITER, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => {
+                        self.revoke(threads);
+                        self.unlock_exclusive();
+                        state = self.state.load(Ordering::Relaxed);
+                    }
+                    Err(now) => state = now,
+                }
                 continue;
             }
-            let free = state & (WRITER | WRITERS_WAIT) == 0;
             let (new, order) =
                 if free { (state + READER, Ordering::Acquire) } else { (state + READER_WAITS, Ordering::Relaxed) };
             match self.state.compare_exchange_weak(state, new, order, Ordering::Relaxed) {

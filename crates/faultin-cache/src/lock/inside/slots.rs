@@ -78,6 +78,11 @@ impl Thread {
         self.held.store(self.held.load(Ordering::Relaxed).wrapping_add_signed(more), Ordering::Relaxed);
     }
 
+    /// Returns whether its own thread holds a lock.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.held.load(Ordering::Relaxed) != 0
+    }
+
     /// Returns whether it shares this lock without being counted.
     #[inline]
     pub(super) fn shares(&self, lock: u64) -> bool {
