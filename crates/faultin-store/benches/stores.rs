@@ -1,7 +1,7 @@
 //! How fast objects are read, as ratios to a bare client of `object_store` in the same run: `cargo bench -p faultin-store --bench
 //! stores`. The server and the proxy, which delays each request by 20 ms, are another process on this machine. Rounds of both
 //! sides alternate; figures are medians of rounds, with the quartiles. Arguments choose sections: `open`, `hits`, `disk`, `scan`,
-//! `random`; `--short` makes them short.
+//! `random`; `--short` makes them short. The exit status is 1 if a ratio misses its bound.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -97,6 +97,26 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len / 8).flat_map(|at| (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
 }
 
+/// The bounds that were missed.
+#[derive(Default)]
+struct Missed(Vec<String>);
+
+impl Missed {
+    fn at_least(&mut self, what: &str, value: f64, bound: f64) {
+        self.check(what, value, value >= bound, &format!("at least {bound:.2}"));
+    }
+
+    fn at_most(&mut self, what: &str, value: f64, bound: f64) {
+        self.check(what, value, value <= bound, &format!("at most {bound:.2}"));
+    }
+
+    fn check(&mut self, what: &str, value: f64, holds: bool, bound: &str) {
+        if !holds {
+            self.0.push(format!("{what}: {value:.2}, and not {bound}"));
+        }
+    }
+}
+
 /// The medians of rounds, by name; the first one is what the others are compared with.
 #[derive(Default)]
 struct Rounds(BTreeMap<&'static str, Vec<f64>>);
@@ -115,10 +135,15 @@ impl Rounds {
         low + (high - low) * at.fract()
     }
 
+    /// Returns the ratio of the medians.
+    fn ratio(&self, name: &str, base: &str) -> f64 {
+        self.at(name, 0.5) / self.at(base, 0.5)
+    }
+
     fn print(&self, base: &str, unit: &str) {
         for name in self.0.keys() {
             let [low, median, high] = [0.25, 0.5, 0.75].map(|part| self.at(name, part));
-            let ratio = median / self.at(base, 0.5);
+            let ratio = self.ratio(name, base);
             println!("  {name:<34} {median:>10.1} {unit} ({low:.1} to {high:.1})  {ratio:.2} of {base}");
         }
     }
@@ -184,13 +209,13 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
     (result, begun.elapsed().as_secs_f64())
 }
 
-fn scans(far: &Far, bytes: usize, rounds: usize) {
+fn scans(missed: &mut Missed, far: &Far, bytes: usize, rounds: usize) {
     println!("scan of {} MiB, {REQUESTS} requests of {} KiB at the same time", bytes >> 20, LENGTH >> 10);
     let (bare, _keep) = Bare::new(far);
     let mut results = Rounds::default();
     let ranges: Vec<_> = (0..bytes / LENGTH).map(|at| ((at * LENGTH) as u64, LENGTH)).collect();
     let mib = bytes as f64 / (1 << 20) as f64;
-    let mut requests = 0;
+    let (mut requests, mut most) = (0, 0);
     for _ in 0..rounds {
         results.add("bare", mib / timed(|| bare.read(ranges.clone(), REQUESTS)).1);
         let mut buffer = vec![0; LENGTH];
@@ -198,7 +223,10 @@ fn scans(far: &Far, bytes: usize, rounds: usize) {
         let scan = || {
             (0..bytes / LENGTH).for_each(|at| file.read_exact_at(&mut buffer, (at * LENGTH) as u64).expect("a read"))
         };
-        results.add("cache, one thread", mib / timed(scan).1);
+        let before = resident();
+        let (((), time), peak) = with_peak(|| timed(scan));
+        results.add("cache, one thread", mib / time);
+        most = most.max(peak.saturating_sub(before));
         requests = object.stats().requests;
         for (name, mode) in [("mapping, signal", Mode::Signal), ("mapping, mprotect", Mode::Mprotect)] {
             let (_, file) = far.open();
@@ -208,7 +236,20 @@ fn scans(far: &Far, bytes: usize, rounds: usize) {
         }
     }
     results.print("bare", "MiB/s");
+    print_memory(missed, "memory of a scan", most);
+    for (name, bound) in [("cache, one thread", 0.9), ("mapping, signal", 0.7), ("mapping, mprotect", 0.7)] {
+        if results.0.contains_key(name) {
+            missed.at_least(&format!("scan, {name}"), results.ratio(name, "bare"), bound);
+        }
+    }
     println!("  requests of the cache: {:.0} for 1 GB", requests as f64 * 1e9 / bytes as f64);
+}
+
+fn print_memory(missed: &mut Missed, what: &str, most: u64) {
+    let limit = (CACHE + MEMORY) as u64;
+    let ratio = most as f64 / limit as f64;
+    println!("  {what}: {} MiB at most, {ratio:.2} of the limits' {} MiB", most >> 20, limit >> 20);
+    missed.at_most(what, ratio, 1.05);
 }
 
 fn scan_mapping(map: &faultin_cache::pager::Mapping, buffer: &mut [u8]) {
@@ -234,7 +275,7 @@ fn positions(bytes: usize, count: usize, unit: usize, seed: u64) -> Vec<u64> {
     (0..count).map(next).collect()
 }
 
-fn random(far: &Far, bytes: usize, count: usize, rounds: usize) {
+fn random(missed: &mut Missed, far: &Far, bytes: usize, count: usize, rounds: usize) {
     println!("{count} ranges of {} KiB in no order, {IN_FLIGHT} at the same time", RANGE >> 10);
     let (bare, _keep) = Bare::new(far);
     let mut results = Rounds::default();
@@ -259,13 +300,8 @@ fn random(far: &Far, bytes: usize, count: usize, rounds: usize) {
     for (name, (requests, bytes)) in cost {
         println!("  {name}: {requests:.2} requests a range, {bytes:.2} of its bytes");
     }
-    let limit = (CACHE + MEMORY) as u64;
-    println!(
-        "  memory: {} MiB at most, {:.2} of the limits' {} MiB",
-        most >> 20,
-        most as f64 / limit as f64,
-        limit >> 20
-    );
+    print_memory(missed, "memory", most);
+    missed.at_least("random ranges", results.ratio("cache", "bare"), 0.9);
 }
 
 fn read_random(file: &CachedFile, all: &[u64]) {
@@ -282,7 +318,7 @@ fn read_random(file: &CachedFile, all: &[u64]) {
     });
 }
 
-fn disk(far: &Far, rounds: usize) {
+fn disk(missed: &mut Missed, far: &Far, rounds: usize) {
     const BYTES: usize = 64 << 20;
     println!("blocks of {} KiB from the disk tier, all in the kernel's memory", RANGE >> 10);
     let folder = tempfile::tempdir().expect("a folder");
@@ -334,9 +370,10 @@ fn disk(far: &Far, rounds: usize) {
         assert_eq!(misses, 0, "blocks were not on disk: {stats:?}");
     }
     results.print("pread and checksum", "us a block");
+    missed.at_most("disk tier", results.ratio("disk tier", "pread and checksum"), 1.2);
 }
 
-fn hits(far: &Far, rounds: usize) {
+fn hits(missed: &mut Missed, far: &Far, rounds: usize) {
     const COUNT: usize = 200_000;
     const PIECE: usize = 2_000;
     const BYTES: usize = 16 << 20;
@@ -377,9 +414,12 @@ fn hits(far: &Far, rounds: usize) {
         }
     }
     results.print("a local file", "ns a read");
+    // Within what two local files differ by.
+    let local = results.at("a local file", 0.75).max(results.at("another local file", 0.75));
+    missed.at_most("a hit in memory, of a local file's", results.at("an object", 0.5) / local, 1.0);
 }
 
-fn opens(far: &Far, rounds: usize) {
+fn opens(missed: &mut Missed, far: &Far, rounds: usize) {
     println!("from the URL to the first byte; a round trip is the proxy's delay of {} ms", DELAY.as_millis());
     let store = far.options().build().expect("a store");
     let mut results = Rounds::default();
@@ -402,6 +442,7 @@ fn opens(far: &Far, rounds: usize) {
         results.add("open, a byte in the middle", time * 1e3);
     }
     results.print("a round trip", "ms");
+    missed.at_most("round trips to the first byte", results.ratio("open, first byte", "a round trip"), 2.0);
     println!("  at most {requests} requests of an object");
 }
 
@@ -418,22 +459,28 @@ fn main() {
     let far = Far::start(bytes);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load {}", load.trim());
+    let mut missed = Missed::default();
     let names = ["open", "hits", "disk", "scan", "random"];
     let chosen: Vec<String> = env::args().filter(|arg| names.contains(&arg.as_str())).collect();
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|other| other == name);
     if is_chosen("open") {
-        opens(&far, rounds);
+        opens(&mut missed, &far, rounds);
     }
     if is_chosen("hits") {
-        hits(&far, rounds);
+        hits(&mut missed, &far, rounds);
     }
     if is_chosen("disk") {
-        disk(&far, rounds);
+        disk(&mut missed, &far, rounds);
     }
     if is_chosen("scan") {
-        scans(&far, bytes, rounds);
+        scans(&mut missed, &far, bytes, rounds);
     }
     if is_chosen("random") {
-        random(&far, bytes, ranges, rounds);
+        random(&mut missed, &far, bytes, ranges, rounds);
     }
+    missed.0.iter().for_each(|what| println!("MISSED: {what}"));
+    // A test of whether it runs is none of how fast.
+    let is_test = env::args().any(|arg| arg == "--test");
+    drop(far);
+    std::process::exit(i32::from(!missed.0.is_empty() && !is_test));
 }

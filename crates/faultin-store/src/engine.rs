@@ -10,14 +10,14 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use faultin::events::Notes;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use read::{Access, Want};
@@ -31,8 +31,9 @@ use crate::fetch;
 use crate::flight::Flight;
 use crate::flight::table::Table;
 use crate::health::{Admission, Health};
+use crate::pin::Version;
 use crate::pinned::Pinned;
-use crate::pool::Pool;
+use crate::pool::{Buffer, Pool, Room};
 use crate::rate::Rate;
 use crate::retry::Backoff;
 use crate::stats::Counters;
@@ -68,6 +69,17 @@ impl Drop for Probe<'_> {
     fn drop(&mut self) {
         self.health.gave_up(self.begun);
     }
+}
+
+/// The longest time for which a file's time of change may stay the same though the file changes: a tick of the clock of any file
+/// system, and the seconds of some.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Returns whether a file may change without another time of change, as it was changed just now.
+fn is_racy(name: &str, modified: Option<SystemTime>) -> bool {
+    // Later than now: of a clock that was wrong.
+    let age = modified.map(|time| time.elapsed().unwrap_or_default());
+    name.starts_with("file:") && age.is_none_or(|age| age < TICK)
 }
 
 /// Returns the number of requests at the same time to all backends, of which one may have `requests`: a third more.
@@ -124,8 +136,6 @@ pub(crate) struct Engine {
     ahead_turns: Semaphore,
     /// Of flights that are ahead and ask the disk tier.
     disk_turns: Semaphore,
-    /// Number of flights that wait for memory.
-    hungry: AtomicU64,
     backoff: Backoff,
     rate: Rate,
     pub(crate) events: Arc<Notes<Event>>,
@@ -149,7 +159,6 @@ impl Engine {
             turns: Semaphore::new(requests),
             ahead_turns: Semaphore::new(ahead_turns(requests)),
             disk_turns: Semaphore::new(DISK_TURNS),
-            hungry: AtomicU64::new(0),
             backoff: Backoff::new(options.backoff.0, options.backoff.1, options.seed),
             rate: Rate::default(),
             events: Notes::new(),
@@ -224,31 +233,50 @@ impl Engine {
         let counters = Arc::new(Counters::default());
         let (mut attempts, mut last) = (0, None);
         let failed = |attempts, cause| Error::new(name, None, attempts, cause);
-        let (begun, probe) = match self.admit(backend, deadline).await {
+        let (begun, probe) = match self.admit(backend, deadline, access.retries).await {
             Ok(admitted) => admitted,
             Err(cause) => return Err(failed(0, cause)),
         };
         let retries = if probe.is_some() { 0 } else { access.retries };
         let first = 0..self.options.block as u64;
         let is_down = |attempts, cause: &Cause| {
-            if backend.health.failed(begun, Instant::now(), cause) {
+            if backend.health.failed(begun, Instant::now(), attempts, cause) {
                 self.note(name, first.clone(), attempts, What::Down(cause.clone()));
             }
         };
+        let too_late = |last: Option<Cause>| Cause::Deadline { after: access.deadline, last: last.map(Box::new) };
+        let share = self.share(backend);
+        // Memory before the turn, as flights do.
+        let Ok(room) = timeout_at(deadline, self.room(share, 1)).await else {
+            return Err(failed(0, too_late(None)));
+        };
+        let Some(mut buffer) = room.and_then(|mut room| room.take()) else { return Err(failed(0, Cause::NoMemory)) };
         let found = loop {
+            let Ok(turn) = timeout_at(deadline, self.turn(share)).await else {
+                return Err(failed(attempts, too_late(last)));
+            };
+            // It has waited since before the store went down.
+            if probe.is_none()
+                && attempts == 0
+                && let Some(cause) = backend.health.is_down(Instant::now(), deadline, retries)
+            {
+                return Err(failed(0, cause));
+            }
             attempts += 1;
-            let cause = match timeout_at(deadline, fetch::open(self, backend, path, &counters)).await {
+            let opening = fetch::open(self, backend, path, &counters, buffer.bytes_mut());
+            let cause = match timeout_at(deadline, opening).await {
                 Ok(Ok(found)) => {
                     self.answered(backend, name);
                     break found;
                 }
                 Ok(Err(cause)) => cause,
                 Err(_) => {
-                    let cause = Cause::Deadline { after: access.deadline, last: last.map(Box::new) };
+                    let cause = too_late(last);
                     is_down(attempts, &cause);
                     return Err(failed(attempts, cause));
                 }
             };
+            drop(turn);
             let pause = self.backoff.pause(attempts).max(cause.wants_pause());
             let may_retry = cause.is_transient() && attempts <= retries && Instant::now() + pause < deadline;
             if !may_retry {
@@ -274,9 +302,10 @@ impl Engine {
             return Err(failed(attempts, Cause::Unsupported(what.into())));
         }
         // Both are told in messages, and compared as they are.
-        let texts = [found.version.etag.as_deref(), found.version.id.as_deref(), found.kind.as_deref()];
+        let Version { etag, id, .. } = &found.version;
+        let texts = [etag, id, &found.kind, &found.encoding];
         if texts.into_iter().flatten().any(|text| backend.redactor.has_secret(text)) {
-            let what = "the store's answer has a credential in its entity tag or content type";
+            let what = "the store's answer has a credential in its entity tag, its content type or its encoding";
             return Err(failed(attempts, Cause::Unsupported(what.into())));
         }
         let key: Arc<str> = match &*backend.endpoint {
@@ -284,7 +313,7 @@ impl Engine {
             endpoint => format!("{name} at {endpoint}").into(),
         };
         // A counter of a store in memory begins anew with each, and would find the bytes of another one on disk.
-        let is_lasting = backend.is_server || !found.version.is_number();
+        let is_lasting = backend.is_server || !found.version.is_number() && !is_racy(name, found.version.modified);
         let object = Arc::new(Pinned {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(name),
@@ -298,21 +327,26 @@ impl Engine {
             streams: Mutex::new(Streams::default()),
             counters,
         });
-        self.keep_first(&object, &found.first);
+        self.keep_first(&object, buffer);
         Ok(object)
     }
 
     /// Waits until an object may be opened: not while a probe is under way. Returns the time, and the probe if it is one.
-    async fn admit<'b>(&self, backend: &'b Backend, deadline: Instant) -> Result<(Instant, Option<Probe<'b>>), Cause> {
+    async fn admit<'b>(
+        &self,
+        backend: &'b Backend,
+        deadline: Instant,
+        retries: u32,
+    ) -> Result<(Instant, Option<Probe<'b>>), Cause> {
         loop {
             let now = Instant::now();
-            match backend.health.admit(now, deadline) {
+            match backend.health.admit(now, deadline, retries) {
                 Admission::Go => return Ok((now, None)),
                 Admission::Probe => return Ok((now, Some(Probe { health: &backend.health, begun: now }))),
                 Admission::Fail(cause) => return Err(cause),
                 Admission::Wait => {
                     if now >= deadline
-                        && let Some(cause) = backend.health.is_down(now, deadline)
+                        && let Some(cause) = backend.health.is_down(now, deadline, retries)
                     {
                         return Err(cause);
                     }
@@ -323,20 +357,17 @@ impl Engine {
     }
 
     /// Keeps the first block, with which the object was opened.
-    fn keep_first(&self, object: &Pinned, bytes: &[u8]) {
-        if bytes.is_empty() {
+    fn keep_first(&self, object: &Pinned, first: Buffer) {
+        if object.len() == 0 {
             return;
         }
-        if let Some(mut buffer) = self.pool.try_room(1).and_then(|mut room| room.take()) {
-            buffer.bytes_mut().extend_from_slice(bytes);
-            let evicted = {
-                let mut table = self.table.lock();
-                table.keep((object.number, 0), buffer.freeze(), 0, false);
-                // Since it has got its room, a flight may have come that waits for some.
-                self.make_room(&mut table)
-            };
-            drop(evicted);
-        }
+        let evicted = {
+            let mut table = self.table.lock();
+            table.keep((object.number, 0), first.freeze(), 0, false);
+            // Since it has got its room, a flight may have come that waits for some.
+            self.make_room(&mut table)
+        };
+        drop(evicted);
     }
 
     /// Adds an event to those of the process.
@@ -345,7 +376,7 @@ impl Engine {
     }
 
     /// Notes that a backend has answered.
-    fn answered(&self, backend: &Backend, name: &Arc<str>) {
+    pub(crate) fn answered(&self, backend: &Backend, name: &Arc<str>) {
         if backend.health.answered(Instant::now()) {
             self.note(name, 0..0, 0, What::Up);
         }
@@ -372,13 +403,40 @@ impl Engine {
         self.note(&object.name, range, flight.so_far().0, What::Cancelled);
     }
 
-    /// Makes room where flights wait for it, and keeps only so much of what was read. Returns blocks, to be dropped without a
+    /// Waits for a turn to send a request to a backend.
+    async fn turn<'e>(&'e self, share: &'e Share) -> (Option<SemaphorePermit<'e>>, Option<SemaphorePermit<'e>>) {
+        // Never fails: the semaphores are not closed.
+        (share.turns.acquire().await.ok(), self.turns.acquire().await.ok())
+    }
+
+    /// Waits for the memory of a request. `None` if there will never be as much.
+    async fn room(&self, share: &Share, blocks: usize) -> Option<Room> {
+        let permit = Arc::clone(&share.room).acquire_many_owned(u32::try_from(blocks).ok()?).await.ok()?;
+        let room = match self.pool.try_room(blocks) {
+            Some(room) => room,
+            None => {
+                let _hunger = self.pool.hunger(blocks);
+                // What was evicted may be in use elsewhere, and frees nothing now.
+                loop {
+                    let evicted = self.make_room(&mut self.table.lock());
+                    if evicted.is_empty() {
+                        break;
+                    }
+                    drop(evicted);
+                }
+                self.pool.room(blocks).await?
+            }
+        };
+        Some(room.of_share(permit))
+    }
+
+    /// Makes room where requests wait for it, and keeps only so much of what was read. Returns blocks, to be dropped without a
     /// lock.
     fn make_room(&self, table: &mut Table) -> Vec<Bytes> {
-        let hungry = usize::try_from(self.hungry.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let mut evicted = table.trim(self.pool.limit() / READ_STAYS);
-        if hungry > 0 {
-            evicted.extend(table.evict(hungry, true));
+        let wanted = self.pool.wanted().saturating_sub(evicted.len());
+        if wanted > 0 {
+            evicted.extend(table.evict(wanted, true));
         }
         evicted
     }

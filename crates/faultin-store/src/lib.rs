@@ -48,7 +48,8 @@
 //! * **A deadline** for each access, in which its waits, retries and bodies are. A store that is down does not make threads
 //!   that need it one after the other wait one deadline each: they fail at once, until a request now and then finds that it
 //!   works again.
-//! * **One request for one block**, however many threads want it; and none for what no thread wants any more.
+//! * **One request for one block**, however many threads want it; and it is cancelled when no
+//!   thread wants it any more. What is read ahead is cancelled when its scan is forgotten.
 //! * **A limit on memory**, of all buffers together.
 //! * **Errors name** object, range, attempt and cause, and no credentials.
 //!
@@ -95,6 +96,9 @@ mod simulation;
 mod stats;
 mod store;
 
+/// For the command, which tells URLs, too.
+#[doc(hidden)]
+pub use backend::is_secret_part;
 pub use error::{Cause, Error};
 pub use events::{Event, What};
 pub use object::Object;

@@ -55,7 +55,12 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        without_signals(|| self.store.close(&self.pinned));
+        if self.store.engine().is_ours() {
+            without_signals(|| self.store.close(&self.pinned));
+        } else {
+            // In a child of `fork`, the locks of its connections may be held.
+            std::mem::forget(Arc::clone(&self.pinned));
+        }
     }
 }
 
@@ -93,7 +98,8 @@ impl Object {
         Object { access: Access { deadline, ..self.access }, ..self.clone() }
     }
 
-    /// Returns a handle whose accesses are tried again at most `count` times.
+    /// Returns a handle whose requests are tried again at most `count` times each. A request that several accesses share has the
+    /// largest count of theirs.
     #[must_use]
     pub fn with_retries(&self, count: u32) -> Object {
         Object { access: Access { retries: count, ..self.access }, ..self.clone() }

@@ -12,8 +12,24 @@ pub(crate) struct Pool {
     block: usize,
     limit: usize,
     permits: Semaphore,
+    demand: Mutex<Demand>,
     /// Memory that was freed. It goes back to the allocator with the pool: freed one by one, it would leave holes.
     free: Mutex<Vec<Vec<u8>>>,
+}
+
+/// What requests wait for.
+#[derive(Default)]
+struct Demand {
+    /// Number of blocks that they want.
+    wanted: usize,
+    /// Number of blocks of these that were freed, and are theirs when they run.
+    freed: usize,
+}
+
+/// A request that waits for memory, so that less is kept.
+pub(crate) struct Hunger<'p> {
+    pool: &'p Pool,
+    blocks: usize,
 }
 
 /// Room for blocks, of which each [`Buffer`] takes one.
@@ -37,7 +53,13 @@ impl Pool {
     /// Makes a pool of at most `limit` buffers of `block` bytes.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Pool> {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Arc::new(Pool { block, limit, permits: Semaphore::new(limit), free: Mutex::default() })
+        Arc::new(Pool {
+            block,
+            limit,
+            permits: Semaphore::new(limit),
+            demand: Mutex::default(),
+            free: Mutex::default(),
+        })
     }
 
     /// Returns the maximum number of buffers.
@@ -48,6 +70,29 @@ impl Pool {
     /// Returns the number of buffers that are in use, or reserved.
     pub(crate) fn used(&self) -> usize {
         self.limit - self.permits.available_permits()
+    }
+
+    /// Notes that a request waits for some blocks, until this is dropped.
+    pub(crate) fn hunger(&self, blocks: usize) -> Hunger<'_> {
+        self.demand.lock().wanted += blocks;
+        Hunger { pool: self, blocks }
+    }
+
+    /// Returns how many blocks have to be freed for those that wait.
+    pub(crate) fn wanted(&self) -> usize {
+        let demand = self.demand.lock();
+        demand.wanted.saturating_sub(demand.freed)
+    }
+
+    fn release(&self, blocks: usize) {
+        {
+            let mut demand = self.demand.lock();
+            if demand.wanted > 0 {
+                demand.freed += blocks;
+            }
+        }
+        // Those that wait are the first to get it.
+        self.permits.add_permits(blocks);
     }
 
     /// Reserves room, if there is some.
@@ -62,6 +107,14 @@ impl Pool {
         let many = u32::try_from(blocks).ok().filter(|_| blocks <= self.limit)?;
         self.permits.acquire_many(many).await.ok()?.forget();
         Some(Room { pool: Arc::clone(self), blocks, share: None })
+    }
+}
+
+impl Drop for Hunger<'_> {
+    fn drop(&mut self) {
+        let mut demand = self.pool.demand.lock();
+        demand.wanted -= self.blocks;
+        demand.freed = if demand.wanted == 0 { 0 } else { demand.freed.saturating_sub(self.blocks) };
     }
 }
 
@@ -89,7 +142,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.pool.permits.add_permits(self.blocks);
+        self.pool.release(self.blocks);
     }
 }
 
@@ -117,7 +170,7 @@ impl Drop for Buffer {
         if bytes.capacity() == self.pool.block {
             self.pool.free.lock().push(bytes);
         }
-        self.pool.permits.add_permits(usize::from(self.has_room));
+        self.pool.release(usize::from(self.has_room));
     }
 }
 

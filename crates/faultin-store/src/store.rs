@@ -91,8 +91,8 @@ impl StoreOptions {
         self
     }
 
-    /// Sets the limit of all buffers in bytes: what is being fetched, what was read ahead, what was fetched and read in
-    /// part, and what waits for the disk tier. At least two blocks. 64 MiB by default. The limit of the
+    /// Sets the limit of all blocks in bytes: those that are being fetched, were read ahead, were fetched and read in part, and
+    /// wait for the disk tier. Connections have buffers of their own. At least two blocks. 64 MiB by default. The limit of the
     /// [cache](faultin_cache::CacheOptions::limit) is another one.
     #[must_use]
     pub fn memory(mut self, bytes: usize) -> StoreOptions {
@@ -138,7 +138,7 @@ impl StoreOptions {
         self
     }
 
-    /// Sets the maximum number of retries of an access. 8 by default. Only the statuses 429 and 500 to 599, connections that
+    /// Sets the maximum number of retries of each request of an access. 8 by default. Only the statuses 429 and 500 to 599, connections that
     /// end, and time-outs are tried again. [`Object::with_retries`] sets it by handle.
     #[must_use]
     pub fn retries(mut self, count: u32) -> StoreOptions {
@@ -292,8 +292,8 @@ impl Drop for Shared {
         match self.runtime.take() {
             // Its threads may be in a call that does not return.
             Some(runtime) if self.engine.is_ours() => runtime.shutdown_background(),
-            // In a child of `fork`, there are no threads, and their locks may be held.
-            runtime => std::mem::forget(runtime),
+            // In a child of `fork`, there are no threads, and their locks may be held: those of buffers and connections, too.
+            runtime => std::mem::forget((runtime, Arc::clone(&self.engine), Arc::clone(&self.backends))),
         }
     }
 }

@@ -165,6 +165,22 @@ fn a_range_that_has_no_answer_was_not_rejected() {
     assert!(!report.honours(Need::Reading) && report.honours(Need::Fencing), "{report}");
 }
 
+/// Nor one that is refused for another reason.
+#[test]
+fn a_range_for_which_a_server_fails_was_not_rejected() {
+    for status in [403, 500] {
+        let Some(net) = Net::new(Access::Signed, 1) else { return };
+        net.proxy.set_script(move |request| match request.header("range") {
+            Some("bytes=70001-70010") => Fault::Status { status, retry_after: None },
+            _ => Fault::None,
+        });
+        let report = check(&net.store(), "s3://bucket/checked").expect("a URL");
+        assert_eq!(broken(&report), ["a range past the end is rejected"], "{report}");
+        let row = report.rows.iter().find(|row| row.promise == "a range past the end is rejected").expect("a row");
+        assert!(matches!(row.verdict, Verdict::Unknown(_)), "{report}");
+    }
+}
+
 /// Something between here and the store repeats what it was sent, and colours it.
 #[test]
 fn a_report_has_nothing_of_what_a_server_says_besides_its_code() {

@@ -150,6 +150,30 @@ fn a_store_that_is_down_holds_no_thread_for_longer_than_one_deadline_and_heals_b
 }
 
 #[test]
+fn a_store_that_sends_a_body_is_not_down_for_an_access_that_joins_late() {
+    let bytes = pattern(LEN, 1);
+    let backend = Scripted::new(&bytes);
+    let object = open(options(), &backend);
+    backend.pace(Duration::from_millis(5));
+    thread::scope(|scope| {
+        let long = scope.spawn(|| {
+            let mut read = vec![0; 30 * BLOCK];
+            assert_eq!(object.read(&mut read, BLOCK as u64).unwrap(), read.len());
+            assert!(read == bytes[BLOCK..31 * BLOCK]);
+        });
+        while backend.active().0 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(Duration::from_millis(50));
+        let error = read(&object.with_deadline(Duration::from_millis(100)), 30).unwrap_err();
+        assert!(matches!(error.cause(), Cause::Deadline { .. }), "{error}");
+        assert!(!long.is_finished(), "the machine is too slow for this test: the body is there already");
+    });
+    let events = object.store().events();
+    assert!(!events.iter().any(|event| matches!(event.what, What::Down(_))), "{events:?}");
+}
+
+#[test]
 fn faults_of_mappings_of_a_store_that_is_down_fail_together_in_any_mode() {
     let limit = Duration::from_secs(1);
     for mode in Mode::ALL {

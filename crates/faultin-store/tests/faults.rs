@@ -312,20 +312,26 @@ fn replaced(name: &str, net: &Net, object: &Object, reader: &dyn common::Reader,
     assert_ne!(new.version(), &pinned, "{name}");
 }
 
-/// A store that ignores `If-Match`, as some do: the answer's own etag is compared.
+/// A store that ignores `If-Match`, as some do: the answer's own etag is compared. A shorter version does not have the range.
 #[test]
 fn a_replaced_object_is_found_out_without_if_match() {
+    for len in [LEN, 10, 2 * LEN] {
+        is_found_out_without_if_match(len);
+    }
+}
+
+fn is_found_out_without_if_match(len: usize) {
     each_reader(Access::Anonymous, LEN, |net, object, reader| {
         let (server, count) = (Arc::clone(&net.server), AtomicU64::new(0));
         let etag = Arc::new(Mutex::new(String::new()));
         let new = Arc::clone(&etag);
         net.proxy.set_script(move |request| {
             if is_range(request) && count.fetch_add(1, SeqCst) == 2 {
-                *new.lock().unwrap() = server.lock().unwrap().put(common::PATH, pattern(77, LEN));
+                *new.lock().unwrap() = server.lock().unwrap().put(common::PATH, pattern(77, len));
             }
             Fault::StripConditions
         });
-        let name = format!("conditions stripped, {}", reader.name());
+        let name = format!("conditions stripped, {len} bytes, {}", reader.name());
         let pinned = object.version().clone();
         let short = (0..LEN / BLOCK)
             .find_map(|block| read(reader, &net.bytes, block * BLOCK, BLOCK).err())
@@ -335,6 +341,38 @@ fn a_replaced_object_is_found_out_without_if_match() {
         let old = pinned.etag.as_deref().expect("the server has etags");
         assert!(short.message.contains(old) && short.message.contains(&etag), "{name}: {}", short.message);
     });
+}
+
+/// The store says that the version is another one, and then not which one it has.
+#[test]
+fn a_replaced_object_is_an_error_in_time_though_its_new_version_is_not_told() {
+    let Some(net) = Net::new(Access::Signed, LEN) else { return };
+    let deadline = Duration::from_secs(1);
+    let store = net.options().attempt(Duration::from_secs(10)).deadline(deadline).build().expect("threads");
+    let object = store.open(common::URL).expect("it is there");
+    net.replace(5, LEN);
+    net.proxy.set_script(|request| if request.method == "HEAD" { Fault::Silence } else { Fault::None });
+    let Short { error, message, .. } = read(&object, &net.bytes, 20 * BLOCK, BLOCK).expect_err("another version");
+    assert!(matches!(error.cause(), Cause::Replaced { found: None, .. }), "{message}");
+    assert_eq!(store.stats().down, None, "it has answered");
+}
+
+/// Its accesses fail after one answer. Accesses that would be tried again are tried.
+#[test]
+fn a_handle_with_few_retries_takes_the_store_down_for_its_like_only() {
+    let faults = [503, 429].map(|status| Fault::Status { status, retry_after: None });
+    for fault in faults.into_iter().chain([Fault::Reset { after: 0 }]) {
+        let Some(net) = Net::new(Access::Signed, LEN) else { return };
+        let object = net.store().open(common::URL).expect("it is there");
+        net.inject(fault.clone(), 0, 1);
+        let few = object.with_retries(0);
+        let Err(short) = read(&few, &net.bytes, 20 * BLOCK, BLOCK) else { panic!("{fault:?}: it was read") };
+        assert_eq!(short.error.attempts(), 1, "{fault:?}: {}", short.message);
+        let Err(short) = read(&few, &net.bytes, 25 * BLOCK, BLOCK) else { panic!("{fault:?}: it was read") };
+        assert!(matches!(short.error.cause(), Cause::Down { .. }), "{fault:?}: {}", short.message);
+        read(&object, &net.bytes, 30 * BLOCK, BLOCK).unwrap_or_else(|short| panic!("{fault:?}: {}", short.message));
+        assert_eq!(object.store().stats().down, None, "{fault:?}");
+    }
 }
 
 /// A redirect is an error: requests have credentials, which are for one server.

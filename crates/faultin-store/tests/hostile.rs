@@ -282,6 +282,12 @@ fn what_a_server_says_is_told_without_secrets() {
         "/bucket/kind" if at > 0 => {
             block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"a\"\r\nContent-Type: {TOKEN}\r\n"))
         }
+        "/bucket/encoding" if at > 0 => {
+            block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"a\"\r\nContent-Encoding: {TOKEN}\r\n"))
+        }
+        "/bucket/encoded" => {
+            block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"a\"\r\nContent-Encoding: {TOKEN}\r\n"))
+        }
         "/bucket/first" => block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"{TOKEN}\"\r\n")),
         _ => block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"a\"\r\nContent-Type: a/b\r\n")),
     };
@@ -296,7 +302,7 @@ fn what_a_server_says_is_told_without_secrets() {
     ];
     let options = settings.iter().fold(options(), |options, (name, value)| options.config(name, value));
     let store = options.build().expect("threads");
-    for key in ["code", "tag", "kind", "first"] {
+    for key in ["code", "tag", "kind", "encoding", "encoded", "first"] {
         let error = match store.open(&format!("s3://bucket/{key}")) {
             Ok(object) => object.read(&mut [0; 10], 2 * BLOCK as u64).expect_err(key),
             Err(error) => error,
@@ -306,7 +312,7 @@ fn what_a_server_says_is_told_without_secrets() {
         let is_expected = match key {
             "code" => matches!(error.cause(), Cause::Status { status: 403, .. }),
             "tag" => matches!(error.cause(), Cause::Replaced { .. }),
-            "kind" => matches!(error.cause(), Cause::ContentType { .. }),
+            "kind" | "encoding" => matches!(error.cause(), Cause::ContentType { .. }),
             _ => matches!(error.cause(), Cause::Unsupported(_)),
         };
         assert!(is_expected, "{key}: {error}");
@@ -476,6 +482,53 @@ fn credentials_that_cannot_be_read_are_not_shown() {
         assert!(!says.contains("hunter22") && !says.contains("22334455667788"), "{path}: {says}");
         assert!(says.contains("not the JSON that is expected, at line 1, column "), "{path}: {says}");
     }
+}
+
+/// The server of credentials is busy, once: so is the store.
+#[test]
+fn credentials_that_are_not_there_yet_are_tried_again() {
+    static BUSY: AtomicU32 = AtomicU32::new(0);
+    let answers: Answers = |path, at, stream| {
+        let json = r#"{"AccessKeyId": "key", "SecretAccessKey": "secret", "Token": "t", "Expiration": "2100-01-01T00:00:00Z"}"#;
+        match (path, BUSY.load(SeqCst)) {
+            ("/credentials", 0) => {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", json.len());
+                stream.write_all(format!("{head}{json}").as_bytes())
+            }
+            ("/credentials", status) => {
+                BUSY.store(0, SeqCst);
+                stream.write_all(format!("HTTP/1.1 {status} Busy\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            }
+            _ => block(stream, at, &LEN.to_string(), &format!("{TIME}ETag: \"a\"\r\n")),
+        }
+    };
+    let Some(address) = serve(answers) else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hunter22").expect("a file");
+    let settings = [
+        ("aws_allow_http", "true"),
+        ("aws_endpoint", &format!("http://{address}")),
+        ("aws_container_credentials_full_uri", &format!("http://{address}/credentials")),
+        ("aws_container_authorization_token_file", token.to_str().expect("a name")),
+    ];
+    for status in [503, 429, 500] {
+        let options = settings.iter().fold(options(), |options, (name, value)| options.config(name, value));
+        BUSY.store(status, SeqCst);
+        let store = options.build().expect("threads");
+        let error = store.open("s3://bucket/x").err();
+        assert!(error.is_none(), "{status}: {error:?}");
+        assert_eq!(store.stats().objects.retries, 1, "{status}");
+        let options =
+            settings.iter().fold(options_without_retries(), |options, (name, value)| options.config(name, value));
+        BUSY.store(status, SeqCst);
+        let error = options.build().expect("threads").open("s3://bucket/x").expect_err("no credentials");
+        assert!(matches!(error.cause(), Cause::Status { status: said, .. } if u32::from(*said) == status), "{error}");
+    }
+}
+
+fn options_without_retries() -> StoreOptions {
+    options().retries(0)
 }
 
 const TIME: &str = "Last-Modified: Mon, 30 Nov 2026 10:00:00 GMT\r\n";

@@ -223,6 +223,25 @@ fn the_limit_of_memory_holds_with_many_threads_and_all_of_them_get_on() {
 }
 
 #[test]
+fn openings_take_turns_and_memory_as_reads_do() {
+    let bytes = pattern(4 * BLOCK, 1);
+    let backend = Scripted::new(&bytes);
+    let object = open(StoreOptions::new().requests(4).memory(8 * BLOCK).read_ahead(false), &backend);
+    backend.delay(Duration::from_millis(20));
+    thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                let again = object.refresh().unwrap();
+                let mut read = vec![0; BLOCK];
+                assert_eq!(again.read(&mut read, 0).unwrap(), BLOCK);
+                assert!(read == bytes[..BLOCK]);
+            });
+        }
+    });
+    assert!(backend.active().1 <= 4, "{:?}", backend.active());
+}
+
+#[test]
 fn a_mapping_is_scanned_by_threads_with_a_part_each() {
     const THREADS: usize = 4;
     let bytes = pattern(160 * BLOCK, 1);
@@ -293,4 +312,29 @@ fn the_windows_of_four_scans_of_a_mapping_grow_while_they_wait_for_each_other() 
     });
     let (requests, blocks) = (backend.requests().len(), bytes.len() / BLOCK);
     assert!(requests < blocks * 3 / 4, "{requests} requests for {blocks} blocks: {:?}", object.stats());
+}
+
+/// At the moment of the fork another thread may hold any lock, such as one of the connections.
+#[test]
+fn a_child_that_drops_a_store_and_its_objects_waits_for_no_lock() {
+    let backend = Scripted::new(&pattern(4 * BLOCK, 1));
+    let object = open(StoreOptions::new(), &backend);
+    let store = object.store().clone();
+    let dropping = backend.dropping();
+    drop(backend);
+    let held = dropping.lock().unwrap();
+    // SAFETY: the child only drops these, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends this process if it waits.
+        unsafe { libc::alarm(5) };
+        drop((object, store));
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child that was made above.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child waits for a lock");
+    drop(held);
 }

@@ -66,6 +66,7 @@ fn files_are_kept_on_disk() {
     let (folder, disk) = tier();
     let (file, bytes) = (folder.path().join("file"), pattern(LEN, 1));
     std::fs::write(&file, &bytes).unwrap();
+    age(&file, Duration::from_secs(10));
     for hits in [0, 3] {
         let object = store(&disk).open(&format!("file://{}", file.display())).unwrap();
         check(&object, &bytes, &disk);
@@ -74,4 +75,27 @@ fn files_are_kept_on_disk() {
         }
         assert!(object.stats().disk_hits >= hits, "{:?}", object.stats());
     }
+}
+
+fn age(file: &std::path::Path, age: Duration) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_modified(std::time::SystemTime::now() - age).unwrap();
+}
+
+/// Its next change may be in the same tick of the file system's clock: then its entity tag would stand for two contents.
+#[test]
+fn a_file_that_has_changed_just_now_is_not_kept_on_disk() {
+    let (folder, disk) = tier();
+    let file = folder.path().join("file");
+    let url = format!("file://{}", file.display());
+    let time = std::time::SystemTime::now();
+    for seed in 1..3 {
+        let bytes = pattern(LEN, seed);
+        // In place, and in one tick.
+        let target = std::fs::File::options().write(true).create(true).truncate(false).open(&file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&target, &bytes, 0).unwrap();
+        target.set_modified(time).unwrap();
+        check(&store(&disk).open(&url).unwrap(), &bytes, &disk);
+    }
+    assert_eq!(disk.stats().stored, 0);
 }

@@ -51,6 +51,10 @@ pub(crate) fn brief_of(error: &object_store::Error, redactor: &Redactor) -> Arc<
 /// Returns whether a request may have been sent, if it failed because of its connection.
 #[cfg(feature = "net")]
 pub(crate) fn connection_of(error: &object_store::Error) -> Option<bool> {
+    // An answer, on its way through.
+    if find::<Refused>(error).is_some() {
+        return None;
+    }
     let error = find::<object_store::client::HttpError>(error)?;
     let is_builder = find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_builder);
     Some(!is_builder && error.kind() != object_store::client::HttpErrorKind::Connect)
@@ -60,6 +64,15 @@ pub(crate) fn connection_of(error: &object_store::Error) -> Option<bool> {
 #[cfg(not(feature = "net"))]
 pub(crate) fn connection_of(_: &object_store::Error) -> Option<bool> {
     None
+}
+
+/// Returns whether a store has said that the object does not have the range.
+pub(crate) fn is_not_in_range(error: &object_store::Error) -> bool {
+    match find::<Refused>(error) {
+        Some(Refused(cause)) => matches!(cause, Cause::Status { status: 416, .. }),
+        // A store without a server has no other name for it.
+        None => innermost(error).to_string().starts_with("Wanted range starting at"),
+    }
 }
 
 fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {

@@ -14,7 +14,7 @@ use object_store::client::{
 };
 
 use super::cause::Refused;
-use super::judge::{Asked, Verdict, code_of, judge, weaken_etag};
+use super::judge::{Asked, Verdict, code_of, judge, retry_after, weaken_etag};
 use super::lane::Lane;
 use crate::error::Cause;
 
@@ -111,11 +111,20 @@ impl HttpService for Judged {
             let response = self.lane.run(self.client.execute(request)).await?;
             let (mut parts, body) = response.into_parts();
             let Some(asked) = asked else {
-                // Requests for credentials have no such note, and neither do those of `check`. An error's body may have
-                // anything, and would be in a message.
-                let body =
-                    if parts.status.is_success() { body } else { code_in(body).await.unwrap_or_default().into() };
-                return Ok(HttpResponse::from_parts(parts, body));
+                // Requests for credentials have no such note, and neither do those of `check`.
+                if parts.status.is_success() {
+                    return Ok(HttpResponse::from_parts(parts, body));
+                }
+                // An error's body may have anything, and would be in a message.
+                let code = code_in(body).await;
+                // Of most statuses `object_store` makes an error of their own. It makes one of all others, which cannot be
+                // tried again.
+                let status = parts.status.as_u16();
+                if matches!(status, 416 | 429 | 500..=599) {
+                    let (code, retry_after) = (code.map(Arc::from), retry_after(&parts.headers));
+                    return Err(refused(Cause::Status { status, code, retry_after }));
+                }
+                return Ok(HttpResponse::from_parts(parts, code.unwrap_or_default().into()));
             };
             match judge(&asked, parts.status, &parts.headers) {
                 Verdict::Fits(seen) => {

@@ -20,9 +20,10 @@ use object_store::ObjectStore;
 pub(crate) use backends::Backends;
 #[cfg(test)]
 pub(crate) use cause::Refused;
-pub(crate) use cause::{brief_of, cause_of, connection_of};
+pub(crate) use cause::{brief_of, cause_of, connection_of, is_not_in_range};
 #[cfg(feature = "net")]
 pub(crate) use judge::{Asked, PinnedHead, Seen};
+pub use redact::is_secret_part;
 pub(crate) use redact::{Redactor, refused_url};
 use url::connect;
 pub(crate) use url::{Place, parse};

@@ -7,8 +7,19 @@ use std::sync::Arc;
 const LONGEST: usize = 300;
 
 /// Names of configuration keys and variables whose values are secret.
-const SECRET: [&str; 8] =
-    ["secret", "token", "password", "account_key", "access_key", "sas", "credential", "client_key"];
+const SECRET: [&str; 11] = [
+    "secret",
+    "token",
+    "password",
+    "account_key",
+    "access_key",
+    "master_key",
+    "encryption_key",
+    "customer_key",
+    "sas",
+    "credential",
+    "client_key",
+];
 
 /// The secrets that must not appear in a message.
 #[derive(Default)]
@@ -84,7 +95,13 @@ impl Redactor {
 }
 
 /// Ends of names of parts of queries and paths whose values are secret.
-pub(super) const SECRET_PARTS: [&str; 6] = ["sig", "signature", "token", "secret", "password", "credential"];
+const SECRET_PARTS: [&str; 6] = ["sig", "signature", "token", "secret", "password", "credential"];
+
+/// Returns whether the value of a part of a query or a path is secret.
+pub fn is_secret_part(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_PARTS.iter().any(|part| name.ends_with(part))
+}
 
 /// Removes the user, the password and the query of a URL within a word, also where it is no valid URL.
 fn without_secrets(word: &str) -> String {
@@ -185,6 +202,16 @@ mod tests {
             assert_eq!(refused_url(text), wanted);
         }
         assert_eq!(redactor.text(&"x".repeat(1000)).len(), LONGEST + 3);
-        assert!(is_secret("AWS_SECRET_ACCESS_KEY") && is_secret("azure_storage_sas_key") && !is_secret("AWS_REGION"));
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "aws_sse_customer_key_base64",
+            "azure_storage_sas_key",
+            "azure_storage_account_master_key",
+            "master_key",
+            "azure_storage_encryption_key",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!is_secret("AWS_REGION"));
     }
 }

@@ -7,7 +7,7 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use super::lane::Lane;
-use super::redact::{Redactor, SECRET_PARTS};
+use super::redact::{Redactor, is_secret_part};
 use crate::error::Cause;
 
 /// Where an object is.
@@ -107,10 +107,7 @@ fn is_exact(text: &str, url: &Url) -> bool {
 
 /// Returns whether the path has a parameter (`;sig=…`) whose name is that of a credential: it would be told as a part of the path.
 fn has_secret_parameter(text: &str) -> bool {
-    text.split(';').skip(1).any(|parameter| {
-        let name = parameter.split_once('=').map_or("", |(name, _)| name).to_ascii_lowercase();
-        SECRET_PARTS.iter().any(|part| name.ends_with(part))
-    })
+    text.split(';').skip(1).any(|parameter| is_secret_part(parameter.split_once('=').map_or("", |(name, _)| name)))
 }
 
 fn percent_decode(text: &str) -> Vec<u8> {

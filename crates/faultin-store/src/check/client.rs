@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::Verdict;
-use crate::backend::{Redactor, brief_of, connection_of};
+use crate::backend::{Redactor, brief_of, connection_of, is_not_in_range};
 
 /// Longest time of all probes, and of the removal of what they have made.
 const PROBES: Duration = Duration::from_secs(600);
@@ -62,6 +62,8 @@ pub enum Failure {
     Unsent(Arc<str>),
     /// It may have been sent, and had no answer.
     NoAnswer(Arc<str>),
+    /// The object does not have the range.
+    Range(Arc<str>),
     /// Anything else that the store has said.
     Other(Arc<str>),
 }
@@ -75,7 +77,7 @@ impl fmt::Display for Failure {
             Failure::NotModified => "not modified",
             Failure::Denied(what) => what,
             Failure::Unsupported => "not supported",
-            Failure::Unsent(what) | Failure::NoAnswer(what) | Failure::Other(what) => what,
+            Failure::Range(what) | Failure::Unsent(what) | Failure::NoAnswer(what) | Failure::Other(what) => what,
         })
     }
 }
@@ -100,6 +102,7 @@ impl Failure {
             StoreError::PermissionDenied { .. } => Failure::Denied("permission denied"),
             StoreError::Unauthenticated { .. } => Failure::Denied("not authenticated"),
             StoreError::NotImplemented { .. } | StoreError::NotSupported { .. } => Failure::Unsupported,
+            error if is_not_in_range(error) => Failure::Range(brief_of(error, redactor)),
             error => match connection_of(error) {
                 Some(true) => Failure::NoAnswer(brief_of(error, redactor)),
                 Some(false) => Failure::Unsent(brief_of(error, redactor)),

@@ -277,6 +277,44 @@ fn a_disk_that_cannot_be_written_keeps_what_it_has_and_is_tried_again() {
 }
 
 #[test]
+fn a_disk_that_could_not_be_written_for_a_while_has_all_of_its_slots_again() {
+    let files = Files::default();
+    let disk = files.open();
+    put(&disk, 0..16);
+    let all = disk.stats().blocks;
+    files.data.set(|faults| faults.writes_fail = true);
+    while disk.stats().errors < 3 {
+        put(&disk, 20..21);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(disk.stats().blocks, all - 3);
+    files.data.set(|faults| faults.writes_fail = false);
+    while !has(&disk, 20) {
+        put(&disk, 20..21);
+        thread::sleep(Duration::from_millis(20));
+    }
+    put(&disk, 30..40);
+    assert_eq!(disk.stats().blocks, all);
+}
+
+/// It fails alone: a disk's damaged sector.
+#[test]
+fn a_slot_that_cannot_be_written_is_left_out() {
+    let files = Files::default();
+    let disk = files.open();
+    put(&disk, 0..16);
+    let all = disk.stats().blocks;
+    files.data.set(|faults| faults.writes_fail = true);
+    put(&disk, 20..21);
+    files.data.set(|faults| faults.writes_fail = false);
+    while !has(&disk, 20) {
+        put(&disk, 20..21);
+    }
+    put(&disk, 30..60);
+    assert_eq!((disk.stats().blocks, disk.stats().errors), (all - 1, 1));
+}
+
+#[test]
 fn a_full_disk_holds_as_many_blocks_as_it_has_space_for() {
     let files = Files::default();
     files.data.set(|faults| faults.full = Some(10 * SLOT as u64));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::device::Device;
 use super::format::{self, Digest, RECORD, Record, sum};
-use super::index::Index;
+use super::index::{Index, Reserved};
 use super::{DiskState, Key, Shared, Tier, pieces};
 
 /// A tier that cannot be opened is tried again after this time, when there is a block to store.
@@ -55,11 +55,22 @@ pub struct Writer {
     full_until: Option<Instant>,
     paused_until: Option<Instant>,
     failures: u32,
+    /// Slots that could not be written since the last write.
+    failed: Vec<Reserved>,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, open: Open) -> Writer {
-        Writer { shared, open, index: None, tried: None, full_until: None, paused_until: None, failures: 0 }
+        Writer {
+            shared,
+            open,
+            index: None,
+            tried: None,
+            full_until: None,
+            paused_until: None,
+            failures: 0,
+            failed: Vec::new(),
+        }
     }
 
     /// Works until the other end of the queue is gone and the queue is empty.
@@ -137,7 +148,14 @@ impl Writer {
             let record = Record { digest, sum, sequence, len };
             match self.write(tier, reserved.slot, &record, bytes) {
                 Ok(()) => {
-                    tier.index.write().insert(reserved.slot, record);
+                    let mut index = tier.index.write();
+                    index.insert(reserved.slot, record);
+                    // Of several slots, the disk could write none. Of a single one, it may be the slot that is damaged.
+                    if self.failed.len() > 1 {
+                        self.failed.drain(..).for_each(|failed| index.release(failed));
+                    }
+                    self.failed.clear();
+                    drop(index);
                     shared.counters.stored.add(1);
                     self.failures = 0;
                     return Some(());
@@ -151,8 +169,9 @@ impl Writer {
                     self.pause();
                     return None;
                 }
-                // The slot stays reserved: the next start tries it again.
+                // The slot stays reserved until the disk can write others.
                 Err(_) => {
+                    self.failed.push(reserved);
                     self.pause();
                     return None;
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Engine, Share};
+use super::Engine;
 use crate::disk::{Disk, Key};
 use crate::error::Cause;
 use crate::events::What;
@@ -91,16 +91,19 @@ impl Engine {
         let _ahead = if flight.is_ahead { self.ahead_turns.acquire().await.ok() } else { None };
         // Memory before the turn, as for what is read ahead: flights that each have what the other one waits for would wait
         // forever.
-        let Some(room) = self.room(share, flight, room).await else {
-            return Err(flight.failure(Cause::NoMemory));
+        let room = match room {
+            Some(room) => Some(room),
+            None => self.room(share, flight.blocks.clone().count()).await,
         };
+        let Some(room) = room else { return Err(flight.failure(Cause::NoMemory)) };
         let mut sink = Sink::new(flight, room, self.options.block);
         loop {
-            let turn = (share.turns.acquire().await.ok(), self.turns.acquire().await.ok());
+            let turn = self.turn(share).await;
             // It has waited for its turn since before the store went down.
+            let (deadline, retries) = flight.terms();
             if !flight.is_probe
                 && flight.so_far().0 == 0
-                && let Some(cause) = object.backend.health.is_down(Instant::now(), flight.deadline())
+                && let Some(cause) = object.backend.health.is_down(Instant::now(), deadline, retries)
             {
                 return Err(flight.failure(cause));
             }
@@ -127,27 +130,11 @@ impl Engine {
 
     /// Notes that a flight was in vain because of the store.
     pub(super) fn down(&self, object: &Pinned, flight: &Flight, begun: Instant, cause: &Cause) {
-        if object.backend.health.failed(begun, Instant::now(), cause) {
+        let (attempts, _) = flight.so_far();
+        if object.backend.health.failed(begun, Instant::now(), attempts, cause) {
             let range = object.bytes_of(&flight.blocks);
-            self.note(&object.name, range, flight.so_far().0, What::Down(cause.clone()));
+            self.note(&object.name, range, attempts, What::Down(cause.clone()));
         }
-    }
-
-    /// Waits for the memory of a flight.
-    async fn room(&self, share: &Share, flight: &Flight, room: Option<Room>) -> Option<Room> {
-        if room.is_some() {
-            return room;
-        }
-        let blocks = flight.blocks.end - flight.blocks.start;
-        let count = usize::try_from(blocks).ok()?;
-        let permit = Arc::clone(&share.room).acquire_many_owned(u32::try_from(count).ok()?).await.ok()?;
-        if let Some(room) = self.pool.try_room(count) {
-            return Some(room.of_share(permit));
-        }
-        let _hunger = Hunger::new(self, blocks);
-        let evicted = self.make_room(&mut self.table.lock());
-        drop(evicted);
-        self.pool.room(count).await.map(|room| room.of_share(permit))
     }
 
     /// Requests what is missing of a flight.
@@ -159,11 +146,11 @@ impl Engine {
         add(&counters.requests, 1);
         let begun = Instant::now();
         let sent = self.rate.sent(begun);
-        let result = match fetch::request(self, object, &range).await {
+        let result = match fetch::request(self, object, &range, flight.deadline()).await {
             Ok(head) => {
                 self.rate.first(&sent, Instant::now());
                 self.answered(&object.backend, &object.name);
-                read_body(head, &object.backend, self.options.attempt, sink, counters).await
+                read_body(self, object, head, sink).await
             }
             Err(cause) => Err(cause),
         };
@@ -264,23 +251,4 @@ pub(super) fn read_block(disk: &Disk, key: &Key, buffer: &mut Buffer, patience: 
     let Ok(len) = usize::try_from(key.range.end - key.range.start) else { return false };
     buffer.bytes_mut().resize(len, 0);
     disk.get_spending(key, buffer.bytes_mut(), patience) == Some(len)
-}
-
-/// A flight that waits for memory, so that others keep less.
-struct Hunger<'e> {
-    engine: &'e Engine,
-    blocks: u64,
-}
-
-impl<'e> Hunger<'e> {
-    fn new(engine: &'e Engine, blocks: u64) -> Hunger<'e> {
-        engine.hungry.fetch_add(blocks, Ordering::Relaxed);
-        Hunger { engine, blocks }
-    }
-}
-
-impl Drop for Hunger<'_> {
-    fn drop(&mut self) {
-        self.engine.hungry.fetch_sub(self.blocks, Ordering::Relaxed);
-    }
 }

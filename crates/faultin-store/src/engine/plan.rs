@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,7 +95,8 @@ impl Engine {
             match table.find((object.number, block)) {
                 Place::Ready(bytes) => round.ready.push((block, bytes)),
                 Place::Flying(flight) => {
-                    let ask = || object.backend.health.is_down(Instant::now(), request.terms.deadline);
+                    let Terms { deadline, retries, .. } = request.terms;
+                    let ask = || object.backend.health.is_down(Instant::now(), deadline, retries);
                     match down.get_or_insert_with(ask).as_ref().filter(|_| !flight.is_probe) {
                         // It began before, and would hold every access for as long as that may take.
                         Some(cause) => round.fail(vec![block], cause.clone()),
@@ -168,7 +168,7 @@ impl Engine {
     ) {
         let now = Instant::now();
         let mut runs = self.runs(table, object, &missing);
-        let is_probe = match object.backend.health.admit(now, request.terms.deadline) {
+        let is_probe = match object.backend.health.admit(now, request.terms.deadline, request.terms.retries) {
             Admission::Go => false,
             Admission::Probe => {
                 // One request is enough to find out.
@@ -234,7 +234,8 @@ impl Engine {
         // What is on disk, or fails, needs no request.
         let waits = !round.joins.is_empty();
         let has_ready = !round.ready.is_empty();
-        if !waits && !has_ready || object.backend.health.is_down(now, now + self.options.deadline).is_some() {
+        let is_down = || object.backend.health.is_down(now, now + self.options.deadline, request.terms.retries);
+        if !waits && !has_ready || is_down().is_some() {
             return dropped;
         }
         let most = self.pool.limit() * AHEAD_ROOM.0 / AHEAD_ROOM.1;
@@ -284,7 +285,7 @@ impl Engine {
                 }
                 let end = (at..wanted.end).find(|&block| table.has((object.number, block))).unwrap_or(wanted.end);
                 let count = (end - at) as usize;
-                if self.hungry.load(Ordering::Relaxed) > 0 {
+                if self.pool.wanted() > 0 {
                     return Some(at);
                 }
                 let over = (table.ahead() + count).saturating_sub(most);

@@ -443,7 +443,7 @@ impl<'r, 'b> Reading<'r, 'b> {
     fn give_up(&mut self, blocks: Vec<u64>) {
         let after = self.terms.deadline.saturating_duration_since(self.begun);
         for block in blocks {
-            let cause = match self.object.backend.health.is_down(self.begun, self.terms.deadline) {
+            let cause = match self.object.backend.health.is_down(self.begun, self.terms.deadline, self.terms.retries) {
                 Some(down) => down,
                 None => Cause::Deadline { after, last: None },
             };
@@ -480,16 +480,13 @@ impl<'r, 'b> Reading<'r, 'b> {
             add(&self.object.counters.disk_hits, u64::from(is_there));
             return is_there;
         }
-        let Some(mut buffer) = self.engine.pool.try_room(1).and_then(|mut room| room.take()) else {
-            // Besides the limit: a block of this thread, for the moment.
-            let mut bytes = vec![0; (key.range.end - key.range.start) as usize];
-            let is_there = disk.get_spending(&key, &mut bytes, patience) == Some(bytes.len());
-            if is_there {
-                add(&self.object.counters.disk_hits, 1);
-                self.take(block, &bytes);
-            }
-            return is_there;
-        };
+        let pool = &self.engine.pool;
+        let room = pool.try_room(1).or_else(|| {
+            drop(self.engine.table.lock().evict(1, false));
+            pool.try_room(1)
+        });
+        // Without memory it is missed: the request for it waits for some.
+        let Some(mut buffer) = room.and_then(|mut room| room.take()) else { return false };
         if !read_block(disk, &key, &mut buffer, patience) {
             return false;
         }

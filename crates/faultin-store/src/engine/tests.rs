@@ -90,7 +90,7 @@ fn a_probe_that_never_gets_its_turn_leaves_room_for_another_one() {
         .await;
         sleep(Duration::from_millis(1)).await;
         let begun = Instant::now();
-        assert!(backend.health.failed(begun, begun, &Cause::Connection("refused".into())));
+        assert!(backend.health.failed(begun, begun, 1, &Cause::Connection("refused".into())));
         sleep(Duration::from_secs(1)).await;
         {
             let short = Access { deadline: Duration::from_millis(50), ..ACCESS };
@@ -106,7 +106,7 @@ fn a_probe_that_never_gets_its_turn_leaves_room_for_another_one() {
             assert!(matches!(error.cause(), Cause::Deadline { .. }), "{error}");
         }
         let now = Instant::now();
-        let admission = backend.health.admit(now, now + Duration::from_secs(1));
+        let admission = backend.health.admit(now, now + Duration::from_secs(1), 0);
         assert!(matches!(admission, Admission::Probe), "{admission:?}");
     });
 }
@@ -152,9 +152,34 @@ fn the_first_block_makes_room_for_a_flight_that_waits_for_some() {
         let object = open(&engine, &backend(&world), "a").await;
         assert_eq!(engine.pool.used(), 1);
         engine.close(&object);
-        engine.hungry.store(1, Relaxed);
-        engine.keep_first(&object, &[1; BLOCK]);
+        let mut buffer = engine.pool.try_room(1).and_then(|mut room| room.take()).expect("there is room");
+        buffer.bytes_mut().push(1);
+        let _waits = engine.pool.hunger(1);
+        engine.keep_first(&object, buffer);
         assert_eq!(engine.pool.used(), 0);
+    });
+}
+
+/// What was evicted for it is the flight's, also before its task runs.
+#[test]
+fn a_flight_that_waits_for_memory_evicts_what_it_needs_once() {
+    paused(async {
+        let engine = Arc::new(Engine::new(numbers(), None, Handle::current()));
+        let world = world(40, 0);
+        let object = open(&engine, &backend(&world), "a").await;
+        for block in 1..20 {
+            let mut buffer = engine.pool.try_room(1).and_then(|mut room| room.take()).expect("there is room");
+            buffer.bytes_mut().push(1);
+            engine.table.lock().keep((object.number, block), buffer.freeze(), 0, true);
+        }
+        let waits = engine.pool.hunger(3);
+        let evicted = [(); 3].map(|()| {
+            let evicted = engine.make_room(&mut engine.table.lock());
+            evicted.len()
+        });
+        assert_eq!(engine.pool.wanted(), 0);
+        drop(waits);
+        assert_eq!(evicted, [3, 0, 0]);
     });
 }
 
@@ -174,7 +199,7 @@ fn requests_and_hits_are_counted_exactly() {
         .await;
         sleep(Duration::from_millis(1)).await;
         let begun = Instant::now();
-        backend.health.failed(begun, begun, &Cause::Connection("refused".into()));
+        backend.health.failed(begun, begun, 1, &Cause::Connection("refused".into()));
         let error = read(&engine, &object, ACCESS, 5..6).await.expect_err("the store is down");
         assert!(matches!(error.cause(), Cause::Down { .. }), "{error}");
         assert_eq!(object.counters.stats().memory_hits, 0, "what is under way is not waited for");
@@ -245,6 +270,26 @@ fn a_slow_disk_adds_its_patience_to_an_access_once() {
     let reads = data.reads.load(Relaxed) - before;
     assert!((1..=2).contains(&reads), "{reads} reads of 40 ms");
     assert!(on_disk.world.requested().len() >= 14, "the store has the rest");
+}
+
+/// Memory is full of blocks that were read in part: one of them makes room.
+#[test]
+fn a_block_of_the_disk_takes_its_memory_from_the_limit() {
+    let on_disk = OnDisk::new(Duration::from_secs(60), 17);
+    let (engine, object) = (&on_disk.engine, &on_disk.object);
+    let mut others = 1000..;
+    while let Some(mut buffer) = engine.pool.try_room(1).and_then(|mut room| room.take()) {
+        buffer.bytes_mut().push(1);
+        let id = (object.number, others.next().expect("a number"));
+        engine.table.lock().keep(id, buffer.freeze(), 0, false);
+    }
+    let mut bytes = [0; 10];
+    let mut wants = [Want::new(object, BLOCK as u64, &mut bytes)];
+    assert_eq!(engine.read(object, ACCESS, &mut wants).pop().expect("one range").expect("it is on disk"), 10);
+    assert_eq!(bytes[..], on_disk.world.bytes()[BLOCK..][..10]);
+    assert_eq!(on_disk.world.requested().len(), 0);
+    assert!(engine.table.lock().has((object.number, 1)), "it is in no memory of the engine");
+    assert_eq!(engine.pool.used(), engine.pool.limit());
 }
 
 #[test]

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 
 use super::Head;
 use crate::backend::{Backend, cause_of};
+use crate::engine::Engine;
 use crate::error::Cause;
 use crate::flight::Flight;
+use crate::pinned::Pinned;
 use crate::pool::{Buffer, Room};
 use crate::stats::{Counters, add};
 
@@ -81,13 +83,7 @@ impl<'f> Sink<'f> {
 /// # Errors
 /// If it has another length, ends early, or has another checksum than it should have. The blocks that were handed over
 /// before stay.
-pub(crate) async fn read_body(
-    head: Head,
-    backend: &Backend,
-    limit: Duration,
-    sink: &mut Sink<'_>,
-    counters: &Counters,
-) -> Result<(), Cause> {
+pub(crate) async fn read_body(engine: &Engine, object: &Pinned, head: Head, sink: &mut Sink<'_>) -> Result<(), Cause> {
     let expected = head.result.range.end - head.result.range.start;
     sink.begin(expected);
     #[cfg(feature = "net")]
@@ -97,8 +93,10 @@ pub(crate) async fn read_body(
     #[cfg(feature = "net")]
     let checksum = head.checksum.clone();
     let mut pieces = Pieces::new(head);
-    while let Some(piece) = next(&mut pieces, backend, limit).await? {
-        add(&counters.received, piece.len() as u64);
+    while let Some(piece) = next(&mut pieces, &object.backend, engine.options.attempt).await? {
+        // Accesses that have come since the head are not without an answer.
+        engine.answered(&object.backend, &object.name);
+        add(&object.counters.received, piece.len() as u64);
         if sink.add(&piece) {
             return Err(Cause::Length { expected, got: expected + 1 });
         }
@@ -117,7 +115,7 @@ pub(crate) async fn read_body(
     Ok(())
 }
 
-/// Reads a short body as a whole.
+/// Reads a short body as a whole, to the end of `bytes`, which are empty.
 ///
 /// # Errors
 /// As [`read_body`].
@@ -126,18 +124,19 @@ pub(super) async fn whole(
     backend: &Backend,
     limit: Duration,
     counters: &Counters,
-) -> Result<Vec<u8>, Cause> {
+    bytes: &mut Vec<u8>,
+) -> Result<(), Cause> {
     let expected = head.result.range.end - head.result.range.start;
-    let mut bytes = Vec::new();
     #[cfg(feature = "net")]
     let checksum = head.checksum.clone();
     let mut pieces = Pieces::new(head);
     while let Some(piece) = next(&mut pieces, backend, limit).await? {
         add(&counters.received, piece.len() as u64);
-        bytes.extend_from_slice(&piece);
-        if bytes.len() as u64 > expected {
-            break;
+        let got = (bytes.len() + piece.len()) as u64;
+        if got > expected {
+            return Err(Cause::Length { expected, got });
         }
+        bytes.extend_from_slice(&piece);
     }
     if bytes.len() as u64 != expected {
         return Err(Cause::Length { expected, got: bytes.len() as u64 });
@@ -146,7 +145,7 @@ pub(super) async fn whole(
     if let Some(checksum) = checksum {
         checksum.check(std::iter::once(&bytes[..]))?;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 async fn next(pieces: &mut Pieces, backend: &Backend, limit: Duration) -> Result<Option<Bytes>, Cause> {

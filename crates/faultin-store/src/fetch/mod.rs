@@ -33,11 +33,16 @@ pub(crate) struct Head {
     pub(crate) checksum: Option<checksum::Checksum>,
 }
 
-/// Requests a range of an object.
+/// Requests a range of an object, for an access that ends at `deadline`.
 ///
 /// # Errors
 /// Why the answer is none, or of something else.
-pub(crate) async fn request(engine: &Engine, object: &Pinned, range: &Range<u64>) -> Result<Head, Cause> {
+pub(crate) async fn request(
+    engine: &Engine,
+    object: &Pinned,
+    range: &Range<u64>,
+    deadline: Instant,
+) -> Result<Head, Cause> {
     let version = &object.version;
     let mut options = GetOptions {
         range: Some(GetRange::Bounded(range.clone())),
@@ -59,9 +64,15 @@ pub(crate) async fn request(engine: &Engine, object: &Pinned, range: &Range<u64>
     });
     let limit = engine.options.attempt;
     let backend = &object.backend;
-    let head = match get(backend, object, options, limit).await {
-        // A condition that did not hold, or nothing there any more.
-        Err(Cause::Status { status: 412, .. }) => return Err(replaced(object, limit).await),
+    let head = match get_opts(backend, &object.path, options, limit).await {
+        // A condition that did not hold, or a range that the version had.
+        Err(cause @ Cause::Status { status: 412 | 416, .. }) => {
+            engine.answered(backend, &object.name);
+            // What is known must not become a deadline that has passed.
+            let left = deadline.saturating_duration_since(Instant::now());
+            return Err(replaced(object, cause, limit.min(left / 2)).await);
+        }
+        // Nothing there any more.
         Err(Cause::NotFound | Cause::Status { status: 404 | 410, .. }) => {
             return Err(Cause::Replaced { pinned: version.clone(), found: None });
         }
@@ -76,10 +87,6 @@ pub(crate) async fn request(engine: &Engine, object: &Pinned, range: &Range<u64>
         return Err(Cause::WrongRange { got: Some(head.result.range) });
     }
     Ok(head)
-}
-
-async fn get(backend: &Backend, object: &Pinned, options: GetOptions, limit: Duration) -> Result<Head, Cause> {
-    get_opts(backend, &object.path, options, limit).await
 }
 
 /// Sends a request.
@@ -108,13 +115,18 @@ async fn get_opts(
     head
 }
 
-/// Returns which version the store has now.
-async fn replaced(object: &Pinned, limit: Duration) -> Cause {
+/// Returns which version the store has now, or `cause` if it is the same.
+async fn replaced(object: &Pinned, cause: Cause, limit: Duration) -> Cause {
     add(&object.counters.requests, 1);
     let found = match head(&object.backend, &object.path, limit).await {
         Ok(head) => Some(Version::of(&head.result.meta)),
         Err(_) => None,
     };
+    // A condition that is said not to hold may have been replaced, and back again. A range is there or not.
+    let is_range = matches!(cause, Cause::Status { status: 416, .. });
+    if is_range && found.as_ref().is_some_and(|found| object.version.is(found)) {
+        return cause;
+    }
     Cause::Replaced { pinned: object.version.clone(), found }.redacted(&object.backend.redactor)
 }
 
@@ -132,11 +144,9 @@ pub(crate) struct Found {
     pub(crate) version: Version,
     pub(crate) kind: Option<std::sync::Arc<str>>,
     pub(crate) encoding: Option<std::sync::Arc<str>>,
-    /// Its first bytes.
-    pub(crate) first: Vec<u8>,
 }
 
-/// Opens an object by requesting its first block: one round trip to its first byte.
+/// Opens an object by requesting its first block, whose bytes are those of `first` afterwards: one round trip to its first byte.
 ///
 /// # Errors
 /// Why it cannot be opened.
@@ -145,7 +155,9 @@ pub(crate) async fn open(
     backend: &Backend,
     path: &object_store::path::Path,
     counters: &Counters,
+    first: &mut Vec<u8>,
 ) -> Result<Found, Cause> {
+    first.clear();
     let limit = engine.options.attempt;
     let range = 0..engine.options.block as u64;
     let mut options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
@@ -160,7 +172,7 @@ pub(crate) async fn open(
         Err(cause) if may_be_empty(&cause) => {
             add(&counters.requests, 1);
             return match self::head(backend, path, limit).await {
-                Ok(head) if head.result.meta.size == 0 => Ok(Found::of(&head, Vec::new())),
+                Ok(head) if head.result.meta.size == 0 => Ok(Found::of(&head)),
                 _ => Err(cause),
             };
         }
@@ -168,11 +180,11 @@ pub(crate) async fn open(
         Err(cause) => return Err(cause),
     };
     let expected = head.result.range.clone();
-    let mut found = Found::of(&head, Vec::new());
+    let found = Found::of(&head);
     if expected != (0..found.version.len.min(engine.options.block as u64)) {
         return Err(Cause::WrongRange { got: Some(expected) });
     }
-    found.first = body::whole(head, backend, limit, counters).await?;
+    body::whole(head, backend, limit, counters, first).await?;
     counters.io_time.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
     Ok(found)
 }
@@ -188,9 +200,9 @@ fn may_be_empty(cause: &Cause) -> bool {
 }
 
 impl Found {
-    fn of(head: &Head, first: Vec<u8>) -> Found {
+    fn of(head: &Head) -> Found {
         let text = |name| head.result.attributes.get(&name).map(|text| std::sync::Arc::from(text.as_ref()));
         let (kind, encoding) = (text(Attribute::ContentType), text(Attribute::ContentEncoding));
-        Found { version: Version::of(&head.result.meta), kind, encoding, first }
+        Found { version: Version::of(&head.result.meta), kind, encoding }
     }
 }

@@ -192,6 +192,12 @@ impl Flight {
         self.progress.lock().deadline
     }
 
+    /// Returns the deadline, and the number of retries.
+    pub(crate) fn terms(&self) -> (Instant, u32) {
+        let progress = self.progress.lock();
+        (progress.deadline, progress.retries)
+    }
+
     /// Returns the time that the access with that deadline has.
     pub(crate) fn time(&self) -> Duration {
         self.progress.lock().time

@@ -34,7 +34,7 @@ struct Ready {
     since: Instant,
 }
 
-/// In the order of eviction.
+/// In the order of eviction: the oldest one of a class first, and the last one that was read ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// All of it was read.
@@ -158,14 +158,18 @@ impl Table {
         }
     }
 
-    /// Evicts blocks until `count` are evicted, or there are none; those that were read ahead only if `may_take_ahead`.
-    /// Returns them, to be dropped without a lock.
+    /// Evicts blocks until `count` are evicted, or there are none; those that were read ahead only if `may_take_ahead`, the last
+    /// ones first, as a scan wants the oldest ones next. Returns them, to be dropped without a lock.
     pub(crate) fn evict(&mut self, count: usize, may_take_ahead: bool) -> Vec<Bytes> {
         let mut evicted = Vec::new();
         let classes = [Class::Read, Class::Part, Class::Ahead];
         for class in &classes[..if may_take_ahead { 3 } else { 2 }] {
+            let queue = *class as usize;
             while evicted.len() < count
-                && let Some(id) = self.queues[*class as usize].pop_front()
+                && let Some(id) = match class {
+                    Class::Ahead => self.queues[queue].pop_back(),
+                    Class::Read | Class::Part => self.queues[queue].pop_front(),
+                }
             {
                 if self.class(id) == Some(*class) {
                     evicted.extend(self.remove(id));
@@ -286,5 +290,25 @@ impl Table {
             queue.retain(|id| id.0 != object);
         }
         (cancelled, evicted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan wants the oldest ones first.
+    #[test]
+    fn of_what_was_read_ahead_the_last_one_is_evicted_first() {
+        let mut table = Table::default();
+        for block in 0..4 {
+            table.keep((1, block), Bytes::from_static(b"abcd"), 0, true);
+        }
+        assert_eq!(table.evict(1, true).len(), 1);
+        let left = |table: &Table| (0..4).filter(|&block| table.has((1, block))).collect::<Vec<_>>();
+        assert_eq!(left(&table), [0, 1, 2]);
+        table.eat((1, 2), 4);
+        table.evict(2, true);
+        assert_eq!(left(&table), [0]);
     }
 }

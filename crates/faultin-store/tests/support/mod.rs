@@ -52,6 +52,8 @@ struct State {
     script: VecDeque<Does>,
     always: Option<Does>,
     delay: Duration,
+    /// Before each piece of a body.
+    pace: Duration,
     requests: Vec<Range<u64>>,
     active: usize,
     most_active: usize,
@@ -64,6 +66,14 @@ struct State {
 pub struct Scripted {
     inner: InMemory,
     state: Arc<Mutex<State>>,
+    /// Is locked when the store is dropped.
+    dropping: Arc<Mutex<()>>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        drop(self.dropping.lock());
+    }
 }
 
 /// Counts a request while it is under way, also if it is cancelled.
@@ -109,6 +119,11 @@ impl Scripted {
         run(self.inner.delete(&Path::from(PATH))).unwrap();
     }
 
+    /// Returns a lock that is taken when the store is dropped.
+    pub fn dropping(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.dropping)
+    }
+
     pub fn next(&self, does: impl IntoIterator<Item = Does>) {
         self.state.lock().unwrap().script.extend(does);
     }
@@ -119,6 +134,10 @@ impl Scripted {
 
     pub fn delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
+    }
+
+    pub fn pace(&self, pace: Duration) {
+        self.state.lock().unwrap().pace = pace;
     }
 
     pub fn untag(&self) {
@@ -180,7 +199,7 @@ impl fmt::Display for Scripted {
 #[async_trait]
 impl ObjectStore for Scripted {
     async fn get_opts(&self, location: &Path, mut options: GetOptions) -> Result<GetResult> {
-        let (does, delay, is_untagged) = {
+        let (does, delay, pace, is_untagged) = {
             let mut state = self.state.lock().unwrap();
             if let Some(GetRange::Bounded(range)) = &options.range {
                 state.requests.push(range.clone());
@@ -188,7 +207,7 @@ impl ObjectStore for Scripted {
             state.active += 1;
             state.most_active = state.most_active.max(state.active);
             let does = state.script.pop_front().or(state.always.clone()).unwrap_or(Does::Well);
-            (does, state.delay, state.is_untagged)
+            (does, state.delay, state.pace, state.is_untagged)
         };
         let active = Active(Arc::clone(&self.state));
         if !delay.is_zero() {
@@ -235,9 +254,14 @@ impl ObjectStore for Scripted {
         };
         // As a network would: in pieces. The request is under way until its body ends or is dropped.
         let pieces: Vec<Result<Bytes>> = bytes.chunks(10_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        let body = stream::iter(pieces).chain(end).map(move |piece| {
+        let body = stream::iter(pieces).chain(end).then(move |piece| {
             let _ = &active;
-            piece
+            async move {
+                if !pace.is_zero() {
+                    tokio::time::sleep(pace).await;
+                }
+                piece
+            }
         });
         Ok(GetResult { payload: GetResultPayload::Stream(body.boxed()), ..result })
     }
