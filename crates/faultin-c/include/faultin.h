@@ -5,7 +5,9 @@
  * faultin(3) say which call is for what.
  *
  * - Functions that move bytes return the number of bytes done. Other functions return 0, or an error number of <errno.h>.
- * - The parameter `fault` may be NULL. It is written if, and only if, the result is less than what was asked for, or not 0.
+ * - The parameter `fault` may be NULL. It is written if, and only if, the result is less than what was asked for, or not 0. (With
+ *   faultin_fault_in(), whose prefix may be short, if the result is 0.) With a length of 0 nothing is asked for, so nothing is
+ *   written, whatever the other arguments are.
  * - Nothing is installed before faultin_install() is called: until then, the kernel makes the accesses.
  * - Structures have a size field or reserved words, so that later versions can extend them. Numbers of enumerators stay.
  *
@@ -23,6 +25,18 @@
  * The offset of what was not found.
  */
 #define FAULTIN_NOT_FOUND SIZE_MAX
+
+/**
+ * A function whose result must be used: without it, what the function makes is lost, or bytes that are not the file's are taken for it.
+ * A program may define it as nothing.
+ */
+#ifndef FAULTIN_MUST_USE
+#if defined(__GNUC__)
+#define FAULTIN_MUST_USE __attribute__((warn_unused_result))
+#else
+#define FAULTIN_MUST_USE
+#endif
+#endif
 
 /**
  * The address in a struct faultin_fault is known.
@@ -381,7 +395,8 @@ struct faultin_map;
 /**
  * Why an operation stopped, and where. 112 bytes, and the same on every machine.
  *
- * Functions write it if, and only if, they did less than was asked for.
+ * Functions write it if, and only if, they did less than was asked for. With a length of 0 nothing is asked for, so nothing is
+ * written, whatever the other arguments are.
  */
 struct faultin_fault {
     /**
@@ -773,9 +788,9 @@ void faultin_explain(const void *info,
  *
  * Faults that faultin_install() recovers are not explained. An object that has installed the handler stays loaded after dlclose().
  *
- * Not async-signal-safe; may be called by any thread, and more than once.
+ * Not async-signal-safe; may be called by any thread, and more than once. A call that finds another thread installing waits for it.
  *
- * @return 0, or the error number of sigaction() or of a failure to keep the object loaded.
+ * @return 0 if the handler is installed, otherwise the error number of sigaction(), or ENOTSUP if the object cannot be kept loaded.
  */
 int faultin_explain_install(void);
 
@@ -808,10 +823,12 @@ size_t faultin_fault_print(const struct faultin_fault *fault,
  * be open in any number of threads. A thread that reads must not block SIGBUS. System calls that are given the bytes
  * fail with EFAULT where a page is missing.
  *
- * Without a handler, and where the kernel forbids to replace pages, the bytes are a copy (FAULTIN_GUARD_COPY): it takes memory and
- * time for the whole range.
+ * The bytes are a copy (FAULTIN_GUARD_COPY), which takes memory and time for the whole range: without a handler, in a thread that
+ * blocks SIGBUS, where the kernel forbids to replace pages, and while an earlier guard of the map has replaced some. A map of
+ * faultin_shared_over() has no copies: there, begin fails with FAULTIN_CAUSE_HANDLER in the first two cases, with
+ * FAULTIN_CAUSE_UNSUPPORTED in the third and FAULTIN_CAUSE_BUSY in the last one.
  *
- * May allocate and lock.
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map of a file or of shared memory.
  * @param offset  The position in the map.
@@ -820,6 +837,7 @@ size_t faultin_fault_print(const struct faultin_fault *fault,
  * @param fault   Written after an error; may be NULL.
  * @return 0, or an error number; there is no guard then.
  */
+FAULTIN_MUST_USE
 int faultin_guard_begin(const struct faultin_map *map,
                         uint64_t offset,
                         uint64_t len,
@@ -829,10 +847,13 @@ int faultin_guard_begin(const struct faultin_map *map,
 /**
  * Ends a guard. Its bytes must not be used any more.
  *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param guard   The guard; its `data` is NULL afterwards.
  * @param damage  Written if not all bytes were the file's; may be NULL.
  * @return 0 if all bytes were the file's, of one time; otherwise the error number of the reason. EINVAL if the guard has ended.
  */
+FAULTIN_MUST_USE
 int faultin_guard_end(struct faultin_guard *guard,
                       struct faultin_damage *damage);
 
@@ -841,7 +862,8 @@ int faultin_guard_end(struct faultin_guard *guard,
  * application decides this, and not a library.
  *
  * Signals that are not faults of these functions go to the handler that was installed before. An object that has installed
- * the handler stays loaded after dlclose(). Maps that were opened before keep reading from their files.
+ * the handler stays loaded after dlclose(). Maps that were opened before keep reading from their files. Maps that are opened
+ * afterwards move the handler as faultin_raise_to_top() does if another one is above it by then.
  *
  * A thread that blocks SIGSEGV or SIGBUS must not call the accessing functions afterwards: a fault would end the process.
  * It uses faultin_kernel_copy_in() and faultin_kernel_copy_out(), or unblocks the two signals.
@@ -857,7 +879,10 @@ int faultin_install(void);
 
 /**
  * Moves the handler above one that was installed after it and does not pass on signals that it does not know (Python's
- * faulthandler). That handler still receives the signals that are not ours.
+ * faulthandler). That handler still receives the signals that are not ours. As a first call, it installs the handler as
+ * faultin_install() does.
+ *
+ * Not async-signal-safe; may be called by any thread.
  *
  * @return 0, or an error number, as faultin_install(); EAGAIN if the handler was raised above seven others already.
  */
@@ -886,6 +911,7 @@ int faultin_host_owns_handler(void);
  * @return 1 if the signal was a fault of an access of this library: the handler returns, and the access ends as a short
  *         result. 0 if it is not ours; nothing was changed then.
  */
+FAULTIN_MUST_USE
 int faultin_try_handle(int signo,
                        void *info,
                        void *context);
@@ -940,7 +966,9 @@ size_t faultin_copy_out_iov(const struct iovec *iov,
 /**
  * Maps a file by its path.
  *
- * May allocate and lock, as all functions whose names begin with `faultin_map_`, `faultin_shared_` and `faultin_guard_`.
+ * After faultin_install(), a map that is opened or refreshed moves the handler as faultin_raise_to_top() does if another one is above it.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map      The map is written there, NULL after an error.
  * @param path     The path.
@@ -948,6 +976,7 @@ size_t faultin_copy_out_iov(const struct iovec *iov,
  * @param fault    Written after an error; may be NULL.
  * @return 0, or an error number.
  */
+FAULTIN_MUST_USE
 int faultin_map_open(struct faultin_map **map,
                      const char *path,
                      const struct faultin_map_options *options,
@@ -956,7 +985,9 @@ int faultin_map_open(struct faultin_map **map,
 /**
  * Maps the file of a descriptor. The map has a copy of the descriptor (with the same open file description), and never moves its
  * offset. When the map is closed, so is the copy: that releases the process's record locks (fcntl()) on the file, as closing any
- * descriptor of it does.
+ * descriptor of it does. The handler is moved as by faultin_map_open().
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map      The map is written there, NULL after an error.
  * @param fd       The descriptor, open for reading, or with FAULTIN_MAP_WRITE for reading and writing.
@@ -964,6 +995,7 @@ int faultin_map_open(struct faultin_map **map,
  * @param fault    Written after an error; may be NULL.
  * @return 0, or an error number.
  */
+FAULTIN_MUST_USE
 int faultin_map_from_fd(struct faultin_map **map,
                         int fd,
                         const struct faultin_map_options *options,
@@ -971,6 +1003,8 @@ int faultin_map_from_fd(struct faultin_map **map,
 
 /**
  * Closes a map. No other thread uses it, and no guard of it is open.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map  The map; NULL does nothing.
  * @return 0; EBUSY if a guard is open, and the map stays open then.
@@ -980,6 +1014,8 @@ int faultin_map_close(struct faultin_map *map);
 /**
  * Returns the length of a map in bytes: of a file, as of its last refresh; of shared memory, as agreed on.
  *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param map  The map.
  * @return The length in bytes.
  */
@@ -987,6 +1023,8 @@ uint64_t faultin_map_size(const struct faultin_map *map);
 
 /**
  * Returns the descriptor of a map, which belongs to the map: to pass it on, or to query the file. It must not be closed.
+ *
+ * Async-signal-safe: does not allocate or lock, and leaves errno alone.
  *
  * @param map  The map.
  * @return The descriptor.
@@ -996,6 +1034,8 @@ int faultin_map_fd(const struct faultin_map *map);
 /**
  * Returns whether a map reads from a mapping.
  *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param map  The map.
  * @return 1 if it reads from a mapping, 0 if it reads from the file.
  */
@@ -1003,6 +1043,11 @@ int faultin_map_is_mapped(const struct faultin_map *map);
 
 /**
  * Reads from a map, as pread(2) does from the file.
+ *
+ * If all bytes can be read, but the file has changed in a way that `watch` counts, the result is 0: it is not known which bytes
+ * are those of the file as it was.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param dst     Plain memory for `len` bytes. Bytes past the count may have been overwritten.
@@ -1018,7 +1063,9 @@ size_t faultin_map_read_at(const struct faultin_map *map,
                            struct faultin_fault *fault);
 
 /**
- * Writes to a map. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer.
+ * Writes to a map. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer: faultin_map_allocate() makes it longer.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param src     Plain memory of `len` bytes.
@@ -1034,7 +1081,9 @@ size_t faultin_map_write_at(const struct faultin_map *map,
                             struct faultin_fault *fault);
 
 /**
- * Fills a range of a map with a byte. A full disk is FAULTIN_CAUSE_NO_SPACE.
+ * Fills a range of a map with a byte. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param byte    The byte, converted to unsigned char.
@@ -1050,14 +1099,19 @@ size_t faultin_map_fill(const struct faultin_map *map,
                         struct faultin_fault *fault);
 
 /**
- * Reserves space for a range of a writable map of a file, so that later writes do not find the disk full. The file does not
- * become longer. On file systems that copy on write or compress, a reservation promises little: writes report a full disk
- * all the same.
+ * Reserves space for a range of a writable map of a file, so that later writes do not find the disk full. If the range ends past the
+ * end of the file, the file becomes longer, by zeros, and the map with it: fallocate() with mode 0, and faultin_map_refresh(). A map
+ * that was opened with a `length` does not become longer than that.
+ *
+ * On file systems that copy on write or compress, a reservation promises little: writes report a full disk all the same.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param offset  The position in the map.
- * @param len     The number of bytes.
- * @param fault   Written after an error; may be NULL. FAULTIN_CAUSE_NO_SPACE if there is none.
+ * @param len     The number of bytes; 0 does nothing.
+ * @param fault   Written after an error; may be NULL. FAULTIN_CAUSE_NO_SPACE if there is none, FAULTIN_CAUSE_PAST_END if the range ends
+ *                past the `length` that the map was opened with. A part of the range may be reserved then.
  * @return 0, or an error number.
  */
 int faultin_map_allocate(const struct faultin_map *map,
@@ -1067,6 +1121,8 @@ int faultin_map_allocate(const struct faultin_map *map,
 
 /**
  * Writes a range of a writable map of a file back to its disk, and waits for that: msync() with MS_SYNC.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param offset  The position in the map.
@@ -1081,6 +1137,8 @@ int faultin_map_flush(const struct faultin_map *map,
 
 /**
  * Finds the first occurrence of a needle in a range of a map of a file, without copying it.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map         The map.
  * @param needle      Plain memory: the bytes to find.
@@ -1102,6 +1160,8 @@ int faultin_map_find(const struct faultin_map *map,
 /**
  * Counts the bytes of a value in a range of a map of a file, without copying it.
  *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param map     The map.
  * @param byte    The byte, converted to unsigned char.
  * @param offset  The position in the map where the count begins.
@@ -1121,6 +1181,8 @@ int faultin_map_count_byte(const struct faultin_map *map,
  * Checks whether a file is as it was when it was mapped or last refreshed: size, times, and whether its path still leads to it.
  * For shared memory: whether the file still has the bytes of the map.
  *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param map    The map.
  * @param fault  Written after an error; may be NULL. Its cause is the change.
  * @return 0 if nothing changed; ESTALE after a change, or another error number.
@@ -1130,7 +1192,9 @@ int faultin_map_verify(const struct faultin_map *map,
 
 /**
  * Accepts the state of a file as it is now: later operations compare with it, and a map whose length is not limited has the
- * file's new length. Other threads may be reading meanwhile.
+ * file's new length. Other threads may be reading meanwhile. The handler is moved as by faultin_map_open().
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map     The map.
  * @param change  What changed since it was mapped or last refreshed: enum faultin_cause, FAULTIN_CAUSE_NONE for nothing. May be
@@ -2047,6 +2111,9 @@ int faultin_strncpy(char *dst,
 
 /**
  * Makes shared memory: a memfd that is `len` bytes long, mapped for reading and writing. faultin_map_fd() is for the peer.
+ * The handler is moved as by faultin_map_open().
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map    The map is written there, NULL after an error.
  * @param name   A name for /proc/self/maps.
@@ -2054,6 +2121,7 @@ int faultin_strncpy(char *dst,
  * @param fault  Written after an error; may be NULL.
  * @return 0, or an error number.
  */
+FAULTIN_MUST_USE
 int faultin_shared_create(struct faultin_map **map,
                           const char *name,
                           size_t len,
@@ -2062,6 +2130,9 @@ int faultin_shared_create(struct faultin_map **map,
 /**
  * Maps shared memory that a peer made, and may truncate at any time: what a server does with the descriptor and the length that
  * a client claims. No operation on the map ends the process or waits for the peer, and each has bounded work.
+ * The handler is moved as by faultin_map_open().
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map       The map is written there, NULL after an error.
  * @param fd        The descriptor; the map has a copy of it.
@@ -2071,6 +2142,7 @@ int faultin_shared_create(struct faultin_map **map,
  * @param fault     Written after an error; may be NULL.
  * @return 0, or an error number.
  */
+FAULTIN_MUST_USE
 int faultin_shared_from_fd(struct faultin_map **map,
                            int fd,
                            uint64_t offset,
@@ -2085,6 +2157,12 @@ int faultin_shared_from_fd(struct faultin_map **map,
  * Until the map is closed, the caller maps nothing else there, unmaps nothing of it, and makes no other map over it. While a
  * guard replaces missing pages by zeros, the caller's own stores to those pages fault.
  *
+ * A guard of such a map never has a copy, because the caller's pointers lead to the mapping: where the mapping itself cannot be
+ * guarded, faultin_guard_begin() fails. That is so for a map that is made without a handler (before faultin_install() or
+ * faultin_host_owns_handler()). To read a copy, use faultin_shared_from_fd(). The handler is moved as by faultin_map_open().
+ *
+ * Not async-signal-safe: may allocate and lock.
+ *
  * @param map       The map is written there, NULL after an error.
  * @param address   The start of a mapping with MAP_SHARED. (One with MAP_PRIVATE may be given if no code stores to it.)
  * @param len       The number of bytes of the map, not 0. The file has them.
@@ -2094,6 +2172,7 @@ int faultin_shared_from_fd(struct faultin_map **map,
  * @param fault     Written after an error; may be NULL.
  * @return 0, or an error number.
  */
+FAULTIN_MUST_USE
 int faultin_shared_over(struct faultin_map **map,
                         void *address,
                         size_t len,
@@ -2105,6 +2184,8 @@ int faultin_shared_over(struct faultin_map **map,
 /**
  * Changes the length of a shared map, as both sides have agreed on (wl_shm_pool.resize). The file has the new length already. No
  * other thread uses the map, and no guard of it is open.
+ *
+ * Not async-signal-safe: may allocate and lock.
  *
  * @param map    The map.
  * @param len    The new number of bytes, not 0.
@@ -2118,6 +2199,8 @@ int faultin_shared_resize(struct faultin_map *map,
 /**
  * Returns whether shared memory cannot be truncated by any process, ever again (F_SEAL_SHRINK).
  *
+ * Async-signal-safe: does not allocate or lock, and leaves errno alone.
+ *
  * @param map  The map.
  * @return 1 if it is sealed, otherwise 0.
  */
@@ -2126,6 +2209,8 @@ int faultin_shared_is_sealed(const struct faultin_map *map);
 /**
  * Returns the first address of a shared map, for the accesses that take addresses (the atomic operations above all). The
  * memory there may fault at any time: plain C code must not access it.
+ *
+ * Async-signal-safe: does not allocate or lock, and leaves errno alone.
  *
  * @param map  The map.
  * @return The address; NULL if nothing is mapped (without a handler), or the map is not of shared memory.
@@ -2140,7 +2225,7 @@ void *faultin_shared_address(const struct faultin_map *map);
  * FAULTIN_TEST_FAIL_NO_SPACE needs user namespaces, or root: it mounts a tmpfs in a mount namespace of its own.
  * FAULTIN_TEST_FAIL_UNREADABLE needs userfaultfd (Linux 5.11). Not async-signal-safe.
  *
- * @param file      Filled in.
+ * @param file      Filled in. After an error, its `fd` is -1 and its `data` NULL.
  * @param bytes     The length of the file and of the mapping in bytes, not 0.
  * @param fails_at  The first byte that fails, at most `bytes`. Memory fails by the page: accesses fail from the next page on, if
  *                  this is within one.
@@ -2156,7 +2241,9 @@ int faultin_test_file(struct faultin_test_file *file,
                       struct faultin_fault *fault);
 
 /**
- * Unmaps and closes a test file.
+ * Unmaps and closes a test file. Does nothing if its `data` is NULL: after an error, after a close, and for a structure of zeros.
+ *
+ * Not async-signal-safe.
  *
  * @param file  What faultin_test_file() has filled in.
  */
@@ -2168,7 +2255,8 @@ void faultin_test_file_close(struct faultin_test_file *file);
  * Call it only after a copy that moved nothing, and give up only when it returns 0. It changes no byte; for
  * FAULTIN_ACCESS_WRITE it stores what it reads, atomically.
  *
- * Does not allocate or lock. Not async-signal-safe where a pager of faultin-cache resolves the faults.
+ * Async-signal-safe, except where a pager of the Rust crate faultin-cache resolves the faults: does not allocate or lock, and
+ * leaves errno alone.
  *
  * @param ptr     Memory that may fault.
  * @param len     The number of bytes that the consumer wants.
@@ -2185,7 +2273,8 @@ size_t faultin_fault_in(void *ptr,
  * Proves that every byte can be loaded, or stored, now. It changes no byte; for FAULTIN_ACCESS_WRITE it stores what it reads,
  * atomically, in each page: that dirties pages and breaks copy-on-write.
  *
- * Does not allocate or lock. Not async-signal-safe where a pager of faultin-cache resolves the faults.
+ * Async-signal-safe, except where a pager of the Rust crate faultin-cache resolves the faults: does not allocate or lock, and
+ * leaves errno alone.
  *
  * @param ptr     Memory that may fault.
  * @param len     The number of bytes.

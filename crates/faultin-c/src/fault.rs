@@ -85,7 +85,8 @@ pub const FAULTIN_ADDRESS_KNOWN: u32 = 1;
 
 /// Why an operation stopped, and where. 112 bytes, and the same on every machine.
 ///
-/// Functions write it if, and only if, they did less than was asked for.
+/// Functions write it if, and only if, they did less than was asked for. With a length of 0 nothing is asked for, so nothing is
+/// written, whatever the other arguments are.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Fault {
@@ -241,6 +242,8 @@ pub(crate) fn of_change(change: &Change) -> (Cause, u64, u64) {
 pub(crate) unsafe fn count(result: Result<(), Short>, len: usize, fault: *mut Fault) -> usize {
     match result {
         Ok(()) => len,
+        // Nothing was asked for, whatever is wrong with the other arguments.
+        Err(_) if len == 0 => 0,
         // SAFETY: forwarded.
         Err(short) => unsafe { stopped(&short, fault.cast()) },
     }

@@ -5,9 +5,9 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use faultin::map::Entered;
+use faultin::map::{Backend, Entered};
 
-use crate::fault::{Fault, failed};
+use crate::fault::{Cause, Fault, failed};
 use crate::map::{Kind, Map, range};
 
 /// The bytes of a guard are a copy: `flags` in struct faultin_guard.
@@ -79,10 +79,12 @@ const _: () = assert!(size_of::<State>() <= 8 * FAULTIN_GUARD_WORDS && align_of:
 /// be open in any number of threads. A thread that reads must not block SIGBUS. System calls that are given the bytes
 /// fail with EFAULT where a page is missing.
 ///
-/// Without a handler, and where the kernel forbids to replace pages, the bytes are a copy (FAULTIN_GUARD_COPY): it takes memory and
-/// time for the whole range.
+/// The bytes are a copy (FAULTIN_GUARD_COPY), which takes memory and time for the whole range: without a handler, in a thread that
+/// blocks SIGBUS, where the kernel forbids to replace pages, and while an earlier guard of the map has replaced some. A map of
+/// faultin_shared_over() has no copies: there, begin fails with FAULTIN_CAUSE_HANDLER in the first two cases, with
+/// FAULTIN_CAUSE_UNSUPPORTED in the third and FAULTIN_CAUSE_BUSY in the last one.
 ///
-/// May allocate and lock.
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map of a file or of shared memory.
 /// @param offset  The position in the map.
@@ -93,6 +95,7 @@ const _: () = assert!(size_of::<State>() <= 8 * FAULTIN_GUARD_WORDS && align_of:
 ///
 /// # Safety
 /// `map` is a map that stays open until the guard has ended; `guard` is valid for writes, `fault` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_guard_begin(
     map: *const Map,
@@ -105,6 +108,9 @@ pub unsafe extern "C" fn faultin_guard_begin(
     // whose words need not be initialised.
     unsafe {
         let range = range(offset, len);
+        if is_unprotected(&*map) {
+            return refused(guard, &no_handler(), fault);
+        }
         let state = (&raw mut (*guard).state).cast::<State>();
         (&raw mut (*state).map).write(map);
         let place = &mut (*state).entered;
@@ -117,6 +123,11 @@ pub unsafe extern "C" fn faultin_guard_begin(
             Ok(()) => {
                 let entered = place.assume_init_ref();
                 let bytes = entered.bytes();
+                if (*map).is_over && entered.is_copy() && !bytes.is_empty() {
+                    // Nothing has read the copy.
+                    let _ = Entered::leave(place);
+                    return refused(guard, &why_copied(&*map), fault);
+                }
                 let mut flags = 0;
                 if entered.is_copy() {
                     flags = FAULTIN_GUARD_COPY;
@@ -128,16 +139,49 @@ pub unsafe extern "C" fn faultin_guard_begin(
                 (&raw mut (*guard).reserved).write(0);
                 0
             }
-            Err(damaged) => {
-                (&raw mut (*guard).data).write(core::ptr::null());
-                (&raw mut (*guard).len).write(0);
-                failed(&damaged.error, fault)
-            }
+            Err(damaged) => refused(guard, &Fault::from(&damaged.error), fault),
         }
     }
 }
 
+/// Reports that there is no guard; returns the error number.
+///
+/// # Safety
+/// `guard` is valid for writes, `fault` is null or valid for writes.
+#[cold]
+unsafe fn refused(guard: *mut Guard, why: &Fault, fault: *mut Fault) -> c_int {
+    // SAFETY: forwarded.
+    unsafe {
+        (&raw mut (*guard).data).write(core::ptr::null());
+        (&raw mut (*guard).len).write(0);
+        failed(*why, fault)
+    }
+}
+
+/// Returns whether a map is over a mapping of the caller that was made without a handler: a copy helps nothing there, because the
+/// caller reads by pointers of its own.
+fn is_unprotected(map: &Map) -> bool {
+    matches!(&map.kind, Kind::Shared(shared) if map.is_over && shared.backend() != Backend::Mapped)
+}
+
+fn no_handler() -> Fault {
+    Fault::new(Cause::Handler, libc::ENOSYS)
+}
+
+/// Returns why a mapping of the caller cannot be read in place, although there is a handler.
+fn why_copied(map: &Map) -> Fault {
+    if faultin::signal::status().bus_blocked {
+        no_handler()
+    } else if map.has_guards() {
+        Fault::new(Cause::Busy, libc::EBUSY)
+    } else {
+        Fault::new(Cause::Unsupported, libc::EOPNOTSUPP)
+    }
+}
+
 /// Ends a guard. Its bytes must not be used any more.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param guard   The guard; its `data` is NULL afterwards.
 /// @param damage  Written if not all bytes were the file's; may be NULL.
@@ -145,6 +189,7 @@ pub unsafe extern "C" fn faultin_guard_begin(
 ///
 /// # Safety
 /// `guard` was filled in by `faultin_guard_begin`; `damage` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_guard_end(guard: *mut Guard, damage: *mut Damage) -> c_int {
     // SAFETY: forwarded; the entry is left once, because `data` is null afterwards.

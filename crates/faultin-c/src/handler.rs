@@ -125,7 +125,8 @@ fn change(to: Mode, install: fn() -> Result<(), InstallError>) -> c_int {
 /// application decides this, and not a library.
 ///
 /// Signals that are not faults of these functions go to the handler that was installed before. An object that has installed
-/// the handler stays loaded after dlclose(). Maps that were opened before keep reading from their files.
+/// the handler stays loaded after dlclose(). Maps that were opened before keep reading from their files. Maps that are opened
+/// afterwards move the handler as faultin_raise_to_top() does if another one is above it by then.
 ///
 /// A thread that blocks SIGSEGV or SIGBUS must not call the accessing functions afterwards: a fault would end the process.
 /// It uses faultin_kernel_copy_in() and faultin_kernel_copy_out(), or unblocks the two signals.
@@ -148,7 +149,10 @@ pub extern "C" fn faultin_install() -> c_int {
 }
 
 /// Moves the handler above one that was installed after it and does not pass on signals that it does not know (Python's
-/// faulthandler). That handler still receives the signals that are not ours.
+/// faulthandler). That handler still receives the signals that are not ours. As a first call, it installs the handler as
+/// faultin_install() does.
+///
+/// Not async-signal-safe; may be called by any thread.
 ///
 /// @return 0, or an error number, as faultin_install(); EAGAIN if the handler was raised above seven others already.
 #[unsafe(no_mangle)]
@@ -181,6 +185,7 @@ pub extern "C" fn faultin_host_owns_handler() -> c_int {
 ///
 /// # Safety
 /// `info` and `context` are what the kernel passed to the host's `SA_SIGINFO` handler for `signo`, on this thread.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_try_handle(signo: c_int, info: *mut c_void, context: *mut c_void) -> c_int {
     // SAFETY: forwarded.

@@ -37,6 +37,9 @@ unsafe fn each(
     fault: *mut Fault,
     copy: impl Fn(usize, *mut c_void, usize) -> usize,
 ) -> usize {
+    if len == 0 {
+        return 0;
+    }
     // SAFETY: forwarded.
     let Some(list) = (unsafe { segments(list, count) }) else {
         // SAFETY: forwarded.

@@ -8,7 +8,7 @@
 //! * Functions that move bytes return the number of bytes done. Other functions return 0, or an error number of `<errno.h>`.
 //!   `errno` itself is not touched by the functions that are async-signal-safe.
 //! * The last parameter of a function that may fail is a [`Fault`] that says why; it may be null. It is written if, and only if, the
-//!   result is less than what was asked for, or not 0.
+//!   result is less than what was asked for, or not 0. With a length of 0 nothing is asked for.
 //! * Without a handler the kernel makes the accesses. Nothing is installed before [`faultin_install`] is called.
 //!
 //! # Layers

@@ -71,6 +71,8 @@ const _: () = assert!(size_of::<MapChoices>() == 64);
 /// faultin_map_close() and faultin_shared_resize().
 pub struct Map {
     pub(crate) kind: Kind,
+    /// Whether it is over a mapping of the caller, which reads that one and not the bytes of a guard.
+    pub(crate) is_over: bool,
     /// The number of open guards whose bytes are a copy. (The mapping has the number of the others.)
     pub(crate) copies: AtomicUsize,
 }
@@ -101,7 +103,7 @@ impl Map {
         unsafe {
             match made {
                 Ok(kind) => {
-                    to.write(Box::into_raw(Box::new(Map { kind, copies: AtomicUsize::new(0) })));
+                    to.write(Box::into_raw(Box::new(Map { kind, is_over: false, copies: AtomicUsize::new(0) })));
                     0
                 }
                 Err(error) => {
@@ -208,7 +210,9 @@ unsafe fn choice(choices: *const MapChoices) -> Result<Choice, Fault> {
 
 /// Maps a file by its path.
 ///
-/// May allocate and lock, as all functions whose names begin with `faultin_map_`, `faultin_shared_` and `faultin_guard_`.
+/// After faultin_install(), a map that is opened or refreshed moves the handler as faultin_raise_to_top() does if another one is above it.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map      The map is written there, NULL after an error.
 /// @param path     The path.
@@ -219,6 +223,7 @@ unsafe fn choice(choices: *const MapChoices) -> Result<Choice, Fault> {
 /// # Safety
 /// `map` is valid for writes, `path` is a string, `options` is null or valid for reads of its size, `fault` is null or valid for
 /// writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_map_open(
     map: *mut *mut Map,
@@ -261,7 +266,9 @@ pub(crate) unsafe fn duplicate(fd: c_int) -> Result<File, Fault> {
 
 /// Maps the file of a descriptor. The map has a copy of the descriptor (with the same open file description), and never moves its
 /// offset. When the map is closed, so is the copy: that releases the process's record locks (fcntl()) on the file, as closing any
-/// descriptor of it does.
+/// descriptor of it does. The handler is moved as by faultin_map_open().
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map      The map is written there, NULL after an error.
 /// @param fd       The descriptor, open for reading, or with FAULTIN_MAP_WRITE for reading and writing.
@@ -271,6 +278,7 @@ pub(crate) unsafe fn duplicate(fd: c_int) -> Result<File, Fault> {
 ///
 /// # Safety
 /// `map` is valid for writes, `options` is null or valid for reads of its size, `fault` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_map_from_fd(
     map: *mut *mut Map,
@@ -294,6 +302,8 @@ pub unsafe extern "C" fn faultin_map_from_fd(
 }
 
 /// Closes a map. No other thread uses it, and no guard of it is open.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map  The map; NULL does nothing.
 /// @return 0; EBUSY if a guard is open, and the map stays open then.
@@ -321,6 +331,8 @@ pub unsafe extern "C" fn faultin_map_close(map: *mut Map) -> c_int {
 
 /// Returns the length of a map in bytes: of a file, as of its last refresh; of shared memory, as agreed on.
 ///
+/// Not async-signal-safe: may allocate and lock.
+///
 /// @param map  The map.
 /// @return The length in bytes.
 ///
@@ -337,6 +349,8 @@ pub unsafe extern "C" fn faultin_map_size(map: *const Map) -> u64 {
 }
 
 /// Returns the descriptor of a map, which belongs to the map: to pass it on, or to query the file. It must not be closed.
+///
+/// Async-signal-safe: does not allocate or lock, and leaves errno alone.
 ///
 /// @param map  The map.
 /// @return The descriptor.
@@ -355,6 +369,8 @@ pub unsafe extern "C" fn faultin_map_fd(map: *const Map) -> c_int {
 }
 
 /// Returns whether a map reads from a mapping.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map  The map.
 /// @return 1 if it reads from a mapping, 0 if it reads from the file.
@@ -386,6 +402,11 @@ unsafe fn bytes_mut<'a>(ptr: *mut c_void, len: usize) -> &'a mut [u8] {
 
 /// Reads from a map, as pread(2) does from the file.
 ///
+/// If all bytes can be read, but the file has changed in a way that `watch` counts, the result is 0: it is not known which bytes
+/// are those of the file as it was.
+///
+/// Not async-signal-safe: may allocate and lock.
+///
 /// @param map     The map.
 /// @param dst     Plain memory for `len` bytes. Bytes past the count may have been overwritten.
 /// @param len     The number of bytes.
@@ -403,6 +424,10 @@ pub unsafe extern "C" fn faultin_map_read_at(
     offset: u64,
     fault: *mut Fault,
 ) -> usize {
+    // Nothing is asked for.
+    if len == 0 {
+        return 0;
+    }
     // SAFETY: forwarded.
     unsafe {
         if isize::try_from(len).is_err() {
@@ -422,22 +447,32 @@ pub unsafe extern "C" fn faultin_map_read_at(
                 failed(end, fault);
                 done
             }
-            Err(error) => stopped(&error, faultin::Access::Read, fault),
+            Err(error) => stopped(&error, len, faultin::Access::Read, fault),
         }
     }
 }
 
-/// Reports an error of an operation that moves bytes; returns how many it has done. Its side is known, also where a system call
+/// Reports an error of an operation on `len` bytes; returns how many it has done. Its side is known, also where a system call
 /// failed and not an access.
+///
+/// An error after the last byte (the file is another one by now) is about all of them: none is done, because the result tells callers
+/// whether there was an error.
 ///
 /// # Safety
 /// `fault` is null or valid for writes.
 #[cold]
-unsafe fn stopped(error: &MapError, side: faultin::Access, fault: *mut Fault) -> usize {
-    let report = Fault::from(error);
+unsafe fn stopped(error: &MapError, len: usize, side: faultin::Access, fault: *mut Fault) -> usize {
+    let mut report = Fault::from(error);
+    if report.access == 0 {
+        report = report.side(side);
+    }
+    if error.done() >= len {
+        report.offset = report.offset.saturating_sub(report.done);
+        report.done = 0;
+    }
     // SAFETY: forwarded.
-    unsafe { failed(if report.access == 0 { report.side(side) } else { report }, fault) };
-    error.done()
+    unsafe { failed(report, fault) };
+    report.done as usize
 }
 
 /// Returns how many bytes a writing operation has done.
@@ -448,11 +483,13 @@ unsafe fn written(result: Result<(), MapError>, len: usize, fault: *mut Fault) -
     match result {
         Ok(()) => len,
         // SAFETY: forwarded.
-        Err(error) => unsafe { stopped(&error, faultin::Access::Write, fault) },
+        Err(error) => unsafe { stopped(&error, len, faultin::Access::Write, fault) },
     }
 }
 
-/// Writes to a map. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer.
+/// Writes to a map. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer: faultin_map_allocate() makes it longer.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map.
 /// @param src     Plain memory of `len` bytes.
@@ -471,6 +508,10 @@ pub unsafe extern "C" fn faultin_map_write_at(
     offset: u64,
     fault: *mut Fault,
 ) -> usize {
+    // Nothing is asked for.
+    if len == 0 {
+        return 0;
+    }
     // SAFETY: forwarded.
     unsafe {
         if isize::try_from(len).is_err() {
@@ -488,7 +529,9 @@ pub unsafe extern "C" fn faultin_map_write_at(
     }
 }
 
-/// Fills a range of a map with a byte. A full disk is FAULTIN_CAUSE_NO_SPACE.
+/// Fills a range of a map with a byte. A full disk is FAULTIN_CAUSE_NO_SPACE. The file does not become longer.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map.
 /// @param byte    The byte, converted to unsigned char.
@@ -507,6 +550,10 @@ pub unsafe extern "C" fn faultin_map_fill(
     offset: u64,
     fault: *mut Fault,
 ) -> usize {
+    // Nothing is asked for.
+    if len == 0 {
+        return 0;
+    }
     let range = range(offset, len as u64);
     // SAFETY: forwarded.
     unsafe {
@@ -540,14 +587,19 @@ unsafe fn done(result: Result<Result<(), MapError>, Fault>, fault: *mut Fault) -
     }
 }
 
-/// Reserves space for a range of a writable map of a file, so that later writes do not find the disk full. The file does not
-/// become longer. On file systems that copy on write or compress, a reservation promises little: writes report a full disk
-/// all the same.
+/// Reserves space for a range of a writable map of a file, so that later writes do not find the disk full. If the range ends past the
+/// end of the file, the file becomes longer, by zeros, and the map with it: fallocate() with mode 0, and faultin_map_refresh(). A map
+/// that was opened with a `length` does not become longer than that.
+///
+/// On file systems that copy on write or compress, a reservation promises little: writes report a full disk all the same.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map.
 /// @param offset  The position in the map.
-/// @param len     The number of bytes.
-/// @param fault   Written after an error; may be NULL. FAULTIN_CAUSE_NO_SPACE if there is none.
+/// @param len     The number of bytes; 0 does nothing.
+/// @param fault   Written after an error; may be NULL. FAULTIN_CAUSE_NO_SPACE if there is none, FAULTIN_CAUSE_PAST_END if the range ends
+///                past the `length` that the map was opened with. A part of the range may be reserved then.
 /// @return 0, or an error number.
 ///
 /// # Safety
@@ -559,6 +611,8 @@ pub unsafe extern "C" fn faultin_map_allocate(map: *const Map, offset: u64, len:
 }
 
 /// Writes a range of a writable map of a file back to its disk, and waits for that: msync() with MS_SYNC.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map.
 /// @param offset  The position in the map.
@@ -575,6 +629,8 @@ pub unsafe extern "C" fn faultin_map_flush(map: *const Map, offset: u64, len: u6
 }
 
 /// Finds the first occurrence of a needle in a range of a map of a file, without copying it.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map         The map.
 /// @param needle      Plain memory: the bytes to find.
@@ -609,6 +665,8 @@ pub unsafe extern "C" fn faultin_map_find(
 
 /// Counts the bytes of a value in a range of a map of a file, without copying it.
 ///
+/// Not async-signal-safe: may allocate and lock.
+///
 /// @param map     The map.
 /// @param byte    The byte, converted to unsigned char.
 /// @param offset  The position in the map where the count begins.
@@ -638,6 +696,8 @@ pub unsafe extern "C" fn faultin_map_count_byte(
 /// Checks whether a file is as it was when it was mapped or last refreshed: size, times, and whether its path still leads to it.
 /// For shared memory: whether the file still has the bytes of the map.
 ///
+/// Not async-signal-safe: may allocate and lock.
+///
 /// @param map    The map.
 /// @param fault  Written after an error; may be NULL. Its cause is the change.
 /// @return 0 if nothing changed; ESTALE after a change, or another error number.
@@ -658,7 +718,9 @@ pub unsafe extern "C" fn faultin_map_verify(map: *const Map, fault: *mut Fault) 
 }
 
 /// Accepts the state of a file as it is now: later operations compare with it, and a map whose length is not limited has the
-/// file's new length. Other threads may be reading meanwhile.
+/// file's new length. Other threads may be reading meanwhile. The handler is moved as by faultin_map_open().
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map     The map.
 /// @param change  What changed since it was mapped or last refreshed: enum faultin_cause, FAULTIN_CAUSE_NONE for nothing. May be

@@ -18,6 +18,9 @@ fn options(offset: u64) -> Result<SharedOptions, Fault> {
 }
 
 /// Makes shared memory: a memfd that is `len` bytes long, mapped for reading and writing. faultin_map_fd() is for the peer.
+/// The handler is moved as by faultin_map_open().
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map    The map is written there, NULL after an error.
 /// @param name   A name for /proc/self/maps.
@@ -27,6 +30,7 @@ fn options(offset: u64) -> Result<SharedOptions, Fault> {
 ///
 /// # Safety
 /// `map` is valid for writes, `name` is a string in UTF-8, `fault` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_shared_create(
     map: *mut *mut Map,
@@ -46,6 +50,9 @@ pub unsafe extern "C" fn faultin_shared_create(
 
 /// Maps shared memory that a peer made, and may truncate at any time: what a server does with the descriptor and the length that
 /// a client claims. No operation on the map ends the process or waits for the peer, and each has bounded work.
+/// The handler is moved as by faultin_map_open().
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map       The map is written there, NULL after an error.
 /// @param fd        The descriptor; the map has a copy of it.
@@ -57,6 +64,7 @@ pub unsafe extern "C" fn faultin_shared_create(
 ///
 /// # Safety
 /// `map` is valid for writes, `fault` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_shared_from_fd(
     map: *mut *mut Map,
@@ -84,6 +92,12 @@ pub unsafe extern "C" fn faultin_shared_from_fd(
 /// Until the map is closed, the caller maps nothing else there, unmaps nothing of it, and makes no other map over it. While a
 /// guard replaces missing pages by zeros, the caller's own stores to those pages fault.
 ///
+/// A guard of such a map never has a copy, because the caller's pointers lead to the mapping: where the mapping itself cannot be
+/// guarded, faultin_guard_begin() fails. That is so for a map that is made without a handler (before faultin_install() or
+/// faultin_host_owns_handler()). To read a copy, use faultin_shared_from_fd(). The handler is moved as by faultin_map_open().
+///
+/// Not async-signal-safe: may allocate and lock.
+///
 /// @param map       The map is written there, NULL after an error.
 /// @param address   The start of a mapping with MAP_SHARED. (One with MAP_PRIVATE may be given if no code stores to it.)
 /// @param len       The number of bytes of the map, not 0. The file has them.
@@ -95,6 +109,7 @@ pub unsafe extern "C" fn faultin_shared_from_fd(
 ///
 /// # Safety
 /// As the text says; `map` is valid for writes, `fault` is null or valid for writes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn faultin_shared_over(
     map: *mut *mut Map,
@@ -111,7 +126,11 @@ pub unsafe extern "C" fn faultin_shared_over(
         match options(offset).and_then(|options| Ok((options, duplicate(fd)?))) {
             Ok((options, file)) => {
                 let made = options.over(address.cast(), file, len, rights(writable));
-                Map::give(made.map(Kind::Shared), map, fault)
+                let given = Map::give(made.map(Kind::Shared), map, fault);
+                if given == 0 {
+                    (**map).is_over = true;
+                }
+                given
             }
             Err(wrong) => failed(wrong, fault),
         }
@@ -120,6 +139,8 @@ pub unsafe extern "C" fn faultin_shared_over(
 
 /// Changes the length of a shared map, as both sides have agreed on (wl_shm_pool.resize). The file has the new length already. No
 /// other thread uses the map, and no guard of it is open.
+///
+/// Not async-signal-safe: may allocate and lock.
 ///
 /// @param map    The map.
 /// @param len    The new number of bytes, not 0.
@@ -144,6 +165,8 @@ pub unsafe extern "C" fn faultin_shared_resize(map: *mut Map, len: usize, fault:
 
 /// Returns whether shared memory cannot be truncated by any process, ever again (F_SEAL_SHRINK).
 ///
+/// Async-signal-safe: does not allocate or lock, and leaves errno alone.
+///
 /// @param map  The map.
 /// @return 1 if it is sealed, otherwise 0.
 ///
@@ -160,6 +183,8 @@ pub unsafe extern "C" fn faultin_shared_is_sealed(map: *const Map) -> c_int {
 
 /// Returns the first address of a shared map, for the accesses that take addresses (the atomic operations above all). The
 /// memory there may fault at any time: plain C code must not access it.
+///
+/// Async-signal-safe: does not allocate or lock, and leaves errno alone.
 ///
 /// @param map  The map.
 /// @return The address; NULL if nothing is mapped (without a handler), or the map is not of shared memory.

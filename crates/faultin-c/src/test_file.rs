@@ -68,16 +68,36 @@ fn map(file: &File, len: usize) -> io::Result<Mapping> {
     if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Mapping { base, len }) }
 }
 
-fn memfd(len: usize) -> io::Result<File> {
+fn memfd(len: usize) -> Result<File, Refusal> {
     // SAFETY: a string that ends with NUL; a new descriptor.
     let fd = unsafe { libc::memfd_create(c"faultin-test".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
     if fd < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(lacking(io::Error::last_os_error()));
     }
     // SAFETY: owned by nothing else.
     let file = unsafe { File::from_raw_fd(fd) };
     file.set_len(len as u64)?;
     Ok(file)
+}
+
+/// Why a test file was not made.
+struct Refusal {
+    error: io::Error,
+    /// This system has no such files, however they are asked for.
+    is_of_system: bool,
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        Refusal { error, is_of_system: false }
+    }
+}
+
+/// An error of a step that systems may forbid or lack: a namespace, a mount, a userfaultfd. How they say so differs (a limit of 0
+/// namespaces is ENOSPC), except that limits of this process are not the system's.
+fn lacking(error: io::Error) -> Refusal {
+    let is_of_process = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN));
+    Refusal { error, is_of_system: !is_of_process }
 }
 
 /// Stores the pattern of the bytes before `len`: byte `n` is `n % 251`.
@@ -96,7 +116,7 @@ fn fill(file: &File, len: usize) -> io::Result<()> {
 /// FAULTIN_TEST_FAIL_NO_SPACE needs user namespaces, or root: it mounts a tmpfs in a mount namespace of its own.
 /// FAULTIN_TEST_FAIL_UNREADABLE needs userfaultfd (Linux 5.11). Not async-signal-safe.
 ///
-/// @param file      Filled in.
+/// @param file      Filled in. After an error, its `fd` is -1 and its `data` NULL.
 /// @param bytes     The length of the file and of the mapping in bytes, not 0.
 /// @param fails_at  The first byte that fails, at most `bytes`. Memory fails by the page: accesses fail from the next page on, if
 ///                  this is within one.
@@ -119,6 +139,10 @@ pub unsafe extern "C" fn faultin_test_file(
     const UNREADABLE: c_int = TestFail::Unreadable as c_int;
     const NO_SPACE: c_int = TestFail::NoSpace as c_int;
     const PROTECTED: c_int = TestFail::Protected as c_int;
+    let nothing =
+        TestFile { fd: -1, how: 0, data: ptr::null_mut(), len: 0, fails_at: 0, reserved: [NO_WATCHER, 0, 0, 0] };
+    // SAFETY: forwarded.
+    unsafe { file.write(nothing) };
     let from = page_up(fails_at).filter(|_| bytes > 0 && fails_at <= bytes && page_up(bytes).is_some());
     let Some(from) = from else {
         // SAFETY: forwarded.
@@ -149,9 +173,10 @@ pub unsafe extern "C" fn faultin_test_file(
             0
         }
         Err(error) => {
-            let number = error.raw_os_error().unwrap_or(libc::EIO);
+            let number = error.error.raw_os_error().unwrap_or(libc::EINVAL);
             let cause = match number {
-                libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EINVAL => Cause::Unsupported,
+                _ if error.is_of_system => Cause::Unsupported,
+                libc::EINVAL | libc::EFBIG | libc::EOVERFLOW => Cause::OutOfRange,
                 libc::ENOSPC => Cause::NoSpace,
                 _ => Cause::Io,
             };
@@ -161,7 +186,9 @@ pub unsafe extern "C" fn faultin_test_file(
     }
 }
 
-/// Unmaps and closes a test file.
+/// Unmaps and closes a test file. Does nothing if its `data` is NULL: after an error, after a close, and for a structure of zeros.
+///
+/// Not async-signal-safe.
 ///
 /// @param file  What faultin_test_file() has filled in.
 ///
@@ -172,22 +199,26 @@ pub unsafe extern "C" fn faultin_test_file_close(file: *mut TestFile) {
     // SAFETY: forwarded; each is released once.
     unsafe {
         let file = &mut *file;
-        if !file.data.is_null() {
-            libc::munmap(file.data, file.len);
-            file.data = ptr::null_mut();
+        if file.data.is_null() {
+            return;
         }
+        libc::munmap(file.data, file.len);
+        file.data = ptr::null_mut();
         let watcher = file.reserved[0] as c_int;
         for fd in [file.fd, watcher] {
             if fd >= 0 {
                 libc::close(fd);
             }
         }
-        (file.fd, file.reserved[0]) = (-1, u64::from(u32::MAX));
+        (file.fd, file.reserved[0]) = (-1, NO_WATCHER);
     }
 }
 
 /// A file, its mapping, and what has to stay open for it to fail.
-type Made = io::Result<(File, Mapping, Option<OwnedFd>)>;
+type Made = Result<(File, Mapping, Option<OwnedFd>), Refusal>;
+
+/// No descriptor, in the words of a test file.
+const NO_WATCHER: u64 = u32::MAX as u64;
 
 fn truncated(bytes: usize, fails_at: usize) -> Made {
     let file = memfd(bytes)?;
@@ -199,14 +230,14 @@ fn truncated(bytes: usize, fails_at: usize) -> Made {
 
 fn protected(bytes: usize, from: usize) -> Made {
     let file = memfd(bytes)?;
-    fill(&file, from.min(bytes))?;
     let mapping = map(&file, bytes)?;
+    fill(&file, from.min(bytes))?;
     let whole = page_up(bytes).unwrap_or(bytes);
     if from < whole {
         // SAFETY: a part of the mapping, which nothing uses yet.
         let set = unsafe { libc::mprotect(mapping.base.wrapping_byte_add(from), whole - from, libc::PROT_NONE) };
         if set != 0 {
-            return Err(io::Error::last_os_error());
+            return Err(io::Error::last_os_error().into());
         }
     }
     Ok((file, mapping, None))
@@ -215,8 +246,8 @@ fn protected(bytes: usize, from: usize) -> Made {
 /// The pages are missing, and a userfaultfd answers with SIGBUS.
 fn unreadable(bytes: usize, from: usize) -> Made {
     let file = memfd(bytes)?;
-    fill(&file, from.min(bytes))?;
     let mapping = map(&file, bytes)?;
+    fill(&file, from.min(bytes))?;
     let whole = page_up(bytes).unwrap_or(bytes);
     if from >= whole {
         return Ok((file, mapping, None));
@@ -224,7 +255,7 @@ fn unreadable(bytes: usize, from: usize) -> Made {
     const USER_MODE_ONLY: c_int = 1;
     // SAFETY: a new descriptor.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) };
-    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(|| lacking(io::Error::last_os_error()))?;
     // SAFETY: owned by nothing else.
     let watcher = unsafe { OwnedFd::from_raw_fd(fd) };
     // `struct uffdio_api` and `struct uffdio_register` of <linux/userfaultfd.h>.
@@ -239,7 +270,7 @@ fn unreadable(bytes: usize, from: usize) -> Made {
     for (request, argument) in [(0xc018_aa3f_u64, api.as_mut_ptr()), (0xc020_aa00_u64, range.as_mut_ptr())] {
         // SAFETY: the kernel reads and writes the structures.
         if unsafe { libc::ioctl(watcher.as_raw_fd(), request as _, argument) } != 0 {
-            return Err(io::Error::last_os_error());
+            return Err(lacking(io::Error::last_os_error()));
         }
     }
     // Holes from here on: nothing has filled the pages of the file, so the first access finds them missing.
@@ -252,16 +283,16 @@ fn no_space(bytes: usize, from: usize) -> Made {
     // A tmpfs of no size would be unlimited.
     let file = tmpfs(from.max(page))?;
     file.set_len(bytes as u64)?;
+    let mapping = map(&file, bytes)?;
     fill(&file, from.min(bytes))?;
     if from == 0 {
         // Takes the one page that there is, past the end of the file.
         let past = page_up(bytes).unwrap_or(bytes) as libc::off_t;
         // SAFETY: allocates for the file of a descriptor that we own.
         if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, past, page as libc::off_t) } != 0 {
-            return Err(io::Error::last_os_error());
+            return Err(io::Error::last_os_error().into());
         }
     }
-    let mapping = map(&file, bytes)?;
     Ok((file, mapping, None))
 }
 
@@ -276,11 +307,13 @@ struct Child {
     gid_map: [u8; 32],
     /// The descriptor, or a negative error number.
     result: c_int,
+    /// Whether the tmpfs was mounted.
+    is_mounted: bool,
 }
 
 /// Makes a file on a new tmpfs of `size` bytes, which lives as long as the file is open. A child process mounts it in
 /// namespaces of its own; it shares this process's descriptors, so the file that it opens is open here.
-fn tmpfs(size: usize) -> io::Result<File> {
+fn tmpfs(size: usize) -> Result<File, Refusal> {
     let text = |text: String| {
         let mut bytes = [0; 32];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
@@ -293,6 +326,7 @@ fn tmpfs(size: usize) -> io::Result<File> {
         uid_map: text(format!("0 {uid} 1")),
         gid_map: text(format!("0 {gid} 1")),
         result: -libc::EIO,
+        is_mounted: false,
     };
     let mut stack = vec![0_u128; STACK / 16];
     // SAFETY: the child runs on a stack of its own, and this thread waits until it has ended (CLONE_VFORK). It makes system calls
@@ -302,17 +336,20 @@ fn tmpfs(size: usize) -> io::Result<File> {
         libc::clone(in_child, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut child).cast())
     };
     if number < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(lacking(io::Error::last_os_error()));
     }
     // SAFETY: the child of this function.
     while unsafe { libc::waitpid(number, ptr::null_mut(), libc::__WALL) } < 0
         && io::Error::last_os_error().raw_os_error() == Some(libc::EINTR)
     {}
-    // SAFETY: the child has written it.
-    match unsafe { (&raw const child.result).read_volatile() } {
+    // SAFETY: the child has written both.
+    let (result, is_mounted) =
+        unsafe { ((&raw const child.result).read_volatile(), (&raw const child.is_mounted).read_volatile()) };
+    match result {
         // SAFETY: opened for this, and owned by nothing else.
         fd @ 0.. => Ok(unsafe { File::from_raw_fd(fd) }),
-        error => Err(io::Error::from_raw_os_error(-error)),
+        error if is_mounted => Err(io::Error::from_raw_os_error(-error).into()),
+        error => Err(lacking(io::Error::from_raw_os_error(-error))),
     }
 }
 
@@ -320,7 +357,9 @@ extern "C" fn in_child(argument: *mut c_void) -> c_int {
     // SAFETY: this process's child, and the argument of `tmpfs`.
     unsafe {
         let child = argument.cast::<Child>();
-        let opened = open_on_tmpfs(&*child);
+        let is_mounted = || (&raw mut (*child).is_mounted).write_volatile(true);
+        let (options, uid_map, gid_map) = ((*child).options, (*child).uid_map, (*child).gid_map);
+        let opened = open_on_tmpfs(&options, &uid_map, &gid_map, is_mounted);
         (&raw mut (*child).result).write_volatile(opened);
         0
     }
@@ -328,7 +367,7 @@ extern "C" fn in_child(argument: *mut c_void) -> c_int {
 
 /// Returns the descriptor, or a negative error number. In a child that shares the memory: system calls without the C library,
 /// whose variables are the parent's.
-fn open_on_tmpfs(child: &Child) -> c_int {
+fn open_on_tmpfs(options: &[u8; 32], uid_map: &[u8; 32], gid_map: &[u8; 32], is_mounted: impl Fn()) -> c_int {
     let call = |number, arguments: [usize; 6]| {
         // SAFETY: about this process's own namespaces and descriptors; the strings end with NUL.
         unsafe { faultin::signal::syscall6(number, arguments) as c_int }
@@ -355,8 +394,8 @@ fn open_on_tmpfs(child: &Child) -> c_int {
             return unshared;
         }
         write(c"/proc/self/setgroups", c"deny");
-        write(c"/proc/self/uid_map", bytes(&child.uid_map));
-        write(c"/proc/self/gid_map", bytes(&child.gid_map));
+        write(c"/proc/self/uid_map", bytes(uid_map));
+        write(c"/proc/self/gid_map", bytes(gid_map));
     }
     // What is mounted from here on stays in this namespace.
     let private = (libc::MS_REC | libc::MS_PRIVATE) as usize;
@@ -365,11 +404,11 @@ fn open_on_tmpfs(child: &Child) -> c_int {
         return made;
     }
     let flags = (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC) as usize;
-    let mounted =
-        call(libc::SYS_mount, [at(c"faultin-test"), at(c"/tmp"), at(c"tmpfs"), flags, at(bytes(&child.options)), 0]);
+    let mounted = call(libc::SYS_mount, [at(c"faultin-test"), at(c"/tmp"), at(c"tmpfs"), flags, at(bytes(options)), 0]);
     if mounted < 0 {
         return mounted;
     }
+    is_mounted();
     let flags = (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC) as usize;
     call(libc::SYS_openat, [here, at(c"/tmp/faultin-test"), flags, 0o600, 0, 0])
 }

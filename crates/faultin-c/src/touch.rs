@@ -47,7 +47,8 @@ fn granularity(number: c_int) -> Option<Granularity> {
 /// Call it only after a copy that moved nothing, and give up only when it returns 0. It changes no byte; for
 /// FAULTIN_ACCESS_WRITE it stores what it reads, atomically.
 ///
-/// Does not allocate or lock. Not async-signal-safe where a pager of faultin-cache resolves the faults.
+/// Async-signal-safe, except where a pager of the Rust crate faultin-cache resolves the faults: does not allocate or lock, and
+/// leaves errno alone.
 ///
 /// @param ptr     Memory that may fault.
 /// @param len     The number of bytes that the consumer wants.
@@ -86,7 +87,8 @@ pub unsafe extern "C" fn faultin_fault_in(ptr: *mut c_void, len: usize, access: 
 /// Proves that every byte can be loaded, or stored, now. It changes no byte; for FAULTIN_ACCESS_WRITE it stores what it reads,
 /// atomically, in each page: that dirties pages and breaks copy-on-write.
 ///
-/// Does not allocate or lock. Not async-signal-safe where a pager of faultin-cache resolves the faults.
+/// Async-signal-safe, except where a pager of the Rust crate faultin-cache resolves the faults: does not allocate or lock, and
+/// leaves errno alone.
 ///
 /// @param ptr     Memory that may fault.
 /// @param len     The number of bytes.
@@ -105,6 +107,9 @@ pub unsafe extern "C" fn faultin_probe(
     unit: c_int,
     fault: *mut Fault,
 ) -> usize {
+    if len == 0 {
+        return 0;
+    }
     let (Some(access), Some(unit)) = (self::access(access), granularity(unit)) else {
         // SAFETY: forwarded.
         unsafe { failed(Fault::invalid(), fault) };

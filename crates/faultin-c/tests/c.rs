@@ -87,6 +87,64 @@ fn maps_and_guards_report_truncation_and_a_full_disk() {
 }
 
 #[test]
+fn a_length_of_0_is_never_short() {
+    passes("contracts", Link::Static, &["zero-lengths", "kernel"]);
+    passes("contracts", Link::Static, &["zero-lengths", "installed"]);
+}
+
+#[test]
+fn a_change_after_the_last_byte_is_a_short_read() {
+    passes("contracts", Link::Static, &["changes", "kernel"]);
+    passes("contracts", Link::Static, &["changes", "installed"]);
+}
+
+#[test]
+fn a_reservation_past_the_end_makes_file_and_map_longer() {
+    passes("contracts", Link::Static, &["allocate", "kernel"]);
+    passes("contracts", Link::Static, &["allocate", "installed"]);
+}
+
+#[test]
+fn a_guard_over_a_mapping_of_the_caller_is_no_copy() {
+    passes("contracts", Link::Static, &["over", "kernel"]);
+    passes("contracts", Link::Static, &["over", "installed"]);
+}
+
+#[test]
+fn a_child_has_maps_and_guards_of_its_own() {
+    passes("contracts", Link::Static, &["fork", "kernel"]);
+    passes("contracts", Link::Static, &["fork", "installed"]);
+}
+
+#[test]
+fn a_test_file_that_was_not_made_is_closed_without_harm() {
+    passes("contracts", Link::Static, &["test-files"]);
+}
+
+#[test]
+fn a_system_without_namespaces_has_no_full_disk() {
+    let Some(program) = program("contracts", Link::Static) else { return };
+    let limited = r#"echo 0 >/proc/sys/user/max_mnt_namespaces || exit 77; exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["-Ur", "sh", "-c", limited, "sh"]);
+    // An emulator may be between the shell and the program.
+    let inner = faultin_test::processes::run(&program);
+    command.arg(inner.get_program()).args(inner.get_args()).arg("no-namespaces");
+    match command.output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if text(&output.stderr).contains("contracts.c") => panic!("{}", text(&output.stderr)),
+        output => skipped("mount", format_args!("a user namespace with limits of its own: {output:?}")),
+    }
+}
+
+#[test]
+fn explanations_are_installed_when_the_call_returns() {
+    for _ in 0..50 {
+        passes("contracts", Link::Static, &["install-race"]);
+    }
+}
+
+#[test]
 fn nothing_is_installed_or_allocated_unless_asked() {
     passes("quiet", Link::Static, &[]);
     passes("quiet", Link::Shared, &[]);
@@ -138,6 +196,32 @@ fn a_truncated_file_is_explained_by_its_path_or_its_descriptor() {
     assert!(line.starts_with(&format!("faultin: SIGBUS: {} at byte {} of /", called("load"), 2 * page + 1)), "{line}");
     assert!(line.contains("a \\x1b[31m\\x0aname: past the end of the file: it has 10 bytes"), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+/// On btrfs, the list of mappings has another device than the file has.
+#[test]
+fn a_file_on_btrfs_is_explained() {
+    const SCRIPT: &str = r#"
+truncate -s 128M "$1/image" && mkfs.btrfs -q "$1/image" && mkdir "$1/disk" || exit 77
+mount -o loop "$1/image" "$1/disk" || exit 77
+printf 0123456789 > "$1/disk/file"
+shift
+"$@"
+echo "status $?"
+"#;
+    let Some(program) = program("explain", Link::Static) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", SCRIPT, "sh"]).arg(folder.path());
+    let inner = faultin_test::processes::run(&program);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let output = command.arg("path").arg(folder.path().join("disk/file")).output();
+    let said = output.as_ref().map(|output| text(&output.stdout) + &text(&output.stderr)).unwrap_or_default();
+    if !said.contains("status ") {
+        return skipped("btrfs", format_args!("mkfs.btrfs, and a mount of it: {output:?}"));
+    }
+    assert!(said.contains(&format!("status {}", 128 + libc::SIGBUS)), "{said}");
+    assert!(said.contains("disk/file: past the end of the file: it has 10 bytes"), "{said}");
 }
 
 #[test]
@@ -216,6 +300,83 @@ fn symbols_are_those_of_the_list_and_of_the_header() {
     let is_ours = |name: &String| name.starts_with("faultin_") && !name.starts_with("faultin_object_");
     let ours: BTreeSet<String> = all.into_iter().filter(is_ours).collect();
     assert_eq!(ours, list, "{} and symbols.txt", library.archive.display());
+}
+
+/// Returns the comments of the header's functions, by the functions' names.
+fn comments() -> Vec<(String, String)> {
+    let header = std::fs::read_to_string(format!("{HERE}/include/faultin.h")).unwrap();
+    // (The first comment is that of the file.)
+    let parts = header.split("\n/**\n").skip(1).filter_map(|part| part.split_once(" */\n"));
+    let functions = parts.filter_map(|(comment, code)| {
+        let (before, _) = code.split_once('(')?;
+        let name = before.rsplit([' ', '*']).next()?;
+        // (The comments in an enumeration name functions.)
+        (name.starts_with("faultin_") && !before.contains("/*"))
+            .then(|| (name.to_owned(), comment.replace("\n *", "").replace("  ", " ")))
+    });
+    functions.collect()
+}
+
+#[test]
+fn each_function_says_whether_it_is_async_signal_safe() {
+    let comments = comments();
+    let names: BTreeSet<String> = comments.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, declared());
+    let silent = comments.iter().filter(|(_, comment)| !comment.to_lowercase().contains("async-signal-safe"));
+    assert_eq!(silent.map(|(name, _)| name).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn the_man_page_names_each_function() {
+    let page = std::fs::read_to_string(format!("{HERE}/man/faultin.3")).unwrap();
+    let page = page.replace("\\fB", " ");
+    let words: BTreeSet<&str> = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '\\').collect();
+    // One name stands for the four sizes: `faultin_load_u\fIN\fR`.
+    let is_named = |name: &String| {
+        let family = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        words.contains(&**name) || name != family && words.contains(&*format!("{family}\\fIN\\fR"))
+    };
+    let missing: Vec<String> = declared().into_iter().filter(|name| !is_named(name)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The commands of docs/c.md for programs that have the library inside, with and without glibc itself.
+#[test]
+fn the_archive_is_linked_as_the_manual_says() {
+    // Sanitizers have no archives for this, and musl's programs are all static.
+    if std::env::var("FAULTIN_C_FLAGS").is_ok_and(|flags| !flags.is_empty()) {
+        return;
+    }
+    for link in [Link::Archive, Link::Whole] {
+        passes("accesses", link, &["installed", "protected"]);
+        passes("maps", link, &["installed"]);
+        passes("contracts", link, &["install-race"]);
+        let Some(program) = program("maps", link) else { return };
+        let Some(dynamic) = tool("readelf", &["--dynamic", "--wide"], &program) else { return };
+        assert!(!dynamic.contains("libfaultin"), "{dynamic}");
+        assert_eq!(dynamic.contains("libc.so"), link == Link::Archive, "{dynamic}");
+    }
+}
+
+/// `make` passes what cargo's build understands, also where other commands of cargo do not.
+#[test]
+fn options_for_cargo_leave_the_version_alone() {
+    let make = |options: &[&str]| {
+        let mut make = Command::new("make");
+        make.args(["--dry-run", "--no-print-directory", "-C", HERE, "install"]).args(options);
+        make.env_remove("MAKEFLAGS").output()
+    };
+    let Ok(plain) = make(&[]) else { return skipped("toolchain", "no make") };
+    for options in ["-j2", "--jobs 2 --offline", "--quiet --config net.offline=true"] {
+        let with = make(&[&format!("CARGOFLAGS={options}")]).unwrap();
+        assert!(with.status.success(), "{options}: {}", text(&with.stderr));
+        let said = text(&with.stdout);
+        let version = format!("/libfaultin.so.{}\"", env!("CARGO_PKG_VERSION"));
+        assert!(said.contains("-soname,libfaultin.so.0 ") && said.contains(&version), "{options}: {said}");
+        assert_eq!(said.replace(&format!(" {options} "), "  "), text(&plain.stdout), "{options}");
+    }
+    let without = make(&["CARGO=false"]).unwrap();
+    assert!(!without.status.success(), "{}", text(&without.stdout));
 }
 
 #[test]

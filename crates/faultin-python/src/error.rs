@@ -4,12 +4,15 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use faultin::MapError;
 use faultin::map::{Change, Reason};
+use faultin::{InstallError, MapError};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
+
+/// Ranges of a file, each from its first byte to the byte after its last one.
+type Ranges = Vec<(u64, u64)>;
 
 /// Everything that an exception of this package says.
 pub(crate) struct Failure<'a> {
@@ -23,13 +26,14 @@ pub(crate) struct Failure<'a> {
 
 impl Failure<'_> {
     /// Makes an exception of a class of `faultin._errors`.
-    fn of(self, py: Python<'_>, class: &Bound<'_, PyAny>, ranges: Option<Vec<(u64, u64)>>) -> PyResult<PyErr> {
+    fn of(self, py: Python<'_>, class: &Bound<'_, PyAny>, damage: Option<(Ranges, Vec<PyErr>)>) -> PyResult<PyErr> {
         let words = PyDict::new(py);
         words.set_item("offset", self.offset)?;
         words.set_item("done", self.done)?;
         words.set_item("cause", self.cause)?;
-        if let Some(ranges) = ranges {
+        if let Some((ranges, others)) = damage {
             words.set_item("ranges", ranges)?;
+            words.set_item("others", others.iter().map(|other| other.value(py)).collect::<Vec<_>>())?;
         }
         let error = class.call((self.errno, self.message, self.path), Some(&words))?;
         Ok(PyErr::from_value(error))
@@ -42,11 +46,11 @@ impl Failure<'_> {
         class.and_then(|class| self.of(py, class, None)).unwrap_or_else(|error| error)
     }
 
-    /// Makes a `DamagedError` with ranges of the file.
-    pub(crate) fn into_damaged(self, py: Python<'_>, ranges: Vec<(u64, u64)>) -> PyErr {
+    /// Makes a `DamagedError` with ranges of the file, and the errors of other files.
+    pub(crate) fn into_damaged(self, py: Python<'_>, ranges: Ranges, others: Vec<PyErr>) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let class = CLASS.import(py, "faultin._errors", "DamagedError");
-        class.and_then(|class| self.of(py, class, Some(ranges))).unwrap_or_else(|error| error)
+        class.and_then(|class| self.of(py, class, Some((ranges, others)))).unwrap_or_else(|error| error)
     }
 }
 
@@ -107,6 +111,17 @@ pub(crate) fn raised_by_open(py: Python<'_>, error: &MapError) -> PyErr {
         }
         _ => raised(py, error, 0),
     }
+}
+
+/// Makes the exception of a handler that cannot be installed.
+pub(crate) fn no_handler(py: Python<'_>, error: &InstallError) -> PyErr {
+    let errno = match error {
+        InstallError::Sigaction(_, error) => error.raw_os_error().unwrap_or(libc::ENOSYS),
+        // The number of `Reason::Handler`.
+        _ => libc::ENOSYS,
+    };
+    let message = format!("the signal handler cannot be installed: {error}");
+    Failure { errno, message, path: None, offset: None, done: 0, cause: "no-handler" }.into_error(py)
 }
 
 /// Makes the `OSError` that Python's own functions raise for a failed call.

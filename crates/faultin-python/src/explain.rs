@@ -9,12 +9,11 @@ use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use faultin::signal;
-use pyo3::exceptions::PyRuntimeError;
+use faultin::{InstallError, signal};
 use pyo3::prelude::*;
 
-use crate::error::os_error;
-use crate::guard::{Query, READABLE, SHARED, WRITABLE, open_maps, query};
+use crate::error::no_handler;
+use crate::guard::{Query, READABLE, Reference, SHARED, Shown, WRITABLE, open_maps, query};
 use crate::status;
 
 /// What was there before, in a box that is never freed; 0 before the first installation.
@@ -40,8 +39,7 @@ pub(crate) fn is_active() -> bool {
 
 /// Makes a bus error print one line before it ends the process.
 #[pyfunction]
-pub(crate) fn explain() -> PyResult<()> {
-    let failed = |error: faultin::InstallError| PyRuntimeError::new_err(error.to_string());
+pub(crate) fn explain(py: Python<'_>) -> PyResult<()> {
     if !is_active() {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         let mut previous = MaybeUninit::<libc::sigaction>::zeroed();
@@ -60,13 +58,13 @@ pub(crate) fn explain() -> PyResult<()> {
             }
         };
         if result != 0 {
-            return Err(os_error(&std::io::Error::last_os_error(), None));
+            let error = std::io::Error::last_os_error();
+            PREVIOUS.store(0, Ordering::Release);
+            return Err(no_handler(py, &InstallError::Sigaction(libc::SIGBUS, error)));
         }
     }
     // Faults that faultin recovers from are none that end the process: its handler comes first.
-    faultin::install().and_then(|()| signal::raise_to_top()).map_err(failed)?;
-    status::note_installed();
-    Ok(())
+    status::raise(py)
 }
 
 /// The handler of SIGBUS.
@@ -273,7 +271,7 @@ fn of_code(line: &mut Line, code: c_int) {
 
 /// The cause that the file gives, and what to do about it.
 fn of_file(line: &mut Line, mapping: &Query, name: &[u8], offset: u64, stores: Option<bool>) {
-    let file = open_file(name, mapping.inode);
+    let file = open_file(name, mapping);
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: room for the answer.
     if unsafe { libc::fstat(file, stat.as_mut_ptr()) } != 0 {
@@ -333,11 +331,14 @@ fn of_file(line: &mut Line, mapping: &Query, name: &[u8], offset: u64, stores: O
 }
 
 /// Opens the mapped file, by its path or another descriptor of it; -1 if there is neither. It is not closed: the process ends.
-fn open_file(name: &[u8], inode: u64) -> c_int {
+fn open_file(name: &[u8], mapping: &Query) -> c_int {
+    static LINK: Static<[u8; libc::PATH_MAX as usize]> = Static(UnsafeCell::new([0; libc::PATH_MAX as usize]));
+    let path = CStr::from_bytes_until_nul(name).map_or(&[][..], CStr::to_bytes);
+    let shown = Shown { device: mapping.device(), inode: mapping.inode, name: path };
     let is_it = |fd: c_int| {
-        let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: room for the answer, which is used if there is one.
-        unsafe { libc::fstat(fd, stat.as_mut_ptr()) == 0 && stat.assume_init().st_ino == inode }
+        let way = Reference::Descriptor(fd);
+        // SAFETY: as the line, this thread's alone, and used by one call at a time.
+        way.stat().is_some_and(|stat| shown.is(&stat, way, || unsafe { &mut *LINK.get() }))
     };
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_RDONLY;
     // SAFETY: a path that ends with a zero.
@@ -370,7 +371,7 @@ fn search(maps: c_int, address: usize, name: &mut [u8]) -> Option<Query> {
 struct Parser {
     address: u64,
     field: usize,
-    /// Start, end, rights, offset, (device), inode.
+    /// Start, end, rights, offset, device (its major number in the upper half), inode.
     numbers: [u64; 6],
     path: usize,
 }
@@ -382,12 +383,12 @@ impl Parser {
 
     fn take(&mut self, byte: u8, name: &mut [u8]) -> Option<Query> {
         if byte == b'\n' {
-            let [start, end, rights, offset, _, inode] = self.numbers;
+            let [start, end, rights, offset, device, inode] = self.numbers;
             if let Some(last) = name.get_mut(self.path) {
                 *last = 0;
             }
             if (start..end).contains(&self.address) {
-                return Some(Query::of(start, end, rights, offset, inode));
+                return Some(Query::of(start, end, rights, offset, ((device >> 32) as u32, device as u32), inode));
             }
             *self = Parser::new(self.address);
             return None;
@@ -398,6 +399,11 @@ impl Parser {
             (0 | 1 | 3, _) => {
                 self.numbers[self.field] =
                     self.numbers[self.field] << 4 | u64::from((byte as char).to_digit(16).unwrap_or(0));
+            }
+            (4, b':') => self.numbers[4] <<= 32,
+            (4, _) => {
+                let (major, minor) = (self.numbers[4] & !0xffff_ffff, self.numbers[4] & 0xffff_ffff);
+                self.numbers[4] = major | minor << 4 | u64::from((byte as char).to_digit(16).unwrap_or(0));
             }
             (2, b'r') => self.numbers[2] |= READABLE,
             (2, b'w') => self.numbers[2] |= WRITABLE,

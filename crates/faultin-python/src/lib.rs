@@ -18,6 +18,7 @@ mod iter;
 mod map;
 mod patience;
 mod safetensors;
+mod shared;
 mod status;
 mod writable;
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use faultin::map::{Backend, Watch};
 use faultin::{MapError, MapOptions};
@@ -16,10 +16,11 @@ use crate::buffer::Buffer;
 use crate::error::{os_error, raised, raised_by_open};
 use crate::iter::{Chunks, Lines};
 use crate::patience::{PIECE, in_pieces};
+use crate::shared::Shared;
 use crate::status;
 
 /// Maximum number of bytes of a piece of a search: some milliseconds.
-const SEARCHED: u64 = 16 << 20;
+const SEARCHED: usize = 16 << 20;
 
 /// Number of bytes that are hashed at once.
 const HASHED: usize = 1 << 20;
@@ -43,7 +44,7 @@ pub(crate) fn watch(word: &str) -> PyResult<Watch> {
 /// Returns the backend for a word: without one, a mapping only where the handler was asked for.
 pub(crate) fn backend(word: Option<&str>) -> PyResult<Backend> {
     match word {
-        None if status::is_installed() => Ok(Backend::Automatic),
+        None if status::is_requested() => Ok(Backend::Automatic),
         None | Some("pread") => Ok(Backend::Pread),
         Some("mapping") => Ok(Backend::Mapped),
         Some(other) => Err(PyValueError::new_err(format!("backend is None, 'mapping' or 'pread', not {other:?}"))),
@@ -82,7 +83,7 @@ impl Target {
 #[pyclass(frozen, module = "faultin")]
 pub(crate) struct FileMap {
     /// `None` once it is closed.
-    map: Mutex<Option<Arc<faultin::FileMap>>>,
+    map: Mutex<Option<Shared<faultin::FileMap>>>,
     /// By which it is pickled.
     path: Option<PathBuf>,
     watch: &'static str,
@@ -108,7 +109,7 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
         status::note_installed();
     }
     let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
-    Ok(FileMap { map: Mutex::new(Some(Arc::new(map))), path, watch: word, backend })
+    Ok(FileMap { map: Mutex::new(Some(Shared::new(map))), path, watch: word, backend })
 }
 
 /// Copies from `at` to the memory at `address`, until it is full or the map ends. Returns the number of bytes.
@@ -117,8 +118,8 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
 /// `len` bytes at `address` are valid memory until this returns, which no other Rust code refers to.
 unsafe fn fill(py: Python<'_>, map: &faultin::FileMap, address: usize, len: usize, at: u64) -> PyResult<usize> {
     let mut done = 0;
-    let outcome = in_pieces(py, || {
-        let piece = (len - done).min(PIECE);
+    let outcome = in_pieces(py, len as u64, PIECE, |size| {
+        let piece = (len - done).min(size);
         if piece == 0 {
             return Ok(false);
         }
@@ -168,7 +169,7 @@ pub(crate) fn bytes<'py>(py: Python<'py>, map: &faultin::FileMap, len: u64, at: 
 
 impl FileMap {
     /// Returns the map, or fails if it was closed.
-    pub(crate) fn open_map(&self) -> PyResult<Arc<faultin::FileMap>> {
+    pub(crate) fn open_map(&self) -> PyResult<Shared<faultin::FileMap>> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         map.clone().ok_or_else(|| PyValueError::new_err("the file is closed"))
     }
@@ -183,8 +184,9 @@ impl FileMap {
         (place(start), end.map_or(len, place))
     }
 
-    fn search(py: Python<'_>, mut step: impl FnMut() -> Result<bool, MapError> + Send) -> PyResult<()> {
-        in_pieces(py, &mut step)?.map_err(|error| raised(py, &error, 0))
+    /// Calls `step` with the number of bytes to search, until it returns `false`.
+    fn search(py: Python<'_>, total: u64, mut step: impl FnMut(u64) -> Result<bool, MapError> + Send) -> PyResult<()> {
+        in_pieces(py, total, SEARCHED, |size| step(size as u64))?.map_err(|error| raised(py, &error, 0))
     }
 }
 
@@ -233,8 +235,10 @@ impl FileMap {
         let needle = owned(needle)?;
         let (mut at, end) = Self::range(&map, start, end);
         let mut found = None;
-        Self::search(py, || {
-            let window = end.min(at.saturating_add(SEARCHED).saturating_add(needle.len() as u64));
+        Self::search(py, end.saturating_sub(at), |size| {
+            // What one piece has of the next one is no more than the rest of it.
+            let size = size.max(needle.len() as u64);
+            let window = end.min(at.saturating_add(size).saturating_add(needle.len() as u64));
             if at > window {
                 return Ok(false);
             }
@@ -253,8 +257,9 @@ impl FileMap {
         let needle = owned(needle)?;
         let (start, mut end) = Self::range(&map, start, end);
         let mut found = None;
-        Self::search(py, || {
-            let window = start.max(end.saturating_sub(SEARCHED).saturating_sub(needle.len() as u64));
+        Self::search(py, end.saturating_sub(start), |size| {
+            let size = size.max(needle.len() as u64);
+            let window = start.max(end.saturating_sub(size).saturating_sub(needle.len() as u64));
             if end < window {
                 return Ok(false);
             }
@@ -276,8 +281,8 @@ impl FileMap {
             return Ok(if at <= end { end - at + 1 } else { 0 });
         }
         let mut count = 0;
-        Self::search(py, || {
-            let window = end.min(at.saturating_add(SEARCHED));
+        Self::search(py, end.saturating_sub(at), |size| {
+            let window = end.min(at.saturating_add(size.max(needle.len() as u64)));
             if at >= window {
                 return Ok(false);
             }
@@ -306,8 +311,8 @@ impl FileMap {
         let (mut at, end) = Self::range(&map, start, end);
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; HASHED];
-        Self::search(py, || {
-            let piece = end.saturating_sub(at).min(HASHED as u64) as usize;
+        Self::search(py, end.saturating_sub(at), |size| {
+            let piece = end.saturating_sub(at).min(size).min(HASHED as u64) as usize;
             if piece == 0 {
                 return Ok(false);
             }

@@ -8,27 +8,50 @@ use pyo3::prelude::*;
 /// Maximum number of bytes of a piece: some milliseconds of copying.
 pub(crate) const PIECE: usize = 4 << 20;
 
-/// The time after which a signal's Python handler is called. Ctrl-C is to work within 100 ms.
-const PERIOD: Duration = Duration::from_millis(40);
+/// Number of bytes of the first piece: a tenth of a second at a megabyte a second.
+const FIRST: usize = 64 << 10;
 
-/// Calls `step` until it returns `None`, without the interpreter's lock, and handlers of signals in between.
+/// Number of bytes of the smallest piece.
+const LEAST: usize = 4 << 10;
+
+/// The time after which a signal's Python handler is called. Ctrl-C is to work within 100 ms.
+pub(crate) const PERIOD: Duration = Duration::from_millis(40);
+
+/// The time that a piece is to take.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Calls `step` with the number of bytes of a piece, until it returns `false`, without the interpreter's lock, and handlers of
+/// signals in between. A piece has at most `most` bytes, and as many as the file's speed allows.
 ///
-/// The first piece needs no look at the clock: most operations have only one.
+/// An operation of `total` bytes that has one piece does not look at the clock.
 pub(crate) fn in_pieces<E: Send>(
     py: Python<'_>,
-    mut step: impl FnMut() -> Result<bool, E> + Send,
+    total: u64,
+    most: usize,
+    mut step: impl FnMut(usize) -> Result<bool, E> + Send,
 ) -> PyResult<Result<(), E>> {
+    if total <= FIRST as u64 {
+        match py.detach(|| step(FIRST)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let mut size = FIRST.min(most);
     loop {
         let more = py.detach(|| {
-            match step() {
-                Ok(true) => {}
-                other => return other,
-            }
             let begun = Instant::now();
+            let mut last = begun;
             loop {
-                match step() {
-                    Ok(true) if begun.elapsed() < PERIOD => {}
+                match step(size) {
+                    Ok(true) => {}
                     other => return other,
+                }
+                let now = Instant::now();
+                size = next(size, now - last).min(most);
+                last = now;
+                if now - begun >= PERIOD {
+                    return Ok(true);
                 }
             }
         });
@@ -38,4 +61,11 @@ pub(crate) fn in_pieces<E: Send>(
             Err(error) => return Ok(Err(error)),
         }
     }
+}
+
+/// Returns the number of bytes of the next piece, after one of `size` bytes that took so long.
+fn next(size: usize, took: Duration) -> usize {
+    let nanos = took.as_nanos().max(1);
+    let fitting = size as u128 * STEP.as_nanos() / nanos;
+    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(LEAST, size.saturating_mul(4))
 }

@@ -3,32 +3,48 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use faultin::signal::{self, HandlerState};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::error::no_handler;
 use crate::explain;
 use crate::guard;
 
-/// Whether this package has installed the handler: only on request.
+/// Whether this package has installed the handler: for `install`, `guard`, `explain` or a mapping.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether the handler was asked for.
+/// Whether the program has called `install`: files are mapped from then on. What else installs the handler says nothing
+/// about other files.
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether files are mapped unless the program says how to read them.
+pub(crate) fn is_requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Returns whether the handler was installed by this package.
 pub(crate) fn is_installed() -> bool {
     INSTALLED.load(Ordering::Relaxed)
 }
 
-/// Notes that the handler was asked for, by a call that installs it.
+/// Notes that a call has installed the handler.
 pub(crate) fn note_installed() {
     INSTALLED.store(true, Ordering::Relaxed);
 }
 
 /// Installs the handler of SIGSEGV and SIGBUS, or raises it above one that was installed later.
-#[pyfunction]
-pub(crate) fn install() -> PyResult<()> {
+pub(crate) fn raise(py: Python<'_>) -> PyResult<()> {
     let installed = faultin::install().and_then(|()| signal::raise_to_top());
-    installed.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    installed.map_err(|error| no_handler(py, &error))?;
     note_installed();
+    Ok(())
+}
+
+/// As [`raise`], on request of the program.
+#[pyfunction]
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    raise(py)?;
+    REQUESTED.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -57,7 +73,7 @@ pub(crate) fn status(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     fields.set_item("segv", segv)?;
     fields.set_item("blocked", blocked)?;
     fields.set_item("explains", explain::is_active())?;
-    fields.set_item("backend", if is_installed() { "mapping" } else { "pread" })?;
+    fields.set_item("backend", if is_requested() { "mapping" } else { "pread" })?;
     fields.set_item("guards", guard::active())?;
     fields.set_item(
         "recovered",

@@ -1,7 +1,7 @@
 //! `WritableMap`: stores that may fail, for `faultin.memmap`.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use faultin::map::Reason;
 use faultin::{FileMapMut, MapOptions};
@@ -13,11 +13,12 @@ use crate::buffer::Buffer;
 use crate::error::{os_error, raised, raised_by_open};
 use crate::map::{Target, backend, bytes, fill_buffer};
 use crate::patience::{PIECE, in_pieces};
+use crate::shared::Shared;
 
 /// A file that is written with errors, whatever is left on its disk.
 #[pyclass(frozen, module = "faultin")]
 pub(crate) struct WritableMap {
-    map: Mutex<Option<Arc<FileMapMut>>>,
+    map: Mutex<Option<Shared<FileMapMut>>>,
 }
 
 /// Opens a file for reading and writing. `size` is the length that a file gets that is created, or is shorter; `reserve`
@@ -53,17 +54,17 @@ pub(crate) fn open_writable(
                 Err(error) if matches!(error.reason(), Reason::Unsupported(_)) => false,
                 Err(error) => return Err(raised(py, &error, 0)),
             };
-        if !reserved && map.file_len().map_err(|error| raised(py, &error, 0))? < size {
+        if !reserved && py.detach(|| map.file_len()).map_err(|error| raised(py, &error, 0))? < size {
             // Past the limit of the process this raises SIGXFSZ as well, which Python ignores.
             py.detach(|| map.file().set_len(size)).map_err(|error| os_error(&error, map.path()))?;
         }
         py.detach(|| map.refresh()).map_err(|error| raised(py, &error, 0))?;
     }
-    Ok(WritableMap { map: Mutex::new(Some(Arc::new(map))) })
+    Ok(WritableMap { map: Mutex::new(Some(Shared::new(map))) })
 }
 
 impl WritableMap {
-    fn open_map(&self) -> PyResult<Arc<FileMapMut>> {
+    fn open_map(&self) -> PyResult<Shared<FileMapMut>> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         map.clone().ok_or_else(|| PyValueError::new_err("the file is closed"))
     }
@@ -79,8 +80,8 @@ impl WritableMap {
         // SAFETY: the buffer outlives the slice.
         let src = unsafe { buffer.bytes() };
         let mut done = 0;
-        let outcome = in_pieces(py, || {
-            let piece = (src.len() - done).min(PIECE);
+        let outcome = in_pieces(py, src.len() as u64, PIECE, |size| {
+            let piece = (src.len() - done).min(size);
             if piece == 0 {
                 return Ok(false);
             }

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,8 @@ def age(path: Path) -> None:
 
 
 @pytest.fixture
-def small_shm(skip: Callable[[str, str], None]) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Runs scripts that see a /dev/shm of a mebibyte, in a namespace of mounts."""
+def in_namespace(skip: Callable[[str, str], None]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs scripts in a namespace of mounts, after a command of the shell that mounts something."""
     probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     try:
         possible = subprocess.run(probe, capture_output=True).returncode == 0
@@ -99,13 +99,32 @@ def small_shm(skip: Callable[[str, str], None]) -> Iterator[Callable[..., subpro
     if not possible:
         skip("mount", "no namespace of mounts")
 
-    def run_small(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$0" -c "$@"'
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, sys.executable]
-        command += [textwrap.dedent(script), *map(str, arguments)]
+    def run_there(mount: str, script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount + ' && exec "$0" -c "$@"']
+        command += [sys.executable, textwrap.dedent(script), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120 * PATIENCE)
 
-    yield run_small
+    return run_there
+
+
+@pytest.fixture
+def namespace(in_namespace: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., str]:
+    """Runs scripts that must end well in a namespace of mounts. Returns what they print."""
+
+    def run_there(mount: str, script: str, *arguments: object) -> str:
+        result = in_namespace(mount, script, *arguments)
+        assert result.returncode == 0, (result.returncode, result.stdout, result.stderr)
+        return result.stdout
+
+    return run_there
+
+
+@pytest.fixture
+def small_shm(
+    in_namespace: Callable[..., subprocess.CompletedProcess[str]],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs scripts that see a /dev/shm of a mebibyte."""
+    return lambda script, *arguments: in_namespace("mount -t tmpfs -o size=1m tmpfs /dev/shm", script, *arguments)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -242,6 +242,36 @@ def test_the_file_of_a_mapping_is_found_without_its_name(data: Path, tmp_path: P
         assert error.value.filename == str(path).removesuffix(" (deleted)"), name
 
 
+def test_a_file_whose_mapping_shows_another_device(
+    namespace: Callable[..., str], skip: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    """overlayfs over two file systems: `stat` returns a device of the layer, and the list of mappings does not."""
+    layers = (
+        "( mkdir {0}/a {0}/b {0}/m && mount -t tmpfs a {0}/a && mount -t tmpfs b {0}/b && mkdir {0}/b/up {0}/b/work && "
+        "cp {0}/data {0}/a/file && mount -t overlay -o lowerdir={0}/a,upperdir={0}/b/up,workdir={0}/b/work o {0}/m ) "
+        "|| {{ echo no overlayfs; exit; }}"
+    )
+    fill(tmp_path / "data", 10 * PAGE)
+    printed = namespace(
+        layers.format(tmp_path),
+        """
+        import faultin, mmap, os, sys
+        path = sys.argv[1] + "/m/file"
+        file = open(path, "rb")
+        mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        for change in (lambda: None, file.close, lambda: os.unlink(path)):
+            change()
+            with faultin.guard(mapping):
+                assert mapping[0] == 1
+            print("guarded")
+        """,
+        tmp_path,
+    )
+    if "no overlayfs" in printed:
+        skip("overlayfs", printed)
+    assert printed == "guarded\n" * 3
+
+
 def test_random_access_takes_few_faults(data: Path) -> None:
     """Of a file on which every page is lost, in an order that defeats blocks."""
     size = 64 << 20

@@ -12,7 +12,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,57 @@ def test_no_handler_is_installed_unless_asked(data: Path) -> None:
     assert printed == "done\n"
 
 
+@pytest.mark.parametrize("call", ["explain()", "guard(mapping).__enter__()", "open(sys.argv[1], backend='mapping')"])
+def test_only_install_changes_how_files_are_opened(data: Path, call: str) -> None:
+    printed = prints(
+        f"""
+        import faultin, mmap, sys
+        with open(sys.argv[1], "rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        faultin.{call}
+        assert faultin.status().installed and faultin.status().bus == "first"
+        for backend in "pread", "mapping":
+            with faultin.open(sys.argv[1]) as map:
+                print(map.backend, faultin.status().backend)
+            faultin.install()
+        """,
+        data,
+    )
+    assert printed == "pread pread\nmapping mapping\n"
+
+
+@pytest.mark.parametrize("call", ["install()", "explain()", "explain(traceback=False)", "guard(mapping).__enter__()"])
+def test_a_handler_that_cannot_be_installed_is_an_error_like_all_others(
+    data: Path, call: str, skip: Callable[[str, str], None]
+) -> None:
+    """Where a filter of system calls forbids handlers for signals."""
+    printed = prints(
+        f"""
+        import ctypes, faultin, mmap, os, struct, sys
+        with open(sys.argv[1], "rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        number = {{"x86_64": 13, "aarch64": 134}}[os.uname().machine]
+        # Load the number of the call; rt_sigaction fails with EPERM; all others are allowed.
+        program = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000)]
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+        filter = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
+        libc = ctypes.CDLL(None, use_errno=True)
+        # PR_SET_NO_NEW_PRIVS, and PR_SET_SECCOMP with SECCOMP_MODE_FILTER.
+        if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, filter) != 0:
+            sys.exit(print("no filter:", os.strerror(ctypes.get_errno())))
+        try:
+            faultin.{call}
+        except faultin.FaultError as error:
+            print(error.errno, error.cause)
+        assert not faultin.status().explains
+        """,
+        data,
+    )
+    if printed.startswith("no filter:"):
+        skip("seccomp", printed)
+    assert printed == f"{errno.EPERM} no-handler\n"
+
+
 @pytest.mark.parametrize("backend", ["pread", "mapping"])
 def test_a_map_answers_as_the_bytes_do(tmp_path: Path, backend: str) -> None:
     path = tmp_path / "text"
@@ -128,6 +180,42 @@ def test_a_map_answers_as_the_bytes_do(tmp_path: Path, backend: str) -> None:
     assert map.closed
     with pytest.raises(ValueError, match="closed"):
         map.read()
+
+
+def _in_threads(iterator: Iterator[bytes]) -> tuple[list[bytes], bool]:
+    """Reads an iterator by four threads. Returns what all have got, and whether one has got its end too early."""
+    got: list[bytes] = []
+    early: list[bytes] = []
+
+    def read() -> None:
+        for item in iterator:
+            got.append(item)
+        early.extend(iterator)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got, bool(early)
+
+
+@pytest.mark.parametrize("backend", ["pread", "mapping"])
+def test_threads_that_share_an_iterator_get_each_item_once(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "many"
+    items = [b"%06d" % number + b"x" * 8185 + b"\n" for number in range(2000)]
+    path.write_bytes(b"".join(items))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with faultin.open(path, backend=backend) as map:  # type: ignore[arg-type]
+            for _ in range(5):
+                got, early = _in_threads(map.chunks(8192))
+                assert sorted(got) == items and not early
+                got, early = _in_threads(map.lines())
+                assert sorted(got) == items and not early
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_what_can_be_opened(data: Path, tmp_path: Path) -> None:
@@ -194,6 +282,92 @@ def test_a_guard_turns_lost_pages_into_zeros_and_an_error(data: Path) -> None:
     with faultin.guard(mapping):
         assert mapping.find(b"\0") == -1 and mapping[PAGE + 100] == 2
     assert faultin.status().guards == 0
+
+
+def test_a_guard_reports_all_files_that_are_damaged(data: Path, tmp_path: Path) -> None:
+    paths = [data, tmp_path / "second", tmp_path / "third"]
+    for path in paths[1:]:
+        path.write_bytes(b"\1" * (1 << 20))
+        age(path)
+    mappings = []
+    for path in (*paths, data):
+        with open(path, "rb") as file:
+            mappings.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    view = memoryview(mappings[3])[8 * PAGE : 16 * PAGE]
+    with pytest.raises(faultin.DamagedError) as error, faultin.guard(view, *mappings[:3]):
+        os.truncate(data, 10 * PAGE)
+        os.truncate(paths[2], PAGE)
+    damage = error.value
+    assert damage.filename == str(data) and damage.ranges == [(10 * PAGE, 1 << 20)] and damage.done == 10 * PAGE
+    assert [(other.filename, other.ranges) for other in damage.others] == [(str(paths[2]), [(PAGE, 1 << 20)])]
+    assert str(paths[2]) in damage.__notes__[0]
+    copied = pickle.loads(pickle.dumps(damage))
+    assert copied.others[0].ranges == [(PAGE, 1 << 20)] and copied.__notes__ == damage.__notes__
+
+
+#: Two file systems that number their files alike; the first file of the one is open, that of the other is mapped.
+TWINS = "mkdir {0}/a {0}/b && mount -t tmpfs a {0}/a && mount -t tmpfs b {0}/b"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_guard_watches_the_file_of_its_own_file_system(
+    namespace: Callable[..., str], tmp_path: Path, is_deleted: bool
+) -> None:
+    printed = namespace(
+        TWINS.format(tmp_path),
+        f"""
+        import faultin, mmap, os, sys, time
+        paths = [sys.argv[1] + name for name in ("/a/decoy", "/b/file")]
+        for path in paths:
+            with open(path, "wb") as file:
+                file.write(b"x" * 10000)
+        time.sleep(0.03)
+        assert os.stat(paths[0]).st_ino == os.stat(paths[1]).st_ino
+        decoy = open(paths[0], "rb")
+        file = open(paths[1], "r+b")
+        mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        assert decoy.fileno() < file.fileno()
+        if {is_deleted}:
+            os.unlink(paths[1])
+        for _ in range(2):
+            try:
+                with faultin.guard(mapping):
+                    os.pwrite(file.fileno(), b"other", 0)
+            except faultin.DamagedError as error:
+                print(error.cause, error.filename == paths[1])
+            time.sleep(0.03)
+        with faultin.guard(mapping):
+            os.utime(paths[0])
+        """,
+        tmp_path,
+    )
+    assert printed == "rewritten True\n" * 2
+
+
+def test_a_bus_error_is_explained_by_the_file_of_its_own_file_system(
+    in_namespace: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """A file that has no name any more, beside an open one with its number."""
+    died = in_namespace(
+        TWINS.format(tmp_path),
+        """
+        import faultin, mmap, os, sys
+        paths = [sys.argv[1] + name for name in ("/a/decoy", "/b/file")]
+        for path in paths:
+            with open(path, "wb") as file:
+                file.write(b"x" * 70000)
+        decoy = open(paths[0], "rb")
+        file = open(paths[1], "r+b")
+        mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        os.unlink(paths[1])
+        os.ftruncate(file.fileno(), 100)
+        faultin.explain()
+        mapping[69000]
+        """,
+        tmp_path,
+    )
+    assert died.returncode in (-signal.SIGBUS, 128 + signal.SIGBUS), (died.returncode, died.stderr)
+    assert "past the end of the file: it has 100 bytes" in died.stderr, died.stderr
 
 
 def test_a_guard_that_ends_leaves_no_protection_behind(data: Path) -> None:

@@ -35,6 +35,7 @@ def guard(array: np.memmap[tuple[int], np.dtype[np.float64]]) -> float:
             return float(array.sum())
     except faultin.DamagedError as error:
         assert_type(error.ranges, list[tuple[int, int]])
+        assert_type(error.others, list[faultin.DamagedError])
         assert_type(error.offset, int | None)
         assert_type(error.cause, str)
         raise

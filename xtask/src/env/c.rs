@@ -65,6 +65,7 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
     let wants = |part: &str| args.parts.is_empty() || args.parts.iter().any(|wanted| wanted == part);
     let mut missing = Vec::new();
     let prefix = home("c").join("prefix");
+    install_packages(wants);
     if args.parts.is_empty() || args.parts.iter().any(|part| !part.starts_with("aarch64")) {
         install(&prefix, &[], None).map_err(failed)?;
     }
@@ -75,7 +76,6 @@ pub(super) fn run(args: &Args) -> Result<(), Stop> {
         }
     }
     if wants("examples") {
-        install_for_examples();
         examples(&prefix, None).map_err(failed)?;
     }
     if wants("musl") {
@@ -138,6 +138,8 @@ fn install(prefix: &Path, variables: &[&str], cross: Option<&Cross>) -> Result<(
     let mut make = Command::new("make");
     make.arg("-C").arg(package()).arg("install").arg(format!("PREFIX={}", prefix.display()));
     make.arg(format!("BUILD={}", home("c").join("build").display())).args(variables);
+    // An option that the build has, and other commands of cargo do not.
+    make.arg("CARGOFLAGS=-j2");
     succeed(for_target(&mut make, cross))?;
     // What a package has to contain, and nothing else.
     let mut files = Vec::new();
@@ -148,10 +150,11 @@ fn install(prefix: &Path, variables: &[&str], cross: Option<&Cross>) -> Result<(
     // (A musl target of rustup has a library of its own to unwind the stack.)
     let is_library = |file: &String| file.starts_with("lib/libfaultin.so") || file == "lib/libfaultin-unwind.a";
     let shared = files.iter().filter(|file| is_library(file)).count();
+    let is_versioned = shared < 3 || files.iter().any(|file| file == "lib/libfaultin.so.0");
     let others: Vec<_> = files.iter().filter(|file| !is_library(file)).collect();
     let is_musl = variables.iter().any(|variable| variable.ends_with("musl"));
     let shared_expected = if is_musl { 0..=1 } else { 3..=3 };
-    if others == expected.iter().collect::<Vec<_>>() && shared_expected.contains(&shared) {
+    if others == expected.iter().collect::<Vec<_>>() && shared_expected.contains(&shared) && is_versioned {
         return Ok(());
     }
     Err(format!("make install made {files:?}"))
@@ -170,8 +173,16 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), Strin
     Ok(())
 }
 
+/// What tests for another architecture must not lack. (Emulation lacks some of what this machine has.)
+const CROSS_NEEDS: &str = "pkg-config,toolchain";
+/// What they must not lack in an emulated machine, which has no compiler.
+const MACHINE_NEEDS: &str = "mount,native";
+
 /// Adds cargo's variables for another architecture.
 fn for_target<'a>(command: &'a mut Command, cross: Option<&Cross>) -> &'a mut Command {
+    if cross.is_some() {
+        command.env("FAULTIN_REQUIRE", CROSS_NEEDS);
+    }
     command.envs(cross.into_iter().flat_map(|cross| cross.variables.iter().cloned()))
 }
 
@@ -207,30 +218,41 @@ fn for_aarch64(in_machine: bool) -> Result<(), Stop> {
     list(&programs, &programs, &mut files).map_err(failed)?;
     contents.binaries.extend(files.iter().map(|name| programs.join(name)));
     contents.binaries.extend(["libfaultin.so.0", "libsecond.so"].map(|name| prefix.join("lib").join(name)));
-    contents.files.extend(["include/faultin.h", "symbols.txt"].map(|name| package().join(name)));
+    contents.files.extend(["include/faultin.h", "man/faultin.3", "symbols.txt"].map(|name| package().join(name)));
     let text = |path: PathBuf| path.display().to_string();
-    contents.variables = vec![("FAULTIN_C_PREFIX", text(prefix)), ("FAULTIN_C_PROGRAMS", text(programs))];
+    contents.variables = vec![
+        ("FAULTIN_C_PREFIX", text(prefix)),
+        ("FAULTIN_C_PROGRAMS", text(programs)),
+        ("FAULTIN_REQUIRE", MACHINE_NEEDS.into()),
+    ];
     contents.boot()
 }
 
-/// Debian's packages that the example programs need, and a file of each.
-const PACKAGES: [(&str, &str); 4] = [
-    ("pkg-config", "/usr/bin/pkg-config"),
-    ("libwayland-dev", "/usr/include/wayland-server.h"),
-    ("golang-go", "/usr/bin/go"),
-    ("default-jdk-headless", "/usr/bin/javac"),
+/// Debian's packages that parts need, and a file of each. The tests of every part need pkg-config.
+const PACKAGES: [(&str, &str, &str); 8] = [
+    ("", "pkg-config", "/usr/bin/pkg-config"),
+    ("", "btrfs-progs", "/usr/sbin/mkfs.btrfs"),
+    ("clang", "clang", "/usr/bin/clang"),
+    ("musl", "musl-tools", "/usr/bin/musl-gcc"),
+    ("abi", "abigail-tools", "/usr/bin/abidiff"),
+    ("examples", "libwayland-dev", "/usr/include/wayland-server.h"),
+    ("examples", "golang-go", "/usr/bin/go"),
+    ("examples", "default-jdk-headless", "/usr/bin/javac"),
 ];
 
-/// Installs what the example programs need. Each test skips what cannot be installed here.
-fn install_for_examples() {
-    let missing = PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists());
-    let missing: Vec<_> = missing.map(|(package, _)| package).collect();
-    if !missing.is_empty() && has_command("apt-get") {
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-qq", "-y", "--no-install-recommends"]).args(missing);
-        if let Err(why) = debian::apt(&mut install) {
-            eprintln!("{why}");
-        }
+/// Installs what the parts need. What cannot be installed here is skipped later.
+fn install_packages(wants: impl Fn(&str) -> bool) {
+    let is_missing = |part: &str, file: &str| (part.is_empty() || wants(part)) && !Path::new(file).exists();
+    let missing = PACKAGES.iter().filter(|(part, _, file)| is_missing(part, file));
+    let missing: Vec<&str> = missing.map(|&(_, package, _)| package).collect();
+    if missing.is_empty() || !has_command("apt-get") {
+        return;
+    }
+    let apt = |arguments: &[&str]| debian::apt(Command::new("apt-get").args(arguments));
+    let install = || apt(&[&["install", "-qq", "-y", "--no-install-recommends"][..], &missing].concat());
+    // The lists may be missing, or name versions that have been replaced.
+    if let Err(why) = install().or_else(|_| apt(&["update", "-qq"]).and_then(|()| install())) {
+        eprintln!("{why}");
     }
 }
 
@@ -247,7 +269,8 @@ fn examples(prefix: &Path, cross: Option<&Cross>) -> Result<(), String> {
 }
 
 /// Compiles the declarations of the header with empty bodies: a shared object whose debug information is the interface as C
-/// has it, and nothing of what is behind it.
+/// has it, and nothing of what is behind it. (Of the library itself abidiff 2.2 compares the symbols alone, because it finds no function
+/// in Rust's debug information. `cargo xtask header --check` compares the header with the source.)
 fn stubs() -> Result<PathBuf, String> {
     let folder = home("c").join("abi");
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;

@@ -55,7 +55,8 @@ pub(super) fn ask(region: &Region, path: &mut [u8; NAME + 1]) -> Option<Facts> {
     })
 }
 
-/// Opens it by its name, if that still leads to it. `O_PATH` neither waits nor changes anything.
+/// Opens it by its name, if that still leads to its inode, on whatever device: on btrfs and overlayfs, the list of mappings has
+/// another one than the file. `O_PATH` neither waits nor changes anything.
 fn by_name(region: &Region, path: &mut [u8; NAME + 1]) -> Option<Descriptor> {
     let name = region.name();
     if region.is_deleted || !name.starts_with(b"/") || name.len() >= NAME {
@@ -64,10 +65,12 @@ fn by_name(region: &Region, path: &mut [u8; NAME + 1]) -> Option<Descriptor> {
     path[..name.len()].copy_from_slice(name);
     path[name.len()] = 0;
     let path = CStr::from_bytes_until_nul(&path[..]).ok()?;
-    Descriptor::open(path, libc::O_PATH).filter(|file| is_of(region, file))
+    Descriptor::open(path, libc::O_PATH)
+        .filter(|file| stat(file).is_some_and(|stat| stat.st_ino == region.inode && is_regular(&stat)))
 }
 
-/// Finds it among the program's descriptors: a file that has no name any more (memfd) is often still open.
+/// Finds it among the program's descriptors: a file that has no name any more (memfd) is often still open. Without a name, the
+/// device has to be the same: other file systems have the same numbers of inodes.
 fn by_descriptor(region: &Region) -> Option<Descriptor> {
     (0..DESCRIPTORS).map(Descriptor::of_program).find(|file| is_of(region, file))
 }
@@ -80,6 +83,10 @@ fn is_of(region: &Region, file: &Descriptor) -> bool {
     })
 }
 
+fn is_regular(stat: &libc::stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
 fn stat(file: &Descriptor) -> Option<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let arguments = [file.number() as usize, stat.as_mut_ptr().expose_provenance(), 0, 0, 0, 0];
@@ -87,4 +94,38 @@ fn stat(file: &Descriptor) -> Option<libc::stat> {
     unsafe { call(libc::SYS_fstat, arguments) }.ok()?;
     // SAFETY: written by the kernel.
     Some(unsafe { stat.assume_init() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// As on btrfs and overlayfs.
+    #[test]
+    fn a_name_leads_to_the_file_whatever_the_device_in_the_list_of_mappings() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(5000).unwrap();
+        // SAFETY: a new mapping.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), 8192, libc::PROT_READ, libc::MAP_SHARED, file.as_file().as_raw_fd(), 0)
+        };
+        assert_ne!(base, libc::MAP_FAILED);
+        let (mut region, mut path) = (Region::new(), [0; NAME + 1]);
+        assert!(region.find(base as u64, &mut path) && region.inode != 0);
+        let size = |region: &Region, path: &mut _| ask(region, path).map(|facts| facts.size);
+        assert_eq!(size(&region, &mut path), Some(5000));
+
+        region.device = (0xffe, 0xffe);
+        assert_eq!(size(&region, &mut path), Some(5000));
+        // Another file has the name by now, and the device says that the open descriptor is not the file.
+        region.inode += 1;
+        assert_eq!(size(&region, &mut path), None);
+        region.inode -= 1;
+        region.is_deleted = true;
+        assert_eq!(size(&region, &mut path), None);
+        // SAFETY: the mapping from above.
+        unsafe { libc::munmap(base, 8192) };
+    }
 }

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use faultin::signal::syscall6;
 
@@ -13,15 +13,12 @@ use crate::handler::faultin_try_handle;
 /// The handler that was there before.
 struct Before(UnsafeCell<MaybeUninit<libc::sigaction>>);
 
-// SAFETY: written once, before the state is `INSTALLED`, and read afterwards.
+// SAFETY: written by the thread that has `IS_INSTALLED` locked, before the handler is installed, and read by the handler.
 unsafe impl Sync for Before {}
 
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
-static STATE: AtomicU32 = AtomicU32::new(NONE);
-
-const NONE: u32 = 0;
-const INSTALLING: u32 = 1;
-const INSTALLED: u32 = 2;
+/// Locked by the thread that installs: others wait for its result.
+static IS_INSTALLED: Mutex<bool> = Mutex::new(false);
 
 /// Installs a handler of SIGBUS that writes the line of faultin_explain() to standard error, and then lets the handler that was there
 /// before have the signal: without one, the program dies by the same signal at the same instruction, with the same core
@@ -29,16 +26,18 @@ const INSTALLED: u32 = 2;
 ///
 /// Faults that faultin_install() recovers are not explained. An object that has installed the handler stays loaded after dlclose().
 ///
-/// Not async-signal-safe; may be called by any thread, and more than once.
+/// Not async-signal-safe; may be called by any thread, and more than once. A call that finds another thread installing waits for it.
 ///
-/// @return 0, or the error number of sigaction() or of a failure to keep the object loaded.
+/// @return 0 if the handler is installed, otherwise the error number of sigaction(), or ENOTSUP if the object cannot be kept loaded.
 #[unsafe(no_mangle)]
 pub extern "C" fn faultin_explain_install() -> c_int {
-    if STATE.compare_exchange(NONE, INSTALLING, Ordering::Acquire, Ordering::Acquire).is_err() {
+    // (Nothing panics while it is locked.)
+    let mut is_installed = IS_INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *is_installed {
         return 0;
     }
     let result = install();
-    STATE.store(if result == 0 { INSTALLED } else { NONE }, Ordering::Release);
+    *is_installed = result == 0;
     result
 }
 

@@ -25,6 +25,8 @@ pub struct Library {
     pub shared: PathBuf,
     /// What a program that links with the archive needs as well.
     pub needs: Vec<String>,
+    /// What `pkg-config --static --libs` says.
+    words: Vec<String>,
     /// The folder of the header.
     include: PathBuf,
 }
@@ -38,6 +40,10 @@ pub enum Link {
     Shared,
     /// By `dlopen`, from the path that is its first argument.
     Load,
+    /// From the archive, by the command of docs/c.md.
+    Archive,
+    /// From the archive, by its command for glibc and `-static`.
+    Whole,
 }
 
 /// Returns the compiler for the target that tests are built for: the one that links for it.
@@ -86,11 +92,12 @@ fn installed(prefix: &Path) -> Result<Library, String> {
         Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let (cflags, libs) = (asked(&["--cflags"])?, asked(&["--libs"])?);
+    let words = asked(&["--static", "--libs"])?.split_whitespace().map(str::to_owned).collect();
     assert!(cflags.contains(&format!("-I{}", prefix.join("include").display())), "{cflags}");
     assert!(libs.contains(&format!("-L{}", prefix.join("lib").display())) && libs.contains("-lfaultin"), "{libs}");
     let needs = asked(&["--static", "--libs-only-l"])?;
     let needs = needs.split_whitespace().filter(|library| *library != "-lfaultin").map(str::to_owned).collect();
-    let library = Library::under(prefix, needs);
+    let library = Library { words, ..Library::under(prefix, needs) };
     // For a second copy of the library in one process.
     if library.shared.exists() {
         let second = library.shared.with_file_name("libsecond.so");
@@ -103,7 +110,17 @@ impl Library {
     fn under(prefix: &Path, needs: Vec<String>) -> Library {
         let folder = prefix.join("lib");
         let (archive, shared) = (folder.join("libfaultin.a"), folder.join("libfaultin.so.0"));
-        Library { archive, shared, needs, include: prefix.join("include") }
+        Library { archive, shared, needs, words: Vec::new(), include: prefix.join("include") }
+    }
+
+    /// Returns the words of pkg-config with `-l:libfaultin.a` in place of `-lfaultin`, and these replacements.
+    fn static_words(&self, replacements: &[(&str, &str)]) -> Vec<String> {
+        let replaced = |word: &String| {
+            let all = [("-lfaultin", "-l:libfaultin.a")];
+            let found = all.iter().chain(replacements).find(|(from, _)| from == word);
+            found.map_or_else(|| word.clone(), |(_, to)| (*to).to_owned())
+        };
+        self.words.iter().map(replaced).collect()
     }
 }
 
@@ -131,8 +148,10 @@ fn build() -> Result<Library, String> {
         archive: made.join("libfaultin_c.a"),
         shared: folder.join("libfaultin.so.0"),
         needs: needs.split_whitespace().map(str::to_owned).collect(),
+        words: format!("-L{} -lfaultin {needs}", folder.display()).split_whitespace().map(str::to_owned).collect(),
         include: Path::new(HERE).join("include"),
     };
+    std::fs::copy(&library.archive, folder.join("libfaultin.a")).unwrap();
     std::fs::copy(made.join("libfaultin_c.so"), &library.shared).unwrap();
     std::fs::copy(&library.shared, folder.join("libfaultin.so")).unwrap();
     // For a second copy of the library in one process.
@@ -144,7 +163,7 @@ fn build() -> Result<Library, String> {
 pub fn has_shared(library: &Library) -> bool {
     let exists = library.shared.exists();
     if !exists {
-        skipped("toolchain", "no shared library for this C library");
+        skipped("shared-library", "there is only the archive for this C library");
     }
     exists
 }
@@ -152,7 +171,7 @@ pub fn has_shared(library: &Library) -> bool {
 /// Returns a program of `tests/c`, compiled; `None` after a skip.
 pub fn program(name: &str, link: Link) -> Option<PathBuf> {
     let library = library()?;
-    if link != Link::Static && !has_shared(library) {
+    if matches!(link, Link::Shared | Link::Load) && !has_shared(library) {
         return None;
     }
     let folder = library.shared.parent().unwrap();
@@ -183,6 +202,12 @@ pub fn program(name: &str, link: Link) -> Option<PathBuf> {
             command.arg("-L").arg(folder).arg("-lfaultin").arg(format!("-Wl,-rpath,{}", folder.display()));
         }
         Link::Load => {}
+        Link::Archive => {
+            command.args(library.static_words(&[]));
+        }
+        Link::Whole => {
+            command.arg("-static").args(library.static_words(&[("-lgcc_s", "-lgcc_eh")]));
+        }
     }
     let compiled = command.args(["-lpthread", "-ldl"]).output().unwrap();
     assert!(compiled.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&compiled.stderr));

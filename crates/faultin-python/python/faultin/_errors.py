@@ -44,6 +44,8 @@ class DamagedError(FaultError):
 
     #: The ranges of the file, from a first byte to the byte after the last one.
     ranges: list[tuple[int, int]]
+    #: The errors of other files that the block has read and that are damaged too. They are notes of this error as well.
+    others: list[DamagedError]
 
     def __init__(
         self,
@@ -55,12 +57,16 @@ class DamagedError(FaultError):
         done: int = 0,
         cause: str = "other",
         ranges: list[tuple[int, int]] | None = None,
+        others: list[DamagedError] | None = None,
     ) -> None:
         super().__init__(errno, strerror, filename, offset=offset, done=done, cause=cause)
         self.ranges = ranges or []
+        self.others = others or []
+        for other in self.others:
+            self.add_note(f"Damaged too: {other}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        words = {"offset": self.offset, "done": self.done, "cause": self.cause, "ranges": self.ranges}
+        words = {"offset": self.offset, "done": self.done, "cause": self.cause, "ranges": self.ranges, "others": self.others}
         return _remake, (type(self), (self.errno, self.strerror, self.filename), words)
 
 

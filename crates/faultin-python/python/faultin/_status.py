@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import sys
 from dataclasses import dataclass
 from typing import Literal
 
 from . import _native
+from ._errors import FaultError
 
 
 @dataclass(frozen=True)
 class Status:
     """The state of the handlers, as the calling thread sees it, and the numbers of this process."""
 
-    #: Whether this package has installed a signal handler: only on request.
+    #: Whether this package has installed a signal handler: for ``install``, ``guard``, ``explain`` or a mapping.
     installed: bool
     #: The handler for SIGBUS: called first by the kernel, below another handler, or absent.
     bus: Literal["first", "below", "absent", "host"]
@@ -26,7 +28,7 @@ class Status:
     explains: bool
     #: Whether faulthandler is enabled.
     faulthandler: bool
-    #: How ``open`` reads if it is not told: ``"mapping"`` after ``install``, otherwise ``"pread"``.
+    #: How ``open`` reads if it is not told: ``"mapping"`` after ``install``, otherwise ``"pread"``, whatever else installs the handler.
     backend: Literal["mapping", "pread"]
     #: Number of guarded parts of mappings.
     guards: int
@@ -49,5 +51,10 @@ def explain(*, traceback: bool = True) -> None:
     """
     if traceback and not faulthandler.is_enabled() and sys.stderr is not None:
         # First: its handler is to run after ours.
-        faulthandler.enable()
+        try:
+            faulthandler.enable()
+        except RuntimeError as error:
+            # It is raised with the number and the text of the kernel's error.
+            number = error.args[0] if error.args and isinstance(error.args[0], int) else errno.ENOSYS
+            raise FaultError(number, f"faulthandler cannot be enabled: {error.args[-1]}", cause="no-handler") from error
     _native.explain()

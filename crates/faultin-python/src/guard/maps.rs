@@ -4,7 +4,9 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::file::Shown;
 
 /// A mapping of this process.
 #[derive(Clone, Debug)]
@@ -16,12 +18,20 @@ pub(crate) struct Mapping {
     pub is_readable: bool,
     pub is_writable: bool,
     pub is_shared: bool,
+    /// The device of the file system, as `stat` has it.
+    pub device: u64,
     /// The inode; 0 without a file.
     pub inode: u64,
     /// Bytes of a page.
     pub page: usize,
     /// The path, perhaps with ` (deleted)` after it.
     pub name: OsString,
+}
+
+impl Mapping {
+    pub(super) fn shown(&self) -> Shown<'_> {
+        Shown { device: self.device, inode: self.inode, name: self.name.as_bytes() }
+    }
 }
 
 /// `struct procmap_query` of `linux/fs.h`.
@@ -37,8 +47,8 @@ pub(crate) struct Query {
     pub page: u64,
     pub offset: u64,
     pub inode: u64,
-    device_major: u32,
-    device_minor: u32,
+    pub device_major: u32,
+    pub device_minor: u32,
     name_size: u32,
     build_id_size: u32,
     name: u64,
@@ -49,8 +59,14 @@ const _: () = assert!(size_of::<Query>() == 104);
 
 impl Query {
     /// Makes the answer from another source.
-    pub(crate) fn of(start: u64, end: u64, rights: u64, offset: u64, inode: u64) -> Self {
-        Query { start, end, vma_flags: rights, offset, inode, page: faultin::page_size() as u64, ..Query::default() }
+    pub(crate) fn of(start: u64, end: u64, rights: u64, offset: u64, device: (u32, u32), inode: u64) -> Self {
+        let (page, (device_major, device_minor)) = (faultin::page_size() as u64, device);
+        Query { start, end, vma_flags: rights, offset, inode, page, device_major, device_minor, ..Query::default() }
+    }
+
+    /// Returns the device of the file system, as `stat` has it.
+    pub(crate) fn device(&self) -> u64 {
+        libc::makedev(self.device_major, self.device_minor)
     }
 }
 
@@ -147,6 +163,7 @@ pub(super) fn find(address: usize) -> io::Result<Option<Mapping>> {
                     is_readable: found.vma_flags & READABLE != 0,
                     is_writable: found.vma_flags & WRITABLE != 0,
                     is_shared: found.vma_flags & SHARED != 0,
+                    device: found.device(),
                     inode: found.inode,
                     page: found.page as usize,
                     name: OsString::from_vec(name.to_vec()),
@@ -195,8 +212,9 @@ fn parse(line: &[u8]) -> Option<Mapping> {
         rest = after.get(1..).unwrap_or_default();
         core::str::from_utf8(field).ok()
     };
-    let (range, rights, offset, _device, inode) = (field()?, field()?, field()?, field()?, field()?);
+    let (range, rights, offset, device, inode) = (field()?, field()?, field()?, field()?, field()?);
     let (start, end) = range.split_once('-')?;
+    let (major, minor) = device.split_once(':')?;
     let rights = rights.as_bytes();
     Some(Mapping {
         start: usize::from_str_radix(start, 16).ok()?,
@@ -205,6 +223,7 @@ fn parse(line: &[u8]) -> Option<Mapping> {
         is_readable: rights.first() == Some(&b'r'),
         is_writable: rights.get(1) == Some(&b'w'),
         is_shared: rights.get(3) == Some(&b's'),
+        device: libc::makedev(u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?),
         inode: inode.parse().ok()?,
         page: faultin::page_size(),
         name: OsString::from_vec(unescaped(rest.trim_ascii_start())),

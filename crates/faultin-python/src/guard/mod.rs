@@ -20,6 +20,7 @@ use core::time::Duration;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use faultin::map::{Change, Watch};
 use faultin::pager::Registration;
@@ -27,9 +28,11 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::error::{Failure, change_name, os_error};
+use crate::error::{Failure, change_name, no_handler, os_error};
+use crate::patience::PERIOD;
 use crate::status;
-use file::{State, Way};
+use file::{Found, Identity, State, Way};
+pub(crate) use file::{Reference, Shown};
 use maps::Mapping;
 pub(crate) use maps::{Query, READABLE, SHARED, WRITABLE, open_maps, query};
 use memory::{Memory, refused};
@@ -71,9 +74,18 @@ struct Piece {
     /// Position in the file of address 0: subtracting keeps it exact in wrapping arithmetic.
     base: u64,
     name: OsString,
-    inode: u64,
+    file: Identity,
     before: Option<State>,
     regions: Vec<Arc<Region>>,
+}
+
+impl Piece {
+    /// Makes a piece of a mapping that has the position `offset` of the file at `start`, without regions.
+    fn new(addresses: Range<usize>, offset: u64, start: usize, name: &OsStr, file: Identity) -> Self {
+        let base = offset.wrapping_sub(start as u64);
+        let bytes = base.wrapping_add(addresses.start as u64)..base.wrapping_add(addresses.end as u64);
+        Piece { bytes, base, name: without_suffix(name), file, before: None, regions: Vec::new() }
+    }
 }
 
 /// An active `with` block.
@@ -104,7 +116,7 @@ impl Guard {
 
     /// Begins to guard. Returns the object, or a tuple of several.
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        be_first()?;
+        be_first(py)?;
         let objects = self.objects.bind(py);
         let mut entered = Entered { pieces: Vec::new(), _memory: Vec::with_capacity(objects.len()) };
         for object in objects.iter() {
@@ -126,21 +138,28 @@ impl Guard {
         let Some(mut entered) = entered else {
             return Err(PyRuntimeError::new_err("this guard is not active"));
         };
-        let restored = leave(&mut entered.pieces);
-        for piece in &entered.pieces {
-            if let Err(error) = report(py, piece, self.watch) {
-                // The block's own error, if it has one, may well be a consequence.
-                if let Ok(own) = exception.get_item(1) {
-                    error.value(py).setattr("__context__", own)?;
+        let busy = || entered.pieces.iter().flat_map(|piece| &piece.regions).any(|region| region.is_busy());
+        if busy() {
+            // Ending the guard of a region waits for the handler with the interpreter's lock held.
+            py.detach(|| {
+                while busy() {
+                    std::thread::sleep(Duration::from_micros(100));
                 }
-                if !restored {
-                    let note = "The kernel could not put back the pages of the file: close the mapping, which has zeros in their place.";
-                    error.value(py).call_method1("add_note", (note,))?;
-                }
-                return Err(error);
-            }
+            });
         }
-        Ok(())
+        let restored = leave(&mut entered.pieces);
+        let mut found = py.detach(|| damages(&entered.pieces, self.watch)).into_iter();
+        let Some(first) = found.next() else { return Ok(()) };
+        let error = error(py, first, found.collect());
+        // The block's own error, if it has one, may well be a consequence.
+        if let Ok(own) = exception.get_item(1) {
+            error.value(py).setattr("__context__", own)?;
+        }
+        if !restored {
+            let note = "The kernel could not put back the pages of the file: close the mapping, which has zeros in their place.";
+            error.value(py).call_method1("add_note", (note,))?;
+        }
+        Err(error)
     }
 }
 
@@ -153,7 +172,7 @@ impl Drop for Guard {
 }
 
 /// Makes sure that our handler is the first one for SIGBUS: one system call if it is.
-fn be_first() -> PyResult<()> {
+fn be_first(py: Python<'_>) -> PyResult<()> {
     use core::sync::atomic::AtomicUsize;
     /// The handler that was in force when ours was raised.
     static OURS: AtomicUsize = AtomicUsize::new(0);
@@ -167,7 +186,7 @@ fn be_first() -> PyResult<()> {
     };
     let ours = OURS.load(Ordering::Relaxed);
     if ours == 0 || current() != ours {
-        status::install()?;
+        status::raise(py)?;
         OURS.store(current(), Ordering::Relaxed);
     }
     Ok(())
@@ -175,6 +194,10 @@ fn be_first() -> PyResult<()> {
 
 /// Guards the mappings of a range of addresses.
 fn enter(py: Python<'_>, addresses: &Range<usize>, pieces: &mut Vec<Piece>, watch: Watch) -> PyResult<()> {
+    let gone = |name: &OsStr| {
+        let text = "no path and no descriptor leads to the mapped file, so its state cannot be compared";
+        PyOSError::new_err((libc::ENOENT, text, name.to_owned()))
+    };
     let mut at = addresses.start;
     while at < addresses.end {
         // What is guarded already may have pages of zeros, which the kernel shows as another mapping.
@@ -183,43 +206,26 @@ fn enter(py: Python<'_>, addresses: &Range<usize>, pieces: &mut Vec<Piece>, watc
                 known.guards += 1;
                 known.region.clone()
             });
-        let (region, mapping) = match known {
-            Some(region) => (Some(region), None),
-            None => {
-                let found = maps::find(at).map_err(|error| os_error(&error, None))?;
-                let mapping = found.ok_or_else(|| refused(format!("nothing is mapped at {at:#x}")))?;
-                check(&mapping)?;
-                (None, Some(mapping))
-            }
-        };
-        let (start, end, offset, inode, name) = match (&region, &mapping) {
-            (Some(region), _) => (region.start, region.end, region.offset, region.inode, &region.name),
-            (_, Some(mapping)) => (mapping.start, mapping.end, mapping.offset, mapping.inode, &mapping.name),
-            _ => return Ok(()),
-        };
-        let (base, end) = (offset.wrapping_sub(start as u64), addresses.end.min(end));
-        let found = Way::find(name, inode).ok_or_else(|| {
-            let text = "no path and no descriptor leads to the mapped file, so its state cannot be compared";
-            PyOSError::new_err((libc::ENOENT, text, name.clone()))
-        });
-        // From here on, leaving the pieces ends the guard of the region.
-        pieces.push(Piece {
-            bytes: base.wrapping_add(at as u64)..base.wrapping_add(end as u64),
-            base,
-            name: without_suffix(name),
-            inode,
-            before: None,
-            regions: region.into_iter().collect(),
-        });
+        if let Some(region) = known {
+            let end = addresses.end.min(region.end);
+            // From here on, leaving the pieces ends the guard of the region.
+            pieces.push(Piece::new(at..end, region.offset, region.start, &region.name, region.file));
+            let Some(piece) = pieces.last_mut() else { return Ok(()) };
+            piece.regions.push(region.clone());
+            let first = py.detach(|| region.file_state()).ok_or_else(|| gone(&region.name))?;
+            piece.before = Some(settled(py, watch, first, || region.file_state())?);
+            at = end;
+            continue;
+        }
+        let found = maps::find(at).map_err(|error| os_error(&error, None))?;
+        let mapping = found.ok_or_else(|| refused(format!("nothing is mapped at {at:#x}")))?;
+        check(&mapping)?;
+        let Found { way, file, state } = Way::find(py, mapping.shown()).ok_or_else(|| gone(&mapping.name))?;
+        let end = addresses.end.min(mapping.end);
+        pieces.push(Piece::new(at..end, mapping.offset, mapping.start, &mapping.name, file));
         let Some(piece) = pieces.last_mut() else { return Ok(()) };
-        let (way, mut before) = found?;
-        if watch == Watch::Contents {
-            before = settled(py, &way, inode, before)?;
-        }
-        piece.before = Some(before);
-        if let Some(mapping) = mapping {
-            cover(&mapping, way, at..end, &mut piece.regions)?;
-        }
+        piece.before = Some(settled(py, watch, state, || way.state(file))?);
+        cover(py, &mapping, way, file, at..end, &mut piece.regions)?;
         at = end;
     }
     Ok(())
@@ -255,23 +261,35 @@ fn can_move() -> bool {
     })
 }
 
-/// Waits until every later change of the file has other times.
-fn settled(py: Python<'_>, way: &Way, inode: u64, first: State) -> PyResult<State> {
+/// Waits until every later change of the file has other times, where that counts.
+fn settled(py: Python<'_>, watch: Watch, first: State, state: impl Fn() -> Option<State> + Sync) -> PyResult<State> {
     let wait = first.unsettled(file::now());
-    if wait == 0 {
+    if watch != Watch::Contents || wait == 0 {
         return Ok(first);
     }
-    py.detach(|| std::thread::sleep(Duration::from_nanos(wait)));
-    py.check_signals()?;
-    // What changed meanwhile, changed before the guard began.
-    Ok(way.state(inode).unwrap_or(first))
+    let until = Instant::now() + Duration::from_nanos(wait);
+    loop {
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            // What changed meanwhile, changed before the guard began.
+            return Ok(py.detach(&state).unwrap_or(first));
+        }
+        py.detach(|| std::thread::sleep(rest.min(PERIOD)));
+        py.check_signals()?;
+    }
 }
 
 /// Finds the regions of a range of addresses of one mapping, and registers those that are missing.
-fn cover(mapping: &Mapping, way: Way, addresses: Range<usize>, found: &mut Vec<Arc<Region>>) -> PyResult<()> {
+fn cover(
+    py: Python<'_>,
+    mapping: &Mapping,
+    way: Way,
+    file: Identity,
+    addresses: Range<usize>,
+    found: &mut Vec<Arc<Region>>,
+) -> PyResult<()> {
     let page = mapping.page;
     let pages = addresses.start / page * page..addresses.end.next_multiple_of(page);
-    let mut way = Some(way);
     let mut at = pages.start;
     let mut regions = regions();
     while at < pages.end {
@@ -287,19 +305,12 @@ fn cover(mapping: &Mapping, way: Way, addresses: Range<usize>, found: &mut Vec<A
             Some(known) => known.region.start.min(pages.end),
             None => pages.end,
         };
-        let own = match way.take() {
-            Some(way) => way,
-            // Several gaps of one mapping: rare.
-            None => match Way::find(&mapping.name, mapping.inode) {
-                Some((way, _)) => way,
-                None => return Err(refused("the mapped file was removed meanwhile")),
-            },
-        };
-        let region = Arc::new(Region::new(mapping, at..end, own));
+        let own = way.try_clone().map_err(|error| os_error(&error, None))?;
+        let region = Arc::new(Region::new(mapping, at..end, own, file));
         // SAFETY: the pages are of a mapping whose owner lends it as long as the guard holds its buffer or object. No other
         // region has them, and none of them is of a map of faultin, which lends none.
         let registration = unsafe { faultin::pager::register(at..end, region.clone()) };
-        let registration = registration.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        let registration = registration.map_err(|error| no_handler(py, &error))?;
         regions.push(Registered { region: region.clone(), registration, guards: 1 });
         found.push(region);
         at = end;
@@ -327,19 +338,25 @@ fn leave(pieces: &mut [Piece]) -> bool {
     whole
 }
 
-/// Raises an error if a piece is damaged.
-fn report(py: Python<'_>, piece: &Piece, watch: Watch) -> PyResult<()> {
+/// What is damaged of one file.
+struct Damage {
+    file: Identity,
+    name: OsString,
+    ranges: Vec<(u64, u64)>,
+    /// Where what was guarded begins.
+    start: u64,
+    cause: &'static str,
+    text: String,
+}
+
+/// Finds out whether a piece is damaged. Asks the file system, so the interpreter's lock is not held.
+fn damage(piece: &Piece, watch: Watch) -> Option<Damage> {
     let position = |address: usize| piece.base.wrapping_add(address as u64);
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for region in &piece.regions {
         ranges.extend(region.replaced().map(|part| (position(part.start), position(part.end))));
     }
-    let after = match piece.regions.first() {
-        Some(region) => {
-            region.way.state(piece.inode).or_else(|| Way::find(&piece.name, piece.inode).map(|(_, state)| state))
-        }
-        None => return Ok(()),
-    };
+    let after = piece.regions.first()?.file_state();
     let replaced = !ranges.is_empty();
     let (cause, text) = match after {
         Some(after) => {
@@ -356,13 +373,13 @@ fn report(py: Python<'_>, piece: &Piece, watch: Watch) -> PyResult<()> {
                     ranges.push((piece.bytes.start, piece.bytes.end));
                     (change_name(change), change.to_string())
                 }
-                _ => return Ok(()),
+                _ => return None,
             }
         }
         // Neither a path nor a descriptor leads to it any more.
         None => {
             if !replaced && watch == Watch::Nothing {
-                return Ok(());
+                return None;
             }
             if !replaced {
                 ranges.push((piece.bytes.start, piece.bytes.end));
@@ -370,17 +387,38 @@ fn report(py: Python<'_>, piece: &Piece, watch: Watch) -> PyResult<()> {
             (change_name(Change::Replaced), "another file took its place, so it cannot be compared any more".to_owned())
         }
     };
-    let ranges = joined(ranges);
-    let first = ranges.first().map_or(piece.bytes.start, |range| range.0);
+    Some(Damage { file: piece.file, name: piece.name.clone(), ranges, start: piece.bytes.start, cause, text })
+}
+
+/// Finds the damage of all pieces, one for each file, in the order of the pieces.
+fn damages(pieces: &[Piece], watch: Watch) -> Vec<Damage> {
+    let mut all: Vec<Damage> = Vec::new();
+    for found in pieces.iter().filter_map(|piece| damage(piece, watch)) {
+        match all.iter_mut().find(|known| known.file == found.file) {
+            Some(known) => {
+                known.ranges.extend(found.ranges);
+                known.start = known.start.min(found.start);
+            }
+            None => all.push(found),
+        }
+    }
+    all
+}
+
+/// Makes the exception: of the first file, with those of the others.
+fn error(py: Python<'_>, first: Damage, others: Vec<Damage>) -> PyErr {
+    let others = others.into_iter().map(|other| error(py, other, Vec::new())).collect();
+    let ranges = joined(first.ranges);
+    let offset = ranges.first().map_or(first.start, |range| range.0);
     let failure = Failure {
-        errno: if cause == "io" { libc::EIO } else { libc::ESTALE },
-        message: format!("{text}; the block has read zeros or mixed data"),
-        path: Some(&piece.name),
-        offset: Some(first),
-        done: first.saturating_sub(piece.bytes.start),
-        cause,
+        errno: if first.cause == "io" { libc::EIO } else { libc::ESTALE },
+        message: format!("{}; the block has read zeros or mixed data", first.text),
+        path: Some(&first.name),
+        offset: Some(offset),
+        done: offset.saturating_sub(first.start),
+        cause: first.cause,
     };
-    Err(failure.into_damaged(py, ranges))
+    failure.into_damaged(py, ranges, others)
 }
 
 /// Returns whether a change without a lost page is an error.
@@ -396,7 +434,7 @@ fn counts(watch: Watch, change: Change) -> bool {
 /// Finds out why a page of the file could not be provided, although the file has it.
 fn why(piece: &Piece, offset: u64) -> (&'static str, String) {
     let way = piece.regions.first().map(|region| &region.way);
-    let read = way.map(|way| way.open(piece.inode)).and_then(Result::ok).map(|file| {
+    let read = way.map(|way| way.open(piece.file)).and_then(Result::ok).map(|file| {
         use std::os::unix::fs::FileExt;
         file.read_at(&mut [0], offset)
     });

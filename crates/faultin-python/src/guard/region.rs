@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use faultin::pager::{Pager, SignalContext};
 use faultin::{Access, Cause, Fault};
 
-use super::file::Way;
+use super::file::{Identity, State, Way};
 use super::maps::Mapping;
 
 /// Maximum number of replaced parts: twice the bits of the number of pages of the largest mapping.
@@ -50,7 +50,7 @@ pub(super) struct Region {
     pub is_shared: bool,
     /// Position in the file of `start`.
     pub offset: u64,
-    pub inode: u64,
+    pub file: Identity,
     /// The path of the mapping, as the kernel shows it.
     pub name: OsString,
     pub way: Way,
@@ -129,7 +129,7 @@ unsafe impl Pager for Region {
 
 impl Region {
     /// Makes a region of a part of a mapping.
-    pub(super) fn new(mapping: &Mapping, addresses: Range<usize>, way: Way) -> Self {
+    pub(super) fn new(mapping: &Mapping, addresses: Range<usize>, way: Way, file: Identity) -> Self {
         Region {
             start: addresses.start,
             end: addresses.end,
@@ -137,7 +137,7 @@ impl Region {
             is_writable: mapping.is_writable,
             is_shared: mapping.is_shared,
             offset: mapping.offset + (addresses.start - mapping.start) as u64,
-            inode: mapping.inode,
+            file,
             name: mapping.name.clone(),
             way,
             state: AtomicU32::new(OPEN),
@@ -192,7 +192,7 @@ impl Region {
             }
         }
         let Some(part) = self.parts.get(count) else { return false };
-        let size = self.way.state(self.inode).map(|state| state.size);
+        let size = self.way.state(self.file).map(|state| state.size);
         let first_lost = size.map_or(self.end, |size| self.first_page_past(size));
         let (start, end) = if address >= first_lost {
             (first_lost.max(low), high)
@@ -258,6 +258,17 @@ impl Region {
     pub(super) fn replaced(&self) -> impl Iterator<Item = Range<usize>> {
         let count = self.count.load(Ordering::Acquire);
         self.parts[..count].iter().map(|part| part.start.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed))
+    }
+
+    /// Returns the state of the file now, if a way leads to it.
+    pub(super) fn file_state(&self) -> Option<State> {
+        self.way.state(self.file).or_else(|| Way::search(&self.name, self.file))
+    }
+
+    /// Returns whether a fault is being handled, which may take as long as the file's server takes to answer.
+    pub(super) fn is_busy(&self) -> bool {
+        // SAFETY: no condition.
+        self.state.load(Ordering::Relaxed) == unsafe { libc::getpid() } as u32
     }
 
     /// Ends the handling of faults, after those that are being handled.
