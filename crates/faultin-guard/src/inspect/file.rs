@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat};
 
 use super::region::Region;
 
@@ -80,7 +80,8 @@ fn by_descriptor(process: &OwnedFd, region: &Region) -> io::Result<Option<Found>
             continue;
         };
         let Ok(stat) = statat(process.as_fd(), &place, AtFlags::empty()) else { continue };
-        if stat.st_ino == region.inode && (is_on(&stat, region) || leads_to(process, &place, &region.name)) {
+        let is_it = || is_on(&stat, region) || is_elsewhere(process, &place) && leads_to(process, &place, &region.name);
+        if stat.st_ino == region.inode && is_it() {
             return Ok(Some(Found { place, number: Some(number) }));
         }
     }
@@ -92,12 +93,23 @@ fn by_path(process: &OwnedFd, region: &Region) -> io::Result<Option<Found>> {
     let Some(below) = region.name.as_bytes().strip_prefix(b"/") else { return Ok(None) };
     let place = PathBuf::from("root").join(OsStr::from_bytes(below));
     let stat = statat(process.as_fd(), &place, AtFlags::empty())?;
-    Ok((stat.st_ino == region.inode).then_some(Found { place, number: None }))
+    // Another file system may have been mounted there since, and file systems number their files alike.
+    let is_it = stat.st_ino == region.inode && (is_on(&stat, region) || is_elsewhere(process, &place));
+    Ok(is_it.then_some(Found { place, number: None }))
 }
 
-/// Whether the file is on the mapping's device. On btrfs and overlayfs it is not, although it is the file.
+/// Whether the file is on the mapping's device.
 fn is_on(stat: &Stat, region: &Region) -> bool {
     (libc::major(stat.st_dev), libc::minor(stat.st_dev)) == region.device
+}
+
+/// Whether mappings of the file's file system show another device than its status: those of btrfs and overlayfs do.
+fn is_elsewhere(process: &OwnedFd, place: &PathBuf) -> bool {
+    let file = openat(process.as_fd(), place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    file.and_then(fstatfs).is_ok_and(|system| {
+        let kind = system.f_type as u64;
+        kind == libc::BTRFS_SUPER_MAGIC as u64 || kind == libc::OVERLAYFS_SUPER_MAGIC as u64
+    })
 }
 
 fn leads_to(process: &OwnedFd, place: &PathBuf, name: &OsString) -> bool {
@@ -168,6 +180,23 @@ mod tests {
             let found = path(&name.into(), is_unlinked, || has_name);
             assert_eq!(found, (expected.into(), is_deleted), "{name}, {is_unlinked}, {has_name}");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_file_system_with_the_same_number_is_another_file() {
+        // (A file system whose mappings have its device.)
+        let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
+        let name = folder.path().join("file");
+        let file = File::create_new(&name).expect("a file");
+        let own = rustix::fs::open("/proc/self", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).expect("/proc");
+        let stat = fstat(&file).expect("a status");
+        let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+        let mut region = Region { device, inode: stat.st_ino, name: name.into_os_string(), ..Region::default() };
+        let found =
+            |region: &Region| [by_path, by_descriptor].map(|way| way(&own, region).expect("a status").is_some());
+        assert_eq!(found(&region), [true, true]);
+        region.device.1 += 1;
+        assert_eq!(found(&region), [false, false]);
     }
 
     #[test]
