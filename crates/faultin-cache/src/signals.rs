@@ -1,8 +1,8 @@
 //! Blocking signals outside of handlers.
 //!
 //! A handler may fault on a mapping, and waits for a pager thread then. A lock of a file is seen, and the fault is rejected.
-//! The other locks that a pager thread may need (of the files, the arena, the queue, of errors) are held where no handler can
-//! run, or by a thread that has a lock of a file.
+//! The other locks that a pager thread may need (of the files, the arena, the queue, of errors, of counters, of the threads that
+//! wait, of a store in memory) are held where no handler can run, or by a thread that has a lock of a file.
 
 #![forbid(unsafe_code)]
 

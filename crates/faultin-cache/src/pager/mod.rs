@@ -62,7 +62,8 @@
 //!
 //! A handler that touches a mapping may wait for a pager thread; in [`Thread`](Mode::Thread) one that copies from a
 //! mapping, too. So it must not have interrupted code that holds a lock which that thread may need: a lock of the file's
-//! store, or of an allocator that has one lock for all threads. If it has interrupted a call of the cache that holds a
+//! store, or of an allocator that has one lock for all threads. (A store is read while no lock of the file is held. The locks of
+//! [`MemoryStore`](crate::store::MemoryStore) are held with signals blocked.) If it has interrupted a call of the cache that holds a
 //! file's lock, that is detected: the fault is rejected, and a copy comes back short. The cache's other locks are held with
 //! signals blocked: the handler runs a little later.
 //!
