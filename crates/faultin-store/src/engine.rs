@@ -416,14 +416,8 @@ impl Engine {
             Some(room) => room,
             None => {
                 let _hunger = self.pool.hunger(blocks);
-                // What was evicted may be in use elsewhere, and frees nothing now.
-                loop {
-                    let evicted = self.make_room(&mut self.table.lock());
-                    if evicted.is_empty() {
-                        break;
-                    }
-                    drop(evicted);
-                }
+                let evicted = self.make_room(&mut self.table.lock());
+                drop(evicted);
                 self.pool.room(blocks).await?
             }
         };

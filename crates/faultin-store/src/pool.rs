@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,18 +13,10 @@ pub(crate) struct Pool {
     block: usize,
     limit: usize,
     permits: Semaphore,
-    demand: Mutex<Demand>,
+    /// Number of blocks that requests wait for.
+    wanted: AtomicUsize,
     /// Memory that was freed. It goes back to the allocator with the pool: freed one by one, it would leave holes.
     free: Mutex<Vec<Vec<u8>>>,
-}
-
-/// What requests wait for.
-#[derive(Default)]
-struct Demand {
-    /// Number of blocks that they want.
-    wanted: usize,
-    /// Number of blocks of these that were freed, and are theirs when they run.
-    freed: usize,
 }
 
 /// A request that waits for memory, so that less is kept.
@@ -57,7 +50,7 @@ impl Pool {
             block,
             limit,
             permits: Semaphore::new(limit),
-            demand: Mutex::default(),
+            wanted: AtomicUsize::new(0),
             free: Mutex::default(),
         })
     }
@@ -74,25 +67,14 @@ impl Pool {
 
     /// Notes that a request waits for some blocks, until this is dropped.
     pub(crate) fn hunger(&self, blocks: usize) -> Hunger<'_> {
-        self.demand.lock().wanted += blocks;
+        self.wanted.fetch_add(blocks, Ordering::Relaxed);
         Hunger { pool: self, blocks }
     }
 
-    /// Returns how many blocks have to be freed for those that wait.
+    /// Returns how many blocks requests wait for. What was freed for them counts until they run: who else may have taken it is
+    /// not known.
     pub(crate) fn wanted(&self) -> usize {
-        let demand = self.demand.lock();
-        demand.wanted.saturating_sub(demand.freed)
-    }
-
-    fn release(&self, blocks: usize) {
-        {
-            let mut demand = self.demand.lock();
-            if demand.wanted > 0 {
-                demand.freed += blocks;
-            }
-        }
-        // Those that wait are the first to get it.
-        self.permits.add_permits(blocks);
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Reserves room, if there is some.
@@ -112,9 +94,7 @@ impl Pool {
 
 impl Drop for Hunger<'_> {
     fn drop(&mut self) {
-        let mut demand = self.pool.demand.lock();
-        demand.wanted -= self.blocks;
-        demand.freed = if demand.wanted == 0 { 0 } else { demand.freed.saturating_sub(self.blocks) };
+        self.pool.wanted.fetch_sub(self.blocks, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +122,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.pool.release(self.blocks);
+        self.pool.permits.add_permits(self.blocks);
     }
 }
 
@@ -170,7 +150,7 @@ impl Drop for Buffer {
         if bytes.capacity() == self.pool.block {
             self.pool.free.lock().push(bytes);
         }
-        self.pool.release(usize::from(self.has_room));
+        self.pool.permits.add_permits(usize::from(self.has_room));
     }
 }
 

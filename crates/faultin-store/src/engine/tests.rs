@@ -160,29 +160,6 @@ fn the_first_block_makes_room_for_a_flight_that_waits_for_some() {
     });
 }
 
-/// What was evicted for it is the flight's, also before its task runs.
-#[test]
-fn a_flight_that_waits_for_memory_evicts_what_it_needs_once() {
-    paused(async {
-        let engine = Arc::new(Engine::new(numbers(), None, Handle::current()));
-        let world = world(40, 0);
-        let object = open(&engine, &backend(&world), "a").await;
-        for block in 1..20 {
-            let mut buffer = engine.pool.try_room(1).and_then(|mut room| room.take()).expect("there is room");
-            buffer.bytes_mut().push(1);
-            engine.table.lock().keep((object.number, block), buffer.freeze(), 0, true);
-        }
-        let waits = engine.pool.hunger(3);
-        let evicted = [(); 3].map(|()| {
-            let evicted = engine.make_room(&mut engine.table.lock());
-            evicted.len()
-        });
-        assert_eq!(engine.pool.wanted(), 0);
-        drop(waits);
-        assert_eq!(evicted, [3, 0, 0]);
-    });
-}
-
 #[test]
 fn requests_and_hits_are_counted_exactly() {
     paused(async {
