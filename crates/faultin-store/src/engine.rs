@@ -428,7 +428,7 @@ impl Engine {
     /// lock.
     fn make_room(&self, table: &mut Table) -> Vec<Bytes> {
         let mut evicted = table.trim(self.pool.limit() / READ_STAYS);
-        let wanted = self.pool.wanted().saturating_sub(evicted.len());
+        let wanted = self.pool.wanted();
         if wanted > 0 {
             evicted.extend(table.evict(wanted, true));
         }

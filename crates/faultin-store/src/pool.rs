@@ -164,6 +164,19 @@ impl fmt::Debug for Pool {
 mod tests {
     use super::*;
 
+    /// What is freed may go to others than those that wait.
+    #[test]
+    fn what_was_freed_for_others_hides_no_demand() {
+        let pool = Pool::new(4, 30);
+        let waits = pool.hunger(1);
+        drop(pool.try_room(20).unwrap());
+        let waits_later = pool.hunger(16);
+        drop(waits);
+        assert_eq!(pool.wanted(), 16);
+        drop(waits_later);
+        assert_eq!(pool.wanted(), 0);
+    }
+
     #[test]
     fn a_buffer_counts_until_its_last_clone_is_dropped() {
         let pool = Pool::new(4, 3);
