@@ -415,10 +415,11 @@ impl Engine {
         let room = match self.pool.try_room(blocks) {
             Some(room) => room,
             None => {
-                let _hunger = self.pool.hunger(blocks);
-                let evicted = self.make_room(&mut self.table.lock());
-                drop(evicted);
-                self.pool.room(blocks).await?
+                let evict = || {
+                    let evicted = self.make_room(&mut self.table.lock());
+                    drop(evicted);
+                };
+                self.pool.room(blocks, evict).await?
             }
         };
         Some(room.of_share(permit))
@@ -428,9 +429,13 @@ impl Engine {
     /// lock.
     fn make_room(&self, table: &mut Table) -> Vec<Bytes> {
         let mut evicted = table.trim(self.pool.limit() / READ_STAYS);
-        let wanted = self.pool.wanted();
-        if wanted > 0 {
-            evicted.extend(table.evict(wanted, true));
+        self.pool.evicted(&evicted);
+        // A disk may be slow.
+        let missing = self.pool.missing(self.to_disk.load(Ordering::Relaxed));
+        if missing > 0 {
+            let more = table.evict(missing, true);
+            self.pool.evicted(&more);
+            evicted.extend(more);
         }
         evicted
     }

@@ -285,7 +285,7 @@ impl Engine {
                 }
                 let end = (at..wanted.end).find(|&block| table.has((object.number, block))).unwrap_or(wanted.end);
                 let count = (end - at) as usize;
-                if self.pool.wanted() > 0 {
+                if self.pool.is_wanted() {
                     return Some(at);
                 }
                 let over = (table.ahead() + count).saturating_sub(most);

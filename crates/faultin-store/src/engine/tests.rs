@@ -154,9 +154,44 @@ fn the_first_block_makes_room_for_a_flight_that_waits_for_some() {
         engine.close(&object);
         let mut buffer = engine.pool.try_room(1).and_then(|mut room| room.take()).expect("there is room");
         buffer.bytes_mut().push(1);
-        let _waits = engine.pool.hunger(1);
+        let all = engine.pool.try_room(engine.pool.limit() - 1);
+        let mut waits = pin!(engine.pool.room(1, || {}));
+        std::future::poll_fn(|context| Poll::Ready(assert!(waits.as_mut().poll(context).is_pending()))).await;
         engine.keep_first(&object, buffer);
+        let room = timeout_at(Instant::now(), waits).await.expect("what was kept has made room");
+        drop((room, all));
         assert_eq!(engine.pool.used(), 0);
+    });
+}
+
+/// A scan wants it next.
+#[test]
+fn no_more_of_what_was_read_ahead_is_evicted_than_requests_wait_for() {
+    paused(async {
+        let engine = Arc::new(Engine::new(numbers(), None, Handle::current()));
+        let backend = backend(&world(4, 0));
+        let mut room = engine.pool.try_room(engine.pool.limit()).expect("it is empty");
+        let mut blocks = Vec::new();
+        for _ in 0..8 {
+            let mut buffer = room.take().expect("there is room");
+            buffer.bytes_mut().push(1);
+            blocks.push(buffer.freeze());
+        }
+        let arrive = |numbers: Range<u64>, blocks: &mut Vec<Bytes>| {
+            let mut table = engine.table.lock();
+            numbers.for_each(|number| table.keep((1, number), blocks.pop().expect("a block"), 0, true));
+            let evicted = engine.make_room(&mut table);
+            drop(evicted);
+            table.ahead()
+        };
+        assert_eq!(arrive(0..2, &mut blocks), 2);
+        let mut waits = pin!(engine.room(engine.share(&backend), 4));
+        std::future::poll_fn(|context| Poll::Ready(assert!(waits.as_mut().poll(context).is_pending()))).await;
+        assert_eq!(engine.table.lock().ahead(), 0);
+        // Two more are enough, and then none: it has got its room, though it does not run yet.
+        assert_eq!(arrive(2..6, &mut blocks), 2);
+        assert_eq!(arrive(6..8, &mut blocks), 4);
+        assert!(timeout_at(Instant::now(), waits).await.expect("it has room").is_some());
     });
 }
 
