@@ -112,6 +112,9 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
     Ok(FileMap { map: Mutex::new(Some(Shared::new(map))), path, watch: word, backend })
 }
 
+/// The number of bytes from which on a copy goes past the CPU's caches, which have not room for as many.
+const STREAMED: usize = 32 << 20;
+
 /// Copies from `at` to the memory at `address`, until it is full or the map ends. Returns the number of bytes.
 ///
 /// # Safety
@@ -127,7 +130,10 @@ unsafe fn fill(py: Python<'_>, map: &faultin::FileMap, address: usize, len: usiz
         let dst = unsafe {
             core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut::<u8>(address + done), piece)
         };
-        let read = map.read_at(dst, at + done as u64)?;
+        let read = match len {
+            ..STREAMED => map.read_at(dst, at + done as u64)?,
+            _ => map.read_at_streaming(dst, at + done as u64)?,
+        };
         done += read;
         Ok(read == piece && done < len)
     })?;

@@ -206,6 +206,11 @@ impl Mapping {
         self.read_by(copy::copy_in_ahead, at, dst)
     }
 
+    /// As [`read`](Self::read), past the CPU's caches.
+    pub(crate) fn read_streaming(&self, at: usize, dst: &mut [u8]) -> Result<(), Short> {
+        self.read_by(copy::copy_in_streaming, at, dst)
+    }
+
     /// Copies as [`read`](Self::read) does, by one of the copies of [`copy`] from foreign memory.
     #[inline(always)]
     fn read_by(&self, copy_in: CopyIn, at: usize, dst: &mut [u8]) -> Result<(), Short> {

@@ -89,6 +89,10 @@ impl Mapping {
         match *self {}
     }
 
+    pub(super) fn read_streaming(&self, _at: usize, _dst: &mut [u8]) -> Result<(), Short> {
+        match *self {}
+    }
+
     pub(super) fn load<T: Scalar>(&self, _at: usize) -> Result<T, Fault> {
         match *self {}
     }

@@ -91,6 +91,10 @@ const OPERATIONS: &[Operation] = &[
         let mut all = vec![0; map.len() as usize];
         map.read_at(&mut all, 0).map(|_| ())
     }),
+    ("read_at_streaming", |map| {
+        let mut all = vec![0; map.len() as usize];
+        map.read_at_streaming(&mut all, 0).map(|_| ())
+    }),
     ("read_at, the first bytes", |map| map.read_at(&mut [0; 20], 0).map(|_| ())),
     ("read_at, the last byte", |map| map.read_at(&mut [0], map.len() - 1).map(|_| ())),
     ("read_at, nothing", |map| map.read_at(&mut [], 0).map(|_| ())),
@@ -181,18 +185,20 @@ fn counts_after_a_cut_end_with_the_file() {
             (3 * page, page, 1, 3 * page - 1, page - 1),
             (3 * page, 0, 0, 1, 0),
         ] {
-            let (path, map) = case.mapped(from);
-            set_len(&path, to);
-            let mut dst = vec![0xcc; len];
-            let before = signals_taken();
-            let error = map.read_at(&mut dst, at as u64).expect_err("cut");
-            let signals = signals_taken() - before;
-            assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{from} to {to}, {len} at {at}");
-            assert_eq!(dst[..done], content(from)[at..at + done]);
-            assert_eq!(error.change(), Some(Change::Shrunk { from: from as u64, to: to as u64 }));
-            let faults = case.faults() && at + len > to.next_multiple_of(page);
-            assert_eq!(signals, u64::from(faults), "one signal, if a page is gone");
-            assert!(cfg!(faultin_syscall) || error.fault().is_some() == faults, "{error:?}");
+            for read in [FileMap::read_at, FileMap::read_at_streaming] {
+                let (path, map) = case.mapped(from);
+                set_len(&path, to);
+                let mut dst = vec![0xcc; len];
+                let before = signals_taken();
+                let error = read(&map, &mut dst, at as u64).expect_err("cut");
+                let signals = signals_taken() - before;
+                assert_eq!((error.done(), error.offset()), (done, (at + done) as u64), "{from} to {to}, {len} at {at}");
+                assert_eq!(dst[..done], content(from)[at..at + done]);
+                assert_eq!(error.change(), Some(Change::Shrunk { from: from as u64, to: to as u64 }));
+                let faults = case.faults() && at + len > to.next_multiple_of(page);
+                assert_eq!(signals, u64::from(faults), "one signal, if a page is gone");
+                assert!(cfg!(faultin_syscall) || error.fault().is_some() == faults, "{error:?}");
+            }
         }
     });
 }

@@ -41,6 +41,9 @@ fn every_way_to_read_gives_the_bytes_of_the_window() {
                 assert_eq!(map.read_at(&mut all, 0).expect("whole"), want.len());
                 assert_eq!(all[..want.len()], *want);
                 assert_eq!(all[want.len()..], [0xcc; 3], "nothing behind the count");
+                let mut past_caches = vec![0xcc; want.len() + 3];
+                assert_eq!(map.read_at_streaming(&mut past_caches, 0).expect("whole"), want.len());
+                assert_eq!(past_caches, all);
                 let exact = map.read_exact_at(&mut all, 0).expect_err("three bytes too many");
                 assert!(matches!(exact.reason(), Reason::PastEnd { len } if *len == want.len() as u64), "{exact:?}");
                 assert_eq!((exact.done(), exact.errno()), (want.len(), None));
@@ -68,6 +71,9 @@ fn reads_at_any_position_end_with_the_map() {
                 let read = map.read_at(&mut dst, at as u64).expect("whole");
                 let want = &whole[at.min(len)..(at + size).min(len).max(at.min(len))];
                 assert_eq!((read, &dst[..read]), (want.len(), want), "{size} at {at}");
+                let mut past_caches = vec![0xcc; size];
+                assert_eq!(map.read_at_streaming(&mut past_caches, at as u64).expect("whole"), read);
+                assert_eq!(past_caches, dst, "{size} at {at}");
                 let exact = map.read_exact_at(&mut dst, at as u64);
                 assert_eq!(exact.is_ok(), read == size, "{size} at {at}");
             }

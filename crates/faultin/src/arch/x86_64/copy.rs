@@ -72,7 +72,7 @@ pub(crate) unsafe fn copy_streaming(dst: *mut u8, src: *const u8, len: usize) ->
         return unsafe { copy(dst, src, len) };
     }
     // SAFETY: long enough; it touches the two ranges only, through table entries; forwarded from the caller.
-    unsafe { call!(copy_vector::copy_streaming, dst, src, len) }
+    unsafe { call!(dispatch::copy_streaming, dst, src, len) }
 }
 
 /// Copies as [`copy`] does, without a branch on the size where the CPU can.

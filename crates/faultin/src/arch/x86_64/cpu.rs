@@ -121,7 +121,7 @@ pub(crate) fn tune() {
     let (erms, fsrm) = string_features();
     FAST_STRINGS.store(erms && fsrm, Ordering::Relaxed);
     let (_second, last) = caches();
-    let nt = (last / 4 * 3).max(24 << 20);
+    let nt = (last / 2).max(24 << 20);
     let (rep_min, rep_max) = match (erms, is_amd()) {
         (false, _) => (nt, nt),
         (true, false) => (if fsrm { 8 << 10 } else { 16 << 10 }, nt),

@@ -9,14 +9,15 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 #[cfg(feature = "internals")]
 use super::copy_vector::LIMITS;
 use super::copy_vector::{
-    copy_avx2, copy_avx512, copy_sse2, copy_unpredictable_avx512, copy_unpredictable_sse2, counting_copy_avx2,
-    counting_copy_avx512, counting_copy_sse2,
+    copy_avx2, copy_avx512, copy_sse2, copy_streaming_avx512, copy_streaming_sse2, copy_unpredictable_avx512,
+    copy_unpredictable_sse2, counting_copy_avx2, counting_copy_avx512, counting_copy_sse2,
 };
 use super::cpu::{self, Vector};
 use crate::copy::CountingCopy;
 
 static COPY: AtomicPtr<()> = AtomicPtr::new(resolve_copy as *mut ());
 static COPY_UNPREDICTABLE: AtomicPtr<()> = AtomicPtr::new(resolve_unpredictable as *mut ());
+static COPY_STREAMING: AtomicPtr<()> = AtomicPtr::new(resolve_streaming as *mut ());
 /// Whether memory is scanned with 32-byte registers.
 static WIDE: AtomicBool = AtomicBool::new(false);
 
@@ -28,6 +29,11 @@ pub(super) unsafe extern "C" fn copy() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn copy_unpredictable() {
     naked_asm!("jmp [rip + {slot}]", slot = sym COPY_UNPREDICTABLE)
+}
+
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn copy_streaming() {
+    naked_asm!("jmp [rip + {slot}]", slot = sym COPY_STREAMING)
 }
 
 /// Returns the counting copy for this CPU.
@@ -42,16 +48,19 @@ pub(crate) fn counting_copy() -> CountingCopy {
     unsafe { core::mem::transmute::<*const (), CountingCopy>(routine) }
 }
 
-/// Sets both entries to the copies for `vector`, whatever the CPU detection says: for tests of every path that the CPU can
+/// Sets the entries to the copies for `vector`, whatever the CPU detection says: for tests of every path that the CPU can
 /// run.
 pub(crate) fn select(vector: Vector) {
-    let (copy, unpredictable) = match vector {
-        Vector::Avx512 => (copy_avx512 as *mut (), copy_unpredictable_avx512 as *mut ()),
-        Vector::Avx2 => (copy_avx2 as *mut (), copy_unpredictable_sse2 as *mut ()),
-        Vector::Sse2 => (copy_sse2 as *mut (), copy_unpredictable_sse2 as *mut ()),
+    let (copy, unpredictable, streaming) = match vector {
+        Vector::Avx512 => {
+            (copy_avx512 as *mut (), copy_unpredictable_avx512 as *mut (), copy_streaming_avx512 as *mut ())
+        }
+        Vector::Avx2 => (copy_avx2 as *mut (), copy_unpredictable_sse2 as *mut (), copy_streaming_sse2 as *mut ()),
+        Vector::Sse2 => (copy_sse2 as *mut (), copy_unpredictable_sse2 as *mut (), copy_streaming_sse2 as *mut ()),
     };
     COPY.store(copy, Ordering::Relaxed);
     COPY_UNPREDICTABLE.store(unpredictable, Ordering::Relaxed);
+    COPY_STREAMING.store(streaming, Ordering::Relaxed);
     WIDE.store(vector >= Vector::Avx2, Ordering::Relaxed);
 }
 
@@ -143,3 +152,4 @@ macro_rules! resolver {
 }
 resolver!(resolve_copy, COPY);
 resolver!(resolve_unpredictable, COPY_UNPREDICTABLE);
+resolver!(resolve_streaming, COPY_STREAMING);
