@@ -388,7 +388,12 @@ impl Engine {
             return;
         }
         object.streams.lock().clear();
-        let (cancelled, evicted) = self.table.lock().close(object.number);
+        let (cancelled, evicted) = {
+            let mut table = self.table.lock();
+            let (cancelled, evicted) = table.close(object.number);
+            self.pool.evicted(&evicted);
+            (cancelled, evicted)
+        };
         drop(evicted);
         cancelled.iter().for_each(|flight| self.was_cancelled(object, flight));
     }
@@ -430,8 +435,7 @@ impl Engine {
     fn make_room(&self, table: &mut Table) -> Vec<Bytes> {
         let mut evicted = table.trim(self.pool.limit() / READ_STAYS);
         self.pool.evicted(&evicted);
-        // A disk may be slow.
-        let missing = self.pool.missing(self.to_disk.load(Ordering::Relaxed));
+        let missing = self.pool.missing();
         if missing > 0 {
             let more = table.evict(missing, true);
             self.pool.evicted(&more);

@@ -1,18 +1,27 @@
 //! [`Pool`]: the buffers of blocks, whose number is limited. A block that waits for the disk tier counts as long as it does.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout};
+
+/// How long a block that was evicted is expected to come back: whoever holds it copies it. A disk that is slow, or a thread that waits,
+/// may hold it for longer.
+const LEAVES: Duration = Duration::from_millis(10);
 
 /// Buffers of one size, which are used again.
 pub(crate) struct Pool {
     block: usize,
     limit: usize,
     account: Mutex<Account>,
+    /// What the account has left, to be read without its lock.
+    left: AtomicUsize,
     /// Memory that was freed. It goes back to the allocator with the pool: freed one by one, it would leave holes.
     free: Mutex<Vec<Vec<u8>>>,
 }
@@ -29,8 +38,8 @@ struct Account {
     wanted: usize,
     /// Number of requests that have waited so far.
     number: u64,
-    /// The addresses of blocks that were evicted, and that somebody still holds.
-    leaving: HashSet<usize>,
+    /// The addresses of blocks that were evicted and that somebody still holds, and when they were.
+    leaving: HashMap<usize, Instant>,
 }
 
 #[derive(Debug)]
@@ -64,26 +73,11 @@ pub(crate) struct Buffer {
     has_room: bool,
 }
 
-impl Account {
-    /// Takes those from the queue for which there is enough now.
-    fn served(&mut self) -> Vec<Waiting> {
-        let mut served = Vec::new();
-        while self.waiting.front().is_some_and(|first| first.blocks <= self.left)
-            && let Some(first) = self.waiting.pop_front()
-        {
-            self.left -= first.blocks;
-            self.wanted -= first.blocks;
-            served.push(first);
-        }
-        served
-    }
-}
-
 impl Pool {
     /// Makes a pool of at most `limit` buffers of `block` bytes.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Pool> {
         let account = Mutex::new(Account { left: limit, ..Account::default() });
-        Arc::new(Pool { block, limit, account, free: Mutex::default() })
+        Arc::new(Pool { block, limit, account, left: AtomicUsize::new(limit), free: Mutex::default() })
     }
 
     /// Returns the maximum number of buffers.
@@ -93,14 +87,20 @@ impl Pool {
 
     /// Returns the number of buffers that are in use, or reserved.
     pub(crate) fn used(&self) -> usize {
-        self.limit - self.account.lock().left
+        self.limit - self.left.load(Ordering::Relaxed)
     }
 
-    /// Returns how many blocks have to be evicted for the requests that wait. Of those that were evicted and that somebody still holds,
-    /// `stuck` may be held for long.
-    pub(crate) fn missing(&self, stuck: usize) -> usize {
+    /// Returns how many blocks have to be evicted for the requests that wait, besides those that were evicted a moment ago and that
+    /// somebody still holds. If these do not come back, there are more to be evicted later: a request that waits asks again.
+    pub(crate) fn missing(&self) -> usize {
         let account = self.account.lock();
-        account.wanted.saturating_sub(account.left + account.leaving.len().saturating_sub(stuck))
+        let missing = account.wanted.saturating_sub(account.left);
+        if missing == 0 || account.leaving.is_empty() {
+            return missing;
+        }
+        let now = Instant::now();
+        let leave = |since: &&Instant| now.saturating_duration_since(**since) < LEAVES;
+        missing.saturating_sub(account.leaving.values().filter(leave).count())
     }
 
     /// Returns whether requests wait for blocks.
@@ -110,7 +110,10 @@ impl Pool {
 
     /// Notes that blocks were evicted: they come back once those who hold them have dropped them.
     pub(crate) fn evicted(&self, blocks: &[Bytes]) {
-        self.account.lock().leaving.extend(blocks.iter().map(|bytes| bytes.as_ptr() as usize));
+        if !blocks.is_empty() {
+            let now = Instant::now();
+            self.account.lock().leaving.extend(blocks.iter().map(|bytes| (bytes.as_ptr() as usize, now)));
+        }
     }
 
     /// Reserves room, if there is some and nobody waits for it.
@@ -120,11 +123,13 @@ impl Pool {
             return None;
         }
         account.left = account.left.checked_sub(blocks)?;
+        self.left.store(account.left, Ordering::Relaxed);
         Some(self.room_of(blocks))
     }
 
-    /// Waits for room. Those that wait get it in their order. `None` if there will never be as much. `begun` is called once it waits.
-    pub(crate) async fn room(self: &Arc<Self>, blocks: usize, begun: impl FnOnce()) -> Option<Room> {
+    /// Waits for room. Those that wait get it in their order. `None` if there will never be as much. `evict` is called when it begins to
+    /// wait, and now and then.
+    pub(crate) async fn room(self: &Arc<Self>, blocks: usize, evict: impl Fn()) -> Option<Room> {
         if blocks > self.limit {
             return None;
         }
@@ -135,13 +140,17 @@ impl Pool {
             account.wanted += blocks;
             let number = account.number;
             account.waiting.push_back(Waiting { number, blocks, sender });
-            (number, account.served())
+            (number, self.served(&mut account))
         };
-        // Before the receiver: what it was sent meanwhile goes back with it.
         let _queued = Queued { pool: self, number };
         self.serve(served);
-        begun();
-        receiver.await.ok()
+        let mut receiver = receiver;
+        loop {
+            evict();
+            if let Ok(room) = timeout(LEAVES, &mut receiver).await {
+                return room.ok();
+            }
+        }
     }
 
     /// Takes blocks back.
@@ -149,9 +158,23 @@ impl Pool {
         let served = {
             let mut account = self.account.lock();
             account.left += blocks;
-            account.served()
+            self.served(&mut account)
         };
         self.serve(served);
+    }
+
+    /// Takes those from the queue for which there is enough now.
+    fn served(&self, account: &mut Account) -> Vec<Waiting> {
+        let mut served = Vec::new();
+        while account.waiting.front().is_some_and(|first| first.blocks <= account.left)
+            && let Some(first) = account.waiting.pop_front()
+        {
+            account.left -= first.blocks;
+            account.wanted -= first.blocks;
+            served.push(first);
+        }
+        self.left.store(account.left, Ordering::Relaxed);
+        served
     }
 
     /// Hands out what was taken from the account. If a request has been given up meanwhile, its room goes back.
@@ -170,11 +193,11 @@ impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let served = {
             let mut account = self.pool.account.lock();
-            let Some(at) = account.waiting.iter().position(|waiting| waiting.number == self.number) else { return };
+            let Ok(at) = account.waiting.binary_search_by_key(&self.number, |waiting| waiting.number) else { return };
             let given_up = account.waiting.remove(at);
             account.wanted -= given_up.map_or(0, |waiting| waiting.blocks);
             // It may have been the first one, which wanted more than the next.
-            account.served()
+            self.pool.served(&mut account)
         };
         self.pool.serve(served);
     }
@@ -228,12 +251,18 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
-        self.pool.account.lock().leaving.remove(&(bytes.as_ptr() as usize));
-        bytes.clear();
-        if bytes.capacity() == self.pool.block {
-            self.pool.free.lock().push(bytes);
-        }
-        self.pool.release(usize::from(self.has_room));
+        let pool = &self.pool;
+        let served = {
+            let mut account = pool.account.lock();
+            account.leaving.remove(&(bytes.as_ptr() as usize));
+            bytes.clear();
+            if bytes.capacity() == pool.block {
+                pool.free.lock().push(bytes);
+            }
+            account.left += usize::from(self.has_room);
+            pool.served(&mut account)
+        };
+        pool.serve(served);
     }
 }
 
@@ -245,8 +274,12 @@ impl fmt::Debug for Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
+
+    use tokio::runtime::Builder;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -258,66 +291,81 @@ mod tests {
         }
     }
 
+    /// Runs a test with a clock that stands still.
+    fn paused(test: impl Future<Output = ()>) {
+        Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime").block_on(test);
+    }
+
     /// One after the other, in their order, and not only once they run.
     #[test]
     fn what_is_freed_is_of_those_that_wait_at_once() {
-        let pool = Pool::new(4, 8);
-        let mut rooms = [pool.try_room(3), pool.try_room(3), pool.try_room(2)].map(Option::unwrap);
-        let (mut first, mut second) = (pin!(pool.room(4, || {})), pin!(pool.room(2, || {})));
-        assert!(poll(first.as_mut()).is_none() && poll(second.as_mut()).is_none());
-        assert_eq!(pool.missing(0), 6);
-        rooms[0].blocks -= 3;
-        pool.release(3);
-        assert_eq!((pool.missing(0), pool.used()), (3, 5), "the first one waits for one more");
-        assert!(pool.try_room(1).is_none(), "what others wait for");
-        rooms[1].blocks -= 3;
-        pool.release(3);
-        assert_eq!((pool.missing(0), pool.used()), (0, 8), "both are served, though neither has run");
-        let (first, second) = (poll(first), poll(second));
-        assert_eq!(first.map(|room| room.blocks), Some(4));
-        assert_eq!(second.map(|room| room.blocks), Some(2));
+        paused(async {
+            let pool = Pool::new(4, 8);
+            let [first_part, second_part, _rest] = [3, 3, 2].map(|blocks| pool.try_room(blocks).unwrap());
+            let (mut first, mut second) = (pin!(pool.room(4, || {})), pin!(pool.room(2, || {})));
+            assert!(poll(first.as_mut()).is_none() && poll(second.as_mut()).is_none());
+            assert_eq!(pool.missing(), 6);
+            drop(first_part);
+            assert_eq!((pool.missing(), pool.used()), (3, 5), "the first one waits for one more");
+            assert!(pool.try_room(1).is_none(), "what others wait for");
+            drop(second_part);
+            assert_eq!((pool.missing(), pool.used()), (0, 8), "both are served, though neither has run");
+            let (first, second) = (poll(first), poll(second));
+            assert_eq!(first.map(|room| room.blocks), Some(4));
+            assert_eq!(second.map(|room| room.blocks), Some(2));
+        });
     }
 
     #[test]
     fn a_request_that_is_given_up_leaves_its_blocks_to_the_next() {
-        let pool = Pool::new(4, 4);
-        let all = pool.try_room(4).unwrap();
-        let mut large = Box::pin(pool.room(4, || {}));
-        let mut served = Box::pin(pool.room(2, || {}));
-        let mut last = pin!(pool.room(3, || {}));
-        assert!(poll(large.as_mut()).is_none() && poll(served.as_mut()).is_none() && poll(last.as_mut()).is_none());
-        assert!(pool.try_room(5).is_none());
-        assert_eq!(pool.missing(0), 9);
-        drop(large);
-        assert_eq!(pool.missing(0), 5);
-        drop(all);
-        // It has got its room, and never runs again.
-        assert_eq!(pool.missing(0), 1);
-        drop(served);
-        assert_eq!((pool.missing(0), pool.used()), (0, 3));
-        drop(poll(last).unwrap());
-        assert_eq!(pool.used(), 0);
+        paused(async {
+            let pool = Pool::new(4, 4);
+            let half = pool.try_room(2).unwrap();
+            let mut large = Box::pin(pool.room(4, || {}));
+            let mut served = Box::pin(pool.room(2, || {}));
+            let mut last = pin!(pool.room(3, || {}));
+            assert!(poll(large.as_mut()).is_none() && poll(served.as_mut()).is_none() && poll(last.as_mut()).is_none());
+            assert_eq!((pool.missing(), pool.used()), (7, 2));
+            drop(large);
+            // The next one has got its room, and never runs again.
+            assert_eq!((pool.missing(), pool.used()), (3, 4));
+            drop(served);
+            assert_eq!((pool.missing(), pool.used()), (1, 2));
+            drop(half);
+            assert_eq!(poll(last).unwrap().blocks, 3);
+            assert_eq!(pool.used(), 0);
+        });
     }
 
+    /// For a while: who holds it may wait for the request.
     #[test]
     fn what_was_evicted_is_not_missing_while_somebody_holds_it() {
-        let pool = Pool::new(4, 2);
-        let mut room = pool.try_room(2).unwrap();
-        let blocks = [(); 2].map(|()| {
-            let mut buffer = room.take().unwrap();
-            buffer.bytes_mut().extend_from_slice(b"abcd");
-            buffer.freeze()
+        paused(async {
+            let pool = Pool::new(4, 2);
+            let mut room = pool.try_room(2).unwrap();
+            let [first, second] = [(); 2].map(|()| {
+                let mut buffer = room.take().unwrap();
+                buffer.bytes_mut().extend_from_slice(b"abcd");
+                buffer.freeze()
+            });
+            let asked = Cell::new(0);
+            let mut waits = pin!(pool.room(2, || asked.set(asked.get() + 1)));
+            assert!(poll(waits.as_mut()).is_none());
+            pool.evicted(std::slice::from_ref(&first));
+            assert_eq!((pool.missing(), asked.get()), (1, 1));
+            advance(LEAVES).await;
+            assert!(poll(waits.as_mut()).is_none());
+            assert_eq!((pool.missing(), asked.get()), (2, 2));
+            drop(first);
+            assert_eq!(pool.missing(), 1);
+            // What has its address is another block.
+            pool.evicted(std::slice::from_ref(&second));
+            assert_eq!(pool.missing(), 0);
+            drop(second);
+            assert_eq!(pool.missing(), 0);
+            assert_eq!(poll(waits).unwrap().blocks, 2);
+            assert!(pool.account.lock().leaving.is_empty());
         });
-        let mut waits = pin!(pool.room(2, || {}));
-        assert!(poll(waits.as_mut()).is_none());
-        pool.evicted(&blocks[..1]);
-        assert_eq!((pool.missing(0), pool.missing(1)), (1, 2));
-        let [first, second] = blocks;
-        drop(first);
-        assert_eq!((pool.missing(0), pool.missing(1)), (1, 1));
-        drop(second);
-        assert_eq!(pool.missing(0), 0);
-        assert_eq!(poll(waits).unwrap().blocks, 2);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use common::{ATTEMPT, BLOCK, Net, RETRIES, Short, each_reader, each_reader_with, is_range, map, read};
 use faultin_cache::pager::Mode;
 use faultin_store::{Cause, Object, StoreOptions};
-use faultin_store_test::{Access, Fault, Proxy, Server, pattern};
+use faultin_store_test::{Access, Fault, Proxy, Server, environment, pattern};
 
 const LEN: usize = 40 * BLOCK + 123;
 
@@ -440,6 +443,64 @@ fn a_server_that_dies_is_noticed_by_a_direct_client() {
     assert!(is(error.cause(), |cause| matches!(cause, Cause::Connection(_))), "{message}");
     net.server().restart().expect("the same port");
     heals("a direct client", &net, &object);
+}
+
+/// A program that is ended with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns the path of the example `weights`, which tests of the whole package have built.
+fn weights() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let profile = test.ancestors().nth(2).expect("target/debug/deps/…");
+    let path = profile.join("examples/weights");
+    if !path.exists() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--offline", "--quiet", "--example", "weights"]);
+        build.arg("--target-dir").arg(profile.parent().expect("target"));
+        assert!(build.status().expect("cargo").success());
+    }
+    path
+}
+
+/// The example: a server that is killed in the middle is a count and a reason, and the sum is whole once it is back.
+#[test]
+fn the_example_goes_on_when_its_server_is_back() {
+    let len = (24 << 20) + 123;
+    let Some(net) = Net::new(Access::Signed, len) else { return };
+    let (sent, asked) = mpsc::channel();
+    net.proxy.set_script(move |request| {
+        if is_range(request) {
+            let _ = sent.send(());
+        }
+        Fault::delay(Duration::from_millis(50))
+    });
+    let mut example = Command::new(weights());
+    example.arg(common::URL).envs(environment(net.proxy.address())).stdout(Stdio::piped());
+    let mut running = Running(example.spawn().expect("the example"));
+    let mut lines = BufReader::new(running.0.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+    // Each of its four threads waits for some of its part.
+    (0..8).for_each(|_| asked.recv().expect("requests"));
+    net.server().kill();
+    let counted = lines.next().expect("a count");
+    let done: usize = counted.split(' ').next().and_then(|count| count.parse().ok()).expect("a number of bytes");
+    assert!(done < len && counted.contains(&format!(" of {len} bytes of \"")), "{counted}");
+    let reason = lines.next().expect("a reason");
+    assert!(reason.starts_with("then: ") && reason.contains(common::URL), "{reason}");
+    net.server().restart().expect("the same port");
+    let last = lines.last().expect("the end");
+    let sum: u64 = net.bytes.iter().map(|&byte| u64::from(byte)).sum();
+    assert!(
+        last.starts_with(&format!("{len} of {len} bytes of ")) && last.ends_with(&format!(": sum {sum}")),
+        "{last}"
+    );
+    assert!(running.0.wait().expect("it ends").success());
 }
 
 /// Many threads touch different pages of a store that is down: none of them waits for the others' deadlines in turn. Those that

@@ -251,6 +251,7 @@ impl Engine {
             let plan = streams.access(access.clone(), waits, limits);
             if let Some(range) = &plan.forgotten {
                 let (cancelled, evicted) = table.forget(object.number, range.clone());
+                self.pool.evicted(&evicted);
                 dropped.extend(evicted);
                 cancelled.iter().for_each(|flight| self.was_cancelled(object, flight));
             }

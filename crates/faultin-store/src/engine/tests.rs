@@ -195,6 +195,31 @@ fn no_more_of_what_was_read_ahead_is_evicted_than_requests_wait_for() {
     });
 }
 
+/// A handler of a signal that has interrupted the access that holds them may wait for the request.
+#[test]
+fn a_request_does_not_wait_for_what_was_evicted_and_does_not_come_back() {
+    paused(async {
+        let engine = Arc::new(Engine::new(numbers(), None, Handle::current()));
+        let backend = backend(&world(40, 0));
+        let object = open(&engine, &backend, "a").await;
+        // It does not run when its blocks have arrived.
+        let mut reader = pin!(read(&engine, &object, ACCESS, 4..8));
+        std::future::poll_fn(|context| Poll::Ready(assert!(reader.as_mut().poll(context).is_pending()))).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(engine.pool.used(), 5);
+        let mut ahead = engine.pool.try_room(4).expect("there is room");
+        for number in 20..24 {
+            let mut buffer = ahead.take().expect("a buffer");
+            buffer.bytes_mut().push(1);
+            engine.table.lock().keep((object.number, number), buffer.freeze(), 0, true);
+        }
+        let _rest = engine.pool.try_room(engine.pool.limit() - 9).expect("the rest");
+        let waits = timeout_at(Instant::now() + Duration::from_secs(1), engine.room(engine.share(&backend), 4));
+        assert!(waits.await.expect("in time").is_some());
+        assert_eq!(reader.await.expect("it works").len(), 4 * BLOCK);
+    });
+}
+
 #[test]
 fn requests_and_hits_are_counted_exactly() {
     paused(async {
