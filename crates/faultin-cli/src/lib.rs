@@ -81,12 +81,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Prints to standard output. A closed pipe (`faultin … | head -1`) is no error.
-pub fn print(text: &str) {
-    let _ = printed(text);
-}
-
-/// Prints as [`print`]; returns whether there was no error.
+/// Prints to standard output, and returns whether there was no error. A closed pipe (`faultin … | head -1`) is none.
 pub(crate) fn printed(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -49,6 +49,18 @@ fn succeeded(output: &Output) -> String {
 }
 
 #[test]
+fn what_cannot_be_printed_is_a_failure() {
+    if faultin_test::is_emulated() {
+        return faultin_test::skipped("native", "the demonstration runs itself again, and dies of SIGBUS");
+    }
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = common::faultin().arg("demo").stdout(full).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("No space left on device"), "{error}");
+}
+
+#[test]
 fn each_scene_kills_the_plain_mapping_and_ours_counts_exactly() {
     if faultin_test::is_emulated() {
         return faultin_test::skipped("native", "the demonstration runs itself again, and dies of SIGBUS");

@@ -490,7 +490,7 @@ fn the_example_goes_on_when_its_server_is_back() {
     net.server().kill();
     let counted = lines.next().expect("a count");
     let done: usize = counted.split(' ').next().and_then(|count| count.parse().ok()).expect("a number of bytes");
-    assert!(done < len && counted.contains(&format!(" of {len} bytes of \"")), "{counted}");
+    assert!(done < len && counted.contains(&format!(" of {len} bytes of etag ")), "{counted}");
     let reason = lines.next().expect("a reason");
     assert!(reason.starts_with("then: ") && reason.contains(common::URL), "{reason}");
     net.server().restart().expect("the same port");

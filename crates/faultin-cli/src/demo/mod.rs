@@ -117,16 +117,16 @@ fn in_two_parts(
 pub fn run(args: &Args) -> ExitCode {
     let paint = Paint::of_stdout();
     let (mut shown, mut failed) = (0, 0);
-    crate::print(&output::opening(paint));
+    let mut told = crate::printed(&output::opening(paint));
     for (number, scene) in (1..).zip(scenes(args)) {
         match scene.and_then(|scene| show(number, &*scene, paint)) {
             Ok(true) => shown += 1,
             Ok(false) => failed += 1,
-            Err(Missing(what)) => crate::print(&output::skipped(number, &what, paint)),
+            Err(Missing(what)) => told &= crate::printed(&output::skipped(number, &what, paint)),
         }
     }
-    crate::print(&output::closing(shown, failed, paint));
-    if shown > 0 && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    told &= crate::printed(&output::closing(shown, failed, paint));
+    if told && shown > 0 && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn scenes(args: &Args) -> [Result<Box<dyn Scene>, Missing>; 3] {
@@ -136,13 +136,12 @@ fn scenes(args: &Args) -> [Result<Box<dyn Scene>, Missing>; 3] {
     [scene(truncated::Truncated::new()), scene(device::Full::new(args.device)), scene(peer::Shrinks::new())]
 }
 
-/// Shows a scene, and returns whether it went as described.
+/// Shows a scene, and returns whether it went as described and could be printed.
 fn show(number: u32, scene: &dyn Scene, paint: Paint) -> Result<bool, Missing> {
     let ending = |way| -> Result<Ending, Missing> {
         scene.prepare()?;
         child::run(|stage| scene.access(way, stage), || scene.remove())
     };
     let report = SceneReport { number, scene, plain: ending(Way::Plain)?, ours: ending(Way::Faultin)? };
-    crate::print(&report.text(paint));
-    Ok(report.went_as_described())
+    Ok(crate::printed(&report.text(paint)) && report.went_as_described())
 }
