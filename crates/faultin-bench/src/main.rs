@@ -194,7 +194,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         bench.finish();
         outcome.map_err(|why| format!("{title}: {why}"))?;
         if !args.json {
-            faultin_cli::print(&text(&bench));
+            print(&text(&bench))?;
         }
         bench.goals.iter_mut().for_each(|goal| goal.bench = title);
         report.results.append(&mut bench.rows);
@@ -210,7 +210,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
         };
         let mut scale = Scale::measure(effort, args.filter.as_deref())?;
         if !args.json {
-            faultin_cli::print(&scale.text());
+            print(&scale.text())?;
         }
         report.skipped.append(&mut scale.skipped);
         report.missing.append(&mut scale.missing);
@@ -219,7 +219,7 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     if args.which.contains(&Which::Ranges) {
         let ranges = Ranges::measure(args.quick, args.rounds, args.filter.as_deref())?;
         if !args.json {
-            faultin_cli::print(&ranges.text());
+            print(&ranges.text())?;
         }
         report.ranges = Some(ranges);
     }
@@ -230,9 +230,14 @@ fn measure_all(args: &Args) -> Result<Report, String> {
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        faultin_cli::print(&(text + "\n"));
+        print(&(text + "\n"))?;
     }
     Ok(report)
+}
+
+/// Prints a result.
+fn print(text: &str) -> Result<(), String> {
+    if faultin_cli::printed(text) { Ok(()) } else { Err("a result could not be printed".to_owned()) }
 }
 
 /// Returns the report of one bench as text.

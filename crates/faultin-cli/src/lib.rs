@@ -82,7 +82,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Prints to standard output, and returns whether there was no error. A closed pipe (`faultin … | head -1`) is none.
-pub(crate) fn printed(text: &str) -> bool {
+pub fn printed(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,6 +1,6 @@
 //! What an engine does at moments that a program meets seldom: over a store in memory, with a clock that jumps, or a disk that is slow.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::thread;
@@ -67,6 +67,11 @@ async fn read(
     })
 }
 
+/// Runs a future until it waits, and returns whether it does.
+async fn is_pending(mut future: Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
 /// Runs a test with a clock that jumps to the next event.
 fn paused<F: Future<Output = ()>>(test: F) {
     Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime").block_on(test);
@@ -83,11 +88,7 @@ fn a_probe_that_never_gets_its_turn_leaves_room_for_another_one() {
         // One that has begun before the store goes down has the only turn.
         world.set_outage(Some(Outage::Hangs));
         let mut first = pin!(read(&engine, &object, ACCESS, 1..2));
-        std::future::poll_fn(|context| {
-            assert!(first.as_mut().poll(context).is_pending());
-            Poll::Ready(())
-        })
-        .await;
+        assert!(is_pending(first.as_mut()).await);
         sleep(Duration::from_millis(1)).await;
         let begun = Instant::now();
         assert!(backend.health.failed(begun, begun, 1, &Cause::Connection("refused".into())));
@@ -95,11 +96,7 @@ fn a_probe_that_never_gets_its_turn_leaves_room_for_another_one() {
         {
             let short = Access { deadline: Duration::from_millis(50), ..ACCESS };
             let mut probe = pin!(read(&engine, &object, short, 3..4));
-            std::future::poll_fn(|context| {
-                assert!(probe.as_mut().poll(context).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            assert!(is_pending(probe.as_mut()).await);
             // The flight ends before its access looks again.
             sleep(Duration::from_millis(200)).await;
             let error = probe.await.expect_err("it has no turn");
@@ -156,7 +153,7 @@ fn the_first_block_makes_room_for_a_flight_that_waits_for_some() {
         buffer.bytes_mut().push(1);
         let all = engine.pool.try_room(engine.pool.limit() - 1);
         let mut waits = pin!(engine.pool.room(1, || {}));
-        std::future::poll_fn(|context| Poll::Ready(assert!(waits.as_mut().poll(context).is_pending()))).await;
+        assert!(is_pending(waits.as_mut()).await);
         engine.keep_first(&object, buffer);
         let room = timeout_at(Instant::now(), waits).await.expect("what was kept has made room");
         drop((room, all));
@@ -186,7 +183,7 @@ fn no_more_of_what_was_read_ahead_is_evicted_than_requests_wait_for() {
         };
         assert_eq!(arrive(0..2, &mut blocks), 2);
         let mut waits = pin!(engine.room(engine.share(&backend), 4));
-        std::future::poll_fn(|context| Poll::Ready(assert!(waits.as_mut().poll(context).is_pending()))).await;
+        assert!(is_pending(waits.as_mut()).await);
         assert_eq!(engine.table.lock().ahead(), 0);
         // Two more are enough, and then none: it has got its room, though it does not run yet.
         assert_eq!(arrive(2..6, &mut blocks), 2);
@@ -204,7 +201,7 @@ fn a_request_does_not_wait_for_what_was_evicted_and_does_not_come_back() {
         let object = open(&engine, &backend, "a").await;
         // It does not run when its blocks have arrived.
         let mut reader = pin!(read(&engine, &object, ACCESS, 4..8));
-        std::future::poll_fn(|context| Poll::Ready(assert!(reader.as_mut().poll(context).is_pending()))).await;
+        assert!(is_pending(reader.as_mut()).await);
         sleep(Duration::from_secs(1)).await;
         assert_eq!(engine.pool.used(), 5);
         let mut ahead = engine.pool.try_room(4).expect("there is room");
@@ -229,11 +226,7 @@ fn requests_and_hits_are_counted_exactly() {
         let object = open(&engine, &backend, "a").await;
         world.set_outage(Some(Outage::Hangs));
         let mut long = pin!(read(&engine, &object, Access { deadline: Duration::from_secs(60), ..ACCESS }, 5..6));
-        std::future::poll_fn(|context| {
-            assert!(long.as_mut().poll(context).is_pending());
-            Poll::Ready(())
-        })
-        .await;
+        assert!(is_pending(long.as_mut()).await);
         sleep(Duration::from_millis(1)).await;
         let begun = Instant::now();
         backend.health.failed(begun, begun, 1, &Cause::Connection("refused".into()));
