@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -22,8 +22,28 @@ impl Buffer {
     /// Borrows the bytes of `object` to write to them.
     ///
     /// A PyTorch tensor has no buffer protocol in older versions, but shares its memory with an array.
+    ///
+    /// Memory that holds Python objects is refused: bytes of a file are no objects.
     pub(crate) fn writable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::get(object, ffi::PyBUF_WRITABLE)
+        let refused = || PyTypeError::new_err("a buffer that holds Python objects cannot be read into");
+        // The format comes with a shape only. There are types that have none, such as numpy's of times.
+        if let Ok(buffer) = Self::get(object, ffi::PyBUF_WRITABLE | ffi::PyBUF_ND | ffi::PyBUF_FORMAT) {
+            return if buffer.has_objects() { Err(refused()) } else { Ok(buffer) };
+        }
+        let buffer = Self::get(object, ffi::PyBUF_WRITABLE)?;
+        let has_objects = object.getattr("dtype").and_then(|kind| kind.getattr("hasobject")?.is_truthy());
+        if has_objects.unwrap_or(false) { Err(refused()) } else { Ok(buffer) }
+    }
+
+    /// Returns whether an item, or a field of it, is a Python object.
+    fn has_objects(&self) -> bool {
+        if self.view.format.is_null() {
+            return false;
+        }
+        // SAFETY: the exporter promises a text that ends with a zero while it lends the memory.
+        let format = unsafe { core::ffi::CStr::from_ptr(self.view.format) };
+        // Between colons is the name of a field.
+        format.to_bytes().split(|byte| *byte == b':').step_by(2).any(|part| part.contains(&b'O'))
     }
 
     fn get(object: &Bound<'_, PyAny>, flags: core::ffi::c_int) -> PyResult<Self> {

@@ -70,6 +70,7 @@ pub(crate) fn change_name(change: Change) -> &'static str {
 fn cause(reason: &Reason) -> &'static str {
     match reason {
         Reason::Changed(change) => change_name(*change),
+        Reason::Io(error) if is_memory(error) => "memory",
         Reason::Io(_) => "io",
         Reason::NoSpace => "no-space",
         Reason::PastEnd { .. } => "past-end",
@@ -83,8 +84,20 @@ fn cause(reason: &Reason) -> &'static str {
     }
 }
 
+/// Returns whether a copy failed at the program's memory, and not at the file.
+fn is_memory(error: &io::Error) -> bool {
+    faultin::errno(error) == Some(libc::EFAULT)
+}
+
 /// Returns the reason in words, without the path, which Python appends.
 fn message(error: &MapError) -> String {
+    if matches!(error.reason(), Reason::Io(error) if is_memory(error)) {
+        return format!(
+            "at byte {}: the memory that was passed cannot be accessed; if it is a mapping, the file of that mapping has \
+             too few bytes or fails, not this one",
+            error.offset()
+        );
+    }
     let text = error.to_string();
     let prefix = error.path().map_or_else(|| "mapped file: ".to_owned(), |path| format!("{}: ", path.display()));
     text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
@@ -106,6 +119,7 @@ pub(crate) fn raised(py: Python<'_>, error: &MapError, before: u64) -> PyErr {
 /// Makes the exception of opening: what `open` raises, such as `FileNotFoundError`, if the kernel gave a reason.
 pub(crate) fn raised_by_open(py: Python<'_>, error: &MapError) -> PyErr {
     match (error.reason(), error.errno(), error.path()) {
+        (Reason::NotAFile(kind), ..) if !kind.is_dir() => raised(py, error, 0),
         (Reason::Io(_) | Reason::NotAFile(_), Some(errno), Some(path)) if errno != libc::EIO => {
             PyOSError::new_err((errno, message(error), path.as_os_str().to_owned()))
         }

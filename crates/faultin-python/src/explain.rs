@@ -64,7 +64,7 @@ pub(crate) fn explain(py: Python<'_>) -> PyResult<()> {
         }
     }
     // Faults that faultin recovers from are none that end the process: its handler comes first.
-    status::raise(py)
+    status::be_first(py)
 }
 
 /// The handler of SIGBUS.

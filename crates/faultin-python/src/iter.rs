@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::error::raised;
-use crate::map::bytes;
+use crate::map::{bytes, is_mapped};
 use crate::patience::{PERIOD, PIECE, in_pieces};
 use crate::shared::Shared;
+use crate::status;
 
 /// Number of bytes of lines that are copied at once.
 const BATCH: usize = 1 << 20;
@@ -124,7 +125,7 @@ impl Lines {
     /// Copies a line that has more than [`SHORT`] bytes, in pieces.
     fn long(&self, py: Python<'_>, at: u64) -> PyResult<(VecDeque<Vec<u8>>, u64)> {
         let mut line = Vec::new();
-        let outcome = in_pieces(py, u64::MAX, PIECE, |size| {
+        let outcome = in_pieces(py, u64::MAX, PIECE, is_mapped(&self.map), |size| {
             let begin = at + line.len() as u64;
             let end = self.map.len().min(begin + size as u64);
             if begin >= end {
@@ -163,6 +164,9 @@ impl Lines {
                 state.at
             };
             py.check_signals()?;
+            if is_mapped(&self.map) {
+                status::be_reached(py)?;
+            }
             let (lines, next) = match py.detach(|| Lines::batch(&self.map, at)) {
                 Ok(batch) => batch,
                 Err(error) if matches!(error.reason(), Reason::LineTooLong { .. }) => self.long(py, at)?,

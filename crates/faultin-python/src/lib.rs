@@ -60,7 +60,7 @@ mod _native {
     #[pymodule_export]
     use super::map::{FileMap, open};
     #[pymodule_export]
-    use super::safetensors::safetensors_header;
+    use super::safetensors::{is_being_written, safetensors_header};
     #[pymodule_export]
     use super::status::{after_fork, install, status};
     #[pymodule_export]

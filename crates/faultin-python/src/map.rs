@@ -1,13 +1,15 @@
 //! `faultin.open` and `FileMap`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use faultin::map::{Backend, Watch};
 use faultin::{MapError, MapOptions};
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOSError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice, PyTuple};
@@ -51,6 +53,19 @@ pub(crate) fn backend(word: Option<&str>) -> PyResult<Backend> {
     }
 }
 
+/// Takes a position in a file.
+pub(crate) fn position(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    object.extract::<u64>().map_err(|error| match object.lt(0) {
+        Ok(true) => PyValueError::new_err(format!("offset must not be negative: {object}")),
+        _ => error,
+    })
+}
+
+/// Returns whether reads of a map may fault.
+pub(crate) fn is_mapped(map: &faultin::FileMap) -> bool {
+    map.backend() == Backend::Mapped
+}
+
 /// A file to open: by its path, or open already.
 pub(crate) enum Target {
     Path(PathBuf),
@@ -65,18 +80,39 @@ impl Target {
         } else if let Ok(number) = object.extract::<i32>() {
             number
         } else {
-            return Ok(Target::Path(object.extract()?));
+            return Ok(Target::Path(path(object)?));
         };
         if number < 0 {
             return Err(PyValueError::new_err(format!("{number} is no descriptor")));
+        }
+        // SAFETY: queries the flags of a number that need not be a descriptor.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+        if flags >= 0 && (flags & libc::O_ACCMODE == libc::O_WRONLY || flags & libc::O_PATH != 0) {
+            // Reading by `pread` would fail later, and a mapping with EACCES.
+            let text = format!("descriptor {number} is not open for reading");
+            return Err(PyOSError::new_err((libc::EBADF, text)));
         }
         // SAFETY: it is used during this call only. If it is not open, the call below fails.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         let file = borrowed.try_clone_to_owned().map_err(|error| os_error(&error, None))?;
         // A file object's name is what it was opened by: a path, or a number.
-        let name = object.getattr("name").ok().and_then(|name| name.extract::<PathBuf>().ok());
+        let name = object.getattr("name").ok().and_then(|name| path(&name).ok());
         Ok(Target::File(File::from(file), name))
     }
+}
+
+/// Takes a path as `os.fsencode` does: `str`, `bytes`, or an object that has one of them.
+fn path(object: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    // SAFETY: attached; a new reference, or null with an error.
+    let path = unsafe { Bound::from_owned_ptr_or_err(object.py(), ffi::PyOS_FSPath(object.as_ptr()))? };
+    let path = match path.cast::<PyBytes>() {
+        Ok(bytes) => PathBuf::from(OsStr::from_bytes(bytes.as_bytes())),
+        Err(_) => path.extract::<PathBuf>()?,
+    };
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(PyValueError::new_err("embedded null byte"));
+    }
+    Ok(path)
 }
 
 /// A file that is read with the errors of `read`, whatever other programs do to it. Made by `open`.
@@ -105,7 +141,8 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
         Target::File(file, None) => (py.detach(|| options.from_file(file)), None),
     };
     let map = result.map_err(|error| raised_by_open(py, &error))?;
-    if map.backend() == Backend::Mapped {
+    if is_mapped(&map) {
+        status::be_reached(py)?;
         status::note_installed();
     }
     let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
@@ -121,7 +158,7 @@ const STREAMED: usize = 32 << 20;
 /// `len` bytes at `address` are valid memory until this returns, which no other Rust code refers to.
 unsafe fn fill(py: Python<'_>, map: &faultin::FileMap, address: usize, len: usize, at: u64) -> PyResult<usize> {
     let mut done = 0;
-    let outcome = in_pieces(py, len as u64, PIECE, |size| {
+    let outcome = in_pieces(py, len as u64, PIECE, is_mapped(map), |size| {
         let piece = (len - done).min(size);
         if piece == 0 {
             return Ok(false);
@@ -191,8 +228,14 @@ impl FileMap {
     }
 
     /// Calls `step` with the number of bytes to search, until it returns `false`.
-    fn search(py: Python<'_>, total: u64, mut step: impl FnMut(u64) -> Result<bool, MapError> + Send) -> PyResult<()> {
-        in_pieces(py, total, SEARCHED, |size| step(size as u64))?.map_err(|error| raised(py, &error, 0))
+    fn search(
+        py: Python<'_>,
+        map: &faultin::FileMap,
+        total: u64,
+        mut step: impl FnMut(u64) -> Result<bool, MapError> + Send,
+    ) -> PyResult<()> {
+        let outcome = in_pieces(py, total, SEARCHED, is_mapped(map), |size| step(size as u64))?;
+        outcome.map_err(|error| raised(py, &error, 0))
     }
 }
 
@@ -200,13 +243,23 @@ impl FileMap {
 impl FileMap {
     /// Copies bytes from `offset` into `buffer`; returns their number, which is smaller only where the file ends.
     #[pyo3(signature = (buffer, /, offset = 0))]
-    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, offset: u64) -> PyResult<usize> {
+    fn readinto(
+        &self,
+        py: Python<'_>,
+        buffer: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = position)] offset: u64,
+    ) -> PyResult<usize> {
         fill_buffer(py, &*self.open_map()?, buffer, offset)
     }
 
     /// Returns up to `n` bytes from `offset`; all to the end if `n` is negative.
     #[pyo3(signature = (n = -1, /, offset = 0), text_signature = "($self, n=-1, /, offset=0)")]
-    fn read<'py>(&self, py: Python<'py>, n: i64, offset: u64) -> PyResult<Bound<'py, PyBytes>> {
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        n: i64,
+        #[pyo3(from_py_with = position)] offset: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let map = self.open_map()?;
         bytes(py, &map, u64::try_from(n).unwrap_or(u64::MAX), offset)
     }
@@ -241,7 +294,7 @@ impl FileMap {
         let needle = owned(needle)?;
         let (mut at, end) = Self::range(&map, start, end);
         let mut found = None;
-        Self::search(py, end.saturating_sub(at), |size| {
+        Self::search(py, &map, end.saturating_sub(at), |size| {
             // What one piece has of the next one is no more than the rest of it.
             let size = size.max(needle.len() as u64);
             let window = end.min(at.saturating_add(size).saturating_add(needle.len() as u64));
@@ -256,6 +309,18 @@ impl FileMap {
         Ok(found.map_or(-1, |at| at as i64))
     }
 
+    /// Returns whether bytes, or one byte as a number, are anywhere in the file.
+    fn __contains__(&self, py: Python<'_>, needle: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let byte = match needle.extract::<i64>() {
+            Ok(number) => {
+                let byte = u8::try_from(number).map_err(|_| PyValueError::new_err("byte must be in range(0, 256)"))?;
+                PyBytes::new(py, &[byte]).into_any()
+            }
+            Err(_) => needle.clone(),
+        };
+        Ok(self.find(py, &byte, 0, None)? >= 0)
+    }
+
     /// Returns the position of the last occurrence of `needle`, or -1.
     #[pyo3(signature = (needle, /, start = 0, end = None))]
     fn rfind(&self, py: Python<'_>, needle: &Bound<'_, PyAny>, start: i64, end: Option<i64>) -> PyResult<i64> {
@@ -263,7 +328,7 @@ impl FileMap {
         let needle = owned(needle)?;
         let (start, mut end) = Self::range(&map, start, end);
         let mut found = None;
-        Self::search(py, end.saturating_sub(start), |size| {
+        Self::search(py, &map, end.saturating_sub(start), |size| {
             let size = size.max(needle.len() as u64);
             let window = start.max(end.saturating_sub(size).saturating_sub(needle.len() as u64));
             if end < window {
@@ -287,7 +352,7 @@ impl FileMap {
             return Ok(if at <= end { end - at + 1 } else { 0 });
         }
         let mut count = 0;
-        Self::search(py, end.saturating_sub(at), |size| {
+        Self::search(py, &map, end.saturating_sub(at), |size| {
             let window = end.min(at.saturating_add(size.max(needle.len() as u64)));
             if at >= window {
                 return Ok(false);
@@ -317,7 +382,7 @@ impl FileMap {
         let (mut at, end) = Self::range(&map, start, end);
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; HASHED];
-        Self::search(py, end.saturating_sub(at), |size| {
+        Self::search(py, &map, end.saturating_sub(at), |size| {
             let piece = end.saturating_sub(at).min(size).min(HASHED as u64) as usize;
             if piece == 0 {
                 return Ok(false);

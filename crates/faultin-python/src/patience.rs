@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use crate::status;
+
 /// Maximum number of bytes of a piece: some milliseconds of copying.
 pub(crate) const PIECE: usize = 4 << 20;
 
@@ -24,12 +26,18 @@ const STEP: Duration = Duration::from_millis(10);
 /// signals in between. A piece has at most `most` bytes, and as many as the file's speed allows.
 ///
 /// An operation of `total` bytes that has one piece does not look at the clock.
+///
+/// If the file is mapped, our handler is made the first one before each piece: other code, such as `faulthandler.enable`, may
+/// have installed its own above it, or removed ours.
 pub(crate) fn in_pieces<E: Send>(
     py: Python<'_>,
     total: u64,
     most: usize,
+    is_mapped: bool,
     mut step: impl FnMut(usize) -> Result<bool, E> + Send,
 ) -> PyResult<Result<(), E>> {
+    let prepare = || if is_mapped { status::be_reached(py) } else { Ok(()) };
+    prepare()?;
     if total <= FIRST as u64 {
         match py.detach(|| step(FIRST)) {
             Ok(true) => {}
@@ -50,13 +58,16 @@ pub(crate) fn in_pieces<E: Send>(
                 let now = Instant::now();
                 size = next(size, now - last).min(most);
                 last = now;
-                if now - begun >= PERIOD {
+                if now - begun >= PERIOD || is_mapped && !status::is_first() {
                     return Ok(true);
                 }
             }
         });
         match more {
-            Ok(true) => py.check_signals()?,
+            Ok(true) => {
+                py.check_signals()?;
+                prepare()?;
+            }
             Ok(false) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         }

@@ -1,9 +1,47 @@
-//! The header of a file of tensors, by the crate `safetensors`.
+//! The header of a file of tensors, by the crate `safetensors`; and whether a program has the file open for writing.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use safetensors::tensor::Metadata;
+
+use crate::map::FileMap;
+
+/// Returns whether any process has the file of a map open for writing, or mapped to be written; `False` where the kernel does
+/// not tell.
+///
+/// A lease of readers is refused as long as there is a writer. It is given back at once.
+#[pyfunction]
+pub(crate) fn is_being_written(py: Python<'_>, map: &FileMap) -> PyResult<bool> {
+    let map = map.open_map()?;
+    Ok(py.detach(|| refuses_lease(map.as_fd().as_raw_fd())))
+}
+
+/// `F_SETSIG` of `asm-generic/fcntl.h`: the signal in place of SIGIO.
+const F_SETSIG: i32 = 10;
+
+fn refuses_lease(fd: i32) -> bool {
+    // Own open file, which alone has the lease. (Not waiting: another process may have a lease of its own.)
+    let path = format!("/proc/self/fd/{fd}");
+    let Ok(file) = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) else { return false };
+    // SAFETY: of a descriptor of this function. Who opens the file to write while there is a lease is stopped until it is given
+    // back, and the kernel sends this process a signal: SIGIO would end it, and SIGURG is ignored by default.
+    unsafe {
+        if libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) != 0 {
+            return false;
+        }
+        if libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 {
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK);
+            return false;
+        }
+    }
+    // Everything else is no answer: a file of another user, or a file system without leases.
+    std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
+}
 
 /// A tensor: name, type, shape, and its range after the header.
 type Tensor = (String, String, Vec<usize>, usize, usize);

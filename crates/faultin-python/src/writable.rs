@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 
 use crate::buffer::Buffer;
 use crate::error::{os_error, raised, raised_by_open};
-use crate::map::{Target, backend, bytes, fill_buffer};
+use crate::map::{Target, backend, bytes, fill_buffer, is_mapped, position};
 use crate::patience::{PIECE, in_pieces};
 use crate::shared::Shared;
 
@@ -74,13 +74,18 @@ impl WritableMap {
 impl WritableMap {
     /// Stores the bytes of `data` at `offset`, all of them or an error that has the number of bytes stored.
     #[pyo3(signature = (data, /, offset = 0))]
-    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>, offset: u64) -> PyResult<()> {
+    fn write(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = position)] offset: u64,
+    ) -> PyResult<()> {
         let map = self.open_map()?;
         let buffer = Buffer::readable(data)?;
         // SAFETY: the buffer outlives the slice.
         let src = unsafe { buffer.bytes() };
         let mut done = 0;
-        let outcome = in_pieces(py, src.len() as u64, PIECE, |size| {
+        let outcome = in_pieces(py, src.len() as u64, PIECE, is_mapped(&map), |size| {
             let piece = (src.len() - done).min(size);
             if piece == 0 {
                 return Ok(false);
@@ -94,13 +99,23 @@ impl WritableMap {
 
     /// As `FileMap.readinto`.
     #[pyo3(signature = (buffer, /, offset = 0))]
-    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, offset: u64) -> PyResult<usize> {
+    fn readinto(
+        &self,
+        py: Python<'_>,
+        buffer: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = position)] offset: u64,
+    ) -> PyResult<usize> {
         fill_buffer(py, &*self.open_map()?, buffer, offset)
     }
 
     /// As `FileMap.read`.
     #[pyo3(signature = (n = -1, /, offset = 0), text_signature = "($self, n=-1, /, offset=0)")]
-    fn read<'py>(&self, py: Python<'py>, n: i64, offset: u64) -> PyResult<Bound<'py, PyBytes>> {
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        n: i64,
+        #[pyo3(from_py_with = position)] offset: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         bytes(py, &*self.open_map()?, u64::try_from(n).unwrap_or(u64::MAX), offset)
     }
 

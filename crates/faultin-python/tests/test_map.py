@@ -91,8 +91,47 @@ def test_arrays_are_filled(data: Path, backend: str) -> None:
                 continue
             with pytest.raises((BufferError, TypeError, ValueError)):
                 map.readinto(wrong)
+        for negative in (lambda: map.readinto(array, -1), lambda: map.read(5, -1), lambda: map.read(5, offset=-(1 << 70))):
+            with pytest.raises(ValueError, match="offset must not be negative: -"):
+                negative()
         with pytest.raises(OverflowError):
-            map.readinto(array, -1)
+            map.readinto(array, 1 << 70)
+        with pytest.raises(TypeError):
+            map.readinto(array, "1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["pread", "mapping"])
+def test_memory_of_objects_is_refused(data: Path, backend: str) -> None:
+    """Bytes of a file in place of a reference end the process when the object is used: so a child does this."""
+    printed = prints(
+        """
+        import ctypes, faultin, numpy as np, sys
+        class Fields(ctypes.Structure):
+            _fields_ = [("number", ctypes.c_int), ("object", ctypes.py_object)]
+        plain = np.dtype([("O", "i4"), ("time", "M8[s]")])
+        with faultin.open(sys.argv[1], backend=sys.argv[2]) as map:
+            for wrong in (
+                np.empty(3, object),
+                np.empty(3, [("a", "i4"), ("b", object)]),
+                np.empty(3, [("time", "M8[s]"), ("b", object)]),
+                np.empty(3, [("a", [("b", object, 2)])]),
+                (ctypes.py_object * 3)(),
+                Fields(),
+            ):
+                try:
+                    map.readinto(wrong)
+                except TypeError as error:
+                    assert "Python objects" in str(error), error
+                else:
+                    raise AssertionError(wrong)
+            for right in (np.empty(3, plain), np.empty(3, [("O", "i4")]), np.empty(3, "M8[s]"), np.empty(3, "U4"), (ctypes.c_int * 3)()):
+                assert map.readinto(right) == memoryview(right).nbytes if isinstance(right, ctypes.Array) else right.nbytes
+        print("well")
+        """,
+        data,
+        backend,
+    )
+    assert printed == "well\n"
 
 
 @pytest.mark.parametrize("backend", ["pread", "mapping"])
@@ -109,13 +148,116 @@ def test_a_destination_that_fails_is_an_error_too(data: Path, tmp_path: Path, ba
             try:
                 map.readinto(target)
             except faultin.FaultError as error:
-                print(error.errno in (5, 14), error.done)
+                print(error.errno, error.done % 4096, error.cause, "memory that was passed" in str(error))
         """,
         data,
         target,
         backend,
     )
-    assert printed.startswith("True "), printed
+    assert printed == "14 0 memory True\n", printed
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "faulthandler.enable()"),
+        ("", "faulthandler.enable(); faulthandler.disable()"),
+        ("faulthandler.enable()", "faulthandler.disable()"),
+        ("", "signal.signal(signal.SIGBUS, signal.SIG_DFL)"),
+        ("", "signal.signal(signal.SIGSEGV, signal.SIG_DFL)"),
+    ],
+)
+def test_a_mapped_file_survives_handlers_that_came_later(data: Path, before: str, after: str) -> None:
+    """With `"nothing"` no look at the file's size comes before the access: each of these operations meets the fault."""
+    printed = prints(
+        f"""
+        import faulthandler, faultin, os, signal, sys
+        faultin.install()
+
+        def again():
+            with faultin.open(path, backend="mapping"):
+                assert faultin.status().bus == faultin.status().segv == "first"
+            map.read()
+
+        def stored():
+            with faultin.memmap(other) as array:
+                {after}
+                os.truncate(other, 100)
+                array[...] = 1
+
+        def loaded():
+            with faultin.memmap(other) as array:
+                {after}
+                os.truncate(other, 100)
+                array[...]
+
+        operations = [
+            lambda: map.readinto(buffer),
+            lambda: map.readinto(buffer[:64], 1 << 16),
+            lambda: map.read(),
+            lambda: map[:],
+            lambda: map[-1],
+            lambda: list(chunks),
+            lambda: list(lines),
+            lambda: map.find(b"none"),
+            lambda: map.rfind(b"none"),
+            lambda: map.count(b"none"),
+            lambda: b"none" in map,
+            lambda: map.blake3(),
+            lambda: reader.read(),
+            again,
+            stored,
+            loaded,
+        ]
+        path, other = sys.argv[1], sys.argv[1] + "2"
+        faults = 0
+        for number, operation in enumerate(operations):
+            for name in (path, other):
+                with open(name, "wb") as file:
+                    file.write(b"1" * 99 + b"\\n" + b"1" * (1 << 20))
+            {before or "pass"}
+            with faultin.open(path, watch="nothing", backend="mapping") as map:
+                buffer = memoryview(bytearray(len(map)))
+                chunks, lines, reader = map.chunks(), map.lines(), map.reader()
+                next(lines)
+                {after}
+                os.truncate(path, 100)
+                try:
+                    operation()
+                except (OSError, EOFError, IndexError):
+                    faults += 1
+                state = faultin.status()
+                assert (state.bus, state.segv) == ("first", "first"), (number, state)
+        print(faultin.status().recovered > 10, faults > 10)
+        """,
+        data,
+    )
+    assert printed == "True True\n"
+
+
+def test_a_handler_that_comes_during_a_long_operation(large: Path) -> None:
+    """Each piece is preceded by a look at the handlers, and the search ends with the file."""
+    printed = prints(
+        """
+        import faulthandler, faultin, signal, sys
+        map = faultin.open(sys.argv[1], backend="mapping")
+        states = []
+        class Enough(Exception): pass
+        def alarm(*_):
+            states.append(faultin.status().bus)
+            if len(states) > 5:
+                raise Enough
+            faulthandler.enable() if len(states) % 2 else faulthandler.disable()
+        signal.signal(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+        try:
+            map.count(b"none")
+        except Enough:
+            print(states)
+        """,
+        large,
+    )
+    assert printed == f"{['first'] * 6}\n"
 
 
 def test_a_loader_with_workers_reports_a_truncated_file(tmp_path: Path) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +177,136 @@ def test_a_file_that_is_being_written_is_awaited(model: Path, tmp_path: Path) ->
     loaded = faultin.safetensors.load_file(path, framework="numpy", retries=20, delay=0.05)
     thread.join()
     np.testing.assert_array_equal(loaded["large"], tensors()["large"])
+
+
+@pytest.fixture
+def leases(tmp_path: Path, skip: Callable[[str, str], None]) -> None:
+    """Skips the test where the file system has no leases."""
+    path = tmp_path / "probe"
+    path.write_bytes(b"")
+    with open(path, "rb") as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            skip("lease", str(error))
+
+
+@pytest.mark.usefixtures("leases")
+@pytest.mark.parametrize("how", ["truncate", "allocate", "mapping"])
+def test_a_file_of_its_size_that_is_half_written_is_never_loaded(model: Path, tmp_path: Path, how: str) -> None:
+    """The writer is another process, which stops half way for as long as this one asks."""
+    path = tmp_path / "slow"
+    script = """
+        import mmap, os, sys
+        content = open(sys.argv[1], "rb").read()
+        file = open(sys.argv[2], "w+b", buffering=0)
+        if sys.argv[3] == "allocate":
+            os.posix_fallocate(file.fileno(), 0, len(content))
+        else:
+            os.truncate(file.fileno(), len(content))
+        half = len(content) // 2
+        if sys.argv[3] == "mapping":
+            memory = mmap.mmap(file.fileno(), 0)
+            file.close()
+            memory[:half] = content[:half]
+        else:
+            file.write(content[:half])
+        print("half", flush=True)
+        sys.stdin.readline()
+        if sys.argv[3] == "mapping":
+            memory[half:] = content[half:]
+            memory.close()
+        else:
+            file.write(content[half:])
+            file.close()
+        print("whole", flush=True)
+        sys.stdin.readline()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(model), str(path), how]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdin is not None and writer.stdout is not None
+    assert writer.stdout.readline() == "half\n"
+    age(path)
+    for retries in (0, 2):
+        with pytest.raises(faultin.FaultError, match="open for writing") as error:
+            faultin.safetensors.load_file(path, framework="numpy", retries=retries, delay=0.01)
+        assert error.value.errno == errno.EBUSY and error.value.cause == "being-written"
+        assert error.value.filename == str(path)
+    # While it is awaited, the writer ends.
+    waiting = threading.Timer(0.3, lambda: (writer.stdin.write("\n"), writer.stdin.flush()))  # type: ignore[union-attr]
+    waiting.start()
+    loaded = faultin.safetensors.load_file(path, framework="numpy", retries=1000, delay=0.01)
+    np.testing.assert_array_equal(loaded["large"], tensors()["large"])
+    writer.communicate("\n")
+
+
+@pytest.mark.usefixtures("leases")
+def test_a_writer_of_the_same_process_counts(model: Path) -> None:
+    with open(model, "r+b"):
+        with pytest.raises(faultin.FaultError) as error:
+            faultin.safetensors.load_file(model, framework="numpy", retries=0)
+        assert error.value.cause == "being-written"
+    assert faultin.safetensors.load_file(os.fsencode(model), framework="numpy", retries=0)
+
+
+@pytest.mark.usefixtures("leases")
+def test_a_writer_that_comes_during_the_load_is_noticed(model: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(faultin.safetensors, "_STEP", 4096)
+    age(model)
+    writers: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        if not writers:
+            writers.append(open(model, "r+b"))  # noqa: SIM115
+
+    with pytest.raises(faultin.FaultError) as error:
+        faultin.safetensors.load_file(model, framework="numpy", retries=0, progress=progress)
+    assert error.value.cause == "being-written"
+    writers[0].close()
+
+
+@pytest.mark.usefixtures("leases")
+def test_asking_for_writers_leaves_no_trace(model: Path) -> None:
+    """A process that opens the file to write meanwhile is not held, and its opening ends nobody."""
+    writer = """
+        import os, sys
+        for _ in range(1000):
+            os.close(os.open(sys.argv[1], os.O_WRONLY))
+    """
+    printed = prints(
+        """
+        import faultin, os, subprocess, sys
+        from faultin import _native
+        def descriptors():
+            return len(os.listdir("/proc/self/fd"))
+        with faultin.open(sys.argv[1]) as map:
+            assert not _native.is_being_written(map)
+            before = descriptors()
+            with open(sys.argv[1], "r+b"):
+                assert _native.is_being_written(map)
+            with subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]]) as writer:
+                while writer.poll() is None:
+                    _native.is_being_written(map)
+            assert writer.returncode == 0
+            assert not _native.is_being_written(map)
+            assert descriptors() == before
+            # While there is a lease, this is refused.
+            os.close(os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK))
+        print("well")
+        """,
+        model,
+        textwrap.dedent(writer),
+    )
+    assert printed == "well\n"
+
+
+def test_a_file_of_zeros_is_not_written_yet(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    for content in (bytes(1 << 20), struct.pack("<Q", 100) + bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(faultin.FaultError, match="not written yet") as error:
+            faultin.safetensors.load_file(path, framework="numpy", retries=0)
+        assert error.value.errno == errno.ENODATA and error.value.cause == "past-end"
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import os
 import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PAGE, age, dies, prints, run
@@ -233,6 +235,60 @@ def test_what_can_be_opened(data: Path, tmp_path: Path) -> None:
         faultin.open(data, watch="everything")  # type: ignore[arg-type]
 
 
+def test_paths_are_taken_as_bytes_too(data: Path) -> None:
+    class Path:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(data)
+
+    odd = os.fsencode(data.with_name("name")) + b"\xff"
+    data.with_name("other").write_bytes(b"odd")
+    os.rename(data.with_name("other"), odd)
+    for path in (os.fsencode(data), Path()):
+        with faultin.open(path) as map:
+            assert map.name == str(data) and map[:1] == b"\1"
+    with faultin.open(odd) as map, open(odd, "rb") as file, faultin.open(file) as by_file:
+        assert map.name == by_file.name == os.fsdecode(odd) and map[:] == by_file[:] == b"odd"
+        assert pickle.loads(pickle.dumps(map))[:] == b"odd"
+    for nul in ("a\0b", b"a\0b"):
+        with pytest.raises(ValueError, match="null byte"):
+            faultin.open(nul)
+    with pytest.raises(TypeError):
+        faultin.open(1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["pread", "mapping"])
+def test_what_is_no_file_to_read_is_an_error_at_once(data: Path, tmp_path: Path, backend: Any) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    ends = os.pipe()
+    for other in (tmp_path / "fifo", tmp_path / "socket", "/dev/null", ends[0], listener.fileno()):
+        with pytest.raises(faultin.FaultError) as error:
+            faultin.open(other, backend=backend)
+        assert error.value.cause == "not-a-file" and error.value.errno == errno.ESPIPE, other
+    listener.close()
+    for end in ends:
+        os.close(end)
+    for flags in (os.O_WRONLY, os.O_WRONLY | os.O_APPEND, os.O_PATH):
+        fd = os.open(data, flags)
+        with pytest.raises(OSError, match="not open for reading") as refused:
+            faultin.open(fd, backend=backend)
+        assert refused.value.errno == errno.EBADF
+        os.close(fd)
+
+
+def test_in_finds_bytes_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"hello abc\nmore\n")
+    with faultin.open(path) as map:
+        assert b"abc" in map and b"c\nm" in map and b"" in map and ord("h") in map and bytearray(b"more") in map
+        assert b"abd" not in map and 0 not in map
+        with pytest.raises(ValueError):
+            256 in map
+        with pytest.raises(TypeError):
+            "abc" in map  # type: ignore[operator]
+
+
 def test_a_map_is_pickled_by_its_path(data: Path) -> None:
     with faultin.open(data, watch="contents") as map, pickle.loads(pickle.dumps(map)) as copy:
         assert copy.name == map.name and copy.watch == "contents" and copy[:4] == b"\1\1\1\1"
@@ -388,6 +444,52 @@ def test_a_guard_that_ends_leaves_no_protection_behind(data: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [("touch", "may have read mixed data"), ("truncate", "may have read zeros"), ("read", "; the block has read zeros")],
+)
+def test_a_guard_says_what_the_block_has_read_as_far_as_it_knows(data: Path, change: str, text: str) -> None:
+    with open(data, "rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    with pytest.raises(faultin.DamagedError, match=text), faultin.guard(mapping):
+        if change == "touch":
+            os.utime(data)
+        else:
+            os.truncate(data, 1 << 19)
+        if change == "read":
+            assert mapping[-1] == 0
+
+
+@pytest.mark.parametrize("filter", ["always", "error"])
+def test_a_guard_that_nobody_ends_warns_of_its_zeros(data: Path, filter: str) -> None:
+    result = run(
+        f"""
+        import faultin, gc, mmap, os, sys, warnings
+        warnings.simplefilter("{filter}")
+        with open(sys.argv[1], "rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        def unended(truncates):
+            guard = faultin.guard(mapping)
+            guard.__enter__()
+            if truncates:
+                os.truncate(sys.argv[1], 10)
+            return mapping[100_000]
+        unended(False)
+        print("none", file=sys.stderr, flush=True)
+        assert unended(True) == 0
+        try:
+            raise KeyError(unended(True))
+        except KeyError:
+            pass
+        assert faultin.status().guards == 0
+        """,
+        data,
+    )
+    before, _, after = result.stderr.partition("none\n")
+    assert result.returncode == 0 and not before and after.count("ResourceWarning: a guard was dropped") == 2, result
+    assert str(data) in after
+
+
 def test_a_guard_refuses_what_it_cannot_guard(data: Path) -> None:
     with open(data, "r+b") as file:
         writable = mmap.mmap(file.fileno(), 0)
@@ -400,6 +502,8 @@ def test_a_guard_refuses_what_it_cannot_guard(data: Path) -> None:
             pass
     with pytest.raises(TypeError):
         faultin.guard()
+    with faultin.open(data) as map, pytest.raises(TypeError, match="needs no guard"), faultin.guard(map):
+        pass
     assert faultin.status().guards == 0
 
 

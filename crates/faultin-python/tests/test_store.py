@@ -102,6 +102,31 @@ except (faultin.FaultError, EOFError) as error:
         assert result.returncode == 0 and "load:" in result.stdout, result
 
 
+def test_a_new_file_on_a_full_disk_says_what_is_free(small_shm: Small) -> None:
+    result = small_shm(
+        """
+        import errno, faultin
+        for mode in ("w+", "r+"):
+            try:
+                faultin.memmap("/dev/shm/file", "f8", mode, shape=(1 << 20,))
+            except faultin.FaultError as error:
+                assert error.errno == errno.ENOSPC and error.cause == "no-space" and error.filename == "/dev/shm/file"
+                assert ("the file exists" in str(error)) == (mode == "w+")
+                print(error)
+        """
+    )
+    assert result.returncode == 0, result
+    assert result.stdout.count("8 MiB do not fit on the file's disk (1 MiB, ") == 2 and "choose another" in result.stdout
+
+
+def test_a_path_as_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with faultin.memmap(os.fsencode(path), "u1", "w+", shape=5) as array:
+        array[...] = 1
+        assert array.filename == str(path)
+    assert path.read_bytes() == b"\1" * 5
+
+
 def test_a_full_disk_is_an_error_and_not_the_end(small_shm: Small) -> None:
     died = small_shm(
         """

@@ -15,7 +15,7 @@ class FaultError(OSError):
     offset: int | None
     #: Number of bytes done, from the start of the operation.
     done: int
-    #: The reason in one word, such as ``"truncated"``, ``"io"`` or ``"no-space"``.
+    #: The reason in one word, such as ``"truncated"``, ``"io"``, ``"no-space"`` or ``"being-written"``.
     cause: str
 
     def __init__(

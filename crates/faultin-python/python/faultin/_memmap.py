@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import operator
 import os
@@ -10,9 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _native
+from ._errors import FaultError
+from ._shared import amount, free
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import StrOrBytesPath
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 #: Bytes that are converted and stored at once.
@@ -33,7 +37,7 @@ class memmap:
 
     def __init__(
         self,
-        filename: str | os.PathLike[str],
+        filename: StrOrBytesPath,
         dtype: DTypeLike = "uint8",
         mode: Literal["r+", "w+"] = "r+",
         offset: int = 0,
@@ -47,7 +51,7 @@ class memmap:
             raise ValueError(f"mode is 'r+' or 'w+', not {mode!r}; faultin.open is for reading")
         if offset < 0:
             raise ValueError(f"a negative offset: {offset}")
-        self.filename = os.path.abspath(os.fspath(filename))
+        self.filename = os.path.abspath(os.fsdecode(filename))
         self.dtype = np.dtype(dtype)
         if self.dtype.hasobject or self.dtype.itemsize == 0:
             raise ValueError(f"values of type {self.dtype} cannot be stored in a file")
@@ -65,7 +69,16 @@ class memmap:
             if min(self.shape, default=0) < 0:
                 raise ValueError(f"a negative length: {self.shape}")
         end = offset + self.nbytes
-        self._map = _native.open_writable(self.filename, create=mode == "w+", size=end, reserve=reserve)
+        try:
+            self._map = _native.open_writable(self.filename, create=mode == "w+", size=end, reserve=reserve)
+        except FaultError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            text = f"{amount(end)} do not fit on the file's disk ({free(os.path.dirname(self.filename))})"
+            if mode == "w+":
+                text += "; the file exists, without its contents"
+            text += ": free some space, or choose another folder"
+            raise FaultError(error.errno, text, self.filename, offset=error.offset, cause=error.cause) from None
 
     @property
     def size(self) -> int:
@@ -173,8 +186,6 @@ class memmap:
 
     def _write(self, part: NDArray[Any], at: int, before: int) -> None:
         import numpy as np
-
-        from ._errors import FaultError
 
         if not part.nbytes:
             return

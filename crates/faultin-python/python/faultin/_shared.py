@@ -13,11 +13,19 @@ _STEP = 64 << 20
 _MOUNT = "/dev/shm"
 
 
-def _size(number: int) -> str:
+def amount(number: int) -> str:
+    """Returns a number of bytes in words."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if number >= unit:
             return f"{number / unit:.1f}".removesuffix(".0") + f" {name}"
     return f"{number} bytes"
+
+
+def free(file: int | str) -> str:
+    """Returns the size of a file system and its free space, in words."""
+    system = os.statvfs(file)
+    total, left = system.f_blocks * system.f_frsize, system.f_bavail * system.f_frsize
+    return f"{amount(total)}, {amount(left)} free"
 
 
 class SharedMemory(shared_memory.SharedMemory):
@@ -57,11 +65,8 @@ def _reserve(fd: int, size: int, name: str) -> None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             # What was allocated here is freed with the memory, or belongs to those who have attached to it.
-            system = os.fstatvfs(fd)
-            total = system.f_blocks * system.f_frsize
-            free = system.f_bavail * system.f_frsize
             text = (
-                f"{_size(size)} of shared memory do not fit in {_MOUNT} ({_size(total)}, {_size(free)} free); "
+                f"{amount(size)} of shared memory do not fit in {_MOUNT} ({free(fd)}); "
                 f"in a container, `docker run --shm-size=…` makes it larger"
             )
             raise OSError(error.errno, text, f"{_MOUNT}/{name.lstrip('/')}") from None

@@ -2,7 +2,7 @@
 
 A mapped file that another program truncates, or that is on a file system that fails, ends the process of whoever touches its
 tensors later. ``load_file`` copies everything into memory that is allocated first, and verifies that the file has not
-changed: what it returns is of one state of the file.
+changed: what it returns is of one state of the file, which no program had open for writing, as far as the kernel tells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import _native
 from ._errors import FaultError
 
 if TYPE_CHECKING:
-    import os
+    from _typeshed import StrOrBytesPath
 
     from ._native import FileMap
 
@@ -123,7 +123,7 @@ def _shift(address: int, offset: int, item: int) -> int:
 
 
 def load_file(
-    filename: str | os.PathLike[str],
+    filename: StrOrBytesPath,
     device: str = "cpu",
     *,
     framework: Literal["numpy", "torch"] | None = None,
@@ -138,13 +138,13 @@ def load_file(
     What may be temporary is tried again, up to ``retries`` times, after ``delay`` seconds and twice as long each time: of a read
     that failed (EIO, ESTALE, ETIMEDOUT), the rest of the tensor; of a file that changed, or is still being written, everything.
 
-    Raises ``FaultError`` if the file cannot be read, changed, or is shorter than its header says; ``FormatError`` if it is not a
-    file of tensors.
+    Raises ``FaultError`` if the file cannot be read, changed, is open for writing in any process (also this one), or is shorter
+    than its header says; ``FormatError`` if it is not a file of tensors.
     """
     return _Load(retries, delay, progress, _target(framework, device)).run(filename)
 
 
-def load_metadata(filename: str | os.PathLike[str]) -> dict[str, str]:
+def load_metadata(filename: StrOrBytesPath) -> dict[str, str]:
     """Returns the strings that the file's header has beside the tensors."""
     with _native.open(filename, watch="contents") as map:
         return _header(map)[0] or {}
@@ -157,7 +157,7 @@ class _Load:
         self.progress = progress
         self.target = target
 
-    def run(self, filename: str | os.PathLike[str]) -> dict[str, Any]:
+    def run(self, filename: StrOrBytesPath) -> dict[str, Any]:
         while True:
             try:
                 return self.once(filename)
@@ -175,8 +175,9 @@ class _Load:
         self.delay = min(self.delay * 2, 5.0)
         return True
 
-    def once(self, filename: str | os.PathLike[str]) -> dict[str, Any]:
+    def once(self, filename: StrOrBytesPath) -> dict[str, Any]:
         with _native.open(filename, watch="contents") as map:
+            _check_writers(map)
             _, base, tensors = _header(map)
             total = tensors[-1][4] if tensors else 0
             loaded: dict[str, Any] = {}
@@ -193,6 +194,7 @@ class _Load:
                 loaded[name] = tensor
             # Each read has compared the file's state; this one finds a file that was replaced as well.
             map.verify()
+            _check_writers(map)
             if self.progress is not None and (reported < total or not total):
                 self.progress(total, total)
             return {name: _finished(tensor) for name, tensor in loaded.items()}
@@ -212,8 +214,18 @@ class _Load:
             done += read
 
 
-#: Causes of a file that is not the one that was opened.
-_CHANGES = {"truncated", "grown", "rewritten", "replaced", "deleted", "touched", "past-end"}
+#: Causes of a file that is not the one that was opened, or not yet.
+_CHANGES = {"truncated", "grown", "rewritten", "replaced", "deleted", "touched", "past-end", "being-written"}
+
+
+def _check_writers(map: FileMap) -> None:
+    """Raises an error if a program has the file open for writing: one that allocates the space first may be half way."""
+    if _native.is_being_written(map):
+        text = (
+            "a program has the file open for writing, so it may be incomplete: wait until the program closes it, "
+            "or have it write another file and rename that"
+        )
+        raise FaultError(errno.EBUSY, text, map.name, cause="being-written")
 
 
 def _header(map: FileMap) -> tuple[dict[str, str] | None, int, list[tuple[str, str, list[int], int, int]]]:
@@ -222,15 +234,17 @@ def _header(map: FileMap) -> tuple[dict[str, str] | None, int, list[tuple[str, s
     if size < _NUMBER:
         raise _too_short(map, _NUMBER)
     length = int.from_bytes(map[:_NUMBER], "little")
+    if not length:
+        # No header has no bytes.
+        raise _not_written(map)
     if length > _MAX_HEADER:
         raise FormatError(f"{map.name}: a header of {length} bytes; the limit is {_MAX_HEADER}")
     base = _NUMBER + length
     if size < base:
         raise _too_short(map, base)
     text = map[_NUMBER:base]
-    if length and not text.strip(b"\0"):
-        # Space that was allocated, and is not written yet.
-        raise _too_short(map, base)
+    if not text.strip(b"\0"):
+        raise _not_written(map)
     try:
         strings, tensors = _native.safetensors_header(text)
     except ValueError as error:
@@ -247,6 +261,12 @@ def _too_short(map: FileMap, end: int) -> FaultError:
     size = len(map)
     text = f"the file is incomplete: it has {size} bytes, and needs {end} at least"
     return FaultError(errno.ENODATA, text, map.name, offset=size, done=0, cause="past-end")
+
+
+def _not_written(map: FileMap) -> FaultError:
+    """The error for space that was allocated, and is not written yet."""
+    text = "the file is not written yet: there are zeros in place of the header"
+    return FaultError(errno.ENODATA, text, map.name, offset=0, done=0, cause="past-end")
 
 
 def _target(framework: str | None, device: str) -> _Target:

@@ -24,6 +24,9 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// Finds the memory of an object: by the buffer protocol, the array interface, or as PyTorch's tensors have it.
     pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<crate::map::FileMap>() {
+            return Err(PyTypeError::new_err("a FileMap needs no guard: each of its reads raises the error"));
+        }
         let mut view = Box::<ffi::Py_buffer>::new_uninit();
         // SAFETY: attached, and there is room for the answer. (`FORMAT` is not asked for: it takes longer, and there are types
         // that have none.)

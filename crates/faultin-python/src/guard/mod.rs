@@ -17,14 +17,14 @@ mod region;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use faultin::map::{Change, Watch};
 use faultin::pager::Registration;
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -116,7 +116,7 @@ impl Guard {
 
     /// Begins to guard. Returns the object, or a tuple of several.
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        be_first(py)?;
+        status::be_first(py)?;
         let objects = self.objects.bind(py);
         let mut entered = Entered { pieces: Vec::new(), _memory: Vec::with_capacity(objects.len()) };
         for object in objects.iter() {
@@ -165,31 +165,31 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        let mut zeros = None;
         for mut entered in self.entered.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             leave(&mut entered.pieces);
+            let replaced = |piece: &&Piece| piece.regions.iter().any(|region| region.replaced().next().is_some());
+            zeros = zeros.or_else(|| entered.pieces.iter().find(replaced).map(|piece| piece.name.clone()));
+        }
+        if let Some(name) = zeros {
+            // (Nothing is printed by an interpreter that is ending.)
+            let _ = Python::try_attach(|py| warn(py, &name));
         }
     }
 }
 
-/// Makes sure that our handler is the first one for SIGBUS: one system call if it is.
-fn be_first(py: Python<'_>) -> PyResult<()> {
-    use core::sync::atomic::AtomicUsize;
-    /// The handler that was in force when ours was raised.
-    static OURS: AtomicUsize = AtomicUsize::new(0);
-    let current = || {
-        let mut action = core::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: room for the answer; nothing is changed.
-        unsafe {
-            libc::sigaction(libc::SIGBUS, core::ptr::null(), action.as_mut_ptr());
-            action.assume_init().sa_sigaction
-        }
-    };
-    let ours = OURS.load(Ordering::Relaxed);
-    if ours == 0 || current() != ours {
-        status::raise(py)?;
-        OURS.store(current(), Ordering::Relaxed);
+/// Warns of a guard whose block has read zeros, and which nobody has ended. The interpreter may be handling an exception.
+fn warn(py: Python<'_>, name: &OsStr) {
+    let pending = PyErr::take(py);
+    let text =
+        format!("a guard was dropped and not ended, and the code that it guarded has read zeros in place of {name:?}");
+    let warned = CString::new(text).map_err(PyErr::from);
+    if let Err(error) = warned.and_then(|text| PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)) {
+        error.write_unraisable(py, None);
     }
-    Ok(())
+    if let Some(error) = pending {
+        error.restore(py);
+    }
 }
 
 /// Guards the mappings of a range of addresses.
@@ -338,6 +338,9 @@ fn leave(pieces: &mut [Piece]) -> bool {
     whole
 }
 
+/// What a block is told whose pages were replaced.
+const ZEROS: &str = "has read zeros";
+
 /// What is damaged of one file.
 struct Damage {
     file: Identity,
@@ -347,6 +350,8 @@ struct Damage {
     start: u64,
     cause: &'static str,
     text: String,
+    /// What the block has read, as far as is known.
+    read: &'static str,
 }
 
 /// Finds out whether a piece is damaged. Asks the file system, so the interpreter's lock is not held.
@@ -358,6 +363,7 @@ fn damage(piece: &Piece, watch: Watch) -> Option<Damage> {
     }
     let after = piece.regions.first()?.file_state();
     let replaced = !ranges.is_empty();
+    let mut read = if replaced { ZEROS } else { "may have read mixed data" };
     let (cause, text) = match after {
         Some(after) => {
             if after.size < piece.bytes.end {
@@ -365,6 +371,9 @@ fn damage(piece: &Piece, watch: Watch) -> Option<Damage> {
             }
             let change = piece.before.and_then(|before| before.change(&after));
             let lost = after.size < piece.bytes.end;
+            if lost && !replaced {
+                read = "may have read zeros";
+            }
             match change {
                 Some(change @ Change::Shrunk { .. }) if lost || replaced => (change_name(change), change.to_string()),
                 _ if lost => ("past-end", format!("past the end of the file: it has {} bytes", after.size)),
@@ -387,7 +396,7 @@ fn damage(piece: &Piece, watch: Watch) -> Option<Damage> {
             (change_name(Change::Replaced), "another file took its place, so it cannot be compared any more".to_owned())
         }
     };
-    Some(Damage { file: piece.file, name: piece.name.clone(), ranges, start: piece.bytes.start, cause, text })
+    Some(Damage { file: piece.file, name: piece.name.clone(), ranges, start: piece.bytes.start, cause, text, read })
 }
 
 /// Finds the damage of all pieces, one for each file, in the order of the pieces.
@@ -398,6 +407,9 @@ fn damages(pieces: &[Piece], watch: Watch) -> Vec<Damage> {
             Some(known) => {
                 known.ranges.extend(found.ranges);
                 known.start = known.start.min(found.start);
+                if found.read == ZEROS {
+                    known.read = ZEROS;
+                }
             }
             None => all.push(found),
         }
@@ -412,7 +424,7 @@ fn error(py: Python<'_>, first: Damage, others: Vec<Damage>) -> PyErr {
     let offset = ranges.first().map_or(first.start, |range| range.0);
     let failure = Failure {
         errno: if first.cause == "io" { libc::EIO } else { libc::ESTALE },
-        message: format!("{}; the block has read zeros or mixed data", first.text),
+        message: format!("{}; the block {}", first.text, first.read),
         path: Some(&first.name),
         offset: Some(offset),
         done: offset.saturating_sub(first.start),
