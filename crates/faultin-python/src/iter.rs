@@ -165,7 +165,7 @@ impl Lines {
             };
             py.check_signals()?;
             if is_mapped(&self.map) {
-                status::be_reached(py)?;
+                status::stay_reached(py)?;
             }
             let (lines, next) = match py.detach(|| Lines::batch(&self.map, at)) {
                 Ok(batch) => batch,

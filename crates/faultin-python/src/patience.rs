@@ -36,7 +36,7 @@ pub(crate) fn in_pieces<E: Send>(
     is_mapped: bool,
     mut step: impl FnMut(usize) -> Result<bool, E> + Send,
 ) -> PyResult<Result<(), E>> {
-    let prepare = || if is_mapped { status::be_reached(py) } else { Ok(()) };
+    let prepare = || if is_mapped { status::stay_reached(py) } else { Ok(()) };
     prepare()?;
     if total <= FIRST as u64 {
         match py.detach(|| step(FIRST)) {
@@ -58,7 +58,7 @@ pub(crate) fn in_pieces<E: Send>(
                 let now = Instant::now();
                 size = next(size, now - last).min(most);
                 last = now;
-                if now - begun >= PERIOD || is_mapped && !status::is_first() {
+                if now - begun >= PERIOD || is_mapped && !status::is_reached() {
                     return Ok(true);
                 }
             }

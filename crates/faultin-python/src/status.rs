@@ -56,30 +56,39 @@ fn handler(signal: core::ffi::c_int) -> usize {
     action[0]
 }
 
-/// Returns whether our handlers are the first ones, as far as is known: two system calls.
-pub(crate) fn is_first() -> bool {
-    OURS.iter().all(|(signal, ours)| {
-        let ours = ours.load(Ordering::Relaxed);
-        ours != 0 && handler(*signal) == ours
-    })
+fn is_ours((signal, ours): &(core::ffi::c_int, AtomicUsize)) -> bool {
+    let ours = ours.load(Ordering::Relaxed);
+    ours != 0 && handler(*signal) == ours
+}
+
+/// Returns whether our handler of SIGBUS is the first one, as far as is known: one system call.
+pub(crate) fn is_reached() -> bool {
+    is_ours(&OURS[0])
 }
 
 /// Makes sure that our handlers are the first ones.
 pub(crate) fn be_first(py: Python<'_>) -> PyResult<()> {
-    try_be_first().map_err(|error| no_handler(py, &error))
+    if OURS.iter().all(is_ours) { Ok(()) } else { raise_ours().map_err(|error| no_handler(py, &error)) }
 }
 
-fn try_be_first() -> Result<(), InstallError> {
-    if !is_first() {
-        raise()?;
-        OURS.iter().for_each(|(signal, ours)| ours.store(handler(*signal), Ordering::Relaxed));
-    }
+fn raise_ours() -> Result<(), InstallError> {
+    raise()?;
+    OURS.iter().for_each(|(signal, ours)| ours.store(handler(*signal), Ordering::Relaxed));
     Ok(())
 }
 
-/// As [`be_first`], for copies of mapped files: a host that owns the handler passes their faults on.
+/// As [`be_first`], for a file that is mapped: a host that owns the handler passes faults on.
 pub(crate) fn be_reached(py: Python<'_>) -> PyResult<()> {
-    match try_be_first() {
+    if OURS.iter().all(is_ours) { Ok(()) } else { reach(py) }
+}
+
+/// As [`be_reached`], for its copies, whose faults are SIGBUS.
+pub(crate) fn stay_reached(py: Python<'_>) -> PyResult<()> {
+    if is_reached() { Ok(()) } else { reach(py) }
+}
+
+fn reach(py: Python<'_>) -> PyResult<()> {
+    match raise_ours() {
         Ok(()) | Err(InstallError::HostOwnsHandler) => Ok(()),
         Err(error) => Err(no_handler(py, &error)),
     }

@@ -227,7 +227,8 @@ def test_a_mapped_file_survives_handlers_that_came_later(data: Path, before: str
                 except (OSError, EOFError, IndexError):
                     faults += 1
                 state = faultin.status()
-                assert (state.bus, state.segv) == ("first", "first"), (number, state)
+                # (A mapped file has no other faults; the next one that is opened looks at both.)
+                assert state.bus == "first", (number, state)
         print(faultin.status().recovered > 10, faults > 10)
         """,
         data,
