@@ -6,7 +6,6 @@ mod common;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -275,7 +274,7 @@ fn mapped_files_and_free_memory_stay_within_the_limit_together() {
 
 /// Runs a test of this program in a process of its own.
 fn child(test: &str, variable: &str, value: &str) {
-    let output = Command::new(std::env::current_exe().expect("a path"))
+    let output = faultin_test::processes::run(std::env::current_exe().expect("a path"))
         .args(["--exact", test, "--nocapture"])
         .env(variable, value)
         .output()

@@ -149,7 +149,7 @@ pub(crate) fn open(file: &Bound<'_, PyAny>, watch: &str, backend: Option<String>
     Ok(FileMap { map: Mutex::new(Some(Shared::new(map))), path, watch: word, backend })
 }
 
-/// The number of bytes from which on a copy goes past the CPU's caches, which have not room for as many.
+/// The number of bytes from which on a copy goes past the CPU's caches: few CPUs have room for as many.
 const STREAMED: usize = 32 << 20;
 
 /// Copies from `at` to the memory at `address`, until it is full or the map ends. Returns the number of bytes.

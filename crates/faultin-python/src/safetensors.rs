@@ -21,6 +21,18 @@ pub(crate) fn is_being_written(py: Python<'_>, map: &FileMap) -> PyResult<bool> 
     Ok(py.detach(|| refuses_lease(map.as_fd().as_raw_fd())))
 }
 
+/// File systems of this machine (ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs), by the numbers that `statfs` has
+/// for them, on which a lease is refused with EAGAIN because of a writer. A client of NFS or SMB refuses all leases with it, as
+/// long as the server has not delegated the file.
+const LOCAL: [u32; 8] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
+
+fn is_local(fd: i32) -> bool {
+    let mut system = core::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: room for the answer, which there is if the call succeeds.
+    unsafe { libc::fstatfs(fd, system.as_mut_ptr()) == 0 && LOCAL.contains(&(system.assume_init().f_type as u32)) }
+}
+
 /// `F_SETSIG` of `asm-generic/fcntl.h`: the signal in place of SIGIO.
 const F_SETSIG: i32 = 10;
 
@@ -28,6 +40,9 @@ fn refuses_lease(fd: i32) -> bool {
     // Own open file, which alone has the lease. (Not waiting: another process may have a lease of its own.)
     let path = format!("/proc/self/fd/{fd}");
     let Ok(file) = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) else { return false };
+    if !is_local(file.as_raw_fd()) {
+        return false;
+    }
     // SAFETY: of a descriptor of this function. Who opens the file to write while there is a lease is stopped until it is given
     // back, and the kernel sends this process a signal: SIGIO would end it, and SIGURG is ignored by default.
     unsafe {
@@ -39,7 +54,7 @@ fn refuses_lease(fd: i32) -> bool {
             return false;
         }
     }
-    // Everything else is no answer: a file of another user, or a file system without leases.
+    // Everything else is no answer: a file of another user, or a kernel without leases.
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -475,19 +475,26 @@ fn the_example_goes_on_when_its_server_is_back() {
     let len = (24 << 20) + 123;
     let Some(net) = Net::new(Access::Signed, len) else { return };
     let (sent, asked) = mpsc::channel();
+    let (number, killed) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let is_killed = Arc::clone(&killed);
     net.proxy.set_script(move |request| {
         if is_range(request) {
             let _ = sent.send(());
+            // What is left is there only after the server has been away.
+            if number.fetch_add(1, SeqCst) >= 8 && !is_killed.load(SeqCst) {
+                return Fault::Silence;
+            }
         }
         Fault::delay(Duration::from_millis(50))
     });
-    let mut example = Command::new(weights());
+    let mut example = faultin_test::processes::run(weights());
     example.arg(common::URL).envs(environment(net.proxy.address())).stdout(Stdio::piped());
     let mut running = Running(example.spawn().expect("the example"));
     let mut lines = BufReader::new(running.0.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
     // Each of its four threads waits for some of its part.
-    (0..8).for_each(|_| asked.recv().expect("requests"));
+    (0..8).for_each(|_| asked.recv_timeout(Duration::from_secs(120)).expect("requests"));
     net.server().kill();
+    killed.store(true, SeqCst);
     let counted = lines.next().expect("a count");
     let done: usize = counted.split(' ').next().and_then(|count| count.parse().ok()).expect("a number of bytes");
     assert!(done < len && counted.contains(&format!(" of {len} bytes of etag ")), "{counted}");

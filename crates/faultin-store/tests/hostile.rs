@@ -394,7 +394,7 @@ fn a_client_that_is_not_made_in_time_fails_in_time_and_delays_no_other() {
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0, "{}", std::io::Error::last_os_error());
     let test = "a_client_that_is_not_made_in_time_fails_in_time_and_delays_no_other";
     let program = std::env::current_exe().expect("this program");
-    let output = std::process::Command::new(program)
+    let output = faultin_test::processes::run(program)
         .args([test, "--exact", "--nocapture"])
         .env(HANGS, "1")
         .env("SSL_CERT_FILE", &fifo)

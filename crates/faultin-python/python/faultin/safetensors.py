@@ -130,6 +130,7 @@ def load_file(
     retries: int = 3,
     delay: float = 0.1,
     progress: Progress | None = None,
+    allow_writers: bool = False,
 ) -> dict[str, Any]:
     """Loads all tensors of a file.
 
@@ -138,10 +139,10 @@ def load_file(
     What may be temporary is tried again, up to ``retries`` times, after ``delay`` seconds and twice as long each time: of a read
     that failed (EIO, ESTALE, ETIMEDOUT), the rest of the tensor; of a file that changed, or is still being written, everything.
 
-    Raises ``FaultError`` if the file cannot be read, changed, is open for writing in any process (also this one), or is shorter
-    than its header says; ``FormatError`` if it is not a file of tensors.
+    Raises ``FaultError`` if the file cannot be read, changed, is open for writing in any process (also this one, unless
+    ``allow_writers``), or is shorter than its header says; ``FormatError`` if it is not a file of tensors.
     """
-    return _Load(retries, delay, progress, _target(framework, device)).run(filename)
+    return _Load(retries, delay, progress, _target(framework, device), allow_writers).run(filename)
 
 
 def load_metadata(filename: StrOrBytesPath) -> dict[str, str]:
@@ -151,7 +152,10 @@ def load_metadata(filename: StrOrBytesPath) -> dict[str, str]:
 
 
 class _Load:
-    def __init__(self, retries: int, delay: float, progress: Progress | None, target: _Target) -> None:
+    def __init__(
+        self, retries: int, delay: float, progress: Progress | None, target: _Target, allow_writers: bool
+    ) -> None:
+        self.allow_writers = allow_writers
         self.left = retries
         self.delay = delay
         self.progress = progress
@@ -177,7 +181,7 @@ class _Load:
 
     def once(self, filename: StrOrBytesPath) -> dict[str, Any]:
         with _native.open(filename, watch="contents") as map:
-            _check_writers(map)
+            self.check_writers(map)
             _, base, tensors = _header(map)
             total = tensors[-1][4] if tensors else 0
             loaded: dict[str, Any] = {}
@@ -194,10 +198,19 @@ class _Load:
                 loaded[name] = tensor
             # Each read has compared the file's state; this one finds a file that was replaced as well.
             map.verify()
-            _check_writers(map)
+            self.check_writers(map)
             if self.progress is not None and (reported < total or not total):
                 self.progress(total, total)
             return {name: _finished(tensor) for name, tensor in loaded.items()}
+
+    def check_writers(self, map: FileMap) -> None:
+        """Raises an error if a program has the file open for writing: one that allocates the space first may be half way."""
+        if not self.allow_writers and _native.is_being_written(map):
+            text = (
+                "a program has the file open for writing, so it may be incomplete: wait until the program closes it, "
+                "have it write another file and rename that, or pass allow_writers=True if it does not write"
+            )
+            raise FaultError(errno.EBUSY, text, map.name, cause="being-written")
 
     def read(self, map: FileMap, part: memoryview, at: int) -> None:
         done = 0
@@ -216,16 +229,6 @@ class _Load:
 
 #: Causes of a file that is not the one that was opened, or not yet.
 _CHANGES = {"truncated", "grown", "rewritten", "replaced", "deleted", "touched", "past-end", "being-written"}
-
-
-def _check_writers(map: FileMap) -> None:
-    """Raises an error if a program has the file open for writing: one that allocates the space first may be half way."""
-    if _native.is_being_written(map):
-        text = (
-            "a program has the file open for writing, so it may be incomplete: wait until the program closes it, "
-            "or have it write another file and rename that"
-        )
-        raise FaultError(errno.EBUSY, text, map.name, cause="being-written")
 
 
 def _header(map: FileMap) -> tuple[dict[str, str] | None, int, list[tuple[str, str, list[int], int, int]]]:

@@ -482,7 +482,10 @@ impl<'r, 'b> Reading<'r, 'b> {
         }
         let pool = &self.engine.pool;
         let room = pool.try_room(1).or_else(|| {
-            drop(self.engine.table.lock().evict(1, false));
+            // Others get what comes free before this.
+            if !pool.is_wanted() {
+                drop(self.engine.table.lock().evict(1, false));
+            }
             pool.try_room(1)
         });
         // Without memory it is missed: the request for it waits for some.

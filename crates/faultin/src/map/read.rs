@@ -33,7 +33,7 @@ impl FileMap {
 
     /// As [`read_at`](Self::read_at), past the CPU's caches where that is possible: for many MiB, of which the first bytes would be out of
     /// the caches again before anything reads them. Then it takes about half the time, and as long as `memcpy` takes for as much at once,
-    /// also if it is called for one part after the other. Only a map whose [backend](Self::backend) is a mapping can do that.
+    /// also if it is called for one part of more than 1 MiB after the other. Only a map whose [backend](Self::backend) is a mapping can do that.
     ///
     /// # Errors
     /// As `read_at`.

@@ -291,13 +291,13 @@ pub(super) static LIMITS: Limits = {
     }
 };
 
-/// For [`copy_streaming`]: every size takes the non-temporal way.
+/// For [`copy_streaming_avx512`] and [`copy_streaming_sse2`]: every size takes the non-temporal way.
 static STREAMING: Limits = {
     use core::sync::atomic::AtomicUsize;
     Limits { rep_min: AtomicUsize::new(0), rep_max: AtomicUsize::new(0), nt_min: AtomicUsize::new(0) }
 };
 
-/// The minimum size for [`copy_streaming`]: its alignment and one turn of its loop, whatever the registers.
+/// The minimum size for these: their alignment and one turn of its loop, whatever the registers.
 pub(super) const STREAMING_MIN: usize = 640;
 
 /// The distance in bytes by which the non-temporal loop prefetches: enough to cover memory latency across a page boundary,
