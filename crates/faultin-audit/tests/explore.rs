@@ -9,13 +9,17 @@ use faultin_cache::mutation::Bug as WriteBug;
 
 use Variant::{AsFound, Fixed};
 
-/// Maximum number of actions of an adversary. An emulated machine runs the same steps, but slowly.
-const ACTIONS: usize = if cfg!(target_arch = "x86_64") { Bound::TESTS.actions } else { 1 };
+/// Returns the maximum number of actions of an adversary: one, or `FAULTIN_EXPLORE_ACTIONS`. `.ci/long exploration` runs the tests with
+/// two, which take eight times as long.
+fn actions() -> usize {
+    let value = std::env::var("FAULTIN_EXPLORE_ACTIONS");
+    value.map_or(1, |value| value.parse().expect("FAULTIN_EXPLORE_ACTIONS is a number"))
+}
 
 fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
     let caller = callers::named(&row.to_string())[0];
     // A bug that was put back has to be found, not explored.
-    let actions = if bug.is_some() { 1 } else { ACTIONS };
+    let actions = if bug.is_some() { 1 } else { actions() };
     let bound = Bound { actions, ..Bound::TESTS };
     explored_as(row, caller.job.expect("a row that runs"), variant, bug, bound)
 }
@@ -24,7 +28,7 @@ fn explored(row: u8, variant: Variant, bug: Option<Bug>) -> Exploration {
 fn explored_mapped(row: u8, pages: Scenario, variant: Variant, bug: Option<Bug>) -> Exploration {
     let job = callers::named(&row.to_string())[0].mapped.expect("a row that has mappings").simulated(pages);
     // Of other pages the pager brings in the same: one action less shows the same.
-    let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { ACTIONS };
+    let actions = if bug.is_some() || pages == Scenario::OtherPages { 1 } else { actions() };
     explored_as(row, job, variant, bug, Bound { actions, ..Bound::TESTS })
 }
 
