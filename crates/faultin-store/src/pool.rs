@@ -20,7 +20,7 @@ pub(crate) struct Pool {
     block: usize,
     limit: usize,
     account: Mutex<Account>,
-    /// What the account has left, to be read without its lock.
+    /// Number of blocks that nobody has: fewer than the first one waits for. Changed under the account's lock, and read without it.
     left: AtomicUsize,
     /// Memory that was freed. It goes back to the allocator with the pool: freed one by one, it would leave holes.
     free: Mutex<Vec<Vec<u8>>>,
@@ -30,8 +30,6 @@ pub(crate) struct Pool {
 /// runs next: so the account is exact at any time, and no more is evicted than is missing.
 #[derive(Debug, Default)]
 struct Account {
-    /// Number of blocks that nobody has: fewer than the first one waits for.
-    left: usize,
     /// In the order in which they are served.
     waiting: VecDeque<Waiting>,
     /// The sum over them.
@@ -76,8 +74,13 @@ pub(crate) struct Buffer {
 impl Pool {
     /// Makes a pool of at most `limit` buffers of `block` bytes.
     pub(crate) fn new(block: usize, limit: usize) -> Arc<Pool> {
-        let account = Mutex::new(Account { left: limit, ..Account::default() });
-        Arc::new(Pool { block, limit, account, left: AtomicUsize::new(limit), free: Mutex::default() })
+        Arc::new(Pool {
+            block,
+            limit,
+            account: Mutex::default(),
+            left: AtomicUsize::new(limit),
+            free: Mutex::default(),
+        })
     }
 
     /// Returns the maximum number of buffers.
@@ -94,7 +97,7 @@ impl Pool {
     /// somebody still holds. If these do not come back, there are more to be evicted later: a request that waits asks again.
     pub(crate) fn missing(&self) -> usize {
         let account = self.account.lock();
-        let missing = account.wanted.saturating_sub(account.left);
+        let missing = account.wanted.saturating_sub(self.left.load(Ordering::Relaxed));
         if missing == 0 || account.leaving.is_empty() {
             return missing;
         }
@@ -118,12 +121,12 @@ impl Pool {
 
     /// Reserves room, if there is some and nobody waits for it.
     pub(crate) fn try_room(self: &Arc<Self>, blocks: usize) -> Option<Room> {
-        let mut account = self.account.lock();
+        let account = self.account.lock();
         if !account.waiting.is_empty() {
             return None;
         }
-        account.left = account.left.checked_sub(blocks)?;
-        self.left.store(account.left, Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed).checked_sub(blocks)?;
+        self.left.store(left, Ordering::Relaxed);
         Some(self.room_of(blocks))
     }
 
@@ -133,18 +136,17 @@ impl Pool {
         if blocks > self.limit {
             return None;
         }
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         let (number, served) = {
             let mut account = self.account.lock();
             account.number += 1;
             account.wanted += blocks;
             let number = account.number;
             account.waiting.push_back(Waiting { number, blocks, sender });
-            (number, self.served(&mut account))
+            (number, self.served(&mut account, 0))
         };
         let _queued = Queued { pool: self, number };
         self.serve(served);
-        let mut receiver = receiver;
         loop {
             evict();
             if let Ok(room) = timeout(LEAVES, &mut receiver).await {
@@ -155,25 +157,22 @@ impl Pool {
 
     /// Takes blocks back.
     fn release(self: &Arc<Self>, blocks: usize) {
-        let served = {
-            let mut account = self.account.lock();
-            account.left += blocks;
-            self.served(&mut account)
-        };
+        let served = self.served(&mut self.account.lock(), blocks);
         self.serve(served);
     }
 
-    /// Takes those from the queue for which there is enough now.
-    fn served(&self, account: &mut Account) -> Vec<Waiting> {
+    /// Takes blocks back, and those from the queue for which there is enough now.
+    fn served(&self, account: &mut Account, blocks: usize) -> Vec<Waiting> {
+        let mut left = self.left.load(Ordering::Relaxed) + blocks;
         let mut served = Vec::new();
-        while account.waiting.front().is_some_and(|first| first.blocks <= account.left)
+        while account.waiting.front().is_some_and(|first| first.blocks <= left)
             && let Some(first) = account.waiting.pop_front()
         {
-            account.left -= first.blocks;
+            left -= first.blocks;
             account.wanted -= first.blocks;
             served.push(first);
         }
-        self.left.store(account.left, Ordering::Relaxed);
+        self.left.store(left, Ordering::Relaxed);
         served
     }
 
@@ -197,7 +196,7 @@ impl Drop for Queued<'_> {
             let given_up = account.waiting.remove(at);
             account.wanted -= given_up.map_or(0, |waiting| waiting.blocks);
             // It may have been the first one, which wanted more than the next.
-            self.pool.served(&mut account)
+            self.pool.served(&mut account, 0)
         };
         self.pool.serve(served);
     }
@@ -259,8 +258,7 @@ impl Drop for Buffer {
             if bytes.capacity() == pool.block {
                 pool.free.lock().push(bytes);
             }
-            account.left += usize::from(self.has_room);
-            pool.served(&mut account)
+            pool.served(&mut account, usize::from(self.has_room))
         };
         pool.serve(served);
     }
